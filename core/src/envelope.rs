@@ -1,0 +1,160 @@
+//! Views over signed bytes. An envelope is kept as the bytes it came in; what is hashed, verified and stored are slices
+//! of these, never an encoding made here of what was parsed.
+
+use bytes::{Bytes, BytesMut};
+use fabric_proto::common::{ChannelHeader, Envelope, Payload, SignatureHeader};
+use prost::Message as _;
+
+use crate::crypto::{SignError, Signer};
+
+/// An envelope as it was received, with its two parts found. Cloning shares the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedEnvelope {
+    raw: Bytes,
+    payload: Bytes,
+    signature: Bytes,
+}
+
+/// Which part of an envelope could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// The bytes are not an `Envelope`.
+    #[error("error unmarshalling Envelope")]
+    Envelope(#[source] prost::DecodeError),
+    /// `Envelope.payload` is not a `Payload`.
+    #[error("error unmarshalling Payload")]
+    Payload(#[source] prost::DecodeError),
+    /// `Payload.header` is absent, as in an empty payload.
+    #[error("header not set")]
+    NoHeader,
+    /// `Header.channel_header` is empty.
+    #[error("channel header not set")]
+    NoChannelHeader,
+    /// `Header.channel_header` is not a `ChannelHeader`.
+    #[error("error unmarshalling ChannelHeader")]
+    ChannelHeader(#[source] prost::DecodeError),
+    /// `Header.signature_header` is not a `SignatureHeader`.
+    #[error("error unmarshalling SignatureHeader")]
+    SignatureHeader(#[source] prost::DecodeError),
+}
+
+impl SignedEnvelope {
+    /// Finds the parts of an `Envelope`. Copies nothing; unknown fields stay in [`raw`](Self::raw).
+    pub fn parse(raw: Bytes) -> Result<Self, EnvelopeError> {
+        let Envelope { payload, signature } = Envelope::decode(raw.clone()).map_err(EnvelopeError::Envelope)?;
+        Ok(Self { raw, payload, signature })
+    }
+
+    /// Makes an envelope of `payload` and a signature over it.
+    pub fn from_parts(payload: Bytes, signature: Bytes) -> Self {
+        let envelope = Envelope { payload, signature };
+        let mut raw = BytesMut::with_capacity(envelope.encoded_len());
+        // a BytesMut grows as needed: encoding into it cannot fail
+        let _ = envelope.encode(&mut raw);
+        Self { raw: raw.freeze(), payload: envelope.payload, signature: envelope.signature }
+    }
+
+    /// Makes an envelope of `payload`, signed by `signer`.
+    pub fn sign(payload: Bytes, signer: &dyn Signer) -> Result<Self, SignError> {
+        let signature = signer.sign(&payload)?;
+        Ok(Self::from_parts(payload, signature))
+    }
+
+    /// The envelope as it was received; this is what goes into a block.
+    pub fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+
+    /// The serialized `Payload`: what the signature covers.
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// The creator's signature.
+    pub fn signature(&self) -> &Bytes {
+        &self.signature
+    }
+
+    /// What counts against a channel's batch sizes: payload and signature, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.payload.len() + self.signature.len()
+    }
+}
+
+/// An envelope whose payload and channel header were read.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The bytes it was read from.
+    pub envelope: SignedEnvelope,
+    /// Kind, channel, time and transaction id.
+    pub channel_header: ChannelHeader,
+    /// The serialized `SignatureHeader`, not yet read: it may be empty or garbage.
+    pub signature_header: Bytes,
+    /// What the kind says it is.
+    pub data: Bytes,
+}
+
+impl Message {
+    /// Reads the payload and its channel header. The signature header is left for who needs it, as in the reference:
+    /// garbage there is told apart from a missing channel.
+    pub fn parse(envelope: SignedEnvelope) -> Result<Self, EnvelopeError> {
+        let Payload { header, data } = Payload::decode(envelope.payload.clone()).map_err(EnvelopeError::Payload)?;
+        let header = header.ok_or(EnvelopeError::NoHeader)?;
+        if header.channel_header.is_empty() {
+            return Err(EnvelopeError::NoChannelHeader);
+        }
+        let channel_header = ChannelHeader::decode(header.channel_header).map_err(EnvelopeError::ChannelHeader)?;
+        Ok(Self { envelope, channel_header, signature_header: header.signature_header, data })
+    }
+
+    /// Reads the signature header; an empty one has an empty creator.
+    pub fn read_signature_header(&self) -> Result<SignatureHeader, EnvelopeError> {
+        SignatureHeader::decode(self.signature_header.clone()).map_err(EnvelopeError::SignatureHeader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fabric_proto::common::Header;
+    use proptest::prelude::*;
+
+    #[test]
+    fn unknown_fields_stay_in_the_bytes_that_are_stored() {
+        let mut raw = Envelope { payload: "p".into(), signature: "s".into() }.encode_to_vec();
+        raw.extend([0x7a, 3, 1, 2, 3]); // field 15, not known here
+        let envelope = SignedEnvelope::parse(raw.clone().into()).expect("parses");
+        assert_eq!(envelope.raw(), &raw);
+        assert_eq!(envelope.payload().as_ref(), b"p");
+        assert_eq!(envelope.size_bytes(), 2);
+    }
+
+    #[test]
+    fn each_missing_part_is_named() {
+        let message = |payload: Payload| {
+            Message::parse(SignedEnvelope::from_parts(payload.encode_to_vec().into(), Bytes::new())).map(|_| ())
+        };
+        assert_eq!(message(Payload::default()), Err(EnvelopeError::NoHeader));
+        let header = |channel_header: &'static [u8]| Payload {
+            header: Some(Header { channel_header: channel_header.into(), signature_header: Bytes::new() }),
+            data: Bytes::new(),
+        };
+        assert_eq!(message(header(b"")), Err(EnvelopeError::NoChannelHeader));
+        assert!(matches!(message(header(b"zz")), Err(EnvelopeError::ChannelHeader(_))));
+        let garbage = SignedEnvelope::from_parts("garbage".into(), Bytes::new());
+        assert!(matches!(Message::parse(garbage), Err(EnvelopeError::Payload(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(envelope) = SignedEnvelope::parse(bytes.clone().into()) {
+                prop_assert_eq!(envelope.raw().as_ref(), &bytes[..]);
+                if let Ok(message) = Message::parse(envelope) {
+                    let _ = message.read_signature_header();
+                }
+            }
+        }
+    }
+}

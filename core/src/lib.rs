@@ -1,0 +1,17 @@
+//! What decides in an ordering node, and nothing else.
+//!
+//! Everything here is plain Rust: state and input in, new state and effects out. There is no clock, socket, file or
+//! randomness below this crate's root: the time is an argument, a signature comes from a [`crypto::Signer`], bytes come
+//! from the caller. That is what lets a recorded chain be replayed, a property be tested on a thousand random inputs and
+//! a crash be simulated in microseconds.
+
+pub mod block;
+pub mod channel;
+pub mod config;
+pub mod crypto;
+pub mod envelope;
+pub mod identity;
+pub mod ordering;
+pub mod policy;
+pub mod processing;
+pub mod supervision;

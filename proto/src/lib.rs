@@ -1,0 +1,33 @@
+//! Messages and services of Hyperledger Fabric's wire protocol, as far as an ordering node speaks them.
+//!
+//! One module a protobuf package. The client side of `AtomicBroadcast` is generated; the server side is not: the node
+//! forwards the bytes of envelopes and blocks as they are, which a message-typed service cannot do
+//! (`orderer::grpc::service`).
+//!
+//! Every `bytes` field is a [`bytes::Bytes`]: parsing a message does not copy what is in it. Decoding drops fields that
+//! are not known here, so nothing that is signed, hashed or stored may be decoded and encoded again.
+
+#![allow(missing_docs, clippy::pedantic, clippy::doc_overindented_list_items)]
+
+/// Package `common`: envelopes, blocks, configuration, policies.
+pub mod common {
+    tonic::include_proto!("common");
+}
+
+/// Package `msp`: identities and the definition of a membership service provider.
+pub mod msp {
+    tonic::include_proto!("msp");
+}
+
+/// Package `orderer`: the `AtomicBroadcast` service and the orderer's configuration values.
+pub mod orderer {
+    tonic::include_proto!("orderer");
+}
+
+/// Package `etcdraft`: read when a channel's configuration names that consensus type.
+pub mod etcdraft {
+    tonic::include_proto!("etcdraft");
+}
+
+pub use prost::Message;
+pub use prost_types::Timestamp;
