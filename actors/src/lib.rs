@@ -1,0 +1,31 @@
+//! The actor tree of the ordering node.
+//!
+//! ```text
+//! Supervisor ── Registrar ── ChainSupport (one a channel) ──┬─ SoloChain
+//!                                                           └─ BlockWriter
+//! ```
+//!
+//! Each actor is a thin shell: it owns one state, receives typed messages, lets the logic of `orderer-core` decide and
+//! performs the effects. A parent hears of a child's end whatever it was, builds a new child from durable state, and
+//! gives up on it when it dies too often; nobody else is disturbed. What is CPU-heavy or touches a disk runs on the
+//! blocking threads of the I/O runtime, never on an arbiter.
+//!
+//! Other crates talk to the tree through [`Directory`] and [`Channel`]: snapshots to read, a [`mailbox::Gate`] to send
+//! through, cells that say how things stand.
+
+pub mod block_writer;
+pub mod chain_state;
+pub mod chain_support;
+pub mod channel;
+pub mod ledgers;
+pub mod mailbox;
+pub mod node_context;
+pub mod registrar;
+pub mod solo_chain;
+pub mod status;
+pub mod supervision;
+pub mod supervisor;
+pub mod system;
+
+pub use channel::{Channel, ChannelState, Directory};
+pub use node_context::{Durability, NodeContext};

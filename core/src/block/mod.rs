@@ -1,1 +1,12 @@
-//! (being written)
+//! Blocks: how they are hashed, made, and kept as bytes that nobody has to encode again.
+
+mod assemble;
+mod encoded;
+mod header;
+
+pub use assemble::{Contents, assemble};
+pub use encoded::{BlockError, EncodedBlock, status_frame};
+pub use header::{Hash, data_hash, header_bytes, header_hash};
+
+/// How many slots a block's metadata has.
+pub const METADATA_SLOTS: usize = 5;

@@ -1,6 +1,29 @@
-//! Keys, signatures and hashes.
+//! Keys, signatures and hashes. The mathematics is aws-lc's (ECDSA, SHA-256) and ed25519-dalek's; what is ours is which
+//! signatures Fabric takes.
+//!
+//! One P-256 verification takes about 50 µs, one Ed25519 verification 41 µs, a P-256 signature 17 µs, SHA-256 of
+//! 1 KiB 0.6 µs.
 
+mod ecdsa;
+mod public_key;
+mod signing;
+
+use aws_lc_rs::digest;
 use bytes::Bytes;
+
+pub use public_key::{PublicKey, SignatureError};
+pub use signing::{SigningIdentity, SigningKey};
+
+/// SHA-256 over the parts, one after the other.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
 
 /// Signs in the name of one identity.
 pub trait Signer: Send + Sync {
@@ -11,6 +34,27 @@ pub trait Signer: Send + Sync {
 }
 
 /// A signature could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("sign")]
-pub struct SignError;
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("make a signature with the {0} key")]
+pub struct SignError(pub(crate) &'static str);
+
+/// Bytes that are not a key this node can use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Neither PKCS#8 nor SEC1 in PEM.
+    #[error("no private key in PEM found (PKCS#8 'PRIVATE KEY' or SEC1 'EC PRIVATE KEY')")]
+    NotPem,
+    /// The bytes do not parse.
+    #[error("key does not parse: {0}")]
+    Malformed(String),
+    /// Known to be a key, of an algorithm that Fabric does not sign with.
+    #[error("key algorithm {0} is not supported (ECDSA P-256, ECDSA P-384 and Ed25519 are)")]
+    Unsupported(String),
+    /// The certificate is another key's.
+    #[error("the private key does not belong to the certificate")]
+    Mismatch,
+    /// The certificate does not parse.
+    #[error("certificate does not parse: {0}")]
+    Certificate(String),
+}

@@ -1,1 +1,4 @@
-//! (being written)
+//! From a sequence of messages to a sequence of batches.
+
+pub mod cutter;
+pub mod solo;

@@ -1,0 +1,185 @@
+//! The bounded way into a channel's chain.
+//!
+//! An actix mailbox bounds nothing: `do_send` ignores its capacity, and each pending `send` brings a free slot of its
+//! own. So the bound stands before it: a semaphore counted in bytes, first come, first served. Who finds no room waits
+//! (back-pressure on that stream); the room is free again when the message was answered, or dropped with a dead actor.
+//!
+//! Passing the gate costs about 0.2 µs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use actix::Recipient;
+use arc_swap::ArcSwapOption;
+use orderer_core::channel::ChannelId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::order::{Order, OrderAnswer, Reply, Submission};
+
+/// What an envelope costs in memory beside its bytes: handles, queue entries, the answer's channel.
+pub const ENVELOPE_OVERHEAD_BYTES: usize = 512;
+
+/// A reserved part of the gate's bytes; free again when dropped.
+pub type Room = OwnedSemaphorePermit;
+
+/// No chain takes messages for this channel now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("channel '{channel}' does not take messages now: {reason}")]
+pub struct Unavailable {
+    /// The channel.
+    pub channel: ChannelId,
+    /// Why, as the channel's state says.
+    pub reason: String,
+}
+
+/// See the module's description. One a channel; it outlives the chains that stand behind it one after the other.
+pub struct Gate {
+    room: Arc<Semaphore>,
+    capacity_bytes: u32,
+    chain: ArcSwapOption<Recipient<Order>>,
+    passed: AtomicU64,
+}
+
+impl Gate {
+    /// A closed gate with room for `capacity_bytes` of envelopes that are not answered yet.
+    pub fn new(capacity_bytes: u32) -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(capacity_bytes as usize)),
+            capacity_bytes,
+            chain: ArcSwapOption::empty(),
+            passed: AtomicU64::new(0),
+        }
+    }
+
+    /// Lets messages through to `chain`.
+    pub fn open(&self, chain: Recipient<Order>) {
+        self.chain.store(Some(Arc::new(chain)));
+    }
+
+    /// Lets nothing through any more. Messages that passed before are with the chain.
+    pub fn close(&self) {
+        self.chain.store(None);
+    }
+
+    /// Whether a chain stands behind the gate.
+    pub fn is_open(&self) -> bool {
+        self.chain.load().is_some()
+    }
+
+    /// Waits for room and hands the submission to the chain. The receiver gives the chain's answer, or an error when
+    /// the chain died before it answered. `None`: the gate is closed.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits for room, it has sent nothing; its place in the queue is lost.
+    pub async fn order(&self, submission: Submission) -> Option<oneshot::Receiver<OrderAnswer>> {
+        if !self.is_open() {
+            return None;
+        }
+        let bytes = self.cost_of(&submission);
+        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()?;
+        self.pass(submission, room)
+    }
+
+    /// As [`order`](Self::order) when there is room at once, which is the usual case; gives the submission back when
+    /// there is none.
+    pub fn try_order(&self, submission: Submission) -> Result<Option<oneshot::Receiver<OrderAnswer>>, Submission> {
+        match Arc::clone(&self.room).try_acquire_many_owned(self.cost_of(&submission)) {
+            Ok(room) => Ok(self.pass(submission, room)),
+            Err(_) => Err(submission),
+        }
+    }
+
+    fn pass(&self, submission: Submission, room: Room) -> Option<oneshot::Receiver<OrderAnswer>> {
+        let chain = self.chain.load();
+        let chain = chain.as_ref()?;
+        let (answer, receiver) = oneshot::channel();
+        self.passed.fetch_add(1, Ordering::Relaxed);
+        // do_send keeps the order of one sender; if the actor is dead the message is dropped, and so is its answer
+        #[expect(clippy::disallowed_methods, reason = "the one place where the bound stands before it")]
+        chain.do_send(Order { submission, reply: Reply::new(answer, room) });
+        Some(receiver)
+    }
+
+    /// An envelope larger than the whole gate takes all of it, instead of waiting for ever.
+    fn cost_of(&self, submission: &Submission) -> u32 {
+        let bytes = submission.envelope.raw().len() + ENVELOPE_OVERHEAD_BYTES;
+        u32::try_from(bytes).unwrap_or(u32::MAX).min(self.capacity_bytes)
+    }
+
+    /// Bytes that are taken now.
+    pub fn taken_bytes(&self) -> usize {
+        self.capacity_bytes as usize - self.room.available_permits()
+    }
+
+    /// Bytes that can be taken altogether.
+    pub fn capacity_bytes(&self) -> usize {
+        self.capacity_bytes as usize
+    }
+
+    /// Submissions that were let through so far.
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix::{Actor, Context, Handler};
+    use bytes::Bytes;
+    use orderer_core::channel::ConfigSequence;
+    use orderer_core::envelope::SignedEnvelope;
+
+    /// Keeps what it gets, unanswered.
+    #[derive(Default)]
+    struct Hoarder(Vec<Order>);
+
+    impl Actor for Hoarder {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Order> for Hoarder {
+        type Result = ();
+        fn handle(&mut self, order: Order, _: &mut Context<Self>) {
+            self.0.push(order);
+        }
+    }
+
+    fn submission(bytes: usize) -> Submission {
+        Submission {
+            envelope: SignedEnvelope::from_parts(vec![7; bytes].into(), Bytes::new()),
+            checked_at: ConfigSequence(0),
+            is_config: false,
+        }
+    }
+
+    #[actix::test]
+    async fn a_full_gate_lets_nothing_more_through() {
+        let gate = Gate::new(10_000);
+        gate.open(Hoarder::default().start().recipient());
+        let mut answers = Vec::new();
+        let refused = loop {
+            match gate.try_order(submission(1000)) {
+                Ok(answer) => answers.push(answer),
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!(answers.len(), 6);
+        assert_eq!(refused.envelope.payload().len(), 1000);
+        assert!(gate.taken_bytes() > 9_000);
+    }
+
+    #[actix::test]
+    async fn an_envelope_larger_than_the_gate_passes_alone() {
+        let gate = Gate::new(10_000);
+        gate.open(Hoarder::default().start().recipient());
+        assert!(matches!(gate.try_order(submission(50_000)), Ok(Some(_))));
+        assert_eq!(gate.taken_bytes(), 10_000);
+    }
+
+    #[actix::test]
+    async fn a_closed_gate_answers_at_once() {
+        let gate = Gate::new(10_000);
+        assert!(gate.order(submission(1)).await.is_none());
+    }
+}

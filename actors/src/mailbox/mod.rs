@@ -1,0 +1,9 @@
+//! What actix leaves out of a mailbox: a bound, and a breath between messages.
+
+mod gate;
+mod order;
+mod pace;
+
+pub use gate::{ENVELOPE_OVERHEAD_BYTES, Gate, Room, Unavailable};
+pub use order::{Order, OrderAnswer, OrderRefusal, Reply, Submission};
+pub use pace::Pace;

@@ -1,0 +1,68 @@
+//! The message that carries an envelope to a chain, and its answer.
+
+use actix::Message;
+use orderer_core::channel::ConfigSequence;
+use orderer_core::envelope::SignedEnvelope;
+use tokio::sync::oneshot;
+
+use super::gate::Room;
+
+/// An envelope that passed the channel's filters and asks for its place in the order.
+#[derive(Debug)]
+pub struct Submission {
+    /// A normal message as it came in, or the CONFIG or ORDERER_TRANSACTION message made of a config update.
+    pub envelope: SignedEnvelope,
+    /// The configuration it was found valid under.
+    pub checked_at: ConfigSequence,
+    /// Whether it is a config message.
+    pub is_config: bool,
+}
+
+/// From Broadcast, after validation. Answered when the envelope is durable, not when its block is cut.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Order {
+    /// What is to be ordered.
+    pub submission: Submission,
+    /// Where the answer goes.
+    pub reply: Reply,
+}
+
+/// `Ok`: the envelope is durable and will be in the chain.
+pub type OrderAnswer = Result<(), OrderRefusal>;
+
+/// Why a chain did not take an envelope that Broadcast had found valid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OrderRefusal {
+    /// The configuration changed in between, and under the new one it is not valid. The text is the filter's.
+    #[error("{text}")]
+    NoLongerValid {
+        /// Status for the client.
+        kind: orderer_core::processing::RefusalKind,
+        /// What failed.
+        text: String,
+    },
+    /// The chain could not make it durable.
+    #[error("{0}")]
+    NotDurable(String),
+}
+
+/// Answers one submission, and holds its room at the gate until then. Dropped unanswered, the sender learns that the
+/// chain is gone.
+#[derive(Debug)]
+pub struct Reply {
+    answer: oneshot::Sender<OrderAnswer>,
+    _room: Room,
+}
+
+impl Reply {
+    pub(super) fn new(answer: oneshot::Sender<OrderAnswer>, room: Room) -> Self {
+        Self { answer, _room: room }
+    }
+
+    /// Sends the answer and frees the room. A sender that has gone away is no error.
+    pub fn send(self, answer: OrderAnswer) {
+        let _ = self.answer.send(answer);
+    }
+}

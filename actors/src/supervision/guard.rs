@@ -1,0 +1,148 @@
+//! The last field of every supervised actor.
+
+use std::fmt;
+
+use actix::{Message, Recipient};
+
+use super::panics;
+
+/// How an actor ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// Its parent told it to.
+    Asked,
+    /// It met an error that it cannot go on after.
+    Failed(String),
+    /// A handler panicked; the text says where.
+    Panicked(String),
+    /// It ended without a word: its arbiter is gone, or nobody held its address.
+    Stopped,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("stopped as asked"),
+            Self::Failed(cause) => f.write_str(cause),
+            Self::Panicked(text) => write!(f, "panicked: {text}"),
+            Self::Stopped => f.write_str("stopped without being asked"),
+        }
+    }
+}
+
+/// From a child's guard to its parent, when everything else the child held is dropped.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct ChildGone<Id: Send + 'static = &'static str> {
+    /// Which child.
+    pub child: Id,
+    /// Which of the children that stood in this place.
+    pub generation: u64,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+/// Reports its owner's end to the parent. Made by the parent, moved into the child as its last field.
+pub struct ExitGuard<Id: Send + Clone + 'static = &'static str> {
+    parent: Recipient<ChildGone<Id>>,
+    child: Id,
+    generation: u64,
+    exit: Option<Exit>,
+}
+
+impl<Id: Send + Clone + 'static> ExitGuard<Id> {
+    /// A guard for the child `child`, the `generation`th in its place.
+    pub fn new(parent: Recipient<ChildGone<Id>>, child: Id, generation: u64) -> Self {
+        Self { parent, child, generation, exit: None }
+    }
+
+    /// Says why the actor is about to stop; the first word counts.
+    pub fn will_exit(&mut self, exit: Exit) {
+        self.exit.get_or_insert(exit);
+    }
+}
+
+impl<Id: Send + Clone + 'static> Drop for ExitGuard<Id> {
+    fn drop(&mut self) {
+        let unsaid = || {
+            if std::thread::panicking() {
+                Exit::Panicked(panics::take_last().unwrap_or_else(|| "no text".to_owned()))
+            } else {
+                Exit::Stopped
+            }
+        };
+        let exit = self.exit.take().unwrap_or_else(unsaid);
+        let gone = ChildGone { child: self.child.clone(), generation: self.generation, exit };
+        // a parent that is gone itself needs no report
+        #[expect(clippy::disallowed_methods, reason = "one message in the life of a child needs no bound")]
+        self.parent.do_send(gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix::{Actor, ActorContext, Context, Handler};
+    use tokio::sync::mpsc;
+
+    struct Parent(mpsc::UnboundedSender<(u64, Exit)>);
+
+    impl Actor for Parent {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<ChildGone> for Parent {
+        type Result = ();
+        fn handle(&mut self, gone: ChildGone, _: &mut Context<Self>) {
+            let _ = self.0.send((gone.generation, gone.exit));
+        }
+    }
+
+    struct Child {
+        guard: ExitGuard,
+    }
+
+    impl Actor for Child {
+        type Context = Context<Self>;
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    enum Do {
+        Panic,
+        Fail,
+        Stop,
+    }
+
+    impl Handler<Do> for Child {
+        type Result = ();
+        fn handle(&mut self, order: Do, ctx: &mut Context<Self>) {
+            match order {
+                Do::Panic => panic!("told to"),
+                Do::Fail => {
+                    self.guard.will_exit(Exit::Failed("disk".into()));
+                    ctx.stop();
+                }
+                Do::Stop => ctx.stop(),
+            }
+        }
+    }
+
+    async fn end_of_child(order: Do) -> (u64, Exit) {
+        report_panics();
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let parent = Parent(sender).start();
+        let child = Child { guard: ExitGuard::new(parent.clone().recipient(), "child", 7) }.start();
+        child.do_send(order);
+        receiver.recv().await.expect("the parent hears")
+    }
+
+    #[actix::test]
+    async fn a_parent_hears_of_every_end() {
+        assert_eq!(end_of_child(Do::Fail).await, (7, Exit::Failed("disk".into())));
+        assert_eq!(end_of_child(Do::Stop).await, (7, Exit::Stopped));
+        let (generation, exit) = end_of_child(Do::Panic).await;
+        assert_eq!(generation, 7);
+        assert!(matches!(&exit, Exit::Panicked(text) if text.starts_with("told to (at ")), "{exit:?}");
+    }
+}

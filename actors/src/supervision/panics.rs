@@ -1,0 +1,36 @@
+//! What a panic said, for who has to report it.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{self, PanicHookInfo};
+
+thread_local! {
+    /// Text and place of the newest panic on this thread.
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Has panics logged as one line with their place, instead of printed with a stack trace, and remembered for
+/// [`Exit::Panicked`](super::Exit::Panicked). Call it once, before any actor starts.
+pub fn report_panics() {
+    panic::set_hook(Box::new(|info| {
+        let text = describe(info);
+        tracing::error!(target: "orderer.supervision", "panic: {text}");
+        LAST_PANIC.with(|last| *last.borrow_mut() = Some(text));
+    }));
+}
+
+fn describe(info: &PanicHookInfo<'_>) -> String {
+    let place = info.location().map_or_else(String::new, |l| format!(" (at {}:{})", l.file(), l.line()));
+    format!("{}{place}", payload_text(info.payload()))
+}
+
+/// The text a panic was raised with.
+pub(crate) fn payload_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic without a text".to_owned())
+}
+
+/// The newest panic of this thread, once.
+pub(super) fn take_last() -> Option<String> {
+    LAST_PANIC.with(|last| last.borrow_mut().take())
+}

@@ -1,0 +1,338 @@
+//! A block as bytes that disk and subscribers share.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use fabric_proto::common::{
+    self, Block, BlockMetadataIndex, ChannelHeader, Envelope, HeaderType, LastConfig, Metadata, OrdererBlockMetadata,
+    Payload,
+};
+use fabric_proto::orderer::{DeliverResponse, deliver_response};
+use prost::Message as _;
+use prost::encoding::{encode_varint, encoded_len_varint};
+
+use super::header::{Hash, data_hash, header_hash};
+use crate::channel::BlockNumber;
+
+/// In front of a message on a gRPC stream: one byte "not compressed", four bytes length.
+const GRPC_PREFIX_BYTES: usize = 5;
+/// Room for that, the tag of `DeliverResponse.block`, and the block's length.
+const HEADROOM_BYTES: usize = GRPC_PREFIX_BYTES + 1 + 10;
+/// Tag of `DeliverResponse.block`: field 2, length-delimited.
+const DELIVER_BLOCK_TAG: u8 = 0x12;
+/// The length in a gRPC prefix has four bytes, and the message around the block takes a few.
+const BLOCK_MAX_BYTES: usize = u32::MAX as usize - HEADROOM_BYTES;
+
+/// A block, encoded once. Its bytes lie behind the few that make it a message of a Deliver stream, so that the ledger
+/// stores and every subscriber sends slices of one buffer. Cloning shares it.
+#[derive(Clone)]
+pub struct EncodedBlock(Arc<Inner>);
+
+struct Inner {
+    frame: Bytes,
+    block_at: usize,
+    number: BlockNumber,
+    previous_hash: Bytes,
+    header_hash: Hash,
+    last_config: BlockNumber,
+    is_config: bool,
+    envelopes: usize,
+}
+
+/// Bytes that are not a block this node would store or send.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BlockError {
+    /// The bytes are not a `Block`.
+    #[error("error unmarshalling Block")]
+    Block(#[source] prost::DecodeError),
+    /// The block has no header.
+    #[error("block header not set")]
+    NoHeader,
+    /// The hash in the header is not the hash of the data.
+    #[error("block {number}: header says data hash {header}, data has {data}")]
+    DataHash {
+        /// Number in the header.
+        number: BlockNumber,
+        /// Lowercase hex, as in the header.
+        header: String,
+        /// Lowercase hex, computed.
+        data: String,
+    },
+    /// A metadata slot is not what the protocol puts there.
+    #[error("block {number}: error unmarshalling metadata slot {slot}")]
+    Metadata {
+        /// Number in the header.
+        number: BlockNumber,
+        /// Index of the slot.
+        slot: usize,
+        /// What the decoder said.
+        #[source]
+        cause: prost::DecodeError,
+    },
+    /// The block does not fit a gRPC message.
+    #[error("block of {bytes} bytes exceeds what one gRPC message can carry")]
+    TooLarge {
+        /// Size of the block.
+        bytes: usize,
+    },
+    /// The orderer's signature over the block could not be made.
+    #[error("sign block {number}")]
+    Sign {
+        /// The block that was to be signed.
+        number: BlockNumber,
+        /// Why.
+        #[source]
+        cause: crate::crypto::SignError,
+    },
+}
+
+impl EncodedBlock {
+    /// Reads a serialized `Block` and checks that its data hash recomputes. Copies it once, behind the Deliver prefix.
+    pub fn parse(block_bytes: &[u8]) -> Result<Self, BlockError> {
+        Self::read_from(block_bytes.len(), |buffer| {
+            buffer.extend_from_slice(block_bytes);
+            Ok(())
+        })
+    }
+
+    /// As [`parse`](Self::parse), for who has the block in pieces: `fill` appends them, `len` bytes together, to a
+    /// buffer made large enough, and nothing is copied after that.
+    pub fn read_from<E: From<BlockError>>(
+        len: usize,
+        fill: impl FnOnce(&mut BytesMut) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut buffer = Self::with_headroom(len);
+        fill(&mut buffer)?;
+        Ok(Self::finish(buffer)?)
+    }
+
+    /// A buffer for a block of `len` bytes, with the room in front already taken.
+    pub(super) fn with_headroom(len: usize) -> BytesMut {
+        let mut buffer = BytesMut::with_capacity(HEADROOM_BYTES + len);
+        buffer.put_bytes(0, HEADROOM_BYTES);
+        buffer
+    }
+
+    /// Takes a buffer begun by `with_headroom`: writes the prefix into the headroom and finds the block's parts.
+    pub(super) fn finish(mut buffer: BytesMut) -> Result<Self, BlockError> {
+        let block_len = buffer.len() - HEADROOM_BYTES;
+        if block_len > BLOCK_MAX_BYTES {
+            return Err(BlockError::TooLarge { bytes: block_len });
+        }
+        let frame_at = write_prefix(&mut buffer[..HEADROOM_BYTES], block_len);
+        let frame = buffer.freeze().slice(frame_at..);
+        let block_at = HEADROOM_BYTES - frame_at;
+        let block = Block::decode(frame.slice(block_at..)).map_err(BlockError::Block)?;
+        let header = block.header.ok_or(BlockError::NoHeader)?;
+        let number = BlockNumber(header.number);
+        let data = block.data.unwrap_or_default().data;
+        let computed = data_hash(data.iter().map(Bytes::as_ref));
+        if computed != header.data_hash.as_ref() {
+            return Err(BlockError::DataHash { number, header: hex(&header.data_hash), data: hex(&computed) });
+        }
+        let slots = block.metadata.unwrap_or_default().metadata;
+        Ok(Self(Arc::new(Inner {
+            block_at,
+            number,
+            header_hash: header_hash(header.number, &header.previous_hash, &header.data_hash),
+            previous_hash: header.previous_hash,
+            last_config: last_config(number, &slots)?,
+            is_config: data.len() == 1 && holds_config(&data[0]),
+            envelopes: data.len(),
+            frame,
+        })))
+    }
+
+    /// Number in the header.
+    pub fn number(&self) -> BlockNumber {
+        self.0.number
+    }
+
+    /// Hash of the previous block's header; empty in block 0.
+    pub fn previous_hash(&self) -> &Bytes {
+        &self.0.previous_hash
+    }
+
+    /// Hash of this block's header.
+    pub fn header_hash(&self) -> &Hash {
+        &self.0.header_hash
+    }
+
+    /// The serialized `Block`.
+    pub fn block_bytes(&self) -> Bytes {
+        self.0.frame.slice(self.0.block_at..)
+    }
+
+    /// The block as one message of a Deliver stream, gRPC prefix included.
+    pub fn deliver_frame(&self) -> Bytes {
+        self.0.frame.clone()
+    }
+
+    /// As [`deliver_frame`](Self::deliver_frame), with the data left out; a config block is whole even so, because its
+    /// reader has to follow the configuration.
+    pub fn header_frame(&self) -> Bytes {
+        if self.0.is_config {
+            return self.deliver_frame();
+        }
+        // was decoded before, when this value was made
+        let mut block = self.decode();
+        block.data = None;
+        let response = DeliverResponse { r#type: Some(deliver_response::Type::Block(block)) };
+        frame_message(&response)
+    }
+
+    /// The block's parts; its byte fields share this block's buffer.
+    pub fn decode(&self) -> Block {
+        Block::decode(self.block_bytes()).unwrap_or_default()
+    }
+
+    /// Number of the newest config block up to this one, as the block's metadata says.
+    pub fn last_config(&self) -> BlockNumber {
+        self.0.last_config
+    }
+
+    /// Whether this is a block that changes a channel's configuration or creates a channel.
+    pub fn is_config(&self) -> bool {
+        self.0.is_config
+    }
+
+    /// How many envelopes the block holds.
+    pub fn envelopes(&self) -> usize {
+        self.0.envelopes
+    }
+
+    /// Size of the serialized `Block`.
+    pub fn size_bytes(&self) -> usize {
+        self.0.frame.len() - self.0.block_at
+    }
+}
+
+impl fmt::Debug for EncodedBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncodedBlock")
+            .field("number", &self.0.number)
+            .field("envelopes", &self.0.envelopes)
+            .field("size_bytes", &self.size_bytes())
+            .field("header_hash", &hex(&self.0.header_hash))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message as it goes onto a gRPC stream, not compressed.
+pub(crate) fn frame_message(message: &impl prost::Message) -> Bytes {
+    let len = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(GRPC_PREFIX_BYTES + len);
+    frame.put_u8(0);
+    // messages made here are small: a status, or a header with its metadata
+    frame.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+    // a BytesMut grows as needed: encoding into it cannot fail
+    let _ = message.encode(&mut frame);
+    frame.freeze()
+}
+
+/// Writes gRPC prefix, tag and length so that they end where `headroom` ends; gives back where they begin.
+fn write_prefix(headroom: &mut [u8], block_len: usize) -> usize {
+    let length_bytes = encoded_len_varint(block_len as u64);
+    let message_len = 1 + length_bytes + block_len;
+    let at = headroom.len() - length_bytes - 1 - GRPC_PREFIX_BYTES;
+    let mut out = &mut headroom[at..];
+    out.put_u8(0);
+    out.put_u32(u32::try_from(message_len).unwrap_or(u32::MAX));
+    out.put_u8(DELIVER_BLOCK_TAG);
+    encode_varint(block_len as u64, &mut out);
+    at
+}
+
+/// From slot 0 as newer orderers write it, else from slot 1. Both are empty while the genesis block is the only one
+/// with a configuration.
+fn last_config(number: BlockNumber, slots: &[Bytes]) -> Result<BlockNumber, BlockError> {
+    let value = |index: BlockMetadataIndex| -> Result<Bytes, BlockError> {
+        let slot = index as usize;
+        let bytes = slots.get(slot).cloned().unwrap_or_default();
+        let metadata = Metadata::decode(bytes).map_err(|cause| BlockError::Metadata { number, slot, cause })?;
+        Ok(metadata.value)
+    };
+    let of_slot =
+        |slot: BlockMetadataIndex| move |cause| BlockError::Metadata { number, slot: slot as usize, cause };
+    let signed = OrdererBlockMetadata::decode(value(BlockMetadataIndex::Signatures)?)
+        .map_err(of_slot(BlockMetadataIndex::Signatures))?;
+    if let Some(LastConfig { index }) = signed.last_config {
+        return Ok(BlockNumber(index));
+    }
+    let plain = LastConfig::decode(value(BlockMetadataIndex::LastConfig)?)
+        .map_err(of_slot(BlockMetadataIndex::LastConfig))?;
+    Ok(BlockNumber(plain.index))
+}
+
+fn holds_config(envelope: &Bytes) -> bool {
+    let header_type = || -> Result<i32, prost::DecodeError> {
+        let payload = Payload::decode(Envelope::decode(envelope.clone())?.payload)?;
+        let channel_header = payload.header.unwrap_or_default().channel_header;
+        Ok(ChannelHeader::decode(channel_header)?.r#type)
+    };
+    header_type().is_ok_and(|t| t == HeaderType::Config as i32 || t == HeaderType::OrdererTransaction as i32)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The status that ends an answer on a Deliver stream, framed.
+pub fn status_frame(status: common::Status) -> Bytes {
+    frame_message(&DeliverResponse { r#type: Some(deliver_response::Type::Status(status as i32)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fabric_proto::common::{BlockData, BlockHeader, BlockMetadata};
+    use proptest::prelude::*;
+
+    fn block(number: u64, entries: Vec<Bytes>) -> Block {
+        let hash = data_hash(entries.iter().map(Bytes::as_ref));
+        Block {
+            header: Some(BlockHeader { number, previous_hash: "p".into(), data_hash: hash.to_vec().into() }),
+            data: Some(BlockData { data: entries }),
+            metadata: Some(BlockMetadata { metadata: vec![Bytes::new(); 5] }),
+        }
+    }
+
+    #[test]
+    fn a_block_whose_data_was_changed_is_refused() {
+        let mut changed = block(3, vec!["a".into()]);
+        changed.data = Some(BlockData { data: vec!["b".into()] });
+        assert!(matches!(EncodedBlock::parse(&changed.encode_to_vec()), Err(BlockError::DataHash { .. })));
+    }
+
+    #[test]
+    fn headers_only_leaves_the_data_out() {
+        let encoded = EncodedBlock::parse(&block(3, vec!["a".into(), "b".into()]).encode_to_vec()).expect("is a block");
+        let response = DeliverResponse::decode(encoded.header_frame().slice(5..)).expect("is a response");
+        let Some(deliver_response::Type::Block(sent)) = response.r#type else { panic!("not a block") };
+        assert_eq!(sent.data, None);
+        assert_eq!(sent.header, encoded.decode().header);
+    }
+
+    proptest! {
+        #[test]
+        fn the_frame_is_the_message_that_a_client_reads(
+            number: u64, entries in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..20)
+        ) {
+            let block = block(number, entries.into_iter().map(Bytes::from).collect());
+            let encoded = EncodedBlock::parse(&block.encode_to_vec()).expect("is a block");
+            let frame = encoded.deliver_frame();
+            prop_assert_eq!(frame[0], 0);
+            prop_assert_eq!(u32::from_be_bytes([frame[1], frame[2], frame[3], frame[4]]) as usize, frame.len() - 5);
+            let response = DeliverResponse::decode(frame.slice(5..)).expect("is a response");
+            prop_assert_eq!(response.r#type, Some(deliver_response::Type::Block(block.clone())));
+            prop_assert_eq!(encoded.block_bytes(), block.encode_to_vec());
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = EncodedBlock::parse(&bytes);
+        }
+    }
+}

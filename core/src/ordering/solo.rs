@@ -1,0 +1,259 @@
+//! The solo consenter as a state machine: one orderer decides the order by itself.
+//!
+//! [`Machine::step`] takes an [`Event`] and gives back the [`Effect`]s that its caller must perform, in their order.
+//! The machine knows no channel configuration but what it is told of it: the sequence in force and the batch limits.
+
+use super::cutter::{BatchLimits, BlockCutter, Cut};
+use crate::channel::ConfigSequence;
+
+/// A message that takes part in the order. `M` is whatever the caller needs to find again in the effects.
+pub trait Ordered {
+    /// What counts against the batch limits: payload and signature.
+    fn size_bytes(&self) -> usize;
+    /// The configuration under which it was found valid.
+    fn checked_at(&self) -> ConfigSequence;
+    /// Whether it is a CONFIG or ORDERER_TRANSACTION message, which gets a block of its own.
+    fn is_config(&self) -> bool;
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event<M> {
+    /// A message came in, or came back after [`Effect::Recheck`] with a newer [`Ordered::checked_at`].
+    Order(M),
+    /// The batch timer fired.
+    Timer,
+    /// A configuration took effect, at start or because its config message was applied.
+    Configured {
+        /// Its sequence.
+        sequence: ConfigSequence,
+        /// Its batch limits.
+        limits: BatchLimits,
+    },
+}
+
+/// What the caller must do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect<M> {
+    /// The message was found valid under an older configuration: check it again, then feed it back or refuse it. No
+    /// other message may be fed in between, or the order that a stream was promised is lost.
+    Recheck(M),
+    /// The message waits for its block. The machine keeps it; what is passed on is what the caller needs to make it
+    /// durable and to answer its sender.
+    Hold(M),
+    /// Write a block of these.
+    Write(Vec<M>),
+    /// Apply this config message and write it as a block of its own; then feed [`Event::Configured`] before any other
+    /// message.
+    WriteConfig(M),
+    /// Let the batch timer fire once, a batch timeout from now.
+    ArmTimer,
+    /// The batch timer is of no use any more.
+    DisarmTimer,
+}
+
+/// The state of a solo chain.
+#[derive(Debug)]
+pub struct Machine<M> {
+    cutter: BlockCutter<M>,
+    sequence: ConfigSequence,
+    limits: BatchLimits,
+    timer_armed: bool,
+}
+
+impl<M: Ordered + Clone> Machine<M> {
+    /// A chain with nothing pending, under the given configuration.
+    pub fn new(sequence: ConfigSequence, limits: BatchLimits) -> Self {
+        Self { cutter: BlockCutter::default(), sequence, limits, timer_armed: false }
+    }
+
+    /// Takes in what happened; gives back what is to be done, in order.
+    pub fn step(&mut self, event: Event<M>) -> Vec<Effect<M>> {
+        match event {
+            Event::Order(message) if message.checked_at() < self.sequence => vec![Effect::Recheck(message)],
+            Event::Order(message) if message.is_config() => self.order_config(message),
+            Event::Order(message) => self.order_normal(message),
+            Event::Timer => self.timer_fired(),
+            Event::Configured { sequence, limits } => {
+                self.sequence = sequence;
+                self.limits = limits;
+                Vec::new()
+            }
+        }
+    }
+
+    /// How many messages wait for their block.
+    pub fn pending(&self) -> usize {
+        self.cutter.pending()
+    }
+
+    /// How large they are together.
+    pub fn pending_bytes(&self) -> usize {
+        self.cutter.pending_bytes()
+    }
+
+    fn order_normal(&mut self, message: M) -> Vec<Effect<M>> {
+        let size_bytes = message.size_bytes();
+        let mut effects = match self.cutter.ordered(message.clone(), size_bytes, self.limits) {
+            Cut::Held => vec![Effect::Hold(message)],
+            Cut::One(batch) => vec![Effect::Write(batch)],
+            Cut::OneThenHeld(batch) => vec![Effect::Write(batch), Effect::Hold(message)],
+            Cut::Two(first, second) => vec![Effect::Write(first), Effect::Write(second)],
+        };
+        effects.extend(self.adjust_timer());
+        effects
+    }
+
+    fn order_config(&mut self, message: M) -> Vec<Effect<M>> {
+        let mut effects: Vec<_> = self.cutter.cut().map(Effect::Write).into_iter().collect();
+        effects.push(Effect::WriteConfig(message));
+        effects.extend(self.adjust_timer());
+        effects
+    }
+
+    /// A timer that fires for a batch that was cut in the meantime finds nothing and does nothing.
+    fn timer_fired(&mut self) -> Vec<Effect<M>> {
+        self.timer_armed = false;
+        self.cutter.cut().map(Effect::Write).into_iter().collect()
+    }
+
+    /// The timer runs exactly while something waits, from the first message that had to; a message that stays behind
+    /// when the batch before it is cut keeps the running timer, as in the reference.
+    fn adjust_timer(&mut self) -> Option<Effect<M>> {
+        match (self.timer_armed, self.cutter.pending() > 0) {
+            (true, false) => {
+                self.timer_armed = false;
+                Some(Effect::DisarmTimer)
+            }
+            (false, true) => {
+                self.timer_armed = true;
+                Some(Effect::ArmTimer)
+            }
+            (true, true) | (false, false) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Letter {
+        name: char,
+        size: usize,
+        checked_at: u64,
+        config: bool,
+    }
+
+    impl Ordered for Letter {
+        fn size_bytes(&self) -> usize {
+            self.size
+        }
+        fn checked_at(&self) -> ConfigSequence {
+            ConfigSequence(self.checked_at)
+        }
+        fn is_config(&self) -> bool {
+            self.config
+        }
+    }
+
+    fn names(letters: &[Letter]) -> String {
+        letters.iter().map(|l| l.name).collect()
+    }
+
+    fn show(effect: &Effect<Letter>) -> String {
+        match effect {
+            Effect::Recheck(l) => format!("recheck {}", l.name),
+            Effect::Hold(l) => format!("hold {}", l.name),
+            Effect::Write(batch) => format!("block {}", names(batch)),
+            Effect::WriteConfig(l) => format!("config block {}", l.name),
+            Effect::ArmTimer => "arm".into(),
+            Effect::DisarmTimer => "disarm".into(),
+        }
+    }
+
+    /// Script: `a` a small message, `A` one above the preferred bytes, `!c` a config message, `?s` a message checked
+    /// under sequence 0, `@` the timer, `+` the configuration of sequence 1.
+    #[expect(clippy::needless_pass_by_value)]
+    fn check(script: &str, expected: Expect) {
+        let limits = BatchLimits { max_message_count: 3, preferred_max_bytes: 100 };
+        let mut machine = Machine::new(ConfigSequence(0), limits);
+        let mut sequence = 0;
+        let mut lines = Vec::new();
+        for word in script.split_whitespace() {
+            let letter = |name: char, config, checked_at| Letter {
+                name,
+                size: if name.is_ascii_uppercase() { 101 } else { 30 },
+                checked_at,
+                config,
+            };
+            let mut chars = word.chars();
+            let event = match (chars.next(), chars.next()) {
+                (Some('@'), None) => Event::Timer,
+                (Some('+'), None) => {
+                    sequence = 1;
+                    Event::Configured { sequence: ConfigSequence(1), limits }
+                }
+                (Some('!'), Some(name)) => Event::Order(letter(name, true, sequence)),
+                (Some('?'), Some(name)) => Event::Order(letter(name, false, 0)),
+                (Some(name), None) => Event::Order(letter(name, false, sequence)),
+                _ => panic!("cannot read {word}"),
+            };
+            let effects: Vec<String> = machine.step(event).iter().map(show).collect();
+            lines.push(format!("{word}: {}", effects.join(", ")).trim_end().to_owned());
+        }
+        expected.assert_eq(&lines.join("\n"));
+    }
+
+    #[test]
+    fn the_timer_runs_while_something_waits() {
+        check(
+            "a b c d @ @",
+            expect![[r"
+                a: hold a, arm
+                b: hold b
+                c: block abc, disarm
+                d: hold d, arm
+                @: block d
+                @:"]],
+        );
+    }
+
+    #[test]
+    fn a_large_message_takes_what_waits_before_it() {
+        check(
+            "a A B",
+            expect![[r"
+                a: hold a, arm
+                A: block a, block A, disarm
+                B: block B"]],
+        );
+    }
+
+    #[test]
+    fn a_config_message_is_alone_in_its_block() {
+        check(
+            "a !c + b !d",
+            expect![[r"
+                a: hold a, arm
+                !c: block a, config block c, disarm
+                +:
+                b: hold b, arm
+                !d: block b, config block d, disarm"]],
+        );
+    }
+
+    #[test]
+    fn a_message_checked_under_an_older_configuration_is_checked_again() {
+        check(
+            "+ ?a b ?c",
+            expect![[r"
+                +:
+                ?a: recheck a
+                b: hold b, arm
+                ?c: recheck c"]],
+        );
+    }
+}
