@@ -3,9 +3,11 @@
 mod assemble;
 mod encoded;
 mod header;
+mod verify;
 
 pub use assemble::{Contents, assemble};
 pub use encoded::{BlockError, EncodedBlock, status_frame};
+pub use verify::{VerifyError, verify_signatures};
 pub use header::{Hash, data_hash, header_bytes, header_hash};
 
 /// How many slots a block's metadata has.

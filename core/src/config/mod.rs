@@ -1,1 +1,63 @@
-//! (being written)
+//! A channel's configuration: the tree, what it means, and how it may change.
+
+mod capabilities;
+mod duration;
+mod elements;
+pub mod genesis;
+mod maintenance;
+mod snapshot;
+mod template;
+mod update;
+mod values;
+
+pub use capabilities::{ChannelCapabilities, OrdererCapabilities};
+pub use duration::parse_go_duration;
+pub use maintenance::{MaintenanceError, inspect_change};
+pub use snapshot::{ChannelSnapshot, ConfigError};
+pub use template::{TemplateError, new_channel};
+pub use update::UpdateError;
+pub use values::{BatchSize, ConsensusState, OrdererConfig};
+
+/// Names of groups, values and policies that have a meaning to an orderer.
+pub mod key {
+    /// Group of the ordering organizations.
+    pub const ORDERER: &str = "Orderer";
+    /// Group of the application's organizations.
+    pub const APPLICATION: &str = "Application";
+    /// Group of consortiums; its presence makes a system channel.
+    pub const CONSORTIUMS: &str = "Consortiums";
+    /// Value: the consortium a channel was made from.
+    pub const CONSORTIUM: &str = "Consortium";
+    /// Value: capabilities that every node must have.
+    pub const CAPABILITIES: &str = "Capabilities";
+    /// Value: the definition of an organization's MSP.
+    pub const MSP: &str = "MSP";
+    /// Value of a consortium, and policy: who may create a channel.
+    pub const CHANNEL_CREATION_POLICY: &str = "ChannelCreationPolicy";
+    /// Policy: who may change things.
+    pub const ADMINS: &str = "Admins";
+    /// Policy: who may send.
+    pub const WRITERS: &str = "Writers";
+    /// Policy: who may read.
+    pub const READERS: &str = "Readers";
+    /// Policy: who may sign blocks.
+    pub const BLOCK_VALIDATION: &str = "BlockValidation";
+    /// Value.
+    pub const HASHING_ALGORITHM: &str = "HashingAlgorithm";
+    /// Value.
+    pub const BLOCK_DATA_HASHING_STRUCTURE: &str = "BlockDataHashingStructure";
+    /// Value.
+    pub const ORDERER_ADDRESSES: &str = "OrdererAddresses";
+    /// Value of an ordering organization: its orderers' addresses.
+    pub const ENDPOINTS: &str = "Endpoints";
+    /// Value.
+    pub const CONSENSUS_TYPE: &str = "ConsensusType";
+    /// Value.
+    pub const BATCH_SIZE: &str = "BatchSize";
+    /// Value.
+    pub const BATCH_TIMEOUT: &str = "BatchTimeout";
+    /// Value.
+    pub const KAFKA_BROKERS: &str = "KafkaBrokers";
+    /// Value.
+    pub const CHANNEL_RESTRICTIONS: &str = "ChannelRestrictions";
+}

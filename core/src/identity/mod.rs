@@ -1,1 +1,18 @@
-//! (being written)
+//! Who a signer is: X.509 membership service providers, as a channel's configuration defines them.
+//!
+//! Reading an identity (parse, chain, roles) costs about 150 µs and is done once: [`Msps`] keeps the outcome, keyed by
+//! the serialized identity's bytes. A new configuration is a new [`Msps`], so nothing outlives the definition it came
+//! from.
+
+mod certificate;
+mod chain;
+mod identified;
+mod msp;
+mod msps;
+mod principal;
+
+pub use certificate::CertificateError;
+pub use identified::{Identity, PrincipalMismatch};
+pub use msp::{Msp, MspError};
+pub use msps::{IdentityError, Msps, expires_at};
+pub use principal::{Principal, Role};

@@ -1,1 +1,43 @@
-//! (being written)
+//! What becomes of a message before it is ordered: filters, config updates, channel creation. In the reference's order,
+//! because a client that makes two mistakes is told of the same one.
+
+mod configure;
+mod filters;
+mod refusal;
+
+pub use configure::{Proposed, Stamp, apply_config, created_channel, propose_creation, propose_update, recheck_config};
+pub use filters::{Judged, check_normal};
+pub use refusal::{Refusal, RefusalKind};
+
+use fabric_proto::common::HeaderType;
+
+use crate::channel::UnixSeconds;
+
+/// How a message is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Ordered as it is.
+    Normal,
+    /// Made into a config message, which is ordered.
+    ConfigUpdate,
+    /// Made by orderers only; nobody may send one.
+    Config,
+}
+
+/// Class of a message by its header type. Numbers that mean nothing to an orderer are normal.
+pub fn classify(header_type: i32) -> Class {
+    match HeaderType::try_from(header_type) {
+        Ok(HeaderType::ConfigUpdate) => Class::ConfigUpdate,
+        Ok(HeaderType::Config | HeaderType::OrdererTransaction) => Class::Config,
+        _ => Class::Normal,
+    }
+}
+
+/// What the filters take from outside the channel's configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// The time.
+    pub now: UnixSeconds,
+    /// Whether messages of expired identities are refused; an operator can turn that off.
+    pub expiration_checks: bool,
+}

@@ -1,0 +1,51 @@
+//! Whether a block was signed by somebody who may.
+
+use bytes::Bytes;
+use fabric_proto::common::{BlockMetadataIndex, Metadata, SignatureHeader};
+use prost::Message as _;
+
+use super::encoded::{BlockError, EncodedBlock};
+use super::header::header_bytes;
+use crate::config::ChannelSnapshot;
+use crate::policy::{Denied, SignedDatum, Signers};
+
+/// Why a block's signatures do not count.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The metadata does not parse.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// They do not satisfy the channel's policy.
+    #[error("block {number}: {denied}")]
+    Denied {
+        /// The block.
+        number: crate::channel::BlockNumber,
+        /// Why.
+        denied: Box<Denied>,
+    },
+}
+
+/// Checks the signatures of `block` against the policy BlockValidation of the configuration that was in force before
+/// it, as a peer does.
+pub fn verify_signatures(block: &EncodedBlock, snapshot: &ChannelSnapshot) -> Result<(), VerifyError> {
+    let number = block.number();
+    let parts = block.decode();
+    let header = parts.header.unwrap_or_default();
+    let slot = BlockMetadataIndex::Signatures as usize;
+    let malformed = |cause| BlockError::Metadata { number, slot, cause };
+    let bytes = parts.metadata.unwrap_or_default().metadata.get(slot).cloned().unwrap_or_default();
+    let metadata = Metadata::decode(bytes).map_err(malformed)?;
+    let header = header_bytes(header.number, &header.previous_hash, &header.data_hash);
+    let mut data = Vec::with_capacity(metadata.signatures.len());
+    for signature in metadata.signatures {
+        let signer = SignatureHeader::decode(signature.signature_header.clone()).map_err(malformed)?;
+        let message = Bytes::from([&metadata.value[..], &signature.signature_header, &header].concat());
+        data.push(SignedDatum { message, creator: signer.creator, signature: signature.signature });
+    }
+    let signers = Signers::verify(&data, snapshot.msps());
+    snapshot
+        .policies()
+        .evaluate("/Channel/Orderer/BlockValidation", &signers)
+        .map_err(|denied| VerifyError::Denied { number, denied: Box::new(denied) })
+}

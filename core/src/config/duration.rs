@@ -1,0 +1,80 @@
+//! Durations as Go writes them: `500ms`, `1h15m30.5s`.
+
+use std::time::Duration;
+
+/// Reads a Go duration. `None` if it is not one, or does not fit. The second part says whether it was negative.
+pub fn parse_go_duration(text: &str) -> Option<(Duration, bool)> {
+    let (text, negative) = match text.strip_prefix('-') {
+        Some(rest) => (rest, true),
+        None => (text.strip_prefix('+').unwrap_or(text), false),
+    };
+    if text == "0" {
+        return Some((Duration::ZERO, false));
+    }
+    if text.is_empty() {
+        return None;
+    }
+    let mut nanos: u128 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let number_len = rest.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|&n| n > 0)?;
+        let (number, after) = rest.split_at(number_len);
+        let unit_len = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_len);
+        let unit_nanos: u128 = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return None,
+        };
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && fraction.is_empty()) || whole.len() > 19 || fraction.contains('.') {
+            return None;
+        }
+        nanos += if whole.is_empty() { 0 } else { whole.parse::<u128>().ok()? * unit_nanos };
+        // more digits than nanoseconds of an hour need change nothing
+        let digits = &fraction[..fraction.len().min(18)];
+        if !digits.is_empty() {
+            nanos += digits.parse::<u128>().ok()? * unit_nanos / 10_u128.pow(u32::try_from(digits.len()).ok()?);
+        }
+        rest = after;
+    }
+    // Go counts nanoseconds in a signed 64-bit number
+    let nanos = i64::try_from(nanos).ok()?;
+    Some((Duration::from_nanos(nanos.unsigned_abs()), negative && nanos != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn go_durations_are_read() {
+        let ms = |text| parse_go_duration(text).map(|(d, negative)| (d.as_millis(), negative));
+        assert_eq!(ms("500ms"), Some((500, false)));
+        assert_eq!(ms("1h15m30.5s"), Some((4_530_500, false)));
+        assert_eq!(ms("-1s"), Some((1000, true)));
+        assert_eq!(ms("0"), Some((0, false)));
+        assert_eq!(ms("0s"), Some((0, false)));
+        assert_eq!(ms(".5s"), Some((500, false)));
+        for bad in ["", "soon", "5", "5 s", "s", "1.2.3s", "-", "99999999999999999999h", "3000000h", "é"] {
+            assert_eq!(ms(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(text in "\\PC{0,40}") {
+            let _ = parse_go_duration(&text);
+        }
+
+        #[test]
+        fn whole_milliseconds_survive(ms in 0u32..) {
+            prop_assert_eq!(parse_go_duration(&format!("{ms}ms")), Some((Duration::from_millis(ms.into()), false)));
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! One membership service provider: the definition of an organization's members.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fabric_proto::msp::{FabricMspConfig, FabricNodeOUs, FabricOuIdentifier, MspConfig};
+use prost::Message as _;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+use super::certificate::{Certificate, CertificateError};
+use super::chain::Authorities;
+use super::identified::{Identity, NotValid, Standing};
+use super::msps::IdentityError;
+use super::principal::Role;
+use crate::crypto::PublicKey;
+
+/// `MSPConfig.type` of an X.509 MSP.
+const TYPE_X509: i32 = 0;
+
+/// A definition that no member could be told by.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MspError {
+    /// Only X.509 MSPs can be used by an orderer.
+    #[error("MSP type {0} is not supported, only X.509 (0) is")]
+    Type(i32),
+    /// The definition does not parse.
+    #[error("MSP definition does not parse: {0}")]
+    Malformed(prost::DecodeError),
+    /// It has no name.
+    #[error("the MSP has no name")]
+    NoName,
+    /// It has no root.
+    #[error("MSP '{msp_id}' has no root certificate")]
+    NoRoot {
+        /// The MSP.
+        msp_id: String,
+    },
+    /// A certificate in it does not parse.
+    #[error("MSP '{msp_id}': {place} certificate {index}")]
+    Certificate {
+        /// The MSP.
+        msp_id: String,
+        /// Which list.
+        place: &'static str,
+        /// Position in the list.
+        index: usize,
+        /// What is wrong.
+        #[source]
+        cause: CertificateError,
+    },
+    /// A root or intermediate is no certificate authority.
+    #[error("MSP '{msp_id}': '{subject}' is listed as an authority, but is none (CA constraint, key usage or subject key id missing)")]
+    NotAnAuthority {
+        /// The MSP.
+        msp_id: String,
+        /// The certificate's subject.
+        subject: String,
+    },
+    /// An intermediate that leads to no root.
+    #[error("MSP '{msp_id}': intermediate '{subject}' was not issued by one of its roots")]
+    NotAnchored {
+        /// The MSP.
+        msp_id: String,
+        /// The certificate's subject.
+        subject: String,
+    },
+    /// An administrator who is no member.
+    #[error("MSP '{msp_id}': administrator '{subject}' is not a valid member: {cause}")]
+    Admin {
+        /// The MSP.
+        msp_id: String,
+        /// The certificate's subject.
+        subject: String,
+        /// Why.
+        cause: NotValid,
+    },
+    /// A revocation list that does not parse or that no authority signed.
+    #[error("MSP '{msp_id}': revocation list {index} {problem}")]
+    RevocationList {
+        /// The MSP.
+        msp_id: String,
+        /// Position in the list.
+        index: usize,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A unit's certifier is not one of the MSP's authorities.
+    #[error("MSP '{msp_id}': the certifier of organizational unit '{unit}' is not one of its authorities")]
+    Certifier {
+        /// The MSP.
+        msp_id: String,
+        /// The unit.
+        unit: String,
+    },
+    /// Two organizations use one name for different definitions.
+    #[error("two different definitions for MSP '{msp_id}'")]
+    Conflict {
+        /// The MSP.
+        msp_id: String,
+    },
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Msp {
+    id: Arc<str>,
+    definition: Bytes,
+    authorities: Authorities,
+    /// Hashes of the signed parts of administrators' certificates.
+    admins: Vec<[u8; 32]>,
+    /// If not empty, a member is in one of them.
+    units: Vec<Unit>,
+    roles: Option<Roles>,
+    tls_roots: Vec<Bytes>,
+}
+
+/// An organizational unit, and which chain must have certified it if that matters.
+#[derive(Debug)]
+struct Unit {
+    name: String,
+    certifiers: Option<[u8; 32]>,
+}
+
+/// Roles by organizational unit.
+#[derive(Debug)]
+struct Roles(Vec<(Role, Unit)>);
+
+impl Msp {
+    /// Reads and checks a definition.
+    pub fn from_config(config: &MspConfig) -> Result<Self, MspError> {
+        if config.r#type != TYPE_X509 {
+            return Err(MspError::Type(config.r#type));
+        }
+        let fabric = FabricMspConfig::decode(config.config.clone()).map_err(MspError::Malformed)?;
+        if fabric.name.is_empty() {
+            return Err(MspError::NoName);
+        }
+        let msp_id = fabric.name.clone();
+        let roots = read_all(&msp_id, "root", &fabric.root_certs)?;
+        if roots.is_empty() {
+            return Err(MspError::NoRoot { msp_id });
+        }
+        let intermediates = read_all(&msp_id, "intermediate", &fabric.intermediate_certs)?;
+        let authorities = read_authorities(&msp_id, roots, intermediates, &fabric.revocation_list)?;
+        let mut tls_roots = read_all(&msp_id, "TLS root", &fabric.tls_root_certs)?;
+        tls_roots.extend(read_all(&msp_id, "TLS intermediate", &fabric.tls_intermediate_certs)?);
+
+        let unit = |unit: &FabricOuIdentifier| read_unit(&msp_id, &authorities, unit);
+        let units = fabric.organizational_unit_identifiers.iter().map(unit).collect::<Result<_, _>>()?;
+        let roles = match fabric.fabric_node_ous.as_ref().filter(|ous| ous.enable) {
+            Some(ous) => Some(Roles::read(ous, unit)?),
+            None => None,
+        };
+        let mut msp = Self {
+            id: msp_id.as_str().into(),
+            definition: config.config.clone(),
+            authorities,
+            admins: Vec::new(),
+            units,
+            roles,
+            tls_roots: tls_roots.into_iter().map(|c| c.der).collect(),
+        };
+        for admin in read_all(&msp_id, "administrator", &fabric.admins)? {
+            msp.admins.push(admin.tbs_hash);
+            if let Err(cause) = msp.standing_of(&admin) {
+                return Err(MspError::Admin { msp_id, subject: admin.subject, cause });
+            }
+        }
+        Ok(msp)
+    }
+
+    /// The MSP's name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The definition's bytes: equal for equal definitions.
+    pub fn definition(&self) -> &Bytes {
+        &self.definition
+    }
+
+    /// Roots and intermediates of its members' TLS certificates, in DER.
+    pub fn tls_roots(&self) -> &[Bytes] {
+        &self.tls_roots
+    }
+
+    /// Reads a certificate in PEM as an identity of this MSP, valid or not.
+    pub fn identify(&self, id_bytes: &[u8]) -> Result<Identity, IdentityError> {
+        let certificate = Certificate::from_pem(id_bytes)?;
+        let public_key = PublicKey::from_spki_der(&certificate.public_key_der)?;
+        let standing = self.standing_of(&certificate);
+        Ok(Identity { msp_id: Arc::clone(&self.id), certificate, public_key, standing })
+    }
+
+    fn standing_of(&self, certificate: &Certificate) -> Result<Standing, NotValid> {
+        let chain = self.authorities.chain_of(certificate)?;
+        let has = |unit: &Unit| certificate.organizational_units.contains(&unit.name);
+        let certified = |unit: &Unit| unit.certifiers.is_none_or(|wanted| wanted == chain.identifier);
+        if !self.units.is_empty() && !self.units.iter().any(|unit| has(unit) && certified(unit)) {
+            return Err(NotValid::NoUnit);
+        }
+        let is_listed_admin = self.admins.contains(&certificate.tbs_hash);
+        let Some(Roles(roles)) = &self.roles else {
+            return Ok(Standing { chain, role: None, is_admin: is_listed_admin });
+        };
+        let mut held = roles.iter().filter(|(_, unit)| has(unit));
+        let (role, unit) = held.next().ok_or(NotValid::NoRole)?;
+        if held.next().is_some() {
+            return Err(NotValid::ManyRoles);
+        }
+        if !certified(unit) {
+            return Err(NotValid::WrongCertifier);
+        }
+        let is_admin = is_listed_admin || *role == Role::Admin;
+        Ok(Standing { chain, role: Some(*role), is_admin })
+    }
+}
+
+impl Roles {
+    fn read(
+        ous: &FabricNodeOUs,
+        read_unit: impl Fn(&FabricOuIdentifier) -> Result<Unit, MspError>,
+    ) -> Result<Self, MspError> {
+        let named = [
+            (Role::Client, &ous.client_ou_identifier),
+            (Role::Peer, &ous.peer_ou_identifier),
+            (Role::Admin, &ous.admin_ou_identifier),
+            (Role::Orderer, &ous.orderer_ou_identifier),
+        ];
+        let mut roles = Vec::new();
+        for (role, unit) in named {
+            if let Some(unit) = unit.as_ref().filter(|u| !u.organizational_unit_identifier.is_empty()) {
+                roles.push((role, read_unit(unit)?));
+            }
+        }
+        Ok(Self(roles))
+    }
+}
+
+fn read_all(msp_id: &str, place: &'static str, pems: &[Bytes]) -> Result<Vec<Certificate>, MspError> {
+    let read = |(index, pem): (usize, &Bytes)| {
+        Certificate::from_pem(pem)
+            .map_err(|cause| MspError::Certificate { msp_id: msp_id.to_owned(), place, index, cause })
+    };
+    pems.iter().enumerate().map(read).collect()
+}
+
+fn read_authorities(
+    msp_id: &str,
+    roots: Vec<Certificate>,
+    intermediates: Vec<Certificate>,
+    revocation_lists: &[Bytes],
+) -> Result<Authorities, MspError> {
+    for ca in roots.iter().chain(&intermediates) {
+        if !ca.is_ca || !ca.may_sign_certificates || ca.subject_key_id.is_none() {
+            return Err(MspError::NotAnAuthority { msp_id: msp_id.to_owned(), subject: ca.subject.clone() });
+        }
+    }
+    let mut authorities = Authorities::new(roots, intermediates.clone());
+    if let Some(stray) = intermediates.iter().find(|ca| !authorities.is_anchored(ca)) {
+        return Err(MspError::NotAnchored { msp_id: msp_id.to_owned(), subject: stray.subject.clone() });
+    }
+    for (index, pem) in revocation_lists.iter().enumerate() {
+        let wrong = |problem| MspError::RevocationList { msp_id: msp_id.to_owned(), index, problem };
+        let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| wrong("has no PEM block"))?;
+        let (_, list) =
+            CertificateRevocationList::from_der(&block.contents).map_err(|_| wrong("does not parse"))?;
+        if !authorities.revoke(&list) {
+            return Err(wrong("is not signed by one of its authorities"));
+        }
+    }
+    Ok(authorities)
+}
+
+fn read_unit(msp_id: &str, authorities: &Authorities, unit: &FabricOuIdentifier) -> Result<Unit, MspError> {
+    let name = unit.organizational_unit_identifier.clone();
+    let certifiers = if unit.certificate.is_empty() {
+        None
+    } else {
+        let certificate = Certificate::from_pem(&unit.certificate).ok();
+        let identifier = certificate.and_then(|c| authorities.identifier_of_authority(&c));
+        let missing = || MspError::Certifier { msp_id: msp_id.to_owned(), unit: name.clone() };
+        Some(identifier.ok_or_else(missing)?)
+    };
+    Ok(Unit { name, certifiers })
+}

@@ -1,0 +1,102 @@
+//! Signatures, each verified once.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::identity::{Identity, IdentityError, Msps};
+use crate::crypto::SignatureError;
+
+/// More signers than this on one request do not count: the sets used during evaluation are bits of one number.
+pub(super) const SIGNERS_MAX: usize = 128;
+
+/// What somebody claims to have signed.
+#[derive(Clone, Debug)]
+pub struct SignedDatum {
+    /// The bytes that the signature covers.
+    pub message: Bytes,
+    /// A serialized identity.
+    pub creator: Bytes,
+    /// The signature.
+    pub signature: Bytes,
+}
+
+/// Why a signature did not count.
+#[derive(Clone, Debug)]
+enum Rejection {
+    Identity(Arc<IdentityError>),
+    Signature(Arc<Identity>, SignatureError),
+    TooMany,
+}
+
+/// Who signed, without repetition, and why the others did not count.
+#[derive(Clone, Debug, Default)]
+pub struct Signers {
+    valid: Vec<Arc<Identity>>,
+    rejected: Vec<Rejection>,
+}
+
+impl Signers {
+    /// Verifies each signature once; about 50 µs each for P-256. Of two by the same identity the first counts, as in
+    /// the reference.
+    pub fn verify(data: &[SignedDatum], msps: &Msps) -> Self {
+        let mut signers = Self::default();
+        let mut seen: Vec<Arc<Identity>> = Vec::with_capacity(data.len().min(SIGNERS_MAX));
+        for datum in data {
+            let identity = match msps.identify(&datum.creator) {
+                Ok(identity) => identity,
+                Err(cause) => {
+                    signers.rejected.push(Rejection::Identity(cause));
+                    continue;
+                }
+            };
+            if seen.iter().any(|other| other.key() == identity.key()) {
+                continue;
+            }
+            if seen.len() == SIGNERS_MAX {
+                signers.rejected.push(Rejection::TooMany);
+                break;
+            }
+            seen.push(Arc::clone(&identity));
+            match identity.verify(&datum.message, &datum.signature) {
+                Ok(()) => signers.valid.push(identity),
+                Err(cause) => signers.rejected.push(Rejection::Signature(identity, cause)),
+            }
+        }
+        signers
+    }
+
+    /// Identities whose signatures verify, in the order in which they signed.
+    pub(super) fn valid(&self) -> &[Arc<Identity>] {
+        &self.valid
+    }
+
+    /// Who signed and what came of it, for people.
+    pub(super) fn describe(&self) -> String {
+        if self.valid.is_empty() && self.rejected.is_empty() {
+            return "nobody signed".to_owned();
+        }
+        let mut text = String::new();
+        for identity in &self.valid {
+            let separator = if text.is_empty() { "" } else { "; " };
+            let _ = write!(text, "{separator}{} '{}' ", identity.msp_id(), identity.subject());
+            let _ = match (identity.validity(), identity.role()) {
+                (Err(why), _) => write!(text, "is not valid: {why}"),
+                (Ok(()), Some(role)) => write!(text, "signed as {}", role.as_str()),
+                (Ok(()), None) => write!(text, "signed as member"),
+            };
+        }
+        for rejection in &self.rejected {
+            let separator = if text.is_empty() { "" } else { "; " };
+            let _ = match rejection {
+                Rejection::Identity(why) => write!(text, "{separator}the signer is not known: {why}"),
+                Rejection::Signature(identity, why) => {
+                    write!(text, "{separator}{} '{}': {why}", identity.msp_id(), identity.subject())
+                }
+                Rejection::TooMany => write!(text, "{separator}more than {SIGNERS_MAX} signers"),
+            };
+        }
+        text
+    }
+}

@@ -1,0 +1,164 @@
+//! Config updates on their way to becoming config messages, and config messages on their way into force.
+
+use bytes::Bytes;
+use fabric_proto::Timestamp;
+use fabric_proto::common::{
+    ChannelHeader, ConfigEnvelope, Header, HeaderType, Payload, SignatureHeader,
+};
+use prost::Message as _;
+
+use super::filters::{self, apply};
+use super::refusal::Refusal;
+use super::Circumstances;
+use crate::channel::{ChannelId, ConfigSequence};
+use crate::config::{ChannelSnapshot, inspect_change, new_channel};
+use crate::crypto::Signer;
+use crate::envelope::{Message, SignedEnvelope};
+
+/// What an orderer's own message needs and this crate may not make: a nonce and the time.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// Fresh and random.
+    pub nonce: [u8; 24],
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// And nanoseconds.
+    pub nanos: i32,
+}
+
+/// A config message, ready to be ordered.
+#[derive(Debug)]
+pub struct Proposed {
+    /// CONFIG or ORDERER_TRANSACTION, signed by the orderer.
+    pub envelope: SignedEnvelope,
+    /// The configuration it was made under.
+    pub sequence: ConfigSequence,
+}
+
+/// Judges a CONFIG_UPDATE for an existing channel and makes the CONFIG message of it.
+pub fn propose_update(
+    snapshot: &ChannelSnapshot,
+    message: &Message,
+    signer: &dyn Signer,
+    stamp: Stamp,
+    at: Circumstances,
+) -> Result<Proposed, Refusal> {
+    apply(snapshot, message, at)?;
+    let channel = snapshot.channel();
+    let (config, next) = snapshot
+        .propose(&message.envelope)
+        .map_err(|cause| Refusal::Update { channel: channel.clone(), cause })?;
+    let envelope = wrap(HeaderType::Config, channel, config.encode_to_vec(), signer, stamp)?;
+    let wrapped = Message::parse(envelope.clone()).map_err(|e| Refusal::ConfigMessage(e.to_string()))?;
+    // what goes into the block must fit and be signed by somebody allowed, too
+    filters::apply(snapshot, &wrapped, at).map_err(|refusal| Refusal::FinalChecks(Box::new(refusal)))?;
+    inspect_change(snapshot, &next).map_err(Refusal::MaintenanceChecks)?;
+    Ok(Proposed { envelope, sequence: snapshot.sequence() })
+}
+
+/// Judges a CONFIG_UPDATE for a channel that does not exist, as a request to create it through the system channel, and
+/// makes the ORDERER_TRANSACTION message of it. `channels` is how many channels exist beside the system channel.
+pub fn propose_creation(
+    system: &ChannelSnapshot,
+    channels: u64,
+    message: &Message,
+    signer: &dyn Signer,
+    stamp: Stamp,
+    at: Circumstances,
+) -> Result<Proposed, Refusal> {
+    let template = new_channel(system, message).map_err(Refusal::Template)?;
+    let (config, _) = template.propose(&message.envelope).map_err(|cause| Refusal::Creation {
+        channel: message.channel_header.channel_id.clone(),
+        cause,
+    })?;
+    let limit = system.orderer().max_channels;
+    if limit > 0 && channels >= limit {
+        return Err(Refusal::TooManyChannels(limit));
+    }
+    let inner = wrap(HeaderType::Config, template.channel(), config.encode_to_vec(), signer, stamp)?;
+    let envelope =
+        wrap(HeaderType::OrdererTransaction, system.channel(), inner.raw().to_vec(), signer, stamp)?;
+    let wrapped = Message::parse(envelope.clone()).map_err(|e| Refusal::ConfigMessage(e.to_string()))?;
+    filters::apply(system, &wrapped, at)?;
+    Ok(Proposed { envelope, sequence: system.sequence() })
+}
+
+/// Judges a config message again that was made under an older configuration: its update is proposed anew.
+pub fn recheck_config(
+    snapshot: &ChannelSnapshot,
+    channels: u64,
+    message: &Message,
+    signer: &dyn Signer,
+    stamp: Stamp,
+    at: Circumstances,
+) -> Result<Proposed, Refusal> {
+    if message.channel_header.r#type == HeaderType::OrdererTransaction as i32 {
+        let update = last_update(&created(message)?.1)?;
+        return propose_creation(snapshot, channels, &update, signer, stamp, at);
+    }
+    propose_update(snapshot, &last_update(message)?, signer, stamp, at)
+}
+
+/// The configuration that the CONFIG `message` puts in force after `snapshot`.
+pub fn apply_config(snapshot: &ChannelSnapshot, message: &Message) -> Result<ChannelSnapshot, Refusal> {
+    let envelope = config_envelope(message)?;
+    snapshot.apply(&envelope).map_err(|cause| Refusal::Update { channel: snapshot.channel().clone(), cause })
+}
+
+/// The channel that the ORDERER_TRANSACTION `message` creates, and the envelope of its genesis block.
+pub fn created_channel(message: &Message) -> Result<(ChannelId, SignedEnvelope), Refusal> {
+    let (channel, genesis) = created(message)?;
+    // a genesis block that no chain could be started from is refused before anything is written
+    ChannelSnapshot::from_config_message(&genesis).map_err(Refusal::Config)?;
+    Ok((channel, genesis.envelope))
+}
+
+fn created(message: &Message) -> Result<(ChannelId, Message), Refusal> {
+    let unreadable = |e: &dyn std::fmt::Display| Refusal::ConfigMessage(e.to_string());
+    let envelope = SignedEnvelope::parse(message.data.clone()).map_err(|e| unreadable(&e))?;
+    let genesis = Message::parse(envelope).map_err(|e| unreadable(&e))?;
+    if genesis.channel_header.r#type != HeaderType::Config as i32 {
+        return Err(unreadable(&"the message inside is not of type CONFIG"));
+    }
+    let channel = ChannelId::parse(&genesis.channel_header.channel_id).map_err(|e| unreadable(&e))?;
+    Ok((channel, genesis))
+}
+
+fn config_envelope(message: &Message) -> Result<ConfigEnvelope, Refusal> {
+    ConfigEnvelope::decode(message.data.clone()).map_err(|e| Refusal::ConfigMessage(e.to_string()))
+}
+
+/// The CONFIG_UPDATE inside a CONFIG message.
+fn last_update(message: &Message) -> Result<Message, Refusal> {
+    let update = config_envelope(message)?
+        .last_update
+        .ok_or_else(|| Refusal::ConfigMessage("it has no last_update".to_owned()))?;
+    Message::parse(SignedEnvelope::from_parts(update.payload, update.signature))
+        .map_err(|e| Refusal::ConfigMessage(e.to_string()))
+}
+
+/// A message of the orderer's own.
+fn wrap(
+    header_type: HeaderType,
+    channel: &ChannelId,
+    data: Vec<u8>,
+    signer: &dyn Signer,
+    stamp: Stamp,
+) -> Result<SignedEnvelope, Refusal> {
+    let channel_header = ChannelHeader {
+        r#type: header_type as i32,
+        timestamp: Some(Timestamp { seconds: stamp.seconds, nanos: stamp.nanos }),
+        channel_id: channel.to_string(),
+        ..ChannelHeader::default()
+    };
+    let signature_header =
+        SignatureHeader { creator: signer.creator().clone(), nonce: Bytes::copy_from_slice(&stamp.nonce) };
+    let payload = Payload {
+        header: Some(Header {
+            channel_header: channel_header.encode_to_vec().into(),
+            signature_header: signature_header.encode_to_vec().into(),
+        }),
+        data: data.into(),
+    };
+    SignedEnvelope::sign(payload.encode_to_vec().into(), signer).map_err(Refusal::Sign)
+}

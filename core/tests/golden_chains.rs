@@ -1,0 +1,99 @@
+//! The chains that Go orderers cut, recorded block by block: every formula of this crate is held against them.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use fabric_proto::common::HeaderType;
+use flate2::read::GzDecoder;
+use orderer_core::block::{EncodedBlock, verify_signatures};
+use orderer_core::config::ChannelSnapshot;
+use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::processing::apply_config;
+
+fn golden(name: &str) -> Vec<EncodedBlock> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/golden").join(name);
+    let file = File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let lines = BufReader::new(GzDecoder::new(file)).lines();
+    let block = |line: std::io::Result<String>| {
+        let value: serde_json::Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+        let text = value["block"].as_str().expect("a block");
+        EncodedBlock::parse(&base64(text)).expect("is a block whose data hash recomputes")
+    };
+    lines.map(block).collect()
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    let digit = |c: u8| match c {
+        b'A'..=b'Z' => c - b'A',
+        b'a'..=b'z' => c - b'a' + 26,
+        b'0'..=b'9' => c - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => panic!("not base64: {c}"),
+    };
+    let digits: Vec<u8> = text.bytes().filter(|&c| c != b'=').map(digit).collect();
+    let mut out = Vec::new();
+    for four in digits.chunks(4) {
+        let mut word = 0u32;
+        for i in 0..4 {
+            word = word << 6 | u32::from(four.get(i).copied().unwrap_or(0));
+        }
+        out.extend_from_slice(&word.to_be_bytes()[1..four.len()]);
+    }
+    out
+}
+
+/// Follows a chain as a peer does; gives back how many blocks changed the configuration.
+fn follow(name: &str) -> usize {
+    let blocks = golden(name);
+    let mut snapshot = ChannelSnapshot::from_config_block(&blocks[0].decode()).expect("a genesis block");
+    let mut last_config = 0;
+    let mut updates = 0;
+    for pair in blocks.windows(2) {
+        let (previous, block) = (&pair[0], &pair[1]);
+        assert_eq!(block.number(), previous.number().next(), "{name}");
+        assert_eq!(block.previous_hash().as_ref(), previous.header_hash(), "{name} block {}", block.number());
+        verify_signatures(block, &snapshot).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let data: Vec<Bytes> = block.decode().data.unwrap_or_default().data;
+        for entry in &data {
+            let message = SignedEnvelope::parse(entry.clone()).and_then(Message::parse).expect("a message");
+            if message.channel_header.r#type == HeaderType::Config as i32 {
+                assert!(block.is_config() && data.len() == 1, "a config message is alone in its block");
+                snapshot = apply_config(&snapshot, &message).unwrap_or_else(|e| panic!("{name}: {e}"));
+                last_config = block.number().0;
+                updates += 1;
+            }
+        }
+        assert_eq!(block.last_config().0, last_config, "{name} block {}", block.number());
+    }
+    updates
+}
+
+#[test]
+fn every_block_links_and_is_signed_by_somebody_who_may() {
+    assert_eq!(follow("solo/syschan.blocks.jsonl.gz"), 0);
+    for orderer in ["a", "b"] {
+        follow(&format!("kafka/syschan.orderer-{orderer}.blocks.jsonl.gz"));
+        follow(&format!("kafka/otherchan.orderer-{orderer}.blocks.jsonl.gz"));
+    }
+}
+
+#[test]
+fn every_recorded_config_update_leads_to_the_recorded_configuration() {
+    assert_eq!(follow("solo/mychan.blocks.jsonl.gz"), 2);
+    assert!(follow("kafka/mychan.orderer-a.blocks.jsonl.gz") >= 1);
+    assert!(follow("kafka/mychan.orderer-b.blocks.jsonl.gz") >= 1);
+}
+
+#[test]
+fn one_changed_byte_in_a_header_breaks_the_signature() {
+    let blocks = golden("solo/mychan.blocks.jsonl.gz");
+    let snapshot = ChannelSnapshot::from_config_block(&blocks[0].decode()).expect("a genesis block");
+    let mut block = blocks[1].decode();
+    block.header.as_mut().expect("a header").number += 1;
+    let changed = EncodedBlock::parse(&prost::Message::encode_to_vec(&block)).expect("is a block");
+    let error = verify_signatures(&changed, &snapshot).expect_err("must not verify");
+    assert!(error.to_string().contains("the signature does not verify"), "{error}");
+}
