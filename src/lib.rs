@@ -1,0 +1,13 @@
+//! The ordering service node of Hyperledger Fabric, as a tree of actors.
+//!
+//! This crate is the daemon around the tree: settings and commands, the gRPC services, files and sockets. What decides
+//! is in `orderer-core`, what stores in `orderer-ledger`, what acts in `orderer-actors`.
+
+//pub mod cli;
+//pub mod dev;
+pub mod grpc;
+//pub mod local_msp;
+//pub mod node;
+//pub mod settings;
+//pub mod start_record;
+//pub mod telemetry;

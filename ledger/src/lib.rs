@@ -1,0 +1,29 @@
+//! The ledger of one channel: its blocks, and the envelopes acknowledged but not yet in a block, in one redb file.
+//!
+//! ```text
+//!  commit (one at a time) ──► redb, durable ──► newest blocks in memory ──► heights (watch)
+//!  block(number) ◄── newest blocks in memory, else a redb read transaction
+//! ```
+//!
+//! Everything that changes goes through [`Ledger::commit`], and what it changes is seen only once it is durable. Readers
+//! take no lock while they read the disk. The tables are drawn in `docs/ledger-format.md`.
+//!
+//! Back of the envelope (2 cores, virtual disk): a commit of one pending envelope 0.35 ms; fifty blocks of ten 1.3 KiB
+//! envelopes 3.5 ms CPU a MiB; a block from memory 0.1 µs, from the disk 1 ms a MiB (benches/commit.rs).
+
+mod commit;
+mod error;
+mod format;
+mod ledger;
+mod open;
+mod pending;
+mod read;
+mod rescue;
+mod tail;
+mod verify;
+
+pub use commit::Commit;
+pub use error::{CommitError, Fault, OpenError, ReadError};
+pub use format::FORMAT;
+pub use ledger::{Ledger, Options};
+pub use pending::PendingEnvelope;

@@ -9,4 +9,5 @@ mod guard;
 mod panics;
 
 pub use guard::{ChildGone, Exit, ExitGuard};
+pub(crate) use panics::payload_text;
 pub use panics::report_panics;

@@ -16,6 +16,18 @@ pub trait Ordered {
     fn is_config(&self) -> bool;
 }
 
+impl<M: Ordered> Ordered for std::sync::Arc<M> {
+    fn size_bytes(&self) -> usize {
+        (**self).size_bytes()
+    }
+    fn checked_at(&self) -> ConfigSequence {
+        (**self).checked_at()
+    }
+    fn is_config(&self) -> bool {
+        (**self).is_config()
+    }
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event<M> {

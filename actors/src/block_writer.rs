@@ -1,0 +1,358 @@
+//! Makes durable what a chain decides: one commit at a time, each with all that gathered during the one before.
+//!
+//! Under load most envelopes enter a block in the very commit that acknowledges them, and are never written to the
+//! pending log at all.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorContext as _, Addr, AsyncContext as _, Context, Handler, Message, SpawnHandle};
+use bytes::Bytes;
+use orderer_core::block::{BlockError, Contents, EncodedBlock, assemble};
+use orderer_core::config::ChannelSnapshot;
+use orderer_core::envelope::SignedEnvelope;
+use orderer_ledger::{Commit, CommitError, PendingEnvelope};
+use tokio::sync::oneshot;
+
+use crate::chain_state::{Tip, chain_text};
+use crate::channel::Channel;
+use crate::mailbox::{OrderRefusal, Pace, Reply};
+use crate::node_context::{Durability, NodeContext, nonce};
+use crate::registrar::{NewChannel, Registrar};
+use crate::solo_chain::{Accepted, Halt};
+use crate::status::StatusCell;
+use crate::supervision::{Exit, ExitGuard};
+
+/// After so long without a commit the ledger is settled, which makes the next start after a crash fast.
+const SETTLE_AFTER: Duration = Duration::from_secs(2);
+
+/// One decision of the chain.
+#[derive(Debug)]
+pub enum Op {
+    /// The message waits for its block: into the pending log.
+    Hold(Arc<Accepted>),
+    /// A block of these.
+    Block(Vec<Arc<Accepted>>),
+    /// A block with this config message alone.
+    ConfigBlock {
+        /// CONFIG or ORDERER_TRANSACTION.
+        message: Arc<Accepted>,
+        /// The configuration that is in force from this block on.
+        next: Option<Arc<ChannelSnapshot>>,
+        /// The channel that exists from this block on.
+        created: Option<Box<NewChannel>>,
+    },
+}
+
+/// From the chain, for every message it takes. The reply is sent when the ops, and all before them, are durable.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Write {
+    /// In their order.
+    pub ops: Vec<Op>,
+    /// Of the message that caused them, if somebody waits.
+    pub reply: Option<Reply>,
+}
+
+/// See the module's description.
+pub struct BlockWriter {
+    channel: Arc<Channel>,
+    context: Arc<NodeContext>,
+    registrar: Addr<Registrar>,
+    tip: Tip,
+    /// Messages with a smaller sequence were pending when this writer began: the log has them already.
+    logged_below: u64,
+    gathered: Work,
+    committing: bool,
+    halting: Option<oneshot::Sender<()>>,
+    settle: Option<SpawnHandle>,
+    status: Arc<StatusCell>,
+    pace: Pace,
+    guard: ExitGuard,
+}
+
+#[derive(Default)]
+struct Work {
+    ops: Vec<Op>,
+    replies: Vec<Reply>,
+}
+
+/// From the blocking thread, when a commit has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Committed(Result<Tip, WriteError>);
+
+/// Why nothing more can be written.
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error("assemble a block")]
+    Assemble(#[from] BlockError),
+    #[error("commit to the ledger")]
+    Commit(#[from] CommitError),
+    #[error("panicked: {0}")]
+    Panicked(String),
+}
+
+impl BlockWriter {
+    /// A writer that goes on behind `tip`, with pending messages below `logged_below` in the log.
+    pub fn new(
+        channel: Arc<Channel>,
+        context: Arc<NodeContext>,
+        registrar: Addr<Registrar>,
+        tip: Tip,
+        logged_below: u64,
+        status: Arc<StatusCell>,
+        guard: ExitGuard,
+    ) -> Self {
+        Self {
+            channel,
+            context,
+            registrar,
+            tip,
+            logged_below,
+            gathered: Work::default(),
+            committing: false,
+            halting: None,
+            settle: None,
+            status,
+            pace: Pace::default(),
+            guard,
+        }
+    }
+
+    /// Starts a commit of all that has gathered, unless one is in flight.
+    fn commit_gathered(&mut self, ctx: &mut Context<Self>) {
+        if self.committing {
+            return;
+        }
+        if self.gathered.ops.is_empty() && self.gathered.replies.is_empty() {
+            self.finish_halt(ctx);
+            return;
+        }
+        self.committing = true;
+        if let Some(settle) = self.settle.take() {
+            ctx.cancel_future(settle);
+        }
+        let work = std::mem::take(&mut self.gathered);
+        let job = Job {
+            channel: Arc::clone(&self.channel),
+            context: Arc::clone(&self.context),
+            registrar: self.registrar.clone(),
+            tip: self.tip,
+            logged_below: self.logged_below,
+        };
+        let report = ctx.address();
+        // free: one commit at a time, and who builds a chain waits for the last one of its predecessor
+        let writing = Arc::clone(&self.channel.writing).try_lock_owned();
+        self.context.io.spawn_blocking(move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(work)));
+            let outcome = outcome.unwrap_or_else(|panic| {
+                Err(WriteError::Panicked(crate::supervision::payload_text(&*panic)))
+            });
+            drop(writing);
+            #[expect(clippy::disallowed_methods, reason = "one a commit")]
+            report.do_send(Committed(outcome));
+        });
+    }
+
+    fn finish_halt(&mut self, ctx: &mut Context<Self>) {
+        let Some(done) = self.halting.take() else { return };
+        let channel = Arc::clone(&self.channel);
+        self.context.io.spawn_blocking(move || {
+            if let Err(e) = channel.ledger().settle() {
+                tracing::warn!(target: "orderer.ledger", channel = %channel.id(), error = %chain_text(&e), "settle the ledger");
+            }
+            let _ = done.send(());
+        });
+        self.guard.will_exit(Exit::Asked);
+        ctx.stop();
+    }
+
+    fn settle_later(&mut self, ctx: &mut Context<Self>) {
+        self.settle = Some(ctx.run_later(SETTLE_AFTER, |writer, _| {
+            writer.settle = None;
+            let channel = Arc::clone(&writer.channel);
+            writer.context.io.spawn_blocking(move || {
+                if let Err(e) = channel.ledger().settle() {
+                    tracing::warn!(target: "orderer.ledger", channel = %channel.id(), error = %chain_text(&e), "settle the ledger");
+                }
+            });
+        }));
+    }
+}
+
+impl Actor for BlockWriter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        self.status.enter("running", format!("height {}", self.tip.number.0 + 1));
+    }
+}
+
+impl Handler<Write> for BlockWriter {
+    type Result = ();
+
+    fn handle(&mut self, write: Write, ctx: &mut Context<Self>) {
+        self.status.count_one();
+        self.gathered.ops.extend(write.ops);
+        self.gathered.replies.extend(write.reply);
+        self.commit_gathered(ctx);
+        self.pace.after_one(ctx);
+    }
+}
+
+impl Handler<Committed> for BlockWriter {
+    type Result = ();
+
+    fn handle(&mut self, Committed(outcome): Committed, ctx: &mut Context<Self>) {
+        self.committing = false;
+        match outcome {
+            Ok(tip) => {
+                self.tip = tip;
+                self.status.enter("running", format!("height {}", tip.number.0 + 1));
+                self.settle_later(ctx);
+                self.commit_gathered(ctx);
+            }
+            Err(error) => {
+                let cause = chain_text(&error);
+                self.status.failed(cause.clone());
+                let exit = match error {
+                    // the ledger refuses all writes until the file is opened again
+                    WriteError::Commit(_) => Exit::Unrecoverable(cause),
+                    WriteError::Assemble(_) => Exit::Failed(cause),
+                    WriteError::Panicked(text) => Exit::Panicked(text),
+                };
+                self.guard.will_exit(exit);
+                ctx.stop();
+            }
+        }
+    }
+}
+
+impl Handler<Halt> for BlockWriter {
+    type Result = ();
+
+    fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
+        self.halting = Some(halt.done);
+        self.commit_gathered(ctx);
+    }
+}
+
+/// One commit, on a blocking thread.
+struct Job {
+    channel: Arc<Channel>,
+    context: Arc<NodeContext>,
+    registrar: Addr<Registrar>,
+    tip: Tip,
+    logged_below: u64,
+}
+
+impl Job {
+    fn run(self, work: Work) -> Result<Tip, WriteError> {
+        let began = Instant::now();
+        match self.write(work.ops) {
+            Ok(Written { tip, next, created, blocks, envelopes }) => {
+                // in force before anyone hears that it is
+                if let Some(next) = next {
+                    self.channel.configure(next);
+                }
+                for new_channel in created {
+                    #[expect(clippy::disallowed_methods, reason = "one a created channel")]
+                    self.registrar.do_send(*new_channel);
+                }
+                for reply in work.replies {
+                    reply.send(Ok(()));
+                }
+                if blocks > 0 {
+                    tracing::debug!(target: "orderer.chain", channel = %self.channel.id(), block = %tip.number, blocks,
+                        envelopes, micros = began.elapsed().as_micros(), "blocks written");
+                }
+                Ok(tip)
+            }
+            Err(error) => {
+                let text = format!("channel '{}' could not make it durable: {}", self.channel.id(), chain_text(&error));
+                for reply in work.replies {
+                    reply.send(Err(OrderRefusal::NotDurable(text.clone())));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn write(&self, ops: Vec<Op>) -> Result<Written, WriteError> {
+        let mut written =
+            Written { tip: self.tip, next: None, created: Vec::new(), blocks: 0, envelopes: 0 };
+        let mut commit = Commit::default();
+        let mut held: Vec<Arc<Accepted>> = Vec::new();
+        for op in ops {
+            let batch = match op {
+                Op::Hold(message) => {
+                    held.push(message);
+                    continue;
+                }
+                Op::Block(batch) => batch,
+                Op::ConfigBlock { message, next, created } => {
+                    if next.is_some() {
+                        written.tip.last_config = written.tip.number.next();
+                        written.next = next;
+                    }
+                    written.created.extend(created);
+                    vec![message]
+                }
+            };
+            // a block takes all that waited before it
+            held.clear();
+            commit.pending_drop_below = batch.last().map_or(0, |m| m.sequence + 1);
+            let block = self.assemble(&written.tip, &batch)?;
+            written.tip.number = block.number();
+            written.tip.header_hash = *block.header_hash();
+            written.blocks += 1;
+            written.envelopes += batch.len();
+            commit.blocks.push(block);
+        }
+        if self.context.durability == Durability::Disk {
+            let unlogged = held.iter().filter(|message| message.sequence >= self.logged_below);
+            commit.pending_add = unlogged.map(|message| pending(message)).collect();
+        }
+        self.channel.ledger().commit(commit)?;
+        Ok(written)
+    }
+
+    fn assemble(&self, tip: &Tip, batch: &[Arc<Accepted>]) -> Result<EncodedBlock, BlockError> {
+        let envelopes: Vec<SignedEnvelope> = batch.iter().map(|m| m.envelope.clone()).collect();
+        let contents = Contents {
+            number: tip.number.next(),
+            previous_hash: &tip.header_hash,
+            envelopes: &envelopes,
+            last_config: tip.last_config,
+            consenter_metadata: Bytes::new(),
+        };
+        assemble(contents, &*self.context.signer, nonce())
+    }
+}
+
+struct Written {
+    tip: Tip,
+    next: Option<Arc<ChannelSnapshot>>,
+    created: Vec<Box<NewChannel>>,
+    blocks: usize,
+    envelopes: usize,
+}
+
+fn pending(message: &Accepted) -> PendingEnvelope {
+    PendingEnvelope {
+        sequence: message.sequence,
+        checked_at: message.checked_at,
+        is_config: message.is_config,
+        raw: message.envelope.raw().clone(),
+    }
+}
+
+/// Tests only: a handler that panics.
+#[cfg(test)]
+impl Handler<crate::solo_chain::Crash> for BlockWriter {
+    type Result = ();
+    fn handle(&mut self, _: crate::solo_chain::Crash, _: &mut Context<Self>) {
+        panic!("crashed by a test");
+    }
+}

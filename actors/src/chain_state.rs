@@ -1,0 +1,89 @@
+//! What a chain is built from: everything it needs is in the ledger.
+
+use std::sync::Arc;
+
+use orderer_core::block::Hash;
+use orderer_core::channel::BlockNumber;
+use orderer_core::config::{ChannelSnapshot, ConfigError};
+use orderer_ledger::{Ledger, PendingEnvelope, ReadError};
+
+/// Where the chain stands: what the next block links to.
+#[derive(Clone, Copy, Debug)]
+pub struct Tip {
+    /// The newest block.
+    pub number: BlockNumber,
+    /// Hash of its header.
+    pub header_hash: Hash,
+    /// The newest config block.
+    pub last_config: BlockNumber,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct ChainState {
+    /// See [`Tip`].
+    pub tip: Tip,
+    /// The configuration in force.
+    pub snapshot: Arc<ChannelSnapshot>,
+    /// Envelopes that were acknowledged and are in no block yet.
+    pub pending: Vec<PendingEnvelope>,
+    /// The sequence number of the next pending envelope.
+    pub next_sequence: u64,
+}
+
+/// Why no chain can be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The ledger.
+    #[error("read the ledger")]
+    Read(#[from] ReadError),
+    /// The block that the metadata calls the last config block is not there.
+    #[error("config block {0} is missing in the ledger")]
+    NoConfigBlock(BlockNumber),
+    /// The configuration.
+    #[error("read the configuration in block {number}")]
+    Config {
+        /// The block.
+        number: BlockNumber,
+        /// What is wrong with it.
+        #[source]
+        cause: ConfigError,
+    },
+}
+
+impl ChainState {
+    /// Reads where the ledger stands. Blocks; no commit may be in flight.
+    pub fn load(ledger: &Ledger) -> Result<Self, LoadError> {
+        let last = ledger.last_block();
+        let tip = Tip { number: last.number(), header_hash: *last.header_hash(), last_config: last.last_config() };
+        Ok(Self {
+            snapshot: Arc::new(load_snapshot(ledger)?),
+            pending: ledger.pending()?,
+            next_sequence: ledger.next_pending_sequence(),
+            tip,
+        })
+    }
+}
+
+/// Reads the configuration in force, and refuses one that this node could not follow. Blocks.
+pub fn load_snapshot(ledger: &Ledger) -> Result<ChannelSnapshot, LoadError> {
+    let number = ledger.last_config();
+    let block = ledger.block(number)?.ok_or(LoadError::NoConfigBlock(number))?;
+    let config = |cause| LoadError::Config { number, cause };
+    let snapshot = ChannelSnapshot::from_config_block(&block.decode()).map_err(config)?;
+    snapshot.check_supported().map_err(config)?;
+    Ok(snapshot)
+}
+
+/// An error and what caused it, on one line.
+pub fn chain_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

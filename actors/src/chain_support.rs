@@ -1,0 +1,316 @@
+//! Owns one channel: its chain and writer, their restarts, and its followers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, MessageResult,
+    WrapFuture as _,
+};
+use orderer_core::supervision::{AfterDeath, Restarts};
+use tokio::sync::oneshot;
+
+use crate::block_writer::BlockWriter;
+use crate::chain_state::{ChainState, chain_text};
+use crate::channel::{Channel, ChannelState};
+use crate::node_context::NodeContext;
+use crate::registrar::Registrar;
+use crate::solo_chain::{Halt, SoloChain};
+use crate::status::StatusCell;
+use crate::supervision::{ChildGone, Exit, ExitGuard};
+
+/// What an operator can do about a channel that died too often.
+const ACT_ON_RESTARTS: &str = "its ledger is intact: find the cause in the log, then restart the orderer";
+/// And about one whose disk failed.
+const ACT_ON_DISK: &str = "see to the disk (space, health), then restart the orderer";
+
+/// See the module's description.
+pub struct ChainSupport {
+    channel: Arc<Channel>,
+    context: Arc<NodeContext>,
+    registrar: Addr<Registrar>,
+    /// Chain and writer live and die together: each holds half of what was decided.
+    children: Option<Children>,
+    generation: u64,
+    restarts: Restarts,
+    followers: BTreeMap<u64, String>,
+    next_follower: u64,
+    status: Arc<StatusCell>,
+    guard: ExitGuard<orderer_core::channel::ChannelId>,
+}
+
+struct Children {
+    chain: Addr<SoloChain>,
+    writer: Addr<BlockWriter>,
+}
+
+/// From a Deliver stream, when it begins to follow the channel. Answered at once.
+#[derive(Message)]
+#[rtype(result = "Following")]
+pub struct Follow {
+    /// Who, for people.
+    pub client: String,
+}
+
+/// A place among the channel's followers, given back when dropped.
+#[derive(Debug)]
+pub struct Following {
+    /// What is followed.
+    pub channel: Arc<Channel>,
+    id: u64,
+    support: Addr<ChainSupport>,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        #[expect(clippy::disallowed_methods, reason = "one a stream")]
+        self.support.do_send(Unfollow(self.id));
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Unfollow(u64);
+
+/// From the Registrar at shutdown: stop the chain when all it took is durable, and answer then.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StopChain {
+    /// Told when the chain has stopped.
+    pub done: oneshot::Sender<()>,
+}
+
+impl ChainSupport {
+    /// Support for `channel`, whose chain is not yet built.
+    pub fn new(
+        channel: Arc<Channel>,
+        context: Arc<NodeContext>,
+        registrar: Addr<Registrar>,
+        guard: ExitGuard<orderer_core::channel::ChannelId>,
+    ) -> Self {
+        let status = context.board.cell(&format!("registrar/{}", channel.id()));
+        Self {
+            channel,
+            context,
+            registrar,
+            children: None,
+            generation: 0,
+            restarts: Restarts::default(),
+            followers: BTreeMap::new(),
+            next_follower: 0,
+            status,
+            guard,
+        }
+    }
+
+    /// Reads where the ledger stands, once no commit is in flight any more, and builds chain and writer from it.
+    fn build_chain(&mut self, ctx: &mut Context<Self>) {
+        let (channel, io) = (Arc::clone(&self.channel), self.context.io.clone());
+        let load = async move {
+            let writing = Arc::clone(&channel.writing).lock_owned().await;
+            io.spawn_blocking(move || {
+                let loaded = ChainState::load(channel.ledger()).map_err(|e| chain_text(&e));
+                drop(writing);
+                loaded
+            })
+            .await
+            .unwrap_or_else(|panicked| Err(panicked.to_string()))
+        };
+        let loaded = load.into_actor(self).map(|loaded, support, ctx| match loaded {
+            Ok(state) => support.start_children(state, ctx),
+            Err(cause) => support.chain_died(&Exit::Failed(cause), ctx),
+        });
+        ctx.spawn(loaded);
+    }
+
+    fn start_children(&mut self, state: ChainState, ctx: &mut Context<Self>) {
+        self.generation += 1;
+        let id = self.channel.id();
+        let height = state.tip.number.0 + 1;
+        let board = &self.context.board;
+        let chain_status = board.cell(&format!("registrar/{id}/solo-chain"));
+        let writer_status = board.cell(&format!("registrar/{id}/block-writer"));
+        for status in [&chain_status, &writer_status] {
+            status.begin(self.restarts.total());
+        }
+        let guard = |child| ExitGuard::new(ctx.address().recipient(), child, self.generation);
+        self.channel.configure(Arc::clone(&state.snapshot));
+        let writer = BlockWriter::new(
+            Arc::clone(&self.channel),
+            Arc::clone(&self.context),
+            self.registrar.clone(),
+            state.tip,
+            state.next_sequence,
+            writer_status,
+            guard("block-writer"),
+        )
+        .start();
+        let chain = SoloChain::new(
+            Arc::clone(&self.channel),
+            Arc::clone(&self.context),
+            writer.clone(),
+            state,
+            chain_status,
+            guard("solo-chain"),
+        )
+        .start();
+        // opened after the chain was started: what was acknowledged before a restart is ordered first
+        self.channel.gate().open(chain.clone().recipient());
+        self.children = Some(Children { chain, writer });
+        self.channel.enter(ChannelState::Running);
+        self.status.enter("running", "");
+        tracing::info!(target: "orderer.chain", channel = %id, height, "chain is running");
+    }
+
+    /// Closes the gate, lets go of the children, and starts them again after a pause, or not at all.
+    fn chain_died(&mut self, exit: &Exit, ctx: &mut Context<Self>) {
+        self.channel.gate().close();
+        self.generation += 1;
+        if let Some(Children { chain, writer }) = self.children.take() {
+            // the survivor of the two has nobody to work for
+            #[expect(clippy::disallowed_methods, reason = "once in the life of a child")]
+            {
+                writer.do_send(Abandon);
+                chain.do_send(Abandon);
+            }
+        }
+        let cause = exit.to_string();
+        self.status.failed(cause.clone());
+        if matches!(exit, Exit::Unrecoverable(_)) {
+            self.fail(cause, ACT_ON_DISK);
+            return;
+        }
+        let random = rand::random::<f64>();
+        match self.restarts.after_death(self.context.uptime(), random, &self.context.channel_restarts) {
+            AfterDeath::RestartIn(pause) => {
+                let attempt = self.restarts.in_window();
+                let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                tracing::error!(target: "orderer.chain", channel = %self.channel.id(), %cause, attempt, pause_ms,
+                    "chain died, it is built again from the ledger");
+                self.status.enter("restarting", cause.clone());
+                self.channel.enter(ChannelState::Restarting { attempt, cause, pause_ms });
+                ctx.run_later(pause, Self::build_chain);
+            }
+            AfterDeath::GiveUp => {
+                let limit = self.context.channel_restarts.limit;
+                self.fail(format!("its chain died more than {limit} times, last of: {cause}"), ACT_ON_RESTARTS);
+            }
+        }
+    }
+
+    fn fail(&self, cause: String, action: &str) {
+        tracing::error!(target: "orderer.chain", channel = %self.channel.id(), %cause, %action,
+            "channel has failed, it can still be read");
+        self.status.enter("failed", cause.clone());
+        self.channel.enter(ChannelState::Failed { cause, action: action.to_owned() });
+    }
+}
+
+/// From ChainSupport to the survivor when the other of chain and writer died.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Abandon;
+
+impl Handler<Abandon> for SoloChain {
+    type Result = ();
+    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
+impl Handler<Abandon> for BlockWriter {
+    type Result = ();
+    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
+impl Actor for ChainSupport {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.channel.support.store(Some(Arc::new(ctx.address())));
+        self.channel.enter(ChannelState::Starting);
+        self.build_chain(ctx);
+    }
+}
+
+impl Handler<ChildGone> for ChainSupport {
+    type Result = ();
+
+    fn handle(&mut self, gone: ChildGone, ctx: &mut Context<Self>) {
+        if gone.generation != self.generation {
+            return; // an older child's report, or the second of a pair
+        }
+        match gone.exit {
+            Exit::Asked => {}
+            exit => self.chain_died(&exit, ctx),
+        }
+    }
+}
+
+impl Handler<Follow> for ChainSupport {
+    type Result = MessageResult<Follow>;
+
+    fn handle(&mut self, follow: Follow, ctx: &mut Context<Self>) -> Self::Result {
+        self.status.count_one();
+        let id = self.next_follower;
+        self.next_follower += 1;
+        self.followers.insert(id, follow.client);
+        MessageResult(Following { channel: Arc::clone(&self.channel), id, support: ctx.address() })
+    }
+}
+
+impl Handler<Unfollow> for ChainSupport {
+    type Result = ();
+
+    fn handle(&mut self, Unfollow(id): Unfollow, _: &mut Context<Self>) {
+        self.followers.remove(&id);
+    }
+}
+
+impl Handler<StopChain> for ChainSupport {
+    type Result = ();
+
+    fn handle(&mut self, stop: StopChain, ctx: &mut Context<Self>) {
+        self.channel.gate().close();
+        self.channel.enter(ChannelState::Stopped);
+        self.status.enter("stopped", "");
+        // later reports of the children mean nothing any more
+        self.generation += 1;
+        match self.children.take() {
+            Some(Children { chain, .. }) => {
+                #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
+                chain.do_send(Halt { done: stop.done });
+            }
+            None => {
+                let _ = stop.done.send(());
+            }
+        }
+        self.guard.will_exit(Exit::Asked);
+        ctx.stop();
+    }
+}
+
+/// Tests only: kills one of the channel's actors by a panic in its handler.
+#[cfg(test)]
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub(crate) enum Kill {
+    Chain,
+    Writer,
+    Support,
+}
+
+#[cfg(test)]
+impl Handler<Kill> for ChainSupport {
+    type Result = ();
+    fn handle(&mut self, kill: Kill, _: &mut Context<Self>) {
+        match (kill, &self.children) {
+            (Kill::Chain, Some(children)) => children.chain.do_send(crate::solo_chain::Crash),
+            (Kill::Writer, Some(children)) => children.writer.do_send(crate::solo_chain::Crash),
+            (Kill::Support, _) => panic!("killed by a test"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A channel, for those who are no actors: snapshots to read and a gate to send through.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use actix::Addr;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use orderer_core::channel::ChannelId;
+use orderer_core::config::ChannelSnapshot;
+use orderer_ledger::Ledger;
+use serde::Serialize;
+use tokio::sync::{Mutex, watch};
+
+use crate::chain_support::ChainSupport;
+use crate::mailbox::Gate;
+
+/// How a channel stands; also what its page shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum ChannelState {
+    /// Its chain is being built from the ledger.
+    Starting,
+    /// It takes messages.
+    Running,
+    /// Its chain died and will be built again.
+    Restarting {
+        /// How often within the policy's window.
+        attempt: usize,
+        /// What it died of.
+        cause: String,
+        /// Milliseconds until the next attempt, from when this state was entered.
+        pause_ms: u64,
+    },
+    /// It takes nothing until a person has acted. What is on its disk can be read.
+    Failed {
+        /// What happened.
+        cause: String,
+        /// What to do about it.
+        action: String,
+    },
+    /// The node is shutting down.
+    Stopped,
+}
+
+impl fmt::Display for ChannelState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting => f.write_str("its chain is starting"),
+            Self::Running => f.write_str("its chain is running"),
+            Self::Restarting { attempt, cause, pause_ms } => {
+                write!(f, "its chain restarts (attempt {attempt}, after {pause_ms} ms): {cause}")
+            }
+            Self::Failed { cause, action } => write!(f, "it has failed: {cause}; {action}"),
+            Self::Stopped => f.write_str("the orderer is shutting down"),
+        }
+    }
+}
+
+/// See the module's description.
+pub struct Channel {
+    id: ChannelId,
+    ledger: Arc<Ledger>,
+    snapshot: ArcSwap<ChannelSnapshot>,
+    gate: Gate,
+    state: watch::Sender<ChannelState>,
+    /// Held by the commit in flight; who wants to build a chain from the ledger waits for it.
+    pub(crate) writing: Arc<Mutex<()>>,
+    pub(crate) support: ArcSwapOption<Addr<ChainSupport>>,
+}
+
+impl Channel {
+    pub(crate) fn new(ledger: Arc<Ledger>, snapshot: Arc<ChannelSnapshot>, gate_bytes: u32) -> Self {
+        Self {
+            id: ledger.channel().clone(),
+            ledger,
+            snapshot: ArcSwap::new(snapshot),
+            gate: Gate::new(gate_bytes),
+            state: watch::Sender::new(ChannelState::Starting),
+            writing: Arc::new(Mutex::new(())),
+            support: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &ChannelId {
+        &self.id
+    }
+
+    /// Its blocks.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// The configuration in force: that of the newest config block on the disk.
+    pub fn snapshot(&self) -> Arc<ChannelSnapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The way in for messages.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> ChannelState {
+        self.state.borrow().clone()
+    }
+
+    /// Follows how it stands.
+    pub fn states(&self) -> watch::Receiver<ChannelState> {
+        self.state.subscribe()
+    }
+
+    /// The actor that owns the channel's chain, while there is one.
+    pub fn support(&self) -> Option<Addr<ChainSupport>> {
+        self.support.load().as_ref().map(|addr| Addr::clone(addr))
+    }
+
+    pub(crate) fn enter(&self, state: ChannelState) {
+        self.state.send_replace(state);
+    }
+
+    pub(crate) fn configure(&self, snapshot: Arc<ChannelSnapshot>) {
+        self.snapshot.store(snapshot);
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("id", &self.id).field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+/// A channel whose ledger could not be opened: there is nothing to read, only a reason.
+#[derive(Clone, Debug)]
+pub struct BrokenChannel {
+    /// Its name.
+    pub id: ChannelId,
+    /// What was found.
+    pub cause: String,
+}
+
+/// A channel by its name.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// It can be read, and written if its state says so.
+    Open(Arc<Channel>),
+    /// It cannot even be read.
+    Broken(Arc<BrokenChannel>),
+}
+
+type Channels = BTreeMap<ChannelId, Entry>;
+
+/// All channels of the node. Read by everyone without a lock, changed by the Registrar alone; it outlives the Registrar.
+#[derive(Debug, Default)]
+pub struct Directory(ArcSwap<Channels>);
+
+impl Directory {
+    /// The channel of this name; any text may be asked for.
+    pub fn find(&self, name: &str) -> Option<Entry> {
+        let id = ChannelId::parse(name).ok()?;
+        self.0.load().get(&id).cloned()
+    }
+
+    /// The channel through which others are created, if there is one.
+    pub fn system_channel(&self) -> Option<Arc<Channel>> {
+        let channels = self.0.load();
+        channels.values().find_map(|entry| match entry {
+            Entry::Open(channel) if channel.snapshot.load().is_system_channel() => Some(Arc::clone(channel)),
+            _ => None,
+        })
+    }
+
+    /// All channels, by name.
+    pub fn all(&self) -> Arc<BTreeMap<ChannelId, Entry>> {
+        self.0.load_full()
+    }
+
+    /// Those that could be opened.
+    pub fn open(&self) -> Vec<Arc<Channel>> {
+        let open = |entry: &Entry| match entry {
+            Entry::Open(channel) => Some(Arc::clone(channel)),
+            Entry::Broken(_) => None,
+        };
+        self.0.load().values().filter_map(open).collect()
+    }
+
+    pub(crate) fn insert(&self, id: ChannelId, entry: Entry) {
+        self.0.rcu(|channels| {
+            let mut channels = Channels::clone(channels);
+            channels.insert(id.clone(), entry.clone());
+            channels
+        });
+    }
+}

@@ -1,0 +1,86 @@
+//! What every actor of the tree is given: the edges of the node, and nothing that changes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use actix_rt::ArbiterHandle;
+use orderer_core::channel::UnixSeconds;
+use orderer_core::crypto::Signer;
+use orderer_core::processing::{Circumstances, Stamp};
+use orderer_core::supervision::RestartPolicy;
+use rand::RngCore as _;
+use tokio::runtime::Handle;
+
+use crate::channel::Directory;
+use crate::ledgers::LedgerStore;
+use crate::status::StatusBoard;
+
+/// When an envelope is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on the disk: nothing acknowledged is lost.
+    Disk,
+    /// When its place in the order is fixed, as the reference's solo consenter does: faster, and lost with the process.
+    Memory,
+}
+
+/// See the module's description.
+pub struct NodeContext {
+    /// Signs blocks and config messages.
+    pub signer: Arc<dyn Signer>,
+    /// The runtime whose blocking threads do what is CPU-heavy or waits for a disk.
+    pub io: Handle,
+    /// Where ledgers are.
+    pub ledgers: LedgerStore,
+    /// The channels, for everyone to read.
+    pub directory: Arc<Directory>,
+    /// The actors' published states.
+    pub board: StatusBoard,
+    /// Channels are spread over these.
+    pub arbiters: Vec<ArbiterHandle>,
+    /// See [`Durability`].
+    pub durability: Durability,
+    /// Room at each channel's gate, in bytes.
+    pub gate_bytes: u32,
+    /// For everything that belongs to one channel.
+    pub channel_restarts: RestartPolicy,
+    /// Whether messages of expired identities are refused.
+    pub expiration_checks: bool,
+    /// What restarts are counted from.
+    pub began: Instant,
+}
+
+impl NodeContext {
+    /// Time since the node began.
+    pub fn uptime(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Time and switches for the filters.
+    pub fn circumstances(&self) -> Circumstances {
+        Circumstances { now: unix_now(), expiration_checks: self.expiration_checks }
+    }
+}
+
+/// The time, in whole seconds.
+pub fn unix_now() -> UnixSeconds {
+    UnixSeconds(stamp_time().0)
+}
+
+/// Time and a fresh nonce for a message of the orderer's own.
+pub fn stamp() -> Stamp {
+    let (seconds, nanos) = stamp_time();
+    Stamp { nonce: nonce(), seconds, nanos }
+}
+
+/// Fresh and random.
+pub fn nonce() -> [u8; 24] {
+    let mut nonce = [0; 24];
+    rand::rng().fill_bytes(&mut nonce);
+    nonce
+}
+
+fn stamp_time() -> (i64, i32) {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), i32::try_from(since.subsec_nanos()).unwrap_or(0))
+}

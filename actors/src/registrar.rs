@@ -1,0 +1,248 @@
+//! Owns all channels: finds them on the disk, keeps a ChainSupport for each, and adds those that are created.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, ResponseFuture, WrapFuture as _,
+};
+use actix_rt::ArbiterHandle;
+use orderer_core::channel::ChannelId;
+use orderer_core::config::ChannelSnapshot;
+use orderer_core::supervision::{AfterDeath, Restarts};
+use orderer_ledger::Ledger;
+use tokio::sync::oneshot;
+
+use crate::chain_state::{chain_text, load_snapshot};
+use crate::chain_support::{ChainSupport, StopChain};
+use crate::channel::{BrokenChannel, Channel, ChannelState, Entry};
+use crate::node_context::NodeContext;
+use crate::status::StatusCell;
+use crate::supervision::{ChildGone, Exit, ExitGuard};
+
+/// A chain that has not stopped after so long at shutdown is left behind; what it acknowledged is durable.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// See the module's description.
+pub struct Registrar {
+    context: Arc<NodeContext>,
+    supports: BTreeMap<ChannelId, Place>,
+    started: usize,
+    status: Arc<StatusCell>,
+    ready: Option<oneshot::Sender<()>>,
+    guard: ExitGuard,
+}
+
+/// Where a channel's ChainSupport stands.
+struct Place {
+    channel: Arc<Channel>,
+    arbiter: ArbiterHandle,
+    generation: u64,
+    restarts: Restarts,
+}
+
+/// A channel whose ledger was just made: by a BlockWriter, when the block that creates it is durable.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct NewChannel {
+    /// With its genesis block in it.
+    pub ledger: Arc<Ledger>,
+    /// Its configuration.
+    pub snapshot: Arc<ChannelSnapshot>,
+}
+
+/// From the Supervisor at shutdown. Answered when every chain has stopped, or did not in time.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StopAll;
+
+/// A channel found on the disk.
+type Found = (ChannelId, Result<(Arc<Ledger>, Arc<ChannelSnapshot>), String>);
+
+impl Registrar {
+    /// A registrar for the channels below the context's ledger folder. `ready` is told when all that are there have
+    /// been opened.
+    pub fn new(context: Arc<NodeContext>, ready: Option<oneshot::Sender<()>>, guard: ExitGuard) -> Self {
+        let status = context.board.cell("registrar");
+        Self { context, supports: BTreeMap::new(), started: 0, status, ready, guard }
+    }
+
+    fn add(&mut self, channel: &Arc<Channel>, ctx: &mut Context<Self>) {
+        let arbiters = &self.context.arbiters;
+        let arbiter = arbiters[self.started % arbiters.len()].clone();
+        self.started += 1;
+        let place =
+            Place { channel: Arc::clone(channel), arbiter, generation: 0, restarts: Restarts::default() };
+        self.supports.insert(channel.id().clone(), place);
+        self.start_support(channel.id(), ctx);
+        self.status.enter("running", format!("{} channels", self.supports.len()));
+    }
+
+    fn start_support(&mut self, id: &ChannelId, ctx: &mut Context<Self>) {
+        let Some(place) = self.supports.get_mut(id) else { return };
+        place.generation += 1;
+        let registrar = ctx.address();
+        let guard = ExitGuard::new(registrar.clone().recipient(), id.clone(), place.generation);
+        let (channel, context) = (Arc::clone(&place.channel), Arc::clone(&self.context));
+        self.context.board.cell(&format!("registrar/{id}")).begin(place.restarts.total());
+        ChainSupport::start_in_arbiter(&place.arbiter, move |_| {
+            ChainSupport::new(channel, context, registrar, guard)
+        });
+    }
+
+    fn register(&mut self, ledger: Arc<Ledger>, snapshot: Arc<ChannelSnapshot>, ctx: &mut Context<Self>) {
+        let channel = Arc::new(Channel::new(ledger, snapshot, self.context.gate_bytes));
+        self.context.directory.insert(channel.id().clone(), Entry::Open(Arc::clone(&channel)));
+        self.add(&channel, ctx);
+    }
+
+    fn found(&mut self, found: Vec<Found>, ctx: &mut Context<Self>) {
+        for (id, opened) in found {
+            match opened {
+                Ok((ledger, snapshot)) => self.register(ledger, snapshot, ctx),
+                Err(cause) => {
+                    tracing::error!(target: "orderer.ledger", channel = %id, %cause,
+                        "channel cannot be opened, the others go on without it");
+                    let cell = self.context.board.cell(&format!("registrar/{id}"));
+                    cell.failed(cause.clone());
+                    cell.enter("failed", cause.clone());
+                    let broken = BrokenChannel { id: id.clone(), cause };
+                    self.context.directory.insert(id, Entry::Broken(Arc::new(broken)));
+                }
+            }
+        }
+        self.status.enter("running", format!("{} channels", self.supports.len()));
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.send(());
+        }
+    }
+}
+
+/// Opens every ledger that is not open yet, several at a time.
+async fn open_all(context: Arc<NodeContext>) -> Vec<Found> {
+    let ids = match context.ledgers.list() {
+        Ok(ids) => ids,
+        Err(error) => {
+            tracing::error!(target: "orderer.ledger", error = %chain_text(&error), "cannot look for channels");
+            return Vec::new();
+        }
+    };
+    let known = context.directory.all();
+    let mut opening = Vec::new();
+    for id in ids.into_iter().filter(|id| !known.contains_key(id)) {
+        let ledgers = context.ledgers.clone();
+        let task = context.io.spawn_blocking(move || {
+            let opened = ledgers.open(&id).map_err(|e| chain_text(&e)).and_then(|ledger| {
+                let snapshot = load_snapshot(&ledger).map_err(|e| chain_text(&e))?;
+                Ok((Arc::new(ledger), Arc::new(snapshot)))
+            });
+            (id, opened)
+        });
+        opening.push(task);
+    }
+    let mut found = Vec::with_capacity(opening.len());
+    for task in opening {
+        match task.await {
+            Ok(opened) => found.push(opened),
+            Err(panicked) => tracing::error!(target: "orderer.ledger", %panicked, "opening a ledger"),
+        }
+    }
+    found
+}
+
+impl Actor for Registrar {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.status.enter("opening", "");
+        // after a restart the channels are open already: only their supports have to be started again
+        for channel in self.context.directory.open() {
+            self.add(&channel, ctx);
+        }
+        let open = open_all(Arc::clone(&self.context)).into_actor(self).map(|found, registrar, ctx| {
+            registrar.found(found, ctx);
+        });
+        ctx.wait(open);
+    }
+}
+
+impl Handler<NewChannel> for Registrar {
+    type Result = ();
+
+    fn handle(&mut self, new: NewChannel, ctx: &mut Context<Self>) {
+        self.status.count_one();
+        tracing::info!(target: "orderer.registrar", channel = %new.ledger.channel(), "channel created");
+        self.register(new.ledger, new.snapshot, ctx);
+    }
+}
+
+impl Handler<ChildGone<ChannelId>> for Registrar {
+    type Result = ();
+
+    fn handle(&mut self, gone: ChildGone<ChannelId>, ctx: &mut Context<Self>) {
+        let Some(place) = self.supports.get_mut(&gone.child) else { return };
+        if gone.generation != place.generation || gone.exit == Exit::Asked {
+            return;
+        }
+        let cause = gone.exit.to_string();
+        place.channel.gate().close();
+        place.channel.support.store(None);
+        self.context.board.cell(&format!("registrar/{}", gone.child)).failed(cause.clone());
+        let policy = &self.context.channel_restarts;
+        match place.restarts.after_death(self.context.uptime(), rand::random(), policy) {
+            AfterDeath::RestartIn(pause) => {
+                let attempt = place.restarts.in_window();
+                let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                tracing::error!(target: "orderer.registrar", channel = %gone.child, %cause, attempt, pause_ms,
+                    "channel's support died, it is started again");
+                place.channel.enter(ChannelState::Restarting { attempt, cause, pause_ms });
+                ctx.run_later(pause, move |registrar, ctx| registrar.start_support(&gone.child, ctx));
+            }
+            AfterDeath::GiveUp => {
+                tracing::error!(target: "orderer.registrar", channel = %gone.child, %cause, "channel has failed");
+                let action = "its ledger is intact: find the cause in the log, then restart the orderer".to_owned();
+                place.channel.enter(ChannelState::Failed { cause, action });
+            }
+        }
+    }
+}
+
+impl Handler<StopAll> for Registrar {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: StopAll, _: &mut Context<Self>) -> Self::Result {
+        self.status.enter("stopping", "");
+        self.guard.will_exit(Exit::Asked);
+        let mut stopping = Vec::new();
+        for (id, place) in std::mem::take(&mut self.supports) {
+            if let Some(support) = place.channel.support() {
+                let (done, stopped) = oneshot::channel();
+                #[expect(clippy::disallowed_methods, reason = "once in the life of a channel")]
+                support.do_send(StopChain { done });
+                stopping.push((id, stopped));
+            }
+        }
+        Box::pin(async move {
+            let all = async {
+                for (id, stopped) in stopping {
+                    if stopped.await.is_err() {
+                        tracing::warn!(target: "orderer.registrar", channel = %id, "chain was gone before it could stop");
+                    }
+                }
+            };
+            if tokio::time::timeout(STOP_PATIENCE, all).await.is_err() {
+                tracing::error!(target: "orderer.registrar", "not every chain stopped in time; what was acknowledged is durable");
+            }
+        })
+    }
+}
+
+/// Tests only: a handler that panics.
+#[cfg(test)]
+impl Handler<crate::solo_chain::Crash> for Registrar {
+    type Result = ();
+    fn handle(&mut self, _: crate::solo_chain::Crash, _: &mut Context<Self>) {
+        panic!("crashed by a test");
+    }
+}

@@ -1,0 +1,378 @@
+//! The solo consenter's actor: feeds its machine, and performs what the machine decides.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, SpawnHandle,
+    WrapFuture as _,
+};
+use fabric_proto::common::HeaderType;
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::{ChannelId, ConfigSequence};
+use orderer_core::config::{ChannelSnapshot, genesis};
+use orderer_core::envelope::{self, SignedEnvelope};
+use orderer_core::ordering::solo::{Effect, Event, Machine, Ordered};
+use orderer_core::processing::{self, Refusal};
+use orderer_ledger::PendingEnvelope;
+use tokio::sync::oneshot;
+
+use crate::block_writer::{BlockWriter, Op, Write};
+use crate::chain_state::{ChainState, chain_text};
+use crate::channel::{Channel, Entry};
+use crate::mailbox::{Order, OrderRefusal, Pace, Reply};
+use crate::node_context::{Durability, NodeContext, stamp};
+use crate::registrar::NewChannel;
+use crate::status::StatusCell;
+use crate::supervision::{Exit, ExitGuard};
+
+/// A message with its place in the pending log.
+#[derive(Debug)]
+pub struct Accepted {
+    pub(crate) envelope: SignedEnvelope,
+    pub(crate) checked_at: ConfigSequence,
+    pub(crate) is_config: bool,
+    pub(crate) sequence: u64,
+}
+
+impl Ordered for Accepted {
+    fn size_bytes(&self) -> usize {
+        self.envelope.size_bytes()
+    }
+    fn checked_at(&self) -> ConfigSequence {
+        self.checked_at
+    }
+    fn is_config(&self) -> bool {
+        self.is_config
+    }
+}
+
+/// Orders one channel's messages. Owns the cutter; a [`BlockWriter`] makes durable what it decides.
+pub struct SoloChain {
+    channel: Arc<Channel>,
+    context: Arc<NodeContext>,
+    writer: Addr<BlockWriter>,
+    machine: Machine<Arc<Accepted>>,
+    /// The configuration that the next message is ordered under; on the disk a moment later.
+    snapshot: Arc<ChannelSnapshot>,
+    next_sequence: u64,
+    /// Pending envelopes of the last incarnation, before everything else.
+    backlog: VecDeque<PendingEnvelope>,
+    timer: Option<SpawnHandle>,
+    status: Arc<StatusCell>,
+    pace: Pace,
+    guard: ExitGuard,
+}
+
+/// From ChainSupport at shutdown: write what must not be lost, then say so and stop.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Halt {
+    /// Told when everything is on the disk.
+    pub done: oneshot::Sender<()>,
+}
+
+/// What a config message leads to, found out off the arbiter.
+enum Applied {
+    /// The channel's own next configuration.
+    Config(Arc<ChannelSnapshot>),
+    /// Another channel; `None` if it is there already, after a crash.
+    Created(Option<NewChannel>),
+}
+
+impl SoloChain {
+    /// A chain that goes on where `state` says.
+    pub fn new(
+        channel: Arc<Channel>,
+        context: Arc<NodeContext>,
+        writer: Addr<BlockWriter>,
+        state: ChainState,
+        status: Arc<StatusCell>,
+        guard: ExitGuard,
+    ) -> Self {
+        let limits = state.snapshot.orderer().batch_size.limits();
+        Self {
+            machine: Machine::new(state.snapshot.sequence(), limits),
+            snapshot: state.snapshot,
+            next_sequence: state.next_sequence,
+            backlog: state.pending.into(),
+            timer: None,
+            pace: Pace::default(),
+            channel,
+            context,
+            writer,
+            status,
+            guard,
+        }
+    }
+
+    /// Orders what the last incarnation had acknowledged, until one of them needs to be thought about elsewhere.
+    fn order_backlog(&mut self, ctx: &mut Context<Self>) {
+        while let Some(pending) = self.backlog.pop_front() {
+            let Ok(envelope) = SignedEnvelope::parse(pending.raw) else { continue };
+            let accepted = Accepted {
+                envelope,
+                checked_at: pending.checked_at,
+                is_config: pending.is_config,
+                sequence: pending.sequence,
+            };
+            if self.feed(accepted, None, ctx).is_waiting() {
+                return;
+            }
+        }
+    }
+
+    fn feed(&mut self, message: Accepted, reply: Option<Reply>, ctx: &mut Context<Self>) -> Fed {
+        let effects = self.machine.step(Event::Order(Arc::new(message)));
+        self.perform(effects, reply, ctx)
+    }
+
+    /// Performs effects in their order. The reply of the message that caused them goes along to the writer, which
+    /// answers when everything before it is durable.
+    fn perform(&mut self, effects: Vec<Effect<Arc<Accepted>>>, mut reply: Option<Reply>, ctx: &mut Context<Self>) -> Fed {
+        let mut ops = Vec::with_capacity(effects.len());
+        let mut thinking = None;
+        for effect in effects {
+            match effect {
+                Effect::Hold(message) => ops.push(Op::Hold(message)),
+                Effect::Write(batch) => ops.push(Op::Block(batch)),
+                Effect::ArmTimer => self.arm_timer(ctx),
+                Effect::DisarmTimer => self.disarm_timer(ctx),
+                Effect::Recheck(message) => thinking = Some(Thought::Recheck(message)),
+                Effect::WriteConfig(message) => thinking = Some(Thought::Apply(message)),
+            }
+        }
+        let Some(thought) = thinking else {
+            if self.context.durability == Durability::Memory
+                && let Some(reply) = reply.take()
+            {
+                reply.send(Ok(()));
+            }
+            self.write(ops, reply);
+            return Fed::Done;
+        };
+        self.write(ops, None);
+        match thought {
+            Thought::Recheck(message) => self.recheck(message, reply, ctx),
+            Thought::Apply(message) => self.apply(message, reply, ctx),
+        }
+        Fed::Waiting
+    }
+
+    fn write(&self, ops: Vec<Op>, reply: Option<Reply>) {
+        if ops.is_empty() && reply.is_none() {
+            return;
+        }
+        #[expect(clippy::disallowed_methods, reason = "bounded by the room that each reply holds at the gate")]
+        self.writer.do_send(Write { ops, reply });
+    }
+
+    /// The configuration changed since the message was judged: judge it again, on another thread. Meanwhile no other
+    /// message is taken.
+    fn recheck(&mut self, message: Arc<Accepted>, reply: Option<Reply>, ctx: &mut Context<Self>) {
+        let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
+        let work = self.context.io.spawn_blocking(move || recheck(&snapshot, &context, &message));
+        let resume = work.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
+            match outcome {
+                Ok(Ok(message)) => {
+                    chain.feed(message, reply, ctx);
+                }
+                Ok(Err(refusal)) => chain.refuse(&refusal, reply),
+                Err(panicked) => chain.stop_because(Exit::Panicked(panicked.to_string()), ctx),
+            }
+            chain.order_backlog(ctx);
+        });
+        ctx.wait(resume);
+    }
+
+    /// Builds the configuration, or the channel, that a config message makes. Meanwhile no other message is taken: it
+    /// might be judged under the wrong configuration.
+    fn apply(&mut self, message: Arc<Accepted>, reply: Option<Reply>, ctx: &mut Context<Self>) {
+        let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
+        let of_thread = Arc::clone(&message);
+        let work = self.context.io.spawn_blocking(move || apply(&snapshot, &context, &of_thread));
+        let resume = work.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
+            match outcome {
+                Ok(Ok(Applied::Config(next))) => {
+                    chain.snapshot = Arc::clone(&next);
+                    let limits = next.orderer().batch_size.limits();
+                    let effects = chain.machine.step(Event::Configured { sequence: next.sequence(), limits });
+                    chain.perform(effects, None, ctx);
+                    tracing::info!(target: "orderer.chain", channel = %chain.channel.id(), sequence = %next.sequence(),
+                        "configuration updated");
+                    chain.write(vec![Op::ConfigBlock { message, next: Some(next), created: None }], reply);
+                }
+                Ok(Ok(Applied::Created(created))) => {
+                    let created = created.map(Box::new);
+                    chain.write(vec![Op::ConfigBlock { message, next: None, created }], reply);
+                }
+                Ok(Err(refusal)) => chain.refuse(&refusal, reply),
+                Err(panicked) => chain.stop_because(Exit::Panicked(panicked.to_string()), ctx),
+            }
+            chain.order_backlog(ctx);
+        });
+        ctx.wait(resume);
+    }
+
+    fn refuse(&self, refusal: &Refusal, reply: Option<Reply>) {
+        let text = refusal.to_string();
+        tracing::warn!(target: "orderer.chain", channel = %self.channel.id(), reason = %text,
+            "message is no longer valid under the new configuration, it is dropped");
+        if let Some(reply) = reply {
+            reply.send(Err(OrderRefusal::NoLongerValid { kind: refusal.kind(), text }));
+        }
+    }
+
+    fn arm_timer(&mut self, ctx: &mut Context<Self>) {
+        let timeout: Duration = self.snapshot.orderer().batch_timeout;
+        self.timer = Some(ctx.run_later(timeout, |chain, ctx| {
+            chain.timer = None;
+            let effects = chain.machine.step(Event::Timer);
+            chain.perform(effects, None, ctx);
+        }));
+    }
+
+    fn disarm_timer(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+    }
+
+    fn stop_because(&mut self, exit: Exit, ctx: &mut Context<Self>) {
+        self.guard.will_exit(exit);
+        ctx.stop();
+    }
+}
+
+/// Whether the actor waits for another thread now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fed {
+    Done,
+    Waiting,
+}
+
+impl Fed {
+    fn is_waiting(self) -> bool {
+        self == Self::Waiting
+    }
+}
+
+enum Thought {
+    Recheck(Arc<Accepted>),
+    Apply(Arc<Accepted>),
+}
+
+/// Judges a message under the configuration of now. Blocks for a signature or more.
+fn recheck(snapshot: &ChannelSnapshot, context: &NodeContext, message: &Accepted) -> Result<Accepted, Refusal> {
+    let parsed = envelope::Message::parse(message.envelope.clone()).map_err(Refusal::NoChannelId)?;
+    let at = context.circumstances();
+    let (envelope, checked_at) = if message.is_config {
+        let channels = channels_beside_system(context);
+        let proposed =
+            processing::recheck_config(snapshot, channels, &parsed, &*context.signer, stamp(), at)?;
+        (proposed.envelope, proposed.sequence)
+    } else {
+        (message.envelope.clone(), processing::check_normal(snapshot, &parsed, at)?)
+    };
+    Ok(Accepted { envelope, checked_at, is_config: message.is_config, sequence: message.sequence })
+}
+
+/// How many channels exist that were created through the system channel.
+pub fn channels_beside_system(context: &NodeContext) -> u64 {
+    context.directory.all().len().saturating_sub(1) as u64
+}
+
+fn apply(snapshot: &ChannelSnapshot, context: &NodeContext, message: &Accepted) -> Result<Applied, Refusal> {
+    let parsed = envelope::Message::parse(message.envelope.clone()).map_err(Refusal::NoChannelId)?;
+    if parsed.channel_header.r#type != HeaderType::OrdererTransaction as i32 {
+        return processing::apply_config(snapshot, &parsed).map(|next| Applied::Config(Arc::new(next)));
+    }
+    let (channel, genesis) = processing::created_channel(&parsed)?;
+    create(context, &channel, &genesis).map(Applied::Created)
+}
+
+/// Makes the ledger of a new channel. It is made before the block that says so: a crash in between leaves a channel that
+/// the same message, ordered again, finds complete.
+fn create(
+    context: &NodeContext,
+    channel: &ChannelId,
+    genesis: &SignedEnvelope,
+) -> Result<Option<NewChannel>, Refusal> {
+    let failed = |text: String| Refusal::ConfigMessage(format!("channel '{channel}' cannot be created: {text}"));
+    let block = EncodedBlock::parse(&genesis::genesis_block_of(genesis.raw().clone(), false))
+        .map_err(|e| failed(e.to_string()))?;
+    match context.directory.find(channel.as_str()) {
+        Some(Entry::Open(existing)) => {
+            let first = existing.ledger().block(orderer_core::channel::BlockNumber::GENESIS);
+            let is_same = first.is_ok_and(|first| first.is_some_and(|first| first.header_hash() == block.header_hash()));
+            return if is_same { Ok(None) } else { Err(Refusal::ChannelExists(channel.to_string())) };
+        }
+        Some(Entry::Broken(_)) => return Err(Refusal::ChannelExists(channel.to_string())),
+        None => {}
+    }
+    let ledger = context.ledgers.create(channel, &block).map_err(|e| failed(chain_text(&e)))?;
+    let snapshot = ChannelSnapshot::from_config_block(&block.decode()).map_err(Refusal::Config)?;
+    Ok(Some(NewChannel { ledger: Arc::new(ledger), snapshot: Arc::new(snapshot) }))
+}
+
+impl Actor for SoloChain {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.status.enter("running", "");
+        if !self.backlog.is_empty() {
+            tracing::info!(target: "orderer.chain", channel = %self.channel.id(), envelopes = self.backlog.len(),
+                "ordering what was acknowledged before the restart");
+        }
+        self.order_backlog(ctx);
+    }
+}
+
+impl Handler<Order> for SoloChain {
+    type Result = ();
+
+    fn handle(&mut self, order: Order, ctx: &mut Context<Self>) {
+        self.status.count_one();
+        let Order { submission, reply } = order;
+        let message = Accepted {
+            envelope: submission.envelope,
+            checked_at: submission.checked_at,
+            is_config: submission.is_config,
+            sequence: self.next_sequence,
+        };
+        self.next_sequence += 1;
+        self.feed(message, Some(reply), ctx);
+        self.pace.after_one(ctx);
+    }
+}
+
+impl Handler<Halt> for SoloChain {
+    type Result = ();
+
+    fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
+        self.disarm_timer(ctx);
+        if self.context.durability == Durability::Memory {
+            // acknowledged and nowhere but here
+            let effects = self.machine.step(Event::Timer);
+            self.perform(effects, None, ctx);
+        }
+        #[expect(clippy::disallowed_methods, reason = "once in the life of the actor")]
+        self.writer.do_send(halt);
+        self.stop_because(Exit::Asked, ctx);
+    }
+}
+
+/// Tests only: a handler that panics.
+#[cfg(test)]
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Crash;
+
+#[cfg(test)]
+impl Handler<Crash> for SoloChain {
+    type Result = ();
+    fn handle(&mut self, _: Crash, _: &mut Context<Self>) {
+        panic!("crashed by a test");
+    }
+}

@@ -1,0 +1,113 @@
+//! The root of the tree: keeps a Registrar.
+
+use std::sync::Arc;
+
+use actix::{Actor, Addr, AsyncContext as _, Context, Handler, Message, ResponseFuture};
+use orderer_core::supervision::{AfterDeath, Restarts};
+use tokio::sync::oneshot;
+
+use crate::chain_support::StopChain;
+use crate::channel::ChannelState;
+use crate::node_context::NodeContext;
+use crate::registrar::{Registrar, StopAll};
+use crate::status::StatusCell;
+use crate::supervision::{ChildGone, Exit, ExitGuard};
+
+/// See the module's description.
+pub struct Supervisor {
+    context: Arc<NodeContext>,
+    registrar: Option<Addr<Registrar>>,
+    generation: u64,
+    restarts: Restarts,
+    ready: Option<oneshot::Sender<()>>,
+    status: Arc<StatusCell>,
+}
+
+/// From main, when a signal came and no request is in flight any more. Answered when the tree has stopped.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Shutdown;
+
+impl Supervisor {
+    /// The root of a tree over this context. `ready` is told when all channels on the disk have been opened.
+    pub fn new(context: Arc<NodeContext>, ready: oneshot::Sender<()>) -> Self {
+        let status = context.board.cell("supervisor");
+        Self { context, registrar: None, generation: 0, restarts: Restarts::default(), ready: Some(ready), status }
+    }
+
+    fn start_registrar(&mut self, ctx: &mut Context<Self>) {
+        self.generation += 1;
+        self.context.board.cell("registrar").begin(self.restarts.total());
+        let guard = ExitGuard::new(ctx.address().recipient(), "registrar", self.generation);
+        let registrar = Registrar::new(Arc::clone(&self.context), self.ready.take(), guard);
+        self.registrar = Some(registrar.start());
+        self.status.enter("running", "");
+    }
+
+    /// The supports of a Registrar that died have lost their parent: they stop, and the next Registrar starts others on
+    /// the same open ledgers. Streams in flight are answered that the channel restarts.
+    fn stop_orphans(&self, cause: &str, pause_ms: u64) {
+        for channel in self.context.directory.open() {
+            channel.gate().close();
+            if let Some(support) = channel.support.swap(None) {
+                let (done, _) = oneshot::channel();
+                #[expect(clippy::disallowed_methods, reason = "once in the life of a support")]
+                support.do_send(StopChain { done });
+            }
+            let cause = format!("the registrar died: {cause}");
+            channel.enter(ChannelState::Restarting { attempt: self.restarts.in_window(), cause, pause_ms });
+        }
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.start_registrar(ctx);
+    }
+}
+
+impl Handler<ChildGone> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, gone: ChildGone, ctx: &mut Context<Self>) {
+        if gone.generation != self.generation || gone.exit == Exit::Asked {
+            return;
+        }
+        let cause = gone.exit.to_string();
+        self.registrar = None;
+        self.status.failed(cause.clone());
+        match self.restarts.after_death(self.context.uptime(), rand::random(), &self.context.channel_restarts) {
+            AfterDeath::RestartIn(pause) => {
+                let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                tracing::error!(target: "orderer.supervisor", %cause, pause_ms, "registrar died, it is built again");
+                self.status.enter("restarting", cause.clone());
+                self.stop_orphans(&cause, pause_ms);
+                ctx.run_later(pause, Self::start_registrar);
+            }
+            AfterDeath::GiveUp => {
+                // nothing below works without it: the process ends, and what watches the process decides
+                tracing::error!(target: "orderer.supervisor", %cause, "registrar died too often, the node stops");
+                self.status.enter("failed", cause);
+                actix::System::current().stop_with_code(1);
+            }
+        }
+    }
+}
+
+impl Handler<Shutdown> for Supervisor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
+        self.status.enter("stopping", "");
+        self.generation += 1;
+        let registrar = self.registrar.take();
+        Box::pin(async move {
+            if let Some(registrar) = registrar {
+                #[expect(clippy::disallowed_methods, reason = "once in the life of the node")]
+                let _ = registrar.send(StopAll).await;
+            }
+        })
+    }
+}

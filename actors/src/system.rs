@@ -1,0 +1,43 @@
+//! Starting and stopping the tree.
+
+use std::sync::Arc;
+
+use actix::{Actor as _, Addr};
+use actix_rt::Arbiter;
+use tokio::sync::oneshot;
+
+use crate::node_context::NodeContext;
+use crate::supervisor::{Shutdown, Supervisor};
+
+/// A running tree. Only made inside an actix system.
+pub struct Tree {
+    supervisor: Addr<Supervisor>,
+    ready: Option<oneshot::Receiver<()>>,
+}
+
+/// Makes the arbiters over which channels are spread: one for each core, each a thread of its own. Call it inside an
+/// actix system.
+pub fn arbiters(count: usize) -> Vec<Arbiter> {
+    (0..count.max(1)).map(|_| Arbiter::new()).collect()
+}
+
+impl Tree {
+    /// Starts the supervisor, and with it everything below.
+    pub fn start(context: Arc<NodeContext>) -> Self {
+        let (ready, is_ready) = oneshot::channel();
+        Self { supervisor: Supervisor::new(context, ready).start(), ready: Some(is_ready) }
+    }
+
+    /// Waits until all channels on the disk have been opened (their chains may still be starting).
+    pub async fn ready(&mut self) {
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.await;
+        }
+    }
+
+    /// Stops the tree; what was acknowledged is durable when this returns.
+    pub async fn stop(self) {
+        #[expect(clippy::disallowed_methods, reason = "once in the life of the node")]
+        let _ = self.supervisor.send(Shutdown).await;
+    }
+}

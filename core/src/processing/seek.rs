@@ -1,0 +1,153 @@
+//! What a Deliver request asks for, in block numbers.
+
+use fabric_proto::common::Status;
+use fabric_proto::orderer::seek_info::{SeekBehavior, SeekContentType, SeekErrorResponse};
+use fabric_proto::orderer::{SeekInfo, SeekPosition, seek_position::Type};
+
+use crate::channel::BlockNumber;
+
+/// Why a request names no blocks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SeekError {
+    /// Start or stop is missing.
+    #[error("seek info without {0}")]
+    Missing(&'static str),
+    /// It ends before it begins.
+    #[error("start {start} is after stop {stop}")]
+    Backwards {
+        /// First block asked for.
+        start: u64,
+        /// Last block asked for.
+        stop: u64,
+    },
+    /// It begins behind the next block.
+    #[error("start {start} is beyond the chain, whose height is {height}")]
+    Beyond {
+        /// First block asked for.
+        start: u64,
+        /// Blocks there are.
+        height: u64,
+    },
+}
+
+impl SeekError {
+    /// The status on the wire.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Missing(_) | Self::Backwards { .. } => Status::BadRequest,
+            Self::Beyond { .. } => Status::NotFound,
+        }
+    }
+}
+
+/// See the module's description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeekPlan {
+    /// First block.
+    pub start: BlockNumber,
+    /// Last block; it need not exist yet.
+    pub stop: BlockNumber,
+    /// Whether a block that does not exist yet ends the answer, instead of being waited for.
+    pub fail_if_not_ready: bool,
+    /// Whether the answer goes on while the channel is in trouble.
+    pub best_effort: bool,
+    /// Whether data is left out.
+    pub headers_only: bool,
+}
+
+impl SeekPlan {
+    /// Reads a request for a chain of `height` blocks (at least one). Numbers of enums that are not known mean what
+    /// zero means.
+    pub fn new(seek: &SeekInfo, height: u64) -> Result<Self, SeekError> {
+        let (start_at, stop_at) = (position(seek.start.as_ref(), "start")?, position(seek.stop.as_ref(), "stop")?);
+        let newest = height.saturating_sub(1);
+        let start = match start_at {
+            Type::Oldest(_) => 0,
+            Type::Newest(_) => newest,
+            Type::NextCommit(_) => height,
+            Type::Specified(at) if at.number > height => {
+                return Err(SeekError::Beyond { start: at.number, height });
+            }
+            Type::Specified(at) => at.number,
+        };
+        let stop = match stop_at {
+            // of the chain's oldest and of what we start at, the reference means the latter
+            Type::Oldest(_) => start,
+            Type::Newest(_) => newest.max(start),
+            Type::NextCommit(_) => height,
+            Type::Specified(at) if at.number < start => return Err(SeekError::Backwards { start, stop: at.number }),
+            Type::Specified(at) => at.number,
+        };
+        Ok(Self {
+            start: BlockNumber(start),
+            stop: BlockNumber(stop),
+            fail_if_not_ready: seek.behavior == SeekBehavior::FailIfNotReady as i32,
+            best_effort: seek.error_response == SeekErrorResponse::BestEffort as i32,
+            headers_only: seek.content_type == SeekContentType::HeaderWithSig as i32,
+        })
+    }
+}
+
+fn position<'a>(position: Option<&'a SeekPosition>, which: &'static str) -> Result<&'a Type, SeekError> {
+    position.and_then(|p| p.r#type.as_ref()).ok_or(SeekError::Missing(which))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fabric_proto::orderer::{SeekNewest, SeekNextCommit, SeekOldest, SeekSpecified};
+
+    fn oldest() -> Option<Type> {
+        Some(Type::Oldest(SeekOldest {}))
+    }
+    fn newest() -> Option<Type> {
+        Some(Type::Newest(SeekNewest {}))
+    }
+    fn next() -> Option<Type> {
+        Some(Type::NextCommit(SeekNextCommit {}))
+    }
+    fn block(number: u64) -> Option<Type> {
+        Some(Type::Specified(SeekSpecified { number }))
+    }
+
+    fn plan(start: Option<Type>, stop: Option<Type>) -> Result<(u64, u64), SeekError> {
+        let at = |t: Option<Type>| t.map(|t| SeekPosition { r#type: Some(t) });
+        let seek = SeekInfo { start: at(start), stop: at(stop), ..SeekInfo::default() };
+        SeekPlan::new(&seek, 6).map(|p| (p.start.0, p.stop.0))
+    }
+
+    #[test]
+    fn positions_are_fixed_when_the_request_arrives() {
+        assert_eq!(plan(oldest(), oldest()), Ok((0, 0)));
+        assert_eq!(plan(oldest(), newest()), Ok((0, 5)));
+        assert_eq!(plan(newest(), newest()), Ok((5, 5)));
+        assert_eq!(plan(newest(), oldest()), Ok((5, 5)));
+        assert_eq!(plan(block(2), block(9)), Ok((2, 9)));
+        assert_eq!(plan(next(), next()), Ok((6, 6)));
+        assert_eq!(plan(newest(), block(u64::MAX)), Ok((5, u64::MAX)));
+        assert_eq!(plan(block(6), block(6)), Ok((6, 6)), "the next block is waited for");
+    }
+
+    #[test]
+    fn what_names_no_blocks_is_refused() {
+        assert_eq!(plan(block(2), block(1)), Err(SeekError::Backwards { start: 2, stop: 1 }));
+        assert_eq!(plan(block(7), block(7)), Err(SeekError::Beyond { start: 7, height: 6 }));
+        assert_eq!(plan(None, oldest()), Err(SeekError::Missing("start")));
+        assert_eq!(plan(oldest(), None), Err(SeekError::Missing("stop")));
+    }
+
+    #[test]
+    fn enum_numbers_that_are_not_known_mean_zero() {
+        let at = |t: Option<Type>| t.map(|t| SeekPosition { r#type: Some(t) });
+        let seek = SeekInfo {
+            start: at(oldest()),
+            stop: at(oldest()),
+            behavior: 7,
+            error_response: 7,
+            content_type: 7,
+        };
+        let plan = SeekPlan::new(&seek, 6).expect("a plan");
+        assert!(!plan.fail_if_not_ready && !plan.best_effort && !plan.headers_only);
+    }
+}

@@ -1,0 +1,188 @@
+//! The one way to change a ledger.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use bytes::{BufMut, Bytes};
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::{BlockNumber, ChannelId};
+use redb::{Database, Durability, WriteTransaction};
+
+use crate::error::{CommitError, Fault, hex, shielded};
+use crate::format::{BLOCKS, LENGTH_BYTES, VALUES, chunk_lengths};
+use crate::ledger::{Ledger, Writer};
+use crate::pending::{PendingEnvelope, PendingIndex};
+
+/// What happens together or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// The next blocks, in order.
+    pub blocks: Vec<EncodedBlock>,
+    /// Envelopes acknowledged and not in `blocks`, in order of their sequence.
+    pub pending_add: Vec<PendingEnvelope>,
+    /// Pending envelopes with a smaller sequence are in a block now; 0 if none are. It applies to what was stored
+    /// before, not to `pending_add`.
+    pub pending_drop_below: u64,
+    /// Named values the node wants to find again.
+    pub values: Vec<(&'static str, Bytes)>,
+}
+
+impl Ledger {
+    /// Makes `commit` durable, then visible: about 0.35 ms plus 5 ms a MiB. Blocks; call it on a blocking thread. A
+    /// commit waits for the one before it.
+    ///
+    /// # Errors
+    /// `Gap`, `Fork`, `Sequence`, `TooLarge`: nothing was written, the ledger goes on. `Append`: the disk failed; all
+    /// later writes are `Refused` until the ledger is opened again, which also shows whether this commit happened.
+    ///
+    /// # Cancel safety
+    /// Not a future: a caller that stops waiting does not undo it.
+    pub fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let mut writer = self.writer()?;
+        let last = self.last_block();
+        check_blocks(&self.channel, &last, &commit.blocks)?;
+        check_pending(&self.channel, &writer.pending, &commit)?;
+        let changes_nothing = commit.blocks.is_empty()
+            && commit.pending_add.is_empty()
+            && commit.values.is_empty()
+            && !writer.pending.reaches(commit.pending_drop_below);
+        if changes_nothing {
+            return Ok(());
+        }
+        let mut pending = writer.pending.clone();
+        let written = shielded(|| {
+            let tx = begin(&self.db)?;
+            write_blocks(&tx, &commit.blocks)?;
+            pending.drop_below(&tx, commit.pending_drop_below)?;
+            pending.add(&tx, &commit.pending_add)?;
+            write_values(&tx, &commit.values)?;
+            Ok(tx.commit()?)
+        });
+        written.map_err(|cause| self.fail(&mut writer, last.number().next(), cause))?;
+        writer.pending = pending;
+        writer.settled = false;
+        // while `writer` is held: heights are published in the order of the commits
+        self.publish(commit.blocks);
+        Ok(())
+    }
+
+    /// Has redb store its map of free pages, which spares the next start from reading the whole file if the process
+    /// dies before it writes again. For quiet moments: 1 ms, more in files of many GiB. Blocks. Does nothing if nothing
+    /// was written since.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn settle(&self) -> Result<(), CommitError> {
+        let mut writer = self.writer()?;
+        if writer.settled {
+            return Ok(());
+        }
+        let written = shielded(|| {
+            let mut tx = begin(&self.db)?;
+            tx.set_quick_repair(true);
+            Ok(tx.commit()?)
+        });
+        written.map_err(|cause| self.fail(&mut writer, BlockNumber(self.height()), cause))?;
+        writer.settled = true;
+        Ok(())
+    }
+
+    /// The sequence number that the next pending envelope gets, or any above it.
+    pub fn next_pending_sequence(&self) -> u64 {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).pending.next()
+    }
+
+    fn writer(&self) -> Result<MutexGuard<'_, Writer>, CommitError> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        match &writer.failed {
+            None => Ok(writer),
+            Some(reason) => Err(CommitError::Refused { channel: self.channel.clone(), reason: reason.clone() }),
+        }
+    }
+
+    fn fail(&self, writer: &mut Writer, number: BlockNumber, cause: Fault) -> CommitError {
+        writer.failed = Some(cause.chain());
+        CommitError::Append { channel: self.channel.clone(), number, cause }
+    }
+}
+
+/// A transaction with the durability that the format's description gives the reasons for.
+pub(crate) fn begin(db: &Database) -> Result<WriteTransaction, Fault> {
+    let mut tx = db.begin_write()?;
+    tx.set_durability(Durability::Immediate)?;
+    tx.set_two_phase_commit(true);
+    Ok(tx)
+}
+
+fn check_blocks(channel: &ChannelId, last: &EncodedBlock, blocks: &[EncodedBlock]) -> Result<(), CommitError> {
+    let mut previous = last;
+    for block in blocks {
+        let (number, expected) = (block.number(), previous.number().next());
+        if number != expected {
+            return Err(CommitError::Gap { channel: channel.clone(), expected, got: number });
+        }
+        if block.previous_hash()[..] != previous.header_hash()[..] {
+            return Err(CommitError::Fork {
+                channel: channel.clone(),
+                number,
+                expected: hex(previous.header_hash()),
+                got: hex(block.previous_hash()),
+            });
+        }
+        previous = block;
+    }
+    Ok(())
+}
+
+fn check_pending(channel: &ChannelId, pending: &PendingIndex, commit: &Commit) -> Result<(), CommitError> {
+    let mut next = pending.next().max(commit.pending_drop_below);
+    for envelope in &commit.pending_add {
+        let (sequence, bytes) = (envelope.sequence, envelope.raw.len());
+        if sequence < next {
+            return Err(CommitError::Sequence { channel: channel.clone(), sequence, next });
+        }
+        if u32::try_from(bytes).is_err() {
+            return Err(CommitError::TooLarge { channel: channel.clone(), bytes });
+        }
+        next = sequence.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// Cuts each block into chunks that fill their pages; the first begins with the block's length.
+pub(crate) fn write_blocks(tx: &WriteTransaction, blocks: &[EncodedBlock]) -> Result<(), Fault> {
+    if blocks.is_empty() {
+        return Ok(());
+    }
+    let mut table = tx.open_table(BLOCKS)?;
+    let mut end = table.upper_bound_mut(std::ops::Bound::<(u64, u32)>::Unbounded)?;
+    let mut first = Vec::new();
+    for block in blocks {
+        let number = block.number();
+        let mut rest = block.block_bytes();
+        let length = u32::try_from(rest.len())
+            .map_err(|_| Fault::Layout(format!("block {number} has {} bytes, too many", rest.len())))?;
+        for (chunk, bytes) in (0..).zip(chunk_lengths(LENGTH_BYTES + rest.len())) {
+            if chunk == 0 {
+                first.clear();
+                first.put_u32(length);
+                first.put_slice(&rest.split_to(bytes.saturating_sub(LENGTH_BYTES)));
+                end.insert_before((number.0, chunk), &first[..])?;
+            } else {
+                end.insert_before((number.0, chunk), &rest.split_to(bytes)[..])?;
+            }
+        }
+    }
+    end.close()?;
+    Ok(())
+}
+
+fn write_values(tx: &WriteTransaction, values: &[(&'static str, Bytes)]) -> Result<(), Fault> {
+    if values.is_empty() {
+        return Ok(());
+    }
+    let mut table = tx.open_table(VALUES)?;
+    for (name, value) in values {
+        table.insert(*name, &value[..])?;
+    }
+    Ok(())
+}

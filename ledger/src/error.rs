@@ -1,0 +1,283 @@
+//! What can go wrong, one enum a kind of operation. Where an operator has to act, the text says how.
+
+use std::any::Any;
+use std::fmt::Write as _;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use orderer_core::block::BlockError;
+use orderer_core::channel::{BlockNumber, ChannelId};
+
+/// What went wrong below the ledger; the source of the other errors.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The database said so: input, output, a checksum.
+    #[error("database")]
+    Database(#[source] Box<redb::Error>),
+    /// The database panicked, as it may when its file was changed by something else.
+    #[error("the database panicked: {0}")]
+    Panicked(String),
+    /// The stored bytes are not a block.
+    #[error("stored block")]
+    Block(#[from] BlockError),
+    /// The tables do not hold what the format says.
+    #[error("{0}")]
+    Layout(String),
+}
+
+/// Why a ledger was not opened or made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No such file.
+    #[error("ledger {}: no such file", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A ledger was to be made where there is a file.
+    #[error("ledger {}: the file exists already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of another kind.
+    #[error("ledger {}: not a ledger but {found}; move it out of the ledger folder", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it seems to be.
+        found: String,
+    },
+    /// The ledger of another channel.
+    #[error("ledger {}: holds channel {found}, not {expected}; was the file renamed or copied?", path.display())]
+    OtherChannel {
+        /// The file.
+        path: PathBuf,
+        /// The channel that was to be opened.
+        expected: ChannelId,
+        /// The channel the file names.
+        found: String,
+    },
+    /// Written by a newer version of this program.
+    #[error(
+        "ledger {}: has format {found}, this program reads up to {known}; use the newer program that wrote it",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format this program reads.
+        known: u32,
+    },
+    /// Another process, or another part of this one, has the file open.
+    #[error("ledger {}: in use by another process; stop that one first", path.display())]
+    AlreadyOpen {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is a ledger, but not whole.
+    #[error("ledger {}: damaged; restore it from a backup or from another orderer of the channel", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: Fault,
+    },
+    /// The operating system refused.
+    #[error("ledger {}: {action}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What it said.
+        #[source]
+        cause: io::Error,
+    },
+    /// A new ledger cannot begin with this block.
+    #[error("ledger {}: cannot begin with block {number}", path.display())]
+    NotGenesis {
+        /// The file.
+        path: PathBuf,
+        /// Number of the block given as the first.
+        number: BlockNumber,
+    },
+}
+
+/// Why a commit did not happen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// A block is not the next one. Nothing was written.
+    #[error("channel {channel}: block {got} does not follow, block {expected} is next")]
+    Gap {
+        /// The channel.
+        channel: ChannelId,
+        /// The number that is next.
+        expected: BlockNumber,
+        /// The number of the block.
+        got: BlockNumber,
+    },
+    /// A block is built on another block than the one before it. Nothing was written.
+    #[error("channel {channel}: block {number} names previous hash {got}, the block before it has {expected}")]
+    Fork {
+        /// The channel.
+        channel: ChannelId,
+        /// The block.
+        number: BlockNumber,
+        /// Lowercase hex: hash of the header before it.
+        expected: String,
+        /// Lowercase hex: what the block says.
+        got: String,
+    },
+    /// The sequence numbers of pending envelopes do not increase. Nothing was written.
+    #[error("channel {channel}: pending envelope {sequence} comes too late, {next} or above is next")]
+    Sequence {
+        /// The channel.
+        channel: ChannelId,
+        /// The number of the envelope.
+        sequence: u64,
+        /// The smallest number that would do.
+        next: u64,
+    },
+    /// An envelope is too large for the pending log. Nothing was written.
+    #[error("channel {channel}: envelope of {bytes} bytes exceeds what the pending log can hold")]
+    TooLarge {
+        /// The channel.
+        channel: ChannelId,
+        /// Its size.
+        bytes: usize,
+    },
+    /// The disk, or the database on it, failed. Whether the commit is in the file is known only when it is opened again;
+    /// until then everything written is refused.
+    #[error("channel {channel}: commit at block {number}")]
+    Append {
+        /// The channel.
+        channel: ChannelId,
+        /// The next block's number when it happened.
+        number: BlockNumber,
+        /// What failed.
+        #[source]
+        cause: Fault,
+    },
+    /// A commit failed before. Nothing was written.
+    #[error("channel {channel}: the ledger takes no more writes until it is opened again, because: {reason}")]
+    Refused {
+        /// The channel.
+        channel: ChannelId,
+        /// The failure, with its causes.
+        reason: String,
+    },
+}
+
+/// Why something stored could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// A block.
+    #[error("channel {channel}: read block {number}")]
+    Block {
+        /// The channel.
+        channel: ChannelId,
+        /// The block.
+        number: BlockNumber,
+        /// What failed.
+        #[source]
+        cause: Fault,
+    },
+    /// The pending log.
+    #[error("channel {channel}: read pending envelopes")]
+    Pending {
+        /// The channel.
+        channel: ChannelId,
+        /// What failed.
+        #[source]
+        cause: Fault,
+    },
+    /// A named value.
+    #[error("channel {channel}: read value {name}")]
+    Value {
+        /// The channel.
+        channel: ChannelId,
+        /// Its name.
+        name: String,
+        /// What failed.
+        #[source]
+        cause: Fault,
+    },
+}
+
+impl Fault {
+    /// Whether the database refuses work because of an earlier failure; it goes on refusing until it is opened again.
+    pub(crate) fn is_latched(&self) -> bool {
+        matches!(self, Self::Database(e) if matches!(**e, redb::Error::PreviousIo | redb::Error::DatabaseClosed))
+    }
+
+    /// The text with those of its sources.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    }
+}
+
+macro_rules! database_faults {
+    ($($error:ty),*) => { $(
+        impl From<$error> for Fault {
+            fn from(error: $error) -> Self {
+                Self::Database(Box::new(error.into()))
+            }
+        }
+    )* };
+}
+database_faults!(
+    redb::CommitError,
+    redb::CursorError,
+    redb::DatabaseError,
+    redb::SetDurabilityError,
+    redb::StorageError,
+    redb::TableError,
+    redb::TransactionError
+);
+
+/// Runs what calls the database. redb may panic on a file that something else has changed; that costs this channel its
+/// ledger, not the process a thread.
+pub(crate) fn shielded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Fault::Panicked(panic_text(&*panic))))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".to_owned())
+}
+
+/// Lowercase hex, for messages.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // writing to a string cannot fail
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_database_is_an_error() {
+        let result: Result<(), Fault> = shielded(|| panic!("page {} is gone", 7));
+        assert_eq!(result.map_err(|e| e.to_string()), Err("the database panicked: page 7 is gone".to_owned()));
+    }
+}

@@ -1,0 +1,251 @@
+//! Making a ledger and opening one: every way in which a file can be the wrong one has its own error.
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, RwLock};
+
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::{BlockNumber, ChannelId};
+use redb::{Builder, Database, ReadableDatabase, StorageBackend, StorageError, TableError};
+use tokio::sync::watch;
+
+use crate::commit::{begin, write_blocks};
+use crate::error::{Fault, OpenError, shielded};
+use crate::format::{
+    BLOCKS, CHANNEL_KEY, FORMAT, FORMAT_KEY, IDENTITY, MAGIC, MAGIC_KEY, PENDING, REDB_MAGIC, VALUES, decode_number,
+};
+use crate::ledger::{Ledger, Options, Writer};
+use crate::pending::{PendingIndex, read_rows};
+use crate::read::{last_number, read_block};
+use crate::tail::Newest;
+use crate::verify::check_link;
+
+/// A file is made under this name, and gets its own once it is whole.
+const UNFINISHED_SUFFIX: &str = ".new";
+/// How many blocks at the end are read and checked when a ledger is opened.
+const CHECKED_AT_OPEN: u64 = 2;
+
+impl Ledger {
+    /// Makes the ledger of a new channel, with block 0 in it, and opens it. A crash leaves either the whole ledger or
+    /// none under `path`. Blocks.
+    pub fn create(
+        path: &Path,
+        channel: &ChannelId,
+        genesis: &EncodedBlock,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let io = |action| move |cause| OpenError::Io { path: path.to_owned(), action, cause };
+        if path.try_exists().map_err(io("look for the file"))? {
+            return Err(OpenError::Exists { path: path.to_owned() });
+        }
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(UNFINISHED_SUFFIX);
+        let unfinished = PathBuf::from(unfinished);
+        match fs::remove_file(&unfinished) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io("remove an unfinished file")(e)),
+            _ => {}
+        }
+        let db = open_database(path, || Ok(builder(path, options).create(&unfinished)?))?;
+        initialize(&db, path, channel, genesis)?;
+        // the commit has synced the file; its name is made to last by syncing the folder
+        fs::rename(&unfinished, path).map_err(io("give the new file its name"))?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync the ledger folder"))?;
+        load(db, path, channel, options)
+    }
+
+    /// Opens a channel's ledger, repairs it if it was not closed cleanly (a second a GiB, unless it was
+    /// [settled](Self::settle)), and checks that it is what it should be. Blocks.
+    pub fn open(path: &Path, channel: &ChannelId, options: Options) -> Result<Self, OpenError> {
+        check_is_database(path)?;
+        let db = open_database(path, || Ok(builder(path, options).open(path)?))?;
+        load(db, path, channel, options)
+    }
+
+    /// As [`create`](Self::create), on a storage of the caller's: for simulations. `path` names it in messages, and is
+    /// where its bytes are read if the storage fails.
+    pub fn create_on(
+        storage: impl StorageBackend,
+        path: &Path,
+        channel: &ChannelId,
+        genesis: &EncodedBlock,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let db = open_database(path, || Ok(builder(path, options).create_with_backend(storage)?))?;
+        initialize(&db, path, channel, genesis)?;
+        load(db, path, channel, options)
+    }
+
+    /// As [`open`](Self::open), on a storage of the caller's.
+    pub fn open_on(
+        storage: impl StorageBackend,
+        path: &Path,
+        channel: &ChannelId,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let db = open_database(path, || Ok(builder(path, options).create_with_backend(storage)?))?;
+        load(db, path, channel, options)
+    }
+
+    /// Closes the file cleanly; dropping the last handle does the same but cannot report what fails. Blocks.
+    pub fn close(self) -> Result<(), OpenError> {
+        let Self { db, path, .. } = self;
+        shielded(|| Ok(db.close()?)).map_err(|cause| OpenError::Damaged { path, cause })
+    }
+}
+
+fn builder(path: &Path, options: Options) -> Builder {
+    let mut builder = Database::builder();
+    let path = path.to_owned();
+    let announced = Cell::new(None);
+    builder.set_cache_size(options.page_cache_bytes).set_repair_callback(move |repair| {
+        // redb counts from 0 to 1, in steps of its own
+        let tenths = (repair.progress() * 10.0).round();
+        if announced.replace(Some(tenths)) != Some(tenths) {
+            tracing::warn!(path = %path.display(), percent = tenths * 10.0,
+                "ledger was not closed cleanly, repairing it");
+        }
+    });
+    builder
+}
+
+/// Looks at the first bytes before redb may write to the file.
+fn check_is_database(path: &Path) -> Result<(), OpenError> {
+    let io = |action| move |cause| OpenError::Io { path: path.to_owned(), action, cause };
+    let foreign = |found: &str| OpenError::Foreign { path: path.to_owned(), found: found.to_owned() };
+    let mut file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(OpenError::Missing { path: path.to_owned() }),
+        opened => opened.map_err(io("open the file"))?,
+    };
+    if file.metadata().map_err(io("look at the file"))?.is_dir() {
+        return Err(foreign("a folder"));
+    }
+    let mut begin = Vec::with_capacity(REDB_MAGIC.len());
+    file.by_ref().take(REDB_MAGIC.len() as u64).read_to_end(&mut begin).map_err(io("read the file"))?;
+    match &begin[..] {
+        REDB_MAGIC => Ok(()),
+        [] => Err(foreign("an empty file")),
+        _ => Err(foreign("a file of another kind")),
+    }
+}
+
+fn open_database(path: &Path, open: impl FnOnce() -> Result<Database, Fault>) -> Result<Database, OpenError> {
+    let path = path.to_owned();
+    shielded(open).map_err(|fault| match fault {
+        Fault::Database(error) => match *error {
+            redb::Error::DatabaseAlreadyOpen => OpenError::AlreadyOpen { path },
+            redb::Error::UpgradeRequired(version) => {
+                OpenError::Foreign { path, found: format!("a redb file of version {version}") }
+            }
+            redb::Error::Io(cause) if !is_damage(cause.kind()) => {
+                OpenError::Io { path, action: "open the database", cause }
+            }
+            other => OpenError::Damaged { path, cause: Fault::Database(Box::new(other)) },
+        },
+        fault => OpenError::Damaged { path, cause: fault },
+    })
+}
+
+/// redb says so of a header it cannot read, and of a file that ends too early.
+fn is_damage(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
+/// Writes identity and block 0 into an empty database.
+fn initialize(db: &Database, path: &Path, channel: &ChannelId, genesis: &EncodedBlock) -> Result<(), OpenError> {
+    if genesis.number() != BlockNumber::GENESIS {
+        return Err(OpenError::NotGenesis { path: path.to_owned(), number: genesis.number() });
+    }
+    let written = shielded(|| {
+        let tx = begin(db)?;
+        {
+            let mut identity = tx.open_table(IDENTITY)?;
+            identity.insert(MAGIC_KEY, MAGIC)?;
+            identity.insert(FORMAT_KEY, &FORMAT.to_be_bytes()[..])?;
+            identity.insert(CHANNEL_KEY, channel.as_str().as_bytes())?;
+        }
+        // readers expect the tables to be there
+        tx.open_table(PENDING)?;
+        tx.open_table(VALUES)?;
+        write_blocks(&tx, std::slice::from_ref(genesis))?;
+        Ok(tx.commit()?)
+    });
+    written.map_err(|fault| match fault {
+        Fault::Database(error) => match *error {
+            redb::Error::Io(cause) => OpenError::Io { path: path.to_owned(), action: "write block 0", cause },
+            other => OpenError::Damaged { path: path.to_owned(), cause: Fault::Database(Box::new(other)) },
+        },
+        cause => OpenError::Damaged { path: path.to_owned(), cause },
+    })
+}
+
+/// Checks what an open database holds and reads what is kept in memory.
+fn load(db: Database, path: &Path, channel: &ChannelId, options: Options) -> Result<Ledger, OpenError> {
+    let damaged = |cause| OpenError::Damaged { path: path.to_owned(), cause };
+    shielded(|| Ok(check_identity(&db, path, channel))).map_err(damaged)??;
+    let (last, pending) = shielded(|| load_last(&db)).map_err(damaged)?;
+    let height = last.number().0 + 1;
+    Ok(Ledger {
+        channel: channel.clone(),
+        path: path.to_owned(),
+        db,
+        writer: Mutex::new(Writer { pending, settled: false, failed: None }),
+        newest: RwLock::new(Newest::new(last, options.newest_bytes)),
+        heights: watch::Sender::new(height),
+        rescued: OnceLock::new(),
+    })
+}
+
+fn load_last(db: &Database) -> Result<(EncodedBlock, PendingIndex), Fault> {
+    let number = last_number(db)?.ok_or_else(|| Fault::Layout("there is no block".to_owned()))?;
+    let last = read_block(db, number)?;
+    let mut block = last.clone();
+    for before in (number.0.saturating_sub(CHECKED_AT_OPEN - 1)..number.0).rev() {
+        let previous = read_block(db, BlockNumber(before))?;
+        check_link(&previous, &block)?;
+        block = previous;
+    }
+    // with block 0 and the last one there, a hole between them would take more than an accident
+    if number > BlockNumber::GENESIS && db.begin_read()?.open_table(BLOCKS)?.get((0, 0))?.is_none() {
+        return Err(Fault::Layout("block 0 is missing".to_owned()));
+    }
+    let pending = read_rows(&db.begin_read()?.open_table(PENDING)?)?.index;
+    Ok((last, pending))
+}
+
+fn check_identity(db: &Database, path: &Path, channel: &ChannelId) -> Result<(), OpenError> {
+    let foreign = |found: &str| OpenError::Foreign { path: path.to_owned(), found: found.to_owned() };
+    let damaged = |cause: Fault| OpenError::Damaged { path: path.to_owned(), cause };
+    let tx = db.begin_read().map_err(|e| damaged(e.into()))?;
+    let identity = match tx.open_table(IDENTITY) {
+        Ok(table) => table,
+        Err(TableError::Storage(e)) => return Err(damaged(e.into())),
+        Err(_) => return Err(foreign("a redb file of another program")),
+    };
+    let value = |key| -> Result<Vec<u8>, OpenError> {
+        let value = identity.get(key).map_err(|e: StorageError| damaged(e.into()))?;
+        Ok(value.map(|v| v.value().to_vec()).unwrap_or_default())
+    };
+    if value(MAGIC_KEY)? != MAGIC {
+        return Err(foreign("a redb file of another program"));
+    }
+    let format = decode_number("the format", &value(FORMAT_KEY)?).map_err(damaged)?;
+    match u32::try_from(format) {
+        Ok(FORMAT) => {}
+        Ok(found @ 1..) if found > FORMAT => {
+            return Err(OpenError::Newer { path: path.to_owned(), found, known: FORMAT });
+        }
+        _ => return Err(damaged(Fault::Layout(format!("there is no format {format}")))),
+    }
+    let found = value(CHANNEL_KEY)?;
+    if found != channel.as_str().as_bytes() {
+        return Err(OpenError::OtherChannel {
+            path: path.to_owned(),
+            expected: channel.clone(),
+            found: String::from_utf8_lossy(&found).into_owned(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! The power is cut at every single write, sync and change of length of a scenario. What is found afterwards has every
+//! commit that returned `Ok`, and the next one wholly or not at all.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod world;
+
+use std::path::Path;
+
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::BlockNumber;
+use orderer_ledger::{Commit, CommitError, Ledger, OpenError};
+use world::disk::Disk;
+use world::{SMALL, blocks_after, channel, envelope, genesis};
+
+const PATH: &str = "simulated";
+/// Ways in which what was not synced may have arrived: all, nothing, six mixtures.
+const SEEDS: u64 = 8;
+
+/// Height, pending sequences, value: what a commit changes.
+type Shape = (u64, Vec<u64>, Option<Vec<u8>>);
+
+fn shape(ledger: &Ledger) -> Shape {
+    let pending = ledger.pending().expect("pending can be read");
+    let value = ledger.value("state").expect("the value can be read");
+    (ledger.height(), pending.iter().map(|e| e.sequence).collect(), value.map(|v| v.to_vec()))
+}
+
+/// Small, large and mixed commits: held envelopes, blocks that take them in, both, a block of many chunks.
+fn scenario() -> Vec<Commit> {
+    let mut last = genesis();
+    let mut blocks = |sizes: &[usize], count| -> Vec<EncodedBlock> {
+        let blocks = blocks_after(&last, count, sizes);
+        last = blocks.last().unwrap_or(&last).clone();
+        blocks
+    };
+    let held = |sequences: std::ops::Range<u64>| sequences.map(|s| envelope(s, 1300)).collect::<Vec<_>>();
+    let value = |text: &'static str| vec![("state", text.into())];
+    let none = Commit::default();
+    vec![
+        Commit { pending_add: held(1..2), ..none.clone() },
+        Commit { pending_add: held(2..5), ..none.clone() },
+        Commit { blocks: blocks(&[1300; 4], 1), pending_drop_below: 5, values: value("a"), ..none.clone() },
+        Commit { blocks: blocks(&[1300; 10], 6), pending_add: held(6..9), ..none.clone() },
+        Commit { blocks: blocks(&[400_000], 1), pending_drop_below: 8, pending_add: held(9..10), ..none.clone() },
+        Commit { blocks: blocks(&[20], 3), pending_drop_below: 10, values: value("b"), ..none.clone() },
+        Commit { pending_add: held(10..11), ..none.clone() },
+        Commit { blocks: blocks(&[100_000, 5], 2), pending_drop_below: 11, values: value("c"), ..none },
+    ]
+}
+
+/// Runs the scenario until the disk fails; gives back how many commits returned `Ok`, or nothing if not even the
+/// ledger was made.
+fn run(disk: &Disk, commits: &[Commit], settle: bool) -> Option<usize> {
+    let ledger = match Ledger::create_on(disk.clone(), Path::new(PATH), &channel(), &genesis(), SMALL) {
+        Ok(ledger) => ledger,
+        Err(OpenError::Io { .. } | OpenError::Damaged { .. }) => return None,
+        Err(other) => panic!("unexpected: {other}"),
+    };
+    let mut done = 0;
+    for commit in commits {
+        match ledger.commit(commit.clone()) {
+            Ok(()) => done += 1,
+            Err(CommitError::Append { .. }) => {
+                assert!(matches!(ledger.commit(commit.clone()), Err(CommitError::Refused { .. })));
+                break;
+            }
+            Err(other) => panic!("unexpected: {other}"),
+        }
+        if settle && ledger.settle().is_err() {
+            break;
+        }
+    }
+    Some(done)
+}
+
+fn shapes_of(commits: &[Commit]) -> Vec<Shape> {
+    let ledger = Ledger::create_on(Disk::default(), Path::new(PATH), &channel(), &genesis(), SMALL).unwrap();
+    let mut shapes = vec![shape(&ledger)];
+    for commit in commits {
+        ledger.commit(commit.clone()).unwrap();
+        shapes.push(shape(&ledger));
+    }
+    shapes
+}
+
+fn every_operation_is_a_safe_moment_for_a_power_cut(settle: bool) {
+    let commits = scenario();
+    let shapes = shapes_of(&commits);
+    let reference = Disk::default();
+    assert_eq!(run(&reference, &commits, settle), Some(commits.len()));
+    let (mut before, mut after) = (0, 0);
+    for operation in 0..reference.operations() {
+        let disk = Disk::default();
+        disk.cut_at(operation);
+        let done = run(&disk, &commits, settle);
+        for seed in 0..SEEDS {
+            let found = disk.after_power_cut(seed);
+            let Some(done) = done else { continue };
+            let ledger = Ledger::open_on(found, Path::new(PATH), &channel(), SMALL)
+                .unwrap_or_else(|e| panic!("cut at {operation}, seed {seed}: {e:?}"));
+            let shape = shape(&ledger);
+            let next = (done + 1).min(commits.len());
+            assert!(
+                shape == shapes[done] || shape == shapes[next],
+                "cut at {operation}, seed {seed}: {shape:?} after {done} commits"
+            );
+            if shape == shapes[done] {
+                before += 1;
+            } else {
+                after += 1;
+            }
+            if seed > 1 {
+                continue;
+            }
+            // it is whole and goes on where it was
+            assert_eq!(ledger.verify().expect("every block is whole"), shape.0);
+            let rest = if shape == shapes[done] { done } else { next };
+            for commit in &commits[rest..] {
+                ledger.commit(commit.clone()).expect("goes on");
+            }
+            assert_eq!(&self::shape(&ledger), shapes.last().expect("is there"));
+        }
+    }
+    // both outcomes were met, or the disk does not simulate what it should
+    assert!(before > 100 && after > 10, "{before} before, {after} after");
+}
+
+#[test]
+fn a_power_cut_never_loses_or_halves_a_commit() {
+    every_operation_is_a_safe_moment_for_a_power_cut(false);
+}
+
+#[test]
+fn a_power_cut_never_loses_or_halves_a_commit_of_a_settled_ledger() {
+    every_operation_is_a_safe_moment_for_a_power_cut(true);
+}
+
+#[test]
+fn a_killed_process_loses_nothing() {
+    let disk = Disk::default();
+    let commits = scenario();
+    let shapes = shapes_of(&commits);
+    let ledger = Ledger::create_on(disk.clone(), Path::new(PATH), &channel(), &genesis(), SMALL).unwrap();
+    for (commit, shape) in commits.into_iter().zip(&shapes[1..]) {
+        ledger.commit(commit).unwrap();
+        let image = Disk::with_content(disk.live());
+        let found = Ledger::open_on(image, Path::new(PATH), &channel(), SMALL).expect("opens");
+        assert_eq!(&self::shape(&found), shape);
+        assert_eq!(found.block(BlockNumber(0)).unwrap().expect("is there").block_bytes(), genesis().block_bytes());
+    }
+}

@@ -1,0 +1,133 @@
+//! A disk that is full or breaks costs the writes, with a reason, and not what was there before.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod world;
+
+use std::error::Error as _;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use orderer_core::channel::BlockNumber;
+use orderer_ledger::{Commit, CommitError, Ledger, OpenError};
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+use world::disk::Disk;
+use world::{SMALL, blocks_after, channel, envelope, genesis};
+
+/// A real file that takes no more writes once it is told so.
+#[derive(Debug)]
+struct Breakable {
+    file: FileBackend,
+    broken: Arc<AtomicBool>,
+}
+
+impl Breakable {
+    fn check(&self) -> io::Result<()> {
+        if self.broken.load(Ordering::Acquire) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Breakable {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check()?;
+        self.file.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.check()?;
+        self.file.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check()?;
+        self.file.write(offset, data)
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[test]
+fn a_full_disk_names_channel_block_and_cause() {
+    let disk = Disk::default();
+    let path = Path::new("simulated");
+    let ledger = Ledger::create_on(disk.clone(), path, &channel(), &genesis(), SMALL).unwrap();
+    disk.set_capacity(1_000_000);
+    let mut written = 1;
+    let error = loop {
+        let blocks = blocks_after(&ledger.last_block(), 1, &[50_000]);
+        match ledger.commit(Commit { blocks, ..Commit::default() }) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(written > 5, "{written}");
+    assert!(matches!(&error, CommitError::Append { number, .. } if number.0 == written));
+    assert!(error.source().is_some());
+    let text = chain(&error);
+    assert!(text.contains("channel mychan: commit at block") && text.contains("no storage space"), "{text}");
+    assert_eq!(ledger.height(), written);
+    let refused = ledger.commit(Commit { pending_add: vec![envelope(1, 10)], ..Commit::default() });
+    let refused = refused.expect_err("is refused").to_string();
+    assert!(refused.contains("until it is opened again") && refused.contains("no storage space"), "{refused}");
+    drop(ledger);
+
+    let more_space = Disk::with_content(disk.live());
+    let ledger = Ledger::open_on(more_space, path, &channel(), SMALL).expect("opens");
+    assert!(ledger.height() >= written);
+    let blocks = blocks_after(&ledger.last_block(), 1, &[50_000]);
+    ledger.commit(Commit { blocks, ..Commit::default() }).expect("goes on");
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_can_still_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("l");
+    let file = File::options().create_new(true).read(true).write(true).open(&path).unwrap();
+    let broken = Arc::new(AtomicBool::new(false));
+    let storage = Breakable { file: FileBackend::new(file).unwrap(), broken: broken.clone() };
+    let ledger = Ledger::create_on(storage, &path, &channel(), &genesis(), SMALL).unwrap();
+    for _ in 0..40 {
+        let blocks = blocks_after(&ledger.last_block(), 2, &[700, 30_000]);
+        ledger.commit(Commit { blocks, ..Commit::default() }).unwrap();
+    }
+    ledger.commit(Commit { pending_add: vec![envelope(1, 1300)], ..Commit::default() }).unwrap();
+    broken.store(true, Ordering::Release);
+    let blocks = blocks_after(&ledger.last_block(), 1, &[900_000]);
+    assert!(matches!(ledger.commit(Commit { blocks, ..Commit::default() }), Err(CommitError::Append { .. })));
+    let before = std::fs::read(&path).unwrap();
+    assert_eq!(ledger.height(), 81);
+    for number in 0..81 {
+        let block = ledger.block(BlockNumber(number)).expect("can be read").expect("is there");
+        assert_eq!(block.number().0, number);
+    }
+    assert_eq!(ledger.pending().expect("can be read"), [envelope(1, 1300)]);
+    assert!(ledger.block(BlockNumber(81)).unwrap().is_none());
+    assert!(std::fs::read(&path).unwrap() == before, "reading changed the file");
+    drop(ledger);
+    assert_eq!(Ledger::open(&path, &channel(), SMALL).expect("opens").height(), 81);
+}
+
+#[test]
+fn a_disk_that_fails_while_a_ledger_is_made_is_an_error() {
+    let disk = Disk::default();
+    disk.set_capacity(80_000);
+    let genesis = world::block(0, b"", vec![vec![7; 500_000].into()]);
+    let error = Ledger::create_on(disk, Path::new("simulated"), &channel(), &genesis, SMALL).expect_err("no space");
+    assert!(matches!(&error, OpenError::Io { cause, .. } if cause.kind() == io::ErrorKind::StorageFull), "{error:?}");
+}

@@ -1,0 +1,148 @@
+//! A disk in memory. It knows what was synced, so that it can say what may be left after the power was cut.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use redb::StorageBackend;
+
+/// What a disk writes at once: a write may be torn between two of these.
+const SECTOR_BYTES: usize = 512;
+
+#[derive(Clone, Debug)]
+enum Change {
+    Length(u64),
+    Write(u64, Vec<u8>),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What a reader sees.
+    live: Vec<u8>,
+    /// What was there at the last sync.
+    durable: Vec<u8>,
+    /// What was asked for since.
+    unsynced: Vec<Change>,
+    /// Changes and syncs so far.
+    operations: u64,
+    /// From this operation on everything fails.
+    fails_at: Option<(u64, io::ErrorKind)>,
+    /// Writing behind this offset fails, as on a full disk.
+    capacity: Option<u64>,
+}
+
+/// Shared, so that a test keeps it when the ledger is gone.
+#[derive(Clone, Debug, Default)]
+pub struct Disk(Arc<Mutex<State>>);
+
+impl Disk {
+    pub fn with_content(content: Vec<u8>) -> Self {
+        Self(Arc::new(Mutex::new(State { durable: content.clone(), live: content, ..State::default() })))
+    }
+
+    pub fn operations(&self) -> u64 {
+        self.0.lock().unwrap().operations
+    }
+
+    /// Everything from the operation with this index on fails.
+    pub fn cut_at(&self, operation: u64) {
+        self.0.lock().unwrap().fails_at = Some((operation, io::ErrorKind::Other));
+    }
+
+    pub fn set_capacity(&self, bytes: u64) {
+        self.0.lock().unwrap().capacity = Some(bytes);
+    }
+
+    pub fn live(&self) -> Vec<u8> {
+        self.0.lock().unwrap().live.clone()
+    }
+
+    pub fn live_len(&self) -> u64 {
+        self.0.lock().unwrap().live.len() as u64
+    }
+
+    /// What may be found after the power was cut: what was synced, and of what was written since, any part, whole or
+    /// torn. `seed` chooses; 0 is all of it, 1 nothing.
+    pub fn after_power_cut(&self, seed: u64) -> Self {
+        let state = self.0.lock().unwrap();
+        let mut image = state.durable.clone();
+        let mut random = seed;
+        for change in &state.unsynced {
+            match change {
+                Change::Length(len) if seed != 1 => image.resize(usize::try_from(*len).unwrap(), 0),
+                Change::Length(_) => {}
+                Change::Write(offset, data) => {
+                    for (i, sector) in data.chunks(SECTOR_BYTES).enumerate() {
+                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                        // even seeds lose whole writes, odd ones sectors of them
+                        let coin = if seed.is_multiple_of(2) { offset ^ seed } else { random };
+                        let arrived = match seed {
+                            0 => true,
+                            1 => false,
+                            _ => coin.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63 == 1,
+                        };
+                        let at = usize::try_from(*offset).unwrap() + i * SECTOR_BYTES;
+                        if arrived && at + sector.len() <= image.len() {
+                            image[at..at + sector.len()].copy_from_slice(sector);
+                        }
+                    }
+                }
+            }
+        }
+        Self::with_content(image)
+    }
+}
+
+impl State {
+    fn operate(&mut self) -> io::Result<()> {
+        let index = self.operations;
+        self.operations += 1;
+        match self.fails_at {
+            Some((at, kind)) if index >= at => Err(io::Error::new(kind, "the power is off")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.live_len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let state = self.0.lock().unwrap();
+        let at = usize::try_from(offset).unwrap();
+        let from = state.live.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.operate()?;
+        state.live.resize(usize::try_from(len).unwrap(), 0);
+        state.unsynced.push(Change::Length(len));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.operate()?;
+        let State { live, durable, .. } = &mut *state;
+        durable.clone_from(live);
+        state.unsynced.clear();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.operate()?;
+        if state.capacity.is_some_and(|capacity| offset + data.len() as u64 > capacity) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let at = usize::try_from(offset).unwrap();
+        let to = state.live.get_mut(at..at + data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        to.copy_from_slice(data);
+        state.unsynced.push(Change::Write(offset, data.to_vec()));
+        Ok(())
+    }
+}

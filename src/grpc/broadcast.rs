@@ -1,0 +1,304 @@
+//! One Broadcast stream: envelopes in, answers out in the same order, many in work at once.
+//!
+//! ```text
+//!  read ──► judge (this thread, and another when several wait) ──► gate ──► chain
+//!                                                                             │ durable
+//!  answer ◄──────────────── in the order in which they were read ◄────────────┘
+//! ```
+//!
+//! The stream is the body of the response: it is polled by the connection, does a piece of work of each kind that is
+//! ready, and gives back the answers it has as one piece of data. Nothing is spawned for it.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use fabric_proto::common::Status as FabricStatus;
+use fabric_proto::orderer::BroadcastResponse;
+use http_body::Frame;
+use orderer_actors::Channel;
+use orderer_actors::mailbox::{OrderAnswer, OrderRefusal, Submission};
+use prost::Message as _;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::Status;
+
+use super::frames::{Incoming, MessageReader, trailers};
+use super::judge::{Refused, Verdict, judge};
+use super::service::Shared;
+
+/// So many envelopes of one stream are in work at once; a client that sends more waits for answers.
+const IN_WORK_MAX: usize = 256;
+/// So many are read before the first of them is judged.
+const READ_AT_ONCE: usize = 16;
+/// With at least so many at hand, half of them are judged on another thread: a signature takes 50 µs, handing over 10.
+const SHARE_FROM: usize = 4;
+
+/// The answer SUCCESS without a text, framed: `BroadcastResponse { status: 200 }`.
+const SUCCESS_FRAME: [u8; 8] = [0, 0, 0, 0, 3, 0x08, 0xc8, 0x01];
+
+type Room = Option<OwnedSemaphorePermit>;
+type Entering = Pin<Box<dyn Future<Output = Option<oneshot::Receiver<OrderAnswer>>> + Send>>;
+
+/// See the module's description.
+pub(super) struct BroadcastStream {
+    shared: Shared,
+    reader: MessageReader,
+    reading: Reading,
+    /// Judged here, or by the other thread, and not yet handed to a chain.
+    judged: VecDeque<(Verdict, Room)>,
+    /// The half that the other thread judges; it comes behind `judged`.
+    elsewhere: Option<JoinHandle<Vec<(Verdict, Room)>>>,
+    /// An envelope that waits for room at its channel's gate.
+    entering: Option<(Entering, Arc<Channel>, Room)>,
+    /// Handed over, or refused: what is answered next is in front.
+    answers: VecDeque<Answer>,
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+    end: Option<Status>,
+    ended: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Open,
+    /// The client has sent all, an answer will end the stream, or the node is stopping.
+    Done,
+}
+
+enum Answer {
+    Expected(oneshot::Receiver<OrderAnswer>, Arc<Channel>, #[expect(dead_code, reason = "held until answered")] Room),
+    Refused(Refused),
+}
+
+impl BroadcastStream {
+    pub(super) fn new(shared: Shared, reader: MessageReader) -> Self {
+        let stopping = Box::pin(shared.stopping.clone().cancelled_owned());
+        Self {
+            shared,
+            reader,
+            reading: Reading::Open,
+            judged: VecDeque::new(),
+            elsewhere: None,
+            entering: None,
+            answers: VecDeque::new(),
+            stopping,
+            end: None,
+            ended: false,
+        }
+    }
+
+    /// Reads what is there and judges it. Gives back whether anything happened.
+    fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        let in_work = self.judged.len() + self.answers.len() + usize::from(self.entering.is_some());
+        if self.reading == Reading::Done || self.elsewhere.is_some() || in_work >= IN_WORK_MAX {
+            return false;
+        }
+        let mut read: Vec<Incoming> = Vec::new();
+        while read.len() < READ_AT_ONCE {
+            match self.reader.poll_next(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(incoming))) => read.push(incoming),
+                Poll::Ready(None) => {
+                    self.reading = Reading::Done;
+                    break;
+                }
+                Poll::Ready(Some(Err(status))) => {
+                    self.reading = Reading::Done;
+                    self.end = Some(status);
+                    break;
+                }
+            }
+        }
+        if read.is_empty() {
+            return self.reading == Reading::Done;
+        }
+        if read.len() >= SHARE_FROM {
+            let half = read.split_off(read.len() / 2);
+            let context = Arc::clone(&self.shared.context);
+            self.elsewhere = Some(tokio::task::spawn_blocking(move || judge_all(half, &context)));
+        }
+        self.judged.extend(judge_all(read, &self.shared.context));
+        true
+    }
+
+    /// Takes over what the other thread has judged.
+    fn join(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(elsewhere) = &mut self.elsewhere else { return false };
+        let Poll::Ready(outcome) = Pin::new(elsewhere).poll(cx) else { return false };
+        self.elsewhere = None;
+        match outcome {
+            Ok(judged) => self.judged.extend(judged),
+            Err(panicked) => {
+                tracing::error!(target: "orderer.grpc", %panicked, "judging an envelope");
+                self.reading = Reading::Done;
+                self.end = Some(Status::internal("the orderer failed to judge an envelope"));
+            }
+        }
+        true
+    }
+
+    /// Hands judged envelopes to their chains, in order.
+    fn submit(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        loop {
+            if let Some((entering, ..)) = &mut self.entering {
+                let Poll::Ready(receiver) = entering.as_mut().poll(cx) else { return progress };
+                if let Some((_, channel, room)) = self.entering.take() {
+                    self.expect(receiver, channel, room);
+                }
+                progress = true;
+            }
+            let Some((verdict, room)) = self.judged.pop_front() else { return progress };
+            progress = true;
+            match verdict {
+                Ok((channel, submission)) => self.enter(channel, submission, room),
+                Err(refused) => self.refuse(refused),
+            }
+        }
+    }
+
+    fn enter(&mut self, channel: Arc<Channel>, submission: Submission, room: Room) {
+        match channel.gate().try_order(submission) {
+            Ok(receiver) => self.expect(receiver, channel, room),
+            Err(submission) => {
+                let at_gate = Arc::clone(&channel);
+                let entering: Entering = Box::pin(async move { at_gate.gate().order(submission).await });
+                self.entering = Some((entering, channel, room));
+            }
+        }
+    }
+
+    fn expect(&mut self, receiver: Option<oneshot::Receiver<OrderAnswer>>, channel: Arc<Channel>, room: Room) {
+        match receiver {
+            Some(receiver) => self.answers.push_back(Answer::Expected(receiver, channel, room)),
+            None => self.refuse(unavailable(&channel)),
+        }
+    }
+
+    /// A refusal is the last answer of a stream; what was read behind it is dropped unseen.
+    fn refuse(&mut self, refused: Refused) {
+        self.answers.push_back(Answer::Refused(refused));
+        self.reading = Reading::Done;
+        self.judged.clear();
+        self.elsewhere = None;
+        self.entering = None;
+    }
+
+    /// Collects the answers that are there, in order.
+    fn answer(&mut self, cx: &mut Context<'_>, out: &mut BytesMut) -> bool {
+        let mut progress = false;
+        while let Some(front) = self.answers.front_mut() {
+            let answer = match front {
+                Answer::Refused(refused) => Err(refused.clone()),
+                Answer::Expected(receiver, channel, _) => match Pin::new(receiver).poll(cx) {
+                    Poll::Pending => return progress,
+                    Poll::Ready(Ok(Ok(()))) => Ok(()),
+                    Poll::Ready(Ok(Err(OrderRefusal::NoLongerValid { kind, text }))) => {
+                        Err(Refused { status: kind.status(), info: text })
+                    }
+                    Poll::Ready(Ok(Err(refusal))) => Err(Refused::unavailable(refusal.to_string())),
+                    // the chain died before it answered
+                    Poll::Ready(Err(_)) => Err(unavailable(channel)),
+                },
+            };
+            progress = true;
+            match answer {
+                Ok(()) => {
+                    out.put_slice(&SUCCESS_FRAME);
+                    self.answers.pop_front();
+                }
+                Err(refused) => {
+                    tracing::debug!(target: "orderer.grpc", status = ?refused.status, info = %refused.info, "envelope refused");
+                    put_response(out, refused.status, refused.info);
+                    self.answers.clear();
+                    self.judged.clear();
+                    self.elsewhere = None;
+                    self.entering = None;
+                    self.reading = Reading::Done;
+                }
+            }
+        }
+        progress
+    }
+
+    fn is_idle(&self) -> bool {
+        self.reading == Reading::Done
+            && self.judged.is_empty()
+            && self.elsewhere.is_none()
+            && self.entering.is_none()
+            && self.answers.is_empty()
+    }
+
+    fn notice_stop(&mut self, cx: &mut Context<'_>) {
+        if self.reading == Reading::Open && self.stopping.as_mut().poll(cx).is_ready() {
+            self.reading = Reading::Done;
+            self.end = Some(Status::unavailable("the orderer is shutting down"));
+        }
+    }
+}
+
+impl http_body::Body for BroadcastStream {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let stream = &mut *self;
+        let mut out = BytesMut::new();
+        stream.notice_stop(cx);
+        loop {
+            let answered = stream.answer(cx, &mut out);
+            let joined = stream.join(cx);
+            let submitted = stream.submit(cx);
+            // answers leave before more signatures are verified
+            let read = out.is_empty() && stream.read(cx);
+            if !(answered || joined || submitted || read) || (!out.is_empty() && !answered) {
+                break;
+            }
+        }
+        if !out.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
+        }
+        if stream.is_idle() {
+            stream.ended = true;
+            let status = stream.end.take().unwrap_or_else(|| Status::ok(""));
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status)))));
+        }
+        Poll::Pending
+    }
+}
+
+fn judge_all(read: Vec<Incoming>, context: &orderer_actors::NodeContext) -> Vec<(Verdict, Room)> {
+    read.into_iter().map(|incoming| (judge(incoming.bytes, context), incoming.room)).collect()
+}
+
+fn unavailable(channel: &Channel) -> Refused {
+    Refused::unavailable(format!("channel '{}' does not take messages now: {}", channel.id(), channel.state()))
+}
+
+fn put_response(out: &mut BytesMut, status: FabricStatus, info: String) {
+    let response = BroadcastResponse { status: status as i32, info };
+    out.put_u8(0);
+    // a status and a line of text
+    out.put_u32(u32::try_from(response.encoded_len()).unwrap_or(u32::MAX));
+    // a BytesMut grows as needed: encoding into it cannot fail
+    let _ = response.encode(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_constant_answer_is_success() {
+        let mut encoded = BytesMut::new();
+        put_response(&mut encoded, FabricStatus::Success, String::new());
+        assert_eq!(encoded[..], SUCCESS_FRAME);
+    }
+}

@@ -1,0 +1,348 @@
+//! One Deliver stream: requests in, blocks and a status out for each.
+//!
+//! A block is not decoded, encoded or copied here: every subscriber sends slices of the one buffer that the ledger keeps
+//! of it. The stream is pulled by the connection's flow control, so a subscriber that does not read holds one block and
+//! nothing else.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_stream::stream;
+use bytes::Bytes;
+use fabric_proto::common::{SignatureHeader, Status as FabricStatus};
+use fabric_proto::orderer::SeekInfo;
+use futures_util::Stream;
+use http_body::Frame;
+use orderer_actors::chain_support::{Follow, Following};
+use orderer_actors::channel::{Channel, ChannelState, Entry};
+use orderer_actors::node_context::unix_now;
+use orderer_core::block::{EncodedBlock, status_frame};
+use orderer_core::channel::{BlockNumber, UnixSeconds};
+use orderer_core::config::ChannelSnapshot;
+use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::identity::expires_at;
+use orderer_core::policy::{SignedDatum, Signers};
+use orderer_core::processing::SeekPlan;
+use prost::Message as _;
+use tonic::Status;
+
+use super::connection::ConnectInfo;
+use super::frames::{MessageReader, trailers};
+use super::service::Shared;
+
+/// Blocks that are not in memory are read so many at a time.
+const READ_AHEAD_BLOCKS: u64 = 16;
+/// And no further once they have so many bytes together.
+const READ_AHEAD_BYTES: usize = 1 << 20;
+/// The policy that readers must satisfy.
+const READERS: &str = "/Channel/Readers";
+
+/// A body made of the frames that an answering stream yields.
+pub(super) struct DeliverStream {
+    frames: Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>,
+    ended: bool,
+}
+
+impl DeliverStream {
+    pub(super) fn new(shared: Shared, reader: MessageReader, connection: ConnectInfo) -> Self {
+        Self { frames: Box::pin(answer_all(shared, reader, connection)), ended: false }
+    }
+}
+
+impl http_body::Body for DeliverStream {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        match ready!(self.frames.as_mut().poll_next(cx)) {
+            Some(Ok(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            end => {
+                self.ended = true;
+                let status = end.map_or_else(|| Status::ok(""), |end| end.err().unwrap_or_else(|| Status::ok("")));
+                Poll::Ready(Some(Ok(Frame::trailers(trailers(&status)))))
+            }
+        }
+    }
+}
+
+/// Answers request after request; the first that does not succeed is the last.
+fn answer_all(
+    shared: Shared,
+    mut reader: MessageReader,
+    connection: ConnectInfo,
+) -> impl Stream<Item = Result<Bytes, Status>> + Send {
+    stream! {
+        loop {
+            let incoming = tokio::select! {
+                incoming = reader.next() => incoming,
+                () = shared.stopping.cancelled() => {
+                    yield Err(Status::unavailable("the orderer is shutting down"));
+                    return;
+                }
+            };
+            let request = match incoming {
+                None => return,
+                Some(Err(status)) => {
+                    yield Err(status);
+                    return;
+                }
+                Some(Ok(incoming)) => incoming.bytes,
+            };
+            let mut answer = match Answer::begin(&shared, &connection, request).await {
+                Ok(answer) => answer,
+                Err(refused) => {
+                    refused.log(&connection);
+                    yield Ok(status_frame(refused.status));
+                    return;
+                }
+            };
+            loop {
+                match answer.next(&shared).await {
+                    Ok(Some(frame)) => yield Ok(frame),
+                    Ok(None) => break,
+                    Err(refused) => {
+                        refused.log(&connection);
+                        yield Ok(status_frame(refused.status));
+                        return;
+                    }
+                }
+            }
+            yield Ok(status_frame(FabricStatus::Success));
+        }
+    }
+}
+
+/// Why an answer ends without success. Deliver has no text on the wire: the reason is for the log.
+struct Refused {
+    status: FabricStatus,
+    reason: String,
+}
+
+impl Refused {
+    fn new(status: FabricStatus, reason: impl Into<String>) -> Self {
+        Self { status, reason: reason.into() }
+    }
+
+    fn bad(reason: impl Into<String>) -> Self {
+        Self::new(FabricStatus::BadRequest, reason)
+    }
+
+    fn log(&self, connection: &ConnectInfo) {
+        let Self { status, reason } = self;
+        tracing::debug!(target: "orderer.grpc", peer = %connection.peer, ?status, %reason, "deliver request ended");
+    }
+}
+
+/// One request on its way through the chain.
+struct Answer {
+    channel: Arc<Channel>,
+    plan: SeekPlan,
+    next: BlockNumber,
+    done: bool,
+    reader: Reader,
+    heights: tokio::sync::watch::Receiver<u64>,
+    states: tokio::sync::watch::Receiver<ChannelState>,
+    read_ahead: VecDeque<EncodedBlock>,
+    /// A place among the channel's followers; `None` while the channel has nobody to count them.
+    _following: Option<Following>,
+}
+
+/// Who asked, and under which configuration they were last found to be allowed to.
+struct Reader {
+    signed: SignedDatum,
+    not_after: Option<UnixSeconds>,
+    allowed_under: Option<Arc<ChannelSnapshot>>,
+}
+
+impl Answer {
+    /// Judges a request, in the reference's order.
+    async fn begin(shared: &Shared, connection: &ConnectInfo, request: Bytes) -> Result<Self, Refused> {
+        let envelope = SignedEnvelope::parse(request).map_err(|e| Refused::bad(e.to_string()))?;
+        let message = Message::parse(envelope).map_err(|e| Refused::bad(e.to_string()))?;
+        check_time(shared, &message)?;
+        check_tls_binding(shared, connection, &message)?;
+        let name = &message.channel_header.channel_id;
+        let channel = match shared.context.directory.find(name) {
+            Some(Entry::Open(channel)) => channel,
+            Some(Entry::Broken(broken)) => {
+                return Err(Refused::new(FabricStatus::ServiceUnavailable, broken.cause.clone()));
+            }
+            None => return Err(Refused::new(FabricStatus::NotFound, format!("channel '{name}' does not exist"))),
+        };
+        let seek = SeekInfo::decode(message.data.clone()).map_err(|e| Refused::bad(format!("seek info: {e}")))?;
+        let header: SignatureHeader =
+            message.read_signature_header().map_err(|e| Refused::bad(e.to_string()))?;
+        let mut reader = Reader::new(&message, header, &channel.snapshot());
+        reader.check(shared, &channel)?;
+        let (heights, states) = (channel.ledger().heights(), channel.states());
+        let plan = SeekPlan::new(&seek, *heights.borrow())
+            .map_err(|e| Refused::new(e.status(), e.to_string()))?;
+        let following = match channel.support() {
+            Some(support) => {
+                let client = connection.peer.to_string();
+                #[expect(clippy::disallowed_methods, reason = "one a request, awaited")]
+                support.send(Follow { client }).await.ok()
+            }
+            None => None,
+        };
+        tracing::debug!(target: "orderer.grpc", channel = %channel.id(), peer = %connection.peer,
+            start = %plan.start, stop = %plan.stop, "delivering blocks");
+        Ok(Self {
+            next: plan.start,
+            done: false,
+            read_ahead: VecDeque::new(),
+            _following: following,
+            channel,
+            plan,
+            reader,
+            heights,
+            states,
+        })
+    }
+
+    /// The next frame; `None` behind the last block that was asked for.
+    async fn next(&mut self, shared: &Shared) -> Result<Option<Bytes>, Refused> {
+        if self.done {
+            return Ok(None);
+        }
+        self.wait_for_block(shared).await?;
+        let block = self.read_block(shared).await?;
+        self.reader.check(shared, &self.channel)?;
+        if self.next == self.plan.stop {
+            self.done = true;
+        } else {
+            self.next = self.next.next();
+        }
+        let frame = if self.plan.headers_only { block.header_frame() } else { block.deliver_frame() };
+        Ok(Some(frame))
+    }
+
+    /// Waits until the next block is there, if that was asked for and if it may ever come.
+    async fn wait_for_block(&mut self, shared: &Shared) -> Result<(), Refused> {
+        loop {
+            if self.next.0 < *self.heights.borrow_and_update() {
+                return Ok(());
+            }
+            if self.plan.fail_if_not_ready {
+                let reason = format!("block {} does not exist yet", self.next);
+                return Err(Refused::new(FabricStatus::NotFound, reason));
+            }
+            let state = self.states.borrow_and_update().clone();
+            if !self.plan.best_effort
+                && let ChannelState::Failed { cause, .. } = state
+            {
+                return Err(Refused::new(FabricStatus::ServiceUnavailable, cause));
+            }
+            tokio::select! {
+                _ = self.heights.changed() => {}
+                _ = self.states.changed() => {}
+                () = shared.stopping.cancelled() => {
+                    return Err(Refused::new(FabricStatus::ServiceUnavailable, "the orderer is shutting down"));
+                }
+            }
+        }
+    }
+
+    /// The block that is next: from memory, else from the disk, together with some that follow it.
+    async fn read_block(&mut self, shared: &Shared) -> Result<EncodedBlock, Refused> {
+        if let Some(block) = self.read_ahead.pop_front() {
+            return Ok(block);
+        }
+        if let Some(block) = self.channel.ledger().cached_block(self.next) {
+            return Ok(block);
+        }
+        let ledger = Arc::clone(self.channel.ledger());
+        let (first, last) = (self.next, self.plan.stop.0.min(self.next.0.saturating_add(READ_AHEAD_BLOCKS - 1)));
+        let read = shared.context.io.spawn_blocking(move || {
+            let mut blocks = VecDeque::new();
+            let mut bytes = 0;
+            let mut number = first;
+            while number.0 <= last && bytes < READ_AHEAD_BYTES {
+                match ledger.block(number)? {
+                    Some(block) => {
+                        bytes += block.size_bytes();
+                        blocks.push_back(block);
+                    }
+                    None => break,
+                }
+                number = number.next();
+            }
+            Ok::<_, orderer_ledger::ReadError>(blocks)
+        });
+        let failed = |reason: String| Refused::new(FabricStatus::InternalServerError, reason);
+        self.read_ahead = read.await.map_err(|e| failed(e.to_string()))?.map_err(|e| {
+            let reason = orderer_actors::chain_state::chain_text(&e);
+            tracing::error!(target: "orderer.ledger", channel = %self.channel.id(), block = %self.next, %reason,
+                "cannot read a block");
+            failed(reason)
+        })?;
+        self.read_ahead.pop_front().ok_or_else(|| failed(format!("block {} is missing in the ledger", self.next)))
+    }
+}
+
+impl Reader {
+    fn new(message: &Message, header: SignatureHeader, snapshot: &ChannelSnapshot) -> Self {
+        let not_after = match snapshot.msps().identify(&header.creator) {
+            Ok(identity) => Some(identity.not_after()),
+            Err(_) => expires_at(&header.creator),
+        };
+        let signed = SignedDatum {
+            message: message.envelope.payload().clone(),
+            creator: header.creator,
+            signature: message.envelope.signature().clone(),
+        };
+        Self { signed, not_after, allowed_under: None }
+    }
+
+    /// Whether the request may still be answered: the policy again when the configuration changed, expiry each time.
+    fn check(&mut self, shared: &Shared, channel: &Channel) -> Result<(), Refused> {
+        if shared.context.expiration_checks
+            && let Some(not_after) = self.not_after
+            && not_after < unix_now()
+        {
+            return Err(Refused::new(FabricStatus::Forbidden, "the client's identity has expired"));
+        }
+        let snapshot = channel.snapshot();
+        if self.allowed_under.as_ref().is_some_and(|under| Arc::ptr_eq(under, &snapshot)) {
+            return Ok(());
+        }
+        let signers = Signers::verify(std::slice::from_ref(&self.signed), snapshot.msps());
+        snapshot
+            .policies()
+            .evaluate(READERS, &signers)
+            .map_err(|denied| Refused::new(FabricStatus::Forbidden, denied.to_string()))?;
+        self.allowed_under = Some(snapshot);
+        Ok(())
+    }
+}
+
+/// A request is good for a while around the time it was made.
+fn check_time(shared: &Shared, message: &Message) -> Result<(), Refused> {
+    let time = message.channel_header.timestamp.as_ref();
+    let time = time.ok_or_else(|| Refused::bad("channel header has no timestamp"))?;
+    let distance = unix_now().0.abs_diff(time.seconds);
+    let window = shared.time_window.as_secs();
+    if distance > window {
+        return Err(Refused::bad(format!("timestamp is {distance} s away from now, more than {window} s")));
+    }
+    Ok(())
+}
+
+/// With mutual TLS a request is good only on the connection of the client that made it.
+fn check_tls_binding(shared: &Shared, connection: &ConnectInfo, message: &Message) -> Result<(), Refused> {
+    if !shared.client_certificate_required {
+        return Ok(());
+    }
+    let claimed = &message.channel_header.tls_cert_hash;
+    match &connection.tls_certificate_hash {
+        None => Err(Refused::bad("the connection has no client certificate")),
+        Some(_) if claimed.is_empty() => Err(Refused::bad("channel header has no TLS certificate hash")),
+        Some(actual) if claimed[..] == actual[..] => Ok(()),
+        Some(_) => Err(Refused::bad("TLS certificate hash is not that of the connection's client certificate")),
+    }
+}
