@@ -3,11 +3,12 @@
 //! This crate is the daemon around the tree: settings and commands, the gRPC services, files and sockets. What decides
 //! is in `orderer-core`, what stores in `orderer-ledger`, what acts in `orderer-actors`.
 
-//pub mod cli;
-//pub mod dev;
+pub mod cli;
+pub mod dev;
 pub mod grpc;
-//pub mod local_msp;
-//pub mod node;
-//pub mod settings;
-//pub mod start_record;
-//pub mod telemetry;
+pub mod local_msp;
+pub mod node;
+pub mod settings;
+mod signals;
+pub mod start_record;
+pub mod telemetry;

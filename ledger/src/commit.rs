@@ -7,7 +7,7 @@ use orderer_core::block::EncodedBlock;
 use orderer_core::channel::{BlockNumber, ChannelId};
 use redb::{Database, Durability, WriteTransaction};
 
-use crate::error::{CommitError, Fault, hex, shielded};
+use crate::error::{CommitError, Fault, hex};
 use crate::format::{BLOCKS, LENGTH_BYTES, VALUES, chunk_lengths};
 use crate::ledger::{Ledger, Writer};
 use crate::pending::{PendingEnvelope, PendingIndex};
@@ -49,8 +49,8 @@ impl Ledger {
             return Ok(());
         }
         let mut pending = writer.pending.clone();
-        let written = shielded(|| {
-            let tx = begin(&self.db)?;
+        let written = self.db.with(|db| {
+            let tx = begin(db)?;
             write_blocks(&tx, &commit.blocks)?;
             pending.drop_below(&tx, commit.pending_drop_below)?;
             pending.add(&tx, &commit.pending_add)?;
@@ -76,8 +76,8 @@ impl Ledger {
         if writer.settled {
             return Ok(());
         }
-        let written = shielded(|| {
-            let mut tx = begin(&self.db)?;
+        let written = self.db.with(|db| {
+            let mut tx = begin(db)?;
             tx.set_quick_repair(true);
             Ok(tx.commit()?)
         });

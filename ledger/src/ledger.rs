@@ -8,9 +8,10 @@ use orderer_core::channel::ChannelId;
 use redb::Database;
 use tokio::sync::watch;
 
-use crate::error::{Fault, shielded};
+use crate::error::Fault;
 use crate::pending::PendingIndex;
 use crate::rescue;
+use crate::store::Store;
 use crate::tail::Newest;
 
 /// How much memory a ledger may use.
@@ -34,12 +35,12 @@ impl Default for Options {
 pub struct Ledger {
     pub(crate) channel: ChannelId,
     pub(crate) path: PathBuf,
-    pub(crate) db: Database,
+    pub(crate) db: Store,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) newest: RwLock<Newest>,
     pub(crate) heights: watch::Sender<u64>,
     /// The same file seen read-only, once `db` refuses work because of a failure.
-    pub(crate) rescued: OnceLock<Result<Database, String>>,
+    pub(crate) rescued: OnceLock<Result<Store, String>>,
 }
 
 /// What a commit needs and changes.
@@ -66,9 +67,9 @@ impl Ledger {
     /// Reads from the database. After a failure redb refuses even to read; what is on the disk is then read around it,
     /// so that a channel that can take nothing any more can still be followed.
     pub(crate) fn read<T>(&self, read: impl Fn(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
-        match shielded(|| read(&self.db)) {
+        match self.db.with(&read) {
             Err(fault) if fault.is_latched() => match self.rescued.get_or_init(|| rescue::open(self)) {
-                Ok(db) => shielded(|| read(db)),
+                Ok(around) => around.with(&read),
                 Err(why) => Err(Fault::Layout(why.clone())),
             },
             result => result,

@@ -12,13 +12,14 @@ use redb::{Builder, Database, ReadableDatabase, StorageBackend, StorageError, Ta
 use tokio::sync::watch;
 
 use crate::commit::{begin, write_blocks};
-use crate::error::{Fault, OpenError, shielded};
+use crate::error::{Fault, OpenError};
 use crate::format::{
     BLOCKS, CHANNEL_KEY, FORMAT, FORMAT_KEY, IDENTITY, MAGIC, MAGIC_KEY, PENDING, REDB_MAGIC, VALUES, decode_number,
 };
 use crate::ledger::{Ledger, Options, Writer};
 use crate::pending::{PendingIndex, read_rows};
 use crate::read::{last_number, read_block};
+use crate::store::Store;
 use crate::tail::Newest;
 use crate::verify::check_link;
 
@@ -92,7 +93,7 @@ impl Ledger {
     /// Closes the file cleanly; dropping the last handle does the same but cannot report what fails. Blocks.
     pub fn close(self) -> Result<(), OpenError> {
         let Self { db, path, .. } = self;
-        shielded(|| Ok(db.close()?)).map_err(|cause| OpenError::Damaged { path, cause })
+        db.close().map_err(|cause| OpenError::Damaged { path, cause })
     }
 }
 
@@ -131,9 +132,9 @@ fn check_is_database(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn open_database(path: &Path, open: impl FnOnce() -> Result<Database, Fault>) -> Result<Database, OpenError> {
+fn open_database(path: &Path, open: impl FnOnce() -> Result<Database, Fault>) -> Result<Store, OpenError> {
     let path = path.to_owned();
-    shielded(open).map_err(|fault| match fault {
+    Store::open(open).map_err(|fault| match fault {
         Fault::Database(error) => match *error {
             redb::Error::DatabaseAlreadyOpen => OpenError::AlreadyOpen { path },
             redb::Error::UpgradeRequired(version) => {
@@ -154,11 +155,11 @@ fn is_damage(kind: io::ErrorKind) -> bool {
 }
 
 /// Writes identity and block 0 into an empty database.
-fn initialize(db: &Database, path: &Path, channel: &ChannelId, genesis: &EncodedBlock) -> Result<(), OpenError> {
+fn initialize(db: &Store, path: &Path, channel: &ChannelId, genesis: &EncodedBlock) -> Result<(), OpenError> {
     if genesis.number() != BlockNumber::GENESIS {
         return Err(OpenError::NotGenesis { path: path.to_owned(), number: genesis.number() });
     }
-    let written = shielded(|| {
+    let written = db.with(|db| {
         let tx = begin(db)?;
         {
             let mut identity = tx.open_table(IDENTITY)?;
@@ -182,10 +183,10 @@ fn initialize(db: &Database, path: &Path, channel: &ChannelId, genesis: &Encoded
 }
 
 /// Checks what an open database holds and reads what is kept in memory.
-fn load(db: Database, path: &Path, channel: &ChannelId, options: Options) -> Result<Ledger, OpenError> {
+fn load(db: Store, path: &Path, channel: &ChannelId, options: Options) -> Result<Ledger, OpenError> {
     let damaged = |cause| OpenError::Damaged { path: path.to_owned(), cause };
-    shielded(|| Ok(check_identity(&db, path, channel))).map_err(damaged)??;
-    let (last, pending) = shielded(|| load_last(&db)).map_err(damaged)?;
+    db.with(|db| Ok(check_identity(db, path, channel))).map_err(damaged)??;
+    let (last, pending) = db.with(load_last).map_err(damaged)?;
     let height = last.number().0 + 1;
     Ok(Ledger {
         channel: channel.clone(),

@@ -87,7 +87,7 @@ pub(crate) struct PendingIndex {
 impl PendingIndex {
     /// The smallest sequence that a new envelope may have.
     pub(crate) fn next(&self) -> u64 {
-        let after_last = self.rows.back().map_or(1, |&(_, last)| last + 1);
+        let after_last = self.rows.back().map_or(1, |&(_, last)| last.saturating_add(1));
         after_last.max(self.floor).max(FLOOR_KEY + 1)
     }
 

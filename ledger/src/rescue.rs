@@ -14,18 +14,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, StorageBackend};
 
-use crate::error::{Fault, shielded};
+use crate::error::Fault;
 use crate::ledger::Ledger;
 use crate::read::last_number;
+use crate::store::Store;
 
 /// Recovery writes little: a header and a few pages. This keeps it off the node's memory.
 const PAGE_CACHE_BYTES: usize = 4 << 20;
 
 /// The ledger's file as it would be found after a crash. Takes as long as a repair: a second a GiB.
-pub(crate) fn open(ledger: &Ledger) -> Result<Database, String> {
+pub(crate) fn open(ledger: &Ledger) -> Result<Store, String> {
     tracing::warn!(channel = %ledger.channel(), path = %ledger.path().display(),
         "the database refuses work after a failure, reading its file around it");
-    let opened = shielded(|| {
+    let opened = Store::open(|| {
         let overlay = Overlay::new(ledger).map_err(redb::StorageError::from)?;
         let db = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create_with_backend(overlay)?;
         let found = last_number(&db)?;

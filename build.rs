@@ -1,0 +1,22 @@
+//! Notes what the program is built from, for `orderer version`.
+
+use std::process::Command;
+
+fn main() {
+    let commit = std::env::var("ORDERER_BUILD_COMMIT")
+        .ok()
+        .or_else(|| output("git", &["rev-parse", "--short=12", "HEAD"]))
+        .unwrap_or_else(|| "unknown".to_owned());
+    let rustc = std::env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));
+    let rustc = rustc.and_then(|line| line.split_whitespace().nth(1).map(str::to_owned));
+    println!("cargo:rustc-env=ORDERER_BUILD_COMMIT={commit}");
+    println!("cargo:rustc-env=ORDERER_BUILD_RUSTC={}", rustc.unwrap_or_else(|| "unknown".to_owned()));
+    println!("cargo:rerun-if-env-changed=ORDERER_BUILD_COMMIT");
+    println!("cargo:rerun-if-changed=.git/HEAD");
+}
+
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}

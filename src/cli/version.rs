@@ -1,0 +1,13 @@
+//! `orderer version`.
+
+/// What the program is, in the form of Fabric's own programs.
+pub(super) fn text() -> String {
+    format!(
+        "orderer:\n Version: {}\n Commit SHA: {}\n Rust version: {}\n OS/Arch: {}/{}",
+        env!("CARGO_PKG_VERSION"),
+        env!("ORDERER_BUILD_COMMIT"),
+        env!("ORDERER_BUILD_RUSTC"),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+    )
+}

@@ -1,0 +1,276 @@
+//! The development network: everything a first-time user needs, made on the spot.
+//!
+//! ```text
+//! DIR/orderer.yaml                           of the node that `start --dev` runs
+//! DIR/genesis/                               blocks 0 of the system channel and of the application channel
+//! DIR/crypto/ordererOrganizations/example.com/..        organizations, in the layout of Fabric's cryptogen
+//! DIR/crypto/peerOrganizations/org1.example.com/..
+//! DIR/ledger/                                what the node stores
+//! ```
+//!
+//! It is made beside DIR and moved there whole: a crash leaves no half of it. Its keys are for development only.
+
+mod authority;
+mod organization;
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use orderer_actors::node_context::{nonce, unix_now};
+use orderer_core::channel::{ChannelId, ChannelIdError};
+use orderer_core::config::genesis::{
+    Ordering, Organization, Roles, application_group, channel_group, consortiums_group, genesis_block, orderer_group,
+    set_consortium,
+};
+use orderer_core::config::{BatchSize, key};
+use orderer_core::identity::Role;
+
+use crate::local_msp::{LocalMspError, read_definition};
+use organization::{Member, make_organization};
+
+const SYSTEM_CHANNEL: &str = "system-channel";
+const APPLICATION_CHANNEL: &str = "devchannel";
+const CONSORTIUM: &str = "SampleConsortium";
+const ORDERER_DOMAIN: &str = "example.com";
+const ORDERER_MSP: &str = "OrdererMSP";
+const PEER_DOMAIN: &str = "org1.example.com";
+const PEER_MSP: &str = "Org1MSP";
+const ENDPOINT: &str = "127.0.0.1:7050";
+
+/// Why there is no development network.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DevError {
+    /// A file or folder.
+    #[error("development network: {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        cause: io::Error,
+    },
+    /// The folder is something else's.
+    #[error("development network: {} is not empty and has no {CONFIG_FILE}: name an empty folder", .0.display())]
+    NotOurs(PathBuf),
+    /// A certificate.
+    #[error("development network: make a certificate")]
+    Certificate(#[from] rcgen::Error),
+    /// Reading back what was made.
+    #[error("development network: read an MSP folder")]
+    Msp(#[from] LocalMspError),
+    /// Cannot happen: the names are constants.
+    #[error("development network: channel name")]
+    Channel(#[from] ChannelIdError),
+}
+
+const CONFIG_FILE: &str = "orderer.yaml";
+
+/// A development network on the disk.
+#[derive(Debug)]
+pub struct DevNetwork {
+    folder: PathBuf,
+    created: bool,
+    /// Of the node.
+    pub config_file: PathBuf,
+    /// Blocks 0 of its channels.
+    pub genesis_blocks: Vec<PathBuf>,
+}
+
+/// Makes the network in `folder`, or finds it there. Takes about 20 ms. Blocks.
+pub fn prepare(folder: &Path) -> Result<DevNetwork, DevError> {
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |cause| DevError::Io { action, path, cause }
+    };
+    let config_file = folder.join(CONFIG_FILE);
+    let created = !config_file.exists();
+    if created {
+        let occupied = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+        if occupied {
+            return Err(DevError::NotOurs(folder.to_owned()));
+        }
+        let mut unfinished = folder.as_os_str().to_owned();
+        unfinished.push(".unfinished");
+        let unfinished = PathBuf::from(unfinished);
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished).map_err(io("remove", &unfinished))?;
+        }
+        make(&unfinished)?;
+        if folder.exists() {
+            fs::remove_dir(folder).map_err(io("replace the empty folder", folder))?;
+        }
+        fs::rename(&unfinished, folder).map_err(io("move the finished network to", folder))?;
+    }
+    let folder = fs::canonicalize(folder).map_err(io("find", folder))?;
+    Ok(DevNetwork {
+        config_file: folder.join(CONFIG_FILE),
+        genesis_blocks: [SYSTEM_CHANNEL, APPLICATION_CHANNEL].map(|c| genesis_path(&folder, c)).to_vec(),
+        folder,
+        created,
+    })
+}
+
+fn genesis_path(folder: &Path, channel: &str) -> PathBuf {
+    folder.join("genesis").join(format!("{channel}.block"))
+}
+
+fn make(folder: &Path) -> Result<(), DevError> {
+    let crypto = folder.join("crypto");
+    let orderers = crypto.join("ordererOrganizations").join(ORDERER_DOMAIN);
+    let peers = crypto.join("peerOrganizations").join(PEER_DOMAIN);
+    make_organization(&orderers, ORDERER_DOMAIN, &[Member::node("orderers", "orderer", "orderer"), Member::admin()])?;
+    let members = [Member::node("peers", "peer0", "peer"), Member::admin(), Member::user("User1")];
+    make_organization(&peers, PEER_DOMAIN, &members)?;
+
+    let orderer = Organization {
+        name: "OrdererOrg".to_owned(),
+        msp_id: ORDERER_MSP.to_owned(),
+        msp: read_definition(&orderers.join("msp"), ORDERER_MSP)?,
+        orderer_endpoints: vec![ENDPOINT.to_owned()],
+        roles: Roles {
+            readers: vec![Role::Member],
+            writers: vec![Role::Member],
+            admins: vec![Role::Admin],
+            endorsers: Vec::new(),
+        },
+    };
+    let application = Organization {
+        name: PEER_MSP.to_owned(),
+        msp_id: PEER_MSP.to_owned(),
+        msp: read_definition(&peers.join("msp"), PEER_MSP)?,
+        orderer_endpoints: Vec::new(),
+        roles: Roles {
+            readers: vec![Role::Admin, Role::Peer, Role::Client],
+            writers: vec![Role::Admin, Role::Client],
+            admins: vec![Role::Admin],
+            endorsers: vec![Role::Peer],
+        },
+    };
+    let capabilities = ["V2_0".to_owned()];
+    let ordering = Ordering {
+        consensus_type: "solo".to_owned(),
+        // a developer waits for single transactions
+        batch_timeout: "200ms".to_owned(),
+        batch_size: BatchSize {
+            max_message_count: 500,
+            absolute_max_bytes: 10 << 20,
+            preferred_max_bytes: 2 << 20,
+        },
+        capabilities: capabilities.to_vec(),
+    };
+    let addresses = [ENDPOINT.to_owned()];
+    let application = [application];
+    let orderer_group = orderer_group(&ordering, &[orderer]);
+    let system = channel_group(
+        orderer_group.clone(),
+        (key::CONSORTIUMS, consortiums_group(CONSORTIUM, &application)),
+        &addresses,
+        &capabilities,
+    );
+    let mut channel = channel_group(
+        orderer_group,
+        (key::APPLICATION, application_group(&application, &capabilities)),
+        &addresses,
+        &capabilities,
+    );
+    set_consortium(&mut channel, CONSORTIUM);
+    for (name, group) in [(SYSTEM_CHANNEL, system), (APPLICATION_CHANNEL, channel)] {
+        let block = genesis_block(&ChannelId::parse(name)?, group, nonce(), unix_now());
+        write(&genesis_path(folder, name), &block)?;
+    }
+    write(&folder.join(CONFIG_FILE), config_text().as_bytes())
+}
+
+fn config_text() -> String {
+    format!(
+        "# The node of a development network; every other key has its default.
+General:
+  ListenAddress: 127.0.0.1
+  ListenPort: 7050
+  LocalMSPDir: crypto/ordererOrganizations/{ORDERER_DOMAIN}/orderers/orderer.{ORDERER_DOMAIN}/msp
+  LocalMSPID: {ORDERER_MSP}
+  TLS:
+    # certificates for localhost are there: true turns TLS on
+    Enabled: false
+    Certificate: crypto/ordererOrganizations/{ORDERER_DOMAIN}/orderers/orderer.{ORDERER_DOMAIN}/tls/server.crt
+    PrivateKey: crypto/ordererOrganizations/{ORDERER_DOMAIN}/orderers/orderer.{ORDERER_DOMAIN}/tls/server.key
+    ClientRootCAs: [crypto/peerOrganizations/{PEER_DOMAIN}/tlsca/tlsca.{PEER_DOMAIN}-cert.pem]
+FileLedger:
+  Location: ledger
+"
+    )
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), DevError> {
+    let failed = |cause| DevError::Io { action: "write", path: path.to_owned(), cause };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    fs::write(path, bytes).map_err(failed)
+}
+
+impl DevNetwork {
+    /// What is where, and commands to try, ready to paste.
+    pub fn greeting(&self, address: SocketAddr) -> String {
+        let folder = self.folder.display();
+        let made = if self.created { "made" } else { "goes on" };
+        let admin = self.folder.join(format!("crypto/peerOrganizations/{PEER_DOMAIN}/users/Admin@{PEER_DOMAIN}/msp"));
+        format!(
+            "
+A development network {made} in {folder}
+  orderer          {address} (gRPC, plaintext)
+  channels         {APPLICATION_CHANNEL} (ready for transactions of {PEER_MSP}), {SYSTEM_CHANNEL} (creates others)
+  organizations    crypto/ordererOrganizations/{ORDERER_DOMAIN} ({ORDERER_MSP})
+                   crypto/peerOrganizations/{PEER_DOMAIN} ({PEER_MSP}: Admin, User1, peer0)
+  configuration    orderer.yaml
+
+With Fabric's peer command (FABRIC_CFG_PATH at its core.yaml):
+  export CORE_PEER_LOCALMSPID={PEER_MSP} CORE_PEER_MSPCONFIGPATH={}
+  peer channel fetch newest -c {APPLICATION_CHANNEL} -o {address}
+  peer channel fetch config -c {APPLICATION_CHANNEL} -o {address}
+
+Is it healthy?
+  grpcurl -plaintext -d '{{\"service\": \"orderer.AtomicBroadcast\"}}' {address} grpc.health.v1.Health/Check
+",
+            admin.display()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orderer_core::block::EncodedBlock;
+    use orderer_core::config::ChannelSnapshot;
+
+    #[test]
+    fn the_network_is_one_that_a_node_can_run_and_is_found_again() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = parent.path().join("net");
+        let network = prepare(&folder).expect("made");
+        assert!(network.created);
+        for path in &network.genesis_blocks {
+            let block = EncodedBlock::parse(&fs::read(path).expect("readable")).expect("a block");
+            let snapshot = ChannelSnapshot::from_config_block(&block.decode()).expect("a configuration");
+            snapshot.check_supported().expect("supported");
+        }
+        let loaded = crate::settings::load(Some(&network.config_file), parent.path(), &Default::default());
+        let settings = loaded.expect("loads").settings;
+        crate::local_msp::read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id).expect("an identity");
+        let before = fs::read(&network.genesis_blocks[0]).expect("readable");
+        assert!(!prepare(&folder).expect("found").created);
+        assert_eq!(fs::read(&network.genesis_blocks[0]).expect("readable"), before);
+    }
+
+    #[test]
+    fn a_folder_that_is_something_elses_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("thesis.tex"), "").expect("written");
+        assert!(matches!(prepare(folder.path()), Err(DevError::NotOurs(_))));
+    }
+}

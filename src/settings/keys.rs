@@ -1,0 +1,174 @@
+//! Every key there is: its kind, its default, and whether it has an effect. `orderer.yaml` explains them to people; a
+//! test holds the two against each other.
+
+/// What a value must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// true or false.
+    Bool,
+    /// 1 to 65535.
+    Port,
+    /// A whole number.
+    Number,
+    /// A number of bytes, alone or with KB, MB or GB (powers of 1024).
+    Bytes,
+    /// A Go duration, such as 500ms.
+    Duration,
+    /// A file or folder; relative ones are relative to the configuration file.
+    Path,
+    /// A list of those.
+    Paths,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Whatever: the key is ignored.
+    Anything,
+}
+
+/// What a key is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It does what `orderer.yaml` says.
+    Works,
+    /// It is checked, and has no effect in this version.
+    NotYet,
+    /// It belongs to something this orderer does not have.
+    Ignored(&'static str),
+}
+
+/// A key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Names from the root, with dots between them.
+    pub path: &'static str,
+    /// What its value must be.
+    pub kind: Kind,
+    /// As it would be written in YAML.
+    pub default: &'static str,
+    /// What it is good for.
+    pub effect: Effect,
+}
+
+const fn works(path: &'static str, kind: Kind, default: &'static str) -> Key {
+    Key { path, kind, default, effect: Effect::Works }
+}
+
+const fn not_yet(path: &'static str, kind: Kind, default: &'static str) -> Key {
+    Key { path, kind, default, effect: Effect::NotYet }
+}
+
+const fn ignored(path: &'static str, why: &'static str) -> Key {
+    Key { path, kind: Kind::Anything, default: "", effect: Effect::Ignored(why) }
+}
+
+const RAFT: &str = "it belongs to raft";
+const PKCS11: &str = "keys are read from files";
+const SERVER_SENDS: &str = "a block is sent whatever its size";
+const TRACES: &str = "trace files are not written";
+
+/// All keys, by section.
+pub const KEYS: &[Key] = &[
+    works("General.ListenAddress", Kind::Text, "127.0.0.1"),
+    works("General.ListenPort", Kind::Port, "7050"),
+    works("General.TLS.Enabled", Kind::Bool, "false"),
+    works("General.TLS.PrivateKey", Kind::Path, "tls/server.key"),
+    works("General.TLS.Certificate", Kind::Path, "tls/server.crt"),
+    works("General.TLS.RootCAs", Kind::Paths, "[tls/ca.crt]"),
+    works("General.TLS.ClientAuthRequired", Kind::Bool, "false"),
+    works("General.TLS.ClientRootCAs", Kind::Paths, "[]"),
+    ignored("General.TLS.TLSHandshakeTimeShift", "certificates are judged by the clock"),
+    ignored("General.Keepalive.ServerMinInterval", "clients may ping as often as HTTP/2 allows"),
+    works("General.Keepalive.ServerInterval", Kind::Duration, "7200s"),
+    works("General.Keepalive.ServerTimeout", Kind::Duration, "20s"),
+    works("General.MaxRecvMsgSize", Kind::Bytes, "104857600"),
+    ignored("General.MaxSendMsgSize", SERVER_SENDS),
+    works("General.ConnectionTimeout", Kind::Duration, "10s"),
+    works("General.BootstrapMethod", Kind::Choice(&["file", "none"]), "none"),
+    works("General.BootstrapFile", Kind::Path, ""),
+    ignored("General.GenesisMethod", "BootstrapMethod has replaced it"),
+    ignored("General.GenesisFile", "BootstrapFile has replaced it"),
+    works("General.LocalMSPDir", Kind::Path, "msp"),
+    works("General.LocalMSPID", Kind::Text, "SampleOrg"),
+    works("General.Authentication.TimeWindow", Kind::Duration, "15m"),
+    works("General.Authentication.NoExpirationChecks", Kind::Bool, "false"),
+    not_yet("General.Profile.Enabled", Kind::Bool, "false"),
+    not_yet("General.Profile.Address", Kind::Text, "0.0.0.0:6060"),
+    works("General.BCCSP.Default", Kind::Choice(&["SW"]), "SW"),
+    ignored("General.BCCSP.SW", "SHA-256 is the only hash"),
+    ignored("General.BCCSP.PKCS11", PKCS11),
+    not_yet("General.Throttling.Rate", Kind::Number, "0"),
+    not_yet("General.Throttling.InactivityTimeout", Kind::Duration, "5s"),
+    ignored("General.Cluster", RAFT),
+    works("FileLedger.Location", Kind::Path, "/var/hyperledger/production/orderer"),
+    ignored("FileLedger.Prefix", "it has not had an effect for years"),
+    works("Solo.Durability", Kind::Choice(&["disk", "memory"]), "disk"),
+    works("Limits.StreamsPerConnection", Kind::Number, "2048"),
+    works("Limits.ChannelIngressBytes", Kind::Bytes, "64 MB"),
+    works("Limits.LargeMessageBytes", Kind::Bytes, "256 MB"),
+    works("Limits.BlockCacheBytes", Kind::Bytes, "64 MB"),
+    not_yet("Kafka.Retry.ShortInterval", Kind::Duration, "5s"),
+    not_yet("Kafka.Retry.ShortTotal", Kind::Duration, "10m"),
+    not_yet("Kafka.Retry.LongInterval", Kind::Duration, "5m"),
+    not_yet("Kafka.Retry.LongTotal", Kind::Duration, "12h"),
+    not_yet("Kafka.Retry.NetworkTimeouts.DialTimeout", Kind::Duration, "10s"),
+    not_yet("Kafka.Retry.NetworkTimeouts.ReadTimeout", Kind::Duration, "10s"),
+    not_yet("Kafka.Retry.NetworkTimeouts.WriteTimeout", Kind::Duration, "10s"),
+    not_yet("Kafka.Retry.Metadata.RetryBackoff", Kind::Duration, "250ms"),
+    not_yet("Kafka.Retry.Metadata.RetryMax", Kind::Number, "3"),
+    not_yet("Kafka.Retry.Producer.RetryBackoff", Kind::Duration, "100ms"),
+    not_yet("Kafka.Retry.Producer.RetryMax", Kind::Number, "3"),
+    not_yet("Kafka.Retry.Consumer.RetryBackoff", Kind::Duration, "2s"),
+    not_yet("Kafka.Topic.ReplicationFactor", Kind::Number, "3"),
+    not_yet("Kafka.Verbose", Kind::Bool, "false"),
+    not_yet("Kafka.TLS.Enabled", Kind::Bool, "false"),
+    not_yet("Kafka.TLS.PrivateKey", Kind::Path, ""),
+    not_yet("Kafka.TLS.Certificate", Kind::Path, ""),
+    not_yet("Kafka.TLS.RootCAs", Kind::Paths, "[]"),
+    not_yet("Kafka.SASLPlain.Enabled", Kind::Bool, "false"),
+    not_yet("Kafka.SASLPlain.User", Kind::Text, ""),
+    not_yet("Kafka.SASLPlain.Password", Kind::Text, ""),
+    ignored("Kafka.Version", "the protocol version is negotiated"),
+    ignored("Debug.BroadcastTraceDir", TRACES),
+    ignored("Debug.DeliverTraceDir", TRACES),
+    not_yet("Operations.ListenAddress", Kind::Text, "127.0.0.1:8443"),
+    not_yet("Operations.TLS.Enabled", Kind::Bool, "false"),
+    not_yet("Operations.TLS.Certificate", Kind::Path, ""),
+    not_yet("Operations.TLS.PrivateKey", Kind::Path, ""),
+    not_yet("Operations.TLS.ClientAuthRequired", Kind::Bool, "false"),
+    not_yet("Operations.TLS.ClientRootCAs", Kind::Paths, "[]"),
+    not_yet("Metrics.Provider", Kind::Choice(&["statsd", "prometheus", "disabled"]), "disabled"),
+    not_yet("Metrics.Statsd.Network", Kind::Choice(&["udp", "tcp"]), "udp"),
+    not_yet("Metrics.Statsd.Address", Kind::Text, "127.0.0.1:8125"),
+    not_yet("Metrics.Statsd.WriteInterval", Kind::Duration, "30s"),
+    not_yet("Metrics.Statsd.Prefix", Kind::Text, ""),
+    not_yet("Admin.ListenAddress", Kind::Text, "127.0.0.1:9443"),
+    not_yet("Admin.TLS.Enabled", Kind::Bool, "false"),
+    not_yet("Admin.TLS.Certificate", Kind::Path, ""),
+    not_yet("Admin.TLS.PrivateKey", Kind::Path, ""),
+    not_yet("Admin.TLS.ClientAuthRequired", Kind::Bool, "true"),
+    not_yet("Admin.TLS.ClientRootCAs", Kind::Paths, "[]"),
+    not_yet("ChannelParticipation.Enabled", Kind::Bool, "false"),
+    not_yet("ChannelParticipation.MaxRequestBodySize", Kind::Bytes, "1 MB"),
+    ignored("Consensus", RAFT),
+];
+
+impl Key {
+    /// Whether the key is this path, or an ignored section above it.
+    pub(super) fn covers(&self, path: &str) -> bool {
+        if self.path.eq_ignore_ascii_case(path) {
+            return true;
+        }
+        let is_section = matches!(self.effect, Effect::Ignored(_));
+        is_section
+            && path.len() > self.path.len()
+            && path.is_char_boundary(self.path.len())
+            && path[..self.path.len()].eq_ignore_ascii_case(self.path)
+            && path.as_bytes()[self.path.len()] == b'.'
+    }
+
+    /// The variable that overrides it.
+    pub fn variable(&self) -> String {
+        format!("ORDERER_{}", self.path.replace('.', "_").to_ascii_uppercase())
+    }
+}

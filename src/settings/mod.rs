@@ -1,0 +1,75 @@
+//! The node's settings, from a YAML file and ORDERER_* variables.
+//!
+//! Three steps: values as they are written, with the place each came from ([`read`]); a check of all of them that
+//! reports every mistake at once ([`check`]); and [`Settings`], which the parts of the node get their piece of.
+
+mod check;
+mod keys;
+mod read;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use orderer_actors::Durability;
+
+pub use check::{Loaded, load};
+pub use keys::{Effect, KEYS, Key, Kind};
+pub use read::{EMBEDDED, Mistake, SearchPlaces, Source, find_file};
+
+use crate::grpc::TlsFiles;
+
+/// Everything the node is told, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the values came from, for people.
+    pub source: String,
+    /// Where gRPC is served.
+    pub listen: SocketAddr,
+    /// How it is secured; `None` for plaintext.
+    pub tls: Option<TlsFiles>,
+    /// HTTP/2 pings.
+    pub keepalive: Keepalive,
+    /// No larger message is read from a client.
+    pub max_receive_bytes: usize,
+    /// How long a TLS handshake may take.
+    pub connection_timeout: Duration,
+    /// Block 0 of the first channel; `None` to start without one.
+    pub bootstrap_file: Option<PathBuf>,
+    /// Certificates and key the node signs with.
+    pub local_msp_dir: PathBuf,
+    /// Name of its MSP.
+    pub local_msp_id: String,
+    /// How far a Deliver request's timestamp may be from now.
+    pub time_window: Duration,
+    /// Whether messages of expired identities are refused.
+    pub expiration_checks: bool,
+    /// Folder of the ledgers.
+    pub ledger_location: PathBuf,
+    /// When an envelope is acknowledged.
+    pub durability: Durability,
+    /// Limits of ours.
+    pub limits: Limits,
+}
+
+/// When a connection on which nothing happens is asked whether it still lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Keepalive {
+    /// After so long without traffic.
+    pub interval: Duration,
+    /// And how long the answer may take.
+    pub timeout: Duration,
+}
+
+/// What bounds the node's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Streams on one connection.
+    pub streams_per_connection: u32,
+    /// Envelopes of one channel that are not answered yet, in bytes.
+    pub channel_ingress_bytes: u32,
+    /// Large messages that are being received, of all clients, in bytes.
+    pub large_message_bytes: u32,
+    /// Newest blocks of one channel that are kept in memory, in bytes.
+    pub block_cache_bytes: usize,
+}

@@ -1,0 +1,96 @@
+//! Logs: what is logged follows `FABRIC_LOGGING_SPEC`, how it looks follows where it goes.
+//!
+//! Loggers are named `orderer.grpc`, `orderer.chain`, `orderer.ledger`, `orderer.registrar`, `orderer.supervision`,
+//! `orderer.node`; a spec for `orderer` covers all of them.
+
+use std::io::IsTerminal as _;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people; with colours on a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A spec that does not parse.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("FABRIC_LOGGING_SPEC: '{part}' is not LEVEL or LOGGER[,LOGGER..]=LEVEL, where LEVEL is debug, info, warn, error, fatal or panic")]
+pub struct SpecError {
+    part: String,
+}
+
+/// Starts logging to standard error.
+pub fn start(spec: &str, format: LogFormat) -> Result<(), SpecError> {
+    let filter = parse_spec(spec)?;
+    let registry = tracing_subscriber::registry();
+    // a second start, as in tests, keeps the first
+    let _ = match format {
+        LogFormat::Human => {
+            let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+            registry.with(layer.with_filter(filter)).try_init()
+        }
+        LogFormat::Json => {
+            let layer = fmt::layer().with_writer(std::io::stderr).json().flatten_event(true);
+            registry.with(layer.with_filter(filter)).try_init()
+        }
+    };
+    Ok(())
+}
+
+/// Reads Fabric's grammar: parts separated by colons; a part is the default level, or loggers and their level.
+fn parse_spec(spec: &str) -> Result<Targets, SpecError> {
+    let mut targets = Targets::new().with_default(LevelFilter::INFO);
+    for part in spec.split(':').map(str::trim).filter(|part| !part.is_empty()) {
+        let wrong = || SpecError { part: part.to_owned() };
+        match part.split_once('=') {
+            None => targets = targets.with_default(level(part).ok_or_else(wrong)?),
+            Some((loggers, text)) => {
+                let level = level(text).ok_or_else(wrong)?;
+                for logger in loggers.split(',').map(|logger| logger.trim().trim_end_matches('.')) {
+                    if logger.is_empty() {
+                        return Err(wrong());
+                    }
+                    targets = targets.with_target(logger, level);
+                }
+            }
+        }
+    }
+    Ok(targets)
+}
+
+fn level(text: &str) -> Option<LevelFilter> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "debug" => Some(LevelFilter::DEBUG),
+        "info" => Some(LevelFilter::INFO),
+        "warn" | "warning" => Some(LevelFilter::WARN),
+        // nothing is logged above ERROR
+        "error" | "dpanic" | "panic" | "fatal" => Some(LevelFilter::ERROR),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+
+    #[test]
+    fn fabrics_grammar_is_read() {
+        let targets = parse_spec("orderer.chain,orderer.ledger=debug:warn").expect("parses");
+        assert!(targets.would_enable("orderer.chain", &Level::DEBUG));
+        assert!(!targets.would_enable("orderer.grpc", &Level::INFO));
+        assert!(targets.would_enable("orderer.grpc", &Level::WARN));
+        assert!(parse_spec("").expect("parses").would_enable("x", &Level::INFO));
+        for bad in ["loud", "orderer=", "=info", "a=b=c"] {
+            assert!(parse_spec(bad).is_err(), "{bad}");
+        }
+    }
+}
