@@ -45,8 +45,11 @@ pub fn run(settings: &Settings, genesis: &[PathBuf], greeting: Option<&str>) -> 
     let tls = settings.tls.as_ref().map(server_config).transpose().context("General.TLS")?;
     // bound early, served late: a port that is taken is found before anything is written
     let listener = bind(settings.listen).with_context(|| format!("listen on {}", settings.listen))?;
-    let options =
-        Options { newest_bytes: settings.limits.block_cache_bytes, page_cache_bytes: LEDGER_PAGE_CACHE_BYTES };
+    let options = Options {
+        newest_bytes: settings.limits.block_cache_bytes,
+        page_cache_bytes: LEDGER_PAGE_CACHE_BYTES,
+        ..Options::default()
+    };
     let ledgers = LedgerStore::new(&settings.ledger_location, options)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
     let record = StartRecord::begin(&settings.ledger_location)?;

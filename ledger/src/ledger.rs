@@ -12,6 +12,7 @@ use crate::error::Fault;
 use crate::pending::PendingIndex;
 use crate::rescue;
 use crate::store::Store;
+use crate::read::RecentlyRead;
 use crate::tail::Newest;
 
 /// How much memory a ledger may use.
@@ -19,6 +20,8 @@ use crate::tail::Newest;
 pub struct Options {
     /// For the newest blocks, which followers read. The very newest is kept however large it is.
     pub newest_bytes: usize,
+    /// For older blocks that were read lately: several followers of an old part of the chain read it once.
+    pub recently_read_bytes: usize,
     /// For pages of the database; half of it bounds what a commit gathers before it writes. More than a few MiB gains
     /// nothing: 4, 16 and 64 MiB cost the same, since new blocks are read from `newest_bytes`.
     pub page_cache_bytes: usize,
@@ -26,7 +29,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { newest_bytes: 64 << 20, page_cache_bytes: 8 << 20 }
+        Self { newest_bytes: 64 << 20, recently_read_bytes: 16 << 20, page_cache_bytes: 8 << 20 }
     }
 }
 
@@ -38,6 +41,7 @@ pub struct Ledger {
     pub(crate) db: Store,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) newest: RwLock<Newest>,
+    pub(crate) recently_read: RecentlyRead,
     pub(crate) heights: watch::Sender<u64>,
     /// The same file seen read-only, once `db` refuses work because of a failure.
     pub(crate) rescued: OnceLock<Result<Store, String>>,

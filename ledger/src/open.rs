@@ -18,7 +18,7 @@ use crate::format::{
 };
 use crate::ledger::{Ledger, Options, Writer};
 use crate::pending::{PendingIndex, read_rows};
-use crate::read::{last_number, read_block};
+use crate::read::{RecentlyRead, last_number, read_block};
 use crate::store::Store;
 use crate::tail::Newest;
 use crate::verify::check_link;
@@ -194,6 +194,7 @@ fn load(db: Store, path: &Path, channel: &ChannelId, options: Options) -> Result
         db,
         writer: Mutex::new(Writer { pending, settled: false, failed: None }),
         newest: RwLock::new(Newest::new(last, options.newest_bytes)),
+        recently_read: RecentlyRead::new(options.recently_read_bytes),
         heights: watch::Sender::new(height),
         rescued: OnceLock::new(),
     })

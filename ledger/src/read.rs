@@ -3,11 +3,39 @@
 use bytes::{BufMut, Bytes};
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::BlockNumber;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::error::{Fault, ReadError};
 use crate::format::{BLOCKS, LENGTH_BYTES, VALUES, decode_number};
 use crate::ledger::Ledger;
+
+/// Blocks are seldom smaller than this; it only sizes a table.
+const BLOCK_BYTES_USUAL: usize = 16 * 1024;
+
+/// Blocks that were read from the disk lately, by number.
+#[derive(Debug)]
+pub(crate) struct RecentlyRead(Cache<u64, EncodedBlock, Size>);
+
+#[derive(Clone, Debug)]
+struct Size;
+
+impl Weighter<u64, EncodedBlock> for Size {
+    fn weight(&self, _: &u64, block: &EncodedBlock) -> u64 {
+        block.size_bytes() as u64
+    }
+}
+
+impl RecentlyRead {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self(Cache::with_weighter(max_bytes / BLOCK_BYTES_USUAL + 1, max_bytes as u64, Size))
+    }
+
+    pub(crate) fn get(&self, number: BlockNumber) -> Option<EncodedBlock> {
+        self.0.get(&number.0)
+    }
+}
 
 impl Ledger {
     /// The block, or nothing if it is not there yet. From memory if it is new (0.1 µs), else from the disk (about 2 ms a
@@ -20,7 +48,9 @@ impl Ledger {
         if number.0 >= self.height() {
             return Ok(None);
         }
-        self.read(|db| read_block(db, number)).map(Some).map_err(|cause| ReadError::Block {
+        // of several readers that want the same block now, one reads it and the others wait for that
+        let read = || self.read(|db| read_block(db, number));
+        self.recently_read.0.get_or_insert_with(&number.0, read).map(Some).map_err(|cause| ReadError::Block {
             channel: self.channel().clone(),
             number,
             cause,

@@ -35,10 +35,11 @@ impl Ledger {
         self.heights.subscribe()
     }
 
-    /// The block, if it is among the newest, which are in memory. Never blocks for long; worth a try before
+    /// The block, if it is in memory: among the newest, or read lately. Never blocks for long; worth a try before
     /// [`block`](Self::block) is called on a blocking thread.
     pub fn cached_block(&self, number: BlockNumber) -> Option<EncodedBlock> {
-        self.newest.read().unwrap_or_else(PoisonError::into_inner).get(number).cloned()
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner).get(number).cloned();
+        newest.or_else(|| self.recently_read.get(number))
     }
 
     /// Shows blocks that have become durable.

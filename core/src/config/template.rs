@@ -86,14 +86,16 @@ pub fn new_channel(system: &ChannelSnapshot, message: &Message) -> Result<Channe
     let consortium = system.consortium(&consortium_name).ok_or_else(unknown)?;
     let members = &consortiums.groups.get(&consortium_name).ok_or_else(unknown)?.groups;
 
-    let policy_key = if system.orderer().capabilities.creation_policy_as_admins() {
+    // an update by an old tool brings its own Admins policy at version 0, as something new: there must not be one yet
+    let brings_admins = wanted.policies.get(key::ADMINS).is_some_and(|policy| policy.version == 0);
+    let policy_key = if system.orderer().capabilities.creation_policy_as_admins() && !brings_admins {
         key::ADMINS
     } else {
         key::CHANNEL_CREATION_POLICY
     };
     let mut application = ConfigGroup { mod_policy: policy_key.to_owned(), ..ConfigGroup::default() };
     let creation_policy =
-        ConfigPolicy { policy: Some(consortium.channel_creation_policy.clone()), ..ConfigPolicy::default() };
+        ConfigPolicy { version: 0, policy: Some(consortium.channel_creation_policy.clone()), mod_policy: policy_key.to_owned() };
     application.policies.insert(policy_key.to_owned(), creation_policy);
     if !members.is_empty() {
         if wanted.groups.is_empty() {

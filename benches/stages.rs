@@ -1,0 +1,115 @@
+//! What each stage of an envelope's way costs: read, hash, verify, policy, cut, assemble. A block's way to the disk is
+//! in the ledger's own benchmark.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::fs;
+use std::hint::black_box;
+use std::path::Path;
+
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use fabric_proto::Message as _;
+use fabric_proto::common::{ChannelHeader, Header, HeaderType, Payload, SignatureHeader};
+use orderer::local_msp::read_signing_identity;
+use orderer_core::block::{Contents, EncodedBlock, assemble};
+use orderer_core::channel::{BlockNumber, UnixSeconds};
+use orderer_core::config::ChannelSnapshot;
+use orderer_core::crypto::{Signer, SigningIdentity, sha256};
+use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::ordering::cutter::{BatchLimits, BlockCutter};
+use orderer_core::policy::{SignedDatum, Signers};
+use orderer_core::processing::{Circumstances, check_normal};
+
+const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/net");
+const AT: Circumstances = Circumstances { now: UnixSeconds(0), expiration_checks: true };
+
+fn identity(member: &str, msp_id: &str) -> SigningIdentity {
+    read_signing_identity(&Path::new(NET).join("crypto").join(member).join("msp"), msp_id).unwrap()
+}
+
+fn client() -> SigningIdentity {
+    identity("peerOrganizations/org1.example.com/users/User1@org1.example.com", "Org1MSP")
+}
+
+fn snapshot() -> ChannelSnapshot {
+    let block = EncodedBlock::parse(&fs::read(Path::new(NET).join("AppSolo.block")).unwrap()).unwrap();
+    ChannelSnapshot::from_config_block(&block.decode()).unwrap()
+}
+
+/// An envelope of a client, with 1 KiB of data.
+fn envelope(client: &SigningIdentity) -> SignedEnvelope {
+    let channel_header = ChannelHeader {
+        r#type: HeaderType::EndorserTransaction as i32,
+        channel_id: "app".into(),
+        ..ChannelHeader::default()
+    };
+    let signature_header = SignatureHeader { creator: client.creator().clone(), nonce: vec![1; 24].into() };
+    let payload = Payload {
+        header: Some(Header {
+            channel_header: channel_header.encode_to_vec().into(),
+            signature_header: signature_header.encode_to_vec().into(),
+        }),
+        data: vec![7; 1024].into(),
+    };
+    SignedEnvelope::sign(payload.encode_to_vec().into(), client).unwrap()
+}
+
+fn of_an_envelope(c: &mut Criterion) {
+    let (client, snapshot) = (client(), snapshot());
+    let envelope = envelope(&client);
+    let raw = envelope.raw().clone();
+    let mut group = c.benchmark_group("envelope of 1 KiB");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("read", |b| {
+        b.iter(|| Message::parse(SignedEnvelope::parse(black_box(raw.clone())).unwrap()).unwrap());
+    });
+    group.bench_function("hash", |b| b.iter(|| sha256(&[black_box(&raw)])));
+    let message = Message::parse(envelope.clone()).unwrap();
+    let datum = SignedDatum {
+        message: envelope.payload().clone(),
+        creator: client.creator().clone(),
+        signature: envelope.signature().clone(),
+    };
+    group.bench_function("verify P-256", |b| {
+        b.iter(|| Signers::verify(black_box(std::slice::from_ref(&datum)), snapshot.msps()));
+    });
+    let signers = Signers::verify(std::slice::from_ref(&datum), snapshot.msps());
+    group.bench_function("policy Writers", |b| {
+        b.iter(|| snapshot.policies().evaluate(black_box("/Channel/Writers"), &signers).unwrap());
+    });
+    group.bench_function("all filters", |b| b.iter(|| check_normal(&snapshot, black_box(&message), AT).unwrap()));
+    group.finish();
+}
+
+fn of_a_block(c: &mut Criterion) {
+    let orderer = identity("ordererOrganizations/example.com/orderers/orderer.example.com", "OrdererMSP");
+    let envelopes = vec![envelope(&client()); 10];
+    let contents = || Contents {
+        number: BlockNumber(7),
+        previous_hash: &[9; 32],
+        envelopes: &envelopes,
+        last_config: BlockNumber(0),
+        consenter_metadata: Bytes::new(),
+    };
+    let mut group = c.benchmark_group("block of ten");
+    group.bench_function("assemble and sign", |b| {
+        b.iter(|| assemble(black_box(contents()), &orderer, [3; 24]).unwrap());
+    });
+    let block = assemble(contents(), &orderer, [3; 24]).unwrap().block_bytes();
+    group.bench_function("read back", |b| b.iter(|| EncodedBlock::parse(black_box(&block)).unwrap()));
+    group.finish();
+
+    let limits = BatchLimits { max_message_count: 10, preferred_max_bytes: 1 << 20 };
+    c.bench_function("cutter, 1000 messages", |b| {
+        b.iter_batched(
+            BlockCutter::default,
+            |mut cutter| (0..1000).for_each(|i| drop(black_box(cutter.ordered(i, 1300, limits)))),
+            BatchSize::SmallInput,
+        );
+    });
+    c.bench_function("configuration from a genesis block", |b| b.iter(snapshot));
+}
+
+criterion_group!(benches, of_an_envelope, of_a_block);
+criterion_main!(benches);
