@@ -48,9 +48,11 @@ impl Ledger {
         if changes_nothing {
             return Ok(());
         }
+        let only_pending = commit.blocks.is_empty() && commit.values.is_empty();
+        let phases = if only_pending { Phases::One } else { Phases::Two };
         let mut pending = writer.pending.clone();
         let written = self.db.with(|db| {
-            let tx = begin(db)?;
+            let tx = begin(db, phases)?;
             write_blocks(&tx, &commit.blocks)?;
             pending.drop_below(&tx, commit.pending_drop_below)?;
             pending.add(&tx, &commit.pending_add)?;
@@ -77,7 +79,7 @@ impl Ledger {
             return Ok(());
         }
         let written = self.db.with(|db| {
-            let mut tx = begin(db)?;
+            let mut tx = begin(db, Phases::Two)?;
             tx.set_quick_repair(true);
             Ok(tx.commit()?)
         });
@@ -105,11 +107,20 @@ impl Ledger {
     }
 }
 
-/// A transaction with the durability that the format's description gives the reasons for.
-pub(crate) fn begin(db: &Database) -> Result<WriteTransaction, Fault> {
+/// How a commit becomes the current one; the format's description gives the reasons.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phases {
+    /// One sync: for rows of pending envelopes, which carry a digest of their own.
+    One,
+    /// Two: for everything else.
+    Two,
+}
+
+/// A durable transaction.
+pub(crate) fn begin(db: &Database, phases: Phases) -> Result<WriteTransaction, Fault> {
     let mut tx = db.begin_write()?;
     tx.set_durability(Durability::Immediate)?;
-    tx.set_two_phase_commit(true);
+    tx.set_two_phase_commit(phases == Phases::Two);
     Ok(tx)
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use orderer_core::channel::ConfigSequence;
+use orderer_core::crypto::sha256;
 use redb::TableDefinition;
 
 use crate::error::Fault;
@@ -57,11 +58,14 @@ pub(crate) fn chunk_lengths(mut left: usize) -> impl Iterator<Item = usize> {
 /// Of each envelope of a pending row: sequence, checked at, flags, length.
 const ENTRY_HEADER_BYTES: usize = 8 + 8 + 1 + 4;
 const FLAG_CONFIG: u8 = 1;
+/// SHA-256 at the end of a row.
+const DIGEST_BYTES: usize = 32;
 
-/// A row of pending envelopes. Their raw bytes must be shorter than 4 GiB: the caller checks.
+/// A row of pending envelopes, and SHA-256 of it all behind them. Their raw bytes must be shorter than 4 GiB: the caller
+/// checks.
 pub(crate) fn encode_row(envelopes: &[PendingEnvelope]) -> Vec<u8> {
-    let size = envelopes.iter().map(|e| ENTRY_HEADER_BYTES + e.raw.len()).sum();
-    let mut row = Vec::with_capacity(size);
+    let size: usize = envelopes.iter().map(|e| ENTRY_HEADER_BYTES + e.raw.len()).sum();
+    let mut row = Vec::with_capacity(size + DIGEST_BYTES);
     for envelope in envelopes {
         row.put_u64(envelope.sequence);
         row.put_u64(envelope.checked_at.0);
@@ -69,12 +73,21 @@ pub(crate) fn encode_row(envelopes: &[PendingEnvelope]) -> Vec<u8> {
         row.put_u32(u32::try_from(envelope.raw.len()).unwrap_or(u32::MAX));
         row.put_slice(&envelope.raw);
     }
+    let digest = sha256(&[&row]);
+    row.put_slice(&digest);
     row
 }
 
 /// The envelopes of a row stored under `key`. They share `row`'s memory.
 pub(crate) fn decode_row(key: u64, mut row: Bytes) -> Result<Vec<PendingEnvelope>, Fault> {
     let broken = |what: &str| Fault::Layout(format!("pending row {key} {what}"));
+    let Some(envelopes_len) = row.len().checked_sub(DIGEST_BYTES) else {
+        return Err(broken("is too short"));
+    };
+    let digest = row.split_off(envelopes_len);
+    if digest != sha256(&[&row])[..] {
+        return Err(broken("is not what was written: its digest differs"));
+    }
     let mut envelopes: Vec<PendingEnvelope> = Vec::new();
     while row.has_remaining() {
         if row.remaining() < ENTRY_HEADER_BYTES {

@@ -11,7 +11,7 @@ use orderer_core::channel::{BlockNumber, ChannelId};
 use redb::{Builder, Database, ReadableDatabase, StorageBackend, StorageError, TableError};
 use tokio::sync::watch;
 
-use crate::commit::{begin, write_blocks};
+use crate::commit::{Phases, begin, write_blocks};
 use crate::error::{Fault, OpenError};
 use crate::format::{
     BLOCKS, CHANNEL_KEY, FORMAT, FORMAT_KEY, IDENTITY, MAGIC, MAGIC_KEY, PENDING, REDB_MAGIC, VALUES, decode_number,
@@ -160,7 +160,7 @@ fn initialize(db: &Store, path: &Path, channel: &ChannelId, genesis: &EncodedBlo
         return Err(OpenError::NotGenesis { path: path.to_owned(), number: genesis.number() });
     }
     let written = db.with(|db| {
-        let tx = begin(db)?;
+        let tx = begin(db, Phases::Two)?;
         {
             let mut identity = tx.open_table(IDENTITY)?;
             identity.insert(MAGIC_KEY, MAGIC)?;
