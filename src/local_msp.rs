@@ -59,10 +59,8 @@ pub enum LocalMspError {
 /// Reads certificate and key to sign with.
 pub fn read_signing_identity(folder: &Path, msp_id: &str) -> Result<SigningIdentity, LocalMspError> {
     let signcerts = folder.join("signcerts");
-    let (certificate_path, certificate) = files(&signcerts)?
-        .into_iter()
-        .next()
-        .ok_or(LocalMspError::Nothing { path: signcerts, what: "certificate" })?;
+    let (certificate_path, certificate) =
+        files(&signcerts)?.into_iter().next().ok_or(LocalMspError::Nothing { path: signcerts, what: "certificate" })?;
     let keystore = folder.join("keystore");
     let mut keys = files(&keystore)?;
     if keys.is_empty() {
@@ -86,8 +84,7 @@ fn ski_file_name(certificate_pem: &[u8]) -> Option<String> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(certificate_pem).ok()?;
     let certificate = pem.parse_x509().ok()?;
     let key = orderer_core::crypto::PublicKey::from_spki_der(certificate.public_key().raw).ok()?;
-    let ski: String = key.ski().iter().map(|b| format!("{b:02x}")).collect();
-    Some(format!("{ski}_sk"))
+    Some(format!("{}_sk", orderer_core::crypto::hex(&key.ski())))
 }
 
 /// Reads the definition of the MSP, without its keys: what a channel's configuration says of the organization.

@@ -148,15 +148,13 @@ async fn serve(
     };
     stopping.cancel();
     let ended = match ended {
-        Some(ended) => ended,
-        None => match tokio::time::timeout(DRAIN_LIMIT, &mut serving).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                tracing::warn!(target: "orderer.node", limit = ?DRAIN_LIMIT, "some streams did not end, they are cut off");
-                serving.abort();
-                return Ok(());
-            }
-        },
+        Some(ended) => Ok(ended),
+        None => tokio::time::timeout(DRAIN_LIMIT, &mut serving).await,
+    };
+    let Ok(ended) = ended else {
+        tracing::warn!(target: "orderer.node", limit = ?DRAIN_LIMIT, "some streams did not end, they are cut off");
+        serving.abort();
+        return Ok(());
     };
     ended.context("the server's task")?
 }

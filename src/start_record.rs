@@ -57,7 +57,7 @@ impl StartRecord {
         }
         starts.push(now);
         let recent = &starts[starts.len().saturating_sub(UNCLEAN_START_LIMIT)..];
-        let text: String = recent.iter().map(|start| format!("{start}\n")).collect();
+        let text = recent.iter().map(i64::to_string).collect::<Vec<_>>().join("\n");
         fs::File::create(&file).and_then(|mut f| f.write_all(text.as_bytes())).map_err(io)?;
         Ok(Self(file))
     }

@@ -22,7 +22,9 @@ pub enum LogFormat {
 
 /// A spec that does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("FABRIC_LOGGING_SPEC: '{part}' is not LEVEL or LOGGER[,LOGGER..]=LEVEL, where LEVEL is debug, info, warn, error, fatal or panic")]
+#[error(
+    "FABRIC_LOGGING_SPEC: '{part}' is not LEVEL or LOGGER[,LOGGER..]=LEVEL, where LEVEL is debug, info, warn, error, fatal or panic"
+)]
 pub struct SpecError {
     part: String,
 }

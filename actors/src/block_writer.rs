@@ -146,9 +146,8 @@ impl BlockWriter {
         let writing = Arc::clone(&self.channel.writing).try_lock_owned();
         self.context.io.spawn_blocking(move || {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(work)));
-            let outcome = outcome.unwrap_or_else(|panic| {
-                Err(WriteError::Panicked(crate::supervision::payload_text(&*panic)))
-            });
+            let outcome =
+                outcome.unwrap_or_else(|panic| Err(WriteError::Panicked(crate::supervision::payload_text(&*panic))));
             drop(writing);
             #[expect(clippy::disallowed_methods, reason = "one a commit")]
             report.do_send(Committed(outcome));
@@ -218,8 +217,11 @@ impl Handler<Committed> for BlockWriter {
                 self.status.failed(cause.clone());
                 let exit = match error {
                     // the ledger refuses all writes until the file is opened again
-                    WriteError::Commit(_) => Exit::Unrecoverable(cause),
-                    WriteError::Assemble(_) => Exit::Failed(cause),
+                    WriteError::Commit(CommitError::Append { .. } | CommitError::Refused { .. }) => {
+                        Exit::Unrecoverable(cause)
+                    }
+                    // another incarnation wrote in between: a new one finds out where the ledger stands
+                    WriteError::Commit(_) | WriteError::Assemble(_) => Exit::Failed(cause),
                     WriteError::Panicked(text) => Exit::Panicked(text),
                 };
                 self.guard.will_exit(exit);
@@ -258,7 +260,7 @@ impl Job {
                 }
                 for new_channel in created {
                     #[expect(clippy::disallowed_methods, reason = "one a created channel")]
-                    self.registrar.do_send(*new_channel);
+                    self.registrar.do_send(new_channel);
                 }
                 for reply in work.replies {
                     reply.send(Ok(()));
@@ -280,8 +282,7 @@ impl Job {
     }
 
     fn write(&self, ops: Vec<Op>) -> Result<Written, WriteError> {
-        let mut written =
-            Written { tip: self.tip, next: None, created: Vec::new(), blocks: 0, envelopes: 0 };
+        let mut written = Written { tip: self.tip, next: None, created: Vec::new(), blocks: 0, envelopes: 0 };
         let mut commit = Commit::default();
         let mut held: Vec<Arc<Accepted>> = Vec::new();
         for op in ops {
@@ -296,7 +297,7 @@ impl Job {
                         written.tip.last_config = written.tip.number.next();
                         written.next = next;
                     }
-                    written.created.extend(created);
+                    written.created.extend(created.map(|created| *created));
                     vec![message]
                 }
             };
@@ -334,7 +335,7 @@ impl Job {
 struct Written {
     tip: Tip,
     next: Option<Arc<ChannelSnapshot>>,
-    created: Vec<Box<NewChannel>>,
+    created: Vec<NewChannel>,
     blocks: usize,
     envelopes: usize,
 }

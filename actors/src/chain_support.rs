@@ -42,6 +42,29 @@ pub struct ChainSupport {
 struct Children {
     chain: Addr<SoloChain>,
     writer: Addr<BlockWriter>,
+    left: bool,
+}
+
+impl Children {
+    /// Lets go of them without stopping them.
+    fn leave(mut self) {
+        self.left = true;
+    }
+}
+
+/// Dropped because one of them died, or because ChainSupport itself did: the survivors have nobody to work for. What they
+/// might still write, the ledger weighs against what their successors write.
+impl Drop for Children {
+    fn drop(&mut self) {
+        if self.left {
+            return;
+        }
+        #[expect(clippy::disallowed_methods, reason = "once in the life of a child")]
+        {
+            self.chain.do_send(Abandon);
+            self.writer.do_send(Abandon);
+        }
+    }
 }
 
 /// From a Deliver stream, when it begins to follow the channel. Answered at once.
@@ -156,7 +179,7 @@ impl ChainSupport {
         .start();
         // opened after the chain was started: what was acknowledged before a restart is ordered first
         self.channel.gate().open(chain.clone().recipient());
-        self.children = Some(Children { chain, writer });
+        self.children = Some(Children { chain, writer, left: false });
         self.channel.enter(ChannelState::Running);
         self.status.enter("running", "");
         tracing::info!(target: "orderer.chain", channel = %id, height, "chain is running");
@@ -166,14 +189,7 @@ impl ChainSupport {
     fn chain_died(&mut self, exit: &Exit, ctx: &mut Context<Self>) {
         self.channel.gate().close();
         self.generation += 1;
-        if let Some(Children { chain, writer }) = self.children.take() {
-            // the survivor of the two has nobody to work for
-            #[expect(clippy::disallowed_methods, reason = "once in the life of a child")]
-            {
-                writer.do_send(Abandon);
-                chain.do_send(Abandon);
-            }
-        }
+        self.children = None;
         let cause = exit.to_string();
         self.status.failed(cause.clone());
         if matches!(exit, Exit::Unrecoverable(_)) {
@@ -206,7 +222,7 @@ impl ChainSupport {
     }
 }
 
-/// From ChainSupport to the survivor when the other of chain and writer died.
+/// To chain and writer when the other one, or their parent, died.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Abandon;
@@ -279,9 +295,11 @@ impl Handler<StopChain> for ChainSupport {
         // later reports of the children mean nothing any more
         self.generation += 1;
         match self.children.take() {
-            Some(Children { chain, .. }) => {
+            Some(children) => {
                 #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
-                chain.do_send(Halt { done: stop.done });
+                children.chain.do_send(Halt { done: stop.done });
+                // they stop by themselves, when all is written
+                children.leave();
             }
             None => {
                 let _ = stop.done.send(());

@@ -186,7 +186,7 @@ impl Directory {
         self.0.load().values().filter_map(open).collect()
     }
 
-    pub(crate) fn insert(&self, id: ChannelId, entry: Entry) {
+    pub(crate) fn insert(&self, id: &ChannelId, entry: &Entry) {
         self.0.rcu(|channels| {
             let mut channels = Channels::clone(channels);
             channels.insert(id.clone(), entry.clone());

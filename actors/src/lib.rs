@@ -29,3 +29,6 @@ pub mod system;
 
 pub use channel::{Channel, ChannelState, Directory};
 pub use node_context::{Durability, NodeContext};
+
+#[cfg(test)]
+mod tests;

@@ -72,8 +72,7 @@ impl Registrar {
         let arbiters = &self.context.arbiters;
         let arbiter = arbiters[self.started % arbiters.len()].clone();
         self.started += 1;
-        let place =
-            Place { channel: Arc::clone(channel), arbiter, generation: 0, restarts: Restarts::default() };
+        let place = Place { channel: Arc::clone(channel), arbiter, generation: 0, restarts: Restarts::default() };
         self.supports.insert(channel.id().clone(), place);
         self.start_support(channel.id(), ctx);
         self.status.enter("running", format!("{} channels", self.supports.len()));
@@ -86,14 +85,12 @@ impl Registrar {
         let guard = ExitGuard::new(registrar.clone().recipient(), id.clone(), place.generation);
         let (channel, context) = (Arc::clone(&place.channel), Arc::clone(&self.context));
         self.context.board.cell(&format!("registrar/{id}")).begin(place.restarts.total());
-        ChainSupport::start_in_arbiter(&place.arbiter, move |_| {
-            ChainSupport::new(channel, context, registrar, guard)
-        });
+        ChainSupport::start_in_arbiter(&place.arbiter, move |_| ChainSupport::new(channel, context, registrar, guard));
     }
 
     fn register(&mut self, ledger: Arc<Ledger>, snapshot: Arc<ChannelSnapshot>, ctx: &mut Context<Self>) {
         let channel = Arc::new(Channel::new(ledger, snapshot, self.context.gate_bytes));
-        self.context.directory.insert(channel.id().clone(), Entry::Open(Arc::clone(&channel)));
+        self.context.directory.insert(channel.id(), &Entry::Open(Arc::clone(&channel)));
         self.add(&channel, ctx);
     }
 
@@ -108,7 +105,7 @@ impl Registrar {
                     cell.failed(cause.clone());
                     cell.enter("failed", cause.clone());
                     let broken = BrokenChannel { id: id.clone(), cause };
-                    self.context.directory.insert(id, Entry::Broken(Arc::new(broken)));
+                    self.context.directory.insert(&id, &Entry::Broken(Arc::new(broken)));
                 }
             }
         }

@@ -130,7 +130,12 @@ impl SoloChain {
 
     /// Performs effects in their order. The reply of the message that caused them goes along to the writer, which
     /// answers when everything before it is durable.
-    fn perform(&mut self, effects: Vec<Effect<Arc<Accepted>>>, mut reply: Option<Reply>, ctx: &mut Context<Self>) -> Fed {
+    fn perform(
+        &mut self,
+        effects: Vec<Effect<Arc<Accepted>>>,
+        mut reply: Option<Reply>,
+        ctx: &mut Context<Self>,
+    ) -> Fed {
         let mut ops = Vec::with_capacity(effects.len());
         let mut thinking = None;
         for effect in effects {
@@ -269,8 +274,7 @@ fn recheck(snapshot: &ChannelSnapshot, context: &NodeContext, message: &Accepted
     let at = context.circumstances();
     let (envelope, checked_at) = if message.is_config {
         let channels = channels_beside_system(context);
-        let proposed =
-            processing::recheck_config(snapshot, channels, &parsed, &*context.signer, stamp(), at)?;
+        let proposed = processing::recheck_config(snapshot, channels, &parsed, &*context.signer, stamp(), at)?;
         (proposed.envelope, proposed.sequence)
     } else {
         (message.envelope.clone(), processing::check_normal(snapshot, &parsed, at)?)
@@ -294,25 +298,23 @@ fn apply(snapshot: &ChannelSnapshot, context: &NodeContext, message: &Accepted) 
 
 /// Makes the ledger of a new channel. It is made before the block that says so: a crash in between leaves a channel that
 /// the same message, ordered again, finds complete.
-fn create(
-    context: &NodeContext,
-    channel: &ChannelId,
-    genesis: &SignedEnvelope,
-) -> Result<Option<NewChannel>, Refusal> {
+fn create(context: &NodeContext, channel: &ChannelId, genesis: &SignedEnvelope) -> Result<Option<NewChannel>, Refusal> {
     let failed = |text: String| Refusal::ConfigMessage(format!("channel '{channel}' cannot be created: {text}"));
     let block = EncodedBlock::parse(&genesis::genesis_block_of(genesis.raw().clone(), false))
         .map_err(|e| failed(e.to_string()))?;
     match context.directory.find(channel.as_str()) {
         Some(Entry::Open(existing)) => {
             let first = existing.ledger().block(orderer_core::channel::BlockNumber::GENESIS);
-            let is_same = first.is_ok_and(|first| first.is_some_and(|first| first.header_hash() == block.header_hash()));
+            let is_same =
+                first.is_ok_and(|first| first.is_some_and(|first| first.header_hash() == block.header_hash()));
             return if is_same { Ok(None) } else { Err(Refusal::ChannelExists(channel.to_string())) };
         }
         Some(Entry::Broken(_)) => return Err(Refusal::ChannelExists(channel.to_string())),
         None => {}
     }
     let ledger = context.ledgers.create(channel, &block).map_err(|e| failed(chain_text(&e)))?;
-    let snapshot = ChannelSnapshot::from_config_block(&block.decode()).map_err(Refusal::Config)?;
+    let snapshot =
+        ChannelSnapshot::from_config_block(&block.decode()).map_err(|cause| Refusal::Config(Box::new(cause)))?;
     Ok(Some(NewChannel { ledger: Arc::new(ledger), snapshot: Arc::new(snapshot) }))
 }
 

@@ -111,3 +111,17 @@ impl Handler<Shutdown> for Supervisor {
         })
     }
 }
+
+/// Tests only: the registrar of now.
+#[cfg(test)]
+#[derive(Message)]
+#[rtype(result = "Option<Addr<Registrar>>")]
+pub(crate) struct GetRegistrar;
+
+#[cfg(test)]
+impl Handler<GetRegistrar> for Supervisor {
+    type Result = Option<Addr<Registrar>>;
+    fn handle(&mut self, _: GetRegistrar, _: &mut Context<Self>) -> Self::Result {
+        self.registrar.clone()
+    }
+}

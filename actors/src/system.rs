@@ -40,4 +40,10 @@ impl Tree {
         #[expect(clippy::disallowed_methods, reason = "once in the life of the node")]
         let _ = self.supervisor.send(Shutdown).await;
     }
+
+    /// Tests only: the registrar of now.
+    #[cfg(test)]
+    pub(crate) async fn registrar(&self) -> Option<Addr<crate::registrar::Registrar>> {
+        self.supervisor.send(crate::supervisor::GetRegistrar).await.ok().flatten()
+    }
 }

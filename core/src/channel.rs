@@ -39,7 +39,11 @@ impl ChannelId {
         let first_is_letter = text.as_bytes()[0].is_ascii_lowercase();
         let rest_is_allowed =
             text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-'));
-        if first_is_letter && rest_is_allowed { Ok(Self(text.into())) } else { Err(ChannelIdError::Illegal(text.into())) }
+        if first_is_letter && rest_is_allowed {
+            Ok(Self(text.into()))
+        } else {
+            Err(ChannelIdError::Illegal(text.into()))
+        }
     }
 
     /// The name as text.

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 
 use crate::error::Fault;
 use crate::pending::PendingIndex;
+use crate::read::RecentlyRead;
 use crate::rescue;
 use crate::store::Store;
-use crate::read::RecentlyRead;
 use crate::tail::Newest;
 
 /// How much memory a ledger may use.

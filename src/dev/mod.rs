@@ -156,11 +156,7 @@ fn make(folder: &Path) -> Result<(), DevError> {
         consensus_type: "solo".to_owned(),
         // a developer waits for single transactions
         batch_timeout: "200ms".to_owned(),
-        batch_size: BatchSize {
-            max_message_count: 500,
-            absolute_max_bytes: 10 << 20,
-            preferred_max_bytes: 2 << 20,
-        },
+        batch_size: BatchSize { max_message_count: 500, absolute_max_bytes: 10 << 20, preferred_max_bytes: 2 << 20 },
         capabilities: capabilities.to_vec(),
     };
     let addresses = [ENDPOINT.to_owned()];
@@ -259,7 +255,8 @@ mod tests {
             let snapshot = ChannelSnapshot::from_config_block(&block.decode()).expect("a configuration");
             snapshot.check_supported().expect("supported");
         }
-        let loaded = crate::settings::load(Some(&network.config_file), parent.path(), &Default::default());
+        let loaded =
+            crate::settings::load(Some(&network.config_file), parent.path(), &std::collections::BTreeMap::default());
         let settings = loaded.expect("loads").settings;
         crate::local_msp::read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id).expect("an identity");
         let before = fs::read(&network.genesis_blocks[0]).expect("readable");

@@ -1,5 +1,6 @@
 //! The folders of one organization, as cryptogen lays them out.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use super::authority::{Authority, Purpose};
@@ -77,9 +78,11 @@ fn write_msp(msp: &Path, domain: &str, ca: &Authority, tls_ca: &Authority) -> Re
     write(&msp.join("tlscacerts").join(format!("tlsca.{domain}-cert.pem")), tls_ca.certificate().as_bytes())?;
     let mut config = String::from("NodeOUs:\n  Enable: true\n");
     for (key, unit) in [("Client", "client"), ("Peer", "peer"), ("Admin", "admin"), ("Orderer", "orderer")] {
-        config.push_str(&format!(
+        // writing to a String cannot fail
+        let _ = write!(
+            config,
             "  {key}OUIdentifier:\n    Certificate: {ca_file}\n    OrganizationalUnitIdentifier: {unit}\n"
-        ));
+        );
     }
     write(&msp.join("config.yaml"), config.as_bytes())
 }

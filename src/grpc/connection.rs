@@ -74,10 +74,20 @@ pub fn accept(
             // answers are small and must not wait for more to send
             let _ = socket.set_nodelay(true);
             let Some(tls) = &tls else {
-                let info = ConnectInfo { peer, tls_certificate_hash: None };
-                if ready.send(Ok(Connection::Plain(socket, info))).await.is_err() {
-                    return;
-                }
+                let (ready, stopping) = (ready.clone(), stopping.clone());
+                tokio::spawn(async move {
+                    // HTTP/2 would wait for ever for the first bytes of a client, at shutdown as well
+                    let mut first = [0];
+                    let first = tokio::time::timeout(handshake_limit, socket.peek(&mut first));
+                    let speaks = tokio::select! {
+                        spoke = first => matches!(spoke, Ok(Ok(1))),
+                        () = stopping.cancelled() => false,
+                    };
+                    if speaks {
+                        let info = ConnectInfo { peer, tls_certificate_hash: None };
+                        let _ = ready.send(Ok(Connection::Plain(socket, info))).await;
+                    }
+                });
                 continue;
             };
             let (ready, acceptor) = (ready.clone(), TlsAcceptor::from(Arc::clone(tls)));
@@ -86,10 +96,8 @@ pub fn accept(
                 match tokio::time::timeout(handshake_limit, acceptor.accept(socket)).await {
                     Ok(Ok(stream)) => {
                         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                        let info = ConnectInfo {
-                            peer,
-                            tls_certificate_hash: certificate.map(|c| sha256(&[c.as_ref()])),
-                        };
+                        let info =
+                            ConnectInfo { peer, tls_certificate_hash: certificate.map(|c| sha256(&[c.as_ref()])) };
                         let _ = ready.send(Ok(Connection::Tls(Box::new(stream), info))).await;
                     }
                     Ok(Err(error)) => {

@@ -175,13 +175,11 @@ impl Answer {
             None => return Err(Refused::new(FabricStatus::NotFound, format!("channel '{name}' does not exist"))),
         };
         let seek = SeekInfo::decode(message.data.clone()).map_err(|e| Refused::bad(format!("seek info: {e}")))?;
-        let header: SignatureHeader =
-            message.read_signature_header().map_err(|e| Refused::bad(e.to_string()))?;
+        let header: SignatureHeader = message.read_signature_header().map_err(|e| Refused::bad(e.to_string()))?;
         let mut reader = Reader::new(&message, header, &channel.snapshot());
         reader.check(shared, &channel)?;
         let (heights, states) = (channel.ledger().heights(), channel.states());
-        let plan = SeekPlan::new(&seek, *heights.borrow())
-            .map_err(|e| Refused::new(e.status(), e.to_string()))?;
+        let plan = SeekPlan::new(&seek, *heights.borrow()).map_err(|e| Refused::new(e.status(), e.to_string()))?;
         let following = match channel.support() {
             Some(support) => {
                 let client = connection.peer.to_string();

@@ -10,9 +10,7 @@ use orderer_actors::channel::Entry;
 use orderer_actors::mailbox::Submission;
 use orderer_actors::node_context::{NodeContext, stamp};
 use orderer_core::envelope::{Message, SignedEnvelope};
-use orderer_core::processing::{
-    Class, Refusal, RefusalKind, check_normal, classify, propose_creation, propose_update,
-};
+use orderer_core::processing::{Class, Refusal, RefusalKind, check_normal, classify, propose_creation, propose_update};
 
 /// What a client is told of an envelope that is not ordered.
 #[derive(Debug, Clone)]
@@ -66,8 +64,7 @@ pub(super) fn judge(raw: Bytes, context: &NodeContext) -> Verdict {
             (Some(system), Class::ConfigUpdate) => {
                 let channels = orderer_actors::solo_chain::channels_beside_system(context);
                 let snapshot = system.snapshot();
-                let proposed =
-                    propose_creation(&snapshot, channels, &message, &*context.signer, stamp(), at)?;
+                let proposed = propose_creation(&snapshot, channels, &message, &*context.signer, stamp(), at)?;
                 let checked_at = proposed.sequence;
                 Ok((system, Submission { envelope: proposed.envelope, checked_at, is_config: true }))
             }

@@ -11,7 +11,7 @@ mod judge;
 mod service;
 mod tls;
 
-pub use connection::{Connection, ConnectInfo, accept};
+pub use connection::{ConnectInfo, Connection, accept};
 pub use frames::IngressBudget;
 pub use service::{AtomicBroadcast, Shared};
 pub use tls::{TlsError, TlsFiles, server_config};

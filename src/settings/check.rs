@@ -234,9 +234,7 @@ impl Checker {
             Kind::Anything | Kind::Text | Kind::Path => matches!(value, Value::Mapping(_)).then_some("a text"),
             Kind::Paths => (!matches!(value, Value::Sequence(_) | Value::String(_))).then_some("a list of files"),
             Kind::Bool => (!matches!(text.to_ascii_lowercase().as_str(), "true" | "false")).then_some("true or false"),
-            Kind::Port => {
-                (!text.parse::<u16>().is_ok_and(|p| p > 0)).then_some("a port from 1 to 65535")
-            }
+            Kind::Port => (!text.parse::<u16>().is_ok_and(|p| p > 0)).then_some("a port from 1 to 65535"),
             Kind::Number => text.parse::<u32>().is_err().then_some("a whole number"),
             Kind::Bytes => bytes(&text).is_none().then_some("a number of bytes, such as 1048576 or 1 MB"),
             Kind::Duration => duration(&text).is_none().then_some("a duration, such as 500ms or 1h30m"),
@@ -275,10 +273,7 @@ impl Checker {
     }
 
     /// A number that `check_kind` has found to be one; of one that does not fit, the largest that does.
-    fn number<N: TryFrom<u64>>(&self, path: &'static str) -> N
-    where
-        N: Bounded,
-    {
+    fn number<N: TryFrom<u64> + Bounded>(&self, path: &'static str) -> N {
         N::try_from(bytes(&self.text(path)).unwrap_or(0)).unwrap_or(N::MAX)
     }
 
@@ -386,8 +381,7 @@ mod tests {
             };
             assert_eq!(written, key.default, "{}", key.path);
         }
-        let unknown: Vec<_> =
-            written.keys().filter(|path| !KEYS.iter().any(|key| key.covers(path))).collect();
+        let unknown: Vec<_> = written.keys().filter(|path| !KEYS.iter().any(|key| key.covers(path))).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
     }
 

@@ -84,10 +84,8 @@ pub(super) type Written = BTreeMap<String, (Value, Source)>;
 /// Lays a YAML text flat.
 pub(super) fn flatten(text: &str, file: &Path) -> Result<Written, Mistake> {
     let at = |line| Source::File(file.to_owned(), line);
-    let root: Value = serde_yaml::from_str(text).map_err(|e| Mistake {
-        source: at(e.location().map(|l| l.line())),
-        text: format!("is not YAML: {e}"),
-    })?;
+    let root: Value = serde_yaml::from_str(text)
+        .map_err(|e| Mistake { source: at(e.location().map(|l| l.line())), text: format!("is not YAML: {e}") })?;
     let mut written = Written::new();
     match root {
         Value::Null => {}

@@ -141,7 +141,10 @@ mod tests {
         cell.count_one();
         board.cell("registrar/a").begin(1);
         let [(path, report, handled)] = &board.all()[..] else { panic!("one cell") };
-        assert_eq!((path.as_str(), report.state.as_str(), report.restarts, *handled), ("registrar/a", "starting", 1, 1));
+        assert_eq!(
+            (path.as_str(), report.state.as_str(), report.restarts, *handled),
+            ("registrar/a", "starting", 1, 1)
+        );
         assert_eq!(report.last_error.as_ref().map(|e| e.1.as_str()), Some("disk full"));
     }
 

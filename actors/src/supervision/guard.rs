@@ -84,6 +84,7 @@ impl<Id: Send + Clone + 'static> Drop for ExitGuard<Id> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervision::report_panics;
     use actix::{Actor, ActorContext, Context, Handler};
     use tokio::sync::mpsc;
 

@@ -85,12 +85,10 @@ fn signed_metadata(
 ) -> Result<Vec<Bytes>, crate::crypto::SignError> {
     let last_config = LastConfig { index: last_config.0 };
     let consenter = Metadata { value: consenter_metadata, signatures: Vec::new() };
-    let value: Bytes = OrdererBlockMetadata {
-        last_config: Some(last_config),
-        consenter_metadata: consenter.encode_to_vec().into(),
-    }
-    .encode_to_vec()
-    .into();
+    let value: Bytes =
+        OrdererBlockMetadata { last_config: Some(last_config), consenter_metadata: consenter.encode_to_vec().into() }
+            .encode_to_vec()
+            .into();
     let signature_header: Bytes =
         SignatureHeader { creator: signer.creator().clone(), nonce: Bytes::copy_from_slice(&nonce) }
             .encode_to_vec()

@@ -14,6 +14,7 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::header::{Hash, data_hash, header_hash};
 use crate::channel::BlockNumber;
+use crate::crypto::hex;
 
 /// In front of a message on a gRPC stream: one byte "not compressed", four bytes length.
 const GRPC_PREFIX_BYTES: usize = 5;
@@ -254,15 +255,14 @@ fn last_config(number: BlockNumber, slots: &[Bytes]) -> Result<BlockNumber, Bloc
         let metadata = Metadata::decode(bytes).map_err(|cause| BlockError::Metadata { number, slot, cause })?;
         Ok(metadata.value)
     };
-    let of_slot =
-        |slot: BlockMetadataIndex| move |cause| BlockError::Metadata { number, slot: slot as usize, cause };
+    let of_slot = |slot: BlockMetadataIndex| move |cause| BlockError::Metadata { number, slot: slot as usize, cause };
     let signed = OrdererBlockMetadata::decode(value(BlockMetadataIndex::Signatures)?)
         .map_err(of_slot(BlockMetadataIndex::Signatures))?;
     if let Some(LastConfig { index }) = signed.last_config {
         return Ok(BlockNumber(index));
     }
-    let plain = LastConfig::decode(value(BlockMetadataIndex::LastConfig)?)
-        .map_err(of_slot(BlockMetadataIndex::LastConfig))?;
+    let plain =
+        LastConfig::decode(value(BlockMetadataIndex::LastConfig)?).map_err(of_slot(BlockMetadataIndex::LastConfig))?;
     Ok(BlockNumber(plain.index))
 }
 
@@ -273,10 +273,6 @@ fn holds_config(envelope: &Bytes) -> bool {
         Ok(ChannelHeader::decode(channel_header)?.r#type)
     };
     header_type().is_ok_and(|t| t == HeaderType::Config as i32 || t == HeaderType::OrdererTransaction as i32)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The status that ends an answer on a Deliver stream, framed.

@@ -7,8 +7,8 @@ mod verify;
 
 pub use assemble::{Contents, assemble};
 pub use encoded::{BlockError, EncodedBlock, status_frame};
-pub use verify::{VerifyError, verify_signatures};
 pub use header::{Hash, data_hash, header_bytes, header_hash};
+pub use verify::{VerifyError, verify_signatures};
 
 /// How many slots a block's metadata has.
 pub const METADATA_SLOTS: usize = 5;

@@ -19,7 +19,7 @@ use prost::Message;
 use super::key;
 use crate::block::{METADATA_SLOTS, data_hash};
 use crate::channel::{ChannelId, UnixSeconds};
-use crate::crypto::sha256;
+use crate::crypto::{hex, sha256};
 use crate::identity::Role;
 
 /// An organization, as it appears in a configuration.
@@ -218,8 +218,7 @@ fn add_policy(group: &mut ConfigGroup, name: &str, policy: Policy) {
 }
 
 fn add_value(group: &mut ConfigGroup, name: &str, value: &impl Message) {
-    let value =
-        ConfigValue { version: 0, value: value.encode_to_vec().into(), mod_policy: key::ADMINS.to_owned() };
+    let value = ConfigValue { version: 0, value: value.encode_to_vec().into(), mod_policy: key::ADMINS.to_owned() };
     group.values.insert(name.to_owned(), value);
 }
 
@@ -232,7 +231,7 @@ fn add_capabilities(group: &mut ConfigGroup, names: &[String]) {
 
 /// The genesis block of a channel with this configuration, serialized. `nonce` must be fresh.
 pub fn genesis_block(channel: &ChannelId, group: ConfigGroup, nonce: [u8; 24], now: UnixSeconds) -> Bytes {
-    let tx_id: String = sha256(&[&nonce]).iter().map(|b| format!("{b:02x}")).collect();
+    let tx_id = hex(&sha256(&[&nonce]));
     let channel_header = ChannelHeader {
         r#type: HeaderType::Config as i32,
         version: 1,
@@ -242,10 +241,7 @@ pub fn genesis_block(channel: &ChannelId, group: ConfigGroup, nonce: [u8; 24], n
         ..ChannelHeader::default()
     };
     let signature_header = SignatureHeader { creator: Bytes::new(), nonce: Bytes::copy_from_slice(&nonce) };
-    let config = ConfigEnvelope {
-        config: Some(Config { sequence: 0, channel_group: Some(group) }),
-        last_update: None,
-    };
+    let config = ConfigEnvelope { config: Some(Config { sequence: 0, channel_group: Some(group) }), last_update: None };
     let payload = Payload {
         header: Some(Header {
             channel_header: channel_header.encode_to_vec().into(),

@@ -17,7 +17,9 @@ const MIGRATION_TARGETS: [&str; 3] = ["etcdraft", "solo", "kafka"];
 #[non_exhaustive]
 pub enum MaintenanceError {
     /// Consensus type changed outside maintenance mode.
-    #[error("attempted to change consensus type from {from} to {to}, but current config ConsensusType.State is not in maintenance mode")]
+    #[error(
+        "attempted to change consensus type from {from} to {to}, but current config ConsensusType.State is not in maintenance mode"
+    )]
     TypeOutside {
         /// Type now.
         from: String,
@@ -25,7 +27,9 @@ pub enum MaintenanceError {
         to: String,
     },
     /// Consensus type changed by the update that leaves maintenance mode.
-    #[error("attempted to change consensus type from {from} to {to}, but new config ConsensusType.State is not in maintenance mode")]
+    #[error(
+        "attempted to change consensus type from {from} to {to}, but new config ConsensusType.State is not in maintenance mode"
+    )]
     TypeOnLeaving {
         /// Type now.
         from: String,

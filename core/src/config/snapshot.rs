@@ -198,11 +198,7 @@ impl ChannelSnapshot {
         let empty = BTreeMap::new();
         let mut pairs = vec![
             ("orderer", &self.orderer.organizations, &next.orderer.organizations),
-            (
-                "application",
-                self.application.as_ref().unwrap_or(&empty),
-                next.application.as_ref().unwrap_or(&empty),
-            ),
+            ("application", self.application.as_ref().unwrap_or(&empty), next.application.as_ref().unwrap_or(&empty)),
         ];
         for (name, consortium) in self.consortiums.iter().flatten() {
             if let Some(successor) = next.consortiums.as_ref().and_then(|c| c.get(name)) {

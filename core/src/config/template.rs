@@ -79,7 +79,8 @@ pub fn new_channel(system: &ChannelSnapshot, message: &Message) -> Result<Channe
         return Err(TemplateError::ApplicationVersion(wanted.version));
     }
     let consortium_value = write_set.values.get(key::CONSORTIUM).ok_or(TemplateError::NoConsortium)?;
-    let consortium_name = Consortium::decode(consortium_value.value.clone()).map_err(TemplateError::ConsortiumName)?.name;
+    let consortium_name =
+        Consortium::decode(consortium_value.value.clone()).map_err(TemplateError::ConsortiumName)?.name;
     let system_group = system.channel_group();
     let consortiums = system_group.groups.get(key::CONSORTIUMS).ok_or(TemplateError::NoConsortiums)?;
     let unknown = || TemplateError::UnknownConsortium(consortium_name.clone());
@@ -94,8 +95,11 @@ pub fn new_channel(system: &ChannelSnapshot, message: &Message) -> Result<Channe
         key::CHANNEL_CREATION_POLICY
     };
     let mut application = ConfigGroup { mod_policy: policy_key.to_owned(), ..ConfigGroup::default() };
-    let creation_policy =
-        ConfigPolicy { version: 0, policy: Some(consortium.channel_creation_policy.clone()), mod_policy: policy_key.to_owned() };
+    let creation_policy = ConfigPolicy {
+        version: 0,
+        policy: Some(consortium.channel_creation_policy.clone()),
+        mod_policy: policy_key.to_owned(),
+    };
     application.policies.insert(policy_key.to_owned(), creation_policy);
     if !members.is_empty() {
         if wanted.groups.is_empty() {

@@ -47,10 +47,14 @@ pub enum UpdateError {
         cause: TreeError,
     },
     /// Something that was read is not there.
-    #[error("error authorizing update: error validating ReadSet: existing config does not contain element for {0} but was in the read set")]
+    #[error(
+        "error authorizing update: error validating ReadSet: existing config does not contain element for {0} but was in the read set"
+    )]
     ReadMissing(String),
     /// Something that was read has changed.
-    #[error("error authorizing update: error validating ReadSet: proposed update requires that key {name} be at version {read}, but it is currently at version {current}")]
+    #[error(
+        "error authorizing update: error validating ReadSet: proposed update requires that key {name} be at version {read}, but it is currently at version {current}"
+    )]
     ReadStale {
         /// The element.
         name: String,
@@ -71,7 +75,9 @@ pub enum UpdateError {
         problem: String,
     },
     /// A new element begins at version 0.
-    #[error("error authorizing update: error validating DeltaSet: attempt to set key {name} to version {wanted}, but key does not exist")]
+    #[error(
+        "error authorizing update: error validating DeltaSet: attempt to set key {name} to version {wanted}, but key does not exist"
+    )]
     NewVersion {
         /// The element.
         name: String,
@@ -79,7 +85,9 @@ pub enum UpdateError {
         wanted: u64,
     },
     /// A changed element's version is one higher.
-    #[error("error authorizing update: error validating DeltaSet: attempt to set key {name} to version {wanted}, but key is at version {current}")]
+    #[error(
+        "error authorizing update: error validating DeltaSet: attempt to set key {name} to version {wanted}, but key is at version {current}"
+    )]
     Version {
         /// The element.
         name: String,
@@ -184,11 +192,9 @@ impl ChannelSnapshot {
         let no_group = ConfigGroup::default();
         let tree = |set: &'static str| move |cause| UpdateError::Tree { set, cause };
         let current = elements::flatten(self.channel_group()).map_err(tree("current config"))?;
-        let read =
-            elements::flatten(update.read_set.as_ref().unwrap_or(&no_group)).map_err(tree("ReadSet"))?;
+        let read = elements::flatten(update.read_set.as_ref().unwrap_or(&no_group)).map_err(tree("ReadSet"))?;
         check_read_set(&read, &current)?;
-        let write =
-            elements::flatten(update.write_set.as_ref().unwrap_or(&no_group)).map_err(tree("WriteSet"))?;
+        let write = elements::flatten(update.write_set.as_ref().unwrap_or(&no_group)).map_err(tree("WriteSet"))?;
         let delta: Elements<'_> = write
             .into_iter()
             .filter(|(name, placed)| {

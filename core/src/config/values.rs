@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fabric_proto::common::{
-    BlockDataHashingStructure, Capabilities, ConfigGroup, HashingAlgorithm, OrdererAddresses,
-};
+use fabric_proto::common::{BlockDataHashingStructure, Capabilities, ConfigGroup, HashingAlgorithm, OrdererAddresses};
 use fabric_proto::msp::MspConfig;
 use fabric_proto::orderer::{
     BatchSize as BatchSizeValue, BatchTimeout, ChannelRestrictions, ConsensusType, KafkaBrokers, consensus_type,

@@ -47,8 +47,7 @@ fn parse_integer(input: &[u8]) -> Option<(&[u8], &[u8])> {
         [] => None,
         [first, ..] if *first >= 0x80 => None,
         [0, second, ..] if *second < 0x80 => None,
-        [0, magnitude @ ..] => Some((magnitude, rest)),
-        magnitude => Some((magnitude, rest)),
+        [0, magnitude @ ..] | magnitude => Some((magnitude, rest)),
     }
 }
 

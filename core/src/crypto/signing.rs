@@ -101,8 +101,7 @@ impl SigningIdentity {
     /// Ties `key` to its certificate; `certificate_pem` is kept as it is, because it is part of every signature header.
     pub fn new(msp_id: &str, certificate_pem: &[u8], key: SigningKey) -> Result<Self, KeyError> {
         let malformed = |e: String| KeyError::Certificate(e);
-        let (_, pem) =
-            x509_parser::pem::parse_x509_pem(certificate_pem).map_err(|e| malformed(e.to_string()))?;
+        let (_, pem) = x509_parser::pem::parse_x509_pem(certificate_pem).map_err(|e| malformed(e.to_string()))?;
         let certificate = pem.parse_x509().map_err(|e| malformed(e.to_string()))?;
         let public_key = PublicKey::from_spki_der(certificate.public_key().raw)?;
         if public_key.ski() != key.ski() {
@@ -155,9 +154,8 @@ mod tests {
 
     #[test]
     fn a_certificate_of_another_key_is_refused() {
-        let certificate = |key: &KeyPair| {
-            rcgen::CertificateParams::default().self_signed(key).expect("a certificate").pem()
-        };
+        let certificate =
+            |key: &KeyPair| rcgen::CertificateParams::default().self_signed(key).expect("a certificate").pem();
         let (mine, other) = (KeyPair::generate().expect("a key"), KeyPair::generate().expect("a key"));
         let key = || SigningKey::from_pem(mine.serialize_pem().as_bytes()).expect("reads");
         assert!(SigningIdentity::new("Org", certificate(&mine).as_bytes(), key()).is_ok());

@@ -56,13 +56,13 @@ impl Certificate {
             return Err(CertificateError::TooLarge(pem.len()));
         }
         let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| CertificateError::NotPem)?;
-        Self::from_der(block.contents.into())
+        Self::from_der(&block.contents)
     }
 
     /// Reads DER.
-    pub(super) fn from_der(der: Bytes) -> Result<Self, CertificateError> {
+    fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         let malformed = |e: &dyn std::fmt::Display| CertificateError::Malformed(e.to_string());
-        let (rest, x509) = X509Certificate::from_der(&der).map_err(|e| malformed(&e))?;
+        let (rest, x509) = X509Certificate::from_der(der).map_err(|e| malformed(&e))?;
         if !rest.is_empty() {
             return Err(CertificateError::Malformed("bytes follow the certificate".to_owned()));
         }
@@ -85,7 +85,7 @@ impl Certificate {
             subject_key_id: None,
             authority_key_id: None,
             public_key_der: Bytes::copy_from_slice(x509.public_key().raw),
-            der: der.clone(),
+            der: Bytes::copy_from_slice(der),
         };
         for extension in x509.extensions() {
             match extension.parsed_extension() {

@@ -35,7 +35,7 @@ pub(super) struct Authorities {
     roots: Vec<Certificate>,
     intermediates: Vec<Certificate>,
     /// Positions in `intermediates`-then-`roots` of those that issued an intermediate.
-    issues_authorities: Vec<bool>,
+    has_below: Vec<bool>,
     revocations: Vec<Revocations>,
 }
 
@@ -55,13 +55,17 @@ pub(super) struct Chain {
 
 impl Authorities {
     pub(super) fn new(roots: Vec<Certificate>, intermediates: Vec<Certificate>) -> Self {
-        let mut authorities =
-            Self { issues_authorities: vec![false; roots.len() + intermediates.len()], roots, intermediates, revocations: Vec::new() };
+        let mut authorities = Self {
+            has_below: vec![false; roots.len() + intermediates.len()],
+            roots,
+            intermediates,
+            revocations: Vec::new(),
+        };
         for child in 0..authorities.intermediates.len() {
             let child = &authorities.intermediates[child];
             let parents: Vec<usize> = authorities.parents_of(child).map(|(at, _)| at).collect();
             for parent in parents {
-                authorities.issues_authorities[parent] = true;
+                authorities.has_below[parent] = true;
             }
         }
         authorities
@@ -93,7 +97,7 @@ impl Authorities {
         let at = UnixSeconds(leaf.not_before.0.saturating_add(1));
         let path = self.path_up(leaf, at, 0).ok_or(ChainError::UnknownAuthority)?;
         let issuer = path[0];
-        if self.issues_authorities[issuer] {
+        if self.has_below[issuer] {
             return Err(ChainError::NotALeafAuthority);
         }
         if self.is_revoked(leaf, self.at(issuer)) {
@@ -146,9 +150,9 @@ impl Authorities {
     }
 
     fn parents_of<'a>(&'a self, child: &'a Certificate) -> impl Iterator<Item = (usize, &'a Certificate)> {
-        self.all().enumerate().filter(move |(_, ca)| {
-            ca.is_ca && ca.may_sign_certificates && ca.der != child.der && ca.signed(child)
-        })
+        self.all()
+            .enumerate()
+            .filter(move |(_, ca)| ca.is_ca && ca.may_sign_certificates && ca.der != child.der && ca.signed(child))
     }
 
     fn all(&self) -> impl Iterator<Item = &Certificate> {

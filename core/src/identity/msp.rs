@@ -51,7 +51,9 @@ pub enum MspError {
         cause: CertificateError,
     },
     /// A root or intermediate is no certificate authority.
-    #[error("MSP '{msp_id}': '{subject}' is listed as an authority, but is none (CA constraint, key usage or subject key id missing)")]
+    #[error(
+        "MSP '{msp_id}': '{subject}' is listed as an authority, but is none (CA constraint, key usage or subject key id missing)"
+    )]
     NotAnAuthority {
         /// The MSP.
         msp_id: String,
@@ -143,7 +145,7 @@ impl Msp {
             return Err(MspError::NoRoot { msp_id });
         }
         let intermediates = read_all(&msp_id, "intermediate", &fabric.intermediate_certs)?;
-        let authorities = read_authorities(&msp_id, roots, intermediates, &fabric.revocation_list)?;
+        let authorities = read_authorities(&msp_id, roots, &intermediates, &fabric.revocation_list)?;
         let mut tls_roots = read_all(&msp_id, "TLS root", &fabric.tls_root_certs)?;
         tls_roots.extend(read_all(&msp_id, "TLS intermediate", &fabric.tls_intermediate_certs)?);
 
@@ -241,8 +243,12 @@ impl Roles {
 
 fn read_all(msp_id: &str, place: &'static str, pems: &[Bytes]) -> Result<Vec<Certificate>, MspError> {
     let read = |(index, pem): (usize, &Bytes)| {
-        Certificate::from_pem(pem)
-            .map_err(|cause| MspError::Certificate { msp_id: msp_id.to_owned(), place, index, cause })
+        Certificate::from_pem(pem).map_err(|cause| MspError::Certificate {
+            msp_id: msp_id.to_owned(),
+            place,
+            index,
+            cause,
+        })
     };
     pems.iter().enumerate().map(read).collect()
 }
@@ -250,23 +256,22 @@ fn read_all(msp_id: &str, place: &'static str, pems: &[Bytes]) -> Result<Vec<Cer
 fn read_authorities(
     msp_id: &str,
     roots: Vec<Certificate>,
-    intermediates: Vec<Certificate>,
+    intermediates: &[Certificate],
     revocation_lists: &[Bytes],
 ) -> Result<Authorities, MspError> {
-    for ca in roots.iter().chain(&intermediates) {
+    for ca in roots.iter().chain(intermediates) {
         if !ca.is_ca || !ca.may_sign_certificates || ca.subject_key_id.is_none() {
             return Err(MspError::NotAnAuthority { msp_id: msp_id.to_owned(), subject: ca.subject.clone() });
         }
     }
-    let mut authorities = Authorities::new(roots, intermediates.clone());
+    let mut authorities = Authorities::new(roots, intermediates.to_vec());
     if let Some(stray) = intermediates.iter().find(|ca| !authorities.is_anchored(ca)) {
         return Err(MspError::NotAnchored { msp_id: msp_id.to_owned(), subject: stray.subject.clone() });
     }
     for (index, pem) in revocation_lists.iter().enumerate() {
         let wrong = |problem| MspError::RevocationList { msp_id: msp_id.to_owned(), index, problem };
         let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| wrong("has no PEM block"))?;
-        let (_, list) =
-            CertificateRevocationList::from_der(&block.contents).map_err(|_| wrong("does not parse"))?;
+        let (_, list) = CertificateRevocationList::from_der(&block.contents).map_err(|_| wrong("does not parse"))?;
         if !authorities.revoke(&list) {
             return Err(wrong("is not signed by one of its authorities"));
         }

@@ -100,8 +100,7 @@ impl Msps {
         if serialized.is_empty() {
             return Err(IdentityError::Empty);
         }
-        let identity =
-            SerializedIdentity::decode(serialized.clone()).map_err(|_| IdentityError::Malformed)?;
+        let identity = SerializedIdentity::decode(serialized.clone()).map_err(|_| IdentityError::Malformed)?;
         let msp = self.by_id.get(&identity.mspid).ok_or(IdentityError::UnknownMsp(identity.mspid))?;
         msp.identify(&identity.id_bytes)
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::identity::{Identity, IdentityError, Msps};
 use crate::crypto::SignatureError;
+use crate::identity::{Identity, IdentityError, Msps};
 
 /// More signers than this on one request do not count: the sets used during evaluation are bits of one number.
 pub(super) const SIGNERS_MAX: usize = 128;

@@ -51,7 +51,11 @@ pub struct Policies {
 pub(super) enum Node {
     Signature(SignatureRule),
     /// So many of the sub-policies of this name; a subgroup that has none counts, and never agrees.
-    Implicit { name: String, needed: usize, subs: Vec<Option<usize>> },
+    Implicit {
+        name: String,
+        needed: usize,
+        subs: Vec<Option<usize>>,
+    },
 }
 
 impl Policies {
@@ -96,10 +100,8 @@ impl Policies {
         match PolicyType::try_from(policy.r#type) {
             Ok(PolicyType::Signature) => Ok(Node::Signature(SignatureRule::read(policy_path, &policy.value)?)),
             Ok(PolicyType::ImplicitMeta) => {
-                let malformed =
-                    |problem: String| PolicyError::Malformed { path: policy_path.to_owned(), problem };
-                let meta =
-                    ImplicitMetaPolicy::decode(policy.value.clone()).map_err(|e| malformed(e.to_string()))?;
+                let malformed = |problem: String| PolicyError::Malformed { path: policy_path.to_owned(), problem };
+                let meta = ImplicitMetaPolicy::decode(policy.value.clone()).map_err(|e| malformed(e.to_string()))?;
                 let sub_path = |subgroup: &String| format!("{group_path}/{subgroup}/{}", meta.sub_policy);
                 let subs: Vec<_> =
                     group.groups.keys().map(|subgroup| self.by_path.get(&sub_path(subgroup)).copied()).collect();

@@ -2,14 +2,12 @@
 
 use bytes::Bytes;
 use fabric_proto::Timestamp;
-use fabric_proto::common::{
-    ChannelHeader, ConfigEnvelope, Header, HeaderType, Payload, SignatureHeader,
-};
+use fabric_proto::common::{ChannelHeader, ConfigEnvelope, Header, HeaderType, Payload, SignatureHeader};
 use prost::Message as _;
 
+use super::Circumstances;
 use super::filters::{self, apply};
 use super::refusal::Refusal;
-use super::Circumstances;
 use crate::channel::{ChannelId, ConfigSequence};
 use crate::config::{ChannelSnapshot, inspect_change, new_channel};
 use crate::crypto::Signer;
@@ -47,12 +45,12 @@ pub fn propose_update(
     let channel = snapshot.channel();
     let (config, next) = snapshot
         .propose(&message.envelope)
-        .map_err(|cause| Refusal::Update { channel: channel.clone(), cause })?;
+        .map_err(|cause| Refusal::Update { channel: channel.clone(), cause: Box::new(cause) })?;
     let envelope = wrap(HeaderType::Config, channel, config.encode_to_vec(), signer, stamp)?;
     let wrapped = Message::parse(envelope.clone()).map_err(|e| Refusal::ConfigMessage(e.to_string()))?;
     // what goes into the block must fit and be signed by somebody allowed, too
     filters::apply(snapshot, &wrapped, at).map_err(|refusal| Refusal::FinalChecks(Box::new(refusal)))?;
-    inspect_change(snapshot, &next).map_err(Refusal::MaintenanceChecks)?;
+    inspect_change(snapshot, &next).map_err(|cause| Refusal::MaintenanceChecks(Box::new(cause)))?;
     Ok(Proposed { envelope, sequence: snapshot.sequence() })
 }
 
@@ -66,18 +64,17 @@ pub fn propose_creation(
     stamp: Stamp,
     at: Circumstances,
 ) -> Result<Proposed, Refusal> {
-    let template = new_channel(system, message).map_err(Refusal::Template)?;
+    let template = new_channel(system, message).map_err(|cause| Refusal::Template(Box::new(cause)))?;
     let (config, _) = template.propose(&message.envelope).map_err(|cause| Refusal::Creation {
         channel: message.channel_header.channel_id.clone(),
-        cause,
+        cause: Box::new(cause),
     })?;
     let limit = system.orderer().max_channels;
     if limit > 0 && channels >= limit {
         return Err(Refusal::TooManyChannels(limit));
     }
     let inner = wrap(HeaderType::Config, template.channel(), config.encode_to_vec(), signer, stamp)?;
-    let envelope =
-        wrap(HeaderType::OrdererTransaction, system.channel(), inner.raw().to_vec(), signer, stamp)?;
+    let envelope = wrap(HeaderType::OrdererTransaction, system.channel(), inner.raw().to_vec(), signer, stamp)?;
     let wrapped = Message::parse(envelope.clone()).map_err(|e| Refusal::ConfigMessage(e.to_string()))?;
     filters::apply(system, &wrapped, at)?;
     Ok(Proposed { envelope, sequence: system.sequence() })
@@ -102,14 +99,16 @@ pub fn recheck_config(
 /// The configuration that the CONFIG `message` puts in force after `snapshot`.
 pub fn apply_config(snapshot: &ChannelSnapshot, message: &Message) -> Result<ChannelSnapshot, Refusal> {
     let envelope = config_envelope(message)?;
-    snapshot.apply(&envelope).map_err(|cause| Refusal::Update { channel: snapshot.channel().clone(), cause })
+    snapshot
+        .apply(&envelope)
+        .map_err(|cause| Refusal::Update { channel: snapshot.channel().clone(), cause: Box::new(cause) })
 }
 
 /// The channel that the ORDERER_TRANSACTION `message` creates, and the envelope of its genesis block.
 pub fn created_channel(message: &Message) -> Result<(ChannelId, SignedEnvelope), Refusal> {
     let (channel, genesis) = created(message)?;
     // a genesis block that no chain could be started from is refused before anything is written
-    ChannelSnapshot::from_config_message(&genesis).map_err(Refusal::Config)?;
+    ChannelSnapshot::from_config_message(&genesis).map_err(|cause| Refusal::Config(Box::new(cause)))?;
     Ok((channel, genesis.envelope))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A 1 KiB envelope of a known client: 0.6 µs hash and 50 µs signature, everything else below 1 µs.
 
-use super::refusal::Refusal;
 use super::Circumstances;
+use super::refusal::Refusal;
 use crate::channel::ConfigSequence;
 use crate::config::{ChannelSnapshot, ConsensusState};
 use crate::envelope::Message;

@@ -51,7 +51,9 @@ pub enum Refusal {
     #[error("message payload is empty")]
     Empty,
     /// The sender's certificate has expired.
-    #[error("broadcast client identity expired: the certificate's NotAfter {not_after} (seconds since 1970) is before now, {now}")]
+    #[error(
+        "broadcast client identity expired: the certificate's NotAfter {not_after} (seconds since 1970) is before now, {now}"
+    )]
     Expired {
         /// Seconds since 1970.
         not_after: i64,
@@ -84,17 +86,19 @@ pub enum Refusal {
         /// The channel.
         channel: ChannelId,
         /// What is wrong.
-        cause: UpdateError,
+        cause: Box<UpdateError>,
     },
     /// A config update that maintenance mode does not allow.
-    #[error("config update for existing channel did not pass maintenance checks: config transaction inspection failed: {0}")]
-    MaintenanceChecks(MaintenanceError),
+    #[error(
+        "config update for existing channel did not pass maintenance checks: config transaction inspection failed: {0}"
+    )]
+    MaintenanceChecks(Box<MaintenanceError>),
     /// What the orderer would make of a config update is refused by its own filters.
     #[error("config update for existing channel did not pass final checks: {0}")]
     FinalChecks(Box<Refusal>),
     /// A channel creation: the template.
     #[error("{0}")]
-    Template(TemplateError),
+    Template(Box<TemplateError>),
     /// A channel creation: the update applied to the template.
     #[error(
         "error validating channel creation transaction for new channel '{channel}', \
@@ -104,7 +108,7 @@ pub enum Refusal {
         /// The channel that would be.
         channel: String,
         /// What is wrong.
-        cause: UpdateError,
+        cause: Box<UpdateError>,
     },
     /// As many channels as the system channel allows exist.
     #[error("channel creation would exceed maximum number of channels: {0}")]
@@ -117,7 +121,7 @@ pub enum Refusal {
     ConfigMessage(String),
     /// Its configuration.
     #[error("{0}")]
-    Config(ConfigError),
+    Config(Box<ConfigError>),
     /// The orderer's own signature failed.
     #[error("the orderer could not sign: {0}")]
     Sign(SignError),

@@ -98,16 +98,12 @@ mod tests {
     use super::*;
     use fabric_proto::orderer::{SeekNewest, SeekNextCommit, SeekOldest, SeekSpecified};
 
-    fn oldest() -> Option<Type> {
-        Some(Type::Oldest(SeekOldest {}))
-    }
-    fn newest() -> Option<Type> {
-        Some(Type::Newest(SeekNewest {}))
-    }
-    fn next() -> Option<Type> {
-        Some(Type::NextCommit(SeekNextCommit {}))
-    }
-    fn block(number: u64) -> Option<Type> {
+    const OLDEST: Option<Type> = Some(Type::Oldest(SeekOldest {}));
+    const NEWEST: Option<Type> = Some(Type::Newest(SeekNewest {}));
+    const NEXT: Option<Type> = Some(Type::NextCommit(SeekNextCommit {}));
+
+    #[expect(clippy::unnecessary_wraps, reason = "reads like the constants")]
+    const fn block(number: u64) -> Option<Type> {
         Some(Type::Specified(SeekSpecified { number }))
     }
 
@@ -119,13 +115,13 @@ mod tests {
 
     #[test]
     fn positions_are_fixed_when_the_request_arrives() {
-        assert_eq!(plan(oldest(), oldest()), Ok((0, 0)));
-        assert_eq!(plan(oldest(), newest()), Ok((0, 5)));
-        assert_eq!(plan(newest(), newest()), Ok((5, 5)));
-        assert_eq!(plan(newest(), oldest()), Ok((5, 5)));
+        assert_eq!(plan(OLDEST, OLDEST), Ok((0, 0)));
+        assert_eq!(plan(OLDEST, NEWEST), Ok((0, 5)));
+        assert_eq!(plan(NEWEST, NEWEST), Ok((5, 5)));
+        assert_eq!(plan(NEWEST, OLDEST), Ok((5, 5)));
         assert_eq!(plan(block(2), block(9)), Ok((2, 9)));
-        assert_eq!(plan(next(), next()), Ok((6, 6)));
-        assert_eq!(plan(newest(), block(u64::MAX)), Ok((5, u64::MAX)));
+        assert_eq!(plan(NEXT, NEXT), Ok((6, 6)));
+        assert_eq!(plan(NEWEST, block(u64::MAX)), Ok((5, u64::MAX)));
         assert_eq!(plan(block(6), block(6)), Ok((6, 6)), "the next block is waited for");
     }
 
@@ -133,20 +129,14 @@ mod tests {
     fn what_names_no_blocks_is_refused() {
         assert_eq!(plan(block(2), block(1)), Err(SeekError::Backwards { start: 2, stop: 1 }));
         assert_eq!(plan(block(7), block(7)), Err(SeekError::Beyond { start: 7, height: 6 }));
-        assert_eq!(plan(None, oldest()), Err(SeekError::Missing("start")));
-        assert_eq!(plan(oldest(), None), Err(SeekError::Missing("stop")));
+        assert_eq!(plan(None, OLDEST), Err(SeekError::Missing("start")));
+        assert_eq!(plan(OLDEST, None), Err(SeekError::Missing("stop")));
     }
 
     #[test]
     fn enum_numbers_that_are_not_known_mean_zero() {
         let at = |t: Option<Type>| t.map(|t| SeekPosition { r#type: Some(t) });
-        let seek = SeekInfo {
-            start: at(oldest()),
-            stop: at(oldest()),
-            behavior: 7,
-            error_response: 7,
-            content_type: 7,
-        };
+        let seek = SeekInfo { start: at(OLDEST), stop: at(OLDEST), behavior: 7, error_response: 7, content_type: 7 };
         let plan = SeekPlan::new(&seek, 6).expect("a plan");
         assert!(!plan.fail_if_not_ready && !plan.best_effort && !plan.headers_only);
     }

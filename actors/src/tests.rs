@@ -1,0 +1,314 @@
+//! The tree under fire: two channels, deaths in every place, and what must hold whatever dies.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::config::ChannelSnapshot;
+use orderer_core::crypto::{SignError, Signer, SigningIdentity, SigningKey};
+use orderer_core::envelope::SignedEnvelope;
+use orderer_core::supervision::RestartPolicy;
+use orderer_ledger::Options;
+use tokio::sync::oneshot;
+
+use crate::chain_support::Kill;
+use crate::channel::{Channel, ChannelState, Directory, Entry};
+use crate::ledgers::LedgerStore;
+use crate::mailbox::{OrderAnswer, Submission};
+use crate::node_context::{Durability, NodeContext};
+use crate::registrar::Registrar;
+use crate::solo_chain::Crash;
+use crate::status::StatusBoard;
+use crate::supervision::report_panics;
+use crate::system::{Tree, arbiters};
+
+const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/net");
+
+const POLICY: RestartPolicy = RestartPolicy {
+    limit: 3,
+    window: Duration::from_secs(60),
+    first_pause: Duration::from_millis(1),
+    longest_pause: Duration::from_millis(5),
+    jitter: 0.0,
+};
+
+/// Signs as the orderer of the fixture network, unless told to panic.
+struct TestSigner(SigningIdentity, std::sync::atomic::AtomicBool);
+
+impl TestSigner {
+    fn new() -> Self {
+        let msp = Path::new(NET).join("crypto/ordererOrganizations/example.com/orderers/orderer.example.com/msp");
+        let key = SigningKey::from_pem(&std::fs::read(msp.join("keystore/priv_sk")).unwrap()).unwrap();
+        let certificate = std::fs::read(msp.join("signcerts/orderer.example.com-cert.pem")).unwrap();
+        Self(SigningIdentity::new("OrdererMSP", &certificate, key).unwrap(), false.into())
+    }
+}
+
+impl Signer for TestSigner {
+    fn creator(&self) -> &Bytes {
+        self.0.creator()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Bytes, SignError> {
+        assert!(!self.1.load(std::sync::atomic::Ordering::SeqCst), "the signer was told to panic");
+        self.0.sign(message)
+    }
+}
+
+/// A tree over a folder, with the channels `syschan` and `app`.
+struct World {
+    context: Arc<NodeContext>,
+    signer: Arc<TestSigner>,
+    tree: Tree,
+}
+
+impl World {
+    async fn start(folder: &Path, durability: Durability) -> Self {
+        report_panics();
+        let ledgers = LedgerStore::new(folder, Options::default()).unwrap();
+        for file in ["SysSolo.block", "AppSolo.block"] {
+            let block = EncodedBlock::parse(&std::fs::read(Path::new(NET).join(file)).unwrap()).unwrap();
+            let channel = ChannelSnapshot::from_config_block(&block.decode()).unwrap().channel().clone();
+            if !ledgers.path(&channel).exists() {
+                ledgers.create(&channel, &block).unwrap();
+            }
+        }
+        let signer = Arc::new(TestSigner::new());
+        let context = Arc::new(NodeContext {
+            signer: Arc::clone(&signer) as Arc<dyn Signer>,
+            io: tokio::runtime::Handle::current(),
+            ledgers,
+            directory: Arc::new(Directory::default()),
+            board: StatusBoard::default(),
+            arbiters: arbiters(2).iter().map(actix_rt::Arbiter::handle).collect(),
+            durability,
+            gate_bytes: 1 << 20,
+            channel_restarts: POLICY,
+            expiration_checks: true,
+            began: Instant::now(),
+        });
+        let mut tree = Tree::start(Arc::clone(&context));
+        tree.ready().await;
+        let world = Self { context, signer, tree };
+        for name in ["syschan", "app"] {
+            world.until(name, |state| *state == ChannelState::Running).await;
+        }
+        world
+    }
+
+    fn channel(&self, name: &str) -> Arc<Channel> {
+        match self.context.directory.find(name) {
+            Some(Entry::Open(channel)) => channel,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    async fn until(&self, name: &str, wanted: impl FnMut(&ChannelState) -> bool) -> ChannelState {
+        self.channel(name).states().wait_for(wanted).await.unwrap().clone()
+    }
+
+    /// Orders an envelope with this text in it.
+    async fn order(&self, name: &str, text: &str) -> Option<oneshot::Receiver<OrderAnswer>> {
+        let channel = self.channel(name);
+        let envelope = SignedEnvelope::from_parts(Bytes::copy_from_slice(text.as_bytes()), Bytes::new());
+        let checked_at = channel.snapshot().sequence();
+        channel.gate().order(Submission { envelope, checked_at, is_config: false }).await
+    }
+
+    async fn order_and_wait(&self, name: &str, text: &str) -> bool {
+        match self.order(name, text).await {
+            Some(answer) => matches!(answer.await, Ok(Ok(()))),
+            None => false,
+        }
+    }
+
+    /// Texts of all envelopes in the chain.
+    fn chain(&self, name: &str) -> Vec<String> {
+        let channel = self.channel(name);
+        let blocks = (1..channel.ledger().height()).map(|n| channel.ledger().block(BlockNumber(n)).unwrap().unwrap());
+        let envelopes = blocks.flat_map(|block| block.decode().data.unwrap_or_default().data);
+        let text = |raw: Bytes| String::from_utf8_lossy(SignedEnvelope::parse(raw).unwrap().payload()).into_owned();
+        envelopes.map(text).collect()
+    }
+
+    async fn until_height(&self, name: &str, height: u64) {
+        let mut heights = self.channel(name).ledger().heights();
+        heights.wait_for(|h| *h >= height).await.unwrap();
+    }
+
+    async fn kill(&self, name: &str, kill: Kill) {
+        let support = self.channel(name).support().expect("a support");
+        let _ = support.send(kill).await;
+    }
+}
+
+#[actix::test]
+async fn an_acknowledged_envelope_is_in_the_block_that_the_timer_cuts() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path(), Durability::Disk).await;
+    assert!(world.order_and_wait("app", "one").await);
+    assert_eq!(world.channel("app").ledger().pending().unwrap().len(), 1, "on the disk before its block");
+    world.until_height("app", 2).await;
+    assert_eq!(world.chain("app"), ["one"]);
+    assert!(world.channel("app").ledger().pending().unwrap().is_empty());
+}
+
+#[actix::test]
+async fn whichever_actor_of_a_channel_dies_the_channel_returns_and_the_others_feel_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path(), Durability::Disk).await;
+    let other_states = world.channel("syschan").states();
+    let mut acknowledged = Vec::new();
+    for (round, kill) in [Kill::Chain, Kill::Writer, Kill::Support].into_iter().enumerate() {
+        for i in 0..7 {
+            let text = format!("{round}-{i}");
+            assert!(world.order_and_wait("app", &text).await);
+            acknowledged.push(text);
+        }
+        let mut states = world.channel("app").states();
+        states.borrow_and_update();
+        world.kill("app", kill).await;
+        states.changed().await.unwrap();
+        assert!(world.order_and_wait("syschan", "meanwhile").await, "the other channel goes on");
+        world.until("app", |state| *state == ChannelState::Running).await;
+    }
+    assert!(!other_states.has_changed().unwrap(), "the other channel never left its state");
+    // the eighth of the batch limit's ten is cut by the timer, or with what follows
+    assert!(world.order_and_wait("app", "last").await);
+    acknowledged.push("last".to_owned());
+    let mut heights = world.channel("app").ledger().heights();
+    while world.chain("app").len() < acknowledged.len() {
+        heights.changed().await.unwrap();
+    }
+    assert_eq!(world.chain("app"), acknowledged, "each exactly once, in the order of the acknowledgements");
+}
+
+#[actix::test]
+async fn a_channel_that_dies_too_often_fails_and_stays_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path(), Durability::Disk).await;
+    assert!(world.order_and_wait("app", "one").await);
+    world.until_height("app", 2).await;
+    let channel = world.channel("app");
+    let mut states = channel.states();
+    for _ in 0..=POLICY.limit {
+        world.until("app", |state| *state == ChannelState::Running).await;
+        states.borrow_and_update();
+        world.kill("app", Kill::Chain).await;
+        states.changed().await.unwrap();
+    }
+    let failed = world.until("app", |state| matches!(state, ChannelState::Failed { .. })).await;
+    assert!(failed.to_string().contains("crashed by a test"), "{failed}");
+    assert!(world.order("app", "two").await.is_none(), "the gate is closed");
+    assert_eq!(world.chain("app"), ["one"]);
+    assert!(world.order_and_wait("syschan", "meanwhile").await);
+}
+
+#[actix::test]
+async fn a_registrar_that_dies_is_built_again_over_the_open_ledgers() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path(), Durability::Disk).await;
+    assert!(world.order_and_wait("app", "before").await);
+    let mut states = world.channel("app").states();
+    states.borrow_and_update();
+    let registrar: actix::Addr<Registrar> = world.tree.registrar().await.expect("a registrar");
+    let _ = registrar.send(Crash).await;
+    states.changed().await.unwrap();
+    for name in ["app", "syschan"] {
+        world.until(name, |state| *state == ChannelState::Running).await;
+    }
+    let mut ordered = world.order_and_wait("app", "after").await;
+    while !ordered {
+        // the gate may still be the old chain's for a moment
+        world.until("app", |state| *state == ChannelState::Running).await;
+        tokio::task::yield_now().await;
+        ordered = world.order_and_wait("app", "after").await;
+    }
+    let mut heights = world.channel("app").ledger().heights();
+    while world.chain("app").len() < 2 {
+        heights.changed().await.unwrap();
+    }
+    assert_eq!(world.chain("app"), ["before", "after"]);
+}
+
+#[actix::test]
+async fn what_was_acknowledged_is_ordered_first_after_a_restart_and_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path(), Durability::Disk).await;
+    for text in ["one", "two", "three"] {
+        assert!(world.order_and_wait("app", text).await);
+    }
+    let World { context, tree, signer } = world;
+    tree.stop().await;
+    drop((context, signer));
+    // the ledger is closed when its last user is gone
+    let world = loop {
+        let ledgers = LedgerStore::new(folder.path(), Options::default()).unwrap();
+        match ledgers.open(&ChannelId::parse("app").unwrap()) {
+            Ok(ledger) => {
+                assert_eq!(ledger.height(), 1, "no block was cut yet");
+                drop(ledger);
+                break World::start(folder.path(), Durability::Disk).await;
+            }
+            Err(orderer_ledger::OpenError::AlreadyOpen { .. }) => tokio::task::yield_now().await,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert!(world.order_and_wait("app", "four").await);
+    let mut heights = world.channel("app").ledger().heights();
+    while world.chain("app").len() < 4 {
+        heights.changed().await.unwrap();
+    }
+    assert_eq!(world.chain("app"), ["one", "two", "three", "four"]);
+}
+
+#[actix::test]
+async fn with_memory_durability_a_stop_cuts_what_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path(), Durability::Memory).await;
+    assert!(world.order_and_wait("app", "one").await);
+    let channel = world.channel("app");
+    world.tree.stop().await;
+    assert_eq!(channel.ledger().height(), 2);
+    assert_eq!(channel.state(), ChannelState::Stopped);
+}
+
+#[actix::test]
+async fn a_signer_that_panics_costs_a_restart_and_no_envelope() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path(), Durability::Disk).await;
+    assert!(world.order_and_wait("app", "one").await);
+    world.signer.1.store(true, std::sync::atomic::Ordering::SeqCst);
+    // the timer cuts the block, which cannot be signed
+    let state = world.until("app", |state| matches!(state, ChannelState::Restarting { .. })).await;
+    assert!(state.to_string().contains("told to panic"), "{state}");
+    world.signer.1.store(false, std::sync::atomic::Ordering::SeqCst);
+    world.until_height("app", 2).await;
+    assert_eq!(world.chain("app"), ["one"]);
+}
+
+#[actix::test]
+async fn every_actor_publishes_its_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path(), Durability::Disk).await;
+    assert!(world.order_and_wait("app", "one").await);
+    let all = world.context.board.all();
+    let paths: Vec<&str> = all.iter().map(|(path, ..)| path.as_str()).collect();
+    let expected = [
+        "registrar",
+        "registrar/app",
+        "registrar/app/block-writer",
+        "registrar/app/solo-chain",
+        "registrar/syschan",
+        "registrar/syschan/block-writer",
+        "registrar/syschan/solo-chain",
+        "supervisor",
+    ];
+    assert_eq!(paths, expected);
+    for (path, report, _) in &all {
+        assert_eq!(report.state, "running", "{path}");
+    }
+}
