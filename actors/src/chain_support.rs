@@ -323,6 +323,7 @@ pub(crate) enum Kill {
 #[cfg(test)]
 impl Handler<Kill> for ChainSupport {
     type Result = ();
+    #[expect(clippy::disallowed_methods, reason = "a test sends one")]
     fn handle(&mut self, kill: Kill, _: &mut Context<Self>) {
         match (kill, &self.children) {
             (Kill::Chain, Some(children)) => children.chain.do_send(crate::solo_chain::Crash),

@@ -44,6 +44,7 @@ impl Tree {
     /// Tests only: the registrar of now.
     #[cfg(test)]
     pub(crate) async fn registrar(&self) -> Option<Addr<crate::registrar::Registrar>> {
+        #[expect(clippy::disallowed_methods, reason = "a test asks once")]
         self.supervisor.send(crate::supervisor::GetRegistrar).await.ok().flatten()
     }
 }

@@ -1,5 +1,7 @@
 //! The tree under fire: two channels, deaths in every place, and what must hold whatever dies.
 
+#![expect(clippy::disallowed_methods, reason = "tests send one message at a time")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -136,6 +136,7 @@ mod tests {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let parent = Parent(sender).start();
         let child = Child { guard: ExitGuard::new(parent.clone().recipient(), "child", 7) }.start();
+        #[expect(clippy::disallowed_methods, reason = "a test sends one")]
         child.do_send(order);
         receiver.recv().await.expect("the parent hears")
     }
