@@ -1,0 +1,402 @@
+//! Who counts as a member, and what a set of signatures is worth, on organizations made for each test.
+
+#![allow(clippy::unwrap_used, clippy::default_trait_access, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fabric_proto::Message as _;
+use fabric_proto::common::policy::PolicyType;
+use fabric_proto::common::signature_policy::{NOutOf, Type};
+use fabric_proto::common::{
+    ConfigGroup, ConfigPolicy, ImplicitMetaPolicy, MspPrincipal, MspRole, Policy, SignaturePolicy,
+    SignaturePolicyEnvelope,
+};
+use fabric_proto::msp::{FabricMspConfig, FabricNodeOUs, FabricOuIdentifier, MspConfig, SerializedIdentity};
+use orderer_core::channel::UnixSeconds;
+use orderer_core::crypto::{Signer as _, SigningIdentity, SigningKey};
+use orderer_core::identity::{Msp, MspError, Msps, Role, expires_at};
+use orderer_core::policy::{Policies, SignedDatum, Signers};
+use proptest::prelude::*;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
+
+/// A certificate authority.
+struct Authority {
+    params: CertificateParams,
+    key: KeyPair,
+    pem: String,
+}
+
+fn ca_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+impl Authority {
+    fn root(name: &str) -> Self {
+        let (params, key) = (ca_params(name), KeyPair::generate().unwrap());
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { params, key, pem }
+    }
+
+    fn below(&self, name: &str) -> Self {
+        let (mut params, key) = (ca_params(name), KeyPair::generate().unwrap());
+        params.use_authority_key_identifier_extension = true;
+        let pem = params.signed_by(&key, &self.issuer()).unwrap().pem();
+        Self { params, key, pem }
+    }
+
+    fn issuer(&self) -> Issuer<'_, &KeyPair> {
+        Issuer::from_params(&self.params, &self.key)
+    }
+
+    fn leaf(&self, units: &[&str], key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.distinguished_name.push(DnType::CommonName, "member");
+        for unit in units {
+            params.distinguished_name.push(DnType::OrganizationalUnitName, *unit);
+        }
+        change(&mut params);
+        let pem = params.signed_by(&key, &self.issuer()).unwrap().pem();
+        Leaf { pem, key }
+    }
+
+    fn client(&self) -> Leaf {
+        self.leaf(&["client"], KeyPair::generate().unwrap(), |_| {})
+    }
+}
+
+struct Leaf {
+    pem: String,
+    key: KeyPair,
+}
+
+impl Leaf {
+    fn signer(&self) -> SigningIdentity {
+        let key = SigningKey::from_pem(self.key.serialize_pem().as_bytes()).unwrap();
+        SigningIdentity::new("Org", self.pem.as_bytes(), key).unwrap()
+    }
+
+    fn sign(&self, message: &'static str) -> SignedDatum {
+        let signer = self.signer();
+        SignedDatum {
+            message: message.into(),
+            signature: signer.sign(message.as_bytes()).unwrap(),
+            creator: signer.creator().clone(),
+        }
+    }
+}
+
+fn config(root: &Authority) -> FabricMspConfig {
+    let unit = |name: &str| {
+        Some(FabricOuIdentifier { certificate: Bytes::new(), organizational_unit_identifier: name.into() })
+    };
+    FabricMspConfig {
+        name: "Org".into(),
+        root_certs: vec![root.pem.clone().into()],
+        fabric_node_ous: Some(FabricNodeOUs {
+            enable: true,
+            client_ou_identifier: unit("client"),
+            peer_ou_identifier: unit("peer"),
+            admin_ou_identifier: unit("admin"),
+            orderer_ou_identifier: unit("orderer"),
+        }),
+        ..FabricMspConfig::default()
+    }
+}
+
+fn msp(config: &FabricMspConfig) -> Result<Msp, MspError> {
+    Msp::from_config(&MspConfig { r#type: 0, config: config.encode_to_vec().into() })
+}
+
+/// What the MSP says of a certificate.
+fn standing(msp: &Msp, leaf: &Leaf) -> Result<Option<Role>, String> {
+    let identity = msp.identify(leaf.pem.as_bytes()).unwrap();
+    identity.validity().map_err(ToString::to_string)?;
+    Ok(identity.role())
+}
+
+#[test]
+fn roles_come_from_organizational_units() {
+    let root = Authority::root("root");
+    let msp = msp(&config(&root)).unwrap();
+    let of = |units: &[&str]| standing(&msp, &root.leaf(units, KeyPair::generate().unwrap(), |_| {}));
+    assert_eq!(of(&["client"]), Ok(Some(Role::Client)));
+    assert_eq!(of(&["peer"]), Ok(Some(Role::Peer)));
+    assert_eq!(of(&["admin"]), Ok(Some(Role::Admin)));
+    assert_eq!(of(&["orderer"]), Ok(Some(Role::Orderer)));
+    assert!(of(&["sales"]).unwrap_err().contains("neither client, peer, admin nor orderer"));
+}
+
+#[test]
+fn a_certificate_has_one_role_among_any_number_of_units() {
+    const CA: &str = include_str!("../../tests/fixtures/pki/ca.pem");
+    let mut config = config(&Authority::root("unused"));
+    config.root_certs = vec![CA.into()];
+    let msp = msp(&config).unwrap();
+    let both = msp.identify(include_bytes!("../../tests/fixtures/pki/client-and-peer.pem")).unwrap();
+    assert!(both.validity().unwrap_err().to_string().contains("more than one role"));
+    let one = msp.identify(include_bytes!("../../tests/fixtures/pki/sales-and-peer.pem")).unwrap();
+    assert_eq!((one.validity(), one.role()), (Ok(()), Some(Role::Peer)));
+}
+
+#[test]
+fn an_administrator_may_be_named_by_certificate() {
+    let root = Authority::root("root");
+    let admin = root.leaf(&[], KeyPair::generate().unwrap(), |_| {});
+    let mut config = config(&root);
+    config.fabric_node_ous = None;
+    config.admins = vec![admin.pem.clone().into()];
+    let msp = msp(&config).unwrap();
+    assert_eq!(standing(&msp, &admin), Ok(Some(Role::Admin)));
+    assert_eq!(standing(&msp, &root.client()), Ok(None));
+}
+
+#[test]
+fn only_the_own_authorities_make_members_and_no_authority_is_one() {
+    let (root, stranger) = (Authority::root("root"), Authority::root("root"));
+    let msp = msp(&config(&root)).unwrap();
+    assert!(standing(&msp, &stranger.client()).unwrap_err().contains("not issued by a certificate authority"));
+    let sub_ca = root.leaf(&["client"], KeyPair::generate().unwrap(), |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    });
+    assert!(standing(&msp, &sub_ca).unwrap_err().contains("cannot be used as an identity"));
+}
+
+#[test]
+fn with_intermediates_only_the_lowest_authorities_issue_members() {
+    let root = Authority::root("root");
+    let intermediate = root.below("intermediate");
+    let mut config = config(&root);
+    config.intermediate_certs = vec![intermediate.pem.clone().into()];
+    let msp = msp(&config).unwrap();
+    assert_eq!(standing(&msp, &intermediate.client()), Ok(Some(Role::Client)));
+    assert!(standing(&msp, &root.client()).unwrap_err().contains("intermediate authorities below it"));
+    config.intermediate_certs = vec![Authority::root("other").below("stray").pem.into()];
+    assert!(matches!(self::msp(&config), Err(MspError::NotAnchored { .. })));
+}
+
+#[test]
+fn an_expired_certificate_is_valid_and_says_when_it_expired() {
+    let root = Authority::root("root");
+    let msp = msp(&config(&root)).unwrap();
+    let old = root.leaf(&["client"], KeyPair::generate().unwrap(), |params| {
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(2001, 1, 1);
+    });
+    assert_eq!(standing(&msp, &old), Ok(Some(Role::Client)));
+    assert_eq!(expires_at(old.signer().creator()), Some(UnixSeconds(978_307_200)));
+    assert_eq!(expires_at(b"garbage"), None);
+}
+
+#[test]
+fn a_revoked_certificate_is_not_valid() {
+    let root = Authority::root("root");
+    let serial = |n: u64| move |params: &mut CertificateParams| params.serial_number = Some(SerialNumber::from(n));
+    let revoked = root.leaf(&["client"], KeyPair::generate().unwrap(), serial(7));
+    let other = root.leaf(&["client"], KeyPair::generate().unwrap(), serial(8));
+    let list = |signer: &Authority| {
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2040, 1, 1),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: vec![RevokedCertParams {
+                serial_number: SerialNumber::from(7u64),
+                revocation_time: date_time_ymd(2020, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&signer.issuer()).unwrap().pem().unwrap()
+    };
+    let mut config = config(&root);
+    config.revocation_list = vec![list(&root).into()];
+    let msp = msp(&config).unwrap();
+    assert!(standing(&msp, &revoked).unwrap_err().contains("revoked"));
+    assert_eq!(standing(&msp, &other), Ok(Some(Role::Client)));
+    config.revocation_list = vec![list(&Authority::root("root")).into()];
+    assert!(matches!(self::msp(&config), Err(MspError::RevocationList { .. })), "signed by somebody else");
+}
+
+#[test]
+fn keys_of_every_kind_sign_for_members() {
+    let root = Authority::root("root");
+    let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
+    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
+        let member = root.leaf(&["client"], KeyPair::generate_for(algorithm).unwrap(), |_| {});
+        let signers = Signers::verify(&[member.sign("message")], &msps);
+        assert!(policies(&signed_by(0), &[Role::Client]).evaluate("/Channel/P", &signers).is_ok());
+    }
+}
+
+#[test]
+fn one_name_has_one_definition() {
+    let (one, other) = (Authority::root("a"), Authority::root("b"));
+    let make = |root: &Authority| Arc::new(msp(&config(root)).unwrap());
+    assert!(Msps::new(vec![make(&one), make(&one)]).is_ok());
+    assert!(matches!(Msps::new(vec![make(&one), make(&other)]), Err(MspError::Conflict { .. })));
+}
+
+fn signed_by(index: i32) -> SignaturePolicy {
+    SignaturePolicy { r#type: Some(Type::SignedBy(index)) }
+}
+
+fn out_of(n: i32, rules: Vec<SignaturePolicy>) -> SignaturePolicy {
+    SignaturePolicy { r#type: Some(Type::NOutOf(NOutOf { n, rules })) }
+}
+
+/// A channel whose only policy, P, is this rule over these roles of Org.
+fn policies(rule: &SignaturePolicy, roles: &[Role]) -> Policies {
+    let role = |role: &Role| MspPrincipal {
+        principal_classification: 0,
+        principal: MspRole { msp_identifier: "Org".into(), role: *role as i32 }.encode_to_vec().into(),
+    };
+    let envelope =
+        SignaturePolicyEnvelope { version: 0, rule: Some(rule.clone()), identities: roles.iter().map(role).collect() };
+    let policy = Policy { r#type: PolicyType::Signature as i32, value: envelope.encode_to_vec().into() };
+    let group = ConfigGroup {
+        policies: BTreeMap::from([("P".to_owned(), ConfigPolicy { policy: Some(policy), ..ConfigPolicy::default() })]),
+        ..ConfigGroup::default()
+    };
+    Policies::from_config(&group).unwrap()
+}
+
+#[test]
+fn one_identity_counts_once_however_often_it_signs() {
+    let root = Authority::root("root");
+    let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
+    let (one, two) = (root.client(), root.client());
+    let both = policies(&out_of(2, vec![signed_by(0), signed_by(0)]), &[Role::Client]);
+    let twice = Signers::verify(&[one.sign("a"), one.sign("b")], &msps);
+    assert!(both.evaluate("/Channel/P", &twice).is_err());
+    let two_people = Signers::verify(&[one.sign("a"), two.sign("a")], &msps);
+    assert!(both.evaluate("/Channel/P", &two_people).is_ok());
+}
+
+#[test]
+fn a_refusal_names_signers_and_what_was_wanted() {
+    let root = Authority::root("root");
+    let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
+    let mut forged = root.client().sign("a");
+    forged.message = "b".into();
+    let stranger = SerializedIdentity { mspid: "Nobody".into(), id_bytes: Bytes::new() }.encode_to_vec();
+    let nobody = SignedDatum { creator: stranger.into(), ..forged.clone() };
+    let signers = Signers::verify(&[root.client().sign("a"), forged, nobody], &msps);
+    let denied = policies(&signed_by(0), &[Role::Admin]).evaluate("/Channel/P", &signers).unwrap_err().to_string();
+    for part in ["signed as client", "does not verify", "MSP 'Nobody' is not defined", "Org.admin"] {
+        assert!(denied.contains(part), "{denied}");
+    }
+    let missing = policies(&signed_by(0), &[Role::Admin]).evaluate("/Channel/Q", &signers).unwrap_err();
+    assert!(missing.to_string().contains("no such policy: '/Channel/Q'"));
+}
+
+#[test]
+fn implicit_policies_count_their_subgroups() {
+    let group_of = |satisfied: usize, refusing: usize, without: usize, rule: i32| {
+        let leaf = |n: i32| {
+            let envelope = SignaturePolicyEnvelope { rule: Some(out_of(n, vec![])), ..Default::default() };
+            let policy = Policy { r#type: PolicyType::Signature as i32, value: envelope.encode_to_vec().into() };
+            let policy = ConfigPolicy { policy: Some(policy), ..ConfigPolicy::default() };
+            ConfigGroup { policies: BTreeMap::from([("Readers".to_owned(), policy)]), ..ConfigGroup::default() }
+        };
+        let meta = ImplicitMetaPolicy { sub_policy: "Readers".into(), rule }.encode_to_vec();
+        let policy = Policy { r#type: PolicyType::ImplicitMeta as i32, value: meta.into() };
+        let mut group = ConfigGroup::default();
+        let subgroups = std::iter::repeat_n(leaf(0), satisfied)
+            .chain(std::iter::repeat_n(leaf(1), refusing))
+            .chain(std::iter::repeat_n(ConfigGroup::default(), without));
+        group.groups = subgroups.enumerate().map(|(i, g)| (format!("g{i}"), g)).collect();
+        group.policies.insert("P".into(), ConfigPolicy { policy: Some(policy), ..ConfigPolicy::default() });
+        Policies::from_config(&group).unwrap().evaluate("/Channel/P", &Signers::default()).is_ok()
+    };
+    for satisfied in 0..4 {
+        for refusing in 0..3 {
+            for without in 0..3 {
+                let all = satisfied + refusing + without;
+                let case = format!("{satisfied} of {all}");
+                assert_eq!(group_of(satisfied, refusing, without, 0), satisfied > 0 || all == 0, "any: {case}");
+                assert_eq!(group_of(satisfied, refusing, without, 1), satisfied == all, "all: {case}");
+                assert_eq!(
+                    group_of(satisfied, refusing, without, 2),
+                    satisfied > all / 2 || all == 0,
+                    "majority: {case}"
+                );
+            }
+        }
+    }
+}
+
+fn rules() -> impl Strategy<Value = SignaturePolicy> {
+    let leaf = (0..3i32).prop_map(signed_by);
+    leaf.prop_recursive(3, 12, 4, |inner| (0..4i32, prop::collection::vec(inner, 0..4)).prop_map(|(n, r)| out_of(n, r)))
+}
+
+/// The reference's algorithm in its plainest form: try the rules in order, mark who was used, unmark on failure.
+fn model(rule: &SignaturePolicy, signers: &[Role], wanted: &[Role], used: &mut Vec<bool>) -> bool {
+    match rule.r#type.as_ref().unwrap() {
+        Type::SignedBy(index) => {
+            let free = (0..signers.len()).find(|&i| !used[i] && signers[i] == wanted[usize::try_from(*index).unwrap()]);
+            free.inspect(|&i| used[i] = true).is_some()
+        }
+        Type::NOutOf(out_of) => {
+            let mut holding = 0;
+            for rule in &out_of.rules {
+                let before = used.clone();
+                if model(rule, signers, wanted, used) {
+                    holding += 1;
+                } else {
+                    *used = before;
+                }
+            }
+            holding >= out_of.n
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn n_out_of_agrees_with_a_naive_model(
+        rule in rules(), roles in prop::collection::vec(prop::sample::select(vec![Role::Client, Role::Peer, Role::Admin]), 0..4),
+    ) {
+        let root = Authority::root("root");
+        let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
+        let sign = |role: &Role| root.leaf(&[role.as_str()], KeyPair::generate().unwrap(), |_| {}).sign("m");
+        let signers = Signers::verify(&roles.iter().map(sign).collect::<Vec<_>>(), &msps);
+        let wanted = [Role::Client, Role::Peer, Role::Admin];
+        let holds = policies(&rule, &wanted).evaluate("/Channel/P", &signers).is_ok();
+        prop_assert_eq!(holds, model(&rule, &roles, &wanted, &mut vec![false; roles.len()]));
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let bytes = Bytes::from(bytes);
+        let _ = Msp::from_config(&MspConfig { r#type: 0, config: bytes.clone() });
+        let _ = expires_at(&bytes);
+        let root = Authority::root("root");
+        let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
+        let _ = msps.identify(&bytes);
+        for kind in 0..4 {
+            let policy = ConfigPolicy { policy: Some(Policy { r#type: kind, value: bytes.clone() }), ..Default::default() };
+            let group = ConfigGroup { policies: BTreeMap::from([("P".to_owned(), policy)]), ..Default::default() };
+            let _ = Policies::from_config(&group);
+        }
+        if let Ok(group) = ConfigGroup::decode(bytes.clone()) {
+            let _ = Policies::from_config(&group);
+        }
+    }
+}
