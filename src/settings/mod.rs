@@ -1,7 +1,7 @@
 //! The node's settings, from a YAML file and ORDERER_* variables.
 //!
-//! Three steps: values as they are written, with the place each came from ([`read`]); a check of all of them that
-//! reports every mistake at once ([`check`]); and [`Settings`], which the parts of the node get their piece of.
+//! Three steps: values as they are written, with the place each came from (`read`); a check of all of them that
+//! reports every mistake at once (`check`); and [`Settings`], which the parts of the node get their piece of.
 
 mod check;
 mod keys;

@@ -1,0 +1,131 @@
+//! The requests, in the reference's order, and how they are sent.
+
+pub mod broadcast;
+pub mod channel;
+pub mod config;
+pub mod deliver;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fabric_proto::common::Envelope;
+
+use crate::world::client::number;
+use crate::world::people::{certificate_of, serialized};
+use crate::world::{Client, Person, Step};
+
+/// The channel that the cases are about.
+pub const MYCHAN: &str = "mychan";
+
+/// Everybody who takes part.
+pub struct Cast {
+    pub user: Person,
+    pub admin: Person,
+    pub peer: Person,
+    pub orderer_admin: Person,
+    pub expired: Person,
+    pub not_yet_valid: Person,
+    pub without_role: Person,
+    pub self_signed: Person,
+    pub unknown_msp: Person,
+}
+
+impl Cast {
+    fn new() -> Self {
+        let user = Person::user(1);
+        let unknown_msp = user.under(serialized("NoMSP", certificate_of(&user.creator)));
+        Self {
+            user,
+            admin: Person::admin(1),
+            peer: Person::peer(1),
+            orderer_admin: Person::orderer_admin(),
+            expired: Person::issued("client", -48, -24),
+            not_yet_valid: Person::issued("client", 24, 48),
+            without_role: Person::issued("nothing", -1, 1),
+            self_signed: Person::self_signed("client"),
+            unknown_msp,
+        }
+    }
+}
+
+/// Sends cases and writes the answers down.
+pub struct Script {
+    pub client: Client,
+    pub cast: Cast,
+    /// Case and answers, in the order they were sent.
+    pub answers: Vec<(String, String)>,
+    /// Cases whose stream stays open: silence for `silence` counts as that.
+    open: BTreeMap<String, bool>,
+    silence: Duration,
+}
+
+impl Script {
+    pub fn new(client: Client, golden: &[(String, String)], silence: Duration) -> Self {
+        let open = golden.iter().map(|(case, steps)| (case.clone(), steps.ends_with("still open"))).collect();
+        Self { client, cast: Cast::new(), answers: Vec::new(), open, silence }
+    }
+
+    /// One Broadcast stream: each envelope is sent when the one before was answered.
+    pub async fn broadcast(&mut self, case: &str, envelopes: impl IntoIterator<Item = Envelope>) {
+        let mut stream = self.client.broadcasting().await;
+        let mut said = Vec::new();
+        for envelope in envelopes {
+            stream.send(envelope).await;
+            let step = stream.next().await;
+            said.push(text(&step));
+            if matches!(step, Step::End(_)) {
+                break;
+            }
+        }
+        if !said.last().is_some_and(|last| is_end(last)) {
+            stream.finish();
+            said.push(text(&stream.next().await));
+        }
+        self.answers.push((format!("broadcast/{case}"), said.join(", ")));
+    }
+
+    /// One Deliver stream: each request is sent when the one before got its status.
+    pub async fn deliver(&mut self, case: &str, requests: impl IntoIterator<Item = Envelope>) {
+        let case = format!("deliver/{case}");
+        let stays_open = self.open.get(&case).copied().unwrap_or_default();
+        let mut stream = self.client.delivering().await;
+        let mut said = Vec::new();
+        for request in requests {
+            stream.send(request).await;
+            loop {
+                let step = if stays_open {
+                    tokio::time::timeout(self.silence, stream.next_whenever()).await.ok()
+                } else {
+                    Some(stream.next().await)
+                };
+                said.push(step.as_ref().map_or_else(|| "still open".to_owned(), text));
+                if !matches!(step, Some(Step::Block(_))) {
+                    break;
+                }
+            }
+        }
+        if !said.last().is_some_and(|last| is_end(last)) {
+            stream.finish();
+            said.push(text(&stream.next().await));
+        }
+        self.answers.push((case, said.join(", ")));
+    }
+}
+
+fn is_end(said: &str) -> bool {
+    said == "EOF" || said == "still open" || said.starts_with("error")
+}
+
+/// A step as the reference's record has it.
+fn text(step: &Step) -> String {
+    match step {
+        Step::Status(status, _) => status.as_str_name().to_owned(),
+        Step::Block(block) => {
+            let data = block.data.as_ref().map_or(0, |data| data.data.len());
+            let metadata = block.metadata.as_ref().map_or(0, |metadata| metadata.metadata.len());
+            format!("{} data={data} meta={metadata}", number(block))
+        }
+        Step::End(None) => "EOF".to_owned(),
+        Step::End(Some((code, message))) => format!("error {code:?}: {message}"),
+    }
+}

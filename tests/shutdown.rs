@@ -1,0 +1,104 @@
+//! A node that is asked to end answers what is in flight, keeps what it acknowledged, and is gone within seconds.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod world;
+
+use std::collections::BTreeSet;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use fabric_proto::common::{Block, Status};
+use world::client::entries;
+use world::messages::{block, newest, seek_info, transaction, tx_id};
+use world::{Person, Setup, Step};
+
+const CHANNEL: &str = "app";
+const LIMIT: Duration = Duration::from_secs(3);
+const IN_FLIGHT: usize = 200;
+
+fn transactions(chain: &[Block]) -> Vec<String> {
+    chain.iter().flat_map(entries).map(|envelope| tx_id(&envelope)).collect()
+}
+
+/// SIGTERM while envelopes are in flight and a follower waits; then the same port again.
+async fn check(setup: Setup) {
+    let user = Person::user(1);
+    let node = setup.start().await;
+    let (client, follower) = (node.client().await, node.client().await);
+    let mut following = follower.deliver(&user, CHANNEL, seek_info(newest(), block(u64::MAX))).await;
+    following.block().await;
+    let mut idle = client.broadcasting().await;
+
+    let (requests, mut answers) = client.broadcasting().await.split();
+    let sent: Vec<_> = (0..IN_FLIGHT).map(|_| transaction(&user, CHANNEL, "in flight")).collect();
+    let ids: Vec<String> = sent.iter().map(tx_id).collect();
+    let sending = tokio::spawn(async move {
+        let requests = requests.unwrap();
+        for envelope in sent {
+            if requests.send(envelope).await.is_err() {
+                return;
+            }
+        }
+        // says nothing about an end: it is the node that has to end the stream
+        requests.closed().await;
+    });
+    // the stream is in full flow
+    assert_eq!(answers.message().await.unwrap().unwrap().status(), Status::Success);
+    node.terminate();
+    let mut acknowledged = 1;
+    while let Ok(Some(answer)) = answers.message().await {
+        assert_eq!(answer.status(), Status::Success, "{}", answer.info);
+        acknowledged += 1;
+    }
+    loop {
+        match following.next().await {
+            Step::Block(_) => {}
+            Step::Status(status, _) => assert_eq!(status, Status::ServiceUnavailable),
+            Step::End(_) => break,
+        }
+    }
+    assert!(matches!(idle.next().await, Step::End(Some((tonic::Code::Unavailable, _)))));
+    assert_eq!(node.ended(LIMIT).await.code(), Some(0));
+    sending.abort();
+
+    // the same port at once, although the connections of before linger
+    let node = setup.start().await;
+    let client = node.client().await;
+    client.order([transaction(&user, CHANNEL, "after")]).await;
+    let acknowledged: BTreeSet<_> = ids[..acknowledged].iter().collect();
+    let mut height = 0;
+    loop {
+        let chain = client.chain(&user, CHANNEL).await;
+        let there = transactions(&chain);
+        if acknowledged.iter().all(|id| there.contains(id)) {
+            let unique: BTreeSet<_> = there.iter().collect();
+            assert_eq!(unique.len(), there.len(), "nothing is in the chain twice");
+            break;
+        }
+        assert!(chain.len() > height, "acknowledged, but not in the chain of {height} blocks");
+        height = chain.len();
+        client.block(&user, CHANNEL, height as u64).await;
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_flight_is_answered_and_kept_on_disk() {
+    check(Setup::application()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_end_loses_nothing_even_if_memory_was_enough_to_acknowledge() {
+    check(Setup::application().set("SOLO_DURABILITY", "memory")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigint_and_clients_that_say_nothing_are_no_reason_to_stay() {
+    let node = Setup::application().start().await;
+    let _silent = TcpStream::connect(&node.address).unwrap();
+    let client = node.client().await;
+    let _stream = client.delivering().await;
+    node.signal("INT");
+    assert_eq!(node.ended(LIMIT).await.code(), Some(0));
+}

@@ -1,0 +1,213 @@
+//! Clients, and what they hear.
+
+use fabric_proto::common::{Block, Envelope, Status};
+use fabric_proto::orderer::atomic_broadcast_client::AtomicBroadcastClient;
+use fabric_proto::orderer::deliver_response::Type;
+use fabric_proto::orderer::{BroadcastResponse, DeliverResponse, SeekInfo};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+use super::messages::{block, newest, oldest, seek, seek_info, seek_info_at_once};
+use super::{Person, within};
+
+/// One thing a stream says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// An answer, with a text if it is Broadcast's.
+    Status(Status, String),
+    /// A block.
+    Block(Block),
+    /// The end: `None` without an error.
+    End(Option<(tonic::Code, String)>),
+}
+
+/// A client with one connection.
+#[derive(Clone)]
+pub struct Client {
+    pub grpc: AtomicBroadcastClient<Channel>,
+    pub channel: Channel,
+}
+
+impl Client {
+    pub async fn connect(address: &str) -> Self {
+        Self::on(Endpoint::from_shared(format!("http://{address}")).unwrap()).await
+    }
+
+    /// With settings of the connection's own.
+    pub async fn on(endpoint: Endpoint) -> Self {
+        let channel = within("a connection", endpoint.connect()).await.unwrap();
+        Self::over(channel)
+    }
+
+    pub fn over(channel: Channel) -> Self {
+        let grpc = AtomicBroadcastClient::new(channel.clone()).max_decoding_message_size(200 << 20);
+        Self { grpc, channel }
+    }
+
+    /// A new Broadcast stream.
+    pub async fn broadcasting(&self) -> Broadcasting {
+        self.try_broadcasting().await.unwrap()
+    }
+
+    pub async fn try_broadcasting(&self) -> Result<Broadcasting, tonic::Status> {
+        let (requests, receiver) = mpsc::channel(64);
+        let opened = self.grpc.clone().broadcast(ReceiverStream::new(receiver)).await?;
+        Ok(Broadcasting { requests: Some(requests), answers: opened.into_inner() })
+    }
+
+    /// A new Deliver stream.
+    pub async fn delivering(&self) -> Delivering {
+        let (requests, receiver) = mpsc::channel(64);
+        let opened = self.grpc.clone().deliver(ReceiverStream::new(receiver)).await.unwrap();
+        Delivering { requests: Some(requests), answers: opened.into_inner() }
+    }
+
+    /// Broadcasts one envelope on a stream of its own; its answer.
+    pub async fn broadcast(&self, envelope: Envelope) -> (Status, String) {
+        let mut stream = self.broadcasting().await;
+        stream.send(envelope).await;
+        match stream.next().await {
+            Step::Status(status, info) => (status, info),
+            other => panic!("no answer but {other:?}"),
+        }
+    }
+
+    /// Broadcasts envelopes that must be taken.
+    pub async fn order(&self, envelopes: impl IntoIterator<Item = Envelope>) {
+        let mut stream = self.broadcasting().await;
+        for envelope in envelopes {
+            stream.send(envelope).await;
+            assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
+        }
+    }
+
+    /// A new Deliver stream with one request.
+    pub async fn deliver(&self, who: &Person, channel: &str, info: SeekInfo) -> Delivering {
+        let mut stream = self.delivering().await;
+        stream.send(seek(who, channel, &info)).await;
+        stream
+    }
+
+    /// A block; waits for it if it is the next one.
+    pub async fn block(&self, who: &Person, channel: &str, number: u64) -> Block {
+        self.deliver(who, channel, seek_info(block(number), block(number))).await.block().await
+    }
+
+    pub async fn newest_block(&self, who: &Person, channel: &str) -> Block {
+        self.deliver(who, channel, seek_info(newest(), newest())).await.block().await
+    }
+
+    /// Every block there is.
+    pub async fn chain(&self, who: &Person, channel: &str) -> Vec<Block> {
+        let mut stream = self.deliver(who, channel, seek_info_at_once(oldest(), newest())).await;
+        let mut blocks = Vec::new();
+        loop {
+            match stream.next().await {
+                Step::Block(block) => blocks.push(block),
+                Step::Status(Status::Success, _) => return blocks,
+                other => panic!("the chain of {channel} ends with {other:?}"),
+            }
+        }
+    }
+}
+
+/// A Broadcast stream.
+pub struct Broadcasting {
+    requests: Option<mpsc::Sender<Envelope>>,
+    answers: Streaming<BroadcastResponse>,
+}
+
+/// A Deliver stream.
+pub struct Delivering {
+    requests: Option<mpsc::Sender<Envelope>>,
+    answers: Streaming<DeliverResponse>,
+}
+
+impl Broadcasting {
+    /// Sends; to a stream that has ended, into the void.
+    pub async fn send(&mut self, envelope: Envelope) {
+        if let Some(requests) = &self.requests {
+            let _ = requests.send(envelope).await;
+        }
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish(&mut self) {
+        self.requests = None;
+    }
+
+    pub async fn next(&mut self) -> Step {
+        match within("an answer of Broadcast", self.answers.message()).await {
+            Ok(Some(answer)) => Step::Status(answer.status(), answer.info),
+            end => Step::end(end.map(|_| ())),
+        }
+    }
+
+    /// For two tasks, one that sends and one that listens.
+    pub fn split(self) -> (Option<mpsc::Sender<Envelope>>, Streaming<BroadcastResponse>) {
+        (self.requests, self.answers)
+    }
+}
+
+impl Delivering {
+    pub async fn send(&mut self, envelope: Envelope) {
+        if let Some(requests) = &self.requests {
+            let _ = requests.send(envelope).await;
+        }
+    }
+
+    pub fn finish(&mut self) {
+        self.requests = None;
+    }
+
+    pub async fn next(&mut self) -> Step {
+        within("an answer of Deliver", self.next_whenever()).await
+    }
+
+    /// The same, for a test that has a clock of its own.
+    pub async fn next_whenever(&mut self) -> Step {
+        match self.answers.message().await {
+            Ok(Some(DeliverResponse { r#type: Some(Type::Block(block)) })) => Step::Block(block),
+            Ok(Some(DeliverResponse { r#type: Some(Type::Status(status)) })) => {
+                Step::Status(Status::try_from(status).unwrap(), String::new())
+            }
+            Ok(Some(DeliverResponse { r#type: None })) => panic!("an answer without content"),
+            end => Step::end(end.map(|_| ())),
+        }
+    }
+
+    /// The next answer, which must be a block.
+    pub async fn block(&mut self) -> Block {
+        match self.next().await {
+            Step::Block(block) => block,
+            other => panic!("no block but {other:?}"),
+        }
+    }
+
+    /// The next answer, which must be a status.
+    pub async fn status(&mut self) -> Status {
+        match self.next().await {
+            Step::Status(status, _) => status,
+            other => panic!("no status but {other:?}"),
+        }
+    }
+}
+
+impl Step {
+    fn end(result: Result<(), tonic::Status>) -> Self {
+        Self::End(result.err().map(|status| (status.code(), status.message().to_owned())))
+    }
+}
+
+/// The block's number.
+pub fn number(block: &Block) -> u64 {
+    block.header.as_ref().unwrap().number
+}
+
+/// What is in the block.
+pub fn entries(block: &Block) -> Vec<Envelope> {
+    use fabric_proto::Message as _;
+    block.data.iter().flat_map(|data| &data.data).map(|raw| Envelope::decode(raw.clone()).unwrap()).collect()
+}

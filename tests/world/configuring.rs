@@ -1,0 +1,92 @@
+//! Configurations: read from a channel, changed by signed updates, and channels made.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use fabric_proto::Message;
+use fabric_proto::common::{
+    Block, Config, ConfigEnvelope, ConfigGroup, ConfigSignature, ConfigUpdate, ConfigUpdateEnvelope, Envelope,
+    Metadata, OrdererBlockMetadata, Payload, SignatureHeader, Status,
+};
+
+use super::client::entries;
+use super::messages::{CONFIG_UPDATE, envelope, nonce};
+use super::{Client, NET, Node, Person};
+
+/// An update to `channel`, signed by `signers`, sent by `who` in an envelope for the channel `header`.
+pub fn signed_update(who: &Person, signers: &[&Person], header: &str, update: &ConfigUpdate) -> Envelope {
+    let config_update: Bytes = update.encode_to_vec().into();
+    let sign = |signer: &&Person| {
+        let header = SignatureHeader { creator: signer.creator.clone(), nonce: nonce() }.encode_to_vec();
+        let signature = signer.sign(&[&header[..], &config_update].concat());
+        ConfigSignature { signature_header: header.into(), signature }
+    };
+    let signatures = signers.iter().map(sign).collect();
+    envelope(who, CONFIG_UPDATE, header, ConfigUpdateEnvelope { config_update, signatures }.encode_to_vec())
+}
+
+/// The update in a file of the fixtures that configtxgen made to create a channel.
+pub fn creation(file: &str) -> ConfigUpdate {
+    let bytes = std::fs::read(Path::new(NET).join(file)).unwrap();
+    let envelope: Envelope = parse(bytes.into());
+    let payload: Payload = parse(envelope.payload);
+    let update: ConfigUpdateEnvelope = parse(payload.data);
+    parse(update.config_update)
+}
+
+/// Creates a channel through the system channel, and waits until it takes messages.
+pub async fn create_channel(node: &mut Node, client: &Client, file: &str) {
+    let (admin, update) = (Person::admin(1), creation(file));
+    let request = signed_update(&admin, &[&admin], &update.channel_id, &update);
+    let answer = client.broadcast(request).await;
+    assert_eq!(answer, (Status::Success, String::new()));
+    node.chain_runs(&update.channel_id).await;
+}
+
+/// The configuration in force.
+pub async fn last_config(client: &Client, who: &Person, channel: &str) -> Config {
+    let newest = client.newest_block(who, channel).await;
+    let block = client.block(who, channel, last_config_number(&newest)).await;
+    config_of(&block)
+}
+
+/// The number of the newest config block, as a block's signed metadata says.
+pub fn last_config_number(block: &Block) -> u64 {
+    let metadata: Metadata = parse(block.metadata.as_ref().unwrap().metadata[0].clone());
+    let orderer: OrdererBlockMetadata = parse(metadata.value);
+    orderer.last_config.unwrap_or_default().index
+}
+
+/// The configuration in a config block.
+pub fn config_of(block: &Block) -> Config {
+    let payload: Payload = parse(entries(block)[0].payload.clone());
+    let envelope: ConfigEnvelope = parse(payload.data);
+    envelope.config.unwrap()
+}
+
+/// An update that names nothing yet: both sets begin at the root as it stands.
+pub fn update_of(
+    config: &Config,
+    channel: &str,
+    change: impl FnOnce(&mut ConfigGroup, &mut ConfigGroup),
+) -> ConfigUpdate {
+    let root = same_version(config.channel_group.as_ref().unwrap());
+    let (mut read, mut write) = (root.clone(), root);
+    change(&mut read, &mut write);
+    ConfigUpdate {
+        channel_id: channel.to_owned(),
+        read_set: Some(read),
+        write_set: Some(write),
+        isolated_data: BTreeMap::new(),
+    }
+}
+
+/// A group of which nothing is said but that it is there, at this version.
+pub fn same_version(group: &ConfigGroup) -> ConfigGroup {
+    ConfigGroup { version: group.version, ..ConfigGroup::default() }
+}
+
+fn parse<M: Message + Default>(bytes: Bytes) -> M {
+    M::decode(bytes).unwrap()
+}
