@@ -47,8 +47,8 @@ pub fn run(settings: &Settings, genesis: &[PathBuf], greeting: Option<&str>) -> 
     let listener = bind(settings.listen).with_context(|| format!("listen on {}", settings.listen))?;
     let options = Options {
         newest_bytes: settings.limits.block_cache_bytes,
+        recently_read_bytes: settings.limits.block_cache_bytes,
         page_cache_bytes: LEDGER_PAGE_CACHE_BYTES,
-        ..Options::default()
     };
     let ledgers = LedgerStore::new(&settings.ledger_location, options)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;

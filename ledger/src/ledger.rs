@@ -29,7 +29,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { newest_bytes: 64 << 20, recently_read_bytes: 16 << 20, page_cache_bytes: 8 << 20 }
+        Self { newest_bytes: 64 << 20, recently_read_bytes: 64 << 20, page_cache_bytes: 8 << 20 }
     }
 }
 
