@@ -201,7 +201,7 @@ fn read(path: &Path) -> Result<Vec<u8>, LocalMspError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use orderer_core::identity::Msp;
+    use orderer_core::identity::{Msp, MspVersion};
 
     fn fixture(path: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/net/crypto").join(path)
@@ -212,7 +212,7 @@ mod tests {
         let folder = fixture("ordererOrganizations/example.com/orderers/orderer.example.com/msp");
         read_signing_identity(&folder, "OrdererMSP").expect("an identity");
         let definition = read_definition(&folder, "OrdererMSP").expect("a definition");
-        let msp = Msp::from_config(&definition).expect("an MSP");
+        let msp = Msp::from_config(&definition, MspVersion::LATEST).expect("an MSP");
         let (_, certificate) = files(&folder.join("signcerts")).expect("readable").remove(0);
         assert_eq!(msp.identify(&certificate).expect("an identity").validity(), Ok(()));
     }

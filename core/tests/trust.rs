@@ -13,10 +13,12 @@ use fabric_proto::common::{
     ConfigGroup, ConfigPolicy, ImplicitMetaPolicy, MspPrincipal, MspRole, Policy, SignaturePolicy,
     SignaturePolicyEnvelope,
 };
-use fabric_proto::msp::{FabricMspConfig, FabricNodeOUs, FabricOuIdentifier, MspConfig, SerializedIdentity};
+use fabric_proto::msp::{
+    FabricCryptoConfig, FabricMspConfig, FabricNodeOUs, FabricOuIdentifier, MspConfig, SerializedIdentity,
+};
 use orderer_core::channel::UnixSeconds;
 use orderer_core::crypto::{Signer as _, SigningIdentity, SigningKey};
-use orderer_core::identity::{Msp, MspError, Msps, Role, expires_at};
+use orderer_core::identity::{Msp, MspError, MspVersion, Msps, Principal, Role, expires_at};
 use orderer_core::policy::{Policies, SignedDatum, Signers};
 use proptest::prelude::*;
 use rcgen::{
@@ -115,7 +117,12 @@ fn config(root: &Authority) -> FabricMspConfig {
 }
 
 fn msp(config: &FabricMspConfig) -> Result<Msp, MspError> {
-    Msp::from_config(&MspConfig { r#type: 0, config: config.encode_to_vec().into() })
+    msp_by(config, MspVersion::LATEST)
+}
+
+/// By the rules of an older channel.
+fn msp_by(config: &FabricMspConfig, version: MspVersion) -> Result<Msp, MspError> {
+    Msp::from_config(&MspConfig { r#type: 0, config: config.encode_to_vec().into() }, version)
 }
 
 /// What the MSP says of a certificate.
@@ -159,6 +166,75 @@ fn an_administrator_may_be_named_by_certificate() {
     let msp = msp(&config).unwrap();
     assert_eq!(standing(&msp, &admin), Ok(Some(Role::Admin)));
     assert_eq!(standing(&msp, &root.client()), Ok(None));
+}
+
+#[test]
+fn rules_for_members_come_with_the_level_of_the_channels_capabilities() {
+    use MspVersion::{V1_0, V1_1, V1_3, V1_4_3, V3_0};
+    let root = Authority::root("root");
+    let chief = root.leaf(&["client"], KeyPair::generate().unwrap(), |_| {});
+    let mut config = config(&root);
+    config.admins = vec![chief.pem.clone().into()];
+    let leaf = |unit| root.leaf(&[unit], KeyPair::generate().unwrap(), |_| {});
+    let (client, admin, orderer) = (leaf("client"), leaf("admin"), leaf("orderer"));
+    let of = |version, leaf: &Leaf| standing(&msp_by(&config, version).unwrap(), leaf).ok();
+    for (version, as_client, as_admin, as_orderer) in [
+        // units make no roles: all three are members
+        (V1_0, Some(None), Some(None), Some(None)),
+        // every member is client or peer
+        (V1_1, Some(Some(Role::Client)), None, None),
+        (V1_3, Some(Some(Role::Client)), None, None),
+        (V1_4_3, Some(Some(Role::Client)), Some(Some(Role::Admin)), Some(Some(Role::Orderer))),
+    ] {
+        assert_eq!(of(version, &client), as_client, "{version:?}");
+        assert_eq!(of(version, &admin), as_admin, "{version:?}");
+        assert_eq!(of(version, &orderer), as_orderer, "{version:?}");
+        assert_eq!(of(version, &chief), Some(Some(Role::Admin)), "{version:?}");
+    }
+    let edwards = root.leaf(&["client"], KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap(), |_| {});
+    let refused = standing(&msp_by(&config, V1_4_3).unwrap(), &edwards).unwrap_err();
+    assert_eq!(refused, "Ed25519 keys need the channel capability V3_0");
+    assert_eq!(of(V3_0, &edwards), Some(Some(Role::Client)));
+
+    let nominal = Principal::Nominal;
+    let satisfies =
+        |version| msp_by(&config, version).unwrap().identify(client.pem.as_bytes()).unwrap().satisfies(&nominal);
+    assert!(satisfies(V1_1).is_err() && satisfies(V1_3).is_ok());
+
+    // what newer rules take, older ones refuse, and the other way round
+    config.admins = vec![admin.pem.clone().into()];
+    assert!(matches!(msp_by(&config, V1_3), Err(MspError::Admin { .. })), "an administrator had to be a client");
+    assert!(msp_by(&config, V1_4_3).is_ok());
+    config.admins.clear();
+    config.fabric_node_ous.as_mut().unwrap().admin_ou_identifier = None;
+    assert!(msp_by(&config, V1_3).is_ok());
+    assert!(matches!(msp_by(&config, V1_4_3), Err(MspError::NoAdministrator { .. })));
+    config.fabric_node_ous.as_mut().unwrap().peer_ou_identifier = None;
+    assert!(matches!(msp_by(&config, V1_3), Err(MspError::NoUnitForRole { role: "peer", .. })));
+    config.crypto_config =
+        Some(FabricCryptoConfig { signature_hash_family: "SHA3".into(), ..FabricCryptoConfig::default() });
+    assert!(matches!(msp_by(&config, V1_0), Err(MspError::HashFamily { .. })));
+}
+
+#[test]
+fn units_that_name_no_role_make_none_and_a_listed_unit_names_its_certifier() {
+    let root = Authority::root("root");
+    let chief = root.leaf(&[], KeyPair::generate().unwrap(), |_| {});
+    let mut config = config(&root);
+    config.admins = vec![chief.pem.clone().into()];
+    config.fabric_node_ous = Some(FabricNodeOUs { enable: true, ..FabricNodeOUs::default() });
+    assert_eq!(standing(&msp(&config).unwrap(), &root.client()), Ok(None));
+    let unit = |certificate: &str| FabricOuIdentifier {
+        certificate: Bytes::copy_from_slice(certificate.as_bytes()),
+        organizational_unit_identifier: "sales".into(),
+    };
+    config.admins = vec![root.leaf(&["sales"], KeyPair::generate().unwrap(), |_| {}).pem.into()];
+    config.organizational_unit_identifiers = vec![unit("")];
+    assert!(matches!(msp(&config), Err(MspError::Certifier { .. })));
+    config.organizational_unit_identifiers = vec![unit(&root.pem)];
+    let sales = msp(&config).unwrap();
+    assert!(standing(&sales, &root.client()).unwrap_err().contains("none of the organizational units"));
+    assert_eq!(standing(&sales, &root.leaf(&["sales"], KeyPair::generate().unwrap(), |_| {})), Ok(None));
 }
 
 #[test]
@@ -385,7 +461,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let bytes = Bytes::from(bytes);
-        let _ = Msp::from_config(&MspConfig { r#type: 0, config: bytes.clone() });
+        let _ = Msp::from_config(&MspConfig { r#type: 0, config: bytes.clone() }, MspVersion::LATEST);
         let _ = expires_at(&bytes);
         let root = Authority::root("root");
         let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();

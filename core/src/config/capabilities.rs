@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use fabric_proto::common::Capabilities;
 
+use crate::identity::MspVersion;
+
 /// What an orderer of this version understands in the Channel group.
 const CHANNEL: [&str; 6] = ["V1_1", "V1_3", "V1_4_2", "V1_4_3", "V2_0", "V3_0"];
 /// And in the Orderer group.
@@ -60,6 +62,18 @@ impl ChannelCapabilities {
     /// One that this node does not have.
     pub fn unsupported(&self) -> Option<String> {
         first_unknown(&self.0, &CHANNEL)
+    }
+
+    /// The rules for members. (V2_0 is at least V1_4_3, and V1_4_2 is V1_3: the reference counts so.)
+    pub fn msp_version(&self) -> MspVersion {
+        let has = |names: &[&str]| names.iter().any(|name| self.0.contains(*name));
+        match () {
+            () if has(&["V3_0"]) => MspVersion::V3_0,
+            () if has(&["V1_4_3", "V2_0"]) => MspVersion::V1_4_3,
+            () if has(&["V1_3", "V1_4_2"]) => MspVersion::V1_3,
+            () if has(&["V1_1"]) => MspVersion::V1_1,
+            () => MspVersion::V1_0,
+        }
     }
 
     /// Addresses of orderers may be listed by organization alone.

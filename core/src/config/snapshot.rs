@@ -104,11 +104,12 @@ impl ChannelSnapshot {
         let group = config.channel_group.as_ref().ok_or(ConfigError::Empty)?;
         elements::check_keys(group)?;
         let capabilities = read_channel(group)?;
+        let version = capabilities.msp_version();
         let mut msps = Vec::new();
         let mut organizations = |path: &str, group: &ConfigGroup| -> Result<BTreeMap<String, String>, ConfigError> {
             let mut ids = BTreeMap::new();
             for (name, organization) in &group.groups {
-                let msp = read_msp(&format!("{path}/{name}"), organization)?;
+                let msp = read_msp(&format!("{path}/{name}"), organization, version)?;
                 ids.insert(name.clone(), msp.id().to_owned());
                 msps.push(Arc::new(msp));
             }

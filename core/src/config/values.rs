@@ -15,7 +15,7 @@ use super::capabilities::{ChannelCapabilities, OrdererCapabilities};
 use super::duration::parse_go_duration;
 use super::key;
 use super::snapshot::ConfigError;
-use crate::identity::Msp;
+use crate::identity::{Msp, MspVersion};
 use crate::ordering::cutter::BatchLimits;
 
 /// Whether a channel is being worked on.
@@ -162,9 +162,9 @@ pub(super) fn read_orderer(
 }
 
 /// Reads the MSP of an organization's group at `path`.
-pub(super) fn read_msp(path: &str, group: &ConfigGroup) -> Result<Msp, ConfigError> {
+pub(super) fn read_msp(path: &str, group: &ConfigGroup, version: MspVersion) -> Result<Msp, ConfigError> {
     let config: MspConfig = value(path, group, key::MSP)?;
-    Msp::from_config(&config).map_err(|cause| ConfigError::Msp { path: format!("{path}/{}", key::MSP), cause })
+    Msp::from_config(&config, version).map_err(|cause| ConfigError::Msp { path: format!("{path}/{}", key::MSP), cause })
 }
 
 fn is_host_and_port(broker: &str) -> bool {

@@ -103,6 +103,11 @@ impl PublicKey {
         sha256(&[&self.bytes])
     }
 
+    /// Whether it is an Ed25519 key.
+    pub fn is_ed25519(&self) -> bool {
+        matches!(self.kind, Kind::Ed25519(_))
+    }
+
     /// What kind of key it is, in words.
     pub fn algorithm(&self) -> &'static str {
         match self.kind {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::certificate::Certificate;
 use super::chain::{Chain, ChainError};
 use super::principal::{Principal, Role};
+use super::version::MspVersion;
 use crate::channel::UnixSeconds;
 use crate::crypto::{PublicKey, SignatureError};
 
@@ -13,9 +14,12 @@ use crate::crypto::{PublicKey, SignatureError};
 #[derive(Debug)]
 pub struct Identity {
     pub(super) msp_id: Arc<str>,
+    pub(super) version: MspVersion,
     pub(super) certificate: Certificate,
     pub(super) public_key: PublicKey,
     pub(super) standing: Result<Standing, NotValid>,
+    /// Its certificate is on the MSP's list of administrators, which counts also for one who is not valid any more.
+    pub(super) is_listed_admin: bool,
 }
 
 /// What a valid identity may pass for.
@@ -24,7 +28,6 @@ pub(super) struct Standing {
     pub(super) chain: Chain,
     /// By its organizational unit, when the MSP has roles by unit.
     pub(super) role: Option<Role>,
-    pub(super) is_admin: bool,
 }
 
 /// Why an MSP does not vouch for a certificate.
@@ -46,6 +49,9 @@ pub enum NotValid {
     /// The unit has to be certified by another authority.
     #[error("the certificate's role was not certified by the authority that the MSP names for it")]
     WrongCertifier,
+    /// Ed25519 keys count from the channel capability V3_0.
+    #[error("Ed25519 keys need the channel capability V3_0")]
+    KeyKind,
 }
 
 /// Why an identity is not what a principal asks for.
@@ -99,7 +105,7 @@ impl Identity {
 
     /// The role its organizational unit gives it.
     pub fn role(&self) -> Option<Role> {
-        self.standing.as_ref().ok().and_then(|s| if s.is_admin { Some(Role::Admin) } else { s.role })
+        if self.is_listed_admin { Some(Role::Admin) } else { self.standing.as_ref().ok().and_then(|s| s.role) }
     }
 
     /// Whether it is what `principal` asks for. Allocates nothing.
@@ -112,14 +118,10 @@ impl Identity {
         };
         let holds = |holds: bool, otherwise| if holds { Ok(()) } else { Err(otherwise) };
         match principal {
+            Principal::Role { msp_id, role: Role::Admin } if **msp_id == *self.msp_id && self.is_listed_admin => Ok(()),
             Principal::Role { msp_id, role } => {
                 let standing = of_msp(msp_id)?;
-                let has_role = match role {
-                    Role::Member => true,
-                    Role::Admin => standing.is_admin,
-                    Role::Client | Role::Peer | Role::Orderer => standing.role == Some(*role),
-                };
-                holds(has_role, PrincipalMismatch::OtherRole)
+                holds(*role == Role::Member || standing.role == Some(*role), PrincipalMismatch::OtherRole)
             }
             Principal::OrganizationalUnit { msp_id, unit, certifiers } => {
                 let standing = of_msp(msp_id)?;
@@ -130,6 +132,9 @@ impl Identity {
             Principal::Identity { msp_id, tbs_hash } => {
                 of_msp(msp_id)?;
                 holds(self.certificate.tbs_hash == *tbs_hash, PrincipalMismatch::OtherIdentity)
+            }
+            Principal::Combined(_) | Principal::Nominal if self.version < MspVersion::V1_3 => {
+                Err(PrincipalMismatch::Unsatisfiable)
             }
             Principal::Combined(all) => all.iter().try_for_each(|p| self.satisfies(p)),
             Principal::Nominal => self.standing.as_ref().map(|_| ()).map_err(|_| PrincipalMismatch::NotValid),

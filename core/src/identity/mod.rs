@@ -10,9 +10,11 @@ mod identified;
 mod msp;
 mod msps;
 mod principal;
+mod version;
 
 pub use certificate::CertificateError;
 pub use identified::{Identity, PrincipalMismatch};
 pub use msp::{Msp, MspError};
 pub use msps::{IdentityError, Msps, expires_at};
 pub use principal::{Principal, Role};
+pub use version::MspVersion;

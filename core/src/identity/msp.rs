@@ -13,6 +13,7 @@ use super::chain::Authorities;
 use super::identified::{Identity, NotValid, Standing};
 use super::msps::IdentityError;
 use super::principal::Role;
+use super::version::MspVersion;
 use crate::crypto::PublicKey;
 
 /// `MSPConfig.type` of an X.509 MSP.
@@ -78,6 +79,28 @@ pub enum MspError {
         /// Why.
         cause: NotValid,
     },
+    /// Nobody could administer the organization.
+    #[error("MSP '{msp_id}' lists no administrator and has no organizational unit that makes one")]
+    NoAdministrator {
+        /// The MSP.
+        msp_id: String,
+    },
+    /// A role that must have a unit has none.
+    #[error("MSP '{msp_id}': the roles by organizational unit lack one for {role}")]
+    NoUnitForRole {
+        /// The MSP.
+        msp_id: String,
+        /// The role.
+        role: &'static str,
+    },
+    /// Its members would sign with a hash that this node does not compute.
+    #[error("MSP '{msp_id}': hash family '{family}' is not supported, only SHA2 is")]
+    HashFamily {
+        /// The MSP.
+        msp_id: String,
+        /// Its name in the definition.
+        family: String,
+    },
     /// A revocation list that does not parse or that no authority signed.
     #[error("MSP '{msp_id}': revocation list {index} {problem}")]
     RevocationList {
@@ -108,6 +131,7 @@ pub enum MspError {
 #[derive(Debug)]
 pub struct Msp {
     id: Arc<str>,
+    version: MspVersion,
     definition: Bytes,
     authorities: Authorities,
     /// Hashes of the signed parts of administrators' certificates.
@@ -130,8 +154,8 @@ struct Unit {
 struct Roles(Vec<(Role, Unit)>);
 
 impl Msp {
-    /// Reads and checks a definition.
-    pub fn from_config(config: &MspConfig) -> Result<Self, MspError> {
+    /// Reads and checks a definition, by the rules of `version`.
+    pub fn from_config(config: &MspConfig, version: MspVersion) -> Result<Self, MspError> {
         if config.r#type != TYPE_X509 {
             return Err(MspError::Type(config.r#type));
         }
@@ -140,6 +164,11 @@ impl Msp {
             return Err(MspError::NoName);
         }
         let msp_id = fabric.name.clone();
+        if let Some(crypto) = &fabric.crypto_config
+            && !matches!(crypto.signature_hash_family.as_str(), "" | "SHA2")
+        {
+            return Err(MspError::HashFamily { msp_id, family: crypto.signature_hash_family.clone() });
+        }
         let roots = read_all(&msp_id, "root", &fabric.root_certs)?;
         if roots.is_empty() {
             return Err(MspError::NoRoot { msp_id });
@@ -149,14 +178,18 @@ impl Msp {
         let mut tls_roots = read_all(&msp_id, "TLS root", &fabric.tls_root_certs)?;
         tls_roots.extend(read_all(&msp_id, "TLS intermediate", &fabric.tls_intermediate_certs)?);
 
-        let unit = |unit: &FabricOuIdentifier| read_unit(&msp_id, &authorities, unit);
-        let units = fabric.organizational_unit_identifiers.iter().map(unit).collect::<Result<_, _>>()?;
-        let roles = match fabric.fabric_node_ous.as_ref().filter(|ous| ous.enable) {
-            Some(ous) => Some(Roles::read(ous, unit)?),
-            None => None,
+        let units = fabric
+            .organizational_unit_identifiers
+            .iter()
+            .map(|unit| read_certified_unit(&msp_id, &authorities, unit))
+            .collect::<Result<_, _>>()?;
+        let roles = match &fabric.fabric_node_ous {
+            Some(ous) if version > MspVersion::V1_0 => Roles::read(&msp_id, &authorities, ous, version)?,
+            _ => None,
         };
         let mut msp = Self {
             id: msp_id.as_str().into(),
+            version,
             definition: config.config.clone(),
             authorities,
             admins: Vec::new(),
@@ -164,13 +197,38 @@ impl Msp {
             roles,
             tls_roots: tls_roots.into_iter().map(|c| c.der).collect(),
         };
-        for admin in read_all(&msp_id, "administrator", &fabric.admins)? {
-            msp.admins.push(admin.tbs_hash);
-            if let Err(cause) = msp.standing_of(&admin) {
-                return Err(MspError::Admin { msp_id, subject: admin.subject, cause });
-            }
-        }
+        msp.read_admins(&read_all(&msp_id, "administrator", &fabric.admins)?)?;
         Ok(msp)
+    }
+
+    /// Listed administrators must be members; where units make roles, clients or, by the newer rules, administrators.
+    fn read_admins(&mut self, admins: &[Certificate]) -> Result<(), MspError> {
+        let msp_id = || self.id.to_string();
+        let units_make_admins =
+            self.roles.as_ref().is_some_and(|Roles(roles)| roles.iter().any(|(r, _)| *r == Role::Admin));
+        if admins.is_empty() && !units_make_admins && self.version >= MspVersion::V1_4_3 {
+            return Err(MspError::NoAdministrator { msp_id: msp_id() });
+        }
+        for admin in admins {
+            let outcome = match &self.roles {
+                None => self.standing_of(admin).map(|_| ()),
+                Some(_) if self.version < MspVersion::V1_4_3 => match self.standing_of(admin) {
+                    Ok(Standing { role: Some(Role::Client), .. }) => Ok(()),
+                    Ok(_) => Err(NotValid::NoRole),
+                    Err(cause) => Err(cause),
+                },
+                // the unit alone is looked at: a revoked administrator stays one until taken off the list
+                Some(Roles(roles)) => {
+                    let in_unit = |(role, unit): &(Role, Unit)| {
+                        matches!(role, Role::Client | Role::Admin) && admin.organizational_units.contains(&unit.name)
+                    };
+                    if roles.iter().any(in_unit) { Ok(()) } else { Err(NotValid::NoRole) }
+                }
+            };
+            outcome.map_err(|cause| MspError::Admin { msp_id: msp_id(), subject: admin.subject.clone(), cause })?;
+        }
+        self.admins = admins.iter().map(|admin| admin.tbs_hash).collect();
+        Ok(())
     }
 
     /// The MSP's name.
@@ -192,8 +250,14 @@ impl Msp {
     pub fn identify(&self, id_bytes: &[u8]) -> Result<Identity, IdentityError> {
         let certificate = Certificate::from_pem(id_bytes)?;
         let public_key = PublicKey::from_spki_der(&certificate.public_key_der)?;
-        let standing = self.standing_of(&certificate);
-        Ok(Identity { msp_id: Arc::clone(&self.id), certificate, public_key, standing })
+        let standing = if self.version < MspVersion::V3_0 && public_key.is_ed25519() {
+            Err(NotValid::KeyKind)
+        } else {
+            self.standing_of(&certificate)
+        };
+        let is_listed_admin = self.admins.contains(&certificate.tbs_hash);
+        let (msp_id, version) = (Arc::clone(&self.id), self.version);
+        Ok(Identity { msp_id, version, certificate, public_key, standing, is_listed_admin })
     }
 
     fn standing_of(&self, certificate: &Certificate) -> Result<Standing, NotValid> {
@@ -203,9 +267,8 @@ impl Msp {
         if !self.units.is_empty() && !self.units.iter().any(|unit| has(unit) && certified(unit)) {
             return Err(NotValid::NoUnit);
         }
-        let is_listed_admin = self.admins.contains(&certificate.tbs_hash);
         let Some(Roles(roles)) = &self.roles else {
-            return Ok(Standing { chain, role: None, is_admin: is_listed_admin });
+            return Ok(Standing { chain, role: None });
         };
         let mut held = roles.iter().filter(|(_, unit)| has(unit));
         let (role, unit) = held.next().ok_or(NotValid::NoRole)?;
@@ -215,29 +278,36 @@ impl Msp {
         if !certified(unit) {
             return Err(NotValid::WrongCertifier);
         }
-        let is_admin = is_listed_admin || *role == Role::Admin;
-        Ok(Standing { chain, role: Some(*role), is_admin })
+        Ok(Standing { chain, role: Some(*role) })
     }
 }
 
 impl Roles {
+    /// `None` if units make no roles.
     fn read(
+        msp_id: &str,
+        authorities: &Authorities,
         ous: &FabricNodeOUs,
-        read_unit: impl Fn(&FabricOuIdentifier) -> Result<Unit, MspError>,
-    ) -> Result<Self, MspError> {
-        let named = [
-            (Role::Client, &ous.client_ou_identifier),
-            (Role::Peer, &ous.peer_ou_identifier),
-            (Role::Admin, &ous.admin_ou_identifier),
-            (Role::Orderer, &ous.orderer_ou_identifier),
-        ];
-        let mut roles = Vec::new();
-        for (role, unit) in named {
-            if let Some(unit) = unit.as_ref().filter(|u| !u.organizational_unit_identifier.is_empty()) {
-                roles.push((role, read_unit(unit)?));
+        version: MspVersion,
+    ) -> Result<Option<Self>, MspError> {
+        let client_and_peer = [(Role::Client, &ous.client_ou_identifier), (Role::Peer, &ous.peer_ou_identifier)];
+        let admin_and_orderer = [(Role::Admin, &ous.admin_ou_identifier), (Role::Orderer, &ous.orderer_ou_identifier)];
+        if version < MspVersion::V1_4_3 {
+            let is_named = |unit: &Option<FabricOuIdentifier>| {
+                unit.as_ref().is_some_and(|unit| !unit.organizational_unit_identifier.is_empty())
+            };
+            if let Some((role, _)) = client_and_peer.iter().find(|(_, unit)| !is_named(unit)) {
+                return Err(MspError::NoUnitForRole { msp_id: msp_id.to_owned(), role: role.as_str() });
             }
         }
-        Ok(Self(roles))
+        let later = admin_and_orderer.iter().filter(|_| version >= MspVersion::V1_4_3);
+        let mut roles = Vec::new();
+        for (role, unit) in client_and_peer.iter().chain(later) {
+            if let Some(unit) = unit {
+                roles.push((*role, read_unit(msp_id, authorities, unit)?));
+            }
+        }
+        Ok((ous.enable && !roles.is_empty()).then_some(Self(roles)))
     }
 }
 
@@ -279,15 +349,21 @@ fn read_authorities(
     Ok(authorities)
 }
 
+/// A unit that anyone below the MSP's authorities may be in, or only those below one of them.
 fn read_unit(msp_id: &str, authorities: &Authorities, unit: &FabricOuIdentifier) -> Result<Unit, MspError> {
+    if unit.certificate.is_empty() {
+        return Ok(Unit { name: unit.organizational_unit_identifier.clone(), certifiers: None });
+    }
+    read_certified_unit(msp_id, authorities, unit)
+}
+
+/// A unit whose certifier must be named.
+fn read_certified_unit(msp_id: &str, authorities: &Authorities, unit: &FabricOuIdentifier) -> Result<Unit, MspError> {
     let name = unit.organizational_unit_identifier.clone();
-    let certifiers = if unit.certificate.is_empty() {
-        None
-    } else {
-        let certificate = Certificate::from_pem(&unit.certificate).ok();
-        let identifier = certificate.and_then(|c| authorities.identifier_of_authority(&c));
-        let missing = || MspError::Certifier { msp_id: msp_id.to_owned(), unit: name.clone() };
-        Some(identifier.ok_or_else(missing)?)
-    };
+    let certificate = Certificate::from_pem(&unit.certificate).ok();
+    let certifiers = certificate.and_then(|c| authorities.identifier_of_authority(&c));
+    if certifiers.is_none() {
+        return Err(MspError::Certifier { msp_id: msp_id.to_owned(), unit: name });
+    }
     Ok(Unit { name, certifiers })
 }
