@@ -6,15 +6,17 @@
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fabric_proto::Message as _;
-use fabric_proto::common::{ChannelHeader, Header, HeaderType, Payload, SignatureHeader};
+use fabric_proto::common::{ChannelHeader, Config, Header, HeaderType, Payload, SignatureHeader};
+use fabric_proto::msp::{FabricMspConfig, MspConfig};
 use orderer::local_msp::read_signing_identity;
 use orderer_core::block::{Contents, EncodedBlock, assemble};
-use orderer_core::channel::{BlockNumber, UnixSeconds};
-use orderer_core::config::ChannelSnapshot;
+use orderer_core::channel::{BlockNumber, ChannelId, UnixSeconds};
+use orderer_core::config::{Catalog, ChannelSnapshot};
 use orderer_core::crypto::{Signer, SigningIdentity, sha256};
 use orderer_core::envelope::{Message, SignedEnvelope};
 use orderer_core::ordering::cutter::{BatchLimits, BlockCutter};
@@ -34,7 +36,7 @@ fn client() -> SigningIdentity {
 
 fn snapshot() -> ChannelSnapshot {
     let block = EncodedBlock::parse(&fs::read(Path::new(NET).join("AppSolo.block")).unwrap()).unwrap();
-    ChannelSnapshot::from_config_block(&block.decode()).unwrap()
+    ChannelSnapshot::from_config_block(&block.decode(), &Arc::default()).unwrap()
 }
 
 /// An envelope of a client, with 1 KiB of data.
@@ -108,8 +110,40 @@ fn of_a_block(c: &mut Criterion) {
             BatchSize::SmallInput,
         );
     });
-    c.bench_function("configuration from a genesis block", |b| b.iter(snapshot));
 }
 
-criterion_group!(benches, of_an_envelope, of_a_block);
+/// The fixtures' application channel with as many organizations, each of its own name and definition.
+fn config_of(organizations: usize) -> Config {
+    let mut config = snapshot().config();
+    let application = config.channel_group.as_mut().unwrap().groups.get_mut("Application").unwrap();
+    let model = application.groups["Org1MSP"].clone();
+    application.groups = (0..organizations)
+        .map(|number| {
+            let (mut organization, name) = (model.clone(), format!("Org{number}MSP"));
+            let value = organization.values.get_mut("MSP").unwrap();
+            let mut msp = MspConfig::decode(value.value.clone()).unwrap();
+            let mut definition = FabricMspConfig::decode(msp.config).unwrap();
+            definition.name.clone_from(&name);
+            msp.config = definition.encode_to_vec().into();
+            value.value = msp.encode_to_vec().into();
+            (name, organization)
+        })
+        .collect();
+    config
+}
+
+fn of_a_configuration(c: &mut Criterion) {
+    let config = config_of(10);
+    let channel = ChannelId::parse("app").unwrap();
+    let read = |catalog: &Arc<Catalog>| ChannelSnapshot::from_config(channel.clone(), config.clone(), catalog).unwrap();
+    let mut group = c.benchmark_group("configuration of ten organizations");
+    group.bench_function("the first channel", |b| b.iter(|| read(&Arc::default())));
+    let catalog = Arc::default();
+    let first = read(&catalog);
+    group.bench_function("another channel like it", |b| b.iter(|| read(&catalog)));
+    assert!(first.shares_with(&read(&catalog)));
+    group.finish();
+}
+
+criterion_group!(benches, of_an_envelope, of_a_block, of_a_configuration);
 criterion_main!(benches);

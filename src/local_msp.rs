@@ -214,7 +214,7 @@ mod tests {
         let definition = read_definition(&folder, "OrdererMSP").expect("a definition");
         let msp = Msp::from_config(&definition, MspVersion::LATEST).expect("an MSP");
         let (_, certificate) = files(&folder.join("signcerts")).expect("readable").remove(0);
-        assert_eq!(msp.identify(&certificate).expect("an identity").validity(), Ok(()));
+        assert_eq!(msp.identify(&certificate.into()).expect("an identity").validity(), Ok(()));
     }
 
     #[test]

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use orderer_actors::ledgers::LedgerStore;
+use orderer_actors::ledgers::{BlockCaches, LedgerStore};
 use orderer_actors::status::StatusBoard;
 use orderer_actors::supervision::report_panics;
 use orderer_actors::system::{Tree, arbiters};
 use orderer_actors::{Directory, NodeContext};
 use orderer_core::block::EncodedBlock;
-use orderer_core::config::ChannelSnapshot;
+use orderer_core::config::{Catalog, ChannelSnapshot};
 use orderer_core::crypto::Signer;
 use orderer_core::supervision::CHANNEL_RESTARTS;
-use orderer_ledger::Options;
 use tokio::runtime;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
@@ -32,8 +32,6 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// Streams that do not end by themselves at shutdown are cut off after this time.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-/// Each channel has a cache of database pages of its own; newest blocks are kept elsewhere.
-const LEDGER_PAGE_CACHE_BYTES: usize = 8 << 20;
 
 /// Runs the node until a signal ends it. `genesis` are blocks of channels that are made if they do not exist yet, beside
 /// the bootstrap file; `greeting` is printed when the node serves.
@@ -45,15 +43,12 @@ pub fn run(settings: &Settings, genesis: &[PathBuf], greeting: Option<&str>) -> 
     let tls = settings.tls.as_ref().map(server_config).transpose().context("General.TLS")?;
     // bound early, served late: a port that is taken is found before anything is written
     let listener = bind(settings.listen).with_context(|| format!("listen on {}", settings.listen))?;
-    let options = Options {
-        newest_bytes: settings.limits.block_cache_bytes,
-        recently_read_bytes: settings.limits.block_cache_bytes,
-        page_cache_bytes: LEDGER_PAGE_CACHE_BYTES,
-    };
-    let ledgers = LedgerStore::new(&settings.ledger_location, options)
+    let block_caches = BlockCaches { bytes: settings.limits.block_cache_bytes };
+    let ledgers = LedgerStore::new(&settings.ledger_location, block_caches)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
     let record = StartRecord::begin(&settings.ledger_location)?;
-    bootstrap(&ledgers, settings.bootstrap_file.as_deref(), genesis)?;
+    let catalog = Arc::default();
+    bootstrap(&ledgers, &catalog, settings.bootstrap_file.as_deref(), genesis)?;
 
     let io = runtime::Builder::new_multi_thread().thread_name("io").enable_all().build().context("start threads")?;
     let system = actix::System::new();
@@ -64,6 +59,8 @@ pub fn run(settings: &Settings, genesis: &[PathBuf], greeting: Option<&str>) -> 
             signer: Arc::new(signer) as Arc<dyn Signer>,
             io: io.handle().clone(),
             ledgers,
+            catalog,
+            loading: Arc::new(Semaphore::new(2 * cores)),
             directory: Arc::new(Directory::default()),
             board: StatusBoard::default(),
             arbiters: arbiters.iter().map(actix_rt::Arbiter::handle).collect(),
@@ -160,25 +157,30 @@ async fn serve(
 }
 
 /// Makes the channels of the given genesis blocks, if there are none yet.
-fn bootstrap(ledgers: &LedgerStore, file: Option<&Path>, genesis: &[PathBuf]) -> anyhow::Result<()> {
+fn bootstrap(
+    ledgers: &LedgerStore,
+    catalog: &Arc<Catalog>,
+    file: Option<&Path>,
+    genesis: &[PathBuf],
+) -> anyhow::Result<()> {
     let existing = ledgers.list()?;
     if let Some(file) = file {
         if existing.is_empty() {
-            create(ledgers, file).with_context(|| format!("General.BootstrapFile {}", file.display()))?;
+            create(ledgers, catalog, file).with_context(|| format!("General.BootstrapFile {}", file.display()))?;
         } else {
             tracing::info!(target: "orderer.node", channels = existing.len(), "bootstrap file is not used: there are channels already");
         }
     }
     for file in genesis {
-        create(ledgers, file).with_context(|| format!("genesis block {}", file.display()))?;
+        create(ledgers, catalog, file).with_context(|| format!("genesis block {}", file.display()))?;
     }
     Ok(())
 }
 
-fn create(ledgers: &LedgerStore, file: &Path) -> anyhow::Result<()> {
+fn create(ledgers: &LedgerStore, catalog: &Arc<Catalog>, file: &Path) -> anyhow::Result<()> {
     let block = EncodedBlock::parse(&std::fs::read(file)?)?;
     anyhow::ensure!(block.number().0 == 0, "is block {}, not a genesis block", block.number());
-    let snapshot = ChannelSnapshot::from_config_block(&block.decode())?;
+    let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog)?;
     snapshot.check_supported()?;
     let consensus = &snapshot.orderer().consensus_type;
     anyhow::ensure!(consensus == "solo", "consensus type '{consensus}' is not supported by this version, solo is");

@@ -256,7 +256,7 @@ impl Job {
             Ok(Written { tip, next, created, blocks, envelopes }) => {
                 // in force before anyone hears that it is
                 if let Some(next) = next {
-                    self.channel.configure(next);
+                    self.channel.configure(tip.last_config, next);
                 }
                 for new_channel in created {
                     #[expect(clippy::disallowed_methods, reason = "one a created channel")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use orderer_core::block::Hash;
 use orderer_core::channel::BlockNumber;
-use orderer_core::config::{ChannelSnapshot, ConfigError};
+use orderer_core::config::{Catalog, ChannelSnapshot, ConfigError};
 use orderer_ledger::{Ledger, PendingEnvelope, ReadError};
 
 /// Where the chain stands: what the next block links to.
@@ -53,12 +53,17 @@ pub enum LoadError {
 }
 
 impl ChainState {
-    /// Reads where the ledger stands. Blocks; no commit may be in flight.
-    pub fn load(ledger: &Ledger) -> Result<Self, LoadError> {
+    /// Reads where the ledger stands; the configuration only if it is not `known` already, by the number of its block.
+    /// Blocks; no commit may be in flight.
+    pub fn load(
+        ledger: &Ledger,
+        known: (BlockNumber, Arc<ChannelSnapshot>),
+        catalog: &Arc<Catalog>,
+    ) -> Result<Self, LoadError> {
         let last = ledger.last_block();
         let tip = Tip { number: last.number(), header_hash: *last.header_hash(), last_config: last.last_config() };
         Ok(Self {
-            snapshot: Arc::new(load_snapshot(ledger)?),
+            snapshot: if known.0 == tip.last_config { known.1 } else { Arc::new(load_snapshot(ledger, catalog)?) },
             pending: ledger.pending()?,
             next_sequence: ledger.next_pending_sequence(),
             tip,
@@ -67,11 +72,11 @@ impl ChainState {
 }
 
 /// Reads the configuration in force, and refuses one that this node could not follow. Blocks.
-pub fn load_snapshot(ledger: &Ledger) -> Result<ChannelSnapshot, LoadError> {
+pub fn load_snapshot(ledger: &Ledger, catalog: &Arc<Catalog>) -> Result<ChannelSnapshot, LoadError> {
     let number = ledger.last_config();
     let block = ledger.block(number)?.ok_or(LoadError::NoConfigBlock(number))?;
     let config = |cause| LoadError::Config { number, cause };
-    let snapshot = ChannelSnapshot::from_config_block(&block.decode()).map_err(config)?;
+    let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog).map_err(config)?;
     snapshot.check_supported().map_err(config)?;
     Ok(snapshot)
 }

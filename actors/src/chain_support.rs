@@ -128,13 +128,16 @@ impl ChainSupport {
 
     /// Reads where the ledger stands, once no commit is in flight any more, and builds chain and writer from it.
     fn build_chain(&mut self, ctx: &mut Context<Self>) {
-        let (channel, io) = (Arc::clone(&self.channel), self.context.io.clone());
+        let (channel, context) = (Arc::clone(&self.channel), Arc::clone(&self.context));
         let load = async move {
             let writing = Arc::clone(&channel.writing).lock_owned().await;
+            // a thousand channels that start together do not want a thousand threads
+            let turn = Arc::clone(&context.loading).acquire_owned().await;
+            let io = context.io.clone();
             io.spawn_blocking(move || {
-                let loaded = ChainState::load(channel.ledger()).map_err(|e| chain_text(&e));
-                drop(writing);
-                loaded
+                let loaded = ChainState::load(channel.ledger(), channel.configured(), &context.catalog);
+                drop((writing, turn));
+                loaded.map_err(|e| chain_text(&e))
             })
             .await
             .unwrap_or_else(|panicked| Err(panicked.to_string()))
@@ -157,7 +160,7 @@ impl ChainSupport {
             status.begin(self.restarts.total());
         }
         let guard = |child| ExitGuard::new(ctx.address().recipient(), child, self.generation);
-        self.channel.configure(Arc::clone(&state.snapshot));
+        self.channel.configure(state.tip.last_config, Arc::clone(&state.snapshot));
         let writer = BlockWriter::new(
             Arc::clone(&self.channel),
             Arc::clone(&self.context),

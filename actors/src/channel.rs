@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix::Addr;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use orderer_core::channel::ChannelId;
+use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::ChannelSnapshot;
 use orderer_ledger::Ledger;
 use serde::Serialize;
@@ -62,6 +63,8 @@ pub struct Channel {
     id: ChannelId,
     ledger: Arc<Ledger>,
     snapshot: ArcSwap<ChannelSnapshot>,
+    /// Number of the block that the snapshot came from. Written with it, by one at a time.
+    config_block: AtomicU64,
     gate: Gate,
     state: watch::Sender<ChannelState>,
     /// Held by the commit in flight; who wants to build a chain from the ledger waits for it.
@@ -73,12 +76,13 @@ impl Channel {
     pub(crate) fn new(ledger: Arc<Ledger>, snapshot: Arc<ChannelSnapshot>, gate_bytes: u32) -> Self {
         Self {
             id: ledger.channel().clone(),
-            ledger,
+            config_block: AtomicU64::new(ledger.last_config().0),
             snapshot: ArcSwap::new(snapshot),
             gate: Gate::new(gate_bytes),
             state: watch::Sender::new(ChannelState::Starting),
             writing: Arc::new(Mutex::new(())),
             support: ArcSwapOption::empty(),
+            ledger,
         }
     }
 
@@ -121,8 +125,15 @@ impl Channel {
         self.state.send_replace(state);
     }
 
-    pub(crate) fn configure(&self, snapshot: Arc<ChannelSnapshot>) {
+    /// Puts the configuration of this block in force.
+    pub(crate) fn configure(&self, config_block: BlockNumber, snapshot: Arc<ChannelSnapshot>) {
         self.snapshot.store(snapshot);
+        self.config_block.store(config_block.0, Ordering::Release);
+    }
+
+    /// The configuration in force and the number of its block, for one who lets nobody commit meanwhile.
+    pub(crate) fn configured(&self) -> (BlockNumber, Arc<ChannelSnapshot>) {
+        (BlockNumber(self.config_block.load(Ordering::Acquire)), self.snapshot())
     }
 }
 
@@ -186,10 +197,10 @@ impl Directory {
         self.0.load().values().filter_map(open).collect()
     }
 
-    pub(crate) fn insert(&self, id: &ChannelId, entry: &Entry) {
+    pub(crate) fn insert(&self, entries: &[(ChannelId, Entry)]) {
         self.0.rcu(|channels| {
             let mut channels = Channels::clone(channels);
-            channels.insert(id.clone(), entry.clone());
+            channels.extend(entries.iter().cloned());
             channels
         });
     }

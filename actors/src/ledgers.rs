@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::ChannelId;
@@ -12,6 +14,20 @@ use orderer_ledger::{Ledger, OpenError, Options};
 const CHANNELS: &str = "channels";
 /// Name of the file in a channel's folder. A channel's name alone may fill what a file system allows a name.
 const LEDGER_FILE: &str = "ledger.redb";
+
+/// Memory for pages of all ledgers' databases together. One ledger gains nothing from more than
+/// [`PAGE_CACHE_MOST_BYTES`], since new blocks are kept elsewhere. With next to nothing a commit of fifty blocks takes
+/// 3.8 ms instead of 2.1: better than to keep, for each of a thousand channels, what was read when it was opened.
+const PAGE_CACHES_BYTES: usize = 8 << 20;
+const PAGE_CACHE_MOST_BYTES: usize = 8 << 20;
+const PAGE_CACHE_LEAST_BYTES: usize = 4 << 10;
+
+/// How much memory a ledger's blocks may use.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockCaches {
+    /// For the newest blocks of a channel, and as much again for older ones while somebody reads them.
+    pub bytes: usize,
+}
 
 /// Why the folder of ledgers is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -30,16 +46,29 @@ pub struct LedgersError {
 #[derive(Clone, Debug)]
 pub struct LedgerStore {
     channels: PathBuf,
-    options: Options,
+    block_caches: BlockCaches,
+    /// How many there are, which share the memory for pages.
+    count: Arc<AtomicUsize>,
 }
 
 impl LedgerStore {
     /// Uses the folder `location`, which is made if it does not exist. Blocks.
-    pub fn new(location: &Path, options: Options) -> Result<Self, LedgersError> {
+    pub fn new(location: &Path, block_caches: BlockCaches) -> Result<Self, LedgersError> {
         let channels = location.join(CHANNELS);
         let failed = |cause| LedgersError { action: "make the folder of ledgers", path: channels.clone(), cause };
         fs::create_dir_all(&channels).map_err(failed)?;
-        Ok(Self { channels, options })
+        let store = Self { channels, block_caches, count: Arc::default() };
+        store.count.store(store.list()?.len(), Ordering::Relaxed);
+        Ok(store)
+    }
+
+    fn options(&self) -> Options {
+        let share = PAGE_CACHES_BYTES / self.count.load(Ordering::Relaxed).max(1);
+        Options {
+            newest_bytes: self.block_caches.bytes,
+            recently_read_bytes: self.block_caches.bytes,
+            page_cache_bytes: share.clamp(PAGE_CACHE_LEAST_BYTES, PAGE_CACHE_MOST_BYTES),
+        }
     }
 
     /// The channels that have a ledger here. A folder without a ledger is what a crash leaves of a channel that was
@@ -61,7 +90,7 @@ impl LedgerStore {
 
     /// Opens a channel's ledger. Blocks.
     pub fn open(&self, channel: &ChannelId) -> Result<Ledger, OpenError> {
-        Ledger::open(&self.path(channel), channel, self.options)
+        Ledger::open(&self.path(channel), channel, self.options())
     }
 
     /// Makes the ledger of a new channel. Blocks.
@@ -70,7 +99,8 @@ impl LedgerStore {
         let folder = path.parent().unwrap_or(&self.channels);
         let made = fs::create_dir_all(folder).and_then(|()| File::open(&self.channels)?.sync_all());
         made.map_err(|cause| OpenError::Io { path: folder.to_owned(), action: "make the channel's folder", cause })?;
-        Ledger::create(&path, channel, genesis, self.options)
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Ledger::create(&path, channel, genesis, self.options())
     }
 
     /// The file of a channel's ledger.

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use actix_rt::ArbiterHandle;
 use orderer_core::channel::UnixSeconds;
+use orderer_core::config::Catalog;
 use orderer_core::crypto::Signer;
 use orderer_core::processing::{Circumstances, Stamp};
 use orderer_core::supervision::RestartPolicy;
 use rand::RngCore as _;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::channel::Directory;
 use crate::ledgers::LedgerStore;
@@ -32,6 +34,10 @@ pub struct NodeContext {
     pub io: Handle,
     /// Where ledgers are.
     pub ledgers: LedgerStore,
+    /// What channels of one network share.
+    pub catalog: Arc<Catalog>,
+    /// So many ledgers are opened and read at a time when the node starts.
+    pub loading: Arc<Semaphore>,
     /// The channels, for everyone to read.
     pub directory: Arc<Directory>,
     /// The actors' published states.

@@ -89,15 +89,20 @@ impl Registrar {
     }
 
     fn register(&mut self, ledger: Arc<Ledger>, snapshot: Arc<ChannelSnapshot>, ctx: &mut Context<Self>) {
-        let channel = Arc::new(Channel::new(ledger, snapshot, self.context.gate_bytes));
-        self.context.directory.insert(channel.id(), &Entry::Open(Arc::clone(&channel)));
+        let channel = self.channel(ledger, snapshot);
+        self.context.directory.insert(&[(channel.id().clone(), Entry::Open(Arc::clone(&channel)))]);
         self.add(&channel, ctx);
     }
 
+    fn channel(&self, ledger: Arc<Ledger>, snapshot: Arc<ChannelSnapshot>) -> Arc<Channel> {
+        Arc::new(Channel::new(ledger, snapshot, self.context.gate_bytes))
+    }
+
     fn found(&mut self, found: Vec<Found>, ctx: &mut Context<Self>) {
+        let mut entries = Vec::with_capacity(found.len());
         for (id, opened) in found {
             match opened {
-                Ok((ledger, snapshot)) => self.register(ledger, snapshot, ctx),
+                Ok((ledger, snapshot)) => entries.push((id, Entry::Open(self.channel(ledger, snapshot)))),
                 Err(cause) => {
                     tracing::error!(target: "orderer.ledger", channel = %id, %cause,
                         "channel cannot be opened, the others go on without it");
@@ -105,8 +110,14 @@ impl Registrar {
                     cell.failed(cause.clone());
                     cell.enter("failed", cause.clone());
                     let broken = BrokenChannel { id: id.clone(), cause };
-                    self.context.directory.insert(&id, &Entry::Broken(Arc::new(broken)));
+                    entries.push((id, Entry::Broken(Arc::new(broken))));
                 }
+            }
+        }
+        self.context.directory.insert(&entries);
+        for (_, entry) in &entries {
+            if let Entry::Open(channel) = entry {
+                self.add(channel, ctx);
             }
         }
         self.status.enter("running", format!("{} channels", self.supports.len()));
@@ -128,12 +139,14 @@ async fn open_all(context: Arc<NodeContext>) -> Vec<Found> {
     let known = context.directory.all();
     let mut opening = Vec::new();
     for id in ids.into_iter().filter(|id| !known.contains_key(id)) {
-        let ledgers = context.ledgers.clone();
+        let (ledgers, catalog) = (context.ledgers.clone(), Arc::clone(&context.catalog));
+        let turn = Arc::clone(&context.loading).acquire_owned().await;
         let task = context.io.spawn_blocking(move || {
             let opened = ledgers.open(&id).map_err(|e| chain_text(&e)).and_then(|ledger| {
-                let snapshot = load_snapshot(&ledger).map_err(|e| chain_text(&e))?;
+                let snapshot = load_snapshot(&ledger, &catalog).map_err(|e| chain_text(&e))?;
                 Ok((Arc::new(ledger), Arc::new(snapshot)))
             });
+            drop(turn);
             (id, opened)
         });
         opening.push(task);

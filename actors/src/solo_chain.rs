@@ -10,7 +10,7 @@ use actix::{
 };
 use fabric_proto::common::HeaderType;
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::{ChannelId, ConfigSequence};
+use orderer_core::channel::ConfigSequence;
 use orderer_core::config::{ChannelSnapshot, genesis};
 use orderer_core::envelope::{self, SignedEnvelope};
 use orderer_core::ordering::solo::{Effect, Event, Machine, Ordered};
@@ -292,13 +292,18 @@ fn apply(snapshot: &ChannelSnapshot, context: &NodeContext, message: &Accepted) 
     if parsed.channel_header.r#type != HeaderType::OrdererTransaction as i32 {
         return processing::apply_config(snapshot, &parsed).map(|next| Applied::Config(Arc::new(next)));
     }
-    let (channel, genesis) = processing::created_channel(&parsed)?;
-    create(context, &channel, &genesis).map(Applied::Created)
+    let (created, genesis) = processing::created_channel(snapshot, &parsed)?;
+    create(context, created, &genesis).map(Applied::Created)
 }
 
 /// Makes the ledger of a new channel. It is made before the block that says so: a crash in between leaves a channel that
 /// the same message, ordered again, finds complete.
-fn create(context: &NodeContext, channel: &ChannelId, genesis: &SignedEnvelope) -> Result<Option<NewChannel>, Refusal> {
+fn create(
+    context: &NodeContext,
+    snapshot: ChannelSnapshot,
+    genesis: &SignedEnvelope,
+) -> Result<Option<NewChannel>, Refusal> {
+    let channel = snapshot.channel();
     let failed = |text: String| Refusal::ConfigMessage(format!("channel '{channel}' cannot be created: {text}"));
     let block = EncodedBlock::parse(&genesis::genesis_block_of(genesis.raw().clone(), false))
         .map_err(|e| failed(e.to_string()))?;
@@ -313,8 +318,6 @@ fn create(context: &NodeContext, channel: &ChannelId, genesis: &SignedEnvelope) 
         None => {}
     }
     let ledger = context.ledgers.create(channel, &block).map_err(|e| failed(chain_text(&e)))?;
-    let snapshot =
-        ChannelSnapshot::from_config_block(&block.decode()).map_err(|cause| Refusal::Config(Box::new(cause)))?;
     Ok(Some(NewChannel { ledger: Arc::new(ledger), snapshot: Arc::new(snapshot) }))
 }
 

@@ -13,12 +13,12 @@ use orderer_core::config::ChannelSnapshot;
 use orderer_core::crypto::{SignError, Signer, SigningIdentity, SigningKey};
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::supervision::RestartPolicy;
-use orderer_ledger::Options;
+
 use tokio::sync::oneshot;
 
 use crate::chain_support::Kill;
 use crate::channel::{Channel, ChannelState, Directory, Entry};
-use crate::ledgers::LedgerStore;
+use crate::ledgers::{BlockCaches, LedgerStore};
 use crate::mailbox::{OrderAnswer, Submission};
 use crate::node_context::{Durability, NodeContext};
 use crate::registrar::Registrar;
@@ -70,10 +70,13 @@ struct World {
 impl World {
     async fn start(folder: &Path, durability: Durability) -> Self {
         report_panics();
-        let ledgers = LedgerStore::new(folder, Options::default()).unwrap();
+        let ledgers = LedgerStore::new(folder, BlockCaches { bytes: 1 << 20 }).unwrap();
         for file in ["SysSolo.block", "AppSolo.block"] {
             let block = EncodedBlock::parse(&std::fs::read(Path::new(NET).join(file)).unwrap()).unwrap();
-            let channel = ChannelSnapshot::from_config_block(&block.decode()).unwrap().channel().clone();
+            let channel = ChannelSnapshot::from_config_block(&block.decode(), &std::sync::Arc::default())
+                .unwrap()
+                .channel()
+                .clone();
             if !ledgers.path(&channel).exists() {
                 ledgers.create(&channel, &block).unwrap();
             }
@@ -83,6 +86,8 @@ impl World {
             signer: Arc::clone(&signer) as Arc<dyn Signer>,
             io: tokio::runtime::Handle::current(),
             ledgers,
+            catalog: Arc::default(),
+            loading: Arc::new(tokio::sync::Semaphore::new(4)),
             directory: Arc::new(Directory::default()),
             board: StatusBoard::default(),
             arbiters: arbiters(2).iter().map(actix_rt::Arbiter::handle).collect(),
@@ -248,7 +253,7 @@ async fn what_was_acknowledged_is_ordered_first_after_a_restart_and_once() {
     drop((context, signer));
     // the ledger is closed when its last user is gone
     let world = loop {
-        let ledgers = LedgerStore::new(folder.path(), Options::default()).unwrap();
+        let ledgers = LedgerStore::new(folder.path(), BlockCaches { bytes: 1 << 20 }).unwrap();
         match ledgers.open(&ChannelId::parse("app").unwrap()) {
             Ok(ledger) => {
                 assert_eq!(ledger.height(), 1, "no block was cut yet");

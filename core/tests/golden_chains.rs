@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fabric_proto::common::HeaderType;
@@ -48,7 +49,8 @@ fn base64(text: &str) -> Vec<u8> {
 /// Follows a chain as a peer does; gives back how many blocks changed the configuration.
 fn follow(name: &str) -> usize {
     let blocks = golden(name);
-    let mut snapshot = ChannelSnapshot::from_config_block(&blocks[0].decode()).expect("a genesis block");
+    let mut snapshot =
+        ChannelSnapshot::from_config_block(&blocks[0].decode(), &Arc::default()).expect("a genesis block");
     let mut last_config = 0;
     let mut updates = 0;
     for pair in blocks.windows(2) {
@@ -90,10 +92,27 @@ fn every_recorded_config_update_leads_to_the_recorded_configuration() {
 #[test]
 fn one_changed_byte_in_a_header_breaks_the_signature() {
     let blocks = golden("solo/mychan.blocks.jsonl.gz");
-    let snapshot = ChannelSnapshot::from_config_block(&blocks[0].decode()).expect("a genesis block");
+    let snapshot = ChannelSnapshot::from_config_block(&blocks[0].decode(), &Arc::default()).expect("a genesis block");
     let mut block = blocks[1].decode();
     block.header.as_mut().expect("a header").number += 1;
     let changed = EncodedBlock::parse(&prost::Message::encode_to_vec(&block)).expect("is a block");
     let error = verify_signatures(&changed, &snapshot).expect_err("must not verify");
     assert!(error.to_string().contains("the signature does not verify"), "{error}");
+}
+
+#[test]
+fn equal_configurations_of_different_channels_are_one() {
+    let catalog = Arc::default();
+    let of = |name: &str| {
+        let genesis = golden(name).remove(0).decode();
+        ChannelSnapshot::from_config_block(&genesis, &catalog).expect("a genesis block")
+    };
+    let (one, other) = (of("solo/mychan.blocks.jsonl.gz"), of("solo/mychan.blocks.jsonl.gz"));
+    assert!(one.shares_with(&other));
+    let system = of("solo/syschan.blocks.jsonl.gz");
+    assert!(!one.shares_with(&system));
+    let msp = |snapshot: &ChannelSnapshot| Arc::clone(snapshot.msps().get("OrdererMSP").expect("is defined"));
+    assert!(Arc::ptr_eq(&msp(&one), &msp(&system)), "an organization is read once");
+    drop((one, other));
+    assert!(of("solo/mychan.blocks.jsonl.gz").msps().len() > 1, "and again when nobody had it any more");
 }

@@ -127,7 +127,7 @@ fn msp_by(config: &FabricMspConfig, version: MspVersion) -> Result<Msp, MspError
 
 /// What the MSP says of a certificate.
 fn standing(msp: &Msp, leaf: &Leaf) -> Result<Option<Role>, String> {
-    let identity = msp.identify(leaf.pem.as_bytes()).unwrap();
+    let identity = msp.identify(&leaf.pem.clone().into()).unwrap();
     identity.validity().map_err(ToString::to_string)?;
     Ok(identity.role())
 }
@@ -150,9 +150,10 @@ fn a_certificate_has_one_role_among_any_number_of_units() {
     let mut config = config(&Authority::root("unused"));
     config.root_certs = vec![CA.into()];
     let msp = msp(&config).unwrap();
-    let both = msp.identify(include_bytes!("../../tests/fixtures/pki/client-and-peer.pem")).unwrap();
+    let both =
+        msp.identify(&Bytes::from_static(include_bytes!("../../tests/fixtures/pki/client-and-peer.pem"))).unwrap();
     assert!(both.validity().unwrap_err().to_string().contains("more than one role"));
-    let one = msp.identify(include_bytes!("../../tests/fixtures/pki/sales-and-peer.pem")).unwrap();
+    let one = msp.identify(&Bytes::from_static(include_bytes!("../../tests/fixtures/pki/sales-and-peer.pem"))).unwrap();
     assert_eq!((one.validity(), one.role()), (Ok(()), Some(Role::Peer)));
 }
 
@@ -198,7 +199,7 @@ fn rules_for_members_come_with_the_level_of_the_channels_capabilities() {
 
     let nominal = Principal::Nominal;
     let satisfies =
-        |version| msp_by(&config, version).unwrap().identify(client.pem.as_bytes()).unwrap().satisfies(&nominal);
+        |version| msp_by(&config, version).unwrap().identify(&client.pem.clone().into()).unwrap().satisfies(&nominal);
     assert!(satisfies(V1_1).is_err() && satisfies(V1_3).is_ok());
 
     // what newer rules take, older ones refuse, and the other way round
@@ -322,6 +323,22 @@ fn one_name_has_one_definition() {
     let make = |root: &Authority| Arc::new(msp(&config(root)).unwrap());
     assert!(Msps::new(vec![make(&one), make(&one)]).is_ok());
     assert!(matches!(Msps::new(vec![make(&one), make(&other)]), Err(MspError::Conflict { .. })));
+}
+
+#[test]
+fn a_member_is_read_once_and_not_remembered_under_another_definition() {
+    let root = Authority::root("root");
+    let member = root.client();
+    let serialized =
+        Bytes::from(SerializedIdentity { mspid: "Org".into(), id_bytes: member.pem.clone().into() }.encode_to_vec());
+    let shared = Arc::new(msp(&config(&root)).unwrap());
+    let (one, two) = (Msps::new(vec![Arc::clone(&shared)]).unwrap(), Msps::new(vec![shared]).unwrap());
+    let known = one.identify(&serialized).unwrap();
+    assert!(Arc::ptr_eq(&known, &two.identify(&serialized).unwrap()), "channels share members of one definition");
+    let mut changed = config(&root);
+    changed.admins = vec![member.pem.clone().into()];
+    let changed = Msps::new(vec![Arc::new(msp(&changed).unwrap())]).unwrap();
+    assert_eq!((known.role(), changed.identify(&serialized).unwrap().role()), (Some(Role::Client), Some(Role::Admin)));
 }
 
 fn signed_by(index: i32) -> SignaturePolicy {

@@ -1,5 +1,7 @@
 //! Reading what is stored.
 
+use std::sync::OnceLock;
+
 use bytes::{BufMut, Bytes};
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::BlockNumber;
@@ -14,9 +16,13 @@ use crate::ledger::Ledger;
 /// Blocks are seldom smaller than this; it only sizes a table.
 const BLOCK_BYTES_USUAL: usize = 16 * 1024;
 
-/// Blocks that were read from the disk lately, by number.
+/// Blocks that were read from the disk lately, by number. Made when the first is read: most channels are only followed
+/// at their end.
 #[derive(Debug)]
-pub(crate) struct RecentlyRead(Cache<u64, EncodedBlock, Size>);
+pub(crate) struct RecentlyRead {
+    blocks: OnceLock<Cache<u64, EncodedBlock, Size>>,
+    max_bytes: usize,
+}
 
 #[derive(Clone, Debug)]
 struct Size;
@@ -28,10 +34,14 @@ impl Weighter<u64, EncodedBlock> for Size {
 }
 
 impl RecentlyRead {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { blocks: OnceLock::new(), max_bytes }
+    }
+
     /// Followers run through a chain some way behind each other: what the first of them read must still be there when the
     /// last comes by. So half of the room is for what was read once, in the order in which it was read; the cache's usual
     /// division leaves 3 % for that. (The other half also says how large a block may be to be kept at all.)
-    pub(crate) fn new(max_bytes: usize) -> Self {
+    fn make(max_bytes: usize) -> Cache<u64, EncodedBlock, Size> {
         let options = OptionsBuilder::new()
             .shards(1)
             .hot_allocation(0.5)
@@ -39,17 +49,26 @@ impl RecentlyRead {
             .estimated_items_capacity(max_bytes / BLOCK_BYTES_USUAL + 1)
             .weight_capacity(max_bytes as u64)
             .build();
-        Self(match options {
+        match options {
             Ok(options) => {
                 Cache::with_options(options, Size, DefaultHashBuilder::default(), DefaultLifecycle::default())
             }
             // every option is set: this cannot be
             Err(_) => Cache::with_weighter(1, max_bytes as u64, Size),
-        })
+        }
     }
 
     pub(crate) fn get(&self, number: BlockNumber) -> Option<EncodedBlock> {
-        self.0.get(&number.0)
+        self.blocks.get()?.get(&number.0)
+    }
+
+    /// Of several readers that want the same block now, one reads it and the others wait for that.
+    fn get_or_read(
+        &self,
+        number: BlockNumber,
+        read: impl FnOnce() -> Result<EncodedBlock, Fault>,
+    ) -> Result<EncodedBlock, Fault> {
+        self.blocks.get_or_init(|| Self::make(self.max_bytes)).get_or_insert_with(&number.0, read)
     }
 }
 
@@ -64,9 +83,8 @@ impl Ledger {
         if number.0 >= self.height() {
             return Ok(None);
         }
-        // of several readers that want the same block now, one reads it and the others wait for that
         let read = || self.read(|db| read_block(db, number));
-        self.recently_read.0.get_or_insert_with(&number.0, read).map(Some).map_err(|cause| ReadError::Block {
+        self.recently_read.get_or_read(number, read).map(Some).map_err(|cause| ReadError::Block {
             channel: self.channel().clone(),
             number,
             cause,

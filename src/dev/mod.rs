@@ -252,7 +252,8 @@ mod tests {
         assert!(network.created);
         for path in &network.genesis_blocks {
             let block = EncodedBlock::parse(&fs::read(path).expect("readable")).expect("a block");
-            let snapshot = ChannelSnapshot::from_config_block(&block.decode()).expect("a configuration");
+            let snapshot = ChannelSnapshot::from_config_block(&block.decode(), &std::sync::Arc::default())
+                .expect("a configuration");
             snapshot.check_supported().expect("supported");
         }
         let loaded =

@@ -1,6 +1,8 @@
 //! A channel's configuration: the tree, what it means, and how it may change.
 
+mod bundle;
 mod capabilities;
+mod catalog;
 mod duration;
 mod elements;
 pub mod genesis;
@@ -11,6 +13,7 @@ mod update;
 mod values;
 
 pub use capabilities::{ChannelCapabilities, OrdererCapabilities};
+pub use catalog::Catalog;
 pub use duration::parse_go_duration;
 pub use maintenance::{MaintenanceError, inspect_change};
 pub use snapshot::{ChannelSnapshot, ConfigError};

@@ -1,15 +1,15 @@
 //! One configuration of a channel, read and checked as a whole. It never changes: an update makes another one.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fabric_proto::common::{Block, Config, ConfigEnvelope, ConfigGroup, ConfigPolicy, Policy};
+use fabric_proto::common::{Block, Config, ConfigEnvelope, ConfigGroup};
 use prost::Message as _;
 
-use super::capabilities::ChannelCapabilities;
+use super::bundle::{Bundle, Consortium};
+use super::catalog::Catalog;
+use super::elements;
 use super::update::UpdateError;
-use super::values::{OrdererConfig, read_channel, read_msp, read_orderer};
-use super::{elements, key};
+use super::values::OrdererConfig;
 use crate::channel::{ChannelId, ConfigSequence};
 use crate::envelope::{EnvelopeError, Message, SignedEnvelope};
 use crate::identity::{MspError, Msps};
@@ -77,147 +77,53 @@ impl std::fmt::Display for Because<'_> {
     }
 }
 
-/// See the module's description.
-#[derive(Debug)]
+/// See the module's description. Small: what it says is shared with every channel that says the same.
+#[derive(Clone, Debug)]
 pub struct ChannelSnapshot {
     channel: ChannelId,
-    config: Arc<Config>,
-    capabilities: ChannelCapabilities,
-    orderer: OrdererConfig,
-    /// MSP id by the name of the organization's group.
-    application: Option<BTreeMap<String, String>>,
-    consortiums: Option<BTreeMap<String, Consortium>>,
-    msps: Msps,
-    policies: Policies,
-}
-
-/// A consortium of a system channel.
-#[derive(Debug, Clone)]
-pub(super) struct Consortium {
-    pub(super) organizations: BTreeMap<String, String>,
-    pub(super) channel_creation_policy: Policy,
+    sequence: ConfigSequence,
+    bundle: Arc<Bundle>,
+    catalog: Arc<Catalog>,
 }
 
 impl ChannelSnapshot {
-    /// Reads and checks a whole configuration.
-    pub fn from_config(channel: ChannelId, config: Config) -> Result<Self, ConfigError> {
-        let group = config.channel_group.as_ref().ok_or(ConfigError::Empty)?;
-        elements::check_keys(group)?;
-        let capabilities = read_channel(group)?;
-        let version = capabilities.msp_version();
-        let mut msps = Vec::new();
-        let mut organizations = |path: &str, group: &ConfigGroup| -> Result<BTreeMap<String, String>, ConfigError> {
-            let mut ids = BTreeMap::new();
-            for (name, organization) in &group.groups {
-                let msp = read_msp(&format!("{path}/{name}"), organization, version)?;
-                ids.insert(name.clone(), msp.id().to_owned());
-                msps.push(Arc::new(msp));
-            }
-            Ok(ids)
-        };
-        let orderer_group = group.groups.get(key::ORDERER).ok_or(ConfigError::NoOrderer)?;
-        let orderer = read_orderer(orderer_group, organizations("/Channel/Orderer", orderer_group)?)?;
-        let application = match group.groups.get(key::APPLICATION) {
-            Some(application) => Some(organizations("/Channel/Application", application)?),
-            None => None,
-        };
-        let consortiums = match group.groups.get(key::CONSORTIUMS) {
-            Some(consortiums) => {
-                let mut read = BTreeMap::new();
-                for (name, consortium) in &consortiums.groups {
-                    let path = format!("/Channel/Consortiums/{name}");
-                    read.insert(
-                        name.clone(),
-                        Consortium {
-                            organizations: organizations(&path, consortium)?,
-                            channel_creation_policy: super::values::value(
-                                &path,
-                                consortium,
-                                key::CHANNEL_CREATION_POLICY,
-                            )?,
-                        },
-                    );
-                }
-                Some(read)
-            }
-            None => None,
-        };
+    /// Reads and checks a whole configuration, unless the catalog knows it.
+    pub fn from_config(channel: ChannelId, config: Config, catalog: &Arc<Catalog>) -> Result<Self, ConfigError> {
+        let group = config.channel_group.ok_or(ConfigError::Empty)?;
         Ok(Self {
-            policies: Policies::from_config(group)?,
-            msps: Msps::new(msps).map_err(ConfigError::MspConflict)?,
             channel,
-            capabilities,
-            orderer,
-            application,
-            consortiums,
-            config: Arc::new(config),
+            sequence: ConfigSequence(config.sequence),
+            bundle: catalog.bundle(group)?,
+            catalog: Arc::clone(catalog),
         })
     }
 
     /// Reads the configuration out of a config block: the channel's genesis block, or one that changed it.
-    pub fn from_config_block(block: &Block) -> Result<Self, ConfigError> {
+    pub fn from_config_block(block: &Block, catalog: &Arc<Catalog>) -> Result<Self, ConfigError> {
         let not = |problem: &dyn std::fmt::Display| ConfigError::NotAConfigBlock(problem.to_string());
         let entries = block.data.as_ref().map_or(&[][..], |d| &d.data[..]);
         let [entry] = entries else { return Err(not(&format!("it has {} envelopes", entries.len()))) };
         let message = SignedEnvelope::parse(entry.clone()).and_then(Message::parse).map_err(|e| not(&e))?;
-        Self::from_config_message(&message)
+        Self::from_config_message(&message, catalog)
     }
 
     /// Reads the configuration out of a CONFIG message.
-    pub fn from_config_message(message: &Message) -> Result<Self, ConfigError> {
+    pub fn from_config_message(message: &Message, catalog: &Arc<Catalog>) -> Result<Self, ConfigError> {
         let not = |problem: &dyn std::fmt::Display| ConfigError::NotAConfigBlock(problem.to_string());
         let channel = ChannelId::parse(&message.channel_header.channel_id).map_err(|e| not(&e))?;
         let envelope = config_envelope(message).map_err(|e| not(&e))?;
         let config = envelope.config.ok_or(ConfigError::Empty)?;
-        Self::from_config(channel, config)
+        Self::from_config(channel, config, catalog)
     }
 
     /// Refuses what this node could not follow.
     pub fn check_supported(&self) -> Result<(), ConfigError> {
-        if let Some(name) = self.orderer.capabilities.unsupported() {
-            return Err(ConfigError::Capability { group: "orderer", name: format!("Orderer capability {name}") });
-        }
-        match self.capabilities.unsupported() {
-            Some(name) => Err(ConfigError::Capability { group: "channel", name: format!("Channel capability {name}") }),
-            None => Ok(()),
-        }
+        self.bundle.check_supported()
     }
 
     /// Refuses a successor that contradicts this configuration.
     pub(super) fn check_successor(&self, next: &Self) -> Result<(), UpdateError> {
-        let incompatible = |problem: String| Err(UpdateError::Incompatible(problem));
-        if self.application.is_some() && next.application.is_none() {
-            return incompatible("current config has application section, but new config does not".to_owned());
-        }
-        if self.consortiums.is_some() && next.consortiums.is_none() {
-            return incompatible("current config has consortiums section, but new config does not".to_owned());
-        }
-        let (from, to) = (&self.orderer.consensus_type, &next.orderer.consensus_type);
-        if from != to && !self.orderer.capabilities.consensus_type_migration() {
-            return incompatible(format!("attempted to change consensus type from {from} to {to}"));
-        }
-        let empty = BTreeMap::new();
-        let mut pairs = vec![
-            ("orderer", &self.orderer.organizations, &next.orderer.organizations),
-            ("application", self.application.as_ref().unwrap_or(&empty), next.application.as_ref().unwrap_or(&empty)),
-        ];
-        for (name, consortium) in self.consortiums.iter().flatten() {
-            if let Some(successor) = next.consortiums.as_ref().and_then(|c| c.get(name)) {
-                pairs.push(("consortium", &consortium.organizations, &successor.organizations));
-            }
-        }
-        for (kind, current, new) in pairs {
-            for (organization, id) in current {
-                if let Some(new_id) = new.get(organization)
-                    && new_id != id
-                {
-                    return incompatible(format!(
-                        "{kind} org {organization} attempted to change MSP ID from {id} to {new_id}"
-                    ));
-                }
-            }
-        }
-        Ok(())
+        self.bundle.check_successor(&next.bundle)
     }
 
     /// The channel.
@@ -227,48 +133,50 @@ impl ChannelSnapshot {
 
     /// How many updates led here.
     pub fn sequence(&self) -> ConfigSequence {
-        ConfigSequence(self.config.sequence)
+        self.sequence
     }
 
     /// The configuration itself.
-    pub fn config(&self) -> &Arc<Config> {
-        &self.config
+    pub fn config(&self) -> Config {
+        Config { sequence: self.sequence.0, channel_group: Some(self.bundle.group().clone()) }
     }
 
-    /// The root of the tree. (A snapshot without one cannot be made.)
-    pub(super) fn channel_group(&self) -> &ConfigGroup {
-        static EMPTY: ConfigGroup = ConfigGroup {
-            version: 0,
-            groups: BTreeMap::new(),
-            values: BTreeMap::new(),
-            policies: BTreeMap::<String, ConfigPolicy>::new(),
-            mod_policy: String::new(),
-        };
-        self.config.channel_group.as_ref().unwrap_or(&EMPTY)
+    /// The root of the tree.
+    pub fn channel_group(&self) -> &ConfigGroup {
+        self.bundle.group()
     }
 
     /// All organizations' MSPs.
     pub fn msps(&self) -> &Msps {
-        &self.msps
+        self.bundle.msps()
     }
 
     /// All policies.
     pub fn policies(&self) -> &Policies {
-        &self.policies
+        self.bundle.policies()
     }
 
     /// The Orderer group.
     pub fn orderer(&self) -> &OrdererConfig {
-        &self.orderer
+        self.bundle.orderer()
     }
 
     /// Whether other channels are created through this one.
     pub fn is_system_channel(&self) -> bool {
-        self.consortiums.is_some()
+        self.bundle.has_consortiums()
+    }
+
+    /// Whether two snapshots say the same and share it.
+    pub fn shares_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bundle, &other.bundle)
     }
 
     pub(super) fn consortium(&self, name: &str) -> Option<&Consortium> {
-        self.consortiums.as_ref()?.get(name)
+        self.bundle.consortium(name)
+    }
+
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
     }
 }
 

@@ -132,7 +132,7 @@ pub fn new_channel(system: &ChannelSnapshot, message: &Message) -> Result<Channe
     }
     let channel = ChannelId::parse(header_channel)?;
     let config = Config { sequence: 0, channel_group: Some(group) };
-    Ok(ChannelSnapshot::from_config(channel, config)?)
+    Ok(ChannelSnapshot::from_config(channel, config, system.catalog())?)
 }
 
 fn zero_versions(group: &mut ConfigGroup) {

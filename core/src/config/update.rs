@@ -157,7 +157,7 @@ impl ChannelSnapshot {
     pub fn propose(&self, update: &SignedEnvelope) -> Result<(ConfigEnvelope, ChannelSnapshot), UpdateError> {
         let group = self.updated_group(update)?;
         let config = Config { sequence: self.sequence().0 + 1, channel_group: Some(group) };
-        let next = Self::from_config(self.channel().clone(), config.clone())?;
+        let next = Self::from_config(self.channel().clone(), config.clone(), self.catalog())?;
         next.check_supported().map_err(UpdateError::Unsupported)?;
         self.check_successor(&next)?;
         let last_update = Envelope { payload: update.payload().clone(), signature: update.signature().clone() };

@@ -1,6 +1,7 @@
 //! The values of a configuration that an orderer acts on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use fabric_proto::orderer::{
 use prost::Message;
 
 use super::capabilities::{ChannelCapabilities, OrdererCapabilities};
+use super::catalog::Catalog;
 use super::duration::parse_go_duration;
 use super::key;
 use super::snapshot::ConfigError;
@@ -162,9 +164,15 @@ pub(super) fn read_orderer(
 }
 
 /// Reads the MSP of an organization's group at `path`.
-pub(super) fn read_msp(path: &str, group: &ConfigGroup, version: MspVersion) -> Result<Msp, ConfigError> {
-    let config: MspConfig = value(path, group, key::MSP)?;
-    Msp::from_config(&config, version).map_err(|cause| ConfigError::Msp { path: format!("{path}/{}", key::MSP), cause })
+pub(super) fn read_msp(
+    path: &str,
+    group: &ConfigGroup,
+    version: MspVersion,
+    catalog: &Catalog,
+) -> Result<Arc<Msp>, ConfigError> {
+    let definition: MspConfig = value(path, group, key::MSP)?;
+    let wrong = |cause| ConfigError::Msp { path: format!("{path}/{}", key::MSP), cause };
+    catalog.msp(&definition, version).map_err(wrong)
 }
 
 fn is_host_and_port(broker: &str) -> bool {

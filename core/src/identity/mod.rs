@@ -1,12 +1,12 @@
 //! Who a signer is: X.509 membership service providers, as a channel's configuration defines them.
 //!
-//! Reading an identity (parse, chain, roles) costs about 150 µs and is done once: [`Msps`] keeps the outcome, keyed by
-//! the serialized identity's bytes. A new configuration is a new [`Msps`], so nothing outlives the definition it came
-//! from.
+//! Reading an identity (parse, chain, roles) costs about 150 µs and is done once: its [`Msp`] keeps the outcome, keyed by
+//! the certificate's bytes. A new definition is a new [`Msp`], so nothing outlives the definition it came from.
 
 mod certificate;
 mod chain;
 mod identified;
+mod members;
 mod msp;
 mod msps;
 mod principal;

@@ -11,6 +11,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use super::certificate::{Certificate, CertificateError};
 use super::chain::Authorities;
 use super::identified::{Identity, NotValid, Standing};
+use super::members::Members;
 use super::msps::IdentityError;
 use super::principal::Role;
 use super::version::MspVersion;
@@ -140,6 +141,7 @@ pub struct Msp {
     units: Vec<Unit>,
     roles: Option<Roles>,
     tls_roots: Vec<Bytes>,
+    members: Members,
 }
 
 /// An organizational unit, and which chain must have certified it if that matters.
@@ -196,6 +198,7 @@ impl Msp {
             units,
             roles,
             tls_roots: tls_roots.into_iter().map(|c| c.der).collect(),
+            members: Members::default(),
         };
         msp.read_admins(&read_all(&msp_id, "administrator", &fabric.admins)?)?;
         Ok(msp)
@@ -246,8 +249,12 @@ impl Msp {
         &self.tls_roots
     }
 
-    /// Reads a certificate in PEM as an identity of this MSP, valid or not.
-    pub fn identify(&self, id_bytes: &[u8]) -> Result<Identity, IdentityError> {
+    /// Who has this certificate, in PEM: an identity of this MSP, valid or not. Remembered.
+    pub fn identify(&self, id_bytes: &Bytes) -> Result<Arc<Identity>, Arc<IdentityError>> {
+        self.members.recall(id_bytes, || self.read_identity(id_bytes))
+    }
+
+    fn read_identity(&self, id_bytes: &[u8]) -> Result<Identity, IdentityError> {
         let certificate = Certificate::from_pem(id_bytes)?;
         let public_key = PublicKey::from_spki_der(&certificate.public_key_der)?;
         let standing = if self.version < MspVersion::V3_0 && public_key.is_ed25519() {

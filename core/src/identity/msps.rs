@@ -1,4 +1,4 @@
-//! All MSPs of a channel, and the identities that were seen of them.
+//! All MSPs of a channel.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,19 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fabric_proto::msp::SerializedIdentity;
 use prost::Message as _;
-use quick_cache::sync::Cache;
 
 use super::certificate::{Certificate, CertificateError};
 use super::identified::Identity;
 use super::msp::{Msp, MspError};
 use crate::channel::UnixSeconds;
 use crate::crypto::KeyError;
-
-/// So many identities of a channel are remembered. At about 3 KiB each that is 3 MiB; a channel with more clients than
-/// that at work at once parses some certificates again.
-const IDENTITIES_REMEMBERED: usize = 1024;
-/// A longer creator is read each time: strangers cannot fill the memory with large ones.
-const CREATOR_REMEMBERED_MAX_BYTES: usize = 8 * 1024;
 
 /// Why a creator is nobody.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,11 +35,8 @@ pub enum IdentityError {
     Key(#[from] KeyError),
 }
 
-/// See the module's description. Definitions never change; what is remembered does, behind the cache's own shards.
-pub struct Msps {
-    by_id: BTreeMap<String, Arc<Msp>>,
-    seen: Cache<Bytes, Result<Arc<Identity>, Arc<IdentityError>>>,
-}
+/// See the module's description.
+pub struct Msps(BTreeMap<String, Arc<Msp>>);
 
 impl Msps {
     /// Takes the MSPs of a configuration. One that is named twice must be defined the same way twice.
@@ -58,57 +48,45 @@ impl Msps {
                 return Err(MspError::Conflict { msp_id: msp.id().to_owned() });
             }
         }
-        Ok(Self { by_id, seen: Cache::new(IDENTITIES_REMEMBERED) })
+        Ok(Self(by_id))
     }
 
     /// The MSP of this name.
     pub fn get(&self, msp_id: &str) -> Option<&Arc<Msp>> {
-        self.by_id.get(msp_id)
+        self.0.get(msp_id)
     }
 
     /// All MSPs, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Msp>> {
-        self.by_id.values()
+        self.0.values()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.by_id.len()
+        self.0.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.0.is_empty()
     }
 
-    /// Who the serialized identity is. About 0.2 µs for one seen before, 150 µs for a new one. Failures are remembered
-    /// too: a stranger who keeps sending costs no more than a member.
+    /// Who the serialized identity is. About 0.3 µs for one that its MSP has seen before, 150 µs for a new one.
     pub fn identify(&self, serialized: &Bytes) -> Result<Arc<Identity>, Arc<IdentityError>> {
-        if let Some(known) = self.seen.get(serialized) {
-            return known;
-        }
-        let outcome = self.read(serialized).map(Arc::new).map_err(Arc::new);
-        if serialized.len() > CREATOR_REMEMBERED_MAX_BYTES {
-            return outcome;
-        }
-        // a copy of the bytes: the caller's are a slice of a whole envelope, which must not live as long
-        self.seen.insert(Bytes::copy_from_slice(serialized), outcome.clone());
-        outcome
-    }
-
-    fn read(&self, serialized: &Bytes) -> Result<Identity, IdentityError> {
         if serialized.is_empty() {
-            return Err(IdentityError::Empty);
+            return Err(Arc::new(IdentityError::Empty));
         }
         let identity = SerializedIdentity::decode(serialized.clone()).map_err(|_| IdentityError::Malformed)?;
-        let msp = self.by_id.get(&identity.mspid).ok_or(IdentityError::UnknownMsp(identity.mspid))?;
-        msp.identify(&identity.id_bytes)
+        match self.0.get(&identity.mspid) {
+            Some(msp) => msp.identify(&identity.id_bytes),
+            None => Err(Arc::new(IdentityError::UnknownMsp(identity.mspid))),
+        }
     }
 }
 
 impl fmt::Debug for Msps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.by_id.keys()).finish()
+        f.debug_list().entries(self.0.keys()).finish()
     }
 }
 

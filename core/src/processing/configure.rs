@@ -104,12 +104,17 @@ pub fn apply_config(snapshot: &ChannelSnapshot, message: &Message) -> Result<Cha
         .map_err(|cause| Refusal::Update { channel: snapshot.channel().clone(), cause: Box::new(cause) })
 }
 
-/// The channel that the ORDERER_TRANSACTION `message` creates, and the envelope of its genesis block.
-pub fn created_channel(message: &Message) -> Result<(ChannelId, SignedEnvelope), Refusal> {
-    let (channel, genesis) = created(message)?;
+/// The first configuration of the channel that the ORDERER_TRANSACTION `message` creates through `system`, and the
+/// envelope of its genesis block.
+pub fn created_channel(
+    system: &ChannelSnapshot,
+    message: &Message,
+) -> Result<(ChannelSnapshot, SignedEnvelope), Refusal> {
+    let (_, genesis) = created(message)?;
     // a genesis block that no chain could be started from is refused before anything is written
-    ChannelSnapshot::from_config_message(&genesis).map_err(|cause| Refusal::Config(Box::new(cause)))?;
-    Ok((channel, genesis.envelope))
+    let snapshot = ChannelSnapshot::from_config_message(&genesis, system.catalog())
+        .map_err(|cause| Refusal::Config(Box::new(cause)))?;
+    Ok((snapshot, genesis.envelope))
 }
 
 fn created(message: &Message) -> Result<(ChannelId, Message), Refusal> {

@@ -1,0 +1,132 @@
+//! What a channel costs that nobody uses: a node is started with one channel and with a thousand of the same network, and
+//! time to serving, CPU and memory are compared. Not by criterion: a start is measured once, from outside.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use fabric_proto::Message as _;
+use fabric_proto::common::{ChannelHeader, Envelope, Payload};
+use orderer_actors::ledgers::{BlockCaches, LedgerStore};
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::ChannelId;
+use orderer_core::config::genesis::genesis_block_of;
+
+const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/net");
+const CHANNELS: usize = 1000;
+/// In a run that only shows that this program works.
+const CHANNELS_IN_TEST: usize = 20;
+
+/// The genesis block of the fixtures' application channel, for another name.
+fn genesis(channel: &str) -> EncodedBlock {
+    let block = EncodedBlock::parse(&fs::read(Path::new(NET).join("AppSolo.block")).unwrap()).unwrap().decode();
+    let mut envelope = Envelope::decode(block.data.unwrap().data[0].clone()).unwrap();
+    let mut payload = Payload::decode(envelope.payload).unwrap();
+    let header = payload.header.as_mut().unwrap();
+    let mut channel_header = ChannelHeader::decode(header.channel_header.clone()).unwrap();
+    channel_header.channel_id = channel.into();
+    header.channel_header = channel_header.encode_to_vec().into();
+    envelope.payload = payload.encode_to_vec().into();
+    EncodedBlock::parse(&genesis_block_of(envelope.encode_to_vec().into(), true)).unwrap()
+}
+
+/// A folder of ledgers with so many channels, and a configuration that serves it.
+fn make(channels: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let ledgers = LedgerStore::new(&folder.path().join("ledger"), BlockCaches { bytes: 1 << 20 }).unwrap();
+    thread::scope(|scope| {
+        for share in 0..8 {
+            let ledgers = &ledgers;
+            scope.spawn(move || {
+                for number in (share..channels).step_by(8) {
+                    let name = format!("channel{number}");
+                    ledgers.create(&ChannelId::parse(&name).unwrap(), &genesis(&name)).unwrap();
+                }
+            });
+        }
+    });
+    let msp = format!("{NET}/crypto/ordererOrganizations/example.com/orderers/orderer.example.com/msp");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let settings = format!(
+        "General: {{ListenPort: {port}, BootstrapMethod: none, LocalMSPDir: {msp}, LocalMSPID: OrdererMSP}}\n\
+         FileLedger: {{Location: ledger}}\n"
+    );
+    fs::write(folder.path().join("orderer.yaml"), settings).unwrap();
+    folder
+}
+
+/// What a start took.
+#[derive(Debug)]
+struct Cost {
+    until_serving: Duration,
+    cpu: Duration,
+    /// Resident, in bytes.
+    memory: usize,
+}
+
+/// Starts the node, waits until every chain runs, and looks at what that took.
+fn start(folder: &Path, channels: usize) -> Cost {
+    let began = Instant::now();
+    let mut node = Command::new(env!("CARGO_BIN_EXE_orderer"))
+        .args(["start", "--config"])
+        .arg(folder.join("orderer.yaml"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut serving = None;
+    let mut running = 0;
+    let mut said = Vec::new();
+    for line in BufReader::new(node.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        running += usize::from(line.contains("chain is running"));
+        if line.contains("serving") {
+            serving = Some(began.elapsed());
+        }
+        if let (Some(until_serving), true) = (serving, running == channels) {
+            let cost = Cost { until_serving, cpu: cpu(&node), memory: memory(&node) };
+            node.kill().unwrap();
+            node.wait().unwrap();
+            let _ = fs::remove_file(folder.join("ledger/unclean-starts"));
+            return cost;
+        }
+        said.push(line);
+    }
+    node.wait().unwrap();
+    panic!("the node ended with {running} of {channels} chains running: {said:#?}");
+}
+
+fn memory(node: &Child) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", node.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+fn cpu(node: &Child) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", node.id())).unwrap();
+    let ticks = stat.split_whitespace().skip(13).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>();
+    Duration::from_millis(ticks * 10)
+}
+
+fn main() {
+    let channels = if std::env::args().any(|arg| arg == "--test") { CHANNELS_IN_TEST } else { CHANNELS };
+    let (one, many) = (make(1), make(channels));
+    for _ in 0..3 {
+        let (of_one, of_many) = (start(one.path(), 1), start(many.path(), channels));
+        let each = (of_many.memory.saturating_sub(of_one.memory)) / (channels - 1);
+        println!(
+            "{channels} channels: {:?} to serving, {:?} CPU, {} KiB; with one {:?}, {} KiB; {:.1} KiB and {:?} CPU each",
+            of_many.until_serving,
+            of_many.cpu,
+            of_many.memory / 1024,
+            of_one.until_serving,
+            of_one.memory / 1024,
+            f64::from(u32::try_from(each).unwrap()) / 1024.0,
+            of_many.cpu / u32::try_from(channels).unwrap(),
+        );
+    }
+}

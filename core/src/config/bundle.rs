@@ -1,0 +1,161 @@
+//! A configuration tree, read and checked as a whole: what it means to an orderer.
+
+use std::collections::BTreeMap;
+
+use fabric_proto::common::{ConfigGroup, Policy};
+
+use super::capabilities::ChannelCapabilities;
+use super::catalog::Catalog;
+use super::snapshot::ConfigError;
+use super::update::UpdateError;
+use super::values::{OrdererConfig, read_channel, read_msp, read_orderer};
+use super::{elements, key};
+use crate::identity::Msps;
+use crate::policy::Policies;
+
+/// See the module's description. It names no channel: equal channels share one.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    group: ConfigGroup,
+    capabilities: ChannelCapabilities,
+    orderer: OrdererConfig,
+    /// MSP id by the name of the organization's group.
+    application: Option<BTreeMap<String, String>>,
+    consortiums: Option<BTreeMap<String, Consortium>>,
+    msps: Msps,
+    policies: Policies,
+}
+
+/// A consortium of a system channel.
+#[derive(Debug, Clone)]
+pub(super) struct Consortium {
+    pub(super) organizations: BTreeMap<String, String>,
+    pub(super) channel_creation_policy: Policy,
+}
+
+impl Bundle {
+    /// Reads and checks the tree whose root is the Channel group.
+    pub(super) fn read(group: ConfigGroup, catalog: &Catalog) -> Result<Self, ConfigError> {
+        elements::check_keys(&group)?;
+        let capabilities = read_channel(&group)?;
+        let version = capabilities.msp_version();
+        let mut msps = Vec::new();
+        let mut organizations = |path: &str, group: &ConfigGroup| -> Result<BTreeMap<String, String>, ConfigError> {
+            let mut ids = BTreeMap::new();
+            for (name, organization) in &group.groups {
+                let msp = read_msp(&format!("{path}/{name}"), organization, version, catalog)?;
+                ids.insert(name.clone(), msp.id().to_owned());
+                msps.push(msp);
+            }
+            Ok(ids)
+        };
+        let orderer_group = group.groups.get(key::ORDERER).ok_or(ConfigError::NoOrderer)?;
+        let orderer = read_orderer(orderer_group, organizations("/Channel/Orderer", orderer_group)?)?;
+        let application = match group.groups.get(key::APPLICATION) {
+            Some(application) => Some(organizations("/Channel/Application", application)?),
+            None => None,
+        };
+        let consortiums = match group.groups.get(key::CONSORTIUMS) {
+            Some(consortiums) => {
+                let mut read = BTreeMap::new();
+                for (name, consortium) in &consortiums.groups {
+                    let path = format!("/Channel/Consortiums/{name}");
+                    read.insert(
+                        name.clone(),
+                        Consortium {
+                            organizations: organizations(&path, consortium)?,
+                            channel_creation_policy: super::values::value(
+                                &path,
+                                consortium,
+                                key::CHANNEL_CREATION_POLICY,
+                            )?,
+                        },
+                    );
+                }
+                Some(read)
+            }
+            None => None,
+        };
+        Ok(Self {
+            policies: Policies::from_config(&group)?,
+            msps: Msps::new(msps).map_err(ConfigError::MspConflict)?,
+            capabilities,
+            orderer,
+            application,
+            consortiums,
+            group,
+        })
+    }
+
+    /// Refuses what this node could not follow.
+    pub(super) fn check_supported(&self) -> Result<(), ConfigError> {
+        if let Some(name) = self.orderer.capabilities.unsupported() {
+            return Err(ConfigError::Capability { group: "orderer", name: format!("Orderer capability {name}") });
+        }
+        match self.capabilities.unsupported() {
+            Some(name) => Err(ConfigError::Capability { group: "channel", name: format!("Channel capability {name}") }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a successor that contradicts this configuration.
+    pub(super) fn check_successor(&self, next: &Self) -> Result<(), UpdateError> {
+        let incompatible = |problem: String| Err(UpdateError::Incompatible(problem));
+        if self.application.is_some() && next.application.is_none() {
+            return incompatible("current config has application section, but new config does not".to_owned());
+        }
+        if self.consortiums.is_some() && next.consortiums.is_none() {
+            return incompatible("current config has consortiums section, but new config does not".to_owned());
+        }
+        let (from, to) = (&self.orderer.consensus_type, &next.orderer.consensus_type);
+        if from != to && !self.orderer.capabilities.consensus_type_migration() {
+            return incompatible(format!("attempted to change consensus type from {from} to {to}"));
+        }
+        let empty = BTreeMap::new();
+        let mut pairs = vec![
+            ("orderer", &self.orderer.organizations, &next.orderer.organizations),
+            ("application", self.application.as_ref().unwrap_or(&empty), next.application.as_ref().unwrap_or(&empty)),
+        ];
+        for (name, consortium) in self.consortiums.iter().flatten() {
+            if let Some(successor) = next.consortiums.as_ref().and_then(|c| c.get(name)) {
+                pairs.push(("consortium", &consortium.organizations, &successor.organizations));
+            }
+        }
+        for (kind, current, new) in pairs {
+            for (organization, id) in current {
+                if let Some(new_id) = new.get(organization)
+                    && new_id != id
+                {
+                    return incompatible(format!(
+                        "{kind} org {organization} attempted to change MSP ID from {id} to {new_id}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn group(&self) -> &ConfigGroup {
+        &self.group
+    }
+
+    pub(super) fn msps(&self) -> &Msps {
+        &self.msps
+    }
+
+    pub(super) fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    pub(super) fn orderer(&self) -> &OrdererConfig {
+        &self.orderer
+    }
+
+    pub(super) fn has_consortiums(&self) -> bool {
+        self.consortiums.is_some()
+    }
+
+    pub(super) fn consortium(&self, name: &str) -> Option<&Consortium> {
+        self.consortiums.as_ref()?.get(name)
+    }
+}

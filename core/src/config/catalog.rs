@@ -1,0 +1,98 @@
+//! What channels of one network have in common is kept once: whole configurations, and definitions of organizations.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use fabric_proto::common::ConfigGroup;
+use fabric_proto::msp::MspConfig;
+use prost::Message as _;
+
+use super::bundle::Bundle;
+use super::snapshot::ConfigError;
+use crate::crypto::sha256;
+use crate::identity::{Msp, MspError, MspVersion};
+
+type Digest = [u8; 32];
+
+/// See the module's description. A node has one; whatever is made through it lives as long as somebody uses it. Locked
+/// only to look up and to enter, never while something is built.
+#[derive(Default)]
+pub struct Catalog {
+    bundles: Shelf<Digest, Bundle>,
+    msps: Shelf<(Digest, MspVersion), Msp>,
+}
+
+/// Things that are equal when their keys are.
+struct Shelf<K, T>(Mutex<HashMap<K, Weak<T>>>);
+
+impl<K, T> Default for Shelf<K, T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, T> Shelf<K, T> {
+    fn find(&self, key: &K) -> Option<Arc<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key)?.upgrade()
+    }
+
+    /// Enters what was built; of two that were built at the same time, one.
+    fn enter(&self, key: K, built: T) -> Arc<T> {
+        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(other) = shelf.get(&key).and_then(Weak::upgrade) {
+            return other;
+        }
+        // makes room before it would have to grow: what nobody uses any more is not kept
+        if shelf.len() == shelf.capacity() {
+            shelf.retain(|_, entry| entry.strong_count() > 0);
+        }
+        let built = Arc::new(built);
+        shelf.insert(key, Arc::downgrade(&built));
+        built
+    }
+}
+
+impl Catalog {
+    /// The configuration with this tree, read and checked unless it is known.
+    pub(super) fn bundle(&self, group: ConfigGroup) -> Result<Arc<Bundle>, ConfigError> {
+        let key = sha256(&[&group.encode_to_vec()]);
+        match self.bundles.find(&key) {
+            Some(known) => Ok(known),
+            None => Ok(self.bundles.enter(key, Bundle::read(group, self)?)),
+        }
+    }
+
+    /// The MSP of this definition, by the rules of `version`.
+    pub(super) fn msp(&self, definition: &MspConfig, version: MspVersion) -> Result<Arc<Msp>, MspError> {
+        let key = (sha256(&[&definition.r#type.to_be_bytes(), &definition.config]), version);
+        match self.msps.find(&key) {
+            Some(known) => Ok(known),
+            None => Ok(self.msps.enter(key, Msp::from_config(definition, version)?)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Catalog")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_uses_is_not_kept() {
+        let shelf = Shelf::<u32, String>::default();
+        let kept = shelf.enter(0, "kept".to_owned());
+        for key in 1..10_000 {
+            drop(shelf.enter(key, "dropped".to_owned()));
+        }
+        assert!(Arc::ptr_eq(&shelf.find(&0).unwrap(), &kept));
+        assert!(Arc::ptr_eq(&shelf.enter(0, "again".to_owned()), &kept), "the first stays");
+        assert!(shelf.find(&9_999).is_none());
+        assert!(shelf.0.lock().unwrap().len() < 100);
+    }
+}
