@@ -17,11 +17,12 @@ use orderer::local_msp::read_signing_identity;
 use orderer_core::block::{Contents, EncodedBlock, assemble};
 use orderer_core::channel::{BlockNumber, ChannelId, UnixSeconds};
 use orderer_core::config::{Catalog, ChannelSnapshot};
-use orderer_core::crypto::{Signer, SigningIdentity, sha256};
+use orderer_core::crypto::{PublicKey, Signer, SigningIdentity, SigningKey, sha256};
 use orderer_core::envelope::{Message, SignedEnvelope};
 use orderer_core::ordering::cutter::{BatchLimits, BlockCutter};
 use orderer_core::policy::{SignedDatum, Signers};
 use orderer_core::processing::{Circumstances, check_normal};
+use rcgen::{KeyPair, PublicKeyData as _};
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/net");
 const AT: Circumstances = Circumstances { now: UnixSeconds(0), expiration_checks: true };
@@ -80,7 +81,7 @@ fn of_an_envelope(c: &mut Criterion) {
     group.bench_function("policy Writers", |b| {
         b.iter(|| snapshot.policies().evaluate(black_box("/Channel/Writers"), &signers).unwrap());
     });
-    group.bench_function("all filters", |b| b.iter(|| check_normal(&snapshot, black_box(&message), AT).unwrap()));
+    group.bench_function("all filters", |b| b.iter(|| check_normal(&snapshot, black_box(&message), None, AT).unwrap()));
     group.finish();
 }
 
@@ -145,5 +146,26 @@ fn of_a_configuration(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, of_an_envelope, of_a_block, of_a_configuration);
+/// Sixteen envelopes that one read of a stream finds, alone and together.
+fn of_ed25519_signatures(c: &mut Criterion) {
+    let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let public = PublicKey::from_spki_der(&key.subject_public_key_info()).unwrap();
+    let key = SigningKey::from_pem(key.serialize_pem().as_bytes()).unwrap();
+    let messages: Vec<Vec<u8>> = (0..16).map(|i| vec![i; 1024]).collect();
+    let signatures: Vec<Bytes> = messages.iter().map(|message| key.sign(message).unwrap()).collect();
+    let claims: Vec<_> = messages.iter().zip(&signatures).map(|(m, s)| (&public, &m[..], &s[..])).collect();
+    let mut group = c.benchmark_group("Ed25519 signatures");
+    for count in [3, 8, 16] {
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(format!("{count} one by one"), |b| {
+            b.iter(|| claims[..count].iter().all(|(key, message, signature)| key.verify(message, signature).is_ok()));
+        });
+        group.bench_function(format!("{count} together"), |b| {
+            b.iter(|| assert!(PublicKey::verify_together(black_box(&claims[..count]))));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, of_an_envelope, of_ed25519_signatures, of_a_block, of_a_configuration);
 criterion_main!(benches);

@@ -277,7 +277,7 @@ fn recheck(snapshot: &ChannelSnapshot, context: &NodeContext, message: &Accepted
         let proposed = processing::recheck_config(snapshot, channels, &parsed, &*context.signer, stamp(), at)?;
         (proposed.envelope, proposed.sequence)
     } else {
-        (message.envelope.clone(), processing::check_normal(snapshot, &parsed, at)?)
+        (message.envelope.clone(), processing::check_normal(snapshot, &parsed, None, at)?)
     };
     Ok(Accepted { envelope, checked_at, is_config: message.is_config, sequence: message.sequence })
 }

@@ -19,7 +19,7 @@ use fabric_proto::msp::{
 use orderer_core::channel::UnixSeconds;
 use orderer_core::crypto::{Signer as _, SigningIdentity, SigningKey};
 use orderer_core::identity::{Msp, MspError, MspVersion, Msps, Principal, Role, expires_at};
-use orderer_core::policy::{Policies, SignedDatum, Signers};
+use orderer_core::policy::{Policies, Proof, SignedDatum, Signers, prove_together};
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
@@ -315,6 +315,41 @@ fn keys_of_every_kind_sign_for_members() {
         let signers = Signers::verify(&[member.sign("message")], &msps);
         assert!(policies(&signed_by(0), &[Role::Client]).evaluate("/Channel/P", &signers).is_ok());
     }
+}
+
+#[test]
+fn signatures_verified_together_count_exactly_when_they_count_alone() {
+    let root = Authority::root("root");
+    let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
+    let key = |kind| root.leaf(&["client"], KeyPair::generate_for(kind).unwrap(), |_| {});
+    let (one, two, other_kind) =
+        (key(&rcgen::PKCS_ED25519), key(&rcgen::PKCS_ED25519), key(&rcgen::PKCS_ECDSA_P256_SHA256));
+    let mut data = [one.sign("a"), two.sign("b"), other_kind.sign("c"), one.sign("d")];
+    let prove = |data: &[SignedDatum]| prove_together(&data.iter().map(|d| (&msps, d)).collect::<Vec<_>>());
+    let counts = |datum: &SignedDatum, proof: Option<Proof>| {
+        let signers = Signers::verify_one(datum, proof, &msps);
+        policies(&signed_by(0), &[Role::Client]).evaluate("/Channel/P", &signers).is_ok()
+    };
+    let proofs = prove(&data);
+    assert_eq!(proofs.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false, true]);
+    assert!(data.iter().zip(proofs.clone()).all(|(datum, proof)| counts(datum, proof)));
+    // a proof is of one signature: with another message, signature or signer it says nothing
+    for forged in [
+        SignedDatum { message: Bytes::from_static(b"x"), ..data[0].clone() },
+        SignedDatum { signature: data[3].signature.clone(), ..data[0].clone() },
+        SignedDatum { creator: two.sign("a").creator, ..data[0].clone() },
+    ] {
+        assert!(!counts(&forged, proofs[0].clone()));
+    }
+    // one wrong signature among them: nothing is proven, and alone each is what it is
+    data[1].message = Bytes::from_static(b"not b");
+    let proofs = prove(&data);
+    assert!(proofs.iter().all(Option::is_none));
+    assert_eq!(data.iter().zip(proofs).map(|(d, p)| counts(d, p)).collect::<Vec<_>>(), [true, false, true, true]);
+    // several signatures of one message
+    let signers = Signers::verify(&[one.sign("m"), two.sign("m"), key(&rcgen::PKCS_ED25519).sign("m")], &msps);
+    let three = out_of(3, vec![signed_by(0), signed_by(0), signed_by(0)]);
+    assert!(policies(&three, &[Role::Client]).evaluate("/Channel/P", &signers).is_ok());
 }
 
 #[test]

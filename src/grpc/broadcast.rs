@@ -28,7 +28,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use super::frames::{Incoming, MessageReader, trailers};
-use super::judge::{Refused, Verdict, judge};
+use super::judge::{self, Refused, Verdict};
 use super::service::Shared;
 
 /// So many envelopes of one stream are in work at once; a client that sends more waits for answers.
@@ -275,7 +275,9 @@ impl http_body::Body for BroadcastStream {
 }
 
 fn judge_all(read: Vec<Incoming>, context: &orderer_actors::NodeContext) -> Vec<(Verdict, Room)> {
-    read.into_iter().map(|incoming| (judge(incoming.bytes, context), incoming.room)).collect()
+    let (bytes, rooms): (Vec<Bytes>, Vec<Room>) =
+        read.into_iter().map(|incoming| (incoming.bytes, incoming.room)).unzip();
+    judge::judge_all(bytes, context).into_iter().zip(rooms).collect()
 }
 
 fn unavailable(channel: &Channel) -> Refused {

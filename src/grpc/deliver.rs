@@ -289,11 +289,7 @@ impl Reader {
             Ok(identity) => Some(identity.not_after()),
             Err(_) => expires_at(&header.creator),
         };
-        let signed = SignedDatum {
-            message: message.envelope.payload().clone(),
-            creator: header.creator,
-            signature: message.envelope.signature().clone(),
-        };
+        let signed = SignedDatum::of(&message.envelope, header.creator);
         Self { signed, not_after, allowed_under: None }
     }
 

@@ -98,6 +98,25 @@ impl PublicKey {
         key.verify_sig(message, signature).map_err(|_| SignatureError::Wrong)
     }
 
+    /// Whether every signature is its key's over its message, all keys being Ed25519: about 24 µs each for many, 41 µs
+    /// for one. False says that at least one is not, or that a key is of another kind.
+    ///
+    /// A little more is taken than by [`verify`](Self::verify): whoever holds a key can build signatures that are refused
+    /// alone and pass, with some luck, among others. Nobody else can, and what is judged again is judged alone.
+    pub fn verify_together(claims: &[(&Self, &[u8], &[u8])]) -> bool {
+        let mut messages = Vec::with_capacity(claims.len());
+        let mut signatures = Vec::with_capacity(claims.len());
+        let mut keys = Vec::with_capacity(claims.len());
+        for (key, message, signature) in claims {
+            let Kind::Ed25519(key) = &key.kind else { return false };
+            let Ok(signature) = ed25519_dalek::Signature::from_slice(signature) else { return false };
+            messages.push(*message);
+            signatures.push(signature);
+            keys.push(**key);
+        }
+        ed25519_dalek::verify_batch(&messages, &signatures, &keys).is_ok()
+    }
+
     /// Fabric's name of the key: SHA-256 of the uncompressed point, or of the Ed25519 key. Key files are called by it.
     pub fn ski(&self) -> [u8; 32] {
         sha256(&[&self.bytes])

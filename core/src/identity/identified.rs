@@ -93,6 +93,11 @@ impl Identity {
         (&self.msp_id, &self.certificate.tbs_hash)
     }
 
+    /// The key in its certificate.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
     /// Whether `signature` is this identity's over `message`.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
         self.public_key.verify(message, signature)

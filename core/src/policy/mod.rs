@@ -6,8 +6,10 @@
 mod evaluate;
 mod signature;
 mod signers;
+mod together;
 mod tree;
 
 pub use evaluate::Denied;
 pub use signers::{SignedDatum, Signers};
+pub use together::{Proof, prove_together};
 pub use tree::{Policies, PolicyError};

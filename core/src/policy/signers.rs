@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::together::{Proof, prove_together};
 use crate::crypto::SignatureError;
+use crate::envelope::SignedEnvelope;
 use crate::identity::{Identity, IdentityError, Msps};
 
 /// More signers than this on one request do not count: the sets used during evaluation are bits of one number.
@@ -20,6 +22,13 @@ pub struct SignedDatum {
     pub creator: Bytes,
     /// The signature.
     pub signature: Bytes,
+}
+
+impl SignedDatum {
+    /// What `creator` claims to have signed by an envelope.
+    pub fn of(envelope: &SignedEnvelope, creator: Bytes) -> Self {
+        Self { message: envelope.payload().clone(), creator, signature: envelope.signature().clone() }
+    }
 }
 
 /// Why a signature did not count.
@@ -41,9 +50,19 @@ impl Signers {
     /// Verifies each signature once; about 50 µs each for P-256. Of two by the same identity the first counts, as in
     /// the reference.
     pub fn verify(data: &[SignedDatum], msps: &Msps) -> Self {
+        let claims: Vec<_> = data.iter().map(|datum| (msps, datum)).collect();
+        Self::verify_with(data, &prove_together(&claims), msps)
+    }
+
+    /// The same, of a message whose signature may be proven already.
+    pub fn verify_one(datum: &SignedDatum, proof: Option<Proof>, msps: &Msps) -> Self {
+        Self::verify_with(std::slice::from_ref(datum), &[proof], msps)
+    }
+
+    fn verify_with(data: &[SignedDatum], proofs: &[Option<Proof>], msps: &Msps) -> Self {
         let mut signers = Self::default();
         let mut seen: Vec<Arc<Identity>> = Vec::with_capacity(data.len().min(SIGNERS_MAX));
-        for datum in data {
+        for (datum, proof) in data.iter().zip(proofs) {
             let identity = match msps.identify(&datum.creator) {
                 Ok(identity) => identity,
                 Err(cause) => {
@@ -59,6 +78,10 @@ impl Signers {
                 break;
             }
             seen.push(Arc::clone(&identity));
+            if proof.as_ref().is_some_and(|proof| proof.covers(&identity, datum)) {
+                signers.valid.push(identity);
+                continue;
+            }
             match identity.verify(&datum.message, &datum.signature) {
                 Ok(()) => signers.valid.push(identity),
                 Err(cause) => signers.rejected.push(Rejection::Signature(identity, cause)),

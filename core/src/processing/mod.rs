@@ -7,7 +7,7 @@ mod refusal;
 mod seek;
 
 pub use configure::{Proposed, Stamp, apply_config, created_channel, propose_creation, propose_update, recheck_config};
-pub use filters::{Judged, check_normal};
+pub use filters::{Judged, check_normal, prove};
 pub use refusal::{Refusal, RefusalKind};
 pub use seek::{SeekError, SeekPlan};
 
