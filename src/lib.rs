@@ -3,6 +3,7 @@
 //! This crate is the daemon around the tree: settings and commands, the gRPC services, files and sockets. What decides
 //! is in `orderer-core`, what stores in `orderer-ledger`, what acts in `orderer-actors`.
 
+pub mod certificates;
 pub mod cli;
 pub mod dev;
 pub mod grpc;
@@ -12,3 +13,4 @@ pub mod settings;
 mod signals;
 pub mod start_record;
 pub mod telemetry;
+pub mod tls;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use orderer_actors::ledgers::{BlockCaches, LedgerStore};
+use orderer_actors::node_context::CurrentSigner;
 use orderer_actors::status::StatusBoard;
 use orderer_actors::supervision::report_panics;
 use orderer_actors::system::{Tree, arbiters};
@@ -20,10 +21,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use crate::grpc::{AtomicBroadcast, IngressBudget, Shared, accept, server_config};
+use crate::certificates::Keeper;
+use crate::grpc::{AtomicBroadcast, IngressBudget, Shared, accept};
 use crate::local_msp::read_signing_identity;
 use crate::settings::Settings;
 use crate::start_record::StartRecord;
+use crate::tls::{ListenerTls, TlsFiles};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -40,7 +43,9 @@ pub fn run(settings: &Settings, genesis: &[PathBuf], greeting: Option<&str>) -> 
     let began = Instant::now();
     let signer = read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)
         .with_context(|| format!("General.LocalMSPDir {}", settings.local_msp_dir.display()))?;
-    let tls = settings.tls.as_ref().map(server_config).transpose().context("General.TLS")?;
+    let directory = Arc::new(Directory::default());
+    let secure = |files: &TlsFiles| ListenerTls::new(files.clone(), Arc::clone(&directory)).map(Arc::new);
+    let tls = settings.tls.as_ref().map(secure).transpose().context("General.TLS")?;
     // bound early, served late: a port that is taken is found before anything is written
     let listener = bind(settings.listen).with_context(|| format!("listen on {}", settings.listen))?;
     let block_caches = BlockCaches { bytes: settings.limits.block_cache_bytes };
@@ -56,12 +61,12 @@ pub fn run(settings: &Settings, genesis: &[PathBuf], greeting: Option<&str>) -> 
     let served = system.block_on(async {
         let arbiters = arbiters(cores);
         let context = Arc::new(NodeContext {
-            signer: Arc::new(signer) as Arc<dyn Signer>,
+            signer: CurrentSigner::new(Arc::new(signer) as Arc<dyn Signer>),
             io: io.handle().clone(),
             ledgers,
             catalog,
             loading: Arc::new(Semaphore::new(2 * cores)),
-            directory: Arc::new(Directory::default()),
+            directory: Arc::clone(&directory),
             board: StatusBoard::default(),
             arbiters: arbiters.iter().map(actix_rt::Arbiter::handle).collect(),
             durability: settings.durability,
@@ -94,7 +99,7 @@ async fn serve(
     settings: &Settings,
     context: Arc<NodeContext>,
     listener: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<ListenerTls>>,
     io: &runtime::Runtime,
     greeting: Option<&str>,
     began: Instant,
@@ -110,6 +115,8 @@ async fn serve(
         client_certificate_required: settings.tls.as_ref().is_some_and(|tls| tls.client_roots.is_some()),
         context: Arc::clone(&context),
     };
+    let keeper = Keeper::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls.clone());
+    io.spawn(keeper.run(stopping.clone()));
     let (keepalive, limits) = (settings.keepalive, settings.limits);
     let handshake_limit = settings.connection_timeout;
     let mut serving = io.spawn(async move {

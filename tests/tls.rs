@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fabric_proto::Message as _;
-use fabric_proto::common::Status;
+use fabric_proto::common::{Config, ConfigGroup, ConfigUpdate, Status};
+use fabric_proto::msp::{FabricMspConfig, MspConfig};
+use orderer_core::block::EncodedBlock;
 use orderer_core::crypto::sha256;
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use world::configuring::{config_of, same_version, signed_update, update_of};
 use world::messages::{DELIVER_SEEK_INFO, envelope_with, oldest, seek_info, transaction};
 use world::node::orderer_folder;
 use world::{Client, NET, Node, Person, Setup, Step};
@@ -41,9 +45,36 @@ fn with_tls() -> Setup {
         .set("GENERAL_TLS_PRIVATEKEY", tls.join("server.key").display())
 }
 
-/// Clients of Org1 are let in, and nobody else.
-fn with_mutual_tls() -> Setup {
-    with_tls().set("GENERAL_TLS_CLIENTAUTHREQUIRED", true).set("GENERAL_TLS_CLIENTROOTCAS", tls_root(1).display())
+/// Clients whose certificates lead to this root are let in, and those of the channel's organizations.
+fn with_mutual_tls(root: &Path) -> Setup {
+    with_tls().set("GENERAL_TLS_CLIENTAUTHREQUIRED", true).set("GENERAL_TLS_CLIENTROOTCAS", root.display())
+}
+
+/// An authority of its own for every test, with certificates for servers and clients.
+struct Authority(rcgen::Issuer<'static, KeyPair>, String);
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self(Issuer::new(params, key), pem)
+    }
+
+    /// Certificate and key in PEM, for a server of this name or for a client.
+    fn leaf(&self, name: &str, lasts: time::Duration) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = time::OffsetDateTime::now_utc() + lasts;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn client(&self) -> Identity {
+        let (certificate, key) = self.leaf("client", time::Duration::days(300));
+        Identity::from_pem(certificate, key)
+    }
 }
 
 /// Trusts the orderer's authority, and expects a server of this name.
@@ -93,11 +124,99 @@ async fn a_tls_node_is_reached_by_each_of_its_names_and_not_in_plaintext() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mutual_tls_lets_in_whom_the_client_roots_vouch_for() {
-    let node = with_mutual_tls().start().await;
+async fn mutual_tls_lets_in_whom_the_settings_and_the_channels_vouch_for() {
+    let (listed, stranger) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root.pem");
+    std::fs::write(&root, &listed.1).unwrap();
+    let node = with_mutual_tls(&root).start().await;
     refused(&endpoint(&node, trust("localhost"))).await;
-    refused(&endpoint(&node, trust("localhost").identity(identity(2)))).await;
-    works(&Client::on(endpoint(&node, trust("localhost").identity(identity(1)))).await).await;
+    refused(&endpoint(&node, trust("localhost").identity(stranger.client()))).await;
+    for insider in [listed.client(), identity(1), identity(2)] {
+        works(&Client::on(endpoint(&node, trust("localhost").identity(insider))).await).await;
+    }
+    node.stop().await;
+}
+
+/// An update by which Org1 names another TLS root, beside those it has.
+fn add_tls_root(config: &Config, pem: &str) -> ConfigUpdate {
+    let application = &config.channel_group.as_ref().unwrap().groups["Application"];
+    let org1 = &application.groups["Org1MSP"];
+    let mut value = org1.values["MSP"].clone();
+    let mut msp = MspConfig::decode(value.value).unwrap();
+    let mut definition = FabricMspConfig::decode(msp.config).unwrap();
+    definition.tls_root_certs.push(pem.to_owned().into());
+    msp.config = definition.encode_to_vec().into();
+    value.value = msp.encode_to_vec().into();
+    value.version += 1;
+    let with = |group: ConfigGroup| {
+        let organizations = [("Org1MSP".to_owned(), group)].into();
+        ConfigGroup { groups: organizations, ..same_version(application) }
+    };
+    update_of(config, CHANNEL, |read, write| {
+        read.groups.insert("Application".to_owned(), with(same_version(org1)));
+        let changed = ConfigGroup { values: [("MSP".to_owned(), value)].into(), ..same_version(org1) };
+        write.groups.insert("Application".to_owned(), with(changed));
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_that_an_organization_adds_lets_its_clients_in_at_once() {
+    let newcomer = Authority::new();
+    let node = with_mutual_tls(&tls_root(1)).start().await;
+    let late = endpoint(&node, trust("localhost").identity(newcomer.client()));
+    refused(&late).await;
+    let (admin, client) =
+        (Person::admin(1), Client::on(endpoint(&node, trust("localhost").identity(identity(1)))).await);
+    let config = config_of(
+        &EncodedBlock::parse(&std::fs::read(Path::new(NET).join("AppSolo.block")).unwrap()).unwrap().decode(),
+    );
+    let request = signed_update(&admin, &[&admin], CHANNEL, &add_tls_root(&config, &newcomer.1));
+    // acknowledged when its block is on the disk, and in force
+    assert_eq!(client.broadcast(request).await, (Status::Success, String::new()));
+    works(&Client::on(late).await).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_change_are_read_without_a_restart() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("server.crt"), folder.path().join("server.key"));
+    let put = |lasts| {
+        let (certificate_pem, key_pem) = authority.leaf("localhost", lasts);
+        std::fs::write(&certificate, certificate_pem).unwrap();
+        std::fs::write(&key, key_pem).unwrap();
+    };
+    let served = || std::fs::read_to_string(&certificate).unwrap();
+    put(time::Duration::hours(73));
+    let mut node = with_tls()
+        .set("GENERAL_TLS_CERTIFICATE", certificate.display())
+        .set("GENERAL_TLS_PRIVATEKEY", key.display())
+        .start()
+        .await;
+    let line = node.line("certificate expires within a week").await;
+    assert!(line.contains("days=3") && line.contains("server.crt"), "{line}");
+    let trust_it =
+        || ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&authority.1)).domain_name("localhost");
+    let old = Client::on(endpoint(&node, trust_it())).await;
+    works(&old).await;
+
+    let before = served();
+    put(time::Duration::days(300));
+    assert_ne!(served(), before);
+    node.signal("HUP");
+    node.line("certificate was read anew").await;
+    works(&Client::on(endpoint(&node, trust_it())).await).await;
+    works(&old).await;
+
+    // of no use: what was read before stays
+    std::fs::write(&key, "no key").unwrap();
+    node.signal("HUP");
+    let line = node.line("the new files cannot be used").await;
+    assert!(line.contains("server.key"), "{line}");
+    works(&Client::on(endpoint(&node, trust_it())).await).await;
+    node.assert_no_panic();
     node.stop().await;
 }
 
@@ -122,7 +241,7 @@ fn hash_of(certificate: &Path) -> Bytes {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_mutual_tls_a_deliver_request_names_its_connections_certificate() {
-    let node = with_mutual_tls().start().await;
+    let node = with_mutual_tls(&tls_root(1)).start().await;
     let client = Client::on(endpoint(&node, trust("localhost").identity(identity(1)))).await;
     let (own, other) = (hash_of(&client_folder(1).join("client.crt")), hash_of(&client_folder(2).join("client.crt")));
     assert_eq!(deliver(&client, own).await, Status::Success);

@@ -328,7 +328,7 @@ impl Job {
             last_config: tip.last_config,
             consenter_metadata: Bytes::new(),
         };
-        assemble(contents, &*self.context.signer, nonce())
+        assemble(contents, &*self.context.signer.get(), nonce())
     }
 }
 

@@ -70,10 +70,17 @@ pub struct Channel {
     /// Held by the commit in flight; who wants to build a chain from the ledger waits for it.
     pub(crate) writing: Arc<Mutex<()>>,
     pub(crate) support: ArcSwapOption<Addr<ChainSupport>>,
+    /// Counts what changes in any channel.
+    changes: Arc<AtomicU64>,
 }
 
 impl Channel {
-    pub(crate) fn new(ledger: Arc<Ledger>, snapshot: Arc<ChannelSnapshot>, gate_bytes: u32) -> Self {
+    pub(crate) fn new(
+        ledger: Arc<Ledger>,
+        snapshot: Arc<ChannelSnapshot>,
+        gate_bytes: u32,
+        directory: &Directory,
+    ) -> Self {
         Self {
             id: ledger.channel().clone(),
             config_block: AtomicU64::new(ledger.last_config().0),
@@ -82,6 +89,7 @@ impl Channel {
             state: watch::Sender::new(ChannelState::Starting),
             writing: Arc::new(Mutex::new(())),
             support: ArcSwapOption::empty(),
+            changes: Arc::clone(&directory.changes),
             ledger,
         }
     }
@@ -129,6 +137,7 @@ impl Channel {
     pub(crate) fn configure(&self, config_block: BlockNumber, snapshot: Arc<ChannelSnapshot>) {
         self.snapshot.store(snapshot);
         self.config_block.store(config_block.0, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// The configuration in force and the number of its block, for one who lets nobody commit meanwhile.
@@ -165,27 +174,35 @@ type Channels = BTreeMap<ChannelId, Entry>;
 
 /// All channels of the node. Read by everyone without a lock, changed by the Registrar alone; it outlives the Registrar.
 #[derive(Debug, Default)]
-pub struct Directory(ArcSwap<Channels>);
+pub struct Directory {
+    channels: ArcSwap<Channels>,
+    changes: Arc<AtomicU64>,
+}
 
 impl Directory {
     /// The channel of this name; any text may be asked for.
     pub fn find(&self, name: &str) -> Option<Entry> {
         let id = ChannelId::parse(name).ok()?;
-        self.0.load().get(&id).cloned()
+        self.channels.load().get(&id).cloned()
     }
 
     /// The channel through which others are created, if there is one.
     pub fn system_channel(&self) -> Option<Arc<Channel>> {
-        let channels = self.0.load();
+        let channels = self.channels.load();
         channels.values().find_map(|entry| match entry {
             Entry::Open(channel) if channel.snapshot.load().is_system_channel() => Some(Arc::clone(channel)),
             _ => None,
         })
     }
 
+    /// Another number whenever a channel is added or its configuration changes.
+    pub fn generation(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// All channels, by name.
     pub fn all(&self) -> Arc<BTreeMap<ChannelId, Entry>> {
-        self.0.load_full()
+        self.channels.load_full()
     }
 
     /// Those that could be opened.
@@ -194,14 +211,15 @@ impl Directory {
             Entry::Open(channel) => Some(Arc::clone(channel)),
             Entry::Broken(_) => None,
         };
-        self.0.load().values().filter_map(open).collect()
+        self.channels.load().values().filter_map(open).collect()
     }
 
     pub(crate) fn insert(&self, entries: &[(ChannelId, Entry)]) {
-        self.0.rcu(|channels| {
+        self.channels.rcu(|channels| {
             let mut channels = Channels::clone(channels);
             channels.extend(entries.iter().cloned());
             channels
         });
+        self.changes.fetch_add(1, Ordering::Release);
     }
 }

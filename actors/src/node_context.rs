@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_rt::ArbiterHandle;
+use arc_swap::ArcSwap;
 use orderer_core::channel::UnixSeconds;
 use orderer_core::config::Catalog;
 use orderer_core::crypto::Signer;
@@ -29,7 +30,7 @@ pub enum Durability {
 /// See the module's description.
 pub struct NodeContext {
     /// Signs blocks and config messages.
-    pub signer: Arc<dyn Signer>,
+    pub signer: CurrentSigner,
     /// The runtime whose blocking threads do what is CPU-heavy or waits for a disk.
     pub io: Handle,
     /// Where ledgers are.
@@ -54,6 +55,26 @@ pub struct NodeContext {
     pub expiration_checks: bool,
     /// What restarts are counted from.
     pub began: Instant,
+}
+
+/// The identity that the node signs with. It may be replaced while the node runs; who signs takes it once and uses that.
+pub struct CurrentSigner(ArcSwap<Arc<dyn Signer>>);
+
+impl CurrentSigner {
+    /// Begins with this one.
+    pub fn new(signer: Arc<dyn Signer>) -> Self {
+        Self(ArcSwap::from_pointee(signer))
+    }
+
+    /// The one to sign with now.
+    pub fn get(&self) -> Arc<dyn Signer> {
+        Arc::clone(&self.0.load())
+    }
+
+    /// From now on signs another.
+    pub fn replace(&self, signer: Arc<dyn Signer>) {
+        self.0.store(Arc::new(signer));
+    }
 }
 
 impl NodeContext {

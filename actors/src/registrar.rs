@@ -95,7 +95,7 @@ impl Registrar {
     }
 
     fn channel(&self, ledger: Arc<Ledger>, snapshot: Arc<ChannelSnapshot>) -> Arc<Channel> {
-        Arc::new(Channel::new(ledger, snapshot, self.context.gate_bytes))
+        Arc::new(Channel::new(ledger, snapshot, self.context.gate_bytes, &self.context.directory))
     }
 
     fn found(&mut self, found: Vec<Found>, ctx: &mut Context<Self>) {

@@ -274,7 +274,7 @@ fn recheck(snapshot: &ChannelSnapshot, context: &NodeContext, message: &Accepted
     let at = context.circumstances();
     let (envelope, checked_at) = if message.is_config {
         let channels = channels_beside_system(context);
-        let proposed = processing::recheck_config(snapshot, channels, &parsed, &*context.signer, stamp(), at)?;
+        let proposed = processing::recheck_config(snapshot, channels, &parsed, &*context.signer.get(), stamp(), at)?;
         (proposed.envelope, proposed.sequence)
     } else {
         (message.envelope.clone(), processing::check_normal(snapshot, &parsed, None, at)?)

@@ -20,7 +20,7 @@ use crate::chain_support::Kill;
 use crate::channel::{Channel, ChannelState, Directory, Entry};
 use crate::ledgers::{BlockCaches, LedgerStore};
 use crate::mailbox::{OrderAnswer, Submission};
-use crate::node_context::{Durability, NodeContext};
+use crate::node_context::{CurrentSigner, Durability, NodeContext};
 use crate::registrar::Registrar;
 use crate::solo_chain::Crash;
 use crate::status::StatusBoard;
@@ -83,7 +83,7 @@ impl World {
         }
         let signer = Arc::new(TestSigner::new());
         let context = Arc::new(NodeContext {
-            signer: Arc::clone(&signer) as Arc<dyn Signer>,
+            signer: CurrentSigner::new(Arc::clone(&signer) as Arc<dyn Signer>),
             io: tokio::runtime::Handle::current(),
             ledgers,
             catalog: Arc::default(),

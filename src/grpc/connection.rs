@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use orderer_core::crypto::sha256;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -17,6 +16,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
+
+use crate::tls::ListenerTls;
 
 /// So many handshakes are under way at once; more connections wait their turn.
 const HANDSHAKES_MAX: usize = 256;
@@ -51,7 +52,7 @@ impl Default for ConnectInfo {
 /// not finish its handshake within `handshake_limit` is dropped, and disturbs nobody meanwhile.
 pub fn accept(
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<ListenerTls>>,
     handshake_limit: Duration,
     stopping: CancellationToken,
 ) -> ReceiverStream<io::Result<Connection>> {
@@ -90,7 +91,11 @@ pub fn accept(
                 });
                 continue;
             };
-            let (ready, acceptor) = (ready.clone(), TlsAcceptor::from(Arc::clone(tls)));
+            let Some(config) = tls.config() else {
+                tracing::warn!(target: "orderer.grpc", %peer, "connection refused: no client root is known");
+                continue;
+            };
+            let (ready, acceptor) = (ready.clone(), TlsAcceptor::from(config));
             let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
             tokio::spawn(async move {
                 match tokio::time::timeout(handshake_limit, acceptor.accept(socket)).await {

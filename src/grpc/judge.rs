@@ -97,7 +97,7 @@ impl Found {
                         Submission { envelope: message.envelope, checked_at, is_config: false }
                     }
                     Class::ConfigUpdate => {
-                        let proposed = propose_update(&snapshot, &message, &*context.signer, stamp(), at)?;
+                        let proposed = propose_update(&snapshot, &message, &*context.signer.get(), stamp(), at)?;
                         Submission { envelope: proposed.envelope, checked_at: proposed.sequence, is_config: true }
                     }
                 };
@@ -119,7 +119,7 @@ fn judge_for_no_channel(message: &Message, class: Class, context: &NodeContext) 
         (Some(system), Class::ConfigUpdate) => {
             let channels = orderer_actors::solo_chain::channels_beside_system(context);
             let (snapshot, at) = (system.snapshot(), context.circumstances());
-            let proposed = propose_creation(&snapshot, channels, message, &*context.signer, stamp(), at)?;
+            let proposed = propose_creation(&snapshot, channels, message, &*context.signer.get(), stamp(), at)?;
             let checked_at = proposed.sequence;
             Ok((system, Submission { envelope: proposed.envelope, checked_at, is_config: true }))
         }

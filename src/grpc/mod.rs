@@ -9,9 +9,7 @@ mod deliver;
 mod frames;
 mod judge;
 mod service;
-mod tls;
 
 pub use connection::{ConnectInfo, Connection, accept};
 pub use frames::IngressBudget;
 pub use service::{AtomicBroadcast, Shared};
-pub use tls::{TlsError, TlsFiles, server_config};

@@ -12,7 +12,7 @@ use serde_yaml::Value;
 use super::keys::{Effect, KEYS, Key, Kind};
 use super::read::{EMBEDDED, Mistake, Source, Written, flatten};
 use super::{Keepalive, Limits, Settings};
-use crate::grpc::TlsFiles;
+use crate::tls::TlsFiles;
 
 /// A key further away than this from what was written is not what was meant.
 const NEAREST_MAX_DISTANCE: usize = 12;

@@ -17,7 +17,7 @@ pub use check::{Loaded, load};
 pub use keys::{Effect, KEYS, Key, Kind};
 pub use read::{EMBEDDED, Mistake, SearchPlaces, Source, find_file};
 
-use crate::grpc::TlsFiles;
+use crate::tls::TlsFiles;
 
 /// Everything the node is told, checked.
 #[derive(Clone, Debug)]

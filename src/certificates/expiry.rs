@@ -1,0 +1,72 @@
+//! When to say that a certificate is about to expire, or has.
+
+use orderer_core::channel::UnixSeconds;
+
+const DAY: i64 = 24 * 60 * 60;
+/// So long before it expires the first warning is given, as in the reference.
+const WARN_AHEAD: i64 = 7 * DAY;
+
+/// What is to be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// It expires after so many full days.
+    Soon(i64),
+    /// It has expired.
+    Expired,
+}
+
+/// Remembers what was said of one certificate: each notice is given once, and again every day.
+#[derive(Debug, Default)]
+pub(super) struct Expiry {
+    said: Option<(Notice, i64)>,
+}
+
+impl Expiry {
+    /// What is to be said now of a certificate that is good until `not_after`.
+    pub(super) fn look(&mut self, now: UnixSeconds, not_after: UnixSeconds) -> Option<Notice> {
+        let left = not_after.0.saturating_sub(now.0);
+        let notice = match left {
+            ..0 => Notice::Expired,
+            0..=WARN_AHEAD => Notice::Soon(left / DAY),
+            _ => {
+                self.said = None;
+                return None;
+            }
+        };
+        let saying = Some((notice, now.0 / DAY));
+        if self.said == saying {
+            return None;
+        }
+        self.said = saying;
+        Some(notice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_week_ahead_it_is_said_once_a_day() {
+        let mut expiry = Expiry::default();
+        let not_after = UnixSeconds(100 * DAY);
+        let mut look = |now: i64| expiry.look(UnixSeconds(now), not_after);
+        assert_eq!(look(92 * DAY), None, "eight days are enough");
+        assert_eq!(look(93 * DAY), Some(Notice::Soon(7)));
+        assert_eq!(look(93 * DAY + 60), Some(Notice::Soon(6)));
+        assert_eq!(look(93 * DAY + 120), None);
+        assert_eq!(look(99 * DAY + 60), Some(Notice::Soon(0)));
+        assert_eq!(look(100 * DAY), Some(Notice::Soon(0)), "another day");
+        assert_eq!(look(100 * DAY + 1), Some(Notice::Expired));
+        assert_eq!(look(100 * DAY + 60), None);
+        assert_eq!(look(101 * DAY), Some(Notice::Expired));
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_not_spoken_of() {
+        let mut expiry = Expiry::default();
+        assert_eq!(expiry.look(UnixSeconds(DAY), UnixSeconds(0)), Some(Notice::Expired));
+        assert_eq!(expiry.look(UnixSeconds(DAY), UnixSeconds(100 * DAY)), None);
+        assert_eq!(expiry.look(UnixSeconds(DAY), UnixSeconds(0)), Some(Notice::Expired), "it is news again");
+    }
+}

@@ -1,0 +1,167 @@
+//! Looks after the node's certificates while it runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use orderer_actors::NodeContext;
+use orderer_actors::node_context::unix_now;
+use orderer_core::channel::UnixSeconds;
+use orderer_core::identity::expires_at;
+use tokio_util::sync::CancellationToken;
+use x509_parser::prelude::FromDer as _;
+
+use super::expiry::{Expiry, Notice};
+use super::files::Stamps;
+use crate::local_msp::read_signing_identity;
+use crate::signals::Hangups;
+use crate::tls::ListenerTls;
+
+/// So often the files are looked at. SIGHUP makes it at once.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// See the module's description.
+pub struct Keeper {
+    context: Arc<NodeContext>,
+    enrollment: Enrollment,
+    listener: Option<Listener>,
+}
+
+/// The identity that the node signs with.
+struct Enrollment {
+    msp_dir: PathBuf,
+    msp_id: String,
+    stamps: Stamps,
+    expiry: Expiry,
+}
+
+/// What a listener shows its clients.
+struct Listener {
+    tls: Arc<ListenerTls>,
+    stamps: Stamps,
+    expiry: Expiry,
+}
+
+impl Keeper {
+    /// Looks after the identity in an MSP folder and, if there is one, a listener's certificate, both just read.
+    pub fn new(context: Arc<NodeContext>, msp_dir: &Path, msp_id: &str, tls: Option<Arc<ListenerTls>>) -> Self {
+        let enrollment = Enrollment {
+            stamps: enrollment_files(msp_dir),
+            msp_dir: msp_dir.to_owned(),
+            msp_id: msp_id.to_owned(),
+            expiry: Expiry::default(),
+        };
+        let listener = tls.map(|tls| Listener { stamps: listener_files(&tls), tls, expiry: Expiry::default() });
+        Self { context, enrollment, listener }
+    }
+
+    /// Looks now, every few seconds, and when the process is sent SIGHUP, until `stopping`.
+    pub async fn run(mut self, stopping: CancellationToken) {
+        let mut hangups = Hangups::new();
+        loop {
+            // files are read and keys parsed: not on a thread that serves
+            let looked = tokio::task::spawn_blocking(move || {
+                self.look();
+                self
+            });
+            match looked.await {
+                Ok(keeper) => self = keeper,
+                Err(panicked) => {
+                    tracing::error!(target: "orderer.certificates", %panicked, "certificates are not watched any more");
+                    return;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = hangups.next() => {
+                    tracing::info!(target: "orderer.certificates", "SIGHUP: looking for new certificates");
+                }
+                () = stopping.cancelled() => return,
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        self.enrollment.look(&self.context);
+        if let Some(listener) = &mut self.listener {
+            listener.look();
+        }
+    }
+}
+
+impl Enrollment {
+    fn look(&mut self, context: &NodeContext) {
+        let stamps = enrollment_files(&self.msp_dir);
+        if stamps != self.stamps {
+            self.stamps = stamps;
+            match read_signing_identity(&self.msp_dir, &self.msp_id) {
+                Ok(identity) => {
+                    context.signer.replace(Arc::new(identity));
+                    report_read("enrollment", &self.msp_dir);
+                }
+                Err(error) => report_useless("enrollment", &self.msp_dir, &error),
+            }
+        }
+        if let Some(not_after) = expires_at(context.signer.get().creator()) {
+            report_expiry("enrollment", &self.msp_dir, not_after, &mut self.expiry);
+        }
+    }
+}
+
+impl Listener {
+    fn look(&mut self) {
+        let path = self.tls.files().certificate.clone();
+        let stamps = listener_files(&self.tls);
+        if stamps != self.stamps {
+            self.stamps = stamps;
+            match self.tls.reload() {
+                Ok(()) => report_read("TLS", &path),
+                Err(error) => report_useless("TLS", &path, &error),
+            }
+        }
+        let certificate = self.tls.certificate();
+        let parsed = certificate.as_ref().and_then(|der| x509_parser::certificate::X509Certificate::from_der(der).ok());
+        if let Some((_, certificate)) = parsed {
+            let not_after = UnixSeconds(certificate.validity().not_after.timestamp());
+            report_expiry("TLS", &path, not_after, &mut self.expiry);
+        }
+    }
+}
+
+fn enrollment_files(msp_dir: &Path) -> Stamps {
+    Stamps::of([msp_dir.join("signcerts").as_path(), msp_dir.join("keystore").as_path()])
+}
+
+fn listener_files(tls: &ListenerTls) -> Stamps {
+    let files = tls.files();
+    let roots = files.client_roots.iter().flatten().map(PathBuf::as_path);
+    Stamps::of([files.certificate.as_path(), files.private_key.as_path()].into_iter().chain(roots))
+}
+
+fn report_read(certificate: &str, path: &Path) {
+    tracing::info!(target: "orderer.certificates", certificate, path = %path.display(), "certificate was read anew");
+}
+
+fn report_useless(certificate: &str, path: &Path, error: &dyn std::error::Error) {
+    tracing::error!(target: "orderer.certificates", certificate, path = %path.display(),
+        error = %orderer_actors::chain_state::chain_text(error),
+        "the new files cannot be used, the old certificate stays in use; mend the files, they are looked at again when they change");
+}
+
+fn report_expiry(certificate: &str, path: &Path, not_after: UnixSeconds, expiry: &mut Expiry) {
+    let until = time::OffsetDateTime::from_unix_timestamp(not_after.0)
+        .ok()
+        .and_then(|t| t.format(&time::format_description::well_known::Rfc3339).ok());
+    let until = until.unwrap_or_else(|| not_after.0.to_string());
+    match expiry.look(unix_now(), not_after) {
+        None => {}
+        Some(Notice::Soon(days)) => {
+            tracing::warn!(target: "orderer.certificates", certificate, path = %path.display(), until, days,
+                "certificate expires within a week; put a new one in its place, no restart is needed");
+        }
+        Some(Notice::Expired) => {
+            tracing::error!(target: "orderer.certificates", certificate, path = %path.display(), until,
+                "certificate has expired; put a new one in its place, no restart is needed");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The identity that the node signs with is replaced while it runs.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod world;
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use fabric_proto::Message as _;
+use fabric_proto::common::{Block, Metadata, SignatureHeader};
+use fabric_proto::msp::SerializedIdentity;
+use world::messages::transaction;
+use world::node::orderer_folder;
+use world::{Person, Setup};
+
+const CHANNEL: &str = "app";
+
+/// Puts the certificate and key of another orderer into an MSP folder.
+fn enroll(msp: &Path, of: &str) {
+    for folder in ["signcerts", "keystore"] {
+        let (from, to) = (orderer_folder().with_file_name(of).join("msp").join(folder), msp.join(folder));
+        let _ = fs::remove_dir_all(&to);
+        fs::create_dir_all(&to).unwrap();
+        for file in fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+}
+
+/// The certificate, in PEM, of who signed the block.
+fn signer(block: &Block) -> Bytes {
+    let metadata = Metadata::decode(block.metadata.as_ref().unwrap().metadata[0].clone()).unwrap();
+    let header = SignatureHeader::decode(metadata.signatures[0].signature_header.clone()).unwrap();
+    SerializedIdentity::decode(header.creator).unwrap().id_bytes
+}
+
+fn certificate_of(orderer: &str) -> Bytes {
+    let file = orderer_folder().with_file_name(orderer).join(format!("msp/signcerts/{orderer}-cert.pem"));
+    fs::read(file).unwrap().into()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_certificate_signs_the_next_block() {
+    let folder = tempfile::tempdir().unwrap();
+    enroll(folder.path(), "orderer.example.com");
+    let mut node = Setup::application().set("GENERAL_LOCALMSPDIR", folder.path().display()).start().await;
+    let (client, user) = (node.client().await, Person::user(1));
+    client.order([transaction(&user, CHANNEL, "one")]).await;
+    assert_eq!(signer(&client.block(&user, CHANNEL, 1).await), certificate_of("orderer.example.com"));
+
+    enroll(folder.path(), "orderer2.example.com");
+    node.signal("HUP");
+    node.line("certificate was read anew").await;
+    client.order([transaction(&user, CHANNEL, "two")]).await;
+    assert_eq!(signer(&client.block(&user, CHANNEL, 2).await), certificate_of("orderer2.example.com"));
+
+    // half a renewal: the certificate came, the key did not
+    fs::write(folder.path().join("signcerts/orderer2.example.com-cert.pem"), certificate_of("orderer.example.com"))
+        .unwrap();
+    node.signal("HUP");
+    let line = node.line("the new files cannot be used").await;
+    assert!(line.contains("no key in") && line.contains("belongs to the certificate"), "{line}");
+    client.order([transaction(&user, CHANNEL, "three")]).await;
+    assert_eq!(signer(&client.block(&user, CHANNEL, 3).await), certificate_of("orderer2.example.com"));
+    node.stop().await;
+}
