@@ -12,7 +12,7 @@ use orderer_core::block::{BlockError, Contents, EncodedBlock, assemble};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::SignedEnvelope;
 use orderer_ledger::{Commit, CommitError, PendingEnvelope};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::chain_state::{Tip, chain_text};
 use crate::channel::Channel;
@@ -31,12 +31,23 @@ const SETTLE_AFTER: Duration = Duration::from_secs(2);
 pub enum Op {
     /// The message waits for its block: into the pending log.
     Hold(Arc<Accepted>),
-    /// A block of these.
-    Block(Vec<Arc<Accepted>>),
-    /// A block with this config message alone.
+    /// A block.
+    Block {
+        /// Of these.
+        envelopes: Vec<SignedEnvelope>,
+        /// Messages of the pending log that come before this sequence are in a block now.
+        pending_below: u64,
+        /// What the chain wants to find in its last block when it is built again.
+        consenter_metadata: Bytes,
+    },
+    /// A block with one config message alone.
     ConfigBlock {
         /// CONFIG or ORDERER_TRANSACTION.
-        message: Arc<Accepted>,
+        envelope: SignedEnvelope,
+        /// As of a block.
+        pending_below: u64,
+        /// As of a block.
+        consenter_metadata: Bytes,
         /// The configuration that is in force from this block on.
         next: Option<Arc<ChannelSnapshot>>,
         /// The channel that exists from this block on.
@@ -52,6 +63,8 @@ pub struct Write {
     pub ops: Vec<Op>,
     /// Of the message that caused them, if somebody waits.
     pub reply: Option<Reply>,
+    /// Room that the chain took for them, given back when they are durable.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// See the module's description.
@@ -75,6 +88,7 @@ pub struct BlockWriter {
 struct Work {
     ops: Vec<Op>,
     replies: Vec<Reply>,
+    rooms: Vec<OwnedSemaphorePermit>,
 }
 
 /// From the blocking thread, when a commit has ended.
@@ -195,6 +209,7 @@ impl Handler<Write> for BlockWriter {
         self.status.count_one();
         self.gathered.ops.extend(write.ops);
         self.gathered.replies.extend(write.reply);
+        self.gathered.rooms.extend(write.room);
         self.commit_gathered(ctx);
         self.pace.after_one(ctx);
     }
@@ -286,29 +301,31 @@ impl Job {
         let mut commit = Commit::default();
         let mut held: Vec<Arc<Accepted>> = Vec::new();
         for op in ops {
-            let batch = match op {
+            let (envelopes, pending_below, consenter_metadata) = match op {
                 Op::Hold(message) => {
                     held.push(message);
                     continue;
                 }
-                Op::Block(batch) => batch,
-                Op::ConfigBlock { message, next, created } => {
+                Op::Block { envelopes, pending_below, consenter_metadata } => {
+                    (envelopes, pending_below, consenter_metadata)
+                }
+                Op::ConfigBlock { envelope, pending_below, consenter_metadata, next, created } => {
                     if next.is_some() {
                         written.tip.last_config = written.tip.number.next();
                         written.next = next;
                     }
                     written.created.extend(created.map(|created| *created));
-                    vec![message]
+                    (vec![envelope], pending_below, consenter_metadata)
                 }
             };
             // a block takes all that waited before it
             held.clear();
-            commit.pending_drop_below = batch.last().map_or(0, |m| m.sequence + 1);
-            let block = self.assemble(&written.tip, &batch)?;
+            commit.pending_drop_below = pending_below;
+            let block = self.assemble(&written.tip, &envelopes, consenter_metadata)?;
             written.tip.number = block.number();
             written.tip.header_hash = *block.header_hash();
             written.blocks += 1;
-            written.envelopes += batch.len();
+            written.envelopes += envelopes.len();
             commit.blocks.push(block);
         }
         if self.context.durability == Durability::Disk {
@@ -319,14 +336,18 @@ impl Job {
         Ok(written)
     }
 
-    fn assemble(&self, tip: &Tip, batch: &[Arc<Accepted>]) -> Result<EncodedBlock, BlockError> {
-        let envelopes: Vec<SignedEnvelope> = batch.iter().map(|m| m.envelope.clone()).collect();
+    fn assemble(
+        &self,
+        tip: &Tip,
+        envelopes: &[SignedEnvelope],
+        consenter_metadata: Bytes,
+    ) -> Result<EncodedBlock, BlockError> {
         let contents = Contents {
             number: tip.number.next(),
             previous_hash: &tip.header_hash,
-            envelopes: &envelopes,
+            envelopes,
             last_config: tip.last_config,
-            consenter_metadata: Bytes::new(),
+            consenter_metadata,
         };
         assemble(contents, &*self.context.signer.get(), nonce())
     }

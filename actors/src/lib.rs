@@ -17,6 +17,7 @@ pub mod block_writer;
 pub mod chain_state;
 pub mod chain_support;
 pub mod channel;
+pub mod config_work;
 pub mod ledgers;
 pub mod mailbox;
 pub mod node_context;

@@ -8,21 +8,21 @@ use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, SpawnHandle,
     WrapFuture as _,
 };
-use fabric_proto::common::HeaderType;
-use orderer_core::block::EncodedBlock;
+use bytes::Bytes;
 use orderer_core::channel::ConfigSequence;
-use orderer_core::config::{ChannelSnapshot, genesis};
-use orderer_core::envelope::{self, SignedEnvelope};
+use orderer_core::config::ChannelSnapshot;
+use orderer_core::envelope::SignedEnvelope;
 use orderer_core::ordering::solo::{Effect, Event, Machine, Ordered};
-use orderer_core::processing::{self, Refusal};
+use orderer_core::processing::Refusal;
 use orderer_ledger::PendingEnvelope;
 use tokio::sync::oneshot;
 
 use crate::block_writer::{BlockWriter, Op, Write};
-use crate::chain_state::{ChainState, chain_text};
-use crate::channel::{Channel, Entry};
+use crate::chain_state::ChainState;
+use crate::channel::Channel;
+use crate::config_work::{Applied, apply, recheck};
 use crate::mailbox::{Order, OrderRefusal, Pace, Reply};
-use crate::node_context::{Durability, NodeContext, stamp};
+use crate::node_context::{Durability, NodeContext};
 use crate::registrar::NewChannel;
 use crate::status::StatusCell;
 use crate::supervision::{Exit, ExitGuard};
@@ -71,14 +71,6 @@ pub struct SoloChain {
 pub struct Halt {
     /// Told when everything is on the disk.
     pub done: oneshot::Sender<()>,
-}
-
-/// What a config message leads to, found out off the arbiter.
-enum Applied {
-    /// The channel's own next configuration.
-    Config(Arc<ChannelSnapshot>),
-    /// Another channel; `None` if it is there already, after a crash.
-    Created(Option<NewChannel>),
 }
 
 impl SoloChain {
@@ -141,7 +133,11 @@ impl SoloChain {
         for effect in effects {
             match effect {
                 Effect::Hold(message) => ops.push(Op::Hold(message)),
-                Effect::Write(batch) => ops.push(Op::Block(batch)),
+                Effect::Write(batch) => ops.push(Op::Block {
+                    pending_below: batch.last().map_or(0, |message| message.sequence + 1),
+                    envelopes: batch.iter().map(|message| message.envelope.clone()).collect(),
+                    consenter_metadata: Bytes::new(),
+                }),
                 Effect::ArmTimer => self.arm_timer(ctx),
                 Effect::DisarmTimer => self.disarm_timer(ctx),
                 Effect::Recheck(message) => thinking = Some(Thought::Recheck(message)),
@@ -170,14 +166,22 @@ impl SoloChain {
             return;
         }
         #[expect(clippy::disallowed_methods, reason = "bounded by the room that each reply holds at the gate")]
-        self.writer.do_send(Write { ops, reply });
+        self.writer.do_send(Write { ops, reply, room: None });
     }
 
     /// The configuration changed since the message was judged: judge it again, on another thread. Meanwhile no other
     /// message is taken.
     fn recheck(&mut self, message: Arc<Accepted>, reply: Option<Reply>, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
-        let work = self.context.io.spawn_blocking(move || recheck(&snapshot, &context, &message));
+        let work = self.context.io.spawn_blocking(move || {
+            let judged = recheck(&snapshot, &context, &message.envelope, message.is_config);
+            judged.map(|(envelope, checked_at)| Accepted {
+                envelope,
+                checked_at,
+                is_config: message.is_config,
+                sequence: message.sequence,
+            })
+        });
         let resume = work.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
             match outcome {
                 Ok(Ok(message)) => {
@@ -196,7 +200,7 @@ impl SoloChain {
     fn apply(&mut self, message: Arc<Accepted>, reply: Option<Reply>, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
         let of_thread = Arc::clone(&message);
-        let work = self.context.io.spawn_blocking(move || apply(&snapshot, &context, &of_thread));
+        let work = self.context.io.spawn_blocking(move || apply(&snapshot, &context, &of_thread.envelope));
         let resume = work.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
             match outcome {
                 Ok(Ok(Applied::Config(next))) => {
@@ -206,11 +210,10 @@ impl SoloChain {
                     chain.perform(effects, None, ctx);
                     tracing::info!(target: "orderer.chain", channel = %chain.channel.id(), sequence = %next.sequence(),
                         "configuration updated");
-                    chain.write(vec![Op::ConfigBlock { message, next: Some(next), created: None }], reply);
+                    chain.write(vec![config_block(&message, Some(next), None)], reply);
                 }
                 Ok(Ok(Applied::Created(created))) => {
-                    let created = created.map(Box::new);
-                    chain.write(vec![Op::ConfigBlock { message, next: None, created }], reply);
+                    chain.write(vec![config_block(&message, None, created)], reply);
                 }
                 Ok(Err(refusal)) => chain.refuse(&refusal, reply),
                 Err(panicked) => chain.stop_because(Exit::Panicked(panicked.to_string()), ctx),
@@ -250,6 +253,16 @@ impl SoloChain {
     }
 }
 
+fn config_block(message: &Accepted, next: Option<Arc<ChannelSnapshot>>, created: Option<Box<NewChannel>>) -> Op {
+    Op::ConfigBlock {
+        envelope: message.envelope.clone(),
+        pending_below: message.sequence + 1,
+        consenter_metadata: Bytes::new(),
+        next,
+        created,
+    }
+}
+
 /// Whether the actor waits for another thread now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fed {
@@ -266,59 +279,6 @@ impl Fed {
 enum Thought {
     Recheck(Arc<Accepted>),
     Apply(Arc<Accepted>),
-}
-
-/// Judges a message under the configuration of now. Blocks for a signature or more.
-fn recheck(snapshot: &ChannelSnapshot, context: &NodeContext, message: &Accepted) -> Result<Accepted, Refusal> {
-    let parsed = envelope::Message::parse(message.envelope.clone()).map_err(Refusal::NoChannelId)?;
-    let at = context.circumstances();
-    let (envelope, checked_at) = if message.is_config {
-        let channels = channels_beside_system(context);
-        let proposed = processing::recheck_config(snapshot, channels, &parsed, &*context.signer.get(), stamp(), at)?;
-        (proposed.envelope, proposed.sequence)
-    } else {
-        (message.envelope.clone(), processing::check_normal(snapshot, &parsed, None, at)?)
-    };
-    Ok(Accepted { envelope, checked_at, is_config: message.is_config, sequence: message.sequence })
-}
-
-/// How many channels exist that were created through the system channel.
-pub fn channels_beside_system(context: &NodeContext) -> u64 {
-    context.directory.all().len().saturating_sub(1) as u64
-}
-
-fn apply(snapshot: &ChannelSnapshot, context: &NodeContext, message: &Accepted) -> Result<Applied, Refusal> {
-    let parsed = envelope::Message::parse(message.envelope.clone()).map_err(Refusal::NoChannelId)?;
-    if parsed.channel_header.r#type != HeaderType::OrdererTransaction as i32 {
-        return processing::apply_config(snapshot, &parsed).map(|next| Applied::Config(Arc::new(next)));
-    }
-    let (created, genesis) = processing::created_channel(snapshot, &parsed)?;
-    create(context, created, &genesis).map(Applied::Created)
-}
-
-/// Makes the ledger of a new channel. It is made before the block that says so: a crash in between leaves a channel that
-/// the same message, ordered again, finds complete.
-fn create(
-    context: &NodeContext,
-    snapshot: ChannelSnapshot,
-    genesis: &SignedEnvelope,
-) -> Result<Option<NewChannel>, Refusal> {
-    let channel = snapshot.channel();
-    let failed = |text: String| Refusal::ConfigMessage(format!("channel '{channel}' cannot be created: {text}"));
-    let block = EncodedBlock::parse(&genesis::genesis_block_of(genesis.raw().clone(), false))
-        .map_err(|e| failed(e.to_string()))?;
-    match context.directory.find(channel.as_str()) {
-        Some(Entry::Open(existing)) => {
-            let first = existing.ledger().block(orderer_core::channel::BlockNumber::GENESIS);
-            let is_same =
-                first.is_ok_and(|first| first.is_some_and(|first| first.header_hash() == block.header_hash()));
-            return if is_same { Ok(None) } else { Err(Refusal::ChannelExists(channel.to_string())) };
-        }
-        Some(Entry::Broken(_)) => return Err(Refusal::ChannelExists(channel.to_string())),
-        None => {}
-    }
-    let ledger = context.ledgers.create(channel, &block).map_err(|e| failed(chain_text(&e)))?;
-    Ok(Some(NewChannel { ledger: Arc::new(ledger), snapshot: Arc::new(snapshot) }))
 }
 
 impl Actor for SoloChain {

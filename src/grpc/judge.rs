@@ -117,7 +117,7 @@ fn judge_for_no_channel(message: &Message, class: Class, context: &NodeContext) 
     match (context.directory.system_channel(), class) {
         (_, Class::Config) => Err(Refusal::NotDirectly.into()),
         (Some(system), Class::ConfigUpdate) => {
-            let channels = orderer_actors::solo_chain::channels_beside_system(context);
+            let channels = orderer_actors::config_work::channels_beside_system(context);
             let (snapshot, at) = (system.snapshot(), context.circumstances());
             let proposed = propose_creation(&snapshot, channels, message, &*context.signer.get(), stamp(), at)?;
             let checked_at = proposed.sequence;

@@ -1,0 +1,87 @@
+//! What a chain has done about a message that is more than its place in the order: judged again, or applied. Blocks for a
+//! signature or more: for other threads than the arbiters'.
+
+use std::sync::Arc;
+
+use fabric_proto::common::HeaderType;
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::{BlockNumber, ConfigSequence};
+use orderer_core::config::{ChannelSnapshot, genesis};
+use orderer_core::envelope::{self, SignedEnvelope};
+use orderer_core::processing::{self, Refusal};
+
+use crate::chain_state::chain_text;
+use crate::channel::Entry;
+use crate::node_context::{NodeContext, stamp};
+use crate::registrar::NewChannel;
+
+/// What a config message leads to.
+pub(crate) enum Applied {
+    /// The channel's own next configuration.
+    Config(Arc<ChannelSnapshot>),
+    /// Another channel; `None` if it is there already, after a crash.
+    Created(Option<Box<NewChannel>>),
+}
+
+/// Judges a message under the configuration of now. A config message is made anew.
+pub(crate) fn recheck(
+    snapshot: &ChannelSnapshot,
+    context: &NodeContext,
+    envelope: &SignedEnvelope,
+    is_config: bool,
+) -> Result<(SignedEnvelope, ConfigSequence), Refusal> {
+    let parsed = envelope::Message::parse(envelope.clone()).map_err(Refusal::NoChannelId)?;
+    let at = context.circumstances();
+    if is_config {
+        let channels = channels_beside_system(context);
+        let signer = context.signer.get();
+        let proposed = processing::recheck_config(snapshot, channels, &parsed, &*signer, stamp(), at)?;
+        Ok((proposed.envelope, proposed.sequence))
+    } else {
+        Ok((envelope.clone(), processing::check_normal(snapshot, &parsed, None, at)?))
+    }
+}
+
+/// How many channels exist that were created through the system channel.
+pub fn channels_beside_system(context: &NodeContext) -> u64 {
+    context.directory.all().len().saturating_sub(1) as u64
+}
+
+/// Builds the configuration, or the channel, that a CONFIG or ORDERER_TRANSACTION message makes.
+pub(crate) fn apply(
+    snapshot: &ChannelSnapshot,
+    context: &NodeContext,
+    envelope: &SignedEnvelope,
+) -> Result<Applied, Refusal> {
+    let parsed = envelope::Message::parse(envelope.clone()).map_err(Refusal::NoChannelId)?;
+    if parsed.channel_header.r#type != HeaderType::OrdererTransaction as i32 {
+        return processing::apply_config(snapshot, &parsed).map(|next| Applied::Config(Arc::new(next)));
+    }
+    let (created, genesis) = processing::created_channel(snapshot, &parsed)?;
+    Ok(Applied::Created(create(context, created, &genesis)?.map(Box::new)))
+}
+
+/// Makes the ledger of a new channel. It is made before the block that says so: a crash in between leaves a channel that
+/// the same message, ordered again, finds complete.
+fn create(
+    context: &NodeContext,
+    snapshot: ChannelSnapshot,
+    genesis: &SignedEnvelope,
+) -> Result<Option<NewChannel>, Refusal> {
+    let channel = snapshot.channel();
+    let failed = |text: String| Refusal::ConfigMessage(format!("channel '{channel}' cannot be created: {text}"));
+    let block = EncodedBlock::parse(&genesis::genesis_block_of(genesis.raw().clone(), false))
+        .map_err(|e| failed(e.to_string()))?;
+    match context.directory.find(channel.as_str()) {
+        Some(Entry::Open(existing)) => {
+            let first = existing.ledger().block(BlockNumber::GENESIS);
+            let is_same =
+                first.is_ok_and(|first| first.is_some_and(|first| first.header_hash() == block.header_hash()));
+            return if is_same { Ok(None) } else { Err(Refusal::ChannelExists(channel.to_string())) };
+        }
+        Some(Entry::Broken(_)) => return Err(Refusal::ChannelExists(channel.to_string())),
+        None => {}
+    }
+    let ledger = context.ledgers.create(channel, &block).map_err(|e| failed(chain_text(&e)))?;
+    Ok(Some(NewChannel { ledger: Arc::new(ledger), snapshot: Arc::new(snapshot) }))
+}
