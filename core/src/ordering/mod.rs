@@ -2,3 +2,4 @@
 
 pub mod cutter;
 pub mod solo;
+mod timer;
