@@ -55,6 +55,11 @@ impl SignedEnvelope {
         Self { raw: raw.freeze(), payload: envelope.payload, signature: envelope.signature }
     }
 
+    /// An envelope whose parts were found in `raw` by another reader than this one.
+    pub(crate) fn of_parts_read(raw: Bytes, payload: Bytes, signature: Bytes) -> Self {
+        Self { raw, payload, signature }
+    }
+
     /// Makes an envelope of `payload`, signed by `signer`.
     pub fn sign(payload: Bytes, signer: &dyn Signer) -> Result<Self, SignError> {
         let signature = signer.sign(&payload)?;

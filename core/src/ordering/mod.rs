@@ -1,4 +1,6 @@
 //! From a sequence of messages to a sequence of batches.
 
 pub mod cutter;
+pub mod kafka;
 pub mod solo;
+mod timer;

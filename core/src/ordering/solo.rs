@@ -4,6 +4,7 @@
 //! The machine knows no channel configuration but what it is told of it: the sequence in force and the batch limits.
 
 use super::cutter::{BatchLimits, BlockCutter, Cut};
+use super::timer::{BatchTimer, TimerChange};
 use crate::channel::ConfigSequence;
 
 /// A message that takes part in the order. `M` is whatever the caller needs to find again in the effects.
@@ -70,13 +71,13 @@ pub struct Machine<M> {
     cutter: BlockCutter<M>,
     sequence: ConfigSequence,
     limits: BatchLimits,
-    timer_armed: bool,
+    timer: BatchTimer,
 }
 
 impl<M: Ordered + Clone> Machine<M> {
     /// A chain with nothing pending, under the given configuration.
     pub fn new(sequence: ConfigSequence, limits: BatchLimits) -> Self {
-        Self { cutter: BlockCutter::default(), sequence, limits, timer_armed: false }
+        Self { cutter: BlockCutter::default(), sequence, limits, timer: BatchTimer::default() }
     }
 
     /// Takes in what happened; gives back what is to be done, in order.
@@ -125,24 +126,15 @@ impl<M: Ordered + Clone> Machine<M> {
 
     /// A timer that fires for a batch that was cut in the meantime finds nothing and does nothing.
     fn timer_fired(&mut self) -> Vec<Effect<M>> {
-        self.timer_armed = false;
+        self.timer.fired();
         self.cutter.cut().map(Effect::Write).into_iter().collect()
     }
 
-    /// The timer runs exactly while something waits, from the first message that had to; a message that stays behind
-    /// when the batch before it is cut keeps the running timer, as in the reference.
     fn adjust_timer(&mut self) -> Option<Effect<M>> {
-        match (self.timer_armed, self.cutter.pending() > 0) {
-            (true, false) => {
-                self.timer_armed = false;
-                Some(Effect::DisarmTimer)
-            }
-            (false, true) => {
-                self.timer_armed = true;
-                Some(Effect::ArmTimer)
-            }
-            (true, true) | (false, false) => None,
-        }
+        self.timer.follow(self.cutter.pending()).map(|change| match change {
+            TimerChange::Arm => Effect::ArmTimer,
+            TimerChange::Disarm => Effect::DisarmTimer,
+        })
     }
 }
 

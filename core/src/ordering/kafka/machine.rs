@@ -1,0 +1,384 @@
+//! The machine: one event in, effects out.
+
+use super::effect::{Effect, Failure, SkipReason};
+use super::event::{Event, Rules, Verdict};
+use super::ingress::Ingress;
+use super::metadata::{KafkaMetadata, KafkaOffset};
+use super::record::{Record, RecordClass, Regular};
+use super::resume::LastBlock;
+use crate::channel::BlockNumber;
+use crate::envelope::{Message, SignedEnvelope};
+use crate::ordering::cutter::{Batch, BlockCutter, Cut};
+use crate::ordering::timer::{BatchTimer, TimerChange};
+use crate::processing::{Class, classify};
+
+/// The state of a Kafka chain.
+#[derive(Debug)]
+pub struct Machine {
+    cutter: BlockCutter<SignedEnvelope>,
+    timer: BatchTimer,
+    rules: Rules,
+    /// No record before this one is taken (again).
+    next: KafkaOffset,
+    last_cut: BlockNumber,
+    /// What the next block will remember, save that its own cut decides how far it persists.
+    memory: KafkaMetadata,
+    ingress: Ingress,
+    resumed: Resumed,
+    phase: Phase,
+}
+
+/// The block that the machine was resumed from, as far as it tells how it was cut.
+#[derive(Debug)]
+struct Resumed {
+    last: LastBlock,
+    by_timer: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Ready for the next record.
+    Consuming,
+    /// A verdict has to come first.
+    Rechecking { offset: KafkaOffset, regular: Regular, is_config: bool, then: Then },
+    /// Nothing is taken any more.
+    Failed,
+}
+
+/// What becomes of a message that is found valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// It is ordered at once: compatibility mode.
+    Commit,
+    /// It gets a new place in the topic.
+    Resubmit,
+}
+
+type Outcome = Result<Vec<Effect>, Failure>;
+
+impl Machine {
+    /// A chain that goes on behind its last block, under the configuration in force there. Records are to be fed from
+    /// [`LastBlock::read_from`] on.
+    pub fn resume(last: LastBlock, rules: Rules) -> Self {
+        let mut machine = Self {
+            cutter: BlockCutter::default(),
+            timer: BatchTimer::default(),
+            rules,
+            next: last.metadata.last_offset_persisted.next(),
+            last_cut: last.number,
+            memory: last.metadata,
+            ingress: Ingress::Open,
+            resumed: Resumed { last, by_timer: false },
+            phase: Phase::Consuming,
+        };
+        if machine.config_in_flight() {
+            machine.ingress = Ingress::BlockedFromStart;
+        }
+        machine
+    }
+
+    /// Takes in what happened; gives back what is to be done, in order. After [`Effect::Fail`] everything leads to
+    /// nothing.
+    pub fn step(&mut self, event: Event) -> Vec<Effect> {
+        if matches!(self.phase, Phase::Failed) {
+            return Vec::new();
+        }
+        let outcome = match event {
+            Event::Record { offset, record } => self.take(offset, record),
+            Event::NoRecords { from, until } => self.pass_over(from, until),
+            Event::CaughtUp => Ok(self.ingress.caught_up().into_iter().collect()),
+            Event::Rechecked(verdict) => self.rechecked(verdict),
+            Event::Timer => Ok(self.timer_fired()),
+            Event::TimeToCutFailed(block) => Ok(self.time_to_cut_failed(block)),
+            Event::Configured(rules) => {
+                self.rules = rules;
+                Ok(Vec::new())
+            }
+        };
+        outcome.unwrap_or_else(|failure| {
+            self.phase = Phase::Failed;
+            vec![Effect::Fail(failure)]
+        })
+    }
+
+    /// The offset of the next record that is taken.
+    pub fn next_offset(&self) -> KafkaOffset {
+        self.next
+    }
+
+    /// The newest block.
+    pub fn last_cut(&self) -> BlockNumber {
+        self.last_cut
+    }
+
+    /// What the newest block would remember if it were written now.
+    pub fn memory(&self) -> KafkaMetadata {
+        self.memory
+    }
+
+    /// The configuration in force.
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// Whether Broadcast has to wait.
+    pub fn ingress_blocked(&self) -> bool {
+        self.ingress != Ingress::Open
+    }
+
+    /// How many messages wait for their block.
+    pub fn pending(&self) -> usize {
+        self.cutter.pending()
+    }
+
+    /// How large they are together.
+    pub fn pending_bytes(&self) -> usize {
+        self.cutter.pending_bytes()
+    }
+
+    fn take(&mut self, offset: KafkaOffset, record: Record) -> Outcome {
+        self.in_turn("a record", offset)?;
+        if offset < self.next {
+            let resumed = &mut self.resumed;
+            let cut_the_last = offset == resumed.last.metadata.last_offset_persisted
+                && record == Record::TimeToCut(resumed.last.number);
+            resumed.by_timer |= cut_the_last;
+            return Ok(skip(offset, SkipReason::AlreadyTaken));
+        }
+        if offset > self.next {
+            return Err(Failure::OffsetGap { expected: self.next, found: offset });
+        }
+        self.next = offset.next();
+        match record {
+            Record::Connect => Ok(Vec::new()),
+            Record::TimeToCut(block) => self.time_to_cut(offset, block),
+            Record::Regular(regular) => Ok(self.take_regular(offset, regular)),
+            Record::Malformed(cause) => Ok(skip(offset, cause.into())),
+        }
+    }
+
+    fn pass_over(&mut self, from: KafkaOffset, until: KafkaOffset) -> Outcome {
+        self.in_turn("an offset without a record", from)?;
+        if from > self.next {
+            return Err(Failure::OffsetGap { expected: self.next, found: from });
+        }
+        self.next = self.next.max(until);
+        Ok(Vec::new())
+    }
+
+    fn in_turn(&self, what: &'static str, offset: KafkaOffset) -> Result<(), Failure> {
+        match self.phase {
+            Phase::Rechecking { .. } => Err(Failure::OutOfTurn { what, offset }),
+            Phase::Consuming | Phase::Failed => Ok(()),
+        }
+    }
+
+    fn time_to_cut(&mut self, offset: KafkaOffset, named: BlockNumber) -> Outcome {
+        let expected = self.last_cut.next();
+        if named < expected {
+            return Ok(skip(offset, SkipReason::StaleTimeToCut { named, last_cut: self.last_cut }));
+        }
+        if named > expected {
+            return Err(Failure::TimeToCutAhead { offset, named, expected });
+        }
+        let batch = self.cutter.cut().ok_or(Failure::NothingToCut { offset, block: named })?;
+        let mut write = self.write(batch, offset);
+        if let Effect::Write { metadata, .. } = &mut write {
+            // the reference leaves it out here, and here alone
+            metadata.last_resubmitted_config_offset = KafkaOffset(0);
+        }
+        let mut effects = vec![write];
+        effects.extend(self.adjust_timer());
+        Ok(effects)
+    }
+
+    fn take_regular(&mut self, offset: KafkaOffset, regular: Regular) -> Vec<Effect> {
+        match (regular.class, self.rules.resubmission) {
+            (RecordClass::Unknown, _) | (_, false) => self.take_in_compatibility_mode(offset, regular),
+            (RecordClass::Normal, true) => self.take_classified(offset, regular, false),
+            (RecordClass::Config, true) => self.take_classified(offset, regular, true),
+            (RecordClass::Other(class), true) => skip(offset, SkipReason::UnknownClass(class)),
+        }
+    }
+
+    /// An orderer that wrote this, or one that reads it, knows no second turn: each message is judged now, and ordered
+    /// or dropped.
+    fn take_in_compatibility_mode(&mut self, offset: KafkaOffset, regular: Regular) -> Vec<Effect> {
+        let header_type = match Message::parse(regular.envelope.clone()) {
+            Ok(message) => message.channel_header.r#type,
+            Err(cause) => return skip(offset, SkipReason::NoChannelHeader(cause)),
+        };
+        match classify(header_type) {
+            Class::ConfigUpdate => skip(offset, SkipReason::ConfigUpdate),
+            Class::Normal => self.recheck(offset, regular, false, Then::Commit),
+            Class::Config => self.recheck(offset, regular, true, Then::Commit),
+        }
+    }
+
+    fn take_classified(&mut self, offset: KafkaOffset, regular: Regular, is_config: bool) -> Vec<Effect> {
+        if let Some(original) = regular.original_offset {
+            if original <= self.memory.last_original_offset_processed {
+                // every orderer orders a message again that was overtaken: the first copy wins
+                return skip(offset, SkipReason::SeenBefore { original });
+            }
+            if is_config && original > self.memory.last_resubmitted_config_offset {
+                // another orderer found valid what was not valid here
+                self.memory.last_resubmitted_config_offset = original;
+            }
+        }
+        if regular.config_sequence < self.rules.sequence {
+            return self.recheck(offset, regular, is_config, Then::Resubmit);
+        }
+        let counted = regular.original_offset.unwrap_or(self.memory.last_original_offset_processed);
+        self.commit(offset, regular.envelope, is_config, counted)
+    }
+
+    fn recheck(&mut self, offset: KafkaOffset, regular: Regular, is_config: bool, then: Then) -> Vec<Effect> {
+        let envelope = regular.envelope.clone();
+        self.phase = Phase::Rechecking { offset, regular, is_config, then };
+        vec![Effect::Recheck { envelope, is_config }]
+    }
+
+    fn rechecked(&mut self, verdict: Verdict) -> Outcome {
+        let (offset, regular, is_config, then) = match std::mem::replace(&mut self.phase, Phase::Consuming) {
+            Phase::Rechecking { offset, regular, is_config, then } => (offset, regular, is_config, then),
+            Phase::Consuming | Phase::Failed => {
+                return Err(Failure::OutOfTurn { what: "a verdict", offset: self.next });
+            }
+        };
+        Ok(match (verdict, then) {
+            (Verdict::Valid { .. }, Then::Commit) => {
+                let counted = self.memory.last_original_offset_processed;
+                self.commit(offset, regular.envelope, is_config, counted)
+            }
+            (Verdict::Valid { envelope, sequence }, Then::Resubmit) => {
+                let original_offset = Some(offset).filter(|offset| offset.0 != 0);
+                let again = Regular { class: regular.class, envelope, config_sequence: sequence, original_offset };
+                let mut effects = Vec::with_capacity(2);
+                if is_config {
+                    self.memory.last_resubmitted_config_offset = offset;
+                    if self.config_in_flight() {
+                        effects.extend(self.ingress.block());
+                    }
+                }
+                effects.push(Effect::Resubmit(again));
+                effects
+            }
+            (Verdict::Invalid(refusal), _) => {
+                let mut effects = skip(offset, SkipReason::NoLongerValid(refusal));
+                // what Broadcast waited for will never be: the reference waits for ever
+                if is_config && regular.original_offset == Some(self.memory.last_resubmitted_config_offset) {
+                    effects.extend(self.ingress.unblock());
+                }
+                effects
+            }
+        })
+    }
+
+    /// Orders a message that is valid. `counted` is the highest original offset taken, this message included.
+    fn commit(
+        &mut self,
+        offset: KafkaOffset,
+        envelope: SignedEnvelope,
+        is_config: bool,
+        counted: KafkaOffset,
+    ) -> Vec<Effect> {
+        let mut effects = if is_config {
+            self.commit_config(offset, envelope, counted)
+        } else {
+            self.commit_normal(offset, envelope, counted)
+        };
+        effects.extend(self.adjust_timer());
+        if !self.config_in_flight() {
+            effects.extend(self.ingress.unblock());
+        }
+        effects
+    }
+
+    fn commit_normal(&mut self, offset: KafkaOffset, envelope: SignedEnvelope, counted: KafkaOffset) -> Vec<Effect> {
+        let size_bytes = envelope.size_bytes();
+        match self.cutter.ordered(envelope, size_bytes, self.rules.limits) {
+            Cut::Held => {
+                if !self.overflowed_the_last_block(offset, size_bytes) {
+                    self.memory.last_original_offset_processed = counted;
+                }
+                Vec::new()
+            }
+            Cut::One(batch) => {
+                self.memory.last_original_offset_processed = counted;
+                vec![self.write(batch, offset)]
+            }
+            // the reference does not count the message that stays behind, so that another copy of it is ordered, too
+            Cut::OneThenHeld(batch) => vec![self.write(batch, offset.previous())],
+            Cut::Two(first, second) => {
+                // the message is in the second block only: a restart in between must find it again
+                let first = self.write(first, offset.previous());
+                self.memory.last_original_offset_processed = counted;
+                vec![first, self.write(second, offset)]
+            }
+        }
+    }
+
+    fn commit_config(&mut self, offset: KafkaOffset, envelope: SignedEnvelope, counted: KafkaOffset) -> Vec<Effect> {
+        let mut effects = Vec::with_capacity(4);
+        if let Some(batch) = self.cutter.cut() {
+            effects.push(self.write(batch, offset.previous()));
+        }
+        self.memory.last_original_offset_processed = counted;
+        let (number, metadata) = self.cut_at(offset);
+        effects.push(Effect::WriteConfig { number, envelope, metadata });
+        effects
+    }
+
+    /// Whether the message at `offset`, which waits alone after a restart, is the one for which the last block was cut
+    /// because both together would have been too large. Then it was not counted (see [`Cut::OneThenHeld`] above), and
+    /// to count it now would make the chain depend on when an orderer was restarted.
+    fn overflowed_the_last_block(&self, offset: KafkaOffset, size_bytes: usize) -> bool {
+        let Resumed { last, by_timer } = &self.resumed;
+        let limits = self.rules.limits;
+        let is_next = offset == last.metadata.last_offset_persisted.next();
+        let had_room = last.envelopes < limits.max_message_count && last.size_bytes <= limits.preferred_max_bytes;
+        let too_large = last.size_bytes.saturating_add(size_bytes) > limits.preferred_max_bytes;
+        is_next && !by_timer && !last.is_config && had_room && too_large
+    }
+
+    fn write(&mut self, envelopes: Batch<SignedEnvelope>, persisted: KafkaOffset) -> Effect {
+        let (number, metadata) = self.cut_at(persisted);
+        Effect::Write { number, envelopes, metadata }
+    }
+
+    fn cut_at(&mut self, persisted: KafkaOffset) -> (BlockNumber, KafkaMetadata) {
+        self.last_cut = self.last_cut.next();
+        self.memory.last_offset_persisted = persisted;
+        (self.last_cut, self.memory)
+    }
+
+    /// Asks for the block that would be next. The batch stays: it is cut where the record lands, by every orderer.
+    fn timer_fired(&mut self) -> Vec<Effect> {
+        if self.timer.fired() && self.cutter.pending() > 0 {
+            return vec![Effect::TimeToCut(self.last_cut.next())];
+        }
+        Vec::new()
+    }
+
+    /// As long as the same batch waits it is asked for again; the reference lets it wait for the next message.
+    fn time_to_cut_failed(&mut self, block: BlockNumber) -> Vec<Effect> {
+        if block == self.last_cut.next() { self.adjust_timer().into_iter().collect() } else { Vec::new() }
+    }
+
+    fn adjust_timer(&mut self) -> Option<Effect> {
+        self.timer.follow(self.cutter.pending()).map(|change| match change {
+            TimerChange::Arm => Effect::ArmTimer,
+            TimerChange::Disarm => Effect::DisarmTimer,
+        })
+    }
+
+    /// Whether a config message was ordered again, and neither it nor one that stood behind it was taken since.
+    fn config_in_flight(&self) -> bool {
+        self.memory.last_resubmitted_config_offset > self.memory.last_original_offset_processed
+    }
+}
+
+fn skip(offset: KafkaOffset, reason: SkipReason) -> Vec<Effect> {
+    vec![Effect::Skip { offset, reason }]
+}
