@@ -109,7 +109,8 @@ struct Orderer {
 
 impl Orderer {
     fn new(genesis: &EncodedBlock) -> Self {
-        let snapshot = Arc::new(ChannelSnapshot::from_config_block(&genesis.decode()).expect("a genesis block"));
+        let snapshot =
+            Arc::new(ChannelSnapshot::from_config_block(&genesis.decode(), &Arc::default()).expect("a genesis block"));
         let last = LastBlock::read(genesis).expect("a last block");
         let rules = Rules::of(&snapshot);
         let first = Written { envelopes: Vec::new(), metadata: last.metadata, last, snapshot: Arc::clone(&snapshot) };
@@ -150,7 +151,7 @@ impl Orderer {
                 Effect::WriteConfig { number, envelope, metadata } => {
                     let message = Message::parse(envelope.clone()).expect("a message");
                     if message.channel_header.r#type == HeaderType::OrdererTransaction as i32 {
-                        created_channel(&message).expect("creates a channel");
+                        created_channel(&self.snapshot, &message).expect("creates a channel");
                     } else {
                         let applied = apply_config(&self.snapshot, &message).expect("applies");
                         self.snapshot = Arc::new(applied);
@@ -174,7 +175,7 @@ impl Orderer {
         let verdict = self.judged.entry((recorded.offset, sequence)).or_insert_with(|| {
             let message = Message::parse(envelope.clone()).expect("a message");
             let at = Circumstances { now: recorded.at, expiration_checks: true };
-            check_normal(&self.snapshot, &message, at).map(|_| ())
+            check_normal(&self.snapshot, &message, None, at).map(|_| ())
         });
         match verdict {
             Ok(()) => Verdict::Valid { envelope, sequence },
