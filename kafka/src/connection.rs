@@ -1,0 +1,127 @@
+//! One connection to one broker: opened within a deadline, asked within a deadline, dropped at the first error.
+
+use std::future::Future;
+use std::io::Cursor;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rskafka::client::{Credentials, SaslConfig};
+use rskafka::messenger::Messenger;
+use rskafka::protocol::messages::{ReadVersionedType, RequestBody, WriteVersionedType};
+use rustls::ClientConfig;
+use tokio::io::BufStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::address::Address;
+use crate::classify::{connection_error, request_error, sasl_error, versions_error};
+use crate::error::{Error, Operation};
+use crate::settings::Sasl;
+use crate::stream::Stream;
+
+/// A request up to this size leaves in one write.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// The largest answer that is taken. An answer holds at least one whole batch, and brokers take requests of up to 100 MiB
+/// unless told otherwise.
+const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What every connection of a cluster has in common.
+#[derive(Clone)]
+pub(crate) struct Access {
+    pub(crate) client_id: Arc<str>,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) sasl: Option<Sasl>,
+    /// For the whole opening.
+    pub(crate) within: Duration,
+}
+
+/// An open connection. Its answers come in the order of its requests, so whoever polls long needs one of its own.
+pub(crate) struct Connection {
+    address: Address,
+    messenger: Messenger<BufStream<Stream>>,
+}
+
+impl Connection {
+    /// Opens a connection that can be used: TCP, TLS, the broker's versions, SASL.
+    pub(crate) async fn open(address: &Address, access: &Access) -> Result<Self, Error> {
+        let opening =
+            Opening { broker: address.to_string(), within: access.within, until: Instant::now() + access.within };
+
+        let tcp = opening.step(Operation::Connect, Stream::connect(address)).await?;
+        let tcp = tcp.map_err(|cause| Error::Unreachable { broker: address.to_string(), cause })?;
+        let stream = match &access.tls {
+            None => Stream::Plain(tcp),
+            Some(config) => opening
+                .step(Operation::Connect, Stream::secure(tcp, address, Arc::clone(config)))
+                .await?
+                .map_err(|cause| connection_error(&opening.broker, Operation::Connect, &cause))?,
+        };
+
+        let stream = BufStream::with_capacity(BUFFER_BYTES, BUFFER_BYTES, stream);
+        let mut messenger = Messenger::new(stream, ANSWER_BYTES_MAX, Arc::clone(&access.client_id));
+        opening
+            .step(Operation::Connect, messenger.sync_versions())
+            .await?
+            .map_err(|error| versions_error(&opening.broker, &error))?;
+        if let Some(sasl) = &access.sasl {
+            opening
+                .step(Operation::Authenticate, messenger.do_sasl(sasl_config(sasl)))
+                .await?
+                .map_err(|error| sasl_error(&opening.broker, sasl, &error))?;
+        }
+        tracing::debug!(broker = %address, "connected to kafka broker");
+        Ok(Self { address: address.clone(), messenger })
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Asks, and waits for the answer until the deadline. After an error or a dropped call the connection must be dropped:
+    /// the answer may still come, and whatever is asked next would wait behind it.
+    pub(crate) async fn ask<R>(
+        &self,
+        operation: Operation,
+        request: R,
+        within: Duration,
+    ) -> Result<R::ResponseBody, Error>
+    where
+        R: RequestBody + Send + WriteVersionedType<Vec<u8>>,
+        R::ResponseBody: ReadVersionedType<Cursor<Vec<u8>>>,
+    {
+        match tokio::time::timeout(within, self.messenger.request(request)).await {
+            Ok(answer) => answer.map_err(|error| request_error(&self.address.to_string(), operation, &error)),
+            Err(_) => Err(Error::Timeout { broker: self.address.to_string(), operation, after: within }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// One deadline over several steps.
+struct Opening {
+    broker: String,
+    within: Duration,
+    until: Instant,
+}
+
+impl Opening {
+    async fn step<T>(&self, operation: Operation, step: impl Future<Output = T>) -> Result<T, Error> {
+        let timed_out = |_| Error::Timeout { broker: self.broker.clone(), operation, after: self.within };
+        timeout_at(self.until, step).await.map_err(timed_out)
+    }
+}
+
+fn sasl_config(sasl: &Sasl) -> SaslConfig {
+    let credentials =
+        |given: &crate::settings::Credentials| Credentials::new(given.user.clone(), given.password.clone());
+    match sasl {
+        Sasl::Plain(given) => SaslConfig::Plain(credentials(given)),
+        Sasl::ScramSha256(given) => SaslConfig::ScramSha256(credentials(given)),
+        Sasl::ScramSha512(given) => SaslConfig::ScramSha512(credentials(given)),
+    }
+}

@@ -1,0 +1,51 @@
+//! What an orderer asks of a Kafka cluster, as three traits, and who does it.
+//!
+//! ```text
+//!  Cluster  ── KafkaCluster ── a connection a question
+//!   ├─ Producer  ── produce(batch) ──► base offset, or an error of known kind     one connection to the leader
+//!   └─ Consumer  ── fetch(offset) ───► records, high watermark                    another one
+//!  testing::FakeCluster: the same in memory, with faults on demand
+//! ```
+//!
+//! [`KafkaCluster`] stands on rskafka's messages, record batches, SASL and request pipeline, but not on its client. That
+//! one opens its sockets without `TCP_NODELAY` (44 ms for a request between 8 and 64 KiB), waits for answers without a
+//! deadline, tries again in its own time what it cannot tell apart, asks a leader that has moved for ever, appends a
+//! throttled batch twice, and fails a whole fetch for one record. Here every call
+//!
+//! - goes out once, over a connection of its own that was opened with `TCP_NODELAY`;
+//! - ends at its deadline, or soon after another broker has become the leader;
+//! - gives an [`Error`] that says whose fault it is, and whether a batch may have been appended all the same;
+//! - leaves no connection behind on which an older answer is still due.
+//!
+//! When to try again is the caller's policy.
+//!
+//! What brokers do not tell this client: whether a topic was deleted and made again under the same name, as long as it
+//! holds the offsets that are asked for; who else may write to it.
+//!
+//! Back of the envelope (2 cores, one broker beside it, 1 KiB records, all replicas): 0.2 ms a batch of one, 0.3 million
+//! records a second in batches of 100 with one in flight; reading 0.7 million a second.
+
+mod address;
+mod api;
+mod classify;
+mod cluster;
+mod connection;
+mod consumer;
+mod dialer;
+mod error;
+mod metadata;
+mod pause;
+mod producer;
+mod settings;
+mod stream;
+pub mod testing;
+mod tls;
+mod wire;
+
+pub use api::{
+    Answer, BrokerDescription, Cluster, ClusterDescription, Consumer, FetchLimits, Fetched, Offsets, Produced,
+    Producer, RECORD_KEY, Record, Setting, TopicDescription, TopicSpec,
+};
+pub use cluster::KafkaCluster;
+pub use error::{Error, Operation, Unavailable};
+pub use settings::{ClientCertificate, Credentials, Sasl, Settings, SettingsError, Timeouts, Tls};

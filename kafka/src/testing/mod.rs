@@ -1,0 +1,7 @@
+//! A cluster in memory, for tests of whoever uses the traits: no brokers, no time lost, and faults on demand.
+
+mod cluster;
+mod state;
+
+pub use cluster::FakeCluster;
+pub use state::Fault;
