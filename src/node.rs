@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use orderer_actors::kafka::KafkaContext;
 use orderer_actors::ledgers::{BlockCaches, LedgerStore};
 use orderer_actors::node_context::CurrentSigner;
 use orderer_actors::status::StatusBoard;
@@ -16,6 +17,7 @@ use orderer_core::block::EncodedBlock;
 use orderer_core::config::{Catalog, ChannelSnapshot};
 use orderer_core::crypto::Signer;
 use orderer_core::supervision::CHANNEL_RESTARTS;
+use orderer_kafka::{Cluster, KafkaCluster};
 use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +26,7 @@ use tonic::transport::Server;
 use crate::certificates::Keeper;
 use crate::grpc::{AtomicBroadcast, IngressBudget, Shared, accept};
 use crate::local_msp::read_signing_identity;
-use crate::settings::Settings;
+use crate::settings::{KafkaSettings, Settings};
 use crate::start_record::StartRecord;
 use crate::tls::{ListenerTls, TlsFiles};
 
@@ -69,6 +71,7 @@ pub fn run(settings: &Settings, genesis: &[PathBuf], greeting: Option<&str>) -> 
             directory: Arc::clone(&directory),
             board: StatusBoard::default(),
             arbiters: arbiters.iter().map(actix_rt::Arbiter::handle).collect(),
+            kafka: kafka_context(&settings.kafka),
             durability: settings.durability,
             gate_bytes: settings.limits.channel_ingress_bytes,
             channel_restarts: CHANNEL_RESTARTS,
@@ -190,13 +193,33 @@ fn create(ledgers: &LedgerStore, catalog: &Arc<Catalog>, file: &Path) -> anyhow:
     let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog)?;
     snapshot.check_supported()?;
     let consensus = &snapshot.orderer().consensus_type;
-    anyhow::ensure!(consensus == "solo", "consensus type '{consensus}' is not supported by this version, solo is");
+    let is_supported = matches!(consensus.as_str(), "solo" | "kafka");
+    anyhow::ensure!(is_supported, "consensus type '{consensus}' is not supported by this version, solo and kafka are");
     if ledgers.path(snapshot.channel()).exists() {
         return Ok(());
     }
     ledgers.create(snapshot.channel(), &block)?;
     tracing::info!(target: "orderer.node", channel = %snapshot.channel(), file = %file.display(), "channel made from its genesis block");
     Ok(())
+}
+
+/// How chains reach their brokers.
+fn kafka_context(settings: &KafkaSettings) -> KafkaContext {
+    let mut reach = orderer_kafka::Settings::new(Vec::new());
+    reach.tls.clone_from(&settings.tls);
+    reach.sasl.clone_from(&settings.sasl);
+    reach.timeouts = settings.timeouts;
+    let connector = move |brokers: &[String]| {
+        let settings = orderer_kafka::Settings { brokers: brokers.to_vec(), ..reach.clone() };
+        KafkaCluster::new(settings).map(|cluster| Arc::new(cluster) as Arc<dyn Cluster>)
+    };
+    KafkaContext {
+        connector: Box::new(connector),
+        replication_factor: settings.replication_factor,
+        retry: settings.retry,
+        produce_again: settings.produce_again,
+        produce_pause: settings.produce_pause,
+    }
 }
 
 /// A restarted node must get its port back although old connections linger.

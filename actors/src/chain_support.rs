@@ -7,12 +7,14 @@ use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, MessageResult,
     WrapFuture as _,
 };
+use orderer_core::ordering::kafka::LastBlock;
 use orderer_core::supervision::{AfterDeath, Restarts};
 use tokio::sync::oneshot;
 
 use crate::block_writer::BlockWriter;
 use crate::chain_state::{ChainState, chain_text};
 use crate::channel::{Channel, ChannelState};
+use crate::kafka::{self, KafkaChain};
 use crate::node_context::NodeContext;
 use crate::registrar::Registrar;
 use crate::solo_chain::{Halt, SoloChain};
@@ -23,6 +25,11 @@ use crate::supervision::{ChildGone, Exit, ExitGuard};
 const ACT_ON_RESTARTS: &str = "its ledger is intact: find the cause in the log, then restart the orderer";
 /// And about one whose disk failed.
 const ACT_ON_DISK: &str = "see to the disk (space, health), then restart the orderer";
+
+/// And about one whose topic is not what it was.
+const ACT_ON_TOPIC: &str = "see to the topic or the disk that the cause names, then restart the orderer";
+/// And about one that is configured for something else.
+const ACT_ON_CONFIGURATION: &str = "change the channel's configuration, or use a version that supports it";
 
 /// See the module's description.
 pub struct ChainSupport {
@@ -40,9 +47,31 @@ pub struct ChainSupport {
 }
 
 struct Children {
-    chain: Addr<SoloChain>,
+    chain: Consenter,
     writer: Addr<BlockWriter>,
     left: bool,
+}
+
+/// Who decides the order.
+enum Consenter {
+    Solo(Addr<SoloChain>),
+    /// With its producer and consumer.
+    Kafka(Addr<KafkaChain>),
+}
+
+impl Consenter {
+    #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
+    fn tell<M>(&self, message: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        SoloChain: Handler<M>,
+        KafkaChain: Handler<M>,
+    {
+        match self {
+            Self::Solo(chain) => chain.do_send(message),
+            Self::Kafka(chain) => chain.do_send(message),
+        }
+    }
 }
 
 impl Children {
@@ -59,11 +88,9 @@ impl Drop for Children {
         if self.left {
             return;
         }
+        self.chain.tell(Abandon);
         #[expect(clippy::disallowed_methods, reason = "once in the life of a child")]
-        {
-            self.chain.do_send(Abandon);
-            self.writer.do_send(Abandon);
-        }
+        self.writer.do_send(Abandon);
     }
 }
 
@@ -151,41 +178,92 @@ impl ChainSupport {
 
     fn start_children(&mut self, state: ChainState, ctx: &mut Context<Self>) {
         self.generation += 1;
-        let id = self.channel.id();
-        let height = state.tip.number.0 + 1;
-        let board = &self.context.board;
-        let chain_status = board.cell(&format!("registrar/{id}/solo-chain"));
-        let writer_status = board.cell(&format!("registrar/{id}/block-writer"));
-        for status in [&chain_status, &writer_status] {
-            status.begin(self.restarts.total());
-        }
-        let guard = |child| ExitGuard::new(ctx.address().recipient(), child, self.generation);
         self.channel.configure(state.tip.last_config, Arc::clone(&state.snapshot));
+        let consensus = state.snapshot.orderer().consensus_type.clone();
         let writer = BlockWriter::new(
             Arc::clone(&self.channel),
             Arc::clone(&self.context),
             self.registrar.clone(),
             state.tip,
             state.next_sequence,
-            writer_status,
-            guard("block-writer"),
-        )
-        .start();
+            self.cell("block-writer"),
+            self.guard("block-writer", ctx),
+        );
+        let writer = writer.start();
+        let chain = match consensus.as_str() {
+            "solo" => Ok(self.start_solo(state, &writer, ctx)),
+            "kafka" => self.start_kafka(state, &writer, ctx),
+            other => Err(format!("consensus type '{other}' is not supported by this version, solo and kafka are")),
+        };
+        match chain {
+            Ok(chain) => self.children = Some(Children { chain, writer, left: false }),
+            Err(cause) => {
+                self.generation += 1;
+                #[expect(clippy::disallowed_methods, reason = "once in the life of a child")]
+                writer.do_send(Abandon);
+                self.fail(cause, ACT_ON_CONFIGURATION);
+            }
+        }
+    }
+
+    fn start_solo(&self, state: ChainState, writer: &Addr<BlockWriter>, ctx: &mut Context<Self>) -> Consenter {
+        let height = state.tip.number.0 + 1;
         let chain = SoloChain::new(
             Arc::clone(&self.channel),
             Arc::clone(&self.context),
             writer.clone(),
             state,
-            chain_status,
-            guard("solo-chain"),
+            self.cell("solo-chain"),
+            self.guard("solo-chain", ctx),
         )
         .start();
         // opened after the chain was started: what was acknowledged before a restart is ordered first
         self.channel.gate().open(chain.clone().recipient());
-        self.children = Some(Children { chain, writer, left: false });
         self.channel.enter(ChannelState::Running);
         self.status.enter("running", "");
-        tracing::info!(target: "orderer.chain", channel = %id, height, "chain is running");
+        tracing::info!(target: "orderer.chain", channel = %self.channel.id(), height, "chain is running");
+        Consenter::Solo(chain)
+    }
+
+    /// The chain says itself when it runs.
+    fn start_kafka(
+        &self,
+        state: ChainState,
+        writer: &Addr<BlockWriter>,
+        ctx: &mut Context<Self>,
+    ) -> Result<Consenter, String> {
+        let last = LastBlock::read(&self.channel.ledger().last_block()).map_err(|e| chain_text(&e))?;
+        let brokers = &state.snapshot.orderer().kafka_brokers;
+        let cluster = (self.context.kafka.connector)(brokers).map_err(|e| chain_text(&e))?;
+        for child in [kafka::PRODUCER, kafka::CONSUMER] {
+            self.cell(&format!("kafka-chain/{child}"));
+        }
+        let guards = kafka::Guards {
+            chain: self.guard("kafka-chain", ctx),
+            producer: self.guard(kafka::PRODUCER, ctx),
+            consumer: self.guard(kafka::CONSUMER, ctx),
+        };
+        let chain = KafkaChain::new(
+            Arc::clone(&self.channel),
+            Arc::clone(&self.context),
+            writer.clone(),
+            kafka::Origin { cluster, last, snapshot: state.snapshot },
+            self.cell("kafka-chain"),
+            guards,
+        );
+        self.status.enter("running", "");
+        Ok(Consenter::Kafka(chain.start()))
+    }
+
+    /// A child's cell, at the beginning of another life.
+    fn cell(&self, child: &str) -> Arc<StatusCell> {
+        let cell = self.context.board.cell(&format!("registrar/{}/{child}", self.channel.id()));
+        cell.begin(self.restarts.total());
+        cell
+    }
+
+    fn guard(&self, child: &'static str, ctx: &mut Context<Self>) -> ExitGuard {
+        ExitGuard::new(ctx.address().recipient(), child, self.generation)
     }
 
     /// Closes the gate, lets go of the children, and starts them again after a pause, or not at all.
@@ -196,7 +274,8 @@ impl ChainSupport {
         let cause = exit.to_string();
         self.status.failed(cause.clone());
         if matches!(exit, Exit::Unrecoverable(_)) {
-            self.fail(cause, ACT_ON_DISK);
+            let is_kafka = self.channel.snapshot().orderer().consensus_type == "kafka";
+            self.fail(cause, if is_kafka { ACT_ON_TOPIC } else { ACT_ON_DISK });
             return;
         }
         let random = rand::random::<f64>();
@@ -299,8 +378,7 @@ impl Handler<StopChain> for ChainSupport {
         self.generation += 1;
         match self.children.take() {
             Some(children) => {
-                #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
-                children.chain.do_send(Halt { done: stop.done });
+                children.chain.tell(Halt { done: stop.done });
                 // they stop by themselves, when all is written
                 children.leave();
             }
@@ -329,7 +407,7 @@ impl Handler<Kill> for ChainSupport {
     #[expect(clippy::disallowed_methods, reason = "a test sends one")]
     fn handle(&mut self, kill: Kill, _: &mut Context<Self>) {
         match (kill, &self.children) {
-            (Kill::Chain, Some(children)) => children.chain.do_send(crate::solo_chain::Crash),
+            (Kill::Chain, Some(children)) => children.chain.tell(crate::solo_chain::Crash),
             (Kill::Writer, Some(children)) => children.writer.do_send(crate::solo_chain::Crash),
             (Kill::Support, _) => panic!("killed by a test"),
             _ => {}

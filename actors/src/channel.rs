@@ -22,8 +22,26 @@ use crate::mailbox::Gate;
 pub enum ChannelState {
     /// Its chain is being built from the ledger.
     Starting,
+    /// Its Kafka cluster is being reached for the first time.
+    Connecting,
+    /// Records of its topic are being taken in that were there before.
+    CatchingUp {
+        /// The next record's.
+        offset: i64,
+        /// Behind the last of them.
+        end: i64,
+    },
     /// It takes messages.
     Running,
+    /// Its Kafka cluster does not serve it, and is tried again.
+    Retrying {
+        /// How often in a row.
+        attempt: usize,
+        /// What went wrong.
+        cause: String,
+        /// Milliseconds until the next attempt, from when this state was entered.
+        pause_ms: u64,
+    },
     /// Its chain died and will be built again.
     Restarting {
         /// How often within the policy's window.
@@ -48,7 +66,14 @@ impl fmt::Display for ChannelState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Starting => f.write_str("its chain is starting"),
+            Self::Connecting => f.write_str("its Kafka cluster is being reached"),
+            Self::CatchingUp { offset, end } => {
+                write!(f, "it is catching up with its topic, at offset {offset} of {end}")
+            }
             Self::Running => f.write_str("its chain is running"),
+            Self::Retrying { attempt, cause, pause_ms } => {
+                write!(f, "its Kafka cluster does not serve it (attempt {attempt}, again after {pause_ms} ms): {cause}")
+            }
             Self::Restarting { attempt, cause, pause_ms } => {
                 write!(f, "its chain restarts (attempt {attempt}, after {pause_ms} ms): {cause}")
             }

@@ -18,6 +18,7 @@ pub mod chain_state;
 pub mod chain_support;
 pub mod channel;
 pub mod config_work;
+pub mod kafka;
 pub mod ledgers;
 pub mod mailbox;
 pub mod node_context;

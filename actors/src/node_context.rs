@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::channel::Directory;
+use crate::kafka::KafkaContext;
 use crate::ledgers::LedgerStore;
 use crate::status::StatusBoard;
 
@@ -49,6 +50,8 @@ pub struct NodeContext {
     pub durability: Durability,
     /// Room at each channel's gate, in bytes.
     pub gate_bytes: u32,
+    /// For channels that are ordered by Kafka.
+    pub kafka: KafkaContext,
     /// For everything that belongs to one channel.
     pub channel_restarts: RestartPolicy,
     /// Whether messages of expired identities are refused.

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::chain_support::Kill;
 use crate::channel::{Channel, ChannelState, Directory, Entry};
+use crate::kafka::{KafkaContext, RetryPolicy};
 use crate::ledgers::{BlockCaches, LedgerStore};
 use crate::mailbox::{OrderAnswer, Submission};
 use crate::node_context::{CurrentSigner, Durability, NodeContext};
@@ -67,6 +68,22 @@ struct World {
     tree: Tree,
 }
 
+/// Nobody's cluster: these channels are solo.
+fn kafka_context() -> KafkaContext {
+    KafkaContext {
+        connector: Box::new(|_| Ok(Arc::new(orderer_kafka::testing::FakeCluster::new()))),
+        replication_factor: 1,
+        retry: RetryPolicy {
+            short_interval: Duration::from_secs(1),
+            short_total: Duration::from_secs(60),
+            long_interval: Duration::from_secs(1),
+            long_total: Duration::from_secs(60),
+        },
+        produce_again: 1,
+        produce_pause: Duration::from_millis(10),
+    }
+}
+
 impl World {
     async fn start(folder: &Path, durability: Durability) -> Self {
         report_panics();
@@ -91,6 +108,7 @@ impl World {
             directory: Arc::new(Directory::default()),
             board: StatusBoard::default(),
             arbiters: arbiters(2).iter().map(actix_rt::Arbiter::handle).collect(),
+            kafka: kafka_context(),
             durability,
             gate_bytes: 1 << 20,
             channel_restarts: POLICY,

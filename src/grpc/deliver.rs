@@ -232,7 +232,7 @@ impl Answer {
             }
             let state = self.states.borrow_and_update().clone();
             if !self.plan.best_effort
-                && let ChannelState::Failed { cause, .. } = state
+                && let ChannelState::Failed { cause, .. } | ChannelState::Retrying { cause, .. } = state
             {
                 return Err(Refused::new(FabricStatus::ServiceUnavailable, cause));
             }

@@ -55,7 +55,7 @@ pub fn load(
     }
 }
 
-struct Checker {
+pub(super) struct Checker {
     /// What relative paths are relative to.
     folder: PathBuf,
     /// By the key's own path.
@@ -147,6 +147,7 @@ impl Checker {
                 self.mistake(source, format!("{path} must be above 0"));
             }
         }
+        let kafka = self.kafka();
         let memory = self.text("Solo.Durability") == "memory";
         Some(Settings {
             source,
@@ -166,6 +167,7 @@ impl Checker {
             ledger_location: self.path("FileLedger.Location"),
             durability: if memory { Durability::Memory } else { Durability::Disk },
             limits,
+            kafka,
         })
     }
 
@@ -249,43 +251,43 @@ impl Checker {
         }
     }
 
-    fn mistake(&mut self, source: Source, text: String) {
+    pub(super) fn mistake(&mut self, source: Source, text: String) {
         self.mistakes.push(Mistake { source, text });
     }
 
-    fn missing(&mut self, key: &'static str, path: &Path, what: &str) {
+    pub(super) fn missing(&mut self, key: &'static str, path: &Path, what: &str) {
         let source = self.source(key);
         self.mistake(source, format!("{key}: {what}: {}", path.display()));
     }
 
-    fn source(&self, path: &str) -> Source {
+    pub(super) fn source(&self, path: &str) -> Source {
         self.values.get(path).map_or(Source::Default, |(_, source)| source.clone())
     }
 
     /// The value as text, or the default.
-    fn text(&self, path: &'static str) -> String {
+    pub(super) fn text(&self, path: &'static str) -> String {
         let default = || KEYS.iter().find(|key| key.path == path).map_or("", |key| key.default).to_owned();
         self.values.get(path).map_or_else(default, |(value, _)| plain(value))
     }
 
-    fn bool(&self, path: &'static str) -> bool {
+    pub(super) fn bool(&self, path: &'static str) -> bool {
         self.text(path).eq_ignore_ascii_case("true")
     }
 
     /// A number that `check_kind` has found to be one; of one that does not fit, the largest that does.
-    fn number<N: TryFrom<u64> + Bounded>(&self, path: &'static str) -> N {
+    pub(super) fn number<N: TryFrom<u64> + Bounded>(&self, path: &'static str) -> N {
         N::try_from(bytes(&self.text(path)).unwrap_or(0)).unwrap_or(N::MAX)
     }
 
-    fn duration(&self, path: &'static str) -> Duration {
+    pub(super) fn duration(&self, path: &'static str) -> Duration {
         duration(&self.text(path)).unwrap_or_default()
     }
 
-    fn path(&self, path: &'static str) -> PathBuf {
+    pub(super) fn path(&self, path: &'static str) -> PathBuf {
         self.folder.join(self.text(path))
     }
 
-    fn paths(&self, path: &'static str) -> Vec<PathBuf> {
+    pub(super) fn paths(&self, path: &'static str) -> Vec<PathBuf> {
         match self.values.get(path) {
             Some((Value::Sequence(items), _)) => items.iter().map(|item| self.folder.join(plain(item))).collect(),
             Some((Value::String(one), _)) => vec![self.folder.join(one)],
@@ -294,9 +296,13 @@ impl Checker {
     }
 }
 
-trait Bounded {
+pub(super) trait Bounded {
     const MAX: Self;
 }
+impl Bounded for i16 {
+    const MAX: Self = Self::MAX;
+}
+
 impl Bounded for u16 {
     const MAX: Self = Self::MAX;
 }

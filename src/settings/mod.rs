@@ -4,6 +4,7 @@
 //! reports every mistake at once (`check`); and [`Settings`], which the parts of the node get their piece of.
 
 mod check;
+mod kafka;
 mod keys;
 mod read;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use orderer_actors::Durability;
 
 pub use check::{Loaded, load};
+pub use kafka::KafkaSettings;
 pub use keys::{Effect, KEYS, Key, Kind};
 pub use read::{EMBEDDED, Mistake, SearchPlaces, Source, find_file};
 
@@ -50,6 +52,8 @@ pub struct Settings {
     pub durability: Durability,
     /// Limits of ours.
     pub limits: Limits,
+    /// See [`KafkaSettings`].
+    pub kafka: KafkaSettings,
 }
 
 /// When a connection on which nothing happens is asked whether it still lives.

@@ -1,0 +1,148 @@
+//! Reads the topic, a little ahead of the chain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
+};
+use orderer_core::ordering::kafka::KafkaOffset;
+use orderer_kafka::{Consumer, Error, FetchLimits, Fetched};
+
+use super::chain::KafkaChain;
+use super::connect::is_final;
+use super::messages::{Delivery, Link, LinkChanged, LinkState, TakenIn};
+use super::retry::Retries;
+use crate::chain_state::chain_text;
+use crate::chain_support::Abandon;
+use crate::node_context::NodeContext;
+use crate::status::StatusCell;
+use crate::supervision::{Exit, ExitGuard};
+
+/// A broker answers an empty poll after so long.
+const LIMITS: FetchLimits = FetchLimits { max_wait: Duration::from_secs(1), max_bytes: 4 << 20 };
+/// So many answers are read that the chain has not taken in: the one it works on, and the next.
+const AHEAD: usize = 2;
+
+/// See the module's description.
+pub(super) struct KafkaConsumer {
+    context: Arc<NodeContext>,
+    chain: Addr<KafkaChain>,
+    /// `None` while it is asked.
+    consumer: Option<Box<dyn Consumer>>,
+    next: i64,
+    not_taken_in: usize,
+    retries: Retries,
+    status: Arc<StatusCell>,
+    guard: ExitGuard,
+}
+
+impl KafkaConsumer {
+    pub(super) fn new(
+        context: Arc<NodeContext>,
+        chain: Addr<KafkaChain>,
+        consumer: Box<dyn Consumer>,
+        from: KafkaOffset,
+        status: Arc<StatusCell>,
+        guard: ExitGuard,
+    ) -> Self {
+        let retries = Retries::default();
+        Self { context, chain, consumer: Some(consumer), next: from.0, not_taken_in: 0, retries, status, guard }
+    }
+
+    fn fetch(&mut self, ctx: &mut Context<Self>) {
+        if self.not_taken_in >= AHEAD {
+            return;
+        }
+        let Some(mut consumer) = self.consumer.take() else { return };
+        let from = self.next;
+        let asked = self.context.io.spawn(async move {
+            let answer = consumer.fetch(from, LIMITS).await;
+            (consumer, answer)
+        });
+        let answered = asked.into_actor(self).map(|outcome, actor, ctx| match outcome {
+            Ok((consumer, answer)) => {
+                actor.consumer = Some(consumer);
+                actor.answered(answer, ctx);
+            }
+            Err(panicked) => {
+                actor.guard.will_exit(Exit::Panicked(panicked.to_string()));
+                ctx.stop();
+            }
+        });
+        ctx.spawn(answered);
+    }
+
+    fn answered(&mut self, answer: Result<Fetched, Error>, ctx: &mut Context<Self>) {
+        match answer {
+            Ok(fetched) => {
+                if self.retries.attempts() > 0 {
+                    self.retries.succeeded();
+                    self.tell(LinkState::Up);
+                    self.status.enter("reading", "");
+                }
+                if fetched.next_offset > self.next {
+                    let next = fetched.next_offset;
+                    let delivery = Delivery::new(self.next, fetched);
+                    self.next = next;
+                    self.not_taken_in += 1;
+                    self.status.count_one();
+                    #[expect(clippy::disallowed_methods, reason = "bounded by what is not taken in")]
+                    self.chain.do_send(delivery);
+                }
+                self.fetch(ctx);
+            }
+            Err(error) if is_final(&error) => self.tell(LinkState::Lost(chain_text(&error))),
+            Err(error) => self.failed(&error, ctx),
+        }
+    }
+
+    fn failed(&mut self, error: &Error, ctx: &mut Context<Self>) {
+        let cause = chain_text(error);
+        self.status.failed(cause.clone());
+        let policy = &self.context.kafka.retry;
+        match self.retries.after_failure(self.context.uptime(), rand::random(), policy) {
+            Some(pause) => {
+                self.status.enter("retrying", cause.clone());
+                self.tell(LinkState::Down { cause, attempt: self.retries.attempts(), pause });
+                ctx.run_later(pause, Self::fetch);
+            }
+            None => self.tell(LinkState::Lost(format!("given up after {} attempts: {cause}", self.retries.attempts()))),
+        }
+    }
+
+    fn tell(&self, state: LinkState) {
+        #[expect(clippy::disallowed_methods, reason = "one a failed call")]
+        self.chain.do_send(LinkChanged { link: Link::Consumer, state });
+    }
+}
+
+impl Actor for KafkaConsumer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.status.enter("reading", "");
+        self.fetch(ctx);
+    }
+}
+
+impl Handler<TakenIn> for KafkaConsumer {
+    type Result = ();
+
+    fn handle(&mut self, _: TakenIn, ctx: &mut Context<Self>) {
+        self.not_taken_in -= 1;
+        // while a failed call waits for its turn, the consumer is at rest: it must not be asked before
+        if self.retries.attempts() == 0 {
+            self.fetch(ctx);
+        }
+    }
+}
+
+impl Handler<Abandon> for KafkaConsumer {
+    type Result = ();
+
+    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        self.guard.will_exit(Exit::Asked);
+        ctx.stop();
+    }
+}

@@ -1,0 +1,64 @@
+//! What a chain has once it follows its topic.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use actix::Addr;
+use orderer_core::ordering::kafka::{Effect, Event, KafkaOffset, Machine};
+
+use super::consumer::KafkaConsumer;
+use super::messages::{Delivery, TakenIn};
+use super::producer::KafkaProducer;
+use crate::chain_support::Abandon;
+
+/// What there is once the topic is being followed.
+pub(super) struct Following {
+    pub(super) machine: Machine,
+    pub(super) producer: Addr<KafkaProducer>,
+    pub(super) consumer: Addr<KafkaConsumer>,
+    pub(super) deliveries: VecDeque<Delivery>,
+    pub(super) effects: VecDeque<Effect>,
+    /// Another thread, the writer or the broker is being waited for: nothing is taken in.
+    pub(super) busy: bool,
+    /// Behind the last record that the topic held when we came.
+    pub(super) end: KafkaOffset,
+    pub(super) caught_up: bool,
+    /// Why producer and consumer do not get through to the cluster.
+    pub(super) down: [Option<Trouble>; 2],
+}
+
+pub(super) struct Trouble {
+    pub(super) cause: String,
+    pub(super) attempt: u32,
+    pub(super) pause: Duration,
+}
+
+/// They hold each other's addresses: none would stop by itself.
+impl Drop for Following {
+    fn drop(&mut self) {
+        #[expect(clippy::disallowed_methods, reason = "once in the life of a child")]
+        {
+            self.producer.do_send(Abandon);
+            self.consumer.do_send(Abandon);
+        }
+    }
+}
+
+impl Following {
+    /// What comes next out of what was delivered.
+    pub(super) fn next_event(&mut self) -> Option<Event> {
+        if !self.caught_up && self.machine.next_offset() >= self.end {
+            self.caught_up = true;
+            return Some(Event::CaughtUp);
+        }
+        loop {
+            let delivery = self.deliveries.front_mut()?;
+            if let Some(event) = delivery.next() {
+                return Some(event);
+            }
+            self.deliveries.pop_front();
+            #[expect(clippy::disallowed_methods, reason = "one a delivery")]
+            self.consumer.do_send(TakenIn);
+        }
+    }
+}

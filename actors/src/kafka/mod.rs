@@ -1,0 +1,52 @@
+//! The Kafka consenter's actors: a chain that follows its channel's topic, a producer that appends to it, and a consumer
+//! that reads it.
+//!
+//! ```text
+//!  Gate ── Order ──► KafkaProducer ── batches ──► topic ── records ──► KafkaConsumer ── Delivery ──► KafkaChain
+//!                         ▲                                                                             │
+//!                         └──────── TIMETOCUT, messages that a config update overtook ──────────────────┤
+//!                                                                                 blocks ──► BlockWriter ◄┘
+//! ```
+//!
+//! The chain decides nothing by itself: its machine does. What the three add is patience: a broker that is gone is tried
+//! again, as the settings say, and the channel's state says so meanwhile.
+
+mod chain;
+mod connect;
+mod consumer;
+mod following;
+mod messages;
+mod producer;
+mod retry;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orderer_kafka::{Cluster, SettingsError};
+
+pub(crate) use chain::{CONSUMER, Guards, KafkaChain, Origin, PRODUCER};
+pub use retry::RetryPolicy;
+
+/// Makes a way to a cluster, given its brokers.
+pub type Connector = dyn Fn(&[String]) -> Result<Arc<dyn Cluster>, SettingsError> + Send + Sync;
+
+/// What the chains of all channels are told of Kafka.
+pub struct KafkaContext {
+    /// How a cluster is reached: TLS, SASL and deadlines are in here.
+    pub connector: Box<Connector>,
+    /// On how many brokers a topic is kept that a chain creates.
+    pub replication_factor: i16,
+    /// How long a broker that is gone is tried again.
+    pub retry: RetryPolicy,
+    /// So often a batch is produced again before its senders are told.
+    pub produce_again: u32,
+    /// After this pause each.
+    pub produce_pause: Duration,
+}
+
+impl fmt::Debug for KafkaContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaContext").field("retry", &self.retry).finish_non_exhaustive()
+    }
+}

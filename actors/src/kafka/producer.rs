@@ -1,0 +1,365 @@
+//! Appends to the topic: what Broadcast took, in its order, and what the chain wants there.
+//!
+//! One batch is in flight at a time. What gathers meanwhile is the next one, so batches are as large as the broker is
+//! slow, and nothing overtakes anything.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
+};
+use bytes::Bytes;
+use orderer_core::channel::BlockNumber;
+use orderer_core::ordering::kafka::{Regular, encode_connect, encode_time_to_cut};
+use orderer_kafka::{Error, Produced, Producer};
+use tokio::sync::oneshot;
+
+use super::chain::KafkaChain;
+use super::connect::is_final;
+use super::messages::{AskToCut, Drain, Ingress, Link, LinkChanged, LinkState, Resubmit, TimeToCutFailed};
+use super::retry::Retries;
+use crate::chain_state::chain_text;
+use crate::chain_support::Abandon;
+use crate::mailbox::{Order, OrderRefusal, Reply};
+use crate::node_context::NodeContext;
+use crate::status::StatusCell;
+use crate::supervision::{Exit, ExitGuard};
+
+/// A batch is not made larger than this: half of what a broker takes that was never told otherwise. A message that is
+/// larger goes alone.
+const BATCH_BYTES: usize = 512 << 10;
+
+/// See the module's description.
+pub(super) struct KafkaProducer {
+    context: Arc<NodeContext>,
+    chain: Addr<KafkaChain>,
+    /// `None` while it is asked.
+    producer: Option<Box<dyn Producer>>,
+    /// What the chain wants in the topic; goes before everything else.
+    wanted: VecDeque<Item>,
+    /// What Broadcast took. Bounded by the gate.
+    taken: VecDeque<Item>,
+    /// Whether what Broadcast took may go on.
+    open: bool,
+    /// After a batch that was too large as a whole: each message for itself, so many times.
+    alone: usize,
+    /// How often the batch in flight has failed.
+    failures: u32,
+    /// The cluster is not there: what comes is refused, until a record got through.
+    down: Option<String>,
+    retries: Retries,
+    draining: Option<oneshot::Sender<()>>,
+    status: Arc<StatusCell>,
+    guard: ExitGuard,
+}
+
+struct Item {
+    content: Content,
+    answer: Answer,
+}
+
+enum Content {
+    Message(Regular),
+    TimeToCut(BlockNumber),
+    Connect,
+}
+
+enum Answer {
+    Sender(Reply),
+    Chain(oneshot::Sender<()>),
+    Nobody,
+}
+
+impl Item {
+    fn encode(&self) -> Bytes {
+        match &self.content {
+            Content::Message(message) => message.encode(),
+            Content::TimeToCut(block) => encode_time_to_cut(*block),
+            Content::Connect => encode_connect(),
+        }
+    }
+
+    fn size_bytes(&self) -> usize {
+        match &self.content {
+            Content::Message(message) => message.envelope.raw().len(),
+            Content::TimeToCut(_) | Content::Connect => 0,
+        }
+    }
+}
+
+impl KafkaProducer {
+    pub(super) fn new(
+        context: Arc<NodeContext>,
+        chain: Addr<KafkaChain>,
+        producer: Box<dyn Producer>,
+        status: Arc<StatusCell>,
+        guard: ExitGuard,
+    ) -> Self {
+        Self {
+            context,
+            chain,
+            producer: Some(producer),
+            wanted: VecDeque::new(),
+            taken: VecDeque::new(),
+            open: true,
+            alone: 0,
+            failures: 0,
+            down: None,
+            retries: Retries::default(),
+            draining: None,
+            status,
+            guard,
+        }
+    }
+
+    /// Produces what has gathered, unless a batch is in flight or the cluster is being waited for.
+    fn produce(&mut self, ctx: &mut Context<Self>) {
+        if self.producer.is_some() && self.down.is_none() && self.failures == 0 {
+            let batch = self.gather();
+            if !batch.is_empty() {
+                self.send(batch, ctx);
+            } else if self.taken.is_empty()
+                && let Some(done) = self.draining.take()
+            {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn gather(&mut self) -> Vec<Item> {
+        let mut batch: Vec<Item> = Vec::new();
+        let mut bytes = 0;
+        let open = self.open || self.draining.is_some();
+        let most = if self.alone > 0 { 1 } else { usize::MAX };
+        while batch.len() < most {
+            let queue = if self.wanted.is_empty() && open { &mut self.taken } else { &mut self.wanted };
+            let Some(next) = queue.front() else { break };
+            bytes += next.size_bytes();
+            if bytes > BATCH_BYTES && !batch.is_empty() {
+                break;
+            }
+            batch.extend(queue.pop_front());
+        }
+        self.alone = self.alone.saturating_sub(batch.len());
+        batch
+    }
+
+    fn send(&mut self, batch: Vec<Item>, ctx: &mut Context<Self>) {
+        let Some(mut producer) = self.producer.take() else { return };
+        let asked = self.context.io.spawn(async move {
+            let values = batch.iter().map(Item::encode).collect();
+            let answer = producer.produce(values).await;
+            (producer, batch, answer)
+        });
+        let answered = asked.into_actor(self).map(|outcome, actor, ctx| match outcome {
+            Ok((producer, batch, answer)) => {
+                actor.producer = Some(producer);
+                actor.answered(batch, answer, ctx);
+            }
+            Err(panicked) => {
+                actor.guard.will_exit(Exit::Panicked(panicked.to_string()));
+                ctx.stop();
+            }
+        });
+        ctx.spawn(answered);
+    }
+
+    fn answered(&mut self, batch: Vec<Item>, answer: Result<Produced, Error>, ctx: &mut Context<Self>) {
+        let error = match answer {
+            Ok(produced) => {
+                if let Some(pause) = produced.throttled {
+                    tracing::warn!(target: "orderer.kafka", ?pause,
+                        "the brokers throttle this orderer: take its user out of the produce quota");
+                }
+                self.succeeded(batch);
+                self.produce(ctx);
+                return;
+            }
+            Err(error) => error,
+        };
+        let cause = chain_text(&error);
+        self.status.failed(cause.clone());
+        if matches!(error, Error::MessageTooLarge { .. }) {
+            self.too_large(batch, &cause);
+            self.produce(ctx);
+        } else if is_final(&error) {
+            self.refuse(batch, &cause);
+            self.tell(LinkState::Lost(cause));
+        } else if self.down.is_none() && self.failures < self.context.kafka.produce_again {
+            self.failures += 1;
+            if error.may_have_appended() {
+                tracing::warn!(target: "orderer.kafka", records = batch.len(), %cause,
+                    "records may have been appended although the call failed; they are produced again and may be there twice");
+            }
+            self.status.enter("retrying", cause);
+            let pause = self.context.kafka.produce_pause;
+            ctx.run_later(pause, |actor, ctx| {
+                actor.send(batch, ctx);
+            });
+        } else {
+            self.went_down(batch, cause, ctx);
+        }
+    }
+
+    fn succeeded(&mut self, batch: Vec<Item>) {
+        for item in batch {
+            match item.answer {
+                Answer::Sender(reply) => reply.send(Ok(())),
+                Answer::Chain(done) => drop(done.send(())),
+                Answer::Nobody => {}
+            }
+        }
+        if self.failures > 0 || self.down.is_some() {
+            self.failures = 0;
+            self.retries.succeeded();
+            self.status.enter("producing", "");
+            if self.down.take().is_some() {
+                self.tell(LinkState::Up);
+            }
+        }
+    }
+
+    /// Of several messages, each is tried for itself; one alone is its sender's affair.
+    fn too_large(&mut self, batch: Vec<Item>, cause: &str) {
+        self.failures = 0;
+        if batch.len() == 1 {
+            self.refuse(batch, cause);
+            return;
+        }
+        self.alone += batch.len();
+        for item in batch.into_iter().rev() {
+            match item.answer {
+                Answer::Sender(_) => self.taken.push_front(item),
+                Answer::Chain(_) | Answer::Nobody => self.wanted.push_front(item),
+            }
+        }
+    }
+
+    /// Tells everyone who waits, and tries again after a while: with what the chain still wants in the topic, or with a
+    /// record that means nothing.
+    fn went_down(&mut self, batch: Vec<Item>, cause: String, ctx: &mut Context<Self>) {
+        self.failures = 0;
+        self.refuse(batch, &cause);
+        let waiting: Vec<Item> = self.taken.drain(..).collect();
+        self.refuse(waiting, &cause);
+        if let Some(done) = self.draining.take() {
+            let _ = done.send(());
+        }
+        self.down = Some(cause.clone());
+        self.status.enter("retrying", cause.clone());
+        let policy = &self.context.kafka.retry;
+        let Some(pause) = self.retries.after_failure(self.context.uptime(), rand::random(), policy) else {
+            self.tell(LinkState::Lost(format!("given up after {} attempts: {cause}", self.retries.attempts())));
+            return;
+        };
+        self.tell(LinkState::Down { cause, attempt: self.retries.attempts(), pause });
+        ctx.run_later(pause, |actor, ctx| {
+            let mut probe: Vec<Item> = actor.wanted.drain(..).collect();
+            if probe.is_empty() {
+                probe.push(Item { content: Content::Connect, answer: Answer::Nobody });
+            }
+            actor.send(probe, ctx);
+        });
+    }
+
+    /// What Broadcast took is refused; what the chain wants is kept, or asked for again by the chain.
+    fn refuse(&mut self, batch: Vec<Item>, cause: &str) {
+        for item in batch {
+            match (item.answer, item.content) {
+                (Answer::Sender(reply), _) => {
+                    reply.send(Err(OrderRefusal::NotDurable(format!("could not be ordered: {cause}"))));
+                }
+                (answer @ Answer::Chain(_), content) => self.wanted.push_back(Item { content, answer }),
+                (Answer::Nobody, Content::TimeToCut(block)) => {
+                    #[expect(clippy::disallowed_methods, reason = "one a batch timer")]
+                    self.chain.do_send(TimeToCutFailed(block));
+                }
+                (Answer::Nobody, _) => {}
+            }
+        }
+    }
+
+    fn tell(&self, state: LinkState) {
+        #[expect(clippy::disallowed_methods, reason = "one a failed call")]
+        self.chain.do_send(LinkChanged { link: Link::Producer, state });
+    }
+}
+
+impl Actor for KafkaProducer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Context<Self>) {
+        self.status.enter("producing", "");
+    }
+}
+
+impl Handler<Order> for KafkaProducer {
+    type Result = ();
+
+    fn handle(&mut self, order: Order, ctx: &mut Context<Self>) {
+        self.status.count_one();
+        let Order { submission, reply } = order;
+        if let Some(cause) = &self.down {
+            reply.send(Err(OrderRefusal::NotDurable(format!("could not be ordered: {cause}"))));
+            return;
+        }
+        let message = Regular::accepted(submission.envelope, submission.checked_at, submission.is_config);
+        self.taken.push_back(Item { content: Content::Message(message), answer: Answer::Sender(reply) });
+        self.produce(ctx);
+    }
+}
+
+impl Handler<Resubmit> for KafkaProducer {
+    type Result = ();
+
+    fn handle(&mut self, Resubmit { message, done }: Resubmit, ctx: &mut Context<Self>) {
+        self.wanted.push_back(Item { content: Content::Message(message), answer: Answer::Chain(done) });
+        self.produce(ctx);
+    }
+}
+
+impl Handler<AskToCut> for KafkaProducer {
+    type Result = ();
+
+    fn handle(&mut self, AskToCut(block): AskToCut, ctx: &mut Context<Self>) {
+        let item = Item { content: Content::TimeToCut(block), answer: Answer::Nobody };
+        if self.down.is_some() {
+            self.refuse(vec![item], "");
+            return;
+        }
+        self.wanted.push_back(item);
+        self.produce(ctx);
+    }
+}
+
+impl Handler<Ingress> for KafkaProducer {
+    type Result = ();
+
+    fn handle(&mut self, Ingress { open }: Ingress, ctx: &mut Context<Self>) {
+        self.open = open;
+        self.produce(ctx);
+    }
+}
+
+impl Handler<Drain> for KafkaProducer {
+    type Result = ();
+
+    fn handle(&mut self, Drain(done): Drain, ctx: &mut Context<Self>) {
+        if self.down.is_some() {
+            let _ = done.send(());
+            return;
+        }
+        self.draining = Some(done);
+        self.produce(ctx);
+    }
+}
+
+impl Handler<Abandon> for KafkaProducer {
+    type Result = ();
+
+    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        self.guard.will_exit(Exit::Asked);
+        ctx.stop();
+    }
+}
