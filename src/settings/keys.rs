@@ -107,7 +107,7 @@ pub const KEYS: &[Key] = &[
     works("Limits.ChannelIngressBytes", Kind::Bytes, "64 MB"),
     works("Limits.LargeMessageBytes", Kind::Bytes, "256 MB"),
     works("Limits.BlockCacheBytes", Kind::Bytes, "64 MB"),
-    works("Kafka.Retry.ShortInterval", Kind::Duration, "5s"),
+    works("Kafka.Retry.ShortInterval", Kind::Duration, "2s"),
     works("Kafka.Retry.ShortTotal", Kind::Duration, "10m"),
     works("Kafka.Retry.LongInterval", Kind::Duration, "5m"),
     works("Kafka.Retry.LongTotal", Kind::Duration, "12h"),

@@ -403,7 +403,16 @@ impl KafkaChain {
 
     fn stop_because(&mut self, exit: Exit, ctx: &mut Context<Self>) {
         self.guard.will_exit(exit);
+        self.stop(ctx);
+    }
+
+    fn stop(&mut self, ctx: &mut Context<Self>) {
         self.following = None;
+        // of producer and consumer that were never started
+        if let Some((mut producer, mut consumer)) = self.guards.take() {
+            producer.will_exit(Exit::Asked);
+            consumer.will_exit(Exit::Asked);
+        }
         ctx.stop();
     }
 }
@@ -491,8 +500,7 @@ impl Handler<Abandon> for KafkaChain {
     type Result = ();
 
     fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
-        self.following = None;
-        ctx.stop();
+        self.stop(ctx);
     }
 }
 

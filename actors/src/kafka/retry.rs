@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The first pause after a failure; each further one is twice as long, up to the short interval.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// A pause is made longer by up to this fraction, so that many channels do not come in the same instant.
+/// A pause is made shorter by up to this fraction, so that many channels do not come in the same instant.
 const JITTER: f64 = 0.2;
 
 /// How long to go on trying.
@@ -42,7 +42,7 @@ impl Retries {
             let doublings = (self.attempts - 1).min(16);
             FIRST_PAUSE.saturating_mul(1 << doublings).min(policy.short_interval)
         };
-        Some(pause.mul_f64(1.0 + JITTER * random))
+        Some(pause.mul_f64(1.0 - JITTER * random))
     }
 
     /// It works again.
@@ -85,6 +85,6 @@ mod tests {
     #[test]
     fn channels_do_not_come_together() {
         let pause = |random| Retries::default().after_failure(Duration::ZERO, random, &POLICY).unwrap();
-        assert!(pause(0.9) > pause(0.1) && pause(1.0) <= FIRST_PAUSE.mul_f64(1.0 + JITTER));
+        assert!(pause(0.9) < pause(0.1) && pause(1.0) >= FIRST_PAUSE.mul_f64(1.0 - JITTER));
     }
 }

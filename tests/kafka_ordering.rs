@@ -1,0 +1,155 @@
+//! Ordering through real Kafka: orderers that never speak to each other cut one chain.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "../kafka/tests/broker/mod.rs"]
+mod broker;
+mod ordering_by_kafka;
+mod world;
+
+use std::sync::{Arc, Mutex, Weak};
+
+use broker::{Brokers, KAFKA_3, KAFKA_4, Listener, Plan};
+use fabric_proto::Message as _;
+use fabric_proto::common::{ConfigGroup, ConfigUpdate, ConfigValue, Status};
+use fabric_proto::orderer::BatchSize;
+use ordering_by_kafka::{CHANNEL, Load, check_chains, orderer, two_orderers, until_it_orders};
+use rskafka::client::ClientBuilder;
+use rskafka::client::controller::ControllerClient;
+use world::configuring::{last_config, same_version, signed_update, update_of};
+use world::messages::{newest, seek_info_at_once, transaction};
+use world::{Client, Person, Step};
+
+static SHARED: Mutex<Weak<Brokers>> = Mutex::new(Weak::new());
+
+/// The topic is the channel's: one test at a time has these brokers.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+fn brokers() -> Arc<Brokers> {
+    Plan::new(KAFKA_3).shared(&SHARED)
+}
+
+async fn administrator(brokers: &Brokers) -> ControllerClient {
+    let client = ClientBuilder::new(brokers.addresses(Listener::Plain)).build().await.unwrap();
+    client.controller_client().unwrap()
+}
+
+async fn forget_topic(brokers: &Brokers) {
+    administrator(brokers).await.delete_topic(CHANNEL, 5000).await.unwrap();
+}
+
+async fn make_topic(brokers: &Brokers, partitions: i32) {
+    administrator(brokers).await.create_topic(CHANNEL, partitions, 1, 5000).await.unwrap();
+}
+
+/// Blocks of so many messages from now on.
+async fn change_batch_size(client: &Client, max_message_count: u32) {
+    let (admin, orderer_admin) = (Person::admin(1), Person::orderer_admin());
+    let config = last_config(client, &admin, CHANNEL).await;
+    let orderer = &config.channel_group.as_ref().unwrap().groups["Orderer"];
+    let old = &orderer.values["BatchSize"];
+    let size = BatchSize { max_message_count, ..BatchSize::decode(old.value.clone()).unwrap() };
+    let value = ConfigValue { version: old.version + 1, value: size.encode_to_vec().into(), ..old.clone() };
+    let update: ConfigUpdate = update_of(&config, CHANNEL, |read, write| {
+        read.groups.insert("Orderer".to_owned(), same_version(orderer));
+        let changed = ConfigGroup { values: [("BatchSize".to_owned(), value)].into(), ..same_version(orderer) };
+        write.groups.insert("Orderer".to_owned(), changed);
+    });
+    let request = signed_update(&admin, &[&orderer_admin], CHANNEL, &update);
+    assert_eq!(client.broadcast(request).await, (Status::Success, String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_orderers_cut_one_chain_under_load_restarts_and_configuration_updates() {
+    let (brokers, _turn) = (brokers(), TURN.lock().await);
+    let setups = two_orderers(&brokers);
+    let [mut a, mut b] = [setups[0].start().await, setups[1].start().await];
+    let load = Load::on(&[a.address.clone(), b.address.clone()], 3);
+    for (round, batch) in [(0, 7), (1, 30)] {
+        change_batch_size(&a.client().await, batch).await;
+        until_it_orders(&b.address).await;
+        let (dying, setup) = if round == 0 { (&mut a, &setups[0]) } else { (&mut b, &setups[1]) };
+        std::mem::replace(dying, setup.spawn()).kill();
+        until_it_orders(&dying.address).await;
+        setup.forgive_unclean_starts();
+    }
+    let (acknowledged, _) = load.end().await;
+    assert!(acknowledged.len() > 20, "there was load");
+    let twice = check_chains(&[&a, &b], &acknowledged).await;
+    eprintln!("{} transactions acknowledged, {twice} more than once in the chain", acknowledged.len());
+    for node in [a, b] {
+        node.assert_no_panic();
+        node.stop().await;
+    }
+    forget_topic(&brokers).await;
+}
+
+/// What Broadcast and Deliver say of a channel that has failed; its blocks can still be read.
+async fn check_failed(client: &Client, parts: &[&str]) {
+    let user = Person::user(1);
+    let (status, info) = client.broadcast(transaction(&user, CHANNEL, "never acknowledged")).await;
+    assert_eq!(status, Status::ServiceUnavailable, "{info}");
+    assert!(parts.iter().all(|part| info.contains(part)), "{parts:?} not in: {info}");
+    let mut blocks = client.deliver(&user, CHANNEL, seek_info_at_once(newest(), newest())).await;
+    assert!(matches!(blocks.next().await, Step::Block(_)), "what there is can be read");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_gone_or_another_fails_the_channel_until_somebody_acts() {
+    let (brokers, _turn) = (brokers(), TURN.lock().await);
+    let setup = orderer("orderer.example.com", &brokers, Listener::Plain);
+    let node = setup.start().await;
+    let (client, user) = (node.client().await, Person::user(1));
+    client.order((0..20).map(|i| transaction(&user, CHANNEL, vec![i]))).await;
+    client.block(&user, CHANNEL, 1).await;
+    node.stop().await;
+
+    forget_topic(&brokers).await;
+    let mut node = setup.spawn();
+    node.line("channel has failed, it can still be read").await;
+    check_failed(&node.client().await, &["topic app: does not exist", "see to the topic"]).await;
+    node.stop().await;
+
+    make_topic(&brokers, 1).await;
+    let mut node = setup.spawn();
+    node.line("channel has failed, it can still be read").await;
+    check_failed(&node.client().await, &["the topic ends before offset 0", "is it another topic?"]).await;
+    node.assert_no_panic();
+    node.stop().await;
+    forget_topic(&brokers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_with_two_partitions_is_refused() {
+    let (brokers, _turn) = (brokers(), TURN.lock().await);
+    make_topic(&brokers, 2).await;
+    let mut node = orderer("orderer.example.com", &brokers, Listener::Plain).spawn();
+    node.line("channel has failed, it can still be read").await;
+    check_failed(&node.client().await, &["has 2 partitions, a channel needs exactly one"]).await;
+    node.stop().await;
+    forget_topic(&brokers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_of_today_order_too() {
+    let brokers = Plan::new(KAFKA_4).secured().start();
+    let certificates = brokers.certificates();
+    let pair = certificates.client("orderer");
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, content: &[u8]| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, content).unwrap();
+        file.display().to_string()
+    };
+    let node = orderer("orderer.example.com", &brokers, Listener::Tls)
+        .set("KAFKA_TLS_ENABLED", true)
+        .set("KAFKA_TLS_ROOTCAS", put("ca.pem", &certificates.authority()))
+        .set("KAFKA_TLS_CERTIFICATE", put("client.pem", &pair.certificate))
+        .set("KAFKA_TLS_PRIVATEKEY", put("client.key", &pair.key))
+        .start()
+        .await;
+    let (client, user) = (node.client().await, Person::user(1));
+    client.order((0..20).map(|i| transaction(&user, CHANNEL, vec![i]))).await;
+    client.block(&user, CHANNEL, 2).await;
+    node.stop().await;
+}

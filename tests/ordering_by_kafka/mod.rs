@@ -1,0 +1,175 @@
+//! Orderers that share a Kafka cluster, and clients that do not give up.
+
+#![allow(dead_code, unreachable_pub, reason = "each test uses its own part")]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "a test that panics has failed")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fabric_proto::Message as _;
+use fabric_proto::common::{Block, BlockHeader, ConfigEnvelope, Envelope, Metadata, Payload, Status};
+use fabric_proto::orderer::KafkaBrokers;
+use orderer_core::block::EncodedBlock;
+use orderer_core::config::genesis::genesis_block_of;
+use tokio::task::JoinHandle;
+
+use crate::broker::{Brokers, Listener};
+use crate::world::client::entries;
+use crate::world::messages::{block, oldest, seek_info, transaction, tx_id};
+use crate::world::node::orderer_folder;
+use crate::world::{Client, NET, Node, Person, Setup, Step, within};
+
+pub const CHANNEL: &str = "app";
+
+/// The fixtures' application channel, ordered by these brokers.
+pub fn genesis(brokers: &[String]) -> Vec<u8> {
+    let file = std::fs::read(format!("{NET}/AppKafka.block")).unwrap();
+    let block = EncodedBlock::parse(&file).unwrap().decode();
+    let mut envelope = Envelope::decode(block.data.unwrap().data[0].clone()).unwrap();
+    let mut payload = Payload::decode(envelope.payload).unwrap();
+    let mut message = ConfigEnvelope::decode(payload.data).unwrap();
+    let group = message.config.as_mut().unwrap().channel_group.as_mut().unwrap();
+    let value = group.groups.get_mut("Orderer").unwrap().values.get_mut("KafkaBrokers").unwrap();
+    value.value = KafkaBrokers { brokers: brokers.to_vec() }.encode_to_vec().into();
+    payload.data = message.encode_to_vec().into();
+    envelope.payload = payload.encode_to_vec().into();
+    genesis_block_of(envelope.encode_to_vec().into(), true).to_vec()
+}
+
+/// An orderer of the fixtures' network, by its name, on the brokers' listeners of a kind.
+pub fn orderer(name: &str, brokers: &Brokers, listener: Listener) -> Setup {
+    let addresses = brokers.addresses(listener);
+    let setup = Setup::bare();
+    let file = setup.folder().join("genesis.block");
+    std::fs::write(&file, genesis(&addresses)).unwrap();
+    let ledger = setup.folder().join("ledger");
+    setup
+        .set("GENERAL_BOOTSTRAPMETHOD", "file")
+        .set("GENERAL_BOOTSTRAPFILE", file.display())
+        .set("GENERAL_LOCALMSPDIR", orderer_folder().with_file_name(name).join("msp").display())
+        .set("GENERAL_LOCALMSPID", "OrdererMSP")
+        .set("FILELEDGER_LOCATION", ledger.display())
+        .set("KAFKA_TOPIC_REPLICATIONFACTOR", addresses.len())
+        .set("KAFKA_RETRY_SHORTINTERVAL", "1s")
+        .set("KAFKA_RETRY_NETWORKTIMEOUTS_DIALTIMEOUT", "2s")
+        .set("KAFKA_RETRY_NETWORKTIMEOUTS_READTIMEOUT", "2s")
+        .set("KAFKA_RETRY_NETWORKTIMEOUTS_WRITETIMEOUT", "2s")
+}
+
+/// Both orderers of the fixtures' network.
+pub fn two_orderers(brokers: &Brokers) -> [Setup; 2] {
+    ["orderer.example.com", "orderer2.example.com"].map(|name| orderer(name, brokers, Listener::Plain))
+}
+
+/// Clients that broadcast one envelope after the other to one address, whatever happens to who listens there.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<BTreeSet<String>>>,
+    sent_again: Arc<AtomicUsize>,
+}
+
+impl Load {
+    pub fn on(addresses: &[String], clients: usize) -> Self {
+        let (stop, sent_again) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let run = |address: &String| {
+            tokio::spawn(broadcast_until(address.clone(), Arc::clone(&stop), Arc::clone(&sent_again)))
+        };
+        let tasks = addresses.iter().flat_map(|address| std::iter::repeat_n(address, clients)).map(run).collect();
+        Self { stop, tasks, sent_again }
+    }
+
+    /// The transactions that were acknowledged.
+    pub async fn end(self) -> (BTreeSet<String>, usize) {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut acknowledged = BTreeSet::new();
+        for task in self.tasks {
+            acknowledged.extend(within("a client ends", task).await.unwrap());
+        }
+        (acknowledged, self.sent_again.load(Ordering::Relaxed))
+    }
+}
+
+/// Each envelope is sent until it is acknowledged, except the last.
+async fn broadcast_until(address: String, stop: Arc<AtomicBool>, sent_again: Arc<AtomicUsize>) -> BTreeSet<String> {
+    let user = Person::user(1);
+    let mut acknowledged = BTreeSet::new();
+    'envelopes: while !stop.load(Ordering::Relaxed) {
+        let envelope = transaction(&user, CHANNEL, "a transaction");
+        while !try_broadcast(&address, &envelope).await {
+            if stop.load(Ordering::Relaxed) {
+                break 'envelopes;
+            }
+            sent_again.fetch_add(1, Ordering::Relaxed);
+            // as a client would: it must not burn the machine while nobody listens
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        acknowledged.insert(tx_id(&envelope));
+    }
+    acknowledged
+}
+
+async fn try_broadcast(address: &str, envelope: &Envelope) -> bool {
+    let Ok(endpoint) = tonic::transport::Endpoint::from_shared(format!("http://{address}")) else { return false };
+    let Ok(channel) = endpoint.connect_timeout(Duration::from_secs(2)).connect().await else { return false };
+    let Ok(mut stream) = Client::over(channel).try_broadcasting().await else { return false };
+    stream.send(envelope.clone()).await;
+    let answer = tokio::time::timeout(Duration::from_secs(20), stream.next()).await;
+    matches!(answer, Ok(Step::Status(Status::Success, _)))
+}
+
+/// How long it takes until an envelope is acknowledged by this orderer.
+pub async fn until_it_orders(address: &str) -> Duration {
+    let began = std::time::Instant::now();
+    let user = Person::user(1);
+    let ordered = async {
+        while !try_broadcast(address, &transaction(&user, CHANNEL, "does it order?")).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the orderer orders", ordered).await;
+    began.elapsed()
+}
+
+/// What every orderer of a topic must have in common: header, data, and what the chain remembers of the topic.
+pub fn essence(blocks: &[Block]) -> Vec<(BlockHeader, Vec<bytes::Bytes>, bytes::Bytes)> {
+    let essence = |block: &Block| {
+        let signed = Metadata::decode(block.metadata.clone().unwrap().metadata[0].clone()).unwrap();
+        (block.header.clone().unwrap(), block.data.clone().unwrap().data, signed.value)
+    };
+    blocks.iter().map(essence).collect()
+}
+
+/// The chains of all orderers, read until each has every acknowledged transaction; then, that they are one chain.
+/// Gives back how often transactions are in it beyond once.
+pub async fn check_chains(nodes: &[&Node], acknowledged: &BTreeSet<String>) -> usize {
+    let mut chains = Vec::new();
+    for node in nodes {
+        chains.push(read_until_complete(node, acknowledged).await);
+    }
+    let shortest = chains.iter().map(Vec::len).min().unwrap_or_default();
+    for chain in &chains[1..] {
+        assert!(essence(&chain[..shortest]) == essence(&chains[0][..shortest]), "the orderers cut different chains");
+    }
+    let all: Vec<String> = chains[0].iter().skip(1).flat_map(entries).map(|envelope| tx_id(&envelope)).collect();
+    let once: BTreeSet<&String> = all.iter().collect();
+    all.len() - once.len()
+}
+
+async fn read_until_complete(node: &Node, acknowledged: &BTreeSet<String>) -> Vec<Block> {
+    let (client, user) = (node.client().await, Person::user(1));
+    let mut missing = acknowledged.clone();
+    let mut stream = client.deliver(&user, CHANNEL, seek_info(oldest(), block(u64::MAX))).await;
+    let mut chain = Vec::new();
+    while !missing.is_empty() || chain.is_empty() {
+        let Step::Block(block) = stream.next().await else {
+            panic!("{} acknowledged transactions are not in the chain:\n{}", missing.len(), node.log())
+        };
+        for envelope in entries(&block) {
+            missing.remove(&tx_id(&envelope));
+        }
+        chain.push(block);
+    }
+    chain
+}
