@@ -1,0 +1,108 @@
+//! Three brokers and two orderers, of which something dies all the time: one chain, and nothing acknowledged is lost.
+//!
+//! Ten faults a run; the variable FAULTS asks for more.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "../kafka/tests/broker/mod.rs"]
+mod broker;
+mod ordering_by_kafka;
+mod world;
+
+use std::time::Duration;
+
+use broker::{KAFKA_3, Plan};
+use ordering_by_kafka::{Load, check_chains, two_orderers, until_it_orders};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use world::seed;
+
+/// Broadcast is back so soon after a majority of the brokers is.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
+/// Brokers notice that one of them is silent after their session timeout, nine seconds.
+const BROKERS_NOTICE: Duration = Duration::from_secs(15);
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// SIGKILL; two go on.
+    KillBroker(i32),
+    /// SIGSTOP: its connections stay open and silent.
+    PauseBroker(i32),
+    /// Two of three: nothing can be ordered until they are back.
+    KillMajority(i32),
+    KillOrderer(usize),
+    PauseOrderer(usize),
+}
+
+/// Each kind, on everyone it can happen to, in an order of its own.
+fn faults(dice: &mut StdRng, count: usize) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    while faults.len() < count {
+        let mut round: Vec<Fault> = (1..=3).flat_map(|id| [Fault::KillBroker(id), Fault::PauseBroker(id)]).collect();
+        round.push(Fault::KillMajority(dice.random_range(1..=3)));
+        round.extend((0..2).flat_map(|which| [Fault::KillOrderer(which), Fault::PauseOrderer(which)]));
+        round.shuffle(dice);
+        faults.extend(round);
+    }
+    faults.truncate(count);
+    faults
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_dies_the_chain_is_one_and_keeps_what_was_acknowledged() {
+    let mut dice = StdRng::seed_from_u64(seed());
+    let count = std::env::var("FAULTS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let brokers = Plan::new(KAFKA_3).three().start();
+    let setups = two_orderers(&brokers);
+    let mut nodes = [setups[0].start().await, setups[1].start().await];
+    let addresses = [nodes[0].address.clone(), nodes[1].address.clone()];
+    let load = Load::on(&addresses, 2);
+    for fault in faults(&mut dice, count) {
+        let mut limit = BACK_WITHIN;
+        match fault {
+            Fault::KillBroker(id) => {
+                brokers.kill(id);
+                until_it_orders(&addresses[0]).await;
+                brokers.restart(id);
+            }
+            Fault::PauseBroker(id) => {
+                brokers.pause(id);
+                until_it_orders(&addresses[1]).await;
+                brokers.resume(id);
+            }
+            Fault::KillMajority(id) => {
+                let other = id % 3 + 1;
+                brokers.kill(id);
+                brokers.kill(other);
+                brokers.restart_all(&[id, other]);
+                // ready is not yet leading
+                limit += BROKERS_NOTICE;
+            }
+            Fault::KillOrderer(which) => {
+                std::mem::replace(&mut nodes[which], setups[which].spawn()).kill();
+                setups[which].forgive_unclean_starts();
+            }
+            Fault::PauseOrderer(which) => {
+                nodes[which].signal("STOP");
+                until_it_orders(&addresses[1 - which]).await;
+                nodes[which].signal("CONT");
+            }
+        }
+        for address in &addresses {
+            let back = until_it_orders(address).await;
+            eprintln!("{fault:?}: {address} orders after {back:?}");
+            assert!(back < limit, "{fault:?}: {address} orders after {back:?}");
+        }
+    }
+    let (acknowledged, sent_again) = load.end().await;
+    let twice = check_chains(&[&nodes[0], &nodes[1]], &acknowledged).await;
+    eprintln!(
+        "{} transactions acknowledged, {sent_again} sent again, {twice} more than once in the chain",
+        acknowledged.len()
+    );
+    assert!(acknowledged.len() > 20, "there was load");
+    for node in &nodes {
+        node.assert_no_panic();
+    }
+}
