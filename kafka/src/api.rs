@@ -24,7 +24,7 @@ pub trait Cluster: Send + Sync + std::fmt::Debug {
     /// [`Error::UnknownTopic`] when there is none.
     fn topic<'a>(&'a self, topic: &'a str) -> Answer<'a, TopicDescription>;
 
-    /// Creates the topic when there is none, and waits until it has a leader. A topic that is there stays as it is.
+    /// Creates the topic when there is none, and waits until its leader serves it. A topic that is there stays as it is.
     ///
     /// # Errors
     /// [`Error::WrongPartitionCount`] when it is there with more than one partition.

@@ -53,6 +53,7 @@ pub(crate) fn sasl_error(broker: &str, sasl: &Sasl, error: &SaslError) -> Error 
         SaslError::ApiError(Code::UnsupportedSaslMechanism) | SaslError::UnsupportedSaslMechanism => {
             refused("the listener does not offer the mechanism".to_owned())
         }
+        SaslError::ApiError(Code::IllegalSaslState) => refused("the listener does not do sasl".to_owned()),
         other => refused(other.to_string()),
     }
 }

@@ -52,20 +52,22 @@ impl KafkaCluster {
             Ok(_) => {}
         }
         loop {
-            let found = match self.look_up(&spec.name).await {
-                Ok(led) => {
-                    let description = led.description.clone();
-                    led.leader().map(|_| description)
-                }
-                Err(error) => Err(error),
-            };
-            match found {
+            match self.served(&spec.name).await {
                 Err(Error::UnknownTopic { .. } | Error::Unavailable { .. }) if Instant::now() < until => {
                     sleep(LOOK_AGAIN_AFTER).await;
                 }
                 other => return other,
             }
         }
+    }
+
+    /// What is known of a topic whose leader knows of it too: the others may name it before it is ready.
+    async fn served(&self, topic: &str) -> Result<TopicDescription, Error> {
+        let found = self.look_up(topic).await?;
+        let description = found.description.clone();
+        found.leader()?;
+        KafkaConsumer::new(Arc::clone(&self.dialer), topic).offsets().await?;
+        Ok(description)
     }
 
     async fn create(&self, spec: &TopicSpec) -> Result<(), Error> {

@@ -260,7 +260,9 @@ impl Error {
 }
 
 fn listener_hint(operation: Operation) -> &'static str {
-    if operation == Operation::Connect { "; does its listener expect tls or sasl?" } else { "" }
+    // brokers hang up on what does not belong on a listener: the first bytes, or the first request
+    let is_first = matches!(operation, Operation::Connect | Operation::Metadata);
+    if is_first { "; does its listener expect tls or sasl?" } else { "" }
 }
 
 fn limit_text(limit: Option<usize>) -> String {
