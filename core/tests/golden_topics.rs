@@ -161,8 +161,11 @@ impl Orderer {
                 }
                 Effect::Resubmit(regular) => self.resubmitted.push(regular),
                 // nobody's clock runs here: what the timers of the recorded orderers led to is in the topic
-                Effect::ArmTimer | Effect::DisarmTimer => {}
-                Effect::Skip { .. } | Effect::BlockIngress | Effect::UnblockIngress => {}
+                Effect::ArmTimer
+                | Effect::DisarmTimer
+                | Effect::Skip { .. }
+                | Effect::BlockIngress
+                | Effect::UnblockIngress => {}
                 Effect::TimeToCut(block) => panic!("block {block} asked for without a timer"),
                 Effect::Fail(failure) => panic!("{failure}"),
             }
@@ -263,7 +266,9 @@ fn assert_same_decisions(ours: &[Written], theirs: &[Written]) {
 
 fn replay(topic: &[Recorded], genesis: &EncodedBlock) -> Orderer {
     let mut orderer = Orderer::new(genesis);
-    topic.iter().for_each(|recorded| orderer.take(recorded));
+    for recorded in topic {
+        orderer.take(recorded);
+    }
     orderer
 }
 

@@ -24,7 +24,7 @@ use prost::Message as _;
 const TOPIC_MAX_RECORDS: usize = 400;
 const ORDERERS: usize = 2;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Action {
     /// A client's message is judged and waits to be produced, unless Broadcast has to wait.
     Broadcast { orderer: usize, class: RecordClass, id: u8, filler: usize },
@@ -42,7 +42,7 @@ enum Action {
     Noise(Noise),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Noise {
     Connect,
     Garbage,
@@ -215,7 +215,7 @@ impl Orderer {
         for effect in effects {
             match effect {
                 Effect::Recheck { envelope, is_config } => {
-                    next = Some(Event::Rechecked(self.judge(envelope, is_config)))
+                    next = Some(Event::Rechecked(self.judge(envelope, is_config)));
                 }
                 Effect::Write { number, envelopes, metadata } => {
                     self.write(number, envelopes, metadata, false, topic);
@@ -440,7 +440,9 @@ proptest! {
     #[test]
     fn a_chain_is_a_function_of_the_topic_alone(actions in proptest::collection::vec(action(), 0..160)) {
         let mut world = World::new();
-        actions.into_iter().for_each(|action| world.act(action));
+        for action in actions {
+            world.act(action);
+        }
         world.settle();
         let alone = [false, true].map(|restarted| {
             world.read_up_to.map(|up_to| read_alone(&world.topic, up_to, restarted))
