@@ -10,9 +10,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use fabric_proto::common::Status;
+use orderer_core::block::EncodedBlock;
+use orderer_core::config::genesis::genesis_block_of;
 use world::messages::transaction;
 use world::node::{Ended, orderer_folder};
-use world::{Person, Setup};
+use world::{NET, Person, Setup};
 
 /// The command failed, and said this and nothing more: no log, no trace.
 fn assert_complains(ended: &Ended, code: i32, lines: &[&str]) {
@@ -130,7 +132,13 @@ fn a_bootstrap_file_that_is_no_genesis_block_is_named() {
         let ended = Setup::of_block_file(file.clone()).run();
         assert_ends_with(&ended, &["General.BootstrapFile", "genesis.block: "]);
     }
-    assert_ends_with(&Setup::of_block("AppKafka.block").run(), &["AppKafka.block", "'kafka' is not supported"]);
+    // the same length: the block is whole, but nobody orders by dice
+    let block = EncodedBlock::parse(&fs::read(format!("{NET}/AppSolo.block")).unwrap()).unwrap().decode();
+    let mut envelope = block.data.unwrap().data[0].to_vec();
+    let at = envelope.windows(4).position(|word| word == b"solo").unwrap();
+    envelope[at..at + 4].copy_from_slice(b"dice");
+    fs::write(&file, genesis_block_of(envelope.into(), true)).unwrap();
+    assert_ends_with(&Setup::of_block_file(file).run(), &["genesis.block", "consensus type 'dice' is not supported"]);
 }
 
 #[test]

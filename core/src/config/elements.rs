@@ -102,7 +102,7 @@ fn flatten_group<'a>(
     if depth > NESTING_MAX {
         return Err(TreeError::Nesting { path: path.to_owned() });
     }
-    if elements.len() > ELEMENTS_MAX {
+    if elements.len() + group.values.len() + group.policies.len() + group.groups.len() > ELEMENTS_MAX {
         return Err(TreeError::TooMany);
     }
     let placed = |element| Placed { element, policy_group: path.to_owned() };

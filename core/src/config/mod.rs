@@ -3,6 +3,7 @@
 mod bundle;
 mod capabilities;
 mod catalog;
+mod compute;
 mod duration;
 mod elements;
 pub mod genesis;
@@ -14,6 +15,7 @@ mod values;
 
 pub use capabilities::{ChannelCapabilities, OrdererCapabilities};
 pub use catalog::Catalog;
+pub use compute::{ComputeError, compute_update};
 pub use duration::parse_go_duration;
 pub use maintenance::{MaintenanceError, inspect_change};
 pub use snapshot::{ChannelSnapshot, ConfigError};

@@ -1,0 +1,308 @@
+//! Config updates, against random trees: what is computed is taken and leads where it should, and what is taken is what a
+//! naive reading of the rules takes.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use fabric_proto::Message as _;
+use fabric_proto::common::policy::PolicyType;
+use fabric_proto::common::signature_policy::{NOutOf, Type};
+use fabric_proto::common::{
+    ChannelHeader, Config, ConfigGroup, ConfigPolicy, ConfigUpdate, ConfigUpdateEnvelope, ConfigValue, Header,
+    HeaderType, Payload, Policy, SignaturePolicy, SignaturePolicyEnvelope,
+};
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::ChannelId;
+use orderer_core::config::{ChannelSnapshot, ComputeError, compute_update};
+use orderer_core::envelope::SignedEnvelope;
+use proptest::collection::btree_map;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::TestRunner;
+
+/// Holds for everybody, signed or not.
+const ANYBODY: &str = "/Channel/Anybody";
+/// Holds for nobody.
+const NOBODY: &str = "/Channel/Nobody";
+
+fn out_of(n: i32) -> Policy {
+    let rule = SignaturePolicy { r#type: Some(Type::NOutOf(NOutOf { n, rules: Vec::new() })) };
+    let envelope = SignaturePolicyEnvelope { version: 0, rule: Some(rule), identities: Vec::new() };
+    Policy { r#type: PolicyType::Signature as i32, value: envelope.encode_to_vec().into() }
+}
+
+/// A real configuration, in which the group of Org1 has these members beside its own.
+fn config_with(members: &ConfigGroup) -> Config {
+    static BASE: OnceLock<Config> = OnceLock::new();
+    let base = BASE.get_or_init(|| {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/net/AppSolo.block");
+        let block = EncodedBlock::parse(&fs::read(file).unwrap()).unwrap();
+        ChannelSnapshot::from_config_block(&block.decode(), &Arc::default()).unwrap().config()
+    });
+    let mut config = base.clone();
+    let root = config.channel_group.as_mut().unwrap();
+    for (name, n) in [("Anybody", 0), ("Nobody", 1)] {
+        root.policies.insert(name.into(), policy(out_of(n), "Admins", 0));
+    }
+    let org = org1_mut(&mut config);
+    org.mod_policy.clone_from(&members.mod_policy);
+    org.groups.extend(members.groups.clone());
+    org.values.extend(members.values.clone());
+    org.policies.extend(members.policies.clone());
+    config
+}
+
+fn org1_mut(config: &mut Config) -> &mut ConfigGroup {
+    let application = config.channel_group.as_mut().unwrap().groups.get_mut("Application").unwrap();
+    application.groups.get_mut("Org1MSP").unwrap()
+}
+
+fn policy(policy: Policy, mod_policy: &str, version: u64) -> ConfigPolicy {
+    ConfigPolicy { version, policy: Some(policy), mod_policy: mod_policy.into() }
+}
+
+fn snapshot(config: Config) -> ChannelSnapshot {
+    ChannelSnapshot::from_config(ChannelId::parse("app").unwrap(), config, &Arc::default()).unwrap()
+}
+
+fn envelope(update: &ConfigUpdate) -> SignedEnvelope {
+    let channel_header =
+        ChannelHeader { r#type: HeaderType::ConfigUpdate as i32, channel_id: "app".into(), ..ChannelHeader::default() };
+    let data = ConfigUpdateEnvelope { config_update: update.encode_to_vec().into(), signatures: Vec::new() };
+    let payload = Payload {
+        header: Some(Header { channel_header: channel_header.encode_to_vec().into(), signature_header: Bytes::new() }),
+        data: data.encode_to_vec().into(),
+    };
+    SignedEnvelope::from_parts(payload.encode_to_vec().into(), Bytes::new())
+}
+
+/// Names are few, so that two trees have some in common.
+fn members(mod_policies: &'static [&'static str], versions: u64) -> impl Strategy<Value = ConfigGroup> {
+    let name = || select(vec!["A", "B", "C", "D"]).prop_map(str::to_owned);
+    let mod_policy = move || select(mod_policies).prop_map(str::to_owned);
+    let value = (0..versions, 0..3u8, mod_policy()).prop_map(|(version, byte, mod_policy)| ConfigValue {
+        version,
+        value: vec![byte].into(),
+        mod_policy,
+    });
+    let policy =
+        (0..versions, 0..3, mod_policy()).prop_map(|(version, n, mod_policy)| policy(out_of(n), &mod_policy, version));
+    let leaf = (0..versions, mod_policy(), btree_map(name(), value, 0..4), btree_map(name(), policy, 0..4)).prop_map(
+        |(version, mod_policy, values, policies)| ConfigGroup {
+            version,
+            mod_policy,
+            values,
+            policies,
+            groups: BTreeMap::new(),
+        },
+    );
+    leaf.clone().prop_recursive(3, 24, 3, move |below| {
+        (leaf.clone(), btree_map(name(), below, 0..3)).prop_map(|(group, groups)| ConfigGroup { groups, ..group })
+    })
+}
+
+/// The tree without versions.
+fn meaning(group: &ConfigGroup) -> ConfigGroup {
+    let mut group = group.clone();
+    group.version = 0;
+    group.values.values_mut().for_each(|value| value.version = 0);
+    group.policies.values_mut().for_each(|policy| policy.version = 0);
+    group.groups = group.groups.iter().map(|(key, below)| (key.clone(), meaning(below))).collect();
+    group
+}
+
+/// What a naive reader makes of an element: its version, its mod policy, and what it says itself.
+type Naive = BTreeMap<String, (u64, String, Vec<u8>)>;
+
+fn list(path: &str, group: &ConfigGroup, all: &mut Naive) {
+    let keys: Vec<_> =
+        [group.groups.keys().collect::<Vec<_>>(), group.values.keys().collect(), group.policies.keys().collect()]
+            .into_iter()
+            .map(|keys| format!("{keys:?}"))
+            .collect();
+    all.insert(format!("G {path}"), (group.version, group.mod_policy.clone(), keys.concat().into_bytes()));
+    for (key, value) in &group.values {
+        all.insert(format!("V {path}/{key}"), (value.version, value.mod_policy.clone(), value.value.to_vec()));
+    }
+    for (key, policy) in &group.policies {
+        let said = policy.policy.as_ref().map(|policy| policy.encode_to_vec()).unwrap_or_default();
+        all.insert(format!("P {path}/{key}"), (policy.version, policy.mod_policy.clone(), said));
+    }
+    for (key, below) in &group.groups {
+        list(&format!("{path}/{key}"), below, all);
+    }
+}
+
+fn listed(group: &ConfigGroup) -> Naive {
+    let mut all = Naive::new();
+    list("/Channel", group, &mut all);
+    all
+}
+
+/// Whether the rules allow the update: nobody signed it.
+fn naive_verdict(current: &ConfigGroup, update: &ConfigUpdate) -> bool {
+    let (current, read, write) =
+        (listed(current), listed(update.read_set.as_ref().unwrap()), listed(update.write_set.as_ref().unwrap()));
+    if !read.iter().all(|(name, (version, ..))| current.get(name).is_some_and(|(existing, ..)| existing == version)) {
+        return false;
+    }
+    let delta: Vec<_> =
+        write.iter().filter(|(name, (version, ..))| read.get(*name).is_none_or(|(read, ..)| read != version)).collect();
+    let allowed = |name: &String, version: u64, mod_policy: &str| match current.get(name) {
+        _ if mod_policy.is_empty() => false,
+        None => version == 0,
+        // the policy that counts is the one in force
+        Some((existing, policy, _)) => version == existing + 1 && policy == ANYBODY,
+    };
+    if delta.is_empty() || !delta.iter().all(|(name, (version, mod_policy, _))| allowed(name, *version, mod_policy)) {
+        return false;
+    }
+    // a member that a changed group lists is in the update or was there before, all the way up from the root
+    let exists = |name: &str| current.contains_key(name) || delta.iter().any(|(changed, _)| *changed == name);
+    delta.iter().all(|(name, _)| {
+        let path = name[2..].split('/').collect::<Vec<_>>();
+        let inner = path.len() - usize::from(!name.starts_with('G'));
+        (2..=inner).all(|depth| exists(&format!("G {}", path[..depth].join("/"))))
+    }) && write.keys().all(|name| exists(name))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn a_computed_update_is_taken_and_makes_the_one_of_the_other(
+        old in members(&[ANYBODY], 5),
+        new in members(&[ANYBODY], 1),
+    ) {
+        let old = config_with(&old);
+        let new = config_with(&new);
+        let (before, wanted) = (old.channel_group.clone().unwrap(), new.channel_group.clone().unwrap());
+        let channel = ChannelId::parse("app").unwrap();
+        let snapshot = snapshot(old.clone());
+        let update = match compute_update(&channel, &old, &new) {
+            Ok(update) => update,
+            Err(ComputeError::NoDifference) => {
+                prop_assert_eq!(meaning(&before), meaning(&wanted));
+                return Ok(());
+            }
+            Err(other) => panic!("{other}"),
+        };
+        let (config, next) = snapshot.propose(&envelope(&update)).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!(meaning(next.channel_group()), meaning(&wanted));
+        prop_assert_eq!(next.sequence().0, old.sequence + 1);
+        prop_assert_eq!(snapshot.config(), old, "the old configuration stays as it is");
+        // versions: one more where something changed, none where it is new, else as they were
+        let (before, after) = (listed(&before), listed(next.channel_group()));
+        for (name, (version, mod_policy, said)) in &after {
+            match before.get(name) {
+                None => prop_assert_eq!(*version, 0, "{}", name),
+                Some((old, policy, words)) if policy == mod_policy && words == said => prop_assert_eq!(version, old, "{}", name),
+                Some((old, ..)) => prop_assert_eq!(*version, old + 1, "{}", name),
+            }
+        }
+        // ordered, it leads to the same
+        let applied = snapshot.apply(&config).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!(applied.config(), next.config());
+        prop_assert_eq!(compute_update(&channel, &next.config(), &new), Err(ComputeError::NoDifference));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let snapshot = snapshot(config_with(&ConfigGroup { mod_policy: ANYBODY.into(), ..ConfigGroup::default() }));
+        prop_assert!(snapshot.propose(&SignedEnvelope::from_parts(bytes.into(), Bytes::new())).is_err());
+    }
+}
+
+/// Every element's version and mod policy, in one order.
+fn visit(group: &mut ConfigGroup, look: &mut dyn FnMut(&mut u64, &mut String)) {
+    look(&mut group.version, &mut group.mod_policy);
+    group.values.values_mut().for_each(|value| look(&mut value.version, &mut value.mod_policy));
+    group.policies.values_mut().for_each(|policy| look(&mut policy.version, &mut policy.mod_policy));
+    group.groups.values_mut().for_each(|below| visit(below, look));
+}
+
+/// Spoils one element of an update, or none.
+fn spoil(update: &mut ConfigUpdate, how: usize, which: usize) {
+    let set = if how % 2 == 0 { &mut update.write_set } else { &mut update.read_set };
+    let Some(group) = set else { return };
+    let mut count = 0;
+    visit(group, &mut |_, _| count += 1);
+    let mut at = 0;
+    visit(group, &mut |version, mod_policy| {
+        if at == which % count {
+            match how {
+                0 | 1 => *version += 1,
+                2 | 3 => *version = version.saturating_sub(1),
+                4 => mod_policy.clear(),
+                _ => {}
+            }
+        }
+        at += 1;
+    });
+}
+
+#[test]
+fn what_is_taken_is_what_the_rules_allow() {
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(600));
+    let policies = &[ANYBODY, ANYBODY, ANYBODY, ANYBODY, ANYBODY, NOBODY];
+    let cases = (members(policies, 3), members(&[ANYBODY], 1), 0..8usize, any::<usize>());
+    let (taken, refused) = (Cell::new(0), Cell::new(0));
+    let outcome = runner.run(&cases, |(old, new, how, which)| {
+        let config = config_with(&old);
+        let channel = ChannelId::parse("app").unwrap();
+        let Ok(mut update) = compute_update(&channel, &config, &config_with(&new)) else { return Ok(()) };
+        spoil(&mut update, how, which);
+        let snapshot = snapshot(config.clone());
+        let allowed = naive_verdict(config.channel_group.as_ref().unwrap(), &update);
+        match snapshot.propose(&envelope(&update)) {
+            Ok(_) => {
+                taken.set(taken.get() + 1);
+                prop_assert!(allowed, "taken, against the rules");
+            }
+            Err(error) => {
+                refused.set(refused.get() + 1);
+                // what comes after these rules may still refuse: an organization without its MSP, for instance
+                let by_the_result = error.to_string().contains("initializing channelconfig");
+                prop_assert!(!allowed || by_the_result, "{}", error);
+            }
+        }
+        prop_assert_eq!(snapshot.config(), config, "nothing is applied by a proposal");
+        Ok(())
+    });
+    outcome.unwrap();
+    assert!(taken.get() > 50 && refused.get() > 50, "{} taken, {} refused", taken.get(), refused.get());
+}
+
+#[test]
+fn trees_beyond_reason_are_refused_with_their_place() {
+    let config = config_with(&ConfigGroup { mod_policy: ANYBODY.into(), ..ConfigGroup::default() });
+    let snapshot = snapshot(config);
+    let refusal = |write_set: ConfigGroup| {
+        let update = ConfigUpdate {
+            channel_id: "app".into(),
+            read_set: Some(ConfigGroup::default()),
+            write_set: Some(write_set),
+            isolated_data: BTreeMap::new(),
+        };
+        snapshot.propose(&envelope(&update)).unwrap_err().to_string()
+    };
+    let nested = |levels| {
+        (0..levels).fold(ConfigGroup::default(), |inner, _| ConfigGroup {
+            groups: [("G".to_owned(), inner)].into(),
+            ..ConfigGroup::default()
+        })
+    };
+    assert!(refusal(nested(30)).contains("/G/G/G is nested deeper than 16 groups"), "{}", refusal(nested(30)));
+    assert!(refusal(nested(500)).contains("recursion limit"), "{}", refusal(nested(500)));
+    let values = (0..200_000).map(|number| (format!("v{number}"), ConfigValue::default())).collect();
+    let wide = refusal(ConfigGroup { values, ..ConfigGroup::default() });
+    assert!(wide.contains("more than 100000 elements"), "{wide}");
+    let values = [("no/key".to_owned(), ConfigValue::default())].into();
+    let key = refusal(ConfigGroup { values, ..ConfigGroup::default() });
+    assert!(key.contains("illegal characters in key: 'no/key' in /Channel"), "{key}");
+}
