@@ -130,7 +130,7 @@ fn list(path: &str, group: &ConfigGroup, all: &mut Naive) {
         all.insert(format!("V {path}/{key}"), (value.version, value.mod_policy.clone(), value.value.to_vec()));
     }
     for (key, policy) in &group.policies {
-        let said = policy.policy.as_ref().map(|policy| policy.encode_to_vec()).unwrap_or_default();
+        let said = policy.policy.as_ref().map(fabric_proto::Message::encode_to_vec).unwrap_or_default();
         all.insert(format!("P {path}/{key}"), (policy.version, policy.mod_policy.clone(), said));
     }
     for (key, below) in &group.groups {
@@ -228,7 +228,7 @@ fn visit(group: &mut ConfigGroup, look: &mut dyn FnMut(&mut u64, &mut String)) {
 
 /// Spoils one element of an update, or none.
 fn spoil(update: &mut ConfigUpdate, how: usize, which: usize) {
-    let set = if how % 2 == 0 { &mut update.write_set } else { &mut update.read_set };
+    let set = if how.is_multiple_of(2) { &mut update.write_set } else { &mut update.read_set };
     let Some(group) = set else { return };
     let mut count = 0;
     visit(group, &mut |_, _| count += 1);
