@@ -13,6 +13,7 @@ use fabric_proto::common::{Block, BlockHeader, ConfigEnvelope, Envelope, Metadat
 use fabric_proto::orderer::KafkaBrokers;
 use orderer_core::block::EncodedBlock;
 use orderer_core::config::genesis::genesis_block_of;
+use orderer_kafka::{Cluster as _, KafkaCluster};
 use tokio::task::JoinHandle;
 
 use crate::broker::{Brokers, Listener};
@@ -129,6 +130,21 @@ pub async fn until_it_orders(address: &str) -> Duration {
         }
     };
     within("the orderer orders", ordered).await;
+    began.elapsed()
+}
+
+/// How long it takes until every broker has all of the channel's topic, so that any one of them can be done without.
+pub async fn all_in_sync(brokers: &Brokers) -> Duration {
+    let began = std::time::Instant::now();
+    let addresses = brokers.addresses(Listener::Plain);
+    let whole = addresses.len();
+    let cluster = KafkaCluster::new(orderer_kafka::Settings::new(addresses)).unwrap();
+    let in_sync = async {
+        while !cluster.topic(CHANNEL).await.is_ok_and(|topic| topic.leader.is_some() && topic.in_sync.len() == whole) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("all replicas are in sync", in_sync).await;
     began.elapsed()
 }
 
