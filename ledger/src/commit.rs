@@ -10,9 +10,10 @@ use redb::{Database, Durability, WriteTransaction};
 use crate::error::{CommitError, Fault, hex};
 use crate::format::{BLOCKS, LENGTH_BYTES, VALUES, chunk_lengths};
 use crate::ledger::{Ledger, Writer};
-use crate::pending::{PendingEnvelope, PendingIndex};
+use crate::pending::{PendingEnvelope, PendingLog, store_floor};
 
-/// What happens together or not at all.
+/// What changes at once. Blocks, the end of what was pending before, and values happen together or not at all; after them
+/// what is pending now, also all of it or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// The next blocks, in order.
@@ -27,8 +28,8 @@ pub struct Commit {
 }
 
 impl Ledger {
-    /// Makes `commit` durable, then visible: about 0.35 ms plus 5 ms a MiB. Blocks; call it on a blocking thread. A
-    /// commit waits for the one before it.
+    /// Makes `commit` durable, then visible: 0.1 ms for pending envelopes alone, 0.35 ms plus 5 ms a MiB with blocks.
+    /// Blocks; call it on a blocking thread. A commit waits for the one before it.
     ///
     /// # Errors
     /// `Gap`, `Fork`, `Sequence`, `TooLarge`: nothing was written, the ledger goes on. `Append`: the disk failed; all
@@ -41,27 +42,25 @@ impl Ledger {
         let last = self.last_block();
         check_blocks(&self.channel, &last, &commit.blocks)?;
         check_pending(&self.channel, &writer.pending, &commit)?;
-        let changes_nothing = commit.blocks.is_empty()
-            && commit.pending_add.is_empty()
-            && commit.values.is_empty()
-            && !writer.pending.reaches(commit.pending_drop_below);
-        if changes_nothing {
-            return Ok(());
+        let next = last.number().next();
+        let floor_rises = writer.pending.reaches(commit.pending_drop_below);
+        if floor_rises || !commit.blocks.is_empty() || !commit.values.is_empty() {
+            let written = self.db.with(|db| {
+                let tx = begin(db)?;
+                write_blocks(&tx, &commit.blocks)?;
+                if floor_rises {
+                    store_floor(&tx, commit.pending_drop_below)?;
+                }
+                write_values(&tx, &commit.values)?;
+                Ok(tx.commit()?)
+            });
+            written.map_err(|cause| self.fail(&mut writer, next, cause))?;
+            writer.settled = false;
         }
-        let only_pending = commit.blocks.is_empty() && commit.values.is_empty();
-        let phases = if only_pending { Phases::One } else { Phases::Two };
-        let mut pending = writer.pending.clone();
-        let written = self.db.with(|db| {
-            let tx = begin(db, phases)?;
-            write_blocks(&tx, &commit.blocks)?;
-            pending.drop_below(&tx, commit.pending_drop_below)?;
-            pending.add(&tx, &commit.pending_add)?;
-            write_values(&tx, &commit.values)?;
-            Ok(tx.commit()?)
-        });
-        written.map_err(|cause| self.fail(&mut writer, last.number().next(), cause))?;
-        writer.pending = pending;
-        writer.settled = false;
+        // what blocks took is written over now: the database had to know first
+        let logged = writer.pending.drop_below(commit.pending_drop_below);
+        let logged = logged.and_then(|()| writer.pending.append(&commit.pending_add));
+        logged.map_err(|cause| self.fail(&mut writer, next, cause))?;
         // while `writer` is held: heights are published in the order of the commits
         self.publish(commit.blocks);
         Ok(())
@@ -79,7 +78,7 @@ impl Ledger {
             return Ok(());
         }
         let written = self.db.with(|db| {
-            let mut tx = begin(db, Phases::Two)?;
+            let mut tx = begin(db)?;
             tx.set_quick_repair(true);
             Ok(tx.commit()?)
         });
@@ -90,11 +89,15 @@ impl Ledger {
 
     /// The sequence number that the next pending envelope gets, or any above it.
     pub fn next_pending_sequence(&self) -> u64 {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner).pending.next()
+        self.lock_writer().pending.next()
+    }
+
+    pub(crate) fn lock_writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, CommitError> {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = self.lock_writer();
         match &writer.failed {
             None => Ok(writer),
             Some(reason) => Err(CommitError::Refused { channel: self.channel.clone(), reason: reason.clone() }),
@@ -107,20 +110,11 @@ impl Ledger {
     }
 }
 
-/// How a commit becomes the current one; the format's description gives the reasons.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phases {
-    /// One sync: for rows of pending envelopes, which carry a digest of their own.
-    One,
-    /// Two: for everything else.
-    Two,
-}
-
-/// A durable transaction.
-pub(crate) fn begin(db: &Database, phases: Phases) -> Result<WriteTransaction, Fault> {
+/// A durable transaction, in two phases; the format's description gives the reasons.
+pub(crate) fn begin(db: &Database) -> Result<WriteTransaction, Fault> {
     let mut tx = db.begin_write()?;
     tx.set_durability(Durability::Immediate)?;
-    tx.set_two_phase_commit(phases == Phases::Two);
+    tx.set_two_phase_commit(true);
     Ok(tx)
 }
 
@@ -144,7 +138,7 @@ fn check_blocks(channel: &ChannelId, last: &EncodedBlock, blocks: &[EncodedBlock
     Ok(())
 }
 
-fn check_pending(channel: &ChannelId, pending: &PendingIndex, commit: &Commit) -> Result<(), CommitError> {
+fn check_pending(channel: &ChannelId, pending: &PendingLog, commit: &Commit) -> Result<(), CommitError> {
     let mut next = pending.next().max(commit.pending_drop_below);
     for envelope in &commit.pending_add {
         let (sequence, bytes) = (envelope.sequence, envelope.raw.len());

@@ -19,6 +19,9 @@ pub enum Fault {
     /// The database panicked, as it may when its file was changed by something else.
     #[error("the database panicked: {0}")]
     Panicked(String),
+    /// The file of pending envelopes: input, output.
+    #[error("pending log")]
+    PendingLog(#[source] io::Error),
     /// The stored bytes are not a block.
     #[error("stored block")]
     Block(#[from] BlockError),

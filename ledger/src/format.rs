@@ -1,12 +1,9 @@
 //! Tables, keys and how values are laid out. Drawn in `docs/ledger-format.md`; what is written here is for ever.
 
-use bytes::{Buf, BufMut, Bytes};
-use orderer_core::channel::ConfigSequence;
-use orderer_core::crypto::sha256;
+use bytes::Buf;
 use redb::TableDefinition;
 
 use crate::error::Fault;
-use crate::pending::PendingEnvelope;
 
 /// The format this program writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
@@ -19,10 +16,12 @@ pub(crate) const IDENTITY: TableDefinition<'_, &str, &[u8]> = TableDefinition::n
 pub(crate) const MAGIC_KEY: &str = "magic";
 pub(crate) const FORMAT_KEY: &str = "format";
 pub(crate) const CHANNEL_KEY: &str = "channel";
+/// What rows of the pending log are sealed with.
+pub(crate) const PENDING_KEY_KEY: &str = "pending key";
 
 /// (number, chunk) → bytes.
 pub(crate) const BLOCKS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("ledger.blocks");
-/// First sequence → row; [`FLOOR_KEY`] → the floor.
+/// [`FLOOR_KEY`] → the floor: pending envelopes with a smaller sequence are in blocks.
 pub(crate) const PENDING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("ledger.pending");
 /// Sequence numbers begin above it.
 pub(crate) const FLOOR_KEY: u64 = 0;
@@ -55,67 +54,6 @@ pub(crate) fn chunk_lengths(mut left: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Of each envelope of a pending row: sequence, checked at, flags, length.
-const ENTRY_HEADER_BYTES: usize = 8 + 8 + 1 + 4;
-const FLAG_CONFIG: u8 = 1;
-/// SHA-256 at the end of a row.
-const DIGEST_BYTES: usize = 32;
-
-/// A row of pending envelopes, and SHA-256 of it all behind them. Their raw bytes must be shorter than 4 GiB: the caller
-/// checks.
-pub(crate) fn encode_row(envelopes: &[PendingEnvelope]) -> Vec<u8> {
-    let size: usize = envelopes.iter().map(|e| ENTRY_HEADER_BYTES + e.raw.len()).sum();
-    let mut row = Vec::with_capacity(size + DIGEST_BYTES);
-    for envelope in envelopes {
-        row.put_u64(envelope.sequence);
-        row.put_u64(envelope.checked_at.0);
-        row.put_u8(if envelope.is_config { FLAG_CONFIG } else { 0 });
-        row.put_u32(u32::try_from(envelope.raw.len()).unwrap_or(u32::MAX));
-        row.put_slice(&envelope.raw);
-    }
-    let digest = sha256(&[&row]);
-    row.put_slice(&digest);
-    row
-}
-
-/// The envelopes of a row stored under `key`. They share `row`'s memory.
-pub(crate) fn decode_row(key: u64, mut row: Bytes) -> Result<Vec<PendingEnvelope>, Fault> {
-    let broken = |what: &str| Fault::Layout(format!("pending row {key} {what}"));
-    let Some(envelopes_len) = row.len().checked_sub(DIGEST_BYTES) else {
-        return Err(broken("is too short"));
-    };
-    let digest = row.split_off(envelopes_len);
-    if digest != sha256(&[&row])[..] {
-        return Err(broken("is not what was written: its digest differs"));
-    }
-    let mut envelopes: Vec<PendingEnvelope> = Vec::new();
-    while row.has_remaining() {
-        if row.remaining() < ENTRY_HEADER_BYTES {
-            return Err(broken("ends within an envelope's header"));
-        }
-        let sequence = row.get_u64();
-        let in_order = match envelopes.last() {
-            Some(before) => before.sequence < sequence,
-            None => sequence == key,
-        };
-        if !in_order {
-            return Err(broken("has its envelopes out of order"));
-        }
-        let checked_at = ConfigSequence(row.get_u64());
-        let flags = row.get_u8();
-        if flags & !FLAG_CONFIG != 0 {
-            return Err(broken("has flags this program does not know"));
-        }
-        let length = row.get_u32() as usize;
-        if row.remaining() < length {
-            return Err(broken("ends within an envelope"));
-        }
-        let raw = row.split_to(length);
-        envelopes.push(PendingEnvelope { sequence, checked_at, is_config: flags & FLAG_CONFIG != 0, raw });
-    }
-    if envelopes.is_empty() { Err(broken("is empty")) } else { Ok(envelopes) }
-}
-
 /// A number stored as four or eight bytes.
 pub(crate) fn decode_number(what: &str, mut value: &[u8]) -> Result<u64, Fault> {
     match value.len() {
@@ -141,20 +79,6 @@ mod tests {
         assert_eq!(lengths(2 * 65_516 + 5), [65_516, 65_516, 5]);
     }
 
-    fn envelopes() -> impl Strategy<Value = Vec<PendingEnvelope>> {
-        let one = (1u64..9, any::<u64>(), any::<bool>(), proptest::collection::vec(any::<u8>(), 0..40));
-        proptest::collection::vec(one, 1..9).prop_map(|ones| {
-            let mut next = 0;
-            ones.into_iter()
-                .map(|(step, checked_at, is_config, raw)| {
-                    next += step;
-                    let checked_at = ConfigSequence(checked_at);
-                    PendingEnvelope { sequence: next, checked_at, is_config, raw: raw.into() }
-                })
-                .collect()
-        })
-    }
-
     proptest! {
         #[test]
         fn chunks_hold_every_byte_and_waste_at_most_a_page(bytes in 0usize..3_000_000) {
@@ -163,26 +87,6 @@ mod tests {
             let pages: usize = lengths.iter().map(|l| (l + LEAF_OVERHEAD_BYTES).div_ceil(PAGE_BYTES).next_power_of_two()).sum();
             let overhead = lengths.len() * LEAF_OVERHEAD_BYTES;
             prop_assert!(pages * PAGE_BYTES < bytes + overhead + PAGE_BYTES);
-        }
-
-        #[test]
-        fn a_row_comes_back_as_it_was(envelopes in envelopes()) {
-            let row = encode_row(&envelopes);
-            prop_assert_eq!(decode_row(envelopes[0].sequence, row.into()).ok(), Some(envelopes));
-        }
-
-        #[test]
-        fn a_row_cut_short_is_an_error_or_a_shorter_row(envelopes in envelopes(), cut: prop::sample::Index) {
-            let row = encode_row(&envelopes);
-            let cut = cut.index(row.len());
-            if let Ok(some) = decode_row(envelopes[0].sequence, Bytes::from(row).slice(..cut)) {
-                prop_assert_eq!(&some[..], &envelopes[..some.len()]);
-            }
-        }
-
-        #[test]
-        fn arbitrary_bytes_never_panic(key: u64, row in proptest::collection::vec(any::<u8>(), 0..120)) {
-            let _ = decode_row(key, row.into());
         }
     }
 }

@@ -9,7 +9,7 @@ use redb::Database;
 use tokio::sync::watch;
 
 use crate::error::Fault;
-use crate::pending::PendingIndex;
+use crate::pending::PendingLog;
 use crate::read::RecentlyRead;
 use crate::rescue;
 use crate::store::Store;
@@ -50,7 +50,7 @@ pub struct Ledger {
 /// What a commit needs and changes.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    pub(crate) pending: PendingIndex,
+    pub(crate) pending: PendingLog,
     /// Whether redb's map of free pages was stored with the last commit.
     pub(crate) settled: bool,
     /// Why nothing is written any more.

@@ -11,13 +11,14 @@ use orderer_core::channel::{BlockNumber, ChannelId};
 use redb::{Builder, Database, ReadableDatabase, StorageBackend, StorageError, TableError};
 use tokio::sync::watch;
 
-use crate::commit::{Phases, begin, write_blocks};
+use crate::commit::{begin, write_blocks};
 use crate::error::{Fault, OpenError};
 use crate::format::{
-    BLOCKS, CHANNEL_KEY, FORMAT, FORMAT_KEY, IDENTITY, MAGIC, MAGIC_KEY, PENDING, REDB_MAGIC, VALUES, decode_number,
+    BLOCKS, CHANNEL_KEY, FORMAT, FORMAT_KEY, IDENTITY, MAGIC, MAGIC_KEY, PENDING, PENDING_KEY_KEY, REDB_MAGIC, VALUES,
+    decode_number,
 };
 use crate::ledger::{Ledger, Options, Writer};
-use crate::pending::{PendingIndex, read_rows};
+use crate::pending::{Key, LogFile, PendingLog, stored_floor};
 use crate::read::{RecentlyRead, last_number, read_block};
 use crate::store::Store;
 use crate::tail::Newest;
@@ -25,6 +26,8 @@ use crate::verify::check_link;
 
 /// A file is made under this name, and gets its own once it is whole.
 const UNFINISHED_SUFFIX: &str = ".new";
+/// Pending envelopes are in a file that is named as the database, but for this.
+const PENDING_EXTENSION: &str = "pending";
 /// How many blocks at the end are read and checked when a ledger is opened.
 const CHECKED_AT_OPEN: u64 = 2;
 
@@ -44,9 +47,12 @@ impl Ledger {
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(UNFINISHED_SUFFIX);
         let unfinished = PathBuf::from(unfinished);
-        match fs::remove_file(&unfinished) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io("remove an unfinished file")(e)),
-            _ => {}
+        let pending = path.with_extension(PENDING_EXTENSION);
+        for (stale, action) in [(&unfinished, "remove an unfinished file"), (&pending, "remove an old pending log")] {
+            match fs::remove_file(stale) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io(action)(e)),
+                _ => {}
+            }
         }
         let db = open_database(path, || Ok(builder(path, options).create(&unfinished)?))?;
         initialize(&db, path, channel, genesis)?;
@@ -54,7 +60,7 @@ impl Ledger {
         fs::rename(&unfinished, path).map_err(io("give the new file its name"))?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync the ledger folder"))?;
-        load(db, path, channel, options)
+        load(db, LogFile::Missing(pending), path, channel, options)
     }
 
     /// Opens a channel's ledger, repairs it if it was not closed cleanly (a second a GiB, unless it was
@@ -62,13 +68,17 @@ impl Ledger {
     pub fn open(path: &Path, channel: &ChannelId, options: Options) -> Result<Self, OpenError> {
         check_is_database(path)?;
         let db = open_database(path, || Ok(builder(path, options).open(path)?))?;
-        load(db, path, channel, options)
+        let pending = path.with_extension(PENDING_EXTENSION);
+        let log = LogFile::open(pending.clone());
+        let log = log.map_err(|cause| OpenError::Io { path: pending, action: "open the pending log", cause })?;
+        load(db, log, path, channel, options)
     }
 
-    /// As [`create`](Self::create), on a storage of the caller's: for simulations. `path` names it in messages, and is
-    /// where its bytes are read if the storage fails.
+    /// As [`create`](Self::create), on storages of the caller's: for simulations. `path` names the first in messages,
+    /// and is where its bytes are read if the storage fails.
     pub fn create_on(
         storage: impl StorageBackend,
+        pending: impl StorageBackend,
         path: &Path,
         channel: &ChannelId,
         genesis: &EncodedBlock,
@@ -76,18 +86,19 @@ impl Ledger {
     ) -> Result<Self, OpenError> {
         let db = open_database(path, || Ok(builder(path, options).create_with_backend(storage)?))?;
         initialize(&db, path, channel, genesis)?;
-        load(db, path, channel, options)
+        load(db, LogFile::Open(Box::new(pending)), path, channel, options)
     }
 
-    /// As [`open`](Self::open), on a storage of the caller's.
+    /// As [`open`](Self::open), on storages of the caller's.
     pub fn open_on(
         storage: impl StorageBackend,
+        pending: impl StorageBackend,
         path: &Path,
         channel: &ChannelId,
         options: Options,
     ) -> Result<Self, OpenError> {
         let db = open_database(path, || Ok(builder(path, options).create_with_backend(storage)?))?;
-        load(db, path, channel, options)
+        load(db, LogFile::Open(Box::new(pending)), path, channel, options)
     }
 
     /// Closes the file cleanly; dropping the last handle does the same but cannot report what fails. Blocks.
@@ -160,12 +171,13 @@ fn initialize(db: &Store, path: &Path, channel: &ChannelId, genesis: &EncodedBlo
         return Err(OpenError::NotGenesis { path: path.to_owned(), number: genesis.number() });
     }
     let written = db.with(|db| {
-        let tx = begin(db, Phases::Two)?;
+        let tx = begin(db)?;
         {
             let mut identity = tx.open_table(IDENTITY)?;
             identity.insert(MAGIC_KEY, MAGIC)?;
             identity.insert(FORMAT_KEY, &FORMAT.to_be_bytes()[..])?;
             identity.insert(CHANNEL_KEY, channel.as_str().as_bytes())?;
+            identity.insert(PENDING_KEY_KEY, &rand::random::<[u8; 32]>()[..])?;
         }
         // readers expect the tables to be there
         tx.open_table(PENDING)?;
@@ -183,10 +195,11 @@ fn initialize(db: &Store, path: &Path, channel: &ChannelId, genesis: &EncodedBlo
 }
 
 /// Checks what an open database holds and reads what is kept in memory.
-fn load(db: Store, path: &Path, channel: &ChannelId, options: Options) -> Result<Ledger, OpenError> {
+fn load(db: Store, log: LogFile, path: &Path, channel: &ChannelId, options: Options) -> Result<Ledger, OpenError> {
     let damaged = |cause| OpenError::Damaged { path: path.to_owned(), cause };
     db.with(|db| Ok(check_identity(db, path, channel))).map_err(damaged)??;
-    let (last, pending) = db.with(load_last).map_err(damaged)?;
+    let last = db.with(load_last).map_err(damaged)?;
+    let pending = db.with(|db| PendingLog::open(log, pending_key(db)?, stored_floor(db)?)).map_err(damaged)?;
     let height = last.number().0 + 1;
     Ok(Ledger {
         channel: channel.clone(),
@@ -200,7 +213,7 @@ fn load(db: Store, path: &Path, channel: &ChannelId, options: Options) -> Result
     })
 }
 
-fn load_last(db: &Database) -> Result<(EncodedBlock, PendingIndex), Fault> {
+fn load_last(db: &Database) -> Result<EncodedBlock, Fault> {
     let number = last_number(db)?.ok_or_else(|| Fault::Layout("there is no block".to_owned()))?;
     let last = read_block(db, number)?;
     let mut block = last.clone();
@@ -213,8 +226,13 @@ fn load_last(db: &Database) -> Result<(EncodedBlock, PendingIndex), Fault> {
     if number > BlockNumber::GENESIS && db.begin_read()?.open_table(BLOCKS)?.get((0, 0))?.is_none() {
         return Err(Fault::Layout("block 0 is missing".to_owned()));
     }
-    let pending = read_rows(&db.begin_read()?.open_table(PENDING)?)?.index;
-    Ok((last, pending))
+    Ok(last)
+}
+
+fn pending_key(db: &Database) -> Result<Key, Fault> {
+    let key = db.begin_read()?.open_table(IDENTITY)?.get(PENDING_KEY_KEY)?;
+    let key = key.and_then(|key| key.value().try_into().ok());
+    key.map(Key).ok_or_else(|| Fault::Layout("the key of the pending log is missing".to_owned()))
 }
 
 fn check_identity(db: &Database, path: &Path, channel: &ChannelId) -> Result<(), OpenError> {

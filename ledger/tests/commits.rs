@@ -162,8 +162,7 @@ fn the_newest_blocks_are_in_memory_up_to_their_size() {
 #[test]
 fn a_commit_of_nothing_writes_nothing() {
     let disk = world::disk::Disk::default();
-    let path = std::path::Path::new("simulated");
-    let ledger = Ledger::create_on(disk.clone(), path, &channel(), &genesis(), SMALL).unwrap();
+    let ledger = disk.create().unwrap();
     let before = disk.operations();
     ledger.commit(Commit { pending_drop_below: 5, ..Commit::default() }).unwrap();
     assert_eq!(disk.operations(), before);

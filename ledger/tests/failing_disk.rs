@@ -65,8 +65,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[test]
 fn a_full_disk_names_channel_block_and_cause() {
     let disk = Disk::default();
-    let path = Path::new("simulated");
-    let ledger = Ledger::create_on(disk.clone(), path, &channel(), &genesis(), SMALL).unwrap();
+    let ledger = disk.create().unwrap();
     disk.set_capacity(1_000_000);
     let mut written = 1;
     let error = loop {
@@ -88,7 +87,7 @@ fn a_full_disk_names_channel_block_and_cause() {
     drop(ledger);
 
     let more_space = Disk::with_content(disk.live());
-    let ledger = Ledger::open_on(more_space, path, &channel(), SMALL).expect("opens");
+    let ledger = more_space.open().expect("opens");
     assert!(ledger.height() >= written);
     let blocks = blocks_after(&ledger.last_block(), 1, &[50_000]);
     ledger.commit(Commit { blocks, ..Commit::default() }).expect("goes on");
@@ -101,7 +100,8 @@ fn a_ledger_that_cannot_be_written_can_still_be_read() {
     let file = File::options().create_new(true).read(true).write(true).open(&path).unwrap();
     let broken = Arc::new(AtomicBool::new(false));
     let storage = Breakable { file: FileBackend::new(file).unwrap(), broken: broken.clone() };
-    let ledger = Ledger::create_on(storage, &path, &channel(), &genesis(), SMALL).unwrap();
+    let pending = Disk::default().pending_log();
+    let ledger = Ledger::create_on(storage, pending, &path, &channel(), &genesis(), SMALL).unwrap();
     for _ in 0..40 {
         let blocks = blocks_after(&ledger.last_block(), 2, &[700, 30_000]);
         ledger.commit(Commit { blocks, ..Commit::default() }).unwrap();
@@ -128,6 +128,8 @@ fn a_disk_that_fails_while_a_ledger_is_made_is_an_error() {
     let disk = Disk::default();
     disk.set_capacity(80_000);
     let genesis = world::block(0, b"", vec![vec![7; 500_000].into()]);
-    let error = Ledger::create_on(disk, Path::new("simulated"), &channel(), &genesis, SMALL).expect_err("no space");
+    let (database, pending) = (disk.database(), disk.pending_log());
+    let error = Ledger::create_on(database, pending, Path::new("simulated"), &channel(), &genesis, SMALL);
+    let error = error.expect_err("no space");
     assert!(matches!(&error, OpenError::Io { cause, .. } if cause.kind() == io::ErrorKind::StorageFull), "{error:?}");
 }

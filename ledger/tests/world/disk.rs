@@ -1,9 +1,13 @@
-//! A disk in memory. It knows what was synced, so that it can say what may be left after the power was cut.
+//! A disk in memory, with the two files of a ledger. It knows what was synced, so that it can say what may be left after the power was cut.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use orderer_ledger::{Ledger, OpenError};
 use redb::StorageBackend;
+
+use super::{SMALL, channel, genesis};
 
 /// What a disk writes at once: a write may be torn between two of these.
 const SECTOR_BYTES: usize = 512;
@@ -14,14 +18,20 @@ enum Change {
     Write(u64, Vec<u8>),
 }
 
+/// What a file holds.
 #[derive(Debug, Default)]
-struct State {
+struct Content {
     /// What a reader sees.
     live: Vec<u8>,
     /// What was there at the last sync.
     durable: Vec<u8>,
     /// What was asked for since.
     unsynced: Vec<Change>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: [Content; 2],
     /// Changes and syncs so far.
     operations: u64,
     /// From this operation on everything fails.
@@ -34,9 +44,34 @@ struct State {
 #[derive(Clone, Debug, Default)]
 pub struct Disk(Arc<Mutex<State>>);
 
+/// One of its files.
+#[derive(Clone, Debug)]
+pub struct DiskFile {
+    disk: Disk,
+    number: usize,
+}
+
 impl Disk {
-    pub fn with_content(content: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new(State { durable: content.clone(), live: content, ..State::default() })))
+    pub fn with_content(files: [Vec<u8>; 2]) -> Self {
+        let files = files.map(|bytes| Content { durable: bytes.clone(), live: bytes, unsynced: vec![] });
+        Self(Arc::new(Mutex::new(State { files, ..State::default() })))
+    }
+
+    pub fn database(&self) -> DiskFile {
+        DiskFile { disk: self.clone(), number: 0 }
+    }
+
+    pub fn pending_log(&self) -> DiskFile {
+        DiskFile { disk: self.clone(), number: 1 }
+    }
+
+    pub fn create(&self) -> Result<Ledger, OpenError> {
+        let path = Path::new("simulated");
+        Ledger::create_on(self.database(), self.pending_log(), path, &channel(), &genesis(), SMALL)
+    }
+
+    pub fn open(&self) -> Result<Ledger, OpenError> {
+        Ledger::open_on(self.database(), self.pending_log(), Path::new("simulated"), &channel(), SMALL)
     }
 
     pub fn operations(&self) -> u64 {
@@ -52,21 +87,23 @@ impl Disk {
         self.0.lock().unwrap().capacity = Some(bytes);
     }
 
-    pub fn live(&self) -> Vec<u8> {
-        self.0.lock().unwrap().live.clone()
-    }
-
-    pub fn live_len(&self) -> u64 {
-        self.0.lock().unwrap().live.len() as u64
+    pub fn live(&self) -> [Vec<u8>; 2] {
+        self.0.lock().unwrap().files.each_ref().map(|file| file.live.clone())
     }
 
     /// What may be found after the power was cut: what was synced, and of what was written since, any part, whole or
     /// torn. `seed` chooses; 0 is all of it, 1 nothing.
     pub fn after_power_cut(&self, seed: u64) -> Self {
         let state = self.0.lock().unwrap();
-        let mut image = state.durable.clone();
+        Self::with_content(state.files.each_ref().map(|file| file.after_power_cut(seed)))
+    }
+}
+
+impl Content {
+    fn after_power_cut(&self, seed: u64) -> Vec<u8> {
+        let mut image = self.durable.clone();
         let mut random = seed;
-        for change in &state.unsynced {
+        for change in &self.unsynced {
             match change {
                 Change::Length(len) if seed != 1 => image.resize(usize::try_from(*len).unwrap(), 0),
                 Change::Length(_) => {}
@@ -88,7 +125,7 @@ impl Disk {
                 }
             }
         }
-        Self::with_content(image)
+        image
     }
 }
 
@@ -103,46 +140,48 @@ impl State {
     }
 }
 
-impl StorageBackend for Disk {
+impl StorageBackend for DiskFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.live_len())
+        Ok(self.disk.0.lock().unwrap().files[self.number].live.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.0.lock().unwrap();
+        let state = self.disk.0.lock().unwrap();
         let at = usize::try_from(offset).unwrap();
-        let from = state.live.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let from = state.files[self.number].live.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(from);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.disk.0.lock().unwrap();
         state.operate()?;
-        state.live.resize(usize::try_from(len).unwrap(), 0);
-        state.unsynced.push(Change::Length(len));
+        let file = &mut state.files[self.number];
+        file.live.resize(usize::try_from(len).unwrap(), 0);
+        file.unsynced.push(Change::Length(len));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.disk.0.lock().unwrap();
         state.operate()?;
-        let State { live, durable, .. } = &mut *state;
+        let Content { live, durable, unsynced } = &mut state.files[self.number];
         durable.clone_from(live);
-        state.unsynced.clear();
+        unsynced.clear();
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.disk.0.lock().unwrap();
         state.operate()?;
         if state.capacity.is_some_and(|capacity| offset + data.len() as u64 > capacity) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let at = usize::try_from(offset).unwrap();
-        let to = state.live.get_mut(at..at + data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let file = &mut state.files[self.number];
+        let to = file.live.get_mut(at..at + data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         to.copy_from_slice(data);
-        state.unsynced.push(Change::Write(offset, data.to_vec()));
+        file.unsynced.push(Change::Write(offset, data.to_vec()));
         Ok(())
     }
 }
