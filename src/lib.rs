@@ -1,12 +1,14 @@
 //! The ordering service node of Hyperledger Fabric, as a tree of actors.
 //!
-//! This crate is the daemon around the tree: settings and commands, the gRPC services, files and sockets. What decides
+//! This crate is the daemon around the tree: settings and commands, the gRPC services, endpoints for operators, files and sockets. What decides
 //! is in `orderer-core`, what stores in `orderer-ledger`, what acts in `orderer-actors`.
 
 pub mod certificates;
 pub mod cli;
+pub mod connection;
 pub mod dev;
 pub mod grpc;
+pub mod http;
 pub mod local_msp;
 pub mod node;
 pub mod settings;

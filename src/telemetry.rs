@@ -4,12 +4,13 @@
 //! `orderer.node`; a spec for `orderer` covers all of them.
 
 use std::io::IsTerminal as _;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt};
+use tracing_subscriber::{fmt, reload};
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -29,22 +30,50 @@ pub struct SpecError {
     part: String,
 }
 
+/// What is logged, to be asked and changed while the process runs.
+#[derive(Clone)]
+pub struct LogControl(Arc<Control>);
+
+struct Control {
+    spec: Mutex<String>,
+    /// Puts other levels in force.
+    change: Box<dyn Fn(Targets) + Send + Sync>,
+}
+
+impl LogControl {
+    /// The spec in force.
+    pub fn spec(&self) -> String {
+        self.0.spec.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another in force, from the next line on.
+    pub fn set(&self, spec: &str) -> Result<(), SpecError> {
+        let targets = parse_spec(spec)?;
+        let mut current = self.0.spec.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.0.change)(targets);
+        spec.clone_into(&mut current);
+        Ok(())
+    }
+}
+
 /// Starts logging to standard error.
-pub fn start(spec: &str, format: LogFormat) -> Result<(), SpecError> {
-    let filter = parse_spec(spec)?;
+pub fn start(spec: &str, format: LogFormat) -> Result<LogControl, SpecError> {
+    let (filter, handle) = reload::Layer::new(parse_spec(spec)?);
     let registry = tracing_subscriber::registry();
     // a second start, as in tests, keeps the first
     let _ = match format {
         LogFormat::Human => {
             let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-            registry.with(layer.with_filter(filter)).try_init()
+            registry.with(filter).with(layer).try_init()
         }
         LogFormat::Json => {
             let layer = fmt::layer().with_writer(std::io::stderr).json().flatten_event(true);
-            registry.with(layer.with_filter(filter)).try_init()
+            registry.with(filter).with(layer).try_init()
         }
     };
-    Ok(())
+    // an error: the subscriber is gone, and there is no log to change
+    let change = move |targets| drop(handle.reload(targets));
+    Ok(LogControl(Arc::new(Control { spec: Mutex::new(spec.to_owned()), change: Box::new(change) })))
 }
 
 /// Reads Fabric's grammar: parts separated by colons; a part is the default level, or loggers and their level.

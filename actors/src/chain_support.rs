@@ -7,6 +7,7 @@ use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, MessageResult,
     WrapFuture as _,
 };
+use orderer_core::config::Engine;
 use orderer_core::ordering::kafka::LastBlock;
 use orderer_core::supervision::{AfterDeath, Restarts};
 use tokio::sync::oneshot;
@@ -15,6 +16,7 @@ use crate::block_writer::BlockWriter;
 use crate::chain_state::{ChainState, chain_text};
 use crate::channel::{Channel, ChannelState};
 use crate::kafka::{self, KafkaChain};
+use crate::membership::RestartError;
 use crate::node_context::NodeContext;
 use crate::registrar::Registrar;
 use crate::solo_chain::{Halt, SoloChain};
@@ -22,12 +24,12 @@ use crate::status::StatusCell;
 use crate::supervision::{ChildGone, Exit, ExitGuard};
 
 /// What an operator can do about a channel that died too often.
-const ACT_ON_RESTARTS: &str = "its ledger is intact: find the cause in the log, then restart the orderer";
+const ACT_ON_RESTARTS: &str = "its ledger is intact: find the cause in the log, then restart the channel";
 /// And about one whose disk failed.
-const ACT_ON_DISK: &str = "see to the disk (space, health), then restart the orderer";
+const ACT_ON_DISK: &str = "see to the disk (space, health), then restart the channel";
 
 /// And about one whose topic is not what it was.
-const ACT_ON_TOPIC: &str = "see to the topic or the disk that the cause names, then restart the orderer";
+const ACT_ON_TOPIC: &str = "see to the topic or the disk that the cause names, then restart the channel";
 /// And about one that is configured for something else.
 const ACT_ON_CONFIGURATION: &str = "change the channel's configuration, or use a version that supports it";
 
@@ -179,7 +181,7 @@ impl ChainSupport {
     fn start_children(&mut self, state: ChainState, ctx: &mut Context<Self>) {
         self.generation += 1;
         self.channel.configure(state.tip.last_config, Arc::clone(&state.snapshot));
-        let consensus = state.snapshot.orderer().consensus_type.clone();
+        let engine = self.context.serving.engine(&state.snapshot);
         let writer = BlockWriter::new(
             Arc::clone(&self.channel),
             Arc::clone(&self.context),
@@ -190,10 +192,10 @@ impl ChainSupport {
             self.guard("block-writer", ctx),
         );
         let writer = writer.start();
-        let chain = match consensus.as_str() {
-            "solo" => Ok(self.start_solo(state, &writer, ctx)),
-            "kafka" => self.start_kafka(state, &writer, ctx),
-            other => Err(format!("consensus type '{other}' is not supported by this version, solo and kafka are")),
+        let chain = match engine {
+            Ok(Engine::Solo) => Ok(self.start_solo(state, &writer, ctx)),
+            Ok(Engine::Kafka { brokers }) => self.start_kafka(state, &brokers, &writer, ctx),
+            Err(not_served) => Err(not_served.to_string()),
         };
         match chain {
             Ok(chain) => self.children = Some(Children { chain, writer, left: false }),
@@ -229,11 +231,11 @@ impl ChainSupport {
     fn start_kafka(
         &self,
         state: ChainState,
+        brokers: &[String],
         writer: &Addr<BlockWriter>,
         ctx: &mut Context<Self>,
     ) -> Result<Consenter, String> {
         let last = LastBlock::read(&self.channel.ledger().last_block()).map_err(|e| chain_text(&e))?;
-        let brokers = &state.snapshot.orderer().kafka_brokers;
         let cluster = (self.context.kafka.connector)(brokers).map_err(|e| chain_text(&e))?;
         for child in [kafka::PRODUCER, kafka::CONSUMER] {
             self.cell(&format!("kafka-chain/{child}"));
@@ -274,7 +276,8 @@ impl ChainSupport {
         let cause = exit.to_string();
         self.status.failed(cause.clone());
         if matches!(exit, Exit::Unrecoverable(_)) {
-            let is_kafka = self.channel.snapshot().orderer().consensus_type == "kafka";
+            let engine = self.context.serving.engine(&self.channel.snapshot());
+            let is_kafka = matches!(engine, Ok(Engine::Kafka { .. }));
             self.fail(cause, if is_kafka { ACT_ON_TOPIC } else { ACT_ON_DISK });
             return;
         }
@@ -301,6 +304,41 @@ impl ChainSupport {
             "channel has failed, it can still be read");
         self.status.enter("failed", cause.clone());
         self.channel.enter(ChannelState::Failed { cause, action: action.to_owned() });
+    }
+}
+
+/// From the Registrar, because a person asked: the cause is said to be gone. Answered when the ledger is open again; the
+/// chain may still be starting then.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct TryAgain {
+    pub(crate) reply: oneshot::Sender<Result<(), RestartError>>,
+}
+
+impl Handler<TryAgain> for ChainSupport {
+    type Result = ();
+
+    fn handle(&mut self, TryAgain { reply }: TryAgain, ctx: &mut Context<Self>) {
+        self.status.count_one();
+        let state = self.channel.state();
+        if !matches!(state, ChannelState::Failed { .. }) {
+            let _ = reply.send(Err(RestartError::NotFailed(state.to_string())));
+            return;
+        }
+        tracing::info!(target: "orderer.chain", channel = %self.channel.id(), "failed channel is started again, as asked");
+        self.channel.enter(ChannelState::Starting);
+        self.restarts = Restarts::default();
+        let channel = Arc::clone(&self.channel);
+        let opening = self.context.io.spawn_blocking(move || channel.ledger().reopen().map_err(|e| chain_text(&e)));
+        let opened = opening.into_actor(self).map(|opened, support, ctx| {
+            let opened = opened.unwrap_or_else(|panicked| Err(panicked.to_string()));
+            match &opened {
+                Ok(()) => support.build_chain(ctx),
+                Err(cause) => support.fail(cause.clone(), ACT_ON_DISK),
+            }
+            let _ = reply.send(opened.map_err(RestartError::Ledger));
+        });
+        ctx.spawn(opened);
     }
 }
 

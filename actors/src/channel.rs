@@ -60,6 +60,8 @@ pub enum ChannelState {
     },
     /// The node is shutting down.
     Stopped,
+    /// It is no channel of this node any more.
+    Removed,
 }
 
 impl fmt::Display for ChannelState {
@@ -79,6 +81,7 @@ impl fmt::Display for ChannelState {
             }
             Self::Failed { cause, action } => write!(f, "it has failed: {cause}; {action}"),
             Self::Stopped => f.write_str("the orderer is shutting down"),
+            Self::Removed => f.write_str("it was removed from this orderer"),
         }
     }
 }
@@ -237,6 +240,17 @@ impl Directory {
             Entry::Broken(_) => None,
         };
         self.channels.load().values().filter_map(open).collect()
+    }
+
+    /// Takes a channel out; who holds it keeps it.
+    pub(crate) fn remove(&self, id: &ChannelId) -> Option<Entry> {
+        let before = self.channels.rcu(|channels| {
+            let mut channels = Channels::clone(channels);
+            channels.remove(id);
+            channels
+        });
+        self.changes.fetch_add(1, Ordering::Release);
+        before.get(id).cloned()
     }
 
     pub(crate) fn insert(&self, entries: &[(ChannelId, Entry)]) {

@@ -21,6 +21,7 @@ pub mod config_work;
 pub mod kafka;
 pub mod ledgers;
 pub mod mailbox;
+pub mod membership;
 pub mod node_context;
 pub mod registrar;
 pub mod solo_chain;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use actix_rt::ArbiterHandle;
 use arc_swap::ArcSwap;
 use orderer_core::channel::UnixSeconds;
-use orderer_core::config::Catalog;
+use orderer_core::config::{Catalog, Serving};
 use orderer_core::crypto::Signer;
 use orderer_core::processing::{Circumstances, Stamp};
 use orderer_core::supervision::RestartPolicy;
@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use crate::channel::Directory;
 use crate::kafka::KafkaContext;
 use crate::ledgers::LedgerStore;
+use crate::membership::Membership;
 use crate::status::StatusBoard;
 
 /// When an envelope is acknowledged.
@@ -42,6 +43,8 @@ pub struct NodeContext {
     pub loading: Arc<Semaphore>,
     /// The channels, for everyone to read.
     pub directory: Arc<Directory>,
+    /// Changes to which channels there are.
+    pub membership: Membership,
     /// The actors' published states.
     pub board: StatusBoard,
     /// Channels are spread over these.
@@ -50,6 +53,8 @@ pub struct NodeContext {
     pub durability: Durability,
     /// Room at each channel's gate, in bytes.
     pub gate_bytes: u32,
+    /// What orders a channel, by its configuration.
+    pub serving: Serving,
     /// For channels that are ordered by Kafka.
     pub kafka: KafkaContext,
     /// For everything that belongs to one channel.

@@ -45,7 +45,7 @@ impl Ledger {
         let next = last.number().next();
         let floor_rises = writer.pending.reaches(commit.pending_drop_below);
         if floor_rises || !commit.blocks.is_empty() || !commit.values.is_empty() {
-            let written = self.db.with(|db| {
+            let written = self.change(|db| {
                 let tx = begin(db)?;
                 write_blocks(&tx, &commit.blocks)?;
                 if floor_rises {
@@ -77,7 +77,7 @@ impl Ledger {
         if writer.settled {
             return Ok(());
         }
-        let written = self.db.with(|db| {
+        let written = self.change(|db| {
             let mut tx = begin(db)?;
             tx.set_quick_repair(true);
             Ok(tx.commit()?)

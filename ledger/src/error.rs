@@ -92,6 +92,16 @@ pub enum OpenError {
         #[source]
         cause: Fault,
     },
+    /// An open ledger was opened again and had fewer blocks.
+    #[error("ledger {}: had {had} blocks and has {has} now; was another file put in its place?", path.display())]
+    Shrunk {
+        /// The file.
+        path: PathBuf,
+        /// Blocks before.
+        had: u64,
+        /// Blocks now.
+        has: u64,
+    },
     /// The operating system refused.
     #[error("ledger {}: {action}", path.display())]
     Io {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, RwLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use orderer_core::channel::ChannelId;
 use redb::Database;
@@ -38,13 +38,30 @@ impl Default for Options {
 pub struct Ledger {
     pub(crate) channel: ChannelId,
     pub(crate) path: PathBuf,
-    pub(crate) db: Store,
+    pub(crate) options: Options,
+    pub(crate) database: RwLock<Opened>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) newest: RwLock<Newest>,
     pub(crate) recently_read: RecentlyRead,
     pub(crate) heights: watch::Sender<u64>,
-    /// The same file seen read-only, once `db` refuses work because of a failure.
-    pub(crate) rescued: OnceLock<Result<Store, String>>,
+}
+
+/// The database, for as long as it takes work.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    store: Store,
+    /// The same file seen read-only, once the store refuses work because of a failure.
+    rescued: OnceLock<Result<Store, String>>,
+}
+
+impl Opened {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, rescued: OnceLock::new() }
+    }
+
+    pub(crate) fn into_store(self) -> Store {
+        self.store
+    }
 }
 
 /// What a commit needs and changes.
@@ -68,11 +85,21 @@ impl Ledger {
         &self.path
     }
 
+    fn opened(&self) -> RwLockReadGuard<'_, Opened> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the database.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.opened().store.with(change)
+    }
+
     /// Reads from the database. After a failure redb refuses even to read; what is on the disk is then read around it,
     /// so that a channel that can take nothing any more can still be followed.
     pub(crate) fn read<T>(&self, read: impl Fn(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
-        match self.db.with(&read) {
-            Err(fault) if fault.is_latched() => match self.rescued.get_or_init(|| rescue::open(self)) {
+        let opened = self.opened();
+        match opened.store.with(&read) {
+            Err(fault) if fault.is_latched() => match opened.rescued.get_or_init(|| rescue::open(self)) {
                 Ok(around) => around.with(&read),
                 Err(why) => Err(Fault::Layout(why.clone())),
             },

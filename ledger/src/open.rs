@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::{BlockNumber, ChannelId};
@@ -17,7 +17,7 @@ use crate::format::{
     BLOCKS, CHANNEL_KEY, FORMAT, FORMAT_KEY, IDENTITY, MAGIC, MAGIC_KEY, PENDING, PENDING_KEY_KEY, REDB_MAGIC, VALUES,
     decode_number,
 };
-use crate::ledger::{Ledger, Options, Writer};
+use crate::ledger::{Ledger, Opened, Options, Writer};
 use crate::pending::{Key, LogFile, PendingLog, stored_floor};
 use crate::read::{RecentlyRead, last_number, read_block};
 use crate::store::Store;
@@ -74,6 +74,37 @@ impl Ledger {
         load(db, log, path, channel, options)
     }
 
+    /// After a failure: closes the files and opens them again, for all who share this ledger. What they read meanwhile from
+    /// the disk waits. Does nothing if nothing has failed. Blocks.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); the ledger refuses work as before then. `Shrunk`: blocks are missing that were there.
+    pub fn reopen(&self) -> Result<(), OpenError> {
+        let mut writer = self.lock_writer();
+        if writer.failed.is_none() {
+            return Ok(());
+        }
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // the files are locked until they are closed
+        writer.pending.close();
+        *database = Opened::new(Store::closed());
+        let again = Self::open(&self.path, &self.channel, self.options)?;
+        let (had, has) = (self.height(), again.height());
+        if has < had {
+            return Err(OpenError::Shrunk { path: self.path.clone(), had, has });
+        }
+        for number in had..has {
+            // durable before the failure was noticed, and seen by nobody yet
+            let block = again.block(BlockNumber(number)).ok().flatten();
+            let block = block.ok_or_else(|| OpenError::Shrunk { path: self.path.clone(), had: has, has: number })?;
+            self.publish(vec![block]);
+        }
+        let Self { database: other, writer: its_writer, .. } = again;
+        *database = other.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *writer = its_writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(())
+    }
+
     /// As [`create`](Self::create), on storages of the caller's: for simulations. `path` names the first in messages,
     /// and is where its bytes are read if the storage fails.
     pub fn create_on(
@@ -103,8 +134,9 @@ impl Ledger {
 
     /// Closes the file cleanly; dropping the last handle does the same but cannot report what fails. Blocks.
     pub fn close(self) -> Result<(), OpenError> {
-        let Self { db, path, .. } = self;
-        db.close().map_err(|cause| OpenError::Damaged { path, cause })
+        let Self { database, path, .. } = self;
+        let store = database.into_inner().unwrap_or_else(PoisonError::into_inner).into_store();
+        store.close().map_err(|cause| OpenError::Damaged { path, cause })
     }
 }
 
@@ -204,12 +236,12 @@ fn load(db: Store, log: LogFile, path: &Path, channel: &ChannelId, options: Opti
     Ok(Ledger {
         channel: channel.clone(),
         path: path.to_owned(),
-        db,
+        options,
+        database: RwLock::new(Opened::new(db)),
         writer: Mutex::new(Writer { pending, settled: false, failed: None }),
         newest: RwLock::new(Newest::new(last, options.newest_bytes)),
         recently_read: RecentlyRead::new(options.recently_read_bytes),
         heights: watch::Sender::new(height),
-        rescued: OnceLock::new(),
     })
 }
 

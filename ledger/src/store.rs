@@ -15,10 +15,15 @@ impl Store {
         shielded(open).map(|db| Self(Some(db)))
     }
 
+    /// None.
+    pub(crate) fn closed() -> Self {
+        Self(None)
+    }
+
     /// Works on the database, whatever happens in there.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
-        // taken only by who owns the store, when it ends
-        let db = self.0.as_ref().ok_or_else(|| Fault::Layout("the ledger is closed".to_owned()))?;
+        // not there when the store has ended, or could not be opened again
+        let db = self.0.as_ref().ok_or_else(|| Fault::Database(Box::new(redb::Error::DatabaseClosed)))?;
         shielded(|| work(db))
     }
 

@@ -124,6 +124,45 @@ fn a_ledger_that_cannot_be_written_can_still_be_read() {
 }
 
 #[test]
+fn a_ledger_that_failed_is_opened_again_for_all_who_share_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("l");
+    let open = |path: &Path| {
+        FileBackend::new(File::options().create_new(true).read(true).write(true).open(path).unwrap()).unwrap()
+    };
+    let broken = Arc::new(AtomicBool::new(false));
+    let storage = Breakable { file: open(&path), broken: broken.clone() };
+    let pending = open(&path.with_extension("pending"));
+    let ledger = Ledger::create_on(storage, pending, &path, &channel(), &genesis(), SMALL).unwrap();
+    let add = |bytes| {
+        let blocks = blocks_after(&ledger.last_block(), 1, &[bytes]);
+        ledger.commit(Commit { blocks, ..Commit::default() })
+    };
+    add(700).unwrap();
+    ledger.commit(Commit { pending_add: vec![envelope(1, 1300)], ..Commit::default() }).unwrap();
+    ledger.reopen().expect("nothing to do");
+    broken.store(true, Ordering::Release);
+    assert!(matches!(add(900_000), Err(CommitError::Append { .. })));
+    assert!(matches!(add(1), Err(CommitError::Refused { .. })));
+
+    // what is in the way is named, and the chain can be read on
+    let elsewhere = folder.path().join("elsewhere");
+    std::fs::rename(&path, &elsewhere).unwrap();
+    std::fs::write(&path, "something else").unwrap();
+    assert!(matches!(ledger.reopen(), Err(OpenError::Foreign { .. })));
+    assert!(matches!(add(1), Err(CommitError::Refused { .. })));
+    std::fs::rename(&elsewhere, &path).unwrap();
+    assert_eq!(ledger.block(BlockNumber(1)).unwrap().expect("is there").number().0, 1);
+
+    ledger.reopen().expect("opens");
+    assert_eq!((ledger.height(), ledger.pending().unwrap()), (2, vec![envelope(1, 1300)]));
+    add(700).expect("goes on");
+    assert_eq!(ledger.height(), 3);
+    drop(ledger);
+    assert_eq!(Ledger::open(&path, &channel(), SMALL).expect("opens").height(), 3);
+}
+
+#[test]
 fn a_disk_that_fails_while_a_ledger_is_made_is_an_error() {
     let disk = Disk::default();
     disk.set_capacity(80_000);

@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub struct Keeper {
     context: Arc<NodeContext>,
     enrollment: Enrollment,
-    listener: Option<Listener>,
+    listeners: Vec<Listener>,
 }
 
 /// The identity that the node signs with.
@@ -43,16 +43,17 @@ struct Listener {
 }
 
 impl Keeper {
-    /// Looks after the identity in an MSP folder and, if there is one, a listener's certificate, both just read.
-    pub fn new(context: Arc<NodeContext>, msp_dir: &Path, msp_id: &str, tls: Option<Arc<ListenerTls>>) -> Self {
+    /// Looks after the identity in an MSP folder and after the listeners' certificates, all just read.
+    pub fn new(context: Arc<NodeContext>, msp_dir: &Path, msp_id: &str, tls: Vec<Arc<ListenerTls>>) -> Self {
         let enrollment = Enrollment {
             stamps: enrollment_files(msp_dir),
             msp_dir: msp_dir.to_owned(),
             msp_id: msp_id.to_owned(),
             expiry: Expiry::default(),
         };
-        let listener = tls.map(|tls| Listener { stamps: listener_files(&tls), tls, expiry: Expiry::default() });
-        Self { context, enrollment, listener }
+        let listener =
+            |tls: Arc<ListenerTls>| Listener { stamps: listener_files(&tls), tls, expiry: Expiry::default() };
+        Self { context, enrollment, listeners: tls.into_iter().map(listener).collect() }
     }
 
     /// Looks now, every few seconds, and when the process is sent SIGHUP, until `stopping`.
@@ -83,7 +84,7 @@ impl Keeper {
 
     fn look(&mut self) {
         self.enrollment.look(&self.context);
-        if let Some(listener) = &mut self.listener {
+        for listener in &mut self.listeners {
             listener.look();
         }
     }
@@ -134,7 +135,7 @@ fn enrollment_files(msp_dir: &Path) -> Stamps {
 
 fn listener_files(tls: &ListenerTls) -> Stamps {
     let files = tls.files();
-    let roots = files.client_roots.iter().flatten().map(PathBuf::as_path);
+    let roots = files.clients.roots().iter().map(PathBuf::as_path);
     Stamps::of([files.certificate.as_path(), files.private_key.as_path()].into_iter().chain(roots))
 }
 

@@ -24,9 +24,10 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
     let asked_for_json = variables.get("FABRIC_LOGGING_FORMAT").is_some_and(|format| format == "json");
     let format = arguments.log_format.unwrap_or(if asked_for_json { LogFormat::Json } else { LogFormat::Human });
     let spec = variables.get("FABRIC_LOGGING_SPEC").map_or("info", String::as_str);
-    if let Err(error) = telemetry::start(spec, format) {
-        return complain([error.to_string()]);
-    }
+    let logs = match telemetry::start(spec, format) {
+        Ok(logs) => logs,
+        Err(error) => return complain([error.to_string()]),
+    };
     let working_folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let network = match arguments.dev.as_deref().map(dev::prepare).transpose() {
         Ok(network) => network,
@@ -57,7 +58,7 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
         }
         None => (Vec::new(), None),
     };
-    match node::run(&settings, &genesis, greeting.as_deref()) {
+    match node::run(&settings, &logs, &genesis, greeting.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain([format!("{error:#}")]),
     }

@@ -28,9 +28,9 @@ use orderer_core::processing::SeekPlan;
 use prost::Message as _;
 use tonic::Status;
 
-use super::connection::ConnectInfo;
 use super::frames::{MessageReader, trailers};
 use super::service::Shared;
+use crate::connection::ConnectInfo;
 
 /// Blocks that are not in memory are read so many at a time.
 const READ_AHEAD_BLOCKS: u64 = 16;
@@ -222,6 +222,9 @@ impl Answer {
 
     /// Waits until the next block is there, if that was asked for and if it may ever come.
     async fn wait_for_block(&mut self, shared: &Shared) -> Result<(), Refused> {
+        if *self.states.borrow() == ChannelState::Removed {
+            return Err(removed());
+        }
         loop {
             if self.next.0 < *self.heights.borrow_and_update() {
                 return Ok(());
@@ -235,6 +238,9 @@ impl Answer {
                 && let ChannelState::Failed { cause, .. } | ChannelState::Retrying { cause, .. } = state
             {
                 return Err(Refused::new(FabricStatus::ServiceUnavailable, cause));
+            }
+            if state == ChannelState::Removed {
+                return Err(removed());
             }
             tokio::select! {
                 _ = self.heights.changed() => {}
@@ -313,6 +319,10 @@ impl Reader {
         self.allowed_under = Some(snapshot);
         Ok(())
     }
+}
+
+fn removed() -> Refused {
+    Refused::new(FabricStatus::NotFound, "the channel was removed from this orderer")
 }
 
 /// A request is good for a while around the time it was made.

@@ -18,13 +18,13 @@ use orderer_core::processing::{
 
 /// What a client is told of an envelope that is not ordered.
 #[derive(Debug, Clone)]
-pub(super) struct Refused {
-    pub(super) status: Status,
-    pub(super) info: String,
+pub(crate) struct Refused {
+    pub(crate) status: Status,
+    pub(crate) info: String,
 }
 
 /// An envelope that may be ordered, or why not.
-pub(super) type Verdict = Result<(Arc<Channel>, Submission), Refused>;
+pub(crate) type Verdict = Result<(Arc<Channel>, Submission), Refused>;
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
@@ -54,6 +54,17 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext) -> Vec<Verdict> 
     drop(provable);
     let judge = |(found, proof): (Result<Found, Refused>, Option<Proof>)| found.and_then(|f| f.judge(proof, context));
     found.into_iter().zip(proofs).map(judge).collect()
+}
+
+/// Judges the bytes of an `Envelope` that is to update the configuration of a channel that exists.
+pub(crate) fn judge_config_update(raw: Bytes, context: &NodeContext) -> Verdict {
+    let found = Found::new(raw, context)?;
+    let name = &found.message.channel_header.channel_id;
+    match (found.class, &found.place) {
+        (Class::ConfigUpdate, Place::Nowhere) => Err(Refusal::UnknownChannel(name.clone()).into()),
+        (Class::ConfigUpdate, _) => found.judge(None, context),
+        _ => Err(Refused { status: Status::BadRequest, info: "the envelope is not of type CONFIG_UPDATE".to_owned() }),
+    }
 }
 
 /// An envelope, and where it belongs.

@@ -4,12 +4,11 @@
 //! for each subscriber; here envelopes stay the bytes they came in, and blocks leave as the bytes they are stored in.
 
 mod broadcast;
-mod connection;
 mod deliver;
 mod frames;
 mod judge;
 mod service;
 
-pub use connection::{ConnectInfo, Connection, accept};
 pub use frames::IngressBudget;
+pub(crate) use judge::judge_config_update;
 pub use service::{AtomicBroadcast, Shared};

@@ -15,9 +15,9 @@ use tonic::server::NamedService;
 use tower_service::Service;
 
 use super::broadcast::BroadcastStream;
-use super::connection::ConnectInfo;
 use super::deliver::DeliverStream;
 use super::frames::{IngressBudget, MessageReader};
+use crate::connection::ConnectInfo;
 
 /// What every stream is given.
 #[derive(Clone)]

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use orderer_actors::Durability;
-use orderer_core::config::parse_go_duration;
+use orderer_core::config::{RaftAs, Serving, parse_go_duration};
 use serde_yaml::Value;
 
 use super::keys::{Effect, KEYS, Key, Kind};
 use super::read::{EMBEDDED, Mistake, Source, Written, flatten};
 use super::{Keepalive, Limits, Settings};
-use crate::tls::TlsFiles;
+use crate::tls::{Clients, TlsFiles};
 
 /// A key further away than this from what was written is not what was meant.
 const NEAREST_MAX_DISTANCE: usize = 12;
@@ -103,7 +103,7 @@ impl Checker {
                 continue;
             }
             let value = match key.kind {
-                Kind::Paths => {
+                Kind::Paths | Kind::List => {
                     let list = text.trim().trim_start_matches('[').trim_end_matches(']');
                     let items = list.split([',', ' ']).map(str::trim).filter(|item| !item.is_empty());
                     Value::Sequence(items.map(|item| Value::String(item.to_owned())).collect())
@@ -119,7 +119,7 @@ impl Checker {
         for key in KEYS.iter().filter(|key| !matches!(key.effect, Effect::Ignored(_))) {
             self.check_kind(key);
             let changed = self.values.get(key.path).is_some_and(|(value, _)| plain(value) != key.default);
-            if key.effect == Effect::NotYet && changed && !matches!(key.kind, Kind::Paths) {
+            if key.effect == Effect::NotYet && changed && !matches!(key.kind, Kind::Paths | Kind::List) {
                 self.notes.push(format!("{} has no effect in this version", key.path));
             }
         }
@@ -148,6 +148,7 @@ impl Checker {
             }
         }
         let kafka = self.kafka();
+        let (serving, http) = (self.serving(), self.http());
         let memory = self.text("Solo.Durability") == "memory";
         Some(Settings {
             source,
@@ -167,7 +168,9 @@ impl Checker {
             ledger_location: self.path("FileLedger.Location"),
             durability: if memory { Durability::Memory } else { Durability::Disk },
             limits,
+            serving,
             kafka,
+            http,
         })
     }
 
@@ -193,18 +196,20 @@ impl Checker {
             file
         };
         let (certificate, private_key) = (file("General.TLS.Certificate"), file("General.TLS.PrivateKey"));
-        let client_roots = self.bool("General.TLS.ClientAuthRequired").then(|| self.paths("General.TLS.ClientRootCAs"));
-        for root in client_roots.iter().flatten() {
+        let must_show = self.bool("General.TLS.ClientAuthRequired");
+        let roots = if must_show { self.paths("General.TLS.ClientRootCAs") } else { Vec::new() };
+        for root in &roots {
             if !root.is_file() {
                 self.missing("General.TLS.ClientRootCAs", root, "no such file");
             }
         }
-        if client_roots.as_ref().is_some_and(Vec::is_empty) {
+        if must_show && roots.is_empty() {
             let source = self.source("General.TLS.ClientRootCAs");
             let text = "General.TLS.ClientRootCAs must list a file when General.TLS.ClientAuthRequired is true";
             self.mistake(source, text.to_owned());
         }
-        Some(TlsFiles { certificate, private_key, client_roots })
+        let clients = if must_show { Clients::MustShow(roots) } else { Clients::Anybody };
+        Some(TlsFiles { certificate, private_key, clients })
     }
 
     fn bootstrap(&mut self) -> Option<PathBuf> {
@@ -225,6 +230,15 @@ impl Checker {
         Some(file)
     }
 
+    fn serving(&mut self) -> Serving {
+        let etcdraft = match self.text("Consensus.Serve.etcdraft").to_ascii_lowercase().as_str() {
+            "kafka" => RaftAs::Kafka,
+            "none" => RaftAs::Nothing,
+            _ => RaftAs::Solo,
+        };
+        Serving { etcdraft, brokers: self.list("Kafka.Brokers") }
+    }
+
     fn check_kind(&mut self, key: &Key) {
         let Some((value, source)) = self.values.get(key.path) else { return };
         let (text, source) = (plain(value), source.clone());
@@ -235,6 +249,7 @@ impl Checker {
         let wanted = match key.kind {
             Kind::Anything | Kind::Text | Kind::Path => matches!(value, Value::Mapping(_)).then_some("a text"),
             Kind::Paths => (!matches!(value, Value::Sequence(_) | Value::String(_))).then_some("a list of files"),
+            Kind::List => (!matches!(value, Value::Sequence(_) | Value::String(_))).then_some("a list"),
             Kind::Bool => (!matches!(text.to_ascii_lowercase().as_str(), "true" | "false")).then_some("true or false"),
             Kind::Port => (!text.parse::<u16>().is_ok_and(|p| p > 0)).then_some("a port from 1 to 65535"),
             Kind::Number => text.parse::<u32>().is_err().then_some("a whole number"),
@@ -288,9 +303,13 @@ impl Checker {
     }
 
     pub(super) fn paths(&self, path: &'static str) -> Vec<PathBuf> {
+        self.list(path).iter().map(|item| self.folder.join(item)).collect()
+    }
+
+    pub(super) fn list(&self, path: &'static str) -> Vec<String> {
         match self.values.get(path) {
-            Some((Value::Sequence(items), _)) => items.iter().map(|item| self.folder.join(plain(item))).collect(),
-            Some((Value::String(one), _)) => vec![self.folder.join(one)],
+            Some((Value::Sequence(items), _)) => items.iter().map(plain).collect(),
+            Some((Value::String(one), _)) => vec![one.clone()],
             _ => Vec::new(),
         }
     }

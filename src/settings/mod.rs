@@ -4,6 +4,7 @@
 //! reports every mistake at once (`check`); and [`Settings`], which the parts of the node get their piece of.
 
 mod check;
+mod http;
 mod kafka;
 mod keys;
 mod read;
@@ -13,8 +14,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use orderer_actors::Durability;
+use orderer_core::config::Serving;
 
 pub use check::{Loaded, load};
+pub use http::{HttpListener, HttpSettings};
 pub use kafka::KafkaSettings;
 pub use keys::{Effect, KEYS, Key, Kind};
 pub use read::{EMBEDDED, Mistake, SearchPlaces, Source, find_file};
@@ -52,8 +55,12 @@ pub struct Settings {
     pub durability: Durability,
     /// Limits of ours.
     pub limits: Limits,
+    /// What orders a channel, by its configuration.
+    pub serving: Serving,
     /// See [`KafkaSettings`].
     pub kafka: KafkaSettings,
+    /// See [`HttpSettings`].
+    pub http: HttpSettings,
 }
 
 /// When a connection on which nothing happens is asked whether it still lives.

@@ -12,8 +12,29 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its key in PEM.
     pub private_key: PathBuf,
-    /// If clients must show a certificate: roots that it may lead to, beside those of the channels' organizations.
-    pub client_roots: Option<Vec<PathBuf>>,
+    /// What is asked of clients.
+    pub clients: Clients<PathBuf>,
+}
+
+/// Whether clients have to show a certificate, and which roots it may lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clients<R> {
+    /// They are not asked for one.
+    Anybody,
+    /// Who shows none is let in all the same; some of what is served is not for them.
+    MayShow(Vec<R>),
+    /// Who shows none is not let in.
+    MustShow(Vec<R>),
+}
+
+impl<R> Clients<R> {
+    /// The roots, if clients are asked at all.
+    pub fn roots(&self) -> &[R] {
+        match self {
+            Self::Anybody => &[],
+            Self::MayShow(roots) | Self::MustShow(roots) => roots,
+        }
+    }
 }
 
 /// Why a listener cannot be secured.
@@ -42,8 +63,7 @@ pub enum TlsError {
 pub(super) struct Material {
     pub(super) certificates: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
-    /// If clients must show a certificate.
-    pub(super) client_roots: Option<Vec<CertificateDer<'static>>>,
+    pub(super) clients: Clients<CertificateDer<'static>>,
 }
 
 impl Material {
@@ -53,17 +73,16 @@ impl Material {
             path: files.private_key.clone(),
             problem: e.to_string(),
         })?;
-        let client_roots = match &files.client_roots {
-            None => None,
-            Some(paths) => {
-                let mut roots = Vec::new();
-                for path in paths {
-                    roots.extend(certificates("TLS client root", path)?);
-                }
-                Some(roots)
-            }
+        let mut roots = Vec::new();
+        for path in files.clients.roots() {
+            roots.extend(certificates("TLS client root", path)?);
+        }
+        let clients = match &files.clients {
+            Clients::Anybody => Clients::Anybody,
+            Clients::MayShow(_) => Clients::MayShow(roots),
+            Clients::MustShow(_) => Clients::MustShow(roots),
         };
-        Ok(Self { certificates: certificates("TLS certificate", &files.certificate)?, key, client_roots })
+        Ok(Self { certificates: certificates("TLS certificate", &files.certificate)?, key, clients })
     }
 }
 

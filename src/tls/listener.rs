@@ -1,5 +1,6 @@
-//! What a listener secures its next connection with. It follows the channels: with mutual TLS the clients of every
-//! organization of every channel are let in, beside those whose roots are listed in the settings, as the reference does.
+//! What a listener secures its next connection with. That of the gRPC services follows the channels: with mutual TLS the
+//! clients of every organization of every channel are let in, beside those whose roots are listed in the settings, as the
+//! reference does. Endpoints for operators let in only who is listed.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,16 +9,41 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use orderer_actors::Directory;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientCertVerifierBuilder, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::CertificateDer;
 
-use super::files::{Material, TlsError, TlsFiles};
+use super::files::{Clients, Material, TlsError, TlsFiles};
+
+/// Whom a listener serves.
+#[derive(Clone)]
+pub enum Audience {
+    /// Members of the channels' organizations, over HTTP/2.
+    Members(Arc<Directory>),
+    /// Operators, over any HTTP.
+    Operators,
+}
+
+impl Audience {
+    fn generation(&self) -> u64 {
+        match self {
+            Self::Members(directory) => directory.generation(),
+            Self::Operators => 0,
+        }
+    }
+
+    fn protocols(&self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Members(_) => vec![b"h2".to_vec()],
+            Self::Operators => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        }
+    }
+}
 
 /// See the module's description.
 pub struct ListenerTls {
     files: TlsFiles,
-    directory: Arc<Directory>,
+    audience: Audience,
     /// What was read from the files. Locked while a configuration is built, which is seldom.
     material: Mutex<Material>,
     current: ArcSwap<Built>,
@@ -32,10 +58,10 @@ struct Built {
 
 impl ListenerTls {
     /// Reads the files; the channels may come later.
-    pub fn new(files: TlsFiles, directory: Arc<Directory>) -> Result<Self, TlsError> {
+    pub fn new(files: TlsFiles, audience: Audience) -> Result<Self, TlsError> {
         let material = Material::read(&files)?;
-        let built = build(&material, &directory)?;
-        Ok(Self { files, directory, material: Mutex::new(material), current: ArcSwap::from_pointee(built) })
+        let built = build(&material, &audience)?;
+        Ok(Self { files, audience, material: Mutex::new(material), current: ArcSwap::from_pointee(built) })
     }
 
     /// The files, to watch them.
@@ -46,9 +72,9 @@ impl ListenerTls {
     /// For the next connection; `None` if nobody could be let in. Builds it anew when a channel or its configuration was
     /// added since: some 50 µs a root.
     pub fn config(&self) -> Option<Arc<ServerConfig>> {
-        if self.current.load().generation != self.directory.generation() {
+        if self.current.load().generation != self.audience.generation() {
             let material = self.material.lock().unwrap_or_else(PoisonError::into_inner);
-            match build(&material, &self.directory) {
+            match build(&material, &self.audience) {
                 Ok(built) => self.current.store(Arc::new(built)),
                 Err(error) => {
                     tracing::error!(target: "orderer.tls", %error, "the roots of the channels cannot be used, those before them stay in force");
@@ -63,7 +89,7 @@ impl ListenerTls {
     pub fn reload(&self) -> Result<(), TlsError> {
         let read = Material::read(&self.files)?;
         let mut material = self.material.lock().unwrap_or_else(PoisonError::into_inner);
-        let built = build(&read, &self.directory)?;
+        let built = build(&read, &self.audience)?;
         *material = read;
         self.current.store(Arc::new(built));
         Ok(())
@@ -75,35 +101,39 @@ impl ListenerTls {
     }
 }
 
-fn build(material: &Material, directory: &Directory) -> Result<Built, TlsError> {
-    let generation = directory.generation();
+fn build(material: &Material, audience: &Audience) -> Result<Built, TlsError> {
+    let generation = audience.generation();
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let builder = match &material.client_roots {
-        None => builder.with_no_client_auth(),
-        Some(listed) => {
-            let roots = trusted(listed, directory)?;
-            if roots.is_empty() {
-                tracing::warn!(target: "orderer.tls", "no client can be let in: no channel and no setting names a root");
-                return Ok(Built { generation, config: None });
-            }
-            builder.with_client_cert_verifier(verifier(roots, provider)?)
+    let roots = match audience {
+        Audience::Members(directory) => trusted(material.clients.roots(), Some(directory))?,
+        Audience::Operators => trusted(material.clients.roots(), None)?,
+    };
+    let builder = match &material.clients {
+        Clients::MustShow(_) if roots.is_empty() => {
+            tracing::warn!(target: "orderer.tls", "no client can be let in: no channel and no setting names a root");
+            return Ok(Built { generation, config: None });
         }
+        Clients::MustShow(_) => builder.with_client_cert_verifier(verifier(roots, provider).build()?),
+        Clients::MayShow(_) if !roots.is_empty() => {
+            builder.with_client_cert_verifier(verifier(roots, provider).allow_unauthenticated().build()?)
+        }
+        Clients::MayShow(_) | Clients::Anybody => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(material.certificates.clone(), material.key.clone_key())?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = audience.protocols();
     Ok(Built { generation, config: Some(Arc::new(config)) })
 }
 
 /// The roots that are listed, all of which must be good, and those of the channels' organizations, of which each is as
 /// good as its channel made it.
-fn trusted(listed: &[CertificateDer<'static>], directory: &Directory) -> Result<RootCertStore, TlsError> {
+fn trusted(listed: &[CertificateDer<'static>], directory: Option<&Arc<Directory>>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for root in listed {
         roots.add(root.clone())?;
     }
     let mut seen: BTreeSet<Bytes> = listed.iter().map(|root| Bytes::copy_from_slice(root)).collect();
-    for channel in directory.open() {
+    for channel in directory.iter().flat_map(|directory| directory.open()) {
         for msp in channel.snapshot().msps().iter() {
             for root in msp.tls_roots() {
                 if seen.insert(root.clone())
@@ -118,9 +148,6 @@ fn trusted(listed: &[CertificateDer<'static>], directory: &Directory) -> Result<
     Ok(roots)
 }
 
-fn verifier(
-    roots: RootCertStore,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
-    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
+fn verifier(roots: RootCertStore, provider: Arc<CryptoProvider>) -> ClientCertVerifierBuilder {
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
 }

@@ -3,5 +3,5 @@
 mod files;
 mod listener;
 
-pub use files::{TlsError, TlsFiles};
-pub use listener::ListenerTls;
+pub use files::{Clients, TlsError, TlsFiles};
+pub use listener::{Audience, ListenerTls};

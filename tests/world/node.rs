@@ -39,7 +39,11 @@ impl Setup {
             variables: BTreeMap::new(),
             port,
         };
-        setup.set("GENERAL_LISTENPORT", port)
+        // many nodes share a machine: these get any free port
+        setup
+            .set("GENERAL_LISTENPORT", port)
+            .set("OPERATIONS_LISTENADDRESS", "127.0.0.1:0")
+            .set("ADMIN_LISTENADDRESS", "127.0.0.1:0")
     }
 
     /// The fixtures' orderer, with the channel that this file of theirs is the genesis block of.

@@ -9,7 +9,7 @@ use actix::{
 };
 use bytes::Bytes;
 use orderer_core::channel::BlockNumber;
-use orderer_core::config::ChannelSnapshot;
+use orderer_core::config::{ChannelSnapshot, Engine};
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::ordering::kafka::{
     Effect, Event, KafkaMetadata, KafkaOffset, LastBlock, Machine, Rules, SkipReason, Verdict,
@@ -317,10 +317,11 @@ impl KafkaChain {
             };
             let mut consenter_metadata = metadata.encode();
             if let Some(next) = &next {
-                if next.orderer().consensus_type != chain.snapshot.orderer().consensus_type {
+                if !matches!(chain.context.serving.engine(next), Ok(Engine::Kafka { .. })) {
+                    // another engine goes on from here, which would not know what to make of an offset
                     consenter_metadata = Bytes::new();
-                    tracing::warn!(target: "orderer.kafka", channel = %chain.channel.id(), from = "kafka",
-                        to = %next.orderer().consensus_type, "the channel changes its consensus type: restart the orderer");
+                    tracing::warn!(target: "orderer.kafka", channel = %chain.channel.id(),
+                        to = %next.orderer().consensus_type, "the channel moves away from Kafka: restart the orderer");
                 }
                 chain.snapshot = Arc::clone(next);
                 tracing::info!(target: "orderer.chain", channel = %chain.channel.id(), sequence = %next.sequence(),

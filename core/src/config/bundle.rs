@@ -155,6 +155,10 @@ impl Bundle {
         &self.orderer
     }
 
+    pub(super) fn has_application(&self) -> bool {
+        self.application.is_some()
+    }
+
     pub(super) fn has_consortiums(&self) -> bool {
         self.consortiums.is_some()
     }

@@ -171,6 +171,11 @@ impl ChannelSnapshot {
         self.bundle.has_consortiums()
     }
 
+    /// Whether applications use it.
+    pub fn is_application_channel(&self) -> bool {
+        self.bundle.has_application()
+    }
+
     /// Whether two snapshots say the same and share it.
     pub fn shares_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.bundle, &other.bundle)

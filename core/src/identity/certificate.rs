@@ -60,7 +60,7 @@ impl Certificate {
     }
 
     /// Reads DER.
-    fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+    pub(super) fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         let malformed = |e: &dyn std::fmt::Display| CertificateError::Malformed(e.to_string());
         let (rest, x509) = X509Certificate::from_der(der).map_err(|e| malformed(&e))?;
         if !rest.is_empty() {

@@ -123,10 +123,10 @@ impl Authorities {
         Some(self.identifier(&path))
     }
 
-    /// Whether an intermediate leads to a root.
-    pub(super) fn is_anchored(&self, intermediate: &Certificate) -> bool {
-        let at = UnixSeconds(intermediate.not_before.0.saturating_add(1));
-        self.path_up(intermediate, at, 0).is_some()
+    /// Whether a certificate leads to a root.
+    pub(super) fn is_anchored(&self, certificate: &Certificate) -> bool {
+        let at = UnixSeconds(certificate.not_before.0.saturating_add(1));
+        self.path_up(certificate, at, 0).is_some()
     }
 
     fn path_up(&self, child: &Certificate, at: UnixSeconds, depth: usize) -> Option<Vec<usize>> {

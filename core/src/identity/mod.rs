@@ -10,6 +10,7 @@ mod members;
 mod msp;
 mod msps;
 mod principal;
+mod tls;
 mod version;
 
 pub use certificate::CertificateError;
@@ -17,4 +18,5 @@ pub use identified::{Identity, PrincipalMismatch};
 pub use msp::{Msp, MspError};
 pub use msps::{IdentityError, Msps, expires_at};
 pub use principal::{Principal, Role};
+pub use tls::{TlsAuthorities, TlsCertificateError};
 pub use version::MspVersion;

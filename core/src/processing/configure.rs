@@ -9,7 +9,7 @@ use super::Circumstances;
 use super::filters::{self, apply};
 use super::refusal::Refusal;
 use crate::channel::{ChannelId, ConfigSequence};
-use crate::config::{ChannelSnapshot, inspect_change, new_channel};
+use crate::config::{ChannelSnapshot, check_consenters_step, inspect_change, new_channel};
 use crate::crypto::Signer;
 use crate::envelope::{Message, SignedEnvelope};
 
@@ -46,6 +46,8 @@ pub fn propose_update(
     let (config, next) = snapshot
         .propose(&message.envelope)
         .map_err(|cause| Refusal::Update { channel: channel.clone(), cause: Box::new(cause) })?;
+    check_consenters_step(snapshot, &next)
+        .map_err(|cause| Refusal::Consenters { channel: channel.clone(), cause: Box::new(cause) })?;
     let envelope = wrap(HeaderType::Config, channel, config.encode_to_vec(), signer, stamp)?;
     let wrapped = Message::parse(envelope.clone()).map_err(|e| Refusal::ConfigMessage(e.to_string()))?;
     // what goes into the block must fit and be signed by somebody allowed, too

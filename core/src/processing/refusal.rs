@@ -4,7 +4,7 @@ use fabric_proto::common::Status;
 use serde::Serialize;
 
 use crate::channel::ChannelId;
-use crate::config::{ConfigError, MaintenanceError, TemplateError, UpdateError};
+use crate::config::{ConfigError, ConsentersError, MaintenanceError, TemplateError, UpdateError};
 use crate::crypto::SignError;
 use crate::envelope::EnvelopeError;
 use crate::policy::Denied;
@@ -87,6 +87,16 @@ pub enum Refusal {
         channel: ChannelId,
         /// What is wrong.
         cause: Box<UpdateError>,
+    },
+    /// A config update that says something impossible of the consenters.
+    #[error(
+        "error applying config update to existing channel '{channel}': consensus metadata update for channel config update is invalid: {cause}"
+    )]
+    Consenters {
+        /// The channel.
+        channel: ChannelId,
+        /// What is wrong.
+        cause: Box<ConsentersError>,
     },
     /// A config update that maintenance mode does not allow.
     #[error(

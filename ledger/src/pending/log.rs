@@ -127,10 +127,18 @@ impl PendingLog {
         Ok(log)
     }
 
+    /// Lets go of the file, for one who opens it again.
+    pub(crate) fn close(&mut self) {
+        self.file = LogFile::Missing(PathBuf::new());
+    }
+
     /// All that wait for a block, in order.
     pub(crate) fn read(&self) -> Result<Vec<PendingEnvelope>, Fault> {
         let mut pending = Vec::new();
         if !self.rows.is_empty() {
+            if self.file.storage().is_none() {
+                return Err(Fault::PendingLog(io::Error::other("the file is closed")));
+            }
             self.scan(|envelopes| pending.extend(envelopes.into_iter().filter(|e| e.sequence >= self.floor)))?;
         }
         Ok(pending)

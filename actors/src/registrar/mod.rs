@@ -1,6 +1,8 @@
 //! Owns all channels: finds them on the disk, keeps a ChainSupport for each, and adds those that are created.
 
-use std::collections::BTreeMap;
+mod changes;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Registrar {
     context: Arc<NodeContext>,
     supports: BTreeMap<ChannelId, Place>,
+    /// Channels whose ledger is being made.
+    joining: BTreeSet<ChannelId>,
+    /// And removed.
+    removing: BTreeSet<ChannelId>,
     started: usize,
     status: Arc<StatusCell>,
     ready: Option<oneshot::Sender<()>>,
@@ -65,7 +71,8 @@ impl Registrar {
     /// been opened.
     pub fn new(context: Arc<NodeContext>, ready: Option<oneshot::Sender<()>>, guard: ExitGuard) -> Self {
         let status = context.board.cell("registrar");
-        Self { context, supports: BTreeMap::new(), started: 0, status, ready, guard }
+        let (supports, joining, removing) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { context, supports, joining, removing, started: 0, status, ready, guard }
     }
 
     fn add(&mut self, channel: &Arc<Channel>, ctx: &mut Context<Self>) {
@@ -75,6 +82,10 @@ impl Registrar {
         let place = Place { channel: Arc::clone(channel), arbiter, generation: 0, restarts: Restarts::default() };
         self.supports.insert(channel.id().clone(), place);
         self.start_support(channel.id(), ctx);
+        self.count_channels();
+    }
+
+    fn count_channels(&self) {
         self.status.enter("running", format!("{} channels", self.supports.len()));
     }
 
@@ -88,10 +99,16 @@ impl Registrar {
         ChainSupport::start_in_arbiter(&place.arbiter, move |_| ChainSupport::new(channel, context, registrar, guard));
     }
 
-    fn register(&mut self, ledger: Arc<Ledger>, snapshot: Arc<ChannelSnapshot>, ctx: &mut Context<Self>) {
+    fn register(
+        &mut self,
+        ledger: Arc<Ledger>,
+        snapshot: Arc<ChannelSnapshot>,
+        ctx: &mut Context<Self>,
+    ) -> Arc<Channel> {
         let channel = self.channel(ledger, snapshot);
         self.context.directory.insert(&[(channel.id().clone(), Entry::Open(Arc::clone(&channel)))]);
         self.add(&channel, ctx);
+        channel
     }
 
     fn channel(&self, ledger: Arc<Ledger>, snapshot: Arc<ChannelSnapshot>) -> Arc<Channel> {
@@ -120,7 +137,7 @@ impl Registrar {
                 self.add(channel, ctx);
             }
         }
-        self.status.enter("running", format!("{} channels", self.supports.len()));
+        self.count_channels();
         if let Some(ready) = self.ready.take() {
             let _ = ready.send(());
         }
@@ -139,13 +156,10 @@ async fn open_all(context: Arc<NodeContext>) -> Vec<Found> {
     let known = context.directory.all();
     let mut opening = Vec::new();
     for id in ids.into_iter().filter(|id| !known.contains_key(id)) {
-        let (ledgers, catalog) = (context.ledgers.clone(), Arc::clone(&context.catalog));
+        let of_task = Arc::clone(&context);
         let turn = Arc::clone(&context.loading).acquire_owned().await;
         let task = context.io.spawn_blocking(move || {
-            let opened = ledgers.open(&id).map_err(|e| chain_text(&e)).and_then(|ledger| {
-                let snapshot = load_snapshot(&ledger, &catalog).map_err(|e| chain_text(&e))?;
-                Ok((Arc::new(ledger), Arc::new(snapshot)))
-            });
+            let opened = open_one(&of_task, &id);
             drop(turn);
             (id, opened)
         });
@@ -161,10 +175,18 @@ async fn open_all(context: Arc<NodeContext>) -> Vec<Found> {
     found
 }
 
+/// Blocks.
+fn open_one(context: &NodeContext, id: &ChannelId) -> Result<(Arc<Ledger>, Arc<ChannelSnapshot>), String> {
+    let ledger = context.ledgers.open(id).map_err(|e| chain_text(&e))?;
+    let snapshot = load_snapshot(&ledger, &context.catalog).map_err(|e| chain_text(&e))?;
+    Ok((Arc::new(ledger), Arc::new(snapshot)))
+}
+
 impl Actor for Registrar {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        self.context.membership.registrar_is(Some(ctx.address()));
         self.status.enter("opening", "");
         // after a restart the channels are open already: only their supports have to be started again
         for channel in self.context.directory.open() {
@@ -211,7 +233,7 @@ impl Handler<ChildGone<ChannelId>> for Registrar {
             }
             AfterDeath::GiveUp => {
                 tracing::error!(target: "orderer.registrar", channel = %gone.child, %cause, "channel has failed");
-                let action = "its ledger is intact: find the cause in the log, then restart the orderer".to_owned();
+                let action = "its ledger is intact: find the cause in the log, then restart the channel".to_owned();
                 place.channel.enter(ChannelState::Failed { cause, action });
             }
         }
@@ -223,6 +245,7 @@ impl Handler<StopAll> for Registrar {
 
     fn handle(&mut self, _: StopAll, _: &mut Context<Self>) -> Self::Result {
         self.status.enter("stopping", "");
+        self.context.membership.registrar_is(None);
         self.guard.will_exit(Exit::Asked);
         let mut stopping = Vec::new();
         for (id, place) in std::mem::take(&mut self.supports) {

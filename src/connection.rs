@@ -1,4 +1,4 @@
-//! Connections: accepted, secured, and handed to the HTTP/2 server.
+//! Connections: accepted, secured, and handed to the server that speaks on them.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -48,7 +48,7 @@ impl Default for ConnectInfo {
     }
 }
 
-/// Accepts connections until `stopping`; each is ready for HTTP/2 when it comes out of the stream. A client that does
+/// Accepts connections until `stopping`; each is ready to be spoken on when it comes out of the stream. A client that does
 /// not finish its handshake within `handshake_limit` is dropped, and disturbs nobody meanwhile.
 pub fn accept(
     listener: TcpListener,
@@ -67,7 +67,7 @@ pub fn accept(
             let (socket, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(target: "orderer.grpc", %error, "cannot accept a connection");
+                    tracing::warn!(target: "orderer.connection", %error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -77,7 +77,7 @@ pub fn accept(
             let Some(tls) = &tls else {
                 let (ready, stopping) = (ready.clone(), stopping.clone());
                 tokio::spawn(async move {
-                    // HTTP/2 would wait for ever for the first bytes of a client, at shutdown as well
+                    // a server would wait for ever for the first bytes of a client, at shutdown as well
                     let mut first = [0];
                     let first = tokio::time::timeout(handshake_limit, socket.peek(&mut first));
                     let speaks = tokio::select! {
@@ -92,7 +92,7 @@ pub fn accept(
                 continue;
             };
             let Some(config) = tls.config() else {
-                tracing::warn!(target: "orderer.grpc", %peer, "connection refused: no client root is known");
+                tracing::warn!(target: "orderer.connection", %peer, "connection refused: no client root is known");
                 continue;
             };
             let (ready, acceptor) = (ready.clone(), TlsAcceptor::from(config));
@@ -106,10 +106,10 @@ pub fn accept(
                         let _ = ready.send(Ok(Connection::Tls(Box::new(stream), info))).await;
                     }
                     Ok(Err(error)) => {
-                        tracing::warn!(target: "orderer.grpc", %peer, %error, "TLS handshake failed");
+                        tracing::warn!(target: "orderer.connection", %peer, %error, "TLS handshake failed");
                     }
                     Err(_) => {
-                        tracing::warn!(target: "orderer.grpc", %peer, limit = ?handshake_limit, "TLS handshake took too long");
+                        tracing::warn!(target: "orderer.connection", %peer, limit = ?handshake_limit, "TLS handshake took too long");
                     }
                 }
                 drop(permit);

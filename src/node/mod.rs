@@ -1,6 +1,7 @@
 //! The node: settings to running services, and back to nothing.
 
-use std::net::{SocketAddr, TcpListener};
+mod sockets;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,13 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use orderer_actors::kafka::KafkaContext;
 use orderer_actors::ledgers::{BlockCaches, LedgerStore};
+use orderer_actors::membership::Membership;
 use orderer_actors::node_context::CurrentSigner;
 use orderer_actors::status::StatusBoard;
 use orderer_actors::supervision::report_panics;
 use orderer_actors::system::{Tree, arbiters};
 use orderer_actors::{Directory, NodeContext};
 use orderer_core::block::EncodedBlock;
-use orderer_core::config::{Catalog, ChannelSnapshot};
+use orderer_core::config::{Catalog, ChannelSnapshot, Serving};
 use orderer_core::crypto::Signer;
 use orderer_core::supervision::CHANNEL_RESTARTS;
 use orderer_kafka::{Cluster, KafkaCluster};
@@ -24,14 +26,16 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::certificates::Keeper;
-use crate::grpc::{AtomicBroadcast, IngressBudget, Shared, accept};
+use crate::connection::accept;
+use crate::grpc::{AtomicBroadcast, IngressBudget, Shared};
+use crate::http::{self, Administration, Operations};
 use crate::local_msp::read_signing_identity;
-use crate::settings::{KafkaSettings, Settings};
+use crate::settings::{HttpSettings, KafkaSettings, Settings};
 use crate::start_record::StartRecord;
-use crate::tls::{ListenerTls, TlsFiles};
+use crate::telemetry::LogControl;
+use crate::tls::{Audience, Clients};
+use sockets::{Socket, Sockets};
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
 /// What a client may send on one stream, and on one connection, before it is read.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
@@ -40,22 +44,25 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs the node until a signal ends it. `genesis` are blocks of channels that are made if they do not exist yet, beside
 /// the bootstrap file; `greeting` is printed when the node serves.
-pub fn run(settings: &Settings, genesis: &[PathBuf], greeting: Option<&str>) -> anyhow::Result<()> {
+pub fn run(settings: &Settings, logs: &LogControl, genesis: &[PathBuf], greeting: Option<&str>) -> anyhow::Result<()> {
     report_panics();
     let began = Instant::now();
     let signer = read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)
         .with_context(|| format!("General.LocalMSPDir {}", settings.local_msp_dir.display()))?;
     let directory = Arc::new(Directory::default());
-    let secure = |files: &TlsFiles| ListenerTls::new(files.clone(), Arc::clone(&directory)).map(Arc::new);
-    let tls = settings.tls.as_ref().map(secure).transpose().context("General.TLS")?;
+    let members = Audience::Members(Arc::clone(&directory));
     // bound early, served late: a port that is taken is found before anything is written
-    let listener = bind(settings.listen).with_context(|| format!("listen on {}", settings.listen))?;
+    let sockets = Sockets {
+        grpc: Socket::open("General", settings.listen, settings.tls.as_ref(), members)?,
+        operations: Socket::open_for_operators("Operations", settings.http.operations.as_ref())?,
+        admin: Socket::open_for_operators("Admin", settings.http.admin.as_ref())?,
+    };
     let block_caches = BlockCaches { bytes: settings.limits.block_cache_bytes };
     let ledgers = LedgerStore::new(&settings.ledger_location, block_caches)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
     let record = StartRecord::begin(&settings.ledger_location)?;
     let catalog = Arc::default();
-    bootstrap(&ledgers, &catalog, settings.bootstrap_file.as_deref(), genesis)?;
+    bootstrap(&ledgers, &catalog, settings, genesis)?;
 
     let io = runtime::Builder::new_multi_thread().thread_name("io").enable_all().build().context("start threads")?;
     let system = actix::System::new();
@@ -69,8 +76,10 @@ pub fn run(settings: &Settings, genesis: &[PathBuf], greeting: Option<&str>) -> 
             catalog,
             loading: Arc::new(Semaphore::new(2 * cores)),
             directory: Arc::clone(&directory),
+            membership: Membership::default(),
             board: StatusBoard::default(),
             arbiters: arbiters.iter().map(actix_rt::Arbiter::handle).collect(),
+            serving: settings.serving.clone(),
             kafka: kafka_context(&settings.kafka),
             durability: settings.durability,
             gate_bytes: settings.limits.channel_ingress_bytes,
@@ -80,7 +89,7 @@ pub fn run(settings: &Settings, genesis: &[PathBuf], greeting: Option<&str>) -> 
         });
         let mut tree = Tree::start(Arc::clone(&context));
         tree.ready().await;
-        let outcome = serve(settings, context, listener, tls, &io, greeting, began).await;
+        let outcome = serve(settings, logs, context, sockets, &io, greeting).await;
         tree.stop().await;
         for arbiter in arbiters {
             arbiter.stop();
@@ -97,34 +106,46 @@ pub fn run(settings: &Settings, genesis: &[PathBuf], greeting: Option<&str>) -> 
     served
 }
 
-/// Serves gRPC on the I/O runtime until a signal comes, then until nothing is in flight.
+/// Serves gRPC and operators on the I/O runtime until a signal comes, then until nothing is in flight.
 async fn serve(
     settings: &Settings,
+    logs: &LogControl,
     context: Arc<NodeContext>,
-    listener: TcpListener,
-    tls: Option<Arc<ListenerTls>>,
+    sockets: Sockets,
     io: &runtime::Runtime,
     greeting: Option<&str>,
-    began: Instant,
 ) -> anyhow::Result<()> {
-    let address = listener.local_addr().context("read the listener's address")?;
     let stopping = CancellationToken::new();
-    let secured = if tls.is_some() { "TLS" } else { "plaintext" };
+    let tls = sockets.tls();
+    let Sockets { grpc: Socket { listener, tls: grpc_tls }, operations, admin } = sockets;
+    let address = listener.local_addr().context("read the listener's address")?;
+    let mut opened = Vec::new();
+    if let Some(socket) = operations {
+        let (context, secured) = (Arc::clone(&context), socket.tls.is_some());
+        let router = http::operations(Operations { context, logs: logs.clone(), secured });
+        opened.push(socket.serve("operations", router, settings, io, &stopping)?);
+    }
+    if let Some(socket) = admin {
+        let HttpSettings { participation: enabled, max_body_bytes, .. } = settings.http;
+        let router = http::participation(Administration { context: Arc::clone(&context), enabled, max_body_bytes });
+        opened.push(socket.serve("admin", router, settings, io, &stopping)?);
+    }
+    let secured = if grpc_tls.is_some() { "TLS" } else { "plaintext" };
     let shared = Shared {
         stopping: stopping.clone(),
         budget: IngressBudget::new(settings.limits.large_message_bytes),
         max_receive_bytes: settings.max_receive_bytes,
         time_window: settings.time_window,
-        client_certificate_required: settings.tls.as_ref().is_some_and(|tls| tls.client_roots.is_some()),
+        client_certificate_required: matches!(&settings.tls, Some(tls) if tls.clients != Clients::Anybody),
         context: Arc::clone(&context),
     };
-    let keeper = Keeper::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls.clone());
+    let keeper = Keeper::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls);
     io.spawn(keeper.run(stopping.clone()));
     let (keepalive, limits) = (settings.keepalive, settings.limits);
     let handshake_limit = settings.connection_timeout;
     let mut serving = io.spawn(async move {
         let connections =
-            accept(tokio::net::TcpListener::from_std(listener)?, tls, handshake_limit, shared.stopping.clone());
+            accept(tokio::net::TcpListener::from_std(listener)?, grpc_tls, handshake_limit, shared.stopping.clone());
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AtomicBroadcast>().await;
         let stop = shared.stopping.clone();
@@ -141,8 +162,11 @@ async fn serve(
             .context("serve gRPC")
     });
     let channels = context.directory.all().len();
+    for (name, address, secured) in opened {
+        tracing::info!(target: "orderer.node", %address, secured, "{name} endpoint is open");
+    }
     tracing::info!(target: "orderer.node", version = env!("CARGO_PKG_VERSION"), %address, secured, channels,
-        settings = %settings.source, millis = began.elapsed().as_millis(), "serving");
+        settings = %settings.source, millis = context.uptime().as_millis(), "serving");
     if let Some(greeting) = greeting {
         println!("{greeting}");
     }
@@ -170,31 +194,31 @@ async fn serve(
 fn bootstrap(
     ledgers: &LedgerStore,
     catalog: &Arc<Catalog>,
-    file: Option<&Path>,
+    settings: &Settings,
     genesis: &[PathBuf],
 ) -> anyhow::Result<()> {
     let existing = ledgers.list()?;
-    if let Some(file) = file {
+    let serving = &settings.serving;
+    if let Some(file) = &settings.bootstrap_file {
         if existing.is_empty() {
-            create(ledgers, catalog, file).with_context(|| format!("General.BootstrapFile {}", file.display()))?;
+            create(ledgers, catalog, serving, file)
+                .with_context(|| format!("General.BootstrapFile {}", file.display()))?;
         } else {
             tracing::info!(target: "orderer.node", channels = existing.len(), "bootstrap file is not used: there are channels already");
         }
     }
     for file in genesis {
-        create(ledgers, catalog, file).with_context(|| format!("genesis block {}", file.display()))?;
+        create(ledgers, catalog, serving, file).with_context(|| format!("genesis block {}", file.display()))?;
     }
     Ok(())
 }
 
-fn create(ledgers: &LedgerStore, catalog: &Arc<Catalog>, file: &Path) -> anyhow::Result<()> {
+fn create(ledgers: &LedgerStore, catalog: &Arc<Catalog>, serving: &Serving, file: &Path) -> anyhow::Result<()> {
     let block = EncodedBlock::parse(&std::fs::read(file)?)?;
     anyhow::ensure!(block.number().0 == 0, "is block {}, not a genesis block", block.number());
     let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog)?;
     snapshot.check_supported()?;
-    let consensus = &snapshot.orderer().consensus_type;
-    let is_supported = matches!(consensus.as_str(), "solo" | "kafka");
-    anyhow::ensure!(is_supported, "consensus type '{consensus}' is not supported by this version, solo and kafka are");
+    serving.engine(&snapshot)?;
     if ledgers.path(snapshot.channel()).exists() {
         return Ok(());
     }
@@ -220,15 +244,4 @@ fn kafka_context(settings: &KafkaSettings) -> KafkaContext {
         produce_again: settings.produce_again,
         produce_pause: settings.produce_pause,
     }
-}
-
-/// A restarted node must get its port back although old connections linger.
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
 }

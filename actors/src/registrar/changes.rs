@@ -1,0 +1,229 @@
+//! What people ask of the Registrar: channels that come, go, and start again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
+use orderer_core::channel::ChannelId;
+use orderer_core::config::ChannelSnapshot;
+use orderer_core::supervision::Restarts;
+use orderer_ledger::Ledger;
+use tokio::sync::oneshot;
+
+use super::{Registrar, open_one};
+use crate::chain_state::chain_text;
+use crate::chain_support::{StopChain, TryAgain};
+use crate::channel::{Channel, ChannelState, Entry};
+use crate::membership::{Join, JoinBlock, JoinError, Remove, RemoveError, Restart, RestartError};
+use crate::node_context::NodeContext;
+
+/// A chain that does not stop within this time is left behind: its ledger goes all the same.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Registrar {
+    fn check_join(&self, block: &JoinBlock) -> Result<(), JoinError> {
+        let id = block.channel();
+        if self.removing.contains(id) {
+            return Err(JoinError::Pending("removal"));
+        }
+        if self.joining.contains(id) {
+            return Err(JoinError::Pending("creation"));
+        }
+        let system = self.context.directory.system_channel();
+        if system.as_ref().is_some_and(|system| system.id() != id) {
+            return Err(JoinError::SystemChannelExists);
+        }
+        if self.context.directory.all().contains_key(id) {
+            return Err(JoinError::ChannelExists);
+        }
+        let is_first = self.context.directory.all().is_empty() && self.joining.is_empty();
+        if block.snapshot.is_system_channel() && !is_first {
+            return Err(JoinError::OtherChannelsExist);
+        }
+        Ok(())
+    }
+
+    fn check_removal(&self, id: &ChannelId) -> Result<(), RemoveError> {
+        if self.removing.contains(id) {
+            return Err(RemoveError::Pending("removal"));
+        }
+        if self.joining.contains(id) {
+            return Err(RemoveError::Pending("creation"));
+        }
+        if !self.context.directory.all().contains_key(id) {
+            return Err(RemoveError::NoSuchChannel);
+        }
+        let system = self.context.directory.system_channel();
+        if system.is_some_and(|system| system.id() != id) {
+            return Err(RemoveError::SystemChannelExists);
+        }
+        Ok(())
+    }
+
+    /// Forgets the channel, or finds it again where its folder could not be removed.
+    fn removed(&mut self, id: &ChannelId, entry: Entry, outcome: Result<(), String>) -> Result<(), RemoveError> {
+        self.removing.remove(id);
+        self.context.membership.set_removing(&self.removing);
+        match outcome {
+            Ok(()) => {
+                self.supports.remove(id);
+                self.context.board.remove(&format!("registrar/{id}"));
+                self.count_channels();
+                tracing::info!(target: "orderer.registrar", channel = %id, "channel removed");
+                Ok(())
+            }
+            Err(cause) => {
+                tracing::error!(target: "orderer.registrar", channel = %id, %cause, "channel cannot be removed");
+                if let Entry::Open(channel) = &entry {
+                    let action = "see to the ledger's folder, then remove the channel again or restart it".to_owned();
+                    let cause = format!("its folder could not be removed: {cause}");
+                    channel.enter(ChannelState::Failed { cause, action });
+                }
+                self.context.directory.insert(&[(id.clone(), entry)]);
+                Err(RemoveError::Ledger(cause))
+            }
+        }
+    }
+}
+
+/// Stops a chain, waits for what it writes, and takes its folder away.
+async fn stop_and_remove(
+    context: Arc<NodeContext>,
+    id: ChannelId,
+    channel: Option<Arc<Channel>>,
+) -> Result<(), String> {
+    if let Some(channel) = channel {
+        if let Some(support) = channel.support.swap(None) {
+            let (done, stopped) = oneshot::channel();
+            #[expect(clippy::disallowed_methods, reason = "once in the life of a channel")]
+            support.do_send(StopChain { done });
+            if tokio::time::timeout(STOP_PATIENCE, stopped).await.is_err() {
+                tracing::warn!(target: "orderer.registrar", channel = %id, "chain did not stop in time, its ledger is removed all the same");
+            }
+        }
+        let writing = tokio::time::timeout(STOP_PATIENCE, channel.writing.lock()).await;
+        drop(writing);
+        channel.enter(ChannelState::Removed);
+    }
+    let ledgers = context.ledgers.clone();
+    let removal = context.io.spawn_blocking(move || ledgers.remove(&id).map_err(|e| chain_text(&e)));
+    removal.await.unwrap_or_else(|panicked| Err(panicked.to_string()))
+}
+
+impl Handler<Join> for Registrar {
+    type Result = ();
+
+    fn handle(&mut self, join: Join, ctx: &mut Context<Self>) {
+        self.status.count_one();
+        let Join { block, reply } = join;
+        if let Err(refused) = self.check_join(&block) {
+            let _ = reply.send(Err(refused));
+            return;
+        }
+        let id = block.channel().clone();
+        self.joining.insert(id.clone());
+        let context = Arc::clone(&self.context);
+        let making = self.context.io.spawn_blocking(move || {
+            let ledger = context.ledgers.create(block.channel(), &block.block).map_err(|e| chain_text(&e))?;
+            Ok::<(Arc<Ledger>, Arc<ChannelSnapshot>), String>((Arc::new(ledger), Arc::new(block.snapshot)))
+        });
+        let made = making.into_actor(self).map(move |made, registrar, ctx| {
+            registrar.joining.remove(&id);
+            let made = made.unwrap_or_else(|panicked| Err(panicked.to_string()));
+            let joined = made.map(|(ledger, snapshot)| {
+                tracing::info!(target: "orderer.registrar", channel = %id, "channel joined");
+                registrar.register(ledger, snapshot, ctx)
+            });
+            let _ = reply.send(joined.map_err(JoinError::Ledger));
+        });
+        ctx.spawn(made);
+    }
+}
+
+impl Handler<Remove> for Registrar {
+    type Result = ();
+
+    fn handle(&mut self, remove: Remove, ctx: &mut Context<Self>) {
+        self.status.count_one();
+        let Remove { id, reply } = remove;
+        if let Err(refused) = self.check_removal(&id) {
+            let _ = reply.send(Err(refused));
+            return;
+        }
+        let Some(entry) = self.context.directory.remove(&id) else {
+            let _ = reply.send(Err(RemoveError::NoSuchChannel));
+            return;
+        };
+        self.removing.insert(id.clone());
+        self.context.membership.set_removing(&self.removing);
+        let channel = match &entry {
+            Entry::Open(channel) => {
+                channel.gate().close();
+                Some(Arc::clone(channel))
+            }
+            Entry::Broken(_) => None,
+        };
+        // a support that dies from now on is not started again
+        if let Some(place) = self.supports.get_mut(&id) {
+            place.generation += 1;
+        }
+        let removal = stop_and_remove(Arc::clone(&self.context), id.clone(), channel);
+        let removed = removal.into_actor(self).map(move |outcome, registrar, _| {
+            let _ = reply.send(registrar.removed(&id, entry, outcome));
+        });
+        ctx.spawn(removed);
+    }
+}
+
+impl Handler<Restart> for Registrar {
+    type Result = ();
+
+    fn handle(&mut self, restart: Restart, ctx: &mut Context<Self>) {
+        self.status.count_one();
+        let Restart { id, reply } = restart;
+        match self.context.directory.all().get(&id) {
+            None => {
+                let _ = reply.send(Err(RestartError::NoSuchChannel));
+            }
+            Some(Entry::Open(channel)) => self.restart_support(&Arc::clone(channel), reply, ctx),
+            Some(Entry::Broken(_)) => {
+                let (context, of_thread) = (Arc::clone(&self.context), id.clone());
+                let opening = self.context.io.spawn_blocking(move || open_one(&context, &of_thread));
+                let opened = opening.into_actor(self).map(move |opened, registrar, ctx| {
+                    let opened = opened.unwrap_or_else(|panicked| Err(panicked.to_string()));
+                    let restarted = opened.map(|(ledger, snapshot)| {
+                        registrar.register(ledger, snapshot, ctx);
+                    });
+                    let _ = reply.send(restarted.map_err(RestartError::Ledger));
+                });
+                ctx.spawn(opened);
+            }
+        }
+    }
+}
+
+impl Registrar {
+    fn restart_support(
+        &mut self,
+        channel: &Arc<Channel>,
+        reply: oneshot::Sender<Result<(), RestartError>>,
+        ctx: &mut Context<Self>,
+    ) {
+        if let Some(support) = channel.support() {
+            #[expect(clippy::disallowed_methods, reason = "a person asked")]
+            support.do_send(TryAgain { reply });
+            return;
+        }
+        let state = channel.state();
+        let restarted = match self.supports.get_mut(channel.id()) {
+            None => Err(RestartError::NoSuchChannel),
+            Some(_) if !matches!(state, ChannelState::Failed { .. }) => Err(RestartError::NotFailed(state.to_string())),
+            Some(place) => {
+                place.restarts = Restarts::default();
+                self.start_support(channel.id(), ctx);
+                Ok(())
+            }
+        };
+        let _ = reply.send(restarted);
+    }
+}

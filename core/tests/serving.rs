@@ -1,0 +1,166 @@
+//! Which engine orders a channel, by what its configuration says of consensus.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fabric_proto::Message as _;
+use fabric_proto::common::ConfigValue;
+use fabric_proto::etcdraft::{ConfigMetadata, Consenter, Options};
+use fabric_proto::orderer::{ConsensusType, KafkaBrokers};
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::ChannelId;
+use orderer_core::config::{
+    Catalog, ChannelSnapshot, ConsentersError, Engine, NotServed, RaftAs, Serving, check_consenters_step,
+};
+
+const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/net");
+
+fn tls_certificate(orderer: &str) -> Bytes {
+    let orderers = format!("{NET}/crypto/ordererOrganizations/example.com/orderers");
+    std::fs::read(format!("{orderers}/{orderer}.example.com/tls/server.crt")).unwrap().into()
+}
+
+fn consenter(orderer: &str) -> Consenter {
+    let certificate = tls_certificate(orderer);
+    Consenter {
+        host: format!("{orderer}.example.com"),
+        port: 7050,
+        client_tls_cert: certificate.clone(),
+        server_tls_cert: certificate,
+    }
+}
+
+fn metadata(consenters: Vec<Consenter>) -> ConfigMetadata {
+    let options = Options {
+        tick_interval: "500ms".to_owned(),
+        election_tick: 10,
+        heartbeat_tick: 1,
+        max_inflight_blocks: 5,
+        snapshot_interval_size: 0,
+    };
+    ConfigMetadata { consenters, options: Some(options) }
+}
+
+/// The fixtures' channel, with another consensus type.
+fn snapshot(consensus_type: &str, metadata: &impl fabric_proto::Message, brokers: &[&str]) -> ChannelSnapshot {
+    let block = std::fs::read(format!("{NET}/AppSolo.block")).unwrap();
+    let catalog = Arc::<Catalog>::default();
+    let solo = ChannelSnapshot::from_config_block(&EncodedBlock::parse(&block).unwrap().decode(), &catalog).unwrap();
+    let mut config = solo.config();
+    let orderer = config.channel_group.as_mut().unwrap().groups.get_mut("Orderer").unwrap();
+    let mut set = |name: &str, value: Vec<u8>| {
+        let value = ConfigValue { value: value.into(), mod_policy: "Admins".to_owned(), ..ConfigValue::default() };
+        orderer.values.insert(name.to_owned(), value);
+    };
+    let consensus = ConsensusType {
+        r#type: consensus_type.to_owned(),
+        metadata: metadata.encode_to_vec().into(),
+        ..ConsensusType::default()
+    };
+    set("ConsensusType", consensus.encode_to_vec());
+    let brokers = brokers.iter().map(|&broker| broker.to_owned()).collect();
+    set("KafkaBrokers", KafkaBrokers { brokers }.encode_to_vec());
+    ChannelSnapshot::from_config(ChannelId::parse("app").unwrap(), config, &catalog).unwrap()
+}
+
+fn raft(consenters: Vec<Consenter>) -> ChannelSnapshot {
+    snapshot("etcdraft", &metadata(consenters), &[])
+}
+
+fn serving(etcdraft: RaftAs, brokers: &[&str]) -> Serving {
+    Serving { etcdraft, brokers: brokers.iter().map(|&broker| broker.to_owned()).collect() }
+}
+
+fn kafka(brokers: &[&str]) -> Result<Engine, NotServed> {
+    Ok(Engine::Kafka { brokers: brokers.iter().map(|&broker| broker.to_owned()).collect() })
+}
+
+#[test]
+fn solo_and_kafka_are_what_they_say() {
+    let serving = serving(RaftAs::Nothing, &["other:9092"]);
+    assert_eq!(serving.engine(&snapshot("solo", &(), &[])), Ok(Engine::Solo));
+    assert_eq!(serving.engine(&snapshot("kafka", &(), &["own:9092"])), kafka(&["own:9092"]));
+}
+
+#[test]
+fn etcdraft_with_one_consenter_is_ordered_alone() {
+    assert_eq!(Serving::default().engine(&raft(vec![consenter("orderer")])), Ok(Engine::Solo));
+}
+
+#[test]
+fn etcdraft_with_two_consenters_is_not_ordered_by_each_alone() {
+    let two = raft(vec![consenter("orderer"), consenter("orderer2")]);
+    let refused = Serving::default().engine(&two).unwrap_err();
+    assert_eq!(refused, NotServed::Several(2));
+    assert!(refused.to_string().contains("set it to kafka"), "{refused}");
+    assert_eq!(serving(RaftAs::Kafka, &["k:9092"]).engine(&two), kafka(&["k:9092"]));
+}
+
+#[test]
+fn etcdraft_on_kafka_takes_the_brokers_of_the_settings_then_those_it_came_with() {
+    let came_from_kafka = snapshot("etcdraft", &metadata(vec![consenter("orderer")]), &["own:9092"]);
+    assert_eq!(serving(RaftAs::Kafka, &[]).engine(&came_from_kafka), kafka(&["own:9092"]));
+    assert_eq!(serving(RaftAs::Kafka, &["k:9092"]).engine(&came_from_kafka), kafka(&["k:9092"]));
+    assert_eq!(serving(RaftAs::Kafka, &[]).engine(&raft(vec![consenter("orderer")])), Err(NotServed::NoBrokers));
+}
+
+#[test]
+fn what_is_not_served_says_so() {
+    assert_eq!(Serving::default().engine(&snapshot("BFT", &(), &[])), Err(NotServed::Bft));
+    assert_eq!(Serving::default().engine(&snapshot("pbft", &(), &[])), Err(NotServed::Unknown("pbft".to_owned())));
+    assert_eq!(serving(RaftAs::Nothing, &[]).engine(&raft(vec![consenter("orderer")])), Err(NotServed::NotMapped));
+}
+
+#[test]
+fn consenters_are_checked_as_the_reference_does() {
+    let refused = |metadata: &ConfigMetadata| match Serving::default().engine(&snapshot("etcdraft", metadata, &[])) {
+        Err(NotServed::Consenters(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let good = metadata(vec![consenter("orderer")]);
+    let options = |change: fn(&mut Options)| {
+        let mut changed = good.clone();
+        change(changed.options.as_mut().unwrap());
+        changed
+    };
+    assert_eq!(refused(&ConfigMetadata { options: None, ..good.clone() }), ConsentersError::NoOptions);
+    assert_eq!(refused(&metadata(vec![])), ConsentersError::Empty);
+    let zero = refused(&options(|o| o.max_inflight_blocks = 0));
+    assert_eq!(zero, ConsentersError::ZeroOption { heartbeat: 1, election: 10, inflight: 0 });
+    let slow = refused(&options(|o| o.heartbeat_tick = 10));
+    assert_eq!(slow, ConsentersError::ElectionTick { election: 10, heartbeat: 10 });
+    for interval in ["", "0s", "soon"] {
+        let mut changed = good.clone();
+        interval.clone_into(&mut changed.options.as_mut().unwrap().tick_interval);
+        assert_eq!(refused(&changed), ConsentersError::TickInterval(interval.to_owned()));
+    }
+    let garbled = Consenter { server_tls_cert: "no PEM".into(), ..consenter("orderer") };
+    assert!(matches!(refused(&metadata(vec![garbled])), ConsentersError::Certificate { side: "server", .. }));
+    let of_a_peer = std::fs::read(format!("{NET}/../pki/client-and-peer.pem")).unwrap();
+    let stranger = Consenter { client_tls_cert: of_a_peer.into(), ..consenter("orderer") };
+    let refused_stranger = refused(&metadata(vec![stranger]));
+    assert!(
+        refused_stranger.to_string().contains("was not issued by a TLS certificate authority"),
+        "{refused_stranger}"
+    );
+    let twice = Consenter { host: "elsewhere".to_owned(), ..consenter("orderer") };
+    assert!(matches!(
+        refused(&metadata(vec![consenter("orderer"), twice])),
+        ConsentersError::Duplicate { host, .. } if host == "elsewhere"
+    ));
+}
+
+#[test]
+fn consenters_change_one_at_a_time() {
+    let (one, two) = (raft(vec![consenter("orderer")]), raft(vec![consenter("orderer"), consenter("orderer2")]));
+    let other = raft(vec![consenter("orderer2")]);
+    for (from, to) in [(&one, &two), (&two, &one), (&one, &other), (&one, &one)] {
+        check_consenters_step(from, to).unwrap();
+    }
+    let none = snapshot("solo", &(), &[]);
+    check_consenters_step(&none, &two).unwrap();
+    let from_nobody = raft(vec![]);
+    assert_eq!(check_consenters_step(&from_nobody, &two), Err(ConsentersError::ManyChanges { added: 2, removed: 0 }));
+}

@@ -1,0 +1,90 @@
+//! Answers in the reference's form: JSON, and a JSON object with the key `error` for what went wrong.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::connection::ConnectInfo;
+
+/// A request that was refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    status: StatusCode,
+    error: String,
+    /// Methods that would do, for a method that does not.
+    allow: Option<&'static str>,
+}
+
+impl Refused {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, error: error.into(), allow: None }
+    }
+
+    pub(super) fn bad(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    pub(super) fn not_allowed(allow: &'static str, error: impl Into<String>) -> Self {
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, error: error.into(), allow: Some(allow) }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Body {
+            error: String,
+        }
+        let mut response = json(self.status, &Body { error: self.error });
+        if let Some(allow) = self.allow {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        response
+    }
+}
+
+/// A JSON text and a line's end, as Go's encoder writes it.
+pub(super) fn json(status: StatusCode, content: &impl Serialize) -> Response {
+    match serde_json::to_string(content) {
+        Ok(text) => (status, [(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Refuses a client that takes no JSON.
+pub(super) async fn takes_json(request: Request, next: Next) -> Response {
+    let takes = accepts_json(request.headers());
+    if takes {
+        next.run(request).await
+    } else {
+        Refused::new(StatusCode::NOT_ACCEPTABLE, "response Content-Type is application/json only").into_response()
+    }
+}
+
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let wanted: Vec<&str> = accept.flat_map(|value| value.split(',')).filter(|kind| !kind.trim().is_empty()).collect();
+    let takes = |kind: &&str| ["application/json", "application/*", "*/*"].iter().any(|json| kind.contains(json));
+    wanted.is_empty() || wanted.iter().any(takes)
+}
+
+/// Refuses a client that showed no certificate.
+pub(super) async fn has_certificate(request: Request, next: Next) -> Response {
+    let info = request.extensions().get::<ConnectInfo>();
+    if info.is_some_and(|info| info.tls_certificate_hash.is_some()) {
+        next.run(request).await
+    } else {
+        Refused::new(StatusCode::UNAUTHORIZED, "a client certificate is needed for this").into_response()
+    }
+}
+
+/// For what is served nowhere.
+pub(super) async fn not_found() -> Refused {
+    Refused::new(StatusCode::NOT_FOUND, "there is nothing here")
+}
+
+pub(super) fn wrong_method(method: &Method, allow: &'static str) -> Refused {
+    Refused::not_allowed(allow, format!("invalid request method: {method}"))
+}

@@ -1,0 +1,11 @@
+//! Endpoints for people and their tools: operations (health, metrics, log levels) and administration (channel
+//! participation), each on a listener of its own.
+
+mod answer;
+mod operations;
+mod participation;
+mod server;
+
+pub use operations::{Operations, operations};
+pub use participation::{Administration, participation};
+pub use server::serve;

@@ -1,0 +1,122 @@
+//! The operations endpoint: health, log levels, version.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::from_fn;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use orderer_actors::NodeContext;
+use orderer_actors::channel::{ChannelState, Entry};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::answer::{Refused, has_certificate, json, not_found};
+use crate::telemetry::LogControl;
+
+/// A log spec is a line.
+const BODY_MAX_BYTES: usize = 64 << 10;
+
+/// What the endpoint works on.
+pub struct Operations {
+    /// The node.
+    pub context: Arc<NodeContext>,
+    /// What is logged.
+    pub logs: LogControl,
+    /// Whether the listener has TLS; then log levels are only for those with a certificate.
+    pub secured: bool,
+}
+
+type Shared = State<Arc<Operations>>;
+
+/// The endpoint's routes.
+pub fn operations(operations: Operations) -> Router {
+    let secured = operations.secured;
+    let mut inner = Router::new().route("/logspec", get(log_spec).put(set_log_spec).fallback(wrong_method));
+    if secured {
+        inner = inner.layer(from_fn(has_certificate));
+    }
+    inner
+        .route("/healthz", get(health).fallback(wrong_method))
+        .route("/version", get(version).fallback(wrong_method))
+        .fallback(not_found)
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .with_state(Arc::new(operations))
+}
+
+/// 400, as the reference.
+async fn wrong_method(method: Method) -> Refused {
+    Refused::bad(format!("invalid request method: {method}"))
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    time: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed_checks: Vec<FailedCheck>,
+}
+
+#[derive(Serialize)]
+struct FailedCheck {
+    component: String,
+    reason: String,
+}
+
+/// A channel that takes no messages, and will not by itself in a moment, is a failed check.
+async fn health(State(shared): Shared) -> Response {
+    let mut failed_checks = Vec::new();
+    for (id, entry) in &*shared.context.directory.all() {
+        let reason = match entry {
+            Entry::Broken(broken) => Some(broken.cause.clone()),
+            Entry::Open(channel) => match channel.state() {
+                state @ (ChannelState::Failed { .. }
+                | ChannelState::Retrying { .. }
+                | ChannelState::Restarting { .. }) => Some(state.to_string()),
+                _ => None,
+            },
+        };
+        failed_checks.extend(reason.map(|reason| FailedCheck { component: format!("channel {id}"), reason }));
+    }
+    let time = OffsetDateTime::from(SystemTime::now()).format(&Rfc3339).unwrap_or_default();
+    let (code, status) = if failed_checks.is_empty() {
+        (StatusCode::OK, "OK")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+    };
+    json(code, &Health { status, time, failed_checks })
+}
+
+#[derive(Serialize)]
+struct Version {
+    #[serde(rename = "Version")]
+    version: &'static str,
+    #[serde(rename = "CommitSHA")]
+    commit: &'static str,
+}
+
+async fn version() -> Response {
+    let version = Version { version: env!("CARGO_PKG_VERSION"), commit: env!("ORDERER_BUILD_COMMIT") };
+    json(StatusCode::OK, &version)
+}
+
+#[derive(Serialize, Deserialize)]
+struct LogSpec {
+    spec: String,
+}
+
+async fn log_spec(State(shared): Shared) -> Response {
+    json(StatusCode::OK, &LogSpec { spec: shared.logs.spec() })
+}
+
+async fn set_log_spec(State(shared): Shared, body: Bytes) -> Result<Response, Refused> {
+    let wanted: LogSpec = serde_json::from_slice(&body).map_err(|e| Refused::bad(e.to_string()))?;
+    shared.logs.set(&wanted.spec).map_err(|e| Refused::bad(e.to_string()))?;
+    tracing::info!(target: "orderer.node", spec = %wanted.spec, "log levels were changed");
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

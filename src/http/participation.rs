@@ -1,0 +1,287 @@
+//! The channel participation API, as `osnadmin` of Fabric 2.3 to 3.1 speaks it: list, join, remove, and since 3.1.2
+//! update and fetch.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Path, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodFilter, get, on};
+use orderer_actors::NodeContext;
+use orderer_actors::channel::{Channel, ChannelState, Entry};
+use orderer_actors::mailbox::OrderRefusal;
+use orderer_actors::membership::{JoinBlock, JoinError, RemoveError};
+use orderer_core::channel::{BlockNumber, ChannelId};
+use serde::Serialize;
+
+use super::answer::{Refused, json, not_found, takes_json, wrong_method};
+use crate::grpc::judge_config_update;
+
+const CHANNELS: &str = "/participation/v1/channels";
+const BLOCK_PART: &str = "config-block";
+const UPDATE_PART: &str = "config-update-envelope";
+
+/// What the API works on.
+pub struct Administration {
+    /// The node.
+    pub context: Arc<NodeContext>,
+    /// Whether it is switched on.
+    pub enabled: bool,
+    /// The largest body.
+    pub max_body_bytes: usize,
+}
+
+type Shared = State<Arc<Administration>>;
+
+/// The API's routes.
+pub fn participation(administration: Administration) -> Router {
+    let limit = DefaultBodyLimit::max(administration.max_body_bytes);
+    let shared = Arc::new(administration);
+    let channel = format!("{CHANNELS}/{{channel}}");
+    Router::new()
+        .route(CHANNELS, get(list_all).post(join).put(update).fallback(wrong_method_for_all))
+        .route(&channel, on(MethodFilter::GET, list_one).delete(remove).fallback(wrong_method_for_one))
+        .route(&format!("{channel}/blocks/{{block}}"), get(fetch).fallback(wrong_method_for_block))
+        .route("/participation/v1/", get(redirect))
+        .layer(from_fn(takes_json))
+        .layer(from_fn_with_state(Arc::clone(&shared), is_enabled))
+        .fallback(not_found)
+        .layer(limit)
+        .with_state(shared)
+}
+
+async fn is_enabled(State(shared): Shared, request: Request, next: Next) -> Response {
+    if shared.enabled {
+        return next.run(request).await;
+    }
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, "channel participation API is disabled").into_response()
+}
+
+async fn wrong_method_for_all(method: Method) -> Refused {
+    wrong_method(&method, "GET, POST, PUT")
+}
+
+async fn wrong_method_for_one(method: Method) -> Refused {
+    wrong_method(&method, "GET, DELETE")
+}
+
+async fn wrong_method_for_block(method: Method) -> Refused {
+    wrong_method(&method, "GET")
+}
+
+async fn redirect() -> Response {
+    (StatusCode::FOUND, [(header::LOCATION, CHANNELS)]).into_response()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    system_channel: Option<Short>,
+    channels: Option<Vec<Short>>,
+}
+
+#[derive(Serialize)]
+struct Short {
+    name: String,
+    url: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Info {
+    name: String,
+    url: String,
+    consensus_relation: &'static str,
+    status: &'static str,
+    height: u64,
+}
+
+impl Info {
+    fn new(id: &ChannelId, consensus_relation: &'static str, status: &'static str, height: u64) -> Self {
+        Self { name: id.to_string(), url: url(id), consensus_relation, status, height }
+    }
+
+    fn of(channel: &Channel) -> Self {
+        let status = match channel.state() {
+            ChannelState::Failed { .. } => "failed",
+            ChannelState::CatchingUp { .. } => "onboarding",
+            ChannelState::Stopped | ChannelState::Removed => "inactive",
+            _ => "active",
+        };
+        // engines that know no membership have no other relation
+        let relation = match channel.snapshot().orderer().consensus_type.as_str() {
+            "etcdraft" => "consenter",
+            _ => "other",
+        };
+        Self::new(channel.id(), relation, status, channel.ledger().height())
+    }
+}
+
+fn url(id: &ChannelId) -> String {
+    format!("{CHANNELS}/{id}")
+}
+
+async fn list_all(State(shared): Shared) -> Response {
+    let system = shared.context.directory.system_channel();
+    let short = |id: &ChannelId| Short { name: id.to_string(), url: url(id) };
+    let all = shared.context.directory.all();
+    let others = all.keys().filter(|id| system.as_ref().is_none_or(|system| system.id() != *id));
+    let others: Vec<Short> = others.map(short).collect();
+    let list = List {
+        system_channel: system.as_ref().map(|system| short(system.id())),
+        channels: (!others.is_empty()).then_some(others),
+    };
+    not_stored(json(StatusCode::OK, &list))
+}
+
+async fn list_one(State(shared): Shared, Path(channel): Path<String>) -> Result<Response, Refused> {
+    let id = parse_id(&channel)?;
+    let info = match shared.context.directory.find(&channel) {
+        Some(Entry::Open(channel)) => Info::of(&channel),
+        Some(Entry::Broken(_)) => Info::new(&id, "other", "failed", 0),
+        None if shared.context.membership.removing().contains(&id) => Info::new(&id, "other", "inactive", 0),
+        None => return Err(Refused::new(StatusCode::NOT_FOUND, "channel does not exist")),
+    };
+    Ok(not_stored(json(StatusCode::OK, &info)))
+}
+
+async fn join(State(shared): Shared, request: Request) -> Result<Response, Refused> {
+    let block = only_part(request, BLOCK_PART).await?;
+    let of_thread = Arc::clone(&shared);
+    let read = tokio::task::spawn_blocking(move || {
+        JoinBlock::read(&block, &of_thread.context.catalog, &of_thread.context.serving)
+    });
+    let block = read.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    let joined = match block {
+        Ok(block) => shared.context.membership.join(block).await,
+        Err(refused) => Err(refused),
+    };
+    let channel = joined.map_err(|refused| refuse_join(&refused))?;
+    Ok(created(&Info::of(&channel)))
+}
+
+fn refuse_join(refused: &JoinError) -> Refused {
+    let text = refused.to_string();
+    match refused {
+        JoinError::SystemChannelExists => Refused::not_allowed("GET", text),
+        JoinError::ChannelExists => Refused::not_allowed("GET, DELETE", text),
+        JoinError::OtherChannelsExist => Refused::new(StatusCode::FORBIDDEN, text),
+        JoinError::Pending(_) => Refused::new(StatusCode::CONFLICT, text),
+        JoinError::Ledger(_) => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+        JoinError::Unavailable => Refused::new(StatusCode::SERVICE_UNAVAILABLE, text),
+        _ => Refused::bad(text),
+    }
+}
+
+async fn remove(State(shared): Shared, Path(channel): Path<String>) -> Result<StatusCode, Refused> {
+    let id = parse_id(&channel)?;
+    let removed = shared.context.membership.remove(id).await;
+    removed.map(|()| StatusCode::NO_CONTENT).map_err(|refused| {
+        let text = refused.to_string();
+        match refused {
+            RemoveError::SystemChannelExists => Refused::not_allowed("GET", text),
+            RemoveError::NoSuchChannel => Refused::new(StatusCode::NOT_FOUND, text),
+            RemoveError::Pending(_) => Refused::new(StatusCode::CONFLICT, text),
+            RemoveError::Unavailable => Refused::new(StatusCode::SERVICE_UNAVAILABLE, text),
+            _ => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+        }
+    })
+}
+
+/// A config update, as if it had come over Broadcast. Answered when it is ordered.
+async fn update(State(shared): Shared, request: Request) -> Result<Response, Refused> {
+    let envelope = only_part(request, UPDATE_PART).await?;
+    let of_thread = Arc::clone(&shared);
+    let judged = tokio::task::spawn_blocking(move || judge_config_update(envelope, &of_thread.context));
+    let judged = judged.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    let (channel, submission) = judged.map_err(|refused| {
+        let status = match refused.status {
+            fabric_proto::common::Status::NotFound => StatusCode::NOT_FOUND,
+            fabric_proto::common::Status::Forbidden => StatusCode::FORBIDDEN,
+            fabric_proto::common::Status::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Refused::new(status, format!("cannot update: {}", refused.info))
+    })?;
+    let unavailable = |why: String| Refused::new(StatusCode::SERVICE_UNAVAILABLE, format!("cannot update: {why}"));
+    let closed = || unavailable(format!("channel '{}' does not take messages now: {}", channel.id(), channel.state()));
+    let answer = channel.gate().order(submission).await.ok_or_else(closed)?;
+    match answer.await {
+        Ok(Ok(())) => Ok(created(&Info::of(&channel))),
+        Ok(Err(OrderRefusal::NoLongerValid { text, .. })) => Err(Refused::bad(format!("cannot update: {text}"))),
+        Ok(Err(refusal)) => Err(unavailable(refusal.to_string())),
+        Err(_) => Err(closed()),
+    }
+}
+
+async fn fetch(State(shared): Shared, Path((channel, block)): Path<(String, String)>) -> Result<Response, Refused> {
+    parse_id(&channel)?;
+    let missing = |text: String| Refused::new(StatusCode::NOT_FOUND, text);
+    let channel = match shared.context.directory.find(&channel) {
+        Some(Entry::Open(channel)) => channel,
+        Some(Entry::Broken(broken)) => return Err(missing(format!("the channel cannot be opened: {}", broken.cause))),
+        None => return Err(missing("channel does not exist".to_owned())),
+    };
+    let ledger = channel.ledger();
+    let number = match block.as_str() {
+        "oldest" => BlockNumber::GENESIS,
+        "newest" => ledger.last_block().number(),
+        "config" => ledger.last_config(),
+        number => BlockNumber(number.parse().map_err(|_| {
+            Refused::bad(format!("invalid block ID: '{number}' is neither newest, oldest, config nor a number"))
+        })?),
+    };
+    let of_thread = Arc::clone(ledger);
+    let read = tokio::task::spawn_blocking(move || of_thread.block(number));
+    let failed = |text: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text);
+    let read = read.await.map_err(|e| failed(e.to_string()))?;
+    let read = read.map_err(|e| failed(orderer_actors::chain_state::chain_text(&e)))?;
+    let block = read.ok_or_else(|| missing(format!("block {number} does not exist")))?;
+    let content = [(header::CONTENT_TYPE, "application/octet-stream")];
+    Ok(not_stored((content, block.block_bytes()).into_response()))
+}
+
+fn parse_id(channel: &str) -> Result<ChannelId, Refused> {
+    ChannelId::parse(channel).map_err(|e| Refused::bad(format!("invalid channel ID: {e}")))
+}
+
+fn created(info: &Info) -> Response {
+    let mut response = json(StatusCode::CREATED, info);
+    if let Ok(location) = info.url.parse() {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn not_stored(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The content of a form's only part, a file of this name.
+async fn only_part(request: Request, name: &'static str) -> Result<Bytes, Refused> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or_default().to_owned();
+    if !content_type.starts_with("multipart/form-data") {
+        return Err(Refused::bad(format!("unsupported Content-Type: [{content_type}]")));
+    }
+    let unreadable = |text: String| Refused::bad(format!("cannot read form from request body: {text}"));
+    let mut form = Multipart::from_request(request, &()).await.map_err(|e| unreadable(e.body_text()))?;
+    let (mut found, mut parts) = (None, 0);
+    while let Some(part) = form.next_field().await.map_err(|e| unreadable(e.body_text()))? {
+        parts += 1;
+        let is_it = part.name() == Some(name) && part.file_name().is_some();
+        let content = part.bytes().await.map_err(|e| unreadable(e.body_text()))?;
+        if is_it {
+            found = Some(content);
+        }
+    }
+    match found {
+        None => Err(Refused::bad(format!("form does not contains part key: {name}"))),
+        Some(_) if parts > 1 => Err(Refused::bad("form contains too many parts")),
+        Some(content) => Ok(content),
+    }
+}

@@ -1,0 +1,116 @@
+//! Serves HTTP/1.1 and HTTP/2 on a listener until the node stops.
+
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::Semaphore;
+use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use tower_service::Service;
+
+use super::answer::Refused;
+use crate::connection::{ConnectInfo, Connection, accept};
+use crate::tls::ListenerTls;
+
+/// So many connections are open at a time; operators have no need for more.
+const CONNECTIONS_MAX: usize = 256;
+/// A client has so long to send the head of a request.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// And a request may take so long, its body included.
+const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// No request has more to send before its body.
+const HEAD_MAX_BYTES: usize = 64 << 10;
+
+/// Serves `router` on connections of `listener`, each request with the connection's `ConnectInfo` in its extensions.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ListenerTls>>,
+    handshake_limit: Duration,
+    router: Router,
+    stopping: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener).context("use the listener")?;
+    let router = router.layer(axum::middleware::from_fn(in_time));
+    let mut connections = accept(listener, tls, handshake_limit, stopping.clone());
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    while let Some(connection) = connections.next().await {
+        let Ok(connection) = connection else { continue };
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else { break };
+        let (router, stopping) = (router.clone(), stopping.clone());
+        tokio::spawn(async move {
+            converse(connection, router, stopping).await;
+            drop(place);
+        });
+    }
+    Ok(())
+}
+
+async fn converse(connection: Connection, router: Router, stopping: CancellationToken) {
+    let info = match &connection {
+        Connection::Plain(_, info) | Connection::Tls(_, info) => info.clone(),
+    };
+    let peer = info.peer;
+    let service = TowerToHyperService::new(Introduced { router, info });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(HEAD_MAX_BYTES);
+    let head_max = u32::try_from(HEAD_MAX_BYTES).unwrap_or(u32::MAX);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEAD_LIMIT)).max_header_list_size(head_max);
+    let conversation = builder.serve_connection_with_upgrades(TokioIo::new(connection), service);
+    tokio::pin!(conversation);
+    let ended = tokio::select! {
+        ended = conversation.as_mut() => ended,
+        () = stopping.cancelled() => {
+            conversation.as_mut().graceful_shutdown();
+            conversation.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(target: "orderer.http", %peer, %error, "connection ended");
+    }
+}
+
+/// The router, which finds in each request who is at the other end.
+#[derive(Clone)]
+struct Introduced {
+    router: Router,
+    info: ConnectInfo,
+}
+
+impl Service<hyper::Request<Incoming>> for Introduced {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // a router always is
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: hyper::Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.info.clone());
+        let mut router = self.router.clone();
+        Box::pin(async move { router.call(request.map(Body::new)).await })
+    }
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refused::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response(),
+    }
+}

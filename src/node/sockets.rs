@@ -1,0 +1,90 @@
+//! The node's listeners, each with its TLS.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use tokio::runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::http;
+use crate::settings::{HttpListener, Settings};
+use crate::tls::{Audience, ListenerTls, TlsFiles};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// All of them.
+pub(super) struct Sockets {
+    pub(super) grpc: Socket,
+    pub(super) operations: Option<Socket>,
+    pub(super) admin: Option<Socket>,
+}
+
+/// One, bound.
+pub(super) struct Socket {
+    pub(super) listener: TcpListener,
+    pub(super) tls: Option<Arc<ListenerTls>>,
+}
+
+impl Sockets {
+    /// What the secured ones are secured with.
+    pub(super) fn tls(&self) -> Vec<Arc<ListenerTls>> {
+        let all = [Some(&self.grpc), self.operations.as_ref(), self.admin.as_ref()];
+        all.into_iter().flatten().filter_map(|socket| socket.tls.clone()).collect()
+    }
+}
+
+impl Socket {
+    /// Reads the section's TLS files and binds its address.
+    pub(super) fn open(
+        section: &str,
+        address: SocketAddr,
+        tls: Option<&TlsFiles>,
+        audience: Audience,
+    ) -> anyhow::Result<Self> {
+        let tls = tls.map(|files| ListenerTls::new(files.clone(), audience).map(Arc::new)).transpose();
+        let tls = tls.with_context(|| format!("{section}.TLS"))?;
+        let listener = bind(address).with_context(|| format!("{section}: listen on {address}"))?;
+        Ok(Self { listener, tls })
+    }
+
+    pub(super) fn open_for_operators(section: &str, listener: Option<&HttpListener>) -> anyhow::Result<Option<Self>> {
+        let open =
+            |settings: &HttpListener| Self::open(section, settings.address, settings.tls.as_ref(), Audience::Operators);
+        listener.map(open).transpose()
+    }
+
+    /// Serves HTTP on it until `stopping`. Gives back what the log says of it.
+    pub(super) fn serve(
+        self,
+        name: &'static str,
+        router: Router,
+        settings: &Settings,
+        io: &runtime::Runtime,
+        stopping: &CancellationToken,
+    ) -> anyhow::Result<(&'static str, SocketAddr, &'static str)> {
+        let address = self.listener.local_addr().context("read the listener's address")?;
+        let secured = if self.tls.is_some() { "TLS" } else { "plaintext" };
+        let (handshake_limit, stopping) = (settings.connection_timeout, stopping.clone());
+        io.spawn(async move {
+            let served = http::serve(self.listener, self.tls, handshake_limit, router, stopping);
+            if let Err(error) = served.await {
+                tracing::error!(target: "orderer.http", error = format!("{error:#}"), "{name} endpoint has closed");
+            }
+        });
+        Ok((name, address, secured))
+    }
+}
+
+/// A restarted node must get its port back although old connections linger.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

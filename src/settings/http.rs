@@ -1,0 +1,107 @@
+//! The keys under `Operations`, `Admin` and `ChannelParticipation`.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
+use super::check::Checker;
+use crate::tls::{Clients, TlsFiles};
+
+/// A listener for operators.
+#[derive(Clone, Debug)]
+pub struct HttpListener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How it is secured; `None` for plaintext.
+    pub tls: Option<TlsFiles>,
+}
+
+/// What is served to operators, and where. A listener without an address is not opened.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Health, metrics, log levels.
+    pub operations: Option<HttpListener>,
+    /// Channel participation.
+    pub admin: Option<HttpListener>,
+    /// Whether channels can be joined and removed.
+    pub participation: bool,
+    /// The largest body that such a request may have.
+    pub max_body_bytes: usize,
+}
+
+/// The keys of one listener.
+struct Keys {
+    address: &'static str,
+    enabled: &'static str,
+    certificate: &'static str,
+    private_key: &'static str,
+    client_auth: &'static str,
+    client_roots: &'static str,
+}
+
+const OPERATIONS: Keys = Keys {
+    address: "Operations.ListenAddress",
+    enabled: "Operations.TLS.Enabled",
+    certificate: "Operations.TLS.Certificate",
+    private_key: "Operations.TLS.PrivateKey",
+    client_auth: "Operations.TLS.ClientAuthRequired",
+    client_roots: "Operations.TLS.ClientRootCAs",
+};
+
+const ADMIN: Keys = Keys {
+    address: "Admin.ListenAddress",
+    enabled: "Admin.TLS.Enabled",
+    certificate: "Admin.TLS.Certificate",
+    private_key: "Admin.TLS.PrivateKey",
+    client_auth: "Admin.TLS.ClientAuthRequired",
+    client_roots: "Admin.TLS.ClientRootCAs",
+};
+
+impl Checker {
+    pub(super) fn http(&mut self) -> HttpSettings {
+        if self.bool(ADMIN.enabled) && !self.bool(ADMIN.client_auth) {
+            let source = self.source(ADMIN.client_auth);
+            let text = "Admin.TLS.ClientAuthRequired must be true when Admin.TLS.Enabled is true";
+            self.mistake(source, text.to_owned());
+        }
+        HttpSettings {
+            operations: self.listener(&OPERATIONS),
+            admin: self.listener(&ADMIN),
+            participation: self.bool("ChannelParticipation.Enabled"),
+            max_body_bytes: self.number("ChannelParticipation.MaxRequestBodySize"),
+        }
+    }
+
+    fn listener(&mut self, keys: &Keys) -> Option<HttpListener> {
+        let written = self.text(keys.address);
+        if written.is_empty() {
+            return None;
+        }
+        // as in Go, a port alone is one on all interfaces
+        let full = if written.starts_with(':') { format!("0.0.0.0{written}") } else { written.clone() };
+        let address = full.to_socket_addrs().ok().and_then(|mut all| all.next());
+        if address.is_none() {
+            let source = self.source(keys.address);
+            self.mistake(source, format!("{}: '{written}' is no host:port of this machine", keys.address));
+        }
+        let tls = self.bool(keys.enabled).then(|| self.listener_tls(keys));
+        Some(HttpListener { address: address?, tls })
+    }
+
+    fn listener_tls(&mut self, keys: &Keys) -> TlsFiles {
+        let (certificate, private_key) = (self.path(keys.certificate), self.path(keys.private_key));
+        let roots = self.paths(keys.client_roots);
+        let named = [(keys.certificate, &certificate), (keys.private_key, &private_key)];
+        for (key, file) in named.into_iter().chain(roots.iter().map(|root| (keys.client_roots, root))) {
+            if !file.is_file() {
+                self.missing(key, file, "no such file");
+            }
+        }
+        let must_show = self.bool(keys.client_auth);
+        if must_show && roots.is_empty() {
+            let source = self.source(keys.client_roots);
+            let text = format!("{} must list a file when {} is true", keys.client_roots, keys.client_auth);
+            self.mistake(source, text);
+        }
+        let clients = if must_show { Clients::MustShow(roots) } else { Clients::MayShow(roots) };
+        TlsFiles { certificate, private_key, clients }
+    }
+}
