@@ -10,8 +10,14 @@ use fabric_proto::common::{
     Metadata, OrdererBlockMetadata, Payload, SignatureHeader, Status,
 };
 
+use fabric_proto::etcdraft::{ConfigMetadata, Consenter, Options};
+use fabric_proto::orderer::ConsensusType;
+use orderer_core::block::EncodedBlock;
+use orderer_core::config::genesis::genesis_block_of;
+
 use super::client::entries;
 use super::messages::{CONFIG_UPDATE, envelope, nonce};
+use super::node::orderer_folder;
 use super::{Client, NET, Node, Person};
 
 /// An update to `channel`, signed by `signers`, sent by `who` in an envelope for the channel `header`.
@@ -63,6 +69,50 @@ pub fn config_of(block: &Block) -> Config {
     let payload: Payload = parse(entries(block)[0].payload.clone());
     let envelope: ConfigEnvelope = parse(payload.data);
     envelope.config.unwrap()
+}
+
+/// The fixtures' application channel with another Channel group; the file's own name stays.
+pub fn genesis_with(change: impl FnOnce(&mut ConfigGroup)) -> Vec<u8> {
+    let file = std::fs::read(Path::new(NET).join("AppSolo.block")).unwrap();
+    let block = EncodedBlock::parse(&file).unwrap().decode();
+    let mut envelope = entries(&block).remove(0);
+    let mut payload: Payload = parse(envelope.payload);
+    let mut message: ConfigEnvelope = parse(payload.data);
+    change(message.config.as_mut().unwrap().channel_group.as_mut().unwrap());
+    payload.data = message.encode_to_vec().into();
+    envelope.payload = payload.encode_to_vec().into();
+    genesis_block_of(envelope.encode_to_vec().into(), true).to_vec()
+}
+
+/// The same, with another consensus type.
+pub fn genesis_of_type(consensus_type: &str, metadata: &impl Message) -> Vec<u8> {
+    let consensus = ConsensusType {
+        r#type: consensus_type.to_owned(),
+        metadata: metadata.encode_to_vec().into(),
+        ..ConsensusType::default()
+    };
+    genesis_with(|group| {
+        let orderer = group.groups.get_mut("Orderer").unwrap();
+        orderer.values.get_mut("ConsensusType").unwrap().value = consensus.encode_to_vec().into();
+    })
+}
+
+/// Metadata of type etcdraft with these of the fixtures' orderers as consenters.
+pub fn consenters(orderers: &[&str]) -> ConfigMetadata {
+    let consenter = |orderer: &&str| {
+        let folder = orderer_folder().with_file_name(orderer);
+        let certificate: Bytes = std::fs::read(folder.join("tls/server.crt")).unwrap().into();
+        let (client_tls_cert, server_tls_cert) = (certificate.clone(), certificate);
+        Consenter { host: (*orderer).to_owned(), port: 7050, client_tls_cert, server_tls_cert }
+    };
+    let options = Options {
+        tick_interval: "500ms".to_owned(),
+        election_tick: 10,
+        heartbeat_tick: 1,
+        max_inflight_blocks: 5,
+        snapshot_interval_size: 16 << 20,
+    };
+    ConfigMetadata { consenters: orderers.iter().map(consenter).collect(), options: Some(options) }
 }
 
 /// An update that names nothing yet: both sets begin at the root as it stands.

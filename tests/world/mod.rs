@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod configuring;
+pub mod http;
 pub mod messages;
 pub mod node;
 pub mod people;
