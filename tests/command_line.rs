@@ -218,7 +218,7 @@ async fn logs_are_json_on_request_and_follow_the_spec() {
         .variable("FABRIC_LOGGING_FORMAT", "json")
         .variable("FABRIC_LOGGING_SPEC", "warn:orderer.node=info");
     let mut node = setup.spawn();
-    let line = node.line("\"serving\"").await;
+    let line = node.line("\"Beginning to serve requests\"").await;
     node.terminate();
     node.line("stopped").await;
     assert!(!node.log().contains("orderer.chain"), "{}", node.log());

@@ -166,7 +166,7 @@ async fn serve(
         tracing::info!(target: "orderer.node", %address, secured, "{name} endpoint is open");
     }
     tracing::info!(target: "orderer.node", version = env!("CARGO_PKG_VERSION"), %address, secured, channels,
-        settings = %settings.source, millis = context.uptime().as_millis(), "serving");
+        settings = %settings.source, millis = context.uptime().as_millis(), "Beginning to serve requests");
     if let Some(greeting) = greeting {
         println!("{greeting}");
     }

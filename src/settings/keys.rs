@@ -67,6 +67,7 @@ const fn ignored(path: &'static str, why: &'static str) -> Key {
 const RAFT: &str = "it belongs to raft";
 const PKCS11: &str = "keys are read from files";
 const SERVER_SENDS: &str = "a block is sent whatever its size";
+const CLIENT_ROOTS: &str = "whom it trusts is in ClientRootCAs";
 const TRACES: &str = "trace files are not written";
 
 /// All keys, by section.
@@ -151,6 +152,7 @@ pub const KEYS: &[Key] = &[
     works("Operations.TLS.Enabled", Kind::Bool, "false"),
     works("Operations.TLS.Certificate", Kind::Path, ""),
     works("Operations.TLS.PrivateKey", Kind::Path, ""),
+    ignored("Operations.TLS.RootCAs", CLIENT_ROOTS),
     works("Operations.TLS.ClientAuthRequired", Kind::Bool, "false"),
     works("Operations.TLS.ClientRootCAs", Kind::Paths, "[]"),
     not_yet("Metrics.Provider", Kind::Choice(&["statsd", "prometheus", "disabled"]), "disabled"),
@@ -162,6 +164,7 @@ pub const KEYS: &[Key] = &[
     works("Admin.TLS.Enabled", Kind::Bool, "false"),
     works("Admin.TLS.Certificate", Kind::Path, ""),
     works("Admin.TLS.PrivateKey", Kind::Path, ""),
+    ignored("Admin.TLS.RootCAs", CLIENT_ROOTS),
     works("Admin.TLS.ClientAuthRequired", Kind::Bool, "true"),
     works("Admin.TLS.ClientRootCAs", Kind::Paths, "[]"),
     works("ChannelParticipation.Enabled", Kind::Bool, "false"),

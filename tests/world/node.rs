@@ -138,7 +138,7 @@ impl Setup {
     pub async fn start(&self) -> Node {
         let started = Instant::now();
         let mut node = self.spawn();
-        let serving = node.line("serving version=").await;
+        let serving = node.line("Beginning to serve requests").await;
         node.served_after = started.elapsed();
         let channels: usize = value_of(&serving, "channels").parse().unwrap();
         node.lines("every chain runs", |lines| {
