@@ -1,0 +1,66 @@
+//! A config update that nobody has to sign, and a whole configuration.
+
+#![no_main]
+
+use bytes::Bytes;
+use fabric_proto::Message as _;
+use fabric_proto::common::{Config, ConfigGroup, ConfigUpdate};
+use libfuzzer_sys::fuzz_target;
+use orderer_core::config::{ChannelSnapshot, check_consenters_step, compute_update, inspect_change};
+use orderer_fuzz::{OPEN, SNAPSHOT, app, meaning, snapshot, unsigned};
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&kind, rest)) = data.split_first() else { return };
+    let rest = Bytes::copy_from_slice(rest);
+    match kind % 3 {
+        0 => {
+            let Ok(update) = ConfigUpdate::decode(rest) else { return };
+            propose(&OPEN, &update);
+            assert!(SNAPSHOT.propose(&unsigned(&update)).is_err(), "where policies hold, nobody's update is refused");
+        }
+        // the groups of a random tree over those of a real one: near enough to be a configuration at times
+        1 => {
+            let Ok(random) = ConfigGroup::decode(rest) else { return };
+            let mut config = OPEN.config();
+            merge(config.channel_group.as_mut().expect("has one"), random);
+            let Some(target) = snapshot(config) else { return };
+            if let Ok(update) = compute_update(&app(), &OPEN.config(), &target.config()) {
+                if let Some(next) = propose(&OPEN, &update) {
+                    assert_eq!(
+                        meaning(next.channel_group()),
+                        meaning(target.channel_group()),
+                        "it leads to its target"
+                    );
+                }
+            }
+        }
+        _ => {
+            let Ok(config) = Config::decode(rest) else { return };
+            let _ = snapshot(config);
+        }
+    }
+});
+
+fn propose(current: &ChannelSnapshot, update: &ConfigUpdate) -> Option<ChannelSnapshot> {
+    let before = current.config();
+    let (envelope, next) = current.propose(&unsigned(update)).ok()?;
+    assert_eq!(current.config(), before, "the configuration in force stays");
+    assert_eq!(next.sequence().0, current.sequence().0 + 1);
+    let applied = current.apply(&envelope).expect("what is proposed can be applied");
+    assert_eq!(applied.config(), next.config());
+    let _ = (inspect_change(current, &next), check_consenters_step(current, &next));
+    Some(next)
+}
+
+fn merge(group: &mut ConfigGroup, random: ConfigGroup) {
+    group.values.extend(random.values);
+    group.policies.extend(random.policies);
+    for (name, below) in random.groups {
+        match group.groups.get_mut(&name) {
+            Some(existing) => merge(existing, below),
+            None => {
+                group.groups.insert(name, below);
+            }
+        }
+    }
+}
