@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "fabric/orderer/configuration.proto",
         "fabric/orderer/kafka.proto",
         "fabric/orderer/etcdraft/configuration.proto",
+        "fabric/peer/configuration.proto",
     ];
     println!("cargo:rerun-if-changed=fabric");
     let descriptors = protox::compile(files, ["."])?;

@@ -18,7 +18,7 @@ use fabric_proto::common::{
 };
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::ChannelId;
-use orderer_core::config::{ChannelSnapshot, ComputeError, compute_update};
+use orderer_core::config::{Catalog, ChannelSnapshot, ComputeError, compute_update};
 use orderer_core::envelope::SignedEnvelope;
 use proptest::collection::btree_map;
 use proptest::prelude::*;
@@ -67,7 +67,7 @@ fn policy(policy: Policy, mod_policy: &str, version: u64) -> ConfigPolicy {
 }
 
 fn snapshot(config: Config) -> ChannelSnapshot {
-    ChannelSnapshot::from_config(ChannelId::parse("app").unwrap(), config, &Arc::default()).unwrap()
+    ChannelSnapshot::from_config(ChannelId::parse("app").unwrap(), config, &Arc::new(Catalog::of_any_shape())).unwrap()
 }
 
 fn envelope(update: &ConfigUpdate) -> SignedEnvelope {

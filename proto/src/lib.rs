@@ -29,5 +29,10 @@ pub mod etcdraft {
     tonic::include_proto!("etcdraft");
 }
 
+/// Package `protos`: values that peers act on.
+pub mod protos {
+    tonic::include_proto!("protos");
+}
+
 pub use prost::Message;
 pub use prost_types::Timestamp;

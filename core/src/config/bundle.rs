@@ -9,7 +9,7 @@ use super::catalog::Catalog;
 use super::snapshot::ConfigError;
 use super::update::UpdateError;
 use super::values::{OrdererConfig, read_channel, read_msp, read_orderer};
-use super::{elements, key};
+use super::{elements, key, shape};
 use crate::identity::Msps;
 use crate::policy::Policies;
 
@@ -37,6 +37,9 @@ impl Bundle {
     /// Reads and checks the tree whose root is the Channel group.
     pub(super) fn read(group: ConfigGroup, catalog: &Catalog) -> Result<Self, ConfigError> {
         elements::check_keys(&group)?;
+        if catalog.checks_shape() {
+            shape::check(&group)?;
+        }
         let capabilities = read_channel(&group)?;
         let version = capabilities.msp_version();
         let mut msps = Vec::new();
@@ -107,8 +110,11 @@ impl Bundle {
         if self.consortiums.is_some() && next.consortiums.is_none() {
             return incompatible("current config has consortiums section, but new config does not".to_owned());
         }
+        if self.consortiums.is_none() && next.consortiums.is_some() {
+            return incompatible("current config has no consortiums section, but new config does".to_owned());
+        }
         let (from, to) = (&self.orderer.consensus_type, &next.orderer.consensus_type);
-        if from != to && !self.orderer.capabilities.consensus_type_migration() {
+        if from != to && !self.capabilities.consensus_type_migration() {
             return incompatible(format!("attempted to change consensus type from {from} to {to}"));
         }
         let empty = BTreeMap::new();

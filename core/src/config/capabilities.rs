@@ -76,6 +76,11 @@ impl ChannelCapabilities {
         }
     }
 
+    /// The consensus type may be changed at all.
+    pub fn consensus_type_migration(&self) -> bool {
+        self.organization_endpoints()
+    }
+
     /// Addresses of orderers may be listed by organization alone.
     pub fn organization_endpoints(&self) -> bool {
         ["V1_4_2", "V1_4_3", "V2_0", "V3_0"].iter().any(|v| self.0.contains(*v))

@@ -10,6 +10,7 @@ mod elements;
 pub mod genesis;
 mod maintenance;
 mod serving;
+mod shape;
 mod snapshot;
 mod template;
 mod update;
@@ -69,4 +70,10 @@ pub mod key {
     pub const KAFKA_BROKERS: &str = "KafkaBrokers";
     /// Value.
     pub const CHANNEL_RESTRICTIONS: &str = "ChannelRestrictions";
+    /// Value: the orderers by number, for consensus type BFT.
+    pub const ORDERERS: &str = "Orderers";
+    /// Value: which policy guards which of a peer's resources.
+    pub const ACLS: &str = "ACLs";
+    /// Value of an application's organization: peers that others find it by.
+    pub const ANCHOR_PEERS: &str = "AnchorPeers";
 }

@@ -33,6 +33,14 @@ pub enum ConfigError {
         /// What is wrong.
         problem: String,
     },
+    /// A group.
+    #[error("[Group]  {path}: {problem}")]
+    Group {
+        /// Full path.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// An organization's MSP.
     #[error("[Value]  {path}: {cause}{because}", because = Because(cause))]
     Msp {

