@@ -5,20 +5,24 @@
 #[path = "../kafka/tests/broker/mod.rs"]
 mod broker;
 mod ordering_by_kafka;
+#[path = "../kafka/tests/support/raw.rs"]
+mod raw;
 mod world;
 
 use std::sync::{Arc, Mutex, Weak};
 
 use broker::{Brokers, KAFKA_3, KAFKA_4, Listener, Plan};
 use fabric_proto::Message as _;
-use fabric_proto::common::{ConfigGroup, ConfigUpdate, ConfigValue, Status};
+use fabric_proto::common::{Config, ConfigGroup, ConfigUpdate, ConfigValue, Status};
 use fabric_proto::orderer::BatchSize;
 use ordering_by_kafka::{CHANNEL, Load, check_chains, orderer, two_orderers, until_it_orders};
 use rskafka::client::ClientBuilder;
 use rskafka::client::controller::ControllerClient;
+use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
+use rskafka::record::Record;
 use world::configuring::{last_config, same_version, signed_update, update_of};
 use world::messages::{newest, seek_info_at_once, transaction};
-use world::{Client, Person, Step};
+use world::{Client, Person, Step, within};
 
 static SHARED: Mutex<Weak<Brokers>> = Mutex::new(Weak::new());
 
@@ -42,21 +46,33 @@ async fn make_topic(brokers: &Brokers, partitions: i32) {
     administrator(brokers).await.create_topic(CHANNEL, partitions, 1, 5000).await.unwrap();
 }
 
-/// Blocks of so many messages from now on.
+/// Blocks of so many messages from now on. A node that is catching up may learn of another configuration between the
+/// question and the update: then again, as a person would.
 async fn change_batch_size(client: &Client, max_message_count: u32) {
     let (admin, orderer_admin) = (Person::admin(1), Person::orderer_admin());
-    let config = last_config(client, &admin, CHANNEL).await;
+    let change = async {
+        loop {
+            let config = last_config(client, &admin, CHANNEL).await;
+            let update = batch_size_update(&config, max_message_count);
+            let answer = client.broadcast(signed_update(&admin, &[&orderer_admin], CHANNEL, &update)).await;
+            if answer.0 != Status::BadRequest || !answer.1.contains("but key is at version") {
+                return answer;
+            }
+        }
+    };
+    assert_eq!(within("the update is of the newest configuration", change).await, (Status::Success, String::new()));
+}
+
+fn batch_size_update(config: &Config, max_message_count: u32) -> ConfigUpdate {
     let orderer = &config.channel_group.as_ref().unwrap().groups["Orderer"];
     let old = &orderer.values["BatchSize"];
     let size = BatchSize { max_message_count, ..BatchSize::decode(old.value.clone()).unwrap() };
     let value = ConfigValue { version: old.version + 1, value: size.encode_to_vec().into(), ..old.clone() };
-    let update: ConfigUpdate = update_of(&config, CHANNEL, |read, write| {
+    update_of(config, CHANNEL, |read, write| {
         read.groups.insert("Orderer".to_owned(), same_version(orderer));
         let changed = ConfigGroup { values: [("BatchSize".to_owned(), value)].into(), ..same_version(orderer) };
         write.groups.insert("Orderer".to_owned(), changed);
-    });
-    let request = signed_update(&admin, &[&orderer_admin], CHANNEL, &update);
-    assert_eq!(client.broadcast(request).await, (Status::Success, String::new()));
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,6 +135,74 @@ async fn a_topic_that_is_gone_or_another_fails_the_channel_until_somebody_acts()
     forget_topic(&brokers).await;
 }
 
+/// Waits for one block after the other: who asks for one far ahead is told that there is none.
+async fn blocks_up_to(client: &Client, last: u64) {
+    for number in 1..=last {
+        client.block(&Person::user(1), CHANNEL, number).await;
+    }
+}
+
+async fn partition(brokers: &Brokers) -> PartitionClient {
+    let client = ClientBuilder::new(brokers.addresses(Listener::Plain)).build().await.unwrap();
+    client.partition_client(CHANNEL, 0, UnknownTopicHandling::Error).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_trimmed_past_what_was_taken_fails_the_channel_and_no_other_orderer() {
+    let (brokers, _turn) = (brokers(), TURN.lock().await);
+    let [late, present] = two_orderers(&brokers);
+    let (node, other) = (late.start().await, present.start().await);
+    let (client, user) = (other.client().await, Person::user(1));
+    client.order((0..20).map(|i| transaction(&user, CHANNEL, vec![i]))).await;
+    blocks_up_to(&node.client().await, 2).await;
+    node.stop().await;
+    client.order((0..20).map(|i| transaction(&user, CHANNEL, vec![i]))).await;
+    blocks_up_to(&client, 4).await;
+    let partition = partition(&brokers).await;
+    let end = partition.get_offset(OffsetAt::Latest).await.unwrap();
+    partition.delete_records(end, 5000).await.unwrap();
+
+    let mut node = late.spawn();
+    node.line("channel has failed, it can still be read").await;
+    check_failed(&node.client().await, &[&format!("the topic starts at offset {end}"), "see to the topic"]).await;
+    node.stop().await;
+    client.order([transaction(&user, CHANNEL, "the other goes on")]).await;
+    other.stop().await;
+    forget_topic(&brokers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_strangers_are_skipped_and_a_poison_record_fails_the_channel() {
+    let (brokers, _turn) = (brokers(), TURN.lock().await);
+    let setup = orderer("orderer.example.com", &brokers, Listener::Plain);
+    let mut node = setup.start().await;
+    let (client, user) = (node.client().await, Person::user(1));
+    client.order([transaction(&user, CHANNEL, "before")]).await;
+    let strange = |value: Option<Vec<u8>>| Record {
+        key: None,
+        value,
+        headers: [("whose".to_owned(), b"a stranger's".to_vec())].into(),
+        timestamp: rskafka::chrono::DateTime::UNIX_EPOCH,
+    };
+    let strange = vec![strange(None), strange(Some(vec![])), strange(Some(b"garbage".to_vec()))];
+    partition(&brokers).await.produce(strange, Compression::Gzip).await.unwrap();
+    client.order((0..20).map(|i| transaction(&user, CHANNEL, vec![i]))).await;
+    blocks_up_to(&client, 2).await;
+    assert!(node.log().lines().filter(|line| line.contains("WARN") && line.contains("skipped")).count() >= 3);
+
+    // no client of Kafka's own can write it, and none of the Go clients can read it
+    raw::produce_null_header(&brokers.addresses(Listener::Plain)[0], CHANNEL);
+    node.line("channel has failed, it can still be read").await;
+    check_failed(&client, &["cannot be read", "see to the topic"]).await;
+    node.stop().await;
+    let mut node = setup.spawn();
+    node.line("channel has failed, it can still be read").await;
+    check_failed(&node.client().await, &["cannot be read"]).await;
+    node.assert_no_panic();
+    node.stop().await;
+    forget_topic(&brokers).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_with_two_partitions_is_refused() {
     let (brokers, _turn) = (brokers(), TURN.lock().await);
@@ -150,6 +234,6 @@ async fn brokers_of_today_order_too() {
         .await;
     let (client, user) = (node.client().await, Person::user(1));
     client.order((0..20).map(|i| transaction(&user, CHANNEL, vec![i]))).await;
-    client.block(&user, CHANNEL, 2).await;
+    blocks_up_to(&client, 2).await;
     node.stop().await;
 }

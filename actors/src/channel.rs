@@ -86,6 +86,10 @@ impl fmt::Display for ChannelState {
     }
 }
 
+/// A chain's right to say how its channel stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Voice(u64);
+
 /// See the module's description.
 pub struct Channel {
     id: ChannelId,
@@ -95,6 +99,8 @@ pub struct Channel {
     config_block: AtomicU64,
     gate: Gate,
     state: watch::Sender<ChannelState>,
+    /// Which chain's word counts; see [`Voice`].
+    voice: AtomicU64,
     /// Held by the commit in flight; who wants to build a chain from the ledger waits for it.
     pub(crate) writing: Arc<Mutex<()>>,
     pub(crate) support: ArcSwapOption<Addr<ChainSupport>>,
@@ -115,6 +121,7 @@ impl Channel {
             snapshot: ArcSwap::new(snapshot),
             gate: Gate::new(gate_bytes),
             state: watch::Sender::new(ChannelState::Starting),
+            voice: AtomicU64::new(0),
             writing: Arc::new(Mutex::new(())),
             support: ArcSwapOption::empty(),
             changes: Arc::clone(&directory.changes),
@@ -157,8 +164,27 @@ impl Channel {
         self.support.load().as_ref().map(|addr| Addr::clone(addr))
     }
 
+    /// From ChainSupport and Registrar, whose word is the last: a chain that spoke before is not heard any more.
     pub(crate) fn enter(&self, state: ChannelState) {
+        self.voice.fetch_add(1, Ordering::Relaxed);
         self.state.send_replace(state);
+    }
+
+    /// For a chain that begins; all of a channel's actors are on one thread.
+    pub(crate) fn new_voice(&self) -> Voice {
+        Voice(self.voice.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// From a chain: heard until somebody else has spoken. One that was abandoned may still have messages to handle.
+    pub(crate) fn enter_as(&self, voice: Voice, state: ChannelState) {
+        if self.hears(voice) {
+            self.state.send_replace(state);
+        }
+    }
+
+    /// Whether a chain still speaks for its channel.
+    pub(crate) fn hears(&self, voice: Voice) -> bool {
+        self.voice.load(Ordering::Relaxed) == voice.0
     }
 
     /// Puts the configuration of this block in force.

@@ -27,7 +27,7 @@ use super::retry::Retries;
 use crate::block_writer::{BlockWriter, Op, Write};
 use crate::chain_state::chain_text;
 use crate::chain_support::Abandon;
-use crate::channel::{Channel, ChannelState};
+use crate::channel::{Channel, ChannelState, Voice};
 use crate::config_work::{Applied, apply, recheck};
 use crate::node_context::NodeContext;
 use crate::solo_chain::Halt;
@@ -48,6 +48,7 @@ pub(crate) const CONSUMER: &str = "kafka-consumer";
 /// See the module's description.
 pub(crate) struct KafkaChain {
     channel: Arc<Channel>,
+    voice: Voice,
     context: Arc<NodeContext>,
     writer: Addr<BlockWriter>,
     cluster: Arc<dyn Cluster>,
@@ -92,6 +93,7 @@ impl KafkaChain {
         guards: Guards,
     ) -> Self {
         Self {
+            voice: channel.new_voice(),
             channel,
             context,
             writer,
@@ -354,7 +356,7 @@ impl KafkaChain {
 
     /// Says how the channel stands, and opens or closes its gate accordingly.
     fn report(&self) {
-        let Some(following) = &self.following else { return };
+        let Some(following) = self.following.as_ref().filter(|_| self.channel.hears(self.voice)) else { return };
         if let Some(trouble) = following.down.iter().flatten().next() {
             self.report_trouble(trouble);
             return;
@@ -362,7 +364,7 @@ impl KafkaChain {
         if !following.caught_up {
             let (next, end) = (following.machine.next_offset(), following.end);
             self.status.enter("catching up", format!("offset {next} of {end}"));
-            self.channel.enter(ChannelState::CatchingUp { offset: next.0, end: end.0 });
+            self.channel.enter_as(self.voice, ChannelState::CatchingUp { offset: next.0, end: end.0 });
             return;
         }
         if self.channel.gate().is_open() {
@@ -370,19 +372,22 @@ impl KafkaChain {
         }
         self.status.enter("running", "");
         self.channel.gate().open(following.producer.clone().recipient());
-        self.channel.enter(ChannelState::Running);
+        self.channel.enter_as(self.voice, ChannelState::Running);
         tracing::info!(target: "orderer.chain", channel = %self.channel.id(), height = following.machine.last_cut().0 + 1,
             "chain is running");
     }
 
     fn report_trouble(&self, Trouble { cause, attempt, pause }: &Trouble) {
+        if !self.channel.hears(self.voice) {
+            return;
+        }
         self.channel.gate().close();
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(target: "orderer.kafka", channel = %self.channel.id(), %cause, attempt, pause_ms,
             "the Kafka cluster does not serve the channel, it is tried again");
         self.status.enter("retrying", cause.clone());
         let (cause, attempt) = (cause.clone(), *attempt as usize);
-        self.channel.enter(ChannelState::Retrying { attempt, cause, pause_ms });
+        self.channel.enter_as(self.voice, ChannelState::Retrying { attempt, cause, pause_ms });
     }
 
     fn report_position(&self) {
@@ -433,7 +438,7 @@ impl Actor for KafkaChain {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.status.enter("connecting", "");
-        self.channel.enter(ChannelState::Connecting);
+        self.channel.enter_as(self.voice, ChannelState::Connecting);
         self.connect(ctx);
     }
 }

@@ -1,5 +1,7 @@
 //! A produce request byte by byte, for records that no decent client writes.
 
+#![allow(clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test that panics has failed")]
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
