@@ -203,7 +203,7 @@ impl ChainSupport {
                 self.generation += 1;
                 #[expect(clippy::disallowed_methods, reason = "once in the life of a child")]
                 writer.do_send(Abandon);
-                self.fail(cause, ACT_ON_CONFIGURATION);
+                self.fail(&cause, ACT_ON_CONFIGURATION);
             }
         }
     }
@@ -278,7 +278,7 @@ impl ChainSupport {
         if matches!(exit, Exit::Unrecoverable(_)) {
             let engine = self.context.serving.engine(&self.channel.snapshot());
             let is_kafka = matches!(engine, Ok(Engine::Kafka { .. }));
-            self.fail(cause, if is_kafka { ACT_ON_TOPIC } else { ACT_ON_DISK });
+            self.fail(&cause, if is_kafka { ACT_ON_TOPIC } else { ACT_ON_DISK });
             return;
         }
         let random = rand::random::<f64>();
@@ -294,16 +294,17 @@ impl ChainSupport {
             }
             AfterDeath::GiveUp => {
                 let limit = self.context.channel_restarts.limit;
-                self.fail(format!("its chain died more than {limit} times, last of: {cause}"), ACT_ON_RESTARTS);
+                self.fail(&format!("its chain died more than {limit} times, last of: {cause}"), ACT_ON_RESTARTS);
             }
         }
     }
 
-    fn fail(&self, cause: String, action: &str) {
+    fn fail(&self, cause: &str, action: &str) {
+        // whoever reads the log finds it so
+        self.status.enter("failed", cause);
+        self.channel.enter(ChannelState::Failed { cause: cause.to_owned(), action: action.to_owned() });
         tracing::error!(target: "orderer.chain", channel = %self.channel.id(), %cause, %action,
             "channel has failed, it can still be read");
-        self.status.enter("failed", cause.clone());
-        self.channel.enter(ChannelState::Failed { cause, action: action.to_owned() });
     }
 }
 
@@ -334,7 +335,7 @@ impl Handler<TryAgain> for ChainSupport {
             let opened = opened.unwrap_or_else(|panicked| Err(panicked.to_string()));
             match &opened {
                 Ok(()) => support.build_chain(ctx),
-                Err(cause) => support.fail(cause.clone(), ACT_ON_DISK),
+                Err(cause) => support.fail(cause, ACT_ON_DISK),
             }
             let _ = reply.send(opened.map_err(RestartError::Ledger));
         });

@@ -89,10 +89,14 @@ impl Connection {
         R: RequestBody + Send + WriteVersionedType<Vec<u8>>,
         R::ResponseBody: ReadVersionedType<Cursor<Vec<u8>>>,
     {
-        match tokio::time::timeout(within, self.messenger.request(request)).await {
+        let asked = Instant::now();
+        let answer = match tokio::time::timeout(within, self.messenger.request(request)).await {
             Ok(answer) => answer.map_err(|error| request_error(&self.address.to_string(), operation, &error)),
             Err(_) => Err(Error::Timeout { broker: self.address.to_string(), operation, after: within }),
-        }
+        };
+        tracing::debug!(broker = %self.address, %operation, micros = asked.elapsed().as_micros(),
+            error = answer.as_ref().err().map(tracing::field::display), "asked kafka broker");
+        answer
     }
 }
 

@@ -27,6 +27,7 @@
 
 mod address;
 mod api;
+pub mod check;
 mod classify;
 mod cluster;
 mod connection;

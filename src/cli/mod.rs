@@ -1,13 +1,16 @@
 //! Commands: what can be typed, and what comes of it.
 
+mod kafka;
 mod start;
 mod version;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::settings::{Loaded, SearchPlaces, find_file, load};
 use crate::telemetry::LogFormat;
 
 /// Default folder of a development network.
@@ -47,6 +50,18 @@ enum Command {
     Start(StartArguments),
     /// Print version, commit, Rust version and platform
     Version,
+    /// Look at Kafka clusters
+    #[command(subcommand)]
+    Kafka(KafkaCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum KafkaCommand {
+    /// Check whether brokers and topics are fit for the channels: addresses, authorization, replicas, retention, sizes
+    ///
+    /// Prints each finding, and what mends it. Writes nothing to the cluster. Exit code 0: no error was found; 1: one was,
+    /// or the configuration is wrong; 2: wrong arguments.
+    Check(kafka::CheckArguments),
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -72,6 +87,40 @@ pub fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(Command::Start(arguments)) => start::run(arguments),
+        Some(Command::Kafka(KafkaCommand::Check(arguments))) => check_kafka(&arguments),
         None => start::run(StartArguments::default()),
     }
+}
+
+fn check_kafka(arguments: &kafka::CheckArguments) -> ExitCode {
+    let Loaded { settings, .. } = match load_settings(arguments.config.clone(), &variables()) {
+        Ok(loaded) => loaded,
+        Err(mistakes) => return complain(mistakes),
+    };
+    kafka::check(arguments, &settings).unwrap_or_else(|error| complain([format!("{error:#}")]))
+}
+
+/// Lines on standard error for each thing that is wrong; nothing else.
+fn complain(lines: impl IntoIterator<Item = String>) -> ExitCode {
+    for line in lines {
+        eprintln!("orderer: {line}");
+    }
+    ExitCode::FAILURE
+}
+
+/// The environment, as far as it is text.
+fn variables() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Finds, reads and checks the configuration; a line for each mistake.
+fn load_settings(given: Option<PathBuf>, variables: &BTreeMap<String, String>) -> Result<Loaded, Vec<String>> {
+    let working_folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    let fabric_cfg_path = variables.get("FABRIC_CFG_PATH").map(PathBuf::from);
+    let file = find_file(&SearchPlaces { given, fabric_cfg_path, working_folder: working_folder.clone() });
+    let loaded =
+        file.map_err(|mistake| vec![mistake]).and_then(|file| load(file.as_deref(), &working_folder, variables));
+    loaded.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
 }

@@ -227,12 +227,18 @@ fn create(ledgers: &LedgerStore, catalog: &Arc<Catalog>, serving: &Serving, file
     Ok(())
 }
 
-/// How chains reach their brokers.
-fn kafka_context(settings: &KafkaSettings) -> KafkaContext {
+/// How brokers are reached; which, their channels say.
+pub fn kafka_settings(settings: &KafkaSettings) -> orderer_kafka::Settings {
     let mut reach = orderer_kafka::Settings::new(Vec::new());
     reach.tls.clone_from(&settings.tls);
     reach.sasl.clone_from(&settings.sasl);
     reach.timeouts = settings.timeouts;
+    reach
+}
+
+/// How chains reach their brokers.
+fn kafka_context(settings: &KafkaSettings) -> KafkaContext {
+    let reach = kafka_settings(settings);
     let connector = move |brokers: &[String]| {
         let settings = orderer_kafka::Settings { brokers: brokers.to_vec(), ..reach.clone() };
         KafkaCluster::new(settings).map(|cluster| Arc::new(cluster) as Arc<dyn Cluster>)

@@ -25,6 +25,8 @@ pub struct KafkaSettings {
     pub produce_pause: Duration,
     /// On how many brokers a topic is kept that the node creates.
     pub replication_factor: i16,
+    /// Whether the log says what is asked of brokers.
+    pub verbose: bool,
 }
 
 impl Checker {
@@ -51,6 +53,7 @@ impl Checker {
             produce_again: self.number("Kafka.Retry.Producer.RetryMax"),
             produce_pause: self.duration("Kafka.Retry.Producer.RetryBackoff"),
             replication_factor,
+            verbose: self.bool("Kafka.Verbose"),
         }
     }
 

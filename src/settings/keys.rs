@@ -133,7 +133,7 @@ pub const KEYS: &[Key] = &[
         "the pauses between attempts grow by themselves, up to Kafka.Retry.ShortInterval",
     ),
     works("Kafka.Topic.ReplicationFactor", Kind::Number, "3"),
-    ignored("Kafka.Verbose", "FABRIC_LOGGING_SPEC with orderer.kafka=debug says more"),
+    works("Kafka.Verbose", Kind::Bool, "false"),
     works("Kafka.TLS.Enabled", Kind::Bool, "false"),
     works("Kafka.TLS.PrivateKey", Kind::Path, ""),
     works("Kafka.TLS.Certificate", Kind::Path, ""),

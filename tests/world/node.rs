@@ -97,6 +97,17 @@ impl Setup {
         self
     }
 
+    /// The same folder and settings, and this command line.
+    pub fn again(&self, arguments: &[&str]) -> Self {
+        let again = Self {
+            folder: Arc::clone(&self.folder),
+            arguments: self.arguments.clone(),
+            variables: self.variables.clone(),
+            port: self.port,
+        };
+        again.arguments(arguments)
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -232,9 +232,9 @@ impl Handler<ChildGone<ChannelId>> for Registrar {
                 ctx.run_later(pause, move |registrar, ctx| registrar.start_support(&gone.child, ctx));
             }
             AfterDeath::GiveUp => {
-                tracing::error!(target: "orderer.registrar", channel = %gone.child, %cause, "channel has failed");
                 let action = "its ledger is intact: find the cause in the log, then restart the channel".to_owned();
-                place.channel.enter(ChannelState::Failed { cause, action });
+                place.channel.enter(ChannelState::Failed { cause: cause.clone(), action });
+                tracing::error!(target: "orderer.registrar", channel = %gone.child, %cause, "channel has failed");
             }
         }
     }

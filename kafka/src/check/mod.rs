@@ -1,0 +1,70 @@
+//! Whether a cluster is fit to order a channel: what is found, whether it is right, and what would mend it.
+//!
+//! [`examine`] asks the cluster and writes nothing to it; [`judge`] is the judgement alone.
+
+mod facts;
+mod judge;
+
+pub use facts::{BrokerFacts, Facts, TopicFacts, examine};
+pub use judge::judge;
+
+use std::fmt;
+
+/// What a channel needs of its topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// The channel, and so the topic.
+    pub channel: String,
+    /// Bytes of the largest record: the channel's absolute maximum, and some to spare. None if it is not known.
+    pub largest_record: Option<u32>,
+    /// On how many brokers the node would keep a topic that it makes.
+    pub replication_factor: i16,
+    /// The record that the node's chain needs next, if it has taken any.
+    pub next_offset: Option<i64>,
+}
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// As it should be.
+    Fine,
+    /// It works, and may end badly.
+    Warning,
+    /// The channel would not be ordered, or lose what was acknowledged.
+    Error,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Fine => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it matters.
+    pub level: Level,
+    /// What was found, in one line.
+    pub found: String,
+    /// What mends it: a command to paste where there is one.
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    fn fine(found: impl Into<String>) -> Self {
+        Self { level: Level::Fine, found: found.into(), fix: None }
+    }
+
+    fn warning(found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { level: Level::Warning, found: found.into(), fix: Some(fix.into()) }
+    }
+
+    fn error(found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { level: Level::Error, found: found.into(), fix: Some(fix.into()) }
+    }
+}
