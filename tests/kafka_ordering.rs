@@ -10,6 +10,7 @@ mod raw;
 mod world;
 
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use broker::{Brokers, KAFKA_3, KAFKA_4, Listener, Plan};
 use fabric_proto::Message as _;
@@ -20,7 +21,9 @@ use rskafka::client::ClientBuilder;
 use rskafka::client::controller::ControllerClient;
 use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
 use rskafka::record::Record;
+use serde_json::{Value, json};
 use world::configuring::{last_config, same_version, signed_update, update_of};
+use world::http::Http;
 use world::messages::{newest, seek_info_at_once, transaction};
 use world::{Client, Person, Step, within};
 
@@ -201,6 +204,37 @@ async fn records_of_strangers_are_skipped_and_a_poison_record_fails_the_channel(
     node.assert_no_panic();
     node.stop().await;
     forget_topic(&brokers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_names_the_cluster_that_is_gone_and_forgets_it_when_it_is_back() {
+    let brokers = Plan::new(KAFKA_3).start();
+    let mut node = orderer("orderer.example.com", &brokers, Listener::Plain).start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    assert_eq!(operations.get("/healthz").await.status, 200);
+    brokers.pause(1);
+    let failed = health_with(&operations, 503).await;
+    let check = &failed["failed_checks"][0];
+    assert_eq!((&failed["status"], &check["component"]), (&json!("Service Unavailable"), &json!("channel app")));
+    let reason = check["reason"].as_str().unwrap();
+    assert!(reason.contains("127.0.0.1:"), "{reason}");
+    brokers.resume(1);
+    assert_eq!(health_with(&operations, 200).await["status"], "OK");
+    node.stop().await;
+}
+
+/// Asks until this is the answer.
+async fn health_with(operations: &Http, status: u16) -> Value {
+    let asked = async {
+        loop {
+            let answer = operations.get("/healthz").await;
+            if answer.status == status {
+                return answer.json();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("health changes", asked).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 
 use crate::chain_support::ChainSupport;
+use crate::kafka::KafkaHealth;
 use crate::mailbox::Gate;
 
 /// How a channel stands; also what its page shows.
@@ -104,6 +105,8 @@ pub struct Channel {
     /// Held by the commit in flight; who wants to build a chain from the ledger waits for it.
     pub(crate) writing: Arc<Mutex<()>>,
     pub(crate) support: ArcSwapOption<Addr<ChainSupport>>,
+    /// While a topic is followed.
+    pub(crate) kafka_health: ArcSwapOption<KafkaHealth>,
     /// Counts what changes in any channel.
     changes: Arc<AtomicU64>,
 }
@@ -124,6 +127,7 @@ impl Channel {
             voice: AtomicU64::new(0),
             writing: Arc::new(Mutex::new(())),
             support: ArcSwapOption::empty(),
+            kafka_health: ArcSwapOption::empty(),
             changes: Arc::clone(&directory.changes),
             ledger,
         }
@@ -157,6 +161,11 @@ impl Channel {
     /// Follows how it stands.
     pub fn states(&self) -> watch::Receiver<ChannelState> {
         self.state.subscribe()
+    }
+
+    /// How its topic fares, while it follows one.
+    pub fn kafka_health(&self) -> Option<Arc<KafkaHealth>> {
+        self.kafka_health.load_full()
     }
 
     /// The actor that owns the channel's chain, while there is one.

@@ -78,7 +78,7 @@ async fn health(State(shared): Shared) -> Response {
                 state @ (ChannelState::Failed { .. }
                 | ChannelState::Retrying { .. }
                 | ChannelState::Restarting { .. }) => Some(state.to_string()),
-                _ => None,
+                _ => channel.kafka_health().and_then(|health| health.trouble.clone()),
             },
         };
         failed_checks.extend(reason.map(|reason| FailedCheck { component: format!("channel {id}"), reason }));

@@ -21,6 +21,7 @@ use tokio::task::JoinError;
 use super::connect::{ConnectError, Connected, connect, is_final};
 use super::consumer::KafkaConsumer;
 use super::following::{Following, Trouble};
+use super::health::Watch;
 use super::messages::{AskToCut, Delivery, Drain, Ingress, LinkChanged, LinkState, Resubmit, TimeToCutFailed};
 use super::producer::KafkaProducer;
 use super::retry::Retries;
@@ -162,7 +163,9 @@ impl KafkaChain {
         }
         tracing::info!(target: "orderer.kafka", channel = %self.channel.id(), from = %machine.next_offset(), %end,
             "following the topic");
+        let watch = Watch::start(Arc::clone(&self.channel), Arc::clone(&self.cluster), &self.context.io);
         self.following = Some(Following {
+            _watch: watch,
             machine,
             producer,
             consumer,

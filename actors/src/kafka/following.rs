@@ -7,12 +7,15 @@ use actix::Addr;
 use orderer_core::ordering::kafka::{Effect, Event, KafkaOffset, Machine};
 
 use super::consumer::KafkaConsumer;
+use super::health::Watch;
 use super::messages::{Delivery, TakenIn};
 use super::producer::KafkaProducer;
 use crate::chain_support::Abandon;
 
 /// What there is once the topic is being followed.
 pub(super) struct Following {
+    /// Ends with this.
+    pub(super) _watch: Watch,
     pub(super) machine: Machine,
     pub(super) producer: Addr<KafkaProducer>,
     pub(super) consumer: Addr<KafkaConsumer>,

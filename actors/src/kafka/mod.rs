@@ -15,6 +15,7 @@ mod chain;
 mod connect;
 mod consumer;
 mod following;
+mod health;
 mod messages;
 mod producer;
 mod retry;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use orderer_kafka::{Cluster, SettingsError};
 
 pub(crate) use chain::{CONSUMER, Guards, KafkaChain, Origin, PRODUCER};
+pub use health::KafkaHealth;
 pub use retry::RetryPolicy;
 
 /// Makes a way to a cluster, given its brokers.

@@ -1,0 +1,251 @@
+//! How a channel's topic fares, whether or not anything is ordered: looked at every few seconds, published beside the
+//! channel's state. Nothing is written to the topic for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orderer_core::ordering::kafka::LastBlock;
+use orderer_kafka::{Cluster, Offsets, Setting, TopicDescription};
+use serde::Serialize;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::chain_state::chain_text;
+use crate::channel::Channel;
+
+/// So often brokers are asked who leads the topic and who follows.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// And so many looks apart for settings and offsets.
+const LOOKS_BETWEEN_SETTINGS: u32 = 30;
+/// With fewer hours left somebody has to act.
+const HOURS_FEW: f64 = 48.0;
+const HOUR_SECS: f64 = 3600.0;
+
+/// What was seen last.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct KafkaHealth {
+    /// The broker that leads the topic.
+    pub leader: Option<i32>,
+    /// On how many brokers the topic is.
+    pub replicas: usize,
+    /// How many of them have all of it.
+    pub in_sync: usize,
+    /// So many must, for a record to be taken. None if the brokers keep it secret.
+    pub least_in_sync: Option<usize>,
+    /// Its oldest offset, and the one that its next record gets, when settings were read last.
+    pub offsets: Option<(i64, i64)>,
+    /// After so many hours the topic forgets a record. None: never, or nobody says.
+    pub forgets_after_hours: Option<f64>,
+    /// In so many hours it has forgotten all that this orderer has taken, if it goes on as it did. An orderer that is
+    /// away for longer cannot go on.
+    pub hours_left: Option<f64>,
+    /// Why the topic does not serve the channel.
+    pub trouble: Option<String>,
+}
+
+/// One look at the brokers.
+#[derive(Debug)]
+struct Look {
+    /// Since the watch began.
+    at: Duration,
+    topic: Result<TopicDescription, String>,
+    /// The last record that is in a block.
+    stored: i64,
+}
+
+/// What is remembered from look to look.
+#[derive(Debug, Default)]
+struct Memory {
+    least_in_sync: Option<usize>,
+    forgets_after: Option<Duration>,
+    offsets: Option<Offsets>,
+    /// When the oldest offset was first seen, and which it was.
+    first_seen: Option<(Duration, i64)>,
+}
+
+impl Memory {
+    fn take_settings(&mut self, settings: &[Setting]) {
+        let number = |name: &str| {
+            let setting = settings.iter().find(|setting| setting.name == name);
+            setting.and_then(|setting| setting.value.as_ref()?.parse::<i64>().ok())
+        };
+        self.least_in_sync = number("min.insync.replicas").and_then(|least| usize::try_from(least).ok());
+        // -1 is for ever
+        self.forgets_after = number("retention.ms").and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+    }
+
+    fn take_offsets(&mut self, at: Duration, offsets: Offsets) {
+        self.offsets = Some(offsets);
+        self.first_seen.get_or_insert((at, offsets.earliest));
+    }
+
+    /// By the pace at which the oldest records went so far.
+    fn hours_left(&self, at: Duration, stored: i64) -> Option<f64> {
+        let ((since, first), offsets) = (self.first_seen?, self.offsets?);
+        let (gone, elapsed) = (offsets.earliest - first, at.checked_sub(since)?);
+        if gone <= 0 || elapsed.is_zero() {
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let (gone, left) = (gone as f64, stored.saturating_sub(offsets.earliest).max(0) as f64);
+        Some(left / gone * elapsed.as_secs_f64() / HOUR_SECS)
+    }
+}
+
+fn assess(look: &Look, memory: &Memory) -> KafkaHealth {
+    let mut health = KafkaHealth {
+        least_in_sync: memory.least_in_sync,
+        offsets: memory.offsets.map(|offsets| (offsets.earliest, offsets.next)),
+        forgets_after_hours: memory.forgets_after.map(|after| after.as_secs_f64() / HOUR_SECS),
+        hours_left: memory.hours_left(look.at, look.stored),
+        ..KafkaHealth::default()
+    };
+    match &look.topic {
+        Err(trouble) => health.trouble = Some(trouble.clone()),
+        Ok(topic) => {
+            health.leader = topic.leader;
+            (health.replicas, health.in_sync) = (topic.replicas.len(), topic.in_sync.len());
+            let least = memory.least_in_sync.unwrap_or(1);
+            if topic.leader.is_none() {
+                health.trouble = Some(format!("topic {}: it has no leader", topic.name));
+            } else if health.in_sync < least {
+                let in_sync = health.in_sync;
+                health.trouble =
+                    Some(format!("topic {}: {in_sync} replicas are in sync, a record needs {least}", topic.name));
+            }
+        }
+    }
+    health
+}
+
+/// A watch over one topic; it ends with the chain that follows the topic.
+pub(super) struct Watch {
+    channel: Arc<Channel>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    pub(super) fn start(channel: Arc<Channel>, cluster: Arc<dyn Cluster>, io: &tokio::runtime::Handle) -> Self {
+        let task = io.spawn(watch(Arc::clone(&channel), cluster));
+        Self { channel, task }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.channel.kafka_health.store(None);
+    }
+}
+
+async fn watch(channel: Arc<Channel>, cluster: Arc<dyn Cluster>) {
+    let (began, mut memory, mut said) = (Instant::now(), Memory::default(), Said::default());
+    let name = channel.id().as_str();
+    let mut looks = 0_u32;
+    loop {
+        if looks.is_multiple_of(LOOKS_BETWEEN_SETTINGS) {
+            if let Ok(settings) = cluster.topic_settings(name).await {
+                memory.take_settings(&settings);
+            }
+            if let Ok(offsets) = cluster.consumer(name).offsets().await {
+                memory.take_offsets(began.elapsed(), offsets);
+            }
+        }
+        looks = looks.wrapping_add(1);
+        let topic = cluster.topic(name).await.map_err(|e| chain_text(&e));
+        let stored = LastBlock::read(&channel.ledger().last_block()).map(|last| last.metadata.last_offset_persisted.0);
+        let look = Look { at: began.elapsed(), topic, stored: stored.unwrap_or_default() };
+        let health = assess(&look, &memory);
+        said.say(&channel, &health);
+        channel.kafka_health.store(Some(Arc::new(health)));
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What the log has been told: each thing once.
+#[derive(Debug, Default)]
+struct Said {
+    trouble: Option<String>,
+    forgets: bool,
+    hours_left: Option<f64>,
+}
+
+impl Said {
+    fn say(&mut self, channel: &Channel, health: &KafkaHealth) {
+        let channel = channel.id();
+        if self.trouble != health.trouble {
+            if let Some(trouble) = &health.trouble {
+                tracing::warn!(target: "orderer.kafka", %channel, %trouble, "the topic is in trouble");
+            } else {
+                tracing::info!(target: "orderer.kafka", %channel, "the topic is well again");
+            }
+            self.trouble.clone_from(&health.trouble);
+        }
+        if let Some(hours) = health.forgets_after_hours.filter(|_| !self.forgets) {
+            self.forgets = true;
+            tracing::warn!(target: "orderer.kafka", %channel, hours,
+                "the topic forgets records: an orderer that is away for longer fails its channel; set the topic's retention.ms to -1");
+        }
+        // again when it has halved
+        let is_news = |hours: f64| hours < HOURS_FEW && self.hours_left.is_none_or(|said| hours < said / 2.0);
+        if let Some(hours) = health.hours_left.filter(|hours| is_news(*hours)) {
+            self.hours_left = Some(hours);
+            tracing::warn!(target: "orderer.kafka", %channel, hours,
+                "the topic will soon have forgotten what this orderer has taken from it; set its retention.ms to -1");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(in_sync: &[i32], leader: Option<i32>) -> Result<TopicDescription, String> {
+        Ok(TopicDescription {
+            name: "app".to_owned(),
+            partitions: 1,
+            leader,
+            replicas: vec![1, 2, 3],
+            in_sync: in_sync.to_vec(),
+        })
+    }
+
+    fn setting(name: &str, value: &str) -> Setting {
+        Setting { name: name.to_owned(), value: Some(value.to_owned()), is_own: true }
+    }
+
+    fn look(topic: Result<TopicDescription, String>) -> Look {
+        Look { at: Duration::from_secs(3600), topic, stored: 500 }
+    }
+
+    #[test]
+    fn a_topic_that_takes_no_record_is_not_called_healthy() {
+        let mut memory = Memory::default();
+        memory.take_settings(&[setting("min.insync.replicas", "2"), setting("retention.ms", "-1")]);
+        let trouble = |topic| assess(&look(topic), &memory).trouble;
+        assert_eq!(trouble(topic(&[1, 2, 3], Some(1))), None);
+        assert_eq!(trouble(topic(&[1, 3], Some(1))), None);
+        let too_few = "topic app: 1 replicas are in sync, a record needs 2";
+        assert_eq!(trouble(topic(&[1], Some(1))).as_deref(), Some(too_few));
+        assert_eq!(trouble(topic(&[], None)).as_deref(), Some("topic app: it has no leader"));
+        assert_eq!(trouble(Err("no answer".to_owned())).as_deref(), Some("no answer"));
+        assert_eq!(assess(&look(topic(&[1, 2], Some(1))), &memory).forgets_after_hours, None);
+    }
+
+    #[test]
+    fn the_hours_until_retention_reaches_what_was_taken_follow_from_its_pace() {
+        let mut memory = Memory::default();
+        memory.take_settings(&[setting("retention.ms", "604800000")]);
+        let hours = |memory: &Memory, at: u64, stored| {
+            let look = Look { at: Duration::from_secs(at), stored, topic: topic(&[1, 2, 3], Some(1)) };
+            assess(&look, memory).hours_left
+        };
+        memory.take_offsets(Duration::ZERO, Offsets { earliest: 0, next: 500 });
+        assert_eq!(hours(&memory, 3600, 500), None, "nothing was forgotten yet");
+        memory.take_offsets(Duration::from_secs(7200), Offsets { earliest: 100, next: 600 });
+        // a hundred in two hours, four hundred to go
+        assert_eq!(hours(&memory, 7200, 500), Some(8.0));
+        assert_eq!(hours(&memory, 7200, 50), Some(0.0));
+        assert_eq!(assess(&look(topic(&[1], Some(1))), &memory).forgets_after_hours, Some(168.0));
+    }
+}

@@ -1,0 +1,108 @@
+//! The operations endpoint: health, log levels, version, and who may ask.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod world;
+
+use std::fs;
+use std::path::Path;
+
+use reqwest::Method;
+use serde_json::json;
+use world::http::{Answer, Http, send};
+use world::messages::transaction;
+use world::node::orderer_folder;
+use world::{NET, Person, Setup};
+
+async fn put(http: &Http, path: &str, body: &'static str) -> Answer {
+    send(http.request(Method::PUT, path).body(body)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_names_what_is_not_served() {
+    let setup = Setup::application();
+    let mut node = setup.start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    let health = operations.get("/healthz").await;
+    assert_eq!((health.status, &health.json()["status"]), (200, &json!("OK")));
+    assert!(health.json()["time"].as_str().unwrap().starts_with("20"));
+    node.stop().await;
+
+    fs::write(setup.ledger_file("app"), "no ledger").unwrap();
+    let mut node = setup.start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    let health = operations.get("/healthz").await;
+    let failed = &health.json()["failed_checks"][0];
+    assert_eq!((health.status, &failed["component"]), (503, &json!("channel app")));
+    assert!(failed["reason"].as_str().unwrap().contains("not a ledger"), "{failed}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_levels_change_while_the_node_runs() {
+    let mut node = Setup::application().start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    assert_eq!(operations.get("/logspec").await.json(), json!({"spec": "info"}));
+    let client = node.client().await;
+    let (status, _) = client.broadcast(transaction(&Person::user(1), "nowhere", "x")).await;
+    assert_eq!(status, fabric_proto::common::Status::BadRequest);
+    assert!(!node.log().contains("envelope refused"));
+
+    assert_eq!(put(&operations, "/logspec", r#"{"spec": "orderer.grpc=debug:info"}"#).await.status, 204);
+    assert_eq!(operations.get("/logspec").await.json(), json!({"spec": "orderer.grpc=debug:info"}));
+    client.broadcast(transaction(&Person::user(1), "nowhere", "x")).await;
+    node.line("envelope refused").await;
+
+    for bad in [r#"{"spec": "orderer=loud"}"#, r#"{"level": "info"}"#, "spec=info", "", "[]"] {
+        let refused = put(&operations, "/logspec", bad).await;
+        assert_eq!(refused.status, 400, "{bad}: {refused:?}");
+        assert!(!refused.error().is_empty());
+    }
+    assert_eq!(operations.get("/logspec").await.json(), json!({"spec": "orderer.grpc=debug:info"}));
+    let posted = send(operations.request(Method::POST, "/logspec").body("{}")).await;
+    assert_eq!((posted.status, posted.error().as_str()), (400, "invalid request method: POST"));
+    let large = send(operations.request(Method::PUT, "/logspec").body(vec![b' '; 100 << 10])).await;
+    assert_eq!(large.status, 413, "{large:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn version_and_nothing_else_is_told_to_anybody() {
+    let mut node = Setup::application().start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    assert_eq!(operations.get("/version").await.json()["Version"], env!("CARGO_PKG_VERSION"));
+    for path in ["/", "/../etc/passwd", "/%2e%2e%2fversion", "/healthz/x"] {
+        assert_eq!(operations.get(path).await.status, 404, "{path}");
+    }
+    node.assert_no_panic();
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_tls_only_who_shows_a_certificate_sees_more_than_health() {
+    let tls = orderer_folder().join("tls");
+    let org = |number: u8| Path::new(NET).join(format!("crypto/peerOrganizations/org{number}.example.com"));
+    let setup = Setup::application()
+        .set("OPERATIONS_TLS_ENABLED", true)
+        .set("OPERATIONS_TLS_CERTIFICATE", tls.join("server.crt").display())
+        .set("OPERATIONS_TLS_PRIVATEKEY", tls.join("server.key").display())
+        .set("OPERATIONS_TLS_CLIENTROOTCAS", org(1).join("tlsca/tlsca.org1.example.com-cert.pem").display());
+    let mut node = setup.start().await;
+    let (ca, with) = (tls.join("ca.crt"), org(1).join("users/Admin@org1.example.com/tls"));
+    let anybody = Http::secured(&mut node, "operations", &ca, None).await;
+    assert_eq!(anybody.get("/healthz").await.status, 200);
+    assert_eq!(anybody.get("/version").await.status, 200);
+    let refused = anybody.get("/logspec").await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.error().contains("client certificate"), "{refused:?}");
+    let operator = Http::secured(&mut node, "operations", &ca, Some(&with)).await;
+    assert_eq!(operator.get("/logspec").await.status, 200);
+    node.stop().await;
+
+    let mut node = setup.set("OPERATIONS_TLS_CLIENTAUTHREQUIRED", true).start().await;
+    let anybody = Http::secured(&mut node, "operations", &ca, None).await;
+    assert!(anybody.request(Method::GET, "/healthz").send().await.is_err());
+    let operator = Http::secured(&mut node, "operations", &ca, Some(&with)).await;
+    assert_eq!(operator.get("/healthz").await.status, 200);
+    node.stop().await;
+}
