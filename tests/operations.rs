@@ -79,6 +79,56 @@ async fn version_and_nothing_else_is_told_to_anybody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn actors_and_channels_are_shown_and_a_failed_channel_is_started_again() {
+    let setup = Setup::application();
+    let node = setup.start().await;
+    let client = node.client().await;
+    client.order([transaction(&Person::user(1), "app", "a transaction")]).await;
+    client.block(&Person::user(1), "app", 1).await;
+    node.stop().await;
+    let ledger = setup.ledger_file("app");
+    let aside = ledger.with_extension("aside");
+    fs::rename(&ledger, &aside).unwrap();
+    fs::write(&ledger, "no ledger").unwrap();
+
+    let mut node = setup.start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    let failed = operations.get("/debug/channels/app").await.json();
+    assert_eq!((&failed["state"], &failed["height"]), (&json!("failed"), &json!(null)), "{failed}");
+    assert!(failed["cause"].as_str().unwrap().contains("not a ledger"), "{failed}");
+    let restart = async || send(operations.request(Method::POST, "/debug/channels/app/restart")).await;
+    let refused = restart().await;
+    assert_eq!(refused.status, 500);
+    assert!(refused.error().contains("not a ledger"), "the cause is still there: {refused:?}");
+
+    fs::rename(&aside, &ledger).unwrap();
+    assert_eq!(restart().await.status, 202);
+    node.chain_runs("app").await;
+    let shown = operations.get("/debug/channels/app").await.json();
+    assert_eq!(
+        (&shown["state"], &shown["height"], &shown["consensus_type"]),
+        (&json!("running"), &json!(2), &json!("solo"))
+    );
+    assert_eq!(restart().await.status, 409);
+    node.client().await.order([transaction(&Person::user(1), "app", "another")]).await;
+
+    let channels = operations.get("/debug/channels").await.json();
+    assert_eq!((channels.as_array().unwrap().len(), &channels[0]["name"]), (1, &json!("app")));
+    let actors = operations.get("/debug/actors").await.json();
+    let writer = actors.as_array().unwrap().iter().find(|actor| actor["path"] == "registrar/app/block-writer").unwrap();
+    assert_eq!(writer["state"], "running");
+    assert!(writer["handled"].as_u64().unwrap() > 0 && writer["started_ms"].as_u64().unwrap() > 0, "{writer}");
+
+    assert_eq!(operations.get("/debug/channels/other").await.status, 404);
+    assert_eq!(operations.get("/debug/channels/UPPER").await.status, 400);
+    let nowhere = send(operations.request(Method::POST, "/debug/channels/other/restart")).await;
+    assert_eq!(nowhere.status, 404);
+    let got = operations.get("/debug/channels/app/restart").await;
+    assert_eq!((got.status, got.header("allow")), (405, "POST"));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_tls_only_who_shows_a_certificate_sees_more_than_health() {
     let tls = orderer_folder().join("tls");
     let org = |number: u8| Path::new(NET).join(format!("crypto/peerOrganizations/org{number}.example.com"));
@@ -95,8 +145,10 @@ async fn with_tls_only_who_shows_a_certificate_sees_more_than_health() {
     let refused = anybody.get("/logspec").await;
     assert_eq!(refused.status, 401);
     assert!(refused.error().contains("client certificate"), "{refused:?}");
+    assert_eq!(anybody.get("/debug/actors").await.status, 401);
     let operator = Http::secured(&mut node, "operations", &ca, Some(&with)).await;
     assert_eq!(operator.get("/logspec").await.status, 200);
+    assert_eq!(operator.get("/debug/actors").await.status, 200);
     node.stop().await;
 
     let mut node = setup.set("OPERATIONS_TLS_CLIENTAUTHREQUIRED", true).start().await;

@@ -1,4 +1,4 @@
-//! The operations endpoint: health, log levels, version.
+//! The operations endpoint: health, log levels, version, and what the node is doing.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::answer::{Refused, has_certificate, json, not_found};
+use super::debug::debug;
 use crate::telemetry::LogControl;
 
 /// A log spec is a line.
@@ -37,16 +38,20 @@ type Shared = State<Arc<Operations>>;
 /// The endpoint's routes.
 pub fn operations(operations: Operations) -> Router {
     let secured = operations.secured;
-    let mut inner = Router::new().route("/logspec", get(log_spec).put(set_log_spec).fallback(wrong_method));
+    let debug = debug(Arc::clone(&operations.context));
+    let shared = Arc::new(operations);
+    let log_spec = Router::new().route("/logspec", get(log_spec).put(set_log_spec).fallback(wrong_method));
+    let mut inner = log_spec.with_state(Arc::clone(&shared)).merge(debug);
     if secured {
         inner = inner.layer(from_fn(has_certificate));
     }
-    inner
+    Router::new()
         .route("/healthz", get(health).fallback(wrong_method))
         .route("/version", get(version).fallback(wrong_method))
+        .with_state(shared)
+        .merge(inner)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
-        .with_state(Arc::new(operations))
 }
 
 /// 400, as the reference.
