@@ -34,5 +34,9 @@ pub mod protos {
     tonic::include_proto!("protos");
 }
 
+/// All messages described: those of this crate's modules, and those that only pass through the node (transactions and
+/// what is in them). A serialized `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 pub use prost::Message;
 pub use prost_types::Timestamp;

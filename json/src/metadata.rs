@@ -1,0 +1,28 @@
+//! A block's metadata, read: Fabric's tools leave them bytes, and so does [`to_json`](crate::to_json).
+
+use fabric_proto::common::BlockMetadataIndex;
+
+use crate::json::Json;
+use crate::known;
+use crate::opaque::Place;
+use crate::scalar;
+use crate::unfold::{Unfold, unfold};
+
+/// The entries of a block's metadata by their names: signatures with their signers, the last config block, the
+/// consenter's state. What cannot be read, and what belongs to peers, stays base64.
+pub fn metadata_to_json<'a>(entries: impl IntoIterator<Item = &'a [u8]>, how: &Unfold) -> Json {
+    let members = entries.into_iter().enumerate().map(|(index, entry)| {
+        let index = i32::try_from(index).unwrap_or(i32::MAX);
+        let named = BlockMetadataIndex::try_from(index).ok();
+        let name = named.map_or_else(|| index.to_string(), |named| named.as_str_name().to_owned());
+        let place = match named {
+            Some(BlockMetadataIndex::Signatures) => Place::Signatures,
+            Some(BlockMetadataIndex::LastConfig) => Place::LastConfig,
+            Some(BlockMetadataIndex::Orderer) => Place::Consenter,
+            _ => return (name, scalar::base64(entry)),
+        };
+        let read = known::message("common.Metadata").map(|kind| unfold(&kind, entry, place, how));
+        (name, read.and_then(Result::ok).unwrap_or_else(|| scalar::base64(entry)))
+    });
+    Json::Object(members.collect())
+}

@@ -1,0 +1,337 @@
+//! Bytes to JSON.
+
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+
+use crate::error::{UnfoldError, prepend};
+use crate::json::Json;
+use crate::known;
+use crate::opaque::Place;
+use crate::scalar;
+use crate::wire::{Broken, Field, Fields, Raw, varint};
+
+/// How many objects and lists may be in one another. Parsers of JSON take 128.
+const DEPTH_MAX: usize = 110;
+pub(crate) const TIMESTAMP: &str = "google.protobuf.Timestamp";
+const EMPTY: &str = "google.protobuf.Empty";
+
+/// What is unfolded, and how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfold {
+    /// Only what would be the same bytes again. Otherwise everything that can be read, as `configtxlator` does: fields
+    /// that are not known are left out.
+    pub exact: bool,
+    /// About how many values the JSON may have: beyond, bytes stay base64. A value takes some 60 bytes of memory, and
+    /// three bytes of a message can become two of them.
+    pub values_max: usize,
+}
+
+impl Default for Unfold {
+    fn default() -> Self {
+        Self { exact: true, values_max: 10_000_000 }
+    }
+}
+
+/// The JSON of a message. `kind` is its full name, such as `common.Block`.
+///
+/// # Errors
+/// `UnknownType`; `Malformed` if the bytes are no such message. What is wrong inside nested bytes is no error: they stay
+/// base64.
+pub fn to_json(kind: &str, bytes: &[u8], how: &Unfold) -> Result<Json, UnfoldError> {
+    let described = known::message(kind).ok_or_else(|| UnfoldError::UnknownType(kind.to_owned()))?;
+    unfold(&described, bytes, Place::Elsewhere, how).map_err(|stop| UnfoldError::Malformed {
+        kind: kind.to_owned(),
+        path: stop.path,
+        why: stop.why,
+    })
+}
+
+/// The outermost message has nobody above it that could show its bytes: it is read even if it would not be written so.
+pub(crate) fn unfold(kind: &MessageDescriptor, bytes: &[u8], place: Place, how: &Unfold) -> Result<Json, Stop> {
+    let mut reader = Reader { exact: how.exact, values_left: how.values_max, full: false };
+    let exact = reader.message(kind, bytes, place, how.exact, 0);
+    if exact.is_ok() || !how.exact {
+        return exact;
+    }
+    let mut reader = Reader { exact: true, values_left: how.values_max, full: false };
+    reader.message(kind, bytes, place, false, 0)
+}
+
+/// Why bytes are not unfolded.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) path: String,
+    pub(crate) why: &'static str,
+}
+
+impl From<Broken> for Stop {
+    fn from(Broken(why): Broken) -> Self {
+        stop(why)
+    }
+}
+
+fn stop(why: &'static str) -> Stop {
+    Stop { path: String::new(), why }
+}
+
+struct Reader {
+    exact: bool,
+    values_left: usize,
+    /// There were too many values once: nothing more is unfolded.
+    full: bool,
+}
+
+/// One message while it is read.
+struct At<'a> {
+    kind: &'a MessageDescriptor,
+    bytes: &'a [u8],
+    place: Place,
+    /// Whether what would not be written so is refused.
+    strict: bool,
+    depth: usize,
+}
+
+impl Reader {
+    fn message(
+        &mut self,
+        kind: &MessageDescriptor,
+        bytes: &[u8],
+        place: Place,
+        strict: bool,
+        depth: usize,
+    ) -> Result<Json, Stop> {
+        if depth > DEPTH_MAX {
+            return Err(stop("it is nested too deep"));
+        }
+        let at = At { kind, bytes, place, strict, depth };
+        let fields = fields(&at)?;
+        if kind.full_name() == TIMESTAMP {
+            return timestamp(&at, &fields);
+        }
+        self.spend(kind.fields().len())?;
+        let (mut members, mut rest) = (Vec::with_capacity(kind.fields().len()), fields.as_slice());
+        let mut of_oneof = None;
+        for field in kind.fields() {
+            let these;
+            (these, rest) = rest.split_at(rest.partition_point(|it| it.number <= field.number()));
+            if let Some(oneof) = field.containing_oneof() {
+                if these.is_empty() {
+                    continue;
+                }
+                if of_oneof.replace(oneof.full_name().to_owned()).is_some_and(|before| before == oneof.full_name()) {
+                    return Err(stop("there are two members of a oneof"));
+                }
+            }
+            let value = self.field(&at, &field, these).map_err(|mut stop| {
+                prepend(&mut stop.path, field.name());
+                stop
+            })?;
+            members.push((field.name().to_owned(), value));
+        }
+        members.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(Json::Object(members))
+    }
+
+    fn field(&mut self, at: &At<'_>, field: &FieldDescriptor, these: &[Field<'_>]) -> Result<Json, Stop> {
+        if field.is_map() {
+            return self.map(at, field, these);
+        }
+        if field.is_list() {
+            return self.list(at, field, these);
+        }
+        match (these, field.kind()) {
+            ([], Kind::Message(_) | Kind::Bytes) => Ok(Json::Null),
+            ([], Kind::String) => Ok(Json::String(String::new())),
+            ([], kind) => Ok(scalar::number(&kind, 0).0),
+            ([one], kind) => {
+                let is_default = matches!(one.raw, Raw::Varint(0) | Raw::Bytes(&[]));
+                if at.strict && is_default && !field.supports_presence() {
+                    return Err(stop("a field has its default value"));
+                }
+                self.value(at, field, &kind, one.raw, None, at.depth)
+            }
+            _ => Err(stop("a field is there twice")),
+        }
+    }
+
+    fn list(&mut self, at: &At<'_>, field: &FieldDescriptor, these: &[Field<'_>]) -> Result<Json, Stop> {
+        let kind = field.kind();
+        self.spend(these.len())?;
+        let mut values = Vec::with_capacity(these.len());
+        let is_text_or_message = matches!(kind, Kind::Message(_) | Kind::String | Kind::Bytes);
+        for (index, one) in these.iter().enumerate() {
+            match one.raw {
+                Raw::Bytes(mut packed) if !is_text_or_message => {
+                    if at.strict && (these.len() > 1 || packed.is_empty()) {
+                        return Err(stop("numbers are packed in an unusual way"));
+                    }
+                    self.spend(packed.len())?;
+                    while !packed.is_empty() {
+                        let (number, shortest) = varint(&mut packed)?;
+                        let (value, exact) = scalar::number(&kind, number);
+                        check(at, shortest && exact)?;
+                        values.push(value);
+                    }
+                }
+                raw => {
+                    if at.strict && !is_text_or_message {
+                        return Err(stop("numbers are not packed"));
+                    }
+                    values.push(self.value(at, field, &kind, raw, None, at.depth + 1).map_err(|mut stop| {
+                        prepend(&mut stop.path, &format!("[{index}]"));
+                        stop
+                    })?);
+                }
+            }
+        }
+        Ok(Json::List(values))
+    }
+
+    fn map(&mut self, at: &At<'_>, field: &FieldDescriptor, these: &[Field<'_>]) -> Result<Json, Stop> {
+        let Kind::Message(entry) = field.kind() else { return Err(stop("a map of this kind is not known")) };
+        let (key_field, value_field) = (entry.map_entry_key_field(), entry.map_entry_value_field());
+        if key_field.kind() != Kind::String {
+            return Err(stop("a map of this kind is not known"));
+        }
+        self.spend(these.len())?;
+        let mut members: Vec<(String, Json)> = Vec::with_capacity(these.len());
+        for one in these {
+            let Raw::Bytes(bytes) = one.raw else { return Err(stop("an entry of a map is a number")) };
+            let within = At { kind: &entry, bytes, ..*at };
+            let (key, value) = match fields(&within)?.as_slice() {
+                [key, value] if key.number == 1 && value.number == 2 => (Some(key.raw), Some(value.raw)),
+                [key] if key.number == 1 && !at.strict => (Some(key.raw), None),
+                [value] if value.number == 2 && !at.strict => (None, Some(value.raw)),
+                [] if !at.strict => (None, None),
+                _ => return Err(stop("an entry of a map is not a key and a value")),
+            };
+            let key = text(key.unwrap_or(Raw::Bytes(&[])))?;
+            let kind = value_field.kind();
+            let empty = if matches!(kind, Kind::Message(_) | Kind::String | Kind::Bytes) {
+                Raw::Bytes(&[])
+            } else {
+                Raw::Varint(0)
+            };
+            let value = self.value(at, field, &kind, value.unwrap_or(empty), Some(&key), at.depth + 1);
+            let value = value.map_err(|mut stop| {
+                prepend(&mut stop.path, &key);
+                stop
+            })?;
+            members.push((key, value));
+        }
+        let mut keys: Vec<&str> = members.iter().map(|(key, _)| key.as_str()).collect();
+        keys.sort_unstable();
+        if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(stop("an entry of a map is there twice"));
+        }
+        Ok(Json::Object(members))
+    }
+
+    /// One value of a field: the field's own, an element's, or an entry's.
+    fn value(
+        &mut self,
+        at: &At<'_>,
+        field: &FieldDescriptor,
+        kind: &Kind,
+        raw: Raw<'_>,
+        key: Option<&str>,
+        depth: usize,
+    ) -> Result<Json, Stop> {
+        match (kind, raw) {
+            (Kind::String, raw) => text(raw).map(Json::String),
+            (Kind::Bytes, Raw::Bytes(bytes)) => Ok(match at.place.held(at.kind, field, at.bytes) {
+                Some(held) if key.is_none() => self.held(held, bytes, at.place, depth),
+                _ => scalar::base64(bytes),
+            }),
+            (Kind::Message(of), Raw::Bytes(bytes)) => {
+                let place = at.place.inside(at.kind, field, key);
+                self.message(of, bytes, place, at.strict, depth + 1)
+            }
+            (Kind::Bytes | Kind::Message(_), _) => Err(stop("a field has another kind")),
+            (kind, Raw::Varint(number)) => {
+                let (value, exact) = scalar::number(kind, number);
+                check(at, exact)?;
+                Ok(value)
+            }
+            _ => Err(stop("a field has another kind")),
+        }
+    }
+
+    /// The message that is in bytes, or the bytes.
+    fn held(&mut self, held: &str, bytes: &[u8], place: Place, depth: usize) -> Json {
+        if self.full {
+            return scalar::base64(bytes);
+        }
+        let values_left = self.values_left;
+        let unfolded = known::message(held).map(|kind| {
+            let strict = self.exact || held == EMPTY;
+            self.message(&kind, bytes, place.of_held(held), strict, depth + 1)
+        });
+        if let Some(Ok(json)) = unfolded {
+            return json;
+        }
+        self.values_left = values_left;
+        scalar::base64(bytes)
+    }
+
+    fn spend(&mut self, values: usize) -> Result<(), Stop> {
+        if let Some(left) = self.values_left.checked_sub(values) {
+            self.values_left = left;
+            return Ok(());
+        }
+        self.full = true;
+        Err(stop("it has too many values"))
+    }
+}
+
+/// The known fields of a message by number, each kept in its order.
+fn fields<'a>(at: &At<'a>) -> Result<Vec<Field<'a>>, Stop> {
+    let mut found: Vec<Field<'a>> = Vec::new();
+    for field in Fields(at.bytes) {
+        let field = field?;
+        let known = at.kind.get_field(field.number).is_some_and(|known| {
+            let number = matches!(field.raw, Raw::Varint(_));
+            match known.kind() {
+                Kind::Message(_) | Kind::String | Kind::Bytes => matches!(field.raw, Raw::Bytes(_)),
+                _ => number || known.is_list() && matches!(field.raw, Raw::Bytes(_)),
+            }
+        });
+        if at.strict {
+            let in_order = found.last().is_none_or(|before| before.number <= field.number);
+            if !(known && in_order && field.shortest) {
+                return Err(stop("it is not written as Fabric writes it, or has fields that are not known"));
+            }
+        } else if !known {
+            continue;
+        }
+        found.push(field);
+    }
+    if !at.strict {
+        found.sort_by_key(|field| field.number);
+    }
+    Ok(found)
+}
+
+fn timestamp(at: &At<'_>, fields: &[Field<'_>]) -> Result<Json, Stop> {
+    let (mut seconds, mut nanos) = (0, 0);
+    for field in fields {
+        let Raw::Varint(value) = field.raw else { return Err(stop("a field has another kind")) };
+        check(at, value != 0)?;
+        match field.number {
+            1 => seconds = value.cast_signed(),
+            _ => nanos = i32::try_from(value).unwrap_or(-1),
+        }
+    }
+    if fields.windows(2).any(|pair| pair[0].number == pair[1].number) {
+        return Err(stop("a field is there twice"));
+    }
+    scalar::time(seconds, nanos).ok_or(stop("a time is out of range"))
+}
+
+fn text(raw: Raw<'_>) -> Result<String, Stop> {
+    let Raw::Bytes(bytes) = raw else { return Err(stop("a field has another kind")) };
+    String::from_utf8(bytes.to_vec()).map_err(|_| stop("a text is not UTF-8"))
+}
+
+fn check(at: &At<'_>, exact: bool) -> Result<(), Stop> {
+    if at.strict && !exact { Err(stop("a number is written in an unusual way")) } else { Ok(()) }
+}
