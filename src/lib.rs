@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod cli;
+pub mod client;
 pub mod connection;
 pub mod dev;
 pub mod grpc;

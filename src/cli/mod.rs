@@ -1,5 +1,6 @@
 //! Commands: what can be typed, and what comes of it.
 
+mod client;
 mod kafka;
 mod start;
 mod version;
@@ -50,6 +51,9 @@ enum Command {
     Start(StartArguments),
     /// Print version, commit, Rust version and platform
     Version,
+    /// Sample clients: send envelopes, follow a channel, fetch a block
+    #[command(subcommand)]
+    Client(client::ClientCommand),
     /// Look at Kafka clusters
     #[command(subcommand)]
     Kafka(KafkaCommand),
@@ -87,6 +91,7 @@ pub fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(Command::Start(arguments)) => start::run(arguments),
+        Some(Command::Client(command)) => client::run(command),
         Some(Command::Kafka(KafkaCommand::Check(arguments))) => check_kafka(&arguments),
         None => start::run(StartArguments::default()),
     }

@@ -31,7 +31,8 @@ use crate::local_msp::{LocalMspError, read_definition};
 use organization::{Member, make_organization};
 
 const SYSTEM_CHANNEL: &str = "system-channel";
-const APPLICATION_CHANNEL: &str = "devchannel";
+/// The channel that is ready for transactions.
+pub const APPLICATION_CHANNEL: &str = "devchannel";
 const CONSORTIUM: &str = "SampleConsortium";
 const ORDERER_DOMAIN: &str = "example.com";
 const ORDERER_MSP: &str = "OrdererMSP";
@@ -211,9 +212,40 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), DevError> {
 }
 
 impl DevNetwork {
+    /// The network in `folder`, if there is one; makes nothing.
+    pub fn find(folder: &Path) -> Option<Self> {
+        let folder = fs::canonicalize(folder).ok()?;
+        let blocks = [SYSTEM_CHANNEL, APPLICATION_CHANNEL].map(|channel| genesis_path(&folder, channel));
+        let config_file = folder.join(CONFIG_FILE);
+        let whole = config_file.is_file() && blocks.iter().all(|block| block.is_file());
+        whole.then(|| Self { config_file, genesis_blocks: blocks.to_vec(), folder, created: false })
+    }
+
+    /// MSP folder of a client, and its MSP's name.
+    pub fn client(&self) -> (PathBuf, String) {
+        (self.user_folder().join("msp"), PEER_MSP.to_owned())
+    }
+
+    /// The client's TLS certificate and key.
+    pub fn client_tls(&self) -> (PathBuf, PathBuf) {
+        let tls = self.user_folder().join("tls");
+        (tls.join("client.crt"), tls.join("client.key"))
+    }
+
+    /// The authority that the orderer's TLS certificate leads to.
+    pub fn orderer_tls_root(&self) -> PathBuf {
+        let organization = self.folder.join("crypto/ordererOrganizations").join(ORDERER_DOMAIN);
+        organization.join("tlsca").join(format!("tlsca.{ORDERER_DOMAIN}-cert.pem"))
+    }
+
+    fn user_folder(&self) -> PathBuf {
+        self.folder.join(format!("crypto/peerOrganizations/{PEER_DOMAIN}/users/User1@{PEER_DOMAIN}"))
+    }
+
     /// What is where, and commands to try, ready to paste.
     pub fn greeting(&self, address: SocketAddr) -> String {
         let folder = self.folder.display();
+        let network_name = self.folder.file_name().unwrap_or_default().display();
         let made = if self.created { "made" } else { "goes on" };
         let admin = self.folder.join(format!("crypto/peerOrganizations/{PEER_DOMAIN}/users/Admin@{PEER_DOMAIN}/msp"));
         format!(
@@ -224,6 +256,11 @@ A development network {made} in {folder}
   organizations    crypto/ordererOrganizations/{ORDERER_DOMAIN} ({ORDERER_MSP})
                    crypto/peerOrganizations/{PEER_DOMAIN} ({PEER_MSP}: Admin, User1, peer0)
   configuration    orderer.yaml
+
+With the clients in this program, from the folder that {network_name} is in:
+  date | orderer client broadcast
+  orderer client deliver --from oldest
+  orderer client fetch config
 
 With Fabric's peer command (FABRIC_CFG_PATH at its core.yaml):
   export CORE_PEER_LOCALMSPID={PEER_MSP} CORE_PEER_MSPCONFIGPATH={}

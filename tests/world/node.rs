@@ -1,7 +1,7 @@
 //! A node as a process: its settings, its log, its end.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -131,7 +131,7 @@ impl Setup {
         // nothing of the tester's own environment
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
-            if name.starts_with("ORDERER_") || name.starts_with("FABRIC_") {
+            if ["ORDERER_", "FABRIC_", "CORE_"].iter().any(|prefix| name.starts_with(prefix)) {
                 command.env_remove(&*name);
             }
         }
@@ -181,7 +181,14 @@ impl Setup {
 
     /// Runs a command that is to end by itself, at once.
     pub fn run(&self) -> Ended {
-        let mut child = self.command().spawn().unwrap();
+        self.run_with("")
+    }
+
+    /// The same, with something to read on its standard input.
+    pub fn run_with(&self, input: &str) -> Ended {
+        let mut child = self.command().stdin(Stdio::piped()).spawn().unwrap();
+        // who does not read it has ended
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let stdout = std::thread::spawn(move || read_all(&mut out));
         let stderr = std::thread::spawn(move || read_all(&mut err));

@@ -1,0 +1,124 @@
+//! Envelopes as clients make them.
+
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use fabric_proto::common::{ChannelHeader, Header, HeaderType, Payload, SignatureHeader};
+use fabric_proto::orderer::seek_info::{SeekBehavior, SeekErrorResponse};
+use fabric_proto::orderer::seek_position::Type;
+use fabric_proto::orderer::{SeekInfo, SeekNewest, SeekNextCommit, SeekOldest, SeekPosition, SeekSpecified};
+use orderer_actors::node_context::nonce;
+use orderer_core::crypto::{SignError, Signer, hex, sha256};
+use orderer_core::envelope::SignedEnvelope;
+use prost::Message as _;
+
+/// A place in a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// Block 0, or the first that is still there.
+    Oldest,
+    /// The last block that there is.
+    Newest,
+    /// The block that will be cut next.
+    Next,
+    /// The block of this number.
+    Number(u64),
+}
+
+impl FromStr for Position {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "oldest" => Ok(Self::Oldest),
+            "newest" => Ok(Self::Newest),
+            "next" => Ok(Self::Next),
+            number => number.parse().map(Self::Number).map_err(|_| "oldest, newest, next, or a number".to_owned()),
+        }
+    }
+}
+
+impl Position {
+    fn seek(self) -> SeekPosition {
+        let position = match self {
+            Self::Oldest => Type::Oldest(SeekOldest {}),
+            Self::Newest => Type::Newest(SeekNewest {}),
+            Self::Next => Type::NextCommit(SeekNextCommit {}),
+            Self::Number(number) => Type::Specified(SeekSpecified { number }),
+        };
+        SeekPosition { r#type: Some(position) }
+    }
+}
+
+/// What to ask a Deliver stream for. Without `wait`, a block that is not there yet ends the answer; with `best_effort`, an
+/// orderer in trouble answers all the same.
+pub fn seek_info(start: Position, stop: Position, wait: bool, best_effort: bool) -> SeekInfo {
+    let behavior = if wait { SeekBehavior::BlockUntilReady } else { SeekBehavior::FailIfNotReady };
+    let error_response = if best_effort { SeekErrorResponse::BestEffort } else { SeekErrorResponse::Strict };
+    SeekInfo {
+        start: Some(start.seek()),
+        stop: Some(stop.seek()),
+        behavior: behavior.into(),
+        error_response: error_response.into(),
+        ..SeekInfo::default()
+    }
+}
+
+/// A Deliver request, serialized. `bound_to` is the hash of the TLS certificate that the connection shows.
+pub fn seek(
+    signer: &dyn Signer,
+    channel: &str,
+    info: &SeekInfo,
+    bound_to: Option<[u8; 32]>,
+) -> Result<Bytes, SignError> {
+    let tls_cert_hash = bound_to.map(|hash| Bytes::copy_from_slice(&hash)).unwrap_or_default();
+    let header = ChannelHeader { tls_cert_hash, ..channel_header(HeaderType::DeliverSeekInfo, channel) };
+    let (_, envelope) = sign(signer, header, info.encode_to_vec().into())?;
+    Ok(envelope.raw().clone())
+}
+
+/// An envelope such as endorsing peers' clients send, with its transaction id. What is in it is for nobody but its sender: an
+/// orderer does not look, and a peer will find the transaction invalid.
+pub fn transaction(signer: &dyn Signer, channel: &str, data: Bytes) -> Result<(String, SignedEnvelope), SignError> {
+    sign(signer, channel_header(HeaderType::EndorserTransaction, channel), data)
+}
+
+fn channel_header(kind: HeaderType, channel: &str) -> ChannelHeader {
+    ChannelHeader {
+        r#type: kind.into(),
+        channel_id: channel.to_owned(),
+        timestamp: Some(SystemTime::now().into()),
+        ..ChannelHeader::default()
+    }
+}
+
+fn sign(
+    signer: &dyn Signer,
+    mut channel_header: ChannelHeader,
+    data: Bytes,
+) -> Result<(String, SignedEnvelope), SignError> {
+    let (nonce, creator) = (nonce(), signer.creator().clone());
+    channel_header.tx_id = hex(&sha256(&[&nonce, &creator]));
+    let signature_header = SignatureHeader { creator, nonce: Bytes::copy_from_slice(&nonce) };
+    let header = Header {
+        channel_header: channel_header.encode_to_vec().into(),
+        signature_header: signature_header.encode_to_vec().into(),
+    };
+    let payload = Payload { header: Some(header), data };
+    let envelope = SignedEnvelope::sign(payload.encode_to_vec().into(), signer)?;
+    Ok((channel_header.tx_id, envelope))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_words_or_numbers() {
+        assert_eq!("newest".parse(), Ok(Position::Newest));
+        assert_eq!("next".parse(), Ok(Position::Next));
+        assert_eq!("7".parse(), Ok(Position::Number(7)));
+        assert_eq!("-1".parse::<Position>(), Err("oldest, newest, next, or a number".to_owned()));
+    }
+}

@@ -1,0 +1,18 @@
+//! A client of any orderer: what the sample commands and the benchmark speak with.
+//!
+//! Like the node, it keeps what is signed or hashed as the bytes it is: an envelope is sent as it lies in its file, and a
+//! block is written as the orderer sent it.
+
+mod connection;
+mod error;
+mod messages;
+mod sending;
+mod summary;
+mod wire;
+
+pub use connection::{ClientTls, Target};
+pub use error::ClientError;
+pub use messages::{Position, seek, seek_info, transaction};
+pub use sending::{Item, send_all};
+pub use summary::BlockSummary;
+pub use wire::{Answers, Delivered, Orderer};

@@ -1,0 +1,88 @@
+//! Envelopes through one Broadcast stream after the other, until each has its answer.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use fabric_proto::common::Status as FabricStatus;
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::client::GrpcService;
+
+use super::{ClientError, Orderer};
+
+/// An envelope to send.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// What its sender calls it.
+    pub name: String,
+    /// The serialized `Envelope`.
+    pub envelope: Bytes,
+}
+
+/// Sends everything that comes out of `items`, `window` of them at most unanswered, and tells each answer in their order.
+///
+/// A refusal ends a stream, and an orderer looks at nothing behind it: what was sent behind it goes out again on another.
+///
+/// # Errors
+/// What `items` fails with; [`ClientError::Unanswered`] when a stream breaks.
+pub async fn send_all<T, E: From<ClientError>>(
+    orderer: &Orderer<T>,
+    mut items: impl Stream<Item = Result<Item, E>> + Unpin,
+    window: usize,
+    mut tell: impl FnMut(&Item, FabricStatus, &str) -> Result<(), E>,
+) -> Result<(), E>
+where
+    T: GrpcService<Body> + Clone + Send + 'static,
+    T::Future: Send,
+    T::Error: Send,
+    T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    let mut waiting: VecDeque<Item> = VecDeque::new();
+    let mut more = true;
+    while more || !waiting.is_empty() {
+        // what is in this queue is also in `waiting`: there is always room
+        let (queue, queued) = mpsc::channel(window);
+        let mut answers = orderer.broadcast(ReceiverStream::new(queued));
+        for item in &waiting {
+            let _ = queue.try_send(item.envelope.clone());
+        }
+        loop {
+            if !more && waiting.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                item = items.next(), if more && waiting.len() < window => match item {
+                    Some(item) => {
+                        let item = item?;
+                        // to a stream that has ended: its end is heard next
+                        let _ = queue.try_send(item.envelope.clone());
+                        waiting.push_back(item);
+                    }
+                    None => more = false,
+                },
+                answer = answers.next() => match answer {
+                    Some(Ok(answer)) => {
+                        let Some(item) = waiting.pop_front() else { return Err(ClientError::Answer.into()) };
+                        let status = FabricStatus::try_from(answer.status).unwrap_or(FabricStatus::Unknown);
+                        tell(&item, status, &answer.info)?;
+                        if status != FabricStatus::Success {
+                            break;
+                        }
+                    }
+                    ended => {
+                        let cause = match ended {
+                            Some(Err(ClientError::Stream(status))) => Some(status),
+                            Some(Err(other)) => return Err(other.into()),
+                            _ => None,
+                        };
+                        return Err(ClientError::Unanswered { unanswered: waiting.len(), cause }.into());
+                    }
+                },
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! The sample clients: what they send, what they print, and how they end.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod world;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fabric_proto::Message as _;
+use orderer_core::block::EncodedBlock;
+use serde_json::Value;
+use world::messages::{transaction, tx_id};
+use world::node::{Ended, Node, orderer_folder};
+use world::{NET, Person, Setup};
+
+const DEV: [&str; 3] = ["start", "--dev", "orderer-dev"];
+
+fn lines(ended: &Ended) -> Vec<&str> {
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stderr, "");
+    ended.stdout.lines().collect()
+}
+
+/// It failed, with one line of explanation.
+fn complaint(ended: &Ended) -> &str {
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    ended.stderr.trim_end().strip_prefix("orderer: ").unwrap()
+}
+
+async fn dev_node() -> (Setup, Node) {
+    let setup = Setup::bare().arguments(&DEV);
+    let node = setup.start().await;
+    (setup, node)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_development_node_is_used_without_any_flag() {
+    let (setup, node) = dev_node().await;
+
+    let sent = setup.again(&["client", "broadcast"]).run_with("first\nsecond\n");
+    let answers: Vec<&str> = lines(&sent).iter().map(|line| line.strip_prefix("SUCCESS ").unwrap()).collect();
+    assert_eq!(answers.len(), 2);
+
+    let followed = setup.again(&["client", "deliver", "--from", "oldest", "--to", "1"]).run();
+    let blocks: Vec<Value> = lines(&followed).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(blocks[0]["types"]["CONFIG"], 1);
+    assert_eq!(blocks[1]["previous_hash"], blocks[0]["hash"]);
+    assert_eq!(blocks[1]["tx_ids"][0], answers[0]);
+    let first = &blocks[1];
+    assert_eq!(first["types"]["ENDORSER_TRANSACTION"], first["envelopes"]);
+    assert!(first["time"].as_str().unwrap().ends_with('Z') && first["bytes"].as_u64().unwrap() > 1000);
+
+    let table = setup.again(&["client", "deliver", "--from=1", "--to=1", "--format", "table"]).run();
+    let table = lines(&table);
+    assert!(table[0].contains("BLOCK") && table[1].contains("ENDORSER_TRANSACTION"), "{table:?}");
+
+    let fetched = setup.again(&["client", "fetch", "config"]).run();
+    assert!(lines(&fetched)[0].starts_with("block 0 of devchannel (1 envelopes, "), "{fetched:?}");
+    let file = |name: &str| fs::read(setup.folder().join(name)).unwrap();
+    assert_eq!(file("devchannel_config.block"), file("orderer-dev/genesis/devchannel.block"));
+    lines(&setup.again(&["client", "fetch", "newest", "newest.block"]).run());
+    assert!(EncodedBlock::parse(&file("newest.block")).unwrap().number().0 >= 1);
+
+    let generated = setup.again(&["client", "broadcast", "--generate", "150", "--payload-bytes", "10"]).run();
+    assert_eq!(lines(&generated), ["150 SUCCESS"]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_sent_as_they_are_and_a_refusal_stops_none_behind_it() {
+    let (setup, node) = dev_node().await;
+    let msp =
+        setup.folder().join("orderer-dev/crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp");
+    let user = Person::from_msp(&msp, "Org1MSP");
+    let [good, mut bad, last] = ["good", "bad", "last"].map(|data| transaction(&user, "devchannel", data));
+    bad.signature = "spoilt".into();
+    for (name, envelope) in [("good", &good), ("bad", &bad), ("last", &last)] {
+        // a field that nobody knows has to arrive
+        let bytes = [envelope.encode_to_vec(), vec![0x7a, 1, 9]].concat();
+        fs::write(setup.folder().join(name), bytes).unwrap();
+    }
+    let sent = setup.again(&["client", "broadcast", "good", "bad", "last"]).run();
+    assert_eq!(sent.code, Some(1));
+    let answers: Vec<&str> = sent.stdout.lines().collect();
+    assert_eq!((answers[0], answers[2], answers.len()), ("SUCCESS good", "SUCCESS last", 3));
+    assert!(answers[1].starts_with("FORBIDDEN bad: "), "{}", answers[1]);
+
+    let (client, mut entries, mut number) = (node.client().await, Vec::new(), 0);
+    while entries.len() < 2 {
+        number += 1;
+        entries.extend(client.block(&user, "devchannel", number).await.data.unwrap().data);
+    }
+    assert!(entries.iter().all(|entry| entry.ends_with(&[0x7a, 1, 9])));
+    assert_eq!(tx_id(&fabric_proto::common::Envelope::decode(entries[1].clone()).unwrap()), tx_id(&last));
+
+    fs::write(setup.folder().join("garbage"), "garbage").unwrap();
+    assert!(complaint(&setup.again(&["client", "broadcast", "garbage"]).run()).contains("garbage is no envelope"));
+    assert!(complaint(&setup.again(&["client", "broadcast", "nowhere"]).run()).contains("read nowhere"));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_had_is_explained_in_one_line() {
+    let nowhere = Setup::bare();
+    let complain = |arguments: &[&str]| complaint(&nowhere.again(arguments).run()).to_owned();
+    assert!(complain(&["client", "fetch", "newest"]).contains("nobody to sign as"));
+    let msp = user_msp();
+    let identity = ["--msp-id", "Org1MSP", "--msp-dir", msp.to_str().unwrap()];
+    let with = |arguments: &[&'static str]| [arguments, &identity].concat();
+    assert!(complain(&with(&["client", "fetch", "newest"])).contains("name one with -o HOST:PORT"));
+    assert!(complain(&with(&["client", "fetch", "newest", "-o", "127.0.0.1:1"])).contains("no channel"));
+    let refused = with(&["client", "fetch", "newest", "-c", "app", "-o", "127.0.0.1:1"]);
+    assert!(complain(&refused).contains("connect to 127.0.0.1:1"));
+
+    let (setup, node) = dev_node().await;
+    let complain = |arguments: &[&str]| complaint(&setup.again(arguments).run()).to_owned();
+    assert!(complain(&["client", "fetch", "999"]).contains("block 999 of devchannel: the orderer answers NOT_FOUND"));
+    assert!(complain(&["client", "deliver", "-c", "other"]).contains("answers NOT_FOUND"));
+    assert!(complain(&["client", "fetch", "newest", "-c", "system-channel"]).contains("answers FORBIDDEN"));
+    let wrong = setup.again(&["client", "fetch", "sometime"]).run();
+    assert_eq!(wrong.code, Some(2));
+    node.stop().await;
+    assert!(complain(&["client", "fetch", "newest"]).contains("is the development node running?"));
+}
+
+fn user_msp() -> PathBuf {
+    Path::new(NET).join("crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mutual_tls_works_with_the_flags_and_variables_of_peer() {
+    let (tls, root) = (orderer_folder().join("tls"), format!("{NET}/crypto/peerOrganizations/org1.example.com/tlsca"));
+    let setup = Setup::application()
+        .set("GENERAL_TLS_ENABLED", true)
+        .set("GENERAL_TLS_CERTIFICATE", tls.join("server.crt").display())
+        .set("GENERAL_TLS_PRIVATEKEY", tls.join("server.key").display())
+        .set("GENERAL_TLS_CLIENTAUTHREQUIRED", true)
+        .set("GENERAL_TLS_CLIENTROOTCAS", format!("{root}/tlsca.org1.example.com-cert.pem"))
+        .variable("CORE_PEER_LOCALMSPID", "Org1MSP")
+        .variable("CORE_PEER_MSPCONFIGPATH", user_msp().display());
+    let node = setup.start().await;
+    let (ca, own) = (tls.join("ca.crt"), user_msp().with_file_name("tls"));
+    let (certificate, key) = (own.join("client.crt"), own.join("client.key"));
+    let trusting = ["-c", "app", "-o", &node.address, "--tls", "--cafile", ca.to_str().unwrap()];
+    let named = ["--ordererTLSHostnameOverride", "orderer.example.com"];
+    let showing = ["--clientauth", "--certfile", certificate.to_str().unwrap(), "--keyfile", key.to_str().unwrap()];
+
+    let all = [&["client", "broadcast", "--generate", "3"][..], &trusting, &named, &showing].concat();
+    assert_eq!(lines(&setup.again(&all).run()), ["3 SUCCESS"]);
+    let all = [&["client", "deliver", "--from=1", "--to=1"][..], &trusting, &showing].concat();
+    assert_eq!(lines(&setup.again(&all).run()).len(), 1);
+    let all = [&["client", "fetch", "1", "one.block"][..], &trusting, &showing].concat();
+    assert!(lines(&setup.again(&all).run())[0].starts_with("block 1 of app ("));
+    let without = [&["client", "fetch", "oldest"][..], &trusting].concat();
+    complaint(&setup.again(&without).run());
+    let without = ["client", "fetch", "oldest", "-c", "app", "-o", &node.address, "--tls"];
+    assert!(complaint(&setup.again(&without).run()).contains("--tls needs --cafile"));
+    node.stop().await;
+}
