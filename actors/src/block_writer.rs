@@ -268,7 +268,8 @@ impl Job {
     fn run(self, work: Work) -> Result<Tip, WriteError> {
         let began = Instant::now();
         match self.write(work.ops) {
-            Ok(Written { tip, next, created, blocks, envelopes }) => {
+            Ok(Written { tip, next, created, blocks, envelopes, commit }) => {
+                self.channel.observed().written(tip.number, blocks, commit);
                 // in force before anyone hears that it is
                 if let Some(next) = next {
                     self.channel.configure(tip.last_config, next);
@@ -297,7 +298,8 @@ impl Job {
     }
 
     fn write(&self, ops: Vec<Op>) -> Result<Written, WriteError> {
-        let mut written = Written { tip: self.tip, next: None, created: Vec::new(), blocks: 0, envelopes: 0 };
+        let mut written =
+            Written { tip: self.tip, next: None, created: Vec::new(), blocks: 0, envelopes: 0, commit: Duration::ZERO };
         let mut commit = Commit::default();
         let mut held: Vec<Arc<Accepted>> = Vec::new();
         for op in ops {
@@ -321,7 +323,9 @@ impl Job {
             // a block takes all that waited before it
             held.clear();
             commit.pending_drop_below = pending_below;
+            let began = Instant::now();
             let block = self.assemble(&written.tip, &envelopes, consenter_metadata)?;
+            self.channel.observed().assembled(block.number(), &envelopes, began.elapsed());
             written.tip.number = block.number();
             written.tip.header_hash = *block.header_hash();
             written.blocks += 1;
@@ -332,7 +336,9 @@ impl Job {
             let unlogged = held.iter().filter(|message| message.sequence >= self.logged_below);
             commit.pending_add = unlogged.map(|message| pending(message)).collect();
         }
+        let began = Instant::now();
         self.channel.ledger().commit(commit)?;
+        written.commit = began.elapsed();
         Ok(written)
     }
 
@@ -359,6 +365,8 @@ struct Written {
     created: Vec<NewChannel>,
     blocks: usize,
     envelopes: usize,
+    /// How long the commit itself took.
+    commit: Duration,
 }
 
 fn pending(message: &Accepted) -> PendingEnvelope {

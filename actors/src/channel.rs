@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, watch};
 use crate::chain_support::ChainSupport;
 use crate::kafka::KafkaHealth;
 use crate::mailbox::Gate;
+use crate::observe::{ChannelObserved, Observed};
 
 /// How a channel stands; also what its page shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -99,6 +100,7 @@ pub struct Channel {
     /// Number of the block that the snapshot came from. Written with it, by one at a time.
     config_block: AtomicU64,
     gate: Gate,
+    observed: Arc<ChannelObserved>,
     state: watch::Sender<ChannelState>,
     /// Which chain's word counts; see [`Voice`].
     voice: AtomicU64,
@@ -117,12 +119,14 @@ impl Channel {
         snapshot: Arc<ChannelSnapshot>,
         gate_bytes: u32,
         directory: &Directory,
+        observed: &Arc<Observed>,
     ) -> Self {
         Self {
             id: ledger.channel().clone(),
             config_block: AtomicU64::new(ledger.last_config().0),
             snapshot: ArcSwap::new(snapshot),
             gate: Gate::new(gate_bytes),
+            observed: Arc::new(ChannelObserved::new(observed, ledger.channel())),
             state: watch::Sender::new(ChannelState::Starting),
             voice: AtomicU64::new(0),
             writing: Arc::new(Mutex::new(())),
@@ -151,6 +155,11 @@ impl Channel {
     /// The way in for messages.
     pub fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// Where the ordering path tells what happens in it.
+    pub fn observed(&self) -> &Arc<ChannelObserved> {
+        &self.observed
     }
 
     /// How it stands.

@@ -23,6 +23,7 @@ pub mod ledgers;
 pub mod mailbox;
 pub mod membership;
 pub mod node_context;
+pub mod observe;
 pub mod registrar;
 pub mod solo_chain;
 pub mod status;

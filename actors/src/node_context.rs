@@ -18,6 +18,7 @@ use crate::channel::Directory;
 use crate::kafka::KafkaContext;
 use crate::ledgers::LedgerStore;
 use crate::membership::Membership;
+use crate::observe::Observed;
 use crate::status::StatusBoard;
 
 /// When an envelope is acknowledged.
@@ -47,6 +48,8 @@ pub struct NodeContext {
     pub membership: Membership,
     /// The actors' published states.
     pub board: StatusBoard,
+    /// Where the ordering path tells what happens.
+    pub observed: Arc<Observed>,
     /// Channels are spread over these.
     pub arbiters: Vec<ArbiterHandle>,
     /// See [`Durability`].

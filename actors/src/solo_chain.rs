@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, SpawnHandle,
@@ -23,6 +23,7 @@ use crate::channel::Channel;
 use crate::config_work::{Applied, apply, recheck};
 use crate::mailbox::{Order, OrderRefusal, Pace, Reply};
 use crate::node_context::{Durability, NodeContext};
+use crate::observe::CutReason;
 use crate::registrar::NewChannel;
 use crate::status::StatusCell;
 use crate::supervision::{Exit, ExitGuard};
@@ -60,6 +61,8 @@ pub struct SoloChain {
     /// Pending envelopes of the last incarnation, before everything else.
     backlog: VecDeque<PendingEnvelope>,
     timer: Option<SpawnHandle>,
+    /// When the first envelope came that waits for its block.
+    filling_since: Option<Instant>,
     status: Arc<StatusCell>,
     pace: Pace,
     guard: ExitGuard,
@@ -90,6 +93,7 @@ impl SoloChain {
             next_sequence: state.next_sequence,
             backlog: state.pending.into(),
             timer: None,
+            filling_since: None,
             pace: Pace::default(),
             channel,
             context,
@@ -117,7 +121,7 @@ impl SoloChain {
 
     fn feed(&mut self, message: Accepted, reply: Option<Reply>, ctx: &mut Context<Self>) -> Fed {
         let effects = self.machine.step(Event::Order(Arc::new(message)));
-        self.perform(effects, reply, ctx)
+        self.perform(effects, CutBy::Message, reply, ctx)
     }
 
     /// Performs effects in their order. The reply of the message that caused them goes along to the writer, which
@@ -125,25 +129,35 @@ impl SoloChain {
     fn perform(
         &mut self,
         effects: Vec<Effect<Arc<Accepted>>>,
+        by: CutBy,
         mut reply: Option<Reply>,
         ctx: &mut Context<Self>,
     ) -> Fed {
         let mut ops = Vec::with_capacity(effects.len());
         let mut thinking = None;
+        let before_config = effects.iter().any(|effect| matches!(effect, Effect::WriteConfig(_)));
         for effect in effects {
             match effect {
-                Effect::Hold(message) => ops.push(Op::Hold(message)),
-                Effect::Write(batch) => ops.push(Op::Block {
-                    pending_below: batch.last().map_or(0, |message| message.sequence + 1),
-                    envelopes: batch.iter().map(|message| message.envelope.clone()).collect(),
-                    consenter_metadata: Bytes::new(),
-                }),
+                Effect::Hold(message) => {
+                    self.filling_since.get_or_insert_with(Instant::now);
+                    ops.push(Op::Hold(message));
+                }
+                Effect::Write(batch) => {
+                    let reason = if before_config { CutReason::Config } else { self.cut_reason(by, batch.len()) };
+                    self.channel.observed().cut(reason, batch.len(), self.filling_since.take());
+                    ops.push(Op::Block {
+                        pending_below: batch.last().map_or(0, |message| message.sequence + 1),
+                        envelopes: batch.iter().map(|message| message.envelope.clone()).collect(),
+                        consenter_metadata: Bytes::new(),
+                    });
+                }
                 Effect::ArmTimer => self.arm_timer(ctx),
                 Effect::DisarmTimer => self.disarm_timer(ctx),
                 Effect::Recheck(message) => thinking = Some(Thought::Recheck(message)),
                 Effect::WriteConfig(message) => thinking = Some(Thought::Apply(message)),
             }
         }
+        self.channel.observed().pending(self.machine.pending(), self.machine.pending_bytes());
         let Some(thought) = thinking else {
             if self.context.durability == Durability::Memory
                 && let Some(reply) = reply.take()
@@ -159,6 +173,16 @@ impl SoloChain {
             Thought::Apply(message) => self.apply(message, reply, ctx),
         }
         Fed::Waiting
+    }
+
+    fn cut_reason(&self, by: CutBy, envelopes: usize) -> CutReason {
+        match by {
+            CutBy::Timer => CutReason::Timer,
+            CutBy::Message if envelopes >= self.snapshot.orderer().batch_size.limits().max_message_count => {
+                CutReason::Count
+            }
+            CutBy::Message => CutReason::Bytes,
+        }
     }
 
     fn write(&self, ops: Vec<Op>, reply: Option<Reply>) {
@@ -204,15 +228,17 @@ impl SoloChain {
         let resume = work.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
             match outcome {
                 Ok(Ok(Applied::Config(next))) => {
+                    chain.channel.observed().cut(CutReason::Config, 1, None);
                     chain.snapshot = Arc::clone(&next);
                     let limits = next.orderer().batch_size.limits();
                     let effects = chain.machine.step(Event::Configured { sequence: next.sequence(), limits });
-                    chain.perform(effects, None, ctx);
+                    chain.perform(effects, CutBy::Message, None, ctx);
                     tracing::info!(target: "orderer.chain", channel = %chain.channel.id(), sequence = %next.sequence(),
                         "configuration updated");
                     chain.write(vec![config_block(&message, Some(next), None)], reply);
                 }
                 Ok(Ok(Applied::Created(created))) => {
+                    chain.channel.observed().cut(CutReason::Config, 1, None);
                     chain.write(vec![config_block(&message, None, created)], reply);
                 }
                 Ok(Err(refusal)) => chain.refuse(&refusal, reply),
@@ -237,7 +263,7 @@ impl SoloChain {
         self.timer = Some(ctx.run_later(timeout, |chain, ctx| {
             chain.timer = None;
             let effects = chain.machine.step(Event::Timer);
-            chain.perform(effects, None, ctx);
+            chain.perform(effects, CutBy::Timer, None, ctx);
         }));
     }
 
@@ -251,6 +277,13 @@ impl SoloChain {
         self.guard.will_exit(exit);
         ctx.stop();
     }
+}
+
+/// What made the machine cut, if it did.
+#[derive(Clone, Copy)]
+enum CutBy {
+    Message,
+    Timer,
 }
 
 fn config_block(message: &Accepted, next: Option<Arc<ChannelSnapshot>>, created: Option<Box<NewChannel>>) -> Op {
@@ -320,7 +353,7 @@ impl Handler<Halt> for SoloChain {
         if self.context.durability == Durability::Memory {
             // acknowledged and nowhere but here
             let effects = self.machine.step(Event::Timer);
-            self.perform(effects, None, ctx);
+            self.perform(effects, CutBy::Timer, None, ctx);
         }
         #[expect(clippy::disallowed_methods, reason = "once in the life of the actor")]
         self.writer.do_send(halt);

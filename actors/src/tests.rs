@@ -108,6 +108,7 @@ impl World {
             directory: Arc::new(Directory::default()),
             membership: crate::membership::Membership::default(),
             board: StatusBoard::default(),
+            observed: crate::observe::Observed::new(),
             arbiters: arbiters(2).iter().map(actix_rt::Arbiter::handle).collect(),
             serving: orderer_core::config::Serving::default(),
             kafka: kafka_context(),

@@ -21,6 +21,7 @@ use fabric_proto::orderer::BroadcastResponse;
 use http_body::Frame;
 use orderer_actors::Channel;
 use orderer_actors::mailbox::{OrderAnswer, OrderRefusal, Submission};
+use orderer_actors::observe::{Judged, Method, Stage, StreamObserved};
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
@@ -28,7 +29,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use super::frames::{Incoming, MessageReader, trailers};
-use super::judge::{self, Refused, Verdict};
+use super::judge::{self, Judgement, Refused};
 use super::service::Shared;
 
 /// So many envelopes of one stream are in work at once; a client that sends more waits for answers.
@@ -50,16 +51,17 @@ pub(super) struct BroadcastStream {
     reader: MessageReader,
     reading: Reading,
     /// Judged here, or by the other thread, and not yet handed to a chain.
-    judged: VecDeque<(Verdict, Room)>,
+    judged: VecDeque<(Judgement, Room)>,
     /// The half that the other thread judges; it comes behind `judged`.
-    elsewhere: Option<JoinHandle<Vec<(Verdict, Room)>>>,
+    elsewhere: Option<JoinHandle<Vec<(Judgement, Room)>>>,
     /// An envelope that waits for room at its channel's gate.
-    entering: Option<(Entering, Arc<Channel>, Room)>,
+    entering: Option<(Entering, Arc<Channel>, Judged, Room)>,
     /// Handed over, or refused: what is answered next is in front.
     answers: VecDeque<Answer>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     end: Option<Status>,
     ended: bool,
+    observed: StreamObserved,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,13 +72,25 @@ enum Reading {
 }
 
 enum Answer {
-    Expected(oneshot::Receiver<OrderAnswer>, Arc<Channel>, #[expect(dead_code, reason = "held until answered")] Room),
-    Refused(Refused),
+    Expected {
+        receiver: oneshot::Receiver<OrderAnswer>,
+        channel: Arc<Channel>,
+        judged: Judged,
+        /// Held until answered.
+        _room: Room,
+    },
+    Refused {
+        refused: Refused,
+        /// If it belongs to one.
+        channel: Option<Arc<Channel>>,
+        judged: Judged,
+    },
 }
 
 impl BroadcastStream {
     pub(super) fn new(shared: Shared, reader: MessageReader) -> Self {
         let stopping = Box::pin(shared.stopping.clone().cancelled_owned());
+        let observed = shared.context.observed.stream(Method::Broadcast);
         Self {
             shared,
             reader,
@@ -88,6 +102,7 @@ impl BroadcastStream {
             stopping,
             end: None,
             ended: false,
+            observed,
         }
     }
 
@@ -116,6 +131,7 @@ impl BroadcastStream {
         if read.is_empty() {
             return self.reading == Reading::Done;
         }
+        self.observed.received(read.len());
         if read.len() >= SHARE_FROM {
             let half = read.split_off(read.len() / 2);
             let context = Arc::clone(&self.shared.context);
@@ -147,41 +163,50 @@ impl BroadcastStream {
         loop {
             if let Some((entering, ..)) = &mut self.entering {
                 let Poll::Ready(receiver) = entering.as_mut().poll(cx) else { return progress };
-                if let Some((_, channel, room)) = self.entering.take() {
-                    self.expect(receiver, channel, room);
+                if let Some((_, channel, judged, room)) = self.entering.take() {
+                    channel.observed().stage(Stage::Gate, judged.at.elapsed());
+                    self.expect(receiver, channel, judged, room);
                 }
                 progress = true;
             }
-            let Some((verdict, room)) = self.judged.pop_front() else { return progress };
+            let Some((Judgement { verdict, judged, channel }, room)) = self.judged.pop_front() else {
+                return progress;
+            };
             progress = true;
             match verdict {
-                Ok((channel, submission)) => self.enter(channel, submission, room),
-                Err(refused) => self.refuse(refused),
+                Ok((channel, submission)) => self.enter(channel, submission, judged, room),
+                Err(refused) => self.refuse(refused, channel, judged),
             }
         }
     }
 
-    fn enter(&mut self, channel: Arc<Channel>, submission: Submission, room: Room) {
+    fn enter(&mut self, channel: Arc<Channel>, submission: Submission, judged: Judged, room: Room) {
         match channel.gate().try_order(submission) {
-            Ok(receiver) => self.expect(receiver, channel, room),
+            Ok(receiver) => self.expect(receiver, channel, judged, room),
             Err(submission) => {
                 let at_gate = Arc::clone(&channel);
                 let entering: Entering = Box::pin(async move { at_gate.gate().order(submission).await });
-                self.entering = Some((entering, channel, room));
+                self.entering = Some((entering, channel, judged, room));
             }
         }
     }
 
-    fn expect(&mut self, receiver: Option<oneshot::Receiver<OrderAnswer>>, channel: Arc<Channel>, room: Room) {
+    fn expect(
+        &mut self,
+        receiver: Option<oneshot::Receiver<OrderAnswer>>,
+        channel: Arc<Channel>,
+        judged: Judged,
+        room: Room,
+    ) {
         match receiver {
-            Some(receiver) => self.answers.push_back(Answer::Expected(receiver, channel, room)),
-            None => self.refuse(unavailable(&channel)),
+            Some(receiver) => self.answers.push_back(Answer::Expected { receiver, channel, judged, _room: room }),
+            None => self.refuse(unavailable(&channel), Some(channel), judged),
         }
     }
 
     /// A refusal is the last answer of a stream; what was read behind it is dropped unseen.
-    fn refuse(&mut self, refused: Refused) {
-        self.answers.push_back(Answer::Refused(refused));
+    fn refuse(&mut self, refused: Refused, channel: Option<Arc<Channel>>, judged: Judged) {
+        self.answers.push_back(Answer::Refused { refused, channel, judged });
         self.reading = Reading::Done;
         self.judged.clear();
         self.elsewhere = None;
@@ -193,8 +218,8 @@ impl BroadcastStream {
         let mut progress = false;
         while let Some(front) = self.answers.front_mut() {
             let answer = match front {
-                Answer::Refused(refused) => Err(refused.clone()),
-                Answer::Expected(receiver, channel, _) => match Pin::new(receiver).poll(cx) {
+                Answer::Refused { refused, .. } => Err(refused.clone()),
+                Answer::Expected { receiver, channel, .. } => match Pin::new(receiver).poll(cx) {
                     Poll::Pending => return progress,
                     Poll::Ready(Ok(Ok(()))) => Ok(()),
                     Poll::Ready(Ok(Err(OrderRefusal::NoLongerValid { kind, text }))) => {
@@ -206,11 +231,20 @@ impl BroadcastStream {
                 },
             };
             progress = true;
-            match answer {
-                Ok(()) => {
-                    out.put_slice(&SUCCESS_FRAME);
-                    self.answers.pop_front();
+            let status = answer.as_ref().map_or_else(|refused| refused.status, |()| FabricStatus::Success);
+            match self.answers.pop_front() {
+                Some(Answer::Expected { channel, judged, .. }) => channel.observed().answered(&judged, true, status),
+                Some(Answer::Refused { channel: Some(channel), judged, .. }) => {
+                    channel.observed().answered(&judged, false, status);
                 }
+                Some(Answer::Refused { channel: None, judged, .. }) => {
+                    self.shared.context.observed.answered_nowhere(&judged, status);
+                }
+                None => {}
+            }
+            self.observed.sent(1);
+            match answer {
+                Ok(()) => out.put_slice(&SUCCESS_FRAME),
                 Err(refused) => {
                     tracing::debug!(target: "orderer.grpc", status = ?refused.status, info = %refused.info, "envelope refused");
                     put_response(out, refused.status, refused.info);
@@ -268,13 +302,14 @@ impl http_body::Body for BroadcastStream {
         if stream.is_idle() {
             stream.ended = true;
             let status = stream.end.take().unwrap_or_else(|| Status::ok(""));
+            stream.observed.ends(status.code() as i32);
             return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status)))));
         }
         Poll::Pending
     }
 }
 
-fn judge_all(read: Vec<Incoming>, context: &orderer_actors::NodeContext) -> Vec<(Verdict, Room)> {
+fn judge_all(read: Vec<Incoming>, context: &orderer_actors::NodeContext) -> Vec<(Judgement, Room)> {
     let (bytes, rooms): (Vec<Bytes>, Vec<Room>) =
         read.into_iter().map(|incoming| (incoming.bytes, incoming.room)).unzip();
     judge::judge_all(bytes, context).into_iter().zip(rooms).collect()

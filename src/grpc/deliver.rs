@@ -18,6 +18,7 @@ use http_body::Frame;
 use orderer_actors::chain_support::{Follow, Following};
 use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::node_context::unix_now;
+use orderer_actors::observe::{Method, StreamObserved, Subscription};
 use orderer_core::block::{EncodedBlock, status_frame};
 use orderer_core::channel::{BlockNumber, UnixSeconds};
 use orderer_core::config::ChannelSnapshot;
@@ -26,7 +27,7 @@ use orderer_core::identity::expires_at;
 use orderer_core::policy::{SignedDatum, Signers};
 use orderer_core::processing::SeekPlan;
 use prost::Message as _;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::frames::{MessageReader, trailers};
 use super::service::Shared;
@@ -76,45 +77,62 @@ fn answer_all(
     mut reader: MessageReader,
     connection: ConnectInfo,
 ) -> impl Stream<Item = Result<Bytes, Status>> + Send {
+    let mut observed = shared.context.observed.stream(Method::Deliver);
     stream! {
         loop {
             let incoming = tokio::select! {
                 incoming = reader.next() => incoming,
-                () = shared.stopping.cancelled() => {
-                    yield Err(Status::unavailable("the orderer is shutting down"));
-                    return;
-                }
+                () = shared.stopping.cancelled() => Some(Err(Status::unavailable("the orderer is shutting down"))),
             };
             let request = match incoming {
-                None => return,
+                None => {
+                    observed.ends(Code::Ok as i32);
+                    return;
+                }
                 Some(Err(status)) => {
+                    observed.ends(status.code() as i32);
                     yield Err(status);
                     return;
                 }
                 Some(Ok(incoming)) => incoming.bytes,
             };
+            observed.received(1);
             let mut answer = match Answer::begin(&shared, &connection, request).await {
                 Ok(answer) => answer,
                 Err(refused) => {
                     refused.log(&connection);
+                    ended_with_status(&mut observed);
                     yield Ok(status_frame(refused.status));
                     return;
                 }
             };
             loop {
                 match answer.next(&shared).await {
-                    Ok(Some(frame)) => yield Ok(frame),
+                    Ok(Some(frame)) => {
+                        observed.sent(1);
+                        yield Ok(frame);
+                    }
                     Ok(None) => break,
                     Err(refused) => {
                         refused.log(&connection);
+                        drop(answer);
+                        ended_with_status(&mut observed);
                         yield Ok(status_frame(refused.status));
                         return;
                     }
                 }
             }
+            answer.subscription.succeeded();
+            observed.sent(1);
             yield Ok(status_frame(FabricStatus::Success));
         }
     }
+}
+
+/// The last message is a status, and the stream ends well.
+fn ended_with_status(observed: &mut StreamObserved) {
+    observed.sent(1);
+    observed.ends(Code::Ok as i32);
 }
 
 /// Why an answer ends without success. Deliver has no text on the wire: the reason is for the log.
@@ -150,6 +168,7 @@ struct Answer {
     read_ahead: VecDeque<EncodedBlock>,
     /// A place among the channel's followers; `None` while the channel has nobody to count them.
     _following: Option<Following>,
+    subscription: Subscription,
 }
 
 /// Who asked, and under which configuration they were last found to be allowed to.
@@ -174,6 +193,7 @@ impl Answer {
             }
             None => return Err(Refused::new(FabricStatus::NotFound, format!("channel '{name}' does not exist"))),
         };
+        let subscription = channel.observed().subscribe();
         let seek = SeekInfo::decode(message.data.clone()).map_err(|e| Refused::bad(format!("seek info: {e}")))?;
         let header: SignatureHeader = message.read_signature_header().map_err(|e| Refused::bad(e.to_string()))?;
         let mut reader = Reader::new(&message, header, &channel.snapshot());
@@ -195,6 +215,7 @@ impl Answer {
             done: false,
             read_ahead: VecDeque::new(),
             _following: following,
+            subscription,
             channel,
             plan,
             reader,
@@ -211,6 +232,7 @@ impl Answer {
         self.wait_for_block(shared).await?;
         let block = self.read_block(shared).await?;
         self.reader.check(shared, &self.channel)?;
+        self.subscription.sent(block.number(), block.size_bytes());
         if self.next == self.plan.stop {
             self.done = true;
         } else {

@@ -2,6 +2,7 @@
 //! reads the stream, against the channel's snapshot.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use fabric_proto::common::Status;
@@ -9,6 +10,7 @@ use orderer_actors::Channel;
 use orderer_actors::channel::{BrokenChannel, Entry};
 use orderer_actors::mailbox::Submission;
 use orderer_actors::node_context::{NodeContext, stamp};
+use orderer_actors::observe::{EnvelopeKind, Judged, Why};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::{Message, SignedEnvelope};
 use orderer_core::policy::Proof;
@@ -23,8 +25,19 @@ pub(crate) struct Refused {
     pub(crate) info: String,
 }
 
+/// An envelope that may be ordered.
+type Accepted = (Arc<Channel>, Submission);
+
 /// An envelope that may be ordered, or why not.
-pub(crate) type Verdict = Result<(Arc<Channel>, Submission), Refused>;
+pub(crate) type Verdict = Result<Accepted, Refused>;
+
+/// A verdict, and what is remembered of its envelope until it is answered.
+pub(super) struct Judgement {
+    pub(super) verdict: Verdict,
+    pub(super) judged: Judged,
+    /// Of an envelope that is refused, if it belongs to one.
+    pub(super) channel: Option<Arc<Channel>>,
+}
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
@@ -40,7 +53,8 @@ impl Refused {
 
 /// Judges the bytes of several `Envelope`s, in their order. Of the signatures, those that gain by it are verified
 /// together.
-pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext) -> Vec<Verdict> {
+pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext) -> Vec<Judgement> {
+    let (began, count) = (Instant::now(), u32::try_from(raw.len()).unwrap_or(u32::MAX).max(1));
     let found: Vec<Result<Found, Refused>> = raw.into_iter().map(|raw| Found::new(raw, context)).collect();
     let normal = |found: &Found| match &found.place {
         Place::Channel(_, snapshot) if found.class == Class::Normal => Some(Arc::clone(snapshot)),
@@ -52,7 +66,20 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext) -> Vec<Verdict> 
         .collect();
     let proofs = prove(&provable);
     drop(provable);
-    let judge = |(found, proof): (Result<Found, Refused>, Option<Proof>)| found.and_then(|f| f.judge(proof, context));
+    let mut before = Instant::now();
+    // what was done for all together, each has its share of
+    let share = (before - began) / count;
+    let judge = |(found, proof): (Result<Found, Refused>, Option<Proof>)| {
+        let kind = found.as_ref().map_or(EnvelopeKind::UNKNOWN, Found::kind);
+        let (verdict, channel) = match found.map_err(|refused| (refused, None)).and_then(|f| f.judge(proof, context)) {
+            Ok(accepted) => (Ok(accepted), None),
+            Err((refused, channel)) => (Err(refused), channel),
+        };
+        let at = Instant::now();
+        let judged = Judged { kind, took: share + (at - before), at };
+        before = at;
+        Judgement { verdict, judged, channel }
+    };
     found.into_iter().zip(proofs).map(judge).collect()
 }
 
@@ -62,7 +89,7 @@ pub(crate) fn judge_config_update(raw: Bytes, context: &NodeContext) -> Verdict 
     let name = &found.message.channel_header.channel_id;
     match (found.class, &found.place) {
         (Class::ConfigUpdate, Place::Nowhere) => Err(Refusal::UnknownChannel(name.clone()).into()),
-        (Class::ConfigUpdate, _) => found.judge(None, context),
+        (Class::ConfigUpdate, _) => found.judge(None, context).map_err(|(refused, _)| refused),
         _ => Err(Refused { status: Status::BadRequest, info: "the envelope is not of type CONFIG_UPDATE".to_owned() }),
     }
 }
@@ -83,7 +110,8 @@ enum Place {
 
 impl Found {
     fn new(raw: Bytes, context: &NodeContext) -> Result<Self, Refused> {
-        let message = SignedEnvelope::parse(raw).and_then(Message::parse).map_err(Refusal::NoChannelId)?;
+        let message = SignedEnvelope::parse(raw).and_then(Message::parse).map_err(Refusal::NoChannelId);
+        let message = message.map_err(|refusal| refuse(context, None, &refusal))?;
         let class = classify(message.channel_header.r#type);
         let place = match context.directory.find(&message.channel_header.channel_id) {
             Some(Entry::Open(channel)) => {
@@ -96,46 +124,69 @@ impl Found {
         Ok(Self { message, class, place })
     }
 
-    fn judge(self, proof: Option<Proof>, context: &NodeContext) -> Verdict {
+    fn kind(&self) -> EnvelopeKind {
+        EnvelopeKind::of(self.message.channel_header.r#type)
+    }
+
+    /// With a refusal comes the channel it concerns, if there is one.
+    fn judge(self, proof: Option<Proof>, context: &NodeContext) -> Result<Accepted, (Refused, Option<Arc<Channel>>)> {
         let Self { message, class, place } = self;
         let at = context.circumstances();
         match place {
             Place::Channel(channel, snapshot) => {
-                let submission = match class {
-                    Class::Config => return Err(Refusal::NotDirectly.into()),
-                    Class::Normal => {
-                        let checked_at = check_normal(&snapshot, &message, proof, at)?;
-                        Submission { envelope: message.envelope, checked_at, is_config: false }
-                    }
-                    Class::ConfigUpdate => {
-                        let proposed = propose_update(&snapshot, &message, &*context.signer.get(), stamp(), at)?;
-                        Submission { envelope: proposed.envelope, checked_at: proposed.sequence, is_config: true }
-                    }
+                let checked = match class {
+                    Class::Config => Err(Refusal::NotDirectly),
+                    Class::Normal => check_normal(&snapshot, &message, proof, at).map(|checked_at| (None, checked_at)),
+                    Class::ConfigUpdate => propose_update(&snapshot, &message, &*context.signer.get(), stamp(), at)
+                        .map(|proposed| (Some(proposed.envelope), proposed.sequence)),
                 };
-                Ok((channel, submission))
+                match checked {
+                    Ok((proposed, checked_at)) => {
+                        channel.observed().accepted(&message);
+                        let is_config = proposed.is_some();
+                        let envelope = proposed.unwrap_or(message.envelope);
+                        Ok((channel, Submission { envelope, checked_at, is_config }))
+                    }
+                    Err(refusal) => Err((refuse(context, Some(&message), &refusal), Some(channel))),
+                }
             }
             Place::Broken(broken) => {
-                Err(Refused::unavailable(format!("channel '{}' cannot be opened: {}", broken.id, broken.cause)))
+                let text = format!("channel '{}' cannot be opened: {}", broken.id, broken.cause);
+                let refused = Refused::unavailable(text);
+                context.observed.refused(Some(&message), refused.status, Why::Text(&refused.info));
+                Err((refused, None))
             }
-            Place::Nowhere => judge_for_no_channel(&message, class, context),
+            Place::Nowhere => judge_for_no_channel(&message, class, context).map_err(|refusal| {
+                let mut refused = refuse(context, Some(&message), &refusal);
+                if matches!(refusal, Refusal::UnknownChannel(_)) && context.directory.system_channel().is_none() {
+                    // nothing can be created here, so asking for a channel that is not here is the client's mistake
+                    refused.status = Status::BadRequest;
+                }
+                (refused, None)
+            }),
         }
     }
 }
 
+/// Tells who watches, and makes the client's answer.
+fn refuse(context: &NodeContext, message: Option<&Message>, refusal: &Refusal) -> Refused {
+    context.observed.refused(message, refusal.kind().status(), Why::Refusal(refusal));
+    Refused { status: refusal.kind().status(), info: refusal.to_string() }
+}
+
 /// An envelope for a channel that does not exist: perhaps it creates one.
-fn judge_for_no_channel(message: &Message, class: Class, context: &NodeContext) -> Verdict {
+fn judge_for_no_channel(message: &Message, class: Class, context: &NodeContext) -> Result<Accepted, Refusal> {
     let unknown = Refusal::UnknownChannel(message.channel_header.channel_id.clone());
     match (context.directory.system_channel(), class) {
-        (_, Class::Config) => Err(Refusal::NotDirectly.into()),
+        (_, Class::Config) => Err(Refusal::NotDirectly),
         (Some(system), Class::ConfigUpdate) => {
             let channels = orderer_actors::config_work::channels_beside_system(context);
             let (snapshot, at) = (system.snapshot(), context.circumstances());
             let proposed = propose_creation(&snapshot, channels, message, &*context.signer.get(), stamp(), at)?;
             let checked_at = proposed.sequence;
+            system.observed().accepted(message);
             Ok((system, Submission { envelope: proposed.envelope, checked_at, is_config: true }))
         }
-        (Some(_), Class::Normal) => Err(unknown.into()),
-        // nothing can be created here, so asking for a channel that is not here is the client's mistake
-        (None, _) => Err(Refused { status: Status::BadRequest, info: unknown.to_string() }),
+        (Some(_), Class::Normal) | (None, _) => Err(unknown),
     }
 }

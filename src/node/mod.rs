@@ -11,6 +11,7 @@ use orderer_actors::kafka::KafkaContext;
 use orderer_actors::ledgers::{BlockCaches, LedgerStore};
 use orderer_actors::membership::Membership;
 use orderer_actors::node_context::CurrentSigner;
+use orderer_actors::observe::Observed;
 use orderer_actors::status::StatusBoard;
 use orderer_actors::supervision::report_panics;
 use orderer_actors::system::{Tree, arbiters};
@@ -78,6 +79,7 @@ pub fn run(settings: &Settings, logs: &LogControl, genesis: &[PathBuf], greeting
             directory: Arc::clone(&directory),
             membership: Membership::default(),
             board: StatusBoard::default(),
+            observed: Observed::new(),
             arbiters: arbiters.iter().map(actix_rt::Arbiter::handle).collect(),
             serving: settings.serving.clone(),
             kafka: kafka_context(&settings.kafka),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, SpawnHandle,
@@ -12,7 +13,7 @@ use orderer_core::channel::BlockNumber;
 use orderer_core::config::{ChannelSnapshot, Engine};
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::ordering::kafka::{
-    Effect, Event, KafkaMetadata, KafkaOffset, LastBlock, Machine, Rules, SkipReason, Verdict,
+    Effect, Event, KafkaMetadata, KafkaOffset, LastBlock, Machine, Record, Rules, SkipReason, Verdict,
 };
 use orderer_kafka::{Cluster, TopicSpec};
 use tokio::sync::{Semaphore, oneshot};
@@ -31,6 +32,7 @@ use crate::chain_support::Abandon;
 use crate::channel::{Channel, ChannelState, Voice};
 use crate::config_work::{Applied, apply, recheck};
 use crate::node_context::NodeContext;
+use crate::observe::CutReason;
 use crate::solo_chain::Halt;
 use crate::status::StatusCell;
 use crate::supervision::{Exit, ExitGuard};
@@ -62,6 +64,8 @@ pub(crate) struct KafkaChain {
     retries: Retries,
     unwritten: Arc<Semaphore>,
     timer: Option<SpawnHandle>,
+    /// When the first envelope was taken that waits for its block.
+    filling_since: Option<Instant>,
     status: Arc<StatusCell>,
     guard: ExitGuard,
 }
@@ -106,6 +110,7 @@ impl KafkaChain {
             retries: Retries::default(),
             unwritten: Arc::new(Semaphore::new(UNWRITTEN_BYTES as usize)),
             timer: None,
+            filling_since: None,
             status,
             guard: guards.chain,
         }
@@ -152,8 +157,15 @@ impl KafkaChain {
         let cell = |name: &str| self.context.board.cell(&format!("registrar/{}/kafka-chain/{name}", self.channel.id()));
         let (context, chain) = (&self.context, ctx.address());
         let producer_status = cell(PRODUCER);
-        let producer =
-            KafkaProducer::new(Arc::clone(context), chain.clone(), producer, producer_status, producer_guard).start();
+        let producer = KafkaProducer::new(
+            Arc::clone(&self.channel),
+            Arc::clone(context),
+            chain.clone(),
+            producer,
+            producer_status,
+            producer_guard,
+        )
+        .start();
         let consumer_status = cell(CONSUMER);
         let consumer =
             KafkaConsumer::new(Arc::clone(context), chain, consumer, from, consumer_status, consumer_guard).start();
@@ -196,8 +208,7 @@ impl KafkaChain {
                 return;
             };
             let caught_up = matches!(event, Event::CaughtUp);
-            let effects = following.machine.step(event);
-            following.effects.extend(effects);
+            self.step(event);
             if caught_up {
                 self.report();
             }
@@ -228,10 +239,37 @@ impl KafkaChain {
     }
 
     fn step(&mut self, event: Event) {
-        if let Some(following) = &mut self.following {
-            let effects = following.machine.step(event);
-            following.effects.extend(effects);
+        let Some(following) = &mut self.following else { return };
+        let observed = self.channel.observed();
+        let mut timed = false;
+        if let Event::Record { offset, record } = &event {
+            let envelope = if let Record::Regular(message) = record { Some(&message.envelope) } else { None };
+            observed.consumed(envelope, offset.0);
+            timed = matches!(record, Record::TimeToCut(_));
         }
+        let effects = following.machine.step(event);
+        let (machine, limits) = (&following.machine, self.snapshot.orderer().batch_size.limits());
+        let before_config = effects.iter().any(|effect| matches!(effect, Effect::WriteConfig { .. }));
+        for effect in &effects {
+            match effect {
+                Effect::Write { envelopes, .. } => {
+                    let reason = match envelopes.len() {
+                        _ if before_config => CutReason::Config,
+                        _ if timed => CutReason::Timer,
+                        count if count >= limits.max_message_count => CutReason::Count,
+                        _ => CutReason::Bytes,
+                    };
+                    observed.cut(reason, envelopes.len(), self.filling_since.take());
+                }
+                Effect::WriteConfig { .. } => observed.cut(CutReason::Config, 1, None),
+                _ => {}
+            }
+        }
+        if machine.pending() > 0 {
+            self.filling_since.get_or_insert_with(Instant::now);
+        }
+        observed.pending(machine.pending(), machine.pending_bytes());
+        following.effects.extend(effects);
     }
 
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
@@ -451,6 +489,7 @@ impl Handler<Delivery> for KafkaChain {
 
     fn handle(&mut self, delivery: Delivery, ctx: &mut Context<Self>) {
         self.status.count_one();
+        self.channel.observed().topic_ends(delivery.end);
         if let Some(following) = &mut self.following {
             following.deliveries.push_back(delivery);
         }

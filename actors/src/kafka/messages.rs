@@ -16,11 +16,13 @@ pub(super) struct Delivery {
     from: i64,
     records: VecDeque<orderer_kafka::Record>,
     next_offset: i64,
+    /// The offset that the topic's next record will get.
+    pub(super) end: i64,
 }
 
 impl Delivery {
     pub(super) fn new(from: i64, fetched: Fetched) -> Self {
-        Self { from, records: fetched.records.into(), next_offset: fetched.next_offset }
+        Self { from, records: fetched.records.into(), next_offset: fetched.next_offset, end: fetched.high_watermark }
     }
 
     /// The next event out of it. Between what was asked for and what came there was nothing.

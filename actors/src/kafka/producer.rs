@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
@@ -21,8 +22,10 @@ use super::messages::{AskToCut, Drain, Ingress, Link, LinkChanged, LinkState, Re
 use super::retry::Retries;
 use crate::chain_state::chain_text;
 use crate::chain_support::Abandon;
+use crate::channel::Channel;
 use crate::mailbox::{Order, OrderRefusal, Reply};
 use crate::node_context::NodeContext;
+use crate::observe::Stage;
 use crate::status::StatusCell;
 use crate::supervision::{Exit, ExitGuard};
 
@@ -32,6 +35,7 @@ const BATCH_BYTES: usize = 512 << 10;
 
 /// See the module's description.
 pub(super) struct KafkaProducer {
+    channel: Arc<Channel>,
     context: Arc<NodeContext>,
     chain: Addr<KafkaChain>,
     /// `None` while it is asked.
@@ -90,6 +94,7 @@ impl Item {
 
 impl KafkaProducer {
     pub(super) fn new(
+        channel: Arc<Channel>,
         context: Arc<NodeContext>,
         chain: Addr<KafkaChain>,
         producer: Box<dyn Producer>,
@@ -97,6 +102,7 @@ impl KafkaProducer {
         guard: ExitGuard,
     ) -> Self {
         Self {
+            channel,
             context,
             chain,
             producer: Some(producer),
@@ -149,12 +155,16 @@ impl KafkaProducer {
         let Some(mut producer) = self.producer.take() else { return };
         let asked = self.context.io.spawn(async move {
             let values = batch.iter().map(Item::encode).collect();
+            let began = Instant::now();
             let answer = producer.produce(values).await;
-            (producer, batch, answer)
+            (producer, batch, answer, began.elapsed())
         });
         let answered = asked.into_actor(self).map(|outcome, actor, ctx| match outcome {
-            Ok((producer, batch, answer)) => {
+            Ok((producer, batch, answer, took)) => {
                 actor.producer = Some(producer);
+                if let Ok(produced) = &answer {
+                    actor.observe(&batch, produced.base_offset, took);
+                }
                 actor.answered(batch, answer, ctx);
             }
             Err(panicked) => {
@@ -163,6 +173,16 @@ impl KafkaProducer {
             }
         });
         ctx.spawn(answered);
+    }
+
+    fn observe(&self, batch: &[Item], base_offset: i64, took: Duration) {
+        let observed = self.channel.observed();
+        observed.stage(Stage::Produce, took);
+        for (item, offset) in batch.iter().zip(base_offset..) {
+            if let Content::Message(message) = &item.content {
+                observed.produced(&message.envelope, offset);
+            }
+        }
     }
 
     fn answered(&mut self, batch: Vec<Item>, answer: Result<Produced, Error>, ctx: &mut Context<Self>) {

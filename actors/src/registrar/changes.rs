@@ -68,6 +68,9 @@ impl Registrar {
             Ok(()) => {
                 self.supports.remove(id);
                 self.context.board.remove(&format!("registrar/{id}"));
+                if let Entry::Open(channel) = &entry {
+                    channel.observed().forget();
+                }
                 self.count_channels();
                 tracing::info!(target: "orderer.registrar", channel = %id, "channel removed");
                 Ok(())

@@ -112,7 +112,8 @@ impl Registrar {
     }
 
     fn channel(&self, ledger: Arc<Ledger>, snapshot: Arc<ChannelSnapshot>) -> Arc<Channel> {
-        Arc::new(Channel::new(ledger, snapshot, self.context.gate_bytes, &self.context.directory))
+        let NodeContext { gate_bytes, directory, observed, .. } = &*self.context;
+        Arc::new(Channel::new(ledger, snapshot, *gate_bytes, directory, observed))
     }
 
     fn found(&mut self, found: Vec<Found>, ctx: &mut Context<Self>) {

@@ -1,0 +1,195 @@
+//! What happens in one channel.
+
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use fabric_proto::common::Status;
+use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::envelope::{Message, SignedEnvelope};
+use prometheus::{Histogram, IntCounter};
+
+use super::Observed;
+use super::broadcast::{BroadcastSeries, Judged};
+use super::deliver::{DeliverSeries, Subscription};
+use super::series::Series;
+
+/// Part of an envelope's or a block's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Found, filtered, its signature verified.
+    Judge,
+    /// Waited for room at the gate.
+    Gate,
+    /// From the end of judging to the answer.
+    Order,
+    /// A batch on its way to Kafka.
+    Produce,
+    /// A block put together and signed.
+    Assemble,
+    /// Made durable, with all that gathered.
+    Commit,
+}
+
+const STAGES: [&str; 6] = ["judge", "gate", "order", "produce", "assemble", "commit"];
+
+/// Why a block was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutReason {
+    /// It had as many envelopes as a block may have.
+    Count,
+    /// The next would not have fitted in, or is too large for any company.
+    Bytes,
+    /// Its time was over.
+    Timer,
+    /// A config message is alone in its block.
+    Config,
+}
+
+const REASONS: [&str; 4] = ["count", "bytes", "timer", "config"];
+
+/// See the module's description. One a channel, with the channel; a stage is a method, which costs some tens of nanoseconds.
+pub struct ChannelObserved {
+    node: Arc<Observed>,
+    series: Series,
+    broadcast: BroadcastSeries,
+    deliver: DeliverSeries,
+    stages: [OnceLock<Histogram>; STAGES.len()],
+    cut: [OnceLock<IntCounter>; REASONS.len()],
+    fill: OnceLock<Histogram>,
+    commit: OnceLock<Histogram>,
+    block_envelopes: OnceLock<Histogram>,
+    pending: AtomicUsize,
+    pending_bytes: AtomicUsize,
+    next_offset: AtomicI64,
+    end_offset: AtomicI64,
+}
+
+impl ChannelObserved {
+    pub(crate) fn new(node: &Arc<Observed>, channel: &ChannelId) -> Self {
+        Self {
+            node: Arc::clone(node),
+            series: Series::of(channel.as_str()),
+            broadcast: BroadcastSeries::new(),
+            deliver: DeliverSeries::default(),
+            stages: Default::default(),
+            cut: Default::default(),
+            fill: OnceLock::new(),
+            commit: OnceLock::new(),
+            block_envelopes: OnceLock::new(),
+            pending: AtomicUsize::new(0),
+            pending_bytes: AtomicUsize::new(0),
+            next_offset: AtomicI64::new(NO_OFFSET),
+            end_offset: AtomicI64::new(NO_OFFSET),
+        }
+    }
+
+    /// How long a stage took.
+    pub fn stage(&self, stage: Stage, took: Duration) {
+        let make = || self.series.make(&self.node.families.stage, &[self.series.channel(), STAGES[stage as usize]]);
+        self.stages[stage as usize].get_or_init(make).observe(took.as_secs_f64());
+    }
+
+    /// An envelope was found valid and goes to the gate.
+    pub fn accepted(&self, _message: &Message) {}
+
+    /// An envelope was answered. `passed` says whether it got through the gate.
+    pub fn answered(&self, judged: &Judged, passed: bool, status: Status) {
+        self.stage(Stage::Judge, judged.took);
+        let enqueued = passed.then(|| judged.at.elapsed());
+        if let Some(enqueued) = enqueued {
+            self.stage(Stage::Order, enqueued);
+        }
+        self.broadcast.count(&self.series, &self.node.families, judged, enqueued, status);
+    }
+
+    /// Kafka has acknowledged a record with this envelope.
+    pub fn produced(&self, _envelope: &SignedEnvelope, _offset: i64) {}
+
+    /// The chain takes a record from the topic; `envelope` if it holds one.
+    pub fn consumed(&self, _envelope: Option<&SignedEnvelope>, offset: i64) {
+        self.next_offset.store(offset + 1, Ordering::Relaxed);
+    }
+
+    /// The topic's next record will get this offset.
+    pub fn topic_ends(&self, offset: i64) {
+        self.end_offset.store(offset, Ordering::Relaxed);
+    }
+
+    /// Of a Kafka channel: the offset of the record that is taken next, and the one that the topic's next record will get.
+    pub fn offsets(&self) -> Option<(i64, i64)> {
+        let (next, end) = (self.next_offset.load(Ordering::Relaxed), self.end_offset.load(Ordering::Relaxed));
+        (next != NO_OFFSET && end != NO_OFFSET).then_some((next, end))
+    }
+
+    /// So much waits in the chain for its block.
+    pub fn pending(&self, envelopes: usize, bytes: usize) {
+        self.pending.store(envelopes, Ordering::Relaxed);
+        self.pending_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Envelopes that wait for their block, and their bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.pending.load(Ordering::Relaxed), self.pending_bytes.load(Ordering::Relaxed))
+    }
+
+    /// A block was cut of so many envelopes, the first of which came at `since`, if it had to wait.
+    pub fn cut(&self, reason: CutReason, envelopes: usize, since: Option<Instant>) {
+        let (families, channel) = (&self.node.families, self.series.channel());
+        let make = || self.series.make(&families.cut, &[channel, REASONS[reason as usize]]);
+        self.cut[reason as usize].get_or_init(make).inc();
+        // a config message fills nothing; what waited before it was cut for its sake
+        if since.is_some() || reason != CutReason::Config {
+            let filled = since.map(|since| since.elapsed()).unwrap_or_default();
+            let fill = self.fill.get_or_init(|| self.series.make(&families.fill, &[channel]));
+            fill.observe(filled.as_secs_f64());
+        }
+        let count = self.block_envelopes.get_or_init(|| self.series.make(&families.block_envelopes, &[channel]));
+        count.observe(f64::from(u32::try_from(envelopes).unwrap_or(u32::MAX)));
+    }
+
+    /// These envelopes are block `number`; it is signed, and not yet on the disk.
+    pub fn assembled(&self, _number: BlockNumber, _envelopes: &[SignedEnvelope], took: Duration) {
+        self.stage(Stage::Assemble, took);
+    }
+
+    /// A commit has ended: all blocks up to `last` are on the disk, `blocks` of them since the commit before.
+    pub fn written(&self, _last: BlockNumber, blocks: usize, took: Duration) {
+        self.stage(Stage::Commit, took);
+        if blocks > 0 {
+            let make = || self.series.make(&self.node.families.commit, &[self.series.channel()]);
+            let commit = self.commit.get_or_init(make);
+            (0..blocks).for_each(|_| commit.observe(took.as_secs_f64()));
+        }
+    }
+
+    /// A request for blocks begins; it ends with what is given back.
+    pub fn subscribe(self: &Arc<Self>) -> Subscription {
+        Subscription::new(self)
+    }
+
+    /// So many requests are being answered.
+    pub fn subscribers(&self) -> usize {
+        self.deliver.now()
+    }
+
+    pub(super) fn node(&self) -> &Observed {
+        &self.node
+    }
+
+    pub(super) fn series(&self) -> &Series {
+        &self.series
+    }
+
+    pub(super) fn deliver(&self) -> &DeliverSeries {
+        &self.deliver
+    }
+
+    /// The channel was removed.
+    pub(crate) fn forget(&self) {
+        self.series.forget();
+    }
+}
+
+/// Of a channel that follows no topic.
+const NO_OFFSET: i64 = i64::MIN;

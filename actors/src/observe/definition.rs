@@ -1,0 +1,79 @@
+//! What a metric is called, and what it counts.
+
+use prometheus::core::Collector;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+
+/// What kind of figure a metric is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution, by the upper bounds of its buckets; one for all above is added.
+    Histogram(&'static [f64]),
+}
+
+/// A metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Definition {
+    /// Parts of its name: Prometheus joins them by underscores, StatsD by dots. Parts may be empty.
+    pub name: [&'static str; 3],
+    /// What it is.
+    pub kind: Kind,
+    /// Its labels, in the order in which StatsD appends their values to the name.
+    pub labels: &'static [&'static str],
+    /// What it says, in a line.
+    pub help: &'static str,
+}
+
+impl Definition {
+    fn joined(&self, separator: &str) -> String {
+        let parts: Vec<&str> = self.name.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join(separator)
+    }
+
+    /// As Prometheus knows it.
+    pub fn prometheus_name(&self) -> String {
+        self.joined("_")
+    }
+
+    /// As StatsD knows it, without labels and prefix.
+    pub fn statsd_name(&self) -> String {
+        self.joined(".")
+    }
+
+    /// The kind's word.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        }
+    }
+
+    fn opts(&self) -> Opts {
+        Opts::new(self.prometheus_name(), self.help)
+    }
+
+    /// Makes it known as a counter.
+    pub(crate) fn counters(&self, registry: &Registry) -> IntCounterVec {
+        register(registry, IntCounterVec::new(self.opts(), self.labels))
+    }
+
+    /// Makes it known as a histogram.
+    pub(crate) fn histograms(&self, registry: &Registry) -> HistogramVec {
+        let Kind::Histogram(buckets) = self.kind else { panic!("{} is no histogram", self.prometheus_name()) };
+        let opts = HistogramOpts::new(self.prometheus_name(), self.help).buckets(buckets.to_vec());
+        register(registry, HistogramVec::new(opts, self.labels))
+    }
+}
+
+/// Definitions are constants, so what can go wrong here is a programming error that every start and every test finds.
+fn register<C: Collector + Clone + 'static>(registry: &Registry, family: prometheus::Result<C>) -> C {
+    let family = family.unwrap_or_else(|error| panic!("a metric is not well defined: {error}"));
+    if let Err(error) = registry.register(Box::new(family.clone())) {
+        panic!("a metric is not well defined: {error}");
+    }
+    family
+}
