@@ -6,12 +6,15 @@
 pub mod certificates;
 pub mod cli;
 pub mod client;
+pub mod config_check;
 pub mod connection;
 pub mod dev;
 pub mod grpc;
 pub mod http;
 pub mod local_msp;
 pub mod node;
+pub mod reread;
+mod service_manager;
 pub mod settings;
 mod signals;
 pub mod start_record;

@@ -44,22 +44,31 @@ pub struct StartRecord(PathBuf);
 impl StartRecord {
     /// Notes a start, unless too many before it ended badly. Blocks.
     pub fn begin(folder: &Path) -> Result<Self, StartRefused> {
-        let file = folder.join(FILE);
-        let io = |cause| StartRefused::Io { file: file.clone(), cause };
-        let text = match fs::read_to_string(&file) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-            read => read.map_err(io)?,
-        };
-        let now = unix_now().0;
-        let mut starts: Vec<i64> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
-        if let Err(count) = may_start(&starts, now) {
-            return Err(StartRefused::CrashLoop { starts: count, file });
-        }
-        starts.push(now);
+        let (file, mut starts) = Self::read(folder)?;
+        starts.push(unix_now().0);
         let recent = &starts[starts.len().saturating_sub(UNCLEAN_START_LIMIT)..];
         let text = recent.iter().map(i64::to_string).collect::<Vec<_>>().join("\n");
-        fs::File::create(&file).and_then(|mut f| f.write_all(text.as_bytes())).map_err(io)?;
+        let written = fs::File::create(&file).and_then(|mut f| f.write_all(text.as_bytes()));
+        written.map_err(|cause| StartRefused::Io { file: file.clone(), cause })?;
         Ok(Self(file))
+    }
+
+    /// Whether a start would be refused now. Notes nothing. Blocks.
+    pub fn look(folder: &Path) -> Result<(), StartRefused> {
+        Self::read(folder).map(drop)
+    }
+
+    fn read(folder: &Path) -> Result<(PathBuf, Vec<i64>), StartRefused> {
+        let file = folder.join(FILE);
+        let text = match fs::read_to_string(&file) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+            read => read.map_err(|cause| StartRefused::Io { file: file.clone(), cause })?,
+        };
+        let starts: Vec<i64> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
+        match may_start(&starts, unix_now().0) {
+            Ok(()) => Ok((file, starts)),
+            Err(starts) => Err(StartRefused::CrashLoop { starts, file }),
+        }
     }
 
     /// The node ended cleanly: nothing speaks against the next start. Blocks.

@@ -23,9 +23,7 @@ pub enum LogFormat {
 
 /// A spec that does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "FABRIC_LOGGING_SPEC: '{part}' is not LEVEL or LOGGER[,LOGGER..]=LEVEL, where LEVEL is debug, info, warn, error, fatal or panic"
-)]
+#[error("'{part}' is not LEVEL or LOGGER[,LOGGER..]=LEVEL, where LEVEL is debug, info, warn, error, fatal or panic")]
 pub struct SpecError {
     part: String,
 }
@@ -74,6 +72,11 @@ pub fn start(spec: &str, format: LogFormat) -> Result<LogControl, SpecError> {
     // an error: the subscriber is gone, and there is no log to change
     let change = move |targets| drop(handle.reload(targets));
     Ok(LogControl(Arc::new(Control { spec: Mutex::new(spec.to_owned()), change: Box::new(change) })))
+}
+
+/// Whether a spec could be put in force.
+pub fn check_spec(spec: &str) -> Result<(), SpecError> {
+    parse_spec(spec).map(drop)
 }
 
 /// Reads Fabric's grammar: parts separated by colons; a part is the default level, or loggers and their level.

@@ -14,6 +14,8 @@ use x509_parser::prelude::FromDer as _;
 use super::expiry::{Expiry, Notice};
 use super::files::Stamps;
 use crate::local_msp::read_signing_identity;
+use crate::reread::Reread;
+use crate::service_manager;
 use crate::signals::Hangups;
 use crate::tls::ListenerTls;
 
@@ -56,26 +58,34 @@ impl Keeper {
         Self { context, enrollment, listeners: tls.into_iter().map(listener).collect() }
     }
 
-    /// Looks now, every few seconds, and when the process is sent SIGHUP, until `stopping`.
-    pub async fn run(mut self, stopping: CancellationToken) {
+    /// Looks now, every few seconds, and when the process is sent SIGHUP, until `stopping`. SIGHUP also puts in force what
+    /// `reread` finds.
+    pub async fn run(mut self, mut reread: Reread, stopping: CancellationToken) {
         let mut hangups = Hangups::new();
+        let mut asked = false;
         loop {
             // files are read and keys parsed: not on a thread that serves
             let looked = tokio::task::spawn_blocking(move || {
                 self.look();
-                self
+                if asked {
+                    reread.now();
+                    service_manager::ready();
+                }
+                (self, reread)
             });
             match looked.await {
-                Ok(keeper) => self = keeper,
+                Ok(looked) => (self, reread) = looked,
                 Err(panicked) => {
                     tracing::error!(target: "orderer.certificates", %panicked, "certificates are not watched any more");
                     return;
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(LOOK_EVERY) => asked = false,
                 () = hangups.next() => {
-                    tracing::info!(target: "orderer.certificates", "SIGHUP: looking for new certificates");
+                    service_manager::reloading();
+                    tracing::info!(target: "orderer.certificates", "SIGHUP: looking for new certificates and log levels");
+                    asked = true;
                 }
                 () = stopping.cancelled() => return,
             }

@@ -1,7 +1,10 @@
 //! Commands: what can be typed, and what comes of it.
 
 mod client;
+mod config;
+mod health;
 mod kafka;
+mod manual;
 mod start;
 mod version;
 
@@ -11,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::{Loaded, SearchPlaces, find_file, load};
+use crate::settings::{Loaded, Mistake, Origin, SearchPlaces, find_file, load};
 use crate::telemetry::LogFormat;
 
 /// Default folder of a development network.
@@ -31,7 +34,7 @@ Variables:
   ORDERER_SECTION_KEY   overrides a key of orderer.yaml
 
 Exit codes:
-  0  ended as asked    1  the configuration or the start failed    2  wrong arguments";
+  0  ended as asked    1  what was asked failed, or the configuration is wrong    2  wrong arguments";
 
 /// The ordering service node of Hyperledger Fabric.
 ///
@@ -54,9 +57,31 @@ enum Command {
     /// Sample clients: send envelopes, follow a channel, fetch a block
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Look at configurations
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Ask a node how it is, for probes of containers and load balancers
+    ///
+    /// Asks /healthz of the operations endpoint, or the gRPC health service if there is none. Exit code 0: the node serves and
+    /// every channel is well; 1: not so, or no answer; 2: wrong arguments.
+    Health(health::HealthArguments),
     /// Look at Kafka clusters
     #[command(subcommand)]
     Kafka(KafkaCommand),
+    /// Print what a shell needs to complete commands
+    Completions(manual::CompletionsArguments),
+    /// Print or write manual pages
+    Man(manual::ManArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check everything that `start` would: keys and values, certificates and keys, the MSP, the bootstrap block, the ledgers'
+    /// folder
+    ///
+    /// Prints each finding, and what mends it. Changes nothing. Exit code 0: no error was found; 1: one was; 2: wrong
+    /// arguments.
+    Check(config::CheckArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,6 +118,12 @@ pub fn run() -> ExitCode {
         Some(Command::Start(arguments)) => start::run(arguments),
         Some(Command::Client(command)) => client::run(command),
         Some(Command::Kafka(KafkaCommand::Check(arguments))) => check_kafka(&arguments),
+        Some(Command::Config(ConfigCommand::Check(arguments))) => config::run(&arguments),
+        Some(Command::Health(arguments)) => health(&arguments),
+        Some(Command::Completions(arguments)) => manual::completions(&arguments),
+        Some(Command::Man(arguments)) => {
+            manual::man(&arguments).unwrap_or_else(|error| complain([format!("{error:#}")]))
+        }
         None => start::run(StartArguments::default()),
     }
 }
@@ -103,6 +134,17 @@ fn check_kafka(arguments: &kafka::CheckArguments) -> ExitCode {
         Err(mistakes) => return complain(mistakes),
     };
     kafka::check(arguments, &settings).unwrap_or_else(|error| complain([format!("{error:#}")]))
+}
+
+fn health(arguments: &health::HealthArguments) -> ExitCode {
+    let settings = match &arguments.address {
+        Some(_) => None,
+        None => match load_settings(arguments.config.clone(), &variables()) {
+            Ok(loaded) => Some(loaded.settings),
+            Err(mistakes) => return complain(mistakes),
+        },
+    };
+    health::health(arguments, settings.as_ref()).unwrap_or_else(|error| complain([format!("{error:#}")]))
 }
 
 /// Lines on standard error for each thing that is wrong; nothing else.
@@ -120,12 +162,16 @@ fn variables() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Finds, reads and checks the configuration; a line for each mistake.
-fn load_settings(given: Option<PathBuf>, variables: &BTreeMap<String, String>) -> Result<Loaded, Vec<String>> {
+/// Finds the configuration.
+fn find_settings(given: Option<PathBuf>, variables: &BTreeMap<String, String>) -> Result<Origin, Mistake> {
     let working_folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let fabric_cfg_path = variables.get("FABRIC_CFG_PATH").map(PathBuf::from);
-    let file = find_file(&SearchPlaces { given, fabric_cfg_path, working_folder: working_folder.clone() });
-    let loaded =
-        file.map_err(|mistake| vec![mistake]).and_then(|file| load(file.as_deref(), &working_folder, variables));
+    let file = find_file(&SearchPlaces { given, fabric_cfg_path, working_folder: working_folder.clone() })?;
+    Ok(Origin { file, working_folder, variables: variables.clone() })
+}
+
+/// Finds, reads and checks the configuration; a line for each mistake.
+fn load_settings(given: Option<PathBuf>, variables: &BTreeMap<String, String>) -> Result<Loaded, Vec<String>> {
+    let loaded = find_settings(given, variables).map_err(|mistake| vec![mistake]).and_then(load);
     loaded.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
 }

@@ -293,8 +293,11 @@ mod tests {
                 .expect("a configuration");
             snapshot.check_supported().expect("supported");
         }
-        let loaded =
-            crate::settings::load(Some(&network.config_file), parent.path(), &std::collections::BTreeMap::default());
+        let loaded = crate::settings::load(crate::settings::Origin {
+            file: Some(network.config_file.clone()),
+            working_folder: parent.path().to_owned(),
+            variables: std::collections::BTreeMap::default(),
+        });
         let settings = loaded.expect("loads").settings;
         crate::local_msp::read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id).expect("an identity");
         let before = fs::read(&network.genesis_blocks[0]).expect("readable");

@@ -13,7 +13,7 @@ use orderer_actors::membership::Membership;
 use orderer_actors::node_context::CurrentSigner;
 use orderer_actors::observe::Observed;
 use orderer_actors::status::StatusBoard;
-use orderer_actors::supervision::report_panics;
+use orderer_actors::supervision::{Pulse, report_panics};
 use orderer_actors::system::{Tree, arbiters};
 use orderer_actors::{Directory, NodeContext};
 use orderer_core::block::EncodedBlock;
@@ -31,6 +31,8 @@ use crate::connection::accept;
 use crate::grpc::{AtomicBroadcast, IngressBudget, Shared};
 use crate::http::{self, Administration, Operations};
 use crate::local_msp::read_signing_identity;
+use crate::reread::Reread;
+use crate::service_manager;
 use crate::settings::{HttpSettings, KafkaSettings, Settings};
 use crate::start_record::StartRecord;
 use crate::telemetry::LogControl;
@@ -45,7 +47,13 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs the node until a signal ends it. `genesis` are blocks of channels that are made if they do not exist yet, beside
 /// the bootstrap file; `greeting` is printed when the node serves.
-pub fn run(settings: &Settings, logs: &LogControl, genesis: &[PathBuf], greeting: Option<&str>) -> anyhow::Result<()> {
+pub fn run(
+    settings: &Settings,
+    logs: &LogControl,
+    reread: Reread,
+    genesis: &[PathBuf],
+    greeting: Option<&str>,
+) -> anyhow::Result<()> {
     report_panics();
     let began = Instant::now();
     let signer = read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)
@@ -91,7 +99,7 @@ pub fn run(settings: &Settings, logs: &LogControl, genesis: &[PathBuf], greeting
         });
         let mut tree = Tree::start(Arc::clone(&context));
         tree.ready().await;
-        let outcome = serve(settings, logs, context, sockets, &io, greeting).await;
+        let outcome = serve(settings, logs, reread, context, sockets, &io, greeting).await;
         tree.stop().await;
         for arbiter in arbiters {
             arbiter.stop();
@@ -112,6 +120,7 @@ pub fn run(settings: &Settings, logs: &LogControl, genesis: &[PathBuf], greeting
 async fn serve(
     settings: &Settings,
     logs: &LogControl,
+    reread: Reread,
     context: Arc<NodeContext>,
     sockets: Sockets,
     io: &runtime::Runtime,
@@ -142,7 +151,9 @@ async fn serve(
         context: Arc::clone(&context),
     };
     let keeper = Keeper::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls);
-    io.spawn(keeper.run(stopping.clone()));
+    io.spawn(keeper.run(reread, stopping.clone()));
+    let threads = context.arbiters.iter().cloned().chain([actix::System::current().arbiter().clone()]);
+    let informing = service_manager::keep_informed(Arc::clone(&context), Pulse::of(threads), stopping.clone());
     let (keepalive, limits) = (settings.keepalive, settings.limits);
     let handshake_limit = settings.connection_timeout;
     let mut serving = io.spawn(async move {
@@ -169,6 +180,8 @@ async fn serve(
     }
     tracing::info!(target: "orderer.node", version = env!("CARGO_PKG_VERSION"), %address, secured, channels,
         settings = %settings.source, millis = context.uptime().as_millis(), "Beginning to serve requests");
+    service_manager::ready();
+    io.spawn(informing);
     if let Some(greeting) = greeting {
         println!("{greeting}");
     }
@@ -176,6 +189,7 @@ async fn serve(
         ended = &mut serving => Some(ended),
         name = crate::signals::ended() => {
             tracing::info!(target: "orderer.node", signal = name, "stopping: answering what is in flight");
+            service_manager::stopping();
             None
         }
     };
@@ -215,12 +229,22 @@ fn bootstrap(
     Ok(())
 }
 
-fn create(ledgers: &LedgerStore, catalog: &Arc<Catalog>, serving: &Serving, file: &Path) -> anyhow::Result<()> {
+/// Reads the genesis block of a channel that this node would serve.
+pub fn read_genesis(
+    file: &Path,
+    catalog: &Arc<Catalog>,
+    serving: &Serving,
+) -> anyhow::Result<(EncodedBlock, ChannelSnapshot)> {
     let block = EncodedBlock::parse(&std::fs::read(file)?)?;
     anyhow::ensure!(block.number().0 == 0, "is block {}, not a genesis block", block.number());
     let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog)?;
     snapshot.check_supported()?;
     serving.engine(&snapshot)?;
+    Ok((block, snapshot))
+}
+
+fn create(ledgers: &LedgerStore, catalog: &Arc<Catalog>, serving: &Serving, file: &Path) -> anyhow::Result<()> {
+    let (block, snapshot) = read_genesis(file, catalog, serving)?;
     if ledgers.path(snapshot.channel()).exists() {
         return Ok(());
     }

@@ -9,9 +9,11 @@ use orderer_actors::Durability;
 use orderer_core::config::{RaftAs, Serving, parse_go_duration};
 use serde_yaml::Value;
 
+use super::effective::Effective;
 use super::keys::{Effect, KEYS, Key, Kind};
 use super::read::{EMBEDDED, Mistake, Source, Written, flatten};
 use super::{Keepalive, Limits, Settings};
+use crate::telemetry::check_spec;
 use crate::tls::{Clients, TlsFiles};
 
 /// A key further away than this from what was written is not what was meant.
@@ -24,35 +26,76 @@ pub struct Loaded {
     pub settings: Settings,
     /// For the log, once there is one.
     pub notes: Vec<String>,
+    /// Every key, and where its value came from.
+    pub effective: Vec<Effective>,
+    /// To read them again.
+    pub origin: Origin,
 }
 
-/// Reads and checks the settings. `file` is the configuration file (`None`: the embedded defaults), `variables` the
-/// process's environment.
-pub fn load(
-    file: Option<&Path>,
-    working_folder: &Path,
-    variables: &BTreeMap<String, String>,
-) -> Result<Loaded, Vec<Mistake>> {
+/// Where settings come from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The configuration file; `None` for the embedded defaults.
+    pub file: Option<PathBuf>,
+    /// What relative paths are relative to if there is no file.
+    pub working_folder: PathBuf,
+    /// The process's environment.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// All that can be said of a configuration, whatever is wrong with it.
+#[derive(Debug)]
+pub struct Examined {
+    /// As far as the mistakes leave any.
+    pub settings: Option<Settings>,
+    /// What is wrong.
+    pub mistakes: Vec<Mistake>,
+    /// What is worth saying.
+    pub notes: Vec<String>,
+    /// Every key, and where its value came from.
+    pub effective: Vec<Effective>,
+}
+
+/// Reads and checks the settings.
+pub fn load(origin: Origin) -> Result<Loaded, Vec<Mistake>> {
+    match examine(&origin) {
+        Examined { settings: Some(settings), mistakes, notes, effective } if mistakes.is_empty() => {
+            Ok(Loaded { settings, notes, effective, origin })
+        }
+        Examined { mistakes, .. } => Err(mistakes),
+    }
+}
+
+/// Reads and checks the settings, and tells everything about them.
+pub fn examine(origin: &Origin) -> Examined {
+    let Origin { file, working_folder, variables } = origin;
+    let unreadable =
+        |mistake| Examined { settings: None, mistakes: vec![mistake], notes: Vec::new(), effective: Vec::new() };
     let (text, written_in, folder) = match file {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| {
-                vec![Mistake { source: Source::File(path.to_owned(), None), text: format!("cannot be read: {e}") }]
-            })?;
+            let text = match std::fs::read_to_string(path) {
+                Ok(text) => text,
+                Err(e) => {
+                    let source = Source::File(path.clone(), None);
+                    return unreadable(Mistake { source, text: format!("cannot be read: {e}") });
+                }
+            };
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(working_folder);
-            (text, path.to_owned(), folder.to_owned())
+            (text, path.clone(), folder.to_owned())
         }
-        None => (EMBEDDED.to_owned(), PathBuf::from("(embedded orderer.yaml)"), working_folder.to_owned()),
+        None => (EMBEDDED.to_owned(), PathBuf::from("(embedded orderer.yaml)"), working_folder.clone()),
     };
-    let written = flatten(&text, &written_in).map_err(|mistake| vec![mistake])?;
+    let written = match flatten(&text, &written_in) {
+        Ok(written) => written,
+        Err(mistake) => return unreadable(mistake),
+    };
     let mut checker = Checker { folder, values: BTreeMap::new(), mistakes: Vec::new(), notes: Vec::new() };
     checker.place(written);
     checker.override_by(variables);
     let settings = checker.settings(written_in.display().to_string());
+    let effective = checker.effective();
     let Checker { mistakes, notes, .. } = checker;
-    match settings {
-        Some(settings) if mistakes.is_empty() => Ok(Loaded { settings, notes }),
-        _ => Err(mistakes),
-    }
+    Examined { settings, mistakes, notes, effective }
 }
 
 pub(super) struct Checker {
@@ -147,11 +190,13 @@ impl Checker {
                 self.mistake(source, format!("{path} must be above 0"));
             }
         }
+        let log_spec = self.log_spec();
         let kafka = self.kafka();
         let (serving, http) = (self.serving(), self.http());
         let memory = self.text("Solo.Durability") == "memory";
         Some(Settings {
             source,
+            log_spec,
             listen: listen?,
             tls,
             keepalive: Keepalive {
@@ -182,6 +227,15 @@ impl Checker {
             self.mistake(source, format!("General.ListenAddress: '{host}' is no address of this machine"));
         }
         resolved
+    }
+
+    fn log_spec(&mut self) -> Option<String> {
+        let spec = self.text("General.LogSpec");
+        if let Err(error) = check_spec(&spec) {
+            let source = self.source("General.LogSpec");
+            self.mistake(source, format!("General.LogSpec: {error}"));
+        }
+        (!spec.is_empty()).then_some(spec)
     }
 
     fn tls(&mut self) -> Option<TlsFiles> {
@@ -279,6 +333,11 @@ impl Checker {
         self.values.get(path).map_or(Source::Default, |(_, source)| source.clone())
     }
 
+    /// The value, if it was written anywhere.
+    pub(super) fn written(&self, path: &str) -> Option<&Value> {
+        self.values.get(path).map(|(value, _)| value)
+    }
+
     /// The value as text, or the default.
     pub(super) fn text(&self, path: &'static str) -> String {
         let default = || KEYS.iter().find(|key| key.path == path).map_or("", |key| key.default).to_owned();
@@ -333,7 +392,7 @@ impl Bounded for usize {
 }
 
 /// A scalar as it would be written.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.trim().to_owned(),
         Value::Bool(flag) => flag.to_string(),
@@ -389,7 +448,8 @@ mod tests {
         let file = folder.path().join("orderer.yaml");
         std::fs::write(&file, text).expect("a file");
         let variables = variables.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
-        load(Some(&file), folder.path(), &variables).map_err(|mistakes| {
+        let origin = Origin { file: Some(file), working_folder: folder.path().to_owned(), variables };
+        load(origin).map_err(|mistakes| {
             let prefix = format!("{}/", folder.path().display());
             mistakes.iter().map(|m| m.to_string().replace(&prefix, "")).collect()
         })
@@ -456,6 +516,26 @@ mod tests {
         let loaded = load_text(text, &[("ORDERER_GENERAL_BOOTSTRAPMETHOD", "none")]).expect("loads");
         assert!(loaded.notes.iter().any(|n| n.contains("raft") && n.contains("General.Cluster")), "{:?}", loaded.notes);
         assert_eq!(loaded.settings.listen.port(), 7050);
+    }
+
+    #[test]
+    fn the_configuration_in_force_names_its_sources_and_hides_secrets() {
+        let loaded = load_text(
+            "General:\n  ListenPort: 1\nKafka:\n  SASLPlain: {User: u, Password: secret}\n  Brokers: [a:1, b:2]\n",
+            &[("ORDERER_SOLO_DURABILITY", "memory"), ("ORDERER_KAFKA_SASL_PASSWORD", "secret")],
+        );
+        let effective = loaded.expect("loads").effective;
+        let shown = |key: &str| {
+            let found = effective.iter().find(|e| e.key == key).unwrap_or_else(|| panic!("{key}"));
+            (found.value.as_str(), found.source.rsplit('/').next().unwrap_or_default())
+        };
+        assert_eq!(shown("General.ListenPort"), ("1", "orderer.yaml:2"));
+        assert_eq!(shown("General.ListenAddress"), ("127.0.0.1", "default"));
+        assert_eq!(shown("Solo.Durability"), ("memory", "ORDERER_SOLO_DURABILITY"));
+        assert_eq!(shown("Kafka.Brokers"), ("[a:1, b:2]", "orderer.yaml:5"));
+        assert_eq!(shown("Kafka.SASL.Password"), ("(hidden)", "ORDERER_KAFKA_SASL_PASSWORD"));
+        assert_eq!(shown("Kafka.SASLPlain.Password").0, "(hidden)");
+        assert!(!format!("{effective:?}").contains("secret"));
     }
 
     #[test]

@@ -74,6 +74,7 @@ const TRACES: &str = "trace files are not written";
 pub const KEYS: &[Key] = &[
     works("General.ListenAddress", Kind::Text, "127.0.0.1"),
     works("General.ListenPort", Kind::Port, "7050"),
+    works("General.LogSpec", Kind::Text, ""),
     works("General.TLS.Enabled", Kind::Bool, "false"),
     works("General.TLS.PrivateKey", Kind::Path, "tls/server.key"),
     works("General.TLS.Certificate", Kind::Path, "tls/server.crt"),

@@ -4,6 +4,7 @@
 //! reports every mistake at once (`check`); and [`Settings`], which the parts of the node get their piece of.
 
 mod check;
+mod effective;
 mod http;
 mod kafka;
 mod keys;
@@ -16,7 +17,8 @@ use std::time::Duration;
 use orderer_actors::Durability;
 use orderer_core::config::Serving;
 
-pub use check::{Loaded, load};
+pub use check::{Examined, Loaded, Origin, examine, load};
+pub use effective::Effective;
 pub use http::{HttpListener, HttpSettings};
 pub use kafka::KafkaSettings;
 pub use keys::{Effect, KEYS, Key, Kind};
@@ -29,6 +31,8 @@ use crate::tls::TlsFiles;
 pub struct Settings {
     /// Where the values came from, for people.
     pub source: String,
+    /// What is logged, unless `FABRIC_LOGGING_SPEC` says it.
+    pub log_spec: Option<String>,
     /// Where gRPC is served.
     pub listen: SocketAddr,
     /// How it is secured; `None` for plaintext.
@@ -61,6 +65,17 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     /// See [`HttpSettings`].
     pub http: HttpSettings,
+}
+
+impl Settings {
+    /// What is logged: what was `given` by other means, or what the settings say.
+    pub fn logged(&self, given: Option<String>) -> String {
+        let mut spec = given.or_else(|| self.log_spec.clone()).unwrap_or_else(|| "info".to_owned());
+        if self.kafka.verbose {
+            spec.push_str(":orderer.kafka,orderer_kafka=debug");
+        }
+        spec
+    }
 }
 
 /// When a connection on which nothing happens is asked whether it still lives.

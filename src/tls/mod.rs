@@ -1,7 +1,9 @@
 //! TLS of the listeners: files, and whom the channels make trustworthy.
 
+mod client;
 mod files;
 mod listener;
 
+pub use client::{Trust, client_config};
 pub use files::{Clients, TlsError, TlsFiles};
 pub use listener::{Audience, ListenerTls};

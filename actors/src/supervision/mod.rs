@@ -7,7 +7,9 @@
 
 mod guard;
 mod panics;
+mod pulse;
 
 pub use guard::{ChildGone, Exit, ExitGuard};
 pub(crate) use panics::payload_text;
 pub use panics::report_panics;
+pub use pulse::Pulse;

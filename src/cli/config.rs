@@ -1,0 +1,50 @@
+//! `orderer config check`: what is wrong with a configuration, before the node finds out.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use orderer_kafka::check::{Finding, Level};
+
+use super::{complain, find_settings, variables};
+use crate::config_check::check;
+use crate::settings::{Effective, examine};
+
+/// What to look at.
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArguments {
+    /// Configuration file, as of `orderer start`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Also listen on each address for a moment; for when the node does not run
+    #[arg(long)]
+    bind: bool,
+    /// Print every key first, with its value and where that came from; passwords are not shown
+    #[arg(long)]
+    print: bool,
+}
+
+/// Prints each finding. 0 if none is an error.
+pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
+    let variables = variables();
+    let origin = match find_settings(arguments.config.clone(), &variables) {
+        Ok(origin) => origin,
+        Err(mistake) => return complain([mistake.to_string()]),
+    };
+    let examined = examine(&origin);
+    if arguments.print {
+        for Effective { key, value, source } in &examined.effective {
+            println!("{:<60} # {source}", format!("{key}: {value}"));
+        }
+        println!();
+    }
+    let spec = variables.get("FABRIC_LOGGING_SPEC").map(String::as_str);
+    let mut worst = Level::Fine;
+    for Finding { level, found, fix } in check(&examined, spec, arguments.bind) {
+        println!("{level:<8} {found}");
+        if let Some(fix) = fix.filter(|_| level != Level::Fine) {
+            println!("         fix: {fix}");
+        }
+        worst = worst.max(level);
+    }
+    if worst == Level::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

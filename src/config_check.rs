@@ -1,0 +1,261 @@
+//! Everything that `start` would find out about a configuration, found out before: nothing is written, nothing is started.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use orderer_actors::chain_state::chain_text;
+use orderer_actors::node_context::unix_now;
+use orderer_core::config::{Catalog, ChannelSnapshot};
+use orderer_core::crypto::Signer as _;
+use orderer_core::identity::{Msp, MspVersion, expires_at};
+use orderer_kafka::KafkaCluster;
+use orderer_kafka::check::{Finding, Level};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use x509_parser::prelude::FromDer as _;
+
+use crate::local_msp::{read_definition, read_signing_identity};
+use crate::node::{kafka_settings, read_genesis};
+use crate::settings::{Examined, Settings};
+use crate::start_record::StartRecord;
+use crate::telemetry::check_spec;
+use crate::tls::{Audience, ListenerTls, TlsFiles};
+
+const DAY: i64 = 24 * 60 * 60;
+/// A certificate that is good for less is worth a warning.
+const SHORT: i64 = 30 * DAY;
+
+/// What was found, and what is to be found.
+struct Check<'a> {
+    settings: &'a Settings,
+    findings: Vec<Finding>,
+}
+
+/// Looks at all of it. `logging_spec` is what `FABRIC_LOGGING_SPEC` says; with `bind` the addresses are listened on for a
+/// moment.
+pub fn check(examined: &Examined, logging_spec: Option<&str>, bind: bool) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    findings.extend(examined.mistakes.iter().map(|mistake| finding(Level::Error, mistake.to_string())));
+    if let Some(Err(error)) = logging_spec.map(check_spec) {
+        findings.push(finding(Level::Error, format!("FABRIC_LOGGING_SPEC: {error}")));
+    }
+    findings.extend(examined.notes.iter().map(|note| finding(Level::Fine, note.clone())));
+    let Some(settings) = &examined.settings else { return findings };
+    if examined.mistakes.is_empty() {
+        findings.push(finding(Level::Fine, format!("settings: {} is understood", settings.source)));
+    }
+    let mut check = Check { settings, findings };
+    for (section, tls) in listeners(settings) {
+        check.tls(section, tls);
+    }
+    let snapshot = check.bootstrap();
+    check.local_msp(snapshot.as_ref());
+    check.ledgers();
+    check.kafka();
+    if bind {
+        check.bind();
+    }
+    check.findings
+}
+
+fn listeners(settings: &Settings) -> Vec<(&'static str, &TlsFiles)> {
+    let operations = settings.http.operations.as_ref().and_then(|l| l.tls.as_ref());
+    let admin = settings.http.admin.as_ref().and_then(|l| l.tls.as_ref());
+    let all = [("General.TLS", settings.tls.as_ref()), ("Operations.TLS", operations), ("Admin.TLS", admin)];
+    all.into_iter().filter_map(|(section, tls)| Some((section, tls?))).collect()
+}
+
+fn finding(level: Level, found: String) -> Finding {
+    Finding { level, found, fix: None }
+}
+
+impl Check<'_> {
+    fn put(&mut self, level: Level, found: String) {
+        self.findings.push(finding(level, found));
+    }
+
+    fn mend(&mut self, level: Level, found: String, fix: &str) {
+        self.findings.push(Finding { level, found, fix: Some(fix.to_owned()) });
+    }
+
+    fn tls(&mut self, section: &str, files: &TlsFiles) {
+        let roots = files.clients.roots();
+        // what is missing has been said
+        if ![&files.certificate, &files.private_key].into_iter().chain(roots).all(|file| file.is_file()) {
+            return;
+        }
+        if let Err(error) = ListenerTls::new(files.clone(), Audience::Operators) {
+            self.mend(Level::Error, format!("{section}: {}", chain_text(&error)), "put matching PEM files in place");
+            return;
+        }
+        self.put(Level::Fine, format!("{section}: certificate and key belong together"));
+        for file in [&files.certificate].into_iter().chain(roots) {
+            for certificate in CertificateDer::pem_file_iter(file).into_iter().flatten().flatten() {
+                self.certificate(section, file, &certificate);
+            }
+        }
+    }
+
+    /// Says until when a certificate is good.
+    fn certificate(&mut self, section: &str, file: &Path, der: &[u8]) {
+        let Ok((_, certificate)) = x509_parser::certificate::X509Certificate::from_der(der) else {
+            self.put(Level::Error, format!("{section}: {}: no X.509 certificate", file.display()));
+            return;
+        };
+        let (validity, now) = (certificate.validity(), unix_now().0);
+        let what = format!("{section}: '{}' in {}", certificate.subject(), file.display());
+        if validity.not_before.timestamp() > now {
+            self.mend(Level::Error, format!("{what} is not good before {}", validity.not_before), "look at the clock");
+        } else {
+            self.good_until(&what, validity.not_after.timestamp());
+        }
+    }
+
+    fn good_until(&mut self, what: &str, not_after: i64) {
+        let left = not_after - unix_now().0;
+        let days = left / DAY;
+        match left {
+            ..0 => self.mend(Level::Error, format!("{what} has expired"), "put a new certificate in its place"),
+            0..SHORT => {
+                self.mend(
+                    Level::Warning,
+                    format!("{what} expires in {days} days"),
+                    "put a new certificate in its place",
+                );
+            }
+            _ => self.put(Level::Fine, format!("{what} is good for {days} days")),
+        }
+    }
+
+    fn bootstrap(&mut self) -> Option<ChannelSnapshot> {
+        let file = self.settings.bootstrap_file.as_ref().filter(|file| file.is_file())?;
+        let what = format!("General.BootstrapFile {}", file.display());
+        match read_genesis(file, &Arc::<Catalog>::default(), &self.settings.serving) {
+            Ok((_, snapshot)) => {
+                let consensus = &snapshot.orderer().consensus_type;
+                self.put(Level::Fine, format!("{what}: channel {}, consensus type {consensus}", snapshot.channel()));
+                Some(snapshot)
+            }
+            Err(error) => {
+                self.put(Level::Error, format!("{what}: {error:#}"));
+                None
+            }
+        }
+    }
+
+    fn local_msp(&mut self, bootstrap: Option<&ChannelSnapshot>) {
+        let (folder, id) = (&self.settings.local_msp_dir, &self.settings.local_msp_id);
+        if !folder.is_dir() || id.is_empty() {
+            return;
+        }
+        let what = format!("General.LocalMSPDir {}", folder.display());
+        let identity = match read_signing_identity(folder, id) {
+            Ok(identity) => identity,
+            Err(error) => {
+                self.put(Level::Error, format!("{what}: {}", chain_text(&error)));
+                return;
+            }
+        };
+        let creator = identity.creator().clone();
+        if let Some(not_after) = expires_at(&creator) {
+            self.good_until(&format!("{what}: the certificate that blocks are signed with"), not_after.0);
+        }
+        let defined = read_definition(folder, id).map_err(|error| chain_text(&error));
+        let msp = defined.and_then(|config| Msp::from_config(&config, MspVersion::LATEST).map_err(|e| chain_text(&e)));
+        match msp {
+            Ok(_) => self.put(Level::Fine, format!("{what}: a definition of {id}")),
+            // the node signs without it: what counts for others is in their channels
+            Err(error) => self.put(Level::Warning, format!("{what} does not define {id}: {error}")),
+        }
+        let Some(snapshot) = bootstrap else { return };
+        let vouched = match snapshot.msps().identify(&creator) {
+            Ok(known) => known.validity().map_err(ToString::to_string),
+            Err(error) => Err(error.to_string()),
+        };
+        match vouched {
+            Ok(()) => self.put(Level::Fine, format!("{what}: a member of channel {}", snapshot.channel())),
+            Err(why) => self.mend(
+                Level::Error,
+                format!("{what}: no member of channel {}: {why}", snapshot.channel()),
+                "peers would not take its blocks: set LocalMSPID and LocalMSPDir to those of an ordering organization",
+            ),
+        }
+    }
+
+    fn ledgers(&mut self) {
+        let location = &self.settings.ledger_location;
+        let what = format!("FileLedger.Location {}", location.display());
+        let there = location.ancestors().find(|folder| folder.exists());
+        let folder = there.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !folder.is_dir() {
+            self.put(Level::Error, format!("{what}: {} is no folder", folder.display()));
+            return;
+        }
+        if let Err(error) = is_writable(folder) {
+            let fix = format!("let the node's user write to {}", folder.display());
+            self.mend(Level::Error, format!("{what}: cannot write to {}: {error}", folder.display()), &fix);
+            return;
+        }
+        if let Err(refused) = StartRecord::look(location) {
+            self.put(Level::Error, chain_text(&refused));
+        }
+        let channels = fs::read_dir(location.join("channels")).map_or(0, |entries| entries.flatten().count());
+        let found = match (location.is_dir(), channels) {
+            (false, _) => format!("{what} is made when the node starts"),
+            (true, 0) => format!("{what}: can be written to, no channel yet"),
+            (true, _) if self.settings.bootstrap_file.is_some() => {
+                format!("{what}: has channels ({channels}), General.BootstrapFile is not used")
+            }
+            (true, _) => format!("{what}: has channels ({channels})"),
+        };
+        self.put(Level::Fine, found);
+    }
+
+    fn kafka(&mut self) {
+        let kafka = &self.settings.kafka;
+        let mut reach = kafka_settings(kafka);
+        reach.brokers.clone_from(&self.settings.serving.brokers);
+        if reach.brokers.is_empty() {
+            if kafka.tls.is_none() && kafka.sasl.is_none() {
+                return;
+            }
+            // which brokers, the channels say
+            reach.brokers.push("localhost:9092".to_owned());
+        }
+        match KafkaCluster::new(reach) {
+            Ok(_) => self.mend(
+                Level::Fine,
+                "Kafka: brokers, certificates and credentials can be used".to_owned(),
+                "orderer kafka check asks the brokers themselves",
+            ),
+            Err(error) => self.put(Level::Error, format!("Kafka: {}", chain_text(&error))),
+        }
+    }
+
+    fn bind(&mut self) {
+        let http = &self.settings.http;
+        let operations = http.operations.as_ref().map(|listener| listener.address);
+        let admin = http.admin.as_ref().map(|listener| listener.address);
+        let all = [("General", Some(self.settings.listen)), ("Operations", operations), ("Admin", admin)];
+        // all at once: two of them may want the same
+        let mut taken: Vec<TcpListener> = Vec::new();
+        for (section, address) in all.into_iter().filter_map(|(section, a)| Some((section, a?))) {
+            match TcpListener::bind::<SocketAddr>(address) {
+                Ok(listener) => {
+                    taken.push(listener);
+                    self.put(Level::Fine, format!("{section}: {address} can be listened on"));
+                }
+                Err(error) => self.put(Level::Error, format!("{section}: listen on {address}: {error}")),
+            }
+        }
+    }
+}
+
+/// Makes a file and takes it away again.
+fn is_writable(folder: &Path) -> std::io::Result<()> {
+    let probe: PathBuf = folder.join(format!(".orderer-config-check-{}", std::process::id()));
+    fs::OpenOptions::new().write(true).create_new(true).open(&probe)?;
+    fs::remove_file(&probe)
+}

@@ -1,0 +1,45 @@
+//! The configuration in force, for people: every key with its value, and where that came from.
+
+use serde::Serialize;
+use serde_yaml::Value;
+
+use super::check::{Checker, plain};
+use super::keys::{Effect, KEYS, Key};
+
+/// Keys whose values nobody is shown.
+const SECRETS: &[&str] = &["Kafka.SASL.Password", "Kafka.SASLPlain.Password"];
+/// What stands in their place.
+const HIDDEN: &str = "(hidden)";
+
+/// One key, as it is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Effective {
+    /// Its path.
+    pub key: &'static str,
+    /// Its value, as it would be written in YAML; of a secret only whether there is one.
+    pub value: String,
+    /// `default`, the file and line, or the variable.
+    pub source: String,
+}
+
+impl Checker {
+    /// Every key that has a meaning here, in the order of `orderer.yaml`.
+    pub(super) fn effective(&self) -> Vec<Effective> {
+        let known = KEYS.iter().filter(|key| !matches!(key.effect, Effect::Ignored(_)));
+        known
+            .map(|key| Effective { key: key.path, value: self.shown(key), source: self.source(key.path).to_string() })
+            .collect()
+    }
+
+    fn shown(&self, key: &Key) -> String {
+        let value = self.written(key.path).map_or_else(|| key.default.to_owned(), written);
+        if SECRETS.contains(&key.path) && !value.is_empty() { HIDDEN.to_owned() } else { value }
+    }
+}
+
+fn written(value: &Value) -> String {
+    match value {
+        Value::Sequence(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        other => plain(other),
+    }
+}

@@ -1,0 +1,279 @@
+//! The node among its keepers: a service manager that wants to be told, probes that ask how it is, people who check a
+//! configuration before it is used.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod world;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use reqwest::Method;
+use serde_json::json;
+use world::http::{Http, send};
+use world::node::{Ended, orderer_folder, value_of};
+use world::{NET, PATIENCE, Setup};
+
+/// What a service manager hears.
+struct Ear(UnixDatagram);
+
+impl Ear {
+    fn at(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    /// The next message with this line.
+    fn hears(&self, line: &str) -> String {
+        loop {
+            let mut message = [0; 4096];
+            let length = self.0.recv(&mut message).unwrap_or_else(|e| panic!("never told {line}: {e}"));
+            let message = String::from_utf8(message[..length].to_vec()).unwrap();
+            if message.lines().any(|l| l == line) {
+                return message;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_manager_is_told_when_the_node_serves_reloads_lives_and_ends() {
+    let setup = Setup::application();
+    let socket = setup.folder().join("notify");
+    let ear = Ear::at(&socket);
+    let setup = setup.variable("NOTIFY_SOCKET", socket.display()).variable("WATCHDOG_USEC", 400_000);
+    let config = setup.folder().join("orderer.yaml");
+    fs::write(&config, "General:\n  LogSpec: info\n").unwrap();
+    let mut node = setup.start().await;
+    ear.hears("READY=1");
+    ear.hears("STATUS=1 of 1 channels running");
+    for _ in 0..3 {
+        ear.hears("WATCHDOG=1");
+    }
+    fs::write(&config, "General:\n  LogSpec: orderer.grpc=debug:info\n").unwrap();
+    node.signal("HUP");
+    assert!(ear.hears("RELOADING=1").contains("MONOTONIC_USEC="));
+    ear.hears("READY=1");
+    let operations = Http::of(&mut node, "operations").await;
+    let spec = json!({"spec": "orderer.grpc=debug:info"});
+    assert_eq!(operations.get("/logspec").await.json(), spec);
+
+    // what has a mistake changes nothing
+    fs::write(&config, "General:\n  LogSpec: loud\n").unwrap();
+    node.signal("HUP");
+    node.line("'loud' is not LEVEL").await;
+    ear.hears("READY=1");
+    assert_eq!(operations.get("/logspec").await.json(), spec);
+    node.terminate();
+    ear.hears("STOPPING=1");
+    assert_eq!(node.ended(PATIENCE).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_variable_goes_before_the_key_until_sighup() {
+    let setup = Setup::application().variable("FABRIC_LOGGING_SPEC", "warn:orderer=info");
+    fs::write(setup.folder().join("orderer.yaml"), "General:\n  LogSpec: info\n").unwrap();
+    let mut node = setup.start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    assert_eq!(operations.get("/logspec").await.json(), json!({"spec": "warn:orderer=info"}));
+    node.signal("HUP");
+    node.line("General.LogSpec was read again").await;
+    assert_eq!(operations.get("/logspec").await.json(), json!({"spec": "info"}));
+    let set = operations.request(Method::PUT, "/logspec").body(r#"{"spec": "error"}"#);
+    assert_eq!(send(set).await.status, 204);
+    node.stop().await;
+}
+
+fn assert_well(ended: &Ended) {
+    assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "OK\n", ""));
+}
+
+fn assert_ill(ended: &Ended, why: &str) {
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+    assert!(ended.stderr.starts_with("orderer: ") && ended.stderr.contains(why), "{}", ended.stderr);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_says_by_its_exit_code_whether_the_node_is_well() {
+    let setup = Setup::application();
+    assert_ill(&setup.again(&["health", "--grpc"]).run(), "connect");
+    let mut node = setup.start().await;
+    let address = value_of(&node.line("operations endpoint is open").await, "address").to_owned();
+    assert_well(&setup.again(&["health", "--address", &address]).run());
+    assert_well(&setup.again(&["health", "--grpc"]).run());
+    assert_ill(&setup.again(&["health"]).run(), "--address");
+    assert_ill(&setup.again(&["health", "--address", &node.address]).run(), &node.address);
+    node.stop().await;
+
+    fs::write(setup.ledger_file("app"), "no ledger").unwrap();
+    let mut node = setup.start().await;
+    let address = value_of(&node.line("operations endpoint is open").await, "address").to_owned();
+    assert_ill(&setup.again(&["health", "--address", &address]).run(), "channel app: ");
+    node.stop().await;
+
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    assert_ill(&setup.again(&["health", "--address", &address, "--timeout", "1"]).run(), "no answer within 1s");
+    for arguments in [&["health", "--address", "x:1", "--config", "y"][..], &["health", "--tls-ca", "x"]] {
+        assert_eq!(setup.again(arguments).run().code, Some(2), "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_knows_the_node_by_its_certificate() {
+    let tls = orderer_folder().join("tls");
+    let (certificate, key, ca) = (tls.join("server.crt"), tls.join("server.key"), tls.join("ca.crt"));
+    let mut setup = Setup::application();
+    for section in ["GENERAL", "OPERATIONS"] {
+        setup = setup
+            .set(&format!("{section}_TLS_ENABLED"), true)
+            .set(&format!("{section}_TLS_CERTIFICATE"), certificate.display())
+            .set(&format!("{section}_TLS_PRIVATEKEY"), key.display())
+            .set(&format!("{section}_TLS_CLIENTAUTHREQUIRED"), true)
+            .set(&format!("{section}_TLS_CLIENTROOTCAS"), ca.display());
+    }
+    let mut node = setup.start().await;
+    let address = value_of(&node.line("operations endpoint is open").await, "address").to_owned();
+    assert_well(&setup.again(&["health", "--grpc"]).run());
+    let text = |path: &Path| path.display().to_string();
+    let ask = |ca: &Path, name: &str| {
+        let (ca, certificate, key) = (text(ca), text(&certificate), text(&key));
+        let identity = ["--tls-cert", &certificate, "--tls-key", &key];
+        let asked = ["health", "--address", &address, "--tls-ca", &ca, "--server-name", name];
+        setup.again(&[&asked[..], &identity].concat()).run()
+    };
+    assert_well(&ask(&ca, "orderer.example.com"));
+    assert_ill(&ask(&ca, "elsewhere.example.com"), "TLS");
+    let other = Path::new(NET).join("crypto/peerOrganizations/org1.example.com/tlsca/tlsca.org1.example.com-cert.pem");
+    assert_ill(&ask(&other, "orderer.example.com"), "TLS");
+    let bare = ["health", "--address", &address, "--tls-ca", &text(&ca), "--server-name", "orderer.example.com"];
+    assert_ill(&setup.again(&bare).run(), &address);
+    // another certificate than the configuration names
+    let other = orderer_folder().with_file_name("orderer2.example.com").join("tls");
+    let mistaken = setup
+        .again(&["health", "--grpc"])
+        .set("GENERAL_TLS_CERTIFICATE", other.join("server.crt").display())
+        .set("GENERAL_TLS_PRIVATEKEY", other.join("server.key").display());
+    assert_ill(&mistaken.run(), "TLS");
+    node.stop().await;
+}
+
+fn check(setup: &Setup) -> Ended {
+    setup.again(&["config", "check"]).run()
+}
+
+#[test]
+fn a_configuration_that_will_do_is_said_to() {
+    let setup = Setup::application();
+    let ended = check(&setup);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    assert!(ended.stdout.lines().all(|line| line.starts_with("ok ")), "{}", ended.stdout);
+    for part in
+        ["is understood", "channel app, consensus type solo", "a member of channel app", "is made when the node"]
+    {
+        assert!(ended.stdout.contains(part), "'{part}' is not in {}", ended.stdout);
+    }
+    assert!(!setup.folder().join("ledger").exists(), "nothing was written");
+
+    let printed = setup.again(&["config", "check", "--print"]).set("KAFKA_SASL_PASSWORD", "geheim").run().stdout;
+    assert!(!printed.contains("geheim"), "{printed}");
+    let line = |key: &str| printed.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    assert!(line("General.LocalMSPID: OrdererMSP ").ends_with("# ORDERER_GENERAL_LOCALMSPID"));
+    assert!(line("General.ListenAddress: 127.0.0.1 ").contains("# (embedded orderer.yaml):"));
+    assert!(line("Kafka.SASL.Password: (hidden) ").ends_with("# ORDERER_KAFKA_SASL_PASSWORD"));
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_configuration_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        fs::write(folder.path().join(name), text).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let text = |path: std::path::PathBuf| path.display().to_string();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut expired = rcgen::CertificateParams::new(vec!["orderer".to_owned()]).unwrap();
+    expired.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    expired.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let (expired, key) =
+        (put("expired.crt", &expired.self_signed(&key).unwrap().pem()), put("key", &key.serialize_pem()));
+    let tls = orderer_folder().join("tls");
+    let (good, garbage) = (text(tls.join("server.crt")), put("garbage", "garbage"));
+    let crashed = folder.path().join("crashed");
+    fs::create_dir(&crashed).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    fs::write(crashed.join("unclean-starts"), format!("{now}\n").repeat(5)).unwrap();
+    let setup = Setup::application();
+    let taken = TcpListener::bind(("127.0.0.1", setup.port())).unwrap();
+    let own = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    let secured = |section: &str, certificate: &str, key: &str| {
+        let keys = [("ENABLED", "true"), ("CERTIFICATE", certificate), ("PRIVATEKEY", key)];
+        keys.iter().map(|(k, v)| (format!("{section}_TLS_{k}"), (*v).to_owned())).collect::<Vec<_>>()
+    };
+    let table = [
+        (own("GENERAL_LOCALMSPDIR", "nowhere"), "General.LocalMSPDir: no such folder"),
+        (own("GENERAL_LOCALMSPID", "Org1MSP"), "no member of channel app"),
+        (own("GENERAL_BOOTSTRAPFILE", &garbage), "garbage: "),
+        (own("GENERAL_BOOTSTRAPFILE", "nowhere"), "General.BootstrapFile: no such file"),
+        (own("GENERAL_LOGSPEC", "loud"), "General.LogSpec: 'loud' is not LEVEL"),
+        (own("FILELEDGER_LOCATION", &garbage), "garbage is no folder"),
+        (own("FILELEDGER_LOCATION", "/proc/orderer"), "cannot write to /proc"),
+        (own("FILELEDGER_LOCATION", &text(crashed)), "not starting: 5 starts within 5 minutes"),
+        (own("OPERATIONS_LISTENADDRESS", "nowhere:x"), "Operations.ListenAddress: 'nowhere:x'"),
+        (secured("GENERAL", &good, &key), "General.TLS: TLS configuration"),
+        (secured("GENERAL", &garbage, &key), "no certificate in PEM found"),
+        (secured("OPERATIONS", &expired, &key), "expired.crt has expired"),
+        (
+            [own("KAFKA_TLS_ENABLED", "true"), own("KAFKA_TLS_ROOTCAS", &garbage)].concat(),
+            "Kafka: trusted kafka certificates",
+        ),
+    ];
+    let mut all = setup.again(&["config", "check", "--bind"]);
+    for (variables, wanted) in &table {
+        let mut one = setup.again(&["config", "check"]);
+        for (key, value) in variables {
+            one = one.set(key, value);
+        }
+        let ended = one.run();
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""), "{wanted}: {ended:?}");
+        let errors: Vec<&str> = ended.stdout.lines().filter(|line| line.starts_with("error ")).collect();
+        assert!(matches!(errors[..], [only] if only.contains(wanted)), "'{wanted}' is not all of {}", ended.stdout);
+    }
+    for (variables, _) in [&table[1], &table[4], &table[5], &table[11], &table[12]] {
+        for (key, value) in variables {
+            all = all.set(key, value);
+        }
+    }
+    let ended = all.variable("FABRIC_LOGGING_SPEC", "loud").run();
+    let errors = ended.stdout.lines().filter(|line| line.starts_with("error ")).count();
+    assert_eq!((ended.code, errors), (Some(1), 7), "{}", ended.stdout);
+    assert!(ended.stdout.contains("General: listen on 127.0.0.1"), "{}", ended.stdout);
+    drop(taken);
+}
+
+#[test]
+fn shells_and_manuals_know_every_command() {
+    let setup = Setup::bare();
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = setup.again(&["completions", shell]).run();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        for part in ["orderer", "health", "check", "log-format"] {
+            assert!(ended.stdout.contains(part), "{shell} does not know {part}");
+        }
+    }
+    assert_eq!(setup.again(&["completions", "abacus"]).run().code, Some(2));
+    assert_eq!(setup.again(&["man", "--dir", "pages/man1"]).run().code, Some(0));
+    for page in ["orderer.1", "orderer-start.1", "orderer-health.1", "orderer-config-check.1", "orderer-kafka-check.1"]
+    {
+        let text = fs::read_to_string(setup.folder().join("pages/man1").join(page)).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
+    }
+    fs::write(setup.folder().join("file"), "").unwrap();
+    let ended = setup.again(&["man", "--dir", "file"]).run();
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.starts_with("orderer: file: "), "{}", ended.stderr);
+}
