@@ -4,6 +4,7 @@
 mod answer;
 mod debug;
 mod operations;
+mod page;
 mod participation;
 mod server;
 

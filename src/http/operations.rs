@@ -18,6 +18,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::answer::{Refused, has_certificate, json, not_found};
 use super::debug::debug;
+use super::page::{of_the_same_site, page};
 use crate::telemetry::LogControl;
 
 /// A log spec is a line.
@@ -41,7 +42,8 @@ pub fn operations(operations: Operations) -> Router {
     let debug = debug(Arc::clone(&operations.context));
     let shared = Arc::new(operations);
     let log_spec = Router::new().route("/logspec", get(log_spec).put(set_log_spec).fallback(wrong_method));
-    let mut inner = log_spec.with_state(Arc::clone(&shared)).merge(debug);
+    let mut inner =
+        log_spec.with_state(Arc::clone(&shared)).merge(debug).merge(page()).layer(from_fn(of_the_same_site));
     if secured {
         inner = inner.layer(from_fn(has_certificate));
     }

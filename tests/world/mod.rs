@@ -6,9 +6,11 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "a test that panics has failed")]
 #![allow(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 
+pub mod browser;
 pub mod client;
 pub mod configuring;
 pub mod http;
+pub mod many;
 pub mod messages;
 pub mod node;
 pub mod people;

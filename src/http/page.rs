@@ -1,0 +1,145 @@
+//! The page for people on call, at `/debug/`: HTML, CSS and JavaScript modules that are part of the binary, need no build
+//! step and load nothing from elsewhere. What they show they read from the other endpoints.
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::extract::{Path, Request};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::get;
+use orderer_core::crypto::{hex, sha256};
+
+use super::answer::{Refused, not_found, wrong_method};
+
+/// Scripts, styles and requests are the node's own; nothing is framed, embedded or sent elsewhere, and no text of a
+/// client becomes a script.
+const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                                connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+                                require-trusted-types-for 'script'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+/// One file of the page.
+struct Asset {
+    name: &'static str,
+    kind: &'static str,
+    content: &'static str,
+    tag: HeaderValue,
+}
+
+macro_rules! assets {
+    ($($name:literal: $kind:expr),* $(,)?) => {
+        vec![$(Asset::new($name, $kind, include_str!(concat!("page/", $name)))),*]
+    };
+}
+
+static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
+    assets![
+        "index.html": HTML,
+        "style.css": CSS,
+        "icon.svg": SVG,
+        "app.js": SCRIPT,
+        "chart.js": SCRIPT,
+        "data.js": SCRIPT,
+        "dialog.js": SCRIPT,
+        "dom.js": SCRIPT,
+        "events.js": SCRIPT,
+        "format.js": SCRIPT,
+        "health.js": SCRIPT,
+        "parts.js": SCRIPT,
+        "shortcuts.js": SCRIPT,
+        "table.js": SCRIPT,
+        "views/actors.js": SCRIPT,
+        "views/block.js": SCRIPT,
+        "views/certificates.js": SCRIPT,
+        "views/changes.js": SCRIPT,
+        "views/channel.js": SCRIPT,
+        "views/channel_config.js": SCRIPT,
+        "views/channels.js": SCRIPT,
+        "views/kafka.js": SCRIPT,
+        "views/latency.js": SCRIPT,
+        "views/logs.js": SCRIPT,
+        "views/refusals.js": SCRIPT,
+        "views/restart.js": SCRIPT,
+        "views/settings.js": SCRIPT,
+        "views/streams.js": SCRIPT,
+        "views/transaction.js": SCRIPT,
+    ]
+});
+
+impl Asset {
+    fn new(name: &'static str, kind: &'static str, content: &'static str) -> Self {
+        let tag = format!("\"{}\"", &hex(&sha256(&[content.as_bytes()]))[..32]);
+        Self { name, kind, content, tag: HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\"")) }
+    }
+
+    /// The file, or that it is still the same.
+    fn answer(&self, asked: &HeaderMap) -> Response {
+        let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        let tag = self.tag.to_str().unwrap_or_default();
+        let same = known.flat_map(|value| value.split(',')).any(|known| known.trim().trim_start_matches("W/") == tag);
+        let mut response = if same {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            ([(header::CONTENT_TYPE, self.kind)], self.content).into_response()
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, self.tag.clone());
+        // kept, and asked about each time: another binary may be behind the same address tomorrow
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        response
+    }
+}
+
+/// The routes of the page.
+pub(super) fn page() -> Router {
+    let to_page = || async { Redirect::permanent("/debug/") };
+    Router::new()
+        .route("/debug", get(to_page).fallback(only_get))
+        .route("/debug/", get(index).fallback(only_get))
+        .route("/debug/page/{*file}", get(asset).fallback(only_get))
+}
+
+async fn only_get(method: Method) -> Refused {
+    wrong_method(&method, "GET")
+}
+
+async fn index(headers: HeaderMap) -> Response {
+    find("index.html", &headers).await
+}
+
+async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
+    find(&file, &headers).await
+}
+
+async fn find(name: &str, headers: &HeaderMap) -> Response {
+    match ASSETS.iter().find(|asset| asset.name == name) {
+        Some(asset) => asset.answer(headers),
+        None => not_found().await.into_response(),
+    }
+}
+
+/// Refuses what another site's page asks of this node through its reader's browser, unless that only reads: the browser
+/// would not show that site the answer, but what was asked would have happened.
+pub(super) async fn of_the_same_site(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    // over HTTP/2 the host is part of the address
+    let host = text(header::HOST).or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
+    let foreign = text(header::ORIGIN).is_some_and(|origin| {
+        let origin_host = origin.split_once("://").map(|(_, host)| host);
+        origin_host.is_none() || origin_host != host
+    });
+    if foreign && !request.method().is_safe() {
+        return Refused::new(StatusCode::FORBIDDEN, "asked for by a page of another site").into_response();
+    }
+    next.run(request).await
+}

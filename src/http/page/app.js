@@ -1,0 +1,164 @@
+// The page: its head, its views, and what is shown of the one that the address names.
+
+import { ask, conversation, Feed, now, onConversation } from './data.js';
+import { draw, h } from './dom.js';
+import { listen, onEvent } from './events.js';
+import { ago, moment, plural, span } from './format.js';
+import { dot, worst } from './health.js';
+import { shortcuts } from './shortcuts.js';
+import actors from './views/actors.js';
+import block from './views/block.js';
+import certificates from './views/certificates.js';
+import channel from './views/channel.js';
+import channelConfig from './views/channel_config.js';
+import channels from './views/channels.js';
+import logs from './views/logs.js';
+import refusals from './views/refusals.js';
+import settings from './views/settings.js';
+import streams from './views/streams.js';
+import transaction from './views/transaction.js';
+
+const VIEWS = [channels, actors, streams, refusals, transaction, certificates, logs, settings];
+/** Between two drawings at least; and no more than a tenth of the time is spent on drawing. */
+const PAUSE_MS = 200;
+const PAUSES = 9;
+
+const at = (id) => document.getElementById(id);
+const absent = new Set();
+let version = null;
+let startedAt = 0;
+let shown = { view: null, args: [], feeds: new Map(), ends: [] };
+
+/** The view and its arguments that the address names. */
+function route() {
+  const [id, ...args] = location.hash.replace(/^#\/?/, '').split('/').map(decodeURIComponent);
+  if (id === 'channels' && args.length === 3 && args[1] === 'blocks') return [block, [args[0], args[2]]];
+  if (id === 'channels' && args.length === 2 && args[1] === 'config') return [channelConfig, [args[0]]];
+  if (id === 'channels' && args.length > 0) return [channel, [args[0]]];
+  return [VIEWS.find((view) => view.id === id) ?? channels, args];
+}
+
+/** Shows what the address names, and asks for what that needs. */
+function go() {
+  const [view, args] = route();
+  const moved = view !== shown.view || args.join() !== shown.args.join();
+  const before = shown.ends;
+  const feeds = new Map(view.feeds(args).map(([path, every]) => [path, Feed.of(path, every)]));
+  shown = { view, args, feeds, ends: [] };
+  // listening to the new ones first keeps what both need
+  shown.ends = [...feeds.values()].map((feed) => feed.listen(() => soon()));
+  before.forEach((end) => end());
+  document.title = `${typeof view.title === 'string' ? view.title : view.title(args)} – orderer`;
+  if (moved) scrollTo(0, 0);
+  drawAll();
+}
+
+let drawnAt = 0;
+let drawTook = 0;
+let timer = 0;
+function soon() {
+  if (timer !== 0) return;
+  timer = setTimeout(drawAll, Math.max(0, drawnAt + Math.max(PAUSE_MS, PAUSES * drawTook) - Date.now()));
+}
+
+function drawAll() {
+  const began = Date.now();
+  clearTimeout(timer);
+  timer = 0;
+  drawHead();
+  drawViews();
+  drawSilence();
+  drawMain();
+  drawnAt = Date.now();
+  drawTook = drawnAt - began;
+}
+
+/** The node's health, from what is known anyway. */
+function health() {
+  const all = overview.value?.channels;
+  if (conversation.silentSince > 0) return ['bad', 'does not answer'];
+  if (all === undefined) return ['off', 'asking …'];
+  const count = (level) => all.filter((one) => one.level === level).length;
+  const level = worst(all.map((one) => one.level));
+  if (level === 'bad') return [level, `${count('bad')} of ${plural(all.length, 'channel')} ${count('bad') === 1 ? 'needs' : 'need'} you`];
+  if (level === 'busy') return [level, `${count('busy')} of ${plural(all.length, 'channel')} not ready`];
+  return [level, all.length === 0 ? 'no channels yet' : all.length === 1 ? 'its channel runs' : `all ${plural(all.length, 'channel')} run`];
+}
+
+function drawHead() {
+  const [level, text] = health();
+  draw(at('head'),
+    h('a', { class: 'brand', href: '#/channels' }, h('img', { src: 'page/icon.svg', alt: '' }), 'orderer'),
+    h('span', { class: `state ${level}`, id: 'health' }, dot(level), text),
+    h('span', { class: 'facts' },
+      h('span', null, location.host),
+      version && h('span', { title: version.CommitSHA }, `version ${version.Version}`),
+      startedAt > 0 && h('span', { title: moment(startedAt) }, `up ${ago(startedAt, now())}`),
+      h('span', { id: 'live' }, conversation.silentSince > 0 ? 'no connection' : conversation.live ? 'live' : 'asks every few seconds'),
+      h('a', { class: 'keys', href: '#', onclick: help }, 'Keys ', h('kbd', null, '?'))));
+}
+
+function help(event) {
+  event.preventDefault();
+  document.dispatchEvent(new KeyboardEvent('keydown', { key: '?' }));
+}
+
+const visible = () => VIEWS.filter((view) => !absent.has(view.id));
+
+function drawViews() {
+  const current = shown.view.part ?? shown.view.id;
+  draw(at('views'), visible().map((view) =>
+    h('a', { href: `#/${view.id}`, 'aria-current': view.id === current ? 'page' : null }, view.title)));
+}
+
+function drawSilence() {
+  const { silentSince, answeredAt, trouble } = conversation;
+  document.body.classList.toggle('stale', silentSince > 0);
+  const old = answeredAt > 0 ? ` What is below is ${span(Date.now() - answeredAt)} old.` : '';
+  draw(at('silence'), silentSince > 0
+    && h('p', null, `The node has not answered since ${moment(silentSince)} (${trouble}).${old} It is asked again every few seconds.`));
+}
+
+function drawMain() {
+  const { view, args, feeds } = shown;
+  const values = Object.fromEntries([...feeds].map(([path, feed]) => [path, feed.value]));
+  const errors = Object.fromEntries([...feeds].filter(([, feed]) => feed.error).map(([path, feed]) => [path, feed.error]));
+  const content = view.render({ args, values, errors, redraw: soon, again: go });
+  const first = [...feeds.values()].find((feed) => feed.value === undefined && feed.error?.status);
+  if (first?.error.status === 404 && VIEWS.includes(view) && !view.speaks) absent.add(view.id);
+  // a view of another kind begins on an empty page
+  draw(at('content'), h('div', { key: `${view.id}/${args.join('/')}`, class: 'view' }, content ?? waiting(first)));
+}
+
+function waiting(feed) {
+  if (feed) return h('p', { class: 'soft' }, `The node refused this: ${feed.error.message}`);
+  return h('p', { class: 'soft' }, conversation.silentSince > 0 ? '' : 'Asking the node …');
+}
+
+/** What is asked once, and again when the node may be another. */
+async function introduce() {
+  try {
+    version = await ask('../version');
+    const { actors: all } = await ask('actors');
+    startedAt = Math.min(...all.map((one) => one.started_ms));
+    soon();
+  } catch {
+    // said by the page's head
+  }
+}
+
+const overview = Feed.of('channels', 5000);
+overview.listen(() => soon());
+onEvent(() => soon());
+let silent = false;
+onConversation(() => {
+  if (silent && conversation.silentSince === 0) introduce();
+  silent = conversation.silentSince > 0;
+  soon();
+});
+addEventListener('hashchange', go);
+shortcuts(() => visible().map((view) => view.id));
+setInterval(() => !document.hidden && soon(), 1000);
+introduce();
+listen();
+go();

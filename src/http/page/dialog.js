@@ -1,0 +1,33 @@
+// Questions before what cannot be taken back, and what became of them.
+
+import { draw, h } from './dom.js';
+
+const dialog = document.getElementById('dialog');
+const said = document.getElementById('said');
+let timer = 0;
+
+/** Asks; resolves to whether the answer is yes. */
+export function confirm({ title, text, yes }) {
+  return show([h('h2', { id: 'asked' }, title), h('p', null, text)], [
+    h('button', { class: 'act', value: 'no', autofocus: true }, 'Cancel'),
+    h('button', { class: 'act main', value: 'yes' }, yes),
+  ]);
+}
+
+/** Shows something until it is closed. */
+export function show(content, buttons = [h('button', { class: 'act', value: 'no', autofocus: true }, 'Close')]) {
+  dialog.setAttribute('aria-labelledby', 'asked');
+  draw(dialog, h('form', { method: 'dialog' }, content, h('div', { class: 'row' }, buttons)));
+  dialog.returnValue = 'no';
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true });
+  });
+}
+
+/** Says something for a while. */
+export function say(text) {
+  clearTimeout(timer);
+  said.textContent = text;
+  timer = setTimeout(() => (said.textContent = ''), 6000);
+}

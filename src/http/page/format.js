@@ -1,0 +1,69 @@
+// Figures as people read them. Times come as milliseconds since 1970.
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** A span of time in its two largest units: `3 d 4 h`, `12 min`, `8 s`. */
+export function span(ms) {
+  if (!Number.isFinite(ms)) return '–';
+  const rest = Math.max(0, ms);
+  if (rest < 1000) return `${Math.round(rest)} ms`;
+  if (rest < MINUTE) return `${Math.floor(rest / 1000)} s`;
+  if (rest < 10 * MINUTE) return two(rest, MINUTE, 'min', 1000, 's');
+  if (rest < HOUR) return `${Math.floor(rest / MINUTE)} min`;
+  if (rest < DAY) return two(rest, HOUR, 'h', MINUTE, 'min');
+  return two(rest, DAY, 'd', HOUR, 'h');
+}
+
+function two(ms, large, largeName, small, smallName) {
+  const [whole, left] = [Math.floor(ms / large), Math.floor((ms % large) / small)];
+  return left === 0 ? `${whole} ${largeName}` : `${whole} ${largeName} ${left} ${smallName}`;
+}
+
+/** How long ago that was. */
+export const ago = (then, now) => (then ? span(Math.max(0, Math.floor((now - then) / 1000) * 1000)).replace('0 ms', '0 s') : '–');
+
+const grouped = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
+/** A count with its thousands apart. */
+export const count = (n) => (n === null || n === undefined ? '–' : grouped.format(n));
+
+/** A rate or another small figure: three digits are enough. */
+export function short(n) {
+  if (n === null || n === undefined || !Number.isFinite(n)) return '–';
+  return n >= 100 ? grouped.format(n) : String(Number(n.toFixed(n >= 10 ? 1 : 2)));
+}
+
+/** A duration that is measured: microseconds to seconds. */
+export function latency(ms) {
+  if (ms === null || ms === undefined || !Number.isFinite(ms)) return '–';
+  if (ms < 1) return `${Math.round(ms * 1000)} µs`;
+  if (ms < 1000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+  return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`;
+}
+
+export function bytes(n) {
+  if (n === null || n === undefined) return '–';
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let at = 0;
+  let rest = n;
+  while (rest >= 1024 && at < units.length - 1) [rest, at] = [rest / 1024, at + 1];
+  return `${at === 0 || rest >= 100 ? Math.round(rest) : rest.toFixed(1)} ${units[at]}`;
+}
+
+/** A moment: the time of today, else with its date. In the reader's own time zone. */
+export function moment(ms) {
+  if (!ms) return '–';
+  const then = new Date(ms);
+  const time = then.toLocaleTimeString('en-GB');
+  return then.toDateString() === new Date().toDateString() ? time : `${isoDay(then)} ${time}`;
+}
+
+/** A day: 2027-03-01. */
+export const isoDay = (date) => {
+  const then = new Date(date);
+  const two = (n) => String(n).padStart(2, '0');
+  return `${then.getFullYear()}-${two(then.getMonth() + 1)}-${two(then.getDate())}`;
+};
+
+export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;

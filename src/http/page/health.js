@@ -1,0 +1,25 @@
+// Health in words and colour. Shape says the same as colour: a round, a square, a diamond.
+
+import { h } from './dom.js';
+
+const RANK = { bad: 2, busy: 1, good: 0 };
+const WORDS = {
+  catchingup: 'catching up',
+};
+
+export const rank = (level) => RANK[level] ?? 0;
+export const worst = (levels) => levels.reduce((a, b) => (rank(b) > rank(a) ? b : a), 'good');
+
+export const dot = (level) => h('span', { class: `dot ${level}`, 'aria-hidden': 'true' });
+
+/** A state with its mark. */
+export function state(level, word) {
+  return h('span', { class: `state ${level}` }, dot(level), WORDS[word] ?? word);
+}
+
+export const badge = (level, text) => h('span', { class: `badge ${level}` }, text);
+
+/** Something that needs a person: a sentence, its reason, and what to do. */
+export function notice(level, title, ...lines) {
+  return h('section', { class: `notice ${level}` }, h('h2', null, title), lines);
+}

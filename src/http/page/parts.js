@@ -1,0 +1,83 @@
+// What the views are put together from.
+
+import { h } from './dom.js';
+import { isoDay } from './format.js';
+import { now } from './data.js';
+import { badge } from './health.js';
+
+/** A sheet with a title. */
+export function sheet(title, end, ...content) {
+  const head = h('div', { class: 'title' }, h('h2', null, title), end && h('div', { class: 'end row' }, end));
+  return h('section', { class: 'sheet', 'aria-label': title }, head, content);
+}
+
+export const body = (...content) => h('div', { class: 'body' }, content);
+
+/** Figures side by side: [name, value, note, level]. */
+export function figures(...all) {
+  const one = ([name, value, note, level]) =>
+    h('div', null, h('dt', null, name), h('dd', { class: level }, value, note && h('span', { class: 'sub' }, note)));
+  return h('dl', { class: 'figures' }, all.filter(Boolean).map(one));
+}
+
+/** Names and values, one below the other. */
+export function pairs(...all) {
+  const kept = all.filter((pair) => pair && pair[1] !== null && pair[1] !== undefined && pair[1] !== '');
+  return h('dl', { class: 'pairs' }, kept.map(([name, value]) => [h('dt', null, name), h('dd', null, value)]));
+}
+
+/** Who signed: organization and common name. */
+export function who(someone) {
+  if (!someone) return h('span', { class: 'soft' }, 'unknown');
+  return [commonName(someone.subject) || 'no certificate', ' ', h('span', { class: 'soft' }, someone.msp_id)];
+}
+
+/** A certificate's holder in full, as pairs. */
+export function holding(someone) {
+  const days = someone.not_after_ms ? Math.floor((someone.not_after_ms - now()) / 86_400_000) : null;
+  const expiry = days !== null && [isoDay(someone.not_after_ms), ' ', daysLeft(days)];
+  return [
+    ['Organization', someone.msp_id],
+    ['Subject', someone.subject],
+    ['Issuer', someone.issuer],
+    ['Units', someone.organizational_units?.join(', ')],
+    ['Valid until', expiry || null],
+  ];
+}
+
+export const holder = (someone) => pairs(...holding(someone));
+
+/** Days that a certificate has left, coloured at 30, 7 and 0. */
+export function daysLeft(days) {
+  if (days < 0) return badge('bad', `expired ${-days} d ago`);
+  const level = days <= 7 ? 'bad' : days <= 30 ? 'busy' : 'off';
+  return badge(level, days > 730 ? `${Math.floor(days / 365)} years` : `${days} d left`);
+}
+
+export function commonName(subject) {
+  return /(?:^|,\s*|\+\s*)CN=((?:\\.|[^,+])*)/.exec(subject ?? '')?.[1] ?? subject ?? '';
+}
+
+/** Of how much how much is full. */
+export function meter(part, whole, name) {
+  const share = whole > 0 ? Math.min(1, part / whole) : 0;
+  const bar = h('svg', { viewBox: '0 0 100 8', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+    h('rect', { width: (100 * share).toFixed(1), height: 8 }));
+  return h('span', { class: 'meter', role: 'meter', 'aria-label': name, 'aria-valuenow': part, 'aria-valuemin': 0,
+    'aria-valuemax': whole }, bar);
+}
+
+export const empty = (text) => h('p', { class: 'empty' }, text);
+
+/** A row of choices of which one holds. */
+export function choices(name, chosen, all, choose) {
+  return h('div', { class: 'choices', role: 'group', 'aria-label': name },
+    all.map(([value, text]) => h('button', { type: 'button', 'aria-pressed': String(value === chosen),
+      onclick: () => choose(value) }, text)));
+}
+
+/** A field to search with; the key / goes there. */
+export function search(name, value, changed) {
+  return h('input', { type: 'search', placeholder: name, 'aria-label': name, value, autocomplete: 'off',
+    spellcheck: 'false', 'data-search': '', oninput: (event) => changed(event.target.value) });
+}

@@ -1,0 +1,51 @@
+// Keys for those who have no hand free for the mouse.
+
+import { show } from './dialog.js';
+import { h } from './dom.js';
+
+/** `views` are the ids in the order of the digits. */
+export function shortcuts(views) {
+  document.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+    const typing = event.target.matches('input, textarea, select');
+    if (typing) {
+      if (event.key === 'Escape') event.target.blur();
+      return;
+    }
+    const action = actions(event.key, views());
+    if (action) {
+      event.preventDefault();
+      action();
+    }
+  });
+}
+
+function actions(key, views) {
+  if (/^[1-9]$/.test(key) && views[key - 1]) return () => (location.hash = `#/${views[key - 1]}`);
+  const linked = /^[a-z]$/.test(key) && document.querySelector(`[data-key='${key}']`);
+  if (linked) return () => linked.click();
+  switch (key) {
+    case '/': return () => document.querySelector('[data-search]')?.focus();
+    case 'j': return () => move(1);
+    case 'k': return () => move(-1);
+    case 'r': return () => document.querySelector('main [data-restart]:enabled')?.click();
+    case 'u': return () => (location.hash = location.hash.split('/').slice(0, location.hash.includes('/blocks/') ? -2 : -1).join('/') || '#/channels');
+    case '?': return () => show(help());
+    default: return null;
+  }
+}
+
+/** To the next row's link, or the one before. */
+function move(by) {
+  const rows = [...document.querySelectorAll('main [data-row]')];
+  const at = rows.indexOf(document.activeElement);
+  rows[at === -1 ? 0 : Math.min(rows.length - 1, Math.max(0, at + by))]?.focus();
+}
+
+function help() {
+  const rows = [
+    ['1 … 8', 'a view'], ['/', 'search'], ['j  k', 'next and previous row'], ['Enter', 'open it'], ['u', 'up, to what this belongs to'],
+    ['p  n', 'previous and next block'], ['r', 'restart the failed channel that is shown first'], ['Esc', 'leave a field or a question'],
+  ];
+  return [h('h2', { id: 'asked' }, 'Keys'), h('dl', { class: 'pairs' }, rows.map(([keys, what]) => [h('dt', null, h('kbd', null, keys)), h('dd', null, what)]))];
+}

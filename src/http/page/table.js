@@ -1,0 +1,50 @@
+// Tables that are sorted by their heads.
+
+import { h } from './dom.js';
+
+/**
+ * `columns`: `{ id, title, cell(row), by?(row), number?, rest?, wide? }`; without `by` it cannot be sorted by. `kept` is
+ * where the order is remembered: `{ order: [id, up] }`. `sign` tells in a text all that a row shows: while it is the same
+ * the row is not made again.
+ */
+export function table({ name, columns, rows, key, kept, redraw, kind, sign }) {
+  const [id, up] = kept.order;
+  const column = columns.find((one) => one.id === id);
+  const sorted = column?.by ? rows.map((row) => [column.by(row), row]).sort(order(up)).map(([, row]) => row) : rows;
+  const sort = (one) => {
+    kept.order = [one.id, kept.order[0] === one.id ? !kept.order[1] : !one.number];
+    redraw();
+  };
+  const classes = (one) => [one.number && 'number', one.rest && 'rest', one.wide && 'wide'].filter(Boolean).join(' ') || null;
+  const head = (one) => {
+    const sorting = one.id === id && (up ? 'ascending' : 'descending');
+    const title = one.by ? h('button', { type: 'button', onclick: () => sort(one) }, one.title) : one.title;
+    return h('th', { scope: 'col', class: classes(one), 'aria-sort': sorting || null }, title);
+  };
+  const line = (row) => h('tr', { key: key(row) }, columns.map((one) => h('td', { class: classes(one) }, one.cell(row))));
+  const made = sign ? remembered(kept, line, key, sign) : line;
+  return h('table', { class: kind, 'aria-label': name },
+    h('thead', null, h('tr', null, columns.map(head))), h('tbody', null, sorted.map(made)));
+}
+
+/** What has no value is at the end either way. */
+const order = (up) => ([a], [b]) => {
+  const [none, other] = [a === null || a === undefined, b === null || b === undefined];
+  if (none || other) return none - other;
+  const before = Array.isArray(a) ? lists(a, b) : simple(a, b);
+  return up ? before : -before;
+};
+const simple = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+const lists = (a, b) => a.reduce((so, one, at) => so || simple(one, b[at]), 0);
+
+function remembered(kept, line, key, sign) {
+  const before = kept.lines ?? new Map();
+  kept.lines = new Map();
+  return (row) => {
+    const [name, text] = [key(row), sign(row)];
+    const known = before.get(name);
+    const one = known?.[0] === text ? known : [text, line(row)];
+    kept.lines.set(name, one);
+    return one[1];
+  };
+}

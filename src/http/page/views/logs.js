@@ -1,0 +1,73 @@
+// What is logged, its newest lines, and how much of it there shall be.
+
+import { ask, Feed } from '../data.js';
+import { say } from '../dialog.js';
+import { h } from '../dom.js';
+import { moment } from '../format.js';
+import { body, choices, empty, search, sheet } from '../parts.js';
+
+const kept = { level: 'info', contains: '', before: null };
+const SPEC = '../logspec';
+const path = () => `logs?limit=300&level=${kept.level}${kept.contains && `&contains=${encodeURIComponent(kept.contains)}`}`;
+let typing = 0;
+
+export default {
+  id: 'logs',
+  title: 'Logs',
+  feeds: () => [[SPEC, 5000], [path(), 2000]],
+  render({ values, redraw, again }) {
+    const spec = values[SPEC]?.spec;
+    if (spec === undefined) return null;
+    const lines = values[path()]?.lines;
+    return [levels(spec), lines !== undefined && tail(lines, again), lines === undefined && redraw && null];
+  },
+};
+
+function levels(spec) {
+  const submit = (event) => {
+    event.preventDefault();
+    set(new FormData(event.target).get('spec').trim(), spec);
+  };
+  const base = spec.split(':').at(-1);
+  return sheet('Log levels', null, body(
+    h('form', { class: 'row', onsubmit: submit },
+      h('input', { type: 'text', name: 'spec', class: 'mono', 'aria-label': 'Log spec', placeholder: spec, autocomplete: 'off', spellcheck: 'false', size: 34 }),
+      h('button', { class: 'act' }, 'Apply'),
+      choices('Level of all loggers', base, ['debug', 'info', 'warn', 'error'].map((level) => [level, level]), (level) => set(level, spec)),
+      kept.before !== null && kept.before !== spec && h('button', { type: 'button', class: 'act', onclick: () => set(kept.before, spec) }, `Back to ${kept.before}`)),
+    h('p', { class: 'soft small' }, 'In force: ', h('code', { id: 'spec' }, spec), '. Some loggers only: ', h('code', null, 'orderer.kafka=debug:info'), '. It lasts until the node is restarted.')));
+}
+
+async function set(wanted, before) {
+  if (wanted === '') return;
+  try {
+    await ask(SPEC, { method: 'PUT', body: JSON.stringify({ spec: wanted }), headers: { 'content-type': 'application/json' } });
+    kept.before ??= before;
+    say(`Logged from now on: ${wanted}`);
+  } catch (error) {
+    say(`The levels stay as they were: ${error.message}`);
+  }
+  Feed.of(SPEC).refresh();
+}
+
+function tail(lines, again) {
+  const end = [
+    choices('Lines of at least', kept.level, ['debug', 'info', 'warn', 'error'].map((level) => [level, level]), (level) => {
+      kept.level = level;
+      again();
+    }),
+    search('With this text  /', kept.contains, (text) => {
+      kept.contains = text;
+      clearTimeout(typing);
+      typing = setTimeout(again, 300);
+    }),
+  ];
+  const mark = { error: 'bad', warn: 'busy' };
+  const row = (line, at) => h('tr', null,
+    h('td', { class: 'nowrap soft' }, moment(line.at_ms)),
+    h('td', null, h('span', { class: `state ${mark[line.level] ?? 'off'}` }, line.level)),
+    h('td', { class: 'wide break' }, line.message, ' ', h('span', { class: 'soft small' }, Object.entries(line.fields).map(([name, value]) => `${name}=${value}`).join(' '))),
+    h('td', { class: 'rest soft small nowrap' }, line.logger));
+  return sheet('Newest lines first', end, lines.length === 0 ? empty('No such line is remembered.')
+    : h('div', { class: 'scroll' }, h('table', { 'aria-label': 'Log lines' }, h('tbody', null, [...lines].reverse().map(row)))));
+}

@@ -1,0 +1,39 @@
+// The restart of a failed channel, behind a question.
+
+import { ask, Feed, now } from '../data.js';
+import { confirm, say } from '../dialog.js';
+import { h } from '../dom.js';
+import { span } from '../format.js';
+
+const asked = new Set();
+
+export function restartButton(name) {
+  return h('button', { type: 'button', class: 'act', 'data-restart': name, disabled: asked.has(name), onclick: () => restart(name) },
+    asked.has(name) ? 'Starting …' : 'Restart channel');
+}
+
+async function restart(name) {
+  const yes = await confirm({
+    title: `Restart channel ${name}?`,
+    text: 'Its ledger is opened and its chain built again. Do this when the cause is gone; until it runs it takes no messages, as now.',
+    yes: 'Restart',
+  });
+  if (!yes) return;
+  asked.add(name);
+  try {
+    await ask(`channels/${encodeURIComponent(name)}/restart`, { method: 'POST' });
+    say(`${name} is starting.`);
+  } catch (error) {
+    say(`${name} was not restarted: ${error.message}`);
+  }
+  asked.delete(name);
+  for (const path of ['channels', `channels/${name}`, 'warnings']) Feed.all.get(path)?.refresh();
+}
+
+/** When a channel that tries again does so. */
+export function nextAttempt(channel) {
+  if (channel.pause_ms === undefined || !channel.since_ms) return null;
+  const left = channel.since_ms + channel.pause_ms - now();
+  const when = left > 0 ? `again in ${span(left)}` : 'trying now';
+  return h('p', { class: 'soft' }, `Attempt ${channel.attempt}, ${when}. Nothing to do unless it lasts.`);
+}

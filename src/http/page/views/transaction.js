@@ -1,0 +1,71 @@
+// One envelope's life, by its transaction's id.
+
+import { h } from '../dom.js';
+import { count, latency, moment } from '../format.js';
+import { body, empty, pairs, sheet } from '../parts.js';
+import { link } from './channels.js';
+
+const SAYS = {
+  received: 'Received from the client',
+  validated: 'Found valid',
+  enqueued: 'Let through the gate',
+  acknowledged: 'Durable; the client was told so',
+  consumed: 'Read from the topic',
+  cut: 'Cut into a block',
+  written: 'Its block was written',
+  delivered: 'Its block was first delivered',
+  refused: 'Refused',
+};
+
+export default {
+  id: 'transaction',
+  title: 'Transaction',
+  feeds: ([id]) => (id ? [[`tx/${encodeURIComponent(id)}`, 2000]] : []),
+  /** Says itself that one is not known. */
+  speaks: true,
+  render({ args: [id], values, errors }) {
+    const path = `tx/${encodeURIComponent(id)}`;
+    const go = (event) => {
+      event.preventDefault();
+      const wanted = new FormData(event.target).get('id').trim();
+      if (wanted !== '') location.hash = `#/transaction/${encodeURIComponent(wanted)}`;
+    };
+    const form = h('form', { class: 'row', onsubmit: go },
+      h('input', { type: 'search', name: 'id', class: 'mono', placeholder: 'Transaction id  /', 'aria-label': 'Transaction id', 'data-search': '', autocomplete: 'off', spellcheck: 'false', key: id ?? '' }),
+      h('button', { class: 'act' }, 'Look up'));
+    const found = id && values[path];
+    return sheet('Transaction', form,
+      !id ? empty('The newest 65,536 envelopes are remembered, since the start of the node. Look one up by its transaction’s id.')
+        : found ? life(found)
+          : errors[path] && empty(errors[path].status === 404 ? `${id} is not known here: it never came, or is forgotten.` : errors[path].message));
+  },
+};
+
+function life(found) {
+  const whole = found.steps.at(-1)?.after_us ?? 0;
+  let before = 0;
+  const rows = found.steps.map((step) => {
+    const took = step.after_us - before;
+    const x = whole > 0 ? (100 * before) / whole : 0;
+    const width = whole > 0 ? Math.max(0.5, (100 * took) / whole) : 0;
+    before = step.after_us;
+    return h('tr', { key: step.step },
+      h('td', { class: 'step' }, SAYS[step.step] ?? step.step),
+      h('td', { class: 'number' }, latency(step.after_us / 1000)),
+      h('td', { class: 'number' }, took > 0 ? `+${latency(took / 1000)}` : ''),
+      h('td', { class: 'wide rest' }, h('svg', { class: 'bar', viewBox: '0 0 100 8', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+        h('rect', { x: x.toFixed(2), width: width.toFixed(2), height: 8 }))));
+  });
+  return [
+    body(pairs(
+      ['Id', h('code', null, found.tx_id)],
+      ['Channel', found.channel && h('a', { href: link(found.channel) }, found.channel)],
+      ['Block', found.block !== null && found.block !== undefined && h('a', { href: `${link(found.channel)}/blocks/${found.block}` }, count(found.block))],
+      ['Offset', found.offset],
+      ['Refused', found.refused],
+      ['Received', found.steps.length > 0 && moment(found.steps[0].at_us / 1000)])),
+    h('div', { class: 'scroll' }, h('table', { 'aria-label': 'What happened when' },
+      h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'Step'), h('th', { scope: 'col', class: 'number' }, 'After'), h('th', { scope: 'col', class: 'number' }, 'Took'), h('th', { class: 'rest' }))),
+      h('tbody', null, rows))),
+  ];
+}

@@ -1,0 +1,49 @@
+//! A node with many channels of one network, which would take long to join one by one.
+
+use std::path::Path;
+
+use fabric_proto::Message as _;
+use fabric_proto::common::{ChannelHeader, Envelope, Payload};
+use orderer_actors::ledgers::{BlockCaches, LedgerStore};
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::ChannelId;
+use orderer_core::config::genesis::genesis_block_of;
+
+use super::NET;
+use super::node::{Setup, orderer_folder};
+
+/// With so many channels like the fixtures' application channel: channel0, channel1, and so on.
+pub fn channels(setup: Setup, count: usize) -> Setup {
+    let folder = setup.folder().join("ledger");
+    let ledgers = LedgerStore::new(&folder, BlockCaches { bytes: 1 << 20 }).unwrap();
+    std::thread::scope(|scope| {
+        for share in 0..8 {
+            let ledgers = &ledgers;
+            scope.spawn(move || {
+                for number in (share..count).step_by(8) {
+                    let name = format!("channel{number}");
+                    ledgers.create(&ChannelId::parse(&name).unwrap(), &genesis(&name)).unwrap();
+                }
+            });
+        }
+    });
+    setup
+        .set("GENERAL_BOOTSTRAPMETHOD", "none")
+        .set("GENERAL_LOCALMSPDIR", orderer_folder().join("msp").display())
+        .set("GENERAL_LOCALMSPID", "OrdererMSP")
+        .set("FILELEDGER_LOCATION", folder.display())
+}
+
+/// The genesis block of the fixtures' application channel, for another name.
+fn genesis(channel: &str) -> EncodedBlock {
+    let file = std::fs::read(Path::new(NET).join("AppSolo.block")).unwrap();
+    let block = EncodedBlock::parse(&file).unwrap().decode();
+    let mut envelope = Envelope::decode(block.data.unwrap().data[0].clone()).unwrap();
+    let mut payload = Payload::decode(envelope.payload).unwrap();
+    let header = payload.header.as_mut().unwrap();
+    let mut channel_header = ChannelHeader::decode(header.channel_header.clone()).unwrap();
+    channel_header.channel_id = channel.into();
+    header.channel_header = channel_header.encode_to_vec().into();
+    envelope.payload = payload.encode_to_vec().into();
+    EncodedBlock::parse(&genesis_block_of(envelope.encode_to_vec().into(), true)).unwrap()
+}
