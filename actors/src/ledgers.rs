@@ -1,6 +1,6 @@
 //! Where the channels' ledgers are: `<location>/channels/<channel>/ledger.redb`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::ChannelId;
+use orderer_core::config::Catalog;
+use orderer_ledger::transfer::{Import, Imported, TransferError};
 use orderer_ledger::{Ledger, OpenError, Options};
 
 /// Name of the folder with a folder a channel.
@@ -17,6 +19,9 @@ const LEDGER_FILE: &str = "ledger.redb";
 
 /// A channel's folder gets this before its name when it is to be removed: from then on it is none.
 const REMOVED_PREFIX: &str = ".removed.";
+
+/// A ledger that is being imported is in a folder with this before its channel's name.
+const IMPORTED_PREFIX: &str = ".importing.";
 
 /// Memory for pages of all ledgers' databases together. One ledger gains nothing from more than
 /// [`PAGE_CACHE_MOST_BYTES`], since new blocks are kept elsewhere. With next to nothing a commit of fifty blocks takes
@@ -45,6 +50,12 @@ pub struct LedgersError {
     pub cause: io::Error,
 }
 
+/// Says, while it is held, that channels come and go by this process alone.
+#[derive(Debug)]
+pub struct LedgersLock {
+    _folder: File,
+}
+
 /// The folder of ledgers.
 #[derive(Clone, Debug)]
 pub struct LedgerStore {
@@ -60,10 +71,50 @@ impl LedgerStore {
         let channels = location.join(CHANNELS);
         let failed = |cause| LedgersError { action: "make the folder of ledgers", path: channels.clone(), cause };
         fs::create_dir_all(&channels).map_err(failed)?;
-        remove_leftovers(&channels).map_err(failed)?;
+        remove_leftovers(&channels, REMOVED_PREFIX).map_err(failed)?;
         let store = Self { channels, block_caches, count: Arc::default() };
         store.count.store(store.list()?.len(), Ordering::Relaxed);
         Ok(store)
+    }
+
+    /// Keeps other processes from adding channels, and removes what an interrupted import has left. Blocks.
+    ///
+    /// # Errors
+    /// Another process has the folder; the system's.
+    pub fn lock(&self) -> Result<LedgersLock, LedgersError> {
+        let failed = |action, cause| LedgersError { action, path: self.channels.clone(), cause };
+        let folder = File::open(&self.channels).map_err(|cause| failed("open the folder of ledgers", cause))?;
+        match folder.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let used =
+                    io::Error::new(io::ErrorKind::ResourceBusy, "in use by another orderer; stop that one first");
+                return Err(failed("lock the folder of ledgers", used));
+            }
+            Err(TryLockError::Error(cause)) => return Err(failed("lock the folder of ledgers", cause)),
+        }
+        remove_leftovers(&self.channels, IMPORTED_PREFIX)
+            .map_err(|cause| failed("remove what is left of an import in", cause))?;
+        Ok(LedgersLock { _folder: folder })
+    }
+
+    /// Begins an import: the ledger is made in a folder that is no channel's yet. Blocks.
+    pub fn import(
+        &self,
+        _lock: &LedgersLock,
+        channel: &ChannelId,
+        source: &Path,
+        catalog: &Arc<Catalog>,
+    ) -> Result<Import, TransferError> {
+        let folder = self.channels.join(format!("{IMPORTED_PREFIX}{channel}"));
+        Import::begin(&folder, LEDGER_FILE, source, channel, catalog, self.options())
+    }
+
+    /// Ends an import: the channel is there. Blocks.
+    pub fn imported(&self, import: Import, channel: &ChannelId) -> Result<Imported, TransferError> {
+        let imported = import.finish(&self.channels.join(channel.as_str()))?;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Ok(imported)
     }
 
     fn options(&self) -> Options {
@@ -134,15 +185,15 @@ impl LedgerStore {
     }
 }
 
-/// What a removal left that was interrupted.
-fn remove_leftovers(channels: &Path) -> io::Result<()> {
+/// What a removal, or an import, left that was interrupted.
+fn remove_leftovers(channels: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(channels)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with(REMOVED_PREFIX)
+        if name.starts_with(prefix)
             && let Err(error) = fs::remove_dir_all(&path)
         {
-            tracing::warn!(target: "orderer.ledger", path = %path.display(), %error, "what is left of a removed channel cannot be removed");
+            tracing::warn!(target: "orderer.ledger", path = %path.display(), %error, "what is left of a channel cannot be removed");
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use fabric_proto::Message as _;
 use fabric_proto::orderer::SeekInfo;
 use libfuzzer_sys::fuzz_target;
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::UnixSeconds;
+use orderer_core::channel::{BlockNumber, UnixSeconds};
 use orderer_core::envelope::{Message, SignedEnvelope};
 use orderer_core::processing::{Circumstances, SeekPlan, check_normal, classify};
 use orderer_fuzz::SNAPSHOT;
@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     if let Ok(seek) = SeekInfo::decode(raw.clone())
-        && let Ok(plan) = SeekPlan::new(&seek, 7)
+        && let Ok(plan) = SeekPlan::new(&seek, BlockNumber(2), 7)
     {
         assert!(plan.start <= plan.stop);
     }

@@ -8,7 +8,7 @@ use orderer_core::channel::{BlockNumber, ChannelId};
 use redb::{Database, Durability, WriteTransaction};
 
 use crate::error::{CommitError, Fault, hex};
-use crate::format::{BLOCKS, LENGTH_BYTES, VALUES, chunk_lengths};
+use crate::format::{BLOCKS, Blocks, LENGTH_BYTES, VALUES, chunk_lengths};
 use crate::ledger::{Ledger, Writer};
 use crate::pending::{PendingEnvelope, PendingLog, store_floor};
 
@@ -47,7 +47,7 @@ impl Ledger {
         if floor_rises || !commit.blocks.is_empty() || !commit.values.is_empty() {
             let written = self.change(|db| {
                 let tx = begin(db)?;
-                write_blocks(&tx, &commit.blocks)?;
+                write_blocks(&tx, BLOCKS, &commit.blocks)?;
                 if floor_rises {
                     store_floor(&tx, commit.pending_drop_below)?;
                 }
@@ -153,31 +153,39 @@ fn check_pending(channel: &ChannelId, pending: &PendingLog, commit: &Commit) -> 
     Ok(())
 }
 
-/// Cuts each block into chunks that fill their pages; the first begins with the block's length.
-pub(crate) fn write_blocks(tx: &WriteTransaction, blocks: &[EncodedBlock]) -> Result<(), Fault> {
+/// Appends blocks to a table.
+pub(crate) fn write_blocks(tx: &WriteTransaction, table: Blocks, blocks: &[EncodedBlock]) -> Result<(), Fault> {
     if blocks.is_empty() {
         return Ok(());
     }
-    let mut table = tx.open_table(BLOCKS)?;
+    let mut table = tx.open_table(table)?;
     let mut end = table.upper_bound_mut(std::ops::Bound::<(u64, u32)>::Unbounded)?;
-    let mut first = Vec::new();
     for block in blocks {
-        let number = block.number();
-        let mut rest = block.block_bytes();
-        let length = u32::try_from(rest.len())
-            .map_err(|_| Fault::Layout(format!("block {number} has {} bytes, too many", rest.len())))?;
-        for (chunk, bytes) in (0..).zip(chunk_lengths(LENGTH_BYTES + rest.len())) {
-            if chunk == 0 {
-                first.clear();
-                first.put_u32(length);
-                first.put_slice(&rest.split_to(bytes.saturating_sub(LENGTH_BYTES)));
-                end.insert_before((number.0, chunk), &first[..])?;
-            } else {
-                end.insert_before((number.0, chunk), &rest.split_to(bytes)[..])?;
-            }
-        }
+        encode_chunks(block, |key, bytes| Ok(end.insert_before(key, bytes)?))?;
     }
     end.close()?;
+    Ok(())
+}
+
+/// Cuts a block into chunks that fill their pages; the first begins with the block's length.
+pub(crate) fn encode_chunks(
+    block: &EncodedBlock,
+    mut write: impl FnMut((u64, u32), &[u8]) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let number = block.number();
+    let mut rest = block.block_bytes();
+    let length = u32::try_from(rest.len())
+        .map_err(|_| Fault::Layout(format!("block {number} has {} bytes, too many", rest.len())))?;
+    for (chunk, bytes) in (0..).zip(chunk_lengths(LENGTH_BYTES + rest.len())) {
+        if chunk == 0 {
+            let mut first = Vec::with_capacity(bytes);
+            first.put_u32(length);
+            first.put_slice(&rest.split_to(bytes.saturating_sub(LENGTH_BYTES)));
+            write((number.0, chunk), &first)?;
+        } else {
+            write((number.0, chunk), &rest.split_to(bytes))?;
+        }
+    }
     Ok(())
 }
 

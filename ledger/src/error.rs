@@ -255,6 +255,7 @@ macro_rules! database_faults {
 }
 database_faults!(
     redb::CommitError,
+    redb::CompactionError,
     redb::CursorError,
     redb::DatabaseError,
     redb::SetDurabilityError,

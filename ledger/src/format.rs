@@ -5,8 +5,10 @@ use redb::TableDefinition;
 
 use crate::error::Fault;
 
-/// The format this program writes, and the newest it reads.
-pub const FORMAT: u32 = 1;
+/// The newest format this program reads: of a ledger that was pruned. Older programs would misread it.
+pub const FORMAT: u32 = 2;
+/// The format of a ledger with all its blocks.
+pub(crate) const FORMAT_WHOLE: u32 = 1;
 /// Under [`MAGIC_KEY`]: tells a ledger from any other redb file.
 pub(crate) const MAGIC: &[u8] = b"orderer-ledger";
 /// What every redb file begins with.
@@ -20,7 +22,14 @@ pub(crate) const CHANNEL_KEY: &str = "channel";
 pub(crate) const PENDING_KEY_KEY: &str = "pending key";
 
 /// (number, chunk) → bytes.
-pub(crate) const BLOCKS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("ledger.blocks");
+pub(crate) type Blocks = TableDefinition<'static, (u64, u32), &'static [u8]>;
+pub(crate) const BLOCKS: Blocks = TableDefinition::new("ledger.blocks");
+/// The same, of config blocks before the horizon.
+pub(crate) const HISTORY: Blocks = TableDefinition::new("ledger.history");
+/// [`HORIZON_KEY`] → number of the first block that is there, [`HORIZON_HASH_KEY`] → hash of the header before it.
+pub(crate) const HORIZON: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("ledger.horizon");
+pub(crate) const HORIZON_KEY: &str = "horizon";
+pub(crate) const HORIZON_HASH_KEY: &str = "previous hash";
 /// [`FLOOR_KEY`] → the floor: pending envelopes with a smaller sequence are in blocks.
 pub(crate) const PENDING: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("ledger.pending");
 /// Sequence numbers begin above it.

@@ -9,6 +9,7 @@ use redb::Database;
 use tokio::sync::watch;
 
 use crate::error::Fault;
+use crate::horizon::Horizon;
 use crate::pending::PendingLog;
 use crate::read::RecentlyRead;
 use crate::rescue;
@@ -39,6 +40,8 @@ pub struct Ledger {
     pub(crate) channel: ChannelId,
     pub(crate) path: PathBuf,
     pub(crate) options: Options,
+    /// What is gone, if anything is.
+    pub(crate) horizon: Option<Horizon>,
     pub(crate) database: RwLock<Opened>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) newest: RwLock<Newest>,
@@ -57,6 +60,10 @@ pub(crate) struct Opened {
 impl Opened {
     pub(crate) fn new(store: Store) -> Self {
         Self { store, rescued: OnceLock::new() }
+    }
+
+    pub(crate) fn compact(&mut self) -> Result<(), Fault> {
+        self.store.compact()
     }
 
     pub(crate) fn into_store(self) -> Store {

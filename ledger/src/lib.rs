@@ -14,19 +14,28 @@
 //! (benches/commit.rs).
 
 mod commit;
+mod compact;
 mod error;
 mod format;
+mod horizon;
 mod ledger;
 mod open;
 mod pending;
+mod prune;
 mod read;
 mod rescue;
+mod stats;
 mod store;
 mod tail;
+pub mod transfer;
 mod verify;
 
 pub use commit::Commit;
+pub use compact::{CompactError, Compacted};
 pub use error::{CommitError, Fault, OpenError, ReadError};
 pub use format::FORMAT;
 pub use ledger::{Ledger, Options};
 pub use pending::PendingEnvelope;
+pub use prune::{PruneError, PruneStep};
+pub use stats::Stats;
+pub use verify::{Verified, VerifyError};

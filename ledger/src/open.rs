@@ -14,9 +14,10 @@ use tokio::sync::watch;
 use crate::commit::{begin, write_blocks};
 use crate::error::{Fault, OpenError};
 use crate::format::{
-    BLOCKS, CHANNEL_KEY, FORMAT, FORMAT_KEY, IDENTITY, MAGIC, MAGIC_KEY, PENDING, PENDING_KEY_KEY, REDB_MAGIC, VALUES,
-    decode_number,
+    BLOCKS, CHANNEL_KEY, FORMAT, FORMAT_KEY, FORMAT_WHOLE, HISTORY, IDENTITY, MAGIC, MAGIC_KEY, PENDING,
+    PENDING_KEY_KEY, REDB_MAGIC, VALUES, decode_number,
 };
+use crate::horizon::Horizon;
 use crate::ledger::{Ledger, Opened, Options, Writer};
 use crate::pending::{Key, LogFile, PendingLog, stored_floor};
 use crate::read::{RecentlyRead, last_number, read_block};
@@ -207,14 +208,14 @@ fn initialize(db: &Store, path: &Path, channel: &ChannelId, genesis: &EncodedBlo
         {
             let mut identity = tx.open_table(IDENTITY)?;
             identity.insert(MAGIC_KEY, MAGIC)?;
-            identity.insert(FORMAT_KEY, &FORMAT.to_be_bytes()[..])?;
+            identity.insert(FORMAT_KEY, &FORMAT_WHOLE.to_be_bytes()[..])?;
             identity.insert(CHANNEL_KEY, channel.as_str().as_bytes())?;
             identity.insert(PENDING_KEY_KEY, &rand::random::<[u8; 32]>()[..])?;
         }
         // readers expect the tables to be there
         tx.open_table(PENDING)?;
         tx.open_table(VALUES)?;
-        write_blocks(&tx, std::slice::from_ref(genesis))?;
+        write_blocks(&tx, BLOCKS, std::slice::from_ref(genesis))?;
         Ok(tx.commit()?)
     });
     written.map_err(|fault| match fault {
@@ -230,13 +231,15 @@ fn initialize(db: &Store, path: &Path, channel: &ChannelId, genesis: &EncodedBlo
 fn load(db: Store, log: LogFile, path: &Path, channel: &ChannelId, options: Options) -> Result<Ledger, OpenError> {
     let damaged = |cause| OpenError::Damaged { path: path.to_owned(), cause };
     db.with(|db| Ok(check_identity(db, path, channel))).map_err(damaged)??;
-    let last = db.with(load_last).map_err(damaged)?;
+    let horizon = db.with(Horizon::load).map_err(damaged)?;
+    let last = db.with(|db| load_last(db, horizon.as_ref())).map_err(damaged)?;
     let pending = db.with(|db| PendingLog::open(log, pending_key(db)?, stored_floor(db)?)).map_err(damaged)?;
     let height = last.number().0 + 1;
     Ok(Ledger {
         channel: channel.clone(),
         path: path.to_owned(),
         options,
+        horizon,
         database: RwLock::new(Opened::new(db)),
         writer: Mutex::new(Writer { pending, settled: false, failed: None }),
         newest: RwLock::new(Newest::new(last, options.newest_bytes)),
@@ -245,18 +248,23 @@ fn load(db: Store, log: LogFile, path: &Path, channel: &ChannelId, options: Opti
     })
 }
 
-fn load_last(db: &Database) -> Result<EncodedBlock, Fault> {
+fn load_last(db: &Database, horizon: Option<&Horizon>) -> Result<EncodedBlock, Fault> {
     let number = last_number(db)?.ok_or_else(|| Fault::Layout("there is no block".to_owned()))?;
-    let last = read_block(db, number)?;
+    let first = horizon.map_or(0, |horizon| horizon.number.0);
+    let last = read_block(db, BLOCKS, number)?;
     let mut block = last.clone();
-    for before in (number.0.saturating_sub(CHECKED_AT_OPEN - 1)..number.0).rev() {
-        let previous = read_block(db, BlockNumber(before))?;
+    for before in (number.0.saturating_sub(CHECKED_AT_OPEN - 1).max(first)..number.0).rev() {
+        let previous = read_block(db, BLOCKS, BlockNumber(before))?;
         check_link(&previous, &block)?;
         block = previous;
     }
-    // with block 0 and the last one there, a hole between them would take more than an accident
-    if number > BlockNumber::GENESIS && db.begin_read()?.open_table(BLOCKS)?.get((0, 0))?.is_none() {
-        return Err(Fault::Layout("block 0 is missing".to_owned()));
+    // with the first block and the last one there, a hole between them would take more than an accident
+    let missing = |number| Err(Fault::Layout(format!("block {number} is missing")));
+    if db.begin_read()?.open_table(BLOCKS)?.get((first, 0))?.is_none() {
+        return missing(first);
+    }
+    if horizon.is_some() && db.begin_read()?.open_table(HISTORY)?.get((0, 0))?.is_none() {
+        return missing(0);
     }
     Ok(last)
 }
@@ -285,7 +293,7 @@ fn check_identity(db: &Database, path: &Path, channel: &ChannelId) -> Result<(),
     }
     let format = decode_number("the format", &value(FORMAT_KEY)?).map_err(damaged)?;
     match u32::try_from(format) {
-        Ok(FORMAT) => {}
+        Ok(FORMAT_WHOLE | FORMAT) => {}
         Ok(found @ 1..) if found > FORMAT => {
             return Err(OpenError::Newer { path: path.to_owned(), found, known: FORMAT });
         }

@@ -10,8 +10,9 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::error::{Fault, ReadError};
-use crate::format::{BLOCKS, LENGTH_BYTES, VALUES, decode_number};
+use crate::format::{BLOCKS, Blocks, HISTORY, LENGTH_BYTES, VALUES, decode_number};
 use crate::ledger::Ledger;
+use crate::verify::check_link;
 
 /// Blocks are seldom smaller than this; it only sizes a table.
 const BLOCK_BYTES_USUAL: usize = 16 * 1024;
@@ -73,7 +74,7 @@ impl RecentlyRead {
 }
 
 impl Ledger {
-    /// The block, or nothing if it is not there yet. From memory if it is new (0.1 µs), else from the disk (about 2 ms a
+    /// The block, or nothing if it is not there yet, or not any more; config blocks stay. From memory if it is new (0.1 µs), else from the disk (about 2 ms a
     /// MiB): then it blocks, call it on a blocking thread. Any number of readers at once, also beside a commit.
     pub fn block(&self, number: BlockNumber) -> Result<Option<EncodedBlock>, ReadError> {
         if let Some(block) = self.cached_block(number) {
@@ -83,12 +84,60 @@ impl Ledger {
         if number.0 >= self.height() {
             return Ok(None);
         }
-        let read = || self.read(|db| read_block(db, number));
-        self.recently_read.get_or_read(number, read).map(Some).map_err(|cause| ReadError::Block {
+        let failed = |cause| ReadError::Block { channel: self.channel().clone(), number, cause };
+        if number < self.horizon() {
+            return self.read(|db| read_history(db, number)).map_err(failed);
+        }
+        let read = || self.read(|db| read_block(db, BLOCKS, number));
+        self.recently_read.get_or_read(number, read).map(Some).map_err(failed)
+    }
+
+    /// The first block of those that are all there: 0, unless the ledger was pruned.
+    pub fn horizon(&self) -> BlockNumber {
+        self.horizon.as_ref().map_or(BlockNumber::GENESIS, |horizon| horizon.number)
+    }
+
+    /// Numbers of the config blocks before the horizon, which are kept when others are removed. Blocks.
+    pub fn history(&self) -> Result<Vec<BlockNumber>, ReadError> {
+        let Some(horizon) = self.horizon.map(|horizon| horizon.number.0) else { return Ok(Vec::new()) };
+        let read = |db: &Database| {
+            let mut numbers = Vec::new();
+            for pair in db.begin_read()?.open_table(HISTORY)?.range::<(u64, u32)>(..)? {
+                let (number, chunk) = pair?.0.value();
+                if chunk == 0 && number < horizon {
+                    numbers.push(BlockNumber(number));
+                }
+            }
+            Ok(numbers)
+        };
+        self.read(read).map_err(|cause| ReadError::Block {
             channel: self.channel().clone(),
-            number,
+            number: BlockNumber::GENESIS,
             cause,
         })
+    }
+
+    /// Hands over the blocks from the horizon on, one after the other, each linked to the one before it. Blocks.
+    pub fn for_each<E: From<ReadError>>(&self, work: &mut dyn FnMut(&EncodedBlock) -> Result<(), E>) -> Result<(), E> {
+        let mut previous: Option<EncodedBlock> = None;
+        for number in (self.horizon().0..self.height()).map(BlockNumber) {
+            let block = self.there(number)?;
+            if let Some(previous) = &previous {
+                check_link(previous, &block).map_err(|cause| self.fault(number, cause))?;
+            }
+            work(&block)?;
+            previous = Some(block);
+        }
+        Ok(())
+    }
+
+    /// A block that must be there.
+    pub(crate) fn there(&self, number: BlockNumber) -> Result<EncodedBlock, ReadError> {
+        self.block(number)?.ok_or_else(|| self.fault(number, Fault::Layout("is missing".to_owned())))
+    }
+
+    pub(crate) fn fault(&self, number: BlockNumber, cause: Fault) -> ReadError {
+        ReadError::Block { channel: self.channel().clone(), number, cause }
     }
 
     /// What a commit stored under this name last. Blocks.
@@ -114,10 +163,18 @@ pub(crate) fn last_number(db: &Database) -> Result<Option<BlockNumber>, Fault> {
     }
 }
 
+/// A config block before the horizon, if there is one of this number.
+fn read_history(db: &Database, number: BlockNumber) -> Result<Option<EncodedBlock>, Fault> {
+    if db.begin_read()?.open_table(HISTORY)?.get((number.0, 0))?.is_none() {
+        return Ok(None);
+    }
+    read_block(db, HISTORY, number).map(Some)
+}
+
 /// Puts a block together from its chunks, in one buffer, and checks that it is what it should be.
-pub(crate) fn read_block(db: &Database, number: BlockNumber) -> Result<EncodedBlock, Fault> {
+pub(crate) fn read_block(db: &Database, table: Blocks, number: BlockNumber) -> Result<EncodedBlock, Fault> {
     let broken = |what: &str| Fault::Layout(format!("block {number} {what}"));
-    let table = db.begin_read()?.open_table(BLOCKS)?;
+    let table = db.begin_read()?.open_table(table)?;
     let mut chunks = table.range((number.0, 0)..=(number.0, u32::MAX))?;
     let (_, first) = chunks.next().ok_or_else(|| broken("is missing"))??;
     let (length, first_bytes) = first.value().split_at_checked(LENGTH_BYTES).ok_or_else(|| broken("has no length"))?;

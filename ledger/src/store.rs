@@ -27,6 +27,15 @@ impl Store {
         shielded(|| work(db))
     }
 
+    /// Moves what is in the file to its front and cuts it off behind that.
+    pub(crate) fn compact(&mut self) -> Result<(), Fault> {
+        let db = self.0.as_mut().ok_or_else(|| Fault::Database(Box::new(redb::Error::DatabaseClosed)))?;
+        shielded(|| {
+            db.compact()?;
+            Ok(())
+        })
+    }
+
     /// Closes the database and says how that went.
     pub(crate) fn close(mut self) -> Result<(), Fault> {
         let db = self.0.take();

@@ -1,26 +1,91 @@
 //! Checking a whole chain, for commands and tests; a node in service checks what it opens, writes and reads.
 
-use orderer_core::block::EncodedBlock;
+use std::sync::Arc;
+
+use orderer_core::block::{ChainCheck, ChainError, EncodedBlock};
 use orderer_core::channel::BlockNumber;
+use orderer_core::config::Catalog;
 
 use crate::error::{Fault, ReadError, hex};
 use crate::ledger::Ledger;
+
+/// What is wrong with a chain. The first bad block is named; those after it were not looked at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// A block cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A block does not belong where it stands.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+}
+
+impl VerifyError {
+    /// The block that is bad, if it is one block's fault.
+    pub fn number(&self) -> Option<BlockNumber> {
+        match self {
+            Self::Read(ReadError::Block { number, .. }) => Some(*number),
+            Self::Read(_) => None,
+            Self::Chain(error) => Some(error.number()),
+        }
+    }
+}
+
+/// What was found good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Blocks that were read, those kept before the horizon among them.
+    pub blocks: u64,
+    /// Those of them that changed the configuration.
+    pub config_blocks: u64,
+    /// Their size.
+    pub bytes: u64,
+}
 
 impl Ledger {
     /// Reads every block and checks numbers, data hashes and links; gives back how many there are. Blocks, for about
     /// 2 s a GiB. Signatures are not checked: that takes the channel's configuration.
     pub fn verify(&self) -> Result<u64, ReadError> {
-        let height = self.height();
-        let mut previous: Option<EncodedBlock> = None;
-        for number in (0..height).map(BlockNumber) {
-            let fail = |cause| ReadError::Block { channel: self.channel().clone(), number, cause };
-            let block = self.block(number)?.ok_or_else(|| fail(Fault::Layout("is missing".to_owned())))?;
-            if let Some(previous) = &previous {
-                check_link(previous, &block).map_err(fail)?;
+        let mut count = 0;
+        self.for_each(&mut |_| {
+            count += 1;
+            Ok::<_, ReadError>(())
+        })?;
+        Ok(count)
+    }
+
+    /// Also checks signatures, under the configuration that was in force at each block, and that each configuration
+    /// follows from the one before it. Says after each block how many are done. Blocks: 0.1 ms a block and 2 s a GiB.
+    pub fn verify_chain(&self, catalog: &Arc<Catalog>, progress: &mut dyn FnMut(u64)) -> Result<Verified, VerifyError> {
+        let mut check = ChainCheck::new(Some(self.channel.clone()), Arc::clone(catalog));
+        let (mut blocks, mut bytes) = (0, 0);
+        let mut take = |check: &mut ChainCheck, block: &EncodedBlock| {
+            check.take(block)?;
+            blocks += 1;
+            bytes += block.size_bytes() as u64;
+            progress(blocks);
+            Ok::<_, VerifyError>(())
+        };
+        let mut next = BlockNumber::GENESIS;
+        for number in self.history()? {
+            let block = self.there(number)?;
+            if number != next {
+                // what was before it is gone; a hash of another length than a hash's is no link
+                let previous_hash = block.previous_hash()[..].try_into();
+                let no_hash = |_| self.fault(number, Fault::Layout("names no hash".to_owned()));
+                check.skip_to(number, previous_hash.map_err(no_hash)?);
             }
-            previous = Some(block);
+            take(&mut check, &block)?;
+            next = number.next();
         }
-        Ok(height)
+        if let Some(horizon) = &self.horizon {
+            check.skip_to(horizon.number, horizon.previous_hash);
+        }
+        for number in (self.horizon().0..self.height()).map(BlockNumber) {
+            take(&mut check, &self.there(number)?)?;
+        }
+        Ok(Verified { blocks, config_blocks: check.config_blocks(), bytes })
     }
 }
 

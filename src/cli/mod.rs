@@ -4,7 +4,9 @@ mod client;
 mod config;
 mod health;
 mod kafka;
+mod ledger;
 mod manual;
+mod progress;
 mod start;
 mod version;
 
@@ -65,6 +67,9 @@ enum Command {
     /// Asks /healthz of the operations endpoint, or the gRPC health service if there is none. Exit code 0: the node serves and
     /// every channel is well; 1: not so, or no answer; 2: wrong arguments.
     Health(health::HealthArguments),
+    /// Verify, count, move, prune and compact ledgers, while the node does not run
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Look at Kafka clusters
     #[command(subcommand)]
     Kafka(KafkaCommand),
@@ -117,6 +122,7 @@ pub fn run() -> ExitCode {
         }
         Some(Command::Start(arguments)) => start::run(arguments),
         Some(Command::Client(command)) => client::run(command),
+        Some(Command::Ledger(command)) => ledger::run(&command),
         Some(Command::Kafka(KafkaCommand::Check(arguments))) => check_kafka(&arguments),
         Some(Command::Config(ConfigCommand::Check(arguments))) => config::run(&arguments),
         Some(Command::Health(arguments)) => health(&arguments),

@@ -199,7 +199,8 @@ impl Answer {
         let mut reader = Reader::new(&message, header, &channel.snapshot());
         reader.check(shared, &channel)?;
         let (heights, states) = (channel.ledger().heights(), channel.states());
-        let plan = SeekPlan::new(&seek, *heights.borrow()).map_err(|e| Refused::new(e.status(), e.to_string()))?;
+        let plan = SeekPlan::new(&seek, channel.ledger().horizon(), *heights.borrow())
+            .map_err(|e| Refused::new(e.status(), e.to_string()))?;
         let following = match channel.support() {
             Some(support) => {
                 let client = connection.peer.to_string();
@@ -307,7 +308,14 @@ impl Answer {
                 "cannot read a block");
             failed(reason)
         })?;
-        self.read_ahead.pop_front().ok_or_else(|| failed(format!("block {} is missing in the ledger", self.next)))
+        let horizon = self.channel.ledger().horizon();
+        self.read_ahead.pop_front().ok_or_else(|| {
+            if self.next < horizon {
+                let reason = format!("block {} is gone: the blocks before {horizon} were pruned", self.next);
+                return Refused::new(FabricStatus::NotFound, reason);
+            }
+            failed(format!("block {} is missing in the ledger", self.next))
+        })
     }
 }
 

@@ -70,6 +70,8 @@ struct Shown {
 #[derive(Serialize)]
 struct Chain {
     height: u64,
+    /// The first block of those that are all there.
+    horizon: u64,
     last_block_hash: String,
     last_config_block: u64,
     config_sequence: u64,
@@ -100,6 +102,7 @@ impl Chain {
         let (snapshot, last) = (channel.snapshot(), channel.ledger().last_block());
         Self {
             height: last.number().0 + 1,
+            horizon: channel.ledger().horizon().0,
             last_block_hash: orderer_core::crypto::hex(last.header_hash()),
             last_config_block: last.last_config().0,
             config_sequence: snapshot.sequence().0,

@@ -227,7 +227,7 @@ async fn fetch(State(shared): Shared, Path((channel, block)): Path<(String, Stri
     };
     let ledger = channel.ledger();
     let number = match block.as_str() {
-        "oldest" => BlockNumber::GENESIS,
+        "oldest" => ledger.horizon(),
         "newest" => ledger.last_block().number(),
         "config" => ledger.last_config(),
         number => BlockNumber(number.parse().map_err(|_| {
@@ -239,7 +239,10 @@ async fn fetch(State(shared): Shared, Path((channel, block)): Path<(String, Stri
     let failed = |text: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text);
     let read = read.await.map_err(|e| failed(e.to_string()))?;
     let read = read.map_err(|e| failed(orderer_actors::chain_state::chain_text(&e)))?;
-    let block = read.ok_or_else(|| missing(format!("block {number} does not exist")))?;
+    let block = read.ok_or_else(|| {
+        let is_gone = number < ledger.horizon();
+        missing(format!("block {number} {}", if is_gone { "was pruned" } else { "does not exist" }))
+    })?;
     let content = [(header::CONTENT_TYPE, "application/octet-stream")];
     Ok(not_stored((content, block.block_bytes()).into_response()))
 }

@@ -69,6 +69,8 @@ pub fn run(
     let block_caches = BlockCaches { bytes: settings.limits.block_cache_bytes };
     let ledgers = LedgerStore::new(&settings.ledger_location, block_caches)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
+    let _lock =
+        ledgers.lock().with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
     let record = StartRecord::begin(&settings.ledger_location)?;
     let catalog = Arc::default();
     bootstrap(&ledgers, &catalog, settings, genesis)?;

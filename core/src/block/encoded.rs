@@ -89,6 +89,16 @@ pub enum BlockError {
     },
 }
 
+impl BlockError {
+    /// The number in the block's header, where it could be read.
+    pub fn number(&self) -> Option<BlockNumber> {
+        match self {
+            Self::DataHash { number, .. } | Self::Metadata { number, .. } | Self::Sign { number, .. } => Some(*number),
+            Self::Block(_) | Self::NoHeader | Self::TooLarge { .. } => None,
+        }
+    }
+}
+
 impl EncodedBlock {
     /// Reads a serialized `Block` and checks that its data hash recomputes. Copies it once, behind the Deliver prefix.
     pub fn parse(block_bytes: &[u8]) -> Result<Self, BlockError> {

@@ -21,6 +21,14 @@ pub enum SeekError {
         /// Last block asked for.
         stop: u64,
     },
+    /// It begins with blocks that were removed.
+    #[error("start {start} is gone: the blocks before {horizon} were pruned")]
+    Pruned {
+        /// First block asked for.
+        start: u64,
+        /// First block there is.
+        horizon: u64,
+    },
     /// It begins behind the next block.
     #[error("start {start} is beyond the chain, whose height is {height}")]
     Beyond {
@@ -36,7 +44,7 @@ impl SeekError {
     pub fn status(&self) -> Status {
         match self {
             Self::Missing(_) | Self::Backwards { .. } => Status::BadRequest,
-            Self::Beyond { .. } => Status::NotFound,
+            Self::Pruned { .. } | Self::Beyond { .. } => Status::NotFound,
         }
     }
 }
@@ -57,13 +65,14 @@ pub struct SeekPlan {
 }
 
 impl SeekPlan {
-    /// Reads a request for a chain of `height` blocks (at least one). Numbers of enums that are not known mean what
+    /// Reads a request for a chain of `height` blocks, of which those before `horizon` are gone (at least one is there).
+    /// A request for a single block may find it kept. Numbers of enums that are not known mean what
     /// zero means.
-    pub fn new(seek: &SeekInfo, height: u64) -> Result<Self, SeekError> {
+    pub fn new(seek: &SeekInfo, horizon: BlockNumber, height: u64) -> Result<Self, SeekError> {
         let (start_at, stop_at) = (position(seek.start.as_ref(), "start")?, position(seek.stop.as_ref(), "stop")?);
         let newest = height.saturating_sub(1);
         let start = match start_at {
-            Type::Oldest(_) => 0,
+            Type::Oldest(_) => horizon.0,
             Type::Newest(_) => newest,
             Type::NextCommit(_) => height,
             Type::Specified(at) if at.number > height => {
@@ -79,6 +88,9 @@ impl SeekPlan {
             Type::Specified(at) if at.number < start => return Err(SeekError::Backwards { start, stop: at.number }),
             Type::Specified(at) => at.number,
         };
+        if start < horizon.0 && start != stop {
+            return Err(SeekError::Pruned { start, horizon: horizon.0 });
+        }
         Ok(Self {
             start: BlockNumber(start),
             stop: BlockNumber(stop),
@@ -110,7 +122,7 @@ mod tests {
     fn plan(start: Option<Type>, stop: Option<Type>) -> Result<(u64, u64), SeekError> {
         let at = |t: Option<Type>| t.map(|t| SeekPosition { r#type: Some(t) });
         let seek = SeekInfo { start: at(start), stop: at(stop), ..SeekInfo::default() };
-        SeekPlan::new(&seek, 6).map(|p| (p.start.0, p.stop.0))
+        SeekPlan::new(&seek, BlockNumber::GENESIS, 6).map(|p| (p.start.0, p.stop.0))
     }
 
     #[test]
@@ -126,6 +138,19 @@ mod tests {
     }
 
     #[test]
+    fn a_pruned_chain_begins_at_its_horizon() {
+        let at = |t: Option<Type>| t.map(|t| SeekPosition { r#type: Some(t) });
+        let plan = |start, stop| {
+            let seek = SeekInfo { start: at(start), stop: at(stop), ..SeekInfo::default() };
+            SeekPlan::new(&seek, BlockNumber(4), 6).map(|p| (p.start.0, p.stop.0))
+        };
+        assert_eq!(plan(OLDEST, NEWEST), Ok((4, 5)));
+        assert_eq!(plan(OLDEST, OLDEST), Ok((4, 4)));
+        assert_eq!(plan(block(3), NEWEST), Err(SeekError::Pruned { start: 3, horizon: 4 }));
+        assert_eq!(plan(block(3), block(3)), Ok((3, 3)), "it may be a config block, which is kept");
+    }
+
+    #[test]
     fn what_names_no_blocks_is_refused() {
         assert_eq!(plan(block(2), block(1)), Err(SeekError::Backwards { start: 2, stop: 1 }));
         assert_eq!(plan(block(7), block(7)), Err(SeekError::Beyond { start: 7, height: 6 }));
@@ -137,7 +162,7 @@ mod tests {
     fn enum_numbers_that_are_not_known_mean_zero() {
         let at = |t: Option<Type>| t.map(|t| SeekPosition { r#type: Some(t) });
         let seek = SeekInfo { start: at(OLDEST), stop: at(OLDEST), behavior: 7, error_response: 7, content_type: 7 };
-        let plan = SeekPlan::new(&seek, 6).expect("a plan");
+        let plan = SeekPlan::new(&seek, BlockNumber::GENESIS, 6).expect("a plan");
         assert!(!plan.fail_if_not_ready && !plan.best_effort && !plan.headers_only);
     }
 }

@@ -1,0 +1,107 @@
+//! What a ledger holds, in figures.
+
+use orderer_core::channel::BlockNumber;
+use redb::{Database, ReadableDatabase};
+
+use crate::compact::space_taken;
+use crate::error::{Fault, ReadError};
+use crate::format::{BLOCKS, Blocks, HISTORY, LENGTH_BYTES, decode_number};
+use crate::ledger::Ledger;
+
+/// See the module's description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// How many blocks the chain has, those that are gone among them.
+    pub height: u64,
+    /// The first block of those that are all there.
+    pub horizon: BlockNumber,
+    /// How many blocks are there from the horizon on.
+    pub blocks: u64,
+    /// Their size, together.
+    pub block_bytes: u64,
+    /// How many blocks with a configuration are there, also before the horizon.
+    pub config_blocks: u64,
+    /// Size of those before the horizon.
+    pub history_bytes: u64,
+    /// Blocks before the horizon that an interrupted removal has left.
+    pub leftover_blocks: u64,
+    /// Envelopes that wait for a block.
+    pub pending: u64,
+    /// What the database takes on the disk.
+    pub file_bytes: u64,
+    /// What the pending log takes.
+    pub pending_file_bytes: u64,
+}
+
+impl Stats {
+    /// What the files take beyond what is in them.
+    pub fn wasted_bytes(&self) -> u64 {
+        (self.file_bytes + self.pending_file_bytes).saturating_sub(self.block_bytes + self.history_bytes)
+    }
+}
+
+impl Ledger {
+    /// Counts. Says after each block how many it has seen. Blocks, for as long as it takes to read the file.
+    pub fn stats(&self, progress: &mut dyn FnMut(u64)) -> Result<Stats, ReadError> {
+        let number = self.horizon();
+        let failed = |cause| ReadError::Block { channel: self.channel.clone(), number, cause };
+        let (horizon, height) = (self.horizon(), self.height());
+        let history = self.history()?;
+        let history_sizes =
+            if history.is_empty() { (0, 0, 0) } else { self.sizes(HISTORY, 0, &mut |_| {}).map_err(failed)? };
+        let (leftover_blocks, blocks, block_bytes) = self.sizes(BLOCKS, horizon.0, progress).map_err(failed)?;
+        let pending = self.pending()?.len() as u64;
+        let io = |cause| failed(Fault::Database(Box::new(redb::Error::Io(cause))));
+        Ok(Stats {
+            height,
+            horizon,
+            blocks,
+            block_bytes,
+            config_blocks: history.len() as u64 + self.config_blocks()?,
+            history_bytes: history_sizes.2,
+            leftover_blocks,
+            pending,
+            file_bytes: space_taken(&self.path).map_err(io)?,
+            pending_file_bytes: space_taken(&self.path.with_extension("pending")).map_err(io)?,
+        })
+    }
+
+    /// How many blocks there are before `from`; how many from there on, and their size.
+    fn sizes(&self, table: Blocks, from: u64, progress: &mut dyn FnMut(u64)) -> Result<(u64, u64, u64), Fault> {
+        let (mut before, mut count, mut bytes) = (0, 0, 0);
+        self.change(|db: &Database| {
+            for pair in db.begin_read()?.open_table(table)?.range::<(u64, u32)>(..)? {
+                let (key, value) = pair?;
+                let (number, chunk) = key.value();
+                if chunk != 0 {
+                    continue;
+                }
+                if number < from {
+                    before += 1;
+                    continue;
+                }
+                let length = value.value().get(..LENGTH_BYTES).unwrap_or_default();
+                bytes += decode_number("a block's length", length)?;
+                count += 1;
+                progress(count);
+            }
+            Ok(())
+        })?;
+        Ok((before, count, bytes))
+    }
+
+    /// How many blocks from the horizon on have a configuration: each names the one before it through its predecessor.
+    fn config_blocks(&self) -> Result<u64, ReadError> {
+        let (mut count, mut newest) = (0, self.last_config());
+        while newest >= self.horizon() {
+            count += 1;
+            let Some(before) = newest.0.checked_sub(1).map(BlockNumber).filter(|&n| n >= self.horizon()) else { break };
+            let Some(block) = self.block(before)? else { break };
+            if block.last_config() >= newest {
+                break;
+            }
+            newest = block.last_config();
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,96 @@
+//! What can be wrong with files of blocks.
+
+use std::io;
+use std::path::PathBuf;
+
+use orderer_core::block::{BlockError, ChainError};
+
+use crate::error::{CommitError, OpenError, ReadError};
+
+/// See the module's description.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// The operating system refused.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What it said.
+        #[source]
+        cause: io::Error,
+    },
+    /// A file ends in the middle of a block.
+    #[error("{}: torn, it ends within the block that begins at byte {offset}; copy or export it again", path.display())]
+    Torn {
+        /// The file.
+        path: PathBuf,
+        /// Where the block begins.
+        offset: u64,
+    },
+    /// What should be a block is none.
+    #[error("{}: at byte {offset}: no block", path.display())]
+    Block {
+        /// The file.
+        path: PathBuf,
+        /// Where it begins.
+        offset: u64,
+        /// What is wrong.
+        #[source]
+        cause: BlockError,
+    },
+    /// The bytes are not laid out as a block is.
+    #[error("{}: at byte {offset}: no block: {problem}", path.display())]
+    Layout {
+        /// The file.
+        path: PathBuf,
+        /// Where it begins.
+        offset: u64,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// There is nothing to read.
+    #[error("{}: holds no block", path.display())]
+    Empty {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// One of the numbered files is not there.
+    #[error("{}: no such file, though there are later ones; copy the folder again", path.display())]
+    Gap {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A ledger that a peer made of a snapshot: its first blocks are somewhere else.
+    #[error("{}: began with a snapshot, its first blocks are not there", path.display())]
+    Snapshot {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Something is there that would be written over.
+    #[error("{}: exists already; move it away, or choose another place", path.display())]
+    Exists {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// The blocks are no chain.
+    #[error("{}: not the chain of a channel", path.display())]
+    Chain {
+        /// Where they come from.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        cause: ChainError,
+    },
+    /// The ledger that is being made.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The same, later.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The ledger that is read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}

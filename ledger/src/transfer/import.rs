@@ -1,0 +1,134 @@
+//! A new ledger made of blocks from elsewhere. It is made in a folder beside the channels' and gets its place when it is
+//! whole; each block is verified before it is written.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use orderer_core::block::{ChainCheck, EncodedBlock};
+use orderer_core::channel::ChannelId;
+use orderer_core::config::{Catalog, ChannelSnapshot};
+
+use super::error::TransferError;
+use crate::commit::Commit;
+use crate::ledger::{Ledger, Options};
+
+/// Blocks are written in transactions of this size, or of this many.
+const WRITTEN_AT_ONCE_BYTES: usize = 4 << 20;
+const WRITTEN_AT_ONCE: usize = 128;
+
+/// A ledger that is not whole yet.
+#[derive(Debug)]
+pub struct Import {
+    /// Where it is made.
+    folder: PathBuf,
+    file_name: &'static str,
+    source: PathBuf,
+    channel: ChannelId,
+    options: Options,
+    check: ChainCheck,
+    ledger: Option<Ledger>,
+    waiting: Vec<EncodedBlock>,
+    waiting_bytes: usize,
+    blocks: u64,
+}
+
+/// A ledger that was made.
+#[derive(Debug)]
+pub struct Imported {
+    /// How many blocks it has.
+    pub blocks: u64,
+    /// How many of them changed the configuration.
+    pub config_blocks: u64,
+    /// The last one.
+    pub last: EncodedBlock,
+    /// The configuration in force.
+    pub snapshot: ChannelSnapshot,
+}
+
+impl Import {
+    /// Begins in `folder`, in a file of this name. What an interrupted import has left there is removed. `source` is
+    /// where the blocks come from, for messages.
+    pub fn begin(
+        folder: &Path,
+        file_name: &'static str,
+        source: &Path,
+        channel: &ChannelId,
+        catalog: &Arc<Catalog>,
+        options: Options,
+    ) -> Result<Self, TransferError> {
+        let prepared = || -> io::Result<()> {
+            if folder.exists() {
+                fs::remove_dir_all(folder)?;
+            }
+            fs::create_dir(folder)
+        };
+        prepared().map_err(|cause| failed(folder, "make the folder", cause))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            file_name,
+            source: source.to_owned(),
+            channel: channel.clone(),
+            options,
+            check: ChainCheck::new(Some(channel.clone()), Arc::clone(catalog)),
+            ledger: None,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            blocks: 0,
+        })
+    }
+
+    /// Verifies the next block, and writes it, alone or with some that follow. Blocks.
+    pub fn push(&mut self, block: EncodedBlock) -> Result<(), TransferError> {
+        self.check.take(&block).map_err(|cause| TransferError::Chain { path: self.source.clone(), cause })?;
+        self.blocks += 1;
+        if self.ledger.is_none() {
+            let path = self.folder.join(self.file_name);
+            self.ledger = Some(Ledger::create(&path, &self.channel, &block, self.options)?);
+            return Ok(());
+        }
+        self.waiting_bytes += block.size_bytes();
+        self.waiting.push(block);
+        if self.waiting_bytes >= WRITTEN_AT_ONCE_BYTES || self.waiting.len() >= WRITTEN_AT_ONCE {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), TransferError> {
+        if let Some(ledger) = &self.ledger {
+            let blocks = std::mem::take(&mut self.waiting);
+            ledger.commit(Commit { blocks, ..Commit::default() })?;
+            self.waiting_bytes = 0;
+        }
+        Ok(())
+    }
+
+    /// Makes the folder the channel's. Blocks.
+    ///
+    /// # Errors
+    /// The channel is there already, or there were no blocks, or the disk failed. What was made is removed by the next
+    /// import, or the next start of the node.
+    pub fn finish(mut self, target: &Path) -> Result<Imported, TransferError> {
+        self.write()?;
+        let (Some(ledger), Some(snapshot)) = (self.ledger, self.check.snapshot()) else {
+            return Err(TransferError::Empty { path: self.source });
+        };
+        let last = ledger.last_block();
+        ledger.close()?;
+        let named = || -> io::Result<()> {
+            File::open(&self.folder)?.sync_all()?;
+            // fails if there is anything in a folder of this name
+            fs::rename(&self.folder, target)?;
+            File::open(target.parent().unwrap_or(Path::new(".")))?.sync_all()
+        };
+        named().map_err(|cause| failed(target, "give its place to the ledger", cause))?;
+        let snapshot = snapshot.clone();
+        Ok(Imported { blocks: self.blocks, config_blocks: self.check.config_blocks(), last, snapshot })
+    }
+}
+
+fn failed(path: &Path, action: &'static str, cause: io::Error) -> TransferError {
+    TransferError::Io { path: path.to_owned(), action, cause }
+}

@@ -1,0 +1,119 @@
+//! Files of blocks, written under another name until they are whole.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use orderer_core::block::EncodedBlock;
+use prost::encoding::encode_varint;
+
+use super::error::TransferError;
+use super::{BLOCK_FILE_PREFIX, Layout, fabric_block};
+
+/// A file does not grow beyond this if it has a block already.
+const FABRIC_FILE_MAX_BYTES: u64 = 64 << 20;
+/// What is written has this before its name until it is whole.
+const UNFINISHED_PREFIX: &str = ".unfinished.";
+/// Folder of the channels' folders.
+const CHAINS: &str = "chains";
+
+/// Writes blocks in order, for [`BlockReader`](super::BlockReader) and for Fabric's orderers.
+#[derive(Debug)]
+pub struct BlockFileWriter {
+    layout: Layout,
+    /// File or folder, while it is not whole.
+    unfinished: PathBuf,
+    target: PathBuf,
+    file: BufWriter<File>,
+    file_number: u64,
+    file_bytes: u64,
+}
+
+impl BlockFileWriter {
+    /// A plain file.
+    pub fn plain(target: &Path) -> Result<Self, TransferError> {
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let unfinished = target.with_file_name(format!("{UNFINISHED_PREFIX}{name}"));
+        refuse_existing(target)?;
+        let file = make_file(&unfinished)?;
+        let target = target.to_owned();
+        Ok(Self { layout: Layout::Plain, unfinished, target, file, file_number: 0, file_bytes: 0 })
+    }
+
+    /// The block files of a channel in a folder of ledgers in the form of Fabric, which need not be there. A Fabric
+    /// orderer makes its index of them when it starts.
+    pub fn fabric(ledgers: &Path, channel: &str) -> Result<Self, TransferError> {
+        let target = ledgers.join(CHAINS).join(channel);
+        // not among the channels: an orderer would take it for one
+        let unfinished = ledgers.join(format!("{UNFINISHED_PREFIX}{channel}"));
+        refuse_existing(&target)?;
+        let prepared = || -> io::Result<()> {
+            fs::create_dir_all(ledgers.join(CHAINS))?;
+            if unfinished.exists() {
+                fs::remove_dir_all(&unfinished)?;
+            }
+            fs::create_dir(&unfinished)
+        };
+        prepared().map_err(|cause| failed(&unfinished, "make the folder", cause))?;
+        let file = make_file(&block_file(&unfinished, 0))?;
+        Ok(Self { layout: Layout::Fabric, unfinished, target, file, file_number: 0, file_bytes: 0 })
+    }
+
+    /// Writes the next block.
+    pub fn write(&mut self, block: &EncodedBlock) -> Result<(), TransferError> {
+        let bytes = match self.layout {
+            Layout::Plain => block.block_bytes(),
+            Layout::Fabric => fabric_block::encode(block).into(),
+        };
+        let mut length = Vec::with_capacity(10);
+        encode_varint(bytes.len() as u64, &mut length);
+        let total = (length.len() + bytes.len()) as u64;
+        if self.layout == Layout::Fabric && self.file_bytes > 0 && self.file_bytes + total > FABRIC_FILE_MAX_BYTES {
+            self.sync()?;
+            self.file_number += 1;
+            self.file_bytes = 0;
+            self.file = make_file(&block_file(&self.unfinished, self.file_number))?;
+        }
+        let written = self.file.write_all(&length).and_then(|()| self.file.write_all(&bytes));
+        written.map_err(|cause| failed(&self.unfinished, "write", cause))?;
+        self.file_bytes += total;
+        Ok(())
+    }
+
+    /// Makes what was written durable and gives it its name.
+    pub fn finish(mut self) -> Result<(), TransferError> {
+        self.sync()?;
+        refuse_existing(&self.target)?;
+        let named = || -> io::Result<()> {
+            if self.layout == Layout::Fabric {
+                File::open(&self.unfinished)?.sync_all()?;
+            }
+            fs::rename(&self.unfinished, &self.target)?;
+            let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        };
+        named().map_err(|cause| failed(&self.target, "give its name to", cause))
+    }
+
+    fn sync(&mut self) -> Result<(), TransferError> {
+        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        synced.map_err(|cause| failed(&self.unfinished, "write", cause))
+    }
+}
+
+fn block_file(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{BLOCK_FILE_PREFIX}{number:06}"))
+}
+
+fn make_file(path: &Path) -> Result<BufWriter<File>, TransferError> {
+    let made = File::create(path).map_err(|cause| failed(path, "make the file", cause))?;
+    Ok(BufWriter::with_capacity(256 << 10, made))
+}
+
+fn refuse_existing(target: &Path) -> Result<(), TransferError> {
+    if target.exists() { Err(TransferError::Exists { path: target.to_owned() }) } else { Ok(()) }
+}
+
+fn failed(path: &Path, action: &'static str, cause: io::Error) -> TransferError {
+    TransferError::Io { path: path.to_owned(), action, cause }
+}

@@ -1,0 +1,56 @@
+//! `orderer ledger prune`.
+
+use anyhow::Context as _;
+use orderer_core::channel::BlockNumber;
+use orderer_ledger::PruneStep;
+
+use super::{Ledgers, Place, channels, store};
+use crate::cli::progress::Progress;
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("horizon").required(true).args(["before", "keep"]))]
+pub(in crate::cli) struct PruneArguments {
+    #[command(flatten)]
+    pub(super) place: Place,
+    /// The channel
+    #[arg(long, value_name = "NAME")]
+    channel: String,
+    /// Remove the blocks before this one
+    #[arg(long, value_name = "NUMBER")]
+    before: Option<u64>,
+    /// Keep so many of the newest blocks, and those since the last configuration in any case
+    #[arg(long, value_name = "COUNT")]
+    keep: Option<u64>,
+}
+
+pub(super) fn prune(arguments: &PruneArguments, place: &Ledgers) -> anyhow::Result<()> {
+    let store = store(place)?;
+    let ids = channels(&store, std::slice::from_ref(&arguments.channel))?;
+    let id = ids.first().context("no channel")?;
+    let mut ledger = store.open(id)?;
+    let was = ledger.horizon();
+    let horizon = match (arguments.before, arguments.keep) {
+        (Some(before), _) => BlockNumber(before),
+        (None, keep) => {
+            let wanted = ledger.height().saturating_sub(keep.unwrap_or(u64::MAX));
+            BlockNumber(wanted).min(ledger.last_config()).max(was)
+        }
+    };
+    let total = horizon.0.saturating_sub(was.0);
+    let (mut checking, mut removing) =
+        (Progress::of(format!("checking {id}"), total), Progress::of(format!("pruning {id}"), total));
+    let removed = ledger.prune(horizon, &mut |step| match step {
+        PruneStep::Checked(done) => checking.at(done),
+        PruneStep::Removed(done) => removing.at(done),
+    })?;
+    drop((checking, removing));
+    let kept = ledger.history()?.len();
+    ledger.close()?;
+    println!(
+        "{id}: {removed} blocks removed, the chain begins at block {horizon} now; {kept} config blocks before it are kept"
+    );
+    if removed > 0 {
+        println!("to give their space back: orderer ledger compact --channel {id}");
+    }
+    Ok(())
+}
