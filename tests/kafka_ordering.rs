@@ -9,22 +9,21 @@ mod ordering_by_kafka;
 mod raw;
 mod world;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use broker::{Brokers, KAFKA_3, KAFKA_4, Listener, Plan};
-use fabric_proto::Message as _;
-use fabric_proto::common::{Config, ConfigGroup, ConfigUpdate, ConfigValue, Status};
-use fabric_proto::orderer::BatchSize;
+use fabric_proto::common::{Envelope, Status};
 use ordering_by_kafka::{CHANNEL, Load, check_chains, orderer, two_orderers, until_it_orders};
 use rskafka::client::ClientBuilder;
 use rskafka::client::controller::ControllerClient;
 use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
 use rskafka::record::Record;
 use serde_json::{Value, json};
-use world::configuring::{last_config, same_version, signed_update, update_of};
+use world::configuring::{batch_size_update, last_config, signed_update};
 use world::http::Http;
-use world::messages::{newest, seek_info_at_once, transaction};
+use world::messages::{newest, seek_info_at_once, transaction, tx_id};
 use world::{Client, Person, Step, within};
 
 static SHARED: Mutex<Weak<Brokers>> = Mutex::new(Weak::new());
@@ -56,7 +55,7 @@ async fn change_batch_size(client: &Client, max_message_count: u32) {
     let change = async {
         loop {
             let config = last_config(client, &admin, CHANNEL).await;
-            let update = batch_size_update(&config, max_message_count);
+            let update = batch_size_update(&config, CHANNEL, max_message_count);
             let answer = client.broadcast(signed_update(&admin, &[&orderer_admin], CHANNEL, &update)).await;
             if answer.0 != Status::BadRequest || !answer.1.contains("but key is at version") {
                 return answer;
@@ -64,18 +63,6 @@ async fn change_batch_size(client: &Client, max_message_count: u32) {
         }
     };
     assert_eq!(within("the update is of the newest configuration", change).await, (Status::Success, String::new()));
-}
-
-fn batch_size_update(config: &Config, max_message_count: u32) -> ConfigUpdate {
-    let orderer = &config.channel_group.as_ref().unwrap().groups["Orderer"];
-    let old = &orderer.values["BatchSize"];
-    let size = BatchSize { max_message_count, ..BatchSize::decode(old.value.clone()).unwrap() };
-    let value = ConfigValue { version: old.version + 1, value: size.encode_to_vec().into(), ..old.clone() };
-    update_of(config, CHANNEL, |read, write| {
-        read.groups.insert("Orderer".to_owned(), same_version(orderer));
-        let changed = ConfigGroup { values: [("BatchSize".to_owned(), value)].into(), ..same_version(orderer) };
-        write.groups.insert("Orderer".to_owned(), changed);
-    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,6 +86,45 @@ async fn two_orderers_cut_one_chain_under_load_restarts_and_configuration_update
     for node in [a, b] {
         node.assert_no_panic();
         node.stop().await;
+    }
+    forget_topic(&brokers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_that_is_moved_in_fabrics_format_goes_on_at_the_right_offset() {
+    let (brokers, _turn) = (brokers(), TURN.lock().await);
+    let [old, other] = two_orderers(&brokers);
+    let (node, present) = (old.start().await, other.start().await);
+    let (client, user) = (present.client().await, Person::user(1));
+    let mut acknowledged = BTreeSet::new();
+    let mut some = || -> Vec<Envelope> {
+        let envelopes: Vec<Envelope> = (0..15).map(|i| transaction(&user, CHANNEL, vec![i])).collect();
+        acknowledged.extend(envelopes.iter().map(tx_id));
+        envelopes
+    };
+    client.order(some()).await;
+    blocks_up_to(&node.client().await, 2).await;
+    node.stop().await;
+    // what the old one does not see any more
+    client.order(some()).await;
+
+    let new = orderer("orderer.example.com", &brokers, Listener::Plain);
+    let moved = new.folder().join("moved").display().to_string();
+    let exported = old.again(&["ledger", "export", "--to-fabric", &moved]).run();
+    assert_eq!(exported.code, Some(0), "{exported:?}");
+    let imported = new.again(&["ledger", "import", "--from-fabric", &moved]).run();
+    assert_eq!(imported.code, Some(0), "{imported:?}");
+    assert!(imported.stdout.contains("goes on with the record at offset 1"), "{}", imported.stdout);
+    let node = new.start().await;
+    node.client().await.order(some()).await;
+    assert_eq!(check_chains(&[&node, &present], &acknowledged).await, 0, "nothing is in the chain twice");
+    for node in [node, present] {
+        node.assert_no_panic();
+        node.stop().await;
+    }
+    for setup in [new, other] {
+        let verified = setup.again(&["ledger", "verify"]).run();
+        assert!(verified.stdout.starts_with("app: good: "), "{verified:?}");
     }
     forget_topic(&brokers).await;
 }

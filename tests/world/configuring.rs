@@ -6,12 +6,12 @@ use std::path::Path;
 use bytes::Bytes;
 use fabric_proto::Message;
 use fabric_proto::common::{
-    Block, Config, ConfigEnvelope, ConfigGroup, ConfigSignature, ConfigUpdate, ConfigUpdateEnvelope, Envelope,
-    Metadata, OrdererBlockMetadata, Payload, SignatureHeader, Status,
+    Block, Config, ConfigEnvelope, ConfigGroup, ConfigSignature, ConfigUpdate, ConfigUpdateEnvelope, ConfigValue,
+    Envelope, Metadata, OrdererBlockMetadata, Payload, SignatureHeader, Status,
 };
 
 use fabric_proto::etcdraft::{ConfigMetadata, Consenter, Options};
-use fabric_proto::orderer::ConsensusType;
+use fabric_proto::orderer::{BatchSize, ConsensusType};
 use orderer_core::block::EncodedBlock;
 use orderer_core::config::genesis::genesis_block_of;
 
@@ -48,6 +48,19 @@ pub async fn create_channel(node: &mut Node, client: &Client, file: &str) {
     let answer = client.broadcast(request).await;
     assert_eq!(answer, (Status::Success, String::new()));
     node.chain_runs(&update.channel_id).await;
+}
+
+/// Blocks of so many messages from now on. An administrator of the orderer has to sign it.
+pub fn batch_size_update(config: &Config, channel: &str, max_message_count: u32) -> ConfigUpdate {
+    let orderer = &config.channel_group.as_ref().unwrap().groups["Orderer"];
+    let old = &orderer.values["BatchSize"];
+    let size = BatchSize { max_message_count, ..parse(old.value.clone()) };
+    let value = ConfigValue { version: old.version + 1, value: size.encode_to_vec().into(), ..old.clone() };
+    update_of(config, channel, |read, write| {
+        read.groups.insert("Orderer".to_owned(), same_version(orderer));
+        let changed = ConfigGroup { values: [("BatchSize".to_owned(), value)].into(), ..same_version(orderer) };
+        write.groups.insert("Orderer".to_owned(), changed);
+    })
 }
 
 /// The configuration in force.

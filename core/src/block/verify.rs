@@ -17,7 +17,7 @@ pub enum VerifyError {
     #[error(transparent)]
     Block(#[from] BlockError),
     /// They do not satisfy the channel's policy.
-    #[error("block {number}: {denied}")]
+    #[error("block {number}: not signed as BlockValidation asks: {denied}")]
     Denied {
         /// The block.
         number: crate::channel::BlockNumber,

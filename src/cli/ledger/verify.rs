@@ -114,7 +114,13 @@ impl Finding {
             };
             return format!("{channel}: good: {blocks} blocks, {config} with a configuration, {}{pruned}", size(bytes));
         }
-        let place = self.first_bad_block.map(|number| format!(" at block {number}")).unwrap_or_default();
-        format!("{channel}: BAD{place}: {}", self.problem.as_deref().unwrap_or_default())
+        let problem = self.problem.as_deref().unwrap_or_default();
+        match self.first_bad_block {
+            Some(number) => {
+                let problem = problem.strip_prefix(&format!("block {number}: ")).unwrap_or(problem);
+                format!("{channel}: BAD at block {number}: {problem}")
+            }
+            None => format!("{channel}: BAD: {problem}"),
+        }
     }
 }

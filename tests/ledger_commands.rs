@@ -1,0 +1,321 @@
+//! Ledgers that are verified, moved and made smaller: what comes out is what went in, and what would lose something is
+//! refused before anything changes.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod fabric_ledger;
+mod world;
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use fabric_ledger::{CHANNELS, LAST_CONFIG, delivered, unpack};
+use fabric_proto::Message as _;
+use fabric_proto::common::{Block, Status};
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_ledger::{Commit, Ledger, Options};
+use serde_json::Value;
+use world::client::number;
+use world::configuring::{batch_size_update, last_config, signed_update};
+use world::messages::{block, newest, oldest, seek_info, seek_info_at_once, transaction};
+use world::node::{Ended, orderer_folder};
+use world::{Person, Setup};
+
+/// A node of the fixtures' network without a channel, and its ledger commands.
+struct Desk(Setup);
+
+impl Desk {
+    fn empty() -> Self {
+        let setup = Setup::bare();
+        let ledger = setup.folder().join("ledger");
+        Self(
+            setup
+                .set("GENERAL_LOCALMSPDIR", orderer_folder().join("msp").display())
+                .set("GENERAL_LOCALMSPID", "OrdererMSP")
+                .set("GENERAL_BOOTSTRAPMETHOD", "none")
+                .set("FILELEDGER_LOCATION", ledger.display()),
+        )
+    }
+
+    /// With all channels of the reference's ledger.
+    fn filled() -> Self {
+        let desk = Self::empty();
+        let source = unpack(desk.folder());
+        desk.done(&["import", "--from-fabric", text(&source)]);
+        desk
+    }
+
+    fn folder(&self) -> &Path {
+        self.0.folder()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        self.0.again(&[&["ledger"], arguments].concat()).run()
+    }
+
+    /// What it printed; it must have succeeded.
+    fn done(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{arguments:?}: {ended:?}");
+        ended.stdout
+    }
+
+    /// One line with these parts, and nothing done.
+    fn refused(&self, arguments: &[&str], parts: &[&str]) {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, Some(1), "{arguments:?}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        assert!(parts.iter().all(|part| ended.stderr.contains(part)), "{parts:?} not in: {}", ended.stderr);
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.done(&[arguments, &["--json"]].concat())).unwrap()
+    }
+
+    fn open(&self, channel: &str) -> Ledger {
+        Ledger::open(&self.0.ledger_file(channel), &ChannelId::parse(channel).unwrap(), Options::default()).unwrap()
+    }
+
+    fn blocks(&self, channel: &str) -> Vec<Vec<u8>> {
+        let ledger = self.open(channel);
+        let block = |number| ledger.block(BlockNumber(number)).unwrap().unwrap().block_bytes().to_vec();
+        (ledger.horizon().0..ledger.height()).map(block).collect()
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_fabric_orderers_ledgers_move_over_in_one_command_block_for_block() {
+    let desk = Desk::filled();
+    for (channel, blocks, config_blocks) in CHANNELS {
+        assert_eq!(desk.blocks(channel), delivered(channel), "{channel}");
+        let verdict = &desk.json(&["verify", "--channel", channel])[0];
+        assert_eq!((&verdict["good"], &verdict["blocks"]), (&Value::from(true), &Value::from(blocks)));
+        let figures = &desk.json(&["stats", "--channel", channel])[0];
+        assert_eq!((&figures["height"], &figures["blocks"]), (&Value::from(blocks), &Value::from(blocks)));
+        assert_eq!(figures["config_blocks"], config_blocks);
+        assert!(figures["used_bytes"].as_u64() > figures["block_bytes"].as_u64());
+    }
+    let said = desk.done(&["import", "--from-fabric", text(&desk.folder().join("ledger"))]);
+    assert_eq!(said.matches("is here already, with all").count(), 3, "{said}");
+}
+
+#[test]
+fn what_is_exported_is_what_fabric_wrote_and_what_can_be_imported() {
+    let desk = Desk::filled();
+    let out = desk.folder().join("out");
+    fs::create_dir(&out).unwrap();
+    desk.done(&["export", "--to-fabric", text(&out.join("fabric"))]);
+    let other = Desk::empty();
+    for (channel, ..) in CHANNELS {
+        let file = format!("chains/{channel}/blockfile_000000");
+        assert!(
+            fs::read(out.join("fabric").join(&file)).unwrap()
+                == fs::read(desk.folder().join("ledger").join(&file)).unwrap(),
+            "{channel}: the very bytes that the reference wrote"
+        );
+        let plain = out.join(channel);
+        desk.done(&["export", "--channel", channel, "--to", text(&plain)]);
+        other.done(&["import", "--from", text(&plain)]);
+        assert_eq!(other.blocks(channel), delivered(channel));
+        desk.refused(&["export", "--channel", channel, "--to", text(&plain)], &["exists already", "move it away"]);
+    }
+    desk.refused(&["export", "--to-fabric", text(&out.join("fabric"))], &["exists already"]);
+    desk.refused(&["export", "--to", "x"], &["name it by --channel", "mychan, otherchan, syschan"]);
+}
+
+#[test]
+fn the_torn_last_block_of_a_killed_fabric_orderer_is_left_out_as_it_would_do_itself() {
+    let desk = Desk::empty();
+    let source = unpack(desk.folder());
+    let file = source.join("chains/mychan/blockfile_000000");
+    let length = fs::metadata(&file).unwrap().len();
+    File::options().write(true).open(&file).unwrap().set_len(length - 1).unwrap();
+    // the file that would come next, just made
+    fs::write(source.join("chains/otherchan/blockfile_000001"), b"").unwrap();
+    fs::create_dir(source.join("chains/emptychan")).unwrap();
+    let said = desk.done(&["import", "--from-fabric", text(&source)]);
+    assert!(said.contains("mychan: 146 blocks") && said.contains("not wholly written"), "{said}");
+    assert!(said.contains("emptychan: left out, it has no block"), "{said}");
+    assert_eq!(desk.blocks("mychan")[..], delivered("mychan")[..146]);
+    assert_eq!(desk.json(&["verify"]).as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn bad_sources_leave_no_channel() {
+    let desk = Desk::empty();
+    let source = unpack(desk.folder());
+    let file = source.join("chains/mychan/blockfile_000000");
+    let whole = fs::read(&file).unwrap();
+    let import = ["import", "--from-fabric", text(&source)];
+    let nothing_made = || {
+        let made = desk.folder().join("ledger/channels/mychan");
+        assert!(!made.exists(), "{}", made.display());
+    };
+
+    // torn, but not at the end of all files
+    fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    fs::write(source.join("chains/mychan/blockfile_000001"), b"").unwrap();
+    desk.refused(&import, &["blockfile_000000: torn", "copy or export it again"]);
+    nothing_made();
+    fs::rename(&file, source.join("chains/mychan/blockfile_000002")).unwrap();
+    desk.refused(&import, &["blockfile_000000: no such file, though there are later ones"]);
+    nothing_made();
+    fs::remove_file(source.join("chains/mychan/blockfile_000001")).unwrap();
+    fs::remove_file(source.join("chains/mychan/blockfile_000002")).unwrap();
+
+    // one bit, in the last block's data, and in its metadata
+    for place in [whole.len() - 5000, whole.len() - 20] {
+        let mut changed = whole.clone();
+        changed[place] ^= 1;
+        fs::write(&file, &changed).unwrap();
+        let ended = desk.run(&import);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        nothing_made();
+    }
+
+    fs::write(&file, &whole).unwrap();
+    let running = File::open(source.join("index/LOCK")).unwrap();
+    running.lock().unwrap();
+    desk.refused(&import, &["in use by a running orderer; stop that one first"]);
+    drop(running);
+    nothing_made();
+
+    // what of the above came so far is made good by the same command
+    desk.done(&import);
+    let plain = desk.folder().join("mychan.blocks");
+    desk.done(&["export", "--channel", "mychan", "--to", text(&plain)]);
+    let bytes = fs::read(&plain).unwrap();
+    let other = Desk::empty();
+    fs::write(&plain, &bytes[..bytes.len() - 1]).unwrap();
+    other.refused(&["import", "--from", text(&plain)], &["torn", "copy or export it again"]);
+    fs::write(&plain, &bytes[3..]).unwrap();
+    other.refused(&["import", "--from", text(&plain)], &["mychan.blocks"]);
+    fs::write(&plain, b"").unwrap();
+    other.refused(&["import", "--from", text(&plain)], &["holds no block"]);
+    assert!(!other.folder().join("ledger").exists(), "nothing was made");
+    fs::write(&plain, &bytes).unwrap();
+    desk.refused(&["import", "--from", text(&plain)], &["has a ledger in", "already", "remove the channel"]);
+    desk.refused(&["import", "--from-fabric", text(&desk.folder().join("nowhere"))], &["nowhere", "chains"]);
+    assert_eq!(desk.run(&["import"]).code, Some(2));
+}
+
+/// A ledger with these blocks of `mychan`, whatever they are worth.
+fn ledger_of(desk: &Desk, blocks: &[EncodedBlock]) {
+    let file = desk.0.ledger_file("mychan");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let channel = ChannelId::parse("mychan").unwrap();
+    let ledger = Ledger::create(&file, &channel, &blocks[0], Options::default()).unwrap();
+    ledger.commit(Commit { blocks: blocks[1..].to_vec(), ..Commit::default() }).unwrap();
+    ledger.close().unwrap();
+}
+
+#[test]
+fn verify_names_the_first_bad_block() {
+    let good: Vec<EncodedBlock> = delivered("mychan").iter().map(|bytes| EncodedBlock::parse(bytes).unwrap()).collect();
+    let changed = |number: usize, change: &dyn Fn(&mut Block)| {
+        let mut blocks = good.clone();
+        let mut block = blocks[number].decode();
+        change(&mut block);
+        blocks[number] = EncodedBlock::parse(&block.encode_to_vec()).unwrap();
+        blocks
+    };
+    let metadata = |number: usize, from: usize| {
+        // the metadata is in no hash: only the signature is wrong
+        let other = good[from].decode().metadata;
+        changed(number, &|block| block.metadata.clone_from(&other))
+    };
+    let cases = [
+        (metadata(57, 56), 57, "BlockValidation"),
+        (metadata(140, 3), 140, "BlockValidation"),
+        (changed(9, &|block| block.metadata = None), 9, "BlockValidation"),
+    ];
+    for (blocks, number, problem) in cases {
+        let desk = Desk::empty();
+        ledger_of(&desk, &blocks);
+        let ended = desk.run(&["verify"]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stdout.starts_with(&format!("mychan: BAD at block {number}: ")), "{}", ended.stdout);
+        assert!(ended.stdout.contains(problem), "{}", ended.stdout);
+        let ended = desk.run(&["verify", "--json"]);
+        let verdict: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!((ended.code, &verdict[0]["first_bad_block"]), (Some(1), &Value::from(number)));
+    }
+    let desk = Desk::filled();
+    fs::write(desk.0.ledger_file("syschan"), "no ledger").unwrap();
+    let ended = desk.run(&["verify"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stdout.contains("mychan: good: 147 blocks") && ended.stdout.contains("syschan: BAD"), "{ended:?}");
+    desk.refused(&["verify", "--channel", "nochan"], &["there is no ledger of it", "mychan, otherchan, syschan"]);
+}
+
+/// The channel's Kafka cluster is not there; what there is on the disk can be read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pruned_chain_serves_what_is_left_and_says_what_is_gone() {
+    let desk = Desk::filled();
+    let all = delivered("mychan");
+    desk.refused(&["prune", "--channel", "mychan", "--before", "135"], &["block 134, which has to stay"]);
+    assert_eq!(desk.blocks("mychan"), all, "nothing was removed");
+    let said = desk.done(&["prune", "--channel", "mychan", "--before", "100"]);
+    assert!(said.contains("100 blocks removed, the chain begins at block 100 now"), "{said}");
+    desk.refused(&["prune", "--channel", "mychan", "--before", "99"], &["before 100 are gone already"]);
+    let said = desk.done(&["prune", "--channel", "mychan", "--keep", "1"]);
+    assert!(said.contains("34 blocks removed, the chain begins at block 134 now"), "{said}");
+    let before = desk.json(&["stats", "--channel", "mychan"])[0]["used_bytes"].as_u64().unwrap();
+    desk.done(&["compact"]);
+    let figures = &desk.json(&["stats", "--channel", "mychan"])[0];
+    assert!(figures["used_bytes"].as_u64().unwrap() < before / 4, "{before} before: {figures}");
+    assert_eq!((&figures["horizon"], &figures["config_blocks"]), (&Value::from(LAST_CONFIG), &Value::from(2)));
+    let verdict = &desk.json(&["verify", "--channel", "mychan"])[0];
+    assert_eq!((&verdict["good"], &verdict["blocks"]), (&Value::from(true), &Value::from(14)));
+    desk.refused(&["export", "--to-fabric", "x"], &["were pruned", "Fabric's orderer needs them"]);
+
+    let mut node = desk.0.spawn();
+    node.line("Beginning to serve requests").await;
+    desk.refused(&["verify"], &["in use by another process; stop that one first"]);
+    desk.refused(&["prune", "--channel", "mychan", "--keep", "1"], &["in use by another process"]);
+    let source = desk.folder().join("ledger");
+    desk.refused(&["import", "--from-fabric", text(&source)], &["in use by another orderer; stop that one first"]);
+    let (client, user) = (node.client().await, Person::user(1));
+    let ask = |start, stop| client.deliver(&user, "mychan", seek_info_at_once(start, stop));
+    let mut stream = ask(oldest(), newest()).await;
+    for bytes in &all[134..] {
+        assert_eq!(stream.block().await.encode_to_vec(), *bytes);
+    }
+    assert_eq!(stream.status().await, Status::Success);
+    assert_eq!(ask(block(133), newest()).await.status().await, Status::NotFound);
+    assert_eq!(ask(block(0), block(2)).await.status().await, Status::NotFound);
+    assert_eq!(ask(block(5), block(5)).await.status().await, Status::NotFound);
+    assert_eq!(number(&ask(block(0), block(0)).await.block().await), 0, "config blocks are kept");
+    node.assert_no_panic();
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pruned_solo_chain_goes_on() {
+    let setup = Setup::application();
+    let (user, admin) = (Person::user(1), Person::admin(1));
+    let node = setup.start().await;
+    let client = node.client().await;
+    client.order((0..10).map(|i| transaction(&user, "app", vec![i]))).await;
+    client.block(&user, "app", 1).await;
+    let update = batch_size_update(&last_config(&client, &admin, "app").await, "app", 5);
+    let update = signed_update(&admin, &[&Person::orderer_admin()], "app", &update);
+    assert_eq!(client.broadcast(update).await, (Status::Success, String::new()));
+    client.block(&user, "app", 2).await;
+    node.stop().await;
+    let desk = Desk(setup.again(&[]));
+    desk.done(&["prune", "--channel", "app", "--before", "2"]);
+    desk.done(&["compact"]);
+    let node = setup.start().await;
+    let client = node.client().await;
+    client.order((0..5).map(|i| transaction(&user, "app", vec![i]))).await;
+    assert_eq!(number(&client.deliver(&user, "app", seek_info(oldest(), newest())).await.block().await), 2);
+    client.block(&user, "app", 3).await;
+    node.stop().await;
+    assert!(desk.done(&["verify"]).contains("app: good: 3 blocks, 2 with a configuration"));
+}

@@ -1,0 +1,201 @@
+//! Import, prune and compact die by SIGKILL at random moments: what was there before stays, and the same command makes
+//! good what is missing.
+//!
+//! The story: a migration is interrupted by a nervous operator, and the node starts on half a chain.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod fabric_ledger;
+mod world;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fabric_proto::Message as _;
+use fabric_proto::common::{
+    Block, BlockData, BlockHeader, BlockMetadata, ChannelHeader, Envelope, Header, HeaderType, LastConfig, Metadata,
+    OrdererBlockMetadata, Payload,
+};
+use orderer_core::block::{EncodedBlock, data_hash};
+use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_ledger::{Commit, Ledger, Options};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use world::seed;
+
+const KILLS: u64 = 10;
+const BLOCKS: u64 = 2200;
+const PRUNED_AT_ONCE: u64 = 200;
+
+fn command(arguments: &[&str], ledger: &Path) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_orderer"));
+    command.arg("ledger").args(arguments).arg("--ledger").arg(ledger);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// How long it takes when nobody disturbs it; it must succeed.
+fn run(arguments: &[&str], ledger: &Path) -> Duration {
+    let began = Instant::now();
+    assert!(command(arguments, ledger).wait().unwrap().success(), "{arguments:?}");
+    began.elapsed()
+}
+
+/// Kills it some time before it would end; whether it had not ended by itself.
+fn kill(arguments: &[&str], ledger: &Path, at: Duration) -> bool {
+    let mut child = command(arguments, ledger);
+    // the moment of death is what is random here
+    std::thread::sleep(at);
+    child.kill().unwrap();
+    child.wait().unwrap().code().is_none()
+}
+
+fn ledger_file(ledger: &Path, channel: &str) -> std::path::PathBuf {
+    ledger.join("channels").join(channel).join("ledger.redb")
+}
+
+fn open(ledger: &Path, channel: &str) -> Ledger {
+    let id = ChannelId::parse(channel).unwrap();
+    Ledger::open(&ledger_file(ledger, channel), &id, Options::default()).unwrap()
+}
+
+#[test]
+fn an_import_that_is_killed_leaves_whole_channels_or_none_and_is_made_good() {
+    let mut random = StdRng::seed_from_u64(seed());
+    let folder = tempfile::tempdir().unwrap();
+    let source = fabric_ledger::unpack(folder.path());
+    let import = ["import", "--from-fabric", source.to_str().unwrap()];
+    let whole = run(&import, &folder.path().join("undisturbed"));
+    let ledger = folder.path().join("killed");
+    let mut killed = 0;
+    for _ in 0..KILLS {
+        killed += u64::from(kill(&import, &ledger, random.random_range(Duration::ZERO..whole)));
+        let (mut there, mut all) = (0, true);
+        for (channel, blocks, _) in fabric_ledger::CHANNELS {
+            if ledger_file(&ledger, channel).exists() {
+                let found = open(&ledger, channel);
+                assert_eq!((found.height(), found.verify().unwrap()), (blocks, blocks), "{channel}");
+                there += 1;
+            } else {
+                all = false;
+            }
+        }
+        if all || there == 2 {
+            // from the beginning
+            fs::remove_dir_all(&ledger).unwrap();
+        }
+    }
+    assert!(killed > 0, "some were killed");
+    run(&import, &ledger);
+    for (channel, ..) in fabric_ledger::CHANNELS {
+        let found = open(&ledger, channel);
+        for (number, bytes) in (0..).zip(fabric_ledger::delivered(channel)) {
+            assert_eq!(found.block(BlockNumber(number)).unwrap().unwrap().block_bytes(), bytes);
+        }
+    }
+    let left: Vec<_> = fs::read_dir(ledger.join("channels")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+/// A block nobody has signed; removing asks for hashes and links alone.
+fn block(number: u64, previous_hash: &[u8], last_config: u64) -> EncodedBlock {
+    let kind = if number == last_config { HeaderType::Config } else { HeaderType::EndorserTransaction };
+    let header = ChannelHeader { r#type: kind as i32, ..ChannelHeader::default() }.encode_to_vec();
+    let header = Some(Header { channel_header: header.into(), ..Header::default() });
+    let payload = Payload { header, data: number.to_be_bytes().repeat(1000).into() }.encode_to_vec();
+    let data = vec![Bytes::from(Envelope { payload: payload.into(), ..Envelope::default() }.encode_to_vec())];
+    let hash = data_hash(data.iter().map(Bytes::as_ref));
+    let last = OrdererBlockMetadata { last_config: Some(LastConfig { index: last_config }), ..Default::default() };
+    let signatures = Metadata { value: last.encode_to_vec().into(), ..Metadata::default() }.encode_to_vec();
+    let block = Block {
+        header: Some(BlockHeader {
+            number,
+            previous_hash: Bytes::copy_from_slice(previous_hash),
+            data_hash: Bytes::copy_from_slice(&hash),
+        }),
+        data: Some(BlockData { data }),
+        metadata: Some(BlockMetadata { metadata: vec![signatures.into()] }),
+    };
+    EncodedBlock::parse(&block.encode_to_vec()).unwrap()
+}
+
+/// Every hundredth block and the last change the configuration.
+fn chain() -> Vec<EncodedBlock> {
+    let mut blocks: Vec<EncodedBlock> = Vec::new();
+    for number in 0..BLOCKS {
+        let previous = blocks.last().map(|block| block.header_hash().to_vec()).unwrap_or_default();
+        let last_config = if number == BLOCKS - 1 { number } else { number / 100 * 100 };
+        blocks.push(block(number, &previous, last_config));
+    }
+    blocks
+}
+
+/// Everything that must be there is, byte for byte.
+fn check(ledger: &Path, chain: &[EncodedBlock], horizons: [u64; 2]) -> u64 {
+    let found = open(ledger, "mychan");
+    let horizon = found.horizon().0;
+    assert!(horizons.contains(&horizon), "{horizon} is none of {horizons:?}");
+    assert_eq!(found.height(), BLOCKS);
+    assert_eq!(found.verify().unwrap(), BLOCKS - horizon);
+    for wanted in chain {
+        let is_kept = wanted.number().0 >= horizon || wanted.is_config();
+        let block = found.block(wanted.number()).unwrap();
+        assert_eq!(block.map(|block| block.block_bytes()), is_kept.then(|| wanted.block_bytes()));
+    }
+    horizon
+}
+
+fn pruning(before: &str) -> [&str; 5] {
+    ["prune", "--channel", "mychan", "--before", before]
+}
+
+#[test]
+fn a_removal_of_blocks_or_of_free_space_that_is_killed_loses_nothing_that_stays() {
+    let mut random = StdRng::seed_from_u64(seed());
+    let folder = tempfile::tempdir().unwrap();
+    let (undisturbed, ledger) = (folder.path().join("undisturbed"), folder.path().join("killed"));
+    let chain = chain();
+    let file = ledger_file(&ledger, "mychan");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let made = Ledger::create(&file, &ChannelId::parse("mychan").unwrap(), &chain[0], Options::default()).unwrap();
+    made.commit(Commit { blocks: chain[1..].to_vec(), ..Commit::default() }).unwrap();
+    made.close().unwrap();
+    let copy = ledger_file(&undisturbed, "mychan");
+    fs::create_dir_all(copy.parent().unwrap()).unwrap();
+    fs::copy(&file, &copy).unwrap();
+
+    let (mut horizon, mut killed, mut before, mut within) = (0, 0, 0, 0);
+    let whole = run(&pruning(&PRUNED_AT_ONCE.to_string()), &undisturbed);
+    for round in 1..=KILLS {
+        let next = round * PRUNED_AT_ONCE;
+        // what was not done before is to be done now
+        let rounds = u32::try_from((next - horizon) / PRUNED_AT_ONCE).unwrap();
+        let at = random.random_range(whole / 4..whole * (1 + rounds));
+        killed += u64::from(kill(&pruning(&next.to_string()), &ledger, at));
+        horizon = check(&ledger, &chain, [horizon, next]);
+        before += u64::from(horizon < next);
+        within += u64::from(open(&ledger, "mychan").stats(&mut |_| {}).unwrap().leftover_blocks > 0);
+    }
+    eprintln!("{killed} of {KILLS} removals were killed, {before} before the horizon was set, {within} after it");
+    let all_but_newest = (KILLS * PRUNED_AT_ONCE).to_string();
+    run(&pruning(&all_but_newest), &ledger);
+    check(&ledger, &chain, [KILLS * PRUNED_AT_ONCE; 2]);
+
+    run(&pruning(&all_but_newest), &undisturbed);
+    fs::copy(&copy, &file).unwrap();
+    let whole = run(&["compact"], &undisturbed);
+    fs::copy(&file, &copy).unwrap();
+    let mut killed = 0;
+    for _ in 0..KILLS {
+        fs::copy(&copy, &file).unwrap();
+        killed += u64::from(kill(&["compact"], &ledger, random.random_range(whole / 8..whole * 3 / 4)));
+        check(&ledger, &chain, [KILLS * PRUNED_AT_ONCE; 2]);
+    }
+    eprintln!("{killed} of {KILLS} compactions were killed");
+    run(&["compact"], &ledger);
+    check(&ledger, &chain, [KILLS * PRUNED_AT_ONCE; 2]);
+    let (compacted, all) = (fs::metadata(&file).unwrap().len(), BLOCKS * 8000);
+    assert!(compacted < all / 4, "{compacted} of once {all} bytes");
+}
