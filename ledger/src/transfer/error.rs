@@ -82,7 +82,7 @@ pub enum TransferError {
         path: PathBuf,
         /// What is wrong.
         #[source]
-        cause: ChainError,
+        cause: Box<ChainError>,
     },
     /// The ledger that is being made.
     #[error(transparent)]

@@ -81,7 +81,9 @@ impl Import {
 
     /// Verifies the next block, and writes it, alone or with some that follow. Blocks.
     pub fn push(&mut self, block: EncodedBlock) -> Result<(), TransferError> {
-        self.check.take(&block).map_err(|cause| TransferError::Chain { path: self.source.clone(), cause })?;
+        self.check
+            .take(&block)
+            .map_err(|cause| TransferError::Chain { path: self.source.clone(), cause: Box::new(cause) })?;
         self.blocks += 1;
         if self.ledger.is_none() {
             let path = self.folder.join(self.file_name);
