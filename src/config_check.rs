@@ -238,7 +238,12 @@ impl Check<'_> {
         let http = &self.settings.http;
         let operations = http.operations.as_ref().map(|listener| listener.address);
         let admin = http.admin.as_ref().map(|listener| listener.address);
-        let all = [("General", Some(self.settings.listen)), ("Operations", operations), ("Admin", admin)];
+        let all = [
+            ("General", Some(self.settings.listen)),
+            ("Operations", operations),
+            ("Admin", admin),
+            ("General.Profile", self.settings.profile),
+        ];
         // all at once: two of them may want the same
         let mut taken: Vec<TcpListener> = Vec::new();
         for (section, address) in all.into_iter().filter_map(|(section, a)| Some((section, a?))) {

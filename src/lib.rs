@@ -20,3 +20,4 @@ mod signals;
 pub mod start_record;
 pub mod telemetry;
 pub mod tls;
+pub mod traces;

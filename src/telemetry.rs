@@ -6,11 +6,14 @@
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use orderer_actors::trace::TARGET;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{fmt, reload};
+use tracing_subscriber::{Layer as _, fmt, reload};
+
+use crate::traces::SpanLayer;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -54,21 +57,18 @@ impl LogControl {
     }
 }
 
-/// Starts logging to standard error.
-pub fn start(spec: &str, format: LogFormat) -> Result<LogControl, SpecError> {
+/// Starts logging to standard error, and hands spans to `spans`.
+pub fn start(spec: &str, format: LogFormat, spans: Option<SpanLayer>) -> Result<LogControl, SpecError> {
     let (filter, handle) = reload::Layer::new(parse_spec(spec)?);
-    let registry = tracing_subscriber::registry();
-    // a second start, as in tests, keeps the first
-    let _ = match format {
-        LogFormat::Human => {
-            let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-            registry.with(filter).with(layer).try_init()
-        }
-        LogFormat::Json => {
-            let layer = fmt::layer().with_writer(std::io::stderr).json().flatten_event(true);
-            registry.with(filter).with(layer).try_init()
-        }
+    let writer = fmt::layer().with_writer(std::io::stderr);
+    let log: SpanLayer = match format {
+        LogFormat::Human => writer.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),
+        LogFormat::Json => writer.json().flatten_event(true).with_filter(filter).boxed(),
     };
+    let mut layers = vec![log];
+    layers.extend(spans);
+    // a second start, as in tests, keeps the first
+    let _ = tracing_subscriber::registry().with(layers).try_init();
     // an error: the subscriber is gone, and there is no log to change
     let change = move |targets| drop(handle.reload(targets));
     Ok(LogControl(Arc::new(Control { spec: Mutex::new(spec.to_owned()), change: Box::new(change) })))
@@ -81,7 +81,7 @@ pub fn check_spec(spec: &str) -> Result<(), SpecError> {
 
 /// Reads Fabric's grammar: parts separated by colons; a part is the default level, or loggers and their level.
 fn parse_spec(spec: &str) -> Result<Targets, SpecError> {
-    let mut targets = Targets::new().with_default(LevelFilter::INFO);
+    let mut targets = Targets::new().with_default(LevelFilter::INFO).with_target(TARGET, LevelFilter::OFF);
     for part in spec.split(':').map(str::trim).filter(|part| !part.is_empty()) {
         let wrong = || SpecError { part: part.to_owned() };
         match part.split_once('=') {

@@ -22,6 +22,7 @@ use crate::registrar::{NewChannel, Registrar};
 use crate::solo_chain::{Accepted, Halt};
 use crate::status::StatusCell;
 use crate::supervision::{Exit, ExitGuard};
+use crate::trace::{TARGET, Trace, is_on};
 
 /// After so long without a commit the ledger is settled, which makes the next start after a crash fast.
 const SETTLE_AFTER: Duration = Duration::from_secs(2);
@@ -205,8 +206,11 @@ impl Actor for BlockWriter {
 impl Handler<Write> for BlockWriter {
     type Result = ();
 
-    fn handle(&mut self, write: Write, ctx: &mut Context<Self>) {
+    fn handle(&mut self, mut write: Write, ctx: &mut Context<Self>) {
         self.status.count_one();
+        if let Some(reply) = &mut write.reply {
+            reply.enter("writer");
+        }
         self.gathered.ops.extend(write.ops);
         self.gathered.replies.extend(write.reply);
         self.gathered.rooms.extend(write.room);
@@ -265,9 +269,9 @@ struct Job {
 }
 
 impl Job {
-    fn run(self, work: Work) -> Result<Tip, WriteError> {
+    fn run(self, mut work: Work) -> Result<Tip, WriteError> {
         let began = Instant::now();
-        match self.write(work.ops) {
+        match self.write(work.ops, &mut work.replies) {
             Ok(Written { tip, next, created, blocks, envelopes, commit }) => {
                 self.channel.observed().written(tip.number, blocks, commit);
                 // in force before anyone hears that it is
@@ -297,10 +301,12 @@ impl Job {
         }
     }
 
-    fn write(&self, ops: Vec<Op>) -> Result<Written, WriteError> {
+    fn write(&self, ops: Vec<Op>, replies: &mut [Reply]) -> Result<Written, WriteError> {
+        replies.iter_mut().for_each(|reply| reply.enter("block"));
         let mut written =
             Written { tip: self.tip, next: None, created: Vec::new(), blocks: 0, envelopes: 0, commit: Duration::ZERO };
         let mut commit = Commit::default();
+        let mut traces: Vec<Trace> = Vec::new();
         let mut held: Vec<Arc<Accepted>> = Vec::new();
         for op in ops {
             let (envelopes, pending_below, consenter_metadata) = match op {
@@ -324,8 +330,11 @@ impl Job {
             held.clear();
             commit.pending_drop_below = pending_below;
             let began = Instant::now();
+            let mut trace = self.follow(&written.tip, envelopes.len());
             let block = self.assemble(&written.tip, &envelopes, consenter_metadata)?;
             self.channel.observed().assembled(block.number(), &envelopes, began.elapsed());
+            trace.enter("commit");
+            traces.extend(trace.span().is_some().then_some(trace));
             written.tip.number = block.number();
             written.tip.header_hash = *block.header_hash();
             written.blocks += 1;
@@ -337,9 +346,22 @@ impl Job {
             commit.pending_add = unlogged.map(|message| pending(message)).collect();
         }
         let began = Instant::now();
+        replies.iter_mut().for_each(|reply| reply.enter("disk"));
         self.channel.ledger().commit(commit)?;
         written.commit = began.elapsed();
         Ok(written)
+    }
+
+    /// The span of the block behind `tip`, which is being put together now.
+    fn follow(&self, tip: &Tip, envelopes: usize) -> Trace {
+        if !is_on() {
+            return Trace::default();
+        }
+        let (channel, number) = (self.channel.id().as_str(), tip.number.next().0);
+        let mut trace =
+            Trace::of(tracing::debug_span!(target: TARGET, parent: None, "block", channel, number, envelopes));
+        trace.enter("assemble");
+        trace
     }
 
     fn assemble(

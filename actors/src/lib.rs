@@ -30,6 +30,7 @@ pub mod status;
 pub mod supervision;
 pub mod supervisor;
 pub mod system;
+pub mod trace;
 
 pub use channel::{Channel, ChannelState, Directory};
 pub use node_context::{Durability, NodeContext};

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use super::{StartArguments, complain, load_settings, variables};
 use crate::reread::Reread;
 use crate::settings::Loaded;
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, LogFormat, check_spec};
+use crate::traces::Traces;
 use crate::{dev, node};
 
 pub(super) fn run(arguments: StartArguments) -> ExitCode {
@@ -13,10 +14,9 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
     let asked_for_json = variables.get("FABRIC_LOGGING_FORMAT").is_some_and(|format| format == "json");
     let format = arguments.log_format.unwrap_or(if asked_for_json { LogFormat::Json } else { LogFormat::Human });
     let given_spec = variables.get("FABRIC_LOGGING_SPEC").cloned();
-    let logs = match telemetry::start(given_spec.as_deref().unwrap_or("info"), format) {
-        Ok(logs) => logs,
-        Err(error) => return complain([format!("FABRIC_LOGGING_SPEC: {error}")]),
-    };
+    if let Some(Err(error)) = given_spec.as_deref().map(check_spec) {
+        return complain([format!("FABRIC_LOGGING_SPEC: {error}")]);
+    }
     let network = match arguments.dev.as_deref().map(dev::prepare).transpose() {
         Ok(network) => network,
         Err(error) => return complain([chain(&error)]),
@@ -26,13 +26,22 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
         Ok(loaded) => loaded,
         Err(mistakes) => return complain(mistakes),
     };
-    let spec = settings.logged(given_spec);
-    if spec != logs.spec() {
-        // its parts have been read already: the whole can be, too
-        let _ = logs.set(&spec);
-    }
+    let collector = settings.tracing.as_ref();
+    let traces = match collector.map(|tracing| Traces::start(tracing, &settings.listen.to_string())).transpose() {
+        Ok(traces) => traces,
+        Err(error) => return complain([format!("{error:#}")]),
+    };
+    let (traces, spans) = traces.unzip();
+    let logs = match telemetry::start(&settings.logged(given_spec), format, spans) {
+        Ok(logs) => logs,
+        Err(error) => return complain([error.to_string()]),
+    };
     for note in notes {
         tracing::info!(target: "orderer.node", "{note}");
+    }
+    if let Some(tracing) = collector {
+        tracing::info!(target: "orderer.node", endpoint = %tracing.endpoint, percent = tracing.sample_percent,
+            "spans go to a collector");
     }
     let (genesis, greeting) = match network {
         Some(network) => {
@@ -42,7 +51,11 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
         None => (Vec::new(), None),
     };
     let reread = Reread { origin, logs: logs.clone() };
-    match node::run(&settings, &logs, reread, &genesis, greeting.as_deref()) {
+    let ended = node::run(&settings, &logs, reread, &genesis, greeting.as_deref());
+    if let Some(traces) = traces {
+        traces.finish();
+    }
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain([format!("{error:#}")]),
     }

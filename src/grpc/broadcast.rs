@@ -22,15 +22,18 @@ use http_body::Frame;
 use orderer_actors::Channel;
 use orderer_actors::mailbox::{OrderAnswer, OrderRefusal, Submission};
 use orderer_actors::observe::{Judged, Method, Stage, StreamObserved};
+use orderer_actors::trace::Trace;
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
+use tracing::{Instrument as _, Span};
 
 use super::frames::{Incoming, MessageReader, trailers};
 use super::judge::{self, Judgement, Refused};
 use super::service::Shared;
+use crate::traces::Parent;
 
 /// So many envelopes of one stream are in work at once; a client that sends more waits for answers.
 const IN_WORK_MAX: usize = 256;
@@ -49,6 +52,8 @@ type Entering = Pin<Box<dyn Future<Output = Option<oneshot::Receiver<OrderAnswer
 pub(super) struct BroadcastStream {
     shared: Shared,
     reader: MessageReader,
+    /// The trace that the client is in.
+    parent: Parent,
     reading: Reading,
     /// Judged here, or by the other thread, and not yet handed to a chain.
     judged: VecDeque<(Judgement, Room)>,
@@ -88,12 +93,13 @@ enum Answer {
 }
 
 impl BroadcastStream {
-    pub(super) fn new(shared: Shared, reader: MessageReader) -> Self {
+    pub(super) fn new(shared: Shared, reader: MessageReader, parent: Parent) -> Self {
         let stopping = Box::pin(shared.stopping.clone().cancelled_owned());
         let observed = shared.context.observed.stream(Method::Broadcast);
         Self {
             shared,
             reader,
+            parent,
             reading: Reading::Open,
             judged: VecDeque::new(),
             elsewhere: None,
@@ -132,12 +138,15 @@ impl BroadcastStream {
             return self.reading == Reading::Done;
         }
         self.observed.received(read.len());
+        if let Some(files) = &self.shared.broadcast_files {
+            read.iter().for_each(|incoming| files.put(&incoming.bytes));
+        }
         if read.len() >= SHARE_FROM {
             let half = read.split_off(read.len() / 2);
-            let context = Arc::clone(&self.shared.context);
-            self.elsewhere = Some(tokio::task::spawn_blocking(move || judge_all(half, &context)));
+            let (context, parent) = (Arc::clone(&self.shared.context), self.parent.clone());
+            self.elsewhere = Some(tokio::task::spawn_blocking(move || judge_all(half, &context, &parent)));
         }
-        self.judged.extend(judge_all(read, &self.shared.context));
+        self.judged.extend(judge_all(read, &self.shared.context, &self.parent));
         true
     }
 
@@ -169,23 +178,26 @@ impl BroadcastStream {
                 }
                 progress = true;
             }
-            let Some((Judgement { verdict, judged, channel }, room)) = self.judged.pop_front() else {
+            let Some((Judgement { verdict, judged, channel, trace }, room)) = self.judged.pop_front() else {
                 return progress;
             };
             progress = true;
             match verdict {
-                Ok((channel, submission)) => self.enter(channel, submission, judged, room),
+                Ok((channel, submission)) => self.enter(channel, submission, judged, trace, room),
                 Err(refused) => self.refuse(refused, channel, judged),
             }
         }
     }
 
-    fn enter(&mut self, channel: Arc<Channel>, submission: Submission, judged: Judged, room: Room) {
-        match channel.gate().try_order(submission) {
+    fn enter(&mut self, channel: Arc<Channel>, submission: Submission, judged: Judged, trace: Trace, room: Room) {
+        match trace.within(|| channel.gate().try_order(submission)) {
             Ok(receiver) => self.expect(receiver, channel, judged, room),
             Err(submission) => {
                 let at_gate = Arc::clone(&channel);
-                let entering: Entering = Box::pin(async move { at_gate.gate().order(submission).await });
+                let entering: Entering = Box::pin(async move {
+                    let span = trace.span().cloned().unwrap_or_else(Span::none);
+                    at_gate.gate().order(submission).instrument(span).await
+                });
                 self.entering = Some((entering, channel, judged, room));
             }
         }
@@ -309,10 +321,10 @@ impl http_body::Body for BroadcastStream {
     }
 }
 
-fn judge_all(read: Vec<Incoming>, context: &orderer_actors::NodeContext) -> Vec<(Judgement, Room)> {
+fn judge_all(read: Vec<Incoming>, context: &orderer_actors::NodeContext, parent: &Parent) -> Vec<(Judgement, Room)> {
     let (bytes, rooms): (Vec<Bytes>, Vec<Room>) =
         read.into_iter().map(|incoming| (incoming.bytes, incoming.room)).unzip();
-    judge::judge_all(bytes, context).into_iter().zip(rooms).collect()
+    judge::judge_all(bytes, context, parent).into_iter().zip(rooms).collect()
 }
 
 fn unavailable(channel: &Channel) -> Refused {

@@ -19,6 +19,7 @@ use orderer_actors::chain_support::{Follow, Following};
 use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::node_context::unix_now;
 use orderer_actors::observe::{Method, StreamObserved, Subscription};
+use orderer_actors::trace::{TARGET, Trace, is_on};
 use orderer_core::block::{EncodedBlock, status_frame};
 use orderer_core::channel::{BlockNumber, UnixSeconds};
 use orderer_core::config::ChannelSnapshot;
@@ -32,6 +33,7 @@ use tonic::{Code, Status};
 use super::frames::{MessageReader, trailers};
 use super::service::Shared;
 use crate::connection::ConnectInfo;
+use crate::traces::Parent;
 
 /// Blocks that are not in memory are read so many at a time.
 const READ_AHEAD_BLOCKS: u64 = 16;
@@ -47,8 +49,8 @@ pub(super) struct DeliverStream {
 }
 
 impl DeliverStream {
-    pub(super) fn new(shared: Shared, reader: MessageReader, connection: ConnectInfo) -> Self {
-        Self { frames: Box::pin(answer_all(shared, reader, connection)), ended: false }
+    pub(super) fn new(shared: Shared, reader: MessageReader, connection: ConnectInfo, parent: Parent) -> Self {
+        Self { frames: Box::pin(answer_all(shared, reader, connection, parent)), ended: false }
     }
 }
 
@@ -76,6 +78,7 @@ fn answer_all(
     shared: Shared,
     mut reader: MessageReader,
     connection: ConnectInfo,
+    parent: Parent,
 ) -> impl Stream<Item = Result<Bytes, Status>> + Send {
     let mut observed = shared.context.observed.stream(Method::Deliver);
     stream! {
@@ -97,8 +100,11 @@ fn answer_all(
                 Some(Ok(incoming)) => incoming.bytes,
             };
             observed.received(1);
+            if let Some(files) = &shared.deliver_files {
+                files.put(&request);
+            }
             let mut answer = match Answer::begin(&shared, &connection, request).await {
-                Ok(answer) => answer,
+                Ok(answer) => answer.followed(&connection, &parent),
                 Err(refused) => {
                     refused.log(&connection);
                     ended_with_status(&mut observed);
@@ -169,6 +175,9 @@ struct Answer {
     /// A place among the channel's followers; `None` while the channel has nobody to count them.
     _following: Option<Following>,
     subscription: Subscription,
+    /// Of the request, and of the block that is on its way to the connection.
+    trace: Trace,
+    sending: Trace,
 }
 
 /// Who asked, and under which configuration they were last found to be allowed to.
@@ -217,6 +226,8 @@ impl Answer {
             read_ahead: VecDeque::new(),
             _following: following,
             subscription,
+            trace: Trace::default(),
+            sending: Trace::default(),
             channel,
             plan,
             reader,
@@ -225,12 +236,29 @@ impl Answer {
         })
     }
 
+    /// With a span, if somebody wants it: in the trace that the client is in.
+    fn followed(mut self, connection: &ConnectInfo, parent: &Parent) -> Self {
+        if is_on() {
+            let span = tracing::debug_span!(target: TARGET, parent: None, "deliver", channel = self.channel.id().as_str(),
+                start = self.plan.start.0, stop = self.plan.stop.0, peer = %connection.peer);
+            parent.adopt(&span);
+            self.trace = Trace::of(span);
+        }
+        self
+    }
+
     /// The next frame; `None` behind the last block that was asked for.
     async fn next(&mut self, shared: &Shared) -> Result<Option<Bytes>, Refused> {
+        // whoever asks for the next frame has taken the one before
+        self.sending = Trace::default();
         if self.done {
             return Ok(None);
         }
         self.wait_for_block(shared).await?;
+        if let Some(span) = self.trace.span() {
+            let number = self.next.0;
+            self.sending = Trace::of(tracing::debug_span!(target: TARGET, parent: span, "send block", number));
+        }
         let block = self.read_block(shared).await?;
         self.reader.check(shared, &self.channel)?;
         self.subscription.sent(block.number(), block.size_bytes());

@@ -11,12 +11,15 @@ use orderer_actors::channel::{BrokenChannel, Entry};
 use orderer_actors::mailbox::Submission;
 use orderer_actors::node_context::{NodeContext, stamp};
 use orderer_actors::observe::{EnvelopeKind, Judged, Why};
+use orderer_actors::trace::{TARGET, Trace, is_on};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::{Message, SignedEnvelope};
 use orderer_core::policy::Proof;
 use orderer_core::processing::{
     Class, Refusal, RefusalKind, check_normal, classify, propose_creation, propose_update, prove,
 };
+
+use crate::traces::Parent;
 
 /// What a client is told of an envelope that is not ordered.
 #[derive(Debug, Clone)]
@@ -37,6 +40,8 @@ pub(super) struct Judgement {
     pub(super) judged: Judged,
     /// Of an envelope that is refused, if it belongs to one.
     pub(super) channel: Option<Arc<Channel>>,
+    /// Its way, if somebody traces it.
+    pub(super) trace: Trace,
 }
 
 impl From<Refusal> for Refused {
@@ -53,9 +58,12 @@ impl Refused {
 
 /// Judges the bytes of several `Envelope`s, in their order. Of the signatures, those that gain by it are verified
 /// together.
-pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext) -> Vec<Judgement> {
+pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent) -> Vec<Judgement> {
     let (began, count) = (Instant::now(), u32::try_from(raw.len()).unwrap_or(u32::MAX).max(1));
     let found: Vec<Result<Found, Refused>> = raw.into_iter().map(|raw| Found::new(raw, context)).collect();
+    let traces: Vec<Trace> =
+        if is_on() { found.iter().map(|found| follow(found.as_ref().ok(), parent)).collect() } else { Vec::new() };
+    let mut traces = traces.into_iter();
     let normal = |found: &Found| match &found.place {
         Place::Channel(_, snapshot) if found.class == Class::Normal => Some(Arc::clone(snapshot)),
         _ => None,
@@ -78,9 +86,32 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext) -> Vec<Judgement
         let at = Instant::now();
         let judged = Judged { kind, took: share + (at - before), at };
         before = at;
-        Judgement { verdict, judged, channel }
+        let mut trace = traces.next().unwrap_or_default();
+        match &verdict {
+            Ok(_) => trace.enter("gate"),
+            Err(refused) => {
+                trace.leave();
+                if let Some(span) = trace.span() {
+                    span.record("refused", refused.info.as_str()).record("otel.status_code", "ERROR");
+                }
+            }
+        }
+        Judgement { verdict, judged, channel, trace }
     };
     found.into_iter().zip(proofs).map(judge).collect()
+}
+
+/// The span of an envelope that was read, which is being judged now.
+fn follow(found: Option<&Found>, parent: &Parent) -> Trace {
+    let header = found.map(|found| &found.message.channel_header);
+    let (channel, tx) = header.map_or(("", ""), |header| (header.channel_id.as_str(), header.tx_id.as_str()));
+    let kind = found.map_or(EnvelopeKind::UNKNOWN, Found::kind).name();
+    let span = tracing::debug_span!(target: TARGET, parent: None, "envelope", channel, tx, kind,
+        refused = tracing::field::Empty, otel.status_code = tracing::field::Empty);
+    parent.adopt(&span);
+    let mut trace = Trace::of(span);
+    trace.enter("judge");
+    trace
 }
 
 /// Judges the bytes of an `Envelope` that is to update the configuration of a channel that exists.

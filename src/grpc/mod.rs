@@ -7,8 +7,10 @@ mod broadcast;
 mod deliver;
 mod frames;
 mod judge;
+mod request_files;
 mod service;
 
 pub use frames::IngressBudget;
 pub(crate) use judge::judge_config_update;
+pub use request_files::RequestFiles;
 pub use service::{AtomicBroadcast, Shared};

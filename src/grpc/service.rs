@@ -17,7 +17,9 @@ use tower_service::Service;
 use super::broadcast::BroadcastStream;
 use super::deliver::DeliverStream;
 use super::frames::{IngressBudget, MessageReader};
+use super::request_files::RequestFiles;
 use crate::connection::ConnectInfo;
+use crate::traces::Parent;
 
 /// What every stream is given.
 #[derive(Clone)]
@@ -32,6 +34,10 @@ pub struct Shared {
     pub max_receive_bytes: usize,
     /// How far a Deliver request's timestamp may be from now.
     pub time_window: Duration,
+    /// Where what Broadcast reads is written, if anywhere.
+    pub broadcast_files: Option<RequestFiles>,
+    /// And what Deliver reads.
+    pub deliver_files: Option<RequestFiles>,
     /// Whether Deliver requests are bound to the client's TLS certificate.
     pub client_certificate_required: bool,
 }
@@ -62,11 +68,12 @@ impl Service<Request<Body>> for AtomicBroadcast {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let connection = request.extensions().get::<ConnectInfo>().cloned().unwrap_or_default();
+        let parent = Parent::of(request.headers());
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         let reader = MessageReader::new(request.into_body(), self.0.max_receive_bytes, &self.0.budget);
         let body = match method.as_str() {
-            "Broadcast" => Body::new(BroadcastStream::new(self.0.clone(), reader)),
-            "Deliver" => Body::new(DeliverStream::new(self.0.clone(), reader, connection)),
+            "Broadcast" => Body::new(BroadcastStream::new(self.0.clone(), reader, parent)),
+            "Deliver" => Body::new(DeliverStream::new(self.0.clone(), reader, connection, parent)),
             _ => return ready(Ok(Status::unimplemented(format!("no method '{method}'")).into_http())),
         };
         let mut response = Response::new(body);

@@ -6,8 +6,11 @@ mod debug;
 mod operations;
 mod page;
 mod participation;
+mod pprof_format;
+mod profile;
 mod server;
 
 pub use operations::{Operations, operations};
 pub use participation::{Administration, participation};
+pub use profile::profile;
 pub use server::serve;

@@ -28,7 +28,7 @@ use tonic::transport::Server;
 
 use crate::certificates::Keeper;
 use crate::connection::accept;
-use crate::grpc::{AtomicBroadcast, IngressBudget, Shared};
+use crate::grpc::{AtomicBroadcast, IngressBudget, RequestFiles, Shared};
 use crate::http::{self, Administration, Operations};
 use crate::local_msp::read_signing_identity;
 use crate::reread::Reread;
@@ -65,6 +65,9 @@ pub fn run(
         grpc: Socket::open("General", settings.listen, settings.tls.as_ref(), members)?,
         operations: Socket::open_for_operators("Operations", settings.http.operations.as_ref())?,
         admin: Socket::open_for_operators("Admin", settings.http.admin.as_ref())?,
+        profile: (settings.profile)
+            .map(|address| Socket::open("General.Profile", address, None, Audience::Operators))
+            .transpose()?,
     };
     let block_caches = BlockCaches { bytes: settings.limits.block_cache_bytes };
     let ledgers = LedgerStore::new(&settings.ledger_location, block_caches)
@@ -130,7 +133,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
     let tls = sockets.tls();
-    let Sockets { grpc: Socket { listener, tls: grpc_tls }, operations, admin } = sockets;
+    let Sockets { grpc: Socket { listener, tls: grpc_tls }, operations, admin, profile } = sockets;
     let address = listener.local_addr().context("read the listener's address")?;
     let mut opened = Vec::new();
     if let Some(socket) = operations {
@@ -143,8 +146,17 @@ async fn serve(
         let router = http::participation(Administration { context: Arc::clone(&context), enabled, max_body_bytes });
         opened.push(socket.serve("admin", router, settings, io, &stopping)?);
     }
+    if let Some(socket) = profile {
+        opened.push(socket.serve("profile", http::profile(Arc::clone(&context)), settings, io, &stopping)?);
+    }
     let secured = if grpc_tls.is_some() { "TLS" } else { "plaintext" };
+    let files = |folder: Option<&PathBuf>, key: &str, service| {
+        let start = |folder: &PathBuf| RequestFiles::start(folder, service).with_context(|| format!("Debug.{key}"));
+        folder.map(start).transpose()
+    };
     let shared = Shared {
+        broadcast_files: files(settings.broadcast_trace_dir.as_ref(), "BroadcastTraceDir", "Broadcast")?,
+        deliver_files: files(settings.deliver_trace_dir.as_ref(), "DeliverTraceDir", "Deliver")?,
         stopping: stopping.clone(),
         budget: IngressBudget::new(settings.limits.large_message_bytes),
         max_receive_bytes: settings.max_receive_bytes,

@@ -20,6 +20,7 @@ pub(super) struct Sockets {
     pub(super) grpc: Socket,
     pub(super) operations: Option<Socket>,
     pub(super) admin: Option<Socket>,
+    pub(super) profile: Option<Socket>,
 }
 
 /// One, bound.

@@ -89,7 +89,14 @@ pub fn examine(origin: &Origin) -> Examined {
         Ok(written) => written,
         Err(mistake) => return unreadable(mistake),
     };
-    let mut checker = Checker { folder, values: BTreeMap::new(), mistakes: Vec::new(), notes: Vec::new() };
+    let foreign = variables.iter().filter(|(name, _)| name.starts_with("OTEL_"));
+    let mut checker = Checker {
+        folder,
+        values: BTreeMap::new(),
+        foreign: foreign.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        mistakes: Vec::new(),
+        notes: Vec::new(),
+    };
     checker.place(written);
     checker.override_by(variables);
     let settings = checker.settings(written_in.display().to_string());
@@ -103,6 +110,8 @@ pub(super) struct Checker {
     folder: PathBuf,
     /// By the key's own path.
     values: BTreeMap<&'static str, (Value, Source)>,
+    /// Variables that are not ours and count all the same.
+    foreign: BTreeMap<String, String>,
     mistakes: Vec<Mistake>,
     notes: Vec<String>,
 }
@@ -193,6 +202,10 @@ impl Checker {
         let log_spec = self.log_spec();
         let kafka = self.kafka();
         let (serving, http) = (self.serving(), self.http());
+        let (tracing, profile) = (self.tracing(), self.profile());
+        let folder = |path: &'static str| (!self.text(path).is_empty()).then(|| self.path(path));
+        let (broadcast_trace_dir, deliver_trace_dir) =
+            (folder("Debug.BroadcastTraceDir"), folder("Debug.DeliverTraceDir"));
         let memory = self.text("Solo.Durability") == "memory";
         Some(Settings {
             source,
@@ -216,6 +229,10 @@ impl Checker {
             serving,
             kafka,
             http,
+            tracing,
+            profile,
+            broadcast_trace_dir,
+            deliver_trace_dir,
         })
     }
 
@@ -227,6 +244,21 @@ impl Checker {
             self.mistake(source, format!("General.ListenAddress: '{host}' is no address of this machine"));
         }
         resolved
+    }
+
+    fn profile(&mut self) -> Option<SocketAddr> {
+        if !self.bool("General.Profile.Enabled") {
+            return None;
+        }
+        let written = self.text("General.Profile.Address");
+        // as in Go, a port alone is one on all interfaces
+        let full = if written.starts_with(':') { format!("0.0.0.0{written}") } else { written.clone() };
+        let address = full.to_socket_addrs().ok().and_then(|mut all| all.next());
+        if address.is_none() {
+            let source = self.source("General.Profile.Address");
+            self.mistake(source, format!("General.Profile.Address: '{written}' is no host:port of this machine"));
+        }
+        address
     }
 
     fn log_spec(&mut self) -> Option<String> {
@@ -336,6 +368,11 @@ impl Checker {
     /// The value, if it was written anywhere.
     pub(super) fn written(&self, path: &str) -> Option<&Value> {
         self.values.get(path).map(|(value, _)| value)
+    }
+
+    /// A variable that is not ours, unless it is empty.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        self.foreign.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
     /// The value as text, or the default.

@@ -68,7 +68,6 @@ const RAFT: &str = "it belongs to raft";
 const PKCS11: &str = "keys are read from files";
 const SERVER_SENDS: &str = "a block is sent whatever its size";
 const CLIENT_ROOTS: &str = "whom it trusts is in ClientRootCAs";
-const TRACES: &str = "trace files are not written";
 
 /// All keys, by section.
 pub const KEYS: &[Key] = &[
@@ -96,8 +95,8 @@ pub const KEYS: &[Key] = &[
     works("General.LocalMSPID", Kind::Text, "SampleOrg"),
     works("General.Authentication.TimeWindow", Kind::Duration, "15m"),
     works("General.Authentication.NoExpirationChecks", Kind::Bool, "false"),
-    not_yet("General.Profile.Enabled", Kind::Bool, "false"),
-    not_yet("General.Profile.Address", Kind::Text, "0.0.0.0:6060"),
+    works("General.Profile.Enabled", Kind::Bool, "false"),
+    works("General.Profile.Address", Kind::Text, "0.0.0.0:6060"),
     works("General.BCCSP.Default", Kind::Choice(&["SW"]), "SW"),
     ignored("General.BCCSP.SW", "SHA-256 is the only hash"),
     ignored("General.BCCSP.PKCS11", PKCS11),
@@ -147,8 +146,11 @@ pub const KEYS: &[Key] = &[
     works("Kafka.SASLPlain.User", Kind::Text, ""),
     works("Kafka.SASLPlain.Password", Kind::Text, ""),
     ignored("Kafka.Version", "the protocol version is negotiated"),
-    ignored("Debug.BroadcastTraceDir", TRACES),
-    ignored("Debug.DeliverTraceDir", TRACES),
+    works("Debug.BroadcastTraceDir", Kind::Path, ""),
+    works("Debug.DeliverTraceDir", Kind::Path, ""),
+    works("Tracing.Endpoint", Kind::Text, ""),
+    works("Tracing.RootCAs", Kind::Paths, "[]"),
+    works("Tracing.SamplePercent", Kind::Number, "100"),
     works("Operations.ListenAddress", Kind::Text, "127.0.0.1:8443"),
     works("Operations.TLS.Enabled", Kind::Bool, "false"),
     works("Operations.TLS.Certificate", Kind::Path, ""),

@@ -9,6 +9,7 @@ mod http;
 mod kafka;
 mod keys;
 mod read;
+mod tracing;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use http::{HttpListener, HttpSettings};
 pub use kafka::KafkaSettings;
 pub use keys::{Effect, KEYS, Key, Kind};
 pub use read::{EMBEDDED, Mistake, SearchPlaces, Source, find_file};
+pub use tracing::TracingSettings;
 
 use crate::tls::TlsFiles;
 
@@ -65,6 +67,14 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     /// See [`HttpSettings`].
     pub http: HttpSettings,
+    /// Where spans go, if anywhere.
+    pub tracing: Option<TracingSettings>,
+    /// Where profiles are served, if anywhere.
+    pub profile: Option<SocketAddr>,
+    /// Where a file is written for each message that Broadcast reads.
+    pub broadcast_trace_dir: Option<PathBuf>,
+    /// And for each request that Deliver reads.
+    pub deliver_trace_dir: Option<PathBuf>,
 }
 
 impl Settings {

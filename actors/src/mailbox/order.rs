@@ -6,6 +6,7 @@ use orderer_core::envelope::SignedEnvelope;
 use tokio::sync::oneshot;
 
 use super::gate::Room;
+use crate::trace::Trace;
 
 /// An envelope that passed the channel's filters and asks for its place in the order.
 #[derive(Debug)]
@@ -54,11 +55,21 @@ pub enum OrderRefusal {
 pub struct Reply {
     answer: oneshot::Sender<OrderAnswer>,
     _room: Room,
+    trace: Trace,
 }
 
 impl Reply {
+    /// Of an envelope whose span the thread is in.
     pub(super) fn new(answer: oneshot::Sender<OrderAnswer>, room: Room) -> Self {
-        Self { answer, _room: room }
+        let mut trace = Trace::here();
+        trace.enter("chain");
+        Self { answer, _room: room, trace }
+    }
+
+    /// The envelope has come so far on its way.
+    #[inline]
+    pub fn enter(&mut self, stage: &'static str) {
+        self.trace.enter(stage);
     }
 
     /// Sends the answer and frees the room. A sender that has gone away is no error.

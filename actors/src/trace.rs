@@ -1,0 +1,60 @@
+//! Spans that follow an envelope and a block, for who collects traces. While nobody does, a span is nothing, and making one
+//! costs a look at a number.
+
+use tracing::Span;
+
+/// Logger of all spans: a collector wants them whatever is logged, and a log never does.
+pub const TARGET: &str = "orderer.trace";
+
+/// A span, and the part of the way that is gone now.
+#[derive(Debug, Default)]
+pub struct Trace {
+    whole: Option<Span>,
+    stage: Option<Span>,
+}
+
+/// Whether anybody collects spans now.
+#[inline]
+pub fn is_on() -> bool {
+    tracing::enabled!(target: TARGET, tracing::Level::DEBUG)
+}
+
+impl Trace {
+    /// Of what this span is about; nothing, if nobody wants it.
+    pub fn of(span: Span) -> Self {
+        Self { whole: (!span.is_disabled()).then_some(span), stage: None }
+    }
+
+    /// Of the span that the thread is in.
+    pub fn here() -> Self {
+        if is_on() { Self::of(Span::current()) } else { Self::default() }
+    }
+
+    /// The span as a whole.
+    pub fn span(&self) -> Option<&Span> {
+        self.whole.as_ref()
+    }
+
+    /// Does something within the span.
+    pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.whole {
+            Some(whole) => whole.in_scope(work),
+            None => work(),
+        }
+    }
+
+    /// The part of the way before this one has ended, and this one begins.
+    #[inline]
+    pub fn enter(&mut self, stage: &'static str) {
+        if let Some(whole) = &self.whole {
+            // what was before ends first
+            self.stage = None;
+            self.stage = Some(tracing::debug_span!(target: TARGET, parent: whole, "stage", otel.name = stage));
+        }
+    }
+
+    /// The last part of the way has ended.
+    pub fn leave(&mut self) {
+        self.stage = None;
+    }
+}

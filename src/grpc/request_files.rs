@@ -1,0 +1,109 @@
+//! A file for each request that is read, for who wants to see or replay what a client sent (`Debug.BroadcastTraceDir`,
+//! `Debug.DeliverTraceDir`). Streams hand the bytes over and go on; what cannot be written in time is left out.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+/// So many requests wait to be written, and so many bytes.
+const QUEUE_MAX: usize = 1024;
+const QUEUE_MAX_BYTES: usize = 64 << 20;
+/// What is left out is spoken of so often.
+const SPEAK_EVERY: Duration = Duration::from_secs(10);
+/// For the owner and the group, as the reference.
+const MODE: u32 = 0o660;
+
+/// Where the requests of one service go.
+#[derive(Clone, Debug)]
+pub struct RequestFiles(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    queue: SyncSender<(u128, Bytes)>,
+    waiting_bytes: Arc<AtomicUsize>,
+    left_out: LeftOut,
+}
+
+/// Says now and then how many there were.
+#[derive(Debug, Default)]
+struct LeftOut(Mutex<(Option<Instant>, u64)>);
+
+impl LeftOut {
+    fn one(&self, reason: &str) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.1 += 1;
+        if said.0.is_none_or(|at| at.elapsed() >= SPEAK_EVERY) {
+            let requests = std::mem::take(&mut said.1);
+            said.0 = Some(Instant::now());
+            tracing::warn!(target: "orderer.grpc", requests, reason, "requests were not written to the trace folder");
+        }
+    }
+}
+
+impl RequestFiles {
+    /// Into this folder, which is made; each file's name ends in `service`.
+    pub fn start(folder: &Path, service: &'static str) -> std::io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let (queue, waiting) = sync_channel(QUEUE_MAX);
+        let waiting_bytes = Arc::<AtomicUsize>::default();
+        let (folder, freed) = (folder.to_owned(), Arc::clone(&waiting_bytes));
+        // ends when the last stream has gone
+        std::thread::Builder::new()
+            .name("request files".to_owned())
+            .spawn(move || write_all(&folder, service, &waiting, &freed))?;
+        Ok(Self(Arc::new(Inner { queue, waiting_bytes, left_out: LeftOut::default() })))
+    }
+
+    /// Hands a request over.
+    pub(super) fn put(&self, request: &Bytes) {
+        let Inner { queue, waiting_bytes, left_out } = &*self.0;
+        let bytes = request.len();
+        if waiting_bytes.fetch_add(bytes, Ordering::Relaxed) > QUEUE_MAX_BYTES {
+            waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            left_out.one("the disk is too slow");
+            return;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send((now, request.clone())) {
+            waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            left_out.one("the disk is too slow");
+        }
+    }
+}
+
+fn write_all(folder: &Path, service: &str, waiting: &Receiver<(u128, Bytes)>, freed: &AtomicUsize) {
+    let failed = LeftOut::default();
+    for (number, (nanos, request)) in waiting.iter().enumerate() {
+        if let Err(error) = write(&path(folder, nanos, number, service), &request) {
+            failed.one(&error.to_string());
+        }
+        freed.fetch_sub(request.len(), Ordering::Relaxed);
+    }
+}
+
+/// The reference's name: nanoseconds since 1970, a number in hexadecimal that tells requests of one moment apart, the service.
+fn path(folder: &Path, nanos: u128, number: usize, service: &str) -> PathBuf {
+    folder.join(format!("{nanos}_{number:#x}.{service}"))
+}
+
+fn write(path: &Path, request: &[u8]) -> std::io::Result<()> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?.write_all(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_when_which_and_whose() {
+        let path = path(Path::new("/traces"), 1_700_000_000_000_000_001, 31, "Broadcast");
+        assert_eq!(path, Path::new("/traces/1700000000000000001_0x1f.Broadcast"));
+    }
+}

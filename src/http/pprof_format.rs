@@ -1,0 +1,175 @@
+//! A profile as pprof's tools read it: `profile.proto`, gzipped. The messages are written down here, as far as they are used.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use pprof::Report;
+use prost::Message;
+
+#[derive(Clone, PartialEq, Message)]
+struct Profile {
+    #[prost(message, repeated, tag = "1")]
+    sample_type: Vec<ValueType>,
+    #[prost(message, repeated, tag = "2")]
+    sample: Vec<Sample>,
+    #[prost(message, repeated, tag = "4")]
+    location: Vec<Location>,
+    #[prost(message, repeated, tag = "5")]
+    function: Vec<Function>,
+    #[prost(string, repeated, tag = "6")]
+    string_table: Vec<String>,
+    #[prost(int64, tag = "9")]
+    time_nanos: i64,
+    #[prost(int64, tag = "10")]
+    duration_nanos: i64,
+    #[prost(message, optional, tag = "11")]
+    period_type: Option<ValueType>,
+    #[prost(int64, tag = "12")]
+    period: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct ValueType {
+    #[prost(int64, tag = "1")]
+    kind: i64,
+    #[prost(int64, tag = "2")]
+    unit: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Sample {
+    #[prost(uint64, repeated, tag = "1")]
+    location_id: Vec<u64>,
+    #[prost(int64, repeated, tag = "2")]
+    value: Vec<i64>,
+    #[prost(message, repeated, tag = "3")]
+    label: Vec<Label>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Label {
+    #[prost(int64, tag = "1")]
+    key: i64,
+    #[prost(int64, tag = "2")]
+    text: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Location {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(message, repeated, tag = "4")]
+    line: Vec<Line>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Line {
+    #[prost(uint64, tag = "1")]
+    function_id: u64,
+    #[prost(int64, tag = "2")]
+    line: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Function {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+    #[prost(int64, tag = "2")]
+    name: i64,
+    #[prost(int64, tag = "3")]
+    system_name: i64,
+    #[prost(int64, tag = "4")]
+    filename: i64,
+}
+
+/// Texts, each once. The first is empty, as the format wants it.
+struct Strings {
+    known: HashMap<String, i64>,
+    table: Vec<String>,
+}
+
+impl Strings {
+    fn number(&mut self, text: &str) -> i64 {
+        if let Some(number) = self.known.get(text) {
+            return *number;
+        }
+        let number = i64::try_from(self.table.len()).unwrap_or(0);
+        self.known.insert(text.to_owned(), number);
+        self.table.push(text.to_owned());
+        number
+    }
+}
+
+const NANOS: i64 = 1_000_000_000;
+
+/// The samples of processors' time in this report. Costs some milliseconds.
+pub(super) fn gzipped(report: &Report) -> std::io::Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&profile(report).encode_to_vec())?;
+    gzip.finish()
+}
+
+fn profile(report: &Report) -> Profile {
+    let mut strings = Strings { known: HashMap::new(), table: Vec::new() };
+    strings.number("");
+    let mut functions: HashMap<(String, u32), u64> = HashMap::new();
+    let mut profile = Profile::default();
+    let period = NANOS / i64::from(report.timing.frequency.max(1));
+    let (thread, count) = (strings.number("thread"), strings.number("count"));
+    let (samples, cpu, nanos) = (strings.number("samples"), strings.number("cpu"), strings.number("nanoseconds"));
+    for (stack, times) in &report.data {
+        let mut location_id = Vec::new();
+        for symbol in stack.frames.iter().flatten() {
+            let place = (symbol.name(), symbol.lineno());
+            let id = *functions.entry(place).or_insert_with(|| {
+                let id = profile.function.len() as u64 + 1;
+                let (name, system_name) = (strings.number(&symbol.name()), strings.number(&symbol.sys_name()));
+                let filename = strings.number(&symbol.filename());
+                profile.function.push(Function { id, name, system_name, filename });
+                let line = vec![Line { function_id: id, line: i64::from(symbol.lineno()) }];
+                profile.location.push(Location { id, line });
+                id
+            });
+            location_id.push(id);
+        }
+        let times = i64::try_from(*times).unwrap_or(i64::MAX);
+        let label = vec![Label { key: thread, text: strings.number(&stack.thread_name_or_id()) }];
+        profile.sample.push(Sample { location_id, value: vec![times, times.saturating_mul(period)], label });
+    }
+    let since = report.timing.start_time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    profile.time_nanos = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+    profile.duration_nanos = i64::try_from(report.timing.duration.as_nanos()).unwrap_or(i64::MAX);
+    let time = ValueType { kind: cpu, unit: nanos };
+    profile.sample_type = vec![ValueType { kind: samples, unit: count }, time];
+    (profile.period_type, profile.period) = (Some(time), period);
+    profile.string_table = strings.table;
+    profile
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_names_what_was_busy_and_only_numbers_that_are_there() {
+        let sampling = pprof::ProfilerGuardBuilder::default().frequency(999).build().expect("a profiler");
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(300);
+        let mut busy = 0_u64;
+        while std::time::Instant::now() < until {
+            busy = std::hint::black_box(busy.wrapping_mul(31).wrapping_add(7));
+        }
+        let report = sampling.report().build().expect("a report");
+        let profile = profile(&report);
+        assert_eq!(profile.string_table[0], "");
+        assert!(!profile.sample.is_empty());
+        assert!(profile.sample.iter().flat_map(|s| &s.location_id).all(|id| (*id as usize) <= profile.location.len()));
+        let texts = i64::try_from(profile.string_table.len()).expect("few");
+        assert!(profile.function.iter().all(|f| f.name < texts && f.filename < texts));
+        let named = |f: &Function| usize::try_from(f.name).ok().and_then(|n| profile.string_table.get(n));
+        let names: Vec<_> = profile.function.iter().filter_map(named).collect();
+        assert!(names.iter().any(|name| name.contains("names_what_was_busy")), "{names:?}");
+        assert_eq!(gzipped(&report).expect("is written")[..2], [0x1f, 0x8b]);
+    }
+}

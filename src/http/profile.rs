@@ -1,0 +1,99 @@
+//! Profiles for Go's pprof, in its format and at its paths: what the processors do, and what the actors are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use orderer_actors::NodeContext;
+use tokio::sync::Mutex;
+
+use super::answer::{Refused, not_found};
+use super::pprof_format::gzipped;
+
+/// Samples a second, of every thread together. Not a round number, so that nothing which happens as often hides.
+const FREQUENCY: i32 = 99;
+/// How long samples are taken if that is not said; and at most, since an answer may take no longer than a minute.
+const SECONDS: u64 = 30;
+const SECONDS_MAX: u64 = 50;
+/// A signal that arrives within these may not look at the stack.
+const NOT_WITHIN: [&str; 4] = ["libc", "libgcc", "pthread", "vdso"];
+
+const INDEX: &str = "\
+/debug/pprof/
+
+profile     processors: go tool pprof -http : 'http://ADDRESS/debug/pprof/profile?seconds=30'
+goroutine   the actors, and what each is doing (text; there are no goroutines here)
+cmdline     the command line
+heap        not in this build: its allocator counts no allocations; see docs/tracing.md
+";
+
+#[derive(Clone)]
+struct Profiling {
+    context: Arc<NodeContext>,
+    /// There is one timer for the whole process.
+    in_use: Arc<Mutex<()>>,
+}
+
+/// The endpoint's routes.
+pub fn profile(context: Arc<NodeContext>) -> Router {
+    Router::new()
+        .route("/debug/pprof/", get(async || text(INDEX.to_owned())))
+        .route("/debug/pprof/profile", get(processors))
+        .route("/debug/pprof/goroutine", get(actors))
+        .route("/debug/pprof/cmdline", get(async || text(std::env::args().collect::<Vec<_>>().join("\0"))))
+        .route("/debug/pprof/heap", get(heap))
+        .with_state(Profiling { context, in_use: Arc::default() })
+        .fallback(not_found)
+}
+
+fn text(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+async fn heap() -> Refused {
+    let why = "this build's allocator counts no allocations; memory is in /metrics and in the process's status";
+    Refused::new(StatusCode::NOT_IMPLEMENTED, why)
+}
+
+async fn processors(State(profiling): State<Profiling>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
+    let asked = query.as_deref().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("seconds="));
+    let seconds = asked.map_or(Ok(SECONDS), str::parse).ok().filter(|seconds| (1..=SECONDS_MAX).contains(seconds));
+    let seconds = seconds.ok_or_else(|| Refused::bad(format!("seconds must be from 1 to {SECONDS_MAX}")))?;
+    let Ok(_alone) = profiling.in_use.try_lock() else {
+        return Err(Refused::new(StatusCode::CONFLICT, "a profile is being taken already"));
+    };
+    let failed = |error: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, format!("take a profile: {error}"));
+    let sampling = pprof::ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&NOT_WITHIN).build();
+    let sampling = sampling.map_err(|e| failed(e.to_string()))?;
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    // names are looked up in the debug information: not on a thread that serves
+    let taken = tokio::task::spawn_blocking(move || {
+        let report = sampling.report().build().map_err(|e| e.to_string())?;
+        drop(sampling);
+        gzipped(&report).map_err(|e| e.to_string())
+    });
+    let profile = taken.await.map_err(|e| failed(e.to_string()))?.map_err(failed)?;
+    let named = (header::CONTENT_DISPOSITION, "attachment; filename=\"profile\"");
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream"), named], profile).into_response())
+}
+
+async fn actors(State(profiling): State<Profiling>) -> Response {
+    let all = profiling.context.board.all();
+    let lines = all.iter().map(|(path, report, handled)| {
+        let mut line = format!("{path}: {}", report.state);
+        for more in [
+            &report.detail,
+            &report.last_error.as_ref().map_or(String::new(), |(_, error)| format!("last error: {error}")),
+        ] {
+            if !more.is_empty() {
+                line = format!("{line}, {more}");
+            }
+        }
+        format!("{line}; {handled} messages, {} restarts\n", report.restarts)
+    });
+    text(format!("actors: {}\n{}", all.len(), lines.collect::<String>()))
+}

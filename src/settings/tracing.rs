@@ -1,0 +1,63 @@
+//! The keys under `Tracing`, and what of OpenTelemetry's own variables stands in for them.
+
+use std::path::PathBuf;
+
+use super::check::Checker;
+
+/// Variables that name a collector, in the order in which they count.
+const ENDPOINT_VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+const CERTIFICATE_VARIABLE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+const SERVICE_NAME_VARIABLE: &str = "OTEL_SERVICE_NAME";
+
+/// Where spans go.
+#[derive(Clone, Debug)]
+pub struct TracingSettings {
+    /// The collector, `http://host:port` or `https://host:port`.
+    pub endpoint: String,
+    /// Authorities that its certificate may come from.
+    pub roots: Vec<PathBuf>,
+    /// Of so many in a hundred envelopes and requests that are in no trace yet.
+    pub sample_percent: u8,
+    /// What the node is called there.
+    pub service_name: String,
+}
+
+impl Checker {
+    /// `None` if no collector is named.
+    pub(super) fn tracing(&mut self) -> Option<TracingSettings> {
+        let percent: u32 = self.number("Tracing.SamplePercent");
+        if percent > 100 {
+            let source = self.source("Tracing.SamplePercent");
+            self.mistake(source, "Tracing.SamplePercent must be from 0 to 100".to_owned());
+        }
+        let mut roots = self.paths("Tracing.RootCAs");
+        if roots.is_empty() {
+            roots.extend(self.variable(CERTIFICATE_VARIABLE).map(PathBuf::from));
+        }
+        for root in &roots {
+            if !root.is_file() {
+                self.missing("Tracing.RootCAs", root, "no such file");
+            }
+        }
+        let (mut named_by, mut endpoint) = ("Tracing.Endpoint", self.text("Tracing.Endpoint"));
+        if endpoint.is_empty() {
+            let variable = ENDPOINT_VARIABLES.into_iter().find_map(|name| Some((name, self.variable(name)?)));
+            (named_by, endpoint) = variable?;
+        }
+        let host = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
+        if !host.is_some_and(|host| !host.is_empty() && !host.starts_with([':', '/'])) {
+            let source = self.source("Tracing.Endpoint");
+            self.mistake(source, format!("{named_by}: '{endpoint}' is not http://host:port or https://host:port"));
+        }
+        if endpoint.starts_with("https://") && roots.is_empty() {
+            let source = self.source("Tracing.RootCAs");
+            self.mistake(source, format!("Tracing.RootCAs must list a file when {named_by} begins with https"));
+        }
+        Some(TracingSettings {
+            endpoint,
+            roots,
+            sample_percent: u8::try_from(percent).unwrap_or(100),
+            service_name: self.variable(SERVICE_NAME_VARIABLE).unwrap_or_else(|| "orderer".to_owned()),
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! The trace that a client is in, as its request's headers tell (`traceparent`, W3C Trace Context).
+
+use http::HeaderMap;
+use opentelemetry::Context;
+use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+/// See the module's description; nothing, if the client is in none or nobody collects spans.
+#[derive(Clone, Debug, Default)]
+pub struct Parent(Option<Context>);
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+impl Parent {
+    /// Of a request with these headers.
+    pub fn of(headers: &HeaderMap) -> Self {
+        if !orderer_actors::trace::is_on() {
+            return Self::default();
+        }
+        let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
+        Self(context.span().span_context().is_valid().then_some(context))
+    }
+
+    /// Makes a new span part of the client's trace.
+    pub fn adopt(&self, span: &Span) {
+        if let Some(context) = &self.0 {
+            // an error: nobody collects this span
+            let _ = span.set_parent(context.clone());
+        }
+    }
+}
