@@ -151,7 +151,12 @@ impl KafkaProducer {
         batch
     }
 
-    fn send(&mut self, batch: Vec<Item>, ctx: &mut Context<Self>) {
+    fn send(&mut self, mut batch: Vec<Item>, ctx: &mut Context<Self>) {
+        for item in &mut batch {
+            if let Answer::Sender(reply) = &mut item.answer {
+                reply.enter("produce");
+            }
+        }
         let Some(mut producer) = self.producer.take() else { return };
         let asked = self.context.io.spawn(async move {
             let values = batch.iter().map(Item::encode).collect();
