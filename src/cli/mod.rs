@@ -1,12 +1,18 @@
 //! Commands: what can be typed, and what comes of it.
 
+mod channel;
 mod client;
+mod codec;
 mod config;
+mod config_update;
+mod files;
 mod health;
+mod identity;
 mod kafka;
 mod ledger;
 mod manual;
 mod progress;
+mod sign;
 mod start;
 mod version;
 
@@ -56,6 +62,21 @@ enum Command {
     Start(StartArguments),
     /// Print version, commit, Rust version and platform
     Version,
+    /// List, join, remove, update, fetch and restart channels of a running node
+    #[command(subcommand, after_help = channel::AFTER_HELP)]
+    Channel(channel::ChannelCommand),
+    /// Show a message of Fabric's as JSON
+    #[command(after_help = codec::DECODE_HELP)]
+    Decode(codec::DecodeArguments),
+    /// Make a message of Fabric's from JSON
+    #[command(after_help = codec::ENCODE_HELP)]
+    Encode(codec::EncodeArguments),
+    /// Compute the update from one configuration to another, and say what it means
+    #[command(after_help = config_update::AFTER_HELP)]
+    ConfigUpdate(config_update::ConfigUpdateArguments),
+    /// Sign a config update or an envelope
+    #[command(after_help = sign::AFTER_HELP)]
+    Sign(sign::SignArguments),
     /// Sample clients: send envelopes, follow a channel, fetch a block
     #[command(subcommand)]
     Client(client::ClientCommand),
@@ -123,6 +144,11 @@ pub fn run() -> ExitCode {
         Some(Command::Start(arguments)) => start::run(arguments),
         Some(Command::Client(command)) => client::run(command),
         Some(Command::Ledger(command)) => ledger::run(&command),
+        Some(Command::Channel(command)) => ended(channel::run(&command)),
+        Some(Command::Decode(arguments)) => done(codec::decode(&arguments)),
+        Some(Command::Encode(arguments)) => done(codec::encode(&arguments)),
+        Some(Command::ConfigUpdate(arguments)) => done(config_update::run(&arguments)),
+        Some(Command::Sign(arguments)) => done(sign::run(&arguments)),
         Some(Command::Kafka(KafkaCommand::Check(arguments))) => check_kafka(&arguments),
         Some(Command::Config(ConfigCommand::Check(arguments))) => config::run(&arguments),
         Some(Command::Health(arguments)) => health(&arguments),
@@ -151,6 +177,14 @@ fn health(arguments: &health::HealthArguments) -> ExitCode {
         },
     };
     health::health(arguments, settings.as_ref()).unwrap_or_else(|error| complain([format!("{error:#}")]))
+}
+
+fn done(result: anyhow::Result<()>) -> ExitCode {
+    ended(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| complain([format!("{error:#}")]))
 }
 
 /// Lines on standard error for each thing that is wrong; nothing else.

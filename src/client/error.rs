@@ -40,6 +40,24 @@ pub enum ClientError {
         #[source]
         cause: tonic::transport::Error,
     },
+    /// A file of the connection's cannot be used.
+    #[error("{what} {}: {problem}", path.display())]
+    TlsFile {
+        /// What it is for.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An endpoint cannot be reached, or does not speak HTTP.
+    #[error("ask {address}: {problem}")]
+    Endpoint {
+        /// Where.
+        address: String,
+        /// Why not.
+        problem: String,
+    },
     /// A stream ended with an error.
     #[error("the orderer ended the stream: {} ({:?})", .0.message(), .0.code())]
     Stream(Box<tonic::Status>),

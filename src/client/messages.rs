@@ -4,13 +4,13 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fabric_proto::common::{ChannelHeader, Header, HeaderType, Payload, SignatureHeader};
+use fabric_proto::common::{ChannelHeader, ConfigUpdateEnvelope, Header, HeaderType, Payload, SignatureHeader};
 use fabric_proto::orderer::seek_info::{SeekBehavior, SeekErrorResponse};
 use fabric_proto::orderer::seek_position::Type;
 use fabric_proto::orderer::{SeekInfo, SeekNewest, SeekNextCommit, SeekOldest, SeekPosition, SeekSpecified};
 use orderer_actors::node_context::nonce;
 use orderer_core::crypto::{SignError, Signer, hex, sha256};
-use orderer_core::envelope::SignedEnvelope;
+use orderer_core::envelope::{Message, SignedEnvelope};
 use prost::Message as _;
 
 /// A place in a chain.
@@ -82,6 +82,22 @@ pub fn seek(
 /// orderer does not look, and a peer will find the transaction invalid.
 pub fn transaction(signer: &dyn Signer, channel: &str, data: Bytes) -> Result<(String, SignedEnvelope), SignError> {
     sign(signer, channel_header(HeaderType::EndorserTransaction, channel), data)
+}
+
+/// An envelope around a config update and its signatures, signed by who sends it.
+pub fn config_update(
+    signer: &dyn Signer,
+    channel: &str,
+    update: &ConfigUpdateEnvelope,
+) -> Result<SignedEnvelope, SignError> {
+    let header = channel_header(HeaderType::ConfigUpdate, channel);
+    sign(signer, header, update.encode_to_vec().into()).map(|(_, envelope)| envelope)
+}
+
+/// The same message in the signer's name: its kind, channel, time and data stay, creator and transaction id become the
+/// signer's.
+pub fn signed_again(signer: &dyn Signer, message: Message) -> Result<SignedEnvelope, SignError> {
+    sign(signer, message.channel_header, message.data).map(|(_, envelope)| envelope)
 }
 
 fn channel_header(kind: HeaderType, channel: &str) -> ChannelHeader {

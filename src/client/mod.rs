@@ -4,6 +4,7 @@
 //! block is written as the orderer sent it.
 
 mod connection;
+mod endpoint;
 mod error;
 mod messages;
 mod sending;
@@ -11,8 +12,9 @@ mod summary;
 mod wire;
 
 pub use connection::{ClientTls, Target};
+pub use endpoint::{Answer, Content, Endpoint};
 pub use error::ClientError;
-pub use messages::{Position, seek, seek_info, transaction};
+pub use messages::{Position, config_update, seek, seek_info, signed_again, transaction};
 pub use sending::{Item, send_all};
 pub use summary::BlockSummary;
 pub use wire::{Answers, Delivered, Orderer};

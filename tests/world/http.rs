@@ -84,7 +84,7 @@ pub async fn send(request: RequestBuilder) -> Answer {
     Answer { status, headers, body: super::within("a body comes", response.bytes()).await.unwrap() }
 }
 
-async fn address(node: &mut Node, endpoint: &str) -> String {
+pub async fn address(node: &mut Node, endpoint: &str) -> String {
     let line = node.line(&format!("{endpoint} endpoint is open")).await;
     value_of(&line, "address").to_owned()
 }

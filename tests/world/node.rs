@@ -346,9 +346,10 @@ fn keep_lines(from: impl Read + Send + 'static, to: watch::Sender<Vec<String>>) 
 }
 
 fn read_all(from: &mut impl Read) -> String {
-    let mut text = String::new();
-    from.read_to_string(&mut text).unwrap();
-    text
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).unwrap();
+    // what a command writes may be a message
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn wait_for_end(child: &mut Child, limit: Duration) -> Option<ExitStatus> {

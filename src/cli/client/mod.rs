@@ -14,13 +14,10 @@ use anyhow::Context as _;
 use orderer_core::crypto::Signer;
 use tonic::transport::Channel;
 
+use super::identity::SignerArguments;
 use super::{DEV_FOLDER, complain, load_settings, variables};
 use crate::client::{ClientTls, Orderer, Target};
 use crate::dev::{self, DevNetwork};
-use crate::local_msp::read_signing_identity;
-
-const MSP_FOLDER_VARIABLE: &str = "CORE_PEER_MSPCONFIGPATH";
-const MSP_ID_VARIABLE: &str = "CORE_PEER_LOCALMSPID";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum ClientCommand {
@@ -61,12 +58,8 @@ pub(crate) struct ConnectArguments {
     /// How long connecting may take, in seconds
     #[arg(long = "connTimeout", value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     connect_timeout: Duration,
-    /// Sign as the identity in this MSP folder [default: $CORE_PEER_MSPCONFIGPATH, or the development network's client]
-    #[arg(long, value_name = "DIR")]
-    msp_dir: Option<PathBuf>,
-    /// Name of its MSP [default: $CORE_PEER_LOCALMSPID]
-    #[arg(long, value_name = "NAME")]
-    msp_id: Option<String>,
+    #[command(flatten)]
+    signer: SignerArguments,
     /// Folder of the development network that fills in what is not given
     #[arg(long, value_name = "DIR", default_value = DEV_FOLDER)]
     dev: PathBuf,
@@ -105,22 +98,7 @@ impl ConnectArguments {
     }
 
     fn identity(&self, dev: Option<&DevNetwork>) -> anyhow::Result<(Arc<dyn Signer>, String)> {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let folder = self.msp_dir.clone().or_else(|| variable(MSP_FOLDER_VARIABLE).map(PathBuf::from));
-        let id = self.msp_id.clone().or_else(|| variable(MSP_ID_VARIABLE));
-        let (folder, id) = match (folder, id, dev) {
-            (Some(folder), Some(id), _) => (folder, id),
-            (Some(folder), None, _) => anyhow::bail!(
-                "MSP folder {} without the MSP's name: give --msp-id or {MSP_ID_VARIABLE}",
-                folder.display()
-            ),
-            (None, _, Some(network)) => network.client(),
-            (None, _, None) => anyhow::bail!(
-                "nobody to sign as: give --msp-dir and --msp-id, or {MSP_FOLDER_VARIABLE} and {MSP_ID_VARIABLE}"
-            ),
-        };
-        let identity =
-            read_signing_identity(&folder, &id).with_context(|| format!("MSP folder {}", folder.display()))?;
+        let (identity, id) = self.signer.read(dev.map(DevNetwork::client))?;
         Ok((Arc::new(identity), id))
     }
 
