@@ -1,0 +1,133 @@
+//! The power is cut at every write, sync and change of length of a removal and of a compaction. What stays is there
+//! afterwards, and the same call makes good what is missing.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod world;
+
+use bytes::Bytes;
+use fabric_proto::common::{Block, LastConfig, Metadata, OrdererBlockMetadata};
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::BlockNumber;
+use orderer_ledger::{Commit, Ledger, PruneError, PruneStep};
+use prost::Message as _;
+use world::disk::Disk;
+use world::{block, genesis};
+
+const SEEDS: u64 = 4;
+const BLOCKS: u64 = 40;
+const CONFIG_BLOCKS: [u64; 4] = [0, 10, 20, 38];
+const LAST_CONFIG: BlockNumber = BlockNumber(38);
+
+/// Blocks that say which of them configured last.
+fn chain() -> Vec<EncodedBlock> {
+    let mut blocks = vec![genesis()];
+    for number in 1..BLOCKS {
+        let previous = blocks.last().unwrap();
+        let entries = vec![Bytes::from(number.to_be_bytes().repeat(600))];
+        let mut made: Block = block(number, previous.header_hash(), entries).decode();
+        let index = CONFIG_BLOCKS.into_iter().rfind(|&config| config <= number).unwrap();
+        let value = OrdererBlockMetadata { last_config: Some(LastConfig { index }), ..Default::default() };
+        let signatures = Metadata { value: value.encode_to_vec().into(), ..Metadata::default() };
+        made.metadata.as_mut().unwrap().metadata[0] = signatures.encode_to_vec().into();
+        blocks.push(EncodedBlock::parse(&made.encode_to_vec()).unwrap());
+    }
+    blocks
+}
+
+fn ledger_on(disk: &Disk, chain: &[EncodedBlock]) -> Ledger {
+    let ledger = disk.create().unwrap();
+    ledger.commit(Commit { blocks: chain[1..].to_vec(), ..Commit::default() }).unwrap();
+    ledger
+}
+
+/// Two removals and a compaction; how many of the three were done.
+fn scenario(ledger: &mut Ledger) -> usize {
+    let removed = |ledger: &mut Ledger, before| ledger.prune(BlockNumber(before), &mut |_| {}).is_ok();
+    if !removed(ledger, 15) {
+        return 0;
+    }
+    if !removed(ledger, LAST_CONFIG.0) {
+        return 1;
+    }
+    2 + usize::from(ledger.compact().is_ok())
+}
+
+/// Everything that must be there is; gives back where it begins.
+fn check(ledger: &Ledger, chain: &[EncodedBlock]) -> u64 {
+    let horizon = ledger.horizon().0;
+    assert_eq!((ledger.height(), ledger.verify().unwrap()), (BLOCKS, BLOCKS - horizon));
+    for wanted in chain {
+        let number = wanted.number().0;
+        let is_kept = number >= horizon || CONFIG_BLOCKS.contains(&number);
+        let found = ledger.block(BlockNumber(number)).unwrap();
+        assert_eq!(found.map(|block| block.block_bytes()), is_kept.then(|| wanted.block_bytes()), "block {number}");
+    }
+    let history = ledger.history().unwrap().into_iter().map(|number| number.0);
+    assert!(history.eq(CONFIG_BLOCKS.into_iter().filter(|&number| number < horizon)));
+    horizon
+}
+
+#[test]
+fn a_power_cut_never_loses_what_a_removal_leaves() {
+    let chain = chain();
+    let reference = Disk::default();
+    let mut ledger = ledger_on(&reference, &chain);
+    let begin = reference.operations();
+    assert_eq!(scenario(&mut ledger), 3);
+    let (mut between, mut leftovers) = (0, 0);
+    for operation in begin..reference.operations() {
+        let disk = Disk::default();
+        let mut ledger = ledger_on(&disk, &chain);
+        disk.cut_at(operation);
+        let done = scenario(&mut ledger);
+        for seed in 0..SEEDS {
+            let found = disk.after_power_cut(seed);
+            let mut ledger = found.open().unwrap_or_else(|e| panic!("cut at {operation}, seed {seed}: {e:?}"));
+            let horizon = check(&ledger, &chain);
+            let possible = [0, 15, LAST_CONFIG.0];
+            assert!(possible[done.min(2)..].contains(&horizon), "{horizon} after {done} steps");
+            between += u64::from(horizon == 15);
+            leftovers += u64::from(ledger.stats(&mut |_| {}).unwrap().leftover_blocks > 0);
+            assert_eq!(scenario_again(&mut ledger), 0, "nothing is left over");
+            assert_eq!(check(&ledger, &chain), LAST_CONFIG.0);
+        }
+    }
+    assert!(between > 10 && leftovers > 3, "{between} between, {leftovers} with leftovers");
+}
+
+/// The same again, until it is done; how many blocks are left over.
+fn scenario_again(ledger: &mut Ledger) -> u64 {
+    ledger.prune(LAST_CONFIG, &mut |_| {}).unwrap();
+    ledger.compact().unwrap();
+    ledger.stats(&mut |_| {}).unwrap().leftover_blocks
+}
+
+#[test]
+fn a_removal_that_would_lose_something_changes_nothing() {
+    let chain = chain();
+    let disk = Disk::default();
+    let mut ledger = ledger_on(&disk, &chain);
+    let before = disk.live();
+    let refused = ledger.prune(BlockNumber(39), &mut |_| {});
+    assert!(matches!(refused, Err(PruneError::BeyondConfig { last_config: LAST_CONFIG, .. })), "{refused:?}");
+    assert!(disk.live() == before);
+    let mut steps = Vec::new();
+    assert_eq!(ledger.prune(BlockNumber(20), &mut |step| steps.push(step)).unwrap(), 20);
+    assert_eq!(
+        (steps[0], steps[19], steps[20]),
+        (PruneStep::Checked(1), PruneStep::Checked(20), PruneStep::Removed(20))
+    );
+    let refused = ledger.prune(BlockNumber(19), &mut |_| {});
+    assert!(matches!(refused, Err(PruneError::Gone { horizon: BlockNumber(20), .. })), "{refused:?}");
+    assert_eq!(ledger.prune(BlockNumber(20), &mut |_| {}).unwrap(), 0, "again, for one that was interrupted");
+
+    // it goes on, and is found so
+    let next = block(BLOCKS, chain.last().unwrap().header_hash(), vec!["next".into()]);
+    ledger.commit(Commit { blocks: vec![next], ..Commit::default() }).unwrap();
+    drop(ledger);
+    let again = disk.open().unwrap();
+    assert_eq!((again.horizon(), again.height(), again.verify().unwrap()), (BlockNumber(20), BLOCKS + 1, 21));
+    let stats = again.stats(&mut |_| {}).unwrap();
+    assert_eq!((stats.blocks, stats.leftover_blocks), (21, 0));
+}
