@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use orderer_actors::observe::{ConnectionObserved, Observed};
 use orderer_core::crypto::sha256;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -40,11 +41,13 @@ pub struct ConnectInfo {
     pub peer: SocketAddr,
     /// SHA-256 of its TLS certificate in DER, if it showed one.
     pub tls_certificate_hash: Option<[u8; 32]>,
+    /// Counts it as open, until the last request on it is gone.
+    pub open: Option<Arc<ConnectionObserved>>,
 }
 
 impl Default for ConnectInfo {
     fn default() -> Self {
-        Self { peer: (Ipv4Addr::UNSPECIFIED, 0).into(), tls_certificate_hash: None }
+        Self { peer: (Ipv4Addr::UNSPECIFIED, 0).into(), tls_certificate_hash: None, open: None }
     }
 }
 
@@ -85,7 +88,7 @@ pub fn accept(
                         () = stopping.cancelled() => false,
                     };
                     if speaks {
-                        let info = ConnectInfo { peer, tls_certificate_hash: None };
+                        let info = ConnectInfo { peer, tls_certificate_hash: None, open: None };
                         let _ = ready.send(Ok(Connection::Plain(socket, info))).await;
                     }
                 });
@@ -101,8 +104,8 @@ pub fn accept(
                 match tokio::time::timeout(handshake_limit, acceptor.accept(socket)).await {
                     Ok(Ok(stream)) => {
                         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                        let info =
-                            ConnectInfo { peer, tls_certificate_hash: certificate.map(|c| sha256(&[c.as_ref()])) };
+                        let tls_certificate_hash = certificate.map(|c| sha256(&[c.as_ref()]));
+                        let info = ConnectInfo { peer, tls_certificate_hash, open: None };
                         let _ = ready.send(Ok(Connection::Tls(Box::new(stream), info))).await;
                     }
                     Ok(Err(error)) => {
@@ -117,6 +120,16 @@ pub fn accept(
         }
     });
     ReceiverStream::new(connections)
+}
+
+impl Connection {
+    /// Counts it as a client's connection.
+    #[must_use]
+    pub fn counted_by(mut self, observed: &Arc<Observed>) -> Self {
+        let (Self::Plain(_, info) | Self::Tls(_, info)) = &mut self;
+        info.open = Some(Arc::new(observed.connection()));
+        self
+    }
 }
 
 impl Connected for Connection {

@@ -12,6 +12,7 @@ pub mod dev;
 pub mod grpc;
 pub mod http;
 pub mod local_msp;
+pub mod metrics;
 pub mod node;
 pub mod reread;
 mod service_manager;

@@ -4,14 +4,17 @@
 //! `orderer.node`; a spec for `orderer` covers all of them.
 
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use orderer_actors::trace::TARGET;
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::Context;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt, reload};
+use tracing_subscriber::{Layer, fmt, reload};
 
 use crate::traces::SpanLayer;
 
@@ -62,8 +65,10 @@ pub fn start(spec: &str, format: LogFormat, spans: Option<SpanLayer>) -> Result<
     let (filter, handle) = reload::Layer::new(parse_spec(spec)?);
     let writer = fmt::layer().with_writer(std::io::stderr);
     let log: SpanLayer = match format {
-        LogFormat::Human => writer.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),
-        LogFormat::Json => writer.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Human => {
+            writer.with_ansi(std::io::stderr().is_terminal()).and_then(LineCounter).with_filter(filter).boxed()
+        }
+        LogFormat::Json => writer.json().flatten_event(true).and_then(LineCounter).with_filter(filter).boxed(),
     };
     let mut layers = vec![log];
     layers.extend(spans);
@@ -77,6 +82,31 @@ pub fn start(spec: &str, format: LogFormat, spans: Option<SpanLayer>) -> Result<
 /// Whether a spec could be put in force.
 pub fn check_spec(spec: &str) -> Result<(), SpecError> {
     parse_spec(spec).map(drop)
+}
+
+/// Lines that were written, by level.
+static LINES: [AtomicU64; LEVELS.len()] = [const { AtomicU64::new(0) }; LEVELS.len()];
+/// In the reference's words; it knows nothing below debug.
+const LEVELS: [&str; 4] = ["debug", "info", "warn", "error"];
+
+/// Counts lines on their way to where they are written.
+struct LineCounter;
+
+impl<S: Subscriber> Layer<S> for LineCounter {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 2,
+            Level::INFO => 1,
+            _ => 0,
+        };
+        LINES[level].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How many lines were written so far, by level.
+pub fn lines() -> impl Iterator<Item = (&'static str, u64)> {
+    LEVELS.into_iter().zip(LINES.iter().map(|lines| lines.load(Ordering::Relaxed)))
 }
 
 /// Reads Fabric's grammar: parts separated by colons; a part is the default level, or loggers and their level.

@@ -133,6 +133,7 @@ async fn with_tls_only_who_shows_a_certificate_sees_more_than_health() {
     let tls = orderer_folder().join("tls");
     let org = |number: u8| Path::new(NET).join(format!("crypto/peerOrganizations/org{number}.example.com"));
     let setup = Setup::application()
+        .set("METRICS_PROVIDER", "prometheus")
         .set("OPERATIONS_TLS_ENABLED", true)
         .set("OPERATIONS_TLS_CERTIFICATE", tls.join("server.crt").display())
         .set("OPERATIONS_TLS_PRIVATEKEY", tls.join("server.key").display())
@@ -146,9 +147,11 @@ async fn with_tls_only_who_shows_a_certificate_sees_more_than_health() {
     assert_eq!(refused.status, 401);
     assert!(refused.error().contains("client certificate"), "{refused:?}");
     assert_eq!(anybody.get("/debug/actors").await.status, 401);
+    assert_eq!(anybody.get("/metrics").await.status, 401);
     let operator = Http::secured(&mut node, "operations", &ca, Some(&with)).await;
     assert_eq!(operator.get("/logspec").await.status, 200);
     assert_eq!(operator.get("/debug/actors").await.status, 200);
+    assert_eq!(operator.get("/metrics").await.status, 200);
     node.stop().await;
 
     let mut node = setup.set("OPERATIONS_TLS_CLIENTAUTHREQUIRED", true).start().await;

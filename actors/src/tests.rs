@@ -72,6 +72,7 @@ struct World {
 fn kafka_context() -> KafkaContext {
     KafkaContext {
         connector: Box::new(|_| Ok(Arc::new(orderer_kafka::testing::FakeCluster::new()))),
+        traffic: Arc::default(),
         replication_factor: 1,
         retry: RetryPolicy {
             short_interval: Duration::from_secs(1),

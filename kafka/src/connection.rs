@@ -17,6 +17,7 @@ use crate::classify::{connection_error, request_error, sasl_error, versions_erro
 use crate::error::{Error, Operation};
 use crate::settings::Sasl;
 use crate::stream::Stream;
+use crate::traffic::{Counted, Counters, Traffic};
 
 /// A request up to this size leaves in one write.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -33,12 +34,15 @@ pub(crate) struct Access {
     pub(crate) sasl: Option<Sasl>,
     /// For the whole opening.
     pub(crate) within: Duration,
+    pub(crate) traffic: Arc<Traffic>,
 }
 
 /// An open connection. Its answers come in the order of its requests, so whoever polls long needs one of its own.
 pub(crate) struct Connection {
     address: Address,
-    messenger: Messenger<BufStream<Stream>>,
+    messenger: Messenger<BufStream<Counted>>,
+    traffic: Arc<Traffic>,
+    counters: Arc<Counters>,
 }
 
 impl Connection {
@@ -57,6 +61,8 @@ impl Connection {
                 .map_err(|cause| connection_error(&opening.broker, Operation::Connect, &cause))?,
         };
 
+        let counters = access.traffic.with(&opening.broker);
+        let stream = Counted::new(stream, Arc::clone(&counters));
         let stream = BufStream::with_capacity(BUFFER_BYTES, BUFFER_BYTES, stream);
         let mut messenger = Messenger::new(stream, ANSWER_BYTES_MAX, Arc::clone(&access.client_id));
         opening
@@ -70,7 +76,11 @@ impl Connection {
                 .map_err(|error| sasl_error(&opening.broker, sasl, &error))?;
         }
         tracing::debug!(broker = %address, "connected to kafka broker");
-        Ok(Self { address: address.clone(), messenger })
+        Ok(Self { address: address.clone(), messenger, traffic: Arc::clone(&access.traffic), counters })
+    }
+
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -90,8 +100,11 @@ impl Connection {
         R::ResponseBody: ReadVersionedType<Cursor<Vec<u8>>>,
     {
         let asked = Instant::now();
+        self.counters.asked();
         let answer = match tokio::time::timeout(within, self.messenger.request(request)).await {
-            Ok(answer) => answer.map_err(|error| request_error(&self.address.to_string(), operation, &error)),
+            Ok(answer) => answer
+                .inspect(|_| self.counters.answered(asked.elapsed()))
+                .map_err(|error| request_error(&self.address.to_string(), operation, &error)),
             Err(_) => Err(Error::Timeout { broker: self.address.to_string(), operation, after: within }),
         };
         tracing::debug!(broker = %self.address, %operation, micros = asked.elapsed().as_micros(),

@@ -47,6 +47,7 @@ impl Dialer {
             tls: settings.tls.as_ref().map(tls::client_config).transpose()?,
             sasl: settings.sasl,
             within: settings.timeouts.dial,
+            traffic: settings.traffic,
         };
         let Settings { timeouts, max_request_bytes, .. } = settings;
         Ok(Self { brokers, access, timeouts, max_request_bytes, next: AtomicUsize::new(0) })

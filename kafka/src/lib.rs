@@ -41,6 +41,7 @@ mod settings;
 mod stream;
 pub mod testing;
 mod tls;
+mod traffic;
 mod wire;
 
 pub use api::{
@@ -50,3 +51,4 @@ pub use api::{
 pub use cluster::KafkaCluster;
 pub use error::{Error, Operation, Unavailable};
 pub use settings::{ClientCertificate, Credentials, Sasl, Settings, SettingsError, Timeouts, Tls};
+pub use traffic::{BrokerTraffic, Traffic};

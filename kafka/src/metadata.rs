@@ -92,7 +92,11 @@ async fn ask(connection: &Connection, topics: Vec<String>, within: Duration) -> 
     let topics = topics.into_iter().map(|name| MetadataRequestTopic { name: String_(name) }).collect();
     // a question must not create what it asks about
     let request = MetadataRequest { topics: Some(topics), allow_auto_topic_creation: Some(Boolean(false)) };
-    connection.ask(Operation::Metadata, request, within).await
+    let answer = connection.ask(Operation::Metadata, request, within).await?;
+    for broker in &answer.brokers {
+        connection.traffic().learn(&format!("{}:{}", broker.host.0, broker.port.0), broker.node_id.0);
+    }
+    Ok(answer)
 }
 
 fn address_of(connection: &Connection, broker: &MetadataResponseBroker) -> Result<Address, Error> {

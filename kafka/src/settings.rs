@@ -1,7 +1,10 @@
 //! How to reach a cluster, in plain types.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::traffic::Traffic;
 
 /// Everything the client has to know.
 #[derive(Debug, Clone)]
@@ -19,6 +22,8 @@ pub struct Settings {
     /// The largest produce request. A broker closes the connection on one above its `socket.request.max.bytes`, without
     /// a word; below this limit it can say what is wrong.
     pub max_request_bytes: usize,
+    /// Where what goes to brokers is counted; clusters may share it.
+    pub traffic: Arc<Traffic>,
 }
 
 impl Settings {
@@ -31,6 +36,7 @@ impl Settings {
             sasl: None,
             timeouts: Timeouts::default(),
             max_request_bytes: MAX_REQUEST_BYTES,
+            traffic: Arc::default(),
         }
     }
 }

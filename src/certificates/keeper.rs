@@ -95,7 +95,7 @@ impl Keeper {
     fn look(&mut self) {
         self.enrollment.look(&self.context);
         for listener in &mut self.listeners {
-            listener.look();
+            listener.look(&self.context);
         }
     }
 }
@@ -114,13 +114,14 @@ impl Enrollment {
             }
         }
         if let Some(not_after) = expires_at(context.signer.get().creator()) {
+            context.observed.certificate("enrollment", &self.msp_dir.display().to_string(), not_after);
             report_expiry("enrollment", &self.msp_dir, not_after, &mut self.expiry);
         }
     }
 }
 
 impl Listener {
-    fn look(&mut self) {
+    fn look(&mut self, context: &NodeContext) {
         let path = self.tls.files().certificate.clone();
         let stamps = listener_files(&self.tls);
         if stamps != self.stamps {
@@ -134,6 +135,7 @@ impl Listener {
         let parsed = certificate.as_ref().and_then(|der| x509_parser::certificate::X509Certificate::from_der(der).ok());
         if let Some((_, certificate)) = parsed {
             let not_after = UnixSeconds(certificate.validity().not_after.timestamp());
+            context.observed.certificate("TLS", &path.display().to_string(), not_after);
             report_expiry("TLS", &path, not_after, &mut self.expiry);
         }
     }

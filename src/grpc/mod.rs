@@ -9,8 +9,10 @@ mod frames;
 mod judge;
 mod request_files;
 mod service;
+mod unary;
 
 pub use frames::IngressBudget;
 pub(crate) use judge::judge_config_update;
 pub use request_files::RequestFiles;
 pub use service::{AtomicBroadcast, Shared};
+pub use unary::CountedUnary;

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -19,6 +19,7 @@ use time::format_description::well_known::Rfc3339;
 use super::answer::{Refused, has_certificate, json, not_found};
 use super::debug::debug;
 use super::page::{of_the_same_site, page};
+use crate::metrics::{Metrics, TEXT_FORMAT};
 use crate::telemetry::LogControl;
 
 /// A log spec is a line.
@@ -30,6 +31,8 @@ pub struct Operations {
     pub context: Arc<NodeContext>,
     /// What is logged.
     pub logs: LogControl,
+    /// What is measured, if somebody fetches it from here.
+    pub metrics: Option<Arc<Metrics>>,
     /// Whether the listener has TLS; then log levels are only for those with a certificate.
     pub secured: bool,
 }
@@ -42,8 +45,13 @@ pub fn operations(operations: Operations) -> Router {
     let debug = debug(Arc::clone(&operations.context));
     let shared = Arc::new(operations);
     let log_spec = Router::new().route("/logspec", get(log_spec).put(set_log_spec).fallback(wrong_method));
-    let mut inner =
-        log_spec.with_state(Arc::clone(&shared)).merge(debug).merge(page()).layer(from_fn(of_the_same_site));
+    let metrics = operations_metrics(&shared);
+    let mut inner = log_spec
+        .merge(metrics)
+        .with_state(Arc::clone(&shared))
+        .merge(debug)
+        .merge(page())
+        .layer(from_fn(of_the_same_site));
     if secured {
         inner = inner.layer(from_fn(has_certificate));
     }
@@ -54,6 +62,23 @@ pub fn operations(operations: Operations) -> Router {
         .merge(inner)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+}
+
+/// Nothing, unless Prometheus is the provider; as in the reference.
+fn operations_metrics(shared: &Arc<Operations>) -> Router<Arc<Operations>> {
+    if shared.metrics.is_none() {
+        return Router::new();
+    }
+    Router::new().route("/metrics", get(metrics).fallback(wrong_method))
+}
+
+async fn metrics(State(shared): Shared) -> Result<Response, Refused> {
+    let failed = |error: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error);
+    let Some(metrics) = shared.metrics.clone() else { return Err(not_found().await) };
+    // with a thousand channels it is a long text
+    let text = tokio::task::spawn_blocking(move || metrics.text()).await.map_err(|e| failed(e.to_string()))?;
+    let text = text.map_err(|e| failed(e.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response())
 }
 
 /// 400, as the reference.

@@ -23,17 +23,19 @@ use orderer_core::supervision::CHANNEL_RESTARTS;
 use orderer_kafka::{Cluster, KafkaCluster};
 use tokio::runtime;
 use tokio::sync::Semaphore;
+use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::certificates::Keeper;
 use crate::connection::accept;
-use crate::grpc::{AtomicBroadcast, IngressBudget, RequestFiles, Shared};
+use crate::grpc::{AtomicBroadcast, CountedUnary, IngressBudget, RequestFiles, Shared};
 use crate::http::{self, Administration, Operations};
 use crate::local_msp::read_signing_identity;
+use crate::metrics::{self, Metrics};
 use crate::reread::Reread;
 use crate::service_manager;
-use crate::settings::{HttpSettings, KafkaSettings, Settings};
+use crate::settings::{HttpSettings, KafkaSettings, MetricsSettings, Settings};
 use crate::start_record::StartRecord;
 use crate::telemetry::LogControl;
 use crate::tls::{Audience, Clients};
@@ -138,7 +140,8 @@ async fn serve(
     let mut opened = Vec::new();
     if let Some(socket) = operations {
         let (context, secured) = (Arc::clone(&context), socket.tls.is_some());
-        let router = http::operations(Operations { context, logs: logs.clone(), secured });
+        let metrics = matches!(settings.metrics, MetricsSettings::Prometheus).then(|| Arc::new(Metrics::new(&context)));
+        let router = http::operations(Operations { context, logs: logs.clone(), metrics, secured });
         opened.push(socket.serve("operations", router, settings, io, &stopping)?);
     }
     if let Some(socket) = admin {
@@ -148,6 +151,9 @@ async fn serve(
     }
     if let Some(socket) = profile {
         opened.push(socket.serve("profile", http::profile(Arc::clone(&context)), settings, io, &stopping)?);
+    }
+    if let MetricsSettings::Statsd(statsd) = &settings.metrics {
+        io.spawn(metrics::send(Arc::new(Metrics::new(&context)), statsd.clone(), stopping.clone()));
     }
     let secured = if grpc_tls.is_some() { "TLS" } else { "plaintext" };
     let files = |folder: Option<&PathBuf>, key: &str, service| {
@@ -173,6 +179,9 @@ async fn serve(
     let mut serving = io.spawn(async move {
         let connections =
             accept(tokio::net::TcpListener::from_std(listener)?, grpc_tls, handshake_limit, shared.stopping.clone());
+        let observed = Arc::clone(&shared.context.observed);
+        let counted = Arc::clone(&observed);
+        let connections = connections.map(move |connection| connection.map(|c| c.counted_by(&counted)));
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AtomicBroadcast>().await;
         let stop = shared.stopping.clone();
@@ -183,7 +192,7 @@ async fn serve(
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(limits.streams_per_connection)
             .add_service(AtomicBroadcast::new(shared))
-            .add_service(health_service)
+            .add_service(CountedUnary::new(health_service, observed))
             .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
             .await
             .context("serve gRPC")
@@ -279,12 +288,14 @@ pub fn kafka_settings(settings: &KafkaSettings) -> orderer_kafka::Settings {
 /// How chains reach their brokers.
 fn kafka_context(settings: &KafkaSettings) -> KafkaContext {
     let reach = kafka_settings(settings);
+    let traffic = Arc::clone(&reach.traffic);
     let connector = move |brokers: &[String]| {
         let settings = orderer_kafka::Settings { brokers: brokers.to_vec(), ..reach.clone() };
         KafkaCluster::new(settings).map(|cluster| Arc::new(cluster) as Arc<dyn Cluster>)
     };
     KafkaContext {
         connector: Box::new(connector),
+        traffic,
         replication_factor: settings.replication_factor,
         retry: settings.retry,
         produce_again: settings.produce_again,

@@ -201,7 +201,7 @@ impl Checker {
         }
         let log_spec = self.log_spec();
         let kafka = self.kafka();
-        let (serving, http) = (self.serving(), self.http());
+        let (serving, http, metrics) = (self.serving(), self.http(), self.metrics());
         let (tracing, profile) = (self.tracing(), self.profile());
         let folder = |path: &'static str| (!self.text(path).is_empty()).then(|| self.path(path));
         let (broadcast_trace_dir, deliver_trace_dir) =
@@ -229,6 +229,7 @@ impl Checker {
             serving,
             kafka,
             http,
+            metrics,
             tracing,
             profile,
             broadcast_trace_dir,

@@ -8,6 +8,7 @@ mod effective;
 mod http;
 mod kafka;
 mod keys;
+mod metrics;
 mod read;
 mod tracing;
 
@@ -23,6 +24,7 @@ pub use effective::Effective;
 pub use http::{HttpListener, HttpSettings};
 pub use kafka::KafkaSettings;
 pub use keys::{Effect, KEYS, Key, Kind};
+pub use metrics::{MetricsSettings, StatsdNetwork, StatsdSettings};
 pub use read::{EMBEDDED, Mistake, SearchPlaces, Source, find_file};
 pub use tracing::TracingSettings;
 
@@ -75,6 +77,8 @@ pub struct Settings {
     pub broadcast_trace_dir: Option<PathBuf>,
     /// And for each request that Deliver reads.
     pub deliver_trace_dir: Option<PathBuf>,
+    /// Who gets the metrics.
+    pub metrics: MetricsSettings,
 }
 
 impl Settings {

@@ -12,6 +12,7 @@ pub mod configuring;
 pub mod http;
 pub mod many;
 pub mod messages;
+pub mod metrics;
 pub mod node;
 pub mod people;
 pub mod raw;

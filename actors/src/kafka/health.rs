@@ -200,6 +200,7 @@ impl Said {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "what a look gives")]
     fn topic(in_sync: &[i32], leader: Option<i32>) -> Result<TopicDescription, String> {
         Ok(TopicDescription {
             name: "app".to_owned(),

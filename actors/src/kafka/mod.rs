@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orderer_kafka::{Cluster, SettingsError};
+use orderer_kafka::{Cluster, SettingsError, Traffic};
 
 pub(crate) use chain::{CONSUMER, Guards, KafkaChain, Origin, PRODUCER};
 pub use health::KafkaHealth;
@@ -37,6 +37,8 @@ pub type Connector = dyn Fn(&[String]) -> Result<Arc<dyn Cluster>, SettingsError
 pub struct KafkaContext {
     /// How a cluster is reached: TLS, SASL and deadlines are in here.
     pub connector: Box<Connector>,
+    /// What goes to all brokers and comes back.
+    pub traffic: Arc<Traffic>,
     /// On how many brokers a topic is kept that a chain creates.
     pub replication_factor: i16,
     /// How long a broker that is gone is tried again.

@@ -25,7 +25,6 @@ use crate::chain_support::Abandon;
 use crate::channel::Channel;
 use crate::mailbox::{Order, OrderRefusal, Reply};
 use crate::node_context::NodeContext;
-use crate::observe::Stage;
 use crate::status::StatusCell;
 use crate::supervision::{Exit, ExitGuard};
 
@@ -182,7 +181,7 @@ impl KafkaProducer {
 
     fn observe(&self, batch: &[Item], base_offset: i64, took: Duration) {
         let observed = self.channel.observed();
-        observed.stage(Stage::Produce, took);
+        observed.batch_produced(batch.len(), batch.iter().map(Item::size_bytes).sum(), took);
         for (item, offset) in batch.iter().zip(base_offset..) {
             if let Content::Message(message) = &item.content {
                 observed.produced(&message.envelope, offset);

@@ -7,7 +7,7 @@
 //! Passing the gate costs about 0.2 µs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use actix::Recipient;
 use arc_swap::ArcSwapOption;
@@ -38,6 +38,7 @@ pub struct Gate {
     capacity_bytes: u32,
     chain: ArcSwapOption<Recipient<Order>>,
     passed: AtomicU64,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Gate {
@@ -48,6 +49,7 @@ impl Gate {
             capacity_bytes,
             chain: ArcSwapOption::empty(),
             passed: AtomicU64::new(0),
+            waiting: Arc::default(),
         }
     }
 
@@ -96,7 +98,7 @@ impl Gate {
         self.passed.fetch_add(1, Ordering::Relaxed);
         // do_send keeps the order of one sender; if the actor is dead the message is dropped, and so is its answer
         #[expect(clippy::disallowed_methods, reason = "the one place where the bound stands before it")]
-        chain.do_send(Order { submission, reply: Reply::new(answer, room) });
+        chain.do_send(Order { submission, reply: Reply::new(answer, room, &self.waiting) });
         Some(receiver)
     }
 
@@ -109,6 +111,11 @@ impl Gate {
     /// Bytes that are taken now.
     pub fn taken_bytes(&self) -> usize {
         self.capacity_bytes as usize - self.room.available_permits()
+    }
+
+    /// Submissions that passed and are not answered yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Bytes that can be taken altogether.
@@ -167,6 +174,7 @@ mod tests {
         assert_eq!(answers.len(), 6);
         assert_eq!(refused.envelope.payload().len(), 1000);
         assert!(gate.taken_bytes() > 9_000);
+        assert_eq!(gate.waiting(), 6);
     }
 
     #[actix::test]

@@ -1,5 +1,8 @@
 //! The message that carries an envelope to a chain, and its answer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use actix::Message;
 use orderer_core::channel::ConfigSequence;
 use orderer_core::envelope::SignedEnvelope;
@@ -55,15 +58,27 @@ pub enum OrderRefusal {
 pub struct Reply {
     answer: oneshot::Sender<OrderAnswer>,
     _room: Room,
+    _waiting: Waiting,
     trace: Trace,
+}
+
+/// Counts a submission until it is dropped.
+#[derive(Debug)]
+struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Reply {
     /// Of an envelope whose span the thread is in.
-    pub(super) fn new(answer: oneshot::Sender<OrderAnswer>, room: Room) -> Self {
+    pub(super) fn new(answer: oneshot::Sender<OrderAnswer>, room: Room, waiting: &Arc<AtomicUsize>) -> Self {
         let mut trace = Trace::here();
         trace.enter("chain");
-        Self { answer, _room: room, trace }
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self { answer, _room: room, _waiting: Waiting(Arc::clone(waiting)), trace }
     }
 
     /// The envelope has come so far on its way.

@@ -1,6 +1,6 @@
 //! What happens in one channel.
 
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,20 @@ pub struct ChannelObserved {
     pending_bytes: AtomicUsize,
     next_offset: AtomicI64,
     end_offset: AtomicI64,
+    batches: AtomicU64,
+    batch_records: AtomicU64,
+    batch_bytes: AtomicU64,
+}
+
+/// What was produced to a channel's topic since the process began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentToTopic {
+    /// Requests.
+    pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of these records.
+    pub bytes: u64,
 }
 
 impl ChannelObserved {
@@ -81,6 +95,9 @@ impl ChannelObserved {
             pending_bytes: AtomicUsize::new(0),
             next_offset: AtomicI64::new(NO_OFFSET),
             end_offset: AtomicI64::new(NO_OFFSET),
+            batches: AtomicU64::new(0),
+            batch_records: AtomicU64::new(0),
+            batch_bytes: AtomicU64::new(0),
         }
     }
 
@@ -101,6 +118,23 @@ impl ChannelObserved {
             self.stage(Stage::Order, enqueued);
         }
         self.broadcast.count(&self.series, &self.node.families, judged, enqueued, status);
+    }
+
+    /// Kafka has acknowledged a batch.
+    pub fn batch_produced(&self, records: usize, bytes: usize, took: Duration) {
+        self.stage(Stage::Produce, took);
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.batch_records.fetch_add(records as u64, Ordering::Relaxed);
+        self.batch_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// What was produced so far.
+    pub fn sent_to_topic(&self) -> SentToTopic {
+        SentToTopic {
+            batches: self.batches.load(Ordering::Relaxed),
+            records: self.batch_records.load(Ordering::Relaxed),
+            bytes: self.batch_bytes.load(Ordering::Relaxed),
+        }
     }
 
     /// Kafka has acknowledged a record with this envelope.

@@ -1,7 +1,7 @@
 //! What a metric is called, and what it counts.
 
 use prometheus::core::Collector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
 /// What kind of figure a metric is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,6 +59,11 @@ impl Definition {
     /// Makes it known as a counter.
     pub(crate) fn counters(&self, registry: &Registry) -> IntCounterVec {
         register(registry, IntCounterVec::new(self.opts(), self.labels))
+    }
+
+    /// Makes it known as a gauge.
+    pub(crate) fn gauges(&self, registry: &Registry) -> GaugeVec {
+        register(registry, GaugeVec::new(self.opts(), self.labels))
     }
 
     /// Makes it known as a histogram.

@@ -1,7 +1,7 @@
 //! Metrics that are counted where something happens, by family. Those that are only looked up when somebody asks are not
 //! here.
 
-use prometheus::{HistogramVec, IntCounterVec, Registry};
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec, Registry};
 
 use super::table as t;
 
@@ -21,9 +21,15 @@ pub(super) struct Families {
     pub(super) grpc_completed: IntCounterVec,
     pub(super) grpc_messages_received: IntCounterVec,
     pub(super) grpc_messages_sent: IntCounterVec,
+    pub(super) unary_duration: HistogramVec,
+    pub(super) unary_received: IntCounterVec,
+    pub(super) unary_completed: IntCounterVec,
+    pub(super) connections_opened: IntCounterVec,
+    pub(super) connections_closed: IntCounterVec,
     pub(super) stage: HistogramVec,
     pub(super) cut: IntCounterVec,
     pub(super) block_envelopes: HistogramVec,
+    pub(super) certificates: GaugeVec,
 }
 
 impl Families {
@@ -44,9 +50,15 @@ impl Families {
             grpc_completed: t::GRPC_STREAMS_COMPLETED.counters(registry),
             grpc_messages_received: t::GRPC_MESSAGES_RECEIVED.counters(registry),
             grpc_messages_sent: t::GRPC_MESSAGES_SENT.counters(registry),
+            unary_duration: t::GRPC_UNARY_DURATION.histograms(registry),
+            unary_received: t::GRPC_UNARY_RECEIVED.counters(registry),
+            unary_completed: t::GRPC_UNARY_COMPLETED.counters(registry),
+            connections_opened: t::CONNECTIONS_OPENED.counters(registry),
+            connections_closed: t::CONNECTIONS_CLOSED.counters(registry),
             stage: t::STAGE.histograms(registry),
             cut: t::CUT.counters(registry),
             block_envelopes: t::BLOCK_ENVELOPES.histograms(registry),
+            certificates: t::CERTIFICATE.gauges(registry),
         }
     }
 }

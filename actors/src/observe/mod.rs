@@ -11,20 +11,22 @@ mod deliver;
 mod families;
 mod series;
 mod stream;
-mod table;
+pub mod table;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use fabric_proto::common::Status;
+use orderer_core::channel::UnixSeconds;
 use orderer_core::envelope::Message;
 use orderer_core::processing::Refusal;
 use prometheus::{IntCounter, Registry};
 
 pub use broadcast::{EnvelopeKind, Judged};
-pub use channel::{ChannelObserved, CutReason, Stage};
+pub use channel::{ChannelObserved, CutReason, SentToTopic, Stage};
 pub use definition::{Definition, Kind};
 pub use deliver::Subscription;
-pub use stream::{Method, StreamObserved};
+pub use stream::{ConnectionObserved, Method, StreamObserved};
 pub use table::METRICS;
 
 use broadcast::BroadcastSeries;
@@ -39,6 +41,8 @@ pub struct Observed {
     methods: [OnceLock<MethodSeries>; 2],
     streams_opened: IntCounter,
     streams_closed: IntCounter,
+    connections_opened: IntCounter,
+    connections_closed: IntCounter,
     /// Of envelopes that belong to no channel of this node. A client's own words are no label: it could make up any number.
     nowhere: (Series, BroadcastSeries),
 }
@@ -60,6 +64,8 @@ impl Observed {
         Arc::new(Self {
             streams_opened: families.streams_opened.with_label_values::<&str>(&[]),
             streams_closed: families.streams_closed.with_label_values::<&str>(&[]),
+            connections_opened: families.connections_opened.with_label_values::<&str>(&[]),
+            connections_closed: families.connections_closed.with_label_values::<&str>(&[]),
             methods: Default::default(),
             nowhere: (Series::of("unknown"), BroadcastSeries::new()),
             registry,
@@ -75,6 +81,29 @@ impl Observed {
     /// A stream begins; it ends with what is given back.
     pub fn stream(self: &Arc<Self>, method: Method) -> StreamObserved {
         StreamObserved::begin(self, method)
+    }
+
+    /// A certificate in use is good until then.
+    #[expect(clippy::cast_precision_loss, reason = "seconds of this age are exact")]
+    pub fn certificate(&self, kind: &str, file: &str, not_after: UnixSeconds) {
+        self.families.certificates.with_label_values(&[kind, file]).set(not_after.0 as f64);
+    }
+
+    /// A client has connected; the connection ends with what is given back.
+    pub fn connection(self: &Arc<Self>) -> ConnectionObserved {
+        ConnectionObserved::open(self)
+    }
+
+    /// A call of one message and one answer came. Rare: only health is asked so.
+    pub fn unary_received(&self, service: &str, method: &str) {
+        self.families.unary_received.with_label_values(&[service, method]).inc();
+    }
+
+    /// And was answered.
+    pub fn unary_completed(&self, service: &str, method: &str, code: i32, took: Duration) {
+        let labels = [service, method, stream::code_name(code)];
+        self.families.unary_duration.with_label_values(&labels).observe(took.as_secs_f64());
+        self.families.unary_completed.with_label_values(&labels).inc();
     }
 
     /// An envelope is refused: `message` if it could be read.

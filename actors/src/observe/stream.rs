@@ -31,6 +31,7 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 const CANCELED: usize = 1;
+const UNKNOWN: usize = 2;
 
 /// What a client streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,28 @@ impl MethodSeries {
             messages_sent: families.grpc_messages_sent.with_label_values(&labels),
             ended: Default::default(),
         }
+    }
+}
+
+/// A code's name.
+pub(super) fn code_name(code: i32) -> &'static str {
+    usize::try_from(code).ok().and_then(|code| CODES.get(code)).unwrap_or(&CODES[UNKNOWN])
+}
+
+/// One connection, from its beginning to its end.
+#[derive(Debug)]
+pub struct ConnectionObserved(IntCounter);
+
+impl ConnectionObserved {
+    pub(super) fn open(node: &Observed) -> Self {
+        node.connections_opened.inc();
+        Self(node.connections_closed.clone())
+    }
+}
+
+impl Drop for ConnectionObserved {
+    fn drop(&mut self) {
+        self.0.inc();
     }
 }
 
@@ -98,7 +121,7 @@ impl StreamObserved {
 
     /// It ends with this gRPC code.
     pub fn ends(&mut self, code: i32) {
-        self.code = usize::try_from(code).ok().filter(|code| *code < CODES.len()).unwrap_or(2);
+        self.code = usize::try_from(code).ok().filter(|code| *code < CODES.len()).unwrap_or(UNKNOWN);
     }
 }
 

@@ -16,6 +16,10 @@ const fn counter(name: [&'static str; 3], labels: &'static [&'static str], help:
     Definition { name, kind: Kind::Counter, labels, help }
 }
 
+const fn gauge(name: [&'static str; 3], labels: &'static [&'static str], help: &'static str) -> Definition {
+    Definition { name, kind: Kind::Gauge, labels, help }
+}
+
 const fn histogram(
     name: [&'static str; 3],
     labels: &'static [&'static str],
@@ -26,8 +30,11 @@ const fn histogram(
 }
 
 macro_rules! metrics {
-    ($($(#[$doc:meta])* $name:ident = $definition:expr;)*) => {
-        $($(#[$doc])* pub(crate) const $name: Definition = $definition;)*
+    ($($name:ident = $definition:expr;)*) => {
+        $(
+            #[allow(missing_docs, reason = "its help says it")]
+            pub const $name: Definition = $definition;
+        )*
         /// All of them.
         pub const METRICS: &[Definition] = &[$($name),*];
     };
@@ -37,6 +44,10 @@ const ENVELOPE: &[&str] = &["channel", "type", "status"];
 const CHANNEL: &[&str] = &["channel"];
 const METHOD: &[&str] = &["service", "method"];
 const METHOD_CODE: &[&str] = &["service", "method", "code"];
+const ACTOR: &[&str] = &["channel", "actor"];
+const BROKER: &[&str] = &["broker_id"];
+const TOPIC: &[&str] = &["topic"];
+const LEVEL: &[&str] = &["level"];
 const REQUEST: &[&str] = &["channel", "filtered", "data_type"];
 
 metrics! {
@@ -77,4 +88,98 @@ metrics! {
         "Blocks that were cut, by what filled them: count, bytes, timer, config.");
     BLOCK_ENVELOPES = histogram(["orderer", "", "block_envelopes"], CHANNEL, COUNTS,
         "Envelopes in a block.");
+    CONNECTIONS_OPENED = counter(["grpc", "comm", "conn_opened"], &[],
+        "gRPC connections that were opened.");
+    CONNECTIONS_CLOSED = counter(["grpc", "comm", "conn_closed"], &[],
+        "gRPC connections that have ended.");
+    GRPC_UNARY_DURATION = histogram(["grpc", "server", "unary_request_duration"], METHOD_CODE, USUAL,
+        "Seconds that a call of one message and one answer took.");
+    GRPC_UNARY_RECEIVED = counter(["grpc", "server", "unary_requests_received"], METHOD,
+        "Calls of one message and one answer.");
+    GRPC_UNARY_COMPLETED = counter(["grpc", "server", "unary_requests_completed"], METHOD_CODE,
+        "Calls of one message and one answer that were answered.");
+    HEIGHT = gauge(["ledger", "", "blockchain_height"], CHANNEL,
+        "Blocks in the chain.");
+    PARTICIPATION_STATUS = gauge(["participation", "", "status"], CHANNEL,
+        "How the node takes part in the channel: 0 inactive, 1 active, 2 onboarding, 3 failed.");
+    PARTICIPATION_RELATION = gauge(["participation", "", "consensus_relation"], CHANNEL,
+        "What the node is to the channel: 0 other, 1 consenter, 2 follower, 3 config-tracker.");
+    VERSION = gauge(["", "", "fabric_version"], &["version"],
+        "1, with the program's version as label.");
+    LOG_CHECKED = counter(["logging", "", "entries_checked"], LEVEL,
+        "Log lines of a level that is logged.");
+    LOG_WRITTEN = counter(["logging", "", "entries_written"], LEVEL,
+        "Log lines that were written.");
+    KAFKA_PERSISTED = gauge(["consensus", "kafka", "last_offset_persisted"], CHANNEL,
+        "Offset of the last record that is in a block.");
+    KAFKA_IN_RATE = gauge(["consensus", "kafka", "incoming_byte_rate"], BROKER,
+        "Bytes a second that came from a broker, averaged over a minute.");
+    KAFKA_OUT_RATE = gauge(["consensus", "kafka", "outgoing_byte_rate"], BROKER,
+        "Bytes a second that went to a broker, averaged over a minute.");
+    KAFKA_REQUEST_RATE = gauge(["consensus", "kafka", "request_rate"], BROKER,
+        "Requests a second to a broker, averaged over a minute.");
+    KAFKA_REQUEST_SIZE = gauge(["consensus", "kafka", "request_size"], BROKER,
+        "Mean bytes of a request to a broker.");
+    KAFKA_REQUEST_LATENCY = gauge(["consensus", "kafka", "request_latency"], BROKER,
+        "Mean milliseconds until a broker answered; a poll that finds nothing takes a second.");
+    KAFKA_RESPONSE_RATE = gauge(["consensus", "kafka", "response_rate"], BROKER,
+        "Answers a second from a broker, averaged over a minute.");
+    KAFKA_RESPONSE_SIZE = gauge(["consensus", "kafka", "response_size"], BROKER,
+        "Mean bytes of a broker's answer.");
+    KAFKA_BATCH_SIZE = gauge(["consensus", "kafka", "batch_size"], TOPIC,
+        "Mean bytes of a batch produced to a topic.");
+    KAFKA_SEND_RATE = gauge(["consensus", "kafka", "record_send_rate"], TOPIC,
+        "Records a second produced to a topic, averaged over a minute.");
+    KAFKA_RECORDS = gauge(["consensus", "kafka", "records_per_request"], TOPIC,
+        "Mean records in a request to a topic.");
+    KAFKA_COMPRESSION = gauge(["consensus", "kafka", "compression_ratio"], TOPIC,
+        "Mean compression of batches in percent: 100, nothing is compressed.");
+    STATE = gauge(["orderer", "", "channel_state"], &["channel", "state"],
+        "1, with the state that the channel is in as label.");
+    GATE_ENVELOPES = gauge(["orderer", "", "gate_waiting_envelopes"], CHANNEL,
+        "Envelopes that passed the gate and are not answered yet.");
+    GATE_BYTES = gauge(["orderer", "", "gate_waiting_bytes"], CHANNEL,
+        "Bytes that they take of the gate's room.");
+    GATE_CAPACITY = gauge(["orderer", "", "gate_capacity_bytes"], CHANNEL,
+        "The gate's room.");
+    PENDING = gauge(["orderer", "", "pending_envelopes"], CHANNEL,
+        "Envelopes that have their place in the order and wait for their block.");
+    PENDING_BYTES = gauge(["orderer", "", "pending_bytes"], CHANNEL,
+        "Bytes of these envelopes.");
+    SUBSCRIBERS = gauge(["orderer", "", "subscribers"], CHANNEL,
+        "Requests for blocks that are being answered.");
+    ACTOR_HANDLED = counter(["orderer", "", "actor_messages_handled"], ACTOR,
+        "Messages that an actor has handled. Actors above the channels have an empty channel.");
+    ACTOR_RESTARTS = counter(["orderer", "", "actor_restarts"], ACTOR,
+        "How often an actor was started again.");
+    PANICS = counter(["orderer", "", "panics"], &[],
+        "Panics in the process, whoever they hit.");
+    KAFKA_NEXT = gauge(["orderer", "kafka", "next_offset"], CHANNEL,
+        "Offset of the record that the channel takes next.");
+    KAFKA_END = gauge(["orderer", "kafka", "end_offset"], CHANNEL,
+        "Offset that the topic's next record gets, as heard last.");
+    KAFKA_LAG = gauge(["orderer", "kafka", "lag"], CHANNEL,
+        "Records in the topic that the channel has not taken yet.");
+    KAFKA_START = gauge(["orderer", "kafka", "log_start_offset"], CHANNEL,
+        "The topic's oldest offset, looked up every few minutes.");
+    KAFKA_IN_SYNC = gauge(["orderer", "kafka", "in_sync_replicas"], CHANNEL,
+        "Brokers that have all of the topic.");
+    KAFKA_HOURS = gauge(["orderer", "kafka", "retention_hours_left"], CHANNEL,
+        "Hours until the topic has forgotten what the channel has taken; only where it forgets.");
+    CERTIFICATE = gauge(["orderer", "", "certificate_expiry_timestamp_seconds"], &["certificate", "file"],
+        "When a certificate in use expires, in seconds since 1970.");
+    CPU = counter(["process", "", "cpu_seconds_total"], &[],
+        "Seconds of CPU time.");
+    OPEN_FDS = gauge(["process", "", "open_fds"], &[],
+        "File descriptors that are open.");
+    MAX_FDS = gauge(["process", "", "max_fds"], &[],
+        "File descriptors that may be open.");
+    VIRTUAL_MEMORY = gauge(["process", "", "virtual_memory_bytes"], &[],
+        "Virtual memory.");
+    RESIDENT_MEMORY = gauge(["process", "", "resident_memory_bytes"], &[],
+        "Resident memory.");
+    START_TIME = gauge(["process", "", "start_time_seconds"], &[],
+        "When the process began, in seconds since 1970.");
+    THREADS = gauge(["process", "", "threads"], &[],
+        "Threads.");
 }

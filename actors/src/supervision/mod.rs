@@ -11,5 +11,5 @@ mod pulse;
 
 pub use guard::{ChildGone, Exit, ExitGuard};
 pub(crate) use panics::payload_text;
-pub use panics::report_panics;
+pub use panics::{panics, report_panics};
 pub use pulse::Pulse;

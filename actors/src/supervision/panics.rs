@@ -3,6 +3,10 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{self, PanicHookInfo};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Panics of the process so far.
+static PANICS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// Text and place of the newest panic on this thread.
@@ -13,10 +17,16 @@ thread_local! {
 /// [`Exit::Panicked`](super::Exit::Panicked). Call it once, before any actor starts.
 pub fn report_panics() {
     panic::set_hook(Box::new(|info| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
         let text = describe(info);
         tracing::error!(target: "orderer.supervision", "panic: {text}");
         LAST_PANIC.with(|last| *last.borrow_mut() = Some(text));
     }));
+}
+
+/// How often anything in this process has panicked, since [`report_panics`].
+pub fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
 }
 
 fn describe(info: &PanicHookInfo<'_>) -> String {

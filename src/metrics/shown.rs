@@ -1,0 +1,207 @@
+//! What is known without being counted: states, heights, offsets, the tree of actors. Read from what is published, when
+//! somebody asks.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use orderer_actors::NodeContext;
+use orderer_actors::channel::{Channel, ChannelState, Entry};
+use orderer_actors::observe::{Definition, table};
+use orderer_core::ordering::kafka::LastBlock;
+use prometheus::proto::MetricFamily;
+
+use super::family::Family;
+use super::rates::Rates;
+use crate::telemetry;
+
+/// See the module's description.
+pub(super) struct Shown {
+    context: Arc<NodeContext>,
+    rates: Mutex<Rates>,
+}
+
+impl Shown {
+    pub(super) fn new(context: Arc<NodeContext>) -> Self {
+        Self { context, rates: Mutex::default() }
+    }
+
+    /// All of it, without metrics that have no series.
+    pub(super) fn look(&self) -> Vec<MetricFamily> {
+        let mut all = Collection(LOOKED_UP.iter().map(|definition| Family::of(definition)).collect());
+        self.channels(&mut all);
+        self.brokers(&mut all);
+        self.actors(&mut all);
+        all.add(&table::VERSION, &[env!("CARGO_PKG_VERSION")], 1.0);
+        for (level, lines) in telemetry::lines() {
+            all.add(&table::LOG_CHECKED, &[level], float(lines));
+            all.add(&table::LOG_WRITTEN, &[level], float(lines));
+        }
+        all.0.into_iter().map(Family::finish).filter(|family| !family.get_metric().is_empty()).collect()
+    }
+
+    fn channels(&self, all: &mut Collection) {
+        for (id, entry) in &*self.context.directory.all() {
+            let id = id.as_str();
+            let (state, status) = match entry {
+                Entry::Broken(_) => ("failed", 3.0),
+                Entry::Open(channel) => state_of(&channel.state()),
+            };
+            all.add(&table::STATE, &[id, state], 1.0);
+            all.add(&table::PARTICIPATION_STATUS, &[id], status);
+            let Entry::Open(channel) = entry else { continue };
+            let consents = channel.snapshot().orderer().consensus_type == "etcdraft";
+            all.add(&table::PARTICIPATION_RELATION, &[id], if consents { 1.0 } else { 0.0 });
+            all.add(&table::HEIGHT, &[id], float(channel.ledger().height()));
+            all.add(&table::GATE_ENVELOPES, &[id], size(channel.gate().waiting()));
+            all.add(&table::GATE_BYTES, &[id], size(channel.gate().taken_bytes()));
+            all.add(&table::GATE_CAPACITY, &[id], size(channel.gate().capacity_bytes()));
+            let (pending, pending_bytes) = channel.observed().waiting();
+            all.add(&table::PENDING, &[id], size(pending));
+            all.add(&table::PENDING_BYTES, &[id], size(pending_bytes));
+            all.add(&table::SUBSCRIBERS, &[id], size(channel.observed().subscribers()));
+            self.topic(channel, all);
+        }
+    }
+
+    fn topic(&self, channel: &Channel, all: &mut Collection) {
+        let id = channel.id().as_str();
+        if let Some((next, end)) = channel.observed().offsets() {
+            all.add(&table::KAFKA_NEXT, &[id], signed(next));
+            all.add(&table::KAFKA_END, &[id], signed(end));
+            all.add(&table::KAFKA_LAG, &[id], signed((end - next).max(0)));
+            if let Ok(last) = LastBlock::read(&channel.ledger().last_block()) {
+                all.add(&table::KAFKA_PERSISTED, &[id], signed(last.metadata.last_offset_persisted.0));
+            }
+        }
+        if let Some(health) = channel.kafka_health() {
+            all.add(&table::KAFKA_IN_SYNC, &[id], size(health.in_sync));
+            if let Some((start, _)) = health.offsets {
+                all.add(&table::KAFKA_START, &[id], signed(start));
+            }
+            if let Some(hours) = health.hours_left {
+                all.add(&table::KAFKA_HOURS, &[id], hours);
+            }
+        }
+        let sent = channel.observed().sent_to_topic();
+        if sent.batches > 0 {
+            let batches = float(sent.batches);
+            all.add(&table::KAFKA_BATCH_SIZE, &[id], float(sent.bytes) / batches);
+            all.add(&table::KAFKA_RECORDS, &[id], float(sent.records) / batches);
+            all.add(&table::KAFKA_COMPRESSION, &[id], 100.0);
+            all.add(&table::KAFKA_SEND_RATE, &[id], self.rate("records", id, sent.records));
+        }
+    }
+
+    fn brokers(&self, all: &mut Collection) {
+        for broker in self.context.kafka.traffic.look() {
+            let id = &*broker.broker.to_string();
+            let (requests, answers) = (float(broker.requests.max(1)), float(broker.answers.max(1)));
+            all.add(&table::KAFKA_IN_RATE, &[id], self.rate("received", id, broker.received_bytes));
+            all.add(&table::KAFKA_OUT_RATE, &[id], self.rate("sent", id, broker.sent_bytes));
+            all.add(&table::KAFKA_REQUEST_RATE, &[id], self.rate("requests", id, broker.requests));
+            all.add(&table::KAFKA_RESPONSE_RATE, &[id], self.rate("answers", id, broker.answers));
+            all.add(&table::KAFKA_REQUEST_SIZE, &[id], float(broker.sent_bytes) / requests);
+            all.add(&table::KAFKA_RESPONSE_SIZE, &[id], float(broker.received_bytes) / answers);
+            all.add(&table::KAFKA_REQUEST_LATENCY, &[id], broker.waited.as_secs_f64() * 1000.0 / answers);
+        }
+    }
+
+    fn actors(&self, all: &mut Collection) {
+        for (path, report, handled) in self.context.board.all() {
+            let mut parts = path.split('/');
+            let (first, channel, last) = (parts.next().unwrap_or_default(), parts.next(), parts.next_back());
+            let actor = match (channel, last) {
+                (None, _) => first,
+                (Some(_), None) => "chain-support",
+                (Some(_), Some(last)) => last,
+            };
+            let labels = [channel.unwrap_or_default(), actor];
+            all.add(&table::ACTOR_HANDLED, &labels, float(handled));
+            all.add(&table::ACTOR_RESTARTS, &labels, float(report.restarts));
+        }
+        all.add(&table::PANICS, &[], float(orderer_actors::supervision::panics()));
+    }
+
+    fn rate(&self, name: &'static str, label: &str, total: u64) -> f64 {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).look(name, label, float(total), Instant::now())
+    }
+}
+
+/// The state's word, and the reference's number for it.
+fn state_of(state: &ChannelState) -> (&'static str, f64) {
+    match state {
+        ChannelState::Starting => ("starting", 1.0),
+        ChannelState::Connecting => ("connecting", 1.0),
+        ChannelState::CatchingUp { .. } => ("catchingup", 2.0),
+        ChannelState::Running => ("running", 1.0),
+        ChannelState::Retrying { .. } => ("retrying", 1.0),
+        ChannelState::Restarting { .. } => ("restarting", 1.0),
+        ChannelState::Failed { .. } => ("failed", 3.0),
+        ChannelState::Stopped => ("stopped", 0.0),
+        ChannelState::Removed => ("removed", 0.0),
+    }
+}
+
+/// Metrics are floating point: above 2^53 they lose the last digits.
+#[expect(clippy::cast_precision_loss, reason = "as above")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "as above")]
+fn signed(count: i64) -> f64 {
+    count as f64
+}
+
+fn size(count: usize) -> f64 {
+    float(count as u64)
+}
+
+/// All that is looked up, in the order of [`LOOKED_UP`].
+struct Collection(Vec<Family>);
+
+/// Metrics of this module.
+const LOOKED_UP: &[&Definition] = &[
+    &table::HEIGHT,
+    &table::PARTICIPATION_STATUS,
+    &table::PARTICIPATION_RELATION,
+    &table::VERSION,
+    &table::LOG_CHECKED,
+    &table::LOG_WRITTEN,
+    &table::KAFKA_PERSISTED,
+    &table::KAFKA_IN_RATE,
+    &table::KAFKA_OUT_RATE,
+    &table::KAFKA_REQUEST_RATE,
+    &table::KAFKA_REQUEST_SIZE,
+    &table::KAFKA_REQUEST_LATENCY,
+    &table::KAFKA_RESPONSE_RATE,
+    &table::KAFKA_RESPONSE_SIZE,
+    &table::KAFKA_BATCH_SIZE,
+    &table::KAFKA_SEND_RATE,
+    &table::KAFKA_RECORDS,
+    &table::KAFKA_COMPRESSION,
+    &table::STATE,
+    &table::GATE_ENVELOPES,
+    &table::GATE_BYTES,
+    &table::GATE_CAPACITY,
+    &table::PENDING,
+    &table::PENDING_BYTES,
+    &table::SUBSCRIBERS,
+    &table::ACTOR_HANDLED,
+    &table::ACTOR_RESTARTS,
+    &table::PANICS,
+    &table::KAFKA_NEXT,
+    &table::KAFKA_END,
+    &table::KAFKA_LAG,
+    &table::KAFKA_START,
+    &table::KAFKA_IN_SYNC,
+    &table::KAFKA_HOURS,
+];
+
+impl Collection {
+    fn add(&mut self, definition: &Definition, labels: &[&str], value: f64) {
+        if let Some(at) = LOOKED_UP.iter().position(|known| *known == definition) {
+            self.0[at].add(labels, value);
+        }
+    }
+}
