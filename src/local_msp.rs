@@ -94,8 +94,14 @@ pub fn read_definition(folder: &Path, msp_id: &str) -> Result<MspConfig, LocalMs
         if !folder.is_dir() {
             return Ok(Vec::new());
         }
-        Ok(files(&folder)?.into_iter().map(|(_, bytes)| bytes.into()).collect())
+        // what else lies there, a note for instance, is nobody's certificate
+        let pems = files(&folder)?.into_iter().filter(|(_, bytes)| is_pem(bytes));
+        Ok(pems.map(|(_, bytes)| bytes.into()).collect())
     };
+    let root_certs = all("cacerts")?;
+    if root_certs.is_empty() {
+        return Err(LocalMspError::Nothing { path: folder.join("cacerts"), what: "certificate" });
+    }
     let config = ConfigFile::read(folder)?;
     let unit = |unit: &Unit| -> Result<FabricOuIdentifier, LocalMspError> {
         let certificate = match &unit.certificate {
@@ -107,7 +113,8 @@ pub fn read_definition(folder: &Path, msp_id: &str) -> Result<MspConfig, LocalMs
             organizational_unit_identifier: unit.identifier.clone().unwrap_or_default(),
         })
     };
-    let optional = |wanted: &Option<Unit>| wanted.as_ref().map(unit).transpose();
+    let named = |unit: &&Unit| unit.identifier.as_ref().is_some_and(|name| !name.is_empty());
+    let optional = |wanted: &Option<Unit>| wanted.as_ref().filter(named).map(unit).transpose();
     let fabric_node_ous = match &config.node_ous {
         Some(ous) if ous.enable => Some(FabricNodeOUs {
             enable: true,
@@ -120,7 +127,7 @@ pub fn read_definition(folder: &Path, msp_id: &str) -> Result<MspConfig, LocalMs
     };
     let definition = FabricMspConfig {
         name: msp_id.to_owned(),
-        root_certs: all("cacerts")?,
+        root_certs,
         intermediate_certs: all("intermediatecerts")?,
         admins: all("admincerts")?,
         revocation_list: all("crls")?,
@@ -135,6 +142,10 @@ pub fn read_definition(folder: &Path, msp_id: &str) -> Result<MspConfig, LocalMs
         fabric_node_ous,
     };
     Ok(MspConfig { r#type: 0, config: definition.encode_to_vec().into() })
+}
+
+fn is_pem(bytes: &[u8]) -> bool {
+    bytes.windows(11).any(|window| window == b"-----BEGIN ")
 }
 
 /// `config.yaml`.

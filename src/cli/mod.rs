@@ -5,7 +5,9 @@ mod client;
 mod codec;
 mod config;
 mod config_update;
+mod crypto;
 mod files;
+mod genesis;
 mod health;
 mod identity;
 mod kafka;
@@ -91,6 +93,12 @@ enum Command {
     /// Verify, count, move, prune and compact ledgers, while the node does not run
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Make certificate authorities, identities and TLS certificates for development
+    #[command(after_help = crypto::AFTER_HELP)]
+    Crypto(crypto::CryptoArguments),
+    /// Make the first block of a channel, or the transaction that creates it, from configtx.yaml
+    #[command(after_help = genesis::AFTER_HELP)]
+    Genesis(genesis::GenesisArguments),
     /// Look at Kafka clusters
     #[command(subcommand)]
     Kafka(KafkaCommand),
@@ -136,7 +144,7 @@ struct StartArguments {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    match Arguments::parse().command {
+    match Arguments::parse_from(genesis::with_two_dashes(std::env::args_os())).command {
         Some(Command::Version) => {
             println!("{}", version::text());
             ExitCode::SUCCESS
@@ -149,6 +157,8 @@ pub fn run() -> ExitCode {
         Some(Command::Encode(arguments)) => done(codec::encode(&arguments)),
         Some(Command::ConfigUpdate(arguments)) => done(config_update::run(&arguments)),
         Some(Command::Sign(arguments)) => done(sign::run(&arguments)),
+        Some(Command::Crypto(arguments)) => crypto::run(&arguments),
+        Some(Command::Genesis(arguments)) => genesis::run(&arguments),
         Some(Command::Kafka(KafkaCommand::Check(arguments))) => check_kafka(&arguments),
         Some(Command::Config(ConfigCommand::Check(arguments))) => config::run(&arguments),
         Some(Command::Health(arguments)) => health(&arguments),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/orderer.yaml                           of the node that `start --dev` runs
+//! DIR/configtx.yaml                          the network, as `orderer genesis` reads it
 //! DIR/genesis/                               blocks 0 of the system channel and of the application channel
 //! DIR/crypto/ordererOrganizations/example.com/..        organizations, in the layout of Fabric's cryptogen
 //! DIR/crypto/peerOrganizations/org1.example.com/..
@@ -10,35 +11,28 @@
 //!
 //! It is made beside DIR and moved there whole: a crash leaves no half of it. Its keys are for development only.
 
-mod authority;
-mod organization;
-
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use orderer_actors::node_context::{nonce, unix_now};
 use orderer_core::channel::{ChannelId, ChannelIdError};
-use orderer_core::config::genesis::{
-    Ordering, Organization, Roles, application_group, channel_group, consortiums_group, genesis_block, orderer_group,
-    set_consortium,
-};
-use orderer_core::config::{BatchSize, key};
-use orderer_core::identity::Role;
 
-use crate::local_msp::{LocalMspError, read_definition};
-use organization::{Member, make_organization};
+use crate::configtx;
+use crate::crypto::{self, Algorithm, CryptoError, Network, Simple};
 
 const SYSTEM_CHANNEL: &str = "system-channel";
 /// The channel that is ready for transactions.
 pub const APPLICATION_CHANNEL: &str = "devchannel";
-const CONSORTIUM: &str = "SampleConsortium";
 const ORDERER_DOMAIN: &str = "example.com";
 const ORDERER_MSP: &str = "OrdererMSP";
 const PEER_DOMAIN: &str = "org1.example.com";
 const PEER_MSP: &str = "Org1MSP";
-const ENDPOINT: &str = "127.0.0.1:7050";
+/// The network, for `orderer genesis`.
+const CONFIGTX: &str = include_str!("configtx.yaml");
+/// Channels, and the profiles in it that they are made of.
+const CHANNELS: [(&str, &str); 2] = [(SYSTEM_CHANNEL, "System"), (APPLICATION_CHANNEL, "DevChannel")];
 
 /// Why there is no development network.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +52,15 @@ pub enum DevError {
     /// The folder is something else's.
     #[error("development network: {} is not empty and has no {CONFIG_FILE}: name an empty folder", .0.display())]
     NotOurs(PathBuf),
-    /// A certificate.
-    #[error("development network: make a certificate")]
-    Certificate(#[from] rcgen::Error),
-    /// Reading back what was made.
-    #[error("development network: read an MSP folder")]
-    Msp(#[from] LocalMspError),
+    /// Certificates.
+    #[error("development network: make certificates")]
+    Crypto(#[from] CryptoError),
+    /// Cannot happen: the numbers are constants.
+    #[error("development network: choose members")]
+    Members(#[from] crypto::Mistakes),
+    /// Cannot happen: the profiles are constants.
+    #[error("development network: make a genesis block")]
+    Genesis(#[from] configtx::Mistakes),
     /// Cannot happen: the names are constants.
     #[error("development network: channel name")]
     Channel(#[from] ChannelIdError),
@@ -110,7 +107,7 @@ pub fn prepare(folder: &Path) -> Result<DevNetwork, DevError> {
     let folder = fs::canonicalize(folder).map_err(io("find", folder))?;
     Ok(DevNetwork {
         config_file: folder.join(CONFIG_FILE),
-        genesis_blocks: [SYSTEM_CHANNEL, APPLICATION_CHANNEL].map(|c| genesis_path(&folder, c)).to_vec(),
+        genesis_blocks: CHANNELS.map(|(channel, _)| genesis_path(&folder, channel)).to_vec(),
         folder,
         created,
     })
@@ -121,64 +118,22 @@ fn genesis_path(folder: &Path, channel: &str) -> PathBuf {
 }
 
 fn make(folder: &Path) -> Result<(), DevError> {
-    let crypto = folder.join("crypto");
-    let orderers = crypto.join("ordererOrganizations").join(ORDERER_DOMAIN);
-    let peers = crypto.join("peerOrganizations").join(PEER_DOMAIN);
-    make_organization(&orderers, ORDERER_DOMAIN, &[Member::node("orderers", "orderer", "orderer"), Member::admin()])?;
-    let members = [Member::node("peers", "peer0", "peer"), Member::admin(), Member::user("User1")];
-    make_organization(&peers, PEER_DOMAIN, &members)?;
-
-    let orderer = Organization {
-        name: "OrdererOrg".to_owned(),
-        msp_id: ORDERER_MSP.to_owned(),
-        msp: read_definition(&orderers.join("msp"), ORDERER_MSP)?,
-        orderer_endpoints: vec![ENDPOINT.to_owned()],
-        roles: Roles {
-            readers: vec![Role::Member],
-            writers: vec![Role::Member],
-            admins: vec![Role::Admin],
-            endorsers: Vec::new(),
-        },
+    let members = Simple {
+        domain: ORDERER_DOMAIN.to_owned(),
+        orderers: 1,
+        organizations: 1,
+        peers: 1,
+        users: 1,
+        hosts: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+        algorithm: Algorithm::Ecdsa,
     };
-    let application = Organization {
-        name: PEER_MSP.to_owned(),
-        msp_id: PEER_MSP.to_owned(),
-        msp: read_definition(&peers.join("msp"), PEER_MSP)?,
-        orderer_endpoints: Vec::new(),
-        roles: Roles {
-            readers: vec![Role::Admin, Role::Peer, Role::Client],
-            writers: vec![Role::Admin, Role::Client],
-            admins: vec![Role::Admin],
-            endorsers: vec![Role::Peer],
-        },
-    };
-    let capabilities = ["V2_0".to_owned()];
-    let ordering = Ordering {
-        consensus_type: "solo".to_owned(),
-        // a developer waits for single transactions
-        batch_timeout: "200ms".to_owned(),
-        batch_size: BatchSize { max_message_count: 500, absolute_max_bytes: 10 << 20, preferred_max_bytes: 2 << 20 },
-        capabilities: capabilities.to_vec(),
-    };
-    let addresses = [ENDPOINT.to_owned()];
-    let application = [application];
-    let orderer_group = orderer_group(&ordering, &[orderer]);
-    let system = channel_group(
-        orderer_group.clone(),
-        (key::CONSORTIUMS, consortiums_group(CONSORTIUM, &application)),
-        &addresses,
-        &capabilities,
-    );
-    let mut channel = channel_group(
-        orderer_group,
-        (key::APPLICATION, application_group(&application, &capabilities)),
-        &addresses,
-        &capabilities,
-    );
-    set_consortium(&mut channel, CONSORTIUM);
-    for (name, group) in [(SYSTEM_CHANNEL, system), (APPLICATION_CHANNEL, channel)] {
-        let block = genesis_block(&ChannelId::parse(name)?, group, nonce(), unix_now());
-        write(&genesis_path(folder, name), &block)?;
+    fs::create_dir_all(folder).map_err(|cause| DevError::Io { action: "make", path: folder.to_owned(), cause })?;
+    crypto::generate(&folder.join("crypto"), &Network::simple(&members)?)?;
+    let file = folder.join("configtx.yaml");
+    write(&file, CONFIGTX.as_bytes())?;
+    for (channel, profile) in CHANNELS {
+        let loaded = configtx::load(&file, profile, &BTreeMap::new())?;
+        write(&genesis_path(folder, channel), &loaded.genesis_block(&ChannelId::parse(channel)?)?)?;
     }
     write(&folder.join(CONFIG_FILE), config_text().as_bytes())
 }

@@ -55,7 +55,8 @@ impl OrdererCapabilities {
 }
 
 impl ChannelCapabilities {
-    pub(super) fn new(capabilities: &Capabilities) -> Self {
+    /// What the value of the Channel group says.
+    pub fn new(capabilities: &Capabilities) -> Self {
         Self(names(capabilities))
     }
 

@@ -47,6 +47,30 @@ pub fn parse_go_duration(text: &str) -> Option<(Duration, bool)> {
     Some((Duration::from_nanos(nanos.unsigned_abs()), negative && nanos != 0))
 }
 
+/// Writes a duration as Go does: `2s`, `500ms`, `1m30s`, `1h0m0.5s`.
+pub fn go_duration_text(duration: Duration) -> String {
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    let fraction = |value: u32, digits: usize| {
+        let text = format!("{value:0digits$}");
+        let text = text.trim_end_matches('0');
+        if text.is_empty() { String::new() } else { format!(".{text}") }
+    };
+    match (seconds, nanos) {
+        (0, 0) => "0s".to_owned(),
+        (0, ..1_000) => format!("{nanos}ns"),
+        (0, ..1_000_000) => format!("{}{}µs", nanos / 1_000, fraction(nanos % 1_000, 3)),
+        (0, _) => format!("{}{}ms", nanos / 1_000_000, fraction(nanos % 1_000_000, 6)),
+        _ => {
+            let below_minute = format!("{}{}s", seconds % 60, fraction(nanos, 9));
+            match (seconds / 3600, seconds / 60 % 60) {
+                (0, 0) => below_minute,
+                (0, minutes) => format!("{minutes}m{below_minute}"),
+                (hours, minutes) => format!("{hours}h{minutes}m{below_minute}"),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,7 +90,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn durations_are_written_as_go_writes_them() {
+        let nanos = [0, 7, 1_500, 500_000_000, 1_000_001, 2_000_000_000, 90_500_000_000, 3_600_000_000_000];
+        let texts = nanos.map(|nanos| go_duration_text(Duration::from_nanos(nanos)));
+        assert_eq!(texts, ["0s", "7ns", "1.5µs", "500ms", "1.000001ms", "2s", "1m30.5s", "1h0m0s"]);
+    }
+
     proptest! {
+        #[test]
+        fn what_is_written_is_read_back(nanos in 0u64..=i64::MAX as u64) {
+            let duration = Duration::from_nanos(nanos);
+            prop_assert_eq!(parse_go_duration(&go_duration_text(duration)), Some((duration, false)));
+        }
+
         #[test]
         fn arbitrary_text_never_panics(text in "\\PC{0,40}") {
             let _ = parse_go_duration(&text);

@@ -6,6 +6,7 @@
 mod evaluate;
 mod signature;
 mod signers;
+pub mod text;
 mod together;
 mod tree;
 

@@ -1,0 +1,64 @@
+//! The transaction that asks a system channel for a new channel.
+
+use bytes::Bytes;
+use fabric_proto::common::{
+    ChannelHeader, Config, ConfigUpdate, ConfigUpdateEnvelope, ConfigValue, Consortium, Envelope, Header, HeaderType,
+    Payload,
+};
+use prost::Message as _;
+
+use super::{Profile, channel_group};
+use crate::channel::{ChannelId, UnixSeconds};
+use crate::config::{ComputeError, compute_update, key};
+
+/// Why a profile describes no channel that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreationError {
+    /// Nobody would use it.
+    #[error("a channel is created with an Application section, and there is none")]
+    NoApplication,
+    /// It is created by members of a consortium.
+    #[error("a channel is created for a Consortium, and none is named")]
+    NoConsortium,
+    /// The template has everything already: an Application section without values, policies and capabilities.
+    #[error("compute the update")]
+    Compute(#[source] ComputeError),
+}
+
+/// What of the profile the members of a consortium decide: its Application section, the organizations by name. All else
+/// comes from the system channel.
+pub fn creation_update(profile: &Profile, channel: &ChannelId) -> Result<ConfigUpdate, CreationError> {
+    if profile.application.is_none() {
+        return Err(CreationError::NoApplication);
+    }
+    let consortium = profile.consortium.clone().ok_or(CreationError::NoConsortium)?;
+    let wanted = channel_group(profile);
+    let mut template = wanted.clone();
+    if let Some(application) = template.groups.get_mut(key::APPLICATION) {
+        application.values.clear();
+        application.policies.clear();
+    }
+    let config = |group| Config { sequence: 0, channel_group: Some(group) };
+    let mut update = compute_update(channel, &config(template), &config(wanted)).map_err(CreationError::Compute)?;
+    let value = Consortium { name: consortium }.encode_to_vec().into();
+    for (set, value) in [(&mut update.read_set, Bytes::new()), (&mut update.write_set, value)] {
+        let named = ConfigValue { version: 0, value, mod_policy: String::new() };
+        set.get_or_insert_default().values.insert(key::CONSORTIUM.to_owned(), named);
+    }
+    Ok(update)
+}
+
+/// The update as an envelope that nobody has signed yet, serialized.
+pub fn creation_envelope(update: &ConfigUpdate, now: UnixSeconds) -> Bytes {
+    let channel_header = ChannelHeader {
+        r#type: HeaderType::ConfigUpdate as i32,
+        timestamp: Some(fabric_proto::Timestamp { seconds: now.0, nanos: 0 }),
+        channel_id: update.channel_id.clone(),
+        ..ChannelHeader::default()
+    };
+    let header = Header { channel_header: channel_header.encode_to_vec().into(), signature_header: Bytes::new() };
+    let data = ConfigUpdateEnvelope { config_update: update.encode_to_vec().into(), signatures: Vec::new() };
+    let payload = Payload { header: Some(header), data: data.encode_to_vec().into() };
+    Envelope { payload: payload.encode_to_vec().into(), signature: Bytes::new() }.encode_to_vec().into()
+}

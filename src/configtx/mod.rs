@@ -1,0 +1,225 @@
+//! configtx.yaml: networks as Fabric's users describe them, and what can be made of a profile in it.
+//!
+//! Three steps, as with the node's own settings: the document (`document`), the profile as it is written (`written`),
+//! the profile with its rules read and its files looked into (`check`). What comes of it is made in
+//! `orderer_core::config::genesis`.
+
+mod check;
+mod written;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fabric_proto::common::Config;
+use orderer_actors::node_context::{nonce, unix_now};
+use orderer_core::channel::ChannelId;
+use orderer_core::config::genesis::{self, Consensus, Profile, channel_group};
+use orderer_core::config::{Catalog, ChannelSnapshot, check_consenters};
+
+use crate::document::{self, Document};
+
+/// Variables with this prefix override keys.
+const PREFIX: &str = "CONFIGTX_";
+const FILE_NAMES: [&str; 2] = ["configtx.yaml", "configtx.yml"];
+const SYSTEM_FOLDER: &str = "/etc/hyperledger/fabric";
+
+/// What is wrong with a file, one line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", lines(.0))]
+pub struct Mistakes(pub Vec<Mistake>);
+
+fn lines(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file.
+    pub file: PathBuf,
+    /// The profiles in which it is; none if it is elsewhere.
+    pub profiles: Vec<String>,
+    /// The key, from the profile on; may be empty.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file.display())?;
+        match self.profiles.as_slice() {
+            [] => {}
+            [profile] => write!(f, "profile {profile}: ")?,
+            profiles => write!(f, "profiles {}: ", profiles.join(", "))?,
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+/// Finds the file: in the folder that was named, or else in `FABRIC_CFG_PATH`, the working folder, or where a packaged
+/// installation puts it.
+pub fn find_file(config_path: Option<&Path>, fabric_cfg_path: Option<&Path>) -> Result<PathBuf, Mistakes> {
+    let folders: Vec<&Path> = match config_path {
+        Some(folder) => vec![folder],
+        None => fabric_cfg_path.into_iter().chain([Path::new("."), Path::new(SYSTEM_FOLDER)]).collect(),
+    };
+    let file =
+        |folder: &Path, name: &str| if folder == Path::new(".") { PathBuf::from(name) } else { folder.join(name) };
+    let files = || folders.iter().flat_map(|folder| FILE_NAMES.map(|name| file(folder, name)));
+    files().find(|file| file.is_file()).ok_or_else(|| {
+        let looked: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        let problem = format!(
+            "not found in {}; name the file by --config, or its folder by --configPath or FABRIC_CFG_PATH",
+            looked.join(", ")
+        );
+        one(Path::new(FILE_NAMES[0]), problem)
+    })
+}
+
+/// A profile that can be made something of.
+#[derive(Debug)]
+pub struct Loaded {
+    file: PathBuf,
+    name: String,
+    profile: Profile,
+}
+
+/// Reads a profile and the files that it names. `variables` may override keys, as `CONFIGTX_PROFILES_NAME_ORDERER_..`.
+pub fn load(file: &Path, name: &str, variables: &BTreeMap<String, String>) -> Result<Loaded, Mistakes> {
+    let text = std::fs::read_to_string(file).map_err(|error| one(file, format!("cannot be read: {error}")))?;
+    let document = Document::parse(&text).map_err(|error| one(file, format!("is not YAML: {error}")))?;
+    let document = document.overridden_by(PREFIX, variables);
+    let written = read(&document);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let Some((_, written)) = written.iter().find(|(profile, _)| profile == name) else {
+        let known: Vec<&str> = written.iter().map(|(profile, _)| profile.as_str()).collect();
+        let problem = match known.as_slice() {
+            [] => "there are no Profiles".to_owned(),
+            known => format!("there is no profile {name}, only {}", known.join(", ")),
+        };
+        document.wrong("", problem);
+        return Err(gathered(file, document.mistakes()));
+    };
+    let profile = check::check(&document, folder, written);
+    let mistakes = document.mistakes();
+    if mistakes.is_empty() {
+        Ok(Loaded { file: file.to_owned(), name: name.to_owned(), profile })
+    } else {
+        Err(gathered(file, mistakes))
+    }
+}
+
+/// Reads all of the document, since a mistake counts wherever it is; gives back the profiles.
+fn read(document: &Document) -> Vec<(String, written::Profile)> {
+    let root = document.root();
+    root.expect_only(&["Profiles", "Organizations", "Channel", "Application", "Orderer", "Capabilities"]);
+    written::Organization::read_list(&root.field("Organizations"));
+    written::Profile::read(&root.field("Channel"));
+    written::Application::read(&root.field("Application"));
+    written::Orderer::read(&root.field("Orderer"));
+    for (_, capabilities) in root.field("Capabilities").members() {
+        written::flags(&capabilities);
+    }
+    let profiles = root.field("Profiles").members();
+    profiles.into_iter().map(|(name, node)| (name, written::Profile::read(&node))).collect()
+}
+
+fn one(file: &Path, problem: String) -> Mistakes {
+    Mistakes(vec![Mistake { file: file.to_owned(), profiles: Vec::new(), key: String::new(), problem }])
+}
+
+/// What is wrong in a section that is used in several places is one mistake.
+fn gathered(file: &Path, found: Vec<document::Mistake>) -> Mistakes {
+    let mut gathered: Vec<Mistake> = Vec::new();
+    for document::Mistake { key, problem } in found {
+        let (profile, key) = match key.strip_prefix("Profiles.").map(|rest| rest.split_once('.').unwrap_or((rest, "")))
+        {
+            Some((profile, key)) => (Some(profile.to_owned()), key.to_owned()),
+            None => (None, key.strip_prefix("Channel.").unwrap_or(&key).to_owned()),
+        };
+        let same =
+            |known: &&mut Mistake| known.problem == problem && in_organization(&known.key) == in_organization(&key);
+        match gathered.iter_mut().find(same) {
+            Some(known) => {
+                if known.profiles.is_empty() && profile.is_some() {
+                    known.key = key;
+                }
+                known.profiles.extend(profile.filter(|profile| !known.profiles.contains(profile)));
+            }
+            None => gathered.push(Mistake { file: file.to_owned(), profiles: Vec::from_iter(profile), key, problem }),
+        }
+    }
+    Mistakes(gathered)
+}
+
+/// The end of a key that says what of which organization it is, wherever that is used.
+fn in_organization(key: &str) -> &str {
+    key.rfind("Organizations[").map_or(key, |at| &key[at..])
+}
+
+impl Loaded {
+    fn refuse(&self, key: &str, problem: impl Into<String>) -> Mistakes {
+        Mistakes(vec![Mistake {
+            file: self.file.clone(),
+            profiles: vec![self.name.clone()],
+            key: key.to_owned(),
+            problem: problem.into(),
+        }])
+    }
+
+    /// Whether other channels would be created through this one.
+    pub fn is_system_channel(&self) -> bool {
+        self.profile.consortiums.is_some()
+    }
+
+    /// As configurations name it; empty if nobody orders.
+    pub fn consensus_type(&self) -> &'static str {
+        self.profile.orderer.as_ref().map_or("", |orderer| orderer.consensus.name())
+    }
+
+    /// Block 0 of a channel, serialized, which a node has been asked whether it could start from.
+    pub fn genesis_block(&self, channel: &ChannelId) -> Result<Bytes, Mistakes> {
+        let profile = &self.profile;
+        let Some(orderer) = &profile.orderer else {
+            return Err(self.refuse("Orderer", "a genesis block says who orders, and this section is missing"));
+        };
+        if profile.consortiums.is_none() && profile.application.is_none() {
+            return Err(self.refuse(
+                "Application",
+                "a channel has this section, or Consortiums if it is the system channel; both are missing",
+            ));
+        }
+        let organizations = orderer.organizations.iter();
+        let organizations = organizations.chain(profile.application.iter().flat_map(|a| &a.organizations));
+        let consortiums = profile.consortiums.iter().flat_map(BTreeMap::values).flatten();
+        if let Some(foreign) = organizations.chain(consortiums).find(|o| o.definition.is_none()) {
+            let problem = format!("a genesis block defines every organization, and {} is skipped", foreign.name);
+            return Err(self.refuse("SkipAsForeign", problem));
+        }
+        let group = channel_group(profile);
+        let config = Config { sequence: 0, channel_group: Some(group.clone()) };
+        let wrong = |error: &dyn std::error::Error| self.refuse("", orderer_actors::chain_state::chain_text(error));
+        let snapshot = ChannelSnapshot::from_config(channel.clone(), config, &Arc::<Catalog>::default())
+            .map_err(|error| wrong(&error))?;
+        snapshot.check_supported().map_err(|error| wrong(&error))?;
+        if let Consensus::Etcdraft(_) = orderer.consensus {
+            check_consenters(&snapshot)
+                .map_err(|error| self.refuse("Orderer.EtcdRaft", orderer_actors::chain_state::chain_text(&error)))?;
+        }
+        Ok(genesis::genesis_block(channel, group, nonce(), unix_now()))
+    }
+
+    /// The transaction that creates a channel through the system channel, serialized; nobody has signed it.
+    pub fn creation(&self, channel: &ChannelId) -> Result<Bytes, Mistakes> {
+        let update = genesis::creation_update(&self.profile, channel)
+            .map_err(|error| self.refuse("", orderer_actors::chain_state::chain_text(&error)))?;
+        Ok(genesis::creation_envelope(&update, unix_now()))
+    }
+}
