@@ -1,6 +1,7 @@
 //! Commands: what can be typed, and what comes of it.
 
 mod channel;
+mod benchmark;
 mod client;
 mod codec;
 mod config;
@@ -82,6 +83,9 @@ enum Command {
     /// Sample clients: send envelopes, follow a channel, fetch a block
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Measure a node: how fast it is, how long clients wait, what an envelope costs
+    #[command(after_help = benchmark::AFTER_HELP)]
+    Benchmark(Box<benchmark::BenchmarkArguments>),
     /// Look at configurations
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -159,6 +163,7 @@ pub fn run() -> ExitCode {
         Some(Command::Sign(arguments)) => done(sign::run(&arguments)),
         Some(Command::Crypto(arguments)) => crypto::run(&arguments),
         Some(Command::Genesis(arguments)) => genesis::run(&arguments),
+        Some(Command::Benchmark(arguments)) => benchmark::run(&arguments),
         Some(Command::Kafka(KafkaCommand::Check(arguments))) => check_kafka(&arguments),
         Some(Command::Config(ConfigCommand::Check(arguments))) => config::run(&arguments),
         Some(Command::Health(arguments)) => health(&arguments),

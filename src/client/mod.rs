@@ -17,4 +17,4 @@ pub use error::ClientError;
 pub use messages::{Position, config_update, seek, seek_info, signed_again, transaction};
 pub use sending::{Item, send_all};
 pub use summary::BlockSummary;
-pub use wire::{Answers, Delivered, Orderer};
+pub use wire::{Answers, DeliverAnswer, Delivered, Orderer};

@@ -56,9 +56,13 @@ where
 
     /// A Deliver stream with this one request.
     pub fn deliver(&self, request: Bytes) -> Answers<Delivered> {
+        Box::pin(self.deliver_unread(request).map(|answer| answer.and_then(DeliverAnswer::read)))
+    }
+
+    /// As [`deliver`](Self::deliver), with the blocks as they came, for who does no more than look.
+    pub fn deliver_unread(&self, request: Bytes) -> Answers<DeliverAnswer> {
         let requests = futures_util::stream::once(std::future::ready(request));
-        let answers = self.call::<DeliverAnswer>("/orderer.AtomicBroadcast/Deliver", requests);
-        Box::pin(answers.map(|answer| answer.and_then(DeliverAnswer::read)))
+        self.call("/orderer.AtomicBroadcast/Deliver", requests)
     }
 
     /// An orderer may send the head of its answer only with the first message in it, for which it waits for ours: so both
@@ -103,11 +107,13 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// `DeliverResponse` with its block left unread.
 #[derive(Clone, PartialEq, prost::Message)]
-struct DeliverAnswer {
+pub struct DeliverAnswer {
+    /// How it ended.
     #[prost(int32, optional, tag = "1")]
-    status: Option<i32>,
+    pub status: Option<i32>,
+    /// A serialized `Block`.
     #[prost(bytes = "bytes", optional, tag = "2")]
-    block: Option<Bytes>,
+    pub block: Option<Bytes>,
 }
 
 impl DeliverAnswer {

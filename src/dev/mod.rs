@@ -176,6 +176,11 @@ impl DevNetwork {
         whole.then(|| Self { config_file, genesis_blocks: blocks.to_vec(), folder, created: false })
     }
 
+    /// Block 0 of a channel of it.
+    pub fn genesis_block(&self, channel: &str) -> PathBuf {
+        genesis_path(&self.folder, channel)
+    }
+
     /// MSP folder of a client, and its MSP's name.
     pub fn client(&self) -> (PathBuf, String) {
         (self.user_folder().join("msp"), PEER_MSP.to_owned())

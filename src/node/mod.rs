@@ -18,7 +18,7 @@ use orderer_actors::system::{Tree, arbiters};
 use orderer_actors::{Directory, NodeContext};
 use orderer_core::block::EncodedBlock;
 use orderer_core::config::{Catalog, ChannelSnapshot, Serving};
-use orderer_core::crypto::Signer;
+use orderer_core::crypto::{Signer, SigningIdentity};
 use orderer_core::supervision::CHANNEL_RESTARTS;
 use orderer_kafka::{Cluster, KafkaCluster};
 use tokio::runtime;
@@ -71,6 +71,42 @@ pub fn run(
             .map(|address| Socket::open("General.Profile", address, None, Audience::Operators))
             .transpose()?,
     };
+    let parts = Parts { began, signer, directory };
+    with_tree(settings, genesis, parts, async |context, io| {
+        serve(settings, logs, reread, context, sockets, io, greeting).await
+    })
+}
+
+/// Runs the node without any socket while `inside` works with its service, on the I/O runtime that goes with it.
+pub fn run_inside<T>(
+    settings: &Settings,
+    genesis: &[PathBuf],
+    inside: impl AsyncFnOnce(AtomicBroadcast, Arc<NodeContext>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let signer = read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)?;
+    let parts = Parts { began: Instant::now(), signer, directory: Arc::default() };
+    with_tree(settings, genesis, parts, async |context, _| {
+        let stopping = CancellationToken::new();
+        let _stop = stopping.clone().drop_guard();
+        inside(AtomicBroadcast::new(shared(settings, &context, stopping)?), context).await
+    })
+}
+
+/// What there is before anything is opened.
+struct Parts {
+    began: Instant,
+    signer: SigningIdentity,
+    directory: Arc<Directory>,
+}
+
+/// Opens the ledgers and runs the tree of actors while `inside` does what the node is for.
+fn with_tree<T>(
+    settings: &Settings,
+    genesis: &[PathBuf],
+    parts: Parts,
+    inside: impl AsyncFnOnce(Arc<NodeContext>, &runtime::Runtime) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let Parts { began, signer, directory } = parts;
     let block_caches = BlockCaches { bytes: settings.limits.block_cache_bytes };
     let ledgers = LedgerStore::new(&settings.ledger_location, block_caches)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
@@ -106,7 +142,7 @@ pub fn run(
         });
         let mut tree = Tree::start(Arc::clone(&context));
         tree.ready().await;
-        let outcome = serve(settings, logs, reread, context, sockets, &io, greeting).await;
+        let outcome = inside(context, &io).await;
         tree.stop().await;
         for arbiter in arbiters {
             arbiter.stop();
@@ -156,20 +192,7 @@ async fn serve(
         io.spawn(metrics::send(Arc::new(Metrics::new(&context)), statsd.clone(), stopping.clone()));
     }
     let secured = if grpc_tls.is_some() { "TLS" } else { "plaintext" };
-    let files = |folder: Option<&PathBuf>, key: &str, service| {
-        let start = |folder: &PathBuf| RequestFiles::start(folder, service).with_context(|| format!("Debug.{key}"));
-        folder.map(start).transpose()
-    };
-    let shared = Shared {
-        broadcast_files: files(settings.broadcast_trace_dir.as_ref(), "BroadcastTraceDir", "Broadcast")?,
-        deliver_files: files(settings.deliver_trace_dir.as_ref(), "DeliverTraceDir", "Deliver")?,
-        stopping: stopping.clone(),
-        budget: IngressBudget::new(settings.limits.large_message_bytes),
-        max_receive_bytes: settings.max_receive_bytes,
-        time_window: settings.time_window,
-        client_certificate_required: matches!(&settings.tls, Some(tls) if tls.clients != Clients::Anybody),
-        context: Arc::clone(&context),
-    };
+    let shared = shared(settings, &context, stopping.clone())?;
     let keeper = Keeper::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls);
     io.spawn(keeper.run(reread, stopping.clone()));
     let threads = context.arbiters.iter().cloned().chain([actix::System::current().arbiter().clone()]);
@@ -227,6 +250,24 @@ async fn serve(
         return Ok(());
     };
     ended.context("the server's task")?
+}
+
+/// What every stream is given.
+fn shared(settings: &Settings, context: &Arc<NodeContext>, stopping: CancellationToken) -> anyhow::Result<Shared> {
+    let files = |folder: Option<&PathBuf>, key: &str, service| {
+        let start = |folder: &PathBuf| RequestFiles::start(folder, service).with_context(|| format!("Debug.{key}"));
+        folder.map(start).transpose()
+    };
+    Ok(Shared {
+        broadcast_files: files(settings.broadcast_trace_dir.as_ref(), "BroadcastTraceDir", "Broadcast")?,
+        deliver_files: files(settings.deliver_trace_dir.as_ref(), "DeliverTraceDir", "Deliver")?,
+        stopping,
+        budget: IngressBudget::new(settings.limits.large_message_bytes),
+        max_receive_bytes: settings.max_receive_bytes,
+        time_window: settings.time_window,
+        client_certificate_required: matches!(&settings.tls, Some(tls) if tls.clients != Clients::Anybody),
+        context: Arc::clone(context),
+    })
 }
 
 /// Makes the channels of the given genesis blocks, if there are none yet.

@@ -5,7 +5,7 @@ mod deliver;
 mod fetch;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) enum ClientCommand {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectArguments {
     /// The orderer, HOST:PORT [default: the development network's]
-    #[arg(short = 'o', long = "orderer", value_name = "HOST:PORT")]
+    #[arg(short = 'o', long = "orderer", visible_alias = "address", value_name = "HOST:PORT")]
     pub(crate) orderer: Option<String>,
     /// Connect by TLS
     #[arg(long)]
@@ -60,9 +60,9 @@ pub(crate) struct ConnectArguments {
     connect_timeout: Duration,
     #[command(flatten)]
     signer: SignerArguments,
-    /// Folder of the development network that fills in what is not given
-    #[arg(long, value_name = "DIR", default_value = DEV_FOLDER)]
-    dev: PathBuf,
+    /// Folder of the development network that fills in what is not given [default: orderer-dev]
+    #[arg(long, value_name = "DIR")]
+    dev: Option<PathBuf>,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -83,7 +83,7 @@ pub(crate) struct Connecting {
 impl ConnectArguments {
     /// Puts together what was given, what the environment says, and the development network.
     pub(crate) fn resolve(&self) -> anyhow::Result<Connecting> {
-        let dev = DevNetwork::find(&self.dev);
+        let dev = DevNetwork::find(self.dev_folder().unwrap_or(Path::new(DEV_FOLDER)));
         let (signer, msp_id) = self.identity(dev.as_ref())?;
         let target = match (&self.orderer, &dev) {
             (Some(address), _) => {
@@ -95,6 +95,15 @@ impl ConnectArguments {
             ),
         };
         Ok(Connecting { target, signer, msp_id, dev })
+    }
+
+    /// The development network's folder, if one was named.
+    pub(crate) fn dev_folder(&self) -> Option<&Path> {
+        self.dev.as_deref()
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
     }
 
     fn identity(&self, dev: Option<&DevNetwork>) -> anyhow::Result<(Arc<dyn Signer>, String)> {

@@ -1,0 +1,90 @@
+//! A node as a process of its own, of the same program.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::oneshot;
+
+/// How long it may take until it serves.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// What the log says when a channel's chain takes messages.
+const RUNNING: &str = "chain is running";
+
+/// Killed when dropped.
+pub(super) struct ChildNode {
+    child: Child,
+    pub(super) address: String,
+}
+
+impl ChildNode {
+    /// Starts it over an empty ledger in `ledger`, and waits until the chain of `channel` runs.
+    pub(super) async fn start(
+        config: &Path,
+        genesis: &Path,
+        ledger: &Path,
+        durability: &str,
+        channel: &str,
+    ) -> anyhow::Result<Self> {
+        // free a moment ago; who takes it in between makes the node say so
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
+        let port = port.context("find a free port")?.port();
+        let program = std::env::current_exe().context("find this program")?;
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("ORDERER_") || name.starts_with("FABRIC_") {
+                command.env_remove(&*name);
+            }
+        }
+        let mut child = command
+            .args(["start", "--config"])
+            .arg(config)
+            .env("ORDERER_GENERAL_LISTENADDRESS", "127.0.0.1")
+            .env("ORDERER_GENERAL_LISTENPORT", port.to_string())
+            .env("ORDERER_GENERAL_TLS_ENABLED", "false")
+            .env("ORDERER_GENERAL_BOOTSTRAPMETHOD", "file")
+            .env("ORDERER_GENERAL_BOOTSTRAPFILE", genesis)
+            .env("ORDERER_FILELEDGER_LOCATION", ledger)
+            .env("ORDERER_SOLO_DURABILITY", durability)
+            .env("ORDERER_OPERATIONS_LISTENADDRESS", "127.0.0.1:0")
+            .env("ORDERER_ADMIN_LISTENADDRESS", "127.0.0.1:0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("start a node")?;
+        let log = child.stderr.take();
+        let node = Self { child, address: format!("127.0.0.1:{port}") };
+        let (tell, told) = oneshot::channel();
+        let channel = format!("channel={channel} ");
+        std::thread::spawn(move || {
+            let (mut tell, mut last) = (Some(tell), String::new());
+            for line in log.into_iter().flat_map(|log| BufReader::new(log).lines()).map_while(Result::ok) {
+                if line.contains(RUNNING) && line.contains(&channel) {
+                    tell.take().map(|tell| tell.send(Ok(())));
+                }
+                last = line;
+            }
+            tell.map(|tell| tell.send(Err(last)));
+        });
+        match tokio::time::timeout(START_LIMIT, told).await {
+            Ok(Ok(Ok(()))) => Ok(node),
+            Ok(Ok(Err(last))) => anyhow::bail!("the node did not start: {last}"),
+            _ => anyhow::bail!("the node did not start within {} s", START_LIMIT.as_secs()),
+        }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for ChildNode {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

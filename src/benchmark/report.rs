@@ -1,0 +1,310 @@
+//! What came of it, for people and programs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fabric_proto::common::Status as FabricStatus;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::drive::Seen;
+use super::load::Pace;
+use super::machine::Machine;
+
+/// Of which latencies are reported.
+const PERCENTILES: [(&str, f64); 6] =
+    [("p50", 50.0), ("p90", 90.0), ("p95", 95.0), ("p99", 99.0), ("p99.9", 99.9), ("max", 100.0)];
+
+/// What was asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Settings {
+    /// The channel.
+    pub channel: String,
+    /// Envelopes a run.
+    pub envelopes: usize,
+    /// Bytes of payload in each.
+    pub payload_bytes: usize,
+    /// Bytes of each altogether.
+    pub envelope_bytes: usize,
+    /// What they are signed with.
+    pub signatures: String,
+    /// Broadcast streams, each on a connection of its own.
+    pub streams: usize,
+    /// Unanswered envelopes a stream.
+    pub window: usize,
+    /// Envelopes a second over all streams; none: as many as are answered.
+    pub rate: Option<f64>,
+    /// Deliver streams that follow, each on a connection of its own; the first looks for what was sent.
+    pub subscribers: usize,
+    /// Envelopes sent before the first run.
+    pub warm_up: usize,
+    /// Runs of each.
+    pub runs: usize,
+    /// When own nodes acknowledge.
+    pub durability: String,
+    /// Where own nodes store, and on what.
+    pub storage: String,
+    /// How long a run waits for blocks after the last answer.
+    #[serde(skip)]
+    pub wait: Duration,
+}
+
+impl Settings {
+    pub(super) fn pace(&self) -> Pace {
+        self.rate.map_or(Pace::Closed, Pace::Rate)
+    }
+}
+
+/// One run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// Envelopes that were sent.
+    pub sent: usize,
+    /// What was answered, how often.
+    pub answers: BTreeMap<String, usize>,
+    /// Sent and never answered.
+    pub unanswered: usize,
+    /// Of those that were acknowledged, how many were seen in blocks in time.
+    pub ordered: usize,
+    /// Envelopes that were seen in blocks more than once.
+    pub twice: usize,
+    /// From the first envelope to the last answer.
+    pub seconds: f64,
+    /// SUCCESS answers a second.
+    pub acknowledged_per_second: f64,
+    /// Envelopes seen in blocks a second, from the first sent to the last seen.
+    pub ordered_per_second: f64,
+    /// Blocks that carried them.
+    pub blocks: usize,
+    /// Their bytes.
+    pub block_bytes: usize,
+    /// Milliseconds from sending to the answer.
+    pub to_answer_ms: Latency,
+    /// Milliseconds from sending to the block's arrival.
+    pub to_block_ms: Latency,
+    /// CPU time of the node for each envelope that was sent, in microseconds.
+    pub cpu_micros: Option<f64>,
+    /// CPU time for verifying one of the load's signatures and nothing else, measured right behind this run.
+    pub verification_micros: f64,
+    /// How many of these an envelope costs.
+    pub cpu_in_verifications: Option<f64>,
+}
+
+/// A distribution.
+#[derive(Clone, Debug, Serialize)]
+pub struct Latency {
+    /// Of so many.
+    pub count: u64,
+    /// On average.
+    pub mean: f64,
+    /// Percentiles, and the maximum.
+    #[serde(flatten)]
+    pub at: BTreeMap<&'static str, f64>,
+    /// For drawing: percentile, value.
+    pub curve: Vec<(f64, f64)>,
+}
+
+impl Latency {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds to be read by people")]
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let ms = |micros: u64| micros as f64 / 1000.0;
+        let at = |percentile: f64| ms(histogram.value_at_percentile(percentile));
+        // each step halves the distance to all: what is rare gets its room
+        let steps = (0..40).map(|step| 100.0 - 100.0 * 0.5_f64.powf(f64::from(step) / 4.0));
+        Self {
+            count: histogram.len(),
+            mean: histogram.mean() / 1000.0,
+            at: PERCENTILES.iter().map(|(name, percentile)| (*name, at(*percentile))).collect(),
+            curve: steps.map(|percentile| (percentile, at(percentile))).collect(),
+        }
+    }
+
+    /// One of them by name.
+    pub fn get(&self, name: &str) -> f64 {
+        self.at.get(name).copied().unwrap_or(f64::NAN)
+    }
+}
+
+impl Run {
+    #[expect(clippy::cast_precision_loss, reason = "rates")]
+    pub(super) fn new(seen: Seen, used: Option<Duration>, verification: Duration) -> Self {
+        let per_second =
+            |count: usize, time: Duration| if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() };
+        let is_answer = |name: &str| FabricStatus::from_str_name(name).is_some();
+        let answered: usize = seen.answers.iter().filter(|(name, _)| is_answer(name)).map(|(_, count)| count).sum();
+        let acknowledged = seen.answers.get(FabricStatus::Success.as_str_name()).copied().unwrap_or(0);
+        let cpu_micros = used.map(|used| used.as_secs_f64() * 1e6 / seen.sent.max(1) as f64);
+        let verification_micros = verification.as_secs_f64() * 1e6;
+        Self {
+            sent: seen.sent,
+            unanswered: seen.sent.saturating_sub(answered),
+            answers: seen.answers,
+            ordered: seen.ordered,
+            twice: seen.twice,
+            seconds: seen.answered_in.as_secs_f64(),
+            acknowledged_per_second: per_second(acknowledged, seen.answered_in),
+            ordered_per_second: per_second(seen.ordered, seen.ordered_in),
+            blocks: seen.blocks,
+            block_bytes: seen.block_bytes,
+            to_answer_ms: Latency::of(&seen.to_answer),
+            to_block_ms: Latency::of(&seen.to_block),
+            cpu_micros,
+            verification_micros,
+            cpu_in_verifications: cpu_micros.map(|cpu| cpu / verification_micros),
+        }
+    }
+
+    /// Whether everything was acknowledged and seen exactly once.
+    pub fn is_clean(&self) -> bool {
+        let acknowledged = self.answers.get(FabricStatus::Success.as_str_name()).copied().unwrap_or(0);
+        acknowledged == self.sent && self.ordered == self.sent && self.twice == 0
+    }
+}
+
+/// The runs of one subject.
+#[derive(Clone, Debug, Serialize)]
+pub struct SubjectReport {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub what: String,
+    /// In the order in which they were made.
+    pub runs: Vec<Run>,
+}
+
+impl SubjectReport {
+    pub(super) fn new(name: &str, what: &str) -> Self {
+        Self { name: name.to_owned(), what: what.to_owned(), runs: Vec::new() }
+    }
+
+    /// The middle one of its runs' figures.
+    pub fn median(&self, figure: impl Fn(&Run) -> f64) -> f64 {
+        median(self.runs.iter().map(figure).collect())
+    }
+
+    /// The smallest and the largest.
+    pub fn range(&self, figure: impl Fn(&Run) -> f64) -> (f64, f64) {
+        let figures = self.runs.iter().map(figure);
+        figures.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), figure| (low.min(figure), high.max(figure)))
+    }
+}
+
+/// The first subject over another, run by run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pair {
+    /// The one that is divided.
+    pub of: String,
+    /// By this one.
+    pub against: String,
+    /// Acknowledged a second.
+    pub acknowledged_per_second: Vec<f64>,
+    /// Median latency to the block.
+    pub to_block_p50: Vec<f64>,
+    /// CPU an envelope, where both are known.
+    pub cpu: Vec<f64>,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Where it was measured.
+    pub machine: Machine,
+    /// Why its figures may mislead.
+    pub doubts: Vec<String>,
+    /// What was asked for.
+    pub settings: Settings,
+    /// What is measured, in words.
+    pub measured: Vec<&'static str>,
+    /// What came of it.
+    pub subjects: Vec<SubjectReport>,
+    /// Each subject but the last over the last, run by run.
+    pub pairs: Vec<Pair>,
+}
+
+impl Report {
+    pub(super) fn new(machine: Machine, settings: Settings, subjects: Vec<SubjectReport>) -> Self {
+        let mut doubts = machine.doubts();
+        for subject in &subjects {
+            let unclean = subject.runs.iter().filter(|run| !run.is_clean()).count();
+            if unclean > 0 {
+                doubts
+                    .push(format!("{}: in {unclean} runs not everything was acknowledged and seen once", subject.name));
+            }
+        }
+        let pairs = match subjects.split_last() {
+            Some((last, others)) => others.iter().map(|subject| Pair::of(subject, last)).collect(),
+            None => Vec::new(),
+        };
+        Self { machine, doubts, measured: measured(&settings), settings, subjects, pairs }
+    }
+
+    /// Whether every run was as it should be.
+    pub fn is_clean(&self) -> bool {
+        self.subjects.iter().all(|subject| subject.runs.iter().all(Run::is_clean))
+    }
+}
+
+impl Pair {
+    fn of(of: &SubjectReport, against: &SubjectReport) -> Self {
+        let ratios = |figure: &dyn Fn(&Run) -> f64| {
+            of.runs.iter().zip(&against.runs).map(|(of, against)| figure(of) / figure(against)).collect()
+        };
+        let cpu =
+            of.runs.iter().zip(&against.runs).filter_map(|(of, against)| Some(of.cpu_micros? / against.cpu_micros?));
+        Self {
+            of: of.name.clone(),
+            against: against.name.clone(),
+            acknowledged_per_second: ratios(&|run| run.acknowledged_per_second),
+            to_block_p50: ratios(&|run| run.to_block_ms.get("p50")),
+            cpu: cpu.collect(),
+        }
+    }
+}
+
+fn measured(settings: &Settings) -> Vec<&'static str> {
+    let mut measured = vec![
+        "acknowledged: SUCCESS answers, from the first envelope sent to the last answer",
+        "to answer: until the client reads the node's answer; to block: until a follower has read the block",
+        "CPU: user and system time of the node from before the first envelope to behind the last block, all its threads",
+        "verifications: CPU an envelope over the time of one signature verification alone, measured behind each run",
+    ];
+    measured.push(if settings.rate.is_some() {
+        "an envelope counts as sent when its turn was: waiting for a stalled node is part of the latency"
+    } else {
+        "closed loop: the next envelope is sent when one is answered, so latency and rate depend on each other"
+    });
+    measured
+}
+
+/// The middle one; of an even number, the mean of the two.
+pub(super) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let middle = figures.len() / 2;
+    match figures.len() {
+        0 => f64::NAN,
+        even if even % 2 == 0 => f64::midpoint(figures[middle - 1], figures[middle]),
+        _ => figures[middle],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!((median(vec![4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < f64::EPSILON);
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn percentiles_rise() {
+        let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("bounds");
+        (1..=10_000_u64).for_each(|micros| histogram.saturating_record(micros * 7));
+        let latency = Latency::of(&histogram);
+        let named = PERCENTILES.map(|(name, _)| latency.get(name));
+        assert!(named.is_sorted() && latency.curve.is_sorted_by(|(_, a), (_, b)| a <= b));
+        assert!((latency.get("p50") - 35.0).abs() < 0.1 && (latency.get("max") - 70.0).abs() < 0.1);
+    }
+}

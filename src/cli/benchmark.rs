@@ -1,0 +1,267 @@
+//! `orderer benchmark`.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use orderer_core::crypto::Signer;
+
+use super::client::ConnectArguments;
+use super::complain;
+use crate::benchmark::{
+    Asking, Load, Payload, Progress, Report, Settings, Subject, client_runtime, file_system, html, measure, text,
+};
+use crate::client::Target;
+use crate::dev::{self, APPLICATION_CHANNEL, DevNetwork};
+use crate::local_msp::read_signing_identity;
+
+pub(super) const AFTER_HELP: &str = "\
+Without an address, nodes of its own are measured: one inside this process, called without a network, and one as a process of
+its own on loopback; with a network made for it, over empty ledgers that are removed in the end.
+
+Exit code 1: something was refused, not answered, or not seen in a block exactly once.";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BenchmarkArguments {
+    /// Which of its own nodes [default: both]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    over: Vec<Over>,
+    /// Compare with what answers here: runs in turn, ratios run by run
+    #[arg(long, value_name = "HOST:PORT")]
+    against: Option<String>,
+    /// Process id of the node at --address, to count its CPU time
+    #[arg(long, value_name = "ID", requires = "orderer")]
+    pid: Option<u32>,
+    /// Process id of the node at --against
+    #[arg(long, value_name = "ID", requires = "against")]
+    against_pid: Option<u32>,
+    /// Channel at an address [default: the development network's]
+    #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]
+    channel: Option<String>,
+    /// Envelopes a run, signed before the first
+    #[arg(long, value_name = "COUNT", default_value_t = 20_000, value_parser = at_least_one)]
+    envelopes: usize,
+    /// Size of a payload
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = payload_bytes)]
+    payload_bytes: usize,
+    /// Broadcast streams, each on a connection of its own
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = at_least_one)]
+    streams: usize,
+    /// Unanswered envelopes a stream
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = at_least_one)]
+    window: usize,
+    /// Envelopes a second over all streams [default: the next when one is answered]
+    #[arg(long, value_name = "COUNT", value_parser = rate)]
+    rate: Option<f64>,
+    /// Deliver streams that follow
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = at_least_one)]
+    subscribers: usize,
+    /// Runs of each
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = at_least_one)]
+    runs: usize,
+    /// Envelopes sent to each before its first run [default: a tenth of a run's]
+    #[arg(long, value_name = "COUNT")]
+    warm_up: Option<usize>,
+    /// When its own nodes acknowledge
+    #[arg(long, value_enum, default_value = "disk")]
+    durability: Durability,
+    /// Where its own nodes store [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// How long a run waits for blocks behind the last answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    wait: u64,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Write the report with charts to a file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    #[command(flatten)]
+    connect: ConnectArguments,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Over {
+    /// Inside this process, without a network
+    InProcess,
+    /// A process of its own, over gRPC
+    Grpc,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Durability {
+    Disk,
+    Memory,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a number, at least 1".to_owned())
+}
+
+fn payload_bytes(text: &str) -> Result<usize, String> {
+    let wanted = format!("a number of bytes from {} to {}", Payload::MIN_BYTES, 64 << 20);
+    text.parse().ok().filter(|bytes| (Payload::MIN_BYTES..=64 << 20).contains(bytes)).ok_or(wanted)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0).ok_or_else(|| "a number above 0".to_owned())
+}
+
+pub(super) fn run(arguments: &BenchmarkArguments) -> ExitCode {
+    match benchmark(arguments) {
+        Ok(report) if report.is_clean() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => complain([format!("{error:#}")]),
+    }
+}
+
+fn benchmark(arguments: &BenchmarkArguments) -> anyhow::Result<Report> {
+    let place = arguments.folder.clone().unwrap_or_else(std::env::temp_dir);
+    let place = std::fs::canonicalize(&place).with_context(|| format!("folder {}", place.display()))?;
+    // removed when this function ends, however it does
+    let folder = tempfile::Builder::new().prefix("orderer-benchmark-").tempdir_in(&place).context("make a folder")?;
+    let runtime = client_runtime()?;
+    let report = runtime.block_on(async {
+        tokio::select! {
+            report = prepare_and_measure(arguments, folder.path()) => report,
+            signal = crate::signals::ended() => Err(anyhow::anyhow!("ended by {signal}")),
+        }
+    });
+    // streams that wait for an answer must not hold the process
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let report = report?;
+    if let Some(file) = &arguments.html {
+        std::fs::write(file, html(&report)).with_context(|| format!("write {}", file.display()))?;
+    }
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", text(&report));
+        if let Some(file) = &arguments.html {
+            println!("\ncharts   {}", file.display());
+        }
+    }
+    Ok(report)
+}
+
+async fn prepare_and_measure(arguments: &BenchmarkArguments, folder: &Path) -> anyhow::Result<Report> {
+    let (subjects, asking) = subjects(arguments, folder).await?;
+    let bar = Bar::new();
+    let (channel, signer) = (asking.channel.clone(), Arc::clone(&asking.signer));
+    let (count, payload) = (arguments.envelopes, Payload(arguments.payload_bytes));
+    let mut tell = |signed| bar.show(Progress::Signing(signed, count));
+    let load = Arc::new(tokio::task::block_in_place(|| Load::sign(count, payload, &channel, &*signer, &mut tell))?);
+    let settings = Settings {
+        channel,
+        envelopes: count,
+        payload_bytes: arguments.payload_bytes,
+        envelope_bytes: load.envelope_bytes(),
+        signatures: load.algorithm().to_owned(),
+        streams: arguments.streams,
+        window: arguments.window,
+        rate: arguments.rate,
+        subscribers: arguments.subscribers,
+        warm_up: arguments.warm_up.unwrap_or(count / 10).min(count),
+        runs: arguments.runs,
+        durability: format!("{:?}", arguments.durability).to_lowercase(),
+        storage: format!("ledgers of own nodes on {}", file_system(folder)),
+        wait: Duration::from_secs(arguments.wait),
+    };
+    let report = measure(&subjects, &load, settings, |progress| bar.show(progress)).await;
+    bar.0.finish_and_clear();
+    // own nodes end before the folder that they store in does
+    tokio::task::block_in_place(|| drop(subjects));
+    report
+}
+
+/// What is measured, and who asks.
+async fn subjects(arguments: &BenchmarkArguments, folder: &Path) -> anyhow::Result<(Vec<Subject>, Asking)> {
+    let connect = &arguments.connect;
+    let target = |address: &str, like: &Target| Target { address: address.to_owned(), ..like.clone() };
+    let mut subjects = Vec::new();
+    if connect.orderer.is_some() {
+        anyhow::ensure!(arguments.over.is_empty(), "--over is about nodes of its own, and not for --address");
+        let connecting = connect.resolve()?;
+        let channel = connecting.channel(arguments.channel.as_deref())?;
+        let asking = Asking { channel, signer: connecting.signer };
+        subjects.push(Subject::at(connecting.target.clone(), arguments.pid, asking.clone()));
+        if let Some(against) = &arguments.against {
+            let other = target(against, &connecting.target);
+            subjects.push(Subject::at(other, arguments.against_pid, asking.clone()));
+        }
+        return Ok((subjects, asking));
+    }
+    let given = connect.dev_folder();
+    anyhow::ensure!(
+        arguments.against.is_none() || given.is_some(),
+        "--against needs a network that both know: give --dev DIR, and start the other node with that network; or --address \
+         and an identity"
+    );
+    let network = dev::prepare(given.unwrap_or(&folder.join("network")))?;
+    let (msp, id) = network.client();
+    let signer: Arc<dyn Signer> = Arc::new(read_signing_identity(&msp, &id)?);
+    let asking = Asking { channel: APPLICATION_CHANNEL.to_owned(), signer };
+    let both = [Over::InProcess, Over::Grpc];
+    let over = if arguments.over.is_empty() { &both[..] } else { &arguments.over };
+    for kind in both.into_iter().filter(|kind| over.contains(kind)) {
+        subjects.push(own(kind, &network, folder, arguments.durability, asking.clone()).await?);
+    }
+    if let Some(against) = &arguments.against {
+        let other = Target { address: against.clone(), tls: None, connect_timeout: connect.connect_timeout() };
+        subjects.push(Subject::at(other, arguments.against_pid, asking.clone()));
+    }
+    Ok((subjects, asking))
+}
+
+async fn own(
+    kind: Over,
+    network: &DevNetwork,
+    folder: &Path,
+    durability: Durability,
+    asking: Asking,
+) -> anyhow::Result<Subject> {
+    let durability = match durability {
+        Durability::Disk => "disk",
+        Durability::Memory => "memory",
+    };
+    match kind {
+        Over::InProcess => Subject::inside(network, &folder.join("in-process"), durability, asking).await,
+        Over::Grpc => Subject::child(network, &folder.join("grpc"), durability, asking).await,
+    }
+}
+
+/// A progress bar, on a terminal only.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        let target =
+            if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        if let Ok(style) = ProgressStyle::with_template("{msg:30} {wide_bar} {pos}/{len}") {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    fn show(&self, progress: Progress) {
+        match progress {
+            Progress::Signing(done, of) => {
+                self.0.set_message("signing");
+                self.0.set_length(of as u64);
+                self.0.set_position(done as u64);
+            }
+            Progress::Running(what, of) => {
+                self.0.set_message(what);
+                self.0.set_length(of as u64);
+                self.0.set_position(0);
+            }
+            Progress::Answered(done) => self.0.set_position(done as u64),
+        }
+    }
+}
