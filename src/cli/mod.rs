@@ -1,7 +1,7 @@
 //! Commands: what can be typed, and what comes of it.
 
-mod channel;
 mod benchmark;
+mod channel;
 mod client;
 mod codec;
 mod config;
