@@ -3,6 +3,8 @@
 //! Loggers are named `orderer.grpc`, `orderer.chain`, `orderer.ledger`, `orderer.registrar`, `orderer.supervision`,
 //! `orderer.node`; a spec for `orderer` covers all of them.
 
+mod tail;
+
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +19,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt, reload};
 
 use crate::traces::SpanLayer;
+
+use tail::Tail;
+pub use tail::{LogLine, LogWanted};
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -42,12 +47,18 @@ struct Control {
     spec: Mutex<String>,
     /// Puts other levels in force.
     change: Box<dyn Fn(Targets) + Send + Sync>,
+    tail: Tail,
 }
 
 impl LogControl {
     /// The spec in force.
     pub fn spec(&self) -> String {
         self.0.spec.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The newest lines.
+    pub fn newest(&self, wanted: &LogWanted) -> Vec<LogLine> {
+        self.0.tail.newest(wanted)
     }
 
     /// Puts another in force, from the next line on.
@@ -63,12 +74,17 @@ impl LogControl {
 /// Starts logging to standard error, and hands spans to `spans`.
 pub fn start(spec: &str, format: LogFormat, spans: Option<SpanLayer>) -> Result<LogControl, SpecError> {
     let (filter, handle) = reload::Layer::new(parse_spec(spec)?);
+    let tail = Tail::default();
     let writer = fmt::layer().with_writer(std::io::stderr);
+    // behind one filter: the tail holds what was logged
     let log: SpanLayer = match format {
         LogFormat::Human => {
-            writer.with_ansi(std::io::stderr().is_terminal()).and_then(LineCounter).with_filter(filter).boxed()
+            let writer = writer.with_ansi(std::io::stderr().is_terminal());
+            writer.and_then(LineCounter).and_then(tail.clone()).with_filter(filter).boxed()
         }
-        LogFormat::Json => writer.json().flatten_event(true).and_then(LineCounter).with_filter(filter).boxed(),
+        LogFormat::Json => {
+            writer.json().flatten_event(true).and_then(LineCounter).and_then(tail.clone()).with_filter(filter).boxed()
+        }
     };
     let mut layers = vec![log];
     layers.extend(spans);
@@ -76,7 +92,7 @@ pub fn start(spec: &str, format: LogFormat, spans: Option<SpanLayer>) -> Result<
     let _ = tracing_subscriber::registry().with(layers).try_init();
     // an error: the subscriber is gone, and there is no log to change
     let change = move |targets| drop(handle.reload(targets));
-    Ok(LogControl(Arc::new(Control { spec: Mutex::new(spec.to_owned()), change: Box::new(change) })))
+    Ok(LogControl(Arc::new(Control { spec: Mutex::new(spec.to_owned()), change: Box::new(change), tail })))
 }
 
 /// Whether a spec could be put in force.

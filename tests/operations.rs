@@ -113,9 +113,14 @@ async fn actors_and_channels_are_shown_and_a_failed_channel_is_started_again() {
     node.client().await.order([transaction(&Person::user(1), "app", "another")]).await;
 
     let channels = operations.get("/debug/channels").await.json();
-    assert_eq!((channels.as_array().unwrap().len(), &channels[0]["name"]), (1, &json!("app")));
+    assert_eq!((channels["channels"].as_array().unwrap().len(), &channels["channels"][0]["name"]), (1, &json!("app")));
     let actors = operations.get("/debug/actors").await.json();
-    let writer = actors.as_array().unwrap().iter().find(|actor| actor["path"] == "registrar/app/block-writer").unwrap();
+    let writer = actors["actors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|actor| actor["path"] == "registrar/app/block-writer")
+        .unwrap();
     assert_eq!(writer["state"], "running");
     assert!(writer["handled"].as_u64().unwrap() > 0 && writer["started_ms"].as_u64().unwrap() > 0, "{writer}");
 

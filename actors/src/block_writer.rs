@@ -20,7 +20,7 @@ use crate::mailbox::{OrderRefusal, Pace, Reply};
 use crate::node_context::{Durability, NodeContext, nonce};
 use crate::registrar::{NewChannel, Registrar};
 use crate::solo_chain::{Accepted, Halt};
-use crate::status::StatusCell;
+use crate::status::{StatusCell, Taken, Task};
 use crate::supervision::{Exit, ExitGuard};
 use crate::trace::{TARGET, Trace, is_on};
 
@@ -77,10 +77,11 @@ pub struct BlockWriter {
     /// Messages with a smaller sequence were pending when this writer began: the log has them already.
     logged_below: u64,
     gathered: Work,
-    committing: bool,
+    /// While a commit is in flight.
+    committing: Option<Taken>,
     halting: Option<oneshot::Sender<()>>,
     settle: Option<SpawnHandle>,
-    status: Arc<StatusCell>,
+    pub(crate) status: Arc<StatusCell>,
     pace: Pace,
     guard: ExitGuard,
 }
@@ -104,6 +105,8 @@ enum WriteError {
     Assemble(#[from] BlockError),
     #[error("commit to the ledger")]
     Commit(#[from] CommitError),
+    #[error("{0}")]
+    Injected(String),
     #[error("panicked: {0}")]
     Panicked(String),
 }
@@ -126,7 +129,7 @@ impl BlockWriter {
             tip,
             logged_below,
             gathered: Work::default(),
-            committing: false,
+            committing: None,
             halting: None,
             settle: None,
             status,
@@ -137,14 +140,14 @@ impl BlockWriter {
 
     /// Starts a commit of all that has gathered, unless one is in flight.
     fn commit_gathered(&mut self, ctx: &mut Context<Self>) {
-        if self.committing {
+        if self.committing.is_some() {
             return;
         }
         if self.gathered.ops.is_empty() && self.gathered.replies.is_empty() {
             self.finish_halt(ctx);
             return;
         }
-        self.committing = true;
+        self.committing = Some(self.status.wait_for(Task::Commit));
         if let Some(settle) = self.settle.take() {
             ctx.cancel_future(settle);
         }
@@ -155,6 +158,7 @@ impl BlockWriter {
             registrar: self.registrar.clone(),
             tip: self.tip,
             logged_below: self.logged_below,
+            status: Arc::clone(&self.status),
         };
         let report = ctx.address();
         // free: one commit at a time, and who builds a chain waits for the last one of its predecessor
@@ -207,7 +211,7 @@ impl Handler<Write> for BlockWriter {
     type Result = ();
 
     fn handle(&mut self, mut write: Write, ctx: &mut Context<Self>) {
-        self.status.count_one();
+        let _taken = self.status.take(Task::Write);
         if let Some(reply) = &mut write.reply {
             reply.enter("writer");
         }
@@ -223,7 +227,8 @@ impl Handler<Committed> for BlockWriter {
     type Result = ();
 
     fn handle(&mut self, Committed(outcome): Committed, ctx: &mut Context<Self>) {
-        self.committing = false;
+        let _taken = self.status.take(Task::Committed);
+        self.committing = None;
         match outcome {
             Ok(tip) => {
                 self.tip = tip;
@@ -240,7 +245,7 @@ impl Handler<Committed> for BlockWriter {
                         Exit::Unrecoverable(cause)
                     }
                     // another incarnation wrote in between: a new one finds out where the ledger stands
-                    WriteError::Commit(_) | WriteError::Assemble(_) => Exit::Failed(cause),
+                    WriteError::Commit(_) | WriteError::Assemble(_) | WriteError::Injected(_) => Exit::Failed(cause),
                     WriteError::Panicked(text) => Exit::Panicked(text),
                 };
                 self.guard.will_exit(exit);
@@ -254,6 +259,7 @@ impl Handler<Halt> for BlockWriter {
     type Result = ();
 
     fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Halt);
         self.halting = Some(halt.done);
         self.commit_gathered(ctx);
     }
@@ -266,6 +272,7 @@ struct Job {
     registrar: Addr<Registrar>,
     tip: Tip,
     logged_below: u64,
+    status: Arc<StatusCell>,
 }
 
 impl Job {
@@ -302,7 +309,9 @@ impl Job {
     }
 
     fn write(&self, ops: Vec<Op>, replies: &mut [Reply]) -> Result<Written, WriteError> {
-        replies.iter_mut().for_each(|reply| reply.enter("block"));
+        for reply in replies.iter_mut() {
+            reply.enter("block");
+        }
         let mut written =
             Written { tip: self.tip, next: None, created: Vec::new(), blocks: 0, envelopes: 0, commit: Duration::ZERO };
         let mut commit = Commit::default();
@@ -345,10 +354,15 @@ impl Job {
             let unlogged = held.iter().filter(|message| message.sequence >= self.logged_below);
             commit.pending_add = unlogged.map(|message| pending(message)).collect();
         }
+        self.status.fault(Task::Commit).map_err(WriteError::Injected)?;
+        let blocks = commit.blocks.clone();
         let began = Instant::now();
-        replies.iter_mut().for_each(|reply| reply.enter("disk"));
+        for reply in replies.iter_mut() {
+            reply.enter("disk");
+        }
         self.channel.ledger().commit(commit)?;
         written.commit = began.elapsed();
+        self.channel.gauges().written(&blocks);
         Ok(written)
     }
 

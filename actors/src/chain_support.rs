@@ -16,11 +16,12 @@ use crate::block_writer::BlockWriter;
 use crate::chain_state::{ChainState, chain_text};
 use crate::channel::{Channel, ChannelState};
 use crate::kafka::{self, KafkaChain};
+use crate::mailbox::Counted;
 use crate::membership::RestartError;
 use crate::node_context::NodeContext;
 use crate::registrar::Registrar;
 use crate::solo_chain::{Halt, SoloChain};
-use crate::status::StatusCell;
+use crate::status::{StatusCell, Task};
 use crate::supervision::{ChildGone, Exit, ExitGuard};
 
 /// What an operator can do about a channel that died too often.
@@ -50,7 +51,7 @@ pub struct ChainSupport {
 
 struct Children {
     chain: Consenter,
-    writer: Addr<BlockWriter>,
+    writer: Counted<BlockWriter>,
     left: bool,
 }
 
@@ -91,8 +92,7 @@ impl Drop for Children {
             return;
         }
         self.chain.tell(Abandon);
-        #[expect(clippy::disallowed_methods, reason = "once in the life of a child")]
-        self.writer.do_send(Abandon);
+        self.writer.tell_once(Abandon);
     }
 }
 
@@ -171,27 +171,33 @@ impl ChainSupport {
             .await
             .unwrap_or_else(|panicked| Err(panicked.to_string()))
         };
-        let loaded = load.into_actor(self).map(|loaded, support, ctx| match loaded {
-            Ok(state) => support.start_children(state, ctx),
-            Err(cause) => support.chain_died(&Exit::Failed(cause), ctx),
+        let starting = self.status.wait_for(Task::Start);
+        let loaded = load.into_actor(self).map(move |loaded, support, ctx| {
+            drop(starting);
+            match loaded {
+                Ok(state) => support.start_children(state, ctx),
+                Err(cause) => support.chain_died(&Exit::Failed(cause), ctx),
+            }
         });
         ctx.spawn(loaded);
     }
 
     fn start_children(&mut self, state: ChainState, ctx: &mut Context<Self>) {
         self.generation += 1;
+        self.channel.gauges().reset();
         self.channel.configure(state.tip.last_config, Arc::clone(&state.snapshot));
         let engine = self.context.serving.engine(&state.snapshot);
+        let writer_status = self.cell("block-writer");
         let writer = BlockWriter::new(
             Arc::clone(&self.channel),
             Arc::clone(&self.context),
             self.registrar.clone(),
             state.tip,
             state.next_sequence,
-            self.cell("block-writer"),
+            Arc::clone(&writer_status),
             self.guard("block-writer", ctx),
         );
-        let writer = writer.start();
+        let writer = Counted::new(writer.start(), writer_status);
         let chain = match engine {
             Ok(Engine::Solo) => Ok(self.start_solo(state, &writer, ctx)),
             Ok(Engine::Kafka { brokers }) => self.start_kafka(state, &brokers, &writer, ctx),
@@ -201,26 +207,26 @@ impl ChainSupport {
             Ok(chain) => self.children = Some(Children { chain, writer, left: false }),
             Err(cause) => {
                 self.generation += 1;
-                #[expect(clippy::disallowed_methods, reason = "once in the life of a child")]
-                writer.do_send(Abandon);
+                writer.tell_once(Abandon);
                 self.fail(&cause, ACT_ON_CONFIGURATION);
             }
         }
     }
 
-    fn start_solo(&self, state: ChainState, writer: &Addr<BlockWriter>, ctx: &mut Context<Self>) -> Consenter {
+    fn start_solo(&self, state: ChainState, writer: &Counted<BlockWriter>, ctx: &mut Context<Self>) -> Consenter {
         let height = state.tip.number.0 + 1;
+        let status = self.cell("solo-chain");
         let chain = SoloChain::new(
             Arc::clone(&self.channel),
             Arc::clone(&self.context),
             writer.clone(),
             state,
-            self.cell("solo-chain"),
+            Arc::clone(&status),
             self.guard("solo-chain", ctx),
         )
         .start();
         // opened after the chain was started: what was acknowledged before a restart is ordered first
-        self.channel.gate().open(chain.clone().recipient());
+        self.channel.gate().open(chain.clone().recipient(), status);
         self.channel.enter(ChannelState::Running);
         self.status.enter("running", "");
         tracing::info!(target: "orderer.chain", channel = %self.channel.id(), height, "chain is running");
@@ -232,7 +238,7 @@ impl ChainSupport {
         &self,
         state: ChainState,
         brokers: &[String],
-        writer: &Addr<BlockWriter>,
+        writer: &Counted<BlockWriter>,
         ctx: &mut Context<Self>,
     ) -> Result<Consenter, String> {
         let last = LastBlock::read(&self.channel.ledger().last_block()).map_err(|e| chain_text(&e))?;
@@ -266,6 +272,14 @@ impl ChainSupport {
 
     fn guard(&self, child: &'static str, ctx: &mut Context<Self>) -> ExitGuard {
         ExitGuard::new(ctx.address().recipient(), child, self.generation)
+    }
+
+    fn note_panic(&self, gone: &ChildGone) {
+        if let Exit::Panicked(text) = &gone.exit {
+            let parent = if [kafka::PRODUCER, kafka::CONSUMER].contains(&gone.child) { "kafka-chain/" } else { "" };
+            let path = format!("registrar/{}/{parent}{}", self.channel.id(), gone.child);
+            self.context.board.cell(&path).panicked(text);
+        }
     }
 
     /// Closes the gate, lets go of the children, and starts them again after a pause, or not at all.
@@ -320,7 +334,7 @@ impl Handler<TryAgain> for ChainSupport {
     type Result = ();
 
     fn handle(&mut self, TryAgain { reply }: TryAgain, ctx: &mut Context<Self>) {
-        self.status.count_one();
+        let _taken = self.status.take(Task::TryAgain);
         let state = self.channel.state();
         if !matches!(state, ChannelState::Failed { .. }) {
             let _ = reply.send(Err(RestartError::NotFailed(state.to_string())));
@@ -351,6 +365,7 @@ pub(crate) struct Abandon;
 impl Handler<Abandon> for SoloChain {
     type Result = ();
     fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Abandon);
         ctx.stop();
     }
 }
@@ -358,6 +373,7 @@ impl Handler<Abandon> for SoloChain {
 impl Handler<Abandon> for BlockWriter {
     type Result = ();
     fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Abandon);
         ctx.stop();
     }
 }
@@ -376,9 +392,11 @@ impl Handler<ChildGone> for ChainSupport {
     type Result = ();
 
     fn handle(&mut self, gone: ChildGone, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::ChildGone);
         if gone.generation != self.generation {
             return; // an older child's report, or the second of a pair
         }
+        self.note_panic(&gone);
         match gone.exit {
             Exit::Asked => {}
             exit => self.chain_died(&exit, ctx),
@@ -390,7 +408,7 @@ impl Handler<Follow> for ChainSupport {
     type Result = MessageResult<Follow>;
 
     fn handle(&mut self, follow: Follow, ctx: &mut Context<Self>) -> Self::Result {
-        self.status.count_one();
+        let _taken = self.status.take(Task::Follow);
         let id = self.next_follower;
         self.next_follower += 1;
         self.followers.insert(id, follow.client);
@@ -402,6 +420,7 @@ impl Handler<Unfollow> for ChainSupport {
     type Result = ();
 
     fn handle(&mut self, Unfollow(id): Unfollow, _: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Unfollow);
         self.followers.remove(&id);
     }
 }
@@ -410,6 +429,7 @@ impl Handler<StopChain> for ChainSupport {
     type Result = ();
 
     fn handle(&mut self, stop: StopChain, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::StopChain);
         self.channel.gate().close();
         self.channel.enter(ChannelState::Stopped);
         self.status.enter("stopped", "");
@@ -443,11 +463,10 @@ pub(crate) enum Kill {
 #[cfg(test)]
 impl Handler<Kill> for ChainSupport {
     type Result = ();
-    #[expect(clippy::disallowed_methods, reason = "a test sends one")]
     fn handle(&mut self, kill: Kill, _: &mut Context<Self>) {
         match (kill, &self.children) {
             (Kill::Chain, Some(children)) => children.chain.tell(crate::solo_chain::Crash),
-            (Kill::Writer, Some(children)) => children.writer.do_send(crate::solo_chain::Crash),
+            (Kill::Writer, Some(children)) => children.writer.tell_once(crate::solo_chain::Crash),
             (Kill::Support, _) => panic!("killed by a test"),
             _ => {}
         }

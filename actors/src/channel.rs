@@ -17,6 +17,7 @@ use crate::chain_support::ChainSupport;
 use crate::kafka::KafkaHealth;
 use crate::mailbox::Gate;
 use crate::observe::{ChannelObserved, Observed};
+use crate::status::{ChainGauges, now_ms};
 
 /// How a channel stands; also what its page shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -102,6 +103,9 @@ pub struct Channel {
     gate: Gate,
     observed: Arc<ChannelObserved>,
     state: watch::Sender<ChannelState>,
+    /// When it entered that state, in milliseconds since 1970.
+    state_since_ms: AtomicU64,
+    gauges: ChainGauges,
     /// Which chain's word counts; see [`Voice`].
     voice: AtomicU64,
     /// Held by the commit in flight; who wants to build a chain from the ledger waits for it.
@@ -128,6 +132,8 @@ impl Channel {
             gate: Gate::new(gate_bytes),
             observed: Arc::new(ChannelObserved::new(observed, ledger.channel())),
             state: watch::Sender::new(ChannelState::Starting),
+            state_since_ms: AtomicU64::new(now_ms()),
+            gauges: ChainGauges::default(),
             voice: AtomicU64::new(0),
             writing: Arc::new(Mutex::new(())),
             support: ArcSwapOption::empty(),
@@ -167,6 +173,16 @@ impl Channel {
         self.state.borrow().clone()
     }
 
+    /// Since when it stands so, in milliseconds since 1970.
+    pub fn state_since_ms(&self) -> u64 {
+        self.state_since_ms.load(Ordering::Relaxed)
+    }
+
+    /// What its chain publishes of its work.
+    pub fn gauges(&self) -> &ChainGauges {
+        &self.gauges
+    }
+
     /// Follows how it stands.
     pub fn states(&self) -> watch::Receiver<ChannelState> {
         self.state.subscribe()
@@ -185,7 +201,7 @@ impl Channel {
     /// From ChainSupport and Registrar, whose word is the last: a chain that spoke before is not heard any more.
     pub(crate) fn enter(&self, state: ChannelState) {
         self.voice.fetch_add(1, Ordering::Relaxed);
-        self.state.send_replace(state);
+        self.replace_state(state);
     }
 
     /// For a chain that begins; all of a channel's actors are on one thread.
@@ -196,7 +212,14 @@ impl Channel {
     /// From a chain: heard until somebody else has spoken. One that was abandoned may still have messages to handle.
     pub(crate) fn enter_as(&self, voice: Voice, state: ChannelState) {
         if self.hears(voice) {
-            self.state.send_replace(state);
+            self.replace_state(state);
+        }
+    }
+
+    fn replace_state(&self, state: ChannelState) {
+        let before = self.state.send_replace(state);
+        if std::mem::discriminant(&before) != std::mem::discriminant(&*self.state.borrow()) {
+            self.state_since_ms.store(now_ms(), Ordering::Relaxed);
         }
     }
 

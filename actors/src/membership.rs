@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::chain_state::chain_text;
 use crate::channel::Channel;
 use crate::registrar::Registrar;
+use crate::status::StatusCell;
 
 /// Why a channel is not joined.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -130,6 +131,7 @@ impl JoinBlock {
 #[derive(Default)]
 pub struct Membership {
     registrar: ArcSwapOption<Addr<Registrar>>,
+    status: ArcSwapOption<StatusCell>,
     removing: ArcSwap<BTreeSet<ChannelId>>,
 }
 
@@ -184,7 +186,8 @@ impl Membership {
         self.removing.store(Arc::new(removing.clone()));
     }
 
-    pub(crate) fn registrar_is(&self, registrar: Option<Addr<Registrar>>) {
+    pub(crate) fn registrar_is(&self, registrar: Option<Addr<Registrar>>, status: &Arc<StatusCell>) {
+        self.status.store(Some(Arc::clone(status)));
         self.registrar.store(registrar.map(Arc::new));
     }
 
@@ -196,6 +199,9 @@ impl Membership {
         let (reply, answer) = oneshot::channel();
         {
             let registrar = self.registrar.load();
+            if let Some(status) = self.status.load().as_ref() {
+                status.count_sent();
+            }
             #[expect(
                 clippy::disallowed_methods,
                 reason = "a person asks, through an endpoint that bounds how many do"

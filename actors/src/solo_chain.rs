@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, SpawnHandle,
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, SpawnHandle,
     WrapFuture as _,
 };
 use bytes::Bytes;
@@ -21,11 +21,11 @@ use crate::block_writer::{BlockWriter, Op, Write};
 use crate::chain_state::ChainState;
 use crate::channel::Channel;
 use crate::config_work::{Applied, apply, recheck};
-use crate::mailbox::{Order, OrderRefusal, Pace, Reply};
+use crate::mailbox::{Counted, Order, OrderRefusal, Pace, Reply};
 use crate::node_context::{Durability, NodeContext};
 use crate::observe::CutReason;
 use crate::registrar::NewChannel;
-use crate::status::StatusCell;
+use crate::status::{StatusCell, Task};
 use crate::supervision::{Exit, ExitGuard};
 
 /// A message with its place in the pending log.
@@ -53,7 +53,7 @@ impl Ordered for Accepted {
 pub struct SoloChain {
     channel: Arc<Channel>,
     context: Arc<NodeContext>,
-    writer: Addr<BlockWriter>,
+    writer: Counted<BlockWriter>,
     machine: Machine<Arc<Accepted>>,
     /// The configuration that the next message is ordered under; on the disk a moment later.
     snapshot: Arc<ChannelSnapshot>,
@@ -63,7 +63,7 @@ pub struct SoloChain {
     timer: Option<SpawnHandle>,
     /// When the first envelope came that waits for its block.
     filling_since: Option<Instant>,
-    status: Arc<StatusCell>,
+    pub(crate) status: Arc<StatusCell>,
     pace: Pace,
     guard: ExitGuard,
 }
@@ -81,7 +81,7 @@ impl SoloChain {
     pub fn new(
         channel: Arc<Channel>,
         context: Arc<NodeContext>,
-        writer: Addr<BlockWriter>,
+        writer: Counted<BlockWriter>,
         state: ChainState,
         status: Arc<StatusCell>,
         guard: ExitGuard,
@@ -189,8 +189,8 @@ impl SoloChain {
         if ops.is_empty() && reply.is_none() {
             return;
         }
-        #[expect(clippy::disallowed_methods, reason = "bounded by the room that each reply holds at the gate")]
-        self.writer.do_send(Write { ops, reply, room: None });
+        // bounded by the room that each reply holds at the gate
+        self.writer.tell(Write { ops, reply, room: None });
     }
 
     /// The configuration changed since the message was judged: judge it again, on another thread. Meanwhile no other
@@ -206,7 +206,9 @@ impl SoloChain {
                 sequence: message.sequence,
             })
         });
+        let waiting = self.status.wait_for(Task::Recheck);
         let resume = work.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
+            drop(waiting);
             match outcome {
                 Ok(Ok(message)) => {
                     chain.feed(message, reply, ctx);
@@ -225,7 +227,9 @@ impl SoloChain {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
         let of_thread = Arc::clone(&message);
         let work = self.context.io.spawn_blocking(move || apply(&snapshot, &context, &of_thread.envelope));
+        let waiting = self.status.wait_for(Task::Apply);
         let resume = work.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
+            drop(waiting);
             match outcome {
                 Ok(Ok(Applied::Config(next))) => {
                     chain.channel.observed().cut(CutReason::Config, 1, None);
@@ -260,15 +264,18 @@ impl SoloChain {
 
     fn arm_timer(&mut self, ctx: &mut Context<Self>) {
         let timeout: Duration = self.snapshot.orderer().batch_timeout;
+        self.channel.gauges().timer(Some(timeout));
         self.timer = Some(ctx.run_later(timeout, |chain, ctx| {
             chain.timer = None;
             let effects = chain.machine.step(Event::Timer);
+            chain.channel.gauges().timer(None);
             chain.perform(effects, CutBy::Timer, None, ctx);
         }));
     }
 
     fn disarm_timer(&mut self, ctx: &mut Context<Self>) {
         if let Some(timer) = self.timer.take() {
+            self.channel.gauges().timer(None);
             ctx.cancel_future(timer);
         }
     }
@@ -318,6 +325,7 @@ impl Actor for SoloChain {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        let _taken = self.status.wait_for(Task::Start);
         self.status.enter("running", "");
         if !self.backlog.is_empty() {
             tracing::info!(target: "orderer.chain", channel = %self.channel.id(), envelopes = self.backlog.len(),
@@ -331,7 +339,7 @@ impl Handler<Order> for SoloChain {
     type Result = ();
 
     fn handle(&mut self, order: Order, ctx: &mut Context<Self>) {
-        self.status.count_one();
+        let _taken = self.status.take(Task::Order);
         let Order { submission, reply } = order;
         let message = Accepted {
             envelope: submission.envelope,
@@ -349,14 +357,14 @@ impl Handler<Halt> for SoloChain {
     type Result = ();
 
     fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Halt);
         self.disarm_timer(ctx);
         if self.context.durability == Durability::Memory {
             // acknowledged and nowhere but here
             let effects = self.machine.step(Event::Timer);
             self.perform(effects, CutBy::Timer, None, ctx);
         }
-        #[expect(clippy::disallowed_methods, reason = "once in the life of the actor")]
-        self.writer.do_send(halt);
+        self.writer.tell_once(halt);
         self.stop_because(Exit::Asked, ctx);
     }
 }

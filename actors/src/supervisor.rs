@@ -10,7 +10,7 @@ use crate::chain_support::StopChain;
 use crate::channel::ChannelState;
 use crate::node_context::NodeContext;
 use crate::registrar::{Registrar, StopAll};
-use crate::status::StatusCell;
+use crate::status::{StatusCell, Task};
 use crate::supervision::{ChildGone, Exit, ExitGuard};
 
 /// See the module's description.
@@ -72,12 +72,16 @@ impl Handler<ChildGone> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, gone: ChildGone, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::ChildGone);
         if gone.generation != self.generation || gone.exit == Exit::Asked {
             return;
         }
         let cause = gone.exit.to_string();
         self.registrar = None;
         self.status.failed(cause.clone());
+        if let Exit::Panicked(text) = &gone.exit {
+            self.context.board.cell("registrar").panicked(text);
+        }
         match self.restarts.after_death(self.context.uptime(), rand::random(), &self.context.channel_restarts) {
             AfterDeath::RestartIn(pause) => {
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
@@ -100,6 +104,7 @@ impl Handler<Shutdown> for Supervisor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
+        let _taken = self.status.take(Task::Shutdown);
         self.status.enter("stopping", "");
         self.generation += 1;
         let registrar = self.registrar.take();

@@ -7,12 +7,14 @@ use actix_rt::Arbiter;
 use tokio::sync::oneshot;
 
 use crate::node_context::NodeContext;
+use crate::supervision::Watchdog;
 use crate::supervisor::{Shutdown, Supervisor};
 
 /// A running tree. Only made inside an actix system.
 pub struct Tree {
     supervisor: Addr<Supervisor>,
     ready: Option<oneshot::Receiver<()>>,
+    _watchdog: Watchdog,
 }
 
 /// Makes the arbiters over which channels are spread: one for each core, each a thread of its own. Call it inside an
@@ -25,7 +27,10 @@ impl Tree {
     /// Starts the supervisor, and with it everything below.
     pub fn start(context: Arc<NodeContext>) -> Self {
         let (ready, is_ready) = oneshot::channel();
-        Self { supervisor: Supervisor::new(context, ready).start(), ready: Some(is_ready) }
+        let root = actix::System::current().arbiter().clone();
+        let arbiters = context.arbiters.iter().cloned().chain([root]).collect();
+        let watchdog = Watchdog::start(context.board.clone(), arbiters);
+        Self { supervisor: Supervisor::new(context, ready).start(), ready: Some(is_ready), _watchdog: watchdog }
     }
 
     /// Waits until all channels on the disk have been opened (their chains may still be starting).

@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests send one message at a time")]
 
+mod faults;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +40,9 @@ const POLICY: RestartPolicy = RestartPolicy {
     jitter: 0.0,
 };
 
+/// For tests that kill more often than once.
+const HEALING: RestartPolicy = RestartPolicy { limit: 1000, ..POLICY };
+
 /// Signs as the orderer of the fixture network, unless told to panic.
 struct TestSigner(SigningIdentity, std::sync::atomic::AtomicBool);
 
@@ -68,10 +73,11 @@ struct World {
     tree: Tree,
 }
 
-/// Nobody's cluster: these channels are solo.
+/// A cluster of the channels that are not solo, the same for each of their chains.
 fn kafka_context() -> KafkaContext {
+    let cluster: Arc<dyn orderer_kafka::Cluster> = Arc::new(orderer_kafka::testing::FakeCluster::new());
     KafkaContext {
-        connector: Box::new(|_| Ok(Arc::new(orderer_kafka::testing::FakeCluster::new()))),
+        connector: Box::new(move |_| Ok(Arc::clone(&cluster))),
         traffic: Arc::default(),
         replication_factor: 1,
         retry: RetryPolicy {
@@ -87,9 +93,14 @@ fn kafka_context() -> KafkaContext {
 
 impl World {
     async fn start(folder: &Path, durability: Durability) -> Self {
+        Self::with(folder, durability, "AppSolo.block", POLICY).await
+    }
+
+    /// With this channel beside `syschan`.
+    async fn with(folder: &Path, durability: Durability, app: &str, policy: RestartPolicy) -> Self {
         report_panics();
         let ledgers = LedgerStore::new(folder, BlockCaches { bytes: 1 << 20 }).unwrap();
-        for file in ["SysSolo.block", "AppSolo.block"] {
+        for file in ["SysSolo.block", app] {
             let block = EncodedBlock::parse(&std::fs::read(Path::new(NET).join(file)).unwrap()).unwrap();
             let channel = ChannelSnapshot::from_config_block(&block.decode(), &std::sync::Arc::default())
                 .unwrap()
@@ -115,7 +126,7 @@ impl World {
             kafka: kafka_context(),
             durability,
             gate_bytes: 1 << 20,
-            channel_restarts: POLICY,
+            channel_restarts: policy,
             expiration_checks: true,
             began: Instant::now(),
         });
@@ -325,7 +336,7 @@ async fn every_actor_publishes_its_state() {
     let world = World::start(folder.path(), Durability::Disk).await;
     assert!(world.order_and_wait("app", "one").await);
     let all = world.context.board.all();
-    let paths: Vec<&str> = all.iter().map(|(path, ..)| path.as_str()).collect();
+    let paths: Vec<&str> = all.iter().map(|(path, _)| path.as_str()).collect();
     let expected = [
         "registrar",
         "registrar/app",
@@ -337,7 +348,33 @@ async fn every_actor_publishes_its_state() {
         "supervisor",
     ];
     assert_eq!(paths, expected);
-    for (path, report, _) in &all {
-        assert_eq!(report.state, "running", "{path}");
+    for (path, cell) in &all {
+        assert_eq!(cell.report().state, "running", "{path}");
     }
+}
+
+#[test]
+fn no_handler_forgets_to_say_what_it_has_in_hand() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![source];
+    let mut handlers = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            // handlers of tests' own actors and messages are not watched
+            let production = text.split("\n#[cfg(test)]").next().unwrap();
+            for handler in production.split("\nimpl Handler<").skip(1) {
+                let body = handler.split_once("fn handle(").unwrap().1.split_once("{\n").unwrap().1;
+                let first = body.lines().next().unwrap().trim();
+                assert!(first.starts_with("let _taken = self.status.take(Task::"), "{}: {handler}", path.display());
+                handlers += 1;
+            }
+        }
+    }
+    assert!(handlers > 20, "{handlers}");
 }

@@ -87,6 +87,49 @@ impl SignedEnvelope {
     }
 }
 
+/// The transaction ID in an envelope's channel header, found without reading anything else; empty if there is none. About
+/// 50 ns.
+pub fn tx_id(envelope: &SignedEnvelope) -> &[u8] {
+    // Payload.header, Header.channel_header, ChannelHeader.tx_id
+    let header = field(&envelope.payload, 1).and_then(|header| field(header, 1));
+    header.and_then(|header| field(header, 5)).unwrap_or_default()
+}
+
+/// The last of the length-delimited fields of this number, as protobuf has it.
+fn field(mut message: &[u8], number: u64) -> Option<&[u8]> {
+    let mut found = None;
+    while !message.is_empty() {
+        let tag = varint(&mut message)?;
+        match tag & 7 {
+            0 => drop(varint(&mut message)?),
+            1 => message = message.get(8..)?,
+            2 => {
+                let length = usize::try_from(varint(&mut message)?).ok()?;
+                let (content, rest) = message.split_at_checked(length)?;
+                message = rest;
+                if tag >> 3 == number {
+                    found = Some(content);
+                }
+            }
+            5 => message = message.get(4..)?,
+            _ => return None,
+        }
+    }
+    found
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for (index, byte) in bytes.iter().enumerate().take(10) {
+        value |= u64::from(byte & 0x7f) << (7 * index).min(63);
+        if byte & 0x80 == 0 {
+            *bytes = &bytes[index + 1..];
+            return Some(value);
+        }
+    }
+    None
+}
+
 /// An envelope whose payload and channel header were read.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -136,6 +179,21 @@ mod tests {
     }
 
     #[test]
+    fn the_transaction_is_found_without_decoding() {
+        let of = |channel_header: Vec<u8>| {
+            let header = Header { channel_header: channel_header.into(), signature_header: "s".into() };
+            let payload = Payload { header: Some(header), data: "d".into() };
+            let envelope = SignedEnvelope::from_parts(payload.encode_to_vec().into(), Bytes::new());
+            String::from_utf8(tx_id(&envelope).to_vec()).expect("text")
+        };
+        let header =
+            ChannelHeader { r#type: 3, tx_id: "abc".into(), epoch: 9, extension: "x".into(), ..Default::default() };
+        assert_eq!(of(header.encode_to_vec()), "abc");
+        assert_eq!(of(ChannelHeader::default().encode_to_vec()), "");
+        assert_eq!(of(vec![0xff; 30]), "");
+    }
+
+    #[test]
     fn each_missing_part_is_named() {
         let message = |payload: Payload| {
             Message::parse(SignedEnvelope::from_parts(payload.encode_to_vec().into(), Bytes::new())).map(|_| ())
@@ -155,6 +213,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             if let Ok(envelope) = SignedEnvelope::parse(bytes.clone().into()) {
+                let _ = tx_id(&envelope);
                 prop_assert_eq!(envelope.raw().as_ref(), &bytes[..]);
                 if let Ok(message) = Message::parse(envelope) {
                     let _ = message.read_signature_header();

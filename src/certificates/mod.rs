@@ -3,6 +3,8 @@
 
 mod expiry;
 mod files;
+mod in_use;
 mod keeper;
 
+pub use in_use::{CertificateShown, CertificatesInUse};
 pub use keeper::Keeper;

@@ -21,7 +21,7 @@ use fabric_proto::orderer::BroadcastResponse;
 use http_body::Frame;
 use orderer_actors::Channel;
 use orderer_actors::mailbox::{OrderAnswer, OrderRefusal, Submission};
-use orderer_actors::observe::{Judged, Method, Stage, StreamObserved};
+use orderer_actors::observe::{Judged, Method, Stage, StreamObserved, StreamPlace};
 use orderer_actors::trace::Trace;
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -33,6 +33,7 @@ use tracing::{Instrument as _, Span};
 use super::frames::{Incoming, MessageReader, trailers};
 use super::judge::{self, Judgement, Refused};
 use super::service::Shared;
+use crate::connection::ConnectInfo;
 use crate::traces::Parent;
 
 /// So many envelopes of one stream are in work at once; a client that sends more waits for answers.
@@ -54,6 +55,8 @@ pub(super) struct BroadcastStream {
     reader: MessageReader,
     /// The trace that the client is in.
     parent: Parent,
+    /// Among all streams.
+    place: StreamPlace,
     reading: Reading,
     /// Judged here, or by the other thread, and not yet handed to a chain.
     judged: VecDeque<(Judgement, Room)>,
@@ -93,13 +96,15 @@ enum Answer {
 }
 
 impl BroadcastStream {
-    pub(super) fn new(shared: Shared, reader: MessageReader, parent: Parent) -> Self {
+    pub(super) fn new(shared: Shared, reader: MessageReader, connection: &ConnectInfo, parent: Parent) -> Self {
+        let place = shared.context.observed.streams().open(Method::Broadcast, connection.peer);
         let stopping = Box::pin(shared.stopping.clone().cancelled_owned());
         let observed = shared.context.observed.stream(Method::Broadcast);
         Self {
             shared,
             reader,
             parent,
+            place,
             reading: Reading::Open,
             judged: VecDeque::new(),
             elsewhere: None,
@@ -141,6 +146,10 @@ impl BroadcastStream {
         if let Some(files) = &self.shared.broadcast_files {
             read.iter().for_each(|incoming| files.put(&incoming.bytes));
         }
+        for incoming in &read {
+            self.place.count(incoming.bytes.len());
+        }
+        self.place.in_work(in_work + read.len());
         if read.len() >= SHARE_FROM {
             let half = read.split_off(read.len() / 2);
             let (context, parent) = (Arc::clone(&self.shared.context), self.parent.clone());
@@ -210,10 +219,13 @@ impl BroadcastStream {
         judged: Judged,
         room: Room,
     ) {
-        match receiver {
-            Some(receiver) => self.answers.push_back(Answer::Expected { receiver, channel, judged, _room: room }),
-            None => self.refuse(unavailable(&channel), Some(channel), judged),
+        if let Some(receiver) = receiver {
+            self.answers.push_back(Answer::Expected { receiver, channel, judged, _room: room });
+            return;
         }
+        let refused = unavailable(&channel);
+        self.shared.context.observed.refused_late(channel.id(), refused.status, &refused.info);
+        self.refuse(refused, Some(channel), judged);
     }
 
     /// A refusal is the last answer of a stream; what was read behind it is dropped unseen.
@@ -244,8 +256,12 @@ impl BroadcastStream {
             };
             progress = true;
             let status = answer.as_ref().map_or_else(|refused| refused.status, |()| FabricStatus::Success);
+            let mut late = None;
             match self.answers.pop_front() {
-                Some(Answer::Expected { channel, judged, .. }) => channel.observed().answered(&judged, true, status),
+                Some(Answer::Expected { channel, judged, .. }) => {
+                    channel.observed().answered(&judged, true, status);
+                    late = Some(channel);
+                }
                 Some(Answer::Refused { channel: Some(channel), judged, .. }) => {
                     channel.observed().answered(&judged, false, status);
                 }
@@ -255,6 +271,9 @@ impl BroadcastStream {
                 None => {}
             }
             self.observed.sent(1);
+            if let (Err(refused), Some(channel)) = (&answer, late) {
+                self.shared.context.observed.refused_late(channel.id(), status, &refused.info);
+            }
             match answer {
                 Ok(()) => out.put_slice(&SUCCESS_FRAME),
                 Err(refused) => {
@@ -267,6 +286,9 @@ impl BroadcastStream {
                     self.reading = Reading::Done;
                 }
             }
+        }
+        if progress {
+            self.place.in_work(self.judged.len() + self.answers.len() + usize::from(self.entering.is_some()));
         }
         progress
     }

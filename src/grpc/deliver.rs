@@ -18,7 +18,7 @@ use http_body::Frame;
 use orderer_actors::chain_support::{Follow, Following};
 use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::node_context::unix_now;
-use orderer_actors::observe::{Method, StreamObserved, Subscription};
+use orderer_actors::observe::{Method, Request as Asked, StreamObserved, StreamPlace, Subscription};
 use orderer_actors::trace::{TARGET, Trace, is_on};
 use orderer_core::block::{EncodedBlock, status_frame};
 use orderer_core::channel::{BlockNumber, UnixSeconds};
@@ -82,6 +82,7 @@ fn answer_all(
 ) -> impl Stream<Item = Result<Bytes, Status>> + Send {
     let mut observed = shared.context.observed.stream(Method::Deliver);
     stream! {
+        let place = shared.context.observed.streams().open(Method::Deliver, connection.peer);
         loop {
             let incoming = tokio::select! {
                 incoming = reader.next() => incoming,
@@ -103,7 +104,7 @@ fn answer_all(
             if let Some(files) = &shared.deliver_files {
                 files.put(&request);
             }
-            let mut answer = match Answer::begin(&shared, &connection, request).await {
+            let mut answer = match Answer::begin(&shared, &connection, &place, request).await {
                 Ok(answer) => answer.followed(&connection, &parent),
                 Err(refused) => {
                     refused.log(&connection);
@@ -114,9 +115,13 @@ fn answer_all(
             };
             loop {
                 match answer.next(&shared).await {
-                    Ok(Some(frame)) => {
+                    Ok(Some((block, frame))) => {
+                        place.count(frame.len());
+                        place.offers();
                         observed.sent(1);
                         yield Ok(frame);
+                        place.taken(block + 1);
+                        answer.channel.observed().delivered(block);
                     }
                     Ok(None) => break,
                     Err(refused) => {
@@ -189,7 +194,12 @@ struct Reader {
 
 impl Answer {
     /// Judges a request, in the reference's order.
-    async fn begin(shared: &Shared, connection: &ConnectInfo, request: Bytes) -> Result<Self, Refused> {
+    async fn begin(
+        shared: &Shared,
+        connection: &ConnectInfo,
+        place: &StreamPlace,
+        request: Bytes,
+    ) -> Result<Self, Refused> {
         let envelope = SignedEnvelope::parse(request).map_err(|e| Refused::bad(e.to_string()))?;
         let message = Message::parse(envelope).map_err(|e| Refused::bad(e.to_string()))?;
         check_time(shared, &message)?;
@@ -205,11 +215,18 @@ impl Answer {
         let subscription = channel.observed().subscribe();
         let seek = SeekInfo::decode(message.data.clone()).map_err(|e| Refused::bad(format!("seek info: {e}")))?;
         let header: SignatureHeader = message.read_signature_header().map_err(|e| Refused::bad(e.to_string()))?;
+        let creator = header.creator.clone();
         let mut reader = Reader::new(&message, header, &channel.snapshot());
         reader.check(shared, &channel)?;
         let (heights, states) = (channel.ledger().heights(), channel.states());
         let plan = SeekPlan::new(&seek, channel.ledger().horizon(), *heights.borrow())
             .map_err(|e| Refused::new(e.status(), e.to_string()))?;
+        let (msp_id, subject) = match channel.snapshot().msps().identify(&creator) {
+            Ok(identity) => (identity.msp_id().to_owned(), identity.subject().to_owned()),
+            Err(_) => Default::default(),
+        };
+        let asked = Asked { channel: channel.id().clone(), msp_id, subject, headers_only: plan.headers_only };
+        place.asks(asked, plan.start.0);
         let following = match channel.support() {
             Some(support) => {
                 let client = connection.peer.to_string();
@@ -248,7 +265,7 @@ impl Answer {
     }
 
     /// The next frame; `None` behind the last block that was asked for.
-    async fn next(&mut self, shared: &Shared) -> Result<Option<Bytes>, Refused> {
+    async fn next(&mut self, shared: &Shared) -> Result<Option<(u64, Bytes)>, Refused> {
         // whoever asks for the next frame has taken the one before
         self.sending = Trace::default();
         if self.done {
@@ -268,7 +285,7 @@ impl Answer {
             self.next = self.next.next();
         }
         let frame = if self.plan.headers_only { block.header_frame() } else { block.deliver_frame() };
-        Ok(Some(frame))
+        Ok(Some((block.number().0, frame)))
     }
 
     /// Waits until the next block is there, if that was asked for and if it may ever come.

@@ -79,12 +79,14 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent)
     let share = (before - began) / count;
     let judge = |(found, proof): (Result<Found, Refused>, Option<Proof>)| {
         let kind = found.as_ref().map_or(EnvelopeKind::UNKNOWN, Found::kind);
+        let tx_id = |found: &Found| context.observed.transactions().key(found.message.channel_header.tx_id.as_bytes());
+        let tx = found.as_ref().ok().and_then(tx_id);
         let (verdict, channel) = match found.map_err(|refused| (refused, None)).and_then(|f| f.judge(proof, context)) {
             Ok(accepted) => (Ok(accepted), None),
             Err((refused, channel)) => (Err(refused), channel),
         };
         let at = Instant::now();
-        let judged = Judged { kind, took: share + (at - before), at };
+        let judged = Judged { kind, took: share + (at - before), at, tx };
         before = at;
         let mut trace = traces.next().unwrap_or_default();
         match &verdict {

@@ -72,7 +72,7 @@ impl Service<Request<Body>> for AtomicBroadcast {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         let reader = MessageReader::new(request.into_body(), self.0.max_receive_bytes, &self.0.budget);
         let body = match method.as_str() {
-            "Broadcast" => Body::new(BroadcastStream::new(self.0.clone(), reader, parent)),
+            "Broadcast" => Body::new(BroadcastStream::new(self.0.clone(), reader, &connection, parent)),
             "Deliver" => Body::new(DeliverStream::new(self.0.clone(), reader, connection, parent)),
             _ => return ready(Ok(Status::unimplemented(format!("no method '{method}'")).into_http())),
         };

@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::connection::ConnectInfo;
 
+/// No text of what went wrong is longer.
+const ERROR_MAX_BYTES: usize = 4 << 10;
+
 /// A request that was refused.
 #[derive(Debug)]
 pub(super) struct Refused {
@@ -78,6 +81,28 @@ pub(super) async fn has_certificate(request: Request, next: Next) -> Response {
     } else {
         Refused::new(StatusCode::UNAUTHORIZED, "a client certificate is needed for this").into_response()
     }
+}
+
+/// What went wrong before a handler was asked is said in JSON, too.
+pub(super) async fn errors_in_json(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let is_json = |response: &Response| {
+        let content = response.headers().get(header::CONTENT_TYPE);
+        content.is_some_and(|content| content.as_bytes().starts_with(b"application/json"))
+    };
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) || is_json(&response) {
+        return response;
+    }
+    let allow = response.headers().get(header::ALLOW).cloned();
+    let said = axum::body::to_bytes(response.into_body(), ERROR_MAX_BYTES).await.unwrap_or_default();
+    let said = String::from_utf8_lossy(&said).trim().to_owned();
+    let said = if said.is_empty() { status.canonical_reason().unwrap_or("refused").to_owned() } else { said };
+    let mut response = Refused::new(status, said).into_response();
+    if let Some(allow) = allow {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    response
 }
 
 /// For what is served nowhere.

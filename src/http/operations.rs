@@ -15,11 +15,14 @@ use orderer_actors::channel::{ChannelState, Entry};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio_util::sync::CancellationToken;
 
 use super::answer::{Refused, has_certificate, json, not_found};
-use super::debug::debug;
+use super::debug::{Debug, EventReaders, debug};
 use super::page::{of_the_same_site, page};
+use crate::certificates::CertificatesInUse;
 use crate::metrics::{Metrics, TEXT_FORMAT};
+use crate::settings::Effective;
 use crate::telemetry::LogControl;
 
 /// A log spec is a line.
@@ -33,6 +36,12 @@ pub struct Operations {
     pub logs: LogControl,
     /// What is measured, if somebody fetches it from here.
     pub metrics: Option<Arc<Metrics>>,
+    /// The node's own configuration, and the file that it is from.
+    pub settings: (String, Vec<Effective>),
+    /// The node's own certificates.
+    pub certificates: CertificatesInUse,
+    /// Streams of events end then.
+    pub stopping: CancellationToken,
     /// Whether the listener has TLS; then log levels are only for those with a certificate.
     pub secured: bool,
 }
@@ -42,7 +51,14 @@ type Shared = State<Arc<Operations>>;
 /// The endpoint's routes.
 pub fn operations(operations: Operations) -> Router {
     let secured = operations.secured;
-    let debug = debug(Arc::clone(&operations.context));
+    let debug = debug(Debug {
+        context: Arc::clone(&operations.context),
+        logs: operations.logs.clone(),
+        settings: operations.settings.clone(),
+        certificates: operations.certificates.clone(),
+        stopping: operations.stopping.clone(),
+        event_readers: EventReaders::default(),
+    });
     let shared = Arc::new(operations);
     let log_spec = Router::new().route("/logspec", get(log_spec).put(set_log_spec).fallback(wrong_method));
     let metrics = operations_metrics(&shared);

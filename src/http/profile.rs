@@ -83,11 +83,12 @@ async fn processors(State(profiling): State<Profiling>, RawQuery(query): RawQuer
 
 async fn actors(State(profiling): State<Profiling>) -> Response {
     let all = profiling.context.board.all();
-    let lines = all.iter().map(|(path, report, handled)| {
+    let lines = all.iter().map(|(path, cell)| {
+        let (report, handled) = (cell.report(), cell.handled());
         let mut line = format!("{path}: {}", report.state);
         for more in [
             &report.detail,
-            &report.last_error.as_ref().map_or(String::new(), |(_, error)| format!("last error: {error}")),
+            &report.last_error.as_ref().map_or(String::new(), |error| format!("last error: {}", error.text)),
         ] {
             if !more.is_empty() {
                 line = format!("{line}, {more}");

@@ -23,7 +23,7 @@ use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use super::answer::Refused;
+use super::answer::{Refused, errors_in_json};
 use crate::connection::{ConnectInfo, Connection, accept};
 use crate::tls::ListenerTls;
 
@@ -45,7 +45,7 @@ pub async fn serve(
     stopping: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener).context("use the listener")?;
-    let router = router.layer(axum::middleware::from_fn(in_time));
+    let router = router.layer(axum::middleware::from_fn(errors_in_json)).layer(axum::middleware::from_fn(in_time));
     let mut connections = accept(listener, tls, handshake_limit, stopping.clone());
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Some(connection) = connections.next().await {

@@ -107,7 +107,7 @@ impl Shown {
     }
 
     fn actors(&self, all: &mut Collection) {
-        for (path, report, handled) in self.context.board.all() {
+        for (path, cell) in self.context.board.all() {
             let mut parts = path.split('/');
             let (first, channel, last) = (parts.next().unwrap_or_default(), parts.next(), parts.next_back());
             let actor = match (channel, last) {
@@ -116,8 +116,8 @@ impl Shown {
                 (Some(_), Some(last)) => last,
             };
             let labels = [channel.unwrap_or_default(), actor];
-            all.add(&table::ACTOR_HANDLED, &labels, float(handled));
-            all.add(&table::ACTOR_RESTARTS, &labels, float(report.restarts));
+            all.add(&table::ACTOR_HANDLED, &labels, float(cell.handled()));
+            all.add(&table::ACTOR_RESTARTS, &labels, float(cell.report().restarts));
         }
         all.add(&table::PANICS, &[], float(orderer_actors::supervision::panics()));
     }

@@ -27,7 +27,7 @@ use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use crate::certificates::Keeper;
+use crate::certificates::{CertificatesInUse, Keeper};
 use crate::connection::accept;
 use crate::grpc::{AtomicBroadcast, CountedUnary, IngressBudget, RequestFiles, Shared};
 use crate::http::{self, Administration, Operations};
@@ -129,7 +129,7 @@ fn with_tree<T>(
             loading: Arc::new(Semaphore::new(2 * cores)),
             directory: Arc::clone(&directory),
             membership: Membership::default(),
-            board: StatusBoard::default(),
+            board: StatusBoard::of_process(),
             observed: Observed::new(),
             arbiters: arbiters.iter().map(actix_rt::Arbiter::handle).collect(),
             serving: settings.serving.clone(),
@@ -177,7 +177,20 @@ async fn serve(
     if let Some(socket) = operations {
         let (context, secured) = (Arc::clone(&context), socket.tls.is_some());
         let metrics = matches!(settings.metrics, MetricsSettings::Prometheus).then(|| Arc::new(Metrics::new(&context)));
-        let router = http::operations(Operations { context, logs: logs.clone(), metrics, secured });
+        let router = http::operations(Operations {
+            context,
+            logs: logs.clone(),
+            metrics,
+            settings: (settings.source.clone(), settings.effective.clone()),
+            certificates: CertificatesInUse {
+                msp_dir: settings.local_msp_dir.clone(),
+                msp_id: settings.local_msp_id.clone(),
+                listeners: tls.clone(),
+                kafka_client: kafka_certificate(&settings.kafka),
+            },
+            stopping: stopping.clone(),
+            secured,
+        });
         opened.push(socket.serve("operations", router, settings, io, &stopping)?);
     }
     if let Some(socket) = admin {
@@ -324,6 +337,11 @@ pub fn kafka_settings(settings: &KafkaSettings) -> orderer_kafka::Settings {
     reach.sasl.clone_from(&settings.sasl);
     reach.timeouts = settings.timeouts;
     reach
+}
+
+/// What brokers are shown, if anything.
+fn kafka_certificate(settings: &KafkaSettings) -> Option<Vec<u8>> {
+    settings.tls.as_ref()?.client.as_ref().map(|client| client.chain_pem.clone())
 }
 
 /// How chains reach their brokers.

@@ -208,6 +208,7 @@ impl Checker {
             (folder("Debug.BroadcastTraceDir"), folder("Debug.DeliverTraceDir"));
         let memory = self.text("Solo.Durability") == "memory";
         Some(Settings {
+            effective: self.effective(),
             source,
             log_spec,
             listen: listen?,

@@ -22,6 +22,13 @@ pub struct Effective {
     pub source: String,
 }
 
+impl Effective {
+    /// Whether its value is a secret.
+    pub fn is_hidden(&self) -> bool {
+        self.value == HIDDEN && SECRETS.contains(&self.key)
+    }
+}
+
 impl Checker {
     /// Every key that has a meaning here, in the order of `orderer.yaml`.
     pub(super) fn effective(&self) -> Vec<Effective> {

@@ -35,6 +35,8 @@ use crate::tls::TlsFiles;
 pub struct Settings {
     /// Where the values came from, for people.
     pub source: String,
+    /// Every key, and where its value came from.
+    pub effective: Vec<Effective>,
     /// What is logged, unless `FABRIC_LOGGING_SPEC` says it.
     pub log_spec: Option<String>,
     /// Where gRPC is served.

@@ -31,10 +31,11 @@ use crate::chain_state::chain_text;
 use crate::chain_support::Abandon;
 use crate::channel::{Channel, ChannelState, Voice};
 use crate::config_work::{Applied, apply, recheck};
+use crate::mailbox::Counted;
 use crate::node_context::NodeContext;
 use crate::observe::CutReason;
 use crate::solo_chain::Halt;
-use crate::status::StatusCell;
+use crate::status::{StatusCell, Task};
 use crate::supervision::{Exit, ExitGuard};
 
 /// Blocks that are cut and not yet on the disk, in bytes of their envelopes. When they are more, no record is taken.
@@ -53,7 +54,7 @@ pub(crate) struct KafkaChain {
     channel: Arc<Channel>,
     voice: Voice,
     context: Arc<NodeContext>,
-    writer: Addr<BlockWriter>,
+    writer: Counted<BlockWriter>,
     cluster: Arc<dyn Cluster>,
     last: LastBlock,
     /// The configuration that the next record is taken under; on the disk a moment later.
@@ -92,7 +93,7 @@ impl KafkaChain {
     pub(crate) fn new(
         channel: Arc<Channel>,
         context: Arc<NodeContext>,
-        writer: Addr<BlockWriter>,
+        writer: Counted<BlockWriter>,
         Origin { cluster, last, snapshot }: Origin,
         status: Arc<StatusCell>,
         guards: Guards,
@@ -162,13 +163,20 @@ impl KafkaChain {
             Arc::clone(context),
             chain.clone(),
             producer,
-            producer_status,
+            Arc::clone(&producer_status),
             producer_guard,
         )
         .start();
         let consumer_status = cell(CONSUMER);
-        let consumer =
-            KafkaConsumer::new(Arc::clone(context), chain, consumer, from, consumer_status, consumer_guard).start();
+        let consumer = KafkaConsumer::new(
+            Arc::clone(context),
+            Counted::new(chain, Arc::clone(&self.status)),
+            consumer,
+            from,
+            consumer_status,
+            consumer_guard,
+        )
+        .start();
         let machine = Machine::resume(self.last, Rules::of(&self.snapshot));
         if machine.ingress_blocked() {
             send_ingress(&producer, false);
@@ -180,6 +188,7 @@ impl KafkaChain {
             _watch: watch,
             machine,
             producer,
+            producer_status,
             consumer,
             deliveries: VecDeque::new(),
             effects: VecDeque::new(),
@@ -297,14 +306,17 @@ impl KafkaChain {
             Effect::UnblockIngress => send_ingress(&following.producer, true),
             Effect::ArmTimer => {
                 let timeout = self.snapshot.orderer().batch_timeout;
+                self.channel.gauges().timer(Some(timeout));
                 self.timer = Some(ctx.run_later(timeout, |chain, ctx| {
                     chain.timer = None;
+                    chain.channel.gauges().timer(None);
                     chain.step(Event::Timer);
                     chain.advance(ctx);
                 }));
             }
             Effect::DisarmTimer => {
                 if let Some(timer) = self.timer.take() {
+                    self.channel.gauges().timer(None);
                     ctx.cancel_future(timer);
                 }
             }
@@ -412,7 +424,7 @@ impl KafkaChain {
             return;
         }
         self.status.enter("running", "");
-        self.channel.gate().open(following.producer.clone().recipient());
+        self.channel.gate().open(following.producer.clone().recipient(), Arc::clone(&following.producer_status));
         self.channel.enter_as(self.voice, ChannelState::Running);
         tracing::info!(target: "orderer.chain", channel = %self.channel.id(), height = following.machine.last_cut().0 + 1,
             "chain is running");
@@ -469,9 +481,9 @@ fn send_ingress(producer: &Addr<KafkaProducer>, open: bool) {
     producer.do_send(Ingress { open });
 }
 
-fn send_write(writer: &Addr<BlockWriter>, op: Op, room: tokio::sync::OwnedSemaphorePermit) {
-    #[expect(clippy::disallowed_methods, reason = "bounded by the room that each block holds")]
-    writer.do_send(Write { ops: vec![op], reply: None, room: Some(room) });
+fn send_write(writer: &Counted<BlockWriter>, op: Op, room: tokio::sync::OwnedSemaphorePermit) {
+    // bounded by the room that each block holds
+    writer.tell(Write { ops: vec![op], reply: None, room: Some(room) });
 }
 
 impl Actor for KafkaChain {
@@ -488,7 +500,7 @@ impl Handler<Delivery> for KafkaChain {
     type Result = ();
 
     fn handle(&mut self, delivery: Delivery, ctx: &mut Context<Self>) {
-        self.status.count_one();
+        let _taken = self.status.take(Task::Delivery);
         self.channel.observed().topic_ends(delivery.end);
         if let Some(following) = &mut self.following {
             following.deliveries.push_back(delivery);
@@ -501,6 +513,7 @@ impl Handler<LinkChanged> for KafkaChain {
     type Result = ();
 
     fn handle(&mut self, LinkChanged { link, state }: LinkChanged, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::LinkChanged);
         let Some(following) = &mut self.following else { return };
         let trouble = match state {
             LinkState::Up => {
@@ -519,6 +532,7 @@ impl Handler<TimeToCutFailed> for KafkaChain {
     type Result = ();
 
     fn handle(&mut self, TimeToCutFailed(block): TimeToCutFailed, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::TimeToCutFailed);
         self.step(Event::TimeToCutFailed(block));
         self.advance(ctx);
     }
@@ -530,14 +544,14 @@ impl Handler<Halt> for KafkaChain {
     /// What was produced is in the topic, and will be in the chain whenever it is read; only what Broadcast still waits
     /// for is worth a moment.
     fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Halt);
         let (drained, answered) = oneshot::channel();
         if let Some(following) = &self.following {
             #[expect(clippy::disallowed_methods, reason = "once in the life of the actor")]
             following.producer.do_send(Drain(drained));
         }
         let then = answered.into_actor(self).map(|_, chain: &mut Self, ctx| {
-            #[expect(clippy::disallowed_methods, reason = "once in the life of the actor")]
-            chain.writer.do_send(halt);
+            chain.writer.tell_once(halt);
             chain.stop_because(Exit::Asked, ctx);
         });
         ctx.spawn(then);
@@ -548,6 +562,7 @@ impl Handler<Abandon> for KafkaChain {
     type Result = ();
 
     fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Abandon);
         self.stop(ctx);
     }
 }

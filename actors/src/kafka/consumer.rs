@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
-};
+use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
 use orderer_core::ordering::kafka::KafkaOffset;
 use orderer_kafka::{Consumer, Error, FetchLimits, Fetched};
 
@@ -15,8 +13,9 @@ use super::messages::{Delivery, Link, LinkChanged, LinkState, TakenIn};
 use super::retry::Retries;
 use crate::chain_state::chain_text;
 use crate::chain_support::Abandon;
+use crate::mailbox::Counted;
 use crate::node_context::NodeContext;
-use crate::status::StatusCell;
+use crate::status::{StatusCell, Task};
 use crate::supervision::{Exit, ExitGuard};
 
 /// A broker answers an empty poll after so long.
@@ -27,7 +26,7 @@ const AHEAD: usize = 2;
 /// See the module's description.
 pub(super) struct KafkaConsumer {
     context: Arc<NodeContext>,
-    chain: Addr<KafkaChain>,
+    chain: Counted<KafkaChain>,
     /// `None` while it is asked.
     consumer: Option<Box<dyn Consumer>>,
     next: i64,
@@ -40,7 +39,7 @@ pub(super) struct KafkaConsumer {
 impl KafkaConsumer {
     pub(super) fn new(
         context: Arc<NodeContext>,
-        chain: Addr<KafkaChain>,
+        chain: Counted<KafkaChain>,
         consumer: Box<dyn Consumer>,
         from: KafkaOffset,
         status: Arc<StatusCell>,
@@ -86,9 +85,8 @@ impl KafkaConsumer {
                     let delivery = Delivery::new(self.next, fetched);
                     self.next = next;
                     self.not_taken_in += 1;
-                    self.status.count_one();
-                    #[expect(clippy::disallowed_methods, reason = "bounded by what is not taken in")]
-                    self.chain.do_send(delivery);
+                    // bounded by what is not taken in
+                    self.chain.tell(delivery);
                 }
                 self.fetch(ctx);
             }
@@ -112,8 +110,8 @@ impl KafkaConsumer {
     }
 
     fn tell(&self, state: LinkState) {
-        #[expect(clippy::disallowed_methods, reason = "one a failed call")]
-        self.chain.do_send(LinkChanged { link: Link::Consumer, state });
+        // one a failed call
+        self.chain.tell_once(LinkChanged { link: Link::Consumer, state });
     }
 }
 
@@ -130,6 +128,7 @@ impl Handler<TakenIn> for KafkaConsumer {
     type Result = ();
 
     fn handle(&mut self, _: TakenIn, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::TakenIn);
         self.not_taken_in -= 1;
         // while a failed call waits for its turn, the consumer is at rest: it must not be asked before
         if self.retries.attempts() == 0 {
@@ -142,6 +141,7 @@ impl Handler<Abandon> for KafkaConsumer {
     type Result = ();
 
     fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Abandon);
         self.guard.will_exit(Exit::Asked);
         ctx.stop();
     }

@@ -1,6 +1,7 @@
 //! What a chain has once it follows its topic.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
@@ -11,6 +12,7 @@ use super::health::Watch;
 use super::messages::{Delivery, TakenIn};
 use super::producer::KafkaProducer;
 use crate::chain_support::Abandon;
+use crate::status::StatusCell;
 
 /// What there is once the topic is being followed.
 pub(super) struct Following {
@@ -18,6 +20,7 @@ pub(super) struct Following {
     pub(super) _watch: Watch,
     pub(super) machine: Machine,
     pub(super) producer: Addr<KafkaProducer>,
+    pub(super) producer_status: Arc<StatusCell>,
     pub(super) consumer: Addr<KafkaConsumer>,
     pub(super) deliveries: VecDeque<Delivery>,
     pub(super) effects: VecDeque<Effect>,

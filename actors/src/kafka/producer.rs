@@ -25,7 +25,7 @@ use crate::chain_support::Abandon;
 use crate::channel::Channel;
 use crate::mailbox::{Order, OrderRefusal, Reply};
 use crate::node_context::NodeContext;
-use crate::status::StatusCell;
+use crate::status::{StatusCell, Task};
 use crate::supervision::{Exit, ExitGuard};
 
 /// A batch is not made larger than this: half of what a broker takes that was never told otherwise. A message that is
@@ -322,7 +322,7 @@ impl Handler<Order> for KafkaProducer {
     type Result = ();
 
     fn handle(&mut self, order: Order, ctx: &mut Context<Self>) {
-        self.status.count_one();
+        let _taken = self.status.take(Task::Order);
         let Order { submission, reply } = order;
         if let Some(cause) = &self.down {
             reply.send(Err(OrderRefusal::NotDurable(format!("could not be ordered: {cause}"))));
@@ -338,6 +338,7 @@ impl Handler<Resubmit> for KafkaProducer {
     type Result = ();
 
     fn handle(&mut self, Resubmit { message, done }: Resubmit, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Resubmit);
         self.wanted.push_back(Item { content: Content::Message(message), answer: Answer::Chain(done) });
         self.produce(ctx);
     }
@@ -347,6 +348,7 @@ impl Handler<AskToCut> for KafkaProducer {
     type Result = ();
 
     fn handle(&mut self, AskToCut(block): AskToCut, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::AskToCut);
         let item = Item { content: Content::TimeToCut(block), answer: Answer::Nobody };
         if self.down.is_some() {
             self.refuse(vec![item], "");
@@ -361,6 +363,7 @@ impl Handler<Ingress> for KafkaProducer {
     type Result = ();
 
     fn handle(&mut self, Ingress { open }: Ingress, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Ingress);
         self.open = open;
         self.produce(ctx);
     }
@@ -370,6 +373,7 @@ impl Handler<Drain> for KafkaProducer {
     type Result = ();
 
     fn handle(&mut self, Drain(done): Drain, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Drain);
         if self.down.is_some() {
             let _ = done.send(());
             return;
@@ -383,6 +387,7 @@ impl Handler<Abandon> for KafkaProducer {
     type Result = ();
 
     fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Abandon);
         self.guard.will_exit(Exit::Asked);
         ctx.stop();
     }

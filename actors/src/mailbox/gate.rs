@@ -14,6 +14,8 @@ use arc_swap::ArcSwapOption;
 use orderer_core::channel::ChannelId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::status::StatusCell;
+
 use super::order::{Order, OrderAnswer, Reply, Submission};
 
 /// What an envelope costs in memory beside its bytes: handles, queue entries, the answer's channel.
@@ -36,9 +38,15 @@ pub struct Unavailable {
 pub struct Gate {
     room: Arc<Semaphore>,
     capacity_bytes: u32,
-    chain: ArcSwapOption<Recipient<Order>>,
+    chain: ArcSwapOption<Behind>,
     passed: AtomicU64,
     waiting: Arc<AtomicUsize>,
+}
+
+/// Who stands behind it.
+struct Behind {
+    chain: Recipient<Order>,
+    status: Arc<StatusCell>,
 }
 
 impl Gate {
@@ -53,9 +61,9 @@ impl Gate {
         }
     }
 
-    /// Lets messages through to `chain`.
-    pub fn open(&self, chain: Recipient<Order>) {
-        self.chain.store(Some(Arc::new(chain)));
+    /// Lets messages through to `chain`, which publishes to `status`.
+    pub fn open(&self, chain: Recipient<Order>, status: Arc<StatusCell>) {
+        self.chain.store(Some(Arc::new(Behind { chain, status })));
     }
 
     /// Lets nothing through any more. Messages that passed before are with the chain.
@@ -93,9 +101,10 @@ impl Gate {
 
     fn pass(&self, submission: Submission, room: Room) -> Option<oneshot::Receiver<OrderAnswer>> {
         let chain = self.chain.load();
-        let chain = chain.as_ref()?;
+        let Behind { chain, status } = &**chain.as_ref()?;
         let (answer, receiver) = oneshot::channel();
         self.passed.fetch_add(1, Ordering::Relaxed);
+        status.count_sent();
         // do_send keeps the order of one sender; if the actor is dead the message is dropped, and so is its answer
         #[expect(clippy::disallowed_methods, reason = "the one place where the bound stands before it")]
         chain.do_send(Order { submission, reply: Reply::new(answer, room, &self.waiting) });
@@ -132,6 +141,7 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::StatusBoard;
     use actix::{Actor, Context, Handler};
     use bytes::Bytes;
     use orderer_core::channel::ConfigSequence;
@@ -163,7 +173,7 @@ mod tests {
     #[actix::test]
     async fn a_full_gate_lets_nothing_more_through() {
         let gate = Gate::new(10_000);
-        gate.open(Hoarder::default().start().recipient());
+        gate.open(Hoarder::default().start().recipient(), StatusBoard::default().cell("hoarder"));
         let mut answers = Vec::new();
         let refused = loop {
             match gate.try_order(submission(1000)) {
@@ -180,7 +190,7 @@ mod tests {
     #[actix::test]
     async fn an_envelope_larger_than_the_gate_passes_alone() {
         let gate = Gate::new(10_000);
-        gate.open(Hoarder::default().start().recipient());
+        gate.open(Hoarder::default().start().recipient(), StatusBoard::default().cell("hoarder"));
         assert!(matches!(gate.try_order(submission(50_000)), Ok(Some(_))));
         assert_eq!(gate.taken_bytes(), 10_000);
     }

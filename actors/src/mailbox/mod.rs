@@ -1,9 +1,11 @@
 //! What actix leaves out of a mailbox: a bound, and a breath between messages.
 
+mod counted;
 mod gate;
 mod order;
 mod pace;
 
+pub use counted::Counted;
 pub use gate::{ENVELOPE_OVERHEAD_BYTES, Gate, Room, Unavailable};
 pub use order::{Order, OrderAnswer, OrderRefusal, Reply, Submission};
 pub use pace::Pace;

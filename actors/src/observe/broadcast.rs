@@ -8,6 +8,7 @@ use prometheus::{Histogram, IntCounter};
 
 use super::families::Families;
 use super::series::Series;
+use super::transactions::TxKey;
 
 /// Types that an envelope may have; what else a client writes is counted as unknown, or it could make up a series for every
 /// number there is.
@@ -52,6 +53,8 @@ pub struct Judged {
     pub took: Duration,
     /// When that was done.
     pub at: Instant,
+    /// Which transaction it is, if it names one.
+    pub tx: Option<TxKey>,
 }
 
 /// Figures of one channel's envelopes, or of those that belong to no channel. Each series begins with its first envelope.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fabric_proto::common::Status;
 use orderer_core::channel::{BlockNumber, ChannelId};
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{Message, SignedEnvelope, tx_id};
 use prometheus::{Histogram, IntCounter};
 
 use super::Observed;
@@ -51,6 +51,7 @@ const REASONS: [&str; 4] = ["count", "bytes", "timer", "config"];
 /// See the module's description. One a channel, with the channel; a stage is a method, which costs some tens of nanoseconds.
 pub struct ChannelObserved {
     node: Arc<Observed>,
+    channel: ChannelId,
     series: Series,
     broadcast: BroadcastSeries,
     deliver: DeliverSeries,
@@ -61,6 +62,8 @@ pub struct ChannelObserved {
     block_envelopes: OnceLock<Histogram>,
     pending: AtomicUsize,
     pending_bytes: AtomicUsize,
+    /// Behind the newest block that was sent to anybody.
+    sent_below: AtomicU64,
     next_offset: AtomicI64,
     end_offset: AtomicI64,
     batches: AtomicU64,
@@ -83,6 +86,7 @@ impl ChannelObserved {
     pub(crate) fn new(node: &Arc<Observed>, channel: &ChannelId) -> Self {
         Self {
             node: Arc::clone(node),
+            channel: channel.clone(),
             series: Series::of(channel.as_str()),
             broadcast: BroadcastSeries::new(),
             deliver: DeliverSeries::default(),
@@ -93,6 +97,7 @@ impl ChannelObserved {
             block_envelopes: OnceLock::new(),
             pending: AtomicUsize::new(0),
             pending_bytes: AtomicUsize::new(0),
+            sent_below: AtomicU64::new(0),
             next_offset: AtomicI64::new(NO_OFFSET),
             end_offset: AtomicI64::new(NO_OFFSET),
             batches: AtomicU64::new(0),
@@ -108,10 +113,14 @@ impl ChannelObserved {
     }
 
     /// An envelope was found valid and goes to the gate.
-    pub fn accepted(&self, _message: &Message) {}
+    pub fn accepted(&self, message: &Message) {
+        let transactions = &self.node.transactions;
+        transactions.accepted(transactions.key(message.channel_header.tx_id.as_bytes()), &self.channel);
+    }
 
     /// An envelope was answered. `passed` says whether it got through the gate.
     pub fn answered(&self, judged: &Judged, passed: bool, status: Status) {
+        self.node.transactions.answered(judged.tx, judged.at, judged.took, status == Status::Success);
         self.stage(Stage::Judge, judged.took);
         let enqueued = passed.then(|| judged.at.elapsed());
         if let Some(enqueued) = enqueued {
@@ -138,10 +147,15 @@ impl ChannelObserved {
     }
 
     /// Kafka has acknowledged a record with this envelope.
-    pub fn produced(&self, _envelope: &SignedEnvelope, _offset: i64) {}
+    pub fn produced(&self, envelope: &SignedEnvelope, offset: i64) {
+        self.node.transactions.produced(tx_id(envelope), &self.channel, offset);
+    }
 
     /// The chain takes a record from the topic; `envelope` if it holds one.
-    pub fn consumed(&self, _envelope: Option<&SignedEnvelope>, offset: i64) {
+    pub fn consumed(&self, envelope: Option<&SignedEnvelope>, offset: i64) {
+        if let Some(envelope) = envelope {
+            self.node.transactions.consumed(tx_id(envelope), &self.channel, offset);
+        }
         self.next_offset.store(offset + 1, Ordering::Relaxed);
     }
 
@@ -183,17 +197,32 @@ impl ChannelObserved {
     }
 
     /// These envelopes are block `number`; it is signed, and not yet on the disk.
-    pub fn assembled(&self, _number: BlockNumber, _envelopes: &[SignedEnvelope], took: Duration) {
+    pub fn assembled(&self, number: BlockNumber, envelopes: &[SignedEnvelope], took: Duration) {
+        let now = Instant::now();
+        for envelope in envelopes {
+            self.node.transactions.cut(tx_id(envelope), &self.channel, number.0, now);
+        }
         self.stage(Stage::Assemble, took);
     }
 
     /// A commit has ended: all blocks up to `last` are on the disk, `blocks` of them since the commit before.
-    pub fn written(&self, _last: BlockNumber, blocks: usize, took: Duration) {
+    pub fn written(&self, last: BlockNumber, blocks: usize, took: Duration) {
         self.stage(Stage::Commit, took);
         if blocks > 0 {
+            for back in (0..blocks as u64).rev() {
+                self.node.transactions.written(&self.channel, last.0.saturating_sub(back));
+            }
             let make = || self.series.make(&self.node.families.commit, &[self.series.channel()]);
             let commit = self.commit.get_or_init(make);
             (0..blocks).for_each(|_| commit.observe(took.as_secs_f64()));
+        }
+    }
+
+    /// A block was sent to a client; only the first client's counts.
+    pub fn delivered(&self, block: u64) {
+        // who reads old blocks costs nothing here
+        if self.sent_below.fetch_max(block + 1, Ordering::Relaxed) <= block {
+            self.node.transactions.delivered(&self.channel, block);
         }
     }
 

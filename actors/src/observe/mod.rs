@@ -9,15 +9,18 @@ mod channel;
 mod definition;
 mod deliver;
 mod families;
+mod refusals;
 mod series;
 mod stream;
+mod streams;
 pub mod table;
+mod transactions;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fabric_proto::common::Status;
-use orderer_core::channel::UnixSeconds;
+use orderer_core::channel::{ChannelId, UnixSeconds};
 use orderer_core::envelope::Message;
 use orderer_core::processing::Refusal;
 use prometheus::{IntCounter, Registry};
@@ -26,8 +29,11 @@ pub use broadcast::{EnvelopeKind, Judged};
 pub use channel::{ChannelObserved, CutReason, SentToTopic, Stage};
 pub use definition::{Definition, Kind};
 pub use deliver::Subscription;
+pub use refusals::{Refusals, RefusalsShown, RefusedEnvelope, Who};
 pub use stream::{ConnectionObserved, Method, StreamObserved};
+pub use streams::{Request, StreamPlace, StreamShown, Streams};
 pub use table::METRICS;
+pub use transactions::{LifeShown, Transactions, TxKey};
 
 use broadcast::BroadcastSeries;
 use families::Families;
@@ -45,6 +51,9 @@ pub struct Observed {
     connections_closed: IntCounter,
     /// Of envelopes that belong to no channel of this node. A client's own words are no label: it could make up any number.
     nowhere: (Series, BroadcastSeries),
+    refusals: Refusals,
+    streams: Arc<Streams>,
+    transactions: Transactions,
 }
 
 /// Why an envelope is not ordered.
@@ -68,6 +77,9 @@ impl Observed {
             connections_closed: families.connections_closed.with_label_values::<&str>(&[]),
             methods: Default::default(),
             nowhere: (Series::of("unknown"), BroadcastSeries::new()),
+            refusals: Refusals::default(),
+            streams: Arc::default(),
+            transactions: Transactions::default(),
             registry,
             families,
         })
@@ -107,7 +119,38 @@ impl Observed {
     }
 
     /// An envelope is refused: `message` if it could be read.
-    pub fn refused(&self, _message: Option<&Message>, _status: Status, _why: Why<'_>) {}
+    pub fn refused(&self, message: Option<&Message>, status: Status, why: Why<'_>) {
+        let policy = match why {
+            Why::Refusal(refusal) => refusal.verdict().cloned(),
+            Why::Text(_) => None,
+        };
+        let why = match why {
+            Why::Refusal(refusal) => refusal.to_string(),
+            Why::Text(text) => text.to_owned(),
+        };
+        self.refusals.note(RefusedEnvelope::new(message, status, why, policy));
+    }
+
+    /// A chain did not take an envelope that had been found valid.
+    pub fn refused_late(&self, channel: &ChannelId, status: Status, why: &str) {
+        let refused = RefusedEnvelope::new(None, status, why.to_owned(), None);
+        self.refusals.note(RefusedEnvelope { channel: channel.to_string(), ..refused });
+    }
+
+    /// Refused envelopes.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// Streams of clients.
+    pub fn streams(&self) -> &Arc<Streams> {
+        &self.streams
+    }
+
+    /// The newest envelopes.
+    pub fn transactions(&self) -> &Transactions {
+        &self.transactions
+    }
 
     /// An envelope that belongs to no channel of this node was answered.
     pub fn answered_nowhere(&self, judged: &Judged, status: Status) {

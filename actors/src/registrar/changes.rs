@@ -16,6 +16,7 @@ use crate::chain_support::{StopChain, TryAgain};
 use crate::channel::{Channel, ChannelState, Entry};
 use crate::membership::{Join, JoinBlock, JoinError, Remove, RemoveError, Restart, RestartError};
 use crate::node_context::NodeContext;
+use crate::status::Task;
 
 /// A chain that does not stop within this time is left behind: its ledger goes all the same.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -117,7 +118,7 @@ impl Handler<Join> for Registrar {
     type Result = ();
 
     fn handle(&mut self, join: Join, ctx: &mut Context<Self>) {
-        self.status.count_one();
+        let _taken = self.status.take(Task::Join);
         let Join { block, reply } = join;
         if let Err(refused) = self.check_join(&block) {
             let _ = reply.send(Err(refused));
@@ -147,7 +148,7 @@ impl Handler<Remove> for Registrar {
     type Result = ();
 
     fn handle(&mut self, remove: Remove, ctx: &mut Context<Self>) {
-        self.status.count_one();
+        let _taken = self.status.take(Task::Remove);
         let Remove { id, reply } = remove;
         if let Err(refused) = self.check_removal(&id) {
             let _ = reply.send(Err(refused));
@@ -182,7 +183,7 @@ impl Handler<Restart> for Registrar {
     type Result = ();
 
     fn handle(&mut self, restart: Restart, ctx: &mut Context<Self>) {
-        self.status.count_one();
+        let _taken = self.status.take(Task::Restart);
         let Restart { id, reply } = restart;
         match self.context.directory.all().get(&id) {
             None => {

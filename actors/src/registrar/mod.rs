@@ -20,7 +20,7 @@ use crate::chain_state::{chain_text, load_snapshot};
 use crate::chain_support::{ChainSupport, StopChain};
 use crate::channel::{BrokenChannel, Channel, ChannelState, Entry};
 use crate::node_context::NodeContext;
-use crate::status::StatusCell;
+use crate::status::{StatusCell, Task};
 use crate::supervision::{ChildGone, Exit, ExitGuard};
 
 /// A chain that has not stopped after so long at shutdown is left behind; what it acknowledged is durable.
@@ -187,7 +187,7 @@ impl Actor for Registrar {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.context.membership.registrar_is(Some(ctx.address()));
+        self.context.membership.registrar_is(Some(ctx.address()), &self.status);
         self.status.enter("opening", "");
         // after a restart the channels are open already: only their supports have to be started again
         for channel in self.context.directory.open() {
@@ -204,7 +204,7 @@ impl Handler<NewChannel> for Registrar {
     type Result = ();
 
     fn handle(&mut self, new: NewChannel, ctx: &mut Context<Self>) {
-        self.status.count_one();
+        let _taken = self.status.take(Task::NewChannel);
         tracing::info!(target: "orderer.registrar", channel = %new.ledger.channel(), "channel created");
         self.register(new.ledger, new.snapshot, ctx);
     }
@@ -214,6 +214,7 @@ impl Handler<ChildGone<ChannelId>> for Registrar {
     type Result = ();
 
     fn handle(&mut self, gone: ChildGone<ChannelId>, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::ChildGone);
         let Some(place) = self.supports.get_mut(&gone.child) else { return };
         if gone.generation != place.generation || gone.exit == Exit::Asked {
             return;
@@ -221,7 +222,11 @@ impl Handler<ChildGone<ChannelId>> for Registrar {
         let cause = gone.exit.to_string();
         place.channel.gate().close();
         place.channel.support.store(None);
-        self.context.board.cell(&format!("registrar/{}", gone.child)).failed(cause.clone());
+        let cell = self.context.board.cell(&format!("registrar/{}", gone.child));
+        cell.failed(cause.clone());
+        if let Exit::Panicked(text) = &gone.exit {
+            cell.panicked(text);
+        }
         let policy = &self.context.channel_restarts;
         match place.restarts.after_death(self.context.uptime(), rand::random(), policy) {
             AfterDeath::RestartIn(pause) => {
@@ -245,8 +250,9 @@ impl Handler<StopAll> for Registrar {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: StopAll, _: &mut Context<Self>) -> Self::Result {
+        let _taken = self.status.take(Task::StopAll);
         self.status.enter("stopping", "");
-        self.context.membership.registrar_is(None);
+        self.context.membership.registrar_is(None, &self.status);
         self.guard.will_exit(Exit::Asked);
         let mut stopping = Vec::new();
         for (id, place) in std::mem::take(&mut self.supports) {

@@ -55,20 +55,26 @@ pub enum NotValid {
 }
 
 /// Why an identity is not what a principal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrincipalMismatch {
     /// It belongs to another MSP.
+    #[error("it is of another organization")]
     OtherMsp,
     /// Its MSP does not vouch for it: see [`Identity::validity`].
+    #[error("its organization does not vouch for it")]
     NotValid,
     /// It has another role.
+    #[error("it has another role")]
     OtherRole,
     /// It is not in that organizational unit.
+    #[error("it is in another organizational unit")]
     OtherUnit,
     /// It is someone else.
+    #[error("it is somebody else")]
     OtherIdentity,
     /// Nobody can satisfy the principal.
+    #[error("nobody can be that")]
     Unsatisfiable,
 }
 

@@ -5,6 +5,7 @@
 
 mod certificate;
 mod chain;
+mod described;
 mod identified;
 mod members;
 mod msp;
@@ -14,6 +15,7 @@ mod tls;
 mod version;
 
 pub use certificate::CertificateError;
+pub use described::{CertificateFacts, describe};
 pub use identified::{Identity, PrincipalMismatch};
 pub use msp::{Msp, MspError};
 pub use msps::{IdentityError, Msps, expires_at};

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::signers::Signers;
 use super::tree::{Node, Policies};
+use super::verdict::Verdict;
 
 /// An info text is not longer than this: it is repeated for every refused envelope.
 const TEXT_MAX_BYTES: usize = 800;
@@ -22,6 +23,8 @@ pub struct Denied {
     pub signers: String,
     /// What each signature policy below asks for.
     pub wanted: Vec<String>,
+    /// How each part of it was judged, if there is such a policy.
+    pub verdict: Option<Box<Verdict>>,
 }
 
 impl fmt::Display for Denied {
@@ -50,12 +53,13 @@ impl Policies {
                 summary: format!("no such policy: '{path}'"),
                 signers: signers.describe(),
                 wanted: Vec::new(),
+                verdict: None,
             });
         };
         if self.holds(node, signers) { Ok(()) } else { Err(self.explain(path, node, signers)) }
     }
 
-    fn holds(&self, node: usize, signers: &Signers) -> bool {
+    pub(super) fn holds(&self, node: usize, signers: &Signers) -> bool {
         match &self.nodes[node] {
             Node::Signature(rule) => rule.is_satisfied_by(signers.valid()),
             Node::Implicit { needed, subs, .. } => {
@@ -86,7 +90,8 @@ impl Policies {
         };
         let mut wanted = Vec::new();
         self.collect_wanted(node, signers, &mut wanted);
-        Denied { policy: path.to_owned(), summary, signers: signers.describe(), wanted }
+        let (signers_text, verdict) = (signers.describe(), self.verdict(path, signers).map(Box::new));
+        Denied { policy: path.to_owned(), summary, signers: signers_text, wanted, verdict }
     }
 
     /// The signature policies below `node` that do not hold.

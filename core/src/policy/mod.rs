@@ -9,8 +9,10 @@ mod signers;
 pub mod text;
 mod together;
 mod tree;
+mod verdict;
 
 pub use evaluate::Denied;
 pub use signers::{SignedDatum, Signers};
 pub use together::{Proof, prove_together};
 pub use tree::{Policies, PolicyError};
+pub use verdict::{PolicyInWords, PrincipalVerdict, Verdict};

@@ -50,6 +50,10 @@ impl SignatureRule {
         self.rule.evaluate(&self.principals, signers, &mut 0)
     }
 
+    pub(super) fn principals(&self) -> &[Principal] {
+        &self.principals
+    }
+
     /// The principals, for people.
     pub(super) fn wanted(&self) -> String {
         let names: Vec<String> = self.principals.iter().map(ToString::to_string).collect();

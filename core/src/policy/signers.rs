@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::together::{Proof, prove_together};
+use super::verdict::PrincipalVerdict;
 use crate::crypto::SignatureError;
 use crate::envelope::SignedEnvelope;
-use crate::identity::{Identity, IdentityError, Msps};
+use crate::identity::{Identity, IdentityError, Msps, Principal, PrincipalMismatch, Role};
 
 /// More signers than this on one request do not count: the sets used during evaluation are bits of one number.
 pub(super) const SIGNERS_MAX: usize = 128;
@@ -93,6 +94,29 @@ impl Signers {
     /// Identities whose signatures verify, in the order in which they signed.
     pub(super) fn valid(&self) -> &[Arc<Identity>] {
         &self.valid
+    }
+
+    /// Whether one of them is what a principal asks for, and why not: the reason of the one that comes closest.
+    pub(super) fn judge(&self, principal: &Principal) -> PrincipalVerdict {
+        let mut reasons = Vec::new();
+        for identity in &self.valid {
+            match identity.satisfies(principal) {
+                Ok(()) => {
+                    return PrincipalVerdict { principal: principal.to_string(), satisfied: true, why: String::new() };
+                }
+                Err(PrincipalMismatch::OtherMsp) => {}
+                Err(PrincipalMismatch::NotValid) => {
+                    let cause = identity.validity().err().map(ToString::to_string).unwrap_or_default();
+                    reasons.push(format!("'{}' is not valid: {cause}", identity.subject()));
+                }
+                Err(mismatch) => {
+                    let role = identity.role().map_or("member", Role::as_str);
+                    reasons.push(format!("'{}' ({role}): {mismatch}", identity.subject()));
+                }
+            }
+        }
+        let why = if reasons.is_empty() { "nobody of its organization signed".to_owned() } else { reasons.join("; ") };
+        PrincipalVerdict { principal: principal.to_string(), satisfied: false, why }
     }
 
     /// Who signed and what came of it, for people.

@@ -7,7 +7,7 @@ use crate::channel::ChannelId;
 use crate::config::{ConfigError, ConsentersError, MaintenanceError, TemplateError, UpdateError};
 use crate::crypto::SignError;
 use crate::envelope::EnvelopeError;
-use crate::policy::Denied;
+use crate::policy::{Denied, Verdict};
 
 /// What a refusal means to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -138,6 +138,19 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// How the policy was judged that was not satisfied, if that is why.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        match self {
+            Self::Denied(denied) => denied.verdict.as_deref(),
+            Self::FinalChecks(inner) => inner.verdict(),
+            Self::Update { cause, .. } | Self::Creation { cause, .. } => match &**cause {
+                UpdateError::Denied { denied, .. } => denied.verdict.as_deref(),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// What it means to the client.
     pub fn kind(&self) -> RefusalKind {
         match self {

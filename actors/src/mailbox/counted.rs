@@ -1,0 +1,52 @@
+//! An address whose messages are counted as they are sent: actix does not tell how many wait.
+
+use std::sync::Arc;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Message};
+
+use crate::status::StatusCell;
+
+/// See the module's description. What bounds the messages stands where they are sent.
+pub struct Counted<A: Actor> {
+    addr: Addr<A>,
+    status: Arc<StatusCell>,
+}
+
+impl<A: Actor> Clone for Counted<A> {
+    fn clone(&self) -> Self {
+        Self { addr: self.addr.clone(), status: Arc::clone(&self.status) }
+    }
+}
+
+impl<A: Actor> Counted<A> {
+    /// For the actor that publishes to this cell.
+    pub fn new(addr: Addr<A>, status: Arc<StatusCell>) -> Self {
+        Self { addr, status }
+    }
+
+    /// Sends one of the messages that are many (see [`Task`](crate::status::Task)).
+    pub fn tell<M>(&self, message: M)
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        self.status.count_sent();
+        #[expect(clippy::disallowed_methods, reason = "bounded by who calls this")]
+        self.addr.do_send(message);
+    }
+
+    /// Sends one of the others, which are few.
+    pub fn tell_once<M>(&self, message: M)
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+    {
+        #[expect(clippy::disallowed_methods, reason = "one of few")]
+        self.addr.do_send(message);
+    }
+}

@@ -1,0 +1,249 @@
+//! Streams of clients, as they go along: each has a cell that it writes to, and its place here is given back with it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use orderer_core::channel::ChannelId;
+use serde::Serialize;
+
+use super::stream::Method;
+use crate::channel::{Channel, Directory, Entry};
+use crate::status::now_ms;
+
+/// One stream's figures.
+#[derive(Debug)]
+struct StreamCell {
+    kind: Method,
+    peer: SocketAddr,
+    started_ms: u64,
+    bytes: AtomicU64,
+    messages: AtomicU64,
+    in_work: AtomicU64,
+    position: AtomicU64,
+    blocked_ms: AtomicU64,
+    /// Since when the client does not take what is offered, in milliseconds since 1970; 0: it does.
+    blocked_since_ms: AtomicU64,
+    /// What it asked for last; a stream may ask for one channel after the other.
+    request: Mutex<Option<Request>>,
+}
+
+/// What a Deliver stream asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The channel.
+    pub channel: ChannelId,
+    /// Who asks.
+    pub msp_id: String,
+    /// The subject of the certificate.
+    pub subject: String,
+    /// Whether only headers are sent.
+    pub headers_only: bool,
+}
+
+/// All open streams.
+#[derive(Debug, Default)]
+pub struct Streams {
+    open: Mutex<BTreeMap<u64, Arc<StreamCell>>>,
+    next: AtomicU64,
+}
+
+/// A stream's place among them, given back when dropped.
+#[derive(Debug)]
+pub struct StreamPlace {
+    id: u64,
+    cell: Arc<StreamCell>,
+    of: Arc<Streams>,
+}
+
+/// A stream, for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct StreamShown {
+    id: u64,
+    kind: &'static str,
+    /// Its address.
+    pub peer: String,
+    /// The channel whose blocks it delivers.
+    pub channel: Option<String>,
+    msp_id: Option<String>,
+    subject: Option<String>,
+    started_ms: u64,
+    bytes: u64,
+    messages: u64,
+    content: Option<&'static str>,
+    position: Option<u64>,
+    height: Option<u64>,
+    behind: Option<u64>,
+    blocked_ms: u64,
+    /// So long the client has not taken what is offered.
+    pub blocked_now_ms: Option<u64>,
+    in_work: u64,
+}
+
+impl Streams {
+    /// A new stream's place.
+    pub fn open(self: &Arc<Self>, kind: Method, peer: SocketAddr) -> StreamPlace {
+        let cell = Arc::new(StreamCell {
+            kind,
+            peer,
+            started_ms: now_ms(),
+            bytes: AtomicU64::new(0),
+            messages: AtomicU64::new(0),
+            in_work: AtomicU64::new(0),
+            position: AtomicU64::new(0),
+            blocked_ms: AtomicU64::new(0),
+            blocked_since_ms: AtomicU64::new(0),
+            request: Mutex::new(None),
+        });
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&cell));
+        StreamPlace { id, cell, of: Arc::clone(self) }
+    }
+
+    /// How many there are of this kind.
+    pub fn count(&self, kind: Method) -> usize {
+        self.cells().iter().filter(|(_, cell)| cell.kind == kind).count()
+    }
+
+    fn cells(&self) -> Vec<(u64, Arc<StreamCell>)> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.iter().map(|(id, cell)| (*id, Arc::clone(cell))).collect()
+    }
+
+    /// All of them, the slowest first.
+    pub fn all(&self, directory: &Directory) -> Vec<StreamShown> {
+        let height = |channel: &ChannelId| match directory.find(channel.as_str()) {
+            Some(Entry::Open(channel)) => Some(channel.ledger().height()),
+            _ => None,
+        };
+        self.shown(|_| true, height)
+    }
+
+    /// Those that deliver a channel's blocks, the slowest first.
+    pub fn of_channel(&self, channel: &Channel) -> Vec<StreamShown> {
+        let is_it = |request: Option<&Request>| request.is_some_and(|request| request.channel == *channel.id());
+        self.shown(is_it, |_| Some(channel.ledger().height()))
+    }
+
+    fn shown(
+        &self,
+        wanted: impl Fn(Option<&Request>) -> bool,
+        height: impl Fn(&ChannelId) -> Option<u64>,
+    ) -> Vec<StreamShown> {
+        let cells = self.cells();
+        let wanted = cells.iter().filter(|(_, cell)| wanted(cell.request().as_ref()));
+        let mut shown: Vec<_> = wanted.map(|(id, cell)| cell.shown(*id, &height)).collect();
+        // who blocks now, then who has blocked, then who is behind
+        shown.sort_by_key(|s| std::cmp::Reverse((s.blocked_now_ms, s.blocked_ms, s.behind)));
+        shown
+    }
+}
+
+impl StreamCell {
+    fn request(&self) -> std::sync::MutexGuard<'_, Option<Request>> {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shown(&self, id: u64, height: &impl Fn(&ChannelId) -> Option<u64>) -> StreamShown {
+        let request = self.request().clone();
+        let height = request.as_ref().and_then(|request| height(&request.channel));
+        let position = request.as_ref().map(|_| self.position.load(Ordering::Relaxed));
+        let since = self.blocked_since_ms.load(Ordering::Relaxed);
+        let behind = height.zip(position).map(|(height, position)| height.saturating_sub(position));
+        // a client that is offered nothing is not slow
+        let blocked_now_ms = (since > 0).then(|| now_ms().saturating_sub(since));
+        let content = request.as_ref().map(|request| if request.headers_only { "headers" } else { "blocks" });
+        StreamShown {
+            id,
+            kind: match self.kind {
+                Method::Broadcast => "broadcast",
+                Method::Deliver => "deliver",
+            },
+            peer: self.peer.to_string(),
+            channel: request.as_ref().map(|request| request.channel.to_string()),
+            msp_id: request.as_ref().map(|request| request.msp_id.clone()),
+            subject: request.map(|request| request.subject),
+            started_ms: self.started_ms,
+            bytes: self.bytes.load(Ordering::Relaxed),
+            messages: self.messages.load(Ordering::Relaxed),
+            content,
+            position,
+            height,
+            behind,
+            blocked_ms: self.blocked_ms.load(Ordering::Relaxed) + blocked_now_ms.unwrap_or(0),
+            blocked_now_ms,
+            in_work: self.in_work.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl StreamPlace {
+    /// The stream asks for blocks from `first` on.
+    pub fn asks(&self, request: Request, first: u64) {
+        self.cell.position.store(first, Ordering::Relaxed);
+        *self.cell.request() = Some(request);
+    }
+
+    /// One more message of so many bytes.
+    pub fn count(&self, bytes: usize) {
+        self.cell.messages.fetch_add(1, Ordering::Relaxed);
+        self.cell.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// So many are not answered yet.
+    pub fn in_work(&self, envelopes: usize) {
+        self.cell.in_work.store(envelopes as u64, Ordering::Relaxed);
+    }
+
+    /// A block is offered to the client, until [`taken`](Self::taken).
+    pub fn offers(&self) {
+        self.cell.blocked_since_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// It took it; `next` comes after it.
+    pub fn taken(&self, next: u64) {
+        let since = self.cell.blocked_since_ms.swap(0, Ordering::Relaxed);
+        if since > 0 {
+            self.cell.blocked_ms.fetch_add(now_ms().saturating_sub(since), Ordering::Relaxed);
+        }
+        self.cell.position.store(next, Ordering::Relaxed);
+    }
+}
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        self.of.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_shown_until_it_ends_and_the_slowest_is_first() {
+        let streams = Arc::new(Streams::default());
+        let peer: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        let channel = ChannelId::parse("app").unwrap();
+        let request = |msp_id: &str| Request {
+            channel: channel.clone(),
+            msp_id: msp_id.to_owned(),
+            subject: String::new(),
+            headers_only: false,
+        };
+        let (quick, slow) = (streams.open(Method::Deliver, peer), streams.open(Method::Deliver, peer));
+        let _broadcast = streams.open(Method::Broadcast, peer);
+        quick.asks(request("Quick"), 0);
+        slow.asks(request("Slow"), 0);
+        quick.count(100);
+        quick.offers();
+        quick.taken(1);
+        slow.offers();
+        let shown = streams.shown(|_| true, |_| Some(5));
+        let msps: Vec<_> = shown.iter().map(|s| (s.msp_id.as_deref(), s.position, s.behind)).collect();
+        assert_eq!(msps, [(Some("Slow"), Some(0), Some(5)), (Some("Quick"), Some(1), Some(4)), (None, None, None)]);
+        drop(slow);
+        assert_eq!(streams.count(Method::Deliver), 1);
+    }
+}

@@ -1,0 +1,159 @@
+//! All cells, by their actor's path.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+
+use super::cell::StatusCell;
+#[cfg(any(test, feature = "fail-points"))]
+use crate::supervision::FailPoints;
+
+/// Whether a thread of actors answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ArbiterPulse {
+    /// Which; the last is that of the tree's root.
+    pub index: usize,
+    /// It has not answered for too long.
+    pub stuck: bool,
+    /// So long it has not answered.
+    pub silent_ms: u64,
+}
+
+/// See the module's description; a path is such as `registrar/mychan/block-writer`. Locked only to add a cell and to show
+/// them.
+#[derive(Clone, Debug, Default)]
+pub struct StatusBoard(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    cells: RwLock<BTreeMap<String, Arc<StatusCell>>>,
+    /// From the watchdog.
+    pulses: ArcSwap<Vec<ArbiterPulse>>,
+    stuck: AtomicU64,
+    #[cfg(any(test, feature = "fail-points"))]
+    fail_points: FailPoints,
+}
+
+impl StatusBoard {
+    /// An empty one; where there are fail points, with the faults that the environment asks for.
+    pub fn of_process() -> Self {
+        let inner = Inner {
+            #[cfg(any(test, feature = "fail-points"))]
+            fail_points: FailPoints::from_environment(),
+            ..Inner::default()
+        };
+        Self(Arc::new(inner))
+    }
+
+    /// The tree's faults.
+    #[cfg(any(test, feature = "fail-points"))]
+    pub fn fail_points(&self) -> &FailPoints {
+        &self.0.fail_points
+    }
+
+    /// The cell at `path`; made if this is the first time.
+    pub fn cell(&self, path: &str) -> Arc<StatusCell> {
+        let mut cells = self.0.cells.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cell) = cells.get(path) {
+            return Arc::clone(cell);
+        }
+        let cell = StatusCell::new(
+            #[cfg(any(test, feature = "fail-points"))]
+            super::cell::Faults { path: path.to_owned(), points: self.0.fail_points.clone() },
+        );
+        let cell = Arc::new(cell);
+        cells.insert(path.to_owned(), Arc::clone(&cell));
+        cell
+    }
+
+    /// Forgets the cell at `path` and all below it.
+    pub fn remove(&self, path: &str) {
+        let below = format!("{path}/");
+        let mut cells = self.0.cells.write().unwrap_or_else(PoisonError::into_inner);
+        cells.retain(|at, _| at != path && !at.starts_with(&below));
+    }
+
+    /// Every actor's path and cell.
+    pub fn all(&self) -> Vec<(String, Arc<StatusCell>)> {
+        let cells = self.0.cells.read().unwrap_or_else(PoisonError::into_inner);
+        cells.iter().map(|(path, cell)| (path.clone(), Arc::clone(cell))).collect()
+    }
+
+    /// Whether the threads of actors answer.
+    pub fn pulses(&self) -> Arc<Vec<ArbiterPulse>> {
+        self.0.pulses.load_full()
+    }
+
+    pub(crate) fn set_pulses(&self, pulses: Vec<ArbiterPulse>) {
+        self.0.pulses.store(Arc::new(pulses));
+    }
+
+    pub(crate) fn count_stuck(&self) {
+        self.0.stuck.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often something was found stuck.
+    pub fn times_stuck(&self) -> u64 {
+        self.0.stuck.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{MailboxDepth, Task};
+    use std::time::Duration;
+
+    #[test]
+    fn a_restarted_actor_keeps_its_place_and_its_history() {
+        let board = StatusBoard::default();
+        let cell = board.cell("registrar/a");
+        cell.enter("running", "height 3");
+        cell.failed("disk full");
+        cell.panicked("index out of bounds (at a/b.rs:7)");
+        drop(cell.take(Task::Write));
+        board.cell("registrar/a").begin(1);
+        let [(path, cell)] = &board.all()[..] else { panic!("one cell") };
+        let report = cell.report();
+        assert_eq!(
+            (path.as_str(), report.state.as_str(), report.restarts, cell.handled()),
+            ("registrar/a", "starting", 1, 1)
+        );
+        assert_eq!(report.restarts_within(Duration::from_secs(60)), 1);
+        assert_eq!(report.last_error.as_ref().map(|e| e.text.as_str()), Some("disk full"));
+        let panic = report.last_panic.as_ref().map(|panic| (panic.text.as_str(), panic.place.as_str()));
+        assert_eq!(panic, Some(("index out of bounds", "a/b.rs:7")));
+    }
+
+    #[test]
+    fn what_waits_and_what_is_in_hand_is_shown_until_the_actor_dies() {
+        let cell = StatusBoard::default().cell("registrar/a");
+        for _ in 0..3 {
+            cell.count_sent();
+        }
+        assert_eq!(cell.in_hand(), None);
+        let taken = cell.take(Task::Order);
+        assert_eq!(cell.in_hand().map(|in_hand| in_hand.message).as_deref(), Some("Order"));
+        assert_eq!(cell.mailbox(), MailboxDepth { depth: 2, high_water: 3 });
+        drop(taken);
+        assert_eq!(cell.in_hand(), None);
+        let _commit = cell.wait_for(Task::Commit);
+        assert_eq!(cell.in_hand().map(|in_hand| in_hand.message).as_deref(), Some("a commit to the ledger"));
+        cell.begin(1);
+        assert_eq!((cell.in_hand(), cell.mailbox().depth), (None, 0));
+    }
+
+    #[test]
+    fn a_removed_channel_takes_its_actors_along() {
+        let board = StatusBoard::default();
+        for path in ["registrar", "registrar/a", "registrar/a/block-writer", "registrar/ab"] {
+            board.cell(path);
+        }
+        board.remove("registrar/a");
+        let left: Vec<_> = board.all().into_iter().map(|(path, ..)| path).collect();
+        assert_eq!(left, ["registrar", "registrar/ab"]);
+    }
+}

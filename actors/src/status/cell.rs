@@ -1,0 +1,233 @@
+//! One actor's published state.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::now_ms;
+use super::task::{InHand, Slot, Taken, Task};
+
+/// So many restarts are remembered with their time; no policy allows more within its window.
+const RESTARTS_MAX: usize = 32;
+
+/// What an actor says of itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// One word or two, such as `running`; the actor's own enum decides.
+    pub state: String,
+    /// Figures and reasons that belong to the state.
+    pub detail: String,
+    /// When this state was entered, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// When this incarnation of the actor began, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// The newest thing that went wrong.
+    pub last_error: Option<Trouble>,
+    /// The newest panic.
+    pub last_panic: Option<Panicked>,
+    /// When the newest restarts were.
+    #[serde(skip)]
+    restarted_ms: VecDeque<u64>,
+}
+
+/// What went wrong, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// In milliseconds since 1970.
+    pub at_ms: u64,
+    /// In words.
+    pub text: String,
+}
+
+/// A panic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Panicked {
+    /// In milliseconds since 1970.
+    pub at_ms: u64,
+    /// What it was raised with.
+    pub text: String,
+    /// File and line, empty if not known.
+    pub place: String,
+}
+
+/// What waits for an actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MailboxDepth {
+    /// Messages sent and not yet taken in hand.
+    pub depth: u64,
+    /// The most there ever were.
+    pub high_water: u64,
+}
+
+impl Report {
+    /// Restarts no longer ago than `window`.
+    pub fn restarts_within(&self, window: Duration) -> usize {
+        let from = now_ms().saturating_sub(u64::try_from(window.as_millis()).unwrap_or(u64::MAX));
+        self.restarted_ms.iter().filter(|&&at| at > from).count()
+    }
+}
+
+/// One actor's published state. It belongs to a place in the tree: a restarted actor goes on writing to the same cell.
+#[derive(Debug)]
+pub struct StatusCell {
+    report: watch::Sender<Report>,
+    handled: AtomicU64,
+    sent: AtomicU64,
+    taken: AtomicU64,
+    high_water: AtomicU64,
+    /// What a handler works on; and what is waited for on another thread.
+    slots: [Slot; 2],
+    #[cfg(any(test, feature = "fail-points"))]
+    faults: Faults,
+}
+
+/// What is to go wrong where this actor takes something in hand.
+#[cfg(any(test, feature = "fail-points"))]
+#[derive(Debug)]
+pub(super) struct Faults {
+    pub(super) path: String,
+    pub(super) points: crate::supervision::FailPoints,
+}
+
+impl StatusCell {
+    pub(super) fn new(#[cfg(any(test, feature = "fail-points"))] faults: Faults) -> Self {
+        let now = now_ms();
+        let report = Report {
+            state: "starting".to_owned(),
+            detail: String::new(),
+            since_ms: now,
+            started_ms: now,
+            restarts: 0,
+            last_error: None,
+            last_panic: None,
+            restarted_ms: VecDeque::new(),
+        };
+        Self {
+            report: watch::Sender::new(report),
+            handled: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            high_water: AtomicU64::new(0),
+            slots: Default::default(),
+            #[cfg(any(test, feature = "fail-points"))]
+            faults,
+        }
+    }
+
+    /// A new incarnation of the actor begins; `restarts` says how many came before it. What waited for the last one is gone
+    /// with it.
+    pub fn begin(&self, restarts: u64) {
+        self.sent.store(self.taken.load(Ordering::Relaxed), Ordering::Relaxed);
+        for slot in &self.slots {
+            slot.clear();
+        }
+        self.report.send_modify(|r| {
+            let now = now_ms();
+            if restarts > r.restarts {
+                if r.restarted_ms.len() == RESTARTS_MAX {
+                    r.restarted_ms.pop_front();
+                }
+                r.restarted_ms.push_back(now);
+            }
+            "starting".clone_into(&mut r.state);
+            r.detail.clear();
+            (r.since_ms, r.started_ms, r.restarts) = (now, now, restarts);
+        });
+    }
+
+    /// The actor entered `state`, or `detail` changed within it.
+    pub fn enter(&self, state: &str, detail: impl Into<String>) {
+        self.report.send_modify(|r| {
+            if r.state != state {
+                state.clone_into(&mut r.state);
+                r.since_ms = now_ms();
+            }
+            r.detail = detail.into();
+        });
+    }
+
+    /// Something went wrong.
+    pub fn failed(&self, error: impl Into<String>) {
+        self.report.send_modify(|r| r.last_error = Some(Trouble { at_ms: now_ms(), text: error.into() }));
+    }
+
+    /// The actor panicked; the text ends with the place, as [`report_panics`](crate::supervision::report_panics) has it.
+    pub fn panicked(&self, text: &str) {
+        let bare = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (at "));
+        let (text, place) = bare.map_or((text, ""), |(text, place)| (text, place));
+        let panic = Panicked { at_ms: now_ms(), text: text.to_owned(), place: place.to_owned() };
+        self.report.send_modify(|r| r.last_panic = Some(panic));
+    }
+
+    /// A message is about to be sent to the actor.
+    pub fn count_sent(&self) {
+        let sent = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
+        self.high_water.fetch_max(sent.saturating_sub(self.taken.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    /// A handler takes a message in hand, until what is given back is dropped. For the first line of every handler.
+    pub fn take(self: &Arc<Self>, task: Task) -> Taken {
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        if task.is_counted_when_sent() {
+            self.taken.fetch_add(1, Ordering::Relaxed);
+        }
+        let taken = Taken::new(self, 0, task);
+        let _ = self.fault(task);
+        taken
+    }
+
+    /// Another thread works for the actor, until what is given back is dropped.
+    pub fn wait_for(self: &Arc<Self>, task: Task) -> Taken {
+        let taken = Taken::new(self, 1, task);
+        if task != Task::Commit {
+            // a commit's is where it may fail
+            let _ = self.fault(task);
+        }
+        taken
+    }
+
+    /// A fail point: nothing, but in tests.
+    pub(crate) fn fault(&self, task: Task) -> Result<(), String> {
+        #[cfg(any(test, feature = "fail-points"))]
+        self.faults.points.hit(&self.faults.path, &format!("{task:?}"))?;
+        let _ = task;
+        Ok(())
+    }
+
+    pub(super) fn slot(&self, index: usize) -> &Slot {
+        &self.slots[index]
+    }
+
+    /// What the actor has had in hand for longest.
+    pub fn in_hand(&self) -> Option<InHand> {
+        self.slots.iter().filter_map(Slot::read).max_by_key(|in_hand| in_hand.for_ms)
+    }
+
+    /// What waits for it.
+    pub fn mailbox(&self) -> MailboxDepth {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let depth = self.sent.load(Ordering::Relaxed).saturating_sub(taken);
+        MailboxDepth { depth, high_water: self.high_water.load(Ordering::Relaxed) }
+    }
+
+    /// Messages handled so far, by all incarnations.
+    pub fn handled(&self) -> u64 {
+        self.handled.load(Ordering::Relaxed)
+    }
+
+    /// The report as it is now.
+    pub fn report(&self) -> Report {
+        self.report.borrow().clone()
+    }
+
+    /// Follows the report.
+    pub fn subscribe(&self) -> watch::Receiver<Report> {
+        self.report.subscribe()
+    }
+}

@@ -1,0 +1,114 @@
+//! What a chain publishes of its work, beside its channel's state: written as it goes along, read by whoever likes to.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::BlockNumber;
+use orderer_core::crypto::hex;
+use serde::Serialize;
+
+use super::now_ms;
+
+/// So many blocks are remembered.
+pub const RECENT_BLOCKS: usize = 50;
+
+/// A block, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BlockNote {
+    /// Its number.
+    pub number: u64,
+    /// Its header's hash.
+    pub hash: String,
+    /// How many envelopes are in it.
+    pub envelopes: usize,
+    /// How large it is.
+    pub bytes: usize,
+    /// When it was on the disk, in milliseconds since 1970. None: before this start.
+    pub written_ms: Option<u64>,
+}
+
+impl BlockNote {
+    /// Of a block that was written at some time.
+    pub fn of(block: &EncodedBlock, written_ms: Option<u64>) -> Self {
+        Self {
+            number: block.number().0,
+            hash: hex(block.header_hash()),
+            envelopes: block.envelopes(),
+            bytes: block.size_bytes(),
+            written_ms,
+        }
+    }
+}
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub struct ChainGauges {
+    /// In milliseconds since 1970; 0 for none.
+    cut_at_ms: AtomicU64,
+    recent: Mutex<VecDeque<BlockNote>>,
+}
+
+impl ChainGauges {
+    /// From the chain: the batch timer fires after so long, or does not.
+    pub(crate) fn timer(&self, after: Option<Duration>) {
+        let at = after.map_or(0, |after| now_ms() + u64::try_from(after.as_millis()).unwrap_or(u64::MAX >> 1));
+        self.cut_at_ms.store(at, Ordering::Relaxed);
+    }
+
+    /// A chain begins anew.
+    pub(crate) fn reset(&self) {
+        self.timer(None);
+    }
+
+    /// From the writer: these are on the disk.
+    pub(crate) fn written(&self, blocks: &[EncodedBlock]) {
+        let now = now_ms();
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for block in blocks {
+            if recent.len() == RECENT_BLOCKS {
+                recent.pop_front();
+            }
+            recent.push_back(BlockNote::of(block, Some(now)));
+        }
+    }
+
+    /// Milliseconds until what waits is cut into a block anyway; none if no timer runs.
+    pub fn timer_left_ms(&self) -> Option<u64> {
+        let at = self.cut_at_ms.load(Ordering::Relaxed);
+        (at > 0).then(|| at.saturating_sub(now_ms()))
+    }
+
+    /// The blocks of this start, oldest first, the newest of them only.
+    pub fn recent(&self) -> Vec<BlockNote> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// When this block was written, if that is remembered.
+    pub fn written_ms(&self, number: BlockNumber) -> Option<u64> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().rev().find(|note| note.number == number.0)?.written_ms
+    }
+
+    /// When the newest was, if in this start.
+    pub fn last_written_ms(&self) -> Option<u64> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).back()?.written_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_runs_until_it_is_stopped() {
+        let gauges = ChainGauges::default();
+        assert_eq!(gauges.timer_left_ms(), None);
+        gauges.timer(Some(Duration::from_secs(3600)));
+        assert!(gauges.timer_left_ms().is_some_and(|left| left > 3_500_000));
+        gauges.timer(None);
+        assert_eq!(gauges.timer_left_ms(), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! Faults on demand, for tests alone: this module is only compiled with the feature `fail-points`, which no release has.
+//!
+//! A point is wherever an actor takes something in hand: its path in the tree and the task, such as
+//! `registrar/mychannel/solo-chain:Order`. A whole program reads the variable `FAILPOINTS`, a list such as
+//! `PATH:TASK=panic;PATH:TASK=stuck(7000)`; `TASK=2*panic` does it twice.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What happens at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The handler panics.
+    Panic,
+    /// The handler, and with it its thread, does nothing for so long.
+    Stuck(Duration),
+    /// What was tried fails, where that is possible (a commit).
+    Error,
+}
+
+/// The points of one tree.
+#[derive(Clone, Debug, Default)]
+pub struct FailPoints(Arc<Mutex<BTreeMap<String, (Fault, usize)>>>);
+
+impl FailPoints {
+    /// Those of the variable.
+    pub fn from_environment() -> Self {
+        let points = Self::default();
+        for part in std::env::var("FAILPOINTS").unwrap_or_default().split(';').filter(|part| !part.is_empty()) {
+            let Some((point, written)) = part.split_once('=') else { continue };
+            let (times, written) = match written.split_once('*') {
+                Some((times, written)) => (times.parse().unwrap_or(0), written),
+                None => (usize::MAX, written),
+            };
+            let millis = written.strip_prefix("stuck(").and_then(|rest| rest.strip_suffix(')')?.parse().ok());
+            let fault = match (written, millis) {
+                (_, Some(millis)) => Fault::Stuck(Duration::from_millis(millis)),
+                ("error", _) => Fault::Error,
+                _ => Fault::Panic,
+            };
+            points.set(point, fault, times);
+        }
+        points
+    }
+
+    /// From now on this happens at the point, so many times.
+    pub fn set(&self, point: &str, fault: Fault, times: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(point.to_owned(), (fault, times));
+    }
+
+    /// How many times a point is still to be hit.
+    pub fn left(&self, point: &str) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(point).map_or(0, |&(_, times)| times)
+    }
+
+    /// Whoever comes by.
+    ///
+    /// # Panics
+    /// If that is what was set.
+    pub fn hit(&self, path: &str, task: &str) -> Result<(), String> {
+        let fault = {
+            let mut points = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if points.is_empty() {
+                return Ok(());
+            }
+            match points.get_mut(&format!("{path}:{task}")) {
+                Some((fault, times)) if *times > 0 => {
+                    *times -= 1;
+                    *fault
+                }
+                _ => return Ok(()),
+            }
+        };
+        match fault {
+            Fault::Panic => panic!("fail point {path}:{task}"),
+            Fault::Stuck(pause) => std::thread::sleep(pause),
+            Fault::Error => return Err(format!("fail point {path}:{task}")),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Notices what is stuck: an actor that has had a message in hand for too long, and a thread of actors that does not answer.
+//! It is a thread of its own, which no actor can hold up, and it reads what actors publish.
+//!
+//! Nothing is ended for it: what is stuck cannot be ended from outside, and mostly goes on when the disk does. It is shown,
+//! logged once, and counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use actix_rt::ArbiterHandle;
+
+use crate::status::{ArbiterPulse, InHand, StatusBoard};
+
+/// What takes longer is stuck. No handler works for longer than milliseconds, and a commit that takes seconds is a disk in
+/// trouble.
+pub const STUCK_AFTER: Duration = Duration::from_secs(5);
+/// So often it is looked.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// See the module's description. Ends when dropped.
+pub struct Watchdog {
+    _ends: Sender<()>,
+}
+
+impl Watchdog {
+    /// Watches the actors of this board and these threads.
+    pub fn start(board: StatusBoard, arbiters: Vec<ArbiterHandle>) -> Self {
+        let (ends, ended) = channel();
+        let started =
+            std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || watch(board, arbiters, &ended));
+        if let Err(error) = started {
+            tracing::error!(target: "orderer.supervision", %error, "no thread for the watchdog: what is stuck is not noticed");
+        }
+        Self { _ends: ends }
+    }
+}
+
+fn watch(board: StatusBoard, arbiters: Vec<ArbiterHandle>, ended: &Receiver<()>) {
+    let arbiters = arbiters.into_iter().enumerate().map(|(index, arbiter)| Asked::new(index, arbiter)).collect();
+    let mut looks = Looks { board, arbiters, stuck: BTreeMap::new() };
+    while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+        looks.look();
+    }
+}
+
+struct Looks {
+    board: StatusBoard,
+    arbiters: Vec<Asked>,
+    /// What was stuck at the last look, and in what.
+    stuck: BTreeMap<String, InHand>,
+}
+
+/// A thread, and what it was asked.
+struct Asked {
+    index: usize,
+    arbiter: ArbiterHandle,
+    question: u64,
+    answered: Arc<AtomicU64>,
+    at: Instant,
+    is_stuck: bool,
+}
+
+impl Looks {
+    fn look(&mut self) {
+        let pulses = self.arbiters.iter_mut().map(|asked| asked.look(&self.board)).collect();
+        self.board.set_pulses(pulses);
+        let mut stuck = BTreeMap::new();
+        for (path, cell) in self.board.all() {
+            let Some(in_hand) = cell.in_hand().filter(InHand::is_stuck) else { continue };
+            if !self.stuck.contains_key(&path) {
+                self.board.count_stuck();
+                tracing::warn!(target: "orderer.supervision", channel = channel_of(&path), actor = %path,
+                    in_hand = %in_hand.message, seconds = in_hand.for_ms / 1000, action = in_hand.action(), "actor is stuck");
+            }
+            stuck.insert(path, in_hand);
+        }
+        for (path, in_hand) in &self.stuck {
+            if !stuck.contains_key(path) {
+                tracing::info!(target: "orderer.supervision", channel = channel_of(path), actor = %path,
+                    in_hand = %in_hand.message, "actor goes on");
+            }
+        }
+        self.stuck = stuck;
+    }
+}
+
+impl Asked {
+    fn new(index: usize, arbiter: ArbiterHandle) -> Self {
+        Self { index, arbiter, question: 0, answered: Arc::default(), at: Instant::now(), is_stuck: false }
+    }
+
+    /// One question at a time, so that a stuck thread gathers nothing.
+    fn look(&mut self, board: &StatusBoard) -> ArbiterPulse {
+        if self.answered.load(Ordering::Acquire) == self.question {
+            if self.is_stuck {
+                tracing::info!(target: "orderer.supervision", arbiter = self.index, "thread of actors goes on");
+            }
+            (self.question, self.at, self.is_stuck) = (self.question + 1, Instant::now(), false);
+            let (answered, question) = (Arc::clone(&self.answered), self.question);
+            self.arbiter.spawn_fn(move || answered.store(question, Ordering::Release));
+            return ArbiterPulse { index: self.index, stuck: false, silent_ms: 0 };
+        }
+        let silent = self.at.elapsed();
+        if silent >= STUCK_AFTER && !self.is_stuck {
+            self.is_stuck = true;
+            board.count_stuck();
+            tracing::warn!(target: "orderer.supervision", arbiter = self.index, seconds = silent.as_secs(),
+                action = "see which actor is stuck (/debug/actors); if it does not go on, restart the orderer",
+                "thread of actors is stuck, its channels take no messages");
+        }
+        let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
+        ArbiterPulse { index: self.index, stuck: self.is_stuck, silent_ms }
+    }
+}
+
+/// The channel that an actor works for; none for those above.
+fn channel_of(path: &str) -> &str {
+    path.strip_prefix("registrar/").and_then(|below| below.split('/').next()).unwrap_or_default()
+}

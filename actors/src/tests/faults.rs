@@ -1,0 +1,166 @@
+//! Faults at every actor and at every step: the tree heals, nothing acknowledged is lost, and the other channel feels nothing.
+
+use super::*;
+use crate::status::InHand;
+use crate::supervision::Fault;
+
+/// Orders until this many more are acknowledged, however often the chain dies meanwhile; gives back which.
+async fn order_some(world: &World, name: &str, round: &str, count: usize) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    let mut tried = 0;
+    while acknowledged.len() < count {
+        let text = format!("{round} {tried}");
+        tried += 1;
+        if world.order_and_wait(name, &text).await {
+            acknowledged.push(text);
+        } else {
+            // the gate may be an old chain's for a moment
+            tokio::task::yield_now().await;
+            world.until(name, |state| *state == ChannelState::Running).await;
+        }
+    }
+    acknowledged
+}
+
+async fn until_in_chain(world: &World, name: &str, texts: &[String]) {
+    let mut heights = world.channel(name).ledger().heights();
+    loop {
+        let chain = world.chain(name);
+        if texts.iter().all(|text| chain.contains(text)) {
+            for text in texts {
+                assert_eq!(chain.iter().filter(|other| *other == text).count(), 1, "exactly once: {text}");
+            }
+            return;
+        }
+        heights.changed().await.unwrap();
+    }
+}
+
+/// Each fault once, at each of these points; what was acknowledged before, meanwhile and afterwards is in the chain once.
+async fn survives(world: &World, run: &str, points: &[(&str, &[Fault])]) {
+    let mut acknowledged = Vec::new();
+    for (point, faults) in points {
+        for fault in *faults {
+            world.context.board.fail_points().set(point, *fault, 1);
+            let round = format!("{run} {point} {fault:?}");
+            acknowledged.extend(order_some(world, "app", &round, 3).await);
+            let mut more = 0;
+            while world.context.board.fail_points().left(point) > 0 {
+                more += 1;
+                acknowledged.extend(order_some(world, "app", &format!("{round} more {more}"), 1).await);
+            }
+            assert!(world.order_and_wait("syschan", &round).await, "{round}: the other channel goes on");
+            world.until("app", |state| *state == ChannelState::Running).await;
+            acknowledged.extend(order_some(world, "app", &format!("{round} after"), 1).await);
+        }
+    }
+    until_in_chain(world, "app", &acknowledged).await;
+}
+
+#[actix::test]
+async fn a_solo_channel_heals_whatever_panics_or_fails_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::with(folder.path(), Durability::Disk, "AppSolo.block", HEALING).await;
+    let other = world.channel("syschan").states();
+    let points: [(&str, &[Fault]); 5] = [
+        ("registrar/app/solo-chain:Order", &[Fault::Panic]),
+        ("registrar/app/block-writer:Write", &[Fault::Panic]),
+        ("registrar/app/block-writer:Commit", &[Fault::Panic, Fault::Error]),
+        ("registrar/app/block-writer:Committed", &[Fault::Panic]),
+        ("registrar/app/solo-chain:Start", &[Fault::Panic]),
+    ];
+    // a start comes only after a death
+    let (started, others) = points.split_last().unwrap();
+    survives(&world, "first", others).await;
+    world.context.board.fail_points().set(started.0, Fault::Panic, 1);
+    survives(&world, "second", &[others[0]]).await;
+    assert_eq!(world.context.board.fail_points().left(started.0), 0);
+    assert!(!other.has_changed().unwrap(), "the other channel never left its state");
+    let cell = world.context.board.cell("registrar/app/solo-chain");
+    let panic = cell.report().last_panic.expect("it is shown");
+    assert!(panic.text.contains("fail point") && panic.place.contains("fail_points.rs:"), "{panic:?}");
+}
+
+#[actix::test]
+async fn a_kafka_channel_heals_whatever_panics_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::with(folder.path(), Durability::Disk, "AppKafka.block", HEALING).await;
+    let other = world.channel("syschan").states();
+    survives(
+        &world,
+        "first",
+        &[
+            ("registrar/app/kafka-chain:Delivery", &[Fault::Panic]),
+            ("registrar/app/kafka-chain/kafka-producer:Order", &[Fault::Panic]),
+            ("registrar/app/kafka-chain/kafka-consumer:TakenIn", &[Fault::Panic]),
+            ("registrar/app/block-writer:Write", &[Fault::Panic]),
+        ],
+    )
+    .await;
+    assert!(!other.has_changed().unwrap(), "the other channel never left its state");
+    let panics = |name: &str| world.context.board.cell(&format!("registrar/app/kafka-chain{name}")).report().last_panic;
+    for name in ["", "/kafka-producer", "/kafka-consumer"] {
+        assert!(panics(name).is_some(), "{name}");
+    }
+}
+
+#[actix::test]
+async fn parents_that_panic_are_built_again_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::with(folder.path(), Durability::Disk, "AppSolo.block", HEALING).await;
+    let before = order_some(&world, "app", "before", 2).await;
+    let points = world.context.board.fail_points().clone();
+    // the chain dies, and its parent of hearing it; then the parent's parent, too
+    for parents in [&["registrar/app:ChildGone"][..], &["registrar/app:ChildGone", "registrar:ChildGone"]] {
+        for parent in parents {
+            points.set(parent, Fault::Panic, 1);
+        }
+        points.set("registrar/app/solo-chain:Order", Fault::Panic, 1);
+        let _ = world.order_and_wait("app", "dies").await;
+        while parents.iter().any(|parent| points.left(parent) > 0) {
+            tokio::task::yield_now().await;
+        }
+        for name in ["app", "syschan"] {
+            world.until(name, |state| *state == ChannelState::Running).await;
+        }
+        let after = order_some(&world, "app", &format!("after {parents:?}"), 2).await;
+        until_in_chain(&world, "app", &after).await;
+    }
+    until_in_chain(&world, "app", &before).await;
+}
+
+#[actix::test]
+async fn a_stuck_actor_is_noticed_within_seconds_and_its_full_gate_is_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::with(folder.path(), Durability::Disk, "AppSolo.block", HEALING).await;
+    let board = world.context.board.clone();
+    board.fail_points().set("registrar/app/solo-chain:Order", Fault::Stuck(Duration::from_secs(8)), 1);
+    let began = Instant::now();
+    let mut answers = Vec::new();
+    // 1 MiB of gate, in envelopes of 64 KiB
+    let text = "x".repeat(64 << 10);
+    loop {
+        let channel = world.channel("app");
+        let envelope = SignedEnvelope::from_parts(Bytes::copy_from_slice(text.as_bytes()), Bytes::new());
+        let submission = Submission { envelope, checked_at: channel.snapshot().sequence(), is_config: false };
+        match channel.gate().try_order(submission) {
+            Ok(answer) => answers.push(answer.expect("the gate is open")),
+            Err(_) => break,
+        }
+    }
+    let cell = board.cell("registrar/app/solo-chain");
+    assert!(cell.mailbox().depth >= answers.len() as u64 - 1, "{:?}", cell.mailbox());
+    let mut looks = tokio::time::interval(Duration::from_millis(50));
+    while !cell.in_hand().as_ref().is_some_and(InHand::is_stuck) || board.times_stuck() < 2 {
+        looks.tick().await;
+        assert!(world.order_and_wait("syschan", "meanwhile").await, "the other channel goes on");
+        assert!(began.elapsed() < Duration::from_secs(8), "not noticed: {:?} {:?}", cell.in_hand(), board.pulses());
+    }
+    assert_eq!(board.pulses().iter().filter(|pulse| pulse.stuck).count(), 1, "its thread, and no other");
+    for answer in answers {
+        assert_eq!(answer.await.unwrap(), Ok(()));
+    }
+    assert!(!cell.in_hand().as_ref().is_some_and(InHand::is_stuck));
+    assert_eq!(cell.mailbox().depth, 0);
+    assert!(cell.mailbox().high_water >= 10, "{:?}", cell.mailbox());
+}

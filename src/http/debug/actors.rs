@@ -1,0 +1,108 @@
+//! The tree of actors.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use orderer_actors::channel::{Channel, Entry};
+use orderer_actors::status::{ArbiterPulse, InHand, Level, Report, StatusCell, now_ms};
+use orderer_actors::supervision::STUCK_AFTER;
+use serde::Serialize;
+
+use super::{Debug, Shared};
+use crate::http::answer::json;
+
+#[derive(Serialize)]
+struct Tree {
+    now_ms: u64,
+    stuck_after_ms: u128,
+    times_stuck: u64,
+    restart_policy: Policy,
+    arbiters: Vec<ArbiterPulse>,
+    actors: Vec<Actor>,
+}
+
+#[derive(Serialize)]
+struct Policy {
+    limit: usize,
+    window_ms: u128,
+    first_pause_ms: u128,
+    longest_pause_ms: u128,
+}
+
+#[derive(Serialize)]
+struct Actor {
+    /// Its place in the tree: `registrar/CHANNEL/block-writer`.
+    path: String,
+    #[serde(flatten)]
+    report: Report,
+    level: Level,
+    restarts_in_window: usize,
+    handled: u64,
+    mailbox: Mailbox,
+    in_hand: Option<InHand>,
+}
+
+#[derive(Serialize)]
+struct Mailbox {
+    depth: u64,
+    high_water: u64,
+    bytes: Option<usize>,
+    capacity_bytes: Option<usize>,
+}
+
+pub(super) async fn actors(State(debug): Shared) -> Response {
+    let policy = &debug.context.channel_restarts;
+    let restart_policy = Policy {
+        limit: policy.limit,
+        window_ms: policy.window.as_millis(),
+        first_pause_ms: policy.first_pause.as_millis(),
+        longest_pause_ms: policy.longest_pause.as_millis(),
+    };
+    let board = &debug.context.board;
+    let actors = board.all().into_iter().map(|(path, cell)| Actor::of(&debug, path, &cell)).collect();
+    let shown = Tree {
+        now_ms: now_ms(),
+        stuck_after_ms: STUCK_AFTER.as_millis(),
+        times_stuck: board.times_stuck(),
+        restart_policy,
+        arbiters: board.pulses().to_vec(),
+        actors,
+    };
+    json(StatusCode::OK, &shown)
+}
+
+impl Actor {
+    fn of(debug: &Debug, path: String, cell: &StatusCell) -> Self {
+        let (report, depth, in_hand) = (cell.report(), cell.mailbox(), cell.in_hand());
+        let stuck = in_hand.as_ref().is_some_and(InHand::is_stuck);
+        let at_gate =
+            behind_gate(debug, &path, |channel| (channel.gate().taken_bytes(), channel.gate().capacity_bytes()));
+        Self {
+            level: if stuck { Level::Bad } else { Level::of_actor(&report.state) },
+            restarts_in_window: report.restarts_within(debug.context.channel_restarts.window),
+            handled: cell.handled(),
+            mailbox: Mailbox {
+                depth: depth.depth,
+                high_water: depth.high_water,
+                bytes: at_gate.map(|(bytes, _)| bytes),
+                capacity_bytes: at_gate.map(|(_, capacity)| capacity),
+            },
+            in_hand,
+            report,
+            path,
+        }
+    }
+}
+
+/// Of the channel whose gate leads to this actor.
+fn behind_gate<T>(debug: &Debug, path: &str, of: impl Fn(&Channel) -> T) -> Option<T> {
+    let below = path.strip_prefix("registrar/")?;
+    let (name, actor) = below.split_once('/')?;
+    if actor != "solo-chain" && actor != "kafka-chain/kafka-producer" {
+        return None;
+    }
+    match debug.context.directory.find(name) {
+        Some(Entry::Open(channel)) => Some(of(&channel)),
+        _ => None,
+    }
+}

@@ -1,0 +1,139 @@
+//! One block, readable.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use fabric_json::{Json, Unfold, to_json};
+use fabric_proto::common::HeaderType;
+use orderer_actors::channel::{Channel, Entry};
+use orderer_actors::observe::Who;
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::BlockNumber;
+use orderer_core::crypto::hex;
+use orderer_core::envelope::{Message, SignedEnvelope};
+use serde::Serialize;
+
+use super::{Debug, Shared};
+use crate::http::answer::{Refused, json};
+
+/// So many values of a block are unfolded; the bytes of what is beyond stay base64. About 20 MB of memory while it is shown.
+const VALUES_MAX: usize = 200_000;
+
+#[derive(Serialize)]
+struct Shown {
+    number: u64,
+    hash: String,
+    previous_hash: String,
+    data_hash: String,
+    bytes: usize,
+    written_ms: Option<u64>,
+    envelopes: Vec<Envelope>,
+    block: Option<Json>,
+}
+
+#[derive(Serialize)]
+struct Envelope {
+    r#type: String,
+    tx_id: String,
+    bytes: usize,
+    timestamp_ms: Option<i64>,
+    creator: Option<Who>,
+    problem: Option<String>,
+}
+
+pub(super) async fn block(
+    State(debug): Shared,
+    Path((name, number)): Path<(String, String)>,
+) -> Result<Response, Refused> {
+    let channel = debug.open(&name)?;
+    let number = number_of(&channel, &number)?;
+    let shown = tokio::task::spawn_blocking(move || {
+        let block = read(&channel, number)?;
+        Ok::<_, Refused>(json(StatusCode::OK, &Shown::of(&block, channel.gauges().written_ms(number))))
+    });
+    shown.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?
+}
+
+impl Debug {
+    /// A channel whose blocks can be read.
+    pub(super) fn open(&self, name: &str) -> Result<Arc<Channel>, Refused> {
+        match self.find(name)?.1 {
+            Entry::Open(channel) => Ok(channel),
+            Entry::Broken(broken) => {
+                let text = format!("the channel cannot be opened: {}", broken.cause);
+                Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, text))
+            }
+        }
+    }
+}
+
+fn number_of(channel: &Channel, written: &str) -> Result<BlockNumber, Refused> {
+    let ledger = channel.ledger();
+    match written {
+        "oldest" => Ok(BlockNumber::GENESIS),
+        "newest" => Ok(ledger.last_block().number()),
+        "config" => Ok(ledger.last_config()),
+        number => number.parse().map(BlockNumber).map_err(|_| {
+            Refused::bad(format!("invalid block ID: '{number}' is neither newest, oldest, config nor a number"))
+        }),
+    }
+}
+
+/// Blocks.
+pub(super) fn read(channel: &Channel, number: BlockNumber) -> Result<EncodedBlock, Refused> {
+    let read = channel.ledger().block(number);
+    let failed = |text: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text);
+    let block = read.map_err(|e| failed(orderer_actors::chain_state::chain_text(&e)))?;
+    block.ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, format!("block {number} does not exist")))
+}
+
+impl Shown {
+    fn of(encoded: &EncodedBlock, written_ms: Option<u64>) -> Self {
+        let block = encoded.decode();
+        let how = Unfold { values_max: VALUES_MAX, ..Unfold::default() };
+        Self {
+            number: encoded.number().0,
+            hash: hex(encoded.header_hash()),
+            previous_hash: hex(encoded.previous_hash()),
+            data_hash: hex(&block.header.unwrap_or_default().data_hash),
+            bytes: encoded.size_bytes(),
+            written_ms,
+            envelopes: block.data.unwrap_or_default().data.into_iter().map(Envelope::of).collect(),
+            block: to_json("common.Block", &encoded.block_bytes(), &how).ok(),
+        }
+    }
+}
+
+impl Envelope {
+    fn of(raw: bytes::Bytes) -> Self {
+        let bytes = raw.len();
+        let message = match SignedEnvelope::parse(raw).and_then(Message::parse) {
+            Ok(message) => message,
+            Err(problem) => {
+                let (kind, tx_id) = (String::new(), String::new());
+                return Self {
+                    r#type: kind,
+                    tx_id,
+                    bytes,
+                    timestamp_ms: None,
+                    creator: None,
+                    problem: Some(problem.to_string()),
+                };
+            }
+        };
+        let header = &message.channel_header;
+        let kind = HeaderType::try_from(header.r#type);
+        let time = header.timestamp.as_ref();
+        let creator = message.read_signature_header().map(|header| header.creator).unwrap_or_default();
+        Self {
+            r#type: kind.map_or_else(|_| header.r#type.to_string(), |kind| kind.as_str_name().to_owned()),
+            tx_id: header.tx_id.clone(),
+            bytes,
+            timestamp_ms: time.map(|t| t.seconds.saturating_mul(1000).saturating_add(i64::from(t.nanos) / 1_000_000)),
+            creator: Who::of(&creator),
+            problem: None,
+        }
+    }
+}

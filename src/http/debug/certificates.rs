@@ -1,0 +1,26 @@
+//! Every certificate in use.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use orderer_actors::status::now_ms;
+use serde::Serialize;
+
+use super::Shared;
+use crate::certificates::CertificateShown;
+use crate::http::answer::{Refused, json};
+
+#[derive(Serialize)]
+struct Certificates {
+    now_ms: u64,
+    certificates: Vec<CertificateShown>,
+}
+
+pub(super) async fn certificates(State(debug): Shared) -> Result<Response, Refused> {
+    let of_thread = Arc::clone(&debug);
+    let all = tokio::task::spawn_blocking(move || of_thread.certificates.all(&of_thread.context));
+    let certificates = all.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    Ok(json(StatusCode::OK, &Certificates { now_ms: now_ms(), certificates }))
+}

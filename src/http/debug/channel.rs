@@ -1,0 +1,156 @@
+//! One channel.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use orderer_actors::channel::{Channel, Entry};
+use orderer_actors::kafka::KafkaHealth;
+use orderer_actors::observe::StreamShown;
+use orderer_actors::status::{BlockNote, RECENT_BLOCKS, now_ms};
+use orderer_core::channel::BlockNumber;
+use orderer_core::ordering::kafka::LastBlock;
+use orderer_core::policy::PolicyInWords;
+use serde::Serialize;
+
+use super::Shared;
+use super::channels::Short;
+use crate::http::answer::{Refused, json};
+
+#[derive(Serialize)]
+struct Shown {
+    now_ms: u64,
+    #[serde(flatten)]
+    short: Short,
+    #[serde(flatten)]
+    more: Option<More>,
+}
+
+#[derive(Serialize)]
+struct More {
+    blocks: Vec<BlockNote>,
+    cutter: Cutter,
+    limits: Limits,
+    organizations: Vec<String>,
+    policies: Vec<PolicyInWords>,
+    kafka: Option<Kafka>,
+    streams: Vec<StreamShown>,
+    disk: Disk,
+}
+
+/// What waits for the next block.
+#[derive(Serialize)]
+struct Cutter {
+    envelopes: usize,
+    bytes: usize,
+    timer_left_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Limits {
+    max_message_count: u32,
+    preferred_max_bytes: u32,
+    absolute_max_bytes: u32,
+    batch_timeout_ms: u128,
+}
+
+#[derive(Serialize)]
+struct Kafka {
+    #[serde(flatten)]
+    health: KafkaHealth,
+    stored: Option<i64>,
+    taken_in: Option<i64>,
+    end: Option<i64>,
+    lag: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct Disk {
+    #[serde(rename = "ledger_bytes")]
+    ledger: u64,
+    #[serde(rename = "pending_bytes")]
+    pending: u64,
+}
+
+pub(super) async fn channel(State(debug): Shared, Path(name): Path<String>) -> Result<Response, Refused> {
+    let (id, entry) = debug.find(&name)?;
+    let more = match &entry {
+        Entry::Broken(_) => None,
+        Entry::Open(channel) => {
+            let (of_thread, context) = (Arc::clone(channel), Arc::clone(&debug.context));
+            // blocks and files are looked at
+            let more = tokio::task::spawn_blocking(move || {
+                More::of(&of_thread, context.observed.streams().of_channel(&of_thread))
+            });
+            Some(more.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?)
+        }
+    };
+    let short = Short::of(&id, &entry, &debug.context);
+    Ok(json(StatusCode::OK, &Shown { now_ms: now_ms(), short, more }))
+}
+
+impl More {
+    fn of(channel: &Channel, streams: Vec<StreamShown>) -> Self {
+        let snapshot = channel.snapshot();
+        let (envelopes, bytes) = channel.observed().waiting();
+        let orderer = snapshot.orderer();
+        let size = &orderer.batch_size;
+        Self {
+            blocks: newest_blocks(channel),
+            cutter: Cutter { envelopes, bytes, timer_left_ms: channel.gauges().timer_left_ms() },
+            limits: Limits {
+                max_message_count: size.max_message_count,
+                preferred_max_bytes: size.preferred_max_bytes,
+                absolute_max_bytes: size.absolute_max_bytes,
+                batch_timeout_ms: orderer.batch_timeout.as_millis(),
+            },
+            organizations: snapshot.msps().iter().map(|msp| msp.id().to_owned()).collect(),
+            policies: snapshot.policies().in_words(),
+            kafka: Kafka::of(channel),
+            streams,
+            disk: Disk::of(channel.ledger().path()),
+        }
+    }
+}
+
+/// Newest first: those of this start, and as many older ones as there is room for.
+fn newest_blocks(channel: &Channel) -> Vec<BlockNote> {
+    let mut notes = channel.gauges().recent();
+    notes.reverse();
+    let ledger = channel.ledger();
+    let mut next =
+        notes.last().map_or_else(|| Some(ledger.last_block().number().0), |oldest| oldest.number.checked_sub(1));
+    while let Some(number) = next.filter(|_| notes.len() < RECENT_BLOCKS) {
+        // what cannot be read now is said where it is read for somebody
+        let Ok(Some(block)) = ledger.block(BlockNumber(number)) else { break };
+        notes.push(BlockNote::of(&block, None));
+        next = number.checked_sub(1);
+    }
+    notes
+}
+
+impl Kafka {
+    fn of(channel: &Channel) -> Option<Self> {
+        let (position, health) = (channel.observed().offsets(), channel.kafka_health());
+        if position.is_none() && health.is_none() {
+            return None;
+        }
+        let stored = LastBlock::read(&channel.ledger().last_block()).ok();
+        Some(Self {
+            health: health.map(|health| KafkaHealth::clone(&health)).unwrap_or_default(),
+            stored: stored.map(|last| last.metadata.last_offset_persisted.0),
+            taken_in: position.map(|(next, _)| next),
+            end: position.map(|(_, end)| end),
+            lag: position.map(|(next, end)| (end - next).max(0)),
+        })
+    }
+}
+
+impl Disk {
+    fn of(ledger: &FilePath) -> Self {
+        let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
+        Self { ledger: size(ledger.to_owned()), pending: size(ledger.with_extension("pending")) }
+    }
+}

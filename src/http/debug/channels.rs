@@ -1,0 +1,103 @@
+//! Every channel in short.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use orderer_actors::NodeContext;
+use orderer_actors::channel::{Channel, ChannelState, Entry};
+use orderer_actors::status::{Level, now_ms};
+use orderer_core::channel::ChannelId;
+use orderer_core::config::Engine;
+use serde::Serialize;
+
+use super::Shared;
+use crate::http::answer::json;
+
+#[derive(Serialize)]
+struct Channels {
+    now_ms: u64,
+    channels: Vec<Short>,
+}
+
+/// One channel.
+#[derive(Serialize)]
+pub(super) struct Short {
+    name: String,
+    #[serde(flatten)]
+    state: ChannelState,
+    level: Level,
+    /// The state in a sentence.
+    says: String,
+    #[serde(flatten)]
+    chain: Option<Chain>,
+}
+
+/// What there is of a channel that could be opened.
+#[derive(Serialize)]
+struct Chain {
+    since_ms: u64,
+    height: u64,
+    /// The first block of those that are all there.
+    horizon: u64,
+    last_block_hash: String,
+    last_block_ms: Option<u64>,
+    last_config_block: u64,
+    config_sequence: u64,
+    consensus_type: String,
+    engine: Option<&'static str>,
+    is_system_channel: bool,
+    /// Envelopes that are not answered yet, in bytes; how many there is room for; and how many came in so far.
+    waiting_bytes: usize,
+    room_bytes: usize,
+    ordered: u64,
+    pending: usize,
+    subscribers: usize,
+    kafka_lag: Option<i64>,
+}
+
+impl Short {
+    pub(super) fn of(id: &ChannelId, entry: &Entry, context: &NodeContext) -> Self {
+        let (state, chain) = match entry {
+            Entry::Open(channel) => (channel.state(), Some(Chain::of(channel, context))),
+            Entry::Broken(broken) => {
+                let action = "see to its ledger's file, then restart the channel".to_owned();
+                (ChannelState::Failed { cause: broken.cause.clone(), action }, None)
+            }
+        };
+        Self { name: id.to_string(), says: state.to_string(), level: Level::of_channel(&state), state, chain }
+    }
+}
+
+impl Chain {
+    fn of(channel: &Channel, context: &NodeContext) -> Self {
+        let (snapshot, last, observed) = (channel.snapshot(), channel.ledger().last_block(), channel.observed());
+        Self {
+            since_ms: channel.state_since_ms(),
+            height: last.number().0 + 1,
+            horizon: channel.ledger().horizon().0,
+            last_block_hash: orderer_core::crypto::hex(last.header_hash()),
+            last_block_ms: channel.gauges().last_written_ms(),
+            last_config_block: last.last_config().0,
+            config_sequence: snapshot.sequence().0,
+            consensus_type: snapshot.orderer().consensus_type.clone(),
+            engine: context.serving.engine(&snapshot).ok().map(|engine| match engine {
+                Engine::Solo => "solo",
+                Engine::Kafka { .. } => "kafka",
+            }),
+            is_system_channel: snapshot.is_system_channel(),
+            waiting_bytes: channel.gate().taken_bytes(),
+            room_bytes: channel.gate().capacity_bytes(),
+            ordered: channel.gate().passed(),
+            pending: observed.waiting().0,
+            subscribers: observed.subscribers(),
+            kafka_lag: observed.offsets().map(|(next, end)| (end - next).max(0)),
+        }
+    }
+}
+
+pub(super) async fn channels(State(debug): Shared) -> Response {
+    let context = &debug.context;
+    let all = context.directory.all();
+    let channels = all.iter().map(|(id, entry)| Short::of(id, entry, context)).collect();
+    json(StatusCode::OK, &Channels { now_ms: now_ms(), channels })
+}

@@ -1,0 +1,43 @@
+//! The newest log lines.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use orderer_actors::status::now_ms;
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+use super::refusals::checked_limit;
+use crate::http::answer::{Refused, json};
+use crate::telemetry::{LogLine, LogWanted};
+
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    level: Option<String>,
+    logger: Option<String>,
+    contains: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    now_ms: u64,
+    lines: Vec<LogLine>,
+}
+
+pub(super) async fn logs(
+    State(debug): Shared,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Refused> {
+    let Query(Wanted { level, logger, contains, limit }) = wanted.map_err(|e| Refused::bad(e.body_text()))?;
+    let least = level.as_deref().map(|level| match level {
+        "debug" => Ok(tracing::Level::DEBUG),
+        "info" => Ok(tracing::Level::INFO),
+        "warn" => Ok(tracing::Level::WARN),
+        "error" => Ok(tracing::Level::ERROR),
+        other => Err(Refused::bad(format!("level '{other}' is not debug, info, warn or error"))),
+    });
+    let wanted = LogWanted { least: least.transpose()?, logger, contains, limit: checked_limit(limit)? };
+    Ok(json(StatusCode::OK, &Shown { now_ms: now_ms(), lines: debug.logs.newest(&wanted) }))
+}

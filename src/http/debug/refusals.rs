@@ -1,0 +1,46 @@
+//! The newest refused envelopes.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use orderer_actors::observe::RefusalsShown;
+use orderer_actors::status::now_ms;
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+use crate::http::answer::{Refused, json};
+
+/// No answer has more entries.
+pub(super) const LIMIT_MAX: usize = 1000;
+
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    channel: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    now_ms: u64,
+    #[serde(flatten)]
+    refusals: RefusalsShown,
+}
+
+pub(super) async fn refusals(
+    State(debug): Shared,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Refused> {
+    let Query(Wanted { channel, limit }) = wanted.map_err(|e| Refused::bad(e.body_text()))?;
+    let limit = checked_limit(limit)?;
+    let refusals = debug.context.observed.refusals().newest(channel.as_deref(), limit);
+    Ok(json(StatusCode::OK, &Shown { now_ms: now_ms(), refusals }))
+}
+
+pub(super) fn checked_limit(limit: Option<usize>) -> Result<usize, Refused> {
+    match limit {
+        None => Ok(LIMIT_MAX),
+        Some(limit @ 1..=LIMIT_MAX) => Ok(limit),
+        Some(other) => Err(Refused::bad(format!("limit is {other}, not from 1 to {LIMIT_MAX}"))),
+    }
+}

@@ -1,0 +1,22 @@
+//! A failed channel is tried again.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use orderer_actors::membership::RestartError;
+
+use super::{Shared, parse};
+use crate::http::answer::Refused;
+
+/// Answered when the channel's ledger is open; how its chain fares is shown at the channel's path.
+pub(super) async fn restart(State(debug): Shared, Path(name): Path<String>) -> Result<StatusCode, Refused> {
+    let restarted = debug.context.membership.restart(parse(&name)?).await;
+    restarted.map(|()| StatusCode::ACCEPTED).map_err(|refused| {
+        let status = match refused {
+            RestartError::NoSuchChannel => StatusCode::NOT_FOUND,
+            RestartError::NotFailed(_) => StatusCode::CONFLICT,
+            RestartError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Refused::new(status, refused.to_string())
+    })
+}

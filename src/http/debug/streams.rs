@@ -1,0 +1,22 @@
+//! Streams of clients.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use orderer_actors::observe::StreamShown;
+use orderer_actors::status::now_ms;
+use serde::Serialize;
+
+use super::Shared;
+use crate::http::answer::json;
+
+#[derive(Serialize)]
+struct Streams {
+    now_ms: u64,
+    streams: Vec<StreamShown>,
+}
+
+pub(super) async fn streams(State(debug): Shared) -> Response {
+    let streams = debug.context.observed.streams().all(&debug.context.directory);
+    json(StatusCode::OK, &Streams { now_ms: now_ms(), streams })
+}

@@ -1,0 +1,21 @@
+//! One envelope's life.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::Shared;
+use crate::http::answer::{Refused, json};
+
+/// No transaction has a longer name.
+const TX_ID_MAX_BYTES: usize = 256;
+
+pub(super) async fn transaction(State(debug): Shared, Path(tx_id): Path<String>) -> Result<Response, Refused> {
+    if tx_id.len() > TX_ID_MAX_BYTES {
+        return Err(Refused::bad(format!("a transaction ID has no more than {TX_ID_MAX_BYTES} bytes")));
+    }
+    let life = debug.context.observed.transactions().life(&tx_id);
+    let unknown =
+        "no envelope of this transaction is remembered here: it came before the newest 65536, or to another orderer";
+    life.map(|life| json(StatusCode::OK, &life)).ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, unknown))
+}

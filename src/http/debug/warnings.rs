@@ -1,0 +1,215 @@
+//! What is not as it should be, in counted sentences: the first thing that a person on call reads.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use orderer_actors::channel::{Channel, ChannelState, Entry};
+use orderer_actors::status::{InHand, Level, now_ms};
+use serde::Serialize;
+
+use super::{Debug, Shared};
+use crate::http::answer::{Refused, json};
+
+/// A channel with messages in hand cuts a block within seconds; after so long it is news that it has not.
+const NOT_CUT_MS: u64 = 60_000;
+/// A client that has not taken a block for so long is slow.
+const SLOW_MS: u64 = 10_000;
+/// With fewer hours until a topic has forgotten what was taken in, somebody has to act.
+const HOURS_FEW: f64 = 48.0;
+/// So much of the gate taken means that clients wait.
+const GATE_FULL_PERCENT: usize = 95;
+/// No more are named.
+const NAMED_MAX: usize = 20;
+
+#[derive(Serialize)]
+struct Shown {
+    now_ms: u64,
+    warnings: Vec<Warning>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Warning {
+    level: Level,
+    text: String,
+    count: usize,
+    action: Option<&'static str>,
+    about: Vec<String>,
+}
+
+pub(super) async fn warnings(State(debug): Shared) -> Result<Response, Refused> {
+    let of_thread = Arc::clone(&debug);
+    // certificates are parsed
+    let found = tokio::task::spawn_blocking(move || look(&of_thread));
+    let warnings = found.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    Ok(json(StatusCode::OK, &Shown { now_ms: now_ms(), warnings }))
+}
+
+/// The gravest first.
+fn look(debug: &Debug) -> Vec<Warning> {
+    let mut warnings = of_channels(debug);
+    warnings.extend(of_actors(debug));
+    warnings.extend(of_streams(debug));
+    warnings.extend(of_certificates(debug));
+    warnings.sort_by_key(|warning| std::cmp::Reverse(warning.level));
+    warnings
+}
+
+/// Gathers the names of what one sentence is about.
+struct Group {
+    level: Level,
+    action: Option<&'static str>,
+    about: Vec<String>,
+}
+
+impl Group {
+    fn new(level: Level, action: &'static str) -> Self {
+        Self { level, action: Some(action), about: Vec::new() }
+    }
+
+    /// `one` and `many` are what one or several of them do.
+    fn say(mut self, one: &str, many: &str) -> Option<Warning> {
+        let count = self.about.len();
+        if count == 0 {
+            return None;
+        }
+        self.about.truncate(NAMED_MAX);
+        let text = if count == 1 { format!("1 {one}") } else { format!("{count} {many}") };
+        Some(Warning { level: self.level, text, count, action: self.action, about: self.about })
+    }
+}
+
+fn of_channels(debug: &Debug) -> Vec<Warning> {
+    let mut failed = Group::new(Level::Bad, "act on each channel's action, then restart it");
+    let mut restarting = Group::new(Level::Busy, "nothing yet; if it repeats, the cause is at the channel");
+    let mut retrying = Group::new(Level::Bad, "see to the Kafka brokers; the channels go on by themselves");
+    let mut not_cut = Group::new(Level::Bad, "see which actor of the channel is stuck, and to the disk");
+    let mut full = Group::new(Level::Busy, "clients wait: the disk or the brokers are slower than what comes in");
+    let mut topic = Group::new(Level::Bad, "see to the topic's brokers");
+    let mut forgets = Group::new(Level::Bad, "raise the topic's retention, or bring the orderers up that are behind");
+    let mut envelopes = 0;
+    for (id, entry) in &*debug.context.directory.all() {
+        let name = id.to_string();
+        let Entry::Open(channel) = entry else {
+            failed.about.push(name);
+            continue;
+        };
+        match channel.state() {
+            ChannelState::Failed { .. } => failed.about.push(name.clone()),
+            ChannelState::Restarting { .. } => restarting.about.push(name.clone()),
+            ChannelState::Retrying { .. } => retrying.about.push(name.clone()),
+            _ => {}
+        }
+        if let Some(pending) = waits_for_its_block(channel) {
+            envelopes += pending;
+            not_cut.about.push(name.clone());
+        }
+        if channel.gate().taken_bytes() * 100 >= channel.gate().capacity_bytes() * GATE_FULL_PERCENT {
+            full.about.push(name.clone());
+        }
+        if let Some(health) = channel.kafka_health() {
+            if health.trouble.is_some() {
+                topic.about.push(name.clone());
+            }
+            if health.hours_left.is_some_and(|hours| hours < HOURS_FEW) {
+                forgets.about.push(name);
+            }
+        }
+    }
+    let pending = format!("with {envelopes} envelopes pending");
+    let warnings = [
+        failed.say("channel has failed", "channels have failed"),
+        retrying.say("channel is not served by its Kafka cluster", "channels are not served by their Kafka clusters"),
+        not_cut.say(
+            &format!("channel has not cut a block for a minute {pending}"),
+            &format!("channels have not cut a block for a minute {pending}"),
+        ),
+        topic.say("channel's topic is in trouble", "channels' topics are in trouble"),
+        forgets.say(
+            "channel's topic will soon have forgotten all that was taken in",
+            "channels' topics will soon have forgotten all that was taken in",
+        ),
+        restarting.say("channel's chain died and is built again", "channels' chains died and are built again"),
+        full.say("channel's gate is full", "channels' gates are full"),
+    ];
+    warnings.into_iter().flatten().collect()
+}
+
+/// How many envelopes a channel holds, if it should have cut them into a block long ago.
+fn waits_for_its_block(channel: &Channel) -> Option<usize> {
+    let (envelopes, _) = channel.observed().waiting();
+    let timeout = channel.snapshot().orderer().batch_timeout;
+    let patience = NOT_CUT_MS.max(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).saturating_mul(2));
+    let last = channel.gauges().last_written_ms().unwrap_or(0).max(channel.state_since_ms());
+    let late =
+        channel.gauges().timer_left_ms().is_none_or(|left| left == 0) && now_ms().saturating_sub(last) > patience;
+    (envelopes > 0 && late).then_some(envelopes)
+}
+
+fn of_actors(debug: &Debug) -> Vec<Warning> {
+    let mut stuck = Group::new(Level::Bad, "see to the disk; if an actor does not go on, restart the orderer");
+    for (path, cell) in debug.context.board.all() {
+        if cell.in_hand().as_ref().is_some_and(InHand::is_stuck) {
+            stuck.about.push(path);
+        }
+    }
+    let mut threads = Group::new(Level::Bad, "see which actor is stuck; if it does not go on, restart the orderer");
+    for pulse in debug.context.board.pulses().iter().filter(|pulse| pulse.stuck) {
+        threads.about.push(format!("arbiter {}", pulse.index));
+    }
+    let warnings = [
+        stuck.say("actor is stuck", "actors are stuck"),
+        threads.say("thread of actors does not answer", "threads of actors do not answer"),
+    ];
+    warnings.into_iter().flatten().collect()
+}
+
+fn of_streams(debug: &Debug) -> Option<Warning> {
+    let mut slow = Group::new(Level::Busy, "see to these clients or the network to them; others do not wait for them");
+    for stream in debug.context.observed.streams().all(&debug.context.directory) {
+        if stream.blocked_now_ms.is_some_and(|ms| ms >= SLOW_MS) {
+            slow.about.push(format!("{} ({})", stream.peer, stream.channel.unwrap_or_default()));
+        }
+    }
+    slow.say("subscriber has not taken a block for 10 s", "subscribers have not taken a block for 10 s")
+}
+
+fn of_certificates(debug: &Debug) -> Vec<Warning> {
+    let mut expired =
+        Group::new(Level::Bad, "put new certificates in their place, or update the channels' configuration");
+    let mut few = Group::new(Level::Bad, "put new certificates in their place, or update the channels' configuration");
+    let mut soon = Group::new(Level::Busy, "renew them");
+    for certificate in debug.certificates.all(&debug.context) {
+        let group = match certificate.level {
+            Level::Good => continue,
+            Level::Bad if certificate.days_left < 0 => &mut expired,
+            Level::Bad => &mut few,
+            Level::Busy => &mut soon,
+        };
+        group.about.push(certificate.name());
+    }
+    let warnings = [
+        expired.say("certificate has expired", "certificates have expired"),
+        few.say("certificate expires within a week", "certificates expire within a week"),
+        soon.say("certificate expires within 30 days", "certificates expire within 30 days"),
+    ];
+    warnings.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_counts_and_names_what_it_is_about() {
+        let mut group = Group::new(Level::Bad, "do");
+        assert_eq!(Group::new(Level::Bad, "do").say("channel has", "channels have"), None);
+        group.about.push("a".to_owned());
+        let one = Group { about: group.about.clone(), ..Group::new(Level::Bad, "do") };
+        assert_eq!(one.say("channel has failed", "channels have failed").unwrap().text, "1 channel has failed");
+        group.about.extend((0..30).map(|n| n.to_string()));
+        let many = group.say("channel has failed", "channels have failed").unwrap();
+        assert_eq!((many.text.as_str(), many.count, many.about.len()), ("31 channels have failed", 31, NAMED_MAX));
+    }
+}

@@ -1,0 +1,119 @@
+//! The newest log lines, kept for the debug endpoint: what is logged is also here, whatever becomes of standard error.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use orderer_actors::status::now_ms;
+use serde::Serialize;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+/// So many lines are kept.
+const LINES_MAX: usize = 1000;
+/// And of each text so many bytes.
+const TEXT_MAX_BYTES: usize = 1024;
+
+/// A line of the log.
+#[derive(Clone, Debug, Serialize)]
+pub struct LogLine {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    #[serde(serialize_with = "lower_case")]
+    level: Level,
+    logger: &'static str,
+    message: String,
+    fields: BTreeMap<&'static str, String>,
+}
+
+/// Which lines are wanted.
+#[derive(Clone, Debug)]
+pub struct LogWanted {
+    /// Of this level and graver.
+    pub least: Option<Level>,
+    /// Of loggers that begin so.
+    pub logger: Option<String>,
+    /// With this in message or fields.
+    pub contains: Option<String>,
+    /// No more than so many, the newest.
+    pub limit: usize,
+}
+
+/// See the module's description. Behind the filter, so that it holds what was logged and nothing else.
+#[derive(Clone, Default)]
+pub(super) struct Tail(Arc<Mutex<VecDeque<LogLine>>>);
+
+impl Tail {
+    /// Oldest first.
+    pub(super) fn newest(&self, wanted: &LogWanted) -> Vec<LogLine> {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = lines.iter().rev().filter(|line| line.is(wanted)).take(wanted.limit);
+        let mut found: Vec<_> = found.cloned().collect();
+        found.reverse();
+        found
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Tail {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut line = LogLine {
+            at_ms: now_ms(),
+            level: *event.metadata().level(),
+            logger: event.metadata().target(),
+            message: String::new(),
+            fields: BTreeMap::new(),
+        };
+        event.record(&mut line);
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LINES_MAX {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+}
+
+impl LogLine {
+    fn is(&self, wanted: &LogWanted) -> bool {
+        let holds = |text: &String| {
+            let in_fields = || self.fields.iter().any(|(name, value)| format!("{name}={value}").contains(text));
+            self.message.contains(text) || in_fields()
+        };
+        wanted.least.is_none_or(|least| self.level <= least)
+            && wanted.logger.as_ref().is_none_or(|logger| self.logger.starts_with(logger.as_str()))
+            && wanted.contains.as_ref().is_none_or(holds)
+    }
+
+    fn put(&mut self, field: &Field, mut text: String) {
+        if text.len() > TEXT_MAX_BYTES {
+            let end = (0..=TEXT_MAX_BYTES).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+            text.truncate(end);
+        }
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.fields.insert(field.name(), text);
+        }
+    }
+}
+
+impl Visit for LogLine {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}"));
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn lower_case<S: serde::Serializer>(level: &Level, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match *level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        _ => "debug",
+    })
+}
