@@ -1,5 +1,6 @@
 //! Metrics: the reference's by name, kind, labels and buckets, and ours; as they come out of a node that has worked.
 
+#![allow(clippy::float_cmp, reason = "counts of what was sent are exact")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod world;
@@ -9,7 +10,7 @@ use std::fmt::Write as _;
 
 use expect_test::expect_file;
 use fabric_proto::common::Status;
-use orderer_actors::observe::{Kind, METRICS};
+use orderer_actors::observe::{Definition, Kind, METRICS};
 use reqwest::Method;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -88,7 +89,7 @@ fn every_metric_of_the_reference_is_here_as_it_is_there() {
         assert!(ours.contains(&wanted), "{wanted:?}");
     }
     assert_eq!(ours.len(), METRICS.len(), "a name is there twice");
-    let others = METRICS.iter().map(|metric| metric.prometheus_name());
+    let others = METRICS.iter().map(Definition::prometheus_name);
     let others = others.filter(|name| !REFERENCE.iter().any(|(known, ..)| known == name));
     let strays: Vec<_> = others.filter(|name| !name.starts_with("orderer_") && name != "process_threads").collect();
     assert!(strays.is_empty(), "neither the reference's nor with our prefix: {strays:?}");
@@ -207,7 +208,7 @@ async fn a_node_that_has_worked_shows_what_it_did() {
     // all of them but those of Kafka
     let missing: Vec<_> = METRICS
         .iter()
-        .map(|metric| metric.prometheus_name())
+        .map(Definition::prometheus_name)
         .filter(|name| !name.contains("kafka") && !name.contains("throttle") && !scrape.names().contains(name.as_str()))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");

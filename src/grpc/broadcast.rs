@@ -144,7 +144,9 @@ impl BroadcastStream {
         }
         self.observed.received(read.len());
         if let Some(files) = &self.shared.broadcast_files {
-            read.iter().for_each(|incoming| files.put(&incoming.bytes));
+            for incoming in &read {
+                files.put(&incoming.bytes);
+            }
         }
         for incoming in &read {
             self.place.count(incoming.bytes.len());

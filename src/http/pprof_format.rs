@@ -164,7 +164,8 @@ mod tests {
         let profile = profile(&report);
         assert_eq!(profile.string_table[0], "");
         assert!(!profile.sample.is_empty());
-        assert!(profile.sample.iter().flat_map(|s| &s.location_id).all(|id| (*id as usize) <= profile.location.len()));
+        let known = u64::try_from(profile.location.len()).unwrap();
+        assert!(profile.sample.iter().flat_map(|s| &s.location_id).all(|id| *id <= known));
         let texts = i64::try_from(profile.string_table.len()).expect("few");
         assert!(profile.function.iter().all(|f| f.name < texts && f.filename < texts));
         let named = |f: &Function| usize::try_from(f.name).ok().and_then(|n| profile.string_table.get(n));

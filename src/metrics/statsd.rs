@@ -186,7 +186,9 @@ mod tests {
         registry.register(Box::new(fill.clone())).expect("is new");
         let of_channel = processed.with_label_values(&["my.channel", "MESSAGE", "SUCCESS"]);
         of_channel.inc_by(3);
-        [0.05, 0.2, 0.25, 9.0].into_iter().for_each(|took| fill.with_label_values(&["a"]).observe(took));
+        for took in [0.05, 0.2, 0.25, 9.0] {
+            fill.with_label_values(&["a"]).observe(took);
+        }
         let mut seen = Seen::default();
         let expected = [
             "org1.blockcutter.block_fill_duration.a:0.050000|ms\n",
