@@ -172,7 +172,7 @@ fn a_removal_of_blocks_or_of_free_space_that_is_killed_loses_nothing_that_stays(
         let next = round * PRUNED_AT_ONCE;
         // what was not done before is to be done now
         let rounds = u32::try_from((next - horizon) / PRUNED_AT_ONCE).unwrap();
-        let at = random.random_range(whole / 4..whole * (1 + rounds));
+        let at = random.random_range(whole / 4..whole * rounds * 5 / 4);
         killed += u64::from(kill(&pruning(&next.to_string()), &ledger, at));
         horizon = check(&ledger, &chain, [horizon, next]);
         before += u64::from(horizon < next);

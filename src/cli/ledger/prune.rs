@@ -47,7 +47,7 @@ pub(super) fn prune(arguments: &PruneArguments, place: &Ledgers) -> anyhow::Resu
     let kept = ledger.history()?.len();
     ledger.close()?;
     println!(
-        "{id}: {removed} blocks removed, the chain begins at block {horizon} now; {kept} config blocks before it are kept"
+        "{id}: {removed} blocks removed, the chain begins at block {horizon} now; config blocks kept before it: {kept}"
     );
     if removed > 0 {
         println!("to give their space back: orderer ledger compact --channel {id}");
