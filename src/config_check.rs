@@ -22,6 +22,7 @@ use crate::settings::{Examined, Settings};
 use crate::start_record::StartRecord;
 use crate::telemetry::check_spec;
 use crate::tls::{Audience, ListenerTls, TlsFiles};
+use crate::traces::Traces;
 
 const DAY: i64 = 24 * 60 * 60;
 /// A certificate that is good for less is worth a warning.
@@ -54,6 +55,7 @@ pub fn check(examined: &Examined, logging_spec: Option<&str>, bind: bool) -> Vec
     check.local_msp(snapshot.as_ref());
     check.ledgers();
     check.kafka();
+    check.tracing();
     if bind {
         check.bind();
     }
@@ -231,6 +233,34 @@ impl Check<'_> {
                 "orderer kafka check asks the brokers themselves",
             ),
             Err(error) => self.put(Level::Error, format!("Kafka: {}", chain_text(&error))),
+        }
+    }
+
+    fn tracing(&mut self) {
+        let settings = self.settings;
+        // nothing is connected until there is something to send
+        if let Some(tracing) = settings.tracing.as_ref().filter(|tracing| tracing.roots.iter().all(|r| r.is_file())) {
+            match Traces::start(tracing, "") {
+                Ok((traces, _)) => {
+                    traces.finish();
+                    self.put(Level::Fine, format!("Tracing: spans go to {}", tracing.endpoint));
+                }
+                Err(error) => self.put(Level::Error, format!("{error:#}")),
+            }
+        }
+        let folders = [("Broadcast", &settings.broadcast_trace_dir), ("Deliver", &settings.deliver_trace_dir)];
+        for (service, folder) in folders {
+            let Some(folder) = folder else { continue };
+            let what = format!("Debug.{service}TraceDir {}", folder.display());
+            let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+            match is_writable(there) {
+                Ok(()) => self.mend(
+                    Level::Warning,
+                    format!("{what}: a file is written for each request"),
+                    "for a short while only: nobody removes them",
+                ),
+                Err(error) => self.put(Level::Error, format!("{what}: cannot write to {}: {error}", there.display())),
+            }
         }
     }
 

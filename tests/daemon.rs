@@ -223,6 +223,10 @@ fn everything_that_is_wrong_with_a_configuration_is_said_at_once() {
         (own("FILELEDGER_LOCATION", &garbage), "garbage is no folder"),
         (own("FILELEDGER_LOCATION", "/proc/orderer"), "cannot write to /proc"),
         (own("FILELEDGER_LOCATION", &text(crashed)), "not starting: 5 starts within 5 minutes"),
+        (own("TRACING_ENDPOINT", "https://collector:4317"), "Tracing.RootCAs must list a file"),
+        ([own("TRACING_ENDPOINT", "https://a:1"), own("TRACING_ROOTCAS", &garbage)].concat(), "Tracing.RootCAs"),
+        (own("DEBUG_BROADCASTTRACEDIR", "/proc/traces"), "Debug.BroadcastTraceDir /proc/traces: cannot write to /proc"),
+        (own("GENERAL_PROFILE_ENABLED", "perhaps"), "General.Profile.Enabled: 'perhaps' is not true or false"),
         (own("OPERATIONS_LISTENADDRESS", "nowhere:x"), "Operations.ListenAddress: 'nowhere:x'"),
         (secured("GENERAL", &good, &key), "General.TLS: TLS configuration"),
         (secured("GENERAL", &garbage, &key), "no certificate in PEM found"),
@@ -243,7 +247,7 @@ fn everything_that_is_wrong_with_a_configuration_is_said_at_once() {
         let errors: Vec<&str> = ended.stdout.lines().filter(|line| line.starts_with("error ")).collect();
         assert!(matches!(errors[..], [only] if only.contains(wanted)), "'{wanted}' is not all of {}", ended.stdout);
     }
-    for (variables, _) in [&table[1], &table[4], &table[5], &table[11], &table[12]] {
+    for (variables, _) in [&table[1], &table[4], &table[5], &table[15], &table[16]] {
         for (key, value) in variables {
             all = all.set(key, value);
         }
@@ -253,6 +257,42 @@ fn everything_that_is_wrong_with_a_configuration_is_said_at_once() {
     assert_eq!((ended.code, errors), (Some(1), 7), "{}", ended.stdout);
     assert!(ended.stdout.contains("General: listen on 127.0.0.1"), "{}", ended.stdout);
     drop(taken);
+}
+
+/// The unit, the package and the image name files, keys and commands of the program.
+#[test]
+fn packages_name_what_there_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    let manifest = read("Cargo.toml");
+    let package = manifest.split("[package.metadata.deb]").nth(1).unwrap();
+    let assets: Vec<&str> =
+        package.lines().filter_map(|line| line.trim().strip_prefix("[\"")?.split('"').next()).collect();
+    assert!(assets.len() > 8, "{assets:?}");
+    for asset in assets.into_iter().filter(|asset| !asset.starts_with("target/") && !asset.contains('*')) {
+        assert!(root.join(asset).is_file(), "{asset}");
+    }
+    for script in ["debian/postinst", "debian/prerm", "debian/postrm", "build-deb"] {
+        let path = root.join("packaging").join(script);
+        let shell = if script == "build-deb" { "bash" } else { "sh" };
+        assert!(std::process::Command::new(shell).arg("-n").arg(path).status().unwrap().success(), "{script}");
+    }
+    // variables that mean nothing are noted
+    let mut setup = Setup::application().again(&["config", "check"]);
+    let (defaults, image) = (read("packaging/debian/orderer.default"), read("packaging/Dockerfile"));
+    let of_image = image.lines().filter_map(|line| line.strip_prefix("ENV "));
+    for line in defaults.lines().filter(|line| !line.starts_with('#')).chain(of_image) {
+        let (name, value) = line.split_once('=').unwrap();
+        setup = setup.variable(name, value);
+    }
+    let checked = setup.run();
+    assert!(!checked.stdout.contains("names no key"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("FileLedger.Location /var/lib/orderer"), "{}", checked.stdout);
+    assert!(image.contains(r#"CMD ["/usr/local/bin/orderer", "health"]"#));
+    let unit = read("packaging/systemd/orderer.service");
+    for line in ["Type=notify", "WatchdogSec=30s", "ExecStart=/usr/bin/orderer start", "StateDirectory=orderer"] {
+        assert!(unit.lines().any(|l| l == line), "{line}");
+    }
 }
 
 #[test]

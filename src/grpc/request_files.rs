@@ -5,9 +5,9 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -33,15 +33,19 @@ struct Inner {
 
 /// Says now and then how many there were.
 #[derive(Debug, Default)]
-struct LeftOut(Mutex<(Option<Instant>, u64)>);
+struct LeftOut {
+    requests: AtomicU64,
+    said: Mutex<Option<Instant>>,
+}
 
 impl LeftOut {
     fn one(&self, reason: &str) {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        said.1 += 1;
-        if said.0.is_none_or(|at| at.elapsed() >= SPEAK_EVERY) {
-            let requests = std::mem::take(&mut said.1);
-            said.0 = Some(Instant::now());
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        // who holds it is about to speak
+        let Ok(mut said) = self.said.try_lock() else { return };
+        if said.is_none_or(|at| at.elapsed() >= SPEAK_EVERY) {
+            let requests = self.requests.swap(0, Ordering::Relaxed);
+            *said = Some(Instant::now());
             tracing::warn!(target: "orderer.grpc", requests, reason, "requests were not written to the trace folder");
         }
     }

@@ -12,6 +12,8 @@ use opentelemetry_otlp::{SpanExporter, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider};
 use orderer_actors::trace::TARGET;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tokio::runtime::{self, Runtime};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tracing::level_filters::LevelFilter;
@@ -54,6 +56,12 @@ impl Traces {
             let mut tls = ClientTlsConfig::new();
             for file in &settings.roots {
                 let pem = std::fs::read(file).with_context(|| format!("Tracing.RootCAs {}", file.display()))?;
+                let first = CertificateDer::pem_slice_iter(&pem).next();
+                anyhow::ensure!(
+                    matches!(first, Some(Ok(_))),
+                    "Tracing.RootCAs {}: no certificate in PEM found",
+                    file.display()
+                );
                 tls = tls.ca_certificate(Certificate::from_pem(pem));
             }
             endpoint = endpoint.tls_config(tls).context("Tracing.RootCAs")?;
