@@ -143,7 +143,8 @@ async function introduce() {
     startedAt = Math.min(...all.map((one) => one.started_ms));
     soon();
   } catch {
-    // said by the page's head
+    // that there is no answer is said by the page's head
+    setTimeout(introduce, 5000);
   }
 }
 

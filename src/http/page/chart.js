@@ -75,6 +75,6 @@ export function rates(happened, from, to, width, known) {
   }
   return sums.map((sum, part) => {
     const begin = from + part * width;
-    return [begin + width, begin < known ? null : (sum * 1000) / width];
+    return [begin + width, begin + width <= known ? null : (sum * 1000) / width];
   });
 }

@@ -29,7 +29,7 @@ export function remember(channel, number, at, envelopes) {
 const touched = {
   state: (event) => ['channels', `channels/${event.channel}`, 'warnings', 'actors'],
   actor: () => ['actors', 'warnings'],
-  block: (event) => [`channels/${event.channel}`],
+  block: (event) => ['channels', `channels/${event.channel}`],
   refusals: () => ['refusals'],
   stuck: () => ['actors', 'warnings'],
   missed: () => ['channels', 'actors', 'warnings'],

@@ -90,8 +90,8 @@ function rate(channel, redraw) {
   ].map((one) => h('section', { class: 'sheet' }, body(one)));
 }
 
-function cutter({ cutter, limits }) {
-  if (!cutter || !limits) return null;
+function cutter({ cutter, limits, state: word }) {
+  if (!cutter || !limits || word === 'failed') return null;
   const fill = (part, whole, name, write) => [meter(part, whole, name), ` ${write(part)} of ${write(whole)}`];
   return sheet('Next block', null, body(pairs(
     ['Envelopes', fill(cutter.envelopes, limits.max_message_count, 'Envelopes for the next block', count)],

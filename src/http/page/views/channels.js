@@ -31,12 +31,15 @@ function notices(channels, warnings) {
     groups.set(key, [...(groups.get(key) ?? []), one]);
   }
   const troubles = [...groups.values()].sort(([a], [b]) => rank(b.level) - rank(a.level));
+  // what is said of these channels one by one
+  const told = new Set([...groups.values()].flat().map((one) => one.name));
+  const others = warnings.filter((one) => !one.about?.length || one.about.length < one.count || !one.about.every((name) => told.has(name)));
   const rest = troubles.slice(TOLD).reduce((sum, group) => sum + group.length, 0);
   return h('div', { class: 'notices' },
     troubles.slice(0, TOLD).map((group) => (group.length === 1 ? trouble(group[0]) : troubleOfMany(group))),
     rest > 0 && h('p', { class: 'soft' }, `${plural(rest, 'more channel')} below.`),
-    warnings.map(warning),
-    troubles.length + warnings.length === 0 && h('p', { class: 'quiet' }, 'Nothing needs you.'));
+    others.map(warning),
+    troubles.length + others.length === 0 && h('p', { class: 'quiet' }, 'Nothing needs you.'));
 }
 
 function troubleOfMany(group) {
@@ -45,6 +48,7 @@ function troubleOfMany(group) {
   const more = group.length - 8;
   return notice(one.level, `${plural(group.length, 'channel')} ${headlines[one.state] ?? `are ${one.state}`}`,
     h('p', null, sentence(one.cause ?? one.says)),
+    one.state === 'retrying' && h('p', { class: 'todo' }, 'See to the brokers; the channels go on by themselves when they are back.'),
     h('p', { class: 'soft' }, names, more > 0 && ` and ${count(more)} more`));
 }
 

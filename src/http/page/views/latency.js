@@ -16,7 +16,8 @@ let askedAt = 0;
 /** The chart, and the next look if it is time. */
 export function latencyChart(name, config, redraw) {
   if (config === undefined) return null;
-  if (config.keys.find((one) => one.key === 'Metrics.Provider')?.value !== 'prometheus') return without();
+  const provider = config.keys.find((one) => one.key === 'Metrics.Provider');
+  if (provider?.value !== 'prometheus' || provider.effect === 'not yet') return without();
   if (!asking && Date.now() - askedAt > STEP_MS) look(name, redraw);
   const to = now();
   const points = seen.get(name)?.points ?? [];

@@ -35,5 +35,6 @@ export function nextAttempt(channel) {
   if (channel.pause_ms === undefined || !channel.since_ms) return null;
   const left = channel.since_ms + channel.pause_ms - now();
   const when = left > 0 ? `again in ${span(left)}` : 'trying now';
-  return h('p', { class: 'soft' }, `Attempt ${channel.attempt}, ${when}. Nothing to do unless it lasts.`);
+  const todo = channel.state === 'retrying' ? 'See to the brokers; the channel goes on by itself when they are back.' : 'Nothing to do unless it lasts.';
+  return [h('p', { class: 'todo' }, todo), h('p', { class: 'soft' }, `Attempt ${channel.attempt}, ${when}.`)];
 }

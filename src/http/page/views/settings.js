@@ -13,7 +13,7 @@ export default {
     const config = values.config;
     if (config === undefined) return null;
     const text = kept.text.toLowerCase();
-    const is = (one) => kept.only === 'all' || one.source !== 'default';
+    const is = (one) => kept.only === 'all' || !/^(default|\(embedded)/.test(one.source);
     const shown = config.keys.filter((one) => is(one) && `${one.key} ${one.source} ${write(one)}`.toLowerCase().includes(text));
     const end = [
       choices('Which keys', kept.only, [['set', 'Set here'], ['all', `All ${config.keys.length}`]], (only) => {
