@@ -138,7 +138,10 @@ fn a_bootstrap_file_that_is_no_genesis_block_is_named() {
     let at = envelope.windows(4).position(|word| word == b"solo").unwrap();
     envelope[at..at + 4].copy_from_slice(b"dice");
     fs::write(&file, genesis_block_of(envelope.into(), true)).unwrap();
-    assert_ends_with(&Setup::of_block_file(file).run(), &["genesis.block", "consensus type 'dice' is not supported"]);
+    assert_ends_with(
+        &Setup::of_block_file(file).run(),
+        &["genesis.block", "consensus type 'dice' is not served: solo, kafka and etcdraft are"],
+    );
 }
 
 #[test]
