@@ -1,11 +1,35 @@
-//! The page for people on call: what it shows is what the endpoints say, while it happens.
+//! The page for people on call, in a real Chromium: what it shows is what the endpoints say, while it happens.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod world;
 
+use std::fs;
+
 use reqwest::Method;
-use world::Setup;
+use serde_json::{Value, json};
+use world::browser::{Browser, keys};
 use world::http::{Http, send};
+use world::messages::{transaction, tx_id};
+use world::node::value_of;
+use world::{Node, Person, Setup, many};
+
+/// Where the page of a node is.
+async fn page(node: &mut Node) -> String {
+    let line = node.line("operations endpoint is open").await;
+    format!("http://{}/debug/", value_of(&line, "address"))
+}
+
+/// Cells of the table's row that begins with this text, as people read them.
+async fn row(browser: &Browser, table: &str, first: &str) -> Vec<String> {
+    let script = "return [...document.querySelectorAll(`table[aria-label='${arguments[0]}'] tbody tr`)]
+        .map((row) => [...row.cells].map((cell) => cell.innerText.trim()))
+        .find((cells) => cells[0] === arguments[1])";
+    serde_json::from_value(browser.script(script, json!([table, first])).await).unwrap()
+}
+
+fn text(first: &str) -> String {
+    format!("document.querySelector('main').innerText.includes({})", json!(first))
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_is_part_of_the_program_and_lets_nothing_in() {
@@ -62,5 +86,184 @@ async fn the_page_is_part_of_the_program_and_lets_nothing_in() {
     assert_eq!(restart.status, 403, "{restart:?}");
     assert_eq!(send(foreign(Method::PUT, "/logspec").body(r#"{"spec":"debug"}"#)).await.status, 403);
     assert_eq!(operations.get("/logspec").await.json()["spec"], "info");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
+    let mut node = Setup::application().set("METRICS_PROVIDER", "prometheus").start().await;
+    let (client, user, peer) = (node.client().await, Person::user(1), Person::peer(1));
+    let first = transaction(&user, "app", "the first");
+    let id = tx_id(&first);
+    client.order([first]).await;
+    client.block(&user, "app", 1).await;
+    let (_, refused) = client.broadcast(transaction(&Person::self_signed("client"), "app", "of a stranger")).await;
+    let mut subscriber = client
+        .deliver(&peer, "app", world::messages::seek_info(world::messages::oldest(), world::messages::newest()))
+        .await;
+    let _ = subscriber.next().await;
+    let operations = Http::of(&mut node, "operations").await;
+    let json_of = async |path: &str| operations.get(path).await.json();
+
+    let (address, browser) = (page(&mut node).await, Browser::start().await);
+    browser.open(&address).await;
+    browser.until("document.querySelector('#health').innerText.includes('its channel runs')").await;
+    browser.until("document.querySelector('#live').innerText === 'live'").await;
+    browser.until(&text("Nothing needs you.")).await;
+    let said = &json_of("/debug/channels").await["channels"][0];
+    let shown = row(&browser, "Channels", "app").await;
+    assert_eq!((shown[1].as_str(), &shown[3]), ("running", &said["height"].to_string()), "{shown:?}");
+    assert_eq!((&shown[5], &shown[7]), (&said["config_sequence"].to_string(), &said["subscribers"].to_string()));
+    let head = browser.script("return document.querySelector('header').innerText", json!([])).await;
+    assert!(head.as_str().unwrap().contains(concat!("version ", env!("CARGO_PKG_VERSION"))), "{head}");
+
+    // a block is cut, and nobody has to ask
+    client.order([transaction(&user, "app", "the second")]).await;
+    browser.until("document.querySelector('table tbody tr').cells[3].innerText === '3'").await;
+
+    browser.press("j").await;
+    browser.press(keys::ENTER).await;
+    browser.until("location.hash === '#/channels/app'").await;
+    browser.until(&text("Envelopes ordered per second")).await;
+    let newest = &json_of("/debug/channels/app").await["blocks"][0];
+    assert_eq!(row(&browser, "Newest blocks", "2").await[2], newest["envelopes"].to_string());
+    let hash = newest["hash"].as_str().unwrap();
+    browser.until(&text(&hash[..16])).await;
+    for policy in json_of("/debug/channels/app").await["policies"].as_array().unwrap() {
+        browser.until(&text(policy["path"].as_str().unwrap())).await;
+    }
+
+    browser.open(&format!("{address}#/channels/app/blocks/1")).await;
+    let creator = json_of("/debug/channels/app/blocks/1").await["envelopes"][0]["creator"].clone();
+    for field in ["subject", "issuer", "msp_id"] {
+        browser.until(&text(creator[field].as_str().unwrap())).await;
+    }
+    browser.until(&text(&id)).await;
+    browser.press("p").await;
+    browser.until("document.querySelector('h1').innerText.includes('block 0')").await;
+    browser.until(&text("max_message_count")).await;
+
+    browser.open(&format!("{address}#/transaction/{id}")).await;
+    browser.until(&text("Its block was written")).await;
+    browser.open(&format!("{address}#/refusals")).await;
+    browser.until(&text(&refused)).await;
+    browser.click("main details summary").await;
+    browser.until(&text("does not hold")).await;
+    browser.open(&format!("{address}#/streams")).await;
+    browser.until(&text("peer0.org1.example.com")).await;
+    browser.open(&format!("{address}#/certificates")).await;
+    let soonest = json_of("/debug/certificates").await["certificates"][0].clone();
+    browser.until(&text(soonest["where"].as_str().unwrap())).await;
+    browser.open(&format!("{address}#/settings")).await;
+    browser.until(&text("ORDERER_GENERAL_LOCALMSPID")).await;
+    browser.open(&format!("{address}#/actors")).await;
+    browser.until(&text("registrar")).await;
+
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    node.assert_no_panic();
+    node.kill();
+    browser.until("document.querySelector('#silence').innerText.includes('has not answered since')").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_levels_are_changed_on_the_page() {
+    let mut node = Setup::application().start().await;
+    let (address, browser) = (page(&mut node).await, Browser::start().await);
+    let operations = Http::of(&mut node, "operations").await;
+    browser.open(&format!("{address}#/logs")).await;
+    browser.until("document.querySelector('#spec').innerText === 'info'").await;
+    browser.until(&text("chain is running")).await;
+    browser.click("[aria-label='Level of all loggers'] button:nth-child(1)").await;
+    browser.until("document.querySelector('#spec').innerText === 'debug'").await;
+    assert_eq!(operations.get("/logspec").await.json()["spec"], "debug");
+    browser.click("[aria-label='Log spec']").await;
+    browser.press(&format!("orderer.grpc=warn:error{}", keys::ENTER)).await;
+    browser.until("document.querySelector('#spec').innerText === 'orderer.grpc=warn:error'").await;
+    assert_eq!(operations.get("/logspec").await.json()["spec"], "orderer.grpc=warn:error");
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_channel_is_found_and_started_again_by_keys_alone() {
+    let setup = Setup::application();
+    setup.start().await.stop().await;
+    let ledger = setup.ledger_file("app");
+    let aside = ledger.with_extension("aside");
+    fs::rename(&ledger, &aside).unwrap();
+    fs::write(&ledger, "no ledger").unwrap();
+
+    let mut node = setup.start().await;
+    let (address, browser) = (page(&mut node).await, Browser::start().await);
+    browser.open(&address).await;
+    browser.until("document.querySelector('#health').innerText.includes('1 of 1 channel needs you')").await;
+    browser.until("document.querySelector('main .notice.bad').innerText.includes('not a ledger')").await;
+    let color = browser.script("return getComputedStyle(document.querySelector('#health')).color", json!([])).await;
+    assert_eq!(color, json!("rgb(187, 42, 38)"));
+    assert_eq!(row(&browser, "Channels", "app").await[1], "failed");
+
+    fs::rename(&aside, &ledger).unwrap();
+    // to the button as somebody without a mouse gets there, who then thinks better of it
+    for _ in 0..20 {
+        browser.press(keys::TAB).await;
+        let on = browser.script("return document.activeElement.dataset.restart ?? ''", json!([])).await;
+        if on == json!("app") {
+            break;
+        }
+    }
+    let outline = browser.script("return getComputedStyle(document.activeElement).outlineStyle", json!([])).await;
+    assert_eq!(outline, json!("solid"), "where the focus is can be seen");
+    browser.press(keys::ENTER).await;
+    browser.until("document.querySelector('dialog').open").await;
+    browser.press(keys::ESCAPE).await;
+    browser.until("!document.querySelector('dialog').open").await;
+    assert_eq!(row(&browser, "Channels", "app").await[1], "failed");
+    browser.press("r").await;
+    browser.until("document.querySelector('dialog').open").await;
+    browser.press(&format!("{}{}", keys::TAB, keys::ENTER)).await;
+    browser.until("document.querySelector('#health').innerText.includes('its channel runs')").await;
+    node.chain_runs("app").await;
+    browser.until(&text("Nothing needs you.")).await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_channels_are_at_hand_on_every_screen() {
+    const CHANNELS: usize = 200;
+    let setup = Setup::bare();
+    let setup = many::channels(setup, CHANNELS);
+    let mut node = setup.start().await;
+    let (address, browser) = (page(&mut node).await, Browser::start().await);
+    browser.open(&address).await;
+    browser.until(&format!("document.querySelectorAll('main tbody tr').length === {CHANNELS}")).await;
+    browser.until("document.querySelector('#health').innerText.includes('all 200 channels run')").await;
+    browser.press("/").await;
+    browser.press("channel19").await;
+    browser.until("document.querySelectorAll('main tbody tr').length === 11").await;
+    browser.press(keys::ESCAPE).await;
+
+    let few = ["channels", "channels/channel7", "actors"].as_slice();
+    let others = ["channels/channel7/blocks/0", "channels/channel7/config", "streams", "refusals", "transaction"];
+    let all = [few, &others, &["certificates", "logs", "settings"]].concat();
+    for (width, height, phone, scheme, ground, views) in [
+        (1280, 900, false, "light", "rgb(247, 247, 245)", few),
+        (390, 844, true, "dark", "rgb(18, 19, 22)", all.as_slice()),
+    ] {
+        browser.size(width, height, phone).await;
+        browser.scheme(scheme).await;
+        for view in views {
+            browser.open(&format!("{address}#/{view}")).await;
+            browser.until("document.querySelector('main .sheet') !== null").await;
+            let script = "return [document.documentElement.scrollWidth - innerWidth,
+                getComputedStyle(document.body).backgroundColor]";
+            let seen = browser.script(script, Value::Array(Vec::new())).await;
+            assert!(seen[0].as_i64().unwrap() <= 0, "{view} is too wide at {width}: {seen}");
+            assert_eq!(seen[1], json!(ground), "{view}");
+            let size = browser.picture_size().await;
+            assert!(size > 15_000, "{view} in {scheme} at {width} is blank: {size}");
+        }
+    }
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
     node.stop().await;
 }

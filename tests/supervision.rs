@@ -8,63 +8,23 @@ mod world;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use fabric_proto::Message as _;
-use fabric_proto::common::{ChannelHeader, Envelope, Payload, Status};
-use orderer_actors::ledgers::{BlockCaches, LedgerStore};
-use orderer_core::block::EncodedBlock;
-use orderer_core::channel::ChannelId;
-use orderer_core::config::genesis::genesis_block_of;
+use fabric_proto::common::Status;
 use reqwest::Method;
 use serde_json::Value;
 use world::http::{Http, send};
 use world::messages::transaction;
-use world::node::orderer_folder;
-use world::{Client, NET, Node, Person, Setup};
+use world::{Client, Node, Person, Setup, many};
 
 const CHANNELS: usize = 200;
 const BAD: &str = "channel0";
 /// Streams, each on its own share of the channels.
 const STREAMS: usize = 8;
 
-/// The genesis block of the fixtures' application channel, for another name.
-fn genesis(channel: &str) -> EncodedBlock {
-    let file = std::fs::read(std::path::Path::new(NET).join("AppSolo.block")).unwrap();
-    let block = EncodedBlock::parse(&file).unwrap().decode();
-    let mut envelope = Envelope::decode(block.data.unwrap().data[0].clone()).unwrap();
-    let mut payload = Payload::decode(envelope.payload).unwrap();
-    let header = payload.header.as_mut().unwrap();
-    let mut channel_header = ChannelHeader::decode(header.channel_header.clone()).unwrap();
-    channel_header.channel_id = channel.into();
-    header.channel_header = channel_header.encode_to_vec().into();
-    envelope.payload = payload.encode_to_vec().into();
-    EncodedBlock::parse(&genesis_block_of(envelope.encode_to_vec().into(), true)).unwrap()
-}
-
 /// A node with so many channels, in one of which every envelope is a panic.
 fn setup() -> Setup {
-    let setup = Setup::bare();
-    let ledger = setup.folder().join("ledger");
-    let ledgers = LedgerStore::new(&ledger, BlockCaches { bytes: 1 << 20 }).unwrap();
-    thread::scope(|scope| {
-        for share in 0..8 {
-            let ledgers = &ledgers;
-            scope.spawn(move || {
-                for number in (share..CHANNELS).step_by(8) {
-                    let name = format!("channel{number}");
-                    ledgers.create(&ChannelId::parse(&name).unwrap(), &genesis(&name)).unwrap();
-                }
-            });
-        }
-    });
-    setup
-        .set("GENERAL_BOOTSTRAPMETHOD", "none")
-        .set("GENERAL_LOCALMSPDIR", orderer_folder().join("msp").display())
-        .set("GENERAL_LOCALMSPID", "OrdererMSP")
-        .set("FILELEDGER_LOCATION", ledger.display())
-        .variable("FAILPOINTS", format!("registrar/{BAD}/solo-chain:Order=panic"))
+    many::channels(Setup::bare(), CHANNELS).variable("FAILPOINTS", format!("registrar/{BAD}/solo-chain:Order=panic"))
 }
 
 /// Envelopes that the good channels acknowledged within this time; every one of them must be.

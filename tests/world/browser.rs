@@ -1,7 +1,8 @@
 //! Chromium, driven by WebDriver. The protocol is a dozen requests in JSON, and the crates that speak it would switch
 //! features of serde_json on that change the order of what the program itself writes.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use reqwest::{Client, Method};
@@ -172,9 +173,19 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // asked to end, the driver ends its browser
-        let id = self.driver.id();
-        let _ = Command::new("sh").arg("-c").arg(format!("kill {id}")).status();
+        // the browser ends with its session, not with its driver
+        if let Some((host, path)) = self.session.strip_prefix("http://").and_then(|rest| rest.split_once('/')) {
+            let _ = end_session(host, path);
+        }
+        let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
+}
+
+/// By hand: nothing can be awaited in a drop.
+fn end_session(host: &str, path: &str) -> io::Result<()> {
+    let mut connection = TcpStream::connect(host)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    write!(connection, "DELETE /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    connection.read(&mut [0; 1024]).map(|_| ())
 }
