@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use pprof::Report;
+use pprof::{Frames, Report};
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
@@ -121,7 +121,7 @@ fn profile(report: &Report) -> Profile {
     let (samples, cpu, nanos) = (strings.number("samples"), strings.number("cpu"), strings.number("nanoseconds"));
     for (stack, times) in &report.data {
         let mut location_id = Vec::new();
-        for symbol in stack.frames.iter().flatten() {
+        for symbol in stack.frames[own_frames(stack)..].iter().flatten() {
             let place = (symbol.name(), symbol.lineno());
             let id = *functions.entry(place).or_insert_with(|| {
                 let id = profile.function.len() as u64 + 1;
@@ -148,6 +148,12 @@ fn profile(report: &Report) -> Profile {
     profile
 }
 
+/// How many frames on top of a stack are the profiler's own, and the signal's that it works in: what was busy is below.
+fn own_frames(stack: &Frames) -> usize {
+    let own = |name: &str| name.contains("pprof::backtrace") || name.contains("trace_unsynchronized");
+    stack.frames.iter().rposition(|frame| frame.iter().any(|symbol| own(&symbol.name()))).map_or(0, |last| last + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +177,14 @@ mod tests {
         let named = |f: &Function| usize::try_from(f.name).ok().and_then(|n| profile.string_table.get(n));
         let names: Vec<_> = profile.function.iter().filter_map(named).collect();
         assert!(names.iter().any(|name| name.contains("names_what_was_busy")), "{names:?}");
+        let at = |id: u64| usize::try_from(id).unwrap() - 1;
+        let top = |sample: &Sample| {
+            let location = &profile.location[at(*sample.location_id.first()?)];
+            named(&profile.function[at(location.line[0].function_id)])
+        };
+        let tops: Vec<_> = profile.sample.iter().filter_map(top).collect();
+        assert!(!tops.is_empty());
+        assert!(tops.iter().all(|name| *name != "trace" && !name.contains("pprof::")), "{tops:?}");
         assert_eq!(gzipped(&report).expect("is written")[..2], [0x1f, 0x8b]);
     }
 }
