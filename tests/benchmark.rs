@@ -103,7 +103,7 @@ async fn a_node_at_an_address_is_measured_at_a_rate_beside_another() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_anything_starts() {
+fn what_makes_no_sense_is_refused_before_anything_is_measured() {
     for arguments in [&["--payload-bytes", "3"][..], &["--rate", "0"], &["--runs", "0"], &["--pid", "1"]] {
         let ended = Setup::bare().arguments(&[&["benchmark"], arguments].concat()).run();
         assert_eq!(ended.code, Some(2), "{arguments:?}");
@@ -112,5 +112,6 @@ fn what_makes_no_sense_is_refused_before_anything_starts() {
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("--against needs a network"), "{}", ended.stderr);
     let ended = Setup::bare().arguments(&["benchmark", "--envelopes", "10000000", "--over", "grpc"]).run();
+    assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("fit into the 1024 MiB"), "{}", ended.stderr);
 }

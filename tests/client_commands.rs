@@ -92,6 +92,18 @@ async fn files_are_sent_as_they_are_and_a_refusal_stops_none_behind_it() {
         number += 1;
         entries.extend(client.block(&user, "devchannel", number).await.data.unwrap().data);
     }
+    // what comes behind it is next to it: nothing was sent twice
+    let fence = transaction(&user, "devchannel", "fence");
+    client.order([fence.clone()]).await;
+    while entries
+        .iter()
+        .all(|entry| tx_id(&fabric_proto::common::Envelope::decode(entry.clone()).unwrap()) != tx_id(&fence))
+    {
+        number += 1;
+        entries.extend(client.block(&user, "devchannel", number).await.data.unwrap().data);
+    }
+    entries.pop();
+    assert_eq!(entries.len(), 2);
     assert!(entries.iter().all(|entry| entry.ends_with(&[0x7a, 1, 9])));
     assert_eq!(tx_id(&fabric_proto::common::Envelope::decode(entries[1].clone()).unwrap()), tx_id(&last));
 

@@ -235,3 +235,36 @@ async fn many_at_once_get_what_one_alone_gets() {
     assert!(refused.error().contains("32 others"));
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_path_that_is_described_is_there_and_answers_as_described() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.yaml");
+    let document: serde_yaml::Value = serde_yaml::from_str(&std::fs::read_to_string(document).unwrap()).unwrap();
+    let paths = document["paths"].as_mapping().unwrap();
+    let described = |path: &str| paths.contains_key(path);
+    for path in PATHS {
+        let path = path.split('?').next().unwrap().replace("/channels/app", "/channels/{channel}");
+        let path = path.replace("/blocks/0", "/blocks/{block}").replace("/blocks/newest", "/blocks/{block}");
+        assert!(described(&path), "{path}");
+    }
+
+    let mut node = Setup::application().set("CHANNELPARTICIPATION_ENABLED", true).start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    let admin = Http::of(&mut node, "admin").await;
+    for (path, methods) in paths {
+        let path = path.as_str().unwrap();
+        let Some(get) = methods.get("get") else { continue };
+        let asked = path.replace("{channel}", "app").replace("{block}", "0").replace("{tx_id}", "nowhere");
+        let of = if path.starts_with("/participation") { &admin } else { &operations };
+        if asked == "/debug/events" {
+            // which has no end; another test reads it
+            continue;
+        }
+        let status = of.get(&asked).await.status;
+        let answers = get["responses"].as_mapping().unwrap();
+        assert!(answers.contains_key(status.to_string().as_str()), "{asked}: {status} is not described");
+        let is_there = status == 200 || asked.starts_with("/debug/tx/") || asked == "/metrics";
+        assert!(is_there, "{asked}: {status}");
+    }
+    node.stop().await;
+}

@@ -129,7 +129,7 @@ async fn of_two_hundred_channels_one_panics_continuously_and_the_others_feel_not
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuck_actor_is_said_with_its_channel_and_what_to_do() {
-    let setup = Setup::application().variable("FAILPOINTS", "registrar/app/solo-chain:Order=1*stuck(7000)");
+    let setup = Setup::application().variable("FAILPOINTS", "registrar/app/solo-chain:Order=1*stuck(12000)");
     let mut node = setup.start().await;
     let operations = Http::of(&mut node, "operations").await;
     let client = node.client().await;

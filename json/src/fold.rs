@@ -13,7 +13,7 @@ use crate::unfold::TIMESTAMP;
 use crate::wire::{put_bytes, put_number, put_varint};
 
 /// The bytes of a message. `kind` is its full name, such as `common.Block`. Entries of maps are written in their order;
-/// nested messages may be objects or base64; members may be missing or null.
+/// messages that are held in bytes may be objects or base64; members may be missing or null.
 pub fn from_json(kind: &str, json: &Json) -> Result<Vec<u8>, FoldError> {
     let described = known::message(kind).ok_or_else(|| FoldError::UnknownType(kind.to_owned()))?;
     message(&described, json, Place::Elsewhere).map_err(|misfit| FoldError::Misfit {

@@ -56,6 +56,9 @@ pub(crate) fn unfold(kind: &MessageDescriptor, bytes: &[u8], place: Place, how: 
     reader.message(kind, bytes, place, false, 0)
 }
 
+/// What is said of more than may be unfolded.
+const TOO_MANY: &str = "it has too many values";
+
 /// Why bytes are not unfolded.
 #[derive(Debug)]
 pub(crate) struct Stop {
@@ -103,7 +106,7 @@ impl Reader {
             return Err(stop("it is nested too deep"));
         }
         let at = At { kind, bytes, place, strict, depth };
-        let fields = fields(&at)?;
+        let fields = self.fields(&at)?;
         if kind.full_name() == TIMESTAMP {
             return timestamp(&at, &fields);
         }
@@ -197,7 +200,7 @@ impl Reader {
         for one in these {
             let Raw::Bytes(bytes) = one.raw else { return Err(stop("an entry of a map is a number")) };
             let within = At { kind: &entry, bytes, ..*at };
-            let (key, value) = match fields(&within)?.as_slice() {
+            let (key, value) = match self.fields(&within)?.as_slice() {
                 [key, value] if key.number == 1 && value.number == 2 => (Some(key.raw), Some(value.raw)),
                 [key] if key.number == 1 && !at.strict => (Some(key.raw), None),
                 [value] if value.number == 2 && !at.strict => (None, Some(value.raw)),
@@ -279,36 +282,40 @@ impl Reader {
             return Ok(());
         }
         self.full = true;
-        Err(stop("it has too many values"))
+        Err(stop(TOO_MANY))
     }
-}
 
-/// The known fields of a message by number, each kept in its order.
-fn fields<'a>(at: &At<'a>) -> Result<Vec<Field<'a>>, Stop> {
-    let mut found: Vec<Field<'a>> = Vec::new();
-    for field in Fields(at.bytes) {
-        let field = field?;
-        let known = at.kind.get_field(field.number).is_some_and(|known| {
-            let number = matches!(field.raw, Raw::Varint(_));
-            match known.kind() {
-                Kind::Message(_) | Kind::String | Kind::Bytes => matches!(field.raw, Raw::Bytes(_)),
-                _ => number || known.is_list() && matches!(field.raw, Raw::Bytes(_)),
+    /// The known fields of a message by number, each kept in its order.
+    fn fields<'a>(&mut self, at: &At<'a>) -> Result<Vec<Field<'a>>, Stop> {
+        let mut found: Vec<Field<'a>> = Vec::new();
+        for field in Fields(at.bytes) {
+            let field = field?;
+            let known = at.kind.get_field(field.number).is_some_and(|known| {
+                let number = matches!(field.raw, Raw::Varint(_));
+                match known.kind() {
+                    Kind::Message(_) | Kind::String | Kind::Bytes => matches!(field.raw, Raw::Bytes(_)),
+                    _ => number || known.is_list() && matches!(field.raw, Raw::Bytes(_)),
+                }
+            });
+            if at.strict {
+                let in_order = found.last().is_none_or(|before| before.number <= field.number);
+                if !(known && in_order && field.shortest) {
+                    return Err(stop("it is not written as Fabric writes it, or has fields that are not known"));
+                }
+            } else if !known {
+                continue;
             }
-        });
-        if at.strict {
-            let in_order = found.last().is_none_or(|before| before.number <= field.number);
-            if !(known && in_order && field.shortest) {
-                return Err(stop("it is not written as Fabric writes it, or has fields that are not known"));
+            if found.len() >= self.values_left {
+                self.full = true;
+                return Err(stop(TOO_MANY));
             }
-        } else if !known {
-            continue;
+            found.push(field);
         }
-        found.push(field);
+        if !at.strict {
+            found.sort_by_key(|field| field.number);
+        }
+        Ok(found)
     }
-    if !at.strict {
-        found.sort_by_key(|field| field.number);
-    }
-    Ok(found)
 }
 
 fn timestamp(at: &At<'_>, fields: &[Field<'_>]) -> Result<Json, Stop> {

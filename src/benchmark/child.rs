@@ -28,9 +28,7 @@ impl ChildNode {
         durability: &str,
         channel: &str,
     ) -> anyhow::Result<Self> {
-        // free a moment ago; who takes it in between makes the node say so
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr());
-        let port = port.context("find a free port")?.port();
+        let port = free_port().context("there is no free port from 10000 to 29999")?;
         let program = std::env::current_exe().context("find this program")?;
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
@@ -87,4 +85,12 @@ impl Drop for ChildNode {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Free a moment ago, and of those that the system gives nobody who does not ask for one: whoever takes it in between
+/// makes the node say so.
+fn free_port() -> Option<u16> {
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let first = rand::random_range(0..20_000);
+    (0..20_000).map(|step| 10_000 + (first + step) % 20_000).find(is_free)
 }

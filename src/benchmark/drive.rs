@@ -137,7 +137,9 @@ pub(super) async fn run(
         let (ready, is_ready) = oneshot::channel();
         let follower = Follower::new(Arc::clone(&shared), at == 0)?;
         watching.push(tokio::spawn(follower.follow(line.deliver(seek.clone()), ready)));
-        if is_ready.await.is_err() {
+        let is_ready =
+            tokio::time::timeout(settings.wait, is_ready).await.context("a follower heard no block in time")?;
+        if is_ready.is_err() {
             let ended = watching.remove(at).await.context("a follower")?;
             ended?;
             anyhow::bail!("a follower heard no block");
@@ -147,7 +149,7 @@ pub(super) async fn run(
     let first = shared.now();
     let turns: Arc<Vec<Semaphore>> = Arc::new((0..streams).map(|_| Semaphore::new(0)).collect());
     if let Pace::Rate(rate) = shared.pace {
-        keep_pace(Arc::clone(&shared), Arc::clone(&turns), rate, first)?;
+        keep_pace(Arc::clone(&shared), Arc::clone(&turns), rate, first);
     }
     let sending: Vec<JoinHandle<anyhow::Result<Heard>>> = lines
         .into_iter()
@@ -160,11 +162,22 @@ pub(super) async fn run(
     let (mut answers, mut to_answer) = (BTreeMap::new(), histogram()?);
     let all = futures_util::future::join_all(sending);
     tokio::pin!(all);
+    let (mut before, mut since) = (0, Instant::now());
     let ended = loop {
         tokio::select! {
             ended = &mut all => break ended,
-            () = tokio::time::sleep(TELL) => progress(Progress::Answered(shared.answered.load(Ordering::Relaxed))),
+            () = tokio::time::sleep(TELL) => {}
         }
+        let (sent, answered) = (shared.sent.load(Ordering::Relaxed), shared.answered.load(Ordering::Relaxed));
+        progress(Progress::Answered(answered));
+        if answered > before || answered == sent {
+            (before, since) = (answered, Instant::now());
+        }
+        let wait = settings.wait;
+        anyhow::ensure!(
+            since.elapsed() <= wait,
+            "{answered} of {sent} envelopes were answered, then none for {wait:?}"
+        );
     };
     let answered_at = shared.now();
     shared.done.store(true, Ordering::Relaxed);
@@ -209,23 +222,21 @@ fn histogram() -> anyhow::Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, LONGEST_MICROS, DIGITS).context("a histogram")
 }
 
-/// Gives each stream its turns. On a thread of its own: a runtime's timers are a millisecond coarse.
-fn keep_pace(shared: Arc<Shared>, turns: Arc<Vec<Semaphore>>, rate: f64, first: u64) -> anyhow::Result<()> {
-    let work = move || {
+/// Gives each stream its turns. On a thread that does nothing else: a runtime's timers are a millisecond coarse.
+fn keep_pace(shared: Arc<Shared>, turns: Arc<Vec<Semaphore>>, rate: f64, first: u64) {
+    tokio::task::spawn_blocking(move || {
         for number in 0..shared.count {
             if shared.done.load(Ordering::Relaxed) || shared.enough.is_cancelled() {
                 return;
             }
-            let due = first + turn(number, rate);
+            let due = first.saturating_add(turn(number, rate));
             let early = due.saturating_sub(shared.now());
             if early > 0 {
                 std::thread::sleep(Duration::from_nanos(early));
             }
             turns[number % turns.len()].add_permits(1);
         }
-    };
-    std::thread::Builder::new().name(super::CLIENT_THREADS.to_owned()).spawn(work).context("start a thread")?;
-    Ok(())
+    });
 }
 
 /// What one stream heard.
@@ -281,7 +292,7 @@ impl Sender {
                 place.forget();
                 let at = match shared.pace {
                     Pace::Closed => shared.now(),
-                    Pace::Rate(rate) => first + turn(number, rate),
+                    Pace::Rate(rate) => first.saturating_add(turn(number, rate)),
                 };
                 shared.sent_at[number].store(at, Ordering::Relaxed);
                 shared.sent.fetch_add(1, Ordering::Relaxed);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -22,6 +23,8 @@ use crate::grpc::AtomicBroadcast;
 use crate::node;
 use crate::settings::Settings;
 
+/// A new chain of one block runs within milliseconds.
+const START_LIMIT: Duration = Duration::from_secs(30);
 /// Pieces of a body that wait for the other side.
 const QUEUE: usize = 64;
 
@@ -42,7 +45,12 @@ impl InsideNode {
             let ended = node::run_inside(&settings, &genesis, async |service, context| {
                 let found = context.directory.find(&channel);
                 let Some(Entry::Open(found)) = found else { anyhow::bail!("no channel '{channel}'") };
-                found.states().wait_for(|state| *state == ChannelState::Running).await.context("the chain")?;
+                let mut states = found.states();
+                let running = states.wait_for(|state| *state == ChannelState::Running);
+                tokio::time::timeout(START_LIMIT, running)
+                    .await
+                    .context("its chain does not run")?
+                    .context("the chain")?;
                 if let Some(tell) = tell.take() {
                     let _ = tell.send(Ok(InProcess { service, node: context.io.clone() }));
                 }

@@ -25,6 +25,7 @@ mod subject;
 mod text;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
@@ -56,6 +57,8 @@ pub fn client_runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name(CLIENT_THREADS)
+        // what a thread has used could not be told from the node's any more when it has ended
+        .thread_keep_alive(Duration::from_secs(24 * 3600))
         .enable_all()
         .build()
         .context("start the clients' threads")

@@ -83,8 +83,8 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
         writeln!(out, "\n{}: {}", subject.name, subject.what)?;
         for (name, figure, digits) in FIGURES {
             let (low, high) = subject.range(figure);
-            let shown = shown(subject.median(figure), digits);
-            writeln!(out, "  {name:<22}{shown:>12}   [{low:.digits$} .. {high:.digits$}]")?;
+            let median = shown(subject.median(figure), digits);
+            writeln!(out, "  {name:<22}{median:>12}   [{} .. {}]", shown(low, digits), shown(high, digits))?;
         }
         writeln!(out, "  {:<22}{}", "answers", answers(subject))?;
     }

@@ -12,6 +12,7 @@ use orderer_core::crypto::Signer;
 
 use super::client::ConnectArguments;
 use super::complain;
+use super::files;
 use crate::benchmark::{
     Asking, Load, Payload, Progress, Report, Settings, Subject, client_runtime, file_system, html, measure, text,
 };
@@ -52,8 +53,8 @@ pub(super) struct BenchmarkArguments {
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = at_least_one)]
     streams: usize,
     /// Unanswered envelopes a stream
-    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = at_least_one)]
-    window: usize,
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    window: u16,
     /// Envelopes a second over all streams [default: the next when one is answered]
     #[arg(long, value_name = "COUNT", value_parser = rate)]
     rate: Option<f64>,
@@ -109,7 +110,11 @@ fn payload_bytes(text: &str) -> Result<usize, String> {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0).ok_or_else(|| "a number above 0".to_owned())
+    // with less, the last envelope's turn is beyond what a clock counts
+    text.parse()
+        .ok()
+        .filter(|rate| (0.001..1e9).contains(rate))
+        .ok_or_else(|| "a number from 0.001 to 1000000000".to_owned())
 }
 
 pub(super) fn run(arguments: &BenchmarkArguments) -> ExitCode {
@@ -139,11 +144,11 @@ fn benchmark(arguments: &BenchmarkArguments) -> anyhow::Result<Report> {
         std::fs::write(file, html(&report)).with_context(|| format!("write {}", file.display()))?;
     }
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print!("{}", text(&report));
+        files::write(None, text(&report).as_bytes())?;
         if let Some(file) = &arguments.html {
-            println!("\ncharts   {}", file.display());
+            say!("\ncharts   {}", file.display());
         }
     }
     Ok(report)
@@ -163,7 +168,7 @@ async fn prepare_and_measure(arguments: &BenchmarkArguments, folder: &Path) -> a
         envelope_bytes: load.envelope_bytes(),
         signatures: load.algorithm().to_owned(),
         streams: arguments.streams,
-        window: arguments.window,
+        window: arguments.window.into(),
         rate: arguments.rate,
         subscribers: arguments.subscribers,
         warm_up: arguments.warm_up.unwrap_or(count / 10).min(count),

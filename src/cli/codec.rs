@@ -20,7 +20,7 @@ orderer.KafkaMessage, protos.Transaction";
 
 pub(super) const ENCODE_HELP: &str = "\
 Takes the JSON of `orderer decode` and of Fabric's configtxlator. Members that are missing have their default value; where
-JSON has an object for a nested message, base64 is taken as well.
+JSON has an object for a message that is held in bytes, base64 is taken as well.
 
 Try it:
   orderer encode --type common.Config --input config.json --output config.pb";

@@ -33,16 +33,16 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     let examined = examine(&origin);
     if arguments.print {
         for Effective { key, value, source } in &examined.effective {
-            println!("{:<60} # {source}", format!("{key}: {value}"));
+            say!("{:<60} # {source}", format!("{key}: {value}"));
         }
-        println!();
+        say!("");
     }
     let spec = variables.get("FABRIC_LOGGING_SPEC").map(String::as_str);
     let mut worst = Level::Fine;
     for Finding { level, found, fix } in check(&examined, spec, arguments.bind) {
-        println!("{level:<8} {found}");
+        say!("{level:<8} {found}");
         if let Some(fix) = fix.filter(|_| level != Level::Fine) {
-            println!("         fix: {fix}");
+            say!("         fix: {fix}");
         }
         worst = worst.max(level);
     }

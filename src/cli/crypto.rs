@@ -81,11 +81,11 @@ pub(super) fn run(arguments: &CryptoArguments) -> ExitCode {
         return complain([orderer_actors::chain_state::chain_text(&error)]);
     }
     for folder in network.folders() {
-        println!("{}", arguments.output.join(folder).display());
+        say!("{}", arguments.output.join(folder).display());
     }
-    println!("For development only: the keys of the certificate authorities lie unprotected beside all others.");
+    say!("For development only: the keys of the certificate authorities lie unprotected beside all others.");
     if network.has_ed25519() {
-        println!("Ed25519 identities are members from channel capability V3_0 on.");
+        say!("Ed25519 identities are members from channel capability V3_0 on.");
     }
     ExitCode::SUCCESS
 }

@@ -91,11 +91,11 @@ fn make(arguments: &GenesisArguments) -> anyhow::Result<()> {
     if let Some((to, block)) = block {
         write(to, &block)?;
         let kind = if loaded.is_system_channel() { "system" } else { "application" };
-        println!("genesis block of {kind} channel {channel} ({}): {}", loaded.consensus_type(), to.display());
+        say!("genesis block of {kind} channel {channel} ({}): {}", loaded.consensus_type(), to.display());
     }
     if let Some((to, creation)) = creation {
         write(to, &creation)?;
-        println!("channel creation transaction of {channel}, not signed yet: {}", to.display());
+        say!("channel creation transaction of {channel}, not signed yet: {}", to.display());
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ pub(super) fn health(arguments: &HealthArguments, settings: Option<&Settings>) -
     let answered = answered.with_context(|| format!("{}: no answer within {limit:?}", subject.address))?;
     let ailing = answered.with_context(|| subject.address.clone())?;
     if ailing.is_empty() {
-        println!("OK");
+        say!("OK");
         return Ok(ExitCode::SUCCESS);
     }
     Ok(complain(ailing))

@@ -47,16 +47,16 @@ pub(super) fn check(arguments: &CheckArguments, settings: &Settings) -> anyhow::
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start")?;
     let mut worst = Level::Fine;
     for Subject { need, brokers } in subjects {
-        println!("channel {}, brokers {}", need.channel, brokers.join(", "));
+        say!("channel {}, brokers {}", need.channel, brokers.join(", "));
         let mut reach = crate::node::kafka_settings(&settings.kafka);
         reach.brokers = brokers;
         let cluster = KafkaCluster::new(reach).context("Kafka")?;
         let (facts, mut findings) = runtime.block_on(examine(&cluster, &need));
         findings.extend(facts.iter().flat_map(|facts| judge(facts, &need)));
         for Finding { level, found, fix } in findings {
-            println!("  {level:<8} {found}");
+            say!("  {level:<8} {found}");
             if let Some(fix) = fix {
-                println!("           fix: {fix}");
+                say!("           fix: {fix}");
             }
             worst = worst.max(level);
         }

@@ -1,5 +1,10 @@
 //! Commands: what can be typed, and what comes of it.
 
+/// A line on standard output. Whoever reads it may have seen enough; what the command does goes on.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::files::say(format_args!($($text)*)) };
+}
+
 mod benchmark;
 mod channel;
 mod client;
@@ -14,6 +19,7 @@ mod identity;
 mod kafka;
 mod ledger;
 mod manual;
+mod printable;
 mod progress;
 mod sign;
 mod start;
@@ -150,7 +156,7 @@ struct StartArguments {
 pub fn run() -> ExitCode {
     match Arguments::parse_from(genesis::with_two_dashes(std::env::args_os())).command {
         Some(Command::Version) => {
-            println!("{}", version::text());
+            say!("{}", version::text());
             ExitCode::SUCCESS
         }
         Some(Command::Start(arguments)) => start::run(arguments),

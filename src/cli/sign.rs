@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &SignArguments) -> anyhow::Result<()> {
         sign(bytes.into(), &signer).with_context(|| arguments.file.display().to_string())?;
     let to = arguments.output.as_ref().unwrap_or(&arguments.file);
     files::write(Some(to), envelope.raw())?;
-    println!("{what}, now signed by {msp_id}: {}", to.display());
+    say!("{what}, now signed by {msp_id}: {}", to.display());
     Ok(())
 }
 

@@ -23,10 +23,11 @@ pub struct Item {
 
 /// Sends everything that comes out of `items`, `window` of them at most unanswered, and tells each answer in their order.
 ///
-/// A refusal ends a stream, and an orderer looks at nothing behind it: what was sent behind it goes out again on another.
+/// A refusal ends a stream. What was sent behind one that the orderer's filters refuse was looked at by nobody, and goes out
+/// again on another. Behind SERVICE_UNAVAILABLE it may have been ordered: to send it again could order it twice.
 ///
 /// # Errors
-/// What `items` fails with; [`ClientError::Unanswered`] when a stream breaks.
+/// What `items` fails with; [`ClientError::Unanswered`] when a stream breaks, or ends by SERVICE_UNAVAILABLE with more sent.
 pub async fn send_all<T, E: From<ClientError>>(
     orderer: &Orderer<T>,
     mut items: impl Stream<Item = Result<Item, E>> + Unpin,
@@ -68,8 +69,13 @@ where
                         let Some(item) = waiting.pop_front() else { return Err(ClientError::Answer.into()) };
                         let status = FabricStatus::try_from(answer.status).unwrap_or(FabricStatus::Unknown);
                         tell(&item, status, &answer.info)?;
-                        if status != FabricStatus::Success {
-                            break;
+                        match status {
+                            FabricStatus::Success => {}
+                            FabricStatus::ServiceUnavailable if !waiting.is_empty() => {
+                                let unanswered = waiting.len();
+                                return Err(ClientError::Unanswered { unanswered, cause: None }.into());
+                            }
+                            _ => break,
                         }
                     }
                     ended => {

@@ -86,6 +86,8 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent)
             Err((refused, channel)) => (Err(refused), channel),
         };
         let at = Instant::now();
+        // a refused one may bear any name, also that of one that is in a block
+        let tx = tx.filter(|_| verdict.is_ok());
         let judged = Judged { kind, took: share + (at - before), at, tx };
         before = at;
         let mut trace = traces.next().unwrap_or_default();

@@ -18,7 +18,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Refused, has_certificate, json, not_found};
-use super::debug::{Debug, EventReaders, debug};
+use super::debug::{Debug, EventReaders, Looks, debug};
 use super::page::{of_the_same_site, page};
 use crate::certificates::CertificatesInUse;
 use crate::metrics::{Metrics, TEXT_FORMAT};
@@ -58,6 +58,7 @@ pub fn operations(operations: Operations) -> Router {
         certificates: operations.certificates.clone(),
         stopping: operations.stopping.clone(),
         event_readers: EventReaders::default(),
+        looks: Looks::default(),
     });
     let shared = Arc::new(operations);
     let log_spec = Router::new().route("/logspec", get(log_spec).put(set_log_spec).fallback(wrong_method));

@@ -14,10 +14,11 @@ use orderer_actors::NodeContext;
 use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::mailbox::OrderRefusal;
 use orderer_actors::membership::{JoinBlock, JoinError, RemoveError};
-use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::channel::ChannelId;
 use serde::Serialize;
 
 use super::answer::{Refused, json, not_found, takes_json, wrong_method};
+use super::blocks;
 use crate::grpc::judge_config_update;
 
 const CHANNELS: &str = "/participation/v1/channels";
@@ -225,24 +226,11 @@ async fn fetch(State(shared): Shared, Path((channel, block)): Path<(String, Stri
         Some(Entry::Broken(broken)) => return Err(missing(format!("the channel cannot be opened: {}", broken.cause))),
         None => return Err(missing("channel does not exist".to_owned())),
     };
-    let ledger = channel.ledger();
-    let number = match block.as_str() {
-        "oldest" => ledger.horizon(),
-        "newest" => ledger.last_block().number(),
-        "config" => ledger.last_config(),
-        number => BlockNumber(number.parse().map_err(|_| {
-            Refused::bad(format!("invalid block ID: '{number}' is neither newest, oldest, config nor a number"))
-        })?),
-    };
-    let of_thread = Arc::clone(ledger);
-    let read = tokio::task::spawn_blocking(move || of_thread.block(number));
+    let ledger = Arc::clone(channel.ledger());
+    let number = blocks::number_of(&ledger, &block)?;
+    let read = tokio::task::spawn_blocking(move || blocks::read(&ledger, number));
     let failed = |text: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text);
-    let read = read.await.map_err(|e| failed(e.to_string()))?;
-    let read = read.map_err(|e| failed(orderer_actors::chain_state::chain_text(&e)))?;
-    let block = read.ok_or_else(|| {
-        let is_gone = number < ledger.horizon();
-        missing(format!("block {number} {}", if is_gone { "was pruned" } else { "does not exist" }))
-    })?;
+    let block = read.await.map_err(|e| failed(e.to_string()))??;
     let content = [(header::CONTENT_TYPE, "application/octet-stream")];
     Ok(not_stored((content, block.block_bytes()).into_response()))
 }

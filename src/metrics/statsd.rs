@@ -26,25 +26,26 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub async fn send(metrics: Arc<Metrics>, settings: StatsdSettings, stopping: CancellationToken) {
     let mut ticks = tokio::time::interval(settings.interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut seen, mut failing) = (Seen::default(), false);
+    let (mut seen, mut failing) = (Arc::new(Seen::default()), false);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = stopping.cancelled() => return,
         }
         let (of_thread, prefix) = (Arc::clone(&metrics), settings.prefix.clone());
-        let gathered = tokio::task::spawn_blocking(move || {
-            let lines = seen.lines(&of_thread.gather(), &prefix);
-            (seen, lines)
-        });
-        let Ok((seen_now, lines)) = gathered.await else {
+        let sent_before = Arc::clone(&seen);
+        let gathered = tokio::task::spawn_blocking(move || sent_before.lines(&of_thread.gather(), &prefix));
+        let Ok((now, lines)) = gathered.await else {
             tracing::error!(target: "orderer.node", "metrics are not sent any more: looking at them panicked");
             return;
         };
-        seen = seen_now;
         let sent = tokio::time::timeout(PATIENCE, deliver(&settings, &lines)).await;
         let error = match sent {
-            Ok(Ok(())) => None,
+            Ok(Ok(())) => {
+                // what was not taken is part of the next difference
+                seen = Arc::new(now);
+                None
+            }
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some(format!("nothing was taken within {PATIENCE:?}")),
         };
@@ -100,7 +101,8 @@ fn datagrams(lines: &[String]) -> Vec<String> {
 struct Seen(HashMap<String, Vec<f64>>);
 
 impl Seen {
-    fn lines(&mut self, families: &[MetricFamily], prefix: &str) -> Vec<String> {
+    /// What there is to send, and what will have been sent then.
+    fn lines(&self, families: &[MetricFamily], prefix: &str) -> (Self, Vec<String>) {
         let mut lines = Vec::new();
         let mut now = HashMap::new();
         for family in families {
@@ -126,8 +128,7 @@ impl Seen {
             }
         }
         // series that are gone are forgotten: one of the same name would begin at zero
-        self.0 = now;
-        lines
+        (Self(now), lines)
     }
 
     /// A line for each bucket that grew. Gives back how full they are.
@@ -148,7 +149,7 @@ impl Seen {
             if here > 0.0 {
                 let lower = if at == 0 { 0.0 } else { bounds[at - 1] };
                 let middle = bounds.get(at).map_or(lower, |upper| f64::midpoint(lower, *upper));
-                let rate = if here > 1.0 { format!("|@{:.6}", 1.0 / here) } else { String::new() };
+                let rate = if here > 1.0 { format!("|@{:.12}", 1.0 / here) } else { String::new() };
                 lines.push(format!("{name}:{middle:.6}|ms{rate}\n"));
             }
         }
@@ -189,20 +190,20 @@ mod tests {
         for took in [0.05, 0.2, 0.25, 9.0] {
             fill.with_label_values(&["a"]).observe(took);
         }
-        let mut seen = Seen::default();
         let expected = [
             "org1.blockcutter.block_fill_duration.a:0.050000|ms\n",
-            "org1.blockcutter.block_fill_duration.a:0.200000|ms|@0.500000\n",
+            "org1.blockcutter.block_fill_duration.a:0.200000|ms|@0.500000000000\n",
             "org1.blockcutter.block_fill_duration.a:0.300000|ms\n",
             "org1.broadcast.processed_count.my_channel.MESSAGE.SUCCESS:3.000000|c\n",
         ];
-        assert_eq!(seen.lines(&registry.gather(), "org1"), expected);
-        assert_eq!(seen.lines(&registry.gather(), "org1"), Vec::<String>::new(), "nothing has changed");
+        let nothing = Seen::default();
+        let (seen, lines) = nothing.lines(&registry.gather(), "org1");
+        assert_eq!(lines, expected);
+        assert_eq!(nothing.lines(&registry.gather(), "org1").1, expected, "what was not taken is told again");
+        assert_eq!(seen.lines(&registry.gather(), "org1").1, Vec::<String>::new(), "nothing has changed");
         of_channel.inc();
-        assert_eq!(
-            seen.lines(&registry.gather(), "org1."),
-            ["org1.broadcast.processed_count.my_channel.MESSAGE.SUCCESS:1.000000|c\n"]
-        );
+        let grown = ["org1.broadcast.processed_count.my_channel.MESSAGE.SUCCESS:1.000000|c\n"];
+        assert_eq!(seen.lines(&registry.gather(), "org1.").1, grown);
     }
 
     #[test]

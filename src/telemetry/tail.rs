@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use orderer_actors::shorten::shorten;
 use orderer_actors::status::now_ms;
 use serde::Serialize;
 use tracing::field::{Field, Visit};
@@ -86,10 +87,7 @@ impl LogLine {
     }
 
     fn put(&mut self, field: &Field, mut text: String) {
-        if text.len() > TEXT_MAX_BYTES {
-            let end = (0..=TEXT_MAX_BYTES).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-            text.truncate(end);
-        }
+        shorten(&mut text, TEXT_MAX_BYTES);
         if field.name() == "message" {
             self.message = text;
         } else {

@@ -120,7 +120,7 @@ impl ChannelObserved {
 
     /// An envelope was answered. `passed` says whether it got through the gate.
     pub fn answered(&self, judged: &Judged, passed: bool, status: Status) {
-        self.node.transactions.answered(judged.tx, judged.at, judged.took, status == Status::Success);
+        self.node.transactions.answered(judged.tx, &self.channel, judged.at, judged.took, status == Status::Success);
         self.stage(Stage::Judge, judged.took);
         let enqueued = passed.then(|| judged.at.elapsed());
         if let Some(enqueued) = enqueued {

@@ -1,7 +1,7 @@
 //! The newest refused envelopes: who, why, and how the policy was judged. Only refusals pay for it, some 10 µs each.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fabric_proto::common::{HeaderType, Status};
 use orderer_core::envelope::Message;
@@ -9,12 +9,15 @@ use orderer_core::identity::describe;
 use orderer_core::policy::Verdict;
 use serde::Serialize;
 
+use crate::shorten::shorten;
 use crate::status::now_ms;
 
 /// So many are remembered.
 const REMEMBERED: usize = 1000;
 /// And of each text so many bytes: who is refused decides how long it is.
 const TEXT_MAX_BYTES: usize = 2048;
+/// And so many units of a subject.
+const UNITS_MAX: usize = 16;
 
 /// An envelope that was refused.
 #[derive(Clone, Debug, Serialize)]
@@ -99,7 +102,7 @@ pub struct RefusalsShown {
     /// The same by status.
     pub by_status: BTreeMap<&'static str, u64>,
     /// Newest first.
-    pub refusals: Vec<RefusedEnvelope>,
+    pub refusals: Vec<Arc<RefusedEnvelope>>,
 }
 
 /// See the module's description.
@@ -108,22 +111,20 @@ pub struct Refusals(Mutex<Book>);
 
 #[derive(Debug, Default)]
 struct Book {
-    newest: VecDeque<RefusedEnvelope>,
+    newest: VecDeque<Arc<RefusedEnvelope>>,
     by_status: BTreeMap<&'static str, u64>,
 }
 
 impl Refusals {
     /// One more.
     pub fn note(&self, mut refused: RefusedEnvelope) {
-        for text in [&mut refused.channel, &mut refused.tx_id, &mut refused.why] {
-            shorten(text);
-        }
+        refused.shorten();
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *book.by_status.entry(refused.status).or_default() += 1;
         if book.newest.len() == REMEMBERED {
             book.newest.pop_front();
         }
-        book.newest.push_back(refused);
+        book.newest.push_back(Arc::new(refused));
     }
 
     /// How many there were since the start.
@@ -143,20 +144,79 @@ impl Refusals {
     }
 }
 
-fn shorten(text: &mut String) {
-    if text.len() > TEXT_MAX_BYTES {
-        let mut end = TEXT_MAX_BYTES;
-        while !text.is_char_boundary(end) {
-            end -= 1;
+impl RefusedEnvelope {
+    /// Who is refused decides how long all of its texts are.
+    fn shorten(&mut self) {
+        for text in [&mut self.channel, &mut self.tx_id, &mut self.why] {
+            shorten(text, TEXT_MAX_BYTES);
         }
-        text.truncate(end);
-        text.push_str("..");
+        if let Some(who) = &mut self.who {
+            who.organizational_units.truncate(UNITS_MAX);
+            who.organizational_units.shrink_to_fit();
+            let texts = [&mut who.msp_id, &mut who.subject, &mut who.issuer];
+            texts.into_iter().chain(&mut who.organizational_units).for_each(|text| shorten(text, TEXT_MAX_BYTES));
+        }
+        if let Some(policy) = &mut self.policy {
+            shorten_verdict(policy);
+        }
     }
+}
+
+/// As deep as policies are nested, and no wider than a verdict is.
+fn shorten_verdict(verdict: &mut Verdict) {
+    if let Some(signers) = &mut verdict.signers {
+        shorten(signers, TEXT_MAX_BYTES);
+    }
+    for principal in &mut verdict.principals {
+        shorten(&mut principal.why, TEXT_MAX_BYTES);
+    }
+    verdict.below.iter_mut().for_each(shorten_verdict);
 }
 
 #[cfg(test)]
 mod tests {
+    use orderer_core::policy::PrincipalVerdict;
+
     use super::*;
+
+    #[test]
+    fn no_text_of_a_refused_envelope_is_kept_whole_however_long() {
+        let long = || "x".repeat(1 << 20);
+        let who = Who {
+            msp_id: long(),
+            subject: long(),
+            organizational_units: vec![long(); 100],
+            issuer: long(),
+            not_after_ms: None,
+        };
+        let principal = PrincipalVerdict { principal: "Org1MSP.client".to_owned(), satisfied: false, why: long() };
+        let below = Verdict { principals: vec![principal], signers: None, ..verdict(long()) };
+        let refused = RefusedEnvelope {
+            at_ms: 0,
+            channel: long(),
+            tx_id: long(),
+            r#type: "MESSAGE".to_owned(),
+            status: Status::Forbidden.as_str_name(),
+            why: long(),
+            who: Some(who),
+            policy: Some(Verdict { below: vec![below], ..verdict(long()) }),
+        };
+        let refusals = Refusals::default();
+        refusals.note(refused);
+        let kept = serde_json::to_string(&refusals.newest(None, 1)).unwrap();
+        assert!(kept.len() < 30 * TEXT_MAX_BYTES, "{}", kept.len());
+    }
+
+    fn verdict(signers: String) -> Verdict {
+        Verdict {
+            path: "/Channel/Writers".to_owned(),
+            holds: false,
+            rule: String::new(),
+            signers: Some(signers),
+            principals: Vec::new(),
+            below: Vec::new(),
+        }
+    }
 
     #[test]
     fn the_newest_are_remembered_and_all_are_counted() {

@@ -101,11 +101,6 @@ impl Streams {
         StreamPlace { id, cell, of: Arc::clone(self) }
     }
 
-    /// How many there are of this kind.
-    pub fn count(&self, kind: Method) -> usize {
-        self.cells().iter().filter(|(_, cell)| cell.kind == kind).count()
-    }
-
     fn cells(&self) -> Vec<(u64, Arc<StreamCell>)> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.iter().map(|(id, cell)| (*id, Arc::clone(cell))).collect()
@@ -244,6 +239,6 @@ mod tests {
         let msps: Vec<_> = shown.iter().map(|s| (s.msp_id.as_deref(), s.position, s.behind)).collect();
         assert_eq!(msps, [(Some("Slow"), Some(0), Some(5)), (Some("Quick"), Some(1), Some(4)), (None, None, None)]);
         drop(slow);
-        assert_eq!(streams.count(Method::Deliver), 1);
+        assert_eq!(streams.cells().iter().filter(|(_, cell)| cell.kind == Method::Deliver).count(), 1);
     }
 }

@@ -112,11 +112,11 @@ impl Transactions {
         u64::try_from(at.saturating_duration_since(self.began.0).as_micros()).unwrap_or(u64::MAX).max(1)
     }
 
-    fn change(&self, key: Option<TxKey>, channel: Option<&ChannelId>, change: impl FnOnce(&mut Life)) {
+    fn change(&self, key: Option<TxKey>, channel: &ChannelId, change: impl FnOnce(&mut Life)) {
         let Some(key) = key else { return };
         let mut shard = self.shard(key);
         if let Some(life) = shard.lives.get_mut(&key.0)
-            && channel.is_none_or(|channel| life.channel == *channel)
+            && life.channel == *channel
         {
             change(life);
         }
@@ -149,9 +149,16 @@ impl Transactions {
     }
 
     /// It is answered, which tells when it was judged, too.
-    pub(super) fn answered(&self, key: Option<TxKey>, judged: Instant, judging: Duration, well: bool) {
+    pub(super) fn answered(
+        &self,
+        key: Option<TxKey>,
+        channel: &ChannelId,
+        judged: Instant,
+        judging: Duration,
+        well: bool,
+    ) {
         let (now, judged) = (self.micros(Instant::now()), self.micros(judged));
-        self.change(key, None, |life| {
+        self.change(key, channel, |life| {
             (life.answered, life.validated, life.refused) = (now, judged, !well);
             life.received = judged.saturating_sub(u64::try_from(judging.as_micros()).unwrap_or(0)).max(1);
         });
@@ -159,19 +166,19 @@ impl Transactions {
 
     /// It is in the topic.
     pub(super) fn produced(&self, tx_id: &[u8], channel: &ChannelId, offset: i64) {
-        self.change(self.key(tx_id), Some(channel), |life| life.offset = Some(offset));
+        self.change(self.key(tx_id), channel, |life| life.offset = Some(offset));
     }
 
     /// It came out of the topic.
     pub(super) fn consumed(&self, tx_id: &[u8], channel: &ChannelId, offset: i64) {
         let now = self.micros(Instant::now());
-        self.change(self.key(tx_id), Some(channel), |life| (life.consumed, life.offset) = (now, Some(offset)));
+        self.change(self.key(tx_id), channel, |life| (life.consumed, life.offset) = (now, Some(offset)));
     }
 
     /// It is in this block, which is not yet on the disk.
     pub(super) fn cut(&self, tx_id: &[u8], channel: &ChannelId, block: u64, at: Instant) {
         let now = self.micros(at);
-        self.change(self.key(tx_id), Some(channel), |life| (life.cut, life.block) = (now, block));
+        self.change(self.key(tx_id), channel, |life| (life.cut, life.block) = (now, block));
     }
 
     /// A block is on the disk.
@@ -253,10 +260,12 @@ mod tests {
         transactions.cut(b"tx", &app, 7, Instant::now());
         assert_eq!(transactions.life("tx").unwrap().block, None, "it is not on the disk");
         transactions.written(&app, 7);
-        transactions.answered(key, Instant::now(), Duration::ZERO, true);
+        transactions.answered(key, &app, Instant::now(), Duration::ZERO, true);
+        transactions.answered(key, &channel("other"), Instant::now(), Duration::ZERO, false);
         transactions.delivered(&app, 7);
         let life = transactions.life("tx").unwrap();
         assert_eq!((life.block, life.channel.as_str(), life.steps.len()), (Some(7), "app", 6));
+        assert_eq!(life.refused, None, "the same name in another channel is another envelope");
         assert!(life.steps.is_sorted_by_key(|step| step.at_us));
         assert!(transactions.life("another").is_none() && transactions.life("").is_none());
     }

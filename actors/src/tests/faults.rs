@@ -129,12 +129,15 @@ async fn parents_that_panic_are_built_again_too() {
     until_in_chain(&world, "app", &before).await;
 }
 
+/// Long enough that a loaded machine notices after five seconds and looks while it lasts.
+const STUCK: Duration = Duration::from_secs(12);
+
 #[actix::test]
 async fn a_stuck_actor_is_noticed_within_seconds_and_its_full_gate_is_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::with(folder.path(), Durability::Disk, "AppSolo.block", HEALING).await;
     let board = world.context.board.clone();
-    board.fail_points().set("registrar/app/solo-chain:Order", Fault::Stuck(Duration::from_secs(8)), 1);
+    board.fail_points().set("registrar/app/solo-chain:Order", Fault::Stuck(STUCK), 1);
     let began = Instant::now();
     let mut answers = Vec::new();
     // 1 MiB of gate, in envelopes of 64 KiB
@@ -154,7 +157,7 @@ async fn a_stuck_actor_is_noticed_within_seconds_and_its_full_gate_is_its_own() 
     while !cell.in_hand().as_ref().is_some_and(InHand::is_stuck) || board.times_stuck() < 2 {
         looks.tick().await;
         assert!(world.order_and_wait("syschan", "meanwhile").await, "the other channel goes on");
-        assert!(began.elapsed() < Duration::from_secs(8), "not noticed: {:?} {:?}", cell.in_hand(), board.pulses());
+        assert!(began.elapsed() < STUCK, "not noticed: {:?} {:?}", cell.in_hand(), board.pulses());
     }
     assert_eq!(board.pulses().iter().filter(|pulse| pulse.stuck).count(), 1, "its thread, and no other");
     for answer in answers {

@@ -47,7 +47,7 @@ fn step(old: &ConfigGroup, new: &ConfigGroup) -> Option<Step> {
         || !old.groups.keys().eq(new.groups.keys());
     let mut read = same(old);
     let mut write = ConfigGroup {
-        version: if changed { old.version + 1 } else { old.version },
+        version: if changed { old.version.saturating_add(1) } else { old.version },
         mod_policy: if changed { new.mod_policy.clone() } else { String::new() },
         ..ConfigGroup::default()
     };
@@ -61,7 +61,7 @@ fn step(old: &ConfigGroup, new: &ConfigGroup) -> Option<Step> {
                 }
             }
             before => {
-                let version = before.map_or(0, |before| before.version + 1);
+                let version = before.map_or(0, |before| before.version.saturating_add(1));
                 write.values.insert(key.clone(), ConfigValue { version, ..value.clone() });
             }
         }
@@ -76,7 +76,7 @@ fn step(old: &ConfigGroup, new: &ConfigGroup) -> Option<Step> {
                 }
             }
             before => {
-                let version = before.map_or(0, |before| before.version + 1);
+                let version = before.map_or(0, |before| before.version.saturating_add(1));
                 write.policies.insert(key.clone(), ConfigPolicy { version, ..policy.clone() });
             }
         }

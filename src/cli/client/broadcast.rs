@@ -17,7 +17,8 @@ use orderer_core::envelope::SignedEnvelope;
 use rand::RngCore as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
-use super::{ConnectArguments, say};
+use super::ConnectArguments;
+use crate::cli::printable::printable;
 use crate::client::{Item, send_all, transaction};
 
 /// No longer line of standard input becomes a transaction.
@@ -74,14 +75,15 @@ pub(super) async fn run(arguments: BroadcastArguments) -> anyhow::Result<ExitCod
         *answers.entry(status.as_str_name()).or_default() += 1;
         if each || status != Status::Success {
             let separator = if info.is_empty() { "" } else { ": " };
-            say(format_args!("{} {}{separator}{info}", status.as_str_name(), item.name))?;
+            // whoever reads this may have seen enough; everything is sent all the same
+            say!("{} {}{separator}{}", status.as_str_name(), item.name, printable(info));
         }
         anyhow::Ok(())
     })
     .await;
     if !each {
         for (status, count) in &answers {
-            say(format_args!("{count} {status}"))?;
+            say!("{count} {status}");
         }
     }
     done?;

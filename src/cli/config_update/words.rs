@@ -10,6 +10,7 @@ use prost::Message as _;
 use super::apply::overlay;
 use super::difference::{differences, shown};
 use super::policy_words::{signature_rule, whose};
+use crate::cli::printable::printable;
 
 /// Lines for people about what `update` does to `config`.
 pub(super) fn explain(config: &Config, update: &ConfigUpdate) -> anyhow::Result<String> {
@@ -20,7 +21,8 @@ pub(super) fn explain(config: &Config, update: &ConfigUpdate) -> anyhow::Result<
     let mut words = Words::default();
     words.group("/Channel", Both { old, new: &new, old_json: &old_json, new_json: &new_json });
 
-    let mut text = format!("config update of channel {}, at configuration {}\n", update.channel_id, config.sequence);
+    let mut text =
+        format!("config update of channel {}, at configuration {}\n", printable(&update.channel_id), config.sequence);
     if let Some(read) = &update.read_set {
         stale("/Channel", old, read, &mut text);
     }
@@ -30,9 +32,9 @@ pub(super) fn explain(config: &Config, update: &ConfigUpdate) -> anyhow::Result<
     }
     for (policy, elements) in &words.needed {
         let lines = whose(&old_json, policy);
-        let _ = writeln!(text, "  {policy}: {}", lines.first().map_or("", String::as_str));
+        let _ = writeln!(text, "  {policy}: {}", printable(lines.first().map_or("", String::as_str)));
         for line in lines.iter().skip(1) {
-            let _ = writeln!(text, "  {line}");
+            let _ = writeln!(text, "  {}", printable(line));
         }
         for element in elements {
             let _ = writeln!(text, "      for {element}");
@@ -44,6 +46,7 @@ pub(super) fn explain(config: &Config, update: &ConfigUpdate) -> anyhow::Result<
 /// A line for each thing that the author of the update saw otherwise: such an update is refused.
 fn stale(path: &str, old: &ConfigGroup, read: &ConfigGroup, text: &mut String) {
     let mut line = |element: String, now: Option<u64>, read: u64| {
+        let element = printable(&element);
         if now != Some(read) {
             let now = now.map_or("not there".to_owned(), |version| format!("at version {version}"));
             let _ = writeln!(text, "  out of date: {element} is {now}, the update was made for version {read}");
@@ -60,7 +63,7 @@ fn stale(path: &str, old: &ConfigGroup, read: &ConfigGroup, text: &mut String) {
         match old.groups.get(key) {
             Some(now) => stale(&format!("{path}/{key}"), now, group, text),
             None => {
-                let _ = writeln!(text, "  out of date: group {path}/{key} is not there");
+                let _ = writeln!(text, "  out of date: group {} is not there", printable(&format!("{path}/{key}")));
             }
         }
     }
@@ -152,15 +155,18 @@ impl Words {
     }
 
     fn changed(&mut self, kind: &str, path: &str, versions: (u64, u64), mod_policy: &str, policies_of: &str) {
-        let _ = writeln!(self.text, "{kind} {path}, version {} → {}", versions.0, versions.1);
+        let (path, mod_policy, policies_of) = (&printable(path), &printable(mod_policy), &printable(policies_of));
+        let (before, after) = versions;
+        let refused = if before.checked_add(1) == Some(after) { "" } else { ": will be refused, it must be one more" };
+        let _ = writeln!(self.text, "{kind} {path}, version {before} → {after}{refused}");
         let policy =
-            if mod_policy.starts_with('/') { mod_policy.to_owned() } else { format!("{policies_of}/{mod_policy}") };
+            if mod_policy.starts_with('/') { mod_policy.to_string() } else { format!("{policies_of}/{mod_policy}") };
         self.needed.entry(policy).or_default().push(format!("{kind} {path}"));
     }
 
     fn details(&mut self, lines: impl IntoIterator<Item = String>) {
         for line in lines {
-            let _ = writeln!(self.text, "    {line}");
+            let _ = writeln!(self.text, "    {}", printable(&line));
         }
     }
 

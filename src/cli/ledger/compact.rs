@@ -20,7 +20,7 @@ pub(super) fn compact(arguments: &CompactArguments, place: &Ledgers) -> anyhow::
         let compacted = ledger.compact()?;
         ledger.close()?;
         drop(sign_of_life);
-        println!("{id}: {} on the disk before, {} now", size(compacted.before_bytes), size(compacted.after_bytes));
+        say!("{id}: {} on the disk before, {} now", size(compacted.before_bytes), size(compacted.after_bytes));
     }
     Ok(())
 }

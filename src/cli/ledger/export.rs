@@ -73,6 +73,6 @@ fn write(
     })?;
     writer.finish()?;
     drop(progress);
-    println!("{id}: {} blocks exported, {} to {}, {}", height - horizon, horizon, height - 1, size(bytes));
+    say!("{id}: {} blocks exported, {} to {}, {}", height - horizon, horizon, height - 1, size(bytes));
     Ok(())
 }

@@ -66,7 +66,7 @@ pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Re
         if !store.list()?.contains(&chain.channel) {
             missing.push(chain);
         } else if arguments.from_fabric.is_some() && has_already(&store, &chain)? {
-            println!("{}: is here already, with all {} blocks", chain.channel, chain.survey.blocks);
+            say!("{}: is here already, with all {} blocks", chain.channel, chain.survey.blocks);
         } else {
             anyhow::bail!(
                 "channel {}: has a ledger in {} already; to import it, remove the channel or move that folder away",
@@ -137,13 +137,13 @@ fn chains_in(folder: &Path, named: &[String], catalog: &Arc<Catalog>) -> anyhow:
     let mut found = Vec::new();
     for name in names {
         if folder.join(REMOVED).join(format!("{name}.remove")).exists() {
-            println!("{name}: left out, it was being removed");
+            say!("{name}: left out, it was being removed");
             continue;
         }
         let path = chains.join(&name);
         let survey = match BlockReader::fabric(&path)?.survey() {
             Err(TransferError::Empty { .. }) => {
-                println!("{name}: left out, it has no block; join the channel anew");
+                say!("{name}: left out, it has no block; join the channel anew");
                 continue;
             }
             survey => survey?,
@@ -181,14 +181,14 @@ fn make(
     }
     let imported = store.imported(import, &channel)?;
     drop(progress);
-    println!(
+    say!(
         "{channel}: {} blocks, {} with a configuration, {} imported",
         imported.blocks,
         imported.config_blocks,
         size(survey.bytes)
     );
     if let Some(torn) = reader.torn() {
-        println!(
+        say!(
             "  {} ends within a block that was not wholly written, as after a crash: its {} bytes are left out",
             torn.path.display(),
             torn.bytes
@@ -197,10 +197,10 @@ fn make(
     match place.serving.engine(&imported.snapshot) {
         Ok(Engine::Kafka { .. }) => {
             let next = LastBlock::read(&imported.last)?.metadata.last_offset_persisted.next();
-            println!("  goes on with the record at offset {} of its topic", next.0);
+            say!("  goes on with the record at offset {} of its topic", next.0);
         }
         Ok(Engine::Solo) => {}
-        Err(not_served) => println!("  can be read, but not go on here: {not_served}"),
+        Err(not_served) => say!("  can be read, but not go on here: {not_served}"),
     }
     Ok(())
 }

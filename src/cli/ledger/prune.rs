@@ -46,11 +46,11 @@ pub(super) fn prune(arguments: &PruneArguments, place: &Ledgers) -> anyhow::Resu
     drop((checking, removing));
     let kept = ledger.history()?.len();
     ledger.close()?;
-    println!(
+    say!(
         "{id}: {removed} blocks removed, the chain begins at block {horizon} now; config blocks kept before it: {kept}"
     );
     if removed > 0 {
-        println!("to give their space back: orderer ledger compact --channel {id}");
+        say!("to give their space back: orderer ledger compact --channel {id}");
     }
     Ok(())
 }

@@ -56,14 +56,14 @@ pub(super) fn stats(arguments: &StatsArguments, place: &Ledgers) -> anyhow::Resu
     for id in channels(&store, &arguments.channel)? {
         let figures = figures(&store, &id)?;
         if !arguments.json {
-            println!("{}", figures.text());
+            say!("{}", figures.text());
         }
         all.push(figures);
     }
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&all).context("print")?);
+        say!("{}", serde_json::to_string_pretty(&all).context("print")?);
     } else if all.is_empty() {
-        println!("no channel has a ledger in {}", place.location.display());
+        say!("no channel has a ledger in {}", place.location.display());
     }
     Ok(ExitCode::SUCCESS)
 }

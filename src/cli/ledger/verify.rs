@@ -50,14 +50,14 @@ pub(super) fn verify(arguments: &VerifyArguments, place: &Ledgers) -> anyhow::Re
     for id in channels(&store, &arguments.channel)? {
         let finding = look(&store, &id, &catalog)?;
         if !arguments.json {
-            println!("{}", finding.text());
+            say!("{}", finding.text());
         }
         findings.push(finding);
     }
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&findings).context("print")?);
+        say!("{}", serde_json::to_string_pretty(&findings).context("print")?);
     } else if findings.is_empty() {
-        println!("no channel has a ledger in {}", place.location.display());
+        say!("no channel has a ledger in {}", place.location.display());
     }
     let all_good = findings.iter().all(|finding| finding.good);
     Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

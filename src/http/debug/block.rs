@@ -10,16 +10,13 @@ use fabric_proto::common::HeaderType;
 use orderer_actors::channel::{Channel, Entry};
 use orderer_actors::observe::Who;
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::BlockNumber;
 use orderer_core::crypto::hex;
 use orderer_core::envelope::{Message, SignedEnvelope};
 use serde::Serialize;
 
-use super::{Debug, Shared};
+use super::{Debug, Shared, VALUES_MAX};
 use crate::http::answer::{Refused, json};
-
-/// So many values of a block are unfolded; the bytes of what is beyond stay base64. About 20 MB of memory while it is shown.
-const VALUES_MAX: usize = 200_000;
+use crate::http::blocks::{number_of, read};
 
 #[derive(Serialize)]
 struct Shown {
@@ -48,12 +45,12 @@ pub(super) async fn block(
     Path((name, number)): Path<(String, String)>,
 ) -> Result<Response, Refused> {
     let channel = debug.open(&name)?;
-    let number = number_of(&channel, &number)?;
-    let shown = tokio::task::spawn_blocking(move || {
-        let block = read(&channel, number)?;
+    let number = number_of(channel.ledger(), &number)?;
+    let shown = debug.look(move || {
+        let block = read(channel.ledger(), number)?;
         Ok::<_, Refused>(json(StatusCode::OK, &Shown::of(&block, channel.gauges().written_ms(number))))
     });
-    shown.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?
+    shown.await?
 }
 
 impl Debug {
@@ -67,26 +64,6 @@ impl Debug {
             }
         }
     }
-}
-
-fn number_of(channel: &Channel, written: &str) -> Result<BlockNumber, Refused> {
-    let ledger = channel.ledger();
-    match written {
-        "oldest" => Ok(BlockNumber::GENESIS),
-        "newest" => Ok(ledger.last_block().number()),
-        "config" => Ok(ledger.last_config()),
-        number => number.parse().map(BlockNumber).map_err(|_| {
-            Refused::bad(format!("invalid block ID: '{number}' is neither newest, oldest, config nor a number"))
-        }),
-    }
-}
-
-/// Blocks.
-pub(super) fn read(channel: &Channel, number: BlockNumber) -> Result<EncodedBlock, Refused> {
-    let read = channel.ledger().block(number);
-    let failed = |text: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text);
-    let block = read.map_err(|e| failed(orderer_actors::chain_state::chain_text(&e)))?;
-    block.ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, format!("block {number} does not exist")))
 }
 
 impl Shown {

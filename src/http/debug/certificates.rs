@@ -20,7 +20,7 @@ struct Certificates {
 
 pub(super) async fn certificates(State(debug): Shared) -> Result<Response, Refused> {
     let of_thread = Arc::clone(&debug);
-    let all = tokio::task::spawn_blocking(move || of_thread.certificates.all(&of_thread.context));
-    let certificates = all.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    let all = debug.look(move || of_thread.certificates.all(&of_thread.context));
+    let certificates = all.await?;
     Ok(json(StatusCode::OK, &Certificates { now_ms: now_ms(), certificates }))
 }

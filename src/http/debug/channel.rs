@@ -81,10 +81,8 @@ pub(super) async fn channel(State(debug): Shared, Path(name): Path<String>) -> R
         Entry::Open(channel) => {
             let (of_thread, context) = (Arc::clone(channel), Arc::clone(&debug.context));
             // blocks and files are looked at
-            let more = tokio::task::spawn_blocking(move || {
-                More::of(&of_thread, context.observed.streams().of_channel(&of_thread))
-            });
-            Some(more.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?)
+            let more = debug.look(move || More::of(&of_thread, context.observed.streams().of_channel(&of_thread)));
+            Some(more.await?)
         }
     };
     let short = Short::of(&id, &entry, &debug.context);

@@ -13,9 +13,9 @@ use orderer_core::envelope::{Message, SignedEnvelope};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Shared;
-use super::block::read;
+use super::{Shared, VALUES_MAX};
 use crate::http::answer::{Refused, json};
+use crate::http::blocks::{find, read};
 
 /// So many changes are told.
 const CHANGES_MAX: usize = 500;
@@ -45,20 +45,20 @@ struct Change {
 
 pub(super) async fn config(State(debug): Shared, Path(name): Path<String>) -> Result<Response, Refused> {
     let channel = debug.open(&name)?;
-    let shown = tokio::task::spawn_blocking(move || Shown::of(&channel).map(|shown| json(StatusCode::OK, &shown)));
-    shown.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?
+    debug.look(move || Shown::of(&channel).map(|shown| json(StatusCode::OK, &shown))).await?
 }
 
 impl Shown {
     fn of(channel: &Channel) -> Result<Self, Refused> {
-        let number = channel.ledger().last_config();
-        let (config, sequence) = config_of(&read(channel, number)?)?;
-        // the block before names the config block that was in force then
-        let before = number.0.checked_sub(1).map(|before| read(channel, BlockNumber(before))).transpose()?;
+        let ledger = channel.ledger();
+        let number = ledger.last_config();
+        let (config, sequence) = config_of(&read(ledger, number)?)?;
+        // the block before names the config block that was in force then; both may have been pruned
+        let before = number.0.checked_sub(1).map(|before| find(ledger, BlockNumber(before))).transpose()?.flatten();
         let previous_block = before.map(|block| block.last_config());
         let mut changes = Vec::new();
         if let Some(previous) = previous_block {
-            let (previous, _) = config_of(&read(channel, previous)?)?;
+            let (previous, _) = config_of(&read(ledger, previous)?)?;
             compare("", &previous, &config, &mut changes);
         }
         let previous_block = previous_block.map(|number| number.0);
@@ -76,7 +76,8 @@ fn config_of(block: &EncodedBlock) -> Result<(Value, u64), Refused> {
     let envelope = message.and_then(|message| ConfigEnvelope::decode(message.data).ok());
     let config: Config =
         envelope.and_then(|envelope| envelope.config).ok_or_else(|| failed("it is no config block"))?;
-    let shown = to_json("common.Config", &config.encode_to_vec(), &Unfold::default());
+    let how = Unfold { values_max: VALUES_MAX, ..Unfold::default() };
+    let shown = to_json("common.Config", &config.encode_to_vec(), &how);
     let shown = shown.map_err(|e| failed(&e.to_string()))?;
     let shown = serde_json::to_value(&shown).map_err(|e| failed(&e.to_string()))?;
     Ok((shown, config.sequence))

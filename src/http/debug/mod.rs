@@ -30,6 +30,7 @@ use axum::routing::{get, post};
 use orderer_actors::NodeContext;
 use orderer_actors::channel::Entry;
 use orderer_core::channel::ChannelId;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Refused, wrong_method};
@@ -38,6 +39,13 @@ use crate::settings::Effective;
 use crate::telemetry::LogControl;
 
 pub(super) use events::EventReaders;
+
+/// So many values of a block or a configuration are unfolded; the bytes of what is beyond stay base64. About 20 MB of memory
+/// while it is shown.
+const VALUES_MAX: usize = 200_000;
+/// So many looks at disks and certificates are under way at once: blocks are committed and envelopes judged on the same
+/// threads.
+const LOOKS_MAX: usize = 4;
 
 /// What is shown.
 pub(super) struct Debug {
@@ -52,6 +60,18 @@ pub(super) struct Debug {
     /// Streams of events end then.
     pub(super) stopping: CancellationToken,
     pub(super) event_readers: EventReaders,
+    /// See [`Looks`].
+    pub(super) looks: Looks,
+}
+
+/// Room for what is looked at on blocking threads.
+#[derive(Clone, Debug)]
+pub(super) struct Looks(Arc<Semaphore>);
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LOOKS_MAX)))
+    }
 }
 
 type Shared = axum::extract::State<Arc<Debug>>;
@@ -97,6 +117,20 @@ fn parse(name: &str) -> Result<ChannelId, Refused> {
 }
 
 impl Debug {
+    /// Does on a blocking thread what waits for a disk or takes milliseconds, a few at a time.
+    ///
+    /// # Cancel safety
+    /// A look that has begun goes on when nobody waits for it any more, and takes its room until it ends.
+    async fn look<T: Send + 'static>(&self, at: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+        let failed = |text: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text);
+        let room = Arc::clone(&self.looks.0).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
+        let looked = tokio::task::spawn_blocking(move || {
+            let _room = room;
+            at()
+        });
+        looked.await.map_err(|e| failed(e.to_string()))
+    }
+
     fn find(&self, name: &str) -> Result<(ChannelId, Entry), Refused> {
         let id = parse(name)?;
         let entry = self.context.directory.find(name);

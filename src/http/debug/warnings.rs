@@ -41,8 +41,8 @@ struct Warning {
 pub(super) async fn warnings(State(debug): Shared) -> Result<Response, Refused> {
     let of_thread = Arc::clone(&debug);
     // certificates are parsed
-    let found = tokio::task::spawn_blocking(move || look(&of_thread));
-    let warnings = found.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    let found = debug.look(move || look(&of_thread));
+    let warnings = found.await?;
     Ok(json(StatusCode::OK, &Shown { now_ms: now_ms(), warnings }))
 }
 

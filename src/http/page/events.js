@@ -43,7 +43,6 @@ function heard(event) {
 
 /** A block changes one row of the table, which need not be asked for again. */
 function applyBlock(event) {
-  remember(event.channel, event.height - 1, event.at_ms, event.count ?? 0);
   const row = Feed.all.get('channels')?.value?.channels.find((channel) => channel.name === event.channel);
   if (row !== undefined && row.height < event.height) {
     Object.assign(row, { height: event.height, last_block_ms: event.at_ms });

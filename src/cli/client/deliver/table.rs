@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
+use crate::cli::printable::printable;
 use crate::client::BlockSummary;
 
 /// Rates are of this long.
@@ -45,7 +46,7 @@ impl Table {
         self.recent.push_back((Instant::now(), block.envelopes));
         let types: Vec<String> = block.types.iter().map(|(name, count)| format!("{count} {name}")).collect();
         let time: String = block.time.as_deref().unwrap_or("-").chars().take(19).collect();
-        let (tx, hash) = (short(block.tx_ids.first().map_or("-", String::as_str)), short(&block.hash));
+        let (tx, hash) = (short(&printable(block.tx_ids.first().map_or("-", String::as_str))), short(&block.hash));
         let mut out = io::stdout().lock();
         writeln!(
             out,
@@ -75,7 +76,9 @@ impl Table {
         let counted = self.recent.iter().skip(1);
         let (blocks, envelopes) =
             counted.fold((0_u32, 0), |(blocks, envelopes), (_, more)| (blocks + 1, envelopes + more));
-        let height = self.newest.map_or_else(|| "no block yet".to_owned(), |newest| format!("height {}", newest + 1));
+        let height = self
+            .newest
+            .map_or_else(|| "no block yet".to_owned(), |newest| format!("height {}", newest.saturating_add(1)));
         let mut out = io::stdout().lock();
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rates = (f64::from(blocks) / seconds, envelopes as f64 / seconds);

@@ -28,7 +28,7 @@ export default {
     const row = (one) => h('tr', { key: one.key },
       h('td', null, h('code', { class: 'break' }, one.key)),
       h('td', { class: 'wide break' }, one.hidden ? h('span', { class: 'soft' }, 'hidden') : write(one)),
-      h('td', { class: 'soft break' }, one.source, one.effect === 'works' || !one.effect ? null : h('div', { class: 'sub' }, one.effect === 'not yet' ? 'has no effect yet' : 'has no effect here')));
+      h('td', { class: 'soft break' }, one.source));
     return sheet(config.source ? `Settings of ${config.source}` : 'Settings', end, shown.length === 0 ? empty('No key is like that.')
       : h('div', { class: 'scroll' }, h('table', { 'aria-label': 'Settings' },
         h('thead', null, h('tr', null, ['Key', 'Value', 'From'].map((title) => h('th', { scope: 'col' }, title)))), h('tbody', null, shown.map(row)))));

@@ -1,0 +1,26 @@
+//! Texts that somebody else decides the length of, before they are kept.
+
+/// Cuts a text that is longer than so many bytes, and says so by two dots. What is kept is a copy: a cut text would hold
+/// the memory of the whole.
+pub fn shorten(text: &mut String, max_bytes: usize) {
+    if text.len() > max_bytes {
+        let end = (0..=max_bytes).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        *text = format!("{}..", &text[..end]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_long_text_holds_no_more_memory_than_it_needs() {
+        let mut text = "é".repeat(50_000);
+        shorten(&mut text, 101);
+        assert_eq!(text, format!("{}..", "é".repeat(50)));
+        assert!(text.capacity() < 200, "{}", text.capacity());
+        let mut short = "as it is".to_owned();
+        shorten(&mut short, 8);
+        assert_eq!(short, "as it is");
+    }
+}
