@@ -84,7 +84,7 @@ fn start(folder: &Path, channels: usize) -> Cost {
     for line in BufReader::new(node.stderr.take().unwrap()).lines() {
         let line = line.unwrap();
         running += usize::from(line.contains("chain is running"));
-        if line.contains("serving") {
+        if line.contains("Beginning to serve requests") {
             serving = Some(began.elapsed());
         }
         if let (Some(until_serving), true) = (serving, running == channels) {
