@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use orderer_actors::Durability;
-use orderer_core::config::{RaftAs, Serving, parse_go_duration};
+use orderer_core::config::{RaftAs, Serving};
 use serde_yaml::Value;
 
-use super::effective::Effective;
 use super::keys::{Effect, KEYS, Key, Kind};
-use super::read::{EMBEDDED, Mistake, Source, Written, flatten};
+use super::read::{Mistake, Source, Written};
+use super::values::{bytes, duration, plain};
 use super::{Keepalive, Limits, Settings};
 use crate::telemetry::check_spec;
 use crate::tls::{Clients, TlsFiles};
@@ -19,106 +18,20 @@ use crate::tls::{Clients, TlsFiles};
 /// A key further away than this from what was written is not what was meant.
 const NEAREST_MAX_DISTANCE: usize = 12;
 
-/// Checked settings, and what is worth saying about them.
-#[derive(Debug)]
-pub struct Loaded {
-    /// The settings.
-    pub settings: Settings,
-    /// For the log, once there is one.
-    pub notes: Vec<String>,
-    /// Every key, and where its value came from.
-    pub effective: Vec<Effective>,
-    /// To read them again.
-    pub origin: Origin,
-}
-
-/// Where settings come from.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// The configuration file; `None` for the embedded defaults.
-    pub file: Option<PathBuf>,
-    /// What relative paths are relative to if there is no file.
-    pub working_folder: PathBuf,
-    /// The process's environment.
-    pub variables: BTreeMap<String, String>,
-}
-
-/// All that can be said of a configuration, whatever is wrong with it.
-#[derive(Debug)]
-pub struct Examined {
-    /// As far as the mistakes leave any.
-    pub settings: Option<Settings>,
-    /// What is wrong.
-    pub mistakes: Vec<Mistake>,
-    /// What is worth saying.
-    pub notes: Vec<String>,
-    /// Every key, and where its value came from.
-    pub effective: Vec<Effective>,
-}
-
-/// Reads and checks the settings.
-pub fn load(origin: Origin) -> Result<Loaded, Vec<Mistake>> {
-    match examine(&origin) {
-        Examined { settings: Some(settings), mistakes, notes, effective } if mistakes.is_empty() => {
-            Ok(Loaded { settings, notes, effective, origin })
-        }
-        Examined { mistakes, .. } => Err(mistakes),
-    }
-}
-
-/// Reads and checks the settings, and tells everything about them.
-pub fn examine(origin: &Origin) -> Examined {
-    let Origin { file, working_folder, variables } = origin;
-    let unreadable =
-        |mistake| Examined { settings: None, mistakes: vec![mistake], notes: Vec::new(), effective: Vec::new() };
-    let (text, written_in, folder) = match file {
-        Some(path) => {
-            let text = match std::fs::read_to_string(path) {
-                Ok(text) => text,
-                Err(e) => {
-                    let source = Source::File(path.clone(), None);
-                    return unreadable(Mistake { source, text: format!("cannot be read: {e}") });
-                }
-            };
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(working_folder);
-            (text, path.clone(), folder.to_owned())
-        }
-        None => (EMBEDDED.to_owned(), PathBuf::from("(embedded orderer.yaml)"), working_folder.clone()),
-    };
-    let written = match flatten(&text, &written_in) {
-        Ok(written) => written,
-        Err(mistake) => return unreadable(mistake),
-    };
-    let foreign = variables.iter().filter(|(name, _)| name.starts_with("OTEL_"));
-    let mut checker = Checker {
-        folder,
-        values: BTreeMap::new(),
-        foreign: foreign.map(|(name, value)| (name.clone(), value.clone())).collect(),
-        mistakes: Vec::new(),
-        notes: Vec::new(),
-    };
-    checker.place(written);
-    checker.override_by(variables);
-    let settings = checker.settings(written_in.display().to_string());
-    let effective = checker.effective();
-    let Checker { mistakes, notes, .. } = checker;
-    Examined { settings, mistakes, notes, effective }
-}
-
 pub(super) struct Checker {
     /// What relative paths are relative to.
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// By the key's own path.
-    values: BTreeMap<&'static str, (Value, Source)>,
+    pub(super) values: BTreeMap<&'static str, (Value, Source)>,
     /// Variables that are not ours and count all the same.
-    foreign: BTreeMap<String, String>,
-    mistakes: Vec<Mistake>,
-    notes: Vec<String>,
+    pub(super) foreign: BTreeMap<String, String>,
+    pub(super) mistakes: Vec<Mistake>,
+    pub(super) notes: Vec<String>,
 }
 
 impl Checker {
     /// Finds the key of each value.
-    fn place(&mut self, written: Written) {
+    pub(super) fn place(&mut self, written: Written) {
         let mut ignored: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (path, (value, source)) in written {
             let Some(key) = KEYS.iter().find(|key| key.covers(&path)) else {
@@ -143,7 +56,7 @@ impl Checker {
         }
     }
 
-    fn override_by(&mut self, variables: &BTreeMap<String, String>) {
+    pub(super) fn override_by(&mut self, variables: &BTreeMap<String, String>) {
         for (name, text) in variables.iter().filter(|(name, _)| name.starts_with("ORDERER_")) {
             let Some(key) = KEYS.iter().find(|key| key.variable() == name.to_ascii_uppercase()) else {
                 // other programs have such variables too, so this is no mistake
@@ -166,7 +79,7 @@ impl Checker {
         }
     }
 
-    fn settings(&mut self, source: String) -> Option<Settings> {
+    pub(super) fn settings(&mut self, source: String) -> Option<Settings> {
         // every key is read, so that every mistake is found
         for key in KEYS.iter().filter(|key| !matches!(key.effect, Effect::Ignored(_))) {
             self.check_kind(key);
@@ -353,110 +266,6 @@ impl Checker {
             self.mistake(source, format!("{}: '{text}' is not {wanted}", key.path));
         }
     }
-
-    pub(super) fn mistake(&mut self, source: Source, text: String) {
-        self.mistakes.push(Mistake { source, text });
-    }
-
-    pub(super) fn missing(&mut self, key: &'static str, path: &Path, what: &str) {
-        let source = self.source(key);
-        self.mistake(source, format!("{key}: {what}: {}", path.display()));
-    }
-
-    pub(super) fn source(&self, path: &str) -> Source {
-        self.values.get(path).map_or(Source::Default, |(_, source)| source.clone())
-    }
-
-    /// The value, if it was written anywhere.
-    pub(super) fn written(&self, path: &str) -> Option<&Value> {
-        self.values.get(path).map(|(value, _)| value)
-    }
-
-    /// A variable that is not ours, unless it is empty.
-    pub(super) fn variable(&self, name: &str) -> Option<String> {
-        self.foreign.get(name).filter(|value| !value.is_empty()).cloned()
-    }
-
-    /// The value as text, or the default.
-    pub(super) fn text(&self, path: &'static str) -> String {
-        let default = || KEYS.iter().find(|key| key.path == path).map_or("", |key| key.default).to_owned();
-        self.values.get(path).map_or_else(default, |(value, _)| plain(value))
-    }
-
-    pub(super) fn bool(&self, path: &'static str) -> bool {
-        self.text(path).eq_ignore_ascii_case("true")
-    }
-
-    /// A number that `check_kind` has found to be one; of one that does not fit, the largest that does.
-    pub(super) fn number<N: TryFrom<u64> + Bounded>(&self, path: &'static str) -> N {
-        N::try_from(bytes(&self.text(path)).unwrap_or(0)).unwrap_or(N::MAX)
-    }
-
-    pub(super) fn duration(&self, path: &'static str) -> Duration {
-        duration(&self.text(path)).unwrap_or_default()
-    }
-
-    pub(super) fn path(&self, path: &'static str) -> PathBuf {
-        self.folder.join(self.text(path))
-    }
-
-    pub(super) fn paths(&self, path: &'static str) -> Vec<PathBuf> {
-        self.list(path).iter().map(|item| self.folder.join(item)).collect()
-    }
-
-    pub(super) fn list(&self, path: &'static str) -> Vec<String> {
-        match self.values.get(path) {
-            Some((Value::Sequence(items), _)) => items.iter().map(plain).collect(),
-            Some((Value::String(one), _)) => vec![one.clone()],
-            _ => Vec::new(),
-        }
-    }
-}
-
-pub(super) trait Bounded {
-    const MAX: Self;
-}
-impl Bounded for i16 {
-    const MAX: Self = Self::MAX;
-}
-
-impl Bounded for u16 {
-    const MAX: Self = Self::MAX;
-}
-impl Bounded for u32 {
-    const MAX: Self = Self::MAX;
-}
-impl Bounded for usize {
-    const MAX: Self = Self::MAX;
-}
-
-/// A scalar as it would be written.
-pub(super) fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.trim().to_owned(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::Null => String::new(),
-        other => serde_yaml::to_string(other).unwrap_or_default().trim().replace('\n', " "),
-    }
-}
-
-fn duration(text: &str) -> Option<Duration> {
-    parse_go_duration(text).filter(|(_, negative)| !negative).map(|(duration, _)| duration)
-}
-
-/// A number of bytes; KB, MB and GB are powers of 1024, as in the reference.
-fn bytes(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1 << 10,
-        "m" | "mb" => 1 << 20,
-        "g" | "gb" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 fn is_inside(path: &str, section: &str) -> bool {
@@ -473,122 +282,5 @@ fn nearest(path: &str) -> String {
     match KEYS.iter().min_by_key(distance).filter(|key| distance(key) <= NEAREST_MAX_DISTANCE) {
         Some(key) => format!("; did you mean {}?", key.path),
         None => String::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::create_dir(folder.path().join("msp")).expect("a folder");
-        let file = folder.path().join("orderer.yaml");
-        std::fs::write(&file, text).expect("a file");
-        let variables = variables.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
-        let origin = Origin { file: Some(file), working_folder: folder.path().to_owned(), variables };
-        load(origin).map_err(|mistakes| {
-            let prefix = format!("{}/", folder.path().display());
-            mistakes.iter().map(|m| m.to_string().replace(&prefix, "")).collect()
-        })
-    }
-
-    #[test]
-    fn the_embedded_file_documents_every_key_with_its_default() {
-        let written = flatten(EMBEDDED, Path::new("orderer.yaml")).expect("is YAML");
-        for key in KEYS.iter().filter(|key| !matches!(key.effect, Effect::Ignored(_))) {
-            let (value, _) = written.get(key.path).unwrap_or_else(|| panic!("{} is not in orderer.yaml", key.path));
-            let written = match value {
-                Value::Sequence(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
-                other => plain(other),
-            };
-            assert_eq!(written, key.default, "{}", key.path);
-        }
-        let unknown: Vec<_> = written.keys().filter(|path| !KEYS.iter().any(|key| key.covers(path))).collect();
-        assert!(unknown.is_empty(), "{unknown:?}");
-    }
-
-    #[test]
-    fn every_mistake_is_reported_with_its_place() {
-        let text = "General:\n  ListenPrt: 7050\n  ListenPort: many\n  TLS:\n    Enabled: yes please\n  \
-                    Keepalive:\n    ServerInterval: soon\n  LocalMSPDir: nowhere\nSolo:\n  Durability: maybe\n";
-        let mistakes = load_text(text, &[]).expect_err("must fail");
-        expect_test::expect![[r"
-            orderer.yaml:2: unknown key General.ListenPrt; did you mean General.ListenPort?
-            orderer.yaml:3: General.ListenPort: 'many' is not a port from 1 to 65535
-            orderer.yaml:5: General.TLS.Enabled: 'yes please' is not true or false
-            orderer.yaml:7: General.Keepalive.ServerInterval: 'soon' is not a duration, such as 500ms or 1h30m
-            orderer.yaml:10: Solo.Durability: 'maybe' is not one of: disk, memory
-            orderer.yaml:8: General.LocalMSPDir: no such folder: nowhere"]]
-        .assert_eq(&mistakes.join("\n"));
-    }
-
-    #[test]
-    fn a_missing_file_is_named_with_the_key_that_named_it() {
-        let text = "General: {BootstrapMethod: file, BootstrapFile: genesis.block}";
-        assert_eq!(
-            load_text(text, &[]).expect_err("must fail"),
-            ["orderer.yaml: General.BootstrapFile: no such file: genesis.block"]
-        );
-    }
-
-    #[test]
-    fn variables_override_the_file() {
-        let loaded = load_text(
-            "General:\n  ListenPort: 1\n",
-            &[("ORDERER_GENERAL_LISTENPORT", "7999"), ("ORDERER_SOLO_DURABILITY", "memory"), ("ORDERER_CA", "x")],
-        );
-        let loaded = loaded.expect("loads");
-        assert_eq!(loaded.settings.listen.port(), 7999);
-        assert_eq!(loaded.settings.durability, Durability::Memory);
-        assert_eq!(loaded.notes, ["variable ORDERER_CA names no key"]);
-        let mistakes = load_text("", &[("ORDERER_GENERAL_LISTENPORT", "x")]).expect_err("must fail");
-        assert_eq!(mistakes, ["ORDERER_GENERAL_LISTENPORT: General.ListenPort: 'x' is not a port from 1 to 65535"]);
-    }
-
-    /// The keys of Fabric 2.5's own file, with its values.
-    #[test]
-    fn the_reference_file_is_accepted_as_it_is() {
-        let text = include_str!("../../tests/fixtures/fabric-2.5-orderer.yaml");
-        // its bootstrap method is file, with no file
-        let loaded = load_text(text, &[("ORDERER_GENERAL_BOOTSTRAPMETHOD", "none")]).expect("loads");
-        assert!(loaded.notes.iter().any(|n| n.contains("raft") && n.contains("General.Cluster")), "{:?}", loaded.notes);
-        assert_eq!(loaded.settings.listen.port(), 7050);
-    }
-
-    #[test]
-    fn the_configuration_in_force_names_its_sources_and_hides_secrets() {
-        let loaded = load_text(
-            "General:\n  ListenPort: 1\nKafka:\n  SASLPlain: {User: u, Password: secret}\n  Brokers: [a:1, b:2]\n",
-            &[("ORDERER_SOLO_DURABILITY", "memory"), ("ORDERER_KAFKA_SASL_PASSWORD", "secret")],
-        );
-        let effective = loaded.expect("loads").effective;
-        let shown = |key: &str| {
-            let found = effective.iter().find(|e| e.key == key).unwrap_or_else(|| panic!("{key}"));
-            (found.value.as_str(), found.source.rsplit('/').next().unwrap_or_default())
-        };
-        assert_eq!(shown("General.ListenPort"), ("1", "orderer.yaml:2"));
-        assert_eq!(shown("General.ListenAddress"), ("127.0.0.1", "default"));
-        assert_eq!(shown("Solo.Durability"), ("memory", "ORDERER_SOLO_DURABILITY"));
-        assert_eq!(shown("Kafka.Brokers"), ("[a:1, b:2]", "orderer.yaml:5"));
-        assert_eq!(shown("Kafka.SASL.Password"), ("(hidden)", "ORDERER_KAFKA_SASL_PASSWORD"));
-        assert_eq!(shown("Kafka.SASLPlain.Password").0, "(hidden)");
-        assert!(!format!("{effective:?}").contains("secret"));
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(bytes("104857600"), Some(104_857_600));
-        assert_eq!(bytes("1 MB"), Some(1 << 20));
-        assert_eq!(bytes("64kb"), Some(64 << 10));
-        assert_eq!(bytes("lots"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_text_never_panics(text in "\\PC{0,200}") {
-            let _ = load_text(&text, &[]);
-        }
     }
 }

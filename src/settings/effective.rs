@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde_yaml::Value;
 
-use super::check::{Checker, plain};
+use super::check::Checker;
 use super::keys::{Effect, KEYS, Key};
+use super::values::plain;
 
 /// Keys whose values nobody is shown.
 const SECRETS: &[&str] = &["Kafka.SASL.Password", "Kafka.SASLPlain.Password"];

@@ -1,16 +1,19 @@
 //! The node's settings, from a YAML file and ORDERER_* variables.
 //!
 //! Three steps: values as they are written, with the place each came from (`read`); a check of all of them that
-//! reports every mistake at once (`check`); and [`Settings`], which the parts of the node get their piece of.
+//! reports every mistake at once (`check`); and [`Settings`], which the parts of the node get their piece of. `load` is
+//! the way through all three.
 
 mod check;
 mod effective;
 mod http;
 mod kafka;
 mod keys;
+mod load;
 mod metrics;
 mod read;
 mod tracing;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,11 +22,11 @@ use std::time::Duration;
 use orderer_actors::Durability;
 use orderer_core::config::Serving;
 
-pub use check::{Examined, Loaded, Origin, examine, load};
 pub use effective::Effective;
 pub use http::{HttpListener, HttpSettings};
 pub use kafka::KafkaSettings;
 pub use keys::{Effect, KEYS, Key, Kind};
+pub use load::{Examined, Loaded, Origin, examine, load};
 pub use metrics::{MetricsSettings, StatsdNetwork, StatsdSettings};
 pub use read::{EMBEDDED, Mistake, SearchPlaces, Source, find_file};
 pub use tracing::TracingSettings;
