@@ -1,5 +1,6 @@
 //! Ordering through real Kafka: orderers that never speak to each other cut one chain.
 
+#![allow(clippy::float_cmp, reason = "counts and offsets are exact")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../kafka/tests/broker/mod.rs"]
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use broker::{Brokers, KAFKA_3, KAFKA_4, Listener, Plan};
 use fabric_proto::common::{Envelope, Status};
+use orderer_actors::observe::{Definition, METRICS};
 use ordering_by_kafka::{CHANNEL, Load, check_chains, orderer, two_orderers, until_it_orders};
 use rskafka::client::ClientBuilder;
 use rskafka::client::controller::ControllerClient;
@@ -24,6 +26,7 @@ use serde_json::{Value, json};
 use world::configuring::{batch_size_update, last_config, signed_update};
 use world::http::Http;
 use world::messages::{newest, seek_info_at_once, transaction, tx_id};
+use world::metrics::{Scrape, is_of_kafka};
 use world::{Client, Person, Step, within};
 
 static SHARED: Mutex<Weak<Brokers>> = Mutex::new(Weak::new());
@@ -248,6 +251,102 @@ async fn health_names_the_cluster_that_is_gone_and_forgets_it_when_it_is_back() 
     brokers.resume(1);
     assert_eq!(health_with(&operations, 200).await["status"], "OK");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_say_what_went_to_the_topic_and_came_from_it() {
+    let (brokers, _turn) = (brokers(), TURN.lock().await);
+    let setup = orderer("orderer.example.com", &brokers, Listener::Plain).set("METRICS_PROVIDER", "prometheus");
+    let mut node = setup.start().await;
+    let (operations, client, user) = (Http::of(&mut node, "operations").await, node.client().await, Person::user(1));
+    let mut envelopes = (0..25).map(|n| transaction(&user, CHANNEL, vec![n; 1000]));
+    client.order(envelopes.next()).await;
+    // a rate is told from the second look on
+    Scrape::of(&operations).await;
+    client.order(envelopes).await;
+    let (mut in_blocks, mut number) = (0, 0);
+    while in_blocks < 25 {
+        number += 1;
+        in_blocks += client.block(&user, CHANNEL, number).await.data.unwrap().data.len();
+    }
+
+    let [send_rate, traffic] = [r#"consensus_kafka_record_send_rate{topic="app"}"#, r#"{broker_id="1"}"#];
+    let scrape = scrape_until(&operations, |scrape| scrape.value(send_rate) > 0.0).await;
+    scrape.is_as_defined();
+    let missing: Vec<_> = METRICS
+        .iter()
+        .filter(|metric| is_of_kafka(metric))
+        .map(Definition::prometheus_name)
+        .filter(|name| !scrape.names().contains(name.as_str()))
+        .collect();
+    assert_eq!(missing, ["orderer_kafka_retention_hours_left"], "nothing was ever forgotten");
+    // a connect, 25 envelopes, and what asks for a cut
+    let batches = |name: &str| scrape.value(&format!("consensus_kafka_{name}{{topic=\"app\"}}"));
+    let (records, bytes) = (batches("records_per_request"), batches("batch_size"));
+    assert!((1.0..=26.0).contains(&records), "{records}");
+    assert!(bytes >= 800.0 * records, "{bytes} bytes of {records} records, nearly all of more than a thousand bytes");
+    assert_eq!(batches("compression_ratio"), 100.0);
+    let broker = |name: &str| scrape.value(&format!("consensus_kafka_{name}{traffic}"));
+    for name in ["incoming_byte_rate", "outgoing_byte_rate", "request_rate", "response_rate"] {
+        assert!(broker(name) > 0.0, "{name}");
+    }
+    assert!(broker("outgoing_byte_rate") > broker("request_rate"), "a request is more than a byte");
+    let (request, answer, latency) = (broker("request_size"), broker("response_size"), broker("request_latency"));
+    assert!((20.0..2000.0).contains(&request) && (20.0..10_000.0).contains(&answer), "{request}, {answer}");
+    assert!(latency > 0.0 && latency < 2000.0, "{latency}");
+    assert!(scrape.value(r#"orderer_stage_duration_count{channel="app",stage="produce"}"#) >= 2.0);
+    assert_eq!(scrape.value(r#"orderer_kafka_in_sync_replicas{channel="app"}"#), 1.0);
+    assert_eq!(scrape.value(r#"orderer_kafka_log_start_offset{channel="app"}"#), 0.0);
+
+    let (scrape, shown, end) = at_rest(&operations, &partition(&brokers).await).await;
+    assert!(end >= 26, "{end}");
+    for (name, shown, wanted) in [
+        ("orderer_kafka_next_offset", &shown["taken_in"], json!(end)),
+        ("orderer_kafka_end_offset", &shown["end"], json!(end)),
+        ("orderer_kafka_lag", &shown["lag"], json!(0)),
+        ("consensus_kafka_last_offset_persisted", &shown["stored"], shown["stored"].clone()),
+    ] {
+        assert_eq!(*shown, wanted, "{name}");
+        assert_eq!(Some(scrape.value(&format!("{name}{{channel=\"app\"}}"))), shown.as_f64(), "{name}");
+    }
+    // behind the last block there may be who asked for a cut that had been made
+    let stored = shown["stored"].as_i64().unwrap();
+    assert!((25..end).contains(&stored), "{stored}");
+    node.assert_no_panic();
+    node.stop().await;
+    forget_topic(&brokers).await;
+}
+
+/// Scrapes until it is as wanted.
+async fn scrape_until(operations: &Http, is_wanted: impl Fn(&Scrape) -> bool) -> Scrape {
+    let scraped = async {
+        loop {
+            let scrape = Scrape::of(operations).await;
+            if is_wanted(&scrape) {
+                return scrape;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("metrics are as wanted", scraped).await
+}
+
+/// Metrics, what is shown of Kafka before and after, and where the brokers say that the topic ends; when all of it has been
+/// taken.
+async fn at_rest(operations: &Http, topic: &PartitionClient) -> (Scrape, Value, i64) {
+    let shown = async || operations.get("/debug/channels/app").await.json()["kafka"].clone();
+    let rested = async {
+        loop {
+            let before = shown().await;
+            let scrape = Scrape::of(operations).await;
+            let end = topic.get_offset(OffsetAt::Latest).await.unwrap();
+            if before["taken_in"] == end && before == shown().await {
+                return (scrape, before, end);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the topic is taken in", rested).await
 }
 
 /// Asks until this is the answer.

@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orderer_actors::observe::{Kind, METRICS};
+use orderer_actors::observe::{Definition, Kind, METRICS};
 
 use super::http::Http;
+
+/// Whether only channels that Kafka orders have it.
+pub fn is_of_kafka(metric: &Definition) -> bool {
+    metric.name[1] == "kafka"
+}
 
 /// Everything that one scrape gave.
 #[derive(Debug)]
