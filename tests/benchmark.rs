@@ -5,10 +5,32 @@
 mod world;
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
-use world::Setup;
 use world::node::Ended;
+use world::{PATIENCE, Setup, within};
+
+/// Behind each run signatures are verified for a quarter of a second of CPU time, which a busy machine may take five
+/// seconds to give.
+const MEASURED_WITHIN: Duration = Duration::from_secs(180);
+
+/// Runs `benchmark` with these words and more.
+fn benchmark(setup: &Setup, words: &str, more: &[&str]) -> Ended {
+    let words = ["benchmark"].into_iter().chain(words.split_whitespace()).chain(more.iter().copied());
+    setup.again(&words.collect::<Vec<_>>()).run_within(MEASURED_WITHIN, "")
+}
+
+/// One line, and nothing done.
+fn assert_refused(ended: &Ended, parts: &[&str]) {
+    assert_eq!((ended.code, ended.stderr.lines().count(), &*ended.stdout), (Some(1), 1, ""), "{ended:?}");
+    assert!(parts.iter().all(|part| ended.stderr.contains(part)), "{parts:?} not in: {}", ended.stderr);
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
 
 fn report(ended: &Ended) -> Value {
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -42,9 +64,9 @@ fn assert_consistent(run: &Value, sent: u64) {
 #[test]
 fn own_nodes_are_measured_in_turn_and_the_report_agrees_with_itself() {
     let setup = Setup::bare();
-    let arguments = "benchmark --envelopes 300 --warm-up 40 --runs 2 --streams 3 --window 8 --subscribers 2 --payload-bytes 100 \
-                     --json --html report.html";
-    let ended = setup.again(&arguments.split_whitespace().collect::<Vec<_>>()).run();
+    let words = "--envelopes 300 --warm-up 40 --runs 2 --streams 3 --window 8 --subscribers 2 --payload-bytes 100 --json \
+                 --html report.html --folder .";
+    let ended = benchmark(&setup, words, &[]);
     assert_eq!(ended.stderr, "", "no bar where there is no terminal");
     let report = report(&ended);
     let subjects = report["subjects"].as_array().unwrap();
@@ -59,7 +81,10 @@ fn own_nodes_are_measured_in_turn_and_the_report_agrees_with_itself() {
     let ratio = number(&subjects[0]["runs"][1]["acknowledged_per_second"])
         / number(&subjects[1]["runs"][1]["acknowledged_per_second"]);
     assert!((ratio - number(&report["pairs"][0]["acknowledged_per_second"][1])).abs() < 0.001);
-    assert_eq!(report["settings"]["payload_bytes"], 100);
+    assert_eq!(
+        (&report["settings"]["payload_bytes"], &report["settings"]["signatures"]),
+        (&100.into(), &"ECDSA P-256".into())
+    );
 
     let page = fs::read_to_string(setup.folder().join("report.html")).unwrap();
     for ratio in report["pairs"][0]["acknowledged_per_second"].as_array().unwrap() {
@@ -67,8 +92,77 @@ fn own_nodes_are_measured_in_turn_and_the_report_agrees_with_itself() {
     }
     assert_eq!(page.matches("<svg").count(), 3);
     assert!(!page.contains("http") && !page.contains("<script"), "nothing is loaded from anywhere");
-    let left: Vec<_> = fs::read_dir(setup.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["report.html"]);
+    assert_eq!(names_in(setup.folder()), ["report.html"], "ledgers are removed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_interrupted_removes_its_ledger_too() {
+    let setup = Setup::bare();
+    let words = "benchmark --folder . --over grpc --envelopes 4000 --rate 20 --warm-up 0 --runs 1";
+    let mut running = setup.again(&words.split_whitespace().collect::<Vec<_>>()).spawn();
+    let ledger = || {
+        let [folder] = &names_in(setup.folder())[..] else { return None };
+        Some(setup.folder().join(folder).join("grpc/channels/devchannel/ledger.redb")).filter(|ledger| ledger.exists())
+    };
+    let there = async {
+        while ledger().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within("a ledger in the folder", there).await;
+    running.terminate();
+    running.line("ended by SIGTERM").await;
+    assert_eq!(running.ended(PATIENCE).await.code(), Some(1));
+    assert_eq!(names_in(setup.folder()), [""; 0]);
+}
+
+#[test]
+fn ed25519_identities_are_measured_by_their_own_verification() {
+    let setup = Setup::bare();
+    let words = "--algorithm ed25519 --envelopes 200 --warm-up 0 --runs 1 --payload-bytes 100";
+    let report = report(&benchmark(&setup, words, &["--json", "--html", "report.html"]));
+    for subject in report["subjects"].as_array().unwrap() {
+        assert_consistent(&subject["runs"][0], 200);
+    }
+    assert_eq!(report["settings"]["signatures"], "Ed25519");
+    let verifications = "over the time of one Ed25519 signature verification alone";
+    let measured = report["measured"].as_array().unwrap();
+    assert!(measured.iter().any(|line| line.as_str().unwrap().contains(verifications)), "{measured:?}");
+    let page = fs::read_to_string(setup.folder().join("report.html")).unwrap();
+    let text = benchmark(&setup, words, &["--over", "in-process"]).stdout;
+    for form in [page, text] {
+        assert!(form.contains("(100 payload, Ed25519)") && form.contains(verifications), "{form}");
+    }
+}
+
+/// Own nodes that were started would complain of their network's configuration first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_and_loads_that_will_not_do_are_refused_before_a_node_is_started() {
+    let older = Setup::bare().arguments(&["start", "--dev", "net"]);
+    let node = older.start().await;
+    assert_refused(
+        &benchmark(&older, "--dev net --algorithm ed25519", &[]),
+        &["--algorithm ed25519: the network in net has ECDSA P-256", "name a folder for a new one"],
+    );
+    let beside = ["--address", &node.address];
+    assert_refused(
+        &benchmark(&older, "--dev net --algorithm ed25519", &beside),
+        &["--algorithm ed25519: the identity has ECDSA P-256", "sign as another"],
+    );
+
+    let too_many = "--dev newer --algorithm ed25519 --envelopes 10000000";
+    let fits = &["fit into the 1024 MiB"];
+    assert_refused(&benchmark(&older, too_many, &[]), fits);
+    fs::write(older.folder().join("newer/orderer.yaml"), "General: {ListenPort: many}").unwrap();
+    assert_refused(&benchmark(&older, too_many, &[]), fits);
+    let newer = "--dev newer --algorithm ed25519 --envelopes 10 --runs 1";
+    let told = ["FORBIDDEN", "an identity with an Ed25519 key counts from channel capability V3_0 on"];
+    assert_refused(&benchmark(&older, newer, &["--against", &node.address]), &told);
+    let as_another =
+        "--msp-dir newer/crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp --msp-id Org1MSP";
+    assert_refused(&benchmark(&older, as_another, &["-c", "devchannel", "--address", &node.address]), &told);
+    assert_refused(&benchmark(&older, newer, &["--over", "in-process"]), &["ListenPort"]);
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,10 +177,9 @@ async fn a_node_at_an_address_is_measured_at_a_rate_beside_another() {
     let second = second.arguments(&["start", "--config", node.folder().join("net/orderer.yaml").to_str().unwrap()]);
     let second = second.start().await;
     let (rate, began) = (400.0, std::time::Instant::now());
-    let arguments = "benchmark --dev net --envelopes 200 --warm-up 0 --runs 1 --rate 400 --json";
-    let mut arguments: Vec<&str> = arguments.split_whitespace().collect();
-    arguments.extend(["--address", &first.address, "--against", &second.address]);
-    let report = report(&node.again(&arguments).run());
+    let addresses = ["--address", &first.address, "--against", &second.address];
+    let words = "--dev net --envelopes 200 --warm-up 0 --runs 1 --rate 400 --json";
+    let report = report(&benchmark(&node, words, &addresses));
     assert!(began.elapsed().as_secs_f64() > 2.0 * 199.0 / rate, "it was in a hurry");
     for subject in report["subjects"].as_array().unwrap() {
         let run = &subject["runs"][0];
@@ -94,10 +187,8 @@ async fn a_node_at_an_address_is_measured_at_a_rate_beside_another() {
         assert!(number(&run["acknowledged_per_second"]) <= rate * 1.01, "{run}");
         assert!(run["cpu_micros"].is_null(), "nobody said which process it is");
     }
-    let refused =
-        node.again(&["benchmark", "--dev", "net", "--address", &first.address, "-c", "other", "--runs=1"]).run();
-    assert_eq!(refused.code, Some(1));
-    assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
+    let refused = benchmark(&node, "--dev net -c other", &["--address", &first.address]);
+    assert_refused(&refused, &["who asks for a block of channel other is told NOT_FOUND"]);
     first.stop().await;
     second.stop().await;
 }
@@ -108,10 +199,5 @@ fn what_makes_no_sense_is_refused_before_anything_is_measured() {
         let ended = Setup::bare().arguments(&[&["benchmark"], arguments].concat()).run();
         assert_eq!(ended.code, Some(2), "{arguments:?}");
     }
-    let ended = Setup::bare().arguments(&["benchmark", "--against", "127.0.0.1:1"]).run();
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("--against needs a network"), "{}", ended.stderr);
-    let ended = Setup::bare().arguments(&["benchmark", "--envelopes", "10000000", "--over", "grpc"]).run();
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("fit into the 1024 MiB"), "{}", ended.stderr);
+    assert_refused(&benchmark(&Setup::bare(), "--against 127.0.0.1:1", &[]), &["--against needs a network"]);
 }

@@ -45,7 +45,7 @@ impl Line {
         }
     }
 
-    fn deliver(&self, request: Bytes) -> Answers<DeliverAnswer> {
+    pub(super) fn deliver(&self, request: Bytes) -> Answers<DeliverAnswer> {
         match self {
             Self::Grpc(orderer) => orderer.deliver_unread(request),
             Self::Inside(orderer) => orderer.deliver_unread(request),

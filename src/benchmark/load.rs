@@ -139,7 +139,8 @@ impl Load {
     }
 }
 
-fn public_key(signer: &dyn Signer) -> anyhow::Result<PublicKey> {
+/// The key that a signer's signatures are verified with.
+pub fn public_key(signer: &dyn Signer) -> anyhow::Result<PublicKey> {
     let identity = SerializedIdentity::decode(signer.creator().clone())?;
     let (_, pem) = x509_parser::pem::parse_x509_pem(&identity.id_bytes).context("the signer's certificate")?;
     let certificate = pem.parse_x509().context("the signer's certificate")?;

@@ -31,7 +31,7 @@ use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
 pub use html::html;
-pub use load::{Load, Pace, Payload};
+pub use load::{Load, Pace, Payload, public_key};
 pub use machine::{Machine, file_system};
 pub use report::{Latency, Pair, Report, Run, Settings, SubjectReport};
 pub use subject::{Asking, Subject};
@@ -76,7 +76,7 @@ pub async fn measure(
     if settings.warm_up > 0 {
         for subject in subjects {
             progress(Progress::Running(format!("{}: warm-up", subject.name()), settings.warm_up));
-            subject.run(load, settings.warm_up, &settings, &mut progress).await?;
+            subject.drive(load, settings.warm_up, &settings, &mut progress).await?;
         }
     }
     for round in 0..settings.runs {

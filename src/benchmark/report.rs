@@ -214,7 +214,7 @@ pub struct Report {
     /// What was asked for.
     pub settings: Settings,
     /// What is measured, in words.
-    pub measured: Vec<&'static str>,
+    pub measured: Vec<String>,
     /// What came of it.
     pub subjects: Vec<SubjectReport>,
     /// Each subject but the last over the last, run by run.
@@ -261,19 +261,23 @@ impl Pair {
     }
 }
 
-fn measured(settings: &Settings) -> Vec<&'static str> {
+fn measured(settings: &Settings) -> Vec<String> {
+    let verifications = format!(
+        "verifications: CPU an envelope over the time of one {} signature verification alone, measured behind each run",
+        settings.signatures
+    );
     let mut measured = vec![
         "acknowledged: SUCCESS answers, from the first envelope sent to the last answer",
         "to answer: until the client reads the node's answer; to block: until a follower has read the block",
         "CPU: user and system time of the node from before the first envelope to behind the last block, all its threads",
-        "verifications: CPU an envelope over the time of one signature verification alone, measured behind each run",
+        &verifications,
     ];
     measured.push(if settings.rate.is_some() {
         "an envelope counts as sent when its turn was: waiting for a stalled node is part of the latency"
     } else {
         "closed loop: the next envelope is sent when one is answered, so latency and rate depend on each other"
     });
-    measured
+    measured.into_iter().map(str::to_owned).collect()
 }
 
 /// The middle one; of an even number, the mean of the two.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use fabric_proto::common::Status as FabricStatus;
+use futures_util::StreamExt as _;
 use orderer_core::crypto::Signer;
 
 use super::child::ChildNode;
 use super::cpu::{self, Owner};
-use super::drive::{self, Line};
+use super::drive::{self, Line, Seen};
 use super::in_process::InsideNode;
-use super::load::Load;
+use super::load::{Load, public_key};
 use super::report::{Run, Settings};
 use super::{CLIENT_THREADS, Progress};
 use crate::client::{Orderer, Position, Target, seek, seek_info};
@@ -116,7 +118,33 @@ impl Subject {
         }
     }
 
-    /// Sends the first `count` envelopes of the load and waits for their blocks.
+    /// Asks what answers at an address for its newest block, so that what it refuses can be said before anything is begun.
+    pub async fn try_out(&self, patience: Duration) -> anyhow::Result<()> {
+        if !matches!(self.place, Place::Address(_)) {
+            return Ok(());
+        }
+        let Asking { channel, signer } = &self.asking;
+        let info = seek_info(Position::Newest, Position::Newest, false, false);
+        let request = seek(&**signer, channel, &info, self.certificate_hash())?;
+        let mut answers = self.line().await?.deliver(request);
+        let answer = tokio::time::timeout(patience, answers.next()).await;
+        let answer = answer.ok().flatten().with_context(|| format!("{}: it answers nothing", self.name))?;
+        let answer = answer.with_context(|| self.name.clone())?;
+        if answer.block.is_some() {
+            return Ok(());
+        }
+        let status = answer.status.and_then(|status| FabricStatus::try_from(status).ok()).unwrap_or_default();
+        let key = public_key(&**signer)?;
+        let hint = match status {
+            FabricStatus::Forbidden if key.is_ed25519() => {
+                "; an identity with an Ed25519 key counts from channel capability V3_0 on"
+            }
+            _ => "",
+        };
+        anyhow::bail!("{}: who asks for a block of channel {channel} is told {}{hint}", self.name, status.as_str_name())
+    }
+
+    /// Sends the first `count` envelopes of the load and waits for their blocks, then verifies some of its signatures.
     pub(super) async fn run(
         &self,
         load: &Arc<Load>,
@@ -124,6 +152,21 @@ impl Subject {
         settings: &Settings,
         progress: &mut (impl FnMut(Progress) + ?Sized),
     ) -> anyhow::Result<Run> {
+        let (seen, used) = self.drive(load, count, settings, progress).await?;
+        let load = Arc::clone(load);
+        let verification = tokio::task::spawn_blocking(move || cpu::verification(&load)).await??;
+        Ok(Run::new(seen, used, verification))
+    }
+
+    /// Sends the first `count` envelopes of the load and waits for their blocks. Gives back what was seen, and the CPU time
+    /// that it took.
+    pub(super) async fn drive(
+        &self,
+        load: &Arc<Load>,
+        count: usize,
+        settings: &Settings,
+        progress: &mut (impl FnMut(Progress) + ?Sized),
+    ) -> anyhow::Result<(Seen, Option<Duration>)> {
         let (mut lines, mut followers) = (Vec::new(), Vec::new());
         for _ in 0..settings.streams {
             lines.push(self.line().await.with_context(|| self.name.clone())?);
@@ -138,8 +181,6 @@ impl Subject {
         let seen = drive::run(lines, followers, seek, load, count, settings, progress).await;
         let seen = seen.with_context(|| self.name.clone())?;
         let used = before.zip(self.owner.used()).map(|(before, after)| after.saturating_sub(before));
-        let load = Arc::clone(load);
-        let verification = tokio::task::spawn_blocking(move || cpu::verification(&load)).await??;
-        Ok(Run::new(seen, used, verification))
+        Ok((seen, used))
     }
 }

@@ -1,20 +1,20 @@
 //! `orderer benchmark`.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use orderer_core::crypto::Signer;
 
 use super::client::ConnectArguments;
-use super::complain;
-use super::files;
+use super::crypto::Keys;
+use super::progress::Progress;
+use super::{complain, files};
 use crate::benchmark::{
-    Asking, Load, Payload, Progress, Report, Settings, Subject, client_runtime, file_system, html, measure, text,
+    Asking, Load, Payload, Progress as Step, Report, Settings, Subject, client_runtime, file_system, html, measure,
+    public_key, text,
 };
 use crate::client::Target;
 use crate::dev::{self, APPLICATION_CHANNEL, DevNetwork};
@@ -43,6 +43,10 @@ pub(super) struct BenchmarkArguments {
     /// Channel at an address [default: the development network's]
     #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]
     channel: Option<String>,
+    /// Kind of keys in a network that is made for it, and so of the signatures; identities that are there must have such
+    /// [default: ecdsa]
+    #[arg(long, value_enum)]
+    algorithm: Option<Keys>,
     /// Envelopes a run, signed before the first
     #[arg(long, value_name = "COUNT", default_value_t = 20_000, value_parser = at_least_one)]
     envelopes: usize,
@@ -100,6 +104,16 @@ enum Durability {
     Memory,
 }
 
+impl Durability {
+    /// As `Solo.Durability` has it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Memory => "memory",
+        }
+    }
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a number, at least 1".to_owned())
 }
@@ -155,11 +169,15 @@ fn benchmark(arguments: &BenchmarkArguments) -> anyhow::Result<Report> {
 }
 
 async fn prepare_and_measure(arguments: &BenchmarkArguments, folder: &Path) -> anyhow::Result<Report> {
-    let (subjects, asking) = subjects(arguments, folder).await?;
-    let bar = Bar::new();
+    let Plan { asking, own_network, addressed } = Plan::of(arguments, folder)?;
+    let patience = Duration::from_secs(arguments.wait);
+    for subject in &addressed {
+        subject.try_out(patience).await?;
+    }
+    let mut bar = Bar::default();
     let (channel, signer) = (asking.channel.clone(), Arc::clone(&asking.signer));
     let (count, payload) = (arguments.envelopes, Payload(arguments.payload_bytes));
-    let mut tell = |signed| bar.show(Progress::Signing(signed, count));
+    let mut tell = |signed| bar.show(Step::Signing(signed, count));
     let load = Arc::new(tokio::task::block_in_place(|| Load::sign(count, payload, &channel, &*signer, &mut tell))?);
     let settings = Settings {
         channel,
@@ -173,54 +191,89 @@ async fn prepare_and_measure(arguments: &BenchmarkArguments, folder: &Path) -> a
         subscribers: arguments.subscribers,
         warm_up: arguments.warm_up.unwrap_or(count / 10).min(count),
         runs: arguments.runs,
-        durability: format!("{:?}", arguments.durability).to_lowercase(),
+        durability: arguments.durability.word().to_owned(),
         storage: format!("ledgers of own nodes on {}", file_system(folder)),
-        wait: Duration::from_secs(arguments.wait),
+        wait: patience,
     };
-    let report = measure(&subjects, &load, settings, |progress| bar.show(progress)).await;
-    bar.0.finish_and_clear();
+    // everything that can be refused was
+    let mut subjects = Vec::new();
+    if let Some(network) = own_network {
+        for kind in arguments.own_nodes() {
+            subjects.push(own(kind, &network, folder, arguments.durability, asking.clone()).await?);
+        }
+    }
+    subjects.extend(addressed);
+    let report = measure(&subjects, &load, settings, |step| bar.show(step)).await;
+    drop(bar);
     // own nodes end before the folder that they store in does
     tokio::task::block_in_place(|| drop(subjects));
     report
 }
 
-/// What is measured, and who asks.
-async fn subjects(arguments: &BenchmarkArguments, folder: &Path) -> anyhow::Result<(Vec<Subject>, Asking)> {
-    let connect = &arguments.connect;
-    let target = |address: &str, like: &Target| Target { address: address.to_owned(), ..like.clone() };
-    let mut subjects = Vec::new();
-    if connect.orderer.is_some() {
-        anyhow::ensure!(arguments.over.is_empty(), "--over is about nodes of its own, and not for --address");
-        let connecting = connect.resolve()?;
-        let channel = connecting.channel(arguments.channel.as_deref())?;
-        let asking = Asking { channel, signer: connecting.signer };
-        subjects.push(Subject::at(connecting.target.clone(), arguments.pid, asking.clone()));
-        if let Some(against) = &arguments.against {
-            let other = target(against, &connecting.target);
-            subjects.push(Subject::at(other, arguments.against_pid, asking.clone()));
+/// What is to be measured, and who asks; nothing is started yet.
+struct Plan {
+    asking: Asking,
+    /// Of own nodes, if there are to be any.
+    own_network: Option<DevNetwork>,
+    /// Nodes that run already; they come last.
+    addressed: Vec<Subject>,
+}
+
+impl Plan {
+    fn of(arguments: &BenchmarkArguments, folder: &Path) -> anyhow::Result<Self> {
+        let connect = &arguments.connect;
+        if connect.orderer.is_some() {
+            anyhow::ensure!(arguments.over.is_empty(), "--over is about nodes of its own, and not for --address");
+            let connecting = connect.resolve()?;
+            let channel = connecting.channel(arguments.channel.as_deref())?;
+            let asking = Asking { channel, signer: connecting.signer };
+            arguments.check_key(&*asking.signer, "the identity", "sign as another")?;
+            let mut addressed = vec![Subject::at(connecting.target.clone(), arguments.pid, asking.clone())];
+            if let Some(against) = &arguments.against {
+                let other = Target { address: against.clone(), ..connecting.target };
+                addressed.push(Subject::at(other, arguments.against_pid, asking.clone()));
+            }
+            return Ok(Self { asking, own_network: None, addressed });
         }
-        return Ok((subjects, asking));
+        let given = connect.dev_folder();
+        anyhow::ensure!(
+            arguments.against.is_none() || given.is_some(),
+            "--against needs a network that both know: give --dev DIR, and start the other node with that network; or \
+             --address and an identity"
+        );
+        let algorithm = arguments.algorithm.unwrap_or(Keys::Ecdsa).into();
+        let network = dev::prepare(given.unwrap_or(&folder.join("network")), algorithm)?;
+        let (msp, id) = network.client();
+        let signer: Arc<dyn Signer> = Arc::new(read_signing_identity(&msp, &id)?);
+        let whose = format!("the network in {}", given.unwrap_or(folder).display());
+        arguments.check_key(&*signer, &whose, "name a folder for a new one")?;
+        let asking = Asking { channel: APPLICATION_CHANNEL.to_owned(), signer };
+        let other = |against: &String| {
+            let target = Target { address: against.clone(), tls: None, connect_timeout: connect.connect_timeout() };
+            Subject::at(target, arguments.against_pid, asking.clone())
+        };
+        let addressed = arguments.against.iter().map(other).collect();
+        Ok(Self { asking, own_network: Some(network), addressed })
     }
-    let given = connect.dev_folder();
-    anyhow::ensure!(
-        arguments.against.is_none() || given.is_some(),
-        "--against needs a network that both know: give --dev DIR, and start the other node with that network; or --address \
-         and an identity"
-    );
-    let network = dev::prepare(given.unwrap_or(&folder.join("network")))?;
-    let (msp, id) = network.client();
-    let signer: Arc<dyn Signer> = Arc::new(read_signing_identity(&msp, &id)?);
-    let asking = Asking { channel: APPLICATION_CHANNEL.to_owned(), signer };
-    let both = [Over::InProcess, Over::Grpc];
-    let over = if arguments.over.is_empty() { &both[..] } else { &arguments.over };
-    for kind in both.into_iter().filter(|kind| over.contains(kind)) {
-        subjects.push(own(kind, &network, folder, arguments.durability, asking.clone()).await?);
+}
+
+impl BenchmarkArguments {
+    fn own_nodes(&self) -> impl Iterator<Item = Over> {
+        [Over::InProcess, Over::Grpc].into_iter().filter(|kind| self.over.is_empty() || self.over.contains(kind))
     }
-    if let Some(against) = &arguments.against {
-        let other = Target { address: against.clone(), tls: None, connect_timeout: connect.connect_timeout() };
-        subjects.push(Subject::at(other, arguments.against_pid, asking.clone()));
+
+    /// Whether it is of the kind that was asked for, if one was.
+    fn check_key(&self, signer: &dyn Signer, whose: &str, instead: &str) -> anyhow::Result<()> {
+        let Some(wanted) = self.algorithm else { return Ok(()) };
+        let key = public_key(signer)?;
+        anyhow::ensure!(
+            key.is_ed25519() == (wanted == Keys::Ed25519),
+            "--algorithm {}: {whose} has {}; leave --algorithm out, or {instead}",
+            wanted.word(),
+            key.algorithm()
+        );
+        Ok(())
     }
-    Ok((subjects, asking))
 }
 
 async fn own(
@@ -230,43 +283,29 @@ async fn own(
     durability: Durability,
     asking: Asking,
 ) -> anyhow::Result<Subject> {
-    let durability = match durability {
-        Durability::Disk => "disk",
-        Durability::Memory => "memory",
-    };
+    let durability = durability.word();
     match kind {
         Over::InProcess => Subject::inside(network, &folder.join("in-process"), durability, asking).await,
         Over::Grpc => Subject::child(network, &folder.join("grpc"), durability, asking).await,
     }
 }
 
-/// A progress bar, on a terminal only.
-struct Bar(ProgressBar);
+/// How far what is under way has come.
+#[derive(Default)]
+struct Bar(Option<Progress>);
 
 impl Bar {
-    fn new() -> Self {
-        let target =
-            if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{msg:30} {wide_bar} {pos}/{len}") {
-            bar.set_style(style);
-        }
-        Self(bar)
-    }
-
-    fn show(&self, progress: Progress) {
-        match progress {
-            Progress::Signing(done, of) => {
-                self.0.set_message("signing");
-                self.0.set_length(of as u64);
-                self.0.set_position(done as u64);
+    fn show(&mut self, step: Step) {
+        match step {
+            Step::Signing(done, of) => {
+                self.0.get_or_insert_with(|| Progress::of("signing", of as u64)).at(done as u64);
             }
-            Progress::Running(what, of) => {
-                self.0.set_message(what);
-                self.0.set_length(of as u64);
-                self.0.set_position(0);
+            Step::Running(what, of) => self.0 = Some(Progress::of(what, of as u64)),
+            Step::Answered(done) => {
+                if let Some(progress) = &mut self.0 {
+                    progress.at(done as u64);
+                }
             }
-            Progress::Answered(done) => self.0.set_position(done as u64),
         }
     }
 }

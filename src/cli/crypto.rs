@@ -50,17 +50,34 @@ pub(super) struct CryptoArguments {
     algorithm: Keys,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Keys {
+/// What keys are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Keys {
     Ecdsa,
     Ed25519,
 }
 
+impl Keys {
+    /// As the option has it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Ecdsa => "ecdsa",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+}
+
+impl From<Keys> for Algorithm {
+    fn from(keys: Keys) -> Self {
+        match keys {
+            Keys::Ecdsa => Self::Ecdsa,
+            Keys::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
 pub(super) fn run(arguments: &CryptoArguments) -> ExitCode {
-    let algorithm = match arguments.algorithm {
-        Keys::Ecdsa => Algorithm::Ecdsa,
-        Keys::Ed25519 => Algorithm::Ed25519,
-    };
+    let algorithm = arguments.algorithm.into();
     let network = match &arguments.config {
         Some(file) => Network::load(file, algorithm),
         None => Network::simple(&Simple {

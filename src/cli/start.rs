@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::{StartArguments, complain, load_settings, variables};
+use crate::crypto::Algorithm;
 use crate::reread::Reread;
 use crate::settings::Loaded;
 use crate::telemetry::{self, LogFormat, check_spec};
@@ -17,7 +18,8 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
     if let Some(Err(error)) = given_spec.as_deref().map(check_spec) {
         return complain([format!("FABRIC_LOGGING_SPEC: {error}")]);
     }
-    let network = match arguments.dev.as_deref().map(dev::prepare).transpose() {
+    let network = arguments.dev.as_deref().map(|folder| dev::prepare(folder, Algorithm::Ecdsa));
+    let network = match network.transpose() {
         Ok(network) => network,
         Err(error) => return complain([chain(&error)]),
     };

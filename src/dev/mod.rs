@@ -11,6 +11,7 @@
 //!
 //! It is made beside DIR and moved there whole: a crash leaves no half of it. Its keys are for development only.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -79,8 +80,9 @@ pub struct DevNetwork {
     pub genesis_blocks: Vec<PathBuf>,
 }
 
-/// Makes the network in `folder`, or finds it there. Takes about 20 ms. Blocks.
-pub fn prepare(folder: &Path) -> Result<DevNetwork, DevError> {
+/// Makes the network in `folder`, with keys of this kind, or finds it there with those that it has. Takes about 20 ms.
+/// Blocks.
+pub fn prepare(folder: &Path, algorithm: Algorithm) -> Result<DevNetwork, DevError> {
     let io = |action, path: &Path| {
         let path = path.to_owned();
         move |cause| DevError::Io { action, path, cause }
@@ -98,7 +100,7 @@ pub fn prepare(folder: &Path) -> Result<DevNetwork, DevError> {
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished).map_err(io("remove", &unfinished))?;
         }
-        make(&unfinished)?;
+        make(&unfinished, algorithm)?;
         if folder.exists() {
             fs::remove_dir(folder).map_err(io("replace the empty folder", folder))?;
         }
@@ -117,7 +119,7 @@ fn genesis_path(folder: &Path, channel: &str) -> PathBuf {
     folder.join("genesis").join(format!("{channel}.block"))
 }
 
-fn make(folder: &Path) -> Result<(), DevError> {
+fn make(folder: &Path, algorithm: Algorithm) -> Result<(), DevError> {
     let members = Simple {
         domain: ORDERER_DOMAIN.to_owned(),
         orderers: 1,
@@ -125,17 +127,28 @@ fn make(folder: &Path) -> Result<(), DevError> {
         peers: 1,
         users: 1,
         hosts: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
-        algorithm: Algorithm::Ecdsa,
+        algorithm,
     };
     fs::create_dir_all(folder).map_err(|cause| DevError::Io { action: "make", path: folder.to_owned(), cause })?;
     crypto::generate(&folder.join("crypto"), &Network::simple(&members)?)?;
     let file = folder.join("configtx.yaml");
-    write(&file, CONFIGTX.as_bytes())?;
+    write(&file, configtx_text(algorithm).as_bytes())?;
     for (channel, profile) in CHANNELS {
         let loaded = configtx::load(&file, profile, &BTreeMap::new())?;
         write(&genesis_path(folder, channel), &loaded.genesis_block(&ChannelId::parse(channel)?)?)?;
     }
     write(&folder.join(CONFIG_FILE), config_text().as_bytes())
+}
+
+/// Ed25519 keys count from channel capability V3_0 on, with which orderers are listed by their organizations alone.
+fn configtx_text(algorithm: Algorithm) -> Cow<'static, str> {
+    match algorithm {
+        Algorithm::Ecdsa => CONFIGTX.into(),
+        Algorithm::Ed25519 => CONFIGTX
+            .replace("&ChannelCapabilities {V2_0: true}", "&ChannelCapabilities {V3_0: true}")
+            .replace("  Addresses: [\"127.0.0.1:7050\"]\n", "")
+            .into(),
+    }
 }
 
 fn config_text() -> String {
@@ -241,17 +254,17 @@ mod tests {
     use orderer_core::block::EncodedBlock;
     use orderer_core::config::ChannelSnapshot;
 
-    #[test]
-    fn the_network_is_one_that_a_node_can_run_and_is_found_again() {
+    fn is_one_that_a_node_can_run_and_is_found_again(algorithm: Algorithm) {
         let parent = tempfile::tempdir().expect("a folder");
         let folder = parent.path().join("net");
-        let network = prepare(&folder).expect("made");
+        let network = prepare(&folder, algorithm).expect("made");
         assert!(network.created);
         for path in &network.genesis_blocks {
             let block = EncodedBlock::parse(&fs::read(path).expect("readable")).expect("a block");
             let snapshot = ChannelSnapshot::from_config_block(&block.decode(), &std::sync::Arc::default())
                 .expect("a configuration");
             snapshot.check_supported().expect("supported");
+            assert_eq!(snapshot.takes_ed25519(), algorithm == Algorithm::Ed25519);
         }
         let loaded = crate::settings::load(crate::settings::Origin {
             file: Some(network.config_file.clone()),
@@ -261,14 +274,20 @@ mod tests {
         let settings = loaded.expect("loads").settings;
         crate::local_msp::read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id).expect("an identity");
         let before = fs::read(&network.genesis_blocks[0]).expect("readable");
-        assert!(!prepare(&folder).expect("found").created);
+        assert!(!prepare(&folder, algorithm).expect("found").created);
         assert_eq!(fs::read(&network.genesis_blocks[0]).expect("readable"), before);
+    }
+
+    #[test]
+    fn the_network_is_one_that_a_node_can_run_and_is_found_again() {
+        is_one_that_a_node_can_run_and_is_found_again(Algorithm::Ecdsa);
+        is_one_that_a_node_can_run_and_is_found_again(Algorithm::Ed25519);
     }
 
     #[test]
     fn a_folder_that_is_something_elses_is_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("thesis.tex"), "").expect("written");
-        assert!(matches!(prepare(folder.path()), Err(DevError::NotOurs(_))));
+        assert!(matches!(prepare(folder.path(), Algorithm::Ecdsa), Err(DevError::NotOurs(_))));
     }
 }

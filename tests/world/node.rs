@@ -186,13 +186,18 @@ impl Setup {
 
     /// The same, with something to read on its standard input.
     pub fn run_with(&self, input: &str) -> Ended {
+        self.run_within(PATIENCE, input)
+    }
+
+    /// The same, of a command that takes its time.
+    pub fn run_within(&self, limit: Duration, input: &str) -> Ended {
         let mut child = self.command().stdin(Stdio::piped()).spawn().unwrap();
         // who does not read it has ended
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let stdout = std::thread::spawn(move || read_all(&mut out));
         let stderr = std::thread::spawn(move || read_all(&mut err));
-        let status = wait_for_end(&mut child, PATIENCE);
+        let status = wait_for_end(&mut child, limit);
         if status.is_none() {
             let _ = child.kill();
             let _ = child.wait();
