@@ -2,18 +2,29 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Waits for SIGTERM or SIGINT; gives back its name.
-pub(crate) async fn ended() -> &'static str {
-    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => {
+/// SIGTERM and SIGINT.
+pub(crate) struct Ends(Option<(Signal, Signal)>);
+
+impl Ends {
+    /// From now on they end nothing by themselves. To be called within a runtime.
+    pub(crate) fn new() -> Self {
+        let both = signal(SignalKind::terminate()).and_then(|t| Ok((t, signal(SignalKind::interrupt())?)));
+        let complain = |error: &std::io::Error| {
             tracing::error!(target: "orderer.node", %error, "signals cannot be received, only SIGKILL ends the node");
-            return std::future::pending().await;
+        };
+        Self(both.inspect_err(complain).ok())
+    }
+
+    /// Waits for one of them, which may have come before; gives back its name.
+    ///
+    /// # Cancel safety
+    /// None is lost.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        let Some((terminate, interrupt)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
         }
-    };
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
     }
 }
 

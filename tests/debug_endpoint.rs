@@ -15,7 +15,7 @@ use world::messages::{oldest, seek_info, transaction, tx_id};
 use world::{Person, Setup, within};
 
 /// Every path below `/debug` that needs nothing but a channel.
-const PATHS: [&str; 13] = [
+const PATHS: [&str; 14] = [
     "/debug/actors",
     "/debug/channels",
     "/debug/channels/app",
@@ -25,6 +25,7 @@ const PATHS: [&str; 13] = [
     "/debug/refusals",
     "/debug/refusals?channel=app&limit=3",
     "/debug/streams",
+    "/debug/limits",
     "/debug/certificates",
     "/debug/warnings",
     "/debug/config",

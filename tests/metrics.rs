@@ -158,7 +158,8 @@ fn alerts_and_dashboard_ask_for_metrics_that_exist() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_has_worked_shows_what_it_did() {
-    let mut node = Setup::application().set("METRICS_PROVIDER", "prometheus").start().await;
+    let setup = Setup::application().set("METRICS_PROVIDER", "prometheus");
+    let mut node = setup.set("GENERAL_THROTTLING_CLIENTRATE", 10_000).start().await;
     let operations = Http::of(&mut node, "operations").await;
     let (client, user) = (node.client().await, Person::user(1));
     let envelopes = (0..25).map(|n| transaction(&user, "app", format!("transaction {n}")));
@@ -210,12 +211,12 @@ async fn a_node_that_has_worked_shows_what_it_did() {
     assert!(scrape.value("grpc_comm_conn_opened") >= 1.0);
     assert_eq!(scrape.value(r#"orderer_actor_restarts{actor="block-writer",channel="app"}"#), 0.0);
     assert_eq!(scrape.value(r#"orderer_gate_waiting_envelopes{channel="app"}"#), 0.0);
-    // all of them but those of Kafka, which a test with brokers wants
+    // all of them but those of Kafka, which a test with brokers wants, and of refusals, which tests/throttling.rs has
     let missing: Vec<_> = METRICS
         .iter()
         .filter(|metric| !is_of_kafka(metric))
         .map(Definition::prometheus_name)
-        .filter(|name| !name.contains("throttle") && !scrape.names().contains(name.as_str()))
+        .filter(|name| name != "orderer_over_limit" && !scrape.names().contains(name.as_str()))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
     let of_kafka: Vec<_> =

@@ -152,6 +152,11 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     browser.until(&text("does not hold")).await;
     browser.open(&format!("{address}#/streams")).await;
     browser.until(&text("peer0.org1.example.com")).await;
+    browser.open(&format!("{address}#/limits")).await;
+    browser.until(&text("No rates are set")).await;
+    let organization = json_of("/debug/limits").await["organizations"][0].clone();
+    let shown = row(&browser, "Organizations", "Org1MSP").await;
+    assert_eq!((&shown[3], &shown[4]), (&organization["accepted"].to_string(), &"–".to_owned()), "{shown:?}");
     browser.open(&format!("{address}#/certificates")).await;
     let soonest = json_of("/debug/certificates").await["certificates"][0].clone();
     browser.until(&text(soonest["where"].as_str().unwrap())).await;

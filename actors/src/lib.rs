@@ -25,7 +25,6 @@ pub mod membership;
 pub mod node_context;
 pub mod observe;
 pub mod registrar;
-pub mod shorten;
 pub mod solo_chain;
 pub mod status;
 pub mod supervision;

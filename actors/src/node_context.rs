@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use orderer_core::channel::UnixSeconds;
 use orderer_core::config::{Catalog, Serving};
 use orderer_core::crypto::Signer;
+use orderer_core::fairness::Fairness;
 use orderer_core::processing::{Circumstances, Stamp};
 use orderer_core::supervision::RestartPolicy;
 use rand::RngCore as _;
@@ -48,6 +49,8 @@ pub struct NodeContext {
     pub membership: Membership,
     /// The actors' published states.
     pub board: StatusBoard,
+    /// Who may send how much.
+    pub fairness: Fairness,
     /// Where the ordering path tells what happens.
     pub observed: Arc<Observed>,
     /// Channels are spread over these.

@@ -118,6 +118,7 @@ impl World {
             catalog: Arc::default(),
             loading: Arc::new(tokio::sync::Semaphore::new(4)),
             directory: Arc::new(Directory::default()),
+            fairness: orderer_core::fairness::Fairness::new(orderer_core::fairness::Limits::NONE),
             membership: crate::membership::Membership::default(),
             board: StatusBoard::default(),
             observed: crate::observe::Observed::new(),

@@ -5,7 +5,7 @@
 pub fn shorten(text: &mut String, max_bytes: usize) {
     if text.len() > max_bytes {
         let end = (0..=max_bytes).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-        *text = format!("{}..", &text[..end]);
+        *text = [&text[..end], ".."].concat();
     }
 }
 

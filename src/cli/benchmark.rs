@@ -146,9 +146,10 @@ fn benchmark(arguments: &BenchmarkArguments) -> anyhow::Result<Report> {
     let folder = tempfile::Builder::new().prefix("orderer-benchmark-").tempdir_in(&place).context("make a folder")?;
     let runtime = client_runtime()?;
     let report = runtime.block_on(async {
+        let mut ends = crate::signals::Ends::new();
         tokio::select! {
             report = prepare_and_measure(arguments, folder.path()) => report,
-            signal = crate::signals::ended() => Err(anyhow::anyhow!("ended by {signal}")),
+            signal = ends.next() => Err(anyhow::anyhow!("ended by {signal}")),
         }
     });
     // streams that wait for an answer must not hold the process

@@ -230,9 +230,14 @@ impl BroadcastStream {
         self.refuse(refused, Some(channel), judged);
     }
 
-    /// A refusal is the last answer of a stream; what was read behind it is dropped unseen.
+    /// A refusal is the last answer of a stream, but for that of a sender who is over its limit; what was read behind it is
+    /// dropped unseen.
     fn refuse(&mut self, refused: Refused, channel: Option<Arc<Channel>>, judged: Judged) {
+        let goes_on = refused.goes_on;
         self.answers.push_back(Answer::Refused { refused, channel, judged });
+        if goes_on {
+            return;
+        }
         self.reading = Reading::Done;
         self.judged.clear();
         self.elsewhere = None;
@@ -248,9 +253,7 @@ impl BroadcastStream {
                 Answer::Expected { receiver, channel, .. } => match Pin::new(receiver).poll(cx) {
                     Poll::Pending => return progress,
                     Poll::Ready(Ok(Ok(()))) => Ok(()),
-                    Poll::Ready(Ok(Err(OrderRefusal::NoLongerValid { kind, text }))) => {
-                        Err(Refused { status: kind.status(), info: text })
-                    }
+                    Poll::Ready(Ok(Err(OrderRefusal::NoLongerValid { kind, text }))) => Err(Refused::new(kind, text)),
                     Poll::Ready(Ok(Err(refusal))) => Err(Refused::unavailable(refusal.to_string())),
                     // the chain died before it answered
                     Poll::Ready(Err(_)) => Err(unavailable(channel)),
@@ -281,6 +284,9 @@ impl BroadcastStream {
                 Err(refused) => {
                     tracing::debug!(target: "orderer.grpc", status = ?refused.status, info = %refused.info, "envelope refused");
                     put_response(out, refused.status, refused.info);
+                    if refused.goes_on {
+                        continue;
+                    }
                     self.answers.clear();
                     self.judged.clear();
                     self.elsewhere = None;

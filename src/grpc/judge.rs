@@ -14,6 +14,8 @@ use orderer_actors::observe::{EnvelopeKind, Judged, Why};
 use orderer_actors::trace::{TARGET, Trace, is_on};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::fairness::{Client, OverLimit};
+use orderer_core::identity::Identity;
 use orderer_core::policy::Proof;
 use orderer_core::processing::{
     Class, Refusal, RefusalKind, check_normal, classify, propose_creation, propose_update, prove,
@@ -26,6 +28,8 @@ use crate::traces::Parent;
 pub(crate) struct Refused {
     pub(crate) status: Status,
     pub(crate) info: String,
+    /// Whether a stream goes on behind it.
+    pub(crate) goes_on: bool,
 }
 
 /// An envelope that may be ordered.
@@ -44,15 +48,21 @@ pub(super) struct Judgement {
     pub(super) trace: Trace,
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        Self { status: refusal.kind().status(), info: refusal.to_string() }
+impl From<&Refusal> for Refused {
+    fn from(refusal: &Refusal) -> Self {
+        let goes_on = matches!(refusal, Refusal::OverLimit(_));
+        Self { status: refusal.kind().status(), info: refusal.to_string(), goes_on }
     }
 }
 
 impl Refused {
+    /// Ends the stream.
+    pub(super) fn new(kind: RefusalKind, info: String) -> Self {
+        Self { status: kind.status(), info, goes_on: false }
+    }
+
     pub(super) fn unavailable(info: String) -> Self {
-        Self { status: RefusalKind::ServiceUnavailable.status(), info }
+        Self::new(RefusalKind::ServiceUnavailable, info)
     }
 }
 
@@ -60,12 +70,15 @@ impl Refused {
 /// together.
 pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent) -> Vec<Judgement> {
     let (began, count) = (Instant::now(), u32::try_from(raw.len()).unwrap_or(u32::MAX).max(1));
-    let found: Vec<Result<Found, Refused>> = raw.into_iter().map(|raw| Found::new(raw, context)).collect();
+    let found = raw.into_iter().map(|raw| Ok(Found::new(raw, context)?.looked_at(context)));
+    let found: Vec<Result<Found, Refused>> = found.collect();
     let traces: Vec<Trace> =
         if is_on() { found.iter().map(|found| follow(found.as_ref().ok(), parent)).collect() } else { Vec::new() };
     let mut traces = traces.into_iter();
     let normal = |found: &Found| match &found.place {
-        Place::Channel(_, snapshot) if found.class == Class::Normal => Some(Arc::clone(snapshot)),
+        Place::Channel(_, snapshot) if found.class == Class::Normal && found.over.is_none() => {
+            Some(Arc::clone(snapshot))
+        }
         _ => None,
     };
     let provable: Vec<_> = found
@@ -123,9 +136,9 @@ pub(crate) fn judge_config_update(raw: Bytes, context: &NodeContext) -> Verdict 
     let found = Found::new(raw, context)?;
     let name = &found.message.channel_header.channel_id;
     match (found.class, &found.place) {
-        (Class::ConfigUpdate, Place::Nowhere) => Err(Refusal::UnknownChannel(name.clone()).into()),
+        (Class::ConfigUpdate, Place::Nowhere) => Err(Refused::from(&Refusal::UnknownChannel(name.clone()))),
         (Class::ConfigUpdate, _) => found.judge(None, context).map_err(|(refused, _)| refused),
-        _ => Err(Refused { status: Status::BadRequest, info: "the envelope is not of type CONFIG_UPDATE".to_owned() }),
+        _ => Err(Refused::new(RefusalKind::BadRequest, "the envelope is not of type CONFIG_UPDATE".to_owned())),
     }
 }
 
@@ -134,6 +147,10 @@ struct Found {
     message: Message,
     class: Class,
     place: Place,
+    /// Who signed it, as it says, if its rate is to be charged.
+    client: Option<Arc<Identity>>,
+    /// It is over a limit.
+    over: Option<OverLimit>,
 }
 
 enum Place {
@@ -156,7 +173,19 @@ impl Found {
             Some(Entry::Broken(broken)) => Place::Broken(broken),
             None => Place::Nowhere,
         };
-        Ok(Self { message, class, place })
+        Ok(Self { message, class, place, client: None, over: None })
+    }
+
+    /// Looks at its sender's rate, before anything is verified.
+    fn looked_at(mut self, context: &NodeContext) -> Self {
+        if let Place::Channel(_, snapshot) = &self.place
+            && let Ok(header) = self.message.read_signature_header()
+            && let Ok(client) = snapshot.msps().identify(&header.creator)
+        {
+            self.over = context.fairness.look(Client::from(&*client), context.uptime()).err();
+            self.client = Some(client);
+        }
+        self
     }
 
     fn kind(&self) -> EnvelopeKind {
@@ -165,17 +194,28 @@ impl Found {
 
     /// With a refusal comes the channel it concerns, if there is one.
     fn judge(self, proof: Option<Proof>, context: &NodeContext) -> Result<Accepted, (Refused, Option<Arc<Channel>>)> {
-        let Self { message, class, place } = self;
+        let Self { message, class, place, client, over } = self;
         let at = context.circumstances();
         match place {
             Place::Channel(channel, snapshot) => {
-                let checked = match class {
-                    Class::Config => Err(Refusal::NotDirectly),
-                    Class::Normal => check_normal(&snapshot, &message, proof, at).map(|checked_at| (None, checked_at)),
-                    Class::ConfigUpdate => propose_update(&snapshot, &message, &*context.signer.get(), stamp(), at)
-                        .map(|proposed| (Some(proposed.envelope), proposed.sequence)),
+                let checked = match (over, class) {
+                    (Some(over), _) => Err(Refusal::OverLimit(Box::new(over))),
+                    (None, Class::Config) => Err(Refusal::NotDirectly),
+                    (None, Class::Normal) => {
+                        check_normal(&snapshot, &message, proof, at).map(|checked_at| (None, checked_at))
+                    }
+                    (None, Class::ConfigUpdate) => {
+                        propose_update(&snapshot, &message, &*context.signer.get(), stamp(), at)
+                            .map(|proposed| (Some(proposed.envelope), proposed.sequence))
+                    }
                 };
-                match checked {
+                let charge =
+                    |client: &Arc<Identity>| context.fairness.charge(Client::from(&**client), context.uptime());
+                let charged = checked.and_then(|checked| {
+                    client.as_ref().map_or(Ok(()), charge).map_err(|over| Refusal::OverLimit(Box::new(over)))?;
+                    Ok(checked)
+                });
+                match charged {
                     Ok((proposed, checked_at)) => {
                         channel.observed().accepted(&message);
                         let is_config = proposed.is_some();
@@ -205,8 +245,12 @@ impl Found {
 
 /// Tells who watches, and makes the client's answer.
 fn refuse(context: &NodeContext, message: Option<&Message>, refusal: &Refusal) -> Refused {
-    context.observed.refused(message, refusal.kind().status(), Why::Refusal(refusal));
-    Refused { status: refusal.kind().status(), info: refusal.to_string() }
+    let status = refusal.kind().status();
+    match refusal {
+        Refusal::OverLimit(over) => context.observed.over_limit(message, status, over),
+        _ => context.observed.refused(message, status, Why::Refusal(refusal)),
+    }
+    Refused::from(refusal)
 }
 
 /// An envelope for a channel that does not exist: perhaps it creates one.

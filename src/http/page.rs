@@ -63,6 +63,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "views/channels.js": SCRIPT,
         "views/kafka.js": SCRIPT,
         "views/latency.js": SCRIPT,
+        "views/limits.js": SCRIPT,
         "views/logs.js": SCRIPT,
         "views/refusals.js": SCRIPT,
         "views/restart.js": SCRIPT,

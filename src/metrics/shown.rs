@@ -7,6 +7,7 @@ use std::time::Instant;
 use orderer_actors::NodeContext;
 use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::observe::{Definition, table};
+use orderer_core::fairness::Whose;
 use orderer_core::ordering::kafka::LastBlock;
 use prometheus::proto::MetricFamily;
 
@@ -30,6 +31,7 @@ impl Shown {
         let mut all = Collection(LOOKED_UP.iter().map(|definition| Family::of(definition)).collect());
         self.channels(&mut all);
         self.brokers(&mut all);
+        self.senders(&mut all);
         self.actors(&mut all);
         all.add(&table::VERSION, &[env!("CARGO_PKG_VERSION")], 1.0);
         for (level, lines) in telemetry::lines() {
@@ -103,6 +105,22 @@ impl Shown {
             all.add(&table::KAFKA_REQUEST_SIZE, &[id], float(broker.sent_bytes) / requests);
             all.add(&table::KAFKA_RESPONSE_SIZE, &[id], float(broker.received_bytes) / answers);
             all.add(&table::KAFKA_REQUEST_LATENCY, &[id], broker.waited.as_secs_f64() * 1000.0 / answers);
+        }
+    }
+
+    fn senders(&self, all: &mut Collection) {
+        let (fairness, now) = (&self.context.fairness, self.context.uptime());
+        for (whose, senders) in
+            [(Whose::Client, fairness.clients(now)), (Whose::Organization, fairness.organizations(now))]
+        {
+            all.add(
+                &table::ACTIVE_SENDERS,
+                &[whose.word()],
+                size(senders.iter().filter(|sender| sender.active).count()),
+            );
+            if let Some(allowed) = senders.first().and_then(|sender| sender.allowed_per_second) {
+                all.add(&table::ALLOWED_RATE, &[whose.word()], allowed);
+            }
         }
     }
 
@@ -196,6 +214,8 @@ const LOOKED_UP: &[&Definition] = &[
     &table::KAFKA_START,
     &table::KAFKA_IN_SYNC,
     &table::KAFKA_HOURS,
+    &table::ACTIVE_SENDERS,
+    &table::ALLOWED_RATE,
 ];
 
 impl Collection {

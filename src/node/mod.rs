@@ -19,6 +19,7 @@ use orderer_actors::{Directory, NodeContext};
 use orderer_core::block::EncodedBlock;
 use orderer_core::config::{Catalog, ChannelSnapshot, Serving};
 use orderer_core::crypto::{Signer, SigningIdentity};
+use orderer_core::fairness::Fairness;
 use orderer_core::supervision::CHANNEL_RESTARTS;
 use orderer_kafka::{Cluster, KafkaCluster};
 use tokio::runtime;
@@ -36,6 +37,7 @@ use crate::metrics::{self, Metrics};
 use crate::reread::Reread;
 use crate::service_manager;
 use crate::settings::{HttpSettings, KafkaSettings, MetricsSettings, Settings};
+use crate::signals::Ends;
 use crate::start_record::StartRecord;
 use crate::telemetry::LogControl;
 use crate::tls::{Audience, Clients};
@@ -58,6 +60,12 @@ pub fn run(
 ) -> anyhow::Result<()> {
     report_panics();
     let began = Instant::now();
+    let io = io_threads()?;
+    // a signal that comes while the node starts ends it as orderly as any other
+    let mut ends = {
+        let _within = io.enter();
+        Ends::new()
+    };
     let signer = read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)
         .with_context(|| format!("General.LocalMSPDir {}", settings.local_msp_dir.display()))?;
     let directory = Arc::new(Directory::default());
@@ -71,9 +79,16 @@ pub fn run(
             .map(|address| Socket::open("General.Profile", address, None, Audience::Operators))
             .transpose()?,
     };
-    let parts = Parts { began, signer, directory };
-    with_tree(settings, genesis, parts, async |context, io| {
-        serve(settings, logs, reread, context, sockets, io, greeting).await
+    let parts = Parts { began, io, signer, directory };
+    with_tree(settings, genesis, parts, async |context, io, tree| {
+        tokio::select! {
+            () = tree.ready() => {}
+            name = ends.next() => {
+                tracing::info!(target: "orderer.node", signal = name, "stopping before anything is served");
+                return Ok(());
+            }
+        }
+        serve(settings, logs, Signals { ends, reread }, context, sockets, io, greeting).await
     })
 }
 
@@ -84,8 +99,9 @@ pub fn run_inside<T>(
     inside: impl AsyncFnOnce(AtomicBroadcast, Arc<NodeContext>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let signer = read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)?;
-    let parts = Parts { began: Instant::now(), signer, directory: Arc::default() };
-    with_tree(settings, genesis, parts, async |context, _| {
+    let parts = Parts { began: Instant::now(), io: io_threads()?, signer, directory: Arc::default() };
+    with_tree(settings, genesis, parts, async |context, _, tree| {
+        tree.ready().await;
         let stopping = CancellationToken::new();
         let _stop = stopping.clone().drop_guard();
         inside(AtomicBroadcast::new(shared(settings, &context, stopping)?), context).await
@@ -95,8 +111,14 @@ pub fn run_inside<T>(
 /// What there is before anything is opened.
 struct Parts {
     began: Instant,
+    io: runtime::Runtime,
     signer: SigningIdentity,
     directory: Arc<Directory>,
+}
+
+/// Where connections are served, signatures verified and disks waited for.
+fn io_threads() -> anyhow::Result<runtime::Runtime> {
+    runtime::Builder::new_multi_thread().thread_name("io").enable_all().build().context("start threads")
 }
 
 /// Opens the ledgers and runs the tree of actors while `inside` does what the node is for.
@@ -104,9 +126,9 @@ fn with_tree<T>(
     settings: &Settings,
     genesis: &[PathBuf],
     parts: Parts,
-    inside: impl AsyncFnOnce(Arc<NodeContext>, &runtime::Runtime) -> anyhow::Result<T>,
+    inside: impl AsyncFnOnce(Arc<NodeContext>, &runtime::Runtime, &mut Tree) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let Parts { began, signer, directory } = parts;
+    let Parts { began, io, signer, directory } = parts;
     let block_caches = BlockCaches { bytes: settings.limits.block_cache_bytes };
     let ledgers = LedgerStore::new(&settings.ledger_location, block_caches)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
@@ -116,7 +138,6 @@ fn with_tree<T>(
     let catalog = Arc::default();
     bootstrap(&ledgers, &catalog, settings, genesis)?;
 
-    let io = runtime::Builder::new_multi_thread().thread_name("io").enable_all().build().context("start threads")?;
     let system = actix::System::new();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let served = system.block_on(async {
@@ -128,6 +149,7 @@ fn with_tree<T>(
             catalog,
             loading: Arc::new(Semaphore::new(2 * cores)),
             directory: Arc::clone(&directory),
+            fairness: Fairness::new(settings.throttling),
             membership: Membership::default(),
             board: StatusBoard::of_process(),
             observed: Observed::new(),
@@ -141,8 +163,7 @@ fn with_tree<T>(
             began,
         });
         let mut tree = Tree::start(Arc::clone(&context));
-        tree.ready().await;
-        let outcome = inside(context, &io).await;
+        let outcome = inside(context, &io, &mut tree).await;
         tree.stop().await;
         for arbiter in arbiters {
             arbiter.stop();
@@ -159,16 +180,23 @@ fn with_tree<T>(
     served
 }
 
+/// SIGTERM and SIGINT, and what SIGHUP has read again.
+struct Signals {
+    ends: Ends,
+    reread: Reread,
+}
+
 /// Serves gRPC and operators on the I/O runtime until a signal comes, then until nothing is in flight.
 async fn serve(
     settings: &Settings,
     logs: &LogControl,
-    reread: Reread,
+    signals: Signals,
     context: Arc<NodeContext>,
     sockets: Sockets,
     io: &runtime::Runtime,
     greeting: Option<&str>,
 ) -> anyhow::Result<()> {
+    let Signals { mut ends, reread } = signals;
     let stopping = CancellationToken::new();
     let tls = sockets.tls();
     let Sockets { grpc: Socket { listener, tls: grpc_tls }, operations, admin, profile } = sockets;
@@ -246,7 +274,7 @@ async fn serve(
     }
     let ended = tokio::select! {
         ended = &mut serving => Some(ended),
-        name = crate::signals::ended() => {
+        name = ends.next() => {
             tracing::info!(target: "orderer.node", signal = name, "stopping: answering what is in flight");
             service_manager::stopping();
             None

@@ -83,10 +83,6 @@ impl Checker {
         // every key is read, so that every mistake is found
         for key in KEYS.iter().filter(|key| !matches!(key.effect, Effect::Ignored(_))) {
             self.check_kind(key);
-            let changed = self.values.get(key.path).is_some_and(|(value, _)| plain(value) != key.default);
-            if key.effect == Effect::NotYet && changed && !matches!(key.kind, Kind::Paths | Kind::List) {
-                self.notes.push(format!("{} has no effect in this version", key.path));
-            }
         }
         let listen = self.address();
         let tls = self.tls();
@@ -140,6 +136,12 @@ impl Checker {
             ledger_location: self.path("FileLedger.Location"),
             durability: if memory { Durability::Memory } else { Durability::Disk },
             limits,
+            throttling: orderer_core::fairness::Limits {
+                all: self.number("General.Throttling.Rate"),
+                client: self.number("General.Throttling.ClientRate"),
+                organization: self.number("General.Throttling.OrganizationRate"),
+                inactivity: self.duration("General.Throttling.InactivityTimeout"),
+            },
             serving,
             kafka,
             http,

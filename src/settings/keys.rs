@@ -33,8 +33,6 @@ pub enum Kind {
 pub enum Effect {
     /// It does what `orderer.yaml` says.
     Works,
-    /// It is checked, and has no effect in this version.
-    NotYet,
     /// It belongs to something this orderer does not have.
     Ignored(&'static str),
 }
@@ -54,10 +52,6 @@ pub struct Key {
 
 const fn works(path: &'static str, kind: Kind, default: &'static str) -> Key {
     Key { path, kind, default, effect: Effect::Works }
-}
-
-const fn not_yet(path: &'static str, kind: Kind, default: &'static str) -> Key {
-    Key { path, kind, default, effect: Effect::NotYet }
 }
 
 const fn ignored(path: &'static str, why: &'static str) -> Key {
@@ -100,8 +94,10 @@ pub const KEYS: &[Key] = &[
     works("General.BCCSP.Default", Kind::Choice(&["SW"]), "SW"),
     ignored("General.BCCSP.SW", "SHA-256 is the only hash"),
     ignored("General.BCCSP.PKCS11", PKCS11),
-    not_yet("General.Throttling.Rate", Kind::Number, "0"),
-    not_yet("General.Throttling.InactivityTimeout", Kind::Duration, "5s"),
+    works("General.Throttling.Rate", Kind::Number, "0"),
+    works("General.Throttling.InactivityTimeout", Kind::Duration, "5s"),
+    works("General.Throttling.ClientRate", Kind::Number, "0"),
+    works("General.Throttling.OrganizationRate", Kind::Number, "0"),
     ignored("General.Cluster", RAFT),
     works("FileLedger.Location", Kind::Path, "/var/hyperledger/production/orderer"),
     ignored("FileLedger.Prefix", "it has not had an effect for years"),

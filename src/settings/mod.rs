@@ -68,6 +68,8 @@ pub struct Settings {
     pub durability: Durability,
     /// Limits of ours.
     pub limits: Limits,
+    /// Who may send how much.
+    pub throttling: orderer_core::fairness::Limits,
     /// What orders a channel, by its configuration.
     pub serving: Serving,
     /// See [`KafkaSettings`].

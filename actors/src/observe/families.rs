@@ -30,6 +30,7 @@ pub(super) struct Families {
     pub(super) cut: IntCounterVec,
     pub(super) block_envelopes: HistogramVec,
     pub(super) certificates: GaugeVec,
+    pub(super) over_limit: IntCounterVec,
 }
 
 impl Families {
@@ -59,6 +60,7 @@ impl Families {
             cut: t::CUT.counters(registry),
             block_envelopes: t::BLOCK_ENVELOPES.histograms(registry),
             certificates: t::CERTIFICATE.gauges(registry),
+            over_limit: t::OVER_LIMIT.counters(registry),
         }
     }
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 use fabric_proto::common::Status;
 use orderer_core::channel::{ChannelId, UnixSeconds};
 use orderer_core::envelope::Message;
+use orderer_core::fairness::{OverLimit, Recurrence};
 use orderer_core::processing::Refusal;
 use prometheus::{IntCounter, Registry};
 
@@ -130,6 +131,21 @@ impl Observed {
             Why::Text(text) => text.to_owned(),
         };
         self.refusals.note(RefusedEnvelope::new(message, status, why, policy));
+    }
+
+    /// An envelope's sender is over its limit. All are counted; one a second is told in full, and one in a story is logged.
+    pub fn over_limit(&self, message: Option<&Message>, status: Status, over: &OverLimit) {
+        self.families.over_limit.with_label_values(&[over.whose.word(), &*over.organization]).inc();
+        if over.recurrence == Recurrence::Begins {
+            tracing::warn!(target: "orderer.grpc", organization = %over.organization, name = %over.name,
+                "a {} sends more than {:.1} envelopes a second: what is beyond is refused; see General.Throttling and \
+                 /debug/limits", over.whose.word(), over.per_second);
+        }
+        if over.recurrence == Recurrence::Again {
+            self.refusals.count(status);
+        } else {
+            self.refusals.note(RefusedEnvelope::new(message, status, over.to_string(), None));
+        }
     }
 
     /// A chain did not take an envelope that had been found valid.

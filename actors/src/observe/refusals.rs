@@ -9,8 +9,8 @@ use orderer_core::identity::describe;
 use orderer_core::policy::Verdict;
 use serde::Serialize;
 
-use crate::shorten::shorten;
 use crate::status::now_ms;
+use orderer_core::shorten::shorten;
 
 /// So many are remembered.
 const REMEMBERED: usize = 1000;
@@ -125,6 +125,12 @@ impl Refusals {
             book.newest.pop_front();
         }
         book.newest.push_back(Arc::new(refused));
+    }
+
+    /// One more like one that was noted just now.
+    pub(super) fn count(&self, status: Status) {
+        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *book.by_status.entry(status.as_str_name()).or_default() += 1;
     }
 
     /// How many there were since the start.

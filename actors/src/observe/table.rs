@@ -168,6 +168,12 @@ metrics! {
         "Hours until the topic has forgotten what the channel has taken; only where it forgets.");
     CERTIFICATE = gauge(["orderer", "", "certificate_expiry_timestamp_seconds"], &["certificate", "file"],
         "When a certificate in use expires, in seconds since 1970.");
+    OVER_LIMIT = counter(["orderer", "", "over_limit"], &["whose", "organization"],
+        "Envelopes that were refused because a client, or an organization, sent more than it may.");
+    ACTIVE_SENDERS = gauge(["orderer", "", "active_senders"], &["whose"],
+        "Clients, and organizations, that have sent something of late.");
+    ALLOWED_RATE = gauge(["orderer", "", "allowed_rate"], &["whose"],
+        "Envelopes a second that each client, and each organization, may send now; only where there is a limit.");
     CPU = counter(["process", "", "cpu_seconds_total"], &[],
         "Seconds of CPU time.");
     OPEN_FDS = gauge(["process", "", "open_fds"], &[],

@@ -7,6 +7,7 @@ use crate::channel::ChannelId;
 use crate::config::{ConfigError, ConsentersError, MaintenanceError, TemplateError, UpdateError};
 use crate::crypto::SignError;
 use crate::envelope::EnvelopeError;
+use crate::fairness::OverLimit;
 use crate::policy::{Denied, Verdict};
 
 /// What a refusal means to a client.
@@ -77,6 +78,9 @@ pub enum Refusal {
     /// The signature does not satisfy the channel's policy.
     #[error("{0}: permission denied")]
     Denied(Box<Denied>),
+    /// Its sender sends too much. The only refusal behind which a Broadcast stream goes on.
+    #[error(transparent)]
+    OverLimit(Box<OverLimit>),
     /// The channel is being worked on.
     #[error("normal transactions are rejected: maintenance mode")]
     Maintenance,
@@ -156,7 +160,7 @@ impl Refusal {
         match self {
             Self::UnknownChannel(_) => RefusalKind::NotFound,
             Self::Denied(_) => RefusalKind::Forbidden,
-            Self::Maintenance | Self::Sign(_) => RefusalKind::ServiceUnavailable,
+            Self::Maintenance | Self::Sign(_) | Self::OverLimit(_) => RefusalKind::ServiceUnavailable,
             Self::FinalChecks(inner) => inner.kind(),
             _ => RefusalKind::BadRequest,
         }

@@ -12,6 +12,7 @@ mod channel_config;
 mod channels;
 mod config;
 mod events;
+mod limits;
 mod logs;
 mod refusals;
 mod restart;
@@ -92,6 +93,7 @@ pub(super) fn debug(debug: Debug) -> Router {
         .route("/debug/warnings", get(warnings::warnings).fallback(only_get))
         .route("/debug/events", get(events::events).fallback(only_get))
         .route("/debug/config", get(config::config).fallback(only_get))
+        .route("/debug/limits", get(limits::limits).fallback(only_get))
         .route("/debug/logs", get(logs::logs).fallback(only_get))
         .layer(from_fn(fresh))
         .with_state(Arc::new(debug))

@@ -12,13 +12,14 @@ import certificates from './views/certificates.js';
 import channel from './views/channel.js';
 import channelConfig from './views/channel_config.js';
 import channels from './views/channels.js';
+import limits from './views/limits.js';
 import logs from './views/logs.js';
 import refusals from './views/refusals.js';
 import settings from './views/settings.js';
 import streams from './views/streams.js';
 import transaction from './views/transaction.js';
 
-const VIEWS = [channels, actors, streams, refusals, transaction, certificates, logs, settings];
+const VIEWS = [channels, actors, streams, limits, refusals, transaction, certificates, logs, settings];
 /** Between two drawings at least; and no more than a tenth of the time is spent on drawing. */
 const PAUSE_MS = 200;
 const PAUSES = 9;

@@ -1,0 +1,191 @@
+//! One sender's meter: how much it may send now, and how much it sent of late. No lock, no clock: the time is an argument.
+//!
+//! The limit is the generic cell rate algorithm (GCRA): a single number says until when the sender has used up its rate,
+//! each envelope moves it on by the rate's period, and it may run ahead of the time by a burst. It is written here and not
+//! taken from a library because a sender's rate changes with how many others there are, because one must be able to look
+//! without taking, and because what one limit took is given back when another one refuses.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A sender that was quiet may send so much of its rate at once, as with the reference, which gives it out by the second.
+const BURST_NS: u64 = NS;
+const NS: u64 = 1_000_000_000;
+
+/// So many envelopes a second, as the time that each of them takes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rate {
+    period_ns: u64,
+}
+
+impl Rate {
+    /// A share of `per_second`, which is divided by `among`. `None` if there is no limit, which 0 stands for.
+    pub(super) fn share(per_second: u32, among: usize) -> Option<Self> {
+        let period_ns = (NS * (among.max(1) as u64)).checked_div(u64::from(per_second))?;
+        Some(Self { period_ns: period_ns.max(1) })
+    }
+
+    /// In envelopes a second.
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    pub(super) fn per_second(self) -> f64 {
+        NS as f64 / self.period_ns as f64
+    }
+
+    /// A rate of less than one a second has a burst of one.
+    fn burst_ns(self) -> u64 {
+        BURST_NS.max(self.period_ns)
+    }
+}
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    /// Until then its rate is used up, in nanoseconds since the node began.
+    used_until: AtomicU64,
+    /// The second in which it sent last, and how many in it.
+    this_second: AtomicU64,
+    /// The same of the second before in which it sent.
+    second_before: AtomicU64,
+}
+
+impl Meter {
+    /// How long it has to wait before it may send one more; `None` if it may now.
+    pub(super) fn wait(&self, rate: Rate, now: Duration) -> Option<Duration> {
+        after(self.used_until.load(Ordering::Relaxed), rate, nanos(now)).err()
+    }
+
+    /// Uses up the rate for one envelope, or says how long to wait. Of several threads that ask, no more get it than may.
+    pub(super) fn take(&self, rate: Rate, now: Duration) -> Result<(), Duration> {
+        let now = nanos(now);
+        let mut used_until = self.used_until.load(Ordering::Relaxed);
+        loop {
+            let next = after(used_until, rate, now)?;
+            match self.used_until.compare_exchange_weak(used_until, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(changed) => used_until = changed,
+            }
+        }
+    }
+
+    /// What was taken is not used after all.
+    pub(super) fn give_back(&self, rate: Rate) {
+        let earlier = |used_until: u64| Some(used_until.saturating_sub(rate.period_ns));
+        let _ = self.used_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earlier);
+    }
+
+    /// Whether nothing of its rate is used up: forgetting such a meter gives nobody more than the rate.
+    pub(super) fn is_full(&self, now: Duration) -> bool {
+        self.used_until.load(Ordering::Relaxed) <= nanos(now)
+    }
+
+    /// One was sent. Exact for one thread; of several that meet at the turn of a second, one or two may be missed.
+    pub(super) fn count(&self, now: Duration) {
+        let second = now.as_secs() & u64::from(u32::MAX);
+        let counted = self.this_second.load(Ordering::Relaxed);
+        if counted >> 32 == second {
+            self.this_second.fetch_add(1, Ordering::Relaxed);
+        } else if self
+            .this_second
+            .compare_exchange(counted, second << 32 | 1, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+        {
+            self.second_before.store(counted, Ordering::Relaxed);
+        }
+    }
+
+    /// How many it sent in the last whole second.
+    pub(super) fn per_second(&self, now: Duration) -> u64 {
+        let Some(last) = (now.as_secs() & u64::from(u32::MAX)).checked_sub(1) else { return 0 };
+        let counted = [&self.this_second, &self.second_before].map(|counted| counted.load(Ordering::Relaxed));
+        let of_last = counted.into_iter().find(|counted| counted >> 32 == last);
+        of_last.map_or(0, |counted| counted & u64::from(u32::MAX))
+    }
+}
+
+/// Until when the rate is used up behind one more, or how long to wait for it.
+fn after(used_until: u64, rate: Rate, now: u64) -> Result<u64, Duration> {
+    let next = used_until.max(now).saturating_add(rate.period_ns);
+    let allowed = now.saturating_add(rate.burst_ns());
+    if next <= allowed { Ok(next) } else { Err(Duration::from_nanos(next - allowed)) }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rate(per_second: u32) -> Rate {
+        Rate::share(per_second, 1).unwrap()
+    }
+
+    #[test]
+    fn a_quiet_sender_may_send_a_second_of_its_rate_at_once_and_then_one_a_period() {
+        let (meter, rate) = (Meter::default(), rate(10));
+        let now = Duration::from_secs(5);
+        assert_eq!((0..20).filter(|_| meter.take(rate, now).is_ok()).count(), 10);
+        assert_eq!(meter.wait(rate, now), Some(Duration::from_millis(100)));
+        assert_eq!(meter.take(rate, now + Duration::from_millis(99)), Err(Duration::from_millis(1)));
+        assert_eq!(meter.take(rate, now + Duration::from_millis(100)), Ok(()));
+        assert!(meter.take(rate, now + Duration::from_millis(100)).is_err());
+        assert!(!meter.is_full(now + Duration::from_secs(1)) && meter.is_full(now + Duration::from_millis(1100)));
+    }
+
+    #[test]
+    fn a_look_takes_nothing_and_what_is_given_back_may_be_taken_again() {
+        let (meter, rate) = (Meter::default(), rate(1));
+        for _ in 0..5 {
+            assert_eq!(meter.wait(rate, Duration::ZERO), None);
+        }
+        assert_eq!(meter.take(rate, Duration::ZERO), Ok(()));
+        assert!(meter.take(rate, Duration::ZERO).is_err());
+        meter.give_back(rate);
+        assert_eq!(meter.take(rate, Duration::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn a_share_of_less_than_one_a_second_lets_one_through_at_a_time() {
+        let (meter, rate) = (Meter::default(), Rate::share(1, 4).unwrap());
+        assert_eq!(meter.take(rate, Duration::ZERO), Ok(()));
+        assert_eq!(meter.take(rate, Duration::from_secs(3)), Err(Duration::from_secs(1)));
+        assert_eq!(meter.take(rate, Duration::from_secs(4)), Ok(()));
+    }
+
+    #[test]
+    fn the_rate_shown_is_that_of_the_last_whole_second() {
+        let meter = Meter::default();
+        for (second, count) in [(7, 3), (8, 5)] {
+            (0..count).for_each(|_| meter.count(Duration::from_millis(second * 1000 + 500)));
+        }
+        let shown = [7, 8, 9, 10].map(|second| meter.per_second(Duration::from_secs(second)));
+        assert_eq!(shown, [0, 3, 5, 0]);
+    }
+
+    proptest! {
+        /// However a sender tries: no more than a burst and the rate get through, and who keeps to the rate is never refused.
+        #[test]
+        fn no_more_gets_through_than_a_burst_and_the_rate(
+            per_second in 1_u32..5000,
+            among in 1_usize..50,
+            gaps_us in prop::collection::vec(0_u64..200_000, 1..300),
+        ) {
+            let (greedy, modest, rate) = (Meter::default(), Meter::default(), Rate::share(per_second, among).unwrap());
+            let (mut now, mut taken) = (Duration::ZERO, 0_u64);
+            for gap in gaps_us {
+                now += Duration::from_micros(gap);
+                while greedy.take(rate, now).is_ok() {
+                    taken += 1;
+                }
+            }
+            let most = (nanos(now) + rate.burst_ns()) / rate.period_ns;
+            prop_assert!(taken <= most && taken + 1 >= most.min(1), "{taken} of {most}");
+            for step in 0..50 {
+                prop_assert_eq!(modest.take(rate, Duration::from_nanos(step * rate.period_ns)), Ok(()));
+            }
+        }
+    }
+}

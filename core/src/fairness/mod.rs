@@ -1,0 +1,382 @@
+//! Who may send how much: rates of clients and organizations on Broadcast.
+//!
+//! A client is a certificate, an organization an MSP; both are the whole node's, whatever the channel. What all of them may
+//! send together is divided evenly among the active ones, and each may have an upper bound of its own. An envelope is looked
+//! at before its signature is verified, and is charged when it is found valid: nobody can use up the rate of another by
+//! signing badly in its name.
+
+mod meter;
+mod senders;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::identity::Identity;
+use crate::shorten::shorten;
+
+use meter::Rate;
+pub use senders::Recurrence;
+
+use senders::{Sender, Senders};
+
+/// A certificate's subject is as long as its authority pleases.
+const NAME_MAX_BYTES: usize = 512;
+
+/// What may be sent, in envelopes a second. 0 is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// By all together: divided among the clients that are active, and among the organizations that are.
+    pub all: u32,
+    /// By a client.
+    pub client: u32,
+    /// By an organization.
+    pub organization: u32,
+    /// Who has sent nothing for so long is not active.
+    pub inactivity: Duration,
+}
+
+impl Limits {
+    /// As much as anybody likes.
+    pub const NONE: Self = Self { all: 0, client: 0, organization: 0, inactivity: Duration::from_secs(5) };
+}
+
+/// Whose rate it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Whose {
+    /// A client's.
+    Client,
+    /// An organization's.
+    Organization,
+}
+
+/// Who sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    /// Its MSP.
+    pub msp_id: &'a str,
+    /// Its certificate's.
+    pub subject: &'a str,
+    /// What tells its certificate from all others.
+    pub certificate: &'a [u8; 32],
+}
+
+impl<'a> From<&'a Identity> for Client<'a> {
+    fn from(identity: &'a Identity) -> Self {
+        let (msp_id, certificate) = identity.key();
+        Self { msp_id, subject: identity.subject(), certificate }
+    }
+}
+
+/// An envelope is over a limit. The text is what the client reads.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "{} '{name}' sends more than the {per_second:.1} envelopes a second that it may send now: try again in {} ms, or ask for \
+     a higher rate (General.Throttling)",
+    .whose.word(), .wait.as_millis().max(1)
+)]
+pub struct OverLimit {
+    /// Whose rate is used up.
+    pub whose: Whose,
+    /// Its subject, or its MSP's name.
+    pub name: String,
+    /// The MSP's name.
+    pub organization: Arc<str>,
+    /// What it may send now, in envelopes a second.
+    pub per_second: f64,
+    /// It may send one more after so long.
+    pub wait: Duration,
+    /// There may be thousands a second, which are not worth telling each.
+    pub recurrence: Recurrence,
+}
+
+impl Whose {
+    /// In English.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Organization => "organization",
+        }
+    }
+}
+
+/// A client or an organization, as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SenderShown {
+    /// A client's subject, an organization's MSP; `others` are those for whom there was no place in the table.
+    pub name: String,
+    /// Its MSP.
+    pub organization: Arc<str>,
+    /// Whether it has a share.
+    pub active: bool,
+    /// What it may send now, in envelopes a second; without a limit there is none.
+    pub allowed_per_second: Option<f64>,
+    /// What it sent in the last whole second.
+    pub sent_per_second: u64,
+    /// Since it was first heard.
+    pub accepted: u64,
+    /// The same of those over its limit.
+    pub refused: u64,
+    /// When it was last refused, after the node's start.
+    #[serde(skip)]
+    pub refused_at: Option<Duration>,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Fairness {
+    limits: Limits,
+    clients: Senders<[u8; 32]>,
+    organizations: Senders<Arc<str>>,
+    swept_second: AtomicU64,
+}
+
+impl Fairness {
+    /// Nobody has sent anything.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            clients: Senders::new(limits.inactivity),
+            organizations: Senders::new(limits.inactivity),
+            swept_second: AtomicU64::new(0),
+        }
+    }
+
+    /// What may be sent.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Whether `client` may send one more. Takes nothing, and nobody becomes known by it: the signature is not verified yet.
+    ///
+    /// `now` is the time since the node began, here and below.
+    pub fn look(&self, client: Client<'_>, now: Duration) -> Result<(), OverLimit> {
+        if let Some(rate) = self.rate_of_client()
+            && let Some(sender) = self.clients.find(client.certificate)
+            && let Some(wait) = sender.meter.wait(rate, now)
+        {
+            return Err(over(Whose::Client, &sender, rate, wait, now));
+        }
+        if let Some(rate) = self.rate_of_organization()
+            && let Some(sender) = self.organizations.find(client.msp_id)
+            && let Some(wait) = sender.meter.wait(rate, now)
+        {
+            return Err(over(Whose::Organization, &sender, rate, wait, now));
+        }
+        Ok(())
+    }
+
+    /// A valid envelope of `client`: takes its place in the client's rate and in its organization's, or in neither.
+    pub fn charge(&self, client: Client<'_>, now: Duration) -> Result<(), OverLimit> {
+        self.sweep(now);
+        let Client { msp_id, subject, certificate } = client;
+        let sender = self.clients.hear(certificate, now, || (*certificate, new_sender(subject, msp_id)));
+        let organization = self.organizations.hear(msp_id, now, || (Arc::from(msp_id), new_sender(msp_id, msp_id)));
+        let rate = self.rate_of_client();
+        if let Some(rate) = rate {
+            sender.meter.take(rate, now).map_err(|wait| over(Whose::Client, &sender, rate, wait, now))?;
+        }
+        if let Some(of_organization) = self.rate_of_organization()
+            && let Err(wait) = organization.meter.take(of_organization, now)
+        {
+            if let Some(rate) = rate {
+                sender.meter.give_back(rate);
+            }
+            return Err(over(Whose::Organization, &organization, of_organization, wait, now));
+        }
+        for sender in [sender, organization] {
+            sender.accepted.fetch_add(1, Ordering::Relaxed);
+            sender.meter.count(now);
+        }
+        Ok(())
+    }
+
+    /// Clients, those who sent most in the last second first.
+    pub fn clients(&self, now: Duration) -> Vec<SenderShown> {
+        self.sweep(now);
+        shown(self.clients.all(now), self.rate_of_client(), now)
+    }
+
+    /// Organizations, likewise.
+    pub fn organizations(&self, now: Duration) -> Vec<SenderShown> {
+        self.sweep(now);
+        shown(self.organizations.all(now), self.rate_of_organization(), now)
+    }
+
+    fn rate_of_client(&self) -> Option<Rate> {
+        slower(Rate::share(self.limits.all, self.clients.active()), Rate::share(self.limits.client, 1))
+    }
+
+    fn rate_of_organization(&self) -> Option<Rate> {
+        slower(Rate::share(self.limits.all, self.organizations.active()), Rate::share(self.limits.organization, 1))
+    }
+
+    /// Once a second.
+    fn sweep(&self, now: Duration) {
+        if self.swept_second.load(Ordering::Relaxed) < now.as_secs()
+            && self.swept_second.swap(now.as_secs(), Ordering::Relaxed) < now.as_secs()
+        {
+            self.clients.sweep(now);
+            self.organizations.sweep(now);
+        }
+    }
+}
+
+/// The one with the longer period.
+fn slower(one: Option<Rate>, other: Option<Rate>) -> Option<Rate> {
+    one.max(other)
+}
+
+fn new_sender(name: &str, organization: &str) -> Sender {
+    let (mut name, mut organization) = (name.to_owned(), organization.to_owned());
+    shorten(&mut name, NAME_MAX_BYTES);
+    shorten(&mut organization, NAME_MAX_BYTES);
+    Sender::new(name, organization.into())
+}
+
+fn over(whose: Whose, sender: &Sender, rate: Rate, wait: Duration, now: Duration) -> OverLimit {
+    OverLimit {
+        whose,
+        name: sender.name.clone(),
+        organization: Arc::clone(&sender.organization),
+        per_second: rate.per_second(),
+        wait,
+        recurrence: sender.refuse(now),
+    }
+}
+
+fn shown(senders: Vec<(Arc<Sender>, bool)>, rate: Option<Rate>, now: Duration) -> Vec<SenderShown> {
+    let show = |(sender, active): (Arc<Sender>, bool)| SenderShown {
+        name: sender.name.clone(),
+        organization: Arc::clone(&sender.organization),
+        active,
+        allowed_per_second: rate.map(Rate::per_second),
+        sent_per_second: sender.meter.per_second(now),
+        accepted: sender.accepted.load(Ordering::Relaxed),
+        refused: sender.refused.load(Ordering::Relaxed),
+        refused_at: sender.refused_at(),
+    };
+    let mut shown: Vec<SenderShown> = senders.into_iter().map(show).collect();
+    shown.sort_by(|a, b| {
+        let weight = |sender: &SenderShown| (sender.sent_per_second, sender.refused, sender.accepted);
+        weight(b).cmp(&weight(a)).then_with(|| a.name.cmp(&b.name))
+    });
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: Limits = Limits::NONE;
+
+    fn client(number: u8, msp_id: &str) -> ([u8; 32], String, String) {
+        ([number; 32], format!("CN=User{number}"), msp_id.to_owned())
+    }
+
+    fn of((certificate, subject, msp_id): &([u8; 32], String, String)) -> Client<'_> {
+        Client { msp_id, subject, certificate }
+    }
+
+    /// How many of 1,000 a second, sent evenly in so many seconds, get through.
+    fn accepted(
+        fairness: &Fairness,
+        senders: &[([u8; 32], String, String)],
+        seconds: std::ops::Range<u64>,
+    ) -> Vec<u64> {
+        let mut accepted = vec![0; senders.len()];
+        for ms in seconds.start * 1000..seconds.end * 1000 {
+            for (sender, accepted) in senders.iter().zip(&mut accepted) {
+                let now = Duration::from_millis(ms);
+                let sent = fairness.look(of(sender), now).and_then(|()| fairness.charge(of(sender), now));
+                *accepted += u64::from(sent.is_ok());
+            }
+        }
+        accepted
+    }
+
+    #[test]
+    fn without_limits_all_is_taken_and_counted() {
+        let fairness = Fairness::new(NONE);
+        assert_eq!(accepted(&fairness, &[client(1, "Org1MSP")], 1..3), [2000]);
+        let now = Duration::from_secs(3);
+        let (clients, organizations) = (fairness.clients(now), fairness.organizations(now));
+        assert_eq!(
+            (clients[0].name.as_str(), clients[0].accepted, clients[0].sent_per_second),
+            ("CN=User1", 2000, 1000)
+        );
+        assert_eq!((organizations[0].name.as_str(), organizations[0].allowed_per_second), ("Org1MSP", None));
+    }
+
+    #[test]
+    fn what_all_may_send_is_divided_among_those_who_are_active() {
+        let fairness = Fairness::new(Limits { all: 100, ..NONE });
+        let (one, two) = (client(1, "Org1MSP"), client(2, "Org2MSP"));
+        // a second's burst comes on top
+        assert_eq!(accepted(&fairness, std::slice::from_ref(&one), 0..10), [1099]);
+        let both = accepted(&fairness, &[one.clone(), two], 100..110);
+        assert!(both.iter().all(|accepted| (500..=600).contains(accepted)), "{both:?}");
+        // the second is quiet now, and its share is the first one's
+        let alone = accepted(&fairness, &[one], 120..130);
+        assert!((1050..=1100).contains(&alone[0]), "{alone:?}");
+    }
+
+    #[test]
+    fn many_clients_of_one_organization_send_no_more_than_it_may() {
+        let fairness = Fairness::new(Limits { organization: 50, ..NONE });
+        let mut senders: Vec<_> = (1..=9).map(|number| client(number, "Org1MSP")).collect();
+        senders.push(client(10, "Org2MSP"));
+        let accepted = accepted(&fairness, &senders, 0..10);
+        assert_eq!((accepted[..9].iter().sum::<u64>(), accepted[9]), (549, 549), "{accepted:?}");
+    }
+
+    #[test]
+    fn what_an_organization_is_refused_costs_its_client_nothing() {
+        let fairness = Fairness::new(Limits { client: 100, organization: 10, ..NONE });
+        let (one, other) = (client(1, "Org1MSP"), client(2, "Org1MSP"));
+        let now = Duration::from_secs(1);
+        for _ in 0..10 {
+            fairness.charge(of(&one), now).unwrap();
+        }
+        for _ in 0..500 {
+            let refused = fairness.charge(of(&other), now).unwrap_err();
+            assert_eq!((refused.whose, refused.name.as_str()), (Whose::Organization, "Org1MSP"));
+        }
+        assert_eq!(fairness.look(of(&other), now).map_err(|over| over.whose), Err(Whose::Organization));
+        let later = Duration::from_secs(2);
+        assert_eq!((0..20).filter(|_| fairness.charge(of(&other), later).is_ok()).count(), 10);
+    }
+
+    #[test]
+    fn a_look_makes_nobody_known_and_takes_nothing() {
+        let fairness = Fairness::new(Limits { all: 10, ..NONE });
+        for number in 0..100 {
+            fairness.look(of(&client(number, "Org1MSP")), Duration::ZERO).unwrap();
+        }
+        assert_eq!(fairness.clients(Duration::ZERO), []);
+        let one = client(1, "Org1MSP");
+        assert_eq!((0..20).filter(|_| fairness.charge(of(&one), Duration::ZERO).is_ok()).count(), 10);
+    }
+
+    #[test]
+    fn a_refusal_says_who_how_much_and_how_long() {
+        let fairness = Fairness::new(Limits { client: 4, ..NONE });
+        let one = client(1, "Org1MSP");
+        let at = Duration::from_secs;
+        (0..4).for_each(|_| fairness.charge(of(&one), at(1)).unwrap());
+        let refused = fairness.look(of(&one), at(1)).unwrap_err();
+        let text = "client 'CN=User1' sends more than the 4.0 envelopes a second that it may send now: \
+                    try again in 250 ms, or ask for a higher rate (General.Throttling)";
+        assert_eq!((refused.to_string().as_str(), refused.recurrence), (text, Recurrence::Begins));
+        assert_eq!(fairness.look(of(&one), at(1)).unwrap_err().recurrence, Recurrence::Again);
+        let shown = fairness.clients(at(1)).remove(0);
+        assert_eq!((shown.refused, shown.refused_at, shown.allowed_per_second), (2, Some(at(1)), Some(4.0)));
+        for (second, recurrence) in [(2, Recurrence::GoesOn), (61, Recurrence::GoesOn), (121, Recurrence::Begins)] {
+            let refused = (0..9).find_map(|_| fairness.charge(of(&one), at(second)).err()).unwrap();
+            assert_eq!(refused.recurrence, recurrence);
+        }
+    }
+}

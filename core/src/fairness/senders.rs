@@ -1,0 +1,233 @@
+//! Those who send, each with its meter.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::meter::Meter;
+
+/// So many are told apart. Others, should there be so many at once, share one meter.
+const SENDERS_MAX: usize = 4096;
+/// One that has sent nothing for so long is forgotten; until then its figures are shown.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// Refusals with no longer between them are one story.
+const QUIET_SECONDS: u64 = 60;
+
+/// How a refusal follows those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recurrence {
+    /// There was none in the minute before.
+    Begins,
+    /// It is the first in this second.
+    GoesOn,
+    /// It is not.
+    Again,
+}
+
+/// A client or an organization.
+#[derive(Debug, Default)]
+pub(super) struct Sender {
+    pub(super) name: String,
+    pub(super) organization: Arc<str>,
+    pub(super) meter: Meter,
+    pub(super) accepted: AtomicU64,
+    pub(super) refused: AtomicU64,
+    /// When it was last heard, in milliseconds since the node began. What is refused before its signature is verified does
+    /// not count: anybody can send that.
+    heard_ms: AtomicU64,
+    /// And when it was last refused, in seconds since the node began, plus one; 0 is never.
+    refused_second: AtomicU64,
+}
+
+impl Sender {
+    pub(super) fn new(name: String, organization: Arc<str>) -> Self {
+        Self { name, organization, ..Self::default() }
+    }
+
+    fn quiet_for(&self, now: Duration) -> Duration {
+        now.saturating_sub(Duration::from_millis(self.heard_ms.load(Ordering::Relaxed)))
+    }
+
+    /// It is refused.
+    pub(super) fn refuse(&self, now: Duration) -> Recurrence {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let second = now.as_secs() + 1;
+        match self.refused_second.swap(second, Ordering::Relaxed) {
+            before if before == second => Recurrence::Again,
+            before if before > 0 && second.saturating_sub(before) < QUIET_SECONDS => Recurrence::GoesOn,
+            _ => Recurrence::Begins,
+        }
+    }
+
+    /// When it was last refused.
+    pub(super) fn refused_at(&self) -> Option<Duration> {
+        self.refused_second.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_secs)
+    }
+}
+
+/// See the module's description. Reading takes no lock; a new sender costs a copy of the table.
+#[derive(Debug)]
+pub(super) struct Senders<K> {
+    table: ArcSwap<HashMap<K, Arc<Sender>>>,
+    others: Arc<Sender>,
+    active: AtomicUsize,
+    /// The second in which room was sought in a full table, which is not done more often.
+    sought_second: AtomicU64,
+    /// After so long it is not active any more, and leaves its share to others.
+    inactivity: Duration,
+}
+
+impl<K: Hash + Eq + Clone> Senders<K> {
+    pub(super) fn new(inactivity: Duration) -> Self {
+        let others = Sender::new("others".to_owned(), Arc::default());
+        Self {
+            table: ArcSwap::default(),
+            others: Arc::new(others),
+            active: AtomicUsize::new(0),
+            sought_second: AtomicU64::new(0),
+            inactivity,
+        }
+    }
+
+    /// One that was heard before.
+    pub(super) fn find<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<Arc<Sender>>
+    where
+        K: Borrow<Q>,
+    {
+        self.table.load().get(key).cloned()
+    }
+
+    /// One that is heard now, for the first time perhaps.
+    pub(super) fn hear<Q: Hash + Eq + ?Sized>(
+        &self,
+        key: &Q,
+        now: Duration,
+        new: impl FnOnce() -> (K, Sender),
+    ) -> Arc<Sender>
+    where
+        K: Borrow<Q>,
+    {
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        if let Some(sender) = self.find(key) {
+            if sender.quiet_for(now) > self.inactivity {
+                self.active.fetch_add(1, Ordering::Relaxed);
+            }
+            sender.heard_ms.store(now_ms, Ordering::Relaxed);
+            return sender;
+        }
+        let is_full = self.table.load().len() >= SENDERS_MAX;
+        if is_full && self.sought_second.swap(now.as_secs(), Ordering::Relaxed) == now.as_secs() {
+            self.others.heard_ms.store(now_ms, Ordering::Relaxed);
+            return Arc::clone(&self.others);
+        }
+        let (key, sender) = new();
+        sender.heard_ms.store(now_ms, Ordering::Relaxed);
+        let sender = Arc::new(sender);
+        let mut given = Arc::clone(&sender);
+        self.table.rcu(|table| {
+            let mut table = HashMap::clone(table);
+            if table.len() >= SENDERS_MAX {
+                self.forget_longest_quiet(&mut table, now);
+            }
+            given = if table.len() < SENDERS_MAX {
+                Arc::clone(table.entry(key.clone()).or_insert_with(|| Arc::clone(&sender)))
+            } else {
+                Arc::clone(&self.others)
+            };
+            table
+        });
+        self.active.fetch_add(1, Ordering::Relaxed);
+        given
+    }
+
+    fn forget_longest_quiet(&self, table: &mut HashMap<K, Arc<Sender>>, now: Duration) {
+        let idle = |sender: &Arc<Sender>| sender.quiet_for(now) > self.inactivity && sender.meter.is_full(now);
+        let quiet = table.iter().filter(|(_, sender)| idle(sender));
+        let longest = quiet.max_by_key(|(_, sender)| sender.quiet_for(now)).map(|(key, _)| key.clone());
+        if let Some(key) = longest {
+            table.remove(&key);
+        }
+    }
+
+    /// Counts those who are active, and forgets who has been quiet for long. To be called every second.
+    pub(super) fn sweep(&self, now: Duration) {
+        let is_old = |sender: &Sender| sender.quiet_for(now) > REMEMBERED && sender.meter.is_full(now);
+        let table = self.table.load();
+        if table.values().any(|sender| is_old(sender)) {
+            self.table.rcu(|table| {
+                let mut table = HashMap::clone(table);
+                table.retain(|_, sender| !is_old(sender));
+                table
+            });
+        }
+        let active = table.values().filter(|sender| sender.quiet_for(now) <= self.inactivity).count();
+        self.active.store(active, Ordering::Relaxed);
+    }
+
+    /// How many share.
+    pub(super) fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed).max(1)
+    }
+
+    /// All that are remembered, and whether each is active.
+    pub(super) fn all(&self, now: Duration) -> Vec<(Arc<Sender>, bool)> {
+        let shown = |sender: &Arc<Sender>| (Arc::clone(sender), sender.quiet_for(now) <= self.inactivity);
+        let table = self.table.load();
+        let others = (self.others.heard_ms.load(Ordering::Relaxed) > 0).then_some(&self.others);
+        table.values().chain(others).map(shown).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INACTIVITY: Duration = Duration::from_secs(5);
+
+    fn hear(senders: &Senders<String>, name: &str, second: u64) -> Arc<Sender> {
+        let new = || (name.to_owned(), Sender::new(name.to_owned(), Arc::default()));
+        senders.hear(name, Duration::from_secs(second), new)
+    }
+
+    #[test]
+    fn who_is_quiet_leaves_its_share_and_has_it_again_when_it_is_back() {
+        let senders = Senders::new(INACTIVITY);
+        hear(&senders, "a", 1);
+        hear(&senders, "b", 1);
+        assert_eq!(senders.active(), 2);
+        hear(&senders, "a", 7);
+        senders.sweep(Duration::from_secs(7));
+        assert_eq!(senders.active(), 1);
+        hear(&senders, "b", 8);
+        assert_eq!(senders.active(), 2);
+    }
+
+    #[test]
+    fn who_is_quiet_for_long_is_forgotten() {
+        let senders = Senders::new(INACTIVITY);
+        hear(&senders, "a", 1).accepted.store(7, Ordering::Relaxed);
+        senders.sweep(Duration::from_secs(3000));
+        assert_eq!(hear(&senders, "a", 3000).accepted.load(Ordering::Relaxed), 7);
+        senders.sweep(Duration::from_secs(6700));
+        assert!(senders.find("a").is_none());
+    }
+
+    #[test]
+    fn no_more_senders_are_told_apart_than_there_is_room_for() {
+        let senders = Senders::new(INACTIVITY);
+        for number in 0..SENDERS_MAX {
+            hear(&senders, &number.to_string(), 1);
+        }
+        assert_eq!(hear(&senders, "late", 2).name, "others");
+        assert_eq!(hear(&senders, "later", 2).name, "others");
+        assert_eq!(senders.all(Duration::from_secs(2)).len(), SENDERS_MAX + 1);
+        // those of the first second are quiet now and make room
+        assert_eq!(hear(&senders, "last", 20).name, "last");
+    }
+}

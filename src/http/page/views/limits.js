@@ -1,0 +1,62 @@
+// Who may send how much, who sends how much, and who is refused for it.
+
+import { now } from '../data.js';
+import { h } from '../dom.js';
+import { ago, count, plural } from '../format.js';
+import { badge } from '../health.js';
+import { commonName, empty, search, sheet } from '../parts.js';
+import { table } from '../table.js';
+
+const kept = { clients: { order: ['sent', false] }, organizations: { order: ['sent', false] }, text: '' };
+/** Refused within so long: it goes on. */
+const LATELY_MS = 10_000;
+
+export default {
+  id: 'limits',
+  title: 'Senders',
+  feeds: () => [['limits', 1000]],
+  render({ values, redraw }) {
+    const all = values.limits;
+    if (all === undefined) return null;
+    const text = kept.text.toLowerCase();
+    const like = (one) => `${one.name} ${one.organization}`.toLowerCase().includes(text);
+    const find = search('Search clients  /', kept.text, (value) => {
+      kept.text = value;
+      redraw();
+    });
+    return [
+      h('p', { class: 'soft' }, inWords(all.limits)),
+      part('Organizations', null, all.organizations, kept.organizations, redraw),
+      part('Clients', find, all.clients.filter(like), kept.clients, redraw),
+    ];
+  },
+};
+
+/** The limits as a sentence. */
+function inWords({ rate, client_rate: client, organization_rate: organization }) {
+  const parts = [
+    rate && `all together ${count(rate)} envelopes a second, shared evenly`,
+    client && `a client ${count(client)} a second`,
+    organization && `an organization ${count(organization)} a second`,
+  ].filter(Boolean);
+  return parts.length === 0 ? 'No rates are set: everybody may send as much as the node takes.' : `May send: ${parts.join('; ')}.`;
+}
+
+function part(title, end, senders, order, redraw) {
+  const lately = (one) => one.refused_at_ms !== null && now() - one.refused_at_ms < LATELY_MS;
+  const rate = (one) => (one.allowed_per_second === null ? '–' : one.allowed_per_second.toFixed(one.allowed_per_second < 10 ? 1 : 0));
+  const ofClients = title === 'Clients';
+  const columns = [
+    { id: 'name', title: ofClients ? 'Client' : 'Organization', by: (one) => one.name, wide: true, cell: (one) => [
+      ofClients ? commonName(one.name) || one.name : one.name, ' ', ofClients && h('span', { class: 'soft' }, one.organization),
+      lately(one) && h('div', null, badge('busy', 'over its rate'))] },
+    { id: 'sent', title: 'A second', number: true, by: (one) => one.sent_per_second, cell: (one) => count(one.sent_per_second) },
+    { id: 'allowed', title: 'May send', number: true, rest: true, by: (one) => one.allowed_per_second ?? 0, cell: (one) => (one.active ? rate(one) : 'quiet') },
+    { id: 'accepted', title: 'Accepted', number: true, rest: true, by: (one) => one.accepted, cell: (one) => count(one.accepted) },
+    { id: 'refused', title: 'Refused', number: true, by: (one) => one.refused, cell: (one) => (one.refused === 0 ? '–'
+      : [count(one.refused), h('div', { class: 'sub' }, `last ${ago(one.refused_at_ms, now())}`)]) },
+  ];
+  const rows = table({ name: title, columns, rows: senders, key: (one) => `${one.organization} ${one.name}`, kept: order, redraw });
+  return sheet(plural(senders.length, title.slice(0, -1).toLowerCase()), end,
+    senders.length === 0 ? empty('Nobody has sent anything in the last hour.') : h('div', { class: 'scroll' }, rows));
+}
