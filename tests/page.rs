@@ -86,7 +86,16 @@ async fn the_page_is_part_of_the_program_and_lets_nothing_in() {
     let restart = send(foreign(Method::POST, "/debug/channels/app/restart")).await;
     assert_eq!(restart.status, 403, "{restart:?}");
     assert_eq!(send(foreign(Method::PUT, "/logspec").body(r#"{"spec":"debug"}"#)).await.status, 403);
+    // nor if it has its own name lead to this node; who is no browser may know the node by any name
+    let by_name = |method, path| operations.request(method, path).header("host", "rebound.example:8443");
+    let rebound = |method, path| by_name(method, path).header("origin", "http://rebound.example:8443");
+    let restart = send(rebound(Method::POST, "/debug/channels/app/restart")).await;
+    assert_eq!(restart.status, 403, "{restart:?}");
+    assert!(restart.error().contains("as localhost"), "{restart:?}");
+    assert_eq!(send(rebound(Method::PUT, "/logspec").body(r#"{"spec":"debug"}"#)).await.status, 403);
     assert_eq!(operations.get("/logspec").await.json()["spec"], "info");
+    assert_eq!(send(by_name(Method::GET, "/healthz")).await.status, 200);
+    assert_eq!(send(by_name(Method::PUT, "/logspec").body(r#"{"spec":"warn"}"#)).await.status, 204);
     node.stop().await;
 }
 

@@ -298,6 +298,13 @@ async fn bad_requests_get_their_status_and_a_reason() {
     let base = admin.get("/participation/v1/").await;
     assert_eq!((base.status, base.header("location")), (302, CHANNELS));
 
+    // a page of another site could send its reader's browser with a form
+    let page = |method, path| admin.request(method, path).header("origin", "http://elsewhere.example");
+    let form = Form::new().part("config-block", Part::bytes(fixture("AppSolo.block")).file_name("a"));
+    refused(&send(page(Method::POST, CHANNELS).multipart(form)).await, 403, "a page of another site");
+    let rebound = page(Method::DELETE, APP).header("host", "elsewhere.example");
+    refused(&send(rebound).await, 403, "open the page by an IP address");
+
     orders(&client, "app").await;
     node.assert_no_panic();
     node.stop().await;

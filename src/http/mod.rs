@@ -9,6 +9,7 @@ mod page;
 mod participation;
 mod pprof_format;
 mod profile;
+mod same_site;
 mod server;
 
 pub use operations::{Operations, operations};

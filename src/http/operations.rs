@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Refused, has_certificate, json, not_found};
 use super::debug::{Debug, EventReaders, Looks, debug};
-use super::page::{of_the_same_site, page};
+use super::page::page;
 use crate::certificates::CertificatesInUse;
 use crate::metrics::{Metrics, TEXT_FORMAT};
 use crate::settings::Effective;
@@ -63,12 +63,7 @@ pub fn operations(operations: Operations) -> Router {
     let shared = Arc::new(operations);
     let log_spec = Router::new().route("/logspec", get(log_spec).put(set_log_spec).fallback(wrong_method));
     let metrics = operations_metrics(&shared);
-    let mut inner = log_spec
-        .merge(metrics)
-        .with_state(Arc::clone(&shared))
-        .merge(debug)
-        .merge(page())
-        .layer(from_fn(of_the_same_site));
+    let mut inner = log_spec.merge(metrics).with_state(Arc::clone(&shared)).merge(debug).merge(page());
     if secured {
         inner = inner.layer(from_fn(has_certificate));
     }

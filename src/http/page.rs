@@ -4,9 +4,8 @@
 use std::sync::LazyLock;
 
 use axum::Router;
-use axum::extract::{Path, Request};
+use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use orderer_core::crypto::{hex, sha256};
@@ -126,21 +125,4 @@ async fn find(name: &str, headers: &HeaderMap) -> Response {
         Some(asset) => asset.answer(headers),
         None => not_found().await.into_response(),
     }
-}
-
-/// Refuses what another site's page asks of this node through its reader's browser, unless that only reads: the browser
-/// would not show that site the answer, but what was asked would have happened.
-pub(super) async fn of_the_same_site(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    // over HTTP/2 the host is part of the address
-    let host = text(header::HOST).or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
-    let foreign = text(header::ORIGIN).is_some_and(|origin| {
-        let origin_host = origin.split_once("://").map(|(_, host)| host);
-        origin_host.is_none() || origin_host != host
-    });
-    if foreign && !request.method().is_safe() {
-        return Refused::new(StatusCode::FORBIDDEN, "asked for by a page of another site").into_response();
-    }
-    next.run(request).await
 }

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use super::answer::{Refused, errors_in_json};
+use super::same_site::of_the_same_site;
 use crate::connection::{ConnectInfo, Connection, accept};
 use crate::tls::ListenerTls;
 
@@ -37,15 +38,20 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 const HEAD_MAX_BYTES: usize = 64 << 10;
 
 /// Serves `router` on connections of `listener`, each request with the connection's `ConnectInfo` in its extensions.
+/// `listens_on` is the host in the listener's address as the configuration has it.
 pub async fn serve(
     listener: TcpListener,
+    listens_on: Arc<str>,
     tls: Option<Arc<ListenerTls>>,
     handshake_limit: Duration,
     router: Router,
     stopping: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener).context("use the listener")?;
-    let router = router.layer(axum::middleware::from_fn(errors_in_json)).layer(axum::middleware::from_fn(in_time));
+    let router = router
+        .layer(from_fn_with_state(listens_on, of_the_same_site))
+        .layer(from_fn(errors_in_json))
+        .layer(from_fn(in_time));
     let mut connections = accept(listener, tls, handshake_limit, stopping.clone());
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Some(connection) = connections.next().await {

@@ -199,7 +199,7 @@ async fn serve(
     let Signals { mut ends, reread } = signals;
     let stopping = CancellationToken::new();
     let tls = sockets.tls();
-    let Sockets { grpc: Socket { listener, tls: grpc_tls }, operations, admin, profile } = sockets;
+    let Sockets { grpc: Socket { listener, tls: grpc_tls, .. }, operations, admin, profile } = sockets;
     let address = listener.local_addr().context("read the listener's address")?;
     let mut opened = Vec::new();
     if let Some(socket) = operations {

@@ -26,6 +26,8 @@ pub(super) struct Sockets {
 /// One, bound.
 pub(super) struct Socket {
     pub(super) listener: TcpListener,
+    /// The host that it was to listen on, as it is written.
+    host: Arc<str>,
     pub(super) tls: Option<Arc<ListenerTls>>,
 }
 
@@ -48,12 +50,14 @@ impl Socket {
         let tls = tls.map(|files| ListenerTls::new(files.clone(), audience).map(Arc::new)).transpose();
         let tls = tls.with_context(|| format!("{section}.TLS"))?;
         let listener = bind(address).with_context(|| format!("{section}: listen on {address}"))?;
-        Ok(Self { listener, tls })
+        Ok(Self { listener, host: address.ip().to_string().into(), tls })
     }
 
     pub(super) fn open_for_operators(section: &str, listener: Option<&HttpListener>) -> anyhow::Result<Option<Self>> {
-        let open =
-            |settings: &HttpListener| Self::open(section, settings.address, settings.tls.as_ref(), Audience::Operators);
+        let open = |settings: &HttpListener| {
+            let socket = Self::open(section, settings.address, settings.tls.as_ref(), Audience::Operators)?;
+            Ok(Self { host: settings.host.as_str().into(), ..socket })
+        };
         listener.map(open).transpose()
     }
 
@@ -70,7 +74,7 @@ impl Socket {
         let secured = if self.tls.is_some() { "TLS" } else { "plaintext" };
         let (handshake_limit, stopping) = (settings.connection_timeout, stopping.clone());
         io.spawn(async move {
-            let served = http::serve(self.listener, self.tls, handshake_limit, router, stopping);
+            let served = http::serve(self.listener, self.host, self.tls, handshake_limit, router, stopping);
             if let Err(error) = served.await {
                 tracing::error!(target: "orderer.http", error = format!("{error:#}"), "{name} endpoint has closed");
             }

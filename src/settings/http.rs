@@ -10,6 +10,8 @@ use crate::tls::{Clients, TlsFiles};
 pub struct HttpListener {
     /// Where it listens.
     pub address: SocketAddr,
+    /// The host of it, as it is written.
+    pub host: String,
     /// How it is secured; `None` for plaintext.
     pub tls: Option<TlsFiles>,
 }
@@ -83,7 +85,8 @@ impl Checker {
             self.mistake(source, format!("{}: '{written}' is no host:port of this machine", keys.address));
         }
         let tls = self.bool(keys.enabled).then(|| self.listener_tls(keys));
-        Some(HttpListener { address: address?, tls })
+        let host = full.rsplit_once(':').map_or("", |(host, _)| host).to_owned();
+        Some(HttpListener { address: address?, host, tls })
     }
 
     fn listener_tls(&mut self, keys: &Keys) -> TlsFiles {

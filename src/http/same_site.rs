@@ -1,0 +1,115 @@
+//! What another site's page asks of this node through its reader's browser is refused, unless that only reads: the browser
+//! would not show that site the answer, but what was asked would have happened.
+//!
+//! Browsers say which site's page asks for a change (`Origin`); tools say nothing, and are not judged by it. A page is this
+//! node's own if its site is the address that was asked (`Host`). That alone proves nothing for a site that has its own name
+//! lead to this node once the page is there (DNS rebinding): so the name must be one that no stranger can own, or the page
+//! have come over TLS, for which the stranger has no certificate.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header, uri::Authority};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::answer::Refused;
+
+/// Why a page is not taken for this node's.
+#[derive(Debug, PartialEq, Eq)]
+enum Foreign {
+    /// Its site is not the address that was asked.
+    Elsewhere,
+    /// It is, but anybody could own that name.
+    Anybodys,
+}
+
+/// Refuses pages of other sites; `listens_on` is the host that this listener was given in the configuration.
+pub(super) async fn of_the_same_site(State(listens_on): State<Arc<str>>, request: Request, next: Next) -> Response {
+    match refusal(&request, &listens_on) {
+        Some(refused) => refused.into_response(),
+        None => next.run(request).await,
+    }
+}
+
+fn refusal(request: &Request, listens_on: &str) -> Option<Refused> {
+    if request.method().is_safe() {
+        return None;
+    }
+    let text = |name| request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let origin = text(header::ORIGIN)?;
+    // over HTTP/2 the host is part of the address
+    let host = text(header::HOST).or_else(|| request.uri().authority().map(|authority| authority.as_str().into()));
+    let host = host.unwrap_or_default();
+    let why = match judge(&origin, &host, listens_on)? {
+        Foreign::Elsewhere => format!(
+            "asked for by a page of another site: {origin:?} is not {host:?}, which was asked; a proxy in between has to \
+             pass Host on"
+        ),
+        Foreign::Anybodys => format!(
+            "asked for by a page at {origin:?}, a name that another site could have made lead here: open the page by an IP \
+             address, as localhost, by the host in ListenAddress, or over HTTPS"
+        ),
+    };
+    Some(Refused::new(StatusCode::FORBIDDEN, why))
+}
+
+fn judge(origin: &str, host: &str, listens_on: &str) -> Option<Foreign> {
+    let (scheme, site) = origin.split_once("://").unwrap_or_default();
+    if site.is_empty() || !site.eq_ignore_ascii_case(host) {
+        return Some(Foreign::Elsewhere);
+    }
+    // over plaintext with this origin: through a proxy that has a certificate for the name
+    if scheme == "https" {
+        return None;
+    }
+    let Ok(site) = site.parse::<Authority>() else { return Some(Foreign::Anybodys) };
+    (!is_nobody_elses(site.host(), listens_on)).then_some(Foreign::Anybodys)
+}
+
+/// Whether no stranger can have this name lead here: addresses, this machine, what only one's own network knows (a name
+/// without a dot), and what the operator wrote.
+fn is_nobody_elses(name: &str, listens_on: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
+    bare.parse::<IpAddr>().is_ok()
+        || !name.contains('.')
+        || name.ends_with(".localhost")
+        || name.eq_ignore_ascii_case(listens_on)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_this_nodes_if_no_stranger_can_have_its_address() {
+        let cases = [
+            ("http://127.0.0.1:8443", "127.0.0.1:8443", None),
+            ("http://[::1]:8443", "[::1]:8443", None),
+            ("http://localhost:8443", "localhost:8443", None),
+            ("http://LOCALHOST:8443", "localhost:8443", None),
+            ("http://app.localhost", "app.localhost", None),
+            ("http://orderer0-operations:8443", "orderer0-operations:8443", None),
+            ("http://orderer.example.com:9443", "orderer.example.com:9443", None),
+            ("https://orderer.corp.example", "orderer.corp.example", None),
+            ("http://rebound.example:8443", "rebound.example:8443", Some(Foreign::Anybodys)),
+            ("http://127.0.0.1.rebound.example", "127.0.0.1.rebound.example", Some(Foreign::Anybodys)),
+            ("http://localhost.rebound.example", "localhost.rebound.example", Some(Foreign::Anybodys)),
+            ("http://orderer.example.com.evil", "orderer.example.com.evil", Some(Foreign::Anybodys)),
+            ("http://com.:8443", "com.:8443", Some(Foreign::Anybodys)),
+            ("http://a b", "a b", Some(Foreign::Anybodys)),
+            ("http://elsewhere.example", "127.0.0.1:8443", Some(Foreign::Elsewhere)),
+            ("http://127.0.0.1:3000", "127.0.0.1:8443", Some(Foreign::Elsewhere)),
+            ("https://elsewhere.example", "localhost:8443", Some(Foreign::Elsewhere)),
+            ("null", "127.0.0.1:8443", Some(Foreign::Elsewhere)),
+            ("null", "", Some(Foreign::Elsewhere)),
+            ("", "", Some(Foreign::Elsewhere)),
+            ("http://", "", Some(Foreign::Elsewhere)),
+        ];
+        for (origin, host, verdict) in cases {
+            assert_eq!(judge(origin, host, "orderer.example.com"), verdict, "{origin} asks {host}");
+        }
+    }
+}
