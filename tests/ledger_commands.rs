@@ -295,8 +295,68 @@ async fn a_pruned_chain_serves_what_is_left_and_says_what_is_gone() {
     node.stop().await;
 }
 
+#[test]
+fn a_pruned_chain_moves_by_a_file_and_is_as_good_there() {
+    let desk = Desk::filled();
+    desk.done(&["prune", "--channel", "mychan", "--before", "100"]);
+    let (plain, again) = (desk.folder().join("mychan.blocks"), desk.folder().join("again.blocks"));
+    let said = desk.done(&["export", "--channel", "mychan", "--to", text(&plain)]);
+    assert!(said.contains("48 blocks exported, 100 to 146 behind 1 config blocks"), "{said}");
+    let other = Desk::empty();
+    let said = other.done(&["import", "--from", text(&plain)]);
+    for part in ["mychan: 48 blocks, 2 with a configuration", "those before block 100 pruned", "record at offset"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(other.blocks("mychan"), desk.blocks("mychan"));
+    assert_eq!(other.json(&["verify"])[0], desk.json(&["verify", "--channel", "mychan"])[0]);
+    other.done(&["export", "--to", text(&again)]);
+    assert!(fs::read(&plain).unwrap() == fs::read(&again).unwrap(), "the same file");
+    other.refused(&["import", "--from", text(&plain)], &["has a ledger in", "already"]);
+    other.done(&["prune", "--channel", "mychan", "--keep", "1"]);
+    other.done(&["compact"]);
+    assert!(other.done(&["verify"]).contains("mychan: good: 14 blocks, 2 with a configuration"));
+}
+
+#[test]
+fn a_file_that_lacks_what_no_removal_takes_away_makes_no_channel() {
+    let all = delivered("mychan");
+    let desk = Desk::empty();
+    let plain = desk.folder().join("mychan.blocks");
+    let write = |blocks: &[&[u8]]| {
+        let mut framed = Vec::new();
+        for block in blocks {
+            prost::encode_length_delimiter(block.len(), &mut framed).unwrap();
+            framed.extend_from_slice(block);
+        }
+        fs::write(&plain, framed).unwrap();
+    };
+    let refuse = |parts: &[&str]| {
+        desk.refused(&["import", "--from", text(&plain)], parts);
+        assert!(!desk.0.ledger_file("mychan").exists());
+    };
+    let of = |ranges: &[std::ops::RangeInclusive<usize>]| {
+        write(&ranges.iter().flat_map(|range| &all[range.clone()]).map(|block| &block[..]).collect::<Vec<_>>());
+    };
+    of(&[0..=0, 100..=119, 121..=146]);
+    refuse(&["block 121 stands where block 120 should be"]);
+    of(&[0..=2, 5..=146]);
+    refuse(&["block 5 stands where block 3 should be"]);
+    of(&[0..=0, 135..=146]);
+    refuse(&["block 135 names block 134 as the last with a configuration, that is block 0"]);
+    of(&[0..=0, 100..=133]);
+    refuse(&["blocks before 100 are missing", "configuration in force is in block 0", "export it again"]);
+    of(&[100..=146]);
+    refuse(&["begins with block 100", "export it again"]);
+    // the hash of what is gone is vouched for by who signed the block that names it
+    let mut changed = Block::decode(&all[100][..]).unwrap();
+    changed.header.as_mut().unwrap().previous_hash = vec![7; 32].into();
+    let changed = changed.encode_to_vec();
+    write(&[&all[0], &changed]);
+    refuse(&["block 100", "BlockValidation"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pruned_solo_chain_goes_on() {
+async fn a_pruned_solo_chain_goes_on_here_and_elsewhere() {
     let setup = Setup::application();
     let (user, admin) = (Person::user(1), Person::admin(1));
     let node = setup.start().await;
@@ -316,6 +376,29 @@ async fn a_pruned_solo_chain_goes_on() {
     client.order((0..5).map(|i| transaction(&user, "app", vec![i]))).await;
     assert_eq!(number(&client.deliver(&user, "app", seek_info(oldest(), newest())).await.block().await), 2);
     client.block(&user, "app", 3).await;
+    for (number, size) in [(4, 6), (5, 7)] {
+        let update = batch_size_update(&last_config(&client, &admin, "app").await, "app", size);
+        let update = signed_update(&admin, &[&Person::orderer_admin()], "app", &update);
+        assert_eq!(client.broadcast(update).await, (Status::Success, String::new()));
+        client.block(&user, "app", number).await;
+    }
     node.stop().await;
-    assert!(desk.done(&["verify"]).contains("app: good: 3 blocks, 2 with a configuration"));
+    assert!(desk.done(&["verify"]).contains("app: good: 5 blocks, 4 with a configuration"));
+
+    // what is kept has gaps of its own
+    desk.done(&["prune", "--channel", "app", "--before", "5"]);
+    let plain = setup.folder().join("app.blocks");
+    let said = desk.done(&["export", "--to", text(&plain)]);
+    assert!(said.contains("4 blocks exported, 5 to 5 behind 3 config blocks"), "{said}");
+    let elsewhere = Setup::application();
+    let other = Desk(elsewhere.again(&[]));
+    let said = other.done(&["import", "--from", text(&plain)]);
+    assert!(said.contains("those before block 4 pruned"), "block 4 is at hand with all that follow: {said}");
+    let node = elsewhere.start().await;
+    let client = node.client().await;
+    client.order((0..7).map(|i| transaction(&user, "app", vec![i]))).await;
+    assert_eq!(number(&client.deliver(&user, "app", seek_info(oldest(), newest())).await.block().await), 4);
+    client.block(&user, "app", 6).await;
+    node.stop().await;
+    assert!(other.done(&["verify"]).contains("app: good: 5 blocks, 4 with a configuration"));
 }

@@ -99,6 +99,37 @@ fn an_import_that_is_killed_leaves_whole_channels_or_none_and_is_made_good() {
     assert_eq!(left.len(), 3, "{left:?}");
 }
 
+#[test]
+fn an_import_of_a_pruned_chain_that_is_killed_leaves_all_of_it_or_nothing() {
+    let mut random = StdRng::seed_from_u64(seed());
+    let folder = tempfile::tempdir().unwrap();
+    let source = fabric_ledger::unpack(folder.path());
+    let (pruned, ledger) = (folder.path().join("pruned"), folder.path().join("killed"));
+    run(&["import", "--from-fabric", source.to_str().unwrap(), "--channel", "mychan"], &pruned);
+    run(&pruning("100"), &pruned);
+    let file = folder.path().join("mychan.blocks");
+    let file = file.to_str().unwrap();
+    run(&["export", "--to", file], &pruned);
+    let import = ["import", "--from", file];
+    let whole = run(&import, &folder.path().join("undisturbed"));
+    let check = || {
+        let found = open(&ledger, "mychan");
+        assert_eq!((found.height(), found.horizon().0, found.verify().unwrap()), (147, 100, 47));
+        assert_eq!(found.history().unwrap(), [BlockNumber::GENESIS]);
+    };
+    let mut killed = 0;
+    for _ in 0..KILLS {
+        killed += u64::from(kill(&import, &ledger, random.random_range(Duration::ZERO..whole)));
+        if ledger_file(&ledger, "mychan").exists() {
+            check();
+            fs::remove_dir_all(&ledger).unwrap();
+        }
+    }
+    assert!(killed > 0, "some were killed");
+    run(&import, &ledger);
+    check();
+}
+
 /// A block nobody has signed; removing asks for hashes and links alone.
 fn block(number: u64, previous_hash: &[u8], last_config: u64) -> EncodedBlock {
     let kind = if number == last_config { HeaderType::Config } else { HeaderType::EndorserTransaction };

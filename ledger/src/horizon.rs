@@ -1,11 +1,18 @@
 //! The end of what was pruned: what is before it is gone, but for the config blocks.
 
-use orderer_core::block::Hash;
-use orderer_core::channel::BlockNumber;
-use redb::{Database, ReadableDatabase, TableError, WriteTransaction};
+use std::sync::PoisonError;
 
-use crate::error::Fault;
-use crate::format::{FORMAT, FORMAT_KEY, HORIZON, HORIZON_HASH_KEY, HORIZON_KEY, IDENTITY, decode_number};
+use orderer_core::block::{EncodedBlock, Hash};
+use orderer_core::channel::BlockNumber;
+use redb::{Database, ReadableDatabase, ReadableTable, TableError, WriteTransaction};
+
+use crate::commit::{begin, write_blocks};
+use crate::error::{CommitError, Fault};
+use crate::format::{
+    BLOCKS, FORMAT, FORMAT_KEY, HISTORY, HORIZON, HORIZON_HASH_KEY, HORIZON_KEY, IDENTITY, decode_number,
+};
+use crate::ledger::Ledger;
+use crate::tail::Newest;
 
 /// See the module's description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +45,43 @@ impl Horizon {
         table.insert(HORIZON_KEY, &self.number.0.to_be_bytes()[..])?;
         table.insert(HORIZON_HASH_KEY, &self.previous_hash[..])?;
         tx.open_table(IDENTITY)?.insert(FORMAT_KEY, &FORMAT.to_be_bytes()[..])?;
+        Ok(())
+    }
+}
+
+impl Ledger {
+    /// Goes on with a block that does not follow the last one, and is the horizon then; the blocks that are there are the
+    /// config blocks before it. For a ledger that is being made of the blocks of one that was pruned. One transaction. Blocks.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub(crate) fn leap_to(&mut self, block: EncodedBlock) -> Result<(), CommitError> {
+        let number = block.number();
+        let leapt = || -> Result<Horizon, Fault> {
+            let previous_hash = block.previous_hash()[..].try_into();
+            let no_hash = |_| Fault::Layout(format!("block {number} names no hash"));
+            let horizon = Horizon { number, previous_hash: previous_hash.map_err(no_hash)? };
+            self.change(|db| {
+                let tx = begin(db)?;
+                {
+                    let (mut blocks, mut history) = (tx.open_table(BLOCKS)?, tx.open_table(HISTORY)?);
+                    for row in blocks.range::<(u64, u32)>(..)? {
+                        let (key, chunk) = row?;
+                        history.insert(key.value(), chunk.value())?;
+                    }
+                    blocks.retain(|_, _| false)?;
+                }
+                write_blocks(&tx, BLOCKS, std::slice::from_ref(&block))?;
+                horizon.store(&tx)?;
+                Ok(tx.commit()?)
+            })?;
+            Ok(horizon)
+        };
+        let channel = self.channel.clone();
+        self.horizon = Some(leapt().map_err(|cause| CommitError::Append { channel, number, cause })?);
+        self.lock_writer().settled = false;
+        *self.newest.get_mut().unwrap_or_else(PoisonError::into_inner) = Newest::new(block, self.options.newest_bytes);
+        self.heights.send_replace(number.0 + 1);
         Ok(())
     }
 }

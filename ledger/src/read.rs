@@ -131,6 +131,15 @@ impl Ledger {
         Ok(())
     }
 
+    /// Hands over everything that there is: the config blocks that are kept from before the horizon, then all from there on.
+    /// Blocks.
+    pub fn for_all<E: From<ReadError>>(&self, work: &mut dyn FnMut(&EncodedBlock) -> Result<(), E>) -> Result<(), E> {
+        for number in self.history()? {
+            work(&self.there(number)?)?;
+        }
+        self.for_each(work)
+    }
+
     /// A block that must be there.
     pub(crate) fn there(&self, number: BlockNumber) -> Result<EncodedBlock, ReadError> {
         self.block(number)?.ok_or_else(|| self.fault(number, Fault::Layout("is missing".to_owned())))

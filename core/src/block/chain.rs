@@ -112,6 +112,8 @@ pub struct ChainCheck {
     catalog: Arc<Catalog>,
     reached: Option<Reached>,
     config_blocks: u64,
+    /// Whether all blocks so far changed the configuration.
+    config_only: bool,
 }
 
 #[derive(Debug)]
@@ -125,7 +127,7 @@ struct Reached {
 impl ChainCheck {
     /// Begins before block 0; of this channel, or of the one that block 0 names.
     pub fn new(channel: Option<ChannelId>, catalog: Arc<Catalog>) -> Self {
-        Self { channel, catalog, reached: None, config_blocks: 0 }
+        Self { channel, catalog, reached: None, config_blocks: 0, config_only: true }
     }
 
     /// The channel, once it is known.
@@ -152,6 +154,23 @@ impl ChainCheck {
         }
     }
 
+    /// Takes the next block of a chain that may have been pruned: where only config blocks were kept, any number of others is
+    /// gone between two of them and before the first block that follows the last of them. Whether a config block is missing
+    /// too is seen by the blocks behind it, which name the newest; what else was there is vouched for by the signature over
+    /// the hash that the block behind the gap names.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take); nothing can be taken after that.
+    pub fn take_kept(&mut self, block: &EncodedBlock) -> Result<(), ChainError> {
+        let is_behind_gap = self.reached.as_ref().is_some_and(|reached| block.number() > reached.number.next());
+        // a hash of another length than a hash's is no link
+        if let (true, true, Ok(previous_hash)) = (is_behind_gap, self.config_only, block.previous_hash()[..].try_into())
+        {
+            self.skip_to(block.number(), previous_hash);
+        }
+        self.take(block)
+    }
+
     /// Takes the next block. Costs a verified signature, and a config update's where there is one.
     ///
     /// # Errors
@@ -161,7 +180,9 @@ impl ChainCheck {
             None => self.take_first(block),
             Some(reached) => {
                 let next = reached.take(block)?;
-                self.config_blocks += u64::from(next.last_config == block.number());
+                let is_config = next.last_config == block.number();
+                self.config_blocks += u64::from(is_config);
+                self.config_only &= is_config;
                 self.reached = Some(next);
                 Ok(())
             }

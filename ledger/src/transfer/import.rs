@@ -1,13 +1,14 @@
 //! A new ledger made of blocks from elsewhere. It is made in a folder beside the channels' and gets its place when it is
-//! whole; each block is verified before it is written.
+//! whole; each block is verified before it is written. A chain that was pruned comes in as it was exported: the config
+//! blocks that were kept, then all blocks from the horizon on.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use orderer_core::block::{ChainCheck, EncodedBlock};
-use orderer_core::channel::ChannelId;
+use orderer_core::block::{ChainCheck, ChainError, EncodedBlock};
+use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::{Catalog, ChannelSnapshot};
 
 use super::error::TransferError;
@@ -32,6 +33,7 @@ pub struct Import {
     waiting: Vec<EncodedBlock>,
     waiting_bytes: usize,
     blocks: u64,
+    last: Option<BlockNumber>,
 }
 
 /// A ledger that was made.
@@ -41,6 +43,8 @@ pub struct Imported {
     pub blocks: u64,
     /// How many of them changed the configuration.
     pub config_blocks: u64,
+    /// The first of those that are all there.
+    pub horizon: BlockNumber,
     /// The last one.
     pub last: EncodedBlock,
     /// The configuration in force.
@@ -76,15 +80,41 @@ impl Import {
             waiting: Vec::new(),
             waiting_bytes: 0,
             blocks: 0,
+            last: None,
         })
     }
 
     /// Verifies the next block, and writes it, alone or with some that follow. Blocks.
     pub fn push(&mut self, block: EncodedBlock) -> Result<(), TransferError> {
-        self.check
-            .take(&block)
-            .map_err(|cause| TransferError::Chain { path: self.source.clone(), cause: Box::new(cause) })?;
+        let taken = self.check.take(&block);
+        self.taken(taken)?;
+        self.add(block)
+    }
+
+    /// As [`push`](Self::push), of a chain that may have been pruned.
+    pub fn push_kept(&mut self, block: EncodedBlock) -> Result<(), TransferError> {
+        let taken = self.check.take_kept(&block);
+        self.taken(taken)?;
+        if self.last.is_none_or(|last| block.number() == last.next()) {
+            return self.add(block);
+        }
+        self.write()?;
+        let number = block.number();
+        if let Some(ledger) = &mut self.ledger {
+            ledger.leap_to(block)?;
+        }
+        self.last = Some(number);
+        Ok(())
+    }
+
+    fn taken(&mut self, taken: Result<(), ChainError>) -> Result<(), TransferError> {
+        taken.map_err(|cause| TransferError::Chain { path: self.source.clone(), cause: Box::new(cause) })?;
         self.blocks += 1;
+        Ok(())
+    }
+
+    fn add(&mut self, block: EncodedBlock) -> Result<(), TransferError> {
+        self.last = Some(block.number());
         if self.ledger.is_none() {
             let path = self.folder.join(self.file_name);
             self.ledger = Some(Ledger::create(&path, &self.channel, &block, self.options)?);
@@ -110,14 +140,17 @@ impl Import {
     /// Makes the folder the channel's. Blocks.
     ///
     /// # Errors
-    /// The channel is there already, or there were no blocks, or the disk failed. What was made is removed by the next
-    /// import, or the next start of the node.
+    /// The channel is there already, or there were no blocks, or some are missing that no removal takes away, or the disk
+    /// failed. What was made is removed by the next import, or the next start of the node.
     pub fn finish(mut self, target: &Path) -> Result<Imported, TransferError> {
         self.write()?;
         let (Some(ledger), Some(snapshot)) = (self.ledger, self.check.snapshot()) else {
             return Err(TransferError::Empty { path: self.source });
         };
-        let last = ledger.last_block();
+        let (last, horizon) = (ledger.last_block(), ledger.horizon());
+        if horizon > last.last_config() {
+            return Err(TransferError::Missing { path: self.source, horizon, last_config: last.last_config() });
+        }
         ledger.close()?;
         let named = || -> io::Result<()> {
             File::open(&self.folder)?.sync_all()?;
@@ -127,7 +160,8 @@ impl Import {
         };
         named().map_err(|cause| failed(target, "give its place to the ledger", cause))?;
         let snapshot = snapshot.clone();
-        Ok(Imported { blocks: self.blocks, config_blocks: self.check.config_blocks(), last, snapshot })
+        let config_blocks = self.check.config_blocks();
+        Ok(Imported { blocks: self.blocks, config_blocks, horizon, last, snapshot })
     }
 }
 

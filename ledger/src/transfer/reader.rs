@@ -101,6 +101,11 @@ impl BlockReader {
         &self.path
     }
 
+    /// Whether blocks may be missing that were pruned: Fabric's orderers keep them all.
+    pub fn may_be_pruned(&self) -> bool {
+        self.layout == Layout::Plain
+    }
+
     /// How much was read so far.
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes

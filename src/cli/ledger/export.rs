@@ -63,16 +63,19 @@ fn write(
     let ledger = store.open(id)?;
     let mut writer = open()?;
     let (horizon, height) = (ledger.horizon().0, ledger.height());
-    let mut progress = Progress::of(format!("exporting {id}"), height - horizon);
-    let mut bytes = 0;
-    ledger.for_each(&mut |block| {
+    let kept = ledger.history()?.len() as u64;
+    let mut progress = Progress::of(format!("exporting {id}"), kept + height - horizon);
+    let (mut blocks, mut bytes) = (0, 0);
+    ledger.for_all(&mut |block| {
         writer.write(block)?;
+        blocks += 1;
         bytes += block.size_bytes() as u64;
-        progress.at(block.number().0 + 1 - horizon);
+        progress.at(blocks);
         Ok::<_, anyhow::Error>(())
     })?;
     writer.finish()?;
     drop(progress);
-    say!("{id}: {} blocks exported, {} to {}, {}", height - horizon, horizon, height - 1, size(bytes));
+    let before = if horizon == 0 { String::new() } else { format!(" behind {kept} config blocks") };
+    say!("{id}: {blocks} blocks exported, {horizon} to {}{before}, {}", height - 1, size(bytes));
     Ok(())
 }

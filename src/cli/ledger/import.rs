@@ -13,7 +13,7 @@ use orderer_core::config::{Catalog, ChannelSnapshot, Engine};
 use orderer_core::ordering::kafka::LastBlock;
 use orderer_ledger::transfer::{BlockReader, Survey, TransferError};
 
-use super::{Ledgers, Place, size};
+use super::{Ledgers, Place, pruned, size};
 use crate::cli::progress::Progress;
 
 /// In a Fabric orderer's folder of ledgers: the channels' folders, and what it locks while it runs.
@@ -86,7 +86,7 @@ fn channel_of(survey: &Survey, source: &Path, catalog: &Arc<Catalog>) -> anyhow:
     let first = &survey.first;
     anyhow::ensure!(
         first.number() == BlockNumber::GENESIS,
-        "{}: begins with block {}; only a chain from block 0 on can be imported",
+        "{}: begins with block {}; a chain begins with block 0, also one that was pruned; export it again",
         source.display(),
         first.number()
     );
@@ -176,16 +176,21 @@ fn make(
     let mut import = store.import(lock, &channel, reader.path(), catalog)?;
     let mut progress = Progress::of_bytes(format!("importing {channel}"), survey.bytes);
     while let Some(block) = reader.next()? {
-        import.push(block)?;
+        if reader.may_be_pruned() {
+            import.push_kept(block)?;
+        } else {
+            import.push(block)?;
+        }
         progress.at(reader.read_bytes());
     }
     let imported = store.imported(import, &channel)?;
     drop(progress);
     say!(
-        "{channel}: {} blocks, {} with a configuration, {} imported",
+        "{channel}: {} blocks, {} with a configuration, {} imported{}",
         imported.blocks,
         imported.config_blocks,
-        size(survey.bytes)
+        size(survey.bytes),
+        pruned(imported.horizon.0)
     );
     if let Some(torn) = reader.torn() {
         say!(

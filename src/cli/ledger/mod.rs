@@ -32,7 +32,8 @@ pub(super) enum LedgerCommand {
     Stats(stats::StatsArguments),
     /// Write blocks to a file, or to a folder that Fabric's orderer can start from
     ///
-    /// The file has one serialized Block after the other, each behind its length as a varint (protobuf's "delimited" form).
+    /// The file has one serialized Block after the other, each behind its length as a varint (protobuf's "delimited" form); of
+    /// a pruned chain the config blocks that were kept come first, so that it can be verified and imported again.
     #[command(after_long_help = EXIT_CODES)]
     Export(export::ExportArguments),
     /// Make channels of exported blocks, or of the ledger folder of a Fabric orderer
@@ -137,6 +138,11 @@ fn list(channels: &[ChannelId]) -> String {
         return "none".to_owned();
     }
     channels.iter().map(ChannelId::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// For people: that blocks are gone, if they are.
+fn pruned(horizon: u64) -> String {
+    if horizon == 0 { String::new() } else { format!(", those before block {horizon} pruned") }
 }
 
 /// For people: three digits and a unit.

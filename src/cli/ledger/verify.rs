@@ -11,7 +11,7 @@ use orderer_core::config::Catalog;
 use orderer_ledger::{OpenError, Verified};
 use serde::Serialize;
 
-use super::{Ledgers, Place, channels, size, store};
+use super::{Ledgers, Place, channels, pruned, size, store};
 use crate::cli::progress::Progress;
 
 #[derive(Debug, clap::Args)]
@@ -108,10 +108,7 @@ impl Finding {
     fn text(&self) -> String {
         let channel = &self.channel;
         if let (Some(blocks), Some(config), Some(bytes)) = (self.blocks, self.config_blocks, self.bytes) {
-            let pruned = match self.horizon {
-                Some(horizon @ 1..) => format!(", those before block {horizon} pruned"),
-                _ => String::new(),
-            };
+            let pruned = pruned(self.horizon.unwrap_or(0));
             return format!("{channel}: good: {blocks} blocks, {config} with a configuration, {}{pruned}", size(bytes));
         }
         let problem = self.problem.as_deref().unwrap_or_default();
