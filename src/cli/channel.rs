@@ -17,6 +17,7 @@ use prost::Message as _;
 
 use super::files;
 use crate::client::{Answer, Content, Endpoint};
+use crate::tls::{Trust, client_config};
 
 const CHANNELS: &str = "/participation/v1/channels";
 
@@ -205,7 +206,10 @@ impl EndpointArguments {
     ) -> anyhow::Result<ExitCode> {
         let own = self.client_cert.as_deref().zip(self.client_key.as_deref());
         let endpoint = match &self.ca_file {
-            Some(roots) => Endpoint::secured(&self.orderer_address, roots, own, behind)?,
+            Some(roots) => {
+                let config = client_config(&Trust::Authorities(vec![roots.clone()]), own, b"http/1.1", behind)?;
+                Endpoint::secured(&self.orderer_address, config, None)?
+            }
             None => Endpoint::plain(&self.orderer_address),
         };
         let content = form.map(|(part, file)| Content::form(part, file, &hex(&nonce())));

@@ -8,19 +8,15 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http::{StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::{Method, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::ServerName;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::complain;
+use crate::client::{Answer, Connection, Endpoint};
 use crate::settings::Settings;
 use crate::tls::{Trust, client_config};
 
@@ -58,14 +54,14 @@ pub(super) struct HealthArguments {
 
 /// Who is asked.
 struct Subject {
-    address: String,
-    tls: Option<Tls>,
+    endpoint: Endpoint,
     grpc: bool,
 }
 
+/// How it is known, and to whom.
 struct Tls {
     trust: Trust,
-    name: String,
+    name: Option<String>,
     identity: Option<(PathBuf, PathBuf)>,
 }
 
@@ -76,11 +72,11 @@ pub(super) fn health(arguments: &HealthArguments, settings: Option<&Settings>) -
         None => Subject::of_arguments(arguments)?,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start")?;
-    let asking = async { if subject.grpc { ask_grpc(&subject).await } else { ask_operations(&subject).await } };
+    let Subject { endpoint, grpc } = &subject;
+    let asking = async { if *grpc { ask_grpc(endpoint).await } else { ask_operations(endpoint).await } };
     let limit = Duration::from_secs(arguments.timeout);
     let answered = runtime.block_on(async { tokio::time::timeout(limit, asking).await });
-    let answered = answered.with_context(|| format!("{}: no answer within {limit:?}", subject.address))?;
-    let ailing = answered.with_context(|| subject.address.clone())?;
+    let ailing = answered.with_context(|| format!("{}: no answer within {limit:?}", endpoint.address()))??;
     if ailing.is_empty() {
         say!("OK");
         return Ok(ExitCode::SUCCESS);
@@ -89,16 +85,28 @@ pub(super) fn health(arguments: &HealthArguments, settings: Option<&Settings>) -
 }
 
 impl Subject {
+    fn new(address: &str, tls: Option<Tls>, grpc: bool) -> anyhow::Result<Self> {
+        let endpoint = match tls {
+            None => Endpoint::plain(address),
+            Some(tls) => {
+                let identity = tls.identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+                let protocol: &[u8] = if grpc { b"h2" } else { b"http/1.1" };
+                let config = client_config(&tls.trust, identity, protocol, Duration::ZERO)?;
+                Endpoint::secured(address, config, tls.name.as_deref())?
+            }
+        };
+        Ok(Self { endpoint: endpoint.answers_up_to(ANSWER_MAX_BYTES), grpc })
+    }
+
     fn of_arguments(arguments: &HealthArguments) -> anyhow::Result<Self> {
-        let address = arguments.address.clone().context("--address is missing")?;
-        let host = address.rsplit_once(':').context("--address is not HOST:PORT")?.0;
-        let name = arguments.server_name.clone().unwrap_or_else(|| host.trim_matches(['[', ']']).to_owned());
+        let address = arguments.address.as_deref().context("--address is missing")?;
+        anyhow::ensure!(address.contains(':'), "--address is not HOST:PORT");
         let tls = (!arguments.tls_ca.is_empty()).then(|| Tls {
             trust: Trust::Authorities(arguments.tls_ca.clone()),
-            name,
+            name: arguments.server_name.clone(),
             identity: arguments.tls_cert.clone().zip(arguments.tls_key.clone()),
         });
-        Ok(Self { address, tls, grpc: arguments.grpc })
+        Self::new(address, tls, arguments.grpc)
     }
 
     /// The node that this configuration starts, on this machine.
@@ -113,7 +121,7 @@ impl Subject {
         }
         let tls = files.map(|files| Tls {
             trust: Trust::Exactly(files.certificate.clone()),
-            name: "localhost".to_owned(),
+            name: Some("localhost".to_owned()),
             identity: Some(
                 arguments
                     .tls_cert
@@ -122,17 +130,7 @@ impl Subject {
                     .unwrap_or_else(|| (files.certificate.clone(), files.private_key.clone())),
             ),
         });
-        Ok(Self { address: reachable(address).to_string(), tls, grpc: operations.is_none() })
-    }
-
-    async fn connect(&self) -> anyhow::Result<Box<dyn Wire>> {
-        let socket = TcpStream::connect(&self.address).await.context("connect")?;
-        let Some(tls) = &self.tls else { return Ok(Box::new(socket)) };
-        let identity = tls.identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
-        let protocol: &[u8] = if self.grpc { b"h2" } else { b"http/1.1" };
-        let connector = tokio_rustls::TlsConnector::from(client_config(&tls.trust, identity, protocol)?);
-        let name = ServerName::try_from(tls.name.clone()).context("the server's name")?;
-        Ok(Box::new(connector.connect(name, socket).await.context("TLS")?))
+        Self::new(&reachable(address).to_string(), tls, operations.is_none())
     }
 }
 
@@ -159,17 +157,8 @@ struct FailedCheck {
 }
 
 /// Gives back what is not well.
-async fn ask_operations(subject: &Subject) -> anyhow::Result<Vec<String>> {
-    let wire = TokioIo::new(subject.connect().await?);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(wire).await.context("HTTP")?;
-    let driving = tokio::spawn(connection);
-    let request = http::Request::get("/healthz").header(http::header::HOST, &subject.address);
-    let request = request.body(Empty::<Bytes>::new()).context("request")?;
-    let answer = sender.send_request(request).await.context("HTTP")?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
-    let body = body.map_err(|error| anyhow::anyhow!("the answer cannot be read: {error}"))?.to_bytes();
-    driving.abort();
+async fn ask_operations(endpoint: &Endpoint) -> anyhow::Result<Vec<String>> {
+    let Answer { status, body } = endpoint.ask(Method::GET, "/healthz", None).await?;
     if status == StatusCode::OK {
         return Ok(Vec::new());
     }
@@ -178,33 +167,30 @@ async fn ask_operations(subject: &Subject) -> anyhow::Result<Vec<String>> {
         Some(health) => {
             Ok(health.failed_checks.into_iter().map(|check| format!("{}: {}", check.component, check.reason)).collect())
         }
-        None => bail!("/healthz answers {status}"),
+        None => bail!("{}: /healthz answers {status}", endpoint.address()),
     }
 }
 
-async fn ask_grpc(subject: &Subject) -> anyhow::Result<Vec<String>> {
-    let connected = Connected(Some(subject.connect().await?));
-    let endpoint = tonic::transport::Endpoint::from_static("http://orderer");
-    let channel = endpoint.connect_with_connector(connected).await.context("gRPC")?;
+async fn ask_grpc(endpoint: &Endpoint) -> anyhow::Result<Vec<String>> {
+    let failed = || format!("{}: gRPC", endpoint.address());
+    let connected = Connected(Some(endpoint.connect().await?));
+    let channel = tonic::transport::Endpoint::from_static("http://orderer").connect_with_connector(connected).await;
+    let channel = channel.with_context(failed)?;
     // the node as a whole; a service's own name would do as well
     let request = HealthCheckRequest { service: String::new() };
     let answer = HealthClient::new(channel).check(request).await;
-    let answer = answer.map_err(|status| anyhow::anyhow!("gRPC: {}", status.message()))?.into_inner();
+    let answer = answer.map_err(|status| anyhow::anyhow!("{}: {}", failed(), status.message()))?.into_inner();
     if answer.status() == ServingStatus::Serving {
         return Ok(Vec::new());
     }
     Ok(vec![format!("the gRPC health service says {}", answer.status().as_str_name())])
 }
 
-/// A connection, secured or not.
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
-
 /// The one connection that there is; another is not made.
-struct Connected(Option<Box<dyn Wire>>);
+struct Connected(Option<Box<dyn Connection>>);
 
 impl tower_service::Service<Uri> for Connected {
-    type Response = TokioIo<Box<dyn Wire>>;
+    type Response = TokioIo<Box<dyn Connection>>;
     type Error = std::io::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

@@ -40,16 +40,9 @@ pub enum ClientError {
         #[source]
         cause: tonic::transport::Error,
     },
-    /// A file of the connection's cannot be used.
-    #[error("{what} {}: {problem}", path.display())]
-    TlsFile {
-        /// What it is for.
-        what: &'static str,
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
+    /// No certificate can be for it.
+    #[error("'{0}' is no name of a server")]
+    ServerName(String),
     /// An endpoint cannot be reached, or does not speak HTTP.
     #[error("ask {address}: {problem}")]
     Endpoint {

@@ -12,7 +12,7 @@ mod summary;
 mod wire;
 
 pub use connection::{ClientTls, Target};
-pub use endpoint::{Answer, Content, Endpoint};
+pub use endpoint::{Answer, Connection, Content, Endpoint};
 pub use error::ClientError;
 pub use messages::{Position, config_update, seek, seek_info, signed_again, transaction};
 pub use sending::{Item, send_all};
