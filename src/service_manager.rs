@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use orderer_actors::NodeContext;
 use orderer_actors::channel::{ChannelState, Entry};
-use orderer_actors::supervision::Pulse;
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-/// So often its status is looked at, and the tree's pulse felt unless the watchdog wants it more often.
+/// So often its status is looked at, and whether the tree's threads answer, unless the watchdog wants it more often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// So many channels are named in the status.
 const NAMED_MAX: usize = 3;
@@ -39,9 +38,10 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Tells what the channels do whenever that changes, and feeds the watchdog as long as every thread of the tree answers,
-/// until `ended`.
-pub(crate) async fn keep_informed(context: Arc<NodeContext>, mut pulse: Pulse, ended: CancellationToken) {
+/// Tells what the channels do whenever that changes, and feeds the manager's watchdog as long as ours finds that every thread
+/// of the tree answers, until `ended`. An actor that is stuck without its thread (in a commit, say) is for ours alone: to end
+/// the process would cost all other channels.
+pub(crate) async fn keep_informed(context: Arc<NodeContext>, ended: CancellationToken) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
     }
@@ -57,7 +57,7 @@ pub(crate) async fn keep_informed(context: Arc<NodeContext>, mut pulse: Pulse, e
             said = now;
         }
         if watchdog.is_some() {
-            if pulse.beats() {
+            if context.board.threads_answer() {
                 missed = 0;
                 tell(&[NotifyState::Watchdog]);
             } else {

@@ -7,37 +7,14 @@ mod world;
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use reqwest::Method;
 use serde_json::json;
+use world::ear::Ear;
 use world::http::{Http, send};
 use world::node::{Ended, orderer_folder, value_of};
 use world::{NET, PATIENCE, Setup};
-
-/// What a service manager hears.
-struct Ear(UnixDatagram);
-
-impl Ear {
-    fn at(path: &Path) -> Self {
-        let socket = UnixDatagram::bind(path).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(socket)
-    }
-
-    /// The next message with this line.
-    fn hears(&self, line: &str) -> String {
-        loop {
-            let mut message = [0; 4096];
-            let length = self.0.recv(&mut message).unwrap_or_else(|e| panic!("never told {line}: {e}"));
-            let message = String::from_utf8(message[..length].to_vec()).unwrap();
-            if message.lines().any(|l| l == line) {
-                return message;
-            }
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_manager_is_told_when_the_node_serves_reloads_lives_and_ends() {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use fabric_proto::common::Status;
 use reqwest::Method;
 use serde_json::Value;
+use world::ear::Ear;
 use world::http::{Http, send};
 use world::messages::transaction;
 use world::{Client, Node, Person, Setup, many};
@@ -130,7 +131,9 @@ async fn of_two_hundred_channels_one_panics_continuously_and_the_others_feel_not
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuck_actor_is_said_with_its_channel_and_what_to_do() {
     let setup = Setup::application().variable("FAILPOINTS", "registrar/app/solo-chain:Order=1*stuck(12000)");
+    let (setup, ear) = watched(setup);
     let mut node = setup.start().await;
+    ear.hears("WATCHDOG=1");
     let operations = Http::of(&mut node, "operations").await;
     let client = node.client().await;
     let mut stream = client.broadcasting().await;
@@ -144,7 +147,37 @@ async fn a_stuck_actor_is_said_with_its_channel_and_what_to_do() {
     let actors = operations.get("/debug/actors").await.json();
     let stuck = actors["actors"].as_array().unwrap().iter().find(|actor| actor["path"] == warning["about"][0]).unwrap();
     assert_eq!((&stuck["in_hand"]["message"], &stuck["level"]), (&"Order".into(), &"bad".into()), "{stuck}");
+    // with it hangs its thread, and with that other channels: a service manager would start the node again
+    node.line("the watchdog is not fed").await;
+    ear.forget();
     node.line("actor goes on").await;
+    ear.hears("WATCHDOG=1");
     assert_eq!(stream.next().await, world::Step::Status(Status::Success, String::new()));
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_does_not_end_is_said_and_does_not_end_the_node() {
+    let setup = Setup::application().variable("FAILPOINTS", "registrar/app/block-writer:Commit=1*stuck(12000)");
+    let (setup, ear) = watched(setup);
+    let mut node = setup.start().await;
+    let client = node.client().await;
+    let mut stream = client.broadcasting().await;
+    stream.send(transaction(&Person::user(1), "app", "x")).await;
+    let line = node.line("actor is stuck channel=").await;
+    assert!(line.contains("registrar/app/block-writer") && line.contains("see to the disk"), "{line}");
+    ear.forget();
+    for _ in 0..3 {
+        ear.hears("WATCHDOG=1");
+    }
+    assert!(!node.log().contains("actor goes on"), "the watchdog was fed meanwhile");
+    assert_eq!(stream.next().await, world::Step::Status(Status::Success, String::new()));
+    node.stop().await;
+}
+
+/// A service manager that wants to hear from the node every three seconds.
+fn watched(setup: Setup) -> (Setup, Ear) {
+    let socket = setup.folder().join("notify");
+    let ear = Ear::at(&socket);
+    (setup.variable("NOTIFY_SOCKET", socket.display()).variable("WATCHDOG_USEC", 3_000_000), ear)
 }

@@ -8,7 +8,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Looks that follow each other faster do not move the average.
 const LEAST_BETWEEN: Duration = Duration::from_millis(500);
 
-/// Remembers, by name and label, what was counted at the last look.
+/// Remembers, by name and label, what was counted at the last look at all of them.
 #[derive(Debug, Default)]
 pub(super) struct Rates(HashMap<(&'static str, String), Rate>);
 
@@ -17,13 +17,16 @@ struct Rate {
     seen: Instant,
     total: f64,
     a_second: f64,
+    /// Since the last one was forgotten.
+    is_looked_at: bool,
 }
 
 impl Rates {
     /// What `total` grows by in a second.
     pub(super) fn look(&mut self, name: &'static str, label: &str, total: f64, now: Instant) -> f64 {
-        let new = Rate { seen: now, total, a_second: 0.0 };
+        let new = Rate { seen: now, total, a_second: 0.0, is_looked_at: true };
         let rate = self.0.entry((name, label.to_owned())).or_insert(new);
+        rate.is_looked_at = true;
         let passed = now.saturating_duration_since(rate.seen);
         if passed >= LEAST_BETWEEN {
             let current = (total - rate.total).max(0.0) / passed.as_secs_f64();
@@ -32,6 +35,11 @@ impl Rates {
             (rate.seen, rate.total) = (now, total);
         }
         rate.a_second
+    }
+
+    /// Everything was looked at: what was not is no more, such as a channel that was removed.
+    pub(super) fn forget_others(&mut self) {
+        self.0.retain(|_, rate| std::mem::take(&mut rate.is_looked_at));
     }
 }
 
@@ -48,5 +56,20 @@ mod tests {
         }
         assert!((seen - 10.0).abs() < 0.01, "{seen}");
         assert!(rates.look("bytes", "2", 9.0, began).abs() < f64::EPSILON, "nothing is known of the first look");
+    }
+
+    #[test]
+    fn what_is_not_looked_at_any_more_is_forgotten() {
+        let (mut rates, began) = (Rates::default(), Instant::now());
+        for look in 0..10_u32 {
+            let at = began + look * Duration::from_secs(60);
+            for label in (look..10).map(|label| label.to_string()) {
+                rates.look("records", &label, f64::from(look), at);
+            }
+            rates.forget_others();
+            assert_eq!(rates.0.len(), 10 - look as usize, "those of look {look}");
+        }
+        let later = began + Duration::from_secs(3600);
+        assert!(rates.look("records", "0", 1e6, later).abs() < f64::EPSILON, "who comes back begins anew");
     }
 }

@@ -29,8 +29,12 @@ impl Shown {
     /// All of it, without metrics that have no series.
     pub(super) fn look(&self) -> Vec<MetricFamily> {
         let mut all = Collection(LOOKED_UP.iter().map(|definition| Family::of(definition)).collect());
-        self.channels(&mut all);
-        self.brokers(&mut all);
+        // one who looks at a time: what was not looked at from beginning to end is forgotten
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        self.channels(&mut all, &mut rates);
+        self.brokers(&mut all, &mut rates);
+        rates.forget_others();
+        drop(rates);
         self.senders(&mut all);
         self.actors(&mut all);
         all.add(&table::VERSION, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -41,7 +45,7 @@ impl Shown {
         all.0.into_iter().map(Family::finish).filter(|family| !family.get_metric().is_empty()).collect()
     }
 
-    fn channels(&self, all: &mut Collection) {
+    fn channels(&self, all: &mut Collection, rates: &mut Rates) {
         for (id, entry) in &*self.context.directory.all() {
             let id = id.as_str();
             let (state, status) = match entry {
@@ -61,47 +65,18 @@ impl Shown {
             all.add(&table::PENDING, &[id], size(pending));
             all.add(&table::PENDING_BYTES, &[id], size(pending_bytes));
             all.add(&table::SUBSCRIBERS, &[id], size(channel.observed().subscribers()));
-            self.topic(channel, all);
+            topic(channel, all, rates);
         }
     }
 
-    fn topic(&self, channel: &Channel, all: &mut Collection) {
-        let id = channel.id().as_str();
-        if let Some((next, end)) = channel.observed().offsets() {
-            all.add(&table::KAFKA_NEXT, &[id], signed(next));
-            all.add(&table::KAFKA_END, &[id], signed(end));
-            all.add(&table::KAFKA_LAG, &[id], signed((end - next).max(0)));
-            if let Ok(last) = LastBlock::read(&channel.ledger().last_block()) {
-                all.add(&table::KAFKA_PERSISTED, &[id], signed(last.metadata.last_offset_persisted.0));
-            }
-        }
-        if let Some(health) = channel.kafka_health() {
-            all.add(&table::KAFKA_IN_SYNC, &[id], size(health.in_sync));
-            if let Some((start, _)) = health.offsets {
-                all.add(&table::KAFKA_START, &[id], signed(start));
-            }
-            if let Some(hours) = health.hours_left {
-                all.add(&table::KAFKA_HOURS, &[id], hours);
-            }
-        }
-        let sent = channel.observed().sent_to_topic();
-        if sent.batches > 0 {
-            let batches = float(sent.batches);
-            all.add(&table::KAFKA_BATCH_SIZE, &[id], float(sent.bytes) / batches);
-            all.add(&table::KAFKA_RECORDS, &[id], float(sent.records) / batches);
-            all.add(&table::KAFKA_COMPRESSION, &[id], 100.0);
-            all.add(&table::KAFKA_SEND_RATE, &[id], self.rate("records", id, sent.records));
-        }
-    }
-
-    fn brokers(&self, all: &mut Collection) {
+    fn brokers(&self, all: &mut Collection, rates: &mut Rates) {
         for broker in self.context.kafka.traffic.look() {
             let id = &*broker.broker.to_string();
             let (requests, answers) = (float(broker.requests.max(1)), float(broker.answers.max(1)));
-            all.add(&table::KAFKA_IN_RATE, &[id], self.rate("received", id, broker.received_bytes));
-            all.add(&table::KAFKA_OUT_RATE, &[id], self.rate("sent", id, broker.sent_bytes));
-            all.add(&table::KAFKA_REQUEST_RATE, &[id], self.rate("requests", id, broker.requests));
-            all.add(&table::KAFKA_RESPONSE_RATE, &[id], self.rate("answers", id, broker.answers));
+            all.add(&table::KAFKA_IN_RATE, &[id], rate(rates, "received", id, broker.received_bytes));
+            all.add(&table::KAFKA_OUT_RATE, &[id], rate(rates, "sent", id, broker.sent_bytes));
+            all.add(&table::KAFKA_REQUEST_RATE, &[id], rate(rates, "requests", id, broker.requests));
+            all.add(&table::KAFKA_RESPONSE_RATE, &[id], rate(rates, "answers", id, broker.answers));
             all.add(&table::KAFKA_REQUEST_SIZE, &[id], float(broker.sent_bytes) / requests);
             all.add(&table::KAFKA_RESPONSE_SIZE, &[id], float(broker.received_bytes) / answers);
             all.add(&table::KAFKA_REQUEST_LATENCY, &[id], broker.waited.as_secs_f64() * 1000.0 / answers);
@@ -139,10 +114,40 @@ impl Shown {
         }
         all.add(&table::PANICS, &[], float(orderer_actors::supervision::panics()));
     }
+}
 
-    fn rate(&self, name: &'static str, label: &str, total: u64) -> f64 {
-        self.rates.lock().unwrap_or_else(PoisonError::into_inner).look(name, label, float(total), Instant::now())
+/// What only a channel that Kafka orders has.
+fn topic(channel: &Channel, all: &mut Collection, rates: &mut Rates) {
+    let id = channel.id().as_str();
+    if let Some((next, end)) = channel.observed().offsets() {
+        all.add(&table::KAFKA_NEXT, &[id], signed(next));
+        all.add(&table::KAFKA_END, &[id], signed(end));
+        all.add(&table::KAFKA_LAG, &[id], signed((end - next).max(0)));
+        if let Ok(last) = LastBlock::read(&channel.ledger().last_block()) {
+            all.add(&table::KAFKA_PERSISTED, &[id], signed(last.metadata.last_offset_persisted.0));
+        }
     }
+    if let Some(health) = channel.kafka_health() {
+        all.add(&table::KAFKA_IN_SYNC, &[id], size(health.in_sync));
+        if let Some((start, _)) = health.offsets {
+            all.add(&table::KAFKA_START, &[id], signed(start));
+        }
+        if let Some(hours) = health.hours_left {
+            all.add(&table::KAFKA_HOURS, &[id], hours);
+        }
+    }
+    let sent = channel.observed().sent_to_topic();
+    if sent.batches > 0 {
+        let batches = float(sent.batches);
+        all.add(&table::KAFKA_BATCH_SIZE, &[id], float(sent.bytes) / batches);
+        all.add(&table::KAFKA_RECORDS, &[id], float(sent.records) / batches);
+        all.add(&table::KAFKA_COMPRESSION, &[id], 100.0);
+        all.add(&table::KAFKA_SEND_RATE, &[id], rate(rates, "records", id, sent.records));
+    }
+}
+
+fn rate(rates: &mut Rates, name: &'static str, label: &str, total: u64) -> f64 {
+    rates.look(name, label, float(total), Instant::now())
 }
 
 /// The state's word, and the reference's number for it.

@@ -13,7 +13,7 @@ use orderer_actors::membership::Membership;
 use orderer_actors::node_context::CurrentSigner;
 use orderer_actors::observe::Observed;
 use orderer_actors::status::StatusBoard;
-use orderer_actors::supervision::{Pulse, report_panics};
+use orderer_actors::supervision::report_panics;
 use orderer_actors::system::{Tree, arbiters};
 use orderer_actors::{Directory, NodeContext};
 use orderer_core::block::EncodedBlock;
@@ -236,8 +236,7 @@ async fn serve(
     let shared = shared(settings, &context, stopping.clone())?;
     let keeper = Keeper::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls);
     io.spawn(keeper.run(reread, stopping.clone()));
-    let threads = context.arbiters.iter().cloned().chain([actix::System::current().arbiter().clone()]);
-    let informing = service_manager::keep_informed(Arc::clone(&context), Pulse::of(threads), stopping.clone());
+    let informing = service_manager::keep_informed(Arc::clone(&context), stopping.clone());
     let (keepalive, limits) = (settings.keepalive, settings.limits);
     let handshake_limit = settings.connection_timeout;
     let mut serving = io.spawn(async move {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -10,6 +11,9 @@ use serde::Serialize;
 use super::cell::StatusCell;
 #[cfg(any(test, feature = "fail-points"))]
 use crate::supervision::FailPoints;
+
+/// Threads of actors that have been silent for so long do not answer; nor does a watchdog that has asked nobody for as long.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whether a thread of actors answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -30,11 +34,23 @@ pub struct StatusBoard(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     cells: RwLock<BTreeMap<String, Arc<StatusCell>>>,
-    /// From the watchdog.
-    pulses: ArcSwap<Vec<ArbiterPulse>>,
+    pulses: ArcSwap<Pulses>,
     stuck: AtomicU64,
     #[cfg(any(test, feature = "fail-points"))]
     fail_points: FailPoints,
+}
+
+/// From the watchdog, and when.
+#[derive(Debug)]
+struct Pulses {
+    asked: Instant,
+    threads: Vec<ArbiterPulse>,
+}
+
+impl Default for Pulses {
+    fn default() -> Self {
+        Self { asked: Instant::now(), threads: vec![] }
+    }
 }
 
 impl StatusBoard {
@@ -83,12 +99,19 @@ impl StatusBoard {
     }
 
     /// Whether the threads of actors answer.
-    pub fn pulses(&self) -> Arc<Vec<ArbiterPulse>> {
-        self.0.pulses.load_full()
+    pub fn pulses(&self) -> Vec<ArbiterPulse> {
+        self.0.pulses.load().threads.clone()
     }
 
-    pub(crate) fn set_pulses(&self, pulses: Vec<ArbiterPulse>) {
-        self.0.pulses.store(Arc::new(pulses));
+    /// Whether all of them do, and the watchdog asks them.
+    pub fn threads_answer(&self) -> bool {
+        let (pulses, within) = (self.0.pulses.load(), ANSWER_WITHIN.as_millis());
+        let answers = |thread: &ArbiterPulse| u128::from(thread.silent_ms) < within;
+        pulses.asked.elapsed() < ANSWER_WITHIN && pulses.threads.iter().all(answers)
+    }
+
+    pub(crate) fn set_pulses(&self, threads: Vec<ArbiterPulse>) {
+        self.0.pulses.store(Arc::new(Pulses { asked: Instant::now(), threads }));
     }
 
     pub(crate) fn count_stuck(&self) {
@@ -105,7 +128,6 @@ impl StatusBoard {
 mod tests {
     use super::*;
     use crate::status::{MailboxDepth, Task};
-    use std::time::Duration;
 
     #[test]
     fn a_restarted_actor_keeps_its_place_and_its_history() {
@@ -144,6 +166,32 @@ mod tests {
         assert_eq!(cell.in_hand().map(|in_hand| in_hand.message).as_deref(), Some("a commit to the ledger"));
         cell.begin(1);
         assert_eq!((cell.in_hand(), cell.mailbox().depth), (None, 0));
+    }
+
+    #[test]
+    fn what_a_dead_actor_left_behind_ends_without_hiding_what_its_successor_has_in_hand() {
+        let cell = StatusBoard::default().cell("registrar/a");
+        let left_behind = cell.wait_for(Task::Commit);
+        cell.begin(1);
+        let taken = cell.wait_for(Task::Apply);
+        drop(left_behind);
+        assert_eq!(cell.in_hand().map(|in_hand| in_hand.message).as_deref(), Some("a config message applied"));
+        drop(taken);
+        assert_eq!(cell.in_hand(), None);
+    }
+
+    #[test]
+    fn a_thread_that_is_silent_for_seconds_does_not_answer() {
+        let board = StatusBoard::default();
+        assert!(board.threads_answer(), "nobody was asked yet");
+        let pulse = |index, silent_ms| ArbiterPulse { index, stuck: false, silent_ms };
+        for (silent_ms, answers) in [(0, true), (1999, true), (2000, false), (60_000, false), (0, true)] {
+            board.set_pulses(vec![pulse(0, 0), pulse(1, silent_ms)]);
+            assert_eq!(board.threads_answer(), answers, "{silent_ms}");
+        }
+        let asked = Instant::now().checked_sub(ANSWER_WITHIN).expect("the clock is old enough");
+        board.0.pulses.store(Arc::new(Pulses { asked, threads: vec![] }));
+        assert!(!board.threads_answer(), "a watchdog that is no more sees nothing");
     }
 
     #[test]

@@ -138,53 +138,64 @@ impl InHand {
     }
 }
 
-/// Where it is noted: milliseconds since the process looked at the clock first, and the task's number in the lowest byte.
-/// 0: nothing.
+/// Where it is noted: microseconds since the process looked at the clock first, and the task's number in the lowest byte; so
+/// no note is like another. 0: nothing.
 #[derive(Debug, Default)]
 pub(super) struct Slot(AtomicU64);
 
 impl Slot {
-    fn note(&self, task: Task) {
-        self.0.store((clock_ms() << 8) | task as u64, Ordering::Relaxed);
+    /// Notes it over whatever was noted before. Gives back the note.
+    fn note(&self, task: Task) -> u64 {
+        let noted = (clock_us() << 8) | task as u64;
+        self.0.store(noted, Ordering::Relaxed);
+        noted
     }
 
+    /// Whatever is noted.
     pub(super) fn clear(&self) {
         self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Only if it is this that is noted.
+    fn clear_own(&self, noted: u64) {
+        let _ = self.0.compare_exchange(noted, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     pub(super) fn read(&self) -> Option<InHand> {
         let noted = self.0.load(Ordering::Relaxed);
         let task = usize::try_from(noted & 0xff).ok().and_then(|number| ALL.get(number.checked_sub(1)?))?;
-        let for_ms = clock_ms().saturating_sub(noted >> 8);
+        let for_ms = clock_us().saturating_sub(noted >> 8) / 1000;
         let stuck = u128::from(for_ms) >= task.patience().as_millis();
         let since_ms = now_ms().saturating_sub(for_ms);
         Some(InHand { message: task.name(), since_ms, for_ms, stuck, action: task.action() })
     }
 }
 
-/// A clock that nobody sets, in milliseconds.
-fn clock_ms() -> u64 {
+/// A clock that nobody sets, in microseconds.
+fn clock_us() -> u64 {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u64::try_from(BEGAN.elapsed().as_millis()).unwrap_or(u64::MAX >> 8)
+    u64::try_from(BEGAN.elapsed().as_micros()).unwrap_or(u64::MAX >> 8)
 }
 
-/// As long as this lives the task is in hand.
+/// As long as this lives the task is in hand, unless another was noted over it: what a dead actor left to another thread may
+/// end when its successor has something in hand.
 #[derive(Debug)]
 pub struct Taken {
     cell: Arc<StatusCell>,
     slot: usize,
+    noted: u64,
 }
 
 impl Taken {
     pub(super) fn new(cell: &Arc<StatusCell>, slot: usize, task: Task) -> Self {
-        cell.slot(slot).note(task);
-        Self { cell: Arc::clone(cell), slot }
+        let noted = cell.slot(slot).note(task);
+        Self { cell: Arc::clone(cell), slot, noted }
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.cell.slot(self.slot).clear();
+        self.cell.slot(self.slot).clear_own(self.noted);
     }
 }
 

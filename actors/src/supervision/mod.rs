@@ -9,7 +9,6 @@
 mod fail_points;
 mod guard;
 mod panics;
-mod pulse;
 mod watchdog;
 
 #[cfg(any(test, feature = "fail-points"))]
@@ -17,5 +16,4 @@ pub use fail_points::{FailPoints, Fault};
 pub use guard::{ChildGone, Exit, ExitGuard};
 pub(crate) use panics::payload_text;
 pub use panics::{panics, report_panics};
-pub use pulse::Pulse;
 pub use watchdog::{STUCK_AFTER, Watchdog};

@@ -120,3 +120,57 @@ impl Asked {
 fn channel_of(path: &str) -> &str {
     path.strip_prefix("registrar/").and_then(|below| below.split('/').next()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_rt::Arbiter;
+    use tokio::sync::oneshot;
+
+    /// Waits until the thread has done all that it was given before.
+    async fn settled(arbiter: &Arbiter) {
+        let (done, is_done) = oneshot::channel::<()>();
+        assert!(arbiter.spawn_fn(move || drop(done)));
+        let _ = is_done.await;
+    }
+
+    /// Looks once; the question that each thread was asked last.
+    fn asked(looks: &mut Looks) -> Vec<u64> {
+        looks.look();
+        looks.arbiters.iter().map(|asked| asked.question).collect()
+    }
+
+    #[test]
+    fn a_thread_that_does_not_answer_is_asked_one_question_until_it_does() {
+        actix::System::new().block_on(async {
+            let (well, hangs) = (Arbiter::new(), Arbiter::new());
+            let arbiters = [&well, &hangs].map(Arbiter::handle).into_iter().enumerate();
+            let arbiters = arbiters.map(|(index, arbiter)| Asked::new(index, arbiter)).collect();
+            let mut looks = Looks { board: StatusBoard::default(), arbiters, stuck: BTreeMap::new() };
+            assert_eq!(asked(&mut looks), [1, 1]);
+            settled(&well).await;
+            settled(&hangs).await;
+            let (go_on, until) = channel::<()>();
+            hangs.spawn_fn(move || {
+                let _ = until.recv();
+            });
+            assert_eq!(asked(&mut looks), [2, 2], "what it was asked before is answered");
+            for question in 3..6 {
+                settled(&well).await;
+                assert_eq!(asked(&mut looks), [question, 2]);
+            }
+            drop(go_on);
+            settled(&well).await;
+            settled(&hangs).await;
+            assert_eq!(asked(&mut looks), [6, 3]);
+            settled(&well).await;
+            settled(&hangs).await;
+            hangs.stop();
+            hangs.join().expect("it ends");
+            for question in 7..9 {
+                assert_eq!(asked(&mut looks), [question, 4], "a thread that has ended never answers");
+                settled(&well).await;
+            }
+        });
+    }
+}

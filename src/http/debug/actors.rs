@@ -65,7 +65,7 @@ pub(super) async fn actors(State(debug): Shared) -> Response {
         stuck_after_ms: STUCK_AFTER.as_millis(),
         times_stuck: board.times_stuck(),
         restart_policy,
-        arbiters: board.pulses().to_vec(),
+        arbiters: board.pulses(),
         actors,
     };
     json(StatusCode::OK, &shown)
