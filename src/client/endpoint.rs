@@ -73,6 +73,7 @@ impl Endpoint {
     }
 
     /// Reads no answer that is larger than this.
+    #[must_use]
     pub fn answers_up_to(self, bytes: usize) -> Self {
         Self { answer_max_bytes: bytes, ..self }
     }
