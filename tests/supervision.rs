@@ -1,6 +1,6 @@
 //! One channel of two hundred that dies over and over: the others order as if nothing were, and it is shown with its reason.
 //!
-//! `SUPERVISION_SECONDS=60 cargo test --test supervision -- --nocapture` is the long run, which prints its figures.
+//! `SUPERVISION_SECONDS=60 cargo test --test supervision -- --nocapture` is the long run: so long is each phase.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -16,54 +16,85 @@ use serde_json::Value;
 use world::ear::Ear;
 use world::http::{Http, send};
 use world::messages::transaction;
-use world::{Client, Node, Person, Setup, many};
+use world::{Client, Node, Person, Setup, Step, many};
 
 const CHANNELS: usize = 200;
+/// Every envelope for this one is a panic.
 const BAD: &str = "channel0";
-/// Streams, each on its own share of the channels.
+/// Gets what the bad one gets when it is left alone.
+const GOOD: &str = "channel1";
+/// Streams, each on its own share of the channels, and so many envelopes under way on each.
 const STREAMS: usize = 8;
+const WINDOW: usize = 16;
+/// Phases with and without panics, in pairs. Other programs have this machine, too: if the median of so few pairs is a loss,
+/// more are measured, up to so many.
+const PAIRS: usize = 4;
+const PAIRS_MAX: usize = 16;
+/// What of the others' throughput may be missing in the median of all pairs.
+const LOSS_MAX: f64 = 0.2;
 
 /// A node with so many channels, in one of which every envelope is a panic.
 fn setup() -> Setup {
-    many::channels(Setup::bare(), CHANNELS).variable("FAILPOINTS", format!("registrar/{BAD}/solo-chain:Order=panic"))
+    many::channels(Setup::bare(), CHANNELS)
+        // what grows is no cache
+        .set("LIMITS_BLOCKCACHEBYTES", "64 KB")
+        .variable("FAILPOINTS", format!("registrar/{BAD}/solo-chain:Order=panic"))
 }
 
-/// Envelopes that the good channels acknowledged within this time; every one of them must be.
-async fn load(clients: &[Client], for_so_long: Duration) -> u64 {
-    let (until, acknowledged) = (Instant::now() + for_so_long, Arc::new(AtomicU64::new(0)));
-    let mut streams = Vec::new();
-    for (share, client) in clients.iter().cloned().enumerate() {
-        let acknowledged = Arc::clone(&acknowledged);
-        streams.push(tokio::spawn(async move {
-            let user = Person::user(1);
-            let good: Vec<String> = (1..CHANNELS).skip(share).step_by(STREAMS).map(|n| format!("channel{n}")).collect();
-            while Instant::now() < until {
-                let envelopes: Vec<_> = good.iter().map(|channel| transaction(&user, channel, "x")).collect();
-                client.order(envelopes).await;
-                acknowledged.fetch_add(good.len() as u64, Ordering::Relaxed);
-            }
-        }));
-    }
-    for stream in streams {
-        stream.await.unwrap();
-    }
-    acknowledged.load(Ordering::Relaxed)
+/// Envelopes that the good channels acknowledged, by channel; every one of them must be.
+struct Load {
+    acknowledged: Vec<AtomicU64>,
+    end: AtomicBool,
 }
 
-/// Sends to the bad channel, and has it started again whenever it has failed, until told to end.
-async fn kill(client: Client, operations: &Http, end: Arc<AtomicBool>) -> (u64, u64) {
-    let (mut refused, mut restarted) = (0, 0);
-    let mut pace = tokio::time::interval(Duration::from_millis(20));
-    while !end.load(Ordering::Relaxed) {
-        pace.tick().await;
-        let (status, _) = client.broadcast(transaction(&Person::user(1), BAD, "x")).await;
-        assert_eq!(status, Status::ServiceUnavailable);
-        refused += 1;
-        if send(operations.request(Method::POST, &format!("/debug/channels/{BAD}/restart"))).await.status == 202 {
-            restarted += 1;
+impl Load {
+    async fn on(self: Arc<Self>, client: Client, share: usize) {
+        let (user, mut stream) = (Person::user(1), client.broadcasting().await);
+        let good: Vec<usize> = (1..CHANNELS).skip(share).step_by(STREAMS).collect();
+        let envelope = |n: &usize| transaction(&user, &format!("channel{n}"), "x");
+        let (mut to_send, mut to_come) = (good.iter().cycle(), good.iter().cycle());
+        for n in to_send.by_ref().take(WINDOW) {
+            stream.send(envelope(n)).await;
+        }
+        while !self.end.load(Ordering::Relaxed) {
+            assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
+            self.acknowledged[*to_come.next().unwrap()].fetch_add(1, Ordering::Relaxed);
+            stream.send(envelope(to_send.next().unwrap())).await;
         }
     }
-    (refused, restarted)
+
+    fn total(&self) -> u64 {
+        self.acknowledged.iter().map(|channel| channel.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// What one more client did.
+#[derive(Default)]
+struct Did {
+    refused: u64,
+    restarted: u64,
+}
+
+/// For so long one more client sends to this channel, and has it started again whenever it has failed. Gives back how many
+/// envelopes a second the good channels acknowledged meanwhile.
+async fn phase(load: &Load, channel: &str, client: &Client, operations: &Http, length: Duration, did: &mut Did) -> f64 {
+    let (before, began) = (load.total(), Instant::now());
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    while began.elapsed() < length {
+        pace.tick().await;
+        let (status, _) = client.broadcast(transaction(&Person::user(1), channel, "x")).await;
+        let wanted = if channel == BAD { Status::ServiceUnavailable } else { Status::Success };
+        assert_eq!(status, wanted, "{channel}");
+        did.refused += u64::from(channel == BAD);
+        let restart = format!("/debug/channels/{channel}/restart");
+        did.restarted += u64::from(send(operations.request(Method::POST, &restart)).await.status == 202);
+    }
+    f64::from(u32::try_from(load.total() - before).unwrap()) / began.elapsed().as_secs_f64()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2])
 }
 
 async fn until_failed(node: &mut Node, client: &Client, operations: &Http) -> Value {
@@ -76,44 +107,61 @@ async fn until_failed(node: &mut Node, client: &Client, operations: &Http) -> Va
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_hundred_channels_one_panics_continuously_and_the_others_feel_nothing() {
-    let seconds = std::env::var("SUPERVISION_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
-    let for_so_long = Duration::from_secs(seconds);
+    let seconds = std::env::var("SUPERVISION_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let length = Duration::from_secs(seconds);
     let setup = setup();
     let mut node = setup.start().await;
-    let operations = Arc::new(Http::of(&mut node, "operations").await);
-    let mut clients = Vec::new();
-    for _ in 0..STREAMS {
-        clients.push(node.client().await);
+    let (operations, client) = (Http::of(&mut node, "operations").await, node.client().await);
+    let acknowledged = (0..CHANNELS).map(|_| AtomicU64::new(0)).collect();
+    let load = Arc::new(Load { acknowledged, end: AtomicBool::new(false) });
+    let mut streams = Vec::new();
+    for share in 0..STREAMS {
+        streams.push(tokio::spawn(Arc::clone(&load).on(node.client().await, share)));
     }
-    load(&clients, Duration::from_secs(1)).await;
-    let without = load(&clients, for_so_long).await;
-    let memory_before = node.memory("VmRSS");
-    let (end, killer) = (Arc::new(AtomicBool::new(false)), node.client().await);
-    let killing = {
-        let (end, operations) = (Arc::clone(&end), Arc::clone(&operations));
-        tokio::spawn(async move { kill(killer, &operations, end).await })
-    };
-    let with = load(&clients, for_so_long).await;
-    end.store(true, Ordering::Relaxed);
-    let (refused, restarted) = killing.await.unwrap();
+    let mut did = Did::default();
+    phase(&load, GOOD, &client, &operations, length, &mut did).await;
+    let (mut ratios, memory_before) = (Vec::new(), node.memory("VmRSS"));
+    while ratios.len() < PAIRS || (ratios.len() < PAIRS_MAX && median(ratios.clone()) < 1.0 - LOSS_MAX) {
+        // who is first changes, so that what drifts favours none
+        let bad_first = ratios.len() % 2 == 1;
+        let mut rates = [0.0; 2];
+        for is_bad in [bad_first, !bad_first] {
+            let channel = if is_bad { BAD } else { GOOD };
+            rates[usize::from(is_bad)] = phase(&load, channel, &client, &operations, length, &mut did).await;
+        }
+        println!("pair {}: {:.0} envelopes a second without, {:.0} with", ratios.len() + 1, rates[0], rates[1]);
+        ratios.push(rates[1] / rates[0]);
+    }
     let memory_after = node.memory("VmRSS");
+    load.end.store(true, Ordering::Relaxed);
+    for stream in streams {
+        stream.await.unwrap();
+    }
+    let least = load.acknowledged[1..].iter().map(|channel| channel.load(Ordering::Relaxed)).min().unwrap();
     let actors = operations.get("/debug/actors").await.json();
     let of =
         |path: &str| actors["actors"].as_array().unwrap().iter().find(|actor| actor["path"] == path).unwrap().clone();
     let died = of(&format!("registrar/{BAD}/solo-chain"));
     println!(
-        "{seconds} s each: {without} envelopes acknowledged without, {with} with {refused} refused by the bad channel, \
-         {} restarts of its chain, {restarted} by hand; memory {} MiB, then {} MiB",
+        "{} pairs of {seconds} s: with panics {:.2} of the others' throughput (median; {ratios:.2?}), {} envelopes acknowledged, \
+         {least} at least by each channel; {} refused by the bad one, {} restarts of its chain, {} by hand; memory {} MiB, \
+         then {} MiB",
+        ratios.len(),
+        median(ratios.clone()),
+        load.total(),
+        did.refused,
         died["restarts"],
+        did.restarted,
         memory_before >> 20,
         memory_after >> 20
     );
     assert!(died["last_panic"]["text"].as_str().unwrap().contains("fail point"), "{died}");
-    // other programs have this machine, too: only a clear loss is one
-    assert!(with * 2 > without, "{with} of {without}");
-    assert!(memory_after < memory_before + (64 << 20), "{memory_before} to {memory_after}");
+    assert!(median(ratios.clone()) >= 1.0 - LOSS_MAX, "{ratios:?}");
+    assert!(least > 0, "a channel was left out");
+    // what an allocator keeps for later comes and goes by a hundred
+    assert!(memory_after < memory_before + (256 << 20), "{memory_before} to {memory_after}");
 
-    let failed = until_failed(&mut node, &clients[0], &operations).await;
+    let failed = until_failed(&mut node, &client, &operations).await;
     assert!(failed["cause"].as_str().unwrap().contains("fail point"), "{failed}");
     assert_eq!((failed["level"].as_str(), failed["height"].as_u64()), (Some("bad"), Some(1)));
     let warnings = operations.get("/debug/warnings").await.json();
@@ -152,7 +200,7 @@ async fn a_stuck_actor_is_said_with_its_channel_and_what_to_do() {
     ear.forget();
     node.line("actor goes on").await;
     ear.hears("WATCHDOG=1");
-    assert_eq!(stream.next().await, world::Step::Status(Status::Success, String::new()));
+    assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
     node.stop().await;
 }
 
@@ -171,7 +219,7 @@ async fn a_commit_that_does_not_end_is_said_and_does_not_end_the_node() {
         ear.hears("WATCHDOG=1");
     }
     assert!(!node.log().contains("actor goes on"), "the watchdog was fed meanwhile");
-    assert_eq!(stream.next().await, world::Step::Status(Status::Success, String::new()));
+    assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
     node.stop().await;
 }
 
