@@ -92,9 +92,9 @@ pub(crate) fn subject_error(subject: String, operation: Operation, code: Code, m
         | Code::StaleControllerEpoch
         | Code::StaleBrokerEpoch
         | Code::ReassignmentInProgress
-        | Code::ThrottlingQuotaExceeded
-        // brokers that are only starting count as missing ones
-        | Code::InvalidReplicationFactor => unavailable(Unavailable::Other),
+        | Code::ThrottlingQuotaExceeded => unavailable(Unavailable::Other),
+        // passes: brokers that are only starting count as missing ones
+        Code::InvalidReplicationFactor => unavailable(Unavailable::TooFewBrokers),
         Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed | Code::GroupAuthorizationFailed => {
             Error::Authorization { subject, operation, code: name }
         }

@@ -57,6 +57,8 @@ pub enum Unavailable {
     NotEnoughReplicasAfterAppend,
     /// The leader appended and gave up waiting for its replicas.
     ReplicationTimedOut,
+    /// A topic that is to be made wants more replicas than there are brokers now.
+    TooFewBrokers,
     /// Another passing trouble of the broker's.
     Other,
 }
@@ -69,6 +71,7 @@ impl fmt::Display for Unavailable {
             Self::NotEnoughReplicas => "too few of its replicas are in sync",
             Self::NotEnoughReplicasAfterAppend => "too few of its replicas followed an append",
             Self::ReplicationTimedOut => "its replicas were too slow to follow an append",
+            Self::TooFewBrokers => "fewer brokers are up than Kafka.Topic.ReplicationFactor asks for",
             Self::Other => "the broker is in trouble",
         })
     }

@@ -44,7 +44,7 @@ function inWords({ rate, client_rate: client, organization_rate: organization })
 
 function part(title, end, senders, order, redraw) {
   const lately = (one) => one.refused_at_ms !== null && now() - one.refused_at_ms < LATELY_MS;
-  const rate = (one) => (one.allowed_per_second === null ? '–' : one.allowed_per_second.toFixed(one.allowed_per_second < 10 ? 1 : 0));
+  const rate = (one) => (one.allowed_per_second === null ? '–' : one.allowed_per_second < 10 ? one.allowed_per_second.toFixed(1) : count(Math.round(one.allowed_per_second)));
   const ofClients = title === 'Clients';
   const columns = [
     { id: 'name', title: ofClients ? 'Client' : 'Organization', by: (one) => one.name, wide: true, cell: (one) => [
