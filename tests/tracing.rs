@@ -198,9 +198,7 @@ async fn profiles_are_in_pprofs_format_at_its_paths() {
     );
     let (taken, refused) = if one.status == 200 { (one, other) } else { (other, one) };
     assert_eq!((taken.status, refused.status), (200, 409), "{taken:?} {refused:?}");
-    let mut profile = Vec::new();
-    flate2::read::GzDecoder::new(&taken.body[..]).read_to_end(&mut profile).unwrap();
-    let profile = Profile::decode(&profile[..]).unwrap();
+    let profile = unzipped(&taken.body);
     assert_eq!(profile.string_table[0], "");
     assert_eq!(profile.sample_type.len(), 2);
     assert!(profile.sample.iter().all(|sample| sample.value.len() == 2 && !sample.location_id.is_empty()));
@@ -208,13 +206,27 @@ async fn profiles_are_in_pprofs_format_at_its_paths() {
     let actors = http.get("/debug/pprof/goroutine").await;
     assert!(String::from_utf8_lossy(&actors.body).contains("registrar/app/block-writer: running"), "{actors:?}");
     assert!(String::from_utf8_lossy(&http.get("/debug/pprof/").await.body).contains("go tool pprof"));
-    assert_eq!(http.get("/debug/pprof/heap").await.status, 501);
+    let heap = http.get("/debug/pprof/heap").await;
+    assert_eq!((heap.status, heap.header("content-type")), (200, "application/octet-stream"), "{heap:?}");
+    let heap = unzipped(&heap.body);
+    let named = |index: i64| heap.string_table[usize::try_from(index).unwrap()].as_str();
+    assert_eq!((named(heap.sample_type[0].first), named(heap.sample_type[0].second)), ("inuse_space", "bytes"));
+    assert!(named(heap.drop_frames).contains("_rjem_"), "the allocator's own frames are left out");
+    let bytes: i64 = heap.sample.iter().map(|sample| sample.value[0]).sum();
+    assert!(bytes > 1 << 20, "caches and buffers are some megabytes, not {bytes}");
+    assert!(heap.string_table.iter().any(|name| name.contains("orderer")), "{:?}", heap.string_table);
     for bad in ["seconds=0", "seconds=51", "seconds=x", "seconds=-1", "seconds="] {
         assert_eq!(http.get(&format!("/debug/pprof/profile?{bad}")).await.status, 400, "{bad}");
     }
     assert_eq!(http.get("/debug/channels").await.status, 404, "nothing else is served here");
     node.assert_no_panic();
     node.stop().await;
+}
+
+fn unzipped(body: &[u8]) -> Profile {
+    let mut profile = Vec::new();
+    flate2::read::MultiGzDecoder::new(body).read_to_end(&mut profile).unwrap();
+    Profile::decode(&profile[..]).unwrap()
 }
 
 /// Of the format, what is looked at here.
@@ -226,6 +238,8 @@ struct Profile {
     sample: Vec<Sample>,
     #[prost(string, repeated, tag = "6")]
     string_table: Vec<String>,
+    #[prost(int64, tag = "7")]
+    drop_frames: i64,
 }
 
 #[derive(Clone, PartialEq, fabric_proto::Message)]

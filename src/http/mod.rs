@@ -4,6 +4,7 @@
 mod answer;
 mod blocks;
 mod debug;
+mod heap_profile;
 mod operations;
 mod page;
 mod participation;
@@ -12,6 +13,7 @@ mod profile;
 mod same_site;
 mod server;
 
+pub(crate) use heap_profile::begin as begin_heap_profile;
 pub use operations::{Operations, operations};
 pub use participation::{Administration, participation};
 pub use profile::profile;

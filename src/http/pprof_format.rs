@@ -1,9 +1,10 @@
 //! A profile as pprof's tools read it: `profile.proto`, gzipped. The messages are written down here, as far as they are used.
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use pprof::{Frames, Report};
 use prost::Message;
@@ -109,6 +110,27 @@ pub(super) fn gzipped(report: &Report) -> std::io::Result<Vec<u8>> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     gzip.write_all(&profile(report).encode_to_vec())?;
     gzip.finish()
+}
+
+/// The same profile, which says that frames of these names (a regular expression), and what they called, are not to be shown.
+pub(super) fn without_frames(gzipped: Vec<u8>, names: &str) -> std::io::Result<Vec<u8>> {
+    let mut profile = Vec::new();
+    GzDecoder::new(&gzipped[..]).read_to_end(&mut profile)?;
+    let strings = Texts::decode(&profile[..])?.string_table;
+    let more = Texts { string_table: vec![names.to_owned()], drop_frames: i64::try_from(strings.len()).unwrap_or(0) };
+    // fields of two messages behind each other are one message, and two compressed files are one
+    let mut gzip = GzEncoder::new(gzipped, Compression::default());
+    gzip.write_all(&more.encode_to_vec())?;
+    gzip.finish()
+}
+
+/// The part of a profile that says which frames are not to be shown.
+#[derive(Clone, PartialEq, Message)]
+struct Texts {
+    #[prost(string, repeated, tag = "6")]
+    string_table: Vec<String>,
+    #[prost(int64, tag = "7")]
+    drop_frames: i64,
 }
 
 fn profile(report: &Report) -> Profile {

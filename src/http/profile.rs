@@ -1,4 +1,5 @@
-//! Profiles for Go's pprof, in its format and at its paths: what the processors do, and what the actors are.
+//! Profiles for Go's pprof, in its format and at its paths: what the processors do, what memory is used for, and what the
+//! actors are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use orderer_actors::NodeContext;
 use tokio::sync::Mutex;
 
 use super::answer::{Refused, not_found};
+use super::heap_profile::{self, HeapProfileError};
 use super::pprof_format::gzipped;
 
 /// Samples a second, of every thread together. Not a round number, so that nothing which happens as often hides.
@@ -28,7 +30,7 @@ const INDEX: &str = "\
 profile     processors: go tool pprof -http : 'http://ADDRESS/debug/pprof/profile?seconds=30'
 goroutine   the actors, and what each is doing (text; there are no goroutines here)
 cmdline     the command line
-heap        not in this build: its allocator counts no allocations; see docs/tracing.md
+heap        memory that is in use, by who allocated it: go tool pprof -http : http://ADDRESS/debug/pprof/heap
 ";
 
 #[derive(Clone)]
@@ -54,9 +56,24 @@ fn text(text: String) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }
 
-async fn heap() -> Refused {
-    let why = "this build's allocator counts no allocations; memory is in /metrics and in the process's status";
-    Refused::new(StatusCode::NOT_IMPLEMENTED, why)
+async fn heap() -> Result<Response, Refused> {
+    let taken = tokio::task::spawn_blocking(heap_profile::take).await;
+    let taken =
+        taken.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, format!("take a heap profile: {e}")))?;
+    let profile = taken.map_err(|error| {
+        let status = match error {
+            HeapProfileError::NotBuilt => StatusCode::NOT_IMPLEMENTED,
+            HeapProfileError::Busy => StatusCode::CONFLICT,
+            HeapProfileError::Refused(_) | HeapProfileError::Taken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Refused::new(status, error.to_string())
+    })?;
+    Ok(attached("heap", profile))
+}
+
+fn attached(name: &str, profile: Vec<u8>) -> Response {
+    let named = (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\""));
+    ([(header::CONTENT_TYPE, "application/octet-stream".to_owned()), named], profile).into_response()
 }
 
 async fn processors(State(profiling): State<Profiling>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
@@ -77,8 +94,7 @@ async fn processors(State(profiling): State<Profiling>, RawQuery(query): RawQuer
         gzipped(&report).map_err(|e| e.to_string())
     });
     let profile = taken.await.map_err(|e| failed(e.to_string()))?.map_err(failed)?;
-    let named = (header::CONTENT_DISPOSITION, "attachment; filename=\"profile\"");
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream"), named], profile).into_response())
+    Ok(attached("profile", profile))
 }
 
 async fn actors(State(profiling): State<Profiling>) -> Response {

@@ -59,6 +59,11 @@ pub fn run(
     greeting: Option<&str>,
 ) -> anyhow::Result<()> {
     report_panics();
+    if settings.profile.is_some()
+        && let Err(error) = http::begin_heap_profile()
+    {
+        tracing::warn!(target: "orderer.node", %error, "General.Profile without heap profiles");
+    }
     let began = Instant::now();
     let io = io_threads()?;
     // a signal that comes while the node starts ends it as orderly as any other
