@@ -8,15 +8,21 @@ use orderer_ledger::Ledger;
 
 use super::answer::Refused;
 
+/// No number has more digits.
+const DIGITS_MAX: usize = 20;
+
 /// Which block is asked for.
 pub(super) fn number_of(ledger: &Ledger, written: &str) -> Result<BlockNumber, Refused> {
     match written {
         "oldest" => Ok(ledger.horizon()),
         "newest" => Ok(ledger.last_block().number()),
         "config" => Ok(ledger.last_config()),
-        number => number.parse().map(BlockNumber).map_err(|_| {
-            Refused::bad(format!("invalid block ID: '{number}' is neither newest, oldest, config nor a number"))
-        }),
+        number => {
+            let is_number = number.len() <= DIGITS_MAX && number.bytes().all(|digit| digit.is_ascii_digit());
+            let parsed = number.parse().ok().filter(|_| is_number).map(BlockNumber);
+            let text = || format!("invalid block ID: '{number}' is neither newest, oldest, config nor a number");
+            parsed.ok_or_else(|| Refused::bad(text()))
+        }
     }
 }
 

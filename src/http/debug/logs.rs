@@ -8,9 +8,13 @@ use orderer_actors::status::now_ms;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
-use super::refusals::checked_limit;
+use super::refusals::{checked_limit, checked_text};
 use crate::http::answer::{Refused, json};
 use crate::telemetry::{LogLine, LogWanted};
+
+/// What is looked for in every line is no longer.
+const LOGGER_MAX: usize = 100;
+const CONTAINS_MAX: usize = 256;
 
 #[derive(Deserialize)]
 pub(super) struct Wanted {
@@ -38,6 +42,8 @@ pub(super) async fn logs(
         "error" => Ok(tracing::Level::ERROR),
         other => Err(Refused::bad(format!("level '{other}' is not debug, info, warn or error"))),
     });
+    let logger = checked_text("logger", logger, LOGGER_MAX)?;
+    let contains = checked_text("contains", contains, CONTAINS_MAX)?;
     let wanted = LogWanted { least: least.transpose()?, logger, contains, limit: checked_limit(limit)? };
     Ok(json(StatusCode::OK, &Shown { now_ms: now_ms(), lines: debug.logs.newest(&wanted) }))
 }

@@ -14,6 +14,9 @@ use crate::http::answer::{Refused, json};
 /// No answer has more entries.
 pub(super) const LIMIT_MAX: usize = 1000;
 
+/// No channel has a longer name.
+const NAME_MAX: usize = 249;
+
 #[derive(Deserialize)]
 pub(super) struct Wanted {
     channel: Option<String>,
@@ -32,9 +35,19 @@ pub(super) async fn refusals(
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let Query(Wanted { channel, limit }) = wanted.map_err(|e| Refused::bad(e.body_text()))?;
-    let limit = checked_limit(limit)?;
+    let (channel, limit) = (checked_text("channel", channel, NAME_MAX)?, checked_limit(limit)?);
     let refusals = debug.context.observed.refusals().newest(channel.as_deref(), limit);
     Ok(json(StatusCode::OK, &Shown { now_ms: now_ms(), refusals }))
+}
+
+/// What is looked for, unless nothing that is shown could have so many characters.
+pub(super) fn checked_text(name: &str, text: Option<String>, max: usize) -> Result<Option<String>, Refused> {
+    match &text {
+        Some(text) if text.chars().count() > max => {
+            Err(Refused::bad(format!("{name} is longer than {max} characters")))
+        }
+        _ => Ok(text),
+    }
 }
 
 pub(super) fn checked_limit(limit: Option<usize>) -> Result<usize, Refused> {
