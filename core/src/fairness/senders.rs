@@ -13,6 +13,8 @@ use super::meter::Meter;
 
 /// So many are told apart. Others, should there be so many at once, share one meter.
 const SENDERS_MAX: usize = 4096;
+/// A full table forgets so many at once, those who are quiet longest: room is sought once a second, by who needs it.
+const MADE_ROOM_FOR: usize = 512;
 /// One that has sent nothing for so long is forgotten; until then its figures are shown.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
@@ -38,7 +40,7 @@ pub(super) struct Sender {
     pub(super) meter: Meter,
     pub(super) accepted: AtomicU64,
     pub(super) refused: AtomicU64,
-    /// When it was last heard, in milliseconds since the node began. What is refused before its signature is verified does
+    /// When it was last heard, in milliseconds since the node began, never at 0. What is refused before its signature is verified does
     /// not count: anybody can send that.
     heard_ms: AtomicU64,
     /// And when it was last refused, in seconds since the node began, plus one; 0 is never.
@@ -50,8 +52,17 @@ impl Sender {
         Self { name, organization, ..Self::default() }
     }
 
+    /// It is heard. Gives back when it was before, 0 for never; of several threads that meet, one is told of the time before.
+    fn hear(&self, now: Duration) -> u64 {
+        self.heard_ms.swap(u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1), Ordering::Relaxed)
+    }
+
+    fn heard_ms(&self) -> u64 {
+        self.heard_ms.load(Ordering::Relaxed)
+    }
+
     fn quiet_for(&self, now: Duration) -> Duration {
-        now.saturating_sub(Duration::from_millis(self.heard_ms.load(Ordering::Relaxed)))
+        quiet_since(self.heard_ms(), now)
     }
 
     /// It is refused.
@@ -69,6 +80,10 @@ impl Sender {
     pub(super) fn refused_at(&self) -> Option<Duration> {
         self.refused_second.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_secs)
     }
+}
+
+fn quiet_since(heard_ms: u64, now: Duration) -> Duration {
+    now.saturating_sub(Duration::from_millis(heard_ms))
 }
 
 /// See the module's description. Reading takes no lock; a new sender costs a copy of the table.
@@ -113,27 +128,22 @@ impl<K: Hash + Eq + Clone> Senders<K> {
     where
         K: Borrow<Q>,
     {
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         if let Some(sender) = self.find(key) {
-            if sender.quiet_for(now) > self.inactivity {
-                self.active.fetch_add(1, Ordering::Relaxed);
-            }
-            sender.heard_ms.store(now_ms, Ordering::Relaxed);
-            return sender;
+            return self.heard(&sender, now);
         }
         let is_full = self.table.load().len() >= SENDERS_MAX;
         if is_full && self.sought_second.swap(now.as_secs(), Ordering::Relaxed) == now.as_secs() {
-            self.others.heard_ms.store(now_ms, Ordering::Relaxed);
-            return Arc::clone(&self.others);
+            return self.heard(&self.others, now);
         }
         let (key, sender) = new();
-        sender.heard_ms.store(now_ms, Ordering::Relaxed);
+        // before anybody can find it, and forget it as one that was never heard
+        sender.hear(now);
         let sender = Arc::new(sender);
         let mut given = Arc::clone(&sender);
         self.table.rcu(|table| {
             let mut table = HashMap::clone(table);
             if table.len() >= SENDERS_MAX {
-                self.forget_longest_quiet(&mut table, now);
+                self.make_room(&mut table, now);
             }
             given = if table.len() < SENDERS_MAX {
                 Arc::clone(table.entry(key.clone()).or_insert_with(|| Arc::clone(&sender)))
@@ -142,16 +152,29 @@ impl<K: Hash + Eq + Clone> Senders<K> {
             };
             table
         });
+        if !Arc::ptr_eq(&given, &sender) {
+            return self.heard(&given, now);
+        }
         self.active.fetch_add(1, Ordering::Relaxed);
         given
     }
 
-    fn forget_longest_quiet(&self, table: &mut HashMap<K, Arc<Sender>>, now: Duration) {
+    /// One that is known is heard; it becomes active by that if it was not.
+    fn heard(&self, sender: &Arc<Sender>, now: Duration) -> Arc<Sender> {
+        let before_ms = sender.hear(now);
+        if before_ms == 0 || quiet_since(before_ms, now) > self.inactivity {
+            self.active.fetch_add(1, Ordering::Relaxed);
+        }
+        Arc::clone(sender)
+    }
+
+    fn make_room(&self, table: &mut HashMap<K, Arc<Sender>>, now: Duration) {
         let idle = |sender: &Arc<Sender>| sender.quiet_for(now) > self.inactivity && sender.meter.is_full(now);
-        let quiet = table.iter().filter(|(_, sender)| idle(sender));
-        let longest = quiet.max_by_key(|(_, sender)| sender.quiet_for(now)).map(|(key, _)| key.clone());
-        if let Some(key) = longest {
-            table.remove(&key);
+        let idle = table.iter().filter(|(_, sender)| idle(sender));
+        let mut idle: Vec<(u64, K)> = idle.map(|(key, sender)| (sender.heard_ms(), key.clone())).collect();
+        idle.sort_unstable_by_key(|(heard_ms, _)| *heard_ms);
+        for (_, key) in idle.iter().take(MADE_ROOM_FOR) {
+            table.remove(key);
         }
     }
 
@@ -166,7 +189,7 @@ impl<K: Hash + Eq + Clone> Senders<K> {
                 table
             });
         }
-        let active = table.values().filter(|sender| sender.quiet_for(now) <= self.inactivity).count();
+        let active = self.everybody(&table).filter(|sender| sender.quiet_for(now) <= self.inactivity).count();
         self.active.store(active, Ordering::Relaxed);
     }
 
@@ -179,8 +202,12 @@ impl<K: Hash + Eq + Clone> Senders<K> {
     pub(super) fn all(&self, now: Duration) -> Vec<(Arc<Sender>, bool)> {
         let shown = |sender: &Arc<Sender>| (Arc::clone(sender), sender.quiet_for(now) <= self.inactivity);
         let table = self.table.load();
-        let others = (self.others.heard_ms.load(Ordering::Relaxed) > 0).then_some(&self.others);
-        table.values().chain(others).map(shown).collect()
+        self.everybody(&table).map(shown).collect()
+    }
+
+    /// Those of the table and, if there are any, the others as one.
+    fn everybody<'a>(&'a self, table: &'a HashMap<K, Arc<Sender>>) -> impl Iterator<Item = &'a Arc<Sender>> {
+        table.values().chain((self.others.heard_ms() > 0).then_some(&self.others))
     }
 }
 
@@ -216,6 +243,40 @@ mod tests {
         assert_eq!(hear(&senders, "a", 3000).accepted.load(Ordering::Relaxed), 7);
         senders.sweep(Duration::from_secs(6700));
         assert!(senders.find("a").is_none());
+    }
+
+    #[test]
+    fn a_full_table_makes_room_for_many_who_come_at_once() {
+        let senders = Senders::new(INACTIVITY);
+        for number in 0..SENDERS_MAX {
+            hear(&senders, &number.to_string(), 1);
+        }
+        senders.sweep(Duration::from_secs(20));
+        for number in 0..100 {
+            let name = format!("new {number}");
+            assert_eq!(hear(&senders, &name, 20).name, name);
+        }
+        assert_eq!(senders.active(), 100);
+        senders.sweep(Duration::from_secs(20));
+        assert_eq!(
+            (senders.active(), senders.all(Duration::from_secs(20)).len()),
+            (100, SENDERS_MAX - MADE_ROOM_FOR + 100)
+        );
+    }
+
+    #[test]
+    fn those_without_a_place_have_one_share_together() {
+        let senders = Senders::new(INACTIVITY);
+        for number in 0..SENDERS_MAX {
+            hear(&senders, &number.to_string(), 1);
+        }
+        for second in 2..5 {
+            hear(&senders, "late", second);
+            hear(&senders, "later", second);
+            assert_eq!(senders.active(), SENDERS_MAX + 1);
+            senders.sweep(Duration::from_secs(second));
+            assert_eq!(senders.active(), SENDERS_MAX + 1);
+        }
     }
 
     #[test]
