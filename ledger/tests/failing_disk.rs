@@ -163,6 +163,57 @@ fn a_ledger_that_failed_is_opened_again_for_all_who_share_it() {
 }
 
 #[test]
+fn what_a_failed_sync_lost_costs_nothing_that_was_acknowledged_before_or_after() {
+    let mut failed = 0;
+    for lost in 0.. {
+        let disk = Disk::default();
+        let mut ledger = disk.create().unwrap();
+        disk.lose_at(lost);
+        let (mut sequence, mut held, mut height) = (0, Vec::new(), 1);
+        let mut failures = 0;
+        for step in 0..12 {
+            let mut commit = Commit::default();
+            if step % 4 == 3 {
+                commit.blocks = blocks_after(&ledger.last_block(), 1, &[700, 9000]);
+                commit.pending_drop_below = sequence + 1;
+            } else {
+                sequence += 1;
+                commit.pending_add = vec![envelope(sequence, 5000)];
+            }
+            match ledger.commit(commit) {
+                Ok(()) if step % 4 == 3 => {
+                    held.clear();
+                    height += 1;
+                }
+                Ok(()) => held.push(sequence),
+                Err(_) => {
+                    // the process is started again, not the machine: what the file system shows is there
+                    failures += 1;
+                    drop(ledger);
+                    ledger = disk.open().expect("opens");
+                    height = ledger.height();
+                    let pending = ledger.pending().unwrap();
+                    let there: Vec<u64> = pending.iter().map(|envelope| envelope.sequence).collect();
+                    assert!(held.iter().all(|held| there.contains(held) || there.is_empty() && step % 4 == 3));
+                    held = there;
+                }
+            }
+            let after = disk.after_power_cut(1).open();
+            let after = after.unwrap_or_else(|error| panic!("sync {lost}, step {step}: {}", chain(&error)));
+            assert_eq!(after.height(), height, "sync {lost}, step {step}");
+            after.verify().expect("is whole");
+            let there: Vec<u64> = after.pending().unwrap().iter().map(|envelope| envelope.sequence).collect();
+            assert_eq!(there, held, "sync {lost}, step {step}");
+        }
+        if failures == 0 {
+            break;
+        }
+        failed += 1;
+    }
+    assert!(failed > 12, "{failed}");
+}
+
+#[test]
 fn a_disk_that_fails_while_a_ledger_is_made_is_an_error() {
     let disk = Disk::default();
     disk.set_capacity(80_000);

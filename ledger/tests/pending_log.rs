@@ -6,7 +6,9 @@ mod world;
 
 use std::path::{Path, PathBuf};
 
+use orderer_core::crypto::sha256;
 use orderer_ledger::{Commit, Ledger, OpenError};
+use redb::{Database, ReadableDatabase as _, TableDefinition};
 use tempfile::TempDir;
 use world::{SMALL, blocks_after, channel, envelope, genesis};
 
@@ -171,6 +173,31 @@ fn what_is_lost_before_a_whole_row_is_an_error() {
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(matches!(error, OpenError::Damaged { .. }) && cause.contains("pending log is damaged"), "{cause}");
     }
+}
+
+#[test]
+fn a_whole_row_that_says_what_this_program_does_not_know_is_an_error() {
+    let files = Files::new();
+    let ledger = files.create();
+    hold(&ledger, 1, 10);
+    hold(&ledger, 2, 10);
+    drop(ledger);
+    let identity = TableDefinition::<&str, &[u8]>::new("ledger.identity");
+    let database = Database::open(&files.database).unwrap();
+    let tx = database.begin_read().unwrap();
+    let key = tx.open_table(identity).unwrap().get("pending key").unwrap().unwrap().value().to_vec();
+    drop((tx, database));
+    files.change(|bytes| {
+        // the flags are behind the header, the sequence and the configuration; the seal behind the ten bytes of the envelope
+        let row = &mut bytes[PAGE..];
+        row[48 + 16] |= 2;
+        let seal_at = 48 + 21 + 10;
+        let seal = sha256(&[&key, &row[..seal_at]]);
+        row[seal_at..seal_at + 32].copy_from_slice(&seal);
+    });
+    let error = files.open().expect_err("an acknowledged envelope cannot be read");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "the row at byte 4096 of the pending log has flags this program does not know");
 }
 
 #[test]

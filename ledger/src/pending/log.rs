@@ -23,6 +23,9 @@ const GROWS_BY_BYTES: u64 = 256 << 10;
 /// More than this is given back when the log is empty.
 const KEEPS_BYTES: u64 = 1 << 20;
 
+/// What is written once more is read in pieces of this size.
+const COPIES_BYTES: u64 = 1 << 20;
+
 /// Where the rows are.
 pub(crate) enum LogFile {
     /// There is none yet. Most channels of an orderer on Kafka never have one.
@@ -108,7 +111,7 @@ impl PendingLog {
     /// Reads what is there.
     ///
     /// # Errors
-    /// The file cannot be read, or something in its middle was lost: what follows it is whole.
+    /// The file cannot be read, or something in its middle was lost: what follows it is whole. Or a newer version wrote it.
     pub(crate) fn open(file: LogFile, key: Key, floor: u64) -> Result<Self, Fault> {
         let length = file.storage().map_or(Ok(0), StorageBackend::len).map_err(Fault::PendingLog)?;
         let mut log = Self { file, key, floor, rows: VecDeque::new(), end: 0, length };
@@ -124,7 +127,23 @@ impl PendingLog {
         if log.rows.is_empty() {
             log.end = 0;
         }
+        log.make_durable().map_err(Fault::PendingLog)?;
         Ok(log)
+    }
+
+    /// Writes once more what was read. After a sync that failed a file system may show what the disk does not have, and take
+    /// it for written: after a power cut that would be a hole before what is written from now on.
+    fn make_durable(&self) -> io::Result<()> {
+        let Some(storage) = self.file.storage().filter(|_| self.end > 0) else { return Ok(()) };
+        let mut at = 0;
+        while at < self.end {
+            let count = (self.end - at).min(COPIES_BYTES);
+            let mut bytes = vec![0; usize::try_from(count).map_err(io::Error::other)?];
+            storage.read(at, &mut bytes)?;
+            storage.write(at, &bytes)?;
+            at += count;
+        }
+        storage.sync_data()
     }
 
     /// Lets go of the file, for one who opens it again.
@@ -207,7 +226,10 @@ impl PendingLog {
                 break;
             }
             let rest = self.bytes_at(at + HEADER_BYTES as u64, header.rest_bytes())?;
-            let Ok(envelopes) = row::decode(&self.key, encoded, rest.into()) else { break };
+            let decoded = row::decode(&self.key, encoded, rest.into());
+            let decoded = decoded
+                .map_err(|problem| Fault::Layout(format!("the row at byte {at} of the pending log {problem}")))?;
+            let Some(envelopes) = decoded else { break };
             next = envelopes.last().map_or(next, |last| last.sequence.saturating_add(1));
             found(envelopes);
             at = end;

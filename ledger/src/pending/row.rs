@@ -76,17 +76,20 @@ pub(super) fn encode(key: &Key, envelopes: &[PendingEnvelope]) -> Vec<u8> {
     row
 }
 
-/// The envelopes of a row, which share its memory, or what is wrong with it. Whoever can seal a row made it whole: what
-/// is wrong is that it was not wholly written, or written by a version that knows more.
+/// The envelopes of a row, which share its memory; none if it was not wholly written.
+///
+/// # Errors
+/// What is wrong with a row that is whole: it was written by a version that knows more, and somebody was told that what is
+/// in it is safe.
 pub(super) fn decode(
     key: &Key,
     header: [u8; HEADER_BYTES],
     mut rest: Bytes,
-) -> Result<Vec<PendingEnvelope>, &'static str> {
-    let Some(entries_bytes) = rest.len().checked_sub(SEAL_BYTES) else { return Err("is too short") };
+) -> Result<Option<Vec<PendingEnvelope>>, &'static str> {
+    let Some(entries_bytes) = rest.len().checked_sub(SEAL_BYTES) else { return Ok(None) };
     let seal = rest.split_off(entries_bytes);
     if seal != sha256(&[&key.0, &header, &rest])[..] {
-        return Err("is not what was written");
+        return Ok(None);
     }
     let first = (&header[..]).get_u64();
     let mut envelopes: Vec<PendingEnvelope> = Vec::new();
@@ -114,7 +117,7 @@ pub(super) fn decode(
         let raw = rest.split_to(length);
         envelopes.push(PendingEnvelope { sequence, checked_at, is_config: flags & FLAG_CONFIG != 0, raw });
     }
-    if envelopes.is_empty() { Err("is empty") } else { Ok(envelopes) }
+    if envelopes.is_empty() { Err("is empty") } else { Ok(Some(envelopes)) }
 }
 
 #[cfg(test)]
@@ -149,7 +152,7 @@ mod tests {
         let header = Header::decode(key, encoded)?;
         assert_eq!(header.row_bytes(), row.len() as u64);
         rest.truncate(usize::try_from(header.rest_bytes()).expect("is small"));
-        decode(key, encoded, rest).ok()
+        decode(key, encoded, rest).expect("is of this version")
     }
 
     proptest! {

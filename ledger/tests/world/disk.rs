@@ -36,6 +36,9 @@ struct State {
     operations: u64,
     /// From this operation on everything fails.
     fails_at: Option<(u64, io::ErrorKind)>,
+    /// The sync with this index fails, and what it was to make durable never is, though readers see it.
+    loses_at: Option<u64>,
+    syncs: u64,
     /// Writing behind this offset fails, as on a full disk.
     capacity: Option<u64>,
 }
@@ -81,6 +84,13 @@ impl Disk {
     /// Everything from the operation with this index on fails.
     pub fn cut_at(&self, operation: u64) {
         self.0.lock().unwrap().fails_at = Some((operation, io::ErrorKind::Other));
+    }
+
+    /// The sync with this index from now on fails. What it should have written is lost, but for readers, until it is
+    /// written again: so do file systems that take pages for clean after they failed to write them.
+    pub fn lose_at(&self, sync: u64) {
+        let mut state = self.0.lock().unwrap();
+        state.loses_at = Some(state.syncs + sync);
     }
 
     pub fn set_capacity(&self, bytes: u64) {
@@ -165,10 +175,22 @@ impl StorageBackend for DiskFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
         state.operate()?;
-        let Content { live, durable, unsynced } = &mut state.files[self.number];
-        durable.clone_from(live);
-        unsynced.clear();
-        Ok(())
+        let sync = state.syncs;
+        state.syncs += 1;
+        let is_lost = state.loses_at == Some(sync);
+        let Content { durable, unsynced, .. } = &mut state.files[self.number];
+        for change in unsynced.drain(..) {
+            match change {
+                // the length is the file's, not a page's
+                Change::Length(len) => durable.resize(usize::try_from(len).unwrap(), 0),
+                Change::Write(..) if is_lost => {}
+                Change::Write(offset, data) => {
+                    let at = usize::try_from(offset).unwrap();
+                    durable[at..at + data.len()].copy_from_slice(&data);
+                }
+            }
+        }
+        if is_lost { Err(io::Error::other("the disk did not take it")) } else { Ok(()) }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
