@@ -23,6 +23,9 @@ const REMOVED_PREFIX: &str = ".removed.";
 /// A ledger that is being imported is in a folder with this before its channel's name.
 const IMPORTED_PREFIX: &str = ".importing.";
 
+/// What file systems allow a name.
+const FILE_NAME_MAX_BYTES: usize = 255;
+
 /// Memory for pages of all ledgers' databases together. One ledger gains nothing from more than
 /// [`PAGE_CACHE_MOST_BYTES`], since new blocks are kept elsewhere. With next to nothing a commit of fifty blocks takes
 /// 3.8 ms instead of 2.1: better than to keep, for each of a thousand channels, what was read when it was opened.
@@ -70,7 +73,7 @@ impl LedgerStore {
     pub fn new(location: &Path, block_caches: BlockCaches) -> Result<Self, LedgersError> {
         let channels = location.join(CHANNELS);
         let failed = |cause| LedgersError { action: "make the folder of ledgers", path: channels.clone(), cause };
-        fs::create_dir_all(&channels).map_err(failed)?;
+        make_folder(&channels).map_err(failed)?;
         remove_leftovers(&channels, REMOVED_PREFIX).map_err(failed)?;
         let store = Self { channels, block_caches, count: Arc::default() };
         store.count.store(store.list()?.len(), Ordering::Relaxed);
@@ -106,7 +109,7 @@ impl LedgerStore {
         source: &Path,
         catalog: &Arc<Catalog>,
     ) -> Result<Import, TransferError> {
-        let folder = self.channels.join(format!("{IMPORTED_PREFIX}{channel}"));
+        let folder = self.channels.join(marked(IMPORTED_PREFIX, channel));
         Import::begin(&folder, LEDGER_FILE, source, channel, catalog, self.options())
     }
 
@@ -162,7 +165,7 @@ impl LedgerStore {
     /// it; its room on the disk is free when the last of them is gone. Blocks.
     pub fn remove(&self, channel: &ChannelId) -> Result<(), LedgersError> {
         let folder = self.channels.join(channel.as_str());
-        let removed = self.channels.join(format!("{REMOVED_PREFIX}{channel}"));
+        let removed = self.channels.join(marked(REMOVED_PREFIX, channel));
         let gone = || -> io::Result<()> {
             if removed.exists() {
                 fs::remove_dir_all(&removed)?;
@@ -185,6 +188,29 @@ impl LedgerStore {
     }
 }
 
+/// A channel's name behind something that makes it none; its end is missing if there is no room for it.
+fn marked(prefix: &str, channel: &ChannelId) -> String {
+    // of ASCII: may be cut anywhere
+    let mut name = format!("{prefix}{channel}");
+    name.truncate(FILE_NAME_MAX_BYTES);
+    name
+}
+
+/// Makes a folder, and those that are missing above it. A power cut leaves them there: nothing that is synced within a folder
+/// is found again if the folder is not.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_folder(above)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+        made => made?,
+    }
+    File::open(above)?.sync_all()
+}
+
 /// What a removal, or an import, left that was interrupted.
 fn remove_leftovers(channels: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(channels)? {
@@ -197,4 +223,58 @@ fn remove_leftovers(channels: &Path, prefix: &str) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orderer_core::channel::CHANNEL_ID_MAX_BYTES;
+
+    const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/net");
+
+    fn store() -> (tempfile::TempDir, LedgerStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LedgerStore::new(folder.path(), BlockCaches { bytes: 0 }).unwrap();
+        (folder, store)
+    }
+
+    fn genesis() -> EncodedBlock {
+        EncodedBlock::parse(&fs::read(Path::new(NET).join("AppSolo.block")).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_channel_of_the_longest_name_is_made_removed_and_imported() {
+        let (_folder, store) = store();
+        let channel = ChannelId::parse(&"x".repeat(CHANNEL_ID_MAX_BYTES)).unwrap();
+        drop(store.create(&channel, &genesis()).expect("is made"));
+        assert_eq!(store.list().unwrap(), std::slice::from_ref(&channel));
+        store.remove(&channel).expect("is removed");
+        assert_eq!((store.list().unwrap(), fs::read_dir(&store.channels).unwrap().count()), (vec![], 0));
+        let lock = store.lock().unwrap();
+        store.import(&lock, &channel, Path::new("source"), &Arc::default()).expect("begins");
+        drop(lock);
+        drop(store.lock().unwrap());
+        assert_eq!(fs::read_dir(&store.channels).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_channel_that_was_being_made_is_in_no_imports_way() {
+        let (_folder, store) = store();
+        let channel = ChannelId::parse("app").unwrap();
+        let path = store.path(&channel);
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        for left in ["ledger.redb.new", "ledger.pending"] {
+            fs::write(path.with_file_name(left), "half").unwrap();
+        }
+        let import = |store: &LedgerStore| {
+            let lock = store.lock().unwrap();
+            let mut import = store.import(&lock, &channel, Path::new("source"), &Arc::default()).unwrap();
+            import.push(genesis()).unwrap();
+            store.imported(import, &channel)
+        };
+        assert_eq!(import(&store).expect("is imported").blocks, 1);
+        assert_eq!(store.open(&channel).expect("opens").height(), 1);
+        assert!(import(&store).is_err(), "it is there");
+        assert_eq!(store.open(&channel).expect("opens").height(), 1);
+    }
 }

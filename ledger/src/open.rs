@@ -45,16 +45,7 @@ impl Ledger {
         if path.try_exists().map_err(io("look for the file"))? {
             return Err(OpenError::Exists { path: path.to_owned() });
         }
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(UNFINISHED_SUFFIX);
-        let unfinished = PathBuf::from(unfinished);
-        let pending = path.with_extension(PENDING_EXTENSION);
-        for (stale, action) in [(&unfinished, "remove an unfinished file"), (&pending, "remove an old pending log")] {
-            match fs::remove_file(stale) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io(action)(e)),
-                _ => {}
-            }
-        }
+        let (unfinished, pending) = remove_unfinished(path)?;
         let db = open_database(path, || Ok(builder(path, options).create(&unfinished)?))?;
         initialize(&db, path, channel, genesis)?;
         // the commit has synced the file; its name is made to last by syncing the folder
@@ -139,6 +130,24 @@ impl Ledger {
         let store = database.into_inner().unwrap_or_else(PoisonError::into_inner).into_store();
         store.close().map_err(|cause| OpenError::Damaged { path, cause })
     }
+}
+
+/// Removes what a crash left of a ledger that was being made under this name, where there is none. Gives back the name that
+/// it has until it is whole, and that of its pending log.
+pub(crate) fn remove_unfinished(path: &Path) -> Result<(PathBuf, PathBuf), OpenError> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(UNFINISHED_SUFFIX);
+    let unfinished = PathBuf::from(unfinished);
+    let pending = path.with_extension(PENDING_EXTENSION);
+    for (stale, action) in [(&unfinished, "remove an unfinished file"), (&pending, "remove an old pending log")] {
+        match fs::remove_file(stale) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(OpenError::Io { path: path.to_owned(), action, cause });
+            }
+            _ => {}
+        }
+    }
+    Ok((unfinished, pending))
 }
 
 fn builder(path: &Path, options: Options) -> Builder {

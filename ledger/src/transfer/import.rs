@@ -14,6 +14,7 @@ use orderer_core::config::{Catalog, ChannelSnapshot};
 use super::error::TransferError;
 use crate::commit::Commit;
 use crate::ledger::{Ledger, Options};
+use crate::open::remove_unfinished;
 
 /// Blocks are written in transactions of this size, or of this many.
 const WRITTEN_AT_ONCE_BYTES: usize = 4 << 20;
@@ -152,6 +153,10 @@ impl Import {
             return Err(TransferError::Missing { path: self.source, horizon, last_config: last.last_config() });
         }
         ledger.close()?;
+        let place = target.join(self.file_name);
+        if !place.exists() {
+            remove_unfinished(&place)?;
+        }
         let named = || -> io::Result<()> {
             File::open(&self.folder)?.sync_all()?;
             // fails if there is anything in a folder of this name

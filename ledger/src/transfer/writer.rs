@@ -14,6 +14,7 @@ use super::{BLOCK_FILE_PREFIX, Layout, fabric_block};
 const FABRIC_FILE_MAX_BYTES: u64 = 64 << 20;
 /// What is written has this before its name until it is whole.
 const UNFINISHED_PREFIX: &str = ".unfinished.";
+const FILE_NAME_MAX_BYTES: usize = 255;
 /// Folder of the channels' folders.
 const CHAINS: &str = "chains";
 
@@ -33,7 +34,7 @@ impl BlockFileWriter {
     /// A plain file.
     pub fn plain(target: &Path) -> Result<Self, TransferError> {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let unfinished = target.with_file_name(format!("{UNFINISHED_PREFIX}{name}"));
+        let unfinished = target.with_file_name(unfinished_name(&name));
         refuse_existing(target)?;
         let file = make_file(&unfinished)?;
         let target = target.to_owned();
@@ -45,7 +46,7 @@ impl BlockFileWriter {
     pub fn fabric(ledgers: &Path, channel: &str) -> Result<Self, TransferError> {
         let target = ledgers.join(CHAINS).join(channel);
         // not among the channels: an orderer would take it for one
-        let unfinished = ledgers.join(format!("{UNFINISHED_PREFIX}{channel}"));
+        let unfinished = ledgers.join(unfinished_name(channel));
         refuse_existing(&target)?;
         let prepared = || -> io::Result<()> {
             fs::create_dir_all(ledgers.join(CHAINS))?;
@@ -89,8 +90,9 @@ impl BlockFileWriter {
                 File::open(&self.unfinished)?.sync_all()?;
             }
             fs::rename(&self.unfinished, &self.target)?;
-            let folder = self.target.parent().filter(|folder| !folder.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+            sync_folder_of(&self.target)?;
+            // that of the channels' folder, which may be new
+            if self.layout == Layout::Fabric { sync_folder_of(&self.unfinished) } else { Ok(()) }
         };
         named().map_err(|cause| failed(&self.target, "give its name to", cause))
     }
@@ -99,6 +101,15 @@ impl BlockFileWriter {
         let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
         synced.map_err(|cause| failed(&self.unfinished, "write", cause))
     }
+}
+
+/// As much of it as file systems allow a name.
+fn unfinished_name(name: &str) -> String {
+    let mut name = format!("{UNFINISHED_PREFIX}{name}");
+    while name.len() > FILE_NAME_MAX_BYTES {
+        name.pop();
+    }
+    name
 }
 
 fn block_file(folder: &Path, number: u64) -> PathBuf {
@@ -110,10 +121,30 @@ fn make_file(path: &Path) -> Result<BufWriter<File>, TransferError> {
     Ok(BufWriter::with_capacity(256 << 10, made))
 }
 
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 fn refuse_existing(target: &Path) -> Result<(), TransferError> {
     if target.exists() { Err(TransferError::Exists { path: target.to_owned() }) } else { Ok(()) }
 }
 
 fn failed(path: &Path, action: &'static str, cause: io::Error) -> TransferError {
     TransferError::Io { path: path.to_owned(), action, cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_names_can_be_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let channel = "x".repeat(249);
+        BlockFileWriter::fabric(folder.path(), &channel).and_then(BlockFileWriter::finish).expect("is written");
+        let file = folder.path().join(format!("{}ö", "x".repeat(253)));
+        BlockFileWriter::plain(&file).and_then(BlockFileWriter::finish).expect("is written");
+        assert!(file.exists() && folder.path().join(CHAINS).join(channel).is_dir());
+    }
 }
