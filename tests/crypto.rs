@@ -72,6 +72,15 @@ fn the_fixtures_file_makes_the_files_that_cryptogen_made_of_it() {
 }
 
 #[test]
+fn a_folder_may_be_named_with_a_slash_at_its_end() {
+    let setup = Setup::bare().arguments(&["crypto", "--output", "a/crypto/", "--users", "0"]);
+    let ended = setup.run();
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+    let names = fs::read_dir(setup.folder().join("a")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["crypto"]);
+}
+
+#[test]
 fn keys_are_for_their_owners_eyes_and_nothing_is_written_over() {
     use std::os::unix::fs::PermissionsExt as _;
     let (setup, folder) = made(&[]);

@@ -71,9 +71,7 @@ pub fn generate(folder: &Path, network: &Network) -> Result<(), CryptoError> {
     if fs::symlink_metadata(folder).is_ok() {
         return Err(CryptoError::Exists(folder.to_owned()));
     }
-    let mut unfinished = folder.as_os_str().to_owned();
-    unfinished.push(".unfinished");
-    let unfinished = PathBuf::from(unfinished);
+    let unfinished = unfinished(folder);
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).map_err(io_error("remove", &unfinished))?;
     }
@@ -86,6 +84,13 @@ pub fn generate(folder: &Path, network: &Network) -> Result<(), CryptoError> {
         }
     }
     fs::rename(&unfinished, folder).map_err(io_error("move what was made to", folder))
+}
+
+/// Where a folder is made until it is whole: beside its place, however that is written.
+pub(crate) fn unfinished(folder: &Path) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(".unfinished");
+    folder.with_file_name(name)
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CryptoError {

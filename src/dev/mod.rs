@@ -94,9 +94,7 @@ pub fn prepare(folder: &Path, algorithm: Algorithm) -> Result<DevNetwork, DevErr
         if occupied {
             return Err(DevError::NotOurs(folder.to_owned()));
         }
-        let mut unfinished = folder.as_os_str().to_owned();
-        unfinished.push(".unfinished");
-        let unfinished = PathBuf::from(unfinished);
+        let unfinished = crypto::unfinished(folder);
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished).map_err(io("remove", &unfinished))?;
         }
@@ -282,6 +280,15 @@ mod tests {
     fn the_network_is_one_that_a_node_can_run_and_is_found_again() {
         is_one_that_a_node_can_run_and_is_found_again(Algorithm::Ecdsa);
         is_one_that_a_node_can_run_and_is_found_again(Algorithm::Ed25519);
+    }
+
+    #[test]
+    fn a_folder_may_be_there_and_named_with_a_slash_at_its_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let empty = folder.path().join("net/");
+        fs::create_dir(&empty).expect("made");
+        assert!(prepare(&empty, Algorithm::Ecdsa).expect("made").created);
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
     }
 
     #[test]
