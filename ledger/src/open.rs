@@ -186,8 +186,8 @@ fn check_is_database(path: &Path) -> Result<(), OpenError> {
 }
 
 fn open_database(path: &Path, open: impl FnOnce() -> Result<Database, Fault>) -> Result<Store, OpenError> {
-    let path = path.to_owned();
-    Store::open(open).map_err(|fault| match fault {
+    let (opened, path) = (Store::open(path, open), path.to_owned());
+    opened.map_err(|fault| match fault {
         Fault::Database(error) => match *error {
             redb::Error::DatabaseAlreadyOpen => OpenError::AlreadyOpen { path },
             redb::Error::UpgradeRequired(version) => {

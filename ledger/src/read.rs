@@ -10,7 +10,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::error::{Fault, ReadError};
-use crate::format::{BLOCKS, Blocks, HISTORY, LENGTH_BYTES, VALUES, decode_number};
+use crate::format::{BLOCKS, Blocks, HISTORY, LENGTH_BYTES, VALUES, chunk_lengths, decode_number};
 use crate::ledger::Ledger;
 use crate::verify::check_link;
 
@@ -180,6 +180,12 @@ fn read_history(db: &Database, number: BlockNumber) -> Result<Option<EncodedBloc
     read_block(db, HISTORY, number).map(Some)
 }
 
+/// The last chunk of a block of this length, if it has more than one.
+fn last_chunk(length: usize) -> Option<u32> {
+    let chunks = chunk_lengths(LENGTH_BYTES.saturating_add(length)).count();
+    chunks.checked_sub(1).filter(|&last| last > 0).and_then(|last| u32::try_from(last).ok())
+}
+
 /// Puts a block together from its chunks, in one buffer, and checks that it is what it should be.
 pub(crate) fn read_block(db: &Database, table: Blocks, number: BlockNumber) -> Result<EncodedBlock, Fault> {
     let broken = |what: &str| Fault::Layout(format!("block {number} {what}"));
@@ -189,6 +195,14 @@ pub(crate) fn read_block(db: &Database, table: Blocks, number: BlockNumber) -> R
     let (length, first_bytes) = first.value().split_at_checked(LENGTH_BYTES).ok_or_else(|| broken("has no length"))?;
     let length = decode_number("a block's length", length)?;
     let length = usize::try_from(length).map_err(|_| broken("is longer than memory"))?;
+    // before there is room made for it
+    if let Some(last) = last_chunk(length)
+        && table.get((number.0, last))?.is_none()
+    {
+        return Err(broken(&format!(
+            "lacks chunks: there is none of number {last}, as its length of {length} bytes asks"
+        )));
+    }
 
     let block = EncodedBlock::read_from::<Fault>(length, |buffer| {
         let begin = buffer.len();

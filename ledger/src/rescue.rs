@@ -26,7 +26,7 @@ const PAGE_CACHE_BYTES: usize = 4 << 20;
 pub(crate) fn open(ledger: &Ledger) -> Result<Store, String> {
     tracing::warn!(channel = %ledger.channel(), path = %ledger.path().display(),
         "the database refuses work after a failure, reading its file around it");
-    let opened = Store::open(|| {
+    let opened = Store::open(ledger.path(), || {
         let overlay = Overlay::new(ledger).map_err(redb::StorageError::from)?;
         let db = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create_with_backend(overlay)?;
         let found = last_number(&db)?;

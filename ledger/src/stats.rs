@@ -33,6 +33,13 @@ pub struct Stats {
     pub pending_file_bytes: u64,
 }
 
+/// Of some blocks.
+#[derive(Clone, Copy, Default)]
+struct Sizes {
+    blocks: u64,
+    bytes: u64,
+}
+
 impl Stats {
     /// What the files take beyond what is in them.
     pub fn wasted_bytes(&self) -> u64 {
@@ -47,28 +54,30 @@ impl Ledger {
         let failed = |cause| ReadError::Block { channel: self.channel.clone(), number, cause };
         let (horizon, height) = (self.horizon(), self.height());
         let history = self.history()?;
-        let history_sizes =
-            if history.is_empty() { (0, 0, 0) } else { self.sizes(HISTORY, 0, &mut |_| {}).map_err(failed)? };
-        let (leftover_blocks, blocks, block_bytes) = self.sizes(BLOCKS, horizon.0, progress).map_err(failed)?;
+        let mut history_bytes = 0;
+        if !history.is_empty() {
+            history_bytes = self.sizes(HISTORY, horizon.0, &mut |_| {}).map_err(failed)?.0.bytes;
+        }
+        let (leftover, there) = self.sizes(BLOCKS, horizon.0, progress).map_err(failed)?;
         let pending = self.pending()?.len() as u64;
         let io = |cause| failed(Fault::Database(Box::new(redb::Error::Io(cause))));
         Ok(Stats {
             height,
             horizon,
-            blocks,
-            block_bytes,
+            blocks: there.blocks,
+            block_bytes: there.bytes,
             config_blocks: history.len() as u64 + self.config_blocks()?,
-            history_bytes: history_sizes.2,
-            leftover_blocks,
+            history_bytes,
+            leftover_blocks: leftover.blocks,
             pending,
             file_bytes: space_taken(&self.path).map_err(io)?,
             pending_file_bytes: space_taken(&self.path.with_extension("pending")).map_err(io)?,
         })
     }
 
-    /// How many blocks there are before `from`; how many from there on, and their size.
-    fn sizes(&self, table: Blocks, from: u64, progress: &mut dyn FnMut(u64)) -> Result<(u64, u64, u64), Fault> {
-        let (mut before, mut count, mut bytes) = (0, 0, 0);
+    /// The blocks before `from`, and those from there on; `progress` is of the latter.
+    fn sizes(&self, table: Blocks, from: u64, progress: &mut dyn FnMut(u64)) -> Result<(Sizes, Sizes), Fault> {
+        let (mut before, mut there) = (Sizes::default(), Sizes::default());
         self.change(|db: &Database| {
             for pair in db.begin_read()?.open_table(table)?.range::<(u64, u32)>(..)? {
                 let (key, value) = pair?;
@@ -76,18 +85,17 @@ impl Ledger {
                 if chunk != 0 {
                     continue;
                 }
-                if number < from {
-                    before += 1;
-                    continue;
-                }
                 let length = value.value().get(..LENGTH_BYTES).unwrap_or_default();
-                bytes += decode_number("a block's length", length)?;
-                count += 1;
-                progress(count);
+                let sizes = if number < from { &mut before } else { &mut there };
+                sizes.blocks += 1;
+                sizes.bytes += decode_number("a block's length", length)?;
+                if number >= from {
+                    progress(there.blocks);
+                }
             }
             Ok(())
         })?;
-        Ok((before, count, bytes))
+        Ok((before, there))
     }
 
     /// How many blocks from the horizon on have a configuration: each names the one before it through its predecessor.

@@ -1,5 +1,7 @@
 //! The database, kept so that even closing it cannot bring down who holds it.
 
+use std::path::{Path, PathBuf};
+
 use redb::Database;
 
 use crate::error::{Fault, shielded};
@@ -7,29 +9,33 @@ use crate::error::{Fault, shielded};
 /// An open database. redb commits once more when it is dropped, and may panic then if its file was changed by something
 /// else; so it is dropped in a place where that is caught.
 #[derive(Debug)]
-pub(crate) struct Store(Option<Database>);
+pub(crate) struct Store {
+    database: Option<Database>,
+    /// For messages.
+    path: PathBuf,
+}
 
 impl Store {
-    /// Opens a database with `open`, whatever happens in there.
-    pub(crate) fn open(open: impl FnOnce() -> Result<Database, Fault>) -> Result<Self, Fault> {
-        shielded(open).map(|db| Self(Some(db)))
+    /// Opens the database of this file with `open`, whatever happens in there.
+    pub(crate) fn open(path: &Path, open: impl FnOnce() -> Result<Database, Fault>) -> Result<Self, Fault> {
+        shielded(open).map(|db| Self { database: Some(db), path: path.to_owned() })
     }
 
     /// None.
     pub(crate) fn closed() -> Self {
-        Self(None)
+        Self { database: None, path: PathBuf::new() }
     }
 
     /// Works on the database, whatever happens in there.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
         // not there when the store has ended, or could not be opened again
-        let db = self.0.as_ref().ok_or_else(|| Fault::Database(Box::new(redb::Error::DatabaseClosed)))?;
+        let db = self.database.as_ref().ok_or_else(|| Fault::Database(Box::new(redb::Error::DatabaseClosed)))?;
         shielded(|| work(db))
     }
 
     /// Moves what is in the file to its front and cuts it off behind that.
     pub(crate) fn compact(&mut self) -> Result<(), Fault> {
-        let db = self.0.as_mut().ok_or_else(|| Fault::Database(Box::new(redb::Error::DatabaseClosed)))?;
+        let db = self.database.as_mut().ok_or_else(|| Fault::Database(Box::new(redb::Error::DatabaseClosed)))?;
         shielded(|| {
             db.compact()?;
             Ok(())
@@ -38,20 +44,20 @@ impl Store {
 
     /// Closes the database and says how that went.
     pub(crate) fn close(mut self) -> Result<(), Fault> {
-        let db = self.0.take();
+        let db = self.database.take();
         shielded(|| db.map_or(Ok(()), |db| Ok(db.close()?)))
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        let db = self.0.take();
+        let db = self.database.take();
         let closed = shielded(|| {
             drop(db);
             Ok(())
         });
         if let Err(fault) = closed {
-            tracing::error!("closing a ledger failed: {}", fault.chain());
+            tracing::error!(path = %self.path.display(), "closing a ledger failed: {}", fault.chain());
         }
     }
 }

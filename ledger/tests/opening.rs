@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_ledger::{Commit, Fault, Ledger, OpenError, Options};
-use redb::TableDefinition;
+use redb::{ReadableTable as _, TableDefinition};
 use tempfile::TempDir;
 use world::{SMALL, blocks_after, channel, genesis};
 
@@ -64,6 +64,26 @@ fn what_an_interrupted_creation_left_is_replaced() {
     fs::write(folder.path().join("mychan.redb.new"), "half").unwrap();
     assert_eq!(ledger_of(&path, 1).height(), 2);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_length_that_is_not_the_blocks_costs_no_memory() {
+    let (_folder, path) = folder();
+    ledger_of(&path, 1).close().unwrap();
+    let blocks = TableDefinition::<(u64, u32), &[u8]>::new("ledger.blocks");
+    let database = redb::Database::open(&path).unwrap();
+    let tx = database.begin_write().unwrap();
+    {
+        let mut table = tx.open_table(blocks).unwrap();
+        let mut chunk = table.get((1, 0)).unwrap().unwrap().value().to_vec();
+        chunk[..4].fill(0xff);
+        table.insert((1, 0), &chunk[..]).unwrap();
+    }
+    tx.commit().unwrap();
+    drop(database);
+    let error = refused(&path);
+    let OpenError::Damaged { cause: Fault::Layout(cause), .. } = &error else { panic!("{error}") };
+    assert_eq!(cause, "block 1 lacks chunks: there is none of number 65556, as its length of 4294967295 bytes asks");
 }
 
 #[test]

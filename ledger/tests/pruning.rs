@@ -64,6 +64,11 @@ fn check(ledger: &Ledger, chain: &[EncodedBlock]) -> u64 {
     }
     let history = ledger.history().unwrap().into_iter().map(|number| number.0);
     assert!(history.eq(CONFIG_BLOCKS.into_iter().filter(|&number| number < horizon)));
+    let stats = ledger.stats(&mut |_| {}).unwrap();
+    let bytes = |blocks: &[&EncodedBlock]| blocks.iter().map(|block| block.size_bytes() as u64).sum::<u64>();
+    let (before, from): (Vec<_>, Vec<_>) = chain.iter().partition(|block| block.number().0 < horizon);
+    let kept: Vec<_> = before.into_iter().filter(|block| CONFIG_BLOCKS.contains(&block.number().0)).collect();
+    assert_eq!((stats.history_bytes, stats.block_bytes), (bytes(&kept), bytes(&from)));
     horizon
 }
 
