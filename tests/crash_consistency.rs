@@ -122,6 +122,20 @@ async fn what_was_acknowledged_survives_fifty_kills_exactly_once() {
     node.stop().await;
 }
 
+#[test]
+fn a_bootstrap_file_that_is_wrong_is_no_crash_however_often_it_is_tried() {
+    let setup = Setup::application();
+    let file = setup.folder().join("wrong.block");
+    std::fs::write(&file, "no block").unwrap();
+    let setup = setup.set("GENERAL_BOOTSTRAPFILE", file.display());
+    for _ in 0..6 {
+        let ended = setup.run();
+        assert_eq!(ended.code, Some(1));
+        let message = ended.stderr.lines().last().unwrap();
+        assert!(message.starts_with("orderer: General.BootstrapFile"), "{}", ended.stderr);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_five_unclean_starts_the_node_says_why_it_does_not_start() {
     let setup = Setup::application();

@@ -139,9 +139,11 @@ fn with_tree<T>(
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
     let _lock =
         ledgers.lock().with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
-    let record = StartRecord::begin(&settings.ledger_location)?;
+    StartRecord::look(&settings.ledger_location)?;
     let catalog = Arc::default();
+    // a file that is wrong is no crash, however often it is tried
     bootstrap(&ledgers, &catalog, settings, genesis)?;
+    let record = StartRecord::begin(&settings.ledger_location)?;
 
     let system = actix::System::new();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
