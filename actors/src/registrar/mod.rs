@@ -158,20 +158,19 @@ async fn open_all(context: Arc<NodeContext>) -> Vec<Found> {
     let mut opening = Vec::new();
     for id in ids.into_iter().filter(|id| !known.contains_key(id)) {
         let of_task = Arc::clone(&context);
+        let of_channel = id.clone();
         let turn = Arc::clone(&context.loading).acquire_owned().await;
         let task = context.io.spawn_blocking(move || {
-            let opened = open_one(&of_task, &id);
-            drop(turn);
-            (id, opened)
+            let _turn = turn;
+            open_one(&of_task, &of_channel)
         });
-        opening.push(task);
+        opening.push((id, task));
     }
     let mut found = Vec::with_capacity(opening.len());
-    for task in opening {
-        match task.await {
-            Ok(opened) => found.push(opened),
-            Err(panicked) => tracing::error!(target: "orderer.ledger", %panicked, "opening a ledger"),
-        }
+    for (id, task) in opening {
+        // who panics while it opens a ledger has a channel that cannot be opened
+        let opened = task.await.unwrap_or_else(|panicked| Err(format!("opening its ledger: {panicked}")));
+        found.push((id, opened));
     }
     found
 }
