@@ -97,7 +97,7 @@ async fn what_was_acknowledged_survives_fifty_kills_exactly_once() {
     let (user, setup) = (Person::user(1), Setup::application());
     let mut acknowledged = BTreeSet::new();
     for kill in 1..=KILLS {
-        let node = setup.start().await;
+        let mut node = setup.start().await;
         let client = node.client().await;
         let mut clients = Vec::new();
         for _ in 0..CLIENTS {

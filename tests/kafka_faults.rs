@@ -77,7 +77,8 @@ async fn whatever_dies_the_chain_is_one_and_keeps_what_was_acknowledged() {
                 brokers.restart_all(&[id, other]);
             }
             Fault::KillOrderer(which) => {
-                std::mem::replace(&mut nodes[which], setups[which].spawn()).kill();
+                nodes[which].kill();
+                nodes[which] = setups[which].spawn();
                 setups[which].forgive_unclean_starts();
             }
             Fault::PauseOrderer(which) => {

@@ -78,7 +78,8 @@ async fn two_orderers_cut_one_chain_under_load_restarts_and_configuration_update
         change_batch_size(&a.client().await, batch).await;
         until_it_orders(&b.address).await;
         let (dying, setup) = if round == 0 { (&mut a, &setups[0]) } else { (&mut b, &setups[1]) };
-        std::mem::replace(dying, setup.spawn()).kill();
+        dying.kill();
+        *dying = setup.spawn();
         until_it_orders(&dying.address).await;
         setup.forgive_unclean_starts();
     }

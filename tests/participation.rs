@@ -102,7 +102,7 @@ async fn a_channel_is_joined_listed_used_and_removed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_is_true_after_a_crash() {
     let setup = without_channels();
-    let (node, _) = joined(&setup).await;
+    let (mut node, _) = joined(&setup).await;
     node.kill();
     let mut node = setup.start().await;
     let admin = Http::of(&mut node, "admin").await;
