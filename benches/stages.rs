@@ -81,7 +81,7 @@ fn of_an_envelope(c: &mut Criterion) {
     group.bench_function("policy Writers", |b| {
         b.iter(|| snapshot.policies().evaluate(black_box("/Channel/Writers"), &signers).unwrap());
     });
-    group.bench_function("all filters", |b| b.iter(|| check_normal(&snapshot, black_box(&message), None, AT).unwrap()));
+    group.bench_function("all filters", |b| b.iter(|| check_normal(&snapshot, black_box(&message), AT).unwrap()));
     group.finish();
 }
 

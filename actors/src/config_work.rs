@@ -38,7 +38,7 @@ pub(crate) fn recheck(
         let proposed = processing::recheck_config(snapshot, channels, &parsed, &*signer, stamp(), at)?;
         Ok((proposed.envelope, proposed.sequence))
     } else {
-        Ok((envelope.clone(), processing::check_normal(snapshot, &parsed, None, at)?))
+        Ok((envelope.clone(), processing::check_normal(snapshot, &parsed, at)?))
     }
 }
 

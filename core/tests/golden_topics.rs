@@ -178,7 +178,7 @@ impl Orderer {
         let verdict = self.judged.entry((recorded.offset, sequence)).or_insert_with(|| {
             let message = Message::parse(envelope.clone()).expect("a message");
             let at = Circumstances { now: recorded.at, expiration_checks: true };
-            check_normal(&self.snapshot, &message, None, at).map(|_| ())
+            check_normal(&self.snapshot, &message, at).map(|_| ())
         });
         match verdict {
             Ok(()) => Verdict::Valid { envelope, sequence },

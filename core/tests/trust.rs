@@ -16,8 +16,8 @@ use fabric_proto::common::{
     SignaturePolicyEnvelope,
 };
 use fabric_proto::msp::{MspConfig, SerializedIdentity};
-use orderer_core::identity::{Msp, MspVersion, Msps, Role, expires_at};
-use orderer_core::policy::{Policies, Proof, SignedDatum, Signers, prove_together};
+use orderer_core::identity::{Identity, Msp, MspVersion, Msps, Role, expires_at};
+use orderer_core::policy::{Claim, Policies, Proof, SignedDatum, Signers, prove_together};
 use organizations::{Authority, config, msp};
 use proptest::prelude::*;
 use rcgen::KeyPair;
@@ -41,9 +41,15 @@ fn signatures_verified_together_count_exactly_when_they_count_alone() {
     let (one, two, other_kind) =
         (key(&rcgen::PKCS_ED25519), key(&rcgen::PKCS_ED25519), key(&rcgen::PKCS_ECDSA_P256_SHA256));
     let mut data = [one.sign("a"), two.sign("b"), other_kind.sign("c"), one.sign("d")];
-    let prove = |data: &[SignedDatum]| prove_together(&data.iter().map(|d| (&msps, d)).collect::<Vec<_>>());
+    let identify = |datum: &SignedDatum| msps.identify(&datum.creator).unwrap();
+    let prove = |data: &[SignedDatum]| {
+        let identities: Vec<_> = data.iter().map(identify).collect();
+        prove_together(
+            &identities.iter().zip(data).map(|(identity, datum)| Some(claim(identity, datum))).collect::<Vec<_>>(),
+        )
+    };
     let counts = |datum: &SignedDatum, proof: Option<Proof>| {
-        let signers = Signers::verify_one(datum, proof, &msps);
+        let signers = Signers::verify_one(Ok(claim(&identify(datum), datum)), proof);
         policies(&signed_by(0), &[Role::Client]).evaluate("/Channel/P", &signers).is_ok()
     };
     let proofs = prove(&data);
@@ -66,6 +72,10 @@ fn signatures_verified_together_count_exactly_when_they_count_alone() {
     let signers = Signers::verify(&[one.sign("m"), two.sign("m"), key(&rcgen::PKCS_ED25519).sign("m")], &msps);
     let three = out_of(3, vec![signed_by(0), signed_by(0), signed_by(0)]);
     assert!(policies(&three, &[Role::Client]).evaluate("/Channel/P", &signers).is_ok());
+}
+
+fn claim<'a>(identity: &'a Arc<Identity>, datum: &'a SignedDatum) -> Claim<'a> {
+    Claim { identity, message: &datum.message, signature: &datum.signature }
 }
 
 fn signed_by(index: i32) -> SignaturePolicy {

@@ -20,9 +20,9 @@ fuzz_target!(|data: &[u8]| {
         if let Ok(message) = Message::parse(envelope) {
             let _ = classify(message.channel_header.r#type);
             let at = Circumstances { now: UnixSeconds(1_700_000_000), expiration_checks: true };
-            let verdict = check_normal(&SNAPSHOT, &message, None, at);
+            let verdict = check_normal(&SNAPSHOT, &message, at);
             assert!(verdict.is_err(), "nobody can sign for a member");
-            assert_eq!(verdict, check_normal(&SNAPSHOT, &message, None, at), "the same verdict again");
+            assert_eq!(verdict, check_normal(&SNAPSHOT, &message, at), "the same verdict again");
         }
     }
     if let Ok(seek) = SeekInfo::decode(raw.clone())

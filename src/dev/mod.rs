@@ -251,18 +251,20 @@ mod tests {
     use super::*;
     use orderer_core::block::EncodedBlock;
     use orderer_core::config::ChannelSnapshot;
+    use orderer_core::crypto::Signer as _;
 
     fn is_one_that_a_node_can_run_and_is_found_again(algorithm: Algorithm) {
         let parent = tempfile::tempdir().expect("a folder");
         let folder = parent.path().join("net");
         let network = prepare(&folder, algorithm).expect("made");
         assert!(network.created);
+        let mut snapshots = Vec::new();
         for path in &network.genesis_blocks {
             let block = EncodedBlock::parse(&fs::read(path).expect("readable")).expect("a block");
             let snapshot = ChannelSnapshot::from_config_block(&block.decode(), &std::sync::Arc::default())
                 .expect("a configuration");
             snapshot.check_supported().expect("supported");
-            assert_eq!(snapshot.takes_ed25519(), algorithm == Algorithm::Ed25519);
+            snapshots.push(snapshot);
         }
         let loaded = crate::settings::load(crate::settings::Origin {
             file: Some(network.config_file.clone()),
@@ -270,7 +272,13 @@ mod tests {
             variables: std::collections::BTreeMap::default(),
         });
         let settings = loaded.expect("loads").settings;
-        crate::local_msp::read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id).expect("an identity");
+        let own = crate::local_msp::read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id);
+        let own = own.expect("an identity");
+        for snapshot in &snapshots {
+            let identity = snapshot.msps().identify(own.creator()).expect("known to the channel");
+            assert_eq!(identity.validity(), Ok(()));
+            assert_eq!(identity.public_key().is_ed25519(), algorithm == Algorithm::Ed25519);
+        }
         let before = fs::read(&network.genesis_blocks[0]).expect("readable");
         assert!(!prepare(&folder, algorithm).expect("found").created);
         assert_eq!(fs::read(&network.genesis_blocks[0]).expect("readable"), before);

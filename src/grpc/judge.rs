@@ -2,7 +2,7 @@
 //! reads the stream, against the channel's snapshot.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fabric_proto::common::Status;
@@ -10,15 +10,15 @@ use orderer_actors::Channel;
 use orderer_actors::channel::{BrokenChannel, Entry};
 use orderer_actors::mailbox::Submission;
 use orderer_actors::node_context::{NodeContext, stamp};
-use orderer_actors::observe::{EnvelopeKind, Judged, Why};
+use orderer_actors::observe::{EnvelopeKind, Judged, TxKey, Why};
 use orderer_actors::trace::{TARGET, Trace, is_on};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::{Message, SignedEnvelope};
-use orderer_core::fairness::{Client, OverLimit};
-use orderer_core::identity::Identity;
+use orderer_core::fairness::{Client, Fairness, OverLimit, Tally};
 use orderer_core::policy::Proof;
 use orderer_core::processing::{
-    Class, Refusal, RefusalKind, check_normal, classify, propose_creation, propose_update, prove,
+    Circumstances, Class, Creator, Refusal, RefusalKind, check_normal_of, classify, propose_creation, propose_update,
+    prove,
 };
 
 use crate::traces::Parent;
@@ -70,31 +70,26 @@ impl Refused {
 /// together.
 pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent) -> Vec<Judgement> {
     let (began, count) = (Instant::now(), u32::try_from(raw.len()).unwrap_or(u32::MAX).max(1));
-    let found = raw.into_iter().map(|raw| Ok(Found::new(raw, context)?.looked_at(context)));
+    let (circumstances, uptime) = (context.circumstances(), context.uptime());
+    let found = raw.into_iter().map(|raw| Ok(Found::new(raw, context)?.looked_at(&context.fairness, uptime)));
     let found: Vec<Result<Found, Refused>> = found.collect();
     let traces: Vec<Trace> =
         if is_on() { found.iter().map(|found| follow(found.as_ref().ok(), parent)).collect() } else { Vec::new() };
     let mut traces = traces.into_iter();
-    let normal = |found: &Found| match &found.place {
-        Place::Channel(_, snapshot) if found.class == Class::Normal && found.over.is_none() => {
-            Some(Arc::clone(snapshot))
-        }
-        _ => None,
-    };
-    let provable: Vec<_> = found
-        .iter()
-        .map(|found| found.as_ref().ok().and_then(|found| Some((normal(found)?, &found.message))))
-        .collect();
+    let provable: Vec<_> = found.iter().map(|found| found.as_ref().ok().and_then(Found::provable)).collect();
     let proofs = prove(&provable);
     drop(provable);
+    let mut tally = context.fairness.tally(uptime);
     let mut before = Instant::now();
     // what was done for all together, each has its share of
     let share = (before - began) / count;
     let judge = |(found, proof): (Result<Found, Refused>, Option<Proof>)| {
         let kind = found.as_ref().map_or(EnvelopeKind::UNKNOWN, Found::kind);
-        let tx_id = |found: &Found| context.observed.transactions().key(found.message.channel_header.tx_id.as_bytes());
-        let tx = found.as_ref().ok().and_then(tx_id);
-        let (verdict, channel) = match found.map_err(|refused| (refused, None)).and_then(|f| f.judge(proof, context)) {
+        let tx = found.as_ref().ok().and_then(|found| found.transaction(context));
+        let (verdict, channel) = match found
+            .map_err(|refused| (refused, None))
+            .and_then(|f| f.judge(proof, &mut tally, circumstances, context))
+        {
             Ok(accepted) => (Ok(accepted), None),
             Err((refused, channel)) => (Err(refused), channel),
         };
@@ -102,6 +97,9 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent)
         // a refused one may bear any name, also that of one that is in a block
         let tx = tx.filter(|_| verdict.is_ok());
         let judged = Judged { kind, took: share + (at - before), at, tx };
+        if let Ok((channel, _)) = &verdict {
+            channel.observed().accepted(&judged);
+        }
         before = at;
         let mut trace = traces.next().unwrap_or_default();
         match &verdict {
@@ -133,13 +131,19 @@ fn follow(found: Option<&Found>, parent: &Parent) -> Trace {
 
 /// Judges the bytes of an `Envelope` that is to update the configuration of a channel that exists.
 pub(crate) fn judge_config_update(raw: Bytes, context: &NodeContext) -> Verdict {
+    let began = Instant::now();
     let found = Found::new(raw, context)?;
     let name = &found.message.channel_header.channel_id;
     match (found.class, &found.place) {
-        (Class::ConfigUpdate, Place::Nowhere) => Err(Refused::from(&Refusal::UnknownChannel(name.clone()))),
-        (Class::ConfigUpdate, _) => found.judge(None, context).map_err(|(refused, _)| refused),
-        _ => Err(Refused::new(RefusalKind::BadRequest, "the envelope is not of type CONFIG_UPDATE".to_owned())),
+        (Class::ConfigUpdate, Place::Nowhere) => return Err(Refused::from(&Refusal::UnknownChannel(name.clone()))),
+        (Class::ConfigUpdate, _) => {}
+        _ => return Err(Refused::new(RefusalKind::BadRequest, "the envelope is not of type CONFIG_UPDATE".to_owned())),
     }
+    let (kind, tx) = (found.kind(), found.transaction(context));
+    let mut tally = context.fairness.tally(context.uptime());
+    let accepted = found.judge(None, &mut tally, context.circumstances(), context).map_err(|(refused, _)| refused)?;
+    accepted.0.observed().accepted(&Judged { kind, took: began.elapsed(), at: Instant::now(), tx });
+    Ok(accepted)
 }
 
 /// An envelope, and where it belongs.
@@ -147,15 +151,13 @@ struct Found {
     message: Message,
     class: Class,
     place: Place,
-    /// Who signed it, as it says, if its rate is to be charged.
-    client: Option<Arc<Identity>>,
-    /// It is over a limit.
+    /// Its sender is over a limit.
     over: Option<OverLimit>,
 }
 
 enum Place {
-    /// A channel that exists, with the configuration the envelope is judged under.
-    Channel(Arc<Channel>, Arc<ChannelSnapshot>),
+    /// A channel that exists, with the configuration the envelope is judged under, and whose it is by that.
+    Channel(Arc<Channel>, Arc<ChannelSnapshot>, Creator),
     Broken(Arc<BrokenChannel>),
     Nowhere,
 }
@@ -168,24 +170,39 @@ impl Found {
         let place = match context.directory.find(&message.channel_header.channel_id) {
             Some(Entry::Open(channel)) => {
                 let snapshot = channel.snapshot();
-                Place::Channel(channel, snapshot)
+                let creator = Creator::of(&message, snapshot.msps());
+                Place::Channel(channel, snapshot, creator)
             }
             Some(Entry::Broken(broken)) => Place::Broken(broken),
             None => Place::Nowhere,
         };
-        Ok(Self { message, class, place, client: None, over: None })
+        Ok(Self { message, class, place, over: None })
     }
 
     /// Looks at its sender's rate, before anything is verified.
-    fn looked_at(mut self, context: &NodeContext) -> Self {
-        if let Place::Channel(_, snapshot) = &self.place
-            && let Ok(header) = self.message.read_signature_header()
-            && let Ok(client) = snapshot.msps().identify(&header.creator)
-        {
-            self.over = context.fairness.look(Client::from(&*client), context.uptime()).err();
-            self.client = Some(client);
-        }
+    fn looked_at(mut self, fairness: &Fairness, uptime: Duration) -> Self {
+        self.over = self.client().and_then(|client| fairness.look(client, uptime).err());
         self
+    }
+
+    /// Who signed it, as it says, if its rate is to be charged.
+    fn client(&self) -> Option<Client<'_>> {
+        let Place::Channel(_, _, creator) = &self.place else { return None };
+        creator.identity().map(|identity| Client::from(&**identity))
+    }
+
+    /// What it takes to verify its signature together with others', if that is what decides.
+    fn provable(&self) -> Option<(&Message, &Creator)> {
+        match &self.place {
+            Place::Channel(_, _, creator) if self.class == Class::Normal && self.over.is_none() => {
+                Some((&self.message, creator))
+            }
+            _ => None,
+        }
+    }
+
+    fn transaction(&self, context: &NodeContext) -> Option<TxKey> {
+        context.observed.transactions().key(self.message.channel_header.tx_id.as_bytes())
     }
 
     fn kind(&self) -> EnvelopeKind {
@@ -193,31 +210,37 @@ impl Found {
     }
 
     /// With a refusal comes the channel it concerns, if there is one.
-    fn judge(self, proof: Option<Proof>, context: &NodeContext) -> Result<Accepted, (Refused, Option<Arc<Channel>>)> {
-        let Self { message, class, place, client, over } = self;
-        let at = context.circumstances();
+    fn judge(
+        self,
+        proof: Option<Proof>,
+        tally: &mut Tally<'_>,
+        at: Circumstances,
+        context: &NodeContext,
+    ) -> Result<Accepted, (Refused, Option<Arc<Channel>>)> {
+        let Self { message, class, place, over } = self;
         match place {
-            Place::Channel(channel, snapshot) => {
+            Place::Channel(channel, snapshot, creator) => {
                 let checked = match (over, class) {
                     (Some(over), _) => Err(Refusal::OverLimit(Box::new(over))),
                     (None, Class::Config) => Err(Refusal::NotDirectly),
                     (None, Class::Normal) => {
-                        check_normal(&snapshot, &message, proof, at).map(|checked_at| (None, checked_at))
+                        check_normal_of(&snapshot, &message, &creator, proof, at).map(|checked_at| (None, checked_at))
                     }
                     (None, Class::ConfigUpdate) => {
                         propose_update(&snapshot, &message, &*context.signer.get(), stamp(), at)
                             .map(|proposed| (Some(proposed.envelope), proposed.sequence))
                     }
                 };
-                let charge =
-                    |client: &Arc<Identity>| context.fairness.charge(Client::from(&**client), context.uptime());
                 let charged = checked.and_then(|checked| {
-                    client.as_ref().map_or(Ok(()), charge).map_err(|over| Refusal::OverLimit(Box::new(over)))?;
+                    let client = creator.identity().map(|identity| Client::from(&**identity));
+                    client
+                        .map_or(Ok(()), |client| tally.charge(client))
+                        .map_err(Box::new)
+                        .map_err(Refusal::OverLimit)?;
                     Ok(checked)
                 });
                 match charged {
                     Ok((proposed, checked_at)) => {
-                        channel.observed().accepted(&message);
                         let is_config = proposed.is_some();
                         let envelope = proposed.unwrap_or(message.envelope);
                         Ok((channel, Submission { envelope, checked_at, is_config }))
@@ -263,7 +286,6 @@ fn judge_for_no_channel(message: &Message, class: Class, context: &NodeContext) 
             let (snapshot, at) = (system.snapshot(), context.circumstances());
             let proposed = propose_creation(&snapshot, channels, message, &*context.signer.get(), stamp(), at)?;
             let checked_at = proposed.sequence;
-            system.observed().accepted(message);
             Ok((system, Submission { envelope: proposed.envelope, checked_at, is_config: true }))
         }
         (Some(_), Class::Normal) | (None, _) => Err(unknown),

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use fabric_proto::common::Status;
 use orderer_core::channel::{BlockNumber, ChannelId};
-use orderer_core::envelope::{Message, SignedEnvelope, tx_id};
+use orderer_core::envelope::{SignedEnvelope, tx_id};
 use prometheus::{Histogram, IntCounter};
 
 use super::Observed;
 use super::broadcast::{BroadcastSeries, Judged};
 use super::deliver::{DeliverSeries, Subscription};
 use super::series::Series;
+use super::transactions::ChannelKey;
 
 /// Part of an envelope's or a block's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ const REASONS: [&str; 4] = ["count", "bytes", "timer", "config"];
 /// See the module's description. One a channel, with the channel; a stage is a method, which costs some tens of nanoseconds.
 pub struct ChannelObserved {
     node: Arc<Observed>,
-    channel: ChannelId,
+    key: ChannelKey,
     series: Series,
     broadcast: BroadcastSeries,
     deliver: DeliverSeries,
@@ -86,7 +87,7 @@ impl ChannelObserved {
     pub(crate) fn new(node: &Arc<Observed>, channel: &ChannelId) -> Self {
         Self {
             node: Arc::clone(node),
-            channel: channel.clone(),
+            key: node.transactions.channel(channel),
             series: Series::of(channel.as_str()),
             broadcast: BroadcastSeries::new(),
             deliver: DeliverSeries::default(),
@@ -113,16 +114,16 @@ impl ChannelObserved {
     }
 
     /// An envelope was found valid and goes to the gate.
-    pub fn accepted(&self, message: &Message) {
-        let transactions = &self.node.transactions;
-        transactions.accepted(transactions.key(message.channel_header.tx_id.as_bytes()), &self.channel);
+    pub fn accepted(&self, judged: &Judged) {
+        self.node.transactions.accepted(judged.tx, self.key, judged.at, judged.took);
     }
 
     /// An envelope was answered. `passed` says whether it got through the gate.
     pub fn answered(&self, judged: &Judged, passed: bool, status: Status) {
-        self.node.transactions.answered(judged.tx, &self.channel, judged.at, judged.took, status == Status::Success);
+        let now = Instant::now();
+        self.node.transactions.answered(judged.tx, self.key, now, status == Status::Success);
         self.stage(Stage::Judge, judged.took);
-        let enqueued = passed.then(|| judged.at.elapsed());
+        let enqueued = passed.then(|| now.saturating_duration_since(judged.at));
         if let Some(enqueued) = enqueued {
             self.stage(Stage::Order, enqueued);
         }
@@ -148,13 +149,13 @@ impl ChannelObserved {
 
     /// Kafka has acknowledged a record with this envelope.
     pub fn produced(&self, envelope: &SignedEnvelope, offset: i64) {
-        self.node.transactions.produced(tx_id(envelope), &self.channel, offset);
+        self.node.transactions.produced(tx_id(envelope), self.key, offset);
     }
 
     /// The chain takes a record from the topic; `envelope` if it holds one.
     pub fn consumed(&self, envelope: Option<&SignedEnvelope>, offset: i64) {
         if let Some(envelope) = envelope {
-            self.node.transactions.consumed(tx_id(envelope), &self.channel, offset);
+            self.node.transactions.consumed(tx_id(envelope), self.key, offset);
         }
         self.next_offset.store(offset + 1, Ordering::Relaxed);
     }
@@ -198,10 +199,7 @@ impl ChannelObserved {
 
     /// These envelopes are block `number`; it is signed, and not yet on the disk.
     pub fn assembled(&self, number: BlockNumber, envelopes: &[SignedEnvelope], took: Duration) {
-        let now = Instant::now();
-        for envelope in envelopes {
-            self.node.transactions.cut(tx_id(envelope), &self.channel, number.0, now);
-        }
+        self.node.transactions.cut(envelopes, self.key, number.0);
         self.stage(Stage::Assemble, took);
     }
 
@@ -210,7 +208,7 @@ impl ChannelObserved {
         self.stage(Stage::Commit, took);
         if blocks > 0 {
             for back in (0..blocks as u64).rev() {
-                self.node.transactions.written(&self.channel, last.0.saturating_sub(back));
+                self.node.transactions.written(self.key, last.0.saturating_sub(back));
             }
             let make = || self.series.make(&self.node.families.commit, &[self.series.channel()]);
             let commit = self.commit.get_or_init(make);
@@ -222,7 +220,7 @@ impl ChannelObserved {
     pub fn delivered(&self, block: u64) {
         // who reads old blocks costs nothing here
         if self.sent_below.fetch_max(block + 1, Ordering::Relaxed) <= block {
-            self.node.transactions.delivered(&self.channel, block);
+            self.node.transactions.delivered(self.key, block);
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! A stage is a method of [`ChannelObserved`], of [`Observed`] for what belongs to no channel, or of what one of these gives
 //! for the life of a stream or a request. It takes references to what is at hand, adds to counters whose series was found
-//! once, and returns. An envelope's life is noted under a lock that it shares with one in so many others; texts are only
-//! made of what is refused. All of it was measured, with the tracing and the watchdog, at 2 to 3 % of an envelope's CPU time.
+//! once, and returns. What happens to an envelope is written down without a lock; texts are only made of what is refused. All
+//! of it was measured, with the tracing, the watchdog and the counting of senders, at about 1.5 % of an envelope's CPU time.
 
 mod broadcast;
 mod channel;
@@ -11,6 +11,7 @@ mod definition;
 mod deliver;
 mod families;
 mod refusals;
+mod ring;
 mod series;
 mod stream;
 mod streams;

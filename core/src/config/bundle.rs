@@ -145,10 +145,6 @@ impl Bundle {
         &self.group
     }
 
-    pub(super) fn capabilities(&self) -> &ChannelCapabilities {
-        &self.capabilities
-    }
-
     pub(super) fn msps(&self) -> &Msps {
         &self.msps
     }

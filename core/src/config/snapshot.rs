@@ -12,7 +12,7 @@ use super::update::UpdateError;
 use super::values::OrdererConfig;
 use crate::channel::{ChannelId, ConfigSequence};
 use crate::envelope::{EnvelopeError, Message, SignedEnvelope};
-use crate::identity::{MspError, MspVersion, Msps};
+use crate::identity::{MspError, Msps};
 use crate::policy::{Policies, PolicyError};
 
 /// A configuration that a channel cannot run under.
@@ -167,11 +167,6 @@ impl ChannelSnapshot {
     /// The Orderer group.
     pub fn orderer(&self) -> &OrdererConfig {
         self.bundle.orderer()
-    }
-
-    /// Whether members may have Ed25519 keys.
-    pub fn takes_ed25519(&self) -> bool {
-        self.bundle.capabilities().msp_version() >= MspVersion::V3_0
     }
 
     /// Whether other channels are created through this one.

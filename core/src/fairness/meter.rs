@@ -78,15 +78,16 @@ impl Meter {
         self.used_until.load(Ordering::Relaxed) <= nanos(now)
     }
 
-    /// One was sent. Exact for one thread; of several that meet at the turn of a second, one or two may be missed.
-    pub(super) fn count(&self, now: Duration) {
+    /// So many were sent. Exact for one thread; of several that meet at the turn of a second, what one or two of them count
+    /// may be missed.
+    pub(super) fn count(&self, envelopes: u64, now: Duration) {
         let second = now.as_secs() & u64::from(u32::MAX);
         let counted = self.this_second.load(Ordering::Relaxed);
         if counted >> 32 == second {
-            self.this_second.fetch_add(1, Ordering::Relaxed);
+            self.this_second.fetch_add(envelopes, Ordering::Relaxed);
         } else if self
             .this_second
-            .compare_exchange(counted, second << 32 | 1, Ordering::Relaxed, Ordering::Relaxed)
+            .compare_exchange(counted, second << 32 | envelopes, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
         {
             self.second_before.store(counted, Ordering::Relaxed);
@@ -159,7 +160,7 @@ mod tests {
     fn the_rate_shown_is_that_of_the_last_whole_second() {
         let meter = Meter::default();
         for (second, count) in [(7, 3), (8, 5)] {
-            (0..count).for_each(|_| meter.count(Duration::from_millis(second * 1000 + 500)));
+            (0..count).for_each(|_| meter.count(1, Duration::from_millis(second * 1000 + 500)));
         }
         let shown = [7, 8, 9, 10].map(|second| meter.per_second(Duration::from_secs(second)));
         assert_eq!(shown, [0, 3, 5, 0]);

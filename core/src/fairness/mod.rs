@@ -169,29 +169,10 @@ impl Fairness {
         Ok(())
     }
 
-    /// A valid envelope of `client`: takes its place in the client's rate and in its organization's, or in neither.
-    pub fn charge(&self, client: Client<'_>, now: Duration) -> Result<(), OverLimit> {
+    /// Begins to charge valid envelopes that were read together.
+    pub fn tally(&self, now: Duration) -> Tally<'_> {
         self.sweep(now);
-        let Client { msp_id, subject, certificate } = client;
-        let sender = self.clients.hear(certificate, now, || (*certificate, new_sender(subject, msp_id)));
-        let organization = self.organizations.hear(msp_id, now, || (Arc::from(msp_id), new_sender(msp_id, msp_id)));
-        let rate = self.rate_of_client();
-        if let Some(rate) = rate {
-            sender.meter.take(rate, now).map_err(|wait| over(Whose::Client, &sender, rate, wait, now))?;
-        }
-        if let Some(of_organization) = self.rate_of_organization()
-            && let Err(wait) = organization.meter.take(of_organization, now)
-        {
-            if let Some(rate) = rate {
-                sender.meter.give_back(rate);
-            }
-            return Err(over(Whose::Organization, &organization, of_organization, wait, now));
-        }
-        for sender in [sender, organization] {
-            sender.accepted.fetch_add(1, Ordering::Relaxed);
-            sender.meter.count(now);
-        }
-        Ok(())
+        Tally { fairness: self, now, run: None }
     }
 
     /// Clients, those who sent most in the last second first.
@@ -214,6 +195,18 @@ impl Fairness {
         slower(Rate::share(self.limits.all, self.organizations.active()), Rate::share(self.limits.organization, 1))
     }
 
+    /// `client` and its organization are heard.
+    fn begin_run(&self, client: Client<'_>, now: Duration) -> Run {
+        let Client { msp_id, subject, certificate } = client;
+        Run {
+            certificate: *certificate,
+            msp_id: msp_id.into(),
+            client: self.clients.hear(certificate, now, || (*certificate, new_sender(subject, msp_id))),
+            organization: self.organizations.hear(msp_id, now, || (msp_id.into(), new_sender(msp_id, msp_id))),
+            accepted: 0,
+        }
+    }
+
     /// Once a second.
     fn sweep(&self, now: Duration) {
         if self.swept_second.load(Ordering::Relaxed) < now.as_secs()
@@ -221,6 +214,74 @@ impl Fairness {
         {
             self.clients.sweep(now);
             self.organizations.sweep(now);
+        }
+    }
+}
+
+/// Charges envelopes that were read together. As most of them are one client's, who sends is found once for as many as
+/// follow each other, and what is accepted is counted at their end.
+#[derive(Debug)]
+pub struct Tally<'a> {
+    fairness: &'a Fairness,
+    now: Duration,
+    run: Option<Run>,
+}
+
+/// Envelopes of one client that follow each other.
+#[derive(Debug)]
+struct Run {
+    certificate: [u8; 32],
+    msp_id: Box<str>,
+    client: Arc<Sender>,
+    organization: Arc<Sender>,
+    accepted: u64,
+}
+
+impl Tally<'_> {
+    /// A valid envelope of `client`: takes its place in the client's rate and in its organization's, or in neither.
+    pub fn charge(&mut self, client: Client<'_>) -> Result<(), OverLimit> {
+        let (fairness, now) = (self.fairness, self.now);
+        let run = match self.run.take() {
+            Some(run) if run.is_of(client) => run,
+            before => {
+                before.inspect(|run| run.count(now));
+                fairness.begin_run(client, now)
+            }
+        };
+        let run = self.run.insert(run);
+        let rate = fairness.rate_of_client();
+        if let Some(rate) = rate {
+            run.client.meter.take(rate, now).map_err(|wait| over(Whose::Client, &run.client, rate, wait, now))?;
+        }
+        if let Some(of_organization) = fairness.rate_of_organization()
+            && let Err(wait) = run.organization.meter.take(of_organization, now)
+        {
+            if let Some(rate) = rate {
+                run.client.meter.give_back(rate);
+            }
+            return Err(over(Whose::Organization, &run.organization, of_organization, wait, now));
+        }
+        run.accepted += 1;
+        Ok(())
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        if let Some(run) = &self.run {
+            run.count(self.now);
+        }
+    }
+}
+
+impl Run {
+    fn is_of(&self, client: Client<'_>) -> bool {
+        self.certificate == *client.certificate && *self.msp_id == *client.msp_id
+    }
+
+    fn count(&self, now: Duration) {
+        for sender in [&self.client, &self.organization] {
+            sender.accept(self.accepted, now);
         }
     }
 }
@@ -281,6 +342,10 @@ mod tests {
         Client { msp_id, subject, certificate }
     }
 
+    fn charge(fairness: &Fairness, sender: &([u8; 32], String, String), now: Duration) -> Result<(), OverLimit> {
+        fairness.tally(now).charge(of(sender))
+    }
+
     /// How many of 1,000 a second, sent evenly in so many seconds, get through.
     fn accepted(
         fairness: &Fairness,
@@ -291,7 +356,7 @@ mod tests {
         for ms in seconds.start * 1000..seconds.end * 1000 {
             for (sender, accepted) in senders.iter().zip(&mut accepted) {
                 let now = Duration::from_millis(ms);
-                let sent = fairness.look(of(sender), now).and_then(|()| fairness.charge(of(sender), now));
+                let sent = fairness.look(of(sender), now).and_then(|()| charge(fairness, sender, now));
                 *accepted += u64::from(sent.is_ok());
             }
         }
@@ -309,6 +374,22 @@ mod tests {
             ("CN=User1", 2000, 1000)
         );
         assert_eq!((organizations[0].name.as_str(), organizations[0].allowed_per_second), ("Org1MSP", None));
+    }
+
+    #[test]
+    fn what_is_charged_together_counts_for_each_of_its_senders() {
+        let fairness = Fairness::new(Limits { client: 3, ..NONE });
+        let (one, two, elsewhere) = (client(1, "Org1MSP"), client(2, "Org1MSP"), client(1, "Org2MSP"));
+        let now = Duration::from_secs(1);
+        let mut tally = fairness.tally(now);
+        let sent = [&one, &one, &two, &one, &one, &two, &elsewhere].map(|sender| tally.charge(of(sender)).is_ok());
+        // one client is the same in every organization that vouches for its certificate
+        assert_eq!(sent, [true, true, true, true, false, true, false]);
+        drop(tally);
+        let accepted = |shown: Vec<SenderShown>| shown.into_iter().map(|s| (s.accepted, s.refused)).collect::<Vec<_>>();
+        assert_eq!(accepted(fairness.clients(now)), [(3, 2), (2, 0)]);
+        assert_eq!(accepted(fairness.organizations(now)), [(5, 0), (0, 0)]);
+        assert_eq!(fairness.clients(Duration::from_secs(2))[0].sent_per_second, 3);
     }
 
     #[test]
@@ -339,15 +420,15 @@ mod tests {
         let (one, other) = (client(1, "Org1MSP"), client(2, "Org1MSP"));
         let now = Duration::from_secs(1);
         for _ in 0..10 {
-            fairness.charge(of(&one), now).unwrap();
+            charge(&fairness, &one, now).unwrap();
         }
         for _ in 0..500 {
-            let refused = fairness.charge(of(&other), now).unwrap_err();
+            let refused = charge(&fairness, &other, now).unwrap_err();
             assert_eq!((refused.whose, refused.name.as_str()), (Whose::Organization, "Org1MSP"));
         }
         assert_eq!(fairness.look(of(&other), now).map_err(|over| over.whose), Err(Whose::Organization));
         let later = Duration::from_secs(2);
-        assert_eq!((0..20).filter(|_| fairness.charge(of(&other), later).is_ok()).count(), 10);
+        assert_eq!((0..20).filter(|_| charge(&fairness, &other, later).is_ok()).count(), 10);
     }
 
     #[test]
@@ -358,7 +439,7 @@ mod tests {
         }
         assert_eq!(fairness.clients(Duration::ZERO), []);
         let one = client(1, "Org1MSP");
-        assert_eq!((0..20).filter(|_| fairness.charge(of(&one), Duration::ZERO).is_ok()).count(), 10);
+        assert_eq!((0..20).filter(|_| charge(&fairness, &one, Duration::ZERO).is_ok()).count(), 10);
     }
 
     #[test]
@@ -366,7 +447,7 @@ mod tests {
         let fairness = Fairness::new(Limits { client: 4, ..NONE });
         let one = client(1, "Org1MSP");
         let at = Duration::from_secs;
-        (0..4).for_each(|_| fairness.charge(of(&one), at(1)).unwrap());
+        (0..4).for_each(|_| charge(&fairness, &one, at(1)).unwrap());
         let refused = fairness.look(of(&one), at(1)).unwrap_err();
         let text = "client 'CN=User1' sends more than the 4.0 envelopes a second that it may send now: \
                     try again in 250 ms, or ask for a higher rate (General.Throttling)";
@@ -375,7 +456,7 @@ mod tests {
         let shown = fairness.clients(at(1)).remove(0);
         assert_eq!((shown.refused, shown.refused_at, shown.allowed_per_second), (2, Some(at(1)), Some(4.0)));
         for (second, recurrence) in [(2, Recurrence::GoesOn), (61, Recurrence::GoesOn), (121, Recurrence::Begins)] {
-            let refused = (0..9).find_map(|_| fairness.charge(of(&one), at(second)).err()).unwrap();
+            let refused = (0..9).find_map(|_| charge(&fairness, &one, at(second)).err()).unwrap();
             assert_eq!(refused.recurrence, recurrence);
         }
     }

@@ -65,6 +65,12 @@ impl Sender {
         quiet_since(self.heard_ms(), now)
     }
 
+    /// So many of its envelopes are accepted.
+    pub(super) fn accept(&self, envelopes: u64, now: Duration) {
+        self.accepted.fetch_add(envelopes, Ordering::Relaxed);
+        self.meter.count(envelopes, now);
+    }
+
     /// It is refused.
     pub(super) fn refuse(&self, now: Duration) -> Recurrence {
         self.refused.fetch_add(1, Ordering::Relaxed);

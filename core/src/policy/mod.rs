@@ -13,6 +13,6 @@ mod verdict;
 
 pub use evaluate::Denied;
 pub use signers::{SignedDatum, Signers};
-pub use together::{Proof, prove_together};
+pub use together::{Claim, Proof, prove_together};
 pub use tree::{Policies, PolicyError};
 pub use verdict::{PolicyInWords, PrincipalVerdict, Verdict};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::together::{Proof, prove_together};
+use super::together::{Claim, Proof, prove_together};
 use super::verdict::PrincipalVerdict;
 use crate::crypto::SignatureError;
 use crate::envelope::SignedEnvelope;
@@ -13,6 +13,9 @@ use crate::identity::{Identity, IdentityError, Msps, Principal, PrincipalMismatc
 
 /// More signers than this on one request do not count: the sets used during evaluation are bits of one number.
 pub(super) const SIGNERS_MAX: usize = 128;
+
+/// Who a serialized identity is, or why it is nobody.
+type Identified = Result<Arc<Identity>, Arc<IdentityError>>;
 
 /// What somebody claims to have signed.
 #[derive(Clone, Debug)]
@@ -29,6 +32,10 @@ impl SignedDatum {
     /// What `creator` claims to have signed by an envelope.
     pub fn of(envelope: &SignedEnvelope, creator: Bytes) -> Self {
         Self { message: envelope.payload().clone(), creator, signature: envelope.signature().clone() }
+    }
+
+    fn claim<'a>(&'a self, identity: &'a Identified) -> Result<Claim<'a>, &'a Arc<IdentityError>> {
+        identity.as_ref().map(|identity| Claim { identity, message: &self.message, signature: &self.signature })
     }
 }
 
@@ -51,44 +58,45 @@ impl Signers {
     /// Verifies each signature once; about 50 µs each for P-256. Of two by the same identity the first counts, as in
     /// the reference.
     pub fn verify(data: &[SignedDatum], msps: &Msps) -> Self {
-        let claims: Vec<_> = data.iter().map(|datum| (msps, datum)).collect();
-        Self::verify_with(data, &prove_together(&claims), msps)
-    }
-
-    /// The same, of a message whose signature may be proven already.
-    pub fn verify_one(datum: &SignedDatum, proof: Option<Proof>, msps: &Msps) -> Self {
-        Self::verify_with(std::slice::from_ref(datum), &[proof], msps)
-    }
-
-    fn verify_with(data: &[SignedDatum], proofs: &[Option<Proof>], msps: &Msps) -> Self {
+        let identities: Vec<Identified> = data.iter().map(|datum| msps.identify(&datum.creator)).collect();
+        let claims = identities.iter().zip(data).map(|(identity, datum)| datum.claim(identity));
+        let claims: Vec<Result<Claim<'_>, &Arc<IdentityError>>> = claims.collect();
+        let proofs = prove_together(&claims.iter().map(|claim| claim.ok()).collect::<Vec<_>>());
         let mut signers = Self::default();
-        let mut seen: Vec<Arc<Identity>> = Vec::with_capacity(data.len().min(SIGNERS_MAX));
-        for (datum, proof) in data.iter().zip(proofs) {
-            let identity = match msps.identify(&datum.creator) {
-                Ok(identity) => identity,
-                Err(cause) => {
-                    signers.rejected.push(Rejection::Identity(cause));
+        let mut seen: Vec<&Arc<Identity>> = Vec::with_capacity(data.len().min(SIGNERS_MAX));
+        for (claim, proof) in claims.into_iter().zip(proofs) {
+            if let Ok(Claim { identity, .. }) = claim {
+                if seen.iter().any(|other| other.key() == identity.key()) {
                     continue;
                 }
-            };
-            if seen.iter().any(|other| other.key() == identity.key()) {
-                continue;
+                if seen.len() == SIGNERS_MAX {
+                    signers.rejected.push(Rejection::TooMany);
+                    break;
+                }
+                seen.push(identity);
             }
-            if seen.len() == SIGNERS_MAX {
-                signers.rejected.push(Rejection::TooMany);
-                break;
-            }
-            seen.push(Arc::clone(&identity));
-            if proof.as_ref().is_some_and(|proof| proof.covers(&identity, datum)) {
-                signers.valid.push(identity);
-                continue;
-            }
-            match identity.verify(&datum.message, &datum.signature) {
-                Ok(()) => signers.valid.push(identity),
-                Err(cause) => signers.rejected.push(Rejection::Signature(identity, cause)),
-            }
+            signers.add(claim, proof);
         }
         signers
+    }
+
+    /// The same of one signature, whose signer is found already, and which may be proven.
+    pub fn verify_one(claim: Result<Claim<'_>, &Arc<IdentityError>>, proof: Option<Proof>) -> Self {
+        let mut signers = Self::default();
+        signers.add(claim, proof);
+        signers
+    }
+
+    fn add(&mut self, claim: Result<Claim<'_>, &Arc<IdentityError>>, proof: Option<Proof>) {
+        let claim = match claim {
+            Ok(claim) => claim,
+            Err(cause) => return self.rejected.push(Rejection::Identity(Arc::clone(cause))),
+        };
+        let is_proven = proof.is_some_and(|proof| proof.covers(claim));
+        match if is_proven { Ok(()) } else { claim.verify() } {
+            Ok(()) => self.valid.push(Arc::clone(claim.identity)),
+            Err(cause) => self.rejected.push(Rejection::Signature(Arc::clone(claim.identity), cause)),
+        }
     }
 
     /// Identities whose signatures verify, in the order in which they signed.

@@ -41,7 +41,7 @@ pub fn propose_update(
     stamp: Stamp,
     at: Circumstances,
 ) -> Result<Proposed, Refusal> {
-    apply(snapshot, message, None, at)?;
+    apply(snapshot, message, at)?;
     let channel = snapshot.channel();
     let (config, next) = snapshot
         .propose(&message.envelope)
@@ -51,7 +51,7 @@ pub fn propose_update(
     let envelope = wrap(HeaderType::Config, channel, config.encode_to_vec(), signer, stamp)?;
     let wrapped = Message::parse(envelope.clone()).map_err(|e| Refusal::ConfigMessage(e.to_string()))?;
     // what goes into the block must fit and be signed by somebody allowed, too
-    filters::apply(snapshot, &wrapped, None, at).map_err(|refusal| Refusal::FinalChecks(Box::new(refusal)))?;
+    filters::apply(snapshot, &wrapped, at).map_err(|refusal| Refusal::FinalChecks(Box::new(refusal)))?;
     inspect_change(snapshot, &next).map_err(|cause| Refusal::MaintenanceChecks(Box::new(cause)))?;
     Ok(Proposed { envelope, sequence: snapshot.sequence() })
 }
@@ -78,7 +78,7 @@ pub fn propose_creation(
     let inner = wrap(HeaderType::Config, template.channel(), config.encode_to_vec(), signer, stamp)?;
     let envelope = wrap(HeaderType::OrdererTransaction, system.channel(), inner.raw().to_vec(), signer, stamp)?;
     let wrapped = Message::parse(envelope.clone()).map_err(|e| Refusal::ConfigMessage(e.to_string()))?;
-    filters::apply(system, &wrapped, None, at)?;
+    filters::apply(system, &wrapped, at)?;
     Ok(Proposed { envelope, sequence: system.sequence() })
 }
 

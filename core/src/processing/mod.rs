@@ -2,12 +2,14 @@
 //! because a client that makes two mistakes is told of the same one.
 
 mod configure;
+mod creator;
 mod filters;
 mod refusal;
 mod seek;
 
 pub use configure::{Proposed, Stamp, apply_config, created_channel, propose_creation, propose_update, recheck_config};
-pub use filters::{Judged, check_normal, prove};
+pub use creator::Creator;
+pub use filters::{Judged, check_normal, check_normal_of, prove};
 pub use refusal::{Refusal, RefusalKind};
 pub use seek::{SeekError, SeekPlan};
 

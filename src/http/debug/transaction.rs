@@ -1,5 +1,7 @@
 //! One envelope's life.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -14,8 +16,9 @@ pub(super) async fn transaction(State(debug): Shared, Path(tx_id): Path<String>)
     if tx_id.len() > TX_ID_MAX_BYTES {
         return Err(Refused::bad(format!("a transaction ID has no more than {TX_ID_MAX_BYTES} bytes")));
     }
-    let life = debug.context.observed.transactions().life(&tx_id);
-    let unknown =
-        "no envelope of this transaction is remembered here: it came before the newest 65536, or to another orderer";
+    let context = Arc::clone(&debug.context);
+    let life = debug.look(move || context.observed.transactions().life(&tx_id)).await?;
+    let unknown = "no envelope of this transaction is remembered here: it came before the newest 50,000, or its channel is \
+                   not one of this orderer";
     life.map(|life| json(StatusCode::OK, &life)).ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, unknown))
 }

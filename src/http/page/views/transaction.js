@@ -35,7 +35,7 @@ export default {
       h('button', { class: 'act' }, 'Look up'));
     const found = id && values[path];
     return sheet('Transaction', form,
-      !id ? empty('The newest 65,536 envelopes are remembered, since the start of the node. Look one up by its transaction’s id.')
+      !id ? empty('The newest 50,000 envelopes and some more are remembered, since the start of the node. Look one up by its transaction’s id.')
         : found ? life(found)
           : errors[path] && empty(errors[path].status === 404 ? `${id} is not known here: it never came, or is forgotten.` : errors[path].message));
   },

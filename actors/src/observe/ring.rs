@@ -1,0 +1,174 @@
+//! The newest records of what happened. Threads write without waiting for each other or for who reads; each record goes
+//! behind the one before, so that writing costs little more than the memory takes. A reader goes through all of it, which
+//! takes about a millisecond.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+
+/// So many records are remembered, in 12 MiB.
+pub(super) const REMEMBERED: usize = SEGMENTS * SEGMENT;
+const SEGMENTS: usize = 96;
+/// Memory is taken for so many at a time, when they are written for the first time.
+const SEGMENT: usize = 1 << 12;
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// What kind of thing.
+    pub(super) what: u8,
+    /// In which channel.
+    pub(super) channel: u32,
+    /// To whom, in 64 bits.
+    pub(super) key: u64,
+    /// When.
+    pub(super) at: u64,
+    /// What else there is to say, which depends on the kind.
+    pub(super) number: u64,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Ring {
+    /// How many records there were, ever.
+    written: AtomicUsize,
+    segments: [OnceLock<Box<[Place]>>; SEGMENTS],
+}
+
+/// Where a record is. Its head says which lap round the ring it was written on, so that a reader notices when it is
+/// written over; 0 while it is being written.
+#[derive(Debug, Default)]
+struct Place {
+    head: AtomicU64,
+    key: AtomicU64,
+    at: AtomicU64,
+    number: AtomicU64,
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self { written: AtomicUsize::new(0), segments: std::array::from_fn(|_| OnceLock::new()) }
+    }
+}
+
+impl Ring {
+    /// Writes records that belong together, one behind the other.
+    pub(super) fn write(&self, records: &[Record]) {
+        let first = self.written.fetch_add(records.len(), Ordering::Relaxed);
+        for (offset, record) in records.iter().enumerate() {
+            let index = first.wrapping_add(offset);
+            let segment = self.segments[index / SEGMENT % SEGMENTS].get_or_init(new_segment);
+            segment[index % SEGMENT].write(record, lap(index));
+        }
+    }
+
+    /// What is remembered, the oldest first. What is written over meanwhile is left out.
+    pub(super) fn read(&self) -> impl Iterator<Item = Record> {
+        let end = self.written.load(Ordering::Relaxed);
+        (end.saturating_sub(REMEMBERED)..end)
+            .filter_map(|index| self.segments[index / SEGMENT % SEGMENTS].get()?[index % SEGMENT].read(lap(index)))
+    }
+}
+
+fn new_segment() -> Box<[Place]> {
+    (0..SEGMENT).map(|_| Place::default()).collect()
+}
+
+/// How many times the ring was full before this record; after 2^23 laps it begins anew.
+fn lap(index: usize) -> u64 {
+    (index / REMEMBERED) as u64 & (u64::MAX >> 41)
+}
+
+impl Record {
+    /// Never 0.
+    fn head(&self, lap: u64) -> u64 {
+        u64::from(self.channel) << 32 | lap << 9 | u64::from(self.what) << 1 | 1
+    }
+}
+
+impl Place {
+    fn write(&self, record: &Record, lap: u64) {
+        self.head.store(0, Ordering::Relaxed);
+        // who sees any of the new parts sees this head, or a later one
+        fence(Ordering::Release);
+        self.key.store(record.key, Ordering::Relaxed);
+        self.at.store(record.at, Ordering::Relaxed);
+        self.number.store(record.number, Ordering::Relaxed);
+        self.head.store(record.head(lap), Ordering::Release);
+    }
+
+    fn read(&self, lap: u64) -> Option<Record> {
+        let head = self.head.load(Ordering::Acquire);
+        let [channel, what] = [head >> 32, head >> 1 & 0xff];
+        let record = Record {
+            what: u8::try_from(what).ok()?,
+            channel: u32::try_from(channel).ok()?,
+            key: self.key.load(Ordering::Relaxed),
+            at: self.at.load(Ordering::Relaxed),
+            number: self.number.load(Ordering::Relaxed),
+        };
+        fence(Ordering::Acquire);
+        let is_whole = head == self.head.load(Ordering::Relaxed) && head == record.head(lap);
+        is_whole.then_some(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    fn record(number: u64) -> Record {
+        let (what, channel) = ((number % 251).try_into().unwrap(), (number % 65_521).try_into().unwrap());
+        Record { what, channel, key: !number, at: number * 3, number }
+    }
+
+    #[test]
+    fn the_newest_are_remembered_in_their_order() {
+        let ring = Ring::default();
+        assert_eq!(ring.read().count(), 0);
+        let count = 2 * REMEMBERED as u64 + 5;
+        for first in (0..count).step_by(7) {
+            let together: Vec<Record> = (first..count.min(first + 7)).map(record).collect();
+            ring.write(&together);
+        }
+        let read: Vec<Record> = ring.read().collect();
+        assert_eq!(read.len(), REMEMBERED);
+        assert!((count - REMEMBERED as u64..count).map(record).eq(read));
+    }
+
+    #[test]
+    fn memory_is_taken_when_it_is_needed() {
+        let ring = Ring::default();
+        ring.write(&[record(1)]);
+        assert_eq!(ring.segments.iter().filter(|segment| segment.get().is_some()).count(), 1);
+    }
+
+    #[test]
+    fn what_is_read_while_others_write_is_whole() {
+        let (ring, done) = (Ring::default(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..3)
+                .map(|writer| {
+                    let ring = &ring;
+                    scope.spawn(move || {
+                        for number in 0..2 * REMEMBERED as u64 {
+                            ring.write(&[record(number * 3 + writer)]);
+                        }
+                    })
+                })
+                .collect();
+            let reader = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    ring.read().for_each(|found| assert_eq!(found, record(found.number)));
+                }
+            });
+            for writer in writers {
+                writer.join().unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+            reader.join().unwrap();
+        });
+        assert_eq!(ring.read().count(), REMEMBERED);
+    }
+}
