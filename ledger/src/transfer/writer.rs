@@ -28,6 +28,7 @@ pub struct BlockFileWriter {
     file: BufWriter<File>,
     file_number: u64,
     file_bytes: u64,
+    is_finished: bool,
 }
 
 impl BlockFileWriter {
@@ -38,7 +39,7 @@ impl BlockFileWriter {
         refuse_existing(target)?;
         let file = make_file(&unfinished)?;
         let target = target.to_owned();
-        Ok(Self { layout: Layout::Plain, unfinished, target, file, file_number: 0, file_bytes: 0 })
+        Ok(Self { layout: Layout::Plain, unfinished, target, file, file_number: 0, file_bytes: 0, is_finished: false })
     }
 
     /// The block files of a channel in a folder of ledgers in the form of Fabric, which need not be there. A Fabric
@@ -57,7 +58,7 @@ impl BlockFileWriter {
         };
         prepared().map_err(|cause| failed(&unfinished, "make the folder", cause))?;
         let file = make_file(&block_file(&unfinished, 0))?;
-        Ok(Self { layout: Layout::Fabric, unfinished, target, file, file_number: 0, file_bytes: 0 })
+        Ok(Self { layout: Layout::Fabric, unfinished, target, file, file_number: 0, file_bytes: 0, is_finished: false })
     }
 
     /// Writes the next block.
@@ -85,11 +86,12 @@ impl BlockFileWriter {
     pub fn finish(mut self) -> Result<(), TransferError> {
         self.sync()?;
         refuse_existing(&self.target)?;
-        let named = || -> io::Result<()> {
+        let mut named = || -> io::Result<()> {
             if self.layout == Layout::Fabric {
                 File::open(&self.unfinished)?.sync_all()?;
             }
             fs::rename(&self.unfinished, &self.target)?;
+            self.is_finished = true;
             sync_folder_of(&self.target)?;
             // that of the channels' folder, which may be new
             if self.layout == Layout::Fabric { sync_folder_of(&self.unfinished) } else { Ok(()) }
@@ -100,6 +102,18 @@ impl BlockFileWriter {
     fn sync(&mut self) -> Result<(), TransferError> {
         let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
         synced.map_err(|cause| failed(&self.unfinished, "write", cause))
+    }
+}
+
+impl Drop for BlockFileWriter {
+    /// What did not become whole is removed, as far as that can be done; what a crash leaves, the next writer replaces.
+    fn drop(&mut self) {
+        if !self.is_finished {
+            let _ = match self.layout {
+                Layout::Plain => fs::remove_file(&self.unfinished),
+                Layout::Fabric => fs::remove_dir_all(&self.unfinished),
+            };
+        }
     }
 }
 
@@ -137,6 +151,15 @@ fn failed(path: &Path, action: &'static str, cause: io::Error) -> TransferError 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_finished_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        drop(BlockFileWriter::plain(&folder.path().join("blocks")).expect("begun"));
+        drop(BlockFileWriter::fabric(folder.path(), "app").expect("begun"));
+        let left: Vec<_> = fs::read_dir(folder.path()).expect("readable").flatten().map(|e| e.file_name()).collect();
+        assert_eq!(left, [CHAINS]);
+    }
 
     #[test]
     fn the_longest_names_can_be_written() {
