@@ -80,6 +80,18 @@ pub struct DevNetwork {
     pub genesis_blocks: Vec<PathBuf>,
 }
 
+/// Moves all that is in a folder into an empty one. What says that it is whole comes last.
+fn move_into(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        if name != CONFIG_FILE {
+            fs::rename(from.join(&name), to.join(&name))?;
+        }
+    }
+    fs::rename(from.join(CONFIG_FILE), to.join(CONFIG_FILE))?;
+    fs::remove_dir(from)
+}
+
 /// Makes the network in `folder`, with keys of this kind, or finds it there with those that it has. Takes about 20 ms.
 /// Blocks.
 pub fn prepare(folder: &Path, algorithm: Algorithm) -> Result<DevNetwork, DevError> {
@@ -94,15 +106,15 @@ pub fn prepare(folder: &Path, algorithm: Algorithm) -> Result<DevNetwork, DevErr
         if occupied {
             return Err(DevError::NotOurs(folder.to_owned()));
         }
-        let unfinished = crypto::unfinished(folder);
+        // one that is there may be where somebody stands: it stays the same folder, and has a name beside which to work
+        let known = if folder.exists() { fs::canonicalize(folder).map_err(io("find", folder))? } else { folder.into() };
+        let unfinished = crypto::unfinished(&known);
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished).map_err(io("remove", &unfinished))?;
         }
         make(&unfinished, algorithm)?;
-        if folder.exists() {
-            fs::remove_dir(folder).map_err(io("replace the empty folder", folder))?;
-        }
-        fs::rename(&unfinished, folder).map_err(io("move the finished network to", folder))?;
+        let moved = if known.exists() { move_into(&unfinished, &known) } else { fs::rename(&unfinished, &known) };
+        moved.map_err(io("move the finished network to", folder))?;
     }
     let folder = fs::canonicalize(folder).map_err(io("find", folder))?;
     Ok(DevNetwork {
@@ -296,7 +308,21 @@ mod tests {
         let empty = folder.path().join("net/");
         fs::create_dir(&empty).expect("made");
         assert!(prepare(&empty, Algorithm::Ecdsa).expect("made").created);
+        assert!(!prepare(&empty.join("."), Algorithm::Ecdsa).expect("found").created);
         assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn the_folder_may_be_the_one_in_which_the_command_runs() {
+        use std::os::unix::fs::MetadataExt as _;
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = parent.path().join("net");
+        fs::create_dir(&folder).expect("made");
+        let inode = |path: &Path| fs::metadata(path).expect("there").ino();
+        let before = inode(&folder);
+        assert!(prepare(&folder.join("."), Algorithm::Ecdsa).expect("made").created);
+        assert_eq!(inode(&folder), before, "who stands in it still does");
+        assert!(!prepare(&folder, Algorithm::Ecdsa).expect("found").created);
     }
 
     #[test]
