@@ -157,8 +157,9 @@ impl LedgerStore {
         let folder = path.parent().unwrap_or(&self.channels);
         let made = fs::create_dir_all(folder).and_then(|()| File::open(&self.channels)?.sync_all());
         made.map_err(|cause| OpenError::Io { path: folder.to_owned(), action: "make the channel's folder", cause })?;
+        let ledger = Ledger::create(&path, channel, genesis, self.options())?;
         self.count.fetch_add(1, Ordering::Relaxed);
-        Ledger::create(&path, channel, genesis, self.options())
+        Ok(ledger)
     }
 
     /// Removes a channel's folder. A crash leaves it there whole, or not at all. Who has the ledger open can go on reading
