@@ -79,10 +79,10 @@ impl BlockNumber {
     /// The genesis block.
     pub const GENESIS: Self = Self(0);
 
-    /// The block after this one.
+    /// The block after this one. The last number there is has none after it, and no block has it.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -96,6 +96,14 @@ impl fmt::Display for BlockNumber {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ConfigSequence(pub u64);
+
+impl ConfigSequence {
+    /// After the next update. Behind the last number comes 0, as in the reference.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
 
 impl fmt::Display for ConfigSequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

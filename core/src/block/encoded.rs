@@ -78,6 +78,9 @@ pub enum BlockError {
         /// Size of the block.
         bytes: usize,
     },
+    /// No block can follow it.
+    #[error("block {0}: there is no number after it")]
+    LastNumber(BlockNumber),
     /// The orderer's signature over the block could not be made.
     #[error("sign block {number}")]
     Sign {
@@ -93,7 +96,10 @@ impl BlockError {
     /// The number in the block's header, where it could be read.
     pub fn number(&self) -> Option<BlockNumber> {
         match self {
-            Self::DataHash { number, .. } | Self::Metadata { number, .. } | Self::Sign { number, .. } => Some(*number),
+            Self::DataHash { number, .. }
+            | Self::Metadata { number, .. }
+            | Self::Sign { number, .. }
+            | Self::LastNumber(number) => Some(*number),
             Self::Block(_) | Self::NoHeader | Self::TooLarge { .. } => None,
         }
     }
@@ -138,6 +144,9 @@ impl EncodedBlock {
         let block = Block::decode(frame.slice(block_at..)).map_err(BlockError::Block)?;
         let header = block.header.ok_or(BlockError::NoHeader)?;
         let number = BlockNumber(header.number);
+        if number.0 == u64::MAX {
+            return Err(BlockError::LastNumber(number));
+        }
         let data = block.data.unwrap_or_default().data;
         let computed = data_hash(data.iter().map(Bytes::as_ref));
         if computed != header.data_hash.as_ref() {
@@ -310,6 +319,13 @@ mod tests {
         let mut changed = block(3, vec!["a".into()]);
         changed.data = Some(BlockData { data: vec!["b".into()] });
         assert!(matches!(EncodedBlock::parse(&changed.encode_to_vec()), Err(BlockError::DataHash { .. })));
+    }
+
+    #[test]
+    fn a_block_that_none_can_follow_is_refused() {
+        let parse = |number| EncodedBlock::parse(&block(number, vec!["a".into()]).encode_to_vec());
+        assert!(matches!(parse(u64::MAX), Err(BlockError::LastNumber(_))));
+        assert_eq!(parse(u64::MAX - 1).expect("is a block").number().next().0, u64::MAX);
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl ChannelSnapshot {
     /// is checked as a whole and against the configuration in force.
     pub fn propose(&self, update: &SignedEnvelope) -> Result<(ConfigEnvelope, ChannelSnapshot), UpdateError> {
         let group = self.updated_group(update)?;
-        let config = Config { sequence: self.sequence().0 + 1, channel_group: Some(group) };
+        let config = Config { sequence: self.sequence().next().0, channel_group: Some(group) };
         let next = Self::from_config(self.channel().clone(), config.clone(), self.catalog())?;
         next.check_supported().map_err(UpdateError::Unsupported)?;
         self.check_successor(&next)?;
@@ -169,7 +169,7 @@ impl ChannelSnapshot {
     pub fn apply(&self, envelope: &ConfigEnvelope) -> Result<ChannelSnapshot, UpdateError> {
         let missing = |what: &str| UpdateError::ConfigMessage(format!("it has no {what}"));
         let config = envelope.config.as_ref().ok_or_else(|| missing("config"))?;
-        let expected = self.sequence().0 + 1;
+        let expected = self.sequence().next().0;
         if config.sequence != expected {
             return Err(UpdateError::Sequence { current: self.sequence().0, proposed: config.sequence });
         }
