@@ -204,7 +204,13 @@ fn larger_batches(config: &fabric_proto::common::Config, count: u32) -> ConfigUp
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configurations_are_updated_and_blocks_fetched() {
     let setup = without_channels();
-    let (node, admin) = joined(&setup).await;
+    let (mut node, admin) = joined(&setup).await;
+    let operations = Http::of(&mut node, "operations").await;
+    let charged = async || {
+        let limits = operations.get("/debug/limits").await.json();
+        let clients = limits["clients"].as_array().unwrap();
+        clients.iter().map(|client| client["accepted"].as_u64().unwrap()).sum::<u64>()
+    };
     let client = node.client().await;
     orders(&client, "app").await;
     let config = last_config(&client, &Person::user(1), "app").await;
@@ -221,8 +227,10 @@ async fn configurations_are_updated_and_blocks_fetched() {
     let no_update = put(transaction(&user, "app", "a transaction").encode_to_vec()).await;
     assert!(no_update.error().contains("not of type CONFIG_UPDATE"), "{no_update:?}");
 
+    let before = charged().await;
     let answer = put(signed_update(&user, &[&orderer], "app", &update).encode_to_vec()).await;
     assert_eq!((answer.status, &answer.json()["height"]), (201, &json!(3)), "{answer:?}");
+    assert_eq!((before > 0, charged().await), (true, before), "who administers has no rate");
 
     let fetched = async |block: &str| admin.get(&format!("{APP}/blocks/{block}")).await;
     for (name, number) in [("oldest", 0), ("newest", 2), ("config", 2), ("1", 1)] {

@@ -164,3 +164,13 @@ async fn without_rates_senders_are_shown_and_nobody_is_refused() {
         (&json!(300), &json!(0), &Value::Null)
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_creates_a_channel_is_charged() {
+    let mut node = Setup::system().start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    let client = node.client().await;
+    world::configuring::create_channel(&mut node, &client, "mychan.tx").await;
+    let limits = operations.get("/debug/limits").await.json();
+    assert_eq!(named(&limits["clients"], "Admin@org1")["accepted"], json!(1), "{limits}");
+}

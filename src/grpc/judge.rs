@@ -17,8 +17,8 @@ use orderer_core::envelope::{Message, SignedEnvelope};
 use orderer_core::fairness::{Client, Fairness, OverLimit, Tally};
 use orderer_core::policy::Proof;
 use orderer_core::processing::{
-    Circumstances, Class, Creator, Refusal, RefusalKind, check_normal_of, classify, propose_creation, propose_update,
-    prove,
+    Circumstances, Class, Creator, Proposed, Refusal, RefusalKind, check_normal_of, classify, propose_creation,
+    propose_update, prove,
 };
 
 use crate::traces::Parent;
@@ -88,7 +88,7 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent)
         let tx = found.as_ref().ok().and_then(|found| found.transaction(context));
         let (verdict, channel) = match found
             .map_err(|refused| (refused, None))
-            .and_then(|f| f.judge(proof, &mut tally, circumstances, context))
+            .and_then(|f| f.judge(proof, Some(&mut tally), circumstances, context))
         {
             Ok(accepted) => (Ok(accepted), None),
             Err((refused, channel)) => (Err(refused), channel),
@@ -135,13 +135,15 @@ pub(crate) fn judge_config_update(raw: Bytes, context: &NodeContext) -> Verdict 
     let found = Found::new(raw, context)?;
     let name = &found.message.channel_header.channel_id;
     match (found.class, &found.place) {
-        (Class::ConfigUpdate, Place::Nowhere) => return Err(Refused::from(&Refusal::UnknownChannel(name.clone()))),
+        (Class::ConfigUpdate, Place::New(_) | Place::Nowhere) => {
+            return Err(Refused::from(&Refusal::UnknownChannel(name.clone())));
+        }
         (Class::ConfigUpdate, _) => {}
         _ => return Err(Refused::new(RefusalKind::BadRequest, "the envelope is not of type CONFIG_UPDATE".to_owned())),
     }
     let (kind, tx) = (found.kind(), found.transaction(context));
-    let mut tally = context.fairness.tally(context.uptime());
-    let accepted = found.judge(None, &mut tally, context.circumstances(), context).map_err(|(refused, _)| refused)?;
+    // who administers has no rate
+    let accepted = found.judge(None, None, context.circumstances(), context).map_err(|(refused, _)| refused)?;
     accepted.0.observed().accepted(&Judged { kind, took: began.elapsed(), at: Instant::now(), tx });
     Ok(accepted)
 }
@@ -156,10 +158,19 @@ struct Found {
 }
 
 enum Place {
-    /// A channel that exists, with the configuration the envelope is judged under, and whose it is by that.
-    Channel(Arc<Channel>, Arc<ChannelSnapshot>, Creator),
+    /// A channel that exists.
+    Channel(Under),
+    /// One that it may create through the system channel, which judges it.
+    New(Under),
     Broken(Arc<BrokenChannel>),
     Nowhere,
+}
+
+/// The channel by whose configuration an envelope is judged, and whose it is by that.
+struct Under {
+    channel: Arc<Channel>,
+    snapshot: Arc<ChannelSnapshot>,
+    creator: Creator,
 }
 
 impl Found {
@@ -168,13 +179,12 @@ impl Found {
         let message = message.map_err(|refusal| refuse(context, None, &refusal))?;
         let class = classify(message.channel_header.r#type);
         let place = match context.directory.find(&message.channel_header.channel_id) {
-            Some(Entry::Open(channel)) => {
-                let snapshot = channel.snapshot();
-                let creator = Creator::of(&message, snapshot.msps());
-                Place::Channel(channel, snapshot, creator)
-            }
+            Some(Entry::Open(channel)) => Place::Channel(Under::of(channel, &message)),
             Some(Entry::Broken(broken)) => Place::Broken(broken),
-            None => Place::Nowhere,
+            None => match context.directory.system_channel().filter(|_| class == Class::ConfigUpdate) {
+                Some(system) => Place::New(Under::of(system, &message)),
+                None => Place::Nowhere,
+            },
         };
         Ok(Self { message, class, place, over: None })
     }
@@ -187,15 +197,17 @@ impl Found {
 
     /// Who signed it, as it says, if its rate is to be charged.
     fn client(&self) -> Option<Client<'_>> {
-        let Place::Channel(_, _, creator) = &self.place else { return None };
-        creator.identity().map(|identity| Client::from(&**identity))
+        match &self.place {
+            Place::Channel(under) | Place::New(under) => under.client(),
+            Place::Broken(_) | Place::Nowhere => None,
+        }
     }
 
     /// What it takes to verify its signature together with others', if that is what decides.
     fn provable(&self) -> Option<(&Message, &Creator)> {
         match &self.place {
-            Place::Channel(_, _, creator) if self.class == Class::Normal && self.over.is_none() => {
-                Some((&self.message, creator))
+            Place::Channel(under) if self.class == Class::Normal && self.over.is_none() => {
+                Some((&self.message, &under.creator))
             }
             _ => None,
         }
@@ -213,56 +225,64 @@ impl Found {
     fn judge(
         self,
         proof: Option<Proof>,
-        tally: &mut Tally<'_>,
+        tally: Option<&mut Tally<'_>>,
         at: Circumstances,
         context: &NodeContext,
     ) -> Result<Accepted, (Refused, Option<Arc<Channel>>)> {
         let Self { message, class, place, over } = self;
-        match place {
-            Place::Channel(channel, snapshot, creator) => {
-                let checked = match (over, class) {
-                    (Some(over), _) => Err(Refusal::OverLimit(Box::new(over))),
-                    (None, Class::Config) => Err(Refusal::NotDirectly),
-                    (None, Class::Normal) => {
-                        check_normal_of(&snapshot, &message, &creator, proof, at).map(|checked_at| (None, checked_at))
-                    }
-                    (None, Class::ConfigUpdate) => {
-                        propose_update(&snapshot, &message, &*context.signer.get(), stamp(), at)
-                            .map(|proposed| (Some(proposed.envelope), proposed.sequence))
-                    }
-                };
-                let charged = checked.and_then(|checked| {
-                    let client = creator.identity().map(|identity| Client::from(&**identity));
-                    client
-                        .map_or(Ok(()), |client| tally.charge(client))
-                        .map_err(Box::new)
-                        .map_err(Refusal::OverLimit)?;
-                    Ok(checked)
-                });
-                match charged {
-                    Ok((proposed, checked_at)) => {
-                        let is_config = proposed.is_some();
-                        let envelope = proposed.unwrap_or(message.envelope);
-                        Ok((channel, Submission { envelope, checked_at, is_config }))
-                    }
-                    Err(refusal) => Err((refuse(context, Some(&message), &refusal), Some(channel))),
-                }
-            }
+        let (under, is_new) = match place {
+            Place::Channel(under) => (under, false),
+            Place::New(under) => (under, true),
             Place::Broken(broken) => {
                 let text = format!("channel '{}' cannot be opened: {}", broken.id, broken.cause);
                 let refused = Refused::unavailable(text);
                 context.observed.refused(Some(&message), refused.status, Why::Text(&refused.info));
-                Err((refused, None))
+                return Err((refused, None));
             }
-            Place::Nowhere => judge_for_no_channel(&message, class, context).map_err(|refusal| {
-                let mut refused = refuse(context, Some(&message), &refusal);
-                if matches!(refusal, Refusal::UnknownChannel(_)) && context.directory.system_channel().is_none() {
-                    // nothing can be created here, so asking for a channel that is not here is the client's mistake
-                    refused.status = Status::BadRequest;
-                }
-                (refused, None)
-            }),
+            Place::Nowhere => return Err((refuse_for_no_channel(&message, class, context), None)),
+        };
+        let snapshot = &*under.snapshot;
+        let signer = || context.signer.get();
+        let made = |proposed: Proposed| (Some(proposed.envelope), proposed.sequence);
+        let checked = match (over, class) {
+            (Some(over), _) => Err(Refusal::OverLimit(Box::new(over))),
+            (None, Class::Config) => Err(Refusal::NotDirectly),
+            (None, Class::Normal) => {
+                check_normal_of(snapshot, &message, &under.creator, proof, at).map(|checked_at| (None, checked_at))
+            }
+            (None, Class::ConfigUpdate) if is_new => {
+                let channels = orderer_actors::config_work::channels_beside_system(context);
+                propose_creation(snapshot, channels, &message, &*signer(), stamp(), at).map(made)
+            }
+            (None, Class::ConfigUpdate) => propose_update(snapshot, &message, &*signer(), stamp(), at).map(made),
+        };
+        let charged = checked.and_then(|checked| {
+            if let (Some(tally), Some(client)) = (tally, under.client()) {
+                tally.charge(client).map_err(|over| Refusal::OverLimit(Box::new(over)))?;
+            }
+            Ok(checked)
+        });
+        match charged {
+            Ok((proposed, checked_at)) => {
+                let is_config = proposed.is_some();
+                let envelope = proposed.unwrap_or(message.envelope);
+                Ok((under.channel, Submission { envelope, checked_at, is_config }))
+            }
+            // a channel that is not created is none
+            Err(refusal) => Err((refuse(context, Some(&message), &refusal), (!is_new).then_some(under.channel))),
         }
+    }
+}
+
+impl Under {
+    fn of(channel: Arc<Channel>, message: &Message) -> Self {
+        let snapshot = channel.snapshot();
+        let creator = Creator::of(message, snapshot.msps());
+        Self { channel, snapshot, creator }
+    }
+
+    fn client(&self) -> Option<Client<'_>> {
+        self.creator.identity().map(|identity| Client::from(&**identity))
     }
 }
 
@@ -276,18 +296,16 @@ fn refuse(context: &NodeContext, message: Option<&Message>, refusal: &Refusal) -
     Refused::from(refusal)
 }
 
-/// An envelope for a channel that does not exist: perhaps it creates one.
-fn judge_for_no_channel(message: &Message, class: Class, context: &NodeContext) -> Result<Accepted, Refusal> {
-    let unknown = Refusal::UnknownChannel(message.channel_header.channel_id.clone());
-    match (context.directory.system_channel(), class) {
-        (_, Class::Config) => Err(Refusal::NotDirectly),
-        (Some(system), Class::ConfigUpdate) => {
-            let channels = orderer_actors::config_work::channels_beside_system(context);
-            let (snapshot, at) = (system.snapshot(), context.circumstances());
-            let proposed = propose_creation(&snapshot, channels, message, &*context.signer.get(), stamp(), at)?;
-            let checked_at = proposed.sequence;
-            Ok((system, Submission { envelope: proposed.envelope, checked_at, is_config: true }))
-        }
-        (Some(_), Class::Normal) | (None, _) => Err(unknown),
+/// An envelope for a channel that does not exist, and which creates none.
+fn refuse_for_no_channel(message: &Message, class: Class, context: &NodeContext) -> Refused {
+    if class == Class::Config {
+        return refuse(context, Some(message), &Refusal::NotDirectly);
     }
+    let unknown = Refusal::UnknownChannel(message.channel_header.channel_id.clone());
+    let mut refused = refuse(context, Some(message), &unknown);
+    if context.directory.system_channel().is_none() {
+        // nothing can be created here, so asking for a channel that is not here is the client's mistake
+        refused.status = Status::BadRequest;
+    }
+    refused
 }
