@@ -7,7 +7,7 @@ mod world;
 use std::path::Path;
 
 use fabric_proto::Message as _;
-use fabric_proto::common::{Block, ConfigUpdate, Status};
+use fabric_proto::common::{Block, ConfigUpdate, Envelope, Status};
 use fabric_proto::orderer::BatchSize;
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
@@ -223,7 +223,10 @@ async fn configurations_are_updated_and_blocks_fetched() {
     assert_eq!(refused.status, 400);
     assert!(refused.error().contains("BatchSize"), "{refused:?}");
     let nowhere = signed_update(&user, &[&orderer], "nowhere", &update);
-    assert_eq!(put(nowhere.encode_to_vec()).await.status, 404);
+    assert_eq!(put(nowhere.encode_to_vec()).await.status, 405);
+    let signed = signed_update(&user, &[&orderer], "app", &update);
+    let not_a_writer = put(Envelope { signature: nowhere.signature, ..signed }.encode_to_vec()).await;
+    assert_eq!(not_a_writer.status, 400, "{not_a_writer:?}");
     let no_update = put(transaction(&user, "app", "a transaction").encode_to_vec()).await;
     assert!(no_update.error().contains("not of type CONFIG_UPDATE"), "{no_update:?}");
 

@@ -199,13 +199,13 @@ async fn update(State(shared): Shared, request: Request) -> Result<Response, Ref
     let judged = tokio::task::spawn_blocking(move || judge_config_update(envelope, &of_thread.context));
     let judged = judged.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     let (channel, submission) = judged.map_err(|refused| {
-        let status = match refused.status {
-            fabric_proto::common::Status::NotFound => StatusCode::NOT_FOUND,
-            fabric_proto::common::Status::Forbidden => StatusCode::FORBIDDEN,
-            fabric_proto::common::Status::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        Refused::new(status, format!("cannot update: {}", refused.info))
+        let text = format!("cannot update: {}", refused.info);
+        match refused.status {
+            fabric_proto::common::Status::NotFound => Refused::not_allowed("GET, POST", text),
+            fabric_proto::common::Status::ServiceUnavailable => Refused::new(StatusCode::SERVICE_UNAVAILABLE, text),
+            // also where a signature is missing: 403 is said of channels that are not ready
+            _ => Refused::bad(text),
+        }
     })?;
     let unavailable = |why: String| Refused::new(StatusCode::SERVICE_UNAVAILABLE, format!("cannot update: {why}"));
     let closed = || unavailable(format!("channel '{}' does not take messages now: {}", channel.id(), channel.state()));
