@@ -46,6 +46,7 @@ async fn an_envelope_is_followed_from_its_stream_to_a_subscriber() {
     subscriber.block().await;
     let envelope = transaction(&user, "app", "a transaction");
     let tx = tx_id(&envelope);
+    let again = envelope.clone();
     client.order([envelope]).await;
     subscriber.block().await;
 
@@ -58,6 +59,7 @@ async fn an_envelope_is_followed_from_its_stream_to_a_subscriber() {
     let times: Vec<u64> =
         life["steps"].as_array().unwrap().iter().map(|step| step["at_us"].as_u64().unwrap()).collect();
     assert!(times.is_sorted(), "{life}");
+    assert_eq!(life["others"], json!([]));
 
     let channel = operations.get("/debug/channels/app").await.json();
     let block = &channel["blocks"][0];
@@ -71,7 +73,8 @@ async fn an_envelope_is_followed_from_its_stream_to_a_subscriber() {
     let of_user = (&stream["kind"], &stream["msp_id"], &stream["position"], &stream["behind"]);
     assert_eq!(of_user, (&json!("deliver"), &json!("Org1MSP"), &json!(2), &json!(0)), "{stream}");
     assert!(stream["subject"].as_str().unwrap().contains("User1"), "{stream}");
-    assert!(channel["disk"]["ledger_bytes"].as_u64().unwrap() > 0);
+    let disk = |what: &str| channel["disk"][what].as_u64().unwrap();
+    assert!(disk("ledger_bytes") > 0 && disk("free_bytes") > 0, "{channel}");
     let policies = channel["policies"].as_array().unwrap();
     let writers = policies.iter().find(|policy| policy["path"] == "/Channel/Writers").unwrap();
     assert!(writers["rule"].as_str().unwrap().contains("Writers below"), "{writers}");
@@ -85,6 +88,12 @@ async fn an_envelope_is_followed_from_its_stream_to_a_subscriber() {
     let config = operations.get("/debug/channels/app/config").await.json();
     assert_eq!((&config["block"], &config["previous_block"]), (&json!(0), &Value::Null));
     assert!(config["config"]["channel_group"]["groups"]["Orderer"].is_object());
+
+    client.order([again]).await;
+    subscriber.block().await;
+    let life = operations.get(&format!("/debug/tx/{tx}")).await.json();
+    let others = life["others"].as_array().unwrap();
+    assert_eq!((&life["block"], &others[0]["block"], others.len()), (&json!(1), &json!(2), 1), "{life}");
     drop(subscriber);
     node.stop().await;
 }

@@ -42,7 +42,7 @@ pub enum ChannelState {
         attempt: usize,
         /// What went wrong.
         cause: String,
-        /// Milliseconds until the next attempt, from when this state was entered.
+        /// Milliseconds until the next attempt, from when that is said.
         pause_ms: u64,
     },
     /// Its chain died and will be built again.
@@ -51,7 +51,7 @@ pub enum ChannelState {
         attempt: usize,
         /// What it died of.
         cause: String,
-        /// Milliseconds until the next attempt, from when this state was entered.
+        /// Milliseconds until the next attempt, from when that is said.
         pause_ms: u64,
     },
     /// It takes nothing until a person has acted. What is on its disk can be read.
@@ -105,6 +105,8 @@ pub struct Channel {
     state: watch::Sender<ChannelState>,
     /// When it entered that state, in milliseconds since 1970.
     state_since_ms: AtomicU64,
+    /// When it is tried again, in milliseconds since 1970; 0: there is nothing to try.
+    next_attempt_ms: AtomicU64,
     gauges: ChainGauges,
     /// Which chain's word counts; see [`Voice`].
     voice: AtomicU64,
@@ -133,6 +135,7 @@ impl Channel {
             observed: Arc::new(ChannelObserved::new(observed, ledger.channel())),
             state: watch::Sender::new(ChannelState::Starting),
             state_since_ms: AtomicU64::new(now_ms()),
+            next_attempt_ms: AtomicU64::new(0),
             gauges: ChainGauges::default(),
             voice: AtomicU64::new(0),
             writing: Arc::new(Mutex::new(())),
@@ -171,6 +174,11 @@ impl Channel {
     /// How it stands.
     pub fn state(&self) -> ChannelState {
         self.state.borrow().clone()
+    }
+
+    /// When the next attempt is made to have it run, in milliseconds since 1970, if it waits for one.
+    pub fn next_attempt_ms(&self) -> Option<u64> {
+        Some(self.next_attempt_ms.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
     /// Since when it stands so, in milliseconds since 1970.
@@ -217,6 +225,11 @@ impl Channel {
     }
 
     fn replace_state(&self, state: ChannelState) {
+        let next = match state {
+            ChannelState::Retrying { pause_ms, .. } | ChannelState::Restarting { pause_ms, .. } => now_ms() + pause_ms,
+            _ => 0,
+        };
+        self.next_attempt_ms.store(next, Ordering::Relaxed);
         let before = self.state.send_replace(state);
         if std::mem::discriminant(&before) != std::mem::discriminant(&*self.state.borrow()) {
             self.state_since_ms.store(now_ms(), Ordering::Relaxed);

@@ -183,6 +183,11 @@ impl LedgerStore {
         Ok(())
     }
 
+    /// The folder of the channels' folders.
+    pub fn folder(&self) -> &Path {
+        &self.channels
+    }
+
     /// The file of a channel's ledger.
     pub fn path(&self, channel: &ChannelId) -> PathBuf {
         self.channels.join(channel.as_str()).join(LEDGER_FILE)

@@ -66,8 +66,10 @@ pub struct StreamShown {
     pub peer: String,
     /// The channel whose blocks it delivers.
     pub channel: Option<String>,
-    msp_id: Option<String>,
-    subject: Option<String>,
+    /// Who asks for them.
+    pub msp_id: Option<String>,
+    /// The subject of the certificate.
+    pub subject: Option<String>,
     started_ms: u64,
     bytes: u64,
     messages: u64,

@@ -1,7 +1,7 @@
 //! The newest envelopes' lives, by their transaction ID. What happens is written down, about 60 ns a step; a life is put
 //! together of it when somebody asks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,12 +12,15 @@ use serde::Serialize;
 
 use super::ring::{Record, Ring};
 
+/// So many envelopes of one transaction are told of, the newest.
+const LIVES_MAX: usize = 16;
+
 /// Stands for a transaction ID: its hash, by a secret of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TxKey(u64);
 
 /// Stands for a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ChannelKey(u32);
 
 /// What happens to an envelope, for people.
@@ -75,6 +78,7 @@ enum Event {
 /// An envelope's life. Times are in microseconds since the node began; 0: not yet.
 #[derive(Debug, Default)]
 struct Life {
+    channel: ChannelKey,
     received: u64,
     validated: u64,
     answered: u64,
@@ -83,6 +87,8 @@ struct Life {
     offset: Option<i64>,
     cut: u64,
     block: u64,
+    written: u64,
+    delivered: u64,
 }
 
 /// The same for people.
@@ -94,6 +100,16 @@ pub struct LifeShown {
     offset: Option<i64>,
     refused: Option<&'static str>,
     steps: Vec<StepShown>,
+    /// Of the same transaction, the oldest first.
+    others: Vec<OtherLife>,
+}
+
+/// An envelope of a transaction that was sent more than once.
+#[derive(Debug, Serialize)]
+struct OtherLife {
+    at_us: u64,
+    block: Option<u64>,
+    refused: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -182,58 +198,70 @@ impl Transactions {
         self.write(Some(TxKey(block)), channel, Instant::now(), Event::Delivered);
     }
 
-    /// What is remembered of an envelope. It is looked for in all that is: a matter of milliseconds.
+    /// What is remembered of a transaction's envelope: of several the first that got into a block, else the last. It is
+    /// looked for in all that is remembered: a matter of milliseconds.
     pub fn life(&self, tx_id: &str) -> Option<LifeShown> {
         let TxKey(key) = self.key(tx_id.as_bytes())?;
-        let mut found: Option<(ChannelKey, Life)> = None;
+        let mut lives: VecDeque<Life> = VecDeque::new();
         for record in self.ring.read().filter(|record| record.key == key) {
             let Some(event) = Event::of(&record).filter(|event| event.is_of_an_envelope()) else { continue };
-            let (channel, begins) = (ChannelKey(record.channel), matches!(event, Event::Accepted { .. }));
-            let life = match &mut found {
-                Some((of, life)) if *of == channel && !begins => life,
-                // the same name in another channel is another envelope
-                Some(_) if !begins => continue,
-                _ => &mut found.insert((channel, Life::default())).1,
-            };
+            let channel = ChannelKey(record.channel);
+            // the same name in another channel is another envelope
+            let last = lives.iter_mut().rev().find(|life| life.channel == channel);
+            if let Some(life) = last.filter(|_| !matches!(event, Event::Accepted { .. })) {
+                life.take(event, record.at);
+                continue;
+            }
+            let mut life = Life { channel, ..Life::default() };
             life.take(event, record.at);
+            lives.push_back(life);
+            if lives.len() > LIVES_MAX {
+                lives.pop_front();
+            }
         }
-        let (channel, life) = found?;
-        let (mut written, mut delivered) = (0, 0);
-        if life.cut > 0 {
-            let is_its_block = |record: &Record| record.key == life.block && record.channel == channel.0;
-            for record in self.ring.read().filter(is_its_block) {
-                match Event::of(&record) {
-                    Some(Event::Written) => written = record.at,
-                    Some(Event::Delivered) => delivered = record.at,
-                    _ => {}
+        self.follow_blocks(&mut lives);
+        let told = lives.iter().position(|life| life.cut > 0).or(lives.len().checked_sub(1))?;
+        let told = lives.remove(told)?;
+        let other = |life: &Life| OtherLife {
+            at_us: self.began.1 + life.happened().first().map_or(0, |&(_, time)| time),
+            block: life.durable_block(),
+            refused: life.refusal(),
+        };
+        let happened = told.happened();
+        let first = happened.first().map_or(0, |&(_, time)| time);
+        let shown = |(step, time)| StepShown { step, at_us: self.began.1 + time, after_us: time - first };
+        Some(LifeShown {
+            tx_id: tx_id.to_owned(),
+            channel: self.name(told.channel),
+            block: told.durable_block(),
+            offset: told.offset,
+            refused: told.refusal(),
+            steps: happened.into_iter().map(shown).collect(),
+            others: lives.iter().map(other).collect(),
+        })
+    }
+
+    /// What became of the blocks that they are in.
+    fn follow_blocks(&self, lives: &mut VecDeque<Life>) {
+        if lives.iter().all(|life| life.cut == 0) {
+            return;
+        }
+        for record in self.ring.read() {
+            let event = Event::of(&record);
+            if !matches!(event, Some(Event::Written | Event::Delivered)) {
+                continue;
+            }
+            let in_it = |life: &&mut Life| life.cut > 0 && life.block == record.key && life.channel.0 == record.channel;
+            for life in lives.iter_mut().filter(in_it) {
+                match event {
+                    Some(Event::Written) => life.written = record.at,
+                    _ => life.delivered = record.at,
                 }
             }
         }
-        Some(self.shown(tx_id, channel, &life, written, delivered))
-    }
-
-    fn shown(&self, tx_id: &str, channel: ChannelKey, life: &Life, written: u64, delivered: u64) -> LifeShown {
-        let answered = if life.refused { Step::Refused } else { Step::Acknowledged };
-        let times = [
-            (Step::Received, life.received),
-            (Step::Validated, life.validated),
-            (answered, life.answered),
-            (Step::Consumed, life.consumed),
-            (Step::Cut, life.cut),
-            (Step::Written, written),
-            (Step::Delivered, delivered),
-        ];
-        let mut happened: Vec<(Step, u64)> = times.into_iter().filter(|&(_, time)| time > 0).collect();
-        happened.sort_by_key(|&(_, time)| time);
-        let first = happened.first().map_or(0, |&(_, time)| time);
-        let shown = |(step, time)| StepShown { step, at_us: self.began.1 + time, after_us: time - first };
-        LifeShown {
-            tx_id: tx_id.to_owned(),
-            channel: self.name(channel),
-            block: (written > 0).then_some(life.block),
-            offset: life.offset,
-            refused: life.refused.then_some("its chain did not take it"),
-            steps: happened.into_iter().map(shown).collect(),
+        // only what is durable is delivered, yet who delivers it may be quicker to say so
+        for life in lives.iter_mut().filter(|life| life.delivered > 0) {
+            life.written = if life.written == 0 { life.delivered } else { life.written.min(life.delivered) };
         }
     }
 }
@@ -245,11 +273,37 @@ impl Life {
                 (self.received, self.validated) = (at.saturating_sub(judging).max(1), at);
             }
             Event::Acknowledged | Event::Refused => (self.answered, self.refused) = (at, event == Event::Refused),
-            Event::Produced { offset } => self.offset = Some(offset),
-            Event::Consumed { offset } => (self.consumed, self.offset) = (at, Some(offset)),
-            Event::Cut { block } => (self.cut, self.block) = (at, block),
-            Event::Written | Event::Delivered => {}
+            Event::Produced { offset } => self.offset = self.offset.or(Some(offset)),
+            // of two that were on the way at once, the first counts
+            Event::Consumed { offset } if self.cut == 0 => (self.consumed, self.offset) = (at, Some(offset)),
+            Event::Cut { block } if self.cut == 0 => (self.cut, self.block) = (at, block),
+            Event::Consumed { .. } | Event::Cut { .. } | Event::Written | Event::Delivered => {}
         }
+    }
+
+    /// What happened, in its order.
+    fn happened(&self) -> Vec<(Step, u64)> {
+        let answered = if self.refused { Step::Refused } else { Step::Acknowledged };
+        let times = [
+            (Step::Received, self.received),
+            (Step::Validated, self.validated),
+            (answered, self.answered),
+            (Step::Consumed, self.consumed),
+            (Step::Cut, self.cut),
+            (Step::Written, self.written),
+            (Step::Delivered, self.delivered),
+        ];
+        let mut happened: Vec<(Step, u64)> = times.into_iter().filter(|&(_, time)| time > 0).collect();
+        happened.sort_by_key(|&(_, time)| time);
+        happened
+    }
+
+    fn durable_block(&self) -> Option<u64> {
+        (self.written > 0).then_some(self.block)
+    }
+
+    fn refusal(&self) -> Option<&'static str> {
+        self.refused.then_some("its chain did not take it")
     }
 }
 
@@ -332,18 +386,60 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_sent_again_begins_anew() {
+    fn of_one_that_is_sent_again_the_first_in_a_block_is_told_and_the_others_beside_it() {
         let transactions = Transactions::default();
         let app = channel(&transactions, "app");
         let key = transactions.key(b"tx");
-        transactions.accepted(key, app, Instant::now(), Duration::ZERO);
+        let accepted = || transactions.accepted(key, app, Instant::now(), Duration::ZERO);
+        accepted();
+        transactions.answered(key, app, Instant::now(), false);
+        accepted();
         transactions.cut(&[envelope("tx")], app, 7);
         transactions.written(app, 7);
-        transactions.accepted(key, app, Instant::now(), Duration::ZERO);
+        accepted();
         transactions.answered(key, app, Instant::now(), false);
+        accepted();
+        transactions.cut(&[envelope("tx")], app, 9);
+        transactions.written(app, 9);
         let life = transactions.life("tx").unwrap();
-        assert_eq!(steps(&life), [Step::Received, Step::Validated, Step::Refused]);
-        assert_eq!((life.block, life.refused.is_some()), (None, true));
+        assert_eq!(steps(&life), [Step::Received, Step::Validated, Step::Cut, Step::Written]);
+        assert_eq!((life.block, life.refused), (Some(7), None));
+        let others: Vec<_> = life.others.iter().map(|other| (other.block, other.refused.is_some())).collect();
+        assert_eq!(others, [(None, true), (None, true), (Some(9), false)]);
+        (0..100).for_each(|_| accepted());
+        assert_eq!(transactions.life("tx").unwrap().others.len(), LIVES_MAX - 1);
+    }
+
+    #[test]
+    fn of_two_that_are_on_the_way_at_once_the_first_counts() {
+        let transactions = Transactions::default();
+        let app = channel(&transactions, "app");
+        let key = transactions.key(b"tx");
+        for (offset, block) in [(10, 3), (11, 4)] {
+            transactions.accepted(key, app, Instant::now(), Duration::ZERO);
+            transactions.produced(b"tx", app, offset);
+            if block == 4 {
+                transactions.consumed(b"tx", app, 10);
+                transactions.cut(&[envelope("tx")], app, 3);
+                transactions.consumed(b"tx", app, 11);
+                transactions.cut(&[envelope("tx")], app, 4);
+            }
+        }
+        transactions.written(app, 3);
+        let life = transactions.life("tx").unwrap();
+        assert_eq!((life.block, life.offset), (Some(3), Some(10)));
+    }
+
+    #[test]
+    fn a_block_is_not_delivered_before_it_is_written_whoever_says_so_first() {
+        let transactions = Transactions::default();
+        let app = channel(&transactions, "app");
+        transactions.accepted(transactions.key(b"tx"), app, Instant::now(), Duration::ZERO);
+        transactions.cut(&[envelope("tx")], app, 7);
+        transactions.delivered(app, 7);
+        transactions.write(Some(TxKey(7)), app, Instant::now() + Duration::from_millis(5), Event::Written);
+        let life = transactions.life("tx").unwrap();
+        assert_eq!(steps(&life)[2..], [Step::Cut, Step::Written, Step::Delivered]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One channel.
 
-use std::path::{Path as FilePath, PathBuf};
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -15,8 +15,8 @@ use orderer_core::ordering::kafka::LastBlock;
 use orderer_core::policy::PolicyInWords;
 use serde::Serialize;
 
-use super::Shared;
 use super::channels::Short;
+use super::{Shared, disk};
 use crate::http::answer::{Refused, json};
 
 #[derive(Serialize)]
@@ -72,6 +72,8 @@ struct Disk {
     ledger: u64,
     #[serde(rename = "pending_bytes")]
     pending: u64,
+    #[serde(rename = "free_bytes")]
+    free: Option<u64>,
 }
 
 pub(super) async fn channel(State(debug): Shared, Path(name): Path<String>) -> Result<Response, Refused> {
@@ -148,7 +150,10 @@ impl Kafka {
 
 impl Disk {
     fn of(ledger: &FilePath) -> Self {
-        let size = |path: PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
-        Self { ledger: size(ledger.to_owned()), pending: size(ledger.with_extension("pending")) }
+        Self {
+            ledger: disk::taken(ledger),
+            pending: disk::taken(&ledger.with_extension("pending")),
+            free: disk::room(ledger).ok().map(|room| room.free),
+        }
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Short {
 #[derive(Serialize)]
 struct Chain {
     since_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt_ms: Option<u64>,
     height: u64,
     /// The first block of those that are all there.
     horizon: u64,
@@ -50,7 +52,8 @@ struct Chain {
     waiting_bytes: usize,
     room_bytes: usize,
     ordered: u64,
-    pending: usize,
+    /// Of a chain that is there.
+    pending: Option<usize>,
     subscribers: usize,
     kafka_lag: Option<i64>,
 }
@@ -60,11 +63,27 @@ impl Short {
         let (state, chain) = match entry {
             Entry::Open(channel) => (channel.state(), Some(Chain::of(channel, context))),
             Entry::Broken(broken) => {
-                let action = "see to its ledger's file, then restart the channel".to_owned();
+                let action =
+                    "put its ledger's file back in its place, from a copy, and restart the channel; or remove the \
+                              channel and join it again"
+                        .to_owned();
                 (ChannelState::Failed { cause: broken.cause.clone(), action }, None)
             }
         };
         Self { name: id.to_string(), says: state.to_string(), level: Level::of_channel(&state), state, chain }
+    }
+}
+
+/// Without one, what waits for a block is known to the ledger alone.
+fn has_chain(state: &ChannelState) -> bool {
+    match state {
+        ChannelState::Running | ChannelState::CatchingUp { .. } | ChannelState::Retrying { .. } => true,
+        ChannelState::Starting
+        | ChannelState::Connecting
+        | ChannelState::Restarting { .. }
+        | ChannelState::Failed { .. }
+        | ChannelState::Stopped
+        | ChannelState::Removed => false,
     }
 }
 
@@ -73,6 +92,7 @@ impl Chain {
         let (snapshot, last, observed) = (channel.snapshot(), channel.ledger().last_block(), channel.observed());
         Self {
             since_ms: channel.state_since_ms(),
+            next_attempt_ms: channel.next_attempt_ms(),
             height: last.number().0 + 1,
             horizon: channel.ledger().horizon().0,
             last_block_hash: orderer_core::crypto::hex(last.header_hash()),
@@ -88,7 +108,7 @@ impl Chain {
             waiting_bytes: channel.gate().taken_bytes(),
             room_bytes: channel.gate().capacity_bytes(),
             ordered: channel.gate().passed(),
-            pending: observed.waiting().0,
+            pending: has_chain(&channel.state()).then(|| observed.waiting().0),
             subscribers: observed.subscribers(),
             kafka_lag: observed.offsets().map(|(next, end)| (end - next).max(0)),
         }

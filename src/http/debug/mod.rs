@@ -11,6 +11,7 @@ mod channel;
 mod channel_config;
 mod channels;
 mod config;
+mod disk;
 mod events;
 mod limits;
 mod logs;

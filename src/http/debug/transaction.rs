@@ -18,7 +18,7 @@ pub(super) async fn transaction(State(debug): Shared, Path(tx_id): Path<String>)
     }
     let context = Arc::clone(&debug.context);
     let life = debug.look(move || context.observed.transactions().life(&tx_id)).await?;
-    let unknown = "no envelope of this transaction is remembered here: it came before the newest 50,000, or its channel is \
-                   not one of this orderer";
+    let unknown = "no envelope of this transaction is remembered here: none came, it was refused (see the refusals), or it \
+                   came before the newest 50,000";
     life.map(|life| json(StatusCode::OK, &life)).ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, unknown))
 }

@@ -9,7 +9,7 @@ use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::status::{InHand, Level, now_ms};
 use serde::Serialize;
 
-use super::{Debug, Shared};
+use super::{Debug, Shared, disk};
 use crate::http::answer::{Refused, json};
 
 /// A channel with messages in hand cuts a block within seconds; after so long it is news that it has not.
@@ -49,6 +49,7 @@ pub(super) async fn warnings(State(debug): Shared) -> Result<Response, Refused> 
 /// The gravest first.
 fn look(debug: &Debug) -> Vec<Warning> {
     let mut warnings = of_channels(debug);
+    warnings.extend(of_disk(debug));
     warnings.extend(of_actors(debug));
     warnings.extend(of_streams(debug));
     warnings.extend(of_certificates(debug));
@@ -147,6 +148,19 @@ fn waits_for_its_block(channel: &Channel) -> Option<usize> {
     (envelopes > 0 && late).then_some(envelopes)
 }
 
+fn of_disk(debug: &Debug) -> Option<Warning> {
+    let folder = debug.context.ledgers.folder();
+    // what cannot be looked at is said by who writes there
+    let room = disk::room(folder).ok().filter(|room| room.level() > Level::Good)?;
+    Some(Warning {
+        level: room.level(),
+        text: format!("{} MiB are free on the disk of the ledgers", room.free_mib()),
+        count: 1,
+        action: Some("make room there, or remove old blocks (orderer ledger prune): a full disk stops every channel"),
+        about: vec![folder.display().to_string()],
+    })
+}
+
 fn of_actors(debug: &Debug) -> Vec<Warning> {
     let mut stuck = Group::new(Level::Bad, "see to the disk; if an actor does not go on, restart the orderer");
     for (path, cell) in debug.context.board.all() {
@@ -169,10 +183,15 @@ fn of_streams(debug: &Debug) -> Option<Warning> {
     let mut slow = Group::new(Level::Busy, "see to these clients or the network to them; others do not wait for them");
     for stream in debug.context.observed.streams().all(&debug.context.directory) {
         if stream.blocked_now_ms.is_some_and(|ms| ms >= SLOW_MS) {
-            slow.about.push(format!("{} ({})", stream.peer, stream.channel.unwrap_or_default()));
+            let who = stream.subject.zip(stream.msp_id).map(|(subject, msp)| format!("{subject} of {msp} at "));
+            let (who, channel) = (who.unwrap_or_default(), stream.channel.unwrap_or_default());
+            slow.about.push(format!("{who}{} ({channel})", stream.peer));
         }
     }
-    slow.say("subscriber has not taken a block for 10 s", "subscribers have not taken a block for 10 s")
+    slow.say(
+        "subscriber has not taken a block for more than 10 s",
+        "subscribers have not taken a block for more than 10 s",
+    )
 }
 
 fn of_certificates(debug: &Debug) -> Vec<Warning> {

@@ -1,0 +1,77 @@
+//! Room on the disk of the ledgers.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use orderer_actors::status::Level;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// A file system's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// In bytes, for who is not its administrator.
+    pub(super) free: u64,
+    /// Free or not.
+    whole: u64,
+}
+
+/// Of the file system that `path` is on. Blocks.
+pub(super) fn room(path: &Path) -> io::Result<Room> {
+    let found = rustix::fs::statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok(Room { free: bytes(found.f_bavail), whole: bytes(found.f_blocks) })
+}
+
+impl Room {
+    /// Large disks are not full with a tenth of them left, small ones are soon.
+    pub(super) fn level(self) -> Level {
+        if self.free < GIB.min(self.whole / 50) {
+            Level::Bad
+        } else if self.free < (10 * GIB).min(self.whole / 10) {
+            Level::Busy
+        } else {
+            Level::Good
+        }
+    }
+
+    pub(super) fn free_mib(self) -> u64 {
+        self.free / MIB
+    }
+}
+
+/// What a file takes; nothing, if there is none.
+pub(super) fn taken(path: &Path) -> u64 {
+    /// Blocks are counted in these, whatever the file system's are.
+    const UNIT_BYTES: u64 = 512;
+    std::fs::metadata(path).map_or(0, |file| file.blocks() * UNIT_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_nearly_full_by_its_size() {
+        let level = |free, whole| Room { free, whole }.level();
+        assert_eq!(level(3 * MIB, 40 * MIB), Level::Busy);
+        assert_eq!(level(MIB / 2, 40 * MIB), Level::Bad);
+        assert_eq!(level(5 * MIB, 40 * MIB), Level::Good);
+        assert_eq!(level(11 * GIB, 10_000 * GIB), Level::Good);
+        assert_eq!(level(9 * GIB, 10_000 * GIB), Level::Busy);
+        assert_eq!(level(GIB - 1, 10_000 * GIB), Level::Bad);
+    }
+
+    #[test]
+    fn room_and_size_are_those_of_the_file_system() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        std::fs::write(&file, vec![1; 10_000]).expect("written");
+        assert!((10_000..1_000_000).contains(&taken(&file)));
+        assert_eq!(taken(&folder.path().join("none")), 0);
+        let room = room(&file).expect("known");
+        assert!(room.free > 0 && room.free <= room.whole);
+    }
+}
