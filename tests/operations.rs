@@ -100,6 +100,11 @@ async fn actors_and_channels_are_shown_and_a_failed_channel_is_started_again() {
     let refused = restart().await;
     assert_eq!(refused.status, 500);
     assert!(refused.error().contains("not a ledger"), "the cause is still there: {refused:?}");
+    fs::remove_file(&ledger).unwrap();
+    assert!(restart().await.error().contains("no such file"), "now it is another");
+    let failed = operations.get("/debug/channels/app").await.json();
+    assert!(failed["cause"].as_str().unwrap().contains("no such file"), "{failed}");
+    assert!(failed["action"].as_str().unwrap().contains("from a copy"), "{failed}");
 
     fs::rename(&aside, &ledger).unwrap();
     assert_eq!(restart().await.status, 202);

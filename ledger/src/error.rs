@@ -35,7 +35,7 @@ pub enum Fault {
 #[non_exhaustive]
 pub enum OpenError {
     /// No such file.
-    #[error("ledger {}: no such file", path.display())]
+    #[error("ledger {}: no such file; was it moved, or its disk not mounted?", path.display())]
     Missing {
         /// The file.
         path: PathBuf,

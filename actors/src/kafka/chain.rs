@@ -147,7 +147,7 @@ impl KafkaChain {
             return;
         };
         self.status.failed(cause.clone());
-        self.report_trouble(&Trouble { cause, attempt: self.retries.attempts(), pause });
+        self.report_trouble(&Trouble { cause, attempt: self.retries.attempts(), next: Instant::now() + pause });
         ctx.run_later(pause, Self::connect);
     }
 
@@ -430,11 +430,12 @@ impl KafkaChain {
             "chain is running");
     }
 
-    fn report_trouble(&self, Trouble { cause, attempt, pause }: &Trouble) {
+    fn report_trouble(&self, Trouble { cause, attempt, next }: &Trouble) {
         if !self.channel.hears(self.voice) {
             return;
         }
         self.channel.gate().close();
+        let pause = next.saturating_duration_since(Instant::now());
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(target: "orderer.kafka", channel = %self.channel.id(), %cause, attempt, pause_ms,
             "the Kafka cluster does not serve the channel, it is tried again");
@@ -515,16 +516,21 @@ impl Handler<LinkChanged> for KafkaChain {
     fn handle(&mut self, LinkChanged { link, state }: LinkChanged, ctx: &mut Context<Self>) {
         let _taken = self.status.take(Task::LinkChanged);
         let Some(following) = &mut self.following else { return };
+        let told = following.down.iter().position(Option::is_some);
         let trouble = match state {
             LinkState::Up => {
                 tracing::info!(target: "orderer.kafka", channel = %self.channel.id(), ?link, "the Kafka cluster serves the channel again");
                 None
             }
-            LinkState::Down { cause, attempt, pause } => Some(Trouble { cause, attempt, pause }),
+            LinkState::Down { cause, attempt, pause } => Some(Trouble { cause, attempt, next: Instant::now() + pause }),
             LinkState::Lost(cause) => return self.stop_because(Exit::Unrecoverable(cause), ctx),
         };
+        let is_down = trouble.is_some();
         following.down[link as usize] = trouble;
-        self.report();
+        // both suffer from the same cluster: one tells of it
+        if !is_down || told.is_none_or(|told| told == link as usize) {
+            self.report();
+        }
     }
 }
 

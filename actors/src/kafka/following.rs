@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use actix::Addr;
 use orderer_core::ordering::kafka::{Effect, Event, KafkaOffset, Machine};
@@ -36,7 +36,8 @@ pub(super) struct Following {
 pub(super) struct Trouble {
     pub(super) cause: String,
     pub(super) attempt: u32,
-    pub(super) pause: Duration,
+    /// When it is tried again.
+    pub(super) next: Instant,
 }
 
 /// They hold each other's addresses: none would stop by itself.

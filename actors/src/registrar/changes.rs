@@ -195,10 +195,21 @@ impl Handler<Restart> for Registrar {
                 let opening = self.context.io.spawn_blocking(move || open_one(&context, &of_thread));
                 let opened = opening.into_actor(self).map(move |opened, registrar, ctx| {
                     let opened = opened.unwrap_or_else(|panicked| Err(panicked.to_string()));
-                    let restarted = opened.map(|(ledger, snapshot)| {
-                        registrar.register(ledger, snapshot, ctx);
-                    });
-                    let _ = reply.send(restarted.map_err(RestartError::Ledger));
+                    let restarted = match opened {
+                        Ok((ledger, snapshot)) => {
+                            registrar.register(ledger, snapshot, ctx);
+                            Ok(())
+                        }
+                        Err(cause) => {
+                            // it may be another than before; unless the channel was removed meanwhile
+                            if registrar.context.directory.all().contains_key(&id) {
+                                let broken = registrar.broken(id.clone(), cause.clone());
+                                registrar.context.directory.insert(&[(id, broken)]);
+                            }
+                            Err(RestartError::Ledger(cause))
+                        }
+                    };
+                    let _ = reply.send(restarted);
                 });
                 ctx.spawn(opened);
             }

@@ -121,15 +121,7 @@ impl Registrar {
         for (id, opened) in found {
             match opened {
                 Ok((ledger, snapshot)) => entries.push((id, Entry::Open(self.channel(ledger, snapshot)))),
-                Err(cause) => {
-                    tracing::error!(target: "orderer.ledger", channel = %id, %cause,
-                        "channel cannot be opened, the others go on without it");
-                    let cell = self.context.board.cell(&format!("registrar/{id}"));
-                    cell.failed(cause.clone());
-                    cell.enter("failed", cause.clone());
-                    let broken = BrokenChannel { id: id.clone(), cause };
-                    entries.push((id, Entry::Broken(Arc::new(broken))));
-                }
+                Err(cause) => entries.push((id.clone(), self.broken(id, cause))),
             }
         }
         self.context.directory.insert(&entries);
@@ -142,6 +134,16 @@ impl Registrar {
         if let Some(ready) = self.ready.take() {
             let _ = ready.send(());
         }
+    }
+
+    /// The place of a channel that cannot be opened.
+    fn broken(&self, id: ChannelId, cause: String) -> Entry {
+        tracing::error!(target: "orderer.ledger", channel = %id, %cause,
+            "channel cannot be opened, the others go on without it");
+        let cell = self.context.board.cell(&format!("registrar/{id}"));
+        cell.failed(cause.clone());
+        cell.enter("failed", cause.clone());
+        Entry::Broken(Arc::new(BrokenChannel { id, cause }))
     }
 }
 

@@ -29,12 +29,12 @@ impl Level {
     /// Of a channel's.
     pub fn of_channel(state: &ChannelState) -> Self {
         match state {
-            ChannelState::Failed { .. } => Self::Bad,
+            // one goes on by itself, but what it waits for is up to somebody, and clients are refused meanwhile
+            ChannelState::Failed { .. } | ChannelState::Retrying { .. } => Self::Bad,
             ChannelState::Running | ChannelState::Stopped | ChannelState::Removed => Self::Good,
             ChannelState::Starting
             | ChannelState::Connecting
             | ChannelState::CatchingUp { .. }
-            | ChannelState::Retrying { .. }
             | ChannelState::Restarting { .. } => Self::Busy,
         }
     }
