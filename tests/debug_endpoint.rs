@@ -99,6 +99,23 @@ async fn an_envelope_is_followed_from_its_stream_to_a_subscriber() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_envelope_that_its_chain_does_not_take_is_told_by_its_transaction_and_sender() {
+    let setup = Setup::application().variable("FAILPOINTS", "registrar/app/solo-chain:Order=1*panic");
+    let mut node = setup.start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    let envelope = transaction(&Person::user(1), "app", "a transaction");
+    let tx = tx_id(&envelope);
+    let (status, told) = node.client().await.broadcast(envelope).await;
+    assert_eq!(status, Status::ServiceUnavailable);
+    let refusals = operations.get("/debug/refusals").await.json();
+    let refused = &refusals["refusals"][0];
+    assert_eq!((&refused["tx_id"], &refused["channel"], &refused["why"]), (&json!(tx), &json!("app"), &json!(told)));
+    assert_eq!((&refused["type"], &refused["who"]["msp_id"]), (&json!("ENDORSER_TRANSACTION"), &json!("Org1MSP")));
+    let life = operations.get(&format!("/debug/tx/{tx}")).await.json();
+    assert_eq!((&life["block"], texts(&life["steps"], "step").last()), (&Value::Null, Some(&"refused")), "{life}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_says_who_and_how_each_leaf_of_the_policy_was_judged() {
     let mut node = Setup::application().start().await;
     let operations = Http::of(&mut node, "operations").await;

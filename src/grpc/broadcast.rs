@@ -21,7 +21,7 @@ use fabric_proto::orderer::BroadcastResponse;
 use http_body::Frame;
 use orderer_actors::Channel;
 use orderer_actors::mailbox::{OrderAnswer, OrderRefusal, Submission};
-use orderer_actors::observe::{Judged, Method, Stage, StreamObserved, StreamPlace};
+use orderer_actors::observe::{Judged, Method, Named, Stage, StreamObserved, StreamPlace};
 use orderer_actors::trace::Trace;
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -31,7 +31,7 @@ use tonic::Status;
 use tracing::{Instrument as _, Span};
 
 use super::frames::{Incoming, MessageReader, trailers};
-use super::judge::{self, Judgement, Refused};
+use super::judge::{self, Accepted, Judgement, Refused};
 use super::service::Shared;
 use crate::connection::ConnectInfo;
 use crate::traces::Parent;
@@ -63,7 +63,7 @@ pub(super) struct BroadcastStream {
     /// The half that the other thread judges; it comes behind `judged`.
     elsewhere: Option<JoinHandle<Vec<(Judgement, Room)>>>,
     /// An envelope that waits for room at its channel's gate.
-    entering: Option<(Entering, Arc<Channel>, Judged, Room)>,
+    entering: Option<(Entering, Handed)>,
     /// Handed over, or refused: what is answered next is in front.
     answers: VecDeque<Answer>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -79,13 +79,19 @@ enum Reading {
     Done,
 }
 
+/// An envelope that goes to its chain.
+struct Handed {
+    channel: Arc<Channel>,
+    judged: Judged,
+    named: Named,
+    /// Held until answered.
+    _room: Room,
+}
+
 enum Answer {
     Expected {
         receiver: oneshot::Receiver<OrderAnswer>,
-        channel: Arc<Channel>,
-        judged: Judged,
-        /// Held until answered.
-        _room: Room,
+        handed: Handed,
     },
     Refused {
         refused: Refused,
@@ -181,11 +187,11 @@ impl BroadcastStream {
     fn submit(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         loop {
-            if let Some((entering, ..)) = &mut self.entering {
+            if let Some((entering, _)) = &mut self.entering {
                 let Poll::Ready(receiver) = entering.as_mut().poll(cx) else { return progress };
-                if let Some((_, channel, judged, room)) = self.entering.take() {
-                    channel.observed().stage(Stage::Gate, judged.at.elapsed());
-                    self.expect(receiver, channel, judged, room);
+                if let Some((_, handed)) = self.entering.take() {
+                    handed.channel.observed().stage(Stage::Gate, handed.judged.at.elapsed());
+                    self.expect(receiver, handed);
                 }
                 progress = true;
             }
@@ -194,39 +200,36 @@ impl BroadcastStream {
             };
             progress = true;
             match verdict {
-                Ok((channel, submission)) => self.enter(channel, submission, judged, trace, room),
+                Ok(Accepted { channel, submission, named }) => {
+                    self.enter(submission, trace, Handed { channel, judged, named, _room: room });
+                }
                 Err(refused) => self.refuse(refused, channel, judged),
             }
         }
     }
 
-    fn enter(&mut self, channel: Arc<Channel>, submission: Submission, judged: Judged, trace: Trace, room: Room) {
-        match trace.within(|| channel.gate().try_order(submission)) {
-            Ok(receiver) => self.expect(receiver, channel, judged, room),
+    fn enter(&mut self, submission: Submission, trace: Trace, handed: Handed) {
+        match trace.within(|| handed.channel.gate().try_order(submission)) {
+            Ok(receiver) => self.expect(receiver, handed),
             Err(submission) => {
-                let at_gate = Arc::clone(&channel);
+                let at_gate = Arc::clone(&handed.channel);
                 let entering: Entering = Box::pin(async move {
                     let span = trace.span().cloned().unwrap_or_else(Span::none);
                     at_gate.gate().order(submission).instrument(span).await
                 });
-                self.entering = Some((entering, channel, judged, room));
+                self.entering = Some((entering, handed));
             }
         }
     }
 
-    fn expect(
-        &mut self,
-        receiver: Option<oneshot::Receiver<OrderAnswer>>,
-        channel: Arc<Channel>,
-        judged: Judged,
-        room: Room,
-    ) {
+    fn expect(&mut self, receiver: Option<oneshot::Receiver<OrderAnswer>>, handed: Handed) {
         if let Some(receiver) = receiver {
-            self.answers.push_back(Answer::Expected { receiver, channel, judged, _room: room });
+            self.answers.push_back(Answer::Expected { receiver, handed });
             return;
         }
+        let Handed { channel, judged, named, .. } = handed;
         let refused = unavailable(&channel);
-        self.shared.context.observed.refused_late(channel.id(), refused.status, &refused.info);
+        self.shared.context.observed.refused_late(&named, refused.status, &refused.info);
         self.refuse(refused, Some(channel), judged);
     }
 
@@ -250,22 +253,22 @@ impl BroadcastStream {
         while let Some(front) = self.answers.front_mut() {
             let answer = match front {
                 Answer::Refused { refused, .. } => Err(refused.clone()),
-                Answer::Expected { receiver, channel, .. } => match Pin::new(receiver).poll(cx) {
+                Answer::Expected { receiver, handed } => match Pin::new(receiver).poll(cx) {
                     Poll::Pending => return progress,
                     Poll::Ready(Ok(Ok(()))) => Ok(()),
                     Poll::Ready(Ok(Err(OrderRefusal::NoLongerValid { kind, text }))) => Err(Refused::new(kind, text)),
                     Poll::Ready(Ok(Err(refusal))) => Err(Refused::unavailable(refusal.to_string())),
                     // the chain died before it answered
-                    Poll::Ready(Err(_)) => Err(unavailable(channel)),
+                    Poll::Ready(Err(_)) => Err(unavailable(&handed.channel)),
                 },
             };
             progress = true;
             let status = answer.as_ref().map_or_else(|refused| refused.status, |()| FabricStatus::Success);
             let mut late = None;
             match self.answers.pop_front() {
-                Some(Answer::Expected { channel, judged, .. }) => {
-                    channel.observed().answered(&judged, true, status);
-                    late = Some(channel);
+                Some(Answer::Expected { handed, .. }) => {
+                    handed.channel.observed().answered(&handed.judged, true, status);
+                    late = Some(handed.named);
                 }
                 Some(Answer::Refused { channel: Some(channel), judged, .. }) => {
                     channel.observed().answered(&judged, false, status);
@@ -276,8 +279,8 @@ impl BroadcastStream {
                 None => {}
             }
             self.observed.sent(1);
-            if let (Err(refused), Some(channel)) = (&answer, late) {
-                self.shared.context.observed.refused_late(channel.id(), status, &refused.info);
+            if let (Err(refused), Some(named)) = (&answer, late) {
+                self.shared.context.observed.refused_late(&named, status, &refused.info);
             }
             match answer {
                 Ok(()) => out.put_slice(&SUCCESS_FRAME),

@@ -10,7 +10,7 @@ use orderer_actors::Channel;
 use orderer_actors::channel::{BrokenChannel, Entry};
 use orderer_actors::mailbox::Submission;
 use orderer_actors::node_context::{NodeContext, stamp};
-use orderer_actors::observe::{EnvelopeKind, Judged, TxKey, Why};
+use orderer_actors::observe::{EnvelopeKind, Judged, Named, TxKey, Why};
 use orderer_actors::trace::{TARGET, Trace, is_on};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::{Message, SignedEnvelope};
@@ -33,7 +33,12 @@ pub(crate) struct Refused {
 }
 
 /// An envelope that may be ordered.
-type Accepted = (Arc<Channel>, Submission);
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) channel: Arc<Channel>,
+    pub(crate) submission: Submission,
+    pub(crate) named: Named,
+}
 
 /// An envelope that may be ordered, or why not.
 pub(crate) type Verdict = Result<Accepted, Refused>;
@@ -97,8 +102,8 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent)
         // a refused one may bear any name, also that of one that is in a block
         let tx = tx.filter(|_| verdict.is_ok());
         let judged = Judged { kind, took: share + (at - before), at, tx };
-        if let Ok((channel, _)) = &verdict {
-            channel.observed().accepted(&judged);
+        if let Ok(accepted) = &verdict {
+            accepted.channel.observed().accepted(&judged);
         }
         before = at;
         let mut trace = traces.next().unwrap_or_default();
@@ -144,7 +149,7 @@ pub(crate) fn judge_config_update(raw: Bytes, context: &NodeContext) -> Verdict 
     let (kind, tx) = (found.kind(), found.transaction(context));
     // who administers has no rate
     let accepted = found.judge(None, None, context.circumstances(), context).map_err(|(refused, _)| refused)?;
-    accepted.0.observed().accepted(&Judged { kind, took: began.elapsed(), at: Instant::now(), tx });
+    accepted.channel.observed().accepted(&Judged { kind, took: began.elapsed(), at: Instant::now(), tx });
     Ok(accepted)
 }
 
@@ -265,8 +270,10 @@ impl Found {
         match charged {
             Ok((proposed, checked_at)) => {
                 let is_config = proposed.is_some();
-                let envelope = proposed.unwrap_or(message.envelope);
-                Ok((under.channel, Submission { envelope, checked_at, is_config }))
+                let Message { envelope, channel_header, signature_header, .. } = message;
+                let envelope = proposed.unwrap_or(envelope);
+                let submission = Submission { envelope, checked_at, is_config };
+                Ok(Accepted { channel: under.channel, submission, named: Named { channel_header, signature_header } })
             }
             // a channel that is not created is none
             Err(refusal) => Err((refuse(context, Some(&message), &refusal), (!is_new).then_some(under.channel))),

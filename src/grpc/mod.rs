@@ -12,7 +12,7 @@ mod service;
 mod unary;
 
 pub use frames::IngressBudget;
-pub(crate) use judge::judge_config_update;
+pub(crate) use judge::{Accepted, judge_config_update};
 pub use request_files::RequestFiles;
 pub use service::{AtomicBroadcast, Shared};
 pub use unary::CountedUnary;

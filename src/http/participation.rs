@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::answer::{Refused, json, not_found, takes_json, wrong_method};
 use super::blocks;
-use crate::grpc::judge_config_update;
+use crate::grpc::{Accepted, judge_config_update};
 
 const CHANNELS: &str = "/participation/v1/channels";
 const BLOCK_PART: &str = "config-block";
@@ -198,7 +198,7 @@ async fn update(State(shared): Shared, request: Request) -> Result<Response, Ref
     let of_thread = Arc::clone(&shared);
     let judged = tokio::task::spawn_blocking(move || judge_config_update(envelope, &of_thread.context));
     let judged = judged.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
-    let (channel, submission) = judged.map_err(|refused| {
+    let Accepted { channel, submission, .. } = judged.map_err(|refused| {
         let text = format!("cannot update: {}", refused.info);
         match refused.status {
             fabric_proto::common::Status::NotFound => Refused::not_allowed("GET, POST", text),

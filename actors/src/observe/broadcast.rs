@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use fabric_proto::common::{HeaderType, Status};
+use bytes::Bytes;
+use fabric_proto::common::{ChannelHeader, HeaderType, Status};
 use prometheus::{Histogram, IntCounter};
 
 use super::families::Families;
@@ -55,6 +56,15 @@ pub struct Judged {
     pub at: Instant,
     /// Which transaction it is, if it names one.
     pub tx: Option<TxKey>,
+}
+
+/// What an envelope says of itself, for who is told of it later.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Channel, type and transaction.
+    pub channel_header: ChannelHeader,
+    /// The serialized `SignatureHeader`.
+    pub signature_header: Bytes,
 }
 
 /// Figures of one channel's envelopes, or of those that belong to no channel. Each series begins with its first envelope.

@@ -22,13 +22,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fabric_proto::common::Status;
-use orderer_core::channel::{ChannelId, UnixSeconds};
+use orderer_core::channel::UnixSeconds;
 use orderer_core::envelope::Message;
 use orderer_core::fairness::{OverLimit, Recurrence};
 use orderer_core::processing::Refusal;
 use prometheus::{IntCounter, Registry};
 
-pub use broadcast::{EnvelopeKind, Judged};
+pub use broadcast::{EnvelopeKind, Judged, Named};
 pub use channel::{ChannelObserved, CutReason, SentToTopic, Stage};
 pub use definition::{Definition, Kind};
 pub use deliver::Subscription;
@@ -150,9 +150,9 @@ impl Observed {
     }
 
     /// A chain did not take an envelope that had been found valid.
-    pub fn refused_late(&self, channel: &ChannelId, status: Status, why: &str) {
-        let refused = RefusedEnvelope::new(None, status, why.to_owned(), None);
-        self.refusals.note(RefusedEnvelope { channel: channel.to_string(), ..refused });
+    pub fn refused_late(&self, named: &Named, status: Status, why: &str) {
+        let headers = (&named.channel_header, &named.signature_header);
+        self.refusals.note(RefusedEnvelope::of_headers(Some(headers), status, why.to_owned(), None));
     }
 
     /// Refused envelopes.

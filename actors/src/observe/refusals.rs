@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fabric_proto::common::{HeaderType, Status};
+use bytes::Bytes;
+use fabric_proto::Message as _;
+use fabric_proto::common::{ChannelHeader, HeaderType, SignatureHeader, Status};
 use orderer_core::envelope::Message;
 use orderer_core::identity::describe;
 use orderer_core::policy::Verdict;
@@ -58,8 +60,20 @@ pub struct Who {
 impl RefusedEnvelope {
     /// Just now. `message` if it could be read.
     pub fn new(message: Option<&Message>, status: Status, why: String, policy: Option<Verdict>) -> Self {
-        let creator = message.and_then(|message| message.read_signature_header().ok()).map(|header| header.creator);
-        let header = message.map(|message| &message.channel_header);
+        let headers = message.map(|message| (&message.channel_header, &message.signature_header));
+        Self::of_headers(headers, status, why, policy)
+    }
+
+    /// The same of the headers of a message.
+    pub(super) fn of_headers(
+        headers: Option<(&ChannelHeader, &Bytes)>,
+        status: Status,
+        why: String,
+        policy: Option<Verdict>,
+    ) -> Self {
+        let header = headers.map(|(header, _)| header);
+        let signature_header = headers.and_then(|(_, signature)| SignatureHeader::decode(signature.clone()).ok());
+        let creator = signature_header.map(|header| header.creator);
         let kind = |number: i32| {
             HeaderType::try_from(number).map_or_else(|_| number.to_string(), |t| t.as_str_name().to_owned())
         };
