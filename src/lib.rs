@@ -12,6 +12,7 @@ pub mod configtx;
 pub mod connection;
 pub mod crypto;
 pub mod dev;
+mod disk;
 pub mod document;
 pub mod grpc;
 pub mod http;

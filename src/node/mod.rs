@@ -30,6 +30,7 @@ use tonic::transport::Server;
 
 use crate::certificates::{CertificatesInUse, Keeper};
 use crate::connection::accept;
+use crate::disk;
 use crate::grpc::{AtomicBroadcast, CountedUnary, IngressBudget, RequestFiles, Shared};
 use crate::http::{self, Administration, Operations};
 use crate::local_msp::read_signing_identity;
@@ -243,6 +244,7 @@ async fn serve(
     let shared = shared(settings, &context, stopping.clone())?;
     let keeper = Keeper::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls);
     io.spawn(keeper.run(reread, stopping.clone()));
+    io.spawn(disk::watch(context.ledgers.folder().to_owned(), stopping.clone()));
     let informing = service_manager::keep_informed(Arc::clone(&context), stopping.clone());
     let (keepalive, limits) = (settings.keepalive, settings.limits);
     let handshake_limit = settings.connection_timeout;

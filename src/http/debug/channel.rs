@@ -15,8 +15,9 @@ use orderer_core::ordering::kafka::LastBlock;
 use orderer_core::policy::PolicyInWords;
 use serde::Serialize;
 
+use super::Shared;
 use super::channels::Short;
-use super::{Shared, disk};
+use crate::disk;
 use crate::http::answer::{Refused, json};
 
 #[derive(Serialize)]

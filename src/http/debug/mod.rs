@@ -11,7 +11,6 @@ mod channel;
 mod channel_config;
 mod channels;
 mod config;
-mod disk;
 mod events;
 mod limits;
 mod logs;

@@ -9,7 +9,8 @@ use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::status::{InHand, Level, now_ms};
 use serde::Serialize;
 
-use super::{Debug, Shared, disk};
+use super::{Debug, Shared};
+use crate::disk;
 use crate::http::answer::{Refused, json};
 
 /// A channel with messages in hand cuts a block within seconds; after so long it is news that it has not.
@@ -156,7 +157,7 @@ fn of_disk(debug: &Debug) -> Option<Warning> {
         level: room.level(),
         text: format!("{} MiB are free on the disk of the ledgers", room.free_mib()),
         count: 1,
-        action: Some("make room there, or remove old blocks (orderer ledger prune): a full disk stops every channel"),
+        action: Some(disk::ACTION),
         about: vec![folder.display().to_string()],
     })
 }

@@ -1,25 +1,32 @@
-//! Room on the disk of the ledgers.
+//! Room on the disk of the ledgers. A full one stops every channel, so it is said before.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use orderer_actors::status::Level;
+use tokio_util::sync::CancellationToken;
+
+/// What to do about a disk with little room.
+pub(crate) const ACTION: &str =
+    "make room there, or remove old blocks (orderer ledger prune): a full disk stops every channel";
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// A file system's.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(crate) struct Room {
     /// In bytes, for who is not its administrator.
-    pub(super) free: u64,
+    pub(crate) free: u64,
     /// Free or not.
     whole: u64,
 }
 
 /// Of the file system that `path` is on. Blocks.
-pub(super) fn room(path: &Path) -> io::Result<Room> {
+pub(crate) fn room(path: &Path) -> io::Result<Room> {
     let found = rustix::fs::statvfs(path)?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
     Ok(Room { free: bytes(found.f_bavail), whole: bytes(found.f_blocks) })
@@ -27,7 +34,7 @@ pub(super) fn room(path: &Path) -> io::Result<Room> {
 
 impl Room {
     /// Large disks are not full with a tenth of them left, small ones are soon.
-    pub(super) fn level(self) -> Level {
+    pub(crate) fn level(self) -> Level {
         if self.free < GIB.min(self.whole / 50) {
             Level::Bad
         } else if self.free < (10 * GIB).min(self.whole / 10) {
@@ -37,13 +44,41 @@ impl Room {
         }
     }
 
-    pub(super) fn free_mib(self) -> u64 {
+    pub(crate) fn free_mib(self) -> u64 {
         self.free / MIB
     }
 }
 
+/// Looks every half minute how much room there is where `folder` is, and logs when that becomes too little, or enough again,
+/// until `stopping`.
+pub(crate) async fn watch(folder: PathBuf, stopping: CancellationToken) {
+    let mut before = Level::Good;
+    loop {
+        let of_thread = folder.clone();
+        // what cannot be looked at is said by who writes there
+        if let Ok(Ok(room)) = tokio::task::spawn_blocking(move || room(&of_thread)).await {
+            let (level, path, free_mib) = (room.level(), folder.display(), room.free_mib());
+            match level {
+                Level::Good if before > level => {
+                    tracing::info!(target: "orderer.ledger", %path, free_mib, "the disk of the ledgers has room again");
+                }
+                _ if level > before => {
+                    tracing::warn!(target: "orderer.ledger", %path, free_mib, action = ACTION,
+                        "the disk of the ledgers is nearly full");
+                }
+                _ => {}
+            }
+            before = level;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = stopping.cancelled() => return,
+        }
+    }
+}
+
 /// What a file takes; nothing, if there is none.
-pub(super) fn taken(path: &Path) -> u64 {
+pub(crate) fn taken(path: &Path) -> u64 {
     /// Blocks are counted in these, whatever the file system's are.
     const UNIT_BYTES: u64 = 512;
     std::fs::metadata(path).map_or(0, |file| file.blocks() * UNIT_BYTES)
