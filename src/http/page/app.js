@@ -110,10 +110,16 @@ function help(event) {
 
 const visible = () => VIEWS.filter((view) => !absent.has(view.id));
 
+let inSight = null;
 function drawViews() {
   const current = shown.view.part ?? shown.view.id;
   draw(at('views'), visible().map((view) =>
     h('a', { href: `#/${view.id}`, 'aria-current': view.id === current ? 'page' : null }, view.title)));
+  // once, so that who scrolls the row is not scrolled back
+  if (current === inSight) return;
+  inSight = current;
+  const [row, tab] = [at('views'), at('views').querySelector('[aria-current]')];
+  if (tab) row.scrollLeft = tab.offsetLeft - row.offsetLeft - (row.clientWidth - tab.offsetWidth) / 2;
 }
 
 function drawSilence() {
@@ -164,6 +170,10 @@ onConversation(() => {
   soon();
 });
 addEventListener('hashchange', go);
+addEventListener('resize', () => {
+  inSight = null;
+  soon();
+});
 shortcuts(() => visible().map((view) => view.id));
 setInterval(() => !document.hidden && soon(), 1000);
 introduce();

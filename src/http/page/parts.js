@@ -76,8 +76,11 @@ export function choices(name, chosen, all, choose) {
       onclick: () => choose(value) }, text)));
 }
 
+/** What stands in a field that the key / goes to, for who has keys. */
+export const withKey = (name) => (matchMedia('(pointer: coarse)').matches ? name : `${name}  /`);
+
 /** A field to search with; the key / goes there. */
 export function search(name, value, changed) {
-  return h('input', { type: 'search', placeholder: name, 'aria-label': name, value, autocomplete: 'off',
+  return h('input', { type: 'search', placeholder: withKey(name), 'aria-label': name, value, autocomplete: 'off',
     spellcheck: 'false', 'data-search': '', oninput: (event) => changed(event.target.value) });
 }

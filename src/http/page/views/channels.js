@@ -120,7 +120,7 @@ function all(channels, redraw) {
       kept.only = value;
       redraw();
     }),
-    search('Search channels  /', kept.text, (text) => {
+    search('Search channels', kept.text, (text) => {
       kept.text = text;
       redraw();
     }),
@@ -143,7 +143,7 @@ const columns = [
   { id: 'state', title: 'State', by: (one) => [rank(one.level), one.state, reverse(one.name)],
     cell: (one) => state(one.level, one.state) },
   { id: 'since', title: 'Since', rest: true, by: (one) => one.since_ms, cell: (one) => ago(one.since_ms, now()) },
-  { id: 'height', title: 'Height', number: true, by: (one) => one.height, cell: (one) => count(one.height) },
+  { id: 'height', title: 'Height', number: true, rest: true, by: (one) => one.height, cell: (one) => count(one.height) },
   { id: 'last', title: 'Last block', number: true, by: (one) => one.last_block_ms,
     cell: (one) => (one.last_block_ms ? ago(one.last_block_ms, now()) : '–') },
   { id: 'config', title: 'Config', number: true, rest: true, by: (one) => one.config_sequence, cell: (one) => count(one.config_sequence) },
