@@ -22,7 +22,7 @@ export function figures(...all) {
 
 /** Names and values, one below the other. */
 export function pairs(...all) {
-  const kept = all.filter((pair) => pair && pair[1] !== null && pair[1] !== undefined && pair[1] !== '');
+  const kept = all.filter((pair) => pair && pair[1] !== null && pair[1] !== undefined && pair[1] !== false && pair[1] !== '');
   return h('dl', { class: 'pairs' }, kept.map(([name, value]) => [h('dt', null, name), h('dd', null, value)]));
 }
 
