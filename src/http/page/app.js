@@ -105,7 +105,7 @@ function drawHead() {
 
 function help(event) {
   event.preventDefault();
-  document.dispatchEvent(new KeyboardEvent('keydown', { key: '?' }));
+  event.currentTarget.dispatchEvent(new KeyboardEvent('keydown', { key: '?', bubbles: true }));
 }
 
 const visible = () => VIEWS.filter((view) => !absent.has(view.id));
