@@ -173,8 +173,15 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     browser.until(&text("ORDERER_GENERAL_LOCALMSPID")).await;
     browser.open(&format!("{address}#/actors")).await;
     browser.until(&text("registrar")).await;
+    browser.click(".keys").await;
+    browser.until("document.querySelector('dialog').innerText.includes('1 … 9')").await;
+    browser.press(keys::ESCAPE).await;
 
     assert_eq!(browser.complaints().await, Vec::<String>::new());
+    // the console complains of what is not found
+    let unknown = operations.get("/debug/tx/unknown").await.error();
+    browser.open(&format!("{address}#/transaction/unknown")).await;
+    browser.until(&text(&unknown[1..])).await;
     node.assert_no_panic();
     node.kill();
     browser.until("document.querySelector('#silence').innerText.includes('has not answered since')").await;
@@ -275,6 +282,11 @@ async fn two_hundred_channels_are_at_hand_on_every_screen() {
             let seen = browser.script(script, Value::Array(Vec::new())).await;
             assert!(seen[0].as_i64().unwrap() <= 0, "{view} is too wide at {width}: {seen}");
             assert_eq!(seen[1], json!(ground), "{view}");
+            // the row of views can be wider than a phone, and a column narrower than what is in it
+            let tab = "document.querySelector('#views [aria-current]').getBoundingClientRect()";
+            browser.until(&format!("{tab}.left >= 0 && {tab}.right <= innerWidth")).await;
+            let cells = "[...document.querySelectorAll('.channels :is(th, td)')]";
+            browser.until(&format!("{cells}.every((cell) => cell.scrollWidth <= cell.clientWidth)")).await;
             let size = browser.picture_size().await;
             assert!(size > 15_000, "{view} in {scheme} at {width} is blank: {size}");
         }

@@ -4,7 +4,7 @@ import { ask, conversation, Feed, now, onConversation } from './data.js';
 import { draw, h } from './dom.js';
 import { listen, onEvent } from './events.js';
 import { ago, moment, plural, span } from './format.js';
-import { dot, worst } from './health.js';
+import { dot, rank, worst } from './health.js';
 import { shortcuts } from './shortcuts.js';
 import actors from './views/actors.js';
 import block from './views/block.js';
@@ -81,6 +81,10 @@ function health() {
   if (all === undefined) return ['off', 'asking …'];
   const count = (level) => all.filter((one) => one.level === level).length;
   const level = worst(all.map((one) => one.level));
+  // one that is graver than every channel is about something else
+  const warned = (warnings.value?.warnings ?? []).map((one) => one.level);
+  const gravest = worst(warned);
+  if (rank(gravest) > rank(level)) return [gravest, plural(warned.filter((one) => one === gravest).length, 'warning')];
   if (level === 'bad') return [level, `${count('bad')} of ${plural(all.length, 'channel')} ${count('bad') === 1 ? 'needs' : 'need'} you`];
   if (level === 'busy') return [level, `${count('busy')} of ${plural(all.length, 'channel')} not ready`];
   return [level, all.length === 0 ? 'no channels yet' : all.length === 1 ? 'its channel runs' : `all ${plural(all.length, 'channel')} run`];
@@ -101,15 +105,21 @@ function drawHead() {
 
 function help(event) {
   event.preventDefault();
-  document.dispatchEvent(new KeyboardEvent('keydown', { key: '?' }));
+  event.currentTarget.dispatchEvent(new KeyboardEvent('keydown', { key: '?', bubbles: true }));
 }
 
 const visible = () => VIEWS.filter((view) => !absent.has(view.id));
 
+let inSight = null;
 function drawViews() {
   const current = shown.view.part ?? shown.view.id;
   draw(at('views'), visible().map((view) =>
     h('a', { href: `#/${view.id}`, 'aria-current': view.id === current ? 'page' : null }, view.title)));
+  // once, so that who scrolls the row is not scrolled back
+  if (current === inSight) return;
+  inSight = current;
+  const [row, tab] = [at('views'), at('views').querySelector('[aria-current]')];
+  if (tab) row.scrollLeft = tab.offsetLeft - row.offsetLeft - (row.clientWidth - tab.offsetWidth) / 2;
 }
 
 function drawSilence() {
@@ -150,7 +160,8 @@ async function introduce() {
 }
 
 const overview = Feed.of('channels', 5000);
-overview.listen(() => soon());
+const warnings = Feed.of('warnings', 5000);
+[overview, warnings].forEach((feed) => feed.listen(() => soon()));
 onEvent(() => soon());
 let silent = false;
 onConversation(() => {
@@ -159,6 +170,10 @@ onConversation(() => {
   soon();
 });
 addEventListener('hashchange', go);
+addEventListener('resize', () => {
+  inSight = null;
+  soon();
+});
 shortcuts(() => visible().map((view) => view.id));
 setInterval(() => !document.hidden && soon(), 1000);
 introduce();

@@ -17,9 +17,12 @@ export function chart({ name, points, format, redraw, from, to, note }) {
   const x = (at) => ((at - from) / (to - from)) * WIDTH;
   const y = (value) => HEIGHT - (value / top) * HEIGHT;
   const runs = unbroken(points);
+  const longer = runs.filter((run) => run.length > 1);
   const line = (run) => run.map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`).join(' L');
-  const curve = runs.map((run) => `M${line(run)}`).join(' ');
-  const area = runs.map((run) => `M${x(run[0][0]).toFixed(1)},${HEIGHT} L${line(run)} L${x(run.at(-1)[0]).toFixed(1)},${HEIGHT} Z`);
+  const curve = longer.map((run) => `M${line(run)}`).join(' ');
+  // a line of no length with round ends is a dot, however the chart is stretched
+  const dots = runs.filter((run) => run.length === 1).map((run) => `M${line(run)} h0`).join(' ');
+  const area = longer.map((run) => `M${x(run[0][0]).toFixed(1)},${HEIGHT} L${line(run)} L${x(run.at(-1)[0]).toFixed(1)},${HEIGHT} Z`);
   const at = pointed.get(name);
   const near = at !== undefined && points.length > 0 ? nearest(points, from + at * (to - from)) : null;
   const newest = values.at(-1);
@@ -42,8 +45,9 @@ export function chart({ name, points, format, redraw, from, to, note }) {
         [0, 0.5, 1].map((share) => h('line', { class: 'grid', x1: 0, x2: WIDTH, y1: HEIGHT * share, y2: HEIGHT * share })),
         h('path', { class: 'area', d: area.join(' ') }),
         h('path', { class: 'curve', d: curve }),
+        h('path', { class: 'dots', d: dots }),
         near && h('line', { class: 'at', x1: x(near[0]), x2: x(near[0]), y1: 0, y2: HEIGHT })),
-      h('span', { class: 'scale top' }, format(top)), h('span', { class: 'scale middle' }, format(top / 2))),
+      values.length > 0 && [h('span', { class: 'scale top' }, format(top)), h('span', { class: 'scale middle' }, format(top / 2))]),
     h('div', { class: 'ends' }, h('span', null, `${span(to - from)} ago`), note && h('span', null, note), h('span', null, 'now')));
 }
 
@@ -66,7 +70,10 @@ function unbroken(points) {
 
 const nearest = (points, at) => points.reduce((a, b) => (Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a));
 
-/** How many a second there were in each `width` of a time, out of [time, count]; nothing is known before `known`. */
+/**
+ * How many a second there were in each `width` of a time, out of [time, count]. Nothing is known before `known`, so that
+ * of the part that it is in too little is.
+ */
 export function rates(happened, from, to, width, known) {
   const sums = new Array(Math.round((to - from) / width)).fill(0);
   for (const [at, n] of happened) {
@@ -75,6 +82,6 @@ export function rates(happened, from, to, width, known) {
   }
   return sums.map((sum, part) => {
     const begin = from + part * width;
-    return [begin + width, begin + width <= known ? null : (sum * 1000) / width];
+    return [begin + width, begin <= known ? null : (sum * 1000) / width];
   });
 }

@@ -17,8 +17,8 @@ export const conversation = {
   ahead: 0,
 };
 
-/** The time by the node's clock. */
-export const now = () => Date.now() + conversation.ahead;
+/** The time by the node's clock; while it is silent that of its last answer, so that nothing goes on that nobody saw. */
+export const now = () => (conversation.silentSince > 0 ? conversation.answeredAt : Date.now()) + conversation.ahead;
 
 const watchers = new Set();
 /** Calls back whenever something of the conversation changed. */

@@ -59,6 +59,9 @@ export function moment(ms) {
   return then.toDateString() === new Date().toDateString() ? time : `${isoDay(then)} ${time}`;
 }
 
+/** A moment with its milliseconds. */
+export const instant = (ms) => `${moment(ms)}.${String(Math.floor(ms % 1000)).padStart(3, '0')}`;
+
 /** A day: 2027-03-01. */
 export const isoDay = (date) => {
   const then = new Date(date);

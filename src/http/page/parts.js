@@ -22,7 +22,7 @@ export function figures(...all) {
 
 /** Names and values, one below the other. */
 export function pairs(...all) {
-  const kept = all.filter((pair) => pair && pair[1] !== null && pair[1] !== undefined && pair[1] !== '');
+  const kept = all.filter((pair) => pair && pair[1] !== null && pair[1] !== undefined && pair[1] !== false && pair[1] !== '');
   return h('dl', { class: 'pairs' }, kept.map(([name, value]) => [h('dt', null, name), h('dd', null, value)]));
 }
 
@@ -76,8 +76,11 @@ export function choices(name, chosen, all, choose) {
       onclick: () => choose(value) }, text)));
 }
 
+/** What stands in a field that the key / goes to, for who has keys. */
+export const withKey = (name) => (matchMedia('(pointer: coarse)').matches ? name : `${name}  /`);
+
 /** A field to search with; the key / goes there. */
 export function search(name, value, changed) {
-  return h('input', { type: 'search', placeholder: name, 'aria-label': name, value, autocomplete: 'off',
+  return h('input', { type: 'search', placeholder: withKey(name), 'aria-label': name, value, autocomplete: 'off',
     spellcheck: 'false', 'data-search': '', oninput: (event) => changed(event.target.value) });
 }

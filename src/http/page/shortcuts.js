@@ -30,7 +30,7 @@ function actions(key, views) {
     case 'k': return () => move(-1);
     case 'r': return () => document.querySelector('main [data-restart]:enabled')?.click();
     case 'u': return () => (location.hash = location.hash.split('/').slice(0, location.hash.includes('/blocks/') ? -2 : -1).join('/') || '#/channels');
-    case '?': return () => show(help());
+    case '?': return () => show(help(views.length));
     default: return null;
   }
 }
@@ -42,9 +42,9 @@ function move(by) {
   rows[at === -1 ? 0 : Math.min(rows.length - 1, Math.max(0, at + by))]?.focus();
 }
 
-function help() {
+function help(views) {
   const rows = [
-    ['1 … 8', 'a view'], ['/', 'search'], ['j  k', 'next and previous row'], ['Enter', 'open it'], ['u', 'up, to what this belongs to'],
+    [`1 … ${views}`, 'a view'], ['/', 'search'], ['j  k', 'next and previous row'], ['Enter', 'open it'], ['u', 'up, to what this belongs to'],
     ['p  n', 'previous and next block'], ['r', 'restart the failed channel that is shown first'], ['Esc', 'leave a field or a question'],
   ];
   return [h('h2', { id: 'asked' }, 'Keys'), h('dl', { class: 'pairs' }, rows.map(([keys, what]) => [h('dt', null, h('kbd', null, keys)), h('dd', null, what)]))];

@@ -3,7 +3,7 @@
 import { now } from '../data.js';
 import { h } from '../dom.js';
 import { ago, count, moment, plural, span } from '../format.js';
-import { badge, dot, rank, state, worst } from '../health.js';
+import { badge, dot, rank, state } from '../health.js';
 import { body, empty, search, sheet } from '../parts.js';
 
 const kept = { text: '', opened: new Map(), whole: new Set() };
@@ -19,7 +19,7 @@ export default {
     if (actors === undefined) return null;
     const text = kept.text.toLowerCase();
     const roots = tree(actors.actors.filter((one) => `${one.path} ${one.state}`.toLowerCase().includes(text)));
-    const find = search('Search actors  /', kept.text, (value) => {
+    const find = search('Search actors', kept.text, (value) => {
       kept.text = value;
       redraw();
     });
@@ -37,6 +37,8 @@ function policy(rules) {
     + `after ${rules.limit} restarts within ${span(rules.window_ms)} its channel stays failed until somebody restarts it.`;
 }
 
+const nameOf = (path) => path.slice(path.lastIndexOf('/') + 1);
+
 /** Nodes by path; one that is missing from the list (a filter's doing) is made up. */
 function tree(actors) {
   const nodes = new Map();
@@ -44,7 +46,7 @@ function tree(actors) {
   const node = (path) => {
     let there = nodes.get(path);
     if (there !== undefined) return there;
-    nodes.set(path, (there = { path, name: path.slice(path.lastIndexOf('/') + 1), actor: null, below: [] }));
+    nodes.set(path, (there = { path, name: nameOf(path), actor: null, below: [] }));
     const above = path.lastIndexOf('/');
     if (above > 0) node(path.slice(0, above)).below.push(there);
     else roots.push(there);
@@ -53,7 +55,8 @@ function tree(actors) {
   for (const actor of actors) node(actor.path).actor = actor;
   const weigh = (one) => {
     one.below.forEach(weigh);
-    one.level = worst([one.actor?.level ?? 'good', ...one.below.map((below) => below.level)]);
+    one.gravest = [one.actor, ...one.below.map((below) => below.gravest)].reduce((a, b) => (rank(b?.level) > rank(a?.level) ? b : a));
+    one.level = one.gravest?.level ?? 'good';
     one.size = one.below.reduce((sum, below) => sum + 1 + below.size, 0);
     one.below.sort((a, b) => rank(b.level) - rank(a.level) || (a.name < b.name ? -1 : 1));
   };
@@ -63,7 +66,7 @@ function tree(actors) {
 
 function show(node, depth, redraw) {
   if (node.below.length === 0) return h('div', { key: node.path }, line(node));
-  const open = kept.opened.get(node.path) ?? (depth < 1 || node.level === 'bad' || kept.text !== '');
+  const open = kept.opened.get(node.path) ?? (depth < 1 || node.level !== 'good' || kept.text !== '');
   const toggled = (event) => {
     if (event.currentTarget.open === open) return;
     kept.opened.set(node.path, event.currentTarget.open);
@@ -82,12 +85,12 @@ function show(node, depth, redraw) {
 
 function line(node, closed) {
   const actor = node.actor;
-  const level = closed ? node.level : actor?.level ?? 'off';
-  if (actor === null) return h('span', { class: 'node' }, dot(level), h('span', { class: 'name' }, node.name));
+  if (actor === null) return h('span', { class: 'node' }, dot('off'), h('span', { class: 'name' }, node.name));
   const hand = actor.in_hand;
   return h('span', { class: 'node' },
     h('span', { class: 'name' }, node.name),
-    state(level, actor.state),
+    state(actor.level, actor.state),
+    closed && rank(node.level) > rank(actor.level) && badge(node.level, `${nameOf(node.gravest.path)}: ${node.gravest.state}`),
     closed && h('span', { class: 'sub' }, plural(node.size, 'actor below', 'actors below')),
     hand?.stuck && badge('bad', `stuck at ${hand.message} for ${ago(hand.since_ms, now())}`),
     actor.detail && h('span', { class: 'sub' }, actor.detail),

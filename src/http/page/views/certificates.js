@@ -16,7 +16,7 @@ export default {
     if (all === undefined) return null;
     const text = kept.text.toLowerCase();
     const shown = all.filter((one) => `${one.kind} ${one.msp_id} ${one.subject} ${one.where} ${one.channels?.join(' ')}`.toLowerCase().includes(text));
-    const find = search('Search certificates  /', kept.text, (value) => {
+    const find = search('Search certificates', kept.text, (value) => {
       kept.text = value;
       redraw();
     });

@@ -92,11 +92,14 @@ function rate(channel, redraw) {
 
 function cutter({ cutter, limits, state: word }) {
   if (!cutter || !limits || word === 'failed') return null;
+  const left = cutter.timer_left_ms;
+  // a topic's timer cuts by a message to the brokers
+  const timer = left === null ? 'no timer runs' : word === 'retrying' ? 'when the brokers are back' : `in ${span(left)}`;
   const fill = (part, whole, name, write) => [meter(part, whole, name), ` ${write(part)} of ${write(whole)}`];
   return sheet('Next block', null, body(pairs(
     ['Envelopes', fill(cutter.envelopes, limits.max_message_count, 'Envelopes for the next block', count)],
     ['Bytes', fill(cutter.bytes, limits.preferred_max_bytes, 'Bytes for the next block', bytes)],
-    ['Cut anyway', cutter.timer_left_ms === null ? 'no timer runs' : `in ${span(cutter.timer_left_ms)}`],
+    ['Cut anyway', timer],
     ['Batch timeout', span(limits.batch_timeout_ms)],
     ['Largest envelope', bytes(limits.absolute_max_bytes)],
   )));
@@ -105,7 +108,7 @@ function cutter({ cutter, limits, state: word }) {
 function blocks(channel, redraw) {
   const columns = [
     { id: 'number', title: 'Block', by: (one) => one.number, cell: (one) => h('a', { href: block(channel, one.number), 'data-row': '' }, count(one.number)) },
-    { id: 'written', title: 'Written', by: (one) => one.written_ms, cell: (one) => (one.written_ms ? moment(one.written_ms) : 'before the start') },
+    { id: 'written', title: 'Written', by: (one) => one.written_ms, cell: (one) => h('span', { class: 'nowrap' }, one.written_ms ? moment(one.written_ms) : 'before the start') },
     { id: 'envelopes', title: 'Envelopes', number: true, by: (one) => one.envelopes, cell: (one) => count(one.envelopes) },
     { id: 'bytes', title: 'Size', number: true, by: (one) => one.bytes, cell: (one) => bytes(one.bytes) },
     { id: 'hash', title: 'Header hash', rest: true, wide: true, cell: (one) => h('code', { class: 'soft' }, one.hash.slice(0, 16)) },

@@ -32,13 +32,16 @@ function notices(channels, warnings) {
   }
   const troubles = [...groups.values()].sort(([a], [b]) => rank(b.level) - rank(a.level));
   // what is said of these channels one by one
-  const told = new Set([...groups.values()].flat().map((one) => one.name));
+  const told = new Set(troubles.slice(0, TOLD).flat().map((one) => one.name));
   const others = warnings.filter((one) => !one.about?.length || one.about.length < one.count || !one.about.every((name) => told.has(name)));
   const rest = troubles.slice(TOLD).reduce((sum, group) => sum + group.length, 0);
+  // where not all is told, how many there are comes first
+  const sums = rest > 0 ? others.filter((one) => rank(one.level) >= rank(troubles[0][0].level)) : [];
   return h('div', { class: 'notices' },
+    sums.map(warning),
     troubles.slice(0, TOLD).map((group) => (group.length === 1 ? trouble(group[0]) : troubleOfMany(group))),
     rest > 0 && h('p', { class: 'soft' }, `${plural(rest, 'more channel')} below.`),
-    others.map(warning),
+    others.filter((one) => !sums.includes(one)).map(warning),
     troubles.length + others.length === 0 && h('p', { class: 'quiet' }, 'Nothing needs you.'));
 }
 
@@ -90,8 +93,16 @@ export const sentence = (text) => {
 function warning(one) {
   return notice(one.level, sentence(one.text),
     one.about?.length > 0 && h('p', { class: 'soft' }, about(one)),
-    one.action && h('p', { class: 'todo' }, sentence(one.action)));
+    one.action && h('p', { class: 'todo' }, sentence(one.action)),
+    PLACES.filter(([what]) => what.test(one.text)).map(([, id, title]) => h('p', null, h('a', { href: `#/${id}` }, title))));
 }
+
+/** Where more is told of what a warning is about. */
+const PLACES = [
+  [/^\d+ subscriber/, 'streams', 'Streams'],
+  [/^\d+ certificate/, 'certificates', 'Certificates'],
+  [/^\d+ (actor|thread)/, 'actors', 'Actors'],
+];
 
 function about(one) {
   const more = one.count - one.about.length;
@@ -102,14 +113,14 @@ export const link = (name) => `#/channels/${encodeURIComponent(name)}`;
 
 function all(channels, redraw) {
   const only = (level) => channels.filter((one) => one.level === level).length;
-  const tabs = [['all', `All ${count(channels.length)}`], ['bad', `Failing ${only('bad')}`], ['busy', `Not ready ${only('busy')}`]];
+  const tabs = [['all', `All ${count(channels.length)}`], ['bad', `Need you ${only('bad')}`], ['busy', `Not ready ${only('busy')}`]];
   const shown = channels.filter((one) => (kept.only === 'all' || one.level === kept.only) && matches(one));
   const end = [
     choices('Which channels', kept.only, tabs, (value) => {
       kept.only = value;
       redraw();
     }),
-    search('Search channels  /', kept.text, (text) => {
+    search('Search channels', kept.text, (text) => {
       kept.text = text;
       redraw();
     }),
@@ -132,7 +143,7 @@ const columns = [
   { id: 'state', title: 'State', by: (one) => [rank(one.level), one.state, reverse(one.name)],
     cell: (one) => state(one.level, one.state) },
   { id: 'since', title: 'Since', rest: true, by: (one) => one.since_ms, cell: (one) => ago(one.since_ms, now()) },
-  { id: 'height', title: 'Height', number: true, by: (one) => one.height, cell: (one) => count(one.height) },
+  { id: 'height', title: 'Height', number: true, rest: true, by: (one) => one.height, cell: (one) => count(one.height) },
   { id: 'last', title: 'Last block', number: true, by: (one) => one.last_block_ms,
     cell: (one) => (one.last_block_ms ? ago(one.last_block_ms, now()) : '–') },
   { id: 'config', title: 'Config', number: true, rest: true, by: (one) => one.config_sequence, cell: (one) => count(one.config_sequence) },

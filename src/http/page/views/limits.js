@@ -20,7 +20,7 @@ export default {
     if (all === undefined) return null;
     const text = kept.text.toLowerCase();
     const like = (one) => `${one.name} ${one.organization}`.toLowerCase().includes(text);
-    const find = search('Search clients  /', kept.text, (value) => {
+    const find = search('Search clients', kept.text, (value) => {
       kept.text = value;
       redraw();
     });

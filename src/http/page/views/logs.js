@@ -56,7 +56,7 @@ function tail(lines, again) {
       kept.level = level;
       again();
     }),
-    search('With this text  /', kept.contains, (text) => {
+    search('With this text', kept.contains, (text) => {
       kept.contains = text;
       clearTimeout(typing);
       typing = setTimeout(again, 300);

@@ -15,14 +15,16 @@ export default {
     const all = values.refusals;
     if (all === undefined) return null;
     const words = kept.text.toLowerCase().split(/\s+/).filter(Boolean);
-    const text = (one) => `${one.channel} ${one.status} ${one.type} ${one.why} ${one.tx_id} ${one.who?.msp_id} ${one.who?.subject} ${one.peer}`.toLowerCase();
+    const text = (one) => `${one.channel} ${one.status} ${one.type} ${one.why} ${one.tx_id} ${one.who?.msp_id} ${one.who?.subject}`.toLowerCase();
     const shown = all.refusals.filter((one) => words.every((word) => text(one).includes(word)));
     const by = Object.entries(all.by_status).map(([status, n]) => `${count(n)} ${plain(status)}`).join(', ');
-    const find = search('Search refusals  /', kept.text, (value) => {
+    const find = search('Search refusals', kept.text, (value) => {
       kept.text = value;
       redraw();
     });
+    const listed = all.refusals.length;
     return [
+      listed < all.total && h('p', { class: 'soft' }, `${count(listed)} are listed: the newest, and of a sender over its rate one a second.`),
       sheet(`${count(all.total)} refused since the start`, [by && h('span', { class: 'soft' }, by), find],
         shown.length === 0 ? empty(all.total === 0 ? 'Nothing was refused.' : 'No refusal is like that.')
           : h('div', null, shown.map((one) => refusal(one, redraw)))),
@@ -33,7 +35,7 @@ export default {
 const plain = (status) => status.toLowerCase().replaceAll('_', ' ');
 
 function refusal(one, redraw) {
-  const key = `${one.at_ms} ${one.tx_id} ${one.peer}`;
+  const key = `${one.at_ms} ${one.tx_id} ${one.why}`;
   const open = kept.opened.has(key);
   const toggled = (event) => {
     if (event.currentTarget.open === open) return;
@@ -47,8 +49,7 @@ function refusal(one, redraw) {
       one.channel ? `on ${one.channel} ` : '', one.who && ['from ', who(one.who)],
       h('div', { class: 'break' }, one.why)),
     open && h('div', null,
-      pairs(['Transaction', one.tx_id && h('a', { class: 'mono', href: `#/transaction/${one.tx_id}` }, one.tx_id)],
-        ['Type', plain(one.type)], ['Client', one.peer], ...(one.who ? holding(one.who) : [])),
+      pairs(['Transaction', one.tx_id && h('code', null, one.tx_id)], ['Type', plain(one.type)], ...(one.who ? holding(one.who) : [])),
       one.policy && [h('h3', null, 'The policy'), one.policy.signers && h('p', { class: 'break' }, one.policy.signers), h('div', { class: 'tree' }, verdict(one.policy))]));
 }
 

@@ -3,7 +3,7 @@
 import { ask, Feed, now } from '../data.js';
 import { confirm, say } from '../dialog.js';
 import { h } from '../dom.js';
-import { span } from '../format.js';
+import { count, span } from '../format.js';
 
 const asked = new Set();
 
@@ -30,11 +30,15 @@ async function restart(name) {
   for (const path of ['channels', `channels/${name}`, 'warnings']) Feed.all.get(path)?.refresh();
 }
 
-/** When a channel that tries again does so. */
+/** What to do about a channel that tries again, and when it does. */
 export function nextAttempt(channel) {
-  if (channel.pause_ms === undefined || !channel.since_ms) return null;
-  const left = channel.since_ms + channel.pause_ms - now();
-  const when = left > 0 ? `again in ${span(left)}` : 'trying now';
+  if (channel.attempt === undefined) return null;
   const todo = channel.state === 'retrying' ? 'See to the brokers; the channel goes on by itself when they are back.' : 'Nothing to do unless it lasts.';
-  return [h('p', { class: 'todo' }, todo), h('p', { class: 'soft' }, `Attempt ${channel.attempt}, ${when}.`)];
+  return [h('p', { class: 'todo' }, todo), h('p', { class: 'soft' }, `Attempt ${count(channel.attempt)}${when(channel.next_attempt_ms)}.`)];
+}
+
+function when(next) {
+  if (!next) return '';
+  const left = next - now();
+  return left > 0 ? `, again in ${span(Math.ceil(left / 1000) * 1000)}` : ', trying now';
 }

@@ -20,7 +20,7 @@ export default {
         kept.only = only;
         redraw();
       }),
-      search('Search settings  /', kept.text, (value) => {
+      search('Search settings', kept.text, (value) => {
         kept.text = value;
         redraw();
       }),

@@ -27,7 +27,7 @@ export default {
         kept.kind = kind;
         redraw();
       }),
-      search('Search streams  /', kept.text, (value) => {
+      search('Search streams', kept.text, (value) => {
         kept.text = value;
         redraw();
       }),
@@ -44,8 +44,9 @@ export function streamTable(streams, redraw, ofOneChannel) {
   const columns = [
     { id: 'client', title: 'Client', by: (one) => one.peer, wide: true, cell: (one) => [
       commonName(one.subject) || one.peer, ' ', one.msp_id && h('span', { class: 'soft' }, one.msp_id),
-      one.subject && h('div', { class: 'sub' }, one.peer)] },
-    !ofOneChannel && { id: 'channel', title: 'Channel', by: (one) => one.channel,
+      one.subject && h('div', { class: 'sub' }, one.peer),
+      !ofOneChannel && one.channel && h('div', { class: 'sub narrow' }, one.channel)] },
+    !ofOneChannel && { id: 'channel', title: 'Channel', rest: true, by: (one) => one.channel,
       cell: (one) => (one.channel ? h('a', { href: link(one.channel), 'data-row': '' }, one.channel) : '–') },
     deliver && { id: 'behind', title: 'Behind', number: true, by: (one) => [slow(one) ? 1 : 0, one.behind ?? 0, one.blocked_ms ?? 0],
       cell: (one) => [one.behind === null || one.behind === undefined ? '–' : plural(one.behind, 'block'),

@@ -1,9 +1,9 @@
 // One envelope's life, by its transaction's id.
 
 import { h } from '../dom.js';
-import { count, latency, moment } from '../format.js';
-import { body, empty, pairs, sheet } from '../parts.js';
-import { link } from './channels.js';
+import { count, instant, latency } from '../format.js';
+import { body, empty, pairs, sheet, withKey } from '../parts.js';
+import { link, sentence } from './channels.js';
 
 const SAYS = {
   received: 'Received from the client',
@@ -31,24 +31,24 @@ export default {
       if (wanted !== '') location.hash = `#/transaction/${encodeURIComponent(wanted)}`;
     };
     const form = h('form', { class: 'row', onsubmit: go },
-      h('input', { type: 'search', name: 'id', class: 'mono', placeholder: 'Transaction id  /', 'aria-label': 'Transaction id', 'data-search': '', autocomplete: 'off', spellcheck: 'false', key: id ?? '' }),
+      h('input', { type: 'search', name: 'id', class: 'mono', placeholder: withKey('Transaction id'), 'aria-label': 'Transaction id', 'data-search': '', autocomplete: 'off', spellcheck: 'false', key: id ?? '' }),
       h('button', { class: 'act' }, 'Look up'));
     const found = id && values[path];
     return sheet('Transaction', form,
       !id ? empty('The newest 50,000 envelopes and some more are remembered, since the start of the node. Look one up by its transaction’s id.')
         : found ? life(found)
-          : errors[path] && empty(errors[path].status === 404 ? `${id} is not known here: it never came, or is forgotten.` : errors[path].message));
+          : errors[path]?.status && empty([h('code', { class: 'break' }, id), ' ', sentence(errors[path].message)]));
   },
 };
 
 function life(found) {
   const whole = found.steps.at(-1)?.after_us ?? 0;
-  let before = 0;
+  let until = 0;
   const rows = found.steps.map((step) => {
-    const took = step.after_us - before;
-    const x = whole > 0 ? (100 * before) / whole : 0;
+    const took = step.after_us - until;
     const width = whole > 0 ? Math.max(0.5, (100 * took) / whole) : 0;
-    before = step.after_us;
+    const x = whole > 0 ? Math.min(100 - width, (100 * until) / whole) : 0;
+    until = step.after_us;
     return h('tr', { key: step.step },
       h('td', { class: 'step' }, SAYS[step.step] ?? step.step),
       h('td', { class: 'number' }, latency(step.after_us / 1000)),
@@ -60,12 +60,23 @@ function life(found) {
     body(pairs(
       ['Id', h('code', null, found.tx_id)],
       ['Channel', found.channel && h('a', { href: link(found.channel) }, found.channel)],
-      ['Block', found.block !== null && found.block !== undefined && h('a', { href: `${link(found.channel)}/blocks/${found.block}` }, count(found.block))],
-      ['Offset', found.offset],
+      ['Block', known(found.block) && blockOf(found, found.block)],
+      ['Offset', known(found.offset) && count(found.offset)],
       ['Refused', found.refused],
-      ['Received', found.steps.length > 0 && moment(found.steps[0].at_us / 1000)])),
+      ['Received', found.steps.length > 0 && instant(found.steps[0].at_us / 1000)],
+      ['Sent also', found.others?.length > 0 && others(found)])),
     h('div', { class: 'scroll' }, h('table', { 'aria-label': 'What happened when' },
       h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'Step'), h('th', { scope: 'col', class: 'number' }, 'After'), h('th', { scope: 'col', class: 'number' }, 'Took'), h('th', { class: 'rest' }))),
       h('tbody', null, rows))),
   ];
+}
+
+const known = (number) => number !== null && number !== undefined;
+const blockOf = ({ channel }, number) => h('a', { href: `${link(channel)}/blocks/${number}` }, count(number));
+
+/** What became of the same transaction the other times that it was sent, the oldest first. */
+function others(found) {
+  return found.others.map((life, at) => [
+    at > 0 && '; ', instant(life.at_us / 1000), ', ',
+    known(life.block) ? ['in block ', blockOf(found, life.block)] : life.refused ? `refused: ${life.refused}` : 'in no block']);
 }
