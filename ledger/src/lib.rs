@@ -37,5 +37,5 @@ pub use format::FORMAT;
 pub use ledger::{Ledger, Options};
 pub use pending::PendingEnvelope;
 pub use prune::{PruneError, PruneStep};
-pub use stats::Stats;
+pub use stats::{Space, Stats};
 pub use verify::{Verified, VerifyError};

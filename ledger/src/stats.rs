@@ -1,5 +1,7 @@
 //! What a ledger holds, in figures.
 
+use std::io;
+
 use orderer_core::channel::BlockNumber;
 use redb::{Database, ReadableDatabase};
 
@@ -47,7 +49,22 @@ impl Stats {
     }
 }
 
+/// What a ledger takes on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// The database.
+    pub file_bytes: u64,
+    /// The pending log.
+    pub pending_file_bytes: u64,
+}
+
 impl Ledger {
+    /// What its files take on the disk, which may be less than their length. Blocks.
+    pub fn space(&self) -> io::Result<Space> {
+        let file_bytes = space_taken(&self.path)?;
+        Ok(Space { file_bytes, pending_file_bytes: space_taken(&self.path.with_extension("pending"))? })
+    }
+
     /// Counts. Says after each block how many it has seen. Blocks, for as long as it takes to read the file.
     pub fn stats(&self, progress: &mut dyn FnMut(u64)) -> Result<Stats, ReadError> {
         let number = self.horizon();
@@ -61,6 +78,7 @@ impl Ledger {
         let (leftover, there) = self.sizes(BLOCKS, horizon.0, progress).map_err(failed)?;
         let pending = self.pending()?.len() as u64;
         let io = |cause| failed(Fault::Database(Box::new(redb::Error::Io(cause))));
+        let space = self.space().map_err(io)?;
         Ok(Stats {
             height,
             horizon,
@@ -70,8 +88,8 @@ impl Ledger {
             history_bytes,
             leftover_blocks: leftover.blocks,
             pending,
-            file_bytes: space_taken(&self.path).map_err(io)?,
-            pending_file_bytes: space_taken(&self.path.with_extension("pending")).map_err(io)?,
+            file_bytes: space.file_bytes,
+            pending_file_bytes: space.pending_file_bytes,
         })
     }
 

@@ -1,6 +1,6 @@
 //! One channel.
 
-use std::path::Path as FilePath;
+use std::io;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -13,6 +13,7 @@ use orderer_actors::status::{BlockNote, RECENT_BLOCKS, now_ms};
 use orderer_core::channel::BlockNumber;
 use orderer_core::ordering::kafka::LastBlock;
 use orderer_core::policy::PolicyInWords;
+use orderer_ledger::{Ledger, Space};
 use serde::Serialize;
 
 use super::Shared;
@@ -38,7 +39,8 @@ struct More {
     policies: Vec<PolicyInWords>,
     kafka: Option<Kafka>,
     streams: Vec<StreamShown>,
-    disk: Disk,
+    /// If it can be looked at.
+    disk: Option<Disk>,
 }
 
 /// What waits for the next block.
@@ -111,7 +113,7 @@ impl More {
             policies: snapshot.policies().in_words(),
             kafka: Kafka::of(channel),
             streams,
-            disk: Disk::of(channel.ledger().path()),
+            disk: Disk::of(channel.ledger()).ok(),
         }
     }
 }
@@ -150,11 +152,9 @@ impl Kafka {
 }
 
 impl Disk {
-    fn of(ledger: &FilePath) -> Self {
-        Self {
-            ledger: disk::taken(ledger),
-            pending: disk::taken(&ledger.with_extension("pending")),
-            free: disk::room(ledger).ok().map(|room| room.free),
-        }
+    fn of(ledger: &Ledger) -> io::Result<Self> {
+        let Space { file_bytes, pending_file_bytes } = ledger.space()?;
+        let free = disk::room(ledger.path()).ok().map(|room| room.free);
+        Ok(Self { ledger: file_bytes, pending: pending_file_bytes, free })
     }
 }
