@@ -249,8 +249,13 @@ async fn health_names_the_cluster_that_is_gone_and_forgets_it_when_it_is_back() 
     assert_eq!((&failed["status"], &check["component"]), (&json!("Service Unavailable"), &json!("channel app")));
     let reason = check["reason"].as_str().unwrap();
     assert!(reason.contains("127.0.0.1:"), "{reason}");
+    let shown = operations.get("/debug/channels/app").await.json();
+    assert_eq!((&shown["state"], &shown["level"]), (&json!("retrying"), &json!("bad")), "{shown}");
+    assert!(shown["next_attempt_ms"].as_u64() >= shown["since_ms"].as_u64(), "{shown}");
     brokers.resume(1);
     assert_eq!(health_with(&operations, 200).await["status"], "OK");
+    let shown = operations.get("/debug/channels/app").await.json();
+    assert_eq!((&shown["level"], shown.get("next_attempt_ms")), (&json!("good"), None), "{shown}");
     node.stop().await;
 }
 

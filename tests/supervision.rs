@@ -164,6 +164,7 @@ async fn of_two_hundred_channels_one_panics_continuously_and_the_others_feel_not
     let failed = until_failed(&mut node, &client, &operations).await;
     assert!(failed["cause"].as_str().unwrap().contains("fail point"), "{failed}");
     assert_eq!((failed["level"].as_str(), failed["height"].as_u64()), (Some("bad"), Some(1)));
+    assert!(failed["pending"].is_null(), "no chain is there that would know: {failed}");
     let warnings = operations.get("/debug/warnings").await.json();
     let warning = &warnings["warnings"][0];
     assert_eq!((warning["text"].as_str(), warning["about"][0].as_str()), (Some("1 channel has failed"), Some(BAD)));

@@ -226,7 +226,9 @@ impl Channel {
 
     fn replace_state(&self, state: ChannelState) {
         let next = match state {
-            ChannelState::Retrying { pause_ms, .. } | ChannelState::Restarting { pause_ms, .. } => now_ms() + pause_ms,
+            ChannelState::Retrying { pause_ms, .. } | ChannelState::Restarting { pause_ms, .. } => {
+                now_ms().saturating_add(pause_ms)
+            }
             _ => 0,
         };
         self.next_attempt_ms.store(next, Ordering::Relaxed);

@@ -147,7 +147,7 @@ impl KafkaChain {
             return;
         };
         self.status.failed(cause.clone());
-        self.report_trouble(&Trouble { cause, attempt: self.retries.attempts(), next: Instant::now() + pause });
+        self.report_trouble(&Trouble { cause, attempt: self.retries.attempts(), pause, since: Instant::now() });
         ctx.run_later(pause, Self::connect);
     }
 
@@ -430,12 +430,12 @@ impl KafkaChain {
             "chain is running");
     }
 
-    fn report_trouble(&self, Trouble { cause, attempt, next }: &Trouble) {
+    fn report_trouble(&self, Trouble { cause, attempt, pause, since }: &Trouble) {
         if !self.channel.hears(self.voice) {
             return;
         }
         self.channel.gate().close();
-        let pause = next.saturating_duration_since(Instant::now());
+        let pause = pause.saturating_sub(since.elapsed());
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(target: "orderer.kafka", channel = %self.channel.id(), %cause, attempt, pause_ms,
             "the Kafka cluster does not serve the channel, it is tried again");
@@ -522,7 +522,7 @@ impl Handler<LinkChanged> for KafkaChain {
                 tracing::info!(target: "orderer.kafka", channel = %self.channel.id(), ?link, "the Kafka cluster serves the channel again");
                 None
             }
-            LinkState::Down { cause, attempt, pause } => Some(Trouble { cause, attempt, next: Instant::now() + pause }),
+            LinkState::Down { cause, attempt, pause } => Some(Trouble { cause, attempt, pause, since: Instant::now() }),
             LinkState::Lost(cause) => return self.stop_because(Exit::Unrecoverable(cause), ctx),
         };
         let is_down = trouble.is_some();

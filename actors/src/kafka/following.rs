@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use orderer_core::ordering::kafka::{Effect, Event, KafkaOffset, Machine};
@@ -36,8 +36,9 @@ pub(super) struct Following {
 pub(super) struct Trouble {
     pub(super) cause: String,
     pub(super) attempt: u32,
-    /// When it is tried again.
-    pub(super) next: Instant,
+    /// How long after `since` it is tried again.
+    pub(super) pause: Duration,
+    pub(super) since: Instant,
 }
 
 /// They hold each other's addresses: none would stop by itself.
