@@ -1,5 +1,5 @@
-//! The newest envelopes' lives, by their transaction ID. What happens is written down, about 60 ns a step; a life is put
-//! together of it when somebody asks.
+//! The newest envelopes' lives, by their transaction ID. What happens is written down, which takes less than 100 ns a
+//! step, most of them to read the clock and to hash the ID; a life is put together of it when somebody asks.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
@@ -100,7 +100,7 @@ pub struct LifeShown {
     offset: Option<i64>,
     refused: Option<&'static str>,
     steps: Vec<StepShown>,
-    /// Of the same transaction, the oldest first.
+    /// Of the same transaction in the same channel, the oldest first.
     others: Vec<OtherLife>,
 }
 
@@ -237,7 +237,7 @@ impl Transactions {
             offset: told.offset,
             refused: told.refusal(),
             steps: happened.into_iter().map(shown).collect(),
-            others: lives.iter().map(other).collect(),
+            others: lives.iter().filter(|life| life.channel == told.channel).map(other).collect(),
         })
     }
 
@@ -381,6 +381,7 @@ mod tests {
         let life = transactions.life("tx").unwrap();
         assert_eq!((life.block, life.channel.as_str(), life.steps.len()), (Some(7), "app", 6));
         assert_eq!(life.refused, None, "the same name in another channel is another envelope");
+        assert!(life.others.is_empty(), "{life:?}");
         assert!(life.steps.is_sorted_by_key(|step| step.at_us));
         assert!(transactions.life("another").is_none() && transactions.life("").is_none());
     }
