@@ -1,0 +1,1 @@
+//! Name constraints: whether the names below an authority are ones that it may sign.

@@ -1,0 +1,1 @@
+//! DER, as strict as Go's cryptobyte reader.

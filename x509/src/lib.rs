@@ -1,0 +1,34 @@
+//! X.509 certificates and revocation lists, read and verified by the rules of Go's `crypto/x509`.
+//!
+//! Fabric judges certificates with Go's library, so an orderer that judges otherwise parts ways with its peers. No Rust
+//! library takes and refuses exactly what Go's does; what differs is kept here, in one place without I/O, and compared with Go
+//! case by case. The mathematics of signatures is that of libraries.
+
+mod algorithm;
+mod certificate;
+mod constraints;
+mod crl;
+mod der;
+pub mod ecdsa;
+mod extension;
+mod key;
+mod lenient;
+mod name;
+pub mod pem;
+mod policies;
+mod signature;
+mod time;
+mod uri;
+mod verify;
+
+pub use algorithm::{Hash, SignatureAlgorithm};
+pub use certificate::{Certificate, ParseError};
+pub use crl::{CrlError, RevocationList, RevokedCertificate};
+pub use extension::{
+    BasicConstraints, ExtendedKeyUsage, Extension, Extensions, NameConstraints, Subtrees, SubjectAltName,
+};
+pub use key::{Curve, KeyError, PublicKey};
+pub use lenient::{LenientError, authority_key_id, subject_key_id};
+pub use name::Name;
+pub use signature::SignatureError;
+pub use verify::{Pool, VerifyError, verify};

@@ -1,0 +1,1 @@
+//! Certificate policies: whether a chain has a policy where one is demanded.
