@@ -3,23 +3,43 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{self, SHA3_256};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ParsedPublicKey};
 use ed25519_dalek::{Verifier as _, VerifyingKey};
-use x509_parser::prelude::FromDer as _;
-use x509_parser::x509::SubjectPublicKeyInfo;
+use orderer_x509::ecdsa::Signature;
+use orderer_x509::{self as x509, Curve};
 
-use super::{KeyError, ecdsa, sha256};
+use super::{KeyError, sha256};
 
-const OID_EC: &str = "1.2.840.10045.2.1";
-const OID_P256: &str = "1.2.840.10045.3.1.7";
-const OID_P384: &str = "1.3.132.0.34";
-const OID_ED25519: &str = "1.3.101.112";
+/// The hash functions that an MSP's members sign with (`FabricCryptoConfig.signature_hash_family`). Whatever the curve, the
+/// digest has 256 bits. Ed25519 keys sign the message itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HashFamily {
+    /// SHA-256.
+    #[default]
+    Sha2,
+    /// SHA3-256.
+    Sha3,
+    /// Another name. Fabric takes such an MSP, and no signature of its members verifies.
+    Unknown,
+}
+
+impl HashFamily {
+    /// Reads the name; the empty one means SHA2.
+    pub fn from_name(name: &str) -> Self {
+        match name {
+            "" | "SHA2" => Self::Sha2,
+            "SHA3" => Self::Sha3,
+            _ => Self::Unknown,
+        }
+    }
+}
 
 /// The public key of an identity. Cloning shares it.
 #[derive(Clone)]
 pub struct PublicKey {
     kind: Kind,
-    /// The uncompressed point, or the 32 bytes of an Ed25519 key.
+    /// The uncompressed point, the 32 bytes of an Ed25519 key, or the modulus.
     bytes: Arc<[u8]>,
 }
 
@@ -27,7 +47,12 @@ pub struct PublicKey {
 enum Kind {
     P256(Arc<ParsedPublicKey>),
     P384(Arc<ParsedPublicKey>),
-    Ed25519(Arc<VerifyingKey>),
+    /// P-224 and P-521.
+    OtherCurve(Curve),
+    /// `None` if the bytes are not a point: no signature verifies.
+    Ed25519(Option<Arc<VerifyingKey>>),
+    /// Fabric takes certificates with such keys, and no signature by one.
+    Rsa,
 }
 
 /// Why a signature does not count.
@@ -37,8 +62,8 @@ pub enum SignatureError {
     /// There is none.
     #[error("the signature is empty")]
     Empty,
-    /// Not two integers in DER, or something follows them.
-    #[error("the signature is not an ECDSA signature in DER")]
+    /// It does not begin with two integers in DER, or does not have 64 bytes where the key is an Ed25519 key.
+    #[error("the signature is not a signature in DER, or of the wrong length")]
     Malformed,
     /// It would verify, but its twin with the lower s is the only one allowed.
     #[error("the signature is not in its low-S form")]
@@ -46,75 +71,92 @@ pub enum SignatureError {
     /// It is for another message or by another key.
     #[error("the signature does not verify")]
     Wrong,
+    /// Fabric verifies no signature by keys of this kind.
+    #[error("signatures by RSA keys do not count")]
+    Rsa,
+    /// The MSP names a hash family that Fabric does not know.
+    #[error("the MSP names a hash family that is neither SHA2 nor SHA3")]
+    HashFamily,
 }
 
 impl PublicKey {
     /// Reads a `SubjectPublicKeyInfo`, as it is found in a certificate.
+    ///
+    /// # Errors
+    /// The bytes do not parse, or the key is of a kind that Fabric does not import.
     pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
-        let (_, info) = SubjectPublicKeyInfo::from_der(der).map_err(|e| KeyError::Malformed(e.to_string()))?;
-        let algorithm = info.algorithm.algorithm.to_id_string();
-        let bytes: Arc<[u8]> = info.subject_public_key.data.as_ref().into();
-        let curve = || info.algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok()).map(|oid| oid.to_id_string());
-        let malformed = |_| KeyError::Malformed("the point is not on the curve".to_owned());
-        let kind = match algorithm.as_str() {
-            OID_EC => match curve().as_deref() {
-                Some(OID_P256) => {
-                    Kind::P256(ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &bytes).map_err(malformed)?.into())
-                }
-                Some(OID_P384) => {
-                    Kind::P384(ParsedPublicKey::new(&ECDSA_P384_SHA256_ASN1, &bytes).map_err(malformed)?.into())
-                }
-                other => return Err(KeyError::Unsupported(format!("ECDSA on curve {}", other.unwrap_or("?")))),
-            },
-            OID_ED25519 => {
-                let key = VerifyingKey::try_from(&bytes[..]).map_err(|e| KeyError::Malformed(e.to_string()))?;
-                Kind::Ed25519(key.into())
-            }
-            other => return Err(KeyError::Unsupported(other.to_owned())),
-        };
-        Ok(Self { kind, bytes })
+        let key = x509::PublicKey::from_spki(der).map_err(|e| KeyError::Malformed(e.to_string()))?;
+        Self::from_x509(key.as_ref())
     }
 
-    /// Whether `signature` is this key's over `message`. ECDSA hashes with SHA-256 on either curve, as Fabric does,
-    /// and must be in low-S form; Ed25519 is over the message itself, by the same equation as Go's, so that no
-    /// signature counts for one orderer and not for another.
+    /// The key of a certificate, if it is of a kind that Fabric imports: ECDSA on one of four curves, Ed25519, RSA.
+    ///
+    /// # Errors
+    /// It is of another kind.
+    pub fn from_x509(key: Option<&x509::PublicKey>) -> Result<Self, KeyError> {
+        let off_curve = |_| KeyError::Malformed("the point is not on the curve".to_owned());
+        Ok(match key {
+            Some(x509::PublicKey::Ec { curve, point }) => {
+                let kind = match curve {
+                    Curve::P256 => {
+                        Kind::P256(ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).map_err(off_curve)?.into())
+                    }
+                    Curve::P384 => {
+                        Kind::P384(ParsedPublicKey::new(&ECDSA_P384_SHA256_ASN1, point).map_err(off_curve)?.into())
+                    }
+                    Curve::P224 | Curve::P521 => Kind::OtherCurve(*curve),
+                };
+                Self { kind, bytes: point[..].into() }
+            }
+            Some(x509::PublicKey::Ed25519(bytes)) => {
+                Self { kind: Kind::Ed25519(VerifyingKey::from_bytes(bytes).ok().map(Arc::new)), bytes: bytes[..].into() }
+            }
+            Some(x509::PublicKey::Rsa { modulus, .. }) => Self { kind: Kind::Rsa, bytes: modulus[..].into() },
+            Some(x509::PublicKey::Dsa) => return Err(KeyError::Unsupported("DSA".to_owned())),
+            None => return Err(KeyError::Unsupported("that is not known".to_owned())),
+        })
+    }
+
+    /// Whether `signature` is this key's over `message`, for members of an MSP of hash family SHA2.
+    ///
+    /// # Errors
+    /// See [`verify_by`](Self::verify_by).
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
+        self.verify_by(HashFamily::Sha2, message, signature)
+    }
+
+    /// Whether `signature` is this key's over `message`, exactly when it is for Fabric. An ECDSA signature must be in low-S
+    /// form; bytes behind its DER, and further elements within, are ignored. Ed25519 is over the message itself, by the same
+    /// equation as Go's; over an empty message there is no signature. Costs 50 µs for P-256, 41 µs for Ed25519.
+    ///
+    /// # Errors
+    /// The signature does not count.
+    pub fn verify_by(&self, family: HashFamily, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
         if signature.is_empty() {
             return Err(SignatureError::Empty);
         }
-        let (key, curve) = match &self.kind {
-            Kind::P256(key) => (key, &ecdsa::P256),
-            Kind::P384(key) => (key, &ecdsa::P384),
-            Kind::Ed25519(key) => {
-                let signature =
-                    ed25519_dalek::Signature::from_slice(signature).map_err(|_| SignatureError::Malformed)?;
-                return key.verify(message, &signature).map_err(|_| SignatureError::Wrong);
-            }
+        let (parsed, curve) = match &self.kind {
+            Kind::P256(key) => (Some(key), Curve::P256),
+            Kind::P384(key) => (Some(key), Curve::P384),
+            Kind::OtherCurve(curve) => (None, *curve),
+            Kind::Ed25519(key) => return verify_edwards(key.as_deref(), message, signature),
+            Kind::Rsa => return Err(SignatureError::Rsa),
         };
-        let (_, s) = ecdsa::parse(signature).ok_or(SignatureError::Malformed)?;
-        if !curve.is_low(s) {
+        if family == HashFamily::Unknown {
+            return Err(SignatureError::HashFamily);
+        }
+        let read = Signature::parse_lenient(signature).ok_or(SignatureError::Malformed)?;
+        if !read.is_low(curve) {
             return Err(SignatureError::HighS);
         }
-        key.verify_sig(message, signature).map_err(|_| SignatureError::Wrong)
-    }
-
-    /// Whether every signature is its key's over its message, all keys being Ed25519: about 24 µs each for many, 41 µs
-    /// for one. False says that at least one is not, or that a key is of another kind.
-    ///
-    /// A little more is taken than by [`verify`](Self::verify): whoever holds a key can build signatures that are refused
-    /// alone and pass, with some luck, among others. Nobody else can, and what is judged again is judged alone.
-    pub fn verify_together(claims: &[(&Self, &[u8], &[u8])]) -> bool {
-        let mut messages = Vec::with_capacity(claims.len());
-        let mut signatures = Vec::with_capacity(claims.len());
-        let mut keys = Vec::with_capacity(claims.len());
-        for (key, message, signature) in claims {
-            let Kind::Ed25519(key) = &key.kind else { return false };
-            let Ok(signature) = ed25519_dalek::Signature::from_slice(signature) else { return false };
-            messages.push(*message);
-            signatures.push(signature);
-            keys.push(**key);
-        }
-        ed25519_dalek::verify_batch(&messages, &signatures, &keys).is_ok()
+        let verifies = match (parsed, family) {
+            // the library wants DER with nothing behind it
+            (Some(key), HashFamily::Sha2) if has_strict_form(signature) => key.verify_sig(message, signature).is_ok(),
+            (Some(key), HashFamily::Sha2) => key.verify_sig(message, &read.to_der()).is_ok(),
+            (None, HashFamily::Sha2) => read.verifies(curve, &self.bytes, &sha256(&[message])),
+            _ => read.verifies(curve, &self.bytes, digest::digest(&SHA3_256, message).as_ref()),
+        };
+        if verifies { Ok(()) } else { Err(SignatureError::Wrong) }
     }
 
     /// Fabric's name of the key: SHA-256 of the uncompressed point, or of the Ed25519 key. Key files are called by it.
@@ -127,13 +169,35 @@ impl PublicKey {
         matches!(self.kind, Kind::Ed25519(_))
     }
 
+    /// Whether it is an RSA key, by which no signature counts.
+    pub fn is_rsa(&self) -> bool {
+        matches!(self.kind, Kind::Rsa)
+    }
+
     /// What kind of key it is, in words.
     pub fn algorithm(&self) -> &'static str {
         match self.kind {
             Kind::P256(_) => "ECDSA P-256",
             Kind::P384(_) => "ECDSA P-384",
+            Kind::OtherCurve(Curve::P224) => "ECDSA P-224",
+            Kind::OtherCurve(_) => "ECDSA P-521",
             Kind::Ed25519(_) => "Ed25519",
+            Kind::Rsa => "RSA",
         }
+    }
+}
+
+/// Whether an ECDSA signature is DER with nothing behind or inside it but r and s. Fabric takes others too; what comes from a
+/// client is held to this form, because two encodings of one signature make two envelopes of one transaction.
+pub fn has_strict_form(signature: &[u8]) -> bool {
+    Signature::parse_strict(signature).is_some()
+}
+
+fn verify_edwards(key: Option<&VerifyingKey>, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
+    let signature = ed25519_dalek::Signature::from_slice(signature).map_err(|_| SignatureError::Malformed)?;
+    match key {
+        Some(key) if !message.is_empty() => key.verify(message, &signature).map_err(|_| SignatureError::Wrong),
+        _ => Err(SignatureError::Wrong),
     }
 }
 

@@ -5,15 +5,17 @@ use std::fmt;
 use aws_lc_rs::digest::{Digest, SHA384};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING, EcdsaKeyPair,
+    KeyPair as _,
 };
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, pkcs8::DecodePrivateKey as _};
 use fabric_proto::msp::SerializedIdentity;
 use prost::Message as _;
-use x509_parser::pem::Pem;
+use orderer_x509::ecdsa::Signature;
+use orderer_x509::{Certificate, Curve, pem};
 
-use super::{KeyError, PublicKey, SignError, Signer, ecdsa, sha256};
+use super::{KeyError, PublicKey, SignError, Signer, sha256};
 
 /// A private key. Its bytes are never shown.
 pub struct SigningKey(Kind);
@@ -26,9 +28,10 @@ enum Kind {
 
 impl SigningKey {
     /// Reads a private key in PEM, PKCS#8 or SEC1. Other PEM blocks before it (curve parameters) are skipped.
-    pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
-        for block in Pem::iter_from_buffer(pem) {
-            let block = block.map_err(|e| KeyError::Malformed(e.to_string()))?;
+    pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
+        let mut text = text;
+        while let Some((block, rest)) = pem::decode(text) {
+            text = rest;
             match block.label.as_str() {
                 "PRIVATE KEY" | "EC PRIVATE KEY" => return Self::from_der(&block.contents),
                 "ENCRYPTED PRIVATE KEY" => return Err(KeyError::Unsupported("that is encrypted".to_owned())),
@@ -53,6 +56,18 @@ impl SigningKey {
         }
     }
 
+    /// Whether DER holds an ECDSA key, PKCS#8 or SEC1, also on a curve that this node does not sign on.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check_ecdsa_der(der: &[u8]) -> Result<(), KeyError> {
+        let algorithms =
+            [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P521_SHA512_ASN1_SIGNING];
+        let is_key = |algorithm| EcdsaKeyPair::from_private_key_der(algorithm, der).is_ok();
+        let not = || KeyError::Malformed("it is no ECDSA key on P-256, P-384 or P-521".to_owned());
+        algorithms.into_iter().any(is_key).then_some(()).ok_or_else(not)
+    }
+
     /// Fabric's name of the key, see [`PublicKey::ski`].
     pub fn ski(&self) -> [u8; 32] {
         match &self.0 {
@@ -67,7 +82,7 @@ impl SigningKey {
             Kind::P256(key) => {
                 let failed = SignError("ECDSA P-256");
                 let signature = key.sign(&SystemRandom::new(), message).map_err(|_| failed.clone())?;
-                ecdsa::P256.with_low_s(signature.as_ref()).map(Bytes::from).ok_or(failed)
+                with_low_s(Curve::P256, signature.as_ref()).ok_or(failed)
             }
             Kind::P384(key) => {
                 let failed = SignError("ECDSA P-384");
@@ -77,11 +92,15 @@ impl SigningKey {
                 padded[16..].copy_from_slice(&sha256(&[message]));
                 let digest = Digest::import_less_safe(&padded, &SHA384).map_err(|_| failed.clone())?;
                 let signature = key.sign_digest(&digest).map_err(|_| failed.clone())?;
-                ecdsa::P384.with_low_s(signature.as_ref()).map(Bytes::from).ok_or(failed)
+                with_low_s(Curve::P384, signature.as_ref()).ok_or(failed)
             }
             Kind::Ed25519(key) => Ok(Bytes::copy_from_slice(&key.sign(message).to_bytes())),
         }
     }
+}
+
+fn with_low_s(curve: Curve, der: &[u8]) -> Option<Bytes> {
+    Some(Signature::parse_strict(der)?.to_low(curve).to_der().into())
 }
 
 impl fmt::Debug for SigningKey {
@@ -100,10 +119,10 @@ pub struct SigningIdentity {
 impl SigningIdentity {
     /// Ties `key` to its certificate; `certificate_pem` is kept as it is, because it is part of every signature header.
     pub fn new(msp_id: &str, certificate_pem: &[u8], key: SigningKey) -> Result<Self, KeyError> {
-        let malformed = |e: String| KeyError::Certificate(e);
-        let (_, pem) = x509_parser::pem::parse_x509_pem(certificate_pem).map_err(|e| malformed(e.to_string()))?;
-        let certificate = pem.parse_x509().map_err(|e| malformed(e.to_string()))?;
-        let public_key = PublicKey::from_spki_der(certificate.public_key().raw)?;
+        let (block, _) =
+            pem::decode(certificate_pem).ok_or_else(|| KeyError::Certificate("no PEM block found".to_owned()))?;
+        let certificate = Certificate::parse(&block.contents).map_err(|e| KeyError::Certificate(e.to_string()))?;
+        let public_key = PublicKey::from_x509(certificate.public_key())?;
         if public_key.ski() != key.ski() {
             return Err(KeyError::Mismatch);
         }
@@ -147,7 +166,8 @@ mod tests {
                 assert_eq!(public.verify(b"other", &signature), Err(SignatureError::Wrong));
                 assert_eq!(public.verify(&message, b""), Err(SignatureError::Empty));
                 let longer = [&signature[..], &[0]].concat();
-                assert_eq!(public.verify(&message, &longer), Err(SignatureError::Malformed));
+                let expected = if public.is_ed25519() { Err(SignatureError::Malformed) } else { Ok(()) };
+                assert_eq!(public.verify(&message, &longer), expected, "bytes behind DER are ignored");
             }
         }
     }

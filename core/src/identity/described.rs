@@ -1,11 +1,13 @@
 //! Certificates for people: what stands in them, whoever issued them.
 
+use bytes::Bytes;
 use fabric_proto::msp::SerializedIdentity;
+use orderer_x509::Certificate;
 use prost::Message as _;
 
-use super::certificate::{Certificate, CertificateError};
+use super::certificate::{CertificateError, from_der, from_pem};
 use crate::channel::UnixSeconds;
-use crate::crypto::hex;
+use crate::crypto::{hex, sha256};
 
 /// What people look at in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,27 +31,23 @@ pub struct CertificateFacts {
 impl CertificateFacts {
     /// Of the first certificate of a PEM text.
     pub fn of_pem(pem: &[u8]) -> Result<Self, CertificateError> {
-        Certificate::from_pem(pem).map(|certificate| Self::of(&certificate))
+        from_pem(pem).map(|certificate| Self::of(&certificate))
     }
 
     /// Of a certificate in DER.
     pub fn of_der(der: &[u8]) -> Result<Self, CertificateError> {
-        Certificate::from_der(der).map(|certificate| Self::of(&certificate))
+        from_der(&Bytes::copy_from_slice(der)).map(|certificate| Self::of(&certificate))
     }
 
     fn of(certificate: &Certificate) -> Self {
-        let name = |der: &[u8]| {
-            use x509_parser::prelude::FromDer as _;
-            x509_parser::x509::X509Name::from_der(der).map(|(_, name)| name.to_string()).unwrap_or_default()
-        };
         Self {
-            subject: certificate.subject.clone(),
-            issuer: name(&certificate.issuer_der),
-            serial: hex(&certificate.serial),
-            not_before: certificate.not_before,
-            not_after: certificate.not_after,
-            organizational_units: certificate.organizational_units.clone(),
-            fingerprint: hex(&certificate.tbs_hash),
+            subject: certificate.subject().to_string(),
+            issuer: certificate.issuer().to_string(),
+            serial: hex(certificate.serial()),
+            not_before: UnixSeconds(certificate.not_before()),
+            not_after: UnixSeconds(certificate.not_after()),
+            organizational_units: certificate.subject().organizational_units().map(str::to_owned).collect(),
+            fingerprint: hex(&sha256(&[certificate.raw_tbs()])),
         }
     }
 }

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use fabric_proto::msp::SerializedIdentity;
 use prost::Message as _;
 
-use super::certificate::{Certificate, CertificateError};
+use super::authorities::ChainError;
+use super::certificate::{CertificateError, from_pem};
 use super::identified::Identity;
-use super::msp::{Msp, MspError};
+use super::msp::Msp;
+use super::setup::MspError;
 use crate::channel::UnixSeconds;
 use crate::crypto::KeyError;
 
@@ -33,9 +35,13 @@ pub enum IdentityError {
     /// Its key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Its certificate is signed with ECDSA, and does not lead to a root of the MSP. (What is signed otherwise is somebody, whom
+    /// the MSP does not vouch for: Fabric tells the two apart.)
+    #[error(transparent)]
+    Chain(#[from] ChainError),
 }
 
-/// See the module's description.
+/// The MSPs of a channel, by name.
 pub struct Msps(BTreeMap<String, Arc<Msp>>);
 
 impl Msps {
@@ -91,8 +97,8 @@ impl fmt::Debug for Msps {
 }
 
 /// When the certificate of a serialized identity expires, whoever issued it. `None` if that cannot be read: such an
-/// identity does not fail for being expired, as in the reference.
+/// identity does not fail for being expired, as in Fabric.
 pub fn expires_at(serialized: &[u8]) -> Option<UnixSeconds> {
     let identity = SerializedIdentity::decode(serialized).ok()?;
-    Some(Certificate::from_pem(&identity.id_bytes).ok()?.not_after)
+    Some(UnixSeconds(from_pem(&identity.id_bytes).ok()?.not_after()))
 }

@@ -1,5 +1,6 @@
 //! What a policy may ask of a signer, read once from its protobuf form.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,12 +9,10 @@ use fabric_proto::common::msp_principal::Classification;
 use fabric_proto::common::msp_role::MspRoleType;
 use fabric_proto::common::{CombinedPrincipal, MspIdentityAnonymity, MspPrincipal, MspRole, OrganizationUnit};
 use fabric_proto::msp::SerializedIdentity;
+use orderer_x509::Certificate;
 use prost::Message as _;
 
-use super::certificate::Certificate;
-
-/// Combined principals may hold each other; deeper than this they ask for nothing that can be satisfied.
-const NESTING_MAX: usize = 8;
+use super::certificate::from_pem;
 
 /// What an identity is to its organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ impl Role {
     }
 }
 
-/// See the module's description.
+/// What a policy asks of a signer.
 #[derive(Clone, Debug)]
 pub enum Principal {
     /// Anyone of this MSP in this role.
@@ -62,14 +61,9 @@ pub enum Principal {
         /// Which chain of authorities must have said so.
         certifiers: Bytes,
     },
-    /// Exactly this certificate (hash of its signed part).
-    Identity {
-        /// The MSP.
-        msp_id: Arc<str>,
-        /// Hash of the part of the certificate that its issuer signed.
-        tbs_hash: [u8; 32],
-    },
-    /// All of these at once.
+    /// Exactly this certificate.
+    Identity(NamedIdentity),
+    /// All of these at once; none of them is combined itself.
     Combined(Vec<Principal>),
     /// Anyone whose certificate names them, which every X.509 certificate does.
     Nominal,
@@ -77,18 +71,44 @@ pub enum Principal {
     Unsatisfiable(Arc<str>),
 }
 
+/// The identity that a principal names.
+#[derive(Clone, Debug)]
+pub struct NamedIdentity {
+    pub(super) msp_id: Arc<str>,
+    pub(super) certificate: Arc<Certificate>,
+}
+
 impl Principal {
-    /// Reads a principal. What cannot be read is kept as [`Unsatisfiable`](Self::Unsatisfiable): the reference takes
-    /// such a policy too, and it never holds.
+    /// Reads a principal. What cannot be read is kept as [`Unsatisfiable`](Self::Unsatisfiable): Fabric takes such a policy
+    /// too, and it never holds. Principals may be combined to any depth.
     pub fn from_proto(principal: &MspPrincipal) -> Self {
-        Self::read(principal, 0)
+        if principal.principal_classification != Classification::Combined as i32 {
+            return Self::read_one(principal);
+        }
+        let mut unread = vec![principal.clone()];
+        // a principal that is asked for many times is kept once
+        let mut seen = HashSet::new();
+        let mut all = Vec::new();
+        while let Some(principal) = unread.pop() {
+            if principal.principal_classification != Classification::Combined as i32 {
+                if seen.insert((principal.principal_classification, principal.principal.clone())) {
+                    all.push(Self::read_one(&principal));
+                }
+                continue;
+            }
+            match CombinedPrincipal::decode(principal.principal) {
+                Ok(CombinedPrincipal { principals }) if !principals.is_empty() => {
+                    unread.extend(principals.into_iter().rev());
+                }
+                _ => return Self::Unsatisfiable("a combination of no principals".into()),
+            }
+        }
+        Self::Combined(all)
     }
 
-    fn read(principal: &MspPrincipal, depth: usize) -> Self {
+    /// Reads a principal that is not combined of others.
+    fn read_one(principal: &MspPrincipal) -> Self {
         let never = |why: &str| Self::Unsatisfiable(why.into());
-        if depth > NESTING_MAX {
-            return never("principals nested too deeply");
-        }
         let bytes = principal.principal.clone();
         match Classification::try_from(principal.principal_classification) {
             Ok(Classification::Role) => match MspRole::decode(bytes) {
@@ -115,8 +135,8 @@ impl Principal {
             },
             Ok(Classification::Identity) => {
                 let parsed = SerializedIdentity::decode(bytes).ok().and_then(|identity| {
-                    let certificate = Certificate::from_pem(&identity.id_bytes).ok()?;
-                    Some(Self::Identity { msp_id: identity.mspid.into(), tbs_hash: certificate.tbs_hash })
+                    let certificate = from_pem(&identity.id_bytes).ok()?;
+                    Some(Self::Identity(NamedIdentity { msp_id: identity.mspid.into(), certificate }))
                 });
                 parsed.unwrap_or_else(|| never("an identity that does not parse"))
             }
@@ -124,13 +144,7 @@ impl Principal {
                 Ok(anonymity) if anonymity.anonymity_type == 0 => Self::Nominal,
                 _ => never("an anonymous identity"),
             },
-            Ok(Classification::Combined) => match CombinedPrincipal::decode(bytes) {
-                Ok(CombinedPrincipal { principals }) if !principals.is_empty() => {
-                    Self::Combined(principals.iter().map(|p| Self::read(p, depth + 1)).collect())
-                }
-                _ => never("a combination of no principals"),
-            },
-            Err(_) => never("a kind of principal that is not known"),
+            Ok(Classification::Combined) | Err(_) => never("a kind of principal that is not known"),
         }
     }
 }
@@ -140,7 +154,7 @@ impl fmt::Display for Principal {
         match self {
             Self::Role { msp_id, role } => write!(f, "{msp_id}.{}", role.as_str()),
             Self::OrganizationalUnit { msp_id, unit, .. } => write!(f, "{msp_id} unit '{unit}'"),
-            Self::Identity { msp_id, .. } => write!(f, "one identity of {msp_id}"),
+            Self::Identity(named) => write!(f, "'{}' of {}", named.certificate.subject(), named.msp_id),
             Self::Combined(all) => {
                 for (i, principal) in all.iter().enumerate() {
                     write!(f, "{}{principal}", if i == 0 { "" } else { " and " })?;

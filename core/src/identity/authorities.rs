@@ -1,0 +1,306 @@
+//! The certificate authorities of one MSP: the way from a certificate up to a root, and what was revoked.
+//!
+//! Chains are those that Go's `Certificate.Verify` finds, one second after the certificate's own beginning; what Fabric
+//! asks of them beyond that (exactly one, no names without constraints, no authority between others) is kept here. Fabric
+//! has it in `msp/mspimpl.go` and `msp/mspimplvalidate.go`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use orderer_x509::{self as x509, Certificate, Pool, RevocationList, SignatureAlgorithm, VerifyError};
+
+use super::certificate::name_of;
+use crate::crypto::sha256;
+
+/// Why a certificate does not belong to an MSP.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// A certificate authority is not an identity.
+    #[error("the certificate is a certificate authority's and cannot be used as an identity")]
+    IsAuthority,
+    /// No way leads up to a root of the MSP, or each is against a rule.
+    #[error("the certificate was not issued by a certificate authority of the MSP: {0}")]
+    NotVerified(#[from] VerifyError),
+    /// Fabric takes no certificate for which the MSP lists more than one way up.
+    #[error(
+        "{0} chains lead from the certificate to roots of the MSP, and Fabric takes exactly one: an authority was renewed or \
+         cross-signed, and both of its certificates are listed"
+    )]
+    ManyChains(usize),
+    /// The certificate is one of the roots, where a member or an intermediate authority is asked for; or it is listed as a
+    /// root, and its own key did not sign it.
+    #[error("the certificate is listed as a root, and is not signed by its own key")]
+    NotSelfSigned,
+    /// A name that looks like a host's stands in the common name alone, below an authority with name constraints.
+    #[error("the common name looks like a host name, and an authority above constrains names, which needs alternative names")]
+    ConstrainedCommonName,
+    /// An authority above which others stand may issue, one below which others stand may not.
+    #[error("the certificate was issued by an authority that has intermediate authorities below it")]
+    NotALeafAuthority,
+    /// The signature is by an ECDSA key and cannot be brought into its low-S form.
+    #[error("the signature of the certificate does not parse")]
+    Signature,
+    /// Listed by its issuer.
+    #[error("the certificate was revoked")]
+    Revoked,
+    /// The issuer has no subject key identifier, by which revocation lists are found.
+    #[error("the issuer {0} has no readable subject key identifier")]
+    NoSubjectKeyId(String),
+    /// With such a list in an MSP no certificate is valid.
+    #[error("revocation list {0} of the MSP has no readable authority key identifier")]
+    NoAuthorityKeyId(usize),
+}
+
+/// Roots, intermediates and revocations of one MSP.
+#[derive(Debug, Default)]
+pub(super) struct Authorities {
+    roots: Vec<Arc<Certificate>>,
+    intermediates: Vec<Arc<Certificate>>,
+    root_pool: Pool,
+    intermediate_pool: Pool,
+    /// DER of those that issued an intermediate, and of all above them.
+    internal: HashSet<Bytes>,
+    revocations: Vec<RevocationList>,
+}
+
+/// From a certificate to a root, both included.
+pub(super) type Chain = Vec<Arc<Certificate>>;
+
+impl Authorities {
+    /// Those with these certificates, which are brought into the form that Fabric keeps.
+    ///
+    /// # Errors
+    /// A certificate that is signed with ECDSA does not lead to a root; the error names it.
+    pub(super) fn new(
+        roots: &[Arc<Certificate>],
+        intermediates: &[Arc<Certificate>],
+    ) -> Result<Self, (Arc<Certificate>, ChainError)> {
+        let listed = Self {
+            root_pool: Pool::new(roots.iter().cloned()),
+            intermediate_pool: Pool::new(intermediates.iter().cloned()),
+            ..Self::default()
+        };
+        let normal = |certificates: &[Arc<Certificate>]| -> Result<Vec<_>, _> {
+            certificates
+                .iter()
+                .map(|certificate| listed.in_normal_form(certificate).map_err(|e| (Arc::clone(certificate), e)))
+                .collect()
+        };
+        let (roots, intermediates) = (normal(roots)?, normal(intermediates)?);
+        Ok(Self {
+            root_pool: Pool::new(roots.iter().cloned()),
+            intermediate_pool: Pool::new(intermediates.iter().cloned()),
+            roots,
+            intermediates,
+            ..Self::default()
+        })
+    }
+
+    /// Roots and intermediates, in the order in which they are listed.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Certificate>> {
+        self.roots.iter().chain(&self.intermediates)
+    }
+
+    /// Takes the revocation lists, in the order in which they are listed.
+    pub(super) fn set_revocations(&mut self, lists: Vec<RevocationList>) {
+        self.revocations = lists;
+    }
+
+    /// Marks the authorities that have others below them: they issue no members.
+    ///
+    /// # Errors
+    /// An intermediate does not lead to a root; the error names it.
+    pub(super) fn mark_internal(&mut self) -> Result<(), (Arc<Certificate>, ChainError)> {
+        let mut internal = HashSet::new();
+        for intermediate in &self.intermediates {
+            let chain = self.unique_chain(intermediate).map_err(|e| (Arc::clone(intermediate), e))?;
+            internal.extend(chain[1..].iter().map(|above| above.raw().clone()));
+        }
+        self.internal = internal;
+        Ok(())
+    }
+
+    /// The one chain of the certificate.
+    pub(super) fn unique_chain(&self, certificate: &Arc<Certificate>) -> Result<Chain, ChainError> {
+        unique_chain(certificate, &self.root_pool, &self.intermediate_pool)
+    }
+
+    /// The certificate with the lower of the two forms of its signature, by which Fabric knows it. One that is signed with
+    /// ECDSA is verified by the way; one that is signed otherwise is neither changed nor verified.
+    pub(super) fn in_normal_form(&self, certificate: &Arc<Certificate>) -> Result<Arc<Certificate>, ChainError> {
+        Ok(self.in_normal_form_with_chain(certificate)?.0)
+    }
+
+    /// The same, with the chain if it is known by it.
+    pub(super) fn in_normal_form_with_chain(
+        &self,
+        certificate: &Arc<Certificate>,
+    ) -> Result<(Arc<Certificate>, Option<Chain>), ChainError> {
+        if !is_signed_with_ecdsa(certificate) {
+            return Ok((Arc::clone(certificate), None));
+        }
+        if certificate.is_ca() && certificate.check_signature_from(certificate).is_ok() {
+            let normal = with_low_s(certificate, certificate)?;
+            unique_chain(&normal, &Pool::new([Arc::clone(&normal)]), &self.intermediate_pool)?;
+            return Ok((normal, None));
+        }
+        let chain = self.unique_chain(certificate)?;
+        let Some(issuer) = chain.get(1) else { return Err(ChainError::NotSelfSigned) };
+        let normal = with_low_s(certificate, issuer)?;
+        // another form of the certificate is verified anew, should anybody ask for its chain
+        let chain = Arc::ptr_eq(&normal, certificate).then_some(chain);
+        Ok((normal, chain))
+    }
+
+    /// Whether one of the authorities is a good one: an intermediate that was not revoked, or a root.
+    pub(super) fn check_authority(&self, certificate: &Arc<Certificate>) -> Result<(), ChainError> {
+        let chain = self.unique_chain(certificate)?;
+        self.check_revocation(&chain)
+    }
+
+    /// From an identity's certificate to a root, by way of an authority that issues members. `known` is its chain, if that was
+    /// found already.
+    pub(super) fn chain_of_member(
+        &self,
+        certificate: &Arc<Certificate>,
+        known: Option<Chain>,
+    ) -> Result<Chain, ChainError> {
+        if certificate.is_ca() {
+            return Err(ChainError::IsAuthority);
+        }
+        let chain = known.map_or_else(|| self.unique_chain(certificate), Ok)?;
+        match chain.get(1) {
+            None => Err(ChainError::NotSelfSigned),
+            Some(issuer) if self.internal.contains(issuer.raw()) => Err(ChainError::NotALeafAuthority),
+            Some(_) => Ok(chain),
+        }
+    }
+
+    /// From one of the intermediates to a root; there must be none below it.
+    fn chain_of_intermediate(&self, certificate: &Arc<Certificate>) -> Result<Chain, ChainError> {
+        let chain = self.unique_chain(certificate)?;
+        if chain.len() < 2 {
+            return Err(ChainError::NotSelfSigned);
+        }
+        if self.internal.contains(chain[0].raw()) { Err(ChainError::NotALeafAuthority) } else { Ok(chain) }
+    }
+
+    /// The chain whose lowest authority is this one, as members below it have it; `None` if it is not listed.
+    pub(super) fn chain_of_certifier(&self, certificate: &Arc<Certificate>) -> Result<Option<Chain>, ChainError> {
+        let certificate = self.in_normal_form(certificate)?;
+        let is_it = |listed: &Arc<Certificate>| listed.raw() == certificate.raw();
+        if self.roots.iter().any(is_it) {
+            return Ok(Some(vec![certificate]));
+        }
+        if self.intermediates.iter().any(is_it) {
+            return self.chain_of_intermediate(&certificate).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Whether the first certificate of the chain was revoked by the second.
+    pub(super) fn check_revocation(&self, chain: &[Arc<Certificate>]) -> Result<(), ChainError> {
+        let [certificate, issuer, ..] = chain else { return Ok(()) };
+        let no_id = || ChainError::NoSubjectKeyId(name_of(issuer));
+        let issuer_id = subject_key_id(issuer).ok_or_else(no_id)?;
+        for (index, list) in self.revocations.iter().enumerate() {
+            let named = list.authority_key_id_extension().and_then(|body| x509::authority_key_id(body).ok());
+            if named.ok_or(ChainError::NoAuthorityKeyId(index))? != issuer_id {
+                continue;
+            }
+            let names_it = list.revoked().iter().any(|revoked| revoked.serial == *certificate.serial());
+            // a list that somebody else signed revokes nothing
+            if names_it && list.check_signature(issuer).is_ok() {
+                return Err(ChainError::Revoked);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a TLS authority leads to one of these roots and was not revoked by the MSP's lists.
+    pub(super) fn check_tls_authority(
+        &self,
+        certificate: &Arc<Certificate>,
+        roots: &Pool,
+        intermediates: &Pool,
+    ) -> Result<(), ChainError> {
+        self.check_revocation(&unique_chain(certificate, roots, intermediates)?)
+    }
+}
+
+/// The subject key identifier as Fabric reads it: the first extension of that kind.
+pub(super) fn subject_key_id(certificate: &Certificate) -> Option<Bytes> {
+    const OID: [u8; 3] = [0x55, 0x1d, 0x0e];
+    let extension = certificate.extensions().all.iter().find(|extension| extension.oid[..] == OID)?;
+    x509::subject_key_id(&extension.value).ok()
+}
+
+/// The one chain of the certificate, one second after its own beginning.
+fn unique_chain(certificate: &Arc<Certificate>, roots: &Pool, intermediates: &Pool) -> Result<Chain, ChainError> {
+    let at = certificate.not_before().saturating_add(1);
+    let mut chains = x509::verify(certificate, roots, intermediates, at)?;
+    let count = chains.len();
+    match chains.pop() {
+        Some(chain) if count == 1 => {
+            if x509::is_constrained_by_common_name(&chain) {
+                return Err(ChainError::ConstrainedCommonName);
+            }
+            Ok(chain)
+        }
+        _ => Err(ChainError::ManyChains(count)),
+    }
+}
+
+fn is_signed_with_ecdsa(certificate: &Certificate) -> bool {
+    matches!(certificate.algorithm(), SignatureAlgorithm::Ecdsa(_))
+}
+
+fn with_low_s(certificate: &Arc<Certificate>, issuer: &Certificate) -> Result<Arc<Certificate>, ChainError> {
+    let Some(x509::PublicKey::Ec { curve, .. }) = issuer.public_key() else { return Err(ChainError::Signature) };
+    let normal = certificate.with_low_s(*curve).map_err(|_| ChainError::Signature)?;
+    Ok(if normal.raw() == certificate.raw() { Arc::clone(certificate) } else { Arc::new(normal) })
+}
+
+/// The hash by which Fabric names a chain of certifiers (`FabricCryptoConfig.identity_identifier_hash_function`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ChainHash {
+    #[default]
+    Sha256,
+    Sha384,
+    Sha3_256,
+    Sha3_384,
+}
+
+impl ChainHash {
+    /// Reads the name; the empty one means SHA256.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "" | "SHA256" => Self::Sha256,
+            "SHA384" => Self::Sha384,
+            "SHA3_256" => Self::Sha3_256,
+            "SHA3_384" => Self::Sha3_384,
+            _ => return None,
+        })
+    }
+
+    /// Over the DER of the authorities, from the lowest to the root.
+    pub(super) fn identifier(self, authorities: &[Arc<Certificate>]) -> Bytes {
+        use aws_lc_rs::digest;
+        let algorithm = match self {
+            Self::Sha256 => {
+                let ders: Vec<&[u8]> = authorities.iter().map(|authority| authority.raw().as_ref()).collect();
+                return Bytes::copy_from_slice(&sha256(&ders));
+            }
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha3_256 => &digest::SHA3_256,
+            Self::Sha3_384 => &digest::SHA3_384,
+        };
+        let mut context = digest::Context::new(algorithm);
+        for authority in authorities {
+            context.update(authority.raw());
+        }
+        Bytes::copy_from_slice(context.finish().as_ref())
+    }
+}

@@ -1,0 +1,340 @@
+//! An MSP's definition on its way to an [`Msp`]: what Fabric checks of it, in Fabric's order (`msp/mspimplsetup.go`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fabric_proto::msp::{FabricMspConfig, MspConfig, SigningIdentityInfo};
+use orderer_x509::{Certificate, CrlError, Pool, RevocationList, pem};
+use prost::Message as _;
+
+use super::authorities::{Authorities, ChainError, ChainHash, subject_key_id};
+use super::certificate::{CertificateError, from_pem, name_of};
+use super::identified::{Identity, NotValid};
+use super::members::Members;
+use super::msp::{Msp, import_key};
+use super::msps::IdentityError;
+use super::principal::Role;
+use super::units::{ListedUnits, RoleUnits, UnitError};
+use super::version::MspVersion;
+use crate::crypto::{HashFamily, KeyError, SigningKey};
+
+/// `MSPConfig.type` of an X.509 MSP.
+const TYPE_X509: i32 = 0;
+
+/// Why a definition makes no MSP. Fabric refuses a configuration with it as well.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MspError {
+    /// Only X.509 MSPs can be used by an orderer.
+    #[error("MSP type {0} is not supported, only X.509 (0) is")]
+    Type(i32),
+    /// The definition does not parse.
+    #[error("MSP definition does not parse: {0}")]
+    Malformed(prost::DecodeError),
+    /// Members are told apart by the hash of their authorities.
+    #[error("MSP '{msp_id}': identity identifier hash function '{name}' is not known")]
+    HashFunction {
+        /// The MSP.
+        msp_id: String,
+        /// What the definition says.
+        name: String,
+    },
+    /// It has no name.
+    #[error("the MSP has no name")]
+    NoName,
+    /// It has no root.
+    #[error("MSP '{msp_id}' has no root certificate")]
+    NoRoot {
+        /// The MSP.
+        msp_id: String,
+    },
+    /// A certificate in it does not parse.
+    #[error("MSP '{msp_id}': {place} certificate {index}")]
+    Certificate {
+        /// The MSP.
+        msp_id: String,
+        /// Which list.
+        place: &'static str,
+        /// Position in the list.
+        index: usize,
+        /// What is wrong.
+        #[source]
+        cause: CertificateError,
+    },
+    /// The key of a certificate in it is of no use.
+    #[error("MSP '{msp_id}': the key of {place} certificate {subject}")]
+    Key {
+        /// The MSP.
+        msp_id: String,
+        /// Which list.
+        place: &'static str,
+        /// Subject and serial number.
+        subject: String,
+        /// What is wrong.
+        #[source]
+        cause: KeyError,
+    },
+    /// A root or intermediate is no certificate authority.
+    #[error("MSP '{msp_id}': {place} certificate {subject} is no certificate authority's: it lacks {lacks}")]
+    NotAnAuthority {
+        /// The MSP.
+        msp_id: String,
+        /// Which list.
+        place: &'static str,
+        /// Subject and serial number.
+        subject: String,
+        /// The extension that is missing.
+        lacks: &'static str,
+    },
+    /// An authority that does not lead to exactly one root, or was revoked.
+    #[error("MSP '{msp_id}': {place} certificate {subject} is not valid: {cause}")]
+    Authority {
+        /// The MSP.
+        msp_id: String,
+        /// Which list.
+        place: &'static str,
+        /// Subject and serial number.
+        subject: String,
+        /// Why.
+        cause: ChainError,
+    },
+    /// An administrator who is no member, or has another role.
+    #[error("MSP '{msp_id}': administrator {subject} is not a valid member: {cause}")]
+    Admin {
+        /// The MSP.
+        msp_id: String,
+        /// Subject and serial number.
+        subject: String,
+        /// Why.
+        cause: NotValid,
+    },
+    /// Nobody could administer the organization.
+    #[error("MSP '{msp_id}' lists no administrator and has no organizational unit that makes one")]
+    NoAdministrator {
+        /// The MSP.
+        msp_id: String,
+    },
+    /// Its organizational units.
+    #[error("MSP '{msp_id}': {cause}")]
+    Unit {
+        /// The MSP.
+        msp_id: String,
+        /// What is wrong.
+        cause: UnitError,
+    },
+    /// A revocation list that does not parse.
+    #[error("MSP '{msp_id}': revocation list {index} does not parse: {cause}")]
+    RevocationList {
+        /// The MSP.
+        msp_id: String,
+        /// Position in the list.
+        index: usize,
+        /// What is wrong.
+        cause: CrlError,
+    },
+    /// A signing identity, which a definition in a channel has no use for, is not a good one.
+    #[error("MSP '{msp_id}': its signing identity: {problem}")]
+    SigningIdentity {
+        /// The MSP.
+        msp_id: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Two organizations use one name for different definitions.
+    #[error("two different definitions for MSP '{msp_id}'")]
+    Conflict {
+        /// The MSP.
+        msp_id: String,
+    },
+}
+
+/// Reads and checks a definition, by the rules of `version`.
+pub(super) fn set_up(config: &MspConfig, version: MspVersion) -> Result<Msp, MspError> {
+    if config.r#type != TYPE_X509 {
+        return Err(MspError::Type(config.r#type));
+    }
+    let fabric = FabricMspConfig::decode(config.config.clone()).map_err(MspError::Malformed)?;
+    if fabric.name.is_empty() {
+        return Err(MspError::NoName);
+    }
+    let setup = Setup { id: &fabric.name, version };
+    let crypto = fabric.crypto_config.clone().unwrap_or_default();
+    let name = crypto.identity_identifier_hash_function;
+    let chain_hash = ChainHash::from_name(&name).ok_or_else(|| MspError::HashFunction { msp_id: setup.id(), name })?;
+    let mut msp = Msp {
+        id: fabric.name.as_str().into(),
+        version,
+        definition: config.config.clone(),
+        family: HashFamily::from_name(&crypto.signature_hash_family),
+        chain_hash,
+        authorities: setup.authorities(&fabric)?,
+        admins: Vec::new(),
+        listed_units: ListedUnits::default(),
+        role_units: None,
+        tls_roots: setup.read_all(TLS_ROOT, &fabric.tls_root_certs)?,
+        tls_intermediates: setup.read_all(TLS_INTERMEDIATE, &fabric.tls_intermediate_certs)?,
+        members: Members::default(),
+    };
+    if let Some(signing) = &fabric.signing_identity {
+        setup.check_signing_identity(&msp, signing)?;
+    }
+    setup.check_tls_authorities(&msp)?;
+    let wrong_unit = |cause| MspError::Unit { msp_id: setup.id(), cause };
+    msp.listed_units =
+        ListedUnits::read(&fabric.organizational_unit_identifiers, &msp.authorities, chain_hash).map_err(wrong_unit)?;
+    msp.role_units = match &fabric.fabric_node_ous {
+        Some(ous) if version > MspVersion::V1_0 => {
+            RoleUnits::read(ous, version, &msp.authorities, chain_hash).map_err(wrong_unit)?
+        }
+        _ => None,
+    };
+    setup.admit_administrators(&mut msp, &fabric)?;
+    Ok(msp)
+}
+
+const ROOT: &str = "root";
+const INTERMEDIATE: &str = "intermediate";
+const TLS_ROOT: &str = "TLS root";
+const TLS_INTERMEDIATE: &str = "TLS intermediate";
+const ADMINISTRATOR: &str = "administrator";
+
+/// What is set up, for errors.
+struct Setup<'a> {
+    id: &'a str,
+    version: MspVersion,
+}
+
+impl Setup<'_> {
+    fn id(&self) -> String {
+        self.id.to_owned()
+    }
+
+    fn read_all(&self, place: &'static str, pems: &[Bytes]) -> Result<Vec<Arc<Certificate>>, MspError> {
+        let read = |(index, pem): (usize, &Bytes)| {
+            from_pem(pem).map_err(|cause| MspError::Certificate { msp_id: self.id(), place, index, cause })
+        };
+        pems.iter().enumerate().map(read).collect()
+    }
+
+    fn authorities(&self, fabric: &FabricMspConfig) -> Result<Authorities, MspError> {
+        if fabric.root_certs.is_empty() {
+            return Err(MspError::NoRoot { msp_id: self.id() });
+        }
+        let roots = self.read_all(ROOT, &fabric.root_certs)?;
+        let intermediates = self.read_all(INTERMEDIATE, &fabric.intermediate_certs)?;
+        for (place, certificates) in [(ROOT, &roots), (INTERMEDIATE, &intermediates)] {
+            for certificate in certificates {
+                let wrong = |cause| MspError::Key { msp_id: self.id(), place, subject: name_of(certificate), cause };
+                import_key(certificate, self.version).map_err(wrong)?;
+            }
+        }
+        let not_valid = |place, certificate: &Arc<Certificate>, cause| MspError::Authority {
+            msp_id: self.id(),
+            place,
+            subject: name_of(certificate),
+            cause,
+        };
+        let mut authorities = Authorities::new(&roots, &intermediates)
+            .map_err(|(certificate, cause)| not_valid("root or intermediate", &certificate, cause))?;
+        authorities.set_revocations(self.revocation_lists(&fabric.revocation_list)?);
+        for (index, authority) in authorities.all().enumerate() {
+            let place = if index < roots.len() { ROOT } else { INTERMEDIATE };
+            self.check_is_authority(place, authority)?;
+            authorities.check_authority(authority).map_err(|cause| not_valid(place, authority, cause))?;
+        }
+        authorities
+            .mark_internal()
+            .map_err(|(certificate, cause)| not_valid(INTERMEDIATE, &certificate, cause))?;
+        Ok(authorities)
+    }
+
+    fn revocation_lists(&self, lists: &[Bytes]) -> Result<Vec<RevocationList>, MspError> {
+        let read = |(index, bytes): (usize, &Bytes)| {
+            RevocationList::parse(bytes).map_err(|cause| MspError::RevocationList { msp_id: self.id(), index, cause })
+        };
+        lists.iter().enumerate().map(read).collect()
+    }
+
+    fn check_is_authority(&self, place: &'static str, certificate: &Certificate) -> Result<(), MspError> {
+        let lacks = if !certificate.is_ca() {
+            "the CA attribute of the basic constraints"
+        } else if subject_key_id(certificate).is_none() {
+            "a readable subject key identifier"
+        } else {
+            return Ok(());
+        };
+        Err(MspError::NotAnAuthority { msp_id: self.id(), place, subject: name_of(certificate), lacks })
+    }
+
+    fn check_tls_authorities(&self, msp: &Msp) -> Result<(), MspError> {
+        let roots = Pool::new(msp.tls_roots.iter().cloned());
+        let intermediates = Pool::new(msp.tls_intermediates.iter().cloned());
+        for (place, certificates) in [(TLS_ROOT, &msp.tls_roots), (TLS_INTERMEDIATE, &msp.tls_intermediates)] {
+            for certificate in certificates {
+                self.check_is_authority(place, certificate)?;
+                msp.authorities.check_tls_authority(certificate, &roots, &intermediates).map_err(|cause| {
+                    MspError::Authority { msp_id: self.id(), place, subject: name_of(certificate), cause }
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A signing identity in a channel's definition serves nobody, but Fabric reads it. When it expires is not asked here: Fabric
+    /// looks at the clock, so its own nodes answer differently from one day to the next.
+    fn check_signing_identity(&self, msp: &Msp, signing: &SigningIdentityInfo) -> Result<(), MspError> {
+        let wrong = |problem: String| MspError::SigningIdentity { msp_id: self.id(), problem };
+        let certificate = from_pem(&signing.public_signer).map_err(|e| wrong(e.to_string()))?;
+        msp.identity_of(certificate).map_err(|e| wrong(e.to_string()))?;
+        let material = signing.private_signer.as_ref().map(|key| &key.key_material).filter(|bytes| !bytes.is_empty());
+        let material = material.ok_or_else(|| wrong("it has no key material".to_owned()))?;
+        let (block, _) =
+            pem::decode(material).ok_or_else(|| wrong("its key material is not in PEM".to_owned()))?;
+        SigningKey::check_ecdsa_der(&block.contents).map_err(|e| wrong(format!("its key: {e}")))
+    }
+
+    /// Listed administrators must be members; where units make roles, clients or, by the newer rules, administrators.
+    fn admit_administrators(&self, msp: &mut Msp, fabric: &FabricMspConfig) -> Result<(), MspError> {
+        let certificates = self.read_all(ADMINISTRATOR, &fabric.admins)?;
+        let mut admins = Vec::with_capacity(certificates.len());
+        for certificate in certificates {
+            let subject = name_of(&certificate);
+            let admin = msp.identity_of(certificate).map_err(|cause| match cause {
+                IdentityError::Chain(cause) => {
+                    MspError::Admin { msp_id: self.id(), subject: subject.clone(), cause: cause.into() }
+                }
+                IdentityError::Key(cause) => {
+                    MspError::Key { msp_id: self.id(), place: ADMINISTRATOR, subject: subject.clone(), cause }
+                }
+                _ => MspError::Admin { msp_id: self.id(), subject: subject.clone(), cause: NotValid::NoRole },
+            })?;
+            admins.push(admin);
+        }
+        let units_make_admins = msp.role_units.as_ref().is_some_and(|roles| roles.makes(Role::Admin));
+        if admins.is_empty() && !units_make_admins && self.version >= MspVersion::V1_4_3 {
+            return Err(MspError::NoAdministrator { msp_id: self.id() });
+        }
+        for admin in &admins {
+            self.check_administrator(msp, admin).map_err(|cause| MspError::Admin {
+                msp_id: self.id(),
+                subject: name_of(&admin.certificate),
+                cause,
+            })?;
+        }
+        msp.admins = admins.into_iter().map(|admin| admin.certificate.raw().clone()).collect();
+        Ok(())
+    }
+
+    fn check_administrator(&self, msp: &Msp, admin: &Identity) -> Result<(), NotValid> {
+        let is = |role| if admin.roles.has(role) { Ok(()) } else { Err(NotValid::NoRole) };
+        match &msp.role_units {
+            None => admin.validity.clone(),
+            Some(_) if self.version < MspVersion::V1_4_3 => {
+                admin.validity.clone()?;
+                is(Role::Client)
+            }
+            // the unit alone is looked at: a revoked administrator stays one until taken off the list
+            Some(_) => is(Role::Client).or_else(|_| is(Role::Admin)),
+        }
+    }
+}
