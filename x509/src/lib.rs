@@ -12,23 +12,29 @@ mod der;
 pub mod ecdsa;
 mod extension;
 mod key;
+mod legacy;
 mod lenient;
 mod name;
 pub mod pem;
 mod policies;
+mod rsa;
 mod signature;
 mod time;
 mod uri;
 mod verify;
+mod verify_error;
 
 pub use algorithm::{Hash, SignatureAlgorithm};
 pub use certificate::{Certificate, ParseError};
+pub use constraints::{ConstraintError, NameKind};
 pub use crl::{CrlError, RevocationList, RevokedCertificate};
 pub use extension::{
-    BasicConstraints, ExtendedKeyUsage, Extension, Extensions, NameConstraints, Subtrees, SubjectAltName,
+    BasicConstraints, ExtendedKeyUsage, Extension, Extensions, NameConstraints, SubjectAltName, Subtrees,
 };
 pub use key::{Curve, KeyError, PublicKey};
+pub use legacy::verify_legacy_name_constraints;
 pub use lenient::{LenientError, authority_key_id, subject_key_id};
 pub use name::Name;
 pub use signature::SignatureError;
-pub use verify::{Pool, VerifyError, verify};
+pub use verify::{Options, Pool, Purpose, verify, verify_with};
+pub use verify_error::{CertificateId, RejectedAuthority, VerifyError};
