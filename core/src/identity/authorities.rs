@@ -33,9 +33,6 @@ pub enum ChainError {
     /// root, and its own key did not sign it.
     #[error("the certificate is listed as a root, and is not signed by its own key")]
     NotSelfSigned,
-    /// A name that looks like a host's stands in the common name alone, below an authority with name constraints.
-    #[error("the common name looks like a host name, and an authority above constrains names, which needs alternative names")]
-    ConstrainedCommonName,
     /// An authority above which others stand may issue, one below which others stand may not.
     #[error("the certificate was issued by an authority that has intermediate authorities below it")]
     NotALeafAuthority,
@@ -244,9 +241,7 @@ fn unique_chain(certificate: &Arc<Certificate>, roots: &Pool, intermediates: &Po
     let count = chains.len();
     match chains.pop() {
         Some(chain) if count == 1 => {
-            if x509::is_constrained_by_common_name(&chain) {
-                return Err(ChainError::ConstrainedCommonName);
-            }
+            x509::verify_legacy_name_constraints(&chain)?;
             Ok(chain)
         }
         _ => Err(ChainError::ManyChains(count)),

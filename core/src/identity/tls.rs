@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orderer_x509::{self as x509, Certificate, ExtendedKeyUsage, Pool, VerifyError};
+use orderer_x509::{self as x509, Certificate, Options, Pool, Purpose, VerifyError};
 
 use super::certificate::{CertificateError, from_pem, name_of};
 use super::msps::Msps;
@@ -53,15 +53,17 @@ impl TlsAuthorities {
     /// # Errors
     /// There is none, or it cannot be read.
     pub fn check(&self, pem: &[u8]) -> Result<(), TlsCertificateError> {
-        const USAGES: [ExtendedKeyUsage; 2] = [ExtendedKeyUsage::ClientAuth, ExtendedKeyUsage::ServerAuth];
         let certificate = from_pem(pem)?;
         let own = certificate.not_before();
         let later = self.beginnings.iter().copied().filter(|at| (own..=certificate.not_after()).contains(at));
         let mut refused = None;
         for at in std::iter::once(own).chain(later) {
-            match x509::verify_for(&certificate, &self.roots, &self.intermediates, at, &USAGES) {
-                Ok(_) => return Ok(()),
-                Err(cause) => refused = refused.or(Some(cause)),
+            for purpose in [Purpose::ClientAuth, Purpose::ServerAuth] {
+                let options = Options { at, purpose, ..Options::default() };
+                match x509::verify_with(&certificate, &self.roots, &self.intermediates, &options) {
+                    Ok(_) => return Ok(()),
+                    Err(cause) => refused = refused.or(Some(cause)),
+                }
             }
         }
         match refused {
