@@ -5,10 +5,12 @@
 //! case by case. The mathematics of signatures is that of libraries.
 
 mod algorithm;
+mod asn1;
 mod certificate;
 mod constraints;
 mod crl;
 mod der;
+mod domain;
 pub mod ecdsa;
 mod extension;
 mod key;
@@ -16,6 +18,7 @@ mod lenient;
 mod name;
 pub mod pem;
 mod policies;
+mod recode;
 mod signature;
 mod time;
 mod uri;
@@ -25,7 +28,7 @@ pub use algorithm::{Hash, SignatureAlgorithm};
 pub use certificate::{Certificate, ParseError};
 pub use crl::{CrlError, RevocationList, RevokedCertificate};
 pub use extension::{
-    BasicConstraints, ExtendedKeyUsage, Extension, Extensions, NameConstraints, Subtrees, SubjectAltName,
+    BasicConstraints, ExtendedKeyUsage, Extension, Extensions, NameConstraints, SubjectAltName, Subtrees,
 };
 pub use key::{Curve, KeyError, PublicKey};
 pub use lenient::{LenientError, authority_key_id, subject_key_id};
