@@ -5,10 +5,12 @@
 //! case by case. The mathematics of signatures is that of libraries.
 
 mod algorithm;
+mod asn1;
 mod certificate;
 mod constraints;
 mod crl;
 mod der;
+mod domain;
 pub mod ecdsa;
 mod extension;
 mod key;
@@ -18,6 +20,7 @@ mod name;
 pub mod pem;
 mod policies;
 mod rsa;
+mod recode;
 mod signature;
 mod time;
 mod uri;
