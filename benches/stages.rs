@@ -21,11 +21,11 @@ use orderer_core::crypto::{PublicKey, Signer, SigningIdentity, SigningKey, sha25
 use orderer_core::envelope::{Message, SignedEnvelope};
 use orderer_core::ordering::cutter::{BatchLimits, BlockCutter};
 use orderer_core::policy::{SignedDatum, Signers};
-use orderer_core::processing::{Circumstances, check_normal};
+use orderer_core::processing::{Circumstances, Judging, check_normal};
 use rcgen::{KeyPair, PublicKeyData as _};
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/net");
-const AT: Circumstances = Circumstances { now: UnixSeconds(0), expiration_checks: true };
+const AT: Circumstances = Circumstances { now: UnixSeconds(0), expiration_checks: true, judging: Judging::AtTheDoor };
 
 fn identity(member: &str, msp_id: &str) -> SigningIdentity {
     read_signing_identity(&Path::new(NET).join("crypto").join(member).join("msp"), msp_id).unwrap()

@@ -1,5 +1,7 @@
 //! Compiles the .proto files with protox, so that no protoc has to be installed.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 /// What the node reads and writes.
@@ -33,16 +35,63 @@ const SHOWN: [&str; 8] = [
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=fabric");
     let descriptors = protox::compile(SPOKEN, ["."])?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    std::fs::write(out.join("schema.rs"), schema(&descriptors.file)?)?;
+    let mut config = tonic_prost_build::Config::new();
+    // a message tells its name, by which its schema is found
+    config.enable_type_names();
     tonic_prost_build::configure()
         // payloads stay slices of the buffer they came in
         .bytes(".")
         // one order of map entries, so that what we encode is the same bytes every time
         .btree_map(".")
         .build_server(false)
-        .compile_fds(descriptors)?;
+        .compile_fds_with_config(descriptors, config)?;
     let mut described = protox::Compiler::new(["."])?;
     described.include_imports(true).open_files(SPOKEN.iter().chain(&SHOWN))?;
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     std::fs::write(out.join("descriptors.bin"), described.encode_file_descriptor_set())?;
     Ok(())
+}
+
+type File = protox::prost_reflect::prost_types::FileDescriptorProto;
+type Message = protox::prost_reflect::prost_types::DescriptorProto;
+
+/// The wire form of every field of every message, as a static table of Rust: sorted by the messages' names.
+fn schema(files: &[File]) -> Result<String, std::fmt::Error> {
+    let mut messages = BTreeMap::new();
+    for file in files {
+        collect(file.package(), &file.message_type, &mut messages);
+    }
+    let index = |name: &str| messages.keys().position(|known| known == name.trim_start_matches('.'));
+    let mut text = format!("pub(super) static MESSAGES: [Schema; {}] = [\n", messages.len());
+    for (name, message) in &messages {
+        write!(text, "    Schema {{ name: {name:?}, fields: &[")?;
+        for field in &message.field {
+            // numbers of google.protobuf.FieldDescriptorProto.Type
+            let form = match field.r#type.unwrap_or_default() {
+                1 | 6 | 16 => "Form::Fixed64".to_owned(),
+                2 | 7 | 15 => "Form::Fixed32".to_owned(),
+                9 | 12 => "Form::Bytes".to_owned(),
+                11 => match index(field.type_name()) {
+                    Some(index) => format!("Form::Message({index})"),
+                    None => "Form::Bytes".to_owned(),
+                },
+                _ => "Form::Varint".to_owned(),
+            };
+            // number 3 of FieldDescriptorProto.Label
+            let repeated = field.label == Some(3);
+            write!(text, "FieldSchema {{ number: {}, form: {form}, repeated: {repeated} }}, ", field.number())?;
+        }
+        writeln!(text, "] }},")?;
+    }
+    text.push_str("];\n");
+    Ok(text)
+}
+
+fn collect<'a>(outer: &str, messages: &'a [Message], all: &mut BTreeMap<String, &'a Message>) {
+    for message in messages {
+        let name = format!("{outer}.{}", message.name());
+        collect(&name, &message.nested_type, all);
+        all.insert(name, message);
+    }
 }

@@ -8,7 +8,7 @@ use orderer_core::block::EncodedBlock;
 use orderer_core::channel::{BlockNumber, ConfigSequence};
 use orderer_core::config::{ChannelSnapshot, genesis};
 use orderer_core::envelope::{self, SignedEnvelope};
-use orderer_core::processing::{self, Refusal};
+use orderer_core::processing::{self, Judging, Refusal};
 
 use crate::chain_state::chain_text;
 use crate::channel::Entry;
@@ -31,7 +31,7 @@ pub(crate) fn recheck(
     is_config: bool,
 ) -> Result<(SignedEnvelope, ConfigSequence), Refusal> {
     let parsed = envelope::Message::parse(envelope.clone()).map_err(Refusal::NoChannelId)?;
-    let at = context.circumstances();
+    let at = context.circumstances(Judging::Ordered);
     if is_config {
         let channels = channels_beside_system(context);
         let signer = context.signer.get();

@@ -9,7 +9,7 @@ use orderer_core::channel::UnixSeconds;
 use orderer_core::config::{Catalog, Serving};
 use orderer_core::crypto::Signer;
 use orderer_core::fairness::Fairness;
-use orderer_core::processing::{Circumstances, Stamp};
+use orderer_core::processing::{Circumstances, Judging, Stamp};
 use orderer_core::supervision::RestartPolicy;
 use rand::RngCore as _;
 use tokio::runtime::Handle;
@@ -98,8 +98,8 @@ impl NodeContext {
     }
 
     /// Time and switches for the filters.
-    pub fn circumstances(&self) -> Circumstances {
-        Circumstances { now: unix_now(), expiration_checks: self.expiration_checks }
+    pub fn circumstances(&self, judging: Judging) -> Circumstances {
+        Circumstances { now: unix_now(), expiration_checks: self.expiration_checks, judging }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use fabric_proto::common::{ChannelHeader, Envelope, Payload, SignatureHeader};
+use fabric_proto::lenient;
 use prost::Message as _;
 
 use crate::crypto::{SignError, Signer};
@@ -42,7 +43,7 @@ pub enum EnvelopeError {
 impl SignedEnvelope {
     /// Finds the parts of an `Envelope`. Copies nothing; unknown fields stay in [`raw`](Self::raw).
     pub fn parse(raw: Bytes) -> Result<Self, EnvelopeError> {
-        let Envelope { payload, signature } = Envelope::decode(raw.clone()).map_err(EnvelopeError::Envelope)?;
+        let Envelope { payload, signature } = lenient::decode(raw.clone()).map_err(EnvelopeError::Envelope)?;
         Ok(Self { raw, payload, signature })
     }
 
@@ -147,18 +148,18 @@ impl Message {
     /// Reads the payload and its channel header. The signature header is left for who needs it, as in the reference:
     /// garbage there is told apart from a missing channel.
     pub fn parse(envelope: SignedEnvelope) -> Result<Self, EnvelopeError> {
-        let Payload { header, data } = Payload::decode(envelope.payload.clone()).map_err(EnvelopeError::Payload)?;
+        let Payload { header, data } = lenient::decode(envelope.payload.clone()).map_err(EnvelopeError::Payload)?;
         let header = header.ok_or(EnvelopeError::NoHeader)?;
         if header.channel_header.is_empty() {
             return Err(EnvelopeError::NoChannelHeader);
         }
-        let channel_header = ChannelHeader::decode(header.channel_header).map_err(EnvelopeError::ChannelHeader)?;
+        let channel_header: ChannelHeader = lenient::decode(header.channel_header).map_err(EnvelopeError::ChannelHeader)?;
         Ok(Self { envelope, channel_header, signature_header: header.signature_header, data })
     }
 
     /// Reads the signature header; an empty one has an empty creator.
     pub fn read_signature_header(&self) -> Result<SignatureHeader, EnvelopeError> {
-        SignatureHeader::decode(self.signature_header.clone()).map_err(EnvelopeError::SignatureHeader)
+        lenient::decode(self.signature_header.clone()).map_err(EnvelopeError::SignatureHeader)
     }
 }
 

@@ -19,7 +19,7 @@ use orderer_core::ordering::kafka::{
     Effect, Event, KafkaMetadata, KafkaOffset, LastBlock, Machine, Record, RecordClass, Regular, Rules, TopicBounds,
     Verdict, encode_connect, encode_time_to_cut,
 };
-use orderer_core::processing::{Circumstances, Refusal, apply_config, check_normal, created_channel};
+use orderer_core::processing::{Circumstances, Judging, Refusal, apply_config, check_normal, created_channel};
 use prost::Message as _;
 
 const CHANNELS: [&str; 3] = ["syschan", "mychan", "otherchan"];
@@ -177,7 +177,7 @@ impl Orderer {
         let sequence = self.snapshot.sequence();
         let verdict = self.judged.entry((recorded.offset, sequence)).or_insert_with(|| {
             let message = Message::parse(envelope.clone()).expect("a message");
-            let at = Circumstances { now: recorded.at, expiration_checks: true };
+            let at = Circumstances { now: recorded.at, expiration_checks: true, judging: Judging::Ordered };
             check_normal(&self.snapshot, &message, at).map(|_| ())
         });
         match verdict {

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::{BlockNumber, UnixSeconds};
 use orderer_core::envelope::{Message, SignedEnvelope};
-use orderer_core::processing::{Circumstances, SeekPlan, check_normal, classify};
+use orderer_core::processing::{Circumstances, Judging, SeekPlan, check_normal, classify};
 use orderer_fuzz::SNAPSHOT;
 
 fuzz_target!(|data: &[u8]| {
@@ -19,7 +19,8 @@ fuzz_target!(|data: &[u8]| {
         assert!(envelope.size_bytes() <= raw.len());
         if let Ok(message) = Message::parse(envelope) {
             let _ = classify(message.channel_header.r#type);
-            let at = Circumstances { now: UnixSeconds(1_700_000_000), expiration_checks: true };
+            let judging = Judging::AtTheDoor;
+            let at = Circumstances { now: UnixSeconds(1_700_000_000), expiration_checks: true, judging };
             let verdict = check_normal(&SNAPSHOT, &message, at);
             assert!(verdict.is_err(), "nobody can sign for a member");
             assert_eq!(verdict, check_normal(&SNAPSHOT, &message, at), "the same verdict again");

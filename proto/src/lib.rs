@@ -9,6 +9,8 @@
 
 #![allow(missing_docs, clippy::pedantic, clippy::doc_overindented_list_items)]
 
+pub mod lenient;
+
 /// Package `common`: envelopes, blocks, configuration, policies.
 pub mod common {
     tonic::include_proto!("common");

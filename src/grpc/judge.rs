@@ -17,7 +17,7 @@ use orderer_core::envelope::{Message, SignedEnvelope};
 use orderer_core::fairness::{Client, Fairness, OverLimit, Tally};
 use orderer_core::policy::Proof;
 use orderer_core::processing::{
-    Circumstances, Class, Creator, Proposed, Refusal, RefusalKind, check_normal_of, classify, propose_creation,
+    Circumstances, Class, Creator, Judging, Proposed, Refusal, RefusalKind, check_normal_of, classify, propose_creation,
     propose_update, prove,
 };
 
@@ -75,7 +75,7 @@ impl Refused {
 /// together.
 pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent) -> Vec<Judgement> {
     let (began, count) = (Instant::now(), u32::try_from(raw.len()).unwrap_or(u32::MAX).max(1));
-    let (circumstances, uptime) = (context.circumstances(), context.uptime());
+    let (circumstances, uptime) = (context.circumstances(Judging::AtTheDoor), context.uptime());
     let found = raw.into_iter().map(|raw| Ok(Found::new(raw, context)?.looked_at(&context.fairness, uptime)));
     let found: Vec<Result<Found, Refused>> = found.collect();
     let traces: Vec<Trace> =
@@ -148,7 +148,7 @@ pub(crate) fn judge_config_update(raw: Bytes, context: &NodeContext) -> Verdict 
     }
     let (kind, tx) = (found.kind(), found.transaction(context));
     // who administers has no rate
-    let accepted = found.judge(None, None, context.circumstances(), context).map_err(|(refused, _)| refused)?;
+    let accepted = found.judge(None, None, context.circumstances(Judging::AtTheDoor), context).map_err(|(refused, _)| refused)?;
     accepted.channel.observed().accepted(&Judged { kind, took: began.elapsed(), at: Instant::now(), tx });
     Ok(accepted)
 }

@@ -200,6 +200,7 @@ impl ChainCheck {
         }
         check_last_config(block, number)?;
         let snapshot = ChannelSnapshot::from_config_block(&block.decode(), &self.catalog)
+            .and_then(|snapshot| snapshot.check_supported().map(|()| snapshot))
             .map_err(|cause| ChainError::Config { number, cause })?;
         let got = snapshot.channel().clone();
         match &self.channel {

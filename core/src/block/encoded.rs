@@ -8,6 +8,7 @@ use fabric_proto::common::{
     self, Block, BlockMetadataIndex, ChannelHeader, Envelope, HeaderType, LastConfig, Metadata, OrdererBlockMetadata,
     Payload,
 };
+use fabric_proto::lenient;
 use fabric_proto::orderer::{DeliverResponse, deliver_response};
 use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
@@ -141,7 +142,7 @@ impl EncodedBlock {
         let frame_at = write_prefix(&mut buffer[..HEADROOM_BYTES], block_len);
         let frame = buffer.freeze().slice(frame_at..);
         let block_at = HEADROOM_BYTES - frame_at;
-        let block = Block::decode(frame.slice(block_at..)).map_err(BlockError::Block)?;
+        let block: Block = lenient::decode(frame.slice(block_at..)).map_err(BlockError::Block)?;
         let header = block.header.ok_or(BlockError::NoHeader)?;
         let number = BlockNumber(header.number);
         if number.0 == u64::MAX {
@@ -205,7 +206,7 @@ impl EncodedBlock {
 
     /// The block's parts; its byte fields share this block's buffer.
     pub fn decode(&self) -> Block {
-        Block::decode(self.block_bytes()).unwrap_or_default()
+        lenient::decode(self.block_bytes()).unwrap_or_default()
     }
 
     /// Number of the newest config block up to this one, as the block's metadata says.
@@ -271,25 +272,26 @@ fn last_config(number: BlockNumber, slots: &[Bytes]) -> Result<BlockNumber, Bloc
     let value = |index: BlockMetadataIndex| -> Result<Bytes, BlockError> {
         let slot = index as usize;
         let bytes = slots.get(slot).cloned().unwrap_or_default();
-        let metadata = Metadata::decode(bytes).map_err(|cause| BlockError::Metadata { number, slot, cause })?;
+        let metadata: Metadata = lenient::decode(bytes).map_err(|cause| BlockError::Metadata { number, slot, cause })?;
         Ok(metadata.value)
     };
     let of_slot = |slot: BlockMetadataIndex| move |cause| BlockError::Metadata { number, slot: slot as usize, cause };
-    let signed = OrdererBlockMetadata::decode(value(BlockMetadataIndex::Signatures)?)
+    let signed: OrdererBlockMetadata = lenient::decode(value(BlockMetadataIndex::Signatures)?)
         .map_err(of_slot(BlockMetadataIndex::Signatures))?;
     if let Some(LastConfig { index }) = signed.last_config {
         return Ok(BlockNumber(index));
     }
-    let plain =
-        LastConfig::decode(value(BlockMetadataIndex::LastConfig)?).map_err(of_slot(BlockMetadataIndex::LastConfig))?;
+    let plain: LastConfig =
+        lenient::decode(value(BlockMetadataIndex::LastConfig)?).map_err(of_slot(BlockMetadataIndex::LastConfig))?;
     Ok(BlockNumber(plain.index))
 }
 
 fn holds_config(envelope: &Bytes) -> bool {
     let header_type = || -> Result<i32, prost::DecodeError> {
-        let payload = Payload::decode(Envelope::decode(envelope.clone())?.payload)?;
+        let envelope: Envelope = lenient::decode(envelope.clone())?;
+        let payload: Payload = lenient::decode(envelope.payload)?;
         let channel_header = payload.header.unwrap_or_default().channel_header;
-        Ok(ChannelHeader::decode(channel_header)?.r#type)
+        Ok(lenient::decode::<ChannelHeader>(channel_header)?.r#type)
     };
     header_type().is_ok_and(|t| t == HeaderType::Config as i32 || t == HeaderType::OrdererTransaction as i32)
 }

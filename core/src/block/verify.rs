@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use fabric_proto::common::{BlockMetadataIndex, Metadata, SignatureHeader};
-use prost::Message as _;
+use fabric_proto::lenient;
 
 use super::encoded::{BlockError, EncodedBlock};
 use super::header::header_bytes;
@@ -35,11 +35,11 @@ pub fn verify_signatures(block: &EncodedBlock, snapshot: &ChannelSnapshot) -> Re
     let slot = BlockMetadataIndex::Signatures as usize;
     let malformed = |cause| BlockError::Metadata { number, slot, cause };
     let bytes = parts.metadata.unwrap_or_default().metadata.get(slot).cloned().unwrap_or_default();
-    let metadata = Metadata::decode(bytes).map_err(malformed)?;
+    let metadata: Metadata = lenient::decode(bytes).map_err(malformed)?;
     let header = header_bytes(header.number, &header.previous_hash, &header.data_hash);
     let mut data = Vec::with_capacity(metadata.signatures.len());
     for signature in metadata.signatures {
-        let signer = SignatureHeader::decode(signature.signature_header.clone()).map_err(malformed)?;
+        let signer: SignatureHeader = lenient::decode(signature.signature_header.clone()).map_err(malformed)?;
         let message = Bytes::from([&metadata.value[..], &signature.signature_header, &header].concat());
         data.push(SignedDatum { message, creator: signer.creator, signature: signature.signature });
     }

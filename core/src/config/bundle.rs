@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use fabric_proto::common::{ConfigGroup, Policy};
+use fabric_proto::common::Policy;
 
 use super::capabilities::ChannelCapabilities;
 use super::catalog::Catalog;
 use super::snapshot::ConfigError;
+use super::tree::{GroupRef, Tree};
 use super::update::UpdateError;
 use super::values::{OrdererConfig, read_channel, read_msp, read_orderer};
-use super::{elements, key, shape};
+use super::{key, shape};
 use crate::identity::Msps;
 use crate::policy::Policies;
 
 /// See the module's description. It names no channel: equal channels share one.
 #[derive(Debug)]
 pub(super) struct Bundle {
-    group: ConfigGroup,
+    tree: Tree,
     capabilities: ChannelCapabilities,
     orderer: OrdererConfig,
     /// MSP id by the name of the organization's group.
@@ -35,36 +36,37 @@ pub(super) struct Consortium {
 
 impl Bundle {
     /// Reads and checks the tree whose root is the Channel group.
-    pub(super) fn read(group: ConfigGroup, catalog: &Catalog) -> Result<Self, ConfigError> {
-        elements::check_keys(&group)?;
+    pub(super) fn read(tree: Tree, catalog: &Catalog) -> Result<Self, ConfigError> {
+        let group = tree.root();
         if catalog.checks_shape() {
-            shape::check(&group)?;
+            shape::check(group)?;
         }
-        let capabilities = read_channel(&group)?;
+        let capabilities = read_channel(group)?;
         let version = capabilities.msp_version();
         let mut msps = Vec::new();
-        let mut organizations = |path: &str, group: &ConfigGroup| -> Result<BTreeMap<String, String>, ConfigError> {
+        let mut organizations = |path: &str, group: GroupRef<'_>| -> Result<BTreeMap<String, String>, ConfigError> {
             let mut ids = BTreeMap::new();
-            for (name, organization) in &group.groups {
+            for (name, organization) in group.groups() {
                 let msp = read_msp(&format!("{path}/{name}"), organization, version, catalog)?;
-                ids.insert(name.clone(), msp.id().to_owned());
+                ids.insert(name.to_owned(), msp.id().to_owned());
                 msps.push(msp);
             }
             Ok(ids)
         };
-        let orderer_group = group.groups.get(key::ORDERER).ok_or(ConfigError::NoOrderer)?;
-        let orderer = read_orderer(orderer_group, organizations("/Channel/Orderer", orderer_group)?)?;
-        let application = match group.groups.get(key::APPLICATION) {
+        let orderer_group = group.below(key::ORDERER).ok_or(ConfigError::NoOrderer)?;
+        let orderer =
+            read_orderer(orderer_group, &capabilities, organizations("/Channel/Orderer", orderer_group)?)?;
+        let application = match group.below(key::APPLICATION) {
             Some(application) => Some(organizations("/Channel/Application", application)?),
             None => None,
         };
-        let consortiums = match group.groups.get(key::CONSORTIUMS) {
+        let consortiums = match group.below(key::CONSORTIUMS) {
             Some(consortiums) => {
                 let mut read = BTreeMap::new();
-                for (name, consortium) in &consortiums.groups {
+                for (name, consortium) in consortiums.groups() {
                     let path = format!("/Channel/Consortiums/{name}");
                     read.insert(
-                        name.clone(),
+                        name.to_owned(),
                         Consortium {
                             organizations: organizations(&path, consortium)?,
                             channel_creation_policy: super::values::value(
@@ -79,15 +81,10 @@ impl Bundle {
             }
             None => None,
         };
-        Ok(Self {
-            policies: Policies::from_config(&group)?,
-            msps: Msps::new(msps).map_err(ConfigError::MspConflict)?,
-            capabilities,
-            orderer,
-            application,
-            consortiums,
-            group,
-        })
+        let msps = Msps::new(msps).map_err(ConfigError::MspConflict)?;
+        let policies = Policies::from_tree(&tree)?;
+        tree.check_keys()?;
+        Ok(Self { capabilities, orderer, application, consortiums, msps, policies, tree })
     }
 
     /// Refuses what this node could not follow.
@@ -141,8 +138,8 @@ impl Bundle {
         Ok(())
     }
 
-    pub(super) fn group(&self) -> &ConfigGroup {
-        &self.group
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     pub(super) fn msps(&self) -> &Msps {

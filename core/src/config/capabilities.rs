@@ -65,7 +65,7 @@ impl ChannelCapabilities {
         first_unknown(&self.0, &CHANNEL)
     }
 
-    /// The rules for members. (V2_0 is at least V1_4_3, and V1_4_2 is V1_3: the reference counts so.)
+    /// The rules for members. (V2_0 is at least V1_4_3, and V1_4_2 is V1_3: Fabric counts so.)
     pub fn msp_version(&self) -> MspVersion {
         let has = |names: &[&str]| names.iter().any(|name| self.0.contains(*name));
         match () {
@@ -77,6 +77,12 @@ impl ChannelCapabilities {
         }
     }
 
+    /// Kinds of consensus since Fabric 3, and the rules that came with them: the orderers of an organization are listed with
+    /// it, and nowhere else.
+    pub fn since_v3_0(&self) -> bool {
+        self.0.contains("V3_0")
+    }
+
     /// The consensus type may be changed at all.
     pub fn consensus_type_migration(&self) -> bool {
         self.organization_endpoints()
@@ -85,5 +91,81 @@ impl ChannelCapabilities {
     /// Addresses of orderers may be listed by organization alone.
     pub fn organization_endpoints(&self) -> bool {
         ["V1_4_2", "V1_4_3", "V2_0", "V3_0"].iter().any(|v| self.0.contains(*v))
+    }
+
+    /// Whether the Channel group may have these OrdererAddresses.
+    pub(super) fn check_global_addresses(&self, addresses: &[String]) -> Result<(), &'static str> {
+        match addresses.is_empty() {
+            true if !self.organization_endpoints() => Err("there must be at least one address"),
+            false if self.since_v3_0() => Err(
+                "global OrdererAddresses are not allowed with V3_0 capability, use org specific addresses only: \
+                 list them as Endpoints of the ordering organizations",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether ordering organizations may have these Endpoints, `None` where there is no such value: the names of those that
+    /// may not, and why.
+    pub(super) fn check_endpoints<'a>(
+        &self,
+        organizations: impl Iterator<Item = (&'a str, Option<usize>)>,
+    ) -> Result<(), String> {
+        let mut missing = Vec::new();
+        for (name, endpoints) in organizations {
+            if endpoints.is_some() && !self.organization_endpoints() {
+                return Err(format!(
+                    "orderer org {name} cannot contain endpoints value until V1_4_2+ capabilities have been enabled"
+                ));
+            }
+            if endpoints.unwrap_or_default() == 0 {
+                missing.push(name);
+            }
+        }
+        if self.since_v3_0() && !missing.is_empty() {
+            return Err(format!(
+                "some orderer organizations endpoints are empty: [{}]; capability V3_0 wants Endpoints of each",
+                missing.join(" ")
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the Orderer group may have these KafkaBrokers; else one that it may not. Fabric 3 does not look at them, and
+    /// channels of V3_0 have no other orderers.
+    pub(super) fn check_brokers<'a>(&self, brokers: &'a [String]) -> Result<(), &'a str> {
+        match brokers.iter().find(|broker| !is_broker(broker)) {
+            Some(bad) if !self.since_v3_0() => Err(bad),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `host:port`, as Fabric reads it: a host of letters, digits, dots and hyphens, none of the latter two at its ends, or none
+/// at all; a port of digits, up to 65535.
+fn is_broker(broker: &str) -> bool {
+    let Some((host, port)) = broker.split_once(':') else { return false };
+    let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+    let ends_well = |b: Option<&u8>| b.is_none_or(u8::is_ascii_alphanumeric);
+    host.bytes().all(is_inner)
+        && ends_well(host.as_bytes().first())
+        && ends_well(host.as_bytes().last())
+        && !port.is_empty()
+        && port.bytes().all(|b| b.is_ascii_digit())
+        && matches!(port.trim_start_matches('0'), digits if digits.is_empty() || digits.parse::<u16>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_are_what_fabric_takes_for_them() {
+        for good in ["a:1", ":1", "a:0", "a.b-c:65535", "1.2.3.4:09092", "A9:1", "a..b:1"] {
+            assert!(is_broker(good), "{good}");
+        }
+        for bad in ["a", "a:", "a:65536", "a:+1", "a:-1", "a_b:1", "[::1]:1", "a:1:2", "-a:1", "a-:1", ".a:1", "é:1", "a:1 "] {
+            assert!(!is_broker(bad), "{bad}");
+        }
     }
 }

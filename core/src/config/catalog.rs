@@ -4,12 +4,11 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use fabric_proto::common::ConfigGroup;
 use fabric_proto::msp::MspConfig;
-use prost::Message as _;
 
 use super::bundle::Bundle;
 use super::snapshot::ConfigError;
+use super::tree::Tree;
 use crate::crypto::sha256;
 use crate::identity::{Msp, MspError, MspVersion};
 
@@ -67,11 +66,11 @@ impl Catalog {
     }
 
     /// The configuration with this tree, read and checked unless it is known.
-    pub(super) fn bundle(&self, group: ConfigGroup) -> Result<Arc<Bundle>, ConfigError> {
-        let key = sha256(&[&group.encode_to_vec()]);
+    pub(super) fn bundle(&self, tree: Tree) -> Result<Arc<Bundle>, ConfigError> {
+        let key = sha256(&[&tree.to_bytes()]);
         match self.bundles.find(&key) {
             Some(known) => Ok(known),
-            None => Ok(self.bundles.enter(key, Bundle::read(group, self)?)),
+            None => Ok(self.bundles.enter(key, Bundle::read(tree, self)?)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use fabric_proto::etcdraft::{ConfigMetadata, Consenter, Options};
-use prost::Message as _;
+use fabric_proto::lenient;
 
 use super::duration::parse_go_duration;
 use super::snapshot::ChannelSnapshot;
@@ -77,7 +77,7 @@ pub enum ConsentersError {
     },
 }
 
-/// Reads the metadata of an etcdraft channel and checks it as the reference does.
+/// Reads the metadata of an etcdraft channel and checks it as Fabric does.
 pub fn check_consenters(snapshot: &ChannelSnapshot) -> Result<Vec<Consenter>, ConsentersError> {
     let orderer = snapshot.orderer();
     let metadata = read(&orderer.consensus_metadata)?;
@@ -121,7 +121,7 @@ pub fn check_consenters_step(current: &ChannelSnapshot, next: &ChannelSnapshot) 
 }
 
 fn read(metadata: &Bytes) -> Result<ConfigMetadata, ConsentersError> {
-    ConfigMetadata::decode(metadata.clone()).map_err(ConsentersError::Malformed)
+    lenient::decode(metadata.clone()).map_err(ConsentersError::Malformed)
 }
 
 fn check_options(options: &Options) -> Result<(), ConsentersError> {

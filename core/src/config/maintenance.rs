@@ -1,12 +1,12 @@
 //! What maintenance mode allows: it is entered and left by an update that changes nothing else, and only inside it may
 //! the consensus type change.
 
-use fabric_proto::common::ConfigGroup;
 use fabric_proto::etcdraft::ConfigMetadata;
-use prost::Message as _;
+use fabric_proto::lenient;
 
 use super::key;
 use super::snapshot::ChannelSnapshot;
+use super::tree::{GroupRef, Tree};
 use super::values::ConsensusState;
 
 /// Consensus types that a channel may be moved to.
@@ -76,7 +76,7 @@ pub fn inspect_change(current: &ChannelSnapshot, next: &ChannelSnapshot) -> Resu
         if old.consensus_metadata != new.consensus_metadata {
             return Err(MaintenanceError::MetadataOnTransition);
         }
-        only_consensus_type_changed(current.channel_group(), next.channel_group())?;
+        only_consensus_type_changed(current.tree(), next.tree())?;
     } else if from != to {
         if old.state == ConsensusState::Normal {
             return Err(MaintenanceError::TypeOutside { from, to });
@@ -84,7 +84,7 @@ pub fn inspect_change(current: &ChannelSnapshot, next: &ChannelSnapshot) -> Resu
         if !MIGRATION_TARGETS.contains(&to.as_str()) {
             return Err(MaintenanceError::TypeUnknown { from, to });
         }
-        if to == "etcdraft" && ConfigMetadata::decode(new.consensus_metadata.clone()).is_err() {
+        if to == "etcdraft" && lenient::decode::<ConfigMetadata>(new.consensus_metadata.clone()).is_err() {
             return Err(MaintenanceError::EtcdraftMetadata);
         }
     }
@@ -92,19 +92,20 @@ pub fn inspect_change(current: &ChannelSnapshot, next: &ChannelSnapshot) -> Resu
 }
 
 /// Between the two trees only `/Channel/Orderer/ConsensusType` may differ.
-fn only_consensus_type_changed(current: &ConfigGroup, next: &ConfigGroup) -> Result<(), MaintenanceError> {
-    let without = |group: &ConfigGroup| {
-        let mut group = group.clone();
-        if let Some(orderer) = group.groups.get_mut(key::ORDERER) {
-            orderer.values.remove(key::CONSENSUS_TYPE);
+fn only_consensus_type_changed(current: &Tree, next: &Tree) -> Result<(), MaintenanceError> {
+    let without = |tree: &Tree| {
+        let mut tree = tree.clone();
+        if let Some(orderer) = tree.root().below(key::ORDERER).map(GroupRef::id) {
+            tree.get_mut(orderer).values.remove(key::CONSENSUS_TYPE);
         }
-        group
+        tree
     };
     let (current, next) = (without(current), without(next));
     if current == next {
         return Ok(());
     }
-    let changed = current.groups.iter().find(|(name, group)| next.groups.get(*name) != Some(*group));
+    let differs = |(name, group): &(&str, GroupRef<'_>)| next.root().below(name) != Some(*group);
+    let changed = current.root().groups().find(differs);
     let place = changed.map_or("the Channel group".to_owned(), |(name, _)| format!("group {name}"));
     Err(MaintenanceError::MoreThanState(place))
 }

@@ -5,14 +5,15 @@ mod capabilities;
 mod catalog;
 mod compute;
 mod consenters;
+mod delta;
 mod duration;
-mod elements;
 pub mod genesis;
 mod maintenance;
 mod serving;
 mod shape;
 mod snapshot;
 mod template;
+pub(crate) mod tree;
 mod update;
 mod values;
 
@@ -25,7 +26,8 @@ pub use maintenance::{MaintenanceError, inspect_change};
 pub use serving::{Engine, NotServed, RaftAs, Serving};
 pub use snapshot::{ChannelSnapshot, ConfigError};
 pub use template::{TemplateError, new_channel};
-pub use update::UpdateError;
+pub use tree::KeyError;
+pub use update::{ProposedConfig, UpdateError};
 pub use values::{BatchSize, ConsensusState, OrdererConfig};
 
 /// Names of groups, values and policies that have a meaning to an orderer.

@@ -1,24 +1,27 @@
 //! Which groups and values a configuration may have, where, and under which capabilities. What is here no channel could
 //! be read without; what values mean is judged elsewhere.
 
+use bytes::Bytes;
 use fabric_proto::common::{
-    BlockDataHashingStructure, Capabilities, ConfigGroup, Consortium, HashingAlgorithm, OrdererAddresses, Orderers,
-    Policy,
+    BlockDataHashingStructure, Capabilities, Consortium, HashingAlgorithm, OrdererAddresses, Orderers, Policy,
 };
+use fabric_proto::lenient;
 use fabric_proto::msp::MspConfig;
 use fabric_proto::orderer::{BatchSize, BatchTimeout, ChannelRestrictions, ConsensusType, KafkaBrokers};
 use fabric_proto::protos::{AcLs, AnchorPeers};
-use prost::Message;
+use prost::{Message, Name};
 
 use super::capabilities::ChannelCapabilities;
 use super::key;
 use super::snapshot::ConfigError;
+use super::tree::GroupRef;
+use super::values::value;
 
 /// A value's name, and whether bytes are one.
-type Kind = (&'static str, fn(&[u8]) -> Result<(), prost::DecodeError>);
+type Kind = (&'static str, fn(&Bytes) -> Result<(), prost::DecodeError>);
 
-fn is<M: Message + Default>(bytes: &[u8]) -> Result<(), prost::DecodeError> {
-    M::decode(bytes).map(drop)
+fn is<M: Message + Name + Default>(bytes: &Bytes) -> Result<(), prost::DecodeError> {
+    lenient::decode::<M>(bytes.clone()).map(drop)
 }
 
 const CHANNEL: &[Kind] = &[
@@ -46,30 +49,28 @@ const ORGANIZATION: &[Kind] = &[(key::MSP, is::<MspConfig>)];
 /// Application capabilities that allow ACLs.
 const ACLS_SINCE: [&str; 5] = ["V1_2", "V1_3", "V1_4_2", "V2_0", "V2_5"];
 
-/// Checks the tree whose root is the Channel group, as the reference does.
-pub(super) fn check(channel: &ConfigGroup) -> Result<(), ConfigError> {
+/// Checks the tree whose root is the Channel group, as Fabric does.
+pub(super) fn check(channel: GroupRef<'_>) -> Result<(), ConfigError> {
     let path = "/Channel";
     check_capabilities_order(channel)?;
     check_values(path, channel, CHANNEL)?;
     let capabilities = capabilities(channel);
     let channel_capabilities = ChannelCapabilities::new(&capabilities);
-    for (name, group) in &channel.groups {
+    for (name, group) in channel.groups() {
         let path = format!("{path}/{name}");
-        match name.as_str() {
+        match name {
             key::ORDERER => {
                 check_values(&path, group, ORDERER)?;
-                if group.values.contains_key(key::ORDERERS) && !capabilities.capabilities.contains_key("V3_0") {
+                if group.values().contains_key(key::ORDERERS) && !capabilities.capabilities.contains_key("V3_0") {
                     return Err(unexpected(&path, key::ORDERERS));
                 }
                 check_organizations(&path, group, ORDERER_ORGANIZATION)?;
-                if !channel_capabilities.organization_endpoints() {
-                    refuse_endpoints(&path, group)?;
-                }
+                check_endpoints(&path, group, &channel_capabilities)?;
             }
             key::APPLICATION => {
                 check_values(&path, group, APPLICATION)?;
                 let has = self::capabilities(group).capabilities;
-                if group.values.contains_key(key::ACLS) && !ACLS_SINCE.iter().any(|name| has.contains_key(*name)) {
+                if group.values().contains_key(key::ACLS) && !ACLS_SINCE.iter().any(|name| has.contains_key(*name)) {
                     let problem = "ACLs may not be specified without the required capability".to_owned();
                     return Err(ConfigError::Value { path: format!("{path}/{}", key::ACLS), problem });
                 }
@@ -77,7 +78,7 @@ pub(super) fn check(channel: &ConfigGroup) -> Result<(), ConfigError> {
             }
             // its own values are nobody's business
             key::CONSORTIUMS => {
-                for (name, consortium) in &group.groups {
+                for (name, consortium) in group.groups() {
                     let path = format!("{path}/{name}");
                     check_values(&path, consortium, CONSORTIUM)?;
                     check_organizations(&path, consortium, ORGANIZATION)?;
@@ -90,10 +91,10 @@ pub(super) fn check(channel: &ConfigGroup) -> Result<(), ConfigError> {
 }
 
 /// Who does not say what its orderers must understand must not say it of others.
-fn check_capabilities_order(channel: &ConfigGroup) -> Result<(), ConfigError> {
-    let says = |group: &ConfigGroup| group.values.contains_key(key::CAPABILITIES);
-    let Some(orderer) = channel.groups.get(key::ORDERER) else { return Ok(()) };
-    let enabled = match channel.groups.get(key::APPLICATION) {
+fn check_capabilities_order(channel: GroupRef<'_>) -> Result<(), ConfigError> {
+    let says = |group: GroupRef<'_>| group.values().contains_key(key::CAPABILITIES);
+    let Some(orderer) = channel.below(key::ORDERER) else { return Ok(()) };
+    let enabled = match channel.below(key::APPLICATION) {
         _ if says(orderer) => return Ok(()),
         _ if says(channel) => "channel",
         Some(application) if says(application) => "application",
@@ -105,10 +106,10 @@ fn check_capabilities_order(channel: &ConfigGroup) -> Result<(), ConfigError> {
     })
 }
 
-fn check_organizations(path: &str, group: &ConfigGroup, kinds: &[Kind]) -> Result<(), ConfigError> {
-    for (name, organization) in &group.groups {
+fn check_organizations(path: &str, group: GroupRef<'_>, kinds: &[Kind]) -> Result<(), ConfigError> {
+    for (name, organization) in group.groups() {
         let path = format!("{path}/{name}");
-        if !organization.groups.is_empty() {
+        if organization.groups_len() > 0 {
             return Err(ConfigError::Group { path, problem: "organizations do not support sub-groups".to_owned() });
         }
         check_values(&path, organization, kinds)?;
@@ -116,8 +117,8 @@ fn check_organizations(path: &str, group: &ConfigGroup, kinds: &[Kind]) -> Resul
     Ok(())
 }
 
-fn check_values(path: &str, group: &ConfigGroup, kinds: &[Kind]) -> Result<(), ConfigError> {
-    for (name, value) in &group.values {
+fn check_values(path: &str, group: GroupRef<'_>, kinds: &[Kind]) -> Result<(), ConfigError> {
+    for (name, value) in group.values() {
         let (_, is_one) = kinds.iter().find(|(known, _)| known == name).ok_or_else(|| unexpected(path, name))?;
         let path = || format!("{path}/{name}");
         is_one(&value.value).map_err(|e| ConfigError::Value { path: path(), problem: e.to_string() })?;
@@ -125,12 +126,15 @@ fn check_values(path: &str, group: &ConfigGroup, kinds: &[Kind]) -> Result<(), C
     Ok(())
 }
 
-fn refuse_endpoints(path: &str, group: &ConfigGroup) -> Result<(), ConfigError> {
-    let has_endpoints = |(_, organization): &(&String, &ConfigGroup)| organization.values.contains_key(key::ENDPOINTS);
-    let Some((name, _)) = group.groups.iter().find(has_endpoints) else { return Ok(()) };
-    let problem =
-        format!("orderer org {name} cannot contain endpoints value until V1_4_2+ capabilities have been enabled");
-    Err(ConfigError::Value { path: format!("{path}/{name}/{}", key::ENDPOINTS), problem })
+fn check_endpoints(path: &str, orderer: GroupRef<'_>, channel: &ChannelCapabilities) -> Result<(), ConfigError> {
+    let mut all = Vec::with_capacity(orderer.groups_len());
+    for (name, organization) in orderer.groups() {
+        let has = organization.values().contains_key(key::ENDPOINTS);
+        let endpoints: OrdererAddresses = value(&format!("{path}/{name}"), organization, key::ENDPOINTS)?;
+        all.push((name, has.then_some(endpoints.addresses.len())));
+    }
+    let wrong = |problem| ConfigError::Group { path: path.to_owned(), problem };
+    channel.check_endpoints(all.into_iter()).map_err(wrong)
 }
 
 fn unexpected(path: &str, name: &str) -> ConfigError {
@@ -138,7 +142,7 @@ fn unexpected(path: &str, name: &str) -> ConfigError {
 }
 
 /// None if there are none, or they do not parse: that is found elsewhere.
-fn capabilities(group: &ConfigGroup) -> Capabilities {
-    let value = group.values.get(key::CAPABILITIES);
-    value.and_then(|value| Capabilities::decode(value.value.clone()).ok()).unwrap_or_default()
+fn capabilities(group: GroupRef<'_>) -> Capabilities {
+    let value = group.values().get(key::CAPABILITIES);
+    value.and_then(|value| lenient::decode(value.value.clone()).ok()).unwrap_or_default()
 }

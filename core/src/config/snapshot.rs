@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use fabric_proto::common::{Block, Config, ConfigEnvelope, ConfigGroup};
-use prost::Message as _;
+use fabric_proto::common::{Block, Config, ConfigGroup, HeaderType};
 
 use super::bundle::{Bundle, Consortium};
 use super::catalog::Catalog;
-use super::elements;
+use super::tree::{ConfigMessage, KeyError, Tree, config_bytes};
 use super::update::UpdateError;
 use super::values::OrdererConfig;
 use crate::channel::{ChannelId, ConfigSequence};
-use crate::envelope::{EnvelopeError, Message, SignedEnvelope};
+use crate::envelope::{Message, SignedEnvelope};
 use crate::identity::{MspError, Msps};
 use crate::policy::{Policies, PolicyError};
 
@@ -55,9 +54,9 @@ pub enum ConfigError {
     /// A policy.
     #[error("[Policy] {0}")]
     Policy(#[from] PolicyError),
-    /// A key or the depth of the tree.
+    /// A key.
     #[error(transparent)]
-    Tree(#[from] elements::TreeError),
+    Tree(#[from] KeyError),
     /// A capability that this node does not have.
     #[error("config requires unsupported {group} capabilities: {name} is required but not supported")]
     Capability {
@@ -98,12 +97,17 @@ impl ChannelSnapshot {
     /// Reads and checks a whole configuration, unless the catalog knows it.
     pub fn from_config(channel: ChannelId, config: Config, catalog: &Arc<Catalog>) -> Result<Self, ConfigError> {
         let group = config.channel_group.ok_or(ConfigError::Empty)?;
-        Ok(Self {
-            channel,
-            sequence: ConfigSequence(config.sequence),
-            bundle: catalog.bundle(group)?,
-            catalog: Arc::clone(catalog),
-        })
+        Self::from_tree(channel, config.sequence, Tree::of_message(group), catalog)
+    }
+
+    pub(super) fn from_tree(
+        channel: ChannelId,
+        sequence: u64,
+        tree: Tree,
+        catalog: &Arc<Catalog>,
+    ) -> Result<Self, ConfigError> {
+        let bundle = catalog.bundle(tree)?;
+        Ok(Self { channel, sequence: ConfigSequence(sequence), bundle, catalog: Arc::clone(catalog) })
     }
 
     /// Reads the configuration out of a config block: the channel's genesis block, or one that changed it.
@@ -112,6 +116,10 @@ impl ChannelSnapshot {
         let entries = block.data.as_ref().map_or(&[][..], |d| &d.data[..]);
         let [entry] = entries else { return Err(not(&format!("it has {} envelopes", entries.len()))) };
         let message = SignedEnvelope::parse(entry.clone()).and_then(Message::parse).map_err(|e| not(&e))?;
+        let header_type = message.channel_header.r#type;
+        if ![HeaderType::Config as i32, HeaderType::OrdererTransaction as i32].contains(&header_type) {
+            return Err(not(&format!("its message is of type {header_type}, not CONFIG")));
+        }
         Self::from_config_message(&message, catalog)
     }
 
@@ -119,9 +127,9 @@ impl ChannelSnapshot {
     pub fn from_config_message(message: &Message, catalog: &Arc<Catalog>) -> Result<Self, ConfigError> {
         let not = |problem: &dyn std::fmt::Display| ConfigError::NotAConfigBlock(problem.to_string());
         let channel = ChannelId::parse(&message.channel_header.channel_id).map_err(|e| not(&e))?;
-        let envelope = config_envelope(message).map_err(|e| not(&e))?;
-        let config = envelope.config.ok_or(ConfigError::Empty)?;
-        Self::from_config(channel, config, catalog)
+        let envelope = ConfigMessage::read(&message.data).map_err(|e| not(&e))?;
+        let (sequence, tree) = envelope.config.ok_or(ConfigError::Empty)?;
+        Self::from_tree(channel, sequence, tree.ok_or(ConfigError::Empty)?, catalog)
     }
 
     /// Refuses what this node could not follow.
@@ -144,14 +152,23 @@ impl ChannelSnapshot {
         self.sequence
     }
 
-    /// The configuration itself.
+    /// The configuration as a message, without fields that are not known here.
     pub fn config(&self) -> Config {
-        Config { sequence: self.sequence.0, channel_group: Some(self.bundle.group().clone()) }
+        Config { sequence: self.sequence.0, channel_group: Some(self.channel_group()) }
     }
 
-    /// The root of the tree.
-    pub fn channel_group(&self) -> &ConfigGroup {
-        self.bundle.group()
+    /// The configuration, serialized: a `common.Config` with all its fields.
+    pub fn config_bytes(&self) -> Vec<u8> {
+        config_bytes(self.sequence.0, self.tree())
+    }
+
+    /// The root of the tree as a message, made when it is asked for, without fields that are not known here.
+    pub fn channel_group(&self) -> ConfigGroup {
+        self.bundle.tree().to_message()
+    }
+
+    pub(super) fn tree(&self) -> &Tree {
+        self.bundle.tree()
     }
 
     /// All organizations' MSPs.
@@ -191,9 +208,4 @@ impl ChannelSnapshot {
     pub(crate) fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }
-}
-
-/// Data of a CONFIG message.
-pub(crate) fn config_envelope(message: &Message) -> Result<ConfigEnvelope, EnvelopeError> {
-    ConfigEnvelope::decode(message.data.clone()).map_err(EnvelopeError::Payload)
 }

@@ -1,12 +1,12 @@
 //! The configuration that a new channel starts from, when it is created through the system channel.
 
-use fabric_proto::common::{
-    Config, ConfigGroup, ConfigPolicy, ConfigUpdate, ConfigUpdateEnvelope, ConfigValue, Consortium,
-};
+use fabric_proto::common::{ConfigUpdateEnvelope, Consortium};
+use fabric_proto::lenient;
 use prost::Message as _;
 
 use super::key;
 use super::snapshot::{ChannelSnapshot, ConfigError};
+use super::tree::{Group, GroupId, PolicyBody, PolicyElement, Tree, TreeDecodeError, UpdateMessage, Value};
 use crate::channel::{ChannelId, ChannelIdError};
 use crate::envelope::Message;
 
@@ -19,7 +19,7 @@ pub enum TemplateError {
     Envelope(prost::DecodeError),
     /// The update inside.
     #[error("Failing initial channel config creation because of config update unmarshalling error: {0}")]
-    Update(prost::DecodeError),
+    Update(TreeDecodeError),
     /// The header names another channel.
     #[error("Failing initial channel config creation: mismatched channel IDs: '{update}' != '{header}'")]
     OtherChannel {
@@ -67,77 +67,72 @@ pub enum TemplateError {
 /// and Orderer group of the system channel, and an Application group of the consortium members that the update names,
 /// which the consortium's creation policy governs.
 pub fn new_channel(system: &ChannelSnapshot, message: &Message) -> Result<ChannelSnapshot, TemplateError> {
-    let envelope = ConfigUpdateEnvelope::decode(message.data.clone()).map_err(TemplateError::Envelope)?;
-    let update = ConfigUpdate::decode(envelope.config_update).map_err(TemplateError::Update)?;
+    let envelope: ConfigUpdateEnvelope = lenient::decode(message.data.clone()).map_err(TemplateError::Envelope)?;
+    let update = UpdateMessage::read(&envelope.config_update).map_err(TemplateError::Update)?;
     let header_channel = &message.channel_header.channel_id;
     if update.channel_id != *header_channel {
         return Err(TemplateError::OtherChannel { update: update.channel_id, header: header_channel.clone() });
     }
     let write_set = update.write_set.ok_or(TemplateError::NoWriteSet)?;
-    let wanted = write_set.groups.get(key::APPLICATION).ok_or(TemplateError::NoApplication)?;
+    let write_set = write_set.root();
+    let wanted = write_set.below(key::APPLICATION).ok_or(TemplateError::NoApplication)?;
     if wanted.version != 1 {
         return Err(TemplateError::ApplicationVersion(wanted.version));
     }
-    let consortium_value = write_set.values.get(key::CONSORTIUM).ok_or(TemplateError::NoConsortium)?;
-    let consortium_name =
-        Consortium::decode(consortium_value.value.clone()).map_err(TemplateError::ConsortiumName)?.name;
-    let system_group = system.channel_group();
-    let consortiums = system_group.groups.get(key::CONSORTIUMS).ok_or(TemplateError::NoConsortiums)?;
-    let unknown = || TemplateError::UnknownConsortium(consortium_name.clone());
-    let consortium = system.consortium(&consortium_name).ok_or_else(unknown)?;
-    let members = &consortiums.groups.get(&consortium_name).ok_or_else(unknown)?.groups;
+    let consortium_value = write_set.values().get(key::CONSORTIUM).ok_or(TemplateError::NoConsortium)?;
+    let named: Consortium = lenient::decode(consortium_value.value.clone()).map_err(TemplateError::ConsortiumName)?;
+    let system_group = system.tree().root();
+    let consortiums = system_group.below(key::CONSORTIUMS).ok_or(TemplateError::NoConsortiums)?;
+    let unknown = || TemplateError::UnknownConsortium(named.name.clone());
+    let consortium = system.consortium(&named.name).ok_or_else(unknown)?;
+    let members = consortiums.below(&named.name).ok_or_else(unknown)?;
 
     // an update by an old tool brings its own Admins policy at version 0, as something new: there must not be one yet
-    let brings_admins = wanted.policies.get(key::ADMINS).is_some_and(|policy| policy.version == 0);
+    let brings_admins = wanted.policies().get(key::ADMINS).is_some_and(|policy| policy.version == 0);
     let policy_key = if system.orderer().capabilities.creation_policy_as_admins() && !brings_admins {
         key::ADMINS
     } else {
         key::CHANNEL_CREATION_POLICY
     };
-    let mut application = ConfigGroup { mod_policy: policy_key.to_owned(), ..ConfigGroup::default() };
-    let creation_policy = ConfigPolicy {
-        version: 0,
-        policy: Some(consortium.channel_creation_policy.clone()),
+    let creation_policy = PolicyElement {
+        policy: Some(PolicyBody::of_message(consortium.channel_creation_policy.clone())),
         mod_policy: policy_key.to_owned(),
+        ..PolicyElement::default()
     };
-    application.policies.insert(policy_key.to_owned(), creation_policy);
-    if !members.is_empty() {
-        if wanted.groups.is_empty() {
+    let application = Group {
+        mod_policy: policy_key.to_owned(),
+        policies: [(policy_key.to_owned(), creation_policy)].into(),
+        ..Group::default()
+    };
+    let mut root = Group {
+        values: system_group.values().clone(),
+        policies: system_group.policies().clone(),
+        ..Group::default()
+    };
+    let consortium_value = Value {
+        value: Consortium { name: named.name.clone() }.encode_to_vec().into(),
+        mod_policy: key::ADMINS.to_owned(),
+        ..Value::default()
+    };
+    root.values.insert(key::CONSORTIUM.to_owned(), consortium_value);
+    let mut tree = Tree::new(root);
+    let application = tree.insert(GroupId::ROOT, key::APPLICATION.to_owned(), application);
+    if members.groups_len() > 0 {
+        if wanted.groups_len() == 0 {
             return Err(TemplateError::NoMembers);
         }
-        for name in wanted.groups.keys() {
-            let member = members.get(name).ok_or_else(|| TemplateError::Outsider(name.clone()))?;
-            application.groups.insert(name.clone(), member.clone());
+        for (name, _) in wanted.groups() {
+            let member = members.below(name).ok_or_else(|| TemplateError::Outsider(name.to_owned()))?;
+            tree.graft(application, name, member);
         }
     }
-
-    let mut group = ConfigGroup {
-        values: system_group.values.clone(),
-        policies: system_group.policies.clone(),
-        ..ConfigGroup::default()
-    };
-    if let Some(orderer) = system_group.groups.get(key::ORDERER) {
-        group.groups.insert(key::ORDERER.to_owned(), orderer.clone());
+    if let Some(orderer) = system_group.below(key::ORDERER) {
+        tree.graft(GroupId::ROOT, key::ORDERER, orderer);
     }
-    group.groups.insert(key::APPLICATION.to_owned(), application);
-    let consortium_value = ConfigValue {
-        value: Consortium { name: consortium_name.clone() }.encode_to_vec().into(),
-        mod_policy: key::ADMINS.to_owned(),
-        version: 0,
-    };
-    group.values.insert(key::CONSORTIUM.to_owned(), consortium_value);
     if system.orderer().capabilities.since_v1_1() {
-        group.mod_policy.clone_from(&system_group.mod_policy);
-        zero_versions(&mut group);
+        tree.get_mut(GroupId::ROOT).mod_policy.clone_from(&system_group.mod_policy);
+        tree.zero_versions();
     }
     let channel = ChannelId::parse(header_channel)?;
-    let config = Config { sequence: 0, channel_group: Some(group) };
-    Ok(ChannelSnapshot::from_config(channel, config, system.catalog())?)
-}
-
-fn zero_versions(group: &mut ConfigGroup) {
-    group.version = 0;
-    group.values.values_mut().for_each(|v| v.version = 0);
-    group.policies.values_mut().for_each(|p| p.version = 0);
-    group.groups.values_mut().for_each(zero_versions);
+    Ok(ChannelSnapshot::from_tree(channel, 0, tree, system.catalog())?)
 }

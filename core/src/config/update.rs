@@ -1,18 +1,20 @@
 //! Config updates: what somebody looked at, what they want, and whether the policies in force allow it.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
-use fabric_proto::common::{
-    Config, ConfigEnvelope, ConfigGroup, ConfigUpdate, ConfigUpdateEnvelope, Envelope, HeaderType, SignatureHeader,
-};
-use prost::Message as _;
+use fabric_proto::common::{ConfigUpdateEnvelope, HeaderType, SignatureHeader};
+use fabric_proto::lenient;
 
-use super::elements::{self, Element, Elements, TreeError, group_name, policy_name, value_name};
+use super::delta::{Changed, Delta};
 use super::snapshot::{ChannelSnapshot, ConfigError};
+use super::tree::{ConfigMessage, KeyError, Tree, TreeDecodeError, UpdateMessage, config_envelope_bytes, is_key};
 use crate::envelope::{EnvelopeError, Message, SignedEnvelope};
-use crate::policy::{Denied, SignedDatum, Signers};
+use crate::policy::{Denied, Lookup, SignedDatum, Signers};
 
-/// More signatures on one update are refused before any is verified.
-const SIGNATURES_MAX: usize = 1000;
+/// Bytes that all signatures of one update cover together: some ten seconds of hashing. Fabric has no such limit; an update
+/// of 1 MiB meets it with 16,000 signatures, which alone take more than that.
+const HASHED_MAX_BYTES: u64 = 16 << 30;
 
 /// Why an update is refused. The texts name elements by their full names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +31,7 @@ pub enum UpdateError {
     Data(prost::DecodeError),
     /// The update inside.
     #[error("error authorizing update: error unmarshalling ConfigUpdate: {0}")]
-    Update(prost::DecodeError),
+    Update(TreeDecodeError),
     /// It is for another channel.
     #[error("error authorizing update: ConfigUpdate for channel '{update}' but envelope for channel '{channel}'")]
     OtherChannel {
@@ -44,7 +46,18 @@ pub enum UpdateError {
         /// `ReadSet` or `WriteSet`.
         set: &'static str,
         /// What is wrong.
-        cause: TreeError,
+        cause: KeyError,
+    },
+    /// The mod policy of an element names a group, not a policy in it.
+    #[error(
+        "error authorizing update: error validating DeltaSet: mod_policy {policy} of {name} is the path of a group; \
+         no Fabric orderer gets over it"
+    )]
+    GroupAsPolicy {
+        /// The element.
+        name: String,
+        /// Its mod policy.
+        policy: String,
     },
     /// Something that was read is not there.
     #[error(
@@ -120,9 +133,17 @@ pub enum UpdateError {
         /// What is wrong.
         cause: prost::DecodeError,
     },
-    /// There are too many.
-    #[error("error authorizing update: the update has {0} signatures, more than {SIGNATURES_MAX}")]
-    TooManySignatures(usize),
+    /// Hashing it once for each signature would take too long.
+    #[error(
+        "error authorizing update: {signatures} signatures over an update of {update} bytes are too much to verify: \
+         leave out those that no policy asks for"
+    )]
+    TooMuchSigned {
+        /// How many.
+        signatures: usize,
+        /// Bytes.
+        update: u64,
+    },
     /// A group lists a member that is in neither configuration.
     #[error("error authorizing update: missing element {0} in the proposed config")]
     ResultMissing(String),
@@ -151,95 +172,95 @@ pub enum UpdateError {
     OtherResult,
 }
 
+/// What an update makes of a configuration.
+#[derive(Debug)]
+pub struct ProposedConfig {
+    /// The serialized `common.ConfigEnvelope`: the configuration, and the update that led to it.
+    pub envelope: Bytes,
+    /// The configuration, read and checked.
+    pub next: ChannelSnapshot,
+}
+
 impl ChannelSnapshot {
     /// Judges a CONFIG_UPDATE envelope and gives back the configuration that it makes, the update included. The result
     /// is checked as a whole and against the configuration in force.
-    pub fn propose(&self, update: &SignedEnvelope) -> Result<(ConfigEnvelope, ChannelSnapshot), UpdateError> {
-        let group = self.updated_group(update)?;
-        let config = Config { sequence: self.sequence().next().0, channel_group: Some(group) };
-        let next = Self::from_config(self.channel().clone(), config.clone(), self.catalog())?;
-        next.check_supported().map_err(UpdateError::Unsupported)?;
-        self.check_successor(&next)?;
-        let last_update = Envelope { payload: update.payload().clone(), signature: update.signature().clone() };
-        Ok((ConfigEnvelope { config: Some(config), last_update: Some(last_update) }, next))
+    pub fn propose(&self, update: &SignedEnvelope) -> Result<ProposedConfig, UpdateError> {
+        let tree = self.updated_tree(update)?;
+        let sequence = self.sequence().next();
+        let envelope = config_envelope_bytes(sequence.0, &tree, update);
+        Ok(ProposedConfig { envelope, next: self.followed_by(tree)? })
     }
 
-    /// Applies the data of a CONFIG message: repeats the proposal from the update in it, which must lead to the very
-    /// same configuration.
-    pub fn apply(&self, envelope: &ConfigEnvelope) -> Result<ChannelSnapshot, UpdateError> {
+    /// Applies the data of a CONFIG message, a serialized `common.ConfigEnvelope`: repeats the proposal from the update in
+    /// it, which must lead to the very same configuration, fields included that are not known here.
+    pub fn apply(&self, envelope: &Bytes) -> Result<ChannelSnapshot, UpdateError> {
         let missing = |what: &str| UpdateError::ConfigMessage(format!("it has no {what}"));
-        let config = envelope.config.as_ref().ok_or_else(|| missing("config"))?;
+        let message = ConfigMessage::read(envelope).map_err(|e| UpdateError::ConfigMessage(e.to_string()))?;
+        let (sequence, tree) = message.config.ok_or_else(|| missing("config"))?;
         let expected = self.sequence().next().0;
-        if config.sequence != expected {
-            return Err(UpdateError::Sequence { current: self.sequence().0, proposed: config.sequence });
+        if sequence != expected {
+            return Err(UpdateError::Sequence { current: self.sequence().0, proposed: sequence });
         }
-        let update = envelope.last_update.as_ref().ok_or_else(|| missing("last_update"))?;
-        let update = SignedEnvelope::from_parts(update.payload.clone(), update.signature.clone());
-        let (proposed, next) = self.propose(&update)?;
-        if proposed.config.as_ref() != Some(config) {
+        let update = message.last_update.ok_or_else(|| missing("last_update"))?;
+        let updated = self.updated_tree(&update)?;
+        if tree.as_ref() != Some(&updated) {
             return Err(UpdateError::OtherResult);
         }
+        self.followed_by(updated)
+    }
+
+    fn followed_by(&self, tree: Tree) -> Result<ChannelSnapshot, UpdateError> {
+        let next = Self::from_tree(self.channel().clone(), self.sequence().next().0, tree, self.catalog())?;
+        next.check_supported().map_err(UpdateError::Unsupported)?;
+        self.check_successor(&next)?;
         Ok(next)
     }
 
-    fn updated_group(&self, envelope: &SignedEnvelope) -> Result<ConfigGroup, UpdateError> {
+    fn updated_tree(&self, envelope: &SignedEnvelope) -> Result<Tree, UpdateError> {
         let signed = read_update_envelope(envelope)?;
-        let update = ConfigUpdate::decode(signed.config_update.clone()).map_err(UpdateError::Update)?;
+        let update = UpdateMessage::read(&signed.config_update).map_err(UpdateError::Update)?;
         if update.channel_id != self.channel().as_str() {
             let channel = self.channel().to_string();
             return Err(UpdateError::OtherChannel { update: update.channel_id, channel });
         }
-        let no_group = ConfigGroup::default();
-        let tree = |set: &'static str| move |cause| UpdateError::Tree { set, cause };
-        let current = elements::flatten(self.channel_group()).map_err(tree("current config"))?;
-        let read = elements::flatten(update.read_set.as_ref().unwrap_or(&no_group)).map_err(tree("ReadSet"))?;
-        check_read_set(&read, &current)?;
-        let write = elements::flatten(update.write_set.as_ref().unwrap_or(&no_group)).map_err(tree("WriteSet"))?;
-        let delta: Elements<'_> = write
-            .into_iter()
-            .filter(|(name, placed)| {
-                read.get(name).is_none_or(|read| read.element.version() != placed.element.version())
-            })
-            .collect();
-        self.check_delta(&delta, &current, &signed)?;
-        overlay(current, delta)
+        for (set, tree) in [("ReadSet", &update.read_set), ("WriteSet", &update.write_set)] {
+            let check = tree.as_ref().map_or(Ok(()), Tree::check_keys);
+            check.map_err(|cause| UpdateError::Tree { set, cause })?;
+        }
+        let delta = Delta { current: self.tree(), read: update.read_set.as_ref(), write: update.write_set.as_ref() };
+        delta.check_read_set()?;
+        // versions first: they cost nothing, signatures do
+        let changed = delta.changed()?;
+        self.check_signatures(&changed, &signed)?;
+        delta.result()
     }
 
-    fn check_delta(
-        &self,
-        delta: &Elements<'_>,
-        current: &Elements<'_>,
-        signed: &ConfigUpdateEnvelope,
-    ) -> Result<(), UpdateError> {
-        if delta.is_empty() {
-            return Err(UpdateError::NoEffect);
-        }
-        // versions first: they cost nothing, signatures do
-        for (name, placed) in delta {
-            let (name, wanted) = (name.clone(), placed.element.version());
-            check_mod_policy(&name, placed.element.mod_policy())?;
-            match current.get(&name).map(|c| c.element.version()) {
-                None if wanted != 0 => return Err(UpdateError::NewVersion { name, wanted }),
-                Some(current) if current.checked_add(1) != Some(wanted) => {
-                    return Err(UpdateError::Version { name, wanted, current });
-                }
-                _ => {}
+    /// Whether the policy in force of everything that is changed allows it. Each policy is asked once.
+    fn check_signatures(&self, changed: &[Changed<'_>], signed: &ConfigUpdateEnvelope) -> Result<(), UpdateError> {
+        let headers = signature_headers(signed)?;
+        // each signature covers its header, then the update; no two of these are held at a time
+        let data = signed.signatures.iter().zip(headers).map(|(signature, header)| SignedDatum {
+            message: [&signature.signature_header[..], &signed.config_update].concat().into(),
+            creator: header.creator,
+            signature: signature.signature.clone(),
+        });
+        let signers = Signers::verify(data, self.msps());
+        let mut asked = HashMap::new();
+        for element in changed {
+            if asked.insert((element.policy_group.id(), element.mod_policy), ()).is_some() {
+                continue;
             }
-        }
-        let signers = Signers::verify(&signed_data(signed)?, self.msps());
-        for name in delta.keys() {
-            let Some(existing) = current.get(name) else { continue };
-            let mod_policy = existing.element.mod_policy();
-            let path = if mod_policy.starts_with('/') {
-                mod_policy.to_owned()
-            } else {
-                format!("{}/{mod_policy}", existing.policy_group)
+            // a relative path begins at the group, an absolute one at the root
+            let policy = element.mod_policy.to_owned();
+            let group =
+                if policy.starts_with('/') { "/Channel".to_owned() } else { element.policy_group.path() };
+            let path = match self.policies().resolve(&group, &policy) {
+                Lookup::Found(path) => path,
+                Lookup::Missing => return Err(UpdateError::NoPolicy { name: element.name(), policy }),
+                Lookup::Group => return Err(UpdateError::GroupAsPolicy { name: element.name(), policy }),
             };
-            if !self.policies().has(&path) {
-                return Err(UpdateError::NoPolicy { name: name.clone(), policy: mod_policy.to_owned() });
-            }
-            let denied = |denied| UpdateError::Denied { name: name.clone(), denied: Box::new(denied) };
-            self.policies().evaluate(&path, &signers).map_err(denied)?;
+            let denied = |denied| UpdateError::Denied { name: element.name(), denied: Box::new(denied) };
+            self.policies().evaluate(path, &signers).map_err(denied)?;
         }
         Ok(())
     }
@@ -251,77 +272,29 @@ pub(super) fn read_update_envelope(envelope: &SignedEnvelope) -> Result<ConfigUp
     if message.channel_header.r#type != HeaderType::ConfigUpdate as i32 {
         return Err(UpdateError::NotAnUpdate(message.channel_header.r#type));
     }
-    ConfigUpdateEnvelope::decode(message.data).map_err(UpdateError::Data)
+    lenient::decode(message.data).map_err(UpdateError::Data)
 }
 
-/// Each signature covers its header, then the update.
-fn signed_data(signed: &ConfigUpdateEnvelope) -> Result<Vec<SignedDatum>, UpdateError> {
-    if signed.signatures.len() > SIGNATURES_MAX {
-        return Err(UpdateError::TooManySignatures(signed.signatures.len()));
+/// The headers of the signatures, all of which must be readable. What is to be hashed has a budget, the same everywhere.
+fn signature_headers(signed: &ConfigUpdateEnvelope) -> Result<Vec<SignatureHeader>, UpdateError> {
+    let update = signed.config_update.len() as u64;
+    if update.saturating_mul(signed.signatures.len() as u64) > HASHED_MAX_BYTES {
+        return Err(UpdateError::TooMuchSigned { signatures: signed.signatures.len(), update });
     }
-    let mut data = Vec::with_capacity(signed.signatures.len());
-    for (index, signature) in signed.signatures.iter().enumerate() {
-        let header = SignatureHeader::decode(signature.signature_header.clone())
-            .map_err(|cause| UpdateError::Signature { index, cause })?;
-        let message = Bytes::from([&signature.signature_header[..], &signed.config_update].concat());
-        data.push(SignedDatum { message, creator: header.creator, signature: signature.signature.clone() });
-    }
-    Ok(data)
+    let read = |(index, header): (usize, &Bytes)| {
+        lenient::decode(header.clone()).map_err(|cause| UpdateError::Signature { index, cause })
+    };
+    signed.signatures.iter().map(|signature| &signature.signature_header).enumerate().map(read).collect()
 }
 
-fn check_read_set(read: &Elements<'_>, current: &Elements<'_>) -> Result<(), UpdateError> {
-    for (name, placed) in read {
-        let existing = current.get(name).ok_or_else(|| UpdateError::ReadMissing(name.clone()))?;
-        let (read, current) = (placed.element.version(), existing.element.version());
-        if read != current {
-            return Err(UpdateError::ReadStale { name: name.clone(), read, current });
-        }
-    }
-    Ok(())
-}
-
-fn check_mod_policy(name: &str, mod_policy: &str) -> Result<(), UpdateError> {
-    let wrong = |problem: &str| UpdateError::ModPolicy { name: name.to_owned(), problem: problem.to_owned() };
-    if mod_policy.is_empty() {
-        return Err(wrong("mod_policy not set"));
-    }
-    let relative = mod_policy.strip_prefix('/').unwrap_or(mod_policy);
-    if relative.split('/').all(elements::is_key) {
-        Ok(())
+/// Refuses what no later change could name as a policy.
+pub(super) fn check_mod_policy(name: impl FnOnce() -> String, mod_policy: &str) -> Result<(), UpdateError> {
+    let problem = if mod_policy.is_empty() {
+        "mod_policy not set".to_owned()
+    } else if mod_policy.strip_prefix('/').unwrap_or(mod_policy).split('/').all(is_key) {
+        return Ok(());
     } else {
-        Err(wrong(&format!("path element of '{mod_policy}' is invalid")))
-    }
-}
-
-/// The tree in which the delta's elements replace the current ones. A group has the members that it lists itself: so a
-/// changed group drops what its write set leaves out, and an unchanged one keeps what it had.
-fn overlay<'a>(mut current: Elements<'a>, delta: Elements<'a>) -> Result<ConfigGroup, UpdateError> {
-    current.extend(delta);
-    rebuild(&format!("/{}", elements::ROOT), &current)
-}
-
-fn rebuild(path: &str, all: &Elements<'_>) -> Result<ConfigGroup, UpdateError> {
-    let find = |name: String| match all.get(&name) {
-        Some(placed) => Ok(placed.element),
-        None => Err(UpdateError::ResultMissing(name)),
+        format!("path element of '{mod_policy}' is invalid")
     };
-    let Element::Group(group) = find(group_name(path))? else {
-        return Err(UpdateError::ResultMissing(group_name(path)));
-    };
-    let mut rebuilt =
-        ConfigGroup { version: group.version, mod_policy: group.mod_policy.clone(), ..ConfigGroup::default() };
-    for key in group.groups.keys() {
-        rebuilt.groups.insert(key.clone(), rebuild(&format!("{path}/{key}"), all)?);
-    }
-    for key in group.values.keys() {
-        if let Element::Value(value) = find(value_name(&format!("{path}/{key}")))? {
-            rebuilt.values.insert(key.clone(), value.clone());
-        }
-    }
-    for key in group.policies.keys() {
-        if let Element::Policy(policy) = find(policy_name(&format!("{path}/{key}")))? {
-            rebuilt.policies.insert(key.clone(), policy.clone());
-        }
-    }
-    Ok(rebuilt)
+    Err(UpdateError::ModPolicy { name: name(), problem })
 }

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fabric_proto::common::{BlockDataHashingStructure, Capabilities, ConfigGroup, HashingAlgorithm, OrdererAddresses};
+use fabric_proto::common::{BlockDataHashingStructure, Capabilities, HashingAlgorithm, OrdererAddresses};
+use fabric_proto::lenient;
 use fabric_proto::msp::MspConfig;
 use fabric_proto::orderer::{
     BatchSize as BatchSizeValue, BatchTimeout, ChannelRestrictions, ConsensusType, KafkaBrokers, consensus_type,
 };
-use prost::Message;
+use prost::{Message, Name};
 
 use super::capabilities::{ChannelCapabilities, OrdererCapabilities};
 use super::catalog::Catalog;
 use super::duration::parse_go_duration;
 use super::key;
 use super::snapshot::ConfigError;
+use super::tree::GroupRef;
 use crate::identity::{Msp, MspVersion};
 use crate::ordering::cutter::BatchLimits;
 
@@ -74,16 +76,20 @@ pub struct OrdererConfig {
 }
 
 /// Reads the value `name` of `group`; an absent one is its type's zero.
-pub(super) fn value<M: Message + Default>(path: &str, group: &ConfigGroup, name: &str) -> Result<M, ConfigError> {
-    match group.values.get(name) {
-        Some(value) => M::decode(value.value.clone())
+pub(super) fn value<M: Message + Name + Default>(
+    path: &str,
+    group: GroupRef<'_>,
+    name: &str,
+) -> Result<M, ConfigError> {
+    match group.values().get(name) {
+        Some(value) => lenient::decode(value.value.clone())
             .map_err(|e| ConfigError::Value { path: format!("{path}/{name}"), problem: e.to_string() }),
         None => Ok(M::default()),
     }
 }
 
 /// Checks the Channel group's own values.
-pub(super) fn read_channel(group: &ConfigGroup) -> Result<ChannelCapabilities, ConfigError> {
+pub(super) fn read_channel(group: GroupRef<'_>) -> Result<ChannelCapabilities, ConfigError> {
     let path = "/Channel";
     let wrong = |name: &str, problem: String| ConfigError::Value { path: format!("{path}/{name}"), problem };
     let hashing: HashingAlgorithm = value(path, group, key::HASHING_ALGORITHM)?;
@@ -98,15 +104,16 @@ pub(super) fn read_channel(group: &ConfigGroup) -> Result<ChannelCapabilities, C
     }
     let capabilities = ChannelCapabilities::new(&value::<Capabilities>(path, group, key::CAPABILITIES)?);
     let addresses: OrdererAddresses = value(path, group, key::ORDERER_ADDRESSES)?;
-    if addresses.addresses.is_empty() && !capabilities.organization_endpoints() {
-        return Err(wrong(key::ORDERER_ADDRESSES, "there must be at least one address".to_owned()));
-    }
+    capabilities
+        .check_global_addresses(&addresses.addresses)
+        .map_err(|problem| wrong(key::ORDERER_ADDRESSES, problem.to_owned()))?;
     Ok(capabilities)
 }
 
 /// Reads the Orderer group.
 pub(super) fn read_orderer(
-    group: &ConfigGroup,
+    group: GroupRef<'_>,
+    channel: &ChannelCapabilities,
     organizations: BTreeMap<String, String>,
 ) -> Result<OrdererConfig, ConfigError> {
     let path = "/Channel/Orderer";
@@ -141,9 +148,9 @@ pub(super) fn read_orderer(
         }
     };
     let brokers: KafkaBrokers = value(path, group, key::KAFKA_BROKERS)?;
-    if let Some(bad) = brokers.brokers.iter().find(|broker| !is_host_and_port(broker)) {
-        return Err(wrong(key::KAFKA_BROKERS, format!("invalid broker entry: '{bad}'")));
-    }
+    channel
+        .check_brokers(&brokers.brokers)
+        .map_err(|bad| wrong(key::KAFKA_BROKERS, format!("invalid broker entry: '{bad}': write HOST:PORT")))?;
     Ok(OrdererConfig {
         state: match consensus_type::State::try_from(consensus.state) {
             Ok(consensus_type::State::Maintenance) => ConsensusState::Maintenance,
@@ -167,18 +174,11 @@ pub(super) fn read_orderer(
 /// Reads the MSP of an organization's group at `path`.
 pub(super) fn read_msp(
     path: &str,
-    group: &ConfigGroup,
+    group: GroupRef<'_>,
     version: MspVersion,
     catalog: &Catalog,
 ) -> Result<Arc<Msp>, ConfigError> {
     let definition: MspConfig = value(path, group, key::MSP)?;
     let wrong = |cause| ConfigError::Msp { path: format!("{path}/{}", key::MSP), cause };
     catalog.msp(&definition, version).map_err(wrong)
-}
-
-fn is_host_and_port(broker: &str) -> bool {
-    let Some((host, port)) = broker.rsplit_once(':') else { return false };
-    !host.is_empty()
-        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':'))
-        && port.parse::<u16>().is_ok_and(|port| port > 0)
 }

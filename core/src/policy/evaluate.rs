@@ -11,13 +11,16 @@ use super::verdict::Verdict;
 /// An info text is not longer than this: it is repeated for every refused envelope.
 const TEXT_MAX_BYTES: usize = 800;
 
+/// More of what is wanted is not listed.
+const WANTED_MAX: usize = 128;
+
 /// A policy that was not satisfied. Its text is one line for the client: which rule failed, who signed, and what would
 /// have satisfied it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 pub struct Denied {
     /// Path of the policy that was asked.
     pub policy: String,
-    /// What failed, in the reference's words.
+    /// What failed, in Fabric's words.
     pub summary: String,
     /// Who signed, and why a signature did not count.
     pub signers: String,
@@ -62,6 +65,7 @@ impl Policies {
     pub(super) fn holds(&self, node: usize, signers: &Signers) -> bool {
         match &self.nodes[node] {
             Node::Signature(rule) => rule.is_satisfied_by(signers.valid()),
+            Node::Implicit { needed: 0, subs, .. } => !subs.iter().flatten().any(|sub| self.holds(*sub, signers)),
             Node::Implicit { needed, subs, .. } => {
                 let mut missing = *needed;
                 for sub in subs {
@@ -81,7 +85,7 @@ impl Policies {
         let summary = match &self.nodes[node] {
             Node::Signature(_) => "signature set did not satisfy policy".to_owned(),
             Node::Implicit { name, needed, subs } => {
-                let satisfied = subs.iter().filter(|sub| sub.is_some_and(|sub| self.holds(sub, signers))).count();
+                let satisfied = subs.iter().flatten().filter(|sub| self.holds(**sub, signers)).count();
                 format!(
                     "implicit policy evaluation failed - {satisfied} sub-policies were satisfied, \
                      but this policy requires {needed} of the '{name}' sub-policies to be satisfied"
@@ -96,6 +100,9 @@ impl Policies {
 
     /// The signature policies below `node` that do not hold.
     fn collect_wanted(&self, node: usize, signers: &Signers, wanted: &mut Vec<String>) {
+        if wanted.len() > WANTED_MAX {
+            return;
+        }
         match &self.nodes[node] {
             Node::Signature(rule) if !rule.is_satisfied_by(signers.valid()) => wanted.push(rule.wanted()),
             Node::Signature(_) => {}

@@ -9,10 +9,12 @@ mod signers;
 pub mod text;
 mod together;
 mod tree;
+mod used;
 mod verdict;
 
 pub use evaluate::Denied;
 pub use signers::{SignedDatum, Signers};
 pub use together::{Claim, Proof, prove_together};
+pub(crate) use tree::Lookup;
 pub use tree::{Policies, PolicyError};
 pub use verdict::{PolicyInWords, PrincipalVerdict, Verdict};

@@ -1,53 +1,143 @@
-//! Signature policies: n out of rules, down to principals.
+//! Signature policies: n out of rules, down to principals. They may be nested as deep as protobuf allows, so nothing here
+//! calls itself.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use fabric_proto::common::{SignaturePolicy, SignaturePolicyEnvelope, signature_policy};
-use prost::Message as _;
+use fabric_proto::common::MspPrincipal;
+use fabric_proto::lenient::{self, Fields, Malformed, RECURSION_MAX, Value};
 
 use super::tree::PolicyError;
+use super::used::Used;
 use crate::identity::{Identity, Principal};
 
-/// Rules nested deeper than this are refused; protobuf's own limit on nesting is 100 messages, two a level.
-const NESTING_MAX: usize = 48;
-/// More rules in one policy than this are refused, so that a configuration has bounded work to check.
-const RULES_MAX: usize = 10_000;
+/// Steps of one evaluation. Fabric has no such limit; a policy that exceeds it would keep an orderer busy for many seconds
+/// at every message. It is the same number everywhere, so that orderers agree.
+const STEPS_MAX: usize = 100_000_000;
+/// With more rules than this it is remembered who satisfies which principal.
+const REMEMBER_FROM: usize = 64;
+/// A policy in words is not longer than this, and a few characters.
+const WORDS_MAX_BYTES: usize = 800;
 
 /// A signature policy, with its principals read.
 #[derive(Debug)]
 pub(super) struct SignatureRule {
-    rule: Rule,
+    /// Each rule before those in it. There is at least one.
+    rules: Vec<Rule>,
     principals: Vec<Principal>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Rule {
     /// One identity that satisfies the principal of this index.
     SignedBy(usize),
-    /// So many of these.
-    OutOf(usize, Vec<Rule>),
+    /// So many of so many rules, which follow.
+    OutOf { needed: usize, of: usize },
 }
 
-/// Which of up to 128 signers were already counted.
-type Used = u128;
+/// An n-out-of rule that is being evaluated.
+struct Open {
+    needed: usize,
+    /// Rules in it that were not evaluated yet.
+    left: usize,
+    satisfied: usize,
+    /// Which identities were used before it: how many entries of the log.
+    used_before: usize,
+}
 
 impl SignatureRule {
     pub(super) fn read(path: &str, value: &[u8]) -> Result<Self, PolicyError> {
         let wrong = |problem: String| PolicyError::Malformed { path: path.to_owned(), problem };
-        let envelope = SignaturePolicyEnvelope::decode(value).map_err(|e| wrong(e.to_string()))?;
-        if envelope.version != 0 {
-            return Err(wrong(format!("signature policy version {} is not known", envelope.version)));
+        let (mut version, mut rule, mut identities) = (0, Vec::new(), Vec::new());
+        let malformed = |cause: Malformed| wrong(format!("error unmarshalling to SignaturePolicy: {cause}"));
+        for field in Fields::new(value) {
+            let field = field.map_err(malformed)?;
+            match (field.number, field.value) {
+                (1, Value::Varint(number)) => version = number as u32,
+                (2, Value::Bytes(part)) => rule.push(part),
+                (3, Value::Bytes(identity)) => identities.push(identity),
+                _ => {}
+            }
         }
-        let principals: Vec<Principal> = envelope.identities.iter().map(Principal::from_proto).collect();
-        let rule = envelope.rule.ok_or_else(|| wrong("empty policy element".to_owned()))?;
-        let mut rules = 0;
-        let rule = Rule::read(&rule, principals.len(), 0, &mut rules).map_err(wrong)?;
-        Ok(Self { rule, principals })
+        let has_rule = !rule.is_empty();
+        let rules = read_rules(rule).map_err(|problem| wrong(problem.to_owned()))?;
+        let principal = |bytes: &[u8]| lenient::decode::<MspPrincipal>(bytes.to_vec());
+        let principals = identities.into_iter().map(|bytes| Ok(Principal::from_proto(&principal(bytes)?)));
+        let principals = principals.collect::<Result<Vec<_>, prost::DecodeError>>();
+        let principals =
+            principals.map_err(|cause| wrong(format!("error unmarshalling to SignaturePolicy: {cause}")))?;
+        if version != 0 {
+            let version = version.cast_signed();
+            return Err(wrong(format!("signature policy version {version} is not known, only 0 is")));
+        }
+        if !has_rule {
+            return Err(wrong("empty policy element".to_owned()));
+        }
+        let mut read = Vec::with_capacity(rules.len());
+        for rule in rules {
+            read.push(match rule {
+                Written::Nothing => return Err(wrong("a rule is neither signed_by nor n_out_of".to_owned())),
+                Written::SignedBy(index) => match usize::try_from(index) {
+                    Ok(index) if index < principals.len() => Rule::SignedBy(index),
+                    _ => {
+                        let identities = principals.len();
+                        return Err(wrong(format!("identity index {index} out of range, there are {identities}")));
+                    }
+                },
+                // a negative number is satisfied by nobody's signature, as zero is
+                Written::OutOf { n, of } => Rule::OutOf { needed: usize::try_from(n).unwrap_or(0), of },
+            });
+        }
+        Ok(Self { rules: read, principals })
     }
 
-    /// Whether these signers satisfy the policy. Each counts once along a branch.
+    /// Whether these signers satisfy the policy. Each counts once along a branch, and every rule is tried, also when enough
+    /// hold already: which signers are used up must not depend on a shortcut.
     pub(super) fn is_satisfied_by(&self, signers: &[Arc<Identity>]) -> bool {
-        self.rule.evaluate(&self.principals, signers, &mut 0)
+        let mut used = Used::of(signers.len());
+        let mut open: Vec<Open> = Vec::new();
+        let mut known = HashMap::new();
+        let remember = self.rules.len() > REMEMBER_FROM;
+        let mut steps = 0;
+        for rule in &self.rules {
+            let mut holds = match *rule {
+                Rule::SignedBy(index) => {
+                    let satisfies = |signer: usize| signers[signer].satisfies(&self.principals[index]).is_ok();
+                    let found = (0..signers.len()).filter(|&signer| !used.contains(signer)).find(|&signer| {
+                        steps += 1;
+                        if remember {
+                            *known.entry((index, signer)).or_insert_with(|| satisfies(signer))
+                        } else {
+                            satisfies(signer)
+                        }
+                    });
+                    found.is_some_and(|signer| used.insert(signer))
+                }
+                Rule::OutOf { needed, of: 0 } => needed == 0,
+                Rule::OutOf { needed, of } => {
+                    open.push(Open { needed, left: of, satisfied: 0, used_before: used.len() });
+                    continue;
+                }
+            };
+            steps += 1;
+            if steps > STEPS_MAX {
+                return false;
+            }
+            loop {
+                let Some(outer) = open.last_mut() else { return holds };
+                outer.left -= 1;
+                outer.satisfied += usize::from(holds);
+                if outer.left > 0 {
+                    break;
+                }
+                holds = outer.satisfied >= outer.needed;
+                if !holds {
+                    used.forget_from(outer.used_before);
+                }
+                open.pop();
+            }
+        }
+        false
     }
 
     pub(super) fn principals(&self) -> &[Principal] {
@@ -56,58 +146,87 @@ impl SignatureRule {
 
     /// The principals, for people.
     pub(super) fn wanted(&self) -> String {
-        let names: Vec<String> = self.principals.iter().map(ToString::to_string).collect();
-        match &self.rule {
-            Rule::OutOf(n, rules) => format!("{n} of {} rules over [{}]", rules.len(), names.join(", ")),
-            Rule::SignedBy(_) => format!("[{}]", names.join(", ")),
+        let mut names = String::new();
+        for principal in &self.principals {
+            if names.len() > WORDS_MAX_BYTES {
+                names.push_str(", ..");
+                break;
+            }
+            names.push_str(if names.is_empty() { "" } else { ", " });
+            names.push_str(&principal.to_string());
+        }
+        match self.rules.first() {
+            Some(Rule::OutOf { needed, of }) => format!("{needed} of {of} rules over [{names}]"),
+            _ => format!("[{names}]"),
         }
     }
 }
 
-impl Rule {
-    fn read(policy: &SignaturePolicy, principals: usize, depth: usize, rules: &mut usize) -> Result<Self, String> {
-        *rules += 1;
-        if depth > NESTING_MAX || *rules > RULES_MAX {
-            return Err("signature policy is nested too deeply or has too many rules".to_owned());
-        }
-        match &policy.r#type {
-            None => Err("empty policy element".to_owned()),
-            Some(signature_policy::Type::SignedBy(index)) => match usize::try_from(*index) {
-                Ok(index) if index < principals => Ok(Self::SignedBy(index)),
-                _ => Err(format!("identity index {index} out of range, there are {principals}")),
-            },
-            Some(signature_policy::Type::NOutOf(out_of)) => {
-                let read = |rule| Self::read(rule, principals, depth + 1, rules);
-                let of = out_of.rules.iter().map(read).collect::<Result<_, _>>()?;
-                // a negative number is satisfied by nobody's signature, as zero is
-                Ok(Self::OutOf(usize::try_from(out_of.n).unwrap_or(0), of))
-            }
-        }
-    }
+/// A rule as it is written.
+enum Written {
+    Nothing,
+    SignedBy(i32),
+    OutOf { n: i32, of: usize },
+}
 
-    /// Every rule is tried, also when enough hold already: which signers are used up must not depend on a shortcut.
-    fn evaluate(&self, principals: &[Principal], signers: &[Arc<Identity>], used: &mut Used) -> bool {
-        match self {
-            Self::SignedBy(index) => {
-                for (i, signer) in signers.iter().enumerate() {
-                    if *used & (1 << i) == 0 && signer.satisfies(&principals[*index]).is_ok() {
-                        *used |= 1 << i;
-                        return true;
+/// Reads the rule of these parts (they are merged), and those in it, each before those in it.
+fn read_rules(rule: Vec<&[u8]>) -> Result<Vec<Written>, &'static str> {
+    const MALFORMED: &str = "error unmarshalling to SignaturePolicy: cannot parse invalid wire-format data";
+    let mut rules = Vec::new();
+    // the policy itself is a level
+    let mut work = vec![(rule, 2, true)];
+    while let Some((parts, depth, counts)) = work.pop() {
+        if depth > RECURSION_MAX {
+            return Err("error unmarshalling to SignaturePolicy: exceeded maximum recursion depth");
+        }
+        let mut written = Written::Nothing;
+        let mut out_of: Vec<&[u8]> = Vec::new();
+        let mut replaced: Vec<&[u8]> = Vec::new();
+        for part in parts {
+            for field in Fields::new(part) {
+                let field = field.map_err(|_| MALFORMED)?;
+                match (field.number, field.value) {
+                    (1, Value::Varint(index)) => {
+                        replaced.append(&mut out_of);
+                        written = Written::SignedBy(index.cast_signed() as i32);
                     }
-                }
-                false
-            }
-            Self::OutOf(n, rules) => {
-                let mut satisfied = 0;
-                for rule in rules {
-                    let mut used_if_satisfied = *used;
-                    if rule.evaluate(principals, signers, &mut used_if_satisfied) {
-                        *used = used_if_satisfied;
-                        satisfied += 1;
+                    // one after another they are merged
+                    (2, Value::Bytes(part)) => {
+                        out_of.push(part);
+                        written = Written::OutOf { n: 0, of: 0 };
                     }
+                    _ => {}
                 }
-                satisfied >= *n
             }
         }
+        // what was replaced is no rule, but has to be readable
+        for (parts, counts) in [(replaced, false), (out_of, counts)] {
+            if parts.is_empty() {
+                continue;
+            }
+            if depth + 1 > RECURSION_MAX {
+                return Err("error unmarshalling to SignaturePolicy: exceeded maximum recursion depth");
+            }
+            let mut n = 0;
+            let mut inner = Vec::new();
+            for part in parts {
+                for field in Fields::new(part) {
+                    let field = field.map_err(|_| MALFORMED)?;
+                    match (field.number, field.value) {
+                        (1, Value::Varint(number)) => n = number.cast_signed() as i32,
+                        (2, Value::Bytes(rule)) => inner.push(rule),
+                        _ => {}
+                    }
+                }
+            }
+            if let (true, Written::OutOf { .. }) = (counts, &written) {
+                written = Written::OutOf { n, of: inner.len() };
+            }
+            work.extend(inner.into_iter().rev().map(|rule| (vec![rule], depth + 2, counts)));
+        }
+        if counts {
+            rules.push(written);
+        }
     }
+    Ok(rules)
 }

@@ -1,18 +1,24 @@
 //! Signatures, each verified once.
 
+use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::together::{Claim, Proof, prove_together};
+use super::together::{Claim, Proof};
 use super::verdict::PrincipalVerdict;
 use crate::crypto::SignatureError;
 use crate::envelope::SignedEnvelope;
 use crate::identity::{Identity, IdentityError, Msps, Principal, PrincipalMismatch, Role};
 
-/// More signers than this on one request do not count: the sets used during evaluation are bits of one number.
-pub(super) const SIGNERS_MAX: usize = 128;
+/// A text about signers is not longer than this, and one of them.
+const TEXT_MAX_BYTES: usize = 800;
+/// Of so many signatures it is remembered why they do not count.
+const REJECTED_MAX: usize = 128;
+/// Why so many do not satisfy a principal is said.
+const REASONS_MAX: usize = 8;
 
 /// Who a serialized identity is, or why it is nobody.
 type Identified = Result<Arc<Identity>, Arc<IdentityError>>;
@@ -44,38 +50,39 @@ impl SignedDatum {
 enum Rejection {
     Identity(Arc<IdentityError>),
     Signature(Arc<Identity>, SignatureError),
-    TooMany,
 }
 
 /// Who signed, without repetition, and why the others did not count.
 #[derive(Clone, Debug, Default)]
 pub struct Signers {
     valid: Vec<Arc<Identity>>,
+    /// The first of them.
     rejected: Vec<Rejection>,
+    more_rejected: usize,
 }
 
 impl Signers {
-    /// Verifies each signature once; about 50 µs each for P-256. Of two by the same identity the first counts, as in
-    /// the reference.
-    pub fn verify(data: &[SignedDatum], msps: &Msps) -> Self {
-        let identities: Vec<Identified> = data.iter().map(|datum| msps.identify(&datum.creator)).collect();
-        let claims = identities.iter().zip(data).map(|(identity, datum)| datum.claim(identity));
-        let claims: Vec<Result<Claim<'_>, &Arc<IdentityError>>> = claims.collect();
-        let proofs = prove_together(&claims.iter().map(|claim| claim.ok()).collect::<Vec<_>>());
+    /// Verifies the signatures one by one, about 50 µs each for P-256, as Fabric does: in their order, and those of an
+    /// identity until one of them is good. What decides a configuration or a block is never verified together with others.
+    pub fn verify<D: Borrow<SignedDatum>>(data: impl IntoIterator<Item = D>, msps: &Msps) -> Self {
         let mut signers = Self::default();
-        let mut seen: Vec<&Arc<Identity>> = Vec::with_capacity(data.len().min(SIGNERS_MAX));
-        for (claim, proof) in claims.into_iter().zip(proofs) {
+        let mut seen = HashSet::new();
+        for datum in data {
+            let datum = datum.borrow();
+            let identity = msps.identify(&datum.creator);
+            let claim = datum.claim(&identity);
             if let Ok(Claim { identity, .. }) = claim {
-                if seen.iter().any(|other| other.key() == identity.key()) {
+                let (msp_id, certificate) = identity.key();
+                let key = (msp_id.to_owned(), *certificate);
+                if seen.contains(&key) {
                     continue;
                 }
-                if seen.len() == SIGNERS_MAX {
-                    signers.rejected.push(Rejection::TooMany);
-                    break;
+                if signers.add(claim, None) {
+                    seen.insert(key);
                 }
-                seen.push(identity);
+            } else {
+                signers.add(claim, None);
             }
-            signers.add(claim, proof);
         }
         signers
     }
@@ -87,16 +94,35 @@ impl Signers {
         signers
     }
 
-    fn add(&mut self, claim: Result<Claim<'_>, &Arc<IdentityError>>, proof: Option<Proof>) {
-        let claim = match claim {
-            Ok(claim) => claim,
-            Err(cause) => return self.rejected.push(Rejection::Identity(Arc::clone(cause))),
+    /// A signer whose signature counts for nothing, whether it would verify or not.
+    pub fn refused(claim: Result<Claim<'_>, &Arc<IdentityError>>, why: SignatureError) -> Self {
+        let rejection = match claim {
+            Ok(claim) => Rejection::Signature(Arc::clone(claim.identity), why),
+            Err(cause) => Rejection::Identity(Arc::clone(cause)),
         };
-        let is_proven = proof.is_some_and(|proof| proof.covers(claim));
-        match if is_proven { Ok(()) } else { claim.verify() } {
-            Ok(()) => self.valid.push(Arc::clone(claim.identity)),
-            Err(cause) => self.rejected.push(Rejection::Signature(Arc::clone(claim.identity), cause)),
+        Self { valid: Vec::new(), rejected: vec![rejection], more_rejected: 0 }
+    }
+
+    /// Whether the signature counts.
+    fn add(&mut self, claim: Result<Claim<'_>, &Arc<IdentityError>>, proof: Option<Proof>) -> bool {
+        let verified = match claim {
+            Ok(claim) => {
+                let is_proven = proof.is_some_and(|proof| proof.covers(claim));
+                let rejection = |why| Rejection::Signature(Arc::clone(claim.identity), why);
+                let verified = if is_proven { Ok(()) } else { claim.verify() };
+                verified.map(|()| Arc::clone(claim.identity)).map_err(rejection)
+            }
+            Err(cause) => Err(Rejection::Identity(Arc::clone(cause))),
+        };
+        match verified {
+            Ok(identity) => {
+                self.valid.push(identity);
+                return true;
+            }
+            Err(rejection) if self.rejected.len() < REJECTED_MAX => self.rejected.push(rejection),
+            Err(_) => self.more_rejected += 1,
         }
+        false
     }
 
     /// Identities whose signatures verify, in the order in which they signed.
@@ -108,7 +134,11 @@ impl Signers {
     pub(super) fn judge(&self, principal: &Principal) -> PrincipalVerdict {
         let mut reasons = Vec::new();
         for identity in &self.valid {
-            match identity.satisfies(principal) {
+            let mismatch = identity.satisfies(principal);
+            if mismatch.is_err() && reasons.len() == REASONS_MAX {
+                continue;
+            }
+            match mismatch {
                 Ok(()) => {
                     return PrincipalVerdict { principal: principal.to_string(), satisfied: true, why: String::new() };
                 }
@@ -134,6 +164,10 @@ impl Signers {
         }
         let mut text = String::new();
         for identity in &self.valid {
+            if text.len() > TEXT_MAX_BYTES {
+                text.push_str("; ..");
+                break;
+            }
             let separator = if text.is_empty() { "" } else { "; " };
             let _ = write!(text, "{separator}{} '{}' ", identity.msp_id(), identity.subject());
             let _ = match (identity.validity(), identity.role()) {
@@ -143,14 +177,20 @@ impl Signers {
             };
         }
         for rejection in &self.rejected {
+            if text.len() > 2 * TEXT_MAX_BYTES {
+                text.push_str("; ..");
+                break;
+            }
             let separator = if text.is_empty() { "" } else { "; " };
             let _ = match rejection {
                 Rejection::Identity(why) => write!(text, "{separator}the signer is not known: {why}"),
                 Rejection::Signature(identity, why) => {
                     write!(text, "{separator}{} '{}': {why}", identity.msp_id(), identity.subject())
                 }
-                Rejection::TooMany => write!(text, "{separator}more than {SIGNERS_MAX} signers"),
             };
+        }
+        if self.more_rejected > 0 {
+            let _ = write!(text, "; and {} more signatures do not count", self.more_rejected);
         }
         text
     }

@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 
 use fabric_proto::common::implicit_meta_policy::Rule;
 use fabric_proto::common::policy::PolicyType;
-use fabric_proto::common::{ConfigGroup, ImplicitMetaPolicy, Policy};
-use prost::Message as _;
+use fabric_proto::common::{ConfigGroup, ImplicitMetaPolicy};
+use fabric_proto::lenient;
 
 use super::signature::SignatureRule;
-
-/// Groups nested deeper than this are refused; real configurations have four levels.
-const GROUPS_NESTING_MAX: usize = 16;
+use crate::config::tree::{GroupRef, PolicyBody, Tree};
 
 /// A policy that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
+    /// The element has no policy in it.
+    #[error("policy {path} is missing in its element: give it a policy, or remove the element")]
+    Nothing {
+        /// Full path.
+        path: String,
+    },
     /// Its type is not known, or of the kind that was never implemented.
     #[error("policy {path} has unknown type {kind}")]
     Kind {
@@ -32,12 +36,6 @@ pub enum PolicyError {
         /// What is wrong.
         problem: String,
     },
-    /// Too many groups below each other.
-    #[error("group {path} is nested too deeply")]
-    Nesting {
-        /// Full path.
-        path: String,
-    },
 }
 
 /// All policies of a channel, by their path, such as `/Channel/Application/Writers`.
@@ -50,7 +48,8 @@ pub struct Policies {
 #[derive(Debug)]
 pub(super) enum Node {
     Signature(SignatureRule),
-    /// So many of the sub-policies of this name; a subgroup that has none counts, and never agrees.
+    /// So many of the sub-policies of this name; a subgroup that has none counts, and never agrees. None needed of some
+    /// there are is what a rule means that Fabric does not know: it holds if none of them does.
     Implicit {
         name: String,
         needed: usize,
@@ -58,11 +57,30 @@ pub(super) enum Node {
     },
 }
 
+/// What a name of a policy leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookup<'a> {
+    /// The policy's path.
+    Found(&'a str),
+    /// Nothing; such a policy is never satisfied.
+    Missing,
+    /// The group itself that the name is looked up in.
+    Group,
+}
+
 impl Policies {
     /// Reads all policies of the configuration whose root is `channel_group`.
     pub fn from_config(channel_group: &ConfigGroup) -> Result<Self, PolicyError> {
+        Self::from_tree(&Tree::of_message(channel_group.clone()))
+    }
+
+    pub(crate) fn from_tree(tree: &Tree) -> Result<Self, PolicyError> {
         let mut policies = Self::default();
-        policies.read_group("/Channel", channel_group, 0)?;
+        // groups below first: an implicit policy refers to their policies
+        let groups: Vec<_> = tree.walk().collect();
+        for group in groups.into_iter().rev() {
+            policies.read_group(group)?;
+        }
         Ok(policies)
     }
 
@@ -71,20 +89,32 @@ impl Policies {
         self.by_path.contains_key(path)
     }
 
-    /// Subgroups first: an implicit policy refers to theirs.
-    fn read_group(&mut self, path: &str, group: &ConfigGroup, depth: usize) -> Result<(), PolicyError> {
-        if depth > GROUPS_NESTING_MAX {
-            return Err(PolicyError::Nesting { path: path.to_owned() });
+    /// What `name` means in the group at `group`. A relative name is looked up below the group. So is an absolute one that
+    /// begins with the group's path, of which one more character is left out, whatever it is: Fabric does it so.
+    pub(crate) fn resolve(&self, group: &str, name: &str) -> Lookup<'_> {
+        let relative = match name.strip_prefix(group) {
+            _ if name.is_empty() => return Lookup::Missing,
+            _ if !name.starts_with('/') => name,
+            None => return Lookup::Missing,
+            Some("") => return Lookup::Group,
+            Some(rest) => match rest.get(1..) {
+                Some(relative) => relative,
+                None => return Lookup::Missing,
+            },
+        };
+        match self.by_path.get_key_value(&format!("{group}/{relative}")) {
+            Some((path, _)) => Lookup::Found(path),
+            None => Lookup::Missing,
         }
-        for (name, subgroup) in &group.groups {
-            self.read_group(&format!("{path}/{name}"), subgroup, depth + 1)?;
-        }
-        for (name, policy) in &group.policies {
-            // a policy element without a policy in it is left out, as the reference does
-            let Some(policy) = &policy.policy else { continue };
-            let policy_path = format!("{path}/{name}");
-            let node = self.read_policy(&policy_path, path, policy, group)?;
-            self.by_path.insert(policy_path, self.nodes.len());
+    }
+
+    fn read_group(&mut self, group: GroupRef<'_>) -> Result<(), PolicyError> {
+        let group_path = group.path();
+        for (name, element) in group.policies() {
+            let path = format!("{group_path}/{name}");
+            let Some(policy) = &element.policy else { return Err(PolicyError::Nothing { path }) };
+            let node = self.read_policy(&path, &group_path, policy, group)?;
+            self.by_path.insert(path, self.nodes.len());
             self.nodes.push(node);
         }
         Ok(())
@@ -92,30 +122,39 @@ impl Policies {
 
     fn read_policy(
         &self,
-        policy_path: &str,
+        path: &str,
         group_path: &str,
-        policy: &Policy,
-        group: &ConfigGroup,
+        policy: &PolicyBody,
+        group: GroupRef<'_>,
     ) -> Result<Node, PolicyError> {
-        match PolicyType::try_from(policy.r#type) {
-            Ok(PolicyType::Signature) => Ok(Node::Signature(SignatureRule::read(policy_path, &policy.value)?)),
+        match PolicyType::try_from(policy.kind) {
+            Ok(PolicyType::Signature) => Ok(Node::Signature(SignatureRule::read(path, &policy.value)?)),
             Ok(PolicyType::ImplicitMeta) => {
-                let malformed = |problem: String| PolicyError::Malformed { path: policy_path.to_owned(), problem };
-                let meta = ImplicitMetaPolicy::decode(policy.value.clone()).map_err(|e| malformed(e.to_string()))?;
-                let sub_path = |subgroup: &String| format!("{group_path}/{subgroup}/{}", meta.sub_policy);
-                let subs: Vec<_> =
-                    group.groups.keys().map(|subgroup| self.by_path.get(&sub_path(subgroup)).copied()).collect();
+                let malformed = |problem: String| PolicyError::Malformed { path: path.to_owned(), problem };
+                let meta: ImplicitMetaPolicy = lenient::decode(policy.value.clone())
+                    .map_err(|e| malformed(format!("error unmarshalling to ImplicitMetaPolicy: {e}")))?;
+                let mut subs = Vec::with_capacity(group.groups_len());
+                for (name, _) in group.groups() {
+                    subs.push(match self.resolve(&format!("{group_path}/{name}"), &meta.sub_policy) {
+                        Lookup::Found(path) => self.by_path.get(path).copied(),
+                        Lookup::Missing => None,
+                        Lookup::Group => {
+                            let problem = "its sub_policy is the path of a group; no Fabric orderer gets over it";
+                            return Err(malformed(problem.to_owned()));
+                        }
+                    });
+                }
                 let needed = match Rule::try_from(meta.rule) {
                     // of no sub-policies at all, none is needed
                     _ if subs.is_empty() => 0,
                     Ok(Rule::Any) => 1,
                     Ok(Rule::All) => subs.len(),
                     Ok(Rule::Majority) => subs.len() / 2 + 1,
-                    Err(_) => return Err(malformed(format!("rule {} is not known", meta.rule))),
+                    Err(_) => 0,
                 };
                 Ok(Node::Implicit { name: meta.sub_policy, needed, subs })
             }
-            _ => Err(PolicyError::Kind { path: policy_path.to_owned(), kind: policy.r#type }),
+            _ => Err(PolicyError::Kind { path: path.to_owned(), kind: policy.kind }),
         }
     }
 }

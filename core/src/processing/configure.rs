@@ -2,14 +2,17 @@
 
 use bytes::Bytes;
 use fabric_proto::Timestamp;
-use fabric_proto::common::{ChannelHeader, ConfigEnvelope, Header, HeaderType, Payload, SignatureHeader};
+use fabric_proto::common::{ChannelHeader, Header, HeaderType, Payload, SignatureHeader};
 use prost::Message as _;
 
 use super::Circumstances;
 use super::filters::{self, apply};
 use super::refusal::Refusal;
 use crate::channel::{ChannelId, ConfigSequence};
-use crate::config::{ChannelSnapshot, check_consenters_step, inspect_change, new_channel};
+use crate::config::tree::ConfigMessage;
+use crate::config::{
+    ChannelSnapshot, ConsensusState, ConsentersError, ProposedConfig, check_consenters, check_consenters_step, inspect_change, new_channel,
+};
 use crate::crypto::Signer;
 use crate::envelope::{Message, SignedEnvelope};
 
@@ -43,12 +46,12 @@ pub fn propose_update(
 ) -> Result<Proposed, Refusal> {
     apply(snapshot, message, at)?;
     let channel = snapshot.channel();
-    let (config, next) = snapshot
+    let ProposedConfig { envelope, next } = snapshot
         .propose(&message.envelope)
         .map_err(|cause| Refusal::Update { channel: channel.clone(), cause: Box::new(cause) })?;
     check_consenters_step(snapshot, &next)
         .map_err(|cause| Refusal::Consenters { channel: channel.clone(), cause: Box::new(cause) })?;
-    let envelope = wrap(HeaderType::Config, channel, config.encode_to_vec(), signer, stamp)?;
+    let envelope = wrap(HeaderType::Config, channel, envelope, signer, stamp)?;
     let wrapped = Message::parse(envelope.clone()).map_err(|e| Refusal::ConfigMessage(e.to_string()))?;
     // what goes into the block must fit and be signed by somebody allowed, too
     filters::apply(snapshot, &wrapped, at).map_err(|refusal| Refusal::FinalChecks(Box::new(refusal)))?;
@@ -66,17 +69,22 @@ pub fn propose_creation(
     stamp: Stamp,
     at: Circumstances,
 ) -> Result<Proposed, Refusal> {
+    let orderer = system.orderer();
+    if orderer.state == ConsensusState::Maintenance && orderer.capabilities.consensus_type_migration() {
+        return Err(Refusal::Maintenance);
+    }
     let template = new_channel(system, message).map_err(|cause| Refusal::Template(Box::new(cause)))?;
-    let (config, _) = template.propose(&message.envelope).map_err(|cause| Refusal::Creation {
-        channel: message.channel_header.channel_id.clone(),
-        cause: Box::new(cause),
-    })?;
+    let channel = message.channel_header.channel_id.clone();
+    let ProposedConfig { envelope: config, next } = template
+        .propose(&message.envelope)
+        .map_err(|cause| Refusal::Creation { channel: channel.clone(), cause: Box::new(cause) })?;
+    check_metadata(&next).map_err(|cause| Refusal::CreationMetadata { channel, cause: Box::new(cause) })?;
     let limit = system.orderer().max_channels;
     if limit > 0 && channels >= limit {
         return Err(Refusal::TooManyChannels(limit));
     }
-    let inner = wrap(HeaderType::Config, template.channel(), config.encode_to_vec(), signer, stamp)?;
-    let envelope = wrap(HeaderType::OrdererTransaction, system.channel(), inner.raw().to_vec(), signer, stamp)?;
+    let inner = wrap(HeaderType::Config, template.channel(), config, signer, stamp)?;
+    let envelope = wrap(HeaderType::OrdererTransaction, system.channel(), inner.raw().clone(), signer, stamp)?;
     let wrapped = Message::parse(envelope.clone()).map_err(|e| Refusal::ConfigMessage(e.to_string()))?;
     filters::apply(system, &wrapped, at)?;
     Ok(Proposed { envelope, sequence: system.sequence() })
@@ -100,9 +108,8 @@ pub fn recheck_config(
 
 /// The configuration that the CONFIG `message` puts in force after `snapshot`.
 pub fn apply_config(snapshot: &ChannelSnapshot, message: &Message) -> Result<ChannelSnapshot, Refusal> {
-    let envelope = config_envelope(message)?;
     snapshot
-        .apply(&envelope)
+        .apply(&message.data)
         .map_err(|cause| Refusal::Update { channel: snapshot.channel().clone(), cause: Box::new(cause) })
 }
 
@@ -130,24 +137,26 @@ fn created(message: &Message) -> Result<(ChannelId, Message), Refusal> {
     Ok((channel, genesis))
 }
 
-fn config_envelope(message: &Message) -> Result<ConfigEnvelope, Refusal> {
-    ConfigEnvelope::decode(message.data.clone()).map_err(|e| Refusal::ConfigMessage(e.to_string()))
+/// What the configuration says of its consenters is checked where it is made, or its channel could never run.
+fn check_metadata(created: &ChannelSnapshot) -> Result<(), ConsentersError> {
+    match created.orderer().consensus_type.as_str() {
+        "etcdraft" => check_consenters(created).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// The CONFIG_UPDATE inside a CONFIG message.
 fn last_update(message: &Message) -> Result<Message, Refusal> {
-    let update = config_envelope(message)?
-        .last_update
-        .ok_or_else(|| Refusal::ConfigMessage("it has no last_update".to_owned()))?;
-    Message::parse(SignedEnvelope::from_parts(update.payload, update.signature))
-        .map_err(|e| Refusal::ConfigMessage(e.to_string()))
+    let envelope = ConfigMessage::read(&message.data).map_err(|e| Refusal::ConfigMessage(e.to_string()))?;
+    let update = envelope.last_update.ok_or_else(|| Refusal::ConfigMessage("it has no last_update".to_owned()))?;
+    Message::parse(update).map_err(|e| Refusal::ConfigMessage(e.to_string()))
 }
 
 /// A message of the orderer's own.
 fn wrap(
     header_type: HeaderType,
     channel: &ChannelId,
-    data: Vec<u8>,
+    data: Bytes,
     signer: &dyn Signer,
     stamp: Stamp,
 ) -> Result<SignedEnvelope, Refusal> {
@@ -164,7 +173,7 @@ fn wrap(
             channel_header: channel_header.encode_to_vec().into(),
             signature_header: signature_header.encode_to_vec().into(),
         }),
-        data: data.into(),
+        data,
     };
     SignedEnvelope::sign(payload.encode_to_vec().into(), signer).map_err(Refusal::Sign)
 }

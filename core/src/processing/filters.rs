@@ -2,11 +2,12 @@
 //!
 //! A 1 KiB envelope of a known client: 0.6 µs hash and 50 µs signature, everything else below 1 µs.
 
-use super::Circumstances;
 use super::creator::Creator;
 use super::refusal::Refusal;
+use super::{Circumstances, Judging};
 use crate::channel::ConfigSequence;
 use crate::config::{ChannelSnapshot, ConsensusState};
+use crate::crypto::SignatureError;
 use crate::envelope::Message;
 use crate::policy::{Proof, Signers, prove_together};
 
@@ -77,7 +78,8 @@ fn apply_of(
         return Err(Refusal::TooLarge { bytes, max });
     }
     let padding = envelope.raw().len() - bytes;
-    if padding > PADDING_MAX_BYTES {
+    let is_at_the_door = at.judging == Judging::AtTheDoor;
+    if is_at_the_door && padding > PADDING_MAX_BYTES {
         return Err(Refusal::Padded(padding));
     }
     let signed = creator.signed(envelope).map_err(|cause| Refusal::SignatureHeader(cause.clone()))?;
@@ -85,6 +87,57 @@ fn apply_of(
         ConsensusState::Normal => "/Channel/Writers",
         ConsensusState::Maintenance => "/Channel/Orderer/Writers",
     };
-    let signers = Signers::verify_one(signed, proof);
+    let is_ecdsa = creator.identity().is_some_and(|identity| !identity.public_key().is_ed25519());
+    let signers = if is_at_the_door && is_ecdsa && !has_canonical_form(envelope.signature()) {
+        Signers::refused(signed, SignatureError::Malformed)
+    } else {
+        Signers::verify_one(signed, proof)
+    };
     snapshot.policies().evaluate(policy, &signers).map_err(|denied| Refusal::Denied(Box::new(denied)))
+}
+
+/// Whether a signature is an ECDSA signature in DER that nobody but its maker could have written otherwise: two positive
+/// integers in their shortest form, and nothing inside or behind that Fabric would skip. An empty one is another matter.
+fn has_canonical_form(signature: &[u8]) -> bool {
+    fn integer(bytes: &[u8]) -> Option<&[u8]> {
+        let (&[0x02, length], rest) = bytes.split_first_chunk::<2>()? else { return None };
+        let (integer, rest) = rest.split_at_checked(usize::from(length))?;
+        let is_shortest = match integer {
+            [] | [0x80.., ..] => false,
+            [0, second, ..] => *second >= 0x80,
+            _ => true,
+        };
+        (length < 0x80 && is_shortest).then_some(rest)
+    }
+    let content = match signature {
+        [] => return true,
+        [0x30, length @ ..0x80, content @ ..] if content.len() == usize::from(*length) => content,
+        [0x30, 0x81, length @ 0x80.., content @ ..] if content.len() == usize::from(*length) => content,
+        _ => return false,
+    };
+    integer(content).and_then(integer).is_some_and(<[u8]>::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_has_one_form() {
+        for good in [&[][..], &[0x30, 6, 2, 1, 1, 2, 1, 0x7f], &[0x30, 7, 2, 2, 0, 0x80, 2, 1, 1]] {
+            assert!(has_canonical_form(good), "{good:?}");
+        }
+        for bad in [
+            &[0x30, 6, 2, 1, 1, 2, 1, 1, 0][..],
+            &[0x30, 8, 2, 1, 1, 2, 1, 1, 5, 0],
+            &[0x30, 7, 2, 2, 0, 1, 2, 1, 1],
+            &[0x30, 6, 2, 1, 0x80, 2, 1, 1],
+            &[0x30, 0x81, 6, 2, 1, 1, 2, 1, 1],
+            &[0x30, 5, 2, 0, 2, 1, 1],
+            &[0x31, 6, 2, 1, 1, 2, 1, 1],
+            &[0x30],
+        ] {
+            assert!(!has_canonical_form(bad), "{bad:?}");
+        }
+    }
 }

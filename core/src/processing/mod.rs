@@ -1,4 +1,4 @@
-//! What becomes of a message before it is ordered: filters, config updates, channel creation. In the reference's order,
+//! What becomes of a message before it is ordered: filters, config updates, channel creation. In Fabric's order,
 //! because a client that makes two mistakes is told of the same one.
 
 mod configure;
@@ -37,6 +37,16 @@ pub fn classify(header_type: i32) -> Class {
     }
 }
 
+/// Where a message is that is judged. What a client brings may be judged more strictly than by Fabric, where
+/// docs/differences.md says so; what is ordered already is judged as every other orderer judges it, or they part ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judging {
+    /// A client brings it.
+    AtTheDoor,
+    /// It is in a topic, or was taken under an older configuration.
+    Ordered,
+}
+
 /// What the filters take from outside the channel's configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances {
@@ -44,4 +54,6 @@ pub struct Circumstances {
     pub now: UnixSeconds,
     /// Whether messages of expired identities are refused; an operator can turn that off.
     pub expiration_checks: bool,
+    /// Where the message is.
+    pub judging: Judging,
 }

@@ -124,6 +124,14 @@ pub enum Refusal {
         /// What is wrong.
         cause: Box<UpdateError>,
     },
+    /// A channel creation: what it says of the consenters. The channel could never run.
+    #[error("channel '{channel}' cannot be created: invalid new config metadata: {cause}")]
+    CreationMetadata {
+        /// The channel that would be.
+        channel: String,
+        /// What is wrong.
+        cause: Box<ConsentersError>,
+    },
     /// As many channels as the system channel allows exist.
     #[error("channel creation would exceed maximum number of channels: {0}")]
     TooManyChannels(u64),

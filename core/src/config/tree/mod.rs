@@ -1,0 +1,239 @@
+//! A tree of configuration groups with all that came with it: fields that are unknown here are kept and compared, as Fabric
+//! does, because a channel's next configuration is computed from what was there.
+//!
+//! The groups lie side by side, so that no depth of a tree is the depth of a stack.
+
+mod equal;
+mod message;
+mod read;
+mod write;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+pub(crate) use read::{ConfigMessage, TreeDecodeError, UpdateMessage};
+pub(super) use write::{config_bytes, config_envelope_bytes};
+
+/// Name of the root group.
+pub(super) const ROOT: &str = "Channel";
+/// The longest key.
+const KEY_MAX_BYTES: usize = 249;
+
+/// Where a group lies in its tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct GroupId(u32);
+
+impl GroupId {
+    pub(super) const ROOT: Self = Self(0);
+}
+
+/// See the module's description. There is always a root.
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    /// A group stands behind the one that it is in.
+    groups: Vec<Group>,
+}
+
+/// A group, without what is in the groups below.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) version: u64,
+    pub(crate) mod_policy: String,
+    pub(crate) values: BTreeMap<String, Value>,
+    pub(crate) policies: BTreeMap<String, PolicyElement>,
+    pub(crate) unknown: Bytes,
+    below: BTreeMap<String, GroupId>,
+    /// The group that it is in, and its name there.
+    place: Option<(GroupId, String)>,
+}
+
+/// `common.ConfigValue`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Value {
+    pub(crate) version: u64,
+    pub(crate) value: Bytes,
+    pub(crate) mod_policy: String,
+    pub(crate) unknown: Bytes,
+}
+
+/// `common.ConfigPolicy`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PolicyElement {
+    pub(crate) version: u64,
+    pub(crate) policy: Option<PolicyBody>,
+    pub(crate) mod_policy: String,
+    pub(crate) unknown: Bytes,
+}
+
+/// `common.Policy`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PolicyBody {
+    pub(crate) kind: i32,
+    pub(crate) value: Bytes,
+    pub(crate) unknown: Bytes,
+}
+
+/// A group in its tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupRef<'a> {
+    tree: &'a Tree,
+    id: GroupId,
+}
+
+impl Tree {
+    /// With this root, which has no groups yet.
+    pub(super) fn new(root: Group) -> Self {
+        Self { groups: vec![Group { below: BTreeMap::new(), place: None, ..root }] }
+    }
+
+    pub(crate) fn root(&self) -> GroupRef<'_> {
+        GroupRef { tree: self, id: GroupId::ROOT }
+    }
+
+    /// Puts a group into another one, in place of one of that name; of `group` without what was below it.
+    pub(super) fn insert(&mut self, into: GroupId, name: String, group: Group) -> GroupId {
+        let id = GroupId(u32::try_from(self.groups.len()).unwrap_or(u32::MAX));
+        self.groups.push(Group { below: BTreeMap::new(), place: Some((into, name.clone())), ..group });
+        self.get_mut(into).below.insert(name, id);
+        id
+    }
+
+    pub(super) fn get_mut(&mut self, id: GroupId) -> &mut Group {
+        &mut self.groups[id.0 as usize]
+    }
+
+    /// Gives a group its contents, without groups below.
+    pub(super) fn fill(&mut self, id: GroupId, contents: Group) {
+        let group = self.get_mut(id);
+        *group = Group { below: std::mem::take(&mut group.below), place: group.place.take(), ..contents };
+    }
+
+    fn get(&self, id: GroupId) -> &Group {
+        &self.groups[id.0 as usize]
+    }
+
+    /// Sets the version of everything to zero.
+    pub(super) fn zero_versions(&mut self) {
+        for group in &mut self.groups {
+            group.version = 0;
+            group.values.values_mut().for_each(|value| value.version = 0);
+            group.policies.values_mut().for_each(|policy| policy.version = 0);
+        }
+    }
+
+    /// Puts a copy of a whole tree's part below a group.
+    pub(super) fn graft(&mut self, into: GroupId, name: &str, part: GroupRef<'_>) {
+        let mut work = vec![(into, name.to_owned(), part)];
+        while let Some((into, name, part)) = work.pop() {
+            let id = self.insert(into, name, part.group().clone());
+            work.extend(part.groups().map(|(name, below)| (id, name.to_owned(), below)));
+        }
+    }
+
+    /// All groups, each before those below it, and names in order.
+    pub(crate) fn walk(&self) -> impl Iterator<Item = GroupRef<'_>> {
+        let mut open = vec![self.root()];
+        std::iter::from_fn(move || {
+            let group = open.pop()?;
+            open.extend(group.groups().rev().map(|(_, below)| below));
+            Some(group)
+        })
+    }
+
+    /// Refuses names that are none, anywhere.
+    pub(super) fn check_keys(&self) -> Result<(), KeyError> {
+        for group in self.walk() {
+            let (values, policies) = (group.values.keys(), group.policies.keys());
+            if let Some(key) = values.chain(policies).chain(group.group().below.keys()).find(|key| !is_key(key)) {
+                return Err(KeyError { key: key.clone(), path: group.path() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> GroupRef<'a> {
+    pub(crate) fn id(self) -> GroupId {
+        self.id
+    }
+
+    /// What it holds itself.
+    pub(crate) fn group(self) -> &'a Group {
+        self.tree.get(self.id)
+    }
+
+    /// The groups below, by name.
+    pub(crate) fn groups(self) -> impl DoubleEndedIterator<Item = (&'a str, Self)> {
+        self.group().below.iter().map(move |(name, &id)| (name.as_str(), Self { tree: self.tree, id }))
+    }
+
+    /// How many groups are below.
+    pub(crate) fn groups_len(self) -> usize {
+        self.group().below.len()
+    }
+
+    /// The group of this name below.
+    pub(crate) fn below(self, name: &str) -> Option<Self> {
+        self.group().below.get(name).map(|&id| Self { tree: self.tree, id })
+    }
+
+    pub(crate) fn values(self) -> &'a BTreeMap<String, Value> {
+        &self.group().values
+    }
+
+    pub(crate) fn policies(self) -> &'a BTreeMap<String, PolicyElement> {
+        &self.group().policies
+    }
+
+    /// Its full path, such as `/Channel/Orderer`.
+    pub(crate) fn path(self) -> String {
+        let mut names = Vec::new();
+        let mut at = self.group();
+        while let Some((into, name)) = &at.place {
+            names.push(name.as_str());
+            at = self.tree.get(*into);
+        }
+        names.push(ROOT);
+        names.iter().rev().flat_map(|name| ["/", name]).collect()
+    }
+}
+
+impl std::ops::Deref for GroupRef<'_> {
+    type Target = Group;
+
+    fn deref(&self) -> &Group {
+        self.group()
+    }
+}
+
+/// A name with other characters than `[a-zA-Z0-9.-]`, empty, too long, or `.` or `..`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("illegal characters in key: '{key}' in {path}")]
+pub struct KeyError {
+    /// The name.
+    pub key: String,
+    /// Where it stands.
+    pub path: String,
+}
+
+/// Whether a text may name an element.
+pub(super) fn is_key(key: &str) -> bool {
+    !key.is_empty()
+        && key.len() <= KEY_MAX_BYTES
+        && key != "."
+        && key != ".."
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))
+}
+
+pub(super) fn group_name(path: &str) -> String {
+    format!("[Group]  {path}")
+}
+
+pub(super) fn value_name(path: &str, key: &str) -> String {
+    format!("[Value]  {path}/{key}")
+}
+
+pub(super) fn policy_name(path: &str, key: &str) -> String {
+    format!("[Policy] {path}/{key}")
+}

@@ -1,0 +1,61 @@
+//! Which fields a message has, and in which form they are on the wire.
+
+use super::fields::{Fields, Malformed, Value, append_key, append_varint};
+
+include!(concat!(env!("OUT_DIR"), "/schema.rs"));
+
+/// A message.
+pub(super) struct Schema {
+    /// With its package.
+    pub(super) name: &'static str,
+    fields: &'static [FieldSchema],
+}
+
+struct FieldSchema {
+    number: u32,
+    form: Form,
+    repeated: bool,
+}
+
+enum Form {
+    Varint,
+    Fixed64,
+    Fixed32,
+    Bytes,
+    /// Of this index in the table.
+    Message(usize),
+}
+
+impl Schema {
+    pub(super) fn of(name: &str) -> Option<&'static Self> {
+        let index = MESSAGES.binary_search_by_key(&name, |schema| schema.name).ok()?;
+        MESSAGES.get(index)
+    }
+
+    /// Appends those fields of a message whose number and wire type are known here. Fails if the bytes are no message at
+    /// all, or messages are nested deeper than `depth`.
+    pub(super) fn keep_known(&self, message: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let depth = depth.checked_sub(1).ok_or(Malformed)?;
+        for field in Fields::new(message) {
+            let field = field?;
+            let Some(known) = self.fields.iter().find(|known| known.number == field.number) else { continue };
+            match (&known.form, &field.value) {
+                (Form::Message(index), Value::Bytes(bytes)) => {
+                    let mut inner = Vec::with_capacity(bytes.len());
+                    MESSAGES.get(*index).ok_or(Malformed)?.keep_known(bytes, depth, &mut inner)?;
+                    append_key(out, field.number, 2);
+                    append_varint(out, inner.len() as u64);
+                    out.append(&mut inner);
+                }
+                (Form::Varint, Value::Varint(_))
+                | (Form::Fixed64, Value::Fixed64(_))
+                | (Form::Fixed32, Value::Fixed32(_))
+                | (Form::Bytes, Value::Bytes(_)) => field.append_to(out),
+                // packed
+                (Form::Varint | Form::Fixed64 | Form::Fixed32, Value::Bytes(_)) if known.repeated => field.append_to(out),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
