@@ -153,7 +153,8 @@ impl Message {
         if header.channel_header.is_empty() {
             return Err(EnvelopeError::NoChannelHeader);
         }
-        let channel_header: ChannelHeader = lenient::decode(header.channel_header).map_err(EnvelopeError::ChannelHeader)?;
+        let channel_header: ChannelHeader =
+            lenient::decode(header.channel_header).map_err(EnvelopeError::ChannelHeader)?;
         Ok(Self { envelope, channel_header, signature_header: header.signature_header, data })
     }
 

@@ -104,14 +104,15 @@ fn rules_for_members_come_with_the_level_of_the_channels_capabilities() {
     assert!(msp_by(&config, V1_3).is_ok());
     assert!(matches!(msp_by(&config, V1_4_3), Err(MspError::NoAdministrator { .. })));
     config.fabric_node_ous.as_mut().unwrap().peer_ou_identifier = None;
-    assert!(matches!(msp_by(&config, V1_3), Err(MspError::Unit { cause: UnitError::NoUnitForRole { role: "peer" }, .. })));
+    assert!(matches!(
+        msp_by(&config, V1_3),
+        Err(MspError::Unit { cause: UnitError::NoUnitForRole { role: "peer" }, .. })
+    ));
     config.crypto_config =
         Some(FabricCryptoConfig { signature_hash_family: "SHA3".into(), ..FabricCryptoConfig::default() });
     assert!(msp_by(&config, V1_0).is_ok(), "members sign with SHA3-256");
-    config.crypto_config = Some(FabricCryptoConfig {
-        identity_identifier_hash_function: "MD5".into(),
-        ..FabricCryptoConfig::default()
-    });
+    config.crypto_config =
+        Some(FabricCryptoConfig { identity_identifier_hash_function: "MD5".into(), ..FabricCryptoConfig::default() });
     assert!(matches!(msp_by(&config, V1_0), Err(MspError::HashFunction { .. })));
 }
 

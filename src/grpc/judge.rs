@@ -15,10 +15,9 @@ use orderer_actors::trace::{TARGET, Trace, is_on};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::{Message, SignedEnvelope};
 use orderer_core::fairness::{Client, Fairness, OverLimit, Tally};
-use orderer_core::policy::Proof;
 use orderer_core::processing::{
-    Circumstances, Class, Creator, Judging, Proposed, Refusal, RefusalKind, check_normal_of, classify, propose_creation,
-    propose_update, prove,
+    Circumstances, Class, Creator, Judging, Proposed, Refusal, RefusalKind, check_normal_of, classify,
+    propose_creation, propose_update,
 };
 
 use crate::traces::Parent;
@@ -71,8 +70,7 @@ impl Refused {
     }
 }
 
-/// Judges the bytes of several `Envelope`s, in their order. Of the signatures, those that gain by it are verified
-/// together.
+/// Judges the bytes of several `Envelope`s, in their order.
 pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent) -> Vec<Judgement> {
     let (began, count) = (Instant::now(), u32::try_from(raw.len()).unwrap_or(u32::MAX).max(1));
     let (circumstances, uptime) = (context.circumstances(Judging::AtTheDoor), context.uptime());
@@ -81,19 +79,16 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent)
     let traces: Vec<Trace> =
         if is_on() { found.iter().map(|found| follow(found.as_ref().ok(), parent)).collect() } else { Vec::new() };
     let mut traces = traces.into_iter();
-    let provable: Vec<_> = found.iter().map(|found| found.as_ref().ok().and_then(Found::provable)).collect();
-    let proofs = prove(&provable);
-    drop(provable);
     let mut tally = context.fairness.tally(uptime);
     let mut before = Instant::now();
     // what was done for all together, each has its share of
     let share = (before - began) / count;
-    let judge = |(found, proof): (Result<Found, Refused>, Option<Proof>)| {
+    let judge = |found: Result<Found, Refused>| {
         let kind = found.as_ref().map_or(EnvelopeKind::UNKNOWN, Found::kind);
         let tx = found.as_ref().ok().and_then(|found| found.transaction(context));
         let (verdict, channel) = match found
             .map_err(|refused| (refused, None))
-            .and_then(|f| f.judge(proof, Some(&mut tally), circumstances, context))
+            .and_then(|f| f.judge(Some(&mut tally), circumstances, context))
         {
             Ok(accepted) => (Ok(accepted), None),
             Err((refused, channel)) => (Err(refused), channel),
@@ -118,7 +113,7 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent)
         }
         Judgement { verdict, judged, channel, trace }
     };
-    found.into_iter().zip(proofs).map(judge).collect()
+    found.into_iter().map(judge).collect()
 }
 
 /// The span of an envelope that was read, which is being judged now.
@@ -148,7 +143,8 @@ pub(crate) fn judge_config_update(raw: Bytes, context: &NodeContext) -> Verdict 
     }
     let (kind, tx) = (found.kind(), found.transaction(context));
     // who administers has no rate
-    let accepted = found.judge(None, None, context.circumstances(Judging::AtTheDoor), context).map_err(|(refused, _)| refused)?;
+    let accepted =
+        found.judge(None, context.circumstances(Judging::AtTheDoor), context).map_err(|(refused, _)| refused)?;
     accepted.channel.observed().accepted(&Judged { kind, took: began.elapsed(), at: Instant::now(), tx });
     Ok(accepted)
 }
@@ -208,16 +204,6 @@ impl Found {
         }
     }
 
-    /// What it takes to verify its signature together with others', if that is what decides.
-    fn provable(&self) -> Option<(&Message, &Creator)> {
-        match &self.place {
-            Place::Channel(under) if self.class == Class::Normal && self.over.is_none() => {
-                Some((&self.message, &under.creator))
-            }
-            _ => None,
-        }
-    }
-
     fn transaction(&self, context: &NodeContext) -> Option<TxKey> {
         context.observed.transactions().key(self.message.channel_header.tx_id.as_bytes())
     }
@@ -229,7 +215,6 @@ impl Found {
     /// With a refusal comes the channel it concerns, if there is one.
     fn judge(
         self,
-        proof: Option<Proof>,
         tally: Option<&mut Tally<'_>>,
         at: Circumstances,
         context: &NodeContext,
@@ -253,7 +238,7 @@ impl Found {
             (Some(over), _) => Err(Refusal::OverLimit(Box::new(over))),
             (None, Class::Config) => Err(Refusal::NotDirectly),
             (None, Class::Normal) => {
-                check_normal_of(snapshot, &message, &under.creator, proof, at).map(|checked_at| (None, checked_at))
+                check_normal_of(snapshot, &message, &under.creator, at).map(|checked_at| (None, checked_at))
             }
             (None, Class::ConfigUpdate) if is_new => {
                 let channels = orderer_actors::config_work::channels_beside_system(context);

@@ -272,12 +272,13 @@ fn last_config(number: BlockNumber, slots: &[Bytes]) -> Result<BlockNumber, Bloc
     let value = |index: BlockMetadataIndex| -> Result<Bytes, BlockError> {
         let slot = index as usize;
         let bytes = slots.get(slot).cloned().unwrap_or_default();
-        let metadata: Metadata = lenient::decode(bytes).map_err(|cause| BlockError::Metadata { number, slot, cause })?;
+        let metadata: Metadata =
+            lenient::decode(bytes).map_err(|cause| BlockError::Metadata { number, slot, cause })?;
         Ok(metadata.value)
     };
     let of_slot = |slot: BlockMetadataIndex| move |cause| BlockError::Metadata { number, slot: slot as usize, cause };
-    let signed: OrdererBlockMetadata = lenient::decode(value(BlockMetadataIndex::Signatures)?)
-        .map_err(of_slot(BlockMetadataIndex::Signatures))?;
+    let signed: OrdererBlockMetadata =
+        lenient::decode(value(BlockMetadataIndex::Signatures)?).map_err(of_slot(BlockMetadataIndex::Signatures))?;
     if let Some(LastConfig { index }) = signed.last_config {
         return Ok(BlockNumber(index));
     }

@@ -108,9 +108,10 @@ impl PublicKey {
                 };
                 Self { kind, bytes: point[..].into() }
             }
-            Some(x509::PublicKey::Ed25519(bytes)) => {
-                Self { kind: Kind::Ed25519(VerifyingKey::from_bytes(bytes).ok().map(Arc::new)), bytes: bytes[..].into() }
-            }
+            Some(x509::PublicKey::Ed25519(bytes)) => Self {
+                kind: Kind::Ed25519(VerifyingKey::from_bytes(bytes).ok().map(Arc::new)),
+                bytes: bytes[..].into(),
+            },
             Some(x509::PublicKey::Rsa { modulus, .. }) => Self { kind: Kind::Rsa, bytes: modulus[..].into() },
             Some(x509::PublicKey::Dsa) => return Err(KeyError::Unsupported("DSA".to_owned())),
             None => return Err(KeyError::Unsupported("that is not known".to_owned())),

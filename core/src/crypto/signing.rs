@@ -11,9 +11,9 @@ use aws_lc_rs::signature::{
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, pkcs8::DecodePrivateKey as _};
 use fabric_proto::msp::SerializedIdentity;
-use prost::Message as _;
 use orderer_x509::ecdsa::Signature;
 use orderer_x509::{Certificate, Curve, pem};
+use prost::Message as _;
 
 use super::{KeyError, PublicKey, SignError, Signer, sha256};
 

@@ -1,9 +1,9 @@
 //! Certificates for people: what stands in them, whoever issued them.
 
 use bytes::Bytes;
+use fabric_proto::lenient::decode;
 use fabric_proto::msp::SerializedIdentity;
 use orderer_x509::Certificate;
-use prost::Message as _;
 
 use super::certificate::{CertificateError, from_der, from_pem};
 use crate::channel::UnixSeconds;
@@ -54,6 +54,6 @@ impl CertificateFacts {
 
 /// The MSP's name and the certificate of a serialized identity, as far as they can be read.
 pub fn describe(serialized: &[u8]) -> Option<(String, Option<CertificateFacts>)> {
-    let identity = SerializedIdentity::decode(serialized).ok()?;
+    let identity = decode::<SerializedIdentity>(Bytes::copy_from_slice(serialized)).ok()?;
     Some((identity.mspid, CertificateFacts::of_pem(&identity.id_bytes).ok()))
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fabric_proto::lenient::decode;
 use fabric_proto::msp::SerializedIdentity;
-use prost::Message as _;
 
 use super::authorities::ChainError;
 use super::certificate::{CertificateError, from_pem};
@@ -82,7 +82,7 @@ impl Msps {
         if serialized.is_empty() {
             return Err(Arc::new(IdentityError::Empty));
         }
-        let identity = SerializedIdentity::decode(serialized.clone()).map_err(|_| IdentityError::Malformed)?;
+        let identity = decode::<SerializedIdentity>(serialized.clone()).map_err(|_| IdentityError::Malformed)?;
         match self.0.get(&identity.mspid) {
             Some(msp) => msp.identify(&identity.id_bytes),
             None => Err(Arc::new(IdentityError::UnknownMsp(identity.mspid))),
@@ -99,6 +99,6 @@ impl fmt::Debug for Msps {
 /// When the certificate of a serialized identity expires, whoever issued it. `None` if that cannot be read: such an
 /// identity does not fail for being expired, as in Fabric.
 pub fn expires_at(serialized: &[u8]) -> Option<UnixSeconds> {
-    let identity = SerializedIdentity::decode(serialized).ok()?;
+    let identity = decode::<SerializedIdentity>(Bytes::copy_from_slice(serialized)).ok()?;
     Some(UnixSeconds(from_pem(&identity.id_bytes).ok()?.not_after()))
 }

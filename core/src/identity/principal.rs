@@ -8,9 +8,9 @@ use bytes::Bytes;
 use fabric_proto::common::msp_principal::Classification;
 use fabric_proto::common::msp_role::MspRoleType;
 use fabric_proto::common::{CombinedPrincipal, MspIdentityAnonymity, MspPrincipal, MspRole, OrganizationUnit};
+use fabric_proto::lenient::decode;
 use fabric_proto::msp::SerializedIdentity;
 use orderer_x509::Certificate;
-use prost::Message as _;
 
 use super::certificate::from_pem;
 
@@ -96,7 +96,7 @@ impl Principal {
                 }
                 continue;
             }
-            match CombinedPrincipal::decode(principal.principal) {
+            match decode::<CombinedPrincipal>(principal.principal) {
                 Ok(CombinedPrincipal { principals }) if !principals.is_empty() => {
                     unread.extend(principals.into_iter().rev());
                 }
@@ -111,7 +111,7 @@ impl Principal {
         let never = |why: &str| Self::Unsatisfiable(why.into());
         let bytes = principal.principal.clone();
         match Classification::try_from(principal.principal_classification) {
-            Ok(Classification::Role) => match MspRole::decode(bytes) {
+            Ok(Classification::Role) => match decode::<MspRole>(bytes) {
                 Ok(MspRole { msp_identifier, role }) => {
                     let role = match MspRoleType::try_from(role) {
                         Ok(MspRoleType::Member) => Role::Member,
@@ -125,7 +125,7 @@ impl Principal {
                 }
                 Err(_) => never("a role that does not parse"),
             },
-            Ok(Classification::OrganizationUnit) => match OrganizationUnit::decode(bytes) {
+            Ok(Classification::OrganizationUnit) => match decode::<OrganizationUnit>(bytes) {
                 Ok(unit) => Self::OrganizationalUnit {
                     msp_id: unit.msp_identifier.into(),
                     unit: unit.organizational_unit_identifier.into(),
@@ -134,13 +134,13 @@ impl Principal {
                 Err(_) => never("an organizational unit that does not parse"),
             },
             Ok(Classification::Identity) => {
-                let parsed = SerializedIdentity::decode(bytes).ok().and_then(|identity| {
+                let parsed = decode::<SerializedIdentity>(bytes).ok().and_then(|identity| {
                     let certificate = from_pem(&identity.id_bytes).ok()?;
                     Some(Self::Identity(NamedIdentity { msp_id: identity.mspid.into(), certificate }))
                 });
                 parsed.unwrap_or_else(|| never("an identity that does not parse"))
             }
-            Ok(Classification::Anonymity) => match MspIdentityAnonymity::decode(bytes) {
+            Ok(Classification::Anonymity) => match decode::<MspIdentityAnonymity>(bytes) {
                 Ok(anonymity) if anonymity.anonymity_type == 0 => Self::Nominal,
                 _ => never("an anonymous identity"),
             },

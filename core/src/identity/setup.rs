@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fabric_proto::lenient::decode;
 use fabric_proto::msp::{FabricMspConfig, MspConfig, SigningIdentityInfo};
 use orderer_x509::{Certificate, CrlError, Pool, RevocationList, pem};
-use prost::Message as _;
 
 use super::authorities::{Authorities, ChainError, ChainHash, subject_key_id};
 use super::certificate::{CertificateError, from_pem, name_of};
@@ -153,7 +153,7 @@ pub(super) fn set_up(config: &MspConfig, version: MspVersion) -> Result<Msp, Msp
     if config.r#type != TYPE_X509 {
         return Err(MspError::Type(config.r#type));
     }
-    let fabric = FabricMspConfig::decode(config.config.clone()).map_err(MspError::Malformed)?;
+    let fabric = decode::<FabricMspConfig>(config.config.clone()).map_err(MspError::Malformed)?;
     if fabric.name.is_empty() {
         return Err(MspError::NoName);
     }
@@ -242,9 +242,7 @@ impl Setup<'_> {
             self.check_is_authority(place, authority)?;
             authorities.check_authority(authority).map_err(|cause| not_valid(place, authority, cause))?;
         }
-        authorities
-            .mark_internal()
-            .map_err(|(certificate, cause)| not_valid(INTERMEDIATE, &certificate, cause))?;
+        authorities.mark_internal().map_err(|(certificate, cause)| not_valid(INTERMEDIATE, &certificate, cause))?;
         Ok(authorities)
     }
 
@@ -288,8 +286,7 @@ impl Setup<'_> {
         msp.identity_of(certificate).map_err(|e| wrong(e.to_string()))?;
         let material = signing.private_signer.as_ref().map(|key| &key.key_material).filter(|bytes| !bytes.is_empty());
         let material = material.ok_or_else(|| wrong("it has no key material".to_owned()))?;
-        let (block, _) =
-            pem::decode(material).ok_or_else(|| wrong("its key material is not in PEM".to_owned()))?;
+        let (block, _) = pem::decode(material).ok_or_else(|| wrong("its key material is not in PEM".to_owned()))?;
         SigningKey::check_ecdsa_der(&block.contents).map_err(|e| wrong(format!("its key: {e}")))
     }
 

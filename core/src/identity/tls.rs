@@ -15,7 +15,9 @@ pub enum TlsCertificateError {
     #[error(transparent)]
     Unreadable(#[from] CertificateError),
     /// No organization's TLS authority issued it.
-    #[error("certificate {certificate} was not issued by a TLS certificate authority of an ordering organization: {cause}")]
+    #[error(
+        "certificate {certificate} was not issued by a TLS certificate authority of an ordering organization: {cause}"
+    )]
     UnknownAuthority {
         /// Subject and serial number.
         certificate: String,
@@ -67,9 +69,7 @@ impl TlsAuthorities {
             }
         }
         match refused {
-            Some(cause) => {
-                Err(TlsCertificateError::UnknownAuthority { certificate: name_of(&certificate), cause })
-            }
+            Some(cause) => Err(TlsCertificateError::UnknownAuthority { certificate: name_of(&certificate), cause }),
             None => Ok(()),
         }
     }

@@ -3,18 +3,18 @@
 //! Each signature is verified once ([`Signers::verify`]), however many organizations ask about it; the policy tree is
 //! then evaluated over the outcome. A satisfied policy of ten organizations costs about 0.3 µs.
 
+mod claim;
 mod evaluate;
 mod signature;
 mod signers;
 pub mod text;
-mod together;
 mod tree;
 mod used;
 mod verdict;
 
+pub use claim::Claim;
 pub use evaluate::Denied;
 pub use signers::{SignedDatum, Signers};
-pub use together::{Claim, Proof, prove_together};
 pub(crate) use tree::Lookup;
 pub use tree::{Policies, PolicyError};
 pub use verdict::{PolicyInWords, PrincipalVerdict, Verdict};

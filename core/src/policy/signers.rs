@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::together::{Claim, Proof};
+use super::claim::Claim;
 use super::verdict::PrincipalVerdict;
 use crate::crypto::SignatureError;
 use crate::envelope::SignedEnvelope;
@@ -63,7 +63,7 @@ pub struct Signers {
 
 impl Signers {
     /// Verifies the signatures one by one, about 50 µs each for P-256, as Fabric does: in their order, and those of an
-    /// identity until one of them is good. What decides a configuration or a block is never verified together with others.
+    /// identity until one of them is good.
     pub fn verify<D: Borrow<SignedDatum>>(data: impl IntoIterator<Item = D>, msps: &Msps) -> Self {
         let mut signers = Self::default();
         let mut seen = HashSet::new();
@@ -77,20 +77,20 @@ impl Signers {
                 if seen.contains(&key) {
                     continue;
                 }
-                if signers.add(claim, None) {
+                if signers.add(claim) {
                     seen.insert(key);
                 }
             } else {
-                signers.add(claim, None);
+                signers.add(claim);
             }
         }
         signers
     }
 
-    /// The same of one signature, whose signer is found already, and which may be proven.
-    pub fn verify_one(claim: Result<Claim<'_>, &Arc<IdentityError>>, proof: Option<Proof>) -> Self {
+    /// The same of one signature, whose signer is found already.
+    pub fn verify_one(claim: Result<Claim<'_>, &Arc<IdentityError>>) -> Self {
         let mut signers = Self::default();
-        signers.add(claim, proof);
+        signers.add(claim);
         signers
     }
 
@@ -104,13 +104,11 @@ impl Signers {
     }
 
     /// Whether the signature counts.
-    fn add(&mut self, claim: Result<Claim<'_>, &Arc<IdentityError>>, proof: Option<Proof>) -> bool {
+    fn add(&mut self, claim: Result<Claim<'_>, &Arc<IdentityError>>) -> bool {
         let verified = match claim {
             Ok(claim) => {
-                let is_proven = proof.is_some_and(|proof| proof.covers(claim));
                 let rejection = |why| Rejection::Signature(Arc::clone(claim.identity), why);
-                let verified = if is_proven { Ok(()) } else { claim.verify() };
-                verified.map(|()| Arc::clone(claim.identity)).map_err(rejection)
+                claim.verify().map(|()| Arc::clone(claim.identity)).map_err(rejection)
             }
             Err(cause) => Err(Rejection::Identity(Arc::clone(cause))),
         };

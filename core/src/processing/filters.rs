@@ -7,9 +7,9 @@ use super::refusal::Refusal;
 use super::{Circumstances, Judging};
 use crate::channel::ConfigSequence;
 use crate::config::{ChannelSnapshot, ConsensusState};
-use crate::crypto::SignatureError;
+use crate::crypto::{SignatureError, has_strict_form};
 use crate::envelope::Message;
-use crate::policy::{Proof, Signers, prove_together};
+use crate::policy::Signers;
 
 /// Unknown fields of an envelope are stored with it but do not count as payload. More of them than this are refused.
 const PADDING_MAX_BYTES: usize = 1024;
@@ -19,46 +19,29 @@ pub type Judged = Result<ConfigSequence, Refusal>;
 
 /// Judges a normal message for an existing channel.
 pub fn check_normal(snapshot: &ChannelSnapshot, message: &Message, at: Circumstances) -> Judged {
-    check_normal_of(snapshot, message, &Creator::of(message, snapshot.msps()), None, at)
+    check_normal_of(snapshot, message, &Creator::of(message, snapshot.msps()), at)
 }
 
-/// The same for who has found its creator already, and perhaps proven its signature, both under the same `snapshot`.
-pub fn check_normal_of(
-    snapshot: &ChannelSnapshot,
-    message: &Message,
-    creator: &Creator,
-    proof: Option<Proof>,
-    at: Circumstances,
-) -> Judged {
+/// The same for who has found its creator already, under the same `snapshot`.
+pub fn check_normal_of(snapshot: &ChannelSnapshot, message: &Message, creator: &Creator, at: Circumstances) -> Judged {
     if snapshot.orderer().state == ConsensusState::Maintenance
         && snapshot.orderer().capabilities.consensus_type_migration()
     {
         return Err(Refusal::Maintenance);
     }
-    apply_of(snapshot, message, creator, proof, at)?;
+    apply_of(snapshot, message, creator, at)?;
     Ok(snapshot.sequence())
-}
-
-/// Verifies together what may be verified together of messages that are about to be judged: a proof each where there is
-/// one. Costs next to nothing where nobody signs with Ed25519 keys.
-pub fn prove<'a>(messages: &[Option<(&'a Message, &'a Creator)>]) -> Vec<Option<Proof>> {
-    let claim = |&entry: &Option<(&'a Message, &'a Creator)>| {
-        let (message, creator) = entry?;
-        creator.signed(&message.envelope).ok()?.ok()
-    };
-    prove_together(&messages.iter().map(claim).collect::<Vec<_>>())
 }
 
 /// The standard filters: empty, expired, too large, signature.
 pub(super) fn apply(snapshot: &ChannelSnapshot, message: &Message, at: Circumstances) -> Result<(), Refusal> {
-    apply_of(snapshot, message, &Creator::of(message, snapshot.msps()), None, at)
+    apply_of(snapshot, message, &Creator::of(message, snapshot.msps()), at)
 }
 
 fn apply_of(
     snapshot: &ChannelSnapshot,
     message: &Message,
     creator: &Creator,
-    proof: Option<Proof>,
     at: Circumstances,
 ) -> Result<(), Refusal> {
     let envelope = &message.envelope;
@@ -88,56 +71,11 @@ fn apply_of(
         ConsensusState::Maintenance => "/Channel/Orderer/Writers",
     };
     let is_ecdsa = creator.identity().is_some_and(|identity| !identity.public_key().is_ed25519());
-    let signers = if is_at_the_door && is_ecdsa && !has_canonical_form(envelope.signature()) {
-        Signers::refused(signed, SignatureError::Malformed)
-    } else {
-        Signers::verify_one(signed, proof)
-    };
-    snapshot.policies().evaluate(policy, &signers).map_err(|denied| Refusal::Denied(Box::new(denied)))
-}
-
-/// Whether a signature is an ECDSA signature in DER that nobody but its maker could have written otherwise: two positive
-/// integers in their shortest form, and nothing inside or behind that Fabric would skip. An empty one is another matter.
-fn has_canonical_form(signature: &[u8]) -> bool {
-    fn integer(bytes: &[u8]) -> Option<&[u8]> {
-        let (&[0x02, length], rest) = bytes.split_first_chunk::<2>()? else { return None };
-        let (integer, rest) = rest.split_at_checked(usize::from(length))?;
-        let is_shortest = match integer {
-            [] | [0x80.., ..] => false,
-            [0, second, ..] => *second >= 0x80,
-            _ => true,
+    let signers =
+        if is_at_the_door && is_ecdsa && !envelope.signature().is_empty() && !has_strict_form(envelope.signature()) {
+            Signers::refused(signed, SignatureError::Malformed)
+        } else {
+            Signers::verify_one(signed)
         };
-        (length < 0x80 && is_shortest).then_some(rest)
-    }
-    let content = match signature {
-        [] => return true,
-        [0x30, length @ ..0x80, content @ ..] if content.len() == usize::from(*length) => content,
-        [0x30, 0x81, length @ 0x80.., content @ ..] if content.len() == usize::from(*length) => content,
-        _ => return false,
-    };
-    integer(content).and_then(integer).is_some_and(<[u8]>::is_empty)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_signature_has_one_form() {
-        for good in [&[][..], &[0x30, 6, 2, 1, 1, 2, 1, 0x7f], &[0x30, 7, 2, 2, 0, 0x80, 2, 1, 1]] {
-            assert!(has_canonical_form(good), "{good:?}");
-        }
-        for bad in [
-            &[0x30, 6, 2, 1, 1, 2, 1, 1, 0][..],
-            &[0x30, 8, 2, 1, 1, 2, 1, 1, 5, 0],
-            &[0x30, 7, 2, 2, 0, 1, 2, 1, 1],
-            &[0x30, 6, 2, 1, 0x80, 2, 1, 1],
-            &[0x30, 0x81, 6, 2, 1, 1, 2, 1, 1],
-            &[0x30, 5, 2, 0, 2, 1, 1],
-            &[0x31, 6, 2, 1, 1, 2, 1, 1],
-            &[0x30],
-        ] {
-            assert!(!has_canonical_form(bad), "{bad:?}");
-        }
-    }
+    snapshot.policies().evaluate(policy, &signers).map_err(|denied| Refusal::Denied(Box::new(denied)))
 }

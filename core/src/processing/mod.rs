@@ -9,7 +9,7 @@ mod seek;
 
 pub use configure::{Proposed, Stamp, apply_config, created_channel, propose_creation, propose_update, recheck_config};
 pub use creator::Creator;
-pub use filters::{Judged, check_normal, check_normal_of, prove};
+pub use filters::{Judged, check_normal, check_normal_of};
 pub use refusal::{Refusal, RefusalKind};
 pub use seek::{SeekError, SeekPlan};
 

@@ -1,0 +1,25 @@
+//! What a signature says.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::crypto::SignatureError;
+use crate::identity::Identity;
+
+/// That `signature` is an identity's over `message`.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// Whose.
+    pub identity: &'a Arc<Identity>,
+    /// The bytes that the signature covers.
+    pub message: &'a Bytes,
+    /// The signature.
+    pub signature: &'a Bytes,
+}
+
+impl Claim<'_> {
+    pub(super) fn verify(&self) -> Result<(), SignatureError> {
+        self.identity.verify(self.message, self.signature)
+    }
+}
