@@ -1,0 +1,57 @@
+//! The library's verdict on a case.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use orderer_core::block::{ChainCheck, EncodedBlock};
+
+use crate::case::Case;
+use crate::verdict::Outcome;
+
+/// See the module's description.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// Nothing, if the library panicked.
+    pub outcome: Option<Outcome>,
+    /// Why the block is refused, or how the library panicked.
+    pub reason: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Takes the case's blocks one by one, as an imported ledger's are.
+pub fn judge(case: &Case) -> Judgement {
+    let began = Instant::now();
+    let taken = catch_unwind(AssertUnwindSafe(|| take(case)));
+    let took = began.elapsed();
+    match taken {
+        Ok(Ok(())) => Judgement { outcome: Some(Outcome::Accepted), reason: String::new(), took },
+        Ok(Err((block, reason))) => Judgement { outcome: Some(Outcome::Refused { block }), reason, took },
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
+            Judgement { outcome: None, reason: text.to_owned(), took }
+        }
+    }
+}
+
+fn take(case: &Case) -> Result<(), (usize, String)> {
+    let mut chain = ChainCheck::new(None, Arc::default());
+    for (number, bytes) in case.blocks.iter().enumerate() {
+        let block = EncodedBlock::parse(bytes).map_err(|error| (number, with_causes(&error)))?;
+        chain.take(&block).map_err(|error| (number, with_causes(&error)))?;
+    }
+    Ok(())
+}
+
+/// An error and what it came from, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
