@@ -13,7 +13,7 @@ use orderer_core::channel::UnixSeconds;
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::crypto::SigningKey;
 use orderer_core::envelope::{Message, SignedEnvelope};
-use orderer_core::processing::{Circumstances, check_normal};
+use orderer_core::processing::{Circumstances, Judging, check_normal};
 
 use crate::archive::Files;
 use crate::judge::with_causes;
@@ -79,7 +79,7 @@ impl Organization {
         if let Err(error) = snapshot.check_supported() {
             return Ok(("REFUSED".to_owned(), with_causes(&error)));
         }
-        let at = Circumstances { now: JUDGED_AT, expiration_checks: true };
+        let at = Circumstances { now: JUDGED_AT, expiration_checks: true, judging: Judging::AtTheDoor };
         Ok(match check_normal(snapshot, &self.message(snapshot)?, at) {
             Ok(_) => ("SUCCESS".to_owned(), String::new()),
             Err(refusal) => (refusal.kind().status().as_str_name().to_owned(), refusal.to_string()),

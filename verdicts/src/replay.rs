@@ -163,7 +163,7 @@ impl fmt::Display for Report {
         }
         writeln!(f)?;
         let mut total = BTreeMap::<Comparison, usize>::new();
-        let mut line = |f: &mut fmt::Formatter<'_>, name: &str, counts: &BTreeMap<Comparison, usize>| {
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, counts: &BTreeMap<Comparison, usize>| {
             write!(f, "{name:16}")?;
             for comparison in Comparison::ALL {
                 write!(f, "{:>10}", counts.get(&comparison).unwrap_or(&0))?;
