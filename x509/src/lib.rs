@@ -5,10 +5,12 @@
 //! case by case. The mathematics of signatures is that of libraries.
 
 mod algorithm;
+mod asn1;
 mod certificate;
 mod constraints;
 mod crl;
 mod der;
+mod domain;
 pub mod ecdsa;
 mod extension;
 mod key;
@@ -17,6 +19,7 @@ mod lenient;
 mod name;
 pub mod pem;
 mod policies;
+mod recode;
 mod rsa;
 mod signature;
 mod time;
