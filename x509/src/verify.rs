@@ -392,6 +392,3 @@ fn clock() -> (i64, u32) {
     let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     (i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX), elapsed.subsec_nanos())
 }
-
-#[cfg(test)]
-mod tests;
