@@ -153,7 +153,7 @@ pub fn verify_with(
         vec![vec![leaf.clone()]]
     } else {
         let mut search = Search { roots, intermediates, options: &options, checks: 0, signatures: HashMap::new() };
-        search.chains(&[leaf.clone()])?
+        search.chains(std::slice::from_ref(leaf))?
     };
     filter(candidates, options.purpose)
 }

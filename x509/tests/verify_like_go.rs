@@ -3,6 +3,8 @@
 //!
 //! Two lines are a case: certificates with their roles, and the verdict. `X509_VERIFY_CASES` names another file of such.
 
+#![expect(clippy::unwrap_used, reason = "a broken fixture is a failed test")]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -24,7 +24,7 @@ fn nothing_is_mapped_to_or_from_any_policy() {
     for mapping in [(any.clone(), policy(1)), (policy(1), any)] {
         let mut graph = Graph::new();
         graph.add_policies(&[policy(1)], true);
-        assert!(!graph.map_policies(&[mapping.clone()], true));
+        assert!(!graph.map_policies(std::slice::from_ref(&mapping), true));
         assert!(graph.map_policies(&[mapping], false));
     }
 }
