@@ -210,6 +210,3 @@ pub(crate) fn check_chain(chain: &[Arc<Certificate>]) -> Result<(), ConstraintEr
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

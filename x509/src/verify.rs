@@ -153,7 +153,7 @@ pub fn verify_with(
         vec![vec![leaf.clone()]]
     } else {
         let mut search = Search { roots, intermediates, options: &options, checks: 0, signatures: HashMap::new() };
-        search.chains(&[leaf.clone()])?
+        search.chains(std::slice::from_ref(leaf))?
     };
     filter(candidates, options.purpose)
 }
@@ -392,6 +392,3 @@ fn clock() -> (i64, u32) {
     let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     (i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX), elapsed.subsec_nanos())
 }
-
-#[cfg(test)]
-mod tests;
