@@ -13,12 +13,12 @@ use fabric_proto::Message as _;
 use fabric_proto::common::policy::PolicyType;
 use fabric_proto::common::signature_policy::{NOutOf, Type};
 use fabric_proto::common::{
-    ChannelHeader, Config, ConfigGroup, ConfigPolicy, ConfigUpdate, ConfigUpdateEnvelope, ConfigValue, Header,
+    ChannelHeader, Config, ConfigEnvelope, ConfigGroup, ConfigPolicy, ConfigUpdate, ConfigUpdateEnvelope, ConfigValue, Header,
     HeaderType, Payload, Policy, SignaturePolicy, SignaturePolicyEnvelope,
 };
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::ChannelId;
-use orderer_core::config::{Catalog, ChannelSnapshot, ComputeError, compute_update};
+use orderer_core::config::{Catalog, ChannelSnapshot, ComputeError, ProposedConfig, compute_update};
 use orderer_core::envelope::SignedEnvelope;
 use proptest::collection::btree_map;
 use proptest::prelude::*;
@@ -71,9 +71,12 @@ fn snapshot(config: Config) -> ChannelSnapshot {
 }
 
 fn envelope(update: &ConfigUpdate) -> SignedEnvelope {
+    enveloped(&ConfigUpdateEnvelope { config_update: update.encode_to_vec().into(), signatures: Vec::new() })
+}
+
+fn enveloped(data: &ConfigUpdateEnvelope) -> SignedEnvelope {
     let channel_header =
         ChannelHeader { r#type: HeaderType::ConfigUpdate as i32, channel_id: "app".into(), ..ChannelHeader::default() };
-    let data = ConfigUpdateEnvelope { config_update: update.encode_to_vec().into(), signatures: Vec::new() };
     let payload = Payload {
         header: Some(Header { channel_header: channel_header.encode_to_vec().into(), signature_header: Bytes::new() }),
         data: data.encode_to_vec().into(),
@@ -192,12 +195,12 @@ proptest! {
             }
             Err(other) => panic!("{other}"),
         };
-        let (config, next) = snapshot.propose(&envelope(&update)).map_err(|e| TestCaseError::fail(e.to_string()))?;
-        prop_assert_eq!(meaning(next.channel_group()), meaning(&wanted));
+        let ProposedConfig { envelope: config, next } = snapshot.propose(&envelope(&update)).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!(meaning(&next.channel_group()), meaning(&wanted));
         prop_assert_eq!(next.sequence().0, old.sequence + 1);
         prop_assert_eq!(snapshot.config(), old, "the old configuration stays as it is");
         // versions: one more where something changed, none where it is new, else as they were
-        let (before, after) = (listed(&before), listed(next.channel_group()));
+        let (before, after) = (listed(&before), listed(&next.channel_group()));
         for (name, (version, mod_policy, said)) in &after {
             match before.get(name) {
                 None => prop_assert_eq!(*version, 0, "{}", name),
@@ -279,30 +282,90 @@ fn what_is_taken_is_what_the_rules_allow() {
 }
 
 #[test]
-fn trees_beyond_reason_are_refused_with_their_place() {
+fn trees_are_taken_as_deep_and_as_wide_as_protobuf_has_them() {
     let config = config_with(&ConfigGroup { mod_policy: ANYBODY.into(), ..ConfigGroup::default() });
     let snapshot = snapshot(config);
-    let refusal = |write_set: ConfigGroup| {
+    let refusal = |update: Bytes| {
+        let data = ConfigUpdateEnvelope { config_update: update, signatures: Vec::new() };
+        snapshot.propose(&enveloped(&data)).unwrap_err().to_string()
+    };
+    let write_set = |write_set: ConfigGroup| {
         let update = ConfigUpdate {
             channel_id: "app".into(),
             read_set: Some(ConfigGroup::default()),
             write_set: Some(write_set),
             isolated_data: BTreeMap::new(),
         };
-        snapshot.propose(&envelope(&update)).unwrap_err().to_string()
+        refusal(update.encode_to_vec().into())
     };
-    let nested = |levels| {
-        (0..levels).fold(ConfigGroup::default(), |inner, _| ConfigGroup {
-            groups: [("G".to_owned(), inner)].into(),
-            ..ConfigGroup::default()
-        })
+    // a group in a group in a group: of each level the entry of a map, in it the name and the group
+    let nested = |levels: usize| {
+        let field = |number: u8, content: &[u8]| {
+            let mut out = vec![number << 3 | 2];
+            prost::encoding::encode_varint(content.len() as u64, &mut out);
+            out.extend_from_slice(content);
+            out
+        };
+        let outer = |inner: Vec<u8>, _| field(2, &[field(1, b"G"), field(2, &inner)].concat());
+        let root = (0..levels).fold(Vec::new(), outer);
+        refusal([field(1, b"app"), field(2, b""), field(3, &root)].concat().into())
     };
-    assert!(refusal(nested(30)).contains("/G/G/G is nested deeper than 16 groups"), "{}", refusal(nested(30)));
-    assert!(refusal(nested(500)).contains("recursion limit"), "{}", refusal(nested(500)));
+    for levels in [20, 4_999] {
+        assert!(nested(levels).contains("invalid mod_policy for element [Group]  /Channel/G: mod_policy not set"));
+    }
+    assert!(nested(5_000).contains("nested deeper than 10000"), "{}", nested(5_000));
     let values = (0..200_000).map(|number| (format!("v{number}"), ConfigValue::default())).collect();
-    let wide = refusal(ConfigGroup { values, ..ConfigGroup::default() });
-    assert!(wide.contains("more than 100000 elements"), "{wide}");
+    let wide = write_set(ConfigGroup { values, ..ConfigGroup::default() });
+    assert!(wide.contains("/Channel/v0: mod_policy not set"), "{wide}");
     let values = [("no/key".to_owned(), ConfigValue::default())].into();
-    let key = refusal(ConfigGroup { values, ..ConfigGroup::default() });
+    let key = write_set(ConfigGroup { values, ..ConfigGroup::default() });
     assert!(key.contains("illegal characters in key: 'no/key' in /Channel"), "{key}");
+}
+
+#[test]
+fn fields_that_are_not_known_are_kept_and_compared() {
+    let config = config_with(&ConfigGroup { mod_policy: ANYBODY.into(), ..ConfigGroup::default() });
+    let mut bytes = config.encode_to_vec();
+    // the group once more, merged with the first: its field 9 is not known, nor is its version as a text
+    bytes.extend([0x12, 8, 0x4a, 1, b'x', 0x0a, 3, b'o', b'n', b'e']);
+    let update = ConfigUpdate {
+        channel_id: "app".into(),
+        read_set: Some(ConfigGroup::default()),
+        write_set: Some(ConfigGroup {
+            values: [("Added".to_owned(), ConfigValue { mod_policy: ANYBODY.into(), ..ConfigValue::default() })].into(),
+            ..ConfigGroup::default()
+        }),
+        isolated_data: BTreeMap::new(),
+    };
+    let current = genesis(&bytes);
+    let ProposedConfig { envelope: proposed, next } = current.propose(&envelope(&update)).unwrap();
+    let kept = [0x4a, 1, b'x', 0x0a, 3, b'o', b'n', b'e'];
+    assert!(next.config_bytes().windows(kept.len()).any(|part| part == kept), "kept in the next configuration");
+    assert!(current.apply(&proposed).is_ok());
+    // the same without these fields is not what the update leads to
+    let without = ConfigEnvelope {
+        config: Some(next.config()),
+        last_update: Some(fabric_proto::common::Envelope {
+            payload: envelope(&update).payload().clone(),
+            signature: Bytes::new(),
+        }),
+    };
+    let refused = current.apply(&without.encode_to_vec().into()).unwrap_err();
+    assert!(refused.to_string().contains("did not produce the supplied config result"), "{refused}");
+}
+
+/// The configuration in these bytes, as a channel's first.
+fn genesis(config: &[u8]) -> ChannelSnapshot {
+    let mut envelope = vec![0x0a];
+    prost::encoding::encode_varint(config.len() as u64, &mut envelope);
+    envelope.extend_from_slice(config);
+    let channel_header =
+        ChannelHeader { r#type: HeaderType::Config as i32, channel_id: "app".into(), ..ChannelHeader::default() };
+    let payload = Payload {
+        header: Some(Header { channel_header: channel_header.encode_to_vec().into(), signature_header: Bytes::new() }),
+        data: envelope.into(),
+    };
+    let message = SignedEnvelope::from_parts(payload.encode_to_vec().into(), Bytes::new());
+    let message = orderer_core::envelope::Message::parse(message).unwrap();
+    ChannelSnapshot::from_config_message(&message, &Arc::new(Catalog::of_any_shape())).unwrap()
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::common::{Config, ConfigGroup, ConfigUpdate};
 use libfuzzer_sys::fuzz_target;
-use orderer_core::config::{ChannelSnapshot, check_consenters_step, compute_update, inspect_change};
+use orderer_core::config::{ChannelSnapshot, ProposedConfig, check_consenters_step, compute_update, inspect_change};
 use orderer_fuzz::{OPEN, SNAPSHOT, app, meaning, snapshot, unsigned};
 
 fuzz_target!(|data: &[u8]| {
@@ -27,8 +27,8 @@ fuzz_target!(|data: &[u8]| {
             if let Ok(update) = compute_update(&app(), &OPEN.config(), &target.config()) {
                 if let Some(next) = propose(&OPEN, &update) {
                     assert_eq!(
-                        meaning(next.channel_group()),
-                        meaning(target.channel_group()),
+                        meaning(&next.channel_group()),
+                        meaning(&target.channel_group()),
                         "it leads to its target"
                     );
                 }
@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
 
 fn propose(current: &ChannelSnapshot, update: &ConfigUpdate) -> Option<ChannelSnapshot> {
     let before = current.config();
-    let (envelope, next) = current.propose(&unsigned(update)).ok()?;
+    let ProposedConfig { envelope, next } = current.propose(&unsigned(update)).ok()?;
     assert_eq!(current.config(), before, "the configuration in force stays");
     assert_eq!(next.sequence().0, current.sequence().0 + 1);
     let applied = current.apply(&envelope).expect("what is proposed can be applied");

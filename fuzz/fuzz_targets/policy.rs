@@ -13,7 +13,7 @@ use orderer_fuzz::SNAPSHOT;
 const PATHS: [&str; 5] = ["/Channel/Fuzzed", "/Channel/Readers", "/Channel/Application/Fuzzed", "Fuzzed", ""];
 
 fuzz_target!(|data: &[u8]| {
-    let mut group = SNAPSHOT.channel_group().clone();
+    let mut group = SNAPSHOT.channel_group();
     if let Ok(policy) = Policy::decode(data) {
         let fuzzed = ConfigPolicy { version: 0, policy: Some(policy), mod_policy: "Admins".to_owned() };
         for below in group.groups.values_mut() {

@@ -10,7 +10,6 @@ use fabric_proto::common::{
 };
 use fabric_proto::lenient;
 use fabric_proto::orderer::{DeliverResponse, deliver_response};
-use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::header::{Hash, data_hash, header_hash};
@@ -304,6 +303,7 @@ pub fn status_frame(status: common::Status) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost::Message as _;
     use fabric_proto::common::{BlockData, BlockHeader, BlockMetadata};
     use proptest::prelude::*;
 

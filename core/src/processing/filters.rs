@@ -103,16 +103,16 @@ fn has_canonical_form(signature: &[u8]) -> bool {
         let (&[0x02, length], rest) = bytes.split_first_chunk::<2>()? else { return None };
         let (integer, rest) = rest.split_at_checked(usize::from(length))?;
         let is_shortest = match integer {
-            [] | [0x80.., ..] => false,
+            [] => false,
             [0, second, ..] => *second >= 0x80,
-            _ => true,
+            [first, ..] => *first < 0x80,
         };
         (length < 0x80 && is_shortest).then_some(rest)
     }
     let content = match signature {
         [] => return true,
-        [0x30, length @ ..0x80, content @ ..] if content.len() == usize::from(*length) => content,
-        [0x30, 0x81, length @ 0x80.., content @ ..] if content.len() == usize::from(*length) => content,
+        [0x30, 0x81, length, content @ ..] if *length >= 0x80 && content.len() == usize::from(*length) => content,
+        [0x30, length, content @ ..] if *length < 0x80 && content.len() == usize::from(*length) => content,
         _ => return false,
     };
     integer(content).and_then(integer).is_some_and(<[u8]>::is_empty)

@@ -17,6 +17,7 @@ struct FieldSchema {
     repeated: bool,
 }
 
+#[allow(dead_code, reason = "no message of today has a number of fixed width")]
 enum Form {
     Varint,
     Fixed64,
