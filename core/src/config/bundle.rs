@@ -81,7 +81,7 @@ impl Bundle {
             None => None,
         };
         let msps = Msps::new(msps).map_err(ConfigError::MspConflict)?;
-        let policies = Policies::from_tree(&tree)?;
+        let policies = Policies::from_tree(&tree, capabilities.recursion_max())?;
         tree.check_keys()?;
         Ok(Self { capabilities, orderer, application, consortiums, msps, policies, tree })
     }
@@ -135,6 +135,10 @@ impl Bundle {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn capabilities(&self) -> &ChannelCapabilities {
+        &self.capabilities
     }
 
     pub(super) fn tree(&self) -> &Tree {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use fabric_proto::common::Capabilities;
+use fabric_proto::lenient::RECURSION_MAX;
 
 use crate::identity::MspVersion;
 
@@ -81,6 +82,12 @@ impl ChannelCapabilities {
     /// it, and nowhere else.
     pub fn since_v3_0(&self) -> bool {
         self.0.contains("V3_0")
+    }
+
+    /// Messages below each other in updates and signature policies. Only Fabric 3, which such a channel needs, has protobuf's
+    /// limit: in the message types of 2.5 it begins anew with each message.
+    pub(super) fn recursion_max(&self) -> usize {
+        if self.since_v3_0() { RECURSION_MAX } else { usize::MAX }
     }
 
     /// The consensus type may be changed at all.

@@ -31,7 +31,9 @@ pub fn parse_go_duration(text: &str) -> Option<(Duration, bool)> {
             _ => return None,
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || whole.len() > 19 || fraction.contains('.') {
+        // Go takes any number of zeros in front
+        let whole = if whole.is_empty() { whole } else { whole.trim_start_matches('0') };
+        if number == "." || whole.len() > 19 || fraction.contains('.') {
             return None;
         }
         nanos += if whole.is_empty() { 0 } else { whole.parse::<u128>().ok()? * unit_nanos };

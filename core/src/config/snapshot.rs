@@ -167,6 +167,10 @@ impl ChannelSnapshot {
         self.bundle.tree().to_message()
     }
 
+    pub(super) fn recursion_max(&self) -> usize {
+        self.bundle.capabilities().recursion_max()
+    }
+
     pub(super) fn tree(&self) -> &Tree {
         self.bundle.tree()
     }

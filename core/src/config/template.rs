@@ -68,7 +68,7 @@ pub enum TemplateError {
 /// which the consortium's creation policy governs.
 pub fn new_channel(system: &ChannelSnapshot, message: &Message) -> Result<ChannelSnapshot, TemplateError> {
     let envelope: ConfigUpdateEnvelope = lenient::decode(message.data.clone()).map_err(TemplateError::Envelope)?;
-    let update = UpdateMessage::read(&envelope.config_update).map_err(TemplateError::Update)?;
+    let update = UpdateMessage::read(&envelope.config_update, system.recursion_max()).map_err(TemplateError::Update)?;
     let header_channel = &message.channel_header.channel_id;
     if update.channel_id != *header_channel {
         return Err(TemplateError::OtherChannel { update: update.channel_id, header: header_channel.clone() });

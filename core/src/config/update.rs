@@ -218,7 +218,7 @@ impl ChannelSnapshot {
 
     fn updated_tree(&self, envelope: &SignedEnvelope) -> Result<Tree, UpdateError> {
         let signed = read_update_envelope(envelope)?;
-        let update = UpdateMessage::read(&signed.config_update).map_err(UpdateError::Update)?;
+        let update = UpdateMessage::read(&signed.config_update, self.recursion_max()).map_err(UpdateError::Update)?;
         if update.channel_id != self.channel().as_str() {
             let channel = self.channel().to_string();
             return Err(UpdateError::OtherChannel { update: update.channel_id, channel });

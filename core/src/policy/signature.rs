@@ -1,11 +1,11 @@
-//! Signature policies: n out of rules, down to principals. They may be nested as deep as protobuf allows, so nothing here
+//! Signature policies: n out of rules, down to principals. They may be nested as deep as a message is long, so nothing here
 //! calls itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use fabric_proto::common::MspPrincipal;
-use fabric_proto::lenient::{self, Fields, Malformed, RECURSION_MAX, Value};
+use fabric_proto::lenient::{self, Fields, Malformed, Value};
 
 use super::tree::PolicyError;
 use super::used::Used;
@@ -46,7 +46,7 @@ struct Open {
 }
 
 impl SignatureRule {
-    pub(super) fn read(path: &str, value: &[u8]) -> Result<Self, PolicyError> {
+    pub(super) fn read(path: &str, value: &[u8], recursion_max: usize) -> Result<Self, PolicyError> {
         let wrong = |problem: String| PolicyError::Malformed { path: path.to_owned(), problem };
         let (mut version, mut rule, mut identities) = (0, Vec::new(), Vec::new());
         let malformed = |cause: Malformed| wrong(format!("error unmarshalling to SignaturePolicy: {cause}"));
@@ -60,7 +60,7 @@ impl SignatureRule {
             }
         }
         let has_rule = !rule.is_empty();
-        let rules = read_rules(rule).map_err(|problem| wrong(problem.to_owned()))?;
+        let rules = read_rules(rule, recursion_max).map_err(|problem| wrong(problem.to_owned()))?;
         let principal = |bytes: &[u8]| lenient::decode::<MspPrincipal>(bytes.to_vec());
         let principals = identities.into_iter().map(|bytes| Ok(Principal::from_proto(&principal(bytes)?)));
         let principals = principals.collect::<Result<Vec<_>, prost::DecodeError>>();
@@ -170,13 +170,13 @@ enum Written {
 }
 
 /// Reads the rule of these parts (they are merged), and those in it, each before those in it.
-fn read_rules(rule: Vec<&[u8]>) -> Result<Vec<Written>, &'static str> {
+fn read_rules(rule: Vec<&[u8]>, recursion_max: usize) -> Result<Vec<Written>, &'static str> {
     const MALFORMED: &str = "error unmarshalling to SignaturePolicy: cannot parse invalid wire-format data";
     let mut rules = Vec::new();
     // the policy itself is a level
     let mut work = vec![(rule, 2, true)];
     while let Some((parts, depth, counts)) = work.pop() {
-        if depth > RECURSION_MAX {
+        if depth > recursion_max {
             return Err("error unmarshalling to SignaturePolicy: exceeded maximum recursion depth");
         }
         let mut written = Written::Nothing;
@@ -204,7 +204,7 @@ fn read_rules(rule: Vec<&[u8]>) -> Result<Vec<Written>, &'static str> {
             if parts.is_empty() {
                 continue;
             }
-            if depth + 1 > RECURSION_MAX {
+            if depth + 1 > recursion_max {
                 return Err("error unmarshalling to SignaturePolicy: exceeded maximum recursion depth");
             }
             let mut n = 0;

@@ -43,6 +43,7 @@ pub enum PolicyError {
 pub struct Policies {
     pub(super) by_path: BTreeMap<String, usize>,
     pub(super) nodes: Vec<Node>,
+    recursion_max: usize,
 }
 
 #[derive(Debug)]
@@ -71,11 +72,12 @@ pub(crate) enum Lookup<'a> {
 impl Policies {
     /// Reads all policies of the configuration whose root is `channel_group`.
     pub fn from_config(channel_group: &ConfigGroup) -> Result<Self, PolicyError> {
-        Self::from_tree(&Tree::of_message(channel_group.clone()))
+        Self::from_tree(&Tree::of_message(channel_group.clone()), usize::MAX)
     }
 
-    pub(crate) fn from_tree(tree: &Tree) -> Result<Self, PolicyError> {
-        let mut policies = Self::default();
+    /// `recursion_max` is how many messages may be below each other in a signature policy.
+    pub(crate) fn from_tree(tree: &Tree, recursion_max: usize) -> Result<Self, PolicyError> {
+        let mut policies = Self { recursion_max, ..Self::default() };
         // groups below first: an implicit policy refers to their policies
         let groups: Vec<_> = tree.walk().collect();
         for group in groups.into_iter().rev() {
@@ -128,7 +130,7 @@ impl Policies {
         group: GroupRef<'_>,
     ) -> Result<Node, PolicyError> {
         match PolicyType::try_from(policy.kind) {
-            Ok(PolicyType::Signature) => Ok(Node::Signature(SignatureRule::read(path, &policy.value)?)),
+            Ok(PolicyType::Signature) => Ok(Node::Signature(SignatureRule::read(path, &policy.value, self.recursion_max)?)),
             Ok(PolicyType::ImplicitMeta) => {
                 let malformed = |problem: String| PolicyError::Malformed { path: path.to_owned(), problem };
                 let meta: ImplicitMetaPolicy = lenient::decode(policy.value.clone())

@@ -43,9 +43,9 @@ pub(crate) struct Group {
     pub(crate) values: BTreeMap<String, Value>,
     pub(crate) policies: BTreeMap<String, PolicyElement>,
     pub(crate) unknown: Bytes,
-    pub(in crate::config) below: BTreeMap<String, GroupId>,
+    pub(super) below: BTreeMap<String, GroupId>,
     /// The group that it is in, and its name there.
-    pub(in crate::config) place: Option<(GroupId, String)>,
+    pub(super) place: Option<(GroupId, String)>,
 }
 
 /// `common.ConfigValue`.

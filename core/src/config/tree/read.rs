@@ -61,7 +61,7 @@ impl ConfigMessage {
                     }
                 }
             }
-            Ok((sequence, group.0.map(|parts| tree(bytes, parts, 3)).transpose()?))
+            Ok((sequence, group.0.map(|parts| tree(bytes, parts, (3, usize::MAX))).transpose()?))
         });
         let last_update = last_update.0.map(|parts| -> Read<_> {
             let (mut payload, mut signature) = (Bytes::new(), Bytes::new());
@@ -81,7 +81,8 @@ impl ConfigMessage {
 }
 
 impl UpdateMessage {
-    pub(crate) fn read(bytes: &Bytes) -> Read<Self> {
+    /// With so many messages below each other at most.
+    pub(crate) fn read(bytes: &Bytes, recursion_max: usize) -> Read<Self> {
         let mut update = Self::default();
         let (mut read_set, mut write_set) = (Parts::default(), Parts::default());
         for field in Fields::new(bytes) {
@@ -94,8 +95,8 @@ impl UpdateMessage {
                 _ => {}
             }
         }
-        update.read_set = read_set.0.map(|parts| tree(bytes, parts, 2)).transpose()?;
-        update.write_set = write_set.0.map(|parts| tree(bytes, parts, 2)).transpose()?;
+        update.read_set = read_set.0.map(|parts| tree(bytes, parts, (2, recursion_max))).transpose()?;
+        update.write_set = write_set.0.map(|parts| tree(bytes, parts, (2, recursion_max))).transpose()?;
         Ok(update)
     }
 }
@@ -139,12 +140,12 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Reads the group of these parts, which is nested as deep as `depth` says, with all that is below it.
-fn tree(source: &Bytes, parts: Vec<&[u8]>, depth: usize) -> Read<Tree> {
+/// Reads the group of these parts, which is nested so deep, and may be so deep, with all that is below it.
+fn tree(source: &Bytes, parts: Vec<&[u8]>, (depth, max): (usize, usize)) -> Read<Tree> {
     let mut tree = Tree::new(Group::default());
     let mut work = vec![(GroupId::ROOT, parts, depth)];
     while let Some((id, parts, depth)) = work.pop() {
-        check_depth(depth)?;
+        check_depth(depth, max)?;
         let mut below = Vec::new();
         let mut unknown = Vec::new();
         let group = tree.get_mut(id);
@@ -156,15 +157,14 @@ fn tree(source: &Bytes, parts: Vec<&[u8]>, depth: usize) -> Read<Tree> {
                     (2, Wire::Bytes(entry)) => below.push(Entry::read(entry)?),
                     (3, Wire::Bytes(entry)) => {
                         let entry = Entry::read(entry)?;
-                        check_depth(depth + if entry.value.is_empty() { 1 } else { 2 })?;
+                        check_depth(depth + if entry.value.is_empty() { 1 } else { 2 }, max)?;
                         group.values.insert(entry.key, value(source, &entry.value)?);
                     }
                     (4, Wire::Bytes(entry)) => {
                         let entry = Entry::read(entry)?;
                         let policy = policy_element(source, &entry.value)?;
-                        let levels =
-                            [1, 2, 3][usize::from(!entry.value.is_empty()) + usize::from(policy.policy.is_some())];
-                        check_depth(depth + levels)?;
+                        let levels = [1, 2, 3][usize::from(!entry.value.is_empty()) + usize::from(policy.policy.is_some())];
+                        check_depth(depth + levels, max)?;
                         group.policies.insert(entry.key, policy);
                     }
                     (5, Wire::Bytes(mod_policy)) => group.mod_policy = text(mod_policy)?,
@@ -174,7 +174,7 @@ fn tree(source: &Bytes, parts: Vec<&[u8]>, depth: usize) -> Read<Tree> {
         }
         group.unknown = unknown.into();
         for Entry { key, value } in below {
-            check_depth(depth + 1)?;
+            check_depth(depth + 1, max)?;
             let id = tree.insert(id, key, Group::default());
             // the entry is a level of its own
             if !value.is_empty() {
@@ -185,8 +185,8 @@ fn tree(source: &Bytes, parts: Vec<&[u8]>, depth: usize) -> Read<Tree> {
     Ok(tree)
 }
 
-fn check_depth(depth: usize) -> Read<()> {
-    if depth > RECURSION_MAX { Err(TreeDecodeError::Depth) } else { Ok(()) }
+fn check_depth(depth: usize, max: usize) -> Read<()> {
+    if depth > max { Err(TreeDecodeError::Depth) } else { Ok(()) }
 }
 
 fn value(source: &Bytes, parts: &[&[u8]]) -> Read<Value> {
