@@ -157,6 +157,7 @@ fn orderers_have_capabilities_before_others_do() {
 fn newer_networks_are_read() {
     let read = outcome("AppSolo.block", |root| {
         set(root, &[], "Capabilities", capabilities(&["V3_0"]));
+        group(root, &[]).values.remove("OrdererAddresses");
         set(root, &["Orderer"], "Orderers", value(""));
         set(root, &[], "HashingAlgorithm", value("\u{a}\u{8}SHA3_256"));
         let anchor = AnchorPeer { host: "peer".to_owned(), port: 7051 };

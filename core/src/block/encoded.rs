@@ -304,9 +304,9 @@ pub fn status_frame(status: common::Status) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message as _;
     use fabric_proto::common::{BlockData, BlockHeader, BlockMetadata};
     use proptest::prelude::*;
+    use prost::Message as _;
 
     fn block(number: u64, entries: Vec<Bytes>) -> Block {
         let hash = data_hash(entries.iter().map(Bytes::as_ref));
