@@ -135,7 +135,7 @@ fn trusted(listed: &[CertificateDer<'static>], directory: Option<&Arc<Directory>
     let mut seen: BTreeSet<Bytes> = listed.iter().map(|root| Bytes::copy_from_slice(root)).collect();
     for channel in directory.iter().flat_map(|directory| directory.open()) {
         for msp in channel.snapshot().msps().iter() {
-            for root in msp.tls_roots() {
+            for root in msp.tls_roots().iter().chain(msp.tls_intermediates()).map(|authority| authority.raw()) {
                 if seen.insert(root.clone())
                     && let Err(error) = roots.add(CertificateDer::from(root.to_vec()))
                 {
