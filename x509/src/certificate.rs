@@ -2,7 +2,7 @@
 //!
 //! | Rule | In Go |
 //! |---|---|
-//! | A version is 1 to 3; absent it is 1. | `parseCertificate` |
+//! | A version is 1 to 3; absent it is 1. The highest integer of 64 bits overflows, and is as good as 1. | `parseCertificate` |
 //! | A serial number is minimal and not negative; it may be zero, and of any length. | `parseCertificate` |
 //! | The algorithm within what is signed and the one outside are the same octets. | `parseCertificate` |
 //! | Names, times, the key, extensions: see the modules with these names. A validity may end before it begins. | `parseCertificate` |
@@ -246,7 +246,8 @@ fn version(tbs: &mut Reader<'_>) -> Result<u8, ParseError> {
     let Some(wrapper) = wrapper else { return Ok(1) };
     let mut wrapper = Reader::new(wrapper);
     match wrapper.int64().filter(|_| wrapper.is_empty()) {
-        Some(0) => Ok(1),
+        // Go adds one to the highest integer, which makes the lowest of it, and takes the certificate as one without extensions
+        Some(0 | i64::MAX) => Ok(1),
         Some(1) => Ok(2),
         Some(2) => Ok(3),
         Some(3..) => Err(ParseError::Malformed("invalid version")),
@@ -328,6 +329,8 @@ mod tests {
             (&[0xa0, 3, 2, 1, 0][..], Some(1)),
             (&[0xa0, 3, 2, 1, 1], Some(2)),
             (V3, Some(3)),
+            (&[0xa0, 10, 2, 8, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], Some(1)),
+            (&[0xa0, 10, 2, 8, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe], None),
             (&[0xa0, 3, 2, 1, 3], None),
             (&[0xa0, 3, 2, 1, 0xff], None),
             (&[0xa0, 4, 2, 1, 0, 0], None),

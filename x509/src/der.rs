@@ -119,6 +119,7 @@ impl<'a> Reader<'a> {
     }
 
     /// As [`contents`](Self::contents); `Some(None)` if the next element is another or there is none.
+    #[expect(clippy::option_option, reason = "malformed is None, as in every other read")]
     pub(crate) fn optional(&mut self, tag: u8) -> Option<Option<&'a [u8]>> {
         if self.next_is(tag) { self.contents(tag).map(Some) } else { Some(None) }
     }

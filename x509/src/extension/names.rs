@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(permitted(IP, &[0xff; 32]).ips, [(IpAddr::from([0xff; 16]), 128)]);
         for (tag, value) in [
             (DNS, &b"a."[..]),
-            (EMAIL, b"a@b@"),
+            (EMAIL, b"a@b."),
             (EMAIL, b"a b"),
             (URI, b"1.2.3.4"),
             (URI, b"::1"),
