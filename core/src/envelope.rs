@@ -113,9 +113,8 @@ pub fn may_be_config_update(raw: &[u8]) -> bool {
     }
     let channel_header = one(raw, 1).and_then(|payload| one(payload, 1)).and_then(|header| one(header, 1));
     let update = Value::Varint(HeaderType::ConfigUpdate as u64);
-    channel_header.map_or(true, |header| {
-        Fields::new(header).flatten().any(|field| field.number == 1 && field.value == update)
-    })
+    channel_header
+        .map_or(true, |header| Fields::new(header).flatten().any(|field| field.number == 1 && field.value == update))
 }
 
 /// The last of the length-delimited fields of this number, as protobuf has it.
@@ -175,7 +174,8 @@ impl Message {
         if header.channel_header.is_empty() {
             return Err(EnvelopeError::NoChannelHeader);
         }
-        let channel_header: ChannelHeader = lenient::decode(header.channel_header).map_err(EnvelopeError::ChannelHeader)?;
+        let channel_header: ChannelHeader =
+            lenient::decode(header.channel_header).map_err(EnvelopeError::ChannelHeader)?;
         Ok(Self { envelope, channel_header, signature_header: header.signature_header, data })
     }
 

@@ -13,8 +13,8 @@ use fabric_proto::Message as _;
 use fabric_proto::common::policy::PolicyType;
 use fabric_proto::common::signature_policy::{NOutOf, Type};
 use fabric_proto::common::{
-    ChannelHeader, Config, ConfigEnvelope, ConfigGroup, ConfigPolicy, ConfigUpdate, ConfigUpdateEnvelope, ConfigValue, Header,
-    HeaderType, Payload, Policy, SignaturePolicy, SignaturePolicyEnvelope,
+    ChannelHeader, Config, ConfigEnvelope, ConfigGroup, ConfigPolicy, ConfigUpdate, ConfigUpdateEnvelope, ConfigValue,
+    Header, HeaderType, Payload, Policy, SignaturePolicy, SignaturePolicyEnvelope,
 };
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::ChannelId;

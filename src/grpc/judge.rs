@@ -17,8 +17,8 @@ use orderer_core::envelope::{Message, SignedEnvelope};
 use orderer_core::fairness::{Client, Fairness, OverLimit, Tally};
 use orderer_core::policy::Proof;
 use orderer_core::processing::{
-    Circumstances, Class, Creator, Judging, Proposed, Refusal, RefusalKind, check_normal_of, classify, propose_creation,
-    propose_update, prove,
+    Circumstances, Class, Creator, Judging, Proposed, Refusal, RefusalKind, check_normal_of, classify,
+    propose_creation, propose_update, prove,
 };
 
 use crate::traces::Parent;
@@ -148,7 +148,8 @@ pub(crate) fn judge_config_update(raw: Bytes, context: &NodeContext) -> Verdict 
     }
     let (kind, tx) = (found.kind(), found.transaction(context));
     // who administers has no rate
-    let accepted = found.judge(None, None, context.circumstances(Judging::AtTheDoor), context).map_err(|(refused, _)| refused)?;
+    let accepted =
+        found.judge(None, None, context.circumstances(Judging::AtTheDoor), context).map_err(|(refused, _)| refused)?;
     accepted.channel.observed().accepted(&Judged { kind, took: began.elapsed(), at: Instant::now(), tx });
     Ok(accepted)
 }
@@ -313,6 +314,11 @@ fn refuse_for_no_channel(message: &Message, class: Class, context: &NodeContext)
     if context.directory.system_channel().is_none() {
         // nothing can be created here, so asking for a channel that is not here is the client's mistake
         refused.status = Status::BadRequest;
+        if class == Class::ConfigUpdate {
+            refused
+                .info
+                .push_str(": channel creation request not allowed because the orderer system channel is not defined");
+        }
     }
     refused
 }

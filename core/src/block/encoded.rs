@@ -271,12 +271,13 @@ fn last_config(number: BlockNumber, slots: &[Bytes]) -> Result<BlockNumber, Bloc
     let value = |index: BlockMetadataIndex| -> Result<Bytes, BlockError> {
         let slot = index as usize;
         let bytes = slots.get(slot).cloned().unwrap_or_default();
-        let metadata: Metadata = lenient::decode(bytes).map_err(|cause| BlockError::Metadata { number, slot, cause })?;
+        let metadata: Metadata =
+            lenient::decode(bytes).map_err(|cause| BlockError::Metadata { number, slot, cause })?;
         Ok(metadata.value)
     };
     let of_slot = |slot: BlockMetadataIndex| move |cause| BlockError::Metadata { number, slot: slot as usize, cause };
-    let signed: OrdererBlockMetadata = lenient::decode(value(BlockMetadataIndex::Signatures)?)
-        .map_err(of_slot(BlockMetadataIndex::Signatures))?;
+    let signed: OrdererBlockMetadata =
+        lenient::decode(value(BlockMetadataIndex::Signatures)?).map_err(of_slot(BlockMetadataIndex::Signatures))?;
     if let Some(LastConfig { index }) = signed.last_config {
         return Ok(BlockNumber(index));
     }
@@ -303,9 +304,9 @@ pub fn status_frame(status: common::Status) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message as _;
     use fabric_proto::common::{BlockData, BlockHeader, BlockMetadata};
     use proptest::prelude::*;
+    use prost::Message as _;
 
     fn block(number: u64, entries: Vec<Bytes>) -> Block {
         let hash = data_hash(entries.iter().map(Bytes::as_ref));

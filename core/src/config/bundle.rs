@@ -54,8 +54,7 @@ impl Bundle {
             Ok(ids)
         };
         let orderer_group = group.below(key::ORDERER).ok_or(ConfigError::NoOrderer)?;
-        let orderer =
-            read_orderer(orderer_group, &capabilities, organizations("/Channel/Orderer", orderer_group)?)?;
+        let orderer = read_orderer(orderer_group, &capabilities, organizations("/Channel/Orderer", orderer_group)?)?;
         let application = match group.below(key::APPLICATION) {
             Some(application) => Some(organizations("/Channel/Application", application)?),
             None => None,

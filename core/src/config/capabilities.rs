@@ -104,10 +104,10 @@ impl ChannelCapabilities {
     pub(super) fn check_global_addresses(&self, addresses: &[String]) -> Result<(), &'static str> {
         match addresses.is_empty() {
             true if !self.organization_endpoints() => Err("there must be at least one address"),
-            false if self.since_v3_0() => Err(
-                "global OrdererAddresses are not allowed with V3_0 capability, use org specific addresses only: \
-                 list them as Endpoints of the ordering organizations",
-            ),
+            false if self.since_v3_0() => {
+                Err("global OrdererAddresses are not allowed with V3_0 capability, use org specific addresses only: \
+                 list them as Endpoints of the ordering organizations")
+            }
             _ => Ok(()),
         }
     }
@@ -171,7 +171,9 @@ mod tests {
         for good in ["a:1", ":1", "a:0", "a.b-c:65535", "1.2.3.4:09092", "A9:1", "a..b:1"] {
             assert!(is_broker(good), "{good}");
         }
-        for bad in ["a", "a:", "a:65536", "a:+1", "a:-1", "a_b:1", "[::1]:1", "a:1:2", "-a:1", "a-:1", ".a:1", "é:1", "a:1 "] {
+        for bad in
+            ["a", "a:", "a:65536", "a:+1", "a:-1", "a_b:1", "[::1]:1", "a:1:2", "-a:1", "a-:1", ".a:1", "é:1", "a:1 "]
+        {
             assert!(!is_broker(bad), "{bad}");
         }
     }

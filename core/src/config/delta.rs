@@ -164,7 +164,8 @@ impl<'a> Delta<'a> {
                 let name = place.write.map_or_else(String::new, |group| group_name(&group.path()));
                 return Err(UpdateError::ResultMissing(name));
             };
-            let mut group = Group { version: chosen.version, mod_policy: chosen.mod_policy.clone(), ..Group::default() };
+            let mut group =
+                Group { version: chosen.version, mod_policy: chosen.mod_policy.clone(), ..Group::default() };
             group.unknown = chosen.unknown.clone();
             for key in chosen.values().keys() {
                 let of = |group: Option<GroupRef<'a>>| group.and_then(|group| group.values().get(key));

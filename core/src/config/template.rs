@@ -104,11 +104,8 @@ pub fn new_channel(system: &ChannelSnapshot, message: &Message) -> Result<Channe
         policies: [(policy_key.to_owned(), creation_policy)].into(),
         ..Group::default()
     };
-    let mut root = Group {
-        values: system_group.values().clone(),
-        policies: system_group.policies().clone(),
-        ..Group::default()
-    };
+    let mut root =
+        Group { values: system_group.values().clone(), policies: system_group.policies().clone(), ..Group::default() };
     let consortium_value = Value {
         value: Consortium { name: named.name.clone() }.encode_to_vec().into(),
         mod_policy: key::ADMINS.to_owned(),

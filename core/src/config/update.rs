@@ -252,8 +252,7 @@ impl ChannelSnapshot {
             }
             // a relative path begins at the group, an absolute one at the root
             let policy = element.mod_policy.to_owned();
-            let group =
-                if policy.starts_with('/') { "/Channel".to_owned() } else { element.policy_group.path() };
+            let group = if policy.starts_with('/') { "/Channel".to_owned() } else { element.policy_group.path() };
             let path = match self.policies().resolve(&group, &policy) {
                 Lookup::Found(path) => path,
                 Lookup::Missing => return Err(UpdateError::NoPolicy { name: element.name(), policy }),

@@ -130,7 +130,9 @@ impl Policies {
         group: GroupRef<'_>,
     ) -> Result<Node, PolicyError> {
         match PolicyType::try_from(policy.kind) {
-            Ok(PolicyType::Signature) => Ok(Node::Signature(SignatureRule::read(path, &policy.value, self.recursion_max)?)),
+            Ok(PolicyType::Signature) => {
+                Ok(Node::Signature(SignatureRule::read(path, &policy.value, self.recursion_max)?))
+            }
             Ok(PolicyType::ImplicitMeta) => {
                 let malformed = |problem: String| PolicyError::Malformed { path: path.to_owned(), problem };
                 let meta: ImplicitMetaPolicy = lenient::decode(policy.value.clone())

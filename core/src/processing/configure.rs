@@ -11,7 +11,8 @@ use super::refusal::Refusal;
 use crate::channel::{ChannelId, ConfigSequence};
 use crate::config::tree::ConfigMessage;
 use crate::config::{
-    ChannelSnapshot, ConsensusState, ConsentersError, ProposedConfig, check_consenters, check_consenters_step, inspect_change, new_channel,
+    ChannelSnapshot, ConsensusState, ConsentersError, ProposedConfig, check_consenters, check_consenters_step,
+    inspect_change, new_channel,
 };
 use crate::crypto::Signer;
 use crate::envelope::{Message, SignedEnvelope};

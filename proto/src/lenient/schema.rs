@@ -53,7 +53,9 @@ impl Schema {
                 | (Form::Fixed32, Value::Fixed32(_))
                 | (Form::Bytes, Value::Bytes(_)) => field.append_to(out),
                 // packed
-                (Form::Varint | Form::Fixed64 | Form::Fixed32, Value::Bytes(_)) if known.repeated => field.append_to(out),
+                (Form::Varint | Form::Fixed64 | Form::Fixed32, Value::Bytes(_)) if known.repeated => {
+                    field.append_to(out)
+                }
                 _ => {}
             }
         }

@@ -163,7 +163,8 @@ fn tree(source: &Bytes, parts: Vec<&[u8]>, (depth, max): (usize, usize)) -> Read
                     (4, Wire::Bytes(entry)) => {
                         let entry = Entry::read(entry)?;
                         let policy = policy_element(source, &entry.value)?;
-                        let levels = [1, 2, 3][usize::from(!entry.value.is_empty()) + usize::from(policy.policy.is_some())];
+                        let levels =
+                            [1, 2, 3][usize::from(!entry.value.is_empty()) + usize::from(policy.policy.is_some())];
                         check_depth(depth + levels, max)?;
                         group.policies.insert(entry.key, policy);
                     }
