@@ -10,10 +10,22 @@ use orderer_core::config::{ChannelSnapshot, genesis};
 use orderer_core::envelope::{self, SignedEnvelope};
 use orderer_core::processing::{self, Judging, Refusal};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use crate::chain_state::chain_text;
 use crate::channel::Entry;
 use crate::node_context::{NodeContext, stamp};
 use crate::registrar::NewChannel;
+
+/// Config updates that clients bring are judged so many at a time, of all channels: one may take seconds, and the processors
+/// are the whole process's.
+static PLACES: Semaphore = Semaphore::const_new(2);
+
+/// Waits for one of the few places to judge a config update in, on a thread that may be held. Whoever stops waiting has
+/// lost nothing but its turn. `None` never comes: nobody closes the places.
+pub async fn place_to_judge() -> Option<SemaphorePermit<'static>> {
+    PLACES.acquire().await.ok()
+}
 
 /// What a config message leads to.
 pub(crate) enum Applied {

@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::{BlockNumber, ChannelId};
-use orderer_core::config::{Catalog, ChannelSnapshot, Serving};
+use orderer_core::config::{Catalog, ChannelSnapshot, NotServed, Serving};
 use tokio::sync::oneshot;
 
 use crate::chain_state::chain_text;
@@ -117,7 +117,13 @@ impl JoinBlock {
             return Err(JoinError::Invalid("block 0 names a block before it".to_owned()));
         }
         snapshot.check_supported().map_err(|e| JoinError::NotServed(chain_text(&e)))?;
-        serving.engine(&snapshot).map_err(|e| JoinError::NotServed(e.to_string()))?;
+        serving.engine(&snapshot).map_err(|e| match e {
+            // Fabric's words
+            NotServed::Consenters(_) => {
+                JoinError::NotServed(format!("failed to determine cluster membership from join-block: {e}"))
+            }
+            other => JoinError::NotServed(other.to_string()),
+        })?;
         Ok(Self { block, snapshot })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fabric_proto::Message as _;
 use fabric_proto::common::{Capabilities, Capability, Config, ConfigGroup, ConfigValue};
+use fabric_proto::orderer::ConsensusType;
 use fabric_proto::protos::{AcLs, AnchorPeer, AnchorPeers, ApiResource};
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::ChannelId;
@@ -159,9 +160,40 @@ fn newer_networks_are_read() {
         set(root, &[], "Capabilities", capabilities(&["V3_0"]));
         group(root, &[]).values.remove("OrdererAddresses");
         set(root, &["Orderer"], "Orderers", value(""));
+        group(root, &[]).values.remove("OrdererAddresses");
         set(root, &[], "HashingAlgorithm", value("\u{a}\u{8}SHA3_256"));
         let anchor = AnchorPeer { host: "peer".to_owned(), port: 7051 };
         set(root, &ORG1, "AnchorPeers", value(AnchorPeers { anchor_peers: vec![anchor] }.encode_to_vec()));
     });
     assert_eq!(read, Ok(()));
+}
+
+#[test]
+fn orderers_of_v3_0_are_listed_with_their_organizations() {
+    let v3 = |change: fn(&mut ConfigGroup)| {
+        outcome("AppSolo.block", |root| {
+            set(root, &[], "Capabilities", capabilities(&["V3_0"]));
+            change(root);
+        })
+    };
+    let text = "global OrdererAddresses are not allowed with V3_0 capability, use org specific addresses only";
+    assert!(v3(|_| {}).unwrap_err().contains(text));
+    let missing = v3(|root| {
+        group(root, &[]).values.remove("OrdererAddresses");
+        group(root, &ORDERER_ORG).values.remove("Endpoints");
+    });
+    assert!(missing.unwrap_err().contains("some orderer organizations endpoints are empty: ["));
+}
+
+#[test]
+fn in_maintenance_orderers_alone_read_and_write() {
+    let policies = |state: i32| {
+        let mut config = config("AppSolo.block");
+        let consensus = ConsensusType { r#type: "solo".to_owned(), state, ..ConsensusType::default() };
+        set(config.channel_group.as_mut().unwrap(), &["Orderer"], "ConsensusType", value(consensus.encode_to_vec()));
+        let read = ChannelSnapshot::from_config(ChannelId::parse("app").unwrap(), config, &Arc::default()).unwrap();
+        (read.orderer().readers_policy(), read.orderer().writers_policy())
+    };
+    assert_eq!(policies(0), ("/Channel/Readers", "/Channel/Writers"));
+    assert_eq!(policies(1), ("/Channel/Orderer/Readers", "/Channel/Orderer/Writers"));
 }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The stream is the body of the response: it is polled by the connection, does a piece of work of each kind that is
-//! ready, and gives back the answers it has as one piece of data. Nothing is spawned for it.
+//! ready, and gives back the answers it has as one piece of data. Nothing is spawned for it, but what is judged on another
+//! thread: half of what waits, and config updates, which take long and of which few are judged at a time.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -20,12 +21,14 @@ use fabric_proto::common::Status as FabricStatus;
 use fabric_proto::orderer::BroadcastResponse;
 use http_body::Frame;
 use orderer_actors::Channel;
+use orderer_actors::config_work::place_to_judge;
 use orderer_actors::mailbox::{OrderAnswer, OrderRefusal, Submission};
 use orderer_actors::observe::{Judged, Method, Named, Stage, StreamObserved, StreamPlace};
 use orderer_actors::trace::Trace;
+use orderer_core::envelope::may_be_config_update;
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 use tracing::{Instrument as _, Span};
@@ -47,6 +50,7 @@ const SHARE_FROM: usize = 4;
 const SUCCESS_FRAME: [u8; 8] = [0, 0, 0, 0, 3, 0x08, 0xc8, 0x01];
 
 type Room = Option<OwnedSemaphorePermit>;
+type Elsewhere = Pin<Box<dyn Future<Output = Result<Vec<(Judgement, Room)>, JoinError>> + Send>>;
 type Entering = Pin<Box<dyn Future<Output = Option<oneshot::Receiver<OrderAnswer>>> + Send>>;
 
 /// See the module's description.
@@ -61,7 +65,7 @@ pub(super) struct BroadcastStream {
     /// Judged here, or by the other thread, and not yet handed to a chain.
     judged: VecDeque<(Judgement, Room)>,
     /// The half that the other thread judges; it comes behind `judged`.
-    elsewhere: Option<JoinHandle<Vec<(Judgement, Room)>>>,
+    elsewhere: Option<Elsewhere>,
     /// An envelope that waits for room at its channel's gate.
     entering: Option<(Entering, Handed)>,
     /// Handed over, or refused: what is answered next is in front.
@@ -158,10 +162,23 @@ impl BroadcastStream {
             self.place.count(incoming.bytes.len());
         }
         self.place.in_work(in_work + read.len());
+        let (context, parent) = (Arc::clone(&self.shared.context), self.parent.clone());
+        if read.iter().any(|incoming| may_be_config_update(&incoming.bytes)) {
+            // this thread serves other streams too
+            self.elsewhere = Some(Box::pin(async move {
+                let place = place_to_judge().await;
+                let judge = move || {
+                    let judged = judge_all(read, &context, &parent);
+                    drop(place);
+                    judged
+                };
+                spawn_blocking(judge).await
+            }));
+            return true;
+        }
         if read.len() >= SHARE_FROM {
             let half = read.split_off(read.len() / 2);
-            let (context, parent) = (Arc::clone(&self.shared.context), self.parent.clone());
-            self.elsewhere = Some(tokio::task::spawn_blocking(move || judge_all(half, &context, &parent)));
+            self.elsewhere = Some(Box::pin(spawn_blocking(move || judge_all(half, &context, &parent))));
         }
         self.judged.extend(judge_all(read, &self.shared.context, &self.parent));
         true
@@ -170,7 +187,7 @@ impl BroadcastStream {
     /// Takes over what the other thread has judged.
     fn join(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(elsewhere) = &mut self.elsewhere else { return false };
-        let Poll::Ready(outcome) = Pin::new(elsewhere).poll(cx) else { return false };
+        let Poll::Ready(outcome) = elsewhere.as_mut().poll(cx) else { return false };
         self.elsewhere = None;
         match outcome {
             Ok(judged) => self.judged.extend(judged),

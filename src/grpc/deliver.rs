@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use async_stream::stream;
 use bytes::Bytes;
 use fabric_proto::common::{SignatureHeader, Status as FabricStatus};
+use fabric_proto::lenient;
 use fabric_proto::orderer::SeekInfo;
 use futures_util::Stream;
 use http_body::Frame;
@@ -27,7 +28,6 @@ use orderer_core::envelope::{Message, SignedEnvelope};
 use orderer_core::identity::expires_at;
 use orderer_core::policy::{SignedDatum, Signers};
 use orderer_core::processing::SeekPlan;
-use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::frames::{MessageReader, trailers};
@@ -39,8 +39,6 @@ use crate::traces::Parent;
 const READ_AHEAD_BLOCKS: u64 = 16;
 /// And no further once they have so many bytes together.
 const READ_AHEAD_BYTES: usize = 1 << 20;
-/// The policy that readers must satisfy.
-const READERS: &str = "/Channel/Readers";
 
 /// A body made of the frames that an answering stream yields.
 pub(super) struct DeliverStream {
@@ -213,7 +211,8 @@ impl Answer {
             None => return Err(Refused::new(FabricStatus::NotFound, format!("channel '{name}' does not exist"))),
         };
         let subscription = channel.observed().subscribe();
-        let seek = SeekInfo::decode(message.data.clone()).map_err(|e| Refused::bad(format!("seek info: {e}")))?;
+        let seek: SeekInfo =
+            lenient::decode(message.data.clone()).map_err(|e| Refused::bad(format!("seek info: {e}")))?;
         let header: SignatureHeader = message.read_signature_header().map_err(|e| Refused::bad(e.to_string()))?;
         let creator = header.creator.clone();
         let mut reader = Reader::new(&message, header, &channel.snapshot());
@@ -389,7 +388,7 @@ impl Reader {
         let signers = Signers::verify(std::slice::from_ref(&self.signed), snapshot.msps());
         snapshot
             .policies()
-            .evaluate(READERS, &signers)
+            .evaluate(snapshot.orderer().readers_policy(), &signers)
             .map_err(|denied| Refused::new(FabricStatus::Forbidden, denied.to_string()))?;
         self.allowed_under = Some(snapshot);
         Ok(())

@@ -196,7 +196,12 @@ async fn remove(State(shared): Shared, Path(channel): Path<String>) -> Result<St
 async fn update(State(shared): Shared, request: Request) -> Result<Response, Refused> {
     let envelope = only_part(request, UPDATE_PART).await?;
     let of_thread = Arc::clone(&shared);
-    let judged = tokio::task::spawn_blocking(move || judge_config_update(envelope, &of_thread.context));
+    let place = orderer_actors::config_work::place_to_judge().await;
+    let judged = tokio::task::spawn_blocking(move || {
+        let judged = judge_config_update(envelope, &of_thread.context);
+        drop(place);
+        judged
+    });
     let judged = judged.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     let Accepted { channel, submission, .. } = judged.map_err(|refused| {
         let text = format!("cannot update: {}", refused.info);

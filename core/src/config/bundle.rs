@@ -83,7 +83,7 @@ impl Bundle {
         let msps = Msps::new(msps).map_err(ConfigError::MspConflict)?;
         let policies = Policies::from_tree(&tree, capabilities.recursion_max())?;
         tree.check_keys()?;
-        Ok(Self { capabilities, orderer, application, consortiums, msps, policies, tree })
+        Ok(Self { tree, capabilities, orderer, application, consortiums, msps, policies })
     }
 
     /// Refuses what this node could not follow.

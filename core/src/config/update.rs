@@ -1,6 +1,6 @@
 //! Config updates: what somebody looked at, what they want, and whether the policies in force allow it.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use fabric_proto::common::{ConfigUpdateEnvelope, HeaderType, SignatureHeader};
@@ -245,9 +245,9 @@ impl ChannelSnapshot {
             signature: signature.signature.clone(),
         });
         let signers = Signers::verify(data, self.msps());
-        let mut asked = HashMap::new();
+        let mut asked = HashSet::new();
         for element in changed {
-            if asked.insert((element.policy_group.id(), element.mod_policy), ()).is_some() {
+            if !asked.insert((element.policy_group.id(), element.mod_policy)) {
                 continue;
             }
             // a relative path begins at the group, an absolute one at the root

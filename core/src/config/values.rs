@@ -75,6 +75,24 @@ pub struct OrdererConfig {
     pub organizations: BTreeMap<String, String>,
 }
 
+impl OrdererConfig {
+    /// The policy of those who may be sent blocks: in maintenance mode the orderers' own.
+    pub fn readers_policy(&self) -> &'static str {
+        match self.state {
+            ConsensusState::Normal => "/Channel/Readers",
+            ConsensusState::Maintenance => "/Channel/Orderer/Readers",
+        }
+    }
+
+    /// The policy of those who may send messages: in maintenance mode the orderers' own.
+    pub fn writers_policy(&self) -> &'static str {
+        match self.state {
+            ConsensusState::Normal => "/Channel/Writers",
+            ConsensusState::Maintenance => "/Channel/Orderer/Writers",
+        }
+    }
+}
+
 /// Reads the value `name` of `group`; an absent one is its type's zero.
 pub(super) fn value<M: Message + Name + Default>(
     path: &str,

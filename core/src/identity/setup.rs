@@ -122,7 +122,7 @@ pub enum MspError {
         /// What is wrong.
         cause: UnitError,
     },
-    /// A revocation list that does not parse.
+    /// A revocation list that does not parse, or whose ECDSA signature is none.
     #[error("MSP '{msp_id}': revocation list {index} does not parse: {cause}")]
     RevocationList {
         /// The MSP.
@@ -248,7 +248,9 @@ impl Setup<'_> {
 
     fn revocation_lists(&self, lists: &[Bytes]) -> Result<Vec<RevocationList>, MspError> {
         let read = |(index, bytes): (usize, &Bytes)| {
-            RevocationList::parse(bytes).map_err(|cause| MspError::RevocationList { msp_id: self.id(), index, cause })
+            RevocationList::parse(bytes)
+                .and_then(RevocationList::with_plain_signature)
+                .map_err(|cause| MspError::RevocationList { msp_id: self.id(), index, cause })
         };
         lists.iter().enumerate().map(read).collect()
     }

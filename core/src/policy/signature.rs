@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fabric_proto::common::MspPrincipal;
-use fabric_proto::lenient::{self, Fields, Malformed, Value};
+use fabric_proto::lenient::{self, Fields, Malformed, Value, int32};
 
 use super::tree::PolicyError;
 use super::used::Used;
@@ -53,7 +53,7 @@ impl SignatureRule {
         for field in Fields::new(value) {
             let field = field.map_err(malformed)?;
             match (field.number, field.value) {
-                (1, Value::Varint(number)) => version = number as u32,
+                (1, Value::Varint(number)) => version = int32(number),
                 (2, Value::Bytes(part)) => rule.push(part),
                 (3, Value::Bytes(identity)) => identities.push(identity),
                 _ => {}
@@ -67,7 +67,6 @@ impl SignatureRule {
         let principals =
             principals.map_err(|cause| wrong(format!("error unmarshalling to SignaturePolicy: {cause}")))?;
         if version != 0 {
-            let version = version.cast_signed();
             return Err(wrong(format!("signature policy version {version} is not known, only 0 is")));
         }
         if !has_rule {
@@ -188,7 +187,7 @@ fn read_rules(rule: Vec<&[u8]>, recursion_max: usize) -> Result<Vec<Written>, &'
                 match (field.number, field.value) {
                     (1, Value::Varint(index)) => {
                         replaced.append(&mut out_of);
-                        written = Written::SignedBy(index.cast_signed() as i32);
+                        written = Written::SignedBy(int32(index));
                     }
                     // one after another they are merged
                     (2, Value::Bytes(part)) => {
@@ -213,7 +212,7 @@ fn read_rules(rule: Vec<&[u8]>, recursion_max: usize) -> Result<Vec<Written>, &'
                 for field in Fields::new(part) {
                     let field = field.map_err(|_| MALFORMED)?;
                     match (field.number, field.value) {
-                        (1, Value::Varint(number)) => n = number.cast_signed() as i32,
+                        (1, Value::Varint(number)) => n = int32(number),
                         (2, Value::Bytes(rule)) => inner.push(rule),
                         _ => {}
                     }

@@ -66,10 +66,7 @@ fn apply_of(
         return Err(Refusal::Padded(padding));
     }
     let signed = creator.signed(envelope).map_err(|cause| Refusal::SignatureHeader(cause.clone()))?;
-    let policy = match snapshot.orderer().state {
-        ConsensusState::Normal => "/Channel/Writers",
-        ConsensusState::Maintenance => "/Channel/Orderer/Writers",
-    };
+    let policy = snapshot.orderer().writers_policy();
     let is_ecdsa = creator.identity().is_some_and(|identity| !identity.public_key().is_ed25519());
     let signers =
         if is_at_the_door && is_ecdsa && !envelope.signature().is_empty() && !has_strict_form(envelope.signature()) {

@@ -94,7 +94,8 @@ pub enum Refusal {
     },
     /// A config update that says something impossible of the consenters.
     #[error(
-        "error applying config update to existing channel '{channel}': consensus metadata update for channel config update is invalid: {cause}"
+        "error applying config update to existing channel '{channel}': consensus metadata update for channel config update is invalid: {}{cause}",
+        invalid_metadata(.cause)
     )]
     Consenters {
         /// The channel.
@@ -173,6 +174,11 @@ impl Refusal {
             _ => RefusalKind::BadRequest,
         }
     }
+}
+
+/// Fabric's words, where the new metadata is wrong and not the step to it.
+fn invalid_metadata(cause: &ConsentersError) -> &'static str {
+    if matches!(cause, ConsentersError::ManyChanges { .. }) { "" } else { "invalid new config metadata: " }
 }
 
 /// The part that did not parse, and what the decoder said.

@@ -157,6 +157,11 @@ fn skip_group(rest: &mut &[u8], number: u32) -> Result<(), Malformed> {
     Ok(())
 }
 
+/// What a varint means in a field of type int32: a number that is too long loses its upper half, as in protobuf-go.
+pub fn int32(varint: u64) -> i32 {
+    varint as i32
+}
+
 /// Appends the key of a field.
 pub fn append_key(out: &mut Vec<u8>, number: u32, wire_type: u8) {
     append_varint(out, u64::from(number) << 3 | u64::from(wire_type));

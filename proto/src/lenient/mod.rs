@@ -7,7 +7,7 @@
 mod fields;
 mod schema;
 
-pub use fields::{Field, Fields, Malformed, RECURSION_MAX, Value, append_key, append_varint};
+pub use fields::{Field, Fields, Malformed, RECURSION_MAX, Value, append_key, append_varint, int32};
 
 use bytes::Bytes;
 use prost::{DecodeError, Message, Name};

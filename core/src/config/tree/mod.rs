@@ -50,6 +50,7 @@ pub(crate) struct Group {
 
 /// `common.ConfigValue`.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "its fields are named as in the message")]
 pub(crate) struct Value {
     pub(crate) version: u64,
     pub(crate) value: Bytes,

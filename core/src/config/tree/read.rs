@@ -1,7 +1,7 @@
 //! Reading configurations and updates from their bytes, by the rules of protobuf-go.
 
 use bytes::Bytes;
-use fabric_proto::lenient::{Field, Fields, Malformed, RECURSION_MAX, Value as Wire};
+use fabric_proto::lenient::{Field, Fields, Malformed, RECURSION_MAX, Value as Wire, int32};
 
 use super::{Group, GroupId, PolicyBody, PolicyElement, Tree, Value};
 use crate::envelope::SignedEnvelope;
@@ -235,8 +235,7 @@ fn policy_body(source: &Bytes, parts: &[&[u8]]) -> Read<PolicyBody> {
         for field in Fields::new(part) {
             let field = field?;
             match known(&field) {
-                // a number that is too long loses its upper half, as in protobuf-go
-                (1, Wire::Varint(kind)) => body.kind = kind.cast_signed() as i32,
+                (1, Wire::Varint(kind)) => body.kind = int32(kind),
                 (2, Wire::Bytes(bytes)) => body.value = source.slice_ref(bytes),
                 _ => field.append_to(&mut unknown),
             }

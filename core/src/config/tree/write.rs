@@ -32,6 +32,13 @@ pub(in crate::config) fn config_envelope_bytes(sequence: u64, tree: &Tree, last_
     out.into()
 }
 
+/// A group is written in two parts, what is below between them.
+enum Step<'a> {
+    Open(GroupRef<'a>),
+    Entry(&'a str, GroupRef<'a>),
+    Close(GroupRef<'a>),
+}
+
 impl Tree {
     /// `common.ConfigGroup`, serialized.
     pub(in crate::config) fn to_bytes(&self) -> Vec<u8> {
@@ -46,12 +53,6 @@ impl Tree {
         }
         let length = |group: GroupRef<'_>| lengths.get(group.id.0 as usize).copied().unwrap_or_default();
         let mut out = Vec::with_capacity(length(self.root()));
-        // a group is written in two parts, what is below between them
-        enum Step<'a> {
-            Open(GroupRef<'a>),
-            Entry(&'a str, GroupRef<'a>),
-            Close(GroupRef<'a>),
-        }
         let mut steps = vec![Step::Open(self.root())];
         while let Some(step) = steps.pop() {
             match step {
