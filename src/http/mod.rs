@@ -4,6 +4,7 @@
 mod answer;
 mod blocks;
 mod debug;
+mod exposure;
 mod heap_profile;
 mod operations;
 mod page;
