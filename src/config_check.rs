@@ -250,7 +250,9 @@ impl Check<'_> {
         match http.debug {
             DebugEndpoint::Open => self.mend(
                 Level::Warning,
-                format!("Debug.Endpoint is open: whoever reaches {address} reads ledgers, configurations and logs there"),
+                format!(
+                    "Debug.Endpoint is open: whoever reaches {address} reads ledgers, configurations and logs there"
+                ),
                 "turn on Operations.TLS, or set Debug.Endpoint to protected",
             ),
             DebugEndpoint::Protected => self.put(

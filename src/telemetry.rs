@@ -34,8 +34,10 @@ pub enum LogFormat {
 
 /// A spec that does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{part}' is not LEVEL or LOGGER[,LOGGER..]=LEVEL, where LEVEL is payload, debug, info, notice, warn, error, \
-         critical, fatal or panic")]
+#[error(
+    "'{part}' is not LEVEL or LOGGER[,LOGGER..]=LEVEL, where LEVEL is payload, debug, info, notice, warn, error, \
+         critical, fatal or panic"
+)]
 pub struct SpecError {
     /// As far as it may be shown.
     part: String,

@@ -1,6 +1,6 @@
 //! `orderer health`: asks a node how it is, for the probes of containers.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -35,6 +35,9 @@ pub(super) struct HealthArguments {
     /// Ask the gRPC health service, not the operations endpoint
     #[arg(long)]
     grpc: bool,
+    /// Ask only whether the node lives: a channel that is not well does not count, nor that a ledger is still being repaired
+    #[arg(long)]
+    alive: bool,
     /// With --address: the server has TLS, and its certificate leads to an authority in FILE
     #[arg(long, value_name = "FILE", requires = "address")]
     tls_ca: Vec<PathBuf>,
@@ -71,6 +74,9 @@ pub(super) fn health(arguments: &HealthArguments, settings: Option<&Settings>) -
         Some(settings) => Subject::of_settings(arguments, settings)?,
         None => Subject::of_arguments(arguments)?,
     };
+    if arguments.alive {
+        return alive(subject.endpoint.address(), Duration::from_secs(arguments.timeout));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start")?;
     let Subject { endpoint, grpc } = &subject;
     let asking = async { if *grpc { ask_grpc(endpoint).await } else { ask_operations(endpoint).await } };
@@ -82,6 +88,23 @@ pub(super) fn health(arguments: &HealthArguments, settings: Option<&Settings>) -
         return Ok(ExitCode::SUCCESS);
     }
     Ok(complain(ailing))
+}
+
+/// Its listeners are open from before it looks at its ledgers until it ends.
+fn alive(address: &str, limit: Duration) -> anyhow::Result<ExitCode> {
+    let places: Vec<SocketAddr> = address.to_socket_addrs().with_context(|| format!("find {address}"))?.collect();
+    let mut refused = None;
+    for place in places {
+        match TcpStream::connect_timeout(&place, limit) {
+            Ok(_) => {
+                say!("OK");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(error) => refused = Some(error),
+        }
+    }
+    let why = refused.map_or_else(|| "no such host".to_owned(), |error| error.to_string());
+    bail!("{address}: {why}")
 }
 
 impl Subject {

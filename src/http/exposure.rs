@@ -20,7 +20,8 @@ const ELSEWHERE: &str = "without TLS this is shown on the node's own machine alo
 
 /// Refuses who asks from elsewhere, or by a name that anybody could own; `listens_on` is the host in the listener's address.
 pub(super) async fn on_this_machine(State(listens_on): State<Arc<str>>, request: Request, next: Next) -> Response {
-    let here = request.extensions().get::<ConnectInfo>().is_some_and(|info| info.peer.ip().to_canonical().is_loopback());
+    let here =
+        request.extensions().get::<ConnectInfo>().is_some_and(|info| info.peer.ip().to_canonical().is_loopback());
     if !here {
         return Refused::new(StatusCode::FORBIDDEN, ELSEWHERE).into_response();
     }

@@ -2,6 +2,7 @@
 //! participation), each on a listener of its own.
 
 mod answer;
+mod audit;
 mod blocks;
 mod debug;
 mod exposure;

@@ -12,6 +12,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use orderer_actors::NodeContext;
 use orderer_actors::channel::{ChannelState, Entry};
+use orderer_actors::node_context::unix_now;
+use orderer_core::identity::CertificateFacts;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -139,6 +141,14 @@ async fn health(State(shared): Shared) -> Response {
             },
         };
         failed_checks.extend(reason.map(|reason| FailedCheck { component: format!("channel {id}"), reason }));
+    }
+    // nobody who looks at it gets in any more
+    for listener in &shared.certificates.listeners {
+        let facts = listener.certificate().and_then(|der| CertificateFacts::of_der(&der).ok());
+        if facts.is_some_and(|facts| facts.not_after.0 < unix_now().0) {
+            let component = format!("certificate {}", listener.files().certificate.display());
+            failed_checks.push(FailedCheck { component, reason: "it has expired".to_owned() });
+        }
     }
     let time = OffsetDateTime::from(SystemTime::now()).format(&Rfc3339).unwrap_or_default();
     let (code, status) = if failed_checks.is_empty() {

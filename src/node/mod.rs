@@ -51,7 +51,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// What Fabric 1.4 does by itself.
-pub(crate) const PROVISIONAL: &str = "General.GenesisMethod is provisional: no block is made from a profile at the start";
+pub(crate) const PROVISIONAL: &str =
+    "General.GenesisMethod is provisional: no block is made from a profile at the start";
 /// And how it is done here.
 pub(crate) const PROVISIONAL_FIX: &str =
     "make the block with orderer genesis -profile PROFILE -outputBlock FILE, and name it in General.BootstrapFile";

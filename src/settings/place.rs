@@ -198,7 +198,9 @@ mod tests {
             assert_eq!(nearest_variable(&overrides, name), hint, "{name}");
         }
         let links = ["ORDERER_SERVICE_HOST", "ORDERER_PORT_7050_TCP_ADDR", "ORDERER_SERVICE_PORT_GRPC"];
-        assert!(links.iter().all(|name| is_service_link(name, "x")) && is_service_link("ORDERER_PORT", "tcp://10.1.2.3:1"));
+        assert!(
+            links.iter().all(|name| is_service_link(name, "x")) && is_service_link("ORDERER_PORT", "tcp://10.1.2.3:1")
+        );
         assert!(!is_service_link("ORDERER_GENERAL_LISTEN_PORT", "7050"));
     }
 }

@@ -54,6 +54,13 @@ impl Mistake {
     }
 }
 
+impl Mistake {
+    /// Whether it is about this key.
+    pub fn is_about(&self, key: &str) -> bool {
+        self.text.strip_prefix(key).is_some_and(|rest| rest.starts_with(':'))
+    }
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.source, self.text)
@@ -93,8 +100,8 @@ pub(super) type Written = BTreeMap<String, (Value, Source)>;
 /// Lays a YAML text flat.
 pub(super) fn flatten(text: &str, file: &Path) -> Result<Written, Mistake> {
     let at = |line| Source::File(file.to_owned(), line);
-    let root = yaml::parse(text)
-        .map_err(|e| Mistake::new(at(e.location().map(|l| l.line())), format!("is not YAML: {e}")))?;
+    let root =
+        yaml::parse(text).map_err(|e| Mistake::new(at(e.location().map(|l| l.line())), format!("is not YAML: {e}")))?;
     let mut written = Written::new();
     match root {
         Value::Null => {}

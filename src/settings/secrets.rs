@@ -61,7 +61,10 @@ mod tests {
     #[test]
     fn pem_and_passwords_in_addresses_are_left_out_of_any_text() {
         let cases = [
-            ("K: no such file: -----BEGIN EC PRIVATE KEY-----\nabc\n-----END EC PRIVATE KEY-----\n!", "K: no such file: (PEM)\n!"),
+            (
+                "K: no such file: -----BEGIN EC PRIVATE KEY-----\nabc\n-----END EC PRIVATE KEY-----\n!",
+                "K: no such file: (PEM)\n!",
+            ),
             ("'-----BEGIN X----- abc", "'(PEM)"),
             ("two -----BEGIN A-----x-----END A-----, -----BEGIN B-----y-----END B-----.", "two (PEM), (PEM)."),
             ("'https://me:word@host:1/x' is not", "'https://host:1/x' is not"),

@@ -124,7 +124,12 @@ fn the_first_channels_file_is_found_as_fabric_finds_it() {
             _ => None,
         };
         assert_eq!(found, wanted, "{general}");
-        assert_eq!(loaded.notes.iter().filter(|note| note.is_warning).count(), warnings, "{general}: {:?}", loaded.notes);
+        assert_eq!(
+            loaded.notes.iter().filter(|note| note.is_warning).count(),
+            warnings,
+            "{general}: {:?}",
+            loaded.notes
+        );
     }
 }
 
@@ -155,7 +160,9 @@ fn values_may_be_in_files_and_pem_inline() {
         [(&sasl, &[]), ("Kafka: {SASLPlain: {Enabled: true, User: u}}", &by_variable)];
     for (text, variables) in cases {
         let loaded = load_text(text, variables).expect("loads");
-        let Some(orderer_kafka::Sasl::Plain(credentials)) = loaded.settings.kafka.sasl else { panic!("no credentials") };
+        let Some(orderer_kafka::Sasl::Plain(credentials)) = loaded.settings.kafka.sasl else {
+            panic!("no credentials")
+        };
         assert_eq!(credentials.password, "from the file");
     }
     let inline = "Kafka:\n  TLS:\n    Enabled: true\n    RootCAs: |\n      -----BEGIN CERTIFICATE-----\n      AA==\n      -----END CERTIFICATE-----\n";
@@ -181,7 +188,8 @@ fn no_secret_is_shown_whatever_key_it_stands_under() {
         let is_secret = key.kind == super::Kind::Secret;
         let values = if is_secret { vec![pem.as_str(), MARK] } else { vec![pem.as_str()] };
         for value in values {
-            for switches in [&[][..], &[("ORDERER_KAFKA_TLS_ENABLED", "true"), ("ORDERER_GENERAL_TLS_ENABLED", "true")]] {
+            for switches in [&[][..], &[("ORDERER_KAFKA_TLS_ENABLED", "true"), ("ORDERER_GENERAL_TLS_ENABLED", "true")]]
+            {
                 let variable = key.variable();
                 let mut variables = switches.to_vec();
                 variables.push((&variable, value));
@@ -207,7 +215,8 @@ fn who_sees_what_the_node_holds_is_a_key_of_its_own() {
 fn addresses_may_be_in_brackets_and_clients_may_be_known_by_their_channels_alone() {
     let loaded = load_text("General: {ListenAddress: \"[::1]\"}", &[]).expect("loads");
     assert_eq!(loaded.settings.listen.to_string(), "[::1]:7050");
-    let tls = "General: {TLS: {Enabled: true, ClientAuthRequired: 1, Certificate: orderer.yaml, PrivateKey: orderer.yaml}}";
+    let tls =
+        "General: {TLS: {Enabled: true, ClientAuthRequired: 1, Certificate: orderer.yaml, PrivateKey: orderer.yaml}}";
     assert!(load_text(tls, &[]).is_ok());
 }
 

@@ -65,9 +65,7 @@ pub fn duration(value: &Value) -> Option<Duration> {
         Value::Null => Some(Duration::ZERO),
         Value::Number(number) => Some(Duration::from_nanos(u64::try_from(whole(number)?).ok()?)),
         Value::String(text) if text.is_empty() => Some(Duration::ZERO),
-        Value::String(text) => {
-            parse_go_duration(text).filter(|(_, negative)| !negative).map(|(duration, _)| duration)
-        }
+        Value::String(text) => parse_go_duration(text).filter(|(_, negative)| !negative).map(|(duration, _)| duration),
         _ => None,
     }
 }
