@@ -15,7 +15,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::complain;
+use super::{DEV_FOLDER, complain};
 use crate::client::{Answer, Connection, Endpoint};
 use crate::settings::Settings;
 use crate::tls::{Trust, client_config};
@@ -29,8 +29,11 @@ pub(super) struct HealthArguments {
     /// Configuration file, as of `orderer start`; says where to ask if --address does not
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// The node of the development network in DIR
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = DEV_FOLDER, conflicts_with = "config")]
+    pub(super) dev: Option<PathBuf>,
     /// Ask here; no configuration is read then
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "config")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["config", "dev"])]
     pub(super) address: Option<String>,
     /// Ask the gRPC health service, not the operations endpoint
     #[arg(long)]

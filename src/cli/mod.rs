@@ -31,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::dev;
 use crate::settings::{Loaded, Mistake, Origin, SearchPlaces, examine, find_file, load};
 use crate::telemetry::LogFormat;
 
@@ -202,9 +203,10 @@ fn check_kafka(arguments: &kafka::CheckArguments) -> ExitCode {
 }
 
 fn health(arguments: &health::HealthArguments) -> ExitCode {
+    let config = config_file(arguments.config.as_ref(), arguments.dev.as_ref());
     let settings = match &arguments.address {
         Some(_) => None,
-        None => match load_settings(arguments.config.clone(), &variables()) {
+        None => match load_settings(config, &variables()) {
             Ok(loaded) => Some(loaded.settings),
             Err(mistakes) => return complain(mistakes),
         },
@@ -233,6 +235,11 @@ fn variables() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
+}
+
+/// The configuration file that was named, or that of the development network that was.
+fn config_file(config: Option<&PathBuf>, dev: Option<&PathBuf>) -> Option<PathBuf> {
+    config.cloned().or_else(|| dev.map(|folder| folder.join(dev::CONFIG_FILE)))
 }
 
 /// Finds the configuration.

@@ -51,7 +51,7 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
     }
     let (genesis, greeting) = match network {
         Some(network) => {
-            let greeting = network.greeting(settings.listen);
+            let greeting = network.greeting(&settings);
             (network.genesis_blocks, Some(greeting))
         }
         None => (Vec::new(), None),
