@@ -182,6 +182,12 @@ impl Checker {
             self.values.remove(key.path);
             return;
         }
+        // a key where a file's name belongs would be shown with every error about that file
+        if secrets::is_pem(&text) && !matches!(key.kind, Kind::Secret | Kind::Pem | Kind::Pems) {
+            self.mistake(source, format!("{}: PEM does not belong here", key.path));
+            self.values.remove(key.path);
+            return;
+        }
         let number = || yaml::integer(value);
         let wanted = match key.kind {
             Kind::Anything => None,

@@ -33,12 +33,14 @@ fn deviates(kind: &str, by: &str, written: &str, theirs: &str, ours: Option<&str
         ("uint16" | "int16" | "uint32", "yaml") if refused && ["1__0", "08"].contains(&written) => {
             "only Go's YAML knows such numbers"
         }
+        ("bool", "yaml") if written == "00" => "only Go's YAML knows such numbers",
         ("uint16" | "uint32", _) if bare == "+7" && !refused => "a sign does no harm",
         ("uint32", _) if bare == "1b" && !refused => "a number of bytes",
         ("duration", "yaml") if written == "\"\"" => "an empty text says nothing, as in a variable",
         ("duration", "yaml") if written == "true" && refused => "no duration",
         ("text", "yaml") if written == "yes" => "a word",
         ("text", _) if bare.starts_with('[') && theirs == "ERROR" && !refused => "brackets may be part of a text",
+        ("list", "variable") if written == "[[a]]" && !refused => "brackets may be part of a text",
         ("list", _) if theirs.contains("\"\"") || theirs == "null" => "empty texts are left out",
         _ => return None,
     })
