@@ -83,7 +83,6 @@ fn each_mistake_in_the_configuration_is_one_line() {
         "ORDERER_SOLO_DURABILITY: Solo.Durability: 'perhaps' is not one of: disk, memory",
         "General.TLS.Certificate: no such file: ",
         "General.TLS.PrivateKey: no such file: ",
-        "orderer.yaml:8: General.BootstrapFile: no such file: ",
         "orderer.yaml:4: General.LocalMSPDir: no such folder: ",
     ];
     assert_complains(&ended, 1, &lines);

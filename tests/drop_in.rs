@@ -104,3 +104,40 @@ async fn a_node_lives_whatever_its_channels_do() {
     node.stop().await;
     assert_eq!(alive.run().code, Some(1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mismatch_of_tls_is_one_plain_line() {
+    let secured = test_network();
+    let mut node = secured.start().await;
+    let admin = world::http::address(&mut node, "admin").await;
+    let plain = Setup::application();
+    let mut open = plain.start().await;
+    let operations = world::http::address(&mut open, "operations").await;
+    let own = orderer_folder().join("tls/ca.crt").display().to_string();
+    let other = format!("{NET}/crypto/peerOrganizations/org1.example.com/tlsca/tlsca.org1.example.com-cert.pem");
+    let cases: [(&[&str], &str); 4] = [
+        (&["channel", "list", "-o", &admin], "it may want TLS"),
+        (&["health", "--address", &operations, "--tls-ca", &own], "it does not speak TLS"),
+        (&["health", "--address", &node.address, "--grpc", "--tls-ca", &other], "leads to none of the authorities"),
+        (&["health", "--address", "127.0.0.1:1"], "connection refused: nothing listens there"),
+    ];
+    for (arguments, said) in cases {
+        let ended = secured.again(arguments).run();
+        assert_eq!(ended.code, Some(1), "{arguments:?}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.contains(said) && !ended.stderr.contains('{'), "{arguments:?}: {ended:?}");
+    }
+    node.stop().await;
+    open.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_creates_a_channel_without_a_system_channel_is_told_how_it_is_done() {
+    let setup = Setup::application();
+    let node = setup.start().await;
+    let transaction = fs::read(format!("{NET}/mychan.tx")).unwrap();
+    let (status, info) = node.client().await.broadcast(transaction).await;
+    assert_eq!(status, fabric_proto::common::Status::BadRequest);
+    assert!(info.contains("orderer channel join"), "{info}");
+    node.stop().await;
+}

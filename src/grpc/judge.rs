@@ -313,6 +313,11 @@ fn refuse_for_no_channel(message: &Message, class: Class, context: &NodeContext)
     if context.directory.system_channel().is_none() {
         // nothing can be created here, so asking for a channel that is not here is the client's mistake
         refused.status = Status::BadRequest;
+        if class == Class::ConfigUpdate {
+            refused.info.push_str(
+                "; without a system channel a channel is made by orderer channel join, or osnadmin channel join",
+            );
+        }
     }
     refused
 }
