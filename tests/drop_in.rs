@@ -6,6 +6,8 @@ mod world;
 
 use std::fs;
 
+use fabric_proto::Message as _;
+use fabric_proto::common::Envelope;
 use world::node::orderer_folder;
 use world::{NET, Setup};
 
@@ -135,7 +137,7 @@ async fn a_mismatch_of_tls_is_one_plain_line() {
 async fn who_creates_a_channel_without_a_system_channel_is_told_how_it_is_done() {
     let setup = Setup::application();
     let node = setup.start().await;
-    let transaction = fs::read(format!("{NET}/mychan.tx")).unwrap();
+    let transaction = Envelope::decode(&*fs::read(format!("{NET}/mychan.tx")).unwrap()).unwrap();
     let (status, info) = node.client().await.broadcast(transaction).await;
     assert_eq!(status, fabric_proto::common::Status::BadRequest);
     assert!(info.contains("orderer channel join"), "{info}");

@@ -1,7 +1,7 @@
 //! `orderer health`: asks a node how it is, for the probes of containers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::task::{Context as TaskContext, Poll};
@@ -10,6 +10,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use http::{Method, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use orderer_actors::node_context::unix_now;
+use orderer_core::identity::CertificateFacts;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -85,12 +89,26 @@ pub(super) fn health(arguments: &HealthArguments, settings: Option<&Settings>) -
     let asking = async { if *grpc { ask_grpc(endpoint).await } else { ask_operations(endpoint).await } };
     let limit = Duration::from_secs(arguments.timeout);
     let answered = runtime.block_on(async { tokio::time::timeout(limit, asking).await });
-    let ailing = answered.with_context(|| format!("{}: no answer within {limit:?}", endpoint.address()))??;
+    let mut ailing = answered.with_context(|| format!("{}: no answer within {limit:?}", endpoint.address()))??;
+    // asked by gRPC, the node says nothing about it, and it is recognized here whatever its age
+    if *grpc {
+        let certificate = settings.and_then(|settings| settings.tls.as_ref()).map(|files| &files.certificate);
+        ailing.extend(
+            certificate
+                .filter(|file| has_expired(file))
+                .map(|file| format!("certificate {}: it has expired", file.display())),
+        );
+    }
     if ailing.is_empty() {
         say!("OK");
         return Ok(ExitCode::SUCCESS);
     }
     Ok(complain(ailing))
+}
+
+fn has_expired(file: &Path) -> bool {
+    let facts = CertificateDer::from_pem_file(file).ok().and_then(|der| CertificateFacts::of_der(&der).ok());
+    facts.is_some_and(|facts| facts.not_after.0 < unix_now().0)
 }
 
 /// Its listeners are open from before it looks at its ledgers until it ends.

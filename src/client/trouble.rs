@@ -52,7 +52,7 @@ fn tls(error: &rustls::Error) -> String {
         }
         Tls::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "its certificate is for another name than that in the address",
+        ) => "its certificate is not valid for the name that was asked for",
         Tls::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "its certificate has expired"
         }
@@ -62,7 +62,7 @@ fn tls(error: &rustls::Error) -> String {
         }
         other => return format!("TLS: {other}"),
     };
-    words.to_owned()
+    format!("TLS: {words}")
 }
 
 #[cfg(test)]
@@ -75,9 +75,9 @@ mod tests {
         assert_eq!(in_words(&refused, false), "connection refused: nothing listens there");
         let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let wrapped = io::Error::other(io::Error::new(ErrorKind::InvalidData, unknown));
-        assert_eq!(in_words(&wrapped, true), "its certificate leads to none of the authorities that were given");
+        assert_eq!(in_words(&wrapped, true), "TLS: its certificate leads to none of the authorities that were given");
         let wanted = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
-        assert_eq!(in_words(&io::Error::other(wanted), true), "it lets in only who shows a client certificate");
+        assert_eq!(in_words(&io::Error::other(wanted), true), "TLS: it lets in only who shows a client certificate");
         assert_eq!(in_words(&io::Error::other("something else"), true), "something else");
     }
 }

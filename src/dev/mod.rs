@@ -13,6 +13,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -273,10 +274,10 @@ fn operators(settings: &Settings) -> (String, &'static str) {
     let of = |address: SocketAddr| if address.port() == 0 { "see the log".to_owned() } else { address.to_string() };
     let operations = settings.http.operations.as_ref().map(|listener| listener.address);
     if let Some(address) = operations {
-        lines += &format!("  operations       {} (/healthz, /metrics, /debug/ for a browser)\n", of(address));
+        let _ = writeln!(lines, "  operations       {} (/healthz, /metrics, /debug/ for a browser)", of(address));
     }
     if let Some(admin) = settings.http.admin.as_ref().filter(|_| settings.http.participation) {
-        lines += &format!("  administration   {} (orderer channel list -o ..)\n", of(admin.address));
+        let _ = writeln!(lines, "  administration   {} (orderer channel list -o ..)", of(admin.address));
     }
     (lines, if operations.is_some_and(|address| address.port() != 0) { "" } else { " --grpc" })
 }

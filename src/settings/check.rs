@@ -199,7 +199,7 @@ impl Checker {
             Kind::List => yaml::texts(value).is_none().then_some("a list"),
             Kind::Bool => yaml::boolean(value).is_none().then_some("true or false"),
             Kind::Port => (!number().is_some_and(|n| (1..=65535).contains(&n))).then_some("a port from 1 to 65535"),
-            Kind::Number => (!number().is_some_and(|n| u32::try_from(n).is_ok())).then_some("a whole number"),
+            Kind::Number => number().is_none_or(|n| u32::try_from(n).is_err()).then_some("a whole number"),
             Kind::Bytes => yaml::size(value).is_none().then_some("a number of bytes, such as 1048576 or 1 MB"),
             Kind::Duration => yaml::duration(value).is_none().then_some("a duration, such as 500ms or 1h30m"),
             Kind::Choice(words) if words.iter().any(|word| word.eq_ignore_ascii_case(&text)) => None,

@@ -76,7 +76,7 @@ impl Checker {
         if self.bool(ADMIN.enabled) && !self.bool(ADMIN.client_auth) {
             let source = self.source(ADMIN.client_auth);
             let text = "Admin.TLS.ClientAuthRequired must be true when Admin.TLS.Enabled is true";
-            self.mistake(source, text.to_owned());
+            self.mistake(source, text);
         }
         HttpSettings {
             operations: self.listener(&OPERATIONS),

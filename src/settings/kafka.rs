@@ -35,7 +35,7 @@ impl Checker {
         let replication_factor = self.number::<i16>("Kafka.Topic.ReplicationFactor");
         if replication_factor < 1 {
             let source = self.source("Kafka.Topic.ReplicationFactor");
-            self.mistake(source, "Kafka.Topic.ReplicationFactor must be above 0".to_owned());
+            self.mistake(source, "Kafka.Topic.ReplicationFactor must be above 0");
         }
         KafkaSettings {
             tls: self.bool("Kafka.TLS.Enabled").then(|| self.kafka_tls()),
@@ -94,7 +94,7 @@ impl Checker {
         let (plain, any) = (self.bool("Kafka.SASLPlain.Enabled"), self.bool("Kafka.SASL.Enabled"));
         if plain && any {
             let source = self.source("Kafka.SASL.Enabled");
-            self.mistake(source, "only one of Kafka.SASL and Kafka.SASLPlain may be enabled".to_owned());
+            self.mistake(source, "only one of Kafka.SASL and Kafka.SASLPlain may be enabled");
         }
         let (user, password) = match (any, plain) {
             (true, _) => ("Kafka.SASL.User", "Kafka.SASL.Password"),

@@ -107,7 +107,8 @@ fn the_files_that_fabric_ships_are_accepted_as_they_are() {
 
 #[test]
 fn the_first_channels_file_is_found_as_fabric_finds_it() {
-    let cases: [(&str, &[(&str, &str)], Option<&str>, usize); 8] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<&'a str>, usize);
+    let cases: [Case<'_>; 8] = [
         ("", &[], None, 0),
         ("BootstrapFile: a", &[], Some("a"), 0),
         ("BootstrapMethod: none, BootstrapFile: a", &[], None, 1),

@@ -36,10 +36,11 @@ pub fn boolean(value: &Value) -> Option<bool> {
         Value::Bool(flag) => Some(*flag),
         Value::Number(number) => Some(number.as_f64() != Some(0.0)),
         Value::String(text) => match text.as_str() {
-            "1" | "t" | "T" | "true" | "True" | "TRUE" => Some(true),
-            "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
-            "" | "0" | "f" | "F" | "false" | "False" | "FALSE" => Some(false),
-            "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
+            "1" | "t" | "T" | "true" | "True" | "TRUE" | "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => {
+                Some(true)
+            }
+            "" | "0" | "f" | "F" | "false" | "False" | "FALSE" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off"
+            | "OFF" => Some(false),
             _ => None,
         },
         _ => None,
