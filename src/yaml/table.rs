@@ -11,7 +11,7 @@ fn read(kind: &str, value: &Value) -> Option<String> {
         "bool" => boolean(value).map(|flag| flag.to_string()),
         "uint16" => within(i128::from(u16::MAX)),
         "int16" => within(i128::from(i16::MAX)),
-        "uint32" => size(value).filter(|&size| size <= u64::from(u32::MAX)).map(|size| size.to_string()),
+        "uint32" => size(value).and_then(|size| u32::try_from(size).ok()).map(|size| size.to_string()),
         "duration" => duration(value).map(|duration| duration.as_nanos().to_string()),
         "text" => text(value).and_then(|text| serde_json::to_string(&text).ok()),
         "list" => texts(value).and_then(|texts| serde_json::to_string(&texts).ok()),
