@@ -1,5 +1,6 @@
 //! Notes what the program is built from, for `orderer version`.
 
+use std::path::Path;
 use std::process::Command;
 
 fn main() {
@@ -12,7 +13,13 @@ fn main() {
     println!("cargo:rustc-env=ORDERER_BUILD_COMMIT={commit}");
     println!("cargo:rustc-env=ORDERER_BUILD_RUSTC={}", rustc.unwrap_or_else(|| "unknown".to_owned()));
     println!("cargo:rerun-if-env-changed=ORDERER_BUILD_COMMIT");
-    println!("cargo:rerun-if-changed=.git/HEAD");
+    // the files that a commit, or another branch, changes; in a work tree they are elsewhere
+    for name in ["HEAD", "logs/HEAD", "packed-refs"] {
+        if let Some(path) = output("git", &["rev-parse", "--git-path", name]).filter(|path| Path::new(path).exists()) {
+            println!("cargo:rerun-if-changed={path}");
+        }
+    }
+    println!("cargo:rerun-if-changed=build.rs");
 }
 
 fn output(program: &str, arguments: &[&str]) -> Option<String> {

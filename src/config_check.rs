@@ -17,8 +17,8 @@ use rustls_pki_types::pem::PemObject as _;
 use x509_parser::prelude::FromDer as _;
 
 use crate::local_msp::{read_definition, read_signing_identity};
-use crate::node::{kafka_settings, read_genesis};
-use crate::settings::{Examined, Settings};
+use crate::node::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX, kafka_settings, read_genesis};
+use crate::settings::{Bootstrap, DebugEndpoint, Examined, Settings};
 use crate::start_record::StartRecord;
 use crate::telemetry::check_spec;
 use crate::tls::{Audience, ListenerTls, TlsFiles};
@@ -42,7 +42,10 @@ pub fn check(examined: &Examined, logging_spec: Option<&str>, bind: bool) -> Vec
     if let Some(Err(error)) = logging_spec.map(check_spec) {
         findings.push(finding(Level::Error, format!("FABRIC_LOGGING_SPEC: {error}")));
     }
-    findings.extend(examined.notes.iter().map(|note| finding(Level::Fine, note.clone())));
+    findings.extend(examined.notes.iter().map(|note| {
+        let level = if note.is_warning { Level::Warning } else { Level::Fine };
+        finding(level, note.text.clone())
+    }));
     let Some(settings) = &examined.settings else { return findings };
     if examined.mistakes.is_empty() {
         findings.push(finding(Level::Fine, format!("settings: {} is understood", settings.source)));
@@ -51,6 +54,7 @@ pub fn check(examined: &Examined, logging_spec: Option<&str>, bind: bool) -> Vec
     for (section, tls) in listeners(settings) {
         check.tls(section, tls);
     }
+    check.exposure();
     let snapshot = check.bootstrap();
     check.local_msp(snapshot.as_ref());
     check.ledgers();
@@ -132,8 +136,23 @@ impl Check<'_> {
     }
 
     fn bootstrap(&mut self) -> Option<ChannelSnapshot> {
-        let file = self.settings.bootstrap_file.as_ref().filter(|file| file.is_file())?;
+        let needed = self.channels() == 0;
+        let file = match &self.settings.bootstrap {
+            Bootstrap::File(file) => file,
+            // what it is for has been done long ago
+            Bootstrap::Provisional(_) if needed => {
+                self.mend(Level::Error, PROVISIONAL.to_owned(), PROVISIONAL_FIX);
+                return None;
+            }
+            Bootstrap::Provisional(_) | Bootstrap::Nothing => return None,
+        };
         let what = format!("General.BootstrapFile {}", file.display());
+        if !file.is_file() {
+            if needed {
+                self.mend(Level::Error, format!("{what}: no such file"), BOOTSTRAP_FIX);
+            }
+            return None;
+        }
         match read_genesis(file, &Arc::<Catalog>::default(), &self.settings.serving) {
             Ok((_, snapshot)) => {
                 let consensus = &snapshot.orderer().consensus_type;
@@ -203,16 +222,45 @@ impl Check<'_> {
         if let Err(refused) = StartRecord::look(location) {
             self.put(Level::Error, chain_text(&refused));
         }
-        let channels = fs::read_dir(location.join("channels")).map_or(0, |entries| entries.flatten().count());
+        let channels = self.channels();
         let found = match (location.is_dir(), channels) {
             (false, _) => format!("{what} is made when the node starts"),
             (true, 0) => format!("{what}: can be written to, no channel yet"),
-            (true, _) if self.settings.bootstrap_file.is_some() => {
+            (true, _) if self.settings.bootstrap != Bootstrap::Nothing => {
                 format!("{what}: has channels ({channels}), General.BootstrapFile is not used")
             }
             (true, _) => format!("{what}: has channels ({channels})"),
         };
         self.put(Level::Fine, found);
+    }
+
+    fn channels(&self) -> usize {
+        let folder = self.settings.ledger_location.join("channels");
+        fs::read_dir(folder).map_or(0, |entries| entries.flatten().count())
+    }
+
+    /// Says who can look into the ledgers without a certificate.
+    fn exposure(&mut self) {
+        let http = &self.settings.http;
+        let Some(operations) = http.operations.as_ref().filter(|listener| listener.tls.is_none()) else { return };
+        if operations.address.ip().is_loopback() {
+            return;
+        }
+        let address = operations.address;
+        match http.debug {
+            DebugEndpoint::Open => self.mend(
+                Level::Warning,
+                format!(
+                    "Debug.Endpoint is open: whoever reaches {address} reads ledgers, configurations and logs there"
+                ),
+                "turn on Operations.TLS, or set Debug.Endpoint to protected",
+            ),
+            DebugEndpoint::Protected => self.put(
+                Level::Fine,
+                format!("Operations: without TLS /debug on {address} answers this machine alone (Debug.Endpoint)"),
+            ),
+            DebugEndpoint::Off => {}
+        }
     }
 
     fn kafka(&mut self) {

@@ -21,7 +21,7 @@ pub(crate) struct Room {
     /// In bytes, for who is not its administrator.
     pub(crate) free: u64,
     /// Free or not.
-    whole: u64,
+    pub(crate) whole: u64,
 }
 
 /// Of the file system that `path` is on. Blocks.

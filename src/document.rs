@@ -4,11 +4,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::time::Duration;
 
-use orderer_core::config::parse_go_duration;
 use serde_yaml::Value;
+
+use crate::yaml::{self, Overrides};
 
 /// Something that is wrong at a key, such as `Orderer.BatchTimeout`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,7 @@ pub struct Mistake {
 pub struct Document {
     root: Value,
     /// Variables that override a key, by the prefix and the path: `CONFIGTX_ORDERER_ORDERERTYPE`.
-    overrides: BTreeMap<String, String>,
-    prefix: &'static str,
+    overrides: Overrides,
     mistakes: RefCell<Vec<Mistake>>,
 }
 
@@ -40,16 +39,13 @@ pub struct Node<'a> {
 impl Document {
     /// Parses a text; merge keys (`<<: *x`) are applied.
     pub fn parse(text: &str) -> Result<Self, serde_yaml::Error> {
-        let mut root: Value = serde_yaml::from_str(text)?;
-        root.apply_merge()?;
-        Ok(Self { root, ..Self::default() })
+        Ok(Self { root: yaml::parse(text)?, ..Self::default() })
     }
 
     /// Lets variables with this prefix override keys.
     #[must_use]
     pub fn overridden_by(self, prefix: &'static str, variables: &BTreeMap<String, String>) -> Self {
-        let ours = variables.iter().filter(|(name, value)| name.starts_with(prefix) && !value.is_empty());
-        Self { overrides: ours.map(|(name, value)| (name.clone(), value.clone())).collect(), prefix, ..self }
+        Self { overrides: Overrides::new(prefix, variables), ..self }
     }
 
     /// The whole of it.
@@ -96,12 +92,10 @@ impl<'a> Node<'a> {
 
     fn find(&self, name: &str, is_it: impl Fn(&str) -> bool) -> Node<'a> {
         let (document, path) = (self.document, self.below(name));
-        let variable = || format!("{}{}", document.prefix, path.replace('.', "_").to_ascii_uppercase());
-        let overridden = if document.overrides.is_empty() { None } else { document.overrides.get(&variable()) };
-        let value = match (overridden, &self.value) {
-            (Some(text), _) => Value::String(text.clone()),
+        let value = match (document.overrides.of(&path), &self.value) {
+            (Some(text), _) => Value::String(text.to_owned()),
             (None, Value::Mapping(members)) => {
-                let found = members.iter().find(|(key, _)| is_it(&key_text(key)));
+                let found = members.iter().find(|(key, _)| is_it(&yaml::shown(key)));
                 found.map(|(_, member)| member.clone()).unwrap_or_default()
             }
             _ => Value::Null,
@@ -117,7 +111,7 @@ impl<'a> Node<'a> {
             _ => return self.wrong(format!("is not a section with {}", known.join(", "))),
         };
         for key in members.keys() {
-            let key = key_text(key);
+            let key = yaml::shown(key);
             if known.iter().any(|known| known.eq_ignore_ascii_case(&key)) {
                 continue;
             }
@@ -135,7 +129,7 @@ impl<'a> Node<'a> {
         match &self.value {
             Value::Null => Vec::new(),
             Value::Mapping(members) => {
-                let names: Vec<String> = members.keys().map(key_text).collect();
+                let names: Vec<String> = members.keys().map(yaml::shown).collect();
                 let member = |name: String| (name.clone(), self.find(&name, |key| key == name));
                 names.into_iter().map(member).collect()
             }
@@ -151,10 +145,10 @@ impl<'a> Node<'a> {
         let values: Vec<Value> = match &self.value {
             Value::Null => Vec::new(),
             Value::Sequence(values) => values.clone(),
-            Value::String(text) if text.starts_with('[') && text.ends_with(']') && text.len() > 1 => {
-                let inside = text[1..text.len() - 1].split(',').map(str::trim);
-                inside.filter(|part| !part.is_empty()).map(|part| Value::String(part.to_owned())).collect()
-            }
+            Value::String(text) => match yaml::bracketed(text) {
+                Some(parts) => parts.into_iter().map(Value::String).collect(),
+                None => vec![self.value.clone()],
+            },
             value => vec![value.clone()],
         };
         let node = |(index, value)| Node { document: self.document, path: format!("{}[{index}]", self.path), value };
@@ -170,16 +164,10 @@ impl<'a> Node<'a> {
 
     /// A text; empty if there is nothing.
     pub fn text(&self) -> String {
-        match &self.value {
-            Value::Null => String::new(),
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            Value::Bool(bool) => bool.to_string(),
-            _ => {
-                self.wrong("is not a text");
-                String::new()
-            }
-        }
+        yaml::text(&self.value).unwrap_or_else(|| {
+            self.wrong("is not a text");
+            String::new()
+        })
     }
 
     /// Texts; none if there is nothing.
@@ -188,66 +176,34 @@ impl<'a> Node<'a> {
     }
 
     /// A number; `None` if there is nothing, or something else.
-    pub fn number<T: FromStr>(&self) -> Option<T> {
-        let text = self.scalar()?;
-        self.read(text.parse().ok(), &text, "a number that fits")
+    pub fn number<T: TryFrom<i128>>(&self) -> Option<T> {
+        self.read(|value| T::try_from(yaml::integer(value)?).ok(), "a number that fits")
     }
 
     /// A number of bytes, such as `512 KB`; `None` if there is nothing, or something else.
     pub fn size(&self) -> Option<u32> {
-        let text = self.scalar()?;
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let factor = match text[digits..].trim().to_ascii_lowercase().as_str() {
-            "" => Some(1),
-            "k" | "kb" => Some(1 << 10),
-            "m" | "mb" => Some(1 << 20),
-            "g" | "gb" => Some(1 << 30),
-            _ => None,
-        };
-        let size = text[..digits].parse::<u32>().ok().zip(factor).and_then(|(n, factor)| n.checked_mul(factor));
-        self.read(size, &text, "a number of bytes, such as 512 KB, below 4 GB")
+        self.read(|value| u32::try_from(yaml::size(value)?).ok(), "a number of bytes, such as 512 KB, below 4 GB")
     }
 
     /// A duration, such as `2s`, or a number of nanoseconds; `None` if there is nothing, zero, or something else.
     pub fn duration(&self) -> Option<Duration> {
-        let text = self.scalar()?;
-        let read = match text.parse::<u64>() {
-            Ok(nanos) => Some((Duration::from_nanos(nanos), false)),
-            Err(_) => parse_go_duration(&text),
-        };
-        let duration = read.filter(|(_, negative)| !negative).map(|(duration, _)| duration);
-        self.read(duration, &text, "a duration, such as 500ms").filter(|duration| !duration.is_zero())
+        self.read(yaml::duration, "a duration, such as 500ms").filter(|duration| !duration.is_zero())
     }
 
     /// Yes or no; no if there is nothing.
     pub fn flag(&self) -> bool {
-        let Some(text) = self.scalar() else { return false };
-        let flag = match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" | "1" => Some(true),
-            "false" | "no" | "off" | "0" | "" => Some(false),
-            _ => None,
-        };
-        self.read(flag, &text, "true or false").unwrap_or_default()
+        self.read(yaml::boolean, "true or false").unwrap_or_default()
     }
 
-    fn scalar(&self) -> Option<String> {
-        if self.is_absent() { None } else { Some(self.text()) }
-    }
-
-    fn read<T>(&self, value: Option<T>, text: &str, what: &str) -> Option<T> {
-        if value.is_none() {
-            self.wrong(format!("'{text}' is not {what}"));
+    fn read<T>(&self, as_what: impl FnOnce(&Value) -> Option<T>, what: &str) -> Option<T> {
+        if self.is_absent() {
+            return None;
         }
-        value
-    }
-}
-
-fn key_text(key: &Value) -> String {
-    match key {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Bool(bool) => bool.to_string(),
-        other => format!("{other:?}"),
+        let read = as_what(&self.value);
+        if read.is_none() {
+            self.wrong(format!("'{}' is not {what}", yaml::shown(&self.value)));
+        }
+        read
     }
 }
 

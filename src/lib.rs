@@ -27,3 +27,4 @@ pub mod start_record;
 pub mod telemetry;
 pub mod tls;
 pub mod traces;
+pub mod yaml;

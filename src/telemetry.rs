@@ -34,8 +34,12 @@ pub enum LogFormat {
 
 /// A spec that does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{part}' is not LEVEL or LOGGER[,LOGGER..]=LEVEL, where LEVEL is debug, info, warn, error, fatal or panic")]
+#[error(
+    "'{part}' is not LEVEL or LOGGER[,LOGGER..]=LEVEL, where LEVEL is payload, debug, info, notice, warn, error, \
+         critical, fatal or panic"
+)]
 pub struct SpecError {
+    /// As far as it may be shown.
     part: String,
 }
 
@@ -148,11 +152,12 @@ fn parse_spec(spec: &str) -> Result<Targets, SpecError> {
 
 fn level(text: &str) -> Option<LevelFilter> {
     match text.trim().to_ascii_lowercase().as_str() {
-        "debug" => Some(LevelFilter::DEBUG),
-        "info" => Some(LevelFilter::INFO),
+        // nothing is logged below DEBUG
+        "payload" | "debug" => Some(LevelFilter::DEBUG),
+        "info" | "notice" => Some(LevelFilter::INFO),
         "warn" | "warning" => Some(LevelFilter::WARN),
         // nothing is logged above ERROR
-        "error" | "dpanic" | "panic" | "fatal" => Some(LevelFilter::ERROR),
+        "error" | "critical" | "dpanic" | "panic" | "fatal" => Some(LevelFilter::ERROR),
         _ => None,
     }
 }
@@ -169,6 +174,9 @@ mod tests {
         assert!(!targets.would_enable("orderer.grpc", &Level::INFO));
         assert!(targets.would_enable("orderer.grpc", &Level::WARN));
         assert!(parse_spec("").expect("parses").would_enable("x", &Level::INFO));
+        let fabrics = parse_spec("PAYLOAD:orderer.a=CRITICAL:orderer.b=NOTICE").expect("parses");
+        assert!(fabrics.would_enable("x", &Level::DEBUG) && !fabrics.would_enable("orderer.a", &Level::WARN));
+        assert!(fabrics.would_enable("orderer.b", &Level::INFO) && !fabrics.would_enable("orderer.b", &Level::DEBUG));
         for bad in ["loud", "orderer=", "=info", "a=b=c"] {
             assert!(parse_spec(bad).is_err(), "{bad}");
         }

@@ -83,7 +83,6 @@ fn each_mistake_in_the_configuration_is_one_line() {
         "ORDERER_SOLO_DURABILITY: Solo.Durability: 'perhaps' is not one of: disk, memory",
         "General.TLS.Certificate: no such file: ",
         "General.TLS.PrivateKey: no such file: ",
-        "orderer.yaml:8: General.BootstrapFile: no such file: ",
         "orderer.yaml:4: General.LocalMSPDir: no such folder: ",
     ];
     assert_complains(&ended, 1, &lines);
@@ -182,26 +181,43 @@ fn developer(network: &Path) -> Person {
 async fn a_development_network_serves_at_once_and_goes_on_where_it_was() {
     let setup = Setup::bare().arguments(&["start", "--dev", "net"]);
     let mut node = setup.start().await;
-    let greeting = node.printed("grpc.health.v1.Health").await;
+    let greeting = node.printed("orderer health --dev").await;
     for part in ["A development network made in", "devchannel", "peer channel fetch newest", &node.address] {
         assert!(greeting.contains(part), "{greeting}");
     }
+    // what is printed can be pasted, wherever one stands
+    let program = Path::new(env!("CARGO_BIN_EXE_orderer")).parent().unwrap();
+    let commands: Vec<&str> =
+        greeting.lines().filter(|line| line.contains("orderer ") && line.contains("--dev")).collect();
+    assert_eq!(commands.len(), 4, "{greeting}");
+    for command in commands {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", command]).current_dir(elsewhere.path()).stdin(std::process::Stdio::null());
+        shell.env("PATH", format!("{}:{}", program.display(), std::env::var("PATH").unwrap()));
+        shell.env("ORDERER_GENERAL_LISTENPORT", setup.port().to_string());
+        shell.env("ORDERER_OPERATIONS_LISTENADDRESS", "127.0.0.1:0").env_remove("CORE_PEER_MSPCONFIGPATH");
+        let ended = tokio::task::spawn_blocking(move || shell.output()).await.unwrap().unwrap();
+        assert!(ended.status.success(), "{command}: {ended:?}");
+    }
+    let checked = setup.again(&["config", "check", "--dev", "net"]).run();
+    assert_eq!(checked.code, Some(0), "{checked:?}");
     eprintln!("from the command to serving: {:?}", node.served_after);
     assert!(node.served_after < Duration::from_secs(1), "{:?} in a debug build", node.served_after);
 
     let user = developer(&setup.folder().join("net"));
     let client = node.client().await;
     client.order([transaction(&user, "devchannel", "before")]).await;
-    client.block(&user, "devchannel", 1).await;
+    client.block(&user, "devchannel", 2).await;
     node.stop().await;
 
     let mut node = setup.start().await;
-    assert!(node.printed("grpc.health.v1.Health").await.contains("A development network goes on in"));
+    assert!(node.printed("orderer health --dev").await.contains("A development network goes on in"));
     let client = node.client().await;
     let chain = client.chain(&user, "devchannel").await;
-    assert_eq!(chain.len(), 2);
+    assert_eq!(chain.len(), 3);
     client.order([transaction(&user, "devchannel", "after")]).await;
-    client.block(&user, "devchannel", 2).await;
+    client.block(&user, "devchannel", 3).await;
     node.stop().await;
 }
 

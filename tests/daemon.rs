@@ -101,6 +101,27 @@ async fn a_probe_says_by_its_exit_code_whether_the_node_is_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_whose_certificate_has_expired_is_not_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut expired = rcgen::CertificateParams::new(vec!["orderer".to_owned()]).unwrap();
+    expired.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    expired.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let (certificate, key_file) = (folder.path().join("expired.crt"), folder.path().join("key"));
+    fs::write(&certificate, expired.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(&key_file, key.serialize_pem()).unwrap();
+    let setup = Setup::application()
+        .set("GENERAL_TLS_ENABLED", true)
+        .set("GENERAL_TLS_CERTIFICATE", certificate.display())
+        .set("GENERAL_TLS_PRIVATEKEY", key_file.display());
+    let mut node = setup.start().await;
+    let address = value_of(&node.line("operations endpoint is open").await, "address").to_owned();
+    assert_ill(&setup.again(&["health", "--address", &address]).run(), "expired.crt: it has expired");
+    assert_ill(&setup.again(&["health", "--grpc"]).run(), "expired.crt: it has expired");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_probe_knows_the_node_by_its_certificate() {
     let tls = orderer_folder().join("tls");
     let (certificate, key, ca) = (tls.join("server.crt"), tls.join("server.key"), tls.join("ca.crt"));
@@ -195,7 +216,7 @@ fn everything_that_is_wrong_with_a_configuration_is_said_at_once() {
         (own("GENERAL_LOCALMSPDIR", "nowhere"), "General.LocalMSPDir: no such folder"),
         (own("GENERAL_LOCALMSPID", "Org1MSP"), "no member of channel app"),
         (own("GENERAL_BOOTSTRAPFILE", &garbage), "garbage: "),
-        (own("GENERAL_BOOTSTRAPFILE", "nowhere"), "General.BootstrapFile: no such file"),
+        (own("GENERAL_BOOTSTRAPFILE", "nowhere"), "nowhere: no such file"),
         (own("GENERAL_LOGSPEC", "loud"), "General.LogSpec: 'loud' is not LEVEL"),
         (own("FILELEDGER_LOCATION", &garbage), "garbage is no folder"),
         (own("FILELEDGER_LOCATION", "/proc/orderer"), "cannot write to /proc"),
@@ -205,7 +226,7 @@ fn everything_that_is_wrong_with_a_configuration_is_said_at_once() {
         (own("DEBUG_BROADCASTTRACEDIR", "/proc/traces"), "Debug.BroadcastTraceDir /proc/traces: cannot write to /proc"),
         (own("GENERAL_PROFILE_ENABLED", "perhaps"), "General.Profile.Enabled: 'perhaps' is not true or false"),
         (own("OPERATIONS_LISTENADDRESS", "nowhere:x"), "Operations.ListenAddress: 'nowhere:x'"),
-        (secured("GENERAL", &good, &key), "General.TLS: TLS configuration"),
+        (secured("GENERAL", &good, &key), "it is not the key of the certificate"),
         (secured("GENERAL", &garbage, &key), "no certificate in PEM found"),
         (secured("OPERATIONS", &expired, &key), "expired.crt has expired"),
         (
@@ -258,6 +279,8 @@ fn packages_name_what_there_is() {
     let mut setup = Setup::application().again(&["config", "check"]);
     let (defaults, image) = (read("packaging/debian/orderer.default"), read("packaging/Dockerfile"));
     let of_image = image.lines().filter_map(|line| line.strip_prefix("ENV "));
+    // where the image's own orderer.yaml is
+    let of_image = of_image.filter(|line| !line.starts_with("FABRIC_CFG_PATH="));
     for line in defaults.lines().filter(|line| !line.starts_with('#')).chain(of_image) {
         let (name, value) = line.split_once('=').unwrap();
         setup = setup.variable(name, value);
@@ -265,7 +288,7 @@ fn packages_name_what_there_is() {
     let checked = setup.run();
     assert!(!checked.stdout.contains("names no key"), "{}", checked.stdout);
     assert!(checked.stdout.contains("FileLedger.Location /var/lib/orderer"), "{}", checked.stdout);
-    assert!(image.contains(r#"CMD ["/usr/local/bin/orderer", "health"]"#));
+    assert!(image.contains(r#"CMD ["/usr/local/bin/orderer", "health", "--alive"]"#));
     let unit = read("packaging/systemd/orderer.service");
     for line in ["Type=notify", "WatchdogSec=30s", "ExecStart=/usr/bin/orderer start", "StateDirectory=orderer"] {
         assert!(unit.lines().any(|l| l == line), "{line}");

@@ -171,3 +171,46 @@ async fn with_tls_only_who_shows_a_certificate_sees_more_than_health() {
     assert_eq!(operator.get("/healthz").await.status, 200);
     node.stop().await;
 }
+
+/// A page of another site may have its name lead here: its reader's browser is on this machine, and must not be shown anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_node_holds_is_shown_by_names_that_no_stranger_owns() {
+    let setup = Setup::application();
+    let mut node = setup.start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    let asked = |path: &str, host: &str| operations.request(Method::GET, path).header("host", host);
+    for path in ["/debug/channels", "/debug/channels/app/blocks/0", "/debug/config", "/debug/logs", "/debug/"] {
+        assert_eq!(operations.get(path).await.status, 200, "{path}");
+        assert_eq!(send(asked(path, "evil.example:8443")).await.status, 403, "{path}");
+        assert_eq!(send(asked(path, "localhost:8443")).await.status, 200, "{path}");
+    }
+    for path in ["/healthz", "/version", "/logspec"] {
+        assert_eq!(send(asked(path, "evil.example:8443")).await.status, 200, "{path} is as in Fabric");
+    }
+    node.stop().await;
+
+    let mut node = setup.again(&["start"]).set("DEBUG_ENDPOINT", "open").start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    assert_eq!(
+        send(operations.request(Method::GET, "/debug/channels").header("host", "evil.example")).await.status,
+        200
+    );
+    node.stop().await;
+
+    let mut node = setup.again(&["start"]).set("DEBUG_ENDPOINT", "off").start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    assert_eq!((operations.get("/debug/channels").await.status, operations.get("/healthz").await.status), (404, 200));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_changed_something_is_in_the_log() {
+    let mut node = Setup::application().start().await;
+    let operations = Http::of(&mut node, "operations").await;
+    assert_eq!(put(&operations, "/logspec", r#"{"spec": "info"}"#).await.status, 204);
+    let line = node.line("asked for by an operator").await;
+    for part in ["orderer.audit", "method=PUT", "/logspec", "status=204", "127.0.0.1:", "no certificate"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    node.stop().await;
+}

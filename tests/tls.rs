@@ -261,11 +261,16 @@ async fn under_mutual_tls_a_deliver_request_names_its_connections_certificate() 
 async fn tls_files_that_are_of_no_use_are_named() {
     let no_certificate = orderer_folder().join("tls/server.key");
     let another_key = orderer_folder().with_file_name("orderer2.example.com").join("tls/server.key");
+    let folder = tempfile::tempdir().unwrap();
+    let encrypted = folder.path().join("server.key");
+    std::fs::write(&encrypted, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n")
+        .unwrap();
     let cases = [
         (with_tls().set("GENERAL_TLS_CERTIFICATE", no_certificate.display()), "server.key: no certificate"),
-        (with_tls().set("GENERAL_TLS_PRIVATEKEY", another_key.display()), "General.TLS"),
+        (with_tls().set("GENERAL_TLS_PRIVATEKEY", another_key.display()), "it is not the key of the certificate"),
         (with_tls().set("GENERAL_TLS_PRIVATEKEY", tls_root(1).display()), "tlsca.org1.example.com-cert.pem"),
-        (with_tls().set("GENERAL_TLS_CLIENTAUTHREQUIRED", true), "General.TLS.ClientRootCAs must list a file"),
+        (with_tls().set("GENERAL_TLS_PRIVATEKEY", tls_root(1).display()), "there is a certificate in it and no key"),
+        (with_tls().set("GENERAL_TLS_PRIVATEKEY", encrypted.display()), "the key is encrypted"),
     ];
     for (setup, part) in cases {
         let ended = setup.run();

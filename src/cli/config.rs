@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use orderer_kafka::check::{Finding, Level};
 
-use super::{complain, find_settings, variables};
+use super::{DEV_FOLDER, complain, config_file, find_settings, variables};
 use crate::config_check::check;
 use crate::settings::{Effective, examine};
 
@@ -15,6 +15,9 @@ pub(super) struct CheckArguments {
     /// Configuration file, as of `orderer start`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The node of the development network in DIR
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = DEV_FOLDER, conflicts_with = "config")]
+    dev: Option<PathBuf>,
     /// Also listen on each address for a moment; for when the node does not run
     #[arg(long)]
     bind: bool,
@@ -26,7 +29,7 @@ pub(super) struct CheckArguments {
 /// Prints each finding. 0 if none is an error.
 pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     let variables = variables();
-    let origin = match find_settings(arguments.config.clone(), &variables) {
+    let origin = match find_settings(config_file(arguments.config.as_ref(), arguments.dev.as_ref()), &variables) {
         Ok(origin) => origin,
         Err(mistake) => return complain([mistake.to_string()]),
     };

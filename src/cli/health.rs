@@ -1,7 +1,7 @@
 //! `orderer health`: asks a node how it is, for the probes of containers.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::task::{Context as TaskContext, Poll};
@@ -10,12 +10,16 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use http::{Method, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use orderer_actors::node_context::unix_now;
+use orderer_core::identity::CertificateFacts;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::complain;
+use super::{DEV_FOLDER, complain};
 use crate::client::{Answer, Connection, Endpoint};
 use crate::settings::Settings;
 use crate::tls::{Trust, client_config};
@@ -29,12 +33,18 @@ pub(super) struct HealthArguments {
     /// Configuration file, as of `orderer start`; says where to ask if --address does not
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// The node of the development network in DIR
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = DEV_FOLDER, conflicts_with = "config")]
+    pub(super) dev: Option<PathBuf>,
     /// Ask here; no configuration is read then
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "config")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["config", "dev"])]
     pub(super) address: Option<String>,
     /// Ask the gRPC health service, not the operations endpoint
     #[arg(long)]
     grpc: bool,
+    /// Ask only whether the node lives: a channel that is not well does not count, nor that a ledger is still being repaired
+    #[arg(long)]
+    alive: bool,
     /// With --address: the server has TLS, and its certificate leads to an authority in FILE
     #[arg(long, value_name = "FILE", requires = "address")]
     tls_ca: Vec<PathBuf>,
@@ -71,17 +81,51 @@ pub(super) fn health(arguments: &HealthArguments, settings: Option<&Settings>) -
         Some(settings) => Subject::of_settings(arguments, settings)?,
         None => Subject::of_arguments(arguments)?,
     };
+    if arguments.alive {
+        return alive(subject.endpoint.address(), Duration::from_secs(arguments.timeout));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start")?;
     let Subject { endpoint, grpc } = &subject;
     let asking = async { if *grpc { ask_grpc(endpoint).await } else { ask_operations(endpoint).await } };
     let limit = Duration::from_secs(arguments.timeout);
     let answered = runtime.block_on(async { tokio::time::timeout(limit, asking).await });
-    let ailing = answered.with_context(|| format!("{}: no answer within {limit:?}", endpoint.address()))??;
+    let mut ailing = answered.with_context(|| format!("{}: no answer within {limit:?}", endpoint.address()))??;
+    // asked by gRPC, the node says nothing about it, and it is recognized here whatever its age
+    if *grpc {
+        let certificate = settings.and_then(|settings| settings.tls.as_ref()).map(|files| &files.certificate);
+        ailing.extend(
+            certificate
+                .filter(|file| has_expired(file))
+                .map(|file| format!("certificate {}: it has expired", file.display())),
+        );
+    }
     if ailing.is_empty() {
         say!("OK");
         return Ok(ExitCode::SUCCESS);
     }
     Ok(complain(ailing))
+}
+
+fn has_expired(file: &Path) -> bool {
+    let facts = CertificateDer::from_pem_file(file).ok().and_then(|der| CertificateFacts::of_der(&der).ok());
+    facts.is_some_and(|facts| facts.not_after.0 < unix_now().0)
+}
+
+/// Its listeners are open from before it looks at its ledgers until it ends.
+fn alive(address: &str, limit: Duration) -> anyhow::Result<ExitCode> {
+    let places: Vec<SocketAddr> = address.to_socket_addrs().with_context(|| format!("find {address}"))?.collect();
+    let mut refused = None;
+    for place in places {
+        match TcpStream::connect_timeout(&place, limit) {
+            Ok(_) => {
+                say!("OK");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(error) => refused = Some(error),
+        }
+    }
+    let why = refused.map_or_else(|| "no such host".to_owned(), |error| error.to_string());
+    bail!("{address}: {why}")
 }
 
 impl Subject {

@@ -26,7 +26,7 @@ pub(super) struct CheckArguments {
     pub(super) config: Option<PathBuf>,
     /// A channel's genesis block, or a later config block, instead of the ledgers; also while the node runs
     #[arg(long, value_name = "FILE")]
-    block: Option<PathBuf>,
+    pub(super) block: Option<PathBuf>,
     /// Only this channel; with --brokers one that need not exist yet
     #[arg(long, value_name = "NAME")]
     channel: Option<String>,

@@ -31,7 +31,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::settings::{Loaded, Mistake, Origin, SearchPlaces, find_file, load};
+use crate::dev;
+use crate::settings::{Loaded, Mistake, Origin, SearchPlaces, examine, find_file, load};
 use crate::telemetry::LogFormat;
 
 /// Default folder of a development network.
@@ -60,6 +61,9 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "orderer", after_long_help = AFTER_HELP, disable_version_flag = true)]
 struct Arguments {
+    /// Print version, commit, Rust version and platform
+    #[arg(short = 'V', long)]
+    version: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -154,7 +158,12 @@ struct StartArguments {
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    match Arguments::parse_from(genesis::with_two_dashes(std::env::args_os())).command {
+    let Arguments { version, command } = Arguments::parse_from(genesis::with_two_dashes(std::env::args_os()));
+    match command {
+        _ if version => {
+            say!("{}", version::text());
+            ExitCode::SUCCESS
+        }
         Some(Command::Version) => {
             say!("{}", version::text());
             ExitCode::SUCCESS
@@ -182,17 +191,22 @@ pub fn run() -> ExitCode {
 }
 
 fn check_kafka(arguments: &kafka::CheckArguments) -> ExitCode {
-    let Loaded { settings, .. } = match load_settings(arguments.config.clone(), &variables()) {
-        Ok(loaded) => loaded,
-        Err(mistakes) => return complain(mistakes),
+    let examined = match find_settings(arguments.config.clone(), &variables()) {
+        Ok(origin) => examine(&origin),
+        Err(mistake) => return complain([mistake.to_string()]),
     };
+    // brokers are asked about a block without any identity
+    let counts = |mistake: &&Mistake| !(arguments.block.is_some() && mistake.is_about("General.LocalMSPDir"));
+    let mistakes: Vec<String> = examined.mistakes.iter().filter(counts).map(ToString::to_string).collect();
+    let Some(settings) = examined.settings.filter(|_| mistakes.is_empty()) else { return complain(mistakes) };
     kafka::check(arguments, &settings).unwrap_or_else(|error| complain([format!("{error:#}")]))
 }
 
 fn health(arguments: &health::HealthArguments) -> ExitCode {
+    let config = config_file(arguments.config.as_ref(), arguments.dev.as_ref());
     let settings = match &arguments.address {
         Some(_) => None,
-        None => match load_settings(arguments.config.clone(), &variables()) {
+        None => match load_settings(config, &variables()) {
             Ok(loaded) => Some(loaded.settings),
             Err(mistakes) => return complain(mistakes),
         },
@@ -221,6 +235,11 @@ fn variables() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
+}
+
+/// The configuration file that was named, or that of the development network that was.
+fn config_file(config: Option<&PathBuf>, dev: Option<&PathBuf>) -> Option<PathBuf> {
+    config.cloned().or_else(|| dev.map(|folder| folder.join(dev::CONFIG_FILE)))
 }
 
 /// Finds the configuration.

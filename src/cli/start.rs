@@ -39,7 +39,11 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
         Err(error) => return complain([error.to_string()]),
     };
     for note in notes {
-        tracing::info!(target: "orderer.node", "{note}");
+        if note.is_warning {
+            tracing::warn!(target: "orderer.node", "{}", note.text);
+        } else {
+            tracing::info!(target: "orderer.node", "{}", note.text);
+        }
     }
     if let Some(tracing) = collector {
         tracing::info!(target: "orderer.node", endpoint = %tracing.endpoint, percent = tracing.sample_percent,
@@ -47,7 +51,7 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
     }
     let (genesis, greeting) = match network {
         Some(network) => {
-            let greeting = network.greeting(settings.listen);
+            let greeting = network.greeting(&settings);
             (network.genesis_blocks, Some(greeting))
         }
         None => (Vec::new(), None),

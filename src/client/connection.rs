@@ -8,6 +8,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use super::trouble::in_words;
 use super::{ClientError, Orderer};
 
 /// What a node may send on one stream, and on one connection, before it is read: a follower that falls behind for a
@@ -64,7 +65,10 @@ impl ClientTls {
 impl Target {
     /// A new connection.
     pub async fn connect(&self) -> Result<Orderer<Channel>, ClientError> {
-        let failed = |cause| ClientError::Connect { address: self.address.clone(), cause };
+        let failed = |error: tonic::transport::Error| {
+            let problem = in_words(&error, self.tls.is_some());
+            ClientError::Connect { address: self.address.clone(), problem }
+        };
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.address))
             .map_err(|_| ClientError::Address(self.address.clone()))?

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::ClientError;
+use super::trouble::in_words;
 
 /// Connecting, and the handshake, may take so long together.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -87,8 +88,9 @@ impl Endpoint {
     pub async fn ask(&self, method: Method, path: &str, content: Option<Content>) -> Result<Answer, ClientError> {
         let failed = |problem: String| ClientError::Endpoint { address: self.address.clone(), problem };
         let stream = self.connect().await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(chain_of(&e)))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| failed(in_words(&e, self.tls.is_some())))?;
         // ends with the connection
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.address);
@@ -99,10 +101,10 @@ impl Endpoint {
         }
         let request = request.body(Body::from(body)).map_err(|e| failed(e.to_string()))?;
         let answered = async {
-            let response = sender.send_request(request).await.map_err(|e| failed(chain_of(&e)))?;
+            let response = sender.send_request(request).await.map_err(|e| failed(in_words(&e, self.tls.is_some())))?;
             let status = response.status().as_u16();
             let body = to_bytes(Body::new(response.into_body()), self.answer_max_bytes).await;
-            Ok(Answer { status, body: body.map_err(|e| failed(chain_of(&e)))? })
+            Ok(Answer { status, body: body.map_err(|e| failed(in_words(&e, self.tls.is_some())))? })
         };
         let in_time = tokio::time::timeout(ANSWER_LIMIT, answered).await;
         in_time.unwrap_or_else(|_| Err(failed("it took the request and does not answer".to_owned())))
@@ -113,10 +115,10 @@ impl Endpoint {
         let failed = |problem: String| ClientError::Endpoint { address: self.address.clone(), problem };
         let connected = async {
             let socket = TcpStream::connect(&self.address).await;
-            let socket = socket.map_err(|e| failed(format!("connect: {}", chain_of(&e))))?;
+            let socket = socket.map_err(|e| failed(in_words(&e, self.tls.is_some())))?;
             let Some((config, name)) = &self.tls else { return Ok(Box::new(socket) as Box<dyn Connection>) };
             let secured = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await;
-            Ok(Box::new(secured.map_err(|e| failed(format!("TLS: {}", chain_of(&e))))?) as Box<dyn Connection>)
+            Ok(Box::new(secured.map_err(|e| failed(in_words(&e, true)))?) as Box<dyn Connection>)
         };
         let in_time = tokio::time::timeout(CONNECT_LIMIT, connected).await;
         in_time.unwrap_or_else(|_| Err(failed("it does not answer".to_owned())))
@@ -127,10 +129,6 @@ impl Endpoint {
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin> Connection for C {}
-
-fn chain_of(error: &dyn std::error::Error) -> String {
-    orderer_actors::chain_state::chain_text(error)
-}
 
 #[cfg(test)]
 mod tests {

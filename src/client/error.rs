@@ -32,13 +32,12 @@ pub enum ClientError {
         path: PathBuf,
     },
     /// Nobody answers, or not in a way that can be understood.
-    #[error("connect to {address}")]
+    #[error("connect to {address}: {problem}")]
     Connect {
         /// Where.
         address: String,
         /// Why not.
-        #[source]
-        cause: tonic::transport::Error,
+        problem: String,
     },
     /// No certificate can be for it.
     #[error("'{0}' is no name of a server")]

@@ -9,6 +9,7 @@ mod error;
 mod messages;
 mod sending;
 mod summary;
+mod trouble;
 mod wire;
 
 pub use connection::{ClientTls, Target};

@@ -13,6 +13,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use orderer_core::channel::{ChannelId, ChannelIdError};
 
 use crate::configtx;
 use crate::crypto::{self, Algorithm, CryptoError, Network, Simple};
+use crate::settings::Settings;
 
 const SYSTEM_CHANNEL: &str = "system-channel";
 /// The channel that is ready for transactions.
@@ -67,7 +69,8 @@ pub enum DevError {
     Channel(#[from] ChannelIdError),
 }
 
-const CONFIG_FILE: &str = "orderer.yaml";
+/// Of its node.
+pub(crate) const CONFIG_FILE: &str = "orderer.yaml";
 
 /// A development network on the disk.
 #[derive(Debug)]
@@ -177,6 +180,11 @@ General:
     ClientRootCAs: [crypto/peerOrganizations/{PEER_DOMAIN}/tlsca/tlsca.{PEER_DOMAIN}-cert.pem]
 FileLedger:
   Location: ledger
+# channels can be joined and removed at the Admin endpoint, and figures are at /metrics of the Operations endpoint
+ChannelParticipation:
+  Enabled: true
+Metrics:
+  Provider: prometheus
 "
     )
 }
@@ -226,24 +234,26 @@ impl DevNetwork {
     }
 
     /// What is where, and commands to try, ready to paste.
-    pub fn greeting(&self, address: SocketAddr) -> String {
-        let folder = self.folder.display();
-        let network_name = self.folder.file_name().unwrap_or_default().display();
+    pub fn greeting(&self, settings: &Settings) -> String {
+        let (folder, address) = (self.folder.display(), settings.listen);
+        let dev = quoted(&folder.to_string());
+        let (operators, health) = operators(settings);
+        let secured = if settings.tls.is_some() { "TLS" } else { "plaintext" };
         let made = if self.created { "made" } else { "goes on" };
         let admin = self.folder.join(format!("crypto/peerOrganizations/{PEER_DOMAIN}/users/Admin@{PEER_DOMAIN}/msp"));
         format!(
             "
 A development network {made} in {folder}
-  orderer          {address} (gRPC, plaintext)
-  channels         {APPLICATION_CHANNEL} (ready for transactions of {PEER_MSP}), {SYSTEM_CHANNEL} (creates others)
+  orderer          {address} (gRPC, {secured})
+{operators}  channels         {APPLICATION_CHANNEL} (ready for transactions of {PEER_MSP}), {SYSTEM_CHANNEL} (creates others)
   organizations    crypto/ordererOrganizations/{ORDERER_DOMAIN} ({ORDERER_MSP})
                    crypto/peerOrganizations/{PEER_DOMAIN} ({PEER_MSP}: Admin, User1, peer0)
   configuration    orderer.yaml
 
-With the clients in this program, from the folder that {network_name} is in:
-  date | orderer client broadcast
-  orderer client deliver --from oldest
-  orderer client fetch config
+With the clients in this program:
+  date | orderer client broadcast --dev {dev}
+  orderer client deliver --dev {dev} --from oldest --to newest
+  orderer client fetch config --dev {dev}
 
 With Fabric's peer command (FABRIC_CFG_PATH at its core.yaml):
   export CORE_PEER_LOCALMSPID={PEER_MSP} CORE_PEER_MSPCONFIGPATH={}
@@ -251,11 +261,31 @@ With Fabric's peer command (FABRIC_CFG_PATH at its core.yaml):
   peer channel fetch config -c {APPLICATION_CHANNEL} -o {address}
 
 Is it healthy?
-  grpcurl -plaintext -d '{{\"service\": \"orderer.AtomicBroadcast\"}}' {address} grpc.health.v1.Health/Check
+  orderer health --dev {dev}{health}
 ",
-            admin.display()
+            quoted(&admin.display().to_string())
         )
     }
+}
+
+/// Lines about the endpoints for operators, and what `orderer health` needs to ask the node.
+fn operators(settings: &Settings) -> (String, &'static str) {
+    let mut lines = String::new();
+    let of = |address: SocketAddr| if address.port() == 0 { "see the log".to_owned() } else { address.to_string() };
+    let operations = settings.http.operations.as_ref().map(|listener| listener.address);
+    if let Some(address) = operations {
+        let _ = writeln!(lines, "  operations       {} (/healthz, /metrics, /debug/ for a browser)", of(address));
+    }
+    if let Some(admin) = settings.http.admin.as_ref().filter(|_| settings.http.participation) {
+        let _ = writeln!(lines, "  administration   {} (orderer channel list -o ..)", of(admin.address));
+    }
+    (lines, if operations.is_some_and(|address| address.port() != 0) { "" } else { " --grpc" })
+}
+
+/// A text as one word of a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-@+=:".contains(c));
+    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]

@@ -299,9 +299,10 @@ fn refuse_for_no_channel(message: &Message, class: Class, context: &NodeContext)
         // nothing can be created here, so asking for a channel that is not here is the client's mistake
         refused.status = Status::BadRequest;
         if class == Class::ConfigUpdate {
-            refused
-                .info
-                .push_str(": channel creation request not allowed because the orderer system channel is not defined");
+            refused.info.push_str(
+                ": channel creation request not allowed because the orderer system channel is not defined; \
+                 a channel is made by orderer channel join, or osnadmin channel join",
+            );
         }
     }
     refused

@@ -2,8 +2,10 @@
 //! participation), each on a listener of its own.
 
 mod answer;
+mod audit;
 mod blocks;
 mod debug;
+mod exposure;
 mod heap_profile;
 mod operations;
 mod page;

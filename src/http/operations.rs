@@ -7,11 +7,13 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, header};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use orderer_actors::NodeContext;
 use orderer_actors::channel::{ChannelState, Entry};
+use orderer_actors::node_context::unix_now;
+use orderer_core::identity::CertificateFacts;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -19,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Refused, has_certificate, json, not_found};
 use super::debug::{Debug, EventReaders, Looks, debug};
+use super::exposure::on_this_machine;
 use super::page::page;
 use crate::certificates::CertificatesInUse;
 use crate::metrics::{Metrics, TEXT_FORMAT};
-use crate::settings::Effective;
+use crate::settings::{DebugEndpoint, Effective};
 use crate::telemetry::LogControl;
 
 /// A log spec is a line.
@@ -40,6 +43,10 @@ pub struct Operations {
     pub settings: (String, Vec<Effective>),
     /// The node's own certificates.
     pub certificates: CertificatesInUse,
+    /// To whom the node's content is shown.
+    pub debug: DebugEndpoint,
+    /// The host of the listener's address, as the configuration has it.
+    pub listens_on: Arc<str>,
     /// Streams of events end then.
     pub stopping: CancellationToken,
     /// Whether the listener has TLS; then log levels are only for those with a certificate.
@@ -60,10 +67,18 @@ pub fn operations(operations: Operations) -> Router {
         event_readers: EventReaders::default(),
         looks: Looks::default(),
     });
+    let content = debug.merge(page());
+    let content = match operations.debug {
+        DebugEndpoint::Off => Router::new(),
+        DebugEndpoint::Protected if !secured => {
+            content.layer(from_fn_with_state(Arc::clone(&operations.listens_on), on_this_machine))
+        }
+        DebugEndpoint::Protected | DebugEndpoint::Open => content,
+    };
     let shared = Arc::new(operations);
     let log_spec = Router::new().route("/logspec", get(log_spec).put(set_log_spec).fallback(wrong_method));
     let metrics = operations_metrics(&shared);
-    let mut inner = log_spec.merge(metrics).with_state(Arc::clone(&shared)).merge(debug).merge(page());
+    let mut inner = log_spec.merge(metrics).with_state(Arc::clone(&shared)).merge(content);
     if secured {
         inner = inner.layer(from_fn(has_certificate));
     }
@@ -126,6 +141,14 @@ async fn health(State(shared): Shared) -> Response {
             },
         };
         failed_checks.extend(reason.map(|reason| FailedCheck { component: format!("channel {id}"), reason }));
+    }
+    // nobody who looks at it gets in any more
+    for listener in &shared.certificates.listeners {
+        let facts = listener.certificate().and_then(|der| CertificateFacts::of_der(&der).ok());
+        if facts.is_some_and(|facts| facts.not_after.0 < unix_now().0) {
+            let component = format!("certificate {}", listener.files().certificate.display());
+            failed_checks.push(FailedCheck { component, reason: "it has expired".to_owned() });
+        }
     }
     let time = OffsetDateTime::from(SystemTime::now()).format(&Rfc3339).unwrap_or_default();
     let (code, status) = if failed_checks.is_empty() {

@@ -70,7 +70,7 @@ fn judge(origin: &str, host: &str, listens_on: &str) -> Option<Foreign> {
 
 /// Whether no stranger can have this name lead here: addresses, this machine, what only one's own network knows (a name
 /// without a dot), and what the operator wrote.
-fn is_nobody_elses(name: &str, listens_on: &str) -> bool {
+pub(super) fn is_nobody_elses(name: &str, listens_on: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
     bare.parse::<IpAddr>().is_ok()

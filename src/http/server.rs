@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use super::answer::{Refused, errors_in_json};
+use super::audit::{ShownBy, audited};
 use super::same_site::of_the_same_site;
 use crate::connection::{ConnectInfo, Connection, accept};
 use crate::tls::ListenerTls;
@@ -50,6 +51,7 @@ pub async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener).context("use the listener")?;
     let router = router
         .layer(from_fn_with_state(listens_on, of_the_same_site))
+        .layer(from_fn(audited))
         .layer(from_fn(errors_in_json))
         .layer(from_fn(in_time));
     let mut connections = accept(listener, tls, handshake_limit, stopping.clone());
@@ -67,11 +69,15 @@ pub async fn serve(
 }
 
 async fn converse(connection: Connection, router: Router, stopping: CancellationToken) {
-    let info = match &connection {
-        Connection::Plain(_, info) | Connection::Tls(_, info) => info.clone(),
+    let (info, shown) = match &connection {
+        Connection::Plain(_, info) => (info.clone(), ShownBy::default()),
+        Connection::Tls(stream, info) => {
+            let chain = stream.get_ref().1.peer_certificates();
+            (info.clone(), ShownBy::certificate(chain.and_then(|chain| chain.first())))
+        }
     };
     let peer = info.peer;
-    let service = TowerToHyperService::new(Introduced { router, info });
+    let service = TowerToHyperService::new(Introduced { router, info, shown });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(HEAD_MAX_BYTES);
     let head_max = u32::try_from(HEAD_MAX_BYTES).unwrap_or(u32::MAX);
@@ -95,6 +101,7 @@ async fn converse(connection: Connection, router: Router, stopping: Cancellation
 struct Introduced {
     router: Router,
     info: ConnectInfo,
+    shown: ShownBy,
 }
 
 impl Service<hyper::Request<Incoming>> for Introduced {
@@ -109,6 +116,7 @@ impl Service<hyper::Request<Incoming>> for Introduced {
 
     fn call(&mut self, mut request: hyper::Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.info.clone());
+        request.extensions_mut().insert(self.shown.clone());
         let mut router = self.router.clone();
         Box::pin(async move { router.call(request.map(Body::new)).await })
     }

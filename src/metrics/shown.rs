@@ -13,7 +13,7 @@ use prometheus::proto::MetricFamily;
 
 use super::family::Family;
 use super::rates::Rates;
-use crate::telemetry;
+use crate::{disk, telemetry};
 
 /// See the module's description.
 pub(super) struct Shown {
@@ -38,6 +38,11 @@ impl Shown {
         self.senders(&mut all);
         self.actors(&mut all);
         all.add(&table::VERSION, &[env!("CARGO_PKG_VERSION")], 1.0);
+        // a disk that cannot be looked at has no series
+        if let Ok(room) = disk::room(self.context.ledgers.folder()) {
+            all.add(&table::DISK_FREE, &[], float(room.free));
+            all.add(&table::DISK_SIZE, &[], float(room.whole));
+        }
         for (level, lines) in telemetry::lines() {
             all.add(&table::LOG_CHECKED, &[level], float(lines));
             all.add(&table::LOG_WRITTEN, &[level], float(lines));
@@ -213,6 +218,8 @@ const LOOKED_UP: &[&Definition] = &[
     &table::ACTOR_HANDLED,
     &table::ACTOR_RESTARTS,
     &table::PANICS,
+    &table::DISK_FREE,
+    &table::DISK_SIZE,
     &table::KAFKA_NEXT,
     &table::KAFKA_END,
     &table::KAFKA_LAG,

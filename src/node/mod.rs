@@ -37,7 +37,7 @@ use crate::local_msp::read_signing_identity;
 use crate::metrics::{self, Metrics};
 use crate::reread::Reread;
 use crate::service_manager;
-use crate::settings::{HttpSettings, KafkaSettings, MetricsSettings, Settings};
+use crate::settings::{Bootstrap, HttpSettings, KafkaSettings, MetricsSettings, Settings};
 use crate::signals::Ends;
 use crate::start_record::StartRecord;
 use crate::telemetry::LogControl;
@@ -49,6 +49,16 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// Streams that do not end by themselves at shutdown are cut off after this time.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// What Fabric 1.4 does by itself.
+pub(crate) const PROVISIONAL: &str =
+    "General.GenesisMethod is provisional: no block is made from a profile at the start";
+/// And how it is done here.
+pub(crate) const PROVISIONAL_FIX: &str =
+    "make the block with orderer genesis -profile PROFILE -outputBlock FILE, and name it in General.BootstrapFile";
+/// A node that is to make its first channel from a file that is not there.
+pub(crate) const BOOTSTRAP_FIX: &str =
+    "put the genesis block there, or set General.BootstrapMethod to none and let the node join channels";
 
 /// Runs the node until a signal ends it. `genesis` are blocks of channels that are made if they do not exist yet, beside
 /// the bootstrap file; `greeting` is printed when the node serves.
@@ -213,7 +223,10 @@ async fn serve(
     if let Some(socket) = operations {
         let (context, secured) = (Arc::clone(&context), socket.tls.is_some());
         let metrics = matches!(settings.metrics, MetricsSettings::Prometheus).then(|| Arc::new(Metrics::new(&context)));
+        let listens_on = settings.http.operations.as_ref().map_or("", |listener| listener.host.as_str());
         let router = http::operations(Operations {
+            debug: settings.http.debug,
+            listens_on: listens_on.into(),
             context,
             logs: logs.clone(),
             metrics,
@@ -328,12 +341,16 @@ fn bootstrap(
 ) -> anyhow::Result<()> {
     let existing = ledgers.list()?;
     let serving = &settings.serving;
-    if let Some(file) = &settings.bootstrap_file {
-        if existing.is_empty() {
-            create(ledgers, catalog, serving, file)
-                .with_context(|| format!("General.BootstrapFile {}", file.display()))?;
-        } else {
+    match &settings.bootstrap {
+        Bootstrap::Nothing => {}
+        _ if !existing.is_empty() => {
             tracing::info!(target: "orderer.node", channels = existing.len(), "bootstrap file is not used: there are channels already");
+        }
+        Bootstrap::Provisional(_) => anyhow::bail!("{PROVISIONAL}: {PROVISIONAL_FIX}"),
+        Bootstrap::File(file) => {
+            let what = || format!("General.BootstrapFile {}", file.display());
+            anyhow::ensure!(file.exists(), "{}: no such file: {BOOTSTRAP_FIX}", what());
+            create(ledgers, catalog, serving, file).with_context(what)?;
         }
     }
     for file in genesis {

@@ -1,6 +1,6 @@
 //! From values as they are written to settings, or to all mistakes in them at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
@@ -8,93 +8,41 @@ use orderer_actors::Durability;
 use orderer_core::config::{RaftAs, Serving};
 use serde_yaml::Value;
 
-use super::keys::{Effect, KEYS, Key, Kind};
-use super::read::{Mistake, Source, Written};
-use super::values::{bytes, duration, plain};
-use super::{Keepalive, Limits, Settings};
+use super::keys::{Effect, KEYS, Key, Kind, Unset};
+use super::load::Note;
+use super::read::{Mistake, Source};
+use super::{Keepalive, Limits, Settings, secrets};
 use crate::telemetry::check_spec;
 use crate::tls::{Clients, TlsFiles};
-
-/// A key further away than this from what was written is not what was meant.
-const NEAREST_MAX_DISTANCE: usize = 12;
+use crate::yaml;
 
 pub(super) struct Checker {
     /// What relative paths are relative to.
     pub(super) folder: PathBuf,
     /// By the key's own path.
     pub(super) values: BTreeMap<&'static str, (Value, Source)>,
+    /// What names the file that a key's value is in.
+    pub(super) files: BTreeMap<&'static str, (Value, Source)>,
     /// Variables that are not ours and count all the same.
     pub(super) foreign: BTreeMap<String, String>,
     pub(super) mistakes: Vec<Mistake>,
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Note>,
 }
 
 impl Checker {
-    /// Finds the key of each value.
-    pub(super) fn place(&mut self, written: Written) {
-        let mut ignored: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (path, (value, source)) in written {
-            let Some(key) = KEYS.iter().find(|key| key.covers(&path)) else {
-                // an empty section says nothing, whatever its name
-                let is_section = KEYS.iter().any(|key| is_inside(key.path, &path));
-                if !(is_section && matches!(value, Value::Null | Value::Mapping(_))) {
-                    self.mistake(source, format!("unknown key {path}{}", nearest(&path)));
-                }
-                continue;
-            };
-            if let Effect::Ignored(why) = key.effect {
-                if value != Value::Null {
-                    ignored.entry(why).or_default().insert(key.path);
-                }
-                continue;
-            }
-            self.values.insert(key.path, (value, source));
-        }
-        for (why, keys) in ignored {
-            let keys: Vec<&str> = keys.into_iter().collect();
-            self.notes.push(format!("ignored: {} ({why})", keys.join(", ")));
-        }
-    }
-
-    pub(super) fn override_by(&mut self, variables: &BTreeMap<String, String>) {
-        for (name, text) in variables.iter().filter(|(name, _)| name.starts_with("ORDERER_")) {
-            let Some(key) = KEYS.iter().find(|key| key.variable() == name.to_ascii_uppercase()) else {
-                // other programs have such variables too, so this is no mistake
-                self.notes.push(format!("variable {name} names no key"));
-                continue;
-            };
-            if let Effect::Ignored(why) = key.effect {
-                self.notes.push(format!("ignored: variable {name} ({why})"));
-                continue;
-            }
-            let value = match key.kind {
-                Kind::Paths | Kind::List => {
-                    let list = text.trim().trim_start_matches('[').trim_end_matches(']');
-                    let items = list.split([',', ' ']).map(str::trim).filter(|item| !item.is_empty());
-                    Value::Sequence(items.map(|item| Value::String(item.to_owned())).collect())
-                }
-                _ => Value::String(text.clone()),
-            };
-            self.values.insert(key.path, (value, Source::Variable(name.clone())));
-        }
-    }
-
     pub(super) fn settings(&mut self, source: String) -> Option<Settings> {
+        self.read_files();
         // every key is read, so that every mistake is found
         for key in KEYS.iter().filter(|key| !matches!(key.effect, Effect::Ignored(_))) {
             self.check_kind(key);
         }
         let listen = self.address();
         let tls = self.tls();
-        let bootstrap_file = self.bootstrap();
+        let bootstrap = self.bootstrap();
         let local_msp_dir = self.path("General.LocalMSPDir");
         let local_msp_id = self.text("General.LocalMSPID");
         if !local_msp_dir.is_dir() {
             self.missing("General.LocalMSPDir", &local_msp_dir, "no such folder");
-        }
-        if local_msp_id.is_empty() {
-            let source = self.source("General.LocalMSPID");
-            self.mistake(source, "General.LocalMSPID must not be empty".to_owned());
         }
         let limits = Limits {
             streams_per_connection: self.number("Limits.StreamsPerConnection"),
@@ -128,7 +76,7 @@ impl Checker {
             },
             max_receive_bytes: self.number::<usize>("General.MaxRecvMsgSize"),
             connection_timeout: self.duration("General.ConnectionTimeout"),
-            bootstrap_file,
+            bootstrap,
             local_msp_dir,
             local_msp_id,
             time_window: self.duration("General.Authentication.TimeWindow"),
@@ -155,7 +103,9 @@ impl Checker {
 
     fn address(&mut self) -> Option<SocketAddr> {
         let (host, port) = (self.text("General.ListenAddress"), self.number::<u16>("General.ListenPort"));
-        let resolved = (host.as_str(), port).to_socket_addrs().ok().and_then(|mut all| all.next());
+        // an IPv6 address may stand in brackets, as it has to before a port
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+        let resolved = (bare, port).to_socket_addrs().ok().and_then(|mut all| all.next());
         if resolved.is_none() {
             let source = self.source("General.ListenAddress");
             self.mistake(source, format!("General.ListenAddress: '{host}' is no address of this machine"));
@@ -206,31 +156,8 @@ impl Checker {
                 self.missing("General.TLS.ClientRootCAs", root, "no such file");
             }
         }
-        if must_show && roots.is_empty() {
-            let source = self.source("General.TLS.ClientRootCAs");
-            let text = "General.TLS.ClientRootCAs must list a file when General.TLS.ClientAuthRequired is true";
-            self.mistake(source, text.to_owned());
-        }
         let clients = if must_show { Clients::MustShow(roots) } else { Clients::Anybody };
         Some(TlsFiles { certificate, private_key, clients })
-    }
-
-    fn bootstrap(&mut self) -> Option<PathBuf> {
-        if self.text("General.BootstrapMethod") != "file" {
-            return None;
-        }
-        let written = self.text("General.BootstrapFile");
-        if written.is_empty() {
-            let source = self.source("General.BootstrapMethod");
-            let text = "General.BootstrapFile must name a genesis block when General.BootstrapMethod is file";
-            self.mistake(source, text.to_owned());
-            return None;
-        }
-        let file = self.path("General.BootstrapFile");
-        if !file.is_file() {
-            self.missing("General.BootstrapFile", &file, "no such file");
-        }
-        Some(file)
     }
 
     fn serving(&mut self) -> Serving {
@@ -242,22 +169,39 @@ impl Checker {
         Serving { etcdraft, brokers: self.list("Kafka.Brokers") }
     }
 
+    /// Finds what a value may not be, and forgets one that says nothing.
     fn check_kind(&mut self, key: &Key) {
         let Some((value, source)) = self.values.get(key.path) else { return };
-        let (text, source) = (plain(value), source.clone());
-        if *value == Value::Null {
+        let (text, source) = (yaml::shown(value), source.clone());
+        let says_nothing = match key.unset {
+            Unset::Never => *value == Value::Null,
+            Unset::Empty => text.is_empty() || text == "{}",
+            Unset::Zero => text.is_empty() || text == "{}" || is_zero(key.kind, value),
+        };
+        if says_nothing {
             self.values.remove(key.path);
             return;
         }
+        // a key where a file's name belongs would be shown with every error about that file
+        if secrets::is_pem(&text) && !matches!(key.kind, Kind::Secret | Kind::Pem | Kind::Pems) {
+            self.mistake(source, format!("{}: PEM does not belong here", key.path));
+            self.values.remove(key.path);
+            return;
+        }
+        let number = || yaml::integer(value);
         let wanted = match key.kind {
-            Kind::Anything | Kind::Text | Kind::Path => matches!(value, Value::Mapping(_)).then_some("a text"),
-            Kind::Paths => (!matches!(value, Value::Sequence(_) | Value::String(_))).then_some("a list of files"),
-            Kind::List => (!matches!(value, Value::Sequence(_) | Value::String(_))).then_some("a list"),
-            Kind::Bool => (!matches!(text.to_ascii_lowercase().as_str(), "true" | "false")).then_some("true or false"),
-            Kind::Port => (!text.parse::<u16>().is_ok_and(|p| p > 0)).then_some("a port from 1 to 65535"),
-            Kind::Number => text.parse::<u32>().is_err().then_some("a whole number"),
-            Kind::Bytes => bytes(&text).is_none().then_some("a number of bytes, such as 1048576 or 1 MB"),
-            Kind::Duration => duration(&text).is_none().then_some("a duration, such as 500ms or 1h30m"),
+            Kind::Anything => None,
+            Kind::Text | Kind::Secret => yaml::text(value).is_none().then_some("a text"),
+            Kind::Path => yaml::text(value).is_none().then_some("a file"),
+            Kind::Pem => yaml::text(value).is_none().then_some("PEM or a file"),
+            Kind::Pems => yaml::texts(value).is_none().then_some("a list of PEM texts or files"),
+            Kind::Paths => yaml::texts(value).is_none().then_some("a list of files"),
+            Kind::List => yaml::texts(value).is_none().then_some("a list"),
+            Kind::Bool => yaml::boolean(value).is_none().then_some("true or false"),
+            Kind::Port => (!number().is_some_and(|n| (1..=65535).contains(&n))).then_some("a port from 1 to 65535"),
+            Kind::Number => number().is_none_or(|n| u32::try_from(n).is_err()).then_some("a whole number"),
+            Kind::Bytes => yaml::size(value).is_none().then_some("a number of bytes, such as 1048576 or 1 MB"),
+            Kind::Duration => yaml::duration(value).is_none().then_some("a duration, such as 500ms or 1h30m"),
             Kind::Choice(words) if words.iter().any(|word| word.eq_ignore_ascii_case(&text)) => None,
             Kind::Choice(words) => {
                 self.mistake(source, format!("{}: '{text}' is not one of: {}", key.path, words.join(", ")));
@@ -265,24 +209,15 @@ impl Checker {
             }
         };
         if let Some(wanted) = wanted {
-            self.mistake(source, format!("{}: '{text}' is not {wanted}", key.path));
+            self.mistake(source, format!("{}: '{}' is not {wanted}", key.path, secrets::shown(key, &text)));
         }
     }
 }
 
-fn is_inside(path: &str, section: &str) -> bool {
-    path.len() > section.len()
-        && path.is_char_boundary(section.len())
-        && path[..section.len()].eq_ignore_ascii_case(section)
-        && path.as_bytes()[section.len()] == b'.'
-}
-
-/// A known key that may have been meant.
-fn nearest(path: &str) -> String {
-    let wanted = path.to_ascii_lowercase();
-    let distance = |key: &&Key| strsim::osa_distance(&wanted, &key.path.to_ascii_lowercase());
-    match KEYS.iter().min_by_key(distance).filter(|key| distance(key) <= NEAREST_MAX_DISTANCE) {
-        Some(key) => format!("; did you mean {}?", key.path),
-        None => String::new(),
+fn is_zero(kind: Kind, value: &Value) -> bool {
+    match kind {
+        Kind::Duration => yaml::duration(value).is_some_and(|duration| duration.is_zero()),
+        Kind::Bytes => yaml::size(value) == Some(0),
+        _ => yaml::integer(value) == Some(0),
     }
 }

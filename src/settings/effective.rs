@@ -1,16 +1,11 @@
 //! The configuration in force, for people: every key with its value, and where that came from.
 
 use serde::Serialize;
-use serde_yaml::Value;
 
 use super::check::Checker;
 use super::keys::{Effect, KEYS, Key};
-use super::values::plain;
-
-/// Keys whose values nobody is shown.
-const SECRETS: &[&str] = &["Kafka.SASL.Password", "Kafka.SASLPlain.Password"];
-/// What stands in their place.
-const HIDDEN: &str = "(hidden)";
+use super::secrets::{HIDDEN, shown};
+use crate::yaml;
 
 /// One key, as it is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,7 +21,7 @@ pub struct Effective {
 impl Effective {
     /// Whether its value is a secret.
     pub fn is_hidden(&self) -> bool {
-        self.value == HIDDEN && SECRETS.contains(&self.key)
+        self.value == HIDDEN
     }
 }
 
@@ -40,14 +35,6 @@ impl Checker {
     }
 
     fn shown(&self, key: &Key) -> String {
-        let value = self.written(key.path).map_or_else(|| key.default.to_owned(), written);
-        if SECRETS.contains(&key.path) && !value.is_empty() { HIDDEN.to_owned() } else { value }
-    }
-}
-
-fn written(value: &Value) -> String {
-    match value {
-        Value::Sequence(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
-        other => plain(other),
+        shown(key, &self.written(key.path).map_or_else(|| key.default.to_owned(), yaml::shown))
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use super::check::Checker;
+use super::load::Note;
 use crate::tls::{Clients, TlsFiles};
 
 /// A listener for operators.
@@ -27,6 +28,19 @@ pub struct HttpSettings {
     pub participation: bool,
     /// The largest body that such a request may have.
     pub max_body_bytes: usize,
+    /// To whom `/debug` is shown.
+    pub debug: DebugEndpoint,
+}
+
+/// To whom the operations endpoint shows what the node holds: blocks, configurations, refusals, logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugEndpoint {
+    /// Over TLS to those with a certificate; without TLS to this machine alone.
+    Protected,
+    /// Without TLS to whoever reaches it; over TLS to those with a certificate.
+    Open,
+    /// To nobody.
+    Off,
 }
 
 /// The keys of one listener.
@@ -62,13 +76,18 @@ impl Checker {
         if self.bool(ADMIN.enabled) && !self.bool(ADMIN.client_auth) {
             let source = self.source(ADMIN.client_auth);
             let text = "Admin.TLS.ClientAuthRequired must be true when Admin.TLS.Enabled is true";
-            self.mistake(source, text.to_owned());
+            self.mistake(source, text);
         }
         HttpSettings {
             operations: self.listener(&OPERATIONS),
             admin: self.listener(&ADMIN),
             participation: self.bool("ChannelParticipation.Enabled"),
             max_body_bytes: self.number("ChannelParticipation.MaxRequestBodySize"),
+            debug: match self.text("Debug.Endpoint").to_ascii_lowercase().as_str() {
+                "open" => DebugEndpoint::Open,
+                "off" => DebugEndpoint::Off,
+                _ => DebugEndpoint::Protected,
+            },
         }
     }
 
@@ -99,10 +118,10 @@ impl Checker {
             }
         }
         let must_show = self.bool(keys.client_auth);
+        // Fabric starts with that, too
         if must_show && roots.is_empty() {
-            let source = self.source(keys.client_roots);
-            let text = format!("{} must list a file when {} is true", keys.client_roots, keys.client_auth);
-            self.mistake(source, text);
+            let text = format!("{} is empty: nobody gets in, since {} is true", keys.client_roots, keys.client_auth);
+            self.notes.push(Note::warning(text));
         }
         let clients = if must_show { Clients::MustShow(roots) } else { Clients::MayShow(roots) };
         TlsFiles { certificate, private_key, clients }

@@ -1,12 +1,13 @@
 //! The keys under `Kafka`.
 
-use std::path::Path;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use orderer_actors::kafka::RetryPolicy;
 use orderer_kafka::{ClientCertificate, Credentials, Sasl, Timeouts, Tls};
 
 use super::check::Checker;
+use super::secrets::is_pem;
 
 /// How Kafka clusters are reached, whichever channel names them.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ impl Checker {
         let replication_factor = self.number::<i16>("Kafka.Topic.ReplicationFactor");
         if replication_factor < 1 {
             let source = self.source("Kafka.Topic.ReplicationFactor");
-            self.mistake(source, "Kafka.Topic.ReplicationFactor must be above 0".to_owned());
+            self.mistake(source, "Kafka.Topic.ReplicationFactor must be above 0");
         }
         KafkaSettings {
             tls: self.bool("Kafka.TLS.Enabled").then(|| self.kafka_tls()),
@@ -59,29 +60,32 @@ impl Checker {
 
     fn kafka_tls(&mut self) -> Tls {
         let mut roots_pem = Vec::new();
-        let roots = self.paths("Kafka.TLS.RootCAs");
+        let roots = self.list("Kafka.TLS.RootCAs");
         if roots.is_empty() {
             let source = self.source("Kafka.TLS.RootCAs");
-            self.mistake(source, "Kafka.TLS.RootCAs must list a file when Kafka.TLS.Enabled is true".to_owned());
+            self.mistake(source, "Kafka.TLS.RootCAs must list a file when Kafka.TLS.Enabled is true");
         }
         for root in roots {
-            roots_pem.extend(self.contents("Kafka.TLS.RootCAs", &root));
+            roots_pem.extend(self.pem("Kafka.TLS.RootCAs", &root));
             roots_pem.push(b'\n');
         }
-        let has_certificate = !self.text("Kafka.TLS.Certificate").is_empty();
-        let client = has_certificate.then(|| {
-            let (certificate, key) = (self.path("Kafka.TLS.Certificate"), self.path("Kafka.TLS.PrivateKey"));
-            ClientCertificate {
-                chain_pem: self.contents("Kafka.TLS.Certificate", &certificate),
-                key_pem: self.contents("Kafka.TLS.PrivateKey", &key),
-            }
+        let (certificate, key) = (self.text("Kafka.TLS.Certificate"), self.text("Kafka.TLS.PrivateKey"));
+        let client = (!certificate.is_empty()).then(|| ClientCertificate {
+            chain_pem: self.pem("Kafka.TLS.Certificate", &certificate),
+            key_pem: self.pem("Kafka.TLS.PrivateKey", &key),
         });
         Tls { roots_pem, client }
     }
 
-    fn contents(&mut self, key: &'static str, file: &Path) -> Vec<u8> {
-        std::fs::read(file).unwrap_or_else(|_| {
-            self.missing(key, file, "no such file");
+    /// PEM that is written inline, or that is in the file that is named.
+    fn pem(&mut self, key: &'static str, written: &str) -> Vec<u8> {
+        if is_pem(written) {
+            return written.as_bytes().to_vec();
+        }
+        let file = self.folder.join(written);
+        std::fs::read(&file).unwrap_or_else(|error| {
+            let what = if error.kind() == ErrorKind::NotFound { "no such file".to_owned() } else { error.to_string() };
+            self.missing(key, &file, &what);
             Vec::new()
         })
     }
@@ -90,17 +94,19 @@ impl Checker {
         let (plain, any) = (self.bool("Kafka.SASLPlain.Enabled"), self.bool("Kafka.SASL.Enabled"));
         if plain && any {
             let source = self.source("Kafka.SASL.Enabled");
-            self.mistake(source, "only one of Kafka.SASL and Kafka.SASLPlain may be enabled".to_owned());
+            self.mistake(source, "only one of Kafka.SASL and Kafka.SASLPlain may be enabled");
         }
         let (user, password) = match (any, plain) {
             (true, _) => ("Kafka.SASL.User", "Kafka.SASL.Password"),
             (false, true) => ("Kafka.SASLPlain.User", "Kafka.SASLPlain.Password"),
             (false, false) => return None,
         };
-        let credentials = Credentials { user: self.text(user), password: self.text(password) };
-        if credentials.user.is_empty() {
-            let source = self.source(user);
-            self.mistake(source, format!("{user} must not be empty"));
+        let credentials = Credentials { user: self.text(user), password: self.secret(password) };
+        for (key, value) in [(user, &credentials.user), (password, &credentials.password)] {
+            if value.is_empty() {
+                let source = self.source(key);
+                self.mistake(source, format!("{key} must not be empty"));
+            }
         }
         let mechanism = if any { self.text("Kafka.SASL.Mechanism").to_ascii_uppercase() } else { "PLAIN".to_owned() };
         Some(match mechanism.as_str() {

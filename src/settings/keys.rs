@@ -6,6 +6,8 @@
 pub enum Kind {
     /// Any text.
     Text,
+    /// A text that nobody is shown.
+    Secret,
     /// true or false.
     Bool,
     /// 1 to 65535.
@@ -20,6 +22,10 @@ pub enum Kind {
     Path,
     /// A list of those.
     Paths,
+    /// PEM: inline, or in the file that is named.
+    Pem,
+    /// A list of those.
+    Pems,
     /// A list of texts.
     List,
     /// One of these words.
@@ -46,19 +52,45 @@ pub struct Key {
     pub kind: Kind,
     /// As it would be written in YAML.
     pub default: &'static str,
+    /// What a value that says nothing (empty, or 0) means.
+    pub unset: Unset,
     /// What it is good for.
     pub effect: Effect,
 }
 
+/// What a value that says nothing means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unset {
+    /// An empty value means the default; 0 is a value like others.
+    Empty,
+    /// 0 means the default, too, as in Fabric.
+    Zero,
+    /// An empty text is a value: it turns something off.
+    Never,
+}
+
 const fn works(path: &'static str, kind: Kind, default: &'static str) -> Key {
-    Key { path, kind, default, effect: Effect::Works }
+    Key { path, kind, default, unset: Unset::Empty, effect: Effect::Works }
+}
+
+/// One of which Fabric takes 0 for its default.
+const fn nonzero(path: &'static str, kind: Kind, default: &'static str) -> Key {
+    Key { unset: Unset::Zero, ..works(path, kind, default) }
+}
+
+/// One that an empty text turns off.
+const fn may_be_empty(path: &'static str, kind: Kind, default: &'static str) -> Key {
+    Key { unset: Unset::Never, ..works(path, kind, default) }
 }
 
 const fn ignored(path: &'static str, why: &'static str) -> Key {
-    Key { path, kind: Kind::Anything, default: "", effect: Effect::Ignored(why) }
+    Key { effect: Effect::Ignored(why), ..works(path, Kind::Anything, "") }
 }
 
 const RAFT: &str = "it belongs to raft";
+const TIME_SHIFT: &str = "certificates are judged by the clock";
+const BROKERS: &str = "brokers ask the node, not the other way";
+const PAUSES: &str = "the pauses between attempts grow by themselves, up to Kafka.Retry.ShortInterval";
 const PKCS11: &str = "keys are read from files";
 const SERVER_SENDS: &str = "a block is sent whatever its size";
 const CLIENT_ROOTS: &str = "whom it trusts is in ClientRootCAs";
@@ -66,7 +98,7 @@ const CLIENT_ROOTS: &str = "whom it trusts is in ClientRootCAs";
 /// All keys, by section.
 pub const KEYS: &[Key] = &[
     works("General.ListenAddress", Kind::Text, "127.0.0.1"),
-    works("General.ListenPort", Kind::Port, "7050"),
+    nonzero("General.ListenPort", Kind::Port, "7050"),
     works("General.LogSpec", Kind::Text, ""),
     works("General.TLS.Enabled", Kind::Bool, "false"),
     works("General.TLS.PrivateKey", Kind::Path, "tls/server.key"),
@@ -74,20 +106,23 @@ pub const KEYS: &[Key] = &[
     works("General.TLS.RootCAs", Kind::Paths, "[tls/ca.crt]"),
     works("General.TLS.ClientAuthRequired", Kind::Bool, "false"),
     works("General.TLS.ClientRootCAs", Kind::Paths, "[]"),
-    ignored("General.TLS.TLSHandshakeTimeShift", "certificates are judged by the clock"),
+    ignored("General.TLS.TLSHandshakeTimeShift", TIME_SHIFT),
     ignored("General.Keepalive.ServerMinInterval", "clients may ping as often as HTTP/2 allows"),
-    works("General.Keepalive.ServerInterval", Kind::Duration, "7200s"),
-    works("General.Keepalive.ServerTimeout", Kind::Duration, "20s"),
-    works("General.MaxRecvMsgSize", Kind::Bytes, "104857600"),
+    nonzero("General.Keepalive.ServerInterval", Kind::Duration, "7200s"),
+    nonzero("General.Keepalive.ServerTimeout", Kind::Duration, "20s"),
+    nonzero("General.MaxRecvMsgSize", Kind::Bytes, "104857600"),
     ignored("General.MaxSendMsgSize", SERVER_SENDS),
-    works("General.ConnectionTimeout", Kind::Duration, "10s"),
-    works("General.BootstrapMethod", Kind::Choice(&["file", "none"]), "none"),
+    nonzero("General.ConnectionTimeout", Kind::Duration, "10s"),
+    ignored("General.Backoff", "it belongs to clients"),
+    works("General.BootstrapMethod", Kind::Choice(&["file", "none"]), ""),
     works("General.BootstrapFile", Kind::Path, ""),
-    ignored("General.GenesisMethod", "BootstrapMethod has replaced it"),
-    ignored("General.GenesisFile", "BootstrapFile has replaced it"),
+    works("General.GenesisMethod", Kind::Choice(&["file", "none", "provisional"]), ""),
+    works("General.GenesisFile", Kind::Path, ""),
+    works("General.GenesisProfile", Kind::Text, ""),
+    ignored("General.LedgerType", "a ledger is a file"),
     works("General.LocalMSPDir", Kind::Path, "msp"),
     works("General.LocalMSPID", Kind::Text, "SampleOrg"),
-    works("General.Authentication.TimeWindow", Kind::Duration, "15m"),
+    nonzero("General.Authentication.TimeWindow", Kind::Duration, "15m"),
     works("General.Authentication.NoExpirationChecks", Kind::Bool, "false"),
     works("General.Profile.Enabled", Kind::Bool, "false"),
     works("General.Profile.Address", Kind::Text, "0.0.0.0:6060"),
@@ -95,11 +130,12 @@ pub const KEYS: &[Key] = &[
     ignored("General.BCCSP.SW", "SHA-256 is the only hash"),
     ignored("General.BCCSP.PKCS11", PKCS11),
     works("General.Throttling.Rate", Kind::Number, "0"),
-    works("General.Throttling.InactivityTimeout", Kind::Duration, "5s"),
+    nonzero("General.Throttling.InactivityTimeout", Kind::Duration, "5s"),
     works("General.Throttling.ClientRate", Kind::Number, "0"),
     works("General.Throttling.OrganizationRate", Kind::Number, "0"),
     ignored("General.Cluster", RAFT),
     works("FileLedger.Location", Kind::Path, "/var/hyperledger/production/orderer"),
+    ignored("RAMLedger", "a ledger is a file"),
     ignored("FileLedger.Prefix", "it has not had an effect for years"),
     works("Solo.Durability", Kind::Choice(&["disk", "memory"]), "disk"),
     works("Limits.StreamsPerConnection", Kind::Number, "2048"),
@@ -107,51 +143,47 @@ pub const KEYS: &[Key] = &[
     works("Limits.LargeMessageBytes", Kind::Bytes, "256 MB"),
     works("Limits.BlockCacheBytes", Kind::Bytes, "64 MB"),
     works("Kafka.Brokers", Kind::List, "[]"),
-    works("Kafka.Retry.ShortInterval", Kind::Duration, "2s"),
-    works("Kafka.Retry.ShortTotal", Kind::Duration, "10m"),
-    works("Kafka.Retry.LongInterval", Kind::Duration, "5m"),
-    works("Kafka.Retry.LongTotal", Kind::Duration, "12h"),
-    works("Kafka.Retry.NetworkTimeouts.DialTimeout", Kind::Duration, "10s"),
-    works("Kafka.Retry.NetworkTimeouts.ReadTimeout", Kind::Duration, "10s"),
-    works("Kafka.Retry.NetworkTimeouts.WriteTimeout", Kind::Duration, "10s"),
-    ignored(
-        "Kafka.Retry.Metadata.RetryBackoff",
-        "the pauses between attempts grow by themselves, up to Kafka.Retry.ShortInterval",
-    ),
-    ignored(
-        "Kafka.Retry.Metadata.RetryMax",
-        "the pauses between attempts grow by themselves, up to Kafka.Retry.ShortInterval",
-    ),
-    works("Kafka.Retry.Producer.RetryBackoff", Kind::Duration, "100ms"),
-    works("Kafka.Retry.Producer.RetryMax", Kind::Number, "3"),
-    ignored(
-        "Kafka.Retry.Consumer.RetryBackoff",
-        "the pauses between attempts grow by themselves, up to Kafka.Retry.ShortInterval",
-    ),
+    nonzero("Kafka.Retry.ShortInterval", Kind::Duration, "2s"),
+    nonzero("Kafka.Retry.ShortTotal", Kind::Duration, "10m"),
+    nonzero("Kafka.Retry.LongInterval", Kind::Duration, "5m"),
+    nonzero("Kafka.Retry.LongTotal", Kind::Duration, "12h"),
+    nonzero("Kafka.Retry.NetworkTimeouts.DialTimeout", Kind::Duration, "10s"),
+    nonzero("Kafka.Retry.NetworkTimeouts.ReadTimeout", Kind::Duration, "10s"),
+    nonzero("Kafka.Retry.NetworkTimeouts.WriteTimeout", Kind::Duration, "10s"),
+    ignored("Kafka.Retry.Metadata.RetryBackoff", PAUSES),
+    ignored("Kafka.Retry.Metadata.RetryMax", PAUSES),
+    nonzero("Kafka.Retry.Producer.RetryBackoff", Kind::Duration, "100ms"),
+    nonzero("Kafka.Retry.Producer.RetryMax", Kind::Number, "3"),
+    ignored("Kafka.Retry.Consumer.RetryBackoff", PAUSES),
     works("Kafka.Topic.ReplicationFactor", Kind::Number, "3"),
     works("Kafka.Verbose", Kind::Bool, "false"),
     works("Kafka.TLS.Enabled", Kind::Bool, "false"),
-    works("Kafka.TLS.PrivateKey", Kind::Path, ""),
-    works("Kafka.TLS.Certificate", Kind::Path, ""),
-    works("Kafka.TLS.RootCAs", Kind::Paths, "[]"),
+    works("Kafka.TLS.PrivateKey", Kind::Pem, ""),
+    works("Kafka.TLS.Certificate", Kind::Pem, ""),
+    works("Kafka.TLS.RootCAs", Kind::Pems, "[]"),
+    ignored("Kafka.TLS.ClientAuthRequired", BROKERS),
+    ignored("Kafka.TLS.ClientRootCAs", BROKERS),
+    ignored("Kafka.TLS.TLSHandshakeTimeShift", TIME_SHIFT),
     works("Kafka.SASL.Enabled", Kind::Bool, "false"),
     works("Kafka.SASL.Mechanism", Kind::Choice(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]), "SCRAM-SHA-512"),
     works("Kafka.SASL.User", Kind::Text, ""),
-    works("Kafka.SASL.Password", Kind::Text, ""),
+    works("Kafka.SASL.Password", Kind::Secret, ""),
     works("Kafka.SASLPlain.Enabled", Kind::Bool, "false"),
     works("Kafka.SASLPlain.User", Kind::Text, ""),
-    works("Kafka.SASLPlain.Password", Kind::Text, ""),
+    works("Kafka.SASLPlain.Password", Kind::Secret, ""),
     ignored("Kafka.Version", "the protocol version is negotiated"),
+    works("Debug.Endpoint", Kind::Choice(&["protected", "open", "off"]), "protected"),
     works("Debug.BroadcastTraceDir", Kind::Path, ""),
     works("Debug.DeliverTraceDir", Kind::Path, ""),
     works("Tracing.Endpoint", Kind::Text, ""),
     works("Tracing.RootCAs", Kind::Paths, "[]"),
     works("Tracing.SamplePercent", Kind::Number, "100"),
-    works("Operations.ListenAddress", Kind::Text, "127.0.0.1:8443"),
+    may_be_empty("Operations.ListenAddress", Kind::Text, "127.0.0.1:8443"),
     works("Operations.TLS.Enabled", Kind::Bool, "false"),
     works("Operations.TLS.Certificate", Kind::Path, ""),
     works("Operations.TLS.PrivateKey", Kind::Path, ""),
     ignored("Operations.TLS.RootCAs", CLIENT_ROOTS),
+    ignored("Operations.TLS.TLSHandshakeTimeShift", TIME_SHIFT),
     works("Operations.TLS.ClientAuthRequired", Kind::Bool, "false"),
     works("Operations.TLS.ClientRootCAs", Kind::Paths, "[]"),
     works("Metrics.Provider", Kind::Choice(&["statsd", "prometheus", "disabled"]), "disabled"),
@@ -159,11 +191,12 @@ pub const KEYS: &[Key] = &[
     works("Metrics.Statsd.Address", Kind::Text, "127.0.0.1:8125"),
     works("Metrics.Statsd.WriteInterval", Kind::Duration, "30s"),
     works("Metrics.Statsd.Prefix", Kind::Text, ""),
-    works("Admin.ListenAddress", Kind::Text, "127.0.0.1:9443"),
+    may_be_empty("Admin.ListenAddress", Kind::Text, "127.0.0.1:9443"),
     works("Admin.TLS.Enabled", Kind::Bool, "false"),
     works("Admin.TLS.Certificate", Kind::Path, ""),
     works("Admin.TLS.PrivateKey", Kind::Path, ""),
     ignored("Admin.TLS.RootCAs", CLIENT_ROOTS),
+    ignored("Admin.TLS.TLSHandshakeTimeShift", TIME_SHIFT),
     works("Admin.TLS.ClientAuthRequired", Kind::Bool, "true"),
     works("Admin.TLS.ClientRootCAs", Kind::Paths, "[]"),
     works("ChannelParticipation.Enabled", Kind::Bool, "false"),
@@ -187,6 +220,11 @@ impl Key {
             && path.is_char_boundary(self.path.len())
             && path[..self.path.len()].eq_ignore_ascii_case(self.path)
             && path.as_bytes()[self.path.len()] == b'.'
+    }
+
+    /// Whether `File` below it may name the file that its value is in.
+    pub(super) fn may_be_in_a_file(&self) -> bool {
+        matches!(self.kind, Kind::Text | Kind::Secret | Kind::Pem | Kind::Pems)
     }
 
     /// The variable that overrides it.

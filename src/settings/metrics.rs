@@ -54,7 +54,7 @@ impl Checker {
         }
         if interval.is_zero() {
             let source = self.source("Metrics.Statsd.WriteInterval");
-            self.mistake(source, "Metrics.Statsd.WriteInterval must be above 0".to_owned());
+            self.mistake(source, "Metrics.Statsd.WriteInterval must be above 0");
         }
         let is_tcp = self.text("Metrics.Statsd.Network").eq_ignore_ascii_case("tcp");
         let network = if is_tcp { StatsdNetwork::Tcp } else { StatsdNetwork::Udp };

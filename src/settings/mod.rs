@@ -4,6 +4,7 @@
 //! reports every mistake at once (`check`); and [`Settings`], which the parts of the node get their piece of. `load` is
 //! the way through all three.
 
+mod bootstrap;
 mod check;
 mod effective;
 mod http;
@@ -11,7 +12,11 @@ mod kafka;
 mod keys;
 mod load;
 mod metrics;
+mod place;
 mod read;
+mod secrets;
+#[cfg(test)]
+mod tests;
 mod tracing;
 mod values;
 
@@ -22,11 +27,12 @@ use std::time::Duration;
 use orderer_actors::Durability;
 use orderer_core::config::Serving;
 
+pub use bootstrap::Bootstrap;
 pub use effective::Effective;
-pub use http::{HttpListener, HttpSettings};
+pub use http::{DebugEndpoint, HttpListener, HttpSettings};
 pub use kafka::KafkaSettings;
-pub use keys::{Effect, KEYS, Key, Kind};
-pub use load::{Examined, Loaded, Origin, examine, load};
+pub use keys::{Effect, KEYS, Key, Kind, Unset};
+pub use load::{Examined, Loaded, Note, Origin, examine, load};
 pub use metrics::{MetricsSettings, StatsdNetwork, StatsdSettings};
 pub use read::{EMBEDDED, Mistake, SearchPlaces, Source, find_file};
 pub use tracing::TracingSettings;
@@ -52,8 +58,8 @@ pub struct Settings {
     pub max_receive_bytes: usize,
     /// How long a TLS handshake may take.
     pub connection_timeout: Duration,
-    /// Block 0 of the first channel; `None` to start without one.
-    pub bootstrap_file: Option<PathBuf>,
+    /// What the first channel is made from.
+    pub bootstrap: Bootstrap,
     /// Certificates and key the node signs with.
     pub local_msp_dir: PathBuf,
     /// Name of its MSP.

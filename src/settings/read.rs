@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
+use super::secrets::without_secrets;
+use crate::yaml;
+
 /// The commented defaults that come with the program.
 pub const EMBEDDED: &str = include_str!("../../orderer.yaml");
 /// Name of the file in the places it is looked for.
@@ -41,7 +44,21 @@ pub struct Mistake {
     /// Where.
     pub source: Source,
     /// What, beginning with the key.
-    pub text: String,
+    text: String,
+}
+
+impl Mistake {
+    /// `text` may quote what was written: what is secret by its looks is left out.
+    pub fn new(source: Source, text: impl AsRef<str>) -> Self {
+        Self { source, text: without_secrets(text.as_ref()) }
+    }
+}
+
+impl Mistake {
+    /// Whether it is about this key.
+    pub fn is_about(&self, key: &str) -> bool {
+        self.text.strip_prefix(key).is_some_and(|rest| rest.starts_with(':'))
+    }
 }
 
 impl fmt::Display for Mistake {
@@ -63,9 +80,8 @@ pub struct SearchPlaces {
 
 /// The first configuration file there is; `None` for the embedded defaults. A place that was named must have one.
 pub fn find_file(places: &SearchPlaces) -> Result<Option<PathBuf>, Mistake> {
-    let missing = |path: &Path, named_by: &str| Mistake {
-        source: Source::File(path.to_owned(), None),
-        text: format!("no such file, named by {named_by}"),
+    let missing = |path: &Path, named_by: &str| {
+        Mistake::new(Source::File(path.to_owned(), None), format!("no such file, named by {named_by}"))
     };
     if let Some(given) = &places.given {
         return if given.is_file() { Ok(Some(given.clone())) } else { Err(missing(given, "--config")) };
@@ -84,8 +100,8 @@ pub(super) type Written = BTreeMap<String, (Value, Source)>;
 /// Lays a YAML text flat.
 pub(super) fn flatten(text: &str, file: &Path) -> Result<Written, Mistake> {
     let at = |line| Source::File(file.to_owned(), line);
-    let root: Value = serde_yaml::from_str(text)
-        .map_err(|e| Mistake { source: at(e.location().map(|l| l.line())), text: format!("is not YAML: {e}") })?;
+    let root =
+        yaml::parse(text).map_err(|e| Mistake::new(at(e.location().map(|l| l.line())), format!("is not YAML: {e}")))?;
     let mut written = Written::new();
     match root {
         Value::Null => {}
@@ -93,7 +109,7 @@ pub(super) fn flatten(text: &str, file: &Path) -> Result<Written, Mistake> {
             let line = line_of(text, &path);
             written.insert(path, (value, at(line)));
         }),
-        _ => return Err(Mistake { source: at(Some(1)), text: "is not a mapping of sections".to_owned() }),
+        _ => return Err(Mistake::new(at(Some(1)), "is not a mapping of sections")),
     }
     Ok(written)
 }
@@ -102,10 +118,7 @@ fn flatten_value(path: String, value: &Value, put: &mut impl FnMut(String, Value
     match value {
         Value::Mapping(members) if !members.is_empty() => {
             for (name, member) in members {
-                let name = match name {
-                    Value::String(name) => name.clone(),
-                    other => format!("{other:?}"),
-                };
+                let name = yaml::shown(name);
                 let below = if path.is_empty() { name } else { format!("{path}.{name}") };
                 flatten_value(below, member, put);
             }

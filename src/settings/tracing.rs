@@ -28,7 +28,7 @@ impl Checker {
         let percent: u32 = self.number("Tracing.SamplePercent");
         if percent > 100 {
             let source = self.source("Tracing.SamplePercent");
-            self.mistake(source, "Tracing.SamplePercent must be from 0 to 100".to_owned());
+            self.mistake(source, "Tracing.SamplePercent must be from 0 to 100");
         }
         let mut roots = self.paths("Tracing.RootCAs");
         if roots.is_empty() {

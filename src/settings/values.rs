@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use orderer_core::config::parse_go_duration;
 use serde_yaml::Value;
 
 use super::check::Checker;
 use super::keys::KEYS;
 use super::read::{Mistake, Source};
+use crate::yaml;
 
 impl Checker {
-    pub(super) fn mistake(&mut self, source: Source, text: String) {
-        self.mistakes.push(Mistake { source, text });
+    pub(super) fn mistake(&mut self, source: Source, text: impl AsRef<str>) {
+        self.mistakes.push(Mistake::new(source, text));
     }
 
     pub(super) fn missing(&mut self, key: &'static str, path: &Path, what: &str) {
@@ -34,23 +34,33 @@ impl Checker {
         self.foreign.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
-    /// The value as text, or the default.
-    pub(super) fn text(&self, path: &'static str) -> String {
+    /// The value, or the default.
+    fn value(&self, path: &str) -> Value {
         let default = || KEYS.iter().find(|key| key.path == path).map_or("", |key| key.default).to_owned();
-        self.values.get(path).map_or_else(default, |(value, _)| plain(value))
+        self.written(path).cloned().unwrap_or_else(|| Value::String(default()))
+    }
+
+    /// The value as text.
+    pub(super) fn text(&self, path: &'static str) -> String {
+        yaml::text(&self.value(path)).unwrap_or_default().trim().to_owned()
+    }
+
+    /// The same, to its last blank.
+    pub(super) fn secret(&self, path: &'static str) -> String {
+        yaml::text(&self.value(path)).unwrap_or_default()
     }
 
     pub(super) fn bool(&self, path: &'static str) -> bool {
-        self.text(path).eq_ignore_ascii_case("true")
+        yaml::boolean(&self.value(path)).unwrap_or_default()
     }
 
     /// A number that `check_kind` has found to be one; of one that does not fit, the largest that does.
     pub(super) fn number<N: TryFrom<u64> + Bounded>(&self, path: &'static str) -> N {
-        N::try_from(bytes(&self.text(path)).unwrap_or(0)).unwrap_or(N::MAX)
+        N::try_from(yaml::size(&self.value(path)).unwrap_or(0)).unwrap_or(N::MAX)
     }
 
     pub(super) fn duration(&self, path: &'static str) -> Duration {
-        duration(&self.text(path)).unwrap_or_default()
+        yaml::duration(&self.value(path)).unwrap_or_default()
     }
 
     pub(super) fn path(&self, path: &'static str) -> PathBuf {
@@ -62,11 +72,7 @@ impl Checker {
     }
 
     pub(super) fn list(&self, path: &'static str) -> Vec<String> {
-        match self.values.get(path) {
-            Some((Value::Sequence(items), _)) => items.iter().map(plain).collect(),
-            Some((Value::String(one), _)) => vec![one.clone()],
-            _ => Vec::new(),
-        }
+        yaml::texts(&self.value(path)).unwrap_or_default()
     }
 }
 
@@ -85,46 +91,4 @@ impl Bounded for u32 {
 }
 impl Bounded for usize {
     const MAX: Self = Self::MAX;
-}
-
-/// A scalar as it would be written.
-pub(super) fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.trim().to_owned(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::Null => String::new(),
-        other => serde_yaml::to_string(other).unwrap_or_default().trim().replace('\n', " "),
-    }
-}
-
-pub(super) fn duration(text: &str) -> Option<Duration> {
-    parse_go_duration(text).filter(|(_, negative)| !negative).map(|(duration, _)| duration)
-}
-
-/// A number of bytes; KB, MB and GB are powers of 1024, as in the reference.
-pub(super) fn bytes(text: &str) -> Option<u64> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1 << 10,
-        "m" | "mb" => 1 << 20,
-        "g" | "gb" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(bytes("104857600"), Some(104_857_600));
-        assert_eq!(bytes("1 MB"), Some(1 << 20));
-        assert_eq!(bytes("64kb"), Some(64 << 10));
-        assert_eq!(bytes("lots"), None);
-    }
 }

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+const KEY: &str = "TLS private key";
 
 /// Where the pieces are.
 #[derive(Clone, Debug)]
@@ -68,11 +71,16 @@ pub(super) struct Material {
 
 impl Material {
     pub(super) fn read(files: &TlsFiles) -> Result<Self, TlsError> {
-        let key = PrivateKeyDer::from_pem_file(&files.private_key).map_err(|e| TlsError::File {
-            what: "TLS private key",
-            path: files.private_key.clone(),
-            problem: e.to_string(),
-        })?;
+        let no_key = |problem: String| TlsError::File { what: KEY, path: files.private_key.clone(), problem };
+        let key = PrivateKeyDer::from_pem_file(&files.private_key)
+            .map_err(|error| no_key(why_no_key(&files.private_key, &error)))?;
+        let certificates_read = certificates("TLS certificate", &files.certificate)?;
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        if let Err(rustls::Error::InconsistentKeys(_)) =
+            CertifiedKey::from_der(certificates_read.clone(), key.clone_key(), &provider)
+        {
+            return Err(no_key(format!("it is not the key of the certificate {}", files.certificate.display())));
+        }
         let mut roots = Vec::new();
         for path in files.clients.roots() {
             roots.extend(certificates("TLS client root", path)?);
@@ -82,8 +90,22 @@ impl Material {
             Clients::MayShow(_) => Clients::MayShow(roots),
             Clients::MustShow(_) => Clients::MustShow(roots),
         };
-        Ok(Self { certificates: certificates("TLS certificate", &files.certificate)?, key, clients })
+        Ok(Self { certificates: certificates_read, key, clients })
     }
+}
+
+/// In words for who put the file there.
+fn why_no_key(path: &Path, error: &rustls_pki_types::pem::Error) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    let has = |word: &str| text.windows(word.len()).any(|part| part == word.as_bytes());
+    if has("ENCRYPTED") {
+        return "the key is encrypted, and nobody is there to type its password: decrypt it with openssl pkey"
+            .to_owned();
+    }
+    if has("-----BEGIN CERTIFICATE") {
+        return "there is a certificate in it and no key".to_owned();
+    }
+    error.to_string()
 }
 
 pub(super) fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -437,8 +437,15 @@ impl KafkaChain {
         self.channel.gate().close();
         let pause = pause.saturating_sub(since.elapsed());
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(target: "orderer.kafka", channel = %self.channel.id(), %cause, attempt, pause_ms,
-            "the Kafka cluster does not serve the channel, it is tried again");
+        // said at once, and then more and more seldom: a thousand channels may try again every second
+        if attempt.is_power_of_two() {
+            tracing::warn!(target: "orderer.kafka", channel = %self.channel.id(), %cause, attempt, pause_ms,
+                action = "see to the brokers: orderer kafka check asks them",
+                "the Kafka cluster does not serve the channel, it is tried again");
+        } else {
+            tracing::debug!(target: "orderer.kafka", channel = %self.channel.id(), %cause, attempt, pause_ms,
+                "the Kafka cluster still does not serve the channel");
+        }
         self.status.enter("retrying", cause.clone());
         let (cause, attempt) = (cause.clone(), *attempt as usize);
         self.channel.enter_as(self.voice, ChannelState::Retrying { attempt, cause, pause_ms });

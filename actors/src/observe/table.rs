@@ -154,6 +154,10 @@ metrics! {
         "How often an actor was started again.");
     PANICS = counter(["orderer", "", "panics"], &[],
         "Panics in the process, whoever they hit.");
+    DISK_FREE = gauge(["orderer", "disk", "free_bytes"], &[],
+        "Room that is left on the disk of the ledgers.");
+    DISK_SIZE = gauge(["orderer", "disk", "size_bytes"], &[],
+        "Size of the disk of the ledgers.");
     KAFKA_NEXT = gauge(["orderer", "kafka", "next_offset"], CHANNEL,
         "Offset of the record that the channel takes next.");
     KAFKA_END = gauge(["orderer", "kafka", "end_offset"], CHANNEL,

@@ -29,11 +29,13 @@ pub(super) fn prune(arguments: &PruneArguments, place: &Ledgers) -> anyhow::Resu
     let id = ids.first().context("no channel")?;
     let mut ledger = store.open(id)?;
     let was = ledger.horizon();
-    let horizon = match (arguments.before, arguments.keep) {
-        (Some(before), _) => BlockNumber(before),
+    let last_config = ledger.last_config();
+    let (horizon, held_back) = match (arguments.before, arguments.keep) {
+        (Some(before), _) => (BlockNumber(before), None),
         (None, keep) => {
-            let wanted = ledger.height().saturating_sub(keep.unwrap_or(u64::MAX));
-            BlockNumber(wanted).min(ledger.last_config()).max(was)
+            let wanted = BlockNumber(ledger.height().saturating_sub(keep.unwrap_or(u64::MAX)));
+            let held_back = wanted.0.checked_sub(last_config.0.max(was.0)).filter(|&more| more > 0);
+            (wanted.min(last_config).max(was), held_back)
         }
     };
     let total = horizon.0.saturating_sub(was.0);
@@ -49,6 +51,12 @@ pub(super) fn prune(arguments: &PruneArguments, place: &Ledgers) -> anyhow::Resu
     say!(
         "{id}: {removed} blocks removed, the chain begins at block {horizon} now; config blocks kept before it: {kept}"
     );
+    if let Some(more) = held_back {
+        say!(
+            "kept, more than was asked for: {more}, from the newest config block {last_config} on, since clients read the \
+             configuration there; after a config update, however small, they can be removed"
+        );
+    }
     if removed > 0 {
         say!("to give their space back: orderer ledger compact --channel {id}");
     }

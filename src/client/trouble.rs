@@ -1,0 +1,83 @@
+//! Why an orderer is not reached, in one line for who typed the command.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
+use rustls::{AlertDescription, CertificateError};
+
+/// The innermost cause, in words if it is a common one; `secured` says whether TLS was spoken.
+pub(super) fn in_words(error: &(dyn Error + 'static), secured: bool) -> String {
+    let mut next = Some(error);
+    let mut innermost = error;
+    while let Some(cause) = next {
+        innermost = cause;
+        if let Some(words) = known(cause, secured) {
+            return words;
+        }
+        next = inside(cause).or_else(|| cause.source());
+    }
+    innermost.to_string()
+}
+
+/// What an I/O error was made of, which it does not call its source.
+fn inside<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let inner = error.downcast_ref::<io::Error>()?.get_ref()?;
+    Some(inner)
+}
+
+fn known(error: &(dyn Error + 'static), secured: bool) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return Some(tls(error));
+    }
+    if let Some(error) = error.downcast_ref::<hyper::Error>() {
+        let is_cut = error.is_incomplete_message() || error.is_parse();
+        return (is_cut && !secured).then(|| "it does not answer in HTTP: it may want TLS".to_owned());
+    }
+    let error = error.downcast_ref::<io::Error>()?;
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Some("connection refused: nothing listens there".to_owned()),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset if secured && error.get_ref().is_none() => {
+            Some("it closed the connection during the TLS handshake: it may not speak TLS".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn tls(error: &rustls::Error) -> String {
+    use rustls::Error as Tls;
+    let words = match error {
+        Tls::InvalidMessage(_) => "it does not speak TLS",
+        Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "its certificate leads to none of the authorities that were given"
+        }
+        Tls::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "its certificate is not valid for the name that was asked for",
+        Tls::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "its certificate has expired"
+        }
+        Tls::AlertReceived(AlertDescription::CertificateRequired) => "it lets in only who shows a client certificate",
+        Tls::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
+            "it does not trust the client certificate that it was shown"
+        }
+        other => return format!("TLS: {other}"),
+    };
+    format!("TLS: {words}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_found_however_deep_it_is_and_said_once() {
+        let refused = io::Error::from(ErrorKind::ConnectionRefused);
+        assert_eq!(in_words(&refused, false), "connection refused: nothing listens there");
+        let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let wrapped = io::Error::other(io::Error::new(ErrorKind::InvalidData, unknown));
+        assert_eq!(in_words(&wrapped, true), "TLS: its certificate leads to none of the authorities that were given");
+        let wanted = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+        assert_eq!(in_words(&io::Error::other(wanted), true), "TLS: it lets in only who shows a client certificate");
+        assert_eq!(in_words(&io::Error::other("something else"), true), "something else");
+    }
+}

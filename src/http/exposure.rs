@@ -1,0 +1,42 @@
+//! What the node holds (blocks, configurations, refusals, logs) is shown without TLS to this machine alone: who reads a channel
+//! through Deliver must be one of its readers, and the port is mostly open for those who fetch metrics.
+//!
+//! A browser on this machine is on this machine, too, whatever page it shows: so the name that was asked (`Host`) must be one that
+//! no stranger could have made lead here (DNS rebinding).
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header, uri::Authority};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::answer::Refused;
+use super::same_site::is_nobody_elses;
+use crate::connection::ConnectInfo;
+
+const ELSEWHERE: &str = "without TLS this is shown on the node's own machine alone: ask there at 127.0.0.1, turn on \
+                         Operations.TLS with client certificates, or set Debug.Endpoint to open";
+
+/// Refuses who asks from elsewhere, or by a name that anybody could own; `listens_on` is the host in the listener's address.
+pub(super) async fn on_this_machine(State(listens_on): State<Arc<str>>, request: Request, next: Next) -> Response {
+    let here =
+        request.extensions().get::<ConnectInfo>().is_some_and(|info| info.peer.ip().to_canonical().is_loopback());
+    if !here {
+        return Refused::new(StatusCode::FORBIDDEN, ELSEWHERE).into_response();
+    }
+    let host = host_of(&request);
+    if host.as_deref().is_some_and(|host| is_nobody_elses(host, &listens_on)) {
+        return next.run(request).await;
+    }
+    let host = host.unwrap_or_default();
+    let why = format!("asked for as {host:?}, a name that another site could have made lead here: ask by 127.0.0.1");
+    Refused::new(StatusCode::FORBIDDEN, why).into_response()
+}
+
+/// Without the port; over HTTP/2 it is part of the address.
+fn host_of(request: &Request) -> Option<String> {
+    let written = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let asked = written.as_ref().or_else(|| request.uri().authority())?;
+    Some(asked.host().to_owned())
+}
