@@ -13,7 +13,7 @@ use crate::judge::{Judgement, judge};
 use crate::verdict::{FabricVerdicts, Outcome};
 
 /// A case that takes longer is given up.
-const GIVEN_UP_AFTER: Duration = Duration::from_secs(30);
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(20);
 /// How often somebody looks for such cases.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Of the longest reasons, and of each group of disagreements, this much is shown.
@@ -163,7 +163,7 @@ impl fmt::Display for Report {
         }
         writeln!(f)?;
         let mut total = BTreeMap::<Comparison, usize>::new();
-        let mut line = |f: &mut fmt::Formatter<'_>, name: &str, counts: &BTreeMap<Comparison, usize>| {
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, counts: &BTreeMap<Comparison, usize>| {
             write!(f, "{name:16}")?;
             for comparison in Comparison::ALL {
                 write!(f, "{:>10}", counts.get(&comparison).unwrap_or(&0))?;

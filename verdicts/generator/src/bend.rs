@@ -174,8 +174,20 @@ fn bend_name(rng: &mut Rng, c: &mut Certificate) -> String {
         0x2c,
     ];
     const TEXTS: [&[u8]; 14] = [
-        b"", b"client", b"admin", b"a_b", b"a@b", b"a*b&c", b"\xff", b"\xc3\xa9", b"\xed\xa0\x80", b"\0c\0l", b"\0",
-        b"\xff\xfe", b"12 34", b"www.example.com",
+        b"",
+        b"client",
+        b"admin",
+        b"a_b",
+        b"a@b",
+        b"a*b&c",
+        b"\xff",
+        b"\xc3\xa9",
+        b"\xed\xa0\x80",
+        b"\0c\0l",
+        b"\0",
+        b"\xff\xfe",
+        b"12 34",
+        b"www.example.com",
     ];
     let (tag, text) = (*rng.pick(&TAGS), *rng.pick(&TEXTS));
     let kind = *rng.pick(&[attribute::COMMON_NAME, attribute::UNIT, attribute::COUNTRY, 46, 97]);
@@ -256,9 +268,8 @@ fn bend_time(rng: &mut Rng, c: &mut Certificate) -> String {
 
 fn bend_key(rng: &mut Rng, c: &mut Certificate) -> String {
     let point: Vec<u8> = key(Kind::P256, 1).spki().split_off(27);
-    let ec = |parameters: Vec<u8>, bits: Vec<u8>| {
-        sequence(&[sequence(&[oid(&[1, 2, 840, 10045, 2, 1]), parameters]), bits])
-    };
+    let ec =
+        |parameters: Vec<u8>, bits: Vec<u8>| sequence(&[sequence(&[oid(&[1, 2, 840, 10045, 2, 1]), parameters]), bits]);
     let p256 = || oid(&[1, 2, 840, 10045, 3, 1, 7]);
     let rsa = |parameters: Vec<u8>, numbers: Vec<u8>| {
         sequence(&[sequence(&[oid(&[1, 2, 840, 113_549, 1, 1, 1]), parameters]), bits(0, &numbers)])
@@ -400,20 +411,45 @@ fn bend_flags(rng: &mut Rng, c: &mut Certificate) -> String {
 /// A general name of some form.
 fn general_name(rng: &mut Rng) -> Vec<u8> {
     const HOSTS: [&[u8]; 14] = [
-        b"example.com", b"", b".example.com", b"*.example.com", b"example.com.", b"a..b", b"EXAMPLE.com", b"a b",
-        b"\xff", b"host_1", b"x.other.org", b"sub.example.com", b"-a.com", b"1.2.3.4",
+        b"example.com",
+        b"",
+        b".example.com",
+        b"*.example.com",
+        b"example.com.",
+        b"a..b",
+        b"EXAMPLE.com",
+        b"a b",
+        b"\xff",
+        b"host_1",
+        b"x.other.org",
+        b"sub.example.com",
+        b"-a.com",
+        b"1.2.3.4",
     ];
     const URIS: [&[u8]; 16] = [
-        b"http://example.com/a", b"", b"http://a b/", b"http://[::1]:80/", b"http://[::1/", b"urn:x:y", b":x",
-        b"http://example.com:port/", b"http://example.com:1:2/", b"//example.com", b"a:b:c", b"http://1.2.3.4/",
-        b"http://%zz/", b"http://u@example.com/", b"http://.example.com/", b"\xff://",
+        b"http://example.com/a",
+        b"",
+        b"http://a b/",
+        b"http://[::1]:80/",
+        b"http://[::1/",
+        b"urn:x:y",
+        b":x",
+        b"http://example.com:port/",
+        b"http://example.com:1:2/",
+        b"//example.com",
+        b"a:b:c",
+        b"http://1.2.3.4/",
+        b"http://%zz/",
+        b"http://u@example.com/",
+        b"http://.example.com/",
+        b"\xff://",
     ];
     const MAILS: [&[u8]; 8] =
         [b"a@example.com", b"", b"@", b"a@b@c", b"\"a b\"@example.com", b"example.com", b".example.com", b"\xff@x"];
     match rng.below(8) {
-        0 | 1 => implicit(2, rng.pick(&HOSTS)),
-        2 | 3 => implicit(6, rng.pick(&URIS)),
-        4 => implicit(1, rng.pick(&MAILS)),
+        0 | 1 => implicit(2, rng.pick::<&[u8]>(&HOSTS)),
+        2 | 3 => implicit(6, rng.pick::<&[u8]>(&URIS)),
+        4 => implicit(1, rng.pick::<&[u8]>(&MAILS)),
         5 => {
             let n = *rng.pick(&[4, 16, 5, 0, 8, 32]);
             implicit(7, &rng.bytes(n))
@@ -434,7 +470,7 @@ fn constrain(rng: &mut Rng, c: &mut Certificate) -> String {
         put(c, Extension::new(&id_ce(17), rng.percent(30), sequence(&names)));
         return "alternative names".to_owned();
     }
-    let mut subtrees = |rng: &mut Rng, number: u8| {
+    let subtrees = |rng: &mut Rng, number: u8| {
         let n = rng.below(3);
         let trees: Vec<Vec<u8>> = (0..n)
             .map(|_| {
@@ -464,7 +500,7 @@ fn bend_extension(rng: &mut Rng, c: &mut Certificate) -> String {
     let uri = |text: &[u8]| implicit(6, text);
     let policy = |rng: &mut Rng| {
         let arcs: [&[u64]; 4] = [&[2, 5, 29, 32, 0], &[1, 2, 3], &[1, 2, 3, 1 << 40], &[1, 2, 4]];
-        oid(rng.pick(&arcs))
+        oid(rng.pick::<&[u64]>(&arcs))
     };
     let (arcs, body): (Vec<u64>, Vec<u8>) = match rng.below(17) {
         0 => {

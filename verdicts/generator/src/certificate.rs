@@ -14,9 +14,7 @@ pub mod attribute {
 
 /// A name of one attribute an RDN: type, tag of the string, text.
 pub fn name(parts: &[(u64, u8, &[u8])]) -> Vec<u8> {
-    let rdn = |(kind, tag, text): &(u64, u8, &[u8])| {
-        set(&[sequence(&[oid(&[2, 5, 4, *kind]), tlv(*tag, text)])])
-    };
+    let rdn = |(kind, tag, text): &(u64, u8, &[u8])| set(&[sequence(&[oid(&[2, 5, 4, *kind]), tlv(*tag, text)])]);
     sequence(&parts.iter().map(rdn).collect::<Vec<_>>())
 }
 

@@ -51,7 +51,8 @@ pub fn list(rng: &mut Rng, key: &Key, issuer: &[u8], identifier: &[u8], serials:
         }
         7 => {
             what = "generalized times";
-            times = vec![tlv(tag::GENERALIZED_TIME, b"20260101000000Z"), tlv(tag::GENERALIZED_TIME, b"20250101000000Z")];
+            times =
+                vec![tlv(tag::GENERALIZED_TIME, b"20260101000000Z"), tlv(tag::GENERALIZED_TIME, b"20250101000000Z")];
         }
         8 => {
             what = "odd time";

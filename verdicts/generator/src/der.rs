@@ -278,7 +278,10 @@ fn mutate_here(rng: &mut Rng, nodes: &mut Vec<Node>, index: usize, spliced: Opti
     ];
     let tag = if rng.percent(80) { *rng.pick(&TAGS) } else { rng.next() as u8 };
     let other = rng.below(nodes.len());
-    let junk = { let n = 1 + rng.below(4); rng.bytes(n) };
+    let junk = {
+        let n = 1 + rng.below(4);
+        rng.bytes(n)
+    };
     let node = &mut nodes[index];
     match rng.below(14) {
         0 => {

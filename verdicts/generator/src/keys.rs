@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use ed25519_dalek::Signer as _;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use rsa::traits::PublicKeyParts as _;
-use rsa::{BoxedUint, Pkcs1v15Sign, RsaPrivateKey};
+use rsa::{BoxedUint, Pkcs1v15Sign, PrivateKey};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
 
@@ -67,7 +67,7 @@ pub enum Key {
     /// NIST P-521
     P521(p521::ecdsa::SigningKey),
     /// RSA
-    Rsa(Box<RsaPrivateKey>),
+    Rsa(Box<PrivateKey>),
     /// Ed25519
     Ed25519(ed25519_dalek::SigningKey),
 }
@@ -88,10 +88,10 @@ impl Key {
             sequence(&[sequence(&[oid(&[1, 2, 840, 10045, 2, 1]), oid(curve)]), bits(0, point)])
         };
         match self {
-            Self::P224(key) => ec(&[1, 3, 132, 0, 33], &key.verifying_key().to_sec1_point(false).to_bytes()),
-            Self::P256(key) => ec(&[1, 2, 840, 10045, 3, 1, 7], &key.verifying_key().to_sec1_point(false).to_bytes()),
-            Self::P384(key) => ec(&[1, 3, 132, 0, 34], &key.verifying_key().to_sec1_point(false).to_bytes()),
-            Self::P521(key) => ec(&[1, 3, 132, 0, 35], &key.verifying_key().to_sec1_point(false).to_bytes()),
+            Self::P224(key) => ec(&[1, 3, 132, 0, 33], &key.verifying_key().to_sec1_point(false).as_bytes()),
+            Self::P256(key) => ec(&[1, 2, 840, 10045, 3, 1, 7], &key.verifying_key().to_sec1_point(false).as_bytes()),
+            Self::P384(key) => ec(&[1, 3, 132, 0, 34], &key.verifying_key().to_sec1_point(false).as_bytes()),
+            Self::P521(key) => ec(&[1, 3, 132, 0, 35], &key.verifying_key().to_sec1_point(false).as_bytes()),
             Self::Rsa(key) => {
                 let numbers = sequence(&[unsigned(&key.n().to_be_bytes()), unsigned(&key.e().to_be_bytes())]);
                 sequence(&[sequence(&[oid(&[1, 2, 840, 113_549, 1, 1, 1]), null()]), bits(0, &numbers)])
@@ -224,10 +224,11 @@ static ED25519: LazyLock<Vec<Key>> = LazyLock::new(|| {
 static RSA: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let primes = include_str!("rsa-primes.txt").lines().filter_map(|line| line.split_once(' '));
     let number = |hex: &str| {
-        let octets: Vec<u8> = (0..hex.len() / 2).filter_map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok()).collect();
+        let octets: Vec<u8> =
+            (0..hex.len() / 2).filter_map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok()).collect();
         BoxedUint::from_be_slice_vartime(&octets)
     };
-    let key = |(p, q): (&str, &str)| RsaPrivateKey::from_p_q(number(p), number(q), BoxedUint::from(65_537_u64));
+    let key = |(p, q): (&str, &str)| PrivateKey::from_p_q(number(p), number(q), BoxedUint::from(65_537_u64));
     primes.filter_map(|line| key(line).ok()).map(|key| Key::Rsa(Box::new(key))).collect()
 });
 

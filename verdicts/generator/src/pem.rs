@@ -75,7 +75,10 @@ pub fn bend(rng: &mut Rng, label: &str, der: &[u8], other: &[u8]) -> (Vec<u8>, &
         28 => (insert(text.len() - end.len() - 2, "="), "too much padding"),
         29 => (with(format!("-----BEGIN {label}-----\n{text}")), "BEGIN twice"),
         30 => (with(format!("-----END {label}-----\n{text}")), "an END before it"),
-        31 => (with(format!("-----BEGIN {label}-----\nno base64!\n-----END {label}-----\n{text}")), "a bad block before it"),
+        31 => (
+            with(format!("-----BEGIN {label}-----\nno base64!\n-----END {label}-----\n{text}")),
+            "a bad block before it",
+        ),
         32 => (with(text.replace("-----BEGIN", "----BEGIN")), "a hyphen too few"),
         33 => (with(text.replace("-----BEGIN", "------BEGIN")), "a hyphen too many"),
         34 => (with(format!("\u{feff}{text}")), "a byte order mark"),

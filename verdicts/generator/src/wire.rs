@@ -206,7 +206,10 @@ fn mutate_here(rng: &mut Rng, fields: &mut Vec<Field>, index: usize, pool: &[Vec
             1 => field.value = Value::Fixed32([b'a'; 4]),
             2 => octets.clear(),
             3 if !pool.is_empty() => octets.clone_from(rng.pick(pool)),
-            4 => *octets = rng.pick(&[&b"\xff\xfe"[..], b"\xed\xa0\x80", b"\0", b"Admins", b"/Channel", b"Org1MSP"]).to_vec(),
+            4 => {
+                *octets =
+                    rng.pick(&[&b"\xff\xfe"[..], b"\xed\xa0\x80", b"\0", b"Admins", b"/Channel", b"Org1MSP"]).to_vec()
+            }
             _ => {
                 let junk = rng.bytes(2);
                 return crate::der::mutate_octets(rng, octets, &junk);
