@@ -13,7 +13,7 @@ use crate::judge::{Judgement, judge};
 use crate::verdict::{FabricVerdicts, Outcome};
 
 /// A case that takes longer is given up.
-const GIVEN_UP_AFTER: Duration = Duration::from_secs(30);
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(20);
 /// How often somebody looks for such cases.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Of the longest reasons, and of each group of disagreements, this much is shown.

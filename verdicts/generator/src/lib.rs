@@ -1,0 +1,27 @@
+//! Makes chains of odd configurations, certificates and signatures, for Fabric and for the library to judge.
+//!
+//! A case is made from a seed and its number alone: [`generate`] gives the same bytes for the same pair, so that a case
+//! that was found once can be made again, and tests need to store no more than Fabric's verdicts. What is made aims at
+//! what decides over trust: every field of a certificate can be bent (and is signed afterwards), and so can PEM, revocation
+//! lists, node OUs, principals, policies, capabilities, values, versions, sets of signatures, and the bytes of all of them.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "random numbers are cut to what is needed of them"
+)]
+
+pub mod bend;
+pub mod certificate;
+pub mod crl;
+pub mod der;
+pub mod families;
+pub mod keys;
+pub mod network;
+pub mod organization;
+pub mod pem;
+pub mod rng;
+pub mod wire;
+
+pub use families::{FAMILIES, generate};
