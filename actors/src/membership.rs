@@ -10,11 +10,12 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::{BlockNumber, ChannelId};
-use orderer_core::config::{Catalog, ChannelSnapshot, Serving};
+use orderer_core::config::ChannelSnapshot;
 use tokio::sync::oneshot;
 
 use crate::chain_state::chain_text;
 use crate::channel::Channel;
+use crate::node_context::NodeContext;
 use crate::registrar::Registrar;
 use crate::status::StatusCell;
 
@@ -87,6 +88,9 @@ pub enum RestartError {
     /// Its ledger is of no use.
     #[error("cannot restart: {0}")]
     Ledger(String),
+    /// Somebody else's request is being carried out.
+    #[error("cannot restart: channel pending {0}")]
+    Pending(&'static str),
     /// The node is stopping, or its Registrar restarts.
     #[error("cannot restart: the orderer takes no such request now")]
     Unavailable,
@@ -101,11 +105,11 @@ pub struct JoinBlock {
 
 impl JoinBlock {
     /// Reads and judges a block. Parses certificates: call it on a blocking thread.
-    pub fn read(bytes: &Bytes, catalog: &Arc<Catalog>, serving: &Serving) -> Result<Self, JoinError> {
+    pub fn read(bytes: &Bytes, context: &NodeContext) -> Result<Self, JoinError> {
         let invalid = |e: &dyn std::error::Error| JoinError::Invalid(chain_text(e));
         let block = EncodedBlock::parse(bytes).map_err(|e| invalid(&e))?;
         let decoded = block.decode();
-        let snapshot = ChannelSnapshot::from_config_block(&decoded, catalog).map_err(|e| invalid(&e))?;
+        let snapshot = ChannelSnapshot::from_config_block(&decoded, &context.catalog).map_err(|e| invalid(&e))?;
         if !snapshot.is_system_channel() && !snapshot.is_application_channel() {
             let text = "invalid config: must have at least one of application or consortiums";
             return Err(JoinError::Invalid(text.to_owned()));
@@ -117,7 +121,9 @@ impl JoinBlock {
             return Err(JoinError::Invalid("block 0 names a block before it".to_owned()));
         }
         snapshot.check_supported().map_err(|e| JoinError::NotServed(chain_text(&e)))?;
-        serving.engine(&snapshot).map_err(|e| JoinError::NotServed(e.to_string()))?;
+        context.engine(&snapshot).map_err(|e| JoinError::NotServed(e.to_string()))?;
+        let ours = context.check_own_part(&context.signer.own(), &snapshot);
+        ours.map_err(|e| JoinError::NotServed(chain_text(&e)))?;
         Ok(Self { block, snapshot })
     }
 
