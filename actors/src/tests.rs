@@ -80,6 +80,7 @@ fn kafka_context() -> KafkaContext {
         connector: Box::new(move |_| Ok(Arc::clone(&cluster))),
         traffic: Arc::default(),
         replication_factor: 1,
+        topic_grace: Duration::from_secs(60),
         retry: RetryPolicy {
             short_interval: Duration::from_secs(1),
             short_total: Duration::from_secs(60),
@@ -124,6 +125,7 @@ impl World {
             observed: crate::observe::Observed::new(),
             arbiters: arbiters(2).iter().map(actix_rt::Arbiter::handle).collect(),
             serving: orderer_core::config::Serving::default(),
+            tls_keys: arc_swap::ArcSwap::default(),
             kafka: kafka_context(),
             durability,
             gate_bytes: 1 << 20,
