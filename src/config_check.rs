@@ -37,6 +37,8 @@ const SHORT: i64 = 30 * DAY;
 struct Check<'a> {
     settings: &'a Settings,
     catalog: Arc<Catalog>,
+    /// It has been said that the bootstrap channel does not know who signs.
+    is_stranger: bool,
     findings: Vec<Finding>,
 }
 
@@ -53,14 +55,15 @@ pub fn check(examined: &Examined, logging_spec: Option<&str>, bind: bool) -> Vec
     if examined.mistakes.is_empty() {
         findings.push(finding(Level::Fine, format!("settings: {} is understood", settings.source)));
     }
-    let mut check = Check { settings, catalog: Arc::default(), findings };
+    let mut check = Check { settings, catalog: Arc::default(), is_stranger: false, findings };
     for (section, tls) in listeners(settings) {
         check.tls(section, tls);
     }
     let snapshot = check.bootstrap();
     let signer = check.local_msp(snapshot.as_ref());
     if let Some(snapshot) = &snapshot {
-        check.own_part(snapshot, signer.as_ref());
+        let signer = signer.as_ref().filter(|_| !check.is_stranger);
+        check.own_part(snapshot, signer);
     }
     check.ledgers(signer.as_ref());
     check.kafka();
@@ -188,11 +191,14 @@ impl Check<'_> {
         };
         match vouched {
             Ok(()) => self.put(Level::Fine, format!("{what}: a member of channel {}", snapshot.channel())),
-            Err(why) => self.mend(
-                Level::Error,
-                format!("{what}: no member of channel {}: {why}", snapshot.channel()),
-                "peers would not take its blocks: set LocalMSPID and LocalMSPDir to those of an ordering organization",
-            ),
+            Err(why) => {
+                self.is_stranger = true;
+                self.mend(
+                    Level::Error,
+                    format!("{what}: no member of channel {}: {why}", snapshot.channel()),
+                    "peers would not take its blocks: set LocalMSPID and LocalMSPDir to those of an ordering organization",
+                );
+            }
         }
         signer
     }

@@ -19,7 +19,7 @@ const BLOCK_FILE: &str = "blockfile_";
      orderer ledger import --from-fabric {location} --ledger {location}; to do without them, move {location}/{CHAINS} away",
     channels.join(", ")
 )]
-pub struct FabricLedgers {
+pub(crate) struct FabricLedgers {
     location: String,
     channels: Vec<String>,
 }
@@ -28,7 +28,7 @@ pub struct FabricLedgers {
 ///
 /// # Errors
 /// The system's.
-pub fn look(location: &Path, known: &[ChannelId]) -> io::Result<Result<(), FabricLedgers>> {
+pub(crate) fn look(location: &Path, known: &[ChannelId]) -> io::Result<Result<(), FabricLedgers>> {
     let entries = match fs::read_dir(location.join(CHAINS)) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(Ok(()));

@@ -8,7 +8,7 @@ use orderer_actors::NodeContext;
 use orderer_actors::chain_state::chain_text;
 use orderer_actors::node_context::unix_now;
 use orderer_core::channel::{ChannelId, UnixSeconds};
-use orderer_core::crypto::SigningIdentity;
+use orderer_core::crypto::{Signer as _, SigningIdentity};
 use orderer_core::identity::expires_at;
 use orderer_core::own::{self, OwnSigner};
 use tokio_util::sync::CancellationToken;
@@ -136,13 +136,13 @@ impl Enrollment {
             return;
         }
         let new = OwnSigner::new(Arc::new(identity));
-        let mut losing = losing_channels(context, &old, &new);
-        let Some((channel, why)) = losing.next() else {
+        let losing = losing_channels(context, &old, &new);
+        let Some((channel, why)) = losing.first() else {
             context.signer.replace(new);
             report_read("enrollment", &self.msp_dir);
             return;
         };
-        let others = losing.count();
+        let others = losing.len() - 1;
         self.refused_at = Some(generation);
         tracing::error!(target: "orderer.certificates", path = %self.msp_dir.display(), %channel, others, %why,
             "the new certificate cannot be used: a channel would not take blocks that it signs; the old certificate stays in use; \
@@ -152,16 +152,14 @@ impl Enrollment {
 }
 
 /// Channels that take blocks of the old signer and would not take those of the new one, each with the reason.
-fn losing_channels<'a>(
-    context: &NodeContext,
-    old: &'a OwnSigner,
-    new: &'a OwnSigner,
-) -> impl Iterator<Item = (ChannelId, String)> + use<'a> {
-    context.directory.open().into_iter().filter_map(move |channel| {
+fn losing_channels(context: &NodeContext, old: &OwnSigner, new: &OwnSigner) -> Vec<(ChannelId, String)> {
+    let channels = context.directory.open().into_iter();
+    let losing = channels.filter_map(|channel| {
         let snapshot = channel.snapshot();
         let refused = new.check(&snapshot).err()?;
         old.check(&snapshot).is_ok().then(|| (channel.id().clone(), chain_text(&refused)))
-    })
+    });
+    losing.collect()
 }
 
 impl Listener {
