@@ -390,7 +390,9 @@ impl Job {
     fn uncreate(&self, created: &[ChannelId]) {
         for id in created {
             match self.context.ledgers.remove(id) {
-                Ok(()) => tracing::info!(target: "orderer.chain", channel = %id, "the channel was not created, its ledger is removed"),
+                Ok(()) => {
+                    tracing::info!(target: "orderer.chain", channel = %id, "the channel was not created, its ledger is removed")
+                }
                 Err(error) => tracing::error!(target: "orderer.chain", channel = %id, error = %chain_text(&error),
                     "the ledger of a channel that was not created is in the way"),
             }
@@ -409,12 +411,7 @@ impl Job {
         Ok(signer)
     }
 
-    fn write(
-        &mut self,
-        ops: Vec<Op>,
-        replies: &mut [Reply],
-        right: &mut WriteRight,
-    ) -> Result<Written, WriteError> {
+    fn write(&mut self, ops: Vec<Op>, replies: &mut [Reply], right: &mut WriteRight) -> Result<Written, WriteError> {
         // for all blocks of this commit: a new configuration ends one
         let in_force = self.channel.snapshot();
         for reply in replies.iter_mut() {

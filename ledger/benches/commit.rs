@@ -98,7 +98,9 @@ fn bench(c: &mut Criterion) {
     let (_folder, ledger) = ledger(Options { newest_bytes: 1 << 20, ..Options::default() });
     for _ in 0..60 {
         let blocks = blocks_after(&ledger.last_block(), 50);
-        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).expect("is written");
+        ledger
+            .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() })
+            .expect("is written");
     }
     let old = ledger.height() - 100;
     group.bench_function("block in memory", |b| {

@@ -38,7 +38,9 @@ fn add(ledger: &Ledger, sequences: &[u64]) -> Result<(), CommitError> {
 fn a_block_that_does_not_follow_is_refused_and_the_ledger_goes_on() {
     let (_folder, ledger) = ledger(SMALL);
     let next = blocks_after(&genesis(), 3, &[10]);
-    let refused = |blocks: &[_]| ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: blocks.to_vec(), ..Commit::default() });
+    let refused = |blocks: &[_]| {
+        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: blocks.to_vec(), ..Commit::default() })
+    };
     assert!(matches!(refused(&next[1..]), Err(CommitError::Gap { expected: BlockNumber(1), got: BlockNumber(2), .. })));
     assert!(matches!(refused(&[genesis()]), Err(CommitError::Gap { .. })));
     let fork = block(2, b"elsewhere", vec!["x".into()]);
@@ -55,7 +57,9 @@ fn blocks_of_all_sizes_come_back_from_the_disk() {
         [0, 1, 100, 3900, 3950, 4000, 4076, 4077, 8000, 8172, 65_400, 65_516, 65_600, 131_500, 1 << 20, 3_000_001];
     for size in sizes {
         let blocks = blocks_after(&ledger.last_block(), 1, &[size]);
-        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).expect("is written");
+        ledger
+            .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() })
+            .expect("is written");
     }
     let ledger = reopened(ledger);
     for (number, size) in (1..).zip(sizes) {
@@ -78,12 +82,19 @@ fn pending_envelopes_come_back_in_order_until_their_block_is_there() {
     // a block with the first four, and two that were acknowledged meanwhile
     let blocks = blocks_after(&ledger.last_block(), 1, &[1300; 4]);
     let pending_add = vec![envelope(11, 50), envelope(12, 50)];
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, pending_add, pending_drop_below: 6, ..Commit::default() }).unwrap();
+    ledger
+        .commit(
+            &mut ledger.try_write_right().unwrap(),
+            Commit { blocks, pending_add, pending_drop_below: 6, ..Commit::default() },
+        )
+        .unwrap();
     assert_eq!(sequences(&ledger), [9, 10, 11, 12]);
     let ledger = reopened(ledger);
     assert_eq!(sequences(&ledger), [9, 10, 11, 12]);
     assert_eq!(ledger.next_pending_sequence(), 13);
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { pending_drop_below: 13, ..Commit::default() }).unwrap();
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), Commit { pending_drop_below: 13, ..Commit::default() })
+        .unwrap();
     let ledger = reopened(ledger);
     assert!(sequences(&ledger).is_empty());
     assert_eq!(ledger.next_pending_sequence(), 13);
@@ -97,7 +108,10 @@ fn sequences_of_pending_envelopes_only_rise() {
     assert!(matches!(add(&ledger, &[5]), Err(CommitError::Sequence { sequence: 5, next: 6, .. })));
     assert!(matches!(add(&ledger, &[7, 7]), Err(CommitError::Sequence { next: 8, .. })));
     let below_floor = Commit { pending_add: vec![envelope(8, 1)], pending_drop_below: 9, ..Commit::default() };
-    assert!(matches!(ledger.commit(&mut ledger.try_write_right().unwrap(), below_floor), Err(CommitError::Sequence { next: 9, .. })));
+    assert!(matches!(
+        ledger.commit(&mut ledger.try_write_right().unwrap(), below_floor),
+        Err(CommitError::Sequence { next: 9, .. })
+    ));
     assert_eq!(sequences(&ledger), [4, 5]);
 }
 
@@ -164,7 +178,9 @@ fn a_commit_of_nothing_writes_nothing() {
     let disk = world::disk::Disk::default();
     let ledger = disk.create().unwrap();
     let before = disk.operations();
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { pending_drop_below: 5, ..Commit::default() }).unwrap();
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), Commit { pending_drop_below: 5, ..Commit::default() })
+        .unwrap();
     assert_eq!(disk.operations(), before);
     ledger.settle().unwrap();
     let settled = disk.operations();

@@ -81,7 +81,10 @@ fn a_full_disk_names_channel_block_and_cause() {
     let text = chain(&error);
     assert!(text.contains("channel mychan: commit at block") && text.contains("no storage space"), "{text}");
     assert_eq!(ledger.height(), written);
-    let refused = ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { pending_add: vec![envelope(1, 10)], ..Commit::default() });
+    let refused = ledger.commit(
+        &mut ledger.try_write_right().unwrap(),
+        Commit { pending_add: vec![envelope(1, 10)], ..Commit::default() },
+    );
     let refused = refused.expect_err("is refused").to_string();
     assert!(refused.contains("until it is opened again") && refused.contains("no storage space"), "{refused}");
     drop(ledger);
@@ -106,10 +109,18 @@ fn a_ledger_that_cannot_be_written_can_still_be_read() {
         let blocks = blocks_after(&ledger.last_block(), 2, &[700, 30_000]);
         ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).unwrap();
     }
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { pending_add: vec![envelope(1, 1300)], ..Commit::default() }).unwrap();
+    ledger
+        .commit(
+            &mut ledger.try_write_right().unwrap(),
+            Commit { pending_add: vec![envelope(1, 1300)], ..Commit::default() },
+        )
+        .unwrap();
     broken.store(true, Ordering::Release);
     let blocks = blocks_after(&ledger.last_block(), 1, &[900_000]);
-    assert!(matches!(ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }), Err(CommitError::Append { .. })));
+    assert!(matches!(
+        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }),
+        Err(CommitError::Append { .. })
+    ));
     let before = std::fs::read(&path).unwrap();
     assert_eq!(ledger.height(), 81);
     for number in 0..81 {
@@ -139,7 +150,12 @@ fn a_ledger_that_failed_is_opened_again_for_all_who_share_it() {
         ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() })
     };
     add(700).unwrap();
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { pending_add: vec![envelope(1, 1300)], ..Commit::default() }).unwrap();
+    ledger
+        .commit(
+            &mut ledger.try_write_right().unwrap(),
+            Commit { pending_add: vec![envelope(1, 1300)], ..Commit::default() },
+        )
+        .unwrap();
     ledger.reopen().expect("nothing to do");
     broken.store(true, Ordering::Release);
     assert!(matches!(add(900_000), Err(CommitError::Append { .. })));

@@ -36,7 +36,9 @@ fn chain() -> Vec<EncodedBlock> {
 
 fn ledger_on(disk: &Disk, chain: &[EncodedBlock]) -> Ledger {
     let ledger = disk.create().unwrap();
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: chain[1..].to_vec(), ..Commit::default() }).unwrap();
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: chain[1..].to_vec(), ..Commit::default() })
+        .unwrap();
     ledger
 }
 

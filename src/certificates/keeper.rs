@@ -61,8 +61,7 @@ impl Keeper {
             msp_id: msp_id.to_owned(),
             expiry: Expiry::default(),
         };
-        let listener =
-            |tls: Arc<ListenerTls>| Listener { stamps: None, tls, expiry: Expiry::default() };
+        let listener = |tls: Arc<ListenerTls>| Listener { stamps: None, tls, expiry: Expiry::default() };
         Self { context, enrollment, listeners: tls.into_iter().map(listener).collect() }
     }
 

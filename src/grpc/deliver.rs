@@ -404,7 +404,10 @@ impl Reader {
 fn has_not_begun(channel: &Channel) -> bool {
     let is_starting = matches!(
         channel.state(),
-        ChannelState::Starting | ChannelState::Connecting | ChannelState::CatchingUp { .. } | ChannelState::Retrying { .. }
+        ChannelState::Starting
+            | ChannelState::Connecting
+            | ChannelState::CatchingUp { .. }
+            | ChannelState::Retrying { .. }
     );
     is_starting && channel.ledger().height() == 1
 }

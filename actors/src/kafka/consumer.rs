@@ -47,7 +47,17 @@ impl KafkaConsumer {
         guard: ExitGuard,
     ) -> Self {
         let (retries, absence) = (Retries::default(), Absence::default());
-        Self { context, chain, consumer: Some(consumer), next: from.0, not_taken_in: 0, retries, absence, status, guard }
+        Self {
+            context,
+            chain,
+            consumer: Some(consumer),
+            next: from.0,
+            not_taken_in: 0,
+            retries,
+            absence,
+            status,
+            guard,
+        }
     }
 
     fn fetch(&mut self, ctx: &mut Context<Self>) {

@@ -121,9 +121,9 @@ impl Import {
             let path = self.folder.join(self.file_name);
             let ledger = Ledger::create(&path, &self.channel, &block, self.options)?;
             // just made: nobody else knows it
-            let right = ledger.try_write_right().ok_or_else(|| {
-                failed(&path, "get the right to write", io::ErrorKind::ResourceBusy.into())
-            })?;
+            let right = ledger
+                .try_write_right()
+                .ok_or_else(|| failed(&path, "get the right to write", io::ErrorKind::ResourceBusy.into()))?;
             self.ledger = Some((ledger, right));
             return Ok(());
         }
