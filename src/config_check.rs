@@ -5,19 +5,24 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use orderer_actors::chain_state::chain_text;
+use orderer_actors::chain_state::{chain_text, load_snapshot};
+use orderer_actors::ledgers::LedgerStore;
 use orderer_actors::node_context::unix_now;
+use orderer_core::channel::ChannelId;
 use orderer_core::config::{Catalog, ChannelSnapshot};
 use orderer_core::crypto::Signer as _;
 use orderer_core::identity::{Msp, MspVersion, expires_at};
+use orderer_core::own::{self, OwnSigner};
 use orderer_kafka::KafkaCluster;
 use orderer_kafka::check::{Finding, Level};
+use orderer_ledger::OpenError;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::prelude::FromDer as _;
 
+use crate::fabric_folder;
 use crate::local_msp::{read_definition, read_signing_identity};
-use crate::node::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX, kafka_settings, read_genesis};
+use crate::node::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX, kafka_settings, read_genesis, tls_keys};
 use crate::settings::{Bootstrap, DebugEndpoint, Examined, Settings};
 use crate::start_record::StartRecord;
 use crate::telemetry::check_spec;
@@ -31,6 +36,9 @@ const SHORT: i64 = 30 * DAY;
 /// What was found, and what is to be found.
 struct Check<'a> {
     settings: &'a Settings,
+    catalog: Arc<Catalog>,
+    /// It has been said that the bootstrap channel does not know who signs.
+    is_stranger: bool,
     findings: Vec<Finding>,
 }
 
@@ -50,14 +58,18 @@ pub fn check(examined: &Examined, logging_spec: Option<&str>, bind: bool) -> Vec
     if examined.mistakes.is_empty() {
         findings.push(finding(Level::Fine, format!("settings: {} is understood", settings.source)));
     }
-    let mut check = Check { settings, findings };
+    let mut check = Check { settings, catalog: Arc::default(), is_stranger: false, findings };
     for (section, tls) in listeners(settings) {
         check.tls(section, tls);
     }
     check.exposure();
     let snapshot = check.bootstrap();
-    check.local_msp(snapshot.as_ref());
-    check.ledgers();
+    let signer = check.local_msp(snapshot.as_ref());
+    if let Some(snapshot) = &snapshot {
+        let signer = signer.as_ref().filter(|_| !check.is_stranger);
+        check.own_part(snapshot, signer);
+    }
+    check.ledgers(signer.as_ref());
     check.kafka();
     check.tracing();
     if bind {
@@ -153,7 +165,7 @@ impl Check<'_> {
             }
             return None;
         }
-        match read_genesis(file, &Arc::<Catalog>::default(), &self.settings.serving) {
+        match read_genesis(file, &self.catalog, &self.settings.serving) {
             Ok((_, snapshot)) => {
                 let consensus = &snapshot.orderer().consensus_type;
                 self.put(Level::Fine, format!("{what}: channel {}, consensus type {consensus}", snapshot.channel()));
@@ -166,17 +178,17 @@ impl Check<'_> {
         }
     }
 
-    fn local_msp(&mut self, bootstrap: Option<&ChannelSnapshot>) {
+    fn local_msp(&mut self, bootstrap: Option<&ChannelSnapshot>) -> Option<OwnSigner> {
         let (folder, id) = (&self.settings.local_msp_dir, &self.settings.local_msp_id);
         if !folder.is_dir() || id.is_empty() {
-            return;
+            return None;
         }
         let what = format!("General.LocalMSPDir {}", folder.display());
         let identity = match read_signing_identity(folder, id) {
             Ok(identity) => identity,
             Err(error) => {
                 self.put(Level::Error, format!("{what}: {}", chain_text(&error)));
-                return;
+                return None;
             }
         };
         let creator = identity.creator().clone();
@@ -190,22 +202,46 @@ impl Check<'_> {
             // the node signs without it: what counts for others is in their channels
             Err(error) => self.put(Level::Warning, format!("{what} does not define {id}: {error}")),
         }
-        let Some(snapshot) = bootstrap else { return };
+        let signer = Some(OwnSigner::new(Arc::new(identity)));
+        let Some(snapshot) = bootstrap else { return signer };
         let vouched = match snapshot.msps().identify(&creator) {
             Ok(known) => known.validity().map_err(ToString::to_string),
             Err(error) => Err(error.to_string()),
         };
         match vouched {
             Ok(()) => self.put(Level::Fine, format!("{what}: a member of channel {}", snapshot.channel())),
-            Err(why) => self.mend(
+            Err(why) => {
+                self.is_stranger = true;
+                self.mend(
+                    Level::Error,
+                    format!("{what}: no member of channel {}: {why}", snapshot.channel()),
+                    "peers would not take its blocks: set LocalMSPID and LocalMSPDir to those of an ordering organization",
+                );
+            }
+        }
+        signer
+    }
+
+    /// Whether the node would order a channel with this configuration, and peers would take its blocks.
+    fn own_part(&mut self, snapshot: &ChannelSnapshot, signer: Option<&OwnSigner>) {
+        let (settings, channel) = (self.settings, snapshot.channel());
+        if let Some(Err(refused)) = signer.map(|signer| signer.check(snapshot)) {
+            self.mend(
                 Level::Error,
-                format!("{what}: no member of channel {}: {why}", snapshot.channel()),
-                "peers would not take its blocks: set LocalMSPID and LocalMSPDir to those of an ordering organization",
-            ),
+                chain_text(&refused),
+                "set General.LocalMSPID and General.LocalMSPDir to an orderer's that the policy accepts",
+            );
+        }
+        if let Err(refused) = own::engine(&settings.serving, snapshot, &tls_keys(settings.tls.as_ref())) {
+            self.put(Level::Error, format!("channel {channel} is not ordered here: {refused}"));
+        }
+        if let Some(addresses) = own::others_of_solo(snapshot) {
+            let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
+            self.put(Level::Warning, format!("channel {channel}: {} ({addresses})", own::WARNING_SOLO));
         }
     }
 
-    fn ledgers(&mut self) {
+    fn ledgers(&mut self, signer: Option<&OwnSigner>) {
         let location = &self.settings.ledger_location;
         let what = format!("FileLedger.Location {}", location.display());
         let there = location.ancestors().find(|folder| folder.exists());
@@ -219,17 +255,31 @@ impl Check<'_> {
             self.mend(Level::Error, format!("{what}: cannot write to {}: {error}", folder.display()), &fix);
             return;
         }
-        if let Err(refused) = StartRecord::look(location) {
-            self.put(Level::Error, chain_text(&refused));
+        match StartRecord::look(location) {
+            Err(refused) => self.put(Level::Error, chain_text(&refused)),
+            Ok(pause) if !pause.is_zero() => self.put(
+                Level::Warning,
+                format!("the node was killed several times within minutes: a start now waits {} s", pause.as_secs()),
+            ),
+            Ok(_) => {}
         }
-        let channels = self.channels();
-        let found = match (location.is_dir(), channels) {
+        let store = LedgerStore::look(location);
+        let channels = store.list().unwrap_or_default();
+        match fabric_folder::look(location, &channels) {
+            Ok(Ok(())) => {}
+            Ok(Err(refused)) => self.put(Level::Error, format!("FileLedger.Location: {refused}")),
+            Err(error) => self.put(Level::Error, format!("{what}: {error}")),
+        }
+        for channel in &channels {
+            self.ledger(&store, channel, signer);
+        }
+        let found = match (location.is_dir(), channels.len()) {
             (false, _) => format!("{what} is made when the node starts"),
             (true, 0) => format!("{what}: can be written to, no channel yet"),
-            (true, _) if self.settings.bootstrap != Bootstrap::Nothing => {
-                format!("{what}: has channels ({channels}), General.BootstrapFile is not used")
+            (true, count) if self.settings.bootstrap != Bootstrap::Nothing => {
+                format!("{what}: has channels ({count}), General.BootstrapFile is not used")
             }
-            (true, _) => format!("{what}: has channels ({channels})"),
+            (true, count) => format!("{what}: has channels ({count})"),
         };
         self.put(Level::Fine, found);
     }
@@ -260,6 +310,22 @@ impl Check<'_> {
                 format!("Operations: without TLS /debug on {address} answers this machine alone (Debug.Endpoint)"),
             ),
             DebugEndpoint::Off => {}
+        }
+    }
+
+    /// Whether the node would go on with a channel that is there. The ledger is opened, and closed again; one that a running
+    /// node has is left alone.
+    fn ledger(&mut self, store: &LedgerStore, channel: &ChannelId, signer: Option<&OwnSigner>) {
+        let ledger = match store.open(channel) {
+            Ok(ledger) => ledger,
+            Err(OpenError::AlreadyOpen { .. }) => {
+                return self.put(Level::Fine, format!("channel {channel}: its ledger is in use, the node runs"));
+            }
+            Err(error) => return self.put(Level::Error, format!("channel {channel}: {}", chain_text(&error))),
+        };
+        match load_snapshot(&ledger, &self.catalog) {
+            Ok(snapshot) => self.own_part(&snapshot, signer),
+            Err(error) => self.put(Level::Error, format!("channel {channel}: {}", chain_text(&error))),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod crypto;
 pub mod dev;
 mod disk;
 pub mod document;
+mod fabric_folder;
 pub mod grpc;
 pub mod http;
 pub mod local_msp;

@@ -1,6 +1,8 @@
 //! The signals that the node listens to.
 
+use orderer_actors::status::StatusBoard;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// SIGTERM and SIGINT.
 pub(crate) struct Ends(Option<(Signal, Signal)>);
@@ -50,5 +52,48 @@ impl Hangups {
         if received.is_none() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// SIGUSR1, as often as it comes.
+pub(crate) struct Dumps(Option<Signal>);
+
+impl Dumps {
+    /// From now on it ends nothing. To be called within a runtime.
+    pub(crate) fn new() -> Self {
+        let asked = signal(SignalKind::user_defined1());
+        let complain = |error: &std::io::Error| {
+            tracing::warn!(target: "orderer.node", %error, "SIGUSR1 is not received: it ends the node");
+        };
+        Self(asked.inspect_err(complain).ok())
+    }
+
+    /// Writes the tree of actors to the log whenever SIGUSR1 comes, until `stopping`: each actor with its state, what waits
+    /// for it and what it has in hand.
+    pub(crate) async fn report(self, board: StatusBoard, stopping: CancellationToken) {
+        let Some(mut asked) = self.0 else { return };
+        loop {
+            tokio::select! {
+                received = asked.recv() => if received.is_none() { return },
+                () = stopping.cancelled() => return,
+            }
+            report(&board);
+        }
+    }
+}
+
+fn report(board: &StatusBoard) {
+    let all = board.all();
+    tracing::info!(target: "orderer.actors", actors = all.len(), "SIGUSR1: the tree of actors");
+    for (path, cell) in all {
+        let (report, mailbox) = (cell.report(), cell.mailbox());
+        let in_hand = cell.in_hand().map(|in_hand| format!("{} for {} ms", in_hand.message, in_hand.for_ms));
+        tracing::info!(target: "orderer.actors", actor = %path, state = %report.state, detail = %report.detail,
+            waiting = mailbox.depth, most = mailbox.high_water, handled = cell.handled(), restarts = report.restarts,
+            in_hand = in_hand.as_deref().unwrap_or("nothing"), "actor");
+    }
+    for pulse in board.pulses() {
+        tracing::info!(target: "orderer.actors", thread = pulse.index, stuck = pulse.stuck, silent_ms = pulse.silent_ms,
+            "thread of actors");
     }
 }

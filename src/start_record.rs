@@ -1,15 +1,21 @@
-//! Remembers starts that were not followed by a clean end, so that a node that crashes at once again and again stops
-//! doing so and says why.
+//! Remembers starts that were not followed by a clean end: a node that crashes at once again and again stops doing so and
+//! says why, and one that is killed again and again waits before it starts.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use orderer_actors::node_context::unix_now;
-use orderer_core::supervision::{UNCLEAN_START_LIMIT, UNCLEAN_START_WINDOW, may_start};
+use orderer_core::supervision::{UNCLEAN_START_WINDOW, UncleanStart, may_start};
 
-/// Name of the file, in the folder of ledgers.
+/// Name of the file, in the folder of ledgers: a line for each unclean start, with its time, and [`CRASHED`] behind it if the
+/// node ended by its own doing.
 const FILE: &str = "unclean-starts";
+const CRASHED: &str = "crashed";
+/// More starts than this say nothing more.
+const REMEMBERED: usize = 32;
 
 /// Why the node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -17,12 +23,12 @@ const FILE: &str = "unclean-starts";
 pub enum StartRefused {
     /// It crashed too often.
     #[error(
-        "not starting: {starts} starts within {} minutes ended without a clean shutdown. Find the cause in the log; \
+        "not starting: the node has crashed {crashes} times within {} minutes. Find the cause in the log; \
          then wait, or remove {}, and start again", UNCLEAN_START_WINDOW.as_secs() / 60, file.display()
     )]
     CrashLoop {
         /// How often.
-        starts: usize,
+        crashes: usize,
         /// What remembers it.
         file: PathBuf,
     },
@@ -39,60 +45,109 @@ pub enum StartRefused {
 
 /// The record of a start that has not ended yet.
 #[derive(Debug)]
-pub struct StartRecord(PathBuf);
+pub struct StartRecord {
+    file: PathBuf,
+    /// The last is this one.
+    starts: Vec<UncleanStart>,
+}
 
 impl StartRecord {
-    /// Notes a start, unless too many before it ended badly. Blocks.
+    /// Notes a start, unless too many before it were crashes. Blocks.
+    ///
+    /// # Errors
+    /// See [`StartRefused`].
     pub fn begin(folder: &Path) -> Result<Self, StartRefused> {
-        let (file, mut starts) = Self::read(folder)?;
-        starts.push(unix_now().0);
-        let recent = &starts[starts.len().saturating_sub(UNCLEAN_START_LIMIT)..];
-        let text = recent.iter().map(i64::to_string).collect::<Vec<_>>().join("\n");
-        let written = fs::File::create(&file).and_then(|mut f| f.write_all(text.as_bytes()));
-        written.map_err(|cause| StartRefused::Io { file: file.clone(), cause })?;
-        Ok(Self(file))
+        let (file, mut starts, _) = Self::read(folder)?;
+        starts.push(UncleanStart { at: unix_now().0, crashed: false });
+        starts.drain(..starts.len().saturating_sub(REMEMBERED));
+        let record = Self { file, starts };
+        record.write().map_err(|cause| StartRefused::Io { file: record.file.clone(), cause })?;
+        Ok(record)
     }
 
-    /// Whether a start would be refused now. Notes nothing. Blocks.
-    pub fn look(folder: &Path) -> Result<(), StartRefused> {
-        Self::read(folder).map(drop)
+    /// How long a start has to wait now. Notes nothing. Blocks.
+    ///
+    /// # Errors
+    /// See [`StartRefused`].
+    pub fn look(folder: &Path) -> Result<Duration, StartRefused> {
+        Self::read(folder).map(|(_, _, pause)| pause)
     }
 
-    fn read(folder: &Path) -> Result<(PathBuf, Vec<i64>), StartRefused> {
+    fn read(folder: &Path) -> Result<(PathBuf, Vec<UncleanStart>, Duration), StartRefused> {
         let file = folder.join(FILE);
         let text = match fs::read_to_string(&file) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
             read => read.map_err(|cause| StartRefused::Io { file: file.clone(), cause })?,
         };
-        let starts: Vec<i64> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
+        let starts: Vec<UncleanStart> = text.lines().filter_map(parse).collect();
         match may_start(&starts, unix_now().0) {
-            Ok(()) => Ok((file, starts)),
-            Err(starts) => Err(StartRefused::CrashLoop { starts, file }),
+            Ok(pause) => Ok((file, starts, pause)),
+            Err(crashes) => Err(StartRefused::CrashLoop { crashes, file }),
         }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let mut text = String::new();
+        for UncleanStart { at, crashed } in &self.starts {
+            let _ = writeln!(text, "{at}{}", if *crashed { format!(" {CRASHED}") } else { String::new() });
+        }
+        fs::write(&self.file, text)
     }
 
     /// The node ended cleanly: nothing speaks against the next start. Blocks.
     pub fn end_cleanly(self) {
-        if let Err(error) = fs::remove_file(&self.0) {
-            tracing::warn!(target: "orderer.node", file = %self.0.display(), %error, "cannot remove the record of starts");
+        if let Err(error) = fs::remove_file(&self.file) {
+            tracing::warn!(target: "orderer.node", file = %self.file.display(), %error, "cannot remove the record of starts");
         }
     }
+
+    /// The node ends because of something in itself. Blocks.
+    pub fn end_crashed(mut self) {
+        if let Some(last) = self.starts.last_mut() {
+            last.crashed = true;
+        }
+        if let Err(error) = self.write() {
+            tracing::warn!(target: "orderer.node", file = %self.file.display(), %error, "cannot keep the record of starts");
+        }
+    }
+}
+
+fn parse(line: &str) -> Option<UncleanStart> {
+    let mut words = line.split_whitespace();
+    let at = words.next()?.parse().ok()?;
+    Some(UncleanStart { at, crashed: words.next() == Some(CRASHED) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use orderer_core::supervision::UNCLEAN_START_LIMIT;
 
     #[test]
     fn the_sixth_start_after_five_crashes_is_refused_and_a_clean_end_forgives() {
         let folder = tempfile::tempdir().expect("a folder");
         for _ in 0..UNCLEAN_START_LIMIT {
-            StartRecord::begin(folder.path()).expect("starts");
+            StartRecord::begin(folder.path()).expect("starts").end_crashed();
         }
         let refused = StartRecord::begin(folder.path()).expect_err("must be refused").to_string();
-        assert!(refused.contains("5 starts within 5 minutes") && refused.contains(FILE), "{refused}");
+        assert!(refused.contains("crashed 5 times within 5 minutes") && refused.contains(FILE), "{refused}");
         fs::remove_file(folder.path().join(FILE)).expect("the operator acts");
         StartRecord::begin(folder.path()).expect("starts").end_cleanly();
         assert!(!folder.path().join(FILE).exists());
+    }
+
+    #[test]
+    fn who_was_killed_five_times_starts_a_little_later() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for _ in 0..UNCLEAN_START_LIMIT {
+            assert_eq!(StartRecord::look(folder.path()).expect("may start"), Duration::ZERO);
+            // nothing is written by one that is killed
+            drop(StartRecord::begin(folder.path()).expect("starts"));
+        }
+        assert_eq!(StartRecord::look(folder.path()).expect("may start"), Duration::from_secs(1));
+        for _ in 0..2 * REMEMBERED {
+            drop(StartRecord::begin(folder.path()).expect("starts"));
+        }
+        assert_eq!(StartRecord::look(folder.path()).expect("may start"), Duration::from_secs(60));
     }
 }

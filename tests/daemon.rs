@@ -204,7 +204,7 @@ fn everything_that_is_wrong_with_a_configuration_is_said_at_once() {
     let crashed = folder.path().join("crashed");
     fs::create_dir(&crashed).unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    fs::write(crashed.join("unclean-starts"), format!("{now}\n").repeat(5)).unwrap();
+    fs::write(crashed.join("unclean-starts"), format!("{now} crashed\n").repeat(5)).unwrap();
     let setup = Setup::application();
     let taken = TcpListener::bind(("127.0.0.1", setup.port())).unwrap();
     let own = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
@@ -220,7 +220,7 @@ fn everything_that_is_wrong_with_a_configuration_is_said_at_once() {
         (own("GENERAL_LOGSPEC", "loud"), "General.LogSpec: 'loud' is not LEVEL"),
         (own("FILELEDGER_LOCATION", &garbage), "garbage is no folder"),
         (own("FILELEDGER_LOCATION", "/proc/orderer"), "cannot write to /proc"),
-        (own("FILELEDGER_LOCATION", &text(crashed)), "not starting: 5 starts within 5 minutes"),
+        (own("FILELEDGER_LOCATION", &text(crashed)), "not starting: the node has crashed 5 times within 5 minutes"),
         (own("TRACING_ENDPOINT", "https://collector:4317"), "Tracing.RootCAs must list a file"),
         ([own("TRACING_ENDPOINT", "https://a:1"), own("TRACING_ROOTCAS", &garbage)].concat(), "Tracing.RootCAs"),
         (own("DEBUG_BROADCASTTRACEDIR", "/proc/traces"), "Debug.BroadcastTraceDir /proc/traces: cannot write to /proc"),

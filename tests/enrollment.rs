@@ -67,3 +67,53 @@ async fn a_new_certificate_signs_the_next_block() {
     assert_eq!(signer(&client.block(&user, CHANNEL, 3).await), certificate_of("orderer2.example.com"));
     node.stop().await;
 }
+
+/// A certificate and key of another organization: what they sign, no peer takes.
+fn enroll_stranger(msp: &Path) {
+    let user = Path::new(world::NET).join("crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp");
+    for folder in ["signcerts", "keystore"] {
+        let (from, to) = (user.join(folder), msp.join(folder));
+        let _ = fs::remove_dir_all(&to);
+        fs::create_dir_all(&to).unwrap();
+        for file in fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_whose_blocks_no_peer_takes_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    enroll(folder.path(), "orderer.example.com");
+    let setup = Setup::application().set("GENERAL_LOCALMSPDIR", folder.path().display());
+    let mut node = setup.start().await;
+    let (client, user) = (node.client().await, Person::user(1));
+    enroll_stranger(folder.path());
+    node.signal("HUP");
+    let line = node.line("the new certificate cannot be used").await;
+    assert!(line.contains("channel=app") && line.contains("BlockValidation"), "{line}");
+    client.order([transaction(&user, CHANNEL, "one")]).await;
+    assert_eq!(signer(&client.block(&user, CHANNEL, 1).await), certificate_of("orderer.example.com"));
+    node.signal("USR1");
+    let line = node.line("actor=registrar/app/solo-chain").await;
+    assert!(line.contains("state=running") && line.contains("in_hand="), "{line}");
+    node.stop().await;
+
+    // the next start has nothing else to sign with
+    let checked = setup.again(&["config", "check"]).run();
+    assert_eq!(checked.code, Some(1));
+    assert!(checked.stdout.contains("do not satisfy BlockValidation of channel app"), "{}", checked.stdout);
+    let mut node = setup.spawn();
+    node.line("channel has failed").await;
+    node.line("Beginning to serve requests").await;
+    let client = node.client().await;
+    let (status, told) = client.broadcast(transaction(&user, CHANNEL, "two")).await;
+    assert_eq!(status, fabric_proto::common::Status::ServiceUnavailable, "{told}");
+    assert!(told.contains("do not satisfy BlockValidation") && told.contains("General.LocalMSPID"), "{told}");
+    let height = client.chain(&user, CHANNEL).await.len();
+    assert_eq!(height, 2, "what was there is served, and nothing was added");
+    node.stop().await;
+    let verified = setup.again(&["ledger", "verify"]).run();
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}

@@ -210,7 +210,9 @@ fn ledger_of(desk: &Desk, blocks: &[EncodedBlock]) {
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     let channel = ChannelId::parse("mychan").unwrap();
     let ledger = Ledger::create(&file, &channel, &blocks[0], Options::default()).unwrap();
-    ledger.commit(Commit { blocks: blocks[1..].to_vec(), ..Commit::default() }).unwrap();
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: blocks[1..].to_vec(), ..Commit::default() })
+        .unwrap();
     ledger.close().unwrap();
 }
 

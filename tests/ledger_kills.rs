@@ -191,7 +191,8 @@ fn a_removal_of_blocks_or_of_free_space_that_is_killed_loses_nothing_that_stays(
     let file = ledger_file(&ledger, "mychan");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     let made = Ledger::create(&file, &ChannelId::parse("mychan").unwrap(), &chain[0], Options::default()).unwrap();
-    made.commit(Commit { blocks: chain[1..].to_vec(), ..Commit::default() }).unwrap();
+    made.commit(&mut made.try_write_right().unwrap(), Commit { blocks: chain[1..].to_vec(), ..Commit::default() })
+        .unwrap();
     made.close().unwrap();
     let copy = ledger_file(&undisturbed, "mychan");
     fs::create_dir_all(copy.parent().unwrap()).unwrap();

@@ -164,7 +164,32 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     let refused = join(&admin, genesis_of_type("etcdraft", &consenters(&[]))).await;
     assert!(refused.error().contains("the set of consenters is empty"), "{refused:?}");
 
-    let answer = join(&admin, genesis_of_type("etcdraft", &consenters(&["orderer.example.com"]))).await;
+    // the consenter is whoever shows its TLS certificate
+    let alone = genesis_of_type("etcdraft", &consenters(&["orderer.example.com"]));
+    let refused = join(&admin, alone.clone()).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.error().contains("this node has none: enable General.TLS"), "{refused:?}");
+    node.stop().await;
+    let tls = |name: &str| world::node::orderer_folder().with_file_name(name).join("tls");
+    let secured = |name: &str| {
+        let files = tls(name);
+        let certificate = files.join("server.crt").display().to_string();
+        setup
+            .again(&["start"])
+            .set("GENERAL_TLS_ENABLED", "true")
+            .set("GENERAL_TLS_CERTIFICATE", certificate)
+            .set("GENERAL_TLS_PRIVATEKEY", files.join("server.key").display())
+    };
+    let mut node = secured("orderer2.example.com").start().await;
+    let admin = Http::of(&mut node, "admin").await;
+    let refused = join(&admin, alone.clone()).await;
+    assert!(refused.error().contains("has another public key than this node's"), "{refused:?}");
+    node.stop().await;
+
+    let setup = secured("orderer.example.com");
+    let mut node = setup.start().await;
+    let admin = Http::of(&mut node, "admin").await;
+    let answer = join(&admin, alone).await;
     assert_eq!((answer.status, &answer.json()["consensusRelation"]), (201, &json!("consenter")));
     node.chain_runs("app").await;
     let client = node.client().await;

@@ -2,22 +2,28 @@
 //!
 //! Under load most envelopes enter a block in the very commit that acknowledges them, and are never written to the
 //! pending log at all.
+//!
+//! A writer owns the right to write to its ledger from the moment its chain was read there until it ends, so no commit of
+//! another comes in between. Before it signs, it makes sure that the channel's peers take what this node signs.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext as _, Addr, AsyncContext as _, Context, Handler, Message, SpawnHandle};
 use bytes::Bytes;
 use orderer_core::block::{BlockError, Contents, EncodedBlock, assemble};
+use orderer_core::channel::ChannelId;
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::SignedEnvelope;
-use orderer_ledger::{Commit, CommitError, PendingEnvelope};
+use orderer_core::own::OwnSigner;
+use orderer_ledger::{Commit, CommitError, PendingEnvelope, WriteRight};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::chain_state::{Tip, chain_text};
 use crate::channel::Channel;
 use crate::mailbox::{OrderRefusal, Pace, Reply};
-use crate::node_context::{Durability, NodeContext, nonce};
+use crate::node_context::{Durability, NodeContext, NotOurs, nonce};
 use crate::registrar::{NewChannel, Registrar};
 use crate::solo_chain::{Accepted, Halt};
 use crate::status::{StatusCell, Taken, Task};
@@ -76,9 +82,11 @@ pub struct BlockWriter {
     tip: Tip,
     /// Messages with a smaller sequence were pending when this writer began: the log has them already.
     logged_below: u64,
-    gathered: Work,
-    /// While a commit is in flight.
+    gathered: VecDeque<Write>,
+    /// `None` while a commit is in flight, which has it.
+    right: Option<WriteRight>,
     committing: Option<Taken>,
+    vouched: Option<Vouched>,
     halting: Option<oneshot::Sender<()>>,
     settle: Option<SpawnHandle>,
     pub(crate) status: Arc<StatusCell>,
@@ -86,6 +94,7 @@ pub struct BlockWriter {
     guard: ExitGuard,
 }
 
+/// What one commit makes durable.
 #[derive(Default)]
 struct Work {
     ops: Vec<Op>,
@@ -93,10 +102,43 @@ struct Work {
     rooms: Vec<OwnedSemaphorePermit>,
 }
 
-/// From the blocking thread, when a commit has ended.
+impl Work {
+    /// All that has gathered, up to a new configuration: what comes behind it is written under that one.
+    fn gather(gathered: &mut VecDeque<Write>) -> Self {
+        let mut work = Self::default();
+        while let Some(write) = gathered.pop_front() {
+            let configures = write.ops.iter().any(|op| matches!(op, Op::ConfigBlock { next: Some(_), .. }));
+            work.ops.extend(write.ops);
+            work.replies.extend(write.reply);
+            work.rooms.extend(write.room);
+            if configures {
+                break;
+            }
+        }
+        work
+    }
+}
+
+/// A signer whose blocks are taken under a configuration.
+#[derive(Clone)]
+struct Vouched {
+    signer: Arc<OwnSigner>,
+    snapshot: Arc<ChannelSnapshot>,
+}
+
+/// From the blocking thread, when a commit has ended. The right to write comes back with it.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Committed(Result<Tip, WriteError>);
+struct Committed {
+    outcome: Result<Done, WriteError>,
+    right: WriteRight,
+}
+
+/// A commit that went well.
+struct Done {
+    tip: Tip,
+    vouched: Option<Vouched>,
+}
 
 /// Why nothing more can be written.
 #[derive(Debug, thiserror::Error)]
@@ -105,20 +147,46 @@ enum WriteError {
     Assemble(#[from] BlockError),
     #[error("commit to the ledger")]
     Commit(#[from] CommitError),
+    #[error(transparent)]
+    NotOurs(#[from] NotOurs),
     #[error("{0}")]
     Injected(String),
     #[error("panicked: {0}")]
     Panicked(String),
 }
 
+impl WriteError {
+    /// Whether it is certain that nothing of the commit is in the ledger.
+    fn wrote_nothing(&self) -> bool {
+        match self {
+            Self::Assemble(_) | Self::NotOurs(_) | Self::Injected(_) => true,
+            Self::Commit(CommitError::Append { .. }) | Self::Panicked(_) => false,
+            Self::Commit(_) => true,
+        }
+    }
+}
+
+impl Op {
+    /// The channel that exists from this block on.
+    fn creates(&self) -> Option<ChannelId> {
+        match self {
+            Self::ConfigBlock { created: Some(created), .. } => Some(created.ledger.channel().clone()),
+            _ => None,
+        }
+    }
+}
+
 impl BlockWriter {
-    /// A writer that goes on behind `tip`, with pending messages below `logged_below` in the log.
+    /// A writer that goes on behind `tip`, with pending messages below `logged_below` in the log, as they were read by who
+    /// had the right to write.
+    #[expect(clippy::too_many_arguments, reason = "each is something else")]
     pub fn new(
         channel: Arc<Channel>,
         context: Arc<NodeContext>,
         registrar: Addr<Registrar>,
         tip: Tip,
         logged_below: u64,
+        right: WriteRight,
         status: Arc<StatusCell>,
         guard: ExitGuard,
     ) -> Self {
@@ -128,8 +196,10 @@ impl BlockWriter {
             registrar,
             tip,
             logged_below,
-            gathered: Work::default(),
+            gathered: VecDeque::new(),
+            right: Some(right),
             committing: None,
+            vouched: None,
             halting: None,
             settle: None,
             status,
@@ -140,10 +210,9 @@ impl BlockWriter {
 
     /// Starts a commit of all that has gathered, unless one is in flight.
     fn commit_gathered(&mut self, ctx: &mut Context<Self>) {
-        if self.committing.is_some() {
-            return;
-        }
-        if self.gathered.ops.is_empty() && self.gathered.replies.is_empty() {
+        let Some(mut right) = self.right.take() else { return };
+        if self.gathered.is_empty() {
+            self.right = Some(right);
             self.finish_halt(ctx);
             return;
         }
@@ -151,7 +220,7 @@ impl BlockWriter {
         if let Some(settle) = self.settle.take() {
             ctx.cancel_future(settle);
         }
-        let work = std::mem::take(&mut self.gathered);
+        let work = Work::gather(&mut self.gathered);
         let job = Job {
             channel: Arc::clone(&self.channel),
             context: Arc::clone(&self.context),
@@ -159,17 +228,16 @@ impl BlockWriter {
             tip: self.tip,
             logged_below: self.logged_below,
             status: Arc::clone(&self.status),
+            vouched: self.vouched.clone(),
         };
         let report = ctx.address();
-        // free: one commit at a time, and who builds a chain waits for the last one of its predecessor
-        let writing = Arc::clone(&self.channel.writing).try_lock_owned();
         self.context.io.spawn_blocking(move || {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(work)));
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(work, &mut right)));
             let outcome =
                 outcome.unwrap_or_else(|panic| Err(WriteError::Panicked(crate::supervision::payload_text(&*panic))));
-            drop(writing);
+            // a writer that is gone needs the right no more: it is dropped with this
             #[expect(clippy::disallowed_methods, reason = "one a commit")]
-            report.do_send(Committed(outcome));
+            report.do_send(Committed { outcome, right });
         });
     }
 
@@ -215,9 +283,7 @@ impl Handler<Write> for BlockWriter {
         if let Some(reply) = &mut write.reply {
             reply.enter("writer");
         }
-        self.gathered.ops.extend(write.ops);
-        self.gathered.replies.extend(write.reply);
-        self.gathered.rooms.extend(write.room);
+        self.gathered.push_back(write);
         self.commit_gathered(ctx);
         self.pace.after_one(ctx);
     }
@@ -226,12 +292,14 @@ impl Handler<Write> for BlockWriter {
 impl Handler<Committed> for BlockWriter {
     type Result = ();
 
-    fn handle(&mut self, Committed(outcome): Committed, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Committed { outcome, right }: Committed, ctx: &mut Context<Self>) {
         let _taken = self.status.take(Task::Committed);
         self.committing = None;
+        self.right = Some(right);
         match outcome {
-            Ok(tip) => {
+            Ok(Done { tip, vouched }) => {
                 self.tip = tip;
+                self.vouched = vouched;
                 self.status.enter("running", format!("height {}", tip.number.0 + 1));
                 self.settle_later(ctx);
                 self.commit_gathered(ctx);
@@ -244,7 +312,8 @@ impl Handler<Committed> for BlockWriter {
                     WriteError::Commit(CommitError::Append { .. } | CommitError::Refused { .. }) => {
                         Exit::Unrecoverable(cause)
                     }
-                    // another incarnation wrote in between: a new one finds out where the ledger stands
+                    WriteError::NotOurs(_) => Exit::NotOurs(cause),
+                    // a new incarnation finds out where the ledger stands
                     WriteError::Commit(_) | WriteError::Assemble(_) | WriteError::Injected(_) => Exit::Failed(cause),
                     WriteError::Panicked(text) => Exit::Panicked(text),
                 };
@@ -273,17 +342,19 @@ struct Job {
     tip: Tip,
     logged_below: u64,
     status: Arc<StatusCell>,
+    vouched: Option<Vouched>,
 }
 
 impl Job {
-    fn run(self, mut work: Work) -> Result<Tip, WriteError> {
+    fn run(mut self, mut work: Work, right: &mut WriteRight) -> Result<Done, WriteError> {
         let began = Instant::now();
-        match self.write(work.ops, &mut work.replies) {
+        let created: Vec<ChannelId> = work.ops.iter().filter_map(Op::creates).collect();
+        match self.write(work.ops, &mut work.replies, right) {
             Ok(Written { tip, next, created, blocks, envelopes, commit }) => {
                 self.channel.observed().written(tip.number, blocks, commit);
                 // in force before anyone hears that it is
-                if let Some(next) = next {
-                    self.channel.configure(tip.last_config, next);
+                if let Some(next) = &next {
+                    self.channel.configure(tip.last_config, Arc::clone(next));
                 }
                 for new_channel in created {
                     #[expect(clippy::disallowed_methods, reason = "one a created channel")]
@@ -296,10 +367,17 @@ impl Job {
                     tracing::debug!(target: "orderer.chain", channel = %self.channel.id(), block = %tip.number, blocks,
                         envelopes, micros = began.elapsed().as_micros(), "blocks written");
                 }
-                Ok(tip)
+                if let Some(next) = next {
+                    // the last block that this node may have a part in
+                    self.vouch(&next)?;
+                }
+                Ok(Done { tip, vouched: self.vouched })
             }
             Err(error) => {
                 let text = format!("channel '{}' could not make it durable: {}", self.channel.id(), chain_text(&error));
+                if error.wrote_nothing() {
+                    self.uncreate(&created);
+                }
                 for reply in work.replies {
                     reply.send(Err(OrderRefusal::NotDurable(text.clone())));
                 }
@@ -308,7 +386,34 @@ impl Job {
         }
     }
 
-    fn write(&self, ops: Vec<Op>, replies: &mut [Reply]) -> Result<Written, WriteError> {
+    /// Takes away the ledgers of channels whose creation is in no block: the same creation, sent again, makes them anew.
+    fn uncreate(&self, created: &[ChannelId]) {
+        for id in created {
+            match self.context.ledgers.remove(id) {
+                Ok(()) => {
+                    tracing::info!(target: "orderer.chain", channel = %id, "the channel was not created, its ledger is removed")
+                }
+                Err(error) => tracing::error!(target: "orderer.chain", channel = %id, error = %chain_text(&error),
+                    "the ledger of a channel that was not created is in the way"),
+            }
+        }
+    }
+
+    /// Makes sure that blocks which this node signs now are taken under this configuration; gives back who signs. Costs a
+    /// verified signature after a change of either, otherwise nothing.
+    fn vouch(&mut self, snapshot: &Arc<ChannelSnapshot>) -> Result<Arc<OwnSigner>, NotOurs> {
+        let signer = self.context.signer.own();
+        let is_known = |known: &Vouched| Arc::ptr_eq(&known.signer, &signer) && Arc::ptr_eq(&known.snapshot, snapshot);
+        if !self.vouched.as_ref().is_some_and(is_known) {
+            self.context.check_own_part(&signer, snapshot)?;
+            self.vouched = Some(Vouched { signer: Arc::clone(&signer), snapshot: Arc::clone(snapshot) });
+        }
+        Ok(signer)
+    }
+
+    fn write(&mut self, ops: Vec<Op>, replies: &mut [Reply], right: &mut WriteRight) -> Result<Written, WriteError> {
+        // for all blocks of this commit: a new configuration ends one
+        let in_force = self.channel.snapshot();
         for reply in replies.iter_mut() {
             reply.enter("block");
         }
@@ -340,7 +445,8 @@ impl Job {
             commit.pending_drop_below = pending_below;
             let began = Instant::now();
             let mut trace = self.follow(&written.tip, envelopes.len());
-            let block = self.assemble(&written.tip, &envelopes, consenter_metadata)?;
+            let signer = self.vouch(&in_force)?;
+            let block = assemble_block(&written.tip, &envelopes, consenter_metadata, &signer)?;
             self.channel.observed().assembled(block.number(), &envelopes, began.elapsed());
             trace.enter("commit");
             traces.extend(trace.span().is_some().then_some(trace));
@@ -360,7 +466,7 @@ impl Job {
         for reply in replies.iter_mut() {
             reply.enter("disk");
         }
-        self.channel.ledger().commit(commit)?;
+        self.channel.ledger().commit(right, commit)?;
         written.commit = began.elapsed();
         self.channel.gauges().written(&blocks);
         Ok(written)
@@ -377,22 +483,22 @@ impl Job {
         trace.enter("assemble");
         trace
     }
+}
 
-    fn assemble(
-        &self,
-        tip: &Tip,
-        envelopes: &[SignedEnvelope],
-        consenter_metadata: Bytes,
-    ) -> Result<EncodedBlock, BlockError> {
-        let contents = Contents {
-            number: tip.number.next(),
-            previous_hash: &tip.header_hash,
-            envelopes,
-            last_config: tip.last_config,
-            consenter_metadata,
-        };
-        assemble(contents, &*self.context.signer.get(), nonce())
-    }
+fn assemble_block(
+    tip: &Tip,
+    envelopes: &[SignedEnvelope],
+    consenter_metadata: Bytes,
+    signer: &OwnSigner,
+) -> Result<EncodedBlock, BlockError> {
+    let contents = Contents {
+        number: tip.number.next(),
+        previous_hash: &tip.header_hash,
+        envelopes,
+        last_config: tip.last_config,
+        consenter_metadata,
+    };
+    assemble(contents, &**signer.signer(), nonce())
 }
 
 struct Written {

@@ -7,9 +7,13 @@ use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, MessageResult,
     WrapFuture as _,
 };
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::BlockNumber;
 use orderer_core::config::Engine;
-use orderer_core::ordering::kafka::LastBlock;
+use orderer_core::ordering::kafka::{LastBlock, consenter_metadata};
+use orderer_core::own;
 use orderer_core::supervision::{AfterDeath, Restarts};
+use orderer_ledger::WriteRight;
 use tokio::sync::oneshot;
 
 use crate::block_writer::BlockWriter;
@@ -19,7 +23,7 @@ use crate::kafka::{self, KafkaChain};
 use crate::mailbox::Counted;
 use crate::membership::RestartError;
 use crate::node_context::NodeContext;
-use crate::registrar::Registrar;
+use crate::registrar::{LookForChannels, Registrar};
 use crate::solo_chain::{Halt, SoloChain};
 use crate::status::{StatusCell, Task};
 use crate::supervision::{ChildGone, Exit, ExitGuard};
@@ -31,6 +35,8 @@ const ACT_ON_DISK: &str = "see to the disk (space, health), then restart the cha
 
 /// And about one whose topic is not what it was.
 const ACT_ON_TOPIC: &str = "see to the topic or the disk that the cause names, then restart the channel";
+/// And about one that takes no blocks from this node.
+const ACT_ON_OUR_PART: &str = "have this node sign as an orderer that the channel's BlockValidation accepts (General.LocalMSPID, General.LocalMSPDir; a new certificate of the same MSP is read while the node runs) and show its consenter's TLS certificate, or change the channel's configuration; then restart the channel";
 /// And about one that is configured for something else.
 const ACT_ON_CONFIGURATION: &str = "change the channel's configuration, or use a version that supports it";
 
@@ -159,34 +165,44 @@ impl ChainSupport {
     fn build_chain(&mut self, ctx: &mut Context<Self>) {
         let (channel, context) = (Arc::clone(&self.channel), Arc::clone(&self.context));
         let load = async move {
-            let writing = Arc::clone(&channel.writing).lock_owned().await;
+            // until the writer of before has ended, whatever it still has in hand
+            let right = channel.ledger().write_right().await;
             // a thousand channels that start together do not want a thousand threads
             let turn = Arc::clone(&context.loading).acquire_owned().await;
             let io = context.io.clone();
             io.spawn_blocking(move || {
-                let loaded = ChainState::load(channel.ledger(), channel.configured(), &context.catalog);
-                drop((writing, turn));
-                loaded.map_err(|e| chain_text(&e))
+                let state = ChainState::load(channel.ledger(), channel.configured(), &context.catalog);
+                let state = state.map_err(|e| Exit::Failed(chain_text(&e)))?;
+                drop(turn);
+                let ours = context.check_own_part(&context.signer.own(), &state.snapshot);
+                ours.map_err(|e| Exit::NotOurs(chain_text(&e)))?;
+                Ok((state, right))
             })
             .await
-            .unwrap_or_else(|panicked| Err(panicked.to_string()))
+            .unwrap_or_else(|panicked| Err(Exit::Panicked(panicked.to_string())))
         };
         let starting = self.status.wait_for(Task::Start);
         let loaded = load.into_actor(self).map(move |loaded, support, ctx| {
             drop(starting);
             match loaded {
-                Ok(state) => support.start_children(state, ctx),
-                Err(cause) => support.chain_died(&Exit::Failed(cause), ctx),
+                Ok((state, right)) => support.start_children(state, right, ctx),
+                Err(exit) => support.chain_died(&exit, ctx),
             }
         });
         ctx.spawn(loaded);
     }
 
-    fn start_children(&mut self, state: ChainState, ctx: &mut Context<Self>) {
+    fn start_children(&mut self, state: ChainState, right: WriteRight, ctx: &mut Context<Self>) {
         self.generation += 1;
         self.channel.gauges().reset();
         self.channel.configure(state.tip.last_config, Arc::clone(&state.snapshot));
-        let engine = self.context.serving.engine(&state.snapshot);
+        if self.generation > 1 && state.snapshot.is_system_channel() {
+            // the commit that its chain died of may have created a channel
+            #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
+            self.registrar.do_send(LookForChannels);
+        }
+        self.warn_of_other_orderers(&state);
+        let engine = self.context.engine(&state.snapshot);
         let writer_status = self.cell("block-writer");
         let writer = BlockWriter::new(
             Arc::clone(&self.channel),
@@ -194,6 +210,7 @@ impl ChainSupport {
             self.registrar.clone(),
             state.tip,
             state.next_sequence,
+            right,
             Arc::clone(&writer_status),
             self.guard("block-writer", ctx),
         );
@@ -210,6 +227,14 @@ impl ChainSupport {
                 writer.tell_once(Abandon);
                 self.fail(&cause, ACT_ON_CONFIGURATION);
             }
+        }
+    }
+
+    /// Nobody knows which of the orderers that a solo channel names serve it: each would make a chain of its own.
+    fn warn_of_other_orderers(&self, state: &ChainState) {
+        if let Some(addresses) = own::others_of_solo(&state.snapshot) {
+            let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
+            tracing::warn!(target: "orderer.chain", channel = %self.channel.id(), %addresses, "{}", own::WARNING_SOLO);
         }
     }
 
@@ -241,7 +266,9 @@ impl ChainSupport {
         writer: &Counted<BlockWriter>,
         ctx: &mut Context<Self>,
     ) -> Result<Consenter, String> {
-        let last = LastBlock::read(&self.channel.ledger().last_block()).map_err(|e| chain_text(&e))?;
+        let last_block = self.channel.ledger().last_block();
+        check_engine_before(&last_block, &state)?;
+        let last = LastBlock::read(&last_block).map_err(|e| chain_text(&e))?;
         let cluster = (self.context.kafka.connector)(brokers).map_err(|e| chain_text(&e))?;
         for child in [kafka::PRODUCER, kafka::CONSUMER] {
             self.cell(&format!("kafka-chain/{child}"));
@@ -289,8 +316,12 @@ impl ChainSupport {
         self.children = None;
         let cause = exit.to_string();
         self.status.failed(cause.clone());
+        if matches!(exit, Exit::NotOurs(_)) {
+            self.fail(&cause, ACT_ON_OUR_PART);
+            return;
+        }
         if matches!(exit, Exit::Unrecoverable(_)) {
-            let engine = self.context.serving.engine(&self.channel.snapshot());
+            let engine = self.context.engine(&self.channel.snapshot());
             let is_kafka = matches!(engine, Ok(Engine::Kafka { .. }));
             self.fail(&cause, if is_kafka { ACT_ON_TOPIC } else { ACT_ON_DISK });
             return;
@@ -320,6 +351,21 @@ impl ChainSupport {
         tracing::error!(target: "orderer.chain", channel = %self.channel.id(), %cause, %action,
             "channel has failed, it can still be read");
     }
+}
+
+/// Whether a topic can go on where the ledger ends. It cannot behind what solo has ordered: no block says how much of the
+/// topic is in the chain, and what solo acknowledged is in no topic.
+fn check_engine_before(last: &EncodedBlock, state: &ChainState) -> Result<(), String> {
+    const BACK: &str = "the channel was ordered by solo before, and a topic cannot go on from there: set Consensus.Serve.etcdraft back to solo";
+    if !state.pending.is_empty() {
+        return Err(format!("{BACK} ({} acknowledged envelopes are in no block yet)", state.pending.len()));
+    }
+    let is_plain = last.number() > BlockNumber::GENESIS && !last.is_config();
+    let has_none = consenter_metadata(&last.decode()).is_ok_and(|metadata| metadata.is_empty());
+    if is_plain && has_none && state.snapshot.orderer().consensus_type == "etcdraft" {
+        return Err(format!("{BACK} (block {} names no offset of a topic)", last.number()));
+    }
+    Ok(())
 }
 
 /// From the Registrar, because a person asked: the cause is said to be gone. Answered when the ledger is open again; the

@@ -11,7 +11,7 @@ use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::ChannelSnapshot;
 use orderer_ledger::Ledger;
 use serde::Serialize;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
 use crate::chain_support::ChainSupport;
 use crate::kafka::KafkaHealth;
@@ -110,8 +110,6 @@ pub struct Channel {
     gauges: ChainGauges,
     /// Which chain's word counts; see [`Voice`].
     voice: AtomicU64,
-    /// Held by the commit in flight; who wants to build a chain from the ledger waits for it.
-    pub(crate) writing: Arc<Mutex<()>>,
     pub(crate) support: ArcSwapOption<Addr<ChainSupport>>,
     /// While a topic is followed.
     pub(crate) kafka_health: ArcSwapOption<KafkaHealth>,
@@ -138,7 +136,6 @@ impl Channel {
             next_attempt_ms: AtomicU64::new(0),
             gauges: ChainGauges::default(),
             voice: AtomicU64::new(0),
-            writing: Arc::new(Mutex::new(())),
             support: ArcSwapOption::empty(),
             kafka_health: ArcSwapOption::empty(),
             changes: Arc::clone(&directory.changes),

@@ -80,6 +80,12 @@ impl LedgerStore {
         Ok(store)
     }
 
+    /// The ledgers that are in the folder `location`, if there are any, to look at them: nothing is made or removed.
+    pub fn look(location: &Path) -> Self {
+        let (channels, block_caches) = (location.join(CHANNELS), BlockCaches { bytes: 0 });
+        Self { channels, block_caches, count: Arc::default() }
+    }
+
     /// Keeps other processes from adding channels, and removes what an interrupted import has left. Blocks.
     ///
     /// # Errors

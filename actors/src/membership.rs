@@ -10,11 +10,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::{BlockNumber, ChannelId};
-use orderer_core::config::{Catalog, ChannelSnapshot, NotServed, Serving};
+use orderer_core::config::{ChannelSnapshot, NotServed};
+use orderer_core::own::NotOrderedHere;
 use tokio::sync::oneshot;
 
 use crate::chain_state::chain_text;
 use crate::channel::Channel;
+use crate::node_context::NodeContext;
 use crate::registrar::Registrar;
 use crate::status::StatusCell;
 
@@ -87,6 +89,9 @@ pub enum RestartError {
     /// Its ledger is of no use.
     #[error("cannot restart: {0}")]
     Ledger(String),
+    /// Somebody else's request is being carried out.
+    #[error("cannot restart: channel pending {0}")]
+    Pending(&'static str),
     /// The node is stopping, or its Registrar restarts.
     #[error("cannot restart: the orderer takes no such request now")]
     Unavailable,
@@ -101,11 +106,11 @@ pub struct JoinBlock {
 
 impl JoinBlock {
     /// Reads and judges a block. Parses certificates: call it on a blocking thread.
-    pub fn read(bytes: &Bytes, catalog: &Arc<Catalog>, serving: &Serving) -> Result<Self, JoinError> {
+    pub fn read(bytes: &Bytes, context: &NodeContext) -> Result<Self, JoinError> {
         let invalid = |e: &dyn std::error::Error| JoinError::Invalid(chain_text(e));
         let block = EncodedBlock::parse(bytes).map_err(|e| invalid(&e))?;
         let decoded = block.decode();
-        let snapshot = ChannelSnapshot::from_config_block(&decoded, catalog).map_err(|e| invalid(&e))?;
+        let snapshot = ChannelSnapshot::from_config_block(&decoded, &context.catalog).map_err(|e| invalid(&e))?;
         if !snapshot.is_system_channel() && !snapshot.is_application_channel() {
             let text = "invalid config: must have at least one of application or consortiums";
             return Err(JoinError::Invalid(text.to_owned()));
@@ -117,13 +122,15 @@ impl JoinBlock {
             return Err(JoinError::Invalid("block 0 names a block before it".to_owned()));
         }
         snapshot.check_supported().map_err(|e| JoinError::NotServed(chain_text(&e)))?;
-        serving.engine(&snapshot).map_err(|e| match e {
+        context.engine(&snapshot).map_err(|e| match e {
             // Fabric's words
-            NotServed::Consenters(_) => {
+            NotOrderedHere::NotServed(NotServed::Consenters(_)) => {
                 JoinError::NotServed(format!("failed to determine cluster membership from join-block: {e}"))
             }
             other => JoinError::NotServed(other.to_string()),
         })?;
+        let ours = context.check_own_part(&context.signer.own(), &snapshot);
+        ours.map_err(|e| JoinError::NotServed(chain_text(&e)))?;
         Ok(Self { block, snapshot })
     }
 

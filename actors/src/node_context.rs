@@ -5,10 +5,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use actix_rt::ArbiterHandle;
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use orderer_core::channel::UnixSeconds;
-use orderer_core::config::{Catalog, Serving};
+use orderer_core::config::{Catalog, ChannelSnapshot, Engine, Serving};
 use orderer_core::crypto::Signer;
 use orderer_core::fairness::Fairness;
+use orderer_core::own::{self, NotAccepted, NotOrderedHere, OwnSigner};
 use orderer_core::processing::{Circumstances, Judging, Stamp};
 use orderer_core::supervision::RestartPolicy;
 use rand::RngCore as _;
@@ -61,6 +63,8 @@ pub struct NodeContext {
     pub gate_bytes: u32,
     /// What orders a channel, by its configuration.
     pub serving: Serving,
+    /// Public keys of the certificates that the node shows to its clients. A consenter is known by one of them.
+    pub tls_keys: ArcSwap<Vec<Bytes>>,
     /// For channels that are ordered by Kafka.
     pub kafka: KafkaContext,
     /// For everything that belongs to one channel.
@@ -72,21 +76,38 @@ pub struct NodeContext {
 }
 
 /// The identity that the node signs with. It may be replaced while the node runs; who signs takes it once and uses that.
-pub struct CurrentSigner(ArcSwap<Arc<dyn Signer>>);
+pub struct CurrentSigner(ArcSwap<OwnSigner>);
+
+/// Why a channel with this configuration gets no block from this node.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotOurs {
+    /// Nobody would take them.
+    #[error(transparent)]
+    Signer(#[from] NotAccepted),
+    /// Another node orders it.
+    #[error(transparent)]
+    Order(#[from] NotOrderedHere),
+}
 
 impl CurrentSigner {
     /// Begins with this one.
     pub fn new(signer: Arc<dyn Signer>) -> Self {
-        Self(ArcSwap::from_pointee(signer))
+        Self(ArcSwap::from_pointee(OwnSigner::new(signer)))
     }
 
     /// The one to sign with now.
     pub fn get(&self) -> Arc<dyn Signer> {
-        Arc::clone(&self.0.load())
+        Arc::clone(self.0.load().signer())
+    }
+
+    /// The same, with what channels think of it.
+    pub fn own(&self) -> Arc<OwnSigner> {
+        self.0.load_full()
     }
 
     /// From now on signs another.
-    pub fn replace(&self, signer: Arc<dyn Signer>) {
+    pub fn replace(&self, signer: OwnSigner) {
         self.0.store(Arc::new(signer));
     }
 }
@@ -95,6 +116,24 @@ impl NodeContext {
     /// Time since the node began.
     pub fn uptime(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// The engine for a channel with this configuration.
+    pub fn engine(&self, snapshot: &ChannelSnapshot) -> Result<Engine, NotOrderedHere> {
+        own::engine(&self.serving, snapshot, &self.tls_keys.load())
+    }
+
+    /// Whether this node may write a channel's blocks under this configuration: peers take what it signs, and no other
+    /// node orders the channel alone. Verifies a signature: call it on a blocking thread.
+    ///
+    /// # Errors
+    /// See [`NotOurs`]. That no engine serves the configuration is for [`engine`](Self::engine) to say.
+    pub fn check_own_part(&self, signer: &OwnSigner, snapshot: &ChannelSnapshot) -> Result<(), NotOurs> {
+        signer.check(snapshot)?;
+        match self.engine(snapshot) {
+            Ok(_) | Err(NotOrderedHere::NotServed(_)) => Ok(()),
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// Time and switches for the filters.

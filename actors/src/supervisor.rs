@@ -20,6 +20,7 @@ pub struct Supervisor {
     generation: u64,
     restarts: Restarts,
     ready: Option<oneshot::Sender<()>>,
+    gave_up: Option<oneshot::Sender<String>>,
     status: Arc<StatusCell>,
 }
 
@@ -29,10 +30,12 @@ pub struct Supervisor {
 pub struct Shutdown;
 
 impl Supervisor {
-    /// The root of a tree over this context. `ready` is told when all channels on the disk have been opened.
-    pub fn new(context: Arc<NodeContext>, ready: oneshot::Sender<()>) -> Self {
+    /// The root of a tree over this context. `ready` is told when all channels on the disk have been opened, `gave_up` why
+    /// nothing below can be built any more.
+    pub fn new(context: Arc<NodeContext>, ready: oneshot::Sender<()>, gave_up: oneshot::Sender<String>) -> Self {
         let status = context.board.cell("supervisor");
-        Self { context, registrar: None, generation: 0, restarts: Restarts::default(), ready: Some(ready), status }
+        let (ready, gave_up) = (Some(ready), Some(gave_up));
+        Self { context, registrar: None, generation: 0, restarts: Restarts::default(), ready, gave_up, status }
     }
 
     fn start_registrar(&mut self, ctx: &mut Context<Self>) {
@@ -93,8 +96,10 @@ impl Handler<ChildGone> for Supervisor {
             AfterDeath::GiveUp => {
                 // nothing below works without it: the process ends, and what watches the process decides
                 tracing::error!(target: "orderer.supervisor", %cause, "registrar died too often, the node stops");
-                self.status.enter("failed", cause);
-                actix::System::current().stop_with_code(1);
+                self.status.enter("failed", cause.clone());
+                if let Some(gave_up) = self.gave_up.take() {
+                    let _ = gave_up.send(cause);
+                }
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::supervisor::{Shutdown, Supervisor};
 pub struct Tree {
     supervisor: Addr<Supervisor>,
     ready: Option<oneshot::Receiver<()>>,
+    gave_up: oneshot::Receiver<String>,
     _watchdog: Watchdog,
 }
 
@@ -26,17 +27,32 @@ pub fn arbiters(count: usize) -> Vec<Arbiter> {
 impl Tree {
     /// Starts the supervisor, and with it everything below.
     pub fn start(context: Arc<NodeContext>) -> Self {
-        let (ready, is_ready) = oneshot::channel();
+        let ((ready, is_ready), (gives_up, gave_up)) = (oneshot::channel(), oneshot::channel());
         let root = actix::System::current().arbiter().clone();
         let arbiters = context.arbiters.iter().cloned().chain([root]).collect();
         let watchdog = Watchdog::start(context.board.clone(), arbiters);
-        Self { supervisor: Supervisor::new(context, ready).start(), ready: Some(is_ready), _watchdog: watchdog }
+        let supervisor = Supervisor::new(context, ready, gives_up).start();
+        Self { supervisor, ready: Some(is_ready), gave_up, _watchdog: watchdog }
     }
 
     /// Waits until all channels on the disk have been opened (their chains may still be starting).
     pub async fn ready(&mut self) {
         if let Some(ready) = self.ready.take() {
             let _ = ready.await;
+        }
+    }
+
+    /// Waits until the tree has died so often that nobody builds it again; gives back of what.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn gives_up(&mut self) -> String {
+        if self.gave_up.is_terminated() {
+            return std::future::pending().await;
+        }
+        match (&mut self.gave_up).await {
+            Ok(cause) => cause,
+            Err(_) => std::future::pending().await,
         }
     }
 

@@ -3,6 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests send one message at a time")]
 
 mod faults;
+mod kafka;
+mod own_part;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use orderer_core::config::ChannelSnapshot;
 use orderer_core::crypto::{SignError, Signer, SigningIdentity, SigningKey};
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::supervision::RestartPolicy;
+use orderer_kafka::testing::FakeCluster;
 
 use tokio::sync::oneshot;
 
@@ -23,6 +26,7 @@ use crate::channel::{Channel, ChannelState, Directory, Entry};
 use crate::kafka::{KafkaContext, RetryPolicy};
 use crate::ledgers::{BlockCaches, LedgerStore};
 use crate::mailbox::{OrderAnswer, Submission};
+use crate::membership::RestartError;
 use crate::node_context::{CurrentSigner, Durability, NodeContext};
 use crate::registrar::Registrar;
 use crate::solo_chain::Crash;
@@ -70,16 +74,18 @@ impl Signer for TestSigner {
 struct World {
     context: Arc<NodeContext>,
     signer: Arc<TestSigner>,
+    cluster: FakeCluster,
     tree: Tree,
 }
 
 /// A cluster of the channels that are not solo, the same for each of their chains.
-fn kafka_context() -> KafkaContext {
-    let cluster: Arc<dyn orderer_kafka::Cluster> = Arc::new(orderer_kafka::testing::FakeCluster::new());
+fn kafka_context(cluster: &FakeCluster) -> KafkaContext {
+    let cluster: Arc<dyn orderer_kafka::Cluster> = Arc::new(cluster.clone());
     KafkaContext {
         connector: Box::new(move |_| Ok(Arc::clone(&cluster))),
         traffic: Arc::default(),
         replication_factor: 1,
+        topic_grace: Duration::from_secs(60),
         retry: RetryPolicy {
             short_interval: Duration::from_secs(1),
             short_total: Duration::from_secs(60),
@@ -110,7 +116,7 @@ impl World {
                 ledgers.create(&channel, &block).unwrap();
             }
         }
-        let signer = Arc::new(TestSigner::new());
+        let (signer, cluster) = (Arc::new(TestSigner::new()), FakeCluster::new());
         let context = Arc::new(NodeContext {
             signer: CurrentSigner::new(Arc::clone(&signer) as Arc<dyn Signer>),
             io: tokio::runtime::Handle::current(),
@@ -124,7 +130,8 @@ impl World {
             observed: crate::observe::Observed::new(),
             arbiters: arbiters(2).iter().map(actix_rt::Arbiter::handle).collect(),
             serving: orderer_core::config::Serving::default(),
-            kafka: kafka_context(),
+            tls_keys: arc_swap::ArcSwap::default(),
+            kafka: kafka_context(&cluster),
             durability,
             gate_bytes: 1 << 20,
             channel_restarts: policy,
@@ -133,7 +140,7 @@ impl World {
         });
         let mut tree = Tree::start(Arc::clone(&context));
         tree.ready().await;
-        let world = Self { context, signer, tree };
+        let world = Self { context, signer, cluster, tree };
         for name in ["syschan", "app"] {
             world.until(name, |state| *state == ChannelState::Running).await;
         }
@@ -178,6 +185,10 @@ impl World {
     async fn until_height(&self, name: &str, height: u64) {
         let mut heights = self.channel(name).ledger().heights();
         heights.wait_for(|h| *h >= height).await.unwrap();
+    }
+
+    async fn restart(&self, name: &str) -> Result<(), RestartError> {
+        self.context.membership.restart(ChannelId::parse(name).unwrap()).await
     }
 
     async fn kill(&self, name: &str, kill: Kill) {
@@ -282,7 +293,7 @@ async fn what_was_acknowledged_is_ordered_first_after_a_restart_and_once() {
     for text in ["one", "two", "three"] {
         assert!(world.order_and_wait("app", text).await);
     }
-    let World { context, tree, signer } = world;
+    let World { context, tree, signer, .. } = world;
     tree.stop().await;
     drop((context, signer));
     // the ledger is closed when its last user is gone

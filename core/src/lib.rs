@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod fairness;
 pub mod identity;
 pub mod ordering;
+pub mod own;
 pub mod policy;
 pub mod processing;
 pub mod shorten;

@@ -77,17 +77,36 @@ impl Restarts {
     }
 }
 
-/// After so many unclean starts within [`UNCLEAN_START_WINDOW`] the process refuses to start again by itself.
+/// After so many crashes within [`UNCLEAN_START_WINDOW`] the process refuses to start again by itself. After so many ends
+/// that say nothing it starts later.
 pub const UNCLEAN_START_LIMIT: usize = 5;
-/// How long an unclean start counts.
+/// How long an unclean end counts, from its start on.
 pub const UNCLEAN_START_WINDOW: Duration = Duration::from_secs(5 * 60);
+/// No start waits longer.
+pub const LONGEST_START_PAUSE: Duration = Duration::from_secs(60);
 
-/// Given the times (seconds since 1970) of earlier starts that were not followed by a clean end: whether the process
-/// may start at `now`, or how many starts speak against it. Times in the future (a clock set back) count as now.
-pub fn may_start(unclean_starts: &[i64], now: i64) -> Result<(), usize> {
+/// A start of the process that was not followed by a clean end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UncleanStart {
+    /// When, in seconds since 1970.
+    pub at: i64,
+    /// Whether the process ended by its own doing. Otherwise nobody knows: it was killed, or the machine went down.
+    pub crashed: bool,
+}
+
+/// When a process may start that ended uncleanly before: after this pause, or not at all (then: so many crashes speak
+/// against it). Who was killed from outside is not to blame, and starts later and later at worst: something may be killing it
+/// for a reason, such as its memory. Times in the future (a clock set back) count as now.
+pub fn may_start(unclean: &[UncleanStart], now: i64) -> Result<Duration, usize> {
     let window = i64::try_from(UNCLEAN_START_WINDOW.as_secs()).unwrap_or(i64::MAX);
-    let recent = unclean_starts.iter().filter(|&&start| now.saturating_sub(start) < window).count();
-    if recent >= UNCLEAN_START_LIMIT { Err(recent) } else { Ok(()) }
+    let recent = || unclean.iter().filter(|start| now.saturating_sub(start.at) < window);
+    let crashes = recent().filter(|start| start.crashed).count();
+    if crashes >= UNCLEAN_START_LIMIT {
+        return Err(crashes);
+    }
+    let Some(beyond) = recent().count().checked_sub(UNCLEAN_START_LIMIT) else { return Ok(Duration::ZERO) };
+    let doublings = u32::try_from(beyond).unwrap_or(u32::MAX).min(16);
+    Ok(Duration::from_secs(1 << doublings).min(LONGEST_START_PAUSE))
 }
 
 #[cfg(test)]
@@ -121,11 +140,26 @@ mod tests {
         assert_eq!(pause, AfterDeath::RestartIn(Duration::from_millis(150)));
     }
 
+    fn crashes(at: &[i64]) -> Vec<UncleanStart> {
+        at.iter().map(|&at| UncleanStart { at, crashed: true }).collect()
+    }
+
     #[test]
     fn a_crash_loop_is_stopped_and_time_heals_it() {
-        assert_eq!(may_start(&[0, 10, 20, 30], 40), Ok(()));
-        assert_eq!(may_start(&[0, 10, 20, 30, 40], 50), Err(5));
-        assert_eq!(may_start(&[0, 10, 20, 30, 40], 301), Ok(()));
-        assert_eq!(may_start(&[900; 5], 50), Err(5));
+        assert_eq!(may_start(&crashes(&[0, 10, 20, 30]), 40), Ok(Duration::ZERO));
+        assert_eq!(may_start(&crashes(&[0, 10, 20, 30, 40]), 50), Err(5));
+        assert_eq!(may_start(&crashes(&[0, 10, 20, 30, 40]), 301), Ok(Duration::ZERO));
+        assert_eq!(may_start(&crashes(&[900; 5]), 50), Err(5));
+    }
+
+    #[test]
+    fn who_is_killed_again_and_again_starts_later_and_later_but_starts() {
+        let killed = |count: usize| vec![UncleanStart { at: 100, crashed: false }; count];
+        let pause = |count| may_start(&killed(count), 110).map(|pause| pause.as_secs());
+        assert_eq!([0, 4, 5, 6, 7, 10].map(pause), [0, 0, 1, 2, 4, 32].map(Ok));
+        assert_eq!([11, 12, 1000].map(pause), [60; 3].map(Ok));
+        assert_eq!(may_start(&killed(1000), 500), Ok(Duration::ZERO), "that was long ago");
+        let mixed = [killed(3), crashes(&[100, 100, 100, 100])].concat();
+        assert_eq!(may_start(&mixed, 110), Ok(Duration::from_secs(4)), "four crashes are no loop");
     }
 }

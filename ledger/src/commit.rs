@@ -11,6 +11,7 @@ use crate::error::{CommitError, Fault, hex};
 use crate::format::{BLOCKS, Blocks, LENGTH_BYTES, VALUES, chunk_lengths};
 use crate::ledger::{Ledger, Writer};
 use crate::pending::{PendingEnvelope, PendingLog, store_floor};
+use crate::write_right::WriteRight;
 
 /// What changes at once. Blocks, the end of what was pending before, and values happen together or not at all; after them
 /// what is pending now, also all of it or nothing.
@@ -29,15 +30,19 @@ pub struct Commit {
 
 impl Ledger {
     /// Makes `commit` durable, then visible: 0.1 ms for pending envelopes alone, 0.35 ms plus 5 ms a MiB with blocks.
-    /// Blocks; call it on a blocking thread. A commit waits for the one before it.
+    /// Blocks; call it on a blocking thread. Takes the right to write, which no other can have meanwhile.
     ///
     /// # Errors
+    /// `OtherLedger`: the right is another ledger's, nothing was written.
     /// `Gap`, `Fork`, `Sequence`, `TooLarge`: nothing was written, the ledger goes on. `Append`: the disk failed; all
     /// later writes are `Refused` until the ledger is opened again, which also shows whether this commit happened.
     ///
     /// # Cancel safety
     /// Not a future: a caller that stops waiting does not undo it.
-    pub fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+    pub fn commit(&self, right: &mut WriteRight, commit: Commit) -> Result<(), CommitError> {
+        if !right.is_of(&self.right) {
+            return Err(CommitError::OtherLedger { channel: self.channel.clone() });
+        }
         let mut writer = self.writer()?;
         let last = self.last_block();
         check_blocks(&self.channel, &last, &commit.blocks)?;

@@ -149,6 +149,12 @@ pub enum CommitError {
         /// Lowercase hex: what the block says.
         got: String,
     },
+    /// The right to write that was shown is another ledger's. Nothing was written.
+    #[error("channel {channel}: the right to write is that of another ledger")]
+    OtherLedger {
+        /// The channel.
+        channel: ChannelId,
+    },
     /// The sequence numbers of pending envelopes do not increase. Nothing was written.
     #[error("channel {channel}: pending envelope {sequence} comes too late, {next} or above is next")]
     Sequence {

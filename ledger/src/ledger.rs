@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use orderer_core::channel::ChannelId;
 use redb::Database;
@@ -15,6 +15,7 @@ use crate::read::RecentlyRead;
 use crate::rescue;
 use crate::store::Store;
 use crate::tail::Newest;
+use crate::write_right::WriteRight;
 
 /// How much memory a ledger may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Ledger {
     pub(crate) newest: RwLock<Newest>,
     pub(crate) recently_read: RecentlyRead,
     pub(crate) heights: watch::Sender<u64>,
+    /// Who holds this lock may commit.
+    pub(crate) right: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The database, for as long as it takes work.
@@ -90,6 +93,19 @@ impl Ledger {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Waits for the right to commit, which one at a time has; in the order in which it was asked for.
+    ///
+    /// # Cancel safety
+    /// Who stops waiting gets nothing, and those behind move up.
+    pub async fn write_right(&self) -> WriteRight {
+        WriteRight::new(Arc::clone(&self.right).lock_owned().await)
+    }
+
+    /// The right to commit, unless somebody has it.
+    pub fn try_write_right(&self) -> Option<WriteRight> {
+        Arc::clone(&self.right).try_lock_owned().ok().map(WriteRight::new)
     }
 
     fn opened(&self) -> RwLockReadGuard<'_, Opened> {

@@ -254,6 +254,7 @@ fn load(db: Store, log: LogFile, path: &Path, channel: &ChannelId, options: Opti
         newest: RwLock::new(Newest::new(last, options.newest_bytes)),
         recently_read: RecentlyRead::new(options.recently_read_bytes),
         heights: watch::Sender::new(height),
+        right: std::sync::Arc::default(),
     })
 }
 

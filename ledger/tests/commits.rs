@@ -31,14 +31,16 @@ fn sequences(ledger: &Ledger) -> Vec<u64> {
 
 fn add(ledger: &Ledger, sequences: &[u64]) -> Result<(), CommitError> {
     let pending_add = sequences.iter().map(|&s| envelope(s, 1300)).collect();
-    ledger.commit(Commit { pending_add, ..Commit::default() })
+    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { pending_add, ..Commit::default() })
 }
 
 #[test]
 fn a_block_that_does_not_follow_is_refused_and_the_ledger_goes_on() {
     let (_folder, ledger) = ledger(SMALL);
     let next = blocks_after(&genesis(), 3, &[10]);
-    let refused = |blocks: &[_]| ledger.commit(Commit { blocks: blocks.to_vec(), ..Commit::default() });
+    let refused = |blocks: &[_]| {
+        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: blocks.to_vec(), ..Commit::default() })
+    };
     assert!(matches!(refused(&next[1..]), Err(CommitError::Gap { expected: BlockNumber(1), got: BlockNumber(2), .. })));
     assert!(matches!(refused(&[genesis()]), Err(CommitError::Gap { .. })));
     let fork = block(2, b"elsewhere", vec!["x".into()]);
@@ -55,7 +57,9 @@ fn blocks_of_all_sizes_come_back_from_the_disk() {
         [0, 1, 100, 3900, 3950, 4000, 4076, 4077, 8000, 8172, 65_400, 65_516, 65_600, 131_500, 1 << 20, 3_000_001];
     for size in sizes {
         let blocks = blocks_after(&ledger.last_block(), 1, &[size]);
-        ledger.commit(Commit { blocks, ..Commit::default() }).expect("is written");
+        ledger
+            .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() })
+            .expect("is written");
     }
     let ledger = reopened(ledger);
     for (number, size) in (1..).zip(sizes) {
@@ -78,12 +82,19 @@ fn pending_envelopes_come_back_in_order_until_their_block_is_there() {
     // a block with the first four, and two that were acknowledged meanwhile
     let blocks = blocks_after(&ledger.last_block(), 1, &[1300; 4]);
     let pending_add = vec![envelope(11, 50), envelope(12, 50)];
-    ledger.commit(Commit { blocks, pending_add, pending_drop_below: 6, ..Commit::default() }).unwrap();
+    ledger
+        .commit(
+            &mut ledger.try_write_right().unwrap(),
+            Commit { blocks, pending_add, pending_drop_below: 6, ..Commit::default() },
+        )
+        .unwrap();
     assert_eq!(sequences(&ledger), [9, 10, 11, 12]);
     let ledger = reopened(ledger);
     assert_eq!(sequences(&ledger), [9, 10, 11, 12]);
     assert_eq!(ledger.next_pending_sequence(), 13);
-    ledger.commit(Commit { pending_drop_below: 13, ..Commit::default() }).unwrap();
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), Commit { pending_drop_below: 13, ..Commit::default() })
+        .unwrap();
     let ledger = reopened(ledger);
     assert!(sequences(&ledger).is_empty());
     assert_eq!(ledger.next_pending_sequence(), 13);
@@ -97,7 +108,10 @@ fn sequences_of_pending_envelopes_only_rise() {
     assert!(matches!(add(&ledger, &[5]), Err(CommitError::Sequence { sequence: 5, next: 6, .. })));
     assert!(matches!(add(&ledger, &[7, 7]), Err(CommitError::Sequence { next: 8, .. })));
     let below_floor = Commit { pending_add: vec![envelope(8, 1)], pending_drop_below: 9, ..Commit::default() };
-    assert!(matches!(ledger.commit(below_floor), Err(CommitError::Sequence { next: 9, .. })));
+    assert!(matches!(
+        ledger.commit(&mut ledger.try_write_right().unwrap(), below_floor),
+        Err(CommitError::Sequence { next: 9, .. })
+    ));
     assert_eq!(sequences(&ledger), [4, 5]);
 }
 
@@ -107,7 +121,7 @@ fn named_values_are_kept_with_their_commit() {
     assert_eq!(ledger.value("consenter").unwrap(), None);
     let put = |value: &'static str| {
         let values = vec![("consenter", value.into()), ("other", "o".into())];
-        ledger.commit(Commit { values, ..Commit::default() })
+        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { values, ..Commit::default() })
     };
     put("one").unwrap();
     put("two").unwrap();
@@ -139,7 +153,7 @@ fn followers_hear_of_a_block_when_it_can_be_read() {
         .collect();
     for _ in 0..60 {
         let blocks = blocks_after(&ledger.last_block(), 3, &[5000, 40]);
-        ledger.commit(Commit { blocks, ..Commit::default() }).unwrap();
+        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).unwrap();
     }
     done.store(true, Ordering::Release);
     for follower in followers {
@@ -151,11 +165,11 @@ fn followers_hear_of_a_block_when_it_can_be_read() {
 fn the_newest_blocks_are_in_memory_up_to_their_size() {
     let (_folder, ledger) = ledger(Options { newest_bytes: 50_000, ..SMALL });
     let blocks = blocks_after(&ledger.last_block(), 100, &[9_800]);
-    ledger.commit(Commit { blocks, ..Commit::default() }).unwrap();
+    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).unwrap();
     let cached = |n| ledger.cached_block(BlockNumber(n)).is_some();
     assert!(cached(100) && cached(97) && !cached(90) && !cached(0) && !cached(101));
     let large = blocks_after(&ledger.last_block(), 1, &[60_000]);
-    ledger.commit(Commit { blocks: large, ..Commit::default() }).unwrap();
+    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: large, ..Commit::default() }).unwrap();
     assert!(cached(101) && !cached(100));
 }
 
@@ -164,10 +178,26 @@ fn a_commit_of_nothing_writes_nothing() {
     let disk = world::disk::Disk::default();
     let ledger = disk.create().unwrap();
     let before = disk.operations();
-    ledger.commit(Commit { pending_drop_below: 5, ..Commit::default() }).unwrap();
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), Commit { pending_drop_below: 5, ..Commit::default() })
+        .unwrap();
     assert_eq!(disk.operations(), before);
     ledger.settle().unwrap();
     let settled = disk.operations();
     ledger.settle().unwrap();
     assert!(settled > before && disk.operations() == settled);
+}
+
+#[test]
+fn one_at_a_time_may_write_and_only_to_its_own_ledger() {
+    let (_folder, ledger) = ledger(SMALL);
+    let mut right = ledger.try_write_right().expect("nobody writes");
+    assert!(ledger.try_write_right().is_none(), "it is somebody's");
+    let (_other_folder, other) = self::ledger(SMALL);
+    let blocks = blocks_after(&other.last_block(), 1, &[10]);
+    let refused = other.commit(&mut right, Commit { blocks, ..Commit::default() });
+    assert!(matches!(refused, Err(CommitError::OtherLedger { .. })), "{refused:?}");
+    assert_eq!(other.height(), 1);
+    drop(right);
+    assert!(ledger.try_write_right().is_some());
 }

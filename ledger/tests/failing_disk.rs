@@ -70,7 +70,7 @@ fn a_full_disk_names_channel_block_and_cause() {
     let mut written = 1;
     let error = loop {
         let blocks = blocks_after(&ledger.last_block(), 1, &[50_000]);
-        match ledger.commit(Commit { blocks, ..Commit::default() }) {
+        match ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }) {
             Ok(()) => written += 1,
             Err(error) => break error,
         }
@@ -81,7 +81,10 @@ fn a_full_disk_names_channel_block_and_cause() {
     let text = chain(&error);
     assert!(text.contains("channel mychan: commit at block") && text.contains("no storage space"), "{text}");
     assert_eq!(ledger.height(), written);
-    let refused = ledger.commit(Commit { pending_add: vec![envelope(1, 10)], ..Commit::default() });
+    let refused = ledger.commit(
+        &mut ledger.try_write_right().unwrap(),
+        Commit { pending_add: vec![envelope(1, 10)], ..Commit::default() },
+    );
     let refused = refused.expect_err("is refused").to_string();
     assert!(refused.contains("until it is opened again") && refused.contains("no storage space"), "{refused}");
     drop(ledger);
@@ -90,7 +93,7 @@ fn a_full_disk_names_channel_block_and_cause() {
     let ledger = more_space.open().expect("opens");
     assert!(ledger.height() >= written);
     let blocks = blocks_after(&ledger.last_block(), 1, &[50_000]);
-    ledger.commit(Commit { blocks, ..Commit::default() }).expect("goes on");
+    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).expect("goes on");
 }
 
 #[test]
@@ -104,12 +107,20 @@ fn a_ledger_that_cannot_be_written_can_still_be_read() {
     let ledger = Ledger::create_on(storage, pending, &path, &channel(), &genesis(), SMALL).unwrap();
     for _ in 0..40 {
         let blocks = blocks_after(&ledger.last_block(), 2, &[700, 30_000]);
-        ledger.commit(Commit { blocks, ..Commit::default() }).unwrap();
+        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).unwrap();
     }
-    ledger.commit(Commit { pending_add: vec![envelope(1, 1300)], ..Commit::default() }).unwrap();
+    ledger
+        .commit(
+            &mut ledger.try_write_right().unwrap(),
+            Commit { pending_add: vec![envelope(1, 1300)], ..Commit::default() },
+        )
+        .unwrap();
     broken.store(true, Ordering::Release);
     let blocks = blocks_after(&ledger.last_block(), 1, &[900_000]);
-    assert!(matches!(ledger.commit(Commit { blocks, ..Commit::default() }), Err(CommitError::Append { .. })));
+    assert!(matches!(
+        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }),
+        Err(CommitError::Append { .. })
+    ));
     let before = std::fs::read(&path).unwrap();
     assert_eq!(ledger.height(), 81);
     for number in 0..81 {
@@ -136,10 +147,15 @@ fn a_ledger_that_failed_is_opened_again_for_all_who_share_it() {
     let ledger = Ledger::create_on(storage, pending, &path, &channel(), &genesis(), SMALL).unwrap();
     let add = |bytes| {
         let blocks = blocks_after(&ledger.last_block(), 1, &[bytes]);
-        ledger.commit(Commit { blocks, ..Commit::default() })
+        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() })
     };
     add(700).unwrap();
-    ledger.commit(Commit { pending_add: vec![envelope(1, 1300)], ..Commit::default() }).unwrap();
+    ledger
+        .commit(
+            &mut ledger.try_write_right().unwrap(),
+            Commit { pending_add: vec![envelope(1, 1300)], ..Commit::default() },
+        )
+        .unwrap();
     ledger.reopen().expect("nothing to do");
     broken.store(true, Ordering::Release);
     assert!(matches!(add(900_000), Err(CommitError::Append { .. })));
@@ -180,7 +196,8 @@ fn what_a_failed_sync_lost_costs_nothing_that_was_acknowledged_before_or_after()
                 sequence += 1;
                 commit.pending_add = vec![envelope(sequence, 5000)];
             }
-            match ledger.commit(commit) {
+            let mut right = ledger.try_write_right().unwrap();
+            match ledger.commit(&mut right, commit) {
                 Ok(()) if step % 4 == 3 => {
                     held.clear();
                     height += 1;

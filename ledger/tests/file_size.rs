@@ -21,7 +21,7 @@ fn ratio(entries: &[usize], total: usize) -> (f64, f64) {
     while bytes < total {
         let blocks = blocks_after(&ledger.last_block(), a_commit.max(1), entries);
         bytes += blocks.iter().map(EncodedBlock::size_bytes).sum::<usize>();
-        ledger.commit(Commit { blocks, ..Commit::default() }).unwrap();
+        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).unwrap();
     }
     ledger.close().unwrap();
     let file = fs::metadata(&path).unwrap();

@@ -22,7 +22,7 @@ fn folder() -> (TempDir, PathBuf) {
 fn ledger_of(path: &Path, blocks: usize) -> Ledger {
     let ledger = Ledger::create(path, &channel(), &genesis(), SMALL).expect("is made");
     let blocks = blocks_after(&ledger.last_block(), blocks, &[700, 9000]);
-    ledger.commit(Commit { blocks, ..Commit::default() }).expect("is written");
+    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).expect("is written");
     ledger
 }
 

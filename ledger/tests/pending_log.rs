@@ -44,13 +44,20 @@ impl Files {
 }
 
 fn hold(ledger: &Ledger, sequence: u64, bytes: usize) {
-    ledger.commit(Commit { pending_add: vec![envelope(sequence, bytes)], ..Commit::default() }).unwrap();
+    ledger
+        .commit(
+            &mut ledger.try_write_right().unwrap(),
+            Commit { pending_add: vec![envelope(sequence, bytes)], ..Commit::default() },
+        )
+        .unwrap();
 }
 
 fn take_all(ledger: &Ledger) {
     let blocks = blocks_after(&ledger.last_block(), 1, &[100]);
     let pending_drop_below = ledger.next_pending_sequence();
-    ledger.commit(Commit { blocks, pending_drop_below, ..Commit::default() }).unwrap();
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, pending_drop_below, ..Commit::default() })
+        .unwrap();
 }
 
 fn sequences(ledger: &Ledger) -> Vec<u64> {

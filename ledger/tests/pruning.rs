@@ -36,7 +36,9 @@ fn chain() -> Vec<EncodedBlock> {
 
 fn ledger_on(disk: &Disk, chain: &[EncodedBlock]) -> Ledger {
     let ledger = disk.create().unwrap();
-    ledger.commit(Commit { blocks: chain[1..].to_vec(), ..Commit::default() }).unwrap();
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: chain[1..].to_vec(), ..Commit::default() })
+        .unwrap();
     ledger
 }
 
@@ -129,7 +131,7 @@ fn a_removal_that_would_lose_something_changes_nothing() {
 
     // it goes on, and is found so
     let next = block(BLOCKS, chain.last().unwrap().header_hash(), vec!["next".into()]);
-    ledger.commit(Commit { blocks: vec![next], ..Commit::default() }).unwrap();
+    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: vec![next], ..Commit::default() }).unwrap();
     drop(ledger);
     let again = disk.open().unwrap();
     assert_eq!((again.horizon(), again.height(), again.verify().unwrap()), (BlockNumber(20), BLOCKS + 1, 21));

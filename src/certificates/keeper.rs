@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orderer_actors::NodeContext;
+use orderer_actors::chain_state::chain_text;
 use orderer_actors::node_context::unix_now;
-use orderer_core::channel::UnixSeconds;
+use orderer_core::channel::{ChannelId, UnixSeconds};
+use orderer_core::crypto::{Signer as _, SigningIdentity};
 use orderer_core::identity::expires_at;
+use orderer_core::own::{self, OwnSigner};
 use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::FromDer as _;
 
@@ -33,28 +36,32 @@ pub struct Keeper {
 struct Enrollment {
     msp_dir: PathBuf,
     msp_id: String,
-    stamps: Stamps,
+    /// `None` until the files were looked at for the first time: they may have been replaced since they were read.
+    stamps: Option<Stamps>,
+    /// A new identity was refused when the channels' configurations were this old; a newer one may take it.
+    refused_at: Option<u64>,
     expiry: Expiry,
 }
 
 /// What a listener shows its clients.
 struct Listener {
     tls: Arc<ListenerTls>,
-    stamps: Stamps,
+    /// As of the enrollment.
+    stamps: Option<Stamps>,
     expiry: Expiry,
 }
 
 impl Keeper {
-    /// Looks after the identity in an MSP folder and after the listeners' certificates, all just read.
+    /// Looks after the identity in an MSP folder and after the listeners' certificates, all read when the node began to start.
     pub fn new(context: Arc<NodeContext>, msp_dir: &Path, msp_id: &str, tls: Vec<Arc<ListenerTls>>) -> Self {
         let enrollment = Enrollment {
-            stamps: enrollment_files(msp_dir),
+            stamps: None,
+            refused_at: None,
             msp_dir: msp_dir.to_owned(),
             msp_id: msp_id.to_owned(),
             expiry: Expiry::default(),
         };
-        let listener =
-            |tls: Arc<ListenerTls>| Listener { stamps: listener_files(&tls), tls, expiry: Expiry::default() };
+        let listener = |tls: Arc<ListenerTls>| Listener { stamps: None, tls, expiry: Expiry::default() };
         Self { context, enrollment, listeners: tls.into_iter().map(listener).collect() }
     }
 
@@ -102,14 +109,13 @@ impl Keeper {
 
 impl Enrollment {
     fn look(&mut self, context: &NodeContext) {
-        let stamps = enrollment_files(&self.msp_dir);
-        if stamps != self.stamps {
+        let stamps = Some(enrollment_files(&self.msp_dir));
+        let generation = context.directory.generation();
+        let is_asked_again = self.refused_at.is_some_and(|refused_at| refused_at != generation);
+        if stamps != self.stamps || is_asked_again {
             self.stamps = stamps;
             match read_signing_identity(&self.msp_dir, &self.msp_id) {
-                Ok(identity) => {
-                    context.signer.replace(Arc::new(identity));
-                    report_read("enrollment", &self.msp_dir);
-                }
+                Ok(identity) => self.replace(context, identity, generation),
                 Err(error) => report_useless("enrollment", &self.msp_dir, &error),
             }
         }
@@ -120,15 +126,58 @@ impl Enrollment {
     }
 }
 
+impl Enrollment {
+    /// Has the node sign with what was read, if no channel loses by that.
+    fn replace(&mut self, context: &NodeContext, identity: SigningIdentity, generation: u64) {
+        self.refused_at = None;
+        let old = context.signer.own();
+        if old.signer().creator() == identity.creator() {
+            return;
+        }
+        let new = OwnSigner::new(Arc::new(identity));
+        let losing = losing_channels(context, &old, &new);
+        let Some((channel, why)) = losing.first() else {
+            context.signer.replace(new);
+            report_read("enrollment", &self.msp_dir);
+            return;
+        };
+        let others = losing.len() - 1;
+        self.refused_at = Some(generation);
+        tracing::error!(target: "orderer.certificates", path = %self.msp_dir.display(), %channel, others, %why,
+            "the new certificate cannot be used: a channel would not take blocks that it signs; the old certificate stays in use; \
+             put the certificate of an orderer that BlockValidation accepts in place, it is looked at again when it changes, or \
+             when a channel's configuration does");
+    }
+}
+
+/// Channels that take blocks of the old signer and would not take those of the new one, each with the reason.
+fn losing_channels(context: &NodeContext, old: &OwnSigner, new: &OwnSigner) -> Vec<(ChannelId, String)> {
+    let channels = context.directory.open().into_iter();
+    let losing = channels.filter_map(|channel| {
+        let snapshot = channel.snapshot();
+        let refused = new.check(&snapshot).err()?;
+        old.check(&snapshot).is_ok().then(|| (channel.id().clone(), chain_text(&refused)))
+    });
+    losing.collect()
+}
+
 impl Listener {
     fn look(&mut self, context: &NodeContext) {
         let path = self.tls.files().certificate.clone();
-        let stamps = listener_files(&self.tls);
+        let stamps = Some(listener_files(&self.tls));
         if stamps != self.stamps {
+            let is_first = self.stamps.is_none();
             self.stamps = stamps;
+            let before = self.tls.certificate();
             match self.tls.reload() {
+                // as it was read when the node began to start
+                Ok(()) if is_first && before == self.tls.certificate() => {}
                 Ok(()) => report_read("TLS", &path),
                 Err(error) => report_useless("TLS", &path, &error),
+            }
+            if self.tls.is_for_members() {
+                let key = self.tls.certificate().and_then(|der| own::public_key_of(&der));
+                context.tls_keys.store(Arc::new(key.into_iter().collect()));
             }
         }
         let certificate = self.tls.certificate();
@@ -157,7 +206,7 @@ fn report_read(certificate: &str, path: &Path) {
 
 fn report_useless(certificate: &str, path: &Path, error: &dyn std::error::Error) {
     tracing::error!(target: "orderer.certificates", certificate, path = %path.display(),
-        error = %orderer_actors::chain_state::chain_text(error),
+        error = %chain_text(error),
         "the new files cannot be used, the old certificate stays in use; mend the files, they are looked at again when they change");
 }
 

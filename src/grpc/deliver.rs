@@ -220,6 +220,9 @@ impl Answer {
         let (heights, states) = (channel.ledger().heights(), channel.states());
         let plan = SeekPlan::new(&seek, channel.ledger().horizon(), *heights.borrow())
             .map_err(|e| Refused::new(e.status(), e.to_string()))?;
+        if !plan.best_effort && has_not_begun(&channel) {
+            return Err(Refused::new(FabricStatus::ServiceUnavailable, channel.state().to_string()));
+        }
         let (msp_id, subject) = match channel.snapshot().msps().identify(&creator) {
             Ok(identity) => (identity.msp_id().to_owned(), identity.subject().to_owned()),
             Err(_) => Default::default(),
@@ -393,6 +396,19 @@ impl Reader {
         self.allowed_under = Some(snapshot);
         Ok(())
     }
+}
+
+/// Whether a channel has its genesis block alone and its chain has never run: who waits for a channel that is being created
+/// asks again until it can be used, and a Broadcast that follows is taken.
+fn has_not_begun(channel: &Channel) -> bool {
+    let is_starting = matches!(
+        channel.state(),
+        ChannelState::Starting
+            | ChannelState::Connecting
+            | ChannelState::CatchingUp { .. }
+            | ChannelState::Retrying { .. }
+    );
+    is_starting && channel.ledger().height() == 1
 }
 
 fn removed() -> Refused {

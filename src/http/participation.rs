@@ -152,9 +152,7 @@ async fn list_one(State(shared): Shared, Path(channel): Path<String>) -> Result<
 async fn join(State(shared): Shared, request: Request) -> Result<Response, Refused> {
     let block = only_part(request, BLOCK_PART).await?;
     let of_thread = Arc::clone(&shared);
-    let read = tokio::task::spawn_blocking(move || {
-        JoinBlock::read(&block, &of_thread.context.catalog, &of_thread.context.serving)
-    });
+    let read = tokio::task::spawn_blocking(move || JoinBlock::read(&block, &of_thread.context));
     let block = read.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     let joined = match block {
         Ok(block) => shared.context.membership.join(block).await,

@@ -1,5 +1,6 @@
 //! The node: settings to running services, and back to nothing.
 
+mod crash;
 mod sockets;
 
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use orderer_actors::kafka::KafkaContext;
 use orderer_actors::ledgers::{BlockCaches, LedgerStore};
 use orderer_actors::membership::Membership;
@@ -20,17 +22,24 @@ use orderer_core::block::EncodedBlock;
 use orderer_core::config::{Catalog, ChannelSnapshot, Serving};
 use orderer_core::crypto::{Signer, SigningIdentity};
 use orderer_core::fairness::Fairness;
+use orderer_core::own;
 use orderer_core::supervision::CHANNEL_RESTARTS;
 use orderer_kafka::{Cluster, KafkaCluster};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
 use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 use crate::certificates::{CertificatesInUse, Keeper};
 use crate::connection::accept;
 use crate::disk;
+use crate::fabric_folder;
 use crate::grpc::{AtomicBroadcast, CountedUnary, IngressBudget, RequestFiles, Shared};
 use crate::http::{self, Administration, Operations};
 use crate::local_msp::read_signing_identity;
@@ -38,15 +47,18 @@ use crate::metrics::{self, Metrics};
 use crate::reread::Reread;
 use crate::service_manager;
 use crate::settings::{Bootstrap, HttpSettings, KafkaSettings, MetricsSettings, Settings};
-use crate::signals::Ends;
+use crate::signals::{Dumps, Ends};
 use crate::start_record::StartRecord;
 use crate::telemetry::LogControl;
-use crate::tls::{Audience, Clients};
+use crate::tls::{Audience, Clients, TlsFiles};
+use crash::Crash;
 use sockets::{Socket, Sockets};
 
 /// What a client may send on one stream, and on one connection, before it is read.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Brokers that have just come up may not know a topic for so long.
+const TOPIC_GRACE: Duration = Duration::from_secs(20);
 /// Streams that do not end by themselves at shutdown are cut off after this time.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
@@ -78,10 +90,25 @@ pub fn run(
     let began = Instant::now();
     let io = io_threads()?;
     // a signal that comes while the node starts ends it as orderly as any other
-    let mut ends = {
+    let (mut ends, dumps) = {
         let _within = io.enter();
-        Ends::new()
+        (Ends::new(), Dumps::new())
     };
+    let pause = StartRecord::look(&settings.ledger_location)?;
+    if !pause.is_zero() {
+        tracing::warn!(target: "orderer.node", ?pause,
+            "the node was killed several times within minutes: it waits before it starts; who kills it? (memory, a health check)");
+        let signal = io.block_on(async {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => None,
+                name = ends.next() => Some(name),
+            }
+        });
+        if let Some(name) = signal {
+            tracing::info!(target: "orderer.node", signal = name, "stopping before anything is served");
+            return Ok(());
+        }
+    }
     let signer = read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)
         .with_context(|| format!("General.LocalMSPDir {}", settings.local_msp_dir.display()))?;
     let directory = Arc::new(Directory::default());
@@ -104,7 +131,8 @@ pub fn run(
                 return Ok(());
             }
         }
-        serve(settings, logs, Signals { ends, reread }, context, sockets, io, greeting).await
+        let tree = Running { context, tree };
+        serve(settings, logs, Signals { ends, dumps, reread }, tree, sockets, io, greeting).await
     })
 }
 
@@ -152,6 +180,9 @@ fn with_tree<T>(
         ledgers.lock().with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
     StartRecord::look(&settings.ledger_location)?;
     let catalog = Arc::default();
+    fabric_folder::look(&settings.ledger_location, &ledgers.list()?)
+        .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?
+        .context("FileLedger.Location")?;
     // a file that is wrong is no crash, however often it is tried
     bootstrap(&ledgers, &catalog, settings, genesis)?;
     let record = StartRecord::begin(&settings.ledger_location)?;
@@ -173,6 +204,7 @@ fn with_tree<T>(
             observed: Observed::new(),
             arbiters: arbiters.iter().map(actix_rt::Arbiter::handle).collect(),
             serving: settings.serving.clone(),
+            tls_keys: arc_swap::ArcSwap::from_pointee(tls_keys(settings.tls.as_ref())),
             kafka: kafka_context(&settings.kafka),
             durability: settings.durability,
             gate_bytes: settings.limits.channel_ingress_bytes,
@@ -191,16 +223,28 @@ fn with_tree<T>(
     });
     // reads that nobody waits for any more must not hold the process
     io.shutdown_timeout(Duration::from_secs(1));
-    if served.is_ok() {
-        record.end_cleanly();
-        tracing::info!(target: "orderer.node", "stopped");
+    match &served {
+        Err(error) if error.is::<Crash>() => record.end_crashed(),
+        // a mistake in the settings is found again by the next start, which says so
+        Err(_) => record.end_cleanly(),
+        Ok(_) => {
+            record.end_cleanly();
+            tracing::info!(target: "orderer.node", "stopped");
+        }
     }
     served
 }
 
-/// SIGTERM and SIGINT, and what SIGHUP has read again.
+/// What is served from.
+struct Running<'a> {
+    context: Arc<NodeContext>,
+    tree: &'a mut Tree,
+}
+
+/// SIGTERM and SIGINT, SIGUSR1, and what SIGHUP has read again.
 struct Signals {
     ends: Ends,
+    dumps: Dumps,
     reread: Reread,
 }
 
@@ -209,12 +253,13 @@ async fn serve(
     settings: &Settings,
     logs: &LogControl,
     signals: Signals,
-    context: Arc<NodeContext>,
+    running: Running<'_>,
     sockets: Sockets,
     io: &runtime::Runtime,
     greeting: Option<&str>,
 ) -> anyhow::Result<()> {
-    let Signals { mut ends, reread } = signals;
+    let Signals { mut ends, dumps, reread } = signals;
+    let Running { context, tree } = running;
     let stopping = CancellationToken::new();
     let tls = sockets.tls();
     let Sockets { grpc: Socket { listener, tls: grpc_tls, .. }, operations, admin, profile } = sockets;
@@ -257,6 +302,7 @@ async fn serve(
     let shared = shared(settings, &context, stopping.clone())?;
     let keeper = Keeper::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls);
     io.spawn(keeper.run(reread, stopping.clone()));
+    io.spawn(dumps.report(context.board.clone(), stopping.clone()));
     io.spawn(disk::watch(context.ledgers.folder().to_owned(), stopping.clone()));
     let informing = service_manager::keep_informed(Arc::clone(&context), stopping.clone());
     let (keepalive, limits) = (settings.keepalive, settings.limits);
@@ -270,6 +316,7 @@ async fn serve(
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AtomicBroadcast>().await;
         let stop = shared.stopping.clone();
+        tokio::spawn(end_health(health, stop.clone()));
         Server::builder()
             .http2_keepalive_interval(Some(keepalive.interval))
             .http2_keepalive_timeout(Some(keepalive.timeout))
@@ -293,11 +340,16 @@ async fn serve(
     if let Some(greeting) = greeting {
         println!("{greeting}");
     }
+    let mut crash = None;
     let ended = tokio::select! {
         ended = &mut serving => Some(ended),
         name = ends.next() => {
             tracing::info!(target: "orderer.node", signal = name, "stopping: answering what is in flight");
             service_manager::stopping();
+            None
+        }
+        cause = tree.gives_up() => {
+            crash = Some(Crash::Tree(cause));
             None
         }
     };
@@ -309,9 +361,34 @@ async fn serve(
     let Ok(ended) = ended else {
         tracing::warn!(target: "orderer.node", limit = ?DRAIN_LIMIT, "some streams did not end, they are cut off");
         serving.abort();
-        return Ok(());
+        return crash.map_or(Ok(()), |crash| Err(crash.into()));
     };
-    ended.context("the server's task")?
+    match (crash, ended) {
+        (Some(crash), _) => Err(crash.into()),
+        (None, Ok(Ok(()))) => Ok(()),
+        (None, Ok(Err(error))) => Err(Crash::Server(format!("{error:#}")).into()),
+        (None, Err(panicked)) => Err(Crash::Server(panicked.to_string()).into()),
+    }
+}
+
+/// Tells those who watch the node's health that it stops; their streams end, which would otherwise hold up its end.
+async fn end_health(mut health: HealthReporter, stopping: CancellationToken) {
+    stopping.cancelled().await;
+    let services = ["", <AtomicBroadcast as NamedService>::NAME];
+    for service in services {
+        health.set_service_status(service, ServingStatus::NotServing).await;
+    }
+    for service in services {
+        health.clear_service_status(service).await;
+    }
+}
+
+/// Public keys of the certificate that clients are shown, as they are when the node starts.
+pub fn tls_keys(files: Option<&TlsFiles>) -> Vec<Bytes> {
+    let certificates = files.map(|files| CertificateDer::pem_file_iter(&files.certificate));
+    // what is wrong with the file, the listener says
+    let first = certificates.and_then(|certificates| certificates.ok()?.next()?.ok());
+    first.and_then(|der| own::public_key_of(&der)).into_iter().collect()
 }
 
 /// What every stream is given.
@@ -412,5 +489,6 @@ fn kafka_context(settings: &KafkaSettings) -> KafkaContext {
         retry: settings.retry,
         produce_again: settings.produce_again,
         produce_pause: settings.produce_pause,
+        topic_grace: TOPIC_GRACE,
     }
 }

@@ -95,6 +95,11 @@ impl ListenerTls {
         Ok(())
     }
 
+    /// Whether it is that of the gRPC services.
+    pub fn is_for_members(&self) -> bool {
+        matches!(self.audience, Audience::Members(_))
+    }
+
     /// The listener's own certificate in DER.
     pub fn certificate(&self) -> Option<CertificateDer<'static>> {
         self.material.lock().unwrap_or_else(PoisonError::into_inner).certificates.first().cloned()

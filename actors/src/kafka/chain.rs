@@ -16,10 +16,12 @@ use orderer_core::ordering::kafka::{
     Effect, Event, KafkaMetadata, KafkaOffset, LastBlock, Machine, Record, Rules, SkipReason, Verdict,
 };
 use orderer_kafka::{Cluster, TopicSpec};
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinError;
 
-use super::connect::{ConnectError, Connected, connect, is_final};
+use super::absence::Absence;
+use super::connect::{ConnectError, Connected, connect};
 use super::consumer::KafkaConsumer;
 use super::following::{Following, Trouble};
 use super::health::Watch;
@@ -44,6 +46,8 @@ const UNWRITTEN_BYTES: u32 = 64 << 20;
 const EVENTS_A_TURN: usize = 64;
 /// Room in a topic's largest message beside the channel's largest envelope.
 const MESSAGE_OVERHEAD_BYTES: u32 = 64 << 10;
+/// Why a chain ends whose producer ended before it.
+const NOT_ACKNOWLEDGED: &str = "the producer ended before the brokers had acknowledged a message that is ordered again";
 /// What producer and consumer are told apart by, in the tree of actors.
 pub(crate) const PRODUCER: &str = "kafka-producer";
 /// As above.
@@ -63,6 +67,7 @@ pub(crate) struct KafkaChain {
     guards: Option<(ExitGuard, ExitGuard)>,
     following: Option<Following>,
     retries: Retries,
+    absence: Absence,
     unwritten: Arc<Semaphore>,
     timer: Option<SpawnHandle>,
     /// When the first envelope was taken that waits for its block.
@@ -109,6 +114,7 @@ impl KafkaChain {
             guards: Some((guards.producer, guards.consumer)),
             following: None,
             retries: Retries::default(),
+            absence: Absence::default(),
             unwritten: Arc::new(Semaphore::new(UNWRITTEN_BYTES as usize)),
             timer: None,
             filling_since: None,
@@ -135,10 +141,10 @@ impl KafkaChain {
 
     fn not_connected(&mut self, error: &ConnectError, ctx: &mut Context<Self>) {
         let cause = chain_text(error);
-        let policy = &self.context.kafka.retry;
+        let (now, kafka) = (self.context.uptime(), &self.context.kafka);
         let again = match error {
-            ConnectError::Kafka(error) if !is_final(error) => {
-                self.retries.after_failure(self.context.uptime(), rand::random(), policy)
+            ConnectError::Kafka(error) if !self.absence.is_final(error, now, kafka.topic_grace) => {
+                self.retries.after_failure(now, rand::random(), &kafka.retry)
             }
             _ => None,
         };
@@ -153,6 +159,7 @@ impl KafkaChain {
 
     fn follow(&mut self, connected: Connected, ctx: &mut Context<Self>) {
         self.retries.succeeded();
+        self.absence.ended();
         let Some((producer_guard, consumer_guard)) = self.guards.take() else { return };
         let Connected { producer, consumer, from, end } = connected;
         let cell = |name: &str| self.context.board.cell(&format!("registrar/{}/kafka-chain/{name}", self.channel.id()));
@@ -291,8 +298,14 @@ impl KafkaChain {
                 let (done, acknowledged) = oneshot::channel();
                 #[expect(clippy::disallowed_methods, reason = "one at a time")]
                 following.producer.do_send(Resubmit { message, done });
-                // no block that is decided later may be durable before the broker has it
-                self.wait_for(acknowledged, |_, _, _| {}, ctx);
+                // no block that is decided later may be durable before the broker has it; a producer that is gone has
+                // not said so
+                let then = |acknowledged: Result<(), RecvError>, chain: &mut Self, ctx: &mut Context<Self>| {
+                    if acknowledged.is_err() {
+                        chain.stop_because(Exit::Failed(NOT_ACKNOWLEDGED.to_owned()), ctx);
+                    }
+                };
+                self.wait_for(acknowledged, then, ctx);
             }
             Effect::TimeToCut(block) => {
                 #[expect(clippy::disallowed_methods, reason = "one a batch timer")]

@@ -48,15 +48,3 @@ pub(super) async fn connect(
     let produced = producer.produce(vec![encode_connect()]).await?;
     Ok(Connected { producer, consumer, from, end: KafkaOffset(produced.base_offset).next() })
 }
-
-/// Whether trying again cannot help: somebody has to see to the topic first.
-pub(super) fn is_final(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::OffsetOutOfRange { .. }
-            | Error::UnknownTopic { .. }
-            | Error::WrongPartitionCount { .. }
-            | Error::Poison { .. }
-            | Error::NoCommonVersion { .. }
-    )
-}

@@ -7,8 +7,8 @@ use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Co
 use orderer_core::ordering::kafka::KafkaOffset;
 use orderer_kafka::{Consumer, Error, FetchLimits, Fetched};
 
+use super::absence::Absence;
 use super::chain::KafkaChain;
-use super::connect::is_final;
 use super::messages::{Delivery, Link, LinkChanged, LinkState, TakenIn};
 use super::retry::Retries;
 use crate::chain_state::chain_text;
@@ -32,6 +32,7 @@ pub(super) struct KafkaConsumer {
     next: i64,
     not_taken_in: usize,
     retries: Retries,
+    absence: Absence,
     status: Arc<StatusCell>,
     guard: ExitGuard,
 }
@@ -45,8 +46,18 @@ impl KafkaConsumer {
         status: Arc<StatusCell>,
         guard: ExitGuard,
     ) -> Self {
-        let retries = Retries::default();
-        Self { context, chain, consumer: Some(consumer), next: from.0, not_taken_in: 0, retries, status, guard }
+        let (retries, absence) = (Retries::default(), Absence::default());
+        Self {
+            context,
+            chain,
+            consumer: Some(consumer),
+            next: from.0,
+            not_taken_in: 0,
+            retries,
+            absence,
+            status,
+            guard,
+        }
     }
 
     fn fetch(&mut self, ctx: &mut Context<Self>) {
@@ -77,6 +88,7 @@ impl KafkaConsumer {
             Ok(fetched) => {
                 if self.retries.attempts() > 0 {
                     self.retries.succeeded();
+                    self.absence.ended();
                     self.tell(LinkState::Up);
                     self.status.enter("reading", "");
                 }
@@ -90,8 +102,14 @@ impl KafkaConsumer {
                 }
                 self.fetch(ctx);
             }
-            Err(error) if is_final(&error) => self.tell(LinkState::Lost(chain_text(&error))),
-            Err(error) => self.failed(&error, ctx),
+            Err(error) => {
+                let (now, grace) = (self.context.uptime(), self.context.kafka.topic_grace);
+                if self.absence.is_final(&error, now, grace) {
+                    self.tell(LinkState::Lost(chain_text(&error)));
+                } else {
+                    self.failed(&error, ctx);
+                }
+            }
         }
     }
 

@@ -105,7 +105,9 @@ fn assess(look: &Look, memory: &Memory) -> KafkaHealth {
         Ok(topic) => {
             health.leader = topic.leader;
             (health.replicas, health.in_sync) = (topic.replicas.len(), topic.in_sync.len());
-            let least = memory.least_in_sync.unwrap_or(1);
+            // a topic is followed once it has taken a record: brokers that want more copies than there are (Kafka 3.9 counts
+            // all there are) are content with all of them
+            let least = memory.least_in_sync.unwrap_or(1).min(health.replicas.max(1));
             if topic.leader.is_none() {
                 health.trouble = Some(format!("topic {}: it has no leader", topic.name));
             } else if health.in_sync < least {
@@ -230,6 +232,8 @@ mod tests {
         assert_eq!(trouble(topic(&[1], Some(1))).as_deref(), Some(too_few));
         assert_eq!(trouble(topic(&[], None)).as_deref(), Some("topic app: it has no leader"));
         assert_eq!(trouble(Err("no answer".to_owned())).as_deref(), Some("no answer"));
+        let single = TopicDescription { replicas: vec![1], ..topic(&[1], Some(1)).unwrap() };
+        assert_eq!(trouble(Ok(single)), None, "Kafka 3.9 takes records with all copies there are");
         assert_eq!(assess(&look(topic(&[1, 2], Some(1))), &memory).forgets_after_hours, None);
     }
 

@@ -11,6 +11,7 @@
 //! The chain decides nothing by itself: its machine does. What the three add is patience: a broker that is gone is tried
 //! again, as the settings say, and the channel's state says so meanwhile.
 
+mod absence;
 mod chain;
 mod connect;
 mod consumer;
@@ -41,6 +42,8 @@ pub struct KafkaContext {
     pub traffic: Arc<Traffic>,
     /// On how many brokers a topic is kept that a chain creates.
     pub replication_factor: i16,
+    /// How long brokers may say that there is no topic, before that is believed.
+    pub topic_grace: Duration,
     /// How long a broker that is gone is tried again.
     pub retry: RetryPolicy,
     /// So often a batch is produced again before its senders are told.

@@ -16,8 +16,8 @@ use orderer_core::ordering::kafka::{Regular, encode_connect, encode_time_to_cut}
 use orderer_kafka::{Error, Produced, Producer};
 use tokio::sync::oneshot;
 
+use super::absence::Absence;
 use super::chain::KafkaChain;
-use super::connect::is_final;
 use super::messages::{AskToCut, Drain, Ingress, Link, LinkChanged, LinkState, Resubmit, TimeToCutFailed};
 use super::retry::Retries;
 use crate::chain_state::chain_text;
@@ -51,7 +51,10 @@ pub(super) struct KafkaProducer {
     failures: u32,
     /// The cluster is not there: what comes is refused, until a record got through.
     down: Option<String>,
+    /// The topic takes nothing until a person has acted.
+    lost: bool,
     retries: Retries,
+    absence: Absence,
     draining: Option<oneshot::Sender<()>>,
     status: Arc<StatusCell>,
     guard: ExitGuard,
@@ -111,7 +114,9 @@ impl KafkaProducer {
             alone: 0,
             failures: 0,
             down: None,
+            lost: false,
             retries: Retries::default(),
+            absence: Absence::default(),
             draining: None,
             status,
             guard,
@@ -120,7 +125,7 @@ impl KafkaProducer {
 
     /// Produces what has gathered, unless a batch is in flight or the cluster is being waited for.
     fn produce(&mut self, ctx: &mut Context<Self>) {
-        if self.producer.is_some() && self.down.is_none() && self.failures == 0 {
+        if self.producer.is_some() && self.down.is_none() && self.failures == 0 && !self.lost {
             let batch = self.gather();
             if !batch.is_empty() {
                 self.send(batch, ctx);
@@ -204,12 +209,13 @@ impl KafkaProducer {
         };
         let cause = chain_text(&error);
         self.status.failed(cause.clone());
+        let (now, grace) = (self.context.uptime(), self.context.kafka.topic_grace);
         if matches!(error, Error::MessageTooLarge { .. }) {
             self.too_large(batch, &cause);
             self.produce(ctx);
-        } else if is_final(&error) {
+        } else if self.absence.is_final(&error, now, grace) {
             self.refuse(batch, &cause);
-            self.tell(LinkState::Lost(cause));
+            self.lose(cause);
         } else if self.down.is_none() && self.failures < self.context.kafka.produce_again {
             self.failures += 1;
             if error.may_have_appended() {
@@ -236,6 +242,7 @@ impl KafkaProducer {
         }
         if self.failures > 0 || self.down.is_some() {
             self.failures = 0;
+            self.absence.ended();
             self.retries.succeeded();
             self.status.enter("producing", "");
             if self.down.take().is_some() {
@@ -244,10 +251,19 @@ impl KafkaProducer {
         }
     }
 
-    /// Of several messages, each is tried for itself; one alone is its sender's affair.
+    /// Of several messages, each is tried for itself; one alone is its sender's affair. One that is ordered again has no
+    /// sender any more: it was acknowledged, and the chain cannot go on until the topic takes it.
     fn too_large(&mut self, batch: Vec<Item>, cause: &str) {
         self.failures = 0;
         if batch.len() == 1 {
+            if batch.iter().any(|item| matches!(item.answer, Answer::Chain(_))) {
+                // kept: a dropped one would be heard before the reason
+                self.wanted.extend(batch);
+                self.lose(format!(
+                    "a message that a config update overtook cannot be ordered again: {cause}; raise the topic's max.message.bytes"
+                ));
+                return;
+            }
             self.refuse(batch, cause);
             return;
         }
@@ -274,7 +290,7 @@ impl KafkaProducer {
         self.status.enter("retrying", cause.clone());
         let policy = &self.context.kafka.retry;
         let Some(pause) = self.retries.after_failure(self.context.uptime(), rand::random(), policy) else {
-            self.tell(LinkState::Lost(format!("given up after {} attempts: {cause}", self.retries.attempts())));
+            self.lose(format!("given up after {} attempts: {cause}", self.retries.attempts()));
             return;
         };
         self.tell(LinkState::Down { cause, attempt: self.retries.attempts(), pause });
@@ -302,6 +318,12 @@ impl KafkaProducer {
                 (Answer::Nobody, _) => {}
             }
         }
+    }
+
+    /// The chain is about to end: nothing is produced any more.
+    fn lose(&mut self, cause: String) {
+        self.lost = true;
+        self.tell(LinkState::Lost(cause));
     }
 
     fn tell(&self, state: LinkState) {

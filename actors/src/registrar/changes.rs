@@ -51,6 +51,9 @@ impl Registrar {
         if self.joining.contains(id) {
             return Err(RemoveError::Pending("creation"));
         }
+        if self.reopening.contains(id) {
+            return Err(RemoveError::Pending("restart"));
+        }
         if !self.context.directory.all().contains_key(id) {
             return Err(RemoveError::NoSuchChannel);
         }
@@ -105,8 +108,8 @@ async fn stop_and_remove(
                 tracing::warn!(target: "orderer.registrar", channel = %id, "chain did not stop in time, its ledger is removed all the same");
             }
         }
-        let writing = tokio::time::timeout(STOP_PATIENCE, channel.writing.lock()).await;
-        drop(writing);
+        // whoever still writes has this long to end; nobody begins to write from now on
+        let _right = tokio::time::timeout(STOP_PATIENCE, channel.ledger().write_right()).await;
         channel.enter(ChannelState::Removed);
     }
     let ledgers = context.ledgers.clone();
@@ -185,15 +188,22 @@ impl Handler<Restart> for Registrar {
     fn handle(&mut self, restart: Restart, ctx: &mut Context<Self>) {
         let _taken = self.status.take(Task::Restart);
         let Restart { id, reply } = restart;
+        if self.reopening.contains(&id) {
+            let _ = reply.send(Err(RestartError::Pending("restart")));
+            return;
+        }
         match self.context.directory.all().get(&id) {
             None => {
                 let _ = reply.send(Err(RestartError::NoSuchChannel));
             }
             Some(Entry::Open(channel)) => self.restart_support(&Arc::clone(channel), reply, ctx),
             Some(Entry::Broken(_)) => {
+                // until it is answered nobody else opens the ledger, or removes it
+                self.reopening.insert(id.clone());
                 let (context, of_thread) = (Arc::clone(&self.context), id.clone());
                 let opening = self.context.io.spawn_blocking(move || open_one(&context, &of_thread));
                 let opened = opening.into_actor(self).map(move |opened, registrar, ctx| {
+                    registrar.reopening.remove(&id);
                     let opened = opened.unwrap_or_else(|panicked| Err(panicked.to_string()));
                     let restarted = match opened {
                         Ok((ledger, snapshot)) => {
@@ -201,11 +211,9 @@ impl Handler<Restart> for Registrar {
                             Ok(())
                         }
                         Err(cause) => {
-                            // it may be another than before; unless the channel was removed meanwhile
-                            if registrar.context.directory.all().contains_key(&id) {
-                                let broken = registrar.broken(id.clone(), cause.clone());
-                                registrar.context.directory.insert(&[(id, broken)]);
-                            }
+                            // it may be another than before
+                            let broken = registrar.broken(id.clone(), cause.clone());
+                            registrar.context.directory.insert(&[(id, broken)]);
                             Err(RestartError::Ledger(cause))
                         }
                     };
@@ -235,6 +243,8 @@ impl Registrar {
             Some(_) if !matches!(state, ChannelState::Failed { .. }) => Err(RestartError::NotFailed(state.to_string())),
             Some(place) => {
                 place.restarts = Restarts::default();
+                // before its actor says so: whoever asks meanwhile must not start another
+                channel.enter(ChannelState::Starting);
                 self.start_support(channel.id(), ctx);
                 Ok(())
             }

@@ -34,6 +34,8 @@ pub struct Registrar {
     joining: BTreeSet<ChannelId>,
     /// And removed.
     removing: BTreeSet<ChannelId>,
+    /// Broken channels whose ledger is being opened again.
+    reopening: BTreeSet<ChannelId>,
     started: usize,
     status: Arc<StatusCell>,
     ready: Option<oneshot::Sender<()>>,
@@ -58,6 +60,11 @@ pub struct NewChannel {
     pub snapshot: Arc<ChannelSnapshot>,
 }
 
+/// From the system channel's support, when its chain is built again: are there channels on the disk that are not known?
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LookForChannels;
+
 /// From the Supervisor at shutdown. Answered when every chain has stopped, or did not in time.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -71,8 +78,9 @@ impl Registrar {
     /// been opened.
     pub fn new(context: Arc<NodeContext>, ready: Option<oneshot::Sender<()>>, guard: ExitGuard) -> Self {
         let status = context.board.cell("registrar");
-        let (supports, joining, removing) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { context, supports, joining, removing, started: 0, status, ready, guard }
+        let (joining, removing, reopening) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let supports = BTreeMap::new();
+        Self { context, supports, joining, removing, reopening, started: 0, status, ready, guard }
     }
 
     fn add(&mut self, channel: &Arc<Channel>, ctx: &mut Context<Self>) {
@@ -119,6 +127,9 @@ impl Registrar {
     fn found(&mut self, found: Vec<Found>, ctx: &mut Context<Self>) {
         let mut entries = Vec::with_capacity(found.len());
         for (id, opened) in found {
+            if self.removing.contains(&id) || self.context.directory.all().contains_key(&id) {
+                continue; // it came, or goes, another way
+            }
             match opened {
                 Ok((ledger, snapshot)) => entries.push((id, Entry::Open(self.channel(ledger, snapshot)))),
                 Err(cause) => entries.push((id.clone(), self.broken(id, cause))),
@@ -208,6 +219,21 @@ impl Handler<NewChannel> for Registrar {
         let _taken = self.status.take(Task::NewChannel);
         tracing::info!(target: "orderer.registrar", channel = %new.ledger.channel(), "channel created");
         self.register(new.ledger, new.snapshot, ctx);
+    }
+}
+
+impl Handler<LookForChannels> for Registrar {
+    type Result = ();
+
+    fn handle(&mut self, _: LookForChannels, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::LookForChannels);
+        if !self.joining.is_empty() {
+            return; // a ledger that is being made must not be opened
+        }
+        let open = open_all(Arc::clone(&self.context)).into_actor(self).map(|found, registrar, ctx| {
+            registrar.found(found, ctx);
+        });
+        ctx.spawn(open);
     }
 }
 

@@ -28,6 +28,7 @@ pub enum Task {
     TryAgain,
     ChildGone,
     NewChannel,
+    LookForChannels,
     Join,
     Remove,
     Restart,
@@ -47,7 +48,7 @@ pub enum Task {
 }
 
 /// In the order of their numbers.
-const ALL: [Task; 28] = [
+const ALL: [Task; 29] = [
     Task::Order,
     Task::Write,
     Task::Committed,
@@ -60,6 +61,7 @@ const ALL: [Task; 28] = [
     Task::TryAgain,
     Task::ChildGone,
     Task::NewChannel,
+    Task::LookForChannels,
     Task::Join,
     Task::Remove,
     Task::Restart,

@@ -15,6 +15,8 @@ pub enum Exit {
     Failed(String),
     /// It met an error that a new one in its place would meet again; a person has to act first.
     Unrecoverable(String),
+    /// The channel takes no blocks from this node, as it is configured now; a person has to act first.
+    NotOurs(String),
     /// A handler panicked; the text says where.
     Panicked(String),
     /// It ended without a word: its arbiter is gone, or nobody held its address.
@@ -25,7 +27,7 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Asked => f.write_str("stopped as asked"),
-            Self::Failed(cause) | Self::Unrecoverable(cause) => f.write_str(cause),
+            Self::Failed(cause) | Self::Unrecoverable(cause) | Self::NotOurs(cause) => f.write_str(cause),
             Self::Panicked(text) => write!(f, "panicked: {text}"),
             Self::Stopped => f.write_str("stopped without being asked"),
         }

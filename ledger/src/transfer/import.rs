@@ -15,6 +15,7 @@ use super::error::TransferError;
 use crate::commit::Commit;
 use crate::ledger::{Ledger, Options};
 use crate::open::remove_unfinished;
+use crate::write_right::WriteRight;
 
 /// Blocks are written in transactions of this size, or of this many.
 const WRITTEN_AT_ONCE_BYTES: usize = 4 << 20;
@@ -30,7 +31,7 @@ pub struct Import {
     channel: ChannelId,
     options: Options,
     check: ChainCheck,
-    ledger: Option<Ledger>,
+    ledger: Option<(Ledger, WriteRight)>,
     waiting: Vec<EncodedBlock>,
     waiting_bytes: usize,
     blocks: u64,
@@ -101,7 +102,7 @@ impl Import {
         }
         self.write()?;
         let number = block.number();
-        if let Some(ledger) = &mut self.ledger {
+        if let Some((ledger, _)) = &mut self.ledger {
             ledger.leap_to(block)?;
         }
         self.last = Some(number);
@@ -118,7 +119,12 @@ impl Import {
         self.last = Some(block.number());
         if self.ledger.is_none() {
             let path = self.folder.join(self.file_name);
-            self.ledger = Some(Ledger::create(&path, &self.channel, &block, self.options)?);
+            let ledger = Ledger::create(&path, &self.channel, &block, self.options)?;
+            // just made: nobody else knows it
+            let right = ledger
+                .try_write_right()
+                .ok_or_else(|| failed(&path, "get the right to write", io::ErrorKind::ResourceBusy.into()))?;
+            self.ledger = Some((ledger, right));
             return Ok(());
         }
         self.waiting_bytes += block.size_bytes();
@@ -130,9 +136,9 @@ impl Import {
     }
 
     fn write(&mut self) -> Result<(), TransferError> {
-        if let Some(ledger) = &self.ledger {
+        if let Some((ledger, right)) = &mut self.ledger {
             let blocks = std::mem::take(&mut self.waiting);
-            ledger.commit(Commit { blocks, ..Commit::default() })?;
+            ledger.commit(right, Commit { blocks, ..Commit::default() })?;
             self.waiting_bytes = 0;
         }
         Ok(())
@@ -145,7 +151,7 @@ impl Import {
     /// failed. What was made is removed by the next import, or the next start of the node.
     pub fn finish(mut self, target: &Path) -> Result<Imported, TransferError> {
         self.write()?;
-        let (Some(ledger), Some(snapshot)) = (self.ledger, self.check.snapshot()) else {
+        let (Some((ledger, _right)), Some(snapshot)) = (self.ledger, self.check.snapshot()) else {
             return Err(TransferError::Empty { path: self.source });
         };
         let (last, horizon) = (ledger.last_block(), ledger.horizon());

@@ -100,7 +100,7 @@ impl Chain {
             last_config_block: last.last_config().0,
             config_sequence: snapshot.sequence().0,
             consensus_type: snapshot.orderer().consensus_type.clone(),
-            engine: context.serving.engine(&snapshot).ok().map(|engine| match engine {
+            engine: context.engine(&snapshot).ok().map(|engine| match engine {
                 Engine::Solo => "solo",
                 Engine::Kafka { .. } => "kafka",
             }),

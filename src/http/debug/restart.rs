@@ -13,7 +13,7 @@ pub(super) async fn restart(State(debug): Shared, Path(name): Path<String>) -> R
     restarted.map(|()| StatusCode::ACCEPTED).map_err(|refused| {
         let status = match refused {
             RestartError::NoSuchChannel => StatusCode::NOT_FOUND,
-            RestartError::NotFailed(_) => StatusCode::CONFLICT,
+            RestartError::NotFailed(_) | RestartError::Pending(_) => StatusCode::CONFLICT,
             RestartError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

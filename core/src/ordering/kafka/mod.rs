@@ -26,4 +26,4 @@ pub use machine::Machine;
 pub use metadata::{KafkaMetadata, KafkaOffset};
 pub use normal_form::NotAnEnvelope;
 pub use record::{Malformed, RECORD_KEY, Record, RecordClass, Regular, encode_connect, encode_time_to_cut};
-pub use resume::{LastBlock, ResumeError, TopicBounds};
+pub use resume::{LastBlock, ResumeError, TopicBounds, consenter_metadata};

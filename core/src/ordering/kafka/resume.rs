@@ -91,7 +91,10 @@ impl LastBlock {
 
 /// The consenter's part of a block's metadata: signed together with the block, as newer orderers write it, else in a
 /// slot of its own.
-fn consenter_metadata(block: &Block) -> Result<Bytes, prost::DecodeError> {
+///
+/// # Errors
+/// The metadata does not parse.
+pub fn consenter_metadata(block: &Block) -> Result<Bytes, prost::DecodeError> {
     let slots = block.metadata.as_ref().map_or(&[][..], |metadata| &metadata.metadata[..]);
     let slot = |index: BlockMetadataIndex| -> Result<Bytes, prost::DecodeError> {
         Ok(Metadata::decode(slots.get(index as usize).cloned().unwrap_or_default())?.value)

@@ -1,0 +1,61 @@
+//! When a topic that the brokers do not know is gone. A broker that has just come up knows none for a while, so for the
+//! protocol that answer is one to try again. Pure: times are arguments.
+
+use std::time::Duration;
+
+use orderer_kafka::Error;
+
+/// How long the brokers have said that there is no such topic.
+#[derive(Debug, Default)]
+pub(super) struct Absence {
+    since: Option<Duration>,
+}
+
+impl Absence {
+    /// Whether it is of no use to try again after this error at `now` (since any fixed moment): somebody has to see to the
+    /// topic first. One that is not known is waited for, for `grace` after the first such answer.
+    pub(super) fn is_final(&mut self, error: &Error, now: Duration, grace: Duration) -> bool {
+        match error {
+            Error::UnknownTopic { .. } => now.saturating_sub(*self.since.get_or_insert(now)) >= grace,
+            Error::OffsetOutOfRange { .. }
+            | Error::WrongPartitionCount { .. }
+            | Error::Poison { .. }
+            | Error::NoCommonVersion { .. } => true,
+            // a broker that cannot be reached says nothing about the topic
+            _ => false,
+        }
+    }
+
+    /// The topic is there.
+    pub(super) fn ended(&mut self) {
+        self.since = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(60);
+
+    fn unknown() -> Error {
+        Error::UnknownTopic { topic: "app".to_owned() }
+    }
+
+    #[test]
+    fn an_unknown_topic_is_gone_only_when_it_stays_unknown() {
+        let mut absence = Absence::default();
+        let at = Duration::from_secs;
+        assert!(!absence.is_final(&unknown(), at(100), GRACE));
+        assert!(!absence.is_final(&unknown(), at(159), GRACE));
+        assert!(absence.is_final(&unknown(), at(160), GRACE));
+        absence.ended();
+        assert!(!absence.is_final(&unknown(), at(200), GRACE), "it was there meanwhile");
+    }
+
+    #[test]
+    fn what_no_waiting_mends_is_final_at_once() {
+        let wrong = Error::WrongPartitionCount { topic: "app".to_owned(), found: 3 };
+        assert!(Absence::default().is_final(&wrong, Duration::ZERO, GRACE));
+    }
+}

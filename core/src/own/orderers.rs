@@ -1,0 +1,37 @@
+//! The orderers that a channel's configuration names.
+
+use std::collections::BTreeSet;
+
+use fabric_proto::common::{ConfigGroup, OrdererAddresses};
+use prost::Message as _;
+
+use crate::config::{ChannelSnapshot, key};
+
+/// What is said of a channel of type solo that names several orderers.
+pub const WARNING_SOLO: &str = "the channel is of type solo, and its configuration names several orderers: each of them that serves it makes a chain of its own";
+
+/// Addresses of the orderers that clients and peers are told of: those of the ordering organizations and those of the whole
+/// channel.
+pub fn orderer_addresses(snapshot: &ChannelSnapshot) -> BTreeSet<String> {
+    let root = snapshot.channel_group();
+    let organizations = root.groups.get(key::ORDERER).map(|orderer| orderer.groups.values());
+    let mut addresses: BTreeSet<String> = listed(root, key::ORDERER_ADDRESSES).into_iter().collect();
+    for organization in organizations.into_iter().flatten() {
+        addresses.extend(listed(organization, key::ENDPOINTS));
+    }
+    addresses
+}
+
+/// The addresses, if the channel is of type solo and they are several: no node knows which of them serve it.
+pub fn others_of_solo(snapshot: &ChannelSnapshot) -> Option<BTreeSet<String>> {
+    if snapshot.orderer().consensus_type != "solo" {
+        return None;
+    }
+    Some(orderer_addresses(snapshot)).filter(|addresses| addresses.len() > 1)
+}
+
+fn listed(group: &ConfigGroup, value: &str) -> Vec<String> {
+    let value = group.values.get(value);
+    let decoded = value.and_then(|value| OrdererAddresses::decode(value.value.clone()).ok());
+    decoded.unwrap_or_default().addresses
+}
