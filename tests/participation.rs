@@ -12,6 +12,7 @@ use fabric_proto::orderer::BatchSize;
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use world::configuring::{config_of, consenters, genesis_of_type, last_config, same_version, signed_update, update_of};
 use world::http::{Answer, Http, send};
 use world::messages::{oldest, seek_info, transaction};
@@ -29,6 +30,14 @@ fn without_channels() -> Setup {
         .set("GENERAL_LOCALMSPID", "OrdererMSP")
         .set("FILELEDGER_LOCATION", ledger.display())
         .set("CHANNELPARTICIPATION_ENABLED", true)
+}
+
+/// A client of a node that shows the fixtures' certificate.
+async fn over_tls(node: &Node) -> Client {
+    let root = std::fs::read(orderer_folder().join("tls/ca.crt")).unwrap();
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(root)).domain_name("localhost");
+    let endpoint = Endpoint::from_shared(format!("https://{}", node.address)).unwrap().tls_config(tls).unwrap();
+    Client::on(endpoint).await
 }
 
 fn fixture(block: &str) -> Vec<u8> {
@@ -192,13 +201,13 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     let answer = join(&admin, alone).await;
     assert_eq!((answer.status, &answer.json()["consensusRelation"]), (201, &json!("consenter")));
     node.chain_runs("app").await;
-    let client = node.client().await;
+    let client = over_tls(&node).await;
     orders(&client, "app").await;
     client.block(&Person::user(1), "app", 1).await;
     node.stop().await;
 
     let node = setup.start().await;
-    let client = node.client().await;
+    let client = over_tls(&node).await;
     orders(&client, "app").await;
     client.block(&Person::user(1), "app", 2).await;
     node.stop().await;
@@ -208,7 +217,7 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     node.line("channel has failed").await;
     let admin = Http::of(&mut node, "admin").await;
     assert_eq!(admin.get(APP).await.json()["status"], "failed");
-    assert_eq!(node.client().await.chain(&Person::user(1), "app").await.len(), 3);
+    assert_eq!(over_tls(&node).await.chain(&Person::user(1), "app").await.len(), 3);
     node.stop().await;
 }
 
