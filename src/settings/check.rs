@@ -9,6 +9,7 @@ use orderer_core::config::{RaftAs, Serving};
 use serde_yaml::Value;
 
 use super::keys::{Effect, KEYS, Key, Kind};
+use super::memory::{LEAST_BYTES, WrittenLimits, machine_bytes};
 use super::read::{Mistake, Source, Written};
 use super::values::{bytes, duration, plain};
 use super::{Keepalive, Limits, Settings};
@@ -96,18 +97,7 @@ impl Checker {
             let source = self.source("General.LocalMSPID");
             self.mistake(source, "General.LocalMSPID must not be empty".to_owned());
         }
-        let limits = Limits {
-            streams_per_connection: self.number("Limits.StreamsPerConnection"),
-            channel_ingress_bytes: self.number("Limits.ChannelIngressBytes"),
-            large_message_bytes: self.number("Limits.LargeMessageBytes"),
-            block_cache_bytes: self.number::<usize>("Limits.BlockCacheBytes"),
-        };
-        for path in ["Limits.StreamsPerConnection", "Limits.ChannelIngressBytes", "Limits.LargeMessageBytes"] {
-            if self.number::<u32>(path) == 0 {
-                let source = self.source(path);
-                self.mistake(source, format!("{path} must be above 0"));
-            }
-        }
+        let limits = self.limits();
         let log_spec = self.log_spec();
         let kafka = self.kafka();
         let (serving, http, metrics) = (self.serving(), self.http(), self.metrics());
@@ -126,7 +116,7 @@ impl Checker {
                 interval: self.duration("General.Keepalive.ServerInterval"),
                 timeout: self.duration("General.Keepalive.ServerTimeout"),
             },
-            max_receive_bytes: self.number::<usize>("General.MaxRecvMsgSize"),
+            max_receive_bytes: self.number::<usize>("General.MaxRecvMsgSize").min(limits.large_message_bytes as usize),
             connection_timeout: self.duration("General.ConnectionTimeout"),
             bootstrap_file,
             local_msp_dir,
@@ -151,6 +141,35 @@ impl Checker {
             broadcast_trace_dir,
             deliver_trace_dir,
         })
+    }
+
+    fn limits(&mut self) -> Limits {
+        let written = WrittenLimits {
+            memory: u64::try_from(self.number::<usize>("Limits.MemoryBytes")).unwrap_or(u64::MAX),
+            channel_ingress: self.number("Limits.ChannelIngressBytes"),
+            large_message: self.number("Limits.LargeMessageBytes"),
+            block_cache: self.number("Limits.BlockCacheBytes"),
+            streams_per_connection: self.number("Limits.StreamsPerConnection"),
+        };
+        if written.streams_per_connection == 0 {
+            let source = self.source("Limits.StreamsPerConnection");
+            self.mistake(source, "Limits.StreamsPerConnection must be above 0".to_owned());
+        }
+        if (1..LEAST_BYTES).contains(&written.memory) {
+            let source = self.source("Limits.MemoryBytes");
+            self.mistake(source, format!("Limits.MemoryBytes must be at least {} MB", LEAST_BYTES >> 20));
+        }
+        let limits = written.shares(machine_bytes());
+        let (message, room) = (self.number::<usize>("General.MaxRecvMsgSize"), limits.large_message_bytes as usize);
+        if message > room {
+            self.notes.push(format!(
+                "messages above {} MB are refused although General.MaxRecvMsgSize allows {} MB: Limits.LargeMessageBytes, or \
+                 its share of Limits.MemoryBytes, has no room for them",
+                room >> 20,
+                message >> 20
+            ));
+        }
+        limits
     }
 
     fn address(&mut self) -> Option<SocketAddr> {
