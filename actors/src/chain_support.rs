@@ -241,7 +241,7 @@ impl ChainSupport {
         writer: &Counted<BlockWriter>,
         ctx: &mut Context<Self>,
     ) -> Result<Consenter, String> {
-        let last = LastBlock::read(&self.channel.ledger().last_block()).map_err(|e| chain_text(&e))?;
+        let last = LastBlock::read(&state.last).map_err(|e| chain_text(&e))?;
         let cluster = (self.context.kafka.connector)(brokers).map_err(|e| chain_text(&e))?;
         for child in [kafka::PRODUCER, kafka::CONSUMER] {
             self.cell(&format!("kafka-chain/{child}"));

@@ -80,7 +80,7 @@ impl Ledger {
         let channel = self.channel.clone();
         self.horizon = Some(leapt().map_err(|cause| CommitError::Append { channel, number, cause })?);
         self.lock_writer().settled = false;
-        *self.newest.get_mut().unwrap_or_else(PoisonError::into_inner) = Newest::new(block, self.options.newest_bytes);
+        *self.newest.get_mut().unwrap_or_else(PoisonError::into_inner) = Newest::new(&block);
         self.heights.send_replace(number.0 + 1);
         Ok(())
     }

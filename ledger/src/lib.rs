@@ -13,6 +13,7 @@
 //! envelopes 0.6 ms, of fifty such blocks 2.8 ms CPU a MiB; a block from memory 0.1 µs, from the disk 2 ms a MiB
 //! (benches/commit.rs).
 
+mod cache;
 mod commit;
 mod compact;
 mod error;
@@ -30,6 +31,7 @@ mod tail;
 pub mod transfer;
 mod verify;
 
+pub use cache::BlockCache;
 pub use commit::Commit;
 pub use compact::{CompactError, Compacted};
 pub use error::{CommitError, Fault, OpenError, ReadError};

@@ -118,7 +118,7 @@ impl Import {
         self.last = Some(block.number());
         if self.ledger.is_none() {
             let path = self.folder.join(self.file_name);
-            self.ledger = Some(Ledger::create(&path, &self.channel, &block, self.options)?);
+            self.ledger = Some(Ledger::create(&path, &self.channel, &block, self.options.clone())?);
             return Ok(());
         }
         self.waiting_bytes += block.size_bytes();
