@@ -199,7 +199,11 @@ impl AsyncRead for Connection {
         }
         if peer.account().poll_room(cx).is_pending() {
             // it may have been told to close between the look and the wait
-            return if peer.is_closing() { Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())) } else { Poll::Pending };
+            return if peer.is_closing() {
+                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+            } else {
+                Poll::Pending
+            };
         }
         let before = buf.filled().len();
         let Poll::Ready(read) = Pin::new(socket).poll_read(cx, buf) else {

@@ -68,7 +68,9 @@ async fn large_envelopes_that_trickle_hold_nobody_up() {
             Some((Bytes::from_static(b"x"), ()))
         }));
         let channel = node.client().await.channel;
-        held.push(tokio::spawn(async move { read_to_end(call(&channel, "Broadcast", Box::pin(trickle)).await.unwrap()).await.1 }));
+        held.push(tokio::spawn(async move {
+            read_to_end(call(&channel, "Broadcast", Box::pin(trickle)).await.unwrap()).await.1
+        }));
     }
     let client = node.client().await;
     assert_ordered(&client, 70 << 10, Duration::from_secs(5)).await;

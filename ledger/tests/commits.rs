@@ -159,7 +159,10 @@ fn the_newest_blocks_are_in_memory_up_to_their_size() {
     let large = blocks_after(&ledger.last_block(), 1, &[60_000]);
     ledger.commit(Commit { blocks: large.clone(), ..Commit::default() }).unwrap();
     let (last, large) = (ledger.last_block(), &large[0]);
-    assert_eq!((last.number(), last.header_hash(), last.last_config()), (large.number(), large.header_hash(), large.last_config()));
+    assert_eq!(
+        (last.number(), last.header_hash(), last.last_config()),
+        (large.number(), large.header_hash(), large.last_config())
+    );
     assert!(last.size_bytes() < 1000 && !cached(101));
     assert_eq!(ledger.block(BlockNumber(101)).unwrap().expect("is there").block_bytes(), large.block_bytes());
 }

@@ -16,7 +16,7 @@ use futures_util::task::AtomicWaker;
 /// node's memory.
 const SMALL_BYTES: usize = 128 << 10;
 /// The part of the node's limit that only small connections may fill: one of so many.
-const RESERVE_PART: usize = 4;
+const RESERVE_PART: usize = 8;
 /// One waiting connection is woken for so many bytes that are released.
 const WAKE_BYTES: usize = 16 << 10;
 /// The table of addresses is swept when it has grown by so many.
@@ -351,13 +351,13 @@ mod tests {
     #[test]
     fn the_reserve_is_for_small_connections() {
         let budget = Budget::new(16 << 20);
-        let accounts: Vec<Account> = (1..=13).map(|last| budget.account(address(last))).collect();
-        accounts[..12].iter().for_each(|account| account.charge(1 << 20));
+        let accounts: Vec<Account> = (1..=15).map(|last| budget.account(address(last))).collect();
+        accounts[..14].iter().for_each(|account| account.charge(1 << 20));
         let woken = Arc::<Woken>::default();
-        assert!(!poll(&accounts[0], &woken), "three quarters are used");
-        assert!(poll(&accounts[12], &woken));
-        accounts[0].charge(4 << 20);
-        assert!(!poll(&accounts[12], &woken), "nothing is left");
+        assert!(!poll(&accounts[0], &woken), "seven of eight parts are used");
+        assert!(poll(&accounts[14], &woken));
+        accounts[0].charge(2 << 20);
+        assert!(!poll(&accounts[14], &woken), "nothing is left");
         assert_eq!(budget.waiting(), 2);
     }
 

@@ -132,7 +132,8 @@ impl Peer {
 
     /// A stream takes bytes that have arrived; they stay charged for as long as the result lives.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Charge {
-        let before = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(held.saturating_sub(bytes)));
+        let before =
+            self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(held.saturating_sub(bytes)));
         let counted = before.unwrap_or_default().min(bytes);
         if counted < bytes {
             self.account.charge(bytes - counted);

@@ -12,7 +12,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Large messages are looked at every so many times.
 const LARGE_EVERY: u32 = 2;
 /// Memory is short when so many of so many parts are used: before an address has used its share.
-const SHORT: (usize, usize) = (5, 8);
+const SHORT: (usize, usize) = (11, 16);
 /// When memory is short, so much of it is freed at once: one in so many bytes.
 const FREE_PART: usize = 8;
 /// Operators and their tools have no need for more connections.

@@ -68,8 +68,13 @@ async fn converse(connection: Connection, router: Router, stopping: Cancellation
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(HEAD_MAX_BYTES);
     let head_max = u32::try_from(HEAD_MAX_BYTES).unwrap_or(u32::MAX);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEAD_LIMIT)).max_header_list_size(head_max)
-        .initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOW_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(HEAD_LIMIT))
+        .max_header_list_size(head_max)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
     let conversation = builder.serve_connection_with_upgrades(TokioIo::new(connection), service);
     tokio::pin!(conversation);
     let ended = tokio::select! {

@@ -244,7 +244,13 @@ async fn serve(
         opened.push(socket.serve("admin", router, (settings, &admission), io, &stopping)?);
     }
     if let Some(socket) = profile {
-        opened.push(socket.serve("profile", http::profile(Arc::clone(&context)), (settings, &admission), io, &stopping)?);
+        opened.push(socket.serve(
+            "profile",
+            http::profile(Arc::clone(&context)),
+            (settings, &admission),
+            io,
+            &stopping,
+        )?);
     }
     if let MetricsSettings::Statsd(statsd) = &settings.metrics {
         io.spawn(metrics::send(Arc::new(Metrics::new(&context)), statsd.clone(), stopping.clone()));
@@ -258,14 +264,13 @@ async fn serve(
     let (keepalive, limits) = (settings.keepalive, settings.limits);
     let handshake_limit = settings.connection_timeout;
     let mut serving = io.spawn(async move {
-        let connections =
-            accept(
-                tokio::net::TcpListener::from_std(listener)?,
-                grpc_tls,
-                handshake_limit,
-                table,
-                shared.stopping.clone(),
-            );
+        let connections = accept(
+            tokio::net::TcpListener::from_std(listener)?,
+            grpc_tls,
+            handshake_limit,
+            table,
+            shared.stopping.clone(),
+        );
         let observed = Arc::clone(&shared.context.observed);
         let counted = Arc::clone(&observed);
         let connections = connections.map(move |connection| connection.map(|c| c.counted_by(&counted)));

@@ -28,24 +28,24 @@ pub(super) struct WrittenLimits {
 }
 
 impl WrittenLimits {
-    /// All limits: half of the memory is for clients, a quarter for blocks, and the last quarter for the rest of the process
+    /// All limits: five eighths of the memory are for clients, three sixteenths for blocks, and as much for the rest of the process
     /// and for what allocators leave unused.
     pub(super) fn shares(self, machine_bytes: u64) -> Limits {
         let memory = if self.memory > 0 { self.memory } else { (machine_bytes / 4).min(DEFAULT_MAX_BYTES) };
         let memory = usize::try_from(memory.max(LEAST_BYTES)).unwrap_or(usize::MAX);
-        let clients = memory / 2;
+        let clients = memory / 8 * 5;
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         let or = |written: u32, share: usize| if written > 0 { written } else { small(share) };
         Limits {
             memory_bytes: memory,
             client_bytes: clients,
-            connections: clients / 8 * 5 / CONNECTION_BYTES,
+            connections: clients / 2 / CONNECTION_BYTES,
             streams: clients / 4 / STREAM_BYTES,
             stream_bytes: (clients / 256).clamp(STREAM_LEAST_BYTES, STREAM_MAX_BYTES),
             streams_per_connection: self.streams_per_connection,
             channel_ingress_bytes: or(self.channel_ingress, (clients / 4).min(CHANNEL_MAX_BYTES)),
             large_message_bytes: or(self.large_message, (clients / 2).min(LARGE_MAX_BYTES)),
-            block_cache_bytes: if self.block_cache > 0 { self.block_cache } else { memory / 4 },
+            block_cache_bytes: if self.block_cache > 0 { self.block_cache } else { memory / 16 * 3 },
         }
     }
 }
@@ -105,7 +105,8 @@ mod tests {
             assert!(limits.connections * CONNECTION_BYTES + limits.streams * STREAM_BYTES < limits.client_bytes);
             assert!(limits.large_message_bytes as usize <= limits.client_bytes / 2);
         }
-        let limits = WrittenLimits { memory: 1 << 30, large_message: 5, block_cache: 6, ..Default::default() }.shares(0);
+        let limits =
+            WrittenLimits { memory: 1 << 30, large_message: 5, block_cache: 6, ..Default::default() }.shares(0);
         assert_eq!((limits.large_message_bytes, limits.block_cache_bytes), (5, 6));
         let limits = WrittenLimits { memory: 1 << 30, ..Default::default() }.shares(0);
         assert!(limits.connections >= 10_000 && limits.streams >= 10_000, "{limits:?}");
