@@ -149,25 +149,6 @@ impl Budget {
     pub fn shares(&self) -> Shares {
         self.0.shares
     }
-
-    /// Charges bytes that belong to no connection, such as a block that several subscribers share.
-    pub fn charge(&self, bytes: usize) -> SharedCharge {
-        self.0.all.charge(bytes);
-        SharedCharge { all: Arc::clone(&self.0.all), bytes }
-    }
-}
-
-/// Bytes that belong to no connection; released when dropped.
-#[derive(Debug)]
-pub struct SharedCharge {
-    all: Arc<Pool>,
-    bytes: usize,
-}
-
-impl Drop for SharedCharge {
-    fn drop(&mut self) {
-        self.all.release(self.bytes);
-    }
 }
 
 /// What one connection holds of the budget.

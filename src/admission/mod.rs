@@ -18,7 +18,7 @@ mod peer;
 mod table;
 mod watch;
 
-pub use budget::{Account, Budget, Charge, SharedCharge, Shares};
+pub use budget::{Account, Budget, Charge, Shares};
 pub use inbound::{Inbound, Progress};
 pub use large::{LargeMessages, Permit, Waiting};
 pub use peer::{Peer, Phase, StreamHold, Turn};
