@@ -55,6 +55,7 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`commit`](Self::commit).
+    #[expect(clippy::needless_pass_by_value, reason = "the ledger goes on from it")]
     pub(crate) fn leap_to(&mut self, block: EncodedBlock) -> Result<(), CommitError> {
         let number = block.number();
         let leapt = || -> Result<Horizon, Fault> {

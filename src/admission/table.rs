@@ -98,7 +98,7 @@ impl ConnectionTable {
         let mut peers = self.peers();
         if peers.len() >= self.max {
             let closing = self.make_room(&peers);
-            if closing == 0 || peers.len() >= self.max + self.max / SURPLUS_PART + 1 {
+            if closing == 0 || peers.len() > self.max + self.max / SURPLUS_PART {
                 drop(peers);
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 return None;

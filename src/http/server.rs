@@ -24,7 +24,7 @@ use tower_service::Service;
 
 use super::answer::{Refused, errors_in_json};
 use super::same_site::of_the_same_site;
-use crate::admission::ConnectionTable;
+use crate::admission::{ConnectionTable, Peer};
 use crate::connection::{ConnectInfo, Connection, accept};
 use crate::tls::ListenerTls;
 
@@ -110,7 +110,7 @@ impl Service<hyper::Request<Incoming>> for Introduced {
         request.extensions_mut().insert(self.info.clone());
         let mut router = self.router.clone();
         // in progress until it is answered: a connection with nothing in progress makes place for another
-        let hold = self.info.admitted.as_ref().map(|peer| peer.begin());
+        let hold = self.info.admitted.as_ref().map(Peer::begin);
         Box::pin(async move {
             let answer = router.call(request.map(Body::new)).await;
             drop(hold);

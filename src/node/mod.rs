@@ -198,6 +198,7 @@ struct Signals {
 }
 
 /// Serves gRPC and operators on the I/O runtime until a signal comes, then until nothing is in flight.
+#[expect(clippy::too_many_lines, reason = "one service after the other")]
 async fn serve(
     settings: &Settings,
     logs: &LogControl,

@@ -88,7 +88,6 @@ impl Reply {
     }
 
     /// Sends the answer and gives back the room at the gate, for who goes on holding the envelope.
-    #[must_use]
     pub fn send_early(self, answer: OrderAnswer) -> Room {
         let _ = self.answer.send(answer);
         self.room
