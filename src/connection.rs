@@ -9,29 +9,39 @@ use std::time::Duration;
 
 use orderer_actors::observe::{ConnectionObserved, Observed};
 use orderer_core::crypto::sha256;
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
+use crate::admission::{ConnectionTable, Inbound, Peer, Phase, Place};
 use crate::tls::ListenerTls;
 
-/// So many handshakes are under way at once; more connections wait their turn.
-const HANDSHAKES_MAX: usize = 256;
 /// After an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that have not said what they speak are looked for so often.
+const SILENT_LOOK: Duration = Duration::from_millis(250);
+/// Connections that are ready for the server.
+const READY_MAX: usize = 64;
 
-/// A client's connection.
+/// A client's connection. What it reads is charged to the node's budget, and waits while there is no room.
 #[derive(Debug)]
-pub enum Connection {
-    /// Plaintext.
-    Plain(TcpStream, ConnectInfo),
-    /// TLS.
-    Tls(Box<TlsStream<TcpStream>>, ConnectInfo),
+pub struct Connection {
+    socket: Socket,
+    info: ConnectInfo,
+    inbound: Inbound,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// Who is at the other end.
@@ -43,25 +53,29 @@ pub struct ConnectInfo {
     pub tls_certificate_hash: Option<[u8; 32]>,
     /// Counts it as open, until the last request on it is gone.
     pub open: Option<Arc<ConnectionObserved>>,
+    /// What it holds; `None` for requests that come from within the process.
+    pub admitted: Option<Arc<Peer>>,
 }
 
 impl Default for ConnectInfo {
     fn default() -> Self {
-        Self { peer: (Ipv4Addr::UNSPECIFIED, 0).into(), tls_certificate_hash: None, open: None }
+        Self { peer: (Ipv4Addr::UNSPECIFIED, 0).into(), tls_certificate_hash: None, open: None, admitted: None }
     }
 }
 
-/// Accepts connections until `stopping`; each is ready to be spoken on when it comes out of the stream. A client that does
-/// not finish its handshake within `handshake_limit` is dropped, and disturbs nobody meanwhile.
+/// Accepts connections until `stopping`; each is ready to be spoken on when it comes out of the stream. Accepting waits for
+/// no client: each shakes hands in a task of its own, and one that has not said within `handshake_limit` what it speaks is
+/// closed, whether it is silent or sends a byte now and then.
 pub fn accept(
     listener: TcpListener,
     tls: Option<Arc<ListenerTls>>,
     handshake_limit: Duration,
+    table: Arc<ConnectionTable>,
     stopping: CancellationToken,
 ) -> ReceiverStream<io::Result<Connection>> {
-    let (ready, connections) = mpsc::channel(64);
+    let (ready, connections) = mpsc::channel(READY_MAX);
+    tokio::spawn(close_silent(Arc::clone(&table), handshake_limit, stopping.clone()));
     tokio::spawn(async move {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -75,60 +89,105 @@ pub fn accept(
                     continue;
                 }
             };
+            let Some(place) = table.enter(peer) else {
+                tracing::debug!(target: "orderer.connection", %peer, "connection refused: the node has as many as it may");
+                continue;
+            };
             // answers are small and must not wait for more to send
             let _ = socket.set_nodelay(true);
-            let Some(tls) = &tls else {
-                let (ready, stopping) = (ready.clone(), stopping.clone());
-                tokio::spawn(async move {
-                    // a server would wait for ever for the first bytes of a client, at shutdown as well
-                    let mut first = [0];
-                    let first = tokio::time::timeout(handshake_limit, socket.peek(&mut first));
-                    let speaks = tokio::select! {
-                        spoke = first => matches!(spoke, Ok(Ok(1))),
-                        () = stopping.cancelled() => false,
-                    };
-                    if speaks {
-                        let info = ConnectInfo { peer, tls_certificate_hash: None, open: None };
-                        let _ = ready.send(Ok(Connection::Plain(socket, info))).await;
-                    }
-                });
-                continue;
-            };
-            let Some(config) = tls.config() else {
-                tracing::warn!(target: "orderer.connection", %peer, "connection refused: no client root is known");
-                continue;
-            };
-            let (ready, acceptor) = (ready.clone(), TlsAcceptor::from(config));
-            let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+            let (ready, tls, stopping) = (ready.clone(), tls.clone(), stopping.clone());
             tokio::spawn(async move {
-                match tokio::time::timeout(handshake_limit, acceptor.accept(socket)).await {
-                    Ok(Ok(stream)) => {
-                        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                        let tls_certificate_hash = certificate.map(|c| sha256(&[c.as_ref()]));
-                        let info = ConnectInfo { peer, tls_certificate_hash, open: None };
-                        let _ = ready.send(Ok(Connection::Tls(Box::new(stream), info))).await;
+                let admitted = Arc::clone(place.peer());
+                let secured = tokio::select! {
+                    secured = tokio::time::timeout(handshake_limit, shake_hands(socket, tls, peer)) => secured,
+                    () = std::future::poll_fn(|cx| admitted.poll_closing(cx)) => return,
+                    () = stopping.cancelled() => return,
+                };
+                match secured {
+                    Ok(Some((socket, tls_certificate_hash))) => {
+                        admitted.reaches(Phase::Greeting);
+                        let info = ConnectInfo { peer, tls_certificate_hash, open: None, admitted: Some(admitted) };
+                        let connection = Connection { socket, info, inbound: Inbound::default(), place };
+                        let _ = ready.send(Ok(connection)).await;
                     }
-                    Ok(Err(error)) => {
-                        tracing::warn!(target: "orderer.connection", %peer, %error, "TLS handshake failed");
-                    }
+                    Ok(None) => {}
                     Err(_) => {
-                        tracing::warn!(target: "orderer.connection", %peer, limit = ?handshake_limit, "TLS handshake took too long");
+                        tracing::debug!(target: "orderer.connection", %peer, limit = ?handshake_limit, "handshake took too long");
                     }
                 }
-                drop(permit);
             });
         }
     });
     ReceiverStream::new(connections)
 }
 
+/// Closes connections whose time to greet is over, and at the end all that have not greeted.
+async fn close_silent(table: Arc<ConnectionTable>, limit: Duration, stopping: CancellationToken) {
+    while !stopping.is_cancelled() {
+        tokio::select! {
+            () = tokio::time::sleep(SILENT_LOOK) => table.close_silent(limit),
+            () = stopping.cancelled() => {}
+        }
+    }
+    table.close_silent(Duration::ZERO);
+}
+
+/// Secures a connection; a plain one has only to send its first byte. `None` if it is of no use; the log says why.
+async fn shake_hands(
+    socket: TcpStream,
+    tls: Option<Arc<ListenerTls>>,
+    peer: SocketAddr,
+) -> Option<(Socket, Option<[u8; 32]>)> {
+    // nothing is set up for a client that keeps silent
+    if !matches!(socket.peek(&mut [0]).await, Ok(1)) {
+        return None;
+    }
+    let Some(tls) = tls else { return Some((Socket::Plain(socket), None)) };
+    let Some(config) = tls.config() else {
+        tracing::warn!(target: "orderer.connection", %peer, "connection refused: no client root is known");
+        return None;
+    };
+    match TlsAcceptor::from(config).accept(socket).await {
+        Ok(stream) => {
+            let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let tls_certificate_hash = certificate.map(|c| sha256(&[c.as_ref()]));
+            Some((Socket::Tls(Box::new(stream)), tls_certificate_hash))
+        }
+        Err(error) => {
+            tracing::warn!(target: "orderer.connection", %peer, %error, "TLS handshake failed");
+            None
+        }
+    }
+}
+
 impl Connection {
     /// Counts it as a client's connection.
     #[must_use]
     pub fn counted_by(mut self, observed: &Arc<Observed>) -> Self {
-        let (Self::Plain(_, info) | Self::Tls(_, info)) = &mut self;
-        info.open = Some(Arc::new(observed.connection()));
+        self.info.open = Some(Arc::new(observed.connection()));
         self
+    }
+
+    /// Who is at the other end.
+    pub fn info(&self) -> &ConnectInfo {
+        &self.info
+    }
+
+    /// The certificate that the client showed.
+    pub fn shown_certificate(&self) -> Option<&CertificateDer<'static>> {
+        match &self.socket {
+            Socket::Plain(_) => None,
+            Socket::Tls(stream) => stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
     }
 }
 
@@ -136,26 +195,46 @@ impl Connected for Connection {
     type ConnectInfo = ConnectInfo;
 
     fn connect_info(&self) -> ConnectInfo {
-        match self {
-            Self::Plain(_, info) | Self::Tls(_, info) => info.clone(),
-        }
+        self.info.clone()
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(socket, _) => Pin::new(socket).poll_read(cx, buf),
-            Self::Tls(stream, _) => Pin::new(stream).poll_read(cx, buf),
+        let Self { socket, inbound, place, .. } = self.get_mut();
+        let peer = place.peer();
+        if peer.is_closing() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
+        if peer.account().poll_room(cx).is_pending() {
+            // it may have been told to close between the look and the wait
+            return if peer.is_closing() {
+                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+            } else {
+                Poll::Pending
+            };
+        }
+        let before = buf.filled().len();
+        let Poll::Ready(read) = Pin::new(socket).poll_read(cx, buf) else {
+            return peer.poll_closing(cx).map(|()| Err(io::ErrorKind::ConnectionAborted.into()));
+        };
+        read?;
+        let progress = inbound.read(&buf.filled()[before..]);
+        if progress.speaks {
+            peer.reaches(Phase::Stranger);
+        }
+        if progress.data > 0 {
+            peer.arrived(progress.data);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(socket, _) => Pin::new(socket).poll_write(cx, buf),
-            Self::Tls(stream, _) => Pin::new(stream).poll_write(cx, buf),
+        match &mut self.get_mut().socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Socket::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -164,30 +243,30 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(socket, _) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Self::Tls(stream, _) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        match &mut self.get_mut().socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(socket, _) => socket.is_write_vectored(),
-            Self::Tls(stream, _) => stream.is_write_vectored(),
+        match &self.socket {
+            Socket::Plain(socket) => socket.is_write_vectored(),
+            Socket::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(socket, _) => Pin::new(socket).poll_flush(cx),
-            Self::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Socket::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(socket, _) => Pin::new(socket).poll_shutdown(cx),
-            Self::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().socket {
+            Socket::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

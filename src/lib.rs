@@ -3,6 +3,7 @@
 //! This crate is the daemon around the tree: settings and commands, the gRPC services, endpoints for operators, files and sockets. What decides
 //! is in `orderer-core`, what stores in `orderer-ledger`, what acts in `orderer-actors`.
 
+pub mod admission;
 pub mod benchmark;
 pub mod certificates;
 pub mod cli;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orderer_core::block::Hash;
+use orderer_core::block::{EncodedBlock, Hash};
 use orderer_core::channel::BlockNumber;
 use orderer_core::config::{Catalog, ChannelSnapshot, ConfigError};
 use orderer_ledger::{Ledger, PendingEnvelope, ReadError};
@@ -23,6 +23,8 @@ pub struct Tip {
 pub struct ChainState {
     /// See [`Tip`].
     pub tip: Tip,
+    /// The newest block.
+    pub last: EncodedBlock,
     /// The configuration in force.
     pub snapshot: Arc<ChannelSnapshot>,
     /// Envelopes that were acknowledged and are in no block yet.
@@ -61,12 +63,15 @@ impl ChainState {
         catalog: &Arc<Catalog>,
     ) -> Result<Self, LoadError> {
         let last = ledger.last_block();
+        // whole, whatever its size: a chain may go on from what is in it
+        let last = ledger.block(last.number())?.unwrap_or(last);
         let tip = Tip { number: last.number(), header_hash: *last.header_hash(), last_config: last.last_config() };
         Ok(Self {
             snapshot: if known.0 == tip.last_config { known.1 } else { Arc::new(load_snapshot(ledger, catalog)?) },
             pending: ledger.pending()?,
             next_sequence: ledger.next_pending_sequence(),
             tip,
+            last,
         })
     }
 }

@@ -266,9 +266,8 @@ impl ChainSupport {
         writer: &Counted<BlockWriter>,
         ctx: &mut Context<Self>,
     ) -> Result<Consenter, String> {
-        let last_block = self.channel.ledger().last_block();
-        check_engine_before(&last_block, &state)?;
-        let last = LastBlock::read(&last_block).map_err(|e| chain_text(&e))?;
+        check_engine_before(&state.last, &state)?;
+        let last = LastBlock::read(&state.last).map_err(|e| chain_text(&e))?;
         let cluster = (self.context.kafka.connector)(brokers).map_err(|e| chain_text(&e))?;
         for child in [kafka::PRODUCER, kafka::CONSUMER] {
             self.cell(&format!("kafka-chain/{child}"));

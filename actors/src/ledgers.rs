@@ -10,7 +10,7 @@ use orderer_core::block::EncodedBlock;
 use orderer_core::channel::ChannelId;
 use orderer_core::config::Catalog;
 use orderer_ledger::transfer::{Import, Imported, TransferError};
-use orderer_ledger::{Ledger, OpenError, Options};
+use orderer_ledger::{BlockCache, Ledger, OpenError, Options};
 
 /// Name of the folder with a folder a channel.
 const CHANNELS: &str = "channels";
@@ -33,10 +33,10 @@ const PAGE_CACHES_BYTES: usize = 8 << 20;
 const PAGE_CACHE_MOST_BYTES: usize = 8 << 20;
 const PAGE_CACHE_LEAST_BYTES: usize = 4 << 10;
 
-/// How much memory a ledger's blocks may use.
+/// How much memory blocks may use.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockCaches {
-    /// For the newest blocks of a channel, and as much again for older ones while somebody reads them.
+    /// For blocks of all channels that were written or read lately.
     pub bytes: usize,
 }
 
@@ -63,7 +63,7 @@ pub struct LedgersLock {
 #[derive(Clone, Debug)]
 pub struct LedgerStore {
     channels: PathBuf,
-    block_caches: BlockCaches,
+    blocks: BlockCache,
     /// How many there are, which share the memory for pages.
     count: Arc<AtomicUsize>,
 }
@@ -75,15 +75,15 @@ impl LedgerStore {
         let failed = |cause| LedgersError { action: "make the folder of ledgers", path: channels.clone(), cause };
         make_folder(&channels).map_err(failed)?;
         remove_leftovers(&channels, REMOVED_PREFIX).map_err(failed)?;
-        let store = Self { channels, block_caches, count: Arc::default() };
+        let blocks = BlockCache::new(block_caches.bytes);
+        let store = Self { channels, blocks, count: Arc::default() };
         store.count.store(store.list()?.len(), Ordering::Relaxed);
         Ok(store)
     }
 
     /// The ledgers that are in the folder `location`, if there are any, to look at them: nothing is made or removed.
     pub fn look(location: &Path) -> Self {
-        let (channels, block_caches) = (location.join(CHANNELS), BlockCaches { bytes: 0 });
-        Self { channels, block_caches, count: Arc::default() }
+        Self { channels: location.join(CHANNELS), blocks: BlockCache::new(0), count: Arc::default() }
     }
 
     /// Keeps other processes from adding channels, and removes what an interrupted import has left. Blocks.
@@ -129,8 +129,8 @@ impl LedgerStore {
     fn options(&self) -> Options {
         let share = PAGE_CACHES_BYTES / self.count.load(Ordering::Relaxed).max(1);
         Options {
-            newest_bytes: self.block_caches.bytes,
-            recently_read_bytes: self.block_caches.bytes,
+            blocks: Some(self.blocks.clone()),
+            block_bytes: 0,
             page_cache_bytes: share.clamp(PAGE_CACHE_LEAST_BYTES, PAGE_CACHE_MOST_BYTES),
         }
     }

@@ -21,7 +21,7 @@ use crate::block_writer::{BlockWriter, Op, Write};
 use crate::chain_state::ChainState;
 use crate::channel::Channel;
 use crate::config_work::{Applied, apply, recheck};
-use crate::mailbox::{Counted, Order, OrderRefusal, Pace, Reply};
+use crate::mailbox::{Counted, Order, OrderRefusal, Pace, Reply, Room};
 use crate::node_context::{Durability, NodeContext};
 use crate::observe::CutReason;
 use crate::registrar::NewChannel;
@@ -159,15 +159,17 @@ impl SoloChain {
         }
         self.channel.observed().pending(self.machine.pending(), self.machine.pending_bytes());
         let Some(thought) = thinking else {
+            let mut room = None;
             if self.context.durability == Durability::Memory
                 && let Some(reply) = reply.take()
             {
-                reply.send(Ok(()));
+                // what is acknowledged stays in memory until it is written: clients wait when the disk is slower than they are
+                room = Some(reply.send_early(Ok(())));
             }
-            self.write(ops, reply);
+            self.write(ops, reply, room);
             return Fed::Done;
         };
-        self.write(ops, None);
+        self.write(ops, None, None);
         match thought {
             Thought::Recheck(message) => self.recheck(message, reply, ctx),
             Thought::Apply(message) => self.apply(message, reply, ctx),
@@ -185,12 +187,12 @@ impl SoloChain {
         }
     }
 
-    fn write(&self, ops: Vec<Op>, reply: Option<Reply>) {
+    fn write(&self, ops: Vec<Op>, reply: Option<Reply>, room: Option<Room>) {
         if ops.is_empty() && reply.is_none() {
             return;
         }
         // bounded by the room that each reply holds at the gate
-        self.writer.tell(Write { ops, reply, room: None });
+        self.writer.tell(Write { ops, reply, room });
     }
 
     /// The configuration changed since the message was judged: judge it again, on another thread. Meanwhile no other
@@ -239,11 +241,11 @@ impl SoloChain {
                     chain.perform(effects, CutBy::Message, None, ctx);
                     tracing::info!(target: "orderer.chain", channel = %chain.channel.id(), sequence = %next.sequence(),
                         "configuration updated");
-                    chain.write(vec![config_block(&message, Some(next), None)], reply);
+                    chain.write(vec![config_block(&message, Some(next), None)], reply, None);
                 }
                 Ok(Ok(Applied::Created(created))) => {
                     chain.channel.observed().cut(CutReason::Config, 1, None);
-                    chain.write(vec![config_block(&message, None, created)], reply);
+                    chain.write(vec![config_block(&message, None, created)], reply, None);
                 }
                 Ok(Err(refusal)) => chain.refuse(&refusal, reply),
                 Err(panicked) => chain.stop_because(Exit::Panicked(panicked.to_string()), ctx),

@@ -95,7 +95,7 @@ fn bench(c: &mut Criterion) {
     group.finish();
 
     let mut group = c.benchmark_group("read");
-    let (_folder, ledger) = ledger(Options { newest_bytes: 1 << 20, ..Options::default() });
+    let (_folder, ledger) = ledger(Options { block_bytes: 1 << 20, ..Options::default() });
     for _ in 0..60 {
         let blocks = blocks_after(&ledger.last_block(), 50);
         ledger

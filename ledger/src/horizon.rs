@@ -55,6 +55,7 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`commit`](Self::commit).
+    #[expect(clippy::needless_pass_by_value, reason = "the ledger goes on from it")]
     pub(crate) fn leap_to(&mut self, block: EncodedBlock) -> Result<(), CommitError> {
         let number = block.number();
         let leapt = || -> Result<Horizon, Fault> {
@@ -80,7 +81,7 @@ impl Ledger {
         let channel = self.channel.clone();
         self.horizon = Some(leapt().map_err(|cause| CommitError::Append { channel, number, cause })?);
         self.lock_writer().settled = false;
-        *self.newest.get_mut().unwrap_or_else(PoisonError::into_inner) = Newest::new(block, self.options.newest_bytes);
+        *self.newest.get_mut().unwrap_or_else(PoisonError::into_inner) = Newest::new(&block);
         self.heights.send_replace(number.0 + 1);
         Ok(())
     }

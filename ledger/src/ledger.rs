@@ -8,30 +8,30 @@ use orderer_core::channel::ChannelId;
 use redb::Database;
 use tokio::sync::watch;
 
+use crate::cache::{BlockCache, CachedBlocks};
 use crate::error::Fault;
 use crate::horizon::Horizon;
 use crate::pending::PendingLog;
-use crate::read::RecentlyRead;
 use crate::rescue;
 use crate::store::Store;
 use crate::tail::Newest;
 use crate::write_right::WriteRight;
 
 /// How much memory a ledger may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
-    /// For the newest blocks, which followers read. The very newest is kept however large it is.
-    pub newest_bytes: usize,
-    /// For older blocks that were read lately: several followers of an old part of the chain read it once.
-    pub recently_read_bytes: usize,
+    /// Where blocks are kept that were written or read lately, if ledgers share that.
+    pub blocks: Option<BlockCache>,
+    /// What they may take together otherwise.
+    pub block_bytes: usize,
     /// For pages of the database; half of it bounds what a commit gathers before it writes. More than a few MiB gains
-    /// nothing: 4, 16 and 64 MiB cost the same, since new blocks are read from `newest_bytes`.
+    /// nothing: 4, 16 and 64 MiB cost the same, since new blocks are kept elsewhere.
     pub page_cache_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { newest_bytes: 64 << 20, recently_read_bytes: 64 << 20, page_cache_bytes: 8 << 20 }
+        Self { blocks: None, block_bytes: 64 << 20, page_cache_bytes: 8 << 20 }
     }
 }
 
@@ -46,7 +46,7 @@ pub struct Ledger {
     pub(crate) database: RwLock<Opened>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) newest: RwLock<Newest>,
-    pub(crate) recently_read: RecentlyRead,
+    pub(crate) cached: CachedBlocks,
     pub(crate) heights: watch::Sender<u64>,
     /// Who holds this lock may commit.
     pub(crate) right: Arc<tokio::sync::Mutex<()>>,

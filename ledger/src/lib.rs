@@ -13,6 +13,7 @@
 //! envelopes 0.6 ms, of fifty such blocks 2.8 ms CPU a MiB; a block from memory 0.1 µs, from the disk 2 ms a MiB
 //! (benches/commit.rs).
 
+mod cache;
 mod commit;
 mod compact;
 mod error;
@@ -31,6 +32,7 @@ pub mod transfer;
 mod verify;
 mod write_right;
 
+pub use cache::BlockCache;
 pub use commit::Commit;
 pub use compact::{CompactError, Compacted};
 pub use error::{CommitError, Fault, OpenError, ReadError};

@@ -11,6 +11,7 @@ use orderer_core::channel::{BlockNumber, ChannelId};
 use redb::{Builder, Database, ReadableDatabase, StorageBackend, StorageError, TableError};
 use tokio::sync::watch;
 
+use crate::cache::{BlockCache, CachedBlocks};
 use crate::commit::{begin, write_blocks};
 use crate::error::{Fault, OpenError};
 use crate::format::{
@@ -20,7 +21,7 @@ use crate::format::{
 use crate::horizon::Horizon;
 use crate::ledger::{Ledger, Opened, Options, Writer};
 use crate::pending::{Key, LogFile, PendingLog, stored_floor};
-use crate::read::{RecentlyRead, last_number, read_block};
+use crate::read::{last_number, read_block};
 use crate::store::Store;
 use crate::tail::Newest;
 use crate::verify::check_link;
@@ -46,7 +47,7 @@ impl Ledger {
             return Err(OpenError::Exists { path: path.to_owned() });
         }
         let (unfinished, pending) = remove_unfinished(path)?;
-        let db = open_database(path, || Ok(builder(path, options).create(&unfinished)?))?;
+        let db = open_database(path, || Ok(builder(path, &options).create(&unfinished)?))?;
         initialize(&db, path, channel, genesis)?;
         // the commit has synced the file; its name is made to last by syncing the folder
         fs::rename(&unfinished, path).map_err(io("give the new file its name"))?;
@@ -59,7 +60,7 @@ impl Ledger {
     /// [settled](Self::settle)), and checks that it is what it should be. Blocks.
     pub fn open(path: &Path, channel: &ChannelId, options: Options) -> Result<Self, OpenError> {
         check_is_database(path)?;
-        let db = open_database(path, || Ok(builder(path, options).open(path)?))?;
+        let db = open_database(path, || Ok(builder(path, &options).open(path)?))?;
         let pending = path.with_extension(PENDING_EXTENSION);
         let log = LogFile::open(pending.clone());
         let log = log.map_err(|cause| OpenError::Io { path: pending, action: "open the pending log", cause })?;
@@ -80,7 +81,7 @@ impl Ledger {
         // the files are locked until they are closed
         writer.pending.close();
         *database = Opened::new(Store::closed());
-        let again = Self::open(&self.path, &self.channel, self.options)?;
+        let again = Self::open(&self.path, &self.channel, self.options.clone())?;
         let (had, has) = (self.height(), again.height());
         if has < had {
             return Err(OpenError::Shrunk { path: self.path.clone(), had, has });
@@ -107,7 +108,7 @@ impl Ledger {
         genesis: &EncodedBlock,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let db = open_database(path, || Ok(builder(path, options).create_with_backend(storage)?))?;
+        let db = open_database(path, || Ok(builder(path, &options).create_with_backend(storage)?))?;
         initialize(&db, path, channel, genesis)?;
         load(db, LogFile::Open(Box::new(pending)), path, channel, options)
     }
@@ -120,7 +121,7 @@ impl Ledger {
         channel: &ChannelId,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let db = open_database(path, || Ok(builder(path, options).create_with_backend(storage)?))?;
+        let db = open_database(path, || Ok(builder(path, &options).create_with_backend(storage)?))?;
         load(db, LogFile::Open(Box::new(pending)), path, channel, options)
     }
 
@@ -150,7 +151,7 @@ pub(crate) fn remove_unfinished(path: &Path) -> Result<(PathBuf, PathBuf), OpenE
     Ok((unfinished, pending))
 }
 
-fn builder(path: &Path, options: Options) -> Builder {
+fn builder(path: &Path, options: &Options) -> Builder {
     let mut builder = Database::builder();
     let path = path.to_owned();
     let announced = Cell::new(None);
@@ -244,6 +245,7 @@ fn load(db: Store, log: LogFile, path: &Path, channel: &ChannelId, options: Opti
     let last = db.with(|db| load_last(db, horizon.as_ref())).map_err(damaged)?;
     let pending = db.with(|db| PendingLog::open(log, pending_key(db)?, stored_floor(db)?)).map_err(damaged)?;
     let height = last.number().0 + 1;
+    let cache = options.blocks.clone().unwrap_or_else(|| BlockCache::new(options.block_bytes));
     Ok(Ledger {
         channel: channel.clone(),
         path: path.to_owned(),
@@ -251,8 +253,8 @@ fn load(db: Store, log: LogFile, path: &Path, channel: &ChannelId, options: Opti
         horizon,
         database: RwLock::new(Opened::new(db)),
         writer: Mutex::new(Writer { pending, settled: false, failed: None }),
-        newest: RwLock::new(Newest::new(last, options.newest_bytes)),
-        recently_read: RecentlyRead::new(options.recently_read_bytes),
+        newest: RwLock::new(Newest::new(&last)),
+        cached: CachedBlocks::of(&cache),
         heights: watch::Sender::new(height),
         right: std::sync::Arc::default(),
     })

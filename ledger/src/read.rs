@@ -1,77 +1,14 @@
 //! Reading what is stored.
 
-use std::sync::OnceLock;
-
 use bytes::{BufMut, Bytes};
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::BlockNumber;
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::error::{Fault, ReadError};
 use crate::format::{BLOCKS, Blocks, HISTORY, LENGTH_BYTES, VALUES, chunk_lengths, decode_number};
 use crate::ledger::Ledger;
 use crate::verify::check_link;
-
-/// Blocks are seldom smaller than this; it only sizes a table.
-const BLOCK_BYTES_USUAL: usize = 16 * 1024;
-
-/// Blocks that were read from the disk lately, by number. Made when the first is read: most channels are only followed
-/// at their end.
-#[derive(Debug)]
-pub(crate) struct RecentlyRead {
-    blocks: OnceLock<Cache<u64, EncodedBlock, Size>>,
-    max_bytes: usize,
-}
-
-#[derive(Clone, Debug)]
-struct Size;
-
-impl Weighter<u64, EncodedBlock> for Size {
-    fn weight(&self, _: &u64, block: &EncodedBlock) -> u64 {
-        block.size_bytes() as u64
-    }
-}
-
-impl RecentlyRead {
-    pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { blocks: OnceLock::new(), max_bytes }
-    }
-
-    /// Followers run through a chain some way behind each other: what the first of them read must still be there when the
-    /// last comes by. So half of the room is for what was read once, in the order in which it was read; the cache's usual
-    /// division leaves 3 % for that. (The other half also says how large a block may be to be kept at all.)
-    fn make(max_bytes: usize) -> Cache<u64, EncodedBlock, Size> {
-        let options = OptionsBuilder::new()
-            .shards(1)
-            .hot_allocation(0.5)
-            .ghost_allocation(0.0)
-            .estimated_items_capacity(max_bytes / BLOCK_BYTES_USUAL + 1)
-            .weight_capacity(max_bytes as u64)
-            .build();
-        match options {
-            Ok(options) => {
-                Cache::with_options(options, Size, DefaultHashBuilder::default(), DefaultLifecycle::default())
-            }
-            // every option is set: this cannot be
-            Err(_) => Cache::with_weighter(1, max_bytes as u64, Size),
-        }
-    }
-
-    pub(crate) fn get(&self, number: BlockNumber) -> Option<EncodedBlock> {
-        self.blocks.get()?.get(&number.0)
-    }
-
-    /// Of several readers that want the same block now, one reads it and the others wait for that.
-    fn get_or_read(
-        &self,
-        number: BlockNumber,
-        read: impl FnOnce() -> Result<EncodedBlock, Fault>,
-    ) -> Result<EncodedBlock, Fault> {
-        self.blocks.get_or_init(|| Self::make(self.max_bytes)).get_or_insert_with(&number.0, read)
-    }
-}
 
 impl Ledger {
     /// The block, or nothing if it is not there yet, or not any more; config blocks stay. From memory if it is new (0.1 µs), else from the disk (about 2 ms a
@@ -89,7 +26,7 @@ impl Ledger {
             return self.read(|db| read_history(db, number)).map_err(failed);
         }
         let read = || self.read(|db| read_block(db, BLOCKS, number));
-        self.recently_read.get_or_read(number, read).map(Some).map_err(failed)
+        self.cached.get_or_read(number, read).map(Some).map_err(failed)
     }
 
     /// The first block of those that are all there: 0, unless the ledger was pruned.

@@ -1,6 +1,5 @@
 //! The newest blocks in memory, and how followers hear of the next one.
 
-use std::collections::VecDeque;
 use std::sync::PoisonError;
 
 use orderer_core::block::{EncodedBlock, Hash};
@@ -15,7 +14,8 @@ impl Ledger {
         self.last_block().number().0 + 1
     }
 
-    /// The newest block. From memory.
+    /// The newest block. From memory: of a large one only what is not data, which is for who wants to know where the chain
+    /// stands. Who wants its data asks for the [`block`](Self::block).
     pub fn last_block(&self) -> EncodedBlock {
         self.newest.read().unwrap_or_else(PoisonError::into_inner).last.clone()
     }
@@ -35,60 +35,42 @@ impl Ledger {
         self.heights.subscribe()
     }
 
-    /// The block, if it is in memory: among the newest, or read lately. Never blocks for long; worth a try before
+    /// The block, if it is in memory: written or read lately. Never blocks for long; worth a try before
     /// [`block`](Self::block) is called on a blocking thread.
     pub fn cached_block(&self, number: BlockNumber) -> Option<EncodedBlock> {
-        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner).get(number).cloned();
-        newest.or_else(|| self.recently_read.get(number))
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        if newest.is_whole && newest.last.number() == number {
+            return Some(newest.last.clone());
+        }
+        drop(newest);
+        self.cached.get(number)
     }
 
     /// Shows blocks that have become durable.
     pub(crate) fn publish(&self, blocks: Vec<EncodedBlock>) {
-        if blocks.is_empty() {
-            return;
+        let Some(last) = blocks.last() else { return };
+        let (height, newest) = (last.number().0 + 1, Newest::new(last));
+        for block in blocks {
+            self.cached.insert(block);
         }
-        let height = {
-            let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
-            for block in blocks {
-                newest.push(block);
-            }
-            newest.last.number().0 + 1
-        };
+        *self.newest.write().unwrap_or_else(PoisonError::into_inner) = newest;
         self.heights.send_replace(height);
     }
 }
 
-/// Newest blocks, without a gap, up to a size. The very newest is there however large it is.
+/// A newest block up to this size is kept whole. Many channels are quiet for long, and each has one.
+const KEPT_WHOLE_BYTES: usize = 32 << 10;
+
+/// The newest block: whole if it is small, otherwise without its data.
 #[derive(Debug)]
 pub(crate) struct Newest {
     last: EncodedBlock,
-    blocks: VecDeque<EncodedBlock>,
-    bytes: usize,
-    max_bytes: usize,
+    is_whole: bool,
 }
 
 impl Newest {
-    pub(crate) fn new(last: EncodedBlock, max_bytes: usize) -> Self {
-        let mut newest = Self { last: last.clone(), blocks: VecDeque::new(), bytes: 0, max_bytes };
-        newest.push(last);
-        newest
-    }
-
-    fn push(&mut self, block: EncodedBlock) {
-        self.bytes += block.size_bytes();
-        self.blocks.push_back(block.clone());
-        self.last = block;
-        while self.bytes > self.max_bytes
-            && self.blocks.len() > 1
-            && let Some(oldest) = self.blocks.pop_front()
-        {
-            self.bytes -= oldest.size_bytes();
-        }
-    }
-
-    fn get(&self, number: BlockNumber) -> Option<&EncodedBlock> {
-        let first = self.blocks.front()?.number().0;
-        let at = usize::try_from(number.0.checked_sub(first)?).ok()?;
-        self.blocks.get(at)
+    pub(crate) fn new(last: &EncodedBlock) -> Self {
+        let is_whole = last.size_bytes() <= KEPT_WHOLE_BYTES;
+        Self { last: if is_whole { last.clone() } else { last.without_data() }, is_whole }
     }
 }

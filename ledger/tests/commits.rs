@@ -163,14 +163,38 @@ fn followers_hear_of_a_block_when_it_can_be_read() {
 
 #[test]
 fn the_newest_blocks_are_in_memory_up_to_their_size() {
-    let (_folder, ledger) = ledger(Options { newest_bytes: 50_000, ..SMALL });
+    let (_folder, ledger) = ledger(Options { block_bytes: 50_000, ..SMALL });
     let blocks = blocks_after(&ledger.last_block(), 100, &[9_800]);
     ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).unwrap();
     let cached = |n| ledger.cached_block(BlockNumber(n)).is_some();
-    assert!(cached(100) && cached(97) && !cached(90) && !cached(0) && !cached(101));
+    assert!(cached(100) && !cached(50) && !cached(101));
+    assert!((0..101).filter(|&n| cached(n)).count() <= 6);
+    // of one that is too large for that, what says where the chain stands
     let large = blocks_after(&ledger.last_block(), 1, &[60_000]);
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: large, ..Commit::default() }).unwrap();
-    assert!(cached(101) && !cached(100));
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: large.clone(), ..Commit::default() })
+        .unwrap();
+    let (last, large) = (ledger.last_block(), &large[0]);
+    assert_eq!(
+        (last.number(), last.header_hash(), last.last_config()),
+        (large.number(), large.header_hash(), large.last_config())
+    );
+    assert!(last.size_bytes() < 1000 && !cached(101));
+    assert_eq!(ledger.block(BlockNumber(101)).unwrap().expect("is there").block_bytes(), large.block_bytes());
+}
+
+#[test]
+fn ledgers_share_what_blocks_may_take() {
+    let shared = orderer_ledger::BlockCache::new(100_000);
+    let ledgers: Vec<_> = (0..20).map(|_| ledger(Options { blocks: Some(shared.clone()), ..SMALL })).collect();
+    for (_, ledger) in &ledgers {
+        let blocks = blocks_after(&ledger.last_block(), 3, &[9_800]);
+        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).unwrap();
+    }
+    assert!((50_000..=100_000).contains(&shared.bytes()), "{}", shared.bytes());
+    for (_, ledger) in &ledgers {
+        assert_eq!(ledger.block(BlockNumber(3)).unwrap().expect("is there").number(), BlockNumber(3));
+    }
 }
 
 #[test]

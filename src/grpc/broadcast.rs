@@ -27,7 +27,7 @@ use orderer_actors::observe::{Judged, Method, Named, Stage, StreamObserved, Stre
 use orderer_actors::trace::Trace;
 use orderer_core::envelope::may_be_config_update;
 use prost::Message as _;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
@@ -35,7 +35,8 @@ use tracing::{Instrument as _, Span};
 
 use super::frames::{Incoming, MessageReader, trailers};
 use super::judge::{self, Accepted, Judgement, Refused};
-use super::service::Shared;
+use super::service::{OpenStream, Shared};
+use crate::admission::{Charge, Phase, now_ms};
 use crate::connection::ConnectInfo;
 use crate::traces::Parent;
 
@@ -49,8 +50,7 @@ const SHARE_FROM: usize = 4;
 /// The answer SUCCESS without a text, framed: `BroadcastResponse { status: 200 }`.
 const SUCCESS_FRAME: [u8; 8] = [0, 0, 0, 0, 3, 0x08, 0xc8, 0x01];
 
-type Room = Option<OwnedSemaphorePermit>;
-type Elsewhere = Pin<Box<dyn Future<Output = Result<Vec<(Judgement, Room)>, JoinError>> + Send>>;
+type Elsewhere = Pin<Box<dyn Future<Output = Result<Vec<(Judgement, Charge)>, JoinError>> + Send>>;
 type Entering = Pin<Box<dyn Future<Output = Option<oneshot::Receiver<OrderAnswer>>> + Send>>;
 
 /// See the module's description.
@@ -63,7 +63,7 @@ pub(super) struct BroadcastStream {
     place: StreamPlace,
     reading: Reading,
     /// Judged here, or by the other thread, and not yet handed to a chain.
-    judged: VecDeque<(Judgement, Room)>,
+    judged: VecDeque<(Judgement, Charge)>,
     /// The half that the other thread judges; it comes behind `judged`.
     elsewhere: Option<Elsewhere>,
     /// An envelope that waits for room at its channel's gate.
@@ -74,6 +74,11 @@ pub(super) struct BroadcastStream {
     end: Option<Status>,
     ended: bool,
     observed: StreamObserved,
+    /// What is charged for envelopes that were read and not answered.
+    in_work_bytes: usize,
+    /// Whether an envelope was accepted, which proves who sent it.
+    is_known: bool,
+    _open: OpenStream,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,8 +93,8 @@ struct Handed {
     channel: Arc<Channel>,
     judged: Judged,
     named: Named,
-    /// Held until answered.
-    _room: Room,
+    /// Released when it is answered.
+    charge: Charge,
 }
 
 enum Answer {
@@ -106,7 +111,13 @@ enum Answer {
 }
 
 impl BroadcastStream {
-    pub(super) fn new(shared: Shared, reader: MessageReader, connection: &ConnectInfo, parent: Parent) -> Self {
+    pub(super) fn new(
+        shared: Shared,
+        reader: MessageReader,
+        connection: &ConnectInfo,
+        parent: Parent,
+        open: OpenStream,
+    ) -> Self {
         let place = shared.context.observed.streams().open(Method::Broadcast, connection.peer);
         let stopping = Box::pin(shared.stopping.clone().cancelled_owned());
         let observed = shared.context.observed.stream(Method::Broadcast);
@@ -124,20 +135,30 @@ impl BroadcastStream {
             end: None,
             ended: false,
             observed,
+            in_work_bytes: 0,
+            is_known: false,
+            _open: open,
         }
     }
 
     /// Reads what is there and judges it. Gives back whether anything happened.
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
         let in_work = self.judged.len() + self.answers.len() + usize::from(self.entering.is_some());
-        if self.reading == Reading::Done || self.elsewhere.is_some() || in_work >= IN_WORK_MAX {
+        if self.reading == Reading::Done || self.elsewhere.is_some() {
+            return false;
+        }
+        if in_work >= IN_WORK_MAX || self.in_work_bytes >= self.shared.stream_bytes {
+            self.reader.pause();
             return false;
         }
         let mut read: Vec<Incoming> = Vec::new();
-        while read.len() < READ_AT_ONCE {
+        while read.len() < READ_AT_ONCE && self.in_work_bytes < self.shared.stream_bytes {
             match self.reader.poll_next(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Some(Ok(incoming))) => read.push(incoming),
+                Poll::Ready(Some(Ok(incoming))) => {
+                    self.in_work_bytes += incoming.charge.bytes();
+                    read.push(incoming);
+                }
                 Poll::Ready(None) => {
                     self.reading = Reading::Done;
                     break;
@@ -212,15 +233,22 @@ impl BroadcastStream {
                 }
                 progress = true;
             }
-            let Some((Judgement { verdict, judged, channel, trace }, room)) = self.judged.pop_front() else {
+            let Some((Judgement { verdict, judged, channel, trace }, charge)) = self.judged.pop_front() else {
                 return progress;
             };
             progress = true;
             match verdict {
                 Ok(Accepted { channel, submission, named }) => {
-                    self.enter(submission, trace, Handed { channel, judged, named, _room: room });
+                    if !self.is_known {
+                        self.is_known = true;
+                        self.reader.peer().reaches(Phase::Known);
+                    }
+                    self.enter(submission, trace, Handed { channel, judged, named, charge });
                 }
-                Err(refused) => self.refuse(refused, channel, judged),
+                Err(refused) => {
+                    self.in_work_bytes = self.in_work_bytes.saturating_sub(charge.bytes());
+                    self.refuse(refused, channel, judged);
+                }
             }
         }
     }
@@ -244,7 +272,8 @@ impl BroadcastStream {
             self.answers.push_back(Answer::Expected { receiver, handed });
             return;
         }
-        let Handed { channel, judged, named, .. } = handed;
+        let Handed { channel, judged, named, charge } = handed;
+        self.in_work_bytes = self.in_work_bytes.saturating_sub(charge.bytes());
         let refused = unavailable(&channel);
         self.shared.context.observed.refused_late(&named, refused.status, &refused.info);
         self.refuse(refused, Some(channel), judged);
@@ -285,6 +314,7 @@ impl BroadcastStream {
             match self.answers.pop_front() {
                 Some(Answer::Expected { handed, .. }) => {
                     handed.channel.observed().answered(&handed.judged, true, status);
+                    self.in_work_bytes = self.in_work_bytes.saturating_sub(handed.charge.bytes());
                     late = Some(handed.named);
                 }
                 Some(Answer::Refused { channel: Some(channel), judged, .. }) => {
@@ -347,6 +377,7 @@ impl http_body::Body for BroadcastStream {
         }
         let stream = &mut *self;
         let mut out = BytesMut::new();
+        stream.reader.turn().of_node();
         stream.notice_stop(cx);
         loop {
             let answered = stream.answer(cx, &mut out);
@@ -359,6 +390,8 @@ impl http_body::Body for BroadcastStream {
             }
         }
         if !out.is_empty() {
+            // until the next poll, which comes when there is room for more answers
+            stream.reader.turn().of_client(now_ms());
             return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
         }
         if stream.is_idle() {
@@ -371,10 +404,10 @@ impl http_body::Body for BroadcastStream {
     }
 }
 
-fn judge_all(read: Vec<Incoming>, context: &orderer_actors::NodeContext, parent: &Parent) -> Vec<(Judgement, Room)> {
-    let (bytes, rooms): (Vec<Bytes>, Vec<Room>) =
-        read.into_iter().map(|incoming| (incoming.bytes, incoming.room)).unzip();
-    judge::judge_all(bytes, context, parent).into_iter().zip(rooms).collect()
+fn judge_all(read: Vec<Incoming>, context: &orderer_actors::NodeContext, parent: &Parent) -> Vec<(Judgement, Charge)> {
+    let (bytes, charges): (Vec<Bytes>, Vec<Charge>) =
+        read.into_iter().map(|incoming| (incoming.bytes, incoming.charge)).unzip();
+    judge::judge_all(bytes, context, parent).into_iter().zip(charges).collect()
 }
 
 fn unavailable(channel: &Channel) -> Refused {

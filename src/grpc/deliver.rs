@@ -30,11 +30,15 @@ use orderer_core::policy::{SignedDatum, Signers};
 use orderer_core::processing::SeekPlan;
 use tonic::{Code, Status};
 
-use super::frames::{MessageReader, trailers};
-use super::service::Shared;
+use super::frames::{Incoming, MessageReader, trailers};
+use super::service::{OpenStream, Shared};
+use crate::admission::{Charge, Phase, now_ms};
 use crate::connection::ConnectInfo;
 use crate::traces::Parent;
 
+/// No request is larger. Fabric takes requests as large as envelopes; here a request is kept for as long as its answer lasts,
+/// to be judged again after a config update, and no client has a reason to send more than a few KB.
+const REQUEST_MAX_BYTES: usize = 1 << 20;
 /// Blocks that are not in memory are read so many at a time.
 const READ_AHEAD_BLOCKS: u64 = 16;
 /// And no further once they have so many bytes together.
@@ -47,8 +51,15 @@ pub(super) struct DeliverStream {
 }
 
 impl DeliverStream {
-    pub(super) fn new(shared: Shared, reader: MessageReader, connection: ConnectInfo, parent: Parent) -> Self {
-        Self { frames: Box::pin(answer_all(shared, reader, connection, parent)), ended: false }
+    pub(super) fn new(
+        shared: Shared,
+        mut reader: MessageReader,
+        connection: ConnectInfo,
+        parent: Parent,
+        open: OpenStream,
+    ) -> Self {
+        reader.limit(REQUEST_MAX_BYTES);
+        Self { frames: Box::pin(answer_all(shared, reader, connection, parent, open)), ended: false }
     }
 }
 
@@ -77,11 +88,14 @@ fn answer_all(
     mut reader: MessageReader,
     connection: ConnectInfo,
     parent: Parent,
+    open: OpenStream,
 ) -> impl Stream<Item = Result<Bytes, Status>> + Send {
     let mut observed = shared.context.observed.stream(Method::Deliver);
     stream! {
+        let _open = open;
         let place = shared.context.observed.streams().open(Method::Deliver, connection.peer);
         loop {
+            reader.turn().of_node();
             let incoming = tokio::select! {
                 incoming = reader.next() => incoming,
                 () = shared.stopping.cancelled() => Some(Err(Status::unavailable("the orderer is shutting down"))),
@@ -96,14 +110,18 @@ fn answer_all(
                     yield Err(status);
                     return;
                 }
-                Some(Ok(incoming)) => incoming.bytes,
+                Some(Ok(incoming)) => incoming,
             };
+            reader.turn().of_node();
             observed.received(1);
             if let Some(files) = &shared.deliver_files {
-                files.put(&request);
+                files.put(&request.bytes);
             }
             let mut answer = match Answer::begin(&shared, &connection, &place, request).await {
-                Ok(answer) => answer.followed(&connection, &parent),
+                Ok(answer) => {
+                    reader.peer().reaches(Phase::Known);
+                    answer.followed(&connection, &parent)
+                }
                 Err(refused) => {
                     refused.log(&connection);
                     ended_with_status(&mut observed);
@@ -117,7 +135,9 @@ fn answer_all(
                         place.count(frame.len());
                         place.offers();
                         observed.sent(1);
+                        reader.turn().of_client(now_ms());
                         yield Ok(frame);
+                        reader.turn().of_node();
                         place.taken(block + 1);
                         answer.channel.observed().delivered(block);
                     }
@@ -172,6 +192,8 @@ struct Answer {
     next: BlockNumber,
     done: bool,
     reader: Reader,
+    /// For the request, whose bytes the reader keeps.
+    _request: Charge,
     heights: tokio::sync::watch::Receiver<u64>,
     states: tokio::sync::watch::Receiver<ChannelState>,
     read_ahead: VecDeque<EncodedBlock>,
@@ -196,9 +218,10 @@ impl Answer {
         shared: &Shared,
         connection: &ConnectInfo,
         place: &StreamPlace,
-        request: Bytes,
+        request: Incoming,
     ) -> Result<Self, Refused> {
-        let envelope = SignedEnvelope::parse(request).map_err(|e| Refused::bad(e.to_string()))?;
+        let Incoming { bytes, charge } = request;
+        let envelope = SignedEnvelope::parse(bytes).map_err(|e| Refused::bad(e.to_string()))?;
         let message = Message::parse(envelope).map_err(|e| Refused::bad(e.to_string()))?;
         check_time(shared, &message)?;
         check_tls_binding(shared, connection, &message)?;
@@ -250,6 +273,7 @@ impl Answer {
             channel,
             plan,
             reader,
+            _request: charge,
             heights,
             states,
         })

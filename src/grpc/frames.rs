@@ -1,127 +1,210 @@
 //! The messages of a gRPC stream as bytes: a byte for compression, four for the length, the message.
 //!
-//! A message that came in one piece is a slice of what the connection read; it is not copied. A large one is let in only
-//! when the node-wide budget has room for it, so that no number of clients with large messages can fill the memory.
+//! Each message is put together in memory of its own, which grows as its bytes arrive; a slice of what the connection read
+//! would keep that whole buffer. The bytes stay charged to the connection until the message is answered. The whole message
+//! has to come at a least rate: a byte now and then does not keep it.
 
-use std::collections::VecDeque;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http_body::Body as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
-use tokio_util::sync::PollSemaphore;
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
+use crate::admission::{Charge, LargeMessages, Peer, Permit, StreamHold, Turn, Waiting, now_ms};
+
 const PREFIX_BYTES: usize = 5;
-/// Messages up to this size are let in without asking: a stream holds one of them at most.
-const SMALL_BYTES: usize = 64 * 1024;
-/// A client that stops in the middle of a large message gives its room back after this time.
-const STALL_LIMIT: Duration = Duration::from_secs(20);
+/// What a message in work costs beside its bytes: what was read of it, its place in queues, its answer.
+const MESSAGE_OVERHEAD_BYTES: usize = 2 << 10;
+/// A message that has begun has so long,
+const MESSAGE_GRACE: Duration = Duration::from_secs(20);
+/// and a second more for so many of its bytes that have arrived.
+const LEAST_BYTES_A_SECOND: usize = 64 << 10;
 
-/// Memory for messages that are larger than small, counted in bytes, for the whole node.
-#[derive(Clone, Debug)]
-pub struct IngressBudget {
-    room: Arc<Semaphore>,
-    bytes: u32,
-}
-
-impl IngressBudget {
-    /// A budget of so many bytes.
-    pub fn new(bytes: u32) -> Self {
-        Self { room: Arc::new(Semaphore::new(bytes as usize)), bytes }
-    }
-}
-
-/// One message, and the room it takes.
+/// One message, and what it holds.
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) bytes: Bytes,
-    /// Given back when the message is answered.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    /// Released when the message is answered.
+    pub(super) charge: Charge,
+}
+
+/// A request's body, whose bytes are taken over from the connection.
+pub(super) struct Arriving {
+    body: tonic::body::Body,
+    peer: Arc<Peer>,
+}
+
+impl Arriving {
+    pub(super) fn new(body: tonic::body::Body, peer: &Arc<Peer>) -> Self {
+        Self { body, peer: Arc::clone(peer) }
+    }
+
+    /// The next bytes; `None` behind the last.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(Bytes, Charge), Status>>> {
+        loop {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data()
+                        && !data.is_empty()
+                    {
+                        let charge = self.peer.take(data.len());
+                        return Poll::Ready(Some(Ok((data, charge))));
+                    }
+                }
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Drop for Arriving {
+    /// What has arrived and is not wanted any more is released.
+    fn drop(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(_))) = self.poll_bytes(&mut cx) {}
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = Status;
+
+    /// For a service of which nothing is known: bytes are released as they are handed over.
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.poll_bytes(cx).map(|next| next.map(|read| read.map(|(data, _)| Frame::data(data))))
+    }
 }
 
 /// Reads messages off a request's body.
 pub(super) struct MessageReader {
-    body: tonic::body::Body,
-    ended: bool,
-    chunks: VecDeque<Bytes>,
-    buffered: usize,
+    body: Arriving,
+    /// While this is there the request is in progress.
+    hold: StreamHold,
+    large: LargeMessages,
     max_bytes: usize,
-    budget_bytes: u32,
-    waiting_for_room: PollSemaphore,
-    room: Option<OwnedSemaphorePermit>,
-    stall: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+    /// What was read behind the message before.
+    chunk: Bytes,
+    /// For `chunk`, and for the message that has begun.
+    charge: Charge,
+    prefix: BytesMut,
+    begun: Option<Begun>,
+    /// For a large message's turn.
+    waiting: Option<Waiting>,
+    clock: Option<Clock>,
+}
+
+/// A message that is being put together.
+struct Begun {
+    length: usize,
+    bytes: BytesMut,
+    permit: Option<Permit>,
+}
+
+/// Since when a message comes, and when to look whether it comes fast enough.
+struct Clock {
+    began: Instant,
+    began_ms: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// When a message that began then must have more than so many bytes.
+fn deadline(began: Instant, arrived: usize) -> Instant {
+    let seconds = u32::try_from(arrived / LEAST_BYTES_A_SECOND).unwrap_or(u32::MAX);
+    began + MESSAGE_GRACE + Duration::from_secs(u64::from(seconds))
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { began: Instant::now(), began_ms: now_ms(), timer: None }
+    }
+
+    /// Whether a message of which so many bytes have come is too slow; if not, the task is woken when it may be.
+    fn is_up(&mut self, arrived: usize, cx: &mut Context<'_>) -> bool {
+        let deadline = deadline(self.began, arrived);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return true;
+            }
+            timer.as_mut().reset(deadline);
+        }
+        false
+    }
 }
 
 impl MessageReader {
-    pub(super) fn new(body: tonic::body::Body, max_bytes: usize, budget: &IngressBudget) -> Self {
+    /// Of a request on the connection `hold` is of; no message may be larger than `max_bytes`.
+    pub(super) fn new(body: tonic::body::Body, max_bytes: usize, hold: StreamHold, large: &LargeMessages) -> Self {
         Self {
-            body,
-            ended: false,
-            chunks: VecDeque::new(),
-            buffered: 0,
+            body: Arriving::new(body, hold.peer()),
+            charge: hold.peer().take(0),
+            hold,
+            large: large.clone(),
             max_bytes,
-            budget_bytes: budget.bytes,
-            waiting_for_room: PollSemaphore::new(Arc::clone(&budget.room)),
-            room: None,
-            stall: None,
+            ended: false,
+            chunk: Bytes::new(),
+            prefix: BytesMut::new(),
+            begun: None,
+            waiting: None,
+            clock: None,
         }
+    }
+
+    /// No larger message is read from here on.
+    pub(super) fn limit(&mut self, max_bytes: usize) {
+        self.max_bytes = self.max_bytes.min(max_bytes);
+    }
+
+    /// The connection.
+    pub(super) fn peer(&self) -> &Arc<Peer> {
+        self.hold.peer()
+    }
+
+    /// Whom the stream waits for.
+    pub(super) fn turn(&self) -> &Turn {
+        self.hold.turn()
+    }
+
+    /// Says that nothing is read for now: the time of a message that has begun stands still.
+    pub(super) fn pause(&mut self) {
+        self.clock = None;
     }
 
     /// The next message; `None` when the client has sent all it wanted to.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incoming, Status>>> {
         loop {
-            let wanted = match self.wanted() {
-                Ok(wanted) => wanted,
+            match self.put_together(cx) {
+                Ok(Put::Whole(incoming)) => return Poll::Ready(Some(Ok(incoming))),
+                Ok(Put::NeedsMore) => {}
+                // it is not the client who lets others wait
+                Ok(Put::NeedsTurn) => {
+                    self.clock = None;
+                    return Poll::Pending;
+                }
                 Err(status) => return Poll::Ready(Some(Err(status))),
-            };
-            if let Some(length) = wanted {
-                if self.buffered >= PREFIX_BYTES + length {
-                    self.stall = None;
-                    let room = self.room.take();
-                    return Poll::Ready(Some(Ok(Incoming { bytes: self.take(length), room })));
-                }
-                if length > SMALL_BYTES && self.room.is_none() {
-                    let bytes = u32::try_from(length).unwrap_or(u32::MAX).min(self.budget_bytes);
-                    self.room = ready!(self.waiting_for_room.poll_acquire_many(cx, bytes));
-                    self.stall = Some(Box::pin(sleep(STALL_LIMIT)));
-                }
             }
             if self.ended {
-                let cut_short = self.buffered > 0;
+                let cut_short = self.has_begun();
+                (self.chunk, self.begun) = (Bytes::new(), None);
+                self.prefix.clear();
                 let end = cut_short.then(|| Err(Status::internal("the stream ended in the middle of a message")));
-                self.chunks.clear();
-                self.buffered = 0;
                 return Poll::Ready(end);
             }
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data()
-                        && !data.is_empty()
-                    {
-                        self.buffered += data.len();
-                        self.chunks.push_back(data);
-                        if let Some(stall) = &mut self.stall {
-                            stall.as_mut().reset(tokio::time::Instant::now() + STALL_LIMIT);
-                        }
-                    }
+            match self.body.poll_bytes(cx) {
+                Poll::Ready(Some(Ok((data, charge)))) => {
+                    self.chunk = data;
+                    self.charge.join(charge);
                 }
                 Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
                 Poll::Ready(None) => self.ended = true,
-                Poll::Pending => {
-                    if let Some(stall) = &mut self.stall
-                        && stall.as_mut().poll(cx).is_ready()
-                    {
-                        let status = Status::deadline_exceeded("a large message stopped in its middle");
-                        return Poll::Ready(Some(Err(status)));
-                    }
-                    return Poll::Pending;
-                }
+                Poll::Pending => return self.wait_for_client(cx),
             }
         }
     }
@@ -131,64 +214,90 @@ impl MessageReader {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Length of the message that begins, if its prefix is here.
-    fn wanted(&self) -> Result<Option<usize>, Status> {
-        if self.buffered < PREFIX_BYTES {
-            return Ok(None);
+    fn has_begun(&self) -> bool {
+        !self.prefix.is_empty() || self.begun.is_some()
+    }
+
+    fn wait_for_client(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incoming, Status>>> {
+        if !self.has_begun() {
+            return Poll::Pending;
         }
-        let mut prefix = [0; PREFIX_BYTES];
-        let bytes = self.chunks.iter().flat_map(|chunk| chunk.iter()).copied();
-        prefix.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-        if prefix[0] != 0 {
+        let arrived = self.begun.as_ref().map_or(0, |begun| begun.bytes.len());
+        let clock = self.clock.get_or_insert_with(Clock::start);
+        self.hold.turn().of_client(clock.began_ms);
+        if clock.is_up(arrived, cx) {
+            return Poll::Ready(Some(Err(Status::deadline_exceeded("a message took too long to arrive"))));
+        }
+        if let Some(Begun { permit: Some(permit), .. }) = &self.begun {
+            permit.arrived(arrived);
+            if permit.gives_way(cx) {
+                let text = "a large message came too slowly while others waited; try again later";
+                return Poll::Ready(Some(Err(Status::resource_exhausted(text))));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Goes on with the message that has begun, or begins the next.
+    fn put_together(&mut self, cx: &mut Context<'_>) -> Result<Put, Status> {
+        if self.begun.is_none() {
+            let missing = (PREFIX_BYTES - self.prefix.len()).min(self.chunk.len());
+            self.prefix.extend_from_slice(&self.chunk[..missing]);
+            self.chunk.advance(missing);
+            if self.prefix.len() < PREFIX_BYTES {
+                return Ok(Put::NeedsMore);
+            }
+            let length = self.length()?;
+            let mut permit = None;
+            if LargeMessages::concerns(length) {
+                let waiting = self.waiting.get_or_insert_with(|| self.large.wait(length));
+                let Poll::Ready(turn) = waiting.poll(cx) else { return Ok(Put::NeedsTurn) };
+                (permit, self.waiting) = (turn, None);
+            }
+            self.begun = Some(Begun { length, bytes: BytesMut::new(), permit });
+        }
+        let Some(begun) = &mut self.begun else { return Ok(Put::NeedsMore) };
+        let missing = begun.length - begun.bytes.len();
+        let part = missing.min(self.chunk.len());
+        if begun.bytes.capacity() - begun.bytes.len() < part {
+            // at most twice what has arrived, and never more than the message
+            begun.bytes.reserve(missing.min(part.max(begun.bytes.len())));
+        }
+        begun.bytes.extend_from_slice(&self.chunk[..part]);
+        self.chunk.advance(part);
+        if part < missing {
+            return Ok(Put::NeedsMore);
+        }
+        let (bytes, length) = (std::mem::take(&mut begun.bytes).freeze(), begun.length);
+        (self.begun, self.clock) = (None, None);
+        self.prefix.clear();
+        if self.chunk.is_empty() {
+            self.chunk = Bytes::new();
+        }
+        let mut charge = self.charge.split(PREFIX_BYTES + length);
+        charge.grow(MESSAGE_OVERHEAD_BYTES);
+        Ok(Put::Whole(Incoming { bytes, charge }))
+    }
+
+    /// Length of the message whose prefix is here.
+    fn length(&self) -> Result<usize, Status> {
+        let [compressed, a, b, c, d] = self.prefix[..] else { return Ok(0) };
+        if compressed != 0 {
             return Err(Status::unimplemented("compressed messages are not accepted"));
         }
-        let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
         if length > self.max_bytes {
             let text = format!("received message larger than max ({length} vs. {})", self.max_bytes);
             return Err(Status::resource_exhausted(text));
         }
-        Ok(Some(length))
+        Ok(length)
     }
+}
 
-    /// Takes the message behind the prefix; it is here.
-    fn take(&mut self, length: usize) -> Bytes {
-        self.buffered -= PREFIX_BYTES + length;
-        self.skip(PREFIX_BYTES);
-        match self.chunks.front_mut() {
-            Some(front) if front.len() >= length => {
-                let message = front.split_to(length);
-                if front.is_empty() {
-                    self.chunks.pop_front();
-                }
-                message
-            }
-            _ => {
-                let mut message = BytesMut::with_capacity(length);
-                while message.len() < length {
-                    let Some(mut chunk) = self.chunks.pop_front() else { break };
-                    let part = chunk.split_to(usize::min(chunk.len(), length - message.len()));
-                    message.extend_from_slice(&part);
-                    if !chunk.is_empty() {
-                        self.chunks.push_front(chunk);
-                    }
-                }
-                message.freeze()
-            }
-        }
-    }
-
-    fn skip(&mut self, mut bytes: usize) {
-        while bytes > 0
-            && let Some(front) = self.chunks.front_mut()
-        {
-            let part = usize::min(bytes, front.len());
-            front.advance(part);
-            bytes -= part;
-            if front.is_empty() {
-                self.chunks.pop_front();
-            }
-        }
-    }
+enum Put {
+    Whole(Incoming),
+    NeedsMore,
+    NeedsTurn,
 }
 
 /// A message that ends a stream with the given status, after which nothing follows.
@@ -202,8 +311,9 @@ pub(super) fn trailers(status: &Status) -> http::HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body::Frame;
+    use crate::admission::Budget;
     use proptest::prelude::*;
+    use std::collections::VecDeque;
 
     struct Pieces(VecDeque<Bytes>);
 
@@ -230,7 +340,9 @@ mod tests {
         }
         pieces.push_back(Bytes::copy_from_slice(rest));
         let body = tonic::body::Body::new(Pieces(pieces));
-        let mut reader = MessageReader::new(body, max, &IngressBudget::new(1 << 20));
+        let budget = Budget::new(1 << 20);
+        let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), &budget));
+        let mut reader = MessageReader::new(body, max, peer.begin(), &LargeMessages::new(1 << 20));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(async {
             let mut read = Vec::new();
@@ -241,6 +353,8 @@ mod tests {
                     break;
                 }
             }
+            drop((reader, peer));
+            assert_eq!(budget.used(), 0, "everything is released");
             read
         })
     }
@@ -265,6 +379,13 @@ mod tests {
     #[test]
     fn a_message_above_the_limit_is_refused_before_it_is_read() {
         assert_eq!(read(&[0, 0, 0, 1, 0], &[], 255), [Err(tonic::Code::ResourceExhausted)]);
+    }
+
+    #[test]
+    fn a_trickle_gains_a_message_no_time() {
+        let began = Instant::now();
+        let after = |arrived| (deadline(began, arrived) - began).as_secs();
+        assert_eq!((after(0), after(30), after(64 << 10), after(100 << 20)), (20, 20, 21, 1620));
     }
 
     #[test]

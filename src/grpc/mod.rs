@@ -11,8 +11,7 @@ mod request_files;
 mod service;
 mod unary;
 
-pub use frames::IngressBudget;
 pub(crate) use judge::{Accepted, judge_config_update};
 pub use request_files::RequestFiles;
-pub use service::{AtomicBroadcast, Shared};
+pub use service::{AtomicBroadcast, OpenStreams, Shared};
 pub use unary::CountedUnary;

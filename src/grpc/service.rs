@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use tower_service::Service;
 
 use super::broadcast::BroadcastStream;
 use super::deliver::DeliverStream;
-use super::frames::{IngressBudget, MessageReader};
+use super::frames::{Arriving, MessageReader};
 use super::request_files::RequestFiles;
+use crate::admission::{Admission, Peer};
 use crate::connection::ConnectInfo;
 use crate::traces::Parent;
 
@@ -28,8 +30,12 @@ pub struct Shared {
     pub context: Arc<NodeContext>,
     /// Cancelled when the node shuts down: streams answer what is in flight and end.
     pub stopping: CancellationToken,
-    /// See [`IngressBudget`].
-    pub budget: IngressBudget,
+    /// What bounds clients.
+    pub admission: Admission,
+    /// Streams that may be open on all connections.
+    pub streams: Arc<OpenStreams>,
+    /// Bytes of envelopes of one stream that are in work at once.
+    pub stream_bytes: usize,
     /// No larger message is read.
     pub max_receive_bytes: usize,
     /// How far a Deliver request's timestamp may be from now.
@@ -40,6 +46,41 @@ pub struct Shared {
     pub deliver_files: Option<RequestFiles>,
     /// Whether Deliver requests are bound to the client's TLS certificate.
     pub client_certificate_required: bool,
+}
+
+/// Streams that are open on all connections.
+#[derive(Debug)]
+pub struct OpenStreams {
+    max: usize,
+    open: AtomicUsize,
+}
+
+/// A connection may have so many streams however many others have, while there is any place.
+const FEW_STREAMS: usize = 8;
+
+impl OpenStreams {
+    /// At most `max`; the last quarter of them is for connections that have few.
+    pub fn new(max: usize) -> Self {
+        Self { max, open: AtomicUsize::new(0) }
+    }
+
+    /// Opens one more on a connection that has `on_connection`, if it may.
+    pub(super) fn open(self: &Arc<Self>, on_connection: usize) -> Option<OpenStream> {
+        let max = if on_connection < FEW_STREAMS { self.max } else { self.max / 4 * 3 };
+        let open = self.open.fetch_add(1, Ordering::Relaxed);
+        let stream = OpenStream(Arc::clone(self));
+        (open < max).then_some(stream)
+    }
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct OpenStream(Arc<OpenStreams>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// See the module's description.
@@ -70,11 +111,24 @@ impl Service<Request<Body>> for AtomicBroadcast {
         let connection = request.extensions().get::<ConnectInfo>().cloned().unwrap_or_default();
         let parent = Parent::of(request.headers());
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        let reader = MessageReader::new(request.into_body(), self.0.max_receive_bytes, &self.0.budget);
+        // a request from within the process has no connection
+        let peer = connection.admitted.clone();
+        let peer = peer.unwrap_or_else(|| Arc::new(Peer::new(connection.peer, &self.0.admission.budget)));
+        let body = request.into_body();
+        let refuse = |status: Status, body| {
+            drop(Arriving::new(body, &peer));
+            ready(Ok(status.into_http()))
+        };
+        if !matches!(method.as_str(), "Broadcast" | "Deliver") {
+            return refuse(Status::unimplemented(format!("no method '{method}'")), body);
+        }
+        let Some(open) = self.0.streams.open(peer.streams()) else {
+            return refuse(Status::resource_exhausted("the orderer has as many streams open as it may"), body);
+        };
+        let reader = MessageReader::new(body, self.0.max_receive_bytes, peer.begin(), &self.0.admission.large);
         let body = match method.as_str() {
-            "Broadcast" => Body::new(BroadcastStream::new(self.0.clone(), reader, &connection, parent)),
-            "Deliver" => Body::new(DeliverStream::new(self.0.clone(), reader, connection, parent)),
-            _ => return ready(Ok(Status::unimplemented(format!("no method '{method}'")).into_http())),
+            "Broadcast" => Body::new(BroadcastStream::new(self.0.clone(), reader, &connection, parent, open)),
+            _ => Body::new(DeliverStream::new(self.0.clone(), reader, connection, parent, open)),
         };
         let mut response = Response::new(body);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

@@ -13,6 +13,9 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
+use super::frames::Arriving;
+use crate::connection::ConnectInfo;
+
 /// Answers from the start with one message. Of the services here only health has any.
 const UNARY: &[&str] = &["Check", "List"];
 
@@ -50,6 +53,12 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default();
         let method = UNARY.iter().copied().find(|known| *known == method);
+        // what it reads is released again
+        let peer = request.extensions().get::<ConnectInfo>().and_then(|connection| connection.admitted.clone());
+        let request = match peer {
+            Some(peer) => request.map(|body| Body::new(Arriving::new(body, &peer))),
+            None => request,
+        };
         let answer = self.inner.call(request);
         let Some(method) = method else { return Box::pin(answer) };
         let (observed, service, began) = (Arc::clone(&self.observed), S::NAME.replace('.', "_"), Instant::now());

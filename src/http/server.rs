@@ -18,7 +18,6 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::sync::Semaphore;
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
@@ -26,15 +25,16 @@ use tower_service::Service;
 use super::answer::{Refused, errors_in_json};
 use super::audit::{ShownBy, audited};
 use super::same_site::of_the_same_site;
+use crate::admission::{ConnectionTable, Peer};
 use crate::connection::{ConnectInfo, Connection, accept};
 use crate::tls::ListenerTls;
 
-/// So many connections are open at a time; operators have no need for more.
-const CONNECTIONS_MAX: usize = 256;
 /// A client has so long to send the head of a request.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// And a request may take so long, its body included.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// What a client may send over HTTP/2 before it is read.
+const WINDOW_BYTES: u32 = 64 << 10;
 /// No request has more to send before its body.
 const HEAD_MAX_BYTES: usize = 64 << 10;
 
@@ -45,6 +45,7 @@ pub async fn serve(
     listens_on: Arc<str>,
     tls: Option<Arc<ListenerTls>>,
     handshake_limit: Duration,
+    table: Arc<ConnectionTable>,
     router: Router,
     stopping: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -54,34 +55,29 @@ pub async fn serve(
         .layer(from_fn(audited))
         .layer(from_fn(errors_in_json))
         .layer(from_fn(in_time));
-    let mut connections = accept(listener, tls, handshake_limit, stopping.clone());
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = accept(listener, tls, handshake_limit, table, stopping.clone());
     while let Some(connection) = connections.next().await {
         let Ok(connection) = connection else { continue };
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { break };
-        let (router, stopping) = (router.clone(), stopping.clone());
-        tokio::spawn(async move {
-            converse(connection, router, stopping).await;
-            drop(place);
-        });
+        tokio::spawn(converse(connection, router.clone(), stopping.clone()));
     }
     Ok(())
 }
 
 async fn converse(connection: Connection, router: Router, stopping: CancellationToken) {
-    let (info, shown) = match &connection {
-        Connection::Plain(_, info) => (info.clone(), ShownBy::default()),
-        Connection::Tls(stream, info) => {
-            let chain = stream.get_ref().1.peer_certificates();
-            (info.clone(), ShownBy::certificate(chain.and_then(|chain| chain.first())))
-        }
-    };
+    let info = connection.info().clone();
+    let shown = ShownBy::certificate(connection.shown_certificate());
     let peer = info.peer;
     let service = TowerToHyperService::new(Introduced { router, info, shown });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(HEAD_MAX_BYTES);
     let head_max = u32::try_from(HEAD_MAX_BYTES).unwrap_or(u32::MAX);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Some(HEAD_LIMIT)).max_header_list_size(head_max);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(HEAD_LIMIT))
+        .max_header_list_size(head_max)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
     let conversation = builder.serve_connection_with_upgrades(TokioIo::new(connection), service);
     tokio::pin!(conversation);
     let ended = tokio::select! {
@@ -118,7 +114,13 @@ impl Service<hyper::Request<Incoming>> for Introduced {
         request.extensions_mut().insert(self.info.clone());
         request.extensions_mut().insert(self.shown.clone());
         let mut router = self.router.clone();
-        Box::pin(async move { router.call(request.map(Body::new)).await })
+        // in progress until it is answered: a connection with nothing in progress makes place for another
+        let hold = self.info.admitted.as_ref().map(Peer::begin);
+        Box::pin(async move {
+            let answer = router.call(request.map(Body::new)).await;
+            drop(hold);
+            answer
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The node: settings to running services, and back to nothing.
 
 mod crash;
+mod files;
 mod sockets;
 
 use std::path::{Path, PathBuf};
@@ -36,11 +37,12 @@ use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::admission::{Admission, Kind};
 use crate::certificates::{CertificatesInUse, Keeper};
 use crate::connection::accept;
 use crate::disk;
 use crate::fabric_folder;
-use crate::grpc::{AtomicBroadcast, CountedUnary, IngressBudget, RequestFiles, Shared};
+use crate::grpc::{AtomicBroadcast, CountedUnary, OpenStreams, RequestFiles, Shared};
 use crate::http::{self, Administration, Operations};
 use crate::local_msp::read_signing_identity;
 use crate::metrics::{self, Metrics};
@@ -55,8 +57,8 @@ use crash::Crash;
 use sockets::{Socket, Sockets};
 
 /// What a client may send on one stream, and on one connection, before it is read.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Brokers that have just come up may not know a topic for so long.
 const TOPIC_GRACE: Duration = Duration::from_secs(20);
 /// Streams that do not end by themselves at shutdown are cut off after this time.
@@ -148,7 +150,8 @@ pub fn run_inside<T>(
         tree.ready().await;
         let stopping = CancellationToken::new();
         let _stop = stopping.clone().drop_guard();
-        inside(AtomicBroadcast::new(shared(settings, &context, stopping)?), context).await
+        let shared = shared(settings, &context, &admission(settings, Connections::Unbounded), stopping)?;
+        inside(AtomicBroadcast::new(shared), context).await
     })
 }
 
@@ -249,6 +252,7 @@ struct Signals {
 }
 
 /// Serves gRPC and operators on the I/O runtime until a signal comes, then until nothing is in flight.
+#[expect(clippy::too_many_lines, reason = "one service after the other")]
 async fn serve(
     settings: &Settings,
     logs: &LogControl,
@@ -261,6 +265,12 @@ async fn serve(
     let Signals { mut ends, dumps, reread } = signals;
     let Running { context, tree } = running;
     let stopping = CancellationToken::new();
+    let admission = admission(settings, Connections::Within(files::raise_limit()));
+    io.spawn(admission.clone().watch(stopping.clone()));
+    let table = {
+        let _within = io.enter();
+        admission.table(Kind::Clients)
+    };
     let tls = sockets.tls();
     let Sockets { grpc: Socket { listener, tls: grpc_tls, .. }, operations, admin, profile } = sockets;
     let address = listener.local_addr().context("read the listener's address")?;
@@ -285,21 +295,27 @@ async fn serve(
             stopping: stopping.clone(),
             secured,
         });
-        opened.push(socket.serve("operations", router, settings, io, &stopping)?);
+        opened.push(socket.serve("operations", router, (settings, &admission), io, &stopping)?);
     }
     if let Some(socket) = admin {
         let HttpSettings { participation: enabled, max_body_bytes, .. } = settings.http;
         let router = http::participation(Administration { context: Arc::clone(&context), enabled, max_body_bytes });
-        opened.push(socket.serve("admin", router, settings, io, &stopping)?);
+        opened.push(socket.serve("admin", router, (settings, &admission), io, &stopping)?);
     }
     if let Some(socket) = profile {
-        opened.push(socket.serve("profile", http::profile(Arc::clone(&context)), settings, io, &stopping)?);
+        opened.push(socket.serve(
+            "profile",
+            http::profile(Arc::clone(&context)),
+            (settings, &admission),
+            io,
+            &stopping,
+        )?);
     }
     if let MetricsSettings::Statsd(statsd) = &settings.metrics {
         io.spawn(metrics::send(Arc::new(Metrics::new(&context)), statsd.clone(), stopping.clone()));
     }
     let secured = if grpc_tls.is_some() { "TLS" } else { "plaintext" };
-    let shared = shared(settings, &context, stopping.clone())?;
+    let shared = shared(settings, &context, &admission, stopping.clone())?;
     let keeper = Keeper::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls);
     io.spawn(keeper.run(reread, stopping.clone()));
     io.spawn(dumps.report(context.board.clone(), stopping.clone()));
@@ -308,8 +324,13 @@ async fn serve(
     let (keepalive, limits) = (settings.keepalive, settings.limits);
     let handshake_limit = settings.connection_timeout;
     let mut serving = io.spawn(async move {
-        let connections =
-            accept(tokio::net::TcpListener::from_std(listener)?, grpc_tls, handshake_limit, shared.stopping.clone());
+        let connections = accept(
+            tokio::net::TcpListener::from_std(listener)?,
+            grpc_tls,
+            handshake_limit,
+            table,
+            shared.stopping.clone(),
+        );
         let observed = Arc::clone(&shared.context.observed);
         let counted = Arc::clone(&observed);
         let connections = connections.map(move |connection| connection.map(|c| c.counted_by(&counted)));
@@ -391,8 +412,33 @@ pub fn tls_keys(files: Option<&TlsFiles>) -> Vec<Bytes> {
     first.and_then(|der| own::public_key_of(&der)).into_iter().collect()
 }
 
+/// How many connections there may be beside what memory allows.
+#[derive(Clone, Copy)]
+enum Connections {
+    /// So many file descriptors may be open.
+    Within(u64),
+    Unbounded,
+}
+
+/// What bounds clients. A quarter of the file descriptors is left to ledgers, brokers and operators.
+fn admission(settings: &Settings, connections: Connections) -> Admission {
+    let limits = settings.limits;
+    let max = match connections {
+        Connections::Within(descriptors) => {
+            limits.connections.min(usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX))
+        }
+        Connections::Unbounded => limits.connections,
+    };
+    Admission::new(limits.client_bytes, limits.large_message_bytes, max)
+}
+
 /// What every stream is given.
-fn shared(settings: &Settings, context: &Arc<NodeContext>, stopping: CancellationToken) -> anyhow::Result<Shared> {
+fn shared(
+    settings: &Settings,
+    context: &Arc<NodeContext>,
+    admission: &Admission,
+    stopping: CancellationToken,
+) -> anyhow::Result<Shared> {
     let files = |folder: Option<&PathBuf>, key: &str, service| {
         let start = |folder: &PathBuf| RequestFiles::start(folder, service).with_context(|| format!("Debug.{key}"));
         folder.map(start).transpose()
@@ -401,7 +447,9 @@ fn shared(settings: &Settings, context: &Arc<NodeContext>, stopping: Cancellatio
         broadcast_files: files(settings.broadcast_trace_dir.as_ref(), "BroadcastTraceDir", "Broadcast")?,
         deliver_files: files(settings.deliver_trace_dir.as_ref(), "DeliverTraceDir", "Deliver")?,
         stopping,
-        budget: IngressBudget::new(settings.limits.large_message_bytes),
+        admission: admission.clone(),
+        streams: Arc::new(OpenStreams::new(settings.limits.streams)),
+        stream_bytes: settings.limits.stream_bytes,
         max_receive_bytes: settings.max_receive_bytes,
         time_window: settings.time_window,
         client_certificate_required: matches!(&settings.tls, Some(tls) if tls.clients != Clients::Anybody),

@@ -8,6 +8,7 @@ use axum::Router;
 use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{Admission, Kind};
 use crate::http;
 use crate::settings::{HttpListener, Settings};
 use crate::tls::{Audience, ListenerTls, TlsFiles};
@@ -66,15 +67,16 @@ impl Socket {
         self,
         name: &'static str,
         router: Router,
-        settings: &Settings,
+        (settings, admission): (&Settings, &Admission),
         io: &runtime::Runtime,
         stopping: &CancellationToken,
     ) -> anyhow::Result<(&'static str, SocketAddr, &'static str)> {
         let address = self.listener.local_addr().context("read the listener's address")?;
         let secured = if self.tls.is_some() { "TLS" } else { "plaintext" };
         let (handshake_limit, stopping) = (settings.connection_timeout, stopping.clone());
+        let table = admission.table(Kind::Operators);
         io.spawn(async move {
-            let served = http::serve(self.listener, self.host, self.tls, handshake_limit, router, stopping);
+            let served = http::serve(self.listener, self.host, self.tls, handshake_limit, table, router, stopping);
             if let Err(error) = served.await {
                 tracing::error!(target: "orderer.http", error = format!("{error:#}"), "{name} endpoint has closed");
             }

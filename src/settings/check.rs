@@ -10,6 +10,7 @@ use serde_yaml::Value;
 
 use super::keys::{Effect, KEYS, Key, Kind, Unset};
 use super::load::Note;
+use super::memory::{LEAST_BYTES, WrittenLimits, machine_bytes};
 use super::read::{Mistake, Source};
 use super::{Keepalive, Limits, Settings, secrets};
 use crate::telemetry::check_spec;
@@ -44,18 +45,7 @@ impl Checker {
         if !local_msp_dir.is_dir() {
             self.missing("General.LocalMSPDir", &local_msp_dir, "no such folder");
         }
-        let limits = Limits {
-            streams_per_connection: self.number("Limits.StreamsPerConnection"),
-            channel_ingress_bytes: self.number("Limits.ChannelIngressBytes"),
-            large_message_bytes: self.number("Limits.LargeMessageBytes"),
-            block_cache_bytes: self.number::<usize>("Limits.BlockCacheBytes"),
-        };
-        for path in ["Limits.StreamsPerConnection", "Limits.ChannelIngressBytes", "Limits.LargeMessageBytes"] {
-            if self.number::<u32>(path) == 0 {
-                let source = self.source(path);
-                self.mistake(source, format!("{path} must be above 0"));
-            }
-        }
+        let limits = self.limits();
         let log_spec = self.log_spec();
         let kafka = self.kafka();
         let (serving, http, metrics) = (self.serving(), self.http(), self.metrics());
@@ -74,7 +64,7 @@ impl Checker {
                 interval: self.duration("General.Keepalive.ServerInterval"),
                 timeout: self.duration("General.Keepalive.ServerTimeout"),
             },
-            max_receive_bytes: self.number::<usize>("General.MaxRecvMsgSize"),
+            max_receive_bytes: self.number::<usize>("General.MaxRecvMsgSize").min(limits.large_message_bytes as usize),
             connection_timeout: self.duration("General.ConnectionTimeout"),
             bootstrap,
             local_msp_dir,
@@ -99,6 +89,36 @@ impl Checker {
             broadcast_trace_dir,
             deliver_trace_dir,
         })
+    }
+
+    fn limits(&mut self) -> Limits {
+        let written = WrittenLimits {
+            memory: u64::try_from(self.number::<usize>("Limits.MemoryBytes")).unwrap_or(u64::MAX),
+            channel_ingress: self.number("Limits.ChannelIngressBytes"),
+            large_message: self.number("Limits.LargeMessageBytes"),
+            block_cache: self.number("Limits.BlockCacheBytes"),
+            streams_per_connection: self.number("Limits.StreamsPerConnection"),
+        };
+        if written.streams_per_connection == 0 {
+            let source = self.source("Limits.StreamsPerConnection");
+            self.mistake(source, "Limits.StreamsPerConnection must be above 0".to_owned());
+        }
+        if (1..LEAST_BYTES).contains(&written.memory) {
+            let source = self.source("Limits.MemoryBytes");
+            self.mistake(source, format!("Limits.MemoryBytes must be at least {} MB", LEAST_BYTES >> 20));
+        }
+        let limits = written.shares(machine_bytes());
+        let (message, room) = (self.number::<usize>("General.MaxRecvMsgSize"), limits.large_message_bytes as usize);
+        if message > room {
+            let text = format!(
+                "messages above {} MB are refused although General.MaxRecvMsgSize allows {} MB: Limits.LargeMessageBytes, or \
+                 its share of Limits.MemoryBytes, has no room for them",
+                room >> 20,
+                message >> 20
+            );
+            self.notes.push(Note { is_warning: false, text });
+        }
+        limits
     }
 
     fn address(&mut self) -> Option<SocketAddr> {

@@ -11,6 +11,7 @@ mod http;
 mod kafka;
 mod keys;
 mod load;
+mod memory;
 mod metrics;
 mod place;
 mod read;
@@ -117,12 +118,22 @@ pub struct Keepalive {
 /// What bounds the node's memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// The whole process, in bytes; the others are shares of it.
+    pub memory_bytes: usize,
+    /// All that clients make the node hold, in bytes.
+    pub client_bytes: usize,
+    /// Connections of clients.
+    pub connections: usize,
+    /// Streams on all connections.
+    pub streams: usize,
+    /// Envelopes of one stream that are in work, in bytes.
+    pub stream_bytes: usize,
     /// Streams on one connection.
     pub streams_per_connection: u32,
     /// Envelopes of one channel that are not answered yet, in bytes.
     pub channel_ingress_bytes: u32,
     /// Large messages that are being received, of all clients, in bytes.
     pub large_message_bytes: u32,
-    /// Newest blocks of one channel that are kept in memory, in bytes.
+    /// Blocks of all channels that are kept in memory, in bytes.
     pub block_cache_bytes: usize,
 }

@@ -57,7 +57,7 @@ pub enum OrderRefusal {
 #[derive(Debug)]
 pub struct Reply {
     answer: oneshot::Sender<OrderAnswer>,
-    _room: Room,
+    room: Room,
     _waiting: Waiting,
     trace: Trace,
 }
@@ -78,13 +78,19 @@ impl Reply {
         let mut trace = Trace::here();
         trace.enter("chain");
         waiting.fetch_add(1, Ordering::Relaxed);
-        Self { answer, _room: room, _waiting: Waiting(Arc::clone(waiting)), trace }
+        Self { answer, room, _waiting: Waiting(Arc::clone(waiting)), trace }
     }
 
     /// The envelope has come so far on its way.
     #[inline]
     pub fn enter(&mut self, stage: &'static str) {
         self.trace.enter(stage);
+    }
+
+    /// Sends the answer and gives back the room at the gate, for who goes on holding the envelope.
+    pub fn send_early(self, answer: OrderAnswer) -> Room {
+        let _ = self.answer.send(answer);
+        self.room
     }
 
     /// Sends the answer and frees the room. A sender that has gone away is no error.

@@ -10,6 +10,7 @@ use fabric_proto::common::{
 };
 use fabric_proto::lenient;
 use fabric_proto::orderer::{DeliverResponse, deliver_response};
+use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::header::{Hash, data_hash, header_hash};
@@ -201,6 +202,28 @@ impl EncodedBlock {
         block.data = None;
         let response = DeliverResponse { r#type: Some(deliver_response::Type::Block(block)) };
         frame_message(&response)
+    }
+
+    /// What is left of the block without its data, in memory of its own: number, hashes, metadata. Not to be delivered.
+    #[must_use]
+    pub fn without_data(&self) -> Self {
+        let mut block = self.decode();
+        block.data = None;
+        let mut buffer = Self::with_headroom(block.encoded_len());
+        // a BytesMut grows as needed: encoding into it cannot fail
+        let _ = block.encode(&mut buffer);
+        let block_len = buffer.len() - HEADROOM_BYTES;
+        let frame_at = write_prefix(&mut buffer[..HEADROOM_BYTES], block_len);
+        Self(Arc::new(Inner {
+            frame: buffer.freeze().slice(frame_at..),
+            block_at: HEADROOM_BYTES - frame_at,
+            number: self.0.number,
+            previous_hash: Bytes::copy_from_slice(&self.0.previous_hash),
+            header_hash: self.0.header_hash,
+            last_config: self.0.last_config,
+            is_config: self.0.is_config,
+            envelopes: self.0.envelopes,
+        }))
     }
 
     /// The block's parts; its byte fields share this block's buffer.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fabric_proto::lenient::decode;
+use fabric_proto::lenient::{decode, decode_as_v2};
 use fabric_proto::msp::{FabricMspConfig, MspConfig, SigningIdentityInfo};
 use orderer_x509::{Certificate, CrlError, Pool, RevocationList, pem};
 
@@ -153,7 +153,10 @@ pub(super) fn set_up(config: &MspConfig, version: MspVersion) -> Result<Msp, Msp
     if config.r#type != TYPE_X509 {
         return Err(MspError::Type(config.r#type));
     }
-    let fabric = decode::<FabricMspConfig>(config.config.clone()).map_err(MspError::Malformed)?;
+    let definition = config.config.clone();
+    let fabric: Result<FabricMspConfig, _> =
+        if version < MspVersion::V3_0 { decode_as_v2(definition) } else { decode(definition) };
+    let fabric = fabric.map_err(MspError::Malformed)?;
     if fabric.name.is_empty() {
         return Err(MspError::NoName);
     }

@@ -13,7 +13,7 @@ pub const WARNING_SOLO: &str = "the channel is of type solo, and its configurati
 /// Addresses of the orderers that clients and peers are told of: those of the ordering organizations and those of the whole
 /// channel.
 pub fn orderer_addresses(snapshot: &ChannelSnapshot) -> BTreeSet<String> {
-    let root = snapshot.channel_group();
+    let root = &snapshot.channel_group();
     let organizations = root.groups.get(key::ORDERER).map(|orderer| orderer.groups.values());
     let mut addresses: BTreeSet<String> = listed(root, key::ORDERER_ADDRESSES).into_iter().collect();
     for organization in organizations.into_iter().flatten() {

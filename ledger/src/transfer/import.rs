@@ -119,7 +119,7 @@ impl Import {
         self.last = Some(block.number());
         if self.ledger.is_none() {
             let path = self.folder.join(self.file_name);
-            let ledger = Ledger::create(&path, &self.channel, &block, self.options)?;
+            let ledger = Ledger::create(&path, &self.channel, &block, self.options.clone())?;
             // just made: nobody else knows it
             let right = ledger
                 .try_write_right()

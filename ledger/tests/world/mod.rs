@@ -11,7 +11,7 @@ use orderer_ledger::{Options, PendingEnvelope};
 use prost::Message as _;
 
 /// Little memory, so that reads go to the disk and commits do not stay in buffers.
-pub const SMALL: Options = Options { newest_bytes: 1, recently_read_bytes: 1, page_cache_bytes: 1 << 20 };
+pub const SMALL: Options = Options { blocks: None, block_bytes: 1, page_cache_bytes: 1 << 20 };
 
 pub fn channel() -> ChannelId {
     ChannelId::parse("mychan").expect("is a name")

@@ -27,6 +27,15 @@ enum Form {
     Message(usize),
 }
 
+/// What becomes of a field of message type that is there with another wire type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Misfit {
+    /// It is absent.
+    Absent,
+    /// It is an empty message, or what else is there of it.
+    Empty,
+}
+
 impl Schema {
     pub(super) fn of(name: &str) -> Option<&'static Self> {
         let index = MESSAGES.binary_search_by_key(&name, |schema| schema.name).ok()?;
@@ -35,7 +44,13 @@ impl Schema {
 
     /// Appends those fields of a message whose number and wire type are known here. Fails if the bytes are no message at
     /// all, or messages are nested deeper than `depth`.
-    pub(super) fn keep_known(&self, message: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    pub(super) fn keep_known(
+        &self,
+        message: &[u8],
+        misfit: Misfit,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
         let depth = depth.checked_sub(1).ok_or(Malformed)?;
         for field in Fields::new(message) {
             let field = field?;
@@ -43,7 +58,7 @@ impl Schema {
             match (&known.form, &field.value) {
                 (Form::Message(index), Value::Bytes(bytes)) => {
                     let mut inner = Vec::with_capacity(bytes.len());
-                    MESSAGES.get(*index).ok_or(Malformed)?.keep_known(bytes, depth, &mut inner)?;
+                    MESSAGES.get(*index).ok_or(Malformed)?.keep_known(bytes, misfit, depth, &mut inner)?;
                     append_key(out, field.number, 2);
                     append_varint(out, inner.len() as u64);
                     out.append(&mut inner);
@@ -55,6 +70,10 @@ impl Schema {
                 // packed
                 (Form::Varint | Form::Fixed64 | Form::Fixed32, Value::Bytes(_)) if known.repeated => {
                     field.append_to(out)
+                }
+                (Form::Message(_), _) if misfit == Misfit::Empty && !known.repeated => {
+                    append_key(out, field.number, 2);
+                    append_varint(out, 0);
                 }
                 _ => {}
             }

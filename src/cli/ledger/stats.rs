@@ -73,7 +73,7 @@ fn figures(store: &LedgerStore, id: &ChannelId) -> anyhow::Result<Figures> {
     let mut progress = Progress::of(format!("counting {id}"), ledger.height() - ledger.horizon().0);
     let stats = ledger.stats(&mut |done| progress.at(done))?;
     let last = ledger.last_block();
-    let last_block_at = made_at(&last);
+    let last_block_at = ledger.block(last.number())?.as_ref().and_then(made_at);
     Ok(Figures {
         channel: id.to_string(),
         height: stats.height,

@@ -1,0 +1,36 @@
+//! Admission: what bounds the connections, the streams and the bytes that clients make the node hold.
+//!
+//! ```text
+//!  accept ──► ConnectionTable ──► handshake ──► Peer ──► socket read ──► HTTP/2 ──► message ──► answer
+//!             a place, or not     own deadline           only while the   counted    counted    released
+//!                                                        budget has room
+//! ```
+//!
+//! There is one [`Budget`] for the whole node. Bytes are charged where they arrive, at the socket, to the connection, to the
+//! client's address and to the node; they stay charged while HTTP/2 buffers them, while they are part of a message, and
+//! until the message is answered. The one place that waits for room is the read of the socket, so that clients feel the
+//! limit as TCP back-pressure.
+
+mod budget;
+mod inbound;
+mod large;
+mod peer;
+mod table;
+mod watch;
+
+pub use budget::{Account, Budget, Charge, Shares};
+pub use inbound::{Inbound, Progress};
+pub use large::{LargeMessages, Permit, Waiting};
+pub use peer::{Peer, Phase, StreamHold, Turn};
+pub use table::{ConnectionTable, Kind, Place};
+pub use watch::Admission;
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// Milliseconds since the first call.
+pub(crate) fn now_ms() -> u64 {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    // 0 stands for never
+    u64::try_from(BEGAN.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}

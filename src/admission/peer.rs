@@ -1,0 +1,268 @@
+//! One connection as admission sees it: how far it has come, what it holds, and whether it must close.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+
+use super::budget::{Account, Budget, Charge};
+use super::now_ms;
+
+/// What an open connection costs beside the bytes that it receives: buffers of TLS and HTTP/2, tables, a task.
+pub(super) const CONNECTION_BYTES: usize = 32 << 10;
+/// The same of a stream.
+const STREAM_BYTES: usize = 10 << 10;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// Nothing is known of it: TCP, or TLS on its way.
+    Handshake,
+    /// What it speaks is not known yet.
+    Greeting,
+    /// It speaks HTTP, and has shown nothing else.
+    Stranger,
+    /// It has sent something that was signed by somebody whom a channel knows.
+    Known,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Peer {
+    address: SocketAddr,
+    account: Account,
+    phase: AtomicU8,
+    /// When it came into its phase, or its last request ended.
+    since: AtomicU64,
+    streams: AtomicUsize,
+    /// DATA that has arrived and was taken by no stream.
+    held: AtomicUsize,
+    closing: AtomicBool,
+    turns: Mutex<Vec<Weak<Turn>>>,
+}
+
+/// Since when a stream can do nothing before its client acts: sends the rest of a message, or takes an answer.
+#[derive(Debug, Default)]
+pub struct Turn {
+    client_since: AtomicU64,
+}
+
+impl Turn {
+    /// The client has to act, since the given time in milliseconds.
+    pub fn of_client(&self, since: u64) {
+        self.client_since.store(since, Ordering::Relaxed);
+    }
+
+    /// It has not.
+    pub fn of_node(&self) {
+        self.client_since.store(0, Ordering::Relaxed);
+    }
+
+    fn since(&self) -> Option<u64> {
+        Some(self.client_since.load(Ordering::Relaxed)).filter(|&since| since > 0)
+    }
+}
+
+impl Peer {
+    /// A connection that has just been accepted.
+    pub fn new(address: SocketAddr, budget: &Budget) -> Self {
+        let account = budget.account(address.ip());
+        account.charge(CONNECTION_BYTES);
+        Self {
+            address,
+            account,
+            phase: AtomicU8::new(Phase::Handshake as u8),
+            since: AtomicU64::new(now_ms()),
+            streams: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            turns: Mutex::default(),
+        }
+    }
+
+    /// Where it comes from.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+
+    /// What it holds of the budget.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// How far it has come.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Handshake,
+            1 => Phase::Greeting,
+            2 => Phase::Stranger,
+            _ => Phase::Known,
+        }
+    }
+
+    /// It has come further. Never goes back.
+    pub fn reaches(&self, phase: Phase) {
+        if self.phase.load(Ordering::Relaxed) < phase as u8
+            && self.phase.fetch_max(phase as u8, Ordering::Relaxed) < phase as u8
+        {
+            self.since.store(now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// Milliseconds since it came into its phase, or its last request ended.
+    pub(super) fn age(&self, now: u64) -> u64 {
+        now.saturating_sub(self.since.load(Ordering::Relaxed))
+    }
+
+    /// Requests in progress.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// DATA has arrived.
+    pub fn arrived(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        self.account.charge(bytes);
+    }
+
+    /// A stream takes bytes that have arrived; they stay charged for as long as the result lives.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Charge {
+        let before =
+            self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(held.saturating_sub(bytes)));
+        let counted = before.unwrap_or_default().min(bytes);
+        if counted < bytes {
+            self.account.charge(bytes - counted);
+        }
+        Charge::taking_over(self, bytes)
+    }
+
+    /// Tells its connection to close. What it holds is released when its tasks have ended.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        self.account.wake();
+    }
+
+    /// Whether it was told to close.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Ready when it was told to close; otherwise the task is woken when it is.
+    pub fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
+        self.account.register(cx);
+        if self.is_closing() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// A request begins.
+    pub fn begin(self: &Arc<Self>) -> StreamHold {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        self.account.charge(STREAM_BYTES);
+        let turn = Arc::<Turn>::default();
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.len() == turns.capacity() {
+            turns.retain(|turn| turn.strong_count() > 0);
+        }
+        turns.push(Arc::downgrade(&turn));
+        drop(turns);
+        StreamHold { peer: Arc::clone(self), turn }
+    }
+
+    /// Bytes of messages and answers, and the time since when one of its streams waits for the client, if one does.
+    pub(super) fn owes_since(&self) -> Option<(usize, u64)> {
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = turns.iter().filter_map(|turn| turn.upgrade()?.since()).min()?;
+        let fixed = CONNECTION_BYTES + self.streams() * STREAM_BYTES;
+        Some((self.account.used().saturating_sub(fixed), since))
+    }
+
+    fn ended(&self) {
+        self.since.store(now_ms(), Ordering::Relaxed);
+        self.account.release(STREAM_BYTES);
+        if self.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // what came for streams that had ended is gone with the last of them
+            self.account.release(self.held.swap(0, Ordering::Relaxed));
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.account.release(CONNECTION_BYTES + self.held.load(Ordering::Relaxed));
+    }
+}
+
+/// A request in progress; it ends when this is dropped.
+#[derive(Debug)]
+pub struct StreamHold {
+    peer: Arc<Peer>,
+    turn: Arc<Turn>,
+}
+
+impl StreamHold {
+    /// Its connection.
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
+    /// Whom it waits for.
+    pub fn turn(&self) -> &Turn {
+        &self.turn
+    }
+}
+
+impl Drop for StreamHold {
+    fn drop(&mut self) {
+        self.peer.ended();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_arrives_is_charged_until_who_took_it_is_done() {
+        let budget = Budget::new(1 << 20);
+        let peer = Arc::new(Peer::new(([10, 0, 0, 1], 7).into(), &budget));
+        let stream = peer.begin();
+        let fixed = budget.used();
+        peer.arrived(1000);
+        assert_eq!(budget.used(), fixed + 1000);
+        let mut taken = peer.take(600);
+        let part = taken.split(100);
+        assert_eq!((taken.bytes(), budget.used()), (500, fixed + 1000));
+        drop(part);
+        assert_eq!(budget.used(), fixed + 900);
+        drop(taken);
+        assert_eq!(budget.used(), fixed + 400);
+        // the rest came for a stream that is gone
+        drop(stream);
+        assert_eq!(budget.used(), CONNECTION_BYTES);
+        drop(peer);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_was_not_seen_arriving_is_charged_when_it_is_taken() {
+        let budget = Budget::new(1 << 20);
+        let peer = Arc::new(Peer::new(([10, 0, 0, 1], 7).into(), &budget));
+        peer.arrived(10);
+        let taken = peer.take(30);
+        assert_eq!(budget.used(), CONNECTION_BYTES + 30);
+        drop(taken);
+        assert_eq!(budget.used(), CONNECTION_BYTES);
+    }
+
+    #[test]
+    fn a_phase_is_never_lost() {
+        let peer = Peer::new(([10, 0, 0, 1], 7).into(), &Budget::new(1));
+        peer.reaches(Phase::Known);
+        peer.reaches(Phase::Stranger);
+        assert_eq!(peer.phase(), Phase::Known);
+    }
+}

@@ -1,0 +1,299 @@
+//! The connections of one listener: which may come, and which must go when the node is full.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::budget::Budget;
+use super::now_ms;
+use super::peer::{Peer, Phase};
+
+/// A full table closes one in so many of its connections at once, so that the next few find a place without a search.
+const CLOSE_PART: usize = 64;
+/// More connections may be open by one in so many for as long as those that were closed have not gone.
+const SURPLUS_PART: usize = 8;
+/// A request of an operator may last so long before it has to make place for another.
+const REQUEST_PATIENCE_MS: u64 = 10_000;
+/// A client that owes the rest of a message, or has not taken an answer, has to go after this time if others wait for memory.
+const DEBT_PATIENCE_MS: u64 = 5_000;
+/// What such a client must hold to be worth it.
+const DEBT_LEAST_BYTES: usize = 4 << 10;
+
+/// Whose connections they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Clients of the ordering service. Who has proven to be known stays.
+    Clients,
+    /// Operators and their tools: who has a request in progress stays for a while.
+    Operators,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct ConnectionTable {
+    kind: Kind,
+    max: usize,
+    budget: Budget,
+    peers: Mutex<HashMap<u64, Arc<Peer>>>,
+    next: AtomicU64,
+    refused: AtomicU64,
+    closed: AtomicU64,
+}
+
+/// A connection's place, given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    table: Arc<ConnectionTable>,
+    id: u64,
+    peer: Arc<Peer>,
+}
+
+impl Place {
+    /// The connection.
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.table.peers().remove(&self.id);
+    }
+}
+
+/// One that may have to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Candidate {
+    id: u64,
+    address: IpAddr,
+    /// The lower, the sooner.
+    rank: u8,
+    /// Milliseconds.
+    age: u64,
+}
+
+impl ConnectionTable {
+    /// A table with room for `max` connections.
+    pub fn new(kind: Kind, max: usize, budget: Budget) -> Self {
+        Self {
+            kind,
+            max,
+            budget,
+            peers: Mutex::default(),
+            next: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+        }
+    }
+
+    fn peers(&self) -> MutexGuard<'_, HashMap<u64, Arc<Peer>>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a new connection; `None` if it must be refused.
+    pub fn enter(self: &Arc<Self>, address: SocketAddr) -> Option<Place> {
+        let mut peers = self.peers();
+        if peers.len() >= self.max {
+            let closing = self.make_room(&peers);
+            if closing == 0 || peers.len() > self.max + self.max / SURPLUS_PART {
+                drop(peers);
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                return None;
+            }
+        }
+        let peer = Arc::new(Peer::new(address, &self.budget));
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        peers.insert(id, Arc::clone(&peer));
+        drop(peers);
+        Some(Place { table: Arc::clone(self), id, peer })
+    }
+
+    /// Closes some of the connections that have the least right to their places. Gives back how many are on their way out.
+    fn make_room(&self, peers: &HashMap<u64, Arc<Peer>>) -> usize {
+        let leaving = peers.values().filter(|peer| peer.is_closing()).count();
+        if peers.len() - leaving < self.max {
+            return leaving;
+        }
+        let now = now_ms();
+        let candidates = peers.iter().filter(|(_, peer)| !peer.is_closing());
+        let candidates = candidates.filter_map(|(id, peer)| self.candidate(*id, peer, now)).collect();
+        let victims = choose(candidates, self.max / CLOSE_PART + 1);
+        self.closed.fetch_add(victims.len() as u64, Ordering::Relaxed);
+        for id in &victims {
+            if let Some(peer) = peers.get(id) {
+                peer.close();
+            }
+        }
+        leaving + victims.len()
+    }
+
+    fn candidate(&self, id: u64, peer: &Peer, now: u64) -> Option<Candidate> {
+        let (age, phase, is_busy) = (peer.age(now), peer.phase(), peer.streams() > 0);
+        let rank = match (self.kind, phase) {
+            (_, Phase::Handshake | Phase::Greeting) => 0,
+            (Kind::Clients, Phase::Known) => return None,
+            (Kind::Operators, _) if is_busy && age < REQUEST_PATIENCE_MS => return None,
+            _ => 1 + u8::from(is_busy),
+        };
+        Some(Candidate { id, address: peer.ip(), rank, age })
+    }
+
+    /// Closes connections that have not said within `limit` what they speak; all of them with a limit of zero.
+    pub fn close_silent(&self, limit: Duration) {
+        let (now, limit) = (now_ms(), u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        for peer in self.peers().values() {
+            if peer.phase() <= Phase::Greeting && peer.age(now) >= limit {
+                peer.close();
+            }
+        }
+    }
+
+    /// Closes connections that hold memory which only they could release, the longest first, until so many bytes will be
+    /// released. Gives back how many were closed.
+    pub fn close_debtors(&self, bytes: usize) -> usize {
+        let now = now_ms();
+        let mut debtors: Vec<(u64, usize, Arc<Peer>)> = Vec::new();
+        for peer in self.peers().values().filter(|peer| !peer.is_closing()) {
+            if let Some((owes, since)) = peer.owes_since()
+                && owes >= DEBT_LEAST_BYTES
+                && now.saturating_sub(since) >= DEBT_PATIENCE_MS
+            {
+                debtors.push((since, owes, Arc::clone(peer)));
+            }
+        }
+        debtors.sort_by_key(|(since, ..)| *since);
+        let (mut released, mut closed) = (0, 0);
+        for (_, owes, peer) in debtors {
+            if released >= bytes {
+                break;
+            }
+            peer.close();
+            released += owes;
+            closed += 1;
+        }
+        self.closed.fetch_add(closed as u64, Ordering::Relaxed);
+        closed
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        self.peers().len()
+    }
+
+    /// Connections that may be open.
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
+    /// Connections that were refused, and that were closed to make room.
+    pub fn turned_away(&self) -> (u64, u64) {
+        (self.refused.load(Ordering::Relaxed), self.closed.load(Ordering::Relaxed))
+    }
+}
+
+/// Who has to go: of the address with the most candidates the one with the lowest rank, the oldest of these; and again.
+fn choose(candidates: Vec<Candidate>, count: usize) -> Vec<u64> {
+    let mut by_address: HashMap<IpAddr, Vec<Candidate>> = HashMap::new();
+    for candidate in candidates {
+        by_address.entry(candidate.address).or_default().push(candidate);
+    }
+    for of_address in by_address.values_mut() {
+        // who goes first is last
+        of_address.sort_by_key(|c| (Reverse(c.rank), c.age, c.id));
+    }
+    let mut busiest: BinaryHeap<(usize, IpAddr)> = by_address.iter().map(|(ip, all)| (all.len(), *ip)).collect();
+    let mut chosen = Vec::with_capacity(count);
+    while chosen.len() < count
+        && let Some((_, ip)) = busiest.pop()
+        && let Some(of_address) = by_address.get_mut(&ip)
+        && let Some(candidate) = of_address.pop()
+    {
+        chosen.push(candidate.id);
+        if !of_address.is_empty() {
+            busiest.push((of_address.len(), ip));
+        }
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn address(last: u8) -> SocketAddr {
+        ([10, 0, 0, last], 5).into()
+    }
+
+    fn table(kind: Kind, max: usize) -> Arc<ConnectionTable> {
+        Arc::new(ConnectionTable::new(kind, max, Budget::new(1 << 30)))
+    }
+
+    #[test]
+    fn who_is_known_stays_and_the_busiest_address_gives_its_silent_ones() {
+        let table = table(Kind::Clients, 4);
+        let all: Vec<Place> = [1, 2, 2, 3].map(|last| table.enter(address(last)).expect("a place")).into();
+        all[0].peer().reaches(Phase::Known);
+        all[1].peer().reaches(Phase::Stranger);
+        let new = table.enter(address(1)).expect("a place");
+        assert_eq!(all.iter().map(|place| place.peer().is_closing()).collect::<Vec<_>>(), [false, false, true, false]);
+        drop((all, new));
+        assert_eq!(table.open(), 0);
+    }
+
+    #[test]
+    fn a_table_of_known_clients_refuses_the_next() {
+        let table = table(Kind::Clients, 2);
+        let all = [table.enter(address(1)).expect("a place"), table.enter(address(1)).expect("a place")];
+        all.iter().for_each(|place| place.peer().reaches(Phase::Known));
+        assert!(table.enter(address(2)).is_none());
+        assert_eq!(table.turned_away(), (1, 0));
+    }
+
+    #[test]
+    fn an_operators_request_is_not_cut_off_by_the_next_connection() {
+        let table = table(Kind::Operators, 2);
+        let all = [table.enter(address(1)).expect("a place"), table.enter(address(1)).expect("a place")];
+        all.iter().for_each(|place| place.peer().reaches(Phase::Stranger));
+        let busy = all[0].peer().begin();
+        drop(table.enter(address(2)).expect("a place"));
+        assert!(!all[0].peer().is_closing() && all[1].peer().is_closing());
+        drop(busy);
+    }
+
+    #[test]
+    fn a_flood_leaves_no_more_open_than_there_may_be_and_a_few() {
+        let table = table(Kind::Clients, 80);
+        let places: Vec<Place> = (0..10_000).filter_map(|_| table.enter(address(1))).collect();
+        assert!(places.len() <= 80 + 11, "{}", places.len());
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_gives_more_only_if_it_has_more(
+            owners in prop::collection::vec((0u8..6, 0u8..3, 0u64..100), 0..60), count in 0usize..20,
+        ) {
+            let candidates: Vec<Candidate> = (0..).zip(&owners)
+                .map(|(id, &(owner, rank, age))| Candidate { id, address: address(owner).ip(), rank, age })
+                .collect();
+            let chosen = choose(candidates.clone(), count);
+            prop_assert_eq!(chosen.len(), count.min(candidates.len()));
+            let left = |owner: u8| candidates.iter()
+                .filter(|c| c.address == address(owner).ip() && !chosen.contains(&c.id)).count();
+            let gave = |owner: u8| candidates.iter()
+                .filter(|c| c.address == address(owner).ip() && chosen.contains(&c.id)).count();
+            for (a, b) in (0..6).flat_map(|a| (0..6).map(move |b| (a, b))) {
+                prop_assert!(gave(a) == 0 || left(a) + 1 >= left(b), "{} gave although {} has more", a, b);
+            }
+            // nobody who stays has less right than another of the same address who goes
+            for stays in candidates.iter().filter(|c| !chosen.contains(&c.id)) {
+                for goes in candidates.iter().filter(|c| chosen.contains(&c.id) && c.address == stays.address) {
+                    prop_assert!((goes.rank, Reverse(goes.age)) <= (stays.rank, Reverse(stays.age)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Strangers who hold connections, streams and memory: they are bounded, and others are served meanwhile.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod world;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fabric_proto::common::Status;
+use futures_util::{StreamExt as _, stream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use world::http::Http;
+use world::messages::transaction;
+use world::node::orderer_folder;
+use world::raw::{call, prefix, read_to_end};
+use world::{Client, Node, Person, Setup, within};
+
+const CHANNEL: &str = "app";
+const MB: usize = 1 << 20;
+/// More than the node once shook hands with at a time, and more than it has places for operators.
+const MANY: usize = 300;
+
+async fn connections(address: &str, count: usize, first: &[u8]) -> Vec<TcpStream> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        // who is the oldest may be closed for the next
+        let _ = socket.write_all(first).await;
+        all.push(socket);
+    }
+    all
+}
+
+fn address(line: &str) -> String {
+    world::node::value_of(line, "address").to_owned()
+}
+
+/// Whether the other end closes it within this time.
+async fn is_closed(socket: &mut TcpStream, limit: Duration) -> bool {
+    let mut rest = Vec::new();
+    tokio::time::timeout(limit, socket.read_to_end(&mut rest)).await.is_ok()
+}
+
+/// An envelope of this size of somebody else is ordered within this time.
+async fn assert_ordered(client: &Client, bytes: usize, limit: Duration) {
+    let began = Instant::now();
+    let answer = client.broadcast(transaction(&Person::user(2), CHANNEL, vec![7; bytes])).await;
+    assert_eq!(answer, (Status::Success, String::new()));
+    assert!(began.elapsed() < limit, "{bytes} bytes took {:?}", began.elapsed());
+}
+
+fn assert_bounded(node: &Node, bytes: usize) {
+    let most = node.memory("VmHWM");
+    eprintln!("memory: {} MB now, {} MB at most", node.memory("VmRSS") / MB, most / MB);
+    assert!(most < bytes, "{} MB", most / MB);
+    node.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_envelopes_that_trickle_hold_nobody_up() {
+    let node = Setup::application().start().await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let trickle = stream::iter([prefix(99 * MB)]).chain(stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Some((Bytes::from_static(b"x"), ()))
+        }));
+        let channel = node.client().await.channel;
+        held.push(tokio::spawn(async move {
+            read_to_end(call(&channel, "Broadcast", Box::pin(trickle)).await.unwrap()).await.1
+        }));
+    }
+    let client = node.client().await;
+    assert_ordered(&client, 70 << 10, Duration::from_secs(5)).await;
+    // a large one waits for its turn, and the slowest of those gives way
+    assert_ordered(&client, 900 << 10, Duration::from_secs(15)).await;
+    for trickle in held {
+        let code = tokio::time::timeout(Duration::from_secs(40), trickle).await.expect("it ends").unwrap();
+        assert!(matches!(code.as_deref(), Some("4" | "8")), "DEADLINE_EXCEEDED or RESOURCE_EXHAUSTED, not {code:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_keep_nobody_out() {
+    let tls = orderer_folder().join("tls");
+    let mut node = Setup::application()
+        .set("OPERATIONS_TLS_ENABLED", true)
+        .set("OPERATIONS_TLS_CERTIFICATE", tls.join("server.crt").display())
+        .set("OPERATIONS_TLS_PRIVATEKEY", tls.join("server.key").display())
+        .set("GENERAL_CONNECTIONTIMEOUT", "20s")
+        .start()
+        .await;
+    let operations = address(&node.line("operations endpoint is open").await);
+    let root = world::node::orderer_folder().join("tls/ca.crt");
+    let http = Http::secured(&mut node, "operations", &root, None).await;
+    let silent = (connections(&node.address, MANY, b"").await, connections(&operations, MANY, b"").await);
+    let began = Instant::now();
+    assert_ordered(&node.client().await, 10, Duration::from_secs(5)).await;
+    assert_eq!(within("an answer", http.get("/healthz")).await.status, 200);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_begins_a_preface_must_end_it() {
+    let mut node = Setup::application().set("GENERAL_CONNECTIONTIMEOUT", "2s").start().await;
+    let operations = address(&node.line("operations endpoint is open").await);
+    let http = Http::of(&mut node, "operations").await;
+    let mut half = connections(&operations, MANY, b"P").await;
+    half.extend(connections(&node.address, MANY, b"PRI * HTTP/2.0\r\n").await);
+    assert_eq!(within("an answer", http.get("/healthz")).await.status, 200);
+    for socket in &mut half {
+        assert!(is_closed(socket, Duration::from_secs(10)).await);
+    }
+    // who has said that it speaks HTTP/2 may be silent afterwards
+    let idle = node.client().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_ordered(&idle, 10, Duration::from_secs(5)).await;
+}
+
+/// Commits hang, so that envelopes wait at the gate, and 200 streams go on sending.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_wait_at_the_gate_hold_no_more_than_their_share() {
+    let mut setup = Setup::application().set("LIMITS_MEMORYBYTES", "256 MB").set("LIMITS_CHANNELINGRESSBYTES", "1 MB");
+    setup = setup.variable("FAILPOINTS", "registrar/app/block-writer:Commit=1*stuck(12000)");
+    for durability in ["disk", "memory"] {
+        let node = setup.again(&["start"]).set("SOLO_DURABILITY", durability).start().await;
+        let user = Person::user(1);
+        let envelope = prost::Message::encode_to_vec(&transaction(&user, CHANNEL, vec![1; 60 << 10]));
+        let framed = Bytes::from([&prefix(envelope.len())[..], &envelope].concat());
+        let mut calls = Vec::new();
+        for _ in 0..20 {
+            let channel = node.client().await.channel;
+            for _ in 0..10 {
+                let (channel, framed) = (channel.clone(), framed.clone());
+                calls.push(tokio::spawn(async move {
+                    let body = call(&channel, "Broadcast", stream::repeat(framed)).await;
+                    if let Ok(body) = body {
+                        read_to_end(body).await;
+                    }
+                }));
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        assert_bounded(&node, 256 * MB);
+        calls.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_for_blocks_are_small() {
+    let node = Setup::application().start().await;
+    for _ in 0..8 {
+        let channel = node.client().await.channel;
+        let body = stream::iter([prefix(90 * MB)]).chain(stream::repeat(Bytes::from(vec![0; MB])).take(90));
+        let (answer, code) = read_to_end(call(&channel, "Deliver", body).await.unwrap()).await;
+        assert_eq!((answer.len(), code.as_deref()), (0, Some("8")), "RESOURCE_EXHAUSTED");
+    }
+    assert_bounded(&node, 200 * MB);
+}
