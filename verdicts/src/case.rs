@@ -102,7 +102,9 @@ mod tests {
         };
         let cases = vec![case("family/one", Release::V2_5), case("family/two", Release::V3_1)];
         let mut file = Vec::new();
-        cases.iter().for_each(|case| case.write(&mut file));
+        for case in &cases {
+            case.write(&mut file);
+        }
         assert_eq!(Case::read_all(file.clone().into()).unwrap(), cases);
         for cut in [1, 5, file.len() - 1] {
             assert!(Case::read_all(file[..cut].to_vec().into()).is_err(), "{cut}");

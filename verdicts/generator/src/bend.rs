@@ -69,7 +69,7 @@ fn bend_frame(rng: &mut Rng, c: &mut Certificate) -> String {
             "version with a tail"
         }
         6 => {
-            c.serial = tlv(tag::INTEGER, &[0x80 | rng.next() as u8, 1]);
+            c.serial = tlv(tag::INTEGER, &[0x80 | rng.draw() as u8, 1]);
             "serial negative"
         }
         7 => {
@@ -355,7 +355,7 @@ fn bend_key(rng: &mut Rng, c: &mut Certificate) -> String {
 fn bend_flags(rng: &mut Rng, c: &mut Certificate) -> String {
     match rng.below(12) {
         0 => {
-            put(c, Extension::new(&id_ce(15), true, bits(0, &[rng.next() as u8])));
+            put(c, Extension::new(&id_ce(15), true, bits(0, &[rng.draw() as u8])));
             "key usage at random".to_owned()
         }
         1 => {

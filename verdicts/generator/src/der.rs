@@ -276,7 +276,7 @@ fn mutate_here(rng: &mut Rng, nodes: &mut Vec<Node>, index: usize, spliced: Opti
         0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x0a, 0x0c, 0x12, 0x13, 0x14, 0x16, 0x17, 0x18, 0x1a, 0x1b, 0x1c, 0x1e,
         0x30, 0x31, 0x80, 0x82, 0xa0, 0xa3,
     ];
-    let tag = if rng.percent(80) { *rng.pick(&TAGS) } else { rng.next() as u8 };
+    let tag = if rng.percent(80) { *rng.pick(&TAGS) } else { rng.draw() as u8 };
     let other = rng.below(nodes.len());
     let junk = {
         let n = 1 + rng.below(4);

@@ -236,7 +236,7 @@ fn lists(rng: &mut Rng, chain: &mut Chain) -> String {
     let roots = [root.certificate.sign(root.key)];
     let mut config = msp("Org1MSP", &roots, if with_intermediate { &intermediates } else { &[] });
     let mut described = Vec::new();
-    for _ in 0..1 + rng.below(3) {
+    for _ in 0..=rng.below(3) {
         let by = *rng.pick(&[issuer, issuer, &root, &stranger]);
         let mut serials = vec![der::integer(5)];
         if rng.percent(60) {
@@ -309,7 +309,7 @@ fn der_mutants(rng: &mut Rng, chain: &mut Chain) -> String {
     let donor = Node::parse_all(&certificate.sign(root.key));
     let signed_after = rng.percent(85);
     let mut change = |rng: &mut Rng, bytes: &mut Vec<u8>| {
-        for _ in 0..1 + rng.below(2) {
+        for _ in 0..=rng.below(2) {
             let Some(mut nodes) = Node::parse_all(bytes) else { return };
             what.push(der::mutate(rng, &mut nodes, donor.as_ref().and_then(|nodes| nodes.first())));
             *bytes = nodes.iter().flat_map(Node::write).collect();
@@ -445,7 +445,7 @@ fn rule(rng: &mut Rng, identities: usize, depth: usize) -> SignaturePolicy {
 fn crew(rng: &mut Rng) -> (FabricMspConfig, Vec<(Vec<u8>, &'static Key)>) {
     let root = Authority::root("root", Kind::P256, 0);
     let mut members = Vec::new();
-    for number in 0..1 + rng.below(4) {
+    for number in 0..=rng.below(4) {
         let kind = if rng.percent(80) { Kind::P256 } else { *rng.pick(&Kind::ALL) };
         let own = key(kind, (1 + number) % EACH);
         let unit = *rng.pick(&["admin", "client", "peer", "orderer", "admin"]);
@@ -458,7 +458,7 @@ fn crew(rng: &mut Rng) -> (FabricMspConfig, Vec<(Vec<u8>, &'static Key)>) {
 fn principals(rng: &mut Rng, chain: &mut Chain) -> String {
     let level = level(rng);
     let (config, members) = crew(rng);
-    let identities: Vec<_> = (0..1 + rng.below(3)).map(|_| principal(rng, &members[0].0, 0)).collect();
+    let identities: Vec<_> = (0..=rng.below(3)).map(|_| principal(rng, &members[0].0, 0)).collect();
     let rule = rule(rng, identities.len(), 0);
     let signers: Vec<_> = members.iter().map(|(der, key)| Signer::new("Org1MSP", pem::certificate(der), key)).collect();
     let described = format!("{level}, {} identities, {} signers", identities.len(), signers.len());
@@ -483,7 +483,7 @@ fn policies(rng: &mut Rng, chain: &mut Chain) -> String {
     let (config, members) = crew(rng);
     let mut root = channel(level, orderers(), organization(&config, one_of(role("Org1MSP", 0))));
     let mut what = Vec::new();
-    for _ in 0..1 + rng.below(3) {
+    for _ in 0..=rng.below(3) {
         let mut group = &mut root;
         for step in [&["Application", "Orderer"][..], &["Org1", "OrdererOrg"]] {
             if rng.percent(70) {
@@ -579,13 +579,13 @@ fn signers(rng: &mut Rng, chain: &mut Chain) -> String {
     let (config, members) = crew(rng);
     let mut what = Vec::new();
     let mut set = Vec::new();
-    for _ in 0..1 + rng.below(5) {
+    for _ in 0..=rng.below(5) {
         let (der, own) = rng.pick(&members);
         let signing = if rng.percent(10) { key(Kind::P256, 6) } else { own };
         let mut signer =
             Signer::new(*rng.pick(&["Org1MSP", "Org1MSP", "Org1MSP", "OrdererMSP"]), pem::certificate(der), signing);
         let seed = rng.clone();
-        rng.next();
+        rng.draw();
         let change = rng.below(10);
         signer.change = Box::new(move |mut signature| {
             let mut rng = seed.clone();
@@ -635,7 +635,7 @@ fn wire_mutants(rng: &mut Rng, chain: &mut Chain) -> String {
     let mut what = Vec::new();
     let mut change = |rng: &mut Rng, bytes: Vec<u8>| {
         let Some(mut fields) = wire::parse(&bytes) else { return bytes };
-        for _ in 0..1 + rng.below(2) {
+        for _ in 0..=rng.below(2) {
             what.push(wire::mutate(rng, &mut fields, &pool));
         }
         wire::write(&fields)

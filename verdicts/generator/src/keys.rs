@@ -88,10 +88,10 @@ impl Key {
             sequence(&[sequence(&[oid(&[1, 2, 840, 10045, 2, 1]), oid(curve)]), bits(0, point)])
         };
         match self {
-            Self::P224(key) => ec(&[1, 3, 132, 0, 33], &key.verifying_key().to_sec1_point(false).as_bytes()),
-            Self::P256(key) => ec(&[1, 2, 840, 10045, 3, 1, 7], &key.verifying_key().to_sec1_point(false).as_bytes()),
-            Self::P384(key) => ec(&[1, 3, 132, 0, 34], &key.verifying_key().to_sec1_point(false).as_bytes()),
-            Self::P521(key) => ec(&[1, 3, 132, 0, 35], &key.verifying_key().to_sec1_point(false).as_bytes()),
+            Self::P224(key) => ec(&[1, 3, 132, 0, 33], key.verifying_key().to_sec1_point(false).as_bytes()),
+            Self::P256(key) => ec(&[1, 2, 840, 10045, 3, 1, 7], key.verifying_key().to_sec1_point(false).as_bytes()),
+            Self::P384(key) => ec(&[1, 3, 132, 0, 34], key.verifying_key().to_sec1_point(false).as_bytes()),
+            Self::P521(key) => ec(&[1, 3, 132, 0, 35], key.verifying_key().to_sec1_point(false).as_bytes()),
             Self::Rsa(key) => {
                 let numbers = sequence(&[unsigned(&key.n().to_be_bytes()), unsigned(&key.e().to_be_bytes())]);
                 sequence(&[sequence(&[oid(&[1, 2, 840, 113_549, 1, 1, 1]), null()]), bits(0, &numbers)])

@@ -11,6 +11,13 @@
     clippy::cast_possible_wrap,
     reason = "random numbers are cut to what is needed of them"
 )]
+#![allow(
+    clippy::explicit_auto_deref,
+    clippy::needless_for_each,
+    clippy::assigning_clones,
+    clippy::format_push_string,
+    reason = "inference of what is picked needs the first; the others read better here"
+)]
 
 pub mod bend;
 pub mod certificate;

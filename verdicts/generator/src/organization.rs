@@ -23,6 +23,7 @@ impl Authority {
     }
 
     /// One below another.
+    #[must_use]
     pub fn below(&self, name: &str, kind: Kind, number: usize) -> Self {
         let key = key(kind, number);
         let issuer = self.certificate.subject.clone();

@@ -143,7 +143,7 @@ fn mutate_at(rng: &mut Rng, fields: &mut Vec<Field>, left: &mut usize, pool: &[V
 fn unknown(rng: &mut Rng) -> Field {
     let number = *rng.pick(&[7, 15, 16, 99, 536_870_911]);
     let value = match rng.below(6) {
-        0 => Value::Varint(rng.next()),
+        0 => Value::Varint(rng.draw()),
         1 => Value::Fixed64([1; 8]),
         2 => Value::Fixed32([1; 4]),
         3 => Value::Group(vec![Field { number: 1, value: Value::Varint(1) }]),
@@ -208,7 +208,7 @@ fn mutate_here(rng: &mut Rng, fields: &mut Vec<Field>, index: usize, pool: &[Vec
             3 if !pool.is_empty() => octets.clone_from(rng.pick(pool)),
             4 => {
                 *octets =
-                    rng.pick(&[&b"\xff\xfe"[..], b"\xed\xa0\x80", b"\0", b"Admins", b"/Channel", b"Org1MSP"]).to_vec()
+                    rng.pick(&[&b"\xff\xfe"[..], b"\xed\xa0\x80", b"\0", b"Admins", b"/Channel", b"Org1MSP"]).to_vec();
             }
             _ => {
                 let junk = rng.bytes(2);

@@ -21,7 +21,9 @@ const JUDGED: &str = "500f4505674d1c7b39e30ac88ea2053e9363401d02df85f1ed4af52ab5
 fn the_library_agrees_with_fabric_on_generated_chains() {
     let cases: Vec<_> = (0..CASES).map(|index| generate(SEED, index)).collect();
     let mut file = Vec::new();
-    cases.iter().for_each(|case| case.write(&mut file));
+    for case in &cases {
+        case.write(&mut file);
+    }
     let made = sha256(&file).iter().fold(String::new(), |mut text, octet| {
         write!(text, "{octet:02x}").unwrap();
         text
