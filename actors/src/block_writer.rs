@@ -159,9 +159,8 @@ impl WriteError {
     /// Whether it is certain that nothing of the commit is in the ledger.
     fn wrote_nothing(&self) -> bool {
         match self {
-            Self::Assemble(_) | Self::NotOurs(_) | Self::Injected(_) => true,
             Self::Commit(CommitError::Append { .. }) | Self::Panicked(_) => false,
-            Self::Commit(_) => true,
+            Self::Assemble(_) | Self::NotOurs(_) | Self::Injected(_) | Self::Commit(_) => true,
         }
     }
 }
@@ -391,7 +390,7 @@ impl Job {
         for id in created {
             match self.context.ledgers.remove(id) {
                 Ok(()) => {
-                    tracing::info!(target: "orderer.chain", channel = %id, "the channel was not created, its ledger is removed")
+                    tracing::info!(target: "orderer.chain", channel = %id, "the channel was not created, its ledger is removed");
                 }
                 Err(error) => tracing::error!(target: "orderer.chain", channel = %id, error = %chain_text(&error),
                     "the ledger of a channel that was not created is in the way"),

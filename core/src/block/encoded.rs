@@ -329,7 +329,6 @@ mod tests {
     use super::*;
     use fabric_proto::common::{BlockData, BlockHeader, BlockMetadata};
     use proptest::prelude::*;
-    use prost::Message as _;
 
     fn block(number: u64, entries: Vec<Bytes>) -> Block {
         let hash = data_hash(entries.iter().map(Bytes::as_ref));

@@ -80,7 +80,7 @@ impl Bundle {
             }
             None => None,
         };
-        let msps = Msps::new(msps).map_err(ConfigError::MspConflict)?;
+        let msps = Msps::new(msps).map_err(|cause| ConfigError::MspConflict(Box::new(cause)))?;
         let policies = Policies::from_tree(&tree, capabilities.recursion_max())?;
         tree.check_keys()?;
         Ok(Self { tree, capabilities, orderer, application, consortiums, msps, policies })

@@ -41,16 +41,16 @@ pub enum ConfigError {
         problem: String,
     },
     /// An organization's MSP.
-    #[error("[Value]  {path}: {cause}{because}", because = Because(cause))]
+    #[error("[Value]  {path}: {cause}{because}", because = Because(&**cause))]
     Msp {
         /// Full path.
         path: String,
         /// What is wrong.
-        cause: MspError,
+        cause: Box<MspError>,
     },
     /// Two organizations' MSPs contradict each other.
     #[error("{0}")]
-    MspConflict(MspError),
+    MspConflict(Box<MspError>),
     /// A policy.
     #[error("[Policy] {0}")]
     Policy(#[from] PolicyError),

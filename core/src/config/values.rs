@@ -197,6 +197,6 @@ pub(super) fn read_msp(
     catalog: &Catalog,
 ) -> Result<Arc<Msp>, ConfigError> {
     let definition: MspConfig = value(path, group, key::MSP)?;
-    let wrong = |cause| ConfigError::Msp { path: format!("{path}/{}", key::MSP), cause };
+    let wrong = |cause| ConfigError::Msp { path: format!("{path}/{}", key::MSP), cause: Box::new(cause) };
     catalog.msp(&definition, version).map_err(wrong)
 }
