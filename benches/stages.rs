@@ -146,26 +146,22 @@ fn of_a_configuration(c: &mut Criterion) {
     group.finish();
 }
 
-/// Sixteen envelopes that one read of a stream finds, alone and together.
-fn of_ed25519_signatures(c: &mut Criterion) {
-    let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let public = PublicKey::from_spki_der(&key.subject_public_key_info()).unwrap();
-    let key = SigningKey::from_pem(key.serialize_pem().as_bytes()).unwrap();
-    let messages: Vec<Vec<u8>> = (0..16).map(|i| vec![i; 1024]).collect();
-    let signatures: Vec<Bytes> = messages.iter().map(|message| key.sign(message).unwrap()).collect();
-    let claims: Vec<_> = messages.iter().zip(&signatures).map(|(m, s)| (&public, &m[..], &s[..])).collect();
-    let mut group = c.benchmark_group("Ed25519 signatures");
-    for count in [3, 8, 16] {
-        group.throughput(Throughput::Elements(count as u64));
-        group.bench_function(format!("{count} one by one"), |b| {
-            b.iter(|| claims[..count].iter().all(|(key, message, signature)| key.verify(message, signature).is_ok()));
-        });
-        group.bench_function(format!("{count} together"), |b| {
-            b.iter(|| assert!(PublicKey::verify_together(black_box(&claims[..count]))));
+/// One signature by a key of each kind that members have.
+fn of_signatures(c: &mut Criterion) {
+    let mut group = c.benchmark_group("signatures");
+    group.throughput(Throughput::Elements(1));
+    for (name, algorithm) in [("P-256", &rcgen::PKCS_ECDSA_P256_SHA256), ("Ed25519", &rcgen::PKCS_ED25519)] {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let public = PublicKey::from_spki_der(&key.subject_public_key_info()).unwrap();
+        let key = SigningKey::from_pem(key.serialize_pem().as_bytes()).unwrap();
+        let message = vec![7; 1024];
+        let signature = key.sign(&message).unwrap();
+        group.bench_function(name, |b| {
+            b.iter(|| assert!(public.verify(black_box(&message), black_box(&signature)).is_ok()));
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, of_an_envelope, of_ed25519_signatures, of_a_block, of_a_configuration);
+criterion_group!(benches, of_an_envelope, of_signatures, of_a_block, of_a_configuration);
 criterion_main!(benches);

@@ -167,7 +167,7 @@ async fn stranger(address: String, dice: u64) {
             .chain(stream::repeat(Bytes::from(vec![0x0a; 64 << 10])).take(large >> 16))
             .boxed(),
     };
-    let method = if large % 2 == 0 { "Broadcast" } else { "Deliver" };
+    let method = if large.is_multiple_of(2) { "Broadcast" } else { "Deliver" };
     let talk = async {
         if let Ok(body) = call(&channel, method, body).await {
             read_to_end(body).await;

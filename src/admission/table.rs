@@ -248,7 +248,9 @@ mod tests {
     fn a_table_of_known_clients_refuses_the_next() {
         let table = table(Kind::Clients, 2);
         let all = [table.enter(address(1)).expect("a place"), table.enter(address(1)).expect("a place")];
-        all.iter().for_each(|place| place.peer().reaches(Phase::Known));
+        for place in &all {
+            place.peer().reaches(Phase::Known);
+        }
         assert!(table.enter(address(2)).is_none());
         assert_eq!(table.turned_away(), (1, 0));
     }
@@ -257,7 +259,9 @@ mod tests {
     fn an_operators_request_is_not_cut_off_by_the_next_connection() {
         let table = table(Kind::Operators, 2);
         let all = [table.enter(address(1)).expect("a place"), table.enter(address(1)).expect("a place")];
-        all.iter().for_each(|place| place.peer().reaches(Phase::Stranger));
+        for place in &all {
+            place.peer().reaches(Phase::Stranger);
+        }
         let busy = all[0].peer().begin();
         drop(table.enter(address(2)).expect("a place"));
         assert!(!all[0].peer().is_closing() && all[1].peer().is_closing());

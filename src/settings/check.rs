@@ -101,7 +101,7 @@ impl Checker {
         };
         if written.streams_per_connection == 0 {
             let source = self.source("Limits.StreamsPerConnection");
-            self.mistake(source, "Limits.StreamsPerConnection must be above 0".to_owned());
+            self.mistake(source, "Limits.StreamsPerConnection must be above 0");
         }
         if (1..LEAST_BYTES).contains(&written.memory) {
             let source = self.source("Limits.MemoryBytes");
