@@ -152,7 +152,7 @@ async fn stranger(address: String, dice: u64) {
         let _ = socket.write_all(first).await;
         tokio::time::sleep(pause).await;
         let _ = socket.write_all(&garbage).await;
-        if garbage.len() % 2 == 0 {
+        if garbage.len().is_multiple_of(2) {
             // goes away with a reset
             let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         }
