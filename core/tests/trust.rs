@@ -172,7 +172,7 @@ proptest! {
         let root = Authority::root("root");
         let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
         let sign = |role: &Role| root.leaf(&[role.as_str()], KeyPair::generate().unwrap(), |_| {}).sign("m");
-        let signers = Signers::verify(&roles.iter().map(sign).collect::<Vec<_>>(), &msps);
+        let signers = Signers::verify(roles.iter().map(sign).collect::<Vec<_>>(), &msps);
         let wanted = [Role::Client, Role::Peer, Role::Admin];
         let holds = policies(&rule, &wanted).evaluate("/Channel/P", &signers).is_ok();
         prop_assert_eq!(holds, model(&rule, &roles, &wanted, &mut vec![false; roles.len()]));
