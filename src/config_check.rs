@@ -196,7 +196,11 @@ impl Check<'_> {
             self.good_until(&format!("{what}: the certificate that blocks are signed with"), not_after.0);
         }
         let defined = read_definition(folder, id).map_err(|error| chain_text(&error));
-        let msp = defined.and_then(|config| Msp::from_config(&config, MspVersion::LATEST).map_err(|e| chain_text(&e)));
+        for line in defined.iter().flat_map(|definition| &definition.left_out) {
+            self.put(Level::Warning, format!("{what}: {line}"));
+        }
+        let msp = defined
+            .and_then(|defined| Msp::from_config(&defined.config, MspVersion::LATEST).map_err(|e| chain_text(&e)));
         match msp {
             Ok(_) => self.put(Level::Fine, format!("{what}: a definition of {id}")),
             // the node signs without it: what counts for others is in their channels

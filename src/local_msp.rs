@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::msp::{FabricCryptoConfig, FabricMspConfig, FabricNodeOUs, FabricOuIdentifier, MspConfig};
+use orderer_actors::chain_state::chain_text;
 use orderer_core::crypto::{KeyError, SigningIdentity, SigningKey};
 use serde::Deserialize;
 
@@ -87,8 +88,21 @@ fn ski_file_name(certificate_pem: &[u8]) -> Option<String> {
     Some(format!("{}_sk", orderer_core::crypto::hex(&key.ski())))
 }
 
+/// What an MSP folder says of an organization.
+#[derive(Debug)]
+pub struct Definition {
+    /// As a channel's configuration has it.
+    pub config: MspConfig,
+    /// What the folder asks for and the definition leaves out, as Fabric's tools do: a line for people each.
+    pub left_out: Vec<String>,
+}
+
 /// Reads the definition of the MSP, without its keys: what a channel's configuration says of the organization.
-pub fn read_definition(folder: &Path, msp_id: &str) -> Result<MspConfig, LocalMspError> {
+///
+/// # Errors
+/// The folder has no root, or a file cannot be read.
+pub fn read_definition(folder: &Path, msp_id: &str) -> Result<Definition, LocalMspError> {
+    let mut left_out = Vec::new();
     let all = |name: &str| -> Result<Vec<Bytes>, LocalMspError> {
         let folder = folder.join(name);
         if !folder.is_dir() {
@@ -114,17 +128,32 @@ pub fn read_definition(folder: &Path, msp_id: &str) -> Result<MspConfig, LocalMs
         })
     };
     let named = |unit: &&Unit| unit.identifier.as_ref().is_some_and(|name| !name.is_empty());
-    let optional = |wanted: &Option<Unit>| wanted.as_ref().filter(named).map(unit).transpose();
+    // the certificate of a role's unit may be missing: then any authority may certify it
+    let mut optional = |wanted: &Option<Unit>| {
+        let wanted = wanted.as_ref().filter(named)?;
+        Some(unit(wanted).unwrap_or_else(|error| {
+            let name = wanted.identifier.clone().unwrap_or_default();
+            left_out
+                .push(format!("the certificate of organizational unit '{name}' is left out: {}", chain_text(&error)));
+            FabricOuIdentifier { certificate: Bytes::new(), organizational_unit_identifier: name }
+        }))
+    };
     let fabric_node_ous = match &config.node_ous {
         Some(ous) if ous.enable => Some(FabricNodeOUs {
             enable: true,
-            client_ou_identifier: optional(&ous.client)?,
-            peer_ou_identifier: optional(&ous.peer)?,
-            admin_ou_identifier: optional(&ous.admin)?,
-            orderer_ou_identifier: optional(&ous.orderer)?,
+            client_ou_identifier: optional(&ous.client),
+            peer_ou_identifier: optional(&ous.peer),
+            admin_ou_identifier: optional(&ous.admin),
+            orderer_ou_identifier: optional(&ous.orderer),
         }),
         _ => None,
     };
+    let tls_root_certs = all("tlscacerts")?;
+    let mut tls_intermediate_certs = all("tlsintermediatecerts")?;
+    if tls_root_certs.is_empty() && !tls_intermediate_certs.is_empty() {
+        tls_intermediate_certs.clear();
+        left_out.push("tlsintermediatecerts is left out, because tlscacerts has no certificate".to_owned());
+    }
     let definition = FabricMspConfig {
         name: msp_id.to_owned(),
         root_certs,
@@ -137,11 +166,11 @@ pub fn read_definition(folder: &Path, msp_id: &str) -> Result<MspConfig, LocalMs
             signature_hash_family: "SHA2".to_owned(),
             identity_identifier_hash_function: "SHA256".to_owned(),
         }),
-        tls_root_certs: all("tlscacerts")?,
-        tls_intermediate_certs: all("tlsintermediatecerts")?,
+        tls_root_certs,
+        tls_intermediate_certs,
         fabric_node_ous,
     };
-    Ok(MspConfig { r#type: 0, config: definition.encode_to_vec().into() })
+    Ok(Definition { config: MspConfig { r#type: 0, config: definition.encode_to_vec().into() }, left_out })
 }
 
 fn is_pem(bytes: &[u8]) -> bool {
@@ -223,9 +252,29 @@ mod tests {
         let folder = fixture("ordererOrganizations/example.com/orderers/orderer.example.com/msp");
         read_signing_identity(&folder, "OrdererMSP").expect("an identity");
         let definition = read_definition(&folder, "OrdererMSP").expect("a definition");
-        let msp = Msp::from_config(&definition, MspVersion::LATEST).expect("an MSP");
+        let msp = Msp::from_config(&definition.config, MspVersion::LATEST).expect("an MSP");
         let (_, certificate) = files(&folder.join("signcerts")).expect("readable").remove(0);
         assert_eq!(msp.identify(&certificate.into()).expect("an identity").validity(), Ok(()));
+    }
+
+    #[test]
+    fn what_fabrics_tools_leave_out_is_left_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = fixture("ordererOrganizations/example.com/msp");
+        let copy = |from: &str, to: &str| {
+            fs::create_dir(folder.path().join(to)).expect("a folder");
+            for (path, bytes) in files(&source.join(from)).expect("readable") {
+                fs::write(folder.path().join(to).join(path.file_name().expect("a name")), bytes).expect("written");
+            }
+        };
+        copy("cacerts", "cacerts");
+        copy("tlscacerts", "tlsintermediatecerts");
+        let units = "NodeOUs:\n  Enable: true\n  AdminOUIdentifier:\n    Certificate: cacerts/gone.pem\n    \
+                     OrganizationalUnitIdentifier: admin\n";
+        fs::write(folder.path().join("config.yaml"), units).expect("written");
+        let Definition { config, left_out } = read_definition(folder.path(), "OrdererMSP").expect("a definition");
+        assert!(left_out[0].contains("gone.pem") && left_out[1].contains("tlsintermediatecerts"), "{left_out:?}");
+        Msp::from_config(&config, MspVersion::LATEST).expect("an MSP");
     }
 
     #[test]

@@ -210,7 +210,12 @@ impl Check<'_> {
             return fabric_proto::msp::MspConfig::default();
         }
         let definition = match read_definition(&folder, &written.id) {
-            Ok(definition) => definition,
+            Ok(definition) => {
+                for line in &definition.left_out {
+                    eprintln!("orderer: warning: {}: {line}", folder.display());
+                }
+                definition.config
+            }
             Err(error) => {
                 self.wrong(&path, orderer_actors::chain_state::chain_text(&error));
                 return fabric_proto::msp::MspConfig::default();
