@@ -230,3 +230,23 @@ fn a_member_is_read_once_and_not_remembered_under_another_definition() {
     let changed = Msps::new(vec![Arc::new(msp(&changed).unwrap())]).unwrap();
     assert_eq!((known.role(), changed.identify(&serialized).unwrap().role()), (Some(Role::Client), Some(Role::Admin)));
 }
+
+/// Five such authorities once kept a processor busy for minutes: each may have issued each.
+#[test]
+fn a_ring_of_authorities_is_judged_at_once() {
+    let root = Authority::root("root");
+    let mut config = config(&root);
+    let key = KeyPair::generate().unwrap();
+    let one_of_the_ring = |serial: u64| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "ring");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.self_signed(&key).unwrap().pem()
+    };
+    config.intermediate_certs = (0..20).map(|serial| one_of_the_ring(serial).into()).collect();
+    let began = std::time::Instant::now();
+    let refused = msp(&config).map(|_| ()).unwrap_err();
+    assert!(matches!(refused, MspError::Authority { .. }), "{refused}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+}

@@ -213,3 +213,43 @@ impl fmt::Debug for PublicKey {
         write!(f, "PublicKey({})", self.algorithm())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::Signer as _;
+
+    /// A signature with R of order 2 beside the right one verifies in a batch with some luck, and in Go never.
+    #[test]
+    fn an_ed25519_signature_is_what_go_takes_for_one() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let public = PublicKey::from_x509(Some(&x509::PublicKey::Ed25519(key.verifying_key().to_bytes()))).unwrap();
+        let good = key.sign(b"message").to_bytes();
+        assert_eq!(public.verify(b"message", &good), Ok(()));
+        assert_eq!(public.verify(b"", &key.sign(b"").to_bytes()), Err(SignatureError::Wrong), "of nothing");
+        // S + L is the same number to the equation, and not canonical
+        const L: [u8; 32] = [
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ];
+        let mut large = good;
+        let mut carry = 0;
+        for (byte, of_order) in large[32..].iter_mut().zip(L) {
+            let sum = u16::from(*byte) + u16::from(of_order) + carry;
+            (*byte, carry) = (sum.to_le_bytes()[0], sum >> 8);
+        }
+        assert!(public.verify(b"message", &large).is_err());
+        // y = 1 and y = -1: the points of order 1 and 2, and the former in another form (y = p + 1)
+        let mut minus_one = [0xff; 32];
+        (minus_one[0], minus_one[31]) = (0xec, 0x7f);
+        let mut one = [0; 32];
+        one[0] = 1;
+        let mut other_one = [0xff; 32];
+        (other_one[0], other_one[31]) = (0xee, 0x7f);
+        for small in [minus_one, one, other_one] {
+            let mut forged = good;
+            forged[..32].copy_from_slice(&small);
+            assert!(public.verify(b"message", &forged).is_err());
+        }
+    }
+}
