@@ -57,9 +57,9 @@ pub enum TlsError {
     /// Certificate and key do not fit, or the library refuses them.
     #[error("TLS configuration: {0}")]
     Rustls(#[from] rustls::Error),
-    /// The client roots are refused.
+    /// A client root is no certificate.
     #[error("TLS client roots: {0}")]
-    Verifier(#[from] rustls::server::VerifierBuilderError),
+    Root(#[from] orderer_x509::ParseError),
 }
 
 /// What is in the files.

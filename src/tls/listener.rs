@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use orderer_actors::Directory;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::{ClientCertVerifierBuilder, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
+use orderer_x509::Certificate;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::CertificateDer;
 
+use super::client_verifier::{ClientVerifier, read};
 use super::files::{Clients, Material, TlsError, TlsFiles};
 
 /// Whom a listener serves.
@@ -119,40 +120,32 @@ fn build(material: &Material, audience: &Audience) -> Result<Built, TlsError> {
             tracing::warn!(target: "orderer.tls", "no client can be let in: no channel and no setting names a root");
             return Ok(Built { generation, config: None });
         }
-        Clients::MustShow(_) => builder.with_client_cert_verifier(verifier(roots, provider).build()?),
-        Clients::MayShow(_) if !roots.is_empty() => {
-            builder.with_client_cert_verifier(verifier(roots, provider).allow_unauthenticated().build()?)
+        Clients::MustShow(_) | Clients::MayShow(_) if !roots.is_empty() => {
+            let is_mandatory = matches!(material.clients, Clients::MustShow(_));
+            builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(roots, is_mandatory, &provider)))
         }
-        Clients::MayShow(_) | Clients::Anybody => builder.with_no_client_auth(),
+        Clients::MustShow(_) | Clients::MayShow(_) | Clients::Anybody => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(material.certificates.clone(), material.key.clone_key())?;
     config.alpn_protocols = audience.protocols();
     Ok(Built { generation, config: Some(Arc::new(config)) })
 }
 
-/// The roots that are listed, all of which must be good, and those of the channels' organizations, of which each is as
-/// good as its channel made it.
-fn trusted(listed: &[CertificateDer<'static>], directory: Option<&Arc<Directory>>) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for root in listed {
-        roots.add(root.clone())?;
-    }
-    let mut seen: BTreeSet<Bytes> = listed.iter().map(|root| Bytes::copy_from_slice(root)).collect();
+/// The roots that are listed, all of which must be certificates, and those of the channels' organizations.
+fn trusted(
+    listed: &[CertificateDer<'static>],
+    directory: Option<&Arc<Directory>>,
+) -> Result<Vec<Arc<Certificate>>, TlsError> {
+    let mut roots = listed.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let mut seen: BTreeSet<Bytes> = roots.iter().map(|root| root.raw().clone()).collect();
     for channel in directory.iter().flat_map(|directory| directory.open()) {
         for msp in channel.snapshot().msps().iter() {
-            for root in msp.tls_roots().iter().chain(msp.tls_intermediates()).map(|authority| authority.raw()) {
-                if seen.insert(root.clone())
-                    && let Err(error) = roots.add(CertificateDer::from(root.to_vec()))
-                {
-                    tracing::warn!(target: "orderer.tls", channel = %channel.id(), msp = msp.id(), %error,
-                        "a TLS root of the channel's configuration cannot be used: its clients are not let in");
+            for root in msp.tls_roots().iter().chain(msp.tls_intermediates()) {
+                if seen.insert(root.raw().clone()) {
+                    roots.push(Arc::clone(root));
                 }
             }
         }
     }
     Ok(roots)
-}
-
-fn verifier(roots: RootCertStore, provider: Arc<CryptoProvider>) -> ClientCertVerifierBuilder {
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
 }

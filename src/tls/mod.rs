@@ -1,6 +1,7 @@
 //! TLS of the listeners: files, and whom the channels make trustworthy.
 
 mod client;
+mod client_verifier;
 mod files;
 mod listener;
 
