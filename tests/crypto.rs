@@ -104,7 +104,7 @@ fn all_members_are_what_their_units_say_with_either_kind_of_key() {
         {
             let folder = folder.join(organization);
             let definition = orderer::local_msp::read_definition(&folder.join("msp"), id).unwrap();
-            let msp = Msp::from_config(&definition, MspVersion::LATEST).unwrap();
+            let msp = Msp::from_config(&definition.config, MspVersion::LATEST).unwrap();
             for file in files(&folder).iter().filter(|file| file.contains("/msp/signcerts/")) {
                 let identity = msp.identify(&fs::read(folder.join(file)).unwrap().into()).unwrap();
                 assert_eq!(identity.validity(), Ok(()), "{file}");

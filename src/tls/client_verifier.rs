@@ -84,9 +84,10 @@ impl ClientCertVerifier for ClientVerifier {
     ) -> Result<HandshakeSignatureValid, Error> {
         // the library reads the certificate anew, by stricter rules; what it needs is the key
         let certificate = read(cert).map_err(|_| CertificateError::BadEncoding)?;
-        let key = match certificate.public_key() {
-            Some(PublicKey::Ec { curve: Curve::P256 | Curve::P384 | Curve::P521, point }) => point,
-            _ => return verify_tls12_signature(message, cert, dss, &self.algorithms),
+        let Some(PublicKey::Ec { curve: Curve::P256 | Curve::P384 | Curve::P521, point: key }) =
+            certificate.public_key()
+        else {
+            return verify_tls12_signature(message, cert, dss, &self.algorithms);
         };
         let of_scheme = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == dss.scheme);
         let algorithms = of_scheme.map_or(&[][..], |(_, algorithms)| algorithms);

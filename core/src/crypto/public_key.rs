@@ -219,6 +219,12 @@ mod tests {
     use super::*;
     use ed25519_dalek::Signer as _;
 
+    /// The order of the group, little-endian.
+    const L: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+
     /// A signature with R of order 2 beside the right one verifies in a batch with some luck, and in Go never.
     #[test]
     fn an_ed25519_signature_is_what_go_takes_for_one() {
@@ -228,10 +234,6 @@ mod tests {
         assert_eq!(public.verify(b"message", &good), Ok(()));
         assert_eq!(public.verify(b"", &key.sign(b"").to_bytes()), Err(SignatureError::Wrong), "of nothing");
         // S + L is the same number to the equation, and not canonical
-        const L: [u8; 32] = [
-            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0,
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
-        ];
         let mut large = good;
         let mut carry = 0;
         for (byte, of_order) in large[32..].iter_mut().zip(L) {
