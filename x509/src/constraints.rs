@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use self::addresses::Addresses;
 use self::domains::Domains;
-use self::names::{Mailbox, Mailboxes, domain_is_valid};
+use self::names::Mailboxes;
 use crate::certificate::Certificate;
+use crate::domain::{Mailbox, is_domain};
 use crate::extension::{NameConstraints, SubjectAltName};
 use crate::verify::{NAME_CONSTRAINTS, SUBJECT_ALT_NAME};
 
@@ -133,19 +134,19 @@ impl Constraints {
             self.ips.check(NameKind::Ip, ip, &ip.to_string(), Addresses::contain)?;
         }
         for name in &names.alternatives.dns {
-            if !domain_is_valid(name) {
+            if !is_domain(name.as_bytes()) {
                 return Err(not_comparable(NameKind::Dns, name));
             }
             self.dns.check(NameKind::Dns, name.as_str(), name, Domains::contain)?;
         }
         for (host, uri) in names.hosts.iter().zip(&names.alternatives.uris) {
-            if !domain_is_valid(host) {
+            if !is_domain(host.as_bytes()) {
                 return Err(not_comparable(NameKind::Uri, uri));
             }
             self.uris.check(NameKind::Uri, host.as_str(), uri, Domains::contain)?;
         }
         for (mailbox, email) in names.mailboxes.iter().zip(&names.alternatives.emails) {
-            if !domain_is_valid(&mailbox.domain) {
+            if !is_domain(mailbox.domain.as_bytes()) {
                 return Err(not_comparable(NameKind::Email, email));
             }
             self.emails.check(NameKind::Email, mailbox, email, Mailboxes::contain)?;

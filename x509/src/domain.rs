@@ -5,7 +5,7 @@
 //! | A domain is empty, or labels of visible ASCII, none empty, so that it does not end with a dot; labels may have any length. A constraint may begin with one dot. | `domainNameValid` |
 //! | A mailbox is a quoted string or atoms with single dots between them, `@`, and a domain that may be empty. A backslash lets any octet stand in an atom. | `parseRFC2821Mailbox` |
 
-/// Whether Go takes this as the host of a URI in an alternative name.
+/// Whether Go takes this as a domain, such as the host of a URI in an alternative name.
 pub(crate) fn is_domain(domain: &[u8]) -> bool {
     domain.is_empty() || domain.split(|&octet| octet == b'.').all(is_label)
 }
@@ -22,56 +22,76 @@ fn is_label(label: &[u8]) -> bool {
     !label.is_empty() && label.iter().all(u8::is_ascii_graphic)
 }
 
-/// Whether Go takes this as an address for mail.
-pub(crate) fn is_mailbox(mailbox: &str) -> bool {
-    let domain = match mailbox.as_bytes() {
-        [b'"', quoted @ ..] => behind_quoted(quoted),
-        atoms => behind_atoms(atoms),
-    };
-    domain.and_then(|rest| rest.strip_prefix(b"@")).is_some_and(is_domain)
+/// An e-mail address (`rfc2821Mailbox`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Mailbox {
+    /// Before the @, escapes and quotes taken away.
+    pub(crate) local: Vec<u8>,
+    /// Behind it, in lower case.
+    pub(crate) domain: String,
 }
 
-/// What follows a quoted string, whose first quotation mark is read.
-fn behind_quoted(mut text: &[u8]) -> Option<&[u8]> {
+impl Mailbox {
+    /// Reads an address (`parseRFC2821Mailbox`).
+    pub(crate) fn parse(address: &str) -> Option<Self> {
+        let bytes = address.as_bytes();
+        let (local, rest) = match bytes.split_first()? {
+            (b'"', quoted) => quoted_string(quoted)?,
+            _ => dotted_atoms(bytes)?,
+        };
+        let (b'@', domain) = rest.split_first()? else { return None };
+        let domain = str::from_utf8(domain).ok()?;
+        is_domain(domain.as_bytes()).then(|| Self { local, domain: domain.to_ascii_lowercase() })
+    }
+}
+
+/// What a quoted local part is, and what is behind its closing quote.
+fn quoted_string(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut local = Vec::new();
     loop {
-        let (&octet, rest) = text.split_first()?;
-        text = rest;
-        match octet {
-            b'"' => return Some(text),
+        let (first, behind) = rest.split_first()?;
+        rest = behind;
+        match first {
+            b'"' => return Some((local, rest)),
             b'\\' => {
-                let (&escaped, rest) = text.split_first()?;
+                let (escaped, behind) = rest.split_first()?;
                 if !matches!(escaped, 1..=9 | 11 | 12 | 14..=127) {
                     return None;
                 }
-                text = rest;
+                local.push(*escaped);
+                rest = behind;
             }
-            1..=8 | 11 | 12 | 14..=33 | 35..=91 | 93..=127 => {}
+            // the space is not in the RFC, and Go takes it
+            1..=8 | 11 | 12 | 14..=31 | 32 | 33 | 35..=91 | 93..=127 => local.push(*first),
             _ => return None,
         }
     }
 }
 
-/// What follows atoms with dots between them.
-fn behind_atoms(text: &[u8]) -> Option<&[u8]> {
-    let (mut at, mut previous) = (0, b'.');
-    while let Some(&octet) = text.get(at) {
-        let octet = match octet {
+/// What a local part without quotes is, and what is behind it.
+fn dotted_atoms(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut local = Vec::new();
+    while let Some((first, behind)) = rest.split_first() {
+        match first {
             b'\\' => {
-                at += 1;
-                *text.get(at)?
+                let (escaped, behind) = behind.split_first()?;
+                local.push(*escaped);
+                rest = behind;
             }
-            _ if octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(&octet) => octet,
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                local.push(*first);
+                rest = behind;
+            }
+            _ if b"!#$%&'*+-/=?^_`{|}~.".contains(first) => {
+                local.push(*first);
+                rest = behind;
+            }
             _ => break,
-        };
-        // the first one may not be a dot either
-        if octet == b'.' && previous == b'.' {
-            return None;
         }
-        previous = octet;
-        at += 1;
     }
-    // nothing, or a dot at the end
-    if previous == b'.' { None } else { text.get(at..) }
+    let dots_are_inside =
+        local.first()? != &b'.' && local.last()? != &b'.' && !local.windows(2).any(|two| two == b"..");
+    dots_are_inside.then_some((local, rest))
 }
 
 #[cfg(test)]
@@ -120,7 +140,24 @@ mod tests {
             ("a", false),
             ("", false),
         ] {
-            assert_eq!(is_mailbox(mailbox), valid, "{mailbox}");
+            assert_eq!(Mailbox::parse(mailbox).is_some(), valid, "{mailbox}");
+        }
+    }
+
+    #[test]
+    fn mailboxes_are_read_as_go_reads_them() {
+        let parts = |address| {
+            Mailbox::parse(address).map(|Mailbox { local, domain }| (String::from_utf8(local).unwrap(), domain))
+        };
+        assert_eq!(parts("a@EXAMPLE.com"), Some(("a".into(), "example.com".into())));
+        assert_eq!(parts(r#""a b\@"@x"#), Some(("a b@".into(), "x".into())));
+        assert_eq!(parts(r"a\@b@x"), Some(("a@b".into(), "x".into())));
+        assert_eq!(parts("a@"), Some(("a".into(), String::new())));
+        assert_eq!(parts("a@b@c"), Some(("a".into(), "b@c".into())));
+        for wrong in
+            ["", "@", "@x", "a", ".a@x", "a.@x", "a..b@x", "a@.x", "a@x.", "a@x..y", "\"a@x", "\"\n\"@x", "a b@x"]
+        {
+            assert_eq!(parts(wrong), None, "{wrong}");
         }
     }
 }

@@ -1,83 +1,10 @@
-//! The parts of names that are compared with constraints, and mailboxes.
+//! The parts of names that are compared with constraints, and lists of mailboxes.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::domains::Domains;
-
-/// An e-mail address (`rfc2821Mailbox`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Mailbox {
-    /// Before the @, escapes and quotes taken away.
-    pub(super) local: Vec<u8>,
-    /// Behind it, in lower case.
-    pub(super) domain: String,
-}
-
-impl Mailbox {
-    /// Reads an address (`parseRFC2821Mailbox`).
-    pub(super) fn parse(address: &str) -> Option<Self> {
-        let bytes = address.as_bytes();
-        let (local, rest) = match bytes.split_first()? {
-            (b'"', quoted) => quoted_string(quoted)?,
-            _ => dotted_atoms(bytes)?,
-        };
-        let (b'@', domain) = rest.split_first()? else { return None };
-        let domain = str::from_utf8(domain).ok()?;
-        let labels_are_valid = domain.is_empty()
-            || domain.split('.').all(|label| !label.is_empty() && label.bytes().all(|byte| (33..=126).contains(&byte)));
-        labels_are_valid.then(|| Self { local, domain: domain.to_ascii_lowercase() })
-    }
-}
-
-/// What a quoted local part is, and what is behind its closing quote.
-fn quoted_string(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let mut local = Vec::new();
-    loop {
-        let (first, behind) = rest.split_first()?;
-        rest = behind;
-        match first {
-            b'"' => return Some((local, rest)),
-            b'\\' => {
-                let (escaped, behind) = rest.split_first()?;
-                if !matches!(escaped, 1..=9 | 11 | 12 | 14..=127) {
-                    return None;
-                }
-                local.push(*escaped);
-                rest = behind;
-            }
-            // the space is not in the RFC, and Go takes it
-            1..=8 | 11 | 12 | 14..=31 | 32 | 33 | 35..=91 | 93..=127 => local.push(*first),
-            _ => return None,
-        }
-    }
-}
-
-/// What a local part without quotes is, and what is behind it.
-fn dotted_atoms(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let mut local = Vec::new();
-    while let Some((first, behind)) = rest.split_first() {
-        match first {
-            b'\\' => {
-                let (escaped, behind) = behind.split_first()?;
-                local.push(*escaped);
-                rest = behind;
-            }
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
-                local.push(*first);
-                rest = behind;
-            }
-            _ if b"!#$%&'*+-/=?^_`{|}~.".contains(first) => {
-                local.push(*first);
-                rest = behind;
-            }
-            _ => break,
-        }
-    }
-    let dots_are_inside =
-        local.first()? != &b'.' && local.last()? != &b'.' && !local.windows(2).any(|two| two == b"..");
-    dots_are_inside.then_some((local, rest))
-}
+use crate::domain::Mailbox;
 
 /// One list of constraints on e-mail addresses (`emailConstraints`): whole addresses, and domains.
 #[derive(Debug)]
@@ -100,12 +27,6 @@ impl Mailboxes {
     pub(super) fn contain(&self, mailbox: &Mailbox) -> bool {
         self.whole.contains(mailbox) || self.domains.as_ref().is_some_and(|domains| domains.contain(&mailbox.domain))
     }
-}
-
-/// Whether Go takes it as the domain of a name (`domainNameValid`, for names).
-pub(super) fn domain_is_valid(domain: &str) -> bool {
-    domain.is_empty()
-        || domain.split('.').all(|label| !label.is_empty() && label.bytes().all(|byte| (33..=126).contains(&byte)))
 }
 
 /// The host of a URI, in lower case and without a port, unless it has none or it is an address (`parseURIs`).
@@ -143,23 +64,6 @@ fn is_ip(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mailboxes_are_read_as_go_reads_them() {
-        let parts = |address| {
-            Mailbox::parse(address).map(|Mailbox { local, domain }| (String::from_utf8(local).unwrap(), domain))
-        };
-        assert_eq!(parts("a@EXAMPLE.com"), Some(("a".into(), "example.com".into())));
-        assert_eq!(parts(r#""a b\@"@x"#), Some(("a b@".into(), "x".into())));
-        assert_eq!(parts(r"a\@b@x"), Some(("a@b".into(), "x".into())));
-        assert_eq!(parts("a@"), Some(("a".into(), String::new())));
-        assert_eq!(parts("a@b@c"), Some(("a".into(), "b@c".into())));
-        for wrong in
-            ["", "@", "@x", "a", ".a@x", "a.@x", "a..b@x", "a@.x", "a@x.", "a@x..y", "\"a@x", "\"\n\"@x", "a b@x"]
-        {
-            assert_eq!(parts(wrong), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn hosts_are_names() {

@@ -98,7 +98,7 @@ fn constraints(subtrees: &[u8], handled: &mut Handled) -> Result<Subtrees, &'sta
             EMAIL => {
                 let constraint = ascii(base.contents).ok_or(NOT_ASCII)?;
                 let valid = if constraint.contains('@') {
-                    domain::is_mailbox(constraint)
+                    domain::Mailbox::parse(constraint).is_some()
                 } else {
                     domain::is_domain_constraint(constraint)
                 };
