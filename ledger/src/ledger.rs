@@ -48,7 +48,7 @@ pub struct Ledger {
     pub(crate) newest: RwLock<Newest>,
     pub(crate) cached: CachedBlocks,
     pub(crate) heights: watch::Sender<u64>,
-    /// Who holds this lock may commit.
+    /// A commit needs this lock; [`WriteRight`] is its guard.
     pub(crate) right: Arc<tokio::sync::Mutex<()>>,
 }
 

@@ -27,7 +27,7 @@ pub enum Phase {
     Known,
 }
 
-/// See the module's description.
+/// A client's connection: its address, how far it has come, and what the node holds for it.
 #[derive(Debug)]
 pub struct Peer {
     address: SocketAddr,

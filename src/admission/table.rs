@@ -31,7 +31,7 @@ pub enum Kind {
     Operators,
 }
 
-/// See the module's description.
+/// The places for connections of one listener. It admits a new connection, or turns it away, without waiting.
 #[derive(Debug)]
 pub struct ConnectionTable {
     kind: Kind,

@@ -9,7 +9,7 @@ use orderer_core::block::{ChainCheck, EncodedBlock};
 use crate::case::Case;
 use crate::verdict::Outcome;
 
-/// See the module's description.
+/// What this library says of one chain: the block that it refuses, if any, and the reason.
 #[derive(Clone, Debug)]
 pub struct Judgement {
     /// Nothing, if the library panicked.

@@ -1,4 +1,4 @@
-//! Whose part it is to write: an identity whose blocks count, one writer at a time, and one ledger a channel.
+//! A node writes a channel's blocks only with an identity that BlockValidation accepts, and with one writer at a time.
 
 use super::*;
 use crate::membership::RemoveError;

@@ -48,7 +48,7 @@ impl OwnSigner {
         Self { signer, sample: OnceLock::new() }
     }
 
-    /// Who signs.
+    /// The identity that signs blocks, with its key.
     pub fn signer(&self) -> &Arc<dyn Signer> {
         &self.signer
     }

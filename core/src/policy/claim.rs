@@ -10,7 +10,7 @@ use crate::identity::Identity;
 /// That `signature` is an identity's over `message`.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
-    /// Whose.
+    /// The identity that is said to have signed.
     pub identity: &'a Arc<Identity>,
     /// The bytes that the signature covers.
     pub message: &'a Bytes,

@@ -31,7 +31,7 @@ pub(super) struct SignatureRule {
 enum Rule {
     /// One identity that satisfies the principal of this index.
     SignedBy(usize),
-    /// So many of so many rules, which follow.
+    /// At least `needed` of the `of` rules that follow in the list.
     OutOf { needed: usize, of: usize },
 }
 

@@ -49,8 +49,9 @@ pub struct Policies {
 #[derive(Debug)]
 pub(super) enum Node {
     Signature(SignatureRule),
-    /// So many of the sub-policies of this name; a subgroup that has none counts, and never agrees. None needed of some
-    /// there are is what a rule means that Fabric does not know: it holds if none of them does.
+    /// At least `needed` of the subgroups' policies named `name`. A subgroup without such a policy counts in the total and is
+    /// never satisfied. `needed` is 0 although there are subgroups for a rule that Fabric does not know: the policy then
+    /// holds only if no subgroup's policy does, as in Fabric.
     Implicit {
         name: String,
         needed: usize,

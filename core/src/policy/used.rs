@@ -1,17 +1,17 @@
 //! Which signers an evaluation has counted already, and in which order: what a rule that does not hold has counted is
 //! forgotten.
 
-/// See the module's description.
+/// The signers that a rule has counted, one bit for each, with a mark to return to when a rule fails.
 #[derive(Debug)]
 pub(super) struct Used {
-    /// Of the first 128 signers: nobody has more, and then nothing is allocated.
+    /// Bits of the first 128 signers. A set of no more signers allocates nothing for its bits.
     few: u128,
     many: Vec<bool>,
     log: Vec<usize>,
 }
 
 impl Used {
-    /// Nobody of so many.
+    /// An empty set over this number of signers.
     pub(super) fn of(signers: usize) -> Self {
         let many = if signers > 128 { vec![false; signers - 128] } else { Vec::new() };
         Self { few: 0, many, log: Vec::new() }
@@ -24,19 +24,19 @@ impl Used {
         }
     }
 
-    /// Always true, for who writes it as a condition.
+    /// Adds a signer. Always returns true, so that it can end a condition.
     pub(super) fn insert(&mut self, signer: usize) -> bool {
         self.set(signer, true);
         self.log.push(signer);
         true
     }
 
-    /// How many there are.
+    /// The number of signers in the set.
     pub(super) fn len(&self) -> usize {
         self.log.len()
     }
 
-    /// Forgets all but the first so many.
+    /// Removes the signers that were added after the first `length`.
     pub(super) fn forget_from(&mut self, length: usize) {
         while self.log.len() > length {
             if let Some(signer) = self.log.pop() {

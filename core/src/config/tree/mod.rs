@@ -28,7 +28,7 @@ impl GroupId {
     pub(super) const ROOT: Self = Self(0);
 }
 
-/// See the module's description. There is always a root.
+/// A configuration's groups, values and policies, with the fields that this node does not know. It always has a root.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     /// A group stands behind the one that it is in.
