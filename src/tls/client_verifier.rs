@@ -48,7 +48,7 @@ fn judge(
     let client = read(end).map_err(|error| Arc::new(error) as Arc<_>)?;
     let between: Result<Vec<_>, _> = between.iter().map(read).collect();
     let between = Pool::new(between.map_err(|error| Arc::new(error) as Arc<_>)?);
-    let options = Options { at, purpose: Purpose::ClientAuth, ..Options::default() };
+    let options = Options { at, purpose: Purpose::ClientAuth };
     match orderer_x509::verify_with(&client, roots, &between, &options) {
         Ok(_) => Ok(()),
         Err(error) => Err(Arc::new(error)),

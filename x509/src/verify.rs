@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -19,9 +18,6 @@ pub(crate) const NAME_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x1e];
 
 /// How many candidates a search considers, as in Go (`maxChainSignatureChecks`). It also bounds the length of chains.
 const MAX_CHECKS: u32 = 100;
-
-/// Go's zero time, 0001-01-01T00:00:00Z, in seconds since 1970. As the time of a verification it stands for the clock's.
-const ZERO_TIME: i64 = -62_135_596_800;
 
 /// Certificates among which issuers are looked for. Exact duplicates are left out.
 #[derive(Clone, Debug, Default)]
@@ -102,19 +98,8 @@ pub enum Purpose {
 pub struct Options {
     /// Time, in seconds since 1970.
     pub at: i64,
-    /// What the clock says beyond that second, in nanoseconds. A certificate is no longer valid a nanosecond behind its last
-    /// second.
-    pub nanoseconds: u32,
     /// What the chain is for.
     pub purpose: Purpose,
-}
-
-impl Options {
-    /// For this purpose, now.
-    pub fn now(purpose: Purpose) -> Self {
-        let (at, nanoseconds) = clock();
-        Self { at, nanoseconds, purpose }
-    }
 }
 
 /// All chains from `leaf` to one of `roots`, each from `leaf` to the root, at this time (seconds since 1970): what Go finds with
@@ -144,15 +129,11 @@ pub fn verify_with(
     intermediates: &Pool,
     options: &Options,
 ) -> Result<Vec<Vec<Arc<Certificate>>>, VerifyError> {
-    let mut options = *options;
-    if (options.at, options.nanoseconds) == (ZERO_TIME, 0) {
-        (options.at, options.nanoseconds) = clock();
-    }
-    check_validity(leaf, Role::Leaf, &[], &options)?;
+    check_validity(leaf, Role::Leaf, &[], options)?;
     let candidates = if roots.contains(leaf) {
         vec![vec![leaf.clone()]]
     } else {
-        let mut search = Search { roots, intermediates, options: &options, checks: 0, signatures: HashMap::new() };
+        let mut search = Search { roots, intermediates, options, checks: 0, signatures: HashMap::new() };
         search.chains(std::slice::from_ref(leaf))?
     };
     filter(candidates, options.purpose)
@@ -234,7 +215,7 @@ fn check_validity(
             not_before: certificate.not_before,
         });
     }
-    if (options.at, options.nanoseconds) > (certificate.not_after, 0) {
+    if options.at > certificate.not_after {
         return Err(VerifyError::Expired {
             certificate: CertificateId::of(certificate),
             at: options.at,
@@ -385,10 +366,4 @@ impl Certificate {
     pub(crate) fn has_extension(&self, oid: &[u8]) -> bool {
         self.extension(oid).is_some()
     }
-}
-
-/// Seconds since 1970 and nanoseconds beyond; 1970 for a clock that is before.
-fn clock() -> (i64, u32) {
-    let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    (i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX), elapsed.subsec_nanos())
 }

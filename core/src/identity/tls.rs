@@ -61,7 +61,7 @@ impl TlsAuthorities {
         let mut refused = None;
         for at in std::iter::once(own).chain(later) {
             for purpose in [Purpose::ClientAuth, Purpose::ServerAuth] {
-                let options = Options { at, purpose, ..Options::default() };
+                let options = Options { at, purpose };
                 match x509::verify_with(&certificate, &self.roots, &self.intermediates, &options) {
                     Ok(_) => return Ok(()),
                     Err(cause) => refused = refused.or(Some(cause)),
