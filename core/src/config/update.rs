@@ -156,6 +156,11 @@ pub enum UpdateError {
     /// It contradicts the one in force.
     #[error("config update is not compatible: {0}")]
     Incompatible(String),
+    /// An organization's definition would publish a private key.
+    #[error(
+        "MSP '{0}' has a signing identity, whose private key everyone could read: define the organization without it"
+    )]
+    PrivateKey(String),
     /// A CONFIG message without configuration.
     #[error("config message does not parse: {0}")]
     ConfigMessage(String),

@@ -31,6 +31,7 @@ pub struct Msp {
     pub(super) role_units: Option<RoleUnits>,
     pub(super) tls_roots: Vec<Arc<Certificate>>,
     pub(super) tls_intermediates: Vec<Arc<Certificate>>,
+    pub(super) has_signing_identity: bool,
     pub(super) members: Members,
 }
 
@@ -51,6 +52,11 @@ impl Msp {
     /// The definition's bytes: equal for equal definitions.
     pub fn definition(&self) -> &Bytes {
         &self.definition
+    }
+
+    /// Whether the definition holds a signing identity, with its private key.
+    pub fn has_signing_identity(&self) -> bool {
+        self.has_signing_identity
     }
 
     /// Roots of its members' TLS certificates.

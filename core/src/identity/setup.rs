@@ -176,6 +176,7 @@ pub(super) fn set_up(config: &MspConfig, version: MspVersion) -> Result<Msp, Msp
         role_units: None,
         tls_roots: setup.read_all(TLS_ROOT, &fabric.tls_root_certs)?,
         tls_intermediates: setup.read_all(TLS_INTERMEDIATE, &fabric.tls_intermediate_certs)?,
+        has_signing_identity: fabric.signing_identity.is_some(),
         members: Members::default(),
     };
     if let Some(signing) = &fabric.signing_identity {

@@ -5,14 +5,14 @@ use fabric_proto::Timestamp;
 use fabric_proto::common::{ChannelHeader, Header, HeaderType, Payload, SignatureHeader};
 use prost::Message as _;
 
-use super::Circumstances;
 use super::filters::{self, apply};
 use super::refusal::Refusal;
+use super::{Circumstances, Judging};
 use crate::channel::{ChannelId, ConfigSequence};
 use crate::config::tree::ConfigMessage;
 use crate::config::{
-    ChannelSnapshot, ConsensusState, ConsentersError, ProposedConfig, check_consenters, check_consenters_step,
-    inspect_change, new_channel,
+    ChannelSnapshot, ConsensusState, ConsentersError, ProposedConfig, UpdateError, check_consenters,
+    check_consenters_step, inspect_change, new_channel,
 };
 use crate::crypto::Signer;
 use crate::envelope::{Message, SignedEnvelope};
@@ -50,6 +50,8 @@ pub fn propose_update(
     let ProposedConfig { envelope, next } = snapshot
         .propose(&message.envelope)
         .map_err(|cause| Refusal::Update { channel: channel.clone(), cause: Box::new(cause) })?;
+    check_keys_stay_private(snapshot, &next, at)
+        .map_err(|cause| Refusal::Update { channel: channel.clone(), cause: Box::new(cause) })?;
     check_consenters_step(snapshot, &next)
         .map_err(|cause| Refusal::Consenters { channel: channel.clone(), cause: Box::new(cause) })?;
     let envelope = wrap(HeaderType::Config, channel, envelope, signer, stamp)?;
@@ -78,6 +80,8 @@ pub fn propose_creation(
     let channel = message.channel_header.channel_id.clone();
     let ProposedConfig { envelope: config, next } = template
         .propose(&message.envelope)
+        .map_err(|cause| Refusal::Creation { channel: channel.clone(), cause: Box::new(cause) })?;
+    check_keys_stay_private(&template, &next, at)
         .map_err(|cause| Refusal::Creation { channel: channel.clone(), cause: Box::new(cause) })?;
     check_metadata(&next).map_err(|cause| Refusal::CreationMetadata { channel, cause: Box::new(cause) })?;
     let limit = system.orderer().max_channels;
@@ -138,6 +142,21 @@ fn created(message: &Message) -> Result<(ChannelId, Message), Refusal> {
     Ok((channel, genesis))
 }
 
+/// Fabric takes a signing identity in an organization's definition until its certificate has expired by the clock; its nodes do
+/// not start on such a channel from then on. So an update that brings one is refused where a client sends it.
+fn check_keys_stay_private(
+    current: &ChannelSnapshot,
+    next: &ChannelSnapshot,
+    at: Circumstances,
+) -> Result<(), UpdateError> {
+    let is_new = |id: &str| current.msps().get(id).is_none_or(|msp| !msp.has_signing_identity());
+    let published = next.msps().iter().find(|msp| msp.has_signing_identity() && is_new(msp.id()));
+    match published {
+        Some(msp) if at.judging == Judging::AtTheDoor => Err(UpdateError::PrivateKey(msp.id().to_owned())),
+        _ => Ok(()),
+    }
+}
+
 /// What the configuration says of its consenters is checked where it is made, or its channel could never run.
 fn check_metadata(created: &ChannelSnapshot) -> Result<(), ConsentersError> {
     match created.orderer().consensus_type.as_str() {
@@ -177,4 +196,58 @@ fn wrap(
         data,
     };
     SignedEnvelope::sign(payload.encode_to_vec().into(), signer).map_err(Refusal::Sign)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fabric_proto::msp::{FabricMspConfig, KeyInfo, MspConfig, SigningIdentityInfo};
+
+    use super::*;
+    use crate::block::EncodedBlock;
+    use crate::channel::UnixSeconds;
+
+    fn fixture(path: &str) -> Bytes {
+        let folder = format!("{}/../tests/fixtures/net", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(format!("{folder}/{path}")).unwrap().into()
+    }
+
+    /// The configuration of the channel `app`, with another definition of Org1MSP.
+    fn snapshot(change: impl FnOnce(&mut FabricMspConfig)) -> ChannelSnapshot {
+        let block = EncodedBlock::parse(&fixture("AppSolo.block")).unwrap();
+        let read = ChannelSnapshot::from_config_block(&block.decode(), &Arc::default()).unwrap();
+        let mut config = read.config();
+        let application = config.channel_group.as_mut().unwrap().groups.get_mut("Application").unwrap();
+        let value = application.groups.get_mut("Org1MSP").unwrap().values.get_mut("MSP").unwrap();
+        let mut msp = MspConfig::decode(value.value.clone()).unwrap();
+        let mut definition = FabricMspConfig::decode(msp.config).unwrap();
+        change(&mut definition);
+        msp.config = definition.encode_to_vec().into();
+        value.value = msp.encode_to_vec().into();
+        ChannelSnapshot::from_config(read.channel().clone(), config, &Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn a_client_cannot_publish_a_private_key_and_a_topic_can() {
+        let member = "crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp";
+        let without = snapshot(|_| {});
+        let with = snapshot(|definition| {
+            definition.signing_identity = Some(SigningIdentityInfo {
+                public_signer: fixture(&format!("{member}/signcerts/User1@org1.example.com-cert.pem")),
+                private_signer: Some(KeyInfo {
+                    key_identifier: "SERVER".to_owned(),
+                    key_material: fixture(&format!("{member}/keystore/priv_sk")),
+                }),
+            });
+        });
+        let check = |current, next, judging| {
+            let at = Circumstances { now: UnixSeconds(0), expiration_checks: true, judging };
+            check_keys_stay_private(current, next, at)
+        };
+        assert_eq!(check(&without, &with, Judging::AtTheDoor), Err(UpdateError::PrivateKey("Org1MSP".to_owned())));
+        assert_eq!(check(&without, &with, Judging::Ordered), Ok(()));
+        assert_eq!(check(&with, &with, Judging::AtTheDoor), Ok(()), "it is there already");
+        assert_eq!(check(&with, &without, Judging::AtTheDoor), Ok(()));
+    }
 }
