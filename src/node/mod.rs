@@ -1,16 +1,18 @@
 //! The node: settings to running services, and back to nothing.
 
+mod bootstrap;
+mod clients;
 mod crash;
 mod files;
+mod kafka;
 mod sockets;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use orderer_actors::kafka::KafkaContext;
 use orderer_actors::ledgers::{BlockCaches, LedgerStore};
 use orderer_actors::membership::Membership;
 use orderer_actors::node_context::CurrentSigner;
@@ -19,13 +21,10 @@ use orderer_actors::status::StatusBoard;
 use orderer_actors::supervision::report_panics;
 use orderer_actors::system::{Tree, arbiters};
 use orderer_actors::{Directory, NodeContext};
-use orderer_core::block::EncodedBlock;
-use orderer_core::config::{Catalog, ChannelSnapshot, Serving};
 use orderer_core::crypto::{Signer, SigningIdentity};
 use orderer_core::fairness::Fairness;
 use orderer_core::own;
 use orderer_core::supervision::CHANNEL_RESTARTS;
-use orderer_kafka::{Cluster, KafkaCluster};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::runtime;
@@ -37,42 +36,37 @@ use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::admission::{Admission, Kind};
+use crate::admission::Kind;
 use crate::certificates::{CertificatesInUse, Keeper};
 use crate::connection::accept;
 use crate::disk;
 use crate::fabric_folder;
-use crate::grpc::{AtomicBroadcast, CountedUnary, OpenStreams, RequestFiles, Shared};
+use crate::grpc::{AtomicBroadcast, CountedUnary};
 use crate::http::{self, Administration, Operations};
 use crate::local_msp::read_signing_identity;
 use crate::metrics::{self, Metrics};
 use crate::reread::Reread;
 use crate::service_manager;
-use crate::settings::{Bootstrap, HttpSettings, KafkaSettings, MetricsSettings, Settings};
+use crate::settings::{HttpSettings, MetricsSettings, Settings};
 use crate::signals::{Dumps, Ends};
 use crate::start_record::StartRecord;
 use crate::telemetry::LogControl;
-use crate::tls::{Audience, Clients, TlsFiles};
+use crate::tls::{Audience, TlsFiles};
+use bootstrap::bootstrap;
+use clients::{Connections, admission, shared};
 use crash::Crash;
+use kafka::{kafka_certificate, kafka_context};
 use sockets::{Socket, Sockets};
+
+pub use bootstrap::read_genesis;
+pub(crate) use bootstrap::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX};
+pub use kafka::kafka_settings;
 
 /// What a client may send on one stream, and on one connection, before it is read.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
-/// Brokers that have just come up may not know a topic for so long.
-const TOPIC_GRACE: Duration = Duration::from_secs(20);
 /// Streams that do not end by themselves at shutdown are cut off after this time.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-
-/// What Fabric 1.4 does by itself.
-pub(crate) const PROVISIONAL: &str =
-    "General.GenesisMethod is provisional: no block is made from a profile at the start";
-/// And how it is done here.
-pub(crate) const PROVISIONAL_FIX: &str =
-    "make the block with orderer genesis -profile PROFILE -outputBlock FILE, and name it in General.BootstrapFile";
-/// A node that is to make its first channel from a file that is not there.
-pub(crate) const BOOTSTRAP_FIX: &str =
-    "put the genesis block there, or set General.BootstrapMethod to none and let the node join channels";
 
 /// Runs the node until a signal ends it. `genesis` are blocks of channels that are made if they do not exist yet, beside
 /// the bootstrap file; `greeting` is printed when the node serves.
@@ -410,133 +404,4 @@ pub fn tls_keys(files: Option<&TlsFiles>) -> Vec<Bytes> {
     // what is wrong with the file, the listener says
     let first = certificates.and_then(|certificates| certificates.ok()?.next()?.ok());
     first.and_then(|der| own::public_key_of(&der)).into_iter().collect()
-}
-
-/// How many connections there may be beside what memory allows.
-#[derive(Clone, Copy)]
-enum Connections {
-    /// So many file descriptors may be open.
-    Within(u64),
-    Unbounded,
-}
-
-/// What bounds clients. A quarter of the file descriptors is left to ledgers, brokers and operators.
-fn admission(settings: &Settings, connections: Connections) -> Admission {
-    let limits = settings.limits;
-    let max = match connections {
-        Connections::Within(descriptors) => {
-            limits.connections.min(usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX))
-        }
-        Connections::Unbounded => limits.connections,
-    };
-    Admission::new(limits.client_bytes, limits.large_message_bytes, max)
-}
-
-/// What every stream is given.
-fn shared(
-    settings: &Settings,
-    context: &Arc<NodeContext>,
-    admission: &Admission,
-    stopping: CancellationToken,
-) -> anyhow::Result<Shared> {
-    let files = |folder: Option<&PathBuf>, key: &str, service| {
-        let start = |folder: &PathBuf| RequestFiles::start(folder, service).with_context(|| format!("Debug.{key}"));
-        folder.map(start).transpose()
-    };
-    Ok(Shared {
-        broadcast_files: files(settings.broadcast_trace_dir.as_ref(), "BroadcastTraceDir", "Broadcast")?,
-        deliver_files: files(settings.deliver_trace_dir.as_ref(), "DeliverTraceDir", "Deliver")?,
-        stopping,
-        admission: admission.clone(),
-        streams: Arc::new(OpenStreams::new(settings.limits.streams)),
-        stream_bytes: settings.limits.stream_bytes,
-        max_receive_bytes: settings.max_receive_bytes,
-        time_window: settings.time_window,
-        client_certificate_required: matches!(&settings.tls, Some(tls) if tls.clients != Clients::Anybody),
-        context: Arc::clone(context),
-    })
-}
-
-/// Makes the channels of the given genesis blocks, if there are none yet.
-fn bootstrap(
-    ledgers: &LedgerStore,
-    catalog: &Arc<Catalog>,
-    settings: &Settings,
-    genesis: &[PathBuf],
-) -> anyhow::Result<()> {
-    let existing = ledgers.list()?;
-    let serving = &settings.serving;
-    match &settings.bootstrap {
-        Bootstrap::Nothing => {}
-        _ if !existing.is_empty() => {
-            tracing::info!(target: "orderer.node", channels = existing.len(), "bootstrap file is not used: there are channels already");
-        }
-        Bootstrap::Provisional(_) => anyhow::bail!("{PROVISIONAL}: {PROVISIONAL_FIX}"),
-        Bootstrap::File(file) => {
-            let what = || format!("General.BootstrapFile {}", file.display());
-            anyhow::ensure!(file.exists(), "{}: no such file: {BOOTSTRAP_FIX}", what());
-            create(ledgers, catalog, serving, file).with_context(what)?;
-        }
-    }
-    for file in genesis {
-        create(ledgers, catalog, serving, file).with_context(|| format!("genesis block {}", file.display()))?;
-    }
-    Ok(())
-}
-
-/// Reads the genesis block of a channel that this node would serve.
-pub fn read_genesis(
-    file: &Path,
-    catalog: &Arc<Catalog>,
-    serving: &Serving,
-) -> anyhow::Result<(EncodedBlock, ChannelSnapshot)> {
-    let block = EncodedBlock::parse(&std::fs::read(file)?)?;
-    anyhow::ensure!(block.number().0 == 0, "is block {}, not a genesis block", block.number());
-    let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog)?;
-    snapshot.check_supported()?;
-    serving.engine(&snapshot)?;
-    Ok((block, snapshot))
-}
-
-fn create(ledgers: &LedgerStore, catalog: &Arc<Catalog>, serving: &Serving, file: &Path) -> anyhow::Result<()> {
-    let (block, snapshot) = read_genesis(file, catalog, serving)?;
-    if ledgers.path(snapshot.channel()).exists() {
-        return Ok(());
-    }
-    ledgers.create(snapshot.channel(), &block)?;
-    tracing::info!(target: "orderer.node", channel = %snapshot.channel(), file = %file.display(), "channel made from its genesis block");
-    Ok(())
-}
-
-/// How brokers are reached; which, their channels say.
-pub fn kafka_settings(settings: &KafkaSettings) -> orderer_kafka::Settings {
-    let mut reach = orderer_kafka::Settings::new(Vec::new());
-    reach.tls.clone_from(&settings.tls);
-    reach.sasl.clone_from(&settings.sasl);
-    reach.timeouts = settings.timeouts;
-    reach
-}
-
-/// What brokers are shown, if anything.
-fn kafka_certificate(settings: &KafkaSettings) -> Option<Vec<u8>> {
-    settings.tls.as_ref()?.client.as_ref().map(|client| client.chain_pem.clone())
-}
-
-/// How chains reach their brokers.
-fn kafka_context(settings: &KafkaSettings) -> KafkaContext {
-    let reach = kafka_settings(settings);
-    let traffic = Arc::clone(&reach.traffic);
-    let connector = move |brokers: &[String]| {
-        let settings = orderer_kafka::Settings { brokers: brokers.to_vec(), ..reach.clone() };
-        KafkaCluster::new(settings).map(|cluster| Arc::new(cluster) as Arc<dyn Cluster>)
-    };
-    KafkaContext {
-        connector: Box::new(connector),
-        traffic,
-        replication_factor: settings.replication_factor,
-        retry: settings.retry,
-        produce_again: settings.produce_again,
-        produce_pause: settings.produce_pause,
-        topic_grace: TOPIC_GRACE,
-    }
 }

@@ -1,0 +1,72 @@
+//! Channels that are made when a node starts: from the bootstrap file, and from genesis blocks.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use orderer_actors::ledgers::LedgerStore;
+use orderer_core::block::EncodedBlock;
+use orderer_core::config::{Catalog, ChannelSnapshot, Serving};
+
+use crate::settings::{Bootstrap, Settings};
+
+/// What Fabric 1.4 does by itself.
+pub(crate) const PROVISIONAL: &str =
+    "General.GenesisMethod is provisional: no block is made from a profile at the start";
+/// And how it is done here.
+pub(crate) const PROVISIONAL_FIX: &str =
+    "make the block with orderer genesis -profile PROFILE -outputBlock FILE, and name it in General.BootstrapFile";
+/// A node that is to make its first channel from a file that is not there.
+pub(crate) const BOOTSTRAP_FIX: &str =
+    "put the genesis block there, or set General.BootstrapMethod to none and let the node join channels";
+
+/// Makes the channels of the given genesis blocks, if there are none yet.
+pub(super) fn bootstrap(
+    ledgers: &LedgerStore,
+    catalog: &Arc<Catalog>,
+    settings: &Settings,
+    genesis: &[PathBuf],
+) -> anyhow::Result<()> {
+    let existing = ledgers.list()?;
+    let serving = &settings.serving;
+    match &settings.bootstrap {
+        Bootstrap::Nothing => {}
+        _ if !existing.is_empty() => {
+            tracing::info!(target: "orderer.node", channels = existing.len(), "bootstrap file is not used: there are channels already");
+        }
+        Bootstrap::Provisional(_) => anyhow::bail!("{PROVISIONAL}: {PROVISIONAL_FIX}"),
+        Bootstrap::File(file) => {
+            let what = || format!("General.BootstrapFile {}", file.display());
+            anyhow::ensure!(file.exists(), "{}: no such file: {BOOTSTRAP_FIX}", what());
+            create(ledgers, catalog, serving, file).with_context(what)?;
+        }
+    }
+    for file in genesis {
+        create(ledgers, catalog, serving, file).with_context(|| format!("genesis block {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Reads the genesis block of a channel that this node would serve.
+pub fn read_genesis(
+    file: &Path,
+    catalog: &Arc<Catalog>,
+    serving: &Serving,
+) -> anyhow::Result<(EncodedBlock, ChannelSnapshot)> {
+    let block = EncodedBlock::parse(&std::fs::read(file)?)?;
+    anyhow::ensure!(block.number().0 == 0, "is block {}, not a genesis block", block.number());
+    let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog)?;
+    snapshot.check_supported()?;
+    serving.engine(&snapshot)?;
+    Ok((block, snapshot))
+}
+
+fn create(ledgers: &LedgerStore, catalog: &Arc<Catalog>, serving: &Serving, file: &Path) -> anyhow::Result<()> {
+    let (block, snapshot) = read_genesis(file, catalog, serving)?;
+    if ledgers.path(snapshot.channel()).exists() {
+        return Ok(());
+    }
+    ledgers.create(snapshot.channel(), &block)?;
+    tracing::info!(target: "orderer.node", channel = %snapshot.channel(), file = %file.display(), "channel made from its genesis block");
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! What bounds the clients of a node, and what each of their streams is given.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use orderer_actors::NodeContext;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Admission;
+use crate::grpc::{OpenStreams, RequestFiles, Shared};
+use crate::settings::Settings;
+use crate::tls::Clients;
+
+/// How many connections there may be beside what memory allows.
+#[derive(Clone, Copy)]
+pub(super) enum Connections {
+    /// So many file descriptors may be open.
+    Within(u64),
+    Unbounded,
+}
+
+/// What bounds clients. A quarter of the file descriptors is left to ledgers, brokers and operators.
+pub(super) fn admission(settings: &Settings, connections: Connections) -> Admission {
+    let limits = settings.limits;
+    let max = match connections {
+        Connections::Within(descriptors) => {
+            limits.connections.min(usize::try_from(descriptors / 4 * 3).unwrap_or(usize::MAX))
+        }
+        Connections::Unbounded => limits.connections,
+    };
+    Admission::new(limits.client_bytes, limits.large_message_bytes, max)
+}
+
+/// What every stream is given.
+pub(super) fn shared(
+    settings: &Settings,
+    context: &Arc<NodeContext>,
+    admission: &Admission,
+    stopping: CancellationToken,
+) -> anyhow::Result<Shared> {
+    let files = |folder: Option<&PathBuf>, key: &str, service| {
+        let start = |folder: &PathBuf| RequestFiles::start(folder, service).with_context(|| format!("Debug.{key}"));
+        folder.map(start).transpose()
+    };
+    Ok(Shared {
+        broadcast_files: files(settings.broadcast_trace_dir.as_ref(), "BroadcastTraceDir", "Broadcast")?,
+        deliver_files: files(settings.deliver_trace_dir.as_ref(), "DeliverTraceDir", "Deliver")?,
+        stopping,
+        admission: admission.clone(),
+        streams: Arc::new(OpenStreams::new(settings.limits.streams)),
+        stream_bytes: settings.limits.stream_bytes,
+        max_receive_bytes: settings.max_receive_bytes,
+        time_window: settings.time_window,
+        client_certificate_required: matches!(&settings.tls, Some(tls) if tls.clients != Clients::Anybody),
+        context: Arc::clone(context),
+    })
+}
