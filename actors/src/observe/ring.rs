@@ -35,7 +35,7 @@ pub(super) struct Ring {
 }
 
 /// Where a record is. Its head says which lap round the ring it was written on, so that a reader notices when it is
-/// written over; 0 while it is being written.
+/// written over; [`BEING_WRITTEN`] while a thread writes it, and 0 before the first.
 #[derive(Debug, Default)]
 struct Place {
     head: AtomicU64,
@@ -44,6 +44,9 @@ struct Place {
     number: AtomicU64,
 }
 
+/// The head of a place that a thread is writing; no record has an even one.
+const BEING_WRITTEN: u64 = 2;
+
 impl Default for Ring {
     fn default() -> Self {
         Self { written: AtomicUsize::new(0), segments: std::array::from_fn(|_| OnceLock::new()) }
@@ -51,7 +54,8 @@ impl Default for Ring {
 }
 
 impl Ring {
-    /// Writes records that belong together, one behind the other.
+    /// Writes records that belong together, one behind the other. A record is left out if another thread is in the middle of
+    /// writing to its place, which takes a thread that was held up while the others went once round the ring.
     pub(super) fn write(&self, records: &[Record]) {
         let first = self.written.fetch_add(records.len(), Ordering::Relaxed);
         for (offset, record) in records.iter().enumerate() {
@@ -87,7 +91,13 @@ impl Record {
 
 impl Place {
     fn write(&self, record: &Record, lap: u64) {
-        self.head.store(0, Ordering::Relaxed);
+        let head = self.head.load(Ordering::Relaxed);
+        // two threads that wrote to one place at a time would leave parts of both records under one head
+        if head == BEING_WRITTEN
+            || self.head.compare_exchange(head, BEING_WRITTEN, Ordering::Acquire, Ordering::Relaxed).is_err()
+        {
+            return;
+        }
         // who sees any of the new parts sees this head, or a later one
         fence(Ordering::Release);
         self.key.store(record.key, Ordering::Relaxed);
@@ -169,6 +179,22 @@ mod tests {
             done.store(true, Ordering::Relaxed);
             reader.join().unwrap();
         });
+        // no place is left half written: whoever comes next writes to each
+        for number in 0..REMEMBERED as u64 {
+            ring.write(&[record(number)]);
+        }
         assert_eq!(ring.read().count(), REMEMBERED);
+    }
+
+    #[test]
+    fn a_place_has_one_writer_at_a_time() {
+        let place = Place::default();
+        place.write(&record(1), 0);
+        // a thread of the first lap is held up in the middle, and one of the next lap comes by
+        place.head.store(BEING_WRITTEN, Ordering::Relaxed);
+        place.key.store(7, Ordering::Relaxed);
+        place.write(&record(2), 1);
+        assert_eq!((place.read(0), place.read(1)), (None, None));
+        assert_eq!(place.key.load(Ordering::Relaxed), 7, "it has left the place alone");
     }
 }
