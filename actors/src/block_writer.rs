@@ -351,10 +351,6 @@ impl Job {
         match self.write(work.ops, &mut work.replies, right) {
             Ok(Written { tip, next, created, blocks, envelopes, commit }) => {
                 self.channel.observed().written(tip.number, blocks, commit);
-                // in force before anyone hears that it is
-                if let Some(next) = &next {
-                    self.channel.configure(tip.last_config, Arc::clone(next));
-                }
                 for new_channel in created {
                     #[expect(clippy::disallowed_methods, reason = "one a created channel")]
                     self.registrar.do_send(new_channel);
@@ -465,7 +461,10 @@ impl Job {
         for reply in replies.iter_mut() {
             reply.enter("disk");
         }
-        self.channel.ledger().commit(right, commit)?;
+        let (config_block, next) = (written.tip.last_config, written.next.clone());
+        // in force before anyone sees its block: who may not read under it does not get that block either
+        let configure = || next.into_iter().for_each(|next| self.channel.configure(config_block, next));
+        self.channel.ledger().commit_then(right, commit, configure)?;
         written.commit = began.elapsed();
         self.channel.gauges().written(&blocks);
         Ok(written)
