@@ -9,9 +9,9 @@ use actix::{
 };
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::BlockNumber;
-use orderer_core::config::Engine;
+use orderer_core::config::{Engine, NotServed};
 use orderer_core::ordering::kafka::{LastBlock, consenter_metadata};
-use orderer_core::own;
+use orderer_core::own::{self, NotOrderedHere};
 use orderer_core::supervision::{AfterDeath, Restarts};
 use orderer_ledger::WriteRight;
 use tokio::sync::oneshot;
@@ -24,6 +24,7 @@ use crate::mailbox::Counted;
 use crate::membership::RestartError;
 use crate::node_context::NodeContext;
 use crate::registrar::{LookForChannels, Registrar};
+use crate::repair_chain::RepairChain;
 use crate::solo_chain::{Halt, SoloChain};
 use crate::status::{StatusCell, Task};
 use crate::supervision::{ChildGone, Exit, ExitGuard};
@@ -37,6 +38,8 @@ const ACT_ON_DISK: &str = "see to the disk (space, health), then restart the cha
 const ACT_ON_TOPIC: &str = "see to the topic or the disk that the cause names, then restart the channel";
 /// And about one that takes no blocks from this node.
 const ACT_ON_OUR_PART: &str = "have this node sign as an orderer that the channel's BlockValidation accepts (General.LocalMSPID, General.LocalMSPDir; a new certificate of the same MSP is read while the node runs) and show its consenter's TLS certificate, or change the channel's configuration; then restart the channel";
+/// And about one whose configuration says impossible things of its consenters, so that no orderer can serve it.
+const ACT_ON_METADATA: &str = "send a config update that mends it, by which this node alone orders the channel (osnadmin channel update, or Broadcast), or remove the channel";
 /// And about one that is configured for something else.
 const ACT_ON_CONFIGURATION: &str = "change the channel's configuration, or use a version that supports it";
 
@@ -66,6 +69,8 @@ enum Consenter {
     Solo(Addr<SoloChain>),
     /// With its producer and consumer.
     Kafka(Addr<KafkaChain>),
+    /// Nobody, until the configuration is mended.
+    Repair(Addr<RepairChain>),
 }
 
 impl Consenter {
@@ -75,10 +80,12 @@ impl Consenter {
         M: Message<Result = ()> + Send + 'static,
         SoloChain: Handler<M>,
         KafkaChain: Handler<M>,
+        RepairChain: Handler<M>,
     {
         match self {
             Self::Solo(chain) => chain.do_send(message),
             Self::Kafka(chain) => chain.do_send(message),
+            Self::Repair(chain) => chain.do_send(message),
         }
     }
 }
@@ -218,6 +225,9 @@ impl ChainSupport {
         let chain = match engine {
             Ok(Engine::Solo) => Ok(self.start_solo(state, &writer, ctx)),
             Ok(Engine::Kafka { brokers }) => self.start_kafka(state, &brokers, &writer, ctx),
+            Err(not_served @ NotOrderedHere::NotServed(NotServed::Consenters(_))) => {
+                Ok(self.wait_for_repair(&state, &not_served, &writer, ctx))
+            }
             Err(not_served) => Err(not_served.to_string()),
         };
         match chain {
@@ -256,6 +266,29 @@ impl ChainSupport {
         self.status.enter("running", "");
         tracing::info!(target: "orderer.chain", channel = %self.channel.id(), height, "chain is running");
         Consenter::Solo(chain)
+    }
+
+    /// The channel has failed, and takes the update that mends it.
+    fn wait_for_repair(
+        &self,
+        state: &ChainState,
+        not_served: &NotOrderedHere,
+        writer: &Counted<BlockWriter>,
+        ctx: &mut Context<Self>,
+    ) -> Consenter {
+        let (cause, status) = (not_served.to_string(), self.cell("repair-chain"));
+        let chain = RepairChain::new(
+            Arc::clone(&self.context),
+            writer.clone(),
+            state,
+            cause.clone(),
+            Arc::clone(&status),
+            self.guard("repair-chain", ctx),
+        )
+        .start();
+        self.channel.gate().open(chain.clone().recipient(), status);
+        self.fail(&cause, ACT_ON_METADATA);
+        Consenter::Repair(chain)
     }
 
     /// The chain says itself when it runs.
@@ -308,11 +341,16 @@ impl ChainSupport {
         }
     }
 
-    /// Closes the gate, lets go of the children, and starts them again after a pause, or not at all.
-    fn chain_died(&mut self, exit: &Exit, ctx: &mut Context<Self>) {
+    /// Closes the gate, and lets go of the children.
+    fn let_go(&mut self) {
         self.channel.gate().close();
         self.generation += 1;
         self.children = None;
+    }
+
+    /// Closes the gate, lets go of the children, and starts them again after a pause, or not at all.
+    fn chain_died(&mut self, exit: &Exit, ctx: &mut Context<Self>) {
+        self.let_go();
         let cause = exit.to_string();
         self.status.failed(cause.clone());
         if matches!(exit, Exit::NotOurs(_)) {
@@ -386,6 +424,8 @@ impl Handler<TryAgain> for ChainSupport {
             return;
         }
         tracing::info!(target: "orderer.chain", channel = %self.channel.id(), "failed channel is started again, as asked");
+        // one may wait for an update
+        self.let_go();
         self.channel.enter(ChannelState::Starting);
         self.restarts = Restarts::default();
         let channel = Arc::clone(&self.channel);
@@ -444,6 +484,12 @@ impl Handler<ChildGone> for ChainSupport {
         self.note_panic(&gone);
         match gone.exit {
             Exit::Asked => {}
+            Exit::Mended => {
+                self.let_go();
+                self.restarts = Restarts::default();
+                self.channel.enter(ChannelState::Starting);
+                self.build_chain(ctx);
+            }
             exit => self.chain_died(&exit, ctx),
         }
     }

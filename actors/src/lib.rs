@@ -25,6 +25,7 @@ pub mod membership;
 pub mod node_context;
 pub mod observe;
 pub mod registrar;
+mod repair_chain;
 pub mod solo_chain;
 pub mod status;
 pub mod supervision;
