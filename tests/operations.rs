@@ -162,6 +162,14 @@ async fn with_tls_only_who_shows_a_certificate_sees_more_than_health() {
     assert_eq!(operator.get("/logspec").await.status, 200);
     assert_eq!(operator.get("/debug/actors").await.status, 200);
     assert_eq!(operator.get("/metrics").await.status, 200);
+    let restart = send(operator.request(Method::POST, "/debug/channels/app/restart")).await;
+    assert_eq!(restart.status, 409, "{restart:?}");
+    let line = node.line("asked for by an operator").await;
+    for part in
+        ["orderer.audit", "/debug/channels/app/restart", "status=409", "CN=Admin@org1.example.com", "127.0.0.1:"]
+    {
+        assert!(line.contains(part), "{part}: {line}");
+    }
     node.stop().await;
 
     let mut node = setup.set("OPERATIONS_TLS_CLIENTAUTHREQUIRED", true).start().await;

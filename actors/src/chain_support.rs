@@ -11,7 +11,7 @@ use orderer_core::block::EncodedBlock;
 use orderer_core::channel::BlockNumber;
 use orderer_core::config::{Engine, NotServed};
 use orderer_core::ordering::kafka::{LastBlock, consenter_metadata};
-use orderer_core::own::{self, NotOrderedHere};
+use orderer_core::own::NotOrderedHere;
 use orderer_core::supervision::{AfterDeath, Restarts};
 use orderer_ledger::WriteRight;
 use tokio::sync::oneshot;
@@ -208,7 +208,6 @@ impl ChainSupport {
             #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
             self.registrar.do_send(LookForChannels);
         }
-        self.warn_of_other_orderers(&state);
         let engine = self.context.engine(&state.snapshot);
         let writer_status = self.cell("block-writer");
         let writer = BlockWriter::new(
@@ -237,14 +236,6 @@ impl ChainSupport {
                 writer.tell_once(Abandon);
                 self.fail(&cause, ACT_ON_CONFIGURATION);
             }
-        }
-    }
-
-    /// Nobody knows which of the orderers that a solo channel names serve it: each would make a chain of its own.
-    fn warn_of_other_orderers(&self, state: &ChainState) {
-        if let Some(addresses) = own::others_of_solo(&state.snapshot) {
-            let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
-            tracing::warn!(target: "orderer.chain", channel = %self.channel.id(), %addresses, "{}", own::WARNING_SOLO);
         }
     }
 

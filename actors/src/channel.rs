@@ -9,6 +9,7 @@ use actix::Addr;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::ChannelSnapshot;
+use orderer_core::own;
 use orderer_ledger::Ledger;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -242,9 +243,18 @@ impl Channel {
 
     /// Puts the configuration of this block in force.
     pub(crate) fn configure(&self, config_block: BlockNumber, snapshot: Arc<ChannelSnapshot>) {
+        self.warn_of_other_orderers(&snapshot);
         self.snapshot.store(snapshot);
         self.config_block.store(config_block.0, Ordering::Release);
         self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Nobody knows which of the orderers that a solo channel names serve it: each would make a chain of its own.
+    fn warn_of_other_orderers(&self, snapshot: &ChannelSnapshot) {
+        if let Some(addresses) = own::others_of_solo(snapshot) {
+            let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
+            tracing::warn!(target: "orderer.chain", channel = %self.id, %addresses, "{}", own::WARNING_SOLO);
+        }
     }
 
     /// The configuration in force and the number of its block, for one who lets nobody commit meanwhile.

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::status::{InHand, Level, now_ms};
+use orderer_core::own;
 use serde::Serialize;
 
 use super::{Debug, Shared};
@@ -21,6 +22,9 @@ const SLOW_MS: u64 = 10_000;
 const HOURS_FEW: f64 = 48.0;
 /// So much of the gate taken means that clients wait.
 const GATE_FULL_PERCENT: usize = 95;
+/// What to do about a solo channel whose configuration names more orderers than one.
+const SEVERAL_ORDERERS_ACTION: &str = "each orderer that serves such a channel makes a chain of its own: have one orderer serve it, and \
+     remove the other addresses from the configuration";
 /// No more are named.
 const NAMED_MAX: usize = 20;
 
@@ -90,6 +94,7 @@ fn of_channels(debug: &Debug) -> Vec<Warning> {
     let mut full = Group::new(Level::Busy, "clients wait: the disk or the brokers are slower than what comes in");
     let mut topic = Group::new(Level::Bad, "see to the topic's brokers");
     let mut forgets = Group::new(Level::Bad, "raise the topic's retention, or bring the orderers up that are behind");
+    let mut several = Group::new(Level::Busy, SEVERAL_ORDERERS_ACTION);
     let mut envelopes = 0;
     for (id, entry) in &*debug.context.directory.all() {
         let name = id.to_string();
@@ -106,6 +111,9 @@ fn of_channels(debug: &Debug) -> Vec<Warning> {
         if let Some(pending) = waits_for_its_block(channel) {
             envelopes += pending;
             not_cut.about.push(name.clone());
+        }
+        if own::others_of_solo(&channel.snapshot()).is_some() {
+            several.about.push(name.clone());
         }
         if channel.gate().taken_bytes() * 100 >= channel.gate().capacity_bytes() * GATE_FULL_PERCENT {
             full.about.push(name.clone());
@@ -134,6 +142,10 @@ fn of_channels(debug: &Debug) -> Vec<Warning> {
         ),
         restarting.say("channel's chain died and is built again", "channels' chains died and are built again"),
         full.say("channel's gate is full", "channels' gates are full"),
+        several.say(
+            "channel is of type solo, and its configuration names several orderers",
+            "channels are of type solo, and their configurations name several orderers",
+        ),
     ];
     warnings.into_iter().flatten().collect()
 }
