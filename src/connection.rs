@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use crate::admission::{ConnectionTable, Inbound, Peer, Phase, Place};
-use crate::tls::ListenerTls;
+use crate::tls::{ListenerTls, wants_tls, why_it_failed};
 
 /// After an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -139,10 +139,17 @@ async fn shake_hands(
     peer: SocketAddr,
 ) -> Option<(Socket, Option<[u8; 32]>)> {
     // nothing is set up for a client that keeps silent
-    if !matches!(socket.peek(&mut [0]).await, Ok(1)) {
+    let mut first = [0];
+    if !matches!(socket.peek(&mut first).await, Ok(1)) {
         return None;
     }
-    let Some(tls) = tls else { return Some((Socket::Plain(socket), None)) };
+    let Some(tls) = tls else {
+        if wants_tls(first[0]) {
+            tracing::warn!(target: "orderer.connection", %peer, "connection refused: the client speaks TLS, and this port does not");
+            return None;
+        }
+        return Some((Socket::Plain(socket), None));
+    };
     let Some(config) = tls.config() else {
         tracing::warn!(target: "orderer.connection", %peer, "connection refused: no client root is known");
         return None;
@@ -154,7 +161,8 @@ async fn shake_hands(
             Some((Socket::Tls(Box::new(stream)), tls_certificate_hash))
         }
         Err(error) => {
-            tracing::warn!(target: "orderer.connection", %peer, %error, "TLS handshake failed");
+            let why = why_it_failed(&error);
+            tracing::warn!(target: "orderer.connection", %peer, "TLS handshake failed: {why}");
             None
         }
     }

@@ -312,7 +312,7 @@ fn a_pruned_chain_moves_by_a_file_and_is_as_good_there() {
     desk.done(&["prune", "--channel", "mychan", "--before", "100"]);
     let (plain, again) = (desk.folder().join("mychan.blocks"), desk.folder().join("again.blocks"));
     let said = desk.done(&["export", "--channel", "mychan", "--to", text(&plain)]);
-    assert!(said.contains("48 blocks exported, 100 to 146 behind 1 config blocks"), "{said}");
+    assert!(said.contains("48 blocks exported, 100 to 146 behind 1 config block,"), "{said}");
     let other = Desk::empty();
     let said = other.done(&["import", "--from", text(&plain)]);
     for part in ["mychan: 48 blocks, 2 with a configuration", "those before block 100 pruned", "record at offset"] {

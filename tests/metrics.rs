@@ -162,6 +162,12 @@ async fn a_node_that_has_worked_shows_what_it_did() {
     let ledgers = setup.folder().join("ledger");
     let mut node = setup.set("GENERAL_THROTTLING_CLIENTRATE", 10_000).start().await;
     let operations = Http::of(&mut node, "operations").await;
+    let started = operations.get("/metrics").await;
+    let text = String::from_utf8_lossy(&started.body).into_owned();
+    let started = text.lines().find_map(|line| line.strip_prefix("process_start_time_seconds ")).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    // the kernel's clock and the wall clock may differ a little
+    assert!((now - started.parse::<f64>().unwrap()).abs() < 600.0, "{started}");
     let (client, user) = (node.client().await, Person::user(1));
     let envelopes = (0..25).map(|n| transaction(&user, "app", format!("transaction {n}")));
     client.order(envelopes).await;

@@ -94,7 +94,13 @@ impl Registrar {
     }
 
     fn count_channels(&self) {
-        self.status.enter("running", format!("{} channels", self.supports.len()));
+        self.status.enter(
+            "running",
+            match self.supports.len() {
+                1 => "1 channel".to_owned(),
+                many => format!("{many} channels"),
+            },
+        );
     }
 
     fn start_support(&mut self, id: &ChannelId, ctx: &mut Context<Self>) {

@@ -6,6 +6,7 @@ use orderer_ledger::PruneStep;
 
 use super::{Ledgers, Place, channels, store};
 use crate::cli::progress::Progress;
+use crate::counted::counted;
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("horizon").required(true).args(["before", "keep"]))]
@@ -44,7 +45,8 @@ pub(super) fn prune(arguments: &PruneArguments, place: &Ledgers) -> anyhow::Resu
     let kept = ledger.history()?.len();
     ledger.close()?;
     say!(
-        "{id}: {removed} blocks removed, the chain begins at block {horizon} now; config blocks kept before it: {kept}"
+        "{id}: {} removed, the chain begins at block {horizon} now; config blocks kept before it: {kept}",
+        counted(removed, "block")
     );
     if removed > 0 {
         say!("to give their space back: orderer ledger compact --channel {id}");

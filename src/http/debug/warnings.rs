@@ -11,6 +11,7 @@ use orderer_core::own;
 use serde::Serialize;
 
 use super::{Debug, Shared};
+use crate::counted::counted;
 use crate::disk;
 use crate::http::answer::{Refused, json};
 
@@ -127,7 +128,7 @@ fn of_channels(debug: &Debug) -> Vec<Warning> {
             }
         }
     }
-    let pending = format!("with {envelopes} envelopes pending");
+    let pending = format!("with {} pending", counted(envelopes, "envelope"));
     let warnings = [
         failed.say("channel has failed", "channels have failed"),
         retrying.say("channel is not served by its Kafka cluster", "channels are not served by their Kafka clusters"),
