@@ -12,10 +12,10 @@ use futures_util::{StreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use world::http::Http;
-use world::messages::transaction;
+use world::messages::{block, oldest, seek, seek_info, transaction};
 use world::node::orderer_folder;
 use world::raw::{call, prefix, read_to_end};
-use world::{Client, Node, Person, Setup, within};
+use world::{Client, Node, Person, Setup, many, within};
 
 const CHANNEL: &str = "app";
 const MB: usize = 1 << 20;
@@ -159,4 +159,94 @@ async fn requests_for_blocks_are_small() {
         assert_eq!((answer.len(), code.as_deref()), (0, Some("8")), "RESOURCE_EXHAUSTED");
     }
     assert_bounded(&node, 200 * MB);
+}
+
+fn framed(envelope: &impl prost::Message) -> Bytes {
+    let bytes = envelope.encode_to_vec();
+    Bytes::from([&prefix(bytes.len())[..], &bytes].concat())
+}
+
+/// Blocks of 900 KB that many ask for and nobody takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn followers_that_take_nothing_hold_no_more_than_their_share() {
+    const BLOCKS: usize = 40;
+    let node = Setup::application().set("LIMITS_MEMORYBYTES", "192 MB").start().await;
+    let (client, user) = (node.client().await, Person::user(1));
+    for _ in 0..BLOCKS {
+        assert_ordered(&client, 900 << 10, Duration::from_secs(20)).await;
+    }
+    let request = framed(&seek(&user, CHANNEL, &seek_info(oldest(), block(u64::MAX))));
+    let mut stalled = Vec::new();
+    for _ in 0..150 {
+        let channel = node.client().await.channel;
+        let body = stream::iter([request.clone()]).chain(stream::pending());
+        stalled.push((call(&channel, "Deliver", body).await, channel));
+    }
+    let began = Instant::now();
+    let blocks = tokio::time::timeout(Duration::from_secs(60), client.chain(&user, CHANNEL)).await.expect("all blocks");
+    assert!(blocks.len() > BLOCKS);
+    eprintln!("the chain took {:?}", began.elapsed());
+    assert_bounded(&node, 192 * MB);
+    drop(stalled);
+}
+
+/// Commits of one channel hang while its clients go on sending.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
+    let setup =
+        many::channels(Setup::bare(), 2).set("LIMITS_MEMORYBYTES", "64 MB").set("LIMITS_CHANNELINGRESSBYTES", "1 MB");
+    let node = setup.variable("FAILPOINTS", "registrar/channel0/block-writer:Commit=1*stuck(60000)").start().await;
+    let small = framed(&transaction(&Person::user(1), "channel0", vec![1; 30 << 10]));
+    let mut calls = Vec::new();
+    for _ in 0..40 {
+        let channel = node.client().await.channel;
+        for _ in 0..10 {
+            let (channel, small) = (channel.clone(), small.clone());
+            calls.push(tokio::spawn(async move {
+                read_to_end(call(&channel, "Broadcast", stream::repeat(small)).await.unwrap()).await
+            }));
+        }
+    }
+    // those who wait hold the memory for clients now
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let began = Instant::now();
+    let envelope = transaction(&Person::user(2), "channel1", vec![7; 900 << 10]);
+    let answer = tokio::time::timeout(Duration::from_secs(25), node.client().await.broadcast(envelope)).await;
+    assert_eq!(answer.expect("an answer"), (Status::Success, String::new()));
+    eprintln!("another channel's envelope took {:?}", began.elapsed());
+    let mut refused = 0;
+    for call in calls {
+        let (answer, _) =
+            tokio::time::timeout(Duration::from_secs(45), call).await.expect("nobody waits for ever").unwrap();
+        refused += usize::from(String::from_utf8_lossy(&answer).contains("has acknowledged none"));
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+/// Answers that are asked for over HTTP/2 with a window of nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_takes_are_bounded() {
+    const STREAMS: u32 = 100;
+    let setup =
+        many::channels(Setup::bare(), 20).set("LIMITS_MEMORYBYTES", "192 MB").set("METRICS_PROVIDER", "prometheus");
+    let mut node = setup.start().await;
+    let operations = address(&node.line("operations endpoint is open").await);
+    let http = Http::of(&mut node, "operations").await;
+    let size = http.get("/metrics").await.text().len();
+    let mut asked = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    asked.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
+    // GET, http, this path, this authority
+    let head = [&[0x82, 0x86, 0x04, 8][..], b"/metrics", &[0x01, 9], b"localhost"].concat();
+    for stream in (0..STREAMS).map(|n| 2 * n + 1) {
+        asked.extend([0, 0, u8::try_from(head.len()).unwrap(), 1, 5]);
+        asked.extend(stream.to_be_bytes());
+        asked.extend(&head);
+    }
+    let held = connections(&operations, 150, &asked).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    eprintln!("{} answers of {} KB", held.len() * STREAMS as usize, size >> 10);
+    let answer = tokio::time::timeout(Duration::from_secs(20), http.get("/healthz")).await;
+    assert_eq!(answer.expect("an answer").status, 200);
+    assert_bounded(&node, 192 * MB);
+    drop(held);
 }

@@ -271,7 +271,8 @@ async fn serve(
     let mut opened = Vec::new();
     if let Some(socket) = operations {
         let (context, secured) = (Arc::clone(&context), socket.tls.is_some());
-        let metrics = matches!(settings.metrics, MetricsSettings::Prometheus).then(|| Arc::new(Metrics::new(&context)));
+        let metrics = matches!(settings.metrics, MetricsSettings::Prometheus)
+            .then(|| Arc::new(Metrics::new(&context, admission.clone())));
         let listens_on = settings.http.operations.as_ref().map_or("", |listener| listener.host.as_str());
         let router = http::operations(Operations {
             debug: settings.http.debug,
@@ -279,6 +280,7 @@ async fn serve(
             context,
             logs: logs.clone(),
             metrics,
+            admission: admission.clone(),
             settings: (settings.source.clone(), settings.effective.clone()),
             certificates: CertificatesInUse {
                 msp_dir: settings.local_msp_dir.clone(),
@@ -306,7 +308,7 @@ async fn serve(
         )?);
     }
     if let MetricsSettings::Statsd(statsd) = &settings.metrics {
-        io.spawn(metrics::send(Arc::new(Metrics::new(&context)), statsd.clone(), stopping.clone()));
+        io.spawn(metrics::send(Arc::new(Metrics::new(&context, admission.clone())), statsd.clone(), stopping.clone()));
     }
     let secured = if grpc_tls.is_some() { "TLS" } else { "plaintext" };
     let shared = shared(settings, &context, &admission, stopping.clone())?;
