@@ -332,7 +332,8 @@ async fn serve(
         let connections = connections.map(move |connection| connection.map(|c| c.counted_by(&counted)));
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AtomicBroadcast>().await;
-        let stop = shared.stopping.clone();
+        let health_service = health_service.max_decoding_message_size(UNARY_MAX_BYTES);
+        let (stop, streams) = (shared.stopping.clone(), Arc::clone(&shared.streams));
         tokio::spawn(end_health(health, stop.clone()));
         Server::builder()
             .http2_keepalive_interval(Some(keepalive.interval))
@@ -341,7 +342,7 @@ async fn serve(
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(limits.streams_per_connection)
             .add_service(AtomicBroadcast::new(shared))
-            .add_service(CountedUnary::new(health_service, observed))
+            .add_service(CountedUnary::new(health_service, observed, streams))
             .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
             .await
             .context("serve gRPC")

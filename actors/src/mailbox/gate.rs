@@ -50,7 +50,6 @@ pub struct Gate {
 }
 
 /// Somebody waits for room; until this is dropped.
-#[derive(Debug)]
 pub struct Outside<'a> {
     gate: &'a Gate,
     bytes: usize,
