@@ -12,6 +12,8 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
+use crate::admission::Admission;
+
 pub use statsd::send;
 
 /// The form that [`Metrics::text`] has.
@@ -26,11 +28,11 @@ pub struct Metrics {
 
 impl Metrics {
     /// Of a node.
-    pub fn new(context: &Arc<NodeContext>) -> Self {
+    pub fn new(context: &Arc<NodeContext>, admission: Admission) -> Self {
         let process = Registry::new();
         // a registry of its own: an error would say that it has one already
         let _ = process.register(Box::new(ProcessCollector::for_self()));
-        let shown = shown::Shown::new(Arc::clone(context));
+        let shown = shown::Shown::new(Arc::clone(context), admission);
         Self { counted: context.observed.registry().clone(), process, shown }
     }
 

@@ -271,7 +271,8 @@ async fn serve(
     let mut opened = Vec::new();
     if let Some(socket) = operations {
         let (context, secured) = (Arc::clone(&context), socket.tls.is_some());
-        let metrics = matches!(settings.metrics, MetricsSettings::Prometheus).then(|| Arc::new(Metrics::new(&context)));
+        let metrics = matches!(settings.metrics, MetricsSettings::Prometheus)
+            .then(|| Arc::new(Metrics::new(&context, admission.clone())));
         let listens_on = settings.http.operations.as_ref().map_or("", |listener| listener.host.as_str());
         let router = http::operations(Operations {
             debug: settings.http.debug,
@@ -279,6 +280,7 @@ async fn serve(
             context,
             logs: logs.clone(),
             metrics,
+            admission: admission.clone(),
             settings: (settings.source.clone(), settings.effective.clone()),
             certificates: CertificatesInUse {
                 msp_dir: settings.local_msp_dir.clone(),
@@ -306,7 +308,7 @@ async fn serve(
         )?);
     }
     if let MetricsSettings::Statsd(statsd) = &settings.metrics {
-        io.spawn(metrics::send(Arc::new(Metrics::new(&context)), statsd.clone(), stopping.clone()));
+        io.spawn(metrics::send(Arc::new(Metrics::new(&context, admission.clone())), statsd.clone(), stopping.clone()));
     }
     let secured = if grpc_tls.is_some() { "TLS" } else { "plaintext" };
     let shared = shared(settings, &context, &admission, stopping.clone())?;
@@ -330,7 +332,8 @@ async fn serve(
         let connections = connections.map(move |connection| connection.map(|c| c.counted_by(&counted)));
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AtomicBroadcast>().await;
-        let stop = shared.stopping.clone();
+        let health_service = health_service.max_decoding_message_size(UNARY_MAX_BYTES);
+        let (stop, streams) = (shared.stopping.clone(), Arc::clone(&shared.streams));
         tokio::spawn(end_health(health, stop.clone()));
         Server::builder()
             .http2_keepalive_interval(Some(keepalive.interval))
@@ -339,7 +342,7 @@ async fn serve(
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(limits.streams_per_connection)
             .add_service(AtomicBroadcast::new(shared))
-            .add_service(CountedUnary::new(health_service, observed))
+            .add_service(CountedUnary::new(health_service, observed, streams))
             .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
             .await
             .context("serve gRPC")

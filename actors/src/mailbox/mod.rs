@@ -6,6 +6,6 @@ mod order;
 mod pace;
 
 pub use counted::Counted;
-pub use gate::{ENVELOPE_OVERHEAD_BYTES, Gate, Room, Unavailable};
+pub use gate::{ENVELOPE_OVERHEAD_BYTES, Gate, Outside, Room, Unavailable};
 pub use order::{Order, OrderAnswer, OrderRefusal, Reply, Submission};
 pub use pace::Pace;
