@@ -19,12 +19,12 @@ use tokio::sync::oneshot;
 use crate::block_writer::BlockWriter;
 use crate::chain_state::{ChainState, chain_text};
 use crate::channel::{Channel, ChannelState};
-use crate::kafka::{self, KafkaChain};
+use crate::consensus::kafka::{self, KafkaChain};
+use crate::consensus::solo::chain::{Halt, SoloChain};
 use crate::mailbox::Counted;
 use crate::membership::RestartError;
 use crate::node_context::NodeContext;
 use crate::registrar::{LookForChannels, Registrar};
-use crate::solo_chain::{Halt, SoloChain};
 use crate::status::{StatusCell, Task};
 use crate::supervision::{ChildGone, Exit, ExitGuard};
 
@@ -510,8 +510,8 @@ impl Handler<Kill> for ChainSupport {
     type Result = ();
     fn handle(&mut self, kill: Kill, _: &mut Context<Self>) {
         match (kill, &self.children) {
-            (Kill::Chain, Some(children)) => children.chain.tell(crate::solo_chain::Crash),
-            (Kill::Writer, Some(children)) => children.writer.tell_once(crate::solo_chain::Crash),
+            (Kill::Chain, Some(children)) => children.chain.tell(crate::consensus::solo::chain::Crash),
+            (Kill::Writer, Some(children)) => children.writer.tell_once(crate::consensus::solo::chain::Crash),
             (Kill::Support, _) => panic!("killed by a test"),
             _ => {}
         }

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::channel::Directory;
-use crate::kafka::KafkaContext;
+use crate::consensus::kafka::KafkaContext;
 use crate::ledgers::LedgerStore;
 use crate::membership::Membership;
 use crate::observe::Observed;

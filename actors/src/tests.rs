@@ -23,13 +23,13 @@ use tokio::sync::oneshot;
 
 use crate::chain_support::Kill;
 use crate::channel::{Channel, ChannelState, Directory, Entry};
-use crate::kafka::{KafkaContext, RetryPolicy};
+use crate::consensus::kafka::{KafkaContext, RetryPolicy};
+use crate::consensus::solo::chain::Crash;
 use crate::ledgers::{BlockCaches, LedgerStore};
 use crate::mailbox::{OrderAnswer, Submission};
 use crate::membership::RestartError;
 use crate::node_context::{CurrentSigner, Durability, NodeContext};
 use crate::registrar::Registrar;
-use crate::solo_chain::Crash;
 use crate::status::StatusBoard;
 use crate::supervision::report_panics;
 use crate::system::{Tree, arbiters};

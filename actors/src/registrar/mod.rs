@@ -307,9 +307,9 @@ impl Handler<StopAll> for Registrar {
 
 /// Tests only: a handler that panics.
 #[cfg(test)]
-impl Handler<crate::solo_chain::Crash> for Registrar {
+impl Handler<crate::consensus::solo::chain::Crash> for Registrar {
     type Result = ();
-    fn handle(&mut self, _: crate::solo_chain::Crash, _: &mut Context<Self>) {
+    fn handle(&mut self, _: crate::consensus::solo::chain::Crash, _: &mut Context<Self>) {
         panic!("crashed by a test");
     }
 }

@@ -5,14 +5,12 @@
 //! tells the parent. The parent builds a new child from durable state, with the next generation number; reports of an
 //! older generation are ignored.
 
-#[cfg(any(test, feature = "fail-points"))]
-mod fail_points;
 mod guard;
 mod panics;
 mod watchdog;
 
 #[cfg(any(test, feature = "fail-points"))]
-pub use fail_points::{FailPoints, Fault};
+pub use crate::fail_points::{FailPoints, Fault};
 pub use guard::{ChildGone, Exit, ExitGuard};
 pub(crate) use panics::payload_text;
 pub use panics::{panics, report_panics};

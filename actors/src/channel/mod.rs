@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::chain_support::ChainSupport;
-use crate::kafka::KafkaHealth;
+use crate::consensus::kafka::KafkaHealth;
 use crate::mailbox::Gate;
 use crate::observe::{ChannelObserved, Observed};
 use crate::status::{ChainGauges, now_ms};

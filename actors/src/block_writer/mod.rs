@@ -22,10 +22,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::chain_state::{Tip, chain_text};
 use crate::channel::Channel;
+use crate::consensus::solo::chain::{Accepted, Halt};
 use crate::mailbox::{OrderRefusal, Pace, Reply};
 use crate::node_context::{Durability, NodeContext, NotOurs, nonce};
 use crate::registrar::{NewChannel, Registrar};
-use crate::solo_chain::{Accepted, Halt};
 use crate::status::{StatusCell, Taken, Task};
 use crate::supervision::{Exit, ExitGuard};
 use crate::trace::{TARGET, Trace, is_on};
@@ -521,9 +521,9 @@ fn pending(message: &Accepted) -> PendingEnvelope {
 
 /// Tests only: a handler that panics.
 #[cfg(test)]
-impl Handler<crate::solo_chain::Crash> for BlockWriter {
+impl Handler<crate::consensus::solo::chain::Crash> for BlockWriter {
     type Result = ();
-    fn handle(&mut self, _: crate::solo_chain::Crash, _: &mut Context<Self>) {
+    fn handle(&mut self, _: crate::consensus::solo::chain::Crash, _: &mut Context<Self>) {
         panic!("crashed by a test");
     }
 }

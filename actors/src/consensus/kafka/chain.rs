@@ -33,10 +33,10 @@ use crate::chain_state::chain_text;
 use crate::chain_support::Abandon;
 use crate::channel::{Channel, ChannelState, Voice};
 use crate::config_work::{Applied, apply, recheck};
+use crate::consensus::solo::chain::Halt;
 use crate::mailbox::Counted;
 use crate::node_context::NodeContext;
 use crate::observe::CutReason;
-use crate::solo_chain::Halt;
 use crate::status::{StatusCell, Task};
 use crate::supervision::{Exit, ExitGuard};
 
@@ -595,9 +595,9 @@ impl Handler<Abandon> for KafkaChain {
 
 /// Tests only: a handler that panics.
 #[cfg(test)]
-impl Handler<crate::solo_chain::Crash> for KafkaChain {
+impl Handler<crate::consensus::solo::chain::Crash> for KafkaChain {
     type Result = ();
-    fn handle(&mut self, _: crate::solo_chain::Crash, _: &mut Context<Self>) {
+    fn handle(&mut self, _: crate::consensus::solo::chain::Crash, _: &mut Context<Self>) {
         panic!("crashed by a test");
     }
 }

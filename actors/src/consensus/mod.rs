@@ -1,0 +1,4 @@
+//! The consenters.
+
+pub mod kafka;
+pub mod solo;

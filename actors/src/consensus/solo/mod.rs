@@ -1,0 +1,3 @@
+//! The solo consenter: one node decides the order alone.
+
+pub mod chain;
