@@ -1,7 +1,7 @@
 //! The actor tree of the ordering node.
 //!
 //! ```text
-//! Supervisor ── Registrar ── ChainSupport (one a channel) ──┬─ SoloChain
+//! Supervisor ── Registrar ── ChainSupport (one a channel) ──┬─ a consenter's chain
 //!                                                           └─ BlockWriter
 //! ```
 //!
@@ -21,6 +21,7 @@ pub mod config_work;
 pub mod consensus;
 #[cfg(any(test, feature = "fail-points"))]
 mod fail_points;
+mod join_block;
 pub mod ledgers;
 pub mod mailbox;
 pub mod membership;

@@ -9,6 +9,7 @@ use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::observe::{Definition, table};
 use orderer_core::fairness::Whose;
 use orderer_core::ordering::kafka::LastBlock;
+use orderer_kafka::Traffic;
 use prometheus::proto::MetricFamily;
 
 use super::family::Family;
@@ -18,12 +19,13 @@ use crate::{disk, telemetry};
 /// See the module's description.
 pub(super) struct Shown {
     context: Arc<NodeContext>,
+    brokers: Arc<Traffic>,
     rates: Mutex<Rates>,
 }
 
 impl Shown {
-    pub(super) fn new(context: Arc<NodeContext>) -> Self {
-        Self { context, rates: Mutex::default() }
+    pub(super) fn new(context: Arc<NodeContext>, brokers: Arc<Traffic>) -> Self {
+        Self { context, brokers, rates: Mutex::default() }
     }
 
     /// All of it, without metrics that have no series.
@@ -75,7 +77,7 @@ impl Shown {
     }
 
     fn brokers(&self, all: &mut Collection, rates: &mut Rates) {
-        for broker in self.context.kafka.traffic.look() {
+        for broker in self.brokers.look() {
             let id = &*broker.broker.to_string();
             let (requests, answers) = (float(broker.requests.max(1)), float(broker.answers.max(1)));
             all.add(&table::KAFKA_IN_RATE, &[id], rate(rates, "received", id, broker.received_bytes));

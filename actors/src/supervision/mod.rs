@@ -6,12 +6,14 @@
 //! older generation are ignored.
 
 mod guard;
+mod lifecycle;
 mod panics;
 mod watchdog;
 
-#[cfg(any(test, feature = "fail-points"))]
-pub use crate::fail_points::{FailPoints, Fault};
 pub use guard::{ChildGone, Exit, ExitGuard};
+#[cfg(test)]
+pub use lifecycle::Crash;
+pub use lifecycle::{Abandon, Halt};
 pub(crate) use panics::payload_text;
 pub use panics::{panics, report_panics};
-pub use watchdog::{STUCK_AFTER, Watchdog};
+pub use watchdog::Watchdog;

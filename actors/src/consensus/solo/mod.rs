@@ -1,3 +1,6 @@
-//! The solo consenter: one node decides the order alone.
+//! The solo consenter: this node alone decides the order.
 
-pub mod chain;
+mod chain;
+mod consenter;
+
+pub use consenter::SoloConsenter;
