@@ -166,7 +166,7 @@ impl ChainSupport {
             Err(error) => {
                 self.generation += 1;
                 writer.tell_once(Abandon);
-                self.fail(&chain_text(&error), ACT_ON_CONFIGURATION);
+                self.fail(&error.to_string(), ACT_ON_CONFIGURATION);
             }
         }
     }
