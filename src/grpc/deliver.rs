@@ -16,8 +16,7 @@ use fabric_proto::lenient;
 use fabric_proto::orderer::SeekInfo;
 use futures_util::Stream;
 use http_body::Frame;
-use orderer_actors::chain_support::{Follow, Following};
-use orderer_actors::channel::{Channel, ChannelState, Entry};
+use orderer_actors::channel::{Channel, ChannelState, Entry, Following};
 use orderer_actors::node_context::unix_now;
 use orderer_actors::observe::{Method, Request as Asked, StreamObserved, StreamPlace, Subscription};
 use orderer_actors::trace::{TARGET, Trace, is_on};
@@ -255,11 +254,7 @@ impl Answer {
         let asked = Asked { channel: channel.id().clone(), msp_id, subject, headers_only: plan.headers_only };
         place.asks(asked, plan.start.0);
         let following = match channel.support() {
-            Some(support) => {
-                let client = connection.peer.to_string();
-                #[expect(clippy::disallowed_methods, reason = "one a request, awaited")]
-                support.send(Follow { client }).await.ok()
-            }
+            Some(support) => support.follow(connection.peer.to_string()).await,
             None => None,
         };
         tracing::debug!(target: "orderer.grpc", channel = %channel.id(), peer = %connection.peer,

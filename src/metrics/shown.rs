@@ -9,6 +9,7 @@ use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::observe::{Definition, table};
 use orderer_core::fairness::Whose;
 use orderer_core::ordering::kafka::LastBlock;
+use orderer_kafka::Traffic;
 use prometheus::proto::MetricFamily;
 
 use super::family::Family;
@@ -20,12 +21,13 @@ use crate::{disk, telemetry};
 pub(super) struct Shown {
     context: Arc<NodeContext>,
     admission: Admission,
+    brokers: Arc<Traffic>,
     rates: Mutex<Rates>,
 }
 
 impl Shown {
-    pub(super) fn new(context: Arc<NodeContext>, admission: Admission) -> Self {
-        Self { context, admission, rates: Mutex::default() }
+    pub(super) fn new(context: Arc<NodeContext>, brokers: Arc<Traffic>, admission: Admission) -> Self {
+        Self { context, brokers, admission, rates: Mutex::default() }
     }
 
     /// All of it, without metrics that have no series.
@@ -79,7 +81,7 @@ impl Shown {
     }
 
     fn brokers(&self, all: &mut Collection, rates: &mut Rates) {
-        for broker in self.context.kafka.traffic.look() {
+        for broker in self.brokers.look() {
             let id = &*broker.broker.to_string();
             let (requests, answers) = (float(broker.requests.max(1)), float(broker.answers.max(1)));
             all.add(&table::KAFKA_IN_RATE, &[id], rate(rates, "received", id, broker.received_bytes));

@@ -13,17 +13,14 @@ use std::time::{Duration, Instant};
 use actix::Recipient;
 use arc_swap::ArcSwapOption;
 use orderer_core::channel::ChannelId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::status::StatusCell;
 
-use super::order::{Order, OrderAnswer, Reply, Submission};
+use super::order::{Order, OrderAnswer, Reply, Room, Submission};
 
 /// What an envelope costs in memory beside its bytes: handles, queue entries, the answer's channel.
 pub const ENVELOPE_OVERHEAD_BYTES: usize = 512;
-
-/// A reserved part of the gate's bytes; free again when dropped.
-pub type Room = OwnedSemaphorePermit;
 
 /// No chain takes messages for this channel now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

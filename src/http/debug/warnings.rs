@@ -195,7 +195,7 @@ fn of_actors(debug: &Debug) -> Vec<Warning> {
 
 fn of_streams(debug: &Debug) -> Option<Warning> {
     let mut slow = Group::new(Level::Busy, "see to these clients or the network to them; others do not wait for them");
-    for stream in debug.context.observed.streams().all(&debug.context.directory) {
+    for stream in debug.context.observed.streams().all(|channel| debug.context.directory.height_of(channel)) {
         if stream.blocked_now_ms.is_some_and(|ms| ms >= SLOW_MS) {
             let who = stream.subject.zip(stream.msp_id).map(|(subject, msp)| format!("{subject} of {msp} at "));
             let (who, channel) = (who.unwrap_or_default(), stream.channel.unwrap_or_default());

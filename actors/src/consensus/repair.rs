@@ -9,15 +9,16 @@ use orderer_core::config::{ChannelSnapshot, Engine};
 use orderer_core::processing::RefusalKind;
 use tokio::sync::oneshot;
 
+use super::{ChainHandle, ConsenterSupport};
 use crate::block_writer::{BlockWriter, Op, Write};
-use crate::chain_state::{ChainState, chain_text};
-use crate::chain_support::Abandon;
+use crate::chain_state::chain_text;
 use crate::config_work::{Applied, apply, recheck};
 use crate::mailbox::{Counted, Order, OrderRefusal, Reply, Submission};
 use crate::node_context::NodeContext;
-use crate::solo_chain::Halt;
 use crate::status::{StatusCell, Task};
-use crate::supervision::{Exit, ExitGuard};
+#[cfg(test)]
+use crate::supervision::Crash;
+use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
 
 /// See the module's description. An update mends the channel if this node alone orders it from then on: no other orderer can
 /// take the same update, so the channel stays one chain.
@@ -37,19 +38,28 @@ pub(crate) struct RepairChain {
 /// A config block, and the configuration in it.
 type Mended = (Op, Arc<ChannelSnapshot>);
 
-impl RepairChain {
-    pub(crate) fn new(
-        context: Arc<NodeContext>,
-        writer: Counted<BlockWriter>,
-        state: &ChainState,
-        cause: String,
-        status: Arc<StatusCell>,
-        guard: ExitGuard,
-    ) -> Self {
-        let pending_below = state.pending.first().map_or(0, |pending| pending.sequence);
-        Self { context, writer, snapshot: Arc::clone(&state.snapshot), pending_below, cause, status, guard }
-    }
+/// The actor, below the channel.
+const REPAIR_CHAIN: &str = "repair-chain";
 
+/// Starts it, and opens the channel's gate to it.
+pub(crate) fn start(support: ConsenterSupport, cause: String) -> ChainHandle {
+    let ConsenterSupport { channel, context, state, writer, children, .. } = support;
+    let status = children.cell(REPAIR_CHAIN);
+    let chain = RepairChain {
+        context,
+        writer,
+        pending_below: state.pending.first().map_or(0, |pending| pending.sequence),
+        snapshot: state.snapshot,
+        cause,
+        status: Arc::clone(&status),
+        guard: children.guard(REPAIR_CHAIN),
+    };
+    let chain = chain.start();
+    channel.gate().open(chain.clone().recipient(), status);
+    ChainHandle::new(&chain)
+}
+
+impl RepairChain {
     fn refuse(&self, kind: RefusalKind, why: &str, reply: Reply) {
         let channel = self.snapshot.channel();
         let text =
@@ -163,9 +173,9 @@ impl Handler<Abandon> for RepairChain {
 
 /// Tests only: a handler that panics.
 #[cfg(test)]
-impl Handler<crate::solo_chain::Crash> for RepairChain {
+impl Handler<Crash> for RepairChain {
     type Result = ();
-    fn handle(&mut self, _: crate::solo_chain::Crash, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Crash, _: &mut Context<Self>) {
         panic!("crashed by a test");
     }
 }
