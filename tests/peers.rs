@@ -23,6 +23,7 @@ use fabric_proto::Message;
 use fabric_proto::common::{
     Block, Config, ConfigEnvelope, ConfigGroup, ConfigValue, Envelope, OrdererAddresses, Payload, Status,
 };
+use fabric_proto::orderer::ConsensusType;
 use orderer_core::channel::ChannelId;
 use orderer_core::config::compute_update;
 use orderer_verdicts::archive::unpack;
@@ -30,7 +31,9 @@ use orderer_verdicts::verdict::Outcome;
 use orderer_verdicts::{Case, FabricVerdicts, Release};
 use tempfile::TempDir;
 use tokio::sync::watch;
-use world::configuring::{genesis_with, last_config, signed_update};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use world::configuring::{consenters, genesis_with, last_config, signed_update};
+use world::node::orderer_folder;
 use world::{Client, NET, Person, Setup, within};
 
 const CHANNEL: &str = "app";
@@ -171,6 +174,7 @@ impl Peer {
         let organization = self.organization;
         let domain = format!("org{organization}.example.com");
         let msp = format!("{NET}/crypto/peerOrganizations/{domain}/{msp}{domain}/msp");
+        let tls = PathBuf::from(format!("{NET}/crypto/peerOrganizations/{domain}/peers/peer0.{domain}/tls"));
         let folder = self.folder.path().display();
         let mut command = Command::new(&self.program);
         command
@@ -185,6 +189,10 @@ impl Peer {
             .env("CORE_PEER_MSPCONFIGPATH", msp)
             .env("CORE_PEER_FILESYSTEMPATH", format!("{folder}/production"))
             .env("CORE_LEDGER_SNAPSHOTS_ROOTDIR", format!("{folder}/snapshots"))
+            .env("CORE_PEER_TLS_ENABLED", "true")
+            .env("CORE_PEER_TLS_CERT_FILE", tls.join("server.crt"))
+            .env("CORE_PEER_TLS_KEY_FILE", tls.join("server.key"))
+            .env("CORE_PEER_TLS_ROOTCERT_FILE", tls.join("ca.crt"))
             .env("CORE_OPERATIONS_LISTENADDRESS", "127.0.0.1:0")
             .stdin(Stdio::null());
         command
@@ -257,12 +265,20 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// The fixtures' application channel, whose orderer listens on this port and whose peers are not announced.
+/// The fixtures' application channel, whose orderer listens on this port and whose peers are not announced. It is of type
+/// etcdraft: a v3.1 peer pulls no blocks of a channel of type solo or kafka.
 fn genesis(port: u16) -> Vec<u8> {
     let addresses = OrdererAddresses { addresses: vec![format!("127.0.0.1:{port}")] }.encode_to_vec();
     genesis_with(|root| {
         root.values.get_mut("OrdererAddresses").unwrap().value = addresses.clone().into();
-        for organization in root.groups.get_mut("Orderer").unwrap().groups.values_mut() {
+        let consensus = ConsensusType {
+            r#type: "etcdraft".to_owned(),
+            metadata: consenters(&["orderer.example.com"]).encode_to_vec().into(),
+            ..ConsensusType::default()
+        };
+        let orderer = root.groups.get_mut("Orderer").unwrap();
+        orderer.values.get_mut("ConsensusType").unwrap().value = consensus.encode_to_vec().into();
+        for organization in orderer.groups.values_mut() {
             organization.values.get_mut("Endpoints").unwrap().value = addresses.clone().into();
         }
         for organization in root.groups.get_mut("Application").unwrap().groups.values_mut() {
@@ -290,9 +306,17 @@ async fn peers_survive_what_fabric_accepts() {
     let setup = Setup::application();
     let file = setup.folder().join("genesis.block");
     fs::write(&file, genesis(setup.port())).unwrap();
-    let setup = setup.set("GENERAL_BOOTSTRAPFILE", file.display());
+    let tls = orderer_folder().join("tls");
+    let setup = setup
+        .set("GENERAL_BOOTSTRAPFILE", file.display())
+        .set("GENERAL_TLS_ENABLED", "true")
+        .set("GENERAL_TLS_CERTIFICATE", tls.join("server.crt").display())
+        .set("GENERAL_TLS_PRIVATEKEY", tls.join("server.key").display());
     let node = setup.start().await;
-    let (client, admin) = (node.client().await, Person::admin(1));
+    let root = Certificate::from_pem(fs::read(tls.join("ca.crt")).unwrap());
+    let secured = ClientTlsConfig::new().ca_certificate(root).domain_name("localhost");
+    let endpoint = Endpoint::from_shared(format!("https://{}", node.address)).unwrap().tls_config(secured).unwrap();
+    let (client, admin) = (Client::on(endpoint).await, Person::admin(1));
     let own = last_config(&client, &admin, CHANNEL).await;
     let mut peers = [Peer::new("PEER_25", 1), Peer::new("PEER_31", 2)];
     for peer in &mut peers {
