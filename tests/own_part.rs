@@ -7,8 +7,7 @@ mod world;
 
 use fabric_proto::Message as _;
 use fabric_proto::common::{Config, ConfigGroup, ConfigUpdate, ConfigValue, OrdererAddresses, Policy, Status};
-use fabric_proto::common::{SignaturePolicy, SignaturePolicyEnvelope, signature_policy};
-use fabric_proto::msp::{MspPrincipal, MspRole};
+use fabric_proto::common::{MspPrincipal, MspRole, SignaturePolicy, SignaturePolicyEnvelope, signature_policy};
 use reqwest::Method;
 use serde_json::{Value, json};
 use world::configuring::{
