@@ -49,7 +49,8 @@ fn another_policy(config: &Config) -> ConfigUpdate {
 fn another_organization(config: &Config) -> ConfigUpdate {
     let root = config.channel_group.as_ref().unwrap();
     let orderer = &root.groups["Orderer"];
-    let mut successor = root.groups["Application"].groups["Org1"].clone();
+    let mut successor =
+        root.groups["Application"].groups.iter().find(|(name, _)| name.contains("Org1")).unwrap().1.clone();
     successor.values.retain(|key, _| key == "MSP");
     successor.policies.retain(|key, _| ["Admins", "Readers", "Writers"].contains(&key.as_str()));
     let unchanged = |group: &ConfigGroup| {
