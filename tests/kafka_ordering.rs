@@ -17,7 +17,9 @@ use std::time::Duration;
 use broker::{Brokers, KAFKA_3, KAFKA_4, Listener, Plan};
 use fabric_proto::common::{Envelope, Status};
 use orderer_actors::observe::{Definition, METRICS};
-use ordering_by_kafka::{CHANNEL, Load, check_chains, orderer, system_orderer, two_orderers, until_it_orders};
+use ordering_by_kafka::{
+    CHANNEL, Load, check_chains, orderer, orderer_at, system_orderer, two_orderers, until_it_orders,
+};
 use rskafka::client::ClientBuilder;
 use rskafka::client::controller::ControllerClient;
 use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
@@ -367,6 +369,26 @@ async fn health_with(operations: &Http, status: u16) -> Value {
         }
     };
     within("health changes", asked).await
+}
+
+/// A thousand channels may wait for one cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_that_cannot_be_reached_are_said_at_once_and_then_more_and_more_seldom() {
+    // nobody listens there
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let setup = orderer_at("AppKafka.block", "orderer.example.com", &[nobody]);
+    let mut node = setup.variable("FABRIC_LOGGING_SPEC", "orderer.kafka=debug:info").spawn();
+    let tried = |line: &String, attempt: usize| {
+        line.contains("serve the channel") && line.split_whitespace().any(|word| word == format!("attempt={attempt}"))
+    };
+    node.lines("four attempts", |lines| lines.iter().any(|line| tried(line, 4))).await;
+    let log = node.log();
+    let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+    for (attempt, level) in [(1, "WARN"), (2, "WARN"), (3, "DEBUG"), (4, "WARN")] {
+        let of_it: Vec<_> = lines.iter().filter(|line| tried(line, attempt)).collect();
+        assert!(of_it.len() == 1 && of_it[0].contains(level), "attempt {attempt}: {of_it:?}");
+    }
+    node.stop().await;
 }
 
 /// As `peer channel create` and the script behind it do: the command returns when Deliver has given the first block, and what

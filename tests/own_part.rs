@@ -7,8 +7,7 @@ mod world;
 
 use fabric_proto::Message as _;
 use fabric_proto::common::{Config, ConfigGroup, ConfigUpdate, ConfigValue, OrdererAddresses, Policy, Status};
-use fabric_proto::common::{SignaturePolicy, SignaturePolicyEnvelope, signature_policy};
-use fabric_proto::msp::{MspPrincipal, MspRole};
+use fabric_proto::common::{MspPrincipal, MspRole, SignaturePolicy, SignaturePolicyEnvelope, signature_policy};
 use reqwest::Method;
 use serde_json::{Value, json};
 use world::configuring::{
@@ -50,7 +49,8 @@ fn another_policy(config: &Config) -> ConfigUpdate {
 fn another_organization(config: &Config) -> ConfigUpdate {
     let root = config.channel_group.as_ref().unwrap();
     let orderer = &root.groups["Orderer"];
-    let mut successor = root.groups["Application"].groups["Org1"].clone();
+    let mut successor =
+        root.groups["Application"].groups.iter().find(|(name, _)| name.contains("Org1")).unwrap().1.clone();
     successor.values.retain(|key, _| key == "MSP");
     successor.policies.retain(|key, _| ["Admins", "Readers", "Writers"].contains(&key.as_str()));
     let unchanged = |group: &ConfigGroup| {

@@ -50,10 +50,14 @@ pub fn system_orderer(name: &str, brokers: &Brokers, listener: Listener) -> Setu
 }
 
 fn orderer_of(first_block: &str, name: &str, brokers: &Brokers, listener: Listener) -> Setup {
-    let addresses = brokers.addresses(listener);
+    orderer_at(first_block, name, &brokers.addresses(listener))
+}
+
+/// An orderer with a first block of the fixtures, of a channel that is ordered by brokers at these addresses.
+pub fn orderer_at(first_block: &str, name: &str, addresses: &[String]) -> Setup {
     let setup = Setup::bare();
     let file = setup.folder().join("genesis.block");
-    std::fs::write(&file, genesis(first_block, &addresses)).unwrap();
+    std::fs::write(&file, genesis(first_block, addresses)).unwrap();
     let ledger = setup.folder().join("ledger");
     setup
         .set("GENERAL_BOOTSTRAPMETHOD", "file")

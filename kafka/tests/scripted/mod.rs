@@ -12,11 +12,10 @@ use tokio::task::JoinSet;
 const METADATA: i16 = 3;
 const VERSIONS: i16 = 18;
 /// The versions of requests that these brokers speak.
-const SPOKEN: [(i16, i16, i16); 2] = [(METADATA, 4, 4), (VERSIONS, 0, 0)];
+const SPOKEN: [(i16, i16, i16); 2] = [(METADATA, 4, 4), (VERSIONS, 3, 3)];
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const LEADER_NOT_AVAILABLE: i16 = 5;
-const UNSUPPORTED_VERSION: i16 = 35;
 
 /// What a broker knows of every topic that it is asked about.
 #[derive(Clone, Copy, Debug)]
@@ -94,8 +93,7 @@ impl Broker {
             request.string(); // who asks
             let mut answer = correlation.to_be_bytes().to_vec();
             match (key, version) {
-                (VERSIONS, 0) => versions(&mut answer, 0),
-                (VERSIONS, _) => versions(&mut answer, UNSUPPORTED_VERSION),
+                (VERSIONS, 3) => versions(&mut answer),
                 (METADATA, 4) => self.metadata(&mut answer, &mut request),
                 _ => return,
             }
@@ -145,14 +143,17 @@ impl Broker {
     }
 }
 
-fn versions(answer: &mut Vec<u8>, error: i16) {
-    answer.extend(error.to_be_bytes());
-    answer.extend(count(SPOKEN.len()));
+fn versions(answer: &mut Vec<u8>) {
+    answer.extend(0_i16.to_be_bytes()); // no error
+    answer.push(u8::try_from(SPOKEN.len() + 1).unwrap());
     for (key, oldest, newest) in SPOKEN {
         for number in [key, oldest, newest] {
             answer.extend(number.to_be_bytes());
         }
+        answer.push(0); // no more fields
     }
+    answer.extend(0_i32.to_be_bytes()); // throttle
+    answer.push(0);
 }
 
 fn count(items: usize) -> [u8; 4] {
