@@ -65,7 +65,12 @@ pub enum ClientError {
 impl From<tonic::Status> for ClientError {
     fn from(status: tonic::Status) -> Self {
         // what is no gRPC answers so in HTTP
-        if status.code() == tonic::Code::Unimplemented || status.message().starts_with("grpc-status header missing") {
+        let in_http = |message: &str| {
+            let failed = message.split_once("while receiving response with status: ");
+            message.starts_with("grpc-status header missing")
+                || failed.is_some_and(|(_, code)| !code.starts_with("200"))
+        };
+        if status.code() == tonic::Code::Unimplemented || in_http(status.message()) {
             return Self::NoOrderer;
         }
         Self::Stream(Box::new(status))
@@ -116,5 +121,8 @@ mod tests {
         assert_eq!(ClientError::from(broken).to_string(), "the orderer ended the stream: the connection broke");
         let other = ClientError::from(tonic::Status::unimplemented("")).to_string();
         assert!(other.contains("no orderer"), "{other}");
+        let flag = "protocol error: received message with invalid compression flag: 123 while receiving response with status: ";
+        let said = |code: &str| ClientError::from(tonic::Status::internal(format!("{flag}{code}"))).to_string();
+        assert!(said("404 Not Found").contains("no orderer") && !said("200 OK").contains("no orderer"));
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Re
         if !store.list()?.contains(&chain.channel) {
             missing.push(chain);
         } else if arguments.from_fabric.is_some() && has_already(&store, &chain)? {
-            say!("{}: is here already, all of it ({})", chain.channel, counted(chain.survey.blocks, "block"));
+            say!("{}: is here already, with all {}", chain.channel, counted(chain.survey.blocks, "block"));
         } else {
             anyhow::bail!(
                 "channel {}: has a ledger in {} already; to import it, remove the channel or move that folder away",
