@@ -26,7 +26,7 @@ use super::answer::{Refused, errors_in_json};
 use super::audit::{ShownBy, audited};
 use super::outgoing_body::OutgoingBody;
 use super::same_site::of_the_same_site;
-use crate::admission::{ConnectionTable, Outgoing, Peer};
+use crate::admission::{ConnectionTable, Outgoing};
 use crate::connection::{ConnectInfo, Connection, accept};
 use crate::tls::ListenerTls;
 
