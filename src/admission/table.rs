@@ -19,6 +19,8 @@ const SURPLUS_PART: usize = 8;
 const REQUEST_PATIENCE_MS: u64 = 10_000;
 /// A client that owes the rest of a message, or has not taken an answer, has to go after this time if others wait for memory.
 const DEBT_PATIENCE_MS: u64 = 5_000;
+/// The same when the node reads nothing more from it for want of memory: others may give theirs back first.
+const BLOCKED_PATIENCE_MS: u64 = 15_000;
 /// What such a client must hold to be worth it.
 const DEBT_LEAST_BYTES: usize = 4 << 10;
 
@@ -186,7 +188,8 @@ impl ConnectionTable {
         for peer in self.peers().values().filter(|peer| !peer.is_closing()) {
             if let Some((owes, since)) = peer.owes_since()
                 && owes >= DEBT_LEAST_BYTES
-                && now.saturating_sub(since) >= DEBT_PATIENCE_MS
+                && now.saturating_sub(since)
+                    >= if peer.account().waits() { BLOCKED_PATIENCE_MS } else { DEBT_PATIENCE_MS }
             {
                 debtors.push((since, owes, Arc::clone(peer)));
             }

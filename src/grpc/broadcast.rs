@@ -279,7 +279,9 @@ impl BroadcastStream {
             Ok(receiver) => self.expect(receiver, handed),
             Err(submission) => {
                 let at_gate = Arc::clone(&handed.channel);
-                let (held, crowd) = (self.in_work_bytes, self.shared.admission.budget.limit() / CROWD_PART);
+                // it goes on reading until it holds as much
+                let held = self.shared.stream_bytes.max(self.in_work_bytes);
+                let crowd = self.shared.admission.budget.limit() / CROWD_PART;
                 let entering: Entering = Box::pin(async move {
                     let span = trace.span().cloned().unwrap_or_else(Span::none);
                     let _outside = at_gate.gate().stand_outside(held);

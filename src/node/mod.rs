@@ -45,7 +45,7 @@ use crate::certificates::{CertificatesInUse, Keeper};
 use crate::connection::accept;
 use crate::disk;
 use crate::fabric_folder;
-use crate::grpc::{AtomicBroadcast, CountedUnary};
+use crate::grpc::{AtomicBroadcast, CountedUnary, UNARY_MAX_BYTES};
 use crate::http::{self, Administration, Operations};
 use crate::local_msp::read_signing_identity;
 use crate::metrics::{self, Metrics};

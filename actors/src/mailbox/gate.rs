@@ -130,7 +130,7 @@ impl Gate {
         Some(receiver)
     }
 
-    /// Counts what somebody holds who waits for room.
+    /// Counts what somebody may hold who waits for room.
     pub fn stand_outside(&self, bytes: usize) -> Outside<'_> {
         self.outside_bytes.fetch_add(bytes, Ordering::Relaxed);
         Outside { gate: self, bytes }

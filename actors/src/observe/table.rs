@@ -190,7 +190,7 @@ metrics! {
     CONNECTIONS_TURNED_AWAY = counter(["orderer", "", "connections_turned_away"], &["kind", "how"],
         "Connections that were refused, or closed because others needed their place or their memory.");
     GATE_OUTSIDE = gauge(["orderer", "", "gate_outside_bytes"], CHANNEL,
-        "Bytes that streams hold which wait for room at the channel's gate.");
+        "Bytes that streams may hold which wait for room at the channel's gate.");
     CPU = counter(["process", "", "cpu_seconds_total"], &[],
         "Seconds of CPU time.");
     OPEN_FDS = gauge(["process", "", "open_fds"], &[],
