@@ -20,7 +20,7 @@ pub mod channel;
 pub mod config_work;
 pub mod consensus;
 #[cfg(any(test, feature = "fail-points"))]
-mod fail_points;
+pub mod fail_points;
 mod join_block;
 pub mod ledgers;
 pub mod mailbox;
