@@ -5,7 +5,12 @@
 //! `tests/run-long peers` runs it. Needs: PEER_25 and PEER_31, the programs; PEER_CONFIG, a folder with Fabric's core.yaml.
 //! PEER_UPDATES sets how many updates are ordered (200).
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::single_match_else,
+    missing_docs
+)]
 
 mod world;
 

@@ -22,9 +22,12 @@ pub const SIZE: usize = 1 << 20;
 /// Certificates of one name that a chain builder tries before the one that signed: Go gives up behind 100 signatures.
 const DECOYS: usize = 90;
 
+/// Makes a configuration.
+type Maker = fn() -> ConfigGroup;
+
 /// All of them, each made when it is asked for.
 pub fn cases() -> impl Iterator<Item = Case> {
-    let makers: [(&str, fn() -> ConfigGroup); 9] = [
+    let makers: [(&str, Maker); 9] = [
         ("decoys-P256", || decoys(Kind::P256)),
         ("decoys-P384", || decoys(Kind::P384)),
         ("decoys-P521", || decoys(Kind::P521)),
