@@ -259,6 +259,7 @@ struct Sample {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "part of the memory stays in a build without optimization"]
 async fn the_tables_by_which_names_are_looked_up_do_not_stay() {
     const MB: usize = 1 << 20;
     let (node, http) = profiled(Setup::application()).await;
