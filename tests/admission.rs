@@ -192,7 +192,6 @@ async fn followers_that_take_nothing_hold_no_more_than_their_share() {
 
 /// Commits of one channel hang while its clients go on sending.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants both processors; beside the other tests of this file its clients starve"]
 async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
     let setup =
         many::channels(Setup::bare(), 2).set("LIMITS_MEMORYBYTES", "64 MB").set("LIMITS_CHANNELINGRESSBYTES", "1 MB");

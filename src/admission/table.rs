@@ -188,8 +188,7 @@ impl ConnectionTable {
         for peer in self.peers().values().filter(|peer| !peer.is_closing()) {
             if let Some((owes, since)) = peer.owes_since()
                 && owes >= DEBT_LEAST_BYTES
-                && now.saturating_sub(since)
-                    >= if peer.account().waits() { BLOCKED_PATIENCE_MS } else { DEBT_PATIENCE_MS }
+                && now.saturating_sub(since) >= if peer.is_blocked() { BLOCKED_PATIENCE_MS } else { DEBT_PATIENCE_MS }
             {
                 debtors.push((since, owes, Arc::clone(peer)));
             }
@@ -274,7 +273,7 @@ fn choose(candidates: Vec<Candidate>, count: usize) -> Vec<u64> {
     }
     for of_address in by_address.values_mut() {
         // who goes first is last
-        of_address.sort_by_key(|c| (Reverse(c.rank), c.age, c.id));
+        of_address.sort_by_key(|c| (Reverse(c.rank), c.age, Reverse(c.id)));
     }
     let mut busiest: BinaryHeap<(usize, IpAddr)> = by_address.iter().map(|(ip, all)| (all.len(), *ip)).collect();
     let mut chosen = Vec::with_capacity(count);
