@@ -28,6 +28,7 @@ use fabric_proto::Message;
 use fabric_proto::common::{
     Block, Config, ConfigEnvelope, ConfigGroup, ConfigValue, Envelope, OrdererAddresses, Payload, Status,
 };
+use fabric_proto::msp::{FabricMspConfig, MspConfig};
 use fabric_proto::orderer::ConsensusType;
 use orderer_core::channel::ChannelId;
 use orderer_core::config::compute_update;
@@ -145,13 +146,29 @@ impl Graft {
         }
         if let Some((name, group)) = &self.organization {
             let values = group.values.iter().filter(|(name, _)| ["MSP", "AnchorPeers"].contains(&name.as_str()));
-            let values = values.map(|(name, value)| (name.clone(), value.clone())).collect();
+            let mut values: BTreeMap<_, _> = values.map(|(name, value)| (name.clone(), value.clone())).collect();
+            for msp in values.get_mut("MSP") {
+                msp.value = renamed(&msp.value, number).unwrap_or_else(|| msp.value.clone());
+            }
             let organization = ConfigGroup { values, groups: BTreeMap::new(), ..group.clone() };
             application.groups.insert(new(name, taken.groups.contains_key(name)), organization);
         }
         root.groups.get_mut("Orderer").unwrap().values.extend(self.orderer_values.clone());
         config
     }
+}
+
+/// The definition of an MSP under a name of its own: cases use those of the channel's organizations. `None` if it is not in the
+/// form in which it would be encoded anew.
+fn renamed(definition: &Bytes, number: usize) -> Option<Bytes> {
+    let mut outer = MspConfig::decode(definition.clone()).ok()?;
+    let mut msp = FabricMspConfig::decode(outer.config.clone()).ok()?;
+    if outer.encode_to_vec() != definition[..] || msp.encode_to_vec() != outer.config[..] {
+        return None;
+    }
+    msp.name = format!("{}.{number}", msp.name);
+    outer.config = msp.encode_to_vec().into();
+    Some(outer.encode_to_vec().into())
 }
 
 /// A peer as a process. Killed when dropped.
