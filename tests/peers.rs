@@ -147,8 +147,10 @@ impl Graft {
         if let Some((name, group)) = &self.organization {
             let values = group.values.iter().filter(|(name, _)| ["MSP", "AnchorPeers"].contains(&name.as_str()));
             let mut values: BTreeMap<_, _> = values.map(|(name, value)| (name.clone(), value.clone())).collect();
-            for msp in values.get_mut("MSP") {
-                msp.value = renamed(&msp.value, number).unwrap_or_else(|| msp.value.clone());
+            if let Some(msp) = values.get_mut("MSP")
+                && let Some(definition) = renamed(&msp.value, number)
+            {
+                msp.value = definition;
             }
             let organization = ConfigGroup { values, groups: BTreeMap::new(), ..group.clone() };
             application.groups.insert(new(name, taken.groups.contains_key(name)), organization);
