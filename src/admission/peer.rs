@@ -166,13 +166,17 @@ impl Peer {
         self.room_is(self.account.poll_room(cx), now_ms())
     }
 
-    fn room_is(&self, room: Poll<()>, now: u64) -> Poll<()> {
+    pub(super) fn room_is(&self, room: Poll<()>, now: u64) -> Poll<()> {
         let since = self.blocked_since.load(Ordering::Relaxed);
         match room {
-            Poll::Pending if since == 0 => self.blocked_since.store(now, Ordering::Relaxed),
+            Poll::Pending if since == 0 => {
+                self.blocked_since.store(now.max(1), Ordering::Relaxed);
+                self.account.begins_to_wait();
+            }
             Poll::Ready(()) if since > 0 => {
                 let time = now.saturating_sub(since);
                 self.blocked_since.store(0, Ordering::Relaxed);
+                self.account.waits_no_more();
                 self.blocked_ms.fetch_add(time, Ordering::Relaxed);
                 for turn in self.turns().iter().filter_map(Weak::upgrade) {
                     turn.put_off(time, now);
@@ -183,9 +187,9 @@ impl Peer {
         room
     }
 
-    /// Whether the node reads nothing from it for want of memory.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.blocked_since.load(Ordering::Relaxed) > 0
+    /// Since when the node reads nothing from it for want of memory.
+    pub(super) fn blocked_since(&self) -> Option<u64> {
+        Some(self.blocked_since.load(Ordering::Relaxed)).filter(|&since| since > 0)
     }
 
     /// Milliseconds that the node read nothing from it for want of memory, until it last went on.
@@ -265,6 +269,9 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        if self.blocked_since().is_some() {
+            self.account.waits_no_more();
+        }
         self.account.release(CONNECTION_BYTES + self.held.load(Ordering::Relaxed));
     }
 }
@@ -333,15 +340,18 @@ mod tests {
 
     #[test]
     fn the_time_in_which_the_node_reads_nothing_is_not_the_clients() {
-        let peer = Arc::new(Peer::new(([10, 0, 0, 1], 7).into(), &Budget::new(1 << 20)));
+        let budget = Budget::new(1 << 20);
+        let peer = Arc::new(Peer::new(([10, 0, 0, 1], 7).into(), &budget));
         let stream = peer.begin();
         stream.turn().of_client(1_000);
         let since = |peer: &Peer| peer.owes_since().map(|(_, since)| since);
         for now in [2_000, 2_500] {
-            assert!(peer.room_is(Poll::Pending, now).is_pending() && peer.is_blocked());
+            assert!(peer.room_is(Poll::Pending, now).is_pending());
+            assert_eq!((peer.blocked_since(), budget.waiting()), (Some(2_000), 1));
         }
         assert_eq!(since(&peer), Some(1_000));
-        assert!(peer.room_is(Poll::Ready(()), 5_000).is_ready() && !peer.is_blocked());
+        assert!(peer.room_is(Poll::Ready(()), 5_000).is_ready());
+        assert_eq!((peer.blocked_since(), budget.waiting()), (None, 0));
         assert_eq!((since(&peer), peer.blocked_ms()), (Some(4_000), 3_000), "three seconds were the node's");
         // one that began in the meantime began at the earliest now
         stream.turn().of_client(6_500);

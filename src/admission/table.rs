@@ -19,8 +19,6 @@ const SURPLUS_PART: usize = 8;
 const REQUEST_PATIENCE_MS: u64 = 10_000;
 /// A client that owes the rest of a message, or has not taken an answer, has to go after this time if others wait for memory.
 const DEBT_PATIENCE_MS: u64 = 5_000;
-/// The same when the node reads nothing more from it for want of memory: others may give theirs back first.
-const BLOCKED_PATIENCE_MS: u64 = 15_000;
 /// What such a client must hold to be worth it.
 const DEBT_LEAST_BYTES: usize = 4 << 10;
 
@@ -180,22 +178,11 @@ impl ConnectionTable {
         }
     }
 
-    /// Closes connections that hold memory which only they could release, the longest first, until so many bytes will be
-    /// released. Gives back how many were closed.
+    /// Closes connections that hold memory and do not go on, until so many bytes will be released. Gives back how many were
+    /// closed.
     pub fn close_debtors(&self, bytes: usize) -> usize {
-        let now = now_ms();
-        let mut debtors: Vec<(u64, usize, Arc<Peer>)> = Vec::new();
-        for peer in self.peers().values().filter(|peer| !peer.is_closing()) {
-            if let Some((owes, since)) = peer.owes_since()
-                && owes >= DEBT_LEAST_BYTES
-                && now.saturating_sub(since) >= if peer.is_blocked() { BLOCKED_PATIENCE_MS } else { DEBT_PATIENCE_MS }
-            {
-                debtors.push((since, owes, Arc::clone(peer)));
-            }
-        }
-        debtors.sort_by_key(|(since, ..)| *since);
         let (mut released, mut closed) = (0, 0);
-        for (_, owes, peer) in debtors {
+        for (owes, peer) in self.debtors(now_ms()) {
             if released >= bytes {
                 break;
             }
@@ -205,6 +192,28 @@ impl ConnectionTable {
         }
         self.closed.fetch_add(closed as u64, Ordering::Relaxed);
         closed
+    }
+
+    /// Connections that may have to go, with the bytes that they hold. First those whose clients do not send the rest of a
+    /// message or take an answer, the longest first. Then those that the node has read nothing from for want of memory: they wait
+    /// for each other, so whoever holds most has to go, by address and by connection.
+    fn debtors(&self, now: u64) -> Vec<(usize, Arc<Peer>)> {
+        let (mut idle, mut blocked) = (Vec::new(), Vec::new());
+        for peer in self.peers().values().filter(|peer| !peer.is_closing()) {
+            let Some((owes, since)) = peer.owes_since().filter(|(owes, _)| *owes >= DEBT_LEAST_BYTES) else { continue };
+            let has_waited = |since: u64| now.saturating_sub(since) >= DEBT_PATIENCE_MS;
+            match peer.blocked_since() {
+                Some(since) if has_waited(since) => {
+                    blocked.push((peer.account().used_by_address(), owes, Arc::clone(peer)))
+                }
+                None if has_waited(since) => idle.push((since, owes, Arc::clone(peer))),
+                _ => {}
+            }
+        }
+        idle.sort_by_key(|(since, ..)| *since);
+        blocked.sort_by_key(|(by_address, owes, _)| Reverse((*by_address, *owes)));
+        let blocked = blocked.into_iter().map(|(_, owes, peer)| (owes, peer));
+        idle.into_iter().map(|(_, owes, peer)| (owes, peer)).chain(blocked).collect()
     }
 
     /// Closes connections that take nothing of what is on its way to them, the longest first, until so many bytes will be
@@ -313,6 +322,29 @@ mod tests {
         assert_eq!(all.iter().map(|place| place.peer().is_closing()).collect::<Vec<_>>(), [false, false, true, false]);
         drop((all, new));
         assert_eq!(table.open(), 0);
+    }
+
+    #[test]
+    fn of_those_who_wait_for_each_others_memory_the_largest_of_the_largest_address_goes_first() {
+        use std::task::Poll;
+        let table = table(Kind::Clients, 9);
+        let all: Vec<Place> = [1, 2, 2, 3, 3].map(|last| table.enter(address(last)).expect("a place")).into();
+        let streams: Vec<_> = all.iter().map(|place| place.peer().begin()).collect();
+        for (at, (stream, kilobytes)) in streams.iter().zip([900, 400, 700, 8, 9]).enumerate() {
+            stream.peer().arrived(kilobytes << 10);
+            stream.turn().of_client(1_000 - at as u64);
+            if at < 3 {
+                assert!(stream.peer().room_is(Poll::Pending, 2_000).is_pending());
+            }
+        }
+        let order = |now| {
+            let debtors = table.debtors(now).into_iter();
+            debtors.map(|(owes, _)| owes >> 10).collect::<Vec<_>>()
+        };
+        assert_eq!(order(6_500), [9, 8], "who could go on and does not, the longest first");
+        assert_eq!(order(7_000), [9, 8, 700, 400, 900], "five seconds without room");
+        assert!(streams[2].peer().room_is(Poll::Ready(()), 7_000).is_ready());
+        assert_eq!(order(7_001), [9, 8, 400, 900], "it goes on");
     }
 
     #[test]
