@@ -249,12 +249,14 @@ impl Peer {
         StreamHold { peer: Arc::clone(self), turn }
     }
 
-    /// Bytes of messages and answers, and the time since when one of its streams waits for the client, if one does.
-    pub(super) fn owes_since(&self) -> Option<(usize, u64)> {
-        let turns = self.turns();
-        let since = turns.iter().filter_map(|turn| turn.upgrade()?.since()).min()?;
-        let fixed = CONNECTION_BYTES + self.streams() * STREAM_BYTES;
-        Some((self.account.used().saturating_sub(fixed), since))
+    /// Bytes of messages and answers.
+    pub(super) fn holds(&self) -> usize {
+        self.account.used().saturating_sub(CONNECTION_BYTES + self.streams() * STREAM_BYTES)
+    }
+
+    /// The time since when one of its streams waits for the client, if one does.
+    pub(super) fn owes_since(&self) -> Option<u64> {
+        self.turns().iter().filter_map(|turn| turn.upgrade()?.since()).min()
     }
 
     fn ended(&self) {
@@ -344,7 +346,7 @@ mod tests {
         let peer = Arc::new(Peer::new(([10, 0, 0, 1], 7).into(), &budget));
         let stream = peer.begin();
         stream.turn().of_client(1_000);
-        let since = |peer: &Peer| peer.owes_since().map(|(_, since)| since);
+        let since = Peer::owes_since;
         for now in [2_000, 2_500] {
             assert!(peer.room_is(Poll::Pending, now).is_pending());
             assert_eq!((peer.blocked_since(), budget.waiting()), (Some(2_000), 1));
