@@ -4,15 +4,16 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use orderer_actors::observe::{ConnectionObserved, Observed};
 use orderer_core::crypto::sha256;
 use rustls_pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,6 +31,8 @@ const SILENT_LOOK: Duration = Duration::from_millis(250);
 const LAST_WORDS_LIMIT: Duration = Duration::from_secs(1);
 /// while so many kilobytes of it are taken.
 const LAST_WORDS_MAX_READS: usize = 64;
+/// Whether a client has left from which nothing is read, for want of memory, is looked at so often.
+const LEFT_LOOK: Duration = Duration::from_millis(500);
 /// Connections that are ready for the server.
 const READY_MAX: usize = 64;
 
@@ -40,6 +43,8 @@ pub struct Connection {
     info: ConnectInfo,
     inbound: Inbound,
     place: Place,
+    /// While there is no room to read: when to look whether the client has left.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -111,7 +116,8 @@ pub fn accept(
                     Ok(Some((socket, tls_certificate_hash))) => {
                         admitted.reaches(Phase::Greeting);
                         let info = ConnectInfo { peer, tls_certificate_hash, open: None, admitted: Some(admitted) };
-                        let connection = Connection { socket, info, inbound: Inbound::default(), place };
+                        let inbound = Inbound::default();
+                        let connection = Connection { socket, info, inbound, place, look: None };
                         let _ = ready.send(Ok(connection)).await;
                     }
                     Ok(None) => {}
@@ -218,6 +224,22 @@ impl AsyncRead for Socket {
     }
 }
 
+impl Socket {
+    /// Whether the client has ended the connection, as far as that is known without reading what it had sent before.
+    fn is_left(&self) -> bool {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        let mut ready = std::pin::pin!(socket.ready(Interest::READABLE));
+        match ready.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
+    }
+}
+
 impl Connected for Connection {
     type ConnectInfo = ConnectInfo;
 
@@ -228,19 +250,23 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { socket, inbound, place, .. } = self.get_mut();
+        let Self { socket, inbound, place, look, .. } = self.get_mut();
         let peer = place.peer();
         if peer.is_closing() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if peer.poll_room(cx).is_pending() {
-            // it may have been told to close between the look and the wait
-            return if peer.is_closing() {
-                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
-            } else {
-                Poll::Pending
-            };
+            // it may have been told to close between the look and the wait; and who has left must not be waited for by others
+            if peer.is_closing() || socket.is_left() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            let sleep = look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LEFT_LOOK)));
+            while sleep.as_mut().poll(cx).is_ready() {
+                sleep.as_mut().reset(Instant::now() + LEFT_LOOK);
+            }
+            return Poll::Pending;
         }
+        *look = None;
         let before = buf.filled().len();
         let Poll::Ready(read) = Pin::new(socket).poll_read(cx, buf) else {
             return peer.poll_closing(cx).map(|()| Err(io::ErrorKind::ConnectionAborted.into()));

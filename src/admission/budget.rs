@@ -12,10 +12,10 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-/// A connection that holds no more than this may read even if its address has used its share, and from the last part of the
-/// node's memory.
+/// A connection that holds no more than this may read even if its address has used its share; and from the last part of the
+/// node's memory, if its address has not.
 const SMALL_BYTES: usize = 128 << 10;
-/// The part of the node's limit that only small connections may fill: one of so many.
+/// The part of the node's limit that only small connections may fill, of addresses within their shares: one of so many.
 const RESERVE_PART: usize = 8;
 /// One waiting connection is woken for so many bytes that are released.
 const WAKE_BYTES: usize = 16 << 10;
@@ -209,10 +209,12 @@ impl Account {
             return Some(&self.own);
         }
         let is_small = self.own.used() <= SMALL_BYTES;
-        if !is_small && self.address.used() >= self.address.limit {
+        let is_within_share = self.address.used() < self.address.limit;
+        if !is_small && !is_within_share {
             return Some(&self.address);
         }
-        let reserve = if is_small { 0 } else { self.all.limit / RESERVE_PART };
+        // however many connections an address has: others find room
+        let reserve = if is_small && is_within_share { 0 } else { self.all.limit / RESERVE_PART };
         (self.all.used() >= self.all.limit - reserve).then_some(&*self.all)
     }
 
@@ -350,6 +352,21 @@ mod tests {
         of_one[2].charge(SMALL_BYTES + 1);
         assert!(!poll(&of_one[2], &woken));
         assert!(poll(&budget.account(address(2)), &woken));
+    }
+
+    #[test]
+    fn many_small_connections_of_one_address_leave_the_reserve_to_others() {
+        let budget = Budget::new(16 << 20);
+        let of_one: Vec<Account> = (0..200).map(|_| budget.account(address(1))).collect();
+        let admitted = of_one.iter().filter(|account| {
+            poll(account, &Arc::default()) && {
+                account.charge(SMALL_BYTES);
+                true
+            }
+        });
+        assert_eq!(admitted.count(), (14 << 20) / SMALL_BYTES);
+        assert!(poll(&budget.account(address(2)), &Arc::default()));
+        assert!(!poll(&budget.account(address(1)), &Arc::default()));
     }
 
     #[test]

@@ -1,13 +1,15 @@
-//! Large messages take turns: so many bytes of them, by their declared lengths, are received at a time. One that is slow
-//! gives way to those that wait.
+//! Large messages take turns: so many bytes of them, by their declared lengths, are received at a time. Addresses come one
+//! after the other, each with its oldest message, so nobody waits for all that another has. A message that is slow gives way to
+//! those that wait. Only so many wait: what has arrived of them is held meanwhile.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll, ready};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::PollSemaphore;
 
 use super::now_ms;
 
@@ -22,12 +24,90 @@ pub struct LargeMessages(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    room: Arc<Semaphore>,
     bytes: u32,
-    waiting: AtomicUsize,
+    most_waiting: usize,
+    queues: Mutex<Queues>,
     granted: AtomicU64,
     granted_at_last_look: AtomicU64,
     coming: Mutex<Vec<Weak<Coming>>>,
+}
+
+/// Who waits, by address.
+#[derive(Debug, Default)]
+struct Queues {
+    free: u32,
+    waiting: usize,
+    by_address: BTreeMap<IpAddr, VecDeque<Arc<Waiter>>>,
+    /// Whose turn was last.
+    last: Option<IpAddr>,
+}
+
+/// A message that waits, has its turn, or will get none.
+#[derive(Debug)]
+struct Waiter {
+    bytes: u32,
+    state: AtomicU8,
+    reader: AtomicWaker,
+}
+
+const WAITS: u8 = 0;
+const GRANTED: u8 = 1;
+const REFUSED: u8 = 2;
+
+impl Waiter {
+    fn becomes(&self, state: u8) {
+        self.state.store(state, Ordering::SeqCst);
+        self.reader.wake();
+    }
+}
+
+impl Queues {
+    /// The address whose turn is next.
+    fn next(&self) -> Option<IpAddr> {
+        let behind = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut next = self.by_address.range((behind, Bound::Unbounded)).chain(self.by_address.iter());
+        next.next().map(|(address, _)| *address)
+    }
+
+    /// Gives turns while there is room. One that does not fit is waited for: smaller ones must not keep it out for ever.
+    fn grant(&mut self, granted: &AtomicU64) {
+        while let Some(address) = self.next() {
+            let Some(queue) = self.by_address.get_mut(&address) else { return };
+            let Some(first) = queue.pop_front_if(|first| first.bytes <= self.free) else { return };
+            if queue.is_empty() {
+                self.by_address.remove(&address);
+            }
+            self.waiting -= 1;
+            self.free -= first.bytes;
+            self.last = Some(address);
+            granted.fetch_add(1, Ordering::Relaxed);
+            first.becomes(GRANTED);
+        }
+    }
+
+    /// The newest message of the address that has most gets no turn.
+    fn refuse_one(&mut self) {
+        let most = self.by_address.iter().max_by_key(|(_, queue)| queue.len()).map(|(address, _)| *address);
+        let Some(address) = most else { return };
+        let Some(queue) = self.by_address.get_mut(&address) else { return };
+        if let Some(newest) = queue.pop_back() {
+            self.waiting -= 1;
+            newest.becomes(REFUSED);
+        }
+        if queue.is_empty() {
+            self.by_address.remove(&address);
+        }
+    }
+
+    fn forget(&mut self, address: IpAddr, waiter: &Arc<Waiter>) {
+        let Some(queue) = self.by_address.get_mut(&address) else { return };
+        let before = queue.len();
+        queue.retain(|other| !Arc::ptr_eq(other, waiter));
+        self.waiting -= before - queue.len();
+        if queue.is_empty() {
+            self.by_address.remove(&address);
+        }
+    }
 }
 
 /// A large message on its way.
@@ -43,28 +123,37 @@ struct Coming {
 #[derive(Debug)]
 pub struct Waiting {
     of: LargeMessages,
-    semaphore: PollSemaphore,
-    bytes: u32,
+    address: IpAddr,
+    waiter: Arc<Waiter>,
 }
+
+/// There is no turn for it: as many wait as may, and nobody has more that wait than its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyWait;
 
 /// A large message's turn; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
+    of: LargeMessages,
     coming: Arc<Coming>,
-    _room: OwnedSemaphorePermit,
+    bytes: u32,
 }
 
 impl LargeMessages {
-    /// Messages of so many bytes together at a time.
-    pub fn new(bytes: u32) -> Self {
+    /// Messages of so many bytes together at a time, while at most `most_waiting` wait.
+    pub fn new(bytes: u32, most_waiting: usize) -> Self {
         Self(Arc::new(Inner {
-            room: Arc::new(Semaphore::new(bytes as usize)),
             bytes,
-            waiting: AtomicUsize::new(0),
+            most_waiting,
+            queues: Mutex::new(Queues { free: bytes, ..Queues::default() }),
             granted: AtomicU64::new(0),
             granted_at_last_look: AtomicU64::new(0),
             coming: Mutex::default(),
         }))
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a message of this length needs a turn.
@@ -72,11 +161,30 @@ impl LargeMessages {
         length > LARGE_BYTES
     }
 
-    /// Waits for a turn, first come, first served.
-    pub fn wait(&self, length: usize) -> Waiting {
-        self.0.waiting.fetch_add(1, Ordering::Relaxed);
+    /// Waits for a turn of a message from this address.
+    pub fn wait(&self, length: usize, address: IpAddr) -> Waiting {
         let bytes = u32::try_from(length).unwrap_or(u32::MAX).min(self.0.bytes);
-        Waiting { of: self.clone(), semaphore: PollSemaphore::new(Arc::clone(&self.0.room)), bytes }
+        let waiter = Arc::new(Waiter { bytes, state: AtomicU8::new(WAITS), reader: AtomicWaker::new() });
+        let mut queues = self.queues();
+        queues.by_address.entry(address).or_default().push_back(Arc::clone(&waiter));
+        queues.waiting += 1;
+        queues.grant(&self.0.granted);
+        if queues.waiting > self.0.most_waiting {
+            queues.refuse_one();
+        }
+        drop(queues);
+        Waiting { of: self.clone(), address, waiter }
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.queues().waiting
+    }
+
+    fn give_back(&self, bytes: u32) {
+        let mut queues = self.queues();
+        queues.free += bytes;
+        queues.grant(&self.0.granted);
     }
 
     /// Call it once a second: if somebody waited the whole time and nobody got a turn, the slowest message that is on its
@@ -86,7 +194,7 @@ impl LargeMessages {
         let before = self.0.granted_at_last_look.swap(granted, Ordering::Relaxed);
         let mut coming = self.0.coming.lock().unwrap_or_else(PoisonError::into_inner);
         coming.retain(|message| message.strong_count() > 0);
-        if self.0.waiting.load(Ordering::Relaxed) == 0 || granted != before {
+        if self.waiting() == 0 || granted != before {
             return;
         }
         let on_their_way: Vec<Arc<Coming>> = coming.iter().filter_map(Weak::upgrade).collect();
@@ -109,24 +217,48 @@ fn slowest(messages: &[(usize, u64)]) -> Option<usize> {
 }
 
 impl Waiting {
-    /// Ready with the turn.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Permit>> {
-        let Some(room) = ready!(self.semaphore.poll_acquire_many(cx, self.bytes)) else { return Poll::Ready(None) };
+    /// Ready with the turn, or with that there is none.
+    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Permit, TooManyWait>> {
+        self.waiter.reader.register(cx.waker());
+        match self.waiter.state.load(Ordering::SeqCst) {
+            GRANTED => {}
+            REFUSED => return Poll::Ready(Err(TooManyWait)),
+            _ => return Poll::Pending,
+        }
+        // the room is the permit's from now on
+        self.waiter.state.store(REFUSED, Ordering::SeqCst);
         let coming = Arc::new(Coming {
             since: now_ms(),
             arrived: AtomicUsize::new(0),
             gives_way: AtomicBool::new(false),
             reader: AtomicWaker::new(),
         });
-        self.of.0.granted.fetch_add(1, Ordering::Relaxed);
         self.of.0.coming.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&coming));
-        Poll::Ready(Some(Permit { coming, _room: room }))
+        Poll::Ready(Ok(Permit { of: self.of.clone(), coming, bytes: self.waiter.bytes }))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.of.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        let mut queues = self.of.queues();
+        match self.waiter.state.load(Ordering::SeqCst) {
+            WAITS => {
+                queues.forget(self.address, &self.waiter);
+                // it may have been the one that all others waited behind
+                queues.grant(&self.of.0.granted);
+            }
+            GRANTED => {
+                drop(queues);
+                self.of.give_back(self.waiter.bytes);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.of.give_back(self.bytes);
     }
 }
 
@@ -154,25 +286,63 @@ mod tests {
         assert_eq!(slowest(&[(90 << 20, 9000), (50 << 20, 6000), (10, 2000), (40 << 20, 4000)]), Some(1));
     }
 
-    #[tokio::test]
-    async fn who_waits_in_vain_makes_the_slowest_give_way() {
-        let turns = LargeMessages::new(100);
-        let (mut first, mut second) = (turns.wait(60), turns.wait(60));
-        let permit = std::future::poll_fn(|cx| first.poll(cx)).await.expect("a turn");
+    fn address(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    fn poll(waiting: &mut Waiting) -> Option<Result<Permit, TooManyWait>> {
+        match waiting.poll(&Context::from_waker(std::task::Waker::noop())) {
+            Poll::Ready(turn) => Some(turn),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn who_waits_in_vain_makes_the_slowest_give_way() {
+        let turns = LargeMessages::new(100, 9);
+        let (mut first, mut second) = (turns.wait(60, address(1)), turns.wait(60, address(1)));
+        let permit = poll(&mut first).expect("at once").expect("a turn");
         drop(first);
         let now = permit.coming.since;
         let gives_way = || permit.coming.gives_way.load(Ordering::Relaxed);
-        std::future::poll_fn(|cx| {
-            assert!(second.poll(cx).is_pending());
-            Poll::Ready(())
-        })
-        .await;
+        assert!(poll(&mut second).is_none());
         // somebody has got a turn since the last look
         turns.look(now + PATIENCE_MS);
         assert!(!gives_way());
         turns.look(now + PATIENCE_MS + 1000);
         assert!(gives_way());
         drop(permit);
-        std::future::poll_fn(|cx| second.poll(cx)).await.expect("a turn");
+        assert!(matches!(poll(&mut second), Some(Ok(_))));
+    }
+
+    #[test]
+    fn addresses_take_turns_whatever_each_has_waiting() {
+        let turns = LargeMessages::new(100, 99);
+        let mut of_one: Vec<Waiting> = (0..5).map(|_| turns.wait(100, address(1))).collect();
+        let mut of_other = turns.wait(100, address(2));
+        let first = poll(&mut of_one[0]).expect("at once");
+        assert!(poll(&mut of_one[1]).is_none() && poll(&mut of_other).is_none());
+        drop(first);
+        let second = poll(&mut of_other).expect("its turn");
+        drop(second);
+        assert!(poll(&mut of_one[1]).is_some());
+        assert_eq!(turns.waiting(), 3);
+        drop(of_one);
+        assert_eq!((turns.waiting(), turns.queues().free), (0, 100));
+    }
+
+    #[test]
+    fn the_newest_of_who_has_most_waiting_gets_no_turn() {
+        let turns = LargeMessages::new(100, 3);
+        let mut of_one: Vec<Waiting> = (0..4).map(|_| turns.wait(100, address(1))).collect();
+        assert_eq!(turns.waiting(), 3);
+        let mut of_other = turns.wait(100, address(2));
+        assert_eq!(turns.waiting(), 3);
+        assert!(matches!(poll(&mut of_one[3]), Some(Err(TooManyWait))));
+        assert!(poll(&mut of_one[2]).is_none() && poll(&mut of_other).is_none());
+        let mut last = turns.wait(100, address(1));
+        assert!(matches!(poll(&mut last), Some(Err(TooManyWait))));
+        drop(of_one);
+        assert!(matches!(poll(&mut of_other), Some(Ok(_))));
     }
 }

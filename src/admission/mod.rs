@@ -22,7 +22,7 @@ mod watch;
 
 pub use budget::{Account, Budget, Charge, Shares};
 pub use inbound::{Inbound, Progress};
-pub use large::{LargeMessages, Permit, Waiting};
+pub use large::{LargeMessages, Permit, TooManyWait, Waiting};
 pub use outgoing::{Held, Outgoing};
 pub use peer::{Peer, Phase, StreamHold, Turn};
 pub use table::{ConnectionTable, Holder, Kind, Place};

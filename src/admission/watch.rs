@@ -18,6 +18,10 @@ const LARGE_EVERY: u32 = 2;
 const SHORT: (usize, usize) = (11, 16);
 /// When memory is short, so much of it is freed at once: one in so many bytes.
 const FREE_PART: usize = 8;
+/// Large messages that wait for their turn may hold so much of the memory for clients: one in so many bytes,
+const LARGE_WAITING_PART: usize = 8;
+/// each of them about so many: what HTTP/2 lets a client send before any of it is taken.
+const WAITING_BYTES: usize = 128 << 10;
 /// Operators and their tools have no need for more connections.
 const OPERATORS_MAX: usize = 256;
 
@@ -54,7 +58,10 @@ impl Admission {
         Self {
             budget: Budget::new(limits.client_bytes),
             outgoing: Outgoing::new(limits.outgoing_bytes),
-            large: LargeMessages::new(limits.large_message_bytes),
+            large: LargeMessages::new(
+                limits.large_message_bytes,
+                limits.client_bytes / LARGE_WAITING_PART / WAITING_BYTES,
+            ),
             process_bytes: limits.memory_bytes,
             connections_max,
             tables: Arc::default(),

@@ -15,7 +15,7 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
-use crate::admission::{Charge, LargeMessages, Peer, Permit, StreamHold, Turn, Waiting, now_ms};
+use crate::admission::{Charge, LargeMessages, Peer, Permit, StreamHold, TooManyWait, Turn, Waiting, now_ms};
 
 const PREFIX_BYTES: usize = 5;
 /// What a message in work costs beside its bytes: what was read of it, its place in queues, its answer.
@@ -257,9 +257,14 @@ impl MessageReader {
             let length = self.length()?;
             let mut permit = None;
             if LargeMessages::concerns(length) {
-                let waiting = self.waiting.get_or_insert_with(|| self.large.wait(length));
+                let address = self.hold.peer().address().ip();
+                let waiting = self.waiting.get_or_insert_with(|| self.large.wait(length, address));
                 let Poll::Ready(turn) = waiting.poll(cx) else { return Ok(Put::NeedsTurn) };
-                (permit, self.waiting) = (turn, None);
+                self.waiting = None;
+                let too_many = |TooManyWait| {
+                    Status::resource_exhausted("too many large messages wait for their turn; try again later")
+                };
+                permit = Some(turn.map_err(too_many)?);
             }
             self.begun = Some(Begun { length, bytes: BytesMut::new(), permit });
         }
@@ -349,7 +354,7 @@ mod tests {
         let body = tonic::body::Body::new(Pieces(pieces));
         let budget = Budget::new(1 << 20);
         let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), &budget));
-        let mut reader = MessageReader::new(body, max, peer.begin(), &LargeMessages::new(1 << 20));
+        let mut reader = MessageReader::new(body, max, peer.begin(), &LargeMessages::new(1 << 20, 9));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(async {
             let mut read = Vec::new();
