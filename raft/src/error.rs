@@ -43,7 +43,9 @@ pub enum StepError {
         last: u64,
     },
     /// The leader has another entry where this node has a committed one.
-    #[error("entry {index} is committed here with term {here}, and the leader has it with term {there}: the logs have forked")]
+    #[error(
+        "entry {index} is committed here with term {here}, and the leader has it with term {there}: the logs have forked"
+    )]
     Fork {
         /// Where.
         index: u64,

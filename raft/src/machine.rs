@@ -172,7 +172,12 @@ impl Machine {
         let applied = log.applied;
         let snapshot = log.snapshot.map(convert::snapshot_in).unwrap_or_default();
         let entries = log.entries.into_iter().map(convert::entry_in).collect();
-        let store = Store::new(convert::hard_state_in(log.hard_state), convert::conf_state_in(log.conf_state), snapshot, entries);
+        let store = Store::new(
+            convert::hard_state_in(log.hard_state),
+            convert::conf_state_in(log.conf_state),
+            snapshot,
+            entries,
+        );
         let inner = raft::Config {
             id: config.id,
             election_tick: config.election_tick,
@@ -303,7 +308,8 @@ impl Machine {
         self.guarded(|node| node.report_unreachable(id))
     }
 
-    /// Tells whether a snapshot was sent to a consenter.
+    /// Tells whether a snapshot was sent to a consenter. This has to be told of every `MsgSnap`: until then, nothing else is sent
+    /// to that consenter.
     pub fn report_snapshot(&mut self, id: u64, sent: bool) -> Result<(), MachineFailed> {
         let status = if sent { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
         self.guarded(|node| node.report_snapshot(id, status))
@@ -320,14 +326,17 @@ impl Machine {
                 number: inner.number(),
                 must_sync: inner.must_sync(),
                 hard_state: inner.hs().map(convert::hard_state_out),
-                soft_state: inner.ss().map(|state| SoftState { leader: known(state.leader_id), role: state.raft_state.into() }),
+                soft_state: inner
+                    .ss()
+                    .map(|state| SoftState { leader: known(state.leader_id), role: state.raft_state.into() }),
                 ..Ready::default()
             };
             let new_vote = ready.must_sync && ready.hard_state.is_some();
             let conf_state = node.raft.prs().conf().to_conf_state();
             let at_once = inner.take_messages();
             let later = inner.take_persisted_messages();
-            for (may_go, message) in at_once.into_iter().map(|m| (true, m)).chain(later.into_iter().map(|m| (false, m))) {
+            for (may_go, message) in at_once.into_iter().map(|m| (true, m)).chain(later.into_iter().map(|m| (false, m)))
+            {
                 let Some(mut message) = convert::message_out(message) else { continue };
                 if let Some(snapshot) = &mut message.snapshot {
                     snapshot.metadata.conf_state = convert::conf_state_out(conf_state.clone());
@@ -335,9 +344,12 @@ impl Machine {
                 // an answer stands on what is written with it, whoever leads by now
                 let answer = matches!(
                     message.r#type(),
-                    raftpb::MessageType::MsgAppResp | raftpb::MessageType::MsgVoteResp | raftpb::MessageType::MsgPreVoteResp
+                    raftpb::MessageType::MsgAppResp
+                        | raftpb::MessageType::MsgVoteResp
+                        | raftpb::MessageType::MsgPreVoteResp
                 );
-                if may_go && !answer && !new_vote { &mut ready.messages } else { &mut ready.messages_after }.push(message);
+                if may_go && !answer && !new_vote { &mut ready.messages } else { &mut ready.messages_after }
+                    .push(message);
             }
             if inner.snapshot().get_metadata().index != 0 {
                 node.mut_store().restore(inner.snapshot().clone());
@@ -509,7 +521,9 @@ fn acceptable(node: &RawNode<Store>, id: u64, message: &raftpb::Message) -> Resu
                 return Err(StepError::Malformed("its snapshot is empty"));
             }
         }
-        raftpb::MessageType::MsgAppResp if message.term == node.raft.term && !message.reject && message.index > last => {
+        raftpb::MessageType::MsgAppResp
+            if message.term == node.raft.term && !message.reject && message.index > last =>
+        {
             return Err(StepError::Malformed("it acknowledges entries that were not sent"));
         }
         _ => {}

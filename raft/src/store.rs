@@ -69,7 +69,13 @@ impl Storage for Store {
         Ok(self.initial.clone())
     }
 
-    fn entries(&self, low: u64, high: u64, max_size: impl Into<Option<u64>>, _: GetEntriesContext) -> Result<Vec<Entry>> {
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _: GetEntriesContext,
+    ) -> Result<Vec<Entry>> {
         if low <= self.before.0 {
             return Err(Error::Store(StorageError::Compacted));
         }

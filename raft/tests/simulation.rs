@@ -83,7 +83,9 @@ impl World {
             kills: 0,
         };
         for id in 1..=size {
-            world.nodes.insert(id, Node { id, machine: None, disk: disk.clone(), unsynced: Vec::new(), cut_off: false });
+            world
+                .nodes
+                .insert(id, Node { id, machine: None, disk: disk.clone(), unsynced: Vec::new(), cut_off: false });
             world.start(id);
         }
         world
@@ -135,6 +137,10 @@ impl World {
             let Some(mut ready) = machine.ready().unwrap() else { break };
             let at_once = std::mem::take(&mut ready.messages);
             node.unsynced.push(ready);
+            for snapshot in at_once.iter().filter(|message| message.snapshot.is_some()) {
+                // whether it arrives is not known, and the leader finds out by its heartbeats
+                machine.report_snapshot(snapshot.to, true).unwrap();
+            }
             self.send(at_once);
             if !self.faults || !self.chance(3) {
                 self.sync(id);
@@ -204,7 +210,11 @@ impl World {
             assert_eq!(known, id, "seed {}: one leader a term", self.seed);
             let newest = self.committed.keys().next_back().copied().unwrap_or_default();
             let current = *self.leaders.keys().next_back().unwrap();
-            assert!(status.term < current || status.last >= newest, "seed {}: a leader has all that is committed", self.seed);
+            assert!(
+                status.term < current || status.last >= newest,
+                "seed {}: a leader has all that is committed",
+                self.seed
+            );
         }
     }
 
@@ -241,7 +251,8 @@ impl World {
                 self.with(id, |machine, other| {
                     let voters = machine.status().unwrap().voters;
                     if add || voters.len() > 2 {
-                        let kind = if add { ConfChangeType::ConfChangeAddNode } else { ConfChangeType::ConfChangeRemoveNode };
+                        let kind =
+                            if add { ConfChangeType::ConfChangeAddNode } else { ConfChangeType::ConfChangeRemoveNode };
                         let change = ConfChange { r#type: kind as i32, node_id: other, ..ConfChange::default() };
                         accepted(machine.propose_conf_change(&change));
                     }
@@ -280,7 +291,8 @@ impl World {
             self.drain(id);
         }
         for _ in 0..6 {
-            let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.wire).into_iter().partition(|(at, _)| *at <= self.now);
+            let (due, later): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.wire).into_iter().partition(|(at, _)| *at <= self.now);
             self.wire = later;
             for (_, message) in due {
                 let cut = |id: &u64| self.nodes.get(id).is_none_or(|node| node.cut_off);
@@ -311,7 +323,12 @@ impl World {
         for _ in 0..300 {
             self.tick();
         }
-        assert!(self.proposed > before + 20, "seed {}: the cluster orders again: {before}, {}", self.seed, self.proposed);
+        assert!(
+            self.proposed > before + 20,
+            "seed {}: the cluster orders again: {before}, {}",
+            self.seed,
+            self.proposed
+        );
         let newest = self.committed.keys().next_back().copied().unwrap();
         let mut voters = BTreeSet::new();
         for node in self.nodes.values_mut() {
@@ -322,7 +339,12 @@ impl World {
         }
         for voter in voters {
             let applied = self.nodes[&voter].disk.applied;
-            assert!(applied + 5 >= newest, "seed {}: node {} has caught up: {applied} of {newest}", self.seed, self.nodes[&voter].id);
+            assert!(
+                applied + 5 >= newest,
+                "seed {}: node {} has caught up: {applied} of {newest}",
+                self.seed,
+                self.nodes[&voter].id
+            );
         }
     }
 }
