@@ -374,7 +374,7 @@ impl Machine {
         self.guarded(|node| node.advance_apply_to(index))
     }
 
-    /// Applies a committed change of the consenters, and returns who they are now.
+    /// Applies a committed change of the consenters, and returns who they are now. A leader that is removed stops leading.
     ///
     /// # Errors
     /// The change cannot be: it would leave nobody, or is of a kind that etcdraft does not use.
@@ -382,7 +382,18 @@ impl Machine {
         let Some(inner) = convert::conf_change_in(change) else {
             return Err(MachineFailed::new("a committed change of the consenters neither adds nor removes one"));
         };
-        self.guarded(|node| node.apply_conf_change(&inner))?.map(convert::conf_state_out).map_err(MachineFailed::new)
+        let id = self.id;
+        self.guarded(|node| {
+            let state = node.apply_conf_change(&inner)?;
+            // the crate would panic at the next answer to a leader that is no consenter any more
+            if node.raft.state == StateRole::Leader && !state.voters.contains(&id) {
+                let term = node.raft.term;
+                node.raft.become_follower(term, raft::INVALID_ID);
+            }
+            Ok::<_, Error>(state)
+        })?
+        .map(convert::conf_state_out)
+        .map_err(MachineFailed::new)
     }
 
     /// Makes a snapshot of what is applied up to `index`: `data` is what a node gets that lags behind the log. `None` if
