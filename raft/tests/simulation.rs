@@ -364,7 +364,7 @@ fn number(name: &str, default: u64) -> u64 {
 /// Ticks are half a second. `RAFT_SEED` and `RAFT_RUNS` choose other runs.
 #[test]
 fn clusters_keep_rafts_promises() {
-    let (first, runs) = (number("RAFT_SEED", 1), number("RAFT_RUNS", 24));
+    let (first, runs) = (number("RAFT_SEED", 1), number("RAFT_RUNS", 8));
     let (mut ticks, mut elections, mut snapshots, mut kills, mut entries) = (0, 0, 0, 0, 0);
     for seed in first..first + runs {
         let mut world = World::new(seed, 3 + 2 * (seed % 2));
