@@ -9,7 +9,7 @@ pub struct MachineFailed {
 }
 
 impl MachineFailed {
-    pub(crate) fn new(reason: impl ToString) -> Self {
+    pub(crate) fn new(reason: impl std::fmt::Display) -> Self {
         Self { reason: reason.to_string() }
     }
 }

@@ -188,7 +188,7 @@ impl World {
             }
             after.extend(ready.messages_after);
         }
-        if node.disk.applied % 16 == 0 && node.disk.applied > 0 {
+        if node.disk.applied.is_multiple_of(16) && node.disk.applied > 0 {
             let index = node.disk.applied;
             if let Some(snapshot) = machine.make_snapshot(index, Bytes::from(index.to_be_bytes().to_vec())).unwrap() {
                 node.disk.snapshot = Some(snapshot);
@@ -280,7 +280,7 @@ impl World {
         for id in ids {
             if let Some(machine) = &mut self.nodes.get_mut(&id).unwrap().machine {
                 machine.tick().unwrap();
-                if self.now % 3 == 0 {
+                if self.now.is_multiple_of(3) {
                     let data = Bytes::from(self.proposed.to_be_bytes().to_vec());
                     if accepted(machine.propose(data)) {
                         self.proposed += 1;
