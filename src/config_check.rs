@@ -20,6 +20,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::prelude::FromDer as _;
 
+use crate::counted::counted;
 use crate::fabric_folder;
 use crate::local_msp::{read_definition, read_signing_identity};
 use crate::node::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX, kafka_settings, read_genesis, tls_keys};
@@ -139,11 +140,11 @@ impl Check<'_> {
             0..SHORT => {
                 self.mend(
                     Level::Warning,
-                    format!("{what} expires in {days} days"),
+                    format!("{what} expires in {}", counted(days, "day")),
                     "put a new certificate in its place",
                 );
             }
-            _ => self.put(Level::Fine, format!("{what} is good for {days} days")),
+            _ => self.put(Level::Fine, format!("{what} is good for {}", counted(days, "day"))),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod client;
 pub mod config_check;
 pub mod configtx;
 pub mod connection;
+mod counted;
 pub mod crypto;
 pub mod dev;
 mod disk;

@@ -212,6 +212,11 @@ impl Account {
         Poll::Ready(())
     }
 
+    /// Whether the connection waits for room.
+    pub fn waits(&self) -> bool {
+        self.waiter.queued.load(Ordering::SeqCst)
+    }
+
     /// Registers the task that reads, to be woken by [`wake`](Self::wake) as well.
     pub fn register(&self, cx: &Context<'_>) {
         self.waiter.waker.register(cx.waker());

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use super::budget::{Account, Budget, Charge};
 use super::now_ms;
+use super::outgoing::ToPeer;
 
 /// What an open connection costs beside the bytes that it receives: buffers of TLS and HTTP/2, tables, a task.
 pub(super) const CONNECTION_BYTES: usize = 32 << 10;
@@ -27,6 +28,18 @@ pub enum Phase {
     Known,
 }
 
+impl Phase {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Greeting => "greeting",
+            Self::Stranger => "stranger",
+            Self::Known => "known",
+        }
+    }
+}
+
 /// A client's connection: its address, how far it has come, and what the node holds for it.
 #[derive(Debug)]
 pub struct Peer {
@@ -38,6 +51,7 @@ pub struct Peer {
     streams: AtomicUsize,
     /// DATA that has arrived and was taken by no stream.
     held: AtomicUsize,
+    outgoing: ToPeer,
     closing: AtomicBool,
     turns: Mutex<Vec<Weak<Turn>>>,
 }
@@ -76,6 +90,7 @@ impl Peer {
             since: AtomicU64::new(now_ms()),
             streams: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
+            outgoing: ToPeer::default(),
             closing: AtomicBool::new(false),
             turns: Mutex::default(),
         }
@@ -93,6 +108,16 @@ impl Peer {
     /// What it holds of the budget.
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// What is on its way to it.
+    pub(super) fn outgoing(&self) -> &ToPeer {
+        &self.outgoing
+    }
+
+    /// Bytes of blocks that are on their way to it.
+    pub fn outgoing_bytes(&self) -> usize {
+        self.outgoing.bytes()
     }
 
     /// How far it has come.

@@ -19,6 +19,8 @@ const SURPLUS_PART: usize = 8;
 const REQUEST_PATIENCE_MS: u64 = 10_000;
 /// A client that owes the rest of a message, or has not taken an answer, has to go after this time if others wait for memory.
 const DEBT_PATIENCE_MS: u64 = 5_000;
+/// The same when the node reads nothing more from it for want of memory: others may give theirs back first.
+const BLOCKED_PATIENCE_MS: u64 = 15_000;
 /// What such a client must hold to be worth it.
 const DEBT_LEAST_BYTES: usize = 4 << 10;
 
@@ -31,6 +33,16 @@ pub enum Kind {
     Operators,
 }
 
+impl Kind {
+    /// Its name in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::Operators => "operators",
+        }
+    }
+}
+
 /// The places for connections of one listener. It admits a new connection, or turns it away, without waiting.
 #[derive(Debug)]
 pub struct ConnectionTable {
@@ -41,6 +53,23 @@ pub struct ConnectionTable {
     next: AtomicU64,
     refused: AtomicU64,
     closed: AtomicU64,
+}
+
+/// A connection and what is held for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder {
+    /// Whose it is.
+    pub kind: Kind,
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Requests in progress.
+    pub streams: usize,
+    /// Charged to the memory for clients.
+    pub incoming_bytes: usize,
+    /// Of blocks and answers on their way to it.
+    pub outgoing_bytes: usize,
 }
 
 /// A connection's place, given back when dropped.
@@ -159,7 +188,8 @@ impl ConnectionTable {
         for peer in self.peers().values().filter(|peer| !peer.is_closing()) {
             if let Some((owes, since)) = peer.owes_since()
                 && owes >= DEBT_LEAST_BYTES
-                && now.saturating_sub(since) >= DEBT_PATIENCE_MS
+                && now.saturating_sub(since)
+                    >= if peer.account().waits() { BLOCKED_PATIENCE_MS } else { DEBT_PATIENCE_MS }
             {
                 debtors.push((since, owes, Arc::clone(peer)));
             }
@@ -176,6 +206,48 @@ impl ConnectionTable {
         }
         self.closed.fetch_add(closed as u64, Ordering::Relaxed);
         closed
+    }
+
+    /// Closes connections that take nothing of what is on its way to them, the longest first, until so many bytes will be
+    /// released. Gives back how many were closed.
+    pub fn close_stalled(&self, bytes: usize) -> usize {
+        let now = now_ms();
+        let peers: Vec<Arc<Peer>> = self.peers().values().filter(|peer| !peer.is_closing()).cloned().collect();
+        let stalled = |peer: Arc<Peer>| peer.outgoing().stalled_since(now).map(|since| (since, peer));
+        let mut stalled: Vec<(u64, Arc<Peer>)> = peers.into_iter().filter_map(stalled).collect();
+        stalled.sort_by_key(|(since, _)| *since);
+        let (mut released, mut closed) = (0, 0);
+        for (_, peer) in stalled {
+            if released >= bytes {
+                break;
+            }
+            released += peer.outgoing().bytes();
+            peer.close();
+            closed += 1;
+        }
+        self.closed.fetch_add(closed as u64, Ordering::Relaxed);
+        closed
+    }
+
+    /// Those who hold most, as many as wanted.
+    pub fn holders(&self, count: usize) -> Vec<Holder> {
+        let show = |peer: &Arc<Peer>| Holder {
+            kind: self.kind,
+            address: peer.address(),
+            phase: peer.phase(),
+            streams: peer.streams(),
+            incoming_bytes: peer.account().used(),
+            outgoing_bytes: peer.outgoing_bytes(),
+        };
+        let mut all: Vec<Holder> = self.peers().values().map(show).collect();
+        all.sort_by_key(|holder| Reverse(holder.incoming_bytes + holder.outgoing_bytes));
+        all.truncate(count);
+        all
+    }
+
+    /// Whose connections they are.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Connections that are open.

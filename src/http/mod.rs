@@ -8,6 +8,7 @@ mod debug;
 mod exposure;
 mod heap_profile;
 mod operations;
+mod outgoing_body;
 mod page;
 mod participation;
 mod pprof_format;

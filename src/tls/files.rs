@@ -79,7 +79,7 @@ impl Material {
         if let Err(rustls::Error::InconsistentKeys(_)) =
             CertifiedKey::from_der(certificates_read.clone(), key.clone_key(), &provider)
         {
-            return Err(no_key(format!("it is not the key of the certificate {}", files.certificate.display())));
+            return Err(no_key(not_of(&files.certificate)));
         }
         let mut roots = Vec::new();
         for path in files.clients.roots() {
@@ -94,8 +94,12 @@ impl Material {
     }
 }
 
+pub(super) fn not_of(certificate: &Path) -> String {
+    format!("it is not the key of the certificate {}", certificate.display())
+}
+
 /// In words for who put the file there.
-fn why_no_key(path: &Path, error: &rustls_pki_types::pem::Error) -> String {
+pub(super) fn why_no_key(path: &Path, error: &rustls_pki_types::pem::Error) -> String {
     let text = std::fs::read(path).unwrap_or_default();
     let has = |word: &str| text.windows(word.len()).any(|part| part == word.as_bytes());
     if has("ENCRYPTED") {
