@@ -25,6 +25,7 @@ mod pending;
 mod prune;
 mod read;
 mod rescue;
+mod sealed;
 mod stats;
 mod store;
 mod tail;
