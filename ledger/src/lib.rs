@@ -23,6 +23,7 @@ mod ledger;
 mod open;
 mod pending;
 mod prune;
+pub mod raft_log;
 mod read;
 mod rescue;
 mod sealed;

@@ -114,6 +114,17 @@ impl SealedFile {
 
     /// Writes a row, or several, at this place, and makes it durable; the file grows as needed.
     pub(crate) fn write(&mut self, at: u64, row: &mut Vec<u8>) -> io::Result<()> {
+        self.put(at, row)?;
+        self.sync()
+    }
+
+    /// Makes durable what was put.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.storage().map_or(Ok(()), StorageBackend::sync_data)
+    }
+
+    /// Writes without making it durable.
+    pub(crate) fn put(&mut self, at: u64, row: &mut Vec<u8>) -> io::Result<()> {
         let end = at + row.len() as u64;
         let storage = self.file.make()?;
         if end > self.length {
@@ -123,8 +134,7 @@ impl SealedFile {
             row.resize(row.len() + zeros, 0);
             self.length = length;
         }
-        storage.write(at, row)?;
-        storage.sync_data()
+        storage.write(at, row)
     }
 
     /// Gives back what is behind `length`.
