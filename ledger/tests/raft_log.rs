@@ -136,7 +136,11 @@ fn write_of(step: &Step, model: &Model) -> Option<Write> {
             let first = model.last().saturating_sub(back).max(hard_state.commit) + 1;
             let term = if back > 0 { term + 1 } else { term };
             Write {
-                hard_state: Some(HardState { term, vote: if term > hard_state.term { 0 } else { hard_state.vote }, ..*hard_state }),
+                hard_state: Some(HardState {
+                    term,
+                    vote: if term > hard_state.term { 0 } else { hard_state.vote },
+                    ..*hard_state
+                }),
                 ..entries(first, count, term, bytes)
             }
         }
@@ -348,10 +352,7 @@ fn what_contradicts_the_log_is_refused() {
     assert_eq!(refused(state(5, 3, 2)), Unfit::Vote { term: 5, vote: 3, current: 2 });
     assert_eq!(refused(state(5, 2, 1)), Unfit::Commit { commit: 1, current: 2 });
     assert_eq!(refused(state(5, 2, 4)), Unfit::Uncommittable { commit: 4, last: 3 });
-    assert!(matches!(
-        log.trim(2),
-        Err(RaftLogError::Unfit { cause: Unfit::Trim { index: 2, snapshot: 0 }, .. })
-    ));
+    assert!(matches!(log.trim(2), Err(RaftLogError::Unfit { cause: Unfit::Trim { index: 2, snapshot: 0 }, .. })));
 }
 
 #[test]

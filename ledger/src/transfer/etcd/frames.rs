@@ -91,7 +91,8 @@ impl<R: Read> Frames<R> {
         let mut data = vec![0; usize::try_from(total).map_err(io::Error::other)?];
         self.from.read_exact(&mut data)?;
         let data = Bytes::from(data);
-        let Ok(record) = Record::decode(data.slice(..data.len() - usize::from(top & 7) * usize::from(padding > 0))) else {
+        let Ok(record) = Record::decode(data.slice(..data.len() - usize::from(top & 7) * usize::from(padding > 0)))
+        else {
             return Ok(self.torn_or(&data, "no record"));
         };
         if record.kind != CRC {

@@ -54,7 +54,8 @@ pub fn read_etcd(log: &Path, snapshots: &Path) -> Result<EtcdLog, EtcdError> {
         term: snapshot.metadata.term,
     });
     let segments = segments(log, start.index)?;
-    let mut replay = Replay { start, matched: false, metadata: None, state: HardState::default(), entries: Vec::new() };
+    let mut replay =
+        Replay { start, matched: false, metadata: Bytes::new(), state: HardState::default(), entries: Vec::new() };
     let mut torn = None;
     let mut crc = 0;
     for (nth, segment) in segments.iter().enumerate() {
@@ -78,7 +79,7 @@ pub fn read_etcd(log: &Path, snapshots: &Path) -> Result<EtcdLog, EtcdError> {
         }
         crc = frames.crc;
     }
-    let metadata = replay.metadata.take().flatten().unwrap_or_default();
+    let metadata = std::mem::take(&mut replay.metadata);
     let contents = replay.finish(snapshot).map_err(|problem| EtcdError::Contents { path: log.to_owned(), problem })?;
     Ok(EtcdLog { contents, metadata, torn, broken_snapshots })
 }
@@ -118,7 +119,7 @@ struct Replay {
     start: Position,
     /// Whether the log knows of it.
     matched: bool,
-    metadata: Option<Option<Bytes>>,
+    metadata: Bytes,
     state: HardState,
     /// Behind the snapshot.
     entries: Vec<Entry>,
@@ -130,10 +131,13 @@ impl Replay {
         match record.kind {
             ENTRY => self.entry(message(data)?)?,
             STATE => self.state = message(data)?,
-            METADATA => match &self.metadata {
-                Some(before) if *before != data => return Err("another log's segment is among these".to_owned()),
-                _ => self.metadata = Some(data),
-            },
+            METADATA => {
+                let data = data.unwrap_or_default();
+                if !self.metadata.is_empty() && self.metadata != data {
+                    return Err("another log's segment is among these".to_owned());
+                }
+                self.metadata = data;
+            }
             SNAPSHOT => {
                 let mark: SnapshotMark = message(data)?;
                 if mark.index == self.start.index {
