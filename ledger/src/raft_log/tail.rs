@@ -5,7 +5,9 @@
 
 use std::io;
 
-use crate::sealed::{HEADER_BYTES, SealedFile};
+use orderer_core::crypto::sha256;
+
+use crate::sealed::{HEADER_BYTES, PAGE_BYTES, SEAL_BYTES, SealedFile};
 
 /// What a disk writes at once.
 const SECTOR_BYTES: u64 = 512;
@@ -22,19 +24,34 @@ pub(super) enum Tail {
 pub(super) fn judge(file: &SealedFile, end: u64) -> io::Result<Tail> {
     let length = file.length();
     let first = read(file, end, (end + SECTOR_BYTES).min(length))?;
-    let first_is_zero = first.iter().all(|&byte| byte == 0);
-    if let Some((header, _)) = file.header_at(end)? {
+    if let Some((header, encoded)) = file.header_at(end)? {
         let row_end = end.saturating_add(HEADER_BYTES as u64).saturating_add(header.rest_bytes());
         let whole = row_end <= length && !has_gap(file, end, row_end)?;
-        return Ok(if whole { Tail::Damaged } else { Tail::Torn });
+        return Ok(if whole && !seal_breaks_off(file, end, row_end, &encoded)? { Tail::Damaged } else { Tail::Torn });
     }
-    if first_is_zero {
+    if first.iter().all(|&byte| byte == 0) {
         return Ok(if is_zero(file, end, length)? { Tail::Clean } else { Tail::Torn });
     }
+    if length - end < PAGE_BYTES {
+        return Ok(Tail::Torn);
+    }
     // a header that breaks off has nothing behind it
-    let breaks_off = first.get(HEADER_BYTES - 1..).is_none_or(|rest| rest.iter().all(|&byte| byte == 0));
-    let ends_early = length - end < SECTOR_BYTES;
-    Ok(if breaks_off || ends_early { Tail::Torn } else { Tail::Damaged })
+    let (header, behind) = first.split_at(first.len().min(HEADER_BYTES));
+    let (said, seal) = header.split_at(header.len().saturating_sub(SEAL_BYTES));
+    let torn = behind.iter().all(|&byte| byte == 0) && breaks_off(seal, &sha256(&[&file.key.0, said]));
+    Ok(if torn { Tail::Torn } else { Tail::Damaged })
+}
+
+/// Whether this is the beginning of what it should be, and zeros.
+fn breaks_off(found: &[u8], wanted: &[u8]) -> bool {
+    let written = found.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    found.get(..written).is_some_and(|found| wanted.starts_with(found))
+}
+
+fn seal_breaks_off(file: &SealedFile, from: u64, to: u64, header: &[u8; HEADER_BYTES]) -> io::Result<bool> {
+    let rest = read(file, from + HEADER_BYTES as u64, to)?;
+    let (content, seal) = rest.split_at(rest.len().saturating_sub(SEAL_BYTES));
+    Ok(breaks_off(seal, &sha256(&[&file.key.0, header, content])))
 }
 
 fn read(file: &SealedFile, from: u64, to: u64) -> io::Result<Vec<u8>> {
@@ -43,19 +60,17 @@ fn read(file: &SealedFile, from: u64, to: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether a sector of a row is zero, or its last byte, which is that of a seal.
+/// Whether a sector of a row is zero.
 fn has_gap(file: &SealedFile, from: u64, to: u64) -> io::Result<bool> {
     let mut at = from;
-    let mut last = 0;
     while at < to {
         let piece = read(file, at, (at + PIECE_BYTES).min(to))?;
         if piece.chunks(SECTOR_BYTES as usize).any(|sector| sector.iter().all(|&byte| byte == 0)) {
             return Ok(true);
         }
-        last = piece.last().copied().unwrap_or_default();
         at += PIECE_BYTES;
     }
-    Ok(last == 0)
+    Ok(false)
 }
 
 fn is_zero(file: &SealedFile, from: u64, to: u64) -> io::Result<bool> {
