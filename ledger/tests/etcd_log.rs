@@ -94,8 +94,9 @@ fn what_go_orderers_left_is_their_chain() {
         let contents = &read.contents;
         let snapshot = contents.snapshot.as_ref().unwrap();
         let last = contents.entries.last().unwrap();
-        // as the newest block's metadata says
-        assert_eq!((last.index, contents.hard_state.commit), (287, 287), "{node}");
+        // as the newest block's metadata says; a commit index alone may still have been in the program's buffer
+        assert_eq!(last.index, 287, "{node}");
+        assert!((286..=287).contains(&contents.hard_state.commit), "{node}");
         assert_eq!(contents.hard_state.term, last.term, "{node}");
         assert!(contents.entries.iter().map(|entry| entry.index).eq(snapshot.metadata.index + 1..=287), "{node}");
         assert!(read.torn.is_none() && read.broken_snapshots.is_empty() && read.metadata.is_empty(), "{node}");
