@@ -260,7 +260,8 @@ fn a_crash_at_every_byte_of_the_last_row_loses_that_row_alone() {
         let is_whole = kept >= 830;
         if !is_whole && kept < 700 {
             assert_eq!(contents.entries.len(), 2, "{kept}");
-            assert_eq!(log.torn_tail().is_some(), kept > 0, "{kept}");
+            // the first bytes of the row's number are zeros
+            assert_eq!(log.torn_tail().is_some(), kept > 7, "{kept}");
         }
         assert_eq!((contents.hard_state.term, contents.hard_state.vote), (1, 3));
     }

@@ -1,6 +1,6 @@
 //! Where the file of a raft log is, and where the next one is made.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ pub struct DiskFolder(pub PathBuf);
 impl LogFolder for DiskFolder {
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn StorageBackend>>> {
         match File::options().read(true).write(true).open(self.0.join(name)) {
-            Ok(file) => backend(file).map(Some),
+            Ok(file) => locked(file).map(Some),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }
@@ -35,7 +35,7 @@ impl LogFolder for DiskFolder {
 
     fn make(&self, name: &str) -> io::Result<Box<dyn StorageBackend>> {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(self.0.join(name))?;
-        backend(file)
+        locked(file)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -48,5 +48,14 @@ impl LogFolder for DiskFolder {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
         }
+    }
+}
+
+/// The database's own backend locks nothing by itself.
+fn locked(file: File) -> io::Result<Box<dyn StorageBackend>> {
+    match file.try_lock() {
+        Ok(()) => backend(file),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
+        Err(TryLockError::Error(cause)) => Err(cause),
     }
 }

@@ -64,11 +64,10 @@ impl fmt::Debug for LogFile {
     }
 }
 
-/// The file, locked.
+/// The file; it is not locked.
 pub(crate) fn backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
     FileBackend::new(file).map(|file| Box::new(file) as Box<dyn StorageBackend>).map_err(|error| match error {
         redb::DatabaseError::Storage(redb::StorageError::Io(cause)) => cause,
-        redb::DatabaseError::DatabaseAlreadyOpen => io::ErrorKind::ResourceBusy.into(),
         other => io::Error::other(other),
     })
 }
