@@ -233,7 +233,7 @@ impl AsyncRead for Connection {
         if peer.is_closing() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        if peer.account().poll_room(cx).is_pending() {
+        if peer.poll_room(cx).is_pending() {
             // it may have been told to close between the look and the wait
             return if peer.is_closing() {
                 Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))

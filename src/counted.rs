@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 /// `1 block`, `2 blocks`. For words that get an s.
+#[allow(clippy::needless_pass_by_value, reason = "a number")]
 pub(crate) fn counted<N: Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
     let s = if count == N::from(1) { "" } else { "s" };
     format!("{count} {what}{s}")

@@ -105,18 +105,18 @@ async fn silent_connections_keep_nobody_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_begins_a_preface_must_end_it() {
-    let mut node = Setup::application().set("GENERAL_CONNECTIONTIMEOUT", "2s").start().await;
+    let mut node = Setup::application().set("GENERAL_CONNECTIONTIMEOUT", "6s").start().await;
     let operations = address(&node.line("operations endpoint is open").await);
     let http = Http::of(&mut node, "operations").await;
     let mut half = connections(&operations, MANY, b"P").await;
     half.extend(connections(&node.address, MANY, b"PRI * HTTP/2.0\r\n").await);
     assert_eq!(within("an answer", http.get("/healthz")).await.status, 200);
     for socket in &mut half {
-        assert!(is_closed(socket, Duration::from_secs(10)).await);
+        assert!(is_closed(socket, Duration::from_secs(20)).await);
     }
     // who has said that it speaks HTTP/2 may be silent afterwards
     let idle = node.client().await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
     assert_ordered(&idle, 10, Duration::from_secs(5)).await;
 }
 
@@ -190,7 +190,8 @@ async fn followers_that_take_nothing_hold_no_more_than_their_share() {
     drop(stalled);
 }
 
-/// Commits of one channel hang while its clients go on sending.
+/// Commits of one channel hang while its clients go on sending, from the address that another channel's client has as well. What
+/// one address may hold is theirs then, but for little connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
     let setup =
@@ -203,17 +204,27 @@ async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
         for _ in 0..10 {
             let (channel, small) = (channel.clone(), small.clone());
             calls.push(tokio::spawn(async move {
-                read_to_end(call(&channel, "Broadcast", stream::repeat(small)).await.unwrap()).await
+                // a connection that owes memory may be closed before it has opened all its streams
+                match call(&channel, "Broadcast", stream::repeat(small)).await {
+                    Ok(body) => read_to_end(body).await,
+                    Err(_) => (Bytes::new(), None),
+                }
             }));
         }
     }
     // those who wait hold the memory for clients now
     tokio::time::sleep(Duration::from_secs(3)).await;
     let began = Instant::now();
-    let envelope = transaction(&Person::user(2), "channel1", vec![7; 900 << 10]);
-    let answer = tokio::time::timeout(Duration::from_secs(25), node.client().await.broadcast(envelope)).await;
+    let envelope = transaction(&Person::user(2), "channel1", vec![7; 70 << 10]);
+    let answer = tokio::time::timeout(Duration::from_secs(10), node.client().await.broadcast(envelope)).await;
     assert_eq!(answer.expect("an answer"), (Status::Success, String::new()));
     eprintln!("another channel's envelope took {:?}", began.elapsed());
+    let many_are_refused = async {
+        while calls.iter().filter(|call| call.is_finished()).count() < 150 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), many_are_refused).await.expect("those who wait are refused");
     let mut refused = 0;
     for call in calls {
         if !call.is_finished() {

@@ -5,7 +5,12 @@
 //! `tests/run-long peers` runs it. Needs: PEER_25 and PEER_31, the programs; PEER_CONFIG, a folder with Fabric's core.yaml.
 //! PEER_UPDATES sets how many updates are ordered (200).
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::single_match_else,
+    missing_docs
+)]
 
 mod world;
 
@@ -23,6 +28,7 @@ use fabric_proto::Message;
 use fabric_proto::common::{
     Block, Config, ConfigEnvelope, ConfigGroup, ConfigValue, Envelope, OrdererAddresses, Payload, Status,
 };
+use fabric_proto::msp::{FabricMspConfig, MspConfig};
 use fabric_proto::orderer::ConsensusType;
 use orderer_core::channel::ChannelId;
 use orderer_core::config::compute_update;
@@ -140,13 +146,31 @@ impl Graft {
         }
         if let Some((name, group)) = &self.organization {
             let values = group.values.iter().filter(|(name, _)| ["MSP", "AnchorPeers"].contains(&name.as_str()));
-            let values = values.map(|(name, value)| (name.clone(), value.clone())).collect();
+            let mut values: BTreeMap<_, _> = values.map(|(name, value)| (name.clone(), value.clone())).collect();
+            if let Some(msp) = values.get_mut("MSP")
+                && let Some(definition) = renamed(&msp.value, number)
+            {
+                msp.value = definition;
+            }
             let organization = ConfigGroup { values, groups: BTreeMap::new(), ..group.clone() };
             application.groups.insert(new(name, taken.groups.contains_key(name)), organization);
         }
         root.groups.get_mut("Orderer").unwrap().values.extend(self.orderer_values.clone());
         config
     }
+}
+
+/// The definition of an MSP under a name of its own: cases use those of the channel's organizations. `None` if it is not in the
+/// form in which it would be encoded anew.
+fn renamed(definition: &Bytes, number: usize) -> Option<Bytes> {
+    let mut outer = MspConfig::decode(definition.clone()).ok()?;
+    let mut msp = FabricMspConfig::decode(outer.config.clone()).ok()?;
+    if outer.encode_to_vec() != definition[..] || msp.encode_to_vec() != outer.config[..] {
+        return None;
+    }
+    msp.name = format!("{}.{number}", msp.name);
+    outer.config = msp.encode_to_vec().into();
+    Some(outer.encode_to_vec().into())
 }
 
 /// A peer as a process. Killed when dropped.

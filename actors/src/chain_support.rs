@@ -43,7 +43,8 @@ pub(crate) struct RegistrarOfChannels {
     pub(crate) look_for_channels: Recipient<LookForChannels>,
 }
 
-/// See the module's description.
+/// The actor that owns one channel. It starts the channel's chain and writer, starts them again when they fail, and keeps the
+/// list of Deliver streams that follow the channel.
 pub struct ChainSupport {
     channel: Arc<Channel>,
     context: Arc<NodeContext>,

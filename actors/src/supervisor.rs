@@ -13,7 +13,7 @@ use crate::registrar::{Registrar, StopAll};
 use crate::status::{StatusCell, Task};
 use crate::supervision::{ChildGone, Exit, ExitGuard};
 
-/// See the module's description.
+/// The root actor. It starts one Registrar on the node's context, and starts it again when it ends without being asked.
 pub struct Supervisor {
     context: Arc<NodeContext>,
     consenters: Arc<Consenters>,

@@ -1,6 +1,8 @@
 //! The files of this crate import each other in one direction. A file may be read knowing those that it imports, and a folder
 //! can be replaced without touching what lies below it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -10,7 +10,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use crate::admission::{Held, Outgoing, Peer, StreamHold};
 
-/// See the module's description.
+/// A response body whose frames count as outgoing memory of the connection until the socket has taken them.
 pub(super) struct OutgoingBody {
     body: Body,
     outgoing: Outgoing,

@@ -34,6 +34,8 @@ use crate::tls::ListenerTls;
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// And a request may take so long, its body included.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// An answer counts as so many bytes while it is made.
+const ANSWER_BYTES: usize = 64 << 10;
 /// What a client may send over HTTP/2 before it is read.
 const WINDOW_BYTES: u32 = 64 << 10;
 /// No request has more to send before its body.
@@ -126,6 +128,8 @@ impl Service<hyper::Request<Incoming>> for Introduced {
                 return Ok(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "answers before this one were not taken")
                     .into_response());
             }
+            // counts before it is made, or many would be made at once in the room that each of them has seen
+            let _making = outgoing.reserve(&peer, ANSWER_BYTES);
             let answer = router.call(request.map(Body::new)).await?;
             Ok(answer.map(|body| Body::new(OutgoingBody::new(body, outgoing, peer, hold))))
         })

@@ -31,7 +31,8 @@ pub(crate) const ACT_ON_DISK: &str = "see to the disk (space, health), then rest
 /// After so long without a commit the ledger is settled, which makes the next start after a crash fast.
 const SETTLE_AFTER: Duration = Duration::from_secs(2);
 
-/// See the module's description.
+/// The actor that writes one channel's blocks and pending envelopes to its ledger. One commit is in flight at a time, on a thread
+/// that may block.
 pub struct BlockWriter {
     channel: Arc<Channel>,
     context: Arc<NodeContext>,

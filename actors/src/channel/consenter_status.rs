@@ -11,7 +11,7 @@ pub struct KafkaHealth {
     pub replicas: usize,
     /// How many of them have all of it.
     pub in_sync: usize,
-    /// So many must, for a record to be taken. None if the brokers keep it secret.
+    /// The number of replicas in sync that the topic needs to accept a record. None if the brokers do not say.
     pub least_in_sync: Option<usize>,
     /// Its oldest offset, and the one that its next record gets, when settings were read last.
     pub offsets: Option<(i64, i64)>,

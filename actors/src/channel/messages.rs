@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 #[derive(Message)]
 #[rtype(result = "Following")]
 pub struct Follow {
-    /// Who, for people.
+    /// The subscriber's address, for logs and views.
     pub client: String,
 }
 

@@ -32,7 +32,8 @@ use crate::status::{ChainGauges, now_ms};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Voice(u64);
 
-/// See the module's description.
+/// One channel's state, shared by its actors and by everybody who serves requests: its ledger, its configuration, its gate and how
+/// its chain stands. Reading it waits for no actor.
 pub struct Channel {
     id: ChannelId,
     ledger: Arc<Ledger>,

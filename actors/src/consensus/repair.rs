@@ -20,7 +20,7 @@ use crate::status::{StatusCell, Task};
 use crate::supervision::Crash;
 use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
 
-/// See the module's description. An update mends the channel if this node alone orders it from then on: no other orderer can
+/// The actor that stands in for a chain until an update mends the channel. An update mends the channel if this node alone orders it from then on: no other orderer can
 /// take the same update, so the channel stays one chain.
 pub(crate) struct RepairChain {
     context: Arc<NodeContext>,

@@ -28,7 +28,7 @@ use crate::supervision::{ChildGone, Exit, ExitGuard};
 /// A chain that has not stopped after so long at shutdown is left behind; what it acknowledged is durable.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// See the module's description.
+/// The actor that owns the channels: one ChainSupport below it for each, found on the disk when it starts or added by a message.
 pub struct Registrar {
     context: Arc<NodeContext>,
     consenters: Arc<Consenters>,

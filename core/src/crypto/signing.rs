@@ -35,8 +35,10 @@ impl SigningKey {
             let is_encrypted = contains(&text[..text.len() - rest.len()], b"4,ENCRYPTED");
             text = rest;
             match block.label.as_str() {
-                "PRIVATE KEY" | "EC PRIVATE KEY" if is_encrypted => return Err(KeyError::Encrypted),
-                "PRIVATE KEY" | "EC PRIVATE KEY" => return Self::from_der(&block.contents),
+                "PRIVATE KEY" | "EC PRIVATE KEY" => {
+                    return Self::from_der(&block.contents)
+                        .map_err(|e| if is_encrypted { KeyError::Encrypted } else { e });
+                }
                 "ENCRYPTED PRIVATE KEY" => return Err(KeyError::Encrypted),
                 "RSA PRIVATE KEY" => return Err(KeyError::Unsupported("RSA".to_owned())),
                 _ => {}

@@ -59,6 +59,7 @@ struct Listener {
 }
 
 #[derive(Serialize)]
+#[allow(clippy::struct_field_names, reason = "the field's name in JSON")]
 struct Address {
     address: IpAddr,
     connections: usize,

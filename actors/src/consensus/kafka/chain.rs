@@ -33,7 +33,7 @@ use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
 
 /// Blocks that are cut and not yet on the disk, in bytes of their envelopes. When they are more, no record is taken.
 pub(super) const UNWRITTEN_BYTES: u32 = 64 << 20;
-/// So many events are taken in before the arbiter's other actors have their turn.
+/// The maximum number of events that the chain processes before the arbiter's other actors have their turn.
 const EVENTS_A_TURN: usize = 64;
 /// Room in a topic's largest message beside the channel's largest envelope.
 const MESSAGE_OVERHEAD_BYTES: u32 = 64 << 10;
@@ -45,7 +45,7 @@ const CONSUMER: &str = "kafka-chain/kafka-consumer";
 /// What an operator can do about a channel whose topic is not what it was.
 const ACT_ON_TOPIC: &str = "see to the topic or the disk that the cause names, then restart the channel";
 
-/// See the module's description.
+/// The actor that orders one channel by its topic. The producer and the consumer of the topic are its children.
 pub(super) struct KafkaChain {
     pub(super) channel: Arc<Channel>,
     pub(super) voice: Voice,

@@ -13,7 +13,7 @@ use super::context::KafkaContext;
 use crate::chain_state::{ChainState, chain_text};
 use crate::consensus::{ChainHandle, Consenter, ConsenterSupport, StartError};
 
-/// See the module's description.
+/// Starts a Kafka chain for each channel whose configuration names brokers. Its chains share the connection settings.
 #[derive(Debug)]
 pub struct KafkaConsenter(Arc<KafkaContext>);
 

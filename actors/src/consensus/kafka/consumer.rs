@@ -21,7 +21,7 @@ const LIMITS: FetchLimits = FetchLimits { max_wait: Duration::from_secs(1), max_
 /// So many answers are read that the chain has not taken in: the one it works on, and the next.
 const AHEAD: usize = 2;
 
-/// See the module's description.
+/// The actor that fetches a topic's records from an offset on and sends them to the chain.
 pub(super) struct KafkaConsumer {
     context: Arc<NodeContext>,
     kafka: Arc<KafkaContext>,

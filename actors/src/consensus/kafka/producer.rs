@@ -29,7 +29,7 @@ use crate::supervision::{Abandon, Exit, ExitGuard};
 /// larger goes alone.
 const BATCH_BYTES: usize = 512 << 10;
 
-/// See the module's description.
+/// The actor that appends to a topic, one batch in flight at a time.
 pub(super) struct KafkaProducer {
     channel: Arc<Channel>,
     context: Arc<NodeContext>,

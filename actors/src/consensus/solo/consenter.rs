@@ -14,7 +14,7 @@ use crate::consensus::{ChainHandle, Consenter, ConsenterSupport, StartError};
 /// Its chain, below the channel.
 const CHAIN: &str = "solo-chain";
 
-/// See the module's description.
+/// Starts a solo chain for each channel that this node orders alone.
 #[derive(Debug)]
 pub struct SoloConsenter;
 
