@@ -182,7 +182,7 @@ impl World {
                 disk.hard_state.commit = disk.hard_state.commit.max(entry.index);
                 if entry.r#type() == EntryType::EntryConfChange {
                     let change = ConfChange::decode(entry.data.clone().unwrap_or_default()).unwrap();
-                    disk.conf_state = machine.apply_conf_change(change).unwrap();
+                    disk.conf_state = machine.apply_conf_change(&change).unwrap();
                 }
                 machine.applied(entry.index).unwrap();
             }
