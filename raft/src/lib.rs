@@ -36,6 +36,8 @@ mod leader;
 mod log;
 mod machine;
 mod progress;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use error::{MachineFailed, ProposeError, StepError};
