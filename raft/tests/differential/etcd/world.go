@@ -27,7 +27,11 @@ type world struct {
 	proposals uint64
 	out       *bufio.Writer
 	cut       map[uint64]bool
-	steps     int
+	// who is down or cut off stays so for long
+	long bool
+	// nodes stand for election out of turn
+	unrest bool
+	steps  int
 }
 
 func data(number, size uint64) []byte {
@@ -46,6 +50,8 @@ func newWorld(seed uint64, out *bufio.Writer) *world {
 	w.size = r.among(40, 100, 300, 2097152)
 	w.window = r.among(1, 2, 5, 5)
 	w.voters = r.among(1, 2, 3, 3, 3, 3, 4, 5, 5)
+	w.long = r.chance(3)
+	w.unrest = r.chance(4)
 	joiners := r.among(0, 1, 2)
 	fmt.Fprintf(out, "world %d sync%v late%v tick%d beat%d size%d window%d voters%d joiners%d\n", seed, w.sync, w.late, w.tick, w.beat,
 		w.size, w.window, w.voters, joiners)
@@ -128,6 +134,9 @@ func (w *world) step(faults bool) {
 	n := w.nodes[r.below(count)]
 	lead := w.leader()
 	kind := r.below(1000)
+	if w.unrest && r.chance(40) {
+		kind = 893
+	}
 	switch {
 	case kind < 180:
 		if n.rn != nil {
@@ -199,6 +208,9 @@ func (w *world) step(faults bool) {
 	case kind < 905:
 		if n.rn != nil {
 			to := r.below(count) + 1
+			if lead != nil && w.long {
+				n = lead
+			}
 			w.use(n).ReportUnreachable(to)
 			w.done(n, fmt.Sprintf("unreachable %d %d", n.id, to), nil)
 		}
@@ -249,7 +261,7 @@ func (w *world) step(faults bool) {
 		w.done(n, fmt.Sprintf("kill %d", n.id), nil)
 	case kind < 985:
 		for _, n := range w.nodes {
-			if n.rn == nil && r.chance(2) {
+			if n.rn == nil && r.chance(2) && (!w.long || r.chance(8)) {
 				how := "boot"
 				if r.chance(2) {
 					// as Fabric does: what is committed behind the snapshot is applied again
@@ -271,7 +283,9 @@ func (w *world) step(faults bool) {
 		}
 		return
 	case kind < 1000:
-		delete(w.cut, n.id)
+		if !w.long || r.chance(8) {
+			delete(w.cut, n.id)
+		}
 		return
 	}
 	w.follow(n)
