@@ -253,6 +253,29 @@ fn snapshots_that_no_leader_makes_are_refused() {
 }
 
 #[test]
+fn a_snapshot_of_others_is_answered_with_what_is_committed() {
+    let mut machine = follower();
+    let conf_state = ConfState { voters: vec![2, 3], ..ConfState::default() };
+    let snapshot = Snapshot { data: None, metadata: SnapshotMetadata { conf_state, index: 9, term: 2 } };
+    machine.step(Message { snapshot: Some(snapshot), ..from(2, MessageType::MsgSnap, 2) }).unwrap();
+    let sent = settle(&mut machine);
+    assert_eq!(
+        sent.iter().map(|message| (message.r#type(), message.index)).collect::<Vec<_>>(),
+        [(MessageType::MsgAppResp, 3)]
+    );
+    assert_eq!(machine.status().unwrap().last, 3);
+}
+
+#[test]
+fn an_answer_to_a_heartbeat_has_its_context() {
+    let mut machine = follower();
+    for context in [None, Some(Bytes::new()), Some(Bytes::from_static(b"context"))] {
+        machine.step(Message { context: context.clone(), ..from(2, MessageType::MsgHeartbeat, 1) }).unwrap();
+        assert_eq!(settle(&mut machine).pop().unwrap().context, context);
+    }
+}
+
+#[test]
 fn only_who_leads_proposes() {
     let mut machine = follower();
     let block = Bytes::from_static(b"block");
