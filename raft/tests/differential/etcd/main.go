@@ -13,7 +13,7 @@ import (
 func main() {
 	first := flag.Uint64("seed", 1, "of the first world")
 	steps := flag.Int("steps", 1000, "at least, in all")
-	each := flag.Int("each", 1500, "steps a world")
+	each := flag.Int("each", 3000, "steps a world")
 	flag.Parse()
 	crand.Reader = &draws
 	out := bufio.NewWriterSize(os.Stdout, 1<<20)
@@ -25,6 +25,8 @@ func main() {
 		for idle := 0; w.steps < *each && idle < 100000; idle++ {
 			if w.random.chance(200) {
 				faults = !faults
+				clear(w.cut)
+				clear(w.mute)
 			}
 			w.step(faults)
 		}

@@ -27,6 +27,8 @@ type world struct {
 	proposals uint64
 	out       *bufio.Writer
 	cut       map[uint64]bool
+	// whose entries hardly ever arrive
+	mute map[uint64]bool
 	// who is down or cut off stays so for long
 	long bool
 	// nodes stand for election out of turn
@@ -41,17 +43,17 @@ func data(number, size uint64) []byte {
 }
 
 func newWorld(seed uint64, out *bufio.Writer) *world {
-	w := &world{seed: seed, random: mix{seed}, out: out, cut: map[uint64]bool{}}
+	w := &world{seed: seed, random: mix{seed}, out: out, cut: map[uint64]bool{}, mute: map[uint64]bool{}}
 	r := &w.random
 	w.sync = r.chance(2)
 	w.late = r.chance(2)
-	w.tick = r.among(10, 10, 10, 5, 3)
+	w.tick = r.among(10, 10, 5, 3, 3)
 	w.beat = r.among(1, 1, 1, 2)
 	w.size = r.among(40, 100, 300, 2097152)
 	w.window = r.among(1, 2, 5, 5)
 	w.voters = r.among(1, 2, 3, 3, 3, 3, 4, 5, 5)
 	w.long = r.chance(3)
-	w.unrest = r.chance(4)
+	w.unrest = r.chance(2)
 	joiners := r.among(0, 1, 2)
 	fmt.Fprintf(out, "world %d sync%v late%v tick%d beat%d size%d window%d voters%d joiners%d\n", seed, w.sync, w.late, w.tick, w.beat,
 		w.size, w.window, w.voters, joiners)
@@ -98,7 +100,7 @@ func (w *world) leader() *node {
 	var found *node
 	for _, n := range w.nodes {
 		if n.rn != nil && n.rn.BasicStatus().RaftState == raft.StateLeader {
-			if found == nil || n.rn.BasicStatus().Term > found.rn.BasicStatus().Term || w.random.chance(4) {
+			if found == nil || w.unrest && w.random.chance(2) || n.rn.BasicStatus().Term > found.rn.BasicStatus().Term || w.random.chance(4) {
 				found = n
 			}
 		}
@@ -134,8 +136,18 @@ func (w *world) step(faults bool) {
 	n := w.nodes[r.below(count)]
 	lead := w.leader()
 	kind := r.below(1000)
-	if w.unrest && r.chance(40) {
-		kind = 893
+	if w.unrest {
+		// rivals stand, entries of leaders get nowhere, and leaders die
+		switch p := r.below(200); {
+		case p < 4:
+			kind = 893
+		case p < 6:
+			kind = 985
+		case p < 8:
+			kind = 960
+		case p < 40:
+			kind = 0
+		}
 	}
 	switch {
 	case kind < 180:
@@ -160,7 +172,7 @@ func (w *world) step(faults bool) {
 			break
 		}
 		n = w.nodes[m.To-1]
-		if n.rn == nil || (faults && r.chance(15)) || w.cut[m.To] || w.cut[m.From] {
+		if n.rn == nil || (faults && r.chance(15)) || w.cut[m.To] || w.cut[m.From] || w.mute[m.From] && m.Type == pb.MsgApp && !r.chance(10) {
 			break
 		}
 		_ = w.use(n).Step(m)
@@ -254,6 +266,9 @@ func (w *world) step(faults bool) {
 		}
 		w.done(n, fmt.Sprintf("compact %d %d", n.id, keep), []string{snapshotText(&snapshot)})
 	case kind < 964:
+		if lead != nil && w.unrest {
+			n = lead
+		}
 		if !faults || n.rn == nil {
 			break
 		}
@@ -261,7 +276,7 @@ func (w *world) step(faults bool) {
 		w.done(n, fmt.Sprintf("kill %d", n.id), nil)
 	case kind < 985:
 		for _, n := range w.nodes {
-			if n.rn == nil && r.chance(2) && (!w.long || r.chance(8)) {
+			if n.rn == nil && r.chance(2) && (!w.long || !faults || r.chance(8)) {
 				how := "boot"
 				if r.chance(2) {
 					// as Fabric does: what is committed behind the snapshot is applied again
@@ -277,14 +292,22 @@ func (w *world) step(faults bool) {
 			}
 		}
 		return
-	case kind < 989:
+	case kind < 991:
 		if faults {
-			w.cut[n.id] = true
+			if lead != nil && r.chance(2) {
+				n = lead
+			}
+			if r.chance(2) {
+				w.cut[n.id] = true
+			} else {
+				w.mute[n.id] = true
+			}
 		}
 		return
 	case kind < 1000:
 		if !w.long || r.chance(8) {
 			delete(w.cut, n.id)
+			delete(w.mute, n.id)
 		}
 		return
 	}
