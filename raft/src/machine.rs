@@ -179,9 +179,9 @@ impl Machine {
         let own;
         (own, ready.messages_after) = std::mem::take(&mut core.after).into_iter().partition(|m| m.to == core.id);
         ready.messages = std::mem::take(&mut core.at_once);
-        let voters = core.voters();
         for snapshot in ready.messages.iter_mut().filter_map(|message| message.snapshot.as_mut()) {
-            snapshot.metadata.conf_state.voters.clone_from(&voters);
+            // who gets it learns the consenters of now, as in Fabric
+            snapshot.metadata.conf_state.voters = core.voters();
         }
         if promised {
             // nothing is said in a term before it, and who was voted for in it, are on disk

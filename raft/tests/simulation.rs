@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "simulation/chance.rs"]
+mod chance;
 #[path = "simulation/node.rs"]
 mod node;
 #[path = "simulation/promises.rs"]

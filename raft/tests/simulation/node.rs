@@ -59,7 +59,7 @@ pub(crate) struct Node {
     /// It does nothing until then.
     pub(crate) stalled_until: u64,
     /// One tick in so many is missed; 0: none.
-    pub(crate) slow: u32,
+    pub(crate) slow: u64,
     pub(crate) restored: u64,
 }
 

@@ -1,19 +1,19 @@
 //! A cluster, its network and what befalls it.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, Message};
 use orderer_raft::{Config, Machine, ProposeError, Role};
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
 
+use crate::chance::Chance;
 use crate::node::{Disk, Node};
 use crate::promises::Promises;
 
 /// Ticks of half a second.
 const TICKS_AN_HOUR: u64 = 7200;
+
+/// No message takes as many ticks.
+const FARTHEST: u64 = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -74,14 +74,13 @@ impl std::fmt::Display for Counts {
 }
 
 pub(crate) struct World {
-    random: StdRng,
+    random: Chance,
     seed: u64,
     config: Config,
     /// By ID, less one.
     nodes: Vec<Node>,
-    /// By the tick at which it arrives.
-    wire: BTreeMap<(u64, u64), Message>,
-    sent: u64,
+    /// By the tick at which it arrives, which is counted modulo `FARTHEST`.
+    wire: Vec<Vec<Message>>,
     now: u64,
     /// Faults happen; without them, the cluster has to order.
     faults: bool,
@@ -94,17 +93,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut random = StdRng::seed_from_u64(seed);
-        let size = [3, 3, 4, 5, 5, 7][random.random_range(0..6)];
+        let mut random = Chance::new(seed);
+        let size = [3, 3, 4, 5, 5, 7][random.place(6)];
         let config = Config {
             id: 0,
             election_tick: 10,
             heartbeat_tick: 1,
-            max_size_per_msg: [60, 256, 2_097_152][random.random_range(0..3)],
-            max_inflight_msgs: [1, 2, 5][random.random_range(0..3)],
+            max_size_per_msg: [60, 256, 2_097_152][random.place(3)],
+            max_inflight_msgs: [1, 2, 5][random.place(3)],
             seed: 0,
         };
-        let calm = [1, 1, 10, 100][random.random_range(0..4)];
+        let calm = [1, 1, 10, 100][random.place(4)];
         let conf_state = ConfState { voters: (1..=size).collect(), ..ConfState::default() };
         // how etcdraft begins: the consenters are added by entries that count as committed
         let entries: Vec<Entry> = (1..=size)
@@ -128,8 +127,7 @@ impl World {
             seed,
             config,
             nodes,
-            wire: BTreeMap::new(),
-            sent: 0,
+            wire: vec![Vec::new(); place(FARTHEST + 1)],
             now: 0,
             faults: true,
             calm,
@@ -154,20 +152,20 @@ impl World {
     }
 
     fn start(&mut self, at: usize) {
-        let config = Config { id: at as u64 + 1, seed: self.random.random(), ..self.config.clone() };
+        let config = Config { id: at as u64 + 1, seed: self.random.next(), ..self.config.clone() };
         self.nodes[at].start(&config);
     }
 
     /// Once in so many, and rarer where it is calm; never without faults.
     fn fault(&mut self, of: u32) -> bool {
-        self.faults && self.random.random_range(0..of * self.calm) == 0
+        self.faults && self.random.one_in(of * self.calm)
     }
 
     fn send(&mut self, messages: Vec<Message>) {
         for message in messages {
             if self.fault(50) {
                 self.counts.doubled += 1;
-                let at = self.now + self.random.random_range(0..30);
+                let at = self.now + self.random.below(30);
                 self.put(at, message.clone());
             }
             if self.fault(20) {
@@ -175,14 +173,13 @@ impl World {
                 continue;
             }
             let slow = if self.faults { 4 } else { 1 };
-            let at = self.now + self.random.random_range(0..slow);
+            let at = self.now + self.random.below(slow);
             self.put(at, message);
         }
     }
 
     fn put(&mut self, at: u64, message: Message) {
-        self.sent += 1;
-        self.wire.insert((at, self.sent), message);
+        self.wire[place(at % FARTHEST + 1)].push(message);
     }
 
     /// Takes what a node wants done; it may stay unsynced for a while.
@@ -200,7 +197,7 @@ impl World {
             }
             self.nodes[at].unsynced.push_back(ready);
             self.send(at_once);
-            if !self.faults || self.random.random_range(0..3) > 0 {
+            if !self.faults || !self.random.one_in(3) {
                 self.sync(at);
             }
         }
@@ -213,37 +210,37 @@ impl World {
     }
 
     fn act(&mut self) {
-        let at = self.random.random_range(0..self.nodes.len());
+        let at = self.random.place(self.nodes.len());
         let calm = self.calm;
-        match self.random.random_range(0..400) {
-            0 if self.random.random_range(0..calm) == 0 => {
+        match self.random.below(400) {
+            0 if self.random.one_in(calm) => {
                 let node = &mut self.nodes[at];
-                let written = self.random.random_range(0..=node.unsynced.len());
+                let written = self.random.place(node.unsynced.len() + 1);
                 node.kill(written, &mut self.promises);
                 self.counts.kills += 1;
             }
-            1 if self.random.random_range(0..calm) == 0 => {
+            1 if self.random.one_in(calm) => {
                 self.nodes[at].cut_off = true;
                 self.counts.cuts += 1;
             }
             2..=9 => self.nodes[at].cut_off = false,
             10..=19 if self.nodes[at].machine.is_none() => self.start(at),
-            20 if self.random.random_range(0..calm) == 0 => {
+            20 if self.random.one_in(calm) => {
                 self.counts.transfers += 1;
                 self.with(at, |machine, other| machine.transfer_leadership(other).unwrap());
             }
-            21 | 22 if self.random.random_range(0..calm) == 0 => self.change(at),
-            23 if self.random.random_range(0..calm) == 0 => {
-                self.nodes[at].stalled_until = self.now + self.random.random_range(1..60);
+            21 | 22 if self.random.one_in(calm) => self.change(at),
+            23 if self.random.one_in(calm) => {
+                self.nodes[at].stalled_until = self.now + 1 + self.random.below(FARTHEST - 2);
                 self.counts.stalls += 1;
             }
-            24 => self.nodes[at].slow = self.random.random_range(0..6),
+            24 => self.nodes[at].slow = self.random.below(6),
             _ => {}
         }
     }
 
     fn change(&mut self, at: usize) {
-        let add = self.random.random_range(0..2) == 0;
+        let add = self.random.one_in(2);
         let mut proposed = false;
         self.with(at, |machine, other| {
             let voters = machine.status().unwrap().voters;
@@ -257,7 +254,7 @@ impl World {
     }
 
     fn with(&mut self, at: usize, act: impl FnOnce(&mut Machine, u64)) {
-        let other = self.random.random_range(1..=self.nodes.len() as u64);
+        let other = 1 + self.random.below(self.nodes.len() as u64);
         if let Some(machine) = &mut self.nodes[at].machine {
             act(machine, other);
         }
@@ -276,7 +273,7 @@ impl World {
                 continue;
             }
             if let Some(machine) = &mut node.machine {
-                if node.slow == 0 || !self.faults || self.random.random_range(0..node.slow) > 0 {
+                if node.slow == 0 || !self.faults || self.random.below(node.slow) > 0 {
                     machine.tick().unwrap();
                 }
                 let busy = !self.faults || self.calm == 1;
@@ -288,24 +285,31 @@ impl World {
             self.sync(at);
             self.drain(at);
         }
-        // answers to answers may wait for the next tick
-        for _ in 0..50 * self.nodes.len() {
-            let Some(first) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.now) else { break };
-            let message = first.remove();
-            let (to, from) = (place(message.to), place(message.from));
-            if self.nodes[to].cut_off || self.nodes[from].cut_off {
-                continue;
+        let slot = place(self.now % FARTHEST + 1);
+        for _ in 0..6 {
+            for message in std::mem::take(&mut self.wire[slot]) {
+                self.deliver(message);
             }
-            if self.nodes[to].stalled_until > self.now {
-                let at = self.nodes[to].stalled_until;
-                self.put(at, message);
-                continue;
-            }
-            if let Some(machine) = &mut self.nodes[to].machine {
-                machine.step(message).unwrap();
-            }
-            self.drain(to);
         }
+        // answers to answers may wait for the next tick
+        for message in std::mem::take(&mut self.wire[slot]) {
+            self.put(self.now + 1, message);
+        }
+    }
+
+    fn deliver(&mut self, message: Message) {
+        let (to, from) = (place(message.to), place(message.from));
+        if self.nodes[to].cut_off || self.nodes[from].cut_off {
+            return;
+        }
+        if self.nodes[to].stalled_until > self.now {
+            self.put(self.nodes[to].stalled_until, message);
+            return;
+        }
+        if let Some(machine) = &mut self.nodes[to].machine {
+            machine.step(message).unwrap();
+        }
+        self.drain(to);
     }
 
     /// Lets faults happen for a while.
