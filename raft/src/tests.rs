@@ -187,6 +187,20 @@ fn entries_behind_a_gap_are_not_appended() {
 }
 
 #[test]
+fn a_refusal_always_leads_further_back() {
+    let mut machine = leader();
+    let at = |machine: &mut Machine| machine.status().unwrap().peers[1].next;
+    assert_eq!(at(&mut machine), 4);
+    for next in [3, 2, 1, 1] {
+        let index = at(&mut machine) - 1;
+        // the hint is of no use
+        machine.step(Message { index, reject: true, reject_hint: 99, ..from(2, MessageType::MsgAppResp, 2) }).unwrap();
+        settle(&mut machine);
+        assert_eq!(at(&mut machine), next);
+    }
+}
+
+#[test]
 fn no_more_messages_than_the_window_go_without_answers() {
     let mut machine = leader();
     acknowledge(&mut machine, 2, 4);
