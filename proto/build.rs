@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 /// What the node reads and writes.
-const SPOKEN: [&str; 12] = [
+const SPOKEN: [&str; 15] = [
     "fabric/common/common.proto",
     "fabric/common/configtx.proto",
     "fabric/common/configuration.proto",
@@ -14,18 +14,20 @@ const SPOKEN: [&str; 12] = [
     "fabric/msp/msp_config.proto",
     "fabric/msp/msp_principal.proto",
     "fabric/orderer/ab.proto",
+    "fabric/orderer/cluster.proto",
     "fabric/orderer/configuration.proto",
     "fabric/orderer/kafka.proto",
     "fabric/orderer/etcdraft/configuration.proto",
+    "fabric/orderer/etcdraft/metadata.proto",
     "fabric/peer/configuration.proto",
+    "fabric/raftpb/raft.proto",
 ];
 
 /// What passes through it unread, but is shown to people: described, without any Rust.
-const SHOWN: [&str; 8] = [
+const SHOWN: [&str; 7] = [
     "google/protobuf/empty.proto",
     "fabric/ledger/kv_rwset.proto",
     "fabric/ledger/rwset.proto",
-    "fabric/orderer/etcdraft/metadata.proto",
     "fabric/orderer/smartbft/configuration.proto",
     "fabric/peer/chaincode.proto",
     "fabric/peer/proposal.proto",

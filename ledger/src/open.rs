@@ -20,8 +20,9 @@ use crate::format::{
 };
 use crate::horizon::Horizon;
 use crate::ledger::{Ledger, Opened, Options, Writer};
-use crate::pending::{Key, LogFile, PendingLog, stored_floor};
+use crate::pending::{PendingLog, stored_floor};
 use crate::read::{last_number, read_block};
+use crate::sealed::{Key, LogFile, sync_folder};
 use crate::store::Store;
 use crate::tail::Newest;
 use crate::verify::check_link;
@@ -51,8 +52,7 @@ impl Ledger {
         initialize(&db, path, channel, genesis)?;
         // the commit has synced the file; its name is made to last by syncing the folder
         fs::rename(&unfinished, path).map_err(io("give the new file its name"))?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync the ledger folder"))?;
+        sync_folder(path.parent()).map_err(io("sync the ledger folder"))?;
         load(db, LogFile::Missing(pending), path, channel, options)
     }
 

@@ -26,9 +26,17 @@ pub mod orderer {
     tonic::include_proto!("orderer");
 }
 
-/// Package `etcdraft`: read when a channel's configuration names that consensus type.
+/// Package `etcdraft`: what the configuration of a channel of that consensus type holds, and what its blocks and its leader's
+/// messages say of the consenters.
 pub mod etcdraft {
     tonic::include_proto!("etcdraft");
+}
+
+/// Package `raftpb`: messages and log entries of etcd's Raft, which consenters of etcdraft exchange and store.
+///
+/// Encoded, they are the bytes that Go's orderers write.
+pub mod raftpb {
+    tonic::include_proto!("raftpb");
 }
 
 /// Package `protos`: values that peers act on.

@@ -16,8 +16,7 @@ use crate::error::{Fault, ReadError};
 use crate::format::{FLOOR_KEY, PENDING, decode_number};
 use crate::ledger::Ledger;
 
-pub(crate) use log::{LogFile, PendingLog};
-pub(crate) use row::Key;
+pub(crate) use log::PendingLog;
 
 /// An envelope that was acknowledged and waits for its block.
 #[derive(Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! Fabric's orderers keep. Both are read and written block by block.
 
 mod error;
+pub mod etcd;
 mod fabric_block;
 mod import;
 mod reader;

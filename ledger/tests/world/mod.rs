@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses its own part")]
 
 pub mod disk;
+pub mod log_folder;
 
 use bytes::Bytes;
 use fabric_proto::common::{Block, BlockData, BlockHeader, BlockMetadata};

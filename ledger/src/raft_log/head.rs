@@ -1,0 +1,60 @@
+//! The first page of the file: whose it is, and what its rows are sealed with.
+
+use bytes::{Buf, BufMut};
+use orderer_core::crypto::sha256;
+
+use crate::sealed::{Key, PAGE_LENGTH, SEAL_BYTES};
+
+const MAGIC: &[u8; 16] = b"orderer raft log";
+/// Of the file.
+pub(super) const FORMAT: u32 = 1;
+
+/// What the first page says.
+pub(super) struct Head {
+    pub(super) channel: String,
+    pub(super) node: u64,
+    /// Another one for each file, so that nobody has seen it.
+    pub(super) key: Key,
+}
+
+/// Why a first page is none.
+pub(super) enum NoHead {
+    Foreign,
+    Newer(u32),
+    Damaged,
+}
+
+impl Head {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut page = Vec::with_capacity(PAGE_LENGTH);
+        page.put_slice(MAGIC);
+        page.put_u32(FORMAT);
+        page.put_u64(self.node);
+        page.put_slice(&self.key.0);
+        // a channel's name has 249 characters at most
+        page.put_u16(u16::try_from(self.channel.len()).unwrap_or(u16::MAX));
+        page.put_slice(self.channel.as_bytes());
+        let seal = sha256(&[&page]);
+        page.put_slice(&seal);
+        page.resize(PAGE_LENGTH, 0);
+        page
+    }
+
+    pub(super) fn decode(page: &[u8]) -> Result<Self, NoHead> {
+        let Some(mut rest) = page.strip_prefix(MAGIC) else { return Err(NoHead::Foreign) };
+        let format = rest.try_get_u32().map_err(|_| NoHead::Damaged)?;
+        if format > FORMAT {
+            return Err(NoHead::Newer(format));
+        }
+        let node = rest.try_get_u64().map_err(|_| NoHead::Damaged)?;
+        let (key, mut rest) = rest.split_first_chunk::<SEAL_BYTES>().ok_or(NoHead::Damaged)?;
+        let length = usize::from(rest.try_get_u16().map_err(|_| NoHead::Damaged)?);
+        let (channel, rest) = rest.split_at_checked(length).ok_or(NoHead::Damaged)?;
+        let said = page.len() - rest.len();
+        if rest.get(..SEAL_BYTES) != Some(&sha256(&[&page[..said]])[..]) {
+            return Err(NoHead::Damaged);
+        }
+        let channel = String::from_utf8(channel.to_vec()).map_err(|_| NoHead::Damaged)?;
+        Ok(Self { channel, node, key: Key(*key) })
+    }
+}

@@ -1,0 +1,496 @@
+//! The log: made, opened, written, read, trimmed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fabric_proto::raftpb::{Entry, HardState, Snapshot};
+use orderer_core::channel::ChannelId;
+use prost::Message as _;
+
+use super::error::{RaftLogError, Unfit};
+use super::folder::LogFolder;
+use super::head::{FORMAT, Head, NoHead};
+use super::record::{Contents, Position, Record, Write, decode, put_entry, put_hard_state, put_snapshot, put_trimmed};
+use super::rewrite::{NewFile, NotMade};
+use super::tail::{self, Tail};
+use super::view::View;
+use crate::sealed::{self, Key, LogFile, PAGE_BYTES, PAGE_LENGTH, SealedFile};
+
+/// A file is made under the log's name and this, and gets the log's name once it is whole.
+const UNFINISHED_SUFFIX: &str = ".new";
+/// So much that nobody needs is left in a file, beside as much as is needed, before it is written anew.
+const IDLE_BYTES: u64 = 1 << 20;
+/// Entries are copied in pieces of this size.
+const COPIES_BYTES: u64 = 1 << 20;
+
+/// What one sync did, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Synced {
+    /// Bytes written.
+    pub bytes: u64,
+    /// How long writing and syncing took.
+    pub took: Duration,
+}
+
+/// A row that was being written when the power went. Nobody was told that it is durable; it was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// Where it began, in bytes from the beginning of the file.
+    pub at: u64,
+}
+
+/// How large a log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// Of these, what rows take.
+    pub used_bytes: u64,
+    /// Of these, what a new file would hold.
+    pub live_bytes: u64,
+    /// Entries that are there.
+    pub entries: u64,
+    /// Index of the first of them, or the next one.
+    pub first_index: u64,
+    /// Index of the last entry, also if it was trimmed.
+    pub last_index: u64,
+}
+
+/// The raft log of a channel. Everything that it does blocks.
+///
+/// What is staged is checked at once, and durable after the next [`sync`](Self::sync) that is not an error. After a write
+/// or a sync that failed, nobody knows what the disk has: the log refuses everything until it is opened again, which
+/// writes once more what it finds.
+pub struct RaftLog {
+    folder: Box<dyn LogFolder>,
+    name: String,
+    channel: ChannelId,
+    node: u64,
+    file: SealedFile,
+    view: View,
+    /// Where the next row is written.
+    end: u64,
+    /// The next row's sequence.
+    next: u64,
+    /// Records of the next row.
+    staged: Vec<u8>,
+    needs_sync: bool,
+    /// What the file says.
+    written_state: HardState,
+    torn: Option<TornTail>,
+    failed: Option<String>,
+}
+
+impl fmt::Debug for RaftLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RaftLog")
+            .field("name", &self.name)
+            .field("node", &self.node)
+            .field("file", &self.file)
+            .field("end", &self.end)
+            .field("staged_bytes", &self.staged.len())
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RaftLog {
+    /// Makes the log of consenter `node` of a channel, with these contents: none for one who joins, the first
+    /// configuration changes for a new channel, those of another log for one that is imported. A crash leaves the whole log
+    /// or none.
+    pub fn create(
+        folder: impl LogFolder + 'static,
+        name: &str,
+        channel: &ChannelId,
+        node: u64,
+        contents: &Contents,
+    ) -> Result<Self, RaftLogError> {
+        let io = |action| move |cause| RaftLogError::Io { name: name.to_owned(), action, cause };
+        if folder.open(name).map_err(io("look for the file"))?.is_some() {
+            return Err(RaftLogError::Exists { name: name.to_owned() });
+        }
+        let unfinished = format!("{name}{UNFINISHED_SUFFIX}");
+        let made = NewFile::make(&folder, &unfinished, channel, node).map_err(NotMade::Io).and_then(|mut new| {
+            new.begin(contents.snapshot.as_ref(), contents.trimmed)?;
+            for entry in &contents.entries {
+                new.entry(entry)?;
+            }
+            new.finish(&contents.hard_state)?;
+            Ok(new)
+        });
+        let new = made.map_err(|problem| not_made(name, problem))?;
+        folder.rename(&unfinished, name).map_err(io("give the new file its name"))?;
+        let mut log = Self::over(Box::new(folder), name, channel, node, new.file);
+        (log.written_state, log.view) = (new.view.hard_state, new.view);
+        (log.end, log.next) = (new.end, new.next);
+        Ok(log)
+    }
+
+    /// Opens the log of consenter `node` of a channel and reads it. A row that was torn is cut off, with a warning.
+    ///
+    /// # Errors
+    /// `Damaged`: something is lost that was durable. The channel cannot go on with this log.
+    pub fn open(
+        folder: impl LogFolder + 'static,
+        name: &str,
+        channel: &ChannelId,
+        node: u64,
+    ) -> Result<(Self, Contents), RaftLogError> {
+        let io = |action| move |cause| RaftLogError::Io { name: name.to_owned(), action, cause };
+        folder.remove(&format!("{name}{UNFINISHED_SUFFIX}")).map_err(io("remove an unfinished file"))?;
+        let file = folder.open(name).map_err(io("open the file"))?;
+        let file = file.ok_or_else(|| RaftLogError::Missing { name: name.to_owned() })?;
+        let mut file =
+            SealedFile::new(LogFile::Open(file), Key([0; sealed::SEAL_BYTES])).map_err(io("open the file"))?;
+        let head = read_head(&file, name)?;
+        if head.channel != channel.as_str() || head.node != node {
+            return Err(RaftLogError::Other {
+                name: name.to_owned(),
+                channel: channel.clone(),
+                node,
+                found_channel: head.channel,
+                found_node: head.node,
+            });
+        }
+        file.key = head.key;
+        let mut log = Self::over(Box::new(folder), name, channel, node, file);
+        log.scan()?;
+        log.cut_tail()?;
+        log.file.make_durable(log.end).map_err(|cause| log.io("write once more what was read", cause))?;
+        log.written_state = log.view.hard_state;
+        let contents = log.contents()?;
+        Ok((log, contents))
+    }
+
+    fn over(folder: Box<dyn LogFolder>, name: &str, channel: &ChannelId, node: u64, file: SealedFile) -> Self {
+        Self {
+            folder,
+            name: name.to_owned(),
+            channel: channel.clone(),
+            node,
+            file,
+            view: View::default(),
+            end: PAGE_BYTES,
+            next: 1,
+            staged: Vec::new(),
+            needs_sync: false,
+            written_state: HardState::default(),
+            torn: None,
+            failed: None,
+        }
+    }
+
+    /// The row that was cut off when the log was opened.
+    pub fn torn_tail(&self) -> Option<TornTail> {
+        self.torn
+    }
+
+    /// The consenter whose log it is.
+    pub fn node(&self) -> u64 {
+        self.node
+    }
+
+    /// Puts something into the next row. A change of the commit index alone waits for a row that has another reason.
+    ///
+    /// # Errors
+    /// `Unfit`: it contradicts what is there. Nothing of it is staged.
+    pub fn stage(&mut self, write: &Write) -> Result<(), RaftLogError> {
+        self.check_trusted()?;
+        self.view.check(write).map_err(|cause| self.unfit(cause))?;
+        let before = self.staged.len();
+        if let Err(cause) = put_all(&mut self.staged, write) {
+            self.staged.truncate(before);
+            return Err(self.unfit(cause));
+        }
+        self.needs_sync |= self.view.must_sync(write);
+        if let Some(snapshot) = &write.snapshot {
+            self.view.take_snapshot(snapshot, self.end, snapshot.encoded_len());
+        }
+        for entry in &write.entries {
+            self.view.take_entry(entry, self.end, entry.encoded_len()).map_err(|cause| self.unfit(cause))?;
+        }
+        if let Some(state) = write.hard_state {
+            self.view.take_state(state);
+        }
+        Ok(())
+    }
+
+    /// Makes durable what is staged, with one write and one sync; does nothing if nothing has to be.
+    pub fn sync(&mut self) -> Result<Option<Synced>, RaftLogError> {
+        self.check_trusted()?;
+        if !self.needs_sync {
+            return Ok(None);
+        }
+        if self.view.hard_state != self.written_state {
+            let state = self.view.hard_state;
+            put_hard_state(&mut self.staged, &state).map_err(|cause| self.unfit(cause))?;
+        }
+        let started = Instant::now();
+        let staged = &self.staged;
+        let mut row = sealed::encode(&self.file.key, self.next, staged.len(), |row| row.extend_from_slice(staged));
+        let bytes = row.len() as u64;
+        if let Err(cause) = self.file.write(self.end, &mut row) {
+            self.failed = Some(cause.to_string());
+            return Err(self.io("write and sync", cause));
+        }
+        self.end += bytes;
+        self.next += 1;
+        self.staged.clear();
+        self.needs_sync = false;
+        self.written_state = self.view.hard_state;
+        Ok(Some(Synced { bytes, took: started.elapsed() }))
+    }
+
+    /// [`stage`](Self::stage) and [`sync`](Self::sync) in one.
+    pub fn append(&mut self, write: &Write) -> Result<Option<Synced>, RaftLogError> {
+        self.stage(write)?;
+        self.sync()
+    }
+
+    /// Makes a snapshot durable.
+    pub fn save_snapshot(&mut self, snapshot: Snapshot) -> Result<Option<Synced>, RaftLogError> {
+        self.append(&Write { snapshot: Some(snapshot), ..Write::default() })
+    }
+
+    /// Forgets the entries up to this index. The blocks in them must be durable, and a snapshot must stand for them. The
+    /// file is written anew when more than half of it, and more than 1 MiB, is of no use any more; that makes durable
+    /// what is staged, too. A crash may bring back entries that were forgotten.
+    pub fn trim(&mut self, index: u64) -> Result<(), RaftLogError> {
+        self.check_trusted()?;
+        self.view.check_trim(index).map_err(|cause| self.unfit(cause))?;
+        if index > self.view.trimmed.index {
+            let trimmed = Position { index, term: self.view.term(index).unwrap_or_default() };
+            put_trimmed(&mut self.staged, trimmed);
+            self.view.take_trimmed(trimmed);
+        }
+        if self.idle_bytes() > self.view.live_bytes().max(IDLE_BYTES) { self.rewrite() } else { Ok(()) }
+    }
+
+    fn idle_bytes(&self) -> u64 {
+        (self.end - PAGE_BYTES).saturating_sub(self.view.live_bytes())
+    }
+
+    /// If the new file cannot be written, the old one goes on being the log.
+    fn rewrite(&mut self) -> Result<(), RaftLogError> {
+        self.sync()?;
+        let unfinished = format!("{}{UNFINISHED_SUFFIX}", self.name);
+        let new = match self.copy_to(&unfinished) {
+            Ok(new) => new,
+            Err(error) => {
+                // it is removed when the log is opened, if not now
+                let _ = self.folder.remove(&unfinished);
+                return Err(error);
+            }
+        };
+        if let Err(cause) = self.folder.rename(&unfinished, &self.name) {
+            self.failed = Some(cause.to_string());
+            return Err(self.io("put the new file in the place of the old one", cause));
+        }
+        (self.file, self.view, self.end, self.next) = (new.file, new.view, new.end, new.next);
+        self.staged.clear();
+        self.written_state = self.view.hard_state;
+        Ok(())
+    }
+
+    fn copy_to(&self, unfinished: &str) -> Result<NewFile, RaftLogError> {
+        let made = |problem| not_made(&self.name, problem);
+        let new = NewFile::make(&*self.folder, unfinished, &self.channel, self.node);
+        let mut new = new.map_err(NotMade::Io).map_err(made)?;
+        new.begin(self.snapshot()?.as_ref(), self.view.trimmed).map_err(made)?;
+        let mut index = self.view.trimmed.index + 1;
+        while index <= self.view.last_index() {
+            for entry in self.entries(index, u64::MAX, COPIES_BYTES)? {
+                new.entry(&entry).map_err(made)?;
+                index += 1;
+            }
+        }
+        new.finish(&self.view.hard_state).map_err(made)?;
+        Ok(new)
+    }
+
+    /// Entries from this index on, to `end` (which is not given), until they have `max_bytes`; at least one, if any is
+    /// asked for.
+    ///
+    /// # Errors
+    /// `Absent`: the first is not there any more, or not yet.
+    pub fn entries(&self, from: u64, end: u64, max_bytes: u64) -> Result<Vec<Entry>, RaftLogError> {
+        let (mut index, mut bytes, mut found) = (from, 0, Vec::new());
+        let end = end.min(self.view.last_index().saturating_add(1));
+        if from > end || from <= self.view.trimmed.index {
+            let (first, last) = (self.view.trimmed.index.saturating_add(1), self.view.last_index());
+            return Err(RaftLogError::Absent { name: self.name.clone(), index: from, first, last });
+        }
+        while index < end && bytes < max_bytes {
+            let Some(row) = self.view.place(index).map(|place| place.row) else { break };
+            let mut in_row = BTreeMap::new();
+            for record in self.row(row)? {
+                if let Record::Entry(entry) = record {
+                    in_row.insert(entry.index, entry);
+                }
+            }
+            while let Some(place) = self.view.place(index).filter(|place| place.row == row && index < end) {
+                let entry = in_row.remove(&index).filter(|entry| entry.term == place.term);
+                let entry = entry.ok_or_else(|| self.damaged(row, format!("entry {index} is not in the row")))?;
+                bytes += entry.encoded_len() as u64;
+                if bytes > max_bytes && !found.is_empty() {
+                    return Ok(found);
+                }
+                found.push(entry);
+                index += 1;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Result<Option<Snapshot>, RaftLogError> {
+        let Some(place) = self.view.snapshot else { return Ok(None) };
+        let found = self.row(place.row)?.into_iter().rev().find_map(|record| match record {
+            Record::Snapshot(snapshot) => Some(snapshot),
+            _ => None,
+        });
+        let found = found.filter(|found| super::view::position(found) == place.at);
+        found.map(Some).ok_or_else(|| self.damaged(place.row, "the snapshot is not in the row".to_owned()))
+    }
+
+    /// The term of an entry that is there, or was the last to be trimmed.
+    pub fn term(&self, index: u64) -> Option<u64> {
+        self.view.term(index)
+    }
+
+    /// The state, with what is staged of it.
+    pub fn hard_state(&self) -> HardState {
+        self.view.hard_state
+    }
+
+    /// How large it is.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            file_bytes: self.file.length(),
+            used_bytes: self.end,
+            live_bytes: self.view.live_bytes(),
+            entries: self.view.entries() as u64,
+            first_index: self.view.trimmed.index.saturating_add(1),
+            last_index: self.view.last_index(),
+        }
+    }
+
+    fn contents(&self) -> Result<Contents, RaftLogError> {
+        Ok(Contents {
+            hard_state: self.view.hard_state,
+            snapshot: self.snapshot()?,
+            trimmed: self.view.trimmed,
+            entries: self.entries(self.view.trimmed.index.saturating_add(1), u64::MAX, u64::MAX)?,
+        })
+    }
+
+    /// The records of a row, also of the one that is staged.
+    fn row(&self, at: u64) -> Result<Vec<Record>, RaftLogError> {
+        let content = if at == self.end {
+            Bytes::copy_from_slice(&self.staged)
+        } else {
+            let content = match self.file.header_at(at) {
+                Ok(Some((header, encoded))) => self.file.content_at(at, header, &encoded),
+                Ok(None) => Ok(None),
+                Err(cause) => Err(cause),
+            };
+            let content = content.map_err(|cause| self.io("read", cause))?;
+            content.ok_or_else(|| self.damaged(at, "a row that was durable is not whole any more".to_owned()))?
+        };
+        decode(content).map_err(|problem| self.damaged(at, problem.to_owned()))
+    }
+
+    /// Goes through the rows, as long as one is whole.
+    fn scan(&mut self) -> Result<(), RaftLogError> {
+        loop {
+            let at = self.end;
+            let header = self.file.header_at(at).map_err(|cause| self.io("read", cause))?;
+            let Some((header, encoded)) = header else { break };
+            let content = self.file.content_at(at, header, &encoded).map_err(|cause| self.io("read", cause))?;
+            let Some(content) = content else { break };
+            if header.sequence != self.next {
+                return Err(self.damaged(at, format!("row {} is there, not row {}", header.sequence, self.next)));
+            }
+            let records = decode(content).map_err(|problem| self.damaged(at, problem.to_owned()))?;
+            for record in &records {
+                self.view.replay(record, at).map_err(|problem| self.damaged(at, problem.to_string()))?;
+            }
+            self.end += header.row_bytes();
+            self.next += 1;
+        }
+        if self.next == 1 {
+            return Err(self.damaged(self.end, "the first row is not whole".to_owned()));
+        }
+        self.view.check_whole().map_err(|problem| self.damaged(self.end, problem.to_string()))
+    }
+
+    /// Looks at what is behind the last whole row, and cuts it off if it was never durable.
+    fn cut_tail(&mut self) -> Result<(), RaftLogError> {
+        let behind = self.file.find_behind(self.end, self.next).map_err(|cause| self.io("read", cause))?;
+        if let Some((at, header)) = behind {
+            let problem = format!("row {} is not whole, row {} is there at byte {at}", self.next, header.sequence);
+            return Err(self.damaged(self.end, problem));
+        }
+        match tail::judge(&self.file, self.end).map_err(|cause| self.io("read", cause))? {
+            Tail::Clean => return Ok(()),
+            Tail::Damaged => return Err(self.damaged(self.end, format!("row {} was changed", self.next))),
+            Tail::Torn => {}
+        }
+        tracing::warn!(channel = %self.channel, file = self.name, at = self.end, row = self.next,
+            "the last row of the raft log was not wholly written, cutting it off");
+        self.file.shrink(self.end).map_err(|cause| self.io("cut off a torn row", cause))?;
+        self.torn = Some(TornTail { at: self.end });
+        Ok(())
+    }
+
+    fn check_trusted(&self) -> Result<(), RaftLogError> {
+        match &self.failed {
+            Some(reason) => Err(RaftLogError::Refused { name: self.name.clone(), reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn io(&self, action: &'static str, cause: io::Error) -> RaftLogError {
+        RaftLogError::Io { name: self.name.clone(), action, cause }
+    }
+
+    fn unfit(&self, cause: Unfit) -> RaftLogError {
+        RaftLogError::Unfit { name: self.name.clone(), cause }
+    }
+
+    fn damaged(&self, at: u64, problem: String) -> RaftLogError {
+        RaftLogError::Damaged { name: self.name.clone(), at, problem }
+    }
+}
+
+fn put_all(out: &mut Vec<u8>, write: &Write) -> Result<(), Unfit> {
+    if let Some(snapshot) = &write.snapshot {
+        put_snapshot(out, snapshot)?;
+    }
+    write.entries.iter().try_for_each(|entry| put_entry(out, entry))
+}
+
+fn read_head(file: &SealedFile, name: &str) -> Result<Head, RaftLogError> {
+    let damaged = |problem: &str| RaftLogError::Damaged { name: name.to_owned(), at: 0, problem: problem.to_owned() };
+    if file.length() < PAGE_BYTES {
+        return Err(RaftLogError::Foreign { name: name.to_owned() });
+    }
+    let mut page = vec![0; PAGE_LENGTH];
+    let read = file.read(0, &mut page);
+    read.map_err(|cause| RaftLogError::Io { name: name.to_owned(), action: "read", cause })?;
+    Head::decode(&page).map_err(|problem| match problem {
+        NoHead::Foreign => RaftLogError::Foreign { name: name.to_owned() },
+        NoHead::Newer(found) => RaftLogError::Newer { name: name.to_owned(), found, known: FORMAT },
+        NoHead::Damaged => damaged("the first page was changed"),
+    })
+}
+
+fn not_made(name: &str, problem: NotMade) -> RaftLogError {
+    match problem {
+        NotMade::Io(cause) => RaftLogError::Io { name: name.to_owned(), action: "write a new file", cause },
+        NotMade::Unfit(cause) => RaftLogError::Unfit { name: name.to_owned(), cause },
+    }
+}

@@ -1,0 +1,12 @@
+//! What the files beside the database have in common: rows that begin at a page, sealed with what only their ledger knows.
+//!
+//! A row says its sequence and its length in a header that has a seal of its own, so that a reader can tell a row that was
+//! torn while it was written (nothing follows it) from one that was damaged afterwards (later rows are whole).
+
+mod file;
+mod row;
+
+pub(crate) use file::{LogFile, SealedFile, backend, sync_folder};
+pub(crate) use row::{HEADER_BYTES, Key, PAGE_BYTES, PAGE_LENGTH, SEAL_BYTES, encode};
+#[cfg(test)]
+pub(crate) use row::{Header, open};
