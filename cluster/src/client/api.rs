@@ -125,8 +125,21 @@ pub enum ConnectionState {
         /// When it is tried again.
         until: SystemTime,
     },
-    /// It cannot be opened, since the configuration does not say enough.
+    /// It cannot be opened, since the consenter's server certificate in the configuration identifies nobody.
     Impossible,
+    /// The node shuts down.
+    Closed,
+}
+
+/// How a connection to another orderer stands, which the channels share.
+#[derive(Clone, Debug)]
+pub struct DestinationStatus {
+    /// Its HOST:PORT.
+    pub endpoint: String,
+    /// The connection.
+    pub connection: ConnectionState,
+    /// The last thing that went wrong with it.
+    pub last_error: Option<LastError>,
 }
 
 /// An error, and when it was.
@@ -153,6 +166,23 @@ pub struct QueueStatus {
     pub sent_bytes: u64,
     /// Messages that were dropped since then.
     pub dropped: u64,
-    /// How long messages waited in the queue, all together.
+    /// How long those that were sent waited in the queue, all together.
     pub waited: Duration,
+    /// How many of them waited no longer than each of [`SEND_TIME_BOUNDS`].
+    pub waited_within: [u64; SEND_TIME_BOUNDS.len()],
 }
+
+/// Bounds of the buckets of Fabric's `cluster_comm_msg_send_time`.
+pub const SEND_TIME_BOUNDS: [Duration; 11] = [
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
