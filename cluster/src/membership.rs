@@ -150,3 +150,81 @@ impl Membership {
         self.members().find(|member| member.server_key.as_ref() == Ok(key)).map(|member| member.consenter.id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair};
+
+    fn pem(key: &KeyPair, name: &str) -> Bytes {
+        CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(key).unwrap().pem().into()
+    }
+
+    fn shown(pem: &Bytes) -> PinnedKey {
+        PinnedKey::of_pem(pem).unwrap()
+    }
+
+    fn consenter(id: ConsenterId, client: &Bytes, server: &Bytes) -> Consenter {
+        Consenter {
+            id,
+            host: format!("orderer{id}"),
+            port: 7050,
+            client_certificate: client.clone(),
+            server_certificate: server.clone(),
+        }
+    }
+
+    #[test]
+    fn a_sender_is_known_by_the_key_of_its_client_certificate() {
+        let keys: Vec<KeyPair> = (0..6).map(|_| KeyPair::generate().unwrap()).collect();
+        let certificates: Vec<Bytes> = keys.iter().map(|key| pem(key, "first")).collect();
+        let [client1, server1, client2, server2, client3, server3] = &certificates[..] else { unreachable!() };
+        let members = [consenter(1, client1, server1), consenter(2, client2, server2), consenter(3, client3, server3)];
+        let membership = Membership::new(Some(1), members.clone());
+        assert_eq!(membership.sender(&shown(client2)), Some(2));
+        assert_eq!(membership.sender(&shown(client3)), Some(3));
+        assert_eq!(membership.sender(&shown(server2)), None, "a server certificate");
+        assert_eq!(membership.sender(&shown(client1)), None, "this node itself");
+        assert_eq!(membership.with_server_key(&shown(server1)), Some(1));
+        assert_eq!(membership.with_server_key(&shown(client1)), None);
+        assert_eq!(membership.others().map(|member| member.consenter.id).collect::<Vec<_>>(), [2, 3]);
+        let renewed = pem(&keys[2], "renewed");
+        assert_ne!(renewed, *client2);
+        assert_eq!(membership.sender(&shown(&renewed)), Some(2), "renewed with the same key");
+        // rotated by a config update: the new key counts, the old one does not
+        let (other_key, mut rotated) = (KeyPair::generate().unwrap(), members.clone());
+        let other = pem(&other_key, "rotated");
+        rotated[1].client_certificate = other.clone();
+        let rotated = Membership::new(Some(1), rotated);
+        assert_eq!(rotated.sender(&shown(&other)), Some(2));
+        assert_eq!(rotated.sender(&shown(client2)), None);
+        // another channel, where the same node is somebody else
+        let elsewhere = Membership::new(None, [consenter(7, client2, server2)]);
+        assert_eq!(elsewhere.sender(&shown(client2)), Some(7));
+        assert_eq!(elsewhere.sender(&shown(client3)), None);
+        // of several with one key, the lowest ID
+        let twice = Membership::new(None, [consenter(9, client2, server2), consenter(8, client2, server2)]);
+        assert_eq!(twice.sender(&shown(client2)), Some(8));
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_read_is_nobodys_and_spares_the_others() {
+        let key = KeyPair::generate().unwrap();
+        let good = pem(&key, "good");
+        let broken = Bytes::from_static(b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
+        let membership =
+            Membership::new(None, [consenter(1, &broken, &Bytes::from_static(b"no PEM")), consenter(2, &good, &good)]);
+        let first = membership.get(1).unwrap();
+        assert_eq!(first.server_key, Err(CertificateError::NoPem));
+        assert!(matches!(first.client_key, Err(CertificateError::Malformed(_))));
+        assert_eq!(membership.sender(&shown(&good)), Some(2));
+    }
+
+    #[test]
+    fn an_endpoint_has_brackets_around_an_address_of_ipv6() {
+        let mut one = consenter(1, &Bytes::new(), &Bytes::new());
+        assert_eq!(one.endpoint(), "orderer1:7050");
+        one.host = "::1".to_owned();
+        assert_eq!(one.endpoint(), "[::1]:7050");
+    }
+}

@@ -58,7 +58,8 @@ fn is_hostname(host: &str, is_pattern: bool) -> bool {
         octets.next().is_some_and(|first| first.is_ascii_alphanumeric() || first == b'_')
             && octets.all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
     };
-    host != "*" && host.split('.').enumerate().all(|(at, label)| (is_pattern && at == 0 && label == "*") || is_label(label))
+    host != "*"
+        && host.split('.').enumerate().all(|(at, label)| (is_pattern && at == 0 && label == "*") || is_label(label))
 }
 
 /// Whether a well-formed name, perhaps with a wildcard, covers a well-formed host (`matchHostnames`).

@@ -151,11 +151,7 @@ impl Destination {
             Current::Waiting { failures, until } => ConnectionState::Waiting { failures: *failures, until: *until },
             Current::Closed => ConnectionState::Closed,
         };
-        DestinationStatus {
-            endpoint: self.shared.endpoint.clone(),
-            connection,
-            last_error: state.last_error.clone(),
-        }
+        DestinationStatus { endpoint: self.shared.endpoint.clone(), connection, last_error: state.last_error.clone() }
     }
 }
 
@@ -164,4 +160,3 @@ impl Drop for Destination {
         self.task.abort();
     }
 }
-

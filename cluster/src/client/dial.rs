@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use orderer_x509::Certificate;
 use rustls_pki_types::ServerName;
 use socket2::SockRef;
@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 
 use super::queue::StepBody;
+use super::tasks::Tasks;
 use super::words::in_words;
 use crate::tls::{Identity, PinnedServer, Roots, client_config};
 
@@ -43,7 +44,12 @@ pub(super) struct Dialed {
 pub(super) type Driver = Pin<Box<dyn Future<Output = String> + Send>>;
 
 /// Connects; does not watch the time. Dropping the future closes what is open.
-pub(super) async fn dial(server: PinnedServer, port: u16, identity: &Identity, roots: &Roots) -> Result<Dialed, String> {
+pub(super) async fn dial(
+    server: PinnedServer,
+    port: u16,
+    identity: &Identity,
+    roots: &Roots,
+) -> Result<Dialed, String> {
     let host = server.host.clone();
     let name = ServerName::try_from(host.clone()).map_err(|_| format!("'{host}' is no host name"))?;
     let config = client_config(server, identity, roots).map_err(|error| in_words(&error))?;
@@ -53,8 +59,10 @@ pub(super) async fn dial(server: PinnedServer, port: u16, identity: &Identity, r
     let shown = secured.get_ref().1.peer_certificates().and_then(|shown| shown.first());
     let certificate = shown.and_then(|der| Certificate::parse(&Bytes::copy_from_slice(der)).ok());
     let (greeted, greeting) = oneshot::channel();
+    let tasks = Tasks::default();
+    let until_dropped = tasks.ended_with_this();
     let stream = TokioIo::new(Greeted { stream: secured, told: Some(greeted) });
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+    let (sender, connection) = http2::Builder::new(tasks.clone())
         .timer(TokioTimer::new())
         // it would ping to measure the bandwidth
         .adaptive_window(false)
@@ -66,6 +74,7 @@ pub(super) async fn dial(server: PinnedServer, port: u16, identity: &Identity, r
         .await
         .map_err(|error| in_words(&error))?;
     let mut driver: Driver = Box::pin(async move {
+        let _until_dropped = until_dropped;
         match connection.await {
             Ok(()) => "it closed the connection".to_owned(),
             Err(error) => in_words(&error),

@@ -139,10 +139,10 @@ impl Link {
         let (queue, whole) = cost(&self.settings, bytes::Buf::remaining(&message));
         let lane = &self.lanes[CONSENSUS];
         let overflow = |_| SendError::Overflow;
-        let room = Room {
-            queue: Arc::clone(&lane.room).try_acquire_many_owned(queue).map_err(overflow)?,
-            destination: Arc::clone(destination.room(CONSENSUS)).try_acquire_many_owned(whole).map_err(overflow)?,
-        };
+        let room = Room::new(
+            Arc::clone(&lane.room).try_acquire_many_owned(queue).map_err(overflow)?,
+            Arc::clone(destination.room(CONSENSUS)).try_acquire_many_owned(whole).map_err(overflow)?,
+        );
         self.put(CONSENSUS, Item { message, room, told: None, since: Instant::now() })
     }
 
@@ -178,7 +178,7 @@ impl Link {
         let queue = Arc::clone(&lane.room).acquire_many_owned(queue).await.map_err(closed)?;
         let whole = Arc::clone(destination.room(SUBMIT)).acquire_many_owned(whole).await.map_err(closed)?;
         let (tell, told) = oneshot::channel();
-        let room = Room { queue, destination: whole };
+        let room = Room::new(queue, whole);
         self.put(SUBMIT, Item { message, room, told: Some(tell), since: Instant::now() })?;
         *is_queued = true;
         drop(turn);
@@ -187,11 +187,8 @@ impl Link {
 
     /// The destination, and which of its connections to use.
     fn destination(&self) -> Result<(&Destination, u64), SendError> {
-        let failed = |reason: String| SendError::NotConnected {
-            id: self.whom.id,
-            endpoint: self.whom.endpoint.clone(),
-            reason,
-        };
+        let failed =
+            |reason: String| SendError::NotConnected { id: self.whom.id, endpoint: self.whom.endpoint.clone(), reason };
         let destination = match (&self.destination, &self.whom.key) {
             (Some(destination), _) => destination,
             (None, Err(why)) => return Err(failed(why.clone())),
@@ -283,7 +280,7 @@ impl Link {
         );
         queue.abort(&SendError::Timeout);
         if let Some(destination) = &self.destination
-            && destination.last_progress(queue.generation).is_some_and(|last| last <= since)
+            && destination.last_progress(queue.generation).is_some_and(|last| last.elapsed() >= limit)
         {
             destination.reset(queue.generation, "it takes nothing that is sent");
         }

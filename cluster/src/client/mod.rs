@@ -11,6 +11,7 @@ mod queue;
 mod runner;
 mod standing;
 mod stream;
+mod tasks;
 mod words;
 
 pub use api::{

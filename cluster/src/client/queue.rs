@@ -19,11 +19,17 @@ use crate::wire::Pieces;
 /// Small messages that wait together are given to HTTP/2 together, up to this size.
 const TOGETHER_BYTES: usize = 32 << 10;
 
-/// The room that a message has taken, in its queue and at its destination.
+/// The room that a message has taken, in its queue and at its destination, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Room {
-    pub(super) queue: OwnedSemaphorePermit,
-    pub(super) destination: OwnedSemaphorePermit,
+    _queue: OwnedSemaphorePermit,
+    _destination: OwnedSemaphorePermit,
+}
+
+impl Room {
+    pub(super) fn new(queue: OwnedSemaphorePermit, destination: OwnedSemaphorePermit) -> Self {
+        Self { _queue: queue, _destination: destination }
+    }
 }
 
 /// A message that waits.

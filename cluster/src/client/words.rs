@@ -27,7 +27,9 @@ pub(super) fn in_words(error: &(dyn Error + 'static)) -> String {
 
 fn of_tls(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidCertificate(CertificateError::Other(why)) => format!("its certificate is refused: {}", why.0),
+        rustls::Error::InvalidCertificate(CertificateError::Other(why)) => {
+            format!("its certificate is refused: {}", why.0)
+        }
         rustls::Error::InvalidMessage(_) => "it does not speak TLS".to_owned(),
         rustls::Error::AlertReceived(
             alert @ (AlertDescription::UnknownCA
