@@ -8,9 +8,11 @@
 //! CLUSTER_CHANNEL the channel (ch)
 //! ```
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,7 +24,7 @@ use support::{Arrived, Events, LIMIT, Orderer, Pair, Recorder, consenter, quick}
 
 const OWN: u64 = 3;
 
-fn read(folder: &PathBuf, name: &str) -> Pair {
+fn read(folder: &Path, name: &str) -> Pair {
     let read = |suffix: &str| std::fs::read_to_string(folder.join(format!("{name}.{suffix}"))).unwrap();
     Pair { certificate: read("crt"), key: read("key") }
 }

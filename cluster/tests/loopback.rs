@@ -1,5 +1,7 @@
 //! Two orderers on loopback, over TLS and HTTP/2.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::sync::Arc;
@@ -217,13 +219,13 @@ async fn a_peer_that_does_not_read_costs_no_more_than_its_queues() {
     let two = Two::new();
     let orderer = two.start(0).await;
     orderer.is_deaf.store(true, Ordering::SeqCst);
-    let settings = ClientSettings { rpc_timeout: Duration::from_millis(500), queue_bytes: QUEUE_BYTES, ..quick() };
+    let settings = ClientSettings { rpc_timeout: Duration::from_secs(3), queue_bytes: QUEUE_BYTES, ..quick() };
     let (events, connections) = (Events::new(), two.authority.connections(&two.client, settings));
     let peers = connections.enter("ch", events.clone());
     peers.configure(&two.peers_at(orderer.port));
     events.wait_for(2, true, 1).await;
     let (mut taken, mut overflown) = (0, 0);
-    for number in 0..2_000 {
+    for number in 0..500 {
         match peers.consensus(2, numbered(number, PAYLOAD_BYTES), Bytes::new()) {
             Ok(()) => taken += 1,
             Err(SendError::Overflow) => overflown += 1,
@@ -232,7 +234,7 @@ async fn a_peer_that_does_not_read_costs_no_more_than_its_queues() {
     }
     // what waits, and what the peer's window lets through
     assert!(taken <= (QUEUE_BYTES + (128 << 10)) / PAYLOAD_BYTES + 4, "{taken}");
-    assert_eq!(taken + overflown, 2_000);
+    assert_eq!(taken + overflown, 500);
     let status = peers.status()[0].consensus;
     assert!(status.length <= 100 && status.dropped == overflown as u64, "{status:?}");
     // transactions wait for room, for as long as they may

@@ -16,7 +16,8 @@ pub trait Network: Send + Sync + 'static {
     fn enter(&self, channel: &str, events: Arc<dyn PeerEvents>) -> Box<dyn Peers>;
 }
 
-/// What happens to the connections of a channel's peers. Called on a thread of the network: must not block.
+/// What happens to the connections of a channel's peers. Called on a thread of the network, and within
+/// [`Peers::configure`]: must not block, nor call the peers.
 pub trait PeerEvents: Send + Sync + 'static {
     /// The peer can be sent to from now on.
     fn connected(&self, peer: ConsenterId);

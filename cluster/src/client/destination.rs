@@ -66,13 +66,13 @@ impl Destination {
     }
 
     /// Tells the watcher from now on.
-    pub(super) fn watch(&self, watcher: Weak<dyn Watcher>) {
+    pub(super) fn watch(&self, watcher: &Weak<dyn Watcher>) {
         let is_connected = {
             let mut state = self.shared.state();
             if state.watchers.len() == state.watchers.capacity() {
                 state.watchers.retain(|watcher| watcher.strong_count() > 0);
             }
-            state.watchers.push(Weak::clone(&watcher));
+            state.watchers.push(Weak::clone(watcher));
             matches!(state.current, Current::Connected(_))
         };
         if is_connected && let Some(watcher) = watcher.upgrade() {

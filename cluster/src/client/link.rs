@@ -114,7 +114,7 @@ impl Link {
         });
         if let Some(destination) = &link.destination {
             let watcher: Weak<dyn Watcher> = Weak::clone(&link.own) as Weak<dyn Watcher>;
-            destination.watch(watcher);
+            destination.watch(&watcher);
         }
         link
     }

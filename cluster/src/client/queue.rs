@@ -212,8 +212,7 @@ impl http_body::Body for StepBody {
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Leaving>, Infallible>>> {
-        let mut leaving = Leaving { pieces: Pieces::default(), _room: Vec::new() };
-        let mut told = Vec::new();
+        let (mut pieces, mut room, mut told) = (Pieces::default(), Vec::new(), Vec::new());
         let (mut waited, mut bytes, mut count) = (Duration::ZERO, 0, 0);
         let now = Instant::now();
         {
@@ -228,8 +227,8 @@ impl http_body::Body for StepBody {
                 self.queue.figures.waited(wait);
                 waited += wait;
                 (bytes, count) = (bytes + size, count + 1);
-                leaving.pieces.append(item.message);
-                leaving._room.push(item.room);
+                pieces.append(item.message);
+                room.push(item.room);
                 told.extend(item.told);
             }
             if count == 0 {
@@ -247,7 +246,7 @@ impl http_body::Body for StepBody {
             // who asked may not wait any more
             let _ = told.send(Ok(()));
         }
-        Poll::Ready(Some(Ok(Frame::data(leaving))))
+        Poll::Ready(Some(Ok(Frame::data(Leaving { pieces, _room: room }))))
     }
 }
 

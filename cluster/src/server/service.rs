@@ -79,7 +79,7 @@ impl StepService {
     }
 
     /// A stream begins.
-    pub fn open(&self, client: StepClient) -> StepSession {
+    pub fn open(&self, client: &StepClient) -> StepSession {
         self.0.streams.fetch_add(1, Ordering::Relaxed);
         let shown = match &client.certificate {
             None => Shown::Nothing,

@@ -1,7 +1,7 @@
 //! Authorities, and orderers that note what they are sent.
 
 // each test uses its part
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use tonic::Status;
 
 /// Nothing takes so long.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(150);
 
 /// Issues certificates for 127.0.0.1.
 pub(crate) struct Authority {
@@ -174,6 +174,8 @@ pub(crate) struct Orderer {
     pub(crate) service: StepService,
     /// Streams that come while this is true are not read.
     pub(crate) is_deaf: Arc<AtomicBool>,
+    /// All requests as they were read.
+    pub(crate) requests: Arc<Mutex<Vec<Bytes>>>,
     /// Certificates of clients, in the order of connections.
     pub(crate) shown: watch::Receiver<Vec<Option<CertificateDer<'static>>>>,
     tasks: JoinSet<()>,
@@ -202,20 +204,21 @@ impl Orderer {
         let service = StepService::new(Arc::new(Table(channels)), Duration::from_secs(60));
         let acceptor = TlsAcceptor::from(Arc::new(server_config(authority, server)));
         let is_deaf = Arc::new(AtomicBool::new(false));
+        let requests = Arc::<Mutex<Vec<Bytes>>>::default();
         let (tell, shown) = watch::channel(Vec::new());
         let tell = Arc::new(tell);
         let mut tasks = JoinSet::new();
-        let (of_listener, deaf) = (service.clone(), Arc::clone(&is_deaf));
+        let (of_listener, deaf, read) = (service.clone(), Arc::clone(&is_deaf), Arc::clone(&requests));
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (socket, address) = listener.accept().await.unwrap();
                 let (acceptor, service) = (acceptor.clone(), of_listener.clone());
-                let (deaf, tell) = (Arc::clone(&deaf), Arc::clone(&tell));
-                connections.spawn(async move { serve(socket, address, acceptor, service, deaf, tell).await });
+                let (deaf, tell, read) = (Arc::clone(&deaf), Arc::clone(&tell), Arc::clone(&read));
+                connections.spawn(async move { serve(socket, address, acceptor, service, (deaf, read), tell).await });
             }
         });
-        Self { port, service, is_deaf, shown, tasks }
+        Self { port, service, is_deaf, requests, shown, tasks }
     }
 
     /// Kills it, and all its connections.
@@ -230,7 +233,7 @@ async fn serve(
     address: SocketAddr,
     acceptor: TlsAcceptor,
     service: StepService,
-    deaf: Arc<AtomicBool>,
+    (deaf, read): (Arc<AtomicBool>, Arc<Mutex<Vec<Bytes>>>),
     tell: Arc<watch::Sender<Vec<Option<CertificateDer<'static>>>>>,
 ) {
     let Ok(secured) = acceptor.accept(socket).await else { return };
@@ -238,15 +241,20 @@ async fn serve(
     tell.send_modify(|all| all.push(shown.clone().map(CertificateDer::into_owned)));
     let certificate = shown.map(|shown| Bytes::copy_from_slice(&shown));
     let answer = service_fn(move |request: hyper::Request<Incoming>| {
-        let session = service.open(StepClient { address, certificate: certificate.clone() });
-        let deaf = Arc::clone(&deaf);
+        let session = service.open(&StepClient { address, certificate: certificate.clone() });
+        let (deaf, read) = (Arc::clone(&deaf), Arc::clone(&read));
         async move {
             assert_eq!(request.uri().path(), "/orderer.Cluster/Step");
             if deaf.load(Ordering::SeqCst) {
                 let _unread = request;
                 return std::future::pending().await;
             }
-            let status = session.run(messages(request.into_body())).await;
+            let noted = messages(request.into_body()).inspect(|message| {
+                if let Ok(message) = message {
+                    read.lock().unwrap().push(message.clone());
+                }
+            });
+            let status = session.run(noted).await;
             Ok::<_, std::convert::Infallible>(status.into_http::<tonic::body::Body>())
         }
     });
