@@ -6,6 +6,7 @@
 //! CLUSTER_PORTS   "P1 P2 P3": the ports of the three consenters on 127.0.0.1; the first two are Fabric's
 //! CLUSTER_STRANGER folder with a client.crt and client.key that the same authority has issued to somebody else
 //! CLUSTER_CHANNEL the channel (ch)
+//! CLUSTER_IDLE    so many seconds are the connections kept idle at the end (0); Fabric closes those of who pings too often
 //! ```
 
 #![allow(clippy::unwrap_used)]
@@ -127,6 +128,11 @@ async fn orderers_of_fabric_take_our_streams_and_open_theirs() {
     let status = peers.status().into_iter().find(|peer| peer.id == leader).unwrap();
     println!("{status:?}");
     assert!(status.submit.is_open && status.consensus.is_open, "{status:?}");
+    let idle: u64 = std::env::var("CLUSTER_IDLE").map_or(0, |seconds| seconds.parse().unwrap());
+    let before: Vec<_> = peers.status().into_iter().map(|peer| peer.connection).collect();
+    tokio::time::sleep(Duration::from_secs(idle)).await;
+    assert_eq!(peers.status().into_iter().map(|peer| peer.connection).collect::<Vec<_>>(), before);
+    assert_eq!((events.count(1, false), events.count(2, false)), (0, 0));
     println!(
         "{:?}, {} messages from 1, {} from 2",
         orderer.service.figures(),

@@ -299,6 +299,8 @@ async fn an_identity_is_renewed_under_load_without_a_gap() {
     peers.configure(&two.peers_at(orderer.port));
     events.wait_for(2, true, 1).await;
     let renewed = two.authority.renew("orderer1 anew", &two.client.key);
+    // a stream that nothing is sent on any more goes with its connection, without a word
+    peers.consensus(2, numbered(COUNT, 64), Bytes::new()).unwrap();
     for number in 0..COUNT {
         if number == COUNT / 4 {
             connections.renew();
@@ -313,19 +315,26 @@ async fn an_identity_is_renewed_under_load_without_a_gap() {
         }
         peers.submit(2, 0, numbered(number, 64)).await.unwrap();
     }
-    let arrived = two.channel.wait_for(COUNT as usize).await;
+    let arrived = two.channel.wait_for(COUNT as usize + 1).await;
     let mut numbers: Vec<u32> = arrived
         .iter()
         .map(|arrived| match arrived {
-            Arrived::Submit { envelope, .. } => u32::from_be_bytes(envelope[..4].try_into().unwrap()),
-            Arrived::Consensus { .. } => panic!("none was sent"),
+            Arrived::Submit { envelope: bytes, .. } | Arrived::Consensus { payload: bytes, .. } => {
+                u32::from_be_bytes(bytes[..4].try_into().unwrap())
+            }
         })
         .collect();
     numbers.sort_unstable();
-    assert_eq!(numbers, (0..COUNT).collect::<Vec<_>>());
+    assert_eq!(numbers, (0..=COUNT).collect::<Vec<_>>());
+    let deadline = Instant::now() + LIMIT;
+    while orderer.service.figures().streams != 1 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     // the first order to renew had nothing to do
     assert_eq!(*orderer.shown.borrow(), [Some(two.client.der()), Some(renewed.der())]);
     assert_eq!(events.count(2, false), 0);
+    assert!(peers.status()[0].last_error.is_none());
 }
 
 #[test]

@@ -321,6 +321,18 @@ impl Watcher for Link {
         self.events.connected(self.whom.id);
     }
 
+    fn renewed(&self) {
+        let Ok((_, generation)) = self.destination() else { return };
+        for lane in &self.lanes {
+            let mut current = lane.queue();
+            if current.as_ref().is_some_and(|queue| queue.generation != generation)
+                && let Some(before) = current.take()
+            {
+                before.finish();
+            }
+        }
+    }
+
     fn lost(&self) {
         self.events.unreachable(self.whom.id);
     }

@@ -58,6 +58,8 @@ struct State {
     waker: Option<Waker>,
     /// Takes no more: what is here is sent, then the stream ends.
     is_finished: bool,
+    /// It has no stream any more, and that was not wanted here.
+    is_cut: bool,
     /// Takes no more, and nothing is sent: why.
     aborted: Option<SendError>,
 }
@@ -94,6 +96,21 @@ impl Queue {
             waker.wake();
         }
         Put::Taken
+    }
+
+    /// The stream is gone.
+    fn cut(&self) {
+        let mut state = self.state();
+        state.is_cut = !state.is_finished && state.aborted.is_none();
+        state.is_finished = true;
+        drop(state);
+        self.closed.notify_one();
+    }
+
+    /// Whether all that was put here was sent before the stream ended, and it was this side that let it end.
+    pub(super) fn is_done(&self) -> bool {
+        let state = self.state();
+        state.is_finished && !state.is_cut && state.aborted.is_none() && state.items.is_empty()
     }
 
     /// Sends what is here, then ends the stream.
@@ -253,6 +270,6 @@ impl http_body::Body for StepBody {
 impl Drop for StepBody {
     /// Nothing more is going to be sent. Who runs the stream learns why, and aborts the queue with the reason.
     fn drop(&mut self) {
-        self.queue.finish();
+        self.queue.cut();
     }
 }

@@ -109,6 +109,7 @@ impl Runner {
                         let before = std::mem::replace(&mut live, self.adopt(dialed, identity));
                         // it may have ended meanwhile
                         let _ = before.retire.send(());
+                        self.shared.tell(|watcher| watcher.renewed());
                         renew_after = None;
                     }
                     Err(why) => {
@@ -137,11 +138,14 @@ impl Runner {
         self.failures = self.failures.saturating_add(1);
         let (failures, settings) = (self.failures, &self.shared.settings);
         let pause = pause(failures, settings.pause, rand::random());
-        tracing::warn!(
-            target: LOG,
-            "Unable to obtain connection to {}: {why}; the next attempt ({failures} failed) is in {pause:?}",
-            self.shared.endpoint
-        );
+        let endpoint = &self.shared.endpoint;
+        // a peer that is down for long does not fill the log
+        if failures.is_power_of_two() || self.shared.last_error().as_ref() != Some(&why) {
+            tracing::warn!(
+                target: LOG,
+                "Unable to obtain connection to {endpoint}: {why} ({failures} times in a row, next attempt in {pause:?})"
+            );
+        }
         self.shared.failed(why);
         self.shared.turns(Current::Waiting { failures, until: SystemTime::now() + pause });
         self.shared.tell(|watcher| watcher.lost());

@@ -27,6 +27,8 @@ pub(super) struct Material {
 pub(super) trait Watcher: Send + Sync {
     /// It can be sent to.
     fn connected(&self);
+    /// Another connection has taken the place of the one that messages went to.
+    fn renewed(&self);
     /// It cannot any more, or still not.
     fn lost(&self);
 }
@@ -105,6 +107,10 @@ impl Shared {
 
     pub(super) fn take_order(&self) -> Option<Order> {
         self.state().order.take()
+    }
+
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.state().last_error.as_ref().map(|error| error.text.clone())
     }
 
     pub(super) fn failed(&self, text: String) {

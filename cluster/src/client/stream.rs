@@ -64,6 +64,7 @@ pub(super) async fn run(
         },
     };
     match ended {
+        _ if guard.0.is_done() => Ended::Finished,
         Ok(status) if status.code() == Code::Ok && guard.0.first_since().is_none() => Ended::Finished,
         Ok(status) => guard.abort(format!("the other side ended it: {:?}: {}", status.code(), status.message())),
         Err(why) => guard.abort(why),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use orderer_x509::{Certificate, Pool, pem};
+use orderer_x509::{Certificate, Pool, PublicKey, pem};
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
@@ -49,8 +49,9 @@ impl Identity {
         let pinned = PinnedKey::of(&certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(IdentityError::Key)?;
         let key = aws_lc_rs::sign::any_supported_type(&key).map_err(IdentityError::UnfitKey)?;
-        // an SPKI has one encoding for the kinds of keys that can sign here
-        if key.public_key().is_some_and(|public| public.as_ref() != &certificate.raw_spki()[..]) {
+        if let Some(public) = key.public_key()
+            && PublicKey::from_spki(&public).ok().flatten().as_ref() != certificate.public_key()
+        {
             return Err(IdentityError::OtherKey);
         }
         let chain = chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
