@@ -126,8 +126,10 @@ pub struct StepSession {
 impl StepSession {
     /// Handles one request after the other, and says with which status the stream has to end.
     ///
-    /// The head of the response should be sent together with that status and not before, as Fabric does. Dropping the
-    /// future ends the stream; a transaction that the channel has not taken is lost then.
+    /// The head of the response should be sent together with that status and not before, as Fabric does
+    /// ([`Status::into_http`]). A client opens two streams for each channel on its one connection, so a listener for the
+    /// orderers of many channels has to allow as many. Dropping the future ends the stream; a transaction that the channel has
+    /// not taken is lost then.
     pub async fn run(mut self, requests: impl Stream<Item = Result<Bytes, Status>>) -> Status {
         let mut requests = std::pin::pin!(requests);
         while let Some(request) = requests.next().await {
@@ -254,5 +256,95 @@ impl Drop for StepSession {
     fn drop(&mut self) {
         self.shared.streams.fetch_sub(1, Ordering::Relaxed);
         tracing::debug!(target: LOG, "Closing connection from {}({})", self.name(), self.address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::{Consenter, Membership};
+    use fabric_proto::Message as _;
+    use futures_util::future::BoxFuture;
+    use futures_util::stream;
+
+    struct Node {
+        membership: Arc<Membership>,
+    }
+
+    impl Router for Node {
+        fn channel(&self, name: &str) -> Option<Arc<dyn ClusterChannel>> {
+            (name == "ch")
+                .then(|| Arc::new(Node { membership: Arc::clone(&self.membership) }) as Arc<dyn ClusterChannel>)
+        }
+    }
+
+    impl ClusterChannel for Node {
+        fn membership(&self) -> Arc<Membership> {
+            Arc::clone(&self.membership)
+        }
+
+        fn consensus(&self, _: ConsenterId, payload: Bytes, _: Bytes) -> Result<(), NotTaken> {
+            if payload.is_empty() { Err(NotTaken::NoRoom) } else { Ok(()) }
+        }
+
+        fn submit(&self, from: ConsenterId, sequence: u64, _: Bytes) -> BoxFuture<'static, Result<(), NotTaken>> {
+            let refused = NotTaken::Refused("no Raft leader".to_owned());
+            Box::pin(std::future::ready(if (from, sequence) == (1, 7) { Ok(()) } else { Err(refused) }))
+        }
+    }
+
+    fn consensus(channel: &str, payload: &'static [u8]) -> Bytes {
+        let payload = Bytes::from_static(payload);
+        let request = ConsensusRequest { channel: channel.to_owned(), payload, ..ConsensusRequest::default() };
+        StepRequest { payload: Some(Payload::ConsensusRequest(request)) }.encode_to_vec().into()
+    }
+
+    fn submit(last_validation_seq: u64) -> Bytes {
+        let request = SubmitRequest { channel: "ch".to_owned(), last_validation_seq, payload: Bytes::new() };
+        StepRequest { payload: Some(Payload::SubmitRequest(request)) }.encode_to_vec().into()
+    }
+
+    #[tokio::test]
+    async fn streams_end_as_fabric_ends_them() {
+        const UNAUTHORIZED: &str = "certificate extracted from TLS connection isn't authorized";
+        let made = rcgen::generate_simple_self_signed(vec!["orderer1".to_owned()]).unwrap();
+        let certificate = Bytes::from(made.cert.pem());
+        let consenter = Consenter {
+            id: 1,
+            host: "orderer1".to_owned(),
+            port: 7050,
+            client_certificate: certificate.clone(),
+            server_certificate: certificate,
+        };
+        let membership = Arc::new(Membership::new(None, [consenter]));
+        let service = StepService::new(Arc::new(Node { membership }), Duration::ZERO);
+        let member = Some(Bytes::copy_from_slice(made.cert.der()));
+        let other = rcgen::generate_simple_self_signed(vec!["orderer2".to_owned()]).unwrap();
+        let other = Some(Bytes::copy_from_slice(other.cert.der()));
+        let cases: [(&Option<Bytes>, Vec<Bytes>, Code, &str); 10] = [
+            (&member, vec![consensus("ch", b"m"), submit(7), consensus("ch", b"")], Code::Ok, ""),
+            (&member, vec![submit(8)], Code::Unknown, "no Raft leader"),
+            (&member, vec![consensus("", b"m")], Code::Unknown, "badly formatted message, cannot extract channel"),
+            (&member, vec![consensus("other", b"m")], Code::Unknown, "channel other doesn't exist"),
+            (&None, vec![consensus("other", b"m")], Code::Unknown, "channel other doesn't exist"),
+            (&None, vec![consensus("ch", b"m")], Code::Unknown, "no TLS certificate sent"),
+            (&other, vec![consensus("ch", b"m")], Code::Unknown, UNAUTHORIZED),
+            (&Some(Bytes::from_static(b"0")), vec![submit(7)], Code::Unknown, UNAUTHORIZED),
+            (&member, vec![Bytes::new()], Code::Unknown, "message is neither a Submit nor a Consensus request"),
+            (&member, vec![Bytes::from_static(&[0x0a])], Code::Internal, "grpc: failed to unmarshal"),
+        ];
+        for (certificate, requests, code, text) in cases {
+            let client = StepClient { address: ([127, 0, 0, 1], 1).into(), certificate: certificate.clone() };
+            let session = service.open(&client);
+            assert_eq!(service.figures().streams, 1);
+            let status = session.run(stream::iter(requests.into_iter().map(Ok))).await;
+            assert_eq!(status.code(), code, "{}", status.message());
+            assert!(status.message().starts_with(text), "{}", status.message());
+        }
+        let figures = ServiceFigures { streams: 0, consensus: 1, submit: 1, dropped: 1, refused: 8 };
+        assert_eq!(service.figures(), figures);
+        let cut = stream::iter([Err(Status::cancelled("it went away"))]);
+        let client = StepClient { address: ([127, 0, 0, 1], 1).into(), certificate: None };
+        assert_eq!(service.open(&client).run(cut).await.code(), Code::Cancelled);
     }
 }
