@@ -13,6 +13,7 @@ mod der;
 mod domain;
 pub mod ecdsa;
 mod extension;
+mod hostname;
 mod key;
 mod legacy;
 mod lenient;
@@ -34,6 +35,7 @@ pub use crl::{CrlError, RevocationList, RevokedCertificate};
 pub use extension::{
     BasicConstraints, ExtendedKeyUsage, Extension, Extensions, NameConstraints, SubjectAltName, Subtrees,
 };
+pub use hostname::HostnameError;
 pub use key::{Curve, KeyError, PublicKey};
 pub use legacy::verify_legacy_name_constraints;
 pub use lenient::{LenientError, authority_key_id, subject_key_id};

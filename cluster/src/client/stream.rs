@@ -1,0 +1,114 @@
+//! One Step stream: opened, waited for until it ends, and why it ended.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, Version, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use tokio::time::timeout;
+use tonic::{Code, Status};
+
+use super::api::SendError;
+use super::queue::{Queue, StepBody};
+use super::words::in_words;
+
+/// How a stream ended.
+pub(super) enum Ended {
+    /// As this side wanted it.
+    Finished,
+    /// For this reason; so many messages were dropped.
+    Aborted(SendError, usize),
+}
+
+/// Runs a stream until it ends; `grace` is how long it may take the peer to end a stream that this side has finished. The queue is
+/// closed when the future is ready, or dropped.
+pub(super) async fn run(
+    mut sender: SendRequest<StepBody>,
+    body: StepBody,
+    queue: Arc<Queue>,
+    endpoint: &str,
+    grace: Duration,
+) -> Ended {
+    let guard = Guard(queue);
+    let request = Request::builder()
+        .method(Method::POST)
+        .version(Version::HTTP_2)
+        .uri(format!("https://{endpoint}/orderer.Cluster/Step"))
+        .header(header::TE, "trailers")
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .body(body);
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return guard.abort(format!("'{endpoint}' is no authority: {error}")),
+    };
+    let mut answer = std::pin::pin!(async {
+        match sender.send_request(request).await {
+            Ok(response) => status_of(response).await,
+            Err(error) => Err(in_words(&error)),
+        }
+    });
+    let ended = tokio::select! {
+        ended = &mut answer => Some(ended),
+        () = guard.0.closed() => None,
+    };
+    let ended = match (ended, guard.0.why_aborted()) {
+        (Some(ended), _) => ended,
+        // what is under way is reset when it is dropped
+        (None, Some(why)) => return Ended::Aborted(why, 0),
+        (None, None) => match timeout(grace, answer).await {
+            Ok(ended) => ended,
+            Err(_) => return Ended::Finished,
+        },
+    };
+    match ended {
+        _ if guard.0.is_done() => Ended::Finished,
+        Ok(status) if status.code() == Code::Ok && guard.0.first_since().is_none() => Ended::Finished,
+        Ok(status) => guard.abort(format!("the other side ended it: {:?}: {}", status.code(), status.message())),
+        Err(why) => guard.abort(why),
+    }
+}
+
+/// Closes the queue of a stream that has ended.
+struct Guard(Arc<Queue>);
+
+impl Guard {
+    fn abort(&self, why: String) -> Ended {
+        let why = SendError::Aborted(why);
+        let dropped = self.0.abort(&why);
+        Ended::Aborted(why, dropped)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.abort(&SendError::Aborted("the stream ended".to_owned()));
+    }
+}
+
+/// The status that the other side ends with. Orderers of Fabric say nothing before it.
+async fn status_of(response: http::Response<Incoming>) -> Result<Status, String> {
+    if let Some(status) = Status::from_header_map(response.headers()) {
+        return Ok(status);
+    }
+    let code = response.status();
+    let mut body = response.into_body();
+    loop {
+        match std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await {
+            // answers are not read
+            Some(Ok(frame)) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    return Ok(of_trailers(&trailers));
+                }
+            }
+            Some(Err(error)) => return Err(in_words(&error as &(dyn Error + 'static))),
+            None => return Ok(Status::unknown(format!("no status; HTTP {code}"))),
+        }
+    }
+}
+
+fn of_trailers(trailers: &HeaderMap) -> Status {
+    Status::from_header_map(trailers).unwrap_or_else(|| Status::unknown("no status"))
+}

@@ -1,0 +1,52 @@
+//! The tasks that hyper spawns for a connection: they end with it, and not when its last stream does.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::rt::Executor;
+use tokio::task::JoinSet;
+
+/// Spawns tasks, until they are ended all at once.
+#[derive(Clone, Default)]
+pub(super) struct Tasks(Arc<Mutex<Spawned>>);
+
+#[derive(Default)]
+struct Spawned {
+    running: JoinSet<()>,
+    is_ended: bool,
+}
+
+/// Ends the tasks when it is dropped. Later ones do not begin.
+pub(super) struct EndsTasks(Tasks);
+
+impl Tasks {
+    /// To be kept by what drives the connection.
+    pub(super) fn ended_with_this(&self) -> EndsTasks {
+        EndsTasks(self.clone())
+    }
+}
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let mut spawned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while spawned.running.try_join_next().is_some() {}
+        if !spawned.is_ended {
+            spawned.running.spawn(async move { drop(task.await) });
+        }
+    }
+}
+
+impl Drop for EndsTasks {
+    fn drop(&mut self) {
+        let running = {
+            let mut spawned = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+            spawned.is_ended = true;
+            std::mem::take(&mut spawned.running)
+        };
+        // outside of the lock: what ends may spawn
+        drop(running);
+    }
+}

@@ -1,0 +1,161 @@
+//! What comes from files and from channels: the node's own certificate, and authorities.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use orderer_x509::{Certificate, Pool, PublicKey, pem};
+use rustls::crypto::aws_lc_rs;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::membership::{CertificateError, PinnedKey};
+
+/// The certificate that this node shows to those it connects to (`General.Cluster.ClientCertificate`), and its key.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub(super) certified: Arc<CertifiedKey>,
+    key: PinnedKey,
+    expires_at: i64,
+}
+
+/// Why there is no identity in two PEM texts.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// The certificate cannot be used.
+    #[error("client certificate: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The private key cannot be read.
+    #[error("client key: {0}")]
+    Key(#[source] rustls_pki_types::pem::Error),
+    /// Nothing can be signed with the private key.
+    #[error("client key: {0}")]
+    UnfitKey(#[source] rustls::Error),
+    /// The private key is that of another certificate.
+    #[error("the client key is not that of the client certificate")]
+    OtherKey,
+}
+
+impl Identity {
+    /// Reads a certificate, with those that lead to its root behind it, and its private key.
+    ///
+    /// # Errors
+    /// They cannot be used, or do not belong together.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
+        let chain = certificates(chain);
+        let first = chain.first().ok_or(CertificateError::NoPem)?;
+        let certificate = Certificate::parse(first).map_err(CertificateError::Malformed)?;
+        let pinned = PinnedKey::of(&certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(IdentityError::Key)?;
+        let key = aws_lc_rs::sign::any_supported_type(&key).map_err(IdentityError::UnfitKey)?;
+        if let Some(public) = key.public_key()
+            && PublicKey::from_spki(&public).ok().flatten().as_ref() != certificate.public_key()
+        {
+            return Err(IdentityError::OtherKey);
+        }
+        let chain = chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+        let certified = Arc::new(CertifiedKey::new(chain, key));
+        Ok(Self { certified, key: pinned, expires_at: certificate.not_after() })
+    }
+
+    /// The certificate's public key, by which other orderers know this node.
+    pub fn key(&self) -> &PinnedKey {
+        &self.key
+    }
+
+    /// The end of the certificate's validity, in seconds since 1970.
+    pub fn expires_at(&self) -> i64 {
+        self.expires_at
+    }
+
+    /// Whether this is the same certificate.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.certified.cert == other.certified.cert
+    }
+}
+
+/// The authorities whose servers are trusted: `General.Cluster.RootCAs` and the TLS roots of the channels. Cloning shares them.
+///
+/// Without any, no server is trusted; Fabric trusts those that the operating system trusts, then.
+#[derive(Clone, Debug, Default)]
+pub struct Roots(pub(super) Arc<Pool>);
+
+/// A text that should hold authorities has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("error adding root certificate: text {number} holds no certificate that can be read")]
+pub struct RootsError {
+    /// Which text, from 1 on.
+    pub number: usize,
+}
+
+impl Roots {
+    /// All certificates in these PEM texts. What is no certificate is passed over, as in Go (`AppendCertsFromPEM`).
+    ///
+    /// # Errors
+    /// A text has no certificate at all.
+    pub fn from_pem<T: AsRef<[u8]>>(texts: impl IntoIterator<Item = T>) -> Result<Self, RootsError> {
+        let mut pool = Pool::default();
+        for (at, text) in texts.into_iter().enumerate() {
+            let mut is_empty = true;
+            for der in certificates(text.as_ref()) {
+                if let Ok(certificate) = Certificate::parse(&der) {
+                    pool.add(Arc::new(certificate));
+                    is_empty = false;
+                }
+            }
+            if is_empty {
+                return Err(RootsError { number: at + 1 });
+            }
+        }
+        Ok(Self(Arc::new(pool)))
+    }
+}
+
+/// The contents of the blocks that are labelled as certificates.
+fn certificates(text: &[u8]) -> Vec<Bytes> {
+    let (mut found, mut rest) = (Vec::new(), text);
+    while let Some((block, behind)) = pem::decode(rest) {
+        if block.label == "CERTIFICATE" {
+            found.push(block.contents);
+        }
+        rest = behind;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(name: &str) -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn a_key_has_to_be_that_of_the_certificate() {
+        let ((one, key), (_, other)) = (made("one"), made("other"));
+        let identity = Identity::from_pem(one.as_bytes(), key.as_bytes()).unwrap();
+        assert_eq!(identity.key(), &PinnedKey::of_pem(one.as_bytes()).unwrap());
+        for (chain, key, why) in [
+            (&one[..], &other[..], "is not that of the client certificate"),
+            (&key[..], &key[..], "client certificate: invalid PEM block"),
+            (&one[..], &one[..], "client key: "),
+            ("", &key[..], "client certificate: invalid PEM block"),
+        ] {
+            let error = Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn texts_without_an_authority_are_refused_by_number() {
+        let (one, key) = made("one");
+        assert_eq!(Roots::from_pem([&one, &one]).unwrap().0.certificates().len(), 1);
+        let both = format!("{key}{one}");
+        assert!(Roots::from_pem([&both]).is_ok());
+        assert_eq!(Roots::from_pem([&one, &key]).unwrap_err(), RootsError { number: 2 });
+        assert!(Roots::from_pem::<&[u8]>([]).unwrap().0.certificates().is_empty());
+    }
+}

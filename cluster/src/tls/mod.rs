@@ -1,0 +1,7 @@
+//! TLS towards other orderers: what this node shows, whom it trusts, and how a server's certificate is judged.
+
+mod material;
+mod verifier;
+
+pub use material::{Identity, IdentityError, Roots, RootsError};
+pub(crate) use verifier::{PinnedServer, client_config};
