@@ -77,7 +77,7 @@ fn check_blocks(entries: &[Entry], hashes: &[String]) -> Vec<u64> {
     for entry in entries.iter().filter(|entry| entry.r#type == 0) {
         let Some(data) = entry.data.as_ref().filter(|data| !data.is_empty()) else { continue };
         let block = EncodedBlock::parse(data).unwrap();
-        let hash: String = block.header_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = block.header_hash().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         let number = block.number().0;
         assert_eq!(Some(&hash), hashes.get(usize::try_from(number).unwrap()), "block {number}");
         numbers.push(number);

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "recorded/player.rs"]
+mod player;
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
@@ -12,6 +15,8 @@ use fabric_proto::orderer::{StepRequest, step_request::Payload};
 use fabric_proto::raftpb::{ConfChange, EntryType, Message, MessageType};
 
 struct Record {
+    /// Its number in a run of the process.
+    number: u64,
     sent: bool,
     bytes: Bytes,
 }
@@ -32,7 +37,8 @@ fn records() -> BTreeMap<String, Vec<Record>> {
             let Some(hex) = line["bytes"].as_str() else { continue };
             let digit = |place: usize| u8::from_str_radix(&hex[place..place + 2], 16).unwrap();
             let bytes = (0..hex.len()).step_by(2).map(digit).collect();
-            records.push(Record { sent: line["dir"] == "send", bytes });
+            let number = line["seq"].as_u64().unwrap();
+            records.push(Record { number, sent: line["dir"] == "send", bytes });
         }
         nodes.insert(entry.path().unwrap().display().to_string(), records);
     }
@@ -68,5 +74,31 @@ fn every_recorded_message_is_encoded_as_it_was() {
     assert!(messages > 5000 && submits > 3000 && changes > 0);
     for wanted in [MessageType::MsgApp, MessageType::MsgSnap, MessageType::MsgTimeoutNow, MessageType::MsgPreVote] {
         assert!(types.contains_key(wanted.as_str_name()), "{wanted:?} was recorded");
+    }
+}
+
+#[test]
+fn a_machine_answers_as_the_recorded_orderers_did() {
+    for (name, records) in records() {
+        let id = name.trim_start_matches("node").trim_end_matches(".jsonl").parse().unwrap();
+        let mut player = player::Player::new(id, 3);
+        let mut last = 0;
+        for record in records {
+            if record.number < last {
+                player.start();
+            }
+            last = record.number;
+            let request = StepRequest::decode(record.bytes).unwrap();
+            let Some(Payload::ConsensusRequest(request)) = request.payload else { continue };
+            let message = Message::decode(request.payload).unwrap();
+            if record.sent {
+                player.sends(&message);
+            } else {
+                player.receives(message);
+            }
+        }
+        println!("{name}: {:?}, and {} that it did not send", player.same, player.more);
+        assert!(player.same["MsgAppResp"] > 50 && player.same["MsgHeartbeatResp"] > 50, "{name} answered");
+        assert!(player.more < 10, "{name} answered less than the machine");
     }
 }

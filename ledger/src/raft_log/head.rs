@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut};
 use orderer_core::crypto::sha256;
 
-use crate::sealed::{Key, PAGE_BYTES, SEAL_BYTES};
+use crate::sealed::{Key, PAGE_LENGTH, SEAL_BYTES};
 
 const MAGIC: &[u8; 16] = b"orderer raft log";
 /// Of the file.
@@ -26,7 +26,7 @@ pub(super) enum NoHead {
 
 impl Head {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut page = Vec::with_capacity(PAGE_BYTES as usize);
+        let mut page = Vec::with_capacity(PAGE_LENGTH);
         page.put_slice(MAGIC);
         page.put_u32(FORMAT);
         page.put_u64(self.node);
@@ -36,7 +36,7 @@ impl Head {
         page.put_slice(self.channel.as_bytes());
         let seal = sha256(&[&page]);
         page.put_slice(&seal);
-        page.resize(PAGE_BYTES as usize, 0);
+        page.resize(PAGE_LENGTH, 0);
         page
     }
 

@@ -17,7 +17,7 @@ use super::record::{Contents, Position, Record, Write, decode, put_entry, put_ha
 use super::rewrite::{NewFile, NotMade};
 use super::tail::{self, Tail};
 use super::view::View;
-use crate::sealed::{self, Key, LogFile, PAGE_BYTES, SealedFile};
+use crate::sealed::{self, Key, LogFile, PAGE_BYTES, PAGE_LENGTH, SealedFile};
 
 /// A file is made under the log's name and this, and gets the log's name once it is whole.
 const UNFINISHED_SUFFIX: &str = ".new";
@@ -478,7 +478,7 @@ fn read_head(file: &SealedFile, name: &str) -> Result<Head, RaftLogError> {
     if file.length() < PAGE_BYTES {
         return Err(RaftLogError::Foreign { name: name.to_owned() });
     }
-    let mut page = vec![0; PAGE_BYTES as usize];
+    let mut page = vec![0; PAGE_LENGTH];
     let read = file.read(0, &mut page);
     read.map_err(|cause| RaftLogError::Io { name: name.to_owned(), action: "read", cause })?;
     Head::decode(&page).map_err(|problem| match problem {

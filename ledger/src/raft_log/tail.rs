@@ -10,7 +10,8 @@ use orderer_core::crypto::sha256;
 use crate::sealed::{HEADER_BYTES, PAGE_BYTES, SEAL_BYTES, SealedFile};
 
 /// What a disk writes at once.
-const SECTOR_BYTES: u64 = 512;
+const SECTOR_BYTES: u64 = SECTOR_LENGTH as u64;
+const SECTOR_LENGTH: usize = 512;
 const PIECE_BYTES: u64 = 64 << 10;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ fn has_gap(file: &SealedFile, from: u64, to: u64) -> io::Result<bool> {
     let mut at = from;
     while at < to {
         let piece = read(file, at, (at + PIECE_BYTES).min(to))?;
-        if piece.chunks(SECTOR_BYTES as usize).any(|sector| sector.iter().all(|&byte| byte == 0)) {
+        if piece.chunks(SECTOR_LENGTH).any(|sector| sector.iter().all(|&byte| byte == 0)) {
             return Ok(true);
         }
         at += PIECE_BYTES;

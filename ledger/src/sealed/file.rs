@@ -162,7 +162,7 @@ impl SealedFile {
 
     /// The header of the row that begins there and its encoded form; none if no row of this key does.
     pub(crate) fn header_at(&self, at: u64) -> io::Result<Option<(Header, [u8; HEADER_BYTES])>> {
-        if !at.checked_add(PAGE_BYTES).is_some_and(|end| end <= self.length) {
+        if at.checked_add(PAGE_BYTES).is_none_or(|end| end > self.length) {
             return Ok(None);
         }
         let mut encoded = [0; HEADER_BYTES];
@@ -177,7 +177,7 @@ impl SealedFile {
         header: Header,
         encoded: &[u8; HEADER_BYTES],
     ) -> io::Result<Option<Bytes>> {
-        if !at.checked_add(header.row_bytes()).is_some_and(|end| end <= self.length) {
+        if at.checked_add(header.row_bytes()).is_none_or(|end| end > self.length) {
             return Ok(None);
         }
         let mut rest = vec![0; usize::try_from(header.rest_bytes()).map_err(io::Error::other)?];

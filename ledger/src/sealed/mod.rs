@@ -7,6 +7,6 @@ mod file;
 mod row;
 
 pub(crate) use file::{LogFile, SealedFile, backend, sync_folder};
-pub(crate) use row::{HEADER_BYTES, Key, PAGE_BYTES, SEAL_BYTES, encode};
+pub(crate) use row::{HEADER_BYTES, Key, PAGE_BYTES, PAGE_LENGTH, SEAL_BYTES, encode};
 #[cfg(test)]
 pub(crate) use row::{Header, open};

@@ -4,7 +4,9 @@ use bytes::{Buf, BufMut, Bytes};
 use orderer_core::crypto::sha256;
 
 /// A row begins where one of these does, so that writing it touches no other row.
-pub(crate) const PAGE_BYTES: u64 = 4096;
+pub(crate) const PAGE_BYTES: u64 = PAGE_LENGTH as u64;
+/// The same as a length in memory.
+pub(crate) const PAGE_LENGTH: usize = 4096;
 
 /// What only the owner of the file knows. With it rows are sealed: strangers choose what is in envelopes, and without a
 /// secret in the seal one of them could put a row into an envelope, to be found where an old row was partly written over.

@@ -14,8 +14,9 @@ pub(super) const SNAPSHOT: i64 = 5;
 
 /// A longer record is none: an entry holds one block, and Fabric's are 100 MB at most.
 const RECORD_MAX_BYTES: u64 = 512 << 20;
-const LENGTH_BYTES: u64 = 8;
-const SECTOR_BYTES: u64 = 512;
+const LENGTH_BYTES: u64 = size_of::<u64>() as u64;
+const SECTOR_BYTES: u64 = SECTOR_LENGTH as u64;
+const SECTOR_LENGTH: usize = 512;
 
 /// Package `walpb` of etcd.
 #[derive(Clone, PartialEq, Message)]
@@ -72,7 +73,7 @@ impl<R: Read> Frames<R> {
         if left < LENGTH_BYTES {
             return Ok(if left == 0 { Next::End } else { self.breaks_off() });
         }
-        let mut length = [0; LENGTH_BYTES as usize];
+        let mut length = [0; size_of::<u64>()];
         self.from.read_exact(&mut length)?;
         let [.., top] = length;
         let frame = u64::from_le_bytes(length);
@@ -119,7 +120,7 @@ impl<R: Read> Frames<R> {
         let first = SECTOR_BYTES - (self.offset + LENGTH_BYTES) % SECTOR_BYTES;
         let (first, rest) = data.split_at(data.len().min(usize::try_from(first).unwrap_or(usize::MAX)));
         let is_zero = |sector: &[u8]| !sector.is_empty() && sector.iter().all(|&byte| byte == 0);
-        if self.is_last && (is_zero(first) || rest.chunks(SECTOR_BYTES as usize).any(is_zero)) {
+        if self.is_last && (is_zero(first) || rest.chunks(SECTOR_LENGTH).any(is_zero)) {
             Next::Torn
         } else {
             Next::Damaged(problem.to_owned())
@@ -135,7 +136,7 @@ pub(super) fn put(out: &mut Vec<u8>, crc: &mut u32, kind: i64, data: Option<Byte
     let mut length = (record.len() as u64).to_le_bytes();
     if padding > 0 {
         // less than eight
-        length[7] = 0x80 | (padding & 7) as u8;
+        length[7] = 0x80 | (padding as u64).to_le_bytes()[0];
     }
     out.extend_from_slice(&length);
     out.extend_from_slice(&record);

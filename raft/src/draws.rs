@@ -1,0 +1,21 @@
+//! Election timeouts from a seed: a run can be repeated, and nothing about them is secret.
+
+/// The generator SplitMix64.
+#[derive(Debug)]
+pub(crate) struct Draws(u64);
+
+impl Draws {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number from `low` to twice of it, which is left out.
+    pub(crate) fn timeout(&mut self, low: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        low + usize::try_from(mixed % (low as u64).max(1)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,63 @@
+//! What a follower does with what its leader sends.
+
+use fabric_proto::raftpb::{Message, MessageType, Snapshot};
+
+use crate::core::{Core, Done, message};
+use crate::error::MachineFailed;
+use crate::log::Place;
+use crate::progress::Progress;
+
+impl Core {
+    pub(crate) fn follow(&mut self, m: Message) -> Done {
+        match m.r#type() {
+            MessageType::MsgApp => self.take_entries(m),
+            MessageType::MsgHeartbeat => {
+                self.log.commit_to(m.commit)?;
+                self.send(Message { context: m.context, ..message(MessageType::MsgHeartbeatResp, m.from) });
+                Ok(())
+            }
+            MessageType::MsgSnap => self.take_snapshot(m),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_entries(&mut self, m: Message) -> Done {
+        let answer = message(MessageType::MsgAppResp, m.from);
+        if m.index < self.log.committed() {
+            self.send(Message { index: self.log.committed(), ..answer });
+            return Ok(());
+        }
+        let before = Place { index: m.index, term: m.log_term };
+        if let Some(index) = self.log.take(before, m.entries, m.commit)? {
+            self.send(Message { index, ..answer });
+            return Ok(());
+        }
+        // what this node has of later terms than the leader's there cannot be the leader's
+        let hint = self.log.agreement(m.index.min(self.log.last().index), m.log_term);
+        self.send(Message { index: m.index, reject: true, reject_hint: hint.index, log_term: hint.term, ..answer });
+        Ok(())
+    }
+
+    fn take_snapshot(&mut self, m: Message) -> Done {
+        let snapshot = m.snapshot.unwrap_or_default();
+        let index = if self.restore(snapshot)? { self.log.last().index } else { self.log.committed() };
+        self.send(Message { index, ..message(MessageType::MsgAppResp, m.from) });
+        Ok(())
+    }
+
+    /// Replaces the log by a snapshot. Returns false if that is of no use.
+    fn restore(&mut self, snapshot: Snapshot) -> Result<bool, MachineFailed> {
+        let metadata = &snapshot.metadata;
+        let place = Place { index: metadata.index, term: metadata.term };
+        if place.index <= self.log.committed() || !metadata.conf_state.voters.contains(&self.id) {
+            return Ok(false);
+        }
+        if self.log.has(place) {
+            self.log.commit_to(place.index)?;
+            return Ok(false);
+        }
+        self.peers = metadata.conf_state.voters.iter().map(|&id| (id, Progress::added(place.index))).collect();
+        self.log.restore(snapshot);
+        Ok(true)
+    }
+}

@@ -1,0 +1,332 @@
+//! The log since the last compaction, in memory, and how far it is written, committed and applied.
+
+use std::collections::VecDeque;
+
+use fabric_proto::Message as _;
+use fabric_proto::raftpb::{Entry, EntryType, Snapshot};
+
+use crate::error::MachineFailed;
+
+/// Where an entry lies, and of which term it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+}
+
+/// A snapshot of the leader that is not known to be on disk.
+struct Restoring {
+    index: u64,
+    handed_out: bool,
+}
+
+pub(crate) struct Log {
+    /// The entry before the first one: the log is compacted up to here.
+    before: Place,
+    entries: VecDeque<Entry>,
+    /// What a node gets that needs entries which are compacted.
+    snapshot: Option<Snapshot>,
+    restoring: Option<Restoring>,
+    /// The first entry that is not known to be on disk.
+    unstable: u64,
+    /// The first entry that was not handed out to be written.
+    unwritten: u64,
+    committed: u64,
+    /// Entries up to here were handed out to be applied.
+    applying: u64,
+    applied: u64,
+    /// Last index and bytes of what was handed out to be applied and is not applied.
+    portions: VecDeque<(u64, u64)>,
+    /// Bytes in `portions`.
+    applying_bytes: u64,
+    max_applying_bytes: u64,
+    /// Nothing more is handed out until some of `portions` is applied.
+    paused: bool,
+}
+
+fn bytes_of(entry: &Entry) -> u64 {
+    u64::try_from(entry.encoded_len()).unwrap_or(u64::MAX)
+}
+
+impl Log {
+    /// What was on disk; it fits together.
+    pub(crate) fn new(
+        snapshot: Option<Snapshot>,
+        entries: Vec<Entry>,
+        committed: u64,
+        applied: u64,
+        max_applying_bytes: u64,
+    ) -> Self {
+        let before = snapshot.as_ref().map_or(Place { index: 0, term: 0 }, |snapshot| Place {
+            index: snapshot.metadata.index,
+            term: snapshot.metadata.term,
+        });
+        let end = before.index + entries.len() as u64 + 1;
+        Self {
+            before,
+            entries: entries.into(),
+            snapshot,
+            restoring: None,
+            unstable: end,
+            unwritten: end,
+            committed: committed.max(before.index),
+            applying: applied.max(before.index),
+            applied: applied.max(before.index),
+            portions: VecDeque::new(),
+            applying_bytes: 0,
+            max_applying_bytes,
+            paused: false,
+        }
+    }
+
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    pub(crate) fn first_index(&self) -> u64 {
+        self.before.index + 1
+    }
+
+    pub(crate) fn last(&self) -> Place {
+        self.entries.back().map_or(self.before, |entry| Place { index: entry.index, term: entry.term })
+    }
+
+    /// Where an entry lies in `entries`.
+    fn position(&self, index: u64) -> Option<usize> {
+        let position = usize::try_from(index.checked_sub(self.first_index())?).ok()?;
+        (position < self.entries.len()).then_some(position)
+    }
+
+    /// The term of an entry; `None` if it is compacted away or not there.
+    pub(crate) fn term(&self, index: u64) -> Option<u64> {
+        if index == self.before.index {
+            return Some(self.before.term);
+        }
+        Some(self.entries.get(self.position(index)?)?.term)
+    }
+
+    pub(crate) fn has(&self, place: Place) -> bool {
+        self.term(place.index) == Some(place.term)
+    }
+
+    /// Whether a log that ends at `theirs` has all that this one has committed.
+    pub(crate) fn is_up_to_date(&self, theirs: Place) -> bool {
+        let ours = self.last();
+        theirs.term > ours.term || theirs.term == ours.term && theirs.index >= ours.index
+    }
+
+    /// The last place, at or before `index`, where a log whose term there is `term` may agree with this one. A term of zero
+    /// stands for one that is not known here.
+    pub(crate) fn agreement(&self, index: u64, term: u64) -> Place {
+        let mut index = index;
+        while index > 0 {
+            match self.term(index) {
+                None => return Place { index, term: 0 },
+                Some(ours) if ours <= term => return Place { index, term: ours },
+                Some(_) => index -= 1,
+            }
+        }
+        Place { index: 0, term: 0 }
+    }
+
+    /// Entries from `from` to `to`, both included: at least one if there is one, and no more than `max_bytes` of them.
+    fn portion(&self, from: u64, to: u64, max_bytes: u64) -> Vec<Entry> {
+        let (Some(first), Some(last)) = (self.position(from), self.position(to)) else { return Vec::new() };
+        let mut bytes = 0_u64;
+        let mut taken = Vec::new();
+        for entry in self.entries.range(first..=last.max(first)) {
+            bytes = bytes.saturating_add(bytes_of(entry));
+            if !taken.is_empty() && bytes > max_bytes {
+                break;
+            }
+            taken.push(entry.clone());
+        }
+        taken
+    }
+
+    /// Entries to send, from `from` on.
+    pub(crate) fn entries_from(&self, from: u64, max_bytes: u64) -> Vec<Entry> {
+        self.portion(from, self.last().index, max_bytes)
+    }
+
+    /// Appends entries; what was there from the first of them on is replaced.
+    pub(crate) fn append(&mut self, entries: Vec<Entry>) -> Result<(), MachineFailed> {
+        let Some(first) = entries.first().map(|entry| entry.index) else { return Ok(()) };
+        if first <= self.committed {
+            return Err(MachineFailed::new(format!("entry {first} is committed, and another one was to replace it")));
+        }
+        if let Some(position) = self.position(first) {
+            self.entries.truncate(position);
+        }
+        if self.last().index + 1 != first {
+            return Err(MachineFailed::new(format!("entry {first} was to follow entry {}", self.last().index)));
+        }
+        self.entries.extend(entries);
+        self.unstable = self.unstable.min(first);
+        self.unwritten = self.unwritten.min(first);
+        Ok(())
+    }
+
+    /// Takes a leader's entries behind `before`, and its commit index. Returns the last index of them, or `None` if this log
+    /// has another entry at `before`, or none.
+    pub(crate) fn take(
+        &mut self,
+        before: Place,
+        mut entries: Vec<Entry>,
+        committed: u64,
+    ) -> Result<Option<u64>, MachineFailed> {
+        if !self.has(before) {
+            return Ok(None);
+        }
+        let last = before.index + entries.len() as u64;
+        let known = entries.iter().take_while(|entry| self.term(entry.index) == Some(entry.term)).count();
+        self.append(entries.split_off(known))?;
+        self.commit_to(committed.min(last))?;
+        Ok(Some(last))
+    }
+
+    /// Takes it that entries are committed up to `index`.
+    pub(crate) fn commit_to(&mut self, index: u64) -> Result<(), MachineFailed> {
+        let last = self.last().index;
+        if index > last {
+            return Err(MachineFailed::new(format!("entry {index} is committed, and the log ends at {last}")));
+        }
+        self.committed = self.committed.max(index);
+        Ok(())
+    }
+
+    /// Begins anew behind a snapshot of the leader.
+    pub(crate) fn restore(&mut self, snapshot: Snapshot) {
+        let place = Place { index: snapshot.metadata.index, term: snapshot.metadata.term };
+        self.before = place;
+        self.entries.clear();
+        self.snapshot = Some(snapshot);
+        self.restoring = Some(Restoring { index: place.index, handed_out: false });
+        self.unstable = place.index + 1;
+        self.unwritten = place.index + 1;
+        self.committed = place.index;
+    }
+
+    /// Whether a snapshot of the leader is not known to be on disk.
+    pub(crate) fn is_restoring(&self) -> bool {
+        self.restoring.is_some()
+    }
+
+    /// The snapshot that is to be written, once.
+    pub(crate) fn take_restoring(&mut self) -> Option<Snapshot> {
+        let restoring = self.restoring.as_mut().filter(|restoring| !restoring.handed_out)?;
+        restoring.handed_out = true;
+        self.snapshot.clone()
+    }
+
+    pub(crate) fn has_unwritten(&self) -> bool {
+        self.unwritten <= self.last().index || self.restoring.as_ref().is_some_and(|restoring| !restoring.handed_out)
+    }
+
+    /// The entries that are to be written, once.
+    pub(crate) fn take_unwritten(&mut self) -> Vec<Entry> {
+        let entries = self.portion(self.unwritten, self.last().index, u64::MAX);
+        self.unwritten = self.last().index + 1;
+        entries
+    }
+
+    /// The last entry, if not all entries are known to be on disk.
+    pub(crate) fn last_unstable(&self) -> Option<Place> {
+        (self.unstable <= self.last().index).then(|| self.last())
+    }
+
+    /// Takes it that entries up to this one are on disk. If the log has another one there by now, nothing is known.
+    pub(crate) fn stable_to(&mut self, place: Place) {
+        if place.index >= self.unstable && self.has(place) {
+            self.unstable = place.index + 1;
+            self.unwritten = self.unwritten.max(self.unstable);
+        }
+    }
+
+    /// Takes it that a snapshot of the leader is on disk, and applied.
+    pub(crate) fn restored(&mut self, index: u64) -> Result<(), MachineFailed> {
+        if self.restoring.as_ref().is_some_and(|restoring| restoring.index == index) {
+            self.restoring = None;
+        }
+        self.applied_to(index)
+    }
+
+    /// Up to where entries may be handed out to be applied.
+    fn appliable(&self) -> u64 {
+        self.committed.min(self.unstable - 1)
+    }
+
+    pub(crate) fn has_appliable(&self) -> bool {
+        !self.paused && !self.is_restoring() && self.applying < self.appliable()
+    }
+
+    /// Entries that are to be applied, once.
+    pub(crate) fn take_appliable(&mut self) -> Vec<Entry> {
+        if !self.has_appliable() {
+            return Vec::new();
+        }
+        let limit = self.max_applying_bytes.saturating_sub(self.applying_bytes);
+        let entries = self.portion(self.applying + 1, self.appliable(), limit);
+        if let Some(last) = entries.last() {
+            let bytes = entries.iter().map(bytes_of).sum::<u64>();
+            self.applying = last.index;
+            self.applying_bytes += bytes;
+            self.portions.push_back((last.index, bytes));
+            self.paused = self.applying_bytes >= self.max_applying_bytes || self.applying < self.appliable();
+        }
+        entries
+    }
+
+    /// Takes it that entries up to `index` are applied.
+    pub(crate) fn applied_to(&mut self, index: u64) -> Result<(), MachineFailed> {
+        if index > self.committed {
+            return Err(MachineFailed::new(format!(
+                "entry {index} was applied, and entries are committed up to {}",
+                self.committed
+            )));
+        }
+        self.applied = self.applied.max(index);
+        self.applying = self.applying.max(index);
+        while let Some((last, bytes)) = self.portions.front().copied()
+            && last <= index
+        {
+            self.applying_bytes = self.applying_bytes.saturating_sub(bytes);
+            self.portions.pop_front();
+        }
+        self.paused = self.applying_bytes >= self.max_applying_bytes;
+        Ok(())
+    }
+
+    /// Whether a change of the consenters is committed and not applied.
+    pub(crate) fn has_unapplied_change(&self) -> bool {
+        let Some(first) = self.position(self.applied + 1) else { return false };
+        self.entries
+            .range(first..)
+            .take_while(|entry| entry.index <= self.committed)
+            .any(|entry| entry.r#type != EntryType::EntryNormal as i32)
+    }
+
+    pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    pub(crate) fn snapshot_index(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.metadata.index)
+    }
+
+    pub(crate) fn set_snapshot(&mut self, snapshot: Snapshot) {
+        self.snapshot = Some(snapshot);
+    }
+
+    /// Forgets entries up to `index`.
+    pub(crate) fn compact(&mut self, index: u64) {
+        let Some(position) = self.position(index) else { return };
+        let Some(entry) = self.entries.get(position) else { return };
+        self.before = Place { index, term: entry.term };
+        self.entries.drain(..=position);
+    }
+}

@@ -1,0 +1,159 @@
+//! What a leader knows of another consenter, and how it sends to it.
+
+use std::collections::VecDeque;
+
+/// How entries go to a consenter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// One message at a time: where its log agrees with the leader's is not known.
+    Probe,
+    /// Messages one after another, without waiting for answers.
+    Replicate,
+    /// Nothing is sent until it has a snapshot.
+    Snapshot {
+        /// The snapshot's index.
+        index: u64,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Progress {
+    /// Up to here its log is known to be the leader's.
+    pub(crate) matched: u64,
+    /// The next entry to send.
+    pub(crate) next: u64,
+    /// The commit index that it was told last.
+    sent_commit: u64,
+    pub(crate) flow: Flow,
+    /// It answered since the leader last asked itself whether a quorum does.
+    pub(crate) active: bool,
+    /// Entries wait for an answer; the answer to a heartbeat lets one more message pass.
+    paused: bool,
+    /// The last index of each message that was not answered.
+    in_flight: VecDeque<u64>,
+}
+
+impl Progress {
+    pub(crate) fn new(next: u64) -> Self {
+        Self {
+            matched: 0,
+            next,
+            sent_commit: 0,
+            flow: Flow::Probe,
+            active: false,
+            paused: false,
+            in_flight: VecDeque::new(),
+        }
+    }
+
+    /// Of a consenter that was added just now: it has had no chance to answer.
+    pub(crate) fn added(last: u64) -> Self {
+        Self { active: true, ..Self::new(last.max(1)) }
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    fn enter(&mut self, flow: Flow) {
+        self.paused = false;
+        self.flow = flow;
+        self.in_flight.clear();
+    }
+
+    pub(crate) fn probe(&mut self) {
+        let sent = if let Flow::Snapshot { index } = self.flow { index } else { 0 };
+        self.enter(Flow::Probe);
+        self.next = self.matched.max(sent) + 1;
+        self.sent_commit = self.sent_commit.min(self.next - 1);
+    }
+
+    pub(crate) fn replicate(&mut self) {
+        self.enter(Flow::Replicate);
+        self.next = self.matched + 1;
+    }
+
+    pub(crate) fn send_snapshot(&mut self, index: u64) {
+        self.enter(Flow::Snapshot { index });
+        self.next = index + 1;
+        self.sent_commit = index;
+    }
+
+    /// Counts a message with `entries` entries as sent; no more than `window` of them go without answers.
+    pub(crate) fn sent(&mut self, entries: usize, window: usize) {
+        match self.flow {
+            Flow::Replicate => {
+                if entries > 0 {
+                    self.next += entries as u64;
+                    self.in_flight.push_back(self.next - 1);
+                }
+                self.paused = self.is_full(window);
+            }
+            Flow::Probe => self.paused |= entries > 0,
+            Flow::Snapshot { .. } => {}
+        }
+    }
+
+    pub(crate) fn sent_commit(&mut self, commit: u64) {
+        self.sent_commit = commit;
+    }
+
+    /// Whether it helps to tell it this commit index now.
+    pub(crate) fn lacks_commit(&self, commit: u64) -> bool {
+        commit > self.sent_commit && self.sent_commit < self.next - 1
+    }
+
+    /// Takes an answer that acknowledges entries up to `index`. Returns false for one that says nothing new.
+    pub(crate) fn acknowledged(&mut self, index: u64) -> bool {
+        if index <= self.matched {
+            return false;
+        }
+        self.matched = index;
+        self.next = self.next.max(index + 1);
+        self.paused = false;
+        true
+    }
+
+    /// Messages that end at or before `index` are answered.
+    pub(crate) fn answered(&mut self, index: u64) {
+        while self.in_flight.front().is_some_and(|&last| last <= index) {
+            self.in_flight.pop_front();
+        }
+    }
+
+    /// Takes an answer that refuses entries behind `refused`, because the logs may agree at `hint` at the latest. Returns false
+    /// for one that is out of date.
+    pub(crate) fn refused(&mut self, refused: u64, hint: u64) -> bool {
+        if self.flow == Flow::Replicate {
+            if refused <= self.matched {
+                return false;
+            }
+            self.next = self.matched + 1;
+        } else {
+            if self.next - 1 != refused {
+                return false;
+            }
+            self.next = refused.min(hint + 1).max(self.matched + 1);
+            self.paused = false;
+        }
+        self.sent_commit = self.sent_commit.min(self.next - 1);
+        true
+    }
+
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// An answer to a heartbeat.
+    pub(crate) fn resume(&mut self) {
+        self.paused = false;
+    }
+
+    pub(crate) fn is_full(&self, window: usize) -> bool {
+        self.in_flight.len() >= window
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused || matches!(self.flow, Flow::Snapshot { .. })
+    }
+}

@@ -1,0 +1,359 @@
+//! A cluster, its network and what befalls it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use fabric_proto::Message as _;
+use fabric_proto::raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType, HardState, Message};
+use orderer_raft::{Config, Machine, ProposeError, Role};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::node::{Disk, Node};
+use crate::promises::Promises;
+
+/// Ticks of half a second.
+const TICKS_AN_HOUR: u64 = 7200;
+
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    ticks: u64,
+    leaders: u64,
+    kills: u64,
+    cuts: u64,
+    stalls: u64,
+    lost: u64,
+    doubled: u64,
+    changes: u64,
+    transfers: u64,
+    restored: u64,
+    committed: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.ticks += other.ticks;
+        self.leaders += other.leaders;
+        self.kills += other.kills;
+        self.cuts += other.cuts;
+        self.stalls += other.stalls;
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.changes += other.changes;
+        self.transfers += other.transfers;
+        self.restored += other.restored;
+        self.committed += other.committed;
+    }
+
+    pub(crate) fn is_eventful(&self, runs: u64) -> bool {
+        let some =
+            [self.kills, self.cuts, self.stalls, self.lost, self.doubled, self.changes, self.transfers, self.restored];
+        self.leaders > runs && some.into_iter().all(|count| count > 0)
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} cluster hours: {} leaders, {} kills, {} nodes cut off, {} stalls, {} messages lost and {} doubled, {} changes of the \
+             consenters and {} transfers proposed, {} snapshots restored, {} entries committed",
+            self.ticks / TICKS_AN_HOUR,
+            self.leaders,
+            self.kills,
+            self.cuts,
+            self.stalls,
+            self.lost,
+            self.doubled,
+            self.changes,
+            self.transfers,
+            self.restored,
+            self.committed
+        )
+    }
+}
+
+pub(crate) struct World {
+    random: StdRng,
+    seed: u64,
+    config: Config,
+    /// By ID, less one.
+    nodes: Vec<Node>,
+    /// By the tick at which it arrives.
+    wire: BTreeMap<(u64, u64), Message>,
+    sent: u64,
+    now: u64,
+    /// Faults happen; without them, the cluster has to order.
+    faults: bool,
+    /// How much rarer than in the worst clusters faults are.
+    calm: u32,
+    promises: Promises,
+    proposed: u64,
+    counts: Counts,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let size = [3, 3, 4, 5, 5, 7][random.random_range(0..6)];
+        let config = Config {
+            id: 0,
+            election_tick: 10,
+            heartbeat_tick: 1,
+            max_size_per_msg: [60, 256, 2_097_152][random.random_range(0..3)],
+            max_inflight_msgs: [1, 2, 5][random.random_range(0..3)],
+            seed: 0,
+        };
+        let calm = [1, 1, 10, 100][random.random_range(0..4)];
+        let conf_state = ConfState { voters: (1..=size).collect(), ..ConfState::default() };
+        // how etcdraft begins: the consenters are added by entries that count as committed
+        let entries: Vec<Entry> = (1..=size)
+            .map(|id| Entry {
+                r#type: EntryType::EntryConfChange as i32,
+                term: 1,
+                index: id,
+                data: Some(ConfChange { node_id: id, ..ConfChange::default() }.encode_to_vec().into()),
+            })
+            .collect();
+        let disk = Disk {
+            hard_state: HardState { term: 1, vote: 0, commit: size },
+            entries: entries.clone(),
+            applied: size,
+            conf_state,
+            snapshot: None,
+        };
+        let nodes = (1..=size).map(|_| Node { disk: disk.clone(), ..Node::default() }).collect();
+        let mut world = Self {
+            random,
+            seed,
+            config,
+            nodes,
+            wire: BTreeMap::new(),
+            sent: 0,
+            now: 0,
+            faults: true,
+            calm,
+            promises: Promises::new(seed, entries),
+            proposed: 0,
+            counts: Counts::default(),
+        };
+        for at in 0..world.nodes.len() {
+            world.start(at);
+        }
+        world
+    }
+
+    pub(crate) fn counts(self) -> Counts {
+        Counts {
+            ticks: self.now,
+            leaders: self.promises.leaders(),
+            committed: self.promises.newest(),
+            restored: self.nodes.iter().map(|node| node.restored).sum(),
+            ..self.counts
+        }
+    }
+
+    fn start(&mut self, at: usize) {
+        let config = Config { id: at as u64 + 1, seed: self.random.random(), ..self.config.clone() };
+        self.nodes[at].start(&config);
+    }
+
+    /// Once in so many, and rarer where it is calm; never without faults.
+    fn fault(&mut self, of: u32) -> bool {
+        self.faults && self.random.random_range(0..of * self.calm) == 0
+    }
+
+    fn send(&mut self, messages: Vec<Message>) {
+        for message in messages {
+            if self.fault(50) {
+                self.counts.doubled += 1;
+                let at = self.now + self.random.random_range(0..30);
+                self.put(at, message.clone());
+            }
+            if self.fault(20) {
+                self.counts.lost += 1;
+                continue;
+            }
+            let slow = if self.faults { 4 } else { 1 };
+            let at = self.now + self.random.random_range(0..slow);
+            self.put(at, message);
+        }
+    }
+
+    fn put(&mut self, at: u64, message: Message) {
+        self.sent += 1;
+        self.wire.insert((at, self.sent), message);
+    }
+
+    /// Takes what a node wants done; it may stay unsynced for a while.
+    fn drain(&mut self, at: usize) {
+        loop {
+            let Some(machine) = &mut self.nodes[at].machine else { return };
+            let Some(mut ready) = machine.ready().unwrap() else { return };
+            if ready.soft_state.is_some_and(|state| state.role == Role::Leader) {
+                self.promises.leads(&machine.status().unwrap());
+            }
+            let at_once = std::mem::take(&mut ready.messages);
+            for snapshot in at_once.iter().filter(|message| message.snapshot.is_some()) {
+                // whether it arrives is not known, and the leader finds out by its heartbeats
+                machine.report_snapshot(snapshot.to, true).unwrap();
+            }
+            self.nodes[at].unsynced.push_back(ready);
+            self.send(at_once);
+            if !self.faults || self.random.random_range(0..3) > 0 {
+                self.sync(at);
+            }
+        }
+    }
+
+    fn sync(&mut self, at: usize) {
+        while let Some(after) = self.nodes[at].sync(&mut self.promises) {
+            self.send(after);
+        }
+    }
+
+    fn act(&mut self) {
+        let at = self.random.random_range(0..self.nodes.len());
+        let calm = self.calm;
+        match self.random.random_range(0..400) {
+            0 if self.random.random_range(0..calm) == 0 => {
+                let node = &mut self.nodes[at];
+                let written = self.random.random_range(0..=node.unsynced.len());
+                node.kill(written, &mut self.promises);
+                self.counts.kills += 1;
+            }
+            1 if self.random.random_range(0..calm) == 0 => {
+                self.nodes[at].cut_off = true;
+                self.counts.cuts += 1;
+            }
+            2..=9 => self.nodes[at].cut_off = false,
+            10..=19 if self.nodes[at].machine.is_none() => self.start(at),
+            20 if self.random.random_range(0..calm) == 0 => {
+                self.counts.transfers += 1;
+                self.with(at, |machine, other| machine.transfer_leadership(other).unwrap());
+            }
+            21 | 22 if self.random.random_range(0..calm) == 0 => self.change(at),
+            23 if self.random.random_range(0..calm) == 0 => {
+                self.nodes[at].stalled_until = self.now + self.random.random_range(1..60);
+                self.counts.stalls += 1;
+            }
+            24 => self.nodes[at].slow = self.random.random_range(0..6),
+            _ => {}
+        }
+    }
+
+    fn change(&mut self, at: usize) {
+        let add = self.random.random_range(0..2) == 0;
+        let mut proposed = false;
+        self.with(at, |machine, other| {
+            let voters = machine.status().unwrap().voters;
+            if add || voters.len() > 2 {
+                let kind = if add { ConfChangeType::ConfChangeAddNode } else { ConfChangeType::ConfChangeRemoveNode };
+                let change = ConfChange { r#type: kind as i32, node_id: other, ..ConfChange::default() };
+                proposed = accepted(machine.propose_conf_change(&change));
+            }
+        });
+        self.counts.changes += u64::from(proposed);
+    }
+
+    fn with(&mut self, at: usize, act: impl FnOnce(&mut Machine, u64)) {
+        let other = self.random.random_range(1..=self.nodes.len() as u64);
+        if let Some(machine) = &mut self.nodes[at].machine {
+            act(machine, other);
+        }
+        self.drain(at);
+    }
+
+    /// One tick of everybody, with what arrives in it.
+    fn tick(&mut self) {
+        self.now += 1;
+        if self.faults {
+            self.act();
+        }
+        for at in 0..self.nodes.len() {
+            let node = &mut self.nodes[at];
+            if node.stalled_until > self.now {
+                continue;
+            }
+            if let Some(machine) = &mut node.machine {
+                if node.slow == 0 || !self.faults || self.random.random_range(0..node.slow) > 0 {
+                    machine.tick().unwrap();
+                }
+                let busy = !self.faults || self.calm == 1;
+                if self.now.is_multiple_of(if busy { 3 } else { 20 }) {
+                    let data = Bytes::from(self.proposed.to_be_bytes().to_vec());
+                    self.proposed += u64::from(accepted(machine.propose(data)));
+                }
+            }
+            self.sync(at);
+            self.drain(at);
+        }
+        // answers to answers may wait for the next tick
+        for _ in 0..50 * self.nodes.len() {
+            let Some(first) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.now) else { break };
+            let message = first.remove();
+            let (to, from) = (place(message.to), place(message.from));
+            if self.nodes[to].cut_off || self.nodes[from].cut_off {
+                continue;
+            }
+            if self.nodes[to].stalled_until > self.now {
+                let at = self.nodes[to].stalled_until;
+                self.put(at, message);
+                continue;
+            }
+            if let Some(machine) = &mut self.nodes[to].machine {
+                machine.step(message).unwrap();
+            }
+            self.drain(to);
+        }
+    }
+
+    /// Lets faults happen for a while.
+    pub(crate) fn suffer(&mut self) {
+        self.faults = true;
+        for _ in 0..1000 * u64::from(self.calm.min(20)) {
+            self.tick();
+        }
+    }
+
+    /// Ends all faults: what was promised is kept, and the cluster orders again.
+    pub(crate) fn heal(&mut self) {
+        self.faults = false;
+        for at in 0..self.nodes.len() {
+            let node = &mut self.nodes[at];
+            (node.cut_off, node.stalled_until) = (false, 0);
+            if node.machine.is_none() {
+                self.start(at);
+            }
+        }
+        let before = self.proposed;
+        for _ in 0..300 {
+            self.tick();
+        }
+        assert!(
+            self.proposed > before + 20,
+            "seed {}: the cluster orders again: {before}, {}",
+            self.seed,
+            self.proposed
+        );
+        let newest = self.promises.newest();
+        let leader = self.nodes.iter_mut().map(|node| node.machine.as_mut().unwrap().status().unwrap());
+        let leader = leader.filter(|status| status.role == Role::Leader).max_by_key(|status| status.term).unwrap();
+        for voter in leader.voters {
+            let applied = self.nodes[place(voter)].disk.applied;
+            assert!(applied + 5 >= newest, "seed {}: node {voter} has caught up: {applied} of {newest}", self.seed);
+        }
+    }
+}
+
+fn place(id: u64) -> usize {
+    usize::try_from(id - 1).unwrap()
+}
+
+fn accepted(result: Result<(), ProposeError>) -> bool {
+    match result {
+        Ok(()) => true,
+        Err(ProposeError::NotLeader { .. } | ProposeError::Dropped) => false,
+        Err(ProposeError::Failed(failed)) => panic!("{failed}"),
+    }
+}
