@@ -70,10 +70,18 @@ impl ActiveNodes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use orderer_raft::Peer;
+    use orderer_raft::{Flow, Peer};
 
     fn status(role: Role, leader: Option<u64>, active: &[u64]) -> Status {
-        let peer = |id| Peer { id, matched: 0, next: 1, active: active.contains(&id), snapshot: false };
+        let peer = |id| Peer {
+            id,
+            matched: 0,
+            next: 1,
+            active: active.contains(&id),
+            flow: Flow::Probe,
+            paused: false,
+            in_flight: 0,
+        };
         Status {
             id: 1,
             term: 1,
@@ -83,6 +91,7 @@ mod tests {
             commit: 0,
             applied: 0,
             last: 0,
+            last_term: 0,
             transferee: None,
             voters: vec![1, 2, 3],
             peers: (1..=3).map(peer).collect(),

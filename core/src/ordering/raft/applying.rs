@@ -69,7 +69,7 @@ impl Machine {
             |cause: prost::DecodeError| ChainFailed::NoBlock { index: entry.index, cause: cause.to_string() };
         let change = ConfChange::decode(entry.data.clone().unwrap_or_default()).map_err(no_change)?;
         let (kind, id) = (change.r#type, change.node_id);
-        self.raft.apply_conf_change(change)?;
+        self.raft.apply_conf_change(&change)?;
         let removes = kind == ConfChangeType::ConfChangeRemoveNode as i32;
         self.conf_change_applied(kind, id);
         if removes && id == self.id {
@@ -157,7 +157,7 @@ impl Machine {
         }
         let block = self.write(decided, self.members.metadata(index));
         self.effects.push(Effect::WriteConfig(block));
-        self.config_left_flight(step)?;
+        self.config_left_flight(step);
         // whom a change adds or removes is connected to, or not any more, when Raft has agreed on it
         if matches!(step, Some(Step::None | Step::Rotate(_))) {
             self.effects.push(Effect::Connect(self.members.clone()));

@@ -32,10 +32,17 @@ pub(super) struct Leading {
     in_flight_bytes: usize,
     /// A config block is proposed, or the change of the consenters that one leads to is not applied.
     config_in_flight: bool,
-    conf_change: Option<ConfChange>,
+    conf_change: Option<ConfChangeWanted>,
     /// An envelope is being judged; what came in behind it waits.
     examining: bool,
     hand_over: Option<HandOver>,
+}
+
+/// A change of the consenters that a config block leads to.
+#[derive(Debug)]
+struct ConfChangeWanted {
+    change: ConfChange,
+    proposed: bool,
 }
 
 /// A config message that removes the leader waits until another leads.
@@ -75,10 +82,10 @@ impl Machine {
     pub(super) fn begin_to_lead(&mut self) -> Result<(), ChainFailed> {
         self.leading = Some(Leading::default());
         let voters = self.raft.status()?.voters;
-        match self.members.unfinished(&voters) {
-            Some(change) => self.propose_change(change),
-            None => Ok(()),
+        if let Some(change) = self.members.unfinished(&voters) {
+            self.want_change(change);
         }
+        Ok(())
     }
 
     /// What is in the cutter and in the intake is in no block: the next leader gets it.
@@ -95,20 +102,37 @@ impl Machine {
         }
     }
 
-    fn propose_change(&mut self, change: ConfChange) -> Result<(), ChainFailed> {
-        let Some(leading) = &mut self.leading else { return Ok(()) };
-        leading.config_in_flight = true;
-        match self.raft.propose_conf_change(&change) {
-            Err(ProposeError::Failed(failed)) => return Err(failed.into()),
-            // another leader takes it up
-            Ok(()) | Err(ProposeError::NotLeader { .. } | ProposeError::Dropped) => {}
+    /// Raft has to agree on a change of the consenters before anything else is ordered.
+    fn want_change(&mut self, change: ConfChange) {
+        self.with_leading(|leading| {
+            leading.config_in_flight = true;
+            leading.conf_change = Some(ConfChangeWanted { change, proposed: false });
+        });
+    }
+
+    /// Raft takes no change while entries of before may hold another one: it is proposed when all are applied.
+    fn propose_change(&mut self) -> Result<bool, ChainFailed> {
+        let Some(wanted) = self.leading.as_mut().and_then(|leading| leading.conf_change.as_mut()) else {
+            return Ok(false);
+        };
+        if wanted.proposed || self.raft.status()?.last > self.applied {
+            return Ok(false);
         }
-        leading.conf_change = Some(change);
-        Ok(())
+        match self.raft.propose_conf_change(&wanted.change) {
+            Err(ProposeError::Failed(failed)) => Err(failed.into()),
+            Err(ProposeError::NotLeader { .. } | ProposeError::Dropped) => Ok(false),
+            Ok(()) => {
+                wanted.proposed = true;
+                Ok(true)
+            }
+        }
     }
 
     /// Orders what came in, as far as it can be now. True if Raft has something new to say.
     pub(super) fn lead_on(&mut self) -> Result<bool, ChainFailed> {
+        if self.propose_change()? {
+            return Ok(true);
+        }
         let Some(leading) = &mut self.leading else { return Ok(false) };
         if leading.behind.is_none() {
             // blocks of a leader before may be in the log, and this one's follow them
@@ -274,7 +298,7 @@ impl Machine {
     pub(super) fn transfer_to_another(&mut self) -> Result<Option<u64>, ChainFailed> {
         let Status { id, peers, voters, .. } = self.raft.status()?;
         let at_work =
-            |peer: &&orderer_raft::Peer| peer.id != id && peer.active && !peer.snapshot && voters.contains(&peer.id);
+            |peer: &&orderer_raft::Peer| peer.id != id && peer.active && !peer.paused && voters.contains(&peer.id);
         let best = peers.iter().filter(at_work).max_by_key(|peer| peer.matched).map(|peer| peer.id);
         if let Some(to) = best {
             self.raft.transfer_leadership(to)?;
@@ -310,18 +334,17 @@ impl Machine {
     }
 
     /// A config block is written; a leader goes on when what it does to the consenters is agreed on.
-    pub(super) fn config_left_flight(&mut self, step: Option<Step>) -> Result<(), ChainFailed> {
-        let Some(leading) = &mut self.leading else { return Ok(()) };
-        leading.config_in_flight = false;
-        match step.and_then(Step::conf_change) {
-            Some(change) => self.propose_change(change),
-            None => Ok(()),
+    pub(super) fn config_left_flight(&mut self, step: Option<Step>) {
+        self.with_leading(|leading| leading.config_in_flight = false);
+        if let Some(change) = step.and_then(Step::conf_change) {
+            self.want_change(change);
         }
     }
 
     pub(super) fn conf_change_applied(&mut self, kind: i32, id: u64) {
         let Some(leading) = &mut self.leading else { return };
-        if leading.conf_change.take_if(|change| change.r#type == kind && change.node_id == id).is_some() {
+        let is_wanted = |wanted: &mut ConfChangeWanted| wanted.change.r#type == kind && wanted.change.node_id == id;
+        if leading.conf_change.take_if(is_wanted).is_some() {
             leading.config_in_flight = false;
         }
     }

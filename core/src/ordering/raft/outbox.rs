@@ -127,7 +127,7 @@ impl Outbox {
             let Some(sent) = waiting.sent else { continue };
             let overtaken = sent.order < newest;
             let in_vain = tick >= sent.tick.max(progress).saturating_add(patience);
-            let lost = if sent.term < term { settled } else { overtaken || in_vain };
+            let lost = in_vain || if sent.term < term { settled } else { overtaken };
             if lost {
                 waiting.sent = None;
                 self.unsent.insert(*sequence);

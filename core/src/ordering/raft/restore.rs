@@ -110,9 +110,11 @@ impl Machine {
         };
         let tip = Tip { number, hash: header_hash };
         let (log, applied) = restored(log, written_index, tip);
+        let settled_term = term_at(&log, applied);
         let raft = raft::Machine::new(&config, log)?;
         let consenters = members.len();
         let mut machine = Self::of_parts(raft, &config, members, rules, tip, written_index, applied, next_sequence);
+        machine.settled_term = settled_term;
         machine.campaigns = new && first_candidate(&channel, consenters) == id;
         // before the first block is written, which says which of them are in no block
         for submission in pending {
@@ -143,6 +145,13 @@ fn restored(log: LogContents, written_index: u64, tip: Tip) -> (RestoredLog, u64
     }
     let conf_state = ConfState { voters: voters.into_iter().collect(), ..ConfState::default() };
     (RestoredLog { hard_state, conf_state, snapshot, entries, applied }, applied)
+}
+
+/// The term of an entry; zero if the log does not have it.
+fn term_at(log: &RestoredLog, index: u64) -> u64 {
+    let of_snapshot = log.snapshot.iter().map(|snapshot| (snapshot.metadata.index, snapshot.metadata.term));
+    let mut all = of_snapshot.chain(log.entries.iter().map(|entry| (entry.index, entry.term)));
+    all.find(|(at, _)| *at == index).map_or(0, |(_, term)| term)
 }
 
 /// Whether the log has the newest block at this index.
