@@ -190,16 +190,31 @@ impl Machine {
         self.effects.push(Effect::CatchUp { number });
     }
 
+    /// Others have blocks that do not come here, perhaps because this node does not know who leads: they are pulled. Entries that
+    /// hold one of them are passed over when they come.
+    pub(super) fn behind(&mut self, number: BlockNumber) {
+        if number > self.tip.number && self.pause.is_none() {
+            self.pause = Some(Pause::CatchingUp { number, index: 0 });
+            self.effects.push(Effect::CatchUp { number });
+        }
+    }
+
     /// The missing blocks are in the ledger. Those that reach further than the snapshot are known by their numbers.
-    pub(super) fn caught_up(&mut self, tip: Tip, members: Members, rules: Rules) -> Result<(), ChainFailed> {
+    pub(super) fn caught_up(
+        &mut self,
+        tip: Tip,
+        members: Members,
+        raft_index: u64,
+        rules: Rules,
+    ) -> Result<(), ChainFailed> {
         let is_enough = |pause: &mut Pause| matches!(pause, Pause::CatchingUp { number, .. } if *number <= tip.number);
         let Some(Pause::CatchingUp { index, .. }) = self.pause.take_if(is_enough) else { return Ok(()) };
         self.tip = tip;
-        self.written_index = self.written_index.max(index);
+        self.written_index = self.written_index.max(index).max(raft_index);
         self.members = members;
         self.rules = rules;
         self.effects.push(Effect::Connect(self.members.clone()));
-        self.applied_to(index)
+        if index > 0 { self.applied_to(index) } else { Ok(()) }
     }
 }
 

@@ -90,6 +90,8 @@ pub enum Event {
     },
     /// An envelope that was forwarded did not reach the leader.
     NotForwarded(Submission),
+    /// After [`Effect::Suspect`]: the channel has this config block, in which this node is a consenter.
+    Behind(BlockNumber),
     /// The blocks that [`Effect::CatchUp`] asks for are in the ledger.
     CaughtUp {
         /// The newest of them.
@@ -98,6 +100,8 @@ pub enum Event {
         hash: Hash,
         /// The consenters by then.
         members: Members,
+        /// The entry of the newest of them.
+        raft_index: u64,
         /// The configuration by then.
         rules: Rules,
     },
@@ -209,6 +213,9 @@ pub enum Effect {
         /// The newest block to get.
         number: BlockNumber,
     },
+    /// There has been no leader for long: find out from other orderers which config block is the newest. If this node is a
+    /// consenter in it, say [`Event::Behind`].
+    Suspect,
     /// This node is no consenter any more.
     Removed,
 }

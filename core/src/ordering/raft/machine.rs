@@ -72,6 +72,10 @@ pub struct Machine {
     next_campaign: u64,
     pub(super) since_snapshot: u64,
     wanted_snapshot: Option<WantedSnapshot>,
+    /// Ticks without a leader.
+    leaderless: u64,
+    /// After so many of them it asks others how the channel stands.
+    pub(super) suspicion_ticks: u64,
     pub(super) kept_entries: u64,
     pub(super) effects: Vec<Effect>,
 }
@@ -139,6 +143,8 @@ impl Machine {
             next_campaign: 2 * config.heartbeat_tick as u64,
             since_snapshot: 0,
             wanted_snapshot: None,
+            leaderless: 0,
+            suspicion_ticks: u64::MAX,
             kept_entries: super::restore::KEPT_ENTRIES,
             effects: Vec::new(),
         }
@@ -162,7 +168,10 @@ impl Machine {
             Event::Unreachable(id) => self.raft.report_unreachable(id)?,
             Event::SnapshotSent { to, sent } => self.raft.report_snapshot(to, sent)?,
             Event::NotForwarded(submission) => self.not_forwarded(submission),
-            Event::CaughtUp { number, hash, members, rules } => self.caught_up(Tip { number, hash }, members, rules)?,
+            Event::Behind(number) => self.behind(number),
+            Event::CaughtUp { number, hash, members, raft_index, rules } => {
+                self.caught_up(Tip { number, hash }, members, raft_index, rules)?;
+            }
         }
         self.go_on()?;
         Ok(std::mem::take(&mut self.effects))
@@ -251,7 +260,16 @@ impl Machine {
             self.next_campaign = 2 * self.ticks;
             self.raft.campaign()?;
         }
+        self.suspect();
         self.tick_of_leader()
+    }
+
+    /// Who hears of no leader for long may have missed that the consenters are others, or that it is none of them any more.
+    fn suspect(&mut self) {
+        self.leaderless = if self.leader.is_none() { self.leaderless + 1 } else { 0 };
+        if self.leaderless > 0 && self.leaderless.is_multiple_of(self.suspicion_ticks) && self.pause.is_none() {
+            self.effects.push(Effect::Suspect);
+        }
     }
 
     fn message(&mut self, from: u64, message: raftpb::Message, metadata: Bytes) -> Result<(), ChainFailed> {

@@ -45,6 +45,8 @@ pub struct Start {
     pub pending: Vec<Submission>,
     /// The place of the next envelope that is acknowledged here.
     pub next_sequence: u64,
+    /// After how many ticks without a leader it asks others how the channel stands (Fabric's `EvictionSuspicion`).
+    pub suspicion_ticks: u64,
     /// Decides election timeouts.
     pub seed: u64,
 }
@@ -96,8 +98,19 @@ impl Machine {
     /// # Errors
     /// They contradict each other, or this node is no consenter.
     pub fn restore(start: Start, log: LogContents, new: bool) -> Result<Self, ChainFailed> {
-        let Start { channel, number, header_hash, metadata, rules, options, place, pending, next_sequence, seed } =
-            start;
+        let Start {
+            channel,
+            number,
+            header_hash,
+            metadata,
+            rules,
+            options,
+            place,
+            pending,
+            next_sequence,
+            suspicion_ticks,
+            seed,
+        } = start;
         let (members, written_index) = Members::read(&metadata, &rules.consenters)?;
         let id = members.ids().nth(place).ok_or(ChainFailed::NotAMember)?;
         let config = raft::Config {
@@ -115,6 +128,7 @@ impl Machine {
         let consenters = members.len();
         let mut machine = Self::of_parts(raft, &config, members, rules, tip, written_index, applied, next_sequence);
         machine.settled_term = settled_term;
+        machine.suspicion_ticks = suspicion_ticks.max(1);
         machine.campaigns = new && first_candidate(&channel, consenters) == id;
         // before the first block is written, which says which of them are in no block
         for submission in pending {

@@ -178,6 +178,7 @@ impl World {
             place,
             pending: pending.collect(),
             next_sequence: node.next_sequence,
+            suspicion_ticks: 20 * u64::from(ELECTION),
             seed,
         };
         let new = number == BlockNumber::GENESIS;
@@ -254,6 +255,7 @@ impl World {
                 Effect::Connect(members) => self.invite(&members),
                 Effect::Leader(_) => {}
                 Effect::CatchUp { number } => self.catch_up(name, number),
+                Effect::Suspect => self.suspect(name),
                 Effect::Removed => node.removed = true,
             }
         }
@@ -296,6 +298,21 @@ impl World {
         }
     }
 
+    /// The newest config block of the longest chain says whether it is a consenter.
+    fn suspect(&mut self, name: &str) {
+        let longest = self.nodes.values().map(|node| &node.ledger).max_by_key(|ledger| ledger.len()).expect("nodes");
+        let is_config = |block: &Stored| block.envelopes.first().is_some_and(|raw| config_in(raw).is_some());
+        let newest = longest.iter().rposition(is_config).expect("a genesis block");
+        let is_member = rules_of(longest).0.iter().any(|listed| who(listed) == name);
+        let later = self.now + 1 + self.dice.below(5);
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        if is_member {
+            node.elsewhere.push_back((later, Event::Behind(BlockNumber(newest as u64))));
+        } else {
+            node.removed = true;
+        }
+    }
+
     fn catch_up(&mut self, name: &str, number: BlockNumber) {
         let longest = self.nodes.values().max_by_key(|node| node.ledger.len()).map(|node| node.ledger.clone());
         let later = self.now + 1 + self.dice.below(5);
@@ -312,8 +329,8 @@ impl World {
         node.ledger = blocks[..end].to_vec();
         let newest = node.ledger.last().expect("a block").clone();
         let (_, rules) = rules_of(&node.ledger);
-        let (members, _) = Members::read(&newest.metadata, &rules.consenters).expect("they fit");
-        node.elsewhere.push_back((later, Event::CaughtUp { number, hash: newest.hash, members, rules }));
+        let (members, raft_index) = Members::read(&newest.metadata, &rules.consenters).expect("they fit");
+        node.elsewhere.push_back((later, Event::CaughtUp { number, hash: newest.hash, members, raft_index, rules }));
     }
 
     fn one_write(&mut self, name: &str) -> bool {
@@ -377,7 +394,10 @@ impl World {
             }
             match parcel {
                 Parcel::Raft { from, message, metadata } => {
-                    if self.id_of(&name) == Some(message.to) {
+                    // as the transport does: who is not known is not let in
+                    let machine = self.nodes[&name].machine.as_ref();
+                    let is_known = machine.is_some_and(|machine| machine.members().get(from).is_some());
+                    if is_known && self.id_of(&name) == Some(message.to) {
                         self.step(&name, Event::Message { from, message, metadata });
                     }
                 }
