@@ -2,5 +2,6 @@
 
 pub mod cutter;
 pub mod kafka;
+pub mod raft;
 pub mod solo;
 mod timer;

@@ -1,0 +1,228 @@
+//! Committed entries become blocks.
+
+use bytes::Bytes;
+use fabric_proto::common::Block;
+use fabric_proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Snapshot};
+use prost::Message as _;
+
+use super::event::{ChainFailed, Effect, NewBlock, Rules};
+use super::machine::{Machine, Tip};
+use super::members::{Members, Step};
+use crate::block::header_hash;
+use crate::channel::BlockNumber;
+use crate::envelope::{self, SignedEnvelope};
+use fabric_proto::common::HeaderType;
+
+/// Why no entry is applied now.
+#[derive(Debug)]
+pub(super) enum Pause {
+    /// What the next block's config message leads to is being found out.
+    Applying(Decided),
+    /// Blocks up to this one come from other orderers.
+    CatchingUp {
+        number: BlockNumber,
+        /// The entry that stands for it.
+        index: u64,
+    },
+}
+
+/// A block that Raft has decided on.
+#[derive(Debug)]
+pub(super) struct Decided {
+    index: u64,
+    tip: Tip,
+    envelopes: Vec<SignedEnvelope>,
+    data: Bytes,
+}
+
+impl Machine {
+    /// Applies the next committed entry. False if there is none, or none can be now.
+    pub(super) fn apply_next(&mut self) -> Result<bool, ChainFailed> {
+        if self.pause.is_some() {
+            return Ok(false);
+        }
+        let Some(entry) = self.to_apply.pop_front() else { return Ok(false) };
+        let index = entry.index;
+        if entry.term > self.settled_term {
+            self.settled_term = entry.term;
+            self.look_for_lost = true;
+        }
+        let data = entry.data.clone().unwrap_or_default();
+        if entry.r#type == EntryType::EntryConfChange as i32 {
+            self.apply_conf_change(&entry)?;
+        } else if !data.is_empty() && index > self.written_index {
+            self.apply_block(index, data)?;
+        }
+        if self.pause.is_none() {
+            self.applied_to(index)?;
+        }
+        Ok(true)
+    }
+
+    fn applied_to(&mut self, index: u64) -> Result<(), ChainFailed> {
+        self.applied = self.applied.max(index);
+        Ok(self.raft.applied(index)?)
+    }
+
+    fn apply_conf_change(&mut self, entry: &Entry) -> Result<(), ChainFailed> {
+        let no_change =
+            |cause: prost::DecodeError| ChainFailed::NoBlock { index: entry.index, cause: cause.to_string() };
+        let change = ConfChange::decode(entry.data.clone().unwrap_or_default()).map_err(no_change)?;
+        let (kind, id) = (change.r#type, change.node_id);
+        self.raft.apply_conf_change(&change)?;
+        let removes = kind == ConfChangeType::ConfChangeRemoveNode as i32;
+        self.conf_change_applied(kind, id);
+        if removes && id == self.id {
+            self.effects.push(Effect::Removed);
+        } else {
+            self.effects.push(Effect::Connect(self.members.clone()));
+        }
+        Ok(())
+    }
+
+    fn apply_block(&mut self, index: u64, data: Bytes) -> Result<(), ChainFailed> {
+        let Some(decided) = self.read_block(index, data)? else { return Ok(()) };
+        if is_config(&decided.envelopes) {
+            let envelope = decided.envelopes[0].clone();
+            self.effects.push(Effect::Apply { number: decided.tip.number, envelope });
+            self.pause = Some(Pause::Applying(decided));
+            return Ok(());
+        }
+        let block = self.write(decided, self.members.metadata(index));
+        self.effects.push(Effect::Write(block));
+        Ok(())
+    }
+
+    /// The block in an entry; `None` if it is in the ledger already.
+    fn read_block(&self, index: u64, data: Bytes) -> Result<Option<Decided>, ChainFailed> {
+        let no_block = |cause: String| ChainFailed::NoBlock { index, cause };
+        let Block { header, data: block_data, .. } =
+            Block::decode(data.clone()).map_err(|e| no_block(e.to_string()))?;
+        let header = header.ok_or_else(|| no_block("its header is missing".to_owned()))?;
+        let (number, next) = (BlockNumber(header.number), self.tip.number.next());
+        if number < next {
+            return Ok(None);
+        }
+        if number > next {
+            return Err(ChainFailed::Gap { index, found: number, expected: next });
+        }
+        if header.previous_hash != self.tip.hash[..] {
+            return Err(ChainFailed::Fork { index, number, before: self.tip.number });
+        }
+        let envelopes = block_data.unwrap_or_default().data.into_iter().map(SignedEnvelope::parse);
+        let envelopes: Vec<_> = envelopes.collect::<Result<_, _>>().map_err(|e| no_block(e.to_string()))?;
+        if envelopes.is_empty() {
+            return Err(no_block("it has no envelopes".to_owned()));
+        }
+        let hash = header_hash(header.number, &header.previous_hash, &header.data_hash);
+        Ok(Some(Decided { index, tip: Tip { number, hash }, envelopes, data }))
+    }
+
+    /// Takes a block as the newest one.
+    fn write(&mut self, decided: Decided, metadata: Bytes) -> NewBlock {
+        let Decided { index, tip, envelopes, data } = decided;
+        self.tip = tip;
+        self.written_index = index;
+        self.block_left_flight(tip.number);
+        let tick = self.ticks;
+        let mut ordered = Vec::new();
+        for envelope in &envelopes {
+            ordered.extend(self.outbox.ordered(envelope.raw(), tick));
+        }
+        self.since_snapshot += data.len() as u64;
+        if self.since_snapshot >= self.rules.snapshot_bytes {
+            self.since_snapshot = 0;
+            self.want_snapshot(tip.number, index, data);
+        }
+        let pending_below = self.outbox.below();
+        NewBlock { number: tip.number, header_hash: tip.hash, envelopes, metadata, pending_below, ordered }
+    }
+
+    /// The config message of the next block was applied.
+    pub(super) fn config_applied(&mut self, rules: Option<Rules>) -> Result<(), ChainFailed> {
+        let decided = match self.pause.take() {
+            Some(Pause::Applying(decided)) => decided,
+            other => {
+                self.pause = other;
+                return Ok(());
+            }
+        };
+        let index = decided.index;
+        let mut step = None;
+        if let Some(rules) = rules {
+            let change = self.members.change_to(&rules.consenters)?;
+            self.members = change.members;
+            step = Some(change.step);
+            self.rules = rules;
+        }
+        let block = self.write(decided, self.members.metadata(index));
+        self.effects.push(Effect::WriteConfig(block));
+        self.config_left_flight(step);
+        // whom a change adds or removes is connected to, or not any more, when Raft has agreed on it
+        if matches!(step, Some(Step::None | Step::Rotate(_))) {
+            self.effects.push(Effect::Connect(self.members.clone()));
+        }
+        let outdated = self.outbox.judged_before(self.rules.sequence);
+        if !outdated.is_empty() {
+            self.effects.push(Effect::Rejudge(outdated));
+        }
+        self.applied_to(index)
+    }
+
+    /// The leader's snapshot replaces the log: the blocks up to the one in it have to come from elsewhere.
+    pub(super) fn take_snapshot(&mut self, snapshot: &Snapshot) {
+        self.to_apply.clear();
+        let (index, term) = (snapshot.metadata.index, snapshot.metadata.term);
+        self.applied = self.applied.max(index);
+        let data = snapshot.data.clone().unwrap_or_default();
+        let header = Block::decode(data.clone()).ok().and_then(|block| block.header);
+        let Some(number) = header.map(|header| BlockNumber(header.number)) else { return };
+        if number <= self.tip.number {
+            return;
+        }
+        if number == self.tip.number.next() {
+            // the only block that is missing is in the snapshot
+            self.pause = None;
+            self.to_apply.push_front(Entry { term, index, r#type: EntryType::EntryNormal as i32, data: Some(data) });
+            return;
+        }
+        self.pause = Some(Pause::CatchingUp { number, index });
+        self.effects.push(Effect::CatchUp { number });
+    }
+
+    /// Others have blocks that do not come here, perhaps because this node does not know who leads: they are pulled. Entries that
+    /// hold one of them are passed over when they come.
+    pub(super) fn behind(&mut self, number: BlockNumber) {
+        if number > self.tip.number && self.pause.is_none() {
+            self.pause = Some(Pause::CatchingUp { number, index: 0 });
+            self.effects.push(Effect::CatchUp { number });
+        }
+    }
+
+    /// The missing blocks are in the ledger. Those that reach further than the snapshot are known by their numbers.
+    pub(super) fn caught_up(
+        &mut self,
+        tip: Tip,
+        members: Members,
+        raft_index: u64,
+        rules: Rules,
+    ) -> Result<(), ChainFailed> {
+        let is_enough = |pause: &mut Pause| matches!(pause, Pause::CatchingUp { number, .. } if *number <= tip.number);
+        let Some(Pause::CatchingUp { index, .. }) = self.pause.take_if(is_enough) else { return Ok(()) };
+        self.tip = tip;
+        self.written_index = self.written_index.max(index).max(raft_index);
+        self.members = members;
+        self.rules = rules;
+        self.effects.push(Effect::Connect(self.members.clone()));
+        if index > 0 { self.applied_to(index) } else { Ok(()) }
+    }
+}
+
+/// As Fabric's `IsConfigBlock`: one message, of a type that has a block of its own.
+fn is_config(envelopes: &[SignedEnvelope]) -> bool {
+    let [only] = envelopes else { return false };
+    envelope::Message::parse(only.clone()).is_ok_and(|message| {
+        let kind = message.channel_header.r#type;
+        kind == HeaderType::Config as i32 || kind == HeaderType::OrdererTransaction as i32
+    })
+}

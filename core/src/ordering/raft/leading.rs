@@ -1,0 +1,351 @@
+//! What a leader does beside following: it orders envelopes, cuts blocks and proposes them.
+
+use std::collections::VecDeque;
+
+use fabric_proto::common::{Block, BlockData, BlockHeader, BlockMetadata};
+use fabric_proto::raftpb::ConfChange;
+use orderer_raft::{ProposeError, Status};
+use prost::Message as _;
+
+use super::event::{ChainFailed, Effect, Examined, Origin, Submission};
+use super::machine::{Machine, Tip};
+use super::members::Step;
+use crate::block::{METADATA_SLOTS, data_hash, header_hash};
+use crate::channel::BlockNumber;
+use crate::ordering::cutter::{BlockCutter, Cut};
+use crate::ordering::timer::{BatchTimer, TimerChange};
+
+/// So many bytes of blocks may be proposed and not committed. One block may always.
+const WINDOW_BYTES: usize = 4 << 20;
+/// So often a leader tries to hand over before a config message that removes it is dropped.
+const HAND_OVER_ATTEMPTS: u32 = 5;
+
+/// The state of a leader.
+#[derive(Debug, Default)]
+pub(super) struct Leading {
+    cutter: BlockCutter<Submission>,
+    timer: BatchTimer,
+    /// What the next block follows. `None` until all that was proposed before is applied.
+    behind: Option<Tip>,
+    /// Number and size of the blocks that are proposed and not applied.
+    in_flight: VecDeque<(BlockNumber, usize)>,
+    in_flight_bytes: usize,
+    /// A config block is proposed, or the change of the consenters that one leads to is not applied.
+    config_in_flight: bool,
+    conf_change: Option<ConfChangeWanted>,
+    /// An envelope is being judged; what came in behind it waits.
+    examining: bool,
+    hand_over: Option<HandOver>,
+}
+
+/// A change of the consenters that a config block leads to.
+#[derive(Debug)]
+struct ConfChangeWanted {
+    change: ConfChange,
+    proposed: bool,
+}
+
+/// A config message that removes the leader waits until another leads.
+#[derive(Debug)]
+struct HandOver {
+    attempts: u32,
+    /// Ticks until the next attempt.
+    patience: u64,
+}
+
+impl Leading {
+    pub(super) fn serves(&self) -> bool {
+        self.behind.is_some() && !self.config_in_flight
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    fn may_order(&self) -> bool {
+        self.serves()
+            && !self.examining
+            && self.hand_over.is_none()
+            && (self.in_flight.is_empty() || self.in_flight_bytes < WINDOW_BYTES)
+    }
+
+    /// A block before another one is a config block: nothing more is cut for now.
+    fn timer_change(&mut self) -> Option<Effect> {
+        self.timer.follow(self.cutter.pending()).map(|change| match change {
+            TimerChange::Arm => Effect::ArmTimer,
+            TimerChange::Disarm => Effect::DisarmTimer,
+        })
+    }
+}
+
+impl Machine {
+    pub(super) fn begin_to_lead(&mut self) -> Result<(), ChainFailed> {
+        self.leading = Some(Leading::default());
+        let voters = self.raft.status()?.voters;
+        if let Some(change) = self.members.unfinished(&voters) {
+            self.want_change(change);
+        }
+        Ok(())
+    }
+
+    /// What is in the cutter and in the intake is in no block: the next leader gets it.
+    pub(super) fn stop_leading(&mut self) {
+        let Some(mut leading) = self.leading.take() else { return };
+        let waited = leading.cutter.cut().unwrap_or_default();
+        self.effects.extend(leading.timer_change());
+        let intake = std::mem::take(&mut self.intake);
+        for submission in waited.into_iter().chain(intake) {
+            match submission.origin {
+                Origin::Here(sequence) => self.outbox.not_sent(sequence),
+                Origin::Consenter(_) => self.intake.push_back(submission),
+            }
+        }
+    }
+
+    /// Raft has to agree on a change of the consenters before anything else is ordered.
+    fn want_change(&mut self, change: ConfChange) {
+        self.with_leading(|leading| {
+            leading.config_in_flight = true;
+            leading.conf_change = Some(ConfChangeWanted { change, proposed: false });
+        });
+    }
+
+    /// Raft takes no change while entries of before may hold another one: it is proposed when all are applied.
+    fn propose_change(&mut self) -> Result<bool, ChainFailed> {
+        let Some(wanted) = self.leading.as_mut().and_then(|leading| leading.conf_change.as_mut()) else {
+            return Ok(false);
+        };
+        if wanted.proposed || self.raft.status()?.last > self.applied {
+            return Ok(false);
+        }
+        match self.raft.propose_conf_change(&wanted.change) {
+            Err(ProposeError::Failed(failed)) => Err(failed.into()),
+            Err(ProposeError::NotLeader { .. } | ProposeError::Dropped) => Ok(false),
+            Ok(()) => {
+                wanted.proposed = true;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Orders what came in, as far as it can be now. True if Raft has something new to say.
+    pub(super) fn lead_on(&mut self) -> Result<bool, ChainFailed> {
+        if self.propose_change()? {
+            return Ok(true);
+        }
+        let Some(leading) = &mut self.leading else { return Ok(false) };
+        if leading.behind.is_none() {
+            // blocks of a leader before may be in the log, and this one's follow them
+            if leading.config_in_flight || self.raft.status()?.last > self.applied {
+                return Ok(false);
+            }
+            leading.behind = Some(self.tip);
+        }
+        let mut proposed = false;
+        while self.leading.as_ref().is_some_and(Leading::may_order) {
+            let Some(submission) = self.intake.pop_front() else { break };
+            if submission.is_config || submission.checked_at < self.rules.sequence {
+                self.with_leading(|leading| leading.examining = true);
+                self.effects.push(Effect::Examine(Box::new(submission)));
+                break;
+            }
+            proposed |= self.order_normal(submission)?;
+        }
+        Ok(proposed)
+    }
+
+    fn with_leading(&mut self, act: impl FnOnce(&mut Leading)) {
+        if let Some(leading) = &mut self.leading {
+            act(leading);
+        }
+    }
+
+    fn order_normal(&mut self, submission: Submission) -> Result<bool, ChainFailed> {
+        let Some(leading) = &mut self.leading else { return Ok(false) };
+        let size_bytes = submission.envelope.size_bytes();
+        let batches = match leading.cutter.ordered(submission, size_bytes, self.rules.limits) {
+            Cut::Held => vec![],
+            Cut::One(batch) | Cut::OneThenHeld(batch) => vec![batch],
+            Cut::Two(first, second) => vec![first, second],
+        };
+        let cut = !batches.is_empty();
+        for batch in batches {
+            self.propose(batch)?;
+        }
+        self.follow_timer();
+        Ok(cut)
+    }
+
+    fn follow_timer(&mut self) {
+        let change = self.leading.as_mut().and_then(Leading::timer_change);
+        self.effects.extend(change);
+    }
+
+    /// A timer that fires for a batch that was cut in the meantime finds nothing and does nothing.
+    pub(super) fn timer_fired(&mut self) -> Result<(), ChainFailed> {
+        let Some(leading) = &mut self.leading else { return Ok(()) };
+        leading.timer.fired();
+        match leading.cutter.cut() {
+            Some(batch) => self.propose(batch),
+            None => Ok(()),
+        }
+    }
+
+    fn propose(&mut self, batch: Vec<Submission>) -> Result<(), ChainFailed> {
+        let Some(leading) = &mut self.leading else { return Ok(()) };
+        let Some(behind) = leading.behind else { return Ok(()) };
+        let number = behind.number.next();
+        let data = BlockData { data: batch.iter().map(|submission| submission.envelope.raw().clone()).collect() };
+        let data_hash = data_hash(data.data.iter().map(AsRef::as_ref));
+        let header = BlockHeader {
+            number: number.0,
+            previous_hash: bytes::Bytes::copy_from_slice(&behind.hash),
+            data_hash: bytes::Bytes::copy_from_slice(&data_hash),
+        };
+        let hash = header_hash(header.number, &header.previous_hash, &header.data_hash);
+        // Go nodes put their own metadata into these slots, by index
+        let metadata = BlockMetadata { metadata: vec![bytes::Bytes::new(); METADATA_SLOTS] };
+        let block = Block { header: Some(header), data: Some(data), metadata: Some(metadata) }.encode_to_vec();
+        let bytes = block.len();
+        match self.raft.propose(block.into()) {
+            Ok(()) => {
+                leading.behind = Some(Tip { number, hash });
+                leading.in_flight.push_back((number, bytes));
+                leading.in_flight_bytes += bytes;
+                Ok(())
+            }
+            Err(ProposeError::Failed(failed)) => Err(failed.into()),
+            Err(ProposeError::NotLeader { .. } | ProposeError::Dropped) => {
+                batch.into_iter().rev().for_each(|submission| self.intake.push_front(submission));
+                // if it goes on leading, then behind all that is in the log
+                leading.behind = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// An envelope was judged for the order.
+    pub(super) fn examined(&mut self, examined: Examined) -> Result<(), ChainFailed> {
+        let Some(leading) = self.leading.as_mut().filter(|leading| leading.examining) else {
+            // it was asked for in an earlier term: who leads now gets the envelope
+            let (Examined::Valid { submission, .. } | Examined::Invalid(submission)) = examined;
+            if let Origin::Consenter(_) = submission.origin {
+                self.intake.push_front(submission);
+            }
+            return Ok(());
+        };
+        leading.examining = false;
+        let (submission, consenters) = match examined {
+            Examined::Valid { submission, consenters } => (submission, consenters),
+            Examined::Invalid(submission) => {
+                self.drop_from_order(submission, "it is no longer valid under the channel's configuration");
+                return Ok(());
+            }
+        };
+        if !leading.serves() || submission.checked_at < self.rules.sequence {
+            self.intake.push_front(submission);
+            return Ok(());
+        }
+        if !submission.is_config {
+            return self.order_normal(submission).map(drop);
+        }
+        if let Some(consenters) = consenters {
+            let Ok(change) = self.members.change_to(&consenters) else {
+                self.drop_from_order(submission, "it changes more than one consenter at a time");
+                return Ok(());
+            };
+            let alone = self.members.len() == 1;
+            let of_this_node = match change.step {
+                Step::Remove(id) => id == self.id,
+                Step::Rotate(id) => id == self.id && !alone,
+                Step::Add(_) | Step::None => false,
+            };
+            if of_this_node {
+                return self.hand_over_before(submission);
+            }
+        }
+        self.order_config(submission)
+    }
+
+    fn order_config(&mut self, submission: Submission) -> Result<(), ChainFailed> {
+        let waited = self.leading.as_mut().and_then(|leading| leading.cutter.cut());
+        if let Some(waited) = waited {
+            self.propose(waited)?;
+        }
+        self.propose(vec![submission])?;
+        // not if it was not proposed: then it is in the intake again
+        self.with_leading(|leading| leading.config_in_flight |= leading.behind.is_some());
+        self.follow_timer();
+        Ok(())
+    }
+
+    fn drop_from_order(&mut self, submission: Submission, why: &'static str) {
+        if let Origin::Here(sequence) = submission.origin {
+            self.outbox.remove(sequence);
+        }
+        self.effects.push(Effect::Dropped(Box::new(submission), why));
+    }
+
+    /// The message goes to the front of the intake, from where the next leader gets it.
+    fn hand_over_before(&mut self, submission: Submission) -> Result<(), ChainFailed> {
+        self.intake.push_front(submission);
+        let hand_over = HandOver { attempts: 1, patience: self.election_tick };
+        self.with_leading(|leading| leading.hand_over = Some(hand_over));
+        self.transfer_to_another().map(drop)
+    }
+
+    /// Starts handing leadership over to the consenter that has most of the log, of those that are at work.
+    pub(super) fn transfer_to_another(&mut self) -> Result<Option<u64>, ChainFailed> {
+        let Status { id, peers, voters, .. } = self.raft.status()?;
+        let at_work =
+            |peer: &&orderer_raft::Peer| peer.id != id && peer.active && !peer.paused && voters.contains(&peer.id);
+        let best = peers.iter().filter(at_work).max_by_key(|peer| peer.matched).map(|peer| peer.id);
+        if let Some(to) = best {
+            self.raft.transfer_leadership(to)?;
+        }
+        Ok(best)
+    }
+
+    pub(super) fn tick_of_leader(&mut self) -> Result<(), ChainFailed> {
+        let Some(leading) = &mut self.leading else { return Ok(()) };
+        let Some(hand_over) = &mut leading.hand_over else { return Ok(()) };
+        hand_over.patience = hand_over.patience.saturating_sub(1);
+        if hand_over.patience > 0 {
+            return Ok(());
+        }
+        if hand_over.attempts < HAND_OVER_ATTEMPTS {
+            hand_over.attempts += 1;
+            hand_over.patience = self.election_tick;
+            return self.transfer_to_another().map(drop);
+        }
+        leading.hand_over = None;
+        if let Some(submission) = self.intake.pop_front() {
+            self.drop_from_order(submission, "it removes the leader, and no other consenter takes over");
+        }
+        Ok(())
+    }
+
+    pub(super) fn block_left_flight(&mut self, number: BlockNumber) {
+        let Some(leading) = &mut self.leading else { return };
+        while leading.in_flight.front().is_some_and(|(first, _)| *first <= number) {
+            let bytes = leading.in_flight.pop_front().map_or(0, |(_, bytes)| bytes);
+            leading.in_flight_bytes -= bytes;
+        }
+    }
+
+    /// A config block is written; a leader goes on when what it does to the consenters is agreed on.
+    pub(super) fn config_left_flight(&mut self, step: Option<Step>) {
+        self.with_leading(|leading| leading.config_in_flight = false);
+        if let Some(change) = step.and_then(Step::conf_change) {
+            self.want_change(change);
+        }
+    }
+
+    pub(super) fn conf_change_applied(&mut self, kind: i32, id: u64) {
+        let Some(leading) = &mut self.leading else { return };
+        let is_wanted = |wanted: &mut ConfChangeWanted| wanted.change.r#type == kind && wanted.change.node_id == id;
+        if leading.conf_change.take_if(is_wanted).is_some() {
+            leading.config_in_flight = false;
+        }
+    }
+}
