@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use orderer_kafka::check::{Finding, Level};
 
-use super::{DEV_FOLDER, complain, config_file, find_settings, variables};
+use orderer_localconfig::environment::{find_settings, variables};
+use orderer_tools::commands::output::complain;
+use orderer_tools::commands::{DEV_FOLDER, config_file};
 use crate::config_check::check;
 use crate::settings::{Effective, examine};
 

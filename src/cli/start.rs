@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::{StartArguments, complain, load_settings, variables};
+use orderer_localconfig::environment::{load_settings, variables};
+use orderer_tools::commands::output::complain;
+use super::StartArguments;
 use crate::crypto::Algorithm;
 use crate::reread::Reread;
 use crate::settings::Loaded;

@@ -60,7 +60,6 @@ use sockets::{Socket, Sockets};
 
 pub use bootstrap::read_genesis;
 pub(crate) use bootstrap::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX};
-pub use kafka::kafka_settings;
 
 /// What a client may send on one stream, and on one connection, before it is read.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;

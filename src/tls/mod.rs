@@ -1,10 +1,7 @@
 //! TLS of the listeners: files, and whom the channels make trustworthy.
 
-mod client;
 mod client_verifier;
-mod files;
 mod listener;
 
-pub use client::{Trust, client_config};
-pub use files::{Clients, TlsError, TlsFiles};
+pub use orderer_localconfig::tls_files::{Clients, TlsError, TlsFiles};
 pub use listener::{Audience, ListenerTls};
