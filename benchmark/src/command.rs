@@ -9,25 +9,28 @@ use anyhow::Context as _;
 use orderer_core::crypto::Signer;
 use tokio::signal::unix::{SignalKind, signal};
 
-use orderer_tools::commands::client::ConnectArguments;
-use orderer_tools::commands::crypto::Keys;
-use orderer_tools::commands::progress::Progress;
-use orderer_tools::commands::output::complain;
-use orderer_tools::commands::files;
 use crate::{
-    Asking, Load, Payload, Program, Progress as Step, Report, RunInside, Settings, Subject, client_runtime, file_system, html, measure,
-    public_key, text,
+    Asking, Load, Payload, Program, Progress as Step, Report, RunInside, Settings, Subject, client_runtime,
+    file_system, html, measure, public_key, text,
 };
 use orderer_client::Target;
-use orderer_tools::dev::{self, APPLICATION_CHANNEL, DevNetwork};
 use orderer_localconfig::local_msp::read_signing_identity;
+use orderer_tools::commands::client::ConnectArguments;
+use orderer_tools::commands::crypto::Keys;
+use orderer_tools::commands::files;
+use orderer_tools::commands::output::complain;
+use orderer_tools::commands::progress::Progress;
+use orderer_tools::dev::{self, APPLICATION_CHANNEL, DevNetwork};
+use orderer_tools::say;
 
+/// What `orderer benchmark --help` ends with.
 pub const AFTER_HELP: &str = "\
 Without an address, nodes of its own are measured: one inside this process, called without a network, and one as a process of
 its own on loopback; with a network made for it, over empty ledgers that are removed in the end.
 
 Exit code 1: something was refused, not answered, or not seen in a block exactly once.";
 
+/// Arguments of `orderer benchmark`.
 #[derive(Debug, clap::Args)]
 pub struct BenchmarkArguments {
     /// Which of its own nodes [default: both]
@@ -133,6 +136,7 @@ fn rate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a number from 0.001 to 1000000000".to_owned())
 }
 
+/// Prepares what is to be measured, measures it, and prints the report. Blocks.
 pub fn run(arguments: &BenchmarkArguments, program: Program) -> ExitCode {
     match benchmark(arguments, program) {
         Ok(report) if report.is_clean() => ExitCode::SUCCESS,
@@ -173,7 +177,11 @@ fn benchmark(arguments: &BenchmarkArguments, program: Program) -> anyhow::Result
     Ok(report)
 }
 
-async fn prepare_and_measure(arguments: &BenchmarkArguments, program: Program, folder: &Path) -> anyhow::Result<Report> {
+async fn prepare_and_measure(
+    arguments: &BenchmarkArguments,
+    program: Program,
+    folder: &Path,
+) -> anyhow::Result<Report> {
     let Plan { asking, own_network, addressed } = Plan::of(arguments, folder)?;
     let patience = Duration::from_secs(arguments.wait);
     for subject in &addressed {

@@ -17,8 +17,8 @@ use super::load::{Load, public_key};
 use super::report::{Run, Settings};
 use super::{CLIENT_THREADS, Progress};
 use orderer_client::{Orderer, Position, Target, seek, seek_info};
-use orderer_tools::dev::{APPLICATION_CHANNEL, DevNetwork};
 use orderer_localconfig::settings::Origin;
+use orderer_tools::dev::{APPLICATION_CHANNEL, DevNetwork};
 
 /// Who follows, and what.
 #[derive(Clone)]

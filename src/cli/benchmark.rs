@@ -25,10 +25,7 @@ fn run_inside(settings: &Settings, genesis: &[PathBuf], link: &mut InsideLink) -
         let Some(Entry::Open(found)) = found else { anyhow::bail!("no channel '{channel}'") };
         let mut states = found.states();
         let running = states.wait_for(|state| *state == ChannelState::Running);
-        tokio::time::timeout(START_LIMIT, running)
-            .await
-            .context("its chain does not run")?
-            .context("the chain")?;
+        tokio::time::timeout(START_LIMIT, running).await.context("its chain does not run")?.context("the chain")?;
         let serve = move |request| {
             let Ok(response) = service.clone().call(request).into_inner();
             response

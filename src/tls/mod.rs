@@ -3,5 +3,5 @@
 mod client_verifier;
 mod listener;
 
-pub use orderer_localconfig::tls_files::{Clients, TlsError, TlsFiles};
 pub use listener::{Audience, ListenerTls};
+pub use orderer_localconfig::tls_files::{Clients, TlsError, TlsFiles};

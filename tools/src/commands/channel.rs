@@ -21,6 +21,7 @@ use orderer_client::{Trust, client_config};
 
 const CHANNELS: &str = "/participation/v1/channels";
 
+/// What `orderer channel --help` ends with.
 pub const AFTER_HELP: &str = "\
 Flags and output are those of Fabric's osnadmin; here the exit code says whether the node did as asked.
 
@@ -31,6 +32,7 @@ Try it:
 
 Exit codes: 0 done, 1 refused or not reached, 2 wrong arguments";
 
+/// Subcommands of `orderer channel`.
 #[derive(Debug, clap::Subcommand)]
 pub enum ChannelCommand {
     /// List the channels, or one with its height and state
@@ -47,6 +49,7 @@ pub enum ChannelCommand {
     Restart(RestartArguments),
 }
 
+/// Which admin endpoint is asked, and how.
 #[derive(Debug, clap::Args)]
 pub struct EndpointArguments {
     /// The node's admin endpoint
@@ -74,6 +77,7 @@ pub struct ShiftArguments {
     shift: Duration,
 }
 
+/// Arguments of `orderer channel list`.
 #[derive(Debug, clap::Args)]
 pub struct ListArguments {
     /// Channel [default: all]
@@ -83,6 +87,7 @@ pub struct ListArguments {
     endpoint: EndpointArguments,
 }
 
+/// Arguments of `orderer channel join`.
 #[derive(Debug, clap::Args)]
 pub struct JoinArguments {
     /// Channel
@@ -95,6 +100,7 @@ pub struct JoinArguments {
     endpoint: EndpointArguments,
 }
 
+/// Arguments of `orderer channel remove`.
 #[derive(Debug, clap::Args)]
 pub struct RemoveArguments {
     /// Channel
@@ -104,6 +110,7 @@ pub struct RemoveArguments {
     endpoint: EndpointArguments,
 }
 
+/// Arguments of `orderer channel update`.
 #[derive(Debug, clap::Args)]
 pub struct UpdateArguments {
     /// Channel
@@ -118,6 +125,7 @@ pub struct UpdateArguments {
     endpoint: EndpointArguments,
 }
 
+/// Arguments of `orderer channel fetch`.
 #[derive(Debug, clap::Args)]
 pub struct FetchArguments {
     /// Channel
@@ -135,6 +143,7 @@ pub struct FetchArguments {
     endpoint: EndpointArguments,
 }
 
+/// Arguments of `orderer channel restart`.
 #[derive(Debug, clap::Args)]
 pub struct RestartArguments {
     /// Channel
@@ -159,6 +168,7 @@ fn block(text: &str) -> Result<String, String> {
     }
 }
 
+/// Asks the node and prints its response. Blocks.
 pub fn run(command: &ChannelCommand) -> anyhow::Result<ExitCode> {
     let none = Duration::ZERO;
     match command {

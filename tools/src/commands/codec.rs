@@ -7,6 +7,7 @@ use fabric_json::{Json, Unfold, from_json, message_types, to_json};
 
 use super::files;
 
+/// What `orderer decode --help` ends with.
 pub const DECODE_HELP: &str = "\
 The JSON is that of Fabric's configtxlator proto_decode. Bytes that would not be the same again after `orderer encode`
 stay base64, and entries of maps keep their order, so that encoding what was decoded gives the same bytes.
@@ -18,6 +19,7 @@ Try it:
 Types, among others: common.Block, common.Envelope, common.Config, common.ConfigUpdate, common.ConfigUpdateEnvelope,
 orderer.KafkaMessage, protos.Transaction";
 
+/// What `orderer encode --help` ends with.
 pub const ENCODE_HELP: &str = "\
 Takes the JSON of `orderer decode` and of Fabric's configtxlator. Members that are missing have their default value; where
 JSON has an object for a message that is held in bytes, base64 is taken as well.
@@ -25,6 +27,7 @@ JSON has an object for a message that is held in bytes, base64 is taken as well.
 Try it:
   orderer encode --type common.Config --input config.json --output config.pb";
 
+/// Arguments of `orderer decode`.
 #[derive(Debug, clap::Args)]
 pub struct DecodeArguments {
     /// Full name of the message, such as common.Block
@@ -41,6 +44,7 @@ pub struct DecodeArguments {
     readable: bool,
 }
 
+/// Arguments of `orderer encode`.
 #[derive(Debug, clap::Args)]
 pub struct EncodeArguments {
     /// Full name of the message, such as common.Block
@@ -64,6 +68,7 @@ fn message_type(name: &str) -> Result<String, String> {
     Err(format!("no such message{near}"))
 }
 
+/// Reads a serialized message and writes it as JSON.
 pub fn decode(arguments: &DecodeArguments) -> anyhow::Result<()> {
     let bytes = files::read(arguments.input.as_deref())?;
     let how = Unfold { exact: !arguments.readable, values_max: usize::MAX };
@@ -79,6 +84,7 @@ pub fn decode(arguments: &DecodeArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Reads JSON and writes it as a serialized message.
 pub fn encode(arguments: &EncodeArguments) -> anyhow::Result<()> {
     let text = files::read(arguments.input.as_deref())?;
     let json = Json::parse(&text).context("this is no JSON")?;

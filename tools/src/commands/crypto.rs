@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use super::output::complain;
 use crate::crypto::{Algorithm, Network, Simple, generate};
 
+/// What `orderer crypto --help` ends with.
 pub const AFTER_HELP: &str = "\
 Try it:
   orderer crypto                                     an orderer and an organization with a peer, in ./crypto-config
@@ -53,7 +54,9 @@ pub struct CryptoArguments {
 /// What keys are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Keys {
+    /// On the curve P-256.
     Ecdsa,
+    /// Ed25519.
     Ed25519,
 }
 
@@ -76,6 +79,7 @@ impl From<Keys> for Algorithm {
     }
 }
 
+/// Generates the network. Blocks.
 pub fn run(arguments: &CryptoArguments) -> ExitCode {
     let algorithm = arguments.algorithm.into();
     let network = match &arguments.config {

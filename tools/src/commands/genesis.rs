@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use orderer_core::channel::ChannelId;
 
-use orderer_localconfig::environment::variables;
 use super::output::complain;
 use crate::configtx;
+use orderer_localconfig::environment::variables;
 
+/// What `orderer genesis --help` ends with.
 pub const AFTER_HELP: &str = "\
 Try it:
   orderer genesis --profile SampleAppChannel --channelID mychannel --outputBlock mychannel.block
@@ -64,6 +65,7 @@ pub fn with_two_dashes(arguments: impl Iterator<Item = OsString>) -> Vec<OsStrin
     arguments
 }
 
+/// Writes the block or the transaction. Blocks.
 pub fn run(arguments: &GenesisArguments) -> ExitCode {
     match make(arguments) {
         Ok(()) => ExitCode::SUCCESS,

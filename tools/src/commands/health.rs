@@ -22,9 +22,9 @@ use tonic_health::pb::health_client::HealthClient;
 use super::output::complain;
 use super::{DEV_FOLDER, config_file};
 use orderer_client::{Answer, Connection, Endpoint};
+use orderer_client::{Trust, client_config};
 use orderer_localconfig::environment::{load_settings, variables};
 use orderer_localconfig::settings::Settings;
-use orderer_client::{Trust, client_config};
 
 /// An answer has a line for each channel that is not well.
 const ANSWER_MAX_BYTES: usize = 4 << 20;

@@ -10,6 +10,7 @@ use orderer_localconfig::local_msp::read_signing_identity;
 const FOLDER_VARIABLE: &str = "CORE_PEER_MSPCONFIGPATH";
 const ID_VARIABLE: &str = "CORE_PEER_LOCALMSPID";
 
+/// Which identity signs.
 #[derive(Debug, clap::Args)]
 pub struct SignerArguments {
     /// Sign as the identity in this MSP folder [default: $CORE_PEER_MSPCONFIGPATH]

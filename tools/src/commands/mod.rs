@@ -14,7 +14,7 @@ pub mod crypto;
 pub mod files;
 pub mod genesis;
 pub mod health;
-mod identity;
+pub mod identity;
 pub mod kafka;
 pub mod ledger;
 pub mod output;

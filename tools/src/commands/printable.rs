@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// A text without anything that moves the cursor, changes colours or the direction of reading: what a person decides on
 /// must be what is there.
-pub fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let is_odd = |c: char| {
         c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };

@@ -15,6 +15,7 @@ use super::files;
 use super::identity::SignerArguments;
 use orderer_client::{config_update, signed_again};
 
+/// What `orderer sign --help` ends with.
 pub const AFTER_HELP: &str = "\
 An envelope with a config update (also one that creates a channel) gets one more signature, and is signed as a whole in
 the signer's name, as `peer channel signconfigtx` does. A bare update, as `orderer config-update` and configtxlator write
@@ -24,6 +25,7 @@ Try it:
   export CORE_PEER_LOCALMSPID=Org1MSP CORE_PEER_MSPCONFIGPATH=.../users/Admin@org1.example.com/msp
   orderer sign -f update.tx";
 
+/// Arguments of `orderer sign`.
 #[derive(Debug, clap::Args)]
 pub struct SignArguments {
     /// The envelope or update; replaced unless there is --output
@@ -36,6 +38,7 @@ pub struct SignArguments {
     signer: SignerArguments,
 }
 
+/// Adds the signature and writes what was signed.
 pub fn run(arguments: &SignArguments) -> anyhow::Result<()> {
     let (signer, msp_id) = arguments.signer.read(None)?;
     let bytes = files::read(Some(&arguments.file))?;

@@ -314,7 +314,8 @@ mod tests {
             variables: std::collections::BTreeMap::default(),
         });
         let settings = loaded.expect("loads").settings;
-        let own = orderer_localconfig::local_msp::read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id);
+        let own =
+            orderer_localconfig::local_msp::read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id);
         let own = own.expect("an identity");
         for snapshot in &snapshots {
             let identity = snapshot.msps().identify(own.creator()).expect("known to the channel");

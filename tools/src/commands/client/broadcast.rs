@@ -24,7 +24,7 @@ use orderer_client::{Item, send_all, transaction};
 /// No longer line of standard input becomes a transaction.
 const LINE_MAX_BYTES: u64 = 64 << 20;
 
-pub const AFTER_HELP: &str = "\
+pub(super) const AFTER_HELP: &str = "\
 Files hold one serialized envelope each and are sent as they are. Every line of standard input becomes the payload of a
 signed transaction; so does every one of --generate, with random bytes. What the transactions carry means nothing to a peer.
 
@@ -53,7 +53,7 @@ pub struct BroadcastArguments {
 
 type Items = Pin<Box<dyn Stream<Item = anyhow::Result<Item>>>>;
 
-pub async fn run(arguments: BroadcastArguments) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(arguments: BroadcastArguments) -> anyhow::Result<ExitCode> {
     let connecting = arguments.connect.resolve()?;
     let signer = Arc::clone(&connecting.signer);
     let items = if arguments.files.is_empty() {

@@ -44,7 +44,7 @@ enum Format {
     Table,
 }
 
-pub async fn run(arguments: DeliverArguments) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(arguments: DeliverArguments) -> anyhow::Result<ExitCode> {
     let connecting = arguments.connect.resolve()?;
     let channel = connecting.channel(arguments.channel.as_deref())?;
     let orderer = connecting.connect().await?;

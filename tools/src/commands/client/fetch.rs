@@ -49,7 +49,7 @@ impl FromStr for Wanted {
     }
 }
 
-pub async fn run(arguments: FetchArguments) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(arguments: FetchArguments) -> anyhow::Result<ExitCode> {
     let connecting = arguments.connect.resolve()?;
     let channel = connecting.channel(arguments.channel.as_deref())?;
     let orderer = connecting.connect().await?;
@@ -101,7 +101,7 @@ impl Fetching<'_> {
 }
 
 /// What a status means that is no success.
-pub fn refusal(status: Status, what: &str, channel: &str, msp_id: &str) -> String {
+pub(super) fn refusal(status: Status, what: &str, channel: &str, msp_id: &str) -> String {
     let meaning = match status {
         Status::Forbidden => format!("the identity of {msp_id} may not read this channel"),
         Status::NotFound => "there is no such channel, or no such block in it".to_owned(),

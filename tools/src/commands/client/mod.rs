@@ -14,13 +14,14 @@ use anyhow::Context as _;
 use orderer_core::crypto::Signer;
 use tonic::transport::Channel;
 
-use super::identity::SignerArguments;
-use orderer_localconfig::environment::{load_settings, variables};
-use crate::commands::output::complain;
 use super::DEV_FOLDER;
-use orderer_client::{ClientTls, Orderer, Target};
+use super::identity::SignerArguments;
+use crate::commands::output::complain;
 use crate::dev::{self, DevNetwork};
+use orderer_client::{ClientTls, Orderer, Target};
+use orderer_localconfig::environment::{load_settings, variables};
 
+/// Subcommands of `orderer client`.
 #[derive(Debug, clap::Subcommand)]
 pub enum ClientCommand {
     /// Send envelopes, or lines of text as transactions, and print each answer
@@ -75,7 +76,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// What a client command works with.
 pub struct Connecting {
+    /// The orderer.
     pub target: Target,
+    /// Signs the requests.
     pub signer: Arc<dyn Signer>,
     /// Name of the signer's MSP, for messages.
     msp_id: String,
@@ -104,6 +107,7 @@ impl ConnectArguments {
         self.dev.as_deref()
     }
 
+    /// How long a connection may take to be made.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
@@ -165,6 +169,7 @@ impl Connecting {
     }
 }
 
+/// Runs one of them until it ends or a signal does. Blocks.
 pub fn run(command: ClientCommand) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

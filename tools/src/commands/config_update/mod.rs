@@ -17,6 +17,7 @@ use prost::Message as _;
 
 use super::files;
 
+/// What `orderer config-update --help` ends with.
 pub const AFTER_HELP: &str = "\
 Computes what Fabric's configtxlator compute_update computes, and says in words what changes and whose signatures each
 change needs: on standard output, or on standard error if the update itself goes there.
@@ -31,6 +32,7 @@ Try it:
 What an update does that somebody else has made:
   orderer config-update --original before.block --explain update.tx";
 
+/// Arguments of `orderer config-update`.
 #[derive(Debug, clap::Args)]
 pub struct ConfigUpdateArguments {
     /// The configuration in force
@@ -53,6 +55,7 @@ pub struct ConfigUpdateArguments {
     explain: Option<PathBuf>,
 }
 
+/// Computes the update, explains it on standard error, and writes it.
 pub fn run(arguments: &ConfigUpdateArguments) -> anyhow::Result<()> {
     let original = read::config(&arguments.original)?;
     if let Some(file) = &arguments.explain {

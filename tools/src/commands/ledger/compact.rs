@@ -12,7 +12,7 @@ pub struct CompactArguments {
     channel: Vec<String>,
 }
 
-pub fn compact(arguments: &CompactArguments, place: &Ledgers) -> anyhow::Result<()> {
+pub(super) fn compact(arguments: &CompactArguments, place: &Ledgers) -> anyhow::Result<()> {
     let store = store(place)?;
     for id in channels(&store, &arguments.channel)? {
         let ledger = store.open(&id)?;

@@ -25,7 +25,7 @@ pub struct ExportArguments {
     to_fabric: Option<PathBuf>,
 }
 
-pub fn export(arguments: &ExportArguments, place: &Ledgers) -> anyhow::Result<()> {
+pub(super) fn export(arguments: &ExportArguments, place: &Ledgers) -> anyhow::Result<()> {
     let store = store(place)?;
     let channels = channels(&store, &arguments.channel)?;
     if let Some(file) = &arguments.to {

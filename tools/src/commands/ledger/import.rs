@@ -45,7 +45,7 @@ struct Chain {
     survey: Survey,
 }
 
-pub fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Result<()> {
+pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Result<()> {
     let catalog = Arc::<Catalog>::default();
     let (chains, _source_lock) = match (&arguments.from, &arguments.from_fabric) {
         (Some(file), _) => {

@@ -15,12 +15,13 @@ use orderer_actors::ledgers::{BlockCaches, LedgerStore};
 use orderer_core::channel::ChannelId;
 use orderer_core::config::Serving;
 
-use orderer_localconfig::environment::{load_settings, variables};
 use crate::commands::output::complain;
+use orderer_localconfig::environment::{load_settings, variables};
 
 const EXIT_CODES: &str =
     "Exit codes:\n  0  done as asked    1  it failed, or something is wrong with a ledger    2  wrong arguments";
 
+/// Subcommands of `orderer ledger`.
 #[derive(Debug, clap::Subcommand)]
 pub enum LedgerCommand {
     /// Check every block: hashes, links, signatures under the configuration of its time, and the configurations

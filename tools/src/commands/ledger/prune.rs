@@ -23,7 +23,7 @@ pub struct PruneArguments {
     keep: Option<u64>,
 }
 
-pub fn prune(arguments: &PruneArguments, place: &Ledgers) -> anyhow::Result<()> {
+pub(super) fn prune(arguments: &PruneArguments, place: &Ledgers) -> anyhow::Result<()> {
     let store = store(place)?;
     let ids = channels(&store, std::slice::from_ref(&arguments.channel))?;
     let id = ids.first().context("no channel")?;

@@ -50,7 +50,7 @@ struct Figures {
     last_block_age_s: Option<i64>,
 }
 
-pub fn stats(arguments: &StatsArguments, place: &Ledgers) -> anyhow::Result<ExitCode> {
+pub(super) fn stats(arguments: &StatsArguments, place: &Ledgers) -> anyhow::Result<ExitCode> {
     let store = store(place)?;
     let mut all = Vec::new();
     for id in channels(&store, &arguments.channel)? {

@@ -43,7 +43,7 @@ struct Finding {
 }
 
 /// Prints a verdict a channel. 0 if all are good.
-pub fn verify(arguments: &VerifyArguments, place: &Ledgers) -> anyhow::Result<ExitCode> {
+pub(super) fn verify(arguments: &VerifyArguments, place: &Ledgers) -> anyhow::Result<ExitCode> {
     let store = store(place)?;
     let catalog = Arc::<Catalog>::default();
     let mut findings = Vec::new();
