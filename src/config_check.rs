@@ -23,7 +23,7 @@ use x509_parser::prelude::FromDer as _;
 use crate::fabric_folder;
 use crate::local_msp::{read_definition, read_signing_identity};
 use crate::node::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX, read_genesis, tls_keys};
-use crate::settings::{Bootstrap, DebugEndpoint, Examined, Settings};
+use crate::settings::{Bootstrap, DebugEndpoint, Examined, Settings, kafka_settings};
 use crate::start_record::StartRecord;
 use crate::telemetry::check_spec;
 use crate::tls::{Audience, ListenerTls, TlsFiles};
@@ -335,7 +335,7 @@ impl Check<'_> {
 
     fn kafka(&mut self) {
         let kafka = &self.settings.kafka;
-        let mut reach = crate::settings::kafka_settings(kafka);
+        let mut reach = kafka_settings(kafka);
         reach.brokers.clone_from(&self.settings.serving.brokers);
         if reach.brokers.is_empty() {
             if kafka.tls.is_none() && kafka.sasl.is_none() {

@@ -53,7 +53,7 @@ pub enum LocalMspError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        cause: serde_yaml::Error,
+        cause: crate::yaml::Error,
     },
 }
 
@@ -215,7 +215,7 @@ impl ConfigFile {
             return Ok(Self::default());
         }
         let text = read(&path)?;
-        serde_yaml::from_slice(&text).map_err(|cause| LocalMspError::Config { path, cause })
+        crate::yaml::read(&text).map_err(|cause| LocalMspError::Config { path, cause })
     }
 }
 

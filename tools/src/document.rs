@@ -6,9 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_yaml::Value;
-
-use orderer_localconfig::yaml::{self, Overrides};
+use orderer_localconfig::yaml::{self, Overrides, Value};
 
 /// Something that is wrong at a key, such as `Orderer.BatchTimeout`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +36,7 @@ pub struct Node<'a> {
 
 impl Document {
     /// Parses a text; merge keys (`<<: *x`) are applied.
-    pub fn parse(text: &str) -> Result<Self, serde_yaml::Error> {
+    pub fn parse(text: &str) -> Result<Self, yaml::Error> {
         Ok(Self { root: yaml::parse(text)?, ..Self::default() })
     }
 

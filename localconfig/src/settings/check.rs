@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use orderer_actors::Durability;
 use orderer_core::config::{RaftAs, Serving};
-use serde_yaml::Value;
 
 use super::keys::{Effect, KEYS, Key, Kind, Unset};
 use super::load::Note;
@@ -15,7 +14,7 @@ use super::read::{Mistake, Source};
 use super::{Keepalive, Limits, Settings, secrets};
 use crate::log_spec::check_spec;
 use crate::tls_files::{Clients, TlsFiles};
-use crate::yaml;
+use crate::yaml::{self, Value};
 
 pub(super) struct Checker {
     /// What relative paths are relative to.

@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_yaml::Value;
-
 use super::check::Checker;
 use super::keys::{Effect, KEYS, Key, Kind};
 use super::load::Note;
 use super::read::{Source, Written};
-use crate::yaml::{self, Overrides};
+use crate::yaml::{self, Overrides, Value};
 
 /// A key further away than this from what was written is not what was meant.
 const NEAREST_MAX_DISTANCE: usize = 12;

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde_yaml::Value;
-
 use super::secrets::without_secrets;
-use crate::yaml;
+use crate::yaml::{self, Value};
 
 /// The commented defaults that come with the program.
 pub const EMBEDDED: &str = include_str!("../../../orderer.yaml");

@@ -4,13 +4,12 @@ use std::path::Path;
 
 use orderer_actors::Durability;
 use proptest::prelude::*;
-use serde_yaml::Value;
 
 use super::keys::{Effect, KEYS, Unset};
 use super::load::{Loaded, Origin, load};
 use super::read::{EMBEDDED, flatten};
 use super::{Bootstrap, DebugEndpoint};
-use crate::yaml;
+use crate::yaml::{self, Value};
 
 fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Vec<String>> {
     let folder = tempfile::tempdir().expect("a folder");
@@ -80,16 +79,16 @@ fn the_files_that_fabric_ships_are_accepted_as_they_are() {
     let versions = rows.next().expect("a head");
     let rows: Vec<_> = rows.collect();
     for (column, version) in versions.iter().enumerate().skip(1) {
-        let mut root = Value::Mapping(serde_yaml::Mapping::new());
+        let mut root = Value::Mapping(yaml::Mapping::new());
         for row in rows.iter().filter(|row| row[column] != "-") {
             let mut at = &mut root;
             for name in row[0].split('.') {
                 let section = at.as_mapping_mut().expect("a section");
-                at = section.entry(name.into()).or_insert_with(|| Value::Mapping(serde_yaml::Mapping::new()));
+                at = section.entry(name.into()).or_insert_with(|| Value::Mapping(yaml::Mapping::new()));
             }
-            *at = serde_yaml::from_str(row[column]).expect("YAML");
+            *at = yaml::read(row[column].as_bytes()).expect("YAML");
         }
-        let text = serde_yaml::to_string(&root).expect("YAML");
+        let text = yaml::write(&root).expect("YAML");
         let loaded = load_text(&text, &[]).unwrap_or_else(|mistakes| panic!("{version}: {mistakes:#?}"));
         assert_eq!(loaded.settings.listen.port(), 7050, "{version}");
         let bootstrap = match version.split('.').next() {

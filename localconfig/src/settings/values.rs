@@ -3,12 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_yaml::Value;
-
 use super::check::Checker;
 use super::keys::KEYS;
 use super::read::{Mistake, Source};
-use crate::yaml;
+use crate::yaml::{self, Value};
 
 impl Checker {
     pub(super) fn mistake(&mut self, source: Source, text: impl AsRef<str>) {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use orderer_core::config::parse_go_duration;
-use serde_yaml::{Number, Value};
+
+use super::{Number, Value};
 
 /// A text: also a number, and a boolean as `1` or `0`. `None` for a list or a mapping; nothing is the empty text.
 pub fn text(value: &Value) -> Option<String> {
@@ -22,9 +23,7 @@ pub fn shown(value: &Value) -> String {
         Value::Null => String::new(),
         Value::Bool(flag) => flag.to_string(),
         Value::Sequence(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
-        Value::Mapping(_) | Value::Tagged(_) => {
-            serde_yaml::to_string(value).unwrap_or_default().trim().replace('\n', " ")
-        }
+        Value::Mapping(_) | Value::Tagged(_) => super::write(value).unwrap_or_default().trim().replace('\n', " "),
         other => text(other).unwrap_or_default().trim().to_owned(),
     }
 }

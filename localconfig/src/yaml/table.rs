@@ -1,6 +1,6 @@
 //! The reader against a table of what Fabric 2.5's own loader made of the same texts, in a file and in variables.
 
-use serde_yaml::Value;
+use super::Value;
 
 use super::{boolean, duration, integer, parse, size, text, texts};
 
