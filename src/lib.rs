@@ -21,6 +21,10 @@ mod signals;
 pub mod start_record;
 pub mod telemetry;
 pub mod tls;
+#[cfg(feature = "otlp")]
+pub mod traces;
+#[cfg(not(feature = "otlp"))]
+#[path = "traces/not_built.rs"]
 pub mod traces;
 
 pub(crate) use orderer_localconfig::{local_msp, settings};

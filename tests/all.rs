@@ -1,7 +1,7 @@
 //! The tests of the whole program, one module a file; one binary, since each links the whole client side anew. A new file is listed
 //! here, or in `loads.rs` or `brokers.rs`, which `tests/tidy` checks.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod conformance_cases;
 mod fabric_ledger;

@@ -76,6 +76,7 @@ pub fn run(
     genesis: &[PathBuf],
     greeting: Option<&str>,
 ) -> anyhow::Result<()> {
+    anyhow::ensure!(settings.profile.is_none() || cfg!(feature = "profiles"), http::NO_PROFILES);
     report_panics();
     if settings.profile.is_some()
         && let Err(error) = http::begin_heap_profile()
