@@ -27,7 +27,7 @@ impl Traces {
 }
 
 /// The trace that a client is in, of which nobody is told.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Parent;
 
 impl Parent {
