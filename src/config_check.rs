@@ -29,6 +29,7 @@ use crate::start_record::StartRecord;
 use crate::telemetry::check_spec;
 use crate::tls::{Audience, ListenerTls, TlsFiles};
 use crate::traces::Traces;
+use orderer_core::counted::counted;
 
 const DAY: i64 = 24 * 60 * 60;
 /// A certificate that is good for less is worth a warning.
@@ -143,11 +144,11 @@ impl Check<'_> {
             0..SHORT => {
                 self.mend(
                     Level::Warning,
-                    format!("{what} expires in {days} days"),
+                    format!("{what} expires in {}", counted(days, "day")),
                     "put a new certificate in its place",
                 );
             }
-            _ => self.put(Level::Fine, format!("{what} is good for {days} days")),
+            _ => self.put(Level::Fine, format!("{what} is good for {}", counted(days, "day"))),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use orderer_actors::observe::{ConnectionObserved, Observed};
 use orderer_core::crypto::sha256;
 use rustls_pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -20,12 +20,16 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use crate::admission::{ConnectionTable, Inbound, Peer, Phase, Place};
-use crate::tls::ListenerTls;
+use crate::tls::{ListenerTls, wants_tls, why_it_failed};
 
 /// After an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that have not said what they speak are looked for so often.
 const SILENT_LOOK: Duration = Duration::from_millis(250);
+/// A client that is not let in may read why for so long,
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(1);
+/// while so many kilobytes of it are taken.
+const LAST_WORDS_MAX_READS: usize = 64;
 /// Connections that are ready for the server.
 const READY_MAX: usize = 64;
 
@@ -139,23 +143,46 @@ async fn shake_hands(
     peer: SocketAddr,
 ) -> Option<(Socket, Option<[u8; 32]>)> {
     // nothing is set up for a client that keeps silent
-    if !matches!(socket.peek(&mut [0]).await, Ok(1)) {
+    let mut first = [0];
+    if !matches!(socket.peek(&mut first).await, Ok(1)) {
         return None;
     }
-    let Some(tls) = tls else { return Some((Socket::Plain(socket), None)) };
+    let Some(tls) = tls else {
+        if wants_tls(first[0]) {
+            tracing::warn!(target: "orderer.connection", %peer, "connection refused: the client speaks TLS, and this port does not");
+            return None;
+        }
+        return Some((Socket::Plain(socket), None));
+    };
     let Some(config) = tls.config() else {
         tracing::warn!(target: "orderer.connection", %peer, "connection refused: no client root is known");
         return None;
     };
-    match TlsAcceptor::from(config).accept(socket).await {
+    match TlsAcceptor::from(config).accept(socket).into_fallible().await {
         Ok(stream) => {
             let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let tls_certificate_hash = certificate.map(|c| sha256(&[c.as_ref()]));
             Some((Socket::Tls(Box::new(stream)), tls_certificate_hash))
         }
-        Err(error) => {
-            tracing::warn!(target: "orderer.connection", %peer, %error, "TLS handshake failed");
+        Err((error, socket)) => {
+            let why = why_it_failed(&error);
+            tracing::warn!(target: "orderer.connection", %peer, "TLS handshake failed: {why}");
+            let _ = tokio::time::timeout(LAST_WORDS_LIMIT, read_out(socket)).await;
             None
+        }
+    }
+}
+
+/// Takes what the client still sends, and forgets it, until it has the alert that says why: a socket that is closed with bytes in
+/// it that nobody read takes the alert back.
+async fn read_out(mut socket: TcpStream) {
+    let mut bytes = [0; 1024];
+    if socket.shutdown().await.is_err() {
+        return;
+    }
+    for _ in 0..LAST_WORDS_MAX_READS {
+        if !matches!(socket.read(&mut bytes).await, Ok(1..)) {
+            return;
         }
     }
 }
@@ -206,7 +233,7 @@ impl AsyncRead for Connection {
         if peer.is_closing() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        if peer.account().poll_room(cx).is_pending() {
+        if peer.poll_room(cx).is_pending() {
             // it may have been told to close between the look and the wait
             return if peer.is_closing() {
                 Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))

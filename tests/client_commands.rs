@@ -57,7 +57,7 @@ async fn a_development_node_is_used_without_any_flag() {
     assert!(table[0].contains("BLOCK") && table[1].contains("ENDORSER_TRANSACTION"), "{table:?}");
 
     let fetched = setup.again(&["client", "fetch", "config"]).run();
-    assert!(lines(&fetched)[0].starts_with("block 0 of devchannel (1 envelopes, "), "{fetched:?}");
+    assert!(lines(&fetched)[0].starts_with("block 0 of devchannel (1 envelope, "), "{fetched:?}");
     let file = |name: &str| fs::read(setup.folder().join(name)).unwrap();
     assert_eq!(file("devchannel_config.block"), file("orderer-dev/genesis/devchannel.block"));
     lines(&setup.again(&["client", "fetch", "newest", "newest.block"]).run());
@@ -170,4 +170,89 @@ async fn mutual_tls_works_with_the_flags_and_variables_of_peer() {
     let without = ["client", "fetch", "oldest", "-c", "app", "-o", &node.address, "--tls"];
     assert!(complaint(&setup.again(&without).run()).contains("--tls needs --cafile"));
     node.stop().await;
+}
+
+/// Files of a client certificate that nobody vouches for.
+fn stranger(folder: &Path) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["stranger".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let (certificate_file, key_file) = (folder.join("stranger.crt"), folder.join("stranger.key"));
+    fs::write(&certificate_file, certificate.pem()).unwrap();
+    fs::write(&key_file, key.serialize_pem()).unwrap();
+    (certificate_file.display().to_string(), key_file.display().to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_fails_is_one_plain_line_and_nothing_may_be_in_the_chain() {
+    let (tls, org1) = (orderer_folder().join("tls"), format!("{NET}/crypto/peerOrganizations/org1.example.com"));
+    let root = format!("{org1}/tlsca/tlsca.org1.example.com-cert.pem");
+    let setup = Setup::application()
+        .set("GENERAL_TLS_ENABLED", true)
+        .set("GENERAL_TLS_CERTIFICATE", tls.join("server.crt").display())
+        .set("GENERAL_TLS_PRIVATEKEY", tls.join("server.key").display())
+        .set("GENERAL_TLS_CLIENTAUTHREQUIRED", true)
+        .set("GENERAL_TLS_CLIENTROOTCAS", &root)
+        .variable("CORE_PEER_LOCALMSPID", "Org1MSP")
+        .variable("CORE_PEER_MSPCONFIGPATH", user_msp().display());
+    let mut secured = setup.start().await;
+    let mut plain = Setup::application().start().await;
+    let operations = world::http::address(&mut plain, "operations").await;
+    let ca = tls.join("ca.crt").display().to_string();
+    let own = user_msp().with_file_name("tls");
+    let (certificate, key) =
+        (own.join("client.crt").display().to_string(), own.join("client.key").display().to_string());
+    let (strange, strange_key) = stranger(setup.folder());
+    let to = |address: &str, flags: &[&str]| {
+        let all = [&["-c", "app", "-o", address][..], flags].concat();
+        all.into_iter().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let trusting = ["--tls", "--cafile", &ca];
+    let cases = [
+        (to(&secured.address, &[]), "it wants TLS: give --tls and --cafile"),
+        (to(&plain.address, &trusting), "it may not speak TLS"),
+        (to(&secured.address, &trusting), "it lets in only who shows a client certificate"),
+        (
+            to(
+                &secured.address,
+                &[&trusting[..], &["--clientauth", "--certfile", &strange, "--keyfile", &strange_key]].concat(),
+            ),
+            "it does not trust the client certificate",
+        ),
+        (
+            to(
+                &secured.address,
+                &[&trusting[..], &["--clientauth", "--certfile", &certificate, "--keyfile", &strange_key]].concat(),
+            ),
+            "stranger.key: it is not the key of the certificate",
+        ),
+        (to(&secured.address, &["--tls", "--cafile", &root]), "leads to none of the authorities"),
+        (
+            to(&secured.address, &[&trusting[..], &["--ordererTLSHostnameOverride", "other.example.com"]].concat()),
+            "not valid for the name that was asked for",
+        ),
+        (to(&secured.address, &["--tls", "--cafile", &key]), "client.key: no certificate in PEM found"),
+        (to(&secured.address, &["--tls"]), "--tls needs --cafile"),
+        (to(&operations, &[]), "this may be another port"),
+        (to("127.0.0.1:1", &[]), "connection refused: nothing listens there"),
+    ];
+    let endings = [["client", "broadcast", "--generate=2"], ["client", "deliver", "--from=oldest"]];
+    for (flags, said) in &cases {
+        for command in endings {
+            let all: Vec<&str> = command.into_iter().chain(flags.iter().map(String::as_str)).collect();
+            let ended = setup.again(&all).run();
+            let complaint = complaint(&ended);
+            assert!(complaint.contains(said), "{all:?}: '{said}' is not in '{complaint}'");
+            assert!(!complaint.contains("in the chain") && !complaint.contains(['{', '"']), "{all:?}: {complaint}");
+            let mut parts: Vec<&str> = complaint.split(": ").collect();
+            parts.sort_unstable();
+            assert!(parts.windows(2).all(|pair| pair[0] != pair[1]), "a cause is said twice: {complaint}");
+        }
+    }
+    // and what the nodes say of it
+    secured.line("TLS handshake failed: the client does not speak TLS, and this port does").await;
+    secured.line("TLS handshake failed: the client showed no certificate, and has to").await;
+    secured.line("TLS handshake failed: the client does not trust this node's certificate").await;
+    plain.line("connection refused: the client speaks TLS, and this port does not").await;
+    secured.stop().await;
+    plain.stop().await;
 }

@@ -246,3 +246,37 @@ async fn logs_are_json_on_request_and_follow_the_spec() {
     assert_eq!(line["target"], "orderer.node");
     assert_eq!(line["channels"], 1);
 }
+
+#[test]
+fn the_msps_key_that_will_not_do_is_named_with_its_certificate() {
+    let setup = Setup::application();
+    let msp = setup.folder().join("msp");
+    for name in ["cacerts", "signcerts", "keystore"] {
+        fs::create_dir_all(msp.join(name)).unwrap();
+        copy_files(&orderer_folder().join("msp").join(name), &msp.join(name));
+    }
+    let key = fs::read_dir(msp.join("keystore")).unwrap().next().unwrap().unwrap().path();
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n".to_owned();
+    let another = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    for (pem, why) in [(encrypted, "the key is encrypted"), (another, "does not belong to the certificate")] {
+        fs::write(&key, pem).unwrap();
+        let setup = setup.again(&["start"]).set("GENERAL_LOCALMSPDIR", msp.display());
+        for ended in [setup.run(), setup.again(&["config", "check"]).run()] {
+            assert_eq!(ended.code, Some(1), "{ended:?}");
+            let said = format!("{}{}", ended.stdout, ended.stderr);
+            let line = said.lines().find(|line| line.contains(why)).unwrap_or_else(|| panic!("'{why}': {said}"));
+            let file = key.file_name().unwrap().to_str().unwrap();
+            assert!(line.contains("signcerts") && line.contains("keystore") && line.contains(file), "{line}");
+        }
+    }
+}
+
+#[test]
+fn kafka_is_looked_at_without_an_msp_and_brokers_that_are_gone_are_to_be_seen_to() {
+    let setup = Setup::bare().set("GENERAL_LOCALMSPDIR", "nowhere").set("KAFKA_RETRY_SHORTINTERVAL", "10ms");
+    let block = format!("{}/AppKafka.block", world::NET);
+    let ended = setup.arguments(&["kafka", "check", "--block", &block, "--brokers", "127.0.0.1:1"]).run();
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""), "{ended:?}");
+    assert!(ended.stdout.contains("cannot be reached") && ended.stdout.contains("start the brokers"), "{ended:?}");
+    assert!(!ended.stdout.contains("nowhere"), "{ended:?}");
+}

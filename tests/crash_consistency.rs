@@ -137,6 +137,22 @@ fn a_bootstrap_file_that_is_wrong_is_no_crash_however_often_it_is_tried() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_setting_that_cannot_be_served_is_no_crash_however_often_it_is_tried() {
+    let setup = Setup::application();
+    let file = setup.folder().join("a file");
+    std::fs::write(&file, "no folder").unwrap();
+    let wrong = setup.again(&["start"]).set("DEBUG_BROADCASTTRACEDIR", file.join("traces").display());
+    for _ in 0..6 {
+        let ended = wrong.run();
+        assert_eq!(ended.code, Some(1));
+        let message = ended.stderr.lines().last().unwrap();
+        assert!(message.starts_with("orderer: Debug.BroadcastTraceDir"), "{}", ended.stderr);
+        assert!(!setup.folder().join("ledger/unclean-starts").exists(), "nothing speaks against the next start");
+    }
+    setup.start().await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_killed_again_and_again_starts_later_and_one_that_crashes_says_why_it_does_not_start() {
     let setup = Setup::application();
     for _ in 0..5 {

@@ -309,6 +309,11 @@ async fn every_path_that_is_described_is_there_and_answers_as_described() {
         let status = of.get(&asked).await.status;
         let answers = get["responses"].as_mapping().unwrap();
         assert!(answers.contains_key(status.to_string().as_str()), "{asked}: {status} is not described");
+        if path.starts_with("/debug") {
+            let foreign = send(of.request(Method::GET, &asked).header("host", "evil.example")).await;
+            assert_eq!(foreign.status, 403, "{asked} by a stranger's name");
+            assert!(answers.contains_key("403"), "{asked}: 403 is not described");
+        }
         let is_there = status == 200 || asked.starts_with("/debug/tx/") || asked == "/metrics";
         assert!(is_there, "{asked}: {status}");
     }

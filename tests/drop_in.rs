@@ -42,7 +42,8 @@ fn test_network() -> Setup {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_test_networks_variables_start_it() {
-    let setup = test_network();
+    // `command: orderer`
+    let setup = test_network().arguments(&[]);
     let node = setup.start().await;
     assert!(!node.log().contains(" WARN "), "{}", node.log());
     node.stop().await;
@@ -69,6 +70,15 @@ fn a_variable_that_names_no_key_is_told_the_one_that_was_meant() {
     let checked = Setup::application().set("GENERAL_LISTENPRT", "7051").arguments(&["config", "check"]).run();
     let line = checked.stdout.lines().find(|line| line.contains("ORDERER_GENERAL_LISTENPRT")).unwrap();
     assert!(line.starts_with("warning") && line.contains("did you mean ORDERER_GENERAL_LISTENPORT?"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_starts_all_the_same_and_warns_of_a_variable_that_names_no_key() {
+    let node = Setup::application().set("GENERAL_LISTENPRT", "7051").start().await;
+    let log = node.log();
+    let line = log.lines().find(|line| line.contains("ORDERER_GENERAL_LISTENPRT")).unwrap();
+    assert!(line.contains("WARN") && line.contains("did you mean ORDERER_GENERAL_LISTENPORT?"), "{line}");
+    node.stop().await;
 }
 
 #[test]
@@ -119,7 +129,7 @@ async fn a_mismatch_of_tls_is_one_plain_line() {
     let other = format!("{NET}/crypto/peerOrganizations/org1.example.com/tlsca/tlsca.org1.example.com-cert.pem");
     let cases: [(&[&str], &str); 4] = [
         (&["channel", "list", "-o", &admin], "it may want TLS"),
-        (&["health", "--address", &operations, "--tls-ca", &own], "it does not speak TLS"),
+        (&["health", "--address", &operations, "--tls-ca", &own], "it may not speak TLS"),
         (&["health", "--address", &node.address, "--grpc", "--tls-ca", &other], "leads to none of the authorities"),
         (&["health", "--address", "127.0.0.1:1"], "connection refused: nothing listens there"),
     ];
@@ -141,5 +151,16 @@ async fn who_creates_a_channel_without_a_system_channel_is_told_how_it_is_done()
     let (status, info) = node.client().await.broadcast(transaction).await;
     assert_eq!(status, fabric_proto::common::Status::BadRequest);
     assert!(info.contains("orderer channel join"), "{info}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_that_are_gone_are_to_be_seen_to_and_not_said_at_every_try() {
+    let setup = Setup::of_block("AppKafka.block").set("KAFKA_RETRY_SHORTINTERVAL", "20ms");
+    let mut node = setup.spawn();
+    let line = node.line("attempt=4 ").await;
+    assert!(line.contains("does not serve the channel") && line.contains("see to the brokers"), "{line}");
+    let log = node.log();
+    assert!(log.contains("attempt=1 ") && log.contains("attempt=2 ") && !log.contains("attempt=3 "), "{log}");
     node.stop().await;
 }

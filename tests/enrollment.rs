@@ -5,7 +5,9 @@
 use crate::world;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use bytes::Bytes;
 use fabric_proto::Message as _;
@@ -116,4 +118,48 @@ async fn a_certificate_whose_blocks_no_peer_takes_is_not_used() {
     node.stop().await;
     let verified = setup.again(&["ledger", "verify"]).run();
     assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+/// A pipe in place of the bootstrap file holds the node up after it has read its certificates, and before it serves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_that_are_replaced_while_the_node_starts_are_noticed() {
+    let setup = Setup::application();
+    let (msp, tls) = (setup.folder().join("msp"), setup.folder().join("tls"));
+    enroll(&msp, "orderer.example.com");
+    fs::create_dir(&tls).unwrap();
+    let put_tls = |of: &str| {
+        for file in ["server.crt", "server.key"] {
+            fs::copy(orderer_folder().with_file_name(of).join("tls").join(file), tls.join(file)).unwrap();
+        }
+    };
+    put_tls("orderer.example.com");
+    let pipe = setup.folder().join("genesis.pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let setup = setup
+        .set("GENERAL_LOCALMSPDIR", msp.display())
+        .set("GENERAL_BOOTSTRAPFILE", pipe.display())
+        .set("GENERAL_TLS_ENABLED", true)
+        .set("GENERAL_TLS_CERTIFICATE", tls.join("server.crt").display())
+        .set("GENERAL_TLS_PRIVATEKEY", tls.join("server.key").display());
+    let mut node = setup.spawn();
+    let genesis = fs::read(Path::new(world::NET).join("AppSolo.block")).unwrap();
+    let replaced = {
+        let (pipe, msp) = (pipe.clone(), msp.clone());
+        let opened = tokio::task::spawn_blocking(move || fs::OpenOptions::new().write(true).open(pipe).unwrap());
+        // both ends are open: the node reads, and what it looks after has been read
+        let mut opened = world::within("the node reads its bootstrap file", opened).await.unwrap();
+        assert!(!node.log().contains("Beginning to serve requests"));
+        enroll(&msp, "orderer2.example.com");
+        put_tls("orderer2.example.com");
+        opened.write_all(&genesis)
+    };
+    replaced.unwrap();
+    node.line("Beginning to serve requests").await;
+    for certificate in ["certificate=\"enrollment\"", "certificate=\"TLS\""] {
+        node.lines("both are read anew", |lines| {
+            lines.iter().any(|line| line.contains("certificate was read anew") && line.contains(certificate))
+        })
+        .await;
+    }
+    node.stop().await;
 }

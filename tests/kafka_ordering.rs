@@ -15,15 +15,17 @@ use std::time::Duration;
 use broker::{Brokers, KAFKA_3, KAFKA_4, Listener, Plan};
 use fabric_proto::common::{Envelope, Status};
 use orderer_actors::observe::{Definition, METRICS};
-use ordering_by_kafka::{CHANNEL, Load, check_chains, orderer, two_orderers, until_it_orders};
+use ordering_by_kafka::{
+    CHANNEL, Load, check_chains, orderer, orderer_at, system_orderer, two_orderers, until_it_orders,
+};
 use rskafka::client::ClientBuilder;
 use rskafka::client::controller::ControllerClient;
 use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
 use rskafka::record::Record;
 use serde_json::{Value, json};
-use world::configuring::{batch_size_update, last_config, signed_update};
+use world::configuring::{batch_size_update, creation, last_config, signed_update};
 use world::http::Http;
-use world::messages::{newest, seek_info_at_once, transaction, tx_id};
+use world::messages::{block, newest, seek_info, seek_info_at_once, transaction, tx_id};
 use world::metrics::{Scrape, is_of_kafka};
 use world::{Client, Person, Step, within};
 
@@ -365,6 +367,63 @@ async fn health_with(operations: &Http, status: u16) -> Value {
         }
     };
     within("health changes", asked).await
+}
+
+/// A thousand channels may wait for one cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_that_cannot_be_reached_are_said_at_once_and_then_more_and_more_seldom() {
+    // nobody listens there
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let setup = orderer_at("AppKafka.block", "orderer.example.com", &[nobody]);
+    let mut node = setup.variable("FABRIC_LOGGING_SPEC", "orderer.kafka=debug:info").spawn();
+    let tried = |line: &String, attempt: usize| {
+        line.contains("serve the channel") && line.split_whitespace().any(|word| word == format!("attempt={attempt}"))
+    };
+    node.lines("four attempts", |lines| lines.iter().any(|line| tried(line, 4))).await;
+    let log = node.log();
+    let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+    for (attempt, level) in [(1, "WARN"), (2, "WARN"), (3, "DEBUG"), (4, "WARN")] {
+        let of_it: Vec<_> = lines.iter().filter(|line| tried(line, attempt)).collect();
+        assert!(of_it.len() == 1 && of_it[0].contains(level), "attempt {attempt}: {of_it:?}");
+    }
+    node.stop().await;
+}
+
+/// As `peer channel create` and the script behind it do: the command returns when Deliver has given the first block, and what
+/// follows is sent once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_was_just_created_takes_what_follows_at_once() {
+    let (brokers, _turn) = (brokers(), TURN.lock().await);
+    let setup = system_orderer("orderer.example.com", &brokers, Listener::Plain);
+    let node = setup.start().await;
+    let (client, admin, user) = (node.client().await, Person::admin(1), Person::user(1));
+    for file in ["mychan.tx", "otherchan.tx"] {
+        let update = creation(file);
+        let channel = update.channel_id.clone();
+        let answer = client.broadcast(signed_update(&admin, &[&admin], &channel, &update)).await;
+        assert_eq!(answer, (Status::Success, String::new()));
+        let created = async {
+            loop {
+                let mut stream = client.deliver(&admin, &channel, seek_info(block(0), block(0))).await;
+                match stream.next().await {
+                    Step::Block(first) => return first,
+                    // the channel does not exist yet, or has not begun: the command asks again
+                    Step::Status(Status::NotFound | Status::ServiceUnavailable, _) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let first = within("the channel is created", created).await;
+        assert_eq!(first.header.unwrap().number, 0);
+        let answer = client.broadcast(transaction(&user, &channel, "at once")).await;
+        assert_eq!(answer, (Status::Success, String::new()), "{channel}");
+        client.block(&user, &channel, 1).await;
+    }
+    node.assert_no_panic();
+    node.stop().await;
+    for topic in ["syschan", "mychan", "otherchan"] {
+        administrator(&brokers).await.delete_topic(topic, 5000).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,7 +17,7 @@ use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_ledger::{Commit, Ledger, Options};
 use serde_json::Value;
 use world::client::number;
-use world::configuring::{batch_size_update, last_config, signed_update};
+use world::configuring::{batch_size_update, last_config, last_config_number, signed_update};
 use world::messages::{block, newest, oldest, seek_info, seek_info_at_once, transaction};
 use world::node::{Ended, orderer_folder};
 use world::{Person, Setup};
@@ -260,20 +260,20 @@ fn verify_names_the_first_bad_block() {
 async fn a_pruned_chain_serves_what_is_left_and_says_what_is_gone() {
     let desk = Desk::filled();
     let all = delivered("mychan");
-    desk.refused(&["prune", "--channel", "mychan", "--before", "135"], &["block 134, which has to stay"]);
+    desk.refused(&["prune", "--channel", "mychan", "--before", "147"], &["the last block is 146, which has to stay"]);
     assert_eq!(desk.blocks("mychan"), all, "nothing was removed");
     let said = desk.done(&["prune", "--channel", "mychan", "--before", "100"]);
     assert!(said.contains("100 blocks removed, the chain begins at block 100 now"), "{said}");
     desk.refused(&["prune", "--channel", "mychan", "--before", "99"], &["before 100 are gone already"]);
-    let said = desk.done(&["prune", "--channel", "mychan", "--keep", "1"]);
-    assert!(said.contains("34 blocks removed, the chain begins at block 134 now"), "{said}");
+    let said = desk.done(&["prune", "--channel", "mychan", "--keep", "5"]);
+    assert!(said.contains("42 blocks removed, the chain begins at block 142 now"), "{said}");
     let before = desk.json(&["stats", "--channel", "mychan"])[0]["used_bytes"].as_u64().unwrap();
     desk.done(&["compact"]);
     let figures = &desk.json(&["stats", "--channel", "mychan"])[0];
     assert!(figures["used_bytes"].as_u64().unwrap() < before / 4, "{before} before: {figures}");
-    assert_eq!((&figures["horizon"], &figures["config_blocks"]), (&Value::from(LAST_CONFIG), &Value::from(2)));
+    assert_eq!((&figures["horizon"], &figures["config_blocks"]), (&Value::from(142), &Value::from(2)));
     let verdict = &desk.json(&["verify", "--channel", "mychan"])[0];
-    assert_eq!((&verdict["good"], &verdict["blocks"]), (&Value::from(true), &Value::from(14)));
+    assert_eq!((&verdict["good"], &verdict["blocks"]), (&Value::from(true), &Value::from(7)));
     desk.refused(&["export", "--to-fabric", "x"], &["were pruned", "Fabric's orderer needs them"]);
 
     let mut node = desk.0.spawn();
@@ -285,14 +285,23 @@ async fn a_pruned_chain_serves_what_is_left_and_says_what_is_gone() {
     let (client, user) = (node.client().await, Person::user(1));
     let ask = |start, stop| client.deliver(&user, "mychan", seek_info_at_once(start, stop));
     let mut stream = ask(oldest(), newest()).await;
-    for bytes in &all[134..] {
+    for bytes in &all[142..] {
         assert_eq!(stream.block().await.encode_to_vec(), *bytes);
     }
     assert_eq!(stream.status().await, Status::Success);
-    assert_eq!(ask(block(133), newest()).await.status().await, Status::NotFound);
+    assert_eq!(ask(block(141), newest()).await.status().await, Status::NotFound);
+    assert_eq!(
+        ask(block(LAST_CONFIG), newest()).await.status().await,
+        Status::NotFound,
+        "no chain without gaps follows"
+    );
     assert_eq!(ask(block(0), block(2)).await.status().await, Status::NotFound);
     assert_eq!(ask(block(5), block(5)).await.status().await, Status::NotFound);
     assert_eq!(number(&ask(block(0), block(0)).await.block().await), 0, "config blocks are kept");
+    // as peer channel fetch config does: the newest block names the one with the configuration in force
+    assert_eq!(last_config_number(&client.newest_block(&user, "mychan").await), LAST_CONFIG);
+    let config = ask(block(LAST_CONFIG), block(LAST_CONFIG)).await.block().await;
+    assert_eq!(config.encode_to_vec(), all[usize::try_from(LAST_CONFIG).unwrap()]);
     node.assert_no_panic();
     node.stop().await;
 }
@@ -303,7 +312,7 @@ fn a_pruned_chain_moves_by_a_file_and_is_as_good_there() {
     desk.done(&["prune", "--channel", "mychan", "--before", "100"]);
     let (plain, again) = (desk.folder().join("mychan.blocks"), desk.folder().join("again.blocks"));
     let said = desk.done(&["export", "--channel", "mychan", "--to", text(&plain)]);
-    assert!(said.contains("48 blocks exported, 100 to 146 behind 1 config blocks"), "{said}");
+    assert!(said.contains("48 blocks exported, 100 to 146 behind 1 config block,"), "{said}");
     let other = Desk::empty();
     let said = other.done(&["import", "--from", text(&plain)]);
     for part in ["mychan: 48 blocks, 2 with a configuration", "those before block 100 pruned", "record at offset"] {
@@ -316,7 +325,7 @@ fn a_pruned_chain_moves_by_a_file_and_is_as_good_there() {
     other.refused(&["import", "--from", text(&plain)], &["has a ledger in", "already"]);
     other.done(&["prune", "--channel", "mychan", "--keep", "1"]);
     other.done(&["compact"]);
-    assert!(other.done(&["verify"]).contains("mychan: good: 14 blocks, 2 with a configuration"));
+    assert!(other.done(&["verify"]).contains("mychan: good: 3 blocks, 2 with a configuration"));
 }
 
 #[test]
@@ -345,8 +354,6 @@ fn a_file_that_lacks_what_no_removal_takes_away_makes_no_channel() {
     refuse(&["block 5 stands where block 3 should be"]);
     of(&[0..=0, 135..=146]);
     refuse(&["block 135 names block 134 as the last with a configuration, that is block 0"]);
-    of(&[0..=0, 100..=133]);
-    refuse(&["blocks before 100 are missing", "configuration in force is in block 0", "export it again"]);
     of(&[100..=146]);
     refuse(&["begins with block 100", "export it again"]);
     // the hash of what is gone is vouched for by who signed the block that names it
@@ -355,6 +362,11 @@ fn a_file_that_lacks_what_no_removal_takes_away_makes_no_channel() {
     let changed = changed.encode_to_vec();
     write(&[&all[0], &changed]);
     refuse(&["block 100", "BlockValidation"]);
+    // pruned behind the configuration in force, which is block 0 here
+    of(&[0..=0, 100..=133]);
+    let said = desk.done(&["import", "--from", text(&plain)]);
+    assert!(said.contains("those before block 100 pruned"), "{said}");
+    assert!(desk.done(&["verify"]).contains("mychan: good: 35 blocks, 1 with a configuration"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -387,20 +399,39 @@ async fn a_pruned_solo_chain_goes_on_here_and_elsewhere() {
     node.stop().await;
     assert!(desk.done(&["verify"]).contains("app: good: 5 blocks, 4 with a configuration"));
 
+    // behind the configuration in force it goes on, is configured anew, and restarts
+    let node = setup.start().await;
+    let client = node.client().await;
+    client.order((0..14).map(|i| transaction(&user, "app", vec![i]))).await;
+    client.block(&user, "app", 7).await;
+    node.stop().await;
+    let said = desk.done(&["prune", "--channel", "app", "--keep", "1"]);
+    assert!(
+        said.contains("5 blocks removed, the chain begins at block 7 now; config blocks kept before it: 4"),
+        "{said}"
+    );
+    let node = setup.start().await;
+    let client = node.client().await;
+    let config = last_config(&client, &admin, "app").await;
+    let update = signed_update(&admin, &[&Person::orderer_admin()], "app", &batch_size_update(&config, "app", 3));
+    assert_eq!(client.broadcast(update).await, (Status::Success, String::new()));
+    client.block(&user, "app", 8).await;
+    node.stop().await;
+    assert!(desk.done(&["verify"]).contains("app: good: 6 blocks, 5 with a configuration"));
+
     // what is kept has gaps of its own
-    desk.done(&["prune", "--channel", "app", "--before", "5"]);
     let plain = setup.folder().join("app.blocks");
     let said = desk.done(&["export", "--to", text(&plain)]);
-    assert!(said.contains("4 blocks exported, 5 to 5 behind 3 config blocks"), "{said}");
+    assert!(said.contains("6 blocks exported, 7 to 8 behind 4 config blocks"), "{said}");
     let elsewhere = Setup::application();
     let other = Desk(elsewhere.again(&[]));
     let said = other.done(&["import", "--from", text(&plain)]);
-    assert!(said.contains("those before block 4 pruned"), "block 4 is at hand with all that follow: {said}");
+    assert!(said.contains("those before block 7 pruned"), "{said}");
     let node = elsewhere.start().await;
     let client = node.client().await;
-    client.order((0..7).map(|i| transaction(&user, "app", vec![i]))).await;
-    assert_eq!(number(&client.deliver(&user, "app", seek_info(oldest(), newest())).await.block().await), 4);
-    client.block(&user, "app", 6).await;
+    client.order((0..3).map(|i| transaction(&user, "app", vec![i]))).await;
+    assert_eq!(number(&client.deliver(&user, "app", seek_info(oldest(), newest())).await.block().await), 7);
+    client.block(&user, "app", 9).await;
     node.stop().await;
-    assert!(other.done(&["verify"]).contains("app: good: 5 blocks, 4 with a configuration"));
+    assert!(other.done(&["verify"]).contains("app: good: 7 blocks, 5 with a configuration"));
 }

@@ -9,5 +9,6 @@ mod benchmark;
 mod bounded_memory;
 mod crash_consistency;
 mod ledger_kills;
+mod peers;
 mod strangers;
 mod throttling;

@@ -161,8 +161,15 @@ fn alerts_and_dashboard_ask_for_metrics_that_exist() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_has_worked_shows_what_it_did() {
     let setup = Setup::application().set("METRICS_PROVIDER", "prometheus");
+    let ledgers = setup.folder().join("ledger");
     let mut node = setup.set("GENERAL_THROTTLING_CLIENTRATE", 10_000).start().await;
     let operations = Http::of(&mut node, "operations").await;
+    let started = operations.get("/metrics").await;
+    let text = String::from_utf8_lossy(&started.body).into_owned();
+    let started = text.lines().find_map(|line| line.strip_prefix("process_start_time_seconds ")).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    // the kernel's clock and the wall clock may differ a little
+    assert!((now - started.parse::<f64>().unwrap()).abs() < 600.0, "{started}");
     let (client, user) = (node.client().await, Person::user(1));
     let envelopes = (0..25).map(|n| transaction(&user, "app", format!("transaction {n}")));
     client.order(envelopes).await;
@@ -213,6 +220,13 @@ async fn a_node_that_has_worked_shows_what_it_did() {
     assert!(scrape.value("grpc_comm_conn_opened") >= 1.0);
     assert_eq!(scrape.value(r#"orderer_actor_restarts{actor="block-writer",channel="app"}"#), 0.0);
     assert_eq!(scrape.value(r#"orderer_gate_waiting_envelopes{channel="app"}"#), 0.0);
+    let disk = rustix::fs::statvfs(&ledgers).unwrap();
+    #[expect(clippy::cast_precision_loss, reason = "bytes of a disk; metrics are floating-point numbers")]
+    let bytes = |blocks: u64| (blocks * disk.f_frsize) as f64;
+    assert_eq!(scrape.value("orderer_disk_size_bytes"), bytes(disk.f_blocks));
+    let (free, now) = (scrape.value("orderer_disk_free_bytes"), bytes(disk.f_bavail));
+    // others write to this disk, too
+    assert!((free - now).abs() < f64::from(1 << 30), "{free} free when it was asked, {now} now");
     // all of them but those of Kafka, which a test with brokers wants, and of refusals, which tests/throttling.rs has
     let missing: Vec<_> = METRICS
         .iter()

@@ -162,6 +162,14 @@ async fn with_tls_only_who_shows_a_certificate_sees_more_than_health() {
     assert_eq!(operator.get("/logspec").await.status, 200);
     assert_eq!(operator.get("/debug/actors").await.status, 200);
     assert_eq!(operator.get("/metrics").await.status, 200);
+    let restart = send(operator.request(Method::POST, "/debug/channels/app/restart")).await;
+    assert_eq!(restart.status, 409, "{restart:?}");
+    let line = node.line("asked for by an operator").await;
+    for part in
+        ["orderer.audit", "/debug/channels/app/restart", "status=409", "CN=Admin@org1.example.com", "127.0.0.1:"]
+    {
+        assert!(line.contains(part), "{part}: {line}");
+    }
     node.stop().await;
 
     let mut node = setup.set("OPERATIONS_TLS_CLIENTAUTHREQUIRED", true).start().await;
@@ -169,6 +177,32 @@ async fn with_tls_only_who_shows_a_certificate_sees_more_than_health() {
     assert!(anybody.request(Method::GET, "/healthz").send().await.is_err());
     let operator = Http::secured(&mut node, "operations", &ca, Some(&with)).await;
     assert_eq!(operator.get("/healthz").await.status, 200);
+    node.stop().await;
+}
+
+/// An address of this machine by which others reach it. No packet is sent.
+fn outward_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|address| !address.is_loopback())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_from_elsewhere_gets_health_and_metrics_and_no_contents() {
+    let Some(outward) = outward_address() else { return eprintln!("this machine has no address but its own") };
+    let setup = Setup::application().set("OPERATIONS_LISTENADDRESS", "0.0.0.0:0").set("METRICS_PROVIDER", "prometheus");
+    let mut node = setup.start().await;
+    let address = world::http::address(&mut node, "operations").await;
+    let port = address.rsplit(':').next().unwrap();
+    let statuses = async |host: &str| {
+        let mut statuses = Vec::new();
+        for path in ["/healthz", "/version", "/logspec", "/metrics", "/debug/", "/debug/channels", "/debug/config"] {
+            statuses.push(reqwest::get(format!("http://{host}:{port}{path}")).await.unwrap().status().as_u16());
+        }
+        statuses
+    };
+    assert_eq!(statuses(&outward.to_string()).await, [200, 200, 200, 200, 403, 403, 403]);
+    assert_eq!(statuses("127.0.0.1").await, [200; 7]);
     node.stop().await;
 }
 

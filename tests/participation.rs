@@ -212,6 +212,15 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     client.block(&Person::user(1), "app", 2).await;
     node.stop().await;
 
+    // a topic cannot go on behind what solo has ordered, which is said before any broker is asked
+    let by_kafka = setup.again(&["start"]).set("CONSENSUS_SERVE_ETCDRAFT", "kafka").set("KAFKA_BROKERS", "127.0.0.1:1");
+    let mut node = by_kafka.spawn();
+    let line = node.line("channel has failed").await;
+    assert!(line.contains("was ordered by solo before") && line.contains("back to solo"), "{line}");
+    node.line("Beginning to serve requests").await;
+    assert_eq!(over_tls(&node).await.chain(&Person::user(1), "app").await.len(), 3);
+    node.stop().await;
+
     // an operator who changes his mind is told, and the chain can still be read
     let mut node = setup.set("CONSENSUS_SERVE_ETCDRAFT", "none").spawn();
     node.line("channel has failed").await;
@@ -376,6 +385,25 @@ async fn only_administrators_with_a_certificate_are_let_in() {
     let (ca, with) = (tls.join("ca.crt"), admin_of(1));
     let admin = Http::secured(&mut node, "admin", &ca, Some(&with)).await;
     assert_eq!(join(&admin, fixture("AppSolo.block")).await.status, 201);
+    node.chain_runs("app").await;
+    let update = admin.form(Method::PUT, CHANNELS, "config-update-envelope", vec![1]).await;
+    assert_eq!(update.status, 400, "{update:?}");
+    assert_eq!(admin.delete(APP).await.status, 204);
+    assert_eq!(admin.delete(APP).await.status, 404);
+    assert_eq!(join(&admin, fixture("AppSolo.block")).await.status, 201);
+    // each with who asked, from where, and what came of it
+    for parts in [
+        ["method=POST", "path=\"/participation/v1/channels\"", "status=201", "made=\"/participation/v1/channels/app\""],
+        ["method=PUT", "path=\"/participation/v1/channels\"", "status=400", ""],
+        ["method=DELETE", "path=\"/participation/v1/channels/app\"", "status=204", ""],
+        ["method=DELETE", "path=\"/participation/v1/channels/app\"", "status=404", ""],
+    ] {
+        let who = ["orderer.audit", "CN=Admin@org1.example.com", "127.0.0.1:"];
+        node.lines("an audit line", |lines| {
+            lines.iter().any(|line| parts.iter().chain(&who).all(|part| line.contains(part)))
+        })
+        .await;
+    }
     // members of the channel are no administrators of the node
     for nobody in [None, Some(admin_of(2))] {
         let http = Http::secured(&mut node, "admin", &ca, nobody.as_deref()).await;

@@ -14,6 +14,15 @@ fn pem() -> String {
     format!("-----BEGIN PRIVATE KEY-----\n{MARK}\n-----END PRIVATE KEY-----\n")
 }
 
+/// That the marked text would be found if it were shown: it is, where it is no secret.
+#[test]
+fn what_is_no_secret_is_found() {
+    let setup = Setup::application().set("GENERAL_LOCALMSPID", MARK).set("METRICS_STATSD_PREFIX", MARK);
+    let checked = setup.again(&["config", "check", "--print"]).run();
+    let shown = |key: &str| checked.stdout.lines().any(|line| line.contains(key) && line.contains(MARK));
+    assert!(shown("General.LocalMSPID") && shown("Metrics.Statsd.Prefix"), "{checked:?}");
+}
+
 #[test]
 fn no_check_of_a_configuration_shows_a_secret() {
     let setup = Setup::application().set("KAFKA_TLS_ENABLED", true).set("KAFKA_SASL_ENABLED", true);
@@ -30,19 +39,20 @@ fn no_check_of_a_configuration_shows_a_secret() {
 
 #[test]
 fn no_start_that_fails_shows_a_secret() {
-    let keys = [
-        "GENERAL_LISTENPORT",
-        "GENERAL_LOCALMSPDIR",
-        "GENERAL_BOOTSTRAPFILE",
-        "GENERAL_LOGSPEC",
-        "KAFKA_TLS_PRIVATEKEY",
-    ];
-    for key in keys {
-        let setup = Setup::application().set("KAFKA_TLS_ENABLED", true).set(key, pem());
+    // a bootstrap file that is not there ends each of them
+    let setup = Setup::application().set("KAFKA_TLS_ENABLED", true).set("GENERAL_BOOTSTRAPFILE", "nowhere");
+    let setup = setup.variable("FABRIC_LOGGING_SPEC", "debug");
+    for key in KEYS {
+        let name = key.variable().replace("ORDERER_", "");
+        let setup = setup.again(&["start"]).set("GENERAL_BOOTSTRAPMETHOD", "file").set(&name, pem());
+        // it would not end
+        let setup = if name == "GENERAL_BOOTSTRAPMETHOD" { setup.set("GENERAL_LISTENPORT", "x") } else { setup };
         let ended = setup.run();
-        assert_eq!(ended.code, Some(1), "{key}: {ended:?}");
-        assert!(!format!("{}{}", ended.stdout, ended.stderr).contains(MARK), "{key}: {ended:?}");
+        assert_eq!(ended.code, Some(1), "{name}: {ended:?}");
+        assert!(!format!("{}{}", ended.stdout, ended.stderr).contains(MARK), "{name}: {ended:?}");
     }
+    let help = setup.again(&["start", "--help"]).set("KAFKA_SASLPLAIN_PASSWORD", MARK).run();
+    assert!(help.code == Some(0) && !help.stdout.contains(MARK), "{help:?}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("key.pem");
     std::fs::write(&file, pem()).unwrap();

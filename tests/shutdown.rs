@@ -9,9 +9,12 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use fabric_proto::common::{Block, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use world::client::entries;
 use world::messages::{block, newest, seek_info, transaction, tx_id};
-use world::{Person, Setup, Step};
+use world::{Person, Setup, Step, within};
 
 const CHANNEL: &str = "app";
 const LIMIT: Duration = Duration::from_secs(3);
@@ -108,5 +111,30 @@ async fn a_signal_that_comes_while_the_node_starts_ends_it_as_orderly() {
     let mut node = Setup::application().spawn();
     node.line("channel made from its genesis block").await;
     node.terminate();
+    assert_eq!(node.ended(LIMIT).await.code(), Some(0));
+}
+
+/// A load balancer watches the node's health for as long as it runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_watches_the_health_is_told_of_the_end_and_does_not_delay_it() {
+    let node = Setup::application().start().await;
+    let client = node.client().await;
+    let mut watched = Vec::new();
+    for service in ["", "orderer.AtomicBroadcast"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let mut health = HealthClient::new(client.channel.clone());
+        let mut stream = within("an answer", health.watch(request)).await.unwrap().into_inner();
+        let first = within("the state", stream.message()).await.unwrap().unwrap();
+        assert_eq!(first.status(), ServingStatus::Serving, "{service:?}");
+        watched.push(stream);
+    }
+    node.terminate();
+    for mut stream in watched {
+        let next = within("the end is said", stream.message()).await.unwrap().unwrap();
+        assert_eq!(next.status(), ServingStatus::NotServing);
+        while let Ok(Some(said)) = within("the stream ends", stream.message()).await {
+            assert_ne!(said.status(), ServingStatus::Serving);
+        }
+    }
     assert_eq!(node.ended(LIMIT).await.code(), Some(0));
 }

@@ -4,14 +4,14 @@
 
 use crate::world;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fabric_proto::common::{Envelope, Status};
 use serde_json::{Value, json};
 use world::http::Http;
 use world::messages::transaction;
 use world::metrics::Scrape;
-use world::{Client, Person, Setup, Step};
+use world::{Client, Person, Setup, Step, within};
 
 /// Sends all of them at once on one stream; how each was answered.
 async fn answers(client: &Client, envelopes: Vec<Envelope>) -> Vec<(Status, String)> {
@@ -71,7 +71,14 @@ async fn a_client_over_its_rate_is_refused_on_a_stream_that_stays_open_and_other
     for part in ["client '", "User1@org1.example.com", "more than the 20.0 envelopes a second", "try again in "] {
         assert!(info.contains(part), "{info}");
     }
-    assert_eq!(ordered(&client, &modest).await, taken + 20, "what was acknowledged is in the chain, and nothing else");
+    // what is acknowledged may be on the disk and in no block yet
+    let all_are_ordered = async {
+        while ordered(&client, &modest).await < taken + 20 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("what was acknowledged is in the chain", all_are_ordered).await;
+    assert_eq!(ordered(&client, &modest).await, taken + 20, "and nothing else is");
 
     let limits = operations.get("/debug/limits").await.json();
     assert_eq!((&limits["limits"]["client_rate"], &limits["limits"]["rate"]), (&json!(20), &Value::Null));

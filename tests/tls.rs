@@ -5,6 +5,7 @@
 use crate::world;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,13 +15,19 @@ use fabric_proto::msp::{FabricMspConfig, MspConfig};
 use orderer_core::block::EncodedBlock;
 use orderer_core::crypto::sha256;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use rustls_pki_types::CertificateDer;
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::aws_lc_rs::{self, sign::any_supported_type};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::TlsConnector;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use world::configuring::{config_of, same_version, signed_update, update_of};
 use world::messages::{DELIVER_SEEK_INFO, envelope_with, oldest, seek_info, transaction};
 use world::node::orderer_folder;
-use world::{Client, NET, Node, Person, Setup, Step};
+use world::{Client, NET, Node, Person, Setup, Step, within};
 
 const CHANNEL: &str = "app";
 
@@ -278,4 +285,68 @@ async fn tls_files_that_are_of_no_use_are_named() {
         let last = ended.stderr.lines().last().unwrap();
         assert!(last.starts_with("orderer: ") && last.contains(part), "'{part}' is not in '{last}'");
     }
+}
+
+/// What a server's first frame says, behind a handshake in which the client shows these files, whatever a library thinks of them.
+async fn greeted(node: &Node, certificate: &str, key: &str) -> bool {
+    #[derive(Debug)]
+    struct Shows(Arc<CertifiedKey>);
+    impl ResolvesClientCert for Shows {
+        fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+            Some(Arc::clone(&self.0))
+        }
+        fn has_certs(&self) -> bool {
+            true
+        }
+    }
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    let key = any_supported_type(&PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(orderer_folder().join("tls/ca.crt")).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config =
+        config.with_client_cert_resolver(Arc::new(Shows(Arc::new(CertifiedKey::new(vec![certificate], key)))));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let socket = tokio::net::TcpStream::connect(&node.address).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, socket).await else { return false };
+    // a preface and empty SETTINGS
+    let begun = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let mut frame = [0; 9];
+    begun.is_ok() && within("a frame", stream.read_exact(&mut frame)).await.is_ok() && frame[3] == 4
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_are_let_in_that_gos_server_lets_in() {
+    let fixture = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/version-1").join(name);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let authority = |until| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, format!("until {until}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let (pem, key_pem) = (params.self_signed(&key).unwrap().pem(), key.serialize_pem());
+        (Authority(Issuer::new(params, key), pem), key_pem)
+    };
+    let ((good, good_key), (expired, _)) = (authority(2120), authority(2021));
+    let folder = tempfile::tempdir().unwrap();
+    let roots = folder.path().join("roots.pem");
+    std::fs::write(&roots, [&fixture("ca.crt"), &good.1, &expired.1].map(String::as_str).concat()).unwrap();
+    let node = with_mutual_tls(&roots).start().await;
+    let days = time::Duration::days(300);
+    let (of_good, of_expired) = (good.leaf("client", days), expired.leaf("client", days));
+    assert!(greeted(&node, &of_good.0, &of_good.1).await, "a usual client");
+    assert!(greeted(&node, &fixture("v1.crt"), &fixture("v1.key")).await, "a version 1 certificate");
+    assert!(greeted(&node, &good.1, &good_key).await, "the trusted root itself");
+    assert!(!greeted(&node, &of_expired.0, &of_expired.1).await, "its authority has expired");
+    assert!(!greeted(&node, &fixture("v1.crt"), &good_key).await, "without the certificate's key");
+    node.assert_no_panic();
+    node.stop().await;
 }

@@ -257,3 +257,23 @@ struct Sample {
     #[prost(int64, repeated, tag = "2")]
     value: Vec<i64>,
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heap_profile_costs_no_memory_that_stays() {
+    const MB: usize = 1 << 20;
+    let (node, http) = profiled(Setup::application()).await;
+    let before = node.memory("VmRSS");
+    assert_eq!(http.get("/debug/pprof/heap").await.status, 200);
+    let most = node.memory("VmHWM");
+    // what is free is given back to the system within seconds
+    let given_back = async {
+        while node.memory("VmRSS") > before + 10 * MB {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(40), given_back).await;
+    let after = node.memory("VmRSS");
+    assert!(most > before + 40 * MB, "the tables are that large: {} MB before, {} MB at most", before / MB, most / MB);
+    assert!(ended.is_ok(), "{} MB before, {} MB at most, {} MB after", before / MB, most / MB, after / MB);
+    node.stop().await;
+}

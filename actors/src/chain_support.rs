@@ -4,49 +4,54 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message, MessageResult,
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, MessageResult, Recipient,
     WrapFuture as _,
 };
-use orderer_core::block::EncodedBlock;
-use orderer_core::channel::BlockNumber;
-use orderer_core::config::Engine;
-use orderer_core::ordering::kafka::{LastBlock, consenter_metadata};
-use orderer_core::own;
+use orderer_core::config::NotServed;
+use orderer_core::own::NotOrderedHere;
 use orderer_core::supervision::{AfterDeath, Restarts};
 use orderer_ledger::WriteRight;
-use tokio::sync::oneshot;
 
-use crate::block_writer::BlockWriter;
+use crate::block_writer::{ACT_ON_DISK, BlockWriter};
 use crate::chain_state::{ChainState, chain_text};
-use crate::channel::{Channel, ChannelState};
-use crate::kafka::{self, KafkaChain};
+use crate::channel::{
+    Channel, ChannelState, Follow, Following, LookForChannels, NewChannel, RestartError, StopChain, SupportHandle,
+    TryAgain, Unfollow,
+};
+use crate::consensus::{ChainHandle, Children, ConsenterSupport, Consenters, StartError, repair};
 use crate::mailbox::Counted;
-use crate::membership::RestartError;
 use crate::node_context::NodeContext;
-use crate::registrar::{LookForChannels, Registrar};
-use crate::solo_chain::{Halt, SoloChain};
 use crate::status::{StatusCell, Task};
-use crate::supervision::{ChildGone, Exit, ExitGuard};
+use crate::supervision::{Abandon, ChildGone, Exit, ExitGuard, Halt};
 
+/// The writer, below the channel.
+const WRITER: &str = "block-writer";
 /// What an operator can do about a channel that died too often.
 const ACT_ON_RESTARTS: &str = "its ledger is intact: find the cause in the log, then restart the channel";
-/// And about one whose disk failed.
-const ACT_ON_DISK: &str = "see to the disk (space, health), then restart the channel";
-
-/// And about one whose topic is not what it was.
-const ACT_ON_TOPIC: &str = "see to the topic or the disk that the cause names, then restart the channel";
 /// And about one that takes no blocks from this node.
 const ACT_ON_OUR_PART: &str = "have this node sign as an orderer that the channel's BlockValidation accepts (General.LocalMSPID, General.LocalMSPDir; a new certificate of the same MSP is read while the node runs) and show its consenter's TLS certificate, or change the channel's configuration; then restart the channel";
+/// And about one whose configuration says impossible things of its consenters, so that no orderer can serve it.
+const ACT_ON_METADATA: &str = "send a config update that mends it, by which this node alone orders the channel (osnadmin channel update, or Broadcast), or remove the channel";
 /// And about one that is configured for something else.
 const ACT_ON_CONFIGURATION: &str = "change the channel's configuration, or use a version that supports it";
 
-/// See the module's description.
+/// What a ChainSupport tells the Registrar.
+pub(crate) struct RegistrarOfChannels {
+    /// A channel was created.
+    pub(crate) new_channel: Recipient<NewChannel>,
+    /// One may have been.
+    pub(crate) look_for_channels: Recipient<LookForChannels>,
+}
+
+/// The actor that owns one channel. It starts the channel's chain and writer, starts them again when they fail, and keeps the
+/// list of Deliver streams that follow the channel.
 pub struct ChainSupport {
     channel: Arc<Channel>,
     context: Arc<NodeContext>,
-    registrar: Addr<Registrar>,
+    consenters: Arc<Consenters>,
+    registrar: RegistrarOfChannels,
     /// Chain and writer live and die together: each holds half of what was decided.
-    children: Option<Children>,
+    halves: Option<Halves>,
     generation: u64,
     restarts: Restarts,
     followers: BTreeMap<u64, String>,
@@ -55,35 +60,13 @@ pub struct ChainSupport {
     guard: ExitGuard<orderer_core::channel::ChannelId>,
 }
 
-struct Children {
-    chain: Consenter,
+struct Halves {
+    chain: ChainHandle,
     writer: Counted<BlockWriter>,
     left: bool,
 }
 
-/// Who decides the order.
-enum Consenter {
-    Solo(Addr<SoloChain>),
-    /// With its producer and consumer.
-    Kafka(Addr<KafkaChain>),
-}
-
-impl Consenter {
-    #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
-    fn tell<M>(&self, message: M)
-    where
-        M: Message<Result = ()> + Send + 'static,
-        SoloChain: Handler<M>,
-        KafkaChain: Handler<M>,
-    {
-        match self {
-            Self::Solo(chain) => chain.do_send(message),
-            Self::Kafka(chain) => chain.do_send(message),
-        }
-    }
-}
-
-impl Children {
+impl Halves {
     /// Lets go of them without stopping them.
     fn leave(mut self) {
         self.left = true;
@@ -92,66 +75,32 @@ impl Children {
 
 /// Dropped because one of them died, or because ChainSupport itself did: the survivors have nobody to work for. What they
 /// might still write, the ledger weighs against what their successors write.
-impl Drop for Children {
+impl Drop for Halves {
     fn drop(&mut self) {
         if self.left {
             return;
         }
-        self.chain.tell(Abandon);
+        self.chain.abandon();
         self.writer.tell_once(Abandon);
     }
 }
 
-/// From a Deliver stream, when it begins to follow the channel. Answered at once.
-#[derive(Message)]
-#[rtype(result = "Following")]
-pub struct Follow {
-    /// Who, for people.
-    pub client: String,
-}
-
-/// A place among the channel's followers, given back when dropped.
-#[derive(Debug)]
-pub struct Following {
-    /// What is followed.
-    pub channel: Arc<Channel>,
-    id: u64,
-    support: Addr<ChainSupport>,
-}
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        #[expect(clippy::disallowed_methods, reason = "one a stream")]
-        self.support.do_send(Unfollow(self.id));
-    }
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Unfollow(u64);
-
-/// From the Registrar at shutdown: stop the chain when all it took is durable, and answer then.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct StopChain {
-    /// Told when the chain has stopped.
-    pub done: oneshot::Sender<()>,
-}
-
 impl ChainSupport {
     /// Support for `channel`, whose chain is not yet built.
-    pub fn new(
+    pub(crate) fn new(
         channel: Arc<Channel>,
         context: Arc<NodeContext>,
-        registrar: Addr<Registrar>,
+        consenters: Arc<Consenters>,
+        registrar: RegistrarOfChannels,
         guard: ExitGuard<orderer_core::channel::ChannelId>,
     ) -> Self {
         let status = context.board.cell(&format!("registrar/{}", channel.id()));
         Self {
             channel,
             context,
+            consenters,
             registrar,
-            children: None,
+            halves: None,
             generation: 0,
             restarts: Restarts::default(),
             followers: BTreeMap::new(),
@@ -199,130 +148,96 @@ impl ChainSupport {
         if self.generation > 1 && state.snapshot.is_system_channel() {
             // the commit that its chain died of may have created a channel
             #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
-            self.registrar.do_send(LookForChannels);
+            self.registrar.look_for_channels.do_send(LookForChannels);
         }
-        self.warn_of_other_orderers(&state);
-        let engine = self.context.engine(&state.snapshot);
-        let writer_status = self.cell("block-writer");
+        let children = self.children(ctx);
+        let writer_status = children.cell(WRITER);
         let writer = BlockWriter::new(
             Arc::clone(&self.channel),
             Arc::clone(&self.context),
-            self.registrar.clone(),
+            self.registrar.new_channel.clone(),
             state.tip,
             state.next_sequence,
             right,
             Arc::clone(&writer_status),
-            self.guard("block-writer", ctx),
+            children.guard(WRITER),
         );
         let writer = Counted::new(writer.start(), writer_status);
-        let chain = match engine {
-            Ok(Engine::Solo) => Ok(self.start_solo(state, &writer, ctx)),
-            Ok(Engine::Kafka { brokers }) => self.start_kafka(state, &brokers, &writer, ctx),
-            Err(not_served) => Err(not_served.to_string()),
-        };
-        match chain {
-            Ok(chain) => self.children = Some(Children { chain, writer, left: false }),
-            Err(cause) => {
+        match self.start_consenter(state, &writer, children) {
+            Ok(chain) => {
+                self.halves = Some(Halves { chain, writer, left: false });
+            }
+            Err(error) => {
                 self.generation += 1;
                 writer.tell_once(Abandon);
-                self.fail(&cause, ACT_ON_CONFIGURATION);
+                self.fail(&error.to_string(), ACT_ON_CONFIGURATION);
             }
         }
     }
 
-    /// Nobody knows which of the orderers that a solo channel names serve it: each would make a chain of its own.
-    fn warn_of_other_orderers(&self, state: &ChainState) {
-        if let Some(addresses) = own::others_of_solo(&state.snapshot) {
-            let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
-            tracing::warn!(target: "orderer.chain", channel = %self.channel.id(), %addresses, "{}", own::WARNING_SOLO);
-        }
-    }
-
-    fn start_solo(&self, state: ChainState, writer: &Counted<BlockWriter>, ctx: &mut Context<Self>) -> Consenter {
-        let height = state.tip.number.0 + 1;
-        let status = self.cell("solo-chain");
-        let chain = SoloChain::new(
-            Arc::clone(&self.channel),
-            Arc::clone(&self.context),
-            writer.clone(),
-            state,
-            Arc::clone(&status),
-            self.guard("solo-chain", ctx),
-        )
-        .start();
-        // opened after the chain was started: what was acknowledged before a restart is ordered first
-        self.channel.gate().open(chain.clone().recipient(), status);
-        self.channel.enter(ChannelState::Running);
-        self.status.enter("running", "");
-        tracing::info!(target: "orderer.chain", channel = %self.channel.id(), height, "chain is running");
-        Consenter::Solo(chain)
-    }
-
-    /// The chain says itself when it runs.
-    fn start_kafka(
+    fn start_consenter(
         &self,
         state: ChainState,
-        brokers: &[String],
         writer: &Counted<BlockWriter>,
-        ctx: &mut Context<Self>,
-    ) -> Result<Consenter, String> {
-        check_engine_before(&state.last, &state)?;
-        let last = LastBlock::read(&state.last).map_err(|e| chain_text(&e))?;
-        let cluster = (self.context.kafka.connector)(brokers).map_err(|e| chain_text(&e))?;
-        for child in [kafka::PRODUCER, kafka::CONSUMER] {
-            self.cell(&format!("kafka-chain/{child}"));
-        }
-        let guards = kafka::Guards {
-            chain: self.guard("kafka-chain", ctx),
-            producer: self.guard(kafka::PRODUCER, ctx),
-            consumer: self.guard(kafka::CONSUMER, ctx),
+        children: Children,
+    ) -> Result<ChainHandle, StartError> {
+        let engine = self.context.engine(&state.snapshot);
+        let support = ConsenterSupport {
+            channel: Arc::clone(&self.channel),
+            context: Arc::clone(&self.context),
+            state,
+            writer: writer.clone(),
+            voice: self.channel.new_voice(),
+            children,
         };
-        let chain = KafkaChain::new(
-            Arc::clone(&self.channel),
-            Arc::clone(&self.context),
-            writer.clone(),
-            kafka::Origin { cluster, last, snapshot: state.snapshot },
-            self.cell("kafka-chain"),
-            guards,
-        );
-        self.status.enter("running", "");
-        Ok(Consenter::Kafka(chain.start()))
+        match engine {
+            Ok(engine) => {
+                let chain = self.consenters.start(&engine, support)?;
+                self.status.enter("running", "");
+                Ok(chain)
+            }
+            // the channel has failed, and takes the update that mends it
+            Err(not_served @ NotOrderedHere::NotServed(NotServed::Consenters(_))) => {
+                let cause = not_served.to_string();
+                let chain = repair::start(support, cause.clone());
+                self.fail(&cause, ACT_ON_METADATA);
+                Ok(chain)
+            }
+            Err(not_served) => Err(not_served.into()),
+        }
     }
 
-    /// A child's cell, at the beginning of another life.
-    fn cell(&self, child: &str) -> Arc<StatusCell> {
-        let cell = self.context.board.cell(&format!("registrar/{}/{child}", self.channel.id()));
-        cell.begin(self.restarts.total());
-        cell
-    }
-
-    fn guard(&self, child: &'static str, ctx: &mut Context<Self>) -> ExitGuard {
-        ExitGuard::new(ctx.address().recipient(), child, self.generation)
+    /// For the actors of this generation.
+    fn children(&self, ctx: &mut Context<Self>) -> Children {
+        let parent = ctx.address().recipient();
+        Children::new(&self.context, &self.channel, self.restarts.total(), parent, self.generation)
     }
 
     fn note_panic(&self, gone: &ChildGone) {
         if let Exit::Panicked(text) = &gone.exit {
-            let parent = if [kafka::PRODUCER, kafka::CONSUMER].contains(&gone.child) { "kafka-chain/" } else { "" };
-            let path = format!("registrar/{}/{parent}{}", self.channel.id(), gone.child);
+            let path = format!("registrar/{}/{}", self.channel.id(), gone.child);
             self.context.board.cell(&path).panicked(text);
         }
     }
 
-    /// Closes the gate, lets go of the children, and starts them again after a pause, or not at all.
-    fn chain_died(&mut self, exit: &Exit, ctx: &mut Context<Self>) {
+    /// Closes the gate, and lets go of the children.
+    fn let_go(&mut self) {
         self.channel.gate().close();
         self.generation += 1;
-        self.children = None;
+        self.halves = None;
+    }
+
+    /// Closes the gate, lets go of the children, and starts them again after a pause, or not at all.
+    fn chain_died(&mut self, exit: &Exit, ctx: &mut Context<Self>) {
+        self.let_go();
         let cause = exit.to_string();
         self.status.failed(cause.clone());
         if matches!(exit, Exit::NotOurs(_)) {
             self.fail(&cause, ACT_ON_OUR_PART);
             return;
         }
-        if matches!(exit, Exit::Unrecoverable(_)) {
-            let engine = self.context.engine(&self.channel.snapshot());
-            let is_kafka = matches!(engine, Ok(Engine::Kafka { .. }));
-            self.fail(&cause, if is_kafka { ACT_ON_TOPIC } else { ACT_ON_DISK });
+        if let Exit::Unrecoverable { action, .. } = exit {
+            self.fail(&cause, action);
             return;
         }
         let random = rand::random::<f64>();
@@ -352,29 +267,6 @@ impl ChainSupport {
     }
 }
 
-/// Whether a topic can go on where the ledger ends. It cannot behind what solo has ordered: no block says how much of the
-/// topic is in the chain, and what solo acknowledged is in no topic.
-fn check_engine_before(last: &EncodedBlock, state: &ChainState) -> Result<(), String> {
-    const BACK: &str = "the channel was ordered by solo before, and a topic cannot go on from there: set Consensus.Serve.etcdraft back to solo";
-    if !state.pending.is_empty() {
-        return Err(format!("{BACK} ({} acknowledged envelopes are in no block yet)", state.pending.len()));
-    }
-    let is_plain = last.number() > BlockNumber::GENESIS && !last.is_config();
-    let has_none = consenter_metadata(&last.decode()).is_ok_and(|metadata| metadata.is_empty());
-    if is_plain && has_none && state.snapshot.orderer().consensus_type == "etcdraft" {
-        return Err(format!("{BACK} (block {} names no offset of a topic)", last.number()));
-    }
-    Ok(())
-}
-
-/// From the Registrar, because a person asked: the cause is said to be gone. Answered when the ledger is open again; the
-/// chain may still be starting then.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct TryAgain {
-    pub(crate) reply: oneshot::Sender<Result<(), RestartError>>,
-}
-
 impl Handler<TryAgain> for ChainSupport {
     type Result = ();
 
@@ -386,6 +278,8 @@ impl Handler<TryAgain> for ChainSupport {
             return;
         }
         tracing::info!(target: "orderer.chain", channel = %self.channel.id(), "failed channel is started again, as asked");
+        // one may wait for an update
+        self.let_go();
         self.channel.enter(ChannelState::Starting);
         self.restarts = Restarts::default();
         let channel = Arc::clone(&self.channel);
@@ -402,32 +296,11 @@ impl Handler<TryAgain> for ChainSupport {
     }
 }
 
-/// To chain and writer when the other one, or their parent, died.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Abandon;
-
-impl Handler<Abandon> for SoloChain {
-    type Result = ();
-    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Abandon);
-        ctx.stop();
-    }
-}
-
-impl Handler<Abandon> for BlockWriter {
-    type Result = ();
-    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Abandon);
-        ctx.stop();
-    }
-}
-
 impl Actor for ChainSupport {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.channel.support.store(Some(Arc::new(ctx.address())));
+        self.channel.support.store(Some(Arc::new(SupportHandle::new(&ctx.address()))));
         self.channel.enter(ChannelState::Starting);
         self.build_chain(ctx);
     }
@@ -444,6 +317,12 @@ impl Handler<ChildGone> for ChainSupport {
         self.note_panic(&gone);
         match gone.exit {
             Exit::Asked => {}
+            Exit::Mended => {
+                self.let_go();
+                self.restarts = Restarts::default();
+                self.channel.enter(ChannelState::Starting);
+                self.build_chain(ctx);
+            }
             exit => self.chain_died(&exit, ctx),
         }
     }
@@ -457,7 +336,7 @@ impl Handler<Follow> for ChainSupport {
         let id = self.next_follower;
         self.next_follower += 1;
         self.followers.insert(id, follow.client);
-        MessageResult(Following { channel: Arc::clone(&self.channel), id, support: ctx.address() })
+        MessageResult(Following::new(id, ctx.address().recipient()))
     }
 }
 
@@ -480,11 +359,11 @@ impl Handler<StopChain> for ChainSupport {
         self.status.enter("stopped", "");
         // later reports of the children mean nothing any more
         self.generation += 1;
-        match self.children.take() {
-            Some(children) => {
-                children.chain.tell(Halt { done: stop.done });
+        match self.halves.take() {
+            Some(halves) => {
+                halves.chain.halt(Halt { done: stop.done });
                 // they stop by themselves, when all is written
-                children.leave();
+                halves.leave();
             }
             None => {
                 let _ = stop.done.send(());
@@ -495,23 +374,14 @@ impl Handler<StopChain> for ChainSupport {
     }
 }
 
-/// Tests only: kills one of the channel's actors by a panic in its handler.
 #[cfg(test)]
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub(crate) enum Kill {
-    Chain,
-    Writer,
-    Support,
-}
-
-#[cfg(test)]
-impl Handler<Kill> for ChainSupport {
+impl Handler<crate::channel::Kill> for ChainSupport {
     type Result = ();
-    fn handle(&mut self, kill: Kill, _: &mut Context<Self>) {
-        match (kill, &self.children) {
-            (Kill::Chain, Some(children)) => children.chain.tell(crate::solo_chain::Crash),
-            (Kill::Writer, Some(children)) => children.writer.tell_once(crate::solo_chain::Crash),
+    fn handle(&mut self, kill: crate::channel::Kill, _: &mut Context<Self>) {
+        use crate::channel::Kill;
+        match (kill, &self.halves) {
+            (Kill::Chain, Some(halves)) => halves.chain.crash(),
+            (Kill::Writer, Some(halves)) => halves.writer.tell_once(crate::supervision::Crash),
             (Kill::Support, _) => panic!("killed by a test"),
             _ => {}
         }

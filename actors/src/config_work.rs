@@ -13,9 +13,8 @@ use orderer_core::processing::{self, Judging, Refusal};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::chain_state::chain_text;
-use crate::channel::Entry;
+use crate::channel::{Entry, NewChannel};
 use crate::node_context::{NodeContext, stamp};
-use crate::registrar::NewChannel;
 
 /// Config updates that clients bring are judged so many at a time, of all channels: one may take seconds, and the processors
 /// are the whole process's.

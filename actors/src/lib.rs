@@ -1,7 +1,7 @@
 //! The actor tree of the ordering node.
 //!
 //! ```text
-//! Supervisor ── Registrar ── ChainSupport (one a channel) ──┬─ SoloChain
+//! Supervisor ── Registrar ── ChainSupport (one a channel) ──┬─ a consenter's chain
 //!                                                           └─ BlockWriter
 //! ```
 //!
@@ -18,14 +18,16 @@ pub mod chain_state;
 pub mod chain_support;
 pub mod channel;
 pub mod config_work;
-pub mod kafka;
+pub mod consensus;
+#[cfg(any(test, feature = "fail-points"))]
+pub mod fail_points;
+mod join_block;
 pub mod ledgers;
 pub mod mailbox;
 pub mod membership;
 pub mod node_context;
 pub mod observe;
 pub mod registrar;
-pub mod solo_chain;
 pub mod status;
 pub mod supervision;
 pub mod supervisor;
@@ -33,6 +35,7 @@ pub mod system;
 pub mod trace;
 
 pub use channel::{Channel, ChannelState, Directory};
+pub use consensus::kafka;
 pub use node_context::{Durability, NodeContext};
 
 #[cfg(test)]

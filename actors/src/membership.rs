@@ -5,20 +5,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use actix::{Addr, Handler, Message};
+use actix::{Actor, Addr, Handler, Message, Recipient};
 use arc_swap::{ArcSwap, ArcSwapOption};
-use bytes::Bytes;
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::{BlockNumber, ChannelId};
-use orderer_core::config::{ChannelSnapshot, NotServed};
-use orderer_core::own::NotOrderedHere;
+use orderer_core::config::ChannelSnapshot;
 use tokio::sync::oneshot;
 
-use crate::chain_state::chain_text;
 use crate::channel::Channel;
-use crate::node_context::NodeContext;
-use crate::registrar::Registrar;
 use crate::status::StatusCell;
+
+pub use crate::channel::RestartError;
 
 /// Why a channel is not joined.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,27 +73,6 @@ pub enum RemoveError {
     Unavailable,
 }
 
-/// Why a channel is not started again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RestartError {
-    /// It is not here.
-    #[error("cannot restart: channel does not exist")]
-    NoSuchChannel,
-    /// It needs no restart.
-    #[error("cannot restart: the channel has not failed: {0}")]
-    NotFailed(String),
-    /// Its ledger is of no use.
-    #[error("cannot restart: {0}")]
-    Ledger(String),
-    /// Somebody else's request is being carried out.
-    #[error("cannot restart: channel pending {0}")]
-    Pending(&'static str),
-    /// The node is stopping, or its Registrar restarts.
-    #[error("cannot restart: the orderer takes no such request now")]
-    Unavailable,
-}
-
 /// A block that a channel can be joined with.
 #[derive(Debug)]
 pub struct JoinBlock {
@@ -105,35 +81,6 @@ pub struct JoinBlock {
 }
 
 impl JoinBlock {
-    /// Reads and judges a block. Parses certificates: call it on a blocking thread.
-    pub fn read(bytes: &Bytes, context: &NodeContext) -> Result<Self, JoinError> {
-        let invalid = |e: &dyn std::error::Error| JoinError::Invalid(chain_text(e));
-        let block = EncodedBlock::parse(bytes).map_err(|e| invalid(&e))?;
-        let decoded = block.decode();
-        let snapshot = ChannelSnapshot::from_config_block(&decoded, &context.catalog).map_err(|e| invalid(&e))?;
-        if !snapshot.is_system_channel() && !snapshot.is_application_channel() {
-            let text = "invalid config: must have at least one of application or consortiums";
-            return Err(JoinError::Invalid(text.to_owned()));
-        }
-        if block.number() != BlockNumber::GENESIS {
-            return Err(JoinError::NotGenesis(block.number()));
-        }
-        if !block.previous_hash().is_empty() {
-            return Err(JoinError::Invalid("block 0 names a block before it".to_owned()));
-        }
-        snapshot.check_supported().map_err(|e| JoinError::NotServed(chain_text(&e)))?;
-        context.engine(&snapshot).map_err(|e| match e {
-            // Fabric's words
-            NotOrderedHere::NotServed(NotServed::Consenters(_)) => {
-                JoinError::NotServed(format!("failed to determine cluster membership from join-block: {e}"))
-            }
-            other => JoinError::NotServed(other.to_string()),
-        })?;
-        let ours = context.check_own_part(&context.signer.own(), &snapshot);
-        ours.map_err(|e| JoinError::NotServed(chain_text(&e)))?;
-        Ok(Self { block, snapshot })
-    }
-
     /// The channel.
     pub fn channel(&self) -> &ChannelId {
         self.snapshot.channel()
@@ -143,7 +90,7 @@ impl JoinBlock {
 /// See the module's description. It outlives the Registrar.
 #[derive(Default)]
 pub struct Membership {
-    registrar: ArcSwapOption<Addr<Registrar>>,
+    registrar: ArcSwapOption<RegistrarHandle>,
     status: ArcSwapOption<StatusCell>,
     removing: ArcSwap<BTreeSet<ChannelId>>,
 }
@@ -172,22 +119,44 @@ pub(crate) struct Restart {
     pub(crate) reply: oneshot::Sender<Result<(), RestartError>>,
 }
 
+/// The Registrar, as far as it is asked here.
+pub(crate) struct RegistrarHandle {
+    join: Recipient<Join>,
+    remove: Recipient<Remove>,
+    restart: Recipient<Restart>,
+}
+
+impl RegistrarHandle {
+    /// Of this actor.
+    pub(crate) fn new<A>(registrar: &Addr<A>) -> Self
+    where
+        A: Actor<Context = actix::Context<A>> + Handler<Join> + Handler<Remove> + Handler<Restart>,
+    {
+        let registrar = registrar.clone();
+        Self {
+            join: registrar.clone().recipient(),
+            remove: registrar.clone().recipient(),
+            restart: registrar.recipient(),
+        }
+    }
+}
+
 impl Membership {
     /// Makes the channel of this block and starts it. Answered when the ledger is on the disk; the chain may still be
     /// starting then. Not cancelled by who stops waiting.
     pub async fn join(&self, block: JoinBlock) -> Result<Arc<Channel>, JoinError> {
-        self.ask(|reply| Join { block, reply }).await.unwrap_or(Err(JoinError::Unavailable))
+        self.ask(|to| &to.join, |reply| Join { block, reply }).await.unwrap_or(Err(JoinError::Unavailable))
     }
 
     /// Stops the channel and removes it from the disk. Who follows it is told that it is gone. A topic stays as it is.
     /// Not cancelled by who stops waiting.
     pub async fn remove(&self, id: ChannelId) -> Result<(), RemoveError> {
-        self.ask(|reply| Remove { id, reply }).await.unwrap_or(Err(RemoveError::Unavailable))
+        self.ask(|to| &to.remove, |reply| Remove { id, reply }).await.unwrap_or(Err(RemoveError::Unavailable))
     }
 
     /// Starts a failed channel again, with all its restarts before it.
     pub async fn restart(&self, id: ChannelId) -> Result<(), RestartError> {
-        self.ask(|reply| Restart { id, reply }).await.unwrap_or(Err(RestartError::Unavailable))
+        self.ask(|to| &to.restart, |reply| Restart { id, reply }).await.unwrap_or(Err(RestartError::Unavailable))
     }
 
     /// Channels that are being removed now.
@@ -199,15 +168,18 @@ impl Membership {
         self.removing.store(Arc::new(removing.clone()));
     }
 
-    pub(crate) fn registrar_is(&self, registrar: Option<Addr<Registrar>>, status: &Arc<StatusCell>) {
+    pub(crate) fn registrar_is(&self, registrar: Option<RegistrarHandle>, status: &Arc<StatusCell>) {
         self.status.store(Some(Arc::clone(status)));
         self.registrar.store(registrar.map(Arc::new));
     }
 
-    async fn ask<M, T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> M) -> Option<T>
+    async fn ask<M, T>(
+        &self,
+        to: impl FnOnce(&RegistrarHandle) -> &Recipient<M>,
+        message: impl FnOnce(oneshot::Sender<T>) -> M,
+    ) -> Option<T>
     where
         M: Message<Result = ()> + Send + 'static,
-        Registrar: Handler<M>,
     {
         let (reply, answer) = oneshot::channel();
         {
@@ -219,7 +191,7 @@ impl Membership {
                 clippy::disallowed_methods,
                 reason = "a person asks, through an endpoint that bounds how many do"
             )]
-            registrar.as_ref()?.do_send(message(reply));
+            to(registrar.as_ref()?).do_send(message(reply));
         }
         answer.await.ok()
     }

@@ -18,7 +18,6 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::channel::Directory;
-use crate::kafka::KafkaContext;
 use crate::ledgers::LedgerStore;
 use crate::membership::Membership;
 use crate::observe::Observed;
@@ -65,8 +64,6 @@ pub struct NodeContext {
     pub serving: Serving,
     /// Public keys of the certificates that the node shows to its clients. A consenter is known by one of them.
     pub tls_keys: ArcSwap<Vec<Bytes>>,
-    /// For channels that are ordered by Kafka.
-    pub kafka: KafkaContext,
     /// For everything that belongs to one channel.
     pub channel_restarts: RestartPolicy,
     /// Whether messages of expired identities are refused.

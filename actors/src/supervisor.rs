@@ -6,16 +6,17 @@ use actix::{Actor, Addr, AsyncContext as _, Context, Handler, Message, ResponseF
 use orderer_core::supervision::{AfterDeath, Restarts};
 use tokio::sync::oneshot;
 
-use crate::chain_support::StopChain;
 use crate::channel::ChannelState;
+use crate::consensus::Consenters;
 use crate::node_context::NodeContext;
 use crate::registrar::{Registrar, StopAll};
 use crate::status::{StatusCell, Task};
 use crate::supervision::{ChildGone, Exit, ExitGuard};
 
-/// See the module's description.
+/// The root actor. It starts one Registrar on the node's context, and starts it again when it ends without being asked.
 pub struct Supervisor {
     context: Arc<NodeContext>,
+    consenters: Arc<Consenters>,
     registrar: Option<Addr<Registrar>>,
     generation: u64,
     restarts: Restarts,
@@ -32,17 +33,32 @@ pub struct Shutdown;
 impl Supervisor {
     /// The root of a tree over this context. `ready` is told when all channels on the disk have been opened, `gave_up` why
     /// nothing below can be built any more.
-    pub fn new(context: Arc<NodeContext>, ready: oneshot::Sender<()>, gave_up: oneshot::Sender<String>) -> Self {
+    pub fn new(
+        context: Arc<NodeContext>,
+        consenters: Arc<Consenters>,
+        ready: oneshot::Sender<()>,
+        gave_up: oneshot::Sender<String>,
+    ) -> Self {
         let status = context.board.cell("supervisor");
         let (ready, gave_up) = (Some(ready), Some(gave_up));
-        Self { context, registrar: None, generation: 0, restarts: Restarts::default(), ready, gave_up, status }
+        Self {
+            context,
+            consenters,
+            registrar: None,
+            generation: 0,
+            restarts: Restarts::default(),
+            ready,
+            gave_up,
+            status,
+        }
     }
 
     fn start_registrar(&mut self, ctx: &mut Context<Self>) {
         self.generation += 1;
         self.context.board.cell("registrar").begin(self.restarts.total());
         let guard = ExitGuard::new(ctx.address().recipient(), "registrar", self.generation);
-        let registrar = Registrar::new(Arc::clone(&self.context), self.ready.take(), guard);
+        let registrar =
+            Registrar::new(Arc::clone(&self.context), Arc::clone(&self.consenters), self.ready.take(), guard);
         self.registrar = Some(registrar.start());
         self.status.enter("running", "");
     }
@@ -54,8 +70,7 @@ impl Supervisor {
             channel.gate().close();
             if let Some(support) = channel.support.swap(None) {
                 let (done, _) = oneshot::channel();
-                #[expect(clippy::disallowed_methods, reason = "once in the life of a support")]
-                support.do_send(StopChain { done });
+                support.stop(done);
             }
             let cause = format!("the registrar died: {cause}");
             channel.enter(ChannelState::Restarting { attempt: self.restarts.in_window(), cause, pause_ms });

@@ -6,6 +6,7 @@ use actix::{Actor as _, Addr};
 use actix_rt::Arbiter;
 use tokio::sync::oneshot;
 
+use crate::consensus::Consenters;
 use crate::node_context::NodeContext;
 use crate::supervision::Watchdog;
 use crate::supervisor::{Shutdown, Supervisor};
@@ -25,13 +26,13 @@ pub fn arbiters(count: usize) -> Vec<Arbiter> {
 }
 
 impl Tree {
-    /// Starts the supervisor, and with it everything below.
-    pub fn start(context: Arc<NodeContext>) -> Self {
+    /// Starts the supervisor, and with it everything below. `consenters` order its channels.
+    pub fn start(context: Arc<NodeContext>, consenters: Arc<Consenters>) -> Self {
         let ((ready, is_ready), (gives_up, gave_up)) = (oneshot::channel(), oneshot::channel());
         let root = actix::System::current().arbiter().clone();
         let arbiters = context.arbiters.iter().cloned().chain([root]).collect();
         let watchdog = Watchdog::start(context.board.clone(), arbiters);
-        let supervisor = Supervisor::new(context, ready, gives_up).start();
+        let supervisor = Supervisor::new(context, consenters, ready, gives_up).start();
         Self { supervisor, ready: Some(is_ready), gave_up, _watchdog: watchdog }
     }
 

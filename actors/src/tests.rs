@@ -21,17 +21,17 @@ use orderer_kafka::testing::FakeCluster;
 
 use tokio::sync::oneshot;
 
-use crate::chain_support::Kill;
-use crate::channel::{Channel, ChannelState, Directory, Entry};
-use crate::kafka::{KafkaContext, RetryPolicy};
+use crate::channel::{Channel, ChannelState, Directory, Entry, Kill};
+use crate::consensus::Consenters;
+use crate::consensus::kafka::{KafkaConsenter, KafkaContext, RetryPolicy};
+use crate::consensus::solo::SoloConsenter;
 use crate::ledgers::{BlockCaches, LedgerStore};
 use crate::mailbox::{OrderAnswer, Submission};
 use crate::membership::RestartError;
 use crate::node_context::{CurrentSigner, Durability, NodeContext};
 use crate::registrar::Registrar;
-use crate::solo_chain::Crash;
 use crate::status::StatusBoard;
-use crate::supervision::report_panics;
+use crate::supervision::{Crash, report_panics};
 use crate::system::{Tree, arbiters};
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/net");
@@ -131,14 +131,14 @@ impl World {
             arbiters: arbiters(2).iter().map(actix_rt::Arbiter::handle).collect(),
             serving: orderer_core::config::Serving::default(),
             tls_keys: arc_swap::ArcSwap::default(),
-            kafka: kafka_context(&cluster),
             durability,
             gate_bytes: 1 << 20,
             channel_restarts: policy,
             expiration_checks: true,
             began: Instant::now(),
         });
-        let mut tree = Tree::start(Arc::clone(&context));
+        let consenters = Consenters::default().with(SoloConsenter).with(KafkaConsenter::new(kafka_context(&cluster)));
+        let mut tree = Tree::start(Arc::clone(&context), Arc::new(consenters));
         tree.ready().await;
         let world = Self { context, signer, cluster, tree };
         for name in ["syschan", "app"] {
@@ -193,7 +193,7 @@ impl World {
 
     async fn kill(&self, name: &str, kill: Kill) {
         let support = self.channel(name).support().expect("a support");
-        let _ = support.send(kill).await;
+        support.kill(kill).await;
     }
 }
 

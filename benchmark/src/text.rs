@@ -1,5 +1,6 @@
 //! The report as text.
 
+use orderer_core::counted::counted;
 use std::fmt::{self, Write as _};
 
 use super::report::{Pair, Report, Run, SubjectReport, median};
@@ -41,17 +42,16 @@ pub(super) fn asked(report: &Report) -> String {
     let settings = &report.settings;
     let pace = settings.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate} a second"));
     format!(
-        "{} envelopes a run of {} bytes ({} payload, {}), {} streams, window {}, {pace}, {} subscribers, {} runs after {} \
-         envelopes of warm-up",
-        settings.envelopes,
+        "{} a run of {} bytes ({} payload, {}), {}, window {}, {pace}, {}, {} after {} of warm-up",
+        counted(settings.envelopes, "envelope"),
         settings.envelope_bytes,
         settings.payload_bytes,
         settings.signatures,
-        settings.streams,
+        counted(settings.streams, "stream"),
         settings.window,
-        settings.subscribers,
-        settings.runs,
-        settings.warm_up,
+        counted(settings.subscribers, "subscriber"),
+        counted(settings.runs, "run"),
+        counted(settings.warm_up, "envelope"),
     )
 }
 

@@ -1,15 +1,20 @@
 //! Where an orderer is, and how it is reached.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use orderer_core::crypto::sha256;
+use rustls::ClientConfig;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::Channel;
 
+use super::endpoint::Endpoint;
+use super::greeting::{Connector, Greeting};
 use super::trouble::in_words;
 use super::{ClientError, Orderer};
+use crate::tls::{Trust, client_config};
 
 /// What a node may send on one stream, and on one connection, before it is read: a follower that falls behind for a
 /// moment must not stop the orderer's connection.
@@ -23,83 +28,75 @@ pub struct Target {
     pub address: String,
     /// `None` for plaintext.
     pub tls: Option<ClientTls>,
-    /// How long connecting may take.
+    /// How long connecting may take, until the orderer has said its first word.
     pub connect_timeout: Duration,
 }
 
 /// TLS as a client uses it.
 #[derive(Clone, Debug)]
 pub struct ClientTls {
-    roots: Vec<u8>,
+    roots: PathBuf,
     name: Option<String>,
-    own: Option<Own>,
-}
-
-/// What the client shows.
-#[derive(Clone, Debug)]
-struct Own {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
-    hash: [u8; 32],
+    config: Arc<ClientConfig>,
+    /// Of the certificate that the client shows.
+    hash: Option<[u8; 32]>,
 }
 
 impl ClientTls {
     /// Trusts the authorities in `roots` (PEM), and expects the server to be called `name` if one is given.
     pub fn new(roots: &Path, name: Option<String>) -> Result<Self, ClientError> {
-        const WHAT: &str = "--cafile";
-        let pem = read(WHAT, roots)?;
-        first_certificate(WHAT, roots, &pem)?;
-        Ok(Self { roots: pem, name, own: None })
+        Ok(Self { roots: roots.to_owned(), name, config: config(roots, None)?, hash: None })
     }
 
     /// Shows this certificate, for mutual TLS.
-    pub fn show(mut self, certificate: &Path, key: &Path) -> Result<Self, ClientError> {
-        const WHAT: &str = "--certfile";
-        let pem = read(WHAT, certificate)?;
-        let hash = sha256(&[first_certificate(WHAT, certificate, &pem)?.as_ref()]);
-        self.own = Some(Own { certificate: pem, key: read("--keyfile", key)?, hash });
-        Ok(self)
+    pub fn show(self, certificate: &Path, key: &Path) -> Result<Self, ClientError> {
+        let config = config(&self.roots, Some((certificate, key)))?;
+        let shown = CertificateDer::from_pem_file(certificate).ok();
+        Ok(Self { config, hash: shown.map(|certificate| sha256(&[certificate.as_ref()])), ..self })
     }
 }
 
+fn config(roots: &Path, own: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, ClientError> {
+    Ok(client_config(&Trust::Authorities(vec![roots.to_owned()]), own, b"h2", Duration::ZERO)?)
+}
+
 impl Target {
-    /// A new connection.
+    /// A new connection, on which the orderer has greeted: what fails behind it is no failed handshake.
     pub async fn connect(&self) -> Result<Orderer<Channel>, ClientError> {
-        let failed = |error: tonic::transport::Error| {
-            let problem = in_words(&error, self.tls.is_some());
-            ClientError::Connect { address: self.address.clone(), problem }
+        let failed = |problem: String| ClientError::Connect { address: self.address.clone(), problem };
+        let no_address = || ClientError::Address(self.address.clone());
+        let (scheme, endpoint) = match &self.tls {
+            None => ("http", Endpoint::plain(&self.address)),
+            Some(tls) => ("https", Endpoint::secured(&self.address, Arc::clone(&tls.config), tls.name.as_deref())?),
         };
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.address))
-            .map_err(|_| ClientError::Address(self.address.clone()))?
-            .connect_timeout(self.connect_timeout)
+        let origin = format!("{scheme}://{}", self.address).parse().map_err(|_| no_address())?;
+        // TLS is the connector's
+        let transport = tonic::transport::Endpoint::from_shared(format!("http://{}", self.address))
+            .map_err(|_| no_address())?
+            .origin(origin)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .tcp_nodelay(true);
-        if let Some(tls) = &self.tls {
-            let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&tls.roots));
-            if let Some(name) = &tls.name {
-                config = config.domain_name(name);
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let (connector, mut greeting) = Connector::new(endpoint);
+        let connected = async {
+            let channel = transport.connect_with_connector(connector).await;
+            if let Err(error) = &channel
+                && *greeting.borrow() == Greeting::Awaited
+            {
+                return Err(failed(in_words(error, self.tls.is_some())));
             }
-            if let Some(own) = &tls.own {
-                config = config.identity(Identity::from_pem(&own.certificate, &own.key));
+            let greeted = greeting.wait_for(|greeting| *greeting != Greeting::Awaited).await;
+            match greeted.as_deref() {
+                Ok(Greeting::Failed(why)) => Err(failed(why.clone())),
+                _ => channel.map_err(|error| failed(in_words(&error, self.tls.is_some()))),
             }
-            endpoint = endpoint.tls_config(config).map_err(failed)?;
-        }
-        Ok(Orderer::over(endpoint.connect().await.map_err(failed)?))
+        };
+        let in_time = tokio::time::timeout(self.connect_timeout, connected).await;
+        let silent = |_| Err(failed(format!("it says nothing within {:?}", self.connect_timeout)));
+        Ok(Orderer::over(in_time.unwrap_or_else(silent)?))
     }
 
     /// SHA-256 of the certificate that the client shows: what binds a Deliver request to its connection.
     pub fn certificate_hash(&self) -> Option<[u8; 32]> {
-        Some(self.tls.as_ref()?.own.as_ref()?.hash)
+        self.tls.as_ref()?.hash
     }
-}
-
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ClientError> {
-    std::fs::read(path).map_err(|cause| ClientError::File { what, path: path.to_owned(), cause })
-}
-
-fn first_certificate(what: &'static str, path: &Path, pem: &[u8]) -> Result<CertificateDer<'static>, ClientError> {
-    let first = CertificateDer::pem_slice_iter(pem).next().and_then(Result::ok);
-    first.ok_or_else(|| ClientError::NoCertificate { what, path: PathBuf::from(path) })
 }

@@ -113,15 +113,27 @@ impl Endpoint {
     /// A connection, for who speaks something else over it.
     pub async fn connect(&self) -> Result<Box<dyn Connection>, ClientError> {
         let failed = |problem: String| ClientError::Endpoint { address: self.address.clone(), problem };
+        self.open().await.map_err(failed)
+    }
+
+    /// The same; says in words why there is none.
+    pub(super) async fn open(&self) -> Result<Box<dyn Connection>, String> {
         let connected = async {
             let socket = TcpStream::connect(&self.address).await;
-            let socket = socket.map_err(|e| failed(in_words(&e, self.tls.is_some())))?;
+            let socket = socket.map_err(|e| in_words(&e, self.tls.is_some()))?;
+            // what is asked is small and must not wait for more to send
+            let _ = socket.set_nodelay(true);
             let Some((config, name)) = &self.tls else { return Ok(Box::new(socket) as Box<dyn Connection>) };
             let secured = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await;
-            Ok(Box::new(secured.map_err(|e| failed(in_words(&e, true)))?) as Box<dyn Connection>)
+            Ok(Box::new(secured.map_err(|e| in_words(&e, true))?) as Box<dyn Connection>)
         };
         let in_time = tokio::time::timeout(CONNECT_LIMIT, connected).await;
-        in_time.unwrap_or_else(|_| Err(failed("it does not answer".to_owned())))
+        in_time.unwrap_or_else(|_| Err("it does not answer".to_owned()))
+    }
+
+    /// Whether TLS is spoken.
+    pub(super) fn is_secured(&self) -> bool {
+        self.tls.is_some()
     }
 }
 

@@ -6,6 +6,7 @@
 mod connection;
 mod endpoint;
 mod error;
+mod greeting;
 mod messages;
 mod sending;
 mod summary;

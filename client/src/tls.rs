@@ -11,7 +11,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootC
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
-use orderer_localconfig::tls_files::{TlsError, certificates};
+use orderer_localconfig::tls_files::{TlsError, certificates, not_of, why_no_key};
 
 /// Which server is the right one.
 #[derive(Clone, Debug)]
@@ -53,8 +53,12 @@ pub fn client_config(
         Some((certificate, key)) => {
             let chain = certificates("TLS client certificate", certificate)?;
             let failed = |error: &dyn std::error::Error| unfit("TLS client key", key, error);
-            let der = PrivateKeyDer::from_pem_file(key).map_err(|e| failed(&e))?;
-            builder.with_client_auth_cert(chain, der).map_err(|e| failed(&e))?
+            let no_key = |problem| TlsError::File { what: "TLS client key", path: key.to_owned(), problem };
+            let der = PrivateKeyDer::from_pem_file(key).map_err(|e| no_key(why_no_key(key, &e)))?;
+            builder.with_client_auth_cert(chain, der).map_err(|e| match e {
+                Error::InconsistentKeys(_) => no_key(not_of(certificate)),
+                other => failed(&other),
+            })?
         }
     };
     config.alpn_protocols = vec![protocol.to_vec()];

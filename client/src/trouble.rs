@@ -7,11 +7,28 @@ use rustls::{AlertDescription, CertificateError};
 
 /// The innermost cause, in words if it is a common one; `secured` says whether TLS was spoken.
 pub(super) fn in_words(error: &(dyn Error + 'static), secured: bool) -> String {
+    innermost(error, |cause| known(cause, secured))
+}
+
+/// The same, of a connection that has come about.
+pub(super) fn why_it_broke(error: &(dyn Error + 'static)) -> String {
+    innermost(error, |cause| {
+        if let Some(error) = cause.downcast_ref::<rustls::Error>() {
+            return Some(tls(error));
+        }
+        let is_cut =
+            |kind| matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+        let error = cause.downcast_ref::<io::Error>().filter(|error| error.get_ref().is_none() && is_cut(error.kind()));
+        error.map(|_| "the connection broke".to_owned())
+    })
+}
+
+fn innermost(error: &(dyn Error + 'static), known: impl Fn(&(dyn Error + 'static)) -> Option<String>) -> String {
     let mut next = Some(error);
     let mut innermost = error;
     while let Some(cause) = next {
         innermost = cause;
-        if let Some(words) = known(cause, secured) {
+        if let Some(words) = known(cause) {
             return words;
         }
         next = inside(cause).or_else(|| cause.source());
@@ -36,12 +53,16 @@ fn known(error: &(dyn Error + 'static), secured: bool) -> Option<String> {
     let error = error.downcast_ref::<io::Error>()?;
     match error.kind() {
         ErrorKind::ConnectionRefused => Some("connection refused: nothing listens there".to_owned()),
+        ErrorKind::UnexpectedEof if secured && error.to_string() == "tls handshake eof" => Some(CLOSED.to_owned()),
         ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset if secured && error.get_ref().is_none() => {
-            Some("it closed the connection during the TLS handshake: it may not speak TLS".to_owned())
+            Some(CLOSED.to_owned())
         }
+        ErrorKind::TimedOut => Some("it does not answer".to_owned()),
         _ => None,
     }
 }
+
+const CLOSED: &str = "it closed the connection during the TLS handshake: it may not speak TLS";
 
 fn tls(error: &rustls::Error) -> String {
     use rustls::Error as Tls;
@@ -57,8 +78,25 @@ fn tls(error: &rustls::Error) -> String {
             "its certificate has expired"
         }
         Tls::AlertReceived(AlertDescription::CertificateRequired) => "it lets in only who shows a client certificate",
-        Tls::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
-            "it does not trust the client certificate that it was shown"
+        Tls::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
+            "its certificate is not the one that was expected"
+        }
+        // Go says so, too, before TLS 1.3, where a certificate is missing
+        Tls::AlertReceived(AlertDescription::BadCertificate) => {
+            "it does not trust the client certificate, or misses one"
+        }
+        Tls::AlertReceived(
+            AlertDescription::UnknownCA
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::UnsupportedCertificate,
+        ) => "it does not trust the client certificate that it was shown",
+        Tls::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion) => {
+            "it speaks no version or cipher suite of TLS that is known here"
+        }
+        Tls::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            "it does not speak what was asked for: this may be another port"
         }
         other => return format!("TLS: {other}"),
     };

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::msp::{FabricCryptoConfig, FabricNodeOUs, FabricOuIdentifier, SerializedIdentity};
 use orderer_core::channel::UnixSeconds;
-use orderer_core::crypto::Signer as _;
+use orderer_core::crypto::{Signer as _, sha256};
 use orderer_core::identity::{Msp, MspError, MspVersion, Msps, Principal, Role, UnitError, expires_at};
+use orderer_x509::{Certificate, Curve};
 use organizations::{Authority, Leaf, config, msp, msp_by};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, KeyIdMethod, KeyPair,
@@ -135,6 +136,36 @@ fn units_that_name_no_role_make_none_and_a_listed_unit_names_its_certifier() {
     let sales = msp(&config).unwrap();
     assert!(standing(&sales, &root.client()).unwrap_err().contains("none of the organizational units"));
     assert_eq!(standing(&sales, &root.leaf(&["sales"], KeyPair::generate().unwrap(), |_| {})), Ok(None));
+}
+
+fn der_of(authority: &Authority) -> Bytes {
+    orderer_x509::pem::decode(authority.pem.as_bytes()).unwrap().0.contents
+}
+
+/// An authority's certificate whose signature has the higher of its two forms, as half of all have that OpenSSL makes.
+fn root_with_high_s() -> (Authority, Certificate) {
+    loop {
+        let root = Authority::root("root");
+        let certificate = Certificate::parse(&der_of(&root)).unwrap();
+        let low = certificate.with_low_s(Curve::P256).unwrap();
+        if low.raw() != certificate.raw() {
+            return (root, low);
+        }
+    }
+}
+
+#[test]
+fn a_chain_is_named_by_its_authorities_certificates_in_their_lower_form() {
+    let (root, low) = root_with_high_s();
+    let mut config = config(&root);
+    config.organizational_unit_identifiers.clear();
+    let member = msp(&config).unwrap();
+    let identity = member.identify(&root.client().pem.into()).unwrap();
+    let in_unit = |certifiers: Bytes| {
+        identity.satisfies(&Principal::OrganizationalUnit { msp_id: "Org".into(), unit: "client".into(), certifiers })
+    };
+    assert_eq!(in_unit(Bytes::copy_from_slice(&sha256(&[low.raw()]))), Ok(()));
+    assert!(in_unit(Bytes::copy_from_slice(&sha256(&[&der_of(&root)]))).is_err(), "not as it was given");
 }
 
 #[test]

@@ -40,8 +40,7 @@ impl KafkaCluster {
     }
 
     async fn look_up(&self, topic: &str) -> Result<Led, Error> {
-        let connection = self.dialer.any().await?;
-        metadata::topic(&connection, topic, self.read_timeout()).await
+        self.dialer.topic(topic).await.map(|(_, found)| found)
     }
 
     async fn ensure(&self, spec: &TopicSpec) -> Result<TopicDescription, Error> {

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use tokio::time::sleep;
+use futures_util::stream::{self, FuturesUnordered};
+use tokio::time::{sleep, timeout};
 
 use crate::address::Address;
 use crate::connection::{Access, Connection};
 use crate::error::{Error, Operation, Unavailable};
-use crate::metadata;
+use crate::metadata::{self, Led};
 use crate::settings::{Settings, SettingsError, Timeouts};
 use crate::tls;
 
@@ -24,6 +24,9 @@ const NEXT_AFTER: Duration = Duration::from_millis(250);
 /// How often it is asked, while a leader keeps silent, whether it still leads. A process that hangs keeps its
 /// connections; that it lost its topics is heard from the others.
 const STILL_LEADING_EVERY: Duration = Duration::from_secs(1);
+
+/// So many brokers are asked at a time about a topic that another did not know.
+const ASKED_AT_ONCE: usize = 8;
 
 /// How to reach the brokers of one cluster.
 pub(crate) struct Dialer {
@@ -94,10 +97,55 @@ impl Dialer {
         }
     }
 
+    /// What the brokers know of a topic, and a connection to the one that said it. A broker that has just come up does not
+    /// know the topics yet, so a topic counts as unknown only when the other brokers and the controller do not know it either.
+    pub(crate) async fn topic(&self, topic: &str) -> Result<(Connection, Led), Error> {
+        let any = self.any().await?;
+        match metadata::topic(&any, topic, self.timeouts.read).await {
+            Err(unknown @ Error::UnknownTopic { .. }) => {
+                // a broker that keeps silent costs one deadline, like one that is asked alone
+                let limit = self.timeouts.dial + self.timeouts.read;
+                match timeout(limit, self.ask_others(&any, topic)).await {
+                    Ok(Some(answer)) => answer,
+                    Ok(None) | Err(_) => Err(unknown),
+                }
+            }
+            answer => answer.map(|led| (any, led)),
+        }
+    }
+
+    /// Asks the controller, the brokers that `asked` names and those of the settings. `None`: no broker that answers knows the
+    /// topic.
+    async fn ask_others(&self, asked: &Connection, topic: &str) -> Option<Result<(Connection, Led), Error>> {
+        let named = metadata::brokers(asked, self.timeouts.read).await.unwrap_or_default();
+        let mut others: Vec<Address> = Vec::new();
+        for address in named.into_iter().chain(self.brokers.iter().cloned()) {
+            if address != *asked.address() && !others.contains(&address) {
+                others.push(address);
+            }
+        }
+        let answers = stream::iter(others).map(|address| async move {
+            let connection = self.broker(&address).await?;
+            let led = metadata::topic(&connection, topic, self.timeouts.read).await?;
+            Ok::<_, Error>((connection, led))
+        });
+        let mut answers = std::pin::pin!(answers.buffer_unordered(ASKED_AT_ONCE));
+        let mut not_ready = None;
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(found) => return Some(Ok(found)),
+                // this broker knows that there is such a topic
+                Err(error @ Error::Unavailable { .. }) => not_ready = Some(Err(error)),
+                Err(error) => tracing::debug!(%error, topic, "kafka broker does not know the topic"),
+            }
+        }
+        not_ready
+    }
+
     /// A connection of its own to the topic's leader.
     pub(crate) async fn leader(&self, topic: &str) -> Result<Connection, Error> {
-        let any = self.any().await?;
-        let leader = metadata::topic(&any, topic, self.timeouts.read).await?.leader()?;
+        let (any, found) = self.topic(topic).await?;
+        let leader = found.leader()?;
         if *any.address() == leader {
             return Ok(any);
         }

@@ -32,6 +32,14 @@ pub(crate) async fn broker(connection: &Connection, id: i32, within: Duration) -
     answer.brokers.iter().find(|broker| broker.node_id.0 == id).map(|found| address_of(connection, found)).transpose()
 }
 
+/// Asks where the brokers are that are alive. The controller comes first.
+pub(crate) async fn brokers(connection: &Connection, within: Duration) -> Result<Vec<Address>, Error> {
+    let answer = ask(connection, vec![], within).await?;
+    let mut brokers: Vec<_> = answer.brokers.iter().collect();
+    brokers.sort_by_key(|broker| Some(broker.node_id) != answer.controller_id);
+    brokers.into_iter().map(|broker| address_of(connection, broker)).collect()
+}
+
 /// Asks which broker creates topics.
 pub(crate) async fn controller(connection: &Connection, within: Duration) -> Result<Option<Address>, Error> {
     let answer = ask(connection, vec![], within).await?;

@@ -40,6 +40,20 @@ impl Ledger {
     /// # Cancel safety
     /// Not a future: a caller that stops waiting does not undo it.
     pub fn commit(&self, right: &mut WriteRight, commit: Commit) -> Result<(), CommitError> {
+        self.commit_then(right, commit, || ())
+    }
+
+    /// As [`commit`](Self::commit). Calls `before_published` when the blocks are durable and no reader can know of them
+    /// yet: what readers of the blocks are judged by is put in force there. It must not commit, nor wait for anything.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit); `before_published` is not called then.
+    pub fn commit_then(
+        &self,
+        right: &mut WriteRight,
+        commit: Commit,
+        before_published: impl FnOnce(),
+    ) -> Result<(), CommitError> {
         if !right.is_of(&self.right) {
             return Err(CommitError::OtherLedger { channel: self.channel.clone() });
         }
@@ -66,6 +80,7 @@ impl Ledger {
         let logged = writer.pending.drop_below(commit.pending_drop_below);
         let logged = logged.and_then(|()| writer.pending.append(&commit.pending_add));
         logged.map_err(|cause| self.fail(&mut writer, next, cause))?;
+        before_published();
         // while `writer` is held: heights are published in the order of the commits
         self.publish(commit.blocks);
         Ok(())

@@ -275,8 +275,14 @@ fn load_last(db: &Database, horizon: Option<&Horizon>) -> Result<EncodedBlock, F
     if db.begin_read()?.open_table(BLOCKS)?.get((first, 0))?.is_none() {
         return missing(first);
     }
-    if horizon.is_some() && db.begin_read()?.open_table(HISTORY)?.get((0, 0))?.is_none() {
-        return missing(0);
+    if horizon.is_some() {
+        let kept = db.begin_read()?.open_table(HISTORY)?;
+        // the first configuration, and the one in force
+        for config in [0, last.last_config().0] {
+            if config < first && kept.get((config, 0))?.is_none() {
+                return missing(config);
+            }
+        }
     }
     Ok(last)
 }

@@ -1,6 +1,6 @@
-//! Removing old blocks. Config blocks stay, and the hash of the last header that goes, so that what is left can be
-//! verified on its own: every config block is signed under the configuration before it, and the first block that is all
-//! there names the hash.
+//! Removing old blocks. Config blocks stay, that of the configuration in force among them, and the hash of the last header
+//! that goes, so that what is left can be verified on its own: every config block is signed under the configuration before it,
+//! and the first block that is all there names the hash and the newest config block.
 //!
 //! In three steps, each of which may be the last before a crash: config blocks are copied to where they stay; one
 //! transaction sets the horizon; the blocks before it are removed, some at a time. After a crash before the second
@@ -27,16 +27,13 @@ const COPIED_AT_ONCE_BYTES: usize = 8 << 20;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PruneError {
-    /// The configuration in force would be before the horizon. Nothing was changed.
-    #[error(
-        "channel {channel}: the configuration in force is in block {last_config}, which has to stay: blocks before \
-         {last_config} at most can go; after the next config update more can"
-    )]
-    BeyondConfig {
+    /// The last block would go, from which the chain goes on. Nothing was changed.
+    #[error("channel {channel}: the last block is {last}, which has to stay: blocks before {last} at most can go")]
+    BeyondLast {
         /// The channel.
         channel: ChannelId,
-        /// The newest config block.
-        last_config: BlockNumber,
+        /// The last block.
+        last: BlockNumber,
     },
     /// More than that is gone. Nothing was changed.
     #[error("channel {channel}: the blocks before {horizon} are gone already")]
@@ -76,9 +73,9 @@ impl Ledger {
     /// Gives back how many were removed, config blocks among them, which are kept elsewhere. Also finishes a removal that
     /// was interrupted. Blocks, for about 3 s a GiB.
     pub fn prune(&mut self, horizon: BlockNumber, progress: &mut dyn FnMut(PruneStep)) -> Result<u64, PruneError> {
-        let (channel, last_config) = (self.channel.clone(), self.last_config());
-        if horizon > last_config {
-            return Err(PruneError::BeyondConfig { channel, last_config });
+        let (channel, last) = (self.channel.clone(), self.last_block().number());
+        if horizon > last {
+            return Err(PruneError::BeyondLast { channel, last });
         }
         if horizon < self.horizon() {
             return Err(PruneError::Gone { channel, horizon: self.horizon() });

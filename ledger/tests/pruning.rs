@@ -15,8 +15,9 @@ use world::disk::Disk;
 use world::{block, genesis};
 
 const BLOCKS: u64 = 40;
-const CONFIG_BLOCKS: [u64; 4] = [0, 10, 20, 38];
-const LAST_CONFIG: BlockNumber = BlockNumber(38);
+const CONFIG_BLOCKS: [u64; 4] = [0, 10, 20, 30];
+/// Behind the newest config block.
+const FAR: BlockNumber = BlockNumber(36);
 
 /// Blocks that say which of them configured last.
 fn chain() -> Vec<EncodedBlock> {
@@ -48,7 +49,7 @@ fn scenario(ledger: &mut Ledger) -> usize {
     if !removed(ledger, 15) {
         return 0;
     }
-    if !removed(ledger, LAST_CONFIG.0) {
+    if !removed(ledger, FAR.0) {
         return 1;
     }
     2 + usize::from(ledger.compact().is_ok())
@@ -92,12 +93,12 @@ fn a_power_cut_never_loses_what_a_removal_leaves() {
             let found = disk.after_power_cut(seed);
             let mut ledger = found.open().unwrap_or_else(|e| panic!("cut at {operation}, seed {seed}: {e:?}"));
             let horizon = check(&ledger, &chain);
-            let possible = [0, 15, LAST_CONFIG.0];
+            let possible = [0, 15, FAR.0];
             assert!(possible[done.min(2)..].contains(&horizon), "{horizon} after {done} steps");
             between += u64::from(horizon == 15);
             leftovers += u64::from(ledger.stats(&mut |_| {}).unwrap().leftover_blocks > 0);
             assert_eq!(scenario_again(&mut ledger), 0, "nothing is left over");
-            assert_eq!(check(&ledger, &chain), LAST_CONFIG.0);
+            assert_eq!(check(&ledger, &chain), FAR.0);
         }
     }
     assert!(between > 10 && leftovers > 3, "{between} between, {leftovers} with leftovers");
@@ -105,7 +106,7 @@ fn a_power_cut_never_loses_what_a_removal_leaves() {
 
 /// The same again, until it is done; how many blocks are left over.
 fn scenario_again(ledger: &mut Ledger) -> u64 {
-    ledger.prune(LAST_CONFIG, &mut |_| {}).unwrap();
+    ledger.prune(FAR, &mut |_| {}).unwrap();
     ledger.compact().unwrap();
     ledger.stats(&mut |_| {}).unwrap().leftover_blocks
 }
@@ -116,8 +117,8 @@ fn a_removal_that_would_lose_something_changes_nothing() {
     let disk = Disk::default();
     let mut ledger = ledger_on(&disk, &chain);
     let before = disk.live();
-    let refused = ledger.prune(BlockNumber(39), &mut |_| {});
-    assert!(matches!(refused, Err(PruneError::BeyondConfig { last_config: LAST_CONFIG, .. })), "{refused:?}");
+    let refused = ledger.prune(BlockNumber(BLOCKS), &mut |_| {});
+    assert!(matches!(refused, Err(PruneError::BeyondLast { last: BlockNumber(39), .. })), "{refused:?}");
     assert!(disk.live() == before);
     let mut steps = Vec::new();
     assert_eq!(ledger.prune(BlockNumber(20), &mut |step| steps.push(step)).unwrap(), 20);
@@ -137,4 +138,26 @@ fn a_removal_that_would_lose_something_changes_nothing() {
     assert_eq!((again.horizon(), again.height(), again.verify().unwrap()), (BlockNumber(20), BLOCKS + 1, 21));
     let stats = again.stats(&mut |_| {}).unwrap();
     assert_eq!((stats.blocks, stats.leftover_blocks), (21, 0));
+}
+
+#[test]
+fn the_configuration_in_force_is_kept_by_itself() {
+    let chain = chain();
+    let disk = Disk::default();
+    let mut ledger = ledger_on(&disk, &chain);
+    // all but the last block
+    assert_eq!(ledger.prune(BlockNumber(BLOCKS - 1), &mut |_| {}).unwrap(), BLOCKS - 1);
+    ledger.compact().unwrap();
+    assert_eq!(check(&ledger, &chain), BLOCKS - 1);
+    assert_eq!(ledger.stats(&mut |_| {}).unwrap().config_blocks, 4);
+    let mut next = block(BLOCKS, chain.last().unwrap().header_hash(), vec!["next".into()]).decode();
+    next.metadata.as_mut().unwrap().metadata[0] = chain.last().unwrap().decode().metadata.unwrap().metadata[0].clone();
+    let next = EncodedBlock::parse(&next.encode_to_vec()).unwrap();
+    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: vec![next], ..Commit::default() }).unwrap();
+    drop(ledger);
+    let mut again = disk.open().unwrap();
+    assert_eq!((again.last_config(), again.height()), (BlockNumber(30), BLOCKS + 1));
+    assert!(again.block(BlockNumber(30)).unwrap().is_some());
+    assert_eq!(again.prune(BlockNumber(BLOCKS), &mut |_| {}).unwrap(), 1, "further, where no configuration came");
+    assert_eq!(again.history().unwrap().len(), 4);
 }

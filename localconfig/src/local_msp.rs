@@ -38,14 +38,14 @@ pub enum LocalMspError {
         what: &'static str,
     },
     /// No key fits the certificate.
-    #[error("no key in {} belongs to the certificate {}{}", keystore.display(), certificate.display(), tried.as_ref().map_or(String::new(), |t| format!(" ({t})")))]
+    #[error("no key in {} belongs to the certificate {}: {}", keystore.display(), certificate.display(), each(tried))]
     NoKey {
         /// The folder of keys.
         keystore: PathBuf,
         /// The certificate.
         certificate: PathBuf,
-        /// What was wrong with the last key tried.
-        tried: Option<KeyError>,
+        /// What was wrong with each file.
+        tried: Vec<(PathBuf, KeyError)>,
     },
     /// `config.yaml` does not parse.
     #[error("{}: {cause}", path.display())]
@@ -71,14 +71,25 @@ pub fn read_signing_identity(folder: &Path, msp_id: &str) -> Result<SigningIdent
     if let Some(name) = ski_file_name(&certificate) {
         keys.sort_by_key(|(path, _)| path.file_name() != Some(name.as_ref()));
     }
-    let mut tried = None;
-    for (_, pem) in &keys {
-        match SigningKey::from_pem(pem).and_then(|key| SigningIdentity::new(msp_id, &certificate, key)) {
+    let mut tried = Vec::new();
+    for (path, pem) in keys {
+        match SigningKey::from_pem(&pem).and_then(|key| SigningIdentity::new(msp_id, &certificate, key)) {
             Ok(identity) => return Ok(identity),
-            Err(error) => tried = Some(error),
+            Err(error) => tried.push((path, error)),
         }
     }
     Err(LocalMspError::NoKey { keystore, certificate: certificate_path, tried })
+}
+
+/// The first few of them.
+fn each(tried: &[(PathBuf, KeyError)]) -> String {
+    const SHOWN: usize = 3;
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut shown: Vec<_> = tried.iter().take(SHOWN).map(|(path, why)| format!("{}: {why}", name(path))).collect();
+    if tried.len() > SHOWN {
+        shown.push("and so on".to_owned());
+    }
+    shown.join("; ")
 }
 
 fn ski_file_name(certificate_pem: &[u8]) -> Option<String> {
@@ -294,5 +305,18 @@ mod tests {
         fs::remove_file(folder.path().join("keystore/priv_sk")).expect("removed");
         let error = read_signing_identity(folder.path(), "OrdererMSP").expect_err("must fail").to_string();
         assert!(error.contains("no key in ") && error.contains("keystore"), "{error}");
+        assert!(error.contains("signcerts") && error.contains("a_sk: the private key does not belong"), "{error}");
+        assert!(error.contains("zz_sk: no private key in PEM found"), "{error}");
+
+        let store = folder.path().join("keystore");
+        fs::remove_file(store.join("a_sk")).expect("removed");
+        for encrypted in [
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAA==\n-----END EC PRIVATE KEY-----\n",
+        ] {
+            fs::write(store.join("zz_sk"), encrypted).expect("written");
+            let error = read_signing_identity(folder.path(), "OrdererMSP").expect_err("must fail").to_string();
+            assert!(error.ends_with("zz_sk: the key is encrypted: decrypt it with openssl pkey"), "{error}");
+        }
     }
 }

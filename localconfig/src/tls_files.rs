@@ -83,7 +83,7 @@ impl Material {
         if let Err(rustls::Error::InconsistentKeys(_)) =
             CertifiedKey::from_der(certificates_read.clone(), key.clone_key(), &provider)
         {
-            return Err(no_key(format!("it is not the key of the certificate {}", files.certificate.display())));
+            return Err(no_key(not_of(&files.certificate)));
         }
         let mut roots = Vec::new();
         for path in files.clients.roots() {
@@ -98,8 +98,13 @@ impl Material {
     }
 }
 
-/// In words for who put the file there.
-fn why_no_key(path: &Path, error: &rustls_pki_types::pem::Error) -> String {
+/// What to say of a key that belongs to another certificate.
+pub fn not_of(certificate: &Path) -> String {
+    format!("it is not the key of the certificate {}", certificate.display())
+}
+
+/// Why the file holds no usable key, in words for who put it there. Reads the file again; blocks.
+pub fn why_no_key(path: &Path, error: &rustls_pki_types::pem::Error) -> String {
     let text = std::fs::read(path).unwrap_or_default();
     let has = |word: &str| text.windows(word.len()).any(|part| part == word.as_bytes());
     if has("ENCRYPTED") {

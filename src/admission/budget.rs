@@ -28,6 +28,8 @@ struct Pool {
     limit: usize,
     used: AtomicUsize,
     waiting: AtomicUsize,
+    /// Of the node's pool: connections that wait in any.
+    blocked: AtomicUsize,
     queue: Mutex<VecDeque<Arc<Waiter>>>,
 }
 
@@ -40,7 +42,13 @@ struct Waiter {
 
 impl Pool {
     fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0), waiting: AtomicUsize::new(0), queue: Mutex::default() }
+        Self {
+            limit,
+            used: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            blocked: AtomicUsize::new(0),
+            queue: Mutex::default(),
+        }
     }
 
     fn used(&self) -> usize {
@@ -140,9 +148,9 @@ impl Budget {
         self.0.all.limit
     }
 
-    /// Connections that wait for room.
+    /// Connections that wait for room: of their own, of their address or of the node.
     pub fn waiting(&self) -> usize {
-        self.0.all.waiting.load(Ordering::SeqCst)
+        self.0.all.blocked.load(Ordering::Relaxed)
     }
 
     /// What a connection and an address may take.
@@ -178,6 +186,21 @@ impl Account {
     /// Bytes that are charged now.
     pub fn used(&self) -> usize {
         self.own.used()
+    }
+
+    /// Bytes that are charged to all connections of its address.
+    pub fn used_by_address(&self) -> usize {
+        self.address.used()
+    }
+
+    /// The connection waits for room from now on.
+    pub(super) fn begins_to_wait(&self) {
+        self.all.blocked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It does not any more.
+    pub(super) fn waits_no_more(&self) {
+        self.all.blocked.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The pool that has no room for what the connection would read next, if there is one.
@@ -339,7 +362,7 @@ mod tests {
         assert!(poll(&accounts[14], &woken));
         accounts[0].charge(2 << 20);
         assert!(!poll(&accounts[14], &woken), "nothing is left");
-        assert_eq!(budget.waiting(), 2);
+        assert_eq!(budget.0.all.waiting.load(Ordering::SeqCst), 2);
     }
 
     proptest! {

@@ -15,7 +15,7 @@ pub struct Inbound(State);
 enum State {
     /// So many bytes of the preface have come.
     Preface(usize),
-    /// No HTTP/2: the server's own time limits apply.
+    /// No HTTP/2: the server's own time limits apply, and all that comes counts until the request is answered.
     Other,
     Frames(Frames),
 }
@@ -37,7 +37,7 @@ struct Frames {
 /// What came of some bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes of DATA that a stream will take.
+    /// Bytes of DATA that a stream will take; of HTTP/1 all bytes.
     pub data: usize,
     /// Whether the client has said what it speaks: a whole preface with its first frame, or something else than HTTP/2.
     pub speaks: bool,
@@ -56,7 +56,7 @@ impl Inbound {
         loop {
             match &mut self.0 {
                 State::Other => {
-                    progress.speaks = true;
+                    progress = Progress { data: bytes.len(), speaks: true };
                     return progress;
                 }
                 State::Preface(have) => {

@@ -9,11 +9,13 @@
 //! There is one [`Budget`] for the whole node. Bytes are charged where they arrive, at the socket, to the connection, to the
 //! client's address and to the node; they stay charged while HTTP/2 buffers them, while they are part of a message, and
 //! until the message is answered. The one place that waits for room is the read of the socket, so that clients feel the
-//! limit as TCP back-pressure.
+//! limit as TCP back-pressure. What goes out has a budget of its own, [`Outgoing`], charged from the read of a block until the
+//! socket took it.
 
 mod budget;
 mod inbound;
 mod large;
+mod outgoing;
 mod peer;
 mod table;
 mod watch;
@@ -21,9 +23,10 @@ mod watch;
 pub use budget::{Account, Budget, Charge, Shares};
 pub use inbound::{Inbound, Progress};
 pub use large::{LargeMessages, Permit, Waiting};
+pub use outgoing::{Held, Outgoing};
 pub use peer::{Peer, Phase, StreamHold, Turn};
-pub use table::{ConnectionTable, Kind, Place};
-pub use watch::Admission;
+pub use table::{ConnectionTable, Holder, Kind, Place};
+pub use watch::{Admission, Connections};
 
 use std::sync::OnceLock;
 use std::time::Instant;

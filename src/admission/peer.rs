@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use super::budget::{Account, Budget, Charge};
 use super::now_ms;
+use super::outgoing::ToPeer;
 
 /// What an open connection costs beside the bytes that it receives: buffers of TLS and HTTP/2, tables, a task.
 pub(super) const CONNECTION_BYTES: usize = 32 << 10;
@@ -27,6 +28,18 @@ pub enum Phase {
     Known,
 }
 
+impl Phase {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Greeting => "greeting",
+            Self::Stranger => "stranger",
+            Self::Known => "known",
+        }
+    }
+}
+
 /// A client's connection: its address, how far it has come, and what the node holds for it.
 #[derive(Debug)]
 pub struct Peer {
@@ -38,7 +51,12 @@ pub struct Peer {
     streams: AtomicUsize,
     /// DATA that has arrived and was taken by no stream.
     held: AtomicUsize,
+    outgoing: ToPeer,
     closing: AtomicBool,
+    /// Since when the node reads nothing from it for want of memory; 0 while it reads.
+    blocked_since: AtomicU64,
+    /// Milliseconds that it was so, altogether.
+    blocked_ms: AtomicU64,
     turns: Mutex<Vec<Weak<Turn>>>,
 }
 
@@ -59,6 +77,12 @@ impl Turn {
         self.client_since.store(0, Ordering::Relaxed);
     }
 
+    /// It could not: the node read nothing from it for so long.
+    fn put_off(&self, time: u64, now: u64) {
+        let moved = |since: u64| (since > 0).then(|| since.saturating_add(time).min(now));
+        let _ = self.client_since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
+    }
+
     fn since(&self) -> Option<u64> {
         Some(self.client_since.load(Ordering::Relaxed)).filter(|&since| since > 0)
     }
@@ -76,7 +100,10 @@ impl Peer {
             since: AtomicU64::new(now_ms()),
             streams: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
+            outgoing: ToPeer::default(),
             closing: AtomicBool::new(false),
+            blocked_since: AtomicU64::new(0),
+            blocked_ms: AtomicU64::new(0),
             turns: Mutex::default(),
         }
     }
@@ -93,6 +120,16 @@ impl Peer {
     /// What it holds of the budget.
     pub fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// What is on its way to it.
+    pub(super) fn outgoing(&self) -> &ToPeer {
+        &self.outgoing
+    }
+
+    /// Bytes of blocks that are on their way to it.
+    pub fn outgoing_bytes(&self) -> usize {
+        self.outgoing.bytes()
     }
 
     /// How far it has come.
@@ -122,6 +159,46 @@ impl Peer {
     /// Requests in progress.
     pub fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Ready when the connection may read more. The time until then is not the client's, and does not count against it.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.room_is(self.account.poll_room(cx), now_ms())
+    }
+
+    pub(super) fn room_is(&self, room: Poll<()>, now: u64) -> Poll<()> {
+        let since = self.blocked_since.load(Ordering::Relaxed);
+        match room {
+            Poll::Pending if since == 0 => {
+                self.blocked_since.store(now.max(1), Ordering::Relaxed);
+                self.account.begins_to_wait();
+            }
+            Poll::Ready(()) if since > 0 => {
+                let time = now.saturating_sub(since);
+                self.blocked_since.store(0, Ordering::Relaxed);
+                self.account.waits_no_more();
+                self.blocked_ms.fetch_add(time, Ordering::Relaxed);
+                for turn in self.turns().iter().filter_map(Weak::upgrade) {
+                    turn.put_off(time, now);
+                }
+            }
+            _ => {}
+        }
+        room
+    }
+
+    /// Since when the node reads nothing from it for want of memory.
+    pub(super) fn blocked_since(&self) -> Option<u64> {
+        Some(self.blocked_since.load(Ordering::Relaxed)).filter(|&since| since > 0)
+    }
+
+    /// Milliseconds that the node read nothing from it for want of memory, until it last went on.
+    pub fn blocked_ms(&self) -> u64 {
+        self.blocked_ms.load(Ordering::Relaxed)
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Vec<Weak<Turn>>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// DATA has arrived.
@@ -163,7 +240,7 @@ impl Peer {
         self.streams.fetch_add(1, Ordering::Relaxed);
         self.account.charge(STREAM_BYTES);
         let turn = Arc::<Turn>::default();
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.turns();
         if turns.len() == turns.capacity() {
             turns.retain(|turn| turn.strong_count() > 0);
         }
@@ -172,12 +249,14 @@ impl Peer {
         StreamHold { peer: Arc::clone(self), turn }
     }
 
-    /// Bytes of messages and answers, and the time since when one of its streams waits for the client, if one does.
-    pub(super) fn owes_since(&self) -> Option<(usize, u64)> {
-        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = turns.iter().filter_map(|turn| turn.upgrade()?.since()).min()?;
-        let fixed = CONNECTION_BYTES + self.streams() * STREAM_BYTES;
-        Some((self.account.used().saturating_sub(fixed), since))
+    /// Bytes of messages and answers.
+    pub(super) fn holds(&self) -> usize {
+        self.account.used().saturating_sub(CONNECTION_BYTES + self.streams() * STREAM_BYTES)
+    }
+
+    /// The time since when one of its streams waits for the client, if one does.
+    pub(super) fn owes_since(&self) -> Option<u64> {
+        self.turns().iter().filter_map(|turn| turn.upgrade()?.since()).min()
     }
 
     fn ended(&self) {
@@ -192,6 +271,9 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        if self.blocked_since().is_some() {
+            self.account.waits_no_more();
+        }
         self.account.release(CONNECTION_BYTES + self.held.load(Ordering::Relaxed));
     }
 }
@@ -256,6 +338,32 @@ mod tests {
         assert_eq!(budget.used(), CONNECTION_BYTES + 30);
         drop(taken);
         assert_eq!(budget.used(), CONNECTION_BYTES);
+    }
+
+    #[test]
+    fn the_time_in_which_the_node_reads_nothing_is_not_the_clients() {
+        let budget = Budget::new(1 << 20);
+        let peer = Arc::new(Peer::new(([10, 0, 0, 1], 7).into(), &budget));
+        let stream = peer.begin();
+        stream.turn().of_client(1_000);
+        let since = Peer::owes_since;
+        for now in [2_000, 2_500] {
+            assert!(peer.room_is(Poll::Pending, now).is_pending());
+            assert_eq!((peer.blocked_since(), budget.waiting()), (Some(2_000), 1));
+        }
+        assert_eq!(since(&peer), Some(1_000));
+        assert!(peer.room_is(Poll::Ready(()), 5_000).is_ready());
+        assert_eq!((peer.blocked_since(), budget.waiting()), (None, 0));
+        assert_eq!((since(&peer), peer.blocked_ms()), (Some(4_000), 3_000), "three seconds were the node's");
+        // one that began in the meantime began at the earliest now
+        stream.turn().of_client(6_500);
+        assert!(peer.room_is(Poll::Pending, 6_000).is_pending());
+        assert!(peer.room_is(Poll::Ready(()), 7_000).is_ready());
+        assert_eq!(since(&peer), Some(7_000));
+        stream.turn().of_node();
+        assert!(peer.room_is(Poll::Pending, 7_000).is_pending());
+        assert!(peer.room_is(Poll::Ready(()), 9_000).is_ready());
+        assert_eq!(since(&peer), None);
     }
 
     #[test]

@@ -15,6 +15,8 @@ use super::peer::{Peer, Phase};
 const CLOSE_PART: usize = 64;
 /// More connections may be open by one in so many for as long as those that were closed have not gone.
 const SURPLUS_PART: usize = 8;
+/// And at least so many: of a small table all may be told to close at once, and need time for it.
+const SURPLUS_LEAST: usize = 256;
 /// A request of an operator may last so long before it has to make place for another.
 const REQUEST_PATIENCE_MS: u64 = 10_000;
 /// A client that owes the rest of a message, or has not taken an answer, has to go after this time if others wait for memory.
@@ -31,6 +33,16 @@ pub enum Kind {
     Operators,
 }
 
+impl Kind {
+    /// Its name in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::Operators => "operators",
+        }
+    }
+}
+
 /// The places for connections of one listener. It admits a new connection, or turns it away, without waiting.
 #[derive(Debug)]
 pub struct ConnectionTable {
@@ -41,6 +53,23 @@ pub struct ConnectionTable {
     next: AtomicU64,
     refused: AtomicU64,
     closed: AtomicU64,
+}
+
+/// A connection and what is held for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder {
+    /// Whose it is.
+    pub kind: Kind,
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Requests in progress.
+    pub streams: usize,
+    /// Charged to the memory for clients.
+    pub incoming_bytes: usize,
+    /// Of blocks and answers on their way to it.
+    pub outgoing_bytes: usize,
 }
 
 /// A connection's place, given back when dropped.
@@ -62,6 +91,16 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.table.peers().remove(&self.id);
     }
+}
+
+/// One that holds memory and does not go on.
+#[derive(Debug)]
+struct Debtor {
+    /// Bytes.
+    holds: usize,
+    /// How long its client has not sent the rest of a message, or taken an answer. `None` if it waits for memory.
+    idle_ms: Option<u64>,
+    peer: Arc<Peer>,
 }
 
 /// One that may have to go.
@@ -98,7 +137,7 @@ impl ConnectionTable {
         let mut peers = self.peers();
         if peers.len() >= self.max {
             let closing = self.make_room(&peers);
-            if closing == 0 || peers.len() > self.max + self.max / SURPLUS_PART {
+            if closing == 0 || peers.len() > self.max + (self.max / SURPLUS_PART).max(SURPLUS_LEAST) {
                 drop(peers);
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 return None;
@@ -151,31 +190,96 @@ impl ConnectionTable {
         }
     }
 
-    /// Closes connections that hold memory which only they could release, the longest first, until so many bytes will be
-    /// released. Gives back how many were closed.
+    /// Closes connections that hold memory and do not go on, until so many bytes will be released. Gives back how many were
+    /// closed.
     pub fn close_debtors(&self, bytes: usize) -> usize {
-        let now = now_ms();
-        let mut debtors: Vec<(u64, usize, Arc<Peer>)> = Vec::new();
-        for peer in self.peers().values().filter(|peer| !peer.is_closing()) {
-            if let Some((owes, since)) = peer.owes_since()
-                && owes >= DEBT_LEAST_BYTES
-                && now.saturating_sub(since) >= DEBT_PATIENCE_MS
-            {
-                debtors.push((since, owes, Arc::clone(peer)));
-            }
-        }
-        debtors.sort_by_key(|(since, ..)| *since);
         let (mut released, mut closed) = (0, 0);
-        for (_, owes, peer) in debtors {
+        for Debtor { holds, idle_ms, peer } in self.debtors(now_ms()) {
             if released >= bytes {
                 break;
             }
             peer.close();
-            released += owes;
+            let why = if idle_ms.is_some() { "its client does not go on" } else { "it waits for more, and holds most" };
+            tracing::info!(target: "orderer.connection", peer = %peer.address(), bytes = holds, idle_ms,
+                "connection closed, memory for clients is short: {why}");
+            released += holds;
             closed += 1;
         }
         self.closed.fetch_add(closed as u64, Ordering::Relaxed);
         closed
+    }
+
+    /// Connections that may have to go, with the bytes that they hold. First those whose clients do not send the rest of a
+    /// message or take an answer, the longest first. Then, once one has waited for memory too long, all that wait for it: they
+    /// wait for each other, and whoever holds most has to go, by address and by connection.
+    fn debtors(&self, now: u64) -> Vec<Debtor> {
+        let (mut idle, mut blocked, mut is_starved) = (Vec::new(), Vec::new(), false);
+        for peer in self.peers().values().filter(|peer| !peer.is_closing()) {
+            let (holds, has_waited) = (peer.holds(), |since: u64| now.saturating_sub(since) >= DEBT_PATIENCE_MS);
+            if holds < DEBT_LEAST_BYTES {
+                continue;
+            }
+            match (peer.blocked_since(), peer.owes_since()) {
+                (Some(since), _) => {
+                    is_starved |= has_waited(since);
+                    blocked.push((peer.account().used_by_address(), holds, Arc::clone(peer)));
+                }
+                (None, Some(since)) if has_waited(since) => idle.push((since, holds, Arc::clone(peer))),
+                _ => {}
+            }
+        }
+        if !is_starved {
+            blocked.clear();
+        }
+        idle.sort_by_key(|(since, ..)| *since);
+        blocked.sort_by_key(|(by_address, holds, _)| Reverse((*by_address, *holds)));
+        let blocked = blocked.into_iter().map(|(_, holds, peer)| Debtor { holds, idle_ms: None, peer });
+        let idle = idle.into_iter();
+        idle.map(|(since, holds, peer)| Debtor { holds, idle_ms: Some(now.saturating_sub(since)), peer })
+            .chain(blocked)
+            .collect()
+    }
+
+    /// Closes connections that take nothing of what is on its way to them, the longest first, until so many bytes will be
+    /// released. Gives back how many were closed.
+    pub fn close_stalled(&self, bytes: usize) -> usize {
+        let now = now_ms();
+        let peers: Vec<Arc<Peer>> = self.peers().values().filter(|peer| !peer.is_closing()).cloned().collect();
+        let stalled = |peer: Arc<Peer>| peer.outgoing().stalled_since(now).map(|since| (since, peer));
+        let mut stalled: Vec<(u64, Arc<Peer>)> = peers.into_iter().filter_map(stalled).collect();
+        stalled.sort_by_key(|(since, _)| *since);
+        let (mut released, mut closed) = (0, 0);
+        for (_, peer) in stalled {
+            if released >= bytes {
+                break;
+            }
+            released += peer.outgoing().bytes();
+            peer.close();
+            closed += 1;
+        }
+        self.closed.fetch_add(closed as u64, Ordering::Relaxed);
+        closed
+    }
+
+    /// Those who hold most, as many as wanted.
+    pub fn holders(&self, count: usize) -> Vec<Holder> {
+        let show = |peer: &Arc<Peer>| Holder {
+            kind: self.kind,
+            address: peer.address(),
+            phase: peer.phase(),
+            streams: peer.streams(),
+            incoming_bytes: peer.account().used(),
+            outgoing_bytes: peer.outgoing_bytes(),
+        };
+        let mut all: Vec<Holder> = self.peers().values().map(show).collect();
+        all.sort_by_key(|holder| Reverse(holder.incoming_bytes + holder.outgoing_bytes));
+        all.truncate(count);
+        all
+    }
+
+    /// Whose connections they are.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Connections that are open.
@@ -202,7 +306,7 @@ fn choose(candidates: Vec<Candidate>, count: usize) -> Vec<u64> {
     }
     for of_address in by_address.values_mut() {
         // who goes first is last
-        of_address.sort_by_key(|c| (Reverse(c.rank), c.age, c.id));
+        of_address.sort_by_key(|c| (Reverse(c.rank), c.age, Reverse(c.id)));
     }
     let mut busiest: BinaryHeap<(usize, IpAddr)> = by_address.iter().map(|(ip, all)| (all.len(), *ip)).collect();
     let mut chosen = Vec::with_capacity(count);
@@ -245,6 +349,38 @@ mod tests {
     }
 
     #[test]
+    fn of_those_who_wait_for_each_others_memory_the_largest_of_the_largest_address_goes_first() {
+        use std::task::Poll;
+        let table = table(Kind::Clients, 9);
+        let all: Vec<Place> = [1, 2, 2, 3, 3].map(|last| table.enter(address(last)).expect("a place")).into();
+        let streams: Vec<_> = all.iter().map(|place| place.peer().begin()).collect();
+        for (at, (stream, kilobytes)) in streams.iter().zip([900, 400, 700, 8, 9]).enumerate() {
+            stream.peer().arrived(kilobytes << 10);
+            // whether its client owes something or its channel is stuck
+            if at != 2 {
+                stream.turn().of_client(1_000 - at as u64);
+            }
+            if at < 3 {
+                assert!(stream.peer().room_is(Poll::Pending, 2_000).is_pending());
+            }
+        }
+        let order = |now| {
+            let debtors = table.debtors(now).into_iter();
+            debtors.map(|debtor| debtor.holds >> 10).collect::<Vec<_>>()
+        };
+        assert_eq!(order(6_500), [9, 8], "who could go on and does not, the longest first");
+        assert_eq!(order(7_000), [9, 8, 700, 400, 900], "five seconds without room");
+        assert!(streams[2].peer().room_is(Poll::Ready(()), 7_000).is_ready());
+        assert_eq!(order(7_001), [9, 8, 400, 900], "it goes on");
+        assert!(streams[2].peer().room_is(Poll::Pending, 7_002).is_pending());
+        assert_eq!(order(7_003), [9, 8, 700, 400, 900], "the others still starve");
+        for stream in &streams[..2] {
+            assert!(stream.peer().room_is(Poll::Ready(()), 7_004).is_ready());
+        }
+        assert_eq!(order(7_005), [9, 8], "nobody does");
+    }
+
+    #[test]
     fn a_table_of_known_clients_refuses_the_next() {
         let table = table(Kind::Clients, 2);
         let all = [table.enter(address(1)).expect("a place"), table.enter(address(1)).expect("a place")];
@@ -270,9 +406,11 @@ mod tests {
 
     #[test]
     fn a_flood_leaves_no_more_open_than_there_may_be_and_a_few() {
-        let table = table(Kind::Clients, 80);
-        let places: Vec<Place> = (0..10_000).filter_map(|_| table.enter(address(1))).collect();
-        assert!(places.len() <= 80 + 11, "{}", places.len());
+        for (max, surplus) in [(80, 257), (8_000, 1_001)] {
+            let table = table(Kind::Clients, max);
+            let places: Vec<Place> = (0..10_000).filter_map(|_| table.enter(address(1))).collect();
+            assert!(places.len() <= max + surplus, "{} of {max}", places.len());
+        }
     }
 
     proptest! {

@@ -15,6 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fabric_proto::common::Status as FabricStatus;
@@ -22,7 +23,7 @@ use fabric_proto::orderer::BroadcastResponse;
 use http_body::Frame;
 use orderer_actors::Channel;
 use orderer_actors::config_work::place_to_judge;
-use orderer_actors::mailbox::{OrderAnswer, OrderRefusal, Submission};
+use orderer_actors::mailbox::{Gate, OrderAnswer, OrderRefusal, Submission};
 use orderer_actors::observe::{Judged, Method, Named, Stage, StreamObserved, StreamPlace};
 use orderer_actors::trace::Trace;
 use orderer_core::envelope::may_be_config_update;
@@ -51,7 +52,23 @@ const SHARE_FROM: usize = 4;
 const SUCCESS_FRAME: [u8; 8] = [0, 0, 0, 0, 3, 0x08, 0xc8, 0x01];
 
 type Elsewhere = Pin<Box<dyn Future<Output = Result<Vec<(Judgement, Charge)>, JoinError>> + Send>>;
-type Entering = Pin<Box<dyn Future<Output = Option<oneshot::Receiver<OrderAnswer>>> + Send>>;
+type Entering = Pin<Box<dyn Future<Output = Entered> + Send>>;
+
+/// A channel that has let nothing through for so long refuses who waits for it,
+const GATE_PATIENCE: Duration = Duration::from_secs(30);
+/// or after this time already, when those who wait hold more than one in so many bytes of the memory for clients.
+const CROWDED_PATIENCE: Duration = Duration::from_secs(5);
+const CROWD_PART: usize = 8;
+/// Who waits looks so often whether the channel moves.
+const GATE_LOOK: Duration = Duration::from_secs(1);
+
+/// What came of waiting for room at a channel's gate.
+enum Entered {
+    Passed(oneshot::Receiver<OrderAnswer>),
+    Closed,
+    /// The channel lets nothing through.
+    Still(Duration),
+}
 
 /// See the module's description.
 pub(super) struct BroadcastStream {
@@ -226,10 +243,14 @@ impl BroadcastStream {
         let mut progress = false;
         loop {
             if let Some((entering, _)) = &mut self.entering {
-                let Poll::Ready(receiver) = entering.as_mut().poll(cx) else { return progress };
+                let Poll::Ready(entered) = entering.as_mut().poll(cx) else { return progress };
                 if let Some((_, handed)) = self.entering.take() {
                     handed.channel.observed().stage(Stage::Gate, handed.judged.at.elapsed());
-                    self.expect(receiver, handed);
+                    match entered {
+                        Entered::Passed(receiver) => self.expect(Some(receiver), handed),
+                        Entered::Closed => self.expect(None, handed),
+                        Entered::Still(time) => self.turn_away(&still(&handed.channel, time), handed),
+                    }
                 }
                 progress = true;
             }
@@ -258,9 +279,18 @@ impl BroadcastStream {
             Ok(receiver) => self.expect(receiver, handed),
             Err(submission) => {
                 let at_gate = Arc::clone(&handed.channel);
+                // it goes on reading until it holds as much
+                let held = self.shared.stream_bytes.max(self.in_work_bytes);
+                let crowd = self.shared.admission.budget.limit() / CROWD_PART;
                 let entering: Entering = Box::pin(async move {
                     let span = trace.span().cloned().unwrap_or_else(Span::none);
-                    at_gate.gate().order(submission).instrument(span).await
+                    let _outside = at_gate.gate().stand_outside(held);
+                    tokio::select! {
+                        receiver = at_gate.gate().order(submission).instrument(span) => {
+                            receiver.map_or(Entered::Closed, Entered::Passed)
+                        }
+                        time = stands_still(at_gate.gate(), crowd) => Entered::Still(time),
+                    }
                 });
                 self.entering = Some((entering, handed));
             }
@@ -272,11 +302,15 @@ impl BroadcastStream {
             self.answers.push_back(Answer::Expected { receiver, handed });
             return;
         }
+        self.turn_away(&unavailable(&handed.channel), handed);
+    }
+
+    /// Its channel does not take the envelope now.
+    fn turn_away(&mut self, refused: &Refused, handed: Handed) {
         let Handed { channel, judged, named, charge } = handed;
         self.in_work_bytes = self.in_work_bytes.saturating_sub(charge.bytes());
-        let refused = unavailable(&channel);
         self.shared.context.observed.refused_late(&named, refused.status, &refused.info);
-        self.refuse(refused, Some(channel), judged);
+        self.refuse(refused.clone(), Some(channel), judged);
     }
 
     /// A refusal is the last answer of a stream, but for that of a sender who is over its limit; what was read behind it is
@@ -408,6 +442,24 @@ fn judge_all(read: Vec<Incoming>, context: &orderer_actors::NodeContext, parent:
     let (bytes, charges): (Vec<Bytes>, Vec<Charge>) =
         read.into_iter().map(|incoming| (incoming.bytes, incoming.charge)).unzip();
     judge::judge_all(bytes, context, parent).into_iter().zip(charges).collect()
+}
+
+/// Ready when a channel has let nothing through for too long: who waits holds memory that others need.
+async fn stands_still(gate: &Gate, crowd_bytes: usize) -> Duration {
+    loop {
+        let time = gate.still_for();
+        if time >= GATE_PATIENCE || (time >= CROWDED_PATIENCE && gate.outside_bytes() > crowd_bytes) {
+            return time;
+        }
+        tokio::time::sleep(GATE_LOOK).await;
+    }
+}
+
+fn still(channel: &Channel, time: Duration) -> Refused {
+    let (id, seconds, state) = (channel.id(), time.as_secs(), channel.state());
+    Refused::unavailable(format!(
+        "channel '{id}' does not take messages now: it has acknowledged none for {seconds} s, and as many wait as may ({state})"
+    ))
 }
 
 fn unavailable(channel: &Channel) -> Refused {

@@ -1,8 +1,8 @@
 //! One Deliver stream: requests in, blocks and a status out for each.
 //!
 //! A block is not decoded, encoded or copied here: every subscriber sends slices of the one buffer that the ledger keeps
-//! of it. The stream is pulled by the connection's flow control, so a subscriber that does not read holds one block and
-//! nothing else.
+//! of it. The stream is pulled by the connection's flow control, and a block is read when the memory for blocks on their
+//! way out has room for it ([`Outgoing`](crate::admission::Outgoing)).
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -16,8 +16,7 @@ use fabric_proto::lenient;
 use fabric_proto::orderer::SeekInfo;
 use futures_util::Stream;
 use http_body::Frame;
-use orderer_actors::chain_support::{Follow, Following};
-use orderer_actors::channel::{Channel, ChannelState, Entry};
+use orderer_actors::channel::{Channel, ChannelState, Entry, Following};
 use orderer_actors::node_context::unix_now;
 use orderer_actors::observe::{Method, Request as Asked, StreamObserved, StreamPlace, Subscription};
 use orderer_actors::trace::{TARGET, Trace, is_on};
@@ -32,7 +31,7 @@ use tonic::{Code, Status};
 
 use super::frames::{Incoming, MessageReader, trailers};
 use super::service::{OpenStream, Shared};
-use crate::admission::{Charge, Phase, now_ms};
+use crate::admission::{Charge, Held, Peer, Phase, now_ms};
 use crate::connection::ConnectInfo;
 use crate::traces::Parent;
 
@@ -117,7 +116,7 @@ fn answer_all(
             if let Some(files) = &shared.deliver_files {
                 files.put(&request.bytes);
             }
-            let mut answer = match Answer::begin(&shared, &connection, &place, request).await {
+            let mut answer = match Answer::begin(&shared, &connection, &place, Arc::clone(reader.peer()), request).await {
                 Ok(answer) => {
                     reader.peer().reaches(Phase::Known);
                     answer.followed(&connection, &parent)
@@ -196,7 +195,8 @@ struct Answer {
     _request: Charge,
     heights: tokio::sync::watch::Receiver<u64>,
     states: tokio::sync::watch::Receiver<ChannelState>,
-    read_ahead: VecDeque<EncodedBlock>,
+    read_ahead: VecDeque<(EncodedBlock, Held)>,
+    peer: Arc<Peer>,
     /// A place among the channel's followers; `None` while the channel has nobody to count them.
     _following: Option<Following>,
     subscription: Subscription,
@@ -218,6 +218,7 @@ impl Answer {
         shared: &Shared,
         connection: &ConnectInfo,
         place: &StreamPlace,
+        peer: Arc<Peer>,
         request: Incoming,
     ) -> Result<Self, Refused> {
         let Incoming { bytes, charge } = request;
@@ -253,11 +254,7 @@ impl Answer {
         let asked = Asked { channel: channel.id().clone(), msp_id, subject, headers_only: plan.headers_only };
         place.asks(asked, plan.start.0);
         let following = match channel.support() {
-            Some(support) => {
-                let client = connection.peer.to_string();
-                #[expect(clippy::disallowed_methods, reason = "one a request, awaited")]
-                support.send(Follow { client }).await.ok()
-            }
+            Some(support) => support.follow(connection.peer.to_string()).await,
             None => None,
         };
         tracing::debug!(target: "orderer.grpc", channel = %channel.id(), peer = %connection.peer,
@@ -266,6 +263,7 @@ impl Answer {
             next: plan.start,
             done: false,
             read_ahead: VecDeque::new(),
+            peer,
             _following: following,
             subscription,
             trace: Trace::default(),
@@ -302,7 +300,8 @@ impl Answer {
             let number = self.next.0;
             self.sending = Trace::of(tracing::debug_span!(target: TARGET, parent: span, "send block", number));
         }
-        let block = self.read_block(shared).await?;
+        // held until the frame is, so that it does not look as if it had been taken
+        let (block, _held) = self.read_block(shared).await?;
         self.reader.check(shared, &self.channel)?;
         self.subscription.sent(block.number(), block.size_bytes());
         if self.next == self.plan.stop {
@@ -311,7 +310,7 @@ impl Answer {
             self.next = self.next.next();
         }
         let frame = if self.plan.headers_only { block.header_frame() } else { block.deliver_frame() };
-        Ok(Some((block.number().0, frame)))
+        Ok(Some((block.number().0, shared.admission.outgoing.frame(&self.peer, frame))))
     }
 
     /// Waits until the next block is there, if that was asked for and if it may ever come.
@@ -340,22 +339,30 @@ impl Answer {
                 _ = self.heights.changed() => {}
                 _ = self.states.changed() => {}
                 () = shared.stopping.cancelled() => {
-                    return Err(Refused::new(FabricStatus::ServiceUnavailable, "the orderer is shutting down"));
+                    return Err(stopping());
                 }
             }
         }
     }
 
     /// The block that is next: from memory, else from the disk, together with some that follow it.
-    async fn read_block(&mut self, shared: &Shared) -> Result<EncodedBlock, Refused> {
+    async fn read_block(&mut self, shared: &Shared) -> Result<(EncodedBlock, Held), Refused> {
         if let Some(block) = self.read_ahead.pop_front() {
             return Ok(block);
         }
+        let outgoing = shared.admission.outgoing.clone();
+        tokio::select! {
+            () = outgoing.room(&self.peer) => {}
+            () = shared.stopping.cancelled() => return Err(stopping()),
+        }
         if let Some(block) = self.channel.ledger().cached_block(self.next) {
-            return Ok(block);
+            let held = outgoing.hold(&self.peer, &block.deliver_frame());
+            return Ok((block, held));
         }
         let ledger = Arc::clone(self.channel.ledger());
-        let (first, last) = (self.next, self.plan.stop.0.min(self.next.0.saturating_add(READ_AHEAD_BLOCKS - 1)));
+        let ahead = if outgoing.is_short(&self.peer) { 0 } else { READ_AHEAD_BLOCKS - 1 };
+        let (first, last) = (self.next, self.plan.stop.0.min(self.next.0.saturating_add(ahead)));
+        let (peer, reserved) = (Arc::clone(&self.peer), outgoing.reserve(&self.peer, READ_AHEAD_BYTES));
         let read = shared.context.io.spawn_blocking(move || {
             let mut blocks = VecDeque::new();
             let mut bytes = 0;
@@ -364,12 +371,14 @@ impl Answer {
                 match ledger.block(number)? {
                     Some(block) => {
                         bytes += block.size_bytes();
-                        blocks.push_back(block);
+                        let held = outgoing.hold(&peer, &block.deliver_frame());
+                        blocks.push_back((block, held));
                     }
                     None => break,
                 }
                 number = number.next();
             }
+            drop(reserved);
             Ok::<_, orderer_ledger::ReadError>(blocks)
         });
         let failed = |reason: String| Refused::new(FabricStatus::InternalServerError, reason);
@@ -433,6 +442,10 @@ fn has_not_begun(channel: &Channel) -> bool {
             | ChannelState::Retrying { .. }
     );
     is_starting && channel.ledger().height() == 1
+}
+
+fn stopping() -> Refused {
+    Refused::new(FabricStatus::ServiceUnavailable, "the orderer is shutting down")
 }
 
 fn removed() -> Refused {

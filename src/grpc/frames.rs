@@ -111,6 +111,8 @@ struct Begun {
 struct Clock {
     began: Instant,
     began_ms: u64,
+    /// Milliseconds that the node had read nothing for want of memory before.
+    blocked_ms: u64,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -121,8 +123,13 @@ fn deadline(began: Instant, arrived: usize) -> Instant {
 }
 
 impl Clock {
-    fn start() -> Self {
-        Self { began: Instant::now(), began_ms: now_ms(), timer: None }
+    fn start(peer: &Peer) -> Self {
+        Self { began: Instant::now(), began_ms: now_ms(), blocked_ms: peer.blocked_ms(), timer: None }
+    }
+
+    /// Since when the client has to send the rest, without the time in which the node read nothing.
+    fn clients_since(&self, peer: &Peer) -> u64 {
+        (self.began_ms + peer.blocked_ms().saturating_sub(self.blocked_ms)).min(now_ms())
     }
 
     /// Whether a message of which so many bytes have come is too slow; if not, the task is woken when it may be.
@@ -223,8 +230,8 @@ impl MessageReader {
             return Poll::Pending;
         }
         let arrived = self.begun.as_ref().map_or(0, |begun| begun.bytes.len());
-        let clock = self.clock.get_or_insert_with(Clock::start);
-        self.hold.turn().of_client(clock.began_ms);
+        let clock = self.clock.get_or_insert_with(|| Clock::start(self.hold.peer()));
+        self.hold.turn().of_client(clock.clients_since(self.hold.peer()));
         if clock.is_up(arrived, cx) {
             return Poll::Ready(Some(Err(Status::deadline_exceeded("a message took too long to arrive"))));
         }

@@ -14,4 +14,4 @@ mod unary;
 pub(crate) use judge::{Accepted, judge_config_update};
 pub use request_files::RequestFiles;
 pub use service::{AtomicBroadcast, OpenStreams, Shared};
-pub use unary::CountedUnary;
+pub use unary::{CountedUnary, UNARY_MAX_BYTES};

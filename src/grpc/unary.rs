@@ -5,16 +5,26 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::{Frame, SizeHint};
 use orderer_actors::observe::Observed;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
 use super::frames::Arriving;
+use super::service::{OpenStream, OpenStreams};
+use crate::admission::{Peer, StreamHold};
 use crate::connection::ConnectInfo;
+
+/// No request is longer: it names a service.
+pub const UNARY_MAX_BYTES: usize = 4 << 10;
+/// A request has to come within this time.
+const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
 /// Answers from the start with one message. Of the services here only health has any.
 const UNARY: &[&str] = &["Check", "List"];
@@ -24,12 +34,13 @@ const UNARY: &[&str] = &["Check", "List"];
 pub struct CountedUnary<S> {
     inner: S,
     observed: Arc<Observed>,
+    streams: Arc<OpenStreams>,
 }
 
 impl<S> CountedUnary<S> {
-    /// Counts what `inner` is asked.
-    pub fn new(inner: S, observed: Arc<Observed>) -> Self {
-        Self { inner, observed }
+    /// Counts what `inner` is asked; its calls are streams like others, of which so many may be open.
+    pub fn new(inner: S, observed: Arc<Observed>, streams: Arc<OpenStreams>) -> Self {
+        Self { inner, observed, streams }
     }
 }
 
@@ -53,14 +64,25 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default();
         let method = UNARY.iter().copied().find(|known| *known == method);
-        // what it reads is released again
         let peer = request.extensions().get::<ConnectInfo>().and_then(|connection| connection.admitted.clone());
+        let Some(open) = self.streams.open(peer.as_ref().map_or(0, |peer| peer.streams())) else {
+            let refused = Status::resource_exhausted("the orderer has as many streams open as it may");
+            return Box::pin(std::future::ready(Ok(refused.into_http())));
+        };
+        let held = (open, peer.as_ref().map(Peer::begin));
+        // what it reads is released again
         let request = match peer {
             Some(peer) => request.map(|body| Body::new(Arriving::new(body, &peer))),
             None => request,
         };
         let answer = self.inner.call(request);
-        let Some(method) = method else { return Box::pin(answer) };
+        let answer = Box::pin(async move {
+            match tokio::time::timeout(REQUEST_LIMIT, answer).await {
+                Ok(answer) => Ok(answer?.map(|body| Body::new(HeldBody { body, _held: held }))),
+                Err(_) => Ok(Status::deadline_exceeded("a message took too long to arrive").into_http()),
+            }
+        });
+        let Some(method) = method else { return answer };
         let (observed, service, began) = (Arc::clone(&self.observed), S::NAME.replace('.', "_"), Instant::now());
         observed.unary_received(&service, method);
         Box::pin(async move {
@@ -70,5 +92,28 @@ where
             observed.unary_completed(&service, method, status.unwrap_or(0), began.elapsed());
             Ok(answer)
         })
+    }
+}
+
+/// The body of an answer; the call is in progress until it is dropped.
+struct HeldBody {
+    body: Body,
+    _held: (OpenStream, Option<StreamHold>),
+}
+
+impl http_body::Body for HeldBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

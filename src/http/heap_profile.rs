@@ -36,6 +36,9 @@ pub(crate) fn begin() -> Result<(), HeapProfileError> {
 pub(super) fn take() -> Result<Vec<u8>, HeapProfileError> {
     let mut control =
         PROF_CTL.as_ref().ok_or(HeapProfileError::NotBuilt)?.try_lock().map_err(|_| HeapProfileError::Busy)?;
-    let profile = control.dump_pprof().map_err(|error| HeapProfileError::Taken(format!("{error:#}")))?;
+    let profile = control.dump_pprof();
+    // the tables of names, some hundred megabytes, would stay until the process ends
+    backtrace::clear_symbol_cache();
+    let profile = profile.map_err(|error| HeapProfileError::Taken(format!("{error:#}")))?;
     without_frames(profile, OF_THE_ALLOCATOR).map_err(|error| HeapProfileError::Taken(error.to_string()))
 }

@@ -9,6 +9,7 @@ mod exposure;
 #[cfg(feature = "profiles")]
 mod heap_profile;
 mod operations;
+mod outgoing_body;
 mod page;
 mod participation;
 #[cfg(feature = "profiles")]

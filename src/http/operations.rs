@@ -23,6 +23,7 @@ use super::answer::{Refused, has_certificate, json, not_found};
 use super::debug::{Debug, EventReaders, Looks, debug};
 use super::exposure::on_this_machine;
 use super::page::page;
+use crate::admission::Admission;
 use crate::certificates::CertificatesInUse;
 use crate::metrics::{Metrics, TEXT_FORMAT};
 use crate::settings::{DebugEndpoint, Effective};
@@ -35,6 +36,8 @@ const BODY_MAX_BYTES: usize = 64 << 10;
 pub struct Operations {
     /// The node.
     pub context: Arc<NodeContext>,
+    /// What bounds clients.
+    pub admission: Admission,
     /// What is logged.
     pub logs: LogControl,
     /// What is measured, if somebody fetches it from here.
@@ -60,6 +63,7 @@ pub fn operations(operations: Operations) -> Router {
     let secured = operations.secured;
     let debug = debug(Debug {
         context: Arc::clone(&operations.context),
+        admission: operations.admission.clone(),
         logs: operations.logs.clone(),
         settings: operations.settings.clone(),
         certificates: operations.certificates.clone(),

@@ -1,6 +1,7 @@
 //! Profiles for Go's pprof, in its format and at its paths: what the processors do, what memory is used for, and what the
 //! actors are.
 
+use orderer_core::counted::counted;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,6 +92,8 @@ async fn processors(State(profiling): State<Profiling>, RawQuery(query): RawQuer
     let taken = tokio::task::spawn_blocking(move || {
         let report = sampling.report().build().map_err(|e| e.to_string())?;
         drop(sampling);
+        // the tables of names would stay until the process ends
+        backtrace::clear_symbol_cache();
         gzipped(&report).map_err(|e| e.to_string())
     });
     let profile = taken.await.map_err(|e| failed(e.to_string()))?.map_err(failed)?;
@@ -110,7 +113,7 @@ async fn actors(State(profiling): State<Profiling>) -> Response {
                 line = format!("{line}, {more}");
             }
         }
-        format!("{line}; {handled} messages, {} restarts\n", report.restarts)
+        format!("{line}; {}, {}\n", counted(handled, "message"), counted(report.restarts, "restart"))
     });
     text(format!("actors: {}\n{}", all.len(), lines.collect::<String>()))
 }

@@ -24,8 +24,9 @@ use tower_service::Service;
 
 use super::answer::{Refused, errors_in_json};
 use super::audit::{ShownBy, audited};
+use super::outgoing_body::OutgoingBody;
 use super::same_site::of_the_same_site;
-use crate::admission::{ConnectionTable, Peer};
+use crate::admission::{ConnectionTable, Outgoing};
 use crate::connection::{ConnectInfo, Connection, accept};
 use crate::tls::ListenerTls;
 
@@ -33,6 +34,8 @@ use crate::tls::ListenerTls;
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// And a request may take so long, its body included.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// An answer counts as so many bytes while it is made.
+const ANSWER_BYTES: usize = 64 << 10;
 /// What a client may send over HTTP/2 before it is read.
 const WINDOW_BYTES: u32 = 64 << 10;
 /// No request has more to send before its body.
@@ -45,7 +48,7 @@ pub async fn serve(
     listens_on: Arc<str>,
     tls: Option<Arc<ListenerTls>>,
     handshake_limit: Duration,
-    table: Arc<ConnectionTable>,
+    (table, outgoing): (Arc<ConnectionTable>, Outgoing),
     router: Router,
     stopping: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -58,16 +61,16 @@ pub async fn serve(
     let mut connections = accept(listener, tls, handshake_limit, table, stopping.clone());
     while let Some(connection) = connections.next().await {
         let Ok(connection) = connection else { continue };
-        tokio::spawn(converse(connection, router.clone(), stopping.clone()));
+        tokio::spawn(converse(connection, router.clone(), outgoing.clone(), stopping.clone()));
     }
     Ok(())
 }
 
-async fn converse(connection: Connection, router: Router, stopping: CancellationToken) {
+async fn converse(connection: Connection, router: Router, outgoing: Outgoing, stopping: CancellationToken) {
     let info = connection.info().clone();
     let shown = ShownBy::certificate(connection.shown_certificate());
     let peer = info.peer;
-    let service = TowerToHyperService::new(Introduced { router, info, shown });
+    let service = TowerToHyperService::new(Introduced { router, outgoing, info, shown });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(HEAD_MAX_BYTES);
     let head_max = u32::try_from(HEAD_MAX_BYTES).unwrap_or(u32::MAX);
@@ -96,6 +99,7 @@ async fn converse(connection: Connection, router: Router, stopping: Cancellation
 #[derive(Clone)]
 struct Introduced {
     router: Router,
+    outgoing: Outgoing,
     info: ConnectInfo,
     shown: ShownBy,
 }
@@ -114,12 +118,20 @@ impl Service<hyper::Request<Incoming>> for Introduced {
         request.extensions_mut().insert(self.info.clone());
         request.extensions_mut().insert(self.shown.clone());
         let mut router = self.router.clone();
-        // in progress until it is answered: a connection with nothing in progress makes place for another
-        let hold = self.info.admitted.as_ref().map(Peer::begin);
+        // in progress until its answer was taken: a connection with nothing in progress makes place for another
+        let held = self.info.admitted.as_ref().map(|peer| (Arc::clone(peer), peer.begin()));
+        let outgoing = self.outgoing.clone();
         Box::pin(async move {
-            let answer = router.call(request.map(Body::new)).await;
-            drop(hold);
-            answer
+            let Some((peer, hold)) = held else { return router.call(request.map(Body::new)).await };
+            // the next answer is made when those before it are on their way
+            if tokio::time::timeout(REQUEST_LIMIT, outgoing.room(&peer)).await.is_err() {
+                return Ok(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "answers before this one were not taken")
+                    .into_response());
+            }
+            // counts before it is made, or many would be made at once in the room that each of them has seen
+            let _making = outgoing.reserve(&peer, ANSWER_BYTES);
+            let answer = router.call(request.map(Body::new)).await?;
+            Ok(answer.map(|body| Body::new(OutgoingBody::new(body, outgoing, peer, hold))))
         })
     }
 }

@@ -8,9 +8,12 @@ mod statsd;
 use std::sync::Arc;
 
 use orderer_actors::NodeContext;
+use orderer_kafka::Traffic;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
+
+use crate::admission::Admission;
 
 pub use statsd::send;
 
@@ -25,12 +28,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Of a node.
-    pub fn new(context: &Arc<NodeContext>) -> Self {
+    /// Of a node, and of what goes to its brokers.
+    pub fn new(context: &Arc<NodeContext>, brokers: &Arc<Traffic>, admission: Admission) -> Self {
         let process = Registry::new();
         // a registry of its own: an error would say that it has one already
         let _ = process.register(Box::new(ProcessCollector::for_self()));
-        let shown = shown::Shown::new(Arc::clone(context));
+        let shown = shown::Shown::new(Arc::clone(context), Arc::clone(brokers), admission);
         Self { counted: context.observed.registry().clone(), process, shown }
     }
 

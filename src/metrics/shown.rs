@@ -9,21 +9,25 @@ use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::observe::{Definition, table};
 use orderer_core::fairness::Whose;
 use orderer_core::ordering::kafka::LastBlock;
+use orderer_kafka::Traffic;
 use prometheus::proto::MetricFamily;
 
 use super::family::Family;
 use super::rates::Rates;
+use crate::admission::Admission;
 use crate::{disk, telemetry};
 
 /// See the module's description.
 pub(super) struct Shown {
     context: Arc<NodeContext>,
+    admission: Admission,
+    brokers: Arc<Traffic>,
     rates: Mutex<Rates>,
 }
 
 impl Shown {
-    pub(super) fn new(context: Arc<NodeContext>) -> Self {
-        Self { context, rates: Mutex::default() }
+    pub(super) fn new(context: Arc<NodeContext>, brokers: Arc<Traffic>, admission: Admission) -> Self {
+        Self { context, brokers, admission, rates: Mutex::default() }
     }
 
     /// All of it, without metrics that have no series.
@@ -37,6 +41,7 @@ impl Shown {
         drop(rates);
         self.senders(&mut all);
         self.actors(&mut all);
+        self.memory(&mut all);
         all.add(&table::VERSION, &[env!("CARGO_PKG_VERSION")], 1.0);
         // a disk that cannot be looked at has no series
         if let Ok(room) = disk::room(self.context.ledgers.folder()) {
@@ -65,6 +70,7 @@ impl Shown {
             all.add(&table::HEIGHT, &[id], float(channel.ledger().height()));
             all.add(&table::GATE_ENVELOPES, &[id], size(channel.gate().waiting()));
             all.add(&table::GATE_BYTES, &[id], size(channel.gate().taken_bytes()));
+            all.add(&table::GATE_OUTSIDE, &[id], size(channel.gate().outside_bytes()));
             all.add(&table::GATE_CAPACITY, &[id], size(channel.gate().capacity_bytes()));
             let (pending, pending_bytes) = channel.observed().waiting();
             all.add(&table::PENDING, &[id], size(pending));
@@ -75,7 +81,7 @@ impl Shown {
     }
 
     fn brokers(&self, all: &mut Collection, rates: &mut Rates) {
-        for broker in self.context.kafka.traffic.look() {
+        for broker in self.brokers.look() {
             let id = &*broker.broker.to_string();
             let (requests, answers) = (float(broker.requests.max(1)), float(broker.answers.max(1)));
             all.add(&table::KAFKA_IN_RATE, &[id], rate(rates, "received", id, broker.received_bytes));
@@ -101,6 +107,25 @@ impl Shown {
             if let Some(allowed) = senders.first().and_then(|sender| sender.allowed_per_second) {
                 all.add(&table::ALLOWED_RATE, &[whose.word()], allowed);
             }
+        }
+    }
+
+    fn memory(&self, all: &mut Collection) {
+        let Admission { budget, outgoing, .. } = &self.admission;
+        for (part, used, limit, waiting) in [
+            ("incoming", budget.used(), budget.limit(), budget.waiting()),
+            ("outgoing", outgoing.used(), outgoing.limit(), outgoing.waiting()),
+        ] {
+            all.add(&table::MEMORY_USED, &[part], size(used));
+            all.add(&table::MEMORY_LIMIT, &[part], size(limit));
+            all.add(&table::MEMORY_WAITING, &[part], size(waiting));
+        }
+        all.add(&table::MEMORY_LIMIT, &["process"], size(self.admission.process_bytes()));
+        for (kind, counts) in self.admission.connections() {
+            let kind = kind.word();
+            all.add(&table::CONNECTIONS_OPEN, &[kind], size(counts.open));
+            all.add(&table::CONNECTIONS_TURNED_AWAY, &[kind, "refused"], float(counts.refused));
+            all.add(&table::CONNECTIONS_TURNED_AWAY, &[kind, "closed"], float(counts.closed));
         }
     }
 
@@ -228,6 +253,12 @@ const LOOKED_UP: &[&Definition] = &[
     &table::KAFKA_HOURS,
     &table::ACTIVE_SENDERS,
     &table::ALLOWED_RATE,
+    &table::MEMORY_USED,
+    &table::MEMORY_LIMIT,
+    &table::MEMORY_WAITING,
+    &table::CONNECTIONS_OPEN,
+    &table::CONNECTIONS_TURNED_AWAY,
+    &table::GATE_OUTSIDE,
 ];
 
 impl Collection {

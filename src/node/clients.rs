@@ -29,7 +29,7 @@ pub(super) fn admission(settings: &Settings, connections: Connections) -> Admiss
         }
         Connections::Unbounded => limits.connections,
     };
-    Admission::new(limits.client_bytes, limits.large_message_bytes, max)
+    Admission::new(&limits, max)
 }
 
 /// What every stream is given.

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use orderer_actors::consensus::Consenters;
+use orderer_actors::consensus::kafka::{KafkaConsenter, KafkaContext};
+use orderer_actors::consensus::solo::SoloConsenter;
 use orderer_actors::ledgers::{BlockCaches, LedgerStore};
 use orderer_actors::membership::Membership;
 use orderer_actors::node_context::CurrentSigner;
@@ -25,6 +28,7 @@ use orderer_core::crypto::{Signer, SigningIdentity};
 use orderer_core::fairness::Fairness;
 use orderer_core::own;
 use orderer_core::supervision::CHANNEL_RESTARTS;
+use orderer_kafka::Traffic;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::runtime;
@@ -41,7 +45,7 @@ use crate::certificates::{CertificatesInUse, Keeper};
 use crate::connection::accept;
 use crate::disk;
 use crate::fabric_folder;
-use crate::grpc::{AtomicBroadcast, CountedUnary};
+use crate::grpc::{AtomicBroadcast, CountedUnary, UNARY_MAX_BYTES};
 use crate::http::{self, Administration, Operations};
 use crate::local_msp::read_signing_identity;
 use crate::metrics::{self, Metrics};
@@ -118,7 +122,9 @@ pub fn run(
             .map(|address| Socket::open("General.Profile", address, None, Audience::Operators))
             .transpose()?,
     };
-    let parts = Parts { began, io, signer, directory };
+    let kafka = kafka_context(&settings.kafka);
+    let brokers = Arc::clone(&kafka.traffic);
+    let parts = Parts { began, io, signer, directory, consenters: consenters(kafka) };
     with_tree(settings, genesis, parts, async |context, io, tree| {
         tokio::select! {
             () = tree.ready() => {}
@@ -127,7 +133,7 @@ pub fn run(
                 return Ok(());
             }
         }
-        let tree = Running { context, tree };
+        let tree = Running { context, brokers, tree };
         serve(settings, logs, Signals { ends, dumps, reread }, tree, sockets, io, greeting).await
     })
 }
@@ -139,7 +145,8 @@ pub fn run_inside<T>(
     inside: impl AsyncFnOnce(AtomicBroadcast, Arc<NodeContext>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let signer = read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)?;
-    let parts = Parts { began: Instant::now(), io: io_threads()?, signer, directory: Arc::default() };
+    let consenters = consenters(kafka_context(&settings.kafka));
+    let parts = Parts { began: Instant::now(), io: io_threads()?, signer, directory: Arc::default(), consenters };
     with_tree(settings, genesis, parts, async |context, _, tree| {
         tree.ready().await;
         let stopping = CancellationToken::new();
@@ -149,12 +156,18 @@ pub fn run_inside<T>(
     })
 }
 
+/// The one place that names the consenters.
+fn consenters(kafka: KafkaContext) -> Arc<Consenters> {
+    Arc::new(Consenters::default().with(SoloConsenter).with(KafkaConsenter::new(kafka)))
+}
+
 /// What there is before anything is opened.
 struct Parts {
     began: Instant,
     io: runtime::Runtime,
     signer: SigningIdentity,
     directory: Arc<Directory>,
+    consenters: Arc<Consenters>,
 }
 
 /// Where connections are served, signatures verified and disks waited for.
@@ -169,7 +182,7 @@ fn with_tree<T>(
     parts: Parts,
     inside: impl AsyncFnOnce(Arc<NodeContext>, &runtime::Runtime, &mut Tree) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let Parts { began, io, signer, directory } = parts;
+    let Parts { began, io, signer, directory, consenters } = parts;
     let block_caches = BlockCaches { bytes: settings.limits.block_cache_bytes };
     let ledgers = LedgerStore::new(&settings.ledger_location, block_caches)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
@@ -202,14 +215,13 @@ fn with_tree<T>(
             arbiters: arbiters.iter().map(actix_rt::Arbiter::handle).collect(),
             serving: settings.serving.clone(),
             tls_keys: arc_swap::ArcSwap::from_pointee(tls_keys(settings.tls.as_ref())),
-            kafka: kafka_context(&settings.kafka),
             durability: settings.durability,
             gate_bytes: settings.limits.channel_ingress_bytes,
             channel_restarts: CHANNEL_RESTARTS,
             expiration_checks: settings.expiration_checks,
             began,
         });
-        let mut tree = Tree::start(Arc::clone(&context));
+        let mut tree = Tree::start(Arc::clone(&context), consenters);
         let outcome = inside(context, &io, &mut tree).await;
         tree.stop().await;
         for arbiter in arbiters {
@@ -235,6 +247,8 @@ fn with_tree<T>(
 /// What is served from.
 struct Running<'a> {
     context: Arc<NodeContext>,
+    /// What goes to brokers and comes back.
+    brokers: Arc<Traffic>,
     tree: &'a mut Tree,
 }
 
@@ -257,7 +271,7 @@ async fn serve(
     greeting: Option<&str>,
 ) -> anyhow::Result<()> {
     let Signals { mut ends, dumps, reread } = signals;
-    let Running { context, tree } = running;
+    let Running { context, brokers, tree } = running;
     let stopping = CancellationToken::new();
     let admission = admission(settings, Connections::Within(files::raise_limit()));
     io.spawn(admission.clone().watch(stopping.clone()));
@@ -271,7 +285,8 @@ async fn serve(
     let mut opened = Vec::new();
     if let Some(socket) = operations {
         let (context, secured) = (Arc::clone(&context), socket.tls.is_some());
-        let metrics = matches!(settings.metrics, MetricsSettings::Prometheus).then(|| Arc::new(Metrics::new(&context)));
+        let metrics = matches!(settings.metrics, MetricsSettings::Prometheus)
+            .then(|| Arc::new(Metrics::new(&context, &brokers, admission.clone())));
         let listens_on = settings.http.operations.as_ref().map_or("", |listener| listener.host.as_str());
         let router = http::operations(Operations {
             debug: settings.http.debug,
@@ -279,6 +294,7 @@ async fn serve(
             context,
             logs: logs.clone(),
             metrics,
+            admission: admission.clone(),
             settings: (settings.source.clone(), settings.effective.clone()),
             certificates: CertificatesInUse {
                 msp_dir: settings.local_msp_dir.clone(),
@@ -306,7 +322,11 @@ async fn serve(
         )?);
     }
     if let MetricsSettings::Statsd(statsd) = &settings.metrics {
-        io.spawn(metrics::send(Arc::new(Metrics::new(&context)), statsd.clone(), stopping.clone()));
+        io.spawn(metrics::send(
+            Arc::new(Metrics::new(&context, &brokers, admission.clone())),
+            statsd.clone(),
+            stopping.clone(),
+        ));
     }
     let secured = if grpc_tls.is_some() { "TLS" } else { "plaintext" };
     let shared = shared(settings, &context, &admission, stopping.clone())?;
@@ -330,7 +350,8 @@ async fn serve(
         let connections = connections.map(move |connection| connection.map(|c| c.counted_by(&counted)));
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AtomicBroadcast>().await;
-        let stop = shared.stopping.clone();
+        let health_service = health_service.max_decoding_message_size(UNARY_MAX_BYTES);
+        let (stop, streams) = (shared.stopping.clone(), Arc::clone(&shared.streams));
         tokio::spawn(end_health(health, stop.clone()));
         Server::builder()
             .http2_keepalive_interval(Some(keepalive.interval))
@@ -339,7 +360,7 @@ async fn serve(
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(limits.streams_per_connection)
             .add_service(AtomicBroadcast::new(shared))
-            .add_service(CountedUnary::new(health_service, observed))
+            .add_service(CountedUnary::new(health_service, observed, streams))
             .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
             .await
             .context("serve gRPC")

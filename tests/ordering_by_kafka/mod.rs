@@ -24,9 +24,9 @@ use crate::world::{Client, NET, Node, Person, Setup, Step, within};
 
 pub const CHANNEL: &str = "app";
 
-/// The fixtures' application channel, ordered by these brokers.
-pub fn genesis(brokers: &[String]) -> Vec<u8> {
-    let file = std::fs::read(format!("{NET}/AppKafka.block")).unwrap();
+/// A first block of the fixtures, of a channel that these brokers order.
+fn genesis(file: &str, brokers: &[String]) -> Vec<u8> {
+    let file = std::fs::read(format!("{NET}/{file}")).unwrap();
     let block = EncodedBlock::parse(&file).unwrap().decode();
     let mut envelope = Envelope::decode(block.data.unwrap().data[0].clone()).unwrap();
     let mut payload = Payload::decode(envelope.payload).unwrap();
@@ -39,12 +39,25 @@ pub fn genesis(brokers: &[String]) -> Vec<u8> {
     genesis_block_of(envelope.encode_to_vec().into(), true).to_vec()
 }
 
-/// An orderer of the fixtures' network, by its name, on the brokers' listeners of a kind.
+/// An orderer of the fixtures' network with its application channel, by its name, on the brokers' listeners of a kind.
 pub fn orderer(name: &str, brokers: &Brokers, listener: Listener) -> Setup {
-    let addresses = brokers.addresses(listener);
+    orderer_of("AppKafka.block", name, brokers, listener)
+}
+
+/// The same with the fixtures' system channel.
+pub fn system_orderer(name: &str, brokers: &Brokers, listener: Listener) -> Setup {
+    orderer_of("SysKafka.block", name, brokers, listener)
+}
+
+fn orderer_of(first_block: &str, name: &str, brokers: &Brokers, listener: Listener) -> Setup {
+    orderer_at(first_block, name, &brokers.addresses(listener))
+}
+
+/// An orderer with a first block of the fixtures, of a channel that is ordered by brokers at these addresses.
+pub fn orderer_at(first_block: &str, name: &str, addresses: &[String]) -> Setup {
     let setup = Setup::bare();
     let file = setup.folder().join("genesis.block");
-    std::fs::write(&file, genesis(&addresses)).unwrap();
+    std::fs::write(&file, genesis(first_block, addresses)).unwrap();
     let ledger = setup.folder().join("ledger");
     setup
         .set("GENERAL_BOOTSTRAPMETHOD", "file")

@@ -40,7 +40,12 @@ impl Answer {
 
 impl Http {
     pub async fn of(node: &mut Node, endpoint: &str) -> Self {
-        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let client = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            // a connection that the node closes because nobody used it must not be taken for the next request
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap();
         Self { base: format!("http://{}", address(node, endpoint).await), client }
     }
 
@@ -49,6 +54,7 @@ impl Http {
         let root = Certificate::from_pem(&std::fs::read(root).unwrap()).unwrap();
         let port = address(node, endpoint).await.rsplit_once(':').unwrap().1.to_owned();
         let mut builder = Client::builder()
+            .pool_max_idle_per_host(0)
             .tls_certs_only([root])
             .resolve("orderer.example.com", format!("127.0.0.1:{port}").parse().unwrap());
         if let Some(folder) = client {

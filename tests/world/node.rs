@@ -232,7 +232,7 @@ impl Node {
     }
 
     /// Waits until this is true of the log's lines.
-    async fn lines(&mut self, what: &str, enough: impl FnMut(&Vec<String>) -> bool) {
+    pub async fn lines(&mut self, what: &str, enough: impl FnMut(&Vec<String>) -> bool) {
         // an error: the log has ended, and so has the node
         let found = match tokio::time::timeout(PATIENCE, self.log.wait_for(enough)).await {
             Ok(found) => found.is_ok(),

@@ -29,14 +29,23 @@ pub async fn call(
     method: &str,
     body: impl Stream<Item = Bytes> + Send + Unpin + 'static,
 ) -> Result<Body, tonic::transport::Error> {
+    call_path(channel, &format!("/orderer.AtomicBroadcast/{method}"), body).await.map(http::Response::into_body)
+}
+
+/// Calls any method with a body of these bytes.
+pub async fn call_path(
+    channel: &Channel,
+    path: &str,
+    body: impl Stream<Item = Bytes> + Send + Unpin + 'static,
+) -> Result<http::Response<Body>, tonic::transport::Error> {
     let mut channel = channel.clone();
     std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
-    let request = http::Request::post(format!("/orderer.AtomicBroadcast/{method}"))
+    let request = http::Request::post(path)
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(Body::new(Chunks(body)))
         .unwrap();
-    channel.call(request).await.map(http::Response::into_body)
+    channel.call(request).await
 }
 
 /// Everything a call answers, until its end: data, and the code in the trailers if there were any.

@@ -8,21 +8,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use arc_swap::ArcSwapOption;
 use orderer_core::channel::ChannelId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::status::StatusCell;
 
-use super::order::{Order, OrderAnswer, Reply, Submission};
+use super::order::{Order, OrderAnswer, Reply, Room, Submission};
 
 /// What an envelope costs in memory beside its bytes: handles, queue entries, the answer's channel.
 pub const ENVELOPE_OVERHEAD_BYTES: usize = 512;
-
-/// A reserved part of the gate's bytes; free again when dropped.
-pub type Room = OwnedSemaphorePermit;
 
 /// No chain takes messages for this channel now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +39,23 @@ pub struct Gate {
     chain: ArcSwapOption<Behind>,
     passed: AtomicU64,
     waiting: Arc<AtomicUsize>,
+    made_at: Instant,
+    /// When one last passed; milliseconds since it was made.
+    passed_at: AtomicU64,
+    /// Bytes that are held by who waits for room.
+    outside_bytes: AtomicUsize,
+}
+
+/// Somebody waits for room; until this is dropped.
+pub struct Outside<'a> {
+    gate: &'a Gate,
+    bytes: usize,
+}
+
+impl Drop for Outside<'_> {
+    fn drop(&mut self) {
+        self.gate.outside_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Who stands behind it.
@@ -58,6 +73,9 @@ impl Gate {
             chain: ArcSwapOption::empty(),
             passed: AtomicU64::new(0),
             waiting: Arc::default(),
+            made_at: Instant::now(),
+            passed_at: AtomicU64::new(0),
+            outside_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -104,11 +122,32 @@ impl Gate {
         let Behind { chain, status } = &**chain.as_ref()?;
         let (answer, receiver) = oneshot::channel();
         self.passed.fetch_add(1, Ordering::Relaxed);
+        self.passed_at.store(self.age_ms(), Ordering::Relaxed);
         status.count_sent();
         // do_send keeps the order of one sender; if the actor is dead the message is dropped, and so is its answer
         #[expect(clippy::disallowed_methods, reason = "the one place where the bound stands before it")]
         chain.do_send(Order { submission, reply: Reply::new(answer, room, &self.waiting) });
         Some(receiver)
+    }
+
+    /// Counts what somebody may hold who waits for room.
+    pub fn stand_outside(&self, bytes: usize) -> Outside<'_> {
+        self.outside_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Outside { gate: self, bytes }
+    }
+
+    /// Bytes that are held by who waits for room.
+    pub fn outside_bytes(&self) -> usize {
+        self.outside_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How long ago the last submission passed. While somebody waits for room, so long the chain has answered nobody.
+    pub fn still_for(&self) -> Duration {
+        Duration::from_millis(self.age_ms().saturating_sub(self.passed_at.load(Ordering::Relaxed)))
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.made_at.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// An envelope larger than the whole gate takes all of it, instead of waiting for ever.

@@ -6,6 +6,6 @@ mod order;
 mod pace;
 
 pub use counted::Counted;
-pub use gate::{ENVELOPE_OVERHEAD_BYTES, Gate, Room, Unavailable};
-pub use order::{Order, OrderAnswer, OrderRefusal, Reply, Submission};
+pub use gate::{ENVELOPE_OVERHEAD_BYTES, Gate, Outside, Unavailable};
+pub use order::{Order, OrderAnswer, OrderRefusal, Reply, Room, Submission};
 pub use pace::Pace;

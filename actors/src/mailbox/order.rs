@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use actix::Message;
 use orderer_core::channel::ConfigSequence;
 use orderer_core::envelope::SignedEnvelope;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::gate::Room;
 use crate::trace::Trace;
 
 /// An envelope that passed the channel's filters and asks for its place in the order.
@@ -51,6 +50,9 @@ pub enum OrderRefusal {
     #[error("{0}")]
     NotDurable(String),
 }
+
+/// A reserved part of the gate's bytes; free again when dropped.
+pub type Room = OwnedSemaphorePermit;
 
 /// Answers one submission, and holds its room at the gate until then. Dropped unanswered, the sender learns that the
 /// chain is gone.

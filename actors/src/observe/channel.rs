@@ -11,7 +11,7 @@ use prometheus::{Histogram, IntCounter};
 
 use super::Observed;
 use super::broadcast::{BroadcastSeries, Judged};
-use super::deliver::{DeliverSeries, Subscription};
+use super::deliver::DeliverSeries;
 use super::series::Series;
 use super::transactions::ChannelKey;
 
@@ -222,11 +222,6 @@ impl ChannelObserved {
         if self.sent_below.fetch_max(block + 1, Ordering::Relaxed) <= block {
             self.node.transactions.delivered(self.key, block);
         }
-    }
-
-    /// A request for blocks begins; it ends with what is given back.
-    pub fn subscribe(self: &Arc<Self>) -> Subscription {
-        Subscription::new(self)
     }
 
     /// So many requests are being answered.

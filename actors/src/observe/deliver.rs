@@ -1,68 +1,22 @@
 //! What is counted of subscribers.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
-use orderer_core::channel::BlockNumber;
 use prometheus::IntCounter;
-
-use super::channel::ChannelObserved;
-
-/// The orderer sends whole blocks, to whoever may read them.
-const FILTERED: &str = "false";
-const DATA_TYPE: &str = "block";
 
 /// A channel's figures.
 #[derive(Default)]
 pub(super) struct DeliverSeries {
-    received: OnceLock<IntCounter>,
-    succeeded: OnceLock<IntCounter>,
-    failed: OnceLock<IntCounter>,
-    sent: OnceLock<IntCounter>,
-    now: AtomicUsize,
+    pub(super) received: OnceLock<IntCounter>,
+    pub(super) succeeded: OnceLock<IntCounter>,
+    pub(super) failed: OnceLock<IntCounter>,
+    pub(super) sent: OnceLock<IntCounter>,
+    pub(super) now: AtomicUsize,
 }
 
 impl DeliverSeries {
     pub(super) fn now(&self) -> usize {
         self.now.load(Ordering::Relaxed)
-    }
-}
-
-/// One request for blocks, from its reading to its end.
-pub struct Subscription {
-    channel: Arc<ChannelObserved>,
-    succeeded: bool,
-}
-
-impl Subscription {
-    pub(super) fn new(channel: &Arc<ChannelObserved>) -> Self {
-        let (series, families) = (channel.series(), &channel.node().families);
-        let make = || series.make(&families.requests_received, &[series.channel(), FILTERED, DATA_TYPE]);
-        channel.deliver().received.get_or_init(make).inc();
-        channel.deliver().now.fetch_add(1, Ordering::Relaxed);
-        Self { channel: Arc::clone(channel), succeeded: false }
-    }
-
-    /// A block was handed to the connection.
-    pub fn sent(&mut self, _number: BlockNumber, _bytes: usize) {
-        let (series, families) = (self.channel.series(), &self.channel.node().families);
-        let make = || series.make(&families.blocks_sent, &[series.channel(), FILTERED, DATA_TYPE]);
-        self.channel.deliver().sent.get_or_init(make).inc();
-    }
-
-    /// All that was asked for was sent.
-    pub fn succeeded(mut self) {
-        self.succeeded = true;
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        let (deliver, series) = (self.channel.deliver(), self.channel.series());
-        let (cell, success) = if self.succeeded { (&deliver.succeeded, "true") } else { (&deliver.failed, "false") };
-        let labels = [series.channel(), FILTERED, DATA_TYPE, success];
-        let make = || series.make(&self.channel.node().families.requests_completed, &labels);
-        cell.get_or_init(make).inc();
-        deliver.now.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -10,11 +10,13 @@ mod channel;
 mod definition;
 mod deliver;
 mod families;
+mod method;
 mod refusals;
 mod ring;
 mod series;
 mod stream;
 mod streams;
+mod subscription;
 pub mod table;
 mod transactions;
 
@@ -31,17 +33,18 @@ use prometheus::{IntCounter, Registry};
 pub use broadcast::{EnvelopeKind, Judged, Named};
 pub use channel::{ChannelObserved, CutReason, SentToTopic, Stage};
 pub use definition::{Definition, Kind};
-pub use deliver::Subscription;
+pub use method::Method;
 pub use refusals::{Refusals, RefusalsShown, RefusedEnvelope, Who};
-pub use stream::{ConnectionObserved, Method, StreamObserved};
+pub use stream::{ConnectionObserved, StreamObserved};
 pub use streams::{Request, StreamPlace, StreamShown, Streams};
+pub use subscription::Subscription;
 pub use table::METRICS;
 pub use transactions::{LifeShown, Transactions, TxKey};
 
 use broadcast::BroadcastSeries;
 use families::Families;
+use method::MethodSeries;
 use series::Series;
-use stream::MethodSeries;
 
 /// What happens in the whole node.
 pub struct Observed {
@@ -93,20 +96,10 @@ impl Observed {
         &self.registry
     }
 
-    /// A stream begins; it ends with what is given back.
-    pub fn stream(self: &Arc<Self>, method: Method) -> StreamObserved {
-        StreamObserved::begin(self, method)
-    }
-
     /// A certificate in use is good until then.
     #[expect(clippy::cast_precision_loss, reason = "seconds of this age are exact")]
     pub fn certificate(&self, kind: &str, file: &str, not_after: UnixSeconds) {
         self.families.certificates.with_label_values(&[kind, file]).set(not_after.0 as f64);
-    }
-
-    /// A client has connected; the connection ends with what is given back.
-    pub fn connection(self: &Arc<Self>) -> ConnectionObserved {
-        ConnectionObserved::open(self)
     }
 
     /// A call of one message and one answer came. Rare: only health is asked so.
@@ -116,7 +109,7 @@ impl Observed {
 
     /// And was answered.
     pub fn unary_completed(&self, service: &str, method: &str, code: i32, took: Duration) {
-        let labels = [service, method, stream::code_name(code)];
+        let labels = [service, method, method::code_name(code)];
         self.families.unary_duration.with_label_values(&labels).observe(took.as_secs_f64());
         self.families.unary_completed.with_label_values(&labels).inc();
     }

@@ -1,80 +1,19 @@
 //! What is counted of gRPC streams.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
-use prometheus::{Histogram, IntCounter};
+use prometheus::IntCounter;
 
 use super::Observed;
-use super::families::Families;
-
-/// As the reference writes it: with an underscore where the service's name has a dot.
-const SERVICE: &str = "orderer_AtomicBroadcast";
-/// By their number, in Go's words.
-const CODES: [&str; 17] = [
-    "OK",
-    "Canceled",
-    "Unknown",
-    "InvalidArgument",
-    "DeadlineExceeded",
-    "NotFound",
-    "AlreadyExists",
-    "PermissionDenied",
-    "ResourceExhausted",
-    "FailedPrecondition",
-    "Aborted",
-    "OutOfRange",
-    "Unimplemented",
-    "Internal",
-    "Unavailable",
-    "DataLoss",
-    "Unauthenticated",
-];
-const CANCELED: usize = 1;
-const UNKNOWN: usize = 2;
-
-/// What a client streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Envelopes.
-    Broadcast,
-    /// Requests for blocks.
-    Deliver,
-}
-
-const METHODS: [&str; 2] = ["Broadcast", "Deliver"];
-
-/// One method's figures, made when its first stream begins.
-pub(super) struct MethodSeries {
-    received: IntCounter,
-    messages_received: IntCounter,
-    messages_sent: IntCounter,
-    ended: [OnceLock<(Histogram, IntCounter)>; CODES.len()],
-}
-
-impl MethodSeries {
-    fn new(families: &Families, method: Method) -> Self {
-        let labels = [SERVICE, METHODS[method as usize]];
-        Self {
-            received: families.grpc_received.with_label_values(&labels),
-            messages_received: families.grpc_messages_received.with_label_values(&labels),
-            messages_sent: families.grpc_messages_sent.with_label_values(&labels),
-            ended: Default::default(),
-        }
-    }
-}
-
-/// A code's name.
-pub(super) fn code_name(code: i32) -> &'static str {
-    usize::try_from(code).ok().and_then(|code| CODES.get(code)).unwrap_or(&CODES[UNKNOWN])
-}
+use super::method::{CANCELED, CODES, METHODS, Method, MethodSeries, SERVICE, UNKNOWN};
 
 /// One connection, from its beginning to its end.
 #[derive(Debug)]
 pub struct ConnectionObserved(IntCounter);
 
 impl ConnectionObserved {
-    pub(super) fn open(node: &Observed) -> Self {
+    fn open(node: &Observed) -> Self {
         node.connections_opened.inc();
         Self(node.connections_closed.clone())
     }
@@ -95,7 +34,7 @@ pub struct StreamObserved {
 }
 
 impl StreamObserved {
-    pub(super) fn begin(node: &Arc<Observed>, method: Method) -> Self {
+    fn begin(node: &Arc<Observed>, method: Method) -> Self {
         let stream = Self { node: Arc::clone(node), method, began: Instant::now(), code: CANCELED };
         stream.series().received.inc();
         if method == Method::Deliver {
@@ -137,5 +76,17 @@ impl Drop for StreamObserved {
         if self.method == Method::Deliver {
             self.node.streams_closed.inc();
         }
+    }
+}
+
+impl Observed {
+    /// A stream begins; it ends with what is given back.
+    pub fn stream(self: &Arc<Self>, method: Method) -> StreamObserved {
+        StreamObserved::begin(self, method)
+    }
+
+    /// A client has connected; the connection ends with what is given back.
+    pub fn connection(self: &Arc<Self>) -> ConnectionObserved {
+        ConnectionObserved::open(self)
     }
 }

@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use orderer_core::channel::ChannelId;
 use serde::Serialize;
 
-use super::stream::Method;
-use crate::channel::{Channel, Directory, Entry};
+use super::method::Method;
 use crate::status::now_ms;
 
 /// One stream's figures.
@@ -108,19 +107,15 @@ impl Streams {
         open.iter().map(|(id, cell)| (*id, Arc::clone(cell))).collect()
     }
 
-    /// All of them, the slowest first.
-    pub fn all(&self, directory: &Directory) -> Vec<StreamShown> {
-        let height = |channel: &ChannelId| match directory.find(channel.as_str()) {
-            Some(Entry::Open(channel)) => Some(channel.ledger().height()),
-            _ => None,
-        };
+    /// All of them, the slowest first. `height` says how many blocks a channel has.
+    pub fn all(&self, height: impl Fn(&ChannelId) -> Option<u64>) -> Vec<StreamShown> {
         self.shown(|_| true, height)
     }
 
-    /// Those that deliver a channel's blocks, the slowest first.
-    pub fn of_channel(&self, channel: &Channel) -> Vec<StreamShown> {
-        let is_it = |request: Option<&Request>| request.is_some_and(|request| request.channel == *channel.id());
-        self.shown(is_it, |_| Some(channel.ledger().height()))
+    /// Those that deliver the blocks of a channel of this height, the slowest first.
+    pub fn of_channel(&self, channel: &ChannelId, height: u64) -> Vec<StreamShown> {
+        let is_it = |request: Option<&Request>| request.is_some_and(|request| request.channel == *channel);
+        self.shown(is_it, |_| Some(height))
     }
 
     fn shown(

@@ -178,6 +178,19 @@ metrics! {
         "Clients, and organizations, that have sent something of late.");
     ALLOWED_RATE = gauge(["orderer", "", "allowed_rate"], &["whose"],
         "Envelopes a second that each client, and each organization, may send now; only where there is a limit.");
+    MEMORY_USED = gauge(["orderer", "", "memory_used_bytes"], &["part"],
+        "Memory that clients make the node hold: incoming (connections, streams, what they have sent) and outgoing (blocks and \
+         answers on their way to them).");
+    MEMORY_LIMIT = gauge(["orderer", "", "memory_limit_bytes"], &["part"],
+        "What that part may take; process is Limits.MemoryBytes.");
+    MEMORY_WAITING = gauge(["orderer", "", "memory_waiting"], &["part"],
+        "Connections (incoming) and streams (outgoing) that wait for memory.");
+    CONNECTIONS_OPEN = gauge(["orderer", "", "connections_open"], &["kind"],
+        "Connections of clients and of operators.");
+    CONNECTIONS_TURNED_AWAY = counter(["orderer", "", "connections_turned_away"], &["kind", "how"],
+        "Connections that were refused, or closed because others needed their place or their memory.");
+    GATE_OUTSIDE = gauge(["orderer", "", "gate_outside_bytes"], CHANNEL,
+        "Bytes that streams may hold which wait for room at the channel's gate.");
     CPU = counter(["process", "", "cpu_seconds_total"], &[],
         "Seconds of CPU time.");
     OPEN_FDS = gauge(["process", "", "open_fds"], &[],

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 
 use super::{Registrar, open_one};
 use crate::chain_state::chain_text;
-use crate::chain_support::{StopChain, TryAgain};
 use crate::channel::{Channel, ChannelState, Entry};
 use crate::membership::{Join, JoinBlock, JoinError, Remove, RemoveError, Restart, RestartError};
 use crate::node_context::NodeContext;
@@ -102,8 +101,7 @@ async fn stop_and_remove(
     if let Some(channel) = channel {
         if let Some(support) = channel.support.swap(None) {
             let (done, stopped) = oneshot::channel();
-            #[expect(clippy::disallowed_methods, reason = "once in the life of a channel")]
-            support.do_send(StopChain { done });
+            support.stop(done);
             if tokio::time::timeout(STOP_PATIENCE, stopped).await.is_err() {
                 tracing::warn!(target: "orderer.registrar", channel = %id, "chain did not stop in time, its ledger is removed all the same");
             }
@@ -233,8 +231,7 @@ impl Registrar {
         ctx: &mut Context<Self>,
     ) {
         if let Some(support) = channel.support() {
-            #[expect(clippy::disallowed_methods, reason = "a person asked")]
-            support.do_send(TryAgain { reply });
+            support.try_again(reply);
             return;
         }
         let state = channel.state();

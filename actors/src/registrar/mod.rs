@@ -17,8 +17,10 @@ use orderer_ledger::Ledger;
 use tokio::sync::oneshot;
 
 use crate::chain_state::{chain_text, load_snapshot};
-use crate::chain_support::{ChainSupport, StopChain};
-use crate::channel::{BrokenChannel, Channel, ChannelState, Entry};
+use crate::chain_support::{ChainSupport, RegistrarOfChannels};
+use crate::channel::{BrokenChannel, Channel, ChannelState, Entry, LookForChannels, NewChannel};
+use crate::consensus::Consenters;
+use crate::membership::RegistrarHandle;
 use crate::node_context::NodeContext;
 use crate::status::{StatusCell, Task};
 use crate::supervision::{ChildGone, Exit, ExitGuard};
@@ -26,9 +28,10 @@ use crate::supervision::{ChildGone, Exit, ExitGuard};
 /// A chain that has not stopped after so long at shutdown is left behind; what it acknowledged is durable.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// See the module's description.
+/// The actor that owns the channels: one ChainSupport below it for each, found on the disk when it starts or added by a message.
 pub struct Registrar {
     context: Arc<NodeContext>,
+    consenters: Arc<Consenters>,
     supports: BTreeMap<ChannelId, Place>,
     /// Channels whose ledger is being made.
     joining: BTreeSet<ChannelId>,
@@ -50,21 +53,6 @@ struct Place {
     restarts: Restarts,
 }
 
-/// A channel whose ledger was just made: by a BlockWriter, when the block that creates it is durable.
-#[derive(Message, Debug)]
-#[rtype(result = "()")]
-pub struct NewChannel {
-    /// With its genesis block in it.
-    pub ledger: Arc<Ledger>,
-    /// Its configuration.
-    pub snapshot: Arc<ChannelSnapshot>,
-}
-
-/// From the system channel's support, when its chain is built again: are there channels on the disk that are not known?
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct LookForChannels;
-
 /// From the Supervisor at shutdown. Answered when every chain has stopped, or did not in time.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -76,11 +64,16 @@ type Found = (ChannelId, Result<(Arc<Ledger>, Arc<ChannelSnapshot>), String>);
 impl Registrar {
     /// A registrar for the channels below the context's ledger folder. `ready` is told when all that are there have
     /// been opened.
-    pub fn new(context: Arc<NodeContext>, ready: Option<oneshot::Sender<()>>, guard: ExitGuard) -> Self {
+    pub fn new(
+        context: Arc<NodeContext>,
+        consenters: Arc<Consenters>,
+        ready: Option<oneshot::Sender<()>>,
+        guard: ExitGuard,
+    ) -> Self {
         let status = context.board.cell("registrar");
         let (joining, removing, reopening) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let supports = BTreeMap::new();
-        Self { context, supports, joining, removing, reopening, started: 0, status, ready, guard }
+        Self { context, consenters, supports, joining, removing, reopening, started: 0, status, ready, guard }
     }
 
     fn add(&mut self, channel: &Arc<Channel>, ctx: &mut Context<Self>) {
@@ -94,7 +87,13 @@ impl Registrar {
     }
 
     fn count_channels(&self) {
-        self.status.enter("running", format!("{} channels", self.supports.len()));
+        self.status.enter(
+            "running",
+            match self.supports.len() {
+                1 => "1 channel".to_owned(),
+                many => format!("{many} channels"),
+            },
+        );
     }
 
     fn start_support(&mut self, id: &ChannelId, ctx: &mut Context<Self>) {
@@ -103,8 +102,15 @@ impl Registrar {
         let registrar = ctx.address();
         let guard = ExitGuard::new(registrar.clone().recipient(), id.clone(), place.generation);
         let (channel, context) = (Arc::clone(&place.channel), Arc::clone(&self.context));
+        let consenters = Arc::clone(&self.consenters);
+        let registrar = RegistrarOfChannels {
+            new_channel: registrar.clone().recipient(),
+            look_for_channels: registrar.recipient(),
+        };
         self.context.board.cell(&format!("registrar/{id}")).begin(place.restarts.total());
-        ChainSupport::start_in_arbiter(&place.arbiter, move |_| ChainSupport::new(channel, context, registrar, guard));
+        ChainSupport::start_in_arbiter(&place.arbiter, move |_| {
+            ChainSupport::new(channel, context, consenters, registrar, guard)
+        });
     }
 
     fn register(
@@ -121,7 +127,7 @@ impl Registrar {
 
     fn channel(&self, ledger: Arc<Ledger>, snapshot: Arc<ChannelSnapshot>) -> Arc<Channel> {
         let NodeContext { gate_bytes, directory, observed, .. } = &*self.context;
-        Arc::new(Channel::new(ledger, snapshot, *gate_bytes, directory, observed))
+        Arc::new(Channel::new(ledger, snapshot, *gate_bytes, directory.changes(), observed))
     }
 
     fn found(&mut self, found: Vec<Found>, ctx: &mut Context<Self>) {
@@ -199,7 +205,7 @@ impl Actor for Registrar {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.context.membership.registrar_is(Some(ctx.address()), &self.status);
+        self.context.membership.registrar_is(Some(RegistrarHandle::new(&ctx.address())), &self.status);
         self.status.enter("opening", "");
         // after a restart the channels are open already: only their supports have to be started again
         for channel in self.context.directory.open() {
@@ -285,8 +291,7 @@ impl Handler<StopAll> for Registrar {
         for (id, place) in std::mem::take(&mut self.supports) {
             if let Some(support) = place.channel.support() {
                 let (done, stopped) = oneshot::channel();
-                #[expect(clippy::disallowed_methods, reason = "once in the life of a channel")]
-                support.do_send(StopChain { done });
+                support.stop(done);
                 stopping.push((id, stopped));
             }
         }
@@ -307,9 +312,9 @@ impl Handler<StopAll> for Registrar {
 
 /// Tests only: a handler that panics.
 #[cfg(test)]
-impl Handler<crate::solo_chain::Crash> for Registrar {
+impl Handler<crate::supervision::Crash> for Registrar {
     type Result = ();
-    fn handle(&mut self, _: crate::solo_chain::Crash, _: &mut Context<Self>) {
+    fn handle(&mut self, _: crate::supervision::Crash, _: &mut Context<Self>) {
         panic!("crashed by a test");
     }
 }

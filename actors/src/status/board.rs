@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::cell::StatusCell;
 #[cfg(any(test, feature = "fail-points"))]
-use crate::supervision::FailPoints;
+use crate::fail_points::FailPoints;
 
 /// Threads of actors that have been silent for so long do not answer; nor does a watchdog that has asked nobody for as long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::now_ms;
-use super::task::{InHand, Slot, Taken, Task};
+use super::task::{InHand, Slot, Task};
 
 /// So many restarts are remembered with their time; no policy allows more within its window.
 const RESTARTS_MAX: usize = 32;
@@ -92,7 +92,7 @@ pub struct StatusCell {
 #[derive(Debug)]
 pub(super) struct Faults {
     pub(super) path: String,
-    pub(super) points: crate::supervision::FailPoints,
+    pub(super) points: crate::fail_points::FailPoints,
 }
 
 impl StatusCell {
@@ -200,7 +200,7 @@ impl StatusCell {
         Ok(())
     }
 
-    pub(super) fn slot(&self, index: usize) -> &Slot {
+    fn slot(&self, index: usize) -> &Slot {
         &self.slots[index]
     }
 
@@ -229,5 +229,27 @@ impl StatusCell {
     /// Follows the report.
     pub fn subscribe(&self) -> watch::Receiver<Report> {
         self.report.subscribe()
+    }
+}
+
+/// As long as this lives the task is in hand, unless another was noted over it: what a dead actor left to another thread may
+/// end when its successor has something in hand.
+#[derive(Debug)]
+pub struct Taken {
+    cell: Arc<StatusCell>,
+    slot: usize,
+    noted: u64,
+}
+
+impl Taken {
+    fn new(cell: &Arc<StatusCell>, slot: usize, task: Task) -> Self {
+        let noted = cell.slot(slot).note(task);
+        Self { cell: Arc::clone(cell), slot, noted }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.cell.slot(self.slot).clear_own(self.noted);
     }
 }

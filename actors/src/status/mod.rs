@@ -12,10 +12,10 @@ mod task;
 use std::time::SystemTime;
 
 pub use board::{ArbiterPulse, StatusBoard};
-pub use cell::{MailboxDepth, Panicked, Report, StatusCell, Trouble};
+pub use cell::{MailboxDepth, Panicked, Report, StatusCell, Taken, Trouble};
 pub use chain::{BlockNote, ChainGauges, RECENT_BLOCKS};
 pub use level::Level;
-pub use task::{InHand, Taken, Task};
+pub use task::{InHand, STUCK_AFTER, Task};
 
 /// Milliseconds since 1970; 0 for a clock before that.
 pub fn now_ms() -> u64 {

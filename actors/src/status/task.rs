@@ -1,15 +1,17 @@
 //! What an actor has in hand, and since when: noted where messages are handled, so that a stuck actor can be told from an
 //! idle one without asking it. About 60 ns a message.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::cell::StatusCell;
 use super::now_ms;
-use crate::supervision::STUCK_AFTER;
+
+/// What takes longer is stuck. No handler works for longer than milliseconds, and a commit that takes seconds is a disk in
+/// trouble.
+pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// A message, or work that is done for one elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +149,7 @@ pub(super) struct Slot(AtomicU64);
 
 impl Slot {
     /// Notes it over whatever was noted before. Gives back the note.
-    fn note(&self, task: Task) -> u64 {
+    pub(super) fn note(&self, task: Task) -> u64 {
         let noted = (clock_us() << 8) | task as u64;
         self.0.store(noted, Ordering::Relaxed);
         noted
@@ -159,7 +161,7 @@ impl Slot {
     }
 
     /// Only if it is this that is noted.
-    fn clear_own(&self, noted: u64) {
+    pub(super) fn clear_own(&self, noted: u64) {
         let _ = self.0.compare_exchange(noted, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
@@ -177,28 +179,6 @@ impl Slot {
 fn clock_us() -> u64 {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(BEGAN.elapsed().as_micros()).unwrap_or(u64::MAX >> 8)
-}
-
-/// As long as this lives the task is in hand, unless another was noted over it: what a dead actor left to another thread may
-/// end when its successor has something in hand.
-#[derive(Debug)]
-pub struct Taken {
-    cell: Arc<StatusCell>,
-    slot: usize,
-    noted: u64,
-}
-
-impl Taken {
-    pub(super) fn new(cell: &Arc<StatusCell>, slot: usize, task: Task) -> Self {
-        let noted = cell.slot(slot).note(task);
-        Self { cell: Arc::clone(cell), slot, noted }
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.cell.slot(self.slot).clear_own(self.noted);
-    }
 }
 
 #[cfg(test)]

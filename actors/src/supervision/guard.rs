@@ -14,9 +14,16 @@ pub enum Exit {
     /// It met an error that it cannot go on after.
     Failed(String),
     /// It met an error that a new one in its place would meet again; a person has to act first.
-    Unrecoverable(String),
+    Unrecoverable {
+        /// What happened.
+        cause: String,
+        /// What a person can do about it.
+        action: &'static str,
+    },
     /// The channel takes no blocks from this node, as it is configured now; a person has to act first.
     NotOurs(String),
+    /// It has taken the config update that lets a chain take its place.
+    Mended,
     /// A handler panicked; the text says where.
     Panicked(String),
     /// It ended without a word: its arbiter is gone, or nobody held its address.
@@ -27,7 +34,8 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Asked => f.write_str("stopped as asked"),
-            Self::Failed(cause) | Self::Unrecoverable(cause) | Self::NotOurs(cause) => f.write_str(cause),
+            Self::Mended => f.write_str("the channel's configuration is mended"),
+            Self::Failed(cause) | Self::Unrecoverable { cause, .. } | Self::NotOurs(cause) => f.write_str(cause),
             Self::Panicked(text) => write!(f, "panicked: {text}"),
             Self::Stopped => f.write_str("stopped without being asked"),
         }

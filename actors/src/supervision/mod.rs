@@ -5,15 +5,15 @@
 //! tells the parent. The parent builds a new child from durable state, with the next generation number; reports of an
 //! older generation are ignored.
 
-#[cfg(any(test, feature = "fail-points"))]
-mod fail_points;
 mod guard;
+mod lifecycle;
 mod panics;
 mod watchdog;
 
-#[cfg(any(test, feature = "fail-points"))]
-pub use fail_points::{FailPoints, Fault};
 pub use guard::{ChildGone, Exit, ExitGuard};
+#[cfg(test)]
+pub use lifecycle::Crash;
+pub use lifecycle::{Abandon, Halt};
 pub(crate) use panics::payload_text;
 pub use panics::{panics, report_panics};
-pub use watchdog::{STUCK_AFTER, Watchdog};
+pub use watchdog::Watchdog;

@@ -12,11 +12,8 @@ use std::time::{Duration, Instant};
 
 use actix_rt::ArbiterHandle;
 
-use crate::status::{ArbiterPulse, InHand, StatusBoard};
+use crate::status::{ArbiterPulse, InHand, STUCK_AFTER, StatusBoard};
 
-/// What takes longer is stuck. No handler works for longer than milliseconds, and a commit that takes seconds is a disk in
-/// trouble.
-pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// So often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 

@@ -1,8 +1,8 @@
 //! Faults at every actor and at every step: the tree heals, nothing acknowledged is lost, and the other channel feels nothing.
 
 use super::*;
+use crate::fail_points::Fault;
 use crate::status::InHand;
-use crate::supervision::Fault;
 
 /// Orders until this many more are acknowledged, however often the chain dies meanwhile; gives back which.
 async fn order_some(world: &World, name: &str, round: &str, count: usize) -> Vec<String> {

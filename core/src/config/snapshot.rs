@@ -171,7 +171,7 @@ impl ChannelSnapshot {
         self.bundle.capabilities().recursion_max()
     }
 
-    pub(super) fn tree(&self) -> &Tree {
+    pub(crate) fn tree(&self) -> &Tree {
         self.bundle.tree()
     }
 

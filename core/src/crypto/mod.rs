@@ -52,6 +52,9 @@ pub enum KeyError {
     /// The bytes do not parse.
     #[error("key does not parse: {0}")]
     Malformed(String),
+    /// Somebody would have to type its password.
+    #[error("the key is encrypted: decrypt it with openssl pkey")]
+    Encrypted,
     /// Known to be a key, of an algorithm that Fabric does not sign with.
     #[error("key algorithm {0} is not supported")]
     Unsupported(String),

@@ -31,10 +31,15 @@ impl SigningKey {
     pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
         let mut text = text;
         while let Some((block, rest)) = pem::decode(text) {
+            // a header of the older format, which Go passes over
+            let is_encrypted = contains(&text[..text.len() - rest.len()], b"4,ENCRYPTED");
             text = rest;
             match block.label.as_str() {
-                "PRIVATE KEY" | "EC PRIVATE KEY" => return Self::from_der(&block.contents),
-                "ENCRYPTED PRIVATE KEY" => return Err(KeyError::Unsupported("that is encrypted".to_owned())),
+                "PRIVATE KEY" | "EC PRIVATE KEY" => {
+                    return Self::from_der(&block.contents)
+                        .map_err(|e| if is_encrypted { KeyError::Encrypted } else { e });
+                }
+                "ENCRYPTED PRIVATE KEY" => return Err(KeyError::Encrypted),
                 "RSA PRIVATE KEY" => return Err(KeyError::Unsupported("RSA".to_owned())),
                 _ => {}
             }
@@ -52,7 +57,7 @@ impl SigningKey {
         }
         match ed25519_dalek::SigningKey::from_pkcs8_der(der) {
             Ok(key) => Ok(Self(Kind::Ed25519(Box::new(key)))),
-            Err(_) => Err(KeyError::Unsupported("of this file".to_owned())),
+            Err(_) => Err(KeyError::Malformed("it is no key on P-256, P-384 or of Ed25519".to_owned())),
         }
     }
 
@@ -140,6 +145,10 @@ impl Signer for SigningIdentity {
     fn sign(&self, message: &[u8]) -> Result<Bytes, SignError> {
         self.key.sign(message)
     }
+}
+
+fn contains(text: &[u8], wanted: &[u8]) -> bool {
+    text.windows(wanted.len()).any(|part| part == wanted)
 }
 
 #[cfg(test)]

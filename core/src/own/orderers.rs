@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use fabric_proto::common::{ConfigGroup, OrdererAddresses};
+use fabric_proto::common::OrdererAddresses;
 use prost::Message as _;
 
+use crate::config::tree::GroupRef;
 use crate::config::{ChannelSnapshot, key};
 
 /// What is said of a channel of type solo that names several orderers.
@@ -13,10 +14,10 @@ pub const WARNING_SOLO: &str = "the channel is of type solo, and its configurati
 /// Addresses of the orderers that clients and peers are told of: those of the ordering organizations and those of the whole
 /// channel.
 pub fn orderer_addresses(snapshot: &ChannelSnapshot) -> BTreeSet<String> {
-    let root = &snapshot.channel_group();
-    let organizations = root.groups.get(key::ORDERER).map(|orderer| orderer.groups.values());
+    let root = snapshot.tree().root();
     let mut addresses: BTreeSet<String> = listed(root, key::ORDERER_ADDRESSES).into_iter().collect();
-    for organization in organizations.into_iter().flatten() {
+    let organizations = root.below(key::ORDERER).into_iter().flat_map(GroupRef::groups);
+    for (_, organization) in organizations {
         addresses.extend(listed(organization, key::ENDPOINTS));
     }
     addresses
@@ -30,8 +31,8 @@ pub fn others_of_solo(snapshot: &ChannelSnapshot) -> Option<BTreeSet<String>> {
     Some(orderer_addresses(snapshot)).filter(|addresses| addresses.len() > 1)
 }
 
-fn listed(group: &ConfigGroup, value: &str) -> Vec<String> {
-    let value = group.values.get(value);
+fn listed(group: GroupRef<'_>, value: &str) -> Vec<String> {
+    let value = group.values().get(value);
     let decoded = value.and_then(|value| OrdererAddresses::decode(value.value.clone()).ok());
     decoded.unwrap_or_default().addresses
 }

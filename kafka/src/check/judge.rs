@@ -24,11 +24,11 @@ fn judge_absence(facts: &Facts, need: &Need) -> Vec<Finding> {
     let (copies, brokers) = (need.replication_factor, facts.brokers.len());
     let mut findings = vec![if usize::try_from(copies).is_ok_and(|copies| copies <= brokers) {
         Finding::fine(format!(
-            "topic {channel} does not exist yet; the node makes it when it starts, on {copies} brokers"
+            "topic {channel} does not exist yet; the node makes it when it starts, with copies on brokers: {copies}"
         ))
     } else {
         Finding::error(
-            format!("topic {channel} does not exist, and there are {brokers} brokers for its {copies} copies"),
+            format!("topic {channel} does not exist; its copies are to be {copies}, and the brokers are {brokers}"),
             format!("start more brokers, or set Kafka.Topic.ReplicationFactor to {brokers}"),
         )
     }];

@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 
 use orderer_core::block::{BlockError, ChainError};
-use orderer_core::channel::BlockNumber;
 
 use crate::error::{CommitError, OpenError, ReadError};
 
@@ -84,20 +83,6 @@ pub enum TransferError {
         /// What is wrong.
         #[source]
         cause: Box<ChainError>,
-    },
-    /// A ledger is never pruned that far.
-    #[error(
-        "{}: blocks before {horizon} are missing, and the configuration in force is in block {last_config}: no chain is \
-         pruned so far; copy or export it again",
-        path.display()
-    )]
-    Missing {
-        /// The file.
-        path: PathBuf,
-        /// The first block behind those that are missing.
-        horizon: BlockNumber,
-        /// The newest config block.
-        last_config: BlockNumber,
     },
     /// The ledger that is being made.
     #[error(transparent)]

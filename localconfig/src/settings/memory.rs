@@ -28,18 +28,19 @@ pub(super) struct WrittenLimits {
 }
 
 impl WrittenLimits {
-    /// All limits: five eighths of the memory are for clients, three sixteenths for blocks, and as much for the rest of the process
-    /// and for what allocators leave unused.
+    /// All limits: half of the memory is for clients, an eighth for blocks on their way to them, three sixteenths for newest
+    /// blocks, and as much for the rest of the process and for what allocators leave unused.
     pub(super) fn shares(self, machine_bytes: u64) -> Limits {
         let memory = if self.memory > 0 { self.memory } else { (machine_bytes / 4).min(DEFAULT_MAX_BYTES) };
         let memory = usize::try_from(memory.max(LEAST_BYTES)).unwrap_or(usize::MAX);
-        let clients = memory / 8 * 5;
+        let clients = memory / 2;
         let small = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         let or = |written: u32, share: usize| if written > 0 { written } else { small(share) };
         Limits {
             memory_bytes: memory,
             client_bytes: clients,
-            connections: clients / 2 / CONNECTION_BYTES,
+            outgoing_bytes: memory / 8,
+            connections: clients / 8 * 5 / CONNECTION_BYTES,
             streams: clients / 4 / STREAM_BYTES,
             stream_bytes: (clients / 256).clamp(STREAM_LEAST_BYTES, STREAM_MAX_BYTES),
             streams_per_connection: self.streams_per_connection,
@@ -101,7 +102,7 @@ mod tests {
     fn shares_fit_into_the_whole_and_what_is_written_counts() {
         for memory in [64u64 << 20, 256 << 20, 1 << 30, 8 << 30] {
             let limits = WrittenLimits { memory, ..Default::default() }.shares(1 << 40);
-            assert!(limits.client_bytes + limits.block_cache_bytes < limits.memory_bytes);
+            assert!(limits.client_bytes + limits.outgoing_bytes + limits.block_cache_bytes < limits.memory_bytes);
             assert!(limits.connections * CONNECTION_BYTES + limits.streams * STREAM_BYTES < limits.client_bytes);
             assert!(limits.large_message_bytes as usize <= limits.client_bytes / 2);
         }

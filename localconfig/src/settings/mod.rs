@@ -122,6 +122,8 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// All that clients make the node hold, in bytes.
     pub client_bytes: usize,
+    /// Blocks on their way to clients, in bytes.
+    pub outgoing_bytes: usize,
     /// Connections of clients.
     pub connections: usize,
     /// Streams on all connections.

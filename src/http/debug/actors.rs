@@ -4,8 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use orderer_actors::channel::{Channel, Entry};
-use orderer_actors::status::{ArbiterPulse, InHand, Level, Report, StatusCell, now_ms};
-use orderer_actors::supervision::STUCK_AFTER;
+use orderer_actors::status::{ArbiterPulse, InHand, Level, Report, STUCK_AFTER, StatusCell, now_ms};
 use serde::Serialize;
 
 use super::{Debug, Shared};

@@ -86,7 +86,9 @@ pub(super) async fn channel(State(debug): Shared, Path(name): Path<String>) -> R
         Entry::Open(channel) => {
             let (of_thread, context) = (Arc::clone(channel), Arc::clone(&debug.context));
             // blocks and files are looked at
-            let more = debug.look(move || More::of(&of_thread, context.observed.streams().of_channel(&of_thread)));
+            let more = debug.look(move || {
+                More::of(&of_thread, context.observed.streams().of_channel(of_thread.id(), of_thread.ledger().height()))
+            });
             Some(more.await?)
         }
     };

@@ -1,5 +1,8 @@
-//! Who may send how much, who sends how much, and who is refused for it.
+//! Who may send how much, who sends how much, and who is refused for it; and whom memory is held for.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -10,10 +13,13 @@ use orderer_core::fairness::SenderShown;
 use serde::Serialize;
 
 use super::Shared;
+use crate::admission::{Admission, Connections};
 use crate::http::answer::json;
 
 /// Of those who send most. A list of thousands is nothing to look at.
 const SHOWN_MAX: usize = 500;
+/// Of those who hold most memory.
+const HOLDERS_MAX: usize = 20;
 
 #[derive(Serialize)]
 struct Shown {
@@ -21,6 +27,53 @@ struct Shown {
     limits: Limits,
     clients: Vec<Sender>,
     organizations: Vec<Sender>,
+    memory: Memory,
+}
+
+/// Memory that clients make the node hold.
+#[derive(Serialize)]
+struct Memory {
+    process_bytes: usize,
+    parts: [Part; 2],
+    listeners: Vec<Listener>,
+    /// Those who hold most.
+    addresses: Vec<Address>,
+    connections: Vec<Connection>,
+}
+
+#[derive(Serialize)]
+struct Part {
+    name: &'static str,
+    used_bytes: usize,
+    limit_bytes: usize,
+    waiting: usize,
+}
+
+#[derive(Serialize)]
+struct Listener {
+    kind: &'static str,
+    open: usize,
+    max: usize,
+    refused: u64,
+    closed: u64,
+}
+
+#[derive(Serialize)]
+#[allow(clippy::struct_field_names, reason = "the field's name in JSON")]
+struct Address {
+    address: IpAddr,
+    connections: usize,
+    bytes: usize,
+}
+
+#[derive(Serialize)]
+struct Connection {
+    peer: SocketAddr,
+    kind: &'static str,
+    phase: &'static str,
+    streams: usize,
+    incoming_bytes: usize,
+    outgoing_bytes: usize,
 }
 
 /// In envelopes a second; absent where there is none.
@@ -60,8 +113,47 @@ pub(super) async fn limits(State(debug): Shared) -> Response {
         },
         clients: senders(fairness.clients(uptime)),
         organizations: senders(fairness.organizations(uptime)),
+        memory: memory(&debug.admission),
     };
     json(StatusCode::OK, &shown)
+}
+
+fn memory(admission: &Admission) -> Memory {
+    let Admission { budget, outgoing, .. } = admission;
+    let part = |name, used_bytes, limit_bytes, waiting| Part { name, used_bytes, limit_bytes, waiting };
+    let all = admission.holders(usize::MAX);
+    let mut by_address: HashMap<IpAddr, Address> = HashMap::new();
+    for holder in &all {
+        let address = holder.address.ip();
+        let sum = by_address.entry(address).or_insert(Address { address, connections: 0, bytes: 0 });
+        sum.connections += 1;
+        sum.bytes += holder.incoming_bytes + holder.outgoing_bytes;
+    }
+    let mut addresses: Vec<Address> = by_address.into_values().collect();
+    addresses.sort_by_key(|address| Reverse(address.bytes));
+    addresses.truncate(HOLDERS_MAX);
+    let connections = all.iter().take(HOLDERS_MAX).map(|holder| Connection {
+        peer: holder.address,
+        kind: holder.kind.word(),
+        phase: holder.phase.word(),
+        streams: holder.streams,
+        incoming_bytes: holder.incoming_bytes,
+        outgoing_bytes: holder.outgoing_bytes,
+    });
+    let listeners = admission.connections().map(|(kind, counts)| {
+        let Connections { open, max, refused, closed } = counts;
+        Listener { kind: kind.word(), open, max, refused, closed }
+    });
+    Memory {
+        process_bytes: admission.process_bytes(),
+        parts: [
+            part("incoming", budget.used(), budget.limit(), budget.waiting()),
+            part("outgoing", outgoing.used(), outgoing.limit(), outgoing.waiting()),
+        ],
+        listeners: listeners.into(),
+        addresses,
+        connections: connections.collect(),
+    }
 }
 
 fn millis(time: Duration) -> u64 {

@@ -35,6 +35,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Refused, wrong_method};
+use crate::admission::Admission;
 use crate::certificates::CertificatesInUse;
 use crate::settings::Effective;
 use crate::telemetry::LogControl;
@@ -52,6 +53,8 @@ const LOOKS_MAX: usize = 4;
 pub(super) struct Debug {
     /// The node.
     pub(super) context: Arc<NodeContext>,
+    /// What bounds clients.
+    pub(super) admission: Admission,
     /// What is logged.
     pub(super) logs: LogControl,
     /// The node's own configuration, and the file that it is from.

@@ -17,6 +17,6 @@ struct Streams {
 }
 
 pub(super) async fn streams(State(debug): Shared) -> Response {
-    let streams = debug.context.observed.streams().all(&debug.context.directory);
+    let streams = debug.context.observed.streams().all(|channel| debug.context.directory.height_of(channel));
     json(StatusCode::OK, &Streams { now_ms: now_ms(), streams })
 }

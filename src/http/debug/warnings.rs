@@ -7,11 +7,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::status::{InHand, Level, now_ms};
+use orderer_core::own;
 use serde::Serialize;
 
 use super::{Debug, Shared};
 use crate::disk;
 use crate::http::answer::{Refused, json};
+use orderer_core::counted::counted;
 
 /// A channel with messages in hand cuts a block within seconds; after so long it is news that it has not.
 const NOT_CUT_MS: u64 = 60_000;
@@ -21,6 +23,9 @@ const SLOW_MS: u64 = 10_000;
 const HOURS_FEW: f64 = 48.0;
 /// So much of the gate taken means that clients wait.
 const GATE_FULL_PERCENT: usize = 95;
+/// What to do about a solo channel whose configuration names more orderers than one.
+const SEVERAL_ORDERERS_ACTION: &str = "each orderer that serves such a channel makes a chain of its own: have one orderer serve it, and \
+     remove the other addresses from the configuration";
 /// No more are named.
 const NAMED_MAX: usize = 20;
 
@@ -90,6 +95,7 @@ fn of_channels(debug: &Debug) -> Vec<Warning> {
     let mut full = Group::new(Level::Busy, "clients wait: the disk or the brokers are slower than what comes in");
     let mut topic = Group::new(Level::Bad, "see to the topic's brokers");
     let mut forgets = Group::new(Level::Bad, "raise the topic's retention, or bring the orderers up that are behind");
+    let mut several = Group::new(Level::Busy, SEVERAL_ORDERERS_ACTION);
     let mut envelopes = 0;
     for (id, entry) in &*debug.context.directory.all() {
         let name = id.to_string();
@@ -107,6 +113,9 @@ fn of_channels(debug: &Debug) -> Vec<Warning> {
             envelopes += pending;
             not_cut.about.push(name.clone());
         }
+        if own::others_of_solo(&channel.snapshot()).is_some() {
+            several.about.push(name.clone());
+        }
         if channel.gate().taken_bytes() * 100 >= channel.gate().capacity_bytes() * GATE_FULL_PERCENT {
             full.about.push(name.clone());
         }
@@ -119,7 +128,7 @@ fn of_channels(debug: &Debug) -> Vec<Warning> {
             }
         }
     }
-    let pending = format!("with {envelopes} envelopes pending");
+    let pending = format!("with {} pending", counted(envelopes, "envelope"));
     let warnings = [
         failed.say("channel has failed", "channels have failed"),
         retrying.say("channel is not served by its Kafka cluster", "channels are not served by their Kafka clusters"),
@@ -134,6 +143,10 @@ fn of_channels(debug: &Debug) -> Vec<Warning> {
         ),
         restarting.say("channel's chain died and is built again", "channels' chains died and are built again"),
         full.say("channel's gate is full", "channels' gates are full"),
+        several.say(
+            "channel is of type solo, and its configuration names several orderers",
+            "channels are of type solo, and their configurations name several orderers",
+        ),
     ];
     warnings.into_iter().flatten().collect()
 }
@@ -182,7 +195,7 @@ fn of_actors(debug: &Debug) -> Vec<Warning> {
 
 fn of_streams(debug: &Debug) -> Option<Warning> {
     let mut slow = Group::new(Level::Busy, "see to these clients or the network to them; others do not wait for them");
-    for stream in debug.context.observed.streams().all(&debug.context.directory) {
+    for stream in debug.context.observed.streams().all(|channel| debug.context.directory.height_of(channel)) {
         if stream.blocked_now_ms.is_some_and(|ms| ms >= SLOW_MS) {
             let who = stream.subject.zip(stream.msp_id).map(|(subject, msp)| format!("{subject} of {msp} at "));
             let (who, channel) = (who.unwrap_or_default(), stream.channel.unwrap_or_default());

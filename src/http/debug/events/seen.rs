@@ -1,5 +1,6 @@
 //! What a look at all channels and actors saw, and what differs from the look before it.
 
+use orderer_core::counted::counted;
 use std::collections::BTreeMap;
 
 use orderer_actors::NodeContext;
@@ -115,7 +116,7 @@ impl Seen {
         }
         let refused = self.refusals.saturating_sub(before.refusals);
         if refused > 0 {
-            let text = format!("{refused} envelopes refused");
+            let text = format!("{} refused", counted(refused, "envelope"));
             events.push(Event { count: Some(refused), ..Event::new("refusals", text) });
         }
         events

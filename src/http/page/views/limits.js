@@ -2,12 +2,12 @@
 
 import { now } from '../data.js';
 import { h } from '../dom.js';
-import { ago, count, plural } from '../format.js';
+import { ago, bytes, count, plural } from '../format.js';
 import { badge } from '../health.js';
-import { commonName, empty, search, sheet } from '../parts.js';
+import { body, commonName, empty, figures, search, sheet } from '../parts.js';
 import { table } from '../table.js';
 
-const kept = { clients: { order: ['sent', false] }, organizations: { order: ['sent', false] }, text: '' };
+const kept = { clients: { order: ['sent', false] }, organizations: { order: ['sent', false] }, holders: { order: ['bytes', false] }, text: '' };
 /** Refused within so long: it goes on. */
 const LATELY_MS = 10_000;
 
@@ -28,9 +28,30 @@ export default {
       h('p', { class: 'soft' }, inWords(all.limits)),
       part('Organizations', null, all.organizations, kept.organizations, redraw),
       part('Clients', find, all.clients.filter(like), kept.clients, redraw),
+      memory(all.memory, redraw),
     ];
   },
 };
+
+/** Memory that clients make the node hold, and who holds most. */
+function memory({ process_bytes: whole, parts, listeners, connections }, redraw) {
+  const names = { incoming: 'Sent by clients', outgoing: 'On its way to them' };
+  const part = ({ name, used_bytes: used, limit_bytes: limit, waiting }) =>
+    [names[name], bytes(used), `of ${bytes(limit)}${waiting > 0 ? `, ${count(waiting)} wait` : ''}`, waiting > 0 ? 'busy' : undefined];
+  const listener = ({ kind, open, max, refused, closed }) =>
+    [`Connections of ${kind}`, count(open), `of ${count(max)}${refused + closed > 0 ? `, ${count(refused + closed)} turned away` : ''}`];
+  const columns = [
+    { id: 'peer', title: 'Connection', by: (one) => one.peer, wide: true, cell: (one) => [one.peer, ' ', h('span', { class: 'soft' }, one.kind)] },
+    { id: 'phase', title: 'Has shown', rest: true, by: (one) => one.phase, cell: (one) => one.phase },
+    { id: 'streams', title: 'Requests', number: true, rest: true, by: (one) => one.streams, cell: (one) => count(one.streams) },
+    { id: 'incoming', title: 'Sent', number: true, rest: true, by: (one) => one.incoming_bytes, cell: (one) => bytes(one.incoming_bytes) },
+    { id: 'outgoing', title: 'To it', number: true, rest: true, by: (one) => one.outgoing_bytes, cell: (one) => bytes(one.outgoing_bytes) },
+    { id: 'bytes', title: 'Holds', number: true, by: (one) => one.incoming_bytes + one.outgoing_bytes, cell: (one) => bytes(one.incoming_bytes + one.outgoing_bytes) },
+  ];
+  const rows = table({ name: 'Memory', columns, rows: connections, key: (one) => one.peer, kept: kept.holders, redraw });
+  return sheet(`Memory for clients, of ${bytes(whole)} for the process`, null,
+    body(figures(...parts.map(part), ...listeners.map(listener))), h('div', { class: 'scroll' }, rows));
+}
 
 /** The limits as a sentence. */
 function inWords({ rate, client_rate: client, organization_rate: organization }) {

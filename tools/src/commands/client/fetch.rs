@@ -12,6 +12,7 @@ use tonic::transport::Channel;
 
 use super::{ConnectArguments, Connecting, say};
 use orderer_client::{Delivered, Orderer, Position, seek, seek_info};
+use orderer_core::counted::counted;
 
 #[derive(Debug, clap::Args)]
 pub struct FetchArguments {
@@ -63,8 +64,8 @@ pub(super) async fn run(arguments: FetchArguments) -> anyhow::Result<ExitCode> {
     };
     let file = arguments.file.unwrap_or_else(|| PathBuf::from(format!("{channel}_{name}.block")));
     std::fs::write(&file, block.block_bytes()).with_context(|| format!("write {}", file.display()))?;
-    let (number, envelopes, bytes) = (block.number(), block.envelopes(), block.size_bytes());
-    say(format_args!("block {number} of {channel} ({envelopes} envelopes, {bytes} bytes) is in {}", file.display()))?;
+    let (number, envelopes, bytes) = (block.number(), counted(block.envelopes(), "envelope"), block.size_bytes());
+    say(format_args!("block {number} of {channel} ({envelopes}, {bytes} bytes) is in {}", file.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

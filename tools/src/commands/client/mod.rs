@@ -122,7 +122,10 @@ impl ConnectArguments {
             anyhow::ensure!(!self.clientauth && self.cafile.is_none(), "--cafile and --clientauth are for --tls");
             return Ok(None);
         }
-        let cafile = self.cafile.as_ref().context("--tls needs --cafile")?;
+        let cafile = self
+            .cafile
+            .as_ref()
+            .context("--tls needs --cafile FILE, the authority that the orderer's certificate leads to")?;
         let tls = ClientTls::new(cafile, self.name.clone())?;
         if !self.clientauth {
             return Ok(Some(tls));

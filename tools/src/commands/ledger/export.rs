@@ -8,6 +8,7 @@ use orderer_ledger::transfer::BlockFileWriter;
 
 use super::{Ledgers, Place, channels, list, size, store};
 use crate::commands::progress::Progress;
+use orderer_core::counted::counted;
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["to", "to_fabric"]))]
@@ -75,7 +76,7 @@ fn write(
     })?;
     writer.finish()?;
     drop(progress);
-    let before = if horizon == 0 { String::new() } else { format!(" behind {kept} config blocks") };
-    say!("{id}: {blocks} blocks exported, {horizon} to {}{before}, {}", height - 1, size(bytes));
+    let before = if horizon == 0 { String::new() } else { format!(" behind {}", counted(kept, "config block")) };
+    say!("{id}: {} exported, {horizon} to {}{before}, {}", counted(blocks, "block"), height - 1, size(bytes));
     Ok(())
 }

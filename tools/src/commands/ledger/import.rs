@@ -15,6 +15,7 @@ use orderer_ledger::transfer::{BlockReader, Survey, TransferError};
 
 use super::{Ledgers, Place, pruned, size};
 use crate::commands::progress::Progress;
+use orderer_core::counted::counted;
 
 /// In a Fabric orderer's folder of ledgers: the channels' folders, and what it locks while it runs.
 const CHAINS: &str = "chains";
@@ -66,7 +67,7 @@ pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Re
         if !store.list()?.contains(&chain.channel) {
             missing.push(chain);
         } else if arguments.from_fabric.is_some() && has_already(&store, &chain)? {
-            say!("{}: is here already, with all {} blocks", chain.channel, chain.survey.blocks);
+            say!("{}: is here already, with all {}", chain.channel, counted(chain.survey.blocks, "block"));
         } else {
             anyhow::bail!(
                 "channel {}: has a ledger in {} already; to import it, remove the channel or move that folder away",
@@ -186,17 +187,17 @@ fn make(
     let imported = store.imported(import, &channel)?;
     drop(progress);
     say!(
-        "{channel}: {} blocks, {} with a configuration, {} imported{}",
-        imported.blocks,
+        "{channel}: {}, {} with a configuration, {} imported{}",
+        counted(imported.blocks, "block"),
         imported.config_blocks,
         size(survey.bytes),
         pruned(imported.horizon.0)
     );
     if let Some(torn) = reader.torn() {
         say!(
-            "  {} ends within a block that was not wholly written, as after a crash: its {} bytes are left out",
+            "  {} ends within a block that was not wholly written, as after a crash: {} left out",
             torn.path.display(),
-            torn.bytes
+            counted(torn.bytes, "byte")
         );
     }
     match place.serving.engine(&imported.snapshot) {

@@ -6,6 +6,7 @@ use orderer_ledger::PruneStep;
 
 use super::{Ledgers, Place, channels, store};
 use crate::commands::progress::Progress;
+use orderer_core::counted::counted;
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("horizon").required(true).args(["before", "keep"]))]
@@ -18,8 +19,8 @@ pub struct PruneArguments {
     /// Remove the blocks before this one
     #[arg(long, value_name = "NUMBER")]
     before: Option<u64>,
-    /// Keep so many of the newest blocks, and those since the last configuration in any case
-    #[arg(long, value_name = "COUNT")]
+    /// Keep so many of the newest blocks
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     keep: Option<u64>,
 }
 
@@ -29,14 +30,9 @@ pub(super) fn prune(arguments: &PruneArguments, place: &Ledgers) -> anyhow::Resu
     let id = ids.first().context("no channel")?;
     let mut ledger = store.open(id)?;
     let was = ledger.horizon();
-    let last_config = ledger.last_config();
-    let (horizon, held_back) = match (arguments.before, arguments.keep) {
-        (Some(before), _) => (BlockNumber(before), None),
-        (None, keep) => {
-            let wanted = BlockNumber(ledger.height().saturating_sub(keep.unwrap_or(u64::MAX)));
-            let held_back = wanted.0.checked_sub(last_config.0.max(was.0)).filter(|&more| more > 0);
-            (wanted.min(last_config).max(was), held_back)
-        }
+    let horizon = match (arguments.before, arguments.keep) {
+        (Some(before), _) => BlockNumber(before),
+        (None, keep) => BlockNumber(ledger.height().saturating_sub(keep.unwrap_or(u64::MAX))).max(was),
     };
     let total = horizon.0.saturating_sub(was.0);
     let (mut checking, mut removing) =
@@ -49,14 +45,9 @@ pub(super) fn prune(arguments: &PruneArguments, place: &Ledgers) -> anyhow::Resu
     let kept = ledger.history()?.len();
     ledger.close()?;
     say!(
-        "{id}: {removed} blocks removed, the chain begins at block {horizon} now; config blocks kept before it: {kept}"
+        "{id}: {} removed, the chain begins at block {horizon} now; config blocks kept before it: {kept}",
+        counted(removed, "block")
     );
-    if let Some(more) = held_back {
-        say!(
-            "kept, more than was asked for: {more}, from the newest config block {last_config} on, since clients read the \
-             configuration there; after a config update, however small, they can be removed"
-        );
-    }
     if removed > 0 {
         say!("to give their space back: orderer ledger compact --channel {id}");
     }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{Ledgers, Place, channels, size, store};
 use crate::commands::progress::Progress;
+use orderer_core::counted::counted;
 
 #[derive(Debug, clap::Args)]
 pub struct StatsArguments {
@@ -104,18 +105,18 @@ impl Figures {
         let horizon = if self.horizon == 0 { String::new() } else { format!(", pruned before {}", self.horizon) };
         let age = self.last_block_age_s.map_or("of unknown age".to_owned(), age);
         format!(
-            "{}\n  height       {}{horizon}\n  blocks       {}, {}\n  config       {} blocks, the last is {}\n  \
-             last block   {age}, hash {}\n  on the disk  {}, {} of it without a block\n  pending      {} envelopes",
+            "{}\n  height       {}{horizon}\n  blocks       {}, {}\n  config       {}, the last is {}\n  \
+             last block   {age}, hash {}\n  on the disk  {}, {} of it without a block\n  pending      {}",
             self.channel,
             self.height,
             self.blocks,
             size(self.block_bytes),
-            self.config_blocks,
+            counted(self.config_blocks, "block"),
             self.last_config_block,
             self.last_block_hash,
             size(self.used_bytes),
             size(self.wasted_bytes),
-            self.pending_envelopes,
+            counted(self.pending_envelopes, "envelope"),
         )
     }
 }

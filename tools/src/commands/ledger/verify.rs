@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{Ledgers, Place, channels, pruned, size, store};
 use crate::commands::progress::Progress;
+use orderer_core::counted::counted;
 
 #[derive(Debug, clap::Args)]
 pub struct VerifyArguments {
@@ -109,7 +110,8 @@ impl Finding {
         let channel = &self.channel;
         if let (Some(blocks), Some(config), Some(bytes)) = (self.blocks, self.config_blocks, self.bytes) {
             let pruned = pruned(self.horizon.unwrap_or(0));
-            return format!("{channel}: good: {blocks} blocks, {config} with a configuration, {}{pruned}", size(bytes));
+            let blocks = counted(blocks, "block");
+            return format!("{channel}: good: {blocks}, {config} with a configuration, {}{pruned}", size(bytes));
         }
         let problem = self.problem.as_deref().unwrap_or_default();
         match self.first_bad_block {

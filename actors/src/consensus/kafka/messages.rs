@@ -1,13 +1,17 @@
 //! What chain, producer and consumer tell each other.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Message;
+use actix::{Actor, Addr, Context, Handler, Message, Recipient};
 use orderer_core::channel::BlockNumber;
 use orderer_core::ordering::kafka::{Event, KafkaOffset, Record, Regular};
 use orderer_kafka::Fetched;
 use tokio::sync::oneshot;
+
+use crate::status::StatusCell;
+use crate::supervision::ExitGuard;
 
 /// From the consumer: records, and from which offset on they were asked for.
 #[derive(Message)]
@@ -99,3 +103,49 @@ pub(super) struct Ingress {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Drain(pub(super) oneshot::Sender<()>);
+
+/// Where producer and consumer stand in the tree of actors.
+pub(super) struct Place {
+    pub(super) status: Arc<StatusCell>,
+    pub(super) guard: ExitGuard,
+}
+
+/// The chain, as far as producer and consumer tell it anything.
+#[derive(Clone)]
+pub(super) struct ChainLink {
+    delivery: Recipient<Delivery>,
+    link_changed: Recipient<LinkChanged>,
+    time_to_cut_failed: Recipient<TimeToCutFailed>,
+    status: Arc<StatusCell>,
+}
+
+impl ChainLink {
+    /// To this chain, which publishes to `status`.
+    pub(super) fn new<A>(chain: &Addr<A>, status: &Arc<StatusCell>) -> Self
+    where
+        A: Actor<Context = Context<A>> + Handler<Delivery> + Handler<LinkChanged> + Handler<TimeToCutFailed>,
+    {
+        Self {
+            delivery: chain.clone().recipient(),
+            link_changed: chain.clone().recipient(),
+            time_to_cut_failed: chain.clone().recipient(),
+            status: Arc::clone(status),
+        }
+    }
+
+    pub(super) fn deliver(&self, delivery: Delivery) {
+        self.status.count_sent();
+        #[expect(clippy::disallowed_methods, reason = "bounded by what the chain has not taken in")]
+        self.delivery.do_send(delivery);
+    }
+
+    pub(super) fn changed(&self, link: Link, state: LinkState) {
+        #[expect(clippy::disallowed_methods, reason = "one a failed call")]
+        self.link_changed.do_send(LinkChanged { link, state });
+    }
+
+    pub(super) fn time_to_cut_failed(&self, block: BlockNumber) {
+        #[expect(clippy::disallowed_methods, reason = "one a batch timer")]
+        self.time_to_cut_failed.do_send(TimeToCutFailed(block));
+    }
+}

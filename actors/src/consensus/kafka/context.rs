@@ -1,25 +1,4 @@
-//! The Kafka consenter's actors: a chain that follows its channel's topic, a producer that appends to it, and a consumer
-//! that reads it.
-//!
-//! ```text
-//!  Gate ── Order ──► KafkaProducer ── batches ──► topic ── records ──► KafkaConsumer ── Delivery ──► KafkaChain
-//!                         ▲                                                                             │
-//!                         └──────── TIMETOCUT, messages that a config update overtook ──────────────────┤
-//!                                                                                 blocks ──► BlockWriter ◄┘
-//! ```
-//!
-//! The chain decides nothing by itself: its machine does. What the three add is patience: a broker that is gone is tried
-//! again, as the settings say, and the channel's state says so meanwhile.
-
-mod absence;
-mod chain;
-mod connect;
-mod consumer;
-mod following;
-mod health;
-mod messages;
-mod producer;
-mod retry;
+//! What the chains of all channels that Kafka orders have in common.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,9 +6,7 @@ use std::time::Duration;
 
 use orderer_kafka::{Cluster, SettingsError, Traffic};
 
-pub(crate) use chain::{CONSUMER, Guards, KafkaChain, Origin, PRODUCER};
-pub use health::KafkaHealth;
-pub use retry::RetryPolicy;
+use super::retry::RetryPolicy;
 
 /// Makes a way to a cluster, given its brokers.
 pub type Connector = dyn Fn(&[String]) -> Result<Arc<dyn Cluster>, SettingsError> + Send + Sync;

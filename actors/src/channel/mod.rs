@@ -1,99 +1,39 @@
 //! A channel, for those who are no actors: snapshots to read and a gate to send through.
 
-use std::collections::BTreeMap;
+mod consenter_status;
+mod directory;
+mod messages;
+mod state;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use actix::Addr;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::ChannelSnapshot;
+use orderer_core::own;
 use orderer_ledger::Ledger;
-use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::chain_support::ChainSupport;
-use crate::kafka::KafkaHealth;
+pub use consenter_status::KafkaHealth;
+pub use directory::{BrokenChannel, Directory, Entry};
+#[cfg(test)]
+pub(crate) use messages::Kill;
+pub use messages::{Follow, Following, NewChannel, RestartError, SupportHandle};
+pub(crate) use messages::{LookForChannels, StopChain, TryAgain, Unfollow};
+pub use state::ChannelState;
+
 use crate::mailbox::Gate;
 use crate::observe::{ChannelObserved, Observed};
 use crate::status::{ChainGauges, now_ms};
-
-/// How a channel stands; also what its page shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "lowercase")]
-pub enum ChannelState {
-    /// Its chain is being built from the ledger.
-    Starting,
-    /// Its Kafka cluster is being reached for the first time.
-    Connecting,
-    /// Records of its topic are being taken in that were there before.
-    CatchingUp {
-        /// The next record's.
-        offset: i64,
-        /// Behind the last of them.
-        end: i64,
-    },
-    /// It takes messages.
-    Running,
-    /// Its Kafka cluster does not serve it, and is tried again.
-    Retrying {
-        /// How often in a row.
-        attempt: usize,
-        /// What went wrong.
-        cause: String,
-        /// Milliseconds until the next attempt, from when that is said.
-        pause_ms: u64,
-    },
-    /// Its chain died and will be built again.
-    Restarting {
-        /// How often within the policy's window.
-        attempt: usize,
-        /// What it died of.
-        cause: String,
-        /// Milliseconds until the next attempt, from when that is said.
-        pause_ms: u64,
-    },
-    /// It takes nothing until a person has acted. What is on its disk can be read.
-    Failed {
-        /// What happened.
-        cause: String,
-        /// What to do about it.
-        action: String,
-    },
-    /// The node is shutting down.
-    Stopped,
-    /// It is no channel of this node any more.
-    Removed,
-}
-
-impl fmt::Display for ChannelState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Starting => f.write_str("its chain is starting"),
-            Self::Connecting => f.write_str("its Kafka cluster is being reached"),
-            Self::CatchingUp { offset, end } => {
-                write!(f, "it is catching up with its topic, at offset {offset} of {end}")
-            }
-            Self::Running => f.write_str("its chain is running"),
-            Self::Retrying { attempt, cause, pause_ms } => {
-                write!(f, "its Kafka cluster does not serve it (attempt {attempt}, again after {pause_ms} ms): {cause}")
-            }
-            Self::Restarting { attempt, cause, pause_ms } => {
-                write!(f, "its chain restarts (attempt {attempt}, after {pause_ms} ms): {cause}")
-            }
-            Self::Failed { cause, action } => write!(f, "it has failed: {cause}; {action}"),
-            Self::Stopped => f.write_str("the orderer is shutting down"),
-            Self::Removed => f.write_str("it was removed from this orderer"),
-        }
-    }
-}
 
 /// A chain's right to say how its channel stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Voice(u64);
 
-/// See the module's description.
+/// One channel's state, shared by its actors and by everybody who serves requests: its ledger, its configuration, its gate and how
+/// its chain stands. Reading it waits for no actor.
 pub struct Channel {
     id: ChannelId,
     ledger: Arc<Ledger>,
@@ -110,7 +50,7 @@ pub struct Channel {
     gauges: ChainGauges,
     /// Which chain's word counts; see [`Voice`].
     voice: AtomicU64,
-    pub(crate) support: ArcSwapOption<Addr<ChainSupport>>,
+    pub(crate) support: ArcSwapOption<SupportHandle>,
     /// While a topic is followed.
     pub(crate) kafka_health: ArcSwapOption<KafkaHealth>,
     /// Counts what changes in any channel.
@@ -122,7 +62,7 @@ impl Channel {
         ledger: Arc<Ledger>,
         snapshot: Arc<ChannelSnapshot>,
         gate_bytes: u32,
-        directory: &Directory,
+        changes: Arc<AtomicU64>,
         observed: &Arc<Observed>,
     ) -> Self {
         Self {
@@ -138,7 +78,7 @@ impl Channel {
             voice: AtomicU64::new(0),
             support: ArcSwapOption::empty(),
             kafka_health: ArcSwapOption::empty(),
-            changes: Arc::clone(&directory.changes),
+            changes,
             ledger,
         }
     }
@@ -199,8 +139,8 @@ impl Channel {
     }
 
     /// The actor that owns the channel's chain, while there is one.
-    pub fn support(&self) -> Option<Addr<ChainSupport>> {
-        self.support.load().as_ref().map(|addr| Addr::clone(addr))
+    pub fn support(&self) -> Option<Arc<SupportHandle>> {
+        self.support.load_full()
     }
 
     /// From ChainSupport and Registrar, whose word is the last: a chain that spoke before is not heard any more.
@@ -242,9 +182,18 @@ impl Channel {
 
     /// Puts the configuration of this block in force.
     pub(crate) fn configure(&self, config_block: BlockNumber, snapshot: Arc<ChannelSnapshot>) {
+        self.warn_of_other_orderers(&snapshot);
         self.snapshot.store(snapshot);
         self.config_block.store(config_block.0, Ordering::Release);
         self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Nobody knows which of the orderers that a solo channel names serve it: each would make a chain of its own.
+    fn warn_of_other_orderers(&self, snapshot: &ChannelSnapshot) {
+        if let Some(addresses) = own::others_of_solo(snapshot) {
+            let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
+            tracing::warn!(target: "orderer.chain", channel = %self.id, %addresses, "{}", own::WARNING_SOLO);
+        }
     }
 
     /// The configuration in force and the number of its block, for one who lets nobody commit meanwhile.
@@ -256,88 +205,5 @@ impl Channel {
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Channel").field("id", &self.id).field("state", &self.state()).finish_non_exhaustive()
-    }
-}
-
-/// A channel whose ledger could not be opened: there is nothing to read, only a reason.
-#[derive(Clone, Debug)]
-pub struct BrokenChannel {
-    /// Its name.
-    pub id: ChannelId,
-    /// What was found.
-    pub cause: String,
-}
-
-/// A channel by its name.
-#[derive(Clone, Debug)]
-pub enum Entry {
-    /// It can be read, and written if its state says so.
-    Open(Arc<Channel>),
-    /// It cannot even be read.
-    Broken(Arc<BrokenChannel>),
-}
-
-type Channels = BTreeMap<ChannelId, Entry>;
-
-/// All channels of the node. Read by everyone without a lock, changed by the Registrar alone; it outlives the Registrar.
-#[derive(Debug, Default)]
-pub struct Directory {
-    channels: ArcSwap<Channels>,
-    changes: Arc<AtomicU64>,
-}
-
-impl Directory {
-    /// The channel of this name; any text may be asked for.
-    pub fn find(&self, name: &str) -> Option<Entry> {
-        let id = ChannelId::parse(name).ok()?;
-        self.channels.load().get(&id).cloned()
-    }
-
-    /// The channel through which others are created, if there is one.
-    pub fn system_channel(&self) -> Option<Arc<Channel>> {
-        let channels = self.channels.load();
-        channels.values().find_map(|entry| match entry {
-            Entry::Open(channel) if channel.snapshot.load().is_system_channel() => Some(Arc::clone(channel)),
-            _ => None,
-        })
-    }
-
-    /// Another number whenever a channel is added or its configuration changes.
-    pub fn generation(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
-    }
-
-    /// All channels, by name.
-    pub fn all(&self) -> Arc<BTreeMap<ChannelId, Entry>> {
-        self.channels.load_full()
-    }
-
-    /// Those that could be opened.
-    pub fn open(&self) -> Vec<Arc<Channel>> {
-        let open = |entry: &Entry| match entry {
-            Entry::Open(channel) => Some(Arc::clone(channel)),
-            Entry::Broken(_) => None,
-        };
-        self.channels.load().values().filter_map(open).collect()
-    }
-
-    /// Takes a channel out; who holds it keeps it.
-    pub(crate) fn remove(&self, id: &ChannelId) -> Option<Entry> {
-        let before = self.channels.rcu(|channels| {
-            let mut channels = Channels::clone(channels);
-            channels.remove(id);
-            channels
-        });
-        self.changes.fetch_add(1, Ordering::Release);
-        before.get(id).cloned()
-    }
-
-    pub(crate) fn insert(&self, entries: &[(ChannelId, Entry)]) {
-        self.channels.rcu(|channels| {
-            let mut channels = Channels::clone(channels);
-            channels.extend(entries.iter().cloned());
-            channels
-        });
-        self.changes.fetch_add(1, Ordering::Release);
     }
 }

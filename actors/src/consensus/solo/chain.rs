@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, SpawnHandle,
-    WrapFuture as _,
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, SpawnHandle, WrapFuture as _,
 };
 use bytes::Bytes;
 use orderer_core::channel::ConfigSequence;
@@ -15,27 +14,16 @@ use orderer_core::envelope::SignedEnvelope;
 use orderer_core::ordering::solo::{Effect, Event, Machine, Ordered};
 use orderer_core::processing::Refusal;
 use orderer_ledger::PendingEnvelope;
-use tokio::sync::oneshot;
 
-use crate::block_writer::{BlockWriter, Op, Write};
+use crate::block_writer::{Accepted, BlockWriter, Op, Write};
 use crate::chain_state::ChainState;
-use crate::channel::Channel;
+use crate::channel::{Channel, NewChannel};
 use crate::config_work::{Applied, apply, recheck};
 use crate::mailbox::{Counted, Order, OrderRefusal, Pace, Reply, Room};
 use crate::node_context::{Durability, NodeContext};
 use crate::observe::CutReason;
-use crate::registrar::NewChannel;
 use crate::status::{StatusCell, Task};
-use crate::supervision::{Exit, ExitGuard};
-
-/// A message with its place in the pending log.
-#[derive(Debug)]
-pub struct Accepted {
-    pub(crate) envelope: SignedEnvelope,
-    pub(crate) checked_at: ConfigSequence,
-    pub(crate) is_config: bool,
-    pub(crate) sequence: u64,
-}
+use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
 
 impl Ordered for Accepted {
     fn size_bytes(&self) -> usize {
@@ -50,7 +38,7 @@ impl Ordered for Accepted {
 }
 
 /// Orders one channel's messages. Owns the cutter; a [`BlockWriter`] makes durable what it decides.
-pub struct SoloChain {
+pub(super) struct SoloChain {
     channel: Arc<Channel>,
     context: Arc<NodeContext>,
     writer: Counted<BlockWriter>,
@@ -63,22 +51,14 @@ pub struct SoloChain {
     timer: Option<SpawnHandle>,
     /// When the first envelope came that waits for its block.
     filling_since: Option<Instant>,
-    pub(crate) status: Arc<StatusCell>,
+    status: Arc<StatusCell>,
     pace: Pace,
     guard: ExitGuard,
 }
 
-/// From ChainSupport at shutdown: write what must not be lost, then say so and stop.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Halt {
-    /// Told when everything is on the disk.
-    pub done: oneshot::Sender<()>,
-}
-
 impl SoloChain {
     /// A chain that goes on where `state` says.
-    pub fn new(
+    pub(super) fn new(
         channel: Arc<Channel>,
         context: Arc<NodeContext>,
         writer: Counted<BlockWriter>,
@@ -371,16 +351,20 @@ impl Handler<Halt> for SoloChain {
     }
 }
 
+impl Handler<Abandon> for SoloChain {
+    type Result = ();
+
+    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Abandon);
+        ctx.stop();
+    }
+}
+
 /// Tests only: a handler that panics.
 #[cfg(test)]
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Crash;
-
-#[cfg(test)]
-impl Handler<Crash> for SoloChain {
+impl Handler<crate::supervision::Crash> for SoloChain {
     type Result = ();
-    fn handle(&mut self, _: Crash, _: &mut Context<Self>) {
+    fn handle(&mut self, _: crate::supervision::Crash, _: &mut Context<Self>) {
         panic!("crashed by a test");
     }
 }

@@ -8,25 +8,24 @@ use orderer_core::ordering::kafka::KafkaOffset;
 use orderer_kafka::{Consumer, Error, FetchLimits, Fetched};
 
 use super::absence::Absence;
-use super::chain::KafkaChain;
-use super::messages::{Delivery, Link, LinkChanged, LinkState, TakenIn};
+use super::context::KafkaContext;
+use super::messages::{ChainLink, Delivery, Link, LinkState, Place, TakenIn};
 use super::retry::Retries;
 use crate::chain_state::chain_text;
-use crate::chain_support::Abandon;
-use crate::mailbox::Counted;
 use crate::node_context::NodeContext;
 use crate::status::{StatusCell, Task};
-use crate::supervision::{Exit, ExitGuard};
+use crate::supervision::{Abandon, Exit, ExitGuard};
 
 /// A broker answers an empty poll after so long.
 const LIMITS: FetchLimits = FetchLimits { max_wait: Duration::from_secs(1), max_bytes: 4 << 20 };
 /// So many answers are read that the chain has not taken in: the one it works on, and the next.
 const AHEAD: usize = 2;
 
-/// See the module's description.
+/// The actor that fetches a topic's records from an offset on and sends them to the chain.
 pub(super) struct KafkaConsumer {
     context: Arc<NodeContext>,
-    chain: Counted<KafkaChain>,
+    kafka: Arc<KafkaContext>,
+    chain: ChainLink,
     /// `None` while it is asked.
     consumer: Option<Box<dyn Consumer>>,
     next: i64,
@@ -40,15 +39,16 @@ pub(super) struct KafkaConsumer {
 impl KafkaConsumer {
     pub(super) fn new(
         context: Arc<NodeContext>,
-        chain: Counted<KafkaChain>,
+        kafka: Arc<KafkaContext>,
+        chain: ChainLink,
         consumer: Box<dyn Consumer>,
         from: KafkaOffset,
-        status: Arc<StatusCell>,
-        guard: ExitGuard,
+        Place { status, guard }: Place,
     ) -> Self {
         let (retries, absence) = (Retries::default(), Absence::default());
         Self {
             context,
+            kafka,
             chain,
             consumer: Some(consumer),
             next: from.0,
@@ -97,13 +97,12 @@ impl KafkaConsumer {
                     let delivery = Delivery::new(self.next, fetched);
                     self.next = next;
                     self.not_taken_in += 1;
-                    // bounded by what is not taken in
-                    self.chain.tell(delivery);
+                    self.chain.deliver(delivery);
                 }
                 self.fetch(ctx);
             }
             Err(error) => {
-                let (now, grace) = (self.context.uptime(), self.context.kafka.topic_grace);
+                let (now, grace) = (self.context.uptime(), self.kafka.topic_grace);
                 if self.absence.is_final(&error, now, grace) {
                     self.tell(LinkState::Lost(chain_text(&error)));
                 } else {
@@ -116,7 +115,7 @@ impl KafkaConsumer {
     fn failed(&mut self, error: &Error, ctx: &mut Context<Self>) {
         let cause = chain_text(error);
         self.status.failed(cause.clone());
-        let policy = &self.context.kafka.retry;
+        let policy = &self.kafka.retry;
         match self.retries.after_failure(self.context.uptime(), rand::random(), policy) {
             Some(pause) => {
                 self.status.enter("retrying", cause.clone());
@@ -128,8 +127,7 @@ impl KafkaConsumer {
     }
 
     fn tell(&self, state: LinkState) {
-        // one a failed call
-        self.chain.tell_once(LinkChanged { link: Link::Consumer, state });
+        self.chain.changed(Link::Consumer, state);
     }
 }
 

@@ -11,8 +11,8 @@ use super::consumer::KafkaConsumer;
 use super::health::Watch;
 use super::messages::{Delivery, TakenIn};
 use super::producer::KafkaProducer;
-use crate::chain_support::Abandon;
 use crate::status::StatusCell;
+use crate::supervision::Abandon;
 
 /// What there is once the topic is being followed.
 pub(super) struct Following {

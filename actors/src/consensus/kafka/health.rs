@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use orderer_core::ordering::kafka::LastBlock;
 use orderer_kafka::{Cluster, Offsets, Setting, TopicDescription};
-use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::chain_state::chain_text;
-use crate::channel::Channel;
+use crate::channel::{Channel, KafkaHealth};
 
 /// So often brokers are asked who leads the topic and who follows.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -20,28 +19,6 @@ const LOOKS_BETWEEN_SETTINGS: u32 = 30;
 /// With fewer hours left somebody has to act.
 const HOURS_FEW: f64 = 48.0;
 const HOUR_SECS: f64 = 3600.0;
-
-/// What was seen last.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct KafkaHealth {
-    /// The broker that leads the topic.
-    pub leader: Option<i32>,
-    /// On how many brokers the topic is.
-    pub replicas: usize,
-    /// How many of them have all of it.
-    pub in_sync: usize,
-    /// So many must, for a record to be taken. None if the brokers keep it secret.
-    pub least_in_sync: Option<usize>,
-    /// Its oldest offset, and the one that its next record gets, when settings were read last.
-    pub offsets: Option<(i64, i64)>,
-    /// After so many hours the topic forgets a record. None: never, or nobody says.
-    pub forgets_after_hours: Option<f64>,
-    /// In so many hours it has forgotten all that this orderer has taken, if it goes on as it did. An orderer that is
-    /// away for longer cannot go on.
-    pub hours_left: Option<f64>,
-    /// Why the topic does not serve the channel.
-    pub trouble: Option<String>,
-}
 
 /// One look at the brokers.
 #[derive(Debug)]

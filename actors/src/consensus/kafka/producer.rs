@@ -7,9 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, WrapFuture as _,
-};
+use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
 use bytes::Bytes;
 use orderer_core::channel::BlockNumber;
 use orderer_core::ordering::kafka::{Regular, encode_connect, encode_time_to_cut};
@@ -17,26 +15,26 @@ use orderer_kafka::{Error, Produced, Producer};
 use tokio::sync::oneshot;
 
 use super::absence::Absence;
-use super::chain::KafkaChain;
-use super::messages::{AskToCut, Drain, Ingress, Link, LinkChanged, LinkState, Resubmit, TimeToCutFailed};
+use super::context::KafkaContext;
+use super::messages::{AskToCut, ChainLink, Drain, Ingress, Link, LinkState, Place, Resubmit};
 use super::retry::Retries;
 use crate::chain_state::chain_text;
-use crate::chain_support::Abandon;
 use crate::channel::Channel;
 use crate::mailbox::{Order, OrderRefusal, Reply};
 use crate::node_context::NodeContext;
 use crate::status::{StatusCell, Task};
-use crate::supervision::{Exit, ExitGuard};
+use crate::supervision::{Abandon, Exit, ExitGuard};
 
 /// A batch is not made larger than this: half of what a broker takes that was never told otherwise. A message that is
 /// larger goes alone.
 const BATCH_BYTES: usize = 512 << 10;
 
-/// See the module's description.
+/// The actor that appends to a topic, one batch in flight at a time.
 pub(super) struct KafkaProducer {
     channel: Arc<Channel>,
     context: Arc<NodeContext>,
-    chain: Addr<KafkaChain>,
+    kafka: Arc<KafkaContext>,
+    chain: ChainLink,
     /// `None` while it is asked.
     producer: Option<Box<dyn Producer>>,
     /// What the chain wants in the topic; goes before everything else.
@@ -98,14 +96,15 @@ impl KafkaProducer {
     pub(super) fn new(
         channel: Arc<Channel>,
         context: Arc<NodeContext>,
-        chain: Addr<KafkaChain>,
+        kafka: Arc<KafkaContext>,
+        chain: ChainLink,
         producer: Box<dyn Producer>,
-        status: Arc<StatusCell>,
-        guard: ExitGuard,
+        Place { status, guard }: Place,
     ) -> Self {
         Self {
             channel,
             context,
+            kafka,
             chain,
             producer: Some(producer),
             wanted: VecDeque::new(),
@@ -209,21 +208,21 @@ impl KafkaProducer {
         };
         let cause = chain_text(&error);
         self.status.failed(cause.clone());
-        let (now, grace) = (self.context.uptime(), self.context.kafka.topic_grace);
+        let (now, grace) = (self.context.uptime(), self.kafka.topic_grace);
         if matches!(error, Error::MessageTooLarge { .. }) {
             self.too_large(batch, &cause);
             self.produce(ctx);
         } else if self.absence.is_final(&error, now, grace) {
             self.refuse(batch, &cause);
             self.lose(cause);
-        } else if self.down.is_none() && self.failures < self.context.kafka.produce_again {
+        } else if self.down.is_none() && self.failures < self.kafka.produce_again {
             self.failures += 1;
             if error.may_have_appended() {
                 tracing::warn!(target: "orderer.kafka", records = batch.len(), %cause,
                     "records may have been appended although the call failed; they are produced again and may be there twice");
             }
             self.status.enter("retrying", cause);
-            let pause = self.context.kafka.produce_pause;
+            let pause = self.kafka.produce_pause;
             ctx.run_later(pause, |actor, ctx| {
                 actor.send(batch, ctx);
             });
@@ -288,7 +287,7 @@ impl KafkaProducer {
         }
         self.down = Some(cause.clone());
         self.status.enter("retrying", cause.clone());
-        let policy = &self.context.kafka.retry;
+        let policy = &self.kafka.retry;
         let Some(pause) = self.retries.after_failure(self.context.uptime(), rand::random(), policy) else {
             self.lose(format!("given up after {} attempts: {cause}", self.retries.attempts()));
             return;
@@ -312,8 +311,7 @@ impl KafkaProducer {
                 }
                 (answer @ Answer::Chain(_), content) => self.wanted.push_back(Item { content, answer }),
                 (Answer::Nobody, Content::TimeToCut(block)) => {
-                    #[expect(clippy::disallowed_methods, reason = "one a batch timer")]
-                    self.chain.do_send(TimeToCutFailed(block));
+                    self.chain.time_to_cut_failed(block);
                 }
                 (Answer::Nobody, _) => {}
             }
@@ -327,8 +325,7 @@ impl KafkaProducer {
     }
 
     fn tell(&self, state: LinkState) {
-        #[expect(clippy::disallowed_methods, reason = "one a failed call")]
-        self.chain.do_send(LinkChanged { link: Link::Producer, state });
+        self.chain.changed(Link::Producer, state);
     }
 }
 

@@ -1,0 +1,106 @@
+//! All channels of the node, by their names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use orderer_core::channel::ChannelId;
+
+use super::Channel;
+
+/// A channel whose ledger could not be opened: there is nothing to read, only a reason.
+#[derive(Clone, Debug)]
+pub struct BrokenChannel {
+    /// Its name.
+    pub id: ChannelId,
+    /// What was found.
+    pub cause: String,
+}
+
+/// A channel by its name.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// It can be read, and written if its state says so.
+    Open(Arc<Channel>),
+    /// It cannot even be read.
+    Broken(Arc<BrokenChannel>),
+}
+
+type Channels = BTreeMap<ChannelId, Entry>;
+
+/// All channels of the node. Read by everyone without a lock, changed by the Registrar alone; it outlives the Registrar.
+#[derive(Debug, Default)]
+pub struct Directory {
+    channels: ArcSwap<Channels>,
+    changes: Arc<AtomicU64>,
+}
+
+impl Directory {
+    /// The channel of this name; any text may be asked for.
+    pub fn find(&self, name: &str) -> Option<Entry> {
+        let id = ChannelId::parse(name).ok()?;
+        self.channels.load().get(&id).cloned()
+    }
+
+    /// The channel through which others are created, if there is one.
+    pub fn system_channel(&self) -> Option<Arc<Channel>> {
+        let channels = self.channels.load();
+        channels.values().find_map(|entry| match entry {
+            Entry::Open(channel) if channel.snapshot().is_system_channel() => Some(Arc::clone(channel)),
+            _ => None,
+        })
+    }
+
+    /// Another number whenever a channel is added or its configuration changes.
+    pub fn generation(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// What counts the changes of all channels.
+    pub(crate) fn changes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.changes)
+    }
+
+    /// How many blocks a channel has, if it can be read.
+    pub fn height_of(&self, id: &ChannelId) -> Option<u64> {
+        match self.channels.load().get(id) {
+            Some(Entry::Open(channel)) => Some(channel.ledger().height()),
+            _ => None,
+        }
+    }
+
+    /// All channels, by name.
+    pub fn all(&self) -> Arc<BTreeMap<ChannelId, Entry>> {
+        self.channels.load_full()
+    }
+
+    /// Those that could be opened.
+    pub fn open(&self) -> Vec<Arc<Channel>> {
+        let open = |entry: &Entry| match entry {
+            Entry::Open(channel) => Some(Arc::clone(channel)),
+            Entry::Broken(_) => None,
+        };
+        self.channels.load().values().filter_map(open).collect()
+    }
+
+    /// Takes a channel out; who holds it keeps it.
+    pub(crate) fn remove(&self, id: &ChannelId) -> Option<Entry> {
+        let before = self.channels.rcu(|channels| {
+            let mut channels = Channels::clone(channels);
+            channels.remove(id);
+            channels
+        });
+        self.changes.fetch_add(1, Ordering::Release);
+        before.get(id).cloned()
+    }
+
+    pub(crate) fn insert(&self, entries: &[(ChannelId, Entry)]) {
+        self.channels.rcu(|channels| {
+            let mut channels = Channels::clone(channels);
+            channels.extend(entries.iter().cloned());
+            channels
+        });
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+}

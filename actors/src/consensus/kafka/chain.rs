@@ -1,0 +1,394 @@
+//! Follows the channel's topic: feeds its machine, and performs what the machine decides.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, SpawnHandle, WrapFuture as _,
+};
+use orderer_core::config::ChannelSnapshot;
+use orderer_core::ordering::kafka::{Effect, Event, LastBlock, Machine, Record, Rules};
+use orderer_kafka::{Cluster, TopicSpec};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::absence::Absence;
+use super::connect::{ConnectError, Connected, connect};
+use super::consumer::KafkaConsumer;
+use super::context::KafkaContext;
+use super::following::{Following, Trouble};
+use super::health::Watch;
+use super::messages::{ChainLink, Delivery, Drain, Ingress, LinkChanged, LinkState, Place, TimeToCutFailed};
+use super::producer::KafkaProducer;
+use super::retry::Retries;
+use crate::block_writer::BlockWriter;
+use crate::chain_state::chain_text;
+use crate::channel::{Channel, ChannelState, Voice};
+use crate::consensus::{Children, ConsenterSupport};
+use crate::mailbox::Counted;
+use crate::node_context::NodeContext;
+use crate::observe::CutReason;
+use crate::status::{StatusCell, Task};
+use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
+
+/// Blocks that are cut and not yet on the disk, in bytes of their envelopes. When they are more, no record is taken.
+pub(super) const UNWRITTEN_BYTES: u32 = 64 << 20;
+/// The maximum number of events that the chain processes before the arbiter's other actors have their turn.
+const EVENTS_A_TURN: usize = 64;
+/// Room in a topic's largest message beside the channel's largest envelope.
+const MESSAGE_OVERHEAD_BYTES: u32 = 64 << 10;
+/// The chain, below the channel.
+const CHAIN: &str = "kafka-chain";
+/// And what it consists of beside itself.
+const PRODUCER: &str = "kafka-chain/kafka-producer";
+const CONSUMER: &str = "kafka-chain/kafka-consumer";
+/// What an operator can do about a channel whose topic is not what it was.
+const ACT_ON_TOPIC: &str = "see to the topic or the disk that the cause names, then restart the channel";
+
+/// The actor that orders one channel by its topic. The producer and the consumer of the topic are its children.
+pub(super) struct KafkaChain {
+    pub(super) channel: Arc<Channel>,
+    pub(super) voice: Voice,
+    pub(super) context: Arc<NodeContext>,
+    kafka: Arc<KafkaContext>,
+    pub(super) writer: Counted<BlockWriter>,
+    cluster: Arc<dyn Cluster>,
+    last: LastBlock,
+    /// The configuration that the next record is taken under; on the disk a moment later.
+    pub(super) snapshot: Arc<ChannelSnapshot>,
+    /// For producer and consumer, until they are started.
+    links: Option<Links>,
+    pub(super) following: Option<Following>,
+    retries: Retries,
+    absence: Absence,
+    pub(super) unwritten: Arc<Semaphore>,
+    pub(super) timer: Option<SpawnHandle>,
+    /// When the first envelope was taken that waits for its block.
+    filling_since: Option<Instant>,
+    pub(super) status: Arc<StatusCell>,
+    guard: ExitGuard,
+}
+
+/// What producer and consumer are given.
+struct Links {
+    producer: Place,
+    consumer: Place,
+}
+
+impl Links {
+    fn new(children: &Children) -> Self {
+        let place = |path| Place { status: children.cell(path), guard: children.guard(path) };
+        Self { producer: place(PRODUCER), consumer: place(CONSUMER) }
+    }
+}
+
+impl KafkaChain {
+    /// A chain that goes on behind `last`, the newest block of its ledger.
+    pub(super) fn new(
+        support: ConsenterSupport,
+        kafka: Arc<KafkaContext>,
+        cluster: Arc<dyn Cluster>,
+        last: LastBlock,
+    ) -> Self {
+        let ConsenterSupport { channel, context, state, writer, voice, children } = support;
+        let (status, guard) = (children.cell(CHAIN), children.guard(CHAIN));
+        Self {
+            channel,
+            voice,
+            context,
+            kafka,
+            writer,
+            cluster,
+            last,
+            snapshot: state.snapshot,
+            links: Some(Links::new(&children)),
+            following: None,
+            retries: Retries::default(),
+            absence: Absence::default(),
+            unwritten: Arc::new(Semaphore::new(UNWRITTEN_BYTES as usize)),
+            timer: None,
+            filling_since: None,
+            status,
+            guard,
+        }
+    }
+
+    fn connect(&mut self, ctx: &mut Context<Self>) {
+        let largest = self.snapshot.orderer().batch_size.absolute_max_bytes;
+        let spec = TopicSpec {
+            name: self.channel.id().to_string(),
+            replication_factor: self.kafka.replication_factor,
+            max_message_bytes: Some(largest.saturating_add(MESSAGE_OVERHEAD_BYTES)),
+        };
+        let attempt = self.context.io.spawn(connect(Arc::clone(&self.cluster), spec, self.last));
+        let connected = attempt.into_actor(self).map(|outcome, chain: &mut Self, ctx| match outcome {
+            Ok(Ok(connected)) => chain.follow(connected, ctx),
+            Ok(Err(error)) => chain.not_connected(&error, ctx),
+            Err(panicked) => chain.stop_because(Exit::Panicked(panicked.to_string()), ctx),
+        });
+        ctx.spawn(connected);
+    }
+
+    fn not_connected(&mut self, error: &ConnectError, ctx: &mut Context<Self>) {
+        let cause = chain_text(error);
+        let (now, kafka) = (self.context.uptime(), &self.kafka);
+        let again = match error {
+            ConnectError::Kafka(error) if !self.absence.is_final(error, now, kafka.topic_grace) => {
+                self.retries.after_failure(now, rand::random(), &kafka.retry)
+            }
+            _ => None,
+        };
+        let Some(pause) = again else {
+            self.give_up(cause, ctx);
+            return;
+        };
+        self.status.failed(cause.clone());
+        self.report_trouble(&Trouble { cause, attempt: self.retries.attempts(), pause, since: Instant::now() });
+        ctx.run_later(pause, Self::connect);
+    }
+
+    fn follow(&mut self, connected: Connected, ctx: &mut Context<Self>) {
+        self.retries.succeeded();
+        self.absence.ended();
+        let Some(links) = self.links.take() else { return };
+        let Connected { producer, consumer, from, end } = connected;
+        let chain = ChainLink::new(&ctx.address(), &self.status);
+        let producer_status = Arc::clone(&links.producer.status);
+        let producer = KafkaProducer::new(
+            Arc::clone(&self.channel),
+            Arc::clone(&self.context),
+            Arc::clone(&self.kafka),
+            chain.clone(),
+            producer,
+            links.producer,
+        )
+        .start();
+        let consumer = KafkaConsumer::new(
+            Arc::clone(&self.context),
+            Arc::clone(&self.kafka),
+            chain,
+            consumer,
+            from,
+            links.consumer,
+        )
+        .start();
+        let machine = Machine::resume(self.last, Rules::of(&self.snapshot));
+        if machine.ingress_blocked() {
+            #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
+            producer.do_send(Ingress { open: false });
+        }
+        tracing::info!(target: "orderer.kafka", channel = %self.channel.id(), from = %machine.next_offset(), %end,
+            "following the topic");
+        let watch = Watch::start(Arc::clone(&self.channel), Arc::clone(&self.cluster), &self.context.io);
+        self.following = Some(Following {
+            _watch: watch,
+            machine,
+            producer,
+            producer_status,
+            consumer,
+            deliveries: VecDeque::new(),
+            effects: VecDeque::new(),
+            busy: false,
+            end,
+            caught_up: false,
+            down: [None, None],
+        });
+        self.report();
+        self.advance(ctx);
+    }
+
+    /// Takes in what there is, until something has to be waited for.
+    pub(super) fn advance(&mut self, ctx: &mut Context<Self>) {
+        for _ in 0..EVENTS_A_TURN {
+            let Some(following) = &mut self.following else { return };
+            if following.busy {
+                return;
+            }
+            if let Some(effect) = following.effects.pop_front() {
+                self.perform(effect, ctx);
+                continue;
+            }
+            let Some(event) = following.next_event() else {
+                self.report_position();
+                return;
+            };
+            let caught_up = matches!(event, Event::CaughtUp);
+            self.step(event);
+            if caught_up {
+                self.report();
+            }
+        }
+        self.report_position();
+        // the others' turn
+        self.wait_for(tokio::task::yield_now(), |(), _, _| {}, ctx);
+    }
+
+    /// Takes nothing in until the future is done; `then` may add effects.
+    pub(super) fn wait_for<T: 'static>(
+        &mut self,
+        future: impl Future<Output = T> + 'static,
+        then: impl FnOnce(T, &mut Self, &mut Context<Self>) + 'static,
+        ctx: &mut Context<Self>,
+    ) {
+        if let Some(following) = &mut self.following {
+            following.busy = true;
+        }
+        let done = future.into_actor(self).map(|outcome, chain: &mut Self, ctx| {
+            if let Some(following) = &mut chain.following {
+                following.busy = false;
+            }
+            then(outcome, chain, ctx);
+            chain.advance(ctx);
+        });
+        ctx.spawn(done);
+    }
+
+    pub(super) fn step(&mut self, event: Event) {
+        let Some(following) = &mut self.following else { return };
+        let observed = self.channel.observed();
+        let mut timed = false;
+        if let Event::Record { offset, record } = &event {
+            let envelope = if let Record::Regular(message) = record { Some(&message.envelope) } else { None };
+            observed.consumed(envelope, offset.0);
+            timed = matches!(record, Record::TimeToCut(_));
+        }
+        let effects = following.machine.step(event);
+        let (machine, limits) = (&following.machine, self.snapshot.orderer().batch_size.limits());
+        let before_config = effects.iter().any(|effect| matches!(effect, Effect::WriteConfig { .. }));
+        for effect in &effects {
+            match effect {
+                Effect::Write { envelopes, .. } => {
+                    let reason = match envelopes.len() {
+                        _ if before_config => CutReason::Config,
+                        _ if timed => CutReason::Timer,
+                        count if count >= limits.max_message_count => CutReason::Count,
+                        _ => CutReason::Bytes,
+                    };
+                    observed.cut(reason, envelopes.len(), self.filling_since.take());
+                }
+                Effect::WriteConfig { .. } => observed.cut(CutReason::Config, 1, None),
+                _ => {}
+            }
+        }
+        if machine.pending() > 0 {
+            self.filling_since.get_or_insert_with(Instant::now);
+        }
+        observed.pending(machine.pending(), machine.pending_bytes());
+        following.effects.extend(effects);
+    }
+
+    /// Ends for good: the topic is not what it was, or cannot be followed.
+    pub(super) fn give_up(&mut self, cause: String, ctx: &mut Context<Self>) {
+        self.stop_because(Exit::Unrecoverable { cause, action: ACT_ON_TOPIC }, ctx);
+    }
+
+    pub(super) fn stop_because(&mut self, exit: Exit, ctx: &mut Context<Self>) {
+        self.guard.will_exit(exit);
+        self.stop(ctx);
+    }
+
+    fn stop(&mut self, ctx: &mut Context<Self>) {
+        self.following = None;
+        // of producer and consumer that were never started
+        if let Some(Links { mut producer, mut consumer }) = self.links.take() {
+            producer.guard.will_exit(Exit::Asked);
+            consumer.guard.will_exit(Exit::Asked);
+        }
+        ctx.stop();
+    }
+}
+
+impl Actor for KafkaChain {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.status.enter("connecting", "");
+        self.channel.enter_as(self.voice, ChannelState::Connecting);
+        self.connect(ctx);
+    }
+}
+
+impl Handler<Delivery> for KafkaChain {
+    type Result = ();
+
+    fn handle(&mut self, delivery: Delivery, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Delivery);
+        self.channel.observed().topic_ends(delivery.end);
+        if let Some(following) = &mut self.following {
+            following.deliveries.push_back(delivery);
+        }
+        self.advance(ctx);
+    }
+}
+
+impl Handler<LinkChanged> for KafkaChain {
+    type Result = ();
+
+    fn handle(&mut self, LinkChanged { link, state }: LinkChanged, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::LinkChanged);
+        let Some(following) = &mut self.following else { return };
+        let told = following.down.iter().position(Option::is_some);
+        let trouble = match state {
+            LinkState::Up => {
+                tracing::info!(target: "orderer.kafka", channel = %self.channel.id(), ?link, "the Kafka cluster serves the channel again");
+                None
+            }
+            LinkState::Down { cause, attempt, pause } => Some(Trouble { cause, attempt, pause, since: Instant::now() }),
+            LinkState::Lost(cause) => return self.give_up(cause, ctx),
+        };
+        let is_down = trouble.is_some();
+        following.down[link as usize] = trouble;
+        // both suffer from the same cluster: one tells of it
+        if !is_down || told.is_none_or(|told| told == link as usize) {
+            self.report();
+        }
+    }
+}
+
+impl Handler<TimeToCutFailed> for KafkaChain {
+    type Result = ();
+
+    fn handle(&mut self, TimeToCutFailed(block): TimeToCutFailed, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::TimeToCutFailed);
+        self.step(Event::TimeToCutFailed(block));
+        self.advance(ctx);
+    }
+}
+
+impl Handler<Halt> for KafkaChain {
+    type Result = ();
+
+    /// What was produced is in the topic, and will be in the chain whenever it is read; only what Broadcast still waits
+    /// for is worth a moment.
+    fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Halt);
+        let (drained, answered) = oneshot::channel();
+        if let Some(following) = &self.following {
+            #[expect(clippy::disallowed_methods, reason = "once in the life of the actor")]
+            following.producer.do_send(Drain(drained));
+        }
+        let then = answered.into_actor(self).map(|_, chain: &mut Self, ctx| {
+            chain.writer.tell_once(halt);
+            chain.stop_because(Exit::Asked, ctx);
+        });
+        ctx.spawn(then);
+    }
+}
+
+impl Handler<Abandon> for KafkaChain {
+    type Result = ();
+
+    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Abandon);
+        self.stop(ctx);
+    }
+}
+
+/// Tests only: a handler that panics.
+#[cfg(test)]
+impl Handler<crate::supervision::Crash> for KafkaChain {
+    type Result = ();
+    fn handle(&mut self, _: crate::supervision::Crash, _: &mut Context<Self>) {
+        panic!("crashed by a test");
+    }
+}

@@ -1,0 +1,72 @@
+//! Says how a chain and its channel stand.
+
+use std::sync::Arc;
+
+use orderer_core::ordering::kafka::{KafkaOffset, SkipReason};
+
+use super::chain::KafkaChain;
+use super::following::Trouble;
+use crate::channel::ChannelState;
+
+impl KafkaChain {
+    /// Says how the channel stands, and opens or closes its gate accordingly.
+    pub(super) fn report(&self) {
+        let Some(following) = self.following.as_ref().filter(|_| self.channel.hears(self.voice)) else { return };
+        if let Some(trouble) = following.down.iter().flatten().next() {
+            self.report_trouble(trouble);
+            return;
+        }
+        if !following.caught_up {
+            let (next, end) = (following.machine.next_offset(), following.end);
+            self.status.enter("catching up", format!("offset {next} of {end}"));
+            self.channel.enter_as(self.voice, ChannelState::CatchingUp { offset: next.0, end: end.0 });
+            return;
+        }
+        if self.channel.gate().is_open() {
+            return;
+        }
+        self.status.enter("running", "");
+        self.channel.gate().open(following.producer.clone().recipient(), Arc::clone(&following.producer_status));
+        self.channel.enter_as(self.voice, ChannelState::Running);
+        tracing::info!(target: "orderer.chain", channel = %self.channel.id(), height = following.machine.last_cut().0 + 1,
+            "chain is running");
+    }
+
+    pub(super) fn report_trouble(&self, Trouble { cause, attempt, pause, since }: &Trouble) {
+        if !self.channel.hears(self.voice) {
+            return;
+        }
+        self.channel.gate().close();
+        let pause = pause.saturating_sub(since.elapsed());
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        // said at once, and then more and more seldom: a thousand channels may try again every second
+        if attempt.is_power_of_two() {
+            tracing::warn!(target: "orderer.kafka", channel = %self.channel.id(), %cause, attempt, pause_ms,
+                action = "see to the brokers: orderer kafka check asks them",
+                "the Kafka cluster does not serve the channel, it is tried again");
+        } else {
+            tracing::debug!(target: "orderer.kafka", channel = %self.channel.id(), %cause, attempt, pause_ms,
+                "the Kafka cluster still does not serve the channel");
+        }
+        self.status.enter("retrying", cause.clone());
+        let (cause, attempt) = (cause.clone(), *attempt as usize);
+        self.channel.enter_as(self.voice, ChannelState::Retrying { attempt, cause, pause_ms });
+    }
+
+    pub(super) fn report_position(&self) {
+        let Some(following) = &self.following else { return };
+        if following.caught_up {
+            self.status.enter("running", format!("offset {}", following.machine.next_offset()));
+        }
+    }
+
+    pub(super) fn report_skip(&self, offset: KafkaOffset, reason: &SkipReason) {
+        let channel = self.channel.id();
+        match reason {
+            SkipReason::AlreadyTaken | SkipReason::StaleTimeToCut { .. } | SkipReason::SeenBefore { .. } => {
+                tracing::debug!(target: "orderer.kafka", %channel, %offset, %reason, "record skipped");
+            }
+            _ => tracing::warn!(target: "orderer.kafka", %channel, %offset, %reason, "record skipped"),
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Memory of blocks that are read for subscribers or on their way to them.
+//!
+//! A block counts from when it was read until its last byte was written to the last connection that it goes to: the
+//! bytes that the transport is given own their share ([`Outgoing::frame`]), so it does not matter where they wait. A block
+//! that many subscribers are sent is one buffer, and counts once for the node; each connection is reckoned with all of what
+//! is on its way to it. What waits for room is the next read of a block, never the socket: a client could not say
+//! that it has taken something otherwise.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::now_ms;
+use super::peer::Peer;
+
+/// One connection may take one in so many bytes of the node's.
+const CONNECTION_PART: usize = 4;
+/// The last one in so many is for connections to which nothing is on its way.
+const RESERVE_PART: usize = 8;
+/// Memory is short when so many of so many parts are used.
+const SHORT: (usize, usize) = (1, 2);
+/// Who waits looks again after this time at the latest.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// A client that has not taken for so long what it was sent,
+const STALL_MS: u64 = 5_000;
+/// and a millisecond more for so many bytes, has stalled. To take a little now and then does not help.
+const LEAST_BYTES_A_MS: u64 = 256;
+
+/// What is on its way to one connection.
+#[derive(Debug, Default)]
+pub(super) struct ToPeer {
+    bytes: AtomicUsize,
+    /// Since when; what was taken in the meantime moves it on by the time that it may take.
+    since: AtomicU64,
+    freed: Notify,
+}
+
+impl ToPeer {
+    fn add(&self, bytes: usize) {
+        if self.bytes.fetch_add(bytes, Ordering::SeqCst) == 0 {
+            self.since.store(now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        let (now, allowed) = (now_ms(), bytes as u64 / LEAST_BYTES_A_MS);
+        let moved = |since: u64| Some(since.saturating_add(allowed).min(now));
+        let _ = self.since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
+        self.freed.notify_one();
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::SeqCst)
+    }
+
+    /// Since when it is on its way, if that is too long.
+    pub(super) fn stalled_since(&self, now: u64) -> Option<u64> {
+        let (bytes, since) = (self.bytes() as u64, self.since.load(Ordering::Relaxed));
+        (bytes > 0 && now.saturating_sub(since) >= STALL_MS + bytes / LEAST_BYTES_A_MS).then_some(since)
+    }
+}
+
+/// The node's memory for blocks on their way out. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Outgoing(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limit: usize,
+    used: AtomicUsize,
+    waiting: AtomicUsize,
+    freed: Notify,
+    /// Buffers on their way, by address and length.
+    buffers: Mutex<HashMap<(usize, usize), Weak<Buffer>>>,
+}
+
+/// Memory that is on its way somewhere.
+#[derive(Debug)]
+struct Buffer {
+    of: Arc<Inner>,
+    key: Option<(usize, usize)>,
+    bytes: usize,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            let mut buffers = self.of.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            // another may be at the same address by now
+            if buffers.get(&key).is_some_and(|buffer| buffer.strong_count() == 0) {
+                buffers.remove(&key);
+            }
+        }
+        self.of.used.fetch_sub(self.bytes, Ordering::SeqCst);
+        if self.of.waiting.load(Ordering::SeqCst) > 0 {
+            self.of.freed.notify_one();
+        }
+    }
+}
+
+/// Memory that is held for a subscriber; released when dropped.
+#[derive(Debug)]
+pub struct Held {
+    buffer: Arc<Buffer>,
+    peer: Arc<Peer>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.peer.outgoing().remove(self.buffer.bytes);
+    }
+}
+
+/// Bytes that release what is held for them when the transport drops them.
+struct Framed {
+    _held: Held,
+    bytes: Bytes,
+}
+
+impl AsRef<[u8]> for Framed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Outgoing {
+    /// Room for so many bytes. A connection may take a quarter of it.
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Inner {
+            limit: bytes,
+            used: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            freed: Notify::new(),
+            buffers: Mutex::default(),
+        }))
+    }
+
+    fn has_room(&self, peer: &Peer) -> bool {
+        let (own, used, limit) = (peer.outgoing().bytes(), self.used(), self.0.limit);
+        own < limit / CONNECTION_PART && used < if own == 0 { limit } else { limit - limit / RESERVE_PART }
+    }
+
+    /// Waits until another block may be read for a client.
+    ///
+    /// # Cancel safety
+    /// It may be dropped at any time.
+    pub async fn room(&self, peer: &Peer) {
+        if self.has_room(peer) {
+            return;
+        }
+        let _waiting = Waiting::new(&self.0.waiting);
+        loop {
+            let (freed, own_freed) = (self.0.freed.notified(), peer.outgoing().freed.notified());
+            if self.has_room(peer) {
+                return;
+            }
+            tokio::select! {
+                () = freed => {}
+                () = own_freed => {}
+                // who was woken may have had no use for the room
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Whether little is left, of all or of what this client may have: nothing is read ahead then.
+    pub fn is_short(&self, peer: &Peer) -> bool {
+        self.is_short_for_all() || peer.outgoing().bytes() >= self.0.limit / CONNECTION_PART / 2
+    }
+
+    /// Whether little is left of all.
+    pub(super) fn is_short_for_all(&self) -> bool {
+        self.used() >= self.0.limit / SHORT.1 * SHORT.0
+    }
+
+    /// Holds memory of which nothing is known but its size.
+    pub fn reserve(&self, peer: &Arc<Peer>, bytes: usize) -> Held {
+        self.0.used.fetch_add(bytes, Ordering::SeqCst);
+        self.held(Arc::new(Buffer { of: Arc::clone(&self.0), key: None, bytes }), peer)
+    }
+
+    /// Holds these bytes for a client.
+    pub fn hold(&self, peer: &Arc<Peer>, bytes: &Bytes) -> Held {
+        let key = (bytes.as_ptr().addr(), bytes.len());
+        let mut buffers = self.0.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = buffers.get(&key).and_then(Weak::upgrade);
+        let buffer = known.unwrap_or_else(|| {
+            self.0.used.fetch_add(bytes.len(), Ordering::SeqCst);
+            let buffer = Arc::new(Buffer { of: Arc::clone(&self.0), key: Some(key), bytes: bytes.len() });
+            buffers.insert(key, Arc::downgrade(&buffer));
+            buffer
+        });
+        drop(buffers);
+        self.held(buffer, peer)
+    }
+
+    #[expect(clippy::unused_self, reason = "what is held is of this memory")]
+    fn held(&self, buffer: Arc<Buffer>, peer: &Arc<Peer>) -> Held {
+        peer.outgoing().add(buffer.bytes);
+        Held { buffer, peer: Arc::clone(peer) }
+    }
+
+    /// The same bytes, which are held for as long as anybody has them.
+    pub fn frame(&self, peer: &Arc<Peer>, bytes: Bytes) -> Bytes {
+        let held = self.hold(peer, &bytes);
+        Bytes::from_owner(Framed { _held: held, bytes })
+    }
+
+    /// Bytes that are on their way now.
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that may be.
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// Streams that wait for room.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.load(Ordering::SeqCst)
+    }
+}
+
+/// Counted while it is there.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::Budget;
+
+    fn peer(last: u8) -> Arc<Peer> {
+        Arc::new(Peer::new(([10, 0, 0, last], 7).into(), &Budget::new(1 << 20)))
+    }
+
+    #[test]
+    fn a_block_for_many_counts_once_and_until_the_last_has_it() {
+        let outgoing = Outgoing::new(1 << 20);
+        let (one, other, block) = (peer(1), peer(2), Bytes::from(vec![7; 1000]));
+        let ahead = outgoing.hold(&one, &block);
+        let frames = [outgoing.frame(&one, block.clone()), outgoing.frame(&other, block.clone())];
+        drop(ahead);
+        assert_eq!((outgoing.used(), one.outgoing().bytes(), other.outgoing().bytes()), (1000, 1000, 1000));
+        let [first, second] = frames;
+        assert_eq!(first, block);
+        let rest = first.slice(999..);
+        drop(first);
+        assert_eq!(one.outgoing().bytes(), 1000, "a byte of it is still to be written");
+        drop((rest, second));
+        assert_eq!((outgoing.used(), one.outgoing().bytes(), other.outgoing().bytes()), (0, 0, 0));
+        assert!(outgoing.0.buffers.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_has_its_part_and_others_have_theirs() {
+        let outgoing = Outgoing::new(1000);
+        let (one, other) = (peer(1), peer(2));
+        let held: Vec<Held> = (0..3).map(|_| outgoing.reserve(&one, 100)).collect();
+        assert!(!outgoing.has_room(&one) && outgoing.has_room(&other));
+        let rest = outgoing.reserve(&peer(3), 600);
+        assert!(outgoing.has_room(&other), "the reserve is for it");
+        let little = outgoing.reserve(&other, 1);
+        assert!(!outgoing.has_room(&other) && outgoing.is_short(&other));
+        drop((held, rest, little));
+        assert!(outgoing.has_room(&one) && !outgoing.is_short(&one));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_goes_on_when_something_was_taken() {
+        let (outgoing, one) = (Outgoing::new(1000), peer(1));
+        let held = outgoing.reserve(&one, 900);
+        let waits = tokio::spawn({
+            let (outgoing, one) = (outgoing.clone(), Arc::clone(&one));
+            async move { outgoing.room(&one).await }
+        });
+        while outgoing.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+        waits.await.unwrap();
+        assert_eq!(outgoing.waiting(), 0);
+    }
+
+    #[test]
+    fn a_client_stalls_when_it_takes_nothing_for_long() {
+        let to = ToPeer::default();
+        assert_eq!(to.stalled_since(u64::MAX), None);
+        to.add(640_000);
+        let since = to.since.load(Ordering::Relaxed);
+        assert_eq!(to.stalled_since(since + STALL_MS + 2_499), None, "it has two and a half seconds for them");
+        assert_eq!(to.stalled_since(since + STALL_MS + 2_500), Some(since));
+        to.remove(255);
+        assert_eq!(to.stalled_since(since + STALL_MS + 2_500), Some(since), "a trickle is not enough");
+    }
+}
