@@ -11,8 +11,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fabric_proto::Message as _;
 use fabric_proto::common::{ChannelHeader, Envelope, Header, Payload, SignatureHeader};
 use fabric_proto::orderer::atomic_broadcast_client::AtomicBroadcastClient;
-use orderer::local_msp::read_signing_identity;
 use orderer_core::crypto::Signer as _;
+use orderer_localconfig::local_msp::read_signing_identity;
 use tokio_stream::StreamExt as _;
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/net");

@@ -13,7 +13,6 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use fabric_proto::Message as _;
 use fabric_proto::common::{ChannelHeader, Config, Header, HeaderType, Payload, SignatureHeader};
 use fabric_proto::msp::{FabricMspConfig, MspConfig};
-use orderer::local_msp::read_signing_identity;
 use orderer_core::block::{Contents, EncodedBlock, assemble};
 use orderer_core::channel::{BlockNumber, ChannelId, UnixSeconds};
 use orderer_core::config::{Catalog, ChannelSnapshot};
@@ -22,6 +21,7 @@ use orderer_core::envelope::{Message, SignedEnvelope};
 use orderer_core::ordering::cutter::{BatchLimits, BlockCutter};
 use orderer_core::policy::{SignedDatum, Signers};
 use orderer_core::processing::{Circumstances, Judging, check_normal};
+use orderer_localconfig::local_msp::read_signing_identity;
 use rcgen::{KeyPair, PublicKeyData as _};
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/net");

@@ -20,15 +20,16 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::prelude::FromDer as _;
 
-use crate::counted::counted;
 use crate::fabric_folder;
+use crate::http::NO_PROFILES;
 use crate::local_msp::{read_definition, read_signing_identity};
-use crate::node::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX, kafka_settings, read_genesis, tls_keys};
-use crate::settings::{Bootstrap, DebugEndpoint, Examined, Settings};
+use crate::node::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX, read_genesis, tls_keys};
+use crate::settings::{Bootstrap, DebugEndpoint, Examined, Settings, kafka_settings};
 use crate::start_record::StartRecord;
 use crate::telemetry::check_spec;
 use crate::tls::{Audience, ListenerTls, TlsFiles};
 use crate::traces::Traces;
+use orderer_core::counted::counted;
 
 const DAY: i64 = 24 * 60 * 60;
 /// A certificate that is good for less is worth a warning.
@@ -72,6 +73,9 @@ pub fn check(examined: &Examined, logging_spec: Option<&str>, bind: bool) -> Vec
     }
     check.ledgers(signer.as_ref());
     check.kafka();
+    if settings.profile.is_some() && cfg!(not(feature = "profiles")) {
+        check.put(Level::Error, NO_PROFILES.to_owned());
+    }
     check.tracing();
     if bind {
         check.bind();

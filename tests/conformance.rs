@@ -5,8 +5,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
-mod conformance_cases;
-mod world;
+use crate::conformance_cases;
+use crate::world;
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

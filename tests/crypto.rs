@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -103,13 +103,13 @@ fn all_members_are_what_their_units_say_with_either_kind_of_key() {
             [("ordererOrganizations/example.com", "OrdererMSP"), ("peerOrganizations/org1.example.com", "Org1MSP")]
         {
             let folder = folder.join(organization);
-            let definition = orderer::local_msp::read_definition(&folder.join("msp"), id).unwrap();
+            let definition = orderer_localconfig::local_msp::read_definition(&folder.join("msp"), id).unwrap();
             let msp = Msp::from_config(&definition.config, MspVersion::LATEST).unwrap();
             for file in files(&folder).iter().filter(|file| file.contains("/msp/signcerts/")) {
                 let identity = msp.identify(&fs::read(folder.join(file)).unwrap().into()).unwrap();
                 assert_eq!(identity.validity(), Ok(()), "{file}");
                 let own = folder.join(file).parent().unwrap().parent().unwrap().to_owned();
-                orderer::local_msp::read_signing_identity(&own, id).unwrap();
+                orderer_localconfig::local_msp::read_signing_identity(&own, id).unwrap();
             }
         }
     }

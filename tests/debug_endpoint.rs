@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod world;
+use crate::world;
+
+use orderer_localconfig::yaml;
 
 use std::collections::BTreeSet;
 
@@ -283,7 +285,7 @@ async fn many_at_once_get_what_one_alone_gets() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_path_that_is_described_is_there_and_answers_as_described() {
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.yaml");
-    let document: serde_yaml::Value = serde_yaml::from_str(&std::fs::read_to_string(document).unwrap()).unwrap();
+    let document: yaml::Value = yaml::parse(&std::fs::read_to_string(document).unwrap()).unwrap();
     let paths = document["paths"].as_mapping().unwrap();
     let described = |path: &str| paths.contains_key(path);
     for path in PATHS {

@@ -2,10 +2,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "../kafka/tests/broker/mod.rs"]
-mod broker;
-mod ordering_by_kafka;
-mod world;
+use crate::broker;
+use crate::ordering_by_kafka;
+use crate::world;
 
 use broker::{Brokers, KAFKA_3, KAFKA_4, Listener, Plan};
 use ordering_by_kafka::{CHANNEL, orderer};

@@ -4,10 +4,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "../kafka/tests/broker/mod.rs"]
-mod broker;
-mod ordering_by_kafka;
-mod world;
+use crate::broker;
+use crate::ordering_by_kafka;
+use crate::world;
 
 use std::time::Duration;
 

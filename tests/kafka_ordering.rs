@@ -3,12 +3,10 @@
 #![allow(clippy::float_cmp, reason = "counts and offsets are exact")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "../kafka/tests/broker/mod.rs"]
-mod broker;
-mod ordering_by_kafka;
-#[path = "../kafka/tests/support/raw.rs"]
-mod raw;
-mod world;
+use crate::broker;
+use crate::ordering_by_kafka;
+use crate::raw;
+use crate::world;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};

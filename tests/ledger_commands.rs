@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod fabric_ledger;
-mod world;
+use crate::fabric_ledger;
+use crate::world;
 
 use std::fs::{self, File};
 use std::path::Path;

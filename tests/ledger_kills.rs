@@ -5,8 +5,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod fabric_ledger;
-mod world;
+use crate::fabric_ledger;
+use crate::world;
 
 use std::fs;
 use std::path::Path;

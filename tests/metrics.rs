@@ -3,7 +3,9 @@
 #![allow(clippy::float_cmp, reason = "counts of what was sent are exact")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod world;
+use crate::world;
+
+use orderer_localconfig::yaml;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -137,7 +139,7 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn alerts_and_dashboard_ask_for_metrics_that_exist() {
-    let rules: serde_yaml::Value = serde_yaml::from_str(include_str!("../packaging/prometheus/rules.yaml")).unwrap();
+    let rules: yaml::Value = yaml::parse(include_str!("../packaging/prometheus/rules.yaml")).unwrap();
     let rules = rules["groups"][0]["rules"].as_sequence().unwrap();
     let dashboard: serde_json::Value = serde_json::from_str(include_str!("../packaging/grafana/orderer.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod fabric_ledger;
-mod world;
+use crate::fabric_ledger;
+use crate::world;
 
 use fabric_proto::Message as _;
 use fabric_proto::common::{Config, ConfigGroup, ConfigUpdate, ConfigValue, OrdererAddresses, Policy, Status};

@@ -20,7 +20,7 @@ fn the_image_takes_the_place_of_fabrics() {
         "ENV FABRIC_CFG_PATH=/etc/hyperledger/fabric",
         "VOLUME /etc/hyperledger/fabric",
         "VOLUME /var/hyperledger",
-        "COPY --from=build /source/target/release/orderer /usr/local/bin/orderer",
+        "COPY --from=build /source/target/dist/orderer /usr/local/bin/orderer",
     ] {
         assert!(has(line), "{line}");
     }

@@ -1,7 +1,7 @@
 //! The page for people on call, in a real Chromium: what it shows is what the endpoints say, while it happens.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::fs;
 

@@ -12,7 +12,7 @@
     missing_docs
 )]
 
-mod world;
+use crate::world;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::env;

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod world;
+use crate::world;
 
-use orderer::settings::{KEYS, Kind};
+use orderer_localconfig::settings::{KEYS, Kind};
 use world::http::Http;
 use world::{Node, Setup};
 

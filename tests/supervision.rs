@@ -1,10 +1,10 @@
 //! One channel of two hundred that dies over and over: the others order as if nothing were, and it is shown with its reason.
 //!
-//! `SUPERVISION_SECONDS=60 cargo test --test supervision -- --nocapture` is the long run: so long is each phase.
+//! `SUPERVISION_SECONDS=60 cargo test --test all supervision:: -- --nocapture` is the long run: so long is each phase.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod world;
+use crate::world;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

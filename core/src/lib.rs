@@ -8,6 +8,7 @@
 pub mod block;
 pub mod channel;
 pub mod config;
+pub mod counted;
 pub mod crypto;
 pub mod envelope;
 pub mod fairness;

@@ -5,9 +5,13 @@ use std::process::ExitCode;
 
 use orderer_kafka::check::{Finding, Level};
 
-use super::{DEV_FOLDER, complain, config_file, find_settings, variables};
+use orderer_tools::say;
+
 use crate::config_check::check;
 use crate::settings::{Effective, examine};
+use orderer_localconfig::environment::{find_settings, variables};
+use orderer_tools::commands::output::complain;
+use orderer_tools::commands::{DEV_FOLDER, config_file};
 
 /// What to look at.
 #[derive(Debug, clap::Args)]

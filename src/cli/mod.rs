@@ -1,42 +1,23 @@
 //! Commands: what can be typed, and what comes of it.
 
-/// A line on standard output. Whoever reads it may have seen enough; what the command does goes on.
-macro_rules! say {
-    ($($text:tt)*) => { $crate::cli::files::say(format_args!($($text)*)) };
-}
-
 mod benchmark;
-mod channel;
-mod client;
-mod codec;
 mod config;
-mod config_update;
-mod crypto;
-mod files;
-mod genesis;
-mod health;
-mod identity;
-mod kafka;
-mod ledger;
 mod manual;
-mod printable;
-mod progress;
-mod sign;
 mod start;
 mod version;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use orderer_benchmark::command as bench;
+use orderer_tools::commands::output::{complain, done, ended};
+use orderer_tools::commands::{
+    DEV_FOLDER, channel, client, codec, config_update, crypto, genesis, health, kafka, ledger, sign,
+};
+use orderer_tools::say;
 
-use crate::dev;
-use crate::settings::{Loaded, Mistake, Origin, SearchPlaces, examine, find_file, load};
 use crate::telemetry::LogFormat;
-
-/// Default folder of a development network.
-const DEV_FOLDER: &str = "orderer-dev";
 
 const AFTER_HELP: &str = "\
 Try it:
@@ -94,8 +75,8 @@ enum Command {
     #[command(subcommand)]
     Client(client::ClientCommand),
     /// Measure a node: how fast it is, how long clients wait, what an envelope costs
-    #[command(after_help = benchmark::AFTER_HELP)]
-    Benchmark(Box<benchmark::BenchmarkArguments>),
+    #[command(after_help = bench::AFTER_HELP)]
+    Benchmark(Box<bench::BenchmarkArguments>),
     /// Look at configurations
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -178,80 +159,14 @@ pub fn run() -> ExitCode {
         Some(Command::Sign(arguments)) => done(sign::run(&arguments)),
         Some(Command::Crypto(arguments)) => crypto::run(&arguments),
         Some(Command::Genesis(arguments)) => genesis::run(&arguments),
-        Some(Command::Benchmark(arguments)) => benchmark::run(&arguments),
-        Some(Command::Kafka(KafkaCommand::Check(arguments))) => check_kafka(&arguments),
+        Some(Command::Benchmark(arguments)) => bench::run(&arguments, benchmark::PROGRAM),
+        Some(Command::Kafka(KafkaCommand::Check(arguments))) => kafka::run(&arguments),
         Some(Command::Config(ConfigCommand::Check(arguments))) => config::run(&arguments),
-        Some(Command::Health(arguments)) => health(&arguments),
+        Some(Command::Health(arguments)) => health::run(&arguments),
         Some(Command::Completions(arguments)) => manual::completions(&arguments),
         Some(Command::Man(arguments)) => {
             manual::man(&arguments).unwrap_or_else(|error| complain([format!("{error:#}")]))
         }
         None => start::run(StartArguments::default()),
     }
-}
-
-fn check_kafka(arguments: &kafka::CheckArguments) -> ExitCode {
-    let examined = match find_settings(arguments.config.clone(), &variables()) {
-        Ok(origin) => examine(&origin),
-        Err(mistake) => return complain([mistake.to_string()]),
-    };
-    // brokers are asked about a block without any identity
-    let counts = |mistake: &&Mistake| !(arguments.block.is_some() && mistake.is_about("General.LocalMSPDir"));
-    let mistakes: Vec<String> = examined.mistakes.iter().filter(counts).map(ToString::to_string).collect();
-    let Some(settings) = examined.settings.filter(|_| mistakes.is_empty()) else { return complain(mistakes) };
-    kafka::check(arguments, &settings).unwrap_or_else(|error| complain([format!("{error:#}")]))
-}
-
-fn health(arguments: &health::HealthArguments) -> ExitCode {
-    let config = config_file(arguments.config.as_ref(), arguments.dev.as_ref());
-    let settings = match &arguments.address {
-        Some(_) => None,
-        None => match load_settings(config, &variables()) {
-            Ok(loaded) => Some(loaded.settings),
-            Err(mistakes) => return complain(mistakes),
-        },
-    };
-    health::health(arguments, settings.as_ref()).unwrap_or_else(|error| complain([format!("{error:#}")]))
-}
-
-fn done(result: anyhow::Result<()>) -> ExitCode {
-    ended(result.map(|()| ExitCode::SUCCESS))
-}
-
-fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
-    result.unwrap_or_else(|error| complain([format!("{error:#}")]))
-}
-
-/// Lines on standard error for each thing that is wrong; nothing else.
-fn complain(lines: impl IntoIterator<Item = String>) -> ExitCode {
-    for line in lines {
-        eprintln!("orderer: {line}");
-    }
-    ExitCode::FAILURE
-}
-
-/// The environment, as far as it is text.
-fn variables() -> BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
-}
-
-/// The configuration file that was named, or that of the development network that was.
-fn config_file(config: Option<&PathBuf>, dev: Option<&PathBuf>) -> Option<PathBuf> {
-    config.cloned().or_else(|| dev.map(|folder| folder.join(dev::CONFIG_FILE)))
-}
-
-/// Finds the configuration.
-fn find_settings(given: Option<PathBuf>, variables: &BTreeMap<String, String>) -> Result<Origin, Mistake> {
-    let working_folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-    let fabric_cfg_path = variables.get("FABRIC_CFG_PATH").map(PathBuf::from);
-    let file = find_file(&SearchPlaces { given, fabric_cfg_path, working_folder: working_folder.clone() })?;
-    Ok(Origin { file, working_folder, variables: variables.clone() })
-}
-
-/// Finds, reads and checks the configuration; a line for each mistake.
-fn load_settings(given: Option<PathBuf>, variables: &BTreeMap<String, String>) -> Result<Loaded, Vec<String>> {
-    let loaded = find_settings(given, variables).map_err(|mistake| vec![mistake]).and_then(load);
-    loaded.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
 }

@@ -2,13 +2,16 @@
 
 use std::process::ExitCode;
 
-use super::{StartArguments, complain, load_settings, variables};
-use crate::crypto::Algorithm;
+use super::StartArguments;
+use crate::node;
 use crate::reread::Reread;
 use crate::settings::Loaded;
 use crate::telemetry::{self, LogFormat, check_spec};
 use crate::traces::Traces;
-use crate::{dev, node};
+use orderer_localconfig::environment::{load_settings, variables};
+use orderer_tools::commands::output::complain;
+use orderer_tools::crypto::Algorithm;
+use orderer_tools::dev;
 
 pub(super) fn run(arguments: StartArguments) -> ExitCode {
     let variables = variables();

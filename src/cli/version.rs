@@ -1,5 +1,8 @@
 //! `orderer version`.
 
+/// Version and commit.
+pub(super) const SHORT: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ORDERER_BUILD_COMMIT"), ")");
+
 /// What the program is, in the form of Fabric's own programs.
 pub(super) fn text() -> String {
     format!(

@@ -1,7 +1,7 @@
 //! Profiles for Go's pprof, in its format and at its paths: what the processors do, what memory is used for, and what the
 //! actors are.
 
-use crate::counted::counted;
+use orderer_core::counted::counted;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -6,19 +6,10 @@ use std::time::Duration;
 use orderer_actors::kafka::KafkaContext;
 use orderer_kafka::{Cluster, KafkaCluster};
 
-use crate::settings::KafkaSettings;
+use crate::settings::{KafkaSettings, kafka_settings};
 
 /// How long a channel waits for brokers that do not know its topic: they may have just come up.
 const TOPIC_GRACE: Duration = Duration::from_secs(20);
-
-/// How brokers are reached. Which brokers, the channels say.
-pub fn kafka_settings(settings: &KafkaSettings) -> orderer_kafka::Settings {
-    let mut reach = orderer_kafka::Settings::new(Vec::new());
-    reach.tls.clone_from(&settings.tls);
-    reach.sasl.clone_from(&settings.sasl);
-    reach.timeouts = settings.timeouts;
-    reach
-}
 
 /// What brokers are shown, if anything.
 pub(super) fn kafka_certificate(settings: &KafkaSettings) -> Option<Vec<u8>> {

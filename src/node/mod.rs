@@ -64,7 +64,6 @@ use sockets::{Socket, Sockets};
 
 pub use bootstrap::read_genesis;
 pub(crate) use bootstrap::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX};
-pub use kafka::kafka_settings;
 
 /// What a client may send on one stream, and on one connection, before it is read.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
@@ -81,6 +80,7 @@ pub fn run(
     genesis: &[PathBuf],
     greeting: Option<&str>,
 ) -> anyhow::Result<()> {
+    anyhow::ensure!(settings.profile.is_none() || cfg!(feature = "profiles"), http::NO_PROFILES);
     report_panics();
     if settings.profile.is_some()
         && let Err(error) = http::begin_heap_profile()

@@ -14,7 +14,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::CertificateDer;
 
 use super::client_verifier::{ClientVerifier, read};
-use super::files::{Clients, Material, TlsError, TlsFiles};
+use orderer_localconfig::tls_files::{Clients, Material, TlsError, TlsFiles};
 
 /// Whom a listener serves.
 #[derive(Clone)]

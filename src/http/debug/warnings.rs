@@ -11,9 +11,9 @@ use orderer_core::own;
 use serde::Serialize;
 
 use super::{Debug, Shared};
-use crate::counted::counted;
 use crate::disk;
 use crate::http::answer::{Refused, json};
+use orderer_core::counted::counted;
 
 /// A channel with messages in hand cuts a block within seconds; after so long it is news that it has not.
 const NOT_CUT_MS: u64 = 60_000;

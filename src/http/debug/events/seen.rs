@@ -1,6 +1,6 @@
 //! What a look at all channels and actors saw, and what differs from the look before it.
 
-use crate::counted::counted;
+use orderer_core::counted::counted;
 use std::collections::BTreeMap;
 
 use orderer_actors::NodeContext;

@@ -1,0 +1,325 @@
+//! `orderer benchmark`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use orderer_core::crypto::Signer;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    Asking, Load, Payload, Program, Progress as Step, Report, RunInside, Settings, Subject, client_runtime,
+    file_system, html, measure, public_key, text,
+};
+use orderer_client::Target;
+use orderer_localconfig::local_msp::read_signing_identity;
+use orderer_tools::commands::client::ConnectArguments;
+use orderer_tools::commands::crypto::Keys;
+use orderer_tools::commands::files;
+use orderer_tools::commands::output::complain;
+use orderer_tools::commands::progress::Progress;
+use orderer_tools::dev::{self, APPLICATION_CHANNEL, DevNetwork};
+use orderer_tools::say;
+
+/// What `orderer benchmark --help` ends with.
+pub const AFTER_HELP: &str = "\
+Without an address, nodes of its own are measured: one inside this process, called without a network, and one as a process of
+its own on loopback; with a network made for it, over empty ledgers that are removed in the end.
+
+Exit code 1: something was refused, not answered, or not seen in a block exactly once.";
+
+/// Arguments of `orderer benchmark`.
+#[derive(Debug, clap::Args)]
+pub struct BenchmarkArguments {
+    /// Which of its own nodes [default: both]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    over: Vec<Over>,
+    /// Compare with what answers here: runs in turn, ratios run by run
+    #[arg(long, value_name = "HOST:PORT")]
+    against: Option<String>,
+    /// Process id of the node at --address, to count its CPU time
+    #[arg(long, value_name = "ID", requires = "orderer")]
+    pid: Option<u32>,
+    /// Process id of the node at --against
+    #[arg(long, value_name = "ID", requires = "against")]
+    against_pid: Option<u32>,
+    /// Channel at an address [default: the development network's]
+    #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]
+    channel: Option<String>,
+    /// Kind of keys in a network that is made for it, and so of the signatures; identities that are there must have such
+    /// [default: ecdsa]
+    #[arg(long, value_enum)]
+    algorithm: Option<Keys>,
+    /// Envelopes a run, signed before the first
+    #[arg(long, value_name = "COUNT", default_value_t = 20_000, value_parser = at_least_one)]
+    envelopes: usize,
+    /// Size of a payload
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = payload_bytes)]
+    payload_bytes: usize,
+    /// Broadcast streams, each on a connection of its own
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = at_least_one)]
+    streams: usize,
+    /// Unanswered envelopes a stream
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    window: u16,
+    /// Envelopes a second over all streams [default: the next when one is answered]
+    #[arg(long, value_name = "COUNT", value_parser = rate)]
+    rate: Option<f64>,
+    /// Deliver streams that follow
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = at_least_one)]
+    subscribers: usize,
+    /// Runs of each
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = at_least_one)]
+    runs: usize,
+    /// Envelopes sent to each before its first run [default: a tenth of a run's]
+    #[arg(long, value_name = "COUNT")]
+    warm_up: Option<usize>,
+    /// When its own nodes acknowledge
+    #[arg(long, value_enum, default_value = "disk")]
+    durability: Durability,
+    /// Where its own nodes store [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// How long a run waits for blocks behind the last answer, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    wait: u64,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// Write the report with charts to a file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    #[command(flatten)]
+    connect: ConnectArguments,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Over {
+    /// Inside this process, without a network
+    InProcess,
+    /// A process of its own, over gRPC
+    Grpc,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Durability {
+    Disk,
+    Memory,
+}
+
+impl Durability {
+    /// As `Solo.Durability` has it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a number, at least 1".to_owned())
+}
+
+fn payload_bytes(text: &str) -> Result<usize, String> {
+    let wanted = format!("a number of bytes from {} to {}", Payload::MIN_BYTES, 64 << 20);
+    text.parse().ok().filter(|bytes| (Payload::MIN_BYTES..=64 << 20).contains(bytes)).ok_or(wanted)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    // with less, the last envelope's turn is beyond what a clock counts
+    text.parse()
+        .ok()
+        .filter(|rate| (0.001..1e9).contains(rate))
+        .ok_or_else(|| "a number from 0.001 to 1000000000".to_owned())
+}
+
+/// Prepares what is to be measured, measures it, and prints the report. Blocks.
+pub fn run(arguments: &BenchmarkArguments, program: Program) -> ExitCode {
+    match benchmark(arguments, program) {
+        Ok(report) if report.is_clean() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => complain([format!("{error:#}")]),
+    }
+}
+
+fn benchmark(arguments: &BenchmarkArguments, program: Program) -> anyhow::Result<Report> {
+    let place = arguments.folder.clone().unwrap_or_else(std::env::temp_dir);
+    let place = std::fs::canonicalize(&place).with_context(|| format!("folder {}", place.display()))?;
+    // removed when this function ends, however it does
+    let folder = tempfile::Builder::new().prefix("orderer-benchmark-").tempdir_in(&place).context("make a folder")?;
+    let runtime = client_runtime()?;
+    let report = runtime.block_on(async {
+        let mut terminated = signal(SignalKind::terminate())?;
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            report = prepare_and_measure(arguments, program, folder.path()) => report,
+            _ = terminated.recv() => Err(anyhow::anyhow!("ended by SIGTERM")),
+            _ = interrupted.recv() => Err(anyhow::anyhow!("ended by SIGINT")),
+        }
+    });
+    // streams that wait for an answer must not hold the process
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let report = report?;
+    if let Some(file) = &arguments.html {
+        std::fs::write(file, html(&report)).with_context(|| format!("write {}", file.display()))?;
+    }
+    if arguments.json {
+        say!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        files::write(None, text(&report).as_bytes())?;
+        if let Some(file) = &arguments.html {
+            say!("\ncharts   {}", file.display());
+        }
+    }
+    Ok(report)
+}
+
+async fn prepare_and_measure(
+    arguments: &BenchmarkArguments,
+    program: Program,
+    folder: &Path,
+) -> anyhow::Result<Report> {
+    let Plan { asking, own_network, addressed } = Plan::of(arguments, folder)?;
+    let patience = Duration::from_secs(arguments.wait);
+    for subject in &addressed {
+        subject.try_out(patience).await?;
+    }
+    let mut bar = Bar::default();
+    let (channel, signer) = (asking.channel.clone(), Arc::clone(&asking.signer));
+    let (count, payload) = (arguments.envelopes, Payload(arguments.payload_bytes));
+    let mut tell = |signed| bar.show(Step::Signing(signed, count));
+    let load = Arc::new(tokio::task::block_in_place(|| Load::sign(count, payload, &channel, &*signer, &mut tell))?);
+    let settings = Settings {
+        channel,
+        envelopes: count,
+        payload_bytes: arguments.payload_bytes,
+        envelope_bytes: load.envelope_bytes(),
+        signatures: load.algorithm().to_owned(),
+        streams: arguments.streams,
+        window: arguments.window.into(),
+        rate: arguments.rate,
+        subscribers: arguments.subscribers,
+        warm_up: arguments.warm_up.unwrap_or(count / 10).min(count),
+        runs: arguments.runs,
+        durability: arguments.durability.word().to_owned(),
+        storage: format!("ledgers of own nodes on {}", file_system(folder)),
+        wait: patience,
+    };
+    // everything that can be refused was
+    let mut subjects = Vec::new();
+    if let Some(network) = own_network {
+        for kind in arguments.own_nodes() {
+            subjects.push(own(kind, program.run_inside, &network, folder, arguments.durability, asking.clone()).await?);
+        }
+    }
+    subjects.extend(addressed);
+    let report = measure(&subjects, &load, settings, program.version, |step| bar.show(step)).await;
+    drop(bar);
+    // own nodes end before the folder that they store in does
+    tokio::task::block_in_place(|| drop(subjects));
+    report
+}
+
+/// What is to be measured, and who asks; nothing is started yet.
+struct Plan {
+    asking: Asking,
+    /// Of own nodes, if there are to be any.
+    own_network: Option<DevNetwork>,
+    /// Nodes that run already; they come last.
+    addressed: Vec<Subject>,
+}
+
+impl Plan {
+    fn of(arguments: &BenchmarkArguments, folder: &Path) -> anyhow::Result<Self> {
+        let connect = &arguments.connect;
+        if connect.orderer.is_some() {
+            anyhow::ensure!(arguments.over.is_empty(), "--over is about nodes of its own, and not for --address");
+            let connecting = connect.resolve()?;
+            let channel = connecting.channel(arguments.channel.as_deref())?;
+            let asking = Asking { channel, signer: connecting.signer };
+            arguments.check_key(&*asking.signer, "the identity", "sign as another")?;
+            let mut addressed = vec![Subject::at(connecting.target.clone(), arguments.pid, asking.clone())];
+            if let Some(against) = &arguments.against {
+                let other = Target { address: against.clone(), ..connecting.target };
+                addressed.push(Subject::at(other, arguments.against_pid, asking.clone()));
+            }
+            return Ok(Self { asking, own_network: None, addressed });
+        }
+        let given = connect.dev_folder();
+        anyhow::ensure!(
+            arguments.against.is_none() || given.is_some(),
+            "--against needs a network that both know: give --dev DIR, and start the other node with that network; or \
+             --address and an identity"
+        );
+        let algorithm = arguments.algorithm.unwrap_or(Keys::Ecdsa).into();
+        let network = dev::prepare(given.unwrap_or(&folder.join("network")), algorithm)?;
+        let (msp, id) = network.client();
+        let signer: Arc<dyn Signer> = Arc::new(read_signing_identity(&msp, &id)?);
+        let whose = format!("the network in {}", given.unwrap_or(folder).display());
+        arguments.check_key(&*signer, &whose, "name a folder for a new one")?;
+        let asking = Asking { channel: APPLICATION_CHANNEL.to_owned(), signer };
+        let other = |against: &String| {
+            let target = Target { address: against.clone(), tls: None, connect_timeout: connect.connect_timeout() };
+            Subject::at(target, arguments.against_pid, asking.clone())
+        };
+        let addressed = arguments.against.iter().map(other).collect();
+        Ok(Self { asking, own_network: Some(network), addressed })
+    }
+}
+
+impl BenchmarkArguments {
+    fn own_nodes(&self) -> impl Iterator<Item = Over> {
+        [Over::InProcess, Over::Grpc].into_iter().filter(|kind| self.over.is_empty() || self.over.contains(kind))
+    }
+
+    /// Whether it is of the kind that was asked for, if one was.
+    fn check_key(&self, signer: &dyn Signer, whose: &str, instead: &str) -> anyhow::Result<()> {
+        let Some(wanted) = self.algorithm else { return Ok(()) };
+        let key = public_key(signer)?;
+        anyhow::ensure!(
+            key.is_ed25519() == (wanted == Keys::Ed25519),
+            "--algorithm {}: {whose} has {}; leave --algorithm out, or {instead}",
+            wanted.word(),
+            key.algorithm()
+        );
+        Ok(())
+    }
+}
+
+async fn own(
+    kind: Over,
+    run_inside: RunInside,
+    network: &DevNetwork,
+    folder: &Path,
+    durability: Durability,
+    asking: Asking,
+) -> anyhow::Result<Subject> {
+    let durability = durability.word();
+    match kind {
+        Over::InProcess => Subject::inside(run_inside, network, &folder.join("in-process"), durability, asking).await,
+        Over::Grpc => Subject::child(network, &folder.join("grpc"), durability, asking).await,
+    }
+}
+
+/// How far what is under way has come.
+#[derive(Default)]
+struct Bar(Option<Progress>);
+
+impl Bar {
+    fn show(&mut self, step: Step) {
+        match step {
+            Step::Signing(done, of) => {
+                self.0.get_or_insert_with(|| Progress::of("signing", of as u64)).at(done as u64);
+            }
+            Step::Running(what, of) => self.0 = Some(Progress::of(what, of as u64)),
+            Step::Answered(done) => {
+                if let Some(progress) = &mut self.0 {
+                    progress.at(done as u64);
+                }
+            }
+        }
+    }
+}

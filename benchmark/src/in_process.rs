@@ -1,0 +1,143 @@
+//! The node inside this process, called without a network: the same service, over queues instead of sockets. The program that
+//! composes node and benchmark says how such a node is run.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body as _, Frame};
+use orderer_localconfig::settings::Settings;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+use tonic::body::Body;
+use tower_service::Service;
+
+/// Pieces of a body that wait for the other side.
+const QUEUE: usize = 64;
+
+/// Runs a node over the channels of these genesis blocks until [`InsideLink::serve`] returns. Blocks.
+pub type RunInside = fn(&Settings, &[PathBuf], &mut InsideLink) -> anyhow::Result<()>;
+
+/// What connects a node inside this process to those who measure it.
+pub struct InsideLink {
+    channel: String,
+    tell: Option<oneshot::Sender<anyhow::Result<InProcess>>>,
+    stopped: oneshot::Receiver<()>,
+}
+
+impl InsideLink {
+    /// The channel that must run before the node is measured.
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// Hands over the node's service, whose work is done on the runtime `node`, and waits until the node is no longer needed.
+    pub async fn serve(
+        &mut self,
+        service: impl Fn(Request<Body>) -> Response<Body> + Send + Sync + 'static,
+        node: Handle,
+    ) {
+        if let Some(tell) = self.tell.take() {
+            let _ = tell.send(Ok(InProcess { service: Arc::new(service), node }));
+        }
+        // an error: whoever measures is gone
+        let _ = (&mut self.stopped).await;
+    }
+}
+
+/// A node on threads of its own. Stopped when dropped.
+pub(super) struct InsideNode {
+    pub(super) service: InProcess,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl InsideNode {
+    /// Starts it and waits until the channel's chain runs.
+    pub(super) async fn start(
+        run: RunInside,
+        settings: Settings,
+        genesis: Vec<PathBuf>,
+        channel: String,
+    ) -> anyhow::Result<Self> {
+        let (tell, told) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("bench-node".to_owned()).spawn(move || {
+            let mut link = InsideLink { channel, tell: Some(tell), stopped };
+            let ended = run(&settings, &genesis, &mut link);
+            if let (Err(error), Some(tell)) = (ended, link.tell) {
+                let _ = tell.send(Err(error));
+            }
+        });
+        let thread = thread.context("start the node's thread")?;
+        let service =
+            told.await.context("the node inside this process died")?.context("the node inside this process")?;
+        Ok(Self { service, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for InsideNode {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The node's service, whose work is done on the node's threads, so that the clients' can be told from it.
+#[derive(Clone)]
+pub(super) struct InProcess {
+    service: Arc<dyn Fn(Request<Body>) -> Response<Body> + Send + Sync>,
+    node: Handle,
+}
+
+impl Service<Request<Body>> for InProcess {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Called by a client: its own body is read on its own runtime.
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (head, body) = request.into_parts();
+        let request = Request::from_parts(head, carry(body, &Handle::current()));
+        let node = self.node.clone();
+        ready(Ok((self.service)(request).map(|body| carry(body, &node))))
+    }
+}
+
+/// The same body, read on `runtime`.
+fn carry(mut body: Body, runtime: &Handle) -> Body {
+    let (queue, queued) = mpsc::channel(QUEUE);
+    runtime.spawn(async move {
+        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            if queue.send(frame).await.is_err() {
+                return;
+            }
+        }
+    });
+    Body::new(Carried(queued))
+}
+
+struct Carried(mpsc::Receiver<Result<Frame<Bytes>, Status>>);
+
+impl http_body::Body for Carried {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.0.poll_recv(cx)
+    }
+}

@@ -1,0 +1,109 @@
+//! `orderer benchmark`: how fast a node is, how long clients wait, and what an envelope costs.
+//!
+//! Everything is signed before the first run; the same envelopes go to everything that is compared, run by run in turn, so
+//! that whatever else the machine does strikes all alike. What a run measures:
+//!
+//! ```text
+//!            sent                      answered                            seen
+//!  client ────┼───────── node ──────────┼─── ... block is cut, stored ──────┼──► follower
+//!             ├──── latency to ack ─────┤                                   │
+//!             └──────────────── latency to block ───────────────────────────┘
+//! ```
+//!
+//! With a rate, an envelope counts as sent when its turn was, not when the client got round to it: a node that stops for a
+//! second is charged with that second for everybody who would have come meanwhile.
+
+mod child;
+pub mod command;
+mod cpu;
+mod drive;
+mod html;
+mod in_process;
+mod load;
+mod machine;
+mod report;
+mod subject;
+mod text;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::runtime::Runtime;
+
+pub use html::html;
+pub use in_process::{InsideLink, RunInside};
+pub use load::{Load, Pace, Payload, public_key};
+pub use machine::{Machine, file_system};
+pub use report::{Latency, Pair, Report, Run, Settings, SubjectReport};
+pub use subject::{Asking, Subject};
+pub use text::text;
+
+/// Threads of the clients are called so, and their CPU time is not the node's.
+const CLIENT_THREADS: &str = "bench-client";
+
+/// The program that the benchmark is a command of.
+#[derive(Clone, Copy)]
+pub struct Program {
+    /// Its version, for the report.
+    pub version: &'static str,
+    /// Runs a node inside this process.
+    pub run_inside: RunInside,
+}
+
+/// What goes on, for a progress bar.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// So many of so many envelopes are signed.
+    Signing(usize, usize),
+    /// A run begins, with so many envelopes.
+    Running(String, usize),
+    /// So many of them are answered.
+    Answered(usize),
+}
+
+/// The runtime of the clients.
+pub fn client_runtime() -> anyhow::Result<Runtime> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 4);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(CLIENT_THREADS)
+        // what a thread has used could not be told from the node's any more when it has ended
+        .thread_keep_alive(Duration::from_secs(24 * 3600))
+        .enable_all()
+        .build()
+        .context("start the clients' threads")
+}
+
+/// Runs the load on each subject in turn, `settings.runs` times, after a warm-up of each.
+pub async fn measure(
+    subjects: &[Subject],
+    load: &Arc<Load>,
+    settings: Settings,
+    program: &str,
+    mut progress: impl FnMut(Progress),
+) -> anyhow::Result<Report> {
+    let mut reports: Vec<SubjectReport> = subjects.iter().map(|s| SubjectReport::new(s.name(), s.what())).collect();
+    let began = machine::load_average();
+    if settings.warm_up > 0 {
+        for subject in subjects {
+            progress(Progress::Running(format!("{}: warm-up", subject.name()), settings.warm_up));
+            subject.drive(load, settings.warm_up, &settings, &mut progress).await?;
+        }
+    }
+    for round in 0..settings.runs {
+        // every second round the other way round: none is always the first after a pause
+        let mut order: Vec<usize> = (0..subjects.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for at in order {
+            let subject = &subjects[at];
+            let what = format!("{}: run {} of {}", subject.name(), round + 1, settings.runs);
+            progress(Progress::Running(what, load.len()));
+            let run = subject.run(load, load.len(), &settings, &mut progress).await?;
+            reports[at].runs.push(run);
+        }
+    }
+    Ok(Report::new(machine::Machine::look(began, program), settings, reports))
+}

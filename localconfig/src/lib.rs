@@ -1,0 +1,11 @@
+//! What an ordering node is configured with: `orderer.yaml` and the variables that override it, the local MSP's folder, the files of
+//! TLS listeners, and the log specification. Named after Fabric's package of the same purpose.
+//!
+//! Values are read and checked here; nothing is started.
+
+pub mod environment;
+pub mod local_msp;
+pub mod log_spec;
+pub mod settings;
+pub mod tls_files;
+pub mod yaml;

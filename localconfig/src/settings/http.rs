@@ -1,0 +1,129 @@
+//! The keys under `Operations`, `Admin` and `ChannelParticipation`.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
+use super::check::Checker;
+use super::load::Note;
+use crate::tls_files::{Clients, TlsFiles};
+
+/// A listener for operators.
+#[derive(Clone, Debug)]
+pub struct HttpListener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The host of it, as it is written.
+    pub host: String,
+    /// How it is secured; `None` for plaintext.
+    pub tls: Option<TlsFiles>,
+}
+
+/// What is served to operators, and where. A listener without an address is not opened.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Health, metrics, log levels.
+    pub operations: Option<HttpListener>,
+    /// Channel participation.
+    pub admin: Option<HttpListener>,
+    /// Whether channels can be joined and removed.
+    pub participation: bool,
+    /// The largest body that such a request may have.
+    pub max_body_bytes: usize,
+    /// To whom `/debug` is shown.
+    pub debug: DebugEndpoint,
+}
+
+/// To whom the operations endpoint shows what the node holds: blocks, configurations, refusals, logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugEndpoint {
+    /// Over TLS to those with a certificate; without TLS to this machine alone.
+    Protected,
+    /// Without TLS to whoever reaches it; over TLS to those with a certificate.
+    Open,
+    /// To nobody.
+    Off,
+}
+
+/// The keys of one listener.
+struct Keys {
+    address: &'static str,
+    enabled: &'static str,
+    certificate: &'static str,
+    private_key: &'static str,
+    client_auth: &'static str,
+    client_roots: &'static str,
+}
+
+const OPERATIONS: Keys = Keys {
+    address: "Operations.ListenAddress",
+    enabled: "Operations.TLS.Enabled",
+    certificate: "Operations.TLS.Certificate",
+    private_key: "Operations.TLS.PrivateKey",
+    client_auth: "Operations.TLS.ClientAuthRequired",
+    client_roots: "Operations.TLS.ClientRootCAs",
+};
+
+const ADMIN: Keys = Keys {
+    address: "Admin.ListenAddress",
+    enabled: "Admin.TLS.Enabled",
+    certificate: "Admin.TLS.Certificate",
+    private_key: "Admin.TLS.PrivateKey",
+    client_auth: "Admin.TLS.ClientAuthRequired",
+    client_roots: "Admin.TLS.ClientRootCAs",
+};
+
+impl Checker {
+    pub(super) fn http(&mut self) -> HttpSettings {
+        if self.bool(ADMIN.enabled) && !self.bool(ADMIN.client_auth) {
+            let source = self.source(ADMIN.client_auth);
+            let text = "Admin.TLS.ClientAuthRequired must be true when Admin.TLS.Enabled is true";
+            self.mistake(source, text);
+        }
+        HttpSettings {
+            operations: self.listener(&OPERATIONS),
+            admin: self.listener(&ADMIN),
+            participation: self.bool("ChannelParticipation.Enabled"),
+            max_body_bytes: self.number("ChannelParticipation.MaxRequestBodySize"),
+            debug: match self.text("Debug.Endpoint").to_ascii_lowercase().as_str() {
+                "open" => DebugEndpoint::Open,
+                "off" => DebugEndpoint::Off,
+                _ => DebugEndpoint::Protected,
+            },
+        }
+    }
+
+    fn listener(&mut self, keys: &Keys) -> Option<HttpListener> {
+        let written = self.text(keys.address);
+        if written.is_empty() {
+            return None;
+        }
+        // as in Go, a port alone is one on all interfaces
+        let full = if written.starts_with(':') { format!("0.0.0.0{written}") } else { written.clone() };
+        let address = full.to_socket_addrs().ok().and_then(|mut all| all.next());
+        if address.is_none() {
+            let source = self.source(keys.address);
+            self.mistake(source, format!("{}: '{written}' is no host:port of this machine", keys.address));
+        }
+        let tls = self.bool(keys.enabled).then(|| self.listener_tls(keys));
+        let host = full.rsplit_once(':').map_or("", |(host, _)| host).to_owned();
+        Some(HttpListener { address: address?, host, tls })
+    }
+
+    fn listener_tls(&mut self, keys: &Keys) -> TlsFiles {
+        let (certificate, private_key) = (self.path(keys.certificate), self.path(keys.private_key));
+        let roots = self.paths(keys.client_roots);
+        let named = [(keys.certificate, &certificate), (keys.private_key, &private_key)];
+        for (key, file) in named.into_iter().chain(roots.iter().map(|root| (keys.client_roots, root))) {
+            if !file.is_file() {
+                self.missing(key, file, "no such file");
+            }
+        }
+        let must_show = self.bool(keys.client_auth);
+        // Fabric starts with that, too
+        if must_show && roots.is_empty() {
+            let text = format!("{} is empty: nobody gets in, since {} is true", keys.client_roots, keys.client_auth);
+            self.notes.push(Note::warning(text));
+        }
+        let clients = if must_show { Clients::MustShow(roots) } else { Clients::MayShow(roots) };
+        TlsFiles { certificate, private_key, clients }
+    }
+}

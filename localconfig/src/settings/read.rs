@@ -1,0 +1,148 @@
+//! Values as they are written, each with the place it came from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::secrets::without_secrets;
+use crate::yaml::{self, Value};
+
+/// The commented defaults that come with the program.
+pub const EMBEDDED: &str = include_str!("../../../orderer.yaml");
+/// Name of the file in the places it is looked for.
+const FILE_NAME: &str = "orderer.yaml";
+/// Where a packaged installation puts it.
+const SYSTEM_FOLDER: &str = "/etc/hyperledger/fabric";
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file, and the line if it could be found.
+    File(PathBuf, Option<usize>),
+    /// A variable.
+    Variable(String),
+    /// The key's default.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, Some(line)) => write!(f, "{}:{line}", path.display()),
+            Self::File(path, None) => write!(f, "{}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// One thing that is wrong, in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where.
+    pub source: Source,
+    /// What, beginning with the key.
+    text: String,
+}
+
+impl Mistake {
+    /// `text` may quote what was written: what is secret by its looks is left out.
+    pub fn new(source: Source, text: impl AsRef<str>) -> Self {
+        Self { source, text: without_secrets(text.as_ref()) }
+    }
+}
+
+impl Mistake {
+    /// Whether it is about this key.
+    pub fn is_about(&self, key: &str) -> bool {
+        self.text.strip_prefix(key).is_some_and(|rest| rest.starts_with(':'))
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.source, self.text)
+    }
+}
+
+/// Where a configuration file may be.
+#[derive(Clone, Debug, Default)]
+pub struct SearchPlaces {
+    /// `--config`.
+    pub given: Option<PathBuf>,
+    /// `FABRIC_CFG_PATH`.
+    pub fabric_cfg_path: Option<PathBuf>,
+    /// The working folder.
+    pub working_folder: PathBuf,
+}
+
+/// The first configuration file there is; `None` for the embedded defaults. A place that was named must have one.
+pub fn find_file(places: &SearchPlaces) -> Result<Option<PathBuf>, Mistake> {
+    let missing = |path: &Path, named_by: &str| {
+        Mistake::new(Source::File(path.to_owned(), None), format!("no such file, named by {named_by}"))
+    };
+    if let Some(given) = &places.given {
+        return if given.is_file() { Ok(Some(given.clone())) } else { Err(missing(given, "--config")) };
+    }
+    if let Some(folder) = &places.fabric_cfg_path {
+        let file = folder.join(FILE_NAME);
+        return if file.is_file() { Ok(Some(file)) } else { Err(missing(&file, "FABRIC_CFG_PATH")) };
+    }
+    let usual = [places.working_folder.join(FILE_NAME), Path::new(SYSTEM_FOLDER).join(FILE_NAME)];
+    Ok(usual.into_iter().find(|file| file.is_file()))
+}
+
+/// A value and its source, by its full path as it is written.
+pub(super) type Written = BTreeMap<String, (Value, Source)>;
+
+/// Lays a YAML text flat.
+pub(super) fn flatten(text: &str, file: &Path) -> Result<Written, Mistake> {
+    let at = |line| Source::File(file.to_owned(), line);
+    let root =
+        yaml::parse(text).map_err(|e| Mistake::new(at(e.location().map(|l| l.line())), format!("is not YAML: {e}")))?;
+    let mut written = Written::new();
+    match root {
+        Value::Null => {}
+        Value::Mapping(_) => flatten_value(String::new(), &root, &mut |path, value| {
+            let line = line_of(text, &path);
+            written.insert(path, (value, at(line)));
+        }),
+        _ => return Err(Mistake::new(at(Some(1)), "is not a mapping of sections")),
+    }
+    Ok(written)
+}
+
+fn flatten_value(path: String, value: &Value, put: &mut impl FnMut(String, Value)) {
+    match value {
+        Value::Mapping(members) if !members.is_empty() => {
+            for (name, member) in members {
+                let name = yaml::shown(name);
+                let below = if path.is_empty() { name } else { format!("{path}.{name}") };
+                flatten_value(below, member, put);
+            }
+        }
+        _ => put(path, value.clone()),
+    }
+}
+
+/// The line a key stands in, found by indentation; YAML that is written in other ways has no line.
+fn line_of(text: &str, path: &str) -> Option<usize> {
+    let mut open: Vec<(usize, &str)> = Vec::new();
+    let wanted: Vec<&str> = path.split('.').collect();
+    for (number, line) in text.lines().enumerate() {
+        let content = line.trim_start();
+        if content.is_empty() || content.starts_with('#') || content.starts_with('-') {
+            continue;
+        }
+        let Some((name, _)) = content.split_once(':') else { continue };
+        let indent = line.len() - content.len();
+        while open.last().is_some_and(|&(outer, _)| outer >= indent) {
+            open.pop();
+        }
+        open.push((indent, name.trim()));
+        if open.iter().map(|&(_, name)| name).eq(wanted.iter().copied()) {
+            return Some(number + 1);
+        }
+    }
+    None
+}

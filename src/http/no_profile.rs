@@ -1,0 +1,18 @@
+//! What stands for profiles in a program that is built without the feature `profiles`; a node whose settings ask for them does not start.
+
+use std::sync::Arc;
+
+use axum::Router;
+use orderer_actors::NodeContext;
+
+use super::answer::not_found;
+
+/// Fails: there is nothing to begin.
+pub(crate) fn begin_heap_profile() -> Result<(), &'static str> {
+    Err(super::NO_PROFILES)
+}
+
+/// An endpoint without profiles.
+pub fn profile(_: Arc<NodeContext>) -> Router {
+    Router::new().fallback(not_found)
+}

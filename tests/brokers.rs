@@ -1,0 +1,14 @@
+//! Tests with a real Kafka, whose brokers are shared by all of them (`tests/kafka/fetch` gets the jars).
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "../kafka/tests/broker/mod.rs"]
+mod broker;
+mod ordering_by_kafka;
+#[path = "../kafka/tests/support/raw.rs"]
+mod raw;
+mod world;
+
+mod kafka_check;
+mod kafka_faults;
+mod kafka_ordering;

@@ -1,0 +1,108 @@
+//! What holds for the sources as a whole: who may use what, and that no test file is forgotten.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below a folder of the sources whose name ends so.
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                files(&path, ending, found);
+            }
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+}
+
+fn naming(word: &str, ending: &str) -> BTreeSet<String> {
+    let mut found = Vec::new();
+    files(root(), ending, &mut found);
+    assert!(found.len() > 5, "the sources are not where this test was built");
+    let names = |path: &PathBuf| std::fs::read_to_string(path).is_ok_and(|text| text.contains(word));
+    found
+        .iter()
+        .filter(|path| names(path))
+        .map(|path| path.strip_prefix(root()).unwrap().display().to_string())
+        .collect()
+}
+
+#[test]
+fn yaml_has_one_reader() {
+    let word = ["serde", "yaml"].join("_");
+    assert_eq!(naming(&word, ".rs"), BTreeSet::from(["localconfig/src/yaml/mod.rs".to_owned()]));
+    let manifests = BTreeSet::from(["Cargo.toml".to_owned(), "localconfig/Cargo.toml".to_owned()]);
+    assert_eq!(naming(&word, "Cargo.toml"), manifests);
+}
+
+/// Layers from the bottom; a crate depends on those before it, and on none of its own or a higher layer.
+const LAYERS: [&[&str]; 10] = [
+    &["fabric-proto", "orderer-x509"],
+    &["orderer-raft", "orderer-cluster"],
+    &["fabric-json", "orderer-core", "orderer-kafka"],
+    &["orderer-ledger"],
+    &["orderer-actors"],
+    &["orderer-localconfig"],
+    &["orderer-client"],
+    &["orderer-tools"],
+    &["orderer-benchmark"],
+    &["orderer"],
+];
+
+#[test]
+fn crates_depend_on_lower_layers_only() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let arguments = ["metadata", "--format-version=1", "--no-deps", "--offline"];
+    let output = std::process::Command::new(cargo).args(arguments).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let layer = |name: &str| LAYERS.iter().position(|crates| crates.contains(&name));
+    let mut seen = 0;
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        // verdicts and their generator are tests
+        let Some(own) = layer(name) else {
+            assert!(name.starts_with("orderer-verdicts") || name == "orderer-case-generator", "{name} has no layer");
+            continue;
+        };
+        seen += 1;
+        let dependencies = package["dependencies"].as_array().unwrap().iter();
+        for dependency in dependencies.filter(|dependency| dependency["kind"].is_null()) {
+            let needed = dependency["name"].as_str().unwrap();
+            assert!(layer(needed).is_none_or(|its| its < own), "{name} must not depend on {needed}");
+        }
+    }
+    assert_eq!(seen, LAYERS.iter().map(|crates| crates.len()).sum::<usize>());
+}
+
+/// The daemon is composed with the commands by `src/cli` alone.
+#[test]
+fn the_daemon_does_not_know_the_commands() {
+    for word in ["orderer_tools", "orderer_benchmark"] {
+        let mut users = naming(word, ".rs");
+        users.retain(|path| path.starts_with("src/") && !path.starts_with("src/cli/"));
+        assert_eq!(users, BTreeSet::new(), "{word}");
+    }
+}
+
+#[test]
+fn every_test_file_is_run() {
+    let read = |name: &str| std::fs::read_to_string(root().join("tests").join(name)).unwrap();
+    let lists = ["all.rs", "loads.rs", "brokers.rs"];
+    let listed = lists.map(read).concat();
+    for entry in std::fs::read_dir(root().join("tests")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(module) = name.strip_suffix(".rs").filter(|_| !lists.contains(&name.as_str())) else { continue };
+        assert_eq!(listed.matches(&format!("\nmod {module};\n")).count(), 1, "tests/{name}");
+    }
+}

@@ -1,0 +1,265 @@
+//! `orderer channel`: a client of a node's admin endpoint, with the flags and the output of Fabric's `osnadmin`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fabric_json::Json;
+use fabric_proto::common::{Block, Envelope};
+use http::Method;
+use orderer_actors::node_context::nonce;
+use orderer_core::channel::ChannelId;
+use orderer_core::config::parse_go_duration;
+use orderer_core::crypto::hex;
+use orderer_core::envelope::{Message, SignedEnvelope};
+use prost::Message as _;
+
+use super::files;
+use orderer_client::{Answer, Content, Endpoint};
+use orderer_client::{Trust, client_config};
+
+const CHANNELS: &str = "/participation/v1/channels";
+
+/// What `orderer channel --help` ends with.
+pub const AFTER_HELP: &str = "\
+Flags and output are those of Fabric's osnadmin; here the exit code says whether the node did as asked.
+
+Try it:
+  orderer channel list -o localhost:9443
+  orderer channel join -o orderer.example.com:9443 --ca-file tlsca.pem --client-cert admin.crt --client-key admin.key \\
+      -c mychannel -b mychannel.block
+
+Exit codes: 0 done, 1 refused or not reached, 2 wrong arguments";
+
+/// Subcommands of `orderer channel`.
+#[derive(Debug, clap::Subcommand)]
+pub enum ChannelCommand {
+    /// List the channels, or one with its height and state
+    List(ListArguments),
+    /// Join a channel: make it from its genesis block
+    Join(JoinArguments),
+    /// Remove a channel with its blocks
+    Remove(RemoveArguments),
+    /// Send a signed config update to a channel
+    Update(UpdateArguments),
+    /// Write a block to a file
+    Fetch(FetchArguments),
+    /// Try a failed channel again; -o is the operations endpoint
+    Restart(RestartArguments),
+}
+
+/// Which admin endpoint is asked, and how.
+#[derive(Debug, clap::Args)]
+pub struct EndpointArguments {
+    /// The node's admin endpoint
+    #[arg(short = 'o', long, value_name = "HOST:PORT")]
+    orderer_address: String,
+    /// Connect by TLS; certificates of the authorities that the node's leads to, PEM
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Certificate to show, PEM
+    #[arg(long, value_name = "FILE", requires = "ca_file", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
+    /// Leave the line with the HTTP status out
+    #[arg(long)]
+    no_status: bool,
+}
+
+/// osnadmin has it where connections go to nodes whose certificates have expired.
+#[derive(Debug, clap::Args)]
+pub struct ShiftArguments {
+    /// Judge the node's certificate as if it were so much earlier, such as 48h
+    #[arg(short = 't', long = "tlsHandshakeTimeShift", value_name = "DURATION", default_value = "0", value_parser = duration)]
+    shift: Duration,
+}
+
+/// Arguments of `orderer channel list`.
+#[derive(Debug, clap::Args)]
+pub struct ListArguments {
+    /// Channel [default: all]
+    #[arg(short = 'c', long = "channelID", value_name = "CHANNEL", value_parser = ChannelId::parse)]
+    channel: Option<ChannelId>,
+    #[command(flatten)]
+    endpoint: EndpointArguments,
+}
+
+/// Arguments of `orderer channel join`.
+#[derive(Debug, clap::Args)]
+pub struct JoinArguments {
+    /// Channel
+    #[arg(short = 'c', long = "channelID", value_name = "CHANNEL", value_parser = ChannelId::parse)]
+    channel: ChannelId,
+    /// File with the channel's genesis block
+    #[arg(short = 'b', long, value_name = "FILE")]
+    config_block: PathBuf,
+    #[command(flatten)]
+    endpoint: EndpointArguments,
+}
+
+/// Arguments of `orderer channel remove`.
+#[derive(Debug, clap::Args)]
+pub struct RemoveArguments {
+    /// Channel
+    #[arg(short = 'c', long = "channelID", value_name = "CHANNEL", value_parser = ChannelId::parse)]
+    channel: ChannelId,
+    #[command(flatten)]
+    endpoint: EndpointArguments,
+}
+
+/// Arguments of `orderer channel update`.
+#[derive(Debug, clap::Args)]
+pub struct UpdateArguments {
+    /// Channel
+    #[arg(short = 'c', long = "channelID", value_name = "CHANNEL", value_parser = ChannelId::parse)]
+    channel: ChannelId,
+    /// File with the envelope around the update
+    #[arg(short = 'e', long, value_name = "FILE")]
+    config_update_envelope: PathBuf,
+    #[command(flatten)]
+    shift: ShiftArguments,
+    #[command(flatten)]
+    endpoint: EndpointArguments,
+}
+
+/// Arguments of `orderer channel fetch`.
+#[derive(Debug, clap::Args)]
+pub struct FetchArguments {
+    /// Channel
+    #[arg(short = 'c', long = "channelID", value_name = "CHANNEL", value_parser = ChannelId::parse)]
+    channel: ChannelId,
+    /// newest, oldest, config, or a number
+    #[arg(short = 'b', long = "blockID", value_name = "BLOCK", value_parser = block)]
+    block: String,
+    /// File for the block
+    #[arg(short = 'f', long = "outputfile", value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    shift: ShiftArguments,
+    #[command(flatten)]
+    endpoint: EndpointArguments,
+}
+
+/// Arguments of `orderer channel restart`.
+#[derive(Debug, clap::Args)]
+pub struct RestartArguments {
+    /// Channel
+    #[arg(short = 'c', long = "channelID", value_name = "CHANNEL", value_parser = ChannelId::parse)]
+    channel: ChannelId,
+    #[command(flatten)]
+    endpoint: EndpointArguments,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match parse_go_duration(text) {
+        Some((duration, false)) => Ok(duration),
+        _ => Err("a duration such as 48h".to_owned()),
+    }
+}
+
+fn block(text: &str) -> Result<String, String> {
+    match text {
+        "newest" | "oldest" | "config" => Ok(text.to_owned()),
+        number if number.parse::<u64>().is_ok() => Ok(text.to_owned()),
+        _ => Err("newest, oldest, config, or a number".to_owned()),
+    }
+}
+
+/// Asks the node and prints its response. Blocks.
+pub fn run(command: &ChannelCommand) -> anyhow::Result<ExitCode> {
+    let none = Duration::ZERO;
+    match command {
+        ChannelCommand::List(it) => {
+            let path = it.channel.as_ref().map_or(CHANNELS.to_owned(), |channel| format!("{CHANNELS}/{channel}"));
+            it.endpoint.do_ask(none, Method::GET, &path, None, None)
+        }
+        ChannelCommand::Join(it) => {
+            let bytes = files::read(Some(&it.config_block))?;
+            let found = channel_of_block(&bytes).with_context(|| format!("{}", it.config_block.display()))?;
+            check_channel(&it.channel, &found, "config block")?;
+            it.endpoint.do_ask(none, Method::POST, CHANNELS, Some(("config-block", &bytes)), None)
+        }
+        ChannelCommand::Remove(it) => {
+            it.endpoint.do_ask(none, Method::DELETE, &format!("{CHANNELS}/{}", it.channel), None, None)
+        }
+        ChannelCommand::Update(it) => {
+            let bytes = files::read(Some(&it.config_update_envelope))?;
+            let found = channel_of_envelope(&bytes);
+            let found = found.with_context(|| format!("{}", it.config_update_envelope.display()))?;
+            check_channel(&it.channel, &found, "config update envelope")?;
+            let form = Some(("config-update-envelope", &bytes[..]));
+            it.endpoint.do_ask(it.shift.shift, Method::PUT, CHANNELS, form, None)
+        }
+        ChannelCommand::Fetch(it) => {
+            let path = format!("{CHANNELS}/{}/blocks/{}", it.channel, it.block);
+            it.endpoint.do_ask(it.shift.shift, Method::GET, &path, None, Some(&it.file))
+        }
+        ChannelCommand::Restart(it) => {
+            let path = format!("/debug/channels/{}/restart", it.channel);
+            it.endpoint.do_ask(none, Method::POST, &path, None, None)
+        }
+    }
+}
+
+impl EndpointArguments {
+    /// Asks, and prints what is answered; a success's body goes to the file, if there is one.
+    fn do_ask(
+        &self,
+        behind: Duration,
+        method: Method,
+        path: &str,
+        form: Option<(&str, &[u8])>,
+        file: Option<&PathBuf>,
+    ) -> anyhow::Result<ExitCode> {
+        let own = self.client_cert.as_deref().zip(self.client_key.as_deref());
+        let endpoint = match &self.ca_file {
+            Some(roots) => {
+                let config = client_config(&Trust::Authorities(vec![roots.clone()]), own, b"http/1.1", behind)?;
+                Endpoint::secured(&self.orderer_address, config, None)?
+            }
+            None => Endpoint::plain(&self.orderer_address),
+        };
+        let content = form.map(|(part, file)| Content::form(part, file, &hex(&nonce())));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start")?;
+        let Answer { status, body } = runtime.block_on(endpoint.ask(method, path, content))?;
+        let mut shown = if self.no_status { String::new() } else { format!("Status: {status}\n") };
+        match file {
+            Some(file) if status == 200 => files::write(Some(file), &body)?,
+            _ => shown.push_str(&indented(&body)),
+        }
+        files::write(None, format!("{shown}\n").as_bytes())?;
+        Ok(if status < 400 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// JSON, as osnadmin shows it; anything else as it is.
+fn indented(body: &[u8]) -> String {
+    let mut text = Vec::new();
+    match Json::parse(body).map(|json| json.write_pretty(&mut text)) {
+        Ok(Ok(())) => String::from_utf8_lossy(&text).trim_end().to_owned(),
+        _ => String::from_utf8_lossy(body).into_owned(),
+    }
+}
+
+fn check_channel(wanted: &ChannelId, found: &str, what: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        wanted.as_str() == found,
+        "specified --channelID {wanted} does not match channel ID {found} in {what}"
+    );
+    Ok(())
+}
+
+fn channel_of_block(bytes: &[u8]) -> anyhow::Result<String> {
+    let block = Block::decode(bytes).context("no block")?;
+    let first = block.data.and_then(|data| data.data.into_iter().next()).context("the block has no envelope")?;
+    channel_of_envelope(&first)
+}
+
+fn channel_of_envelope(bytes: &[u8]) -> anyhow::Result<String> {
+    let Envelope { payload, signature } = Envelope::decode(bytes).context("no envelope")?;
+    let message = Message::parse(SignedEnvelope::from_parts(payload, signature)).context("no envelope of a channel")?;
+    Ok(message.channel_header.channel_id)
+}

@@ -1,0 +1,117 @@
+//! `orderer client fetch`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use fabric_proto::common::Status;
+use futures_util::StreamExt as _;
+use orderer_core::block::EncodedBlock;
+use tonic::transport::Channel;
+
+use super::{ConnectArguments, Connecting, say};
+use orderer_client::{Delivered, Orderer, Position, seek, seek_info};
+use orderer_core::counted::counted;
+
+#[derive(Debug, clap::Args)]
+pub struct FetchArguments {
+    /// oldest, newest, config (the newest block with a configuration), or a number
+    #[arg(value_name = "BLOCK")]
+    block: Wanted,
+    /// Where to write it [default: CHANNEL_BLOCK.block]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Channel [default: the development network's]
+    #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]
+    channel: Option<String>,
+    /// Ask also an orderer that reports errors
+    #[arg(long = "bestEffort")]
+    best_effort: bool,
+    #[command(flatten)]
+    connect: ConnectArguments,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    Config,
+    At(Position),
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "config" => Ok(Self::Config),
+            "next" => Err("oldest, newest, config, or a number".to_owned()),
+            other => other.parse().map(Self::At).map_err(|_| "oldest, newest, config, or a number".to_owned()),
+        }
+    }
+}
+
+pub(super) async fn run(arguments: FetchArguments) -> anyhow::Result<ExitCode> {
+    let connecting = arguments.connect.resolve()?;
+    let channel = connecting.channel(arguments.channel.as_deref())?;
+    let orderer = connecting.connect().await?;
+    let fetching = Fetching { connecting: &connecting, orderer, channel: &channel, best_effort: arguments.best_effort };
+    let (block, name) = match arguments.block {
+        Wanted::At(position) => (fetching.fetch(position).await?, name_of(position)),
+        Wanted::Config => {
+            let newest = fetching.fetch(Position::Newest).await?;
+            (fetching.fetch(Position::Number(newest.last_config().0)).await?, "config".to_owned())
+        }
+    };
+    let file = arguments.file.unwrap_or_else(|| PathBuf::from(format!("{channel}_{name}.block")));
+    std::fs::write(&file, block.block_bytes()).with_context(|| format!("write {}", file.display()))?;
+    let (number, envelopes, bytes) = (block.number(), counted(block.envelopes(), "envelope"), block.size_bytes());
+    say(format_args!("block {number} of {channel} ({envelopes}, {bytes} bytes) is in {}", file.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn name_of(position: Position) -> String {
+    match position {
+        Position::Oldest => "oldest".to_owned(),
+        Position::Newest => "newest".to_owned(),
+        Position::Next => "next".to_owned(),
+        Position::Number(number) => number.to_string(),
+    }
+}
+
+struct Fetching<'a> {
+    connecting: &'a Connecting,
+    orderer: Orderer<Channel>,
+    channel: &'a str,
+    best_effort: bool,
+}
+
+impl Fetching<'_> {
+    async fn fetch(&self, position: Position) -> anyhow::Result<EncodedBlock> {
+        let info = seek_info(position, position, false, self.best_effort);
+        let Connecting { signer, target, .. } = self.connecting;
+        let request = seek(&**signer, self.channel, &info, target.certificate_hash())?;
+        let answer = self.orderer.deliver(request).next().await;
+        match answer.context("the orderer ended the stream without an answer")?? {
+            Delivered::Block(block) => Ok(block),
+            Delivered::Status(status) => {
+                let what = name_of(position);
+                anyhow::bail!(refusal(status, &format!("block {what}"), self.channel, &self.connecting.msp_id))
+            }
+        }
+    }
+}
+
+/// What a status means that is no success.
+pub(super) fn refusal(status: Status, what: &str, channel: &str, msp_id: &str) -> String {
+    let meaning = match status {
+        Status::Forbidden => format!("the identity of {msp_id} may not read this channel"),
+        Status::NotFound => "there is no such channel, or no such block in it".to_owned(),
+        Status::ServiceUnavailable => "the channel is in trouble, or the orderer is stopping".to_owned(),
+        Status::BadRequest => {
+            "the request is not one that it takes (a wrong clock? a connection without the client's certificate?)"
+                .to_owned()
+        }
+        _ => "no reason is known".to_owned(),
+    };
+    format!("{what} of {channel}: the orderer answers {}: {meaning}", status.as_str_name())
+}

@@ -1,0 +1,112 @@
+//! `orderer crypto`: certificates for development, from a crypto-config.yaml or a few numbers.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use super::output::complain;
+use crate::crypto::{Algorithm, Network, Simple, generate};
+
+/// What `orderer crypto --help` ends with.
+pub const AFTER_HELP: &str = "\
+Try it:
+  orderer crypto                                     an orderer and an organization with a peer, in ./crypto-config
+  orderer crypto --config crypto-config.yaml --output crypto
+  orderer crypto --orderers 3 --organizations 2 --users 5 --host orderer.local
+
+Exit codes:
+  0  made    1  the file is wrong, or the folder exists: nothing is written    2  wrong arguments";
+
+/// Whom to make certificates for.
+#[derive(Debug, clap::Args)]
+pub struct CryptoArguments {
+    /// A crypto-config.yaml as of Fabric's cryptogen: OrdererOrgs, PeerOrgs, Specs, Template, Users, SANS
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["domain", "orderers", "organizations", "peers", "users", "hosts"])]
+    config: Option<PathBuf>,
+    /// Folder to make; it must not exist
+    #[arg(long, value_name = "DIR", default_value = "crypto-config")]
+    output: PathBuf,
+    /// Domain of the orderers' organization; others are org1.DOMAIN and so on
+    #[arg(long, value_name = "NAME", default_value = "example.com")]
+    domain: String,
+    /// Orderers: orderer, orderer2 and so on
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    orderers: usize,
+    /// Organizations of peers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    organizations: usize,
+    /// Peers of each organization
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    peers: usize,
+    /// Users of each organization, beside its administrator
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    users: usize,
+    /// A name or address that every machine is reached by, beside its own; may be repeated
+    #[arg(long = "host", value_name = "NAME", default_values = ["localhost", "127.0.0.1"])]
+    hosts: Vec<String>,
+    /// Kind of keys; with --config, where the file says nothing. Members may have ed25519 from channel capability V3_0 on
+    #[arg(long, value_enum, default_value_t = Keys::Ecdsa)]
+    algorithm: Keys,
+}
+
+/// What keys are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Keys {
+    /// On the curve P-256.
+    Ecdsa,
+    /// Ed25519.
+    Ed25519,
+}
+
+impl Keys {
+    /// As the option has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ecdsa => "ecdsa",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+}
+
+impl From<Keys> for Algorithm {
+    fn from(keys: Keys) -> Self {
+        match keys {
+            Keys::Ecdsa => Self::Ecdsa,
+            Keys::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
+/// Generates the network. Blocks.
+pub fn run(arguments: &CryptoArguments) -> ExitCode {
+    let algorithm = arguments.algorithm.into();
+    let network = match &arguments.config {
+        Some(file) => Network::load(file, algorithm),
+        None => Network::simple(&Simple {
+            domain: arguments.domain.clone(),
+            orderers: arguments.orderers,
+            organizations: arguments.organizations,
+            peers: arguments.peers,
+            users: arguments.users,
+            hosts: arguments.hosts.clone(),
+            algorithm,
+        }),
+    };
+    let network = match network {
+        Ok(network) => network,
+        Err(mistakes) => return complain(mistakes.0),
+    };
+    if let Err(error) = generate(&arguments.output, &network) {
+        return complain([orderer_actors::chain_state::chain_text(&error)]);
+    }
+    for folder in network.folders() {
+        say!("{}", arguments.output.join(folder).display());
+    }
+    say!("For development only: the keys of the certificate authorities lie unprotected beside all others.");
+    if network.has_ed25519() {
+        say!("Ed25519 identities are members from channel capability V3_0 on.");
+    }
+    ExitCode::SUCCESS
+}

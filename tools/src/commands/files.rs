@@ -1,0 +1,56 @@
+//! What commands read and write: files, or standard input and output.
+
+use std::fmt;
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// The whole file, or standard input.
+pub fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
+    if let Some(file) = file {
+        return std::fs::read(file).with_context(|| format!("read {}", file.display()));
+    }
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes).context("read standard input")?;
+    Ok(bytes)
+}
+
+/// A line on standard output. Nobody can be told that it cannot be written.
+pub fn say(line: fmt::Arguments<'_>) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_fmt(line).and_then(|()| out.write_all(b"\n"));
+}
+
+/// Into the file, which is whole before it takes the place of what was there, or to standard output. Whoever reads that may
+/// have seen enough.
+pub fn write(file: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
+    if let Some(file) = file {
+        return replace(file, bytes).with_context(|| format!("write {}", file.display()));
+    }
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("write standard output"),
+        _ => Ok(()),
+    }
+}
+
+/// A full disk or a crash leaves the file as it was: it may hold signatures that others were asked for.
+fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    // a link is followed; a device or a pipe cannot be replaced
+    if std::fs::symlink_metadata(file).is_ok_and(|known| !known.is_file()) {
+        return std::fs::write(file, bytes);
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut beside = tempfile::Builder::new().permissions(permissions(file)).tempfile_in(folder)?;
+    beside.write_all(bytes)?;
+    beside.as_file().sync_all()?;
+    beside.persist(file)?;
+    Ok(())
+}
+
+/// Those of the file that is there, or what any new file gets.
+fn permissions(file: &Path) -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(file).map_or_else(|_| std::fs::Permissions::from_mode(0o666), |known| known.permissions())
+}

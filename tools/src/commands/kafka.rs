@@ -1,0 +1,148 @@
+//! `orderer kafka check`: whether brokers and topics are fit, before the node finds out.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use orderer_actors::chain_state::load_snapshot;
+use orderer_actors::ledgers::{BlockCaches, LedgerStore};
+use orderer_core::block::EncodedBlock;
+use orderer_core::config::{Catalog, ChannelSnapshot, Engine};
+use orderer_core::ordering::kafka::LastBlock;
+use orderer_kafka::KafkaCluster;
+use orderer_kafka::check::{Finding, Level, Need, examine, judge};
+
+use orderer_localconfig::environment::{find_settings, variables};
+use orderer_localconfig::settings::{self, Mistake, Settings};
+
+use super::output::complain;
+
+/// Room in a topic's largest message beside the channel's largest envelope.
+const MESSAGE_OVERHEAD_BYTES: u32 = 64 << 10;
+
+/// What to look at.
+#[derive(Debug, clap::Args)]
+pub struct CheckArguments {
+    /// Configuration file, as of `orderer start`
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A channel's genesis block, or a later config block, instead of the ledgers; also while the node runs
+    #[arg(long, value_name = "FILE")]
+    pub block: Option<PathBuf>,
+    /// Only this channel; with --brokers one that need not exist yet
+    #[arg(long, value_name = "NAME")]
+    channel: Option<String>,
+    /// These brokers instead of those in the channel's configuration: host:port, separated by commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    brokers: Vec<String>,
+}
+
+/// A channel, and where it is ordered.
+struct Subject {
+    need: Need,
+    brokers: Vec<String>,
+}
+
+/// Finds the configuration, and checks what it reaches.
+pub fn run(arguments: &CheckArguments) -> ExitCode {
+    let examined = match find_settings(arguments.config.clone(), &variables()) {
+        Ok(origin) => settings::examine(&origin),
+        Err(mistake) => return complain([mistake.to_string()]),
+    };
+    // brokers are asked about a block without any identity
+    let counts = |mistake: &&Mistake| !(arguments.block.is_some() && mistake.is_about("General.LocalMSPDir"));
+    let mistakes: Vec<String> = examined.mistakes.iter().filter(counts).map(ToString::to_string).collect();
+    let Some(settings) = examined.settings.filter(|_| mistakes.is_empty()) else { return complain(mistakes) };
+    check(arguments, &settings).unwrap_or_else(|error| complain([format!("{error:#}")]))
+}
+
+/// Prints each finding. 0 if none is an error.
+pub fn check(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let subjects = subjects(arguments, settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start")?;
+    let mut worst = Level::Fine;
+    for Subject { need, brokers } in subjects {
+        say!("channel {}, brokers {}", need.channel, brokers.join(", "));
+        let mut reach = orderer_localconfig::settings::kafka_settings(&settings.kafka);
+        reach.brokers = brokers;
+        let cluster = KafkaCluster::new(reach).context("Kafka")?;
+        let (facts, mut findings) = runtime.block_on(examine(&cluster, &need));
+        findings.extend(facts.iter().flat_map(|facts| judge(facts, &need)));
+        for Finding { level, found, fix } in findings {
+            say!("  {level:<8} {found}");
+            if let Some(fix) = fix {
+                say!("           fix: {fix}");
+            }
+            worst = worst.max(level);
+        }
+    }
+    Ok(if worst == Level::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn subjects(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<Vec<Subject>> {
+    let catalog = Arc::<Catalog>::default();
+    let mut found = Vec::new();
+    if let Some(file) = &arguments.block {
+        let snapshot = read_block(file, &catalog).with_context(|| format!("block {}", file.display()))?;
+        found.push((snapshot, None));
+    } else if arguments.brokers.is_empty() || arguments.channel.is_none() {
+        found = read_ledgers(arguments, settings, &catalog)?;
+    }
+    let mut subjects = Vec::new();
+    for (snapshot, next_offset) in found {
+        let brokers = match settings.serving.engine(&snapshot) {
+            Ok(Engine::Kafka { brokers }) => brokers,
+            Ok(Engine::Solo) => continue,
+            Err(not_served) => anyhow::bail!("channel {}: {not_served}", snapshot.channel()),
+        };
+        let largest = snapshot.orderer().batch_size.absolute_max_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
+        let need = need(snapshot.channel().as_str(), Some(largest), next_offset, settings);
+        let brokers = if arguments.brokers.is_empty() { brokers } else { arguments.brokers.clone() };
+        subjects.push(Subject { need, brokers });
+    }
+    if let (true, Some(channel), false) = (subjects.is_empty(), &arguments.channel, arguments.brokers.is_empty()) {
+        subjects.push(Subject { need: need(channel, None, None, settings), brokers: arguments.brokers.clone() });
+    }
+    anyhow::ensure!(
+        !subjects.is_empty(),
+        "no channel is ordered by Kafka here; give --block, or --channel and --brokers"
+    );
+    Ok(subjects)
+}
+
+fn need(channel: &str, largest_record: Option<u32>, next_offset: Option<i64>, settings: &Settings) -> Need {
+    let replication_factor = settings.kafka.replication_factor;
+    Need { channel: channel.to_owned(), largest_record, replication_factor, next_offset }
+}
+
+fn read_block(file: &Path, catalog: &Arc<Catalog>) -> anyhow::Result<ChannelSnapshot> {
+    let block = EncodedBlock::parse(&std::fs::read(file)?)?;
+    Ok(ChannelSnapshot::from_config_block(&block.decode(), catalog)?)
+}
+
+/// The channels on the disk that are asked for, and the record that each needs next.
+fn read_ledgers(
+    arguments: &CheckArguments,
+    settings: &Settings,
+    catalog: &Arc<Catalog>,
+) -> anyhow::Result<Vec<(ChannelSnapshot, Option<i64>)>> {
+    let location = &settings.ledger_location;
+    anyhow::ensure!(
+        location.is_dir(),
+        "FileLedger.Location {}: no such folder; give --block, or --channel and --brokers",
+        location.display()
+    );
+    let store = LedgerStore::new(location, BlockCaches { bytes: 0 })?;
+    let mut found = Vec::new();
+    for id in store.list()? {
+        if arguments.channel.as_ref().is_some_and(|wanted| id.as_str() != wanted) {
+            continue;
+        }
+        let ledger = store.open(&id).context("give --block while the node runs")?;
+        let snapshot = load_snapshot(&ledger, catalog)?;
+        let taken = LastBlock::read(&ledger.last_block())?.metadata.last_offset_persisted;
+        found.push((snapshot, (ledger.height() > 1).then(|| taken.next().0)));
+    }
+    Ok(found)
+}

@@ -1,0 +1,82 @@
+//! `orderer ledger export`.
+
+use std::path::PathBuf;
+
+use orderer_actors::ledgers::LedgerStore;
+use orderer_core::channel::ChannelId;
+use orderer_ledger::transfer::BlockFileWriter;
+
+use super::{Ledgers, Place, channels, list, size, store};
+use crate::commands::progress::Progress;
+use orderer_core::counted::counted;
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["to", "to_fabric"]))]
+pub struct ExportArguments {
+    #[command(flatten)]
+    pub place: Place,
+    /// This channel; for --to-fabric also several, or all if none is named
+    #[arg(long, value_name = "NAME")]
+    channel: Vec<String>,
+    /// A plain file of one channel's blocks
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    /// A folder of ledgers for Fabric's orderer, which makes its index when it starts
+    #[arg(long, value_name = "DIR")]
+    to_fabric: Option<PathBuf>,
+}
+
+pub(super) fn export(arguments: &ExportArguments, place: &Ledgers) -> anyhow::Result<()> {
+    let store = store(place)?;
+    let channels = channels(&store, &arguments.channel)?;
+    if let Some(file) = &arguments.to {
+        let [id] = &channels[..] else {
+            anyhow::bail!("a file holds one channel's blocks; name it by --channel: there are {}", list(&channels));
+        };
+        return write(&store, id, || Ok(BlockFileWriter::plain(file)?));
+    }
+    let Some(folder) = &arguments.to_fabric else { return Ok(()) };
+    // an index that does not know of the new files would not be made anew
+    anyhow::ensure!(
+        !folder.join("index").exists(),
+        "{}: is the ledger folder of an orderer that has run; choose another",
+        folder.display()
+    );
+    for id in &channels {
+        let horizon = store.open(id)?.horizon();
+        anyhow::ensure!(
+            horizon.0 == 0,
+            "channel {id}: its blocks before {horizon} were pruned, and Fabric's orderer needs them; import them from \
+             another orderer, or export to a plain file"
+        );
+    }
+    for id in &channels {
+        write(&store, id, || Ok(BlockFileWriter::fabric(folder, id.as_str())?))?;
+    }
+    Ok(())
+}
+
+fn write(
+    store: &LedgerStore,
+    id: &ChannelId,
+    open: impl FnOnce() -> anyhow::Result<BlockFileWriter>,
+) -> anyhow::Result<()> {
+    let ledger = store.open(id)?;
+    let mut writer = open()?;
+    let (horizon, height) = (ledger.horizon().0, ledger.height());
+    let kept = ledger.history()?.len() as u64;
+    let mut progress = Progress::of(format!("exporting {id}"), kept + height - horizon);
+    let (mut blocks, mut bytes) = (0, 0);
+    ledger.for_all(&mut |block| {
+        writer.write(block)?;
+        blocks += 1;
+        bytes += block.size_bytes() as u64;
+        progress.at(blocks);
+        Ok::<_, anyhow::Error>(())
+    })?;
+    writer.finish()?;
+    drop(progress);
+    let before = if horizon == 0 { String::new() } else { format!(" behind {}", counted(kept, "config block")) };
+    say!("{id}: {} exported, {horizon} to {}{before}, {}", counted(blocks, "block"), height - 1, size(bytes));
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! `orderer ledger import`.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use orderer_actors::ledgers::{BlockCaches, LedgerStore, LedgersLock};
+use orderer_core::block::EncodedBlock;
+use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::config::{Catalog, ChannelSnapshot, Engine};
+use orderer_core::ordering::kafka::LastBlock;
+use orderer_ledger::transfer::{BlockReader, Survey, TransferError};
+
+use super::{Ledgers, Place, pruned, size};
+use crate::commands::progress::Progress;
+use orderer_core::counted::counted;
+
+/// In a Fabric orderer's folder of ledgers: the channels' folders, and what it locks while it runs.
+const CHAINS: &str = "chains";
+const INDEX_LOCK: &str = "index/LOCK";
+/// Channels that it was about to remove.
+const REMOVED: &str = "pendingops/remove";
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["from", "from_fabric"]))]
+pub struct ImportArguments {
+    #[command(flatten)]
+    pub place: Place,
+    /// A plain file of one channel's blocks, as `export` writes it
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// The ledger folder of a Fabric orderer, which must not run: all its channels
+    #[arg(long, value_name = "DIR")]
+    from_fabric: Option<PathBuf>,
+    /// Of a Fabric orderer's channels only these
+    #[arg(long, value_name = "NAME", requires = "from_fabric")]
+    channel: Vec<String>,
+}
+
+/// A channel that is to be imported; everything about it that can be known before anything is made.
+struct Chain {
+    channel: ChannelId,
+    reader: BlockReader,
+    survey: Survey,
+}
+
+pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Result<()> {
+    let catalog = Arc::<Catalog>::default();
+    let (chains, _source_lock) = match (&arguments.from, &arguments.from_fabric) {
+        (Some(file), _) => {
+            let survey = BlockReader::plain(file).survey()?;
+            let channel = channel_of(&survey, file, &catalog)?;
+            (vec![Chain { channel, reader: BlockReader::plain(file), survey }], None)
+        }
+        (None, Some(folder)) => {
+            let lock = lock_source(folder)?;
+            (chains_in(folder, &arguments.channel, &catalog)?, lock)
+        }
+        (None, None) => return Ok(()),
+    };
+    let store = LedgerStore::new(&place.location, BlockCaches { bytes: 0 })?;
+    let lock = store.lock()?;
+    let mut missing = Vec::new();
+    for chain in chains {
+        if !store.list()?.contains(&chain.channel) {
+            missing.push(chain);
+        } else if arguments.from_fabric.is_some() && has_already(&store, &chain)? {
+            say!("{}: is here already, with all {}", chain.channel, counted(chain.survey.blocks, "block"));
+        } else {
+            anyhow::bail!(
+                "channel {}: has a ledger in {} already; to import it, remove the channel or move that folder away",
+                chain.channel,
+                place.location.display()
+            );
+        }
+    }
+    for chain in missing {
+        make(&store, &lock, chain, place, &catalog)?;
+    }
+    Ok(())
+}
+
+/// The channel that the first block makes.
+fn channel_of(survey: &Survey, source: &Path, catalog: &Arc<Catalog>) -> anyhow::Result<ChannelId> {
+    let first = &survey.first;
+    anyhow::ensure!(
+        first.number() == BlockNumber::GENESIS,
+        "{}: begins with block {}; a chain begins with block 0, also one that was pruned; export it again",
+        source.display(),
+        first.number()
+    );
+    let snapshot = ChannelSnapshot::from_config_block(&first.decode(), catalog);
+    Ok(snapshot.with_context(|| format!("{}: block 0", source.display()))?.channel().clone())
+}
+
+/// Keeps a Fabric orderer from starting meanwhile.
+fn lock_source(folder: &Path) -> anyhow::Result<Option<File>> {
+    let path = folder.join(INDEX_LOCK);
+    let file = match File::open(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.with_context(|| path.display().to_string())?,
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {
+            anyhow::bail!("{}: in use by a running orderer; stop that one first", folder.display())
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+fn chains_in(folder: &Path, named: &[String], catalog: &Arc<Catalog>) -> anyhow::Result<Vec<Chain>> {
+    let chains = folder.join(CHAINS);
+    anyhow::ensure!(
+        chains.is_dir(),
+        "{}: no ledger folder of a Fabric orderer: there is no folder {CHAINS} in it",
+        folder.display()
+    );
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&chains).with_context(|| chains.display().to_string())? {
+        let entry = entry.with_context(|| chains.display().to_string())?;
+        if entry.path().is_dir() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    for name in named {
+        anyhow::ensure!(
+            names.contains(name),
+            "channel {name}: not in {}; there are {}",
+            chains.display(),
+            names.join(", ")
+        );
+    }
+    names.retain(|name| named.is_empty() || named.contains(name));
+    let mut found = Vec::new();
+    for name in names {
+        if folder.join(REMOVED).join(format!("{name}.remove")).exists() {
+            say!("{name}: left out, it was being removed");
+            continue;
+        }
+        let path = chains.join(&name);
+        let survey = match BlockReader::fabric(&path)?.survey() {
+            Err(TransferError::Empty { .. }) => {
+                say!("{name}: left out, it has no block; join the channel anew");
+                continue;
+            }
+            survey => survey?,
+        };
+        let channel = channel_of(&survey, &path, catalog)?;
+        anyhow::ensure!(channel.as_str() == name, "{}: holds channel {channel}", path.display());
+        found.push(Chain { channel, reader: BlockReader::fabric(&path)?, survey });
+    }
+    Ok(found)
+}
+
+/// Whether a channel's ledger has all the blocks that are to be imported, as after an import that was interrupted.
+fn has_already(store: &LedgerStore, chain: &Chain) -> anyhow::Result<bool> {
+    let ledger = store.open(&chain.channel)?;
+    let same = |wanted: &EncodedBlock| -> anyhow::Result<bool> {
+        let block = ledger.block(wanted.number())?;
+        Ok(block.is_some_and(|block| block.header_hash() == wanted.header_hash()))
+    };
+    Ok(same(&chain.survey.first)? && same(&chain.survey.last)?)
+}
+
+fn make(
+    store: &LedgerStore,
+    lock: &LedgersLock,
+    chain: Chain,
+    place: &Ledgers,
+    catalog: &Arc<Catalog>,
+) -> anyhow::Result<()> {
+    let Chain { channel, mut reader, survey } = chain;
+    let mut import = store.import(lock, &channel, reader.path(), catalog)?;
+    let mut progress = Progress::of_bytes(format!("importing {channel}"), survey.bytes);
+    while let Some(block) = reader.next()? {
+        if reader.may_be_pruned() {
+            import.push_kept(block)?;
+        } else {
+            import.push(block)?;
+        }
+        progress.at(reader.read_bytes());
+    }
+    let imported = store.imported(import, &channel)?;
+    drop(progress);
+    say!(
+        "{channel}: {}, {} with a configuration, {} imported{}",
+        counted(imported.blocks, "block"),
+        imported.config_blocks,
+        size(survey.bytes),
+        pruned(imported.horizon.0)
+    );
+    if let Some(torn) = reader.torn() {
+        say!(
+            "  {} ends within a block that was not wholly written, as after a crash: {} left out",
+            torn.path.display(),
+            counted(torn.bytes, "byte")
+        );
+    }
+    match place.serving.engine(&imported.snapshot) {
+        Ok(Engine::Kafka { .. }) => {
+            let next = LastBlock::read(&imported.last)?.metadata.last_offset_persisted.next();
+            say!("  goes on with the record at offset {} of its topic", next.0);
+        }
+        Ok(Engine::Solo) => {}
+        Err(not_served) => say!("  can be read, but not go on here: {not_served}"),
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! `orderer ledger`: what can be done to ledgers while the node does not run.
+
+mod compact;
+mod export;
+mod import;
+mod prune;
+mod stats;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use orderer_actors::ledgers::{BlockCaches, LedgerStore};
+use orderer_core::channel::ChannelId;
+use orderer_core::config::Serving;
+
+use crate::commands::output::complain;
+use orderer_localconfig::environment::{load_settings, variables};
+
+const EXIT_CODES: &str =
+    "Exit codes:\n  0  done as asked    1  it failed, or something is wrong with a ledger    2  wrong arguments";
+
+/// Subcommands of `orderer ledger`.
+#[derive(Debug, clap::Subcommand)]
+pub enum LedgerCommand {
+    /// Check every block: hashes, links, signatures under the configuration of its time, and the configurations
+    ///
+    /// Says for each channel whether its chain is good, and names the first bad block if not.
+    #[command(after_long_help = EXIT_CODES)]
+    Verify(verify::VerifyArguments),
+    /// Show blocks, bytes, space and age of each channel
+    #[command(after_long_help = EXIT_CODES)]
+    Stats(stats::StatsArguments),
+    /// Write blocks to a file, or to a folder that Fabric's orderer can start from
+    ///
+    /// The file has one serialized Block after the other, each behind its length as a varint (protobuf's "delimited" form); of
+    /// a pruned chain the config blocks that were kept come first, so that it can be verified and imported again.
+    #[command(after_long_help = EXIT_CODES)]
+    Export(export::ExportArguments),
+    /// Make channels of exported blocks, or of the ledger folder of a Fabric orderer
+    ///
+    /// Verifies each block as it comes in. A channel is there when all its blocks are, or not at all; after an interruption
+    /// the same command makes what is missing.
+    #[command(after_long_help = EXIT_CODES)]
+    Import(import::ImportArguments),
+    /// Remove old blocks; config blocks stay, and what is left can be verified
+    ///
+    /// Clients and peers that ask for what is gone are told NOT_FOUND. Space becomes free within the file; `compact` gives
+    /// it back.
+    #[command(after_long_help = EXIT_CODES)]
+    Prune(prune::PruneArguments),
+    /// Make the files of ledgers as small as they can be
+    #[command(after_long_help = EXIT_CODES)]
+    Compact(compact::CompactArguments),
+}
+
+/// Where the ledgers are.
+#[derive(Debug, clap::Args)]
+pub struct Place {
+    /// Configuration file, as of `orderer start`; its FileLedger.Location is used
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder of ledgers, instead of FileLedger.Location
+    #[arg(long, value_name = "DIR")]
+    ledger: Option<PathBuf>,
+}
+
+/// Runs one of them.
+pub fn run(command: &LedgerCommand) -> ExitCode {
+    let place = match command {
+        LedgerCommand::Verify(arguments) => &arguments.place,
+        LedgerCommand::Stats(arguments) => &arguments.place,
+        LedgerCommand::Export(arguments) => &arguments.place,
+        LedgerCommand::Import(arguments) => &arguments.place,
+        LedgerCommand::Prune(arguments) => &arguments.place,
+        LedgerCommand::Compact(arguments) => &arguments.place,
+    };
+    let ledgers = match place.find() {
+        Ok(ledgers) => ledgers,
+        Err(mistakes) => return complain(mistakes),
+    };
+    let done = match command {
+        LedgerCommand::Verify(arguments) => verify::verify(arguments, &ledgers),
+        LedgerCommand::Stats(arguments) => stats::stats(arguments, &ledgers),
+        LedgerCommand::Export(arguments) => export::export(arguments, &ledgers).map(|()| ExitCode::SUCCESS),
+        LedgerCommand::Import(arguments) => import::import(arguments, &ledgers).map(|()| ExitCode::SUCCESS),
+        LedgerCommand::Prune(arguments) => prune::prune(arguments, &ledgers).map(|()| ExitCode::SUCCESS),
+        LedgerCommand::Compact(arguments) => compact::compact(arguments, &ledgers).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| complain([format!("{error:#}")]))
+}
+
+/// The folder of ledgers, and what the node would do with its channels.
+struct Ledgers {
+    location: PathBuf,
+    serving: Serving,
+}
+
+impl Place {
+    fn find(&self) -> Result<Ledgers, Vec<String>> {
+        match &self.ledger {
+            // no configuration is needed for that
+            Some(folder) if self.config.is_none() => {
+                Ok(Ledgers { location: folder.clone(), serving: Serving::default() })
+            }
+            folder => {
+                let settings = load_settings(self.config.clone(), &variables())?.settings;
+                let location = folder.clone().unwrap_or(settings.ledger_location);
+                Ok(Ledgers { location, serving: settings.serving })
+            }
+        }
+    }
+}
+
+/// The ledgers that are there.
+fn store(place: &Ledgers) -> anyhow::Result<LedgerStore> {
+    let location = &place.location;
+    anyhow::ensure!(location.is_dir(), "{}: no such folder; name the one of ledgers by --ledger", location.display());
+    Ok(LedgerStore::new(location, BlockCaches { bytes: 0 })?)
+}
+
+/// The channels that are asked for: these, or all.
+fn channels(store: &LedgerStore, named: &[String]) -> anyhow::Result<Vec<ChannelId>> {
+    let there = store.list()?;
+    if named.is_empty() {
+        return Ok(there);
+    }
+    let mut found = Vec::new();
+    for name in named {
+        let id = ChannelId::parse(name).with_context(|| format!("channel {name}"))?;
+        anyhow::ensure!(there.contains(&id), "channel {name}: there is no ledger of it; there are {}", list(&there));
+        found.push(id);
+    }
+    Ok(found)
+}
+
+fn list(channels: &[ChannelId]) -> String {
+    if channels.is_empty() {
+        return "none".to_owned();
+    }
+    channels.iter().map(ChannelId::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// For people: that blocks are gone, if they are.
+fn pruned(horizon: u64) -> String {
+    if horizon == 0 { String::new() } else { format!(", those before block {horizon} pruned") }
+}
+
+/// For people: three digits and a unit.
+fn size(bytes: u64) -> String {
+    indicatif::HumanBytes(bytes).to_string()
+}

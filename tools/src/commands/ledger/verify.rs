@@ -1,0 +1,125 @@
+//! `orderer ledger verify`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use orderer_actors::chain_state::chain_text;
+use orderer_actors::ledgers::LedgerStore;
+use orderer_core::channel::ChannelId;
+use orderer_core::config::Catalog;
+use orderer_ledger::{OpenError, Verified};
+use serde::Serialize;
+
+use super::{Ledgers, Place, channels, pruned, size, store};
+use crate::commands::progress::Progress;
+use orderer_core::counted::counted;
+
+#[derive(Debug, clap::Args)]
+pub struct VerifyArguments {
+    #[command(flatten)]
+    pub place: Place,
+    /// Only these channels; otherwise all
+    #[arg(long, value_name = "NAME")]
+    channel: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found of one channel.
+#[derive(Serialize)]
+struct Finding {
+    channel: String,
+    good: bool,
+    height: Option<u64>,
+    horizon: Option<u64>,
+    /// Blocks that were read and found good.
+    blocks: Option<u64>,
+    config_blocks: Option<u64>,
+    bytes: Option<u64>,
+    /// The first bad block, if it is one block's fault.
+    first_bad_block: Option<u64>,
+    problem: Option<String>,
+}
+
+/// Prints a verdict a channel. 0 if all are good.
+pub(super) fn verify(arguments: &VerifyArguments, place: &Ledgers) -> anyhow::Result<ExitCode> {
+    let store = store(place)?;
+    let catalog = Arc::<Catalog>::default();
+    let mut findings = Vec::new();
+    for id in channels(&store, &arguments.channel)? {
+        let finding = look(&store, &id, &catalog)?;
+        if !arguments.json {
+            say!("{}", finding.text());
+        }
+        findings.push(finding);
+    }
+    if arguments.json {
+        say!("{}", serde_json::to_string_pretty(&findings).context("print")?);
+    } else if findings.is_empty() {
+        say!("no channel has a ledger in {}", place.location.display());
+    }
+    let all_good = findings.iter().all(|finding| finding.good);
+    Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn look(store: &LedgerStore, id: &ChannelId, catalog: &Arc<Catalog>) -> anyhow::Result<Finding> {
+    let ledger = match store.open(id) {
+        Ok(ledger) => ledger,
+        // says nothing about the blocks
+        Err(error @ (OpenError::AlreadyOpen { .. } | OpenError::Io { .. })) => return Err(error.into()),
+        Err(error) => return Ok(Finding::bad(id, None, chain_text(&error))),
+    };
+    let (height, horizon) = (ledger.height(), ledger.horizon().0);
+    let mut progress = Progress::of(format!("verifying {id}"), height - horizon);
+    let finding = match ledger.verify_chain(catalog, &mut |done| progress.at(done)) {
+        Ok(verified) => Finding::good(id, verified),
+        Err(error) => Finding::bad(id, error.number().map(|number| number.0), chain_text(&error)),
+    };
+    Ok(Finding { height: Some(height), horizon: Some(horizon), ..finding })
+}
+
+impl Finding {
+    fn good(id: &ChannelId, verified: Verified) -> Self {
+        Self {
+            good: true,
+            blocks: Some(verified.blocks),
+            config_blocks: Some(verified.config_blocks),
+            bytes: Some(verified.bytes),
+            problem: None,
+            ..Self::bad(id, None, String::new())
+        }
+    }
+
+    fn bad(id: &ChannelId, first_bad_block: Option<u64>, problem: String) -> Self {
+        Self {
+            channel: id.to_string(),
+            good: false,
+            height: None,
+            horizon: None,
+            blocks: None,
+            config_blocks: None,
+            bytes: None,
+            first_bad_block,
+            problem: Some(problem),
+        }
+    }
+
+    fn text(&self) -> String {
+        let channel = &self.channel;
+        if let (Some(blocks), Some(config), Some(bytes)) = (self.blocks, self.config_blocks, self.bytes) {
+            let pruned = pruned(self.horizon.unwrap_or(0));
+            let blocks = counted(blocks, "block");
+            return format!("{channel}: good: {blocks}, {config} with a configuration, {}{pruned}", size(bytes));
+        }
+        let problem = self.problem.as_deref().unwrap_or_default();
+        match self.first_bad_block {
+            Some(number) => {
+                let problem = problem.strip_prefix(&format!("block {number}: ")).unwrap_or(problem);
+                format!("{channel}: BAD at block {number}: {problem}")
+            }
+            None => format!("{channel}: BAD: {problem}"),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Commands: their arguments, and what comes of them. The program composes them.
+
+/// A line on standard output. Whoever reads it may have seen enough; what the command does goes on.
+#[macro_export]
+macro_rules! say {
+    ($($text:tt)*) => { $crate::commands::files::say(format_args!($($text)*)) };
+}
+
+pub mod channel;
+pub mod client;
+pub mod codec;
+pub mod config_update;
+pub mod crypto;
+pub mod files;
+pub mod genesis;
+pub mod health;
+pub mod identity;
+pub mod kafka;
+pub mod ledger;
+pub mod output;
+mod printable;
+pub mod progress;
+pub mod sign;
+
+use std::path::PathBuf;
+
+use crate::dev;
+
+/// Default folder of a development network.
+pub const DEV_FOLDER: &str = "orderer-dev";
+
+/// The configuration file that was named, or that of the development network that was.
+pub fn config_file(config: Option<&PathBuf>, dev: Option<&PathBuf>) -> Option<PathBuf> {
+    config.cloned().or_else(|| dev.map(|folder| folder.join(dev::CONFIG_FILE)))
+}

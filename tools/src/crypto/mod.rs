@@ -1,0 +1,119 @@
+//! Certificate authorities, identities and TLS certificates for development, in the folders that Fabric's cryptogen makes.
+//!
+//! ```text
+//! DIR/README.txt                                          what this is not good for
+//! DIR/ordererOrganizations/example.com/ca, tlsca          authorities with their keys
+//! DIR/ordererOrganizations/example.com/msp                the organization, as configurations define it
+//! DIR/ordererOrganizations/example.com/orderers/NAME/msp, tls
+//! DIR/ordererOrganizations/example.com/users/Admin@example.com/msp, tls
+//! DIR/peerOrganizations/org1.example.com/..               the same with peers and more users
+//! ```
+//!
+//! Whoever can read such a folder can be anybody in it. So every authority says in its subject what it is for, and a
+//! README beside them does.
+
+mod authority;
+mod organization;
+mod spec;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use authority::Algorithm;
+pub use spec::{Mistakes, Network, Organization, Simple};
+
+/// Stands in the subject of every authority.
+pub const MARK: &str = "For development only";
+
+const README: &str = "\
+These certificates and keys are for development only.
+
+The keys of the certificate authorities lie here unprotected, beside those of everybody they vouch for: whoever can read
+this folder can be any member of these organizations. In production a certificate authority such as Fabric CA issues
+certificates, and keys stay where they are made.
+
+Made by `orderer crypto`.
+";
+
+/// Why nothing, or not all, was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CryptoError {
+    /// The folder is there.
+    #[error("{} exists: certificates are never written over; name another folder by --output, or remove it", .0.display())]
+    Exists(PathBuf),
+    /// A file or folder.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        cause: io::Error,
+    },
+    /// A certificate.
+    #[error("make the certificate of {name}")]
+    Certificate {
+        /// Whose.
+        name: String,
+        /// Why not.
+        #[source]
+        cause: rcgen::Error,
+    },
+}
+
+/// Makes everything in `folder`, which must not exist: it is made beside it and moved there whole. About 2 ms and two
+/// certificates for each member. Blocks.
+pub fn generate(folder: &Path, network: &Network) -> Result<(), CryptoError> {
+    if fs::symlink_metadata(folder).is_ok() {
+        return Err(CryptoError::Exists(folder.to_owned()));
+    }
+    let unfinished = unfinished(folder);
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).map_err(io_error("remove", &unfinished))?;
+    }
+    write(&unfinished.join("README.txt"), README.as_bytes())?;
+    for (kind, organizations) in
+        [("ordererOrganizations", &network.orderer_organizations), ("peerOrganizations", &network.peer_organizations)]
+    {
+        for organization in organizations {
+            organization::make(&unfinished.join(kind).join(&organization.domain), organization)?;
+        }
+    }
+    fs::rename(&unfinished, folder).map_err(io_error("move what was made to", folder))
+}
+
+/// Where a folder is made until it is whole: beside its place, however that is written.
+pub fn unfinished(folder: &Path) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(".unfinished");
+    folder.with_file_name(name)
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CryptoError {
+    let path = path.to_owned();
+    move |cause| CryptoError::Io { action, path, cause }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CryptoError> {
+    write_by(path, bytes, &mut fs::OpenOptions::new())
+}
+
+/// For its owner's eyes.
+fn write_key(path: &Path, pem: &str) -> Result<(), CryptoError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    write_by(path, pem.as_bytes(), fs::OpenOptions::new().mode(0o600))
+}
+
+fn write_by(path: &Path, bytes: &[u8], options: &mut fs::OpenOptions) -> Result<(), CryptoError> {
+    let mut written = || -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        io::Write::write_all(&mut options.write(true).create(true).truncate(true).open(path)?, bytes)
+    };
+    written().map_err(io_error("write", path))
+}

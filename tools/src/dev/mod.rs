@@ -1,0 +1,365 @@
+//! The development network: everything a first-time user needs, made on the spot.
+//!
+//! ```text
+//! DIR/orderer.yaml                           of the node that `start --dev` runs
+//! DIR/configtx.yaml                          the network, as `orderer genesis` reads it
+//! DIR/genesis/                               blocks 0 of the system channel and of the application channel
+//! DIR/crypto/ordererOrganizations/example.com/..        organizations, in the layout of Fabric's cryptogen
+//! DIR/crypto/peerOrganizations/org1.example.com/..
+//! DIR/ledger/                                what the node stores
+//! ```
+//!
+//! It is made beside DIR and moved there whole: a crash leaves no half of it. Its keys are for development only.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use orderer_core::channel::{ChannelId, ChannelIdError};
+
+use crate::configtx;
+use crate::crypto::{self, Algorithm, CryptoError, Network, Simple};
+use orderer_localconfig::settings::Settings;
+
+const SYSTEM_CHANNEL: &str = "system-channel";
+/// The channel that is ready for transactions.
+pub const APPLICATION_CHANNEL: &str = "devchannel";
+const ORDERER_DOMAIN: &str = "example.com";
+const ORDERER_MSP: &str = "OrdererMSP";
+const PEER_DOMAIN: &str = "org1.example.com";
+const PEER_MSP: &str = "Org1MSP";
+/// The network, for `orderer genesis`.
+const CONFIGTX: &str = include_str!("configtx.yaml");
+/// Channels, and the profiles in it that they are made of.
+const CHANNELS: [(&str, &str); 2] = [(SYSTEM_CHANNEL, "System"), (APPLICATION_CHANNEL, "DevChannel")];
+
+/// Why there is no development network.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DevError {
+    /// A file or folder.
+    #[error("development network: {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        cause: io::Error,
+    },
+    /// The folder is something else's.
+    #[error("development network: {} is not empty and has no {CONFIG_FILE}: name an empty folder", .0.display())]
+    NotOurs(PathBuf),
+    /// Certificates.
+    #[error("development network: make certificates")]
+    Crypto(#[from] CryptoError),
+    /// Cannot happen: the numbers are constants.
+    #[error("development network: choose members")]
+    Members(#[from] crypto::Mistakes),
+    /// Cannot happen: the profiles are constants.
+    #[error("development network: make a genesis block")]
+    Genesis(#[from] configtx::Mistakes),
+    /// Cannot happen: the names are constants.
+    #[error("development network: channel name")]
+    Channel(#[from] ChannelIdError),
+}
+
+/// Of its node.
+pub const CONFIG_FILE: &str = "orderer.yaml";
+
+/// A development network on the disk.
+#[derive(Debug)]
+pub struct DevNetwork {
+    folder: PathBuf,
+    created: bool,
+    /// Of the node.
+    pub config_file: PathBuf,
+    /// Blocks 0 of its channels.
+    pub genesis_blocks: Vec<PathBuf>,
+}
+
+/// Moves all that is in a folder into an empty one. What says that it is whole comes last.
+fn move_into(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let name = entry?.file_name();
+        if name != CONFIG_FILE {
+            fs::rename(from.join(&name), to.join(&name))?;
+        }
+    }
+    fs::rename(from.join(CONFIG_FILE), to.join(CONFIG_FILE))?;
+    fs::remove_dir(from)
+}
+
+/// Makes the network in `folder`, with keys of this kind, or finds it there with those that it has. Takes about 20 ms.
+/// Blocks.
+pub fn prepare(folder: &Path, algorithm: Algorithm) -> Result<DevNetwork, DevError> {
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |cause| DevError::Io { action, path, cause }
+    };
+    let config_file = folder.join(CONFIG_FILE);
+    let created = !config_file.exists();
+    if created {
+        let occupied = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+        if occupied {
+            return Err(DevError::NotOurs(folder.to_owned()));
+        }
+        // one that is there may be where somebody stands: it stays the same folder, and has a name beside which to work
+        let known = if folder.exists() { fs::canonicalize(folder).map_err(io("find", folder))? } else { folder.into() };
+        let unfinished = crypto::unfinished(&known);
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished).map_err(io("remove", &unfinished))?;
+        }
+        make(&unfinished, algorithm)?;
+        let moved = if known.exists() { move_into(&unfinished, &known) } else { fs::rename(&unfinished, &known) };
+        moved.map_err(io("move the finished network to", folder))?;
+    }
+    let folder = fs::canonicalize(folder).map_err(io("find", folder))?;
+    Ok(DevNetwork {
+        config_file: folder.join(CONFIG_FILE),
+        genesis_blocks: CHANNELS.map(|(channel, _)| genesis_path(&folder, channel)).to_vec(),
+        folder,
+        created,
+    })
+}
+
+fn genesis_path(folder: &Path, channel: &str) -> PathBuf {
+    folder.join("genesis").join(format!("{channel}.block"))
+}
+
+fn make(folder: &Path, algorithm: Algorithm) -> Result<(), DevError> {
+    let members = Simple {
+        domain: ORDERER_DOMAIN.to_owned(),
+        orderers: 1,
+        organizations: 1,
+        peers: 1,
+        users: 1,
+        hosts: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+        algorithm,
+    };
+    fs::create_dir_all(folder).map_err(|cause| DevError::Io { action: "make", path: folder.to_owned(), cause })?;
+    crypto::generate(&folder.join("crypto"), &Network::simple(&members)?)?;
+    let file = folder.join("configtx.yaml");
+    write(&file, configtx_text(algorithm).as_bytes())?;
+    for (channel, profile) in CHANNELS {
+        let loaded = configtx::load(&file, profile, &BTreeMap::new())?;
+        write(&genesis_path(folder, channel), &loaded.genesis_block(&ChannelId::parse(channel)?)?)?;
+    }
+    write(&folder.join(CONFIG_FILE), config_text().as_bytes())
+}
+
+/// Ed25519 keys count from channel capability V3_0 on, with which orderers are listed by their organizations alone.
+fn configtx_text(algorithm: Algorithm) -> Cow<'static, str> {
+    match algorithm {
+        Algorithm::Ecdsa => CONFIGTX.into(),
+        Algorithm::Ed25519 => CONFIGTX
+            .replace("&ChannelCapabilities {V2_0: true}", "&ChannelCapabilities {V3_0: true}")
+            .replace("  Addresses: [\"127.0.0.1:7050\"]\n", "")
+            .into(),
+    }
+}
+
+fn config_text() -> String {
+    format!(
+        "# The node of a development network; every other key has its default.
+General:
+  ListenAddress: 127.0.0.1
+  ListenPort: 7050
+  LocalMSPDir: crypto/ordererOrganizations/{ORDERER_DOMAIN}/orderers/orderer.{ORDERER_DOMAIN}/msp
+  LocalMSPID: {ORDERER_MSP}
+  TLS:
+    # certificates for localhost are there: true turns TLS on
+    Enabled: false
+    Certificate: crypto/ordererOrganizations/{ORDERER_DOMAIN}/orderers/orderer.{ORDERER_DOMAIN}/tls/server.crt
+    PrivateKey: crypto/ordererOrganizations/{ORDERER_DOMAIN}/orderers/orderer.{ORDERER_DOMAIN}/tls/server.key
+    ClientRootCAs: [crypto/peerOrganizations/{PEER_DOMAIN}/tlsca/tlsca.{PEER_DOMAIN}-cert.pem]
+FileLedger:
+  Location: ledger
+# channels can be joined and removed at the Admin endpoint, and figures are at /metrics of the Operations endpoint
+ChannelParticipation:
+  Enabled: true
+Metrics:
+  Provider: prometheus
+"
+    )
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), DevError> {
+    let failed = |cause| DevError::Io { action: "write", path: path.to_owned(), cause };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    fs::write(path, bytes).map_err(failed)
+}
+
+impl DevNetwork {
+    /// The network in `folder`, if there is one; makes nothing.
+    pub fn find(folder: &Path) -> Option<Self> {
+        let folder = fs::canonicalize(folder).ok()?;
+        let blocks = [SYSTEM_CHANNEL, APPLICATION_CHANNEL].map(|channel| genesis_path(&folder, channel));
+        let config_file = folder.join(CONFIG_FILE);
+        let whole = config_file.is_file() && blocks.iter().all(|block| block.is_file());
+        whole.then(|| Self { config_file, genesis_blocks: blocks.to_vec(), folder, created: false })
+    }
+
+    /// Block 0 of a channel of it.
+    pub fn genesis_block(&self, channel: &str) -> PathBuf {
+        genesis_path(&self.folder, channel)
+    }
+
+    /// MSP folder of a client, and its MSP's name.
+    pub fn client(&self) -> (PathBuf, String) {
+        (self.user_folder().join("msp"), PEER_MSP.to_owned())
+    }
+
+    /// The client's TLS certificate and key.
+    pub fn client_tls(&self) -> (PathBuf, PathBuf) {
+        let tls = self.user_folder().join("tls");
+        (tls.join("client.crt"), tls.join("client.key"))
+    }
+
+    /// The authority that the orderer's TLS certificate leads to.
+    pub fn orderer_tls_root(&self) -> PathBuf {
+        let organization = self.folder.join("crypto/ordererOrganizations").join(ORDERER_DOMAIN);
+        organization.join("tlsca").join(format!("tlsca.{ORDERER_DOMAIN}-cert.pem"))
+    }
+
+    fn user_folder(&self) -> PathBuf {
+        self.folder.join(format!("crypto/peerOrganizations/{PEER_DOMAIN}/users/User1@{PEER_DOMAIN}"))
+    }
+
+    /// What is where, and commands to try, ready to paste.
+    pub fn greeting(&self, settings: &Settings) -> String {
+        let (folder, address) = (self.folder.display(), settings.listen);
+        let dev = quoted(&folder.to_string());
+        let (operators, health) = operators(settings);
+        let secured = if settings.tls.is_some() { "TLS" } else { "plaintext" };
+        let made = if self.created { "made" } else { "goes on" };
+        let admin = self.folder.join(format!("crypto/peerOrganizations/{PEER_DOMAIN}/users/Admin@{PEER_DOMAIN}/msp"));
+        format!(
+            "
+A development network {made} in {folder}
+  orderer          {address} (gRPC, {secured})
+{operators}  channels         {APPLICATION_CHANNEL} (ready for transactions of {PEER_MSP}), {SYSTEM_CHANNEL} (creates others)
+  organizations    crypto/ordererOrganizations/{ORDERER_DOMAIN} ({ORDERER_MSP})
+                   crypto/peerOrganizations/{PEER_DOMAIN} ({PEER_MSP}: Admin, User1, peer0)
+  configuration    orderer.yaml
+
+With the clients in this program:
+  date | orderer client broadcast --dev {dev}
+  orderer client deliver --dev {dev} --from oldest --to newest
+  orderer client fetch config --dev {dev}
+
+With Fabric's peer command (FABRIC_CFG_PATH at its core.yaml):
+  export CORE_PEER_LOCALMSPID={PEER_MSP} CORE_PEER_MSPCONFIGPATH={}
+  peer channel fetch newest -c {APPLICATION_CHANNEL} -o {address}
+  peer channel fetch config -c {APPLICATION_CHANNEL} -o {address}
+
+Is it healthy?
+  orderer health --dev {dev}{health}
+",
+            quoted(&admin.display().to_string())
+        )
+    }
+}
+
+/// Lines about the endpoints for operators, and what `orderer health` needs to ask the node.
+fn operators(settings: &Settings) -> (String, &'static str) {
+    let mut lines = String::new();
+    let of = |address: SocketAddr| if address.port() == 0 { "see the log".to_owned() } else { address.to_string() };
+    let operations = settings.http.operations.as_ref().map(|listener| listener.address);
+    if let Some(address) = operations {
+        let _ = writeln!(lines, "  operations       {} (/healthz, /metrics, /debug/ for a browser)", of(address));
+    }
+    if let Some(admin) = settings.http.admin.as_ref().filter(|_| settings.http.participation) {
+        let _ = writeln!(lines, "  administration   {} (orderer channel list -o ..)", of(admin.address));
+    }
+    (lines, if operations.is_some_and(|address| address.port() != 0) { "" } else { " --grpc" })
+}
+
+/// A text as one word of a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-@+=:".contains(c));
+    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orderer_core::block::EncodedBlock;
+    use orderer_core::config::ChannelSnapshot;
+    use orderer_core::crypto::Signer as _;
+
+    fn is_one_that_a_node_can_run_and_is_found_again(algorithm: Algorithm) {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = parent.path().join("net");
+        let network = prepare(&folder, algorithm).expect("made");
+        assert!(network.created);
+        let mut snapshots = Vec::new();
+        for path in &network.genesis_blocks {
+            let block = EncodedBlock::parse(&fs::read(path).expect("readable")).expect("a block");
+            let snapshot = ChannelSnapshot::from_config_block(&block.decode(), &std::sync::Arc::default())
+                .expect("a configuration");
+            snapshot.check_supported().expect("supported");
+            snapshots.push(snapshot);
+        }
+        let loaded = orderer_localconfig::settings::load(orderer_localconfig::settings::Origin {
+            file: Some(network.config_file.clone()),
+            working_folder: parent.path().to_owned(),
+            variables: std::collections::BTreeMap::default(),
+        });
+        let settings = loaded.expect("loads").settings;
+        let own =
+            orderer_localconfig::local_msp::read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id);
+        let own = own.expect("an identity");
+        for snapshot in &snapshots {
+            let identity = snapshot.msps().identify(own.creator()).expect("known to the channel");
+            assert_eq!(identity.validity(), Ok(()));
+            assert_eq!(identity.public_key().is_ed25519(), algorithm == Algorithm::Ed25519);
+        }
+        let before = fs::read(&network.genesis_blocks[0]).expect("readable");
+        assert!(!prepare(&folder, algorithm).expect("found").created);
+        assert_eq!(fs::read(&network.genesis_blocks[0]).expect("readable"), before);
+    }
+
+    #[test]
+    fn the_network_is_one_that_a_node_can_run_and_is_found_again() {
+        is_one_that_a_node_can_run_and_is_found_again(Algorithm::Ecdsa);
+        is_one_that_a_node_can_run_and_is_found_again(Algorithm::Ed25519);
+    }
+
+    #[test]
+    fn a_folder_may_be_there_and_named_with_a_slash_at_its_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let empty = folder.path().join("net/");
+        fs::create_dir(&empty).expect("made");
+        assert!(prepare(&empty, Algorithm::Ecdsa).expect("made").created);
+        assert!(!prepare(&empty.join("."), Algorithm::Ecdsa).expect("found").created);
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn the_folder_may_be_the_one_in_which_the_command_runs() {
+        use std::os::unix::fs::MetadataExt as _;
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = parent.path().join("net");
+        fs::create_dir(&folder).expect("made");
+        let inode = |path: &Path| fs::metadata(path).expect("there").ino();
+        let before = inode(&folder);
+        assert!(prepare(&folder.join("."), Algorithm::Ecdsa).expect("made").created);
+        assert_eq!(inode(&folder), before, "who stands in it still does");
+        assert!(!prepare(&folder, Algorithm::Ecdsa).expect("found").created);
+    }
+
+    #[test]
+    fn a_folder_that_is_something_elses_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("thesis.tex"), "").expect("written");
+        assert!(matches!(prepare(folder.path(), Algorithm::Ecdsa), Err(DevError::NotOurs(_))));
+    }
+}
