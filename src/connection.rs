@@ -68,7 +68,7 @@ impl Default for ConnectInfo {
 }
 
 /// Accepts connections until `stopping`; each is ready to be spoken on when it comes out of the stream. Accepting waits for
-/// no client: each shakes hands in a task of its own, and one that has not said within `handshake_limit` what it speaks is
+/// no client (when too many come, for those that were told to close, and for a moment): each shakes hands in a task of its own, and one that has not said within `handshake_limit` what it speaks is
 /// closed, whether it is silent or sends a byte now and then.
 pub fn accept(
     listener: TcpListener,
@@ -93,7 +93,11 @@ pub fn accept(
                     continue;
                 }
             };
-            let Some(place) = table.enter(peer) else {
+            let place = tokio::select! {
+                place = table.enter(peer) => place,
+                () = stopping.cancelled() => return,
+            };
+            let Some(place) = place else {
                 tracing::debug!(target: "orderer.connection", %peer, "connection refused: the node has as many as it may");
                 continue;
             };
@@ -257,12 +261,24 @@ impl AsyncRead for Connection {
     }
 }
 
+impl Connection {
+    /// What came of a write: a client that takes nothing must not keep a connection that was told to close.
+    fn unless_closing<T>(&self, written: Poll<io::Result<T>>, cx: &Context<'_>) -> Poll<io::Result<T>> {
+        match written {
+            Poll::Pending => self.place.peer().poll_closing(cx).map(|()| Err(io::ErrorKind::ConnectionAborted.into())),
+            written => written,
+        }
+    }
+}
+
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().socket {
+        let this = self.get_mut();
+        let written = match &mut this.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Socket::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        };
+        this.unless_closing(written, cx)
     }
 
     fn poll_write_vectored(
@@ -270,10 +286,12 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().socket {
+        let this = self.get_mut();
+        let written = match &mut this.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        this.unless_closing(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -284,16 +302,20 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().socket {
+        let this = self.get_mut();
+        let done = match &mut this.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Socket::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        };
+        this.unless_closing(done, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().socket {
+        let this = self.get_mut();
+        let done = match &mut this.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Socket::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        };
+        this.unless_closing(done, cx)
     }
 }

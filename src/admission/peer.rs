@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use super::budget::{Account, Budget, Charge};
-use super::now_ms;
 use super::outgoing::ToPeer;
+use super::{now_ms, site};
 
 /// What an open connection costs beside the bytes that it receives: buffers of TLS and HTTP/2, tables, a task.
 pub(super) const CONNECTION_BYTES: usize = 32 << 10;
 /// The same of a stream.
-const STREAM_BYTES: usize = 10 << 10;
+pub(super) const STREAM_BYTES: usize = 10 << 10;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,8 +113,9 @@ impl Peer {
         self.address
     }
 
-    pub(super) fn ip(&self) -> IpAddr {
-        self.address.ip()
+    /// Whose share it has a part in.
+    pub(super) fn site(&self) -> IpAddr {
+        site(self.address.ip())
     }
 
     /// What it holds of the budget.
@@ -218,10 +219,11 @@ impl Peer {
         Charge::taking_over(self, bytes)
     }
 
-    /// Tells its connection to close. What it holds is released when its tasks have ended.
-    pub fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
+    /// Tells its connection to close. What it holds is released when its tasks have ended. Gives back whether that is new to it.
+    pub(super) fn close(&self) -> bool {
+        let is_new = !self.closing.swap(true, Ordering::Relaxed);
         self.account.wake();
+        is_new
     }
 
     /// Whether it was told to close.

@@ -351,7 +351,7 @@ async fn serve(
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AtomicBroadcast>().await;
         let health_service = health_service.max_decoding_message_size(UNARY_MAX_BYTES);
-        let (stop, streams) = (shared.stopping.clone(), Arc::clone(&shared.streams));
+        let (stop, admission) = (shared.stopping.clone(), shared.admission.clone());
         tokio::spawn(end_health(health, stop.clone()));
         Server::builder()
             .http2_keepalive_interval(Some(keepalive.interval))
@@ -360,7 +360,7 @@ async fn serve(
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(limits.streams_per_connection)
             .add_service(AtomicBroadcast::new(shared))
-            .add_service(CountedUnary::new(health_service, observed, streams))
+            .add_service(CountedUnary::new(health_service, observed, &admission))
             .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
             .await
             .context("serve gRPC")

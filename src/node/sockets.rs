@@ -74,7 +74,7 @@ impl Socket {
         let address = self.listener.local_addr().context("read the listener's address")?;
         let secured = if self.tls.is_some() { "TLS" } else { "plaintext" };
         let (handshake_limit, stopping) = (settings.connection_timeout, stopping.clone());
-        let table = (admission.table(Kind::Operators), admission.outgoing.clone());
+        let table = (admission.table(Kind::Operators), admission.clone());
         io.spawn(async move {
             let served = http::serve(self.listener, self.host, self.tls, handshake_limit, table, router, stopping);
             if let Err(error) = served.await {
