@@ -108,7 +108,10 @@ pub fn accept(
                 let admitted = Arc::clone(place.peer());
                 let secured = tokio::select! {
                     secured = tokio::time::timeout(handshake_limit, shake_hands(socket, tls, peer)) => secured,
-                    () = std::future::poll_fn(|cx| admitted.poll_closing(cx)) => return,
+                    () = std::future::poll_fn(|cx| admitted.poll_closing(cx)) => {
+                        tracing::debug!(target: "orderer.connection", %peer, "connection closed before it said anything: others need its place");
+                        return;
+                    }
                     () = stopping.cancelled() => return,
                 };
                 match secured {
@@ -124,6 +127,8 @@ pub fn accept(
                     }
                 }
             });
+            // those who are here have their turn before the next comes: it may have to take the place of one
+            tokio::task::yield_now().await;
         }
     });
     ReceiverStream::new(connections)

@@ -19,6 +19,7 @@ use futures_util::stream::{self, BoxStream};
 use rand::{Rng as _, SeedableRng as _};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt as _;
+use tokio::runtime::{Builder, Runtime};
 use tonic::transport::Channel;
 use world::client::entries;
 use world::hostile::{self, PREFACE};
@@ -48,17 +49,30 @@ fn framed(envelope: &impl prost::Message) -> Bytes {
     Bytes::from([&prefix(bytes.len())[..], &bytes].concat())
 }
 
-/// Runs until it is dropped.
-struct Running(tokio::task::JoinHandle<()>);
+/// Strangers, on a thread of their own: what they do must not keep honest clients of the same process from their turn.
+struct Strangers(Option<Runtime>);
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Strangers {
+    fn new() -> Self {
+        Self(Some(Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()))
+    }
+
+    fn run(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.0.as_ref().unwrap().spawn(future);
+    }
+
+    /// Has one of them do something that is waited for.
+    async fn on_their_thread<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
+        self.0.as_ref().unwrap().spawn(future).await.unwrap()
     }
 }
 
-fn run(future: impl Future<Output = ()> + Send + 'static) -> Running {
-    Running(tokio::spawn(future))
+impl Drop for Strangers {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// What strangers have opened so far.
@@ -122,23 +136,27 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
     let operations: SocketAddr = world::http::address(&mut node, "operations").await.parse().unwrap();
     let to: SocketAddr = node.address.parse().unwrap();
 
-    let (mut running, opened) = (Vec::new(), Arc::<Opened>::default());
+    let (strangers, opened) = (Strangers::new(), Arc::<Opened>::default());
     for (address, count) in [(to, connections), (operations, 1000)] {
-        running.extend((0..count).map(|number| run(say_little(address, number, Arc::clone(&opened)))));
+        (0..count).for_each(|number| strangers.run(say_little(address, number, Arc::clone(&opened))));
     }
-    let (user, mut channel) = (Person::user(1), node.client().await.channel);
+    let connect = async |number| {
+        let connected = strangers.on_their_thread(hostile::client(number, to));
+        within("a stranger's connection", connected).await.unwrap().channel
+    };
+    let (user, mut channel) = (Person::user(1), connect(0).await);
     for number in 0..connections {
-        if number % STREAMS_EACH == 0 {
-            channel = within("a stranger's connection", hostile::client(number, to)).await.unwrap().channel;
+        if number > 0 && number % STREAMS_EACH == 0 {
+            channel = connect(number).await;
         }
         let silent = || stream::pending().boxed();
-        running.push(run(call_for_ever(channel.clone(), "Broadcast", number, Arc::clone(&opened), silent)));
+        strangers.run(call_for_ever(channel.clone(), "Broadcast", number, Arc::clone(&opened), silent));
     }
     // streams that send without end, messages that never come to theirs, and followers that never read
     let small = framed(&transaction(&user, "channel0", vec![1; 200]));
     let medium = framed(&transaction(&user, "channel1", vec![1; 60 << 10]));
     for number in 0..40 {
-        let channel = within("a stranger's connection", hostile::client(number, to)).await.unwrap().channel;
+        let channel = connect(number).await;
         let (small, medium, user) = (small.clone(), medium.clone(), user.clone());
         let body = move || match number % 4 {
             0 => stream::repeat(small.clone()).boxed(),
@@ -153,10 +171,10 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
             }
         };
         let method = if number % 4 == 3 { "Deliver" } else { "Broadcast" };
-        running.push(run(call_for_ever(channel, method, number, Arc::clone(&opened), body)));
+        strangers.run(call_for_ever(channel, method, number, Arc::clone(&opened), body));
     }
 
-    let (began, mut slowest, mut open_most) = (Instant::now(), Duration::ZERO, 0.0_f64);
+    let (began, mut slowest, mut most_asked, mut open_most) = (Instant::now(), Duration::ZERO, Duration::ZERO, 0.0_f64);
     let (honest, mut sent) = (Person::user(2), BTreeSet::new());
     while began.elapsed() < time {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -165,8 +183,10 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
         sent.insert(tx_id(&envelope));
         assert_eq!(node.client().await.broadcast(envelope).await, (Status::Success, String::new()));
         slowest = slowest.max(asked.elapsed());
+        let health_asked = Instant::now();
         assert_eq!(http.get("/healthz").await.status, 200);
         let scrape = Scrape::of(&http).await;
+        most_asked = most_asked.max(health_asked.elapsed());
         open_most = open_most.max(scrape.value(r#"orderer_connections_open{kind="clients"}"#));
         assert!(node.memory("VmRSS") < memory * MB, "{} MB", node.memory("VmRSS") / MB);
     }
@@ -174,11 +194,11 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
     let (again, streams) = (opened.connections.load(Ordering::Relaxed), opened.streams.load(Ordering::Relaxed));
     eprintln!(
         "{connections} connections and streams ({open_most} at once; {again} and {streams} in {time:?}), {channels} channels: {most} MB \
-         of {memory} MB; an honest client waited {slowest:?}"
+         of {memory} MB; an honest client waited {slowest:?}, an operator {most_asked:?}"
     );
     assert!(open_most as usize >= connections / 4 * 3 && streams >= connections, "that is no flood");
     assert!(most < memory, "{most} MB");
-    drop(running);
+    drop(strangers);
     assert_eq!(ordered(&node.client().await, "channel2", sent.len()).await, sent);
     node.assert_no_panic();
 }
@@ -294,17 +314,16 @@ async fn honest_clients_lose_nothing_among_strangers() {
     for _ in 0..ROUNDS {
         let quiet = (time / 4 / ROUNDS).max(Duration::from_millis(500));
         alone.extend(honest_for(&node, quiet, &mut acknowledged).await);
-        let strangers: Vec<Running> = (0..at_once)
-            .map(|_| {
-                let (address, next) = (node.address.parse().unwrap(), Arc::clone(&next));
-                run(async move {
-                    loop {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        stranger(address, number, seed.wrapping_add(number as u64)).await;
-                    }
-                })
-            })
-            .collect();
+        let strangers = Strangers::new();
+        for _ in 0..at_once {
+            let (address, next) = (node.address.parse().unwrap(), Arc::clone(&next));
+            strangers.run(async move {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    stranger(address, number, seed.wrapping_add(number as u64)).await;
+                }
+            });
+        }
         among.extend(honest_for(&node, time / ROUNDS, &mut acknowledged).await);
         drop(strangers);
         let mut shown = (among.clone(), alone.clone());

@@ -21,6 +21,10 @@ const SURPLUS_PART: usize = 8;
 const SURPLUS_LEAST: usize = 256;
 /// A new connection is kept waiting for so long, at the most, for as many of those to have gone as were told to.
 const LEAVING_LIMIT: Duration = Duration::from_millis(500);
+/// It looks again so often.
+const LEAVING_LOOK: Duration = Duration::from_millis(50);
+/// A connection has so long before it may have to make place: the node may not have come to read what it has sent.
+const GRACE_MS: u64 = 250;
 /// A request of an operator may last so long before it has to make place for another.
 const REQUEST_PATIENCE_MS: u64 = 10_000;
 /// A client that owes the rest of a message, or has not taken an answer, has to go after this time if others wait for memory.
@@ -52,6 +56,7 @@ impl Kind {
 pub struct ConnectionTable {
     kind: Kind,
     max: usize,
+    grace_ms: u64,
     budget: Budget,
     places: Mutex<Places>,
     /// Told when a connection has gone.
@@ -83,7 +88,7 @@ impl Places {
 enum Full {
     /// Nobody has less right to one.
     Taken,
-    /// Many were told to close and have not gone yet.
+    /// Many were told to close and have not gone yet, or have just come.
     Leaving,
 }
 
@@ -146,8 +151,6 @@ struct Debtor {
 struct Candidate {
     id: u64,
     address: IpAddr,
-    /// The lower, the sooner.
-    rank: u8,
     /// Milliseconds.
     age: u64,
 }
@@ -158,6 +161,7 @@ impl ConnectionTable {
         Self {
             kind,
             max,
+            grace_ms: GRACE_MS,
             budget,
             places: Mutex::default(),
             gone: Notify::new(),
@@ -171,8 +175,8 @@ impl ConnectionTable {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a new connection; `None` if it must be refused. If many were told to close and have not gone yet, it waits for
-    /// a moment until one has, which depends on no client.
+    /// A place for a new connection; `None` if it must be refused. If many were told to close and have not gone yet, or have only
+    /// just come, it waits for a moment until one has to go or has gone, which depends on no client.
     ///
     /// # Cancel safety
     /// It may be dropped at any time.
@@ -182,7 +186,9 @@ impl ConnectionTable {
             let gone = self.gone.notified();
             match self.try_enter(address) {
                 Ok(place) => return Some(place),
-                Err(Full::Leaving) if tokio::time::timeout_at(until, gone).await.is_ok() => {}
+                Err(Full::Leaving) if tokio::time::Instant::now() < until => {
+                    let _ = tokio::time::timeout(LEAVING_LOOK, gone).await;
+                }
                 Err(_) => {
                     self.refused.fetch_add(1, Ordering::Relaxed);
                     return None;
@@ -194,9 +200,9 @@ impl ConnectionTable {
     fn try_enter(self: &Arc<Self>, address: SocketAddr) -> Result<Place, Full> {
         let mut places = self.places();
         if places.peers.len() >= self.max {
-            self.make_room(&mut places);
+            let any_may_go = self.make_room(&mut places);
             if places.leaving == 0 {
-                return Err(Full::Taken);
+                return Err(if any_may_go { Full::Leaving } else { Full::Taken });
             }
             if places.peers.len() > self.max + (self.max / SURPLUS_PART).max(SURPLUS_LEAST) {
                 return Err(Full::Leaving);
@@ -209,29 +215,41 @@ impl ConnectionTable {
         Ok(Place { table: Arc::clone(self), id, peer })
     }
 
-    /// Closes some of the connections that have the least right to their places, unless some are on their way out.
-    fn make_room(&self, places: &mut Places) {
+    /// Closes some of the connections that have the least right to their places, unless enough are on their way out. Gives back
+    /// whether there are any, now or in a moment.
+    fn make_room(&self, places: &mut Places) -> bool {
         if places.peers.len() - places.leaving < self.max {
-            return;
+            return true;
         }
         let now = now_ms();
-        let candidates = places.peers.iter().filter(|(_, peer)| !peer.is_closing());
-        let candidates = candidates.filter_map(|(id, peer)| self.candidate(*id, peer, now)).collect();
+        let staying = places.peers.iter().filter(|(_, peer)| !peer.is_closing());
+        let may_go: Vec<(Candidate, bool)> = staying
+            .filter_map(|(id, peer)| {
+                Some((self.candidate(*id, peer, now)?, now.saturating_sub(peer.came()) >= self.grace_ms))
+            })
+            .collect();
+        let any_may_go = !may_go.is_empty();
+        let candidates =
+            may_go.into_iter().filter(|(_, had_its_time)| *had_its_time).map(|(candidate, _)| candidate).collect();
         let victims = choose(candidates, self.max / CLOSE_PART + 1);
         let victims: Vec<Arc<Peer>> = victims.iter().filter_map(|id| places.peers.get(id).cloned()).collect();
         let closed = victims.iter().filter(|peer| places.close(peer)).count();
         self.closed.fetch_add(closed as u64, Ordering::Relaxed);
+        any_may_go
     }
 
+    /// It counts only how long a stranger is there, not what it has said or asked for: that is cheap, and whoever comes next must
+    /// not be the one to go for having said less so far.
     fn candidate(&self, id: u64, peer: &Peer, now: u64) -> Option<Candidate> {
-        let (age, phase, is_busy) = (peer.age(now), peer.phase(), peer.streams() > 0);
-        let rank = match (self.kind, phase) {
-            (_, Phase::Handshake | Phase::Greeting) => 0,
-            (Kind::Clients, Phase::Known) => return None,
-            (Kind::Operators, _) if is_busy && age < REQUEST_PATIENCE_MS => return None,
-            _ => 1 + u8::from(is_busy),
+        let (phase, age) = (peer.phase(), peer.age(now));
+        let (may_go, age) = match self.kind {
+            Kind::Clients => (phase < Phase::Known, age),
+            Kind::Operators => {
+                let age = age.min(peer.last_request_age(now));
+                (peer.streams() == 0 || age >= REQUEST_PATIENCE_MS, age)
+            }
         };
-        Some(Candidate { id, address: peer.site(), rank, age })
+        may_go.then(|| Candidate { id, address: peer.site(), age })
     }
 
     /// Closes connections that have not said within `limit` what they speak; all of them with a limit of zero.
@@ -385,8 +403,8 @@ impl ConnectionTable {
     }
 }
 
-/// Who has to go: of the address with the most candidates the one with the lowest rank, the oldest of these; and again. Of
-/// addresses with as many, the one whose next has the lowest rank and is the oldest: who has just come has not had its time.
+/// Who has to go: of the address with the most candidates the oldest; and again. Of addresses with as many, the one whose next is
+/// the oldest: who has just come has not had its time.
 fn choose(candidates: Vec<Candidate>, count: usize) -> Vec<u64> {
     let mut by_address: HashMap<IpAddr, Vec<Candidate>> = HashMap::new();
     for candidate in candidates {
@@ -394,9 +412,9 @@ fn choose(candidates: Vec<Candidate>, count: usize) -> Vec<u64> {
     }
     for of_address in by_address.values_mut() {
         // who goes first is last
-        of_address.sort_by_key(|c| (Reverse(c.rank), c.age, Reverse(c.id)));
+        of_address.sort_by_key(|c| (c.age, Reverse(c.id)));
     }
-    let next = |ip: IpAddr, all: &[Candidate]| all.last().map(|c| (all.len(), Reverse(c.rank), c.age, ip));
+    let next = |ip: IpAddr, all: &[Candidate]| all.last().map(|c| (all.len(), c.age, ip));
     let mut busiest: BinaryHeap<_> = by_address.iter().filter_map(|(ip, all)| next(*ip, all)).collect();
     let mut chosen = Vec::with_capacity(count);
     while chosen.len() < count
@@ -420,17 +438,30 @@ mod tests {
     }
 
     fn table(kind: Kind, max: usize) -> Arc<ConnectionTable> {
-        Arc::new(ConnectionTable::new(kind, max, Budget::new(1 << 30)))
+        Arc::new(ConnectionTable { grace_ms: 0, ..ConnectionTable::new(kind, max, Budget::new(1 << 30)) })
+    }
+
+    #[tokio::test]
+    async fn who_has_just_come_has_its_time_and_the_next_waits() {
+        let table = Arc::new(ConnectionTable::new(Kind::Operators, 2, Budget::new(1 << 30)));
+        let all = [1, 2].map(|last| table.try_enter(address(last)).expect("a place"));
+        let busy = all[0].peer().begin();
+        assert_eq!(table.try_enter(address(3)).map(|_| ()), Err(Full::Leaving));
+        assert!(all.iter().all(|place| !place.peer().is_closing()));
+        let began = now_ms();
+        let third = table.enter(address(3)).await.expect("a place");
+        assert!(now_ms() - began >= GRACE_MS / 2 && all[1].peer().is_closing() && !all[0].peer().is_closing());
+        drop((busy, third, all));
+        assert_eq!((table.open(), table.places().leaving), (0, 0));
     }
 
     #[test]
-    fn who_is_known_stays_and_the_busiest_address_gives_its_silent_ones() {
+    fn who_is_known_stays_and_the_busiest_address_gives_its_oldest() {
         let table = table(Kind::Clients, 4);
         let all: Vec<Place> = [1, 2, 2, 3].map(|last| table.try_enter(address(last)).expect("a place")).into();
         all[0].peer().reaches(Phase::Known);
-        all[1].peer().reaches(Phase::Stranger);
         let new = table.try_enter(address(1)).expect("a place");
-        assert_eq!(all.iter().map(|place| place.peer().is_closing()).collect::<Vec<_>>(), [false, false, true, false]);
+        assert_eq!(all.iter().map(|place| place.peer().is_closing()).collect::<Vec<_>>(), [false, true, false, false]);
         drop((all, new));
         assert_eq!(table.open(), 0);
     }
@@ -522,18 +553,17 @@ mod tests {
 
     #[test]
     fn of_addresses_with_as_many_connections_the_oldest_goes_first() {
-        let of = |last: u8, rank, age| Candidate { id: last.into(), address: address(last).ip(), rank, age };
-        let all = vec![of(200, 0, 3), of(1, 0, 4000), of(100, 0, 5000), of(250, 1, 9000)];
-        assert_eq!(choose(all, 3), [100, 1, 200]);
+        let of = |last: u8, age| Candidate { id: last.into(), address: address(last).ip(), age };
+        assert_eq!(choose(vec![of(200, 3), of(1, 4000), of(100, 5000), of(250, 4)], 3), [100, 1, 250]);
     }
 
     proptest! {
         #[test]
         fn an_address_gives_more_only_if_it_has_more(
-            owners in prop::collection::vec((0u8..6, 0u8..3, 0u64..100), 0..60), count in 0usize..20,
+            owners in prop::collection::vec((0u8..6, 0u64..100), 0..60), count in 0usize..20,
         ) {
             let candidates: Vec<Candidate> = (0..).zip(&owners)
-                .map(|(id, &(owner, rank, age))| Candidate { id, address: address(owner).ip(), rank, age })
+                .map(|(id, &(owner, age))| Candidate { id, address: address(owner).ip(), age })
                 .collect();
             let chosen = choose(candidates.clone(), count);
             prop_assert_eq!(chosen.len(), count.min(candidates.len()));
@@ -547,7 +577,7 @@ mod tests {
             // nobody who stays has less right than another of the same address who goes
             for stays in candidates.iter().filter(|c| !chosen.contains(&c.id)) {
                 for goes in candidates.iter().filter(|c| chosen.contains(&c.id) && c.address == stays.address) {
-                    prop_assert!((goes.rank, Reverse(goes.age)) <= (stays.rank, Reverse(stays.age)));
+                    prop_assert!(goes.age >= stays.age);
                 }
             }
         }
