@@ -24,6 +24,8 @@ use crate::tls::{ListenerTls, wants_tls, why_it_failed};
 
 /// After an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// After so many, connections that were accepted have their turn.
+const ACCEPT_IN_TURN: usize = 32;
 /// Connections that have not said what they speak are looked for so often.
 const SILENT_LOOK: Duration = Duration::from_millis(250);
 /// A client that is not let in may read why for so long,
@@ -80,6 +82,7 @@ pub fn accept(
     let (ready, connections) = mpsc::channel(READY_MAX);
     tokio::spawn(close_silent(Arc::clone(&table), handshake_limit, stopping.clone()));
     tokio::spawn(async move {
+        let mut accepted_in_turn = 0_usize;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -127,8 +130,11 @@ pub fn accept(
                     }
                 }
             });
-            // those who are here have their turn before the next comes: it may have to take the place of one
-            tokio::task::yield_now().await;
+            // those who are here have their turn before more come, who may have to take their places
+            accepted_in_turn = (accepted_in_turn + 1) % ACCEPT_IN_TURN;
+            if accepted_in_turn == 0 {
+                tokio::task::yield_now().await;
+            }
         }
     });
     ReceiverStream::new(connections)

@@ -137,9 +137,6 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
     let to: SocketAddr = node.address.parse().unwrap();
 
     let (strangers, opened) = (Strangers::new(), Arc::<Opened>::default());
-    for (address, count) in [(to, connections), (operations, 1000)] {
-        (0..count).for_each(|number| strangers.run(say_little(address, number, Arc::clone(&opened))));
-    }
     let connect = async |number| {
         let connected = strangers.on_their_thread(hostile::client(number, to));
         within("a stranger's connection", connected).await.unwrap().channel
@@ -174,6 +171,11 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
         strangers.run(call_for_ever(channel, method, number, Arc::clone(&opened), body));
     }
 
+    show(&node, "streams");
+    for (address, count) in [(to, connections), (operations, 1000)] {
+        (0..count).for_each(|number| strangers.run(say_little(address, number, Arc::clone(&opened))));
+    }
+
     let (began, mut slowest, mut most_asked, mut open_most) = (Instant::now(), Duration::ZERO, Duration::ZERO, 0.0_f64);
     let (honest, mut sent) = (Person::user(2), BTreeSet::new());
     while began.elapsed() < time {
@@ -189,6 +191,7 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
         most_asked = most_asked.max(health_asked.elapsed());
         open_most = open_most.max(scrape.value(r#"orderer_connections_open{kind="clients"}"#));
         assert!(node.memory("VmRSS") < memory * MB, "{} MB", node.memory("VmRSS") / MB);
+        show(&node, &format!("after {:.0?}", began.elapsed()));
     }
     let most = node.memory("VmHWM") / MB;
     let (again, streams) = (opened.connections.load(Ordering::Relaxed), opened.streams.load(Ordering::Relaxed));
@@ -196,7 +199,7 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
         "{connections} connections and streams ({open_most} at once; {again} and {streams} in {time:?}), {channels} channels: {most} MB \
          of {memory} MB; an honest client waited {slowest:?}, an operator {most_asked:?}"
     );
-    assert!(open_most as usize >= connections / 4 * 3 && streams >= connections, "that is no flood");
+    assert!(again >= connections && streams >= connections, "that is no flood");
     assert!(most < memory, "{most} MB");
     drop(strangers);
     assert_eq!(ordered(&node.client().await, "channel2", sent.len()).await, sent);
