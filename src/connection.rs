@@ -277,7 +277,7 @@ impl Connection {
     fn unless_closing<T>(&self, written: Poll<io::Result<T>>, cx: &Context<'_>) -> Poll<io::Result<T>> {
         match written {
             Poll::Pending => self.place.peer().poll_closing(cx).map(|()| Err(io::ErrorKind::ConnectionAborted.into())),
-            written => written,
+            written @ Poll::Ready(_) => written,
         }
     }
 }
@@ -328,5 +328,41 @@ impl AsyncWrite for Connection {
             Socket::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         };
         this.unless_closing(done, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::{Budget, Kind};
+    use std::future::poll_fn;
+
+    /// A client that takes nothing of what it is sent, and is told to close.
+    #[tokio::test]
+    async fn who_takes_nothing_can_be_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("its address")).await.expect("a connection");
+        let (socket, peer) = listener.accept().await.expect("a connection");
+        let table = Arc::new(ConnectionTable::new(Kind::Operators, 1, Budget::new(1 << 20)));
+        let place = table.enter(peer).await.expect("a place");
+        let mut connection = Connection {
+            socket: Socket::Plain(socket),
+            info: ConnectInfo::default(),
+            inbound: Inbound::default(),
+            place,
+        };
+        let writes = tokio::spawn(async move {
+            loop {
+                poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &[0; 64 << 10])).await?;
+            }
+            #[expect(unreachable_code, reason = "says what fails")]
+            Ok::<(), io::Error>(())
+        });
+        // the only place is needed by another, once this one has had its time
+        let next = table.enter(([10, 0, 0, 1], 5).into()).await;
+        let ended = tokio::time::timeout(Duration::from_secs(10), writes).await.expect("it ends").expect("no panic");
+        assert_eq!(ended.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionAborted));
+        assert!(next.is_some());
+        drop(client);
     }
 }

@@ -5,6 +5,7 @@
 
 mod world;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use world::hostile::{self, END_HEADERS, HEADERS};
 use world::http::Http;
 use world::messages::{block, oldest, seek, seek_info, transaction};
 use world::metrics::Scrape;
@@ -364,4 +366,52 @@ async fn what_is_held_and_refused_is_shown() {
     let most = used(&before, "incoming") + 1e6;
     let released = async { while used(&Scrape::of(&http).await, "incoming") > most {} };
     within("what was held is released", released).await;
+}
+
+/// A connection of a stranger with so many calls of Broadcast on which nothing is ever sent.
+async fn silent_streams(number: usize, to: SocketAddr, count: u32) -> Option<TcpStream> {
+    let mut first = [hostile::PREFACE, &hostile::settings(&[])].concat();
+    for stream in 0..count {
+        first.extend(hostile::frame(HEADERS, END_HEADERS, 2 * stream + 1, &hostile::call("Broadcast")));
+    }
+    hostile::connect_with(number, to, &first).await
+}
+
+/// Strangers hold all the streams there may be, a few on each connection, from many addresses and from the client's own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_streams_keep_nobody_out() {
+    let node = Setup::application().set("LIMITS_MEMORYBYTES", "64 MB").start().await;
+    let to: SocketAddr = node.address.parse().unwrap();
+    let known = node.client().await;
+    assert_ordered(&known, 10, Duration::from_secs(20)).await;
+    let mut held = Vec::new();
+    for number in 0..150 {
+        held.push(silent_streams(number, to, 7).await);
+    }
+    for _ in 0..3 {
+        assert_ordered(&node.client().await, 10, Duration::from_secs(20)).await;
+        assert_ordered(&known, 10, Duration::from_secs(20)).await;
+    }
+    drop(held);
+}
+
+/// Strangers hold connections and streams, and nothing else: what that costs leaves no room for an envelope that is not small.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_hold_nothing_else_make_room_for_envelopes() {
+    let mut node = Setup::application().set("LIMITS_MEMORYBYTES", "64 MB").start().await;
+    let operations: SocketAddr = address(&node.line("operations endpoint is open").await).parse().unwrap();
+    let (to, http) = (node.address.parse().unwrap(), Http::of(&mut node, "operations").await);
+    let mut held = Vec::new();
+    for number in 0..620 {
+        held.push(silent_streams(number, to, if number < 100 { 8 } else { 0 }).await);
+    }
+    for number in 0..38 {
+        held.push(silent_streams(number, operations, 0).await);
+    }
+    let used = async || http.get("/debug/limits").await.json()["memory"]["parts"][0]["used_bytes"].as_u64().unwrap();
+    let all_came = async { while used().await < 28 << 20 {} };
+    within("all of them", all_came).await;
+    let client = node.client().await;
+    assert_ordered(&client, 500 << 10, Duration::from_secs(20)).await;
+    drop(held);
 }

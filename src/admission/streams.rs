@@ -62,11 +62,19 @@ impl Streams {
         let open = self.0.open.fetch_add(1, Ordering::Relaxed);
         let stream = OpenStream(Arc::clone(&self.0));
         let has_right = is_few || peer.phase() == Phase::Known;
-        if open < usual || (has_right && open < most && self.make_room(now_ms())) {
+        // those that are beyond it must go, too, for the next to find a place
+        if open < usual || (has_right && self.make_room(now_ms()) && open < most) {
             return Some(stream);
         }
         self.0.refusals.count(Refusal::Streams);
         None
+    }
+
+    /// Makes room if all are open: nobody may be asking for one now, and whoever does must not have to ask twice.
+    pub(super) fn look(&self, now: u64) {
+        if self.count() >= self.0.max {
+            self.make_room(now);
+        }
     }
 
     /// Streams that are open.
@@ -155,6 +163,24 @@ mod tests {
         assert_eq!(world.refusals.all()[0], (Refusal::Streams, 1));
         drop((greedy, many, honest));
         assert_eq!(world.streams.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_look_makes_room_before_anybody_asks() {
+        let world = world(80);
+        let mut many = Vec::new();
+        for last in 0..30 {
+            let mut one = world.client(last).await;
+            one.open(&world, 7);
+            many.push(one);
+        }
+        many.retain(|one| !one.is_closing());
+        while world.streams.count() >= 80 {
+            world.streams.look(now_ms());
+            many.retain(|one| !one.is_closing());
+            tokio::time::sleep(std::time::Duration::from_millis(CLOSE_EVERY_MS)).await;
+        }
+        assert!(world.streams.count() > 60 && world.table.open() == many.len());
     }
 
     #[tokio::test]

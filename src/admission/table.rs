@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::budget::Budget;
 use super::now_ms;
-use super::peer::{Peer, Phase};
+use super::peer::{CONNECTION_BYTES, Peer, Phase};
 
 /// A full table closes one in so many of its connections at once, so that the next few find a place without a search.
 const CLOSE_PART: usize = 64;
@@ -29,6 +29,8 @@ const GRACE_MS: u64 = 250;
 const REQUEST_PATIENCE_MS: u64 = 10_000;
 /// A client that owes the rest of a message, or has not taken an answer, has to go after this time if others wait for memory.
 const DEBT_PATIENCE_MS: u64 = 5_000;
+/// When one has waited for memory for so long, strangers who only hold connections and streams have to go as well.
+const STARVED_MS: u64 = 1_000;
 /// What such a client must hold to be worth it.
 const DEBT_LEAST_BYTES: usize = 4 << 10;
 
@@ -155,6 +157,15 @@ struct Candidate {
     age: u64,
 }
 
+/// Connections of one address that have streams.
+#[derive(Debug, Default)]
+struct WithStreams {
+    /// All their streams.
+    sum: usize,
+    /// Of each its streams, its age and its number.
+    all: Vec<(usize, u64, u64)>,
+}
+
 impl ConnectionTable {
     /// A table with room for `max` connections.
     pub fn new(kind: Kind, max: usize, budget: Budget) -> Self {
@@ -263,6 +274,34 @@ impl ConnectionTable {
         }
     }
 
+    /// Whether one has waited for memory for a while.
+    pub(super) fn is_starved(&self) -> bool {
+        let now = now_ms();
+        let waits =
+            |peer: &Arc<Peer>| peer.blocked_since().is_some_and(|since| now.saturating_sub(since) >= STARVED_MS);
+        self.places().peers.values().any(waits)
+    }
+
+    /// Closes strangers that wait for nothing, for what an open connection and its streams cost, until so many bytes will be
+    /// released. Gives back how many were closed.
+    pub(super) fn close_strangers(&self, bytes: usize) -> usize {
+        let (now, mut places) = (now_ms(), self.places());
+        let idle = places.peers.iter().filter(|(_, peer)| !peer.is_closing() && peer.blocked_since().is_none());
+        let candidates: Vec<Candidate> = idle.filter_map(|(id, peer)| self.candidate(*id, peer, now)).collect();
+        let victims = choose(candidates, bytes / CONNECTION_BYTES + 1);
+        let victims: Vec<Arc<Peer>> = victims.iter().filter_map(|id| places.peers.get(id).cloned()).collect();
+        let (mut released, mut closed) = (0, 0);
+        for peer in victims {
+            if released >= bytes {
+                break;
+            }
+            released += peer.account().used();
+            closed += usize::from(places.close(&peer));
+        }
+        self.closed.fetch_add(closed as u64, Ordering::Relaxed);
+        closed
+    }
+
     /// Closes connections that hold memory and do not go on, until so many bytes will be released. Gives back how many were
     /// closed.
     pub fn close_debtors(&self, bytes: usize) -> usize {
@@ -286,21 +325,23 @@ impl ConnectionTable {
     /// oldest of these; and again. Known clients keep theirs. Gives back how many were closed.
     pub(super) fn close_those_with_most_streams(&self, count: usize) -> usize {
         let (now, mut places) = (now_ms(), self.places());
-        let mut by_site: HashMap<IpAddr, (usize, Vec<(usize, u64, u64)>)> = HashMap::new();
+        let mut by_site: HashMap<IpAddr, WithStreams> = HashMap::new();
         for (id, peer) in &places.peers {
             let may_go = self.kind == Kind::Operators || peer.phase() < Phase::Known;
             if peer.streams() > 0 && may_go && !peer.is_closing() {
-                let (sum, all) = by_site.entry(peer.site()).or_default();
-                *sum += peer.streams();
-                all.push((peer.streams(), peer.age(now), *id));
+                let of_site = by_site.entry(peer.site()).or_default();
+                of_site.sum += peer.streams();
+                of_site.all.push((peer.streams(), peer.age(now), *id));
             }
         }
-        by_site.values_mut().for_each(|(_, all)| all.sort_unstable());
-        let mut busiest: BinaryHeap<_> = by_site.iter().map(|(site, (sum, _))| (*sum, *site)).collect();
+        for of_site in by_site.values_mut() {
+            of_site.all.sort_unstable();
+        }
+        let mut busiest: BinaryHeap<_> = by_site.iter().map(|(site, of_site)| (of_site.sum, *site)).collect();
         let (mut ending, mut closed) = (0, 0);
         while ending < count
             && let Some((sum, site)) = busiest.pop()
-            && let Some((streams, _, id)) = by_site.get_mut(&site).and_then(|(_, all)| all.pop())
+            && let Some((streams, _, id)) = by_site.get_mut(&site).and_then(|of_site| of_site.all.pop())
         {
             if let Some(peer) = places.peers.get(&id).cloned() {
                 closed += usize::from(places.close(&peer));

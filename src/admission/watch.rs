@@ -168,6 +168,8 @@ impl Admission {
             if round % LARGE_EVERY == 0 {
                 self.large.look(now_ms());
             }
+            self.streams.look(now_ms());
+            self.operators_streams.look(now_ms());
             self.relieve();
             self.budget.nudge();
         }
@@ -186,7 +188,11 @@ impl Admission {
         if used < limit / SHORT.1 * SHORT.0 {
             return;
         }
-        let closed: usize = self.tables().iter().map(|table| table.close_debtors(limit / FREE_PART)).sum();
+        let tables = self.tables();
+        let mut closed: usize = tables.iter().map(|table| table.close_debtors(limit / FREE_PART)).sum();
+        if closed == 0 && tables.iter().any(|table| table.is_starved()) {
+            closed = tables.iter().map(|table| table.close_strangers(limit / FREE_PART / tables.len())).sum();
+        }
         if closed > 0 {
             tracing::warn!(target: "orderer.connection", closed, used, limit,
                 "memory for clients is short: connections that hold it and do nothing are closed");

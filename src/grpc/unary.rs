@@ -79,13 +79,11 @@ where
         };
         let (answer, refusals) = (self.inner.call(request), self.refusals.clone());
         let answer = Box::pin(async move {
-            match tokio::time::timeout(REQUEST_LIMIT, answer).await {
-                Ok(answer) => Ok(answer?.map(|body| Body::new(HeldBody { body, _held: held }))),
-                Err(_) => {
-                    refusals.count(Refusal::Slow);
-                    Ok(Status::deadline_exceeded("a message took too long to arrive").into_http())
-                }
+            if let Ok(answer) = tokio::time::timeout(REQUEST_LIMIT, answer).await {
+                return Ok(answer?.map(|body| Body::new(HeldBody { body, _held: held })));
             }
+            refusals.count(Refusal::Slow);
+            Ok(Status::deadline_exceeded("a message took too long to arrive").into_http())
         });
         let Some(method) = method else { return answer };
         let (observed, service, began) = (Arc::clone(&self.observed), S::NAME.replace('.', "_"), Instant::now());
