@@ -353,7 +353,7 @@ mod tests {
         };
         let writes = tokio::spawn(async move {
             loop {
-                poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &[0; 64 << 10])).await?;
+                poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &[0; 8 << 10])).await?;
             }
             #[expect(unreachable_code, reason = "says what fails")]
             Ok::<(), io::Error>(())
