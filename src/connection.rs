@@ -24,8 +24,8 @@ use crate::tls::{ListenerTls, wants_tls, why_it_failed};
 
 /// After an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// After so many, connections that were accepted have their turn.
-const ACCEPT_IN_TURN: usize = 32;
+/// When as many have come as one in so many of those that may be open, connections that were accepted have their turn.
+const TURN_PART: usize = 8;
 /// Connections that have not said what they speak are looked for so often.
 const SILENT_LOOK: Duration = Duration::from_millis(250);
 /// A client that is not let in may read why for so long,
@@ -131,7 +131,7 @@ pub fn accept(
                 }
             });
             // those who are here have their turn before more come, who may have to take their places
-            accepted_in_turn = (accepted_in_turn + 1) % ACCEPT_IN_TURN;
+            accepted_in_turn = (accepted_in_turn + 1) % (table.max() / TURN_PART).max(1);
             if accepted_in_turn == 0 {
                 tokio::task::yield_now().await;
             }
