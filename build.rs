@@ -13,8 +13,9 @@ fn main() {
     println!("cargo:rustc-env=ORDERER_BUILD_COMMIT={commit}");
     println!("cargo:rustc-env=ORDERER_BUILD_RUSTC={}", rustc.unwrap_or_else(|| "unknown".to_owned()));
     println!("cargo:rerun-if-env-changed=ORDERER_BUILD_COMMIT");
-    // the files that a commit, or another branch, changes; in a work tree they are elsewhere
-    for name in ["HEAD", "logs/HEAD", "packed-refs"] {
+    // the files that a commit, or another branch, changes, whether or not reflogs are kept; in a work tree they are elsewhere
+    let branch = output("git", &["symbolic-ref", "--quiet", "HEAD"]);
+    for name in ["HEAD", "logs/HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
         if let Some(path) = output("git", &["rev-parse", "--git-path", name]).filter(|path| Path::new(path).exists()) {
             println!("cargo:rerun-if-changed={path}");
         }

@@ -25,6 +25,8 @@ use crate::tls::{ListenerTls, wants_tls, why_it_failed};
 
 /// After an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// When as many have come as one in so many of those that may be open, connections that were accepted have their turn.
+const TURN_PART: usize = 8;
 /// Connections that have not said what they speak are looked for so often.
 const SILENT_LOOK: Duration = Duration::from_millis(250);
 /// A client that is not let in may read why for so long,
@@ -73,7 +75,7 @@ impl Default for ConnectInfo {
 }
 
 /// Accepts connections until `stopping`; each is ready to be spoken on when it comes out of the stream. Accepting waits for
-/// no client: each shakes hands in a task of its own, and one that has not said within `handshake_limit` what it speaks is
+/// no client (when too many come, for those that were told to close, and for a moment): each shakes hands in a task of its own, and one that has not said within `handshake_limit` what it speaks is
 /// closed, whether it is silent or sends a byte now and then.
 pub fn accept(
     listener: TcpListener,
@@ -85,6 +87,7 @@ pub fn accept(
     let (ready, connections) = mpsc::channel(READY_MAX);
     tokio::spawn(close_silent(Arc::clone(&table), handshake_limit, stopping.clone()));
     tokio::spawn(async move {
+        let mut accepted_in_turn = 0_usize;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -98,7 +101,11 @@ pub fn accept(
                     continue;
                 }
             };
-            let Some(place) = table.enter(peer) else {
+            let place = tokio::select! {
+                place = table.enter(peer) => place,
+                () = stopping.cancelled() => return,
+            };
+            let Some(place) = place else {
                 tracing::debug!(target: "orderer.connection", %peer, "connection refused: the node has as many as it may");
                 continue;
             };
@@ -109,7 +116,10 @@ pub fn accept(
                 let admitted = Arc::clone(place.peer());
                 let secured = tokio::select! {
                     secured = tokio::time::timeout(handshake_limit, shake_hands(socket, tls, peer)) => secured,
-                    () = std::future::poll_fn(|cx| admitted.poll_closing(cx)) => return,
+                    () = std::future::poll_fn(|cx| admitted.poll_closing(cx)) => {
+                        tracing::debug!(target: "orderer.connection", %peer, "connection closed before it said anything: others need its place");
+                        return;
+                    }
                     () = stopping.cancelled() => return,
                 };
                 match secured {
@@ -126,6 +136,11 @@ pub fn accept(
                     }
                 }
             });
+            // those who are here have their turn before more come, who may have to take their places
+            accepted_in_turn = (accepted_in_turn + 1) % (table.max() / TURN_PART).max(1);
+            if accepted_in_turn == 0 {
+                tokio::task::yield_now().await;
+            }
         }
     });
     ReceiverStream::new(connections)
@@ -283,12 +298,24 @@ impl AsyncRead for Connection {
     }
 }
 
+impl Connection {
+    /// What came of a write: a client that takes nothing must not keep a connection that was told to close.
+    fn unless_closing<T>(&self, written: Poll<io::Result<T>>, cx: &Context<'_>) -> Poll<io::Result<T>> {
+        match written {
+            Poll::Pending => self.place.peer().poll_closing(cx).map(|()| Err(io::ErrorKind::ConnectionAborted.into())),
+            written @ Poll::Ready(_) => written,
+        }
+    }
+}
+
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().socket {
+        let this = self.get_mut();
+        let written = match &mut this.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Socket::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        };
+        this.unless_closing(written, cx)
     }
 
     fn poll_write_vectored(
@@ -296,10 +323,12 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().socket {
+        let this = self.get_mut();
+        let written = match &mut this.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        this.unless_closing(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -310,16 +339,56 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().socket {
+        let this = self.get_mut();
+        let done = match &mut this.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Socket::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        };
+        this.unless_closing(done, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().socket {
+        let this = self.get_mut();
+        let done = match &mut this.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Socket::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        };
+        this.unless_closing(done, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::{Budget, Kind};
+    use std::future::poll_fn;
+
+    /// A client that takes nothing of what it is sent, and is told to close.
+    #[tokio::test]
+    async fn who_takes_nothing_can_be_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("its address")).await.expect("a connection");
+        let (socket, peer) = listener.accept().await.expect("a connection");
+        let table = Arc::new(ConnectionTable::new(Kind::Operators, 1, Budget::new(1 << 20)));
+        let place = table.enter(peer).await.expect("a place");
+        let mut connection = Connection {
+            socket: Socket::Plain(socket),
+            info: ConnectInfo::default(),
+            inbound: Inbound::default(),
+            place,
+        };
+        let writes = tokio::spawn(async move {
+            loop {
+                poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &[0; 8 << 10])).await?;
+            }
+            #[expect(unreachable_code, reason = "says what fails")]
+            Ok::<(), io::Error>(())
+        });
+        // the only place is needed by another, once this one has had its time
+        let next = table.enter(([10, 0, 0, 1], 5).into()).await;
+        let ended = tokio::time::timeout(Duration::from_secs(10), writes).await.expect("it ends").expect("no panic");
+        assert_eq!(ended.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionAborted));
+        assert!(next.is_some());
+        drop(client);
     }
 }

@@ -1,9 +1,11 @@
 //! Strangers who hold connections, streams and memory: they are bounded, and others are served meanwhile.
 
 #![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::float_cmp, clippy::cast_precision_loss, reason = "counts are exact")]
 
 use crate::world;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,8 +13,11 @@ use fabric_proto::common::Status;
 use futures_util::{StreamExt as _, stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use world::hostile::{self, END_HEADERS, HEADERS};
 use world::http::Http;
 use world::messages::{block, oldest, seek, seek_info, transaction};
+use world::metrics::Scrape;
 use world::node::orderer_folder;
 use world::raw::{call, call_path, prefix, read_to_end};
 use world::{Client, Node, Person, Setup, many, within};
@@ -293,4 +298,120 @@ async fn requests_for_health_are_small() {
         call_path(&channel, "/grpc.health.v1.Health/Check", stream::iter([prefix(3)]).chain(stream::pending()));
     let answer = tokio::time::timeout(Duration::from_secs(30), unfinished).await.expect("an answer").unwrap();
     assert_eq!(answer.headers().get("grpc-status").unwrap(), "4", "DEADLINE_EXCEEDED");
+}
+
+/// What is held for clients, and what was refused, as metrics and at /debug/limits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_and_refused_is_shown() {
+    const STREAMS: usize = 700;
+    let setup = Setup::application().set("LIMITS_MEMORYBYTES", "64 MB").set("METRICS_PROVIDER", "prometheus");
+    let mut node = setup.start().await;
+    let http = Http::of(&mut node, "operations").await;
+    let client = node.client().await;
+    assert_ordered(&client, 10_000, Duration::from_secs(20)).await;
+    client.block(&Person::user(1), CHANNEL, 1).await;
+    let before = Scrape::of(&http).await;
+    let used = |scrape: &Scrape, part: &str| scrape.value(&format!("orderer_memory_used_bytes{{part=\"{part}\"}}"));
+    let limit = |part: &str| before.value(&format!("orderer_memory_limit_bytes{{part=\"{part}\"}}"));
+    assert_eq!(
+        ["process", "incoming", "outgoing", "blocks"].map(limit),
+        [64.0, 32.0, 8.0, 12.0].map(|mb| mb * 1_048_576.0)
+    );
+    assert!(used(&before, "blocks") >= 10_000.0, "the block that was just written");
+    let refused = |scrape: &Scrape| scrape.value(r#"orderer_admission_refusals{why="streams"}"#);
+    assert_eq!(refused(&before), 0.0);
+
+    let (unfinished, greedy) = (node.client().await.channel, node.client().await.channel);
+    // a client does not forget a request whose body has not ended
+    let end = CancellationToken::new();
+    let until_the_end = || Box::pin(stream::pending().take_until(end.clone().cancelled_owned()));
+    let half = stream::iter([prefix(900 << 10), Bytes::from(vec![0; 500 << 10])]).chain(until_the_end());
+    let held = call(&unfinished, "Broadcast", half).await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..STREAMS {
+        open.push(call_path(&greedy, "/orderer.AtomicBroadcast/Broadcast", until_the_end()).await.unwrap());
+    }
+    let is_refused = |answer: &&http::Response<_>| answer.headers().get("grpc-status").is_some_and(|code| code == "8");
+    let not_opened = open.iter().filter(is_refused).count();
+    assert!(not_opened > 50, "a quarter of all streams is for connections with few: {not_opened} refused");
+    let all_came = async { while used(&Scrape::of(&http).await, "incoming") < used(&before, "incoming") + 6e6 {} };
+    within("half a message, and streams", all_came).await;
+    let (scrape, limits) = (Scrape::of(&http).await, http.get("/debug/limits").await.json());
+    assert_eq!(refused(&scrape), not_opened as f64);
+    assert_eq!(scrape.value(r#"orderer_streams_open{kind="clients"}"#), (STREAMS - not_opened + 1) as f64);
+    let memory = &limits["memory"];
+    let named = |list: &str, key: &str, name: &str| {
+        memory[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one[key] == name)
+            .unwrap_or_else(|| panic!("{name}: {limits}"))
+    };
+    assert_eq!(named("refusals", "why", "streams")["count"], not_opened);
+    assert_eq!(named("listeners", "kind", "clients")["streams"], STREAMS - not_opened + 1);
+    for part in ["incoming", "outgoing", "blocks"] {
+        assert_eq!(named("parts", "name", part)["limit_bytes"].as_f64().unwrap(), limit(part));
+    }
+    assert_eq!(named("parts", "name", "blocks")["used_bytes"].as_f64().unwrap(), used(&scrape, "blocks"));
+    let connections = memory["connections"].as_array().unwrap();
+    let most = &connections[0];
+    assert_eq!((&most["kind"], &most["phase"]), (&"clients".into(), &"stranger".into()), "{limits}");
+    assert_eq!(most["streams"], STREAMS - not_opened, "{limits}");
+    let half = connections.iter().find(|one| one["streams"] == 1 && one["incoming_bytes"].as_u64() > Some(500 << 10));
+    assert!(half.is_some(), "{limits}");
+    end.cancel();
+    drop((held, open, unfinished, greedy));
+    // each look comes over a connection of its own, and the one before may not be gone
+    let most = used(&before, "incoming") + 1e6;
+    let released = async { while used(&Scrape::of(&http).await, "incoming") > most {} };
+    within("what was held is released", released).await;
+}
+
+/// A connection of a stranger with so many calls of Broadcast on which nothing is ever sent.
+async fn silent_streams(number: usize, to: SocketAddr, count: u32) -> Option<TcpStream> {
+    let mut first = [hostile::PREFACE, &hostile::settings(&[])].concat();
+    for stream in 0..count {
+        first.extend(hostile::frame(HEADERS, END_HEADERS, 2 * stream + 1, &hostile::call("Broadcast")));
+    }
+    hostile::connect_with(number, to, &first).await
+}
+
+/// Strangers hold all the streams there may be, a few on each connection, from many addresses and from the client's own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_streams_keep_nobody_out() {
+    let node = Setup::application().set("LIMITS_MEMORYBYTES", "64 MB").start().await;
+    let to: SocketAddr = node.address.parse().unwrap();
+    let known = node.client().await;
+    assert_ordered(&known, 10, Duration::from_secs(20)).await;
+    let mut held = Vec::new();
+    for number in 0..150 {
+        held.push(silent_streams(number, to, 7).await);
+    }
+    for _ in 0..3 {
+        assert_ordered(&node.client().await, 10, Duration::from_secs(20)).await;
+        assert_ordered(&known, 10, Duration::from_secs(20)).await;
+    }
+    drop(held);
+}
+
+/// Strangers hold connections and streams, and nothing else: what that costs leaves no room for an envelope that is not small.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_hold_nothing_else_make_room_for_envelopes() {
+    let mut node = Setup::application().set("LIMITS_MEMORYBYTES", "64 MB").start().await;
+    let operations: SocketAddr = address(&node.line("operations endpoint is open").await).parse().unwrap();
+    let (to, http) = (node.address.parse().unwrap(), Http::of(&mut node, "operations").await);
+    let mut held = Vec::new();
+    for number in 0..620 {
+        held.push(silent_streams(number, to, if number < 100 { 8 } else { 0 }).await);
+    }
+    for number in 0..38 {
+        held.push(silent_streams(number, operations, 0).await);
+    }
+    let used = async || http.get("/debug/limits").await.json()["memory"]["parts"][0]["used_bytes"].as_u64().unwrap();
+    let all_came = async { while used().await < 28 << 20 {} };
+    within("all of them", all_came).await;
+    let client = node.client().await;
+    assert_ordered(&client, 500 << 10, Duration::from_secs(20)).await;
+    drop(held);
 }

@@ -166,6 +166,16 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     let organization = json_of("/debug/limits").await["organizations"][0].clone();
     let shown = row(&browser, "Organizations", "Org1MSP").await;
     assert_eq!((&shown[3], &shown[4]), (&organization["accepted"].to_string(), &"–".to_owned()), "{shown:?}");
+    let memory = json_of("/debug/limits").await["memory"].clone();
+    browser.until(&text("for the process")).await;
+    for figure in
+        ["Sent by clients", "On its way to them", "Newest blocks", "Connections of clients", "Connections of operators"]
+    {
+        browser.until(&text(figure)).await;
+    }
+    let client = &memory["connections"].as_array().unwrap().iter().find(|one| one["kind"] == "clients").unwrap();
+    let shown = row(&browser, "Memory", &format!("{} clients", client["peer"].as_str().unwrap())).await;
+    assert_eq!((&shown[1], &shown[2]), (&client["phase"].as_str().unwrap().to_owned(), &client["streams"].to_string()));
     browser.open(&format!("{address}#/certificates")).await;
     let soonest = json_of("/debug/certificates").await["certificates"][0].clone();
     browser.until(&text(soonest["where"].as_str().unwrap())).await;

@@ -86,6 +86,11 @@ impl LedgerStore {
         Self { channels: location.join(CHANNELS), blocks: BlockCache::new(0), count: Arc::default() }
     }
 
+    /// The blocks of all channels that are in memory.
+    pub fn block_cache(&self) -> &BlockCache {
+        &self.blocks
+    }
+
     /// Keeps other processes from adding channels, and removes what an interrupted import has left. Blocks.
     ///
     /// # Errors

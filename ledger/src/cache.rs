@@ -60,6 +60,11 @@ impl BlockCache {
         Self(Arc::new(Shared { blocks, next: AtomicU64::new(0) }))
     }
 
+    /// Bytes that the blocks in it may have.
+    pub fn max_bytes(&self) -> u64 {
+        self.0.blocks.capacity()
+    }
+
     /// Bytes of the blocks that are in it.
     pub fn bytes(&self) -> u64 {
         self.0.blocks.weight()

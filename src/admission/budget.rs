@@ -12,6 +12,9 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
+use super::outgoing::ToAddress;
+use super::site;
+
 /// A connection that holds no more than this may read even if its address has used its share; and from the last part of the
 /// node's memory, if its address has not.
 const SMALL_BYTES: usize = 128 << 10;
@@ -104,9 +107,17 @@ struct Node {
     addresses: Mutex<Addresses>,
 }
 
+/// What all connections of one address hold.
+#[derive(Debug)]
+struct OfAddress {
+    incoming: Pool,
+    outgoing: ToAddress,
+}
+
 #[derive(Debug, Default)]
 struct Addresses {
-    pools: HashMap<IpAddr, Weak<Pool>>,
+    /// By [`site`].
+    pools: HashMap<IpAddr, Weak<OfAddress>>,
     swept_at: usize,
 }
 
@@ -119,6 +130,7 @@ impl Budget {
 
     /// An account for a connection from `address`.
     pub fn account(&self, address: IpAddr) -> Account {
+        let address = site(address);
         let mut addresses = self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if addresses.pools.len() >= addresses.swept_at + SWEEP_EVERY {
             addresses.pools.retain(|_, pool| pool.strong_count() > 0);
@@ -126,7 +138,8 @@ impl Budget {
         }
         let known = addresses.pools.get(&address).and_then(Weak::upgrade);
         let of_address = known.unwrap_or_else(|| {
-            let pool = Arc::new(Pool::new(self.0.shares.address));
+            let incoming = Pool::new(self.0.shares.address);
+            let pool = Arc::new(OfAddress { incoming, outgoing: ToAddress::default() });
             addresses.pools.insert(address, Arc::downgrade(&pool));
             pool
         });
@@ -163,7 +176,7 @@ impl Budget {
 #[derive(Debug)]
 pub struct Account {
     own: Pool,
-    address: Arc<Pool>,
+    address: Arc<OfAddress>,
     all: Arc<Pool>,
     waiter: Arc<Waiter>,
 }
@@ -172,14 +185,14 @@ impl Account {
     /// Charges bytes that have arrived.
     pub fn charge(&self, bytes: usize) {
         self.own.charge(bytes);
-        self.address.charge(bytes);
+        self.address.incoming.charge(bytes);
         self.all.charge(bytes);
     }
 
     /// Releases bytes that were charged.
     pub fn release(&self, bytes: usize) {
         self.own.release(bytes);
-        self.address.release(bytes);
+        self.address.incoming.release(bytes);
         self.all.release(bytes);
     }
 
@@ -190,7 +203,12 @@ impl Account {
 
     /// Bytes that are charged to all connections of its address.
     pub fn used_by_address(&self) -> usize {
-        self.address.used()
+        self.address.incoming.used()
+    }
+
+    /// What is on its way to its address.
+    pub(super) fn to_address(&self) -> &ToAddress {
+        &self.address.outgoing
     }
 
     /// The connection waits for room from now on.
@@ -209,9 +227,9 @@ impl Account {
             return Some(&self.own);
         }
         let is_small = self.own.used() <= SMALL_BYTES;
-        let is_within_share = self.address.used() < self.address.limit;
+        let is_within_share = self.address.incoming.used() < self.address.incoming.limit;
         if !is_small && !is_within_share {
-            return Some(&self.address);
+            return Some(&self.address.incoming);
         }
         // however many connections an address has: others find room
         let reserve = if is_small && is_within_share { 0 } else { self.all.limit / RESERVE_PART };

@@ -1,6 +1,6 @@
 //! Large messages take turns: so many bytes of them, by their declared lengths, are received at a time. Addresses come one
-//! after the other, each with its oldest message, so nobody waits for all that another has. A message that is slow gives way to
-//! those that wait. Only so many wait: what has arrived of them is held meanwhile.
+//! after the other, each with its oldest message, so nobody waits for all that another has. Messages that are slow give way
+//! to those that wait. Only so many wait: what has arrived of them is held meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -15,8 +15,10 @@ use super::now_ms;
 
 /// A message is large from here on. Smaller ones only have to find room for the bytes that have arrived.
 pub(super) const LARGE_BYTES: usize = 1 << 20;
-/// A message that has been on its way for so long may have to give way.
+/// A message that has been on its way for so long may have to give way,
 const PATIENCE_MS: u64 = 3000;
+/// at once if it comes more slowly than this: its declared length costs a stranger nothing.
+const LEAST_BYTES_A_SECOND: u64 = 64 << 10;
 
 /// Turns for large messages, of the whole node. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -187,33 +189,38 @@ impl LargeMessages {
         queues.grant(&self.0.granted);
     }
 
-    /// Call it once a second: if somebody waited the whole time and nobody got a turn, the slowest message that is on its
-    /// way has to give way.
+    /// Call it once a second: if somebody waits, all messages that hardly come have to give way; and if nobody got a turn since the
+    /// last look, the slowest has to that is on its way.
     pub fn look(&self, now: u64) {
         let granted = self.0.granted.load(Ordering::Relaxed);
         let before = self.0.granted_at_last_look.swap(granted, Ordering::Relaxed);
         let mut coming = self.0.coming.lock().unwrap_or_else(PoisonError::into_inner);
         coming.retain(|message| message.strong_count() > 0);
-        if self.waiting() == 0 || granted != before {
+        if self.waiting() == 0 {
             return;
         }
         let on_their_way: Vec<Arc<Coming>> = coming.iter().filter_map(Weak::upgrade).collect();
         drop(coming);
         let figures: Vec<(usize, u64)> =
             on_their_way.iter().map(|m| (m.arrived.load(Ordering::Relaxed), now.saturating_sub(m.since))).collect();
-        if let Some(slowest) = slowest(&figures) {
-            let message = &on_their_way[slowest];
+        for at in too_slow(&figures, granted == before) {
+            let message = &on_their_way[at];
             message.gives_way.store(true, Ordering::Relaxed);
             message.reader.wake();
         }
     }
 }
 
-/// Of messages of which so many bytes arrived in so many milliseconds, the slowest that has had its time.
-fn slowest(messages: &[(usize, u64)]) -> Option<usize> {
-    let had_their_time = messages.iter().enumerate().filter(|(_, (_, millis))| *millis >= PATIENCE_MS);
-    let rate = |&(_, &(bytes, millis)): &(usize, &(usize, u64))| bytes as u64 * 1000 / millis.max(1);
-    had_their_time.min_by_key(rate).map(|(at, _)| at)
+/// Of messages of which so many bytes arrived in so many milliseconds, those that hardly come and have had their time; if there
+/// are none and nothing moves, the slowest of all that have had it.
+fn too_slow(messages: &[(usize, u64)], nothing_moves: bool) -> Vec<usize> {
+    let rate = |at: &usize| messages[*at].0 as u64 * 1000 / messages[*at].1.max(1);
+    let had_their_time: Vec<usize> = (0..messages.len()).filter(|at| messages[*at].1 >= PATIENCE_MS).collect();
+    let hardly: Vec<usize> = had_their_time.iter().copied().filter(|at| rate(at) < LEAST_BYTES_A_SECOND).collect();
+    if !hardly.is_empty() || !nothing_moves {
+        return hardly;
+    }
+    had_their_time.into_iter().min_by_key(rate).into_iter().collect()
 }
 
 impl Waiting {
@@ -280,10 +287,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_slowest_gives_way_once_it_has_had_its_time() {
-        assert_eq!(slowest(&[]), None);
-        assert_eq!(slowest(&[(0, PATIENCE_MS - 1), (1 << 20, 1)]), None);
-        assert_eq!(slowest(&[(90 << 20, 9000), (50 << 20, 6000), (10, 2000), (40 << 20, 4000)]), Some(1));
+    fn who_hardly_comes_gives_way_and_else_the_slowest_once_it_has_had_its_time() {
+        assert!(too_slow(&[], true).is_empty());
+        assert!(too_slow(&[(0, PATIENCE_MS - 1), (1 << 20, 1)], true).is_empty());
+        let fast = [(90 << 20, 9000), (50 << 20, 6000), (10, 2000), (40 << 20, 4000)];
+        assert_eq!((too_slow(&fast, true), too_slow(&fast, false)), (vec![1], vec![]));
+        let trickles = [(100, 9000), (50 << 20, 6000), (7, 4000), (10, 2000)];
+        assert_eq!((too_slow(&trickles, true), too_slow(&trickles, false)), (vec![0, 2], vec![0, 2]));
     }
 
     fn address(last: u8) -> IpAddr {
@@ -306,7 +316,8 @@ mod tests {
         let now = permit.coming.since;
         let gives_way = || permit.coming.gives_way.load(Ordering::Relaxed);
         assert!(poll(&mut second).is_none());
-        // somebody has got a turn since the last look
+        permit.arrived(10 << 20);
+        // it comes well, and somebody has got a turn since the last look
         turns.look(now + PATIENCE_MS);
         assert!(!gives_way());
         turns.look(now + PATIENCE_MS + 1000);

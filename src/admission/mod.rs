@@ -17,6 +17,8 @@ mod inbound;
 mod large;
 mod outgoing;
 mod peer;
+mod refusals;
+mod streams;
 mod table;
 mod watch;
 
@@ -25,15 +27,44 @@ pub use inbound::{Inbound, Progress};
 pub use large::{LargeMessages, Permit, TooManyWait, Waiting};
 pub use outgoing::{Held, Outgoing};
 pub use peer::{Peer, Phase, StreamHold, Turn};
+pub use refusals::{Refusal, Refusals};
+pub use streams::{OpenStream, Streams};
 pub use table::{ConnectionTable, Holder, Kind, Place};
 pub use watch::{Admission, Connections};
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::OnceLock;
 use std::time::Instant;
+
+/// Whose connections share what one address may have: of IPv6 all of a network of 64 bits, which anybody is given whole; and an
+/// IPv4 address is the same however it is written.
+pub(crate) fn site(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
 
 /// Milliseconds since the first call.
 pub(crate) fn now_ms() -> u64 {
     static BEGAN: OnceLock<Instant> = OnceLock::new();
     // 0 stands for never
     u64::try_from(BEGAN.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_ipv6_is_one_site() {
+        let of = |text: &str| site(text.parse().expect("an address")).to_string();
+        assert_eq!(of("10.1.2.3"), "10.1.2.3");
+        assert_eq!(of("::ffff:10.1.2.3"), "10.1.2.3");
+        assert_eq!(
+            (of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2::9")),
+            ("2001:db8:1:2::".into(), "2001:db8:1:2::".into())
+        );
+        assert_ne!(of("2001:db8:1:3::9"), of("2001:db8:1:2::9"));
+    }
 }

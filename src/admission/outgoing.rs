@@ -3,7 +3,7 @@
 //! A block counts from when it was read until its last byte was written to the last connection that it goes to: the
 //! bytes that the transport is given own their share ([`Outgoing::frame`]), so it does not matter where they wait. A block
 //! that many subscribers are sent is one buffer, and counts once for the node; each connection is reckoned with all of what
-//! is on its way to it. What waits for room is the next read of a block, never the socket: a client could not say
+//! is on its way to it, and each address with all that is on its way to its connections, every block once. What waits for room is the next read of a block, never the socket: a client could not say
 //! that it has taken something otherwise.
 
 use std::collections::HashMap;
@@ -19,7 +19,9 @@ use super::peer::Peer;
 
 /// One connection may take one in so many bytes of the node's.
 const CONNECTION_PART: usize = 4;
-/// The last one in so many is for connections to which nothing is on its way.
+/// All connections of one address may take so many of so many parts.
+const ADDRESS_PART: (usize, usize) = (3, 4);
+/// The last one in so many, of the whole and of what an address may take, is for connections to which nothing is on its way.
 const RESERVE_PART: usize = 8;
 /// Memory is short when so many of so many parts are used.
 const SHORT: (usize, usize) = (1, 2);
@@ -65,6 +67,61 @@ impl ToPeer {
     }
 }
 
+/// What is on its way to all connections of one address.
+#[derive(Debug, Default)]
+pub(super) struct ToAddress(Arc<AddressInner>);
+
+#[derive(Debug, Default)]
+struct AddressInner {
+    bytes: AtomicUsize,
+    buffers: Mutex<HashMap<Key, Weak<Copied>>>,
+}
+
+/// A buffer that is on its way to an address, to however many of its connections.
+#[derive(Debug)]
+struct Copied {
+    to: Arc<AddressInner>,
+    buffer: Arc<Buffer>,
+}
+
+impl ToAddress {
+    /// Counts a buffer for as long as somebody has the result.
+    fn count(&self, buffer: Arc<Buffer>) -> Arc<Copied> {
+        let new = |buffer: Arc<Buffer>| {
+            self.0.bytes.fetch_add(buffer.bytes, Ordering::SeqCst);
+            Arc::new(Copied { to: Arc::clone(&self.0), buffer })
+        };
+        let Some(key) = buffer.key else { return new(buffer) };
+        let mut buffers = self.0.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = buffers.get(&key).and_then(Weak::upgrade) {
+            return known;
+        }
+        let copied = new(buffer);
+        buffers.insert(key, Arc::downgrade(&copied));
+        copied
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.bytes.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        if let Some(key) = self.buffer.key {
+            let mut buffers = self.to.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            // another may have come for the same buffer by now
+            if buffers.get(&key).is_some_and(|copied| copied.strong_count() == 0) {
+                buffers.remove(&key);
+            }
+        }
+        self.to.bytes.fetch_sub(self.buffer.bytes, Ordering::SeqCst);
+    }
+}
+
+/// Where a buffer is, and how long.
+type Key = (usize, usize);
+
 /// The node's memory for blocks on their way out. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outgoing(Arc<Inner>);
@@ -76,14 +133,14 @@ struct Inner {
     waiting: AtomicUsize,
     freed: Notify,
     /// Buffers on their way, by address and length.
-    buffers: Mutex<HashMap<(usize, usize), Weak<Buffer>>>,
+    buffers: Mutex<HashMap<Key, Weak<Buffer>>>,
 }
 
 /// Memory that is on its way somewhere.
 #[derive(Debug)]
 struct Buffer {
     of: Arc<Inner>,
-    key: Option<(usize, usize)>,
+    key: Option<Key>,
     bytes: usize,
 }
 
@@ -106,13 +163,13 @@ impl Drop for Buffer {
 /// Memory that is held for a subscriber; released when dropped.
 #[derive(Debug)]
 pub struct Held {
-    buffer: Arc<Buffer>,
+    copied: Arc<Copied>,
     peer: Arc<Peer>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.peer.outgoing().remove(self.buffer.bytes);
+        self.peer.outgoing().remove(self.copied.buffer.bytes);
     }
 }
 
@@ -129,7 +186,7 @@ impl AsRef<[u8]> for Framed {
 }
 
 impl Outgoing {
-    /// Room for so many bytes. A connection may take a quarter of it.
+    /// Room for so many bytes. A connection may take a quarter of it, an address three quarters.
     pub fn new(bytes: usize) -> Self {
         Self(Arc::new(Inner {
             limit: bytes,
@@ -142,7 +199,15 @@ impl Outgoing {
 
     fn has_room(&self, peer: &Peer) -> bool {
         let (own, used, limit) = (peer.outgoing().bytes(), self.used(), self.0.limit);
-        own < limit / CONNECTION_PART && used < if own == 0 { limit } else { limit - limit / RESERVE_PART }
+        let of_address = peer.account().to_address().bytes();
+        let reserve = limit / RESERVE_PART;
+        // an address has a reserve, too, and leaves that of the whole to others
+        let (whole, address) = if own == 0 {
+            (limit, limit - reserve)
+        } else {
+            (limit - reserve, limit / ADDRESS_PART.1 * ADDRESS_PART.0)
+        };
+        own < limit / CONNECTION_PART && of_address < address && used < whole
     }
 
     /// Waits until another block may be read for a client.
@@ -202,7 +267,7 @@ impl Outgoing {
     #[expect(clippy::unused_self, reason = "what is held is of this memory")]
     fn held(&self, buffer: Arc<Buffer>, peer: &Arc<Peer>) -> Held {
         peer.outgoing().add(buffer.bytes);
-        Held { buffer, peer: Arc::clone(peer) }
+        Held { copied: peer.account().to_address().count(buffer), peer: Arc::clone(peer) }
     }
 
     /// The same bytes, which are held for as long as anybody has them.
@@ -248,8 +313,12 @@ mod tests {
     use super::*;
     use crate::admission::Budget;
 
+    fn peer_of(last: u8, budget: &Budget) -> Arc<Peer> {
+        Arc::new(Peer::new(([10, 0, 0, last], 7).into(), budget))
+    }
+
     fn peer(last: u8) -> Arc<Peer> {
-        Arc::new(Peer::new(([10, 0, 0, last], 7).into(), &Budget::new(1 << 20)))
+        peer_of(last, &Budget::new(1 << 20))
     }
 
     #[test]
@@ -282,6 +351,34 @@ mod tests {
         assert!(!outgoing.has_room(&other) && outgoing.is_short(&other));
         drop((held, rest, little));
         assert!(outgoing.has_room(&one) && !outgoing.is_short(&one));
+    }
+
+    #[test]
+    fn an_address_with_many_connections_leaves_the_last_part_to_others() {
+        let (outgoing, budget) = (Outgoing::new(8000), Budget::new(1 << 20));
+        let many: Vec<Arc<Peer>> = (0..8).map(|_| peer_of(1, &budget)).collect();
+        let mut held: Vec<Held> = many[..6].iter().map(|one| outgoing.reserve(one, 1000)).collect();
+        assert!(!outgoing.has_room(&many[0]), "its address has three quarters");
+        assert!(outgoing.has_room(&many[6]), "nothing is on its way to this one");
+        held.push(outgoing.reserve(&many[6], 1000));
+        assert!(!outgoing.has_room(&many[7]), "the rest is not for this address");
+        let others = [peer_of(2, &budget), peer_of(2, &budget)];
+        assert!(others.iter().all(|other| outgoing.has_room(other)));
+        drop(held);
+        assert_eq!(many[0].account().to_address().bytes(), 0);
+        assert!(outgoing.has_room(&many[0]));
+    }
+
+    #[test]
+    fn a_block_for_many_of_one_address_counts_once_for_it() {
+        let (outgoing, budget, block) = (Outgoing::new(8000), Budget::new(1 << 20), Bytes::from(vec![7; 1500]));
+        let many: Vec<Arc<Peer>> = (0..100).map(|_| peer_of(1, &budget)).collect();
+        let frames: Vec<Bytes> = many.iter().map(|one| outgoing.frame(one, block.clone())).collect();
+        assert_eq!((outgoing.used(), many[0].account().to_address().bytes()), (1500, 1500));
+        assert!(outgoing.has_room(&many[0]));
+        drop(frames);
+        assert_eq!((outgoing.used(), many[0].account().to_address().bytes()), (0, 0));
+        assert!(many[0].account().to_address().0.buffers.lock().unwrap().is_empty());
     }
 
     #[tokio::test]

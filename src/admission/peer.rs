@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use super::budget::{Account, Budget, Charge};
-use super::now_ms;
 use super::outgoing::ToPeer;
+use super::{now_ms, site};
 
 /// What an open connection costs beside the bytes that it receives: buffers of TLS and HTTP/2, tables, a task.
 pub(super) const CONNECTION_BYTES: usize = 32 << 10;
 /// The same of a stream.
-const STREAM_BYTES: usize = 10 << 10;
+pub(super) const STREAM_BYTES: usize = 10 << 10;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,8 +46,12 @@ pub struct Peer {
     address: SocketAddr,
     account: Account,
     phase: AtomicU8,
-    /// When it came into its phase, or its last request ended.
+    /// When it was accepted.
+    came: u64,
+    /// When it came into its phase.
     since: AtomicU64,
+    /// When the last request began that was alone, or one ended.
+    last_request: AtomicU64,
     streams: AtomicUsize,
     /// DATA that has arrived and was taken by no stream.
     held: AtomicUsize,
@@ -97,7 +101,9 @@ impl Peer {
             address,
             account,
             phase: AtomicU8::new(Phase::Handshake as u8),
+            came: now_ms(),
             since: AtomicU64::new(now_ms()),
+            last_request: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             outgoing: ToPeer::default(),
@@ -113,8 +119,9 @@ impl Peer {
         self.address
     }
 
-    pub(super) fn ip(&self) -> IpAddr {
-        self.address.ip()
+    /// Whose share it has a part in.
+    pub(super) fn site(&self) -> IpAddr {
+        site(self.address.ip())
     }
 
     /// What it holds of the budget.
@@ -151,9 +158,19 @@ impl Peer {
         }
     }
 
-    /// Milliseconds since it came into its phase, or its last request ended.
+    /// When it was accepted, in milliseconds.
+    pub(super) fn came(&self) -> u64 {
+        self.came
+    }
+
+    /// Milliseconds since it came into its phase.
     pub(super) fn age(&self, now: u64) -> u64 {
         now.saturating_sub(self.since.load(Ordering::Relaxed))
+    }
+
+    /// Milliseconds since the last request began that was alone, or one ended.
+    pub(super) fn last_request_age(&self, now: u64) -> u64 {
+        now.saturating_sub(self.last_request.load(Ordering::Relaxed))
     }
 
     /// Requests in progress.
@@ -218,10 +235,11 @@ impl Peer {
         Charge::taking_over(self, bytes)
     }
 
-    /// Tells its connection to close. What it holds is released when its tasks have ended.
-    pub fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
+    /// Tells its connection to close. What it holds is released when its tasks have ended. Gives back whether that is new to it.
+    pub(super) fn close(&self) -> bool {
+        let is_new = !self.closing.swap(true, Ordering::Relaxed);
         self.account.wake();
+        is_new
     }
 
     /// Whether it was told to close.
@@ -237,7 +255,9 @@ impl Peer {
 
     /// A request begins.
     pub fn begin(self: &Arc<Self>) -> StreamHold {
-        self.streams.fetch_add(1, Ordering::Relaxed);
+        if self.streams.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.last_request.store(now_ms(), Ordering::Relaxed);
+        }
         self.account.charge(STREAM_BYTES);
         let turn = Arc::<Turn>::default();
         let mut turns = self.turns();
@@ -260,7 +280,7 @@ impl Peer {
     }
 
     fn ended(&self) {
-        self.since.store(now_ms(), Ordering::Relaxed);
+        self.last_request.store(now_ms(), Ordering::Relaxed);
         self.account.release(STREAM_BYTES);
         if self.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
             // what came for streams that had ended is gone with the last of them

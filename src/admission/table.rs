@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::budget::Budget;
 use super::now_ms;
-use super::peer::{Peer, Phase};
+use super::peer::{CONNECTION_BYTES, Peer, Phase};
 
 /// A full table closes one in so many of its connections at once, so that the next few find a place without a search.
 const CLOSE_PART: usize = 64;
@@ -17,10 +19,21 @@ const CLOSE_PART: usize = 64;
 const SURPLUS_PART: usize = 8;
 /// And at least so many: of a small table all may be told to close at once, and need time for it.
 const SURPLUS_LEAST: usize = 256;
+/// A new connection is kept waiting for so long, at the most, for as many of those to have gone as were told to.
+const LEAVING_LIMIT: Duration = Duration::from_millis(500);
+/// It looks again so often.
+const LEAVING_LOOK: Duration = Duration::from_millis(50);
+/// A connection has so long before it may have to make place: the node may not have come to read what it has sent.
+const GRACE_MS: u64 = 250;
 /// A request of an operator may last so long before it has to make place for another.
 const REQUEST_PATIENCE_MS: u64 = 10_000;
 /// A client that owes the rest of a message, or has not taken an answer, has to go after this time if others wait for memory.
 const DEBT_PATIENCE_MS: u64 = 5_000;
+/// When one has waited for memory for so long, strangers who only hold connections and streams have to go as well.
+const STARVED_MS: u64 = 1_000;
+/// Connections wait for each other's memory if one has waited for so long: what the node has in hand of theirs, large blocks on
+/// their way to the disk among it, comes to its end before.
+const BLOCKED_PATIENCE_MS: u64 = 15_000;
 /// What such a client must hold to be worth it.
 const DEBT_LEAST_BYTES: usize = 4 << 10;
 
@@ -43,16 +56,45 @@ impl Kind {
     }
 }
 
-/// The places for connections of one listener. It admits a new connection, or turns it away, without waiting.
+/// The places for connections of one listener. It admits a new connection, or turns it away, without waiting for any client.
 #[derive(Debug)]
 pub struct ConnectionTable {
     kind: Kind,
     max: usize,
+    grace_ms: u64,
     budget: Budget,
-    peers: Mutex<HashMap<u64, Arc<Peer>>>,
+    places: Mutex<Places>,
+    /// Told when a connection has gone.
+    gone: Notify,
     next: AtomicU64,
     refused: AtomicU64,
     closed: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    peers: HashMap<u64, Arc<Peer>>,
+    /// Of these, how many were told to close.
+    leaving: usize,
+}
+
+impl Places {
+    /// Tells it to close. Gives back whether that is new to it.
+    fn close(&mut self, peer: &Peer) -> bool {
+        // who has left before is marked as closing, and is not counted again
+        let is_new = peer.close();
+        self.leaving += usize::from(is_new);
+        is_new
+    }
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    /// Nobody has less right to one.
+    Taken,
+    /// Many were told to close and have not gone yet, or have just come.
+    Leaving,
 }
 
 /// A connection and what is held for it.
@@ -89,7 +131,13 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.table.peers().remove(&self.id);
+        let mut places = self.table.places();
+        places.peers.remove(&self.id);
+        if !self.peer.close() {
+            places.leaving = places.leaving.saturating_sub(1);
+        }
+        drop(places);
+        self.table.gone.notify_one();
     }
 }
 
@@ -108,10 +156,17 @@ struct Debtor {
 struct Candidate {
     id: u64,
     address: IpAddr,
-    /// The lower, the sooner.
-    rank: u8,
     /// Milliseconds.
     age: u64,
+}
+
+/// Connections of one address that have streams.
+#[derive(Debug, Default)]
+struct WithStreams {
+    /// All their streams.
+    sum: usize,
+    /// Of each its streams, its age and its number.
+    all: Vec<(usize, u64, u64)>,
 }
 
 impl ConnectionTable {
@@ -120,74 +175,134 @@ impl ConnectionTable {
         Self {
             kind,
             max,
+            grace_ms: GRACE_MS,
             budget,
-            peers: Mutex::default(),
+            places: Mutex::default(),
+            gone: Notify::new(),
             next: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             closed: AtomicU64::new(0),
         }
     }
 
-    fn peers(&self) -> MutexGuard<'_, HashMap<u64, Arc<Peer>>> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a new connection; `None` if it must be refused.
-    pub fn enter(self: &Arc<Self>, address: SocketAddr) -> Option<Place> {
-        let mut peers = self.peers();
-        if peers.len() >= self.max {
-            let closing = self.make_room(&peers);
-            if closing == 0 || peers.len() > self.max + (self.max / SURPLUS_PART).max(SURPLUS_LEAST) {
-                drop(peers);
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                return None;
+    /// A place for a new connection; `None` if it must be refused. If many were told to close and have not gone yet, or have only
+    /// just come, it waits for a moment until one has to go or has gone, which depends on no client.
+    ///
+    /// # Cancel safety
+    /// It may be dropped at any time.
+    pub async fn enter(self: &Arc<Self>, address: SocketAddr) -> Option<Place> {
+        let until = tokio::time::Instant::now() + LEAVING_LIMIT;
+        loop {
+            let gone = self.gone.notified();
+            match self.try_enter(address) {
+                Ok(place) => return Some(place),
+                Err(Full::Leaving) if tokio::time::Instant::now() < until => {
+                    let _ = tokio::time::timeout(LEAVING_LOOK, gone).await;
+                }
+                Err(_) => {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn try_enter(self: &Arc<Self>, address: SocketAddr) -> Result<Place, Full> {
+        let mut places = self.places();
+        if places.peers.len() >= self.max {
+            let any_may_go = self.make_room(&mut places);
+            if places.leaving == 0 {
+                return Err(if any_may_go { Full::Leaving } else { Full::Taken });
+            }
+            if places.peers.len() > self.max + (self.max / SURPLUS_PART).max(SURPLUS_LEAST) {
+                return Err(Full::Leaving);
             }
         }
         let peer = Arc::new(Peer::new(address, &self.budget));
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        peers.insert(id, Arc::clone(&peer));
-        drop(peers);
-        Some(Place { table: Arc::clone(self), id, peer })
+        places.peers.insert(id, Arc::clone(&peer));
+        drop(places);
+        Ok(Place { table: Arc::clone(self), id, peer })
     }
 
-    /// Closes some of the connections that have the least right to their places. Gives back how many are on their way out.
-    fn make_room(&self, peers: &HashMap<u64, Arc<Peer>>) -> usize {
-        let leaving = peers.values().filter(|peer| peer.is_closing()).count();
-        if peers.len() - leaving < self.max {
-            return leaving;
+    /// Closes some of the connections that have the least right to their places, unless enough are on their way out. Gives back
+    /// whether there are any, now or in a moment.
+    fn make_room(&self, places: &mut Places) -> bool {
+        if places.peers.len() - places.leaving < self.max {
+            return true;
         }
         let now = now_ms();
-        let candidates = peers.iter().filter(|(_, peer)| !peer.is_closing());
-        let candidates = candidates.filter_map(|(id, peer)| self.candidate(*id, peer, now)).collect();
+        let staying = places.peers.iter().filter(|(_, peer)| !peer.is_closing());
+        let may_go: Vec<(Candidate, bool)> = staying
+            .filter_map(|(id, peer)| {
+                Some((self.candidate(*id, peer, now)?, now.saturating_sub(peer.came()) >= self.grace_ms))
+            })
+            .collect();
+        let any_may_go = !may_go.is_empty();
+        let candidates =
+            may_go.into_iter().filter(|(_, had_its_time)| *had_its_time).map(|(candidate, _)| candidate).collect();
         let victims = choose(candidates, self.max / CLOSE_PART + 1);
-        self.closed.fetch_add(victims.len() as u64, Ordering::Relaxed);
-        for id in &victims {
-            if let Some(peer) = peers.get(id) {
-                peer.close();
-            }
-        }
-        leaving + victims.len()
+        let victims: Vec<Arc<Peer>> = victims.iter().filter_map(|id| places.peers.get(id).cloned()).collect();
+        let closed = victims.iter().filter(|peer| places.close(peer)).count();
+        self.closed.fetch_add(closed as u64, Ordering::Relaxed);
+        any_may_go
     }
 
+    /// It counts only how long a stranger is there, not what it has said or asked for: that is cheap, and whoever comes next must
+    /// not be the one to go for having said less so far.
     fn candidate(&self, id: u64, peer: &Peer, now: u64) -> Option<Candidate> {
-        let (age, phase, is_busy) = (peer.age(now), peer.phase(), peer.streams() > 0);
-        let rank = match (self.kind, phase) {
-            (_, Phase::Handshake | Phase::Greeting) => 0,
-            (Kind::Clients, Phase::Known) => return None,
-            (Kind::Operators, _) if is_busy && age < REQUEST_PATIENCE_MS => return None,
-            _ => 1 + u8::from(is_busy),
+        let (phase, age) = (peer.phase(), peer.age(now));
+        let (may_go, age) = match self.kind {
+            Kind::Clients => (phase < Phase::Known, age),
+            Kind::Operators => {
+                let age = age.min(peer.last_request_age(now));
+                (peer.streams() == 0 || age >= REQUEST_PATIENCE_MS, age)
+            }
         };
-        Some(Candidate { id, address: peer.ip(), rank, age })
+        may_go.then(|| Candidate { id, address: peer.site(), age })
     }
 
     /// Closes connections that have not said within `limit` what they speak; all of them with a limit of zero.
     pub fn close_silent(&self, limit: Duration) {
         let (now, limit) = (now_ms(), u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-        for peer in self.peers().values() {
-            if peer.phase() <= Phase::Greeting && peer.age(now) >= limit {
-                peer.close();
-            }
+        let mut places = self.places();
+        let is_silent = |peer: &&Arc<Peer>| peer.phase() <= Phase::Greeting && peer.age(now) >= limit;
+        let silent: Vec<Arc<Peer>> = places.peers.values().filter(is_silent).cloned().collect();
+        for peer in silent {
+            places.close(&peer);
         }
+    }
+
+    /// Whether one has waited for memory for a while.
+    pub(super) fn is_starved(&self) -> bool {
+        let now = now_ms();
+        let waits =
+            |peer: &Arc<Peer>| peer.blocked_since().is_some_and(|since| now.saturating_sub(since) >= STARVED_MS);
+        self.places().peers.values().any(waits)
+    }
+
+    /// Closes strangers that wait for nothing, for what an open connection and its streams cost, until so many bytes will be
+    /// released. Gives back how many were closed.
+    pub(super) fn close_strangers(&self, bytes: usize) -> usize {
+        let (now, mut places) = (now_ms(), self.places());
+        let idle = places.peers.iter().filter(|(_, peer)| !peer.is_closing() && peer.blocked_since().is_none());
+        let candidates: Vec<Candidate> = idle.filter_map(|(id, peer)| self.candidate(*id, peer, now)).collect();
+        let victims = choose(candidates, bytes / CONNECTION_BYTES + 1);
+        let victims: Vec<Arc<Peer>> = victims.iter().filter_map(|id| places.peers.get(id).cloned()).collect();
+        let (mut released, mut closed) = (0, 0);
+        for peer in victims {
+            if released >= bytes {
+                break;
+            }
+            released += peer.account().used();
+            closed += usize::from(places.close(&peer));
+        }
+        self.closed.fetch_add(closed as u64, Ordering::Relaxed);
+        closed
     }
 
     /// Closes connections that hold memory and do not go on, until so many bytes will be released. Gives back how many were
@@ -198,7 +313,7 @@ impl ConnectionTable {
             if released >= bytes {
                 break;
             }
-            peer.close();
+            self.places().close(&peer);
             let why = if idle_ms.is_some() { "its client does not go on" } else { "it waits for more, and holds most" };
             tracing::info!(target: "orderer.connection", peer = %peer.address(), bytes = holds, idle_ms,
                 "connection closed, memory for clients is short: {why}");
@@ -209,22 +324,56 @@ impl ConnectionTable {
         closed
     }
 
+    /// Closes connections until so many streams will end: of the address with the most streams the connection with the most, the
+    /// oldest of these; and again. Known clients keep theirs. Gives back how many were closed.
+    pub(super) fn close_those_with_most_streams(&self, count: usize) -> usize {
+        let (now, mut places) = (now_ms(), self.places());
+        let mut by_site: HashMap<IpAddr, WithStreams> = HashMap::new();
+        for (id, peer) in &places.peers {
+            let may_go = self.kind == Kind::Operators || peer.phase() < Phase::Known;
+            if peer.streams() > 0 && may_go && !peer.is_closing() {
+                let of_site = by_site.entry(peer.site()).or_default();
+                of_site.sum += peer.streams();
+                of_site.all.push((peer.streams(), peer.age(now), *id));
+            }
+        }
+        for of_site in by_site.values_mut() {
+            of_site.all.sort_unstable();
+        }
+        let mut busiest: BinaryHeap<_> = by_site.iter().map(|(site, of_site)| (of_site.sum, *site)).collect();
+        let (mut ending, mut closed) = (0, 0);
+        while ending < count
+            && let Some((sum, site)) = busiest.pop()
+            && let Some((streams, _, id)) = by_site.get_mut(&site).and_then(|of_site| of_site.all.pop())
+        {
+            if let Some(peer) = places.peers.get(&id).cloned() {
+                closed += usize::from(places.close(&peer));
+                ending += streams;
+            }
+            if sum > streams {
+                busiest.push((sum - streams, site));
+            }
+        }
+        self.closed.fetch_add(closed as u64, Ordering::Relaxed);
+        closed
+    }
+
     /// Connections that may have to go, with the bytes that they hold. First those whose clients do not send the rest of a
     /// message or take an answer, the longest first. Then, once one has waited for memory too long, all that wait for it: they
     /// wait for each other, and whoever holds most has to go, by address and by connection.
     fn debtors(&self, now: u64) -> Vec<Debtor> {
         let (mut idle, mut blocked, mut is_starved) = (Vec::new(), Vec::new(), false);
-        for peer in self.peers().values().filter(|peer| !peer.is_closing()) {
-            let (holds, has_waited) = (peer.holds(), |since: u64| now.saturating_sub(since) >= DEBT_PATIENCE_MS);
+        for peer in self.places().peers.values().filter(|peer| !peer.is_closing()) {
+            let (holds, has_waited) = (peer.holds(), |since: u64, limit| now.saturating_sub(since) >= limit);
             if holds < DEBT_LEAST_BYTES {
                 continue;
             }
             match (peer.blocked_since(), peer.owes_since()) {
                 (Some(since), _) => {
-                    is_starved |= has_waited(since);
+                    is_starved |= has_waited(since, BLOCKED_PATIENCE_MS);
                     blocked.push((peer.account().used_by_address(), holds, Arc::clone(peer)));
                 }
-                (None, Some(since)) if has_waited(since) => idle.push((since, holds, Arc::clone(peer))),
+                (None, Some(since)) if has_waited(since, DEBT_PATIENCE_MS) => idle.push((since, holds, Arc::clone(peer))),
                 _ => {}
             }
         }
@@ -244,7 +393,7 @@ impl ConnectionTable {
     /// released. Gives back how many were closed.
     pub fn close_stalled(&self, bytes: usize) -> usize {
         let now = now_ms();
-        let peers: Vec<Arc<Peer>> = self.peers().values().filter(|peer| !peer.is_closing()).cloned().collect();
+        let peers: Vec<Arc<Peer>> = self.places().peers.values().filter(|peer| !peer.is_closing()).cloned().collect();
         let stalled = |peer: Arc<Peer>| peer.outgoing().stalled_since(now).map(|since| (since, peer));
         let mut stalled: Vec<(u64, Arc<Peer>)> = peers.into_iter().filter_map(stalled).collect();
         stalled.sort_by_key(|(since, _)| *since);
@@ -254,7 +403,7 @@ impl ConnectionTable {
                 break;
             }
             released += peer.outgoing().bytes();
-            peer.close();
+            self.places().close(&peer);
             closed += 1;
         }
         self.closed.fetch_add(closed as u64, Ordering::Relaxed);
@@ -271,7 +420,7 @@ impl ConnectionTable {
             incoming_bytes: peer.account().used(),
             outgoing_bytes: peer.outgoing_bytes(),
         };
-        let mut all: Vec<Holder> = self.peers().values().map(show).collect();
+        let mut all: Vec<Holder> = self.places().peers.values().map(show).collect();
         all.sort_by_key(|holder| Reverse(holder.incoming_bytes + holder.outgoing_bytes));
         all.truncate(count);
         all
@@ -284,7 +433,7 @@ impl ConnectionTable {
 
     /// Connections that are open.
     pub fn open(&self) -> usize {
-        self.peers().len()
+        self.places().peers.len()
     }
 
     /// Connections that may be open.
@@ -298,7 +447,8 @@ impl ConnectionTable {
     }
 }
 
-/// Who has to go: of the address with the most candidates the one with the lowest rank, the oldest of these; and again.
+/// Who has to go: of the address with the most candidates the oldest; and again. Of addresses with as many, the one whose next is
+/// the oldest: who has just come has not had its time.
 fn choose(candidates: Vec<Candidate>, count: usize) -> Vec<u64> {
     let mut by_address: HashMap<IpAddr, Vec<Candidate>> = HashMap::new();
     for candidate in candidates {
@@ -306,19 +456,18 @@ fn choose(candidates: Vec<Candidate>, count: usize) -> Vec<u64> {
     }
     for of_address in by_address.values_mut() {
         // who goes first is last
-        of_address.sort_by_key(|c| (Reverse(c.rank), c.age, Reverse(c.id)));
+        of_address.sort_by_key(|c| (c.age, Reverse(c.id)));
     }
-    let mut busiest: BinaryHeap<(usize, IpAddr)> = by_address.iter().map(|(ip, all)| (all.len(), *ip)).collect();
+    let next = |ip: IpAddr, all: &[Candidate]| all.last().map(|c| (all.len(), c.age, ip));
+    let mut busiest: BinaryHeap<_> = by_address.iter().filter_map(|(ip, all)| next(*ip, all)).collect();
     let mut chosen = Vec::with_capacity(count);
     while chosen.len() < count
-        && let Some((_, ip)) = busiest.pop()
+        && let Some((.., ip)) = busiest.pop()
         && let Some(of_address) = by_address.get_mut(&ip)
         && let Some(candidate) = of_address.pop()
     {
         chosen.push(candidate.id);
-        if !of_address.is_empty() {
-            busiest.push((of_address.len(), ip));
-        }
+        busiest.extend(next(ip, of_address));
     }
     chosen
 }
@@ -333,17 +482,30 @@ mod tests {
     }
 
     fn table(kind: Kind, max: usize) -> Arc<ConnectionTable> {
-        Arc::new(ConnectionTable::new(kind, max, Budget::new(1 << 30)))
+        Arc::new(ConnectionTable { grace_ms: 0, ..ConnectionTable::new(kind, max, Budget::new(1 << 30)) })
+    }
+
+    #[tokio::test]
+    async fn who_has_just_come_has_its_time_and_the_next_waits() {
+        let table = Arc::new(ConnectionTable::new(Kind::Operators, 2, Budget::new(1 << 30)));
+        let all = [1, 2].map(|last| table.try_enter(address(last)).expect("a place"));
+        let busy = all[0].peer().begin();
+        assert_eq!(table.try_enter(address(3)).map(|_| ()), Err(Full::Leaving));
+        assert!(all.iter().all(|place| !place.peer().is_closing()));
+        let began = now_ms();
+        let third = table.enter(address(3)).await.expect("a place");
+        assert!(now_ms() - began >= GRACE_MS / 2 && all[1].peer().is_closing() && !all[0].peer().is_closing());
+        drop((busy, third, all));
+        assert_eq!((table.open(), table.places().leaving), (0, 0));
     }
 
     #[test]
-    fn who_is_known_stays_and_the_busiest_address_gives_its_silent_ones() {
+    fn who_is_known_stays_and_the_busiest_address_gives_its_oldest() {
         let table = table(Kind::Clients, 4);
-        let all: Vec<Place> = [1, 2, 2, 3].map(|last| table.enter(address(last)).expect("a place")).into();
+        let all: Vec<Place> = [1, 2, 2, 3].map(|last| table.try_enter(address(last)).expect("a place")).into();
         all[0].peer().reaches(Phase::Known);
-        all[1].peer().reaches(Phase::Stranger);
-        let new = table.enter(address(1)).expect("a place");
-        assert_eq!(all.iter().map(|place| place.peer().is_closing()).collect::<Vec<_>>(), [false, false, true, false]);
+        let new = table.try_enter(address(1)).expect("a place");
+        assert_eq!(all.iter().map(|place| place.peer().is_closing()).collect::<Vec<_>>(), [false, true, false, false]);
         drop((all, new));
         assert_eq!(table.open(), 0);
     }
@@ -352,7 +514,7 @@ mod tests {
     fn of_those_who_wait_for_each_others_memory_the_largest_of_the_largest_address_goes_first() {
         use std::task::Poll;
         let table = table(Kind::Clients, 9);
-        let all: Vec<Place> = [1, 2, 2, 3, 3].map(|last| table.enter(address(last)).expect("a place")).into();
+        let all: Vec<Place> = [1, 2, 2, 3, 3].map(|last| table.try_enter(address(last)).expect("a place")).into();
         let streams: Vec<_> = all.iter().map(|place| place.peer().begin()).collect();
         for (at, (stream, kilobytes)) in streams.iter().zip([900, 400, 700, 8, 9]).enumerate() {
             stream.peer().arrived(kilobytes << 10);
@@ -368,38 +530,38 @@ mod tests {
             let debtors = table.debtors(now).into_iter();
             debtors.map(|debtor| debtor.holds >> 10).collect::<Vec<_>>()
         };
-        assert_eq!(order(6_500), [9, 8], "who could go on and does not, the longest first");
-        assert_eq!(order(7_000), [9, 8, 700, 400, 900], "five seconds without room");
-        assert!(streams[2].peer().room_is(Poll::Ready(()), 7_000).is_ready());
-        assert_eq!(order(7_001), [9, 8, 400, 900], "it goes on");
-        assert!(streams[2].peer().room_is(Poll::Pending, 7_002).is_pending());
-        assert_eq!(order(7_003), [9, 8, 700, 400, 900], "the others still starve");
+        assert_eq!(order(16_999), [9, 8], "who could go on and does not, the longest first");
+        assert_eq!(order(17_000), [9, 8, 700, 400, 900], "fifteen seconds without room");
+        assert!(streams[2].peer().room_is(Poll::Ready(()), 17_000).is_ready());
+        assert_eq!(order(17_001), [9, 8, 400, 900], "it goes on");
+        assert!(streams[2].peer().room_is(Poll::Pending, 17_002).is_pending());
+        assert_eq!(order(17_003), [9, 8, 700, 400, 900], "the others still starve");
         for stream in &streams[..2] {
-            assert!(stream.peer().room_is(Poll::Ready(()), 7_004).is_ready());
+            assert!(stream.peer().room_is(Poll::Ready(()), 17_004).is_ready());
         }
-        assert_eq!(order(7_005), [9, 8], "nobody does");
+        assert_eq!(order(17_005), [9, 8], "nobody does");
     }
 
-    #[test]
-    fn a_table_of_known_clients_refuses_the_next() {
+    #[tokio::test]
+    async fn a_table_of_known_clients_refuses_the_next() {
         let table = table(Kind::Clients, 2);
-        let all = [table.enter(address(1)).expect("a place"), table.enter(address(1)).expect("a place")];
+        let all = [table.try_enter(address(1)).expect("a place"), table.try_enter(address(1)).expect("a place")];
         for place in &all {
             place.peer().reaches(Phase::Known);
         }
-        assert!(table.enter(address(2)).is_none());
+        assert!(table.enter(address(2)).await.is_none());
         assert_eq!(table.turned_away(), (1, 0));
     }
 
     #[test]
     fn an_operators_request_is_not_cut_off_by_the_next_connection() {
         let table = table(Kind::Operators, 2);
-        let all = [table.enter(address(1)).expect("a place"), table.enter(address(1)).expect("a place")];
+        let all = [table.try_enter(address(1)).expect("a place"), table.try_enter(address(1)).expect("a place")];
         for place in &all {
             place.peer().reaches(Phase::Stranger);
         }
         let busy = all[0].peer().begin();
-        drop(table.enter(address(2)).expect("a place"));
+        drop(table.try_enter(address(2)).expect("a place"));
         assert!(!all[0].peer().is_closing() && all[1].peer().is_closing());
         drop(busy);
     }
@@ -408,18 +570,44 @@ mod tests {
     fn a_flood_leaves_no_more_open_than_there_may_be_and_a_few() {
         for (max, surplus) in [(80, 257), (8_000, 1_001)] {
             let table = table(Kind::Clients, max);
-            let places: Vec<Place> = (0..10_000).filter_map(|_| table.enter(address(1))).collect();
+            let places: Vec<Place> = (0..10_000).filter_map(|_| table.try_enter(address(1)).ok()).collect();
             assert!(places.len() <= max + surplus, "{} of {max}", places.len());
         }
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_many_are_leaving_waits_until_one_has_gone() {
+        let table = table(Kind::Operators, 8);
+        let mut places: Vec<Place> = std::iter::from_fn(|| table.try_enter(address(1)).ok()).take(1000).collect();
+        assert_eq!(table.try_enter(address(2)).map(|_| ()), Err(Full::Leaving));
+        let waits = tokio::spawn({
+            let table = Arc::clone(&table);
+            async move { table.enter(address(2)).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        places.retain(|place| !place.peer().is_closing());
+        assert!(waits.await.expect("no panic").is_some());
+        let more: Vec<Place> = std::iter::from_fn(|| table.try_enter(address(1)).ok()).take(1000).collect();
+        assert!(table.enter(address(2)).await.is_none(), "nobody goes");
+        assert_eq!(table.turned_away().0, 1);
+        drop((places, more));
+        assert_eq!((table.open(), table.places().leaving), (0, 0));
+    }
+
+    #[test]
+    fn of_addresses_with_as_many_connections_the_oldest_goes_first() {
+        let of = |last: u8, age| Candidate { id: last.into(), address: address(last).ip(), age };
+        assert_eq!(choose(vec![of(200, 3), of(1, 4000), of(100, 5000), of(250, 4)], 3), [100, 1, 250]);
     }
 
     proptest! {
         #[test]
         fn an_address_gives_more_only_if_it_has_more(
-            owners in prop::collection::vec((0u8..6, 0u8..3, 0u64..100), 0..60), count in 0usize..20,
+            owners in prop::collection::vec((0u8..6, 0u64..100), 0..60), count in 0usize..20,
         ) {
             let candidates: Vec<Candidate> = (0..).zip(&owners)
-                .map(|(id, &(owner, rank, age))| Candidate { id, address: address(owner).ip(), rank, age })
+                .map(|(id, &(owner, age))| Candidate { id, address: address(owner).ip(), age })
                 .collect();
             let chosen = choose(candidates.clone(), count);
             prop_assert_eq!(chosen.len(), count.min(candidates.len()));
@@ -433,7 +621,7 @@ mod tests {
             // nobody who stays has less right than another of the same address who goes
             for stays in candidates.iter().filter(|c| !chosen.contains(&c.id)) {
                 for goes in candidates.iter().filter(|c| chosen.contains(&c.id) && c.address == stays.address) {
-                    prop_assert!((goes.rank, Reverse(goes.age)) <= (stays.rank, Reverse(stays.age)));
+                    prop_assert!(goes.age >= stays.age);
                 }
             }
         }

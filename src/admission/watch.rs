@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::Limits;
 
-use super::{Budget, ConnectionTable, Holder, Kind, LargeMessages, Outgoing, now_ms};
+use super::peer::STREAM_BYTES;
+use super::{Budget, ConnectionTable, Holder, Kind, LargeMessages, Outgoing, Refusals, Streams, now_ms};
 
 /// How often.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -22,8 +23,11 @@ const FREE_PART: usize = 8;
 const LARGE_WAITING_PART: usize = 8;
 /// each of them about so many: what HTTP/2 lets a client send before any of it is taken.
 const WAITING_BYTES: usize = 128 << 10;
-/// Operators and their tools have no need for more connections.
+/// Operators and their tools have no need for more connections, nor for more than one of a client's so many,
 const OPERATORS_MAX: usize = 256;
+const OPERATORS_PART: usize = 16;
+/// and no need for more requests at a time than one in so many bytes has room for.
+const OPERATORS_STREAMS_PART: usize = 16;
 
 /// Connections of clients, or of operators.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +42,20 @@ pub struct Connections {
     pub closed: u64,
 }
 
+/// The tables of all listeners. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tables(Arc<Mutex<Vec<Arc<ConnectionTable>>>>);
+
+impl Tables {
+    pub(super) fn all(&self) -> Vec<Arc<ConnectionTable>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn add(&self, table: Arc<ConnectionTable>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(table);
+    }
+}
+
 /// What bounds clients, for the whole node.
 #[derive(Clone, Debug)]
 pub struct Admission {
@@ -47,16 +65,26 @@ pub struct Admission {
     pub outgoing: Outgoing,
     /// Turns for large messages.
     pub large: LargeMessages,
+    /// Requests of clients that are open.
+    pub streams: Streams,
+    /// The same of operators.
+    pub operators_streams: Streams,
+    /// What was refused.
+    pub refusals: Refusals,
     process_bytes: usize,
     connections_max: usize,
-    tables: Arc<Mutex<Vec<Arc<ConnectionTable>>>>,
+    tables: Tables,
 }
 
 impl Admission {
     /// The shares of memory that `limits` has, and so many connections of clients.
     pub fn new(limits: &Limits, connections_max: usize) -> Self {
+        let (tables, refusals) = (Tables::default(), Refusals::default());
+        let streams = |kind, max| Streams::new(kind, max, tables.clone(), refusals.clone());
         Self {
             budget: Budget::new(limits.client_bytes),
+            streams: streams(Kind::Clients, limits.streams),
+            operators_streams: streams(Kind::Operators, limits.client_bytes / OPERATORS_STREAMS_PART / STREAM_BYTES),
             outgoing: Outgoing::new(limits.outgoing_bytes),
             large: LargeMessages::new(
                 limits.large_message_bytes,
@@ -64,8 +92,27 @@ impl Admission {
             ),
             process_bytes: limits.memory_bytes,
             connections_max,
-            tables: Arc::default(),
+            refusals: refusals.clone(),
+            tables: tables.clone(),
         }
+    }
+
+    /// For tests: everything has room in so many bytes.
+    #[cfg(test)]
+    pub(crate) fn of_memory(bytes: usize) -> Self {
+        let limits = Limits {
+            memory_bytes: bytes,
+            client_bytes: bytes,
+            outgoing_bytes: bytes,
+            connections: 100,
+            streams: 100,
+            stream_bytes: bytes,
+            streams_per_connection: 100,
+            channel_ingress_bytes: 1 << 20,
+            large_message_bytes: 1 << 20,
+            block_cache_bytes: bytes,
+        };
+        Self::new(&limits, limits.connections)
     }
 
     /// Memory of the whole process, in bytes.
@@ -88,9 +135,14 @@ impl Admission {
         })
     }
 
+    /// Requests that are open, by whose they are.
+    pub fn streams_open(&self) -> [(Kind, usize); 2] {
+        [(Kind::Clients, self.streams.count()), (Kind::Operators, self.operators_streams.count())]
+    }
+
     /// The tables of all listeners.
     pub fn tables(&self) -> Vec<Arc<ConnectionTable>> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tables.all()
     }
 
     /// The connections that hold most, as many as wanted.
@@ -105,10 +157,10 @@ impl Admission {
     pub fn table(&self, kind: Kind) -> Arc<ConnectionTable> {
         let max = match kind {
             Kind::Clients => self.connections_max,
-            Kind::Operators => OPERATORS_MAX.min(self.connections_max),
+            Kind::Operators => OPERATORS_MAX.min(self.connections_max / OPERATORS_PART).max(1),
         };
         let table = Arc::new(ConnectionTable::new(kind, max, self.budget.clone()));
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&table));
+        self.tables.add(Arc::clone(&table));
         table
     }
 
@@ -123,6 +175,8 @@ impl Admission {
             if round % LARGE_EVERY == 0 {
                 self.large.look(now_ms());
             }
+            self.streams.look(now_ms());
+            self.operators_streams.look(now_ms());
             self.relieve();
             self.budget.nudge();
         }
@@ -141,7 +195,11 @@ impl Admission {
         if used < limit / SHORT.1 * SHORT.0 {
             return;
         }
-        let closed: usize = self.tables().iter().map(|table| table.close_debtors(limit / FREE_PART)).sum();
+        let tables = self.tables();
+        let mut closed: usize = tables.iter().map(|table| table.close_debtors(limit / FREE_PART)).sum();
+        if closed == 0 && tables.iter().any(|table| table.is_starved()) {
+            closed = tables.iter().map(|table| table.close_strangers(limit / FREE_PART / tables.len())).sum();
+        }
         if closed > 0 {
             tracing::warn!(target: "orderer.connection", closed, used, limit,
                 "memory for clients is short: connections that hold it and do nothing are closed");

@@ -36,8 +36,8 @@ use tracing::{Instrument as _, Span};
 
 use super::frames::{Incoming, MessageReader, trailers};
 use super::judge::{self, Accepted, Judgement, Refused};
-use super::service::{OpenStream, Shared};
-use crate::admission::{Charge, Phase, now_ms};
+use super::service::Shared;
+use crate::admission::{Charge, OpenStream, Phase, Refusal, now_ms};
 use crate::connection::ConnectInfo;
 use crate::traces::Parent;
 
@@ -249,7 +249,10 @@ impl BroadcastStream {
                     match entered {
                         Entered::Passed(receiver) => self.expect(Some(receiver), handed),
                         Entered::Closed => self.expect(None, handed),
-                        Entered::Still(time) => self.turn_away(&still(&handed.channel, time), handed),
+                        Entered::Still(time) => {
+                            self.shared.admission.refusals.count(Refusal::Gate);
+                            self.turn_away(&still(&handed.channel, time), handed);
+                        }
                     }
                 }
                 progress = true;

@@ -30,8 +30,8 @@ use orderer_core::processing::SeekPlan;
 use tonic::{Code, Status};
 
 use super::frames::{Incoming, MessageReader, trailers};
-use super::service::{OpenStream, Shared};
-use crate::admission::{Charge, Held, Peer, Phase, now_ms};
+use super::service::Shared;
+use crate::admission::{Charge, Held, OpenStream, Peer, Phase, now_ms};
 use crate::connection::ConnectInfo;
 use crate::traces::Parent;
 

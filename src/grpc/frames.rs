@@ -15,7 +15,9 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
-use crate::admission::{Charge, LargeMessages, Peer, Permit, StreamHold, TooManyWait, Turn, Waiting, now_ms};
+use crate::admission::{
+    Admission, Charge, LargeMessages, Peer, Permit, Refusal, Refusals, StreamHold, TooManyWait, Turn, Waiting, now_ms,
+};
 
 const PREFIX_BYTES: usize = 5;
 /// What a message in work costs beside its bytes: what was read of it, its place in queues, its answer.
@@ -87,6 +89,7 @@ pub(super) struct MessageReader {
     /// While this is there the request is in progress.
     hold: StreamHold,
     large: LargeMessages,
+    refusals: Refusals,
     max_bytes: usize,
     ended: bool,
     /// What was read behind the message before.
@@ -148,12 +151,13 @@ impl Clock {
 
 impl MessageReader {
     /// Of a request on the connection `hold` is of; no message may be larger than `max_bytes`.
-    pub(super) fn new(body: tonic::body::Body, max_bytes: usize, hold: StreamHold, large: &LargeMessages) -> Self {
+    pub(super) fn new(body: tonic::body::Body, max_bytes: usize, hold: StreamHold, admission: &Admission) -> Self {
         Self {
             body: Arriving::new(body, hold.peer()),
             charge: hold.peer().take(0),
             hold,
-            large: large.clone(),
+            large: admission.large.clone(),
+            refusals: admission.refusals.clone(),
             max_bytes,
             ended: false,
             chunk: Bytes::new(),
@@ -233,11 +237,13 @@ impl MessageReader {
         let clock = self.clock.get_or_insert_with(|| Clock::start(self.hold.peer()));
         self.hold.turn().of_client(clock.clients_since(self.hold.peer()));
         if clock.is_up(arrived, cx) {
+            self.refusals.count(Refusal::Slow);
             return Poll::Ready(Some(Err(Status::deadline_exceeded("a message took too long to arrive"))));
         }
         if let Some(Begun { permit: Some(permit), .. }) = &self.begun {
             permit.arrived(arrived);
             if permit.gives_way(cx) {
+                self.refusals.count(Refusal::Turn);
                 let text = "a large message came too slowly while others waited; try again later";
                 return Poll::Ready(Some(Err(Status::resource_exhausted(text))));
             }
@@ -257,14 +263,14 @@ impl MessageReader {
             let length = self.length()?;
             let mut permit = None;
             if LargeMessages::concerns(length) {
-                let address = self.hold.peer().address().ip();
-                let waiting = self.waiting.get_or_insert_with(|| self.large.wait(length, address));
+                let site = self.hold.peer().site();
+                let waiting = self.waiting.get_or_insert_with(|| self.large.wait(length, site));
                 let Poll::Ready(turn) = waiting.poll(cx) else { return Ok(Put::NeedsTurn) };
                 self.waiting = None;
-                let too_many = |TooManyWait| {
+                permit = Some(turn.map_err(|TooManyWait| {
+                    self.refusals.count(Refusal::Turn);
                     Status::resource_exhausted("too many large messages wait for their turn; try again later")
-                };
-                permit = Some(turn.map_err(too_many)?);
+                })?);
             }
             self.begun = Some(Begun { length, bytes: BytesMut::new(), permit });
         }
@@ -323,7 +329,6 @@ pub(super) fn trailers(status: &Status) -> http::HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::Budget;
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
@@ -352,9 +357,10 @@ mod tests {
         }
         pieces.push_back(Bytes::copy_from_slice(rest));
         let body = tonic::body::Body::new(Pieces(pieces));
-        let budget = Budget::new(1 << 20);
-        let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), &budget));
-        let mut reader = MessageReader::new(body, max, peer.begin(), &LargeMessages::new(1 << 20, 9));
+        let admission = Admission::of_memory(64 << 20);
+        let budget = &admission.budget;
+        let peer = Arc::new(Peer::new(([127, 0, 0, 1], 1).into(), budget));
+        let mut reader = MessageReader::new(body, max, peer.begin(), &admission);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(async {
             let mut read = Vec::new();

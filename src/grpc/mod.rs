@@ -13,5 +13,5 @@ mod unary;
 
 pub(crate) use judge::{Accepted, judge_config_update};
 pub use request_files::RequestFiles;
-pub use service::{AtomicBroadcast, OpenStreams, Shared};
+pub use service::{AtomicBroadcast, Shared};
 pub use unary::{CountedUnary, UNARY_MAX_BYTES};

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,8 +31,6 @@ pub struct Shared {
     pub stopping: CancellationToken,
     /// What bounds clients.
     pub admission: Admission,
-    /// Streams that may be open on all connections.
-    pub streams: Arc<OpenStreams>,
     /// Bytes of envelopes of one stream that are in work at once.
     pub stream_bytes: usize,
     /// No larger message is read.
@@ -46,41 +43,6 @@ pub struct Shared {
     pub deliver_files: Option<RequestFiles>,
     /// Whether Deliver requests are bound to the client's TLS certificate.
     pub client_certificate_required: bool,
-}
-
-/// Streams that are open on all connections.
-#[derive(Debug)]
-pub struct OpenStreams {
-    max: usize,
-    open: AtomicUsize,
-}
-
-/// A connection may have so many streams however many others have, while there is any place.
-const FEW_STREAMS: usize = 8;
-
-impl OpenStreams {
-    /// At most `max`; the last quarter of them is for connections that have few.
-    pub fn new(max: usize) -> Self {
-        Self { max, open: AtomicUsize::new(0) }
-    }
-
-    /// Opens one more on a connection that has `on_connection`, if it may.
-    pub(super) fn open(self: &Arc<Self>, on_connection: usize) -> Option<OpenStream> {
-        let max = if on_connection < FEW_STREAMS { self.max } else { self.max / 4 * 3 };
-        let open = self.open.fetch_add(1, Ordering::Relaxed);
-        let stream = OpenStream(Arc::clone(self));
-        (open < max).then_some(stream)
-    }
-}
-
-/// One of them.
-#[derive(Debug)]
-pub(super) struct OpenStream(Arc<OpenStreams>);
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// See the module's description.
@@ -122,10 +84,10 @@ impl Service<Request<Body>> for AtomicBroadcast {
         if !matches!(method.as_str(), "Broadcast" | "Deliver") {
             return refuse(Status::unimplemented(format!("no method '{method}'")), body);
         }
-        let Some(open) = self.0.streams.open(peer.streams()) else {
+        let Some(open) = self.0.admission.streams.open(&peer) else {
             return refuse(Status::resource_exhausted("the orderer has as many streams open as it may"), body);
         };
-        let reader = MessageReader::new(body, self.0.max_receive_bytes, peer.begin(), &self.0.admission.large);
+        let reader = MessageReader::new(body, self.0.max_receive_bytes, peer.begin(), &self.0.admission);
         let body = match method.as_str() {
             "Broadcast" => Body::new(BroadcastStream::new(self.0.clone(), reader, &connection, parent, open)),
             _ => Body::new(DeliverStream::new(self.0.clone(), reader, connection, parent, open)),

@@ -17,8 +17,7 @@ use tonic::server::NamedService;
 use tower_service::Service;
 
 use super::frames::Arriving;
-use super::service::{OpenStream, OpenStreams};
-use crate::admission::{Peer, StreamHold};
+use crate::admission::{Admission, OpenStream, Peer, Refusal, Refusals, StreamHold, Streams};
 use crate::connection::ConnectInfo;
 
 /// No request is longer: it names a service.
@@ -34,13 +33,14 @@ const UNARY: &[&str] = &["Check", "List"];
 pub struct CountedUnary<S> {
     inner: S,
     observed: Arc<Observed>,
-    streams: Arc<OpenStreams>,
+    streams: Streams,
+    refusals: Refusals,
 }
 
 impl<S> CountedUnary<S> {
     /// Counts what `inner` is asked; its calls are streams like others, of which so many may be open.
-    pub fn new(inner: S, observed: Arc<Observed>, streams: Arc<OpenStreams>) -> Self {
-        Self { inner, observed, streams }
+    pub fn new(inner: S, observed: Arc<Observed>, admission: &Admission) -> Self {
+        Self { inner, observed, streams: admission.streams.clone(), refusals: admission.refusals.clone() }
     }
 }
 
@@ -65,22 +65,25 @@ where
         let method = request.uri().path().rsplit('/').next().unwrap_or_default();
         let method = UNARY.iter().copied().find(|known| *known == method);
         let peer = request.extensions().get::<ConnectInfo>().and_then(|connection| connection.admitted.clone());
-        let Some(open) = self.streams.open(peer.as_ref().map_or(0, |peer| peer.streams())) else {
+        // a request from within the process has no connection
+        let open = peer.as_ref().map(|peer| self.streams.open(peer));
+        if let Some(None) = open {
             let refused = Status::resource_exhausted("the orderer has as many streams open as it may");
             return Box::pin(std::future::ready(Ok(refused.into_http())));
-        };
-        let held = (open, peer.as_ref().map(Peer::begin));
+        }
+        let held = (open.flatten(), peer.as_ref().map(Peer::begin));
         // what it reads is released again
         let request = match peer {
             Some(peer) => request.map(|body| Body::new(Arriving::new(body, &peer))),
             None => request,
         };
-        let answer = self.inner.call(request);
+        let (answer, refusals) = (self.inner.call(request), self.refusals.clone());
         let answer = Box::pin(async move {
-            match tokio::time::timeout(REQUEST_LIMIT, answer).await {
-                Ok(answer) => Ok(answer?.map(|body| Body::new(HeldBody { body, _held: held }))),
-                Err(_) => Ok(Status::deadline_exceeded("a message took too long to arrive").into_http()),
+            if let Ok(answer) = tokio::time::timeout(REQUEST_LIMIT, answer).await {
+                return Ok(answer?.map(|body| Body::new(HeldBody { body, _held: held })));
             }
+            refusals.count(Refusal::Slow);
+            Ok(Status::deadline_exceeded("a message took too long to arrive").into_http())
         });
         let Some(method) = method else { return answer };
         let (observed, service, began) = (Arc::clone(&self.observed), S::NAME.replace('.', "_"), Instant::now());
@@ -98,7 +101,7 @@ where
 /// The body of an answer; the call is in progress until it is dropped.
 struct HeldBody {
     body: Body,
-    _held: (OpenStream, Option<StreamHold>),
+    _held: (Option<OpenStream>, Option<StreamHold>),
 }
 
 impl http_body::Body for HeldBody {

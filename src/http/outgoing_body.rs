@@ -8,7 +8,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
-use crate::admission::{Held, Outgoing, Peer, StreamHold};
+use crate::admission::{Held, OpenStream, Outgoing, Peer, StreamHold};
 
 /// A response body whose frames count as outgoing memory of the connection until the socket has taken them.
 pub(super) struct OutgoingBody {
@@ -17,11 +17,11 @@ pub(super) struct OutgoingBody {
     peer: Arc<Peer>,
     /// For what is not handed over yet, of a body whose size is known.
     waiting: Option<Held>,
-    _hold: StreamHold,
+    _hold: (StreamHold, OpenStream),
 }
 
 impl OutgoingBody {
-    pub(super) fn new(body: Body, outgoing: Outgoing, peer: Arc<Peer>, hold: StreamHold) -> Self {
+    pub(super) fn new(body: Body, outgoing: Outgoing, peer: Arc<Peer>, hold: (StreamHold, OpenStream)) -> Self {
         let bytes = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
         let waiting = bytes.map(|bytes| outgoing.reserve(&peer, bytes));
         Self { body, outgoing, peer, waiting, _hold: hold }

@@ -26,7 +26,7 @@ use super::answer::{Refused, errors_in_json};
 use super::audit::{ShownBy, audited};
 use super::outgoing_body::OutgoingBody;
 use super::same_site::of_the_same_site;
-use crate::admission::{ConnectionTable, Outgoing};
+use crate::admission::{Admission, ConnectionTable, Refusal};
 use crate::connection::{ConnectInfo, Connection, accept};
 use crate::tls::ListenerTls;
 
@@ -38,6 +38,8 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 const ANSWER_BYTES: usize = 64 << 10;
 /// What a client may send over HTTP/2 before it is read.
 const WINDOW_BYTES: u32 = 64 << 10;
+/// Requests of one connection at a time.
+const STREAMS_MAX: u32 = 64;
 /// No request has more to send before its body.
 const HEAD_MAX_BYTES: usize = 64 << 10;
 
@@ -48,7 +50,7 @@ pub async fn serve(
     listens_on: Arc<str>,
     tls: Option<Arc<ListenerTls>>,
     handshake_limit: Duration,
-    (table, outgoing): (Arc<ConnectionTable>, Outgoing),
+    (table, admission): (Arc<ConnectionTable>, Admission),
     router: Router,
     stopping: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -61,16 +63,16 @@ pub async fn serve(
     let mut connections = accept(listener, tls, handshake_limit, table, stopping.clone());
     while let Some(connection) = connections.next().await {
         let Ok(connection) = connection else { continue };
-        tokio::spawn(converse(connection, router.clone(), outgoing.clone(), stopping.clone()));
+        tokio::spawn(converse(connection, router.clone(), admission.clone(), stopping.clone()));
     }
     Ok(())
 }
 
-async fn converse(connection: Connection, router: Router, outgoing: Outgoing, stopping: CancellationToken) {
+async fn converse(connection: Connection, router: Router, admission: Admission, stopping: CancellationToken) {
     let info = connection.info().clone();
     let shown = ShownBy::certificate(connection.shown_certificate());
     let peer = info.peer;
-    let service = TowerToHyperService::new(Introduced { router, outgoing, info, shown });
+    let service = TowerToHyperService::new(Introduced { router, admission, info, shown });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(HEAD_MAX_BYTES);
     let head_max = u32::try_from(HEAD_MAX_BYTES).unwrap_or(u32::MAX);
@@ -79,6 +81,7 @@ async fn converse(connection: Connection, router: Router, outgoing: Outgoing, st
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(HEAD_LIMIT))
         .max_header_list_size(head_max)
+        .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
     let conversation = builder.serve_connection_with_upgrades(TokioIo::new(connection), service);
@@ -99,7 +102,7 @@ async fn converse(connection: Connection, router: Router, outgoing: Outgoing, st
 #[derive(Clone)]
 struct Introduced {
     router: Router,
-    outgoing: Outgoing,
+    admission: Admission,
     info: ConnectInfo,
     shown: ShownBy,
 }
@@ -119,19 +122,25 @@ impl Service<hyper::Request<Incoming>> for Introduced {
         request.extensions_mut().insert(self.shown.clone());
         let mut router = self.router.clone();
         // in progress until its answer was taken: a connection with nothing in progress makes place for another
-        let held = self.info.admitted.as_ref().map(|peer| (Arc::clone(peer), peer.begin()));
-        let outgoing = self.outgoing.clone();
+        let Some(peer) = self.info.admitted.clone() else {
+            return Box::pin(async move { router.call(request.map(Body::new)).await });
+        };
+        let Some(open) = self.admission.operators_streams.open(&peer) else {
+            let refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, "as many requests are open as may be");
+            return Box::pin(std::future::ready(Ok(refused.into_response())));
+        };
+        let (hold, Admission { outgoing, refusals, .. }) = (peer.begin(), self.admission.clone());
         Box::pin(async move {
-            let Some((peer, hold)) = held else { return router.call(request.map(Body::new)).await };
             // the next answer is made when those before it are on their way
             if tokio::time::timeout(REQUEST_LIMIT, outgoing.room(&peer)).await.is_err() {
+                refusals.count(Refusal::Answers);
                 return Ok(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "answers before this one were not taken")
                     .into_response());
             }
             // counts before it is made, or many would be made at once in the room that each of them has seen
             let _making = outgoing.reserve(&peer, ANSWER_BYTES);
             let answer = router.call(request.map(Body::new)).await?;
-            Ok(answer.map(|body| Body::new(OutgoingBody::new(body, outgoing, peer, hold))))
+            Ok(answer.map(|body| Body::new(OutgoingBody::new(body, outgoing, peer, (hold, open)))))
         })
     }
 }

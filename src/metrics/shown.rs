@@ -120,12 +120,21 @@ impl Shown {
             all.add(&table::MEMORY_LIMIT, &[part], size(limit));
             all.add(&table::MEMORY_WAITING, &[part], size(waiting));
         }
+        let blocks = self.context.ledgers.block_cache();
+        all.add(&table::MEMORY_USED, &["blocks"], float(blocks.bytes()));
+        all.add(&table::MEMORY_LIMIT, &["blocks"], float(blocks.max_bytes()));
         all.add(&table::MEMORY_LIMIT, &["process"], size(self.admission.process_bytes()));
         for (kind, counts) in self.admission.connections() {
             let kind = kind.word();
             all.add(&table::CONNECTIONS_OPEN, &[kind], size(counts.open));
             all.add(&table::CONNECTIONS_TURNED_AWAY, &[kind, "refused"], float(counts.refused));
             all.add(&table::CONNECTIONS_TURNED_AWAY, &[kind, "closed"], float(counts.closed));
+        }
+        for (kind, streams) in self.admission.streams_open() {
+            all.add(&table::STREAMS_OPEN, &[kind.word()], size(streams));
+        }
+        for (why, count) in self.admission.refusals.all() {
+            all.add(&table::ADMISSION_REFUSALS, &[why.word()], float(count));
         }
     }
 
@@ -258,6 +267,8 @@ const LOOKED_UP: &[&Definition] = &[
     &table::MEMORY_WAITING,
     &table::CONNECTIONS_OPEN,
     &table::CONNECTIONS_TURNED_AWAY,
+    &table::STREAMS_OPEN,
+    &table::ADMISSION_REFUSALS,
     &table::GATE_OUTSIDE,
 ];
 

@@ -8,7 +8,7 @@ use orderer_actors::NodeContext;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
-use crate::grpc::{OpenStreams, RequestFiles, Shared};
+use crate::grpc::{RequestFiles, Shared};
 use crate::settings::Settings;
 use crate::tls::Clients;
 
@@ -48,7 +48,6 @@ pub(super) fn shared(
         deliver_files: files(settings.deliver_trace_dir.as_ref(), "DeliverTraceDir", "Deliver")?,
         stopping,
         admission: admission.clone(),
-        streams: Arc::new(OpenStreams::new(settings.limits.streams)),
         stream_bytes: settings.limits.stream_bytes,
         max_receive_bytes: settings.max_receive_bytes,
         time_window: settings.time_window,

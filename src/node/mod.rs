@@ -125,7 +125,8 @@ pub fn run(
     let kafka = kafka_context(&settings.kafka);
     let brokers = Arc::clone(&kafka.traffic);
     let parts = Parts { began, io, signer, directory, consenters: consenters(kafka) };
-    with_tree(settings, genesis, parts, async |context, io, tree| {
+    let operators = operators_thread()?;
+    let served = with_tree(settings, genesis, parts, async |context, io, tree| {
         tokio::select! {
             () = tree.ready() => {}
             name = ends.next() => {
@@ -134,8 +135,11 @@ pub fn run(
             }
         }
         let tree = Running { context, brokers, tree };
-        serve(settings, logs, Signals { ends, dumps, reread }, tree, sockets, io, greeting).await
-    })
+        let threads = Threads { io, operators: &operators };
+        serve(settings, logs, Signals { ends, dumps, reread }, tree, sockets, threads, greeting).await
+    });
+    operators.shutdown_timeout(Duration::from_secs(1));
+    served
 }
 
 /// Runs the node without any socket while `inside` works with its service, on the I/O runtime that goes with it.
@@ -173,6 +177,12 @@ struct Parts {
 /// Where connections are served, signatures verified and disks waited for.
 fn io_threads() -> anyhow::Result<runtime::Runtime> {
     runtime::Builder::new_multi_thread().thread_name("io").enable_all().build().context("start threads")
+}
+
+/// Where operators are served and admission is watched: that goes on while clients take all that the other threads can do.
+fn operators_thread() -> anyhow::Result<runtime::Runtime> {
+    let mut builder = runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).thread_name("operators").enable_all().build().context("start a thread")
 }
 
 /// Opens the ledgers and runs the tree of actors while `inside` does what the node is for.
@@ -259,7 +269,13 @@ struct Signals {
     reread: Reread,
 }
 
-/// Serves gRPC and operators on the I/O runtime until a signal comes, then until nothing is in flight.
+/// Who does what.
+struct Threads<'a> {
+    io: &'a runtime::Runtime,
+    operators: &'a runtime::Runtime,
+}
+
+/// Serves gRPC and operators until a signal comes, then until nothing is in flight.
 #[expect(clippy::too_many_lines, reason = "one service after the other")]
 async fn serve(
     settings: &Settings,
@@ -267,14 +283,14 @@ async fn serve(
     signals: Signals,
     running: Running<'_>,
     sockets: Sockets,
-    io: &runtime::Runtime,
+    Threads { io, operators: operators_thread }: Threads<'_>,
     greeting: Option<&str>,
 ) -> anyhow::Result<()> {
     let Signals { mut ends, dumps, reread } = signals;
     let Running { context, brokers, tree } = running;
     let stopping = CancellationToken::new();
     let admission = admission(settings, Connections::Within(files::raise_limit()));
-    io.spawn(admission.clone().watch(stopping.clone()));
+    operators_thread.spawn(admission.clone().watch(stopping.clone()));
     let table = {
         let _within = io.enter();
         admission.table(Kind::Clients)
@@ -305,19 +321,19 @@ async fn serve(
             stopping: stopping.clone(),
             secured,
         });
-        opened.push(socket.serve("operations", router, (settings, &admission), io, &stopping)?);
+        opened.push(socket.serve("operations", router, (settings, &admission), operators_thread, &stopping)?);
     }
     if let Some(socket) = admin {
         let HttpSettings { participation: enabled, max_body_bytes, .. } = settings.http;
         let router = http::participation(Administration { context: Arc::clone(&context), enabled, max_body_bytes });
-        opened.push(socket.serve("admin", router, (settings, &admission), io, &stopping)?);
+        opened.push(socket.serve("admin", router, (settings, &admission), operators_thread, &stopping)?);
     }
     if let Some(socket) = profile {
         opened.push(socket.serve(
             "profile",
             http::profile(Arc::clone(&context)),
             (settings, &admission),
-            io,
+            operators_thread,
             &stopping,
         )?);
     }
@@ -351,7 +367,7 @@ async fn serve(
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<AtomicBroadcast>().await;
         let health_service = health_service.max_decoding_message_size(UNARY_MAX_BYTES);
-        let (stop, streams) = (shared.stopping.clone(), Arc::clone(&shared.streams));
+        let (stop, admission) = (shared.stopping.clone(), shared.admission.clone());
         tokio::spawn(end_health(health, stop.clone()));
         Server::builder()
             .http2_keepalive_interval(Some(keepalive.interval))
@@ -360,7 +376,7 @@ async fn serve(
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(limits.streams_per_connection)
             .add_service(AtomicBroadcast::new(shared))
-            .add_service(CountedUnary::new(health_service, observed, streams))
+            .add_service(CountedUnary::new(health_service, observed, &admission))
             .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
             .await
             .context("serve gRPC")

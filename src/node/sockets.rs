@@ -68,14 +68,14 @@ impl Socket {
         name: &'static str,
         router: Router,
         (settings, admission): (&Settings, &Admission),
-        io: &runtime::Runtime,
+        thread: &runtime::Runtime,
         stopping: &CancellationToken,
     ) -> anyhow::Result<(&'static str, SocketAddr, &'static str)> {
         let address = self.listener.local_addr().context("read the listener's address")?;
         let secured = if self.tls.is_some() { "TLS" } else { "plaintext" };
         let (handshake_limit, stopping) = (settings.connection_timeout, stopping.clone());
-        let table = (admission.table(Kind::Operators), admission.outgoing.clone());
-        io.spawn(async move {
+        let table = (admission.table(Kind::Operators), admission.clone());
+        thread.spawn(async move {
             let served = http::serve(self.listener, self.host, self.tls, handshake_limit, table, router, stopping);
             if let Err(error) = served.await {
                 tracing::error!(target: "orderer.http", error = format!("{error:#}"), "{name} endpoint has closed");

@@ -10,6 +10,7 @@ pub mod browser;
 pub mod client;
 pub mod configuring;
 pub mod ear;
+pub mod hostile;
 pub mod http;
 pub mod many;
 pub mod messages;

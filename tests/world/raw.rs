@@ -63,6 +63,11 @@ pub async fn read_to_end(mut body: Body) -> (Bytes, Option<String>) {
     (data.freeze(), code)
 }
 
+/// Takes what a call answers, and forgets it, however long it lasts.
+pub async fn drain(mut body: Body) {
+    while let Some(Ok(_)) = next_frame(&mut body).await {}
+}
+
 async fn next_frame(body: &mut Body) -> Option<Result<Frame<Bytes>, tonic::Status>> {
     std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }

@@ -180,7 +180,7 @@ metrics! {
         "Envelopes a second that each client, and each organization, may send now; only where there is a limit.");
     MEMORY_USED = gauge(["orderer", "", "memory_used_bytes"], &["part"],
         "Memory that clients make the node hold: incoming (connections, streams, what they have sent) and outgoing (blocks and \
-         answers on their way to them).");
+         answers on their way to them); and that of the newest blocks of all channels (blocks).");
     MEMORY_LIMIT = gauge(["orderer", "", "memory_limit_bytes"], &["part"],
         "What that part may take; process is Limits.MemoryBytes.");
     MEMORY_WAITING = gauge(["orderer", "", "memory_waiting"], &["part"],
@@ -189,6 +189,12 @@ metrics! {
         "Connections of clients and of operators.");
     CONNECTIONS_TURNED_AWAY = counter(["orderer", "", "connections_turned_away"], &["kind", "how"],
         "Connections that were refused, or closed because others needed their place or their memory.");
+    STREAMS_OPEN = gauge(["orderer", "", "streams_open"], &["kind"],
+        "Requests of clients and of operators that are in progress.");
+    ADMISSION_REFUSALS = counter(["orderer", "", "admission_refusals"], &["why"],
+        "Requests and envelopes that were refused to protect the node: streams (as many are open as may be), gate (their \
+         channel acknowledges nothing, and as many wait as may), slow (a message took too long to arrive), turn (a large \
+         message came too slowly while others waited), answers (those before were not taken).");
     GATE_OUTSIDE = gauge(["orderer", "", "gate_outside_bytes"], CHANNEL,
         "Bytes that streams may hold which wait for room at the channel's gate.");
     CPU = counter(["process", "", "cpu_seconds_total"], &[],

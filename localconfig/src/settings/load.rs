@@ -1,6 +1,7 @@
 //! Where settings come from, and what comes of them: a node's settings, or all that can be said of them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use super::Settings;
@@ -41,7 +42,7 @@ impl Note {
 }
 
 /// Where settings come from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Origin {
     /// The configuration file; `None` for the embedded defaults.
     pub file: Option<PathBuf>,
@@ -49,6 +50,16 @@ pub struct Origin {
     pub working_folder: PathBuf,
     /// The process's environment.
     pub variables: BTreeMap<String, String>,
+}
+
+// variables may hold secrets
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, working_folder, variables } = self;
+        let names: Vec<&String> = variables.keys().collect();
+        let mut shown = f.debug_struct("Origin");
+        shown.field("file", file).field("working_folder", working_folder).field("variables", &names).finish()
+    }
 }
 
 /// All that can be said of a configuration, whatever is wrong with it.

@@ -1,12 +1,13 @@
 //! Settings as they are written, and what comes of them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use orderer_actors::Durability;
 use proptest::prelude::*;
 
-use super::keys::{Effect, KEYS, Unset};
-use super::load::{Loaded, Origin, load};
+use super::keys::{Effect, KEYS, Kind, Unset};
+use super::load::{Loaded, Origin, examine, load};
 use super::read::{EMBEDDED, flatten};
 use super::{Bootstrap, DebugEndpoint};
 use crate::yaml::{self, Value};
@@ -245,4 +246,51 @@ proptest! {
     fn arbitrary_text_never_panics(text in "\\PC{0,200}") {
         let _ = load_text(&text, &[]);
     }
+}
+
+#[test]
+fn what_is_secret_is_not_printed_for_debugging_either() {
+    const MARK: &str = "bWFya2VkIHNlY3JldA";
+    let folder = tempfile::tempdir().expect("a folder");
+    let roots = folder.path().join("roots.pem");
+    std::fs::write(&roots, "").expect("a file");
+    std::fs::create_dir(folder.path().join("msp")).expect("a folder");
+    let roots = roots.display().to_string();
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{MARK}\n-----END PRIVATE KEY-----\n");
+    let address = format!("https://me:{MARK}@host:1");
+    let mut printed_whole = 0;
+    for key in KEYS {
+        let plain = if key.kind == Kind::Secret { MARK } else { &*address };
+        for value in [&*pem, plain] {
+            let tls = key.path.starts_with("Kafka.TLS").to_string();
+            let more = [
+                ("KAFKA_TLS_ENABLED", &*tls),
+                ("KAFKA_SASLPLAIN_ENABLED", "true"),
+                ("KAFKA_SASLPLAIN_USER", "me"),
+                ("KAFKA_SASLPLAIN_PASSWORD", "x"),
+                ("TRACING_ROOTCAS", &*roots),
+            ];
+            let mut variables: BTreeMap<String, String> =
+                more.into_iter().map(|(name, value)| (format!("ORDERER_{name}"), value.to_owned())).collect();
+            variables.insert(key.variable(), value.to_owned());
+            variables.insert("OTEL_EXPORTER_OTLP_HEADERS".to_owned(), format!("authorization={MARK}"));
+            let origin = Origin { file: None, working_folder: folder.path().to_owned(), variables };
+            let examined = examine(&origin);
+            let loaded = load(origin.clone());
+            if key.kind == Kind::Secret {
+                assert!(loaded.is_ok(), "{loaded:?}");
+            }
+            let mut all = vec![format!("{origin:?}"), format!("{examined:#?}"), format!("{loaded:?}")];
+            let is_for_secrets =
+                key.kind == Kind::Secret || ["Kafka.TLS", "Tracing."].iter().any(|of| key.path.starts_with(of));
+            if let (Ok(Loaded { settings, .. }), true) = (loaded, is_for_secrets) {
+                printed_whole += 1;
+                all.push(format!("{:?} {:?}", settings.kafka, settings.tracing));
+            }
+            for printed in all {
+                assert!(!printed.contains(MARK), "{}: {printed}", key.path);
+            }
+        }
+    }
+    assert!(printed_whole > 0, "no settings were printed");
 }

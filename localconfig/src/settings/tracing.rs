@@ -1,8 +1,10 @@
 //! The keys under `Tracing`, and what of OpenTelemetry's own variables stands in for them.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::check::Checker;
+use super::secrets::without_secrets;
 
 /// Variables that name a collector, in the order in which they count.
 const ENDPOINT_VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
@@ -10,7 +12,7 @@ const CERTIFICATE_VARIABLE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
 const SERVICE_NAME_VARIABLE: &str = "OTEL_SERVICE_NAME";
 
 /// Where spans go.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TracingSettings {
     /// The collector, `http://host:port` or `https://host:port`.
     pub endpoint: String,
@@ -20,6 +22,15 @@ pub struct TracingSettings {
     pub sample_percent: u8,
     /// What the node is called there.
     pub service_name: String,
+}
+
+// an address may have a password in it
+impl fmt::Debug for TracingSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("TracingSettings");
+        shown.field("endpoint", &without_secrets(&self.endpoint)).field("roots", &self.roots);
+        shown.field("sample_percent", &self.sample_percent).field("service_name", &self.service_name).finish()
+    }
 }
 
 impl Checker {

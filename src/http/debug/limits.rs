@@ -10,10 +10,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use orderer_actors::status::now_ms;
 use orderer_core::fairness::SenderShown;
+use orderer_ledger::BlockCache;
 use serde::Serialize;
 
 use super::Shared;
-use crate::admission::{Admission, Connections};
+use crate::admission::{Admission, Connections, site};
 use crate::http::answer::json;
 
 /// Of those who send most. A list of thousands is nothing to look at.
@@ -34,8 +35,9 @@ struct Shown {
 #[derive(Serialize)]
 struct Memory {
     process_bytes: usize,
-    parts: [Part; 2],
+    parts: [Part; 3],
     listeners: Vec<Listener>,
+    refusals: Vec<Counted>,
     /// Those who hold most.
     addresses: Vec<Address>,
     connections: Vec<Connection>,
@@ -56,6 +58,14 @@ struct Listener {
     max: usize,
     refused: u64,
     closed: u64,
+    streams: usize,
+}
+
+/// Requests and envelopes that were refused to protect memory.
+#[derive(Serialize)]
+struct Counted {
+    why: &'static str,
+    count: u64,
 }
 
 #[derive(Serialize)]
@@ -113,18 +123,18 @@ pub(super) async fn limits(State(debug): Shared) -> Response {
         },
         clients: senders(fairness.clients(uptime)),
         organizations: senders(fairness.organizations(uptime)),
-        memory: memory(&debug.admission),
+        memory: memory(&debug.admission, debug.context.ledgers.block_cache()),
     };
     json(StatusCode::OK, &shown)
 }
 
-fn memory(admission: &Admission) -> Memory {
+fn memory(admission: &Admission, blocks: &BlockCache) -> Memory {
     let Admission { budget, outgoing, .. } = admission;
     let part = |name, used_bytes, limit_bytes, waiting| Part { name, used_bytes, limit_bytes, waiting };
     let all = admission.holders(usize::MAX);
     let mut by_address: HashMap<IpAddr, Address> = HashMap::new();
     for holder in &all {
-        let address = holder.address.ip();
+        let address = site(holder.address.ip());
         let sum = by_address.entry(address).or_insert(Address { address, connections: 0, bytes: 0 });
         sum.connections += 1;
         sum.bytes += holder.incoming_bytes + holder.outgoing_bytes;
@@ -142,14 +152,20 @@ fn memory(admission: &Admission) -> Memory {
     });
     let listeners = admission.connections().map(|(kind, counts)| {
         let Connections { open, max, refused, closed } = counts;
-        Listener { kind: kind.word(), open, max, refused, closed }
+        let streams =
+            admission.streams_open().into_iter().find(|(of, _)| *of == kind).map_or(0, |(_, streams)| streams);
+        Listener { kind: kind.word(), open, max, refused, closed, streams }
     });
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     Memory {
         process_bytes: admission.process_bytes(),
         parts: [
             part("incoming", budget.used(), budget.limit(), budget.waiting()),
             part("outgoing", outgoing.used(), outgoing.limit(), outgoing.waiting()),
+            // what nobody uses makes room: nobody waits
+            part("blocks", bytes(blocks.bytes()), bytes(blocks.max_bytes()), 0),
         ],
+        refusals: admission.refusals.all().map(|(why, count)| Counted { why: why.word(), count }).into(),
         listeners: listeners.into(),
         addresses,
         connections: connections.collect(),

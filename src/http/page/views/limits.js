@@ -34,12 +34,14 @@ export default {
 };
 
 /** Memory that clients make the node hold, and who holds most. */
-function memory({ process_bytes: whole, parts, listeners, connections }, redraw) {
-  const names = { incoming: 'Sent by clients', outgoing: 'On its way to them' };
+function memory({ process_bytes: whole, parts, listeners, refusals, connections }, redraw) {
+  const names = { incoming: 'Sent by clients', outgoing: 'On its way to them', blocks: 'Newest blocks' };
   const part = ({ name, used_bytes: used, limit_bytes: limit, waiting }) =>
     [names[name], bytes(used), `of ${bytes(limit)}${waiting > 0 ? `, ${count(waiting)} wait` : ''}`, waiting > 0 ? 'busy' : undefined];
   const listener = ({ kind, open, max, refused, closed }) =>
     [`Connections of ${kind}`, count(open), `of ${count(max)}${refused + closed > 0 ? `, ${count(refused + closed)} turned away` : ''}`];
+  const whys = { streams: 'for too many requests', gate: 'at the gate', slow: 'for slowness', turn: 'for slowness, large', answers: 'for untaken answers' };
+  const refusal = ({ why, count: times }) => [`Refused ${whys[why]}`, count(times), undefined, 'busy'];
   const columns = [
     { id: 'peer', title: 'Connection', by: (one) => one.peer, wide: true, cell: (one) => [one.peer, ' ', h('span', { class: 'soft' }, one.kind)] },
     { id: 'phase', title: 'Has shown', rest: true, by: (one) => one.phase, cell: (one) => one.phase },
@@ -50,7 +52,7 @@ function memory({ process_bytes: whole, parts, listeners, connections }, redraw)
   ];
   const rows = table({ name: 'Memory', columns, rows: connections, key: (one) => one.peer, kept: kept.holders, redraw });
   return sheet(`Memory for clients, of ${bytes(whole)} for the process`, null,
-    body(figures(...parts.map(part), ...listeners.map(listener))), h('div', { class: 'scroll' }, rows));
+    body(figures(...parts.map(part), ...listeners.map(listener), ...refusals.filter(({ count }) => count > 0).map(refusal))), h('div', { class: 'scroll' }, rows));
 }
 
 /** The limits as a sentence. */

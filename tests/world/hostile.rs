@@ -1,0 +1,105 @@
+//! Strangers: connections from a thousand addresses of this machine, and HTTP/2 frame by frame.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tonic::transport::Endpoint;
+
+use super::Client;
+
+/// Addresses that strangers have.
+const ADDRESSES: usize = 1000;
+/// What begins each HTTP/2 connection.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Kinds of frames.
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
+
+/// Flags of frames.
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+
+/// One of a thousand addresses of this machine that no honest client has.
+pub fn address(number: usize) -> IpAddr {
+    Ipv4Addr::from_bits(0x7f01_0001 + u32::try_from(number % ADDRESSES).unwrap()).into()
+}
+
+/// A TCP connection from that address; `None` if it was not let in.
+pub async fn connect(number: usize, to: SocketAddr) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address(number), 0).into()).ok()?;
+    socket.connect(to).await.ok()
+}
+
+/// The same, with these first bytes.
+pub async fn connect_with(number: usize, to: SocketAddr, first: &[u8]) -> Option<TcpStream> {
+    let mut socket = connect(number, to).await?;
+    // who is the oldest may be closed for the next
+    let _ = socket.write_all(first).await;
+    Some(socket)
+}
+
+/// A gRPC client at that address; it connects again when its connection is lost.
+pub async fn client(number: usize, to: SocketAddr) -> Option<Client> {
+    let endpoint = Endpoint::from_shared(format!("http://{to}")).unwrap().local_address(Some(address(number)));
+    let connected = tokio::time::timeout(Duration::from_secs(20), endpoint.connect()).await;
+    connected.ok()?.ok().map(Client::over)
+}
+
+/// Reads, and forgets what it reads, until the connection ends.
+pub async fn read_out(socket: &mut TcpStream) {
+    let mut bytes = vec![0; 16 << 10];
+    while matches!(socket.read(&mut bytes).await, Ok(1..)) {}
+}
+
+/// A frame of HTTP/2.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The settings' frame, with these.
+pub fn settings(settings: &[(u16, u32)]) -> Vec<u8> {
+    let payload = settings.iter().flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat());
+    frame(SETTINGS, 0, 0, &payload.collect::<Vec<u8>>())
+}
+
+/// The header block of a request.
+pub fn request(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    let all = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "localhost")];
+    for (name, value) in all.iter().chain(more) {
+        // a literal that is not indexed, with a new name
+        block.push(0);
+        for text in [name, value] {
+            integer(&mut block, text.len());
+            block.extend(text.as_bytes());
+        }
+    }
+    block
+}
+
+/// The header block of a call of the orderer's service.
+pub fn call(method: &str) -> Vec<u8> {
+    let path = format!("/orderer.AtomicBroadcast/{method}");
+    request("POST", &path, &[("content-type", "application/grpc"), ("te", "trailers")])
+}
+
+/// A length as HPACK has it: seven bits, and the rest in bytes of seven bits each.
+fn integer(block: &mut Vec<u8>, length: usize) {
+    let Some(mut rest) = length.checked_sub(0x7f) else { return block.push(u8::try_from(length).unwrap()) };
+    block.push(0x7f);
+    while rest >= 0x80 {
+        block.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+        rest >>= 7;
+    }
+    block.push(u8::try_from(rest).unwrap());
+}
