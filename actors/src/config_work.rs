@@ -10,21 +10,10 @@ use orderer_core::config::{ChannelSnapshot, genesis};
 use orderer_core::envelope::{self, SignedEnvelope};
 use orderer_core::processing::{self, Judging, Refusal};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-
 use crate::chain_state::chain_text;
 use crate::channel::{Entry, NewChannel};
+use crate::judging::{NotDone, on_own_thread};
 use crate::node_context::{NodeContext, stamp};
-
-/// Config updates that clients bring are judged so many at a time, of all channels: one may take seconds, and the processors
-/// are the whole process's.
-static PLACES: Semaphore = Semaphore::const_new(2);
-
-/// Waits for one of the few places to judge a config update in, on a thread that may be held. Whoever stops waiting has
-/// lost nothing but its turn. `None` never comes: nobody closes the places.
-pub async fn place_to_judge() -> Option<SemaphorePermit<'static>> {
-    PLACES.acquire().await.ok()
-}
 
 /// What a config message leads to.
 pub(crate) enum Applied {
@@ -50,6 +39,22 @@ pub(crate) fn recheck(
         Ok((proposed.envelope, proposed.sequence))
     } else {
         Ok((envelope.clone(), processing::check_normal(snapshot, &parsed, at)?))
+    }
+}
+
+/// The same elsewhere than on this thread: a config message on a thread of its own, any other where blocking work is done.
+pub(crate) async fn rechecked(
+    snapshot: Arc<ChannelSnapshot>,
+    context: Arc<NodeContext>,
+    envelope: SignedEnvelope,
+    is_config: bool,
+) -> Result<Result<(SignedEnvelope, ConfigSequence), Refusal>, NotDone> {
+    let io = context.io.clone();
+    let work = move || recheck(&snapshot, &context, &envelope, is_config);
+    if is_config {
+        on_own_thread(work).await
+    } else {
+        io.spawn_blocking(work).await.map_err(|error| NotDone::Panicked(error.to_string()))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::membership::{JoinBlock, JoinError};
 use crate::node_context::NodeContext;
 
 impl JoinBlock {
-    /// Reads and judges a block. Parses certificates: call it on a blocking thread.
+    /// Reads and judges a block. Parses certificates: call it where a thread may be held.
     pub fn read(bytes: &Bytes, context: &NodeContext) -> Result<Self, JoinError> {
         let invalid = |e: &dyn std::error::Error| JoinError::Invalid(chain_text(e));
         let block = EncodedBlock::parse(bytes).map_err(|e| invalid(&e))?;
@@ -28,10 +28,14 @@ impl JoinBlock {
             return Err(JoinError::Invalid("block 0 names a block before it".to_owned()));
         }
         snapshot.check_supported().map_err(|e| JoinError::NotServed(chain_text(&e)))?;
-        context.engine(&snapshot).map_err(|e| match e {
+        context.engine(&snapshot).map_err(|e| match &e {
             // Fabric's words
             NotOrderedHere::NotServed(NotServed::Consenters(_)) => {
                 JoinError::NotServed(format!("failed to determine cluster membership from join-block: {e}"))
+            }
+            NotOrderedHere::NotServed(NotServed::Bft | NotServed::Unknown(_)) => {
+                let of_type = &snapshot.orderer().consensus_type;
+                JoinError::NotServed(format!("failed to find a consenter for consensus type: {of_type}: {e}"))
             }
             other => JoinError::NotServed(other.to_string()),
         })?;

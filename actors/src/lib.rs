@@ -8,7 +8,7 @@
 //! Each actor is a thin shell: it owns one state, receives typed messages, lets the logic of `orderer-core` decide and
 //! performs the effects. A parent hears of a child's end whatever it was, builds a new child from durable state, and
 //! gives up on it when it dies too often; nobody else is disturbed. What is CPU-heavy or touches a disk runs on the
-//! blocking threads of the I/O runtime, never on an arbiter.
+//! blocking threads of the I/O runtime, or on a thread of its own, never on an arbiter.
 //!
 //! Other crates talk to the tree through [`Directory`] and [`Channel`]: snapshots to read, a [`mailbox::Gate`] to send
 //! through, cells that say how things stand.
@@ -22,6 +22,7 @@ pub mod consensus;
 #[cfg(any(test, feature = "fail-points"))]
 pub mod fail_points;
 mod join_block;
+pub mod judging;
 pub mod ledgers;
 pub mod mailbox;
 pub mod membership;

@@ -12,7 +12,7 @@ use fabric_proto::orderer::{ConsensusType, KafkaBrokers};
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::ChannelId;
 use orderer_core::config::{
-    Catalog, ChannelSnapshot, ConsentersError, Engine, NotServed, RaftAs, Serving, check_consenters_step,
+    Catalog, ChannelSnapshot, ConsentersError, Engine, NotServed, RaftAs, Serving, check_consenters_step, check_created,
 };
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/net");
@@ -114,7 +114,19 @@ fn what_is_not_served_says_so() {
 }
 
 #[test]
-fn consenters_are_checked_as_the_reference_does() {
+fn no_channel_is_created_that_no_orderer_could_order() {
+    for consensus_type in ["BFT", "pbft", "", "Solo"] {
+        let refused = check_created(&snapshot(consensus_type, &(), &[])).unwrap_err();
+        assert_eq!(refused.to_string(), format!("error retrieving consenter of type: {consensus_type}"));
+    }
+    assert_eq!(check_created(&snapshot("etcdraft", &metadata(vec![]), &[])), Err(ConsentersError::Empty));
+    for good in [raft(vec![consenter("orderer")]), snapshot("solo", &(), &[]), snapshot("kafka", &(), &["k:9092"])] {
+        assert_eq!(check_created(&good), Ok(()));
+    }
+}
+
+#[test]
+fn consenters_are_checked_as_fabric_does() {
     let refused = |metadata: &ConfigMetadata| match Serving::default().engine(&snapshot("etcdraft", metadata, &[])) {
         Err(NotServed::Consenters(error)) => error,
         other => panic!("{other:?}"),

@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,15 +22,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use fabric_proto::common::Status as FabricStatus;
 use fabric_proto::orderer::BroadcastResponse;
 use http_body::Frame;
-use orderer_actors::Channel;
-use orderer_actors::config_work::place_to_judge;
+use orderer_actors::judging::{on_own_thread, turn_to_judge};
 use orderer_actors::mailbox::{Gate, OrderAnswer, OrderRefusal, Submission};
 use orderer_actors::observe::{Judged, Method, Named, Stage, StreamObserved, StreamPlace};
 use orderer_actors::trace::Trace;
-use orderer_core::envelope::may_be_config_update;
+use orderer_actors::{Channel, NodeContext};
 use prost::Message as _;
 use tokio::sync::oneshot;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 use tracing::{Instrument as _, Span};
@@ -51,7 +51,8 @@ const SHARE_FROM: usize = 4;
 /// The answer SUCCESS without a text, framed: `BroadcastResponse { status: 200 }`.
 const SUCCESS_FRAME: [u8; 8] = [0, 0, 0, 0, 3, 0x08, 0xc8, 0x01];
 
-type Elsewhere = Pin<Box<dyn Future<Output = Result<Vec<(Judgement, Charge)>, JoinError>> + Send>>;
+/// Judgements in order, or how the thread failed that makes them.
+type Elsewhere = Pin<Box<dyn Future<Output = Result<Vec<(Judgement, Charge)>, String>> + Send>>;
 type Entering = Pin<Box<dyn Future<Output = Entered> + Send>>;
 
 /// A channel that has let nothing through for so long refuses who waits for it,
@@ -78,6 +79,8 @@ pub(super) struct BroadcastStream {
     parent: Parent,
     /// Among all streams.
     place: StreamPlace,
+    /// Where it comes from.
+    client: IpAddr,
     reading: Reading,
     /// Judged here, or by the other thread, and not yet handed to a chain.
     judged: VecDeque<(Judgement, Charge)>,
@@ -143,6 +146,7 @@ impl BroadcastStream {
             reader,
             parent,
             place,
+            client: connection.peer.ip(),
             reading: Reading::Open,
             judged: VecDeque::new(),
             elsewhere: None,
@@ -201,22 +205,17 @@ impl BroadcastStream {
         }
         self.place.in_work(in_work + read.len());
         let (context, parent) = (Arc::clone(&self.shared.context), self.parent.clone());
-        if read.iter().any(|incoming| may_be_config_update(&incoming.bytes)) {
+        if read.iter().any(|incoming| judge::line_of(&incoming.bytes, &context).is_some()) {
             // this thread serves other streams too
-            self.elsewhere = Some(Box::pin(async move {
-                let place = place_to_judge().await;
-                let judge = move || {
-                    let judged = judge_all(read, &context, &parent);
-                    drop(place);
-                    judged
-                };
-                spawn_blocking(judge).await
-            }));
+            self.elsewhere = Some(Box::pin(judge_in_parts(read, context, parent, self.client)));
             return true;
         }
         if read.len() >= SHARE_FROM {
             let half = read.split_off(read.len() / 2);
-            self.elsewhere = Some(Box::pin(spawn_blocking(move || judge_all(half, &context, &parent))));
+            self.elsewhere = Some(Box::pin(async move {
+                let judged = spawn_blocking(move || judge_all(half, &context, &parent)).await;
+                judged.map_err(|error| error.to_string())
+            }));
         }
         self.judged.extend(judge_all(read, &self.shared.context, &self.parent));
         true
@@ -229,8 +228,8 @@ impl BroadcastStream {
         self.elsewhere = None;
         match outcome {
             Ok(judged) => self.judged.extend(judged),
-            Err(panicked) => {
-                tracing::error!(target: "orderer.grpc", %panicked, "judging an envelope");
+            Err(why) => {
+                tracing::error!(target: "orderer.grpc", %why, "judging an envelope");
                 self.reading = Reading::Done;
                 self.end = Some(Status::internal("the orderer failed to judge an envelope"));
             }
@@ -441,10 +440,49 @@ impl http_body::Body for BroadcastStream {
     }
 }
 
-fn judge_all(read: Vec<Incoming>, context: &orderer_actors::NodeContext, parent: &Parent) -> Vec<(Judgement, Charge)> {
+fn judge_all(read: Vec<Incoming>, context: &NodeContext, parent: &Parent) -> Vec<(Judgement, Charge)> {
     let (bytes, charges): (Vec<Bytes>, Vec<Charge>) =
         read.into_iter().map(|incoming| (incoming.bytes, incoming.charge)).unzip();
     judge::judge_all(bytes, context, parent).into_iter().zip(charges).collect()
+}
+
+/// Judges envelopes among which there are config updates: each of these on a thread of its own when its turn has come. Ends with
+/// one that ends the stream.
+async fn judge_in_parts(
+    read: Vec<Incoming>,
+    context: Arc<NodeContext>,
+    parent: Parent,
+    client: IpAddr,
+) -> Result<Vec<(Judgement, Charge)>, String> {
+    let mut judged: Vec<(Judgement, Charge)> = Vec::with_capacity(read.len());
+    let mut read = read.into_iter().peekable();
+    while let Some(first) = read.next() {
+        let (with, parent) = (Arc::clone(&context), parent.clone());
+        if let Some(channel) = judge::line_of(&first.bytes, &context) {
+            match turn_to_judge(&channel, Some(client)).await {
+                Ok(turn) => {
+                    let work = move || {
+                        let judged = judge_all(vec![first], &with, &parent);
+                        drop(turn);
+                        judged
+                    };
+                    judged.extend(on_own_thread(work).await.map_err(|error| error.to_string())?);
+                }
+                Err(crowded) => judged.push((judge::turned_away(crowded.to_string(), &context), first.charge)),
+            }
+        } else {
+            let mut part = vec![first];
+            while let Some(next) = read.next_if(|next| judge::line_of(&next.bytes, &context).is_none()) {
+                part.push(next);
+            }
+            let work = spawn_blocking(move || judge_all(part, &with, &parent));
+            judged.extend(work.await.map_err(|error| error.to_string())?);
+        }
+        if judged.iter().any(|(judgement, _)| judgement.verdict.as_ref().is_err_and(|refused| !refused.goes_on)) {
+            break;
+        }
+    }
+    Ok(judged)
 }
 
 /// Ready when a channel has let nothing through for too long: who waits holds memory that others need.

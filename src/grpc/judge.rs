@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fabric_proto::common::Status;
+use fabric_proto::common::{HeaderType, Status};
 use orderer_actors::Channel;
 use orderer_actors::channel::{BrokenChannel, Entry};
 use orderer_actors::mailbox::Submission;
@@ -13,7 +13,7 @@ use orderer_actors::node_context::{NodeContext, stamp};
 use orderer_actors::observe::{EnvelopeKind, Judged, Named, TxKey, Why};
 use orderer_actors::trace::{TARGET, Trace, is_on};
 use orderer_core::config::ChannelSnapshot;
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{Message, SignedEnvelope, config_update_channel};
 use orderer_core::fairness::{Client, Fairness, OverLimit, Tally};
 use orderer_core::processing::{
     Circumstances, Class, Creator, Judging, Proposed, Refusal, RefusalKind, check_normal_of, classify,
@@ -114,6 +114,22 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent)
         Judgement { verdict, judged, channel, trace }
     };
     found.into_iter().map(judge).collect()
+}
+
+/// In which line an envelope waits that may be a config update: of a channel that exists, or, without a name, of all that are to
+/// be created; `None` for envelopes that wait in none.
+pub(crate) fn line_of(raw: &[u8], context: &NodeContext) -> Option<String> {
+    let name = String::from_utf8_lossy(config_update_channel(raw)?);
+    Some(if context.directory.find(&name).is_some() { name.into_owned() } else { String::new() })
+}
+
+/// Of an envelope that cannot be judged now.
+pub(super) fn turned_away(why: String, context: &NodeContext) -> Judgement {
+    let refused = Refused::unavailable(why);
+    context.observed.refused(None, refused.status, Why::Text(&refused.info));
+    let kind = EnvelopeKind::of(HeaderType::ConfigUpdate as i32);
+    let judged = Judged { kind, took: Duration::ZERO, at: Instant::now(), tx: None };
+    Judgement { verdict: Err(refused), judged, channel: None, trace: Trace::default() }
 }
 
 /// The span of an envelope that was read, which is being judged now.

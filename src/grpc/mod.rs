@@ -11,7 +11,7 @@ mod request_files;
 mod service;
 mod unary;
 
-pub(crate) use judge::{Accepted, judge_config_update};
+pub(crate) use judge::{Accepted, judge_config_update, line_of};
 pub use request_files::RequestFiles;
 pub use service::{AtomicBroadcast, Shared};
 pub use unary::{CountedUnary, UNARY_MAX_BYTES};

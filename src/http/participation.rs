@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, get, on};
 use orderer_actors::NodeContext;
 use orderer_actors::channel::{Channel, ChannelState, Entry};
+use orderer_actors::judging::{on_own_thread, turn_to_judge};
 use orderer_actors::mailbox::OrderRefusal;
 use orderer_actors::membership::{JoinBlock, JoinError, RemoveError};
 use orderer_core::channel::ChannelId;
@@ -19,7 +20,7 @@ use serde::Serialize;
 
 use super::answer::{Refused, json, not_found, takes_json, wrong_method};
 use super::blocks;
-use crate::grpc::{Accepted, judge_config_update};
+use crate::grpc::{Accepted, judge_config_update, line_of};
 
 const CHANNELS: &str = "/participation/v1/channels";
 const BLOCK_PART: &str = "config-block";
@@ -152,7 +153,7 @@ async fn list_one(State(shared): Shared, Path(channel): Path<String>) -> Result<
 async fn join(State(shared): Shared, request: Request) -> Result<Response, Refused> {
     let block = only_part(request, BLOCK_PART).await?;
     let of_thread = Arc::clone(&shared);
-    let read = tokio::task::spawn_blocking(move || JoinBlock::read(&block, &of_thread.context));
+    let read = on_own_thread(move || JoinBlock::read(&block, &of_thread.context));
     let block = read.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     let joined = match block {
         Ok(block) => shared.context.membership.join(block).await,
@@ -194,10 +195,13 @@ async fn remove(State(shared): Shared, Path(channel): Path<String>) -> Result<St
 async fn update(State(shared): Shared, request: Request) -> Result<Response, Refused> {
     let envelope = only_part(request, UPDATE_PART).await?;
     let of_thread = Arc::clone(&shared);
-    let place = orderer_actors::config_work::place_to_judge().await;
-    let judged = tokio::task::spawn_blocking(move || {
+    let unavailable = |why: String| Refused::new(StatusCode::SERVICE_UNAVAILABLE, format!("cannot update: {why}"));
+    let line = line_of(&envelope, &shared.context).unwrap_or_default();
+    // whose address this is says nothing: administrators come by way of one machine
+    let turn = turn_to_judge(&line, None).await.map_err(|crowded| unavailable(crowded.to_string()))?;
+    let judged = on_own_thread(move || {
         let judged = judge_config_update(envelope, &of_thread.context);
-        drop(place);
+        drop(turn);
         judged
     });
     let judged = judged.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
@@ -210,7 +214,6 @@ async fn update(State(shared): Shared, request: Request) -> Result<Response, Ref
             _ => Refused::bad(text),
         }
     })?;
-    let unavailable = |why: String| Refused::new(StatusCode::SERVICE_UNAVAILABLE, format!("cannot update: {why}"));
     let closed = || unavailable(format!("channel '{}' does not take messages now: {}", channel.id(), channel.state()));
     let answer = channel.gate().order(submission).await.ok_or_else(closed)?;
     match answer.await {

@@ -49,7 +49,7 @@ fn judge(
     let between: Result<Vec<_>, _> = between.iter().map(read).collect();
     let between = Pool::new(between.map_err(|error| Arc::new(error) as Arc<_>)?);
     let options = Options { at, purpose: Purpose::ClientAuth };
-    match orderer_x509::verify_with(&client, roots, &between, &options) {
+    match orderer_x509::verify_with(&client, roots, &between, &options, &mut orderer_x509::Memo::new()) {
         Ok(_) => Ok(()),
         Err(error) => Err(Arc::new(error)),
     }

@@ -38,6 +38,8 @@ pub struct RevokedCertificate {
 /// A revocation list that Go's lenient `ParseCRL` takes.
 #[derive(Clone, Debug)]
 pub struct RevocationList {
+    /// The whole list, signature included.
+    pub(crate) raw: Bytes,
     /// The part that is signed.
     pub(crate) tbs: Bytes,
     /// The outer algorithm, by which it is verified.
@@ -83,6 +85,7 @@ impl RevocationList {
             return Err(CrlError::TrailingData);
         }
         Ok(Self {
+            raw: der.clone(),
             tbs: der.slice_ref(tbs.whole),
             algorithm: SignatureAlgorithm::from_identifier(oid, parameters),
             signature: signature.right_aligned().into(),

@@ -108,7 +108,7 @@ impl Signature {
             Curve::P384 => (&ECDSA_P384_SHA384_FIXED, &digest::SHA384),
             Curve::P521 => (&ECDSA_P521_SHA512_FIXED, &digest::SHA512),
         };
-        let Some((r, s)) = self.padded(order(curve).len()) else { return false };
+        let Some((r, s)) = self.padded(curve) else { return false };
         let Some(number) = leftmost(digest, as_digest.output_len()) else { return false };
         let Ok(digest) = Digest::import_less_safe(&number, as_digest) else { return false };
         algorithm.verify_digest_sig(point, &digest, &[r, s].concat()).is_ok()
@@ -116,15 +116,16 @@ impl Signature {
 
     /// As above, for the one curve that aws-lc-rs does not offer.
     fn verifies_p224(&self, point: &[u8], digest: &[u8]) -> bool {
-        let Some((r, s)) = self.padded(ORDER_P224.len()) else { return false };
+        let Some((r, s)) = self.padded(Curve::P224) else { return false };
         let Ok(signature) = p224::ecdsa::Signature::from_slice(&[r, s].concat()) else { return false };
         let Ok(key) = p224::ecdsa::VerifyingKey::from_sec1_bytes(point) else { return false };
         let Some(number) = leftmost(digest, ORDER_P224.len()) else { return false };
         key.verify_prehash(&number, &signature).is_ok()
     }
 
-    /// Both numbers in this many bytes.
-    fn padded(&self, len: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+    /// Both numbers in as many bytes as the order of the curve's group has.
+    pub(crate) fn padded(&self, curve: Curve) -> Option<(Vec<u8>, Vec<u8>)> {
+        let len = order(curve).len();
         Some((padded(&self.r, len)?, padded(&self.s, len)?))
     }
 }
@@ -140,7 +141,7 @@ fn order(curve: Curve) -> &'static [u8] {
 
 /// The number that a digest counts as, in this many bytes: its leftmost ones, or all behind zeros. P-521, whose order is no
 /// whole number of bytes, takes 64 of them, and no digest is longer.
-fn leftmost(digest: &[u8], len: usize) -> Option<Vec<u8>> {
+pub(crate) fn leftmost(digest: &[u8], len: usize) -> Option<Vec<u8>> {
     if digest.len() > 64 {
         return None;
     }

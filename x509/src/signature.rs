@@ -43,15 +43,26 @@ impl Certificate {
     /// # Errors
     /// It did not, or may not.
     pub fn check_signature_from(&self, issuer: &Certificate) -> Result<(), SignatureError> {
-        let usage = issuer.extensions.key_usage;
-        let may_sign = match issuer.extensions.basic_constraints {
+        issuer.check_may_sign()?;
+        self.check_signature_by(issuer.public_key.as_ref())
+    }
+
+    /// Whether this certificate's holder may sign certificates.
+    pub(crate) fn check_may_sign(&self) -> Result<(), SignatureError> {
+        let usage = self.extensions.key_usage;
+        let may_sign = match self.extensions.basic_constraints {
             Some(extension::BasicConstraints { is_ca, .. }) => is_ca,
-            None => issuer.version != 3,
+            None => self.version != 3,
         };
         if !may_sign || (usage != 0 && usage & KEY_CERT_SIGN == 0) {
             return Err(SignatureError::NotAnIssuer);
         }
-        check(self.algorithm, &self.tbs, &self.signature, issuer.public_key.as_ref(), Sha1::Refused)
+        Ok(())
+    }
+
+    /// Whether this key made the certificate's signature.
+    pub(crate) fn check_signature_by(&self, key: Option<&PublicKey>) -> Result<(), SignatureError> {
+        check(self.algorithm, &self.tbs, &self.signature, key, Sha1::Refused)
     }
 }
 

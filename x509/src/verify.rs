@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::certificate::Certificate;
 use crate::extension::ExtendedKeyUsage;
+use crate::memo::Memo;
 use crate::signature::SignatureError;
 use crate::verify_error::{CertificateId, RejectedAuthority, VerifyError};
 use crate::{constraints, policies};
@@ -24,8 +25,16 @@ const MAX_CHECKS: u32 = 100;
 pub struct Pool {
     /// In the order in which they were added.
     certificates: Vec<Arc<Certificate>>,
-    by_subject: HashMap<Bytes, Vec<usize>>,
+    by_subject: HashMap<Bytes, Namesakes>,
     known: HashSet<Bytes>,
+}
+
+/// Certificates of one subject, in the order in which they were added.
+#[derive(Clone, Debug, Default)]
+struct Namesakes {
+    all: Vec<Arc<Certificate>>,
+    /// The same by their subject key identifier; an empty one is as good as none.
+    by_key_id: HashMap<Bytes, Vec<Arc<Certificate>>>,
 }
 
 impl Pool {
@@ -41,7 +50,9 @@ impl Pool {
     /// Adds one, unless it is there already.
     pub fn add(&mut self, certificate: Arc<Certificate>) {
         if self.known.insert(certificate.raw.clone()) {
-            self.by_subject.entry(certificate.raw_subject.clone()).or_default().push(self.certificates.len());
+            let namesakes = self.by_subject.entry(certificate.raw_subject.clone()).or_default();
+            namesakes.all.push(certificate.clone());
+            namesakes.by_key_id.entry(key_id(&certificate).clone()).or_default().push(certificate.clone());
             self.certificates.push(certificate);
         }
     }
@@ -57,28 +68,24 @@ impl Pool {
     }
 
     /// Those with the name of the certificate's issuer, the more plausible ones first (`findPotentialParents`): key identifiers
-    /// that are equal, then one that is missing, then those that differ.
-    fn potential_parents(&self, child: &Certificate) -> Vec<Arc<Certificate>> {
-        let authority = child.extensions.authority_key_id.as_deref().unwrap_or_default();
-        let mut parents: Vec<(u8, Arc<Certificate>)> = self
-            .by_subject
-            .get(&child.raw_issuer)
-            .into_iter()
-            .flatten()
-            .map(|index| {
-                let parent = &self.certificates[*index];
-                let subject = parent.extensions.subject_key_id.as_deref().unwrap_or_default();
-                let rank = match (subject == authority, subject.is_empty() != authority.is_empty()) {
-                    (true, _) => 0,
-                    (false, true) => 1,
-                    (false, false) => 2,
-                };
-                (rank, parent.clone())
-            })
-            .collect();
-        parents.sort_by_key(|(rank, _)| *rank);
-        parents.into_iter().map(|(_, parent)| parent).collect()
+    /// that are equal, then one that is missing, then those that differ. They are found as they are asked for: there may be
+    /// thousands, of which a search considers a hundred.
+    fn potential_parents<'a>(&'a self, child: &Certificate) -> impl Iterator<Item = &'a Arc<Certificate>> + use<'a> {
+        let authority = child.extensions.authority_key_id.clone().unwrap_or_default();
+        let namesakes = self.by_subject.get(&child.raw_issuer);
+        let with = move |id: &[u8]| namesakes.and_then(|namesakes| namesakes.by_key_id.get(id)).into_iter().flatten();
+        let equal = with(&authority);
+        let missing = (!authority.is_empty()).then(|| with(&[])).into_iter().flatten();
+        let all = namesakes.into_iter().flat_map(|namesakes| &namesakes.all);
+        let others = all.filter(move |parent| !key_id(parent).is_empty() && *key_id(parent) != authority);
+        equal.chain(missing).chain(others)
     }
+}
+
+/// The subject key identifier; an empty one is as good as none.
+fn key_id(certificate: &Certificate) -> &Bytes {
+    static NONE: Bytes = Bytes::new();
+    certificate.extensions.subject_key_id.as_ref().unwrap_or(&NONE)
 }
 
 /// What a chain is for: the extended key usage that each certificate in it that lists any must have, or `anyExtendedKeyUsage`.
@@ -112,14 +119,15 @@ pub fn verify(
     roots: &Pool,
     intermediates: &Pool,
     at: i64,
+    memo: &mut Memo,
 ) -> Result<Vec<Vec<Arc<Certificate>>>, VerifyError> {
-    verify_with(leaf, roots, intermediates, &Options { at, ..Options::default() })
+    verify_with(leaf, roots, intermediates, &Options { at, ..Options::default() }, memo)
 }
 
 /// All chains from `leaf` to one of `roots`, each from `leaf` to the root, that these options take.
 ///
 /// A leaf that is among the roots is a chain by itself, whatever its signature is. What a search costs is bounded as in Go: a
-/// hundred candidates, and as many signatures, are considered.
+/// hundred candidates, and as many signatures, are considered. What `memo` knows is not verified again, and counts.
 ///
 /// # Errors
 /// There is none. The error is the one that Go gives.
@@ -128,12 +136,13 @@ pub fn verify_with(
     roots: &Pool,
     intermediates: &Pool,
     options: &Options,
+    memo: &mut Memo,
 ) -> Result<Vec<Vec<Arc<Certificate>>>, VerifyError> {
     check_validity(leaf, Role::Leaf, &[], options)?;
     let candidates = if roots.contains(leaf) {
         vec![vec![leaf.clone()]]
     } else {
-        let mut search = Search { roots, intermediates, options, checks: 0, signatures: HashMap::new() };
+        let mut search = Search { roots, intermediates, options, checks: 0, memo };
         search.chains(std::slice::from_ref(leaf))?
     };
     filter(candidates, options.purpose)
@@ -241,9 +250,8 @@ struct Search<'a> {
     options: &'a Options,
     /// Candidates that were considered.
     checks: u32,
-    /// Signatures that were checked, by the addresses of child and parent, which live as long as the search. Go checks them again
-    /// on each way that leads along them.
-    signatures: HashMap<(*const Certificate, *const Certificate), Result<(), SignatureError>>,
+    /// Signatures that were checked. Go checks them again on each way that leads along them.
+    memo: &'a mut Memo,
 }
 
 /// What becomes of a candidate.
@@ -268,26 +276,25 @@ impl Search<'_> {
         // that of the candidate considered last, where it is not only a wrong signer
         let mut error = None;
 
-        let roots = self.roots.potential_parents(child).into_iter().map(|parent| (Role::Root, parent));
-        let intermediates =
-            self.intermediates.potential_parents(child).into_iter().map(|parent| (Role::Intermediate, parent));
+        let roots = self.roots.potential_parents(child).map(|parent| (Role::Root, parent));
+        let intermediates = self.intermediates.potential_parents(child).map(|parent| (Role::Intermediate, parent));
         for (role, candidate) in roots.chain(intermediates) {
             self.checks += 1;
             if self.checks > MAX_CHECKS {
                 error = Some(VerifyError::SignatureLimit { certificate: CertificateId::of(&chain[0]) });
                 break;
             }
-            match self.consider(role, &candidate, child, chain) {
+            match self.consider(role, candidate, child, chain) {
                 Considered::Skipped => {}
                 Considered::Chains(found) => {
                     chains.extend(found);
                     error = None;
                 }
                 Considered::NotSigner(reason) => {
-                    hint.get_or_insert_with(|| RejectedAuthority::new(&candidate, reason.into()));
+                    hint.get_or_insert_with(|| RejectedAuthority::new(candidate, reason.into()));
                 }
                 Considered::Invalid(reason) => {
-                    hint.get_or_insert_with(|| RejectedAuthority::new(&candidate, reason.clone()));
+                    hint.get_or_insert_with(|| RejectedAuthority::new(candidate, reason.clone()));
                     error = Some(reason);
                 }
                 Considered::DeadEnd(reason) => {
@@ -316,11 +323,7 @@ impl Search<'_> {
         if candidate.public_key.is_none() || is_in_chain(candidate, chain) {
             return Considered::Skipped;
         }
-        let checked = self
-            .signatures
-            .entry((Arc::as_ptr(child), Arc::as_ptr(candidate)))
-            .or_insert_with(|| child.check_signature_from(candidate));
-        if let Err(reason) = *checked {
+        if let Err(reason) = self.memo.check_certificate(child, candidate) {
             return Considered::NotSigner(reason);
         }
         if let Err(reason) = check_validity(candidate, role, chain, self.options) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use orderer_x509::{Certificate, Options, Pool, Purpose, VerifyError, verify_with};
+use orderer_x509::{Certificate, Memo, Options, Pool, Purpose, VerifyError, verify_with};
 
 struct Case {
     options: Options,
@@ -58,7 +58,13 @@ fn judge(case: &Case) -> String {
         places.insert(certificate.raw().clone(), index);
         serials.insert(certificate.serial().clone(), index);
     }
-    match verify_with(&case.certificates[0], &pool(&case.roots), &pool(&case.intermediates), &case.options) {
+    match verify_with(
+        &case.certificates[0],
+        &pool(&case.roots),
+        &pool(&case.intermediates),
+        &case.options,
+        &mut Memo::new(),
+    ) {
         Ok(chains) => {
             let chain = |chain: &Vec<Arc<Certificate>>| {
                 chain.iter().map(|certificate| places[certificate.raw()].to_string()).collect::<Vec<_>>().join("-")

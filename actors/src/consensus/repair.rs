@@ -13,6 +13,7 @@ use super::{ChainHandle, ConsenterSupport};
 use crate::block_writer::{BlockWriter, Op, Write};
 use crate::chain_state::chain_text;
 use crate::config_work::{Applied, apply, recheck};
+use crate::judging::on_own_thread;
 use crate::mailbox::{Counted, Order, OrderRefusal, Reply, Submission};
 use crate::node_context::NodeContext;
 use crate::status::{StatusCell, Task};
@@ -134,7 +135,7 @@ impl Handler<Order> for RepairChain {
         }
         let (snapshot, context, pending_below) =
             (Arc::clone(&self.snapshot), Arc::clone(&self.context), self.pending_below);
-        let work = self.context.io.spawn_blocking(move || mend(&snapshot, &context, submission, pending_below));
+        let work = on_own_thread(move || mend(&snapshot, &context, submission, pending_below));
         let waiting = self.status.wait_for(Task::Apply);
         let resume = work.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
             drop(waiting);

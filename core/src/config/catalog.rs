@@ -1,6 +1,6 @@
 //! What channels of one network have in common is kept once: whole configurations, and definitions of organizations.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -20,7 +20,30 @@ type Digest = [u8; 32];
 pub struct Catalog {
     bundles: Shelf<Digest, Bundle>,
     msps: Shelf<(Digest, MspVersion), Msp>,
+    recent: Mutex<Recent>,
     any_shape: bool,
+}
+
+/// So many bytes of configurations, as they are written, are kept although nobody uses them (yet).
+const RECENT_MAX_BYTES: usize = 4 << 20;
+
+/// The configurations that were read last: one that an update has been judged to lead to is not judged again when the update has
+/// been ordered.
+#[derive(Default)]
+struct Recent {
+    bundles: VecDeque<(usize, Arc<Bundle>)>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn keep(&mut self, bytes: usize, bundle: &Arc<Bundle>) {
+        self.bundles.push_back((bytes, Arc::clone(bundle)));
+        self.bytes = self.bytes.saturating_add(bytes);
+        while self.bytes > RECENT_MAX_BYTES {
+            let Some((bytes, _)) = self.bundles.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+    }
 }
 
 /// Things that are equal when their keys are.
@@ -67,11 +90,14 @@ impl Catalog {
 
     /// The configuration with this tree, read and checked unless it is known.
     pub(super) fn bundle(&self, tree: Tree) -> Result<Arc<Bundle>, ConfigError> {
-        let key = sha256(&[&tree.to_bytes()]);
-        match self.bundles.find(&key) {
-            Some(known) => Ok(known),
-            None => Ok(self.bundles.enter(key, Bundle::read(tree, self)?)),
+        let bytes = tree.to_bytes();
+        let key = sha256(&[&bytes]);
+        if let Some(known) = self.bundles.find(&key) {
+            return Ok(known);
         }
+        let bundle = self.bundles.enter(key, Bundle::read(tree, self)?);
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).keep(bytes.len(), &bundle);
+        Ok(bundle)
     }
 
     /// The MSP of this definition, by the rules of `version`.

@@ -20,7 +20,7 @@ mod values;
 pub use capabilities::{ChannelCapabilities, OrdererCapabilities};
 pub use catalog::Catalog;
 pub use compute::{ComputeError, compute_update};
-pub use consenters::{ConsentersError, check_consenters, check_consenters_step};
+pub use consenters::{ConsentersError, check_consenters, check_consenters_step, check_created};
 pub use duration::{go_duration_text, parse_go_duration};
 pub use maintenance::{MaintenanceError, inspect_change};
 pub use serving::{Engine, NotServed, RaftAs, Serving};

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use orderer_x509::{self as x509, Certificate, Pool, RevocationList, SignatureAlgorithm, VerifyError};
+use orderer_x509::{self as x509, Certificate, Memo, Pool, RevocationList, SignatureAlgorithm, VerifyError};
 
 use super::certificate::name_of;
 use crate::crypto::sha256;
@@ -73,16 +73,17 @@ impl Authorities {
     pub(super) fn new(
         roots: &[Arc<Certificate>],
         intermediates: &[Arc<Certificate>],
+        memo: &mut Memo,
     ) -> Result<Self, (Arc<Certificate>, ChainError)> {
         let listed = Self {
             root_pool: Pool::new(roots.iter().cloned()),
             intermediate_pool: Pool::new(intermediates.iter().cloned()),
             ..Self::default()
         };
-        let normal = |certificates: &[Arc<Certificate>]| -> Result<Vec<_>, _> {
+        let mut normal = |certificates: &[Arc<Certificate>]| -> Result<Vec<_>, _> {
             certificates
                 .iter()
-                .map(|certificate| listed.in_normal_form(certificate).map_err(|e| (Arc::clone(certificate), e)))
+                .map(|certificate| listed.in_normal_form(certificate, memo).map_err(|e| (Arc::clone(certificate), e)))
                 .collect()
         };
         let (roots, intermediates) = (normal(roots)?, normal(intermediates)?);
@@ -109,10 +110,10 @@ impl Authorities {
     ///
     /// # Errors
     /// An intermediate does not lead to a root; the error names it.
-    pub(super) fn mark_internal(&mut self) -> Result<(), (Arc<Certificate>, ChainError)> {
+    pub(super) fn mark_internal(&mut self, memo: &mut Memo) -> Result<(), (Arc<Certificate>, ChainError)> {
         let mut internal = HashSet::new();
         for intermediate in &self.intermediates {
-            let chain = self.unique_chain(intermediate).map_err(|e| (Arc::clone(intermediate), e))?;
+            let chain = self.unique_chain(intermediate, memo).map_err(|e| (Arc::clone(intermediate), e))?;
             internal.extend(chain[1..].iter().map(|above| above.raw().clone()));
         }
         self.internal = internal;
@@ -120,30 +121,35 @@ impl Authorities {
     }
 
     /// The one chain of the certificate.
-    pub(super) fn unique_chain(&self, certificate: &Arc<Certificate>) -> Result<Chain, ChainError> {
-        unique_chain(certificate, &self.root_pool, &self.intermediate_pool)
+    pub(super) fn unique_chain(&self, certificate: &Arc<Certificate>, memo: &mut Memo) -> Result<Chain, ChainError> {
+        unique_chain(certificate, &self.root_pool, &self.intermediate_pool, memo)
     }
 
     /// The certificate with the lower of the two forms of its signature, by which Fabric knows it. One that is signed with
     /// ECDSA is verified by the way; one that is signed otherwise is neither changed nor verified.
-    pub(super) fn in_normal_form(&self, certificate: &Arc<Certificate>) -> Result<Arc<Certificate>, ChainError> {
-        Ok(self.in_normal_form_with_chain(certificate)?.0)
+    pub(super) fn in_normal_form(
+        &self,
+        certificate: &Arc<Certificate>,
+        memo: &mut Memo,
+    ) -> Result<Arc<Certificate>, ChainError> {
+        Ok(self.in_normal_form_with_chain(certificate, memo)?.0)
     }
 
     /// The same, with the chain if it is known by it.
     pub(super) fn in_normal_form_with_chain(
         &self,
         certificate: &Arc<Certificate>,
+        memo: &mut Memo,
     ) -> Result<(Arc<Certificate>, Option<Chain>), ChainError> {
         if !is_signed_with_ecdsa(certificate) {
             return Ok((Arc::clone(certificate), None));
         }
-        if certificate.is_ca() && certificate.check_signature_from(certificate).is_ok() {
+        if certificate.is_ca() && memo.check_certificate(certificate, certificate).is_ok() {
             let normal = with_low_s(certificate, certificate)?;
-            unique_chain(&normal, &Pool::new([Arc::clone(&normal)]), &self.intermediate_pool)?;
+            unique_chain(&normal, &Pool::new([Arc::clone(&normal)]), &self.intermediate_pool, memo)?;
             return Ok((normal, None));
         }
-        let chain = self.unique_chain(certificate)?;
+        let chain = self.unique_chain(certificate, memo)?;
         let Some(issuer) = chain.get(1) else { return Err(ChainError::NotSelfSigned) };
         let normal = with_low_s(certificate, issuer)?;
         // another form of the certificate is verified anew, should anybody ask for its chain
@@ -152,9 +158,9 @@ impl Authorities {
     }
 
     /// Whether one of the authorities is a good one: an intermediate that was not revoked, or a root.
-    pub(super) fn check_authority(&self, certificate: &Arc<Certificate>) -> Result<(), ChainError> {
-        let chain = self.unique_chain(certificate)?;
-        self.check_revocation(&chain)
+    pub(super) fn check_authority(&self, certificate: &Arc<Certificate>, memo: &mut Memo) -> Result<(), ChainError> {
+        let chain = self.unique_chain(certificate, memo)?;
+        self.check_revocation(&chain, memo)
     }
 
     /// From an identity's certificate to a root, by way of an authority that issues members. `known` is its chain, if that was
@@ -163,11 +169,12 @@ impl Authorities {
         &self,
         certificate: &Arc<Certificate>,
         known: Option<Chain>,
+        memo: &mut Memo,
     ) -> Result<Chain, ChainError> {
         if certificate.is_ca() {
             return Err(ChainError::IsAuthority);
         }
-        let chain = known.map_or_else(|| self.unique_chain(certificate), Ok)?;
+        let chain = known.map_or_else(|| self.unique_chain(certificate, memo), Ok)?;
         match chain.get(1) {
             None => Err(ChainError::NotSelfSigned),
             Some(issuer) if self.internal.contains(issuer.raw()) => Err(ChainError::NotALeafAuthority),
@@ -176,8 +183,8 @@ impl Authorities {
     }
 
     /// From one of the intermediates to a root; there must be none below it.
-    fn chain_of_intermediate(&self, certificate: &Arc<Certificate>) -> Result<Chain, ChainError> {
-        let chain = self.unique_chain(certificate)?;
+    fn chain_of_intermediate(&self, certificate: &Arc<Certificate>, memo: &mut Memo) -> Result<Chain, ChainError> {
+        let chain = self.unique_chain(certificate, memo)?;
         if chain.len() < 2 {
             return Err(ChainError::NotSelfSigned);
         }
@@ -185,20 +192,24 @@ impl Authorities {
     }
 
     /// The chain whose lowest authority is this one, as members below it have it; `None` if it is not listed.
-    pub(super) fn chain_of_certifier(&self, certificate: &Arc<Certificate>) -> Result<Option<Chain>, ChainError> {
-        let certificate = self.in_normal_form(certificate)?;
+    pub(super) fn chain_of_certifier(
+        &self,
+        certificate: &Arc<Certificate>,
+        memo: &mut Memo,
+    ) -> Result<Option<Chain>, ChainError> {
+        let certificate = self.in_normal_form(certificate, memo)?;
         let is_it = |listed: &Arc<Certificate>| listed.raw() == certificate.raw();
         if self.roots.iter().any(is_it) {
             return Ok(Some(vec![certificate]));
         }
         if self.intermediates.iter().any(is_it) {
-            return self.chain_of_intermediate(&certificate).map(Some);
+            return self.chain_of_intermediate(&certificate, memo).map(Some);
         }
         Ok(None)
     }
 
     /// Whether the first certificate of the chain was revoked by the second.
-    pub(super) fn check_revocation(&self, chain: &[Arc<Certificate>]) -> Result<(), ChainError> {
+    pub(super) fn check_revocation(&self, chain: &[Arc<Certificate>], memo: &mut Memo) -> Result<(), ChainError> {
         let [certificate, issuer, ..] = chain else { return Ok(()) };
         let no_id = || ChainError::NoSubjectKeyId(name_of(issuer));
         let issuer_id = subject_key_id(issuer).ok_or_else(no_id)?;
@@ -209,7 +220,7 @@ impl Authorities {
             }
             let names_it = list.revoked().iter().any(|revoked| revoked.serial == *certificate.serial());
             // a list that somebody else signed revokes nothing
-            if names_it && list.check_signature(issuer).is_ok() {
+            if names_it && memo.check_list(list, issuer).is_ok() {
                 return Err(ChainError::Revoked);
             }
         }
@@ -222,8 +233,9 @@ impl Authorities {
         certificate: &Arc<Certificate>,
         roots: &Pool,
         intermediates: &Pool,
+        memo: &mut Memo,
     ) -> Result<(), ChainError> {
-        self.check_revocation(&unique_chain(certificate, roots, intermediates)?)
+        self.check_revocation(&unique_chain(certificate, roots, intermediates, memo)?, memo)
     }
 }
 
@@ -235,9 +247,14 @@ pub(super) fn subject_key_id(certificate: &Certificate) -> Option<Bytes> {
 }
 
 /// The one chain of the certificate, one second after its own beginning.
-fn unique_chain(certificate: &Arc<Certificate>, roots: &Pool, intermediates: &Pool) -> Result<Chain, ChainError> {
+fn unique_chain(
+    certificate: &Arc<Certificate>,
+    roots: &Pool,
+    intermediates: &Pool,
+    memo: &mut Memo,
+) -> Result<Chain, ChainError> {
     let at = certificate.not_before().saturating_add(1);
-    let mut chains = x509::verify(certificate, roots, intermediates, at)?;
+    let mut chains = x509::verify(certificate, roots, intermediates, at, memo)?;
     let count = chains.len();
     match chains.pop() {
         Some(chain) if count == 1 => {

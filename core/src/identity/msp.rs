@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fabric_proto::msp::MspConfig;
-use orderer_x509::Certificate;
+use orderer_x509::{Certificate, Memo};
 
 use super::authorities::{Authorities, Chain, ChainHash};
 use super::certificate::from_pem;
@@ -76,15 +76,15 @@ impl Msp {
     pub fn identify(&self, id_bytes: &Bytes) -> Result<Arc<Identity>, Arc<IdentityError>> {
         self.members.recall(id_bytes, || {
             let as_sent = from_pem(id_bytes)?;
-            self.identity_of(as_sent)
+            self.identity_of(as_sent, &mut Memo::new())
         })
     }
 
     /// Reads an identity. Its certificate is one that Go parses.
-    pub(super) fn identity_of(&self, as_sent: Arc<Certificate>) -> Result<Identity, IdentityError> {
+    pub(super) fn identity_of(&self, as_sent: Arc<Certificate>, memo: &mut Memo) -> Result<Identity, IdentityError> {
         let public_key = self.import_key(&as_sent)?;
-        let (certificate, chain) = self.authorities.in_normal_form_with_chain(&as_sent)?;
-        let chain = self.authorities.chain_of_member(&certificate, chain);
+        let (certificate, chain) = self.authorities.in_normal_form_with_chain(&as_sent, memo)?;
+        let chain = self.authorities.chain_of_member(&certificate, chain, memo);
         let certifiers = chain.as_ref().ok().map(|chain| self.chain_hash.identifier(&chain[1..]));
         let units = || certificate.subject().organizational_units();
         let roles = match (&self.role_units, &certifiers) {
@@ -94,7 +94,7 @@ impl Msp {
         let validity = if self.version >= MspVersion::V3_0 && public_key.is_rsa() {
             Err(NotValid::KeyKind)
         } else {
-            self.validate(&certificate, chain.map_err(NotValid::from), certifiers.as_ref())
+            self.validate(&certificate, chain.map_err(NotValid::from), certifiers.as_ref(), memo)
         };
         Ok(Identity {
             msp_id: Arc::clone(&self.id),
@@ -123,9 +123,10 @@ impl Msp {
         certificate: &Certificate,
         chain: Result<Chain, NotValid>,
         certifiers: Option<&Bytes>,
+        memo: &mut Memo,
     ) -> Result<(), NotValid> {
         let chain = chain?;
-        self.authorities.check_revocation(&chain)?;
+        self.authorities.check_revocation(&chain, memo)?;
         let units = || certificate.subject().organizational_units();
         let certifiers = certifiers.ok_or(NotValid::NoUnit)?;
         self.listed_units.check(units(), certifiers)?;

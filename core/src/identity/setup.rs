@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fabric_proto::lenient::{decode, decode_as_v2};
 use fabric_proto::msp::{FabricMspConfig, MspConfig, SigningIdentityInfo};
-use orderer_x509::{Certificate, CrlError, Pool, RevocationList, pem};
+use orderer_x509::{Certificate, CrlError, Memo, Pool, RevocationList, pem};
 
 use super::authorities::{Authorities, ChainError, ChainHash, subject_key_id};
 use super::certificate::{CertificateError, from_pem, name_of};
@@ -161,6 +161,7 @@ pub(super) fn set_up(config: &MspConfig, version: MspVersion) -> Result<Msp, Msp
         return Err(MspError::NoName);
     }
     let setup = Setup { id: &fabric.name, version };
+    let memo = &mut Memo::new();
     let crypto = fabric.crypto_config.clone().unwrap_or_default();
     let name = crypto.identity_identifier_hash_function;
     let chain_hash = ChainHash::from_name(&name).ok_or_else(|| MspError::HashFunction { msp_id: setup.id(), name })?;
@@ -170,7 +171,7 @@ pub(super) fn set_up(config: &MspConfig, version: MspVersion) -> Result<Msp, Msp
         definition: config.config.clone(),
         family: HashFamily::from_name(&crypto.signature_hash_family),
         chain_hash,
-        authorities: setup.authorities(&fabric)?,
+        authorities: setup.authorities(&fabric, memo)?,
         admins: Vec::new(),
         listed_units: ListedUnits::default(),
         role_units: None,
@@ -180,19 +181,19 @@ pub(super) fn set_up(config: &MspConfig, version: MspVersion) -> Result<Msp, Msp
         members: Members::default(),
     };
     if let Some(signing) = &fabric.signing_identity {
-        setup.check_signing_identity(&msp, signing)?;
+        setup.check_signing_identity(&msp, signing, memo)?;
     }
-    setup.check_tls_authorities(&msp)?;
+    setup.check_tls_authorities(&msp, memo)?;
     let wrong_unit = |cause| MspError::Unit { msp_id: setup.id(), cause };
-    msp.listed_units =
-        ListedUnits::read(&fabric.organizational_unit_identifiers, &msp.authorities, chain_hash).map_err(wrong_unit)?;
+    msp.listed_units = ListedUnits::read(&fabric.organizational_unit_identifiers, &msp.authorities, chain_hash, memo)
+        .map_err(wrong_unit)?;
     msp.role_units = match &fabric.fabric_node_ous {
         Some(ous) if version > MspVersion::V1_0 => {
-            RoleUnits::read(ous, version, &msp.authorities, chain_hash).map_err(wrong_unit)?
+            RoleUnits::read(ous, version, &msp.authorities, chain_hash, memo).map_err(wrong_unit)?
         }
         _ => None,
     };
-    setup.admit_administrators(&mut msp, &fabric)?;
+    setup.admit_administrators(&mut msp, &fabric, memo)?;
     Ok(msp)
 }
 
@@ -220,7 +221,7 @@ impl Setup<'_> {
         pems.iter().enumerate().map(read).collect()
     }
 
-    fn authorities(&self, fabric: &FabricMspConfig) -> Result<Authorities, MspError> {
+    fn authorities(&self, fabric: &FabricMspConfig, memo: &mut Memo) -> Result<Authorities, MspError> {
         if fabric.root_certs.is_empty() {
             return Err(MspError::NoRoot { msp_id: self.id() });
         }
@@ -238,15 +239,15 @@ impl Setup<'_> {
             subject: name_of(certificate),
             cause,
         };
-        let mut authorities = Authorities::new(&roots, &intermediates)
+        let mut authorities = Authorities::new(&roots, &intermediates, memo)
             .map_err(|(certificate, cause)| not_valid("root or intermediate", &certificate, cause))?;
         authorities.set_revocations(self.revocation_lists(&fabric.revocation_list)?);
         for (index, authority) in authorities.all().enumerate() {
             let place = if index < roots.len() { ROOT } else { INTERMEDIATE };
             self.check_is_authority(place, authority)?;
-            authorities.check_authority(authority).map_err(|cause| not_valid(place, authority, cause))?;
+            authorities.check_authority(authority, memo).map_err(|cause| not_valid(place, authority, cause))?;
         }
-        authorities.mark_internal().map_err(|(certificate, cause)| not_valid(INTERMEDIATE, &certificate, cause))?;
+        authorities.mark_internal(memo).map_err(|(certificate, cause)| not_valid(INTERMEDIATE, &certificate, cause))?;
         Ok(authorities)
     }
 
@@ -270,13 +271,13 @@ impl Setup<'_> {
         Err(MspError::NotAnAuthority { msp_id: self.id(), place, subject: name_of(certificate), lacks })
     }
 
-    fn check_tls_authorities(&self, msp: &Msp) -> Result<(), MspError> {
+    fn check_tls_authorities(&self, msp: &Msp, memo: &mut Memo) -> Result<(), MspError> {
         let roots = Pool::new(msp.tls_roots.iter().cloned());
         let intermediates = Pool::new(msp.tls_intermediates.iter().cloned());
         for (place, certificates) in [(TLS_ROOT, &msp.tls_roots), (TLS_INTERMEDIATE, &msp.tls_intermediates)] {
             for certificate in certificates {
                 self.check_is_authority(place, certificate)?;
-                msp.authorities.check_tls_authority(certificate, &roots, &intermediates).map_err(|cause| {
+                msp.authorities.check_tls_authority(certificate, &roots, &intermediates, memo).map_err(|cause| {
                     MspError::Authority { msp_id: self.id(), place, subject: name_of(certificate), cause }
                 })?;
             }
@@ -286,10 +287,15 @@ impl Setup<'_> {
 
     /// A signing identity in a channel's definition serves nobody, but Fabric reads it. When it expires is not asked here: Fabric
     /// looks at the clock, so its own nodes answer differently from one day to the next.
-    fn check_signing_identity(&self, msp: &Msp, signing: &SigningIdentityInfo) -> Result<(), MspError> {
+    fn check_signing_identity(
+        &self,
+        msp: &Msp,
+        signing: &SigningIdentityInfo,
+        memo: &mut Memo,
+    ) -> Result<(), MspError> {
         let wrong = |problem: String| MspError::SigningIdentity { msp_id: self.id(), problem };
         let certificate = from_pem(&signing.public_signer).map_err(|e| wrong(e.to_string()))?;
-        msp.identity_of(certificate).map_err(|e| wrong(e.to_string()))?;
+        msp.identity_of(certificate, memo).map_err(|e| wrong(e.to_string()))?;
         let material = signing.private_signer.as_ref().map(|key| &key.key_material).filter(|bytes| !bytes.is_empty());
         let material = material.ok_or_else(|| wrong("it has no key material".to_owned()))?;
         let (block, _) = pem::decode(material).ok_or_else(|| wrong("its key material is not in PEM".to_owned()))?;
@@ -297,12 +303,12 @@ impl Setup<'_> {
     }
 
     /// Listed administrators must be members; where units make roles, clients or, by the newer rules, administrators.
-    fn admit_administrators(&self, msp: &mut Msp, fabric: &FabricMspConfig) -> Result<(), MspError> {
+    fn admit_administrators(&self, msp: &mut Msp, fabric: &FabricMspConfig, memo: &mut Memo) -> Result<(), MspError> {
         let certificates = self.read_all(ADMINISTRATOR, &fabric.admins)?;
         let mut admins = Vec::with_capacity(certificates.len());
         for certificate in certificates {
             let subject = name_of(&certificate);
-            let admin = msp.identity_of(certificate).map_err(|cause| match cause {
+            let admin = msp.identity_of(certificate, memo).map_err(|cause| match cause {
                 IdentityError::Chain(cause) => {
                     MspError::Admin { msp_id: self.id(), subject: subject.clone(), cause: cause.into() }
                 }

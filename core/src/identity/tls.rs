@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orderer_x509::{self as x509, Certificate, Options, Pool, Purpose, VerifyError};
+use orderer_x509::{self as x509, Certificate, Memo, Options, Pool, Purpose, VerifyError};
 
 use super::certificate::{CertificateError, from_pem, name_of};
 use super::msps::Msps;
@@ -54,7 +54,7 @@ impl TlsAuthorities {
     ///
     /// # Errors
     /// There is none, or it cannot be read.
-    pub fn check(&self, pem: &[u8]) -> Result<(), TlsCertificateError> {
+    pub fn check(&self, pem: &[u8], memo: &mut Memo) -> Result<(), TlsCertificateError> {
         let certificate = from_pem(pem)?;
         let own = certificate.not_before();
         let later = self.beginnings.iter().copied().filter(|at| (own..=certificate.not_after()).contains(at));
@@ -62,7 +62,7 @@ impl TlsAuthorities {
         for at in std::iter::once(own).chain(later) {
             for purpose in [Purpose::ClientAuth, Purpose::ServerAuth] {
                 let options = Options { at, purpose };
-                match x509::verify_with(&certificate, &self.roots, &self.intermediates, &options) {
+                match x509::verify_with(&certificate, &self.roots, &self.intermediates, &options, memo) {
                     Ok(_) => return Ok(()),
                     Err(cause) => refused = refused.or(Some(cause)),
                 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use fabric_proto::msp::{FabricNodeOUs, FabricOuIdentifier};
+use orderer_x509::Memo;
 
 use super::authorities::{Authorities, ChainHash};
 use super::certificate::from_pem;
@@ -63,10 +64,11 @@ impl ListedUnits {
         units: &[FabricOuIdentifier],
         authorities: &Authorities,
         hash: ChainHash,
+        memo: &mut Memo,
     ) -> Result<Self, UnitError> {
         let mut listed = HashMap::<String, Vec<Bytes>>::new();
         for unit in units {
-            let certifiers = certifiers(unit, authorities, hash)?;
+            let certifiers = certifiers(unit, authorities, hash, memo)?;
             let of_unit = listed.entry(unit.organizational_unit_identifier.clone()).or_default();
             if !of_unit.contains(&certifiers) {
                 of_unit.push(certifiers);
@@ -106,6 +108,7 @@ impl RoleUnits {
         version: MspVersion,
         authorities: &Authorities,
         hash: ChainHash,
+        memo: &mut Memo,
     ) -> Result<Option<Self>, UnitError> {
         let client_and_peer = [(Role::Client, &ous.client_ou_identifier), (Role::Peer, &ous.peer_ou_identifier)];
         let admin_and_orderer = [(Role::Admin, &ous.admin_ou_identifier), (Role::Orderer, &ous.orderer_ou_identifier)];
@@ -122,7 +125,7 @@ impl RoleUnits {
         for (role, unit) in client_and_peer.iter().chain(later) {
             let Some(unit) = unit else { continue };
             let certifiers =
-                if unit.certificate.is_empty() { Bytes::new() } else { certifiers(unit, authorities, hash)? };
+                if unit.certificate.is_empty() { Bytes::new() } else { certifiers(unit, authorities, hash, memo)? };
             roles.push(RoleUnit { role: *role, name: unit.organizational_unit_identifier.clone(), certifiers });
         }
         Ok((ous.enable && !roles.is_empty()).then_some(Self(roles)))
@@ -164,13 +167,18 @@ impl RoleUnits {
 }
 
 /// The identifier of the chain whose lowest authority is the unit's certificate.
-fn certifiers(unit: &FabricOuIdentifier, authorities: &Authorities, hash: ChainHash) -> Result<Bytes, UnitError> {
+fn certifiers(
+    unit: &FabricOuIdentifier,
+    authorities: &Authorities,
+    hash: ChainHash,
+    memo: &mut Memo,
+) -> Result<Bytes, UnitError> {
     let unusable = |problem: &dyn std::fmt::Display| UnitError::Certifier {
         unit: unit.organizational_unit_identifier.clone(),
         problem: problem.to_string(),
     };
     let certificate = from_pem(&unit.certificate).map_err(|e| unusable(&e))?;
-    let chain = authorities.chain_of_certifier(&certificate).map_err(|e| unusable(&e))?;
+    let chain = authorities.chain_of_certifier(&certificate, memo).map_err(|e| unusable(&e))?;
     let chain = chain.ok_or_else(|| unusable(&"it is neither a root nor an intermediate of the MSP"))?;
     Ok(hash.identifier(&chain))
 }

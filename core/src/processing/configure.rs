@@ -11,8 +11,8 @@ use super::{Circumstances, Judging};
 use crate::channel::{ChannelId, ConfigSequence};
 use crate::config::tree::ConfigMessage;
 use crate::config::{
-    ChannelSnapshot, ConsensusState, ConsentersError, ProposedConfig, UpdateError, check_consenters,
-    check_consenters_step, inspect_change, new_channel,
+    ChannelSnapshot, ConsensusState, ProposedConfig, UpdateError, check_consenters_step, check_created, inspect_change,
+    new_channel,
 };
 use crate::crypto::Signer;
 use crate::envelope::{Message, SignedEnvelope};
@@ -83,7 +83,7 @@ pub fn propose_creation(
         .map_err(|cause| Refusal::Creation { channel: channel.clone(), cause: Box::new(cause) })?;
     check_keys_stay_private(&template, &next, at)
         .map_err(|cause| Refusal::Creation { channel: channel.clone(), cause: Box::new(cause) })?;
-    check_metadata(&next).map_err(|cause| Refusal::CreationMetadata { channel, cause: Box::new(cause) })?;
+    check_created(&next).map_err(|cause| Refusal::CreationMetadata { channel, cause: Box::new(cause) })?;
     let limit = system.orderer().max_channels;
     if limit > 0 && channels >= limit {
         return Err(Refusal::TooManyChannels(limit));
@@ -153,14 +153,6 @@ fn check_keys_stay_private(
     let published = next.msps().iter().find(|msp| msp.has_signing_identity() && is_new(msp.id()));
     match published {
         Some(msp) if at.judging == Judging::AtTheDoor => Err(UpdateError::PrivateKey(msp.id().to_owned())),
-        _ => Ok(()),
-    }
-}
-
-/// What the configuration says of its consenters is checked where it is made, or its channel could never run.
-fn check_metadata(created: &ChannelSnapshot) -> Result<(), ConsentersError> {
-    match created.orderer().consensus_type.as_str() {
-        "etcdraft" => check_consenters(created).map(drop),
         _ => Ok(()),
     }
 }

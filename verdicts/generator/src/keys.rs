@@ -234,14 +234,49 @@ static RSA: LazyLock<Vec<Key>> = LazyLock::new(|| {
 
 /// Numbers to make keys of.
 fn scalars(length: usize) -> impl Iterator<Item = Vec<u8>> {
-    (0..EACH as u64).map(move |number| {
-        let mut octets: Vec<u8> =
-            (0..3_u64).flat_map(|part| sha256(&[length as u64, number, part].map(u64::to_be_bytes).concat())).collect();
-        octets.truncate(length);
-        // below the order of every curve
-        octets[0] = if length == 66 { 0 } else { octets[0] & 0x7f };
-        octets
-    })
+    (0..EACH as u64).map(move |number| scalar(length, number))
+}
+
+fn scalar(length: usize, number: u64) -> Vec<u8> {
+    let mut octets: Vec<u8> =
+        (0..3_u64).flat_map(|part| sha256(&[length as u64, number, part].map(u64::to_be_bytes).concat())).collect();
+    octets.truncate(length);
+    // below the order of every curve
+    octets[0] = if length == 66 { 0 } else { octets[0] & 0x7f };
+    octets
+}
+
+/// The `SubjectPublicKeyInfo` of another key of a kind: of as many as one likes. Nobody has the private part of an RSA key
+/// among them; its exponent is the largest that is taken.
+pub fn other_spki(kind: Kind, number: usize) -> Vec<u8> {
+    let number = (EACH + number) as u64;
+    let key = match kind {
+        Kind::P224 => p224::ecdsa::SigningKey::from_slice(&scalar(28, number)).ok().map(Key::P224),
+        Kind::P256 => p256::ecdsa::SigningKey::from_slice(&scalar(32, number)).ok().map(Key::P256),
+        Kind::P384 => p384::ecdsa::SigningKey::from_slice(&scalar(48, number)).ok().map(Key::P384),
+        Kind::P521 => p521::ecdsa::SigningKey::from_slice(&scalar(66, number)).ok().map(Key::P521),
+        Kind::Ed25519 => {
+            let scalar = <[u8; 32]>::try_from(scalar(32, number)).ok();
+            scalar.map(|scalar| Key::Ed25519(ed25519_dalek::SigningKey::from_bytes(&scalar)))
+        }
+        Kind::Rsa768 | Kind::Rsa1024 | Kind::Rsa2048 => None,
+    };
+    key.map_or_else(|| rsa_spki(kind, number), |key| key.spki())
+}
+
+fn rsa_spki(kind: Kind, number: u64) -> Vec<u8> {
+    let octets = match kind {
+        Kind::Rsa768 => 96,
+        Kind::Rsa1024 => 128,
+        _ => 256,
+    };
+    let mut modulus: Vec<u8> =
+        (0..8_u64).flat_map(|part| sha256(&[number, part].map(u64::to_be_bytes).concat())).collect();
+    modulus.truncate(octets);
+    modulus[0] |= 0x80;
+    modulus[octets - 1] |= 1;
+    let numbers = sequence(&[unsigned(&modulus), unsigned(&0x7fff_ffff_u32.to_be_bytes())]);
+    sequence(&[sequence(&[oid(&[1, 2, 840, 113_549, 1, 1, 1]), null()]), bits(0, &numbers)])
 }
 
 /// Key `number` of a kind; there are a few of each.

@@ -25,6 +25,7 @@ pub mod crl;
 pub mod der;
 pub mod families;
 pub mod keys;
+pub mod large;
 pub mod network;
 pub mod organization;
 pub mod pem;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Parser;
-use orderer_case_generator::generate;
+use orderer_case_generator::{generate, large};
 
 #[derive(Debug, Parser)]
 #[command(about = "Makes chains of odd configurations, certificates and signatures from a seed")]
@@ -21,6 +21,9 @@ struct Arguments {
     /// Only cases whose name begins so
     #[arg(long, default_value = "")]
     family: String,
+    /// The largest configurations instead, which have no seed
+    #[arg(long)]
+    large: bool,
     /// The file to write
     #[arg(long)]
     out: PathBuf,
@@ -30,6 +33,14 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut file = std::io::BufWriter::new(std::fs::File::create(&arguments.out)?);
     let mut record = Vec::new();
+    if arguments.large {
+        for (_, make) in large::cases() {
+            record.clear();
+            make().write(&mut record);
+            file.write_all(&record)?;
+        }
+        return Ok(file.flush()?);
+    }
     for index in arguments.from..arguments.from + arguments.count {
         let case = generate(arguments.seed, index);
         if case.name.starts_with(&arguments.family) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::key::Curve;
+use crate::recovery::Recovered;
 
 fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
@@ -19,7 +20,7 @@ fn hash(name: &str) -> Hash {
 
 #[test]
 fn signatures_count_as_in_go() {
-    let mut count = 0;
+    let (mut count, mut recovered) = (0, 0);
     for line in include_str!("vectors.txt").lines() {
         let words: Vec<&str> = line.split(' ').collect();
         let (algorithm, key, signature, verifies) = match words[..] {
@@ -50,6 +51,12 @@ fn signatures_count_as_in_go() {
         };
         let judge = |message: &[u8], signature: &[u8]| check(algorithm, message, signature, Some(&key), Sha1::Taken);
         assert_eq!(judge(b"message", &signature).is_ok(), verifies, "{line}");
+        if let PublicKey::Ec { curve, point } = &key
+            && let Some(keys) = Recovered::of(*curve, algorithm, b"message", &signature)
+        {
+            assert!(keys.contain(point), "{line}");
+            recovered += 1;
+        }
         if verifies && words[0] != "ed25519" {
             assert_eq!(judge(b"massage", &signature), Err(SignatureError::Wrong), "{line}");
             assert_eq!(judge(b"message", &[&signature[..], &[0]].concat()), Err(SignatureError::Wrong), "{line}");
@@ -57,6 +64,7 @@ fn signatures_count_as_in_go() {
         count += 1;
     }
     assert!(count > 300);
+    assert!(recovered >= 12, "{recovered}");
 }
 
 #[test]

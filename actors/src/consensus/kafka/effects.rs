@@ -10,13 +10,13 @@ use orderer_core::envelope::SignedEnvelope;
 use orderer_core::ordering::kafka::{Effect, Event, KafkaMetadata, Rules, Verdict};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
-use tokio::task::JoinError;
 
 use super::chain::{KafkaChain, UNWRITTEN_BYTES};
 use super::messages::{AskToCut, Ingress, Resubmit};
 use super::producer::KafkaProducer;
 use crate::block_writer::{BlockWriter, Op, Write};
-use crate::config_work::{Applied, apply, recheck};
+use crate::config_work::{Applied, apply, rechecked};
+use crate::judging::{NotDone, on_own_thread};
 use crate::mailbox::Counted;
 use crate::supervision::Exit;
 
@@ -74,12 +74,11 @@ impl KafkaChain {
     }
 
     fn recheck(&mut self, envelope: SignedEnvelope, is_config: bool, ctx: &mut Context<Self>) {
-        let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
-        let judged = self.context.io.spawn_blocking(move || recheck(&snapshot, &context, &envelope, is_config));
+        let judged = rechecked(Arc::clone(&self.snapshot), Arc::clone(&self.context), envelope, is_config);
         let then = |outcome, chain: &mut Self, ctx: &mut Context<Self>| match outcome {
             Ok(Ok((envelope, sequence))) => chain.step(Event::Rechecked(Verdict::Valid { envelope, sequence })),
             Ok(Err(refusal)) => chain.step(Event::Rechecked(Verdict::Invalid(refusal))),
-            Err(panicked) => chain.stop_because(Exit::Panicked(JoinError::to_string(&panicked)), ctx),
+            Err(not_done) => chain.stop_because(Exit::Panicked(NotDone::to_string(&not_done)), ctx),
         };
         self.wait_for(judged, then, ctx);
     }
@@ -106,7 +105,7 @@ impl KafkaChain {
     ) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
         let of_thread = envelope.clone();
-        let applied = self.context.io.spawn_blocking(move || apply(&snapshot, &context, &of_thread));
+        let applied = on_own_thread(move || apply(&snapshot, &context, &of_thread));
         let then = move |outcome, chain: &mut Self, ctx: &mut Context<Self>| {
             let bytes = envelope.raw().len();
             let (next, created) = match outcome {
@@ -116,7 +115,7 @@ impl KafkaChain {
                     let cause = format!("the config message of block {number} cannot be applied: {refusal}");
                     return chain.give_up(cause, ctx);
                 }
-                Err(panicked) => return chain.stop_because(Exit::Panicked(JoinError::to_string(&panicked)), ctx),
+                Err(not_done) => return chain.stop_because(Exit::Panicked(NotDone::to_string(&not_done)), ctx),
             };
             let mut consenter_metadata = metadata.encode();
             if let Some(next) = &next {

@@ -18,7 +18,8 @@ use orderer_ledger::PendingEnvelope;
 use crate::block_writer::{Accepted, BlockWriter, Op, Write};
 use crate::chain_state::ChainState;
 use crate::channel::{Channel, NewChannel};
-use crate::config_work::{Applied, apply, recheck};
+use crate::config_work::{Applied, apply, rechecked};
+use crate::judging::on_own_thread;
 use crate::mailbox::{Counted, Order, OrderRefusal, Pace, Reply, Room};
 use crate::node_context::{Durability, NodeContext};
 use crate::observe::CutReason;
@@ -178,22 +179,15 @@ impl SoloChain {
     /// The configuration changed since the message was judged: judge it again, on another thread. Meanwhile no other
     /// message is taken.
     fn recheck(&mut self, message: Arc<Accepted>, reply: Option<Reply>, ctx: &mut Context<Self>) {
+        let (is_config, sequence) = (message.is_config, message.sequence);
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
-        let work = self.context.io.spawn_blocking(move || {
-            let judged = recheck(&snapshot, &context, &message.envelope, message.is_config);
-            judged.map(|(envelope, checked_at)| Accepted {
-                envelope,
-                checked_at,
-                is_config: message.is_config,
-                sequence: message.sequence,
-            })
-        });
+        let work = rechecked(snapshot, context, message.envelope.clone(), is_config);
         let waiting = self.status.wait_for(Task::Recheck);
         let resume = work.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
             drop(waiting);
             match outcome {
-                Ok(Ok(message)) => {
-                    chain.feed(message, reply, ctx);
+                Ok(Ok((envelope, checked_at))) => {
+                    chain.feed(Accepted { envelope, checked_at, is_config, sequence }, reply, ctx);
                 }
                 Ok(Err(refusal)) => chain.refuse(&refusal, reply),
                 Err(panicked) => chain.stop_because(Exit::Panicked(panicked.to_string()), ctx),
@@ -208,7 +202,7 @@ impl SoloChain {
     fn apply(&mut self, message: Arc<Accepted>, reply: Option<Reply>, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
         let of_thread = Arc::clone(&message);
-        let work = self.context.io.spawn_blocking(move || apply(&snapshot, &context, &of_thread.envelope));
+        let work = on_own_thread(move || apply(&snapshot, &context, &of_thread.envelope));
         let waiting = self.status.wait_for(Task::Apply);
         let resume = work.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
             drop(waiting);
