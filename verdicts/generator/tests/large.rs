@@ -12,6 +12,7 @@ use orderer_verdicts::judge::judge;
 const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
+#[ignore = "it takes minutes: tests/run-long judging"]
 fn configurations_of_a_mebibyte_are_judged_in_bounded_time() {
     let part = env::var("LARGE_CASES").unwrap_or_default();
     for (name, make) in cases() {
