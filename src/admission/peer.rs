@@ -120,7 +120,7 @@ impl Peer {
     }
 
     /// Whose share it has a part in.
-    pub(super) fn site(&self) -> IpAddr {
+    pub(crate) fn site(&self) -> IpAddr {
         site(self.address.ip())
     }
 

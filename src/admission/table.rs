@@ -373,7 +373,9 @@ impl ConnectionTable {
                     is_starved |= has_waited(since, BLOCKED_PATIENCE_MS);
                     blocked.push((peer.account().used_by_address(), holds, Arc::clone(peer)));
                 }
-                (None, Some(since)) if has_waited(since, DEBT_PATIENCE_MS) => idle.push((since, holds, Arc::clone(peer))),
+                (None, Some(since)) if has_waited(since, DEBT_PATIENCE_MS) => {
+                    idle.push((since, holds, Arc::clone(peer)))
+                }
                 _ => {}
             }
         }

@@ -109,7 +109,7 @@ fn judge(
 
 fn verify(leaf: &Arc<Certificate>, roots: &Pool, between: &Pool, at: i64) -> Result<(), VerifyError> {
     let options = Options { at, purpose: Purpose::ServerAuth };
-    orderer_x509::verify_with(leaf, roots, between, &options).map(|_| ())
+    orderer_x509::verify_with(leaf, roots, between, &options, &mut orderer_x509::Memo::default()).map(|_| ())
 }
 
 /// When the certificate expired for which there is no chain.
