@@ -76,7 +76,7 @@ impl Memo {
     pub fn check_certificate(&mut self, certificate: &Certificate, issuer: &Certificate) -> Result<(), SignatureError> {
         issuer.check_may_sign()?;
         let check = Check {
-            check: || certificate.check_signature_by(issuer.public_key.as_ref()),
+            verify: || certificate.check_signature_by(issuer.public_key.as_ref()),
             algorithm: certificate.algorithm,
             signed: &certificate.tbs,
             signature: &certificate.signature,
@@ -90,7 +90,7 @@ impl Memo {
     /// As there.
     pub fn check_list(&mut self, list: &RevocationList, issuer: &Certificate) -> Result<(), SignatureError> {
         let check = Check {
-            check: || list.check_signature(issuer),
+            verify: || list.check_signature(issuer),
             algorithm: list.algorithm,
             signed: &list.tbs,
             signature: &list.signature,
@@ -111,7 +111,7 @@ impl Memo {
             Some(PublicKey::Ec { curve, point }) if self.excludes(id, *curve, point, &check) => {
                 Err(SignatureError::Wrong)
             }
-            _ => (check.check)(),
+            _ => (check.verify)(),
         };
         if self.outcomes.len() < OUTCOMES_MAX {
             self.outcomes.insert(pair, outcome);
@@ -139,7 +139,7 @@ impl Memo {
 
 /// A check that is to be made, unless it is known what comes of it.
 struct Check<'a, F> {
-    check: F,
+    verify: F,
     algorithm: SignatureAlgorithm,
     signed: &'a [u8],
     signature: &'a [u8],

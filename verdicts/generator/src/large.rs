@@ -1,5 +1,4 @@
-//! Configurations of about [`SIZE`] octets, the most that a channel's batch size usually lets through, each made so that
-//! one part of judging it costs as much as it can.
+//! Large configurations, each made so that one part of judging it costs as much as it can for its size.
 
 use fabric_proto::Message as _;
 use fabric_proto::common::{ConfigGroup, ConfigValue, MspPrincipal, MspRole, SignaturePolicy};
@@ -17,14 +16,14 @@ use crate::organization::{Authority, msp, unit};
 use crate::pem;
 use crate::rng::Rng;
 
-/// How large the part is that is repeated, in octets.
+/// The most that a channel's batch size usually lets through, in octets.
 pub const SIZE: usize = 1 << 20;
 /// Certificates of one name that a chain builder tries before the one that signed: Go gives up behind 100 signatures.
 const DECOYS: usize = 90;
 
-/// Names and makers of all of them.
-pub fn cases() -> Vec<(String, Box<dyn Fn() -> Case>)> {
-    type Maker = fn() -> ConfigGroup;
+/// Names and makers of all of them. The part that is repeated has about `size` octets.
+pub fn cases(size: usize) -> Vec<(String, Box<dyn Fn() -> Case>)> {
+    type Maker = fn(usize) -> ConfigGroup;
     let makers: [(&str, Maker); 14] = [
         ("ring", ring),
         ("admins", admins),
@@ -45,13 +44,13 @@ pub fn cases() -> Vec<(String, Box<dyn Fn() -> Case>)> {
     let mut all: Vec<(String, Box<dyn Fn() -> Case>)> = Vec::new();
     for kind in kinds {
         let name = format!("decoys-{kind:?}");
-        all.push((name.clone(), Box::new(move || case(&name, &decoys(kind)))));
+        all.push((name.clone(), Box::new(move || case(&name, &decoys(kind, size)))));
     }
     for (name, make) in makers {
-        all.push((name.to_owned(), Box::new(move || case(name, &make()))));
+        all.push((name.to_owned(), Box::new(move || case(name, &make(size)))));
     }
-    all.push(("signers".to_owned(), Box::new(many_signers)));
-    all.push(("signers-decoys".to_owned(), Box::new(signers_with_decoys)));
+    all.push(("signers".to_owned(), Box::new(move || many_signers(size))));
+    all.push(("signers-decoys".to_owned(), Box::new(move || signers_with_decoys(size))));
     all
 }
 
@@ -79,10 +78,15 @@ fn with(config: &FabricMspConfig) -> ConfigGroup {
     channel("V2_0", orderers(), organization(config, anybody()))
 }
 
+/// What `whole` is in [`SIZE`] octets, for this size.
+fn share(size: usize, whole: usize) -> usize {
+    whole * size / SIZE
+}
+
 /// As many PEM texts as make up the size.
-fn up_to_size(mut next: impl FnMut(usize) -> Vec<u8>) -> Vec<Vec<u8>> {
+fn up_to_size(size: usize, mut next: impl FnMut(usize) -> Vec<u8>) -> Vec<Vec<u8>> {
     let (mut all, mut total) = (Vec::new(), 0);
-    while total < SIZE {
+    while total < size {
         let one = next(all.len());
         total += one.len() + one.len() / 3 + 80;
         all.push(one);
@@ -108,10 +112,10 @@ fn among_decoys(root: &Authority, kind: Kind) -> (Authority, Vec<Vec<u8>>) {
 }
 
 /// Many intermediates below one among decoys: each decoy is tried by a signature.
-fn decoys(kind: Kind) -> ConfigGroup {
+fn decoys(kind: Kind, size: usize) -> ConfigGroup {
     let root = Authority::root("root", if kind == Kind::P224 { Kind::P256 } else { kind }, 0);
     let (real, mut intermediates) = among_decoys(&root, kind);
-    let leaves = up_to_size(|n| {
+    let leaves = up_to_size(size, |n| {
         // as small as they can be
         let mut leaf = Certificate::authority(
             key(Kind::P256, 1),
@@ -130,9 +134,9 @@ fn decoys(kind: Kind) -> ConfigGroup {
 }
 
 /// Self-issued intermediates of one name and key.
-fn ring() -> ConfigGroup {
+fn ring(size: usize) -> ConfigGroup {
     let root = Authority::root("root", Kind::P256, 0);
-    let ring = up_to_size(|n| {
+    let ring = up_to_size(size, |n| {
         let mut one = root.certificate.clone();
         one.serial = der::integer(1000 + n as u64);
         one.extensions.truncate(3);
@@ -151,17 +155,17 @@ fn members(count: usize, root: &Authority, own: &Key) -> Vec<Vec<u8>> {
     (0..count).map(one).collect()
 }
 
-fn admins() -> ConfigGroup {
+fn admins(size: usize) -> ConfigGroup {
     let root = Authority::root("root", Kind::P384, 0);
     let one = members(1, &root, key(Kind::P256, 1)).concat().len();
-    let count = SIZE / (one + one / 3 + 80);
+    let count = size / (one + one / 3 + 80);
     let mut config = msp("Org1MSP", &[root.certificate.sign(root.key)], &[]);
     config.admins = members(count, &root, key(Kind::P256, 1)).iter().map(|der| pem::certificate(der).into()).collect();
     with(&config)
 }
 
 /// Small revocation lists, and intermediates that may have signed them.
-fn lists() -> ConfigGroup {
+fn lists(size: usize) -> ConfigGroup {
     let root = Authority::root("root", Kind::P384, 0);
     let inner: Vec<_> = (1..40)
         .map(|n| {
@@ -172,7 +176,7 @@ fn lists() -> ConfigGroup {
         .collect();
     let mut rng = Rng::new(1, 1);
     let name = root.certificate.subject.clone();
-    let lists = up_to_size(|n| {
+    let lists = up_to_size(size, |n| {
         let serials = [der::integer(9000 + n as u64)];
         crl::list(&mut rng, root.key, &name, &root.key.identifier(), &serials).0
     });
@@ -183,12 +187,12 @@ fn lists() -> ConfigGroup {
 
 /// Revocation lists that nobody here has signed, and authorities that all have the key identifier on them; each revokes the
 /// serial number that every certificate has.
-fn others_lists() -> ConfigGroup {
-    const PAIRS: usize = 250;
+fn others_lists(size: usize) -> ConfigGroup {
+    let pairs = share(size, 250);
     let root = Authority::root("root", Kind::P384, 0);
     let serial = der::integer(77);
     let mut intermediates = Vec::new();
-    for n in 0..PAIRS {
+    for n in 0..pairs {
         let name = authority_name(&format!("issuer {n}"));
         let mut issuer = root.below("issuer", Kind::P384, n);
         issuer.certificate.subject = name.clone();
@@ -207,12 +211,12 @@ fn others_lists() -> ConfigGroup {
         intermediates.push(issuer.sign(root.key));
         intermediates.push(below.sign(own));
     }
-    let size: usize = intermediates.iter().map(|der| der.len() + der.len() / 3 + 80).sum();
-    let mut lists = up_to_size(|n| {
+    let taken: usize = intermediates.iter().map(|der| der.len() + der.len() / 3 + 80).sum();
+    let mut lists = up_to_size(size, |n| {
         let serials = [serial.clone(), der::integer(9000 + n as u64)];
         crl::plain(key(Kind::P384, 5), &authority_name("nobody"), &[9; 20], &serials)
     });
-    let keep = lists.len() * SIZE.saturating_sub(size) / SIZE;
+    let keep = lists.len() * size.saturating_sub(taken) / size;
     lists.truncate(keep);
     let mut config = msp("Org1MSP", &[root.certificate.sign(root.key)], &intermediates);
     config.revocation_list = lists.iter().map(|der| pem::pem("X509 CRL", der).into()).collect();
@@ -220,16 +224,16 @@ fn others_lists() -> ConfigGroup {
 }
 
 /// Many certificates, and a list with many entries.
-fn entries() -> ConfigGroup {
+fn entries(size: usize) -> ConfigGroup {
     let root = Authority::root("root", Kind::P256, 0);
-    let mut intermediates = up_to_size(|n| {
+    let mut intermediates = up_to_size(size, |n| {
         let mut below = root.below("below", Kind::P256, 1);
         below.certificate.serial = der::integer(1_000_000 + n as u64);
         below.certificate.subject = authority_name(&format!("below {n}"));
         below.certificate.sign(root.key)
     });
     intermediates.truncate(intermediates.len() / 2);
-    let serials: Vec<_> = (0..20_000).map(der::integer).collect();
+    let serials: Vec<_> = (0..share(size, 20_000) as u64).map(der::integer).collect();
     let list = crl::plain(root.key, &root.certificate.subject, &root.key.identifier(), &serials);
     let mut config = msp("Org1MSP", &[root.certificate.sign(root.key)], &intermediates);
     config.revocation_list = vec![list.into()];
@@ -237,7 +241,7 @@ fn entries() -> ConfigGroup {
 }
 
 /// Organizational units, all certified by one authority below decoys.
-fn units() -> ConfigGroup {
+fn units(size: usize) -> ConfigGroup {
     let root = Authority::root("root", Kind::P384, 0);
     let (real, mut intermediates) = among_decoys(&root, Kind::P384);
     let mut leaf = real.certificate.clone();
@@ -248,7 +252,7 @@ fn units() -> ConfigGroup {
     intermediates.push(leaf.clone());
     let mut config = msp("Org1MSP", &[root.certificate.sign(root.key)], &intermediates);
     let mut taken = config.encoded_len();
-    while taken < SIZE {
+    while taken < size {
         let name = format!("unit {}", config.organizational_unit_identifiers.len());
         let unit = unit(&name, pem::certificate(&leaf));
         taken += unit.encoded_len() + 4;
@@ -263,38 +267,41 @@ fn dns_names(count: usize, suffix: &str) -> Vec<Vec<u8>> {
 }
 
 /// A root with many name constraints, and many authorities with names below.
-fn constraints() -> ConfigGroup {
+fn constraints(size: usize) -> ConfigGroup {
     let mut root = Authority::root("root", Kind::P256, 0);
-    let subtrees: Vec<_> = dns_names(17_000, "example.com").iter().map(|name| der::sequence(&[name.clone()])).collect();
+    let subtrees: Vec<_> =
+        dns_names(share(size, 17_000), "example.com").iter().map(|name| der::sequence(std::slice::from_ref(name))).collect();
     let permitted = der::tlv(0xa0, &subtrees.concat());
     root.certificate.extensions.push(Extension::new(&id_ce(30), true, der::sequence(&[permitted])));
-    below_named(&root, &root, Vec::new())
+    below_named(size, &root, &root, Vec::new())
 }
 
 /// A few name constraints, an authority with many names, and many authorities below.
-fn names() -> ConfigGroup {
+fn names(size: usize) -> ConfigGroup {
     let mut root = Authority::root("root", Kind::P256, 0);
-    let subtrees: Vec<_> = dns_names(2_000, "example.com").iter().map(|name| der::sequence(&[name.clone()])).collect();
+    let subtrees: Vec<_> =
+        dns_names(share(size, 2_000), "example.com").iter().map(|name| der::sequence(std::slice::from_ref(name))).collect();
     let excluded = der::tlv(0xa1, &subtrees.concat());
     root.certificate.extensions.push(Extension::new(&id_ce(30), true, der::sequence(&[excluded])));
     let mut inner = root.below("inner", Kind::P256, 1);
-    let names = der::sequence(&dns_names(17_000, "example.org"));
+    let names = der::sequence(&dns_names(share(size, 17_000), "example.org"));
     inner.certificate.extensions.push(Extension::new(&id_ce(17), false, names));
-    below_named(&root, &inner, vec![inner.certificate.sign(root.key)])
+    below_named(size, &root, &inner, vec![inner.certificate.sign(root.key)])
 }
 
 /// An authority with many policies, and many below it.
-fn policies() -> ConfigGroup {
+fn policies(size: usize) -> ConfigGroup {
     let root = Authority::root("root", Kind::P256, 0);
     let mut inner = root.below("inner", Kind::P256, 1);
-    let policies: Vec<_> = (0..35_000).map(|n| der::sequence(&[der::oid(&[1, 2, 3, 4_000 + n])])).collect();
+    let policies: Vec<_> =
+        (0..share(size, 35_000) as u64).map(|n| der::sequence(&[der::oid(&[1, 2, 3, 4_000 + n])])).collect();
     inner.certificate.extensions.push(Extension::new(&id_ce(32), false, der::sequence(&policies)));
-    below_named(&root, &inner, vec![inner.certificate.sign(root.key)])
+    below_named(size, &root, &inner, vec![inner.certificate.sign(root.key)])
 }
 
 /// As many authorities below `above` as there is room for in half the size, each with a name and a policy.
-fn below_named(root: &Authority, above: &Authority, mut intermediates: Vec<Vec<u8>>) -> ConfigGroup {
-    let mut below = up_to_size(|n| {
+fn below_named(size: usize, root: &Authority, above: &Authority, mut intermediates: Vec<Vec<u8>>) -> ConfigGroup {
+    let mut below = up_to_size(size, |n| {
         let mut below = above.below("below", Kind::P256, 2);
         below.certificate.subject = authority_name(&format!("below {n}"));
         below.certificate.serial = der::integer(5000 + n as u64);
@@ -310,37 +317,37 @@ fn below_named(root: &Authority, above: &Authority, mut intermediates: Vec<Vec<u
 }
 
 /// Groups within groups of an organization, which mean nothing.
-fn groups() -> ConfigGroup {
+fn groups(size: usize) -> ConfigGroup {
     let root = Authority::root("root", Kind::P256, 0);
     let config = msp("Org1MSP", &[root.certificate.sign(root.key)], &[]);
     let mut organization = organization(&config, anybody());
     let one = ConfigValue { value: vec![0; 8].into(), mod_policy: "Admins".to_owned(), version: 0 };
-    for n in 0..SIZE / (one.encoded_len() + 16) {
+    for n in 0..size / (one.encoded_len() + 16) {
         organization.values.insert(format!("value{n}"), one.clone());
     }
     channel("V2_0", orderers(), organization)
 }
 
 /// A policy of many principals, each of which is combined of others.
-fn principals() -> ConfigGroup {
+fn principals(size: usize) -> ConfigGroup {
     let root = Authority::root("root", Kind::P256, 0);
     let config = msp("Org1MSP", &[root.certificate.sign(root.key)], &[]);
     let role = |n: usize| {
         let role = MspRole { msp_identifier: format!("Org{n}MSP"), role: 0 };
         MspPrincipal { principal_classification: 0, principal: role.encode_to_vec().into() }
     };
-    let all: Vec<_> = (0..SIZE / 24).map(role).collect();
+    let all: Vec<_> = (0..size / 24).map(role).collect();
     let rules = (0..all.len()).map(|n| signed_by(i32::try_from(n).unwrap_or_default())).collect();
     channel("V2_0", orderers(), organization(&config, signatures(n_of(1, rules), all)))
 }
 
-fn organizations() -> ConfigGroup {
+fn organizations(size: usize) -> ConfigGroup {
     let root = Authority::root("root", Kind::P521, 0);
     let der = root.certificate.sign(root.key);
     let mut all = with(&msp("Org1MSP", std::slice::from_ref(&der), &[]));
     let one = organization(&msp("Org1MSP", std::slice::from_ref(&der), &[]), anybody()).encoded_len();
     if let Some(application) = all.groups.get_mut("Application") {
-        for n in 0..SIZE / one {
+        for n in 0..size / one {
             let config = msp(&format!("Other{n}MSP"), std::slice::from_ref(&der), &[]);
             application.groups.insert(format!("Other{n}"), organization(&config, anybody()));
         }
@@ -356,40 +363,40 @@ fn with_policy(rule: SignaturePolicy) -> ConfigGroup {
     channel("V2_0", orderers(), organization(&config, signatures(rule, vec![principal])))
 }
 
-fn flat_policy() -> ConfigGroup {
+fn flat_policy(size: usize) -> ConfigGroup {
     let one = signed_by(0);
-    with_policy(n_of(1, vec![one.clone(); SIZE / (one.encoded_len() + 2)]))
+    with_policy(n_of(1, vec![one.clone(); size / (one.encoded_len() + 2)]))
 }
 
 /// As deep as protobuf lets it be.
-fn deep_policy() -> ConfigGroup {
+fn deep_policy(size: usize) -> ConfigGroup {
     let mut rule = n_of(1, vec![signed_by(0); 200]);
     for _ in 0..40 {
         rule = n_of(1, vec![n_of(2, vec![signed_by(0); 8]), rule]);
     }
-    let many = SIZE / rule.encoded_len();
+    let many = size / rule.encoded_len();
     with_policy(n_of(1, vec![rule; many]))
 }
 
 /// The same where the signers' authority is among decoys.
-fn signers_with_decoys() -> Case {
+fn signers_with_decoys(size: usize) -> Case {
     let root = Authority::root("root", Kind::P384, 0);
     let (real, intermediates) = among_decoys(&root, Kind::P384);
     let mut issuer = real;
     issuer.certificate.subject = authority_name("inner");
-    signed_by_many("signers-decoys", &root, &issuer, &intermediates)
+    signed_by_many(size, "signers-decoys", &root, &issuer, &intermediates)
 }
 
 /// A small update that as many members sign as there is room for, under a policy that the last one satisfies.
-fn many_signers() -> Case {
+fn many_signers(size: usize) -> Case {
     let root = Authority::root("root", Kind::P384, 0);
-    signed_by_many("signers", &root, &root, &[])
+    signed_by_many(size, "signers", &root, &root, &[])
 }
 
-fn signed_by_many(name: &str, root: &Authority, issuer: &Authority, intermediates: &[Vec<u8>]) -> Case {
+fn signed_by_many(size: usize, name: &str, root: &Authority, issuer: &Authority, intermediates: &[Vec<u8>]) -> Case {
     let own = key(Kind::P384, 1);
     let one = members(1, issuer, own).concat().len();
-    let all = members(SIZE / (one + one / 3 + 300), issuer, own);
+    let all = members(size / (one + one / 3 + 300), issuer, own);
     let config = msp("Org1MSP", &[root.certificate.sign(root.key)], intermediates);
     let role = MspRole { msp_identifier: "Org1MSP".to_owned(), role: 1 };
     let admin = MspPrincipal { principal_classification: 0, principal: role.encode_to_vec().into() };
