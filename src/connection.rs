@@ -375,6 +375,7 @@ mod tests {
             socket: Socket::Plain(socket),
             info: ConnectInfo::default(),
             inbound: Inbound::default(),
+            look: None,
             place,
         };
         let writes = tokio::spawn(async move {

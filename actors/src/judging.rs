@@ -109,12 +109,11 @@ impl Judges {
         let line = Arc::clone(self.lines().entry(key.clone()).or_insert_with(new));
         let mut place = InLine { judges: Arc::clone(self), key, line, turn: None };
         let turns = Arc::clone(&place.line.turns);
-        place.turn = match Arc::clone(&turns).try_acquire_owned() {
-            Ok(turn) => Some(turn),
-            Err(_) => {
-                let _waiting = Waiting::among(&place.line)?;
-                turns.acquire_owned().await.ok()
-            }
+        place.turn = if let Ok(turn) = Arc::clone(&turns).try_acquire_owned() {
+            Some(turn)
+        } else {
+            let _waiting = Waiting::among(&place.line)?;
+            turns.acquire_owned().await.ok()
         };
         Ok(place)
     }
@@ -199,6 +198,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as it is handed over")]
     fn client(number: u8) -> Option<IpAddr> {
         Some(Ipv4Addr::new(10, 0, 0, number).into())
     }

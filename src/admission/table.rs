@@ -374,7 +374,7 @@ impl ConnectionTable {
                     blocked.push((peer.account().used_by_address(), holds, Arc::clone(peer)));
                 }
                 (None, Some(since)) if has_waited(since, DEBT_PATIENCE_MS) => {
-                    idle.push((since, holds, Arc::clone(peer)))
+                    idle.push((since, holds, Arc::clone(peer)));
                 }
                 _ => {}
             }

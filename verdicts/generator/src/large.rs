@@ -269,8 +269,10 @@ fn dns_names(count: usize, suffix: &str) -> Vec<Vec<u8>> {
 /// A root with many name constraints, and many authorities with names below.
 fn constraints(size: usize) -> ConfigGroup {
     let mut root = Authority::root("root", Kind::P256, 0);
-    let subtrees: Vec<_> =
-        dns_names(share(size, 17_000), "example.com").iter().map(|name| der::sequence(std::slice::from_ref(name))).collect();
+    let subtrees: Vec<_> = dns_names(share(size, 17_000), "example.com")
+        .iter()
+        .map(|name| der::sequence(std::slice::from_ref(name)))
+        .collect();
     let permitted = der::tlv(0xa0, &subtrees.concat());
     root.certificate.extensions.push(Extension::new(&id_ce(30), true, der::sequence(&[permitted])));
     below_named(size, &root, &root, Vec::new())
@@ -279,8 +281,10 @@ fn constraints(size: usize) -> ConfigGroup {
 /// A few name constraints, an authority with many names, and many authorities below.
 fn names(size: usize) -> ConfigGroup {
     let mut root = Authority::root("root", Kind::P256, 0);
-    let subtrees: Vec<_> =
-        dns_names(share(size, 2_000), "example.com").iter().map(|name| der::sequence(std::slice::from_ref(name))).collect();
+    let subtrees: Vec<_> = dns_names(share(size, 2_000), "example.com")
+        .iter()
+        .map(|name| der::sequence(std::slice::from_ref(name)))
+        .collect();
     let excluded = der::tlv(0xa1, &subtrees.concat());
     root.certificate.extensions.push(Extension::new(&id_ce(30), true, der::sequence(&[excluded])));
     let mut inner = root.below("inner", Kind::P256, 1);

@@ -152,7 +152,7 @@ impl SoloChain {
         };
         self.write(ops, None, None);
         match thought {
-            Thought::Recheck(message) => self.recheck(message, reply, ctx),
+            Thought::Recheck(message) => self.recheck(&message, reply, ctx),
             Thought::Apply(message) => self.apply(message, reply, ctx),
         }
         Fed::Waiting
@@ -178,7 +178,7 @@ impl SoloChain {
 
     /// The configuration changed since the message was judged: judge it again, on another thread. Meanwhile no other
     /// message is taken.
-    fn recheck(&mut self, message: Arc<Accepted>, reply: Option<Reply>, ctx: &mut Context<Self>) {
+    fn recheck(&mut self, message: &Accepted, reply: Option<Reply>, ctx: &mut Context<Self>) {
         let (is_config, sequence) = (message.is_config, message.sequence);
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
         let work = rechecked(snapshot, context, message.envelope.clone(), is_config);

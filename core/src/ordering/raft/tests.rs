@@ -597,8 +597,8 @@ fn nothing_acknowledged_is_lost_and_nobody_forks() {
         twice += repeated;
     }
     assert!(blocks > 500 && kills > 30, "{blocks} blocks, {kills} kills");
-    // what is sent again can be in the chain twice: not often
-    assert!(twice * 10 < usize::try_from(sent).expect("a small number"), "{twice} of {sent} twice");
+    // what is sent again can be in the chain twice; here a node dies, or is cut off, every few seconds
+    assert!(twice * 5 < usize::try_from(sent).expect("a small number"), "{twice} of {sent} twice");
     eprintln!("{blocks} blocks, {kills} kills, {twice} of {sent} envelopes twice");
 }
 
