@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// What the node reads and writes.
+/// Files with messages that the node decodes or encodes.
 const SPOKEN: [&str; 15] = [
     "fabric/common/common.proto",
     "fabric/common/configtx.proto",
@@ -23,7 +23,8 @@ const SPOKEN: [&str; 15] = [
     "fabric/raftpb/raft.proto",
 ];
 
-/// What passes through it unread, but is shown to people: described, without any Rust.
+/// Files with messages that pass through the node unread but can be displayed: only descriptors, no Rust
+/// code.
 const SHOWN: [&str; 7] = [
     "google/protobuf/empty.proto",
     "fabric/ledger/kv_rwset.proto",
@@ -40,12 +41,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     std::fs::write(out.join("schema.rs"), schema(&descriptors.file)?)?;
     let mut config = tonic_prost_build::Config::new();
-    // a message tells its name, by which its schema is found
+    // a message provides its name, by which its schema is found
     config.enable_type_names();
     tonic_prost_build::configure()
         // payloads stay slices of the buffer they came in
         .bytes(".")
-        // one order of map entries, so that what we encode is the same bytes every time
+        // a defined order of map entries, so that encoding a message always gives the same bytes
         .btree_map(".")
         .build_server(false)
         .compile_fds_with_config(descriptors, config)?;
@@ -58,7 +59,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 type File = protox::prost_reflect::prost_types::FileDescriptorProto;
 type Message = protox::prost_reflect::prost_types::DescriptorProto;
 
-/// The wire form of every field of every message, as a static table of Rust: sorted by the messages' names.
+/// Generates the wire form of every field of every message as a static table of Rust, sorted by the
+/// messages' names.
 fn schema(files: &[File]) -> Result<String, std::fmt::Error> {
     let mut messages = BTreeMap::new();
     for file in files {

@@ -1,4 +1,4 @@
-//! Everything that `start` would find out about a configuration, found out before: nothing is written, nothing is started.
+//! Checks a configuration as `start` would find it: nothing is written, nothing is started.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -20,10 +20,11 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::prelude::FromDer as _;
 
+use crate::certificates::{OrderersError, check_client_files};
 use crate::fabric_folder;
 use crate::http::NO_PROFILES;
 use crate::local_msp::{read_definition, read_signing_identity};
-use crate::node::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX, read_genesis, tls_keys};
+use crate::node::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX, read_genesis};
 use crate::settings::{Bootstrap, DebugEndpoint, Examined, Settings, kafka_settings};
 use crate::start_record::StartRecord;
 use crate::telemetry::check_spec;
@@ -32,20 +33,20 @@ use crate::traces::Traces;
 use orderer_core::counted::counted;
 
 const DAY: i64 = 24 * 60 * 60;
-/// A certificate that is good for less is worth a warning.
+/// A certificate that expires sooner, in seconds, is worth a warning.
 const SHORT: i64 = 30 * DAY;
 
-/// What was found, and what is to be found.
+/// A check in progress: its input, and its findings so far.
 struct Check<'a> {
     settings: &'a Settings,
     catalog: Arc<Catalog>,
-    /// It has been said that the bootstrap channel does not know who signs.
+    /// Whether it was reported that the bootstrap channel does not know the signer.
     is_stranger: bool,
     findings: Vec<Finding>,
 }
 
-/// Looks at all of it. `logging_spec` is what `FABRIC_LOGGING_SPEC` says; with `bind` the addresses are listened on for a
-/// moment.
+/// Checks all settings. `logging_spec` is the value of `FABRIC_LOGGING_SPEC`; with `bind` the addresses are bound for
+/// a moment.
 pub fn check(examined: &Examined, logging_spec: Option<&str>, bind: bool) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     findings.extend(examined.mistakes.iter().map(|mistake| finding(Level::Error, mistake.to_string())));
@@ -64,6 +65,7 @@ pub fn check(examined: &Examined, logging_spec: Option<&str>, bind: bool) -> Vec
     for (section, tls) in listeners(settings) {
         check.tls(section, tls);
     }
+    check.cluster();
     check.exposure();
     let snapshot = check.bootstrap();
     let signer = check.local_msp(snapshot.as_ref());
@@ -86,7 +88,13 @@ pub fn check(examined: &Examined, logging_spec: Option<&str>, bind: bool) -> Vec
 fn listeners(settings: &Settings) -> Vec<(&'static str, &TlsFiles)> {
     let operations = settings.http.operations.as_ref().and_then(|l| l.tls.as_ref());
     let admin = settings.http.admin.as_ref().and_then(|l| l.tls.as_ref());
-    let all = [("General.TLS", settings.tls.as_ref()), ("Operations.TLS", operations), ("Admin.TLS", admin)];
+    let cluster = settings.cluster.as_ref().and_then(|cluster| cluster.listener.as_ref()).map(|listener| &listener.tls);
+    let all = [
+        ("General.TLS", settings.tls.as_ref()),
+        ("General.Cluster", cluster),
+        ("Operations.TLS", operations),
+        ("Admin.TLS", admin),
+    ];
     all.into_iter().filter_map(|(section, tls)| Some((section, tls?))).collect()
 }
 
@@ -105,7 +113,7 @@ impl Check<'_> {
 
     fn tls(&mut self, section: &str, files: &TlsFiles) {
         let roots = files.clients.roots();
-        // what is missing has been said
+        // missing files were reported already
         if ![&files.certificate, &files.private_key].into_iter().chain(roots).all(|file| file.is_file()) {
             return;
         }
@@ -121,7 +129,7 @@ impl Check<'_> {
         }
     }
 
-    /// Says until when a certificate is good.
+    /// Reports a certificate's validity period.
     fn certificate(&mut self, section: &str, file: &Path, der: &[u8]) {
         let Ok((_, certificate)) = x509_parser::certificate::X509Certificate::from_der(der) else {
             self.put(Level::Error, format!("{section}: {}: no X.509 certificate", file.display()));
@@ -156,7 +164,7 @@ impl Check<'_> {
         let needed = self.channels() == 0;
         let file = match &self.settings.bootstrap {
             Bootstrap::File(file) => file,
-            // what it is for has been done long ago
+            // its purpose was served long ago
             Bootstrap::Provisional(_) if needed => {
                 self.mend(Level::Error, PROVISIONAL.to_owned(), PROVISIONAL_FIX);
                 return None;
@@ -208,7 +216,7 @@ impl Check<'_> {
             .and_then(|defined| Msp::from_config(&defined.config, MspVersion::LATEST).map_err(|e| chain_text(&e)));
         match msp {
             Ok(_) => self.put(Level::Fine, format!("{what}: a definition of {id}")),
-            // the node signs without it: what counts for others is in their channels
+            // the node signs without it: other nodes go by the definitions in their channels
             Err(error) => self.put(Level::Warning, format!("{what} does not define {id}: {error}")),
         }
         let signer = Some(OwnSigner::new(Arc::new(identity)));
@@ -231,7 +239,8 @@ impl Check<'_> {
         signer
     }
 
-    /// Whether the node would order a channel with this configuration, and peers would take its blocks.
+    /// Checks whether the node would order a channel with this configuration, and whether peers would accept its
+    /// blocks.
     fn own_part(&mut self, snapshot: &ChannelSnapshot, signer: Option<&OwnSigner>) {
         let (settings, channel) = (self.settings, snapshot.channel());
         if let Some(Err(refused)) = signer.map(|signer| signer.check(snapshot)) {
@@ -241,7 +250,7 @@ impl Check<'_> {
                 "set General.LocalMSPID and General.LocalMSPDir to an orderer's that the policy accepts",
             );
         }
-        if let Err(refused) = own::engine(&settings.serving, snapshot, &tls_keys(settings.tls.as_ref())) {
+        if let Err(refused) = own::engine(&settings.serving, snapshot, &settings.tls_keys()) {
             self.put(Level::Error, format!("channel {channel} is not ordered here: {refused}"));
         }
         if let Some(addresses) = own::others_of_solo(snapshot) {
@@ -298,7 +307,51 @@ impl Check<'_> {
         fs::read_dir(folder).map_or(0, |entries| entries.flatten().count())
     }
 
-    /// Says who can look into the ledgers without a certificate.
+    /// Checks the files for connections to other orderers.
+    fn cluster(&mut self) {
+        let Some(cluster) = &self.settings.cluster else { return };
+        // missing files were reported already
+        let files = [&cluster.client_certificate, &cluster.client_key].into_iter().chain(&cluster.roots);
+        if !files.into_iter().all(|file| file.is_file()) {
+            return;
+        }
+        let is_general = self.settings.tls.as_ref().is_some_and(|tls| {
+            (&tls.certificate, &tls.private_key) == (&cluster.client_certificate, &cluster.client_key)
+        });
+        if let Err(error) = check_client_files(cluster) {
+            // an error in the general certificate was reported, too
+            if !(is_general && matches!(error, OrderersError::Identity { .. })) {
+                self.mend(Level::Error, chain_text(&error), "put matching PEM files in place");
+            }
+            return;
+        }
+        if is_general {
+            self.put(
+                Level::Fine,
+                "General.Cluster: other orderers are shown the certificate of General.TLS".to_owned(),
+            );
+        } else {
+            self.put(Level::Fine, "General.Cluster: client certificate and key belong together".to_owned());
+            for der in CertificateDer::pem_file_iter(&cluster.client_certificate).into_iter().flatten().flatten() {
+                self.certificate("General.Cluster", &cluster.client_certificate, &der);
+            }
+        }
+        // a listener of its own has them, too, and was checked
+        for root in cluster.roots.iter().filter(|_| cluster.listener.is_none()) {
+            for der in CertificateDer::pem_file_iter(root).into_iter().flatten().flatten() {
+                self.certificate("General.Cluster", root, &der);
+            }
+        }
+        if cluster.connections.tolerate_expired {
+            self.put(
+                Level::Warning,
+                "General.Cluster.TolerateExpiredCertificates: orderers with expired certificates are connected to"
+                    .to_owned(),
+            );
+        }
+    }
+
+    /// Warns if ledgers can be read without a certificate.
     fn exposure(&mut self) {
         let http = &self.settings.http;
         let Some(operations) = http.operations.as_ref().filter(|listener| listener.tls.is_none()) else { return };
@@ -322,8 +375,8 @@ impl Check<'_> {
         }
     }
 
-    /// Whether the node would go on with a channel that is there. The ledger is opened, and closed again; one that a running
-    /// node has is left alone.
+    /// Checks whether the node would continue an existing channel. Opens and closes the ledger; leaves one alone that
+    /// a running node has open.
     fn ledger(&mut self, store: &LedgerStore, channel: &ChannelId, signer: Option<&OwnSigner>) {
         let ledger = match store.open(channel) {
             Ok(ledger) => ledger,
@@ -346,7 +399,7 @@ impl Check<'_> {
             if kafka.tls.is_none() && kafka.sasl.is_none() {
                 return;
             }
-            // which brokers, the channels say
+            // the channels say which brokers
             reach.brokers.push("localhost:9092".to_owned());
         }
         match KafkaCluster::new(reach) {
@@ -361,7 +414,7 @@ impl Check<'_> {
 
     fn tracing(&mut self) {
         let settings = self.settings;
-        // nothing is connected until there is something to send
+        // no connection is made until there is something to send
         if let Some(tracing) = settings.tracing.as_ref().filter(|tracing| tracing.roots.iter().all(|r| r.is_file())) {
             match Traces::start(tracing, "") {
                 Ok((traces, _)) => {
@@ -391,13 +444,15 @@ impl Check<'_> {
         let http = &self.settings.http;
         let operations = http.operations.as_ref().map(|listener| listener.address);
         let admin = http.admin.as_ref().map(|listener| listener.address);
+        let cluster = self.settings.cluster.as_ref().and_then(|cluster| cluster.listener.as_ref()).map(|l| l.address);
         let all = [
             ("General", Some(self.settings.listen)),
+            ("General.Cluster", cluster),
             ("Operations", operations),
             ("Admin", admin),
             ("General.Profile", self.settings.profile),
         ];
-        // all at once: two of them may want the same
+        // all at once: two of them may want the same address
         let mut taken: Vec<TcpListener> = Vec::new();
         for (section, address) in all.into_iter().filter_map(|(section, a)| Some((section, a?))) {
             match TcpListener::bind::<SocketAddr>(address) {
@@ -411,7 +466,7 @@ impl Check<'_> {
     }
 }
 
-/// Makes a file and takes it away again.
+/// Creates a file and removes it again.
 fn is_writable(folder: &Path) -> std::io::Result<()> {
     let probe: PathBuf = folder.join(format!(".orderer-config-check-{}", std::process::id()));
     fs::OpenOptions::new().write(true).create_new(true).open(&probe)?;

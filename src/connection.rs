@@ -1,4 +1,4 @@
-//! Connections: accepted, secured, and handed to the server that speaks on them.
+//! Connections: accepts them, secures them, and hands them to a server.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use orderer_actors::observe::{ConnectionObserved, Observed};
 use orderer_core::crypto::sha256;
 use rustls_pki_types::CertificateDer;
@@ -21,62 +22,77 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use crate::admission::{ConnectionTable, Inbound, Peer, Phase, Place};
-use crate::tls::{ListenerTls, wants_tls, why_it_failed};
+use crate::tls::{ListenerTls, Metered, wants_tls, why_it_failed};
 
-/// After an accept that failed for want of file descriptors or memory.
+/// Pause after an accept that failed for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// When as many have come as one in so many of those that may be open, connections that were accepted have their turn.
+/// Divisor of the maximum number of connections: after accepting this part of it, the accept loop yields to the
+/// connections that were accepted.
 const TURN_PART: usize = 8;
-/// Connections that have not said what they speak are looked for so often.
+/// Interval at which connections whose protocol is not known yet are checked.
 const SILENT_LOOK: Duration = Duration::from_millis(250);
-/// A client that is not let in may read why for so long,
+/// Time for a rejected client to read the alert that says why.
 const LAST_WORDS_LIMIT: Duration = Duration::from_secs(1);
-/// while so many kilobytes of it are taken.
+/// Maximum number of reads, of 1 KiB each, that are discarded meanwhile.
 const LAST_WORDS_MAX_READS: usize = 64;
-/// Whether a client has left from which nothing is read, for want of memory, is looked at so often.
+/// Interval at which a connection that is not read, for lack of memory, is checked for a client that has left.
 const LEFT_LOOK: Duration = Duration::from_millis(500);
-/// Connections that are ready for the server.
+/// Bytes that are read from a connection before others have their turn on the thread: about 0.1 ms of work. A client
+/// that sends as fast as it can would otherwise be served for milliseconds at a time.
+const TURN_BYTES: usize = 128 << 10;
+/// Maximum number of connections that are ready for the server.
 const READY_MAX: usize = 64;
 
-/// A client's connection. What it reads is charged to the node's budget, and waits while there is no room.
+/// A client's connection. What it reads is charged to the node's budget, and waits while that has no capacity.
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
     info: ConnectInfo,
     inbound: Inbound,
     place: Place,
-    /// While there is no room to read: when to look whether the client has left.
+    /// While there is no capacity to read: when to check whether the client has left.
     look: Option<Pin<Box<Sleep>>>,
+    /// Bytes that were read since others last had their turn.
+    turn_bytes: usize,
 }
 
 #[derive(Debug)]
 enum Socket {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Metered>>),
 }
 
-/// Who is at the other end.
+/// The client of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectInfo {
-    /// Its address.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// SHA-256 of its TLS certificate in DER, if it showed one.
+    /// SHA-256 of the client's TLS certificate in DER, if it presented one.
     pub tls_certificate_hash: Option<[u8; 32]>,
-    /// Counts it as open, until the last request on it is gone.
+    /// That certificate. Whether it was verified against any root depends on the listener.
+    pub tls_certificate: Option<Bytes>,
+    /// Counts the connection as open, until the last request on it is dropped.
     pub open: Option<Arc<ConnectionObserved>>,
-    /// What it holds; `None` for requests that come from within the process.
+    /// The connection's admission state; `None` for requests from within the process.
     pub admitted: Option<Arc<Peer>>,
 }
 
 impl Default for ConnectInfo {
     fn default() -> Self {
-        Self { peer: (Ipv4Addr::UNSPECIFIED, 0).into(), tls_certificate_hash: None, open: None, admitted: None }
+        Self {
+            peer: (Ipv4Addr::UNSPECIFIED, 0).into(),
+            tls_certificate_hash: None,
+            tls_certificate: None,
+            open: None,
+            admitted: None,
+        }
     }
 }
 
-/// Accepts connections until `stopping`; each is ready to be spoken on when it comes out of the stream. Accepting waits for
-/// no client (when too many come, for those that were told to close, and for a moment): each shakes hands in a task of its own, and one that has not said within `handshake_limit` what it speaks is
-/// closed, whether it is silent or sends a byte now and then.
+/// Accepts connections until `stopping`; each is secured when it comes out of the stream. Accepting waits for no
+/// client (when too many come, for those that were told to close, and for a moment): each handshake runs in a task of
+/// its own, and a client whose protocol is not known within `handshake_limit` is disconnected, whether it is silent
+/// or sends a byte now and then.
 pub fn accept(
     listener: TcpListener,
     tls: Option<Arc<ListenerTls>>,
@@ -109,13 +125,13 @@ pub fn accept(
                 tracing::debug!(target: "orderer.connection", %peer, "connection refused: the node has as many as it may");
                 continue;
             };
-            // answers are small and must not wait for more to send
+            // responses are small and must not wait for more to send
             let _ = socket.set_nodelay(true);
             let (ready, tls, stopping) = (ready.clone(), tls.clone(), stopping.clone());
             tokio::spawn(async move {
                 let admitted = Arc::clone(place.peer());
                 let secured = tokio::select! {
-                    secured = tokio::time::timeout(handshake_limit, shake_hands(socket, tls, peer)) => secured,
+                    secured = tokio::time::timeout(handshake_limit, shake_hands(socket, tls, &admitted)) => secured,
                     () = std::future::poll_fn(|cx| admitted.poll_closing(cx)) => {
                         tracing::debug!(target: "orderer.connection", %peer, "connection closed before it said anything: others need its place");
                         return;
@@ -123,11 +139,13 @@ pub fn accept(
                     () = stopping.cancelled() => return,
                 };
                 match secured {
-                    Ok(Some((socket, tls_certificate_hash))) => {
+                    Ok(Some((socket, tls_certificate))) => {
                         admitted.reaches(Phase::Greeting);
-                        let info = ConnectInfo { peer, tls_certificate_hash, open: None, admitted: Some(admitted) };
+                        let tls_certificate_hash = tls_certificate.as_ref().map(|der| sha256(&[der]));
+                        let admitted = Some(admitted);
+                        let info = ConnectInfo { peer, tls_certificate_hash, tls_certificate, open: None, admitted };
                         let inbound = Inbound::default();
-                        let connection = Connection { socket, info, inbound, place, look: None };
+                        let connection = Connection { socket, info, inbound, place, look: None, turn_bytes: 0 };
                         let _ = ready.send(Ok(connection)).await;
                     }
                     Ok(None) => {}
@@ -136,7 +154,7 @@ pub fn accept(
                     }
                 }
             });
-            // those who are here have their turn before more come, who may have to take their places
+            // accepted connections have their turn before more come, which may have to take their places
             accepted_in_turn = (accepted_in_turn + 1) % (table.max() / TURN_PART).max(1);
             if accepted_in_turn == 0 {
                 tokio::task::yield_now().await;
@@ -157,13 +175,15 @@ async fn close_silent(table: Arc<ConnectionTable>, limit: Duration, stopping: Ca
     table.close_silent(Duration::ZERO);
 }
 
-/// Secures a connection; a plain one has only to send its first byte. `None` if it is of no use; the log says why.
+/// Secures a connection; a plain one has only to send its first byte. Returns it with the certificate that the client
+/// presented, or `None` if it is of no use, which is logged.
 async fn shake_hands(
     socket: TcpStream,
     tls: Option<Arc<ListenerTls>>,
-    peer: SocketAddr,
-) -> Option<(Socket, Option<[u8; 32]>)> {
-    // nothing is set up for a client that keeps silent
+    admitted: &Arc<Peer>,
+) -> Option<(Socket, Option<Bytes>)> {
+    let peer = admitted.address();
+    // nothing is set up for a silent client
     let mut first = [0];
     if !matches!(socket.peek(&mut first).await, Ok(1)) {
         return None;
@@ -179,11 +199,12 @@ async fn shake_hands(
         tracing::warn!(target: "orderer.connection", %peer, "connection refused: no client root is known");
         return None;
     };
-    match TlsAcceptor::from(config).accept(socket).into_fallible().await {
-        Ok(stream) => {
+    match TlsAcceptor::from(config).accept(Metered::new(socket, Arc::clone(admitted))).into_fallible().await {
+        Ok(mut stream) => {
+            stream.get_mut().0.settle();
             let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-            let tls_certificate_hash = certificate.map(|c| sha256(&[c.as_ref()]));
-            Some((Socket::Tls(Box::new(stream)), tls_certificate_hash))
+            let certificate = certificate.map(|der| Bytes::copy_from_slice(der));
+            Some((Socket::Tls(Box::new(stream)), certificate))
         }
         Err((error, socket)) => {
             let why = why_it_failed(&error);
@@ -194,9 +215,9 @@ async fn shake_hands(
     }
 }
 
-/// Takes what the client still sends, and forgets it, until it has the alert that says why: a socket that is closed with bytes in
-/// it that nobody read takes the alert back.
-async fn read_out(mut socket: TcpStream) {
+/// Discards what the client still sends until it has the alert that says why it was rejected: closing a socket with
+/// unread bytes in it would withdraw the alert.
+async fn read_out(mut socket: Metered) {
     let mut bytes = [0; 1024];
     if socket.shutdown().await.is_err() {
         return;
@@ -209,19 +230,19 @@ async fn read_out(mut socket: TcpStream) {
 }
 
 impl Connection {
-    /// Counts it as a client's connection.
+    /// Counts this as a client's connection.
     #[must_use]
     pub fn counted_by(mut self, observed: &Arc<Observed>) -> Self {
         self.info.open = Some(Arc::new(observed.connection()));
         self
     }
 
-    /// Who is at the other end.
+    /// Returns the client.
     pub fn info(&self) -> &ConnectInfo {
         &self.info
     }
 
-    /// The certificate that the client showed.
+    /// Returns the certificate that the client presented.
     pub fn shown_certificate(&self) -> Option<&CertificateDer<'static>> {
         match &self.socket {
             Socket::Plain(_) => None,
@@ -240,11 +261,12 @@ impl AsyncRead for Socket {
 }
 
 impl Socket {
-    /// Whether the client has ended the connection, as far as that is known without reading what it had sent before.
+    /// Returns whether the client has closed the connection, as far as that is known without reading what it had sent
+    /// before.
     fn is_left(&self) -> bool {
         let socket = match self {
             Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => stream.get_ref().0.socket(),
         };
         let mut ready = std::pin::pin!(socket.ready(Interest::READABLE));
         match ready.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -265,13 +287,14 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { socket, inbound, place, look, .. } = self.get_mut();
+        let Self { socket, inbound, place, look, turn_bytes, .. } = self.get_mut();
         let peer = place.peer();
         if peer.is_closing() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if peer.poll_room(cx).is_pending() {
-            // it may have been told to close between the look and the wait; and who has left must not be waited for by others
+            // it may have been told to close between the check and the wait; and others must not wait for a client
+            // that has left
             if peer.is_closing() || socket.is_left() {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
@@ -282,11 +305,18 @@ impl AsyncRead for Connection {
             return Poll::Pending;
         }
         *look = None;
+        if *turn_bytes >= TURN_BYTES {
+            *turn_bytes = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let Poll::Ready(read) = Pin::new(socket).poll_read(cx, buf) else {
+            *turn_bytes = 0;
             return peer.poll_closing(cx).map(|()| Err(io::ErrorKind::ConnectionAborted.into()));
         };
         read?;
+        *turn_bytes += buf.filled().len() - before;
         let progress = inbound.read(&buf.filled()[before..]);
         if progress.speaks {
             peer.reaches(Phase::Stranger);
@@ -299,7 +329,8 @@ impl AsyncRead for Connection {
 }
 
 impl Connection {
-    /// What came of a write: a client that takes nothing must not keep a connection that was told to close.
+    /// Returns the result of a write, or an error if the connection was told to close: a client that accepts nothing
+    /// must not keep it open.
     fn unless_closing<T>(&self, written: Poll<io::Result<T>>, cx: &Context<'_>) -> Poll<io::Result<T>> {
         match written {
             Poll::Pending => self.place.peer().poll_closing(cx).map(|()| Err(io::ErrorKind::ConnectionAborted.into())),
@@ -363,7 +394,18 @@ mod tests {
     use crate::admission::{Budget, Kind};
     use std::future::poll_fn;
 
-    /// A client that takes nothing of what it is sent, and is told to close.
+    fn plain(socket: TcpStream, place: Place) -> Connection {
+        Connection {
+            socket: Socket::Plain(socket),
+            info: ConnectInfo::default(),
+            inbound: Inbound::default(),
+            look: None,
+            turn_bytes: 0,
+            place,
+        }
+    }
+
+    /// A client that accepts nothing of what it is sent, and is told to close.
     #[tokio::test]
     async fn who_takes_nothing_can_be_closed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -371,13 +413,7 @@ mod tests {
         let (socket, peer) = listener.accept().await.expect("a connection");
         let table = Arc::new(ConnectionTable::new(Kind::Operators, 1, Budget::new(1 << 20)));
         let place = table.enter(peer).await.expect("a place");
-        let mut connection = Connection {
-            socket: Socket::Plain(socket),
-            info: ConnectInfo::default(),
-            inbound: Inbound::default(),
-            look: None,
-            place,
-        };
+        let mut connection = plain(socket, place);
         let writes = tokio::spawn(async move {
             loop {
                 poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &[0; 8 << 10])).await?;
@@ -391,5 +427,25 @@ mod tests {
         assert_eq!(ended.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionAborted));
         assert!(next.is_some());
         drop(client);
+    }
+
+    /// Nothing is read from the connection, for lack of memory, and what the client had sent lies unread.
+    #[tokio::test]
+    async fn who_leaves_while_there_is_no_room_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut client = TcpStream::connect(listener.local_addr().expect("its address")).await.expect("a connection");
+        let (socket, peer) = listener.accept().await.expect("a connection");
+        let budget = Budget::new(1 << 20);
+        budget.account([10, 0, 0, 1].into()).charge(2 << 20);
+        let table = Arc::new(ConnectionTable::new(Kind::Clients, 1, budget));
+        let place = table.enter(peer).await.expect("a place");
+        let mut connection = plain(socket, place);
+        client.write_all(b"something").await.expect("it is sent");
+        let mut bytes = [0; 8];
+        let waits = tokio::time::timeout(2 * LEFT_LOOK, connection.read(&mut bytes)).await;
+        assert!(waits.is_err(), "the client is there, and waits");
+        drop(client);
+        let left = tokio::time::timeout(4 * LEFT_LOOK, connection.read(&mut bytes)).await.expect("it is noticed");
+        assert_eq!(left.expect_err("nothing is read").kind(), io::ErrorKind::ConnectionAborted);
     }
 }

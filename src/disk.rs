@@ -1,4 +1,4 @@
-//! Room on the disk of the ledgers. A full one stops every channel, so it is said before.
+//! Free space on the disk of the ledgers. A full disk stops every channel, so a warning comes before.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,24 +7,39 @@ use std::time::Duration;
 use orderer_actors::status::Level;
 use tokio_util::sync::CancellationToken;
 
-/// What to do about a disk with little room.
+/// What to do about a disk with little free space.
 pub(crate) const ACTION: &str =
     "make room there, or remove old blocks (orderer ledger prune): a full disk stops every channel";
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
 
-/// A file system's.
+/// The directory of the ledgers, and the threshold of the warning.
+#[derive(Clone, Debug)]
+pub struct LedgerDisk {
+    /// A directory on the disk.
+    pub folder: PathBuf,
+    /// Free bytes below which the disk is nearly full, if it is larger than ten times this.
+    pub low_bytes: u64,
+}
+
+impl LedgerDisk {
+    /// Returns the free space and its level. Performs blocking I/O.
+    pub(crate) fn look(&self) -> io::Result<(Room, Level)> {
+        room(&self.folder).map(|room| (room, room.level(self.low_bytes)))
+    }
+}
+
+/// The space of a file system.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    /// In bytes, for who is not its administrator.
+    /// Free bytes for users other than its administrator.
     pub(crate) free: u64,
-    /// Free or not.
+    /// Size in bytes.
     pub(crate) whole: u64,
 }
 
-/// Of the file system that `path` is on. Blocks.
+/// Returns the space of the file system that `path` is on. Performs blocking I/O.
 pub(crate) fn room(path: &Path) -> io::Result<Room> {
     let found = rustix::fs::statvfs(path)?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
@@ -32,11 +47,11 @@ pub(crate) fn room(path: &Path) -> io::Result<Room> {
 }
 
 impl Room {
-    /// Large disks are not full with a tenth of them left, small ones are soon.
-    pub(crate) fn level(self) -> Level {
-        if self.free < GIB.min(self.whole / 50) {
+    /// Rates the free space: a large disk is not full with a tenth of it left, a small one soon is.
+    fn level(self, low_bytes: u64) -> Level {
+        if self.free < (low_bytes / 10).min(self.whole / 50) {
             Level::Bad
-        } else if self.free < (10 * GIB).min(self.whole / 10) {
+        } else if self.free < low_bytes.min(self.whole / 10) {
             Level::Busy
         } else {
             Level::Good
@@ -54,20 +69,19 @@ enum News {
     Little,
 }
 
-/// What is worth a line in the log: that it became worse, and that it is good again.
+/// Returns the event to log: less space than before, or enough again.
 fn news(before: Level, now: Level) -> Option<News> {
     if now > before { Some(News::Little) } else { (now == Level::Good && before > now).then_some(News::Enough) }
 }
 
-/// Looks every half minute how much room there is where `folder` is, and logs when that becomes too little, or enough again,
-/// until `stopping`.
-pub(crate) async fn watch(folder: PathBuf, stopping: CancellationToken) {
+/// Checks the free space every half minute, and logs when it becomes too little, or enough again, until `stopping`.
+pub(crate) async fn watch(disk: LedgerDisk, stopping: CancellationToken) {
     let mut before = Level::Good;
     loop {
-        let of_thread = folder.clone();
-        // what cannot be looked at is said by who writes there
-        if let Ok(Ok(room)) = tokio::task::spawn_blocking(move || room(&of_thread)).await {
-            let (level, path, free_mib) = (room.level(), folder.display(), room.free_mib());
+        let of_thread = disk.clone();
+        // errors are reported where ledgers are written
+        if let Ok(Ok((room, level))) = tokio::task::spawn_blocking(move || of_thread.look()).await {
+            let (path, free_mib) = (disk.folder.display(), room.free_mib());
             match news(before, level) {
                 Some(News::Enough) => {
                     tracing::info!(target: "orderer.ledger", %path, free_mib, "the disk of the ledgers has room again");
@@ -91,15 +105,18 @@ pub(crate) async fn watch(folder: PathBuf, stopping: CancellationToken) {
 mod tests {
     use super::*;
 
+    const GIB: u64 = 1 << 30;
+
     #[test]
     fn a_disk_is_nearly_full_by_its_size() {
-        let level = |free, whole| Room { free, whole }.level();
+        let level = |free, whole| Room { free, whole }.level(10 * GIB);
         assert_eq!(level(3 * MIB, 40 * MIB), Level::Busy);
         assert_eq!(level(MIB / 2, 40 * MIB), Level::Bad);
         assert_eq!(level(5 * MIB, 40 * MIB), Level::Good);
         assert_eq!(level(11 * GIB, 10_000 * GIB), Level::Good);
         assert_eq!(level(9 * GIB, 10_000 * GIB), Level::Busy);
         assert_eq!(level(GIB - 1, 10_000 * GIB), Level::Bad);
+        assert_eq!(Room { free: 0, whole: 40 * MIB }.level(0), Level::Good);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The ledger folder of a Fabric orderer, found where this node keeps its own: Fabric's path is the default of both.
+//! Detects the ledger directory of a Fabric orderer where this node keeps its own: both have Fabric's path as their
+//! default.
 
 use std::fs;
 use std::io;
@@ -6,17 +7,17 @@ use std::path::Path;
 
 use orderer_core::channel::ChannelId;
 
-/// Fabric's folder of channels, and that of the channels that it was about to remove.
+/// Fabric's directory of channels, and that of the channels that it was about to remove.
 const CHAINS: &str = "chains";
 const REMOVED: &str = "pendingops/remove";
-/// A file of blocks is named so, with a number behind it.
+/// Prefix of the names of block files; a number follows.
 const BLOCK_FILE: &str = "blockfile_";
 
-/// Chains of a Fabric orderer that this node would begin again, without a word, from their genesis blocks.
+/// Chains of a Fabric orderer that this node would begin again from their genesis blocks.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{location} holds the ledgers of a Fabric orderer ({}), and their chains would begin anew; to go on with them: \
-     orderer ledger import --from-fabric {location} --ledger {location}; to do without them, move {location}/{CHAINS} away",
+    "{location} holds the ledgers of a Fabric orderer ({}), and their chains would begin anew; to go on with them, with \
+     the configuration of this start: orderer ledger import --from-fabric {location}; to do without them, move {location}/{CHAINS} away",
     channels.join(", ")
 )]
 pub(crate) struct FabricLedgers {
@@ -24,10 +25,10 @@ pub(crate) struct FabricLedgers {
     channels: Vec<String>,
 }
 
-/// Refuses a folder with chains of a Fabric orderer that are none of `known`. Blocks.
+/// Rejects a directory with chains of a Fabric orderer that are none of `known`. Performs blocking I/O.
 ///
 /// # Errors
-/// The system's.
+/// Fails with the error of the file system.
 pub(crate) fn look(location: &Path, known: &[ChannelId]) -> io::Result<Result<(), FabricLedgers>> {
     let entries = match fs::read_dir(location.join(CHAINS)) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

@@ -1,8 +1,9 @@
 //! The ordering service node of Hyperledger Fabric, as a tree of actors.
 //!
-//! This crate is the daemon around the tree: the gRPC services, endpoints for operators, files and sockets; and the program that
-//! composes the daemon with the commands of `orderer-tools` and `orderer-benchmark`. What decides is in `orderer-core`, what stores in
-//! `orderer-ledger`, what acts in `orderer-actors`; the settings are in `orderer-localconfig`.
+//! This crate is the daemon around the tree: the gRPC services, endpoints for operators, files and sockets; and the
+//! program that composes the daemon with the commands of `orderer-tools` and `orderer-benchmark`. The rules of
+//! ordering are in `orderer-core`, storage is in `orderer-ledger`, the actors are in `orderer-actors`; the settings
+//! are in `orderer-localconfig`.
 
 pub mod admission;
 pub mod certificates;

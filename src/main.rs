@@ -1,4 +1,4 @@
-//! The program: what was typed decides.
+//! The program: runs the command that was given.
 
 use std::process::ExitCode;
 

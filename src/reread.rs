@@ -1,19 +1,19 @@
-//! What of the configuration file is put in force while the node runs: what is logged. SIGHUP asks for it.
+//! Reloads the part of the configuration file that may change while the node runs, the log spec, on SIGHUP.
 
 use crate::settings::{Origin, examine};
 use crate::telemetry::LogControl;
 
-/// See the module's description.
+/// Reloads the log spec from the configuration file.
 pub struct Reread {
-    /// Where the settings came from.
+    /// The source of the settings.
     pub origin: Origin,
-    /// What is logged.
+    /// Controls what is logged.
     pub logs: LogControl,
 }
 
 impl Reread {
-    /// Reads the file again. If it says what is logged, that is in force from now on, whatever was said before; a file with
-    /// mistakes changes nothing. Blocks.
+    /// Reads the file again. If it has a log spec, that replaces the current one, however that was set; a file with
+    /// errors changes nothing. Performs blocking I/O.
     pub fn now(&self) {
         let examined = examine(&self.origin);
         for mistake in &examined.mistakes {

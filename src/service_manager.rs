@@ -1,5 +1,5 @@
-//! What the service manager is told (systemd's protocol, which others speak too): when the node serves, what it is doing, and
-//! that it lives. Without `NOTIFY_SOCKET` nothing is sent.
+//! Notifies the service manager (systemd's protocol, which others use too): when the node serves, what it is doing,
+//! and that it is alive. Without `NOTIFY_SOCKET` nothing is sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,18 @@ use orderer_actors::channel::{ChannelState, Entry};
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-/// So often its status is looked at, and whether the tree's threads answer, unless the watchdog wants it more often.
+/// Interval at which the status and the responsiveness of the tree's threads are checked, unless the watchdog needs
+/// it shorter.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// So many channels are named in the status.
+/// Maximum number of channels named in the status.
 const NAMED_MAX: usize = 3;
 
-/// The node serves; also what ends a [`reloading`].
+/// Reports that the node serves; also ends a [`reloading`].
 pub(crate) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// Files are read anew.
+/// Reports that files are being read again.
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -27,7 +28,7 @@ pub(crate) fn reloading() {
     }
 }
 
-/// The node is ending.
+/// Reports that the node is stopping.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("stopping: answering what is in flight")]);
 }
@@ -38,15 +39,15 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Tells what the channels do whenever that changes, and feeds the manager's watchdog as long as ours finds that every thread
-/// of the tree answers, until `ended`. An actor that is stuck without its thread (in a commit, say) is for ours alone: to end
-/// the process would cost all other channels.
+/// Reports the channels' status whenever it changes, and feeds the manager's watchdog as long as the node's own finds
+/// that every thread of the tree responds, until `ended`. An actor that is stuck without its thread (in a commit,
+/// say) concerns the node's own watchdog alone, because ending the process would cost all other channels.
 pub(crate) async fn keep_informed(context: Arc<NodeContext>, ended: CancellationToken) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
     }
     let watchdog = sd_notify::watchdog_enabled();
-    // fed twice as often as it wants, and asked twice as often as it is fed
+    // four checks within the limit; each feeds it, unless a thread does not respond
     let every = watchdog.map_or(LOOK_EVERY, |limit| (limit / 4).min(LOOK_EVERY));
     let mut said = String::new();
     let mut missed = 0_u32;
@@ -74,7 +75,7 @@ pub(crate) async fn keep_informed(context: Arc<NodeContext>, ended: Cancellation
     }
 }
 
-/// The channels in a line.
+/// Returns the channels' status in a line.
 fn status(context: &NodeContext) -> String {
     let all = context.directory.all();
     let running = |entry: &Entry| matches!(entry, Entry::Open(channel) if channel.state() == ChannelState::Running);

@@ -1,14 +1,14 @@
-//! The signals that the node listens to.
+//! The signals that the node handles.
 
 use orderer_actors::status::StatusBoard;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// SIGTERM and SIGINT.
+/// SIGTERM and SIGINT, which end the node.
 pub(crate) struct Ends(Option<(Signal, Signal)>);
 
 impl Ends {
-    /// From now on they end nothing by themselves. To be called within a runtime.
+    /// Installs the handlers; the signals no longer end the process by themselves. Call it within a runtime.
     pub(crate) fn new() -> Self {
         let both = signal(SignalKind::terminate()).and_then(|t| Ok((t, signal(SignalKind::interrupt())?)));
         let complain = |error: &std::io::Error| {
@@ -17,10 +17,10 @@ impl Ends {
         Self(both.inspect_err(complain).ok())
     }
 
-    /// Waits for one of them, which may have come before; gives back its name.
+    /// Waits for one of them, which may have come before; returns its name.
     ///
     /// # Cancel safety
-    /// None is lost.
+    /// No signal is lost.
     pub(crate) async fn next(&mut self) -> &'static str {
         let Some((terminate, interrupt)) = &mut self.0 else { return std::future::pending().await };
         tokio::select! {
@@ -30,11 +30,11 @@ impl Ends {
     }
 }
 
-/// SIGHUP, as often as it comes.
+/// SIGHUP, which reloads files.
 pub(crate) struct Hangups(Option<Signal>);
 
 impl Hangups {
-    /// From now on.
+    /// Installs the handler. Call it within a runtime.
     pub(crate) fn new() -> Self {
         let hangups = signal(SignalKind::hangup());
         Self(hangups.inspect_err(|error| tracing::warn!(target: "orderer.node", %error, "SIGHUP is not received")).ok())
@@ -43,7 +43,7 @@ impl Hangups {
     /// Waits for the next one.
     ///
     /// # Cancel safety
-    /// None is lost.
+    /// No signal is lost.
     pub(crate) async fn next(&mut self) {
         let received = match &mut self.0 {
             Some(hangups) => hangups.recv().await,
@@ -55,11 +55,11 @@ impl Hangups {
     }
 }
 
-/// SIGUSR1, as often as it comes.
+/// SIGUSR1, which dumps the actors.
 pub(crate) struct Dumps(Option<Signal>);
 
 impl Dumps {
-    /// From now on it ends nothing. To be called within a runtime.
+    /// Installs the handler; the signal no longer ends the process. Call it within a runtime.
     pub(crate) fn new() -> Self {
         let asked = signal(SignalKind::user_defined1());
         let complain = |error: &std::io::Error| {
@@ -68,8 +68,8 @@ impl Dumps {
         Self(asked.inspect_err(complain).ok())
     }
 
-    /// Writes the tree of actors to the log whenever SIGUSR1 comes, until `stopping`: each actor with its state, what waits
-    /// for it and what it has in hand.
+    /// Writes the actor tree to the log whenever SIGUSR1 comes, until `stopping`: each actor with its state, its
+    /// mailbox depth and its current activity.
     pub(crate) async fn report(self, board: StatusBoard, stopping: CancellationToken) {
         let Some(mut asked) = self.0 else { return };
         loop {

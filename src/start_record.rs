@@ -1,5 +1,5 @@
-//! Remembers starts that were not followed by a clean end: a node that crashes at once again and again stops doing so and
-//! says why, and one that is killed again and again waits before it starts.
+//! Records starts that were not followed by a clean end: a node that crashes again and again at once refuses to start
+//! and says why, and one that is killed again and again waits before it starts.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,34 +10,34 @@ use std::time::Duration;
 use orderer_actors::node_context::unix_now;
 use orderer_core::supervision::{UNCLEAN_START_WINDOW, UncleanStart, may_start};
 
-/// Name of the file, in the folder of ledgers: a line for each unclean start, with its time, and [`CRASHED`] behind it if the
-/// node ended by its own doing.
+/// Name of the file, in the directory of ledgers: a line for each unclean start, with its time, and [`CRASHED`]
+/// behind it if the node failed by itself.
 const FILE: &str = "unclean-starts";
 const CRASHED: &str = "crashed";
-/// More starts than this say nothing more.
+/// Maximum number of recorded starts; older ones do not matter.
 const REMEMBERED: usize = 32;
 
-/// Why the node does not start.
+/// Reason for which the node does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartRefused {
-    /// It crashed too often.
+    /// The node crashed too often.
     #[error(
         "not starting: the node has crashed {crashes} times within {} minutes. Find the cause in the log; \
          then wait, or remove {}, and start again", UNCLEAN_START_WINDOW.as_secs() / 60, file.display()
     )]
     CrashLoop {
-        /// How often.
+        /// Number of crashes.
         crashes: usize,
-        /// What remembers it.
+        /// The file of the record.
         file: PathBuf,
     },
-    /// The record cannot be kept.
+    /// The record cannot be read or written.
     #[error("cannot keep the record of starts in {}", file.display())]
     Io {
-        /// The file.
+        /// The file of the record.
         file: PathBuf,
-        /// Why.
+        /// The error of the file system.
         #[source]
         cause: io::Error,
     },
@@ -47,15 +47,15 @@ pub enum StartRefused {
 #[derive(Debug)]
 pub struct StartRecord {
     file: PathBuf,
-    /// The last is this one.
+    /// All recorded starts; the last is this one.
     starts: Vec<UncleanStart>,
 }
 
 impl StartRecord {
-    /// Notes a start, unless too many before it were crashes. Blocks.
+    /// Records a start, unless too many before it were crashes. Performs blocking I/O.
     ///
     /// # Errors
-    /// See [`StartRefused`].
+    /// Fails after too many crashes, or if the record cannot be read or written.
     pub fn begin(folder: &Path) -> Result<Self, StartRefused> {
         let (file, mut starts, _) = Self::read(folder)?;
         starts.push(UncleanStart { at: unix_now().0, crashed: false });
@@ -65,10 +65,10 @@ impl StartRecord {
         Ok(record)
     }
 
-    /// How long a start has to wait now. Notes nothing. Blocks.
+    /// Returns the time that a start has to wait now. Records nothing. Performs blocking I/O.
     ///
     /// # Errors
-    /// See [`StartRefused`].
+    /// Fails after too many crashes, or if the record cannot be read.
     pub fn look(folder: &Path) -> Result<Duration, StartRefused> {
         Self::read(folder).map(|(_, _, pause)| pause)
     }
@@ -94,14 +94,14 @@ impl StartRecord {
         fs::write(&self.file, text)
     }
 
-    /// The node ended cleanly: nothing speaks against the next start. Blocks.
+    /// Removes the record, because the node ended cleanly. Performs blocking I/O.
     pub fn end_cleanly(self) {
         if let Err(error) = fs::remove_file(&self.file) {
             tracing::warn!(target: "orderer.node", file = %self.file.display(), %error, "cannot remove the record of starts");
         }
     }
 
-    /// The node ends because of something in itself. Blocks.
+    /// Records that the node failed by itself. Performs blocking I/O.
     pub fn end_crashed(mut self) {
         if let Some(last) = self.starts.last_mut() {
             last.crashed = true;
@@ -141,7 +141,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         for _ in 0..UNCLEAN_START_LIMIT {
             assert_eq!(StartRecord::look(folder.path()).expect("may start"), Duration::ZERO);
-            // nothing is written by one that is killed
+            // a killed node writes nothing
             drop(StartRecord::begin(folder.path()).expect("starts"));
         }
         assert_eq!(StartRecord::look(folder.path()).expect("may start"), Duration::from_secs(1));

@@ -1,8 +1,9 @@
-//! Logs: what is logged follows `FABRIC_LOGGING_SPEC`, how it looks follows where it goes.
+//! Logging: `FABRIC_LOGGING_SPEC` selects what is logged, [`LogFormat`] how a line looks.
 //!
 //! Loggers are named `orderer.grpc`, `orderer.chain`, `orderer.ledger`, `orderer.registrar`, `orderer.supervision`,
 //! `orderer.node`; a spec for `orderer` covers all of them.
 
+mod limit;
 mod tail;
 
 use std::io::IsTerminal as _;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use orderer_localconfig::log_spec::parse_spec;
 pub use orderer_localconfig::log_spec::{SpecError, check_spec};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, Targets};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -20,41 +21,43 @@ use tracing_subscriber::{Layer, fmt, reload};
 
 use crate::traces::SpanLayer;
 
+use limit::LineLimit;
+pub use limit::report_left_out;
 use tail::Tail;
 pub use tail::{LogLine, LogWanted};
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people; with colours on a terminal.
+    /// For humans; with colours on a terminal.
     Human,
     /// One JSON object a line.
     Json,
 }
 
-/// What is logged, to be asked and changed while the process runs.
+/// Reads and changes what is logged while the process runs.
 #[derive(Clone)]
 pub struct LogControl(Arc<Control>);
 
 struct Control {
     spec: Mutex<String>,
-    /// Puts other levels in force.
+    /// Applies other levels.
     change: Box<dyn Fn(Targets) + Send + Sync>,
     tail: Tail,
 }
 
 impl LogControl {
-    /// The spec in force.
+    /// Returns the spec in force.
     pub fn spec(&self) -> String {
         self.0.spec.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The newest lines.
+    /// Returns the latest lines.
     pub fn newest(&self, wanted: &LogWanted) -> Vec<LogLine> {
         self.0.tail.newest(wanted)
     }
 
-    /// Puts another in force, from the next line on.
+    /// Applies another spec, from the next line on.
     pub fn set(&self, spec: &str) -> Result<(), SpecError> {
         let targets = parse_spec(spec)?;
         let mut current = self.0.spec.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,9 +70,10 @@ impl LogControl {
 /// Starts logging to standard error, and hands spans to `spans`.
 pub fn start(spec: &str, format: LogFormat, spans: Option<SpanLayer>) -> Result<LogControl, SpecError> {
     let (filter, handle) = reload::Layer::new(parse_spec(spec)?);
+    let filter = filter.and(LineLimit::default());
     let tail = Tail::default();
     let writer = fmt::layer().with_writer(std::io::stderr);
-    // behind one filter: the tail holds what was logged
+    // behind one filter: the tail retains exactly what was logged
     let log: SpanLayer = match format {
         LogFormat::Human => {
             let writer = writer.with_ansi(std::io::stderr().is_terminal());
@@ -90,10 +94,10 @@ pub fn start(spec: &str, format: LogFormat, spans: Option<SpanLayer>) -> Result<
 
 /// Lines that were written, by level.
 static LINES: [AtomicU64; LEVELS.len()] = [const { AtomicU64::new(0) }; LEVELS.len()];
-/// In the reference's words; it knows nothing below debug.
+/// In Fabric's words; it knows nothing below debug.
 const LEVELS: [&str; 4] = ["debug", "info", "warn", "error"];
 
-/// Counts lines on their way to where they are written.
+/// Counts the lines that are written.
 struct LineCounter;
 
 impl<S: Subscriber> Layer<S> for LineCounter {
@@ -108,7 +112,7 @@ impl<S: Subscriber> Layer<S> for LineCounter {
     }
 }
 
-/// How many lines were written so far, by level.
+/// Returns the number of lines written so far, by level.
 pub fn lines() -> impl Iterator<Item = (&'static str, u64)> {
     LEVELS.into_iter().zip(LINES.iter().map(|lines| lines.load(Ordering::Relaxed)))
 }

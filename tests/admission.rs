@@ -315,7 +315,7 @@ async fn what_is_held_and_refused_is_shown() {
     let limit = |part: &str| before.value(&format!("orderer_memory_limit_bytes{{part=\"{part}\"}}"));
     assert_eq!(
         ["process", "incoming", "outgoing", "blocks"].map(limit),
-        [64.0, 32.0, 8.0, 12.0].map(|mb| mb * 1_048_576.0)
+        [64.0, 32.0, 8.0, 8.0].map(|mb| mb * 1_048_576.0)
     );
     assert!(used(&before, "blocks") >= 10_000.0, "the block that was just written");
     let refused = |scrape: &Scrape| scrape.value(r#"orderer_admission_refusals{why="streams"}"#);

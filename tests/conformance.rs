@@ -1,7 +1,7 @@
 //! The node answers 136 good, bad and odd requests as Fabric v2.5.16 answered them, but for a table of differences.
 //!
 //! The requests are sent one after the other to one fresh node with the system channel; they create the channel
-//! `mychan`, order in it, configure it and read it. What the reference answered is in `golden/solo/answers.jsonl`.
+//! `mychan`, order in it, configure it and read it. What Fabric answered is in `golden/solo/answers.jsonl`.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
@@ -18,7 +18,7 @@ use orderer_core::config::genesis::genesis_block_of;
 use world::configuring::config_of;
 use world::{NET, Setup};
 
-/// Where we answer otherwise, on purpose: case, what the reference said, what we say, why.
+/// Where we answer otherwise, on purpose: case, what Fabric said, what we say, why.
 const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
     (
         "broadcast/sig/trailing byte",
@@ -42,7 +42,7 @@ const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
-/// Blocks of the reference were cut by their count and by config messages; a slow machine must not cut one earlier.
+/// Blocks of Fabric were cut by their count and by config messages; a slow machine must not cut one earlier.
 const BATCH_TIMEOUT: &str = "4s";
 
 /// The fixtures' genesis block with another batch timeout.
@@ -98,10 +98,10 @@ async fn every_case_is_answered_as_by_the_reference() {
     let mut wrong = Vec::new();
     assert_eq!(script.answers.len(), golden.len());
     for ((case, expected), (sent, answered)) in golden.iter().zip(&script.answers) {
-        assert_eq!(case, sent, "the cases are sent in the reference's order");
+        assert_eq!(case, sent, "the cases are sent in Fabric's order");
         let difference = DIFFERENCES.iter().find(|(name, ..)| name == case);
         let wanted = difference.map_or(expected.as_str(), |(_, theirs, ours, _)| {
-            assert_eq!(theirs, expected, "{case}: the table must say what the reference does");
+            assert_eq!(theirs, expected, "{case}: the table must say what Fabric does");
             ours
         });
         if answered != wanted {

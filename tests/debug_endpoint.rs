@@ -17,7 +17,7 @@ use world::messages::{oldest, seek_info, transaction, tx_id};
 use world::{Person, Setup, within};
 
 /// Every path below `/debug` that needs nothing but a channel.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 15] = [
     "/debug/actors",
     "/debug/channels",
     "/debug/channels/app",
@@ -27,6 +27,7 @@ const PATHS: [&str; 14] = [
     "/debug/refusals",
     "/debug/refusals?channel=app&limit=3",
     "/debug/streams",
+    "/debug/orderers",
     "/debug/limits",
     "/debug/certificates",
     "/debug/warnings",

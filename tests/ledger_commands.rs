@@ -38,7 +38,7 @@ impl Desk {
         )
     }
 
-    /// With all channels of the reference's ledger.
+    /// With all channels of Fabric's ledger.
     fn filled() -> Self {
         let desk = Self::empty();
         let source = unpack(desk.folder());
@@ -116,7 +116,7 @@ fn what_is_exported_is_what_fabric_wrote_and_what_can_be_imported() {
         assert!(
             fs::read(out.join("fabric").join(&file)).unwrap()
                 == fs::read(desk.folder().join("ledger").join(&file)).unwrap(),
-            "{channel}: the very bytes that the reference wrote"
+            "{channel}: the very bytes that Fabric wrote"
         );
         let plain = out.join(channel);
         desk.done(&["export", "--channel", channel, "--to", text(&plain)]);

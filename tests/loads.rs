@@ -8,6 +8,7 @@ mod world;
 mod benchmark;
 mod bounded_memory;
 mod crash_consistency;
+mod judging;
 mod ledger_kills;
 mod peers;
 mod strangers;

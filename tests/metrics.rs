@@ -1,4 +1,4 @@
-//! Metrics: the reference's by name, kind, labels and buckets, and ours; as they come out of a node that has worked.
+//! Metrics: Fabric's by name, kind, labels and buckets, and ours; as they come out of a node that has worked.
 
 #![allow(clippy::float_cmp, reason = "counts of what was sent are exact")]
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -18,20 +18,37 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use world::http::{Http, send};
 use world::messages::{block, newest, oldest, seek_info, seek_info_at_once, transaction};
-use world::metrics::{Scrape, is_of_kafka};
+use world::metrics::{Scrape, is_of_kafka, is_of_raft};
 use world::{Person, Setup, Step, within};
 
 /// The buckets that Go's client uses where none are named.
 const USUAL: &str = "0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10";
 const LEDGER: &str = "0.005 0.01 0.015 0.05 0.1 1 10";
 
-/// The reference's, from its sources (v2.5.16): name, kind, labels, buckets. Those of raft and of its cluster service are not
-/// here, nor those of Go's own runtime.
+/// Fabric's, from its sources (v2.5.16): name, kind, labels, buckets. Those of Go's own runtime are not here.
 const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ("blockcutter_block_fill_duration", "histogram", "channel", USUAL),
     ("broadcast_enqueue_duration", "histogram", "channel type status", USUAL),
     ("broadcast_processed_count", "counter", "channel type status", ""),
     ("broadcast_validate_duration", "histogram", "channel type status", USUAL),
+    ("cluster_comm_egress_queue_capacity", "gauge", "host msg_type channel", ""),
+    ("cluster_comm_egress_queue_length", "gauge", "host msg_type channel", ""),
+    ("cluster_comm_egress_queue_workers", "gauge", "channel", ""),
+    ("cluster_comm_egress_stream_count", "gauge", "channel", ""),
+    ("cluster_comm_egress_tls_connection_count", "gauge", "", ""),
+    ("cluster_comm_ingress_stream_count", "gauge", "", ""),
+    ("cluster_comm_msg_dropped_count", "counter", "host channel", ""),
+    ("cluster_comm_msg_send_time", "histogram", "host channel", USUAL),
+    ("consensus_etcdraft_active_nodes", "gauge", "channel", ""),
+    ("consensus_etcdraft_cluster_size", "gauge", "channel", ""),
+    ("consensus_etcdraft_committed_block_number", "gauge", "channel", ""),
+    ("consensus_etcdraft_config_proposals_received", "counter", "channel", ""),
+    ("consensus_etcdraft_data_persist_duration", "histogram", "channel", USUAL),
+    ("consensus_etcdraft_is_leader", "gauge", "channel", ""),
+    ("consensus_etcdraft_leader_changes", "counter", "channel", ""),
+    ("consensus_etcdraft_normal_proposals_received", "counter", "channel", ""),
+    ("consensus_etcdraft_proposal_failures", "counter", "channel", ""),
+    ("consensus_etcdraft_snapshot_block_number", "gauge", "channel", ""),
     ("consensus_kafka_batch_size", "gauge", "topic", ""),
     ("consensus_kafka_compression_ratio", "gauge", "topic", ""),
     ("consensus_kafka_incoming_byte_rate", "gauge", "broker_id", ""),
@@ -94,7 +111,7 @@ fn every_metric_of_the_reference_is_here_as_it_is_there() {
     let others = METRICS.iter().map(Definition::prometheus_name);
     let others = others.filter(|name| !REFERENCE.iter().any(|(known, ..)| known == name));
     let strays: Vec<_> = others.filter(|name| !name.starts_with("orderer_") && name != "process_threads").collect();
-    assert!(strays.is_empty(), "neither the reference's nor with our prefix: {strays:?}");
+    assert!(strays.is_empty(), "neither Fabric's nor with our prefix: {strays:?}");
 }
 
 #[test]
@@ -227,17 +244,23 @@ async fn a_node_that_has_worked_shows_what_it_did() {
     let (free, now) = (scrape.value("orderer_disk_free_bytes"), bytes(disk.f_bavail));
     // others write to this disk, too
     assert!((free - now).abs() < f64::from(1 << 30), "{free} free when it was asked, {now} now");
-    // all of them but those of Kafka, which a test with brokers wants, and of refusals, which tests/throttling.rs has
+    // all of them but those of Kafka, which a test with brokers wants, of Raft, and of refusals, which tests/throttling.rs has
     let missing: Vec<_> = METRICS
         .iter()
-        .filter(|metric| !is_of_kafka(metric))
+        .filter(|metric| !is_of_kafka(metric) && !is_of_raft(metric))
         .map(Definition::prometheus_name)
         .filter(|name| name != "orderer_over_limit" && !scrape.names().contains(name.as_str()))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
-    let of_kafka: Vec<_> =
-        METRICS.iter().filter(|metric| is_of_kafka(metric)).map(Definition::prometheus_name).collect();
-    assert!(of_kafka.iter().all(|name| !scrape.names().contains(name.as_str())), "no channel is ordered by Kafka");
+    let of_others: Vec<_> = METRICS
+        .iter()
+        .filter(|metric| is_of_kafka(metric) || is_of_raft(metric))
+        .map(Definition::prometheus_name)
+        .collect();
+    assert!(
+        of_others.iter().all(|name| !scrape.names().contains(name.as_str())),
+        "no channel is ordered by Kafka or Raft"
+    );
     node.assert_no_panic();
     node.stop().await;
 }

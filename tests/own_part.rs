@@ -223,7 +223,7 @@ fn a_fabric_orderers_ledgers_are_refused_by_name_until_they_are_imported() {
         .set("FILELEDGER_LOCATION", location.display());
     let refused = setup.run();
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    let command = format!("orderer ledger import --from-fabric {0} --ledger {0}", location.display());
+    let command = format!("orderer ledger import --from-fabric {}", location.display());
     for part in ["FileLedger.Location", "mychan, otherchan, syschan", &command] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }

@@ -12,11 +12,11 @@ use fabric_proto::orderer::BatchSize;
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use world::configuring::{config_of, consenters, genesis_of_type, last_config, same_version, signed_update, update_of};
 use world::http::{Answer, Http, send};
 use world::messages::{oldest, seek_info, transaction};
 use world::node::orderer_folder;
+use world::tls;
 use world::{Client, NET, Node, Person, Setup};
 
 const CHANNELS: &str = "/participation/v1/channels";
@@ -30,14 +30,6 @@ fn without_channels() -> Setup {
         .set("GENERAL_LOCALMSPID", "OrdererMSP")
         .set("FILELEDGER_LOCATION", ledger.display())
         .set("CHANNELPARTICIPATION_ENABLED", true)
-}
-
-/// A client of a node that shows the fixtures' certificate.
-async fn over_tls(node: &Node) -> Client {
-    let root = std::fs::read(orderer_folder().join("tls/ca.crt")).unwrap();
-    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(root)).domain_name("localhost");
-    let endpoint = Endpoint::from_shared(format!("https://{}", node.address)).unwrap().tls_config(tls).unwrap();
-    Client::on(endpoint).await
 }
 
 fn fixture(block: &str) -> Vec<u8> {
@@ -160,8 +152,26 @@ async fn a_system_channel_comes_first_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_is_answered_by_what_the_node_will_be_to_the_channel() {
+    let mut node = tls::secured(without_channels()).start().await;
+    let admin = Http::of(&mut node, "admin").await;
+    let info = |relation: &str, status: &str, height: u64| json!({"name": "app", "url": APP, "consensusRelation": relation, "status": status, "height": height});
+    let two = consenters(&["orderer.example.com", "orderer2.example.com"]);
+    let answer = join(&admin, genesis_of_type("etcdraft", &two)).await;
+    assert_eq!((answer.status, answer.json()), (201, info("consenter", "active", 1)));
+    assert_eq!(admin.delete(APP).await.status, 204);
+    // it has nothing yet of what it follows
+    let other = consenters(&["orderer2.example.com"]);
+    let answer = join(&admin, genesis_of_type("etcdraft", &other)).await;
+    assert_eq!((answer.status, answer.json()), (201, info("follower", "onboarding", 0)));
+    node.line("is no consenter of the channel and follows it").await;
+    assert_eq!(admin.get(APP).await.json(), info("follower", "active", 1));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn channels_of_fabric_3_are_ordered_by_another_engine() {
-    let setup = without_channels();
+    let setup = without_channels().set("CONSENSUS_SERVE_ETCDRAFT", "solo");
     let mut node = setup.start().await;
     let admin = Http::of(&mut node, "admin").await;
     let two = consenters(&["orderer.example.com", "orderer2.example.com"]);
@@ -204,13 +214,13 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     let answer = join(&admin, alone).await;
     assert_eq!((answer.status, &answer.json()["consensusRelation"]), (201, &json!("consenter")));
     node.chain_runs("app").await;
-    let client = over_tls(&node).await;
+    let client = tls::client(&node).await;
     orders(&client, "app").await;
     client.block(&Person::user(1), "app", 1).await;
     node.stop().await;
 
     let node = setup.start().await;
-    let client = over_tls(&node).await;
+    let client = tls::client(&node).await;
     orders(&client, "app").await;
     client.block(&Person::user(1), "app", 2).await;
     node.stop().await;
@@ -221,7 +231,7 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     let line = node.line("channel has failed").await;
     assert!(line.contains("was ordered by solo before") && line.contains("back to solo"), "{line}");
     node.line("Beginning to serve requests").await;
-    assert_eq!(over_tls(&node).await.chain(&Person::user(1), "app").await.len(), 3);
+    assert_eq!(tls::client(&node).await.chain(&Person::user(1), "app").await.len(), 3);
     node.stop().await;
 
     // an operator who changes his mind is told, and the chain can still be read
@@ -229,7 +239,7 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     node.line("channel has failed").await;
     let admin = Http::of(&mut node, "admin").await;
     assert_eq!(admin.get(APP).await.json()["status"], "failed");
-    assert_eq!(over_tls(&node).await.chain(&Person::user(1), "app").await.len(), 3);
+    assert_eq!(tls::client(&node).await.chain(&Person::user(1), "app").await.len(), 3);
     node.stop().await;
 }
 
@@ -312,7 +322,7 @@ async fn bad_requests_get_their_status_and_a_reason() {
         assert!(answer.error().contains(text), "{answer:?}");
     };
     refused(&join(&admin, b"no block".to_vec()).await, 400, "invalid join block");
-    refused(&join(&admin, vec![]).await, 400, "invalid join block");
+    refused(&join(&admin, vec![]).await, 400, "invalid join block: block is not a config block");
     refused(&join(&admin, vec![7; 65 << 10]).await, 400, "cannot read form from request body");
     let wrong_part = admin.form(Method::POST, CHANNELS, "block", fixture("AppSolo.block")).await;
     refused(&wrong_part, 400, "form does not contains part key: config-block");

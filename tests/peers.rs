@@ -37,9 +37,9 @@ use orderer_verdicts::verdict::Outcome;
 use orderer_verdicts::{Case, FabricVerdicts, Release};
 use tempfile::TempDir;
 use tokio::sync::watch;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+
 use world::configuring::{consenters, genesis_with, last_config, signed_update};
-use world::node::orderer_folder;
+use world::tls;
 use world::{Client, NET, Person, Setup, within};
 
 const CHANNEL: &str = "app";
@@ -330,17 +330,10 @@ async fn peers_survive_what_fabric_accepts() {
     let setup = Setup::application();
     let file = setup.folder().join("genesis.block");
     fs::write(&file, genesis(setup.port())).unwrap();
-    let tls = orderer_folder().join("tls");
-    let setup = setup
-        .set("GENERAL_BOOTSTRAPFILE", file.display())
-        .set("GENERAL_TLS_ENABLED", "true")
-        .set("GENERAL_TLS_CERTIFICATE", tls.join("server.crt").display())
-        .set("GENERAL_TLS_PRIVATEKEY", tls.join("server.key").display());
+    let setup = setup.set("GENERAL_BOOTSTRAPFILE", file.display()).set("CONSENSUS_SERVE_ETCDRAFT", "solo");
+    let setup = tls::secured(setup);
     let node = setup.start().await;
-    let root = Certificate::from_pem(fs::read(tls.join("ca.crt")).unwrap());
-    let secured = ClientTlsConfig::new().ca_certificate(root).domain_name("localhost");
-    let endpoint = Endpoint::from_shared(format!("https://{}", node.address)).unwrap().tls_config(secured).unwrap();
-    let (client, admin) = (Client::on(endpoint).await, Person::admin(1));
+    let (client, admin) = (tls::client(&node).await, Person::admin(1));
     let own = last_config(&client, &admin, CHANNEL).await;
     let mut peers = [Peer::new("PEER_25", 1), Peer::new("PEER_31", 2)];
     for peer in &mut peers {

@@ -15,12 +15,13 @@ use orderer_core::channel::ChannelId;
 use orderer_core::config::compute_update;
 use reqwest::Method;
 use serde_json::json;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+
 use world::configuring::{batch_size_update, consenters, genesis_of_type, genesis_with, last_config, signed_update};
 use world::http::Http;
 use world::messages::transaction;
 use world::node::orderer_folder;
-use world::{Client, Node, Person, Setup};
+use world::tls;
+use world::{Person, Setup};
 
 const CHANNELS: &str = "/participation/v1/channels";
 const APP: &str = "/participation/v1/channels/app";
@@ -38,6 +39,7 @@ fn imported(genesis: &[u8]) -> Setup {
         .set("GENERAL_BOOTSTRAPMETHOD", "none")
         .set("FILELEDGER_LOCATION", ledger.display())
         .set("CHANNELPARTICIPATION_ENABLED", true)
+        .set("CONSENSUS_SERVE_ETCDRAFT", "solo")
         .set("GENERAL_TLS_ENABLED", "true")
         .set("GENERAL_TLS_CERTIFICATE", tls.join("server.crt").display())
         .set("GENERAL_TLS_PRIVATEKEY", tls.join("server.key").display());
@@ -46,13 +48,6 @@ fn imported(genesis: &[u8]) -> Setup {
     assert_eq!(import.code, Some(0), "{import:?}");
     assert!(import.stdout.contains("can be read, but not go on here"), "{import:?}");
     setup
-}
-
-async fn client_of(node: &Node) -> Client {
-    let root = fs::read(orderer_folder().join("tls/ca.crt")).unwrap();
-    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(root)).domain_name("localhost");
-    let endpoint = Endpoint::from_shared(format!("https://{}", node.address)).unwrap().tls_config(tls).unwrap();
-    Client::on(endpoint).await
 }
 
 /// Options by which followers would start elections all the time.
@@ -78,7 +73,7 @@ async fn a_channel_with_impossible_consensus_options_is_mended_by_the_participat
     let mut node = setup.spawn();
     node.line("channel has failed").await;
     let admin = Http::of(&mut node, "admin").await;
-    let (client, user, orderer) = (client_of(&node).await, Person::user(1), Person::orderer_admin());
+    let (client, user, orderer) = (tls::client(&node).await, Person::user(1), Person::orderer_admin());
     assert_eq!(admin.get(APP).await.json()["status"], "failed");
     let (status, told) = client.broadcast(transaction(&user, "app", "x")).await;
     assert_eq!(status, Status::ServiceUnavailable, "{told}");
@@ -112,7 +107,7 @@ async fn a_channel_with_impossible_consensus_options_is_mended_by_the_participat
     node.stop().await;
 
     let node = setup.start().await;
-    assert_eq!(client_of(&node).await.chain(&user, "app").await.len(), 3);
+    assert_eq!(tls::client(&node).await.chain(&user, "app").await.len(), 3);
     node.assert_no_panic();
     node.stop().await;
 }
@@ -131,7 +126,7 @@ async fn a_channel_whose_consensus_metadata_does_not_parse_is_mended_by_broadcas
     let setup = imported(&genesis);
     let mut node = setup.spawn();
     node.line("channel has failed").await;
-    let (client, user, orderer) = (client_of(&node).await, Person::user(1), Person::orderer_admin());
+    let (client, user, orderer) = (tls::client(&node).await, Person::user(1), Person::orderer_admin());
     let config = last_config(&client, &user, "app").await;
     let next = with_metadata(&config, &consenters(&[OURSELVES]));
     let mending = compute_update(&ChannelId::parse("app").unwrap(), &config, &next).unwrap();

@@ -20,13 +20,14 @@ use rand::{Rng as _, SeedableRng as _};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt as _;
 use tokio::runtime::{Builder, Runtime};
-use tonic::transport::Channel;
+use tonic::transport::{Channel, ClientTlsConfig};
 use world::client::entries;
 use world::hostile::{self, PREFACE};
 use world::http::Http;
 use world::messages::{block, oldest, seek, seek_info, transaction, tx_id};
 use world::metrics::Scrape;
 use world::raw::{call, drain, prefix};
+use world::tls;
 use world::{Client, Node, Person, Setup, Step, many, seed, within};
 
 const MB: usize = 1 << 20;
@@ -49,12 +50,22 @@ fn framed(envelope: &impl prost::Message) -> Bytes {
     Bytes::from([&prefix(bytes.len())[..], &bytes].concat())
 }
 
-/// Strangers, on a thread of their own: what they do must not keep honest clients of the same process from their turn.
+/// What a thread of strangers adds to its nice value: they are on machines of their own, and must not take the processors from honest
+/// clients here. What the node does for them competes with what it does for honest ones as it would anywhere.
+const STRANGERS_NICE: i32 = 15;
+
+/// Strangers, on a thread of their own.
 struct Strangers(Option<Runtime>);
 
 impl Strangers {
     fn new() -> Self {
-        Self(Some(Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()))
+        let give_way = || {
+            // on Linux a thread's own
+            #[cfg(target_os = "linux")]
+            rustix::process::nice(STRANGERS_NICE).unwrap();
+        };
+        let mut builder = Builder::new_multi_thread();
+        Self(Some(builder.worker_threads(1).on_thread_start(give_way).enable_all().build().unwrap()))
     }
 
     fn run(&self, future: impl Future<Output = ()> + Send + 'static) {
@@ -226,18 +237,20 @@ async fn ordered(client: &Client, channel: &str, count: usize) -> BTreeSet<Strin
 }
 
 /// One hostile connection of a random kind, for a random time.
-async fn stranger(to: SocketAddr, number: usize, dice: u64) {
+async fn stranger(to: SocketAddr, tls: ClientTlsConfig, number: usize, dice: u64) {
     let mut dice = rand::rngs::StdRng::seed_from_u64(dice);
     let pause = Duration::from_millis(dice.random_range(1..3000));
     let garbage: Vec<u8> = (0..dice.random_range(1..2000)).map(|_| dice.random()).collect();
-    let kind = dice.random_range(0..7);
+    let kind = dice.random_range(0..8);
     let large = dice.random_range(1..100) * MB;
-    if kind < 4 {
+    if kind < 5 {
         let greeting = [PREFACE, &hostile::settings(&[])].concat();
+        let half_hello = hostile::half_hello();
         let first: &[u8] = match kind {
             0 => b"",
             1 => &greeting,
             2 => b"\x16\x03\x01\x02\0\x01",
+            3 => &half_hello,
             _ => &PREFACE[..7],
         };
         let Some(mut socket) = hostile::connect_with(number, to, first).await else { return };
@@ -249,10 +262,10 @@ async fn stranger(to: SocketAddr, number: usize, dice: u64) {
         }
         return;
     }
-    let Some(Client { channel, .. }) = hostile::client(number, to).await else { return };
+    let Some(Client { channel, .. }) = hostile::client_by_tls(number, to, tls).await else { return };
     let body = match kind {
-        4 => stream::iter([prefix(large)]).chain(stream::pending()).boxed(),
-        5 => stream::iter([Bytes::from(garbage)]).chain(stream::pending()).boxed(),
+        5 => stream::iter([prefix(large)]).chain(stream::pending()).boxed(),
+        6 => stream::iter([Bytes::from(garbage)]).chain(stream::pending()).boxed(),
         _ => stream::iter([prefix(large)])
             .chain(stream::repeat(Bytes::from(vec![0x0a; 64 << 10])).take(large >> 16))
             .boxed(),
@@ -286,7 +299,7 @@ async fn honest_for(node: &Node, time: Duration, acknowledged: &mut BTreeSet<Str
     let stop = Arc::<AtomicBool>::default();
     let mut clients = Vec::new();
     for _ in 0..4 {
-        clients.push(tokio::spawn(honest(node.client().await, Arc::clone(&stop))));
+        clients.push(tokio::spawn(honest(tls::client(node).await, Arc::clone(&stop))));
     }
     tokio::time::sleep(time).await;
     stop.store(true, Ordering::Relaxed);
@@ -310,7 +323,7 @@ async fn honest_clients_lose_nothing_among_strangers() {
     raise_file_limit();
     let time = Duration::from_secs(wanted("STRANGERS_SECONDS", 10) as u64);
     let at_once = wanted("STRANGERS_AT_ONCE", 20);
-    let node = Setup::application().set("LIMITS_MEMORYBYTES", "384 MB").start().await;
+    let node = tls::secured(Setup::application()).set("LIMITS_MEMORYBYTES", "384 MB").start().await;
     let (seed, next) = (seed(), Arc::<AtomicUsize>::default());
     let (mut alone, mut among, mut acknowledged) = (Vec::new(), Vec::new(), BTreeSet::new());
     // by turns, so that what else the machine does slows down both
@@ -319,11 +332,11 @@ async fn honest_clients_lose_nothing_among_strangers() {
         alone.extend(honest_for(&node, quiet, &mut acknowledged).await);
         let strangers = Strangers::new();
         for _ in 0..at_once {
-            let (address, next) = (node.address.parse().unwrap(), Arc::clone(&next));
+            let (address, next, tls) = (node.address.parse().unwrap(), Arc::clone(&next), tls::trust("localhost"));
             strangers.run(async move {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    stranger(address, number, seed.wrapping_add(number as u64)).await;
+                    stranger(address, tls.clone(), number, seed.wrapping_add(number as u64)).await;
                 }
             });
         }
@@ -339,11 +352,61 @@ async fn honest_clients_lose_nothing_among_strangers() {
         among.len()
     );
     // what was acknowledged is in the chain, once, and nothing else
-    assert_eq!(ordered(&node.client().await, "app", acknowledged.len()).await, acknowledged);
+    assert_eq!(ordered(&tls::client(&node).await, "app", acknowledged.len()).await, acknowledged);
     assert!(most < 384, "{most} MB");
     // a short run on a machine that does other things says little
     if time >= Duration::from_secs(60) {
         assert!(after < 2 * before.max(Duration::from_millis(5)), "{after:?}, alone {before:?}");
     }
+    node.assert_no_panic();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_that_do_not_end_stay_within_memory_and_within_the_log() {
+    raise_file_limit();
+    let memory = 128;
+    let setup = tls::secured(Setup::application()).set("LIMITS_MEMORYBYTES", format!("{memory} MB"));
+    let mut node = setup.start().await;
+    let (to, opened, stop) = (node.address.parse().unwrap(), Arc::<Opened>::default(), Arc::<AtomicBool>::default());
+    // it is known by what it has sent, and keeps its place
+    let client = tls::client(&node).await;
+    client.order([transaction(&Person::user(2), "app", "first")]).await;
+    let client = tokio::spawn(honest(client, Arc::clone(&stop)));
+    let strangers = Strangers::new();
+    for number in 0..3000 {
+        let (opened, first) = (Arc::clone(&opened), hostile::half_hello());
+        strangers.run(async move {
+            loop {
+                if let Some(mut socket) = hostile::connect_with(number, to, &first).await {
+                    opened.connections.fetch_add(1, Ordering::Relaxed);
+                    hostile::read_out(&mut socket).await;
+                }
+                pause(number).await;
+            }
+        });
+    }
+    let enough = async {
+        while opened.connections.load(Ordering::Relaxed) < 3000 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    // strangers give way to everybody else on this machine
+    tokio::time::timeout(Duration::from_secs(300), enough).await.expect("as many connections");
+    stop.store(true, Ordering::Relaxed);
+    let acknowledged = client.await.unwrap();
+    drop(strangers);
+    assert!(acknowledged.len() > 10, "the honest client was served");
+    let most = node.memory("VmHWM") / MB;
+    eprintln!("{} acknowledged meanwhile; at most {most} MB of {memory}", acknowledged.len());
+    assert!(most < memory, "{most} MB");
+
+    // each of these fails at once, and would have a line of its own
+    for number in 0..500 {
+        let mut socket = hostile::connect_with(number, to, b"\x16\x03\x01\xff\xff").await.unwrap();
+        hostile::read_out(&mut socket).await;
+    }
+    node.line("lines are left out of the log").await;
+    let lines = node.log().lines().filter(|line| line.contains("TLS handshake failed")).count();
+    assert!((1..400).contains(&lines), "{lines} lines");
     node.assert_no_panic();
 }

@@ -27,6 +27,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use world::configuring::{config_of, same_version, signed_update, update_of};
 use world::messages::{DELIVER_SEEK_INFO, envelope_with, oldest, seek_info, transaction};
 use world::node::orderer_folder;
+use world::tls::{endpoint, secured, trust};
 use world::{Client, NET, Node, Person, Setup, Step, within};
 
 const CHANNEL: &str = "app";
@@ -45,11 +46,7 @@ fn client_folder(number: u8) -> PathBuf {
 }
 
 fn with_tls() -> Setup {
-    let tls = orderer_folder().join("tls");
-    Setup::application()
-        .set("GENERAL_TLS_ENABLED", true)
-        .set("GENERAL_TLS_CERTIFICATE", tls.join("server.crt").display())
-        .set("GENERAL_TLS_PRIVATEKEY", tls.join("server.key").display())
+    secured(Setup::application())
 }
 
 /// Clients whose certificates lead to this root are let in, and those of the channel's organizations.
@@ -84,19 +81,9 @@ impl Authority {
     }
 }
 
-/// Trusts the orderer's authority, and expects a server of this name.
-fn trust(name: &str) -> ClientTlsConfig {
-    let root = std::fs::read(orderer_folder().join("tls/ca.crt")).unwrap();
-    ClientTlsConfig::new().ca_certificate(Certificate::from_pem(root)).domain_name(name)
-}
-
 fn identity(org: u8) -> Identity {
     let file = |name| std::fs::read(client_folder(org).join(name)).unwrap();
     Identity::from_pem(file("client.crt"), file("client.key"))
-}
-
-fn endpoint(node: &Node, tls: ClientTlsConfig) -> Endpoint {
-    Endpoint::from_shared(format!("https://{}", node.address)).unwrap().tls_config(tls).unwrap()
 }
 
 async fn works(client: &Client) {

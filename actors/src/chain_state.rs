@@ -1,4 +1,4 @@
-//! What a chain is built from: everything it needs is in the ledger.
+//! The state that a chain is built from. All of it is read from the ledger.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use orderer_core::channel::BlockNumber;
 use orderer_core::config::{Catalog, ChannelSnapshot, ConfigError};
 use orderer_ledger::{Ledger, PendingEnvelope, ReadError};
 
-/// Where the chain stands: what the next block links to.
+/// The end of the chain: what the next block links to.
 #[derive(Clone, Copy, Debug)]
 pub struct Tip {
     /// The newest block.
@@ -18,7 +18,7 @@ pub struct Tip {
     pub last_config: BlockNumber,
 }
 
-/// See the module's description.
+/// The state that a chain is built from, as it was read from the ledger.
 #[derive(Debug)]
 pub struct ChainState {
     /// See [`Tip`].
@@ -33,7 +33,7 @@ pub struct ChainState {
     pub next_sequence: u64,
 }
 
-/// Why no chain can be built.
+/// The reason why no chain can be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -48,15 +48,15 @@ pub enum LoadError {
     Config {
         /// The block.
         number: BlockNumber,
-        /// What is wrong with it.
+        /// The error in the configuration.
         #[source]
         cause: ConfigError,
     },
 }
 
 impl ChainState {
-    /// Reads where the ledger stands; the configuration only if it is not `known` already, by the number of its block.
-    /// Blocks; no commit may be in flight.
+    /// Reads the end of the ledger; the configuration only if it is not `known` already, by the number of its block.
+    /// Performs blocking I/O; no commit may be in flight.
     pub fn load(
         ledger: &Ledger,
         known: (BlockNumber, Arc<ChannelSnapshot>),
@@ -76,7 +76,7 @@ impl ChainState {
     }
 }
 
-/// Reads the configuration in force, and refuses one that this node could not follow. Blocks.
+/// Reads the configuration in force, and rejects one that this node could not follow. Performs blocking I/O.
 pub fn load_snapshot(ledger: &Ledger, catalog: &Arc<Catalog>) -> Result<ChannelSnapshot, LoadError> {
     let number = ledger.last_config();
     let block = ledger.block(number)?.ok_or(LoadError::NoConfigBlock(number))?;

@@ -26,20 +26,21 @@ use crate::supervision::{Abandon, ChildGone, Exit, ExitGuard, Halt};
 
 /// The writer, below the channel.
 const WRITER: &str = "block-writer";
-/// What an operator can do about a channel that died too often.
+/// Action for the operator of a channel that failed too often.
 const ACT_ON_RESTARTS: &str = "its ledger is intact: find the cause in the log, then restart the channel";
-/// And about one that takes no blocks from this node.
+/// Action for the operator of a channel whose configuration accepts no blocks from this node.
 const ACT_ON_OUR_PART: &str = "have this node sign as an orderer that the channel's BlockValidation accepts (General.LocalMSPID, General.LocalMSPDir; a new certificate of the same MSP is read while the node runs) and show its consenter's TLS certificate, or change the channel's configuration; then restart the channel";
-/// And about one whose configuration says impossible things of its consenters, so that no orderer can serve it.
+/// Action for the operator of a channel whose configuration contradicts itself about its consenters, so that no orderer can
+/// serve it.
 const ACT_ON_METADATA: &str = "send a config update that mends it, by which this node alone orders the channel (osnadmin channel update, or Broadcast), or remove the channel";
-/// And about one that is configured for something else.
+/// Action for the operator of a channel whose configuration this version does not support.
 const ACT_ON_CONFIGURATION: &str = "change the channel's configuration, or use a version that supports it";
 
-/// What a ChainSupport tells the Registrar.
+/// The addresses through which a ChainSupport reports to the Registrar.
 pub(crate) struct RegistrarOfChannels {
     /// A channel was created.
     pub(crate) new_channel: Recipient<NewChannel>,
-    /// One may have been.
+    /// A channel may have been created that the Registrar does not know.
     pub(crate) look_for_channels: Recipient<LookForChannels>,
 }
 
@@ -73,8 +74,8 @@ impl Halves {
     }
 }
 
-/// Dropped because one of them died, or because ChainSupport itself did: the survivors have nobody to work for. What they
-/// might still write, the ledger weighs against what their successors write.
+/// Runs when one of the actors failed, or ChainSupport itself did: the other one is stopped, because nothing uses its work any
+/// more. A late commit is rejected by the ledger if a newer instance has already written that block number.
 impl Drop for Halves {
     fn drop(&mut self) {
         if self.left {
@@ -86,7 +87,7 @@ impl Drop for Halves {
 }
 
 impl ChainSupport {
-    /// Support for `channel`, whose chain is not yet built.
+    /// Creates the support of `channel`, whose chain is not yet built.
     pub(crate) fn new(
         channel: Arc<Channel>,
         context: Arc<NodeContext>,
@@ -207,7 +208,7 @@ impl ChainSupport {
         }
     }
 
-    /// For the actors of this generation.
+    /// Returns the factory of status cells and guards for the actors of this generation.
     fn children(&self, ctx: &mut Context<Self>) -> Children {
         let parent = ctx.address().recipient();
         Children::new(&self.context, &self.channel, self.restarts.total(), parent, self.generation)
@@ -317,7 +318,7 @@ impl Handler<ChildGone> for ChainSupport {
         self.note_panic(&gone);
         match gone.exit {
             Exit::Asked => {}
-            Exit::Mended => {
+            Exit::Replaced => {
                 self.let_go();
                 self.restarts = Restarts::default();
                 self.channel.enter(ChannelState::Starting);

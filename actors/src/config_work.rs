@@ -1,5 +1,5 @@
-//! What a chain has done about a message that is more than its place in the order: judged again, or applied. Blocks for a
-//! signature or more: for other threads than the arbiters'.
+//! Revalidates messages and applies config messages on behalf of a chain. Verifies one or more signatures: call it from another
+//! thread than an arbiter.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::channel::{Entry, NewChannel};
 use crate::judging::{NotDone, on_own_thread};
 use crate::node_context::{NodeContext, stamp};
 
-/// What a config message leads to.
+/// The outcome of applying a config message.
 pub(crate) enum Applied {
     /// The channel's own next configuration.
     Config(Arc<ChannelSnapshot>),
@@ -23,7 +23,7 @@ pub(crate) enum Applied {
     Created(Option<Box<NewChannel>>),
 }
 
-/// Judges a message under the configuration of now. A config message is made anew.
+/// Validates a message under the current configuration. The envelope of a config message is built anew.
 pub(crate) fn recheck(
     snapshot: &ChannelSnapshot,
     context: &NodeContext,
@@ -42,7 +42,8 @@ pub(crate) fn recheck(
     }
 }
 
-/// The same elsewhere than on this thread: a config message on a thread of its own, any other where blocking work is done.
+/// Revalidates a message on another thread: a config message on a thread of its own, any other on the I/O runtime's blocking
+/// threads.
 pub(crate) async fn rechecked(
     snapshot: Arc<ChannelSnapshot>,
     context: Arc<NodeContext>,
@@ -58,7 +59,7 @@ pub(crate) async fn rechecked(
     }
 }
 
-/// How many channels exist that were created through the system channel.
+/// Returns the number of channels of the node less one, the system channel.
 pub fn channels_beside_system(context: &NodeContext) -> u64 {
     context.directory.all().len().saturating_sub(1) as u64
 }
@@ -77,8 +78,8 @@ pub(crate) fn apply(
     Ok(Applied::Created(create(context, created, &genesis)?.map(Box::new)))
 }
 
-/// Makes the ledger of a new channel. It is made before the block that says so: a crash in between leaves a channel that
-/// the same message, ordered again, finds complete.
+/// Creates the ledger of a new channel. It is created before the block that reports it: a crash in between leaves a channel
+/// that the same message, ordered again, finds complete.
 fn create(
     context: &NodeContext,
     snapshot: ChannelSnapshot,

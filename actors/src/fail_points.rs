@@ -1,6 +1,6 @@
 //! Faults on demand, for tests alone: this module is only compiled with the feature `fail-points`, which no release has.
 //!
-//! A point is wherever an actor takes something in hand: its path in the tree and the task, such as
+//! A point is each place where an actor begins an activity: its path in the tree and the task, such as
 //! `registrar/mychannel/solo-chain:Order`. A whole program reads the variable `FAILPOINTS`, a list such as
 //! `PATH:TASK=panic;PATH:TASK=stuck(7000)`; `TASK=2*panic` does it twice.
 
@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What happens at a point.
+/// The failure that a fail point injects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The handler panics.
     Panic,
-    /// The handler, and with it its thread, does nothing for so long.
+    /// The handler, and with it its thread, sleeps for this duration.
     Stuck(Duration),
-    /// What was tried fails, where that is possible (a commit).
+    /// The operation returns an error, where that is possible (a commit).
     Error,
 }
 
@@ -24,7 +24,7 @@ pub enum Fault {
 pub struct FailPoints(Arc<Mutex<BTreeMap<String, (Fault, usize)>>>);
 
 impl FailPoints {
-    /// Those of the variable.
+    /// Reads the fail points of the variable `FAILPOINTS`.
     pub fn from_environment() -> Self {
         let points = Self::default();
         for part in std::env::var("FAILPOINTS").unwrap_or_default().split(';').filter(|part| !part.is_empty()) {
@@ -44,20 +44,23 @@ impl FailPoints {
         points
     }
 
-    /// From now on this happens at the point, so many times.
+    /// Sets the failure that the next `times` hits of the point meet.
     pub fn set(&self, point: &str, fault: Fault, times: usize) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(point.to_owned(), (fault, times));
     }
 
-    /// How many times a point is still to be hit.
+    /// Returns the number of hits that the point will still fail.
     pub fn left(&self, point: &str) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(point).map_or(0, |&(_, times)| times)
     }
 
-    /// Whoever comes by.
+    /// Meets the failure that is set for this point, if any, and counts it.
+    ///
+    /// # Errors
+    /// The failure is [`Fault::Error`].
     ///
     /// # Panics
-    /// If that is what was set.
+    /// The failure is [`Fault::Panic`].
     pub fn hit(&self, path: &str, task: &str) -> Result<(), String> {
         let fault = {
             let mut points = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,34 +1,37 @@
 //! Reading a block that a channel is to be joined with.
 
 use bytes::Bytes;
-use orderer_core::block::EncodedBlock;
+use orderer_core::block::{BlockError, EncodedBlock};
 use orderer_core::channel::BlockNumber;
-use orderer_core::config::{ChannelSnapshot, NotServed};
-use orderer_core::own::NotOrderedHere;
+use orderer_core::config::{ChannelSnapshot, Engine, NotServed};
+use orderer_core::own::{NotOrderedHere, is_consenter};
 
 use crate::chain_state::chain_text;
+use crate::channel::Relation;
 use crate::membership::{JoinBlock, JoinError};
 use crate::node_context::NodeContext;
 
 impl JoinBlock {
-    /// Reads and judges a block. Parses certificates: call it where a thread may be held.
+    /// Parses and validates a block. Parses certificates: call it from a thread that may be held.
     pub fn read(bytes: &Bytes, context: &NodeContext) -> Result<Self, JoinError> {
         let invalid = |e: &dyn std::error::Error| JoinError::Invalid(chain_text(e));
-        let block = EncodedBlock::parse(bytes).map_err(|e| invalid(&e))?;
+        let block = EncodedBlock::parse(bytes).map_err(|e| match e {
+            // Fabric's words
+            BlockError::NoHeader => JoinError::Invalid("block is not a config block".to_owned()),
+            e => invalid(&e),
+        })?;
         let decoded = block.decode();
         let snapshot = ChannelSnapshot::from_config_block(&decoded, &context.catalog).map_err(|e| invalid(&e))?;
         if !snapshot.is_system_channel() && !snapshot.is_application_channel() {
             let text = "invalid config: must have at least one of application or consortiums";
             return Err(JoinError::Invalid(text.to_owned()));
         }
-        if block.number() != BlockNumber::GENESIS {
-            return Err(JoinError::NotGenesis(block.number()));
-        }
-        if !block.previous_hash().is_empty() {
+        let is_first = block.number() == BlockNumber::GENESIS;
+        if is_first && !block.previous_hash().is_empty() {
             return Err(JoinError::Invalid("block 0 names a block before it".to_owned()));
         }
         snapshot.check_supported().map_err(|e| JoinError::NotServed(chain_text(&e)))?;
-        context.engine(&snapshot).map_err(|e| match &e {
+        let engine = context.engine(&snapshot).map_err(|e| match &e {
             // Fabric's words
             NotOrderedHere::NotServed(NotServed::Consenters(_)) => {
                 JoinError::NotServed(format!("failed to determine cluster membership from join-block: {e}"))
@@ -39,8 +42,29 @@ impl JoinBlock {
             }
             other => JoinError::NotServed(other.to_string()),
         })?;
+        if !is_first && engine != Engine::Raft {
+            return Err(JoinError::NotGenesis(block.number()));
+        }
         let ours = context.check_own_part(&context.signer.own(), &snapshot);
         ours.map_err(|e| JoinError::NotServed(chain_text(&e)))?;
         Ok(Self { block, snapshot })
+    }
+
+    /// Returns whether it is the channel's first block.
+    pub fn is_first(&self) -> bool {
+        self.block.number() == BlockNumber::GENESIS
+    }
+
+    /// Returns this node's relation to the channel, if nothing changes until it has come to this block.
+    pub fn relation(&self, context: &NodeContext) -> Relation {
+        if self.snapshot.orderer().consensus_type != "etcdraft" {
+            return Relation::Other;
+        }
+        let is_raft = context.engine(&self.snapshot).is_ok_and(|engine| engine == Engine::Raft);
+        if is_raft && !is_consenter(&self.snapshot, &context.tls_keys.load()) {
+            Relation::Follower
+        } else {
+            Relation::Consenter
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Threads on which configurations are judged. One may take long, by whoever administers an organization: so a judgement has a
-//! thread of its own, which gives way to those that serve, and each channel and each client has but a few at a time.
+//! Threads on which configurations are validated. An organization's administrator can make one that takes long: so a validation
+//! has a thread of its own, which gives way to those that serve, and each channel and each client has but a few at a time.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -13,29 +13,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::supervision::payload_text;
 
-/// So many judgements that clients ask for are in work at once. The system's scheduler shares the processors among them, so that
-/// a small one does not wait for large ones of other channels.
+/// Maximum number of validations for clients that are in progress at a time. The system's scheduler shares the processors among
+/// them, so that a small one does not wait for large ones of other channels.
 const AT_ONCE: usize = 16;
-/// So many of one channel: the next is judged under the configuration that the one before it may have made.
+/// Maximum number of one channel: the next is validated under the configuration that the one before it may have made.
 const OF_A_CHANNEL: usize = 1;
-/// So many of one client's address.
+/// The most for one client's address.
 const OF_A_CLIENT: usize = 4;
-/// So many may wait for a channel, or of a client.
+/// The most requests that wait for one channel, or from one client's address.
 const WAITING_MAX: usize = 64;
-/// What a thread that judges adds to its nice value: where threads that serve want all processors, it has a tenth of one.
+/// Added to the nice value of a validating thread: where threads that serve want all processors, it gets a tenth of one.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
 static JUDGES: LazyLock<Arc<Judges>> = LazyLock::new(Arc::default);
 
-/// Who waits to have a configuration judged, and who has a turn.
+/// The requests that wait to have a configuration validated, and those that are being validated.
 #[derive(Debug)]
 struct Judges {
     places: Arc<Semaphore>,
     lines: Mutex<HashMap<Key, Arc<Line>>>,
 }
 
-/// Whose turns are counted together.
+/// Key by which the validations in progress are limited.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Channel(String),
@@ -55,7 +55,7 @@ struct Line {
 )]
 pub struct Crowded;
 
-/// The right to have one configuration judged. It ends when it is dropped.
+/// The permit to have one configuration validated. It is released when it is dropped.
 #[derive(Debug)]
 pub struct Turn {
     _place: Option<OwnedSemaphorePermit>,
@@ -119,7 +119,7 @@ impl Judges {
     }
 }
 
-/// Counts one who waits.
+/// Counts a request that waits.
 struct Waiting<'a>(&'a Line);
 
 impl<'a> Waiting<'a> {
@@ -146,16 +146,18 @@ impl Drop for InLine {
     }
 }
 
-/// Waits for a turn to judge a configuration for `channel`, which a client at this address has sent. Whoever stops waiting has
-/// lost nothing but its place in the line.
+/// Waits until a configuration for `channel`, which a client at this address has sent, may be validated.
+///
+/// # Cancel safety
+/// A dropped call loses its position in the line, and nothing else.
 ///
 /// # Errors
-/// Too many wait already.
+/// Too many callers wait already.
 pub async fn turn_to_judge(channel: &str, client: Option<IpAddr>) -> Result<Turn, Crowded> {
     JUDGES.turn(channel, client).await
 }
 
-/// Why work on a thread has no outcome.
+/// The reason why work on a thread has no outcome.
 #[derive(Debug, thiserror::Error)]
 pub enum NotDone {
     /// There is no thread for it.
@@ -166,7 +168,8 @@ pub enum NotDone {
     Panicked(String),
 }
 
-/// Does work on a thread of its own, which gives way to those that serve. The work is done even if nobody waits for it any more.
+/// Performs work on a thread of its own, which gives way to those that serve. The work is finished even if the caller stops
+/// waiting for it.
 pub fn on_own_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = Result<T, NotDone>> + Send + 'static {
@@ -203,7 +206,7 @@ mod tests {
         Some(Ipv4Addr::new(10, 0, 0, number).into())
     }
 
-    /// Whether a future is ready the first time that it is asked.
+    /// Returns a future's output if it is ready the first time that it is polled.
     async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;

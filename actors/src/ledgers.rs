@@ -1,7 +1,7 @@
-//! Where the channels' ledgers are: `<location>/channels/<channel>/ledger.redb`.
+//! The channels' ledgers, in `<location>/channels/<channel>/ledger.redb`.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,13 +17,16 @@ const CHANNELS: &str = "channels";
 /// Name of the file in a channel's folder. A channel's name alone may fill what a file system allows a name.
 const LEDGER_FILE: &str = "ledger.redb";
 
+/// Name of the file with the block that a channel was joined with, as long as the blocks before it are not all there.
+const JOIN_BLOCK_FILE: &str = "join.block";
+
 /// A channel's folder gets this before its name when it is to be removed: from then on it is none.
 const REMOVED_PREFIX: &str = ".removed.";
 
 /// A ledger that is being imported is in a folder with this before its channel's name.
 const IMPORTED_PREFIX: &str = ".importing.";
 
-/// What file systems allow a name.
+/// Maximum length of a file name, in bytes.
 const FILE_NAME_MAX_BYTES: usize = 255;
 
 /// Memory for pages of all ledgers' databases together. One ledger gains nothing from more than
@@ -33,22 +36,22 @@ const PAGE_CACHES_BYTES: usize = 8 << 20;
 const PAGE_CACHE_MOST_BYTES: usize = 8 << 20;
 const PAGE_CACHE_LEAST_BYTES: usize = 4 << 10;
 
-/// How much memory blocks may use.
+/// Memory limit of cached blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockCaches {
-    /// For blocks of all channels that were written or read lately.
+    /// Maximum size of blocks of all channels that were written or read lately, in bytes.
     pub bytes: usize,
 }
 
-/// Why the folder of ledgers is of no use.
+/// The reason why the directory of ledgers cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {}", path.display())]
 pub struct LedgersError {
-    /// What was tried.
+    /// The operation that failed.
     pub action: &'static str,
-    /// With what.
+    /// The file or directory of the operation.
     pub path: PathBuf,
-    /// What the system said.
+    /// The operating system's error.
     #[source]
     pub cause: io::Error,
 }
@@ -64,12 +67,12 @@ pub struct LedgersLock {
 pub struct LedgerStore {
     channels: PathBuf,
     blocks: BlockCache,
-    /// How many there are, which share the memory for pages.
+    /// Number of ledgers, which share the memory for pages.
     count: Arc<AtomicUsize>,
 }
 
 impl LedgerStore {
-    /// Uses the folder `location`, which is made if it does not exist. Blocks.
+    /// Uses the directory `location`, which is created if it does not exist. Performs blocking I/O.
     pub fn new(location: &Path, block_caches: BlockCaches) -> Result<Self, LedgersError> {
         let channels = location.join(CHANNELS);
         let failed = |cause| LedgersError { action: "make the folder of ledgers", path: channels.clone(), cause };
@@ -81,7 +84,7 @@ impl LedgerStore {
         Ok(store)
     }
 
-    /// The ledgers that are in the folder `location`, if there are any, to look at them: nothing is made or removed.
+    /// Uses the ledgers in the directory `location`, if there are any, to read them: nothing is created or removed.
     pub fn look(location: &Path) -> Self {
         Self { channels: location.join(CHANNELS), blocks: BlockCache::new(0), count: Arc::default() }
     }
@@ -91,10 +94,10 @@ impl LedgerStore {
         &self.blocks
     }
 
-    /// Keeps other processes from adding channels, and removes what an interrupted import has left. Blocks.
+    /// Keeps other processes from adding channels, and removes what an interrupted import has left. Performs blocking I/O.
     ///
     /// # Errors
-    /// Another process has the folder; the system's.
+    /// Another process has locked the directory, or the operating system reports an error.
     pub fn lock(&self) -> Result<LedgersLock, LedgersError> {
         let failed = |action, cause| LedgersError { action, path: self.channels.clone(), cause };
         let folder = File::open(&self.channels).map_err(|cause| failed("open the folder of ledgers", cause))?;
@@ -112,7 +115,7 @@ impl LedgerStore {
         Ok(LedgersLock { _folder: folder })
     }
 
-    /// Begins an import: the ledger is made in a folder that is no channel's yet. Blocks.
+    /// Begins an import: the ledger is created in a directory that belongs to no channel yet. Performs blocking I/O.
     pub fn import(
         &self,
         _lock: &LedgersLock,
@@ -124,7 +127,7 @@ impl LedgerStore {
         Import::begin(&folder, LEDGER_FILE, source, channel, catalog, self.options())
     }
 
-    /// Ends an import: the channel is there. Blocks.
+    /// Ends an import: the channel exists when this returns. Performs blocking I/O.
     pub fn imported(&self, import: Import, channel: &ChannelId) -> Result<Imported, TransferError> {
         let imported = import.finish(&self.channels.join(channel.as_str()))?;
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -140,8 +143,8 @@ impl LedgerStore {
         }
     }
 
-    /// The channels that have a ledger here. A folder without a ledger is what a crash leaves of a channel that was
-    /// being created; it is no channel yet. Blocks.
+    /// Lists the channels that have a ledger here. A directory without a ledger is what a crash leaves of a channel that was
+    /// being created; it is no channel yet. Performs blocking I/O.
     pub fn list(&self) -> Result<Vec<ChannelId>, LedgersError> {
         let failed = |cause| LedgersError { action: "list the folder of ledgers", path: self.channels.clone(), cause };
         let mut channels = Vec::new();
@@ -157,12 +160,12 @@ impl LedgerStore {
         Ok(channels)
     }
 
-    /// Opens a channel's ledger. Blocks.
+    /// Opens a channel's ledger. Performs blocking I/O.
     pub fn open(&self, channel: &ChannelId) -> Result<Ledger, OpenError> {
         Ledger::open(&self.path(channel), channel, self.options())
     }
 
-    /// Makes the ledger of a new channel. Blocks.
+    /// Creates the ledger of a new channel. Performs blocking I/O.
     pub fn create(&self, channel: &ChannelId, genesis: &EncodedBlock) -> Result<Ledger, OpenError> {
         let path = self.path(channel);
         let folder = path.parent().unwrap_or(&self.channels);
@@ -173,8 +176,8 @@ impl LedgerStore {
         Ok(ledger)
     }
 
-    /// Removes a channel's folder. A crash leaves it there whole, or not at all. Who has the ledger open can go on reading
-    /// it; its room on the disk is free when the last of them is gone. Blocks.
+    /// Removes a channel's directory. A crash leaves it there whole, or not at all. A holder of the open ledger can go on
+    /// reading it; its space on the disk is free when the last of them is gone. Performs blocking I/O.
     pub fn remove(&self, channel: &ChannelId) -> Result<(), LedgersError> {
         let folder = self.channels.join(channel.as_str());
         let removed = self.channels.join(marked(REMOVED_PREFIX, channel));
@@ -192,6 +195,37 @@ impl LedgerStore {
                 "what is left of a removed channel is tried again at the next start");
         }
         Ok(())
+    }
+
+    /// Creates the ledger of a channel that was joined with a later block than its first, which is stored beside the ledger.
+    /// Performs
+    /// blocking I/O.
+    pub fn create_joined(
+        &self,
+        channel: &ChannelId,
+        genesis: &EncodedBlock,
+        joined_with: &EncodedBlock,
+    ) -> Result<Ledger, OpenError> {
+        let path = self.join_block(channel);
+        let io = |action| {
+            let path = path.clone();
+            move |cause| OpenError::Io { path, action, cause }
+        };
+        let folder = path.parent().unwrap_or(&self.channels);
+        fs::create_dir_all(folder).map_err(io("make the channel's folder"))?;
+        // before the ledger: without one there is no channel
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(&joined_with.block_bytes())?;
+            file.sync_all()?;
+            File::open(folder)?.sync_all()
+        });
+        written.map_err(io("write the block that the channel is joined with"))?;
+        self.create(channel, genesis)
+    }
+
+    /// The file of the block that a channel was joined with; it is there as long as blocks before that one are missing.
+    pub fn join_block(&self, channel: &ChannelId) -> PathBuf {
+        self.channels.join(channel.as_str()).join(JOIN_BLOCK_FILE)
     }
 
     /// The folder of the channels' folders.
@@ -228,7 +262,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     File::open(above)?.sync_all()
 }
 
-/// What a removal, or an import, left that was interrupted.
+/// Removes what an interrupted removal or import left.
 fn remove_leftovers(channels: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(channels)? {
         let path = entry?.path();

@@ -6,12 +6,12 @@
 //! ```
 //!
 //! Each actor is a thin shell: it owns one state, receives typed messages, lets the logic of `orderer-core` decide and
-//! performs the effects. A parent hears of a child's end whatever it was, builds a new child from durable state, and
-//! gives up on it when it dies too often; nobody else is disturbed. What is CPU-heavy or touches a disk runs on the
-//! blocking threads of the I/O runtime, or on a thread of its own, never on an arbiter.
+//! performs the effects. A parent is told of each child's end, builds a new child from durable state, and gives up when it
+//! fails too often; no other actor is disturbed. What is CPU-heavy or touches a disk runs on the blocking threads of the
+//! I/O runtime, or on a thread of its own, never on an arbiter.
 //!
 //! Other crates talk to the tree through [`Directory`] and [`Channel`]: snapshots to read, a [`mailbox::Gate`] to send
-//! through, cells that say how things stand.
+//! through, cells that publish the status of actors and chains.
 
 pub mod block_writer;
 pub mod chain_state;
@@ -29,6 +29,7 @@ pub mod membership;
 pub mod node_context;
 pub mod observe;
 pub mod registrar;
+pub mod replication;
 pub mod status;
 pub mod supervision;
 pub mod supervisor;

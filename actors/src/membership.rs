@@ -1,6 +1,6 @@
-//! Joining channels, leaving them, and starting failed ones again: for those who are no actors.
+//! Channel participation: joins channels, removes them, and restarts failed ones, for callers outside the actor tree.
 //!
-//! What is asked here goes to the Registrar as a message and is answered when it is on the disk.
+//! A request goes to the Registrar as a message and is answered when its effect is durable.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::status::StatusCell;
 
 pub use crate::channel::RestartError;
 
-/// Why a channel is not joined.
+/// The reason why a channel is not joined.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
@@ -27,24 +27,24 @@ pub enum JoinError {
     /// The block is good, and this node could not order the channel.
     #[error("cannot join: {0}")]
     NotServed(String),
-    /// Only a genesis block has nothing before it.
+    /// Only a genesis block has nothing before it, and the others cannot be fetched.
     #[error(
-        "cannot join: block {0} is not the channel's first, and this orderer fetches no blocks from others; join with block 0, an orderer on Kafka then reads the rest from the topic"
+        "cannot join: block {0} is not the channel's first, and those before it are fetched from other orderers only for channels that are ordered by Raft; join with block 0, an orderer on Kafka then reads the rest from the topic"
     )]
     NotGenesis(BlockNumber),
     /// Channels are created through it.
     #[error("cannot join: system channel exists")]
     SystemChannelExists,
-    /// It is here already.
+    /// The channel exists already.
     #[error("cannot join: channel already exists")]
     ChannelExists,
     /// A system channel comes first or not at all.
     #[error("cannot join: application channels already exist")]
     OtherChannelsExist,
-    /// Somebody else's request is being carried out.
+    /// Another request for this channel is pending.
     #[error("cannot join: channel pending {0}")]
     Pending(&'static str),
-    /// Its ledger could not be made.
+    /// The ledger could not be created.
     #[error("cannot join: {0}")]
     Ledger(String),
     /// The node is stopping, or its Registrar restarts.
@@ -52,20 +52,20 @@ pub enum JoinError {
     Unavailable,
 }
 
-/// Why a channel is not removed.
+/// The reason why a channel is not removed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoveError {
     /// Application channels are removed after it.
     #[error("cannot remove: system channel exists")]
     SystemChannelExists,
-    /// It is not here.
+    /// The channel does not exist.
     #[error("cannot remove: channel does not exist")]
     NoSuchChannel,
-    /// Somebody else's request is being carried out.
+    /// Another request for this channel is pending.
     #[error("cannot remove: channel pending {0}")]
     Pending(&'static str),
-    /// Its folder could not be removed; the channel is there as before, and stopped.
+    /// The directory could not be removed; the channel is there as before, and stopped.
     #[error("cannot remove: {0}")]
     Ledger(String),
     /// The node is stopping, or its Registrar restarts.
@@ -87,7 +87,7 @@ impl JoinBlock {
     }
 }
 
-/// See the module's description. It outlives the Registrar.
+/// The way to the Registrar for requests to join, remove and restart channels. It outlives the Registrar.
 #[derive(Default)]
 pub struct Membership {
     registrar: ArcSwapOption<RegistrarHandle>,
@@ -95,7 +95,7 @@ pub struct Membership {
     removing: ArcSwap<BTreeSet<ChannelId>>,
 }
 
-/// To the Registrar: make this channel.
+/// Asks the Registrar to create this channel.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Join {
@@ -103,7 +103,7 @@ pub(crate) struct Join {
     pub(crate) reply: oneshot::Sender<Result<Arc<Channel>, JoinError>>,
 }
 
-/// To the Registrar: stop this channel and forget it.
+/// Asks the Registrar to stop this channel and to remove it.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Remove {
@@ -111,7 +111,7 @@ pub(crate) struct Remove {
     pub(crate) reply: oneshot::Sender<Result<(), RemoveError>>,
 }
 
-/// To the Registrar: try this failed channel again.
+/// Asks the Registrar to start this failed channel again.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Restart {
@@ -127,7 +127,7 @@ pub(crate) struct RegistrarHandle {
 }
 
 impl RegistrarHandle {
-    /// Of this actor.
+    /// Creates the handle of this actor.
     pub(crate) fn new<A>(registrar: &Addr<A>) -> Self
     where
         A: Actor<Context = actix::Context<A>> + Handler<Join> + Handler<Remove> + Handler<Restart>,
@@ -142,14 +142,19 @@ impl RegistrarHandle {
 }
 
 impl Membership {
-    /// Makes the channel of this block and starts it. Answered when the ledger is on the disk; the chain may still be
-    /// starting then. Not cancelled by who stops waiting.
+    /// Creates the channel of this block and starts it. Returns when the ledger is durable; the chain may still be starting
+    /// then.
+    ///
+    /// # Cancel safety
+    /// A dropped call does not cancel the request.
     pub async fn join(&self, block: JoinBlock) -> Result<Arc<Channel>, JoinError> {
         self.ask(|to| &to.join, |reply| Join { block, reply }).await.unwrap_or(Err(JoinError::Unavailable))
     }
 
-    /// Stops the channel and removes it from the disk. Who follows it is told that it is gone. A topic stays as it is.
-    /// Not cancelled by who stops waiting.
+    /// Stops the channel and removes it from the disk. Its subscribers are answered that it is gone. A topic stays as it is.
+    ///
+    /// # Cancel safety
+    /// A dropped call does not cancel the request.
     pub async fn remove(&self, id: ChannelId) -> Result<(), RemoveError> {
         self.ask(|to| &to.remove, |reply| Remove { id, reply }).await.unwrap_or(Err(RemoveError::Unavailable))
     }

@@ -1,4 +1,4 @@
-//! What every actor of the tree is given: the edges of the node, and nothing that changes.
+//! The values that every actor of the tree shares: the node's interfaces to the outside, and nothing that changes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,36 +23,37 @@ use crate::membership::Membership;
 use crate::observe::Observed;
 use crate::status::StatusBoard;
 
-/// When an envelope is acknowledged.
+/// The time at which an envelope is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// When it is on the disk: nothing acknowledged is lost.
+    /// An envelope is acknowledged when it is durable: no acknowledged one is lost.
     Disk,
-    /// When its place in the order is fixed, as the reference's solo consenter does: faster, and lost with the process.
+    /// An envelope is acknowledged when its position in the order is fixed, as Fabric's solo consenter does: faster, and lost with
+    /// the process.
     Memory,
 }
 
-/// See the module's description.
+/// The values that every actor of the tree shares.
 pub struct NodeContext {
     /// Signs blocks and config messages.
-    pub signer: CurrentSigner,
-    /// The runtime whose blocking threads do what is CPU-heavy or waits for a disk.
+    pub signer: Arc<CurrentSigner>,
+    /// The runtime whose blocking threads perform CPU-heavy work and blocking I/O.
     pub io: Handle,
-    /// Where ledgers are.
+    /// The channels' ledgers.
     pub ledgers: LedgerStore,
-    /// What channels of one network share.
+    /// Values that channels of one network share.
     pub catalog: Arc<Catalog>,
-    /// So many ledgers are opened and read at a time when the node starts.
+    /// Permits that bound how many ledgers are opened and read at a time when the node starts.
     pub loading: Arc<Semaphore>,
-    /// The channels, for everyone to read.
+    /// The channels of the node.
     pub directory: Arc<Directory>,
     /// Changes to which channels there are.
     pub membership: Membership,
     /// The actors' published states.
     pub board: StatusBoard,
-    /// Who may send how much.
+    /// Rate limits of clients and organizations.
     pub fairness: Fairness,
-    /// Where the ordering path tells what happens.
+    /// Metrics and events of the ordering path.
     pub observed: Arc<Observed>,
     /// Channels are spread over these.
     pub arbiters: Vec<ArbiterHandle>,
@@ -60,26 +61,28 @@ pub struct NodeContext {
     pub durability: Durability,
     /// Room at each channel's gate, in bytes.
     pub gate_bytes: u32,
-    /// What orders a channel, by its configuration.
+    /// The consenters, by a channel's configuration.
     pub serving: Serving,
-    /// Public keys of the certificates that the node shows to its clients. A consenter is known by one of them.
+    /// Public keys of the certificates that the node shows to other orderers which connect to it: those of the listener for them, or of
+    /// the general one. A consenter is known by one of them.
     pub tls_keys: ArcSwap<Vec<Bytes>>,
-    /// For everything that belongs to one channel.
+    /// Restart policy of chains and all else that belongs to one channel.
     pub channel_restarts: RestartPolicy,
-    /// Whether messages of expired identities are refused.
+    /// Whether messages of expired identities are rejected.
     pub expiration_checks: bool,
-    /// What restarts are counted from.
+    /// Start of the node, from which [`uptime`](Self::uptime) is counted.
     pub began: Instant,
 }
 
-/// The identity that the node signs with. It may be replaced while the node runs; who signs takes it once and uses that.
+/// The identity that the node signs with. It may be replaced while the node runs, so a caller reads it once for all that
+/// belongs together.
 pub struct CurrentSigner(ArcSwap<OwnSigner>);
 
-/// Why a channel with this configuration gets no block from this node.
+/// The reason why a channel with this configuration gets no block from this node.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotOurs {
-    /// Nobody would take them.
+    /// The channel's orderers and peers would reject its blocks.
     #[error(transparent)]
     Signer(#[from] NotAccepted),
     /// Another node orders it.
@@ -88,7 +91,7 @@ pub enum NotOurs {
 }
 
 impl CurrentSigner {
-    /// Begins with this one.
+    /// Creates the cell with this signer.
     pub fn new(signer: Arc<dyn Signer>) -> Self {
         Self(ArcSwap::from_pointee(OwnSigner::new(signer)))
     }
@@ -98,12 +101,12 @@ impl CurrentSigner {
         Arc::clone(self.0.load().signer())
     }
 
-    /// The same, with what channels think of it.
+    /// Returns the current signer, with its standing in the channels.
     pub fn own(&self) -> Arc<OwnSigner> {
         self.0.load_full()
     }
 
-    /// From now on signs another.
+    /// Replaces the signer.
     pub fn replace(&self, signer: OwnSigner) {
         self.0.store(Arc::new(signer));
     }
@@ -120,11 +123,11 @@ impl NodeContext {
         own::engine(&self.serving, snapshot, &self.tls_keys.load())
     }
 
-    /// Whether this node may write a channel's blocks under this configuration: peers take what it signs, and no other
+    /// Checks that this node may write a channel's blocks under this configuration: peers accept its signatures, and no other
     /// node orders the channel alone. Verifies a signature: call it on a blocking thread.
     ///
     /// # Errors
-    /// See [`NotOurs`]. That no engine serves the configuration is for [`engine`](Self::engine) to say.
+    /// See [`NotOurs`]. It is no error here that no engine serves the configuration; [`engine`](Self::engine) reports that.
     pub fn check_own_part(&self, signer: &OwnSigner, snapshot: &ChannelSnapshot) -> Result<(), NotOurs> {
         signer.check(snapshot)?;
         match self.engine(snapshot) {

@@ -25,14 +25,15 @@ pub struct Supervisor {
     status: Arc<StatusCell>,
 }
 
-/// From main, when a signal came and no request is in flight any more. Answered when the tree has stopped.
+/// Asks the tree to stop. Sent by the program after a signal, when no request is in flight any more; answered when the tree has
+/// stopped.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Shutdown;
 
 impl Supervisor {
-    /// The root of a tree over this context. `ready` is told when all channels on the disk have been opened, `gave_up` why
-    /// nothing below can be built any more.
+    /// Creates the root of a tree over this context. It sends on `ready` when all channels on the disk have been opened, and on
+    /// `gave_up` the cause why nothing below can be built any more.
     pub fn new(
         context: Arc<NodeContext>,
         consenters: Arc<Consenters>,
@@ -63,8 +64,8 @@ impl Supervisor {
         self.status.enter("running", "");
     }
 
-    /// The supports of a Registrar that died have lost their parent: they stop, and the next Registrar starts others on
-    /// the same open ledgers. Streams in flight are answered that the channel restarts.
+    /// Stops the supports of a Registrar that failed: the next Registrar starts others on the same open ledgers. Streams in
+    /// flight are answered that the channel restarts.
     fn stop_orphans(&self, cause: &str, pause_ms: u64) {
         for channel in self.context.directory.open() {
             channel.gate().close();

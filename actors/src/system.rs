@@ -43,10 +43,10 @@ impl Tree {
         }
     }
 
-    /// Waits until the tree has died so often that nobody builds it again; gives back of what.
+    /// Waits until the tree has failed too often to be restarted, and returns the last cause.
     ///
     /// # Cancel safety
-    /// Nothing is lost.
+    /// A dropped call loses nothing.
     pub async fn gives_up(&mut self) -> String {
         if self.gave_up.is_terminated() {
             return std::future::pending().await;

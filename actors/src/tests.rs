@@ -1,10 +1,11 @@
-//! The tree under fire: two channels, deaths in every place, and what must hold whatever dies.
+//! Tests of the tree under failures: two channels, failures of each actor, and the guarantees that hold nevertheless.
 
 #![expect(clippy::disallowed_methods, reason = "tests send one message at a time")]
 
 mod faults;
 mod kafka;
 mod own_part;
+mod raft;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,7 +45,7 @@ const POLICY: RestartPolicy = RestartPolicy {
     jitter: 0.0,
 };
 
-/// For tests that kill more often than once.
+/// Restart policy for tests that kill more than once.
 const HEALING: RestartPolicy = RestartPolicy { limit: 1000, ..POLICY };
 
 /// Signs as the orderer of the fixture network, unless told to panic.
@@ -97,6 +98,35 @@ fn kafka_context(cluster: &FakeCluster) -> KafkaContext {
     }
 }
 
+/// A node that serves nothing yet.
+fn node_context(
+    ledgers: LedgerStore,
+    signer: &Arc<TestSigner>,
+    durability: Durability,
+    policy: RestartPolicy,
+) -> NodeContext {
+    NodeContext {
+        signer: Arc::new(CurrentSigner::new(Arc::clone(signer) as Arc<dyn Signer>)),
+        io: tokio::runtime::Handle::current(),
+        ledgers,
+        catalog: Arc::default(),
+        loading: Arc::new(tokio::sync::Semaphore::new(4)),
+        directory: Arc::new(Directory::default()),
+        fairness: orderer_core::fairness::Fairness::new(orderer_core::fairness::Limits::NONE),
+        membership: crate::membership::Membership::default(),
+        board: StatusBoard::default(),
+        observed: crate::observe::Observed::new(),
+        arbiters: arbiters(2).iter().map(actix_rt::Arbiter::handle).collect(),
+        serving: orderer_core::config::Serving::default(),
+        tls_keys: arc_swap::ArcSwap::default(),
+        durability,
+        gate_bytes: 1 << 20,
+        channel_restarts: policy,
+        expiration_checks: true,
+        began: Instant::now(),
+    }
+}
+
 impl World {
     async fn start(folder: &Path, durability: Durability) -> Self {
         Self::with(folder, durability, "AppSolo.block", POLICY).await
@@ -117,26 +147,8 @@ impl World {
             }
         }
         let (signer, cluster) = (Arc::new(TestSigner::new()), FakeCluster::new());
-        let context = Arc::new(NodeContext {
-            signer: CurrentSigner::new(Arc::clone(&signer) as Arc<dyn Signer>),
-            io: tokio::runtime::Handle::current(),
-            ledgers,
-            catalog: Arc::default(),
-            loading: Arc::new(tokio::sync::Semaphore::new(4)),
-            directory: Arc::new(Directory::default()),
-            fairness: orderer_core::fairness::Fairness::new(orderer_core::fairness::Limits::NONE),
-            membership: crate::membership::Membership::default(),
-            board: StatusBoard::default(),
-            observed: crate::observe::Observed::new(),
-            arbiters: arbiters(2).iter().map(actix_rt::Arbiter::handle).collect(),
-            serving: orderer_core::config::Serving::default(),
-            tls_keys: arc_swap::ArcSwap::default(),
-            durability,
-            gate_bytes: 1 << 20,
-            channel_restarts: policy,
-            expiration_checks: true,
-            began: Instant::now(),
-        });
+        let context = node_context(ledgers, &signer, durability, policy);
+        let context = Arc::new(context);
         let consenters = Consenters::default().with(SoloConsenter).with(KafkaConsenter::new(kafka_context(&cluster)));
         let mut tree = Tree::start(Arc::clone(&context), Arc::new(consenters));
         tree.ready().await;

@@ -1,5 +1,5 @@
-//! Spans that follow an envelope and a block, for who collects traces. While nobody does, a span is nothing, and making one
-//! costs a look at a number.
+//! Spans that follow an envelope and a block, for collectors of traces. Without a collector a span is empty, and creating one
+//! costs the read of a number.
 
 use tracing::Span;
 
@@ -13,19 +13,19 @@ pub struct Trace {
     stage: Option<Span>,
 }
 
-/// Whether anybody collects spans now.
+/// Returns whether spans are collected now.
 #[inline]
 pub fn is_on() -> bool {
     tracing::enabled!(target: TARGET, tracing::Level::DEBUG)
 }
 
 impl Trace {
-    /// Of what this span is about; nothing, if nobody wants it.
+    /// Wraps this span; the result is empty if the span is disabled.
     pub fn of(span: Span) -> Self {
         Self { whole: (!span.is_disabled()).then_some(span), stage: None }
     }
 
-    /// Of the span that the thread is in.
+    /// Wraps the thread's current span; the result is empty if tracing is off.
     pub fn here() -> Self {
         if is_on() { Self::of(Span::current()) } else { Self::default() }
     }
@@ -35,7 +35,7 @@ impl Trace {
         self.whole.as_ref()
     }
 
-    /// Does something within the span.
+    /// Performs work within the span.
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         match &self.whole {
             Some(whole) => whole.in_scope(work),

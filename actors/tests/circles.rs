@@ -71,7 +71,7 @@ impl Sources {
         None
     }
 
-    /// Which file imports which.
+    /// Returns the imports: pairs of the importing and the imported file.
     fn edges(&self) -> BTreeSet<(&str, &str)> {
         let mut edges = BTreeSet::new();
         for module in self.modules.values() {
@@ -86,7 +86,7 @@ impl Sources {
     }
 }
 
-/// Those that reach themselves, each with what it shares the circle with.
+/// Returns the files that reach themselves, each with those of the same circle.
 fn circles<'a>(edges: &BTreeSet<(&'a str, &'a str)>) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
     let reached_from = |start: &'a str| {
         let (mut reached, mut next) = (BTreeSet::new(), vec![start]);
@@ -163,7 +163,7 @@ fn module_path(file: &Path) -> Vec<String> {
     names.filter(|name| name != "mod" && name != "lib").collect()
 }
 
-/// What is before the next `use`, what it says, and what is behind it.
+/// Returns the code before the next `use`, its path, and the code behind it.
 fn next_use(code: &str) -> Option<(&str, &str, &str)> {
     let begins = |at: &usize| {
         let before = code[..*at].lines().next_back().unwrap_or_default();

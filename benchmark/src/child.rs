@@ -1,4 +1,4 @@
-//! A node as a process of its own, of the same program.
+//! A node in a process of its own, of the same program.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -8,19 +8,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::oneshot;
 
-/// How long it may take until it serves.
+/// Time limit for the start.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// What the log says when a channel's chain takes messages.
+/// The log message of a running chain.
 const RUNNING: &str = "chain is running";
 
-/// Killed when dropped.
+/// A node in another process, killed when dropped.
 pub(super) struct ChildNode {
     child: Child,
     pub(super) address: String,
 }
 
 impl ChildNode {
-    /// Starts it over an empty ledger in `ledger`, and waits until the chain of `channel` runs.
+    /// Starts the node over an empty ledger in `ledger`, and waits until the chain of `channel` runs.
     pub(super) async fn start(
         config: &Path,
         genesis: &Path,
@@ -87,8 +87,8 @@ impl Drop for ChildNode {
     }
 }
 
-/// Free a moment ago, and of those that the system gives nobody who does not ask for one: whoever takes it in between
-/// makes the node say so.
+/// Returns a port that was free a moment ago, outside the range that the system assigns by itself. If another process
+/// binds it in between, the node fails to start and reports that.
 fn free_port() -> Option<u16> {
     let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let first = rand::random_range(0..20_000);

@@ -23,7 +23,7 @@ use orderer_tools::commands::progress::Progress;
 use orderer_tools::dev::{self, APPLICATION_CHANNEL, DevNetwork};
 use orderer_tools::say;
 
-/// What `orderer benchmark --help` ends with.
+/// The end of `orderer benchmark --help`.
 pub const AFTER_HELP: &str = "\
 Without an address, nodes of its own are measured: one inside this process, called without a network, and one as a process of
 its own on loopback; with a network made for it, over empty ledgers that are removed in the end.
@@ -110,7 +110,7 @@ enum Durability {
 }
 
 impl Durability {
-    /// As `Solo.Durability` has it.
+    /// Returns the value of `Solo.Durability`.
     fn word(self) -> &'static str {
         match self {
             Self::Disk => "disk",
@@ -129,14 +129,14 @@ fn payload_bytes(text: &str) -> Result<usize, String> {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    // with less, the last envelope's turn is beyond what a clock counts
+    // with less, the last envelope's time exceeds the clock's range
     text.parse()
         .ok()
         .filter(|rate| (0.001..1e9).contains(rate))
         .ok_or_else(|| "a number from 0.001 to 1000000000".to_owned())
 }
 
-/// Prepares what is to be measured, measures it, and prints the report. Blocks.
+/// Prepares the targets, measures them, and prints the report. Blocks the thread until that is done.
 pub fn run(arguments: &BenchmarkArguments, program: Program) -> ExitCode {
     match benchmark(arguments, program) {
         Ok(report) if report.is_clean() => ExitCode::SUCCESS,
@@ -148,7 +148,7 @@ pub fn run(arguments: &BenchmarkArguments, program: Program) -> ExitCode {
 fn benchmark(arguments: &BenchmarkArguments, program: Program) -> anyhow::Result<Report> {
     let place = arguments.folder.clone().unwrap_or_else(std::env::temp_dir);
     let place = std::fs::canonicalize(&place).with_context(|| format!("folder {}", place.display()))?;
-    // removed when this function ends, however it does
+    // removed when this function ends, in whatever way
     let folder = tempfile::Builder::new().prefix("orderer-benchmark-").tempdir_in(&place).context("make a folder")?;
     let runtime = client_runtime()?;
     let report = runtime.block_on(async {
@@ -160,7 +160,7 @@ fn benchmark(arguments: &BenchmarkArguments, program: Program) -> anyhow::Result
             _ = interrupted.recv() => Err(anyhow::anyhow!("ended by SIGINT")),
         }
     });
-    // streams that wait for an answer must not hold the process
+    // streams that wait for a response must not hold the process
     runtime.shutdown_timeout(Duration::from_secs(1));
     let report = report?;
     if let Some(file) = &arguments.html {
@@ -208,7 +208,7 @@ async fn prepare_and_measure(
         storage: format!("ledgers of own nodes on {}", file_system(folder)),
         wait: patience,
     };
-    // everything that can be refused was
+    // all checks that can fail have passed
     let mut subjects = Vec::new();
     if let Some(network) = own_network {
         for kind in arguments.own_nodes() {
@@ -218,15 +218,15 @@ async fn prepare_and_measure(
     subjects.extend(addressed);
     let report = measure(&subjects, &load, settings, program.version, |step| bar.show(step)).await;
     drop(bar);
-    // own nodes end before the folder that they store in does
+    // own nodes end before the directory that they store in
     tokio::task::block_in_place(|| drop(subjects));
     report
 }
 
-/// What is to be measured, and who asks; nothing is started yet.
+/// The targets to measure, and the identity that sends requests; nothing is started yet.
 struct Plan {
     asking: Asking,
-    /// Of own nodes, if there are to be any.
+    /// The network of own nodes, if there are any.
     own_network: Option<DevNetwork>,
     /// Nodes that run already; they come last.
     addressed: Vec<Subject>,
@@ -275,7 +275,7 @@ impl BenchmarkArguments {
         [Over::InProcess, Over::Grpc].into_iter().filter(|kind| self.over.is_empty() || self.over.contains(kind))
     }
 
-    /// Whether it is of the kind that was asked for, if one was.
+    /// Checks that a key has the requested algorithm, if one was requested.
     fn check_key(&self, signer: &dyn Signer, whose: &str, instead: &str) -> anyhow::Result<()> {
         let Some(wanted) = self.algorithm else { return Ok(()) };
         let key = public_key(signer)?;
@@ -304,7 +304,7 @@ async fn own(
     }
 }
 
-/// How far what is under way has come.
+/// The progress bar of the current step.
 #[derive(Default)]
 struct Bar(Option<Progress>);
 

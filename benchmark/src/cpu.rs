@@ -1,31 +1,31 @@
-//! CPU time, as Linux counts it.
+//! CPU time, as Linux reports it.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use super::load::Load;
 
-/// The kernel counts in hundredths of a second for programs, on every architecture that there is Rust for.
+/// The kernel reports hundredths of a second to programs, on every architecture that Rust supports.
 const TICK: Duration = Duration::from_millis(10);
-/// Verifying goes on until it took so much CPU time, or so long.
+/// CPU time and wall time after which verifying stops.
 const VERIFYING: Duration = Duration::from_millis(250);
 const VERIFYING_LIMIT: Duration = Duration::from_secs(5);
-/// Between two looks at the clock, which cost about 10 µs.
+/// Number of verifications between two readings of the clock, which cost about 10 µs.
 const VERIFIED_AT_ONCE: u32 = 50;
 
-/// Whose CPU time counts as the node's.
+/// The source of the node's CPU time.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Owner {
-    /// This process's, without threads of this name.
+    /// This process, without threads of this name.
     OwnWithout(&'static str),
-    /// Another process's.
+    /// Another process, by its ID.
     Process(u32),
-    /// Nobody knows which process it is.
+    /// Not known.
     Unknown,
 }
 
 impl Owner {
-    /// What it has used so far.
+    /// Returns the CPU time used so far.
     pub(super) fn used(self) -> Option<Duration> {
         match self {
             Self::Unknown => None,
@@ -34,7 +34,7 @@ impl Owner {
                 let mut used = stat("/proc/self/stat")?;
                 for thread in fs::read_dir("/proc/self/task").ok()? {
                     let folder = thread.ok()?.path();
-                    // a thread may end between two looks
+                    // a thread may end between two readings
                     let named = fs::read_to_string(folder.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
                     if named {
                         used =
@@ -47,7 +47,7 @@ impl Owner {
     }
 }
 
-/// User and system time: fields 14 and 15, counted behind the name, which may hold anything.
+/// Returns user and system time: fields 14 and 15, counted behind the name, which may contain anything.
 fn stat(path: &str) -> Option<Duration> {
     let text = fs::read_to_string(path).ok()?;
     let (_, fields) = text.rsplit_once(')')?;
@@ -56,8 +56,8 @@ fn stat(path: &str) -> Option<Duration> {
     Some(TICK * user.checked_add(system)?)
 }
 
-/// What it takes to verify one signature of the load, with nothing around it, in CPU time of one core, now. Blocks for a
-/// quarter of a second, and for longer on a busy machine.
+/// Measures the CPU time of verifying one signature of the load, alone, on one core. Blocks the thread for a quarter
+/// of a second, and for longer on a busy machine.
 pub(super) fn verification(load: &Load) -> anyhow::Result<Duration> {
     let clock = ThreadClock::start();
     let (began, mut verified) = (Instant::now(), 0_u32);
@@ -73,7 +73,7 @@ pub(super) fn verification(load: &Load) -> anyhow::Result<Duration> {
     }
 }
 
-/// CPU time of this thread since the start; the time that passes where the kernel does not say.
+/// CPU time of this thread since the start; wall time if the kernel does not report it.
 struct ThreadClock {
     wall: Instant,
     before: Option<u64>,

@@ -1,4 +1,4 @@
-//! One run: streams that send, followers that look for what was sent.
+//! One run: streams that send, and subscribers that watch for what was sent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use super::load::{Load, Pace};
 use super::report::Settings;
 use orderer_client::{Answers, ClientError, DeliverAnswer, Orderer};
 
-/// Latencies are kept in microseconds, up to an hour, to three digits.
+/// Latencies are recorded in microseconds, up to an hour, to three significant digits.
 const LONGEST_MICROS: u64 = 3_600_000_000;
 const DIGITS: u8 = 3;
-/// The progress bar moves so often.
+/// Interval between updates of the progress bar.
 const TELL: Duration = Duration::from_millis(200);
 
-/// A connection to what is measured.
+/// A connection to the target.
 #[derive(Clone)]
 pub(super) enum Line {
     Grpc(Orderer<Channel>),
@@ -53,14 +53,14 @@ impl Line {
     }
 }
 
-/// What a run saw, in raw form.
+/// The raw observations of a run.
 pub(super) struct Seen {
     pub(super) sent: usize,
-    /// Status or error, how often.
+    /// Number of responses by status or error.
     pub(super) answers: BTreeMap<String, usize>,
-    /// From the first envelope to the last answer.
+    /// Time from the first envelope to the last response.
     pub(super) answered_in: Duration,
-    /// From the first envelope to the last that was seen in a block.
+    /// Time from the first envelope to the last that arrived in a block.
     pub(super) ordered_in: Duration,
     pub(super) to_answer: Histogram<u64>,
     pub(super) to_block: Histogram<u64>,
@@ -70,21 +70,21 @@ pub(super) struct Seen {
     pub(super) block_bytes: usize,
 }
 
-/// What streams and followers share.
+/// State shared by streams and subscribers.
 struct Shared {
     load: Arc<Load>,
     count: usize,
     began: Instant,
     pace: Pace,
-    /// When each was sent, or should have been: nanoseconds since `began`.
+    /// When each envelope was sent, or should have been, in nanoseconds since `began`.
     sent_at: Vec<AtomicU64>,
     sent: AtomicUsize,
     answered: AtomicUsize,
     ordered: AtomicUsize,
     progressed: Notify,
-    /// Nothing more is sent.
+    /// Whether sending has ended.
     done: AtomicBool,
-    /// Nothing more is looked for.
+    /// Cancelled when subscribers may stop.
     enough: CancellationToken,
 }
 
@@ -93,20 +93,20 @@ impl Shared {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Microseconds since an envelope was sent.
+    /// Returns the microseconds since an envelope was sent.
     fn micros_since(&self, number: usize) -> u64 {
         self.now().saturating_sub(self.sent_at[number].load(Ordering::Relaxed)) / 1000
     }
 }
 
-/// When an envelope's turn is, in nanoseconds behind the first one's.
+/// Returns when an envelope is due, in nanoseconds after the first one.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a clock")]
 fn turn(number: usize, rate: f64) -> u64 {
     (number as f64 / rate * 1e9) as u64
 }
 
-/// Sends the first `count` envelopes of the load over the `lines`, one stream each, and follows with `seek` over the
-/// `followers`. Waits until what was acknowledged was seen in blocks, `settings.wait` at most.
+/// Sends the first `count` envelopes of the load over the `lines`, one stream each, and subscribes with `seek` over
+/// the `followers`. Waits until what was acknowledged has arrived in blocks, for `settings.wait` at most.
 pub(super) async fn run(
     lines: Vec<Line>,
     followers: Vec<Line>,
@@ -130,7 +130,7 @@ pub(super) async fn run(
         done: AtomicBool::new(false),
         enough: CancellationToken::new(),
     });
-    // whatever happens, followers and pace end with this run
+    // in any case, subscribers and pace end with this run
     let _enough = shared.enough.clone().drop_guard();
     let mut watching = Vec::new();
     for (at, line) in followers.into_iter().enumerate() {
@@ -145,7 +145,7 @@ pub(super) async fn run(
             anyhow::bail!("a follower heard no block");
         }
     }
-    // the clock begins now
+    // the clock starts now
     let first = shared.now();
     let turns: Arc<Vec<Semaphore>> = Arc::new((0..streams).map(|_| Semaphore::new(0)).collect());
     if let Pace::Rate(rate) = shared.pace {
@@ -222,7 +222,8 @@ fn histogram() -> anyhow::Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, LONGEST_MICROS, DIGITS).context("a histogram")
 }
 
-/// Gives each stream its turns. On a thread that does nothing else: a runtime's timers are a millisecond coarse.
+/// Gives each stream its turns. Runs on a thread of its own, because a runtime's timers have a resolution of a
+/// millisecond.
 fn keep_pace(shared: Arc<Shared>, turns: Arc<Vec<Semaphore>>, rate: f64, first: u64) {
     tokio::task::spawn_blocking(move || {
         for number in 0..shared.count {
@@ -239,7 +240,7 @@ fn keep_pace(shared: Arc<Shared>, turns: Arc<Vec<Semaphore>>, rate: f64, first: 
     });
 }
 
-/// What one stream heard.
+/// The responses of one stream.
 struct Heard {
     answers: BTreeMap<String, usize>,
     latencies: Histogram<u64>,
@@ -279,7 +280,7 @@ impl Sender {
         Ok(heard)
     }
 
-    /// This stream's share of the load, each when it may be sent.
+    /// Yields this stream's share of the load, each envelope when it may be sent.
     fn envelopes(self, room: Arc<Semaphore>) -> impl Stream<Item = Bytes> + Send + 'static {
         stream! {
             let Self { shared, turns, at, streams, first } = self;
@@ -302,7 +303,7 @@ impl Sender {
     }
 }
 
-/// Looks for what was sent; all but the first only take the blocks.
+/// Watches for what was sent; all subscribers but the first only receive the blocks.
 struct Follower {
     shared: Arc<Shared>,
     counts: bool,
@@ -344,7 +345,7 @@ impl Follower {
                 let status = answer.status.and_then(|status| FabricStatus::try_from(status).ok());
                 anyhow::bail!("the orderer ended a follower's stream with {status:?}");
             };
-            // the block that was there before
+            // the block that existed before
             if let Some(ready) = ready.take() {
                 let _ = ready.send(());
                 continue;

@@ -1,4 +1,4 @@
-//! The report as one HTML file: tables, and charts drawn in it. Nothing is loaded from anywhere.
+//! The report as one HTML file: tables and inline charts. Nothing is loaded from elsewhere.
 
 use std::fmt::{self, Write as _};
 
@@ -14,7 +14,7 @@ td:first-child,th:first-child{text-align:left}\
 figure{margin:2rem 0}svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:currentColor}\
 .doubt{border-left:4px solid #d33;padding-left:.8rem}small{opacity:.7}";
 
-/// One colour a subject.
+/// One colour per target.
 const COLOURS: [&str; 6] = ["#1f77b4", "#d9722e", "#2f9e44", "#9467bd", "#c2255c", "#0b7285"];
 
 const WIDTH: f64 = 800.0;
@@ -23,7 +23,7 @@ const LEFT: f64 = 60.0;
 const BOTTOM: f64 = 40.0;
 const TOP: f64 = 10.0;
 
-/// The whole page.
+/// Returns the whole page.
 pub fn html(report: &Report) -> String {
     let mut out = String::new();
     // writing to a String cannot fail
@@ -84,7 +84,7 @@ fn table(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(out, "</tr></table>")
 }
 
-/// Acknowledged a second, a bar a run.
+/// Draws acknowledged envelopes per second, a bar for each run.
 #[expect(clippy::cast_precision_loss, reason = "few bars")]
 fn bars(report: &Report, out: &mut String) -> fmt::Result {
     let figure = |run: &Run| run.acknowledged_per_second;
@@ -114,7 +114,7 @@ fn bars(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(out, "</svg></figure>")
 }
 
-/// Percentiles against milliseconds, a line a run, both so that the rare and the long have room.
+/// Draws percentiles against milliseconds, a line for each run, on scales that give space to rare and to long values.
 fn curves(report: &Report, title: &str, latency: fn(&Run) -> &Latency, out: &mut String) -> fmt::Result {
     let runs =
         || report.subjects.iter().enumerate().flat_map(|(at, s)| s.runs.iter().map(move |run| (at, latency(run))));
@@ -127,7 +127,7 @@ fn curves(report: &Report, title: &str, latency: fn(&Run) -> &Latency, out: &mut
         grid_line((decade - low) / (high - low), &format!("{} ms", 10_f64.powf(decade)), out)?;
         decade += 1.0;
     }
-    // ninety, ninety-nine, ... are equally far from each other
+    // 90, 99, ... are at equal distances
     let nines = |percentile: f64| (2.0 - (100.0 - percentile).log10()).clamp(0.0, 3.0) / 3.0;
     let x = |percentile: f64| LEFT + (WIDTH - LEFT) * nines(percentile);
     for percentile in [0.0, 50.0, 90.0, 99.0, 99.9] {
@@ -157,7 +157,7 @@ fn curves(report: &Report, title: &str, latency: fn(&Run) -> &Latency, out: &mut
     writeln!(out, "</svg></figure>")
 }
 
-/// A chart with its legend.
+/// Begins a chart with its legend.
 fn begin(title: &str, report: &Report, out: &mut String) -> fmt::Result {
     let legend: Vec<String> = report
         .subjects

@@ -1,5 +1,5 @@
-//! The node inside this process, called without a network: the same service, over queues instead of sockets. The program that
-//! composes node and benchmark says how such a node is run.
+//! The node inside this process, called without a network: the same service, over queues instead of sockets. The
+//! program that composes node and benchmark supplies the function that runs such a node.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -20,13 +20,13 @@ use tonic::Status;
 use tonic::body::Body;
 use tower_service::Service;
 
-/// Pieces of a body that wait for the other side.
+/// Capacity of the queue that carries a body to the other side, in frames.
 const QUEUE: usize = 64;
 
-/// Runs a node over the channels of these genesis blocks until [`InsideLink::serve`] returns. Blocks.
+/// Runs a node over the channels of these genesis blocks until [`InsideLink::serve`] returns. Blocks the thread.
 pub type RunInside = fn(&Settings, &[PathBuf], &mut InsideLink) -> anyhow::Result<()>;
 
-/// What connects a node inside this process to those who measure it.
+/// Connects a node inside this process to the code that measures it.
 pub struct InsideLink {
     channel: String,
     tell: Option<oneshot::Sender<anyhow::Result<InProcess>>>,
@@ -34,12 +34,13 @@ pub struct InsideLink {
 }
 
 impl InsideLink {
-    /// The channel that must run before the node is measured.
+    /// Returns the channel that must run before the node is measured.
     pub fn channel(&self) -> &str {
         &self.channel
     }
 
-    /// Hands over the node's service, whose work is done on the runtime `node`, and waits until the node is no longer needed.
+    /// Hands over the node's service, whose work runs on the runtime `node`, and waits until the node is no longer
+    /// needed.
     pub async fn serve(
         &mut self,
         service: impl Fn(Request<Body>) -> Response<Body> + Send + Sync + 'static,
@@ -48,12 +49,12 @@ impl InsideLink {
         if let Some(tell) = self.tell.take() {
             let _ = tell.send(Ok(InProcess { service: Arc::new(service), node }));
         }
-        // an error: whoever measures is gone
+        // an error: the measuring side is gone
         let _ = (&mut self.stopped).await;
     }
 }
 
-/// A node on threads of its own. Stopped when dropped.
+/// A node on threads of its own, stopped when dropped.
 pub(super) struct InsideNode {
     pub(super) service: InProcess,
     stop: Option<oneshot::Sender<()>>,
@@ -61,7 +62,7 @@ pub(super) struct InsideNode {
 }
 
 impl InsideNode {
-    /// Starts it and waits until the channel's chain runs.
+    /// Starts the node and waits until the channel's chain runs.
     pub(super) async fn start(
         run: RunInside,
         settings: Settings,
@@ -93,7 +94,7 @@ impl Drop for InsideNode {
     }
 }
 
-/// The node's service, whose work is done on the node's threads, so that the clients' can be told from it.
+/// The node's service. Its work runs on the node's threads, so that it can be distinguished from the clients'.
 #[derive(Clone)]
 pub(super) struct InProcess {
     service: Arc<dyn Fn(Request<Body>) -> Response<Body> + Send + Sync>,
@@ -109,7 +110,7 @@ impl Service<Request<Body>> for InProcess {
         Poll::Ready(Ok(()))
     }
 
-    /// Called by a client: its own body is read on its own runtime.
+    /// Calls the service for a client, whose body is read on its own runtime.
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (head, body) = request.into_parts();
         let request = Request::from_parts(head, carry(body, &Handle::current()));
@@ -118,7 +119,7 @@ impl Service<Request<Body>> for InProcess {
     }
 }
 
-/// The same body, read on `runtime`.
+/// Returns the same body, read on `runtime`.
 fn carry(mut body: Body, runtime: &Handle) -> Body {
     let (queue, queued) = mpsc::channel(QUEUE);
     runtime.spawn(async move {

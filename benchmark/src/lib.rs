@@ -1,17 +1,17 @@
-//! `orderer benchmark`: how fast a node is, how long clients wait, and what an envelope costs.
+//! `orderer benchmark`: measures a node's throughput, its latency, and the CPU time of an envelope.
 //!
-//! Everything is signed before the first run; the same envelopes go to everything that is compared, run by run in turn, so
-//! that whatever else the machine does strikes all alike. What a run measures:
+//! Everything is signed before the first run. All targets receive the same envelopes, run by run in turn, so that
+//! other load on the machine affects all alike. What a run measures:
 //!
 //! ```text
 //!            sent                      answered                            seen
-//!  client ────┼───────── node ──────────┼─── ... block is cut, stored ──────┼──► follower
+//!  client ────┼───────── node ──────────┼─── ... block is cut, stored ──────┼──► subscriber
 //!             ├──── latency to ack ─────┤                                   │
 //!             └──────────────── latency to block ───────────────────────────┘
 //! ```
 //!
-//! With a rate, an envelope counts as sent when its turn was, not when the client got round to it: a node that stops for a
-//! second is charged with that second for everybody who would have come meanwhile.
+//! With a rate, an envelope counts as sent when it was due, not when the client came to send it: a node that stops
+//! for a second is charged with that second for every envelope that was due meanwhile.
 
 mod child;
 pub mod command;
@@ -39,10 +39,10 @@ pub use report::{Latency, Pair, Report, Run, Settings, SubjectReport};
 pub use subject::{Asking, Subject};
 pub use text::text;
 
-/// Threads of the clients are called so, and their CPU time is not the node's.
+/// Name of the clients' threads, whose CPU time is not the node's.
 const CLIENT_THREADS: &str = "bench-client";
 
-/// The program that the benchmark is a command of.
+/// The program that has the benchmark as a command.
 #[derive(Clone, Copy)]
 pub struct Program {
     /// Its version, for the report.
@@ -51,31 +51,31 @@ pub struct Program {
     pub run_inside: RunInside,
 }
 
-/// What goes on, for a progress bar.
+/// Progress, for a progress bar.
 #[derive(Clone, Debug)]
 pub enum Progress {
-    /// So many of so many envelopes are signed.
+    /// Number of signed envelopes, and their total number.
     Signing(usize, usize),
-    /// A run begins, with so many envelopes.
+    /// A run begins: its name, and the number of its envelopes.
     Running(String, usize),
-    /// So many of them are answered.
+    /// Number of answered envelopes of the run.
     Answered(usize),
 }
 
-/// The runtime of the clients.
+/// Creates the runtime of the clients.
 pub fn client_runtime() -> anyhow::Result<Runtime> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 4);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name(CLIENT_THREADS)
-        // what a thread has used could not be told from the node's any more when it has ended
+        // CPU time of a thread that has ended could not be distinguished from the node's
         .thread_keep_alive(Duration::from_secs(24 * 3600))
         .enable_all()
         .build()
         .context("start the clients' threads")
 }
 
-/// Runs the load on each subject in turn, `settings.runs` times, after a warm-up of each.
+/// Runs the load on each target in turn, `settings.runs` times, after a warm-up of each.
 pub async fn measure(
     subjects: &[Subject],
     load: &Arc<Load>,
@@ -92,7 +92,7 @@ pub async fn measure(
         }
     }
     for round in 0..settings.runs {
-        // every second round the other way round: none is always the first after a pause
+        // every second round is reversed, so that none is always the first after a pause
         let mut order: Vec<usize> = (0..subjects.len()).collect();
         if round % 2 == 1 {
             order.reverse();

@@ -1,4 +1,4 @@
-//! What is sent, made before the clock runs.
+//! The envelopes to send, created before the clock runs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,9 +13,9 @@ use rand::RngCore as _;
 
 use orderer_client::transaction;
 
-/// All signed envelopes together are no larger.
+/// Maximum size in bytes of all signed envelopes together.
 const LOAD_MAX_BYTES: usize = 1 << 30;
-/// In front of every payload: whose it is, and which.
+/// Head of every payload: a mark of this load, and the envelope's number.
 const MARK_BYTES: usize = 8;
 const HEAD_BYTES: usize = MARK_BYTES + 8;
 
@@ -24,7 +24,7 @@ const HEAD_BYTES: usize = MARK_BYTES + 8;
 pub struct Payload(pub usize);
 
 impl Payload {
-    /// A payload has room for its number.
+    /// Minimum size in bytes, which has space for the head.
     pub const MIN_BYTES: usize = HEAD_BYTES;
 }
 
@@ -33,7 +33,7 @@ impl Payload {
 pub enum Pace {
     /// The next when one is answered.
     Closed,
-    /// So many a second, whatever the answers do.
+    /// At this rate per second, whatever the responses do.
     Rate(f64),
 }
 
@@ -45,7 +45,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Makes and signs `count` envelopes, on all cores. Tells how many are made, now and then.
+    /// Creates and signs `count` envelopes, on all cores. Reports their number to `tell`, now and then.
     pub fn sign(
         count: usize,
         payload: Payload,
@@ -99,22 +99,22 @@ impl Load {
         Ok(Self { envelopes, mark, key: public_key(signer)? })
     }
 
-    /// How many there are.
+    /// Returns the number of envelopes.
     pub fn len(&self) -> usize {
         self.envelopes.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no envelopes.
     pub fn is_empty(&self) -> bool {
         self.envelopes.is_empty()
     }
 
-    /// One of them, serialized.
+    /// Returns one envelope, serialized.
     pub(super) fn envelope(&self, number: usize) -> Bytes {
         self.envelopes[number].clone()
     }
 
-    /// Which of them this entry of a block is, if it is one.
+    /// Returns the number of the envelope that an entry of a block is, if it is one of this load.
     pub(super) fn recognize(&self, entry: Bytes) -> Option<usize> {
         let data = PayloadMessage::decode(Envelope::decode(entry).ok()?.payload).ok()?.data;
         let number = data.get(..HEAD_BYTES)?.strip_prefix(&self.mark)?;
@@ -122,24 +122,24 @@ impl Load {
         (number < self.envelopes.len()).then_some(number)
     }
 
-    /// Whether the signature of this one verifies, and nothing else.
+    /// Returns whether the signature of one envelope verifies.
     pub(super) fn verify(&self, number: usize) -> bool {
         let envelope = SignedEnvelope::parse(self.envelopes[number].clone());
         envelope.is_ok_and(|e| self.key.verify(e.payload(), e.signature()).is_ok())
     }
 
-    /// What the identities sign with.
+    /// Returns the algorithm of the signer's key.
     pub fn algorithm(&self) -> &'static str {
         self.key.algorithm()
     }
 
-    /// Size of one envelope.
+    /// Returns the size of one envelope in bytes.
     pub fn envelope_bytes(&self) -> usize {
         self.envelopes.first().map_or(0, Bytes::len)
     }
 }
 
-/// The key that a signer's signatures are verified with.
+/// Returns the key that verifies a signer's signatures.
 pub fn public_key(signer: &dyn Signer) -> anyhow::Result<PublicKey> {
     let identity = SerializedIdentity::decode(signer.creator().clone())?;
     let (_, pem) = x509_parser::pem::parse_x509_pem(&identity.id_bytes).context("the signer's certificate")?;

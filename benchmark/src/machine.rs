@@ -1,4 +1,4 @@
-//! Where figures come from: without it they say nothing.
+//! Describes the machine: figures without it mean nothing.
 
 use std::fs;
 use std::path::Path;
@@ -8,19 +8,19 @@ use serde::Serialize;
 /// The machine, and the program.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// Model of its processors.
+    /// Model of the processors.
     pub processor: String,
-    /// How many of them this process may use.
+    /// Number of processors that this process may use.
     pub cores: usize,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Kernel.
+    /// Release of the kernel.
     pub kernel: String,
-    /// Processes that wanted to run in the minute before: how busy it was with other things.
+    /// Load average of the minute before: how busy the machine was with other things.
     pub load_before: f64,
     /// Version and commit of this program.
     pub program: String,
-    /// How it was compiled.
+    /// Build profile.
     pub build: &'static str,
 }
 
@@ -45,7 +45,7 @@ impl Machine {
         }
     }
 
-    /// What makes the figures doubtful.
+    /// Returns reasons to doubt the figures.
     pub fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
         if self.build == "debug" {
@@ -64,7 +64,7 @@ pub(super) fn load_average() -> f64 {
     text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
 }
 
-/// Kind of the file system that a folder is on: a ledger in memory is no ledger on a disk.
+/// Returns the kind of the file system of a directory: a ledger in memory is no ledger on a disk.
 pub fn file_system(folder: &Path) -> String {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     let of_mount = mounts.lines().filter_map(|line| {

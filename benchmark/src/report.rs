@@ -1,4 +1,4 @@
-//! What came of it, for people and programs.
+//! The report, for humans and programs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,40 +11,40 @@ use super::drive::Seen;
 use super::load::Pace;
 use super::machine::Machine;
 
-/// Of which latencies are reported.
+/// Percentiles of latencies in the report.
 const PERCENTILES: [(&str, f64); 6] =
     [("p50", 50.0), ("p90", 90.0), ("p95", 95.0), ("p99", 99.0), ("p99.9", 99.9), ("max", 100.0)];
 
-/// What was asked for.
+/// The settings of the benchmark.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
     /// The channel.
     pub channel: String,
-    /// Envelopes a run.
+    /// Number of envelopes in a run.
     pub envelopes: usize,
-    /// Bytes of payload in each.
+    /// Payload bytes in each envelope.
     pub payload_bytes: usize,
-    /// Bytes of each altogether.
+    /// Size of each envelope in bytes.
     pub envelope_bytes: usize,
-    /// What they are signed with.
+    /// Algorithm of the signatures.
     pub signatures: String,
-    /// Broadcast streams, each on a connection of its own.
+    /// Number of Broadcast streams, each on a connection of its own.
     pub streams: usize,
-    /// Unanswered envelopes a stream.
+    /// Maximum number of unanswered envelopes per stream.
     pub window: usize,
-    /// Envelopes a second over all streams; none: as many as are answered.
+    /// Envelopes per second over all streams; without it, each response triggers the next.
     pub rate: Option<f64>,
-    /// Deliver streams that follow, each on a connection of its own; the first looks for what was sent.
+    /// Number of Deliver streams, each on a connection of its own; the first watches for what was sent.
     pub subscribers: usize,
-    /// Envelopes sent before the first run.
+    /// Number of envelopes sent before the first run.
     pub warm_up: usize,
-    /// Runs of each.
+    /// Number of runs of each target.
     pub runs: usize,
     /// When own nodes acknowledge.
     pub durability: String,
-    /// Where own nodes store, and on what.
+    /// Directory and file system of own nodes' ledgers.
     pub storage: String,
-    /// How long a run waits for blocks after the last answer.
+    /// Maximum time that a run waits for blocks after the last response.
     #[serde(skip)]
     pub wait: Duration,
 }
@@ -58,27 +58,27 @@ impl Settings {
 /// One run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
-    /// Envelopes that were sent.
+    /// Number of envelopes that were sent.
     pub sent: usize,
-    /// What was answered, how often.
+    /// Number of responses by status or error.
     pub answers: BTreeMap<String, usize>,
-    /// Sent and never answered.
+    /// Number of envelopes that were sent and never answered.
     pub unanswered: usize,
-    /// Of those that were acknowledged, how many were seen in blocks in time.
+    /// Number of sent envelopes that arrived in blocks in time.
     pub ordered: usize,
-    /// Envelopes that were seen in blocks more than once.
+    /// Number of arrivals in blocks beyond the first, over all envelopes.
     pub twice: usize,
-    /// From the first envelope to the last answer.
+    /// Time from the first envelope to the last response.
     pub seconds: f64,
-    /// SUCCESS answers a second.
+    /// SUCCESS responses per second.
     pub acknowledged_per_second: f64,
-    /// Envelopes seen in blocks a second, from the first sent to the last seen.
+    /// Envelopes in blocks per second, from the first sent to the last received.
     pub ordered_per_second: f64,
-    /// Blocks that carried them.
+    /// Number of blocks that arrived during the run.
     pub blocks: usize,
-    /// Their bytes.
+    /// Size of these blocks in bytes.
     pub block_bytes: usize,
-    /// Milliseconds from sending to the answer.
+    /// Milliseconds from sending to the response.
     pub to_answer_ms: Latency,
     /// Milliseconds from sending to the block's arrival.
     pub to_block_ms: Latency,
@@ -86,21 +86,21 @@ pub struct Run {
     pub cpu_micros: Option<f64>,
     /// CPU time for verifying one of the load's signatures and nothing else, measured right behind this run.
     pub verification_micros: f64,
-    /// How many of these an envelope costs.
+    /// The same CPU time, in numbers of such verifications.
     pub cpu_in_verifications: Option<f64>,
 }
 
-/// A distribution.
+/// A distribution of latencies in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Latency {
-    /// Of so many.
+    /// Number of samples.
     pub count: u64,
-    /// On average.
+    /// Mean.
     pub mean: f64,
     /// Percentiles, and the maximum.
     #[serde(flatten)]
     pub at: BTreeMap<&'static str, f64>,
-    /// For drawing: percentile, value.
+    /// Points of a chart: percentile and value.
     pub curve: Vec<(f64, f64)>,
 }
 
@@ -109,7 +109,7 @@ impl Latency {
     fn of(histogram: &Histogram<u64>) -> Self {
         let ms = |micros: u64| micros as f64 / 1000.0;
         let at = |percentile: f64| ms(histogram.value_at_percentile(percentile));
-        // each step halves the distance to all: what is rare gets its room
+        // each step halves the distance to 100 %, so that rare values have space
         let steps = (0..40).map(|step| 100.0 - 100.0 * 0.5_f64.powf(f64::from(step) / 4.0));
         Self {
             count: histogram.len(),
@@ -119,7 +119,7 @@ impl Latency {
         }
     }
 
-    /// One of them by name.
+    /// Returns a percentile by its name, or NaN.
     pub fn get(&self, name: &str) -> f64 {
         self.at.get(name).copied().unwrap_or(f64::NAN)
     }
@@ -154,21 +154,21 @@ impl Run {
         }
     }
 
-    /// Whether everything was acknowledged and seen exactly once.
+    /// Returns whether every envelope was acknowledged and arrived exactly once.
     pub fn is_clean(&self) -> bool {
         let acknowledged = self.answers.get(FabricStatus::Success.as_str_name()).copied().unwrap_or(0);
         acknowledged == self.sent && self.ordered == self.sent && self.twice == 0
     }
 }
 
-/// The runs of one subject.
+/// The runs of one target.
 #[derive(Clone, Debug, Serialize)]
 pub struct SubjectReport {
-    /// Its name.
+    /// The target's name.
     pub name: String,
-    /// What it is.
+    /// The target's description.
     pub what: String,
-    /// In the order in which they were made.
+    /// The runs in their order.
     pub runs: Vec<Run>,
 }
 
@@ -177,47 +177,47 @@ impl SubjectReport {
         Self { name: name.to_owned(), what: what.to_owned(), runs: Vec::new() }
     }
 
-    /// The middle one of its runs' figures.
+    /// Returns the median of a figure over the runs.
     pub fn median(&self, figure: impl Fn(&Run) -> f64) -> f64 {
         median(self.runs.iter().map(figure).collect())
     }
 
-    /// The smallest and the largest.
+    /// Returns the smallest and the largest value of a figure.
     pub fn range(&self, figure: impl Fn(&Run) -> f64) -> (f64, f64) {
         let figures = self.runs.iter().map(figure);
         figures.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), figure| (low.min(figure), high.max(figure)))
     }
 }
 
-/// The first subject over another, run by run.
+/// Ratios of one target to another, run by run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pair {
-    /// The one that is divided.
+    /// The numerator.
     pub of: String,
-    /// By this one.
+    /// The denominator.
     pub against: String,
-    /// Acknowledged a second.
+    /// Ratios of acknowledged envelopes per second.
     pub acknowledged_per_second: Vec<f64>,
-    /// Median latency to the block.
+    /// Ratios of the median latency to the block.
     pub to_block_p50: Vec<f64>,
-    /// CPU an envelope, where both are known.
+    /// Ratios of CPU time per envelope, where both are known.
     pub cpu: Vec<f64>,
 }
 
-/// All of it.
+/// The whole report.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Where it was measured.
+    /// The machine.
     pub machine: Machine,
-    /// Why its figures may mislead.
+    /// Reasons to doubt the figures.
     pub doubts: Vec<String>,
-    /// What was asked for.
+    /// The settings.
     pub settings: Settings,
-    /// What is measured, in words.
+    /// Descriptions of what is measured.
     pub measured: Vec<String>,
-    /// What came of it.
+    /// The results of each target.
     pub subjects: Vec<SubjectReport>,
-    /// Each subject but the last over the last, run by run.
+    /// Ratios of each target but the last to the last, run by run.
     pub pairs: Vec<Pair>,
 }
 
@@ -238,7 +238,7 @@ impl Report {
         Self { machine, doubts, measured: measured(&settings), settings, subjects, pairs }
     }
 
-    /// Whether every run was as it should be.
+    /// Returns whether every run was clean.
     pub fn is_clean(&self) -> bool {
         self.subjects.iter().all(|subject| subject.runs.iter().all(Run::is_clean))
     }
@@ -280,7 +280,7 @@ fn measured(settings: &Settings) -> Vec<String> {
     measured.into_iter().map(str::to_owned).collect()
 }
 
-/// The middle one; of an even number, the mean of the two.
+/// Returns the median; of an even number of values, the mean of the middle two.
 pub(super) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;

@@ -1,4 +1,4 @@
-//! What is measured: a node inside this process, a node of its own, or whatever answers at an address.
+//! The targets of a measurement: a node inside this process, a node of its own, or an orderer at an address.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use orderer_client::{Orderer, Position, Target, seek, seek_info};
 use orderer_localconfig::settings::Origin;
 use orderer_tools::dev::{APPLICATION_CHANNEL, DevNetwork};
 
-/// Who follows, and what.
+/// The channel and the signer of requests.
 #[derive(Clone)]
 pub struct Asking {
-    /// The channel.
+    /// The channel's name.
     pub channel: String,
     /// Signs the requests.
     pub signer: Arc<dyn Signer>,
 }
 
-/// See the module's description. What it started ends when it is dropped.
+/// A target of the measurement. Dropping it ends what it started.
 pub struct Subject {
     name: String,
     what: String,
@@ -45,7 +45,7 @@ enum Place {
 }
 
 impl Subject {
-    /// A node of the development network, inside this process, over an empty ledger in `ledger`.
+    /// Starts a node of the development network, inside this process, over an empty ledger in `ledger`.
     pub async fn inside(
         run: RunInside,
         network: &DevNetwork,
@@ -74,7 +74,8 @@ impl Subject {
         })
     }
 
-    /// A node of the development network, as a process of its own on loopback, over an empty ledger in `ledger`.
+    /// Starts a node of the development network, as a process of its own on loopback, over an empty ledger in
+    /// `ledger`.
     pub async fn child(network: &DevNetwork, ledger: &Path, durability: &str, asking: Asking) -> anyhow::Result<Self> {
         let genesis = network.genesis_block(APPLICATION_CHANNEL);
         let node = ChildNode::start(&network.config_file, &genesis, ledger, durability, &asking.channel).await?;
@@ -88,7 +89,7 @@ impl Subject {
         })
     }
 
-    /// What answers at an address; `process` is its id if it runs on this machine.
+    /// Measures an orderer at an address; `process` is its ID if it runs on this machine.
     pub fn at(target: Target, process: Option<u32>, asking: Asking) -> Self {
         let secured = if target.tls.is_some() { "TLS" } else { "no TLS" };
         Self {
@@ -100,12 +101,12 @@ impl Subject {
         }
     }
 
-    /// What it is called in reports.
+    /// Returns the name in reports.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it is.
+    /// Returns the description.
     pub fn what(&self) -> &str {
         &self.what
     }
@@ -124,7 +125,8 @@ impl Subject {
         }
     }
 
-    /// Asks what answers at an address for its newest block, so that what it refuses can be said before anything is begun.
+    /// Requests the latest block of an orderer at an address, so that its rejections are reported before anything is
+    /// started.
     pub async fn try_out(&self, patience: Duration) -> anyhow::Result<()> {
         if !matches!(self.place, Place::Address(_)) {
             return Ok(());
@@ -150,7 +152,8 @@ impl Subject {
         anyhow::bail!("{}: who asks for a block of channel {channel} is told {}{hint}", self.name, status.as_str_name())
     }
 
-    /// Sends the first `count` envelopes of the load and waits for their blocks, then verifies some of its signatures.
+    /// Sends the first `count` envelopes of the load and waits for their blocks, then verifies some of its
+    /// signatures.
     pub(super) async fn run(
         &self,
         load: &Arc<Load>,
@@ -164,8 +167,8 @@ impl Subject {
         Ok(Run::new(seen, used, verification))
     }
 
-    /// Sends the first `count` envelopes of the load and waits for their blocks. Gives back what was seen, and the CPU time
-    /// that it took.
+    /// Sends the first `count` envelopes of the load and waits for their blocks. Returns the observations, and the
+    /// CPU time that the target used.
     pub(super) async fn drive(
         &self,
         load: &Arc<Load>,

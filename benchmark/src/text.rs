@@ -5,10 +5,10 @@ use std::fmt::{self, Write as _};
 
 use super::report::{Pair, Report, Run, SubjectReport, median};
 
-/// What is in the table: a name, the figure of a run, how many digits.
+/// A row of the table: a name, the figure of a run, and its number of decimals.
 type Figure = (&'static str, fn(&Run) -> f64, usize);
 
-/// Medians of these, with the range over the runs.
+/// The figures of the table: medians, with the range over the runs.
 pub(super) const FIGURES: [Figure; 12] = [
     ("acknowledged/s", |run| run.acknowledged_per_second, 0),
     ("in blocks/s", |run| run.ordered_per_second, 0),
@@ -29,7 +29,7 @@ fn blocks(run: &Run) -> f64 {
     run.blocks as f64
 }
 
-/// The whole report.
+/// Returns the whole report.
 pub fn text(report: &Report) -> String {
     let mut out = String::new();
     // writing to a String cannot fail
@@ -37,7 +37,7 @@ pub fn text(report: &Report) -> String {
     out
 }
 
-/// One line of what was asked for.
+/// Describes the settings in one line.
 pub(super) fn asked(report: &Report) -> String {
     let settings = &report.settings;
     let pace = settings.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate} a second"));
@@ -55,7 +55,7 @@ pub(super) fn asked(report: &Report) -> String {
     )
 }
 
-/// One line of where.
+/// Describes the machine in one line.
 pub(super) fn place(report: &Report) -> String {
     let machine = &report.machine;
     format!(
@@ -99,7 +99,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     report.measured.iter().try_for_each(|line| writeln!(out, "  {line}"))
 }
 
-/// The ratios that there are.
+/// Returns the ratios that exist.
 pub(super) fn ratios(pair: &Pair) -> Vec<(&'static str, Vec<f64>)> {
     let all = [
         ("acknowledged/s", &pair.acknowledged_per_second),
@@ -109,12 +109,12 @@ pub(super) fn ratios(pair: &Pair) -> Vec<(&'static str, Vec<f64>)> {
     all.into_iter().filter(|(_, ratios)| !ratios.is_empty()).map(|(name, ratios)| (name, ratios.clone())).collect()
 }
 
-/// A figure, or a dash where there is none.
+/// Formats a figure, or a dash if there is none.
 pub(super) fn shown(figure: f64, digits: usize) -> String {
     if figure.is_finite() { format!("{figure:.digits$}") } else { "-".to_owned() }
 }
 
-/// Answers of all runs together, and what is missing.
+/// Counts the responses of all runs together, and what is missing.
 pub(super) fn answers(subject: &SubjectReport) -> String {
     let mut all = std::collections::BTreeMap::<&str, usize>::new();
     for run in &subject.runs {

@@ -1,4 +1,4 @@
-//! Where an orderer is, and how it is reached.
+//! Connects to an orderer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,39 +16,40 @@ use super::trouble::in_words;
 use super::{ClientError, Orderer};
 use crate::tls::{Trust, client_config};
 
-/// What a node may send on one stream, and on one connection, before it is read: a follower that falls behind for a
-/// moment must not stop the orderer's connection.
+/// HTTP/2 flow-control windows in bytes, of one stream and of one connection: a subscriber that falls behind for a
+/// moment must not block the orderer's connection.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
-/// An orderer's address.
+/// An orderer's address, and how to connect to it.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// HOST:PORT.
     pub address: String,
-    /// `None` for plaintext.
+    /// TLS of the client; `None` for plaintext.
     pub tls: Option<ClientTls>,
-    /// How long connecting may take, until the orderer has said its first word.
+    /// Time limit for connecting, until the orderer has sent its first frame.
     pub connect_timeout: Duration,
 }
 
-/// TLS as a client uses it.
+/// A client's TLS configuration.
 #[derive(Clone, Debug)]
 pub struct ClientTls {
     roots: PathBuf,
     name: Option<String>,
     config: Arc<ClientConfig>,
-    /// Of the certificate that the client shows.
+    /// SHA-256 of the client's certificate, if it has one.
     hash: Option<[u8; 32]>,
 }
 
 impl ClientTls {
-    /// Trusts the authorities in `roots` (PEM), and expects the server to be called `name` if one is given.
+    /// Trusts the authorities in `roots` (PEM), and expects the server's certificate to have the name `name` if one
+    /// is given.
     pub fn new(roots: &Path, name: Option<String>) -> Result<Self, ClientError> {
         Ok(Self { roots: roots.to_owned(), name, config: config(roots, None)?, hash: None })
     }
 
-    /// Shows this certificate, for mutual TLS.
+    /// Adds a client certificate, for mutual TLS.
     pub fn show(self, certificate: &Path, key: &Path) -> Result<Self, ClientError> {
         let config = config(&self.roots, Some((certificate, key)))?;
         let shown = CertificateDer::from_pem_file(certificate).ok();
@@ -61,7 +62,8 @@ fn config(roots: &Path, own: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>
 }
 
 impl Target {
-    /// A new connection, on which the orderer has greeted: what fails behind it is no failed handshake.
+    /// Opens a new connection and waits for the orderer's first frame, so that later failures are no failed
+    /// handshakes.
     pub async fn connect(&self) -> Result<Orderer<Channel>, ClientError> {
         let failed = |problem: String| ClientError::Connect { address: self.address.clone(), problem };
         let no_address = || ClientError::Address(self.address.clone());
@@ -70,7 +72,7 @@ impl Target {
             Some(tls) => ("https", Endpoint::secured(&self.address, Arc::clone(&tls.config), tls.name.as_deref())?),
         };
         let origin = format!("{scheme}://{}", self.address).parse().map_err(|_| no_address())?;
-        // TLS is the connector's
+        // the connector does TLS
         let transport = tonic::transport::Endpoint::from_shared(format!("http://{}", self.address))
             .map_err(|_| no_address())?
             .origin(origin)
@@ -95,7 +97,7 @@ impl Target {
         Ok(Orderer::over(in_time.unwrap_or_else(silent)?))
     }
 
-    /// SHA-256 of the certificate that the client shows: what binds a Deliver request to its connection.
+    /// Returns the SHA-256 of the client's certificate, which binds a Deliver request to its connection.
     pub fn certificate_hash(&self) -> Option<[u8; 32]> {
         self.tls.as_ref()?.hash
     }

@@ -16,14 +16,14 @@ use tokio_rustls::TlsConnector;
 use super::ClientError;
 use super::trouble::in_words;
 
-/// Connecting, and the handshake, may take so long together.
+/// Time limit for connecting, the TLS handshake included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// And an answer so long: a node joins a channel while the request waits.
+/// Time limit for a response: a node joins a channel while the request waits.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
-/// No answer is larger, unless less was said: the largest is a block.
+/// Default maximum size in bytes of a response; the largest is a block.
 const ANSWER_MAX_BYTES: usize = 1 << 30;
 
-/// Where an endpoint is.
+/// The address of an endpoint.
 #[derive(Clone)]
 pub struct Endpoint {
     address: String,
@@ -31,7 +31,7 @@ pub struct Endpoint {
     answer_max_bytes: usize,
 }
 
-/// What was answered.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The HTTP status.
@@ -40,7 +40,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// What is sent with a request.
+/// The body of a request.
 #[derive(Clone, Debug)]
 pub struct Content {
     content_type: String,
@@ -48,7 +48,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// A form with a file as its only part. `boundary` must not occur in the file: a random text does not.
+    /// Creates a form with a file as its only part. `boundary` must not occur in the file: a random text does not.
     pub fn form(part: &str, file: &[u8], boundary: &str) -> Self {
         let head = format!(
             "--{boundary}\r\nContent-Disposition: form-data; name=\"{part}\"; filename=\"{part}\"\r\n\
@@ -60,12 +60,12 @@ impl Content {
 }
 
 impl Endpoint {
-    /// Without TLS. `address` is HOST:PORT.
+    /// Connects without TLS. `address` is HOST:PORT.
     pub fn plain(address: &str) -> Self {
         Self { address: address.to_owned(), tls: None, answer_max_bytes: ANSWER_MAX_BYTES }
     }
 
-    /// With TLS, and a server of this name; without one it has that of the address's host.
+    /// Connects with TLS to a server of this name; by default that of the address's host.
     pub fn secured(address: &str, config: Arc<ClientConfig>, name: Option<&str>) -> Result<Self, ClientError> {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let name = name.unwrap_or_else(|| host.trim_start_matches('[').trim_end_matches(']'));
@@ -73,18 +73,18 @@ impl Endpoint {
         Ok(Self { tls: Some((config, name)), ..Self::plain(address) })
     }
 
-    /// Reads no answer that is larger than this.
+    /// Limits the size of a response.
     #[must_use]
     pub fn answers_up_to(self, bytes: usize) -> Self {
         Self { answer_max_bytes: bytes, ..self }
     }
 
-    /// HOST:PORT.
+    /// Returns the address as HOST:PORT.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Asks once, over a connection of its own.
+    /// Sends one request, over a connection of its own.
     pub async fn ask(&self, method: Method, path: &str, content: Option<Content>) -> Result<Answer, ClientError> {
         let failed = |problem: String| ClientError::Endpoint { address: self.address.clone(), problem };
         let stream = self.connect().await?;
@@ -110,18 +110,18 @@ impl Endpoint {
         in_time.unwrap_or_else(|_| Err(failed("it took the request and does not answer".to_owned())))
     }
 
-    /// A connection, for who speaks something else over it.
+    /// Opens a connection, for a caller that uses another protocol than HTTP/1.
     pub async fn connect(&self) -> Result<Box<dyn Connection>, ClientError> {
         let failed = |problem: String| ClientError::Endpoint { address: self.address.clone(), problem };
         self.open().await.map_err(failed)
     }
 
-    /// The same; says in words why there is none.
+    /// Opens a connection; an error describes the cause.
     pub(super) async fn open(&self) -> Result<Box<dyn Connection>, String> {
         let connected = async {
             let socket = TcpStream::connect(&self.address).await;
             let socket = socket.map_err(|e| in_words(&e, self.tls.is_some()))?;
-            // what is asked is small and must not wait for more to send
+            // requests are small and must not wait for more to send
             let _ = socket.set_nodelay(true);
             let Some((config, name)) = &self.tls else { return Ok(Box::new(socket) as Box<dyn Connection>) };
             let secured = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await;
@@ -131,13 +131,13 @@ impl Endpoint {
         in_time.unwrap_or_else(|_| Err("it does not answer".to_owned()))
     }
 
-    /// Whether TLS is spoken.
+    /// Returns whether the endpoint uses TLS.
     pub(super) fn is_secured(&self) -> bool {
         self.tls.is_some()
     }
 }
 
-/// Secured or not.
+/// A connection, with or without TLS.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin> Connection for C {}

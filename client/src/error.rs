@@ -1,4 +1,4 @@
-//! What can go wrong on a client's side.
+//! Errors of a client.
 
 use std::error::Error as _;
 
@@ -8,63 +8,63 @@ use orderer_core::crypto::SignError;
 use super::trouble::why_it_broke;
 use orderer_localconfig::tls_files::TlsError;
 
-/// Every text names what it is about; why is its source.
+/// Error of a client. Every text names its subject; the cause is its source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The address is none.
+    /// The address is invalid.
     #[error("'{0}' is not HOST:PORT")]
     Address(String),
-    /// Certificates or keys of the connection's are of no use.
+    /// Certificates or keys cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Nobody answers, or not in a way that can be understood.
+    /// The orderer cannot be reached, or sends something unintelligible.
     #[error("connect to {address}: {problem}")]
     Connect {
-        /// Where.
+        /// The orderer's address.
         address: String,
-        /// Why not.
+        /// The cause.
         problem: String,
     },
-    /// No certificate can be for it.
+    /// The text is no valid server name.
     #[error("'{0}' is no name of a server")]
     ServerName(String),
     /// An endpoint cannot be reached, or does not speak HTTP.
     #[error("ask {address}: {problem}")]
     Endpoint {
-        /// Where.
+        /// The endpoint's address.
         address: String,
-        /// Why not.
+        /// The cause.
         problem: String,
     },
     /// A stream ended with an error.
     #[error("the orderer ended the stream: {}", status_in_words(.0))]
     Stream(Box<tonic::Status>),
-    /// What answers does not know the service.
+    /// The server does not implement the service.
     #[error("what answers there is no orderer: it does not know AtomicBroadcast, this may be another port")]
     NoOrderer,
     /// A stream ended before everything was answered.
     #[error("the stream ended{}: {}", how_it_ended(cause.as_deref()), left_unanswered(*unanswered))]
     Unanswered {
-        /// How many.
+        /// Number of unanswered envelopes.
         unanswered: usize,
-        /// How it ended, if with an error.
+        /// The error with which it ended, if any.
         cause: Option<Box<tonic::Status>>,
     },
     /// The orderer sent something that is no block.
     #[error("the orderer sent a block that cannot be used")]
     Block(#[from] BlockError),
-    /// The orderer sent an answer without content, or of a kind that is not known.
+    /// The orderer sent a response without content, or of an unknown kind.
     #[error("the orderer sent an answer that is not understood")]
     Answer,
-    /// A signature could not be made.
+    /// Signing failed.
     #[error(transparent)]
     Sign(#[from] SignError),
 }
 
 impl From<tonic::Status> for ClientError {
     fn from(status: tonic::Status) -> Self {
-        // what is no gRPC answers so in HTTP
+        // a server without gRPC responds so in HTTP
         let in_http = |message: &str| {
             let failed = message.split_once("while receiving response with status: ");
             message.starts_with("grpc-status header missing")
@@ -77,7 +77,7 @@ impl From<tonic::Status> for ClientError {
     }
 }
 
-/// Why, without what the library calls it.
+/// Describes the cause, without the library's name for it.
 fn status_in_words(status: &tonic::Status) -> String {
     match status.source() {
         Some(cause) => why_it_broke(cause),

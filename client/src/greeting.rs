@@ -1,7 +1,8 @@
-//! Whether the other end of a connection speaks HTTP/2, before anything that counts is sent to it.
+//! Checks that the other end of a connection speaks HTTP/2, before anything of consequence is sent to it.
 //!
-//! A connection comes about for the client before the server has said a word: under TLS 1.3 also one that the server refuses for
-//! want of a client certificate. A server of HTTP/2 begins with SETTINGS. Until those have come, nothing was ordered.
+//! For the client a connection is established before the server has sent a byte: under TLS 1.3 also one that the
+//! server rejects for lack of a client certificate. An HTTP/2 server begins with SETTINGS. Until those have come,
+//! nothing was ordered.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -23,18 +24,18 @@ const SETTINGS: u8 = 4;
 /// The first byte of a TLS alert record.
 const TLS_ALERT: u8 = 21;
 
-/// What the other end has said so far.
+/// The other end's first bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Greeting {
     /// Nothing yet.
     Awaited,
-    /// SETTINGS of HTTP/2.
+    /// HTTP/2 SETTINGS.
     Settings,
-    /// Something else, or nothing at all: why, in words.
+    /// Something else, or nothing at all, with a description.
     Failed(String),
 }
 
-/// Opens connections to an endpoint, and tells how the newest one was greeted.
+/// Opens connections to an endpoint, and reports the greeting of the latest one.
 pub(super) struct Connector {
     endpoint: Endpoint,
     told: watch::Sender<Greeting>,
@@ -66,21 +67,21 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// A connection that looks at what comes first.
+/// A connection that inspects the first bytes it receives.
 pub(super) struct Greeted {
     stream: Box<dyn Connection>,
-    /// Until the other end has greeted.
+    /// `None` when the other end has greeted.
     awaited: Option<(Head, watch::Sender<Greeting>)>,
 }
 
-/// The first bytes that came.
+/// The first bytes received.
 struct Head {
     is_secured: bool,
     bytes: Vec<u8>,
 }
 
 impl Head {
-    /// What these bytes, and those before them, say; no bytes are the end.
+    /// Classifies these bytes and those before them; no bytes are the end.
     fn read(&mut self, more: &[u8]) -> Greeting {
         if more.is_empty() {
             return Greeting::Failed(self.cut().to_owned());
@@ -127,7 +128,7 @@ impl Greeted {
         }
     }
 
-    /// What cannot be written to may have said why before.
+    /// Reads once more after a failed write, because the server may have sent the cause before.
     fn hear_last_words(&mut self, cx: &mut Context<'_>, error: &io::Error) {
         if self.awaited.is_none() {
             return;

@@ -1,7 +1,7 @@
-//! A client of any orderer: what the sample commands and the benchmark speak with.
+//! A client of any orderer, used by the sample commands and the benchmark.
 //!
-//! Like the node, it keeps what is signed or hashed as the bytes it is: an envelope is sent as it lies in its file, and a
-//! block is written as the orderer sent it.
+//! Like the node, it keeps what is signed or hashed as the original bytes: an envelope is sent as it is in its file,
+//! and a block is written as the orderer sent it.
 
 mod connection;
 mod endpoint;

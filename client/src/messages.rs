@@ -1,4 +1,4 @@
-//! Envelopes as clients make them.
+//! Creates envelopes as clients do.
 
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -13,12 +13,12 @@ use orderer_core::crypto::{SignError, Signer, hex, sha256};
 use orderer_core::envelope::{Message, SignedEnvelope};
 use prost::Message as _;
 
-/// A place in a chain.
+/// A position in a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// Block 0, or the first that is still there.
+    /// Block 0, or the first that is not pruned.
     Oldest,
-    /// The last block that there is.
+    /// The last block that exists.
     Newest,
     /// The block that will be cut next.
     Next,
@@ -51,8 +51,8 @@ impl Position {
     }
 }
 
-/// What to ask a Deliver stream for. Without `wait`, a block that is not there yet ends the answer; with `best_effort`, an
-/// orderer in trouble answers all the same.
+/// Creates a Deliver request. Without `wait`, a block that does not exist yet ends the response; with `best_effort`,
+/// an orderer whose chain has failed responds all the same.
 pub fn seek_info(start: Position, stop: Position, wait: bool, best_effort: bool) -> SeekInfo {
     let behavior = if wait { SeekBehavior::BlockUntilReady } else { SeekBehavior::FailIfNotReady };
     let error_response = if best_effort { SeekErrorResponse::BestEffort } else { SeekErrorResponse::Strict };
@@ -65,7 +65,7 @@ pub fn seek_info(start: Position, stop: Position, wait: bool, best_effort: bool)
     }
 }
 
-/// A Deliver request, serialized. `bound_to` is the hash of the TLS certificate that the connection shows.
+/// Signs and serializes a Deliver request. `bound_to` is the hash of the connection's client certificate.
 pub fn seek(
     signer: &dyn Signer,
     channel: &str,
@@ -78,13 +78,13 @@ pub fn seek(
     Ok(envelope.raw().clone())
 }
 
-/// An envelope such as endorsing peers' clients send, with its transaction id. What is in it is for nobody but its sender: an
-/// orderer does not look, and a peer will find the transaction invalid.
+/// Creates an envelope such as clients of endorsing peers send, with its transaction ID. The data has a meaning only
+/// for its sender: an orderer does not read it, and a peer will find the transaction invalid.
 pub fn transaction(signer: &dyn Signer, channel: &str, data: Bytes) -> Result<(String, SignedEnvelope), SignError> {
     sign(signer, channel_header(HeaderType::EndorserTransaction, channel), data)
 }
 
-/// An envelope around a config update and its signatures, signed by who sends it.
+/// Creates an envelope around a config update and its signatures, signed by the submitter.
 pub fn config_update(
     signer: &dyn Signer,
     channel: &str,
@@ -94,8 +94,8 @@ pub fn config_update(
     sign(signer, header, update.encode_to_vec().into()).map(|(_, envelope)| envelope)
 }
 
-/// The same message in the signer's name: its kind, channel, time and data stay, creator and transaction id become the
-/// signer's.
+/// Signs the same message as another signer: its kind, channel, time and data stay, creator and transaction ID become
+/// the signer's.
 pub fn signed_again(signer: &dyn Signer, message: Message) -> Result<SignedEnvelope, SignError> {
     sign(signer, message.channel_header, message.data).map(|(_, envelope)| envelope)
 }

@@ -1,4 +1,4 @@
-//! Envelopes through one Broadcast stream after the other, until each has its answer.
+//! Sends envelopes through one Broadcast stream after the other, until each has its response.
 
 use std::collections::VecDeque;
 
@@ -15,19 +15,22 @@ use super::{ClientError, Orderer};
 /// An envelope to send.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// What its sender calls it.
+    /// The sender's name for it.
     pub name: String,
     /// The serialized `Envelope`.
     pub envelope: Bytes,
 }
 
-/// Sends everything that comes out of `items`, `window` of them at most unanswered, and tells each answer in their order.
+/// Sends everything that `items` yields, with at most `window` unanswered, and reports each response in order to
+/// `tell`.
 ///
-/// A refusal ends a stream. What was sent behind one that the orderer's filters refuse was looked at by nobody, and goes out
-/// again on another. Behind SERVICE_UNAVAILABLE it may have been ordered: to send it again could order it twice.
+/// A rejection ends a stream. Envelopes sent after one that the orderer's filters reject were not processed, and are
+/// sent again on another stream. After SERVICE_UNAVAILABLE they may have been ordered: sending them again could order
+/// them twice.
 ///
 /// # Errors
-/// What `items` fails with; [`ClientError::Unanswered`] when a stream breaks, or ends by SERVICE_UNAVAILABLE with more sent.
+/// Fails with an error of `items`; with [`ClientError::Unanswered`] when a stream breaks, or ends by
+/// SERVICE_UNAVAILABLE with more sent.
 pub async fn send_all<T, E: From<ClientError>>(
     orderer: &Orderer<T>,
     mut items: impl Stream<Item = Result<Item, E>> + Unpin,
@@ -44,7 +47,7 @@ where
     let mut waiting: VecDeque<Item> = VecDeque::new();
     let mut more = true;
     while more || !waiting.is_empty() {
-        // what is in this queue is also in `waiting`: there is always room
+        // everything in this queue is also in `waiting`: there is always capacity
         let (queue, queued) = mpsc::channel(window);
         let mut answers = orderer.broadcast(ReceiverStream::new(queued));
         for item in &waiting {
@@ -58,7 +61,7 @@ where
                 item = items.next(), if more && waiting.len() < window => match item {
                     Some(item) => {
                         let item = item?;
-                        // to a stream that has ended: its end is heard next
+                        // to a stream that has ended: its end is received next
                         let _ = queue.try_send(item.envelope.clone());
                         waiting.push_back(item);
                     }

@@ -1,4 +1,4 @@
-//! What people want to know of a block.
+//! Summarizes a block.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,29 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A block in figures, as `orderer client deliver` shows it.
+/// A block's figures, as `orderer client deliver` shows them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BlockSummary {
-    /// Its number.
+    /// The block's number.
     pub number: u64,
-    /// Hash of its header.
+    /// Hash of the block's header.
     pub hash: String,
-    /// Hash of the header before it.
+    /// Hash of the previous block's header.
     pub previous_hash: String,
-    /// The newest time that one of its envelopes names (a block has none of its own), in RFC 3339.
+    /// The latest timestamp of its envelopes (a block has none of its own), in RFC 3339.
     pub time: Option<String>,
-    /// How many envelopes it holds.
+    /// Number of envelopes.
     pub envelopes: usize,
-    /// How many of each kind.
+    /// Number of envelopes of each kind.
     pub types: BTreeMap<String, usize>,
-    /// Their transaction ids, of those that have one.
+    /// Transaction IDs of the envelopes that have one.
     pub tx_ids: Vec<String>,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: usize,
 }
 
 impl BlockSummary {
-    /// Of this block. An envelope that cannot be read counts as UNREADABLE.
+    /// Summarizes this block. An envelope that cannot be parsed counts as UNREADABLE.
     pub fn of(block: &EncodedBlock) -> Self {
         let (mut types, mut tx_ids, mut newest) = (BTreeMap::new(), Vec::new(), None);
         for raw in block.decode().data.unwrap_or_default().data {

@@ -1,4 +1,4 @@
-//! TLS towards a node, for the commands that ask one.
+//! A client's TLS towards a node.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use orderer_localconfig::tls_files::{TlsError, certificates, not_of, why_no_key};
 
-/// Which server is the right one.
+/// The servers that a client trusts.
 #[derive(Clone, Debug)]
 pub enum Trust {
-    /// One whose certificate leads to an authority in these files and has the name that was asked for.
+    /// A server whose certificate leads to an authority in these files and has the expected name.
     Authorities(Vec<PathBuf>),
-    /// The one that shows the first certificate of this file, whatever its name: a node on the same machine.
+    /// The server that presents the first certificate of this file, whatever its name: a node on the same machine.
     Exactly(PathBuf),
 }
 
-/// What a client needs; `identity` are the files of its own certificate and key, for a server that wants to see one. The
-/// server's certificate is judged as if it were `behind` earlier.
+/// Creates a client's configuration; `identity` are the files of its own certificate and key, for a server that asks
+/// for one. The server's certificate is verified as of `behind` ago.
 pub fn client_config(
     trust: &Trust,
     identity: Option<(&Path, &Path)>,
@@ -69,7 +69,7 @@ fn unfit(what: &'static str, path: &Path, error: &dyn std::error::Error) -> TlsE
     TlsError::File { what, path: path.to_owned(), problem: error.to_string() }
 }
 
-/// A clock that is so much behind.
+/// A clock that is behind by this duration.
 #[derive(Debug)]
 struct Behind(Duration);
 
@@ -80,7 +80,7 @@ impl TimeProvider for Behind {
     }
 }
 
-/// Takes one certificate and no other; who shows it must have its key all the same.
+/// Accepts one certificate and no other; the server must have its key all the same.
 #[derive(Debug)]
 struct Exactly {
     certificate: CertificateDer<'static>,

@@ -1,16 +1,16 @@
-//! Why an orderer is not reached, in one line for who typed the command.
+//! Describes, in one line for the user of a command, why an orderer cannot be reached.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
 use rustls::{AlertDescription, CertificateError};
 
-/// The innermost cause, in words if it is a common one; `secured` says whether TLS was spoken.
+/// Describes the innermost cause; `secured` says whether TLS was used.
 pub(super) fn in_words(error: &(dyn Error + 'static), secured: bool) -> String {
     innermost(error, |cause| known(cause, secured))
 }
 
-/// The same, of a connection that has come about.
+/// Describes the innermost cause of a broken connection.
 pub(super) fn why_it_broke(error: &(dyn Error + 'static)) -> String {
     innermost(error, |cause| {
         if let Some(error) = cause.downcast_ref::<rustls::Error>() {
@@ -36,7 +36,7 @@ fn innermost(error: &(dyn Error + 'static), known: impl Fn(&(dyn Error + 'static
     innermost.to_string()
 }
 
-/// What an I/O error was made of, which it does not call its source.
+/// Returns the inner error of an I/O error, which is not its `source`.
 fn inside<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     let inner = error.downcast_ref::<io::Error>()?.get_ref()?;
     Some(inner)
@@ -81,7 +81,7 @@ fn tls(error: &rustls::Error) -> String {
         Tls::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
             "its certificate is not the one that was expected"
         }
-        // Go says so, too, before TLS 1.3, where a certificate is missing
+        // Go sends this, too, before TLS 1.3, if a certificate is missing
         Tls::AlertReceived(AlertDescription::BadCertificate) => {
             "it does not trust the client certificate, or misses one"
         }

@@ -1,4 +1,4 @@
-//! `AtomicBroadcast` as a client calls it: envelopes out as bytes, blocks in as bytes.
+//! `AtomicBroadcast` for clients: sends envelopes as bytes, and receives blocks as bytes.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -17,22 +17,22 @@ use tonic::{Request, Status};
 
 use super::ClientError;
 
-/// No larger message is read. Fabric's own limit is 100 MB by default.
+/// Maximum size in bytes of a message. Fabric's own limit is 100 MB by default.
 const MESSAGE_MAX_BYTES: usize = 256 << 20;
 
-/// What an orderer says on a stream, one after the other. Ends when the orderer ends the stream.
+/// The messages of an orderer on one stream. Ends when the orderer ends the stream.
 pub type Answers<M> = Pin<Box<dyn Stream<Item = Result<M, ClientError>> + Send>>;
 
-/// One thing a Deliver stream says.
+/// One message of a Deliver stream.
 #[derive(Debug)]
 pub enum Delivered {
     /// A block, whose data hash was recomputed.
     Block(EncodedBlock),
-    /// The end of what was asked for, or why there is no more.
+    /// The final status of the request.
     Status(FabricStatus),
 }
 
-/// The service, over a connection or over anything else that is called like one.
+/// The service, over a connection or anything else with the same interface.
 #[derive(Clone)]
 pub struct Orderer<T>(Grpc<T>);
 
@@ -44,29 +44,30 @@ where
     T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
     <T::ResponseBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
-    /// Speaks over `service`.
+    /// Calls `service`.
     pub fn over(service: T) -> Self {
         Self(Grpc::new(service).max_decoding_message_size(MESSAGE_MAX_BYTES))
     }
 
-    /// A Broadcast stream that carries these serialized envelopes. Nothing is sent before the answers are polled.
+    /// Opens a Broadcast stream with these serialized envelopes. Nothing is sent before the responses are polled.
     pub fn broadcast(&self, envelopes: impl Stream<Item = Bytes> + Send + 'static) -> Answers<BroadcastResponse> {
         self.call("/orderer.AtomicBroadcast/Broadcast", envelopes)
     }
 
-    /// A Deliver stream with this one request.
+    /// Opens a Deliver stream with this one request.
     pub fn deliver(&self, request: Bytes) -> Answers<Delivered> {
         Box::pin(self.deliver_unread(request).map(|answer| answer.and_then(DeliverAnswer::read)))
     }
 
-    /// As [`deliver`](Self::deliver), with the blocks as they came, for who does no more than look.
+    /// Opens a stream as [`deliver`](Self::deliver) does, but returns the blocks unparsed, for a caller that only
+    /// inspects them.
     pub fn deliver_unread(&self, request: Bytes) -> Answers<DeliverAnswer> {
         let requests = futures_util::stream::once(std::future::ready(request));
         self.call("/orderer.AtomicBroadcast/Deliver", requests)
     }
 
-    /// An orderer may send the head of its answer only with the first message in it, for which it waits for ours: so both
-    /// directions begin at once.
+    /// Opens a stream. Both directions begin at once, because an orderer may send the head of its response only with
+    /// the first message in it, for which it waits for a request.
     fn call<M: prost::Message + Default + 'static>(
         &self,
         method: &'static str,
@@ -105,10 +106,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     orderer_actors::chain_state::chain_text(error)
 }
 
-/// `DeliverResponse` with its block left unread.
+/// `DeliverResponse` with its block unparsed.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct DeliverAnswer {
-    /// How it ended.
+    /// The final status.
     #[prost(int32, optional, tag = "1")]
     pub status: Option<i32>,
     /// A serialized `Block`.

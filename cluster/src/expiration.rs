@@ -1,11 +1,11 @@
-//! Warnings before a certificate expires, in Fabric's words. Nothing ends when it does, as in Fabric.
+//! Warnings before a certificate expires, with Fabric's texts. Expiry ends no connection, as in Fabric.
 
 use std::time::Duration;
 
-/// Between two warnings of one certificate (`MinimumExpirationWarningInterval`).
+/// Minimum interval in seconds between two warnings about one certificate (`MinimumExpirationWarningInterval`).
 const WARNING_INTERVAL_SECONDS: i64 = 5 * 60;
 
-/// When to warn of one certificate.
+/// Decides when to warn about one certificate.
 #[derive(Debug)]
 pub(crate) struct ExpirationCheck {
     expires_at: i64,
@@ -14,13 +14,13 @@ pub(crate) struct ExpirationCheck {
 }
 
 impl ExpirationCheck {
-    /// Warns when there is no more time than `threshold` left before `expires_at` (seconds since 1970).
+    /// Warns when at most `threshold` is left before `expires_at` (seconds since 1970).
     pub(crate) fn new(expires_at: i64, threshold: Duration) -> Self {
         let threshold_seconds = i64::try_from(threshold.as_secs()).unwrap_or(i64::MAX);
         Self { expires_at, threshold_seconds, last_warning: None }
     }
 
-    /// The seconds that are left, if it is time for a warning.
+    /// Returns the seconds that are left, if a warning is due.
     pub(crate) fn warn_now(&mut self, now: i64) -> Option<i64> {
         let left = self.expires_at.saturating_sub(now);
         let is_too_soon = self.last_warning.is_some_and(|last| now.saturating_sub(last) < WARNING_INTERVAL_SECONDS);
@@ -32,7 +32,7 @@ impl ExpirationCheck {
     }
 }
 
-/// Seconds as Go writes a duration.
+/// Formats seconds as Go formats a duration.
 pub(crate) fn as_go_duration(seconds: i64) -> String {
     let (sign, rest) = if seconds < 0 { ("-", seconds.unsigned_abs()) } else { ("", seconds.unsigned_abs()) };
     let (hours, minutes, seconds) = (rest / 3600, rest / 60 % 60, rest % 60);
@@ -43,7 +43,7 @@ pub(crate) fn as_go_duration(seconds: i64) -> String {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub(crate) fn unix_now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))

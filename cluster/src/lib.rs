@@ -1,9 +1,12 @@
-//! How the orderers of a channel reach each other: the transport of Fabric's `orderer.Cluster` service.
+//! How the orderers of a channel reach each other: the transport of Fabric's `orderer.Cluster` service, and of the blocks that they
+//! have from each other.
 //!
 //! ```text
 //!  chain ── Network ── Connections ──► one connection a server: TLS, HTTP/2        who connects
 //!   └─ Peers ── consensus(to, message)     a queue and a stream for each channel,
 //!            ── submit(to, transaction)    peer and kind of request
+//!
+//!  who needs blocks ── BlockSources ── DeliverClient ──► one connection a stream: orderer.AtomicBroadcast/Deliver
 //!
 //!  listener ── StepService ── StepSession a stream ── Router ── ClusterChannel ── chain     who is connected to
 //! ```
@@ -25,6 +28,7 @@
 //! - Warnings before the end of a server's certificate are of the one that it shows, not of the one in the configuration.
 //! - Without any authority no server is trusted; Fabric takes those of the operating system, then.
 
+mod blocks;
 mod client;
 mod expiration;
 mod membership;
@@ -33,9 +37,12 @@ mod settings;
 mod tls;
 mod wire;
 
+pub use blocks::{
+    BlockEndpoint, BlockSources, BlockStream, DeliverClient, PullError, PullSettings, RequestSigner, WINDOW_BYTES,
+};
 pub use client::{
-    ConnectionState, Connections, DestinationStatus, LastError, Network, PeerEvents, PeerStatus, Peers, QueueStatus,
-    SEND_TIME_BOUNDS, SendError,
+    ClockReading, ConnectionState, Connections, DestinationStatus, LastError, Network, PeerEvents, PeerStatus, Peers,
+    Probe, QueueStatus, SEND_TIME_BOUNDS, Seen, SeenServer, SendError, look,
 };
 pub use membership::{CertificateError, Consenter, ConsenterId, Member, Membership, PinnedKey};
 pub use server::{ClusterChannel, NotTaken, Router, ServiceFigures, StepClient, StepService, StepSession};

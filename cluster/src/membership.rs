@@ -1,7 +1,8 @@
-//! Who is who: the consenters of a channel, and whom a TLS certificate belongs to.
+//! The consenters of a channel, and the identification of one by its TLS certificate.
 //!
-//! Fabric compares public keys and not certificates (`CertificatesWithSamePublicKey`), so that a certificate that was renewed
-//! with the same key needs no config update. The keys of kinds that Go cannot encode equal nothing, not even themselves.
+//! Fabric compares public keys and not certificates (`CertificatesWithSamePublicKey`), so that a certificate that was
+//! renewed with the same key needs no config update. Keys of kinds that Go cannot encode equal no key, not even
+//! themselves.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +15,20 @@ pub type ConsenterId = u64;
 /// A consenter as the channel's configuration names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consenter {
-    /// Its Raft ID.
+    /// The consenter's Raft ID.
     pub id: ConsenterId,
-    /// Its host name or IP address.
+    /// The consenter's host name or IP address.
     pub host: String,
-    /// Its port.
+    /// The consenter's port.
     pub port: u16,
-    /// PEM of the certificate that it shows when it connects to others.
+    /// PEM of the certificate that the consenter presents as a client.
     pub client_certificate: Bytes,
-    /// PEM of the certificate that it shows to who connects to it.
+    /// PEM of the certificate that the consenter presents as a server.
     pub server_certificate: Bytes,
 }
 
 impl Consenter {
-    /// HOST:PORT, with brackets around an IPv6 address.
+    /// Returns HOST:PORT, with brackets around an IPv6 address.
     pub fn endpoint(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
@@ -37,47 +38,47 @@ impl Consenter {
     }
 }
 
-/// Why a certificate identifies nobody.
+/// Reason for which a certificate identifies no consenter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// There is no PEM block.
+    /// The text contains no PEM block.
     #[error("invalid PEM block")]
     NoPem,
     /// Go does not parse the certificate.
     #[error("invalid certificate DER: {0}")]
     Malformed(#[from] ParseError),
-    /// The key is of a kind that Go does not encode, so it equals no other.
+    /// The key is of a kind that Go does not encode, so it equals no other key.
     #[error("the public key is of an unsupported kind")]
     UnsupportedKey,
 }
 
-/// A certificate's public key, by which its owner is known.
+/// A certificate's public key, which identifies its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedKey(PublicKey);
 
 impl PinnedKey {
-    /// Of a certificate in DER.
+    /// Returns the key of a certificate in DER.
     ///
     /// # Errors
-    /// The certificate identifies nobody.
+    /// Fails if the certificate identifies no consenter.
     pub fn of_der(der: &Bytes) -> Result<Self, CertificateError> {
         Self::of(&Certificate::parse(der)?)
     }
 
-    /// Of the first certificate in a PEM text.
+    /// Returns the key of the first certificate in a PEM text.
     ///
     /// # Errors
-    /// The certificate identifies nobody.
+    /// Fails if the certificate identifies no consenter.
     pub fn of_pem(text: &[u8]) -> Result<Self, CertificateError> {
         let (block, _) = pem::decode(text).ok_or(CertificateError::NoPem)?;
         Self::of_der(&block.contents)
     }
 
-    /// Of a certificate.
+    /// Returns the key of a certificate.
     ///
     /// # Errors
-    /// Its key is of a kind that Go does not encode.
+    /// Fails if the key is of a kind that Go does not encode.
     pub fn of(certificate: &Certificate) -> Result<Self, CertificateError> {
         match certificate.public_key() {
             // Go reads DSA keys and does not write them
@@ -87,18 +88,18 @@ impl PinnedKey {
     }
 }
 
-/// One consenter, and the keys by which it is known.
+/// One consenter, and the keys that identify it.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// What the configuration says.
+    /// The consenter in the configuration.
     pub consenter: Consenter,
-    /// The key that it has to show when it connects, or why it can show none.
+    /// The key that it has to present as a client, or why its certificate has none.
     pub client_key: Result<PinnedKey, CertificateError>,
-    /// The key that it has to show when it is connected to, or why it can show none.
+    /// The key that it has to present as a server, or why its certificate has none.
     pub server_key: Result<PinnedKey, CertificateError>,
 }
 
-/// The consenters of one channel under one configuration. It never changes: a config update makes another.
+/// The consenters of one channel under one configuration. It never changes: a config update creates another.
 #[derive(Clone, Debug, Default)]
 pub struct Membership {
     own: Option<ConsenterId>,
@@ -106,10 +107,10 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Of these consenters, of which this node is `own`, if it is one.
+    /// Creates the membership of these consenters, of which this node is `own`, if it is one.
     ///
-    /// A consenter whose certificate cannot be read is a member all the same, as in Fabric: nobody is taken for it, or it
-    /// is not connected to. Of two consenters with the same ID the latter counts.
+    /// A consenter whose certificate cannot be parsed is a member all the same, as in Fabric: no client is identified
+    /// as it, or it is not connected to. Of two consenters with the same ID the latter is used.
     pub fn new(own: Option<ConsenterId>, consenters: impl IntoIterator<Item = Consenter>) -> Self {
         let member = |consenter: Consenter| {
             let client_key = PinnedKey::of_pem(&consenter.client_certificate);
@@ -119,33 +120,33 @@ impl Membership {
         Self { own, members: consenters.into_iter().map(member).collect() }
     }
 
-    /// This node's ID, if it is a consenter.
+    /// Returns this node's ID, if it is a consenter.
     pub fn own(&self) -> Option<ConsenterId> {
         self.own
     }
 
-    /// The consenter with this ID.
+    /// Returns the consenter with this ID.
     pub fn get(&self, id: ConsenterId) -> Option<&Member> {
         self.members.get(&id)
     }
 
-    /// All consenters, by ID.
+    /// Iterates over all consenters, by ID.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
     }
 
-    /// All consenters but this node, by ID.
+    /// Iterates over all consenters but this node, by ID.
     pub fn others(&self) -> impl Iterator<Item = &Member> {
         self.members.values().filter(|member| Some(member.consenter.id) != self.own)
     }
 
-    /// The consenter that connects with this key. This node itself is never found, as in Fabric. If several have the key, it is
-    /// the one with the lowest ID (Fabric takes any of them).
+    /// Returns the consenter that connects with this key. This node itself is never returned, as in Fabric. If
+    /// several have the key, returns the one with the lowest ID (Fabric picks any of them).
     pub fn sender(&self, shown: &PinnedKey) -> Option<ConsenterId> {
         self.others().find(|member| member.client_key.as_ref() == Ok(shown)).map(|member| member.consenter.id)
     }
 
-    /// The consenter whose server certificate has this key: how a node finds itself (`detectSelfID`).
+    /// Returns the consenter whose server certificate has this key, by which a node finds itself (`detectSelfID`).
     pub fn with_server_key(&self, key: &PinnedKey) -> Option<ConsenterId> {
         self.members().find(|member| member.server_key.as_ref() == Ok(key)).map(|member| member.consenter.id)
     }
@@ -191,14 +192,14 @@ mod tests {
         let renewed = pem(&keys[2], "renewed");
         assert_ne!(renewed, *client2);
         assert_eq!(membership.sender(&shown(&renewed)), Some(2), "renewed with the same key");
-        // rotated by a config update: the new key counts, the old one does not
+        // rotated by a config update: the new key is accepted, the old one is not
         let (other_key, mut rotated) = (KeyPair::generate().unwrap(), members.clone());
         let other = pem(&other_key, "rotated");
         rotated[1].client_certificate = other.clone();
         let rotated = Membership::new(Some(1), rotated);
         assert_eq!(rotated.sender(&shown(&other)), Some(2));
         assert_eq!(rotated.sender(&shown(client2)), None);
-        // another channel, where the same node is somebody else
+        // another channel, where the same node has another ID
         let elsewhere = Membership::new(None, [consenter(7, client2, server2)]);
         assert_eq!(elsewhere.sender(&shown(client2)), Some(7));
         assert_eq!(elsewhere.sender(&shown(client3)), None);

@@ -1,32 +1,34 @@
-//! What an operator can set (`General.Cluster` of orderer.yaml), and what is fixed.
+//! Settings for operators (`General.Cluster` of orderer.yaml), and fixed limits.
 
 use std::time::Duration;
 
-/// Of the client side.
+/// Settings of the client side.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
-    /// Opening a connection may take so long: TCP, TLS and the first word of HTTP/2 (`DialTimeout`).
+    /// Time limit for opening a connection: TCP, TLS and the first frame of HTTP/2 (`DialTimeout`).
     pub dial_timeout: Duration,
-    /// A message has to be given to the connection within this time (`RPCTimeout`).
+    /// Time limit for giving a message to the connection (`RPCTimeout`).
     pub rpc_timeout: Duration,
-    /// Messages that may wait in a queue (`SendBufferSize`).
+    /// Maximum number of messages in a queue (`SendBufferSize`).
     pub queue_messages: usize,
-    /// Bytes that may wait in a queue. One message may be larger.
+    /// Maximum number of bytes in a queue. One message may be larger.
     pub queue_bytes: usize,
-    /// Bytes that may wait for one destination in the queues of all channels, for each kind of request. One message may be larger.
+    /// Maximum number of bytes for one destination in the queues of all channels, for each kind of request. One
+    /// message may be larger.
     pub destination_bytes: usize,
-    /// Certificates are judged as if it were so much earlier (`TLSHandshakeTimeShift`).
+    /// How much earlier than now certificates are verified (`TLSHandshakeTimeShift`).
     pub time_shift: Duration,
-    /// Warn when a peer's certificate is valid for no longer than this (`CertExpirationWarningThreshold`).
+    /// Remaining validity of a peer's certificate from which to warn (`CertExpirationWarningThreshold`).
     pub expiration_warning: Duration,
-    /// Accept a server certificate that has expired, if its key is the one that the channel's configuration names. Fabric does not.
+    /// Whether to accept an expired server certificate, if its key is the one in the channel's configuration. Fabric
+    /// does not.
     pub tolerate_expired: bool,
-    /// The shortest and the longest pause before a connection is tried again.
+    /// The shortest and the longest pause before a connection is retried.
     pub pause: (Duration, Duration),
 }
 
 impl Default for ClientSettings {
-    /// Fabric's defaults, where Fabric has the setting.
+    /// Returns Fabric's defaults, where Fabric has the setting.
     fn default() -> Self {
         Self {
             dial_timeout: Duration::from_secs(5),

@@ -1,4 +1,4 @@
-//! A `StepRequest` as gRPC carries it, without copying what is in it.
+//! Encodes a `StepRequest` for gRPC, without copying its content.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -6,12 +6,12 @@ use std::io::IoSlice;
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
-/// A message with less in it is copied into one piece.
+/// Size in bytes below which a message is copied into one piece.
 const SMALL_BYTES: usize = 8 << 10;
-/// Whether it is compressed, and its length.
+/// Length of a gRPC message's prefix: the compression flag and the message's length.
 const PREFIX_BYTES: usize = 5;
 
-/// Pieces that are sent one after the other.
+/// Pieces of bytes that are sent one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     pieces: VecDeque<Bytes>,
@@ -19,7 +19,7 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// A `ConsensusRequest`.
+    /// Encodes a `ConsensusRequest`.
     pub(crate) fn consensus(channel: &str, payload: Bytes, metadata: Bytes) -> Self {
         let length = length_of_bytes(channel.as_bytes()) + length_of_bytes(&payload) + length_of_bytes(&metadata);
         let mut message = Message::begin(1, length);
@@ -29,7 +29,7 @@ impl Pieces {
         message.end()
     }
 
-    /// A `SubmitRequest`.
+    /// Encodes a `SubmitRequest`.
     pub(crate) fn submit(channel: &str, last_validation_seq: u64, envelope: Bytes) -> Self {
         let sequence = if last_validation_seq == 0 { 0 } else { 1 + encoded_len_varint(last_validation_seq) };
         let length = length_of_bytes(channel.as_bytes()) + sequence + length_of_bytes(&envelope);
@@ -54,24 +54,24 @@ impl Pieces {
     }
 }
 
-/// With its key and length; nothing for no bytes.
+/// Returns the length of a field with its key and length; 0 for no bytes.
 fn length_of_bytes(bytes: &[u8]) -> usize {
     if bytes.is_empty() { 0 } else { 1 + encoded_len_varint(bytes.len() as u64) + bytes.len() }
 }
 
-/// A message that is being written: what is small gathers in one piece.
+/// A message that is being encoded: small fields are collected in one piece.
 struct Message {
     small: BytesMut,
     pieces: Pieces,
 }
 
 impl Message {
-    /// With so many bytes in the field `number` of the request.
+    /// Begins a message with `length` bytes in the field `number` of the request.
     fn begin(number: u32, length: usize) -> Self {
         let whole = 1 + encoded_len_varint(length as u64) + length;
         let mut small = BytesMut::with_capacity(PREFIX_BYTES + whole.min(SMALL_BYTES));
         small.put_u8(0);
-        // no gRPC message is longer than its length can say: what takes it would be refused long before
+        // a message beyond the range of its length would have been rejected long before
         small.put_u32(u32::try_from(whole).unwrap_or(u32::MAX));
         encode_key(number, WireType::LengthDelimited, &mut small);
         encode_varint(length as u64, &mut small);
@@ -144,7 +144,7 @@ mod tests {
     use fabric_proto::orderer::{ConsensusRequest, StepRequest, SubmitRequest};
     use proptest::prelude::*;
 
-    /// As the generated code writes it.
+    /// Encodes with the generated code.
     fn expected(payload: Payload) -> Vec<u8> {
         let message = StepRequest { payload: Some(payload) }.encode_to_vec();
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();

@@ -1,12 +1,12 @@
-//! One consenter of a cluster whose others are orderers of Fabric. Needs such a cluster, of which two consenters run and one does
-//! not: see the section `cluster` of tests/run-long.
+//! One consenter of a cluster whose other consenters are orderers of Fabric. Needs such a cluster, of which two
+//! consenters run and one does not: see the section `cluster` of tests/run-long.
 //!
 //! ```text
 //! CLUSTER_CRYPTO  folder with orderer1.example.com/tls/{server.crt,server.key,ca.crt} to orderer3.example.com/tls/...
 //! CLUSTER_PORTS   "P1 P2 P3": the ports of the three consenters on 127.0.0.1; the first two are Fabric's
-//! CLUSTER_STRANGER folder with a client.crt and client.key that the same authority has issued to somebody else
+//! CLUSTER_STRANGER folder with a client.crt and client.key that the same authority has issued to another client
 //! CLUSTER_CHANNEL the channel (ch)
-//! CLUSTER_IDLE    so many seconds are the connections kept idle at the end (0); Fabric closes those of who pings too often
+//! CLUSTER_IDLE    seconds for which connections are idle at the end (0); Fabric closes those that ping too often
 //! ```
 
 #![allow(clippy::unwrap_used)]
@@ -30,7 +30,7 @@ fn read(folder: &Path, name: &str) -> Pair {
     Pair { certificate: read("crt"), key: read("key") }
 }
 
-/// The messages that a consenter has sent.
+/// Returns the messages that a consenter has sent.
 fn messages_of(arrived: &[Arrived], peer: u64) -> Vec<Message> {
     arrived
         .iter()
@@ -60,7 +60,7 @@ async fn orderers_of_fabric_take_our_streams_and_open_theirs() {
     let consenters = (1u64..).zip(&ports).zip(&pairs).map(|((id, port), pair)| consenter(id, *port, pair, pair));
     let membership = Membership::new(Some(OWN), consenters);
 
-    // a stranger first: Fabric says who may not
+    // a stranger first: Fabric describes the rejection
     let roots = Roots::from_pem([&authority]).unwrap();
     let runtime = tokio::runtime::Handle::current();
     let pair = read(&stranger, "client");
@@ -103,7 +103,7 @@ async fn orderers_of_fabric_take_our_streams_and_open_theirs() {
     println!("node {leader} leads in term {term}; its heartbeat: {heartbeat:?}");
     assert_eq!(heartbeat.to, OWN);
 
-    // answered, the leader sends what this consenter lacks: it has taken what was sent to it
+    // after this response the leader sends what this consenter lacks: it has accepted the message
     let answer =
         Message { r#type: MessageType::MsgHeartbeatResp as i32, to: leader, from: OWN, term, ..Message::default() };
     let answer = Bytes::from(answer.encode_to_vec());
@@ -120,7 +120,7 @@ async fn orderers_of_fabric_take_our_streams_and_open_theirs() {
     };
     println!("and appends: term {}, index {}, {} entries", append.term, append.index, append.entries.len());
 
-    // a transaction that the leader drops, since it is none, ends no stream
+    // a transaction that the leader drops, since it is invalid, ends no stream
     let envelope = Envelope { payload: Bytes::from_static(b"no payload"), signature: Bytes::new() };
     peers.submit(leader, 0, envelope.encode_to_vec().into()).await.unwrap();
     peers.submit(leader, 0, envelope.encode_to_vec().into()).await.unwrap();

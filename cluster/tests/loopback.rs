@@ -44,7 +44,7 @@ fn numbered(number: u32, bytes: usize) -> Bytes {
     payload.into()
 }
 
-/// The error that a condition ends with.
+/// Waits for an error that contains this text.
 async fn status_with(peers: &dyn Peers, part: &str) -> String {
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -129,7 +129,7 @@ async fn channels_share_a_connection_and_end_their_own_streams() {
     }
     first.submit(2, 1, numbered(3, 4)).await.unwrap();
     two.channel.wait_for(2).await;
-    // configured away
+    // removed by a configuration
     first.configure(&Membership::new(Some(1), []));
     assert!(first.status().is_empty() && connections.destinations().is_empty());
     let error = first.submit(2, 1, numbered(4, 4)).await.unwrap_err();
@@ -153,7 +153,7 @@ async fn a_server_with_another_key_is_not_connected_to() {
     assert!(matches!(peers.submit(2, 0, Bytes::new()).await, Err(SendError::NotConnected { .. })));
     assert_eq!(events.count(2, true), 0);
     assert_eq!(peers.status()[0].consensus.dropped, 1);
-    // nor one whose authority is not trusted
+    // nor a server whose authority is not trusted
     connections.replace_roots(Authority::new().roots());
     peers.configure(&two.peers_at(orderer.port));
     status_with(&*peers, "certificate signed by unknown authority").await;
@@ -176,7 +176,7 @@ async fn a_client_with_another_key_is_refused_in_fabrics_words() {
         let peers = connections.enter(channel, events.clone());
         peers.configure(&two.peers_at(orderer.port));
         events.wait_for(2, true, 1).await;
-        // it is sent, as far as anybody can tell
+        // it is sent, as far as this side can tell
         peers.submit(2, 0, numbered(1, 4)).await.unwrap();
         status_with(&*peers, why).await;
         peers.consensus(2, numbered(1, 4), Bytes::new()).unwrap();
@@ -232,16 +232,16 @@ async fn a_peer_that_does_not_read_costs_no_more_than_its_queues() {
             Err(other) => panic!("{other}"),
         }
     }
-    // what waits, and what the peer's window lets through
+    // the queue, and what the peer's window lets through
     assert!(taken <= (QUEUE_BYTES + (128 << 10)) / PAYLOAD_BYTES + 4, "{taken}");
     assert_eq!(taken + overflown, 500);
     let status = peers.status()[0].consensus;
     assert!(status.length <= 100 && status.dropped == overflown as u64, "{status:?}");
-    // transactions wait for room, for as long as they may
+    // transactions wait for capacity, up to their time limit
     let first: Vec<_> = (0..60).map(|number| peers.submit(2, 0, numbered(number, PAYLOAD_BYTES))).collect();
     let ended = futures_util::future::join_all(first).await;
     assert!(ended.contains(&Err(SendError::Timeout)), "{ended:?}");
-    // then the stream is given up, and the connection with it
+    // then the stream is abandoned, and the connection with it
     let deadline = Instant::now() + LIMIT;
     while events.count(2, true) < 2 {
         assert!(Instant::now() < deadline);
@@ -249,7 +249,7 @@ async fn a_peer_that_does_not_read_costs_no_more_than_its_queues() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     orderer.is_deaf.store(false, Ordering::SeqCst);
-    // streams on the new connection may have been opened while nobody read them
+    // streams on the new connection may have been opened while no task read them
     let deadline = Instant::now() + LIMIT;
     while two.channel.arrived().is_empty() {
         assert!(Instant::now() < deadline);
@@ -299,7 +299,7 @@ async fn an_identity_is_renewed_under_load_without_a_gap() {
     peers.configure(&two.peers_at(orderer.port));
     events.wait_for(2, true, 1).await;
     let renewed = two.authority.renew("orderer1 anew", &two.client.key);
-    // a stream that nothing is sent on any more goes with its connection, without a word
+    // an idle stream ends with its connection, without an event
     peers.consensus(2, numbered(COUNT, 64), Bytes::new()).unwrap();
     for number in 0..COUNT {
         if number == COUNT / 4 {
@@ -331,7 +331,7 @@ async fn an_identity_is_renewed_under_load_without_a_gap() {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // the first order to renew had nothing to do
+    // the first request to renew had nothing to do
     assert_eq!(*orderer.shown.borrow(), [Some(two.client.der()), Some(renewed.der())]);
     assert_eq!(events.count(2, false), 0);
     assert!(peers.status()[0].last_error.is_none());
@@ -362,7 +362,7 @@ fn dropping_the_handle_ends_all_tasks() {
     }
     let error = peers.consensus(2, Bytes::new(), Bytes::new()).unwrap_err();
     assert!(error.to_string().ends_with("communication has been shut down"), "{error}");
-    // nor does anything begin
+    // nor is any task started
     peers.configure(&Membership::new(Some(1), []));
     peers.configure(&two.peers_at(orderer.port));
     assert_eq!(clients.metrics().num_alive_tasks(), 0);

@@ -1,10 +1,11 @@
-//! What a cluster of Fabric's orderers sent each other, sent again by this side.
+//! Sends the messages that a cluster of Fabric's orderers sent each other.
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "other tests read more of it")]
+#[path = "../../tests/recordings/etcdraft.rs"]
+mod recording;
 mod support;
-
-use std::io::Read as _;
 
 use bytes::Bytes;
 use fabric_proto::Message as _;
@@ -12,24 +13,9 @@ use fabric_proto::orderer::{StepRequest, step_request::Payload};
 use orderer_cluster::{Membership, Network as _, SendError};
 use support::{Authority, Events, Orderer, Recorder, consenter, quick};
 
-/// Every StepRequest that a node has sent.
+/// Returns every `StepRequest` that a node sent or received.
 fn recorded() -> Vec<Bytes> {
-    let file =
-        std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/raft/traffic.tar.xz")).unwrap();
-    let mut archive = tar::Archive::new(lzma_rust2::XzReader::new(file, true));
-    let mut requests = Vec::new();
-    for entry in archive.entries().unwrap() {
-        let mut text = String::new();
-        entry.unwrap().read_to_string(&mut text).unwrap();
-        for line in text.lines() {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            if let Some(hex) = line["bytes"].as_str() {
-                let digit = |place: usize| u8::from_str_radix(&hex[place..place + 2], 16).unwrap();
-                requests.push((0..hex.len()).step_by(2).map(digit).collect());
-            }
-        }
-    }
-    requests
+    recording::traffic().into_values().flatten().filter_map(|record| record.bytes).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

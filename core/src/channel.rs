@@ -12,7 +12,7 @@ pub const CHANNEL_ID_MAX_BYTES: usize = 249;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(Arc<str>);
 
-/// Why a text is not a channel id.
+/// A text is not a valid channel ID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelIdError {
@@ -28,7 +28,7 @@ pub enum ChannelIdError {
 }
 
 impl ChannelId {
-    /// Checks `text` and makes it a channel id.
+    /// Validates `text` and makes it a channel ID.
     pub fn parse(text: &str) -> Result<Self, ChannelIdError> {
         if text.is_empty() {
             return Err(ChannelIdError::Empty);
@@ -46,7 +46,7 @@ impl ChannelId {
         }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -79,7 +79,8 @@ impl BlockNumber {
     /// The genesis block.
     pub const GENESIS: Self = Self(0);
 
-    /// The block after this one. The last number there is has none after it, and no block has it.
+    /// Returns the number of the block after this one. The highest number is its own successor; no
+    /// block has it.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -92,13 +93,13 @@ impl fmt::Display for BlockNumber {
     }
 }
 
-/// How many configuration updates a channel has seen; 0 in its genesis block.
+/// Number of configuration updates that a channel has had; 0 in its genesis block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ConfigSequence(pub u64);
 
 impl ConfigSequence {
-    /// After the next update. Behind the last number comes 0, as in the reference.
+    /// Returns the sequence after the next update. The last number is followed by 0, as in Fabric.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
@@ -111,7 +112,7 @@ impl fmt::Display for ConfigSequence {
     }
 }
 
-/// A point in time as seconds since 1970, given by the caller: nothing in this crate reads a clock.
+/// Point in time in seconds since 1970, given by the caller: nothing in this crate reads a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct UnixSeconds(pub i64);

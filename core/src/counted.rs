@@ -1,8 +1,8 @@
-//! Numbers of things, for people.
+//! Counts with their nouns, for display.
 
 use std::fmt::Display;
 
-/// `1 block`, `2 blocks`. For words that get an s.
+/// Formats `1 block`, `2 blocks`. For nouns whose plural ends in s.
 #[allow(clippy::needless_pass_by_value, reason = "a number")]
 pub fn counted<N: Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
     let s = if count == N::from(1) { "" } else { "s" };

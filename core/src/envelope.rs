@@ -16,7 +16,7 @@ pub struct SignedEnvelope {
     signature: Bytes,
 }
 
-/// Which part of an envelope could not be read.
+/// The part of an envelope that could not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeError {
@@ -47,7 +47,7 @@ impl SignedEnvelope {
         Ok(Self { raw, payload, signature })
     }
 
-    /// Makes an envelope of `payload` and a signature over it.
+    /// Builds an envelope of `payload` and a signature over it.
     pub fn from_parts(payload: Bytes, signature: Bytes) -> Self {
         let envelope = Envelope { payload, signature };
         let mut raw = BytesMut::with_capacity(envelope.encoded_len());
@@ -56,50 +56,51 @@ impl SignedEnvelope {
         Self { raw: raw.freeze(), payload: envelope.payload, signature: envelope.signature }
     }
 
-    /// An envelope whose parts were found in `raw` by another reader than this one.
+    /// Builds an envelope whose parts another parser found in `raw`.
     pub(crate) fn of_parts_read(raw: Bytes, payload: Bytes, signature: Bytes) -> Self {
         Self { raw, payload, signature }
     }
 
-    /// Makes an envelope of `payload`, signed by `signer`.
+    /// Builds an envelope of `payload`, signed by `signer`.
     pub fn sign(payload: Bytes, signer: &dyn Signer) -> Result<Self, SignError> {
         let signature = signer.sign(&payload)?;
         Ok(Self::from_parts(payload, signature))
     }
 
-    /// The envelope as it was received; this is what goes into a block.
+    /// Returns the envelope as it was received; these bytes go into a block.
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
 
-    /// The serialized `Payload`: what the signature covers.
+    /// Returns the serialized `Payload`, which the signature covers.
     pub fn payload(&self) -> &Bytes {
         &self.payload
     }
 
-    /// The creator's signature.
+    /// Returns the creator's signature.
     pub fn signature(&self) -> &Bytes {
         &self.signature
     }
 
-    /// What counts against a channel's batch sizes: payload and signature, in bytes.
+    /// Returns the size in bytes that counts toward a channel's batch sizes: payload plus signature.
     pub fn size_bytes(&self) -> usize {
         self.payload.len() + self.signature.len()
     }
 }
 
-/// The transaction ID in an envelope's channel header, found without reading anything else; empty if there is none. About
-/// 50 ns.
+/// Returns the transaction ID of an envelope's channel header, without decoding anything else; empty if there is none. Takes
+/// about 50 ns.
 pub fn tx_id(envelope: &SignedEnvelope) -> &[u8] {
     // Payload.header, Header.channel_header, ChannelHeader.tx_id
     let header = field(&envelope.payload, 1).and_then(|header| field(header, 1));
     header.and_then(|header| field(header, 5)).unwrap_or_default()
 }
 
-/// The name of the channel of an envelope that may be a config update, which takes long to judge; `None` of any other. Found
-/// without decoding, in some 100 ns. What is written in an unusual way may be one, for a channel without a name.
+/// Returns the channel name of an envelope that may be a config update, which is expensive to validate; `None` of any other
+/// envelope. Does not decode the envelope and takes about 100 ns. An envelope in an unusual encoding (a repeated field)
+/// counts as a config update for a channel without a name.
 pub fn config_update_channel(raw: &[u8]) -> Option<&[u8]> {
-    /// `Err` if there are several.
+    /// Returns the only field with this number, empty if there is none; `Err` if there are several.
     fn one(message: &[u8], number: u32) -> Result<&[u8], ()> {
         let mut found = None;
         for field in Fields::new(message).flatten() {
@@ -125,7 +126,7 @@ pub fn config_update_channel(raw: &[u8]) -> Option<&[u8]> {
     is_update.then_some(channel)
 }
 
-/// The last of the length-delimited fields of this number, as protobuf has it.
+/// Returns the last length-delimited field with this number, as protobuf prescribes.
 fn field(mut message: &[u8], number: u64) -> Option<&[u8]> {
     let mut found = None;
     while !message.is_empty() {
@@ -160,22 +161,23 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// An envelope whose payload and channel header were read.
+/// An envelope with its payload and channel header parsed.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The bytes it was read from.
+    /// The envelope that it was parsed from.
     pub envelope: SignedEnvelope,
-    /// Kind, channel, time and transaction id.
+    /// Header type, channel, time and transaction ID.
     pub channel_header: ChannelHeader,
-    /// The serialized `SignatureHeader`, not yet read: it may be empty or garbage.
+    /// The serialized `SignatureHeader`, not parsed yet: it may be empty or malformed.
     pub signature_header: Bytes,
-    /// What the kind says it is.
+    /// The payload's data; the header type determines its message type.
     pub data: Bytes,
 }
 
 impl Message {
-    /// Reads the payload and its channel header. The signature header is left for who needs it, as in the reference:
-    /// garbage there is told apart from a missing channel.
+    /// Parses the payload and its channel header. The signature header is left to
+    /// [`read_signature_header`](Self::read_signature_header), as in Fabric: a malformed signature header is a different
+    /// error than a missing channel.
     pub fn parse(envelope: SignedEnvelope) -> Result<Self, EnvelopeError> {
         let Payload { header, data } = lenient::decode(envelope.payload.clone()).map_err(EnvelopeError::Payload)?;
         let header = header.ok_or(EnvelopeError::NoHeader)?;
@@ -187,7 +189,7 @@ impl Message {
         Ok(Self { envelope, channel_header, signature_header: header.signature_header, data })
     }
 
-    /// Reads the signature header; an empty one has an empty creator.
+    /// Parses the signature header; an empty one has an empty creator.
     pub fn read_signature_header(&self) -> Result<SignatureHeader, EnvelopeError> {
         lenient::decode(self.signature_header.clone()).map_err(EnvelopeError::SignatureHeader)
     }
@@ -238,7 +240,7 @@ mod tests {
         };
         assert_eq!(of(payload(HeaderType::ConfigUpdate)).as_deref(), Some(&b"app"[..]));
         assert_eq!(of(payload(HeaderType::EndorserTransaction)), None);
-        // an empty header behind it is merged with it
+        // an empty header after it is merged with it
         assert_eq!(of([payload(HeaderType::ConfigUpdate), vec![0x0a, 0]].concat()).as_deref(), Some(&b""[..]));
         assert_eq!(of(vec![0xff; 30]), None);
     }

@@ -1,4 +1,4 @@
-//! What decides in an ordering node, and nothing else.
+//! Decision logic of an ordering node, without I/O.
 //!
 //! Everything here is plain Rust: state and input in, new state and effects out. There is no clock, socket, file or
 //! randomness below this crate's root: the time is an argument, a signature comes from a [`crypto::Signer`], bytes come
@@ -17,5 +17,6 @@ pub mod ordering;
 pub mod own;
 pub mod policy;
 pub mod processing;
+pub mod replication;
 pub mod shorten;
 pub mod supervision;

@@ -1,7 +1,7 @@
-//! Texts that somebody else decides the length of, before they are kept.
+//! Limits the length of texts from outside before they are kept.
 
-/// Cuts a text that is longer than so many bytes, and says so by two dots. What is kept is a copy: a cut text would hold
-/// the memory of the whole.
+/// Cuts a text that is longer than `max_bytes`, and marks the cut with two dots. Copies what is kept, because a
+/// truncated string would still hold the memory of the whole.
 pub fn shorten(text: &mut String, max_bytes: usize) {
     if text.len() > max_bytes {
         let end = (0..=max_bytes).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);

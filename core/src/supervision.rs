@@ -1,26 +1,26 @@
-//! When to start a dead child again, and when to give up. Pure: times and random numbers are arguments.
+//! Decides when to restart a failed actor, and when to give up. Pure: times and random numbers are arguments.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// How often, and how soon, something that died is started again.
+/// Limits and delays of restarts after failures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RestartPolicy {
-    /// So many restarts within the window are made; the next death is final.
+    /// Maximum number of restarts within the window; the next failure is final.
     pub limit: usize,
-    /// How long a restart counts.
+    /// Duration for which a restart counts toward the limit.
     pub window: Duration,
-    /// Pause before the first restart in a window; each further one doubles it.
+    /// Delay before the first restart in a window; each further restart doubles it.
     pub first_pause: Duration,
-    /// No pause is longer.
+    /// Upper bound of the delay, before jitter.
     pub longest_pause: Duration,
-    /// A pause is made longer by up to this fraction, so that many channels do not return in the same instant.
+    /// The delay is extended by up to this fraction, so that many channels do not restart at the same time.
     pub jitter: f64,
 }
 
-/// For everything that belongs to one channel: five restarts a minute, 0.1 s to 10 s apart.
+/// Policy for all actors of one channel: at most five restarts a minute, with delays from 0.1 s to 10 s.
 pub const CHANNEL_RESTARTS: RestartPolicy = RestartPolicy {
     limit: 5,
     window: Duration::from_secs(60),
@@ -29,16 +29,16 @@ pub const CHANNEL_RESTARTS: RestartPolicy = RestartPolicy {
     jitter: 0.2,
 };
 
-/// What to do about a death.
+/// Decision after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterDeath {
-    /// Start it again after this pause.
+    /// Restart the actor after this delay.
     RestartIn(Duration),
-    /// It died too often: leave it.
+    /// It failed too often: do not restart it.
     GiveUp,
 }
 
-/// Deaths of one child that still count.
+/// Failures of one actor that still count toward the limit.
 #[derive(Debug, Default)]
 pub struct Restarts {
     deaths: VecDeque<Duration>,
@@ -46,7 +46,7 @@ pub struct Restarts {
 }
 
 impl Restarts {
-    /// Counts a death at `now` (since any fixed moment) and decides. `random` is in 0..1.
+    /// Records a failure at `now` (since any fixed moment) and decides. `random` is in 0..1.
     pub fn after_death(&mut self, now: Duration, random: f64, policy: &RestartPolicy) -> AfterDeath {
         while self.deaths.front().is_some_and(|&death| now.saturating_sub(death) >= policy.window) {
             self.deaths.pop_front();
@@ -61,42 +61,43 @@ impl Restarts {
         AfterDeath::RestartIn(pause.mul_f64(1.0 + policy.jitter * random.clamp(0.0, 1.0)))
     }
 
-    /// Forgets the deaths, because the cause was removed by a person.
+    /// Clears the recorded failures, because an operator removed the cause.
     pub fn forgive(&mut self) {
         self.deaths.clear();
     }
 
-    /// Restarts that count against the limit now.
+    /// Returns the number of restarts that count toward the limit, as of the last failure.
     pub fn in_window(&self) -> usize {
         self.deaths.len()
     }
 
-    /// Restarts ever.
+    /// Returns the number of restarts since creation.
     pub fn total(&self) -> u64 {
         self.total
     }
 }
 
-/// After so many crashes within [`UNCLEAN_START_WINDOW`] the process refuses to start again by itself. After so many ends
-/// that say nothing it starts later.
+/// Number of crashes within [`UNCLEAN_START_WINDOW`] from which on the process does not start again by itself. From the same
+/// number of unclean ends of any kind on, it starts with a delay.
 pub const UNCLEAN_START_LIMIT: usize = 5;
-/// How long an unclean end counts, from its start on.
+/// Duration for which an unclean end counts, measured from the start of that process.
 pub const UNCLEAN_START_WINDOW: Duration = Duration::from_secs(5 * 60);
-/// No start waits longer.
+/// Upper bound of the delay of a start.
 pub const LONGEST_START_PAUSE: Duration = Duration::from_secs(60);
 
 /// A start of the process that was not followed by a clean end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UncleanStart {
-    /// When, in seconds since 1970.
+    /// Time of the start, in seconds since 1970.
     pub at: i64,
-    /// Whether the process ended by its own doing. Otherwise nobody knows: it was killed, or the machine went down.
+    /// Whether the process itself crashed. Otherwise the cause is unknown: it was killed, or the machine went down.
     pub crashed: bool,
 }
 
-/// When a process may start that ended uncleanly before: after this pause, or not at all (then: so many crashes speak
-/// against it). Who was killed from outside is not to blame, and starts later and later at worst: something may be killing it
-/// for a reason, such as its memory. Times in the future (a clock set back) count as now.
+/// Returns the delay before a process that ended uncleanly earlier may start, or, as the error, the number of crashes because
+/// of which it must not start. A process that was killed from outside is not at fault and is only delayed, with a growing
+/// delay: something may be killing it for a reason, such as its memory use. Times in the future (a clock set back) count as
+/// now.
 pub fn may_start(unclean: &[UncleanStart], now: i64) -> Result<Duration, usize> {
     let window = i64::try_from(UNCLEAN_START_WINDOW.as_secs()).unwrap_or(i64::MAX);
     let recent = || unclean.iter().filter(|start| now.saturating_sub(start.at) < window);

@@ -1,5 +1,5 @@
-//! Config updates, against random trees: what is computed is taken and leads where it should, and what is taken is what a
-//! naive reading of the rules takes.
+//! Property tests of config updates on random trees: a computed update is accepted and leads to the intended
+//! configuration, and exactly the updates are accepted that a simple model of the rules accepts.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -25,9 +25,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestRunner;
 
-/// Holds for everybody, signed or not.
+/// Policy that always holds, signed or not.
 const ANYBODY: &str = "/Channel/Anybody";
-/// Holds for nobody.
+/// Policy that never holds.
 const NOBODY: &str = "/Channel/Nobody";
 
 fn out_of(n: i32) -> Policy {
@@ -36,7 +36,7 @@ fn out_of(n: i32) -> Policy {
     Policy { r#type: PolicyType::Signature as i32, value: envelope.encode_to_vec().into() }
 }
 
-/// A real configuration, in which the group of Org1 has these members beside its own.
+/// Returns a real configuration in which the group of Org1 has these members in addition to its own.
 fn config_with(members: &ConfigGroup) -> Config {
     static BASE: OnceLock<Config> = OnceLock::new();
     let base = BASE.get_or_init(|| {
@@ -84,7 +84,7 @@ fn enveloped(data: &ConfigUpdateEnvelope) -> SignedEnvelope {
     SignedEnvelope::from_parts(payload.encode_to_vec().into(), Bytes::new())
 }
 
-/// Names are few, so that two trees have some in common.
+/// Generates members; there are few names, so that two trees have some in common.
 fn members(mod_policies: &'static [&'static str], versions: u64) -> impl Strategy<Value = ConfigGroup> {
     let name = || select(vec!["A", "B", "C", "D"]).prop_map(str::to_owned);
     let mod_policy = move || select(mod_policies).prop_map(str::to_owned);
@@ -109,7 +109,7 @@ fn members(mod_policies: &'static [&'static str], versions: u64) -> impl Strateg
     })
 }
 
-/// The tree without versions.
+/// Returns the tree without versions.
 fn meaning(group: &ConfigGroup) -> ConfigGroup {
     let mut group = group.clone();
     group.version = 0;
@@ -119,7 +119,7 @@ fn meaning(group: &ConfigGroup) -> ConfigGroup {
     group
 }
 
-/// What a naive reader makes of an element: its version, its mod policy, and what it says itself.
+/// Elements of a tree in the simple model: version, mod policy and own contents.
 type Naive = BTreeMap<String, (u64, String, Vec<u8>)>;
 
 fn list(path: &str, group: &ConfigGroup, all: &mut Naive) {
@@ -147,7 +147,7 @@ fn listed(group: &ConfigGroup) -> Naive {
     all
 }
 
-/// Whether the rules allow the update: nobody signed it.
+/// Whether the rules allow the update, which has no signatures.
 fn naive_verdict(current: &ConfigGroup, update: &ConfigUpdate) -> bool {
     let (current, read, write) =
         (listed(current), listed(update.read_set.as_ref().unwrap()), listed(update.write_set.as_ref().unwrap()));
@@ -159,13 +159,13 @@ fn naive_verdict(current: &ConfigGroup, update: &ConfigUpdate) -> bool {
     let allowed = |name: &String, version: u64, mod_policy: &str| match current.get(name) {
         _ if mod_policy.is_empty() => false,
         None => version == 0,
-        // the policy that counts is the one in force
+        // the policy in force counts
         Some((existing, policy, _)) => version == existing + 1 && policy == ANYBODY,
     };
     if delta.is_empty() || !delta.iter().all(|(name, (version, mod_policy, _))| allowed(name, *version, mod_policy)) {
         return false;
     }
-    // a member that a changed group lists is in the update or was there before, all the way up from the root
+    // a member of a changed group must be in the update or have existed before, all the way up from the root
     let exists = |name: &str| current.contains_key(name) || delta.iter().any(|(changed, _)| *changed == name);
     delta.iter().all(|(name, _)| {
         let path = name[2..].split('/').collect::<Vec<_>>();
@@ -199,7 +199,7 @@ proptest! {
         prop_assert_eq!(meaning(&next.channel_group()), meaning(&wanted));
         prop_assert_eq!(next.sequence().0, old.sequence + 1);
         prop_assert_eq!(snapshot.config(), old, "the old configuration stays as it is");
-        // versions: one more where something changed, none where it is new, else as they were
+        // versions: one more for a changed element, zero for a new one, otherwise unchanged
         let (before, after) = (listed(&before), listed(&next.channel_group()));
         for (name, (version, mod_policy, said)) in &after {
             match before.get(name) {
@@ -208,7 +208,7 @@ proptest! {
                 Some((old, ..)) => prop_assert_eq!(*version, old + 1, "{}", name),
             }
         }
-        // ordered, it leads to the same
+        // when ordered, the update leads to the same configuration
         let applied = snapshot.apply(&config).map_err(|e| TestCaseError::fail(e.to_string()))?;
         prop_assert_eq!(applied.config(), next.config());
         prop_assert_eq!(compute_update(&channel, &next.config(), &new), Err(ComputeError::NoDifference));
@@ -221,7 +221,7 @@ proptest! {
     }
 }
 
-/// Every element's version and mod policy, in one order.
+/// Visits every element's version and mod policy, in a fixed order.
 fn visit(group: &mut ConfigGroup, look: &mut dyn FnMut(&mut u64, &mut String)) {
     look(&mut group.version, &mut group.mod_policy);
     group.values.values_mut().for_each(|value| look(&mut value.version, &mut value.mod_policy));
@@ -269,7 +269,7 @@ fn what_is_taken_is_what_the_rules_allow() {
             }
             Err(error) => {
                 refused.set(refused.get() + 1);
-                // what comes after these rules may still refuse: an organization without its MSP, for instance
+                // later checks may still reject: an organization without its MSP, for instance
                 let by_the_result = error.to_string().contains("initializing channelconfig");
                 prop_assert!(!allowed || by_the_result, "{}", error);
             }
@@ -298,7 +298,7 @@ fn trees_are_taken_as_deep_and_as_wide_as_fabric_takes_them() {
         };
         refusal(update.encode_to_vec().into())
     };
-    // a group in a group in a group: of each level the entry of a map, in it the name and the group
+    // groups nested in groups: for each level the entry of a map, with the name and the group
     let nested = |levels: usize| {
         let field = |number: u8, content: &[u8]| {
             let mut out = vec![number << 3 | 2];
@@ -310,7 +310,7 @@ fn trees_are_taken_as_deep_and_as_wide_as_fabric_takes_them() {
         let root = (0..levels).fold(Vec::new(), outer);
         refusal([field(1, b"app"), field(2, b""), field(3, &root)].concat().into())
     };
-    // Fabric 2.5 has no limit at all
+    // Fabric 2.5 has no limit
     for levels in [20, 20_000] {
         assert!(nested(levels).contains("invalid mod_policy for element [Group]  /Channel/G: mod_policy not set"));
     }
@@ -326,7 +326,7 @@ fn trees_are_taken_as_deep_and_as_wide_as_fabric_takes_them() {
 fn fields_that_are_not_known_are_kept_and_compared() {
     let config = config_with(&ConfigGroup { mod_policy: ANYBODY.into(), ..ConfigGroup::default() });
     let mut bytes = config.encode_to_vec();
-    // the group once more, merged with the first: its field 9 is not known, nor is its version as a text
+    // the group once more, merged with the first: its field 9 is unknown, and so is its version in wire type 2
     bytes.extend([0x12, 8, 0x4a, 1, b'x', 0x0a, 3, b'o', b'n', b'e']);
     let update = ConfigUpdate {
         channel_id: "app".into(),
@@ -342,7 +342,7 @@ fn fields_that_are_not_known_are_kept_and_compared() {
     let kept = [0x4a, 1, b'x', 0x0a, 3, b'o', b'n', b'e'];
     assert!(next.config_bytes().windows(kept.len()).any(|part| part == kept), "kept in the next configuration");
     assert!(current.apply(&proposed).is_ok());
-    // the same without these fields is not what the update leads to
+    // the configuration without these fields is not the result of the update
     let without = ConfigEnvelope {
         config: Some(next.config()),
         last_update: Some(fabric_proto::common::Envelope {
@@ -354,7 +354,7 @@ fn fields_that_are_not_known_are_kept_and_compared() {
     assert!(refused.to_string().contains("did not produce the supplied config result"), "{refused}");
 }
 
-/// The configuration in these bytes, as a channel's first.
+/// Returns the configuration in these bytes as a channel's first one.
 fn genesis(config: &[u8]) -> ChannelSnapshot {
     let mut envelope = vec![0x0a];
     prost::encoding::encode_varint(config.len() as u64, &mut envelope);

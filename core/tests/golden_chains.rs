@@ -1,10 +1,12 @@
-//! The chains that Go orderers cut, recorded block by block: every formula of this crate is held against them.
+//! Chains that Go orderers cut, recorded block by block, against which this crate's computations are compared.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use fabric_proto::common::HeaderType;
 use flate2::read::GzDecoder;
@@ -20,33 +22,13 @@ fn golden(name: &str) -> Vec<EncodedBlock> {
     let block = |line: std::io::Result<String>| {
         let value: serde_json::Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
         let text = value["block"].as_str().expect("a block");
-        EncodedBlock::parse(&base64(text)).expect("is a block whose data hash recomputes")
+        EncodedBlock::parse(&BASE64_STANDARD.decode(text).expect("base64"))
+            .expect("is a block whose data hash recomputes")
     };
     lines.map(block).collect()
 }
 
-fn base64(text: &str) -> Vec<u8> {
-    let digit = |c: u8| match c {
-        b'A'..=b'Z' => c - b'A',
-        b'a'..=b'z' => c - b'a' + 26,
-        b'0'..=b'9' => c - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => panic!("not base64: {c}"),
-    };
-    let digits: Vec<u8> = text.bytes().filter(|&c| c != b'=').map(digit).collect();
-    let mut out = Vec::new();
-    for four in digits.chunks(4) {
-        let mut word = 0u32;
-        for i in 0..4 {
-            word = word << 6 | u32::from(four.get(i).copied().unwrap_or(0));
-        }
-        out.extend_from_slice(&word.to_be_bytes()[1..four.len()]);
-    }
-    out
-}
-
-/// Follows a chain as a peer does; gives back how many blocks changed the configuration.
+/// Verifies a chain as a peer does; returns the number of config blocks.
 fn follow(name: &str) -> usize {
     let blocks = golden(name);
     let mut snapshot =

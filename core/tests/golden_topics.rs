@@ -1,5 +1,5 @@
-//! Topics that two Go orderers shared, recorded record by record, and the chains that each of them cut from it. The
-//! machine must cut the same chain from the same topic, wherever it is restarted.
+//! Topics that two Go orderers shared, recorded record by record, and the chains that each of them cut. The machine must
+//! cut the same chain from the same topic, wherever it is restarted.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,6 +7,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use fabric_proto::common::{BlockMetadataIndex, HeaderType, Metadata, OrdererBlockMetadata};
 use flate2::read::GzDecoder;
@@ -31,28 +33,10 @@ fn lines(name: &str) -> impl Iterator<Item = serde_json::Value> {
     lines.map(|line| serde_json::from_str(&line.expect("a line")).expect("JSON"))
 }
 
-fn base64(text: &str) -> Vec<u8> {
-    let digit = |c: u8| match c {
-        b'A'..=b'Z' => c - b'A',
-        b'a'..=b'z' => c - b'a' + 26,
-        b'0'..=b'9' => c - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => panic!("not base64: {c}"),
-    };
-    let digits: Vec<u8> = text.bytes().filter(|&c| c != b'=').map(digit).collect();
-    let mut out = Vec::new();
-    for four in digits.chunks(4) {
-        let word = (0..4).fold(0, |word, i| word << 6 | u32::from(four.get(i).copied().unwrap_or(0)));
-        out.extend_from_slice(&u32::to_be_bytes(word)[1..four.len()]);
-    }
-    out
-}
-
-/// One record, as recorded.
+/// One recorded record.
 struct Recorded {
     offset: KafkaOffset,
-    /// When it was produced; messages that are judged again are judged then.
+    /// Time at which it was produced; messages are revalidated as of this time.
     at: UnixSeconds,
     value: Bytes,
     record: Record,
@@ -60,7 +44,7 @@ struct Recorded {
 
 fn topic(channel: &str) -> Vec<Recorded> {
     let read = |line: serde_json::Value| {
-        let value = Bytes::from(base64(line["value"].as_str().expect("a value")));
+        let value = Bytes::from(BASE64_STANDARD.decode(line["value"].as_str().expect("a value")).expect("base64"));
         Recorded {
             offset: KafkaOffset(line["offset"].as_i64().expect("an offset")),
             at: UnixSeconds(line["timestamp"].as_i64().expect("a time") / 1000),
@@ -73,7 +57,8 @@ fn topic(channel: &str) -> Vec<Recorded> {
 
 fn chain(channel: &str, orderer: &str) -> Vec<EncodedBlock> {
     let read = |line: serde_json::Value| {
-        EncodedBlock::parse(&base64(line["block"].as_str().expect("a block"))).expect("is a block")
+        EncodedBlock::parse(&BASE64_STANDARD.decode(line["block"].as_str().expect("a block")).expect("base64"))
+            .expect("is a block")
     };
     lines(&format!("{channel}.orderer-{orderer}.blocks.jsonl.gz")).map(read).collect()
 }
@@ -89,7 +74,7 @@ impl Signer for Nobody {
     }
 }
 
-/// What a machine decided to write, with the configuration that is in force behind it.
+/// A block that a machine decided to write, with the configuration in force after it.
 struct Written {
     envelopes: Vec<SignedEnvelope>,
     metadata: KafkaMetadata,
@@ -97,13 +82,13 @@ struct Written {
     snapshot: Arc<ChannelSnapshot>,
 }
 
-/// An orderer without a network: a machine, its ledger, and what it would have produced.
+/// An orderer without a network: a machine, its ledger, and the records that it would have produced.
 struct Orderer {
     machine: Machine,
     snapshot: Arc<ChannelSnapshot>,
     written: Vec<Written>,
     resubmitted: Vec<Regular>,
-    /// Messages that were judged again, by offset and sequence: a signature need not be verified at each restart.
+    /// Revalidated messages by offset and sequence, so that a signature is not verified again after each restart.
     judged: BTreeMap<(KafkaOffset, ConfigSequence), Result<(), Refusal>>,
 }
 
@@ -138,7 +123,7 @@ impl Orderer {
         }
     }
 
-    /// Performs effects; gives back the event that the machine waits for.
+    /// Performs effects; returns the event that the machine waits for.
     fn perform(&mut self, effects: Vec<Effect>, recorded: &Recorded) -> Option<Event> {
         let mut next = None;
         for effect in effects {
@@ -160,7 +145,7 @@ impl Orderer {
                     self.write(number, vec![envelope], metadata, true);
                 }
                 Effect::Resubmit(regular) => self.resubmitted.push(regular),
-                // nobody's clock runs here: what the timers of the recorded orderers led to is in the topic
+                // no clock runs here: the topic has the results of the recorded orderers' timers
                 Effect::ArmTimer
                 | Effect::DisarmTimer
                 | Effect::Skip { .. }
@@ -193,7 +178,7 @@ impl Orderer {
         self.written.push(Written { envelopes, metadata, last, snapshot: Arc::clone(&self.snapshot) });
     }
 
-    /// Throws the machine away and makes another from the last block; gives back which record it wants first.
+    /// Replaces the machine by one resumed from the last block; returns the index of the first record that it needs.
     fn restart(&mut self, end: KafkaOffset) -> usize {
         let newest = &self.written[self.written.len() - 1];
         self.snapshot = Arc::clone(&newest.snapshot);
@@ -202,7 +187,7 @@ impl Orderer {
         usize::try_from(from.0).expect("an offset")
     }
 
-    /// All that decides what becomes of the records to come.
+    /// Returns all state that affects the processing of later records.
     fn state(&self) -> (KafkaOffset, BlockNumber, KafkaMetadata, usize, usize, ConfigSequence) {
         let machine = &self.machine;
         let (pending, pending_bytes) = (machine.pending(), machine.pending_bytes());
@@ -211,7 +196,7 @@ impl Orderer {
     }
 }
 
-/// Makes blocks of what was decided, as a block writer does, all but signed.
+/// Assembles the decided blocks as a block writer does.
 fn assembled(genesis: &EncodedBlock, written: &[Written]) -> Vec<EncodedBlock> {
     let mut chain: Vec<EncodedBlock> = vec![genesis.clone()];
     let mut last_config = BlockNumber::GENESIS;
@@ -232,7 +217,7 @@ fn assembled(genesis: &EncodedBlock, written: &[Written]) -> Vec<EncodedBlock> {
     chain
 }
 
-/// Equal but for who signed.
+/// Asserts that two blocks are equal except for the signer.
 fn assert_same_block(ours: &EncodedBlock, theirs: &EncodedBlock) {
     let number = theirs.number();
     let last = |block| LastBlock::read(block).expect("readable metadata");
@@ -255,7 +240,7 @@ fn assert_same_block(ours: &EncodedBlock, theirs: &EncodedBlock) {
     }
 }
 
-/// As above, for the many replays: without hashes, which follow from the rest.
+/// Asserts that decisions are equal. Used for the many replays: without hashes, which follow from the rest.
 fn assert_same_decisions(ours: &[Written], theirs: &[Written]) {
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(theirs) {
@@ -302,10 +287,10 @@ fn what_is_read_from_a_record_and_made_again_is_the_record() {
     }
 }
 
-/// What a machine wants produced during a replay goes nowhere: the topic is what it is. But each message that it wants
-/// to order again was ordered again by the recorded orderers, with the same bytes: a normal message is not changed by
-/// being judged, and signed by its client. (A config message would be made anew and be signed by each orderer for itself;
-/// the records hold none that was.)
+/// Records that a machine produces during a replay are discarded, because the topic is recorded. But the recorded
+/// orderers also produced each message that the machine produces again, with the same bytes: revalidation does not change
+/// a normal message, which its client signed. (A config message would be created again and signed by each orderer
+/// separately; the recordings have no such message.)
 #[test]
 fn what_the_machine_orders_again_the_recorded_orderers_did_too() {
     let topic = topic("mychan");
@@ -319,8 +304,8 @@ fn what_the_machine_orders_again_the_recorded_orderers_did_too() {
     assert_eq!(recorded.len(), 2 * ours.len());
 }
 
-/// A message is found valid under the configuration of then, never of later; and whatever is stale, an update stands
-/// between. (That no sequence is above the current one is asserted at every record of every replay.)
+/// A message is found valid under the configuration of its time, never under a later one; and a config update is before
+/// every stale message. (Each replay asserts at every record that no sequence is above the current one.)
 #[test]
 fn sequences_in_the_topic_follow_the_configuration() {
     for channel in CHANNELS {
@@ -347,8 +332,8 @@ fn sequences_in_the_topic_follow_the_configuration() {
     }
 }
 
-/// At each offset the machine is thrown away and rebuilt from the last block. It reads again what it has to, and then is
-/// where the other one was; and what comes after is the same to the topic's end.
+/// At each offset the machine is replaced by one resumed from the last block. After the records that it has to read
+/// again, its state equals that of the replaced one; and so does everything up to the end of the topic.
 #[test]
 fn a_restart_at_any_offset_changes_nothing() {
     for channel in CHANNELS {
@@ -372,7 +357,7 @@ fn a_restart_at_any_offset_changes_nothing() {
     }
 }
 
-/// The same, one after the other: no machine lives longer than one record.
+/// Restarts after each record in turn: no machine processes more than one record.
 #[test]
 fn a_restart_after_every_record_changes_nothing() {
     for channel in CHANNELS {

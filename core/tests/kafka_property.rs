@@ -1,8 +1,10 @@
-//! A chain is a function of its topic alone: whoever reads it, whenever its timers fire, wherever it is restarted.
+//! A chain is a function of its topic alone, whatever orderer reads it, whenever its timers fire, wherever it is
+//! restarted.
 //!
-//! Two orderers share a topic that is made as they go: clients' messages, and what the orderers themselves produce, land
-//! in it in any order. Both are restarted, with some of their newest blocks not yet on the disk. In the end each must
-//! have the chain that a third one cuts from the whole topic in one go, and a fourth that is restarted at every record.
+//! Two orderers share a topic that grows during the test: clients' messages, and records of the orderers themselves, are
+//! appended in any order. Both orderers are restarted, with some of their newest blocks not yet on disk. In the end each
+//! must have the chain that a third orderer cuts from the whole topic at once, and a fourth one that is restarted at
+//! every record.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,25 +22,25 @@ use orderer_core::processing::Refusal;
 use proptest::prelude::*;
 use prost::Message as _;
 
-/// Config messages that overtake each other multiply. A topic this long is long enough.
+/// Maximum length of the topic, because config messages that overtake each other multiply.
 const TOPIC_MAX_RECORDS: usize = 400;
 const ORDERERS: usize = 2;
 
 #[derive(Clone, Copy, Debug)]
 enum Action {
-    /// A client's message is judged and waits to be produced, unless Broadcast has to wait.
+    /// A client's message is validated and queued to be produced, unless Broadcast has to wait.
     Broadcast { orderer: usize, class: RecordClass, id: u8, filler: usize },
-    /// What the orderer wants to produce first, lands in the topic.
+    /// The orderer's first queued record is appended to the topic.
     Land { orderer: usize },
-    /// The request to cut a block that it wants to produce first fails; it may have landed all the same.
+    /// The orderer's first queued request to cut a block fails; it may have been appended nevertheless.
     FailTimeToCut { orderer: usize, landed: bool },
-    /// It reads some records.
+    /// The orderer reads some records.
     Read { orderer: usize, records: usize },
-    /// Its batch timer fires, if it runs.
+    /// The orderer's batch timer fires, if it runs.
     Timer { orderer: usize },
-    /// It is killed and begins again; so many of its newest blocks were not on the disk.
+    /// The orderer is killed and restarted; this number of its newest blocks was not on disk.
     Restart { orderer: usize, blocks_lost: usize },
-    /// Something else lands.
+    /// Another record is appended.
     Noise(Noise),
 }
 
@@ -47,7 +49,7 @@ enum Noise {
     Connect,
     Garbage,
     Null,
-    /// So many offsets have no record.
+    /// Number of offsets without a record.
     Hole(i64),
     /// A message that no orderer would produce.
     Odd {
@@ -93,7 +95,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// A topic; a value may be missing.
+/// A topic; a record's value may be missing.
 #[derive(Default)]
 struct Topic {
     records: BTreeMap<KafkaOffset, Option<Bytes>>,
@@ -115,7 +117,7 @@ impl Topic {
 struct Block {
     envelopes: Vec<SignedEnvelope>,
     last: LastBlock,
-    /// The rules that hold behind it.
+    /// Rules in force after the block.
     rules: Rules,
 }
 
@@ -129,7 +131,7 @@ struct Orderer {
     machine: Machine,
     rules: Rules,
     blocks: Vec<Block>,
-    /// In this order, one after the other.
+    /// Queued records, in their order.
     producing: VecDeque<Produce>,
     timer_runs: bool,
     blocked: bool,
@@ -153,13 +155,13 @@ fn id_and_filler(envelope: &SignedEnvelope) -> (u8, usize) {
     (data[0], data.len() - 2)
 }
 
-/// Whether a message is valid depends on itself and the configuration.
+/// Whether a message is valid depends only on itself and the configuration.
 fn is_valid(envelope: &SignedEnvelope, sequence: ConfigSequence) -> bool {
     let (id, _) = id_and_filler(envelope);
     !sha256(&[&[id], &sequence.0.to_be_bytes()])[0].is_multiple_of(4)
 }
 
-/// What a config message changes depends on itself.
+/// The change of a config message depends only on itself.
 fn apply(rules: Rules, envelope: &SignedEnvelope) -> Rules {
     let (id, _) = id_and_filler(envelope);
     let limits = BatchLimits {
@@ -238,7 +240,7 @@ impl Orderer {
         next
     }
 
-    /// A config message is made anew, and so differs from one orderer to the other.
+    /// Returns the verdict. Each orderer creates a config message again, so it differs between orderers.
     fn judge(&self, envelope: SignedEnvelope, is_config: bool) -> Verdict {
         let sequence = self.rules.sequence;
         if !is_valid(&envelope, sequence) {
@@ -259,7 +261,7 @@ impl Orderer {
         is_config: bool,
         topic: &mut Topic,
     ) {
-        // what is ordered again is in the topic before a block says that it was read
+        // a message that is produced again is in the topic before a block says that its record was processed
         while self.producing.iter().any(|p| matches!(p, Produce::Message(m) if m.original_offset.is_some())) {
             self.land(topic);
         }
@@ -295,7 +297,7 @@ impl Orderer {
         }
     }
 
-    /// Gives back from where on the topic is read again.
+    /// Returns the offset from which the topic is read again.
     fn restart(&mut self, blocks_lost: usize, end: KafkaOffset) -> KafkaOffset {
         self.blocks.truncate(self.blocks.len().saturating_sub(blocks_lost).max(1));
         let newest = &self.blocks[self.blocks.len() - 1];
@@ -308,8 +310,8 @@ impl Orderer {
         newest.last.read_from(TopicBounds { earliest: KafkaOffset::FIRST, end }).expect("within the topic")
     }
 
-    /// All of a chain that does not depend on restarts. What a block says of resubmitted config messages does: the
-    /// reference leaves it out of a block that the timer cut, and who goes on from there does not know it.
+    /// Returns the parts of a chain that do not depend on restarts. The offset of resubmitted config messages does:
+    /// Fabric omits it from a block that the timer cut, and a machine resumed from there does not know it.
     fn chain(&self, with_resubmitted: bool) -> Vec<Block> {
         let mut blocks = self.blocks.clone();
         for block in &mut blocks {
@@ -382,7 +384,7 @@ impl World {
         }
     }
 
-    /// Everything lands and is read by all, up to the longest topic that is of interest.
+    /// Appends all queued records and lets all orderers read them, up to the maximum length of the topic.
     fn settle(&mut self) {
         loop {
             for (orderer, from) in self.orderers.iter_mut().zip(&mut self.read_up_to) {
@@ -396,7 +398,7 @@ impl World {
                 orderer.land(&mut self.topic);
             }
         }
-        // whatever landed while the last one read
+        // records that were appended while the last orderer read
         let end = self.topic.end;
         for (orderer, from) in self.orderers.iter_mut().zip(&mut self.read_up_to) {
             while *from < end && orderer.read(&mut self.topic, from) {}
@@ -404,7 +406,7 @@ impl World {
     }
 }
 
-/// What an orderer cuts that begins when the topic is complete. What it produces goes nowhere.
+/// Returns an orderer that starts when the topic is complete. Its own records are discarded.
 fn read_alone(topic: &Topic, up_to: KafkaOffset, restart_at_every_record: bool) -> Orderer {
     let (mut orderer, mut from) = (Orderer::new(b'c'), KafkaOffset::FIRST);
     let records = topic.records.range(..up_to).map(|(offset, value)| (*offset, value.clone())).collect();

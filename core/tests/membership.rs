@@ -1,4 +1,4 @@
-//! Who counts as a member, on organizations made for each test.
+//! Tests of membership, on organizations created for each test.
 
 #![allow(clippy::unwrap_used, clippy::default_trait_access, reason = "a test may panic")]
 
@@ -19,7 +19,7 @@ use rcgen::{
     RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
-/// What the MSP says of a certificate.
+/// Returns the validity and the role of a certificate in the MSP.
 fn standing(msp: &Msp, leaf: &Leaf) -> Result<Option<Role>, String> {
     let identity = msp.identify(&leaf.pem.clone().into()).map_err(|e| e.to_string())?;
     identity.validity().map_err(ToString::to_string)?;
@@ -96,7 +96,7 @@ fn rules_for_members_come_with_the_level_of_the_channels_capabilities() {
         |version| msp_by(&config, version).unwrap().identify(&client.pem.clone().into()).unwrap().satisfies(&nominal);
     assert!(satisfies(V1_1).is_err() && satisfies(V1_3).is_ok());
 
-    // what newer rules take, older ones refuse, and the other way round
+    // newer rules accept administrators that older ones reject, and vice versa
     config.admins = vec![admin.pem.clone().into()];
     assert!(matches!(msp_by(&config, V1_3), Err(MspError::Admin { .. })), "an administrator had to be a client");
     assert!(msp_by(&config, V1_4_3).is_ok());
@@ -142,7 +142,7 @@ fn der_of(authority: &Authority) -> Bytes {
     orderer_x509::pem::decode(authority.pem.as_bytes()).unwrap().0.contents
 }
 
-/// An authority's certificate whose signature has the higher of its two forms, as half of all have that OpenSSL makes.
+/// Returns an authority's certificate whose signature is not in low-S form, like half of those that OpenSSL makes.
 fn root_with_high_s() -> (Authority, Certificate) {
     loop {
         let root = Authority::root("root");
@@ -262,7 +262,7 @@ fn a_member_is_read_once_and_not_remembered_under_another_definition() {
     assert_eq!((known.role(), changed.identify(&serialized).unwrap().role()), (Some(Role::Client), Some(Role::Admin)));
 }
 
-/// Five such authorities once kept a processor busy for minutes: each may have issued each.
+/// Validating five such authorities once kept a processor busy for minutes: each may have issued each.
 #[test]
 fn a_ring_of_authorities_is_judged_at_once() {
     let root = Authority::root("root");

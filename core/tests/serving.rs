@@ -1,4 +1,4 @@
-//! Which engine orders a channel, by what its configuration says of consensus.
+//! Tests of the consenter that is selected for a channel, by its configuration.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -14,6 +14,8 @@ use orderer_core::channel::ChannelId;
 use orderer_core::config::{
     Catalog, ChannelSnapshot, ConsentersError, Engine, NotServed, RaftAs, Serving, check_consenters_step, check_created,
 };
+use orderer_core::identity::Effort;
+use orderer_core::own::{self, NotOrderedHere};
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/net");
 
@@ -43,7 +45,7 @@ fn metadata(consenters: Vec<Consenter>) -> ConfigMetadata {
     ConfigMetadata { consenters, options: Some(options) }
 }
 
-/// The fixtures' channel, with another consensus type.
+/// Returns the fixtures' channel with another consensus type.
 fn snapshot(consensus_type: &str, metadata: &impl fabric_proto::Message, brokers: &[&str]) -> ChannelSnapshot {
     let block = std::fs::read(format!("{NET}/AppSolo.block")).unwrap();
     let catalog = Arc::<Catalog>::default();
@@ -86,16 +88,31 @@ fn solo_and_kafka_are_what_they_say() {
 
 #[test]
 fn etcdraft_with_one_consenter_is_ordered_alone() {
-    assert_eq!(Serving::default().engine(&raft(vec![consenter("orderer")])), Ok(Engine::Solo));
+    assert_eq!(serving(RaftAs::Solo, &[]).engine(&raft(vec![consenter("orderer")])), Ok(Engine::Solo));
+    assert_eq!(Serving::default().engine(&raft(vec![consenter("orderer")])), Ok(Engine::Raft), "unless it is told");
 }
 
 #[test]
 fn etcdraft_with_two_consenters_is_not_ordered_by_each_alone() {
     let two = raft(vec![consenter("orderer"), consenter("orderer2")]);
-    let refused = Serving::default().engine(&two).unwrap_err();
+    let refused = serving(RaftAs::Solo, &[]).engine(&two).unwrap_err();
     assert_eq!(refused, NotServed::Several(2));
-    assert!(refused.to_string().contains("set it to kafka"), "{refused}");
+    assert!(refused.to_string().contains("set it to raft or kafka"), "{refused}");
     assert_eq!(serving(RaftAs::Kafka, &["k:9092"]).engine(&two), Ok(kafka(&["k:9092"])));
+}
+
+#[test]
+fn etcdraft_as_raft_is_ordered_by_its_consenters_however_many() {
+    let serving = serving(RaftAs::Raft, &["k:9092"]);
+    for orderers in [&["orderer"][..], &["orderer", "orderer2"]] {
+        let channel = raft(orderers.iter().map(|&orderer| consenter(orderer)).collect());
+        assert_eq!(serving.engine(&channel), Ok(Engine::Raft));
+        let other = [Bytes::from_static(b"another key")];
+        assert_eq!(own::engine(&serving, &channel, &other), Ok(Engine::Raft), "its chain looks for the key");
+        assert_eq!(own::engine(&serving, &channel, &[]), Err(NotOrderedHere::NoTls));
+    }
+    assert_eq!(serving.engine(&raft(vec![])), Err(NotServed::Consenters(ConsentersError::Empty)));
+    assert_eq!(serving.engine(&snapshot("solo", &(), &[])), Ok(Engine::Solo));
 }
 
 #[test]
@@ -116,12 +133,15 @@ fn what_is_not_served_says_so() {
 #[test]
 fn no_channel_is_created_that_no_orderer_could_order() {
     for consensus_type in ["BFT", "pbft", "", "Solo"] {
-        let refused = check_created(&snapshot(consensus_type, &(), &[])).unwrap_err();
+        let refused = check_created(&snapshot(consensus_type, &(), &[]), Effort::Bounded).unwrap_err();
         assert_eq!(refused.to_string(), format!("error retrieving consenter of type: {consensus_type}"));
     }
-    assert_eq!(check_created(&snapshot("etcdraft", &metadata(vec![]), &[])), Err(ConsentersError::Empty));
+    assert_eq!(
+        check_created(&snapshot("etcdraft", &metadata(vec![]), &[]), Effort::Bounded),
+        Err(ConsentersError::Empty)
+    );
     for good in [raft(vec![consenter("orderer")]), snapshot("solo", &(), &[]), snapshot("kafka", &(), &["k:9092"])] {
-        assert_eq!(check_created(&good), Ok(()));
+        assert_eq!(check_created(&good, Effort::Bounded), Ok(()));
     }
 }
 
@@ -169,10 +189,13 @@ fn consenters_change_one_at_a_time() {
     let (one, two) = (raft(vec![consenter("orderer")]), raft(vec![consenter("orderer"), consenter("orderer2")]));
     let other = raft(vec![consenter("orderer2")]);
     for (from, to) in [(&one, &two), (&two, &one), (&one, &other), (&one, &one)] {
-        check_consenters_step(from, to).unwrap();
+        check_consenters_step(from, to, Effort::Bounded).unwrap();
     }
     let none = snapshot("solo", &(), &[]);
-    check_consenters_step(&none, &two).unwrap();
+    check_consenters_step(&none, &two, Effort::Bounded).unwrap();
     let from_nobody = raft(vec![]);
-    assert_eq!(check_consenters_step(&from_nobody, &two), Err(ConsentersError::ManyChanges { added: 2, removed: 0 }));
+    assert_eq!(
+        check_consenters_step(&from_nobody, &two, Effort::Bounded),
+        Err(ConsentersError::ManyChanges { added: 2, removed: 0 })
+    );
 }

@@ -1,4 +1,4 @@
-//! Where a configuration may have what.
+//! Tests of the groups and values that a configuration may have, by place.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -42,7 +42,7 @@ fn set(root: &mut ConfigGroup, path: &[&str], name: &str, value: ConfigValue) {
     group(root, path).values.insert(name.to_owned(), value);
 }
 
-/// As messages name it, behind the root.
+/// Returns the path as error texts name it, after the root.
 fn path_text(path: &[&str]) -> String {
     path.iter().fold(String::new(), |text, name| text + "/" + name)
 }
@@ -88,7 +88,7 @@ fn values_that_nobody_knows_are_refused_wherever_they_are() {
         let path = path_text(path);
         assert_eq!(refused, Err(format!("[Value]  /Channel{path}/{name}: unexpected key {name}")));
     }
-    // the reference does not look at these
+    // Fabric does not check these
     assert_eq!(outcome("SysSolo.block", |root| set(root, &["Consortiums"], "Whatever", value("\u{1}"))), Ok(()));
 }
 
@@ -103,7 +103,7 @@ fn values_that_do_not_parse_are_refused_though_an_orderer_needs_none_of_them() {
         (&["Orderer"], "KafkaBrokers"),
     ];
     for (path, name) in places {
-        // a field that says to be longer than it is
+        // a field whose length exceeds its contents
         let refused = outcome("AppSolo.block", |root| set(root, path, name, value(vec![0x0a, 0x7f]))).unwrap_err();
         let path = path_text(path);
         assert!(refused.starts_with(&format!("[Value]  /Channel{path}/{name}: ")), "{refused}");

@@ -1,4 +1,4 @@
-//! What a set of signatures is worth, of members of organizations made for each test.
+//! Tests of policies over sets of signatures, by members of organizations created for each test.
 
 #![allow(clippy::unwrap_used, clippy::default_trait_access, reason = "a test may panic")]
 
@@ -54,7 +54,7 @@ fn out_of(n: i32, rules: Vec<SignaturePolicy>) -> SignaturePolicy {
     SignaturePolicy { r#type: Some(Type::NOutOf(NOutOf { n, rules })) }
 }
 
-/// A channel whose only policy, P, is this rule over these roles of Org.
+/// Returns a channel's policies whose only one, P, is this rule over these roles of Org.
 fn policies(rule: &SignaturePolicy, roles: &[Role]) -> Policies {
     let role = |role: &Role| MspPrincipal {
         principal_classification: 0,
@@ -140,7 +140,8 @@ fn rules() -> impl Strategy<Value = SignaturePolicy> {
     leaf.prop_recursive(3, 12, 4, |inner| (0..4i32, prop::collection::vec(inner, 0..4)).prop_map(|(n, r)| out_of(n, r)))
 }
 
-/// The reference's algorithm in its plainest form: try the rules in order, mark who was used, unmark on failure.
+/// Implements Fabric's algorithm in its simplest form: try the rules in order, mark used signers, unmark
+/// on failure.
 fn model(rule: &SignaturePolicy, signers: &[Role], wanted: &[Role], used: &mut Vec<bool>) -> bool {
     match rule.r#type.as_ref().unwrap() {
         Type::SignedBy(index) => {

@@ -3,10 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use bytes::Bytes;
 use fabric_proto::Message as _;
+use fabric_proto::common::{Block, BlockData, BlockMetadata, ChannelHeader, Header, HeaderType, Payload};
 use fabric_proto::orderer::seek_position::Type;
 use fabric_proto::orderer::{SeekInfo, SeekOldest, SeekPosition, SeekSpecified};
 use orderer_core::block::EncodedBlock;
+use orderer_core::config::ProposedConfig;
+use orderer_core::envelope::SignedEnvelope;
 use orderer_fuzz::{GENESIS, OPEN, SNAPSHOT, app, unsigned};
 
 fn main() -> std::io::Result<()> {
@@ -45,7 +49,22 @@ fn main() -> std::io::Result<()> {
     for (name, policy) in &SNAPSHOT.channel_group().groups["Application"].groups["Org1MSP"].policies {
         write("policy", &format!("org1-{name}"), &[], &policy.policy.clone().unwrap_or_default().encode_to_vec())?;
     }
-    Ok(())
+    let block = |entry: &[u8]| Block {
+        header: None,
+        data: Some(BlockData { data: vec![Bytes::copy_from_slice(entry)] }),
+        metadata: Some(BlockMetadata { metadata: vec![Bytes::new(); 5] }),
+    };
+    write("pulled_block", "genesis", &[0], GENESIS)?;
+    let transaction = unsigned(&update);
+    let transaction = SignedEnvelope::from_parts(transaction.payload().clone(), "signature".into());
+    write("pulled_block", "transaction", &[1], &block(transaction.raw()).encode_to_vec())?;
+    let ProposedConfig { envelope, .. } = OPEN.propose(&unsigned(&update)).expect("nobody has to sign it");
+    let channel_header =
+        ChannelHeader { r#type: HeaderType::Config as i32, channel_id: "app".to_owned(), ..ChannelHeader::default() };
+    let header = Header { channel_header: channel_header.encode_to_vec().into(), signature_header: Bytes::new() };
+    let payload = Payload { header: Some(header), data: envelope };
+    let config = SignedEnvelope::from_parts(payload.encode_to_vec().into(), Bytes::new());
+    write("pulled_block", "config", &[2], &block(config.raw()).encode_to_vec())
 }
 
 fn write(target: &str, name: &str, before: &[u8], bytes: &[u8]) -> std::io::Result<()> {

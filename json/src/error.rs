@@ -1,44 +1,44 @@
-//! Why there is no JSON for some bytes, or no bytes for some JSON.
+//! Errors of converting bytes to JSON, and JSON to bytes.
 
-/// Why bytes cannot be shown.
+/// Bytes cannot be converted to JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnfoldError {
-    /// Nobody knows this type.
+    /// The message type is unknown.
     #[error("message of type {0} unknown")]
     UnknownType(String),
-    /// The bytes are no message of the type.
+    /// The bytes are not a message of the type.
     #[error("these bytes are no {kind}: {why}{}", At(path))]
     Malformed {
-        /// The type.
+        /// Full name of the type.
         kind: String,
-        /// Field by field, to where it is.
+        /// Path of fields to the error.
         path: String,
-        /// What is wrong there.
+        /// Description of the error.
         why: &'static str,
     },
 }
 
-/// Why JSON cannot be made a message.
+/// JSON cannot be converted to a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FoldError {
-    /// Nobody knows this type.
+    /// The message type is unknown.
     #[error("message of type {0} unknown")]
     UnknownType(String),
     /// A part of the JSON does not fit the type.
     #[error("no {kind}: {why}{}", At(path))]
     Misfit {
-        /// The type.
+        /// Full name of the type.
         kind: String,
-        /// Member by member, to where it is.
+        /// Path of members to the error.
         path: String,
-        /// What is wrong there.
+        /// Description of the error.
         why: String,
     },
 }
 
-/// Where, if it is not the whole.
+/// Displays the path of an error, if there is one.
 struct At<'a>(&'a str);
 
 impl std::fmt::Display for At<'_> {
@@ -47,7 +47,7 @@ impl std::fmt::Display for At<'_> {
     }
 }
 
-/// A path grows from its end, while an error travels up.
+/// Adds a step to the front of a path, while an error propagates outward.
 pub(crate) fn prepend(path: &mut String, step: &str) {
     let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
     *path = format!("{step}{dot}{path}");

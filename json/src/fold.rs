@@ -1,4 +1,4 @@
-//! JSON to bytes.
+//! Converts JSON to bytes.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::scalar;
 use crate::unfold::TIMESTAMP;
 use crate::wire::{put_bytes, put_number, put_varint};
 
-/// The bytes of a message. `kind` is its full name, such as `common.Block`. Entries of maps are written in their order;
-/// messages that are held in bytes may be objects or base64; members may be missing or null.
+/// Encodes a message. `kind` is its full name, such as `common.Block`. Entries of maps keep their order; messages in
+/// `bytes` fields may be objects or base64; members may be missing or null.
 pub fn from_json(kind: &str, json: &Json) -> Result<Vec<u8>, FoldError> {
     let described = known::message(kind).ok_or_else(|| FoldError::UnknownType(kind.to_owned()))?;
     message(&described, json, Place::Elsewhere).map_err(|misfit| FoldError::Misfit {
@@ -41,14 +41,14 @@ impl Misfit {
     }
 }
 
-/// `Json` has no more depth than its parser allows, nor has this recursion.
+/// Encodes a message. The recursion is bounded by the depth of `Json`, which its parser limits.
 fn message(kind: &MessageDescriptor, json: &Json, place: Place) -> Result<Vec<u8>, Misfit> {
     if kind.full_name() == TIMESTAMP {
         return timestamp(json).map_err(Misfit::from);
     }
     let given = members(kind, json)?;
     let mut parts: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-    // what bytes hold may follow from the other fields: those first
+    // the type of the message in a `bytes` field may depend on the other fields, so those are encoded first
     let (bytes, others): (Vec<_>, Vec<_>) = given.into_iter().partition(|(field, _)| field.kind() == Kind::Bytes);
     for (field, value) in others {
         parts.insert(field.number(), part(kind, &field, value, place, None).map_err(|e| e.at(field.name()))?);
@@ -61,7 +61,7 @@ fn message(kind: &MessageDescriptor, json: &Json, place: Place) -> Result<Vec<u8
     Ok(parts.into_values().flatten().collect())
 }
 
-/// The fields that are there, each once.
+/// Returns the fields that are set, each of them once.
 fn members<'j>(kind: &MessageDescriptor, json: &'j Json) -> Result<Vec<(FieldDescriptor, &'j Json)>, Misfit> {
     let Json::Object(members) = json else {
         return Err(format!("an object expected for {}, not {}", kind.full_name(), json.what()).into());
@@ -82,7 +82,7 @@ fn members<'j>(kind: &MessageDescriptor, json: &'j Json) -> Result<Vec<(FieldDes
     Ok(given)
 }
 
-/// A field with its tags.
+/// Encodes a field with its tags.
 fn part(
     kind: &MessageDescriptor,
     field: &FieldDescriptor,
@@ -108,7 +108,7 @@ fn part(
             put_bytes(&mut to, number, &packed);
         }
     } else {
-        // a default value is not written, except where it says that something is there
+        // a default value is not written, except for a field whose presence has a meaning
         let always = field.supports_presence();
         match one(&of, value, place.inside(kind, field, None), held)? {
             One::Bytes(bytes) if always || !bytes.is_empty() => put_bytes(&mut to, number, &bytes),
@@ -152,7 +152,7 @@ enum One {
     Bytes(Vec<u8>),
 }
 
-/// A value without its tag.
+/// Encodes a value without its tag.
 fn one(of: &Kind, value: &Json, place: Place, held: Option<&str>) -> Result<One, Misfit> {
     Ok(match (of, value) {
         (Kind::Message(of), value) => One::Bytes(message(of, value, place)?),

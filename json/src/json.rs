@@ -1,4 +1,4 @@
-//! JSON whose objects keep their order: entries of a map have one on the wire.
+//! JSON values whose objects keep their order, because entries of a map have an order on the wire.
 
 use std::fmt;
 use std::io;
@@ -6,16 +6,16 @@ use std::io;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
-/// A JSON value, as far as messages need it: without fractions.
+/// A JSON value, as far as messages need it: without fractional numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Json {
-    /// `null`: a message or bytes that are not there.
+    /// `null`: an absent message or absent bytes.
     Null,
     /// `true` or `false`.
     Bool(bool),
     /// A whole number.
     Number(i64),
-    /// Text, bytes in base64, the name of an enum's value, a 64-bit number, a time.
+    /// A text, bytes in base64, the name of an enum's value, a 64-bit number, or a time.
     String(String),
     /// A repeated field.
     List(Vec<Json>),
@@ -29,20 +29,20 @@ impl Json {
         serde_json::from_slice(text)
     }
 
-    /// Writes a document indented by tabs, as Fabric's tools do, and a line feed.
+    /// Writes the document with a line feed, indented by tabs as in Fabric's tools.
     pub fn write_pretty(&self, mut to: impl io::Write) -> io::Result<()> {
         let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
         self.serialize(&mut serde_json::Serializer::with_formatter(&mut to, tabs))?;
         to.write_all(b"\n")
     }
 
-    /// The member of this name, if this is an object that has it.
+    /// Returns the member with this name, if this is an object that has it.
     pub fn get(&self, name: &str) -> Option<&Self> {
         let Self::Object(members) = self else { return None };
         members.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// What it is, for messages to people.
+    /// Describes the kind of value, for error texts.
     pub(crate) fn what(&self) -> &'static str {
         match self {
             Self::Null => "null",

@@ -1,25 +1,25 @@
-//! The messages that are known: those that the protocol's crate describes.
+//! The known message types: those that the protocol's crate describes.
 
 use std::sync::LazyLock;
 
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    // what this build has compiled itself is whole; a test reads it
+    // this build compiled the descriptors itself, so they are complete; a test decodes them
     DescriptorPool::decode(fabric_proto::DESCRIPTORS).unwrap_or_default()
 });
 
-/// The message of this full name, such as `common.Block`.
+/// Returns the description of the message with this full name, such as `common.Block`.
 pub(crate) fn message(name: &str) -> Option<MessageDescriptor> {
     POOL.get_message_by_name(name).filter(|kind| !kind.is_map_entry())
 }
 
-/// Whether a message of this full name can be read and written.
+/// Whether a message with this full name can be converted.
 pub fn is_known(kind: &str) -> bool {
     message(kind).is_some()
 }
 
-/// Full names of all messages, in alphabetical order.
+/// Returns the full names of all messages, in alphabetical order.
 pub fn message_types() -> Vec<String> {
     let kinds = POOL.all_messages().filter(|kind| !kind.is_map_entry());
     let mut names: Vec<String> = kinds.map(|kind| kind.full_name().to_owned()).collect();

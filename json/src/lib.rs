@@ -1,14 +1,16 @@
-//! Messages of Hyperledger Fabric as JSON that people can read, and back.
+//! Converts messages of Hyperledger Fabric to readable JSON, and back.
 //!
-//! Fabric nests serialized messages in `bytes` fields, down to seven deep in a config block. Here each is unfolded into the
-//! message it holds, found by its type, its header, or its place in a configuration. The JSON is that of Fabric's own
-//! `configtxlator`: names of fields as in the .proto files, 64-bit numbers as strings, enums by name, bytes in base64.
+//! Fabric nests serialized messages in `bytes` fields, up to seven levels deep in a config block. This crate decodes each
+//! into its message, whose type follows from the field, a header, or the place in a configuration. The JSON has the format
+//! of Fabric's own `configtxlator`: field names as in the .proto files, 64-bit numbers as strings, enums by name, bytes in
+//! base64.
 //!
-//! Unlike there, nothing is lost: bytes are unfolded only if folding the JSON gives the same bytes again, and otherwise
-//! stay base64. For that, entries of maps keep the order they came in. So [`from_json`] of [`to_json`] is the identity for
-//! all that Fabric's programs write, and reading never fails because of what a client put into an envelope.
+//! Unlike with `configtxlator`, no information is lost: bytes are decoded only if encoding the JSON gives the same bytes
+//! again, and otherwise stay base64. For that, entries of maps keep their order. So [`from_json`] of [`to_json`] is the
+//! identity for everything that Fabric's programs write, and decoding never fails because of nested bytes that a client
+//! chose.
 //!
-//! Any bytes may come: how deep and how wide they unfold is bounded ([`Unfold`]).
+//! The input may be any bytes: depth and size of the JSON are bounded ([`Unfold`]).
 
 mod error;
 mod fold;

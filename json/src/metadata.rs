@@ -1,4 +1,4 @@
-//! A block's metadata, read: Fabric's tools leave them bytes, and so does [`to_json`](crate::to_json).
+//! Decodes a block's metadata, which Fabric's tools and [`to_json`](crate::to_json) leave as bytes.
 
 use fabric_proto::common::BlockMetadataIndex;
 
@@ -8,8 +8,8 @@ use crate::opaque::Place;
 use crate::scalar;
 use crate::unfold::{Unfold, unfold};
 
-/// The entries of a block's metadata by their names: signatures with their signers, the last config block, the
-/// consenter's state. What cannot be read, and what belongs to peers, stays base64.
+/// Returns the entries of a block's metadata by name: signatures with their signers, the last config block,
+/// the consenter's state. Entries of peers, and entries that cannot be decoded, stay base64.
 pub fn metadata_to_json<'a>(entries: impl IntoIterator<Item = &'a [u8]>, how: &Unfold) -> Json {
     let members = entries.into_iter().enumerate().map(|(index, entry)| {
         let index = i32::try_from(index).unwrap_or(i32::MAX);

@@ -1,16 +1,16 @@
-//! Which message a `bytes` field holds. That follows from the field, from other fields of its message, or from the place
-//! in a configuration; the tables are those of Fabric's protocol.
+//! Determines the message in a `bytes` field. It follows from the field, from other fields of its message, or from the
+//! place in a configuration; the tables are those of Fabric's protocol.
 
 use prost_reflect::{FieldDescriptor, MessageDescriptor};
 
 use crate::wire::{Raw, last};
 
-/// Where a message is, as far as that decides what is in it.
+/// Place of a message, as far as it determines the contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Nowhere in particular.
+    /// No particular place.
     Elsewhere,
-    /// Below a oneof, where Fabric's tools show bytes as they are.
+    /// Below a oneof, where Fabric's tools display bytes unchanged.
     Plain,
     /// A group of a configuration.
     Channel,
@@ -21,16 +21,16 @@ pub(crate) enum Place {
     OrdererOrganization,
     Application,
     ApplicationOrganization,
-    /// A configuration's value, which holds this.
+    /// A configuration's value, which holds this message.
     Value(&'static str),
-    /// An entry of a block's metadata: signatures and last config, last config, or the consenter's own.
+    /// An entry of a block's metadata: signatures and last config, last config, or the consenter's state.
     Signatures,
     LastConfig,
     Consenter,
 }
 
 impl Place {
-    /// Where a message field's message is. `key`: the entry, if the field is a map.
+    /// Returns the place of the message in a message field. `key` is the entry's key, if the field is a map.
     pub(crate) fn inside(self, kind: &MessageDescriptor, field: &FieldDescriptor, key: Option<&str>) -> Self {
         if self == Self::Plain || field.containing_oneof().is_some() {
             return Self::Plain;
@@ -59,7 +59,7 @@ impl Place {
         }
     }
 
-    /// What the value of this name in this group holds.
+    /// Returns the message type of the value with this name in this group.
     fn value(self, key: &str) -> Option<&'static str> {
         Some(match (self, key) {
             (Self::Channel, "HashingAlgorithm") => "common.HashingAlgorithm",
@@ -83,8 +83,8 @@ impl Place {
         })
     }
 
-    /// The message that a `bytes` field holds, or each of its elements. `message`: the serialized message the field is
-    /// in; the field itself may be missing from it.
+    /// Returns the type of the message in a `bytes` field, or in each of its elements. `message` is the serialized
+    /// message that has the field; the field itself may be missing from it.
     pub(crate) fn held(
         self,
         kind: &MessageDescriptor,
@@ -157,7 +157,7 @@ impl Place {
         })
     }
 
-    /// Where the message is that bytes hold.
+    /// Returns the place of the message in a `bytes` field.
     pub(crate) fn of_held(self, held: &str) -> Self {
         match (self, held) {
             (Self::Signatures, "common.OrdererBlockMetadata") => Self::Signatures,
@@ -167,7 +167,7 @@ impl Place {
     }
 }
 
-/// What a payload's data are, by the type in its channel header.
+/// Returns the message type of a payload's data, by the type in its channel header.
 fn payload_data(payload: &[u8]) -> Option<&'static str> {
     let Some(Raw::Bytes(header)) = last(payload, 1) else { return None };
     let channel_header = match last(header, 1) {
@@ -175,7 +175,7 @@ fn payload_data(payload: &[u8]) -> Option<&'static str> {
         _ => &[],
     };
     Some(match number(channel_header, 1) {
-        // such as the sample clients of Fabric send
+        // sent for instance by Fabric's sample clients
         0 => "common.ConfigValue",
         1 => "common.ConfigEnvelope",
         2 => "common.ConfigUpdateEnvelope",
@@ -186,7 +186,7 @@ fn payload_data(payload: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// The number in this field, 0 if it is not there.
+/// Returns the number in this field, 0 if the field is absent.
 fn number(message: &[u8], field: u32) -> u64 {
     match last(message, field) {
         Some(Raw::Varint(value)) => value,

@@ -1,4 +1,4 @@
-//! What is written as one JSON value: numbers, enums, bytes, times.
+//! Scalar values: numbers, enums, bytes, times.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::json::Json;
 
-/// Base64 as Fabric's tools write it; without the padding it is read, too.
+/// Base64 as Fabric's tools write it; decoding also accepts it without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -26,8 +26,8 @@ pub(crate) fn from_base64(text: &str) -> Result<Vec<u8>, String> {
     BASE64.decode(text).map_err(|e| format!("no base64: {e}"))
 }
 
-/// A number from the wire; 0 stands for a field that is not there. And whether it is the number that would be written
-/// again.
+/// Converts a number from the wire; 0 stands for an absent field. Also returns whether encoding it again gives the
+/// same number.
 pub(crate) fn number(kind: &Kind, value: u64) -> (Json, bool) {
     match kind {
         Kind::Bool => (Json::Bool(value != 0), value <= 1),
@@ -48,7 +48,7 @@ pub(crate) fn number(kind: &Kind, value: u64) -> (Json, bool) {
     }
 }
 
-/// What protobuf reads of a number that should have 32 bits.
+/// Returns the lower 32 bits, which is what protobuf reads of a number that should have 32 bits.
 #[expect(clippy::cast_possible_truncation, reason = "that is what is meant")]
 fn low_half(value: u64) -> u32 {
     value as u32
@@ -58,7 +58,7 @@ fn enumerated(of: &EnumDescriptor, number: i32) -> Json {
     of.get_value(number).map_or(Json::Number(i64::from(number)), |value| Json::String(value.name().to_owned()))
 }
 
-/// The number for the wire.
+/// Converts a JSON value to the number on the wire.
 pub(crate) fn from_number(kind: &Kind, value: &Json) -> Result<u64, String> {
     let misfit = |wanted: &str| format!("{wanted} expected, not {}", value.what());
     if let Kind::Bool = kind {
@@ -84,7 +84,7 @@ pub(crate) fn from_number(kind: &Kind, value: &Json) -> Result<u64, String> {
     fits.ok_or_else(|| format!("{number} is out of range"))
 }
 
-/// A `google.protobuf.Timestamp`; nothing if it is none.
+/// Converts a `google.protobuf.Timestamp`; returns `None` if it is out of range.
 pub(crate) fn time(seconds: i64, nanos: i32) -> Option<Json> {
     let nanos = u32::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
     let at = Some(seconds).filter(|seconds| SECONDS.contains(seconds));
@@ -107,7 +107,7 @@ pub(crate) fn time(seconds: i64, nanos: i32) -> Option<Json> {
     )))
 }
 
-/// Seconds and nanoseconds of a time.
+/// Returns the seconds and nanoseconds of a time.
 pub(crate) fn from_time(value: &Json) -> Result<(i64, u32), String> {
     let Json::String(text) = value else { return Err(format!("a time expected, not {}", value.what())) };
     let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| format!("'{text}' is no time (RFC 3339)"))?;

@@ -1,4 +1,4 @@
-//! Bytes to JSON.
+//! Converts bytes to JSON.
 
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
@@ -9,19 +9,19 @@ use crate::opaque::Place;
 use crate::scalar;
 use crate::wire::{Broken, Field, Fields, Raw, varint};
 
-/// How many objects and lists may be in one another. Parsers of JSON take 128.
+/// Maximum nesting of objects and lists. JSON parsers accept 128.
 const DEPTH_MAX: usize = 110;
 pub(crate) const TIMESTAMP: &str = "google.protobuf.Timestamp";
 const EMPTY: &str = "google.protobuf.Empty";
 
-/// What is unfolded, and how far.
+/// Options of the conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unfold {
-    /// Only what would be the same bytes again. Otherwise everything that can be read, as `configtxlator` does: fields
-    /// that are not known are left out.
+    /// Whether to decode only bytes that encoding gives again. Otherwise everything that can be parsed is decoded, as by
+    /// `configtxlator`, and unknown fields are omitted.
     pub exact: bool,
-    /// About how many values the JSON may have: beyond, bytes stay base64. A value takes some 60 bytes of memory, and
-    /// three bytes of a message can become two of them.
+    /// Approximate maximum number of values in the JSON; beyond it, bytes stay base64. A value takes about 60 bytes of
+    /// memory, and three bytes of a message can become two values.
     pub values_max: usize,
 }
 
@@ -31,11 +31,11 @@ impl Default for Unfold {
     }
 }
 
-/// The JSON of a message. `kind` is its full name, such as `common.Block`.
+/// Converts a message to JSON. `kind` is its full name, such as `common.Block`.
 ///
 /// # Errors
-/// `UnknownType`; `Malformed` if the bytes are no such message. What is wrong inside nested bytes is no error: they stay
-/// base64.
+/// `UnknownType`; `Malformed` if the bytes are not such a message. An error inside nested bytes is not an error here:
+/// they stay base64.
 pub fn to_json(kind: &str, bytes: &[u8], how: &Unfold) -> Result<Json, UnfoldError> {
     let described = known::message(kind).ok_or_else(|| UnfoldError::UnknownType(kind.to_owned()))?;
     unfold(&described, bytes, Place::Elsewhere, how).map_err(|stop| UnfoldError::Malformed {
@@ -45,7 +45,8 @@ pub fn to_json(kind: &str, bytes: &[u8], how: &Unfold) -> Result<Json, UnfoldErr
     })
 }
 
-/// The outermost message has nobody above it that could show its bytes: it is read even if it would not be written so.
+/// Converts the outermost message. There is no message above it that could display its bytes, so it is decoded even if
+/// encoding would not give the same bytes.
 pub(crate) fn unfold(kind: &MessageDescriptor, bytes: &[u8], place: Place, how: &Unfold) -> Result<Json, Stop> {
     let mut reader = Reader { exact: how.exact, values_left: how.values_max, full: false };
     let exact = reader.message(kind, bytes, place, how.exact, 0);
@@ -56,10 +57,10 @@ pub(crate) fn unfold(kind: &MessageDescriptor, bytes: &[u8], place: Place, how: 
     reader.message(kind, bytes, place, false, 0)
 }
 
-/// What is said of more than may be unfolded.
+/// Error of a message with more values than the limit.
 const TOO_MANY: &str = "it has too many values";
 
-/// Why bytes are not unfolded.
+/// Reason why bytes are not decoded.
 #[derive(Debug)]
 pub(crate) struct Stop {
     pub(crate) path: String,
@@ -79,16 +80,16 @@ fn stop(why: &'static str) -> Stop {
 struct Reader {
     exact: bool,
     values_left: usize,
-    /// There were too many values once: nothing more is unfolded.
+    /// Whether the maximum number of values was exceeded once; nothing more is decoded then.
     full: bool,
 }
 
-/// One message while it is read.
+/// A message that is being decoded.
 struct At<'a> {
     kind: &'a MessageDescriptor,
     bytes: &'a [u8],
     place: Place,
-    /// Whether what would not be written so is refused.
+    /// Whether to reject an encoding that would not be written again in the same way.
     strict: bool,
     depth: usize,
 }
@@ -229,7 +230,7 @@ impl Reader {
         Ok(Json::Object(members))
     }
 
-    /// One value of a field: the field's own, an element's, or an entry's.
+    /// Converts one value of a field: the field's own, an element's, or an entry's.
     fn value(
         &mut self,
         at: &At<'_>,
@@ -259,7 +260,7 @@ impl Reader {
         }
     }
 
-    /// The message that is in bytes, or the bytes.
+    /// Converts bytes to the message that they hold, or to base64.
     fn held(&mut self, held: &str, bytes: &[u8], place: Place, depth: usize) -> Json {
         if self.full {
             return scalar::base64(bytes);
@@ -285,7 +286,7 @@ impl Reader {
         Err(stop(TOO_MANY))
     }
 
-    /// The known fields of a message by number, each kept in its order.
+    /// Returns the known fields of a message by number; those with the same number keep their order.
     fn fields<'a>(&mut self, at: &At<'a>) -> Result<Vec<Field<'a>>, Stop> {
         let mut found: Vec<Field<'a>> = Vec::new();
         for field in Fields(at.bytes) {

@@ -1,11 +1,11 @@
-//! Fields as they lie on the wire.
+//! Splits messages into fields, and encodes fields.
 
-/// What is behind a field's number.
+/// Value of a field on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Raw<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// Four or eight bytes: no field of Fabric's is like that.
+    /// Four or eight bytes: no field of Fabric's messages has this type.
     Fixed,
 }
 
@@ -13,15 +13,15 @@ pub(crate) enum Raw<'a> {
 pub(crate) struct Field<'a> {
     pub(crate) number: u32,
     pub(crate) raw: Raw<'a>,
-    /// Whether tag, length and value are as short as they can be.
+    /// Whether tag, length and value have their shortest form.
     pub(crate) shortest: bool,
 }
 
-/// The bytes do not fall into fields.
+/// The bytes are not a sequence of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Broken(pub(crate) &'static str);
 
-/// The fields of a message, one after the other; ends at the first that is broken.
+/// Iterator over the fields of a message; ends at the first invalid one.
 pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
@@ -67,7 +67,7 @@ fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], Broken> {
     Ok(taken)
 }
 
-/// A number, and whether it is as short as it can be.
+/// Reads a varint. Also returns whether it has its shortest form.
 pub(crate) fn varint(rest: &mut &[u8]) -> Result<(u64, bool), Broken> {
     let mut value = 0;
     for at in 0..10 {
@@ -102,7 +102,7 @@ pub(crate) fn put_bytes(to: &mut Vec<u8>, number: u32, value: &[u8]) {
     to.extend_from_slice(value);
 }
 
-/// The last field of this number, or nothing if it is not there or the bytes are no message.
+/// Returns the last field with this number; `None` if there is none or the bytes are not a message.
 pub(crate) fn last(bytes: &[u8], number: u32) -> Option<Raw<'_>> {
     let mut found = None;
     for field in Fields(bytes) {

@@ -1,4 +1,5 @@
-//! The JSON is that of Fabric's configtxlator (v2.5.16), recorded in tests/fixtures/json.
+//! Tests that the JSON equals that of Fabric's configtxlator (v2.5.16), recorded in
+//! tests/fixtures/json.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -19,7 +20,7 @@ fn unzipped(name: &str) -> Vec<u8> {
     out
 }
 
-/// As parsed JSON: the order of members is another matter.
+/// Converts to parsed JSON, in which the order of members does not matter.
 fn value(json: &Json) -> Value {
     serde_json::to_value(json).unwrap()
 }
@@ -29,7 +30,7 @@ fn check(kind: &str, bytes: &[u8], recorded: &str) {
     let theirs: Value = serde_json::from_slice(&recorded).unwrap();
     let ours = to_json(kind, bytes, &Unfold::default()).unwrap();
     assert!(value(&ours) == theirs, "{kind} differs from what configtxlator says");
-    // and theirs is taken here: the same message, if its maps had their order
+    // and Fabric's JSON is accepted here: the same message, except for the order of its maps
     let folded = from_json(kind, &Json::parse(&recorded).unwrap()).unwrap();
     assert_eq!(folded.len(), bytes.len());
     assert_eq!(value(&to_json(kind, &folded, &Unfold::default()).unwrap()), theirs);

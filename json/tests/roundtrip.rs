@@ -1,4 +1,4 @@
-//! Nothing is lost: what is unfolded folds to the same bytes.
+//! Tests that no information is lost: encoding the JSON gives the same bytes again.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -23,7 +23,7 @@ fn field<'a>(json: &'a Json, name: &str) -> &'a str {
     }
 }
 
-/// Parsed as anybody does who gets the JSON.
+/// Parses the text of the JSON, as a recipient does.
 fn through_text(json: &Json) -> Json {
     let mut text = Vec::new();
     json.write_pretty(&mut text).unwrap();
@@ -36,7 +36,7 @@ fn check(kind: &str, bytes: &[u8]) -> Json {
     json
 }
 
-/// All blocks of a recorded chain.
+/// Returns all blocks of a recorded chain.
 fn golden(name: &str) -> Vec<Vec<u8>> {
     lines(name).iter().map(|line| base64(field(line, "block"))).collect()
 }
@@ -80,7 +80,7 @@ fn every_recorded_kafka_record_is_the_same_again() {
     for topic in ["mychan", "otherchan", "syschan"] {
         for line in lines(&format!("kafka/{topic}.topic.jsonl.gz")) {
             let record = base64(field(&line, "value"));
-            // the recording has records that were meant to do harm
+            // the recording has some malicious records
             let Ok(read) = KafkaMessage::decode(record.as_slice()) else { continue };
             if read.encode_to_vec() == record {
                 check("orderer.KafkaMessage", &record);
@@ -116,7 +116,7 @@ fn the_metadata_of_a_block_are_read() {
 
 #[test]
 fn what_would_not_be_written_so_stays_base64() {
-    // a map's value left out, a field that is not known, a number with a useless byte
+    // a map's entry without its value, an unknown field, a number with a redundant byte
     for value in [&[0x0a, 0x02, 0x0a, 0x00][..], &[0x78, 0x01], &[0x08, 0x81, 0x00]] {
         let json = Json::Object(vec![("type".to_owned(), Json::Number(1))]);
         let mut policy = from_json("common.Policy", &json).unwrap();
@@ -207,7 +207,7 @@ fn any_kind() -> impl Strategy<Value = String> {
     proptest::sample::select(message_types())
 }
 
-/// Real messages with a few bytes changed: near what is understood.
+/// Generates real messages with a few bytes changed.
 fn damaged() -> impl Strategy<Value = (String, Vec<u8>)> {
     let net = |name: &str| std::fs::read(fixtures().join(name)).unwrap();
     let real = vec![
@@ -233,7 +233,7 @@ fn survives(kind: &str, bytes: &[u8]) {
     }
     let Ok(json) = to_json(kind, bytes, &Unfold::default()) else { return };
     let again = from_json(kind, &through_text(&json)).unwrap();
-    // what the outermost message lost is lost once
+    // an encoding that was not kept for the outermost message is stable after one round trip
     let json_again = to_json(kind, &again, &Unfold::default()).unwrap();
     assert_eq!(from_json(kind, &json_again).unwrap(), again);
     assert_eq!(json_again, json);

@@ -1,4 +1,4 @@
-//! Where a broker listens.
+//! The address of a broker.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What an orderer asks of Kafka, as traits that the real client and the fake both have.
+//! The operations of Kafka that an orderer needs, as traits that the real client and the fake both implement.
 
 use std::time::Duration;
 
@@ -7,15 +7,16 @@ use futures_util::future::BoxFuture;
 
 use crate::error::Error;
 
-/// The key of every record: orderers of this kind write it and nobody reads it.
+/// The key of every record: Fabric's orderers write it, and no orderer reads it.
 pub const RECORD_KEY: &[u8] = b"0";
 
-/// What a call gives, later.
+/// The future result of a call.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
 /// A Kafka cluster. Every call ends within a deadline; none tries again by itself.
 pub trait Cluster: Send + Sync + std::fmt::Debug {
-    /// The brokers, as one of them sees them. Also the cheapest proof that the cluster answers, and takes us for whom we are.
+    /// Describes the brokers, as one of them sees them. Also the cheapest proof that the cluster responds and that it
+    /// authenticates this client.
     fn describe(&self) -> Answer<'_, ClusterDescription>;
 
     /// The topic's partitions and replicas. Never creates it.
@@ -30,10 +31,10 @@ pub trait Cluster: Send + Sync + std::fmt::Debug {
     /// [`Error::WrongPartitionCount`] when it is there with more than one partition.
     fn ensure_topic<'a>(&'a self, spec: &'a TopicSpec) -> Answer<'a, TopicDescription>;
 
-    /// All settings in force of a topic, those it inherits from its broker included.
+    /// Returns all settings in force of a topic, those it inherits from its broker included.
     fn topic_settings<'a>(&'a self, topic: &'a str) -> Answer<'a, Vec<Setting>>;
 
-    /// All settings in force of a broker, by its id in [`ClusterDescription`].
+    /// Returns all settings in force of a broker, by its id in [`ClusterDescription`].
     fn broker_settings(&self, broker: i32) -> Answer<'_, Vec<Setting>>;
 
     /// A way to append to the topic. Makes no connection yet.
@@ -48,12 +49,11 @@ pub trait Producer: Send + std::fmt::Debug {
     /// Connects to the topic's leader, if it is not connected. [`produce`](Self::produce) does so too.
     fn connect(&mut self) -> Answer<'_, ()>;
 
-    /// Appends one record a value, next to each other and in this order, acknowledged by all replicas in sync. One call
+    /// Appends one record for each value, next to each other and in this order, acknowledged by all replicas in sync. One call
     /// at a time: that keeps the order of calls. After an error the next call connects anew.
     ///
     /// # Errors
-    /// See [`Error::may_have_appended`]: the records can be in the topic although the call failed. An empty batch is
-    /// refused.
+    /// See [`Error::may_have_appended`]: the records can be in the topic although the call failed. An empty batch is rejected.
     ///
     /// # Cancel safety
     /// A dropped call may still append.
@@ -74,44 +74,45 @@ pub trait Consumer: Send + std::fmt::Debug {
     /// Reads records from `offset` on. Waits for one up to [`FetchLimits::max_wait`]; none is no error.
     ///
     /// # Errors
-    /// [`Error::OffsetOutOfRange`], [`Error::UnknownTopic`] and [`Error::Poison`] stay until somebody sees to the topic.
+    /// [`Error::OffsetOutOfRange`], [`Error::UnknownTopic`] and [`Error::Poison`] stay until an operator sees to the topic.
     ///
     /// # Cancel safety
     /// A dropped call loses nothing but its connection: the poll goes on at the broker.
     fn fetch(&mut self, offset: i64, limits: FetchLimits) -> Answer<'_, Fetched>;
 
-    /// What the topic holds now.
+    /// Returns the offsets that the topic holds now.
     fn offsets(&mut self) -> Answer<'_, Offsets>;
 }
 
-/// How much to read at once, and how long to wait for the first record.
+/// Limits of one fetch: its size, and the wait for the first record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchLimits {
     /// The broker answers empty after this long.
     pub max_wait: Duration,
-    /// About so many bytes in one answer. The first batch comes whole, however large.
+    /// Approximate maximum size of one answer, in bytes. The first batch comes whole, however large.
     pub max_bytes: u32,
 }
 
 /// Records that were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// In the order of their offsets, which may have gaps.
+    /// The records in the order of their offsets, which may have gaps.
     pub records: Vec<Record>,
-    /// Where to go on. Beyond the last record where something stood that is no record for us (a transaction's marker).
+    /// The offset to continue from. It lies beyond the last record where the topic has an offset without a record for the
+    /// consumer (a transaction's marker).
     pub next_offset: i64,
     /// The offset the topic's next acknowledged record will get, as the leader knew it.
     pub high_watermark: i64,
-    /// How long a quota asks us to pause. The next call on this consumer does.
+    /// Pause that a quota asks for. The next call on this consumer keeps it.
     pub throttled: Option<Duration>,
 }
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Its place in the topic.
+    /// Its offset in the topic.
     pub offset: i64,
-    /// What it holds. A null value is none.
+    /// Its value; none if the record's value is null.
     pub value: Option<Bytes>,
 }
 
@@ -120,11 +121,11 @@ pub struct Record {
 pub struct Produced {
     /// Offset of the first record; the others follow one by one.
     pub base_offset: i64,
-    /// How long a quota asks us to pause. The next call on this producer does. Orderers want no such quota.
+    /// Pause that a quota asks for. The next call on this producer keeps it. Orderers need topics without such a quota.
     pub throttled: Option<Duration>,
 }
 
-/// What a topic holds: `earliest..next`.
+/// The offsets that a topic holds: `earliest..next`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offsets {
     /// The oldest offset that is kept.
@@ -138,7 +139,7 @@ pub struct Offsets {
 pub struct TopicSpec {
     /// Its name: the channel's.
     pub name: String,
-    /// On how many brokers it is kept.
+    /// Number of brokers that keep it.
     pub replication_factor: i16,
     /// The largest batch it takes: the channel's absolute maximum with headroom. None leaves it to the brokers.
     pub max_message_bytes: Option<u32>,
@@ -149,13 +150,13 @@ pub struct TopicSpec {
 pub struct TopicDescription {
     /// Its name.
     pub name: String,
-    /// How many partitions it has. A channel's has one; what follows is about its first.
+    /// Number of its partitions. A channel's has one; what follows is about its first.
     pub partitions: usize,
     /// The broker that leads it.
     pub leader: Option<i32>,
     /// The brokers that keep it.
     pub replicas: Vec<i32>,
-    /// Those of them that have all of it.
+    /// The replicas that are in sync.
     pub in_sync: Vec<i32>,
 }
 
@@ -175,7 +176,7 @@ pub struct ClusterDescription {
 pub struct BrokerDescription {
     /// Its id.
     pub id: i32,
-    /// Where clients are told to find it.
+    /// The address that it advertises to clients.
     pub address: String,
 }
 
@@ -186,6 +187,6 @@ pub struct Setting {
     pub name: String,
     /// Its value. None where the broker keeps it secret.
     pub value: Option<String>,
-    /// Whether somebody set it for this very topic or broker.
+    /// Whether it was set for this very topic or broker.
     pub is_own: bool,
 }

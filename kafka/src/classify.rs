@@ -1,4 +1,4 @@
-//! From what rskafka and brokers say to whose fault it is.
+//! Classifies the errors of rskafka and brokers by their origin.
 
 use std::io;
 
@@ -10,8 +10,8 @@ use rskafka::protocol::frame;
 use crate::error::{Error, Operation, Unavailable};
 use crate::settings::Sasl;
 
-/// A connection that broke, or TLS that was refused. In TLS 1.3 a broker refuses our certificate only after the
-/// handshake, in place of its first answer.
+/// Classifies a connection that broke, or a TLS handshake that failed. In TLS 1.3 a broker rejects the client's certificate
+/// only after the handshake, in place of its first answer.
 pub(crate) fn connection_error(broker: &str, operation: Operation, cause: &io::Error) -> Error {
     let broker = broker.to_owned();
     match cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {

@@ -19,7 +19,7 @@ use crate::producer::KafkaProducer;
 use crate::settings::{Settings, SettingsError};
 use crate::wire::configs::{DescribeConfigs, Of};
 
-/// A new topic is not everywhere at once; so often it is looked for.
+/// Interval between checks whether a new topic is known to the brokers: it is not everywhere at once.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// A real Kafka cluster. Holds no connection: each question about the cluster opens one and closes it, each producer and
@@ -30,7 +30,7 @@ pub struct KafkaCluster {
 }
 
 impl KafkaCluster {
-    /// Checks the settings. Connects to nobody.
+    /// Creates the client and checks the settings. It makes no connection.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         Ok(Self { dialer: Arc::new(Dialer::new(settings)?) })
     }
@@ -60,7 +60,7 @@ impl KafkaCluster {
         }
     }
 
-    /// What is known of a topic whose leader knows of it too: the others may name it before it is ready.
+    /// Describes a topic whose leader knows it too: other brokers may name the topic before it is ready.
     async fn served(&self, topic: &str) -> Result<TopicDescription, Error> {
         let found = self.look_up(topic).await?;
         let description = found.description.clone();

@@ -22,22 +22,22 @@ use crate::traffic::{Counted, Counters, Traffic};
 /// A request up to this size leaves in one write.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// The largest answer that is taken. An answer holds at least one whole batch, and brokers take requests of up to 100 MiB
-/// unless told otherwise.
+/// Maximum size of an answer that is accepted, in bytes. An answer holds at least one whole batch, and brokers accept requests
+/// of up to 100 MiB by default.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// What every connection of a cluster has in common.
+/// Values that all connections of a cluster share.
 #[derive(Clone)]
 pub(crate) struct Access {
     pub(crate) client_id: Arc<str>,
     pub(crate) tls: Option<Arc<ClientConfig>>,
     pub(crate) sasl: Option<Sasl>,
-    /// For the whole opening.
+    /// Time limit of the whole opening.
     pub(crate) within: Duration,
     pub(crate) traffic: Arc<Traffic>,
 }
 
-/// An open connection. Its answers come in the order of its requests, so whoever polls long needs one of its own.
+/// An open connection. Its answers come in the order of its requests, so a caller that polls for long needs one of its own.
 pub(crate) struct Connection {
     address: Address,
     messenger: Messenger<BufStream<Counted>>,

@@ -26,8 +26,8 @@ const NEXT: Int64 = Int64(-1);
 pub(crate) struct KafkaConsumer {
     dialer: Arc<Dialer>,
     topic: String,
-    /// To the leader. Taken out while a request is in flight, and not put back after an error or when a call is dropped: the
-    /// rest of a long poll would be in the way of whatever comes next.
+    /// The connection to the leader. Taken out while a request is in flight, and not put back after an error or when a call is
+    /// dropped: the rest of a long poll would be in the way of the next request.
     connection: Option<Connection>,
     pause: Pause,
 }

@@ -17,15 +17,15 @@ use crate::metadata::{self, Led};
 use crate::settings::{Settings, SettingsError, Timeouts};
 use crate::tls;
 
-/// When a broker has not answered for this long, the next is tried beside it: a host that hangs must not cost the whole
+/// Time without an answer after which the next broker is tried beside the first: a host that hangs must not cost the whole
 /// deadline while another would answer at once.
 const NEXT_AFTER: Duration = Duration::from_millis(250);
 
-/// How often it is asked, while a leader keeps silent, whether it still leads. A process that hangs keeps its
-/// connections; that it lost its topics is heard from the others.
+/// Interval between checks whether a silent leader still leads. A process that hangs keeps its connections; the other brokers
+/// report that it lost its topics.
 const STILL_LEADING_EVERY: Duration = Duration::from_secs(1);
 
-/// So many brokers are asked at a time about a topic that another did not know.
+/// Maximum number of brokers that are asked at a time about a topic that another did not know.
 const ASKED_AT_ONCE: usize = 8;
 
 /// How to reach the brokers of one cluster.
@@ -34,7 +34,8 @@ pub(crate) struct Dialer {
     access: Access,
     timeouts: Timeouts,
     max_request_bytes: usize,
-    /// Which broker is asked first the next time: each in turn, so that no answer, however wrong, is asked for for ever.
+    /// Index of the broker that is asked first the next time: each in turn, so that no answer, however wrong, is asked for for
+    /// ever.
     next: AtomicUsize,
 }
 
@@ -69,8 +70,8 @@ impl Dialer {
         Connection::open(address, &self.access).await
     }
 
-    /// A connection to whichever broker answers first. When none does, the error is the one that needs a person, if
-    /// there is one.
+    /// Returns a connection to the broker that answers first. When none does, the error is one that needs an operator, if there
+    /// is one.
     pub(crate) async fn any(&self) -> Result<Connection, Error> {
         let first = self.next.fetch_add(1, Ordering::Relaxed) % self.brokers.len();
         let (before, after) = self.brokers.split_at(first);
@@ -97,7 +98,8 @@ impl Dialer {
         }
     }
 
-    /// What the brokers know of a topic, and a connection to the one that said it. A broker that has just come up does not
+    /// Returns the brokers' description of a topic, and a connection to the broker that gave it. A broker that has just come up
+    /// does not
     /// know the topics yet, so a topic counts as unknown only when the other brokers and the controller do not know it either.
     pub(crate) async fn topic(&self, topic: &str) -> Result<(Connection, Led), Error> {
         let any = self.any().await?;

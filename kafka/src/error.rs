@@ -1,4 +1,4 @@
-//! What can go wrong between an orderer and its brokers, told apart by whose fault it is and what helps.
+//! Errors between an orderer and its brokers, told apart by their origin and their remedy.
 
 use std::fmt;
 use std::io;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::api::Offsets;
 
-/// What was asked of a broker.
+/// An operation that a broker was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
     /// Opening a connection: TCP, TLS, and the exchange of versions.
     Connect,
-    /// Proving who we are by SASL.
+    /// Authenticating this client by SASL.
     Authenticate,
     /// Asking for brokers, topics and leaders.
     Metadata,
@@ -43,7 +43,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Why a cluster cannot serve a topic at the moment.
+/// The reason why a cluster cannot serve a topic at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unavailable {
@@ -77,9 +77,9 @@ impl fmt::Display for Unavailable {
     }
 }
 
-/// Why a call did not succeed.
+/// The error of a call.
 ///
-/// [`is_transient`](Self::is_transient) says whether trying again can help; [`may_have_appended`](Self::may_have_appended)
+/// [`is_transient`](Self::is_transient) says whether a retry can help; [`may_have_appended`](Self::may_have_appended)
 /// whether a failed produce is in the topic nevertheless.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -89,7 +89,7 @@ pub enum Error {
     Unreachable {
         /// The address.
         broker: String,
-        /// What the operating system said.
+        /// The operating system's error.
         #[source]
         cause: io::Error,
     },
@@ -98,7 +98,7 @@ pub enum Error {
     Timeout {
         /// The address.
         broker: String,
-        /// What it was asked.
+        /// The operation that was requested.
         operation: Operation,
         /// The deadline.
         after: Duration,
@@ -111,9 +111,9 @@ pub enum Error {
     Lost {
         /// The address.
         broker: String,
-        /// What it was asked.
+        /// The operation that was requested.
         operation: Operation,
-        /// What broke it.
+        /// The error that broke the connection.
         #[source]
         cause: io::Error,
     },
@@ -122,9 +122,9 @@ pub enum Error {
     Unavailable {
         /// The topic or broker, in words.
         subject: String,
-        /// What was asked.
+        /// The operation that was requested.
         operation: Operation,
-        /// Why not.
+        /// The reason.
         reason: Unavailable,
         /// The protocol's name for it.
         code: String,
@@ -134,11 +134,11 @@ pub enum Error {
     Tls {
         /// The address.
         broker: String,
-        /// Which side refused what.
+        /// The TLS error, which says which side rejected what.
         #[source]
         cause: rustls::Error,
     },
-    /// The broker does not believe that we are who we say, or we do not believe the broker.
+    /// The broker does not accept this client's credentials, or this client does not accept the broker.
     #[error("kafka broker {broker}: {mechanism} authentication of user {user} refused: {reason}")]
     Authentication {
         /// The address.
@@ -147,7 +147,7 @@ pub enum Error {
         mechanism: &'static str,
         /// The user's name.
         user: String,
-        /// What the broker, or the mechanism, said.
+        /// The text of the broker or of the mechanism.
         reason: String,
     },
     /// The broker knows us and forbids it.
@@ -155,7 +155,7 @@ pub enum Error {
     Authorization {
         /// The topic or cluster, in words.
         subject: String,
-        /// What was forbidden.
+        /// The operation that was denied.
         operation: Operation,
         /// The protocol's name for it.
         code: String,
@@ -180,7 +180,7 @@ pub enum Error {
         topic: String,
         /// The offset that was asked for.
         offset: i64,
-        /// What the topic holds, when it could be asked.
+        /// The offsets that the topic holds, if they could be read.
         held: Option<Offsets>,
     },
     /// There is no such topic.
@@ -194,7 +194,7 @@ pub enum Error {
     WrongPartitionCount {
         /// The topic.
         topic: String,
-        /// How many there are.
+        /// The number of its partitions.
         found: usize,
     },
     /// Stored bytes that cannot be read, and will not be by trying again.
@@ -204,19 +204,19 @@ pub enum Error {
         topic: String,
         /// First offset of the unreadable batch; everything before it can be read.
         offset: i64,
-        /// What is wrong with it.
+        /// The error that was found in it.
         reason: String,
     },
-    /// The broker refused for a reason that trying again does not change.
+    /// The broker rejected the request for a reason that a retry does not change.
     #[error("{subject}: broker refused to {operation}: {code}{}", said(message.as_deref()))]
     Refused {
         /// The topic or broker, in words.
         subject: String,
-        /// What was asked.
+        /// The operation that was requested.
         operation: Operation,
         /// The protocol's name for the reason.
         code: String,
-        /// What the broker added.
+        /// The broker's message, if it sent one.
         message: Option<String>,
     },
     /// The broker speaks no version of a request that this program speaks.
@@ -224,7 +224,7 @@ pub enum Error {
     NoCommonVersion {
         /// The address.
         broker: String,
-        /// What it was to be asked.
+        /// The operation that was to be requested.
         operation: Operation,
     },
     /// An answer that the protocol does not allow.
@@ -232,21 +232,21 @@ pub enum Error {
     Protocol {
         /// The address.
         broker: String,
-        /// What it was asked.
+        /// The operation that was requested.
         operation: Operation,
-        /// What is wrong with the answer.
+        /// The error that was found in the answer.
         reason: String,
     },
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anybody's help.
+    /// Returns whether the same call may succeed later without an operator's help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Timeout { .. } | Self::Lost { .. } | Self::Unavailable { .. })
     }
 
-    /// Whether the records of a failed produce may be in the topic all the same, now or a little later. Whoever produces
-    /// them again may write them twice.
+    /// Returns whether the records of a failed produce may be in the topic all the same, now or a little later. A caller that
+    /// produces them again may write them twice.
     pub fn may_have_appended(&self) -> bool {
         match self {
             Self::Timeout { operation, .. } | Self::Lost { operation, .. } | Self::Protocol { operation, .. } => {

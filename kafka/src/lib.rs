@@ -1,4 +1,4 @@
-//! What an orderer asks of a Kafka cluster, as three traits, and who does it.
+//! The operations that an orderer needs of a Kafka cluster, as three traits, and their implementations.
 //!
 //! ```text
 //!  Cluster  ── KafkaCluster ── a connection a question
@@ -14,13 +14,13 @@
 //!
 //! - goes out once, over a connection of its own that was opened with `TCP_NODELAY`;
 //! - ends at its deadline, or soon after another broker has become the leader;
-//! - gives an [`Error`] that says whose fault it is, and whether a batch may have been appended all the same;
+//! - returns an [`Error`] that says where it comes from, and whether a batch may have been appended all the same;
 //! - leaves no connection behind on which an older answer is still due.
 //!
-//! When to try again is the caller's policy.
+//! The caller decides when to retry.
 //!
-//! What brokers do not tell this client: whether a topic was deleted and made again under the same name, as long as it
-//! holds the offsets that are asked for; who else may write to it.
+//! Brokers do not tell this client: whether a topic was deleted and made again under the same name, as long as it
+//! holds the offsets that are asked for; which other clients may write to it.
 //!
 //! Back of the envelope (2 cores, one broker beside it, 1 KiB records, all replicas): 0.2 ms a batch of one, 0.3 million
 //! records a second in batches of 100 with one in flight; reading 0.7 million a second.

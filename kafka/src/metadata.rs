@@ -1,4 +1,4 @@
-//! Who leads a topic, and what the cluster looks like.
+//! Reads a topic's leader and the cluster's brokers from metadata.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(crate) async fn controller(connection: &Connection, within: Duration) -> Res
     answer.brokers.iter().find(|broker| broker.node_id == id).map(|found| address_of(connection, found)).transpose()
 }
 
-/// What is known of a topic, and where its leader is.
+/// The description of a topic, and the address of its leader.
 #[derive(Debug)]
 pub(crate) struct Led {
     pub(crate) description: TopicDescription,

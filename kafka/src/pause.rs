@@ -18,7 +18,7 @@ impl Pause {
         asked
     }
 
-    /// Waits for its end, `at_most` so long. Dropped midway, it goes on.
+    /// Waits for the end of the pause, at most for `at_most`. After a dropped call the pause still counts.
     pub(crate) async fn over(&mut self, at_most: Duration) {
         if let Some(until) = self.until {
             sleep(until.saturating_duration_since(Instant::now()).min(at_most)).await;

@@ -21,7 +21,8 @@ use crate::wire::produce;
 pub(crate) struct KafkaProducer {
     dialer: Arc<Dialer>,
     topic: String,
-    /// To the leader. Taken out while a request is in flight, and not put back after an error or when a call is dropped.
+    /// The connection to the leader. Taken out while a request is in flight, and not put back after an error or when a call is
+    /// dropped.
     connection: Option<Connection>,
     pause: Pause,
 }
@@ -60,8 +61,8 @@ impl KafkaProducer {
         Ok(Produced { base_offset, throttled: self.pause.begin(throttle_ms) })
     }
 
-    /// Authorization is judged before the records are looked at, so a request without any is refused for one or for the
-    /// other reason, and appends nothing.
+    /// Asks for permission with a request without records: brokers check authorization before the records, so it is rejected
+    /// for the one or for the other reason, and appends nothing.
     async fn ask_permission(&mut self) -> Result<(), Error> {
         match self.send(vec![]).await? {
             (Ok(_) | Err(Code::InvalidRecord | Code::CorruptMessage | Code::InvalidRequest), _) => Ok(()),
@@ -69,7 +70,7 @@ impl KafkaProducer {
         }
     }
 
-    /// One request. Gives what the leader says of the partition: the base offset or its error, and its throttle.
+    /// Sends one request. Returns the leader's result for the partition (the base offset or its error), and its throttle.
     async fn send(&mut self, batches: Vec<RecordBatch>) -> Result<(Result<i64, Code>, i32), Error> {
         let connection = self.connected().await?;
         let within = self.dialer.timeouts().write;

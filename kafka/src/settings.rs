@@ -22,7 +22,7 @@ pub struct Settings {
     /// The largest produce request. A broker closes the connection on one above its `socket.request.max.bytes`, without
     /// a word; below this limit it can say what is wrong.
     pub max_request_bytes: usize,
-    /// Where what goes to brokers is counted; clusters may share it.
+    /// Counters of the traffic with brokers; clusters may share them.
     pub traffic: Arc<Traffic>,
 }
 
@@ -44,14 +44,14 @@ impl Settings {
 /// Default of `socket.request.max.bytes`, with room for the request around the records.
 const MAX_REQUEST_BYTES: usize = 100 * 1024 * 1024 - 64 * 1024;
 
-/// How long to wait before a broker is given up. The defaults are the reference implementation's.
+/// Time limits after which a broker is given up. The defaults are Fabric's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For a connection that can be used: TCP, TLS, versions, SASL.
+    /// Time limit for a connection that can be used: TCP, TLS, versions, SASL.
     pub dial: Duration,
-    /// For an answer, beyond what the broker was asked to wait.
+    /// Time limit for an answer, beyond what the broker was asked to wait.
     pub read: Duration,
-    /// For the acknowledgement of a batch.
+    /// Time limit for the acknowledgement of a batch.
     pub write: Duration,
 }
 
@@ -80,7 +80,7 @@ pub struct ClientCertificate {
     pub key_pem: Vec<u8>,
 }
 
-/// How to prove who we are.
+/// Credentials for SASL.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Sasl {
@@ -137,34 +137,34 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Why settings cannot be used.
+/// The reason why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// Nobody to talk to.
+    /// The list of brokers is empty.
     #[error("no kafka brokers are given")]
     NoBrokers,
     /// Not `host:port`.
     #[error("kafka broker {address:?} is not of the form host:port")]
     BadAddress {
-        /// As given.
+        /// The address as it was given.
         address: String,
     },
     /// A PEM text without, or with a broken, certificate or key.
     #[error("{what}: no readable PEM")]
     BadPem {
-        /// Which of them.
+        /// The setting that is wrong.
         what: &'static str,
-        /// What is wrong.
+        /// The error that was found.
         #[source]
         cause: rustls_pki_types::pem::Error,
     },
     /// Certificates or keys that TLS cannot use.
     #[error("{what} cannot be used for tls")]
     BadCertificate {
-        /// Which of them.
+        /// The setting that is wrong.
         what: &'static str,
-        /// What is wrong.
+        /// The error that was found.
         #[source]
         cause: rustls::Error,
     },

@@ -1,8 +1,8 @@
 //! A connection's bytes: TCP, with TLS above it or not.
 //!
-//! The sockets are ours, not rskafka's, for one option. A request above its 8 KiB buffer goes out as two small writes;
-//! with Nagle's algorithm the second waits for the acknowledgement of the first, which the broker's kernel delays by
-//! 40 ms (tests/one_broker.rs measures both).
+//! This crate opens the sockets itself, and not rskafka, for one option. A request above its 8 KiB buffer goes out as two small
+//! writes; with Nagle's algorithm the second waits for the acknowledgement of the first, which the broker's kernel delays by 40
+//! ms (tests/one_broker.rs measures both).
 
 use std::io;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::address::Address;
 
-/// A write that nobody acknowledges ends after this long: a request whose caller gave up is still being written by
+/// A write that is not acknowledged ends after this long: a request whose caller gave up is still being written by
 /// rskafka, and must not hold its memory until the kernel's own quarter of an hour is over.
 const UNACKNOWLEDGED_AT_MOST: Duration = Duration::from_secs(30);
 

@@ -1,4 +1,4 @@
-//! How much goes to each broker and comes back, for who shows it.
+//! Counts the traffic with each broker, for views and metrics.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,14 +12,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::stream::Stream;
 
-/// A broker whose id nobody has said yet.
+/// The id of a broker that is not known yet.
 const UNKNOWN: i32 = -1;
 
-/// Counts for all connections that share it. Locked when a connection is opened, when brokers tell who they are, and to look.
+/// Counters of all connections that share it. Locked when a connection is opened, when a broker's id becomes known, and for a
+/// snapshot.
 #[derive(Debug, Default)]
 pub struct Traffic(Mutex<BTreeMap<String, Arc<Counters>>>);
 
-/// Of one broker.
+/// Counters of one broker.
 #[derive(Debug)]
 pub(crate) struct Counters {
     id: AtomicI32,
@@ -30,10 +31,10 @@ pub(crate) struct Counters {
     waited_micros: AtomicU64,
 }
 
-/// What went to a broker and came back, since the process began.
+/// The traffic with a broker since the process began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrokerTraffic {
-    /// Its id; -1 as long as none was heard.
+    /// Its id; -1 as long as none is known.
     pub broker: i32,
     /// Bytes that came.
     pub received_bytes: u64,

@@ -1,4 +1,4 @@
-//! The fake keeps the same promises as real brokers, and goes wrong when it is told to.
+//! The fake fulfils the same contract as real brokers, and fails on demand.
 
 mod contract;
 mod support;

@@ -1,4 +1,5 @@
-//! Listeners with TLS and SASL, and a broker that lets only one user do anything: who gets in, and how the others hear no.
+//! Listeners with TLS and SASL, and a broker that lets only one user do anything: which clients are admitted, and the errors of
+//! the others.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -13,7 +14,7 @@ use orderer_kafka::{
     ClientCertificate, Cluster, Credentials, Error, KafkaCluster, Offsets, Operation, Sasl, Settings, Tls,
 };
 use rskafka::client::{ClientBuilder, SaslConfig};
-use support::{LIMITS, TIMEOUTS, cluster, settings, timed, values, with_topic};
+use support::{LIMITS, SHORT_TIMEOUTS, TIMEOUTS, cluster, settings, timed, values, with_topic};
 
 static OLDER: Mutex<Weak<Brokers>> = Mutex::new(Weak::new());
 static NEWEST: Mutex<Weak<Brokers>> = Mutex::new(Weak::new());
@@ -93,7 +94,7 @@ async fn a_wrong_password_is_said_within_the_deadline() {
     // rskafka's client tries for ever
     let wrong = rskafka::client::Credentials::new("orderer".to_owned(), "wrong".to_owned());
     let theirs = ClientBuilder::new(address).sasl_config(SaslConfig::Plain(wrong)).build();
-    assert!(tokio::time::timeout(TIMEOUTS.dial, theirs).await.is_err(), "rskafka's client gives up now?");
+    assert!(tokio::time::timeout(SHORT_TIMEOUTS.dial, theirs).await.is_err(), "rskafka's client gives up now?");
 
     for credentials in [user("orderer", "wrong"), user("nobody", "orderer-secret")] {
         for sasl in mechanisms(&credentials) {

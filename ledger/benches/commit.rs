@@ -1,4 +1,4 @@
-//! What a commit and a read cost. On the real disk: below cargo's target folder, not in a memory file system.
+//! Measures the cost of a commit and of a read. On the real disk: below cargo's target directory, not in a memory file system.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

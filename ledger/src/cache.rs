@@ -1,4 +1,4 @@
-//! Blocks in memory, of any number of ledgers together.
+//! A cache of blocks in memory, shared by any number of ledgers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,14 +10,14 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::error::Fault;
 
-/// Blocks are seldom smaller than this; it only sizes a table.
+/// Usual minimum size of a block, in bytes; it only sizes a table.
 const BLOCK_BYTES_USUAL: usize = 16 * 1024;
 
 /// A ledger's blocks are found by its identifier within the process, and their number.
 type Key = (u64, u64);
 
-/// Blocks that were written or read lately, within so many bytes for all ledgers that share it: what nobody uses makes room,
-/// whosesoever it is. Cheap to clone.
+/// Blocks that were written or read lately, at most a fixed number of bytes for all ledgers that share it: unused blocks of any
+/// ledger make room. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct BlockCache(Arc<Shared>);
 
@@ -37,9 +37,9 @@ impl Weighter<Key, EncodedBlock> for Size {
 }
 
 impl BlockCache {
-    /// A cache of so many bytes.
+    /// Creates a cache of at most `max_bytes` bytes.
     ///
-    /// Followers run through a chain some way behind each other: what the first of them read must still be there when the
+    /// Subscribers read a chain some way behind each other: what the first of them read must still be there when the
     /// last comes by. So half of the room is for what was read once, in the order in which it was read; the cache's usual
     /// division leaves 3 % for that. (The other half also says how large a block may be to be kept at all.)
     pub fn new(max_bytes: usize) -> Self {
@@ -95,7 +95,7 @@ impl CachedBlocks {
         self.cache.0.blocks.insert(self.key(block.number()), block);
     }
 
-    /// Of several readers that want the same block now, one reads it and the others wait for that.
+    /// Returns a block. Of several readers that want the same one now, one reads it and the others wait for that.
     pub(crate) fn get_or_read(
         &self,
         number: BlockNumber,

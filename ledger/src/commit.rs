@@ -13,7 +13,7 @@ use crate::ledger::{Ledger, Writer};
 use crate::pending::{PendingEnvelope, PendingLog, store_floor};
 use crate::write_right::WriteRight;
 
-/// What changes at once. Blocks, the end of what was pending before, and values happen together or not at all; after them
+/// The changes of one commit. Blocks, the end of what was pending before, and values happen together or not at all; after them
 /// what is pending now, also all of it or nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
@@ -30,7 +30,7 @@ pub struct Commit {
 
 impl Ledger {
     /// Makes `commit` durable, then visible: 0.1 ms for pending envelopes alone, 0.35 ms plus 5 ms a MiB with blocks.
-    /// Blocks; call it on a blocking thread. Takes the right to write, which no other can have meanwhile.
+    /// Performs blocking I/O; call it on a blocking thread. It needs the right to write, which has one holder at a time.
     ///
     /// # Errors
     /// `OtherLedger`: the right is another ledger's, nothing was written.
@@ -43,11 +43,12 @@ impl Ledger {
         self.commit_then(right, commit, || ())
     }
 
-    /// As [`commit`](Self::commit). Calls `before_published` when the blocks are durable and no reader can know of them
-    /// yet: what readers of the blocks are judged by is put in force there. It must not commit, nor wait for anything.
+    /// Commits as [`commit`](Self::commit) does. Calls `before_published` when the blocks are durable and no reader can know of
+    /// them yet: the configuration under which readers of the blocks are authorized is put in force there. It must not commit,
+    /// nor wait for anything.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit); `before_published` is not called then.
+    /// The errors of [`commit`](Self::commit); `before_published` is not called then.
     pub fn commit_then(
         &self,
         right: &mut WriteRight,
@@ -87,11 +88,11 @@ impl Ledger {
     }
 
     /// Has redb store its map of free pages, which spares the next start from reading the whole file if the process
-    /// dies before it writes again. For quiet moments: 1 ms, more in files of many GiB. Blocks. Does nothing if nothing
-    /// was written since.
+    /// dies before it writes again. For quiet moments: 1 ms, more in files of many GiB. Performs blocking I/O. Does nothing if
+    /// nothing was written since.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit).
+    /// The errors of [`commit`](Self::commit).
     pub fn settle(&self) -> Result<(), CommitError> {
         let mut writer = self.writer()?;
         if writer.settled {

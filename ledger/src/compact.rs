@@ -10,18 +10,18 @@ use orderer_core::channel::ChannelId;
 use crate::error::Fault;
 use crate::ledger::Ledger;
 
-/// Why a file is not smaller now. It is as good as before.
+/// The reason why a file could not be compacted. It is as good as before.
 #[derive(Debug, thiserror::Error)]
 #[error("channel {channel}: compact the ledger")]
 pub struct CompactError {
     /// The channel.
     pub channel: ChannelId,
-    /// What failed.
+    /// The error below.
     #[source]
     pub cause: Fault,
 }
 
-/// What a file takes on the disk, before and after.
+/// The size of a file on the disk, before and after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted {
     /// Before.
@@ -48,7 +48,7 @@ impl Ledger {
     }
 }
 
-/// What a file takes on the disk: without its holes, other than its length. Nothing if it does not exist.
+/// Returns the size of a file on the disk: without its holes, other than its length. Zero if it does not exist.
 pub(crate) fn space_taken(path: &Path) -> io::Result<u64> {
     /// A file's blocks are counted in these, whatever the file system's are.
     const UNIT_BYTES: u64 = 512;

@@ -1,4 +1,4 @@
-//! What can go wrong, one enum a kind of operation. Where an operator has to act, the text says how.
+//! The errors of a ledger, one enum for each kind of operation. Where an operator has to act, the text says how.
 
 use std::any::Any;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use orderer_core::block::BlockError;
 use orderer_core::channel::{BlockNumber, ChannelId};
 
-/// What went wrong below the ledger; the source of the other errors.
+/// An error below the ledger; the source of the other errors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -30,7 +30,7 @@ pub enum Fault {
     Layout(String),
 }
 
-/// Why a ledger was not opened or made.
+/// The reason why a ledger was not opened or created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -51,7 +51,7 @@ pub enum OpenError {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it seems to be.
+        /// The kind of file that it seems to be.
         found: String,
     },
     /// The ledger of another channel.
@@ -72,7 +72,7 @@ pub enum OpenError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its format.
+        /// Number of the file's format.
         found: u32,
         /// The newest format this program reads.
         known: u32,
@@ -88,7 +88,7 @@ pub enum OpenError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error that was found in it.
         #[source]
         cause: Fault,
     },
@@ -97,19 +97,19 @@ pub enum OpenError {
     Shrunk {
         /// The file.
         path: PathBuf,
-        /// Blocks before.
+        /// Number of blocks before.
         had: u64,
-        /// Blocks now.
+        /// Number of blocks now.
         has: u64,
     },
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("ledger {}: {action}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// What it said.
+        /// The operating system's error.
         #[source]
         cause: io::Error,
     },
@@ -123,7 +123,7 @@ pub enum OpenError {
     },
 }
 
-/// Why a commit did not happen.
+/// The reason why a commit failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
@@ -170,18 +170,18 @@ pub enum CommitError {
     TooLarge {
         /// The channel.
         channel: ChannelId,
-        /// Its size.
+        /// Its size in bytes.
         bytes: usize,
     },
     /// The disk, or the database on it, failed. Whether the commit is in the file is known only when it is opened again;
-    /// until then everything written is refused.
+    /// until then every write is rejected.
     #[error("channel {channel}: commit at block {number}")]
     Append {
         /// The channel.
         channel: ChannelId,
         /// The next block's number when it happened.
         number: BlockNumber,
-        /// What failed.
+        /// The error below.
         #[source]
         cause: Fault,
     },
@@ -195,7 +195,7 @@ pub enum CommitError {
     },
 }
 
-/// Why something stored could not be read.
+/// The reason why something stored could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -206,7 +206,7 @@ pub enum ReadError {
         channel: ChannelId,
         /// The block.
         number: BlockNumber,
-        /// What failed.
+        /// The error below.
         #[source]
         cause: Fault,
     },
@@ -215,7 +215,7 @@ pub enum ReadError {
     Pending {
         /// The channel.
         channel: ChannelId,
-        /// What failed.
+        /// The error below.
         #[source]
         cause: Fault,
     },
@@ -226,14 +226,14 @@ pub enum ReadError {
         channel: ChannelId,
         /// Its name.
         name: String,
-        /// What failed.
+        /// The error below.
         #[source]
         cause: Fault,
     },
 }
 
 impl Fault {
-    /// Whether the database refuses work because of an earlier failure; it goes on refusing until it is opened again.
+    /// Returns whether the database rejects work because of an earlier failure; it goes on until it is opened again.
     pub(crate) fn is_latched(&self) -> bool {
         matches!(self, Self::Database(e) if matches!(**e, redb::Error::PreviousIo | redb::Error::DatabaseClosed))
     }

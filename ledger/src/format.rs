@@ -11,20 +11,20 @@ pub const FORMAT: u32 = 2;
 pub(crate) const FORMAT_WHOLE: u32 = 1;
 /// Under [`MAGIC_KEY`]: tells a ledger from any other redb file.
 pub(crate) const MAGIC: &[u8] = b"orderer-ledger";
-/// What every redb file begins with.
+/// The first bytes of every redb file.
 pub(crate) const REDB_MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 
 pub(crate) const IDENTITY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("ledger.identity");
 pub(crate) const MAGIC_KEY: &str = "magic";
 pub(crate) const FORMAT_KEY: &str = "format";
 pub(crate) const CHANNEL_KEY: &str = "channel";
-/// What rows of the pending log are sealed with.
+/// The key under which the key that seals rows of the pending log is stored.
 pub(crate) const PENDING_KEY_KEY: &str = "pending key";
 
 /// (number, chunk) → bytes.
 pub(crate) type Blocks = TableDefinition<'static, (u64, u32), &'static [u8]>;
 pub(crate) const BLOCKS: Blocks = TableDefinition::new("ledger.blocks");
-/// The same, of config blocks before the horizon.
+/// Config blocks before the horizon: (number, chunk) → bytes.
 pub(crate) const HISTORY: Blocks = TableDefinition::new("ledger.history");
 /// [`HORIZON_KEY`] → number of the first block that is there, [`HORIZON_HASH_KEY`] → hash of the header before it.
 pub(crate) const HORIZON: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("ledger.horizon");
@@ -42,7 +42,7 @@ pub(crate) const LENGTH_BYTES: usize = 4;
 
 /// redb's pages; a value that does not fit one gets a power of two of them.
 const PAGE_BYTES: usize = 4096;
-/// What a leaf with one pair of [`BLOCKS`] needs beside the value: header 4, offset 4, key 12.
+/// Bytes that a leaf with one pair of [`BLOCKS`] needs beside the value: header 4, offset 4, key 12.
 const LEAF_OVERHEAD_BYTES: usize = 20;
 /// A larger chunk saves a little CPU (256 KiB: 20 %) but makes it harder to find room for it in a used file.
 const CHUNK_PAGES_MAX: usize = 16;

@@ -1,4 +1,4 @@
-//! The end of what was pruned: what is before it is gone, but for the config blocks.
+//! The end of what was pruned: blocks before it are gone, except config blocks.
 
 use std::sync::PoisonError;
 
@@ -14,7 +14,7 @@ use crate::format::{
 use crate::ledger::Ledger;
 use crate::tail::Newest;
 
-/// See the module's description.
+/// The end of what was pruned: blocks before it are gone, except config blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Horizon {
     /// The first block that is there.
@@ -24,7 +24,7 @@ pub(crate) struct Horizon {
 }
 
 impl Horizon {
-    /// None if no block was ever removed.
+    /// Reads the horizon; `None` if no block was ever removed.
     pub(crate) fn load(db: &Database) -> Result<Option<Self>, Fault> {
         let table = match db.begin_read()?.open_table(HORIZON) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -39,7 +39,7 @@ impl Horizon {
         }))
     }
 
-    /// Also makes the file one that programs refuse which know no horizon.
+    /// Stores the horizon. Also gives the file a format that programs reject which know no horizon.
     pub(crate) fn store(&self, tx: &WriteTransaction) -> Result<(), Fault> {
         let mut table = tx.open_table(HORIZON)?;
         table.insert(HORIZON_KEY, &self.number.0.to_be_bytes()[..])?;
@@ -51,10 +51,11 @@ impl Horizon {
 
 impl Ledger {
     /// Goes on with a block that does not follow the last one, and is the horizon then; the blocks that are there are the
-    /// config blocks before it. For a ledger that is being made of the blocks of one that was pruned. One transaction. Blocks.
+    /// config blocks before it. For a ledger that is being created from the blocks of one that was pruned. One transaction.
+    /// Performs blocking I/O.
     ///
     /// # Errors
-    /// As [`commit`](Self::commit).
+    /// The errors of [`commit`](Self::commit).
     #[expect(clippy::needless_pass_by_value, reason = "the ledger goes on from it")]
     pub(crate) fn leap_to(&mut self, block: EncodedBlock) -> Result<(), CommitError> {
         let number = block.number();

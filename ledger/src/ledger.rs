@@ -17,15 +17,15 @@ use crate::store::Store;
 use crate::tail::Newest;
 use crate::write_right::WriteRight;
 
-/// How much memory a ledger may use.
+/// Memory limits of a ledger.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where blocks are kept that were written or read lately, if ledgers share that.
+    /// A cache of blocks that were written or read lately, if ledgers share one.
     pub blocks: Option<BlockCache>,
-    /// What they may take together otherwise.
+    /// Maximum size of the ledger's own cache of blocks otherwise, in bytes.
     pub block_bytes: usize,
-    /// For pages of the database; half of it bounds what a commit gathers before it writes. More than a few MiB gains
-    /// nothing: 4, 16 and 64 MiB cost the same, since new blocks are kept elsewhere.
+    /// Cache for pages of the database, in bytes; half of it bounds what a commit buffers before it writes. More than a few MiB
+    /// gains nothing: 4, 16 and 64 MiB cost the same, since new blocks are cached elsewhere.
     pub page_cache_bytes: usize,
 }
 
@@ -41,7 +41,7 @@ pub struct Ledger {
     pub(crate) channel: ChannelId,
     pub(crate) path: PathBuf,
     pub(crate) options: Options,
-    /// What is gone, if anything is.
+    /// The end of what was pruned, if anything was.
     pub(crate) horizon: Option<Horizon>,
     pub(crate) database: RwLock<Opened>,
     pub(crate) writer: Mutex<Writer>,
@@ -56,7 +56,7 @@ pub struct Ledger {
 #[derive(Debug)]
 pub(crate) struct Opened {
     store: Store,
-    /// The same file seen read-only, once the store refuses work because of a failure.
+    /// The file opened read-only, once the store refuses work because of a failure.
     rescued: OnceLock<Result<Store, String>>,
 }
 
@@ -74,18 +74,18 @@ impl Opened {
     }
 }
 
-/// What a commit needs and changes.
+/// The state that a commit needs and changes.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) pending: PendingLog,
     /// Whether redb's map of free pages was stored with the last commit.
     pub(crate) settled: bool,
-    /// Why nothing is written any more.
+    /// The error after which nothing is written any more.
     pub(crate) failed: Option<String>,
 }
 
 impl Ledger {
-    /// The channel whose ledger this is.
+    /// Returns the ledger's channel.
     pub fn channel(&self) -> &ChannelId {
         &self.channel
     }
@@ -95,15 +95,15 @@ impl Ledger {
         &self.path
     }
 
-    /// Waits for the right to commit, which one at a time has; in the order in which it was asked for.
+    /// Waits for the right to commit, which one holder at a time has. Waiting callers get it in the order of their calls.
     ///
     /// # Cancel safety
-    /// Who stops waiting gets nothing, and those behind move up.
+    /// A dropped call gets nothing, and those behind it move up.
     pub async fn write_right(&self) -> WriteRight {
         WriteRight::new(Arc::clone(&self.right).lock_owned().await)
     }
 
-    /// The right to commit, unless somebody has it.
+    /// Returns the right to commit, unless another holder has it.
     pub fn try_write_right(&self) -> Option<WriteRight> {
         Arc::clone(&self.right).try_lock_owned().ok().map(WriteRight::new)
     }
@@ -117,8 +117,8 @@ impl Ledger {
         self.opened().store.with(change)
     }
 
-    /// Reads from the database. After a failure redb refuses even to read; what is on the disk is then read around it,
-    /// so that a channel that can take nothing any more can still be followed.
+    /// Reads from the database. After a failure redb rejects reads, too; what is on the disk is then read around it, so that a
+    /// channel that accepts nothing any more can still be read.
     pub(crate) fn read<T>(&self, read: impl Fn(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
         let opened = self.opened();
         match opened.store.with(&read) {

@@ -31,12 +31,12 @@ use crate::verify::check_link;
 const UNFINISHED_SUFFIX: &str = ".new";
 /// Pending envelopes are in a file that is named as the database, but for this.
 const PENDING_EXTENSION: &str = "pending";
-/// How many blocks at the end are read and checked when a ledger is opened.
+/// Number of blocks at the end that are read and checked when a ledger is opened.
 const CHECKED_AT_OPEN: u64 = 2;
 
 impl Ledger {
-    /// Makes the ledger of a new channel, with block 0 in it, and opens it. A crash leaves either the whole ledger or
-    /// none under `path`. Blocks.
+    /// Creates the ledger of a new channel, with block 0 in it, and opens it. A crash leaves either the whole ledger or none
+    /// under `path`. Performs blocking I/O.
     pub fn create(
         path: &Path,
         channel: &ChannelId,
@@ -57,7 +57,7 @@ impl Ledger {
     }
 
     /// Opens a channel's ledger, repairs it if it was not closed cleanly (a second a GiB, unless it was
-    /// [settled](Self::settle)), and checks that it is what it should be. Blocks.
+    /// [settled](Self::settle)), and checks its identity and its newest blocks. Performs blocking I/O.
     pub fn open(path: &Path, channel: &ChannelId, options: Options) -> Result<Self, OpenError> {
         check_is_database(path)?;
         let db = open_database(path, || Ok(builder(path, &options).open(path)?))?;
@@ -67,11 +67,12 @@ impl Ledger {
         load(db, log, path, channel, options)
     }
 
-    /// After a failure: closes the files and opens them again, for all who share this ledger. What they read meanwhile from
-    /// the disk waits. Does nothing if nothing has failed. Blocks.
+    /// After a failure: closes the files and opens them again, for all holders of this ledger. Their reads from the disk wait
+    /// meanwhile. Does nothing if nothing has failed. Performs blocking I/O.
     ///
     /// # Errors
-    /// As [`open`](Self::open); the ledger refuses work as before then. `Shrunk`: blocks are missing that were there.
+    /// The errors of [`open`](Self::open); the ledger rejects work as before then. `Shrunk`: blocks are missing that were
+    /// there.
     pub fn reopen(&self) -> Result<(), OpenError> {
         let mut writer = self.lock_writer();
         if writer.failed.is_none() {
@@ -98,8 +99,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// As [`create`](Self::create), on storages of the caller's: for simulations. `path` names the first in messages,
-    /// and is where its bytes are read if the storage fails.
+    /// Creates a ledger as [`create`](Self::create) does, on storages of the caller: for simulations. `path` names the first in
+    /// messages, and its bytes are read from there if the storage fails.
     pub fn create_on(
         storage: impl StorageBackend,
         pending: impl StorageBackend,
@@ -113,7 +114,7 @@ impl Ledger {
         load(db, LogFile::Open(Box::new(pending)), path, channel, options)
     }
 
-    /// As [`open`](Self::open), on storages of the caller's.
+    /// Opens a ledger as [`open`](Self::open) does, on storages of the caller.
     pub fn open_on(
         storage: impl StorageBackend,
         pending: impl StorageBackend,
@@ -125,7 +126,7 @@ impl Ledger {
         load(db, LogFile::Open(Box::new(pending)), path, channel, options)
     }
 
-    /// Closes the file cleanly; dropping the last handle does the same but cannot report what fails. Blocks.
+    /// Closes the file cleanly; dropping the last handle does the same but cannot report errors. Performs blocking I/O.
     pub fn close(self) -> Result<(), OpenError> {
         let Self { database, path, .. } = self;
         let store = database.into_inner().unwrap_or_else(PoisonError::into_inner).into_store();
@@ -133,8 +134,8 @@ impl Ledger {
     }
 }
 
-/// Removes what a crash left of a ledger that was being made under this name, where there is none. Gives back the name that
-/// it has until it is whole, and that of its pending log.
+/// Removes what a crash left of a ledger that was being created under this name, where there is none. Returns the name that it
+/// has until it is whole, and that of its pending log.
 pub(crate) fn remove_unfinished(path: &Path) -> Result<(PathBuf, PathBuf), OpenError> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(UNFINISHED_SUFFIX);
@@ -166,7 +167,7 @@ fn builder(path: &Path, options: &Options) -> Builder {
     builder
 }
 
-/// Looks at the first bytes before redb may write to the file.
+/// Checks the first bytes before redb may write to the file.
 fn check_is_database(path: &Path) -> Result<(), OpenError> {
     let io = |action| move |cause| OpenError::Io { path: path.to_owned(), action, cause };
     let foreign = |found: &str| OpenError::Foreign { path: path.to_owned(), found: found.to_owned() };
@@ -203,7 +204,7 @@ fn open_database(path: &Path, open: impl FnOnce() -> Result<Database, Fault>) ->
     })
 }
 
-/// redb says so of a header it cannot read, and of a file that ends too early.
+/// Returns whether redb reports damage: a header that it cannot read, or a file that ends too early.
 fn is_damage(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }

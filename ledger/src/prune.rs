@@ -1,4 +1,4 @@
-//! Removing old blocks. Config blocks stay, that of the configuration in force among them, and the hash of the last header
+//! Removes old blocks. Config blocks stay, that of the configuration in force among them, and the hash of the last header
 //! that goes, so that what is left can be verified on its own: every config block is signed under the configuration before it,
 //! and the first block that is all there names the hash and the newest config block.
 //!
@@ -18,12 +18,12 @@ use crate::horizon::Horizon;
 use crate::ledger::Ledger;
 use crate::verify::check_link;
 
-/// Blocks removed by one transaction. More are not faster, and a transaction remembers every page that it frees.
+/// Blocks removed by one transaction. More are not faster, and a transaction keeps a record of every page that it frees.
 const REMOVED_AT_ONCE: u64 = 512;
 /// Config blocks are copied in transactions of about this size.
 const COPIED_AT_ONCE_BYTES: usize = 8 << 20;
 
-/// Why blocks were not removed.
+/// The reason why blocks were not removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PruneError {
@@ -51,27 +51,27 @@ pub enum PruneError {
     Write {
         /// The channel.
         channel: ChannelId,
-        /// Which were to be removed.
+        /// The horizon that was to be set.
         horizon: BlockNumber,
-        /// What failed.
+        /// The error below.
         #[source]
         cause: Fault,
     },
 }
 
-/// How far a removal has come.
+/// Progress of a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PruneStep {
-    /// So many of the blocks that are to go are found whole.
+    /// Number of blocks to remove that were read and found whole so far.
     Checked(u64),
-    /// So many are removed.
+    /// Number of blocks that were removed so far.
     Removed(u64),
 }
 
 impl Ledger {
-    /// Removes the blocks before `horizon`, except config blocks. Each is read once more before anything is changed.
-    /// Gives back how many were removed, config blocks among them, which are kept elsewhere. Also finishes a removal that
-    /// was interrupted. Blocks, for about 3 s a GiB.
+    /// Removes the blocks before `horizon`, except config blocks. Each is read once more before anything is changed. Returns
+    /// how many were removed, config blocks among them, which are kept elsewhere. Also finishes a removal that was interrupted.
+    /// Performs blocking I/O, for about 3 s a GiB.
     pub fn prune(&mut self, horizon: BlockNumber, progress: &mut dyn FnMut(PruneStep)) -> Result<u64, PruneError> {
         let (channel, last) = (self.channel.clone(), self.last_block().number());
         if horizon > last {
@@ -95,7 +95,7 @@ impl Ledger {
         self.remove_pruned(&mut |removed| progress(PruneStep::Removed(removed))).map_err(write)
     }
 
-    /// Reads the blocks that are to go and copies those with a configuration. Gives back the last.
+    /// Reads the blocks that are to be removed and copies those with a configuration. Returns the last.
     fn copy_history(
         &self,
         horizon: BlockNumber,
@@ -129,7 +129,7 @@ impl Ledger {
         previous.ok_or_else(|| PruneError::Gone { channel: self.channel.clone(), horizon: self.horizon() })
     }
 
-    /// What is there from a removal that was interrupted is written over.
+    /// Writes the config blocks that are kept. What an interrupted removal left there is overwritten.
     fn write_history(&self, horizon: BlockNumber, blocks: &[EncodedBlock]) -> Result<(), PruneError> {
         let write = |db: &Database| {
             let tx = begin(db)?;
@@ -144,7 +144,8 @@ impl Ledger {
         self.change(write).map_err(|cause| PruneError::Write { channel: self.channel.clone(), horizon, cause })
     }
 
-    /// Removes what is before the horizon and still there; says so after each transaction. Gives back how many blocks.
+    /// Removes the blocks before the horizon that are still there, and reports progress after each transaction. Returns their
+    /// number.
     pub(crate) fn remove_pruned(&self, progress: &mut dyn FnMut(u64)) -> Result<u64, Fault> {
         let horizon = self.horizon().0;
         let mut removed = 0;

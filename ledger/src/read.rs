@@ -34,7 +34,8 @@ impl Ledger {
         self.horizon.as_ref().map_or(BlockNumber::GENESIS, |horizon| horizon.number)
     }
 
-    /// Numbers of the config blocks before the horizon, which are kept when others are removed. Blocks.
+    /// Returns the numbers of the config blocks before the horizon, which are kept when others are removed. Performs blocking
+    /// I/O.
     pub fn history(&self) -> Result<Vec<BlockNumber>, ReadError> {
         let Some(horizon) = self.horizon.map(|horizon| horizon.number.0) else { return Ok(Vec::new()) };
         let read = |db: &Database| {
@@ -54,7 +55,7 @@ impl Ledger {
         })
     }
 
-    /// Hands over the blocks from the horizon on, one after the other, each linked to the one before it. Blocks.
+    /// Hands over the blocks from the horizon on, one after the other, each linked to the one before it. Performs blocking I/O.
     pub fn for_each<E: From<ReadError>>(&self, work: &mut dyn FnMut(&EncodedBlock) -> Result<(), E>) -> Result<(), E> {
         let mut previous: Option<EncodedBlock> = None;
         for number in (self.horizon().0..self.height()).map(BlockNumber) {
@@ -68,8 +69,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Hands over everything that there is: the config blocks that are kept from before the horizon, then all from there on.
-    /// Blocks.
+    /// Hands over all blocks that are there: the config blocks that are kept from before the horizon, then all from there on.
+    /// Performs blocking I/O.
     pub fn for_all<E: From<ReadError>>(&self, work: &mut dyn FnMut(&EncodedBlock) -> Result<(), E>) -> Result<(), E> {
         for number in self.history()? {
             work(&self.there(number)?)?;
@@ -86,7 +87,7 @@ impl Ledger {
         ReadError::Block { channel: self.channel().clone(), number, cause }
     }
 
-    /// What a commit stored under this name last. Blocks.
+    /// Returns the value that a commit stored last under this name. Performs blocking I/O.
     pub fn value(&self, name: &str) -> Result<Option<Bytes>, ReadError> {
         let read = |db: &Database| {
             let table = db.begin_read()?.open_table(VALUES)?;

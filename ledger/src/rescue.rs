@@ -1,4 +1,4 @@
-//! Reading a ledger whose database refuses all work.
+//! Reads a ledger whose database rejects all work.
 //!
 //! After any failed read or write redb answers everything with "previous I/O error", reads too, because its memory and
 //! the file may differ. A channel whose disk is full must still be readable, so the file is opened a second time: redb

@@ -1,4 +1,4 @@
-//! What a ledger holds, in figures.
+//! Statistics of a ledger.
 
 use std::io;
 
@@ -10,32 +10,32 @@ use crate::error::{Fault, ReadError};
 use crate::format::{BLOCKS, Blocks, HISTORY, LENGTH_BYTES, decode_number};
 use crate::ledger::Ledger;
 
-/// See the module's description.
+/// Numbers and sizes of a ledger's blocks and files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// How many blocks the chain has, those that are gone among them.
+    /// Number of blocks in the chain, those that are gone among them.
     pub height: u64,
     /// The first block of those that are all there.
     pub horizon: BlockNumber,
-    /// How many blocks are there from the horizon on.
+    /// Number of blocks from the horizon on.
     pub blocks: u64,
     /// Their size, together.
     pub block_bytes: u64,
-    /// How many blocks with a configuration are there, also before the horizon.
+    /// Number of config blocks that are there, also before the horizon.
     pub config_blocks: u64,
     /// Size of those before the horizon.
     pub history_bytes: u64,
-    /// Blocks before the horizon that an interrupted removal has left.
+    /// Number of blocks before the horizon that an interrupted removal has left.
     pub leftover_blocks: u64,
     /// Envelopes that wait for a block.
     pub pending: u64,
-    /// What the database takes on the disk.
+    /// Size of the database on the disk.
     pub file_bytes: u64,
-    /// What the pending log takes.
+    /// Size of the pending log on the disk.
     pub pending_file_bytes: u64,
 }
 
-/// Of some blocks.
+/// Number and total size of some blocks.
 #[derive(Clone, Copy, Default)]
 struct Sizes {
     blocks: u64,
@@ -43,13 +43,13 @@ struct Sizes {
 }
 
 impl Stats {
-    /// What the files take beyond what is in them.
+    /// Returns the bytes that the files take beyond the blocks in them.
     pub fn wasted_bytes(&self) -> u64 {
         (self.file_bytes + self.pending_file_bytes).saturating_sub(self.block_bytes + self.history_bytes)
     }
 }
 
-/// What a ledger takes on the disk.
+/// The size of a ledger on the disk, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     /// The database.
@@ -59,7 +59,7 @@ pub struct Space {
 }
 
 impl Ledger {
-    /// What its files take on the disk, which may be less than their length. Blocks.
+    /// Returns the size of the ledger's files on the disk, which may be less than their length. Performs blocking I/O.
     pub fn space(&self) -> io::Result<Space> {
         let file_bytes = space_taken(&self.path)?;
         Ok(Space { file_bytes, pending_file_bytes: space_taken(&self.path.with_extension("pending"))? })
@@ -116,7 +116,7 @@ impl Ledger {
         Ok((before, there))
     }
 
-    /// How many blocks from the horizon on have a configuration: each names the one before it through its predecessor.
+    /// Counts the blocks from the horizon on that have a configuration: each names the one before it through its predecessor.
     fn config_blocks(&self) -> Result<u64, ReadError> {
         let (mut count, mut newest) = (0, self.last_config());
         while newest >= self.horizon() {

@@ -1,4 +1,4 @@
-//! The database, kept so that even closing it cannot bring down who holds it.
+//! The database, kept so that an error or a panic while it is closed cannot terminate its holder.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::error::{Fault, shielded};
 #[derive(Debug)]
 pub(crate) struct Store {
     database: Option<Database>,
-    /// For messages.
+    /// Path of the file, for messages.
     path: PathBuf,
 }
 
@@ -21,7 +21,7 @@ impl Store {
         shielded(open).map(|db| Self { database: Some(db), path: path.to_owned() })
     }
 
-    /// None.
+    /// Creates a store without a database.
     pub(crate) fn closed() -> Self {
         Self { database: None, path: PathBuf::new() }
     }

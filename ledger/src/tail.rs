@@ -1,4 +1,4 @@
-//! The newest blocks in memory, and how followers hear of the next one.
+//! The newest blocks in memory, and the notification of subscribers of the next one.
 
 use std::sync::PoisonError;
 
@@ -9,13 +9,13 @@ use tokio::sync::watch;
 use crate::ledger::Ledger;
 
 impl Ledger {
-    /// How many blocks there are, which is the number of the next one.
+    /// Returns the number of blocks, which is also the number of the next one.
     pub fn height(&self) -> u64 {
         self.last_block().number().0 + 1
     }
 
-    /// The newest block. From memory: of a large one only what is not data, which is for who wants to know where the chain
-    /// stands. Who wants its data asks for the [`block`](Self::block).
+    /// Returns the newest block. From memory: of a large one only what is not data, which is enough to know the end of the
+    /// chain. A caller that needs its data reads the [`block`](Self::block).
     pub fn last_block(&self) -> EncodedBlock {
         self.newest.read().unwrap_or_else(PoisonError::into_inner).last.clone()
     }

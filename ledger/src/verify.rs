@@ -9,7 +9,7 @@ use orderer_core::config::Catalog;
 use crate::error::{Fault, ReadError, hex};
 use crate::ledger::Ledger;
 
-/// What is wrong with a chain. The first bad block is named; those after it were not looked at.
+/// An error in a chain. It names the first bad block; those after it were not checked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
@@ -32,20 +32,20 @@ impl VerifyError {
     }
 }
 
-/// What was found good.
+/// The part of a chain that was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Blocks that were read, those kept before the horizon among them.
+    /// Number of blocks that were read, those kept before the horizon among them.
     pub blocks: u64,
-    /// Those of them that changed the configuration.
+    /// Number of config blocks among them.
     pub config_blocks: u64,
     /// Their size.
     pub bytes: u64,
 }
 
 impl Ledger {
-    /// Reads every block and checks numbers, data hashes and links; gives back how many there are. Blocks, for about
-    /// 2 s a GiB. Signatures are not checked: that takes the channel's configuration.
+    /// Reads every block and checks numbers, data hashes and links; returns their number. Performs blocking I/O, for about 2 s
+    /// a GiB. Signatures are not verified, because that takes the channel's configuration.
     pub fn verify(&self) -> Result<u64, ReadError> {
         let mut count = 0;
         self.for_each(&mut |_| {
@@ -82,7 +82,7 @@ impl Ledger {
     }
 }
 
-/// Whether `block` is built on `previous`.
+/// Checks that `block` is built on `previous`.
 pub(crate) fn check_link(previous: &EncodedBlock, block: &EncodedBlock) -> Result<(), Fault> {
     if block.previous_hash()[..] == previous.header_hash()[..] {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Who may change a ledger.
+//! The right to change a ledger.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// The right to commit to one ledger. There is one at a time for each ledger
-/// ([`Ledger::write_right`](crate::Ledger::write_right)), it is owned by whoever decides what is written, and it is free again
-/// when it is dropped. Who reads where a chain stands while it holds this right, and keeps it until its own commits, is
-/// overtaken by nobody.
+/// ([`Ledger::write_right`](crate::Ledger::write_right)), it is owned by the code that decides what is written, and it is
+/// released when it is dropped. No other commit comes between a holder's read of the chain's end and its own commit if it keeps
+/// this right from the one to the other.
 pub struct WriteRight(OwnedMutexGuard<()>);
 
 impl WriteRight {
@@ -16,7 +16,7 @@ impl WriteRight {
         Self(held)
     }
 
-    /// Whether it is the right to the ledger with this lock.
+    /// Returns whether it is the right to the ledger with this lock.
     pub(crate) fn is_of(&self, lock: &Arc<Mutex<()>>) -> bool {
         Arc::ptr_eq(OwnedMutexGuard::mutex(&self.0), lock)
     }

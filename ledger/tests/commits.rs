@@ -1,4 +1,4 @@
-//! What a commit promises: all or nothing, in order, visible when durable.
+//! The guarantees of a commit: all or nothing, in order, visible when durable.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

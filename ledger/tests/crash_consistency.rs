@@ -23,7 +23,7 @@ fn shape(ledger: &Ledger) -> Shape {
     (ledger.height(), pending.iter().map(|e| e.sequence).collect(), value.map(|v| v.to_vec()))
 }
 
-/// The shape after a commit whose pending envelopes did not arrive.
+/// Returns the shape after a commit whose pending envelopes did not arrive.
 fn without(pending: &[PendingEnvelope], (height, sequences, value): &Shape) -> Shape {
     let arrived = |sequence: &u64| pending.iter().all(|e| e.sequence != *sequence);
     (*height, sequences.iter().copied().filter(arrived).collect(), value.clone())
@@ -52,8 +52,8 @@ fn scenario() -> Vec<Commit> {
     ]
 }
 
-/// Runs the scenario until the disk fails; gives back how many commits returned `Ok`, or nothing if not even the
-/// ledger was made.
+/// Runs the scenario until the disk fails; returns how many commits returned `Ok`, or nothing if not even the ledger was
+/// created.
 fn run(disk: &Disk, commits: &[Commit], settle: bool) -> Option<usize> {
     let ledger = match disk.create() {
         Ok(ledger) => ledger,

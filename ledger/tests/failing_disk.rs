@@ -18,7 +18,7 @@ use redb::backends::FileBackend;
 use world::disk::Disk;
 use world::{SMALL, blocks_after, channel, envelope, genesis};
 
-/// A real file that takes no more writes once it is told so.
+/// A real file that rejects writes on demand.
 #[derive(Debug)]
 struct Breakable {
     file: FileBackend,

@@ -11,7 +11,7 @@ use orderer_core::block::EncodedBlock;
 use orderer_ledger::{Commit, Ledger};
 use world::{SMALL, blocks_after, channel, genesis};
 
-/// Space on the disk per byte of blocks, and length of the file per byte, after `total` bytes of such blocks.
+/// Returns the space on the disk per byte of blocks, and the length of the file per byte, after `total` bytes of such blocks.
 fn ratio(entries: &[usize], total: usize) -> (f64, f64) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("l");

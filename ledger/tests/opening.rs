@@ -1,4 +1,4 @@
-//! A file that is not the ledger it should be is refused with a reason, and not changed.
+//! A file that is not the expected ledger is rejected with a reason, and not changed.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -168,7 +168,7 @@ fn a_last_block_that_does_not_follow_is_damage() {
     assert!(text.starts_with("block 4 names previous hash"), "{text}");
 }
 
-/// Whatever bytes are hit, the answer is an error or a ledger that reads what was written, never a panic.
+/// Damage of any bytes results in an error, or in a ledger that reads what was written, never in a panic.
 #[test]
 fn damage_is_an_error_and_never_a_panic() {
     let (_folder, path) = folder();

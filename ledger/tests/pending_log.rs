@@ -1,4 +1,4 @@
-//! The file of pending envelopes: it is reused, given back, and what is lost from it is noticed.
+//! The file of pending envelopes: it is reused and shrunk, and lost contents are detected.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -35,7 +35,7 @@ impl Files {
         Ledger::open(&self.database, &channel(), SMALL)
     }
 
-    /// Changes the pending log while nobody has it open.
+    /// Changes the pending log while it is closed.
     fn change(&self, change: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = std::fs::read(&self.pending).unwrap();
         change(&mut bytes);

@@ -16,10 +16,10 @@ use world::{block, genesis};
 
 const BLOCKS: u64 = 40;
 const CONFIG_BLOCKS: [u64; 4] = [0, 10, 20, 30];
-/// Behind the newest config block.
+/// A horizon behind the newest config block.
 const FAR: BlockNumber = BlockNumber(36);
 
-/// Blocks that say which of them configured last.
+/// Returns blocks with metadata that name the last config block.
 fn chain() -> Vec<EncodedBlock> {
     let mut blocks = vec![genesis()];
     for number in 1..BLOCKS {
@@ -55,7 +55,7 @@ fn scenario(ledger: &mut Ledger) -> usize {
     2 + usize::from(ledger.compact().is_ok())
 }
 
-/// Everything that must be there is; gives back where it begins.
+/// Checks that all blocks are there which must be; returns the horizon.
 fn check(ledger: &Ledger, chain: &[EncodedBlock]) -> u64 {
     let horizon = ledger.horizon().0;
     assert_eq!((ledger.height(), ledger.verify().unwrap()), (BLOCKS, BLOCKS - horizon));
@@ -104,7 +104,7 @@ fn a_power_cut_never_loses_what_a_removal_leaves() {
     assert!(between > 10 && leftovers > 3, "{between} between, {leftovers} with leftovers");
 }
 
-/// The same again, until it is done; how many blocks are left over.
+/// Repeats the scenario; returns the number of blocks that are left over.
 fn scenario_again(ledger: &mut Ledger) -> u64 {
     ledger.prune(FAR, &mut |_| {}).unwrap();
     ledger.compact().unwrap();

@@ -82,7 +82,7 @@ impl Model {
         self.0.trimmed = Position { index, term };
     }
 
-    /// Whether this is what a file may hold that was synced with it: trimming and the commit index may have been lost.
+    /// Returns whether this is what a file may hold that was synced with it: trimming and the commit index may have been lost.
     fn allows(&self, found: &Contents) -> bool {
         let from = found.entries.iter().position(|entry| entry.index > self.0.trimmed.index);
         let kept = from.map_or(&[][..], |from| &found.entries[from..]);
@@ -127,7 +127,7 @@ fn cuts() -> impl Strategy<Value = Cut> {
     ]
 }
 
-/// What a step writes, for a log as this.
+/// Returns the contents that a step writes to a log like the model's.
 fn write_of(step: &Step, model: &Model) -> Option<Write> {
     let Contents { hard_state, .. } = &model.0;
     let term = hard_state.term.max(1);
@@ -158,7 +158,7 @@ fn write_of(step: &Step, model: &Model) -> Option<Write> {
     })
 }
 
-/// Takes steps until one fails. Gives back what is durable, and what may be, too.
+/// Takes steps until one fails. Returns what is durable, and what may be, too.
 fn run(folder: &MemoryFolder, steps: &[Step]) -> (Model, Model) {
     let mut model = Model::default();
     let Ok(mut log) = RaftLog::create(folder.clone(), NAME, &channel(), NODE, &Contents::default()) else {

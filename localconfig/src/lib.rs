@@ -1,5 +1,5 @@
-//! What an ordering node is configured with: `orderer.yaml` and the variables that override it, the local MSP's folder, the files of
-//! TLS listeners, and the log specification. Named after Fabric's package of the same purpose.
+//! Configuration of an ordering node: `orderer.yaml` and the variables that override it, the directory of the local
+//! MSP, the files of TLS listeners, and the log specification. Named after Fabric's package of the same purpose.
 //!
 //! Values are read and checked here; nothing is started.
 

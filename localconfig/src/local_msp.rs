@@ -1,4 +1,4 @@
-//! Who the node is: an MSP folder, as Fabric's tools make it.
+//! The node's identity: an MSP directory, as Fabric's tools create it.
 //!
 //! ```text
 //! signcerts/      one certificate in PEM           cacerts/, intermediatecerts/, admincerts/, crls/
@@ -16,23 +16,23 @@ use orderer_actors::chain_state::chain_text;
 use orderer_core::crypto::{KeyError, SigningIdentity, SigningKey};
 use serde::Deserialize;
 
-/// Why a folder is no local MSP. Every text names the file.
+/// Reason for which a directory is no local MSP. Every text names the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocalMspError {
-    /// A file or folder cannot be read.
+    /// A file or directory cannot be read.
     #[error("cannot read {}", path.display())]
     Io {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         #[source]
         cause: std::io::Error,
     },
-    /// A folder that must have a file in it has none.
+    /// A directory that must contain a file contains none.
     #[error("{} has no {what} in it", path.display())]
     Nothing {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// What is missing.
         what: &'static str,
@@ -40,11 +40,11 @@ pub enum LocalMspError {
     /// No key fits the certificate.
     #[error("no key in {} belongs to the certificate {}: {}", keystore.display(), certificate.display(), each(tried))]
     NoKey {
-        /// The folder of keys.
+        /// The directory of keys.
         keystore: PathBuf,
         /// The certificate.
         certificate: PathBuf,
-        /// What was wrong with each file.
+        /// The error of each file.
         tried: Vec<(PathBuf, KeyError)>,
     },
     /// `config.yaml` does not parse.
@@ -52,12 +52,12 @@ pub enum LocalMspError {
     Config {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The parser's error.
         cause: crate::yaml::Error,
     },
 }
 
-/// Reads certificate and key to sign with.
+/// Reads the certificate and the key to sign with.
 pub fn read_signing_identity(folder: &Path, msp_id: &str) -> Result<SigningIdentity, LocalMspError> {
     let signcerts = folder.join("signcerts");
     let (certificate_path, certificate) =
@@ -81,7 +81,7 @@ pub fn read_signing_identity(folder: &Path, msp_id: &str) -> Result<SigningIdent
     Err(LocalMspError::NoKey { keystore, certificate: certificate_path, tried })
 }
 
-/// The first few of them.
+/// Describes the first few files.
 fn each(tried: &[(PathBuf, KeyError)]) -> String {
     const SHOWN: usize = 3;
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -99,19 +99,19 @@ fn ski_file_name(certificate_pem: &[u8]) -> Option<String> {
     Some(format!("{}_sk", orderer_core::crypto::hex(&key.ski())))
 }
 
-/// What an MSP folder says of an organization.
+/// The definition of an organization that an MSP directory contains.
 #[derive(Debug)]
 pub struct Definition {
-    /// As a channel's configuration has it.
+    /// The definition as a channel's configuration has it.
     pub config: MspConfig,
-    /// What the folder asks for and the definition leaves out, as Fabric's tools do: a line for people each.
+    /// A line for each item of the directory that the definition leaves out, as Fabric's tools do.
     pub left_out: Vec<String>,
 }
 
-/// Reads the definition of the MSP, without its keys: what a channel's configuration says of the organization.
+/// Reads the definition of the MSP, without its keys, as a channel's configuration has it.
 ///
 /// # Errors
-/// The folder has no root, or a file cannot be read.
+/// The directory has no root, or a file cannot be read.
 pub fn read_definition(folder: &Path, msp_id: &str) -> Result<Definition, LocalMspError> {
     let mut left_out = Vec::new();
     let all = |name: &str| -> Result<Vec<Bytes>, LocalMspError> {
@@ -119,7 +119,7 @@ pub fn read_definition(folder: &Path, msp_id: &str) -> Result<Definition, LocalM
         if !folder.is_dir() {
             return Ok(Vec::new());
         }
-        // what else lies there, a note for instance, is nobody's certificate
+        // other files in the directory, a note for instance, are no certificates
         let pems = files(&folder)?.into_iter().filter(|(_, bytes)| is_pem(bytes));
         Ok(pems.map(|(_, bytes)| bytes.into()).collect())
     };
@@ -188,7 +188,7 @@ fn is_pem(bytes: &[u8]) -> bool {
     bytes.windows(11).any(|window| window == b"-----BEGIN ")
 }
 
-/// `config.yaml`.
+/// The content of `config.yaml`.
 #[derive(Debug, Default, Deserialize)]
 struct ConfigFile {
     #[serde(rename = "NodeOUs")]
@@ -230,7 +230,7 @@ impl ConfigFile {
     }
 }
 
-/// The files of a folder with what is in them, by name; folders and hidden files are left out.
+/// Reads the files of a directory, by name, without directories and hidden files.
 fn files(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, LocalMspError> {
     let failed = |cause| LocalMspError::Io { path: folder.to_owned(), cause };
     let mut paths = Vec::new();

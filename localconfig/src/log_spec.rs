@@ -1,4 +1,4 @@
-//! `FABRIC_LOGGING_SPEC`: which loggers log what.
+//! Parses `FABRIC_LOGGING_SPEC`, which sets the level of each logger.
 
 use orderer_actors::trace::TARGET;
 use tracing::level_filters::LevelFilter;
@@ -11,16 +11,16 @@ use tracing_subscriber::filter::Targets;
          critical, fatal or panic"
 )]
 pub struct SpecError {
-    /// As far as it may be shown.
+    /// The invalid part of the spec.
     part: String,
 }
 
-/// Whether a spec could be put in force.
+/// Checks whether a spec is valid.
 pub fn check_spec(spec: &str) -> Result<(), SpecError> {
     parse_spec(spec).map(drop)
 }
 
-/// Reads Fabric's grammar: parts separated by colons; a part is the default level, or loggers and their level.
+/// Parses Fabric's grammar: parts separated by colons; a part is the default level, or loggers and their level.
 pub fn parse_spec(spec: &str) -> Result<Targets, SpecError> {
     let mut targets = Targets::new().with_default(LevelFilter::INFO).with_target(TARGET, LevelFilter::OFF);
     for part in spec.split(':').map(str::trim).filter(|part| !part.is_empty()) {

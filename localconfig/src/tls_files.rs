@@ -1,6 +1,7 @@
-//! Certificate, key and client roots of a listener, in files.
+//! A listener's certificate, key and client roots, in files.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
@@ -8,30 +9,32 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 const KEY: &str = "TLS private key";
 
-/// Where the pieces are.
+/// Paths of a listener's files.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
-    /// The server's certificate, and those that lead to its root, in PEM.
+    /// The server's certificate and its intermediates, in PEM.
     pub certificate: PathBuf,
-    /// Its key in PEM.
+    /// The certificate's key in PEM.
     pub private_key: PathBuf,
-    /// What is asked of clients.
+    /// Verification of clients.
     pub clients: Clients<PathBuf>,
+    /// How much earlier than now clients' certificates are verified.
+    pub time_shift: Duration,
 }
 
-/// Whether clients have to show a certificate, and which roots it may lead to.
+/// Whether clients have to present a certificate, and its roots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Clients<R> {
-    /// They are not asked for one.
+    /// A certificate is requested, and verified against no root; a client that presents one must have its key.
     Anybody,
-    /// Who shows none is let in all the same; some of what is served is not for them.
+    /// A client without a certificate is accepted, but may not use everything that is served.
     MayShow(Vec<R>),
-    /// Who shows none is not let in.
+    /// A client without a certificate is rejected.
     MustShow(Vec<R>),
 }
 
 impl<R> Clients<R> {
-    /// The roots, if clients are asked at all.
+    /// Returns the roots, if clients are verified against any.
     pub fn roots(&self) -> &[R] {
         match self {
             Self::Anybody => &[],
@@ -40,21 +43,21 @@ impl<R> Clients<R> {
     }
 }
 
-/// Why a listener cannot be secured.
+/// Reason for which a listener cannot use TLS.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be used.
     #[error("{what} {}: {problem}", path.display())]
     File {
-        /// Which file.
+        /// The file's purpose.
         what: &'static str,
-        /// Where.
+        /// The file's path.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         problem: String,
     },
-    /// Certificate and key do not fit, or the library refuses them.
+    /// Certificate and key do not match, or the TLS library rejects them.
     #[error("TLS configuration: {0}")]
     Rustls(#[from] rustls::Error),
     /// A client root is no certificate.
@@ -62,18 +65,18 @@ pub enum TlsError {
     Root(#[from] orderer_x509::ParseError),
 }
 
-/// What is in the files.
+/// The content of the files.
 pub struct Material {
-    /// The server's certificate, and those that lead to its root.
+    /// The server's certificate and its intermediates.
     pub certificates: Vec<CertificateDer<'static>>,
     /// The key of the first certificate.
     pub key: PrivateKeyDer<'static>,
-    /// What is asked of clients, with the roots themselves.
+    /// Verification of clients, with the roots themselves.
     pub clients: Clients<CertificateDer<'static>>,
 }
 
 impl Material {
-    /// Reads the files and checks that key and certificate belong together. Blocks.
+    /// Reads the files and checks that key and certificate match. Performs blocking I/O.
     pub fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         let no_key = |problem: String| TlsError::File { what: KEY, path: files.private_key.clone(), problem };
         let key = PrivateKeyDer::from_pem_file(&files.private_key)
@@ -98,12 +101,12 @@ impl Material {
     }
 }
 
-/// What to say of a key that belongs to another certificate.
+/// Describes a key that belongs to another certificate.
 pub fn not_of(certificate: &Path) -> String {
     format!("it is not the key of the certificate {}", certificate.display())
 }
 
-/// Why the file holds no usable key, in words for who put it there. Reads the file again; blocks.
+/// Describes why the file contains no usable key. Performs blocking I/O: reads the file again.
 pub fn why_no_key(path: &Path, error: &rustls_pki_types::pem::Error) -> String {
     let text = std::fs::read(path).unwrap_or_default();
     let has = |word: &str| text.windows(word.len()).any(|part| part == word.as_bytes());
@@ -117,7 +120,7 @@ pub fn why_no_key(path: &Path, error: &rustls_pki_types::pem::Error) -> String {
     error.to_string()
 }
 
-/// Reads every certificate of a PEM file, of which there is at least one; `what` names the file in errors. Blocks.
+/// Reads the certificates of a PEM file, at least one; `what` names the file in errors. Performs blocking I/O.
 pub fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |problem: String| TlsError::File { what, path: path.to_owned(), problem };
     let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|e| failed(e.to_string()))?.collect();

@@ -1,11 +1,11 @@
-//! Messages and services of Hyperledger Fabric's wire protocol, as far as an ordering node speaks them.
+//! Messages and services of Hyperledger Fabric's wire protocol, as far as an ordering node uses them.
 //!
 //! One module a protobuf package. The client side of `AtomicBroadcast` is generated; the server side is not: the node
 //! forwards the bytes of envelopes and blocks as they are, which a message-typed service cannot do
 //! (`orderer::grpc::service`).
 //!
-//! Every `bytes` field is a [`bytes::Bytes`]: parsing a message does not copy what is in it. Decoding drops fields that
-//! are not known here, so nothing that is signed, hashed or stored may be decoded and encoded again.
+//! Every `bytes` field is a [`bytes::Bytes`]: decoding a message does not copy its contents. Decoding drops unknown fields,
+//! so a message that is signed, hashed or stored must not be decoded and encoded again.
 
 #![allow(missing_docs, clippy::pedantic, clippy::doc_overindented_list_items)]
 
@@ -26,8 +26,8 @@ pub mod orderer {
     tonic::include_proto!("orderer");
 }
 
-/// Package `etcdraft`: what the configuration of a channel of that consensus type holds, and what its blocks and its leader's
-/// messages say of the consenters.
+/// Package `etcdraft`: configuration of a channel of that consensus type, metadata of its blocks, and metadata of its
+/// leader's messages.
 pub mod etcdraft {
     tonic::include_proto!("etcdraft");
 }
@@ -39,13 +39,13 @@ pub mod raftpb {
     tonic::include_proto!("raftpb");
 }
 
-/// Package `protos`: values that peers act on.
+/// Package `protos`: configuration values for peers.
 pub mod protos {
     tonic::include_proto!("protos");
 }
 
-/// All messages described: those of this crate's modules, and those that only pass through the node (transactions and
-/// what is in them). A serialized `google.protobuf.FileDescriptorSet`.
+/// Descriptors of all messages: those of this crate's modules, and those that only pass through the node (transactions and
+/// their contents). A serialized `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 pub use prost::Message;

@@ -1,4 +1,4 @@
-//! What a machine refuses, before it changes anything.
+//! Decides which messages a machine rejects, before it changes anything.
 
 use fabric_proto::raftpb;
 use fabric_proto::raftpb::MessageType;
@@ -10,16 +10,16 @@ use crate::types::{Config, RestoredLog, Role};
 /// Terms and indices of other nodes are below this, so that sums of them stay numbers.
 const LIMIT: u64 = 1 << 62;
 
-/// What becomes of a message that is not refused.
+/// The treatment of a message that is not rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admitted {
-    /// It is taken.
+    /// It is accepted.
     Taken,
-    /// It answers something, and who sent it is no consenter: it counts for nothing.
+    /// It is a response, and its sender is no consenter: it counts for nothing.
     FromStranger,
 }
 
-/// Whether a change is one of those that etcdraft makes.
+/// Returns whether a change is one of those that etcdraft makes.
 pub(crate) fn adds_or_removes(change: &raftpb::ConfChange) -> bool {
     matches!(
         raftpb::ConfChangeType::try_from(change.r#type),
@@ -72,7 +72,7 @@ pub(crate) fn check(config: &Config, log: &RestoredLog) -> Result<(), MachineFai
     Ok(())
 }
 
-/// Whether a message can be taken.
+/// Decides whether a message is accepted.
 pub(crate) fn admit(core: &Core, message: &raftpb::Message) -> Result<Admitted, StepError> {
     let id = core.id;
     if message.to != id {

@@ -16,12 +16,12 @@ pub(crate) type Done = Result<(), MachineFailed>;
 /// No node.
 pub(crate) const NOBODY: u64 = 0;
 
-/// What a request for a vote says for which the leader itself asked: voters do not wait for that leader's silence.
+/// The context of a vote request that the leader itself asked for: voters do not wait for that leader's silence.
 const HANDED_OVER: &[u8] = b"CampaignTransfer";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Campaign {
-    /// It asks who would vote for it.
+    /// It asks which voters would vote for it.
     Ask,
     /// It has a quorum that would.
     Elect,
@@ -36,6 +36,7 @@ enum Tally {
     Lost,
 }
 
+#[derive(Clone)]
 pub(crate) struct Core {
     pub(crate) id: u64,
     pub(crate) term: u64,
@@ -46,9 +47,9 @@ pub(crate) struct Core {
     /// Every consenter, also this node.
     pub(crate) peers: BTreeMap<u64, Progress>,
     votes: BTreeMap<u64, bool>,
-    /// To whom leadership is being handed over.
+    /// The ID of the consenter that leadership is being handed over to.
     pub(crate) transferee: u64,
-    /// Where the last change of the consenters is that may not be applied yet. No other one is proposed before it is.
+    /// Index of the last change of the consenters, which may not be applied yet. No other one is proposed before it is.
     pub(crate) pending_change: u64,
     pub(crate) election_elapsed: usize,
     pub(crate) heartbeat_elapsed: usize,
@@ -175,7 +176,7 @@ impl Core {
         self.role = Role::PreCandidate;
     }
 
-    /// Whether this node may be elected: it is a consenter, and its log is not about to be replaced.
+    /// Returns whether this node may be elected: it is a consenter, and its log is not about to be replaced.
     fn is_promotable(&self) -> bool {
         self.peers.contains_key(&self.id) && !self.log.is_restoring()
     }

@@ -1,7 +1,7 @@
 //! Election timeouts from a seed: a run can be repeated, and nothing about them is secret.
 
 /// The generator SplitMix64.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Draws(u64);
 
 impl Draws {

@@ -1,10 +1,10 @@
-//! What can go wrong in a machine.
+//! The errors of a machine.
 
 /// The machine met something that it cannot go on from. It stays failed; a new one may be made of what is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the Raft state machine failed: {reason}")]
 pub struct MachineFailed {
-    /// What it could not go on from.
+    /// The state or message that it could not go on from.
     pub reason: String,
 }
 
@@ -14,13 +14,14 @@ impl MachineFailed {
     }
 }
 
-/// Why a message of another consenter was not taken. The machine is as it was before, unless it [failed](StepError::Failed).
+/// The reason why a message of another consenter was not accepted. The machine is as it was before, unless it
+/// [failed](StepError::Failed).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {
     /// The message is for another ID.
     #[error("the message is for node {to}, this is node {id}")]
     NotForUs {
-        /// For whom it is.
+        /// The ID that it is for.
         to: u64,
         /// This node.
         id: u64,
@@ -37,9 +38,9 @@ pub enum StepError {
          an old copy"
     )]
     LogLost {
-        /// Up to where the leader takes the log to be here.
+        /// The index up to which the leader knows the log here.
         commit: u64,
-        /// Where it ends.
+        /// The index at which it ends.
         last: u64,
     },
     /// The leader has another entry where this node has a committed one.
@@ -47,7 +48,7 @@ pub enum StepError {
         "entry {index} is committed here with term {here}, and the leader has it with term {there}: the logs have forked"
     )]
     Fork {
-        /// Where.
+        /// The index of the entry.
         index: u64,
         /// The term of the entry here.
         here: u64,
@@ -59,13 +60,13 @@ pub enum StepError {
     Failed(#[from] MachineFailed),
 }
 
-/// Why a proposal was not appended to the log.
+/// The reason why a proposal was not appended to the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
     /// Only the leader proposes.
     #[error("this node does not lead")]
     NotLeader {
-        /// Who leads, if it is known.
+        /// The ID of the leader, if it is known.
         leader: Option<u64>,
     },
     /// Leadership is being handed over, or this node was removed.

@@ -1,4 +1,4 @@
-//! What a follower does with what its leader sends.
+//! Handles the entries and snapshots that the leader of this follower sends.
 
 use fabric_proto::raftpb::{Message, MessageType, Snapshot};
 

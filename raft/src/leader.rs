@@ -1,4 +1,4 @@
-//! What a leader sends, and what it learns from the answers.
+//! Sends what a leader has to send, and evaluates the responses.
 
 use fabric_proto::raftpb::{Entry, EntryType, Message, MessageType};
 
@@ -32,7 +32,7 @@ impl Core {
         Ok(())
     }
 
-    /// Appends an entry, and sends it. Returns false if proposals are not taken now.
+    /// Appends an entry, and sends it. Returns false if proposals are not accepted now.
     pub(crate) fn propose(&mut self, mut entry: Entry) -> Result<bool, MachineFailed> {
         if !self.peers.contains_key(&self.id) || self.transferee != NOBODY {
             return Ok(false);
@@ -133,7 +133,7 @@ impl Core {
         Ok(true)
     }
 
-    /// What a leader does once a change of the consenters is applied.
+    /// Commits and sends what a change of the consenters allows, once it is applied.
     pub(crate) fn voters_changed(&mut self) -> Done {
         if self.commit()? {
             self.send_to_all();

@@ -7,7 +7,7 @@ use fabric_proto::raftpb::{Entry, EntryType, Snapshot};
 
 use crate::error::MachineFailed;
 
-/// Where an entry lies, and of which term it is.
+/// The index and the term of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) index: u64,
@@ -15,16 +15,18 @@ pub(crate) struct Place {
 }
 
 /// A snapshot of the leader that is not known to be on disk.
+#[derive(Clone)]
 struct Restoring {
     index: u64,
     handed_out: bool,
 }
 
+#[derive(Clone)]
 pub(crate) struct Log {
     /// The entry before the first one: the log is compacted up to here.
     before: Place,
     entries: VecDeque<Entry>,
-    /// What a node gets that needs entries which are compacted.
+    /// The snapshot for a node that needs entries which are compacted.
     snapshot: Option<Snapshot>,
     restoring: Option<Restoring>,
     /// The first entry that is not known to be on disk.
@@ -49,7 +51,7 @@ fn bytes_of(entry: &Entry) -> u64 {
 }
 
 impl Log {
-    /// What was on disk; it fits together.
+    /// Restores the log from what was on disk; the caller has checked that it fits together.
     pub(crate) fn new(
         snapshot: Option<Snapshot>,
         entries: Vec<Entry>,
@@ -95,7 +97,7 @@ impl Log {
         self.entries.back().map_or(self.before, |entry| Place { index: entry.index, term: entry.term })
     }
 
-    /// Where an entry lies in `entries`.
+    /// Returns the position of an entry in `entries`.
     fn position(&self, index: u64) -> Option<usize> {
         let position = usize::try_from(index.checked_sub(self.first_index())?).ok()?;
         (position < self.entries.len()).then_some(position)
@@ -113,14 +115,14 @@ impl Log {
         self.term(place.index) == Some(place.term)
     }
 
-    /// Whether a log that ends at `theirs` has all that this one has committed.
+    /// Returns whether a log that ends at `theirs` has all that this one has committed.
     pub(crate) fn is_up_to_date(&self, theirs: Place) -> bool {
         let ours = self.last();
         theirs.term > ours.term || theirs.term == ours.term && theirs.index >= ours.index
     }
 
-    /// The last place, at or before `index`, where a log whose term there is `term` may agree with this one. A term of zero
-    /// stands for one that is not known here.
+    /// Returns the last place, at or before `index`, where a log whose term there is `term` may agree with this one. A term of
+    /// zero stands for one that is not known here.
     pub(crate) fn agreement(&self, index: u64, term: u64) -> Place {
         let mut index = index;
         while index > 0 {
@@ -171,8 +173,8 @@ impl Log {
         Ok(())
     }
 
-    /// Takes a leader's entries behind `before`, and its commit index. Returns the last index of them, or `None` if this log
-    /// has another entry at `before`, or none.
+    /// Appends a leader's entries behind `before`, and adopts its commit index. Returns the last index of them, or `None` if
+    /// this log has another entry at `before`, or none.
     pub(crate) fn take(
         &mut self,
         before: Place,
@@ -199,7 +201,7 @@ impl Log {
         Ok(())
     }
 
-    /// Begins anew behind a snapshot of the leader.
+    /// Starts the log anew behind a snapshot of the leader.
     pub(crate) fn restore(&mut self, snapshot: Snapshot) {
         let place = Place { index: snapshot.metadata.index, term: snapshot.metadata.term };
         self.before = place;
@@ -211,7 +213,7 @@ impl Log {
         self.committed = place.index;
     }
 
-    /// Whether a snapshot of the leader is not known to be on disk.
+    /// Returns whether a snapshot of the leader is not known to be on disk.
     pub(crate) fn is_restoring(&self) -> bool {
         self.restoring.is_some()
     }
@@ -255,7 +257,7 @@ impl Log {
         self.applied_to(index)
     }
 
-    /// Up to where entries may be handed out to be applied.
+    /// Returns the index up to which entries may be handed out to be applied.
     fn appliable(&self) -> u64 {
         self.committed.min(self.unstable - 1)
     }
@@ -301,7 +303,7 @@ impl Log {
         Ok(())
     }
 
-    /// Whether a change of the consenters is committed and not applied.
+    /// Returns whether a change of the consenters is committed and not applied.
     pub(crate) fn has_unapplied_change(&self) -> bool {
         let Some(first) = self.position(self.applied + 1) else { return false };
         self.entries

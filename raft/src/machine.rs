@@ -11,7 +11,8 @@ use crate::error::{MachineFailed, ProposeError, StepError};
 use crate::log::{Log, Place};
 use crate::types::{Config, Peer, Ready, RestoredLog, Role, SoftState, Status};
 
-/// What happens when a Ready is on disk.
+/// The effects that a Ready has when it is on disk.
+#[derive(Clone)]
 struct Unsynced {
     number: u64,
     /// This node's vote for itself, and its acknowledgements of what it proposed.
@@ -22,10 +23,11 @@ struct Unsynced {
 }
 
 /// One consenter of a channel.
+#[derive(Clone)]
 pub struct Machine {
     core: Core,
     failed: Option<MachineFailed>,
-    /// As the last Ready said.
+    /// The hard state of the last Ready.
     hard_state: raftpb::HardState,
     soft_state: SoftState,
     ready_number: u64,
@@ -61,7 +63,7 @@ impl Machine {
         })
     }
 
-    /// Does something with the state; what it cannot go on from is this machine's end.
+    /// Changes or reads the state. An error from which the machine cannot go on terminates this machine alone.
     fn guarded<T>(&mut self, act: impl FnOnce(&mut Core) -> Result<T, MachineFailed>) -> Result<T, MachineFailed> {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
@@ -77,7 +79,7 @@ impl Machine {
         })
     }
 
-    /// Asks to be elected, as if the election timeout had passed. Leaders, and who is no voter, do nothing.
+    /// Starts an election, as if the election timeout had passed. A leader, and a node that is no voter, do nothing.
     pub fn campaign(&mut self) -> Result<(), MachineFailed> {
         self.guarded(|core| {
             core.campaign();
@@ -85,10 +87,11 @@ impl Machine {
         })
     }
 
-    /// Takes a message of another consenter. Answers of who is none any more are ignored.
+    /// Processes a message of another consenter. Responses of a node that is no consenter any more are ignored.
     ///
     /// # Errors
-    /// The message is refused, and why. After [`StepError::LogLost`] and [`StepError::Fork`] this node cannot follow that leader.
+    /// The reason why the message is rejected. After [`StepError::LogLost`] and [`StepError::Fork`] this node cannot follow
+    /// that leader.
     pub fn step(&mut self, message: raftpb::Message) -> Result<(), StepError> {
         let admitted = self.guarded(|core| Ok(admission::admit(core, &message)))??;
         if admitted == Admitted::FromStranger {
@@ -121,7 +124,7 @@ impl Machine {
     }
 
     /// Starts handing leadership over to another consenter; until that is done or the election timeout passes, proposals are
-    /// dropped. Who does not lead does nothing.
+    /// dropped. A node that does not lead does nothing.
     pub fn transfer_leadership(&mut self, to: u64) -> Result<(), MachineFailed> {
         self.guarded(|core| {
             core.hand_over(to);
@@ -129,7 +132,7 @@ impl Machine {
         })
     }
 
-    /// Tells that a message to a consenter was not delivered.
+    /// Reports that a message to a consenter was not delivered.
     pub fn report_unreachable(&mut self, id: u64) -> Result<(), MachineFailed> {
         self.guarded(|core| {
             core.unreachable(id);
@@ -137,8 +140,8 @@ impl Machine {
         })
     }
 
-    /// Tells whether a snapshot was sent to a consenter. This has to be told of every `MsgSnap`: until then, nothing else is sent
-    /// to that consenter.
+    /// Reports whether a snapshot was sent to a consenter. The caller has to report this of every `MsgSnap`: until then,
+    /// nothing else is sent to that consenter.
     pub fn report_snapshot(&mut self, id: u64, sent: bool) -> Result<(), MachineFailed> {
         self.guarded(|core| {
             core.snapshot_sent(id, sent);
@@ -156,7 +159,7 @@ impl Machine {
             || !core.after.is_empty()
     }
 
-    /// What is to be done since the last call, if anything is.
+    /// Returns what is to be done since the last call, if anything is.
     pub fn ready(&mut self) -> Result<Option<Ready>, MachineFailed> {
         self.guarded(|_| Ok(()))?;
         if !self.has_ready() {
@@ -198,7 +201,7 @@ impl Machine {
         Ok(Some(ready))
     }
 
-    /// Tells that a Ready, and those before it, are on disk and synced.
+    /// Reports that a Ready, and those before it, are on disk and synced.
     pub fn persisted(&mut self, number: u64) -> Result<(), MachineFailed> {
         while self.unsynced.front().is_some_and(|unsynced| unsynced.number <= number) {
             let Some(unsynced) = self.unsynced.pop_front() else { break };
@@ -216,15 +219,15 @@ impl Machine {
         Ok(())
     }
 
-    /// Tells that entries are applied up to `index`.
+    /// Reports that entries are applied up to `index`.
     pub fn applied(&mut self, index: u64) -> Result<(), MachineFailed> {
         self.guarded(|core| core.log.applied_to(index))
     }
 
-    /// Applies a committed change of the consenters, and returns who they are now. A leader that is removed stops leading.
+    /// Applies a committed change of the consenters, and returns the resulting ones. A leader that is removed stops leading.
     ///
     /// # Errors
-    /// The change cannot be: it would leave nobody, or is of a kind that etcdraft does not use.
+    /// The change cannot be: it would leave no consenter, or is of a kind that etcdraft does not use.
     pub fn apply_conf_change(&mut self, change: &raftpb::ConfChange) -> Result<raftpb::ConfState, MachineFailed> {
         self.guarded(|core| {
             core.apply_change(change)?;

@@ -1,11 +1,11 @@
-//! What a leader knows of another consenter, and how it sends to it.
+//! A leader's knowledge of another consenter, and the flow of messages to it.
 
 use std::collections::VecDeque;
 
 /// How entries go to a consenter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// One message at a time: where its log agrees with the leader's is not known.
+    /// One message at a time: the index up to which its log agrees with the leader's is not known.
     Probe,
     /// Messages one after another, without waiting for answers.
     Replicate,
@@ -18,14 +18,14 @@ pub enum Flow {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
-    /// Up to here its log is known to be the leader's.
+    /// The index up to which its log is known to be the leader's.
     pub(crate) matched: u64,
     /// The next entry to send.
     pub(crate) next: u64,
-    /// The commit index that it was told last.
+    /// The commit index that was sent to it last.
     sent_commit: u64,
     pub(crate) flow: Flow,
-    /// It answered since the leader last asked itself whether a quorum does.
+    /// Whether it responded since the leader last checked its quorum.
     pub(crate) active: bool,
     /// Entries wait for an answer; the answer to a heartbeat lets one more message pass.
     paused: bool,
@@ -46,7 +46,8 @@ impl Progress {
         }
     }
 
-    /// Of a consenter that was added just now: it has had no chance to answer.
+    /// Creates the progress of a consenter that was added just now: it counts as active, because it has had no chance to
+    /// respond.
     pub(crate) fn added(last: u64) -> Self {
         Self { active: true, ..Self::new(last.max(1)) }
     }
@@ -98,7 +99,7 @@ impl Progress {
         self.sent_commit = commit;
     }
 
-    /// Whether it helps to tell it this commit index now.
+    /// Returns whether sending it this commit index now helps.
     pub(crate) fn lacks_commit(&self, commit: u64) -> bool {
         commit > self.sent_commit && self.sent_commit < self.next - 1
     }
@@ -121,8 +122,8 @@ impl Progress {
         }
     }
 
-    /// Takes an answer that refuses entries behind `refused`, because the logs may agree at `hint` at the latest. Returns false
-    /// for one that is out of date.
+    /// Processes a response that rejects entries behind `refused`, because the logs may agree at `hint` at the latest. Returns
+    /// false for one that is out of date.
     pub(crate) fn refused(&mut self, refused: u64, hint: u64) -> bool {
         if self.flow == Flow::Replicate {
             if refused <= self.matched {

@@ -1,4 +1,4 @@
-//! What a machine refuses, and that nothing ends more than the machine.
+//! Tests that a machine rejects what it must, and that nothing ends more than the machine.
 
 #![allow(clippy::unwrap_used)]
 
@@ -54,7 +54,7 @@ fn from(id: u64, kind: MessageType, term: u64) -> Message {
     Message { r#type: kind as i32, to: 1, from: id, term, ..Message::default() }
 }
 
-/// Node 1 leads in term 2; its empty entry is the fourth, and nobody has it yet.
+/// Node 1 leads in term 2; its empty entry is the fourth, and no other node has it yet.
 fn leader() -> Machine {
     let mut machine = follower();
     machine.campaign().unwrap();
@@ -76,7 +76,7 @@ fn change(kind: ConfChangeType, node_id: u64) -> ConfChange {
     ConfChange { r#type: kind as i32, node_id, ..ConfChange::default() }
 }
 
-/// It is refused, and nothing came of it.
+/// Steps a message that must be rejected without any effect.
 fn refused(machine: &mut Machine, message: Message) -> StepError {
     let before = machine.status().unwrap();
     let error = machine.step(message).unwrap_err();

@@ -1,10 +1,10 @@
-//! What a machine is told, and what it tells.
+//! The inputs and outputs of a machine.
 
 use fabric_proto::raftpb;
 
 use crate::progress::Flow;
 
-/// What a machine is told once.
+/// The fixed settings of a machine.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// This node; not zero.
@@ -21,7 +21,7 @@ pub struct Config {
     pub seed: u64,
 }
 
-/// What was on disk.
+/// The state that was on disk.
 #[derive(Debug, Clone, Default)]
 pub struct RestoredLog {
     /// Term, vote and commit index.
@@ -32,16 +32,16 @@ pub struct RestoredLog {
     pub snapshot: Option<raftpb::Snapshot>,
     /// The entries behind the snapshot, without a gap.
     pub entries: Vec<raftpb::Entry>,
-    /// Up to where entries are applied; at least the snapshot's index.
+    /// The index up to which entries are applied; at least the snapshot's index.
     pub applied: u64,
 }
 
-/// What a node takes itself for.
+/// The role of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// It follows, or waits for a leader.
     Follower,
-    /// It asks who would vote for it.
+    /// It asks which voters would vote for it.
     PreCandidate,
     /// It asks for votes.
     Candidate,
@@ -49,19 +49,20 @@ pub enum Role {
     Leader,
 }
 
-/// What needs no disk.
+/// The state that is not persisted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SoftState {
-    /// Who leads, if it is known.
+    /// The ID of the leader, if it is known.
     pub leader: Option<u64>,
-    /// What this node is.
+    /// The role of this node.
     pub role: Role,
 }
 
-/// What is to be done. Readies are persisted in their order; [`Machine::persisted`](crate::Machine::persisted) may be told of several at once.
+/// The work that a machine hands to its caller. Readies are persisted in their order; one call of
+/// [`Machine::persisted`](crate::Machine::persisted) may report several.
 #[derive(Debug, Clone, Default)]
 pub struct Ready {
-    /// For [`Machine::persisted`](crate::Machine::persisted).
+    /// Number of the Ready, for [`Machine::persisted`](crate::Machine::persisted).
     pub number: u64,
     /// The snapshot of the leader to restore, before `entries` are written: it replaces the whole log.
     pub snapshot: Option<raftpb::Snapshot>,
@@ -81,16 +82,16 @@ pub struct Ready {
     pub soft_state: Option<SoftState>,
 }
 
-/// What a leader knows of a consenter.
+/// A leader's knowledge of a consenter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// Its ID.
     pub id: u64,
-    /// Up to here its log is known to be the leader's.
+    /// The index up to which its log is known to be the leader's.
     pub matched: u64,
     /// The next entry to send.
     pub next: u64,
-    /// It answered since the leader last asked itself whether it has a quorum.
+    /// Whether it responded since the leader last checked its quorum.
     pub active: bool,
     /// How entries go to it.
     pub flow: Flow,
@@ -107,24 +108,24 @@ pub struct Status {
     pub id: u64,
     /// The term it is in.
     pub term: u64,
-    /// For whom it voted in that term; 0: for nobody.
+    /// The ID of the node that it voted for in that term; 0: none.
     pub vote: u64,
-    /// Who leads, if it is known.
+    /// The ID of the leader, if it is known.
     pub leader: Option<u64>,
-    /// What this node is.
+    /// The role of this node.
     pub role: Role,
-    /// Up to here entries are committed.
+    /// The index up to which entries are committed.
     pub commit: u64,
-    /// Up to here they are applied.
+    /// The index up to which entries are applied.
     pub applied: u64,
-    /// Where the log ends.
+    /// The index of the last entry of the log.
     pub last: u64,
     /// The term of the last entry.
     pub last_term: u64,
-    /// To whom leadership is being handed over.
+    /// The ID of the consenter that leadership is being handed over to.
     pub transferee: Option<u64>,
     /// The consenters, in order of their IDs.
     pub voters: Vec<u64>,
-    /// On a leader: what it knows of them, in order of their IDs.
+    /// On a leader: its knowledge of the consenters, in order of their IDs.
     pub peers: Vec<Peer>,
 }

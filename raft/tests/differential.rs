@@ -1,5 +1,5 @@
-//! What go.etcd.io/raft v3.6.0, which Fabric's orderers of 2.5 and 3.1 are built with, said to scripts of everything that can
-//! happen to a cluster; the machine has to say the same at each step.
+//! Recorded outputs of go.etcd.io/raft v3.6.0, with which Fabric's orderers of 2.5 and 3.1 are built, for scripts of everything
+//! that can happen to a cluster. The machine has to produce the same at each step.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,8 +1,8 @@
-//! Memory that clients take, counted in bytes: for each connection, for each address, and for the node.
+//! Memory that clients occupy, counted in bytes: for each connection, for each address, and for the node.
 //!
-//! Charging never fails, since what is charged is there already; what waits for room is the next read
-//! ([`Account::poll_room`]). The node therefore exceeds its limit by one read of each thread at most. All counters are
-//! atomics; a lock is taken only by who has to wait, and by who wakes them.
+//! Charging never fails, because the charged bytes are there already; what waits for capacity is the next read
+//! ([`Account::poll_room`]). The node therefore exceeds its limit by at most one read of each thread. All counters
+//! are atomics; a lock is taken only by a connection that has to wait, and to wake those that do.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -15,28 +15,30 @@ use futures_util::task::AtomicWaker;
 use super::outgoing::ToAddress;
 use super::site;
 
-/// A connection that holds no more than this may read even if its address has used its share; and from the last part of the
-/// node's memory, if its address has not.
+/// A connection that holds no more bytes than this may read even if its address has used its share, and may use the
+/// last part of the node's memory if its address has not.
 const SMALL_BYTES: usize = 128 << 10;
-/// The part of the node's limit that only small connections may fill, of addresses within their shares: one of so many.
+/// Divisor of the node's limit: the part that only small connections may fill, of addresses within their shares.
 const RESERVE_PART: usize = 8;
-/// One waiting connection is woken for so many bytes that are released.
+/// One waiting connection is woken for each of these bytes that are released.
 const WAKE_BYTES: usize = 16 << 10;
-/// The table of addresses is swept when it has grown by so many.
+/// Divisor of the node's limit: the part that a favoured connection may hold whatever others hold.
+const FAVOURED_PART: usize = 16;
+/// The table of addresses is swept when it has grown by this number of entries.
 const SWEEP_EVERY: usize = 1024;
 
-/// A limit, what is used of it, and who waits for room.
+/// A limit, the bytes used of it, and the connections that wait for capacity.
 #[derive(Debug)]
 struct Pool {
     limit: usize,
     used: AtomicUsize,
     waiting: AtomicUsize,
-    /// Of the node's pool: connections that wait in any.
+    /// Connections that wait in any pool; counted in the node's pool only.
     blocked: AtomicUsize,
     queue: Mutex<VecDeque<Arc<Waiter>>>,
 }
 
-/// A connection that wants to read. It stands in one queue at a time.
+/// A connection that wants to read. It is in one queue at a time.
 #[derive(Debug, Default)]
 struct Waiter {
     waker: AtomicWaker,
@@ -87,12 +89,12 @@ impl Pool {
     }
 }
 
-/// What a connection and an address may take of a budget.
+/// The parts of a budget that a connection and an address may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
-    /// One connection, in bytes.
+    /// Limit of one connection, in bytes.
     pub connection: usize,
-    /// All connections of one address, in bytes.
+    /// Limit of all connections of one address, in bytes.
     pub address: usize,
 }
 
@@ -107,7 +109,7 @@ struct Node {
     addresses: Mutex<Addresses>,
 }
 
-/// What all connections of one address hold.
+/// Memory that all connections of one address hold.
 #[derive(Debug)]
 struct OfAddress {
     incoming: Pool,
@@ -122,13 +124,13 @@ struct Addresses {
 }
 
 impl Budget {
-    /// A budget of so many bytes. A connection may take half of it, an address three quarters.
+    /// Creates a budget of `bytes`. A connection may use half of it, an address three quarters.
     pub fn new(bytes: usize) -> Self {
         let shares = Shares { connection: bytes / 2, address: bytes / 4 * 3 };
         Self(Arc::new(Node { all: Arc::new(Pool::new(bytes)), shares, addresses: Mutex::default() }))
     }
 
-    /// An account for a connection from `address`.
+    /// Opens an account for a connection from `address`.
     pub fn account(&self, address: IpAddr) -> Account {
         let address = site(address);
         let mut addresses = self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,40 +150,54 @@ impl Budget {
             address: of_address,
             all: Arc::clone(&self.0.all),
             waiter: Arc::default(),
+            is_favoured: AtomicBool::new(false),
         }
     }
 
-    /// Bytes that are charged now.
+    /// Returns the bytes that are charged now.
     pub fn used(&self) -> usize {
         self.0.all.used()
     }
 
-    /// Bytes that may be charged altogether.
+    /// Returns the maximum number of bytes that may be charged.
     pub fn limit(&self) -> usize {
         self.0.all.limit
     }
 
-    /// Connections that wait for room: of their own, of their address or of the node.
+    /// Returns the number of connections that wait for capacity: of their own, of their address or of the node.
     pub fn waiting(&self) -> usize {
         self.0.all.blocked.load(Ordering::Relaxed)
     }
 
-    /// What a connection and an address may take.
+    /// Returns the parts that a connection and an address may use.
     pub fn shares(&self) -> Shares {
         self.0.shares
     }
 }
 
-/// What one connection holds of the budget.
+/// The part of the budget that one connection holds.
 #[derive(Debug)]
 pub struct Account {
     own: Pool,
     address: Arc<OfAddress>,
     all: Arc<Pool>,
     waiter: Arc<Waiter>,
+    is_favoured: AtomicBool,
 }
 
 impl Account {
+    /// Guarantees the connection a part of the node's memory from now on, although others have used all of it, or its
+    /// address all of its share. Only few connections may be favoured.
+    pub fn favour(&self) {
+        self.is_favoured.store(true, Ordering::SeqCst);
+        self.waiter.waker.wake();
+    }
+
+    /// Returns whether the connection is favoured.
+    pub fn is_favoured(&self) -> bool {
+        self.is_favoured.load(Ordering::SeqCst)
+    }
+
     /// Charges bytes that have arrived.
     pub fn charge(&self, bytes: usize) {
         self.own.charge(bytes);
@@ -194,49 +210,56 @@ impl Account {
         self.own.release(bytes);
         self.address.incoming.release(bytes);
         self.all.release(bytes);
+        // it may continue although the pool that it waits for has no capacity yet
+        if self.is_favoured() && self.waiter.queued.load(Ordering::SeqCst) {
+            self.waiter.waker.wake();
+        }
     }
 
-    /// Bytes that are charged now.
+    /// Returns the bytes that are charged now.
     pub fn used(&self) -> usize {
         self.own.used()
     }
 
-    /// Bytes that are charged to all connections of its address.
+    /// Returns the bytes that are charged to all connections of its address.
     pub fn used_by_address(&self) -> usize {
         self.address.incoming.used()
     }
 
-    /// What is on its way to its address.
+    /// Returns what is on its way to its address.
     pub(super) fn to_address(&self) -> &ToAddress {
         &self.address.outgoing
     }
 
-    /// The connection waits for room from now on.
+    /// Records that the connection waits for capacity from now on.
     pub(super) fn begins_to_wait(&self) {
         self.all.blocked.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It does not any more.
+    /// Records that the connection no longer waits.
     pub(super) fn waits_no_more(&self) {
         self.all.blocked.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The pool that has no room for what the connection would read next, if there is one.
+    /// Returns the pool that has no capacity for the connection's next read, if there is one.
     fn lacking(&self) -> Option<&Pool> {
         if self.own.used() >= self.own.limit {
             return Some(&self.own);
+        }
+        if self.is_favoured() && self.own.used() < self.all.limit / FAVOURED_PART {
+            return None;
         }
         let is_small = self.own.used() <= SMALL_BYTES;
         let is_within_share = self.address.incoming.used() < self.address.incoming.limit;
         if !is_small && !is_within_share {
             return Some(&self.address.incoming);
         }
-        // however many connections an address has: others find room
+        // however many connections an address has: others find capacity
         let reserve = if is_small && is_within_share { 0 } else { self.all.limit / RESERVE_PART };
         (self.all.used() >= self.all.limit - reserve).then_some(&*self.all)
     }
 
-    /// Ready when the connection may read more. Otherwise the task is woken when that may have changed.
+    /// Polls for capacity to read more. If there is none, the task is woken when that may have changed.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.lacking().is_none() {
             return Poll::Ready(());
@@ -247,7 +270,7 @@ impl Account {
                 return Poll::Pending;
             }
             pool.enqueue(&self.waiter);
-            // room may have come between the look and the queue; nobody would wake us then
+            // capacity may have come between the check and the queue; nothing would wake the task then
             if self.lacking().is_some() {
                 return Poll::Pending;
             }
@@ -255,19 +278,20 @@ impl Account {
         Poll::Ready(())
     }
 
-    /// Registers the task that reads, to be woken by [`wake`](Self::wake) as well.
+    /// Registers the reading task, to be woken by [`wake`](Self::wake) as well.
     pub fn register(&self, cx: &Context<'_>) {
         self.waiter.waker.register(cx.waker());
     }
 
-    /// Wakes the task that reads.
+    /// Wakes the reading task.
     pub fn wake(&self) {
         self.waiter.waker.wake();
     }
 }
 
 impl Budget {
-    /// Lets those who wait look again: room of the reserve wakes whoever is first, and that may not be who may use it.
+    /// Wakes waiting connections to check again: capacity of the reserve wakes the first in the queue, which may not
+    /// be allowed to use it.
     pub fn nudge(&self) {
         let all = &self.0.all;
         if all.used() < all.limit {
@@ -276,7 +300,7 @@ impl Budget {
     }
 }
 
-/// Bytes of one connection, released when dropped.
+/// Bytes charged to one connection, released when dropped.
 #[derive(Debug)]
 pub struct Charge {
     peer: Arc<super::Peer>,
@@ -289,18 +313,18 @@ impl Charge {
         Self { peer: Arc::clone(peer), bytes }
     }
 
-    /// Charges more to the same connection.
+    /// Charges more bytes to the same connection.
     pub fn grow(&mut self, bytes: usize) {
         self.peer.account().charge(bytes);
         self.bytes += bytes;
     }
 
-    /// Unites it with another charge of the same connection.
+    /// Merges another charge of the same connection into this one.
     pub fn join(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
-    /// Takes a part of it out.
+    /// Splits a part off this charge.
     #[must_use]
     pub fn split(&mut self, bytes: usize) -> Self {
         let bytes = bytes.min(self.bytes);
@@ -308,7 +332,7 @@ impl Charge {
         Self { peer: Arc::clone(&self.peer), bytes }
     }
 
-    /// How many.
+    /// Returns the number of charged bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -359,6 +383,21 @@ mod tests {
     }
 
     #[test]
+    fn who_is_favoured_finds_room_among_those_who_have_taken_all() {
+        let (budget, woken) = (Budget::new(16 << 20), Arc::<Woken>::default());
+        let (greedy, member) = (budget.account(address(1)), budget.account(address(1)));
+        greedy.charge(16 << 20);
+        assert!(!poll(&member, &woken));
+        member.favour();
+        assert!(woken.0.load(Ordering::SeqCst) && poll(&member, &Arc::default()));
+        member.charge(1 << 20);
+        let again = Arc::<Woken>::default();
+        assert!(!poll(&member, &again), "a part, and no more");
+        member.release(1);
+        assert!(again.0.load(Ordering::SeqCst) && poll(&member, &Arc::default()), "although others hold all");
+    }
+
+    #[test]
     fn an_address_that_has_used_its_share_leaves_the_rest_to_others_and_to_its_small_connections() {
         let budget = Budget::new(16 << 20);
         let of_one = [budget.account(address(1)), budget.account(address(1)), budget.account(address(1))];
@@ -401,8 +440,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is charged and released: the sums agree, who is refused waits, and when everything is released everybody
-        /// was woken.
+        /// Whatever is charged and released: the sums agree, a connection without capacity waits, and when everything
+        /// is released every waiting one was woken.
         #[test]
         fn sums_agree_and_nobody_is_forgotten(
             steps in prop::collection::vec((0usize..8, any::<bool>(), 0usize..(3 << 20)), 1..200),

@@ -1,21 +1,21 @@
-//! What a client has sent so far, as far as admission has to know it: whether it speaks HTTP yet, and how many bytes of
-//! HTTP/2 DATA came in. HTTP/2 buffers those until a stream takes them, so they are counted here, where they arrive.
+//! Reads along with a connection to learn whether the client speaks HTTP yet, and how many bytes of HTTP/2 DATA have
+//! arrived. HTTP/2 buffers those until a stream consumes them, so they are counted here, where they arrive.
 
-/// What begins each HTTP/2 connection.
+/// The preface with which each HTTP/2 connection begins.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADER_BYTES: usize = 9;
 const DATA: u8 = 0;
 const PADDED: u8 = 8;
 
-/// Reads along with the server.
+/// Tracks the protocol of one connection's incoming bytes.
 #[derive(Clone, Debug)]
 pub struct Inbound(State);
 
 #[derive(Clone, Debug)]
 enum State {
-    /// So many bytes of the preface have come.
+    /// Number of bytes of the preface that have arrived.
     Preface(usize),
-    /// No HTTP/2: the server's own time limits apply, and all that comes counts until the request is answered.
+    /// Not HTTP/2: the server's own time limits apply, and all bytes count until the request is answered.
     Other,
     Frames(Frames),
 }
@@ -24,22 +24,22 @@ enum State {
 struct Frames {
     header: [u8; HEADER_BYTES],
     have: usize,
-    /// Of the payload of the frame that has begun.
+    /// Remaining bytes of the current frame's payload.
     left: usize,
-    /// The first byte of the payload says how much of its end is padding.
+    /// Whether the first byte of the payload, still to come, is the length of the padding.
     padding_follows: bool,
-    /// Bytes at the end of the payload that nobody is given.
+    /// Padding bytes at the end of the payload, which no stream receives.
     padding: usize,
     is_data: bool,
     any_frame: bool,
 }
 
-/// What came of some bytes.
+/// What a piece of input contained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes of DATA that a stream will take; of HTTP/1 all bytes.
+    /// Bytes of DATA that a stream will consume; of HTTP/1 all bytes.
     pub data: usize,
-    /// Whether the client has said what it speaks: a whole preface with its first frame, or something else than HTTP/2.
+    /// Whether the protocol is known: a whole preface with its first frame has come, or something other than HTTP/2.
     pub speaks: bool,
 }
 
@@ -50,7 +50,7 @@ impl Default for Inbound {
 }
 
 impl Inbound {
-    /// Takes note of what was read.
+    /// Parses the bytes that were read.
     pub fn read(&mut self, mut bytes: &[u8]) -> Progress {
         let mut progress = Progress::default();
         loop {

@@ -1,6 +1,7 @@
-//! Large messages take turns: so many bytes of them, by their declared lengths, are received at a time. Addresses come one
-//! after the other, each with its oldest message, so nobody waits for all that another has. Messages that are slow give way
-//! to those that wait. Only so many wait: what has arrived of them is held meanwhile.
+//! Large messages take turns: the sum of their declared lengths that are received at a time is bounded. Known clients
+//! come before strangers, and addresses one after the other, each with its oldest message, so that no client waits
+//! for all that another has. Slow messages give way to those that wait. The number of waiting messages is bounded,
+//! since what has arrived of them is buffered meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -13,14 +14,17 @@ use futures_util::task::AtomicWaker;
 
 use super::now_ms;
 
-/// A message is large from here on. Smaller ones only have to find room for the bytes that have arrived.
+/// Length in bytes beyond which a message is large. Smaller ones only need capacity for the bytes that have arrived.
 pub(super) const LARGE_BYTES: usize = 1 << 20;
-/// A message that has been on its way for so long may have to give way,
+/// Milliseconds after which a message that is still arriving may have to give way.
 const PATIENCE_MS: u64 = 3000;
-/// at once if it comes more slowly than this: its declared length costs a stranger nothing.
+/// Rate below which it gives way at once: its declared length costs a stranger nothing.
 const LEAST_BYTES_A_SECOND: u64 = 64 << 10;
+/// Rate from which it never gives way: it is done within seconds, and a waiting message gets its turn sooner than if
+/// it began again.
+const FAST_BYTES_A_SECOND: u64 = 8 << 20;
 
-/// Turns for large messages, of the whole node. Cheap to clone.
+/// The turns for large messages, of the whole node. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LargeMessages(Arc<Inner>);
 
@@ -34,27 +38,39 @@ struct Inner {
     coming: Mutex<Vec<Weak<Coming>>>,
 }
 
-/// Who waits, by address.
+/// The messages that wait, by client.
 #[derive(Debug, Default)]
 struct Queues {
     free: u32,
     waiting: usize,
-    by_address: BTreeMap<IpAddr, VecDeque<Arc<Waiter>>>,
-    /// Whose turn was last.
-    last: Option<IpAddr>,
+    arrivals: u64,
+    by_client: BTreeMap<Client, VecDeque<Arc<Waiter>>>,
+    /// The client of the last turn, among known clients and among strangers.
+    last: [Option<Client>; 2],
 }
 
-/// A message that waits, has its turn, or will get none.
+/// Key of the queue that messages wait in. Known clients sort before strangers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Client {
+    is_stranger: bool,
+    address: IpAddr,
+}
+
+/// A message that waits, has its turn, or was rejected.
 #[derive(Debug)]
 struct Waiter {
     bytes: u32,
+    arrival: u64,
     state: AtomicU8,
     reader: AtomicWaker,
 }
 
 const WAITS: u8 = 0;
+/// The message has its turn, and its reader does not know yet.
 const GRANTED: u8 = 1;
-const REFUSED: u8 = 2;
+/// The turn is held by a [`Permit`].
+const TAKEN: u8 = 2;
+const REFUSED: u8 = 3;
 
 impl Waiter {
     fn becomes(&self, state: u8) {
@@ -64,58 +80,63 @@ impl Waiter {
 }
 
 impl Queues {
-    /// The address whose turn is next.
-    fn next(&self) -> Option<IpAddr> {
-        let behind = self.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut next = self.by_address.range((behind, Bound::Unbounded)).chain(self.by_address.iter());
-        next.next().map(|(address, _)| *address)
+    /// Returns the client whose turn is next.
+    fn next(&self) -> Option<Client> {
+        let (first, _) = self.by_client.first_key_value()?;
+        let behind = self.last[usize::from(first.is_stranger)].map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = self.by_client.range((behind, Bound::Unbounded)).map(|(client, _)| *client);
+        behind.next().filter(|next| next.is_stranger == first.is_stranger).or(Some(*first))
     }
 
-    /// Gives turns while there is room. One that does not fit is waited for: smaller ones must not keep it out for ever.
+    /// Grants turns while there is capacity. A message that does not fit blocks the queue, because smaller ones must
+    /// not keep it out for ever.
     fn grant(&mut self, granted: &AtomicU64) {
-        while let Some(address) = self.next() {
-            let Some(queue) = self.by_address.get_mut(&address) else { return };
+        while let Some(client) = self.next() {
+            let Some(queue) = self.by_client.get_mut(&client) else { return };
             if queue.front().is_none_or(|first| first.bytes > self.free) {
                 return;
             }
             let Some(first) = queue.pop_front() else { return };
             if queue.is_empty() {
-                self.by_address.remove(&address);
+                self.by_client.remove(&client);
             }
             self.waiting -= 1;
             self.free -= first.bytes;
-            self.last = Some(address);
+            self.last[usize::from(client.is_stranger)] = Some(client);
             granted.fetch_add(1, Ordering::Relaxed);
             first.becomes(GRANTED);
         }
     }
 
-    /// The newest message of the address that has most gets no turn.
+    /// Rejects one message: a stranger's before a known client's, of the client with the most waiting messages, the
+    /// newest.
     fn refuse_one(&mut self) {
-        let most = self.by_address.iter().max_by_key(|(_, queue)| queue.len()).map(|(address, _)| *address);
-        let Some(address) = most else { return };
-        let Some(queue) = self.by_address.get_mut(&address) else { return };
+        let newest = |queue: &VecDeque<Arc<Waiter>>| queue.back().map(|newest| newest.arrival);
+        let right =
+            |(client, queue): &(&Client, &VecDeque<Arc<Waiter>>)| (client.is_stranger, queue.len(), newest(queue));
+        let Some(client) = self.by_client.iter().max_by_key(right).map(|(client, _)| *client) else { return };
+        let Some(queue) = self.by_client.get_mut(&client) else { return };
         if let Some(newest) = queue.pop_back() {
             self.waiting -= 1;
             newest.becomes(REFUSED);
         }
         if queue.is_empty() {
-            self.by_address.remove(&address);
+            self.by_client.remove(&client);
         }
     }
 
-    fn forget(&mut self, address: IpAddr, waiter: &Arc<Waiter>) {
-        let Some(queue) = self.by_address.get_mut(&address) else { return };
+    fn forget(&mut self, client: Client, waiter: &Arc<Waiter>) {
+        let Some(queue) = self.by_client.get_mut(&client) else { return };
         let before = queue.len();
         queue.retain(|other| !Arc::ptr_eq(other, waiter));
         self.waiting -= before - queue.len();
         if queue.is_empty() {
-            self.by_address.remove(&address);
+            self.by_client.remove(&client);
         }
     }
 }
 
-/// A large message on its way.
+/// A large message that is arriving.
 #[derive(Debug)]
 struct Coming {
     since: u64,
@@ -128,15 +149,15 @@ struct Coming {
 #[derive(Debug)]
 pub struct Waiting {
     of: LargeMessages,
-    address: IpAddr,
+    client: Client,
     waiter: Arc<Waiter>,
 }
 
-/// There is no turn for it: as many wait as may, and nobody has more that wait than its address.
+/// The message gets no turn: the maximum number of messages wait, and the others come before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyWait;
 
-/// A large message's turn; given back when dropped.
+/// A large message's turn; released when dropped.
 #[derive(Debug)]
 pub struct Permit {
     of: LargeMessages,
@@ -145,7 +166,7 @@ pub struct Permit {
 }
 
 impl LargeMessages {
-    /// Messages of so many bytes together at a time, while at most `most_waiting` wait.
+    /// Receives messages of `bytes` together at a time, while at most `most_waiting` wait.
     pub fn new(bytes: u32, most_waiting: usize) -> Self {
         Self(Arc::new(Inner {
             bytes,
@@ -161,27 +182,30 @@ impl LargeMessages {
         self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a message of this length needs a turn.
+    /// Returns whether a message of this length needs a turn.
     pub fn concerns(length: usize) -> bool {
         length > LARGE_BYTES
     }
 
-    /// Waits for a turn of a message from this address.
-    pub fn wait(&self, length: usize, address: IpAddr) -> Waiting {
+    /// Waits for a turn of a message from this address, whose sender is a stranger or known.
+    pub fn wait(&self, length: usize, address: IpAddr, is_stranger: bool) -> Waiting {
         let bytes = u32::try_from(length).unwrap_or(u32::MAX).min(self.0.bytes);
-        let waiter = Arc::new(Waiter { bytes, state: AtomicU8::new(WAITS), reader: AtomicWaker::new() });
+        let client = Client { is_stranger, address };
         let mut queues = self.queues();
-        queues.by_address.entry(address).or_default().push_back(Arc::clone(&waiter));
+        queues.arrivals += 1;
+        let (state, reader) = (AtomicU8::new(WAITS), AtomicWaker::new());
+        let waiter = Arc::new(Waiter { bytes, arrival: queues.arrivals, state, reader });
+        queues.by_client.entry(client).or_default().push_back(Arc::clone(&waiter));
         queues.waiting += 1;
         queues.grant(&self.0.granted);
         if queues.waiting > self.0.most_waiting {
             queues.refuse_one();
         }
         drop(queues);
-        Waiting { of: self.clone(), address, waiter }
+        Waiting { of: self.clone(), client, waiter }
     }
 
-    /// How many wait.
+    /// Returns the number of waiting messages.
     pub fn waiting(&self) -> usize {
         self.queues().waiting
     }
@@ -192,8 +216,8 @@ impl LargeMessages {
         queues.grant(&self.0.granted);
     }
 
-    /// Call it once a second: if somebody waits, all messages that hardly come have to give way; and if nobody got a turn since the
-    /// last look, the slowest has to that is on its way.
+    /// Checks the messages that are arriving; call it once a second. If any message waits, all that hardly arrive
+    /// have to give way; and if no turn was granted since the last check, the slowest has to.
     pub fn look(&self, now: u64) {
         let granted = self.0.granted.load(Ordering::Relaxed);
         let before = self.0.granted_at_last_look.swap(granted, Ordering::Relaxed);
@@ -214,8 +238,8 @@ impl LargeMessages {
     }
 }
 
-/// Of messages of which so many bytes arrived in so many milliseconds, those that hardly come and have had their time; if there
-/// are none and nothing moves, the slowest of all that have had it.
+/// Returns the messages, given as bytes and milliseconds, that hardly arrive and have had their time; if there are
+/// none and nothing moves, the slowest of those that have had it and are not fast.
 fn too_slow(messages: &[(usize, u64)], nothing_moves: bool) -> Vec<usize> {
     let rate = |at: &usize| messages[*at].0 as u64 * 1000 / messages[*at].1.max(1);
     let had_their_time: Vec<usize> = (0..messages.len()).filter(|at| messages[*at].1 >= PATIENCE_MS).collect();
@@ -223,11 +247,11 @@ fn too_slow(messages: &[(usize, u64)], nothing_moves: bool) -> Vec<usize> {
     if !hardly.is_empty() || !nothing_moves {
         return hardly;
     }
-    had_their_time.into_iter().min_by_key(rate).into_iter().collect()
+    had_their_time.into_iter().filter(|at| rate(at) < FAST_BYTES_A_SECOND).min_by_key(rate).into_iter().collect()
 }
 
 impl Waiting {
-    /// Ready with the turn, or with that there is none.
+    /// Polls for the turn, or its rejection.
     pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Permit, TooManyWait>> {
         self.waiter.reader.register(cx.waker());
         match self.waiter.state.load(Ordering::SeqCst) {
@@ -235,8 +259,7 @@ impl Waiting {
             REFUSED => return Poll::Ready(Err(TooManyWait)),
             _ => return Poll::Pending,
         }
-        // the room is the permit's from now on
-        self.waiter.state.store(REFUSED, Ordering::SeqCst);
+        self.waiter.state.store(TAKEN, Ordering::SeqCst);
         let coming = Arc::new(Coming {
             since: now_ms(),
             arrived: AtomicUsize::new(0),
@@ -252,17 +275,12 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let mut queues = self.of.queues();
         match self.waiter.state.load(Ordering::SeqCst) {
-            WAITS => {
-                queues.forget(self.address, &self.waiter);
-                // it may have been the one that all others waited behind
-                queues.grant(&self.of.0.granted);
-            }
-            GRANTED => {
-                drop(queues);
-                self.of.give_back(self.waiter.bytes);
-            }
-            _ => {}
+            // it may have been the one that all others waited behind
+            WAITS => queues.forget(self.client, &self.waiter),
+            GRANTED => queues.free += self.waiter.bytes,
+            _ => return,
         }
+        queues.grant(&self.of.0.granted);
     }
 }
 
@@ -273,12 +291,12 @@ impl Drop for Permit {
 }
 
 impl Permit {
-    /// So much of the message has arrived.
+    /// Records that this number of bytes of the message has arrived.
     pub fn arrived(&self, bytes: usize) {
         self.coming.arrived.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether it has to give way; if not yet, the task is woken when it has to.
+    /// Returns whether the message has to give way; if not yet, the task is woken when it has to.
     pub fn gives_way(&self, cx: &Context<'_>) -> bool {
         self.coming.reader.register(cx.waker());
         self.coming.gives_way.load(Ordering::Relaxed)
@@ -293,8 +311,10 @@ mod tests {
     fn who_hardly_comes_gives_way_and_else_the_slowest_once_it_has_had_its_time() {
         assert!(too_slow(&[], true).is_empty());
         assert!(too_slow(&[(0, PATIENCE_MS - 1), (1 << 20, 1)], true).is_empty());
-        let fast = [(90 << 20, 9000), (50 << 20, 6000), (10, 2000), (40 << 20, 4000)];
+        let fast = [(90 << 20, 9000), (30 << 20, 6000), (10, 2000), (40 << 20, 4000)];
         assert_eq!((too_slow(&fast, true), too_slow(&fast, false)), (vec![1], vec![]));
+        // all of them are done soon
+        assert!(too_slow(&[(90 << 20, 9000), (60 << 20, 4000)], true).is_empty());
         let trickles = [(100, 9000), (50 << 20, 6000), (7, 4000), (10, 2000)];
         assert_eq!((too_slow(&trickles, true), too_slow(&trickles, false)), (vec![0, 2], vec![0, 2]));
     }
@@ -313,14 +333,14 @@ mod tests {
     #[test]
     fn who_waits_in_vain_makes_the_slowest_give_way() {
         let turns = LargeMessages::new(100, 9);
-        let (mut first, mut second) = (turns.wait(60, address(1)), turns.wait(60, address(1)));
+        let (mut first, mut second) = (turns.wait(60, address(1), true), turns.wait(60, address(1), true));
         let permit = poll(&mut first).expect("at once").expect("a turn");
         drop(first);
         let now = permit.coming.since;
         let gives_way = || permit.coming.gives_way.load(Ordering::Relaxed);
         assert!(poll(&mut second).is_none());
         permit.arrived(10 << 20);
-        // it comes well, and somebody has got a turn since the last look
+        // it arrives well, and a turn was granted since the last check
         turns.look(now + PATIENCE_MS);
         assert!(!gives_way());
         turns.look(now + PATIENCE_MS + 1000);
@@ -329,35 +349,62 @@ mod tests {
         assert!(matches!(poll(&mut second), Some(Ok(_))));
     }
 
+    /// Returns the order in which messages get their turns, of which only one fits at a time.
+    fn order(turns: &LargeMessages, mut waiting: Vec<(&str, Waiting)>) -> String {
+        let mut order = String::new();
+        while let Some(at) = waiting.iter_mut().position(|(_, one)| {
+            let turn = poll(one);
+            // given back at once, for the next
+            turn.is_some_and(|turn| turn.is_ok())
+        }) {
+            order.push_str(waiting.remove(at).0);
+        }
+        assert_eq!((turns.waiting(), turns.queues().free, waiting.len()), (0, 100, 0));
+        order
+    }
+
     #[test]
-    fn addresses_take_turns_whatever_each_has_waiting() {
+    fn known_clients_come_first_and_addresses_one_after_the_other() {
         let turns = LargeMessages::new(100, 99);
-        let mut of_one: Vec<Waiting> = (0..5).map(|_| turns.wait(100, address(1))).collect();
-        let mut of_other = turns.wait(100, address(2));
-        let first = poll(&mut of_one[0]).expect("at once");
-        assert!(poll(&mut of_one[1]).is_none() && poll(&mut of_other).is_none());
-        drop(first);
-        let second = poll(&mut of_other).expect("its turn");
-        drop(second);
-        let third = poll(&mut of_one[1]);
-        assert!(third.is_some());
-        assert_eq!(turns.waiting(), 3);
-        drop((third, of_one));
+        let held = turns.wait(100, address(9), true);
+        let wait = |last, is_stranger| turns.wait(100, address(last), is_stranger);
+        let waiting = vec![
+            ("a", wait(1, true)),
+            ("b", wait(1, true)),
+            ("c", wait(2, true)),
+            ("D", wait(3, false)),
+            ("E", wait(3, false)),
+            ("F", wait(4, false)),
+        ];
+        drop(held);
+        assert_eq!(order(&turns, waiting), "DFEacb");
+    }
+
+    #[test]
+    fn who_leaves_is_not_waited_for() {
+        let turns = LargeMessages::new(100, 99);
+        let held = turns.wait(50, address(9), true);
+        let (large, mut small) = (turns.wait(100, address(1), true), turns.wait(50, address(2), true));
+        assert!(poll(&mut small).is_none(), "it does not overtake");
+        drop(large);
+        assert!(matches!(poll(&mut small), Some(Ok(_))));
+        drop((held, small));
         assert_eq!((turns.waiting(), turns.queues().free), (0, 100));
     }
 
     #[test]
-    fn the_newest_of_who_has_most_waiting_gets_no_turn() {
+    fn when_too_many_wait_a_stranger_gets_no_turn_of_who_has_most_the_newest() {
         let turns = LargeMessages::new(100, 3);
-        let mut of_one: Vec<Waiting> = (0..4).map(|_| turns.wait(100, address(1))).collect();
+        let refused = |waiting: &mut Waiting| matches!(poll(waiting), Some(Err(TooManyWait)));
+        let _held = turns.wait(100, address(9), true);
+        let mut of_one: Vec<Waiting> = (0..3).map(|_| turns.wait(100, address(1), true)).collect();
+        let mut of_other = turns.wait(100, address(2), true);
+        assert!(refused(&mut of_one[2]) && !refused(&mut of_one[1]) && !refused(&mut of_other));
+        let mut known: Vec<Waiting> = (0..3).map(|_| turns.wait(100, address(3), false)).collect();
+        assert!(refused(&mut of_one[1]) && refused(&mut of_one[0]) && refused(&mut of_other));
+        assert!(refused(&mut turns.wait(100, address(4), true)));
+        assert!(!known.iter_mut().any(refused));
+        assert!(refused(&mut turns.wait(100, address(3), false)), "known clients alone: as among strangers");
         assert_eq!(turns.waiting(), 3);
-        let mut of_other = turns.wait(100, address(2));
-        assert_eq!(turns.waiting(), 3);
-        assert!(matches!(poll(&mut of_one[3]), Some(Err(TooManyWait))));
-        assert!(poll(&mut of_one[2]).is_none() && poll(&mut of_other).is_none());
-        let mut last = turns.wait(100, address(1));
-        assert!(matches!(poll(&mut last), Some(Err(TooManyWait))));
-        drop(of_one);
-        assert!(matches!(poll(&mut of_other), Some(Ok(_))));
     }
 }

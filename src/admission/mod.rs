@@ -1,4 +1,4 @@
-//! Admission: what bounds the connections, the streams and the bytes that clients make the node hold.
+//! Admission control: bounds the connections, the streams and the memory that clients make the node hold.
 //!
 //! ```text
 //!  accept ──► ConnectionTable ──► handshake ──► Peer ──► socket read ──► HTTP/2 ──► message ──► answer
@@ -6,11 +6,11 @@
 //!                                                        budget has room
 //! ```
 //!
-//! There is one [`Budget`] for the whole node. Bytes are charged where they arrive, at the socket, to the connection, to the
-//! client's address and to the node; they stay charged while HTTP/2 buffers them, while they are part of a message, and
-//! until the message is answered. The one place that waits for room is the read of the socket, so that clients feel the
-//! limit as TCP back-pressure. What goes out has a budget of its own, [`Outgoing`], charged from the read of a block until the
-//! socket took it.
+//! There is one [`Budget`] for the whole node. Bytes are charged where they arrive, at the socket, to the connection,
+//! to the client's address and to the node; they stay charged while HTTP/2 buffers them, while they are part of a
+//! message, and until the message is answered. The one place that waits for capacity is the read of the socket, so
+//! that clients feel the limit as TCP back-pressure. Outgoing data has a budget of its own, [`Outgoing`], charged
+//! from the read of a block until the socket has accepted it.
 
 mod budget;
 mod inbound;
@@ -36,8 +36,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// Whose connections share what one address may have: of IPv6 all of a network of 64 bits, which anybody is given whole; and an
-/// IPv4 address is the same however it is written.
+/// Returns the key under which connections share the limits of one address: of IPv6 the network of 64 bits, because
+/// one client is usually given all of it; and of IPv4 the address, however it is written.
 pub(crate) fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -45,10 +45,10 @@ pub(crate) fn site(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Milliseconds since the first call.
+/// Returns the milliseconds since the first call, plus one.
 pub(crate) fn now_ms() -> u64 {
     static BEGAN: OnceLock<Instant> = OnceLock::new();
-    // 0 stands for never
+    // 0 means never
     u64::try_from(BEGAN.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 

@@ -1,10 +1,11 @@
 //! Memory of blocks that are read for subscribers or on their way to them.
 //!
 //! A block counts from when it was read until its last byte was written to the last connection that it goes to: the
-//! bytes that the transport is given own their share ([`Outgoing::frame`]), so it does not matter where they wait. A block
-//! that many subscribers are sent is one buffer, and counts once for the node; each connection is reckoned with all of what
-//! is on its way to it, and each address with all that is on its way to its connections, every block once. What waits for room is the next read of a block, never the socket: a client could not say
-//! that it has taken something otherwise.
+//! bytes that the transport is given own their share ([`Outgoing::frame`]), so it does not matter where they wait. A
+//! block that many subscribers are sent is one buffer, and counts once for the node. Each connection is charged with
+//! all that is on its way to it, and each address with all that is on its way to its connections, every block once.
+//! What waits for capacity is the next read of a block, never the socket: a client could not acknowledge data
+//! otherwise.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,26 +18,26 @@ use tokio::sync::Notify;
 use super::now_ms;
 use super::peer::Peer;
 
-/// One connection may take one in so many bytes of the node's.
+/// Divisor of the node's limit: the part that one connection may use.
 const CONNECTION_PART: usize = 4;
-/// All connections of one address may take so many of so many parts.
+/// Numerator and denominator of the part that all connections of one address may use.
 const ADDRESS_PART: (usize, usize) = (3, 4);
-/// The last one in so many, of the whole and of what an address may take, is for connections to which nothing is on its way.
+/// Divisor of the whole and of an address' part: the last part is for connections to which nothing is on its way.
 const RESERVE_PART: usize = 8;
-/// Memory is short when so many of so many parts are used.
+/// Numerator and denominator of the part that is used when memory is short.
 const SHORT: (usize, usize) = (1, 2);
-/// Who waits looks again after this time at the latest.
+/// Interval after which a waiting stream checks again at the latest.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// A client that has not taken for so long what it was sent,
+/// Milliseconds after which a client that has not accepted what it was sent has stalled, beside those for its bytes.
 const STALL_MS: u64 = 5_000;
-/// and a millisecond more for so many bytes, has stalled. To take a little now and then does not help.
+/// Minimum rate: a client gets one more millisecond for each of these bytes. Accepting a little now and then does not help.
 const LEAST_BYTES_A_MS: u64 = 256;
 
-/// What is on its way to one connection.
+/// Data on its way to one connection.
 #[derive(Debug, Default)]
 pub(super) struct ToPeer {
     bytes: AtomicUsize,
-    /// Since when; what was taken in the meantime moves it on by the time that it may take.
+    /// Start of the wait in milliseconds; accepted bytes move it on by the time that they may take.
     since: AtomicU64,
     freed: Notify,
 }
@@ -60,14 +61,14 @@ impl ToPeer {
         self.bytes.load(Ordering::SeqCst)
     }
 
-    /// Since when it is on its way, if that is too long.
+    /// Returns since when the data is on its way, if that is too long.
     pub(super) fn stalled_since(&self, now: u64) -> Option<u64> {
         let (bytes, since) = (self.bytes() as u64, self.since.load(Ordering::Relaxed));
         (bytes > 0 && now.saturating_sub(since) >= STALL_MS + bytes / LEAST_BYTES_A_MS).then_some(since)
     }
 }
 
-/// What is on its way to all connections of one address.
+/// Data on its way to all connections of one address.
 #[derive(Debug, Default)]
 pub(super) struct ToAddress(Arc<AddressInner>);
 
@@ -77,7 +78,7 @@ struct AddressInner {
     buffers: Mutex<HashMap<Key, Weak<Copied>>>,
 }
 
-/// A buffer that is on its way to an address, to however many of its connections.
+/// A buffer that is on its way to one or more connections of an address.
 #[derive(Debug)]
 struct Copied {
     to: Arc<AddressInner>,
@@ -85,7 +86,7 @@ struct Copied {
 }
 
 impl ToAddress {
-    /// Counts a buffer for as long as somebody has the result.
+    /// Counts a buffer until the last clone of the result is dropped.
     fn count(&self, buffer: Arc<Buffer>) -> Arc<Copied> {
         let new = |buffer: Arc<Buffer>| {
             self.0.bytes.fetch_add(buffer.bytes, Ordering::SeqCst);
@@ -110,7 +111,7 @@ impl Drop for Copied {
     fn drop(&mut self) {
         if let Some(key) = self.buffer.key {
             let mut buffers = self.to.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-            // another may have come for the same buffer by now
+            // another thread may have added the same buffer by now
             if buffers.get(&key).is_some_and(|copied| copied.strong_count() == 0) {
                 buffers.remove(&key);
             }
@@ -119,10 +120,10 @@ impl Drop for Copied {
     }
 }
 
-/// Where a buffer is, and how long.
+/// Address and length of a buffer.
 type Key = (usize, usize);
 
-/// The node's memory for blocks on their way out. Cheap to clone.
+/// The node's memory for outgoing blocks. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outgoing(Arc<Inner>);
 
@@ -132,11 +133,11 @@ struct Inner {
     used: AtomicUsize,
     waiting: AtomicUsize,
     freed: Notify,
-    /// Buffers on their way, by address and length.
+    /// Buffers that are on their way, by address and length.
     buffers: Mutex<HashMap<Key, Weak<Buffer>>>,
 }
 
-/// Memory that is on its way somewhere.
+/// Memory that is on its way to a client.
 #[derive(Debug)]
 struct Buffer {
     of: Arc<Inner>,
@@ -148,7 +149,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(key) = self.key {
             let mut buffers = self.of.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-            // another may be at the same address by now
+            // another buffer may be at the same address by now
             if buffers.get(&key).is_some_and(|buffer| buffer.strong_count() == 0) {
                 buffers.remove(&key);
             }
@@ -173,7 +174,7 @@ impl Drop for Held {
     }
 }
 
-/// Bytes that release what is held for them when the transport drops them.
+/// Bytes that release their memory when the transport drops them.
 struct Framed {
     _held: Held,
     bytes: Bytes,
@@ -186,7 +187,7 @@ impl AsRef<[u8]> for Framed {
 }
 
 impl Outgoing {
-    /// Room for so many bytes. A connection may take a quarter of it, an address three quarters.
+    /// Creates a budget of `bytes`. A connection may use a quarter of it, an address three quarters.
     pub fn new(bytes: usize) -> Self {
         Self(Arc::new(Inner {
             limit: bytes,
@@ -213,7 +214,7 @@ impl Outgoing {
     /// Waits until another block may be read for a client.
     ///
     /// # Cancel safety
-    /// It may be dropped at any time.
+    /// The future may be dropped at any time.
     pub async fn room(&self, peer: &Peer) {
         if self.has_room(peer) {
             return;
@@ -227,23 +228,23 @@ impl Outgoing {
             tokio::select! {
                 () = freed => {}
                 () = own_freed => {}
-                // who was woken may have had no use for the room
+                // the stream that was woken may have had no use for the capacity
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
     }
 
-    /// Whether little is left, of all or of what this client may have: nothing is read ahead then.
+    /// Returns whether little memory is left, of all or of this client's part: nothing is read ahead then.
     pub fn is_short(&self, peer: &Peer) -> bool {
         self.is_short_for_all() || peer.outgoing().bytes() >= self.0.limit / CONNECTION_PART / 2
     }
 
-    /// Whether little is left of all.
+    /// Returns whether little of the node's memory is left.
     pub(super) fn is_short_for_all(&self) -> bool {
         self.used() >= self.0.limit / SHORT.1 * SHORT.0
     }
 
-    /// Holds memory of which nothing is known but its size.
+    /// Reserves memory for data of which only the size is known.
     pub fn reserve(&self, peer: &Arc<Peer>, bytes: usize) -> Held {
         self.0.used.fetch_add(bytes, Ordering::SeqCst);
         self.held(Arc::new(Buffer { of: Arc::clone(&self.0), key: None, bytes }), peer)
@@ -270,29 +271,29 @@ impl Outgoing {
         Held { copied: peer.account().to_address().count(buffer), peer: Arc::clone(peer) }
     }
 
-    /// The same bytes, which are held for as long as anybody has them.
+    /// Returns the same bytes, held until the last reference to them is dropped.
     pub fn frame(&self, peer: &Arc<Peer>, bytes: Bytes) -> Bytes {
         let held = self.hold(peer, &bytes);
         Bytes::from_owner(Framed { _held: held, bytes })
     }
 
-    /// Bytes that are on their way now.
+    /// Returns the bytes that are on their way now.
     pub fn used(&self) -> usize {
         self.0.used.load(Ordering::SeqCst)
     }
 
-    /// Bytes that may be.
+    /// Returns the maximum number of bytes on their way.
     pub fn limit(&self) -> usize {
         self.0.limit
     }
 
-    /// Streams that wait for room.
+    /// Returns the number of streams that wait for capacity.
     pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::SeqCst)
     }
 }
 
-/// Counted while it is there.
+/// Counts one waiting stream until dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

@@ -1,4 +1,4 @@
-//! One connection as admission sees it: how far it has come, what it holds, and whether it must close.
+//! One connection as admission sees it: its phase, the memory it holds, and whether it must close.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -9,27 +9,27 @@ use super::budget::{Account, Budget, Charge};
 use super::outgoing::ToPeer;
 use super::{now_ms, site};
 
-/// What an open connection costs beside the bytes that it receives: buffers of TLS and HTTP/2, tables, a task.
+/// Bytes charged for an open connection beside those it receives: buffers of TLS and HTTP/2, tables, a task.
 pub(super) const CONNECTION_BYTES: usize = 32 << 10;
-/// The same of a stream.
+/// Bytes charged for an open stream.
 pub(super) const STREAM_BYTES: usize = 10 << 10;
 
-/// How far a connection has come.
+/// How far a connection has proven itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
-    /// Nothing is known of it: TCP, or TLS on its way.
+    /// Nothing is known of the client: TCP, or a TLS handshake in progress.
     Handshake,
-    /// What it speaks is not known yet.
+    /// The client's protocol is not known yet.
     Greeting,
-    /// It speaks HTTP, and has shown nothing else.
+    /// The client speaks HTTP, and has proven nothing else.
     Stranger,
-    /// It has sent something that was signed by somebody whom a channel knows.
+    /// The client has sent something signed by an identity that a channel knows.
     Known,
 }
 
 impl Phase {
-    /// Its name.
+    /// Returns the phase's name.
     pub fn word(self) -> &'static str {
         match self {
             Self::Handshake => "handshake",
@@ -40,48 +40,48 @@ impl Phase {
     }
 }
 
-/// A client's connection: its address, how far it has come, and what the node holds for it.
+/// A client's connection: its address, its phase, and what the node holds for it.
 #[derive(Debug)]
 pub struct Peer {
     address: SocketAddr,
     account: Account,
     phase: AtomicU8,
-    /// When it was accepted.
+    /// When the connection was accepted, in milliseconds.
     came: u64,
-    /// When it came into its phase.
+    /// When the connection entered its phase, in milliseconds.
     since: AtomicU64,
-    /// When the last request began that was alone, or one ended.
+    /// When a request last began while no other was open, or last ended, in milliseconds.
     last_request: AtomicU64,
     streams: AtomicUsize,
-    /// DATA that has arrived and was taken by no stream.
+    /// Bytes of DATA that have arrived and that no stream has consumed.
     held: AtomicUsize,
     outgoing: ToPeer,
     closing: AtomicBool,
-    /// Since when the node reads nothing from it for want of memory; 0 while it reads.
+    /// Since when the node reads nothing from the connection for lack of memory; 0 while it reads.
     blocked_since: AtomicU64,
-    /// Milliseconds that it was so, altogether.
+    /// Total milliseconds of such waits.
     blocked_ms: AtomicU64,
     turns: Mutex<Vec<Weak<Turn>>>,
 }
 
-/// Since when a stream can do nothing before its client acts: sends the rest of a message, or takes an answer.
+/// Since when a stream can do nothing before its client acts: sends the rest of a message, or accepts a response.
 #[derive(Debug, Default)]
 pub struct Turn {
     client_since: AtomicU64,
 }
 
 impl Turn {
-    /// The client has to act, since the given time in milliseconds.
+    /// Records that the client has to act, since the given time in milliseconds.
     pub fn of_client(&self, since: u64) {
         self.client_since.store(since, Ordering::Relaxed);
     }
 
-    /// It has not.
+    /// Records that the client does not have to act.
     pub fn of_node(&self) {
         self.client_since.store(0, Ordering::Relaxed);
     }
 
-    /// It could not: the node read nothing from it for so long.
+    /// Moves the start on by the time in which the node read nothing, since the client could not act.
     fn put_off(&self, time: u64, now: u64) {
         let moved = |since: u64| (since > 0).then(|| since.saturating_add(time).min(now));
         let _ = self.client_since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
@@ -93,7 +93,7 @@ impl Turn {
 }
 
 impl Peer {
-    /// A connection that has just been accepted.
+    /// Creates a peer for a connection that has just been accepted, and charges its cost.
     pub fn new(address: SocketAddr, budget: &Budget) -> Self {
         let account = budget.account(address.ip());
         account.charge(CONNECTION_BYTES);
@@ -114,32 +114,32 @@ impl Peer {
         }
     }
 
-    /// Where it comes from.
+    /// Returns the client's address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whose share it has a part in.
+    /// Returns the key of the address whose limits the connection shares.
     pub(crate) fn site(&self) -> IpAddr {
         site(self.address.ip())
     }
 
-    /// What it holds of the budget.
+    /// Returns the connection's part of the budget.
     pub fn account(&self) -> &Account {
         &self.account
     }
 
-    /// What is on its way to it.
+    /// Returns what is on its way to the client.
     pub(super) fn outgoing(&self) -> &ToPeer {
         &self.outgoing
     }
 
-    /// Bytes of blocks that are on their way to it.
+    /// Returns the bytes of blocks that are on their way to the client.
     pub fn outgoing_bytes(&self) -> usize {
         self.outgoing.bytes()
     }
 
-    /// How far it has come.
+    /// Returns the connection's phase.
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Handshake,
@@ -149,7 +149,7 @@ impl Peer {
         }
     }
 
-    /// It has come further. Never goes back.
+    /// Advances the phase. Never goes back.
     pub fn reaches(&self, phase: Phase) {
         if self.phase.load(Ordering::Relaxed) < phase as u8
             && self.phase.fetch_max(phase as u8, Ordering::Relaxed) < phase as u8
@@ -158,27 +158,39 @@ impl Peer {
         }
     }
 
-    /// When it was accepted, in milliseconds.
+    /// Marks the connection as that of another orderer which a channel names as a consenter: it is known, and not
+    /// subject to what others hold. What it may hold itself stays bounded.
+    pub fn favour(&self) {
+        self.reaches(Phase::Known);
+        self.account.favour();
+    }
+
+    /// Returns whether the connection is favoured.
+    pub fn is_favoured(&self) -> bool {
+        self.account.is_favoured()
+    }
+
+    /// Returns when the connection was accepted, in milliseconds.
     pub(super) fn came(&self) -> u64 {
         self.came
     }
 
-    /// Milliseconds since it came into its phase.
+    /// Returns the milliseconds since the connection entered its phase.
     pub(super) fn age(&self, now: u64) -> u64 {
         now.saturating_sub(self.since.load(Ordering::Relaxed))
     }
 
-    /// Milliseconds since the last request began that was alone, or one ended.
+    /// Returns the milliseconds since a request last began while no other was open, or last ended.
     pub(super) fn last_request_age(&self, now: u64) -> u64 {
         now.saturating_sub(self.last_request.load(Ordering::Relaxed))
     }
 
-    /// Requests in progress.
+    /// Returns the number of requests in progress.
     pub fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Ready when the connection may read more. The time until then is not the client's, and does not count against it.
+    /// Polls for capacity to read more. The time until then does not count against the client.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.room_is(self.account.poll_room(cx), now_ms())
     }
@@ -204,12 +216,13 @@ impl Peer {
         room
     }
 
-    /// Since when the node reads nothing from it for want of memory.
+    /// Returns since when the node reads nothing from the connection for lack of memory.
     pub(super) fn blocked_since(&self) -> Option<u64> {
         Some(self.blocked_since.load(Ordering::Relaxed)).filter(|&since| since > 0)
     }
 
-    /// Milliseconds that the node read nothing from it for want of memory, until it last went on.
+    /// Returns the total milliseconds in which the node read nothing for lack of memory, up to the last completed
+    /// wait.
     pub fn blocked_ms(&self) -> u64 {
         self.blocked_ms.load(Ordering::Relaxed)
     }
@@ -218,13 +231,13 @@ impl Peer {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// DATA has arrived.
+    /// Charges DATA that has arrived.
     pub fn arrived(&self, bytes: usize) {
         self.held.fetch_add(bytes, Ordering::Relaxed);
         self.account.charge(bytes);
     }
 
-    /// A stream takes bytes that have arrived; they stay charged for as long as the result lives.
+    /// Consumes bytes that have arrived for a stream; they stay charged until the result is dropped.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Charge {
         let before =
             self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(held.saturating_sub(bytes)));
@@ -235,25 +248,26 @@ impl Peer {
         Charge::taking_over(self, bytes)
     }
 
-    /// Tells its connection to close. What it holds is released when its tasks have ended. Gives back whether that is new to it.
+    /// Tells the connection to close. Its memory is released when its tasks have ended. Returns whether it was not
+    /// closing before.
     pub(super) fn close(&self) -> bool {
         let is_new = !self.closing.swap(true, Ordering::Relaxed);
         self.account.wake();
         is_new
     }
 
-    /// Whether it was told to close.
+    /// Returns whether the connection was told to close.
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// Ready when it was told to close; otherwise the task is woken when it is.
+    /// Polls whether the connection was told to close; otherwise the task is woken when it is.
     pub fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
         self.account.register(cx);
         if self.is_closing() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// A request begins.
+    /// Begins a request.
     pub fn begin(self: &Arc<Self>) -> StreamHold {
         if self.streams.fetch_add(1, Ordering::Relaxed) == 0 {
             self.last_request.store(now_ms(), Ordering::Relaxed);
@@ -269,12 +283,12 @@ impl Peer {
         StreamHold { peer: Arc::clone(self), turn }
     }
 
-    /// Bytes of messages and answers.
+    /// Returns the bytes charged for messages and responses.
     pub(super) fn holds(&self) -> usize {
         self.account.used().saturating_sub(CONNECTION_BYTES + self.streams() * STREAM_BYTES)
     }
 
-    /// The time since when one of its streams waits for the client, if one does.
+    /// Returns the earliest time since when one of its streams waits for the client, if one does.
     pub(super) fn owes_since(&self) -> Option<u64> {
         self.turns().iter().filter_map(|turn| turn.upgrade()?.since()).min()
     }
@@ -283,7 +297,7 @@ impl Peer {
         self.last_request.store(now_ms(), Ordering::Relaxed);
         self.account.release(STREAM_BYTES);
         if self.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // what came for streams that had ended is gone with the last of them
+            // what came for streams that had ended is dropped with the last of them
             self.account.release(self.held.swap(0, Ordering::Relaxed));
         }
     }
@@ -306,12 +320,12 @@ pub struct StreamHold {
 }
 
 impl StreamHold {
-    /// Its connection.
+    /// Returns the request's connection.
     pub fn peer(&self) -> &Arc<Peer> {
         &self.peer
     }
 
-    /// Whom it waits for.
+    /// Returns whether the request waits for its client.
     pub fn turn(&self) -> &Turn {
         &self.turn
     }

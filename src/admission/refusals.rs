@@ -1,27 +1,27 @@
-//! What was refused to protect memory, counted by the reason.
+//! Counts, by reason, what was rejected to protect memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why a request or an envelope was refused.
+/// Reason for which a request or an envelope was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// As many streams are open as may be.
+    /// The maximum number of streams is open.
     Streams,
-    /// Its channel has acknowledged nothing for a while, and as many wait as may.
+    /// The channel has acknowledged nothing for a while, and its gate is full.
     Gate,
     /// A message took too long to arrive.
     Slow,
     /// A large message came too slowly while others waited for their turn.
     Turn,
-    /// Answers before it were not taken.
+    /// Earlier responses were not accepted by the client.
     Answers,
 }
 
 impl Refusal {
     const ALL: [Self; 5] = [Self::Streams, Self::Gate, Self::Slow, Self::Turn, Self::Answers];
 
-    /// Its name in metrics.
+    /// Returns the reason's name in metrics.
     pub fn word(self) -> &'static str {
         match self {
             Self::Streams => "streams",
@@ -33,17 +33,17 @@ impl Refusal {
     }
 }
 
-/// How often each has been the reason. Cheap to clone.
+/// Number of rejections by reason. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Refusals(Arc<[AtomicU64; Refusal::ALL.len()]>);
 
 impl Refusals {
-    /// One more.
+    /// Counts one rejection.
     pub fn count(&self, why: Refusal) {
         self.0[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All of them, with how many there were.
+    /// Returns each reason with its count.
     pub fn all(&self) -> [(Refusal, u64); Refusal::ALL.len()] {
         Refusal::ALL.map(|why| (why, self.0[why as usize].load(Ordering::Relaxed)))
     }

@@ -1,5 +1,5 @@
-//! Requests that are open on all connections of a kind. A stream costs its client nothing, so strangers could hold all there may
-//! be: when they are used up, connections of those who have most are closed.
+//! Bounds the requests that are open on all connections of a kind. A stream costs its client nothing, so strangers
+//! could occupy all of them: when they are used up, the connections with the most streams are closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -9,18 +9,19 @@ use super::table::Kind;
 use super::watch::Tables;
 use super::{Peer, Phase, now_ms};
 
-/// A connection may have so many streams however many others have, while there is any place.
+/// Number of streams that a connection may have however many others have, while there is any capacity.
 const FEW_STREAMS: usize = 8;
-/// Strangers' connections are closed until one in so many streams will be free, so that the next few find a place without a
-/// search.
+/// Divisor of the maximum: strangers' connections are closed until this part of the streams will be free, so that the
+/// next few find a place without a search.
 const CLOSE_PART: usize = 16;
-/// No more often than this.
+/// Minimum interval between two such rounds, in milliseconds.
 const CLOSE_EVERY_MS: u64 = 20;
-/// More streams may be open by one in so many, and so many, for as long as those of closed connections have not ended.
+/// Divisor of the maximum: the streams that may be open beyond it, and their least number, until those of closed
+/// connections have ended.
 const SURPLUS_PART: usize = 8;
 const SURPLUS_LEAST: usize = 64;
 
-/// See the module's description. Cheap to clone.
+/// The open streams of one kind of connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Streams(Arc<Inner>);
 
@@ -32,11 +33,11 @@ struct Inner {
     tables: Tables,
     refusals: Refusals,
     closed_at: AtomicU64,
-    /// Whether connections were closed then.
+    /// Whether the last round closed any connections.
     any_closed: AtomicBool,
 }
 
-/// One of them; it ends when this is dropped.
+/// One open stream; it ends when this is dropped.
 #[derive(Debug)]
 pub struct OpenStream(Arc<Inner>);
 
@@ -47,14 +48,14 @@ impl Drop for OpenStream {
 }
 
 impl Streams {
-    /// At most `max` on connections of `tables` that are of this kind.
+    /// Allows at most `max` streams on the connections of `tables` that are of this kind.
     pub(super) fn new(kind: Kind, max: usize, tables: Tables, refusals: Refusals) -> Self {
         let (open, closed_at, any_closed) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
         Self(Arc::new(Inner { kind, max, open, tables, refusals, closed_at, any_closed }))
     }
 
-    /// Opens one more on a connection, if it may. The last quarter is for connections that have few, and for known clients in
-    /// place of strangers.
+    /// Opens one more stream on a connection, if it may. The last quarter is for connections that have few, and for
+    /// known clients in place of strangers.
     pub fn open(&self, peer: &Peer) -> Option<OpenStream> {
         let max = self.0.max;
         let is_few = peer.streams() < FEW_STREAMS;
@@ -62,27 +63,28 @@ impl Streams {
         let open = self.0.open.fetch_add(1, Ordering::Relaxed);
         let stream = OpenStream(Arc::clone(&self.0));
         let has_right = is_few || peer.phase() == Phase::Known;
-        // those that are beyond it must go, too, for the next to find a place
-        if open < usual || (has_right && self.make_room(now_ms()) && open < most) {
+        // the listener bounds the streams of a favoured connection; streams beyond the maximum make capacity, too, so that the
+        // next one finds a place
+        if peer.is_favoured() || open < usual || (has_right && self.make_room(now_ms()) && open < most) {
             return Some(stream);
         }
         self.0.refusals.count(Refusal::Streams);
         None
     }
 
-    /// Makes room if all are open: nobody may be asking for one now, and whoever does must not have to ask twice.
+    /// Makes capacity if all streams are open: the next client that needs one must not have to ask twice.
     pub(super) fn look(&self, now: u64) {
         if self.count() >= self.0.max {
             self.make_room(now);
         }
     }
 
-    /// Streams that are open.
+    /// Returns the number of open streams.
     pub fn count(&self) -> usize {
         self.0.open.load(Ordering::Relaxed)
     }
 
-    /// Whether some will end, because their connections were told to close now or a moment ago.
+    /// Returns whether some streams will end, because their connections were told to close now or a moment ago.
     fn make_room(&self, now: u64) -> bool {
         let Inner { kind, max, tables, closed_at, any_closed, .. } = &*self.0;
         let before = closed_at.load(Ordering::Relaxed);
@@ -149,7 +151,7 @@ mod tests {
         let mut greedy = world.client(1).await;
         greedy.place.peer().reaches(Phase::Stranger);
         assert_eq!(greedy.open(&world, 1000), 60, "a quarter is for others");
-        // many that have few each, which nothing distinguishes from honest ones but their number
+        // many connections with few streams each, which only their number distinguishes from honest ones
         let mut many = Vec::new();
         for _ in 0..5 {
             let mut one = world.client(2).await;
@@ -198,6 +200,18 @@ mod tests {
         assert!(known.iter().all(|one| !one.is_closing()));
         drop(known.pop());
         assert_eq!(next.open(&world, 1), 1);
+    }
+
+    #[tokio::test]
+    async fn who_is_favoured_finds_a_place_among_known_clients_that_have_all() {
+        let world = world(40);
+        let mut known = world.client(1).await;
+        known.place.peer().reaches(Phase::Known);
+        assert_eq!(known.open(&world, 100), 30, "a quarter is for others");
+        let mut orderer = world.client(1).await;
+        orderer.place.peer().favour();
+        assert_eq!(orderer.open(&world, 50), 50);
+        assert!(!known.is_closing());
     }
 
     #[tokio::test]

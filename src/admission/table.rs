@@ -1,4 +1,4 @@
-//! The connections of one listener: which may come, and which must go when the node is full.
+//! The connections of one listener: which are admitted, and which are closed when the node is full.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -13,41 +13,45 @@ use super::budget::Budget;
 use super::now_ms;
 use super::peer::{CONNECTION_BYTES, Peer, Phase};
 
-/// A full table closes one in so many of its connections at once, so that the next few find a place without a search.
+/// Divisor of the maximum: a full table closes this part of its connections at once, so that the next few find a
+/// place without a search.
 const CLOSE_PART: usize = 64;
-/// More connections may be open by one in so many for as long as those that were closed have not gone.
+/// Divisor of the maximum: the connections that may be open beyond it until those that were closed have gone.
 const SURPLUS_PART: usize = 8;
-/// And at least so many: of a small table all may be told to close at once, and need time for it.
+/// Least number of such connections: a small table may close all of its own at once, and they need time for it.
 const SURPLUS_LEAST: usize = 256;
-/// A new connection is kept waiting for so long, at the most, for as many of those to have gone as were told to.
+/// Maximum time that a new connection waits for closing ones to go.
 const LEAVING_LIMIT: Duration = Duration::from_millis(500);
-/// It looks again so often.
+/// Interval at which the waiting connection checks again.
 const LEAVING_LOOK: Duration = Duration::from_millis(50);
-/// A connection has so long before it may have to make place: the node may not have come to read what it has sent.
+/// Milliseconds that a connection has before it may have to make place: the node may not have read yet what it has
+/// sent.
 const GRACE_MS: u64 = 250;
-/// A request of an operator may last so long before it has to make place for another.
+/// Milliseconds that an operator's request may last before it may have to make place for another.
 const REQUEST_PATIENCE_MS: u64 = 10_000;
-/// A client that owes the rest of a message, or has not taken an answer, has to go after this time if others wait for memory.
+/// Milliseconds after which a client that owes the rest of a message, or has not accepted a response, is closed if
+/// others wait for memory.
 const DEBT_PATIENCE_MS: u64 = 5_000;
-/// When one has waited for memory for so long, strangers who only hold connections and streams have to go as well.
+/// Milliseconds of waiting for memory after which strangers that only hold connections and streams are closed as
+/// well.
 const STARVED_MS: u64 = 1_000;
-/// Connections wait for each other's memory if one has waited for so long: what the node has in hand of theirs, large blocks on
-/// their way to the disk among it, comes to its end before.
+/// Milliseconds of waiting after which connections are taken to wait for each other's memory: work in flight for
+/// them, large blocks on their way to disk included, ends before.
 const BLOCKED_PATIENCE_MS: u64 = 15_000;
-/// What such a client must hold to be worth it.
+/// Minimum number of bytes that such a client must hold for its connection to be closed.
 const DEBT_LEAST_BYTES: usize = 4 << 10;
 
-/// Whose connections they are.
+/// The kind of a listener's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Clients of the ordering service. Who has proven to be known stays.
+    /// Clients of the ordering service. A known client stays.
     Clients,
-    /// Operators and their tools: who has a request in progress stays for a while.
+    /// Operators and their tools. A connection with a request in progress stays for a while.
     Operators,
 }
 
 impl Kind {
-    /// Its name in metrics.
+    /// Returns the kind's name in metrics.
     pub fn word(self) -> &'static str {
         match self {
             Self::Clients => "clients",
@@ -56,7 +60,7 @@ impl Kind {
     }
 }
 
-/// The places for connections of one listener. It admits a new connection, or turns it away, without waiting for any client.
+/// The connections of one listener. Admits a new connection, or rejects it, without waiting for any client.
 #[derive(Debug)]
 pub struct ConnectionTable {
     kind: Kind,
@@ -64,7 +68,7 @@ pub struct ConnectionTable {
     grace_ms: u64,
     budget: Budget,
     places: Mutex<Places>,
-    /// Told when a connection has gone.
+    /// Notified when a connection has gone.
     gone: Notify,
     next: AtomicU64,
     refused: AtomicU64,
@@ -74,47 +78,47 @@ pub struct ConnectionTable {
 #[derive(Debug, Default)]
 struct Places {
     peers: HashMap<u64, Arc<Peer>>,
-    /// Of these, how many were told to close.
+    /// Number of these that were told to close.
     leaving: usize,
 }
 
 impl Places {
-    /// Tells it to close. Gives back whether that is new to it.
+    /// Tells a connection to close. Returns whether it was not closing before.
     fn close(&mut self, peer: &Peer) -> bool {
-        // who has left before is marked as closing, and is not counted again
+        // a connection that has left is marked as closing, and is not counted again
         let is_new = peer.close();
         self.leaving += usize::from(is_new);
         is_new
     }
 }
 
-/// Why there is no place.
+/// Reason for which there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
-    /// Nobody has less right to one.
+    /// No other connection may be closed for it.
     Taken,
     /// Many were told to close and have not gone yet, or have just come.
     Leaving,
 }
 
-/// A connection and what is held for it.
+/// A snapshot of a connection and what is held for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Holder {
-    /// Whose it is.
+    /// The kind of client.
     pub kind: Kind,
-    /// Where it comes from.
+    /// The client's address.
     pub address: SocketAddr,
-    /// How far it has come.
+    /// The connection's phase.
     pub phase: Phase,
-    /// Requests in progress.
+    /// Number of requests in progress.
     pub streams: usize,
-    /// Charged to the memory for clients.
+    /// Bytes charged to the memory for clients.
     pub incoming_bytes: usize,
-    /// Of blocks and answers on their way to it.
+    /// Bytes of blocks and responses on their way to the client.
     pub outgoing_bytes: usize,
 }
 
-/// A connection's place, given back when dropped.
+/// A connection's place in the table, released when dropped.
 #[derive(Debug)]
 pub struct Place {
     table: Arc<ConnectionTable>,
@@ -123,7 +127,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The connection.
+    /// Returns the connection.
     pub fn peer(&self) -> &Arc<Peer> {
         &self.peer
     }
@@ -141,36 +145,37 @@ impl Drop for Place {
     }
 }
 
-/// One that holds memory and does not go on.
+/// A connection that holds memory and makes no progress.
 #[derive(Debug)]
 struct Debtor {
-    /// Bytes.
+    /// Bytes held for messages and responses.
     holds: usize,
-    /// How long its client has not sent the rest of a message, or taken an answer. `None` if it waits for memory.
+    /// Milliseconds for which the client has owed the rest of a message, or not accepted a response. `None` if it waits
+    /// for memory.
     idle_ms: Option<u64>,
     peer: Arc<Peer>,
 }
 
-/// One that may have to go.
+/// A connection that may be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Candidate {
     id: u64,
     address: IpAddr,
-    /// Milliseconds.
+    /// Milliseconds since the connection entered its phase, or since its last request if that is less.
     age: u64,
 }
 
-/// Connections of one address that have streams.
+/// Connections of one address that have open streams.
 #[derive(Debug, Default)]
 struct WithStreams {
-    /// All their streams.
+    /// Total number of their streams.
     sum: usize,
-    /// Of each its streams, its age and its number.
+    /// Number of streams, age in milliseconds and ID of each connection.
     all: Vec<(usize, u64, u64)>,
 }
 
 impl ConnectionTable {
-    /// A table with room for `max` connections.
+    /// Creates a table for at most `max` connections.
     pub fn new(kind: Kind, max: usize, budget: Budget) -> Self {
         Self {
             kind,
@@ -189,11 +194,12 @@ impl ConnectionTable {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a new connection; `None` if it must be refused. If many were told to close and have not gone yet, or have only
-    /// just come, it waits for a moment until one has to go or has gone, which depends on no client.
+    /// Returns a place for a new connection; `None` if it must be rejected. If many connections were told to close
+    /// and have not gone yet, or have only just come, waits for a moment until one may be closed or has gone, which
+    /// depends on no client.
     ///
     /// # Cancel safety
-    /// It may be dropped at any time.
+    /// The future may be dropped at any time.
     pub async fn enter(self: &Arc<Self>, address: SocketAddr) -> Option<Place> {
         let until = tokio::time::Instant::now() + LEAVING_LIMIT;
         loop {
@@ -229,8 +235,8 @@ impl ConnectionTable {
         Ok(Place { table: Arc::clone(self), id, peer })
     }
 
-    /// Closes some of the connections that have the least right to their places, unless enough are on their way out. Gives back
-    /// whether there are any, now or in a moment.
+    /// Closes some of the connections that have the least right to their places, unless enough are closing already.
+    /// Returns whether there are any, now or in a moment.
     fn make_room(&self, places: &mut Places) -> bool {
         if places.peers.len() - places.leaving < self.max {
             return true;
@@ -252,8 +258,8 @@ impl ConnectionTable {
         any_may_go
     }
 
-    /// It counts only how long a stranger is there, not what it has said or asked for: that is cheap, and whoever comes next must
-    /// not be the one to go for having said less so far.
+    /// Returns the connection as a candidate for closing, if it is one. A stranger's age counts, not what it has sent
+    /// or requested: that is cheap, and the newest connection must not be closed for having sent less so far.
     fn candidate(&self, id: u64, peer: &Peer, now: u64) -> Option<Candidate> {
         let (phase, age) = (peer.phase(), peer.age(now));
         let (may_go, age) = match self.kind {
@@ -266,7 +272,7 @@ impl ConnectionTable {
         may_go.then(|| Candidate { id, address: peer.site(), age })
     }
 
-    /// Closes connections that have not said within `limit` what they speak; all of them with a limit of zero.
+    /// Closes connections whose protocol is not known after `limit`; with a limit of zero all of them.
     pub fn close_silent(&self, limit: Duration) {
         let (now, limit) = (now_ms(), u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         let mut places = self.places();
@@ -277,7 +283,7 @@ impl ConnectionTable {
         }
     }
 
-    /// Whether one has waited for memory for a while.
+    /// Returns whether a connection has waited for memory for a while.
     pub(super) fn is_starved(&self) -> bool {
         let now = now_ms();
         let waits =
@@ -285,8 +291,8 @@ impl ConnectionTable {
         self.places().peers.values().any(waits)
     }
 
-    /// Closes strangers that wait for nothing, for what an open connection and its streams cost, until so many bytes will be
-    /// released. Gives back how many were closed.
+    /// Closes strangers that wait for nothing, for the cost of an open connection and its streams, until `bytes` will
+    /// be released. Returns the number of closed connections.
     pub(super) fn close_strangers(&self, bytes: usize) -> usize {
         let (now, mut places) = (now_ms(), self.places());
         let idle = places.peers.iter().filter(|(_, peer)| !peer.is_closing() && peer.blocked_since().is_none());
@@ -305,8 +311,8 @@ impl ConnectionTable {
         closed
     }
 
-    /// Closes connections that hold memory and do not go on, until so many bytes will be released. Gives back how many were
-    /// closed.
+    /// Closes connections that hold memory and make no progress, until `bytes` will be released. Returns the number
+    /// of closed connections.
     pub fn close_debtors(&self, bytes: usize) -> usize {
         let (mut released, mut closed) = (0, 0);
         for Debtor { holds, idle_ms, peer } in self.debtors(now_ms()) {
@@ -315,7 +321,7 @@ impl ConnectionTable {
             }
             self.places().close(&peer);
             let why = if idle_ms.is_some() { "its client does not go on" } else { "it waits for more, and holds most" };
-            tracing::info!(target: "orderer.connection", peer = %peer.address(), bytes = holds, idle_ms,
+            tracing::warn!(target: "orderer.connection", peer = %peer.address(), bytes = holds, idle_ms,
                 "connection closed, memory for clients is short: {why}");
             released += holds;
             closed += 1;
@@ -324,8 +330,9 @@ impl ConnectionTable {
         closed
     }
 
-    /// Closes connections until so many streams will end: of the address with the most streams the connection with the most, the
-    /// oldest of these; and again. Known clients keep theirs. Gives back how many were closed.
+    /// Closes connections until `count` streams will end: repeatedly, of the address with the most streams, the
+    /// connection with the most, the oldest of these. Known clients keep theirs. Returns the number of closed
+    /// connections.
     pub(super) fn close_those_with_most_streams(&self, count: usize) -> usize {
         let (now, mut places) = (now_ms(), self.places());
         let mut by_site: HashMap<IpAddr, WithStreams> = HashMap::new();
@@ -358,9 +365,10 @@ impl ConnectionTable {
         closed
     }
 
-    /// Connections that may have to go, with the bytes that they hold. First those whose clients do not send the rest of a
-    /// message or take an answer, the longest first. Then, once one has waited for memory too long, all that wait for it: they
-    /// wait for each other, and whoever holds most has to go, by address and by connection.
+    /// Returns connections that may be closed, with the bytes that they hold. First those whose clients do not send
+    /// the rest of a message or accept a response, the longest first. Then, once one has waited for memory too long,
+    /// all that wait for it: they wait for each other, and those that hold most are closed first, by address and by
+    /// connection.
     fn debtors(&self, now: u64) -> Vec<Debtor> {
         let (mut idle, mut blocked, mut is_starved) = (Vec::new(), Vec::new(), false);
         for peer in self.places().peers.values().filter(|peer| !peer.is_closing()) {
@@ -391,8 +399,8 @@ impl ConnectionTable {
             .collect()
     }
 
-    /// Closes connections that take nothing of what is on its way to them, the longest first, until so many bytes will be
-    /// released. Gives back how many were closed.
+    /// Closes connections that accept nothing of what is on its way to them, the longest first, until `bytes` will be
+    /// released. Returns the number of closed connections.
     pub fn close_stalled(&self, bytes: usize) -> usize {
         let now = now_ms();
         let peers: Vec<Arc<Peer>> = self.places().peers.values().filter(|peer| !peer.is_closing()).cloned().collect();
@@ -412,7 +420,7 @@ impl ConnectionTable {
         closed
     }
 
-    /// Those who hold most, as many as wanted.
+    /// Returns the `count` connections that hold most.
     pub fn holders(&self, count: usize) -> Vec<Holder> {
         let show = |peer: &Arc<Peer>| Holder {
             kind: self.kind,
@@ -428,36 +436,36 @@ impl ConnectionTable {
         all
     }
 
-    /// Whose connections they are.
+    /// Returns the kind of this listener's clients.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Connections that are open.
+    /// Returns the number of open connections.
     pub fn open(&self) -> usize {
         self.places().peers.len()
     }
 
-    /// Connections that may be open.
+    /// Returns the maximum number of open connections.
     pub fn max(&self) -> usize {
         self.max
     }
 
-    /// Connections that were refused, and that were closed to make room.
+    /// Returns the number of connections that were rejected, and of those that were closed to make place.
     pub fn turned_away(&self) -> (u64, u64) {
         (self.refused.load(Ordering::Relaxed), self.closed.load(Ordering::Relaxed))
     }
 }
 
-/// Who has to go: of the address with the most candidates the oldest; and again. Of addresses with as many, the one whose next is
-/// the oldest: who has just come has not had its time.
+/// Chooses the connections to close: repeatedly, the oldest of the address with the most candidates. Of addresses
+/// with as many, the one whose next is the oldest, because the newest connection has not had its time.
 fn choose(candidates: Vec<Candidate>, count: usize) -> Vec<u64> {
     let mut by_address: HashMap<IpAddr, Vec<Candidate>> = HashMap::new();
     for candidate in candidates {
         by_address.entry(candidate.address).or_default().push(candidate);
     }
     for of_address in by_address.values_mut() {
-        // who goes first is last
+        // the first to be closed is last
         of_address.sort_by_key(|c| (c.age, Reverse(c.id)));
     }
     let next = |ip: IpAddr, all: &[Candidate]| all.last().map(|c| (all.len(), c.age, ip));
@@ -520,7 +528,7 @@ mod tests {
         let streams: Vec<_> = all.iter().map(|place| place.peer().begin()).collect();
         for (at, (stream, kilobytes)) in streams.iter().zip([900, 400, 700, 8, 9]).enumerate() {
             stream.peer().arrived(kilobytes << 10);
-            // whether its client owes something or its channel is stuck
+            // its client owes something, or its channel is stuck
             if at != 2 {
                 stream.turn().of_client(1_000 - at as u64);
             }
@@ -620,7 +628,7 @@ mod tests {
             for (a, b) in (0..6).flat_map(|a| (0..6).map(move |b| (a, b))) {
                 prop_assert!(gave(a) == 0 || left(a) + 1 >= left(b), "{} gave although {} has more", a, b);
             }
-            // nobody who stays has less right than another of the same address who goes
+            // no connection that stays has less right than another of the same address that goes
             for stays in candidates.iter().filter(|c| !chosen.contains(&c.id)) {
                 for goes in candidates.iter().filter(|c| chosen.contains(&c.id) && c.address == stays.address) {
                     prop_assert!(goes.age >= stays.age);

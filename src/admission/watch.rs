@@ -1,4 +1,4 @@
-//! What admission looks at from time to time.
+//! Periodic checks of admission: slow messages, streams and memory.
 
 use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,34 +11,37 @@ use crate::settings::Limits;
 use super::peer::STREAM_BYTES;
 use super::{Budget, ConnectionTable, Holder, Kind, LargeMessages, Outgoing, Refusals, Streams, now_ms};
 
-/// How often.
+/// Interval between checks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Large messages are looked at every so many times.
+/// Number of checks after which large messages are checked.
 const LARGE_EVERY: u32 = 2;
-/// Memory is short when so many of so many parts are used: before an address has used its share.
+/// Numerator and denominator of the part that is used when memory is short, which is before an address has used its
+/// share.
 const SHORT: (usize, usize) = (11, 16);
-/// When memory is short, so much of it is freed at once: one in so many bytes.
+/// Divisor of the limit: the part that is freed at once when memory is short.
 const FREE_PART: usize = 8;
-/// Large messages that wait for their turn may hold so much of the memory for clients: one in so many bytes,
+/// Divisor of the memory for clients: the part that large messages may hold while they wait for their turn.
 const LARGE_WAITING_PART: usize = 8;
-/// each of them about so many: what HTTP/2 lets a client send before any of it is taken.
+/// Bytes reckoned for each of them: what HTTP/2 lets a client send before any of it is consumed.
 const WAITING_BYTES: usize = 128 << 10;
-/// Operators and their tools have no need for more connections, nor for more than one of a client's so many,
+/// Minimum number of large messages that may wait, however little memory there is.
+const LARGE_WAITING_LEAST: usize = 8;
+/// Maximum number of operators' connections, and the divisor that bounds them by the number of clients' connections.
 const OPERATORS_MAX: usize = 256;
 const OPERATORS_PART: usize = 16;
-/// and no need for more requests at a time than one in so many bytes has room for.
+/// Divisor of the memory for clients: the part that operators' requests may use.
 const OPERATORS_STREAMS_PART: usize = 16;
 
-/// Connections of clients, or of operators.
+/// Connection counts of clients, or of operators.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Connections {
-    /// Open now.
+    /// Number of open connections.
     pub open: usize,
-    /// That may be open.
+    /// Maximum number of open connections.
     pub max: usize,
-    /// That were refused.
+    /// Number of rejected connections.
     pub refused: u64,
-    /// That were closed because others needed their place or their memory.
+    /// Number of connections that were closed because others needed their place or their memory.
     pub closed: u64,
 }
 
@@ -56,20 +59,20 @@ impl Tables {
     }
 }
 
-/// What bounds clients, for the whole node.
+/// The limits on clients, for the whole node.
 #[derive(Clone, Debug)]
 pub struct Admission {
     /// Memory for all that clients make the node hold.
     pub budget: Budget,
-    /// Memory for blocks on their way to them.
+    /// Memory for blocks on their way to clients.
     pub outgoing: Outgoing,
     /// Turns for large messages.
     pub large: LargeMessages,
-    /// Requests of clients that are open.
+    /// Open requests of clients.
     pub streams: Streams,
-    /// The same of operators.
+    /// Open requests of operators.
     pub operators_streams: Streams,
-    /// What was refused.
+    /// Rejections, counted by reason.
     pub refusals: Refusals,
     process_bytes: usize,
     connections_max: usize,
@@ -77,7 +80,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// The shares of memory that `limits` has, and so many connections of clients.
+    /// Creates the limits from the shares of memory in `limits`, and a maximum number of clients' connections.
     pub fn new(limits: &Limits, connections_max: usize) -> Self {
         let (tables, refusals) = (Tables::default(), Refusals::default());
         let streams = |kind, max| Streams::new(kind, max, tables.clone(), refusals.clone());
@@ -88,7 +91,7 @@ impl Admission {
             outgoing: Outgoing::new(limits.outgoing_bytes),
             large: LargeMessages::new(
                 limits.large_message_bytes,
-                limits.client_bytes / LARGE_WAITING_PART / WAITING_BYTES,
+                (limits.client_bytes / LARGE_WAITING_PART / WAITING_BYTES).max(LARGE_WAITING_LEAST),
             ),
             process_bytes: limits.memory_bytes,
             connections_max,
@@ -97,7 +100,7 @@ impl Admission {
         }
     }
 
-    /// For tests: everything has room in so many bytes.
+    /// For tests: gives everything `bytes` of memory.
     #[cfg(test)]
     pub(crate) fn of_memory(bytes: usize) -> Self {
         let limits = Limits {
@@ -115,12 +118,12 @@ impl Admission {
         Self::new(&limits, limits.connections)
     }
 
-    /// Memory of the whole process, in bytes.
+    /// Returns the memory of the whole process, in bytes.
     pub fn process_bytes(&self) -> usize {
         self.process_bytes
     }
 
-    /// How many connections there are and were, by whose they are.
+    /// Returns the connection counts by kind.
     pub fn connections(&self) -> [(Kind, Connections); 2] {
         [Kind::Clients, Kind::Operators].map(|kind| {
             let mut sum = Connections::default();
@@ -135,17 +138,17 @@ impl Admission {
         })
     }
 
-    /// Requests that are open, by whose they are.
+    /// Returns the number of open requests by kind.
     pub fn streams_open(&self) -> [(Kind, usize); 2] {
         [(Kind::Clients, self.streams.count()), (Kind::Operators, self.operators_streams.count())]
     }
 
-    /// The tables of all listeners.
+    /// Returns the tables of all listeners.
     pub fn tables(&self) -> Vec<Arc<ConnectionTable>> {
         self.tables.all()
     }
 
-    /// The connections that hold most, as many as wanted.
+    /// Returns the `count` connections that hold most.
     pub fn holders(&self, count: usize) -> Vec<Holder> {
         let mut all: Vec<Holder> = self.tables().iter().flat_map(|table| table.holders(count)).collect();
         all.sort_by_key(|holder| Reverse(holder.incoming_bytes + holder.outgoing_bytes));
@@ -153,7 +156,7 @@ impl Admission {
         all
     }
 
-    /// A table for the connections of a listener.
+    /// Creates a table for the connections of a listener.
     pub fn table(&self, kind: Kind) -> Arc<ConnectionTable> {
         let max = match kind {
             Kind::Clients => self.connections_max,
@@ -164,8 +167,8 @@ impl Admission {
         table
     }
 
-    /// Looks until `stopping`: makes slow large messages give way, and, when memory is short, closes connections that hold
-    /// it and do nothing.
+    /// Checks until `stopping`: makes slow large messages give way, and, when memory is short, closes connections
+    /// that hold it and do nothing.
     pub async fn watch(self, stopping: CancellationToken) {
         for round in 0u32.. {
             tokio::select! {

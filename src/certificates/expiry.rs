@@ -1,28 +1,28 @@
-//! When to say that a certificate is about to expire, or has.
+//! Decides when to warn that a certificate is about to expire, or has expired.
 
 use orderer_core::channel::UnixSeconds;
 
 const DAY: i64 = 24 * 60 * 60;
-/// So long before it expires the first warning is given, as in the reference.
+/// Time in seconds before expiry from which warnings are logged, as in Fabric.
 const WARN_AHEAD: i64 = 7 * DAY;
 
-/// What is to be said.
+/// A warning about a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// It expires after so many full days.
+    /// The certificate expires after this number of full days.
     Soon(i64),
-    /// It has expired.
+    /// The certificate has expired.
     Expired,
 }
 
-/// Remembers what was said of one certificate: each notice is given once, and again every day.
+/// Remembers the last warning about one certificate: each is logged once a day.
 #[derive(Debug, Default)]
 pub(super) struct Expiry {
     said: Option<(Notice, i64)>,
 }
 
 impl Expiry {
-    /// What is to be said now of a certificate that is good until `not_after`.
+    /// Returns the warning to log now about a certificate that is valid until `not_after`.
     pub(super) fn look(&mut self, now: UnixSeconds, not_after: UnixSeconds) -> Option<Notice> {
         let left = not_after.0.saturating_sub(now.0);
         let notice = match left {

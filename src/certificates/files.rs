@@ -1,10 +1,10 @@
-//! Whether files are still those that were read.
+//! Detects changes of files.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// What can be seen of files without reading them: a file that was written or replaced looks different.
+/// Metadata of files by which a written or replaced file differs, without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stamps(Vec<(PathBuf, Option<Stamp>)>);
 
@@ -16,7 +16,7 @@ struct Stamp {
 }
 
 impl Stamps {
-    /// Of files, and of everything that is directly in folders. What is missing looks like nothing.
+    /// Reads the metadata of files, and of everything directly in directories. A missing file has none.
     pub(super) fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
         let mut stamps = Vec::new();
         for path in paths {

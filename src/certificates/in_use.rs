@@ -1,5 +1,5 @@
-//! Every certificate that matters to the node: its own, those that its clients' certificates lead to, and those in its
-//! channels' configurations.
+//! Lists every certificate that matters to the node: its own, the roots of its clients' certificates, and those in
+//! its channels' configurations.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,29 +13,32 @@ use orderer_actors::status::Level;
 use orderer_core::identity::{CertificateFacts, describe};
 use serde::Serialize;
 
+use super::orderers::Orderers;
 use crate::tls::ListenerTls;
 
-/// With fewer days left somebody should see to it, and with fewer than the second number at once.
+/// Days before expiry from which an operator should act, and from which at once.
 const DAYS_SOON: i64 = 30;
 const DAYS_FEW: i64 = 7;
 const DAY_SECS: i64 = 24 * 3600;
-/// No more channels are named for one certificate.
+/// Maximum number of channels named for one certificate.
 const CHANNELS_NAMED: usize = 20;
 
-/// Where the node's own certificates are.
+/// The sources of the node's own certificates.
 #[derive(Clone)]
 pub struct CertificatesInUse {
-    /// The folder that the signing identity is from.
+    /// The MSP directory of the signing identity.
     pub msp_dir: PathBuf,
-    /// Its MSP.
+    /// The MSP ID of the signing identity.
     pub msp_id: String,
     /// The listeners with TLS.
     pub listeners: Vec<Arc<ListenerTls>>,
-    /// What Kafka's brokers are shown, in PEM.
+    /// The client certificate for other orderers, if the node may connect to any.
+    pub orderers: Option<Arc<Orderers>>,
+    /// The client certificate for Kafka's brokers, in PEM.
     pub kafka_client: Option<Vec<u8>>,
 }
 
-/// One certificate, for people.
+/// One certificate, serialized for operators.
 #[derive(Debug, Serialize)]
 pub struct CertificateShown {
     kind: &'static str,
@@ -45,9 +48,9 @@ pub struct CertificateShown {
     serial: String,
     not_before_ms: i64,
     not_after_ms: i64,
-    /// Whole days, negative when it has expired.
+    /// Whole days until expiry, negative when it has expired.
     pub days_left: i64,
-    /// Whether somebody has to act.
+    /// Severity by the days left.
     pub level: Level,
     #[serde(rename = "where")]
     place: String,
@@ -56,7 +59,7 @@ pub struct CertificateShown {
 }
 
 impl CertificateShown {
-    /// For a sentence.
+    /// Returns a name for use in a sentence.
     pub fn name(&self) -> String {
         format!("{} '{}'", self.kind, self.subject)
     }
@@ -88,8 +91,8 @@ impl CertificateShown {
 }
 
 impl CertificatesInUse {
-    /// All of them, the first to expire first. Some milliseconds for a network of ten organizations, however many channels
-    /// share it: call it on a blocking thread.
+    /// Returns all certificates, the first to expire first. Takes some milliseconds for a network of ten
+    /// organizations, however many channels share it: call it on a blocking thread.
     pub fn all(&self, context: &NodeContext) -> Vec<CertificateShown> {
         let mut all = self.own(context);
         all.extend(of_channels(context));
@@ -97,7 +100,7 @@ impl CertificatesInUse {
         all
     }
 
-    /// The node's own.
+    /// Returns the node's own certificates.
     pub fn own(&self, context: &NodeContext) -> Vec<CertificateShown> {
         let mut own = Vec::new();
         if let Some((_, Some(facts))) = describe(context.signer.get().creator()) {
@@ -115,6 +118,12 @@ impl CertificatesInUse {
                 own.extend(facts.map(|facts| CertificateShown::new("tls root ca", None, facts, place)));
             }
         }
+        if let Some(orderers) = &self.orderers {
+            let identity = orderers.identity();
+            let facts = identity.certificate().first().and_then(|der| CertificateFacts::of_der(der).ok());
+            let place = orderers.certificate_file().display().to_string();
+            own.extend(facts.map(|facts| CertificateShown::new("tls client", None, facts, place)));
+        }
         let kafka = self.kafka_client.as_deref().and_then(|pem| CertificateFacts::of_pem(pem).ok());
         own.extend(
             kafka.map(|facts| CertificateShown::new("tls client", None, facts, "Kafka.TLS.Certificate".to_owned())),
@@ -123,7 +132,8 @@ impl CertificatesInUse {
     }
 }
 
-/// Organizations that several channels define alike are read once.
+/// Returns the certificates in the channels' configurations. Parses organizations only once that several channels
+/// define alike.
 fn of_channels(context: &NodeContext) -> Vec<CertificateShown> {
     let mut definitions: BTreeMap<(String, bytes::Bytes), Vec<String>> = BTreeMap::new();
     for channel in context.directory.open() {

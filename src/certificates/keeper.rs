@@ -1,4 +1,4 @@
-//! Looks after the node's certificates while it runs.
+//! Reloads the node's certificates when their files change, and warns before they expire.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,44 +16,63 @@ use x509_parser::prelude::FromDer as _;
 
 use super::expiry::{Expiry, Notice};
 use super::files::Stamps;
+use super::orderers::Orderers;
 use crate::local_msp::read_signing_identity;
 use crate::reread::Reread;
 use crate::service_manager;
 use crate::signals::Hangups;
 use crate::tls::ListenerTls;
 
-/// So often the files are looked at. SIGHUP makes it at once.
+/// Interval at which the files are checked. SIGHUP makes it at once.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// See the module's description.
+/// Watches the files of the signing identity, the listeners and the connections to other orderers.
 pub struct Keeper {
     context: Arc<NodeContext>,
     enrollment: Enrollment,
     listeners: Vec<Listener>,
+    orderers: Option<ToOrderers>,
+}
+
+/// The client certificate for other orderers.
+struct ToOrderers {
+    orderers: Arc<Orderers>,
+    /// `None` until the files were checked for the first time.
+    stamps: Option<Stamps>,
+    expiry: Expiry,
 }
 
 /// The identity that the node signs with.
 struct Enrollment {
     msp_dir: PathBuf,
     msp_id: String,
-    /// `None` until the files were looked at for the first time: they may have been replaced since they were read.
+    /// `None` until the files were checked for the first time: they may have been replaced since they were read.
     stamps: Option<Stamps>,
-    /// A new identity was refused when the channels' configurations were this old; a newer one may take it.
+    /// Generation of the channels' configurations under which a new identity was rejected; a later one may accept it.
     refused_at: Option<u64>,
     expiry: Expiry,
 }
 
-/// What a listener shows its clients.
+/// The certificate of a listener.
 struct Listener {
     tls: Arc<ListenerTls>,
-    /// As of the enrollment.
+    /// Whether other orderers know this node by this certificate.
+    names_node: bool,
+    /// `None` until the files were checked for the first time.
     stamps: Option<Stamps>,
     expiry: Expiry,
 }
 
 impl Keeper {
-    /// Looks after the identity in an MSP folder and after the listeners' certificates, all read when the node began to start.
-    pub fn new(context: Arc<NodeContext>, msp_dir: &Path, msp_id: &str, tls: Vec<Arc<ListenerTls>>) -> Self {
+    /// Watches the identity in an MSP directory, the listeners' certificates, and the client certificate for other orderers, all
+    /// read when the node began to start.
+    pub fn new(
+        context: Arc<NodeContext>,
+        msp_dir: &Path,
+        msp_id: &str,
+        tls: Vec<Arc<ListenerTls>>,
+        orderers: Option<Arc<Orderers>>,
+    ) -> Self {
         let enrollment = Enrollment {
             stamps: None,
             refused_at: None,
@@ -61,17 +80,22 @@ impl Keeper {
             msp_id: msp_id.to_owned(),
             expiry: Expiry::default(),
         };
-        let listener = |tls: Arc<ListenerTls>| Listener { stamps: None, tls, expiry: Expiry::default() };
-        Self { context, enrollment, listeners: tls.into_iter().map(listener).collect() }
+        let listener =
+            |tls: Arc<ListenerTls>| Listener { names_node: false, stamps: None, tls, expiry: Expiry::default() };
+        // other orderers know the node by the certificate of their own listener, if there is one
+        let has_own = tls.iter().any(|tls| tls.is_for_orderers());
+        let names_node = |tls: &ListenerTls| if has_own { tls.is_for_orderers() } else { tls.is_for_members() };
+        let listeners = tls.into_iter().map(|tls| Listener { names_node: names_node(&tls), ..listener(tls) }).collect();
+        let orderers = orderers.map(|orderers| ToOrderers { orderers, stamps: None, expiry: Expiry::default() });
+        Self { context, enrollment, listeners, orderers }
     }
 
-    /// Looks now, every few seconds, and when the process is sent SIGHUP, until `stopping`. SIGHUP also puts in force what
-    /// `reread` finds.
+    /// Checks now, every few seconds, and on SIGHUP, until `stopping`. SIGHUP also applies what `reread` finds.
     pub async fn run(mut self, mut reread: Reread, stopping: CancellationToken) {
         let mut hangups = Hangups::new();
         let mut asked = false;
         loop {
-            // files are read and keys parsed: not on a thread that serves
+            // reads files and parses keys: not on a thread that serves
             let looked = tokio::task::spawn_blocking(move || {
                 self.look();
                 if asked {
@@ -104,6 +128,9 @@ impl Keeper {
         for listener in &mut self.listeners {
             listener.look(&self.context);
         }
+        if let Some(orderers) = &mut self.orderers {
+            orderers.look(&self.context);
+        }
     }
 }
 
@@ -127,7 +154,7 @@ impl Enrollment {
 }
 
 impl Enrollment {
-    /// Has the node sign with what was read, if no channel loses by that.
+    /// Makes the node sign with the new identity, unless a channel would reject it.
     fn replace(&mut self, context: &NodeContext, identity: SigningIdentity, generation: u64) {
         self.refused_at = None;
         let old = context.signer.own();
@@ -150,7 +177,8 @@ impl Enrollment {
     }
 }
 
-/// Channels that take blocks of the old signer and would not take those of the new one, each with the reason.
+/// Returns the channels that accept blocks of the old signer and would reject those of the new one, each with the
+/// reason.
 fn losing_channels(context: &NodeContext, old: &OwnSigner, new: &OwnSigner) -> Vec<(ChannelId, String)> {
     let channels = context.directory.open().into_iter();
     let losing = channels.filter_map(|channel| {
@@ -170,12 +198,12 @@ impl Listener {
             self.stamps = stamps;
             let before = self.tls.certificate();
             match self.tls.reload() {
-                // as it was read when the node began to start
+                // the same as when the node began to start
                 Ok(()) if is_first && before == self.tls.certificate() => {}
                 Ok(()) => report_read("TLS", &path),
                 Err(error) => report_useless("TLS", &path, &error),
             }
-            if self.tls.is_for_members() {
+            if self.names_node {
                 let key = self.tls.certificate().and_then(|der| own::public_key_of(&der));
                 context.tls_keys.store(Arc::new(key.into_iter().collect()));
             }
@@ -187,6 +215,24 @@ impl Listener {
             context.observed.certificate("TLS", &path.display().to_string(), not_after);
             report_expiry("TLS", &path, not_after, &mut self.expiry);
         }
+    }
+}
+
+impl ToOrderers {
+    fn look(&mut self, context: &NodeContext) {
+        let path = self.orderers.certificate_file().clone();
+        let stamps = Some(self.orderers.stamps());
+        if stamps != self.stamps {
+            self.stamps = stamps;
+            match self.orderers.reload() {
+                Ok(false) => {}
+                Ok(true) => report_read("cluster", &path),
+                Err(error) => report_useless("cluster", &path, &error),
+            }
+        }
+        let not_after = UnixSeconds(self.orderers.identity().expires_at());
+        context.observed.certificate("cluster", &path.display().to_string(), not_after);
+        report_expiry("cluster", &path, not_after, &mut self.expiry);
     }
 }
 

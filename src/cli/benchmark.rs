@@ -12,10 +12,10 @@ use super::version;
 use crate::node;
 use crate::settings::Settings;
 
-/// A new chain of one block runs within milliseconds.
+/// Time limit for the chain to start. A new chain of one block runs within milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// This program, as the benchmark sees it.
+/// This program, for the benchmark.
 pub(super) const PROGRAM: Program = Program { version: version::SHORT, run_inside };
 
 fn run_inside(settings: &Settings, genesis: &[PathBuf], link: &mut InsideLink) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! `orderer config check`: what is wrong with a configuration, before the node finds out.
+//! `orderer config check`: finds errors in a configuration before the node starts with it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use orderer_localconfig::environment::{find_settings, variables};
 use orderer_tools::commands::output::complain;
 use orderer_tools::commands::{DEV_FOLDER, config_file};
 
-/// What to look at.
+/// Arguments of `orderer config check`.
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArguments {
     /// Configuration file, as of `orderer start`
@@ -30,7 +30,7 @@ pub(super) struct CheckArguments {
     print: bool,
 }
 
-/// Prints each finding. 0 if none is an error.
+/// Prints each finding. Returns 0 if none is an error.
 pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     let variables = variables();
     let origin = match find_settings(config_file(arguments.config.as_ref(), arguments.dev.as_ref()), &variables) {

@@ -1,4 +1,4 @@
-//! What shells and manuals want to know of the commands, made from their definition.
+//! Shell completions and manual pages, generated from the definition of the commands.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,14 +9,14 @@ use clap_complete::Shell;
 
 use super::Arguments;
 
-/// For which shell.
+/// Arguments of `orderer completions`.
 #[derive(Debug, clap::Args)]
 pub(super) struct CompletionsArguments {
     /// Whose completions
     shell: Shell,
 }
 
-/// Where to.
+/// Arguments of `orderer man`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ManArguments {
     /// Write a page for each command into this folder, which is made; otherwise the first page is printed

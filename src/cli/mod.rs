@@ -2,6 +2,7 @@
 
 mod benchmark;
 mod config;
+mod dev_cluster;
 mod manual;
 mod start;
 mod version;
@@ -13,8 +14,9 @@ use clap::{Parser, Subcommand};
 use orderer_benchmark::command as bench;
 use orderer_tools::commands::output::{complain, done, ended};
 use orderer_tools::commands::{
-    DEV_FOLDER, channel, client, codec, config_update, crypto, genesis, health, kafka, ledger, sign,
+    DEV_FOLDER, channel, client, codec, config_update, crypto, genesis, health, kafka, ledger, raft, sign,
 };
+use orderer_tools::dev::cluster::{BASE_PORT, BASE_PORT_MAX};
 use orderer_tools::say;
 
 use crate::telemetry::LogFormat;
@@ -22,6 +24,7 @@ use crate::telemetry::LogFormat;
 const AFTER_HELP: &str = "\
 Try it:
   orderer start --dev                 a whole network for development, in ./orderer-dev
+  orderer start --dev --orderers 3    the same with three orderers, by Raft
   orderer start --config orderer.yaml
   ORDERER_GENERAL_LISTENPORT=7051 FABRIC_LOGGING_SPEC=debug orderer start
 
@@ -97,6 +100,9 @@ enum Command {
     /// Look at Kafka clusters
     #[command(subcommand)]
     Kafka(KafkaCommand),
+    /// Look at the consenters of Raft
+    #[command(subcommand)]
+    Raft(RaftCommand),
     /// Print what a shell needs to complete commands
     Completions(manual::CompletionsArguments),
     /// Print or write manual pages
@@ -122,6 +128,17 @@ enum KafkaCommand {
     Check(kafka::CheckArguments),
 }
 
+#[derive(Debug, Subcommand)]
+enum RaftCommand {
+    /// Check whether the consenters of a channel find each other: addresses, TLS, the certificates in the configuration and when they
+    /// expire, clocks, a quorum
+    ///
+    /// Looks at each consenter in a config block (--block), in the configuration of a running node (-o, --dev), or in the ledgers of one
+    /// that does not run (--config). Prints each finding, and what mends it. Changes nothing. Exit code 0: no error was found; 1: one
+    /// was, or the configuration is wrong; 2: wrong arguments.
+    Check(raft::CheckArguments),
+}
+
 #[derive(Debug, Default, clap::Args)]
 struct StartArguments {
     /// Configuration file; otherwise $FABRIC_CFG_PATH/orderer.yaml, ./orderer.yaml, /etc/hyperledger/fabric/orderer.yaml,
@@ -132,6 +149,18 @@ struct StartArguments {
     /// organization with users, a system channel and a ready application channel
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = DEV_FOLDER)]
     dev: Option<PathBuf>,
+    /// The network for development has so many orderers, which order its channel by Raft: one process each, which this one looks
+    /// after [default: what is in DIR, or one that orders alone]
+    #[arg(long, value_name = "N", requires = "dev", value_parser = ["1", "3", "5"])]
+    orderers: Option<String>,
+    /// With --orderers, the first time: the first one listens on PORT, each other one 10 higher than the one before; 3 above are Admin
+    /// endpoints, and 5 above are Operations endpoints
+    #[arg(long, value_name = "PORT", requires = "orderers", default_value_t = BASE_PORT,
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(BASE_PORT_MAX)))]
+    base_port: u16,
+    /// Ends when its standard input does, and prints a line when it serves: for who looks after it
+    #[arg(long, hide = true)]
+    supervised: bool,
     /// How log lines look [default: human, or what FABRIC_LOGGING_FORMAT says]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -161,6 +190,7 @@ pub fn run() -> ExitCode {
         Some(Command::Genesis(arguments)) => genesis::run(&arguments),
         Some(Command::Benchmark(arguments)) => bench::run(&arguments, benchmark::PROGRAM),
         Some(Command::Kafka(KafkaCommand::Check(arguments))) => kafka::run(&arguments),
+        Some(Command::Raft(RaftCommand::Check(arguments))) => raft::run(&arguments),
         Some(Command::Config(ConfigCommand::Check(arguments))) => config::run(&arguments),
         Some(Command::Health(arguments)) => health::run(&arguments),
         Some(Command::Completions(arguments)) => manual::completions(&arguments),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::StartArguments;
+use super::{StartArguments, dev_cluster};
 use crate::node;
 use crate::reread::Reread;
 use crate::settings::Loaded;
@@ -20,6 +20,17 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
     let given_spec = variables.get("FABRIC_LOGGING_SPEC").cloned();
     if let Some(Err(error)) = given_spec.as_deref().map(check_spec) {
         return complain([format!("FABRIC_LOGGING_SPEC: {error}")]);
+    }
+    if let Some(folder) = &arguments.dev {
+        let orderers = arguments.orderers.as_deref().and_then(|number| number.parse().ok());
+        match dev::cluster::prepare(folder, orderers, arguments.base_port) {
+            Ok(Some(cluster)) => return dev_cluster::run(&cluster, &variables, format),
+            Ok(None) => {}
+            Err(error) => return complain([chain(&error)]),
+        }
+    }
+    if arguments.supervised {
+        dev_cluster::end_with_supervisor();
     }
     let network = arguments.dev.as_deref().map(|folder| dev::prepare(folder, Algorithm::Ecdsa));
     let network = match network.transpose() {
@@ -57,7 +68,7 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
             let greeting = network.greeting(&settings);
             (network.genesis_blocks, Some(greeting))
         }
-        None => (Vec::new(), None),
+        None => (Vec::new(), arguments.supervised.then(|| dev_cluster::SERVES.to_owned())),
     };
     let reread = Reread { origin, logs: logs.clone() };
     let ended = node::run(&settings, &logs, reread, &genesis, greeting.as_deref());

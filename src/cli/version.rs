@@ -1,9 +1,9 @@
 //! `orderer version`.
 
-/// Version and commit.
+/// The version and the commit.
 pub(super) const SHORT: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ORDERER_BUILD_COMMIT"), ")");
 
-/// What the program is, in the form of Fabric's own programs.
+/// Returns the program's version, in the form of Fabric's own programs.
 pub(super) fn text() -> String {
     format!(
         "orderer:\n Version: {}\n Commit SHA: {}\n Rust version: {}\n OS/Arch: {}/{}",

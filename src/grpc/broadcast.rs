@@ -1,14 +1,15 @@
-//! One Broadcast stream: envelopes in, answers out in the same order, many in work at once.
+//! One Broadcast stream: envelopes in, responses out in the same order, many in flight at once.
 //!
 //! ```text
-//!  read ──► judge (this thread, and another when several wait) ──► gate ──► chain
-//!                                                                             │ durable
-//!  answer ◄──────────────── in the order in which they were read ◄────────────┘
+//!  read ──► validate (this thread, and another when several wait) ──► gate ──► chain
+//!                                                                                │ durable
+//!  respond ◄────────────────── in the order in which they were read ◄────────────┘
 //! ```
 //!
-//! The stream is the body of the response: it is polled by the connection, does a piece of work of each kind that is
-//! ready, and gives back the answers it has as one piece of data. Nothing is spawned for it, but what is judged on another
-//! thread: half of what waits, and config updates, which take long and of which few are judged at a time.
+//! The stream is the body of the response. The connection polls it; each poll does the work of each kind that is
+//! ready and returns the responses that are there as one piece of data. No task is spawned, except to validate on
+//! another thread: half of the envelopes when several wait, and config updates, which take long and of which few are
+//! validated at a time.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -35,68 +36,70 @@ use tonic::Status;
 use tracing::{Instrument as _, Span};
 
 use super::frames::{Incoming, MessageReader, trailers};
-use super::judge::{self, Accepted, Judgement, Refused};
+use super::judge::{self, Accepted, Judgement, Refused, judge_all};
 use super::service::Shared;
-use crate::admission::{Charge, OpenStream, Phase, Refusal, now_ms};
+use crate::admission::{Charge, OpenStream, Phase, Refusal, now_ms, site};
 use crate::connection::ConnectInfo;
 use crate::traces::Parent;
 
-/// So many envelopes of one stream are in work at once; a client that sends more waits for answers.
+/// Maximum number of in-flight envelopes of one stream; the next is read when a response has been sent.
 const IN_WORK_MAX: usize = 256;
-/// So many are read before the first of them is judged.
+/// Maximum number of envelopes read before the first of them is validated.
 const READ_AT_ONCE: usize = 16;
-/// With at least so many at hand, half of them are judged on another thread: a signature takes 50 µs, handing over 10.
+/// Number of waiting envelopes from which half of them are validated on another thread, if a processor is free:
+/// verifying a signature takes 50 µs, handing the envelopes over 10.
 const SHARE_FROM: usize = 4;
 
-/// The answer SUCCESS without a text, framed: `BroadcastResponse { status: 200 }`.
+/// The framed response SUCCESS without a text: `BroadcastResponse { status: 200 }`.
 const SUCCESS_FRAME: [u8; 8] = [0, 0, 0, 0, 3, 0x08, 0xc8, 0x01];
 
-/// Judgements in order, or how the thread failed that makes them.
+/// Validates envelopes elsewhere: resolves to the results in the order of the envelopes, or to how the thread failed.
 type Elsewhere = Pin<Box<dyn Future<Output = Result<Vec<(Judgement, Charge)>, String>> + Send>>;
 type Entering = Pin<Box<dyn Future<Output = Entered> + Send>>;
 
-/// A channel that has let nothing through for so long refuses who waits for it,
+/// Time without progress after which a channel rejects the envelopes that wait at its gate.
 const GATE_PATIENCE: Duration = Duration::from_secs(30);
-/// or after this time already, when those who wait hold more than one in so many bytes of the memory for clients.
+/// The same limit when the waiting streams together hold more than one part in [`CROWD_PART`] of the memory for
+/// clients.
 const CROWDED_PATIENCE: Duration = Duration::from_secs(5);
 const CROWD_PART: usize = 8;
-/// Who waits looks so often whether the channel moves.
+/// Interval at which a waiting stream checks whether the channel makes progress.
 const GATE_LOOK: Duration = Duration::from_secs(1);
 
-/// What came of waiting for room at a channel's gate.
+/// Outcome of waiting for capacity at a channel's gate.
 enum Entered {
     Passed(oneshot::Receiver<OrderAnswer>),
     Closed,
-    /// The channel lets nothing through.
+    /// The channel has admitted nothing for this long.
     Still(Duration),
 }
 
-/// See the module's description.
+/// The response body of one Broadcast call.
 pub(super) struct BroadcastStream {
     shared: Shared,
     reader: MessageReader,
-    /// The trace that the client is in.
+    /// The client's trace.
     parent: Parent,
-    /// Among all streams.
+    /// This stream's entry in the registry of streams.
     place: StreamPlace,
-    /// Where it comes from.
+    /// The client's address, by which config updates take turns.
     client: IpAddr,
     reading: Reading,
-    /// Judged here, or by the other thread, and not yet handed to a chain.
+    /// Validated envelopes, by this thread or the other one, that no chain has yet.
     judged: VecDeque<(Judgement, Charge)>,
-    /// The half that the other thread judges; it comes behind `judged`.
+    /// The envelopes that the other thread validates; they follow those in `judged`.
     elsewhere: Option<Elsewhere>,
-    /// An envelope that waits for room at its channel's gate.
+    /// An envelope that waits for capacity at its channel's gate.
     entering: Option<(Entering, Handed)>,
-    /// Handed over, or refused: what is answered next is in front.
+    /// Envelopes that were handed over or rejected, in the order of their responses.
     answers: VecDeque<Answer>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     end: Option<Status>,
     ended: bool,
     observed: StreamObserved,
-    /// What is charged for envelopes that were read and not answered.
+    /// Bytes charged for envelopes that were read and not responded to.
     in_work_bytes: usize,
-    /// Whether an envelope was accepted, which proves who sent it.
+    /// Whether an envelope was accepted, which proves the sender's identity.
     is_known: bool,
     _open: OpenStream,
 }
@@ -104,16 +107,16 @@ pub(super) struct BroadcastStream {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
     Open,
-    /// The client has sent all, an answer will end the stream, or the node is stopping.
+    /// The client has sent everything, a response will end the stream, or the node is stopping.
     Done,
 }
 
-/// An envelope that goes to its chain.
+/// An envelope on its way to its chain.
 struct Handed {
     channel: Arc<Channel>,
     judged: Judged,
     named: Named,
-    /// Released when it is answered.
+    /// Released when the response is sent.
     charge: Charge,
 }
 
@@ -124,7 +127,7 @@ enum Answer {
     },
     Refused {
         refused: Refused,
-        /// If it belongs to one.
+        /// The channel of the rejected envelope, if it belongs to one.
         channel: Option<Arc<Channel>>,
         judged: Judged,
     },
@@ -146,7 +149,7 @@ impl BroadcastStream {
             reader,
             parent,
             place,
-            client: connection.peer.ip(),
+            client: site(connection.peer.ip()),
             reading: Reading::Open,
             judged: VecDeque::new(),
             elsewhere: None,
@@ -162,7 +165,7 @@ impl BroadcastStream {
         }
     }
 
-    /// Reads what is there and judges it. Gives back whether anything happened.
+    /// Reads the envelopes that have arrived and validates them. Returns whether anything happened.
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
         let in_work = self.judged.len() + self.answers.len() + usize::from(self.entering.is_some());
         if self.reading == Reading::Done || self.elsewhere.is_some() {
@@ -177,6 +180,9 @@ impl BroadcastStream {
             match self.reader.poll_next(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(incoming))) => {
+                    if read.is_empty() {
+                        read.reserve(READ_AT_ONCE);
+                    }
                     self.in_work_bytes += incoming.charge.bytes();
                     read.push(incoming);
                 }
@@ -210,18 +216,24 @@ impl BroadcastStream {
             self.elsewhere = Some(Box::pin(judge_in_parts(read, context, parent, self.client)));
             return true;
         }
-        if read.len() >= SHARE_FROM {
+        let _at_work = self.shared.judges.begin();
+        if read.len() >= SHARE_FROM && self.shared.judges.have_room() {
             let half = read.split_off(read.len() / 2);
+            let other = self.shared.judges.begin();
             self.elsewhere = Some(Box::pin(async move {
-                let judged = spawn_blocking(move || judge_all(half, &context, &parent)).await;
-                judged.map_err(|error| error.to_string())
+                let work = move || {
+                    let judged = judge_all(half, &context, &parent);
+                    drop(other);
+                    judged
+                };
+                spawn_blocking(work).await.map_err(|error| error.to_string())
             }));
         }
         self.judged.extend(judge_all(read, &self.shared.context, &self.parent));
         true
     }
 
-    /// Takes over what the other thread has judged.
+    /// Collects what the other thread has validated.
     fn join(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(elsewhere) = &mut self.elsewhere else { return false };
         let Poll::Ready(outcome) = elsewhere.as_mut().poll(cx) else { return false };
@@ -237,7 +249,7 @@ impl BroadcastStream {
         true
     }
 
-    /// Hands judged envelopes to their chains, in order.
+    /// Submits validated envelopes to their chains, in order.
     fn submit(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         loop {
@@ -307,7 +319,7 @@ impl BroadcastStream {
         self.turn_away(&unavailable(&handed.channel), handed);
     }
 
-    /// Its channel does not take the envelope now.
+    /// Rejects an envelope that its channel does not accept now.
     fn turn_away(&mut self, refused: &Refused, handed: Handed) {
         let Handed { channel, judged, named, charge } = handed;
         self.in_work_bytes = self.in_work_bytes.saturating_sub(charge.bytes());
@@ -315,8 +327,8 @@ impl BroadcastStream {
         self.refuse(refused.clone(), Some(channel), judged);
     }
 
-    /// A refusal is the last answer of a stream, but for that of a sender who is over its limit; what was read behind it is
-    /// dropped unseen.
+    /// Queues a rejection. It ends the stream and drops what was read behind it, except when the sender is over its
+    /// limit.
     fn refuse(&mut self, refused: Refused, channel: Option<Arc<Channel>>, judged: Judged) {
         let goes_on = refused.goes_on;
         self.answers.push_back(Answer::Refused { refused, channel, judged });
@@ -329,7 +341,7 @@ impl BroadcastStream {
         self.entering = None;
     }
 
-    /// Collects the answers that are there, in order.
+    /// Collects the responses that are there, in order.
     fn answer(&mut self, cx: &mut Context<'_>, out: &mut BytesMut) -> bool {
         let mut progress = false;
         while let Some(front) = self.answers.front_mut() {
@@ -440,14 +452,8 @@ impl http_body::Body for BroadcastStream {
     }
 }
 
-fn judge_all(read: Vec<Incoming>, context: &NodeContext, parent: &Parent) -> Vec<(Judgement, Charge)> {
-    let (bytes, charges): (Vec<Bytes>, Vec<Charge>) =
-        read.into_iter().map(|incoming| (incoming.bytes, incoming.charge)).unzip();
-    judge::judge_all(bytes, context, parent).into_iter().zip(charges).collect()
-}
-
-/// Judges envelopes among which there are config updates: each of these on a thread of its own when its turn has come. Ends with
-/// one that ends the stream.
+/// Validates envelopes that include config updates, each of which runs on a blocking thread when its turn has come.
+/// Stops behind the first envelope whose response ends the stream.
 async fn judge_in_parts(
     read: Vec<Incoming>,
     context: Arc<NodeContext>,
@@ -485,7 +491,7 @@ async fn judge_in_parts(
     Ok(judged)
 }
 
-/// Ready when a channel has let nothing through for too long: who waits holds memory that others need.
+/// Resolves when a channel has admitted nothing for too long, because waiting streams hold memory that others need.
 async fn stands_still(gate: &Gate, crowd_bytes: usize) -> Duration {
     loop {
         let time = gate.still_for();

@@ -35,15 +35,16 @@ use crate::admission::{Charge, Held, OpenStream, Peer, Phase, now_ms};
 use crate::connection::ConnectInfo;
 use crate::traces::Parent;
 
-/// No request is larger. Fabric takes requests as large as envelopes; here a request is kept for as long as its answer lasts,
-/// to be judged again after a config update, and no client has a reason to send more than a few KB.
+/// Maximum size of a request. Fabric accepts requests as large as envelopes. Here a request is retained for as long
+/// as its response lasts, to be revalidated after a config update, and no client has a reason to send more than a few
+/// KB.
 const REQUEST_MAX_BYTES: usize = 1 << 20;
-/// Blocks that are not in memory are read so many at a time.
+/// Maximum number of blocks read ahead from disk at once.
 const READ_AHEAD_BLOCKS: u64 = 16;
-/// And no further once they have so many bytes together.
+/// Maximum size in bytes of the blocks read ahead at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
 
-/// A body made of the frames that an answering stream yields.
+/// A response body made of the frames that the answering stream yields.
 pub(super) struct DeliverStream {
     frames: Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>,
     ended: bool,
@@ -81,7 +82,7 @@ impl http_body::Body for DeliverStream {
     }
 }
 
-/// Answers request after request; the first that does not succeed is the last.
+/// Responds to request after request; the first that does not succeed is the last.
 fn answer_all(
     shared: Shared,
     mut reader: MessageReader,
@@ -157,13 +158,13 @@ fn answer_all(
     }
 }
 
-/// The last message is a status, and the stream ends well.
+/// Records that the stream ended well, with a status as its last message.
 fn ended_with_status(observed: &mut StreamObserved) {
     observed.sent(1);
     observed.ends(Code::Ok as i32);
 }
 
-/// Why an answer ends without success. Deliver has no text on the wire: the reason is for the log.
+/// The reason a response ends without success. Deliver has no text on the wire: the reason is for the log.
 struct Refused {
     status: FabricStatus,
     reason: String,
@@ -184,28 +185,28 @@ impl Refused {
     }
 }
 
-/// One request on its way through the chain.
+/// The response to one request: its position in the chain.
 struct Answer {
     channel: Arc<Channel>,
     plan: SeekPlan,
     next: BlockNumber,
     done: bool,
     reader: Reader,
-    /// For the request, whose bytes the reader keeps.
+    /// The charge for the request, whose bytes the reader retains.
     _request: Charge,
     heights: tokio::sync::watch::Receiver<u64>,
     states: tokio::sync::watch::Receiver<ChannelState>,
     read_ahead: VecDeque<(EncodedBlock, Held)>,
     peer: Arc<Peer>,
-    /// A place among the channel's followers; `None` while the channel has nobody to count them.
+    /// The registration among the channel's subscribers; `None` while no chain counts them.
     _following: Option<Following>,
     subscription: Subscription,
-    /// Of the request, and of the block that is on its way to the connection.
+    /// Trace of the request; `sending` is that of the block that is on its way to the connection.
     trace: Trace,
     sending: Trace,
 }
 
-/// Who asked, and under which configuration they were last found to be allowed to.
+/// The requester, and the configuration under which the request was last allowed.
 struct Reader {
     signed: SignedDatum,
     not_after: Option<UnixSeconds>,
@@ -213,7 +214,7 @@ struct Reader {
 }
 
 impl Answer {
-    /// Judges a request, in the reference's order.
+    /// Validates a request, in Fabric's order.
     async fn begin(
         shared: &Shared,
         connection: &ConnectInfo,
@@ -277,7 +278,7 @@ impl Answer {
         })
     }
 
-    /// With a span, if somebody wants it: in the trace that the client is in.
+    /// Starts a span for the request in the client's trace, if tracing is enabled.
     fn followed(mut self, connection: &ConnectInfo, parent: &Parent) -> Self {
         if is_on() {
             let span = tracing::debug_span!(target: TARGET, parent: None, "deliver", channel = self.channel.id().as_str(),
@@ -288,9 +289,9 @@ impl Answer {
         self
     }
 
-    /// The next frame; `None` behind the last block that was asked for.
+    /// Returns the next frame; `None` behind the last requested block.
     async fn next(&mut self, shared: &Shared) -> Result<Option<(u64, Bytes)>, Refused> {
-        // whoever asks for the next frame has taken the one before
+        // a connection that polls for the next frame has taken the one before
         self.sending = Trace::default();
         if self.done {
             return Ok(None);
@@ -313,7 +314,7 @@ impl Answer {
         Ok(Some((block.number().0, shared.admission.outgoing.frame(&self.peer, frame))))
     }
 
-    /// Waits until the next block is there, if that was asked for and if it may ever come.
+    /// Waits until the next block exists, if the request says so and the block may ever come.
     async fn wait_for_block(&mut self, shared: &Shared) -> Result<(), Refused> {
         if *self.states.borrow() == ChannelState::Removed {
             return Err(removed());
@@ -345,7 +346,7 @@ impl Answer {
         }
     }
 
-    /// The block that is next: from memory, else from the disk, together with some that follow it.
+    /// Returns the next block: from memory, else from disk together with some that follow it.
     async fn read_block(&mut self, shared: &Shared) -> Result<(EncodedBlock, Held), Refused> {
         if let Some(block) = self.read_ahead.pop_front() {
             return Ok(block);
@@ -409,7 +410,7 @@ impl Reader {
         Self { signed, not_after, allowed_under: None }
     }
 
-    /// Whether the request may still be answered: the policy again when the configuration changed, expiry each time.
+    /// Checks whether the request may still be served: the policy when the configuration changed, expiry each time.
     fn check(&mut self, shared: &Shared, channel: &Channel) -> Result<(), Refused> {
         if shared.context.expiration_checks
             && let Some(not_after) = self.not_after
@@ -431,14 +432,16 @@ impl Reader {
     }
 }
 
-/// Whether a channel has its genesis block alone and its chain has never run: who waits for a channel that is being created
-/// asks again until it can be used, and a Broadcast that follows is taken.
+/// Returns whether a channel has only its genesis block and its chain has never run. A client that waits for a
+/// channel that is being created then retries until the channel is usable, so that a Broadcast that follows is
+/// accepted.
 fn has_not_begun(channel: &Channel) -> bool {
     let is_starting = matches!(
         channel.state(),
         ChannelState::Starting
             | ChannelState::Connecting
             | ChannelState::CatchingUp { .. }
+            | ChannelState::Electing
             | ChannelState::Retrying { .. }
     );
     is_starting && channel.ledger().height() == 1
@@ -452,7 +455,7 @@ fn removed() -> Refused {
     Refused::new(FabricStatus::NotFound, "the channel was removed from this orderer")
 }
 
-/// A request is good for a while around the time it was made.
+/// Rejects a request whose timestamp is too far from now.
 fn check_time(shared: &Shared, message: &Message) -> Result<(), Refused> {
     let time = message.channel_header.timestamp.as_ref();
     let time = time.ok_or_else(|| Refused::bad("channel header has no timestamp"))?;
@@ -464,7 +467,7 @@ fn check_time(shared: &Shared, message: &Message) -> Result<(), Refused> {
     Ok(())
 }
 
-/// With mutual TLS a request is good only on the connection of the client that made it.
+/// Rejects, with mutual TLS, a request that does not carry the hash of its connection's client certificate.
 fn check_tls_binding(shared: &Shared, connection: &ConnectInfo, message: &Message) -> Result<(), Refused> {
     if !shared.client_certificate_required {
         return Ok(());

@@ -1,8 +1,8 @@
 //! The messages of a gRPC stream as bytes: a byte for compression, four for the length, the message.
 //!
-//! Each message is put together in memory of its own, which grows as its bytes arrive; a slice of what the connection read
-//! would keep that whole buffer. The bytes stay charged to the connection until the message is answered. The whole message
-//! has to come at a least rate: a byte now and then does not keep it.
+//! Each message is assembled in memory of its own, which grows as its bytes arrive; a slice of what the connection
+//! read would retain that whole buffer. The bytes stay charged to the connection until the message is answered. The
+//! whole message has to arrive at a minimum rate: a byte now and then does not keep the stream alive.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -16,18 +16,19 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
 use crate::admission::{
-    Admission, Charge, LargeMessages, Peer, Permit, Refusal, Refusals, StreamHold, TooManyWait, Turn, Waiting, now_ms,
+    Admission, Charge, LargeMessages, Peer, Permit, Phase, Refusal, Refusals, StreamHold, TooManyWait, Turn, Waiting,
+    now_ms,
 };
 
 const PREFIX_BYTES: usize = 5;
-/// What a message in work costs beside its bytes: what was read of it, its place in queues, its answer.
+/// Bytes charged for a message beside its own: read buffers, entries in queues, the response.
 const MESSAGE_OVERHEAD_BYTES: usize = 2 << 10;
-/// A message that has begun has so long,
+/// Time that any message has to arrive, beside that for its bytes.
 const MESSAGE_GRACE: Duration = Duration::from_secs(20);
-/// and a second more for so many of its bytes that have arrived.
+/// Minimum rate: a message gets one more second for each of these bytes that have arrived.
 const LEAST_BYTES_A_SECOND: usize = 64 << 10;
 
-/// One message, and what it holds.
+/// One message, and the memory charged for it.
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) bytes: Bytes,
@@ -35,7 +36,7 @@ pub(super) struct Incoming {
     pub(super) charge: Charge,
 }
 
-/// A request's body, whose bytes are taken over from the connection.
+/// A request's body, whose bytes are taken over from the connection's charge.
 pub(super) struct Arriving {
     body: tonic::body::Body,
     peer: Arc<Peer>,
@@ -46,7 +47,7 @@ impl Arriving {
         Self { body, peer: Arc::clone(peer) }
     }
 
-    /// The next bytes; `None` behind the last.
+    /// Returns the next bytes; `None` behind the last.
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(Bytes, Charge), Status>>> {
         loop {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -66,7 +67,7 @@ impl Arriving {
 }
 
 impl Drop for Arriving {
-    /// What has arrived and is not wanted any more is released.
+    /// Releases the charge of bytes that have arrived and are no longer needed.
     fn drop(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
         while let Poll::Ready(Some(Ok(_))) = self.poll_bytes(&mut cx) {}
@@ -77,49 +78,49 @@ impl Body for Arriving {
     type Data = Bytes;
     type Error = Status;
 
-    /// For a service of which nothing is known: bytes are released as they are handed over.
+    /// Releases bytes as they are handed over, since the service that reads them is not known.
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.poll_bytes(cx).map(|next| next.map(|read| read.map(|(data, _)| Frame::data(data))))
     }
 }
 
-/// Reads messages off a request's body.
+/// Reads messages from a request's body.
 pub(super) struct MessageReader {
     body: Arriving,
-    /// While this is there the request is in progress.
+    /// The request is in progress until this is dropped.
     hold: StreamHold,
     large: LargeMessages,
     refusals: Refusals,
     max_bytes: usize,
     ended: bool,
-    /// What was read behind the message before.
+    /// Bytes read beyond the previous message.
     chunk: Bytes,
-    /// For `chunk`, and for the message that has begun.
+    /// Charged for `chunk` and for the message that has begun.
     charge: Charge,
     prefix: BytesMut,
     begun: Option<Begun>,
-    /// For a large message's turn.
+    /// The wait for a large message's turn.
     waiting: Option<Waiting>,
     clock: Option<Clock>,
 }
 
-/// A message that is being put together.
+/// A message that is being assembled.
 struct Begun {
     length: usize,
     bytes: BytesMut,
     permit: Option<Permit>,
 }
 
-/// Since when a message comes, and when to look whether it comes fast enough.
+/// The start of a message's arrival, and the timer for its minimum rate.
 struct Clock {
     began: Instant,
     began_ms: u64,
-    /// Milliseconds that the node had read nothing for want of memory before.
+    /// Milliseconds in which the node had read nothing for lack of memory before the message began.
     blocked_ms: u64,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// When a message that began then must have more than so many bytes.
+/// Returns when a message that began at `began` must have more than `arrived` bytes.
 fn deadline(began: Instant, arrived: usize) -> Instant {
     let seconds = u32::try_from(arrived / LEAST_BYTES_A_SECOND).unwrap_or(u32::MAX);
     began + MESSAGE_GRACE + Duration::from_secs(u64::from(seconds))
@@ -130,12 +131,13 @@ impl Clock {
         Self { began: Instant::now(), began_ms: now_ms(), blocked_ms: peer.blocked_ms(), timer: None }
     }
 
-    /// Since when the client has to send the rest, without the time in which the node read nothing.
+    /// Returns since when the client has to send the rest, without the time in which the node read nothing.
     fn clients_since(&self, peer: &Peer) -> u64 {
         (self.began_ms + peer.blocked_ms().saturating_sub(self.blocked_ms)).min(now_ms())
     }
 
-    /// Whether a message of which so many bytes have come is too slow; if not, the task is woken when it may be.
+    /// Returns whether a message of which `arrived` bytes have come is too slow; if not, the task is woken when it
+    /// may be.
     fn is_up(&mut self, arrived: usize, cx: &mut Context<'_>) -> bool {
         let deadline = deadline(self.began, arrived);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
@@ -150,7 +152,7 @@ impl Clock {
 }
 
 impl MessageReader {
-    /// Of a request on the connection `hold` is of; no message may be larger than `max_bytes`.
+    /// Reads the messages of a request on the connection of `hold`; rejects messages larger than `max_bytes`.
     pub(super) fn new(body: tonic::body::Body, max_bytes: usize, hold: StreamHold, admission: &Admission) -> Self {
         Self {
             body: Arriving::new(body, hold.peer()),
@@ -168,33 +170,38 @@ impl MessageReader {
         }
     }
 
-    /// No larger message is read from here on.
+    /// Lowers the maximum message size from here on.
     pub(super) fn limit(&mut self, max_bytes: usize) {
         self.max_bytes = self.max_bytes.min(max_bytes);
     }
 
-    /// The connection.
+    /// Sets the maximum message size from here on, whatever it was before.
+    pub(super) fn limit_is(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+    }
+
+    /// Returns the connection.
     pub(super) fn peer(&self) -> &Arc<Peer> {
         self.hold.peer()
     }
 
-    /// Whom the stream waits for.
+    /// Returns whether the stream waits for its client or for the node.
     pub(super) fn turn(&self) -> &Turn {
         self.hold.turn()
     }
 
-    /// Says that nothing is read for now: the time of a message that has begun stands still.
+    /// Stops the clock of a message that has begun, because nothing is read for now.
     pub(super) fn pause(&mut self) {
         self.clock = None;
     }
 
-    /// The next message; `None` when the client has sent all it wanted to.
+    /// Polls for the next message; `None` when the client has sent everything.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incoming, Status>>> {
         loop {
             match self.put_together(cx) {
                 Ok(Put::Whole(incoming)) => return Poll::Ready(Some(Ok(incoming))),
                 Ok(Put::NeedsMore) => {}
-                // it is not the client who lets others wait
+                // the client is not the one that delays others
                 Ok(Put::NeedsTurn) => {
                     self.clock = None;
                     return Poll::Pending;
@@ -220,7 +227,10 @@ impl MessageReader {
         }
     }
 
-    /// The next message, for who has nothing else to poll.
+    /// Returns the next message, for a caller that has nothing else to poll.
+    ///
+    /// # Cancel safety
+    /// No part of a message is lost.
     pub(super) async fn next(&mut self) -> Option<Result<Incoming, Status>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -251,7 +261,7 @@ impl MessageReader {
         Poll::Pending
     }
 
-    /// Goes on with the message that has begun, or begins the next.
+    /// Continues with the message that has begun, or begins the next.
     fn put_together(&mut self, cx: &mut Context<'_>) -> Result<Put, Status> {
         if self.begun.is_none() {
             let missing = (PREFIX_BYTES - self.prefix.len()).min(self.chunk.len());
@@ -262,9 +272,11 @@ impl MessageReader {
             }
             let length = self.length()?;
             let mut permit = None;
-            if LargeMessages::concerns(length) {
-                let site = self.hold.peer().site();
-                let waiting = self.waiting.get_or_insert_with(|| self.large.wait(length, site));
+            // Raft must not wait for clients that send large envelopes
+            if LargeMessages::concerns(length) && !self.hold.peer().is_favoured() {
+                let peer = self.hold.peer();
+                let is_stranger = peer.phase() < Phase::Known;
+                let waiting = self.waiting.get_or_insert_with(|| self.large.wait(length, peer.site(), is_stranger));
                 let Poll::Ready(turn) = waiting.poll(cx) else { return Ok(Put::NeedsTurn) };
                 self.waiting = None;
                 permit = Some(turn.map_err(|TooManyWait| {
@@ -297,7 +309,7 @@ impl MessageReader {
         Ok(Put::Whole(Incoming { bytes, charge }))
     }
 
-    /// Length of the message whose prefix is here.
+    /// Returns the length of the message whose prefix is complete.
     fn length(&self) -> Result<usize, Status> {
         let [compressed, a, b, c, d] = self.prefix[..] else { return Ok(0) };
         if compressed != 0 {
@@ -318,7 +330,7 @@ enum Put {
     NeedsTurn,
 }
 
-/// A message that ends a stream with the given status, after which nothing follows.
+/// Encodes the given status as the trailers that end a stream.
 pub(super) fn trailers(status: &Status) -> http::HeaderMap {
     let mut trailers = http::HeaderMap::new();
     // a status whose text is no header value still ends the stream
@@ -327,12 +339,13 @@ pub(super) fn trailers(status: &Status) -> http::HeaderMap {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
-    struct Pieces(VecDeque<Bytes>);
+    /// A body that comes in these pieces.
+    pub(in crate::grpc) struct Pieces(pub(in crate::grpc) VecDeque<Bytes>);
 
     impl http_body::Body for Pieces {
         type Data = Bytes;

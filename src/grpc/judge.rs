@@ -1,5 +1,6 @@
-//! What becomes of envelopes before any actor sees them: found, classified, filtered. CPU only; runs on whatever thread
-//! reads the stream, against the channel's snapshot.
+//! Validates envelopes before they reach the actor tree: resolves the channel, classifies the message, checks the
+//! sender's rate and applies the filters. CPU only; runs on the thread that reads the stream, against the channel's
+//! snapshot.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,18 +21,20 @@ use orderer_core::processing::{
     propose_creation, propose_update,
 };
 
+use super::frames::Incoming;
+use crate::admission::Charge;
 use crate::traces::Parent;
 
-/// What a client is told of an envelope that is not ordered.
+/// The response to an envelope that is not ordered.
 #[derive(Debug, Clone)]
 pub(crate) struct Refused {
     pub(crate) status: Status,
     pub(crate) info: String,
-    /// Whether a stream goes on behind it.
+    /// Whether the stream continues after this response.
     pub(crate) goes_on: bool,
 }
 
-/// An envelope that may be ordered.
+/// An envelope that passed validation.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) channel: Arc<Channel>,
@@ -39,16 +42,16 @@ pub(crate) struct Accepted {
     pub(crate) named: Named,
 }
 
-/// An envelope that may be ordered, or why not.
+/// A validated envelope, or its rejection.
 pub(crate) type Verdict = Result<Accepted, Refused>;
 
-/// A verdict, and what is remembered of its envelope until it is answered.
+/// A verdict, and what is retained of its envelope until the response is sent.
 pub(super) struct Judgement {
     pub(super) verdict: Verdict,
     pub(super) judged: Judged,
-    /// Of an envelope that is refused, if it belongs to one.
+    /// The channel of a rejected envelope, if it belongs to one.
     pub(super) channel: Option<Arc<Channel>>,
-    /// Its way, if somebody traces it.
+    /// The envelope's span, if tracing is enabled.
     pub(super) trace: Trace,
 }
 
@@ -60,7 +63,7 @@ impl From<&Refusal> for Refused {
 }
 
 impl Refused {
-    /// Ends the stream.
+    /// Creates a rejection that ends the stream.
     pub(super) fn new(kind: RefusalKind, info: String) -> Self {
         Self { status: kind.status(), info, goes_on: false }
     }
@@ -70,20 +73,22 @@ impl Refused {
     }
 }
 
-/// Judges the bytes of several `Envelope`s, in their order.
-pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent) -> Vec<Judgement> {
-    let (began, count) = (Instant::now(), u32::try_from(raw.len()).unwrap_or(u32::MAX).max(1));
+/// Validates several `Envelope`s in the order in which they were read. Each keeps its charge.
+pub(super) fn judge_all(read: Vec<Incoming>, context: &NodeContext, parent: &Parent) -> Vec<(Judgement, Charge)> {
+    let (began, count) = (Instant::now(), u32::try_from(read.len()).unwrap_or(u32::MAX).max(1));
     let (circumstances, uptime) = (context.circumstances(Judging::AtTheDoor), context.uptime());
-    let found = raw.into_iter().map(|raw| Ok(Found::new(raw, context)?.looked_at(&context.fairness, uptime)));
-    let found: Vec<Result<Found, Refused>> = found.collect();
+    let mut found: Vec<(Result<Found, Refused>, Charge)> = Vec::with_capacity(read.len());
+    for Incoming { bytes, charge } in read {
+        found.push((Found::new(bytes, context).map(|found| found.looked_at(&context.fairness, uptime)), charge));
+    }
     let traces: Vec<Trace> =
-        if is_on() { found.iter().map(|found| follow(found.as_ref().ok(), parent)).collect() } else { Vec::new() };
+        if is_on() { found.iter().map(|(found, _)| follow(found.as_ref().ok(), parent)).collect() } else { Vec::new() };
     let mut traces = traces.into_iter();
     let mut tally = context.fairness.tally(uptime);
     let mut before = Instant::now();
-    // what was done for all together, each has its share of
+    // each envelope has its share of what was done for all together
     let share = (before - began) / count;
-    let judge = |found: Result<Found, Refused>| {
+    let judge = |(found, charge): (Result<Found, Refused>, Charge)| {
         let kind = found.as_ref().map_or(EnvelopeKind::UNKNOWN, Found::kind);
         let tx = found.as_ref().ok().and_then(|found| found.transaction(context));
         let (verdict, channel) = match found
@@ -94,7 +99,7 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent)
             Err((refused, channel)) => (Err(refused), channel),
         };
         let at = Instant::now();
-        // a refused one may bear any name, also that of one that is in a block
+        // a rejected envelope may reuse the transaction ID of a committed one
         let tx = tx.filter(|_| verdict.is_ok());
         let judged = Judged { kind, took: share + (at - before), at, tx };
         if let Ok(accepted) = &verdict {
@@ -111,19 +116,21 @@ pub(super) fn judge_all(raw: Vec<Bytes>, context: &NodeContext, parent: &Parent)
                 }
             }
         }
-        Judgement { verdict, judged, channel, trace }
+        (Judgement { verdict, judged, channel, trace }, charge)
     };
-    found.into_iter().map(judge).collect()
+    let mut judged = Vec::with_capacity(found.len());
+    judged.extend(found.into_iter().map(judge));
+    judged
 }
 
-/// In which line an envelope waits that may be a config update: of a channel that exists, or, without a name, of all that are to
-/// be created; `None` for envelopes that wait in none.
+/// Returns the key of the queue in which a config update waits: the name of an existing channel, or an empty string
+/// for all channels to be created. `None` for envelopes that wait in no queue.
 pub(crate) fn line_of(raw: &[u8], context: &NodeContext) -> Option<String> {
     let name = String::from_utf8_lossy(config_update_channel(raw)?);
     Some(if context.directory.find(&name).is_some() { name.into_owned() } else { String::new() })
 }
 
-/// Of an envelope that cannot be judged now.
+/// Rejects an envelope that cannot be validated now.
 pub(super) fn turned_away(why: String, context: &NodeContext) -> Judgement {
     let refused = Refused::unavailable(why);
     context.observed.refused(None, refused.status, Why::Text(&refused.info));
@@ -132,7 +139,7 @@ pub(super) fn turned_away(why: String, context: &NodeContext) -> Judgement {
     Judgement { verdict: Err(refused), judged, channel: None, trace: Trace::default() }
 }
 
-/// The span of an envelope that was read, which is being judged now.
+/// Starts the span of an envelope that was read and is being validated.
 fn follow(found: Option<&Found>, parent: &Parent) -> Trace {
     let header = found.map(|found| &found.message.channel_header);
     let (channel, tx) = header.map_or(("", ""), |header| (header.channel_id.as_str(), header.tx_id.as_str()));
@@ -145,7 +152,7 @@ fn follow(found: Option<&Found>, parent: &Parent) -> Trace {
     trace
 }
 
-/// Judges the bytes of an `Envelope` that is to update the configuration of a channel that exists.
+/// Validates the bytes of an `Envelope` that updates the configuration of an existing channel.
 pub(crate) fn judge_config_update(raw: Bytes, context: &NodeContext) -> Verdict {
     let began = Instant::now();
     let found = Found::new(raw, context)?;
@@ -158,32 +165,32 @@ pub(crate) fn judge_config_update(raw: Bytes, context: &NodeContext) -> Verdict 
         _ => return Err(Refused::new(RefusalKind::BadRequest, "the envelope is not of type CONFIG_UPDATE".to_owned())),
     }
     let (kind, tx) = (found.kind(), found.transaction(context));
-    // who administers has no rate
+    // administrators have no rate
     let accepted =
         found.judge(None, context.circumstances(Judging::AtTheDoor), context).map_err(|(refused, _)| refused)?;
     accepted.channel.observed().accepted(&Judged { kind, took: began.elapsed(), at: Instant::now(), tx });
     Ok(accepted)
 }
 
-/// An envelope, and where it belongs.
+/// A parsed envelope, and the channel it belongs to.
 struct Found {
     message: Message,
     class: Class,
     place: Place,
-    /// Its sender is over a limit.
+    /// The limit that its sender has exceeded, if any.
     over: Option<OverLimit>,
 }
 
 enum Place {
-    /// A channel that exists.
+    /// An existing channel.
     Channel(Under),
-    /// One that it may create through the system channel, which judges it.
+    /// A channel that the envelope may create through the system channel, whose configuration validates it.
     New(Under),
     Broken(Arc<BrokenChannel>),
     Nowhere,
 }
 
-/// The channel by whose configuration an envelope is judged, and whose it is by that.
+/// The channel whose configuration validates the envelope, and the creator's identity in that channel.
 struct Under {
     channel: Arc<Channel>,
     snapshot: Arc<ChannelSnapshot>,
@@ -206,13 +213,13 @@ impl Found {
         Ok(Self { message, class, place, over: None })
     }
 
-    /// Looks at its sender's rate, before anything is verified.
+    /// Checks the sender's rate, before anything is verified.
     fn looked_at(mut self, fairness: &Fairness, uptime: Duration) -> Self {
         self.over = self.client().and_then(|client| fairness.look(client, uptime).err());
         self
     }
 
-    /// Who signed it, as it says, if its rate is to be charged.
+    /// Returns the claimed signer, if its rate is to be charged.
     fn client(&self) -> Option<Client<'_>> {
         match &self.place {
             Place::Channel(under) | Place::New(under) => under.client(),
@@ -228,7 +235,7 @@ impl Found {
         EnvelopeKind::of(self.message.channel_header.r#type)
     }
 
-    /// With a refusal comes the channel it concerns, if there is one.
+    /// Validates the envelope. A rejection comes with the channel it concerns, if there is one.
     fn judge(
         self,
         tally: Option<&mut Tally<'_>>,
@@ -276,7 +283,7 @@ impl Found {
                 let submission = Submission { envelope, checked_at, is_config };
                 Ok(Accepted { channel: under.channel, submission, named: Named { channel_header, signature_header } })
             }
-            // a channel that is not created is none
+            // a channel that was not created is no channel
             Err(refusal) => Err((refuse(context, Some(&message), &refusal), (!is_new).then_some(under.channel))),
         }
     }
@@ -294,7 +301,7 @@ impl Under {
     }
 }
 
-/// Tells who watches, and makes the client's answer.
+/// Records the rejection with the observers, and creates the client's response.
 fn refuse(context: &NodeContext, message: Option<&Message>, refusal: &Refusal) -> Refused {
     let status = refusal.kind().status();
     match refusal {
@@ -304,7 +311,7 @@ fn refuse(context: &NodeContext, message: Option<&Message>, refusal: &Refusal) -
     Refused::from(refusal)
 }
 
-/// An envelope for a channel that does not exist, and which creates none.
+/// Rejects an envelope for a channel that does not exist, and which creates none.
 fn refuse_for_no_channel(message: &Message, class: Class, context: &NodeContext) -> Refused {
     if class == Class::Config {
         return refuse(context, Some(message), &Refusal::NotDirectly);
@@ -312,7 +319,7 @@ fn refuse_for_no_channel(message: &Message, class: Class, context: &NodeContext)
     let unknown = Refusal::UnknownChannel(message.channel_header.channel_id.clone());
     let mut refused = refuse(context, Some(message), &unknown);
     if context.directory.system_channel().is_none() {
-        // nothing can be created here, so asking for a channel that is not here is the client's mistake
+        // nothing can be created here, so a request for an unknown channel is the client's error
         refused.status = Status::BadRequest;
         if class == Class::ConfigUpdate {
             refused.info.push_str(

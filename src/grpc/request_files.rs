@@ -1,5 +1,6 @@
-//! A file for each request that is read, for who wants to see or replay what a client sent (`Debug.BroadcastTraceDir`,
-//! `Debug.DeliverTraceDir`). Streams hand the bytes over and go on; what cannot be written in time is left out.
+//! Writes each request that is read into a file, so that an operator can inspect or replay it
+//! (`Debug.BroadcastTraceDir`, `Debug.DeliverTraceDir`). Streams hand the bytes over and go on; what cannot be
+//! written in time is dropped.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,15 +13,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-/// So many requests wait to be written, and so many bytes.
+/// Maximum number of requests that wait to be written, and their maximum size in bytes.
 const QUEUE_MAX: usize = 1024;
 const QUEUE_MAX_BYTES: usize = 64 << 20;
-/// What is left out is spoken of so often.
+/// Minimum interval between warnings about dropped requests.
 const SPEAK_EVERY: Duration = Duration::from_secs(10);
-/// For the owner and the group, as the reference.
+/// File mode: for the owner and the group, as Fabric.
 const MODE: u32 = 0o660;
 
-/// Where the requests of one service go.
+/// Writes the requests of one service into a directory. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RequestFiles(Arc<Inner>);
 
@@ -31,7 +32,7 @@ struct Inner {
     left_out: LeftOut,
 }
 
-/// Says now and then how many there were.
+/// Counts the requests that were not written, and logs the count now and then.
 #[derive(Debug, Default)]
 struct LeftOut {
     requests: AtomicU64,
@@ -41,7 +42,7 @@ struct LeftOut {
 impl LeftOut {
     fn one(&self, reason: &str) {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        // who holds it is about to speak
+        // the thread that holds the lock is about to log
         let Ok(mut said) = self.said.try_lock() else { return };
         if said.is_none_or(|at| at.elapsed() >= SPEAK_EVERY) {
             let requests = self.requests.swap(0, Ordering::Relaxed);
@@ -52,20 +53,20 @@ impl LeftOut {
 }
 
 impl RequestFiles {
-    /// Into this folder, which is made; each file's name ends in `service`.
+    /// Creates the directory and starts the thread that writes; each file's name ends in `service`.
     pub fn start(folder: &Path, service: &'static str) -> std::io::Result<Self> {
         fs::create_dir_all(folder)?;
         let (queue, waiting) = sync_channel(QUEUE_MAX);
         let waiting_bytes = Arc::<AtomicUsize>::default();
         let (folder, freed) = (folder.to_owned(), Arc::clone(&waiting_bytes));
-        // ends when the last stream has gone
+        // ends when the last stream has ended
         std::thread::Builder::new()
             .name("request files".to_owned())
             .spawn(move || write_all(&folder, service, &waiting, &freed))?;
         Ok(Self(Arc::new(Inner { queue, waiting_bytes, left_out: LeftOut::default() })))
     }
 
-    /// Hands a request over.
+    /// Queues a request, or counts it as dropped if the queue is full.
     pub(super) fn put(&self, request: &Bytes) {
         let Inner { queue, waiting_bytes, left_out } = &*self.0;
         let bytes = request.len();
@@ -92,7 +93,8 @@ fn write_all(folder: &Path, service: &str, waiting: &Receiver<(u128, Bytes)>, fr
     }
 }
 
-/// The reference's name: nanoseconds since 1970, a number in hexadecimal that tells requests of one moment apart, the service.
+/// Returns Fabric's name of a file: nanoseconds since 1970, a hexadecimal number that distinguishes requests of one
+/// moment, the service.
 fn path(folder: &Path, nanos: u128, number: usize, service: &str) -> PathBuf {
     folder.join(format!("{nanos}_{number:#x}.{service}"))
 }

@@ -1,4 +1,4 @@
-//! The service `orderer.AtomicBroadcast`: finds the method, and answers with a body that does the rest.
+//! The service `orderer.AtomicBroadcast`: resolves the method, and responds with a body that does the rest.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -17,40 +17,43 @@ use tower_service::Service;
 use super::broadcast::BroadcastStream;
 use super::deliver::DeliverStream;
 use super::frames::{Arriving, MessageReader};
+use super::judges::Judges;
 use super::request_files::RequestFiles;
 use crate::admission::{Admission, Peer};
 use crate::connection::ConnectInfo;
 use crate::traces::Parent;
 
-/// What every stream is given.
+/// State that every stream shares.
 #[derive(Clone)]
 pub struct Shared {
-    /// The edges of the node.
+    /// The node's shared services.
     pub context: Arc<NodeContext>,
     /// Cancelled when the node shuts down: streams answer what is in flight and end.
     pub stopping: CancellationToken,
-    /// What bounds clients.
+    /// Limits on clients: connections, streams, memory.
     pub admission: Admission,
-    /// Bytes of envelopes of one stream that are in work at once.
+    /// Counts the threads that validate envelopes.
+    pub judges: Judges,
+    /// Maximum size in bytes of one stream's in-flight envelopes.
     pub stream_bytes: usize,
-    /// No larger message is read.
+    /// Maximum size in bytes of a message.
     pub max_receive_bytes: usize,
-    /// How far a Deliver request's timestamp may be from now.
+    /// Maximum distance between a Deliver request's timestamp and now.
     pub time_window: Duration,
-    /// Where what Broadcast reads is written, if anywhere.
+    /// Records what Broadcast reads, if enabled.
     pub broadcast_files: Option<RequestFiles>,
-    /// And what Deliver reads.
+    /// Records what Deliver reads, if enabled.
     pub deliver_files: Option<RequestFiles>,
     /// Whether Deliver requests are bound to the client's TLS certificate.
     pub client_certificate_required: bool,
 }
 
-/// See the module's description.
+/// The gRPC service `orderer.AtomicBroadcast`.
 #[derive(Clone)]
 pub struct AtomicBroadcast(Shared);
 
 impl AtomicBroadcast {
-    /// The service.
+    /// Creates the service.
     pub fn new(shared: Shared) -> Self {
         Self(shared)
     }

@@ -1,4 +1,4 @@
-//! Counts the calls of one message and one answer that a service takes.
+//! Counts and bounds a service's unary calls: one message, one response.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,15 +20,15 @@ use super::frames::Arriving;
 use crate::admission::{Admission, OpenStream, Peer, Refusal, Refusals, StreamHold, Streams};
 use crate::connection::ConnectInfo;
 
-/// No request is longer: it names a service.
+/// Maximum size in bytes of a request, which names a service.
 pub const UNARY_MAX_BYTES: usize = 4 << 10;
-/// A request has to come within this time.
+/// Time within which a request has to be answered.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
-/// Answers from the start with one message. Of the services here only health has any.
+/// Methods that are unary. Of the services here only health has any.
 const UNARY: &[&str] = &["Check", "List"];
 
-/// A service whose calls are counted.
+/// A service whose unary calls are counted.
 #[derive(Clone)]
 pub struct CountedUnary<S> {
     inner: S,
@@ -38,7 +38,7 @@ pub struct CountedUnary<S> {
 }
 
 impl<S> CountedUnary<S> {
-    /// Counts what `inner` is asked; its calls are streams like others, of which so many may be open.
+    /// Counts the calls of `inner`. They occupy streams like others, whose number is bounded.
     pub fn new(inner: S, observed: Arc<Observed>, admission: &Admission) -> Self {
         Self { inner, observed, streams: admission.streams.clone(), refusals: admission.refusals.clone() }
     }
@@ -90,7 +90,7 @@ where
         observed.unary_received(&service, method);
         Box::pin(async move {
             let answer = answer.await?;
-            // an error is in the head; what succeeds says so behind its message
+            // an error is in the head; a success has its status in the trailers
             let status = answer.headers().get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
             observed.unary_completed(&service, method, status.unwrap_or(0), began.elapsed());
             Ok(answer)
@@ -98,7 +98,7 @@ where
     }
 }
 
-/// The body of an answer; the call is in progress until it is dropped.
+/// The body of a response; the call is in progress until it is dropped.
 struct HeldBody {
     body: Body,
     _held: (Option<OpenStream>, Option<StreamHold>),

@@ -1,4 +1,4 @@
-//! Answers in the reference's form: JSON, and a JSON object with the key `error` for what went wrong.
+//! Responses in Fabric's form: JSON, and for an error a JSON object with the key `error`.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -8,15 +8,15 @@ use serde::Serialize;
 
 use crate::connection::ConnectInfo;
 
-/// No text of what went wrong is longer.
+/// Maximum size in bytes of an error's text.
 const ERROR_MAX_BYTES: usize = 4 << 10;
 
-/// A request that was refused.
+/// The response to a rejected request.
 #[derive(Debug)]
 pub(super) struct Refused {
     status: StatusCode,
     error: String,
-    /// Methods that would do, for a method that does not.
+    /// The allowed methods, if the method was not.
     allow: Option<&'static str>,
 }
 
@@ -48,7 +48,7 @@ impl IntoResponse for Refused {
     }
 }
 
-/// A JSON text and a line's end, as Go's encoder writes it.
+/// Returns a JSON text and a line feed, as Go's encoder writes it.
 pub(super) fn json(status: StatusCode, content: &impl Serialize) -> Response {
     match serde_json::to_string(content) {
         Ok(text) => (status, [(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
@@ -56,7 +56,7 @@ pub(super) fn json(status: StatusCode, content: &impl Serialize) -> Response {
     }
 }
 
-/// Refuses a client that takes no JSON.
+/// Rejects a client that does not accept JSON.
 pub(super) async fn takes_json(request: Request, next: Next) -> Response {
     let takes = accepts_json(request.headers());
     if takes {
@@ -73,7 +73,7 @@ fn accepts_json(headers: &HeaderMap) -> bool {
     wanted.is_empty() || wanted.iter().any(takes)
 }
 
-/// Refuses a client that showed no certificate.
+/// Rejects a client without a certificate.
 pub(super) async fn has_certificate(request: Request, next: Next) -> Response {
     let info = request.extensions().get::<ConnectInfo>();
     if info.is_some_and(|info| info.tls_certificate_hash.is_some()) {
@@ -83,7 +83,7 @@ pub(super) async fn has_certificate(request: Request, next: Next) -> Response {
     }
 }
 
-/// What went wrong before a handler was asked is said in JSON, too.
+/// Converts errors that come from before any handler into JSON, too.
 pub(super) async fn errors_in_json(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let is_json = |response: &Response| {
@@ -105,7 +105,7 @@ pub(super) async fn errors_in_json(request: Request, next: Next) -> Response {
     response
 }
 
-/// For what is served nowhere.
+/// Responds to paths that do not exist.
 pub(super) async fn not_found() -> Refused {
     Refused::new(StatusCode::NOT_FOUND, "there is nothing here")
 }

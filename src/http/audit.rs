@@ -1,4 +1,4 @@
-//! A line in the log for each request that changes something: who asked, from where, for what, and what came of it.
+//! Logs each request that changes something: the client, its address, the request and the result.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use x509_parser::prelude::FromDer as _;
 
 use crate::connection::ConnectInfo;
 
-/// The subject of the certificate that the client showed, in every request of its connection.
+/// The subject of the client's certificate, in every request of its connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ShownBy(Option<Arc<str>>);
 
@@ -22,7 +22,7 @@ impl ShownBy {
     }
 }
 
-/// Notes requests that are more than a look, the refused ones too.
+/// Logs requests that may change something, rejected ones included.
 pub(super) async fn audited(request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
@@ -32,7 +32,7 @@ pub(super) async fn audited(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
     let client = client.as_deref().unwrap_or("no certificate");
-    // of a channel that was joined, its name
+    // the name of a channel that was joined
     let made = response.headers().get(header::LOCATION).and_then(|place| place.to_str().ok()).unwrap_or_default();
     let peer = peer.map_or_else(String::new, |peer| peer.to_string());
     tracing::info!(target: "orderer.audit", %method, ?path, status = response.status().as_u16(), client = ?client, peer, made,

@@ -1,4 +1,4 @@
-//! A channel's blocks, by number or by what they are: `oldest`, `newest`, `config`.
+//! Looks up a channel's blocks by number or by `oldest`, `newest`, `config`.
 
 use axum::http::StatusCode;
 use orderer_actors::chain_state::chain_text;
@@ -8,10 +8,10 @@ use orderer_ledger::Ledger;
 
 use super::answer::Refused;
 
-/// No number has more digits.
+/// Maximum number of digits of a block number.
 const DIGITS_MAX: usize = 20;
 
-/// Which block is asked for.
+/// Returns the number of the requested block.
 pub(super) fn number_of(ledger: &Ledger, written: &str) -> Result<BlockNumber, Refused> {
     match written {
         "oldest" => Ok(ledger.horizon()),
@@ -26,12 +26,12 @@ pub(super) fn number_of(ledger: &Ledger, written: &str) -> Result<BlockNumber, R
     }
 }
 
-/// Reads it; `None` if it is not there. Waits for the disk.
+/// Reads a block; `None` if it does not exist. Performs blocking I/O.
 pub(super) fn find(ledger: &Ledger, number: BlockNumber) -> Result<Option<EncodedBlock>, Refused> {
     ledger.block(number).map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, chain_text(&e)))
 }
 
-/// Reads it, or says why it is not there. Waits for the disk.
+/// Reads a block, or responds why it does not exist. Performs blocking I/O.
 pub(super) fn read(ledger: &Ledger, number: BlockNumber) -> Result<EncodedBlock, Refused> {
     find(ledger, number)?.ok_or_else(|| {
         let is_gone = number < ledger.horizon();

@@ -1,8 +1,9 @@
-//! What the node holds (blocks, configurations, refusals, logs) is shown without TLS to this machine alone: who reads a channel
-//! through Deliver must be one of its readers, and the port is mostly open for those who fetch metrics.
+//! Restricts the node's content (blocks, configurations, rejections, logs) without TLS to clients on this machine: a
+//! client that reads a channel through Deliver must be one of its readers, and the port is mostly open for those that
+//! fetch metrics.
 //!
-//! A browser on this machine is on this machine, too, whatever page it shows: so the name that was asked (`Host`) must be one that
-//! no stranger could have made lead here (DNS rebinding).
+//! A browser on this machine is on this machine, too, whatever page it shows. So the requested name (`Host`) must be
+//! one that no stranger could have made resolve to this machine (DNS rebinding).
 
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ use crate::connection::ConnectInfo;
 const ELSEWHERE: &str = "without TLS this is shown on the node's own machine alone: ask there at 127.0.0.1, turn on \
                          Operations.TLS with client certificates, or set Debug.Endpoint to open";
 
-/// Refuses who asks from elsewhere, or by a name that anybody could own; `listens_on` is the host in the listener's address.
+/// Rejects clients on other machines, and names that a stranger could own; `listens_on` is the host in the listener's
+/// address.
 pub(super) async fn on_this_machine(State(listens_on): State<Arc<str>>, request: Request, next: Next) -> Response {
     let here =
         request.extensions().get::<ConnectInfo>().is_some_and(|info| info.peer.ip().to_canonical().is_loopback());
@@ -34,7 +36,7 @@ pub(super) async fn on_this_machine(State(listens_on): State<Arc<str>>, request:
     Refused::new(StatusCode::FORBIDDEN, why).into_response()
 }
 
-/// Without the port; over HTTP/2 it is part of the address.
+/// Returns the requested host without the port; over HTTP/2 it is part of the URI.
 fn host_of(request: &Request) -> Option<String> {
     let written = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     let asked = written.as_ref().or_else(|| request.uri().authority())?;

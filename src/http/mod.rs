@@ -1,4 +1,4 @@
-//! Endpoints for people and their tools: operations (health, metrics, log levels) and administration (channel
+//! HTTP endpoints for operators and their tools: operations (health, metrics, log levels) and administration (channel
 //! participation), each on a listener of its own.
 
 mod answer;
@@ -31,5 +31,5 @@ pub(crate) use profile::begin_heap_profile;
 pub use profile::profile;
 pub use server::serve;
 
-/// Why General.Profile cannot be served.
+/// Error for General.Profile in a program without profiles.
 pub(crate) const NO_PROFILES: &str = "General.Profile: this program was built without profiles; packages have them, or build it with --features profiles";

@@ -1,4 +1,5 @@
-//! What stands for profiles in a program that is built without the feature `profiles`; a node whose settings ask for them does not start.
+//! Placeholder for profiles in a program that is built without the feature `profiles`; a node whose settings ask for
+//! them does not start.
 
 use std::sync::Arc;
 
@@ -7,12 +8,12 @@ use orderer_actors::NodeContext;
 
 use super::answer::not_found;
 
-/// Fails: there is nothing to begin.
+/// Fails, because the feature was not built.
 pub(crate) fn begin_heap_profile() -> Result<(), &'static str> {
     Err(super::NO_PROFILES)
 }
 
-/// An endpoint without profiles.
+/// Returns an endpoint without routes.
 pub fn profile(_: Arc<NodeContext>) -> Router {
     Router::new().fallback(not_found)
 }

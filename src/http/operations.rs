@@ -1,4 +1,4 @@
-//! The operations endpoint: health, log levels, version, and what the node is doing.
+//! The operations endpoint: health, metrics, log levels, version, and the routes below `/debug`.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -25,45 +25,52 @@ use super::exposure::on_this_machine;
 use super::page::page;
 use crate::admission::Admission;
 use crate::certificates::CertificatesInUse;
-use crate::metrics::{Metrics, TEXT_FORMAT};
+use crate::disk::LedgerDisk;
+use crate::metrics::{ClusterSides, Metrics, TEXT_FORMAT};
 use crate::settings::{DebugEndpoint, Effective};
 use crate::telemetry::LogControl;
 
-/// A log spec is a line.
+/// Maximum size in bytes of a body, which is a log spec.
 const BODY_MAX_BYTES: usize = 64 << 10;
 
-/// What the endpoint works on.
+/// State of the endpoint.
 pub struct Operations {
-    /// The node.
+    /// The node's shared services.
     pub context: Arc<NodeContext>,
-    /// What bounds clients.
+    /// Limits on clients.
     pub admission: Admission,
-    /// What is logged.
+    /// The disk of the ledgers.
+    pub disk: LedgerDisk,
+    /// Both sides of the connections to other orderers; `None` if there can be none.
+    pub cluster: Option<ClusterSides>,
+    /// Controls what is logged.
     pub logs: LogControl,
-    /// What is measured, if somebody fetches it from here.
+    /// The metrics, if Prometheus is the provider.
     pub metrics: Option<Arc<Metrics>>,
-    /// The node's own configuration, and the file that it is from.
+    /// The name of the configuration file, and the settings in force.
     pub settings: (String, Vec<Effective>),
     /// The node's own certificates.
     pub certificates: CertificatesInUse,
-    /// To whom the node's content is shown.
+    /// The clients that may see the node's content.
     pub debug: DebugEndpoint,
     /// The host of the listener's address, as the configuration has it.
     pub listens_on: Arc<str>,
-    /// Streams of events end then.
+    /// Cancelled when the node stops; ends streams of events.
     pub stopping: CancellationToken,
-    /// Whether the listener has TLS; then log levels are only for those with a certificate.
+    /// Whether the listener has TLS; then only clients with a certificate may use log levels.
     pub secured: bool,
 }
 
 type Shared = State<Arc<Operations>>;
 
-/// The endpoint's routes.
+/// Returns the endpoint's routes.
 pub fn operations(operations: Operations) -> Router {
     let secured = operations.secured;
     let debug = debug(Debug {
         context: Arc::clone(&operations.context),
         admission: operations.admission.clone(),
+        disk: operations.disk.clone(),
+        cluster: operations.cluster.clone(),
         logs: operations.logs.clone(),
         settings: operations.settings.clone(),
         certificates: operations.certificates.clone(),
@@ -95,7 +102,7 @@ pub fn operations(operations: Operations) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
 }
 
-/// Nothing, unless Prometheus is the provider; as in the reference.
+/// Returns the route of the metrics, which exists only if Prometheus is the provider; as in Fabric.
 fn operations_metrics(shared: &Arc<Operations>) -> Router<Arc<Operations>> {
     if shared.metrics.is_none() {
         return Router::new();
@@ -112,7 +119,7 @@ async fn metrics(State(shared): Shared) -> Result<Response, Refused> {
     Ok(([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response())
 }
 
-/// 400, as the reference.
+/// Rejects the method with 400, as Fabric.
 async fn wrong_method(method: Method) -> Refused {
     Refused::bad(format!("invalid request method: {method}"))
 }
@@ -131,7 +138,7 @@ struct FailedCheck {
     reason: String,
 }
 
-/// A channel that takes no messages, and will not by itself in a moment, is a failed check.
+/// Reports health. A channel that accepts no messages, and will not by itself in a moment, is a failed check.
 async fn health(State(shared): Shared) -> Response {
     let mut failed_checks = Vec::new();
     for (id, entry) in &*shared.context.directory.all() {
@@ -146,7 +153,7 @@ async fn health(State(shared): Shared) -> Response {
         };
         failed_checks.extend(reason.map(|reason| FailedCheck { component: format!("channel {id}"), reason }));
     }
-    // nobody who looks at it gets in any more
+    // clients that verify it can no longer connect
     for listener in &shared.certificates.listeners {
         let facts = listener.certificate().and_then(|der| CertificateFacts::of_der(&der).ok());
         if facts.is_some_and(|facts| facts.not_after.0 < unix_now().0) {

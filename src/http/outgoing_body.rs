@@ -1,4 +1,4 @@
-//! The body of an answer, which counts as memory on its way out until the client has taken it.
+//! The body of a response, which counts as outgoing memory until the client has accepted it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use crate::admission::{Held, OpenStream, Outgoing, Peer, StreamHold};
 
-/// A response body whose frames count as outgoing memory of the connection until the socket has taken them.
+/// A response body whose frames count as outgoing memory of the connection until the socket has accepted them.
 pub(super) struct OutgoingBody {
     body: Body,
     outgoing: Outgoing,
     peer: Arc<Peer>,
-    /// For what is not handed over yet, of a body whose size is known.
+    /// Memory reserved for frames that are not handed over yet, of a body whose size is known.
     waiting: Option<Held>,
     _hold: (StreamHold, OpenStream),
 }

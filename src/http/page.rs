@@ -1,5 +1,5 @@
-//! The page for people on call, at `/debug/`: HTML, CSS and JavaScript modules that are part of the binary, need no build
-//! step and load nothing from elsewhere. What they show they read from the other endpoints.
+//! The dashboard for operators on call, at `/debug/`: HTML, CSS and JavaScript modules that are part of the binary,
+//! need no build step and load nothing from elsewhere. They read their data from the other endpoints.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use orderer_core::crypto::{hex, sha256};
 
 use super::answer::{Refused, not_found, wrong_method};
 
-/// Scripts, styles and requests are the node's own; nothing is framed, embedded or sent elsewhere, and no text of a
+/// Scripts, styles and requests are the node's own; nothing is framed, embedded or sent elsewhere, and no text from a
 /// client becomes a script.
 const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                                 connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -23,7 +23,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-/// One file of the page.
+/// One file of the dashboard.
 struct Asset {
     name: &'static str,
     kind: &'static str,
@@ -78,7 +78,7 @@ impl Asset {
         Self { name, kind, content, tag: HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\"")) }
     }
 
-    /// The file, or that it is still the same.
+    /// Responds with the file, or with Not Modified.
     fn answer(&self, asked: &HeaderMap) -> Response {
         let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
         let tag = self.tag.to_str().unwrap_or_default();
@@ -90,7 +90,7 @@ impl Asset {
         };
         let headers = response.headers_mut();
         headers.insert(header::ETAG, self.tag.clone());
-        // kept, and asked about each time: another binary may be behind the same address tomorrow
+        // cached, and revalidated each time: another binary may be at the same address tomorrow
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -99,7 +99,7 @@ impl Asset {
     }
 }
 
-/// The routes of the page.
+/// Returns the routes of the dashboard.
 pub(super) fn page() -> Router {
     let to_page = || async { Redirect::permanent("/debug/") };
     Router::new()

@@ -11,7 +11,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, get, on};
 use orderer_actors::NodeContext;
-use orderer_actors::channel::{Channel, ChannelState, Entry};
+use orderer_actors::channel::{Channel, ChannelState, Entry, Relation};
 use orderer_actors::judging::{on_own_thread, turn_to_judge};
 use orderer_actors::mailbox::OrderRefusal;
 use orderer_actors::membership::{JoinBlock, JoinError, RemoveError};
@@ -26,19 +26,19 @@ const CHANNELS: &str = "/participation/v1/channels";
 const BLOCK_PART: &str = "config-block";
 const UPDATE_PART: &str = "config-update-envelope";
 
-/// What the API works on.
+/// State of the API.
 pub struct Administration {
-    /// The node.
+    /// The node's shared services.
     pub context: Arc<NodeContext>,
-    /// Whether it is switched on.
+    /// Whether the API is enabled.
     pub enabled: bool,
-    /// The largest body.
+    /// Maximum size in bytes of a body.
     pub max_body_bytes: usize,
 }
 
 type Shared = State<Arc<Administration>>;
 
-/// The API's routes.
+/// Returns the API's routes.
 pub fn participation(administration: Administration) -> Router {
     let limit = DefaultBodyLimit::max(administration.max_body_bytes);
     let shared = Arc::new(administration);
@@ -109,16 +109,19 @@ impl Info {
     fn of(channel: &Channel) -> Self {
         let status = match channel.state() {
             ChannelState::Failed { .. } => "failed",
-            ChannelState::CatchingUp { .. } => "onboarding",
+            ChannelState::CatchingUp { .. } | ChannelState::Onboarding { .. } => "onboarding",
             ChannelState::Stopped | ChannelState::Removed => "inactive",
             _ => "active",
         };
-        // engines that know no membership have no other relation
-        let relation = match channel.snapshot().orderer().consensus_type.as_str() {
-            "etcdraft" => "consenter",
-            _ => "other",
-        };
-        Self::new(channel.id(), relation, status, channel.ledger().height())
+        Self::new(channel.id(), word(channel.relation()), status, channel.ledger().height())
+    }
+}
+
+fn word(relation: Relation) -> &'static str {
+    match relation {
+        Relation::Consenter => "consenter",
+        Relation::Follower => "follower",
+        Relation::Other => "other",
     }
 }
 
@@ -155,12 +158,15 @@ async fn join(State(shared): Shared, request: Request) -> Result<Response, Refus
     let of_thread = Arc::clone(&shared);
     let read = on_own_thread(move || JoinBlock::read(&block, &of_thread.context));
     let block = read.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
-    let joined = match block {
-        Ok(block) => shared.context.membership.join(block).await,
-        Err(refused) => Err(refused),
-    };
+    let block = block.map_err(|refused| refuse_join(&refused))?;
+    let (is_first, relation) = (block.is_first(), block.relation(&shared.context));
+    let joined = shared.context.membership.join(block).await;
     let channel = joined.map_err(|refused| refuse_join(&refused))?;
-    Ok(created(&Info::of(&channel)))
+    if is_first && relation != Relation::Follower {
+        return Ok(created(&Info::of(&channel)));
+    }
+    // as Fabric: there are no blocks at first of a channel that it follows, or that it has to catch up with
+    Ok(created(&Info::new(channel.id(), word(relation), "onboarding", 0)))
 }
 
 fn refuse_join(refused: &JoinError) -> Refused {
@@ -191,13 +197,13 @@ async fn remove(State(shared): Shared, Path(channel): Path<String>) -> Result<St
     })
 }
 
-/// A config update, as if it had come over Broadcast. Answered when it is ordered.
+/// Orders a config update, as if it had come over Broadcast. Responds when it is ordered.
 async fn update(State(shared): Shared, request: Request) -> Result<Response, Refused> {
     let envelope = only_part(request, UPDATE_PART).await?;
     let of_thread = Arc::clone(&shared);
     let unavailable = |why: String| Refused::new(StatusCode::SERVICE_UNAVAILABLE, format!("cannot update: {why}"));
     let line = line_of(&envelope, &shared.context).unwrap_or_default();
-    // whose address this is says nothing: administrators come by way of one machine
+    // the client's address distinguishes nothing: administrators come by way of one machine
     let turn = turn_to_judge(&line, None).await.map_err(|crowded| unavailable(crowded.to_string()))?;
     let judged = on_own_thread(move || {
         let judged = judge_config_update(envelope, &of_thread.context);
@@ -210,7 +216,7 @@ async fn update(State(shared): Shared, request: Request) -> Result<Response, Ref
         match refused.status {
             fabric_proto::common::Status::NotFound => Refused::not_allowed("GET, POST", text),
             fabric_proto::common::Status::ServiceUnavailable => Refused::new(StatusCode::SERVICE_UNAVAILABLE, text),
-            // also where a signature is missing: 403 is said of channels that are not ready
+            // also where a signature is missing: 403 is the status of channels that are not ready
             _ => Refused::bad(text),
         }
     })?;
@@ -258,7 +264,7 @@ fn not_stored(mut response: Response) -> Response {
     response
 }
 
-/// The content of a form's only part, a file of this name.
+/// Returns the content of a form's only part, a file of this name.
 async fn only_part(request: Request, name: &'static str) -> Result<Bytes, Refused> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! A profile as pprof's tools read it: `profile.proto`, gzipped. The messages are written down here, as far as they are used.
+//! Profiles in the format of pprof's tools: `profile.proto`, gzipped. Defines the messages as far as they are used.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -85,7 +85,7 @@ struct Function {
     filename: i64,
 }
 
-/// Texts, each once. The first is empty, as the format wants it.
+/// Table of distinct texts. The first is empty, as the format requires.
 struct Strings {
     known: HashMap<String, i64>,
     table: Vec<String>,
@@ -105,26 +105,27 @@ impl Strings {
 
 const NANOS: i64 = 1_000_000_000;
 
-/// The samples of processors' time in this report. Costs some milliseconds.
+/// Encodes the samples of processor time in this report. Takes some milliseconds.
 pub(super) fn gzipped(report: &Report) -> std::io::Result<Vec<u8>> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     gzip.write_all(&profile(report).encode_to_vec())?;
     gzip.finish()
 }
 
-/// The same profile, which says that frames of these names (a regular expression), and what they called, are not to be shown.
+/// Returns the same profile with an instruction to hide frames of these names (a regular expression), and what they
+/// called.
 pub(super) fn without_frames(gzipped: Vec<u8>, names: &str) -> std::io::Result<Vec<u8>> {
     let mut profile = Vec::new();
     GzDecoder::new(&gzipped[..]).read_to_end(&mut profile)?;
     let strings = Texts::decode(&profile[..])?.string_table;
     let more = Texts { string_table: vec![names.to_owned()], drop_frames: i64::try_from(strings.len()).unwrap_or(0) };
-    // fields of two messages behind each other are one message, and two compressed files are one
+    // the concatenated fields of two messages are one message, and two compressed files are one
     let mut gzip = GzEncoder::new(gzipped, Compression::default());
     gzip.write_all(&more.encode_to_vec())?;
     gzip.finish()
 }
 
-/// The part of a profile that says which frames are not to be shown.
+/// The part of a profile that lists frames to hide.
 #[derive(Clone, PartialEq, Message)]
 struct Texts {
     #[prost(string, repeated, tag = "6")]
@@ -170,7 +171,7 @@ fn profile(report: &Report) -> Profile {
     profile
 }
 
-/// How many frames on top of a stack are the profiler's own, and the signal's that it works in: what was busy is below.
+/// Returns the number of frames on top of a stack that belong to the profiler and its signal; the busy code is below.
 fn own_frames(stack: &Frames) -> usize {
     let own = |name: &str| name.contains("pprof::backtrace") || name.contains("trace_unsynchronized");
     stack.frames.iter().rposition(|frame| frame.iter().any(|symbol| own(&symbol.name()))).map_or(0, |last| last + 1)

@@ -1,5 +1,5 @@
-//! Profiles for Go's pprof, in its format and at its paths: what the processors do, what memory is used for, and what the
-//! actors are.
+//! Profiles for Go's pprof, in its format and at its paths: processor time, memory in use, and the state of the
+//! actors.
 
 use orderer_core::counted::counted;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use super::answer::{Refused, not_found};
 use super::heap_profile::{self, HeapProfileError};
 use super::pprof_format::gzipped;
 
-/// Samples a second, of every thread together. Not a round number, so that nothing which happens as often hides.
+/// Samples per second, of all threads together. Not a round number, so that nothing which happens as often hides.
 const FREQUENCY: i32 = 99;
-/// How long samples are taken if that is not said; and at most, since an answer may take no longer than a minute.
+/// Default and maximum duration of sampling in seconds; a response may take no longer than a minute.
 const SECONDS: u64 = 30;
 const SECONDS_MAX: u64 = 50;
-/// A signal that arrives within these may not look at the stack.
+/// Libraries in which a signal must not unwind the stack.
 const NOT_WITHIN: [&str; 4] = ["libc", "libgcc", "pthread", "vdso"];
 
 const INDEX: &str = "\
@@ -37,11 +37,11 @@ heap        memory that is in use, by who allocated it: go tool pprof -http : ht
 #[derive(Clone)]
 struct Profiling {
     context: Arc<NodeContext>,
-    /// There is one timer for the whole process.
+    /// Locked while a profile is taken, because there is one timer for the whole process.
     in_use: Arc<Mutex<()>>,
 }
 
-/// The endpoint's routes.
+/// Returns the endpoint's routes.
 pub fn profile(context: Arc<NodeContext>) -> Router {
     Router::new()
         .route("/debug/pprof/", get(async || text(INDEX.to_owned())))
@@ -88,11 +88,11 @@ async fn processors(State(profiling): State<Profiling>, RawQuery(query): RawQuer
     let sampling = pprof::ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&NOT_WITHIN).build();
     let sampling = sampling.map_err(|e| failed(e.to_string()))?;
     tokio::time::sleep(Duration::from_secs(seconds)).await;
-    // names are looked up in the debug information: not on a thread that serves
+    // looks up names in the debug information: not on a thread that serves
     let taken = tokio::task::spawn_blocking(move || {
         let report = sampling.report().build().map_err(|e| e.to_string())?;
         drop(sampling);
-        // the tables of names would stay until the process ends
+        // the symbol tables would stay until the process ends
         backtrace::clear_symbol_cache();
         gzipped(&report).map_err(|e| e.to_string())
     });

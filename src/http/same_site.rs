@@ -1,10 +1,10 @@
-//! What another site's page asks of this node through its reader's browser is refused, unless that only reads: the browser
-//! would not show that site the answer, but what was asked would have happened.
+//! Rejects requests that another site's page sends to this node through its reader's browser, unless they only read:
+//! the browser would not show that site the response, but the request would have taken effect.
 //!
-//! Browsers say which site's page asks for a change (`Origin`); tools say nothing, and are not judged by it. A page is this
-//! node's own if its site is the address that was asked (`Host`). That alone proves nothing for a site that has its own name
-//! lead to this node once the page is there (DNS rebinding): so the name must be one that no stranger can own, or the page
-//! have come over TLS, for which the stranger has no certificate.
+//! Browsers send the site of the page that requests a change (`Origin`); tools send none, and are not checked. A page
+//! is this node's own if its site is the requested address (`Host`). That alone proves nothing for a site that has
+//! its own name resolve to this node once the page is loaded (DNS rebinding): so the name must be one that no
+//! stranger can own, or the page have come over TLS, for which the stranger has no certificate.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::answer::Refused;
 
-/// Why a page is not taken for this node's.
+/// Reason for which a page is not this node's own.
 #[derive(Debug, PartialEq, Eq)]
 enum Foreign {
-    /// Its site is not the address that was asked.
+    /// The page's site is not the requested address.
     Elsewhere,
-    /// It is, but anybody could own that name.
+    /// The page's site is the requested address, but a stranger could own that name.
     Anybodys,
 }
 
-/// Refuses pages of other sites; `listens_on` is the host that this listener was given in the configuration.
+/// Rejects pages of other sites; `listens_on` is the host of this listener in the configuration.
 pub(super) async fn of_the_same_site(State(listens_on): State<Arc<str>>, request: Request, next: Next) -> Response {
     match refusal(&request, &listens_on) {
         Some(refused) => refused.into_response(),
@@ -68,8 +68,8 @@ fn judge(origin: &str, host: &str, listens_on: &str) -> Option<Foreign> {
     (!is_nobody_elses(site.host(), listens_on)).then_some(Foreign::Anybodys)
 }
 
-/// Whether no stranger can have this name lead here: addresses, this machine, what only one's own network knows (a name
-/// without a dot), and what the operator wrote.
+/// Returns whether no stranger can make this name resolve to this node: addresses, this machine, names without a dot,
+/// which only the own network resolves, and the name in the configuration.
 pub(super) fn is_nobody_elses(name: &str, listens_on: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);

@@ -30,17 +30,17 @@ use crate::admission::{Admission, ConnectionTable, Refusal};
 use crate::connection::{ConnectInfo, Connection, accept};
 use crate::tls::ListenerTls;
 
-/// A client has so long to send the head of a request.
+/// Time limit for the head of a request.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
-/// And a request may take so long, its body included.
+/// Time limit for a request, its body included.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
-/// An answer counts as so many bytes while it is made.
+/// Bytes reserved for a response while it is created.
 const ANSWER_BYTES: usize = 64 << 10;
-/// What a client may send over HTTP/2 before it is read.
+/// HTTP/2 flow-control window in bytes.
 const WINDOW_BYTES: u32 = 64 << 10;
-/// Requests of one connection at a time.
+/// Maximum number of concurrent requests of one connection.
 const STREAMS_MAX: u32 = 64;
-/// No request has more to send before its body.
+/// Maximum size in bytes of a request's head.
 const HEAD_MAX_BYTES: usize = 64 << 10;
 
 /// Serves `router` on connections of `listener`, each request with the connection's `ConnectInfo` in its extensions.
@@ -98,7 +98,7 @@ async fn converse(connection: Connection, router: Router, admission: Admission, 
     }
 }
 
-/// The router, which finds in each request who is at the other end.
+/// The router, which adds the client's `ConnectInfo` to each request.
 #[derive(Clone)]
 struct Introduced {
     router: Router,
@@ -113,7 +113,7 @@ impl Service<hyper::Request<Incoming>> for Introduced {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // a router always is
+        // a router is always ready
         Poll::Ready(Ok(()))
     }
 
@@ -121,7 +121,7 @@ impl Service<hyper::Request<Incoming>> for Introduced {
         request.extensions_mut().insert(self.info.clone());
         request.extensions_mut().insert(self.shown.clone());
         let mut router = self.router.clone();
-        // in progress until its answer was taken: a connection with nothing in progress makes place for another
+        // in progress until its response was accepted: a connection with nothing in progress makes place for another
         let Some(peer) = self.info.admitted.clone() else {
             return Box::pin(async move { router.call(request.map(Body::new)).await });
         };
@@ -131,13 +131,14 @@ impl Service<hyper::Request<Incoming>> for Introduced {
         };
         let (hold, Admission { outgoing, refusals, .. }) = (peer.begin(), self.admission.clone());
         Box::pin(async move {
-            // the next answer is made when those before it are on their way
+            // the next response is created when those before it are on their way
             if tokio::time::timeout(REQUEST_LIMIT, outgoing.room(&peer)).await.is_err() {
                 refusals.count(Refusal::Answers);
                 return Ok(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "answers before this one were not taken")
                     .into_response());
             }
-            // counts before it is made, or many would be made at once in the room that each of them has seen
+            // reserved before it is created, or many would be created at once in the capacity that each of them has
+            // seen
             let _making = outgoing.reserve(&peer, ANSWER_BYTES);
             let answer = router.call(request.map(Body::new)).await?;
             Ok(answer.map(|body| Body::new(OutgoingBody::new(body, outgoing, peer, (hold, open)))))

@@ -1,5 +1,6 @@
-//! What is counted and what is looked up, for Prometheus to fetch or for StatsD to be sent.
+//! Collects metrics for Prometheus to fetch, or to send to StatsD.
 
+mod cluster;
 mod family;
 mod rates;
 mod shown;
@@ -15,12 +16,13 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::admission::Admission;
 
+pub use cluster::ClusterSides;
 pub use statsd::send;
 
-/// The form that [`Metrics::text`] has.
+/// Content type of [`Metrics::text`].
 pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// See the module's description.
+/// All metrics of a node: those counted as events happen, and those read on collection.
 pub struct Metrics {
     counted: Registry,
     process: Registry,
@@ -28,16 +30,21 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Of a node, and of what goes to its brokers.
-    pub fn new(context: &Arc<NodeContext>, brokers: &Arc<Traffic>, admission: Admission) -> Self {
+    /// Collects metrics of a node, and of its traffic with brokers and other orderers.
+    pub fn new(
+        context: &Arc<NodeContext>,
+        brokers: &Arc<Traffic>,
+        cluster: Option<ClusterSides>,
+        admission: Admission,
+    ) -> Self {
         let process = Registry::new();
         // a registry of its own: an error would say that it has one already
         let _ = process.register(Box::new(ProcessCollector::for_self()));
-        let shown = shown::Shown::new(Arc::clone(context), Arc::clone(brokers), admission);
+        let shown = shown::Shown::new(Arc::clone(context), Arc::clone(brokers), cluster, admission);
         Self { counted: context.observed.registry().clone(), process, shown }
     }
 
-    /// Everything as it is now, by name. With a thousand channels this takes some ten milliseconds.
+    /// Returns the current values of all metrics, by name. With a thousand channels this takes some ten milliseconds.
     fn gather(&self) -> Vec<MetricFamily> {
         let mut all = self.counted.gather();
         all.extend(self.process.gather());
@@ -46,7 +53,7 @@ impl Metrics {
         all
     }
 
-    /// In Prometheus' text format.
+    /// Returns the metrics in Prometheus' text format.
     pub fn text(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.gather())
     }

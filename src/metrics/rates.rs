@@ -1,14 +1,14 @@
-//! How fast something grows, averaged over a minute, whenever somebody looks.
+//! Growth rates of counters, averaged over a minute.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// What the average reaches back to.
+/// Time constant of the average.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Looks that follow each other faster do not move the average.
+/// Minimum interval between samples; more frequent ones do not change the average.
 const LEAST_BETWEEN: Duration = Duration::from_millis(500);
 
-/// Remembers, by name and label, what was counted at the last look at all of them.
+/// The last sample of each counter, by name and label.
 #[derive(Debug, Default)]
 pub(super) struct Rates(HashMap<(&'static str, String), Rate>);
 
@@ -17,12 +17,12 @@ struct Rate {
     seen: Instant,
     total: f64,
     a_second: f64,
-    /// Since the last one was forgotten.
+    /// Whether the counter was read since the last eviction.
     is_looked_at: bool,
 }
 
 impl Rates {
-    /// What `total` grows by in a second.
+    /// Returns the growth of `total` per second.
     pub(super) fn look(&mut self, name: &'static str, label: &str, total: f64, now: Instant) -> f64 {
         let new = Rate { seen: now, total, a_second: 0.0, is_looked_at: true };
         let rate = self.0.entry((name, label.to_owned())).or_insert(new);
@@ -37,7 +37,7 @@ impl Rates {
         rate.a_second
     }
 
-    /// Everything was looked at: what was not is no more, such as a channel that was removed.
+    /// Evicts counters that were not read since the last call, such as those of a removed channel.
     pub(super) fn forget_others(&mut self) {
         self.0.retain(|_, rate| std::mem::take(&mut rate.is_looked_at));
     }

@@ -1,49 +1,58 @@
-//! What is known without being counted: states, heights, offsets, the tree of actors. Read from what is published, when
-//! somebody asks.
+//! Metrics that are not counted: states, heights, offsets, the actor tree. Read from published status on collection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use orderer_actors::NodeContext;
-use orderer_actors::channel::{Channel, ChannelState, Entry};
+use orderer_actors::channel::{Channel, ChannelState, Entry, Relation};
 use orderer_actors::observe::{Definition, table};
 use orderer_core::fairness::Whose;
 use orderer_core::ordering::kafka::LastBlock;
 use orderer_kafka::Traffic;
 use prometheus::proto::MetricFamily;
 
+use super::cluster::ClusterSides;
 use super::family::Family;
 use super::rates::Rates;
 use crate::admission::Admission;
 use crate::{disk, telemetry};
 
-/// See the module's description.
+/// Reads the metrics of published status.
 pub(super) struct Shown {
     context: Arc<NodeContext>,
     admission: Admission,
     brokers: Arc<Traffic>,
+    cluster: Option<ClusterSides>,
     rates: Mutex<Rates>,
 }
 
 impl Shown {
-    pub(super) fn new(context: Arc<NodeContext>, brokers: Arc<Traffic>, admission: Admission) -> Self {
-        Self { context, brokers, admission, rates: Mutex::default() }
+    pub(super) fn new(
+        context: Arc<NodeContext>,
+        brokers: Arc<Traffic>,
+        cluster: Option<ClusterSides>,
+        admission: Admission,
+    ) -> Self {
+        Self { context, brokers, cluster, admission, rates: Mutex::default() }
     }
 
-    /// All of it, without metrics that have no series.
+    /// Returns all metrics that have a series.
     pub(super) fn look(&self) -> Vec<MetricFamily> {
-        let mut all = Collection(LOOKED_UP.iter().map(|definition| Family::of(definition)).collect());
-        // one who looks at a time: what was not looked at from beginning to end is forgotten
+        let mut all = Collection::new();
+        // one collection at a time, because counters are evicted that one of them has not read
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         self.channels(&mut all, &mut rates);
         self.brokers(&mut all, &mut rates);
         rates.forget_others();
         drop(rates);
+        if let Some(cluster) = &self.cluster {
+            cluster.show(&mut all);
+        }
         self.senders(&mut all);
         self.actors(&mut all);
         self.memory(&mut all);
         all.add(&table::VERSION, &[env!("CARGO_PKG_VERSION")], 1.0);
-        // a disk that cannot be looked at has no series
+        // a disk that cannot be read has no series
         if let Ok(room) = disk::room(self.context.ledgers.folder()) {
             all.add(&table::DISK_FREE, &[], float(room.free));
             all.add(&table::DISK_SIZE, &[], float(room.whole));
@@ -52,7 +61,7 @@ impl Shown {
             all.add(&table::LOG_CHECKED, &[level], float(lines));
             all.add(&table::LOG_WRITTEN, &[level], float(lines));
         }
-        all.0.into_iter().map(Family::finish).filter(|family| !family.get_metric().is_empty()).collect()
+        all.finish()
     }
 
     fn channels(&self, all: &mut Collection, rates: &mut Rates) {
@@ -65,8 +74,13 @@ impl Shown {
             all.add(&table::STATE, &[id, state], 1.0);
             all.add(&table::PARTICIPATION_STATUS, &[id], status);
             let Entry::Open(channel) = entry else { continue };
-            let consents = channel.snapshot().orderer().consensus_type == "etcdraft";
-            all.add(&table::PARTICIPATION_RELATION, &[id], if consents { 1.0 } else { 0.0 });
+            // Fabric's numbers
+            let relation = match channel.relation() {
+                Relation::Other => 0.0,
+                Relation::Consenter => 1.0,
+                Relation::Follower => 2.0,
+            };
+            all.add(&table::PARTICIPATION_RELATION, &[id], relation);
             all.add(&table::HEIGHT, &[id], float(channel.ledger().height()));
             all.add(&table::GATE_ENVELOPES, &[id], size(channel.gate().waiting()));
             all.add(&table::GATE_BYTES, &[id], size(channel.gate().taken_bytes()));
@@ -77,6 +91,7 @@ impl Shown {
             all.add(&table::PENDING_BYTES, &[id], size(pending_bytes));
             all.add(&table::SUBSCRIBERS, &[id], size(channel.observed().subscribers()));
             topic(channel, all, rates);
+            raft(channel, all);
         }
     }
 
@@ -155,7 +170,7 @@ impl Shown {
     }
 }
 
-/// What only a channel that Kafka orders has.
+/// Adds the metrics of a channel that Kafka orders.
 fn topic(channel: &Channel, all: &mut Collection, rates: &mut Rates) {
     let id = channel.id().as_str();
     if let Some((next, end)) = channel.observed().offsets() {
@@ -185,16 +200,33 @@ fn topic(channel: &Channel, all: &mut Collection, rates: &mut Rates) {
     }
 }
 
+/// Adds the metrics of a channel that Raft orders.
+fn raft(channel: &Channel, all: &mut Collection) {
+    let (id, Some(raft)) = (channel.id().as_str(), channel.observed().raft().shown()) else { return };
+    all.add(&table::RAFT_SIZE, &[id], float(raft.cluster_size));
+    all.add(&table::RAFT_LEADER, &[id], if raft.is_leader { 1.0 } else { 0.0 });
+    all.add(&table::RAFT_ACTIVE, &[id], float(raft.active_nodes));
+    all.add(&table::RAFT_COMMITTED, &[id], float(raft.committed_block));
+    all.add(&table::RAFT_SNAPSHOT, &[id], float(raft.snapshot_block));
+    all.add(&table::RAFT_LEADER_CHANGES, &[id], float(raft.leader_changes));
+    all.add(&table::RAFT_FAILURES, &[id], float(raft.proposal_failures));
+    all.add(&table::RAFT_NORMAL, &[id], float(raft.normal_proposals));
+    all.add(&table::RAFT_CONFIG, &[id], float(raft.config_proposals));
+}
+
 fn rate(rates: &mut Rates, name: &'static str, label: &str, total: u64) -> f64 {
     rates.look(name, label, float(total), Instant::now())
 }
 
-/// The state's word, and the reference's number for it.
+/// Returns the state's name, and Fabric's number for it.
 fn state_of(state: &ChannelState) -> (&'static str, f64) {
     match state {
         ChannelState::Starting => ("starting", 1.0),
         ChannelState::Connecting => ("connecting", 1.0),
         ChannelState::CatchingUp { .. } => ("catchingup", 2.0),
+        ChannelState::Electing => ("electing", 1.0),
+        ChannelState::Onboarding { .. } => ("onboarding", 2.0),
+        ChannelState::Following => ("following", 1.0),
         ChannelState::Running => ("running", 1.0),
         ChannelState::Retrying { .. } => ("retrying", 1.0),
         ChannelState::Restarting { .. } => ("restarting", 1.0),
@@ -204,9 +236,9 @@ fn state_of(state: &ChannelState) -> (&'static str, f64) {
     }
 }
 
-/// Metrics are floating point: above 2^53 they lose the last digits.
+/// Converts a count. Metrics are floating point: above 2^53 they lose the last digits.
 #[expect(clippy::cast_precision_loss, reason = "as above")]
-fn float(count: u64) -> f64 {
+pub(super) fn float(count: u64) -> f64 {
     count as f64
 }
 
@@ -215,14 +247,14 @@ fn signed(count: i64) -> f64 {
     count as f64
 }
 
-fn size(count: usize) -> f64 {
+pub(super) fn size(count: usize) -> f64 {
     float(count as u64)
 }
 
-/// All that is looked up, in the order of [`LOOKED_UP`].
-struct Collection(Vec<Family>);
+/// Metrics being collected, in the order of [`LOOKED_UP`].
+pub(super) struct Collection(Vec<Family>);
 
-/// Metrics of this module.
+/// Definitions of the metrics that are read on collection.
 const LOOKED_UP: &[&Definition] = &[
     &table::HEIGHT,
     &table::PARTICIPATION_STATUS,
@@ -242,6 +274,23 @@ const LOOKED_UP: &[&Definition] = &[
     &table::KAFKA_SEND_RATE,
     &table::KAFKA_RECORDS,
     &table::KAFKA_COMPRESSION,
+    &table::RAFT_SIZE,
+    &table::RAFT_LEADER,
+    &table::RAFT_ACTIVE,
+    &table::RAFT_COMMITTED,
+    &table::RAFT_SNAPSHOT,
+    &table::RAFT_LEADER_CHANGES,
+    &table::RAFT_FAILURES,
+    &table::RAFT_NORMAL,
+    &table::RAFT_CONFIG,
+    &table::CLUSTER_QUEUE_CAPACITY,
+    &table::CLUSTER_QUEUE_LENGTH,
+    &table::CLUSTER_WORKERS,
+    &table::CLUSTER_STREAMS,
+    &table::CLUSTER_CONNECTIONS,
+    &table::CLUSTER_INGRESS,
+    &table::CLUSTER_DROPPED,
+    &table::CLUSTER_SEND_TIME,
     &table::STATE,
     &table::GATE_ENVELOPES,
     &table::GATE_BYTES,
@@ -273,7 +322,30 @@ const LOOKED_UP: &[&Definition] = &[
 ];
 
 impl Collection {
-    fn add(&mut self, definition: &Definition, labels: &[&str], value: f64) {
+    pub(super) fn new() -> Self {
+        Self(LOOKED_UP.iter().map(|definition| Family::of(definition)).collect())
+    }
+
+    /// Returns the metrics that have a series.
+    pub(super) fn finish(self) -> Vec<MetricFamily> {
+        self.0.into_iter().map(Family::finish).filter(|family| !family.get_metric().is_empty()).collect()
+    }
+
+    /// Adds a histogram of times: cumulative counts by upper bound in seconds.
+    pub(super) fn add_times(
+        &mut self,
+        definition: &Definition,
+        labels: &[&str],
+        within: &[(f64, u64)],
+        count: u64,
+        sum: f64,
+    ) {
+        if let Some(at) = LOOKED_UP.iter().position(|known| *known == definition) {
+            self.0[at].add_distribution(labels, within, count, sum);
+        }
+    }
+
+    pub(super) fn add(&mut self, definition: &Definition, labels: &[&str], value: f64) {
         if let Some(at) = LOOKED_UP.iter().position(|known| *known == definition) {
             self.0[at].add(labels, value);
         }

@@ -1,8 +1,8 @@
-//! Sends metrics to a StatsD server, as the reference does: a name with dots, the values of the labels behind it.
+//! Sends metrics to a StatsD server, as Fabric does: a dotted name, followed by the values of the labels.
 //!
-//! What changed since the last time is sent: counters as the difference, gauges as they are. Of a distribution, each of its
-//! buckets that grew is one line with the middle of the bucket and a sample rate, so that what it says does not grow with
-//! the load.
+//! Only changes since the last time are sent: counters as the difference, gauges as they are. Of a histogram, each
+//! bucket that grew is one line with the middle of the bucket and a sample rate, so that the number of lines does not
+//! grow with the load.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 use super::Metrics;
 use crate::settings::{StatsdNetwork, StatsdSettings};
 
-/// A datagram that no network cuts in pieces.
+/// Maximum size in bytes of a datagram, which no network fragments.
 const DATAGRAM_BYTES: usize = 1432;
-/// A server that takes nothing for so long is given up until the next time.
+/// Time limit for sending; after it the attempt is abandoned until the next interval.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sends until `stopping`.
+/// Sends metrics at each interval until `stopping`.
 pub async fn send(metrics: Arc<Metrics>, settings: StatsdSettings, stopping: CancellationToken) {
     let mut ticks = tokio::time::interval(settings.interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -42,7 +42,7 @@ pub async fn send(metrics: Arc<Metrics>, settings: StatsdSettings, stopping: Can
         let sent = tokio::time::timeout(PATIENCE, deliver(&settings, &lines)).await;
         let error = match sent {
             Ok(Ok(())) => {
-                // what was not taken is part of the next difference
+                // what was not accepted is part of the next difference
                 seen = Arc::new(now);
                 None
             }
@@ -96,12 +96,12 @@ fn datagrams(lines: &[String]) -> Vec<String> {
     datagrams
 }
 
-/// What was sent before, by name: of a counter its value, of a distribution its buckets.
+/// Values that were sent before, by name: of a counter its value, of a histogram its buckets.
 #[derive(Default)]
 struct Seen(HashMap<String, Vec<f64>>);
 
 impl Seen {
-    /// What there is to send, and what will have been sent then.
+    /// Returns the values that will have been sent, and the lines to send.
     fn lines(&self, families: &[MetricFamily], prefix: &str) -> (Self, Vec<String>) {
         let mut lines = Vec::new();
         let mut now = HashMap::new();
@@ -127,11 +127,11 @@ impl Seen {
                 }
             }
         }
-        // series that are gone are forgotten: one of the same name would begin at zero
+        // series that are gone are dropped: one of the same name would begin at zero
         (Self(now), lines)
     }
 
-    /// A line for each bucket that grew. Gives back how full they are.
+    /// Appends a line for each bucket that grew. Returns the buckets' cumulative counts.
     #[expect(clippy::cast_precision_loss, reason = "counts above 2^53 are not reached")]
     fn timings(&self, name: &str, metric: &Metric, lines: &mut Vec<String>) -> Vec<f64> {
         let histogram = metric.get_histogram();

@@ -1,4 +1,4 @@
-//! Channels that are made when a node starts: from the bootstrap file, and from genesis blocks.
+//! Creates channels when a node starts: from the bootstrap file, and from genesis blocks.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use orderer_core::config::{Catalog, ChannelSnapshot, Serving};
 
 use crate::settings::{Bootstrap, Settings};
 
-/// What Fabric 1.4 does by itself.
+/// Rejection of a setting with which Fabric 1.4 creates the genesis block by itself.
 pub(crate) const PROVISIONAL: &str =
     "General.GenesisMethod is provisional: no block is made from a profile at the start";
-/// And how it is done here.
+/// How to create that block here.
 pub(crate) const PROVISIONAL_FIX: &str =
     "make the block with orderer genesis -profile PROFILE -outputBlock FILE, and name it in General.BootstrapFile";
-/// A node that is to make its first channel from a file that is not there.
+/// What to do when the file of the first channel does not exist.
 pub(crate) const BOOTSTRAP_FIX: &str =
     "put the genesis block there, or set General.BootstrapMethod to none and let the node join channels";
 
-/// Makes the channels of the given genesis blocks, if there are none yet.
+/// Creates the channels of the given genesis blocks, if there are no channels yet.
 pub(super) fn bootstrap(
     ledgers: &LedgerStore,
     catalog: &Arc<Catalog>,
@@ -47,7 +47,7 @@ pub(super) fn bootstrap(
     Ok(())
 }
 
-/// Reads the genesis block of a channel that this node would serve.
+/// Reads the genesis block of a channel that this node would order.
 pub fn read_genesis(
     file: &Path,
     catalog: &Arc<Catalog>,

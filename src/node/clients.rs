@@ -1,4 +1,4 @@
-//! What bounds the clients of a node, and what each of their streams is given.
+//! Limits on a node's clients, and the state that their streams share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use orderer_actors::NodeContext;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
-use crate::grpc::{RequestFiles, Shared};
+use crate::grpc::{Judges, RequestFiles, Shared};
 use crate::settings::Settings;
 use crate::tls::Clients;
 
-/// How many connections there may be beside what memory allows.
+/// Bound on the number of connections, beside that by memory.
 #[derive(Clone, Copy)]
 pub(super) enum Connections {
-    /// So many file descriptors may be open.
+    /// By the maximum number of open file descriptors.
     Within(u64),
     Unbounded,
 }
 
-/// What bounds clients. A quarter of the file descriptors is left to ledgers, brokers and operators.
+/// Creates the limits on clients. A quarter of the file descriptors is left to ledgers, brokers and operators.
 pub(super) fn admission(settings: &Settings, connections: Connections) -> Admission {
     let limits = settings.limits;
     let max = match connections {
@@ -32,7 +32,7 @@ pub(super) fn admission(settings: &Settings, connections: Connections) -> Admiss
     Admission::new(&limits, max)
 }
 
-/// What every stream is given.
+/// Creates the state that every stream shares.
 pub(super) fn shared(
     settings: &Settings,
     context: &Arc<NodeContext>,
@@ -48,6 +48,7 @@ pub(super) fn shared(
         deliver_files: files(settings.deliver_trace_dir.as_ref(), "DeliverTraceDir", "Deliver")?,
         stopping,
         admission: admission.clone(),
+        judges: Judges::default(),
         stream_bytes: settings.limits.stream_bytes,
         max_receive_bytes: settings.max_receive_bytes,
         time_window: settings.time_window,

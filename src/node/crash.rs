@@ -1,12 +1,12 @@
-//! Ends of the node that are its own doing.
+//! Failures that end the node.
 
-/// Why a node ended that was neither asked to nor started with a mistake in its settings.
+/// Reason for which a node ended by itself after a successful start.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Crash {
-    /// The tree of actors died more often than it is built again.
+    /// The actor tree failed more often than it is restarted.
     #[error("the node ends: its registrar died too often, last of: {0}")]
     Tree(String),
-    /// Nobody serves any more.
+    /// The gRPC server failed.
     #[error("the node ends: serve gRPC: {0}")]
     Server(String),
 }

@@ -1,8 +1,8 @@
-//! How many files and connections the process may have open.
+//! The limit of open files and connections of the process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit to the hard one, which any process may. Gives back how many file descriptors there may be.
+/// Raises the soft limit to the hard one, which any process may. Returns the maximum number of file descriptors.
 pub(super) fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };

@@ -1,4 +1,4 @@
-//! How a node reaches the brokers of its Kafka channels.
+//! Connects a node to the brokers of its Kafka channels.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use orderer_kafka::{Cluster, KafkaCluster};
 
 use crate::settings::{KafkaSettings, kafka_settings};
 
-/// How long a channel waits for brokers that do not know its topic: they may have just come up.
+/// Time that a channel waits for brokers that do not know its topic, since they may have just started.
 const TOPIC_GRACE: Duration = Duration::from_secs(20);
 
-/// What brokers are shown, if anything.
+/// Returns the client certificate for brokers in PEM, if there is one.
 pub(super) fn kafka_certificate(settings: &KafkaSettings) -> Option<Vec<u8>> {
     settings.tls.as_ref()?.client.as_ref().map(|client| client.chain_pem.clone())
 }
 
-/// How chains reach their brokers.
+/// Creates the services with which chains reach their brokers.
 pub(super) fn kafka_context(settings: &KafkaSettings) -> KafkaContext {
     let reach = kafka_settings(settings);
     let traffic = Arc::clone(&reach.traffic);

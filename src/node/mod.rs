@@ -1,10 +1,12 @@
-//! The node: settings to running services, and back to nothing.
+//! Runs the node: starts its services from the settings, and shuts them down again.
 
 mod bootstrap;
 mod clients;
+mod cluster;
 mod crash;
 mod files;
 mod kafka;
+mod listeners;
 mod sockets;
 
 use std::path::PathBuf;
@@ -12,9 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use orderer_actors::consensus::Consenters;
 use orderer_actors::consensus::kafka::{KafkaConsenter, KafkaContext};
+use orderer_actors::consensus::raft::{RaftConsenter, RaftParts, RaftSettings};
 use orderer_actors::consensus::solo::SoloConsenter;
 use orderer_actors::ledgers::{BlockCaches, LedgerStore};
 use orderer_actors::membership::Membership;
@@ -24,55 +26,46 @@ use orderer_actors::status::StatusBoard;
 use orderer_actors::supervision::report_panics;
 use orderer_actors::system::{Tree, arbiters};
 use orderer_actors::{Directory, NodeContext};
+
 use orderer_core::crypto::{Signer, SigningIdentity};
 use orderer_core::fairness::Fairness;
-use orderer_core::own;
 use orderer_core::supervision::CHANNEL_RESTARTS;
 use orderer_kafka::Traffic;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use tokio::runtime;
 use tokio::sync::Semaphore;
-use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
-use tonic::server::NamedService;
-use tonic::transport::Server;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
 
 use crate::admission::Kind;
 use crate::certificates::{CertificatesInUse, Keeper};
-use crate::connection::accept;
-use crate::disk;
+use crate::disk::{self, LedgerDisk};
 use crate::fabric_folder;
-use crate::grpc::{AtomicBroadcast, CountedUnary, UNARY_MAX_BYTES};
+use crate::grpc::{AtomicBroadcast, Cluster as ClusterService};
 use crate::http::{self, Administration, Operations};
 use crate::local_msp::read_signing_identity;
 use crate::metrics::{self, Metrics};
 use crate::reread::Reread;
 use crate::service_manager;
-use crate::settings::{HttpSettings, MetricsSettings, Settings};
+use crate::settings::{ClusterListener, HttpSettings, MetricsSettings, Settings};
 use crate::signals::{Dumps, Ends};
 use crate::start_record::StartRecord;
-use crate::telemetry::LogControl;
-use crate::tls::{Audience, TlsFiles};
+use crate::telemetry::{self, LogControl};
+use crate::tls::Audience;
 use bootstrap::bootstrap;
 use clients::{Connections, admission, shared};
+use cluster::{Cluster, OtherOrderers, step_service};
 use crash::Crash;
 use kafka::{kafka_certificate, kafka_context};
+use listeners::Listeners;
 use sockets::{Socket, Sockets};
 
 pub use bootstrap::read_genesis;
 pub(crate) use bootstrap::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX};
 
-/// What a client may send on one stream, and on one connection, before it is read.
-const STREAM_WINDOW_BYTES: u32 = 256 << 10;
-const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
-/// Streams that do not end by themselves at shutdown are cut off after this time.
+/// Time after which streams that do not end by themselves at shutdown are cut off.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Runs the node until a signal ends it. `genesis` are blocks of channels that are made if they do not exist yet, beside
-/// the bootstrap file; `greeting` is printed when the node serves.
+/// Runs the node until a signal ends it. `genesis` are blocks of channels that are created if they do not exist yet,
+/// beside the bootstrap file; `greeting` is printed when the node serves.
 pub fn run(
     settings: &Settings,
     logs: &LogControl,
@@ -89,7 +82,7 @@ pub fn run(
     }
     let began = Instant::now();
     let io = io_threads()?;
-    // a signal that comes while the node starts ends it as orderly as any other
+    // a signal during startup shuts the node down cleanly
     let (mut ends, dumps) = {
         let _within = io.enter();
         (Ends::new(), Dumps::new())
@@ -111,11 +104,18 @@ pub fn run(
     }
     let signer = read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)
         .with_context(|| format!("General.LocalMSPDir {}", settings.local_msp_dir.display()))?;
+    let signer = current(signer);
     let directory = Arc::new(Directory::default());
     let members = Audience::Members(Arc::clone(&directory));
-    // bound early, served late: a port that is taken is found before anything is written
+    let cluster_listener = settings.cluster.as_ref().and_then(|cluster| cluster.listener.as_ref());
+    let open_for_orderers = |listener: &ClusterListener| {
+        let orderers = Audience::Orderers(Arc::clone(&directory));
+        Socket::open("General.Cluster", listener.address, Some(&listener.tls), orderers)
+    };
+    // bound early, served late: a port that is in use is found before anything is written
     let sockets = Sockets {
         grpc: Socket::open("General", settings.listen, settings.tls.as_ref(), members)?,
+        cluster: cluster_listener.map(open_for_orderers).transpose()?,
         operations: Socket::open_for_operators("Operations", settings.http.operations.as_ref())?,
         admin: Socket::open_for_operators("Admin", settings.http.admin.as_ref())?,
         profile: (settings.profile)
@@ -124,7 +124,10 @@ pub fn run(
     };
     let kafka = kafka_context(&settings.kafka);
     let brokers = Arc::clone(&kafka.traffic);
-    let parts = Parts { began, io, signer, directory, consenters: consenters(kafka) };
+    let cluster =
+        settings.cluster.as_ref().map(|cluster| Cluster::new(cluster, &directory, &signer, &io)).transpose()?;
+    let consenters = consenters(kafka, cluster.as_ref().map(Cluster::raft), settings.raft);
+    let parts = Parts { began, io, signer, directory, consenters };
     let operators = operators_thread()?;
     let served = with_tree(settings, genesis, parts, async |context, io, tree| {
         tokio::select! {
@@ -134,7 +137,7 @@ pub fn run(
                 return Ok(());
             }
         }
-        let tree = Running { context, brokers, tree };
+        let tree = Running { context, brokers, cluster, tree };
         let threads = Threads { io, operators: &operators };
         serve(settings, logs, Signals { ends, dumps, reread }, tree, sockets, threads, greeting).await
     });
@@ -142,14 +145,15 @@ pub fn run(
     served
 }
 
-/// Runs the node without any socket while `inside` works with its service, on the I/O runtime that goes with it.
+/// Runs the node without any socket while `inside` works with its service, on the I/O runtime.
 pub fn run_inside<T>(
     settings: &Settings,
     genesis: &[PathBuf],
     inside: impl AsyncFnOnce(AtomicBroadcast, Arc<NodeContext>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let signer = read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)?;
-    let consenters = consenters(kafka_context(&settings.kafka));
+    let signer = current(read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)?);
+    // without sockets there are no other orderers
+    let consenters = consenters(kafka_context(&settings.kafka), None, settings.raft);
     let parts = Parts { began: Instant::now(), io: io_threads()?, signer, directory: Arc::default(), consenters };
     with_tree(settings, genesis, parts, async |context, _, tree| {
         tree.ready().await;
@@ -160,32 +164,39 @@ pub fn run_inside<T>(
     })
 }
 
-/// The one place that names the consenters.
-fn consenters(kafka: KafkaContext) -> Arc<Consenters> {
-    Arc::new(Consenters::default().with(SoloConsenter).with(KafkaConsenter::new(kafka)))
+fn current(signer: SigningIdentity) -> Arc<CurrentSigner> {
+    Arc::new(CurrentSigner::new(Arc::new(signer) as Arc<dyn Signer>))
 }
 
-/// What there is before anything is opened.
+/// Lists the consenters; the one place that names them.
+fn consenters(kafka: KafkaContext, orderers: Option<OtherOrderers>, settings: RaftSettings) -> Arc<Consenters> {
+    let consenters = Consenters::default().with(SoloConsenter).with(KafkaConsenter::new(kafka));
+    let Some(OtherOrderers { network, replication }) = orderers else { return Arc::new(consenters) };
+    Arc::new(consenters.with(RaftConsenter::new(RaftParts { network, replication, settings })))
+}
+
+/// Parts that exist before any ledger is opened.
 struct Parts {
     began: Instant,
     io: runtime::Runtime,
-    signer: SigningIdentity,
+    signer: Arc<CurrentSigner>,
     directory: Arc<Directory>,
     consenters: Arc<Consenters>,
 }
 
-/// Where connections are served, signatures verified and disks waited for.
+/// Starts the threads that serve connections, verify signatures and wait for disks.
 fn io_threads() -> anyhow::Result<runtime::Runtime> {
     runtime::Builder::new_multi_thread().thread_name("io").enable_all().build().context("start threads")
 }
 
-/// Where operators are served and admission is watched: that goes on while clients take all that the other threads can do.
+/// Starts the thread that serves operators and checks admission, apart from the others because clients may occupy
+/// those.
 fn operators_thread() -> anyhow::Result<runtime::Runtime> {
     let mut builder = runtime::Builder::new_multi_thread();
     builder.worker_threads(1).thread_name("operators").enable_all().build().context("start a thread")
 }
 
-/// Opens the ledgers and runs the tree of actors while `inside` does what the node is for.
+/// Opens the ledgers and runs the actor tree while `inside` runs.
 fn with_tree<T>(
     settings: &Settings,
     genesis: &[PathBuf],
@@ -203,7 +214,7 @@ fn with_tree<T>(
     fabric_folder::look(&settings.ledger_location, &ledgers.list()?)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?
         .context("FileLedger.Location")?;
-    // a file that is wrong is no crash, however often it is tried
+    // a wrong file is no crash, however often the node is started with it
     bootstrap(&ledgers, &catalog, settings, genesis)?;
     let record = StartRecord::begin(&settings.ledger_location)?;
 
@@ -212,7 +223,7 @@ fn with_tree<T>(
     let served = system.block_on(async {
         let arbiters = arbiters(cores);
         let context = Arc::new(NodeContext {
-            signer: CurrentSigner::new(Arc::new(signer) as Arc<dyn Signer>),
+            signer,
             io: io.handle().clone(),
             ledgers,
             catalog,
@@ -224,7 +235,7 @@ fn with_tree<T>(
             observed: Observed::new(),
             arbiters: arbiters.iter().map(actix_rt::Arbiter::handle).collect(),
             serving: settings.serving.clone(),
-            tls_keys: arc_swap::ArcSwap::from_pointee(tls_keys(settings.tls.as_ref())),
+            tls_keys: arc_swap::ArcSwap::from_pointee(settings.tls_keys()),
             durability: settings.durability,
             gate_bytes: settings.limits.channel_ingress_bytes,
             channel_restarts: CHANNEL_RESTARTS,
@@ -240,11 +251,11 @@ fn with_tree<T>(
         }
         outcome
     });
-    // reads that nobody waits for any more must not hold the process
+    // reads whose results are no longer needed must not hold the process
     io.shutdown_timeout(Duration::from_secs(1));
     match &served {
         Err(error) if error.is::<Crash>() => record.end_crashed(),
-        // a mistake in the settings is found again by the next start, which says so
+        // the next start finds and reports an error in the settings again
         Err(_) => record.end_cleanly(),
         Ok(_) => {
             record.end_cleanly();
@@ -254,22 +265,24 @@ fn with_tree<T>(
     served
 }
 
-/// What is served from.
+/// The parts of a running node that its services need.
 struct Running<'a> {
     context: Arc<NodeContext>,
-    /// What goes to brokers and comes back.
+    /// Counts the traffic with brokers.
     brokers: Arc<Traffic>,
+    /// Connections to other orderers; `None` if there can be none.
+    cluster: Option<Cluster>,
     tree: &'a mut Tree,
 }
 
-/// SIGTERM and SIGINT, SIGUSR1, and what SIGHUP has read again.
+/// SIGTERM and SIGINT, SIGUSR1, and the settings that SIGHUP reloads.
 struct Signals {
     ends: Ends,
     dumps: Dumps,
     reread: Reread,
 }
 
-/// Who does what.
+/// The runtimes of a running node.
 struct Threads<'a> {
     io: &'a runtime::Runtime,
     operators: &'a runtime::Runtime,
@@ -287,7 +300,7 @@ async fn serve(
     greeting: Option<&str>,
 ) -> anyhow::Result<()> {
     let Signals { mut ends, dumps, reread } = signals;
-    let Running { context, brokers, tree } = running;
+    let Running { context, brokers, cluster, tree } = running;
     let stopping = CancellationToken::new();
     let admission = admission(settings, Connections::Within(files::raise_limit()));
     operators_thread.spawn(admission.clone().watch(stopping.clone()));
@@ -296,13 +309,18 @@ async fn serve(
         admission.table(Kind::Clients)
     };
     let tls = sockets.tls();
-    let Sockets { grpc: Socket { listener, tls: grpc_tls, .. }, operations, admin, profile } = sockets;
+    let Sockets { grpc: Socket { listener, tls: grpc_tls, .. }, cluster: for_orderers, operations, admin, profile } =
+        sockets;
+    let orderers = cluster.as_ref().map(|cluster| Arc::clone(cluster.orderers()));
+    let step = settings.cluster.as_ref().map(|cluster| step_service(cluster, &context));
+    let sides = cluster.as_ref().zip(step.clone()).map(|(cluster, service)| cluster.sides(service));
     let address = listener.local_addr().context("read the listener's address")?;
     let mut opened = Vec::new();
+    let disk = LedgerDisk { folder: context.ledgers.folder().to_owned(), low_bytes: settings.low_disk_bytes };
     if let Some(socket) = operations {
         let (context, secured) = (Arc::clone(&context), socket.tls.is_some());
         let metrics = matches!(settings.metrics, MetricsSettings::Prometheus)
-            .then(|| Arc::new(Metrics::new(&context, &brokers, admission.clone())));
+            .then(|| Arc::new(Metrics::new(&context, &brokers, sides.clone(), admission.clone())));
         let listens_on = settings.http.operations.as_ref().map_or("", |listener| listener.host.as_str());
         let router = http::operations(Operations {
             debug: settings.http.debug,
@@ -310,12 +328,15 @@ async fn serve(
             context,
             logs: logs.clone(),
             metrics,
+            cluster: sides.clone(),
             admission: admission.clone(),
+            disk: disk.clone(),
             settings: (settings.source.clone(), settings.effective.clone()),
             certificates: CertificatesInUse {
                 msp_dir: settings.local_msp_dir.clone(),
                 msp_id: settings.local_msp_id.clone(),
                 listeners: tls.clone(),
+                orderers: orderers.clone(),
                 kafka_client: kafka_certificate(&settings.kafka),
             },
             stopping: stopping.clone(),
@@ -339,49 +360,43 @@ async fn serve(
     }
     if let MetricsSettings::Statsd(statsd) = &settings.metrics {
         io.spawn(metrics::send(
-            Arc::new(Metrics::new(&context, &brokers, admission.clone())),
+            Arc::new(Metrics::new(&context, &brokers, sides, admission.clone())),
             statsd.clone(),
             stopping.clone(),
         ));
     }
     let secured = if grpc_tls.is_some() { "TLS" } else { "plaintext" };
     let shared = shared(settings, &context, &admission, stopping.clone())?;
-    let keeper = Keeper::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls);
+    let keeper = Keeper::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls, orderers);
     io.spawn(keeper.run(reread, stopping.clone()));
     io.spawn(dumps.report(context.board.clone(), stopping.clone()));
-    io.spawn(disk::watch(context.ledgers.folder().to_owned(), stopping.clone()));
+    io.spawn(telemetry::report_left_out(stopping.clone()));
+    io.spawn(disk::watch(disk, stopping.clone()));
     let informing = service_manager::keep_informed(Arc::clone(&context), stopping.clone());
-    let (keepalive, limits) = (settings.keepalive, settings.limits);
-    let handshake_limit = settings.connection_timeout;
-    let mut serving = io.spawn(async move {
-        let connections = accept(
-            tokio::net::TcpListener::from_std(listener)?,
-            grpc_tls,
-            handshake_limit,
-            table,
-            shared.stopping.clone(),
-        );
-        let observed = Arc::clone(&shared.context.observed);
-        let counted = Arc::clone(&observed);
-        let connections = connections.map(move |connection| connection.map(|c| c.counted_by(&counted)));
-        let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_serving::<AtomicBroadcast>().await;
-        let health_service = health_service.max_decoding_message_size(UNARY_MAX_BYTES);
-        let (stop, admission) = (shared.stopping.clone(), shared.admission.clone());
-        tokio::spawn(end_health(health, stop.clone()));
-        Server::builder()
-            .http2_keepalive_interval(Some(keepalive.interval))
-            .http2_keepalive_timeout(Some(keepalive.timeout))
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_concurrent_streams(limits.streams_per_connection)
-            .add_service(AtomicBroadcast::new(shared))
-            .add_service(CountedUnary::new(health_service, observed, &admission))
-            .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
-            .await
-            .context("serve gRPC")
+    let cluster_service = step.map(|step| {
+        let (context, admission, max_bytes) = (Arc::clone(&context), admission.clone(), settings.max_receive_bytes);
+        ClusterService::new(step, context, admission, max_bytes, stopping.clone())
     });
+    if let Some(socket) = &for_orderers {
+        opened.push(("cluster", socket.listener.local_addr().context("read the listener's address")?, "TLS"));
+    }
+    let listeners = Listeners {
+        general: (listener, grpc_tls, table),
+        orderers: for_orderers.map(|socket| {
+            let _within = io.enter();
+            (socket.listener, socket.tls, admission.table(Kind::Clients))
+        }),
+        handshake_limit: settings.connection_timeout,
+        keepalive: settings.keepalive,
+        streams: settings.limits.streams_per_connection,
+    };
+    let mut serving = io.spawn(listeners.serve(shared, cluster_service));
     let channels = context.directory.all().len();
+    if context.directory.system_channel().is_none() {
+        // Fabric's text
+        tracing::info!(target: "orderer.registrar",
+            "Registrar initializing without a system channel, number of application channels: {channels}");
+    }
     for (name, address, secured) in opened {
         tracing::info!(target: "orderer.node", %address, secured, "{name} endpoint is open");
     }
@@ -421,24 +436,4 @@ async fn serve(
         (None, Ok(Err(error))) => Err(Crash::Server(format!("{error:#}")).into()),
         (None, Err(panicked)) => Err(Crash::Server(panicked.to_string()).into()),
     }
-}
-
-/// Tells those who watch the node's health that it stops; their streams end, which would otherwise hold up its end.
-async fn end_health(mut health: HealthReporter, stopping: CancellationToken) {
-    stopping.cancelled().await;
-    let services = ["", <AtomicBroadcast as NamedService>::NAME];
-    for service in services {
-        health.set_service_status(service, ServingStatus::NotServing).await;
-    }
-    for service in services {
-        health.clear_service_status(service).await;
-    }
-}
-
-/// Public keys of the certificate that clients are shown, as they are when the node starts.
-pub fn tls_keys(files: Option<&TlsFiles>) -> Vec<Bytes> {
-    let certificates = files.map(|files| CertificateDer::pem_file_iter(&files.certificate));
-    // what is wrong with the file, the listener says
-    let first = certificates.and_then(|certificates| certificates.ok()?.next()?.ok());
-    first.and_then(|der| own::public_key_of(&der)).into_iter().collect()
 }

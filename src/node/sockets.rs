@@ -13,29 +13,31 @@ use crate::http;
 use crate::settings::{HttpListener, Settings};
 use crate::tls::{Audience, ListenerTls, TlsFiles};
 
-/// Connections that wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// All of them.
+/// The bound sockets of a node.
 pub(super) struct Sockets {
     pub(super) grpc: Socket,
+    /// For other orderers only.
+    pub(super) cluster: Option<Socket>,
     pub(super) operations: Option<Socket>,
     pub(super) admin: Option<Socket>,
     pub(super) profile: Option<Socket>,
 }
 
-/// One, bound.
+/// One bound socket.
 pub(super) struct Socket {
     pub(super) listener: TcpListener,
-    /// The host that it was to listen on, as it is written.
+    /// The host that it was to listen on, as the configuration has it.
     host: Arc<str>,
     pub(super) tls: Option<Arc<ListenerTls>>,
 }
 
 impl Sockets {
-    /// What the secured ones are secured with.
+    /// Returns the TLS of the secured sockets.
     pub(super) fn tls(&self) -> Vec<Arc<ListenerTls>> {
-        let all = [Some(&self.grpc), self.operations.as_ref(), self.admin.as_ref()];
+        let all = [Some(&self.grpc), self.cluster.as_ref(), self.operations.as_ref(), self.admin.as_ref()];
         all.into_iter().flatten().filter_map(|socket| socket.tls.clone()).collect()
     }
 }
@@ -48,8 +50,9 @@ impl Socket {
         tls: Option<&TlsFiles>,
         audience: Audience,
     ) -> anyhow::Result<Self> {
-        let tls = tls.map(|files| ListenerTls::new(files.clone(), audience).map(Arc::new)).transpose();
-        let tls = tls.with_context(|| format!("{section}.TLS"))?;
+        let keys =
+            if matches!(audience, Audience::Orderers(_)) { section.to_owned() } else { format!("{section}.TLS") };
+        let tls = tls.map(|files| ListenerTls::new(files.clone(), audience).map(Arc::new)).transpose().context(keys)?;
         let listener = bind(address).with_context(|| format!("{section}: listen on {address}"))?;
         Ok(Self { listener, host: address.ip().to_string().into(), tls })
     }
@@ -62,7 +65,7 @@ impl Socket {
         listener.map(open).transpose()
     }
 
-    /// Serves HTTP on it until `stopping`. Gives back what the log says of it.
+    /// Serves HTTP on the socket until `stopping`. Returns its name, address and security for the log.
     pub(super) fn serve(
         self,
         name: &'static str,
@@ -85,7 +88,8 @@ impl Socket {
     }
 }
 
-/// A restarted node must get its port back although old connections linger.
+/// Binds a socket with `SO_REUSEADDR`, because a restarted node must get its port back although old connections
+/// linger.
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;

@@ -1,4 +1,5 @@
-//! The newest log lines, kept for the debug endpoint: what is logged is also here, whatever becomes of standard error.
+//! The latest log lines, retained for the debug endpoint: what is logged is also here, whatever becomes of standard
+//! error.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -12,15 +13,15 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// So many lines are kept.
+/// Maximum number of retained lines.
 const LINES_MAX: usize = 1000;
-/// And of each text so many bytes.
+/// Maximum number of bytes retained of each text.
 const TEXT_MAX_BYTES: usize = 1024;
 
 /// A line of the log.
 #[derive(Clone, Debug, Serialize)]
 pub struct LogLine {
-    /// When, in milliseconds since 1970.
+    /// Time of the line, in milliseconds since 1970.
     pub at_ms: u64,
     #[serde(serialize_with = "lower_case")]
     level: Level,
@@ -29,25 +30,25 @@ pub struct LogLine {
     fields: BTreeMap<&'static str, String>,
 }
 
-/// Which lines are wanted.
+/// Filter for log lines.
 #[derive(Clone, Debug)]
 pub struct LogWanted {
-    /// Of this level and graver.
+    /// The least severe level.
     pub least: Option<Level>,
-    /// Of loggers that begin so.
+    /// Prefix of the logger's name.
     pub logger: Option<String>,
-    /// With this in message or fields.
+    /// A text within message or fields.
     pub contains: Option<String>,
-    /// No more than so many, the newest.
+    /// Maximum number of lines, the latest ones.
     pub limit: usize,
 }
 
-/// See the module's description. Behind the filter, so that it holds what was logged and nothing else.
+/// Ring buffer of log lines. It is behind the filter, so that it holds exactly what was logged.
 #[derive(Clone, Default)]
 pub(super) struct Tail(Arc<Mutex<VecDeque<LogLine>>>);
 
 impl Tail {
-    /// Oldest first.
+    /// Returns the latest lines that match, the oldest first.
     pub(super) fn newest(&self, wanted: &LogWanted) -> Vec<LogLine> {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = lines.iter().rev().filter(|line| line.is(wanted)).take(wanted.limit);

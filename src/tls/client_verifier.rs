@@ -1,55 +1,66 @@
-//! Which client certificates a listener takes: those that Go's TLS server would take, which Fabric's orderer uses.
+//! Verifies client certificates by the rules of Go's TLS server, which Fabric's orderer uses.
 //!
-//! Chains are found by the rules of Go's crypto/x509: version 1 certificates and self-signed roots are clients' certificates
-//! like any other, and an authority that has expired vouches for nobody.
+//! Chains are found by the rules of Go's crypto/x509: version 1 certificates and self-signed roots are valid as
+//! clients' certificates, and an expired authority verifies no certificate.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use orderer_x509::{Certificate, Curve, Options, ParseError, Pool, PublicKey, Purpose};
+use orderer_x509::handshake::{self, read};
+use orderer_x509::{Certificate, Memo, Options, Pool, Purpose};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature_with_raw_key};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
-use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
 
-/// Verifies clients' certificates, and the signatures that they make in handshakes.
+/// Verifies clients' certificates, and the signatures of their handshakes.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
-    roots: Pool,
+    /// Trusted roots; `None` if certificates are not verified against any.
+    roots: Option<Pool>,
     /// Names of the roots, for clients that choose among certificates.
     hints: Vec<DistinguishedName>,
     is_mandatory: bool,
+    /// How much earlier than now certificates are verified.
+    time_shift: Duration,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ClientVerifier {
-    /// One that trusts these roots; a client need not show a certificate unless `is_mandatory`.
-    pub(super) fn new(roots: Vec<Arc<Certificate>>, is_mandatory: bool, provider: &CryptoProvider) -> Self {
+    /// Creates a verifier that trusts these roots; a client need not present a certificate unless `is_mandatory`.
+    pub(super) fn new(
+        roots: Vec<Arc<Certificate>>,
+        is_mandatory: bool,
+        time_shift: Duration,
+        provider: &CryptoProvider,
+    ) -> Self {
         let hints = roots.iter().map(|root| DistinguishedName::from(root.raw_subject().to_vec())).collect();
         let algorithms = provider.signature_verification_algorithms;
-        Self { roots: Pool::new(roots), hints, is_mandatory, algorithms }
+        Self { roots: Some(Pool::new(roots)), hints, is_mandatory, time_shift, algorithms }
+    }
+
+    /// Creates a verifier that asks for a certificate and accepts a client with none, or with any certificate whose
+    /// key it has; a service may know it by that (Go's `RequestClientCert`).
+    pub(super) fn asking(provider: &CryptoProvider) -> Self {
+        let algorithms = provider.signature_verification_algorithms;
+        Self { roots: None, hints: Vec::new(), is_mandatory: false, time_shift: Duration::ZERO, algorithms }
     }
 }
 
-/// Reads a certificate as Go does.
-pub(super) fn read(der: &CertificateDer<'_>) -> Result<Arc<Certificate>, ParseError> {
-    Certificate::parse(&Bytes::copy_from_slice(der)).map(Arc::new)
-}
-
-/// Whether a client that shows this chain at this time (seconds since 1970) is let in.
+/// Verifies the chain that a client presents, at this time in seconds since 1970.
 fn judge(
     end: &CertificateDer<'_>,
     between: &[CertificateDer<'_>],
-    roots: &Pool,
+    roots: Option<&Pool>,
     at: i64,
 ) -> Result<(), Arc<dyn std::error::Error + Send + Sync>> {
     let client = read(end).map_err(|error| Arc::new(error) as Arc<_>)?;
     let between: Result<Vec<_>, _> = between.iter().map(read).collect();
     let between = Pool::new(between.map_err(|error| Arc::new(error) as Arc<_>)?);
+    let Some(roots) = roots else { return Ok(()) };
     let options = Options { at, purpose: Purpose::ClientAuth };
-    match orderer_x509::verify_with(&client, roots, &between, &options, &mut orderer_x509::Memo::new()) {
+    match orderer_x509::verify_with(&client, roots, &between, &options, &mut Memo::new()) {
         Ok(_) => Ok(()),
         Err(error) => Err(Arc::new(error)),
     }
@@ -70,8 +81,9 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let at = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        judge(end_entity, intermediates, &self.roots, at)
+        let at = now.as_secs().saturating_sub(self.time_shift.as_secs());
+        let at = i64::try_from(at).unwrap_or(i64::MAX);
+        judge(end_entity, intermediates, self.roots.as_ref(), at)
             .map(|()| ClientCertVerified::assertion())
             .map_err(|cause| CertificateError::Other(OtherError(cause)).into())
     }
@@ -82,20 +94,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // the library reads the certificate anew, by stricter rules; what it needs is the key
-        let certificate = read(cert).map_err(|_| CertificateError::BadEncoding)?;
-        let Some(PublicKey::Ec { curve: Curve::P256 | Curve::P384 | Curve::P521, point: key }) =
-            certificate.public_key()
-        else {
-            return verify_tls12_signature(message, cert, dss, &self.algorithms);
-        };
-        let of_scheme = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == dss.scheme);
-        let algorithms = of_scheme.map_or(&[][..], |(_, algorithms)| algorithms);
-        if algorithms.iter().any(|algorithm| algorithm.verify_signature(key, message, dss.signature()).is_ok()) {
-            Ok(HandshakeSignatureValid::assertion())
-        } else {
-            Err(CertificateError::BadSignature.into())
-        }
+        handshake::verify_tls12(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -104,9 +103,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let certificate = read(cert).map_err(|_| CertificateError::BadEncoding)?;
-        let key = SubjectPublicKeyInfoDer::from(&certificate.raw_spki()[..]);
-        verify_tls13_signature_with_raw_key(message, &key, dss, &self.algorithms)
+        handshake::verify_tls13(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -132,7 +129,7 @@ mod tests {
     fn clients_are_those_that_go_takes() {
         const IN_2026: i64 = 1_780_000_000;
         let admitted = |end: &CertificateDer<'_>, root: &CertificateDer<'_>| {
-            judge(end, &[], &Pool::new([read(root).unwrap()]), IN_2026).is_ok()
+            judge(end, &[], Some(&Pool::new([read(root).unwrap()])), IN_2026).is_ok()
         };
         let client = |(params, key): &(CertificateParams, KeyPair), usage| {
             let mut leaf = CertificateParams::default();
@@ -149,5 +146,8 @@ mod tests {
         let own = root(&good);
         assert!(admitted(&own, &own), "the root itself");
         assert!(!admitted(&CertificateDer::from(vec![0x30, 0]), &root(&good)), "no certificate");
+        let unverified = |end: &CertificateDer<'_>| judge(end, &[], None, IN_2026).is_ok();
+        assert!(unverified(&client(&expired, ExtendedKeyUsagePurpose::ServerAuth)), "nobody has to vouch for it");
+        assert!(!unverified(&CertificateDer::from(vec![0x30, 0])), "no certificate");
     }
 }

@@ -1,4 +1,4 @@
-//! Why a client's handshake failed, in words for who reads the log.
+//! Describes failed handshakes of clients, for the log.
 
 use std::io::{self, ErrorKind};
 
@@ -7,12 +7,12 @@ use rustls::{AlertDescription, CertificateError};
 /// The first byte of a TLS handshake, which begins no HTTP.
 const HANDSHAKE_RECORD: u8 = 22;
 
-/// Whether a client that begins with this byte wants TLS.
+/// Returns whether a client whose first byte is this one speaks TLS.
 pub fn wants_tls(first: u8) -> bool {
     first == HANDSHAKE_RECORD
 }
 
-/// Why the listener has not let the client in.
+/// Describes why the handshake failed.
 pub fn why_it_failed(error: &io::Error) -> String {
     if let Some(error) = error.get_ref().and_then(|inside| inside.downcast_ref::<rustls::Error>()) {
         return tls(error);

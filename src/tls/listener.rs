@@ -1,26 +1,31 @@
-//! What a listener secures its next connection with. That of the gRPC services follows the channels: with mutual TLS the
-//! clients of every organization of every channel are let in, beside those whose roots are listed in the settings, as the
-//! reference does. Endpoints for operators let in only who is listed.
+//! TLS of a listener's next connection. That of the gRPC services depends on the channels: with mutual TLS the
+//! clients of every organization of every channel are accepted, beside those whose roots are listed in the settings,
+//! as in Fabric; without it clients are asked for a certificate that is verified against no root, by which other
+//! orderers are known. Endpoints for operators accept only clients of the listed roots.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use orderer_actors::Directory;
 use orderer_x509::Certificate;
+use orderer_x509::handshake::read;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::CertificateDer;
 
-use super::client_verifier::{ClientVerifier, read};
+use super::client_verifier::ClientVerifier;
 use orderer_localconfig::tls_files::{Clients, Material, TlsError, TlsFiles};
 
-/// Whom a listener serves.
+/// The clients that a listener serves.
 #[derive(Clone)]
 pub enum Audience {
     /// Members of the channels' organizations, over HTTP/2.
     Members(Arc<Directory>),
+    /// Other orderers only, over HTTP/2; they are trusted through the channels, as members are.
+    Orderers(Arc<Directory>),
     /// Operators, over any HTTP.
     Operators,
 }
@@ -28,54 +33,54 @@ pub enum Audience {
 impl Audience {
     fn generation(&self) -> u64 {
         match self {
-            Self::Members(directory) => directory.generation(),
+            Self::Members(directory) | Self::Orderers(directory) => directory.generation(),
             Self::Operators => 0,
         }
     }
 
     fn protocols(&self) -> Vec<Vec<u8>> {
         match self {
-            Self::Members(_) => vec![b"h2".to_vec()],
+            Self::Members(_) | Self::Orderers(_) => vec![b"h2".to_vec()],
             Self::Operators => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         }
     }
 }
 
-/// See the module's description.
+/// The TLS configuration of one listener, rebuilt when files or channels change.
 pub struct ListenerTls {
     files: TlsFiles,
     audience: Audience,
-    /// What was read from the files. Locked while a configuration is built, which is seldom.
+    /// Contents of the files. Locked while a configuration is built, which is seldom.
     material: Mutex<Material>,
     current: ArcSwap<Built>,
 }
 
 struct Built {
-    /// Of the directory, when the channels were asked.
+    /// Generation of the directory from which the configuration was built.
     generation: u64,
-    /// `None` if clients must show a certificate and there is no root that one could lead to.
+    /// `None` if clients must present a certificate and there is no root to verify it against.
     config: Option<Arc<ServerConfig>>,
 }
 
 impl ListenerTls {
-    /// Reads the files; the channels may come later.
+    /// Reads the files; channels may be added later.
     pub fn new(files: TlsFiles, audience: Audience) -> Result<Self, TlsError> {
         let material = Material::read(&files)?;
-        let built = build(&material, &audience)?;
+        let built = build(&material, &audience, files.time_shift)?;
         Ok(Self { files, audience, material: Mutex::new(material), current: ArcSwap::from_pointee(built) })
     }
 
-    /// The files, to watch them.
+    /// Returns the files, so that they can be watched.
     pub fn files(&self) -> &TlsFiles {
         &self.files
     }
 
-    /// For the next connection; `None` if nobody could be let in. Builds it anew when a channel or its configuration was
-    /// added since: some 50 µs a root.
+    /// Returns the configuration for the next connection; `None` if no client could be accepted. Rebuilds it when a
+    /// channel or its configuration was added since: some 50 µs a root.
     pub fn config(&self) -> Option<Arc<ServerConfig>> {
         if self.current.load().generation != self.audience.generation() {
             let material = self.material.lock().unwrap_or_else(PoisonError::into_inner);
-            match build(&material, &self.audience) {
+            match build(&material, &self.audience, self.files.time_shift) {
                 Ok(built) => self.current.store(Arc::new(built)),
                 Err(error) => {
                     tracing::error!(target: "orderer.tls", %error, "the roots of the channels cannot be used, those before them stay in force");
@@ -85,34 +90,43 @@ impl ListenerTls {
         self.current.load().config.clone()
     }
 
-    /// Reads the files again, for connections to come; when they are of no use, what was read before stays in force.
-    /// When the certificate expires, in seconds since 1970.
+    /// Reads the files again, for future connections.
+    ///
+    /// # Errors
+    /// Fails if the files cannot be used; what was read before then stays in force.
     pub fn reload(&self) -> Result<(), TlsError> {
         let read = Material::read(&self.files)?;
         let mut material = self.material.lock().unwrap_or_else(PoisonError::into_inner);
-        let built = build(&read, &self.audience)?;
+        let built = build(&read, &self.audience, self.files.time_shift)?;
         *material = read;
         self.current.store(Arc::new(built));
         Ok(())
     }
 
-    /// Whether it is that of the gRPC services.
+    /// Returns whether this is the listener of the gRPC services.
     pub fn is_for_members(&self) -> bool {
         matches!(self.audience, Audience::Members(_))
     }
 
-    /// The listener's own certificate in DER.
+    /// Returns whether this is the listener for other orderers only.
+    pub fn is_for_orderers(&self) -> bool {
+        matches!(self.audience, Audience::Orderers(_))
+    }
+
+    /// Returns the listener's own certificate in DER.
     pub fn certificate(&self) -> Option<CertificateDer<'static>> {
         self.material.lock().unwrap_or_else(PoisonError::into_inner).certificates.first().cloned()
     }
 }
 
-fn build(material: &Material, audience: &Audience) -> Result<Built, TlsError> {
+fn build(material: &Material, audience: &Audience, time_shift: Duration) -> Result<Built, TlsError> {
     let generation = audience.generation();
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let roots = match audience {
-        Audience::Members(directory) => trusted(material.clients.roots(), Some(directory))?,
+        Audience::Members(directory) | Audience::Orderers(directory) => {
+            trusted(material.clients.roots(), Some(directory))?
+        }
         Audience::Operators => trusted(material.clients.roots(), None)?,
     };
     let builder = match &material.clients {
@@ -122,7 +136,10 @@ fn build(material: &Material, audience: &Audience) -> Result<Built, TlsError> {
         }
         Clients::MustShow(_) | Clients::MayShow(_) if !roots.is_empty() => {
             let is_mandatory = matches!(material.clients, Clients::MustShow(_));
-            builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(roots, is_mandatory, &provider)))
+            builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(roots, is_mandatory, time_shift, &provider)))
+        }
+        Clients::Anybody if matches!(audience, Audience::Members(_)) => {
+            builder.with_client_cert_verifier(Arc::new(ClientVerifier::asking(&provider)))
         }
         Clients::MustShow(_) | Clients::MayShow(_) | Clients::Anybody => builder.with_no_client_auth(),
     };
@@ -131,7 +148,7 @@ fn build(material: &Material, audience: &Audience) -> Result<Built, TlsError> {
     Ok(Built { generation, config: Some(Arc::new(config)) })
 }
 
-/// The roots that are listed, all of which must be certificates, and those of the channels' organizations.
+/// Returns the listed roots, all of which must be certificates, and those of the channels' organizations.
 fn trusted(
     listed: &[CertificateDer<'static>],
     directory: Option<&Arc<Directory>>,

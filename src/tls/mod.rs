@@ -1,9 +1,11 @@
-//! TLS of the listeners: files, and whom the channels make trustworthy.
+//! TLS of the listeners: its files, and the roots that the channels add.
 
 mod client_verifier;
 mod handshake;
 mod listener;
+mod metered;
 
 pub use handshake::{wants_tls, why_it_failed};
 pub use listener::{Audience, ListenerTls};
+pub use metered::Metered;
 pub use orderer_localconfig::tls_files::{Clients, TlsError, TlsFiles};

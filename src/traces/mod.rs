@@ -1,5 +1,5 @@
-//! Traces for who collects them: spans of `orderer.trace` go by OTLP to a collector, many at a time, from threads of their own.
-//! What the collector does not take in time is dropped, and nothing waits for it.
+//! Exports traces: sends spans of `orderer.trace` by OTLP to a collector, many at a time, from threads of their own.
+//! Spans that the collector does not accept in time are dropped, and nothing waits for it.
 
 mod parent;
 
@@ -24,29 +24,29 @@ pub use parent::Parent;
 
 use crate::settings::TracingSettings;
 
-/// So many spans wait for the collector; more are dropped.
+/// Maximum number of spans that wait for the collector; more are dropped.
 const QUEUE_SPANS: usize = 8192;
-/// So many are sent at once.
+/// Maximum number of spans in one request.
 const BATCH_SPANS: usize = 512;
-/// And after so long at the latest.
+/// Interval after which waiting spans are sent.
 const SEND_EVERY: Duration = Duration::from_secs(1);
-/// A collector that keeps silent for so long has not taken them.
+/// Time limit of a request.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
-/// At the end of the node what is left has so long.
+/// Time limit for the remaining spans when the node ends.
 const LAST_LIMIT: Duration = Duration::from_secs(2);
 
-/// The way to the collector. Ends with [`finish`](Self::finish).
+/// The connection to the collector. Ends with [`finish`](Self::finish).
 pub struct Traces {
     provider: SdkTracerProvider,
-    /// The connection lives here, apart from everything that serves.
+    /// Runs the connection, apart from everything that serves.
     runtime: Runtime,
 }
 
-/// What hears the spans, beside the log.
+/// Receives the spans, beside the log.
 pub type SpanLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 impl Traces {
-    /// Opens the way; the collector need not be there.
+    /// Starts exporting; the collector need not be reachable.
     pub fn start(settings: &TracingSettings, address: &str) -> anyhow::Result<(Self, SpanLayer)> {
         let runtime = runtime::Builder::new_multi_thread().worker_threads(1).thread_name("traces").enable_all().build();
         let runtime = runtime.context("start a thread")?;
@@ -98,7 +98,7 @@ impl Traces {
         Ok((Self { provider, runtime }, Box::new(layer)))
     }
 
-    /// Sends what is left, if the collector takes it. Blocks.
+    /// Sends the remaining spans, if the collector accepts them in time. Performs blocking I/O.
     pub fn finish(self) {
         if let Err(error) = self.provider.shutdown_with_timeout(LAST_LIMIT) {
             tracing::warn!(target: "orderer.node", %error, "the last spans were not sent");

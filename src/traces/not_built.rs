@@ -1,4 +1,4 @@
-//! What stands for traces in a program that is built without the feature `otlp`.
+//! Placeholder for traces in a program that is built without the feature `otlp`.
 
 use http::HeaderMap;
 use tracing::Span;
@@ -6,32 +6,32 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::settings::TracingSettings;
 
-/// The way to a collector, which nothing makes.
+/// The connection to a collector, which cannot be created.
 pub enum Traces {}
 
-/// What hears the spans, beside the log.
+/// Receives the spans, beside the log.
 pub type SpanLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 impl Traces {
-    /// Fails: a setting asks for what is not there.
+    /// Fails, because a setting asks for a feature that was not built.
     pub fn start(_: &TracingSettings, _: &str) -> anyhow::Result<(Self, SpanLayer)> {
         anyhow::bail!(
             "Tracing.Endpoint: this program was built without traces; packages have them, or build it with --features otlp"
         )
     }
 
-    /// Ends it.
+    /// Never called.
     pub fn finish(self) {
         match self {}
     }
 }
 
-/// The trace that a client is in, of which nobody is told.
+/// Placeholder for the trace of a client.
 #[derive(Clone, Debug, Default)]
 pub struct Parent;
 
 impl Parent {
-    /// Of a request with these headers.
+    /// Reads nothing from a request's headers.
     pub fn of(_: &HeaderMap) -> Self {
         Self
     }

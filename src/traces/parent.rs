@@ -1,4 +1,4 @@
-//! The trace that a client is in, as its request's headers tell (`traceparent`, W3C Trace Context).
+//! The client's trace, from its request's headers (`traceparent`, W3C Trace Context).
 
 use http::HeaderMap;
 use opentelemetry::Context;
@@ -8,7 +8,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// See the module's description; nothing, if the client is in none or nobody collects spans.
+/// The client's trace; empty if the client has none or tracing is disabled.
 #[derive(Clone, Debug, Default)]
 pub struct Parent(Option<Context>);
 
@@ -25,7 +25,7 @@ impl Extractor for Headers<'_> {
 }
 
 impl Parent {
-    /// Of a request with these headers.
+    /// Reads the trace from a request's headers.
     pub fn of(headers: &HeaderMap) -> Self {
         if !orderer_actors::trace::is_on() {
             return Self::default();
@@ -37,7 +37,7 @@ impl Parent {
     /// Makes a new span part of the client's trace.
     pub fn adopt(&self, span: &Span) {
         if let Some(context) = &self.0 {
-            // an error: nobody collects this span
+            // an error: no layer receives this span
             let _ = span.set_parent(context.clone());
         }
     }

@@ -1,4 +1,4 @@
-//! The requests, in the reference's order, and how they are sent.
+//! The requests, in Fabric's order, and how they are sent.
 
 pub mod broadcast;
 pub mod channel;
@@ -116,7 +116,7 @@ fn is_end(said: &str) -> bool {
     said == "EOF" || said == "still open" || said.starts_with("error")
 }
 
-/// A step as the reference's record has it.
+/// A step as Fabric's record has it.
 fn text(step: &Step) -> String {
     match step {
         Step::Status(status, _) => status.as_str_name().to_owned(),

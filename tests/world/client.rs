@@ -101,12 +101,19 @@ impl Client {
 
     /// Every block there is.
     pub async fn chain(&self, who: &Person, channel: &str) -> Vec<Block> {
+        let chain = self.chain_if_served(who, channel).await;
+        chain.unwrap_or_else(|| panic!("the chain of {channel} is not served now"))
+    }
+
+    /// Every block there is; `None` while the orderer has no leader.
+    pub async fn chain_if_served(&self, who: &Person, channel: &str) -> Option<Vec<Block>> {
         let mut stream = self.deliver(who, channel, seek_info_at_once(oldest(), newest())).await;
         let mut blocks = Vec::new();
         loop {
             match stream.next().await {
                 Step::Block(block) => blocks.push(block),
-                Step::Status(Status::Success, _) => return blocks,
+                Step::Status(Status::Success, _) => return Some(blocks),
+                Step::Status(Status::ServiceUnavailable, _) => return None,
                 other => panic!("the chain of {channel} ends with {other:?}"),
             }
         }

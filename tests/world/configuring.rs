@@ -150,6 +150,6 @@ pub fn same_version(group: &ConfigGroup) -> ConfigGroup {
     ConfigGroup { version: group.version, ..ConfigGroup::default() }
 }
 
-fn parse<M: Message + Default>(bytes: Bytes) -> M {
+pub fn parse<M: Message + Default>(bytes: Bytes) -> M {
     M::decode(bytes).unwrap()
 }

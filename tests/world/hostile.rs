@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
-use tonic::transport::Endpoint;
+use tonic::transport::{ClientTlsConfig, Endpoint};
 
 use super::Client;
 
@@ -49,9 +49,28 @@ pub async fn connect_with(number: usize, to: SocketAddr, first: &[u8]) -> Option
 
 /// A gRPC client at that address; it connects again when its connection is lost.
 pub async fn client(number: usize, to: SocketAddr) -> Option<Client> {
-    let endpoint = Endpoint::from_shared(format!("http://{to}")).unwrap().local_address(Some(address(number)));
+    connected(number, Endpoint::from_shared(format!("http://{to}")).unwrap()).await
+}
+
+/// The same, by TLS.
+pub async fn client_by_tls(number: usize, to: SocketAddr, tls: ClientTlsConfig) -> Option<Client> {
+    connected(number, Endpoint::from_shared(format!("https://{to}")).unwrap().tls_config(tls).unwrap()).await
+}
+
+async fn connected(number: usize, endpoint: Endpoint) -> Option<Client> {
+    let endpoint = endpoint.local_address(Some(address(number)));
     let connected = tokio::time::timeout(Duration::from_secs(20), endpoint.connect()).await;
     connected.ok()?.ok().map(Client::over)
+}
+
+/// The first 60,000 bytes of a ClientHello that is a little longer, in records as large as they may be.
+pub fn half_hello() -> Vec<u8> {
+    let message = [&[1, 0, 0xff, 0xf0][..], &vec![7; 60_000]].concat();
+    let records = message.chunks(1 << 14).map(|part| {
+        let length = u16::try_from(part.len()).unwrap().to_be_bytes();
+        [&[22, 3, 1][..], &length, part].concat()
+    });
+    records.collect::<Vec<_>>().concat()
 }
 
 /// Reads, and forgets what it reads, until the connection ends.

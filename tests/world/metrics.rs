@@ -11,6 +11,11 @@ pub fn is_of_kafka(metric: &Definition) -> bool {
     metric.name[1] == "kafka"
 }
 
+/// Whether only nodes have it that take part in Raft.
+pub fn is_of_raft(metric: &Definition) -> bool {
+    metric.name[1] == "etcdraft" || metric.name[0] == "cluster"
+}
+
 /// Everything that one scrape gave.
 #[derive(Debug)]
 pub struct Scrape {

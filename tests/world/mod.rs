@@ -17,7 +17,9 @@ pub mod messages;
 pub mod metrics;
 pub mod node;
 pub mod people;
+pub mod raft;
 pub mod raw;
+pub mod tls;
 
 use std::time::Duration;
 

@@ -44,6 +44,8 @@ impl Setup {
             .set("GENERAL_LISTENPORT", port)
             .set("OPERATIONS_LISTENADDRESS", "127.0.0.1:0")
             .set("ADMIN_LISTENADDRESS", "127.0.0.1:0")
+            // what is tested is the node, not how full this machine's disk is
+            .set("FILELEDGER_LOWDISKBYTES", 0)
     }
 
     /// The fixtures' orderer, with the channel that this file of theirs is the genesis block of.

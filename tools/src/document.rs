@@ -1,6 +1,6 @@
-//! YAML files of Fabric's tools (configtx.yaml, crypto-config.yaml), read as leniently as those tools read them: names in
-//! any case, numbers for texts, one text for a list. What cannot be read is noted with its key, and reading goes on, so
-//! that all mistakes of a file are told at once.
+//! Reads YAML files of Fabric's tools (configtx.yaml, crypto-config.yaml) as leniently as those tools do: names in
+//! any case, numbers for texts, one text for a list. An error is collected with its key, and reading goes on, so that
+//! all errors of a file are reported at once.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use orderer_localconfig::yaml::{self, Overrides, Value};
 
-/// Something that is wrong at a key, such as `Orderer.BatchTimeout`.
+/// An error at a key, such as `Orderer.BatchTimeout`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Where.
+    /// The key.
     pub key: String,
-    /// What.
+    /// The error.
     pub problem: String,
 }
 
@@ -26,7 +26,7 @@ pub struct Document {
     mistakes: RefCell<Vec<Mistake>>,
 }
 
-/// One place in it, where there may be nothing.
+/// One node of the document, which may be absent.
 #[derive(Clone, Debug)]
 pub struct Node<'a> {
     document: &'a Document,
@@ -46,34 +46,34 @@ impl Document {
         Self { overrides: Overrides::new(prefix, variables), ..self }
     }
 
-    /// The whole of it.
+    /// Returns the root node.
     pub fn root(&self) -> Node<'_> {
         Node { document: self, path: String::new(), value: self.root.clone() }
     }
 
-    /// Notes a mistake.
+    /// Adds an error.
     pub fn wrong(&self, key: impl Into<String>, problem: impl Into<String>) {
         self.mistakes.borrow_mut().push(Mistake { key: key.into(), problem: problem.into() });
     }
 
-    /// All that was found wrong so far.
+    /// Returns the errors found so far.
     pub fn mistakes(&self) -> Vec<Mistake> {
         self.mistakes.borrow().clone()
     }
 }
 
 impl<'a> Node<'a> {
-    /// Full name of the key.
+    /// Returns the full name of the key.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Notes a mistake here.
+    /// Adds an error at this node.
     pub fn wrong(&self, problem: impl Into<String>) {
         self.document.wrong(&*self.path, problem);
     }
 
-    /// Nothing is written here.
+    /// Returns whether the node is absent.
     pub fn is_absent(&self) -> bool {
         self.value.is_null()
     }
@@ -82,7 +82,7 @@ impl<'a> Node<'a> {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// What stands at a name, which may be nothing.
+    /// Returns the node at a name, which may be absent.
     #[must_use]
     pub fn field(&self, name: &str) -> Node<'a> {
         self.find(name, |key| key.eq_ignore_ascii_case(name))
@@ -101,7 +101,8 @@ impl<'a> Node<'a> {
         Node { document, path, value }
     }
 
-    /// Notes every key but these, and anything that is no mapping. Nothing is a mapping without members.
+    /// Adds an error for every key but these, and for anything that is no mapping. An absent node is a mapping
+    /// without members.
     pub fn expect_only(&self, known: &[&str]) {
         let members = match &self.value {
             Value::Null => return,
@@ -122,7 +123,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Members of a mapping with any names.
+    /// Returns the members of a mapping with any names.
     pub fn members(&self) -> Vec<(String, Node<'a>)> {
         match &self.value {
             Value::Null => Vec::new(),
@@ -138,7 +139,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Elements of a list; what is no list is one element, unless it is nothing. A text may be a list in brackets.
+    /// Returns the elements of a list; any other present node is one element. A text may be a list in brackets.
     pub fn items(&self) -> Vec<Node<'a>> {
         let values: Vec<Value> = match &self.value {
             Value::Null => Vec::new(),
@@ -153,14 +154,14 @@ impl<'a> Node<'a> {
         values.into_iter().enumerate().map(node).collect()
     }
 
-    /// The same place under another name.
+    /// Returns the same node with another path.
     #[must_use]
     pub fn called(mut self, path: String) -> Self {
         self.path = path;
         self
     }
 
-    /// A text; empty if there is nothing.
+    /// Returns a text; empty if absent.
     pub fn text(&self) -> String {
         yaml::text(&self.value).unwrap_or_else(|| {
             self.wrong("is not a text");
@@ -168,27 +169,27 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// Texts; none if there is nothing.
+    /// Returns texts; none if absent.
     pub fn texts(&self) -> Vec<String> {
         self.items().iter().map(Node::text).collect()
     }
 
-    /// A number; `None` if there is nothing, or something else.
+    /// Returns a number; `None` if absent or invalid.
     pub fn number<T: TryFrom<i128>>(&self) -> Option<T> {
         self.read(|value| T::try_from(yaml::integer(value)?).ok(), "a number that fits")
     }
 
-    /// A number of bytes, such as `512 KB`; `None` if there is nothing, or something else.
+    /// Returns a number of bytes, such as `512 KB`; `None` if absent or invalid.
     pub fn size(&self) -> Option<u32> {
         self.read(|value| u32::try_from(yaml::size(value)?).ok(), "a number of bytes, such as 512 KB, below 4 GB")
     }
 
-    /// A duration, such as `2s`, or a number of nanoseconds; `None` if there is nothing, zero, or something else.
+    /// Returns a duration, such as `2s`, or a number of nanoseconds; `None` if absent, zero or invalid.
     pub fn duration(&self) -> Option<Duration> {
         self.read(yaml::duration, "a duration, such as 500ms").filter(|duration| !duration.is_zero())
     }
 
-    /// Yes or no; no if there is nothing.
+    /// Returns a boolean; false if absent.
     pub fn flag(&self) -> bool {
         self.read(yaml::boolean, "true or false").unwrap_or_default()
     }

@@ -1,5 +1,5 @@
-//! The commands beside the node: what administrators and developers do to channels, blocks, ledgers, identities and brokers, and what
-//! those commands are made of. Nothing here starts a node.
+//! The commands beside the node: tools of administrators and developers for channels, blocks, ledgers, identities and
+//! brokers, and the modules that those commands use. Nothing here starts a node.
 
 pub mod commands;
 pub mod configtx;

@@ -2,11 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use orderer_core::block::{ChainCheck, EncodedBlock};
 
 use crate::case::Case;
+use crate::processor::Stopwatch;
 use crate::verdict::Outcome;
 
 /// What this library says of one chain: the block that it refuses, if any, and the reason.
@@ -16,15 +17,15 @@ pub struct Judgement {
     pub outcome: Option<Outcome>,
     /// Why the block is refused, or how the library panicked.
     pub reason: String,
-    /// How long it took.
+    /// What it took of a processor.
     pub took: Duration,
 }
 
 /// Takes the case's blocks one by one, as an imported ledger's are.
 pub fn judge(case: &Case) -> Judgement {
-    let began = Instant::now();
+    let watch = Stopwatch::start();
     let taken = catch_unwind(AssertUnwindSafe(|| take(case)));
-    let took = began.elapsed();
+    let took = watch.used();
     match taken {
         Ok(Ok(())) => Judgement { outcome: Some(Outcome::Accepted), reason: String::new(), took },
         Ok(Err((block, reason))) => Judgement { outcome: Some(Outcome::Refused { block }), reason, took },

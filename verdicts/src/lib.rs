@@ -11,6 +11,7 @@ pub mod archive;
 pub mod case;
 pub mod judge;
 pub mod membership;
+pub mod processor;
 pub mod replay;
 pub mod verdict;
 

@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 
 use crate::case::Case;
 use crate::judge::{Judgement, judge};
+use crate::processor::Stopwatch;
 use crate::verdict::{FabricVerdicts, Outcome};
 
-/// A case that takes longer is given up.
+/// A case that takes more of a processor is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(20);
+/// And one that waits for ever, on however busy a machine.
+const LOST_AFTER: Duration = Duration::from_secs(600);
 /// How often somebody looks for such cases.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Of the longest reasons, and of each group of disagreements, this much is shown.
@@ -236,7 +239,7 @@ fn kind_of(reason: &str) -> String {
 }
 
 /// What a worker is at.
-type InHand = Arc<Mutex<Option<(usize, Instant)>>>;
+type InHand = Arc<Mutex<Option<Stopwatch>>>;
 
 /// Judges all cases. A case that does not end is given up; its thread is left behind.
 pub fn replay(cases: Vec<Case>, verdicts: &FabricVerdicts) -> Report {
@@ -251,7 +254,7 @@ pub fn replay(cases: Vec<Case>, verdicts: &FabricVerdicts) -> Report {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(case) = cases.get(index) else { return };
-                *in_hand.lock().unwrap_or_else(PoisonError::into_inner) = Some((index, Instant::now()));
+                *in_hand.lock().unwrap_or_else(PoisonError::into_inner) = Some(Stopwatch::start());
                 let judgement = judge(case);
                 // whoever was given up is not heard any more
                 if in_hand.lock().unwrap_or_else(PoisonError::into_inner).take().is_none()
@@ -282,7 +285,8 @@ pub fn replay(cases: Vec<Case>, verdicts: &FabricVerdicts) -> Report {
         looked = Instant::now();
         for worker in &mut workers {
             let mut in_hand = worker.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_stuck = in_hand.is_some_and(|(_, since)| since.elapsed() > GIVEN_UP_AFTER);
+            let is_stuck =
+                in_hand.as_ref().is_some_and(|watch| watch.used() > GIVEN_UP_AFTER || watch.passed() > LOST_AFTER);
             if is_stuck {
                 *in_hand = None;
                 drop(in_hand);

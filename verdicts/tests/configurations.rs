@@ -53,7 +53,7 @@ fn the_library_agrees_with_fabric_on_every_recorded_chain() {
 }
 
 /// Chains that the generator made and on which the library once did not agree: a message field with another wire type, which
-/// v2.5.16 takes for an empty message and v3.1.5 for none.
+/// v2.5.16 takes for an empty message and v3.1.5 for none; the unit of clients and that of peers with one name.
 #[test]
 fn the_library_agrees_with_fabric_on_every_chain_that_was_found() {
     let (mut cases, mut verdicts) = (Vec::new(), FabricVerdicts::default());

@@ -5,12 +5,12 @@
 //! | The object identifier decides; parameters do not count but for the next two. | `getSignatureAlgorithmFromAI` |
 //! | Ed25519 has no parameters. | `getSignatureAlgorithmFromAI` |
 //! | RSA-PSS says hash, mask generation with the same hash, and a salt as long as the hash; trailer 1; parameters of hashes are absent or NULL. They are read with `encoding/asn1`. | `getSignatureAlgorithmFromAI`, `pssParameters` |
-//! | An unknown algorithm is no mistake of the certificate. | `parseCertificate` |
+//! | An unknown algorithm is not an error of the certificate. | `parseCertificate` |
 
 use crate::asn1::{self, Fields, Refused};
 use crate::der;
 
-/// Digests that occur in signature algorithms.
+/// Hash functions in signature algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
     /// SHA-1.
@@ -23,24 +23,24 @@ pub enum Hash {
     Sha512,
 }
 
-/// How a certificate or a list is signed, as Go tells it from the `AlgorithmIdentifier`.
+/// Signature algorithm of a certificate or a list, as Go derives it from the `AlgorithmIdentifier`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignatureAlgorithm {
     /// RSA with PKCS #1 v1.5 padding.
     RsaPkcs1(Hash),
-    /// RSA with PSS padding, whose parameters are all as Go asks.
+    /// RSA with PSS padding, if all parameters are as Go requires.
     RsaPss(Hash),
-    /// ECDSA over whatever curve the key is on.
+    /// ECDSA, on the curve of the key.
     Ecdsa(Hash),
     /// Ed25519.
     Ed25519,
-    /// Known and never verified: MD2, MD5, DSA.
+    /// Known but never verified: RSA with MD5, and DSA.
     Insecure,
-    /// Anything else. A certificate with it parses; its signature never verifies.
+    /// Unknown to Go. A certificate with it parses; its signature never verifies.
     Unknown,
 }
 
-/// Contents octets of object identifiers.
+/// Content octets of object identifiers.
 mod oid {
     pub(super) const MD5_RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 4];
     pub(super) const SHA1_RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5];
@@ -63,7 +63,8 @@ mod oid {
 }
 
 impl SignatureAlgorithm {
-    /// Which one it is, by the contents of the object identifier and the parameters with their header (empty if absent).
+    /// Returns the algorithm for the content octets of its object identifier and the parameters with their header (empty if
+    /// absent).
     pub(crate) fn from_identifier(algorithm: &[u8], parameters: &[u8]) -> Self {
         match algorithm {
             oid::MD5_RSA | oid::SHA1_DSA | oid::SHA256_DSA => Self::Insecure,
@@ -85,7 +86,7 @@ impl SignatureAlgorithm {
 /// DER of NULL.
 const NULL: &[u8] = &[5, 0];
 
-/// The hash that RSA-PSS parameters ask for, if it is one of those that Go takes and all else fits it.
+/// Returns the hash in RSA-PSS parameters, if Go accepts it and all other parameters fit it.
 fn pss_hash(parameters: &[u8]) -> Result<Option<Hash>, Refused> {
     let mut fields = Fields::new(Fields::new(parameters).required(asn1::SEQUENCE)?);
     let (hash, hash_parameters) = asn1::algorithm(fields.required_explicit(0, asn1::SEQUENCE)?)?;

@@ -1,26 +1,27 @@
-//! DER, as Go's `encoding/asn1` unmarshals it: more lenient about what surrounds the fields of a structure.
+//! DER parsing by the rules of Go's `encoding/asn1`, which is more lenient than Go's cryptobyte about the octets around a
+//! structure's fields.
 //!
-//! Fabric reads revocation lists with it, key identifiers in extensions, and every certificate whose signature it rewrites;
-//! Go itself reads the parameters of RSA-PSS with it.
+//! Fabric uses it for revocation lists, for key identifiers in extensions, and for every certificate whose signature it rewrites;
+//! Go itself uses it for the parameters of RSA-PSS.
 //!
 //! | Rule | In `encoding/asn1` |
 //! |---|---|
 //! | Numbers of identifiers above 30 are read (minimal, below 2^31). | `parseTagAndLength` |
 //! | Lengths are definite, minimal and below 2^31. | `parseTagAndLength` |
-//! | A structure may hold more than its fields; an element behind the last field need not even be well formed. | `parseField` |
-//! | The header of an element is read where a field may stand, also an optional one that then is absent. | `parseField` |
+//! | A structure may hold more than its fields; an element after the last field need not even be well formed. | `parseField` |
+//! | The header of an element is read wherever a field is possible, even an optional one that is then absent. | `parseField` |
 //! | The length of an explicit wrapper is read and then not used: the element in it ends where it says. | `parseField` |
-//! | An optional field whose wrapper holds another type is absent; an empty wrapper is an error, and so is a header that ends the structure where a wrapper may stand. | `parseField` |
+//! | An optional field whose wrapper holds another type is absent; an empty wrapper is an error, and so is a header that ends the structure where a wrapper is possible. | `parseField` |
 //! | The identifiers of all elements of a list are checked before the first is read. | `parseSequenceOf` |
 
 use crate::der;
 use crate::time;
 
-/// Go's `encoding/asn1` refuses it.
+/// Go's `encoding/asn1` rejects the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused;
 
-/// What stands before the contents of an element.
+/// Header of an element: identifier and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
     class: u8,
@@ -29,7 +30,7 @@ struct Header {
     length: usize,
 }
 
-/// The kind of element that a field takes.
+/// Kind of element that a field accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     class: u8,
@@ -76,7 +77,7 @@ const UTC_TIME: Kind = Kind::universal(23, false);
 /// GeneralizedTime.
 const GENERALIZED_TIME: Kind = Kind::universal(24, false);
 
-/// The contents of a structure, and how far they are read.
+/// Reader of the fields in a structure's contents.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fields<'a> {
     bytes: &'a [u8],
@@ -93,12 +94,12 @@ pub(crate) struct Raw<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads these contents of a structure, or bytes in which one stands.
+    /// Starts to read the contents of a structure, or bytes that contain one.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, offset: 0 }
     }
 
-    /// What follows the fields that were read.
+    /// Returns the octets after the fields that were read.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.offset..).unwrap_or_default()
     }
@@ -166,7 +167,7 @@ impl<'a> Fields<'a> {
         Ok(contents)
     }
 
-    /// The next element, whatever it is.
+    /// Reads the next element of any kind.
     pub(crate) fn any(&mut self) -> Result<Raw<'a>, Refused> {
         let start = self.offset;
         let header = self.header()?;
@@ -174,12 +175,12 @@ impl<'a> Fields<'a> {
         Ok(Raw { header, whole: &self.bytes[start..self.offset], contents })
     }
 
-    /// The next element, whatever it is; `None` at the end.
+    /// Reads the next element of any kind; `None` at the end.
     pub(crate) fn optional_any(&mut self) -> Result<Option<Raw<'a>>, Refused> {
         if self.at_end() { Ok(None) } else { self.any().map(Some) }
     }
 
-    /// Contents of the next element, if it is of one of these kinds; otherwise it stays unread.
+    /// Reads the next element, if it is of one of these kinds; otherwise leaves it unread.
     fn optional_of(&mut self, kinds: &[Kind]) -> Result<Option<Raw<'a>>, Refused> {
         if self.at_end() {
             return Ok(None);
@@ -194,22 +195,22 @@ impl<'a> Fields<'a> {
         Ok(Some(Raw { header, whole: &self.bytes[start..self.offset], contents }))
     }
 
-    /// The next element, if it is of this kind.
+    /// Reads the contents of the next element, if it is of this kind.
     pub(crate) fn optional(&mut self, kind: Kind) -> Result<Option<&'a [u8]>, Refused> {
         Ok(self.optional_of(&[kind])?.map(|raw| raw.contents))
     }
 
-    /// The next element, which is of this kind.
+    /// Reads the contents of the next element, which must be of this kind.
     pub(crate) fn required(&mut self, kind: Kind) -> Result<&'a [u8], Refused> {
         self.optional(kind)?.ok_or(Refused)
     }
 
-    /// The next element with its header, which is of this kind.
+    /// Reads the next element with its header; it must be of this kind.
     pub(crate) fn required_whole(&mut self, kind: Kind) -> Result<Raw<'a>, Refused> {
         self.optional_of(&[kind])?.ok_or(Refused)
     }
 
-    /// Goes into an explicit wrapper, if there is one. Its length is not used, as in Go: what is in it says where it ends.
+    /// Enters an explicit wrapper, if there is one. Ignores its length, as Go does: the element inside has a length of its own.
     fn unwrap_explicit(&mut self, number: u32) -> Result<bool, Refused> {
         if self.at_end() {
             return Ok(false);
@@ -226,13 +227,13 @@ impl<'a> Fields<'a> {
         Ok(false)
     }
 
-    /// Contents of an element of this kind in an explicit wrapper, if that is there.
+    /// Reads the contents of an element of this kind in an explicit wrapper, if there is one.
     pub(crate) fn optional_explicit(&mut self, number: u32, kind: Kind) -> Result<Option<&'a [u8]>, Refused> {
         let start = self.offset;
         if !self.unwrap_explicit(number)? {
             return Ok(None);
         }
-        // in Go the header in the wrapper is read in any case, and there is at least one octet
+        // Go reads the header in the wrapper in any case, and there is at least one octet
         let inner = self.optional(kind)?;
         if inner.is_none() {
             self.offset = start;
@@ -240,24 +241,24 @@ impl<'a> Fields<'a> {
         Ok(inner)
     }
 
-    /// Contents of an element of this kind in an explicit wrapper.
+    /// Reads the contents of an element of this kind in an explicit wrapper, which must be there.
     pub(crate) fn required_explicit(&mut self, number: u32, kind: Kind) -> Result<&'a [u8], Refused> {
         self.optional_explicit(number, kind)?.ok_or(Refused)
     }
 
-    /// An INTEGER of any length.
+    /// Reads an INTEGER of any length.
     pub(crate) fn integer(&mut self) -> Result<&'a [u8], Refused> {
         let octets = self.required(INTEGER)?;
         if der::is_minimal_integer(octets) { Ok(octets) } else { Err(Refused) }
     }
 
-    /// An OBJECT IDENTIFIER.
+    /// Reads an OBJECT IDENTIFIER.
     pub(crate) fn oid(&mut self) -> Result<&'a [u8], Refused> {
         let octets = self.required(OBJECT_IDENTIFIER)?;
         if der::is_oid(octets) { Ok(octets) } else { Err(Refused) }
     }
 
-    /// An optional BOOLEAN.
+    /// Reads an optional BOOLEAN.
     pub(crate) fn optional_boolean(&mut self) -> Result<Option<bool>, Refused> {
         match self.optional(BOOLEAN)? {
             None => Ok(None),
@@ -267,12 +268,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A BIT STRING.
+    /// Reads a BIT STRING.
     pub(crate) fn bit_string(&mut self) -> Result<der::BitString<'a>, Refused> {
         der::BitString::from_contents(self.required(BIT_STRING)?).ok_or(Refused)
     }
 
-    /// An optional BIT STRING under another identifier.
+    /// Validates an optional BIT STRING with another identifier.
     pub(crate) fn optional_bit_string(&mut self, kind: Kind) -> Result<(), Refused> {
         match self.optional(kind)? {
             Some(contents) if der::BitString::from_contents(contents).is_none() => Err(Refused),
@@ -280,7 +281,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// An optional time of either form; whether it is there.
+    /// Validates an optional time of either form; returns whether it is there.
     pub(crate) fn optional_time(&mut self) -> Result<bool, Refused> {
         let Some(raw) = self.optional_of(&[UTC_TIME, GENERALIZED_TIME])? else { return Ok(false) };
         let time = if raw.header.number == UTC_TIME.number {
@@ -291,17 +292,17 @@ impl<'a> Fields<'a> {
         time.map(|_| true).ok_or(Refused)
     }
 
-    /// A time of either form.
+    /// Validates a time of either form.
     pub(crate) fn time(&mut self) -> Result<(), Refused> {
         if self.optional_time()? { Ok(()) } else { Err(Refused) }
     }
 
-    /// An `AlgorithmIdentifier`: object identifier and parameters with their header, empty if absent.
+    /// Reads an `AlgorithmIdentifier`: object identifier and parameters with their header, empty if absent.
     pub(crate) fn algorithm(&mut self) -> Result<(&'a [u8], &'a [u8]), Refused> {
         algorithm(self.required(SEQUENCE)?)
     }
 
-    /// A name. Values are checked where Go knows their type.
+    /// Validates a name. Values are checked only if Go knows their type.
     pub(crate) fn name(&mut self) -> Result<(), Refused> {
         for set in sequence_of(self.required(SEQUENCE)?, SET)? {
             for attribute in sequence_of(set, SEQUENCE)? {
@@ -317,7 +318,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The object identifier and the parameters in the contents of an `AlgorithmIdentifier`.
+/// Returns the object identifier and the parameters in the contents of an `AlgorithmIdentifier`.
 pub(crate) fn algorithm(contents: &[u8]) -> Result<(&[u8], &[u8]), Refused> {
     let mut fields = Fields::new(contents);
     let oid = fields.oid()?;
@@ -326,12 +327,12 @@ pub(crate) fn algorithm(contents: &[u8]) -> Result<(&[u8], &[u8]), Refused> {
 }
 
 impl<'a> Raw<'a> {
-    /// Contents octets.
+    /// Returns the content octets.
     pub(crate) fn contents(&self) -> &'a [u8] {
         self.contents
     }
 
-    /// Whether a value of a type that Go knows is one. Others are taken as they are.
+    /// Validates a value whose type Go knows. Accepts all others.
     fn check_value(&self) -> Result<(), Refused> {
         if self.header.class != 0 || self.header.constructed {
             return Ok(());
@@ -354,7 +355,7 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// The contents of the elements of a list, which are all of one kind.
+/// Returns the contents of the elements of a list, all of which must be of one kind.
 pub(crate) fn sequence_of(contents: &[u8], kind: Kind) -> Result<Vec<&[u8]>, Refused> {
     let mut fields = Fields::new(contents);
     let mut elements = Vec::new();
@@ -364,7 +365,7 @@ pub(crate) fn sequence_of(contents: &[u8], kind: Kind) -> Result<Vec<&[u8]>, Ref
     Ok(elements)
 }
 
-/// An extension: object identifier, critical or not, body.
+/// Returns the object identifier, the critical flag and the body of an extension.
 pub(crate) fn extension(contents: &[u8]) -> Result<(&[u8], bool, &[u8]), Refused> {
     let mut fields = Fields::new(contents);
     let oid = fields.oid()?;

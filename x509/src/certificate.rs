@@ -1,12 +1,12 @@
-//! Certificates.
+//! Parses certificates.
 //!
 //! | Rule | In Go |
 //! |---|---|
-//! | A version is 1 to 3; absent it is 1. The highest integer of 64 bits overflows, and is as good as 1. | `parseCertificate` |
+//! | A version is 1 to 3; absent it is 1. The highest integer of 64 bits overflows, and counts as 1. | `parseCertificate` |
 //! | A serial number is minimal and not negative; it may be zero, and of any length. | `parseCertificate` |
 //! | The algorithm within what is signed and the one outside are the same octets. | `parseCertificate` |
 //! | Names, times, the key, extensions: see the modules with these names. A validity may end before it begins. | `parseCertificate` |
-//! | Unique identifiers may stand in versions 2 and 3, extensions in version 3; elsewhere, and where something else stands before them, they are not seen. | `parseCertificate` |
+//! | Unique identifiers are read in versions 2 and 3, extensions in version 3; elsewhere, and after an unexpected field, they are ignored. | `parseCertificate` |
 //! | What follows in a sequence is ignored; what follows the certificate is not. | `ParseCertificate` |
 //! | Bits of the signature are shifted right by those unused. | `parseCertificate` |
 
@@ -20,25 +20,25 @@ use crate::key::{KeyError, PublicKey};
 use crate::name::Name;
 use crate::{asn1, recode, time};
 
-/// Why Go does not parse a certificate.
+/// Go does not parse the certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseError {
-    /// A part of it.
+    /// A part of the certificate is malformed.
     #[error("{0}")]
     Malformed(&'static str),
-    /// Its key.
+    /// The key is invalid.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// An extension stands twice.
+    /// An extension is there twice.
     #[error("certificate contains duplicate extension with OID {0}")]
     DuplicateExtension(String),
-    /// Something follows it.
+    /// There are octets after the certificate.
     #[error("trailing data")]
     TrailingData,
 }
 
-/// A certificate that Go's parser takes. Cloning shares its bytes.
+/// A certificate that Go's parser accepts. Cloning shares its bytes.
 #[derive(Clone, Debug)]
 pub struct Certificate {
     pub(crate) raw: Bytes,
@@ -60,10 +60,10 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads DER.
+    /// Parses a certificate in DER.
     ///
     /// # Errors
-    /// Go refuses it.
+    /// Go rejects the bytes.
     pub fn parse(der: &Bytes) -> Result<Self, ParseError> {
         const MALFORMED: &str = "malformed certificate";
         const MALFORMED_TBS: &str = "malformed tbs certificate";
@@ -130,98 +130,98 @@ impl Certificate {
         })
     }
 
-    /// The whole certificate.
+    /// Returns DER of the whole certificate.
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
 
-    /// The part that the issuer signed.
+    /// Returns DER of the part that the issuer signed.
     pub fn raw_tbs(&self) -> &Bytes {
         &self.tbs
     }
 
-    /// DER of the issuer's name.
+    /// Returns DER of the issuer's name.
     pub fn raw_issuer(&self) -> &Bytes {
         &self.raw_issuer
     }
 
-    /// DER of the subject's name.
+    /// Returns DER of the subject's name.
     pub fn raw_subject(&self) -> &Bytes {
         &self.raw_subject
     }
 
-    /// DER of the `SubjectPublicKeyInfo`.
+    /// Returns DER of the `SubjectPublicKeyInfo`.
     pub fn raw_spki(&self) -> &Bytes {
         &self.raw_spki
     }
 
-    /// 1 to 3.
+    /// Returns the version, 1 to 3.
     pub fn version(&self) -> u8 {
         self.version
     }
 
-    /// Content octets of the serial number.
+    /// Returns the content octets of the serial number.
     pub fn serial(&self) -> &Bytes {
         &self.serial
     }
 
-    /// Who issued it.
+    /// Returns the issuer's name.
     pub fn issuer(&self) -> &Name {
         &self.issuer
     }
 
-    /// Whose it is.
+    /// Returns the subject's name.
     pub fn subject(&self) -> &Name {
         &self.subject
     }
 
-    /// Beginning of its validity, in seconds since 1970.
+    /// Returns the start of the validity, in seconds since 1970.
     pub fn not_before(&self) -> i64 {
         self.not_before
     }
 
-    /// Last second of its validity, in seconds since 1970.
+    /// Returns the last second of the validity, in seconds since 1970.
     pub fn not_after(&self) -> i64 {
         self.not_after
     }
 
-    /// Its key, if it is of a kind that Go knows.
+    /// Returns the key, if it is of a kind that Go knows.
     pub fn public_key(&self) -> Option<&PublicKey> {
         self.public_key.as_ref()
     }
 
-    /// How it is signed.
+    /// Returns the signature algorithm.
     pub fn algorithm(&self) -> SignatureAlgorithm {
         self.algorithm
     }
 
-    /// The issuer's signature.
+    /// Returns the issuer's signature.
     pub fn signature(&self) -> &Bytes {
         &self.signature
     }
 
-    /// Its extensions.
+    /// Returns the extensions.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
 
-    /// Whether it says that it is an authority's.
+    /// Whether the basic constraints say that this is an authority's certificate.
     pub fn is_ca(&self) -> bool {
         self.extensions.basic_constraints.is_some_and(|constraints| constraints.is_ca)
     }
 
-    /// DER of the `AlgorithmIdentifier` of the signature.
+    /// Returns DER of the `AlgorithmIdentifier` of the signature.
     pub fn raw_algorithm(&self) -> &Bytes {
         &self.raw_algorithm
     }
 
-    /// The same certificate with the lower of the two forms of its ECDSA signature, as Fabric keeps it; itself if it has that
-    /// already or is signed otherwise. Everything behind the signature in the outer sequence, and behind the parameters of the
-    /// algorithm, is dropped when it is changed.
+    /// Returns this certificate with the low-S form of its ECDSA signature, which Fabric keeps; unchanged if it has that form
+    /// already or is signed otherwise. Rewriting drops everything after the signature in the outer sequence, and after the
+    /// parameters of the algorithm.
     ///
     /// # Errors
-    /// The signature is no ECDSA signature, or Fabric, which reads the certificate anew for this with `encoding/asn1`, does not
-    /// take it then.
+    /// The signature is not an ECDSA signature; or Fabric, which parses the certificate again with `encoding/asn1` for this,
+    /// rejects it then.
     pub fn with_low_s(&self, curve: crate::Curve) -> Result<Self, ParseError> {
         if !matches!(self.algorithm, SignatureAlgorithm::Ecdsa(_)) {
             return Ok(self.clone());
@@ -239,14 +239,14 @@ impl Certificate {
     }
 }
 
-/// 1 to 3.
+/// Reads the version, 1 to 3.
 fn version(tbs: &mut Reader<'_>) -> Result<u8, ParseError> {
     let malformed = ParseError::Malformed("malformed version");
     let Some(wrapper) = tbs.optional(der::constructed(0)) else { return Err(malformed) };
     let Some(wrapper) = wrapper else { return Ok(1) };
     let mut wrapper = Reader::new(wrapper);
     match wrapper.int64().filter(|_| wrapper.is_empty()) {
-        // Go adds one to the highest integer, which makes the lowest of it, and takes the certificate as one without extensions
+        // Go adds one to the highest integer, which overflows to the lowest, and treats the certificate as one without extensions
         Some(0 | i64::MAX) => Ok(1),
         Some(1) => Ok(2),
         Some(2) => Ok(3),
@@ -272,7 +272,7 @@ fn read_time(reader: &mut Reader<'_>) -> Result<i64, &'static str> {
     }
 }
 
-/// The extensions of `certificate`, which come behind what `tbs` has read so far.
+/// Reads the extensions of `certificate`, which come after the part that `tbs` has read so far.
 fn extensions(certificate: &Bytes, version: u8, tbs: &mut Reader<'_>) -> Result<Extensions, ParseError> {
     if version == 1 {
         return Ok(Extensions::default());
@@ -297,7 +297,7 @@ mod tests {
     const UNKNOWN_ALGORITHM: &[u8] = &[0x30, 3, 6, 1, 0x2a];
     const NAME: &[u8] = &[0x30, 0];
     const TIMES: &[u8] = b"\x30\x1e\x17\x0d700101000000Z\x17\x0d700101000001Z";
-    /// X25519, whose keys are not kept.
+    /// An X25519 key, which is not kept.
     const KEY: &[u8] = &[0x30, 10, 0x30, 5, 6, 3, 0x2b, 0x65, 0x6e, 3, 1, 0];
     const SIGNATURE: &[u8] = &[3, 3, 0, 1, 2];
 

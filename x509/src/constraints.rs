@@ -1,8 +1,9 @@
-//! Name constraints: whether the names below an authority are ones that it may sign (`checkChainConstraints` of Go's
+//! Name constraints: whether an authority may sign the names in the certificates below it (`checkChainConstraints` of Go's
 //! `crypto/x509`, in the form that it has since Go 1.26).
 //!
-//! Lists of constraints are sorted, entries within others are dropped, and one neighbour of the name's place is asked. That is
-//! not the same as to ask each entry: addresses with bits behind their mask may hide others. Go's way decides, so it is kept.
+//! As in Go, lists of constraints are sorted, entries contained in others are dropped, and a name is compared only with its
+//! neighbors in the list. The result can differ from comparing the name with each entry: addresses with bits outside their
+//! mask may hide others. This module keeps Go's results.
 
 mod addresses;
 mod domains;
@@ -16,13 +17,14 @@ use self::names::Mailboxes;
 use crate::certificate::Certificate;
 use crate::domain::{Mailbox, is_domain};
 use crate::extension::{NameConstraints, SubjectAltName};
+use crate::memo::Memo;
 use crate::verify::{NAME_CONSTRAINTS, SUBJECT_ALT_NAME};
 
-/// Why a name in a chain is one that no certificate below an authority with name constraints may have.
+/// A name in a chain violates the name constraints of an authority above it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConstraintError {
-    /// No permitted subtree contains it.
+    /// No permitted subtree contains the name.
     #[error("{kind} {name:?} is not permitted by any constraint")]
     NotPermitted {
         /// Kind of the name.
@@ -30,7 +32,7 @@ pub enum ConstraintError {
         /// The name.
         name: String,
     },
-    /// An excluded subtree contains it.
+    /// An excluded subtree contains the name.
     #[error("{kind} {name:?} is excluded by a constraint")]
     Excluded {
         /// Kind of the name.
@@ -38,7 +40,7 @@ pub enum ConstraintError {
         /// The name.
         name: String,
     },
-    /// It has no form that could be compared with a constraint.
+    /// The name has a form that cannot be compared with constraints.
     #[error("{kind} {name:?} cannot be matched against constraints")]
     NotComparable {
         /// Kind of the name.
@@ -48,7 +50,7 @@ pub enum ConstraintError {
     },
 }
 
-/// Kinds of names that constraints are about.
+/// Kinds of names that constraints apply to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameKind {
@@ -73,7 +75,7 @@ impl std::fmt::Display for NameKind {
     }
 }
 
-/// Constraints on one kind of names; a side without an entry does not constrain.
+/// Constraints on one kind of name; a side that is `None` does not constrain.
 struct Sides<T> {
     permitted: Option<T>,
     excluded: Option<T>,
@@ -97,19 +99,25 @@ impl<T> Sides<T> {
     }
 }
 
-/// What one authority's certificate says.
-struct Constraints {
+/// Name constraints of one authority's certificate.
+pub(crate) struct Constraints {
     ips: Sides<Addresses>,
     dns: Sides<Domains>,
     uris: Sides<Domains>,
     emails: Sides<Mailboxes>,
-    /// Position of the certificate in the chain.
-    position: usize,
+}
+
+impl std::fmt::Debug for Constraints {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Constraints").finish_non_exhaustive()
+    }
 }
 
 impl Constraints {
-    fn new(position: usize, constraints: &NameConstraints) -> Self {
-        let NameConstraints { permitted, excluded } = constraints;
+    /// Returns the constraints of an authority's certificate.
+    pub(crate) fn of(authority: &Certificate) -> Self {
+        let none = NameConstraints::default();
+        let NameConstraints { permitted, excluded } = authority.extensions.name_constraints.as_ref().unwrap_or(&none);
         Self {
             ips: Sides { permitted: Addresses::new(&permitted.ips), excluded: Addresses::new(&excluded.ips) },
             dns: Sides {
@@ -124,11 +132,10 @@ impl Constraints {
                 permitted: Mailboxes::new(&permitted.emails, true),
                 excluded: Mailboxes::new(&excluded.emails, false),
             },
-            position,
         }
     }
 
-    /// Names of one certificate below, in Go's order.
+    /// Checks the names of one certificate below the authority, in Go's order.
     fn check(&self, names: &Names<'_>) -> Result<(), ConstraintError> {
         for ip in &names.alternatives.ips {
             self.ips.check(NameKind::Ip, ip, &ip.to_string(), Addresses::contain)?;
@@ -155,7 +162,7 @@ impl Constraints {
     }
 }
 
-/// Names of one certificate, as constraints are compared with them.
+/// Names of one certificate, in the form in which constraints are compared with them.
 struct Names<'a> {
     alternatives: &'a SubjectAltName,
     /// Hosts of the URIs.
@@ -164,7 +171,7 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// A name that cannot be compared is refused whatever the constraints are about.
+    /// Prepares the names. Rejects a name that cannot be compared, whatever kinds the constraints apply to.
     fn new(alternatives: &'a SubjectAltName) -> Result<Self, ConstraintError> {
         let hosts = alternatives
             .uris
@@ -184,29 +191,31 @@ fn not_comparable(kind: NameKind, name: &str) -> ConstraintError {
     ConstraintError::NotComparable { kind, name: name.to_owned() }
 }
 
-/// Whether every alternative name in the chain, from the leaf to the root, is one that all authorities above may sign.
-pub(crate) fn check_chain(chain: &[Arc<Certificate>]) -> Result<(), ConstraintError> {
-    let constraints: Vec<Constraints> = chain
-        .iter()
-        .enumerate()
-        .filter(|(_, certificate)| certificate.has_extension(NAME_CONSTRAINTS))
-        .map(|(position, certificate)| match &certificate.extensions.name_constraints {
-            Some(constraints) => Constraints::new(position, constraints),
-            None => Constraints::new(position, &NameConstraints::default()),
-        })
-        .collect();
+/// Checks that every alternative name in the chain, from the leaf to the root, satisfies the constraints of all authorities
+/// above it.
+pub(crate) fn check_chain(chain: &[Arc<Certificate>], memo: &mut Memo) -> Result<(), ConstraintError> {
+    let constraining: Vec<_> =
+        chain.iter().enumerate().filter(|(_, certificate)| certificate.has_extension(NAME_CONSTRAINTS)).collect();
     let none = SubjectAltName::default();
     for (position, certificate) in chain.iter().enumerate() {
-        let above = &constraints[constraints.partition_point(|constraints| constraints.position <= position)..];
+        let above = &constraining[constraining.partition_point(|(above, _)| *above <= position)..];
         if above.is_empty() {
             break;
         }
         if !certificate.has_extension(SUBJECT_ALT_NAME) {
             continue;
         }
-        let names = Names::new(certificate.extensions.subject_alt_name.as_ref().unwrap_or(&none))?;
-        for constraints in above {
-            constraints.check(&names)?;
+        let mut names = None;
+        for (_, authority) in above {
+            memo.names_allowed(certificate, authority, |constraints| {
+                let names = match &names {
+                    Some(names) => names,
+                    None => {
+                        names.insert(Names::new(certificate.extensions.subject_alt_name.as_ref().unwrap_or(&none))?)
+                    }
+                };
+                constraints.check(names)
+            })?;
         }
     }
     Ok(())

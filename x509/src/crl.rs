@@ -1,4 +1,4 @@
-//! Revocation lists.
+//! Parses revocation lists.
 //!
 //! Go reads them with `encoding/asn1` (see the module `asn1`), more leniently than certificates.
 //!
@@ -16,14 +16,14 @@ use crate::algorithm::SignatureAlgorithm;
 use crate::asn1::{self, Fields, Refused};
 use crate::{der, ecdsa, pem};
 
-/// Why Go does not parse a revocation list.
+/// Go does not parse the revocation list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CrlError {
-    /// A part of it.
+    /// A part of the list is malformed.
     #[error("{0}")]
     Malformed(&'static str),
-    /// Something follows it.
+    /// There are octets after the list.
     #[error("trailing data after CRL")]
     TrailingData,
 }
@@ -35,14 +35,14 @@ pub struct RevokedCertificate {
     pub serial: Bytes,
 }
 
-/// A revocation list that Go's lenient `ParseCRL` takes.
+/// A revocation list that Go's lenient `ParseCRL` accepts.
 #[derive(Clone, Debug)]
 pub struct RevocationList {
     /// The whole list, signature included.
     pub(crate) raw: Bytes,
     /// The part that is signed.
     pub(crate) tbs: Bytes,
-    /// The outer algorithm, by which it is verified.
+    /// The outer algorithm, which is used for the verification.
     pub(crate) algorithm: SignatureAlgorithm,
     pub(crate) signature: Bytes,
     /// The value of the first authority key identifier extension.
@@ -56,10 +56,10 @@ const PEM_LABEL: &str = "X509 CRL";
 const AUTHORITY_KEY_ID: &[u8] = &[0x55, 0x1d, 35];
 
 impl RevocationList {
-    /// Reads a list in PEM (label `X509 CRL`, at the very beginning) or DER.
+    /// Parses a list in PEM (label `X509 CRL`, at the very beginning) or DER.
     ///
     /// # Errors
-    /// Go refuses it.
+    /// Go rejects the bytes.
     pub fn parse(bytes: &Bytes) -> Result<Self, CrlError> {
         if bytes.starts_with(PEM_PREFIX)
             && let Some((block, _)) = pem::decode(bytes)
@@ -94,10 +94,11 @@ impl RevocationList {
         })
     }
 
-    /// The list as Fabric keeps it: an ECDSA signature is written anew, so that what stood behind its two numbers is gone.
+    /// Returns the list in the form that Fabric keeps: an ECDSA signature is encoded again, which drops everything after its two
+    /// numbers.
     ///
     /// # Errors
-    /// The algorithm is ECDSA, and the signature is not two numbers above zero; Fabric refuses the whole MSP then.
+    /// The algorithm is ECDSA, and the signature does not start with two positive numbers; Fabric rejects the whole MSP then.
     pub fn with_plain_signature(self) -> Result<Self, CrlError> {
         if !matches!(self.algorithm, SignatureAlgorithm::Ecdsa(_)) {
             return Ok(self);
@@ -107,27 +108,28 @@ impl RevocationList {
         Ok(Self { signature: signature.to_der().into(), ..self })
     }
 
-    /// How it is signed.
+    /// Returns the signature algorithm.
     pub fn algorithm(&self) -> SignatureAlgorithm {
         self.algorithm
     }
 
-    /// The part that is signed.
+    /// Returns the part that is signed.
     pub fn raw_tbs(&self) -> &Bytes {
         &self.tbs
     }
 
-    /// The signature.
+    /// Returns the signature.
     pub fn signature(&self) -> &Bytes {
         &self.signature
     }
 
-    /// Whose certificates it revokes: body of its authority key identifier extension, not interpreted.
+    /// Returns the body of the authority key identifier extension, not interpreted; it identifies the authority whose
+    /// certificates the list revokes.
     pub fn authority_key_id_extension(&self) -> Option<&Bytes> {
         self.authority_key_id.as_ref()
     }
 
-    /// What it revokes.
+    /// Returns the revoked certificates.
     pub fn revoked(&self) -> &[RevokedCertificate] {
         &self.revoked
     }
@@ -168,7 +170,7 @@ fn revoked(list: &Bytes, fields: &mut Fields<'_>) -> Result<Vec<RevokedCertifica
         .collect()
 }
 
-/// The body of the first authority key identifier among the extensions.
+/// Returns the body of the first authority key identifier among the extensions.
 fn extensions(list: &Bytes, fields: &mut Fields<'_>) -> Result<Option<Bytes>, Refused> {
     let mut found = None;
     if let Some(extensions) = fields.optional_explicit(0, asn1::SEQUENCE)? {

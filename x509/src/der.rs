@@ -1,15 +1,15 @@
-//! DER, as strict as Go's cryptobyte reader, which Go reads certificates with.
+//! DER parsing as strict as Go's cryptobyte, with which Go parses certificates.
 //!
 //! | Rule | In Go |
 //! |---|---|
-//! | One identifier octet: numbers above 30 are refused. | cryptobyte `readASN1` |
+//! | One identifier octet: numbers above 30 are rejected. | cryptobyte `readASN1` |
 //! | Lengths are definite, minimal, and of at most four octets. | cryptobyte `readASN1` |
 //! | Identifiers are compared whole: class, constructed bit, number. | cryptobyte `ReadASN1` |
 //! | INTEGER: at least one octet, minimal two's complement. | cryptobyte `checkASN1Integer` |
 //! | BOOLEAN: one octet, 00 or FF. | cryptobyte `ReadASN1Boolean` |
 //! | OBJECT IDENTIFIER: not empty, arcs minimal and below 2^31. | cryptobyte `readBase128Int` |
 //! | BIT STRING: 0 to 7 unused bits, all zero. | cryptobyte `ReadASN1BitString` |
-//! | Nothing asks that a SEQUENCE be used up, unless its rule says so. | cryptobyte `ReadASN1` |
+//! | A SEQUENCE may have unread octets, unless its rule says otherwise. | cryptobyte `ReadASN1` |
 
 /// BOOLEAN.
 pub(crate) const BOOLEAN: u8 = 0x01;
@@ -30,17 +30,17 @@ pub(crate) const SEQUENCE: u8 = 0x30;
 /// SET, constructed.
 pub(crate) const SET: u8 = 0x31;
 
-/// A primitive context-specific identifier.
+/// Returns a primitive context-specific identifier.
 pub(crate) const fn context(number: u8) -> u8 {
     0x80 | number
 }
 
-/// A constructed context-specific identifier.
+/// Returns a constructed context-specific identifier.
 pub(crate) const fn constructed(number: u8) -> u8 {
     0xa0 | number
 }
 
-/// One element.
+/// An element of DER.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Element<'a> {
     /// Identifier octet.
@@ -51,19 +51,19 @@ pub(crate) struct Element<'a> {
     pub(crate) contents: &'a [u8],
 }
 
-/// What is still to be read. A read that returns `None` leaves it in no particular state: the caller gives up.
+/// Reader of DER elements. After a read that returns `None`, its position is unspecified: the caller gives up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    /// Reads these bytes.
+    /// Starts to read these bytes.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
-    /// Whether everything was read.
+    /// Whether all bytes were read.
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
         self.rest.first() == Some(&tag)
     }
 
-    /// The next element, whatever it is.
+    /// Reads the next element, whatever its identifier.
     pub(crate) fn any(&mut self) -> Option<Element<'a>> {
         let (&tag, after) = self.rest.split_first()?;
         if tag & 0x1f == 0x1f {
@@ -103,28 +103,29 @@ impl<'a> Reader<'a> {
         Some(Element { tag, whole, contents: &whole[header..] })
     }
 
-    /// The next element, which has this identifier.
+    /// Reads the next element, which must have this identifier.
     pub(crate) fn element(&mut self, tag: u8) -> Option<Element<'a>> {
         self.any().filter(|element| element.tag == tag)
     }
 
-    /// Contents of the next element, which has this identifier.
+    /// Reads the contents of the next element, which must have this identifier.
     pub(crate) fn contents(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.element(tag).map(|element| element.contents)
     }
 
-    /// A reader of the contents of the next element, which has this identifier.
+    /// Returns a reader of the contents of the next element, which must have this identifier.
     pub(crate) fn enter(&mut self, tag: u8) -> Option<Reader<'a>> {
         self.contents(tag).map(Reader::new)
     }
 
-    /// As [`contents`](Self::contents); `Some(None)` if the next element is another or there is none.
+    /// Reads the contents of the next element if it has this identifier; `Some(None)` if it has another one or there is
+    /// none.
     #[expect(clippy::option_option, reason = "malformed is None, as in every other read")]
     pub(crate) fn optional(&mut self, tag: u8) -> Option<Option<&'a [u8]>> {
         if self.next_is(tag) { self.contents(tag).map(Some) } else { Some(None) }
     }
 
-    /// A BOOLEAN.
+    /// Reads a BOOLEAN.
     pub(crate) fn boolean(&mut self) -> Option<bool> {
         match self.contents(BOOLEAN)? {
             [0x00] => Some(false),
@@ -133,33 +134,33 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Contents of an INTEGER of any length.
+    /// Reads the contents of an INTEGER of any length.
     pub(crate) fn integer(&mut self) -> Option<&'a [u8]> {
         self.contents(INTEGER).filter(|octets| is_minimal_integer(octets))
     }
 
-    /// An INTEGER of 64 bits.
+    /// Reads an INTEGER of 64 bits.
     pub(crate) fn int64(&mut self) -> Option<i64> {
         self.int64_tagged(INTEGER)
     }
 
-    /// An INTEGER of 64 bits under another identifier.
+    /// Reads an INTEGER of 64 bits with another identifier.
     pub(crate) fn int64_tagged(&mut self, tag: u8) -> Option<i64> {
         self.contents(tag).and_then(int64)
     }
 
-    /// Contents of an OBJECT IDENTIFIER.
+    /// Reads the contents of an OBJECT IDENTIFIER.
     pub(crate) fn oid(&mut self) -> Option<&'a [u8]> {
         self.contents(OBJECT_IDENTIFIER).filter(|octets| is_oid(octets))
     }
 
-    /// A BIT STRING.
+    /// Reads a BIT STRING.
     pub(crate) fn bit_string(&mut self) -> Option<BitString<'a>> {
         self.contents(BIT_STRING).and_then(BitString::from_contents)
     }
 }
 
-/// Whether these are the contents of a DER INTEGER.
+/// Whether these are the contents of a DER INTEGER, which is minimal.
 pub(crate) fn is_minimal_integer(octets: &[u8]) -> bool {
     match octets {
         [] => false,
@@ -169,7 +170,7 @@ pub(crate) fn is_minimal_integer(octets: &[u8]) -> bool {
     }
 }
 
-/// The INTEGER with these contents, if it is minimal and fits.
+/// Returns the INTEGER with these contents, if it is minimal and has at most 64 bits.
 pub(crate) fn int64(octets: &[u8]) -> Option<i64> {
     if octets.len() > 8 || !is_minimal_integer(octets) {
         return None;
@@ -178,8 +179,8 @@ pub(crate) fn int64(octets: &[u8]) -> Option<i64> {
     Some(octets.iter().fold(sign, |value, &octet| value << 8 | i64::from(octet)))
 }
 
-/// The arcs of an object identifier, the first two still in one; an item is `None` where the encoding is not minimal, not
-/// complete, or not below 2^31.
+/// Iterates over the arcs of an object identifier, with the first two still combined. An item is `None` if the encoding
+/// is not minimal, not complete, or not below 2^31.
 fn arcs(octets: &[u8]) -> impl Iterator<Item = Option<u32>> {
     let mut octets = octets.iter();
     std::iter::from_fn(move || {
@@ -202,12 +203,12 @@ fn arcs(octets: &[u8]) -> impl Iterator<Item = Option<u32>> {
     })
 }
 
-/// Whether these are the contents of an OBJECT IDENTIFIER that Go reads.
+/// Whether these are the contents of an OBJECT IDENTIFIER that Go can parse.
 pub(crate) fn is_oid(octets: &[u8]) -> bool {
     !octets.is_empty() && arcs(octets).all(|arc| arc.is_some())
 }
 
-/// The dotted form of an OBJECT IDENTIFIER with these contents.
+/// Returns the dotted form of an OBJECT IDENTIFIER with these contents.
 pub(crate) fn dotted(octets: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
@@ -222,7 +223,7 @@ pub(crate) fn dotted(octets: &[u8]) -> String {
     text
 }
 
-/// A string of bits.
+/// Contents of a BIT STRING.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BitString<'a> {
     octets: &'a [u8],
@@ -230,7 +231,7 @@ pub(crate) struct BitString<'a> {
 }
 
 impl<'a> BitString<'a> {
-    /// Reads the contents of a BIT STRING.
+    /// Parses the contents of a BIT STRING.
     pub(crate) fn from_contents(contents: &'a [u8]) -> Option<Self> {
         let (&unused, octets) = contents.split_first()?;
         if unused > 7 {
@@ -243,17 +244,17 @@ impl<'a> BitString<'a> {
         }
     }
 
-    /// Whether this bit, counted from the left, is there and set.
+    /// Whether this bit, counted from the left, exists and is set.
     pub(crate) fn bit(&self, index: usize) -> bool {
         self.octets.get(index / 8).is_some_and(|octet| octet & (0x80 >> (index % 8)) != 0)
     }
 
-    /// The octets, if all their bits count.
+    /// Returns the octets, if they have no unused bits.
     pub(crate) fn whole_octets(&self) -> Option<&'a [u8]> {
         (self.unused == 0).then_some(self.octets)
     }
 
-    /// The bits as a number of as many octets: shifted to the right by what is unused.
+    /// Returns the bits as a number with the same count of octets: shifted right by the unused bits.
     pub(crate) fn right_aligned(&self) -> Vec<u8> {
         if self.unused == 0 {
             return self.octets.to_vec();
@@ -270,7 +271,7 @@ impl<'a> BitString<'a> {
     }
 }
 
-/// Puts an identifier and a length before these contents.
+/// Encodes an element with this identifier and these contents.
 pub(crate) fn encode(tag: u8, contents: &[u8]) -> Vec<u8> {
     let mut element = vec![tag];
     let length = contents.len().to_be_bytes();

@@ -3,14 +3,14 @@
 //! | Rule | In Go |
 //! |---|---|
 //! | A domain is empty, or labels of visible ASCII, none empty, so that it does not end with a dot; labels may have any length. A constraint may begin with one dot. | `domainNameValid` |
-//! | A mailbox is a quoted string or atoms with single dots between them, `@`, and a domain that may be empty. A backslash lets any octet stand in an atom. | `parseRFC2821Mailbox` |
+//! | A mailbox is a quoted string or atoms with single dots between them, `@`, and a domain that may be empty. After a backslash, an atom may have any octet. | `parseRFC2821Mailbox` |
 
-/// Whether Go takes this as a domain, such as the host of a URI in an alternative name.
+/// Whether Go accepts a text as a domain, such as the host of a URI in an alternative name.
 pub(crate) fn is_domain(domain: &[u8]) -> bool {
     domain.is_empty() || domain.split(|&octet| octet == b'.').all(is_label)
 }
 
-/// Whether Go takes this as a constraint of domains.
+/// Whether Go accepts a text as a constraint on domains.
 pub(crate) fn is_domain_constraint(domain: &str) -> bool {
     match domain {
         "." => false,
@@ -25,14 +25,14 @@ fn is_label(label: &[u8]) -> bool {
 /// An e-mail address (`rfc2821Mailbox`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Mailbox {
-    /// Before the @, escapes and quotes taken away.
+    /// The part before the @, without escapes and quotes.
     pub(crate) local: Vec<u8>,
-    /// Behind it, in lower case.
+    /// The part after the @, in lower case.
     pub(crate) domain: String,
 }
 
 impl Mailbox {
-    /// Reads an address (`parseRFC2821Mailbox`).
+    /// Parses an address (`parseRFC2821Mailbox`).
     pub(crate) fn parse(address: &str) -> Option<Self> {
         let bytes = address.as_bytes();
         let (local, rest) = match bytes.split_first()? {
@@ -45,7 +45,7 @@ impl Mailbox {
     }
 }
 
-/// What a quoted local part is, and what is behind its closing quote.
+/// Returns the value of a quoted local part, and the bytes after its closing quote.
 fn quoted_string(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut local = Vec::new();
     loop {
@@ -61,14 +61,14 @@ fn quoted_string(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
                 local.push(*escaped);
                 rest = behind;
             }
-            // the space is not in the RFC, and Go takes it
+            // the RFC does not allow the space, but Go accepts it
             1..=8 | 11 | 12 | 14..=31 | 32 | 33 | 35..=91 | 93..=127 => local.push(*first),
             _ => return None,
         }
     }
 }
 
-/// What a local part without quotes is, and what is behind it.
+/// Returns the value of a local part without quotes, and the bytes after it.
 fn dotted_atoms(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut local = Vec::new();
     while let Some((first, behind)) = rest.split_first() {

@@ -1,4 +1,4 @@
-//! ECDSA signatures: their encodings, the rule of the lower s, and verification over a digest.
+//! ECDSA signatures: their encodings, the low-S rule, and verification over a digest.
 
 use std::cmp::Ordering;
 
@@ -11,7 +11,7 @@ use p224::ecdsa::signature::hazmat::PrehashVerifier;
 
 use crate::key::Curve;
 
-/// Orders of the groups, big-endian.
+/// Orders of the curves' groups, big-endian.
 const ORDER_P224: [u8; 28] = [
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x16, 0xa2, 0xe0, 0xb8, 0xf0,
     0x3e, 0x13, 0xdd, 0x29, 0x45, 0x5c, 0x5c, 0x2a, 0x3d,
@@ -35,7 +35,7 @@ const ORDER_P521: [u8; 66] = [
 const TAG_INTEGER: u8 = 0x02;
 const TAG_SEQUENCE: u8 = 0x30;
 
-/// r and s, big-endian magnitudes without leading zeros.
+/// An ECDSA signature: r and s as big-endian magnitudes without leading zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// r.
@@ -45,17 +45,19 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Reads the form that Go asks of signatures in certificates and lists: exactly DER, with nothing behind or inside it
+    /// Parses the form that Go requires of signatures in certificates and lists: exactly DER, without bytes after or inside it
     /// (`parseSignature` of Go's `crypto/ecdsa`). r and s may be zero; such a signature never verifies.
     pub fn parse_strict(der: &[u8]) -> Option<Self> {
-        let (sequence, behind) = element(der, TAG_SEQUENCE)?;
-        let (r, rest) = magnitude(sequence)?;
-        let (s, inside) = magnitude(rest)?;
-        (behind.is_empty() && inside.is_empty()).then(|| Self { r: r.to_vec(), s: s.to_vec() })
+        strict(der).map(|(r, s)| Self { r: r.to_vec(), s: s.to_vec() })
     }
 
-    /// Reads the form that Fabric asks of signatures over messages (`UnmarshalECDSASignature`, by Go's `encoding/asn1`): bytes
-    /// behind the sequence, and further elements in it, are ignored. r and s are above zero.
+    /// Whether [`parse_strict`](Self::parse_strict) accepts these bytes. Allocates nothing.
+    pub fn is_strict(der: &[u8]) -> bool {
+        strict(der).is_some()
+    }
+
+    /// Parses the form that Fabric requires of signatures over messages (`UnmarshalECDSASignature`, by Go's `encoding/asn1`):
+    /// bytes after the sequence, and further elements in it, are ignored. r and s are above zero.
     pub fn parse_lenient(der: &[u8]) -> Option<Self> {
         let (sequence, _) = element(der, TAG_SEQUENCE)?;
         let (r, rest) = magnitude(sequence)?;
@@ -63,13 +65,26 @@ impl Signature {
         (!r.is_empty() && !s.is_empty()).then(|| Self { r: r.to_vec(), s: s.to_vec() })
     }
 
-    /// Whether s is at most half the order of the curve's group.
+    /// Whether s is at most half the order of the curve's group. Allocates nothing.
     pub fn is_low(&self, curve: Curve) -> bool {
-        // the order is odd, so that s and order - s are never equal
-        complement(&self.s, order(curve)).is_some_and(|other| compare(&self.s, &other) == Ordering::Less)
+        let order = order(curve);
+        let Some(leading) = order.len().checked_sub(self.s.len()) else { return false };
+        let mut carry = 0;
+        for (position, digit) in order.iter().enumerate() {
+            let half = carry | digit >> 1;
+            carry = digit << 7;
+            let own = position.checked_sub(leading).map_or(0, |index| self.s[index]);
+            match own.cmp(&half) {
+                Ordering::Less => return true,
+                Ordering::Greater => return false,
+                Ordering::Equal => {}
+            }
+        }
+        // the order is odd, so this is the largest s that is below order - s
+        true
     }
 
-    /// The signature with s replaced by order - s where that is lower; unchanged otherwise, also when s is above the order.
+    /// Returns the signature with s replaced by order - s if that is lower; otherwise unchanged, also if s is above the order.
     #[must_use]
     pub fn to_low(&self, curve: Curve) -> Self {
         match complement(&self.s, order(curve)) {
@@ -78,7 +93,7 @@ impl Signature {
         }
     }
 
-    /// DER.
+    /// Encodes the signature in DER.
     pub fn to_der(&self) -> Vec<u8> {
         let mut numbers = Vec::with_capacity(self.r.len() + self.s.len() + 8);
         for number in [&self.r, &self.s] {
@@ -97,11 +112,11 @@ impl Signature {
         der
     }
 
-    /// Whether it is the signature over this digest by the key with this uncompressed point. The leftmost bits of a digest count
-    /// that is longer than the order. No digest is longer than 64 bytes.
+    /// Verifies the signature over this digest by the key with this uncompressed point. Of a digest longer than the order, only
+    /// the leftmost bits count. Digests of more than 64 bytes never verify.
     pub fn verifies(&self, curve: Curve, point: &[u8], digest: &[u8]) -> bool {
-        // aws-lc-rs binds a curve to digests by name, but looks at nothing but the number that the digest is: one algorithm a
-        // curve does for all, with that number written in as many bytes as it expects
+        // aws-lc-rs ties a curve to digests by name, but uses only the number that the digest stands for: one algorithm for each
+        // curve serves all digests, with that number in as many bytes as the algorithm expects
         let (algorithm, as_digest): (&'static EcdsaVerificationAlgorithm, _) = match curve {
             Curve::P224 => return self.verifies_p224(point, digest),
             Curve::P256 => (&ECDSA_P256_SHA256_FIXED, &digest::SHA256),
@@ -114,7 +129,7 @@ impl Signature {
         algorithm.verify_digest_sig(point, &digest, &[r, s].concat()).is_ok()
     }
 
-    /// As above, for the one curve that aws-lc-rs does not offer.
+    /// Verifies a signature on P-224, the one curve that aws-lc-rs does not offer.
     fn verifies_p224(&self, point: &[u8], digest: &[u8]) -> bool {
         let Some((r, s)) = self.padded(Curve::P224) else { return false };
         let Ok(signature) = p224::ecdsa::Signature::from_slice(&[r, s].concat()) else { return false };
@@ -123,11 +138,19 @@ impl Signature {
         key.verify_prehash(&number, &signature).is_ok()
     }
 
-    /// Both numbers in as many bytes as the order of the curve's group has.
+    /// Returns both numbers in as many bytes as the order of the curve's group has.
     pub(crate) fn padded(&self, curve: Curve) -> Option<(Vec<u8>, Vec<u8>)> {
         let len = order(curve).len();
         Some((padded(&self.r, len)?, padded(&self.s, len)?))
     }
+}
+
+/// Returns r and s of a signature that [`Signature::parse_strict`] accepts.
+fn strict(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (sequence, behind) = element(der, TAG_SEQUENCE)?;
+    let (r, rest) = magnitude(sequence)?;
+    let (s, inside) = magnitude(rest)?;
+    (behind.is_empty() && inside.is_empty()).then_some((r, s))
 }
 
 fn order(curve: Curve) -> &'static [u8] {
@@ -139,8 +162,8 @@ fn order(curve: Curve) -> &'static [u8] {
     }
 }
 
-/// The number that a digest counts as, in this many bytes: its leftmost ones, or all behind zeros. P-521, whose order is no
-/// whole number of bytes, takes 64 of them, and no digest is longer.
+/// Returns the number that a digest stands for, in this many bytes: its leftmost bytes, or all of them after zeros. P-521, whose
+/// order is not a whole number of bytes, uses 64 of them, and no digest is longer.
 pub(crate) fn leftmost(digest: &[u8], len: usize) -> Option<Vec<u8>> {
     if digest.len() > 64 {
         return None;
@@ -159,7 +182,7 @@ fn compare(left: &[u8], right: &[u8]) -> Ordering {
     left.len().cmp(&right.len()).then_with(|| left.cmp(right))
 }
 
-/// order - number, without leading zeros; none if the number is not below the order.
+/// Returns order - number without leading zeros; `None` if the number is not below the order.
 fn complement(number: &[u8], order: &[u8]) -> Option<Vec<u8>> {
     if compare(number, order) != Ordering::Less {
         return None;
@@ -178,7 +201,8 @@ fn complement(number: &[u8], order: &[u8]) -> Option<Vec<u8>> {
     Some(difference.split_off(leading))
 }
 
-/// Contents of the element with this tag at the beginning, and what is behind it. Lengths are minimal and definite.
+/// Returns the contents of the first element, which must have this tag, and the bytes after it. Lengths must be minimal and
+/// definite.
 fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&first, rest) = bytes.split_first()?;
     let (&short, rest) = rest.split_first()?;
@@ -202,7 +226,7 @@ fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(len)
 }
 
-/// Magnitude of the minimal INTEGER at the beginning that is not negative, and what is behind it.
+/// Returns the magnitude of the first element, which must be a minimal and non-negative INTEGER, and the bytes after it.
 fn magnitude(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (number, behind) = element(bytes, TAG_INTEGER)?;
     match number {

@@ -1,25 +1,25 @@
-//! Extensions of certificates.
+//! Parses the extensions of certificates.
 //!
-//! "Tail ignored": what follows the outer element of the body is not looked at.
+//! "Tail ignored": octets after the outer element of the body are ignored.
 //!
 //! | Extension | Rule | In Go |
 //! |---|---|---|
-//! | all | SEQUENCE of object identifier, optional BOOLEAN, OCTET STRING; what follows is ignored. None stands twice. | `parseExtension`, `parseCertificate` |
+//! | all | SEQUENCE of object identifier, optional BOOLEAN, OCTET STRING; what follows is ignored. None is repeated. | `parseExtension`, `parseCertificate` |
 //! | keyUsage | BIT STRING; its first nine bits count. Tail ignored. | `parseKeyUsageExtension` |
 //! | basicConstraints | SEQUENCE of optional BOOLEAN and optional INTEGER, which is not negative and has at most 63 bits. Everything else ignored. | `parseBasicConstraintsExtension` |
 //! | subjectAltName, nameConstraints | in `names` | `parseSANExtension`, `parseNameConstraintsExtension` |
 //! | certificatePolicies, policyMappings, policyConstraints, inhibitAnyPolicy | in `policy` | `processExtensions` |
 //! | cRLDistributionPoints | SEQUENCE of SEQUENCEs; a name in one is a full name. The URIs that it begins with are well formed. | `processExtensions` |
-//! | authorityKeyIdentifier | Not critical. SEQUENCE; an identifier stands first in it, else there is none. | `parseAuthorityKeyIdentifier` |
+//! | authorityKeyIdentifier | Not critical. SEQUENCE; its identifier is the first field, or absent. | `parseAuthorityKeyIdentifier` |
 //! | subjectKeyIdentifier | Not critical. OCTET STRING. Tail ignored. | `processExtensions` |
-//! | extKeyUsage | SEQUENCE of object identifiers, none is as good as no extension. Tail ignored. | `parseExtKeyUsageExtension` |
+//! | extKeyUsage | SEQUENCE of object identifiers, none counts as no extension. Tail ignored. | `parseExtKeyUsageExtension` |
 //! | authorityInfoAccess | Not critical. SEQUENCE of SEQUENCEs of object identifier and name; names that are no URIs are skipped. | `processExtensions` |
 //! | any other | The body is not read. Where it is critical no chain goes through the certificate. | `processExtensions`, `isValid` |
 
 mod names;
 mod policy;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -27,29 +27,34 @@ use bytes::Bytes;
 use crate::certificate::ParseError;
 use crate::der::{self, Reader};
 
-/// One extension, as it stands in the certificate.
+/// One extension, as encoded in the certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extension {
     /// Content octets of the object identifier.
     pub oid: Bytes,
-    /// Whether who does not know it must refuse the certificate.
+    /// Whether software that does not know the extension must reject the certificate.
     pub critical: bool,
-    /// Its body.
+    /// Body of the extension.
     pub value: Bytes,
 }
 
-/// What the extensions that Go knows say.
+/// Number of extensions up to which a search scans the list.
+const FEW: usize = 16;
+
+/// Contents of the extensions that Go knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions {
-    /// All, in order.
+    /// All extensions, in order.
     pub all: Vec<Extension>,
-    /// Object identifiers, in dotted form, of critical extensions that Go does not handle: no chain goes through this certificate.
+    /// Indexes in `all` by object identifier; empty if there are few.
+    places: HashMap<Bytes, usize>,
+    /// Object identifiers, in dotted form, of critical extensions that Go does not handle: no chain can contain this certificate.
     pub unhandled_critical: Vec<String>,
     /// Bits 0 (digitalSignature) to 8 of the key usage, bit 0 as 1, bit 5 (keyCertSign) as 32; 0 if absent or empty.
     pub key_usage: u16,
     /// Basic constraints.
     pub basic_constraints: Option<BasicConstraints>,
-    /// Subject alternative names; present also when it names nobody.
+    /// Subject alternative names; present even if they list no known name.
     pub subject_alt_name: Option<SubjectAltName>,
     /// Name constraints.
     pub name_constraints: Option<NameConstraints>,
@@ -57,7 +62,7 @@ pub struct Extensions {
     pub extended_key_usage: Vec<ExtendedKeyUsage>,
     /// Subject key identifier, as Go's parser reads it.
     pub subject_key_id: Option<Bytes>,
-    /// Key identifier of the authority key identifier; absent also when the extension has none.
+    /// Key identifier of the authority key identifier; `None` also if the extension has none.
     pub authority_key_id: Option<Bytes>,
     /// Certificate policies: content octets of their object identifiers.
     pub policies: Option<Vec<Bytes>>,
@@ -71,16 +76,16 @@ pub struct Extensions {
     pub inhibit_any_policy: Option<i64>,
 }
 
-/// Whether a certificate is an authority's.
+/// Basic constraints: whether a certificate is an authority's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BasicConstraints {
-    /// It is.
+    /// Whether the certificate is an authority's.
     pub is_ca: bool,
-    /// How many certificates may stand between it and the end of a chain.
+    /// Maximum number of certificates between this one and the end of a chain.
     pub max_path_len: Option<u64>,
 }
 
-/// Names beside the subject.
+/// Names in addition to the subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubjectAltName {
     /// DNS names.
@@ -93,12 +98,12 @@ pub struct SubjectAltName {
     pub ips: Vec<IpAddr>,
 }
 
-/// Which names may stand below an authority.
+/// Constraints on the names below an authority.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameConstraints {
-    /// If one of a kind is listed, names of that kind must match one.
+    /// Permitted names: if a kind has entries, names of that kind must match one of them.
     pub permitted: Subtrees,
-    /// Names must match none.
+    /// Excluded names: names must match none of them.
     pub excluded: Subtrees,
 }
 
@@ -107,39 +112,39 @@ pub struct NameConstraints {
 pub struct Subtrees {
     /// DNS names.
     pub dns: Vec<String>,
-    /// E-mail addresses, domains.
+    /// E-mail addresses and domains.
     pub emails: Vec<String>,
     /// Domains of URIs.
     pub uris: Vec<String>,
-    /// Address (as written, host bits kept) and length of the mask in bits.
+    /// Address (as encoded, with host bits) and length of the mask in bits.
     pub ips: Vec<(IpAddr, u8)>,
 }
 
-/// What a key may be used for.
+/// Permitted use of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExtendedKeyUsage {
-    /// Anything.
+    /// Any use.
     Any,
-    /// TLS servers, which is what Fabric, by Go's default, asks of every certificate.
+    /// TLS servers, which Fabric, by Go's default, requires of every certificate.
     ServerAuth,
     /// TLS clients.
     ClientAuth,
-    /// Something else.
+    /// Another use.
     Other,
 }
 
-/// What an extension that was read means for its certificate.
+/// Result of interpreting an extension.
 enum Handled {
-    /// Go knows it, and what it says.
+    /// Go knows the extension and its contents.
     Yes,
-    /// Go does not know it, or not what it says: it may not be critical.
+    /// Go does not know the extension or its contents: it must not be critical.
     No,
 }
 
 type Interpreted = Result<Handled, &'static str>;
 
 impl Extension {
-    /// Reads the contents of one in `certificate`.
+    /// Parses the contents of an extension in `certificate`.
     fn parse(certificate: &Bytes, contents: &[u8]) -> Result<Self, &'static str> {
         let mut reader = Reader::new(contents);
         let oid = reader.oid().ok_or("malformed extension OID field")?;
@@ -150,7 +155,7 @@ impl Extension {
 }
 
 impl Extensions {
-    /// Reads the sequence of them in `certificate`.
+    /// Parses the sequence of extensions in `certificate`.
     pub(crate) fn parse(certificate: &Bytes, mut reader: Reader<'_>) -> Result<Self, ParseError> {
         let mut extensions = Self::default();
         let mut seen = HashSet::new();
@@ -162,6 +167,10 @@ impl Extensions {
             }
             extensions.all.push(extension);
         }
+        if extensions.all.len() > FEW {
+            let place = |(place, extension): (usize, &Extension)| (extension.oid.clone(), place);
+            extensions.places = extensions.all.iter().enumerate().map(place).collect();
+        }
         for extension in extensions.all.clone() {
             if let Handled::No = extensions.interpret(&extension).map_err(ParseError::Malformed)?
                 && extension.critical
@@ -170,6 +179,14 @@ impl Extensions {
             }
         }
         Ok(extensions)
+    }
+
+    /// Returns the extension with these content octets of its object identifier; a certificate has at most one.
+    pub fn find(&self, oid: &[u8]) -> Option<&Extension> {
+        if self.all.len() > FEW {
+            return self.places.get(oid).and_then(|place| self.all.get(*place));
+        }
+        self.all.iter().find(|extension| extension.oid == oid)
     }
 
     fn interpret(&mut self, extension: &Extension) -> Interpreted {
@@ -188,7 +205,7 @@ impl Extensions {
         Ok(Handled::Yes)
     }
 
-    /// Those of the standard itself, 2.5.29.`number`.
+    /// Interprets an extension of the standard itself, 2.5.29.`number`.
     fn interpret_standard(&mut self, number: u8, extension: &Extension) -> Interpreted {
         let Extension { critical, value, .. } = extension;
         let mut body = Reader::new(value);
@@ -253,7 +270,7 @@ fn extended_key_usage(mut body: Reader<'_>) -> Option<Vec<ExtendedKeyUsage>> {
     Some(known)
 }
 
-/// Nothing is kept of them: Fabric does not follow them.
+/// Validates the distribution points. Keeps nothing, because Fabric does not use them.
 fn check_distribution_points(mut body: Reader<'_>) -> Option<()> {
     let mut points = body.enter(der::SEQUENCE)?;
     while !points.is_empty() {
@@ -267,7 +284,7 @@ fn check_distribution_points(mut body: Reader<'_>) -> Option<()> {
     Some(())
 }
 
-/// Nothing is kept of it: Fabric does not follow it.
+/// Validates the authority information access. Keeps nothing, because Fabric does not use it.
 fn check_authority_info_access(mut body: Reader<'_>) -> Option<()> {
     let mut descriptions = body.enter(der::SEQUENCE)?;
     while !descriptions.is_empty() {
@@ -283,7 +300,7 @@ mod tests {
     use super::*;
     use crate::der::encode;
 
-    /// One extension, or several, by number below 2.5.29, critical or not, and body.
+    /// Parses one or several extensions, given by number below 2.5.29, critical flag and body.
     pub(super) fn parse(extensions: &[(u8, bool, &[u8])]) -> Result<Extensions, ParseError> {
         let sequence: Vec<_> = extensions
             .iter()

@@ -1,18 +1,18 @@
-//! Whether a certificate is one of a host (`VerifyHostname` of Go's `crypto/x509`).
+//! Checks whether a certificate is valid for a host (`VerifyHostname` of Go's `crypto/x509`).
 //!
 //! | Rule | In Go |
 //! |---|---|
 //! | An IP address, with or without brackets, equals one of the certificate's IP addresses. | `VerifyHostname` |
 //! | A wildcard stands for the whole first label, if host and name are both well-formed; a trailing dot of the host is ignored then. | `matchHostnames` |
-//! | Otherwise host and name are equal but for the case of ASCII letters. | `matchExactly` |
-//! | The common name is of no account. | `VerifyHostname` |
+//! | Otherwise host and name are equal except for the case of ASCII letters. | `matchExactly` |
+//! | The common name is ignored. | `VerifyHostname` |
 
 use std::net::IpAddr;
 
 use crate::certificate::Certificate;
 use crate::extension::SubjectAltName;
 
-/// The certificate is one of other hosts.
+/// The certificate is not valid for the host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("certificate is valid for {names}, not {host}")]
 pub struct HostnameError {
@@ -21,10 +21,10 @@ pub struct HostnameError {
 }
 
 impl Certificate {
-    /// Whether Go's TLS client takes this certificate for one of `host`: a name, or an IP address in brackets or without.
+    /// Checks that Go's TLS client accepts this certificate for `host`: a name, or an IP address with or without brackets.
     ///
     /// # Errors
-    /// It does not.
+    /// The certificate is not valid for the host.
     pub fn verify_hostname(&self, host: &str) -> Result<(), HostnameError> {
         let none = SubjectAltName::default();
         let names = self.extensions().subject_alt_name.as_ref().unwrap_or(&none);
@@ -50,7 +50,7 @@ impl Certificate {
     }
 }
 
-/// Whether this is a name that is matched label by label (`validHostname`).
+/// Whether a name is well-formed and so matched label by label (`validHostname`).
 fn is_hostname(host: &str, is_pattern: bool) -> bool {
     let host = if is_pattern { host } else { host.strip_suffix('.').unwrap_or(host) };
     let is_label = |label: &str| {
@@ -62,7 +62,7 @@ fn is_hostname(host: &str, is_pattern: bool) -> bool {
         && host.split('.').enumerate().all(|(at, label)| (is_pattern && at == 0 && label == "*") || is_label(label))
 }
 
-/// Whether a well-formed name, perhaps with a wildcard, covers a well-formed host (`matchHostnames`).
+/// Whether a well-formed name, possibly with a wildcard, covers a well-formed host (`matchHostnames`).
 fn matches(pattern: &str, host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let (mut expected, mut given) = (pattern.split('.'), host.split('.'));

@@ -1,12 +1,12 @@
-//! Public keys, as `SubjectPublicKeyInfo` holds them.
+//! Parses public keys, as in `SubjectPublicKeyInfo`.
 //!
 //! | Rule | In Go |
 //! |---|---|
 //! | RSA: parameters are exactly NULL; modulus and exponent are above zero, the exponent has at most 63 bits. Size and parity are no matter of parsing. | `parsePublicKey` |
-//! | EC: parameters begin with the object identifier of P-224, P-256, P-384 or P-521; any other curve makes Go refuse the certificate. The point is uncompressed and on the curve. | `parsePublicKey`, `ecdsa.ParseUncompressedPublicKey` |
+//! | EC: parameters begin with the object identifier of P-224, P-256, P-384 or P-521; any other curve makes Go reject the certificate. The point is uncompressed and on the curve. | `parsePublicKey`, `ecdsa.ParseUncompressedPublicKey` |
 //! | Ed25519: no parameters, 32 octets, which need not be a point. | `parsePublicKey` |
 //! | DSA: key and parameters are above zero. | `parsePublicKey` |
-//! | Any other key: no mistake, but there is no key then. | `getPublicKeyAlgorithmFromOID` |
+//! | Any other key: not an error; the certificate then has no key. | `getPublicKeyAlgorithmFromOID` |
 //! | Bits of the BIT STRING are shifted right by those unused. What follows the values in their sequences is ignored. | `parsePublicKey` |
 
 use aws_lc_rs::signature::{
@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::der::{self, Reader};
 
-/// The curves whose keys Go parses.
+/// Curves whose keys Go parses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Curve {
     /// NIST P-224.
@@ -30,7 +30,7 @@ pub enum Curve {
 }
 
 impl Curve {
-    /// By the contents of its object identifier.
+    /// Returns the curve with these content octets of its object identifier.
     fn from_oid(oid: &[u8]) -> Option<Self> {
         match oid {
             [0x2b, 0x81, 0x04, 0x00, 0x21] => Some(Self::P224),
@@ -41,7 +41,7 @@ impl Curve {
         }
     }
 
-    /// Octets of a coordinate.
+    /// Returns the number of octets of a coordinate.
     fn coordinate_len(self) -> usize {
         match self {
             Self::P224 => 28,
@@ -51,7 +51,7 @@ impl Curve {
         }
     }
 
-    /// Whether this is an uncompressed point on the curve.
+    /// Whether the octets are an uncompressed point on the curve.
     fn has(self, point: &[u8]) -> bool {
         point.first() == Some(&4)
             && point.len() == 1 + 2 * self.coordinate_len()
@@ -64,34 +64,34 @@ impl Curve {
     }
 }
 
-/// A key of a kind that Go knows. A key of another kind is no error of the certificate: there is none then.
+/// A key of a kind that Go knows. A key of an unknown kind is not an error of the certificate, which then has no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublicKey {
     /// RSA: modulus and exponent.
     Rsa {
-        /// Big-endian, without leading zeros.
+        /// Modulus, big-endian, without leading zeros.
         modulus: Bytes,
         /// The exponent; positive.
         exponent: u64,
     },
     /// ECDSA: a point on the curve.
     Ec {
-        /// Its curve.
+        /// Curve of the key.
         curve: Curve,
-        /// Uncompressed: 4, x, y.
+        /// Uncompressed point: 4, x, y.
         point: Bytes,
     },
-    /// Ed25519; whether it is a point is only seen when a signature is verified.
+    /// Ed25519; the verification of a signature determines whether the octets are a point.
     Ed25519([u8; 32]),
-    /// DSA, with which nothing is verified.
+    /// DSA; its signatures are never verified.
     Dsa,
 }
 
-/// Why a `SubjectPublicKeyInfo` makes Go refuse the whole certificate.
+/// A `SubjectPublicKeyInfo` is invalid, and Go rejects the whole certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// Its structure or a value in it.
+    /// The structure or a value in it is malformed.
     #[error("{0}")]
     Malformed(&'static str),
 }
@@ -102,10 +102,10 @@ const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
 impl PublicKey {
-    /// Reads a `SubjectPublicKeyInfo`, with nothing behind it; `Ok(None)` for a kind of key that Go does not know.
+    /// Parses a `SubjectPublicKeyInfo` without octets after it; returns `Ok(None)` for a kind of key that Go does not know.
     ///
     /// # Errors
-    /// Go refuses a certificate with it.
+    /// Go rejects a certificate with it.
     pub fn from_spki(der: &[u8]) -> Result<Option<Self>, KeyError> {
         let mut input = Reader::new(der);
         let spki = input.enter(der::SEQUENCE).filter(|_| input.is_empty());
@@ -172,7 +172,7 @@ fn dsa(parameters: &[u8], key: &[u8]) -> Result<PublicKey, &'static str> {
     Ok(PublicKey::Dsa)
 }
 
-/// The magnitude of an INTEGER above zero, without leading zeros.
+/// Returns the magnitude of a positive INTEGER, without leading zeros.
 fn positive(integer: &[u8]) -> Option<&[u8]> {
     match integer {
         [] | [0] => None,

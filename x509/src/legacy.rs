@@ -1,4 +1,4 @@
-//! What Fabric asks of a chain beyond Go's rules.
+//! Fabric's condition on a chain beyond Go's rules.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use crate::certificate::Certificate;
 use crate::verify::{NAME_CONSTRAINTS, SUBJECT_ALT_NAME};
 use crate::verify_error::{CertificateId, VerifyError};
 
-/// Whether a chain, from the leaf to the root, is one that Go took before it ceased to read host names from common names
-/// (`verifyLegacyNameConstraints` of Fabric's MSP): a leaf without alternative names whose common name looks like a host stands
-/// below no name constraints.
+/// Checks a chain, from the leaf to the root, by the rule that Go had before it stopped reading host names from common names
+/// (`verifyLegacyNameConstraints` of Fabric's MSP): no authority of a leaf without alternative names whose common name looks
+/// like a host name may have name constraints.
 ///
 /// # Errors
-/// It does.
+/// An authority of such a leaf has name constraints.
 pub fn verify_legacy_name_constraints(chain: &[Arc<Certificate>]) -> Result<(), VerifyError> {
     let Some((leaf, authorities)) = chain.split_first() else { return Ok(()) };
     let constrained = !leaf.has_extension(SUBJECT_ALT_NAME)
@@ -23,7 +23,7 @@ pub fn verify_legacy_name_constraints(chain: &[Arc<Certificate>]) -> Result<(), 
     Ok(())
 }
 
-/// Whether a common name looks like a host (`validHostname` of Fabric's MSP).
+/// Whether a common name looks like a host name (`validHostname` of Fabric's MSP).
 fn is_hostname(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     !name.is_empty()

@@ -1,32 +1,32 @@
-//! What Fabric's MSP reads with Go's lenient `encoding/asn1`: key identifiers in extensions.
+//! Key identifiers in extensions, which Fabric's MSP reads with Go's lenient `encoding/asn1`.
 //!
 //! | Rule | In Fabric's `msp/mspimplvalidate.go` |
 //! |---|---|
 //! | A subject key identifier is an OCTET STRING; what follows is ignored. | `getSubjectKeyIdentifierFromCert` |
-//! | An authority key identifier is a SEQUENCE with an identifier first, or none; the fields behind it are read as far as they are primitive. A constructed serial number is an error. | `authorityKeyIdentifier`, `getAuthorityKeyIdentifierFromCrl` |
+//! | An authority key identifier is a SEQUENCE with an identifier first, or none; the fields after it are read as far as they are primitive. A constructed serial number is an error. | `authorityKeyIdentifier`, `getAuthorityKeyIdentifierFromCrl` |
 
 use bytes::Bytes;
 
 use crate::asn1::{self, Fields, Kind, Refused};
 
-/// Why an extension does not hold a key identifier.
+/// An extension does not hold a key identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the extension does not hold a key identifier")]
 pub struct LenientError;
 
-/// The subject key identifier in the body of that extension.
+/// Returns the subject key identifier in the body of that extension.
 ///
 /// # Errors
-/// Go's `asn1.Unmarshal` refuses it.
+/// Go's `asn1.Unmarshal` rejects the body.
 pub fn subject_key_id(extension: &[u8]) -> Result<Bytes, LenientError> {
     let id = Fields::new(extension).required(asn1::OCTET_STRING).map_err(|Refused| LenientError)?;
     Ok(Bytes::copy_from_slice(id))
 }
 
-/// The key identifier in the body of an authority key identifier extension; empty if it has none.
+/// Returns the key identifier in the body of an authority key identifier extension; empty if it has none.
 ///
 /// # Errors
-/// Go's `asn1.Unmarshal` refuses it.
+/// Go's `asn1.Unmarshal` rejects the body.
 pub fn authority_key_id(extension: &[u8]) -> Result<Bytes, LenientError> {
     let id = read_authority_key_id(extension).map_err(|Refused| LenientError)?;
     Ok(Bytes::copy_from_slice(id))

@@ -1,18 +1,21 @@
-//! X.509 certificates and revocation lists, read and verified by the rules of Go's `crypto/x509`.
+//! X.509 certificates and revocation lists, parsed and verified by the rules of Go's `crypto/x509`.
 //!
-//! Fabric judges certificates with Go's library, so an orderer that judges otherwise parts ways with its peers. No Rust
-//! library takes and refuses exactly what Go's does; what differs is kept here, in one place without I/O, and compared with Go
-//! case by case. The mathematics of signatures is that of libraries.
+//! Fabric validates certificates with Go's library, so an orderer with other results diverges from its peers. No Rust library
+//! accepts and rejects exactly the same certificates as Go; this crate implements the rules, without I/O, and is compared with
+//! Go case by case. Libraries do the mathematics of signatures.
 
 mod algorithm;
 mod asn1;
 mod certificate;
 mod constraints;
+mod cost;
 mod crl;
 mod der;
 mod domain;
 pub mod ecdsa;
 mod extension;
+#[cfg(feature = "handshake")]
+pub mod handshake;
 mod hostname;
 mod key;
 mod legacy;

@@ -1,27 +1,27 @@
-//! Distinguished names.
+//! Parses distinguished names.
 //!
 //! | Rule | In Go |
 //! |---|---|
 //! | SEQUENCE of SETs (also empty ones) of SEQUENCEs of a type and a value; order within a SET is not checked, and what follows a value is ignored. | `parseName` |
-//! | Values are PrintableString (with `*` and `&`), UTF8String, T61String (read as Latin-1), IA5String, BMPString, NumericString; any other type makes Go refuse the certificate. | `parseASN1String` |
-//! | BMPString: one terminator of two zero octets is dropped; surrogates and noncharacters are refused. | `parseASN1String` |
+//! | Values are PrintableString (with `*` and `&`), UTF8String, T61String (read as Latin-1), IA5String, BMPString, NumericString; any other type makes Go reject the certificate. | `parseASN1String` |
+//! | BMPString: one terminator of two zero octets is dropped; surrogates and noncharacters are rejected. | `parseASN1String` |
 //! | Names are compared as DER where chains are built, and as text where organizational units are. | `isValid`, `pkix.FillFromRDNSequence` |
 
 use std::fmt;
 
 use crate::der::{self, Reader};
 
-/// A name, its values decoded to text as Go decodes them.
+/// A name, with its values decoded to text as in Go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Name {
-    /// Object identifier in dotted form, and value, in the order in which they stand in the certificate.
+    /// Object identifier in dotted form, and value, in the order of the certificate.
     pub(crate) attributes: Vec<(String, String)>,
-    /// Where in `attributes` each part of the name ends; most parts have one attribute.
+    /// End of each part of the name in `attributes`; most parts have one attribute.
     ends: Vec<usize>,
 }
 
 impl Name {
-    /// Reads a name with its identifier and length.
+    /// Parses a name with its identifier and length.
     pub(crate) fn parse(der: &[u8]) -> Result<Self, &'static str> {
         let mut name = Self::default();
         let mut sets = Reader::new(der).enter(der::SEQUENCE).ok_or("invalid RDNSequence")?;
@@ -40,17 +40,17 @@ impl Name {
         Ok(name)
     }
 
-    /// All organizational units, in order.
+    /// Returns all organizational units, in order.
     pub fn organizational_units(&self) -> impl Iterator<Item = &str> {
         self.values("2.5.4.11")
     }
 
-    /// The last common name.
+    /// Returns the last common name.
     pub fn common_name(&self) -> Option<&str> {
         self.values("2.5.4.3").last()
     }
 
-    /// Object identifier in dotted form, and value, of all attributes, in order.
+    /// Returns the object identifier in dotted form, and the value, of all attributes, in order.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
         self.attributes.iter().map(|(oid, value)| (oid.as_str(), value.as_str()))
     }
@@ -61,7 +61,7 @@ impl Name {
 }
 
 impl fmt::Display for Name {
-    /// Such as `C=US, OU=client, CN=User1@org1.example.com`.
+    /// Formats for instance `C=US, OU=client, CN=User1@org1.example.com`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mut start, mut first) = (0, true);
         for &end in &self.ends {
@@ -83,7 +83,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// What people write for a type of attribute.
+/// Returns the usual abbreviation of a type of attribute.
 fn abbreviation(oid: &str) -> Option<&'static str> {
     Some(match oid {
         "2.5.4.3" => "CN",
@@ -113,7 +113,7 @@ fn abbreviation(oid: &str) -> Option<&'static str> {
     })
 }
 
-/// The text of a string of one of the types that names have, by its identifier octet.
+/// Decodes a string of one of the types that names have, by its identifier octet.
 pub(crate) fn decode_string(tag: u8, value: &[u8]) -> Option<String> {
     let ascii = |allowed: fn(&u8) -> bool| {
         if value.iter().all(allowed) { std::str::from_utf8(value).ok().map(str::to_owned) } else { None }
@@ -136,7 +136,7 @@ fn bmp_string(value: &[u8]) -> Option<String> {
         .iter()
         .map(|unit| match u16::from_be_bytes(*unit) {
             0xfffe..=0xffff | 0xfdd0..=0xfdef => None,
-            // there is no character for a surrogate
+            // a surrogate is not a character
             unit => char::from_u32(u32::from(unit)),
         })
         .collect()

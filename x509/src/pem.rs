@@ -1,12 +1,12 @@
-//! PEM, as Go's `encoding/pem` finds it in a text.
+//! PEM decoding, with the search and the rules of Go's `encoding/pem`.
 //!
 //! | Rule | In Go |
 //! |---|---|
-//! | A block ends at the first line that begins with `-----END `, and begins at the last `-----BEGIN ` before it, which must begin a line. What stands before is skipped. | `pem.Decode` |
-//! | A block with a mistake in it is skipped, and the search goes on behind its END. | `pem.Decode` |
-//! | The label is what stands between BEGIN and five dashes; END has the same. Spaces and tabs may follow both. | `pem.Decode` |
-//! | Lines with a colon behind BEGIN are headers, and are ignored. | `pem.Decode` |
-//! | The body is base64 with padding; spaces, tabs and line ends may stand anywhere, and unused bits at the end need not be zero. | `pem.Decode`, `encoding/base64` |
+//! | A block ends at the first line that begins with `-----END `, and begins at the last `-----BEGIN ` before it, which must begin a line. Text before it is skipped. | `pem.Decode` |
+//! | An invalid block is skipped, and the search continues after its END. | `pem.Decode` |
+//! | The label is the text between BEGIN and five dashes; END has the same. Spaces and tabs may follow both. | `pem.Decode` |
+//! | Lines with a colon after BEGIN are headers, and are ignored. | `pem.Decode` |
+//! | The body is base64 with padding; spaces, tabs and line ends may be anywhere, and unused bits at the end need not be zero. | `pem.Decode`, `encoding/base64` |
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -23,16 +23,16 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
 
-/// A block.
+/// A PEM block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// What stands between BEGIN and the dashes; may be empty.
+    /// Label between BEGIN and the dashes; may be empty.
     pub label: String,
     /// The decoded body.
     pub contents: Bytes,
 }
 
-/// The first block that Go decodes, and the text behind it.
+/// Returns the first block that Go decodes, and the text after it.
 pub fn decode(text: &[u8]) -> Option<(Block, &[u8])> {
     let mut searched = text;
     loop {
@@ -47,13 +47,13 @@ pub fn decode(text: &[u8]) -> Option<(Block, &[u8])> {
 
 enum Found<'a> {
     Block(Block, &'a [u8]),
-    /// This block is none.
+    /// The block is invalid, and the search continues after it.
     Mistake,
     /// Go ends its search.
     Nothing,
 }
 
-/// The block whose end is marked at `end`.
+/// Decodes the block whose END marker is at `end`.
 fn block(text: &[u8], end: usize) -> Found<'_> {
     let Some(begin) = text[..end].windows(BEGIN.len()).rposition(|window| window == BEGIN) else {
         return Found::Mistake;
@@ -79,7 +79,7 @@ fn block(text: &[u8], end: usize) -> Found<'_> {
         at = next;
     }
     if headers && end < at {
-        // headers that run past the marked end: Go goes on behind the mark, unless it went past all of it
+        // headers extend past the END marker: Go continues after the marker, unless the headers extend past all of it
         return if at > end + END.len() { Found::Nothing } else { Found::Mistake };
     }
 
@@ -107,7 +107,7 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// The line that begins at `start`, without what is white at its end, and where the next one begins.
+/// Returns the line that begins at `start`, without white space at its end, and the start of the next line.
 fn line(text: &[u8], start: usize) -> (&[u8], usize) {
     let rest = &text[start..];
     let (mut line, next) = match rest.iter().position(|&octet| octet == b'\n') {

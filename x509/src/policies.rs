@@ -1,8 +1,9 @@
-//! Certificate policies: whether a chain has a policy where one is demanded (`policiesValid` of Go's `crypto/x509`: RFC 5280 with
-//! the graph of RFC 9618, any policy being acceptable at the end).
+//! Certificate policies: whether a chain has a policy where one is required (`policiesValid` of Go's `crypto/x509`: RFC 5280 with
+//! the graph of RFC 9618; any policy is acceptable at the end).
 //!
-//! Work and memory are bounded as in Go: a level of the graph has no more nodes than the certificate has policies and mappings,
-//! or the level above has expected policies; and a node no more parents than there are mappings to its policy.
+//! Work and memory are bounded as in Go: a level of the graph has at most as many nodes as the certificate has policies and
+//! mappings, or as the level above has expected policies; and a node has at most as many parents as there are mappings to its
+//! policy.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,28 +11,30 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::certificate::Certificate;
+use crate::cost;
+use crate::memo::Memo;
 
 /// Content octets of the object identifier of anyPolicy (2.5.29.32.0).
 const ANY_POLICY: &[u8] = &[0x55, 0x1d, 0x20, 0x00];
 
-/// A node's place among all nodes of its graph.
+/// Index of a node in its graph.
 type Id = usize;
 
 /// A policy at one level of a chain.
 struct Node {
     policy: Bytes,
-    /// What the policy is called in the certificates below.
+    /// Names of the policy in the certificates below.
     expected: Vec<Bytes>,
     parents: BTreeSet<Id>,
     children: BTreeSet<Id>,
 }
 
-/// Which policies hold, from the trust anchor downward (`policyGraph`).
+/// The policies that hold, from the trust anchor downward (`policyGraph`).
 struct Graph {
     nodes: Vec<Node>,
-    /// Nodes by their policy, a level at a time; the last level is the one that is worked on.
+    /// Nodes by their policy, for each level; the last level is the current one.
     levels: Vec<HashMap<Bytes, Id>>,
-    /// Nodes of the level above by the policies that they expect.
+    /// Nodes of the level above, by the policies that they expect.
     expecting: HashMap<Bytes, Vec<Id>>,
 }
 
@@ -47,7 +50,7 @@ impl Graph {
         Self { nodes: vec![root], levels: vec![HashMap::from([(policy, 0)])], expecting: HashMap::new() }
     }
 
-    /// The level that is worked on.
+    /// Returns the index of the current level.
     fn depth(&self) -> usize {
         self.levels.len() - 1
     }
@@ -77,7 +80,7 @@ impl Graph {
         self.levels[depth].insert(policy.clone(), id);
     }
 
-    /// Takes a node out of its level.
+    /// Removes a node from its level.
     fn remove(&mut self, level: usize, id: Id) {
         for parent in std::mem::take(&mut self.nodes[id].parents) {
             self.nodes[parent].children.remove(&id);
@@ -95,7 +98,7 @@ impl Graph {
         }
     }
 
-    /// Removes what no longer leads to the level that is worked on.
+    /// Removes nodes that no longer lead to the current level.
     fn prune(&mut self) {
         for level in (1..self.depth()).rev() {
             let childless: Vec<Id> =
@@ -106,7 +109,7 @@ impl Graph {
         }
     }
 
-    /// 6.1.3 (d): the policies of the certificate that has just been reached.
+    /// 6.1.3 (d): adds the policies of the next certificate.
     fn add_policies(&mut self, policies: &[Bytes], any_counts: bool) {
         self.begin_level();
         let any_above = self.levels[self.depth() - 1].get(ANY_POLICY).copied();
@@ -138,7 +141,7 @@ impl Graph {
         self.prune();
     }
 
-    /// 6.1.4 (b): what the policies are called below. False if a mapping is one that must not be.
+    /// 6.1.4 (b): sets the names of the policies in the certificates below. Returns false if a mapping is not allowed.
     fn map_policies(&mut self, mappings: &[(Bytes, Bytes)], allowed: bool) -> bool {
         let mut by_issuer: HashMap<&Bytes, Vec<Bytes>> = HashMap::new();
         for (issuer, subject) in mappings {
@@ -155,14 +158,14 @@ impl Graph {
             if let Some(id) = self.leaf(issuer) {
                 self.nodes[id].expected = subjects;
             } else if let Some(any) = self.leaf(ANY_POLICY) {
-                // below the leaf and yet on its level, as in Go
+                // below the leaf node and yet on its level, as in Go
                 self.insert(issuer, subjects, [any]);
             }
         }
         true
     }
 
-    /// 6.1.5 (g): whether a policy is left.
+    /// 6.1.5 (g): returns whether a policy is left.
     fn has_valid_policy(&self) -> bool {
         self.leaf(ANY_POLICY).is_some()
             || self.levels.iter().flat_map(HashMap::values).any(|id| {
@@ -175,11 +178,20 @@ impl Graph {
     }
 }
 
-/// Whether the chain, from the leaf to the trust anchor, has the policies that its certificates demand. What the trust anchor
-/// says about policies does not count.
-pub(crate) fn are_valid(chain: &[Arc<Certificate>]) -> bool {
+/// Whether the chain, from the leaf to the trust anchor, has the policies that its certificates require. The trust anchor's own
+/// policies do not count.
+pub(crate) fn are_valid(chain: &[Arc<Certificate>], memo: &mut Memo) -> bool {
     let Some((_, below_anchor)) = chain.split_last() else { return true };
     let Some((leaf, _)) = below_anchor.split_first() else { return true };
+
+    let is_demanded = |certificate: &Certificate| {
+        let extensions = &certificate.extensions;
+        extensions.require_explicit_policy.is_some() || !extensions.policy_mappings.is_empty()
+    };
+    // without a requirement, `explicit` never reaches zero, so no policy is needed, and only a mapping could be invalid
+    if !below_anchor.iter().any(|certificate| is_demanded(certificate)) {
+        return true;
+    }
 
     let beyond = i64::try_from(chain.len()).unwrap_or(i64::MAX);
     let (mut inhibit_any, mut explicit, mut mapping) = (beyond, beyond, beyond);
@@ -187,6 +199,11 @@ pub(crate) fn are_valid(chain: &[Arc<Certificate>]) -> bool {
 
     for (position, certificate) in below_anchor.iter().enumerate().rev() {
         let extensions = &certificate.extensions;
+        let count = extensions.policies.as_ref().map_or(0, Vec::len) + extensions.policy_mappings.len();
+        memo.spend(cost::POLICY.saturating_mul(count as u64));
+        if memo.is_exhausted() {
+            return false;
+        }
         let self_issued = certificate.raw_issuer == certificate.raw_subject;
         let policies = extensions.policies.as_deref().unwrap_or_default();
 
@@ -221,7 +238,7 @@ pub(crate) fn are_valid(chain: &[Arc<Certificate>]) -> bool {
     explicit != 0 || graph.is_some_and(|graph| graph.has_valid_policy())
 }
 
-/// Negative numbers, which Go's parser takes, count as absent.
+/// Lowers a counter to a limit. Negative limits, which Go's parser accepts, count as absent.
 fn lower(counter: &mut i64, limit: Option<i64>) {
     if let Some(limit) = limit.filter(|limit| *limit >= 0) {
         *counter = (*counter).min(limit);

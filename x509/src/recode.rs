@@ -1,10 +1,10 @@
-//! Certificates written anew with another signature, as Fabric does it with Go's `encoding/asn1`.
+//! Encodes certificates again with another signature, as Fabric does with Go's `encoding/asn1`.
 
 use crate::asn1::{self, Fields, Kind, Refused};
 use crate::der;
 
-/// The certificate with this signature in place of its own. What is signed stays as it is; of the algorithm the object identifier
-/// and the parameters stay.
+/// Returns the certificate with this signature in place of its own. Keeps the signed part unchanged, and the object identifier
+/// and parameters of the algorithm.
 pub(crate) fn with_signature(certificate: &[u8], signature: &[u8]) -> Result<Vec<u8>, Refused> {
     let mut outer = Fields::new(Fields::new(certificate).required(asn1::SEQUENCE)?);
     let tbs = outer.required_whole(asn1::SEQUENCE)?;
@@ -22,7 +22,7 @@ pub(crate) fn with_signature(certificate: &[u8], signature: &[u8]) -> Result<Vec
     Ok(der::encode(der::SEQUENCE, &contents))
 }
 
-/// Whether what is signed unmarshals into Fabric's `tbsCertificate`.
+/// Checks that the signed part unmarshals into Fabric's `tbsCertificate`.
 fn check_tbs(contents: &[u8]) -> Result<(), Refused> {
     let mut fields = Fields::new(contents);
     if let Some(version) = fields.optional_explicit(0, asn1::INTEGER)? {

@@ -1,7 +1,7 @@
-//! The keys that an ECDSA signature can be from. A signature and a digest leave two of them, rarely three or four: so one
-//! signature is compared with a hundred keys at the cost of a few checks.
+//! Computes the keys that can have made an ECDSA signature. A signature and a digest leave two of them, rarely three or
+//! four. So one signature is compared with a hundred keys at the cost of a few verifications.
 //!
-//! It only rules keys out. One that is among those found is still verified with.
+//! The result only rules out keys. With a key that is among the recovered ones, the signature is still verified.
 
 use ecdsa::RecoveryId;
 
@@ -9,12 +9,13 @@ use crate::algorithm::{Hash, SignatureAlgorithm};
 use crate::ecdsa::Signature;
 use crate::key::Curve;
 
-/// Uncompressed points; all that the signature can verify with.
+/// Uncompressed points of all keys with which the signature can verify.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered(Vec<Vec<u8>>);
 
 impl Recovered {
-    /// Those of a signature over `signed`. `None` if the algorithm is another, or one that is never verified with.
+    /// Computes the keys for a signature over `signed`. Returns `None` if the algorithm is not ECDSA, or its hash is
+    /// SHA-1.
     pub(crate) fn of(curve: Curve, algorithm: SignatureAlgorithm, signed: &[u8], signature: &[u8]) -> Option<Self> {
         let SignatureAlgorithm::Ecdsa(hash @ (Hash::Sha256 | Hash::Sha384 | Hash::Sha512)) = algorithm else {
             return None;
@@ -39,7 +40,7 @@ impl Recovered {
                     let ids = [(false, false), (true, false), (false, true), (true, true)];
                     Some(ids.into_iter().filter_map(key).collect())
                 };
-                // numbers that are none of a signature: no key verifies it
+                // the numbers cannot be a signature: no key verifies it
                 Self(recover().unwrap_or_default())
             }};
         }

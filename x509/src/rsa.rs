@@ -1,8 +1,8 @@
 //! RSA signatures, within the limits of Go's `crypto/rsa`.
 //!
-//! aws-lc-rs verifies what it offers. It offers no PSS and no SHA-384 below 2048 bits and nothing above 8192 bits, which Go takes
-//! all; for these there is RustCrypto's `rsa`, of which only the operation with the public key is used: what is known against
-//! that crate concerns the time that private keys take.
+//! aws-lc-rs verifies what it offers. It offers neither PSS nor SHA-384 below 2048 bits, and nothing above 8192 bits, but Go
+//! accepts all of these. RustCrypto's `rsa` verifies them; only its public-key operation is used, and the known vulnerability of
+//! that crate concerns the timing of private keys.
 
 use ::rsa::traits::SignatureScheme;
 use ::rsa::{BoxedUint, Pkcs1v15Sign, Pss, PublicKey};
@@ -16,15 +16,15 @@ use sha2::{Sha256, Sha384, Sha512};
 use crate::algorithm::Hash;
 use crate::signature::SignatureError;
 
-/// Go refuses shorter moduli (`checkKeySize`).
+/// Minimum length of a modulus in bits, as in Go (`checkKeySize`).
 const MIN_BITS: usize = 1024;
-/// Go has no upper limit, and takes time in the square of the length. Longer moduli than other libraries of the field know are
-/// refused here, so that nobody's certificate takes seconds of this node's processors.
+/// Maximum length of a modulus in bits. Go has no upper limit, and its verification takes time in the square of the length.
+/// Moduli longer than other libraries support are rejected here, so that no certificate takes seconds of CPU time.
 const MAX_BITS: usize = 16384;
-/// Range in which aws-lc-rs has all combinations.
+/// Range of lengths in which aws-lc-rs offers all combinations.
 const COMMON_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// How a digest is padded.
+/// Padding of a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Padding {
     /// PKCS #1 v1.5.
@@ -33,7 +33,7 @@ pub(crate) enum Padding {
     Pss,
 }
 
-/// Whether `signature` over `message` is by the key with this modulus (without leading zeros) and exponent
+/// Verifies that `signature` over `message` is by the key with this modulus (without leading zeros) and exponent
 /// (`VerifyPKCS1v15`, `VerifyPSS`).
 pub(crate) fn verify(
     modulus: &[u8],
@@ -59,7 +59,7 @@ pub(crate) fn verify(
     if verifies { Ok(()) } else { Err(SignatureError::Wrong) }
 }
 
-/// Length of the modulus in bits, if Go verifies with such a key (`checkKeySize`, `checkPublicKey`).
+/// Returns the length of the modulus in bits, if Go accepts such a key (`checkKeySize`, `checkPublicKey`).
 fn check_key(modulus: &[u8], exponent: u64) -> Result<usize, SignatureError> {
     let (Some(first), Some(last)) = (modulus.first(), modulus.last()) else { return Err(SignatureError::WeakKey) };
     let bits = modulus.len().saturating_mul(8).saturating_sub(first.leading_zeros() as usize);
@@ -70,7 +70,7 @@ fn check_key(modulus: &[u8], exponent: u64) -> Result<usize, SignatureError> {
     if fits { Ok(bits) } else { Err(SignatureError::WeakKey) }
 }
 
-/// What aws-lc-rs has for it.
+/// Returns the parameters of aws-lc-rs for a combination; `None` if it offers none.
 fn parameters(bits: usize, padding: Padding, hash: Hash) -> Option<&'static RsaParameters> {
     Some(match (padding, hash) {
         _ if bits > *COMMON_BITS.end() => return None,
@@ -86,7 +86,7 @@ fn parameters(bits: usize, padding: Padding, hash: Hash) -> Option<&'static RsaP
     })
 }
 
-/// The rest.
+/// Verifies a signature that aws-lc-rs does not support.
 fn verify_uncommon(
     modulus: &[u8],
     exponent: u64,
@@ -114,7 +114,7 @@ fn verify_uncommon(
     .is_ok()
 }
 
-/// What stands before a digest in PKCS #1 v1.5 (RFC 8017, 9.2).
+/// Returns the octets before a digest in PKCS #1 v1.5 (RFC 8017, 9.2).
 fn digest_info(hash: Hash) -> &'static [u8] {
     match hash {
         Hash::Sha1 => &[0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 0x14],

@@ -1,4 +1,4 @@
-//! Signatures over certificates and revocation lists (`checkSignature` of Go's `crypto/x509`).
+//! Verifies signatures over certificates and revocation lists (`checkSignature` of Go's `crypto/x509`).
 
 use aws_lc_rs::digest::{self, Digest};
 use ed25519_dalek::Verifier;
@@ -13,41 +13,44 @@ use crate::{ecdsa, extension};
 /// Bit of the key usage that lets a key sign certificates.
 const KEY_CERT_SIGN: u16 = 1 << 5;
 
-/// Why a signature does not count.
+/// A signature is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// The issuer may not sign certificates: basic constraints or key usage.
+    /// The issuer may not sign certificates, by its basic constraints or key usage.
     #[error("invalid signature: parent certificate cannot sign this kind of certificate")]
     NotAnIssuer,
-    /// Algorithm that is not known, or a key that is not.
+    /// The algorithm or the kind of key is unknown.
     #[error("cannot verify signature: algorithm unimplemented")]
     Algorithm,
-    /// Algorithm that is known and never verified here: MD5, and SHA-1 in certificates.
+    /// The algorithm is known but never accepted here: MD5, and SHA-1 in certificates.
     #[error("cannot verify signature: insecure algorithm")]
     Insecure,
-    /// The key is of another kind.
+    /// The key is of another kind than the algorithm requires.
     #[error("the signature algorithm asks for another kind of key than the issuer's")]
     Key,
-    /// The issuer's RSA key is too small or too large, or its modulus or exponent is none of an RSA key.
+    /// The issuer's RSA key is too small or too large, or its modulus or exponent is invalid.
     #[error("the issuer's RSA key is insecure")]
     WeakKey,
-    /// It is another's, or over other bytes.
+    /// The signature is by another key, or over other bytes.
     #[error("the signature does not verify")]
     Wrong,
+    /// The signature was not verified, because the budget of a [`Memo`](crate::Memo) is used up.
+    #[error("the signature was not checked, because too much work had been done before")]
+    WorkLimit,
 }
 
 impl Certificate {
-    /// Whether `issuer`'s key made this certificate's signature, and may (`CheckSignatureFrom`).
+    /// Verifies that `issuer`'s key made this certificate's signature, and that the issuer may sign (`CheckSignatureFrom`).
     ///
     /// # Errors
-    /// It did not, or may not.
+    /// The signature is not valid, or the issuer may not sign.
     pub fn check_signature_from(&self, issuer: &Certificate) -> Result<(), SignatureError> {
         issuer.check_may_sign()?;
         self.check_signature_by(issuer.public_key.as_ref())
     }
 
-    /// Whether this certificate's holder may sign certificates.
+    /// Checks that this certificate's holder may sign certificates.
     pub(crate) fn check_may_sign(&self) -> Result<(), SignatureError> {
         let usage = self.extensions.key_usage;
         let may_sign = match self.extensions.basic_constraints {
@@ -60,23 +63,23 @@ impl Certificate {
         Ok(())
     }
 
-    /// Whether this key made the certificate's signature.
+    /// Verifies that this key made the certificate's signature.
     pub(crate) fn check_signature_by(&self, key: Option<&PublicKey>) -> Result<(), SignatureError> {
         check(self.algorithm, &self.tbs, &self.signature, key, Sha1::Refused)
     }
 }
 
 impl RevocationList {
-    /// Whether `issuer`'s key made the list's signature (`CheckCRLSignature`). Whether it may is not asked.
+    /// Verifies that `issuer`'s key made the list's signature (`CheckCRLSignature`). Does not check whether the issuer may sign.
     ///
     /// # Errors
-    /// It did not.
+    /// The signature is not valid.
     pub fn check_signature(&self, issuer: &Certificate) -> Result<(), SignatureError> {
         check(self.algorithm, &self.tbs, &self.signature, issuer.public_key.as_ref(), Sha1::Taken)
     }
 }
 
-/// Whether signatures over SHA-1 count.
+/// Whether signatures over SHA-1 are accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sha1 {
     Taken,
@@ -120,8 +123,8 @@ fn check(
     if verifies { Ok(()) } else { Err(SignatureError::Wrong) }
 }
 
-/// As Go's `ed25519.Verify`: s below the order, R compared as bytes, no cofactor, and any encoding of any point as the key, also
-/// those of small order and those whose coordinate is not reduced.
+/// Verifies as Go's `ed25519.Verify` does: s below the order, R compared as bytes, no cofactor, and any encoding of any point as
+/// the key, including points of small order and unreduced coordinates.
 fn verifies_ed25519(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
     let Ok(key) = ed25519_dalek::VerifyingKey::from_bytes(key) else { return false };
     let Ok(signature) = ed25519_dalek::Signature::from_slice(signature) else { return false };
@@ -129,7 +132,7 @@ fn verifies_ed25519(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
 }
 
 impl Hash {
-    /// The digest of a message.
+    /// Returns the digest of a message.
     pub(crate) fn digest(self, message: &[u8]) -> Digest {
         let algorithm = match self {
             Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,

@@ -1,9 +1,9 @@
-//! Times in certificates and revocation lists.
+//! Parses times in certificates and revocation lists.
 //!
 //! | Rule | In Go |
 //! |---|---|
 //! | UTCTime: `YYMMDDhhmm` or `YYMMDDhhmmss`, then `Z` or an offset `+hhmm`, `-hhmm`. 50 to 99 are 1950 to 1999. | cryptobyte `ReadASN1UTCTime`, asn1 `parseUTCTime` |
-//! | GeneralizedTime: `YYYYMMDDhhmmss`, then as above. In revocation lists a fraction of up to nine digits, the last not zero, may stand before the offset. | cryptobyte `ReadASN1GeneralizedTime`, asn1 `parseGeneralizedTime` |
+//! | GeneralizedTime: `YYYYMMDDhhmmss`, then as above. In revocation lists a fraction of up to nine digits, the last not zero, may precede the offset. | cryptobyte `ReadASN1GeneralizedTime`, asn1 `parseGeneralizedTime` |
 //! | The text is exactly what Go writes for that time: an offset of zero is `Z`, offsets have up to 24 hours and 59 minutes, and no field is out of range (no second 60, no hour 24, no 30 February). | `time.Parse`, `Time.Format` |
 
 use time::{Date, Month, PrimitiveDateTime, Time};
@@ -24,7 +24,7 @@ impl Text<'_> {
         self.number(2).and_then(|number| u8::try_from(number).ok())
     }
 
-    /// The offset from UTC in seconds, which is the last thing in it.
+    /// Reads the offset from UTC in seconds, which must be the last part of the text.
     fn offset(mut self) -> Option<i64> {
         let (&sign, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -43,7 +43,7 @@ impl Text<'_> {
         self.0.is_empty().then_some(offset)
     }
 
-    /// A fraction of a second, which does not count.
+    /// Skips a fraction of a second.
     fn skip_fraction(&mut self) -> Option<()> {
         let Some(fraction) = self.0.strip_prefix(b".") else { return Some(()) };
         let digits = fraction.iter().take_while(|octet| octet.is_ascii_digit()).count();
@@ -67,7 +67,7 @@ fn seconds(year: u16, mut text: Text<'_>, with_seconds: bool, with_fraction: boo
     Some(local.assume_utc().unix_timestamp() - text.offset()?)
 }
 
-/// The contents of a UTCTime in seconds since 1970.
+/// Converts the contents of a UTCTime to seconds since 1970.
 pub(crate) fn utc_time(contents: &[u8]) -> Option<i64> {
     let mut text = Text(contents);
     let year = match text.number(2)? {
@@ -78,14 +78,14 @@ pub(crate) fn utc_time(contents: &[u8]) -> Option<i64> {
     seconds(year, text, with_seconds, false)
 }
 
-/// The contents of a GeneralizedTime in a certificate in seconds since 1970.
+/// Converts the contents of a GeneralizedTime in a certificate to seconds since 1970.
 pub(crate) fn generalized_time(contents: &[u8]) -> Option<i64> {
     let mut text = Text(contents);
     let year = text.number(4)?;
     seconds(year, text, true, false)
 }
 
-/// The contents of a GeneralizedTime in a revocation list in seconds since 1970.
+/// Converts the contents of a GeneralizedTime in a revocation list to seconds since 1970.
 pub(crate) fn generalized_time_with_fraction(contents: &[u8]) -> Option<i64> {
     let mut text = Text(contents);
     let year = text.number(4)?;

@@ -1,21 +1,21 @@
-//! URIs in alternative names: what Go's `net/url` takes.
+//! Parses URIs in alternative names by the rules of Go's `net/url`.
 //!
 //! | Rule | In Go |
 //! |---|---|
 //! | No control characters before the fragment. | `url.parse` |
-//! | A scheme is a letter, then letters, digits, `+`, `-`, `.`; a colon at the beginning is a mistake. | `url.getScheme` |
+//! | A scheme is a letter, then letters, digits, `+`, `-`, `.`; a colon at the beginning is an error. | `url.getScheme` |
 //! | Behind a scheme and no slash, anything goes; without a scheme, the first segment has no colon. | `url.parse` |
 //! | An authority follows `//`, but not `///` where there is no scheme. User information ends at the last `@`, and has letters, digits and some punctuation. | `url.parseAuthority`, `validUserinfo` |
-//! | A host in brackets is an IPv6 address; its zone follows `%25`. A bracket elsewhere is a mistake. | `url.parseHost` |
+//! | A host in brackets is an IPv6 address; its zone follows `%25`. A bracket elsewhere is an error. | `url.parseHost` |
 //! | A port is digits, perhaps none. `http` and `https` have one colon outside of brackets; elsewhere the last one counts. | `url.parseHost` |
 //! | `%` is followed by two hexadecimal digits; in a host only `%25` and octets from 80 on are written so. | `url.unescape` |
 
 use std::net::Ipv6Addr;
 
-/// Why Go does not parse a URI.
+/// Reason why Go does not parse a URI.
 pub(crate) type UriError = &'static str;
 
-/// The host of a URI with its port, unescaped, as Go's `url.Parse` finds it; empty if there is none.
+/// Returns the host of a URI with its port, unescaped, as Go's `url.Parse` finds it; empty if there is none.
 pub(crate) fn host(uri: &str) -> Result<Vec<u8>, UriError> {
     let (before, fragment) = uri.split_once('#').unwrap_or((uri, ""));
     let host = host_before_fragment(before)?;
@@ -28,7 +28,7 @@ fn host_before_fragment(uri: &str) -> Result<Vec<u8>, UriError> {
         return Err("invalid control character in URL");
     }
     let (scheme, rest) = scheme(uri)?;
-    // what follows a question mark is not looked at
+    // the part after a question mark is not checked
     let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
     if !rest.starts_with('/') {
         if !scheme.is_empty() {
@@ -49,7 +49,7 @@ fn host_before_fragment(uri: &str) -> Result<Vec<u8>, UriError> {
     Ok(host)
 }
 
-/// The scheme, empty if there is none, and what follows it.
+/// Returns the scheme, empty if there is none, and the text after it.
 fn scheme(uri: &str) -> Result<(&str, &str), UriError> {
     for (i, octet) in uri.bytes().enumerate() {
         match octet {
@@ -103,7 +103,7 @@ fn parse_host(scheme: &str, host: &str) -> Result<Vec<u8>, UriError> {
     Ok([b"[", &literal[..], b"]", port.as_bytes()].concat())
 }
 
-/// Whether this is an IPv6 address, perhaps with a zone that is not empty.
+/// Whether the octets are an IPv6 address, possibly with a zone that is not empty.
 fn is_ipv6(literal: &[u8]) -> bool {
     let (address, zone) = literal
         .iter()
@@ -121,7 +121,7 @@ fn check_port(port: &str) -> Result<(), UriError> {
     }
 }
 
-/// The octet that two hexadecimal digits behind a percent sign stand for.
+/// Returns the octet that two hexadecimal digits after a percent sign stand for.
 fn escaped(digits: Option<&[u8]>) -> Result<u8, UriError> {
     let digit = |octet: u8| char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     match digits {
@@ -131,7 +131,7 @@ fn escaped(digits: Option<&[u8]>) -> Result<u8, UriError> {
     .ok_or("invalid URL escape")
 }
 
-/// Replaces escapes; `literal` and `escape` say which octets may stand so.
+/// Replaces escapes; `literal` and `escape` say which octets may be there unescaped and escaped.
 fn unescape(text: &str, literal: fn(u8) -> bool, escape: fn(u8) -> bool) -> Result<Vec<u8>, UriError> {
     let text = text.as_bytes();
     let mut unescaped = Vec::with_capacity(text.len());

@@ -1,4 +1,4 @@
-//! From a certificate up to trusted roots: all ways (`Certificate.Verify` of Go's `crypto/x509`).
+//! Builds all chains from a certificate to trusted roots (`Certificate.Verify` of Go's `crypto/x509`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,35 +10,35 @@ use crate::extension::ExtendedKeyUsage;
 use crate::memo::Memo;
 use crate::signature::SignatureError;
 use crate::verify_error::{CertificateId, RejectedAuthority, VerifyError};
-use crate::{constraints, policies};
+use crate::{constraints, cost, policies};
 
 /// Content octets of the object identifier of subject alternative names (2.5.29.17).
 pub(crate) const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 /// Content octets of the object identifier of name constraints (2.5.29.30).
 pub(crate) const NAME_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x1e];
 
-/// How many candidates a search considers, as in Go (`maxChainSignatureChecks`). It also bounds the length of chains.
+/// Maximum number of candidates in one search, as in Go (`maxChainSignatureChecks`). It also bounds the length of chains.
 const MAX_CHECKS: u32 = 100;
 
-/// Certificates among which issuers are looked for. Exact duplicates are left out.
+/// Certificates among which issuers are searched. Exact duplicates are left out.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
-    /// In the order in which they were added.
+    /// All certificates in the order in which they were added.
     certificates: Vec<Arc<Certificate>>,
     by_subject: HashMap<Bytes, Namesakes>,
     known: HashSet<Bytes>,
 }
 
-/// Certificates of one subject, in the order in which they were added.
+/// Certificates with the same subject, in the order in which they were added.
 #[derive(Clone, Debug, Default)]
 struct Namesakes {
     all: Vec<Arc<Certificate>>,
-    /// The same by their subject key identifier; an empty one is as good as none.
+    /// The same certificates by their subject key identifier; an empty identifier counts as none.
     by_key_id: HashMap<Bytes, Vec<Arc<Certificate>>>,
 }
 
 impl Pool {
-    /// One with these certificates.
+    /// Creates a pool of these certificates.
     pub fn new(certificates: impl IntoIterator<Item = Arc<Certificate>>) -> Self {
         let mut pool = Self::default();
         for certificate in certificates {
@@ -47,7 +47,7 @@ impl Pool {
         pool
     }
 
-    /// Adds one, unless it is there already.
+    /// Adds a certificate, unless the pool has it already.
     pub fn add(&mut self, certificate: Arc<Certificate>) {
         if self.known.insert(certificate.raw.clone()) {
             let namesakes = self.by_subject.entry(certificate.raw_subject.clone()).or_default();
@@ -57,19 +57,19 @@ impl Pool {
         }
     }
 
-    /// Whether exactly this certificate is there.
+    /// Whether the pool has exactly this certificate.
     pub fn contains(&self, certificate: &Certificate) -> bool {
         self.known.contains(&certificate.raw)
     }
 
-    /// All, in the order in which they were added.
+    /// Returns all certificates, in the order in which they were added.
     pub fn certificates(&self) -> &[Arc<Certificate>] {
         &self.certificates
     }
 
-    /// Those with the name of the certificate's issuer, the more plausible ones first (`findPotentialParents`): key identifiers
-    /// that are equal, then one that is missing, then those that differ. They are found as they are asked for: there may be
-    /// thousands, of which a search considers a hundred.
+    /// Returns the certificates that have the name of the child's issuer, the more plausible ones first (`findPotentialParents`):
+    /// those with an equal key identifier, then those without one, then those with a different one. The iterator is lazy, because
+    /// there may be thousands, of which a search considers a hundred.
     fn potential_parents<'a>(&'a self, child: &Certificate) -> impl Iterator<Item = &'a Arc<Certificate>> + use<'a> {
         let authority = child.extensions.authority_key_id.clone().unwrap_or_default();
         let namesakes = self.by_subject.get(&child.raw_issuer);
@@ -82,38 +82,38 @@ impl Pool {
     }
 }
 
-/// The subject key identifier; an empty one is as good as none.
+/// Returns the subject key identifier; an empty one counts as none.
 fn key_id(certificate: &Certificate) -> &Bytes {
     static NONE: Bytes = Bytes::new();
     certificate.extensions.subject_key_id.as_ref().unwrap_or(&NONE)
 }
 
-/// What a chain is for: the extended key usage that each certificate in it that lists any must have, or `anyExtendedKeyUsage`.
+/// Purpose of a chain: the extended key usage, or `anyExtendedKeyUsage`, that each certificate in it must have if it lists any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Purpose {
-    /// Anything: extended key usages are not looked at.
+    /// Any purpose: extended key usages are not checked.
     Any,
-    /// TLS servers. It is Go's default, and so what Fabric's MSP asks of its members.
+    /// TLS servers. This is Go's default, and so Fabric's MSP requires it of its members.
     #[default]
     ServerAuth,
     /// TLS clients.
     ClientAuth,
 }
 
-/// When a chain has to be valid, and what for (`VerifyOptions`).
+/// Time at which a chain has to be valid, and its purpose (`VerifyOptions`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Time, in seconds since 1970.
+    /// Time in seconds since 1970.
     pub at: i64,
-    /// What the chain is for.
+    /// Purpose of the chain.
     pub purpose: Purpose,
 }
 
-/// All chains from `leaf` to one of `roots`, each from `leaf` to the root, at this time (seconds since 1970): what Go finds with
-/// the options that Fabric's MSP sets.
+/// Returns all chains from `leaf` to one of `roots`, each starting with `leaf`, at this time (seconds since 1970): those that Go
+/// finds with the options that Fabric's MSP sets.
 ///
 /// # Errors
-/// There is none. The error is the one that Go gives.
+/// There is no chain. The error is the one that Go returns.
 pub fn verify(
     leaf: &Arc<Certificate>,
     roots: &Pool,
@@ -124,13 +124,14 @@ pub fn verify(
     verify_with(leaf, roots, intermediates, &Options { at, ..Options::default() }, memo)
 }
 
-/// All chains from `leaf` to one of `roots`, each from `leaf` to the root, that these options take.
+/// Returns all chains from `leaf` to one of `roots`, each starting with `leaf`, that satisfy these options.
 ///
-/// A leaf that is among the roots is a chain by itself, whatever its signature is. What a search costs is bounded as in Go: a
-/// hundred candidates, and as many signatures, are considered. What `memo` knows is not verified again, and counts.
+/// A leaf that is among the roots is a chain by itself, regardless of its signature. The cost of a search is bounded as in Go: it
+/// considers at most a hundred candidates, and verifies at most as many signatures. Signatures whose results are in `memo` are
+/// not verified again, but count. A bounded memo also has a budget, which Go does not have.
 ///
 /// # Errors
-/// There is none. The error is the one that Go gives.
+/// There is no chain, or the memo's budget is used up. The error is the one that Go returns, except for the budget.
 pub fn verify_with(
     leaf: &Arc<Certificate>,
     roots: &Pool,
@@ -140,22 +141,28 @@ pub fn verify_with(
 ) -> Result<Vec<Vec<Arc<Certificate>>>, VerifyError> {
     check_validity(leaf, Role::Leaf, &[], options)?;
     let candidates = if roots.contains(leaf) {
-        vec![vec![leaf.clone()]]
+        Ok(vec![vec![leaf.clone()]])
     } else {
         let mut search = Search { roots, intermediates, options, checks: 0, memo };
-        search.chains(std::slice::from_ref(leaf))?
+        search.chains(std::slice::from_ref(leaf))
     };
-    filter(candidates, options.purpose)
+    let chains = candidates.and_then(|candidates| filter(candidates, options.purpose, memo));
+    // an incomplete search has no valid result, because checks were skipped
+    if memo.is_exhausted() { Err(VerifyError::WorkLimit { certificate: CertificateId::of(leaf) }) } else { chains }
 }
 
-/// Leaves out chains that fail as a whole, and says why when none is left.
-fn filter(candidates: Vec<Vec<Arc<Certificate>>>, purpose: Purpose) -> Result<Vec<Vec<Arc<Certificate>>>, VerifyError> {
+/// Removes chains that are invalid as a whole, and returns the reason if none is left.
+fn filter(
+    candidates: Vec<Vec<Arc<Certificate>>>,
+    purpose: Purpose,
+    memo: &mut Memo,
+) -> Result<Vec<Vec<Arc<Certificate>>>, VerifyError> {
     let (mut invalid_policies, mut incompatible_usage, mut constraint) = (0, 0, None);
     let leaf = candidates.first().and_then(|chain| chain.first()).cloned();
     let chains: Vec<_> = candidates
         .into_iter()
         .filter(|chain| {
-            if !policies::are_valid(chain) {
+            if !policies::are_valid(chain, memo) {
                 invalid_policies += 1;
                 return false;
             }
@@ -163,7 +170,7 @@ fn filter(candidates: Vec<Vec<Arc<Certificate>>>, purpose: Purpose) -> Result<Ve
                 incompatible_usage += 1;
                 return false;
             }
-            match constraints::check_chain(chain) {
+            match constraints::check_chain(chain, memo) {
                 Ok(()) => true,
                 Err(error) => {
                     constraint.get_or_insert(error);
@@ -181,7 +188,7 @@ fn filter(candidates: Vec<Vec<Arc<Certificate>>>, purpose: Purpose) -> Result<Ve
     })
 }
 
-/// `checkChainForKeyUsage`, for one usage.
+/// Implements `checkChainForKeyUsage` for one usage.
 fn usage_fits(chain: &[Arc<Certificate>], purpose: Purpose) -> bool {
     let wanted = match purpose {
         Purpose::Any => return true,
@@ -194,7 +201,7 @@ fn usage_fits(chain: &[Arc<Certificate>], purpose: Purpose) -> bool {
     })
 }
 
-/// Where a certificate is about to stand in a chain.
+/// Position of a candidate in a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Leaf,
@@ -202,7 +209,7 @@ enum Role {
     Root,
 }
 
-/// `isValid`: what a certificate says about itself and about the `chain` below it.
+/// Implements `isValid`: checks a certificate's own conditions, and those on the `chain` below it.
 fn check_validity(
     certificate: &Arc<Certificate>,
     role: Role,
@@ -243,37 +250,37 @@ fn check_validity(
     Ok(())
 }
 
-/// A search for chains.
+/// State of a search for chains.
 struct Search<'a> {
     roots: &'a Pool,
     intermediates: &'a Pool,
     options: &'a Options,
-    /// Candidates that were considered.
+    /// Number of candidates considered so far.
     checks: u32,
-    /// Signatures that were checked. Go checks them again on each way that leads along them.
+    /// Results of verified signatures. Go verifies them again in each chain that contains them.
     memo: &'a mut Memo,
 }
 
-/// What becomes of a candidate.
+/// Result of considering a candidate.
 enum Considered {
     Chains(Vec<Vec<Arc<Certificate>>>),
-    /// Passed over without a word.
+    /// The candidate is ignored.
     Skipped,
-    /// Not the signer. Go remembers it for its hint only.
+    /// The candidate is not the signer. Go keeps this for its hint only.
     NotSigner(SignatureError),
-    /// Not valid where it stands.
+    /// The candidate is not valid in its position.
     Invalid(VerifyError),
-    /// The certificates above it do not lead to a root.
+    /// No chain leads from the candidate to a root.
     DeadEnd(VerifyError),
 }
 
 impl Search<'_> {
-    /// All ways up from the last certificate of `chain` (`buildChains`).
+    /// Returns all chains that continue `chain` upward from its last certificate (`buildChains`).
     fn chains(&mut self, chain: &[Arc<Certificate>]) -> Result<Vec<Vec<Arc<Certificate>>>, VerifyError> {
         let Some(child) = chain.last() else { return Ok(Vec::new()) };
         let mut chains = Vec::new();
         let mut hint = None;
-        // that of the candidate considered last, where it is not only a wrong signer
+        // error of the last candidate, except for candidates that are only the wrong signer
         let mut error = None;
 
         let roots = self.roots.potential_parents(child).map(|parent| (Role::Root, parent));
@@ -312,7 +319,7 @@ impl Search<'_> {
         Err(error.unwrap_or_else(|| VerifyError::UnknownAuthority { certificate: CertificateId::of(child), hint }))
     }
 
-    /// `considerCandidate`.
+    /// Implements `considerCandidate`.
     fn consider(
         &mut self,
         role: Role,
@@ -320,6 +327,7 @@ impl Search<'_> {
         child: &Arc<Certificate>,
         chain: &[Arc<Certificate>],
     ) -> Considered {
+        self.memo.spend(cost::CANDIDATE);
         if candidate.public_key.is_none() || is_in_chain(candidate, chain) {
             return Considered::Skipped;
         }
@@ -342,16 +350,15 @@ impl Search<'_> {
     }
 }
 
-/// Whether a certificate of the chain is of the same holder (`alreadyInChain`): subject, key and alternative names are equal.
+/// Whether the chain has a certificate of the same holder (`alreadyInChain`), with equal subject, key and alternative names.
 fn is_in_chain(candidate: &Certificate, chain: &[Arc<Certificate>]) -> bool {
-    let names = candidate.extension(SUBJECT_ALT_NAME);
     for certificate in chain {
         if candidate.raw_subject != certificate.raw_subject || candidate.raw_spki != certificate.raw_spki {
             continue;
         }
-        match (names, certificate.extension(SUBJECT_ALT_NAME)) {
+        match (candidate.extension(SUBJECT_ALT_NAME), certificate.extension(SUBJECT_ALT_NAME)) {
             (None, None) => return true,
-            // Go looks no further then
+            // Go stops the comparison here
             (None, Some(_)) | (Some(_), None) => return false,
             (Some(names), Some(others)) if names == others => return true,
             (Some(_), Some(_)) => {}
@@ -361,9 +368,9 @@ fn is_in_chain(candidate: &Certificate, chain: &[Arc<Certificate>]) -> bool {
 }
 
 impl Certificate {
-    /// Body of the first extension with these content octets of its object identifier.
+    /// Returns the body of the extension with these content octets of its object identifier.
     pub(crate) fn extension(&self, oid: &[u8]) -> Option<&Bytes> {
-        self.extensions.all.iter().find(|extension| extension.oid == oid).map(|extension| &extension.value)
+        self.extensions.find(oid).map(|extension| &extension.value)
     }
 
     pub(crate) fn has_extension(&self, oid: &[u8]) -> bool {

@@ -1,4 +1,4 @@
-//! Why a certificate does not verify.
+//! Errors of verifying a certificate.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::constraints::ConstraintError;
 use crate::name::Name;
 use crate::signature::SignatureError;
 
-/// Which certificate an error is about.
+/// Identifies the certificate that an error is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateId(Box<(Name, Bytes)>);
 
@@ -18,26 +18,26 @@ impl CertificateId {
         Self(Box::new((certificate.subject.clone(), certificate.serial.clone())))
     }
 
-    /// Whose it is.
+    /// Returns the certificate's subject.
     pub fn subject(&self) -> &Name {
         &self.0.0
     }
 
-    /// Content octets of its serial number.
+    /// Returns the content octets of the serial number.
     pub fn serial(&self) -> &Bytes {
         &self.0.1
     }
 }
 
 impl fmt::Display for CertificateId {
-    /// Such as `certificate "CN=ca.example.com" with serial number 01af`.
+    /// Formats for instance `certificate "CN=ca.example.com" with serial number 01af`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "certificate \"{}\" with serial number ", self.subject())?;
         self.serial().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-/// An authority that has the issuer's name and yet is not the issuer of a chain.
+/// An authority that has the issuer's name but was rejected as the issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedAuthority(Box<(CertificateId, VerifyError)>);
 
@@ -46,109 +46,120 @@ impl RejectedAuthority {
         Self(Box::new((CertificateId::of(authority), reason)))
     }
 
-    /// Which.
+    /// Returns the rejected authority.
     pub fn authority(&self) -> &CertificateId {
         &self.0.0
     }
 
-    /// Why not.
+    /// Returns the reason of the rejection.
     pub fn reason(&self) -> &VerifyError {
         &self.0.1
     }
 }
 
-/// Why no chain was found (the errors of Go's `Certificate.Verify`, in its order of precedence).
+/// Reason why there is no chain (the errors of Go's `Certificate.Verify`, in its order of
+/// precedence).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// No way leads to a root.
+    /// No chain leads to a root.
     #[error("certificate signed by unknown authority: {certificate}{}", hint_text(.hint.as_ref()))]
     UnknownAuthority {
-        /// Whose issuer is not known: the last one of a chain that could not be continued.
+        /// The last certificate of a chain, whose issuer is unknown.
         certificate: CertificateId,
-        /// The first one with the issuer's name that was rejected.
+        /// The first authority with the issuer's name that was rejected.
         hint: Option<RejectedAuthority>,
     },
-    /// It has a critical extension that is not understood.
+    /// The certificate has a critical extension that is not supported.
     #[error("unhandled critical extension {extensions}: {certificate}")]
     UnhandledCriticalExtension {
-        /// Which.
+        /// The certificate.
         certificate: CertificateId,
         /// Object identifiers in dotted form, separated by commas.
         extensions: String,
     },
-    /// Its validity begins later.
+    /// The certificate's validity starts later.
     #[error(
         "certificate has expired or is not yet valid: current time {at} is before {not_before} (seconds since 1970): {certificate}"
     )]
     NotYetValid {
-        /// Which.
+        /// The certificate.
         certificate: CertificateId,
         /// Time of the verification, in seconds since 1970.
         at: i64,
-        /// Beginning of its validity, in seconds since 1970.
+        /// Start of the validity, in seconds since 1970.
         not_before: i64,
     },
-    /// Its validity has ended.
+    /// The certificate's validity has ended.
     #[error(
         "certificate has expired or is not yet valid: current time {at} is after {not_after} (seconds since 1970): {certificate}"
     )]
     Expired {
-        /// Which.
+        /// The certificate.
         certificate: CertificateId,
         /// Time of the verification, in seconds since 1970.
         at: i64,
-        /// End of its validity, in seconds since 1970.
+        /// End of the validity, in seconds since 1970.
         not_after: i64,
     },
-    /// It is no authority's.
+    /// The certificate is not an authority's.
     #[error("certificate is not authorized to sign other certificates: {certificate}")]
     NotAuthorizedToSign {
-        /// Which.
+        /// The certificate.
         certificate: CertificateId,
     },
-    /// More certificates stand between it and the leaf than it allows.
+    /// More certificates are between the certificate and the leaf than it allows.
     #[error("too many intermediates for path length constraint: {certificate}")]
     TooManyIntermediates {
-        /// Which.
+        /// The certificate.
         certificate: CertificateId,
     },
-    /// A signature does not count. It only occurs as the reason of a [`RejectedAuthority`].
+    /// A signature is invalid. This occurs only as the reason of a [`RejectedAuthority`].
     #[error(transparent)]
     Signature(#[from] SignatureError),
-    /// The search was given up after as many candidates as Go considers.
+    /// The search ended after the maximum number of candidates, as in Go.
     #[error("signature check attempts limit reached while verifying certificate chain: {certificate}")]
     SignatureLimit {
         /// The leaf.
         certificate: CertificateId,
     },
-    /// Name constraints of an authority above.
+    /// The work exceeds the budget of a [`Memo`](crate::Memo); Go has no such limit.
+    #[error(
+        "too much work to verify certificates: leave out authorities and revocation lists that no member of the organization needs: \
+         {certificate}"
+    )]
+    WorkLimit {
+        /// The leaf of the chain at which the budget was used up.
+        certificate: CertificateId,
+    },
+    /// The name constraints of an authority do not allow a name.
     #[error("a root or intermediate certificate is not authorized to sign for this name: {source}: {certificate}")]
     NotAuthorizedForThisName {
         /// The leaf.
         certificate: CertificateId,
-        /// Which name, and why.
+        /// The name and the constraint.
         source: ConstraintError,
     },
-    /// Extended key usages of the leaf or an authority above.
+    /// The extended key usages of the leaf or an authority do not allow the purpose.
     #[error("certificate specifies an incompatible key usage: {certificate}")]
     IncompatibleUsage {
         /// The leaf.
         certificate: CertificateId,
     },
-    /// Policies, or policies here and extended key usages there.
+    /// Chains have invalid policies; others may have incompatible extended key usages.
     #[error(
         "no valid chains built: {incompatible_usage} candidate chains with incompatible key usage, {invalid_policies} candidate chains with invalid policies: {certificate}"
     )]
     NoValidChains {
         /// The leaf.
         certificate: CertificateId,
-        /// How many chains failed by extended key usages.
+        /// Number of chains with incompatible extended key usages.
         incompatible_usage: usize,
-        /// How many chains failed by policies.
+        /// Number of chains with invalid policies.
         invalid_policies: usize,
     },
-    /// Fabric's own rule ([`verify_legacy_name_constraints`](crate::verify_legacy_name_constraints)).
+    /// The leaf violates Fabric's own rule
+    /// ([`verify_legacy_name_constraints`](crate::verify_legacy_name_constraints)).
     #[error("issuer has name constraints but leaf doesn't have a SAN extension: {certificate}")]
     NameConstraintsWithoutSans {
         /// The leaf.

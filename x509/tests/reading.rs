@@ -1,8 +1,9 @@
-//! What Go 1.26 takes and refuses, case by case.
+//! Inputs that Go 1.26 accepts and rejects, case by case.
 //!
 //! Each line of `fixtures/reading.tsv` is a kind of input (`c` certificate, `r` revocation list, `p` PEM), the input in base64,
-//! and Go's verdict: `refused`, or the beginning of a SHA-256 over everything that Go read in it, written as [`certificate`],
-//! [`list`] and [`block`] do. The inputs are a selection, by what Go said, of several hundred thousand mutated and random ones.
+//! and Go's verdict: `refused`, or the beginning of a SHA-256 over everything that Go parsed from it, formatted as
+//! [`certificate`], [`list`] and [`block`] do. The inputs are selected by Go's verdicts from several hundred thousand mutated
+//! and random ones.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -204,7 +205,7 @@ fn what_go_takes_and_refuses() {
     assert!(refused > 100 && cases - refused > 100, "{refused} of {cases} refused");
 }
 
-/// A few octets changed in one of the inputs.
+/// Generates one of the inputs with a few octets changed.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let inputs: Vec<Vec<u8>> = include_str!("fixtures/reading.tsv")
         .lines()

@@ -1,7 +1,8 @@
-//! Chains that Go finds, and the reasons for which it finds none: cases made by a generator of authorities (renewed keys,
-//! cross-signed, in rings, of one name, with constraints of all kinds) and judged by Go 1.26.8's `crypto/x509`.
+//! Chains that Go finds, and the reasons if it finds none. The cases are from a generator of authorities (renewed keys,
+//! cross-signed, in rings, of one name, with constraints of all kinds), and the verdicts from Go 1.26.8's `crypto/x509`.
 //!
-//! Two lines are a case: certificates with their roles, and the verdict. `X509_VERIFY_CASES` names another file of such.
+//! Each case has two lines: certificates with their roles, and the verdict. `X509_VERIFY_CASES` names another file of
+//! cases.
 
 #![expect(clippy::unwrap_used, reason = "a broken fixture is a failed test")]
 
@@ -17,7 +18,7 @@ struct Case {
     options: Options,
     roots: Vec<usize>,
     intermediates: Vec<usize>,
-    /// The leaf is the first.
+    /// Certificates; the leaf is the first.
     certificates: Vec<Arc<Certificate>>,
 }
 

@@ -1,4 +1,4 @@
-//! One commit: what it makes durable, the blocks it assembles, and what can go wrong. It blocks.
+//! One commit: what it makes durable, the blocks it assembles, and its errors. It performs blocking I/O.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use bytes::Bytes;
-use orderer_core::block::{BlockError, Contents, EncodedBlock, assemble};
-use orderer_core::channel::ChannelId;
+use orderer_core::block::{BlockError, Contents, EncodedBlock, Hash, assemble};
+use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::own::OwnSigner;
@@ -22,7 +22,7 @@ use crate::node_context::{Durability, NodeContext, NotOurs, nonce};
 use crate::status::{StatusCell, Task};
 use crate::trace::{TARGET, Trace, is_on};
 
-/// What one commit makes durable.
+/// The operations that one commit makes durable, with the replies that wait for it.
 #[derive(Default)]
 pub(super) struct Work {
     ops: Vec<Op>,
@@ -31,14 +31,14 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// All that has gathered, up to a new configuration: what comes behind it is written under that one.
+    /// Takes all buffered writes up to a new configuration, because those behind it are written under that one.
     pub(super) fn gather(gathered: &mut VecDeque<Write>) -> Self {
         let mut work = Self::default();
         while let Some(write) = gathered.pop_front() {
-            let configures = write.ops.iter().any(|op| matches!(op, Op::ConfigBlock { next: Some(_), .. }));
+            let configures = write.ops.iter().any(Op::configures);
             work.ops.extend(write.ops);
             work.replies.extend(write.reply);
-            work.rooms.extend(write.room);
+            work.rooms.extend(write.rooms);
             if configures {
                 break;
             }
@@ -47,7 +47,7 @@ impl Work {
     }
 }
 
-/// A signer whose blocks are taken under a configuration.
+/// A signer whose blocks are accepted under a configuration.
 #[derive(Clone)]
 pub(super) struct Vouched {
     signer: Arc<OwnSigner>,
@@ -60,7 +60,7 @@ pub(super) struct Done {
     pub(super) vouched: Option<Vouched>,
 }
 
-/// Why nothing more can be written.
+/// The reason why nothing more can be written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WriteError {
     #[error("assemble a block")]
@@ -69,6 +69,8 @@ pub(super) enum WriteError {
     Commit(#[from] CommitError),
     #[error(transparent)]
     NotOurs(#[from] NotOurs),
+    #[error("block {number} would get another header than the consenters have agreed on: the chains have forked")]
+    OtherHeader { number: BlockNumber },
     #[error("{0}")]
     Injected(String),
     #[error("panicked: {0}")]
@@ -76,11 +78,13 @@ pub(super) enum WriteError {
 }
 
 impl WriteError {
-    /// Whether it is certain that nothing of the commit is in the ledger.
+    /// Returns whether it is certain that nothing of the commit is in the ledger.
     fn wrote_nothing(&self) -> bool {
         match self {
             Self::Commit(CommitError::Append { .. }) | Self::Panicked(_) => false,
-            Self::Assemble(_) | Self::NotOurs(_) | Self::Injected(_) | Self::Commit(_) => true,
+            Self::Assemble(_) | Self::NotOurs(_) | Self::OtherHeader { .. } | Self::Injected(_) | Self::Commit(_) => {
+                true
+            }
         }
     }
 }
@@ -101,7 +105,7 @@ impl Job {
         let began = Instant::now();
         let created: Vec<ChannelId> = work.ops.iter().filter_map(Op::creates).collect();
         match self.write(work.ops, &mut work.replies, right) {
-            Ok(Written { tip, next, created, blocks, envelopes, commit }) => {
+            Ok(Written { tip, next, is_copied, created, blocks, envelopes, commit }) => {
                 self.channel.observed().written(tip.number, blocks, commit);
                 for new_channel in created {
                     #[expect(clippy::disallowed_methods, reason = "one a created channel")]
@@ -114,7 +118,7 @@ impl Job {
                     tracing::debug!(target: "orderer.chain", channel = %self.channel.id(), block = %tip.number, blocks,
                         envelopes, micros = began.elapsed().as_micros(), "blocks written");
                 }
-                if let Some(next) = next {
+                if let Some(next) = next.filter(|_| !is_copied) {
                     // the last block that this node may have a part in
                     self.vouch(&next)?;
                 }
@@ -133,7 +137,7 @@ impl Job {
         }
     }
 
-    /// Takes away the ledgers of channels whose creation is in no block: the same creation, sent again, makes them anew.
+    /// Removes the ledgers of channels whose creation is in no block: the same creation, sent again, creates them anew.
     fn uncreate(&self, created: &[ChannelId]) {
         for id in created {
             match self.context.ledgers.remove(id) {
@@ -146,7 +150,7 @@ impl Job {
         }
     }
 
-    /// Makes sure that blocks which this node signs now are taken under this configuration; gives back who signs. Costs a
+    /// Verifies that blocks which this node signs now are accepted under this configuration; returns the signer. Costs a
     /// verified signature after a change of either, otherwise nothing.
     fn vouch(&mut self, snapshot: &Arc<ChannelSnapshot>) -> Result<Arc<OwnSigner>, NotOurs> {
         let signer = self.context.signer.own();
@@ -164,43 +168,53 @@ impl Job {
         for reply in replies.iter_mut() {
             reply.enter("block");
         }
-        let mut written =
-            Written { tip: self.tip, next: None, created: Vec::new(), blocks: 0, envelopes: 0, commit: Duration::ZERO };
+        let mut written = Written {
+            tip: self.tip,
+            next: None,
+            is_copied: false,
+            created: Vec::new(),
+            blocks: 0,
+            envelopes: 0,
+            commit: Duration::ZERO,
+        };
         let mut commit = Commit::default();
         let mut traces: Vec<Trace> = Vec::new();
         let mut held: Vec<Arc<Accepted>> = Vec::new();
         for op in ops {
-            let (envelopes, pending_below, consenter_metadata) = match op {
+            let made = match op {
                 Op::Hold(message) => {
                     held.push(message);
                     continue;
                 }
-                Op::Block { envelopes, pending_below, consenter_metadata } => {
-                    (envelopes, pending_below, consenter_metadata)
+                Op::Copy { block, next } => {
+                    // nobody waits for it here, and this node's signature is not asked for
+                    written.take(&block, next);
+                    commit.blocks.push(block);
+                    continue;
                 }
-                Op::ConfigBlock { envelope, pending_below, consenter_metadata, next, created } => {
+                Op::Block { envelopes, pending_below, consenter_metadata, header_hash } => {
+                    Made { envelopes, pending_below, consenter_metadata, header_hash }
+                }
+                Op::ConfigBlock { envelope, pending_below, consenter_metadata, header_hash, next, created } => {
                     if next.is_some() {
                         written.tip.last_config = written.tip.number.next();
                         written.next = next;
                     }
                     written.created.extend(created.map(|created| *created));
-                    (vec![envelope], pending_below, consenter_metadata)
+                    Made { envelopes: vec![envelope], pending_below, consenter_metadata, header_hash }
                 }
             };
-            // a block takes all that waited before it
-            held.clear();
-            commit.pending_drop_below = pending_below;
+            // what is still pending may be behind what other nodes have taken
+            held.retain(|message| message.sequence >= made.pending_below);
+            commit.pending_drop_below = made.pending_below;
             let began = Instant::now();
-            let mut trace = self.follow(&written.tip, envelopes.len());
+            let mut trace = self.follow(&written.tip, made.envelopes.len());
             let signer = self.vouch(&in_force)?;
-            let block = assemble_block(&written.tip, &envelopes, consenter_metadata, &signer)?;
-            self.channel.observed().assembled(block.number(), &envelopes, began.elapsed());
+            let block = assemble_block(&written.tip, &made, &signer)?;
+            self.channel.observed().assembled(block.number(), &made.envelopes, began.elapsed());
             trace.enter("commit");
             traces.extend(trace.span().is_some().then_some(trace));
-            written.tip.number = block.number();
-            written.tip.header_hash = *block.header_hash();
-            written.blocks += 1;
-            written.envelopes += envelopes.len();
+            written.take(&block, None);
             commit.blocks.push(block);
         }
         if self.context.durability == Durability::Disk {
@@ -235,30 +249,53 @@ impl Job {
     }
 }
 
-fn assemble_block(
-    tip: &Tip,
-    envelopes: &[SignedEnvelope],
+/// A block that this node puts together.
+struct Made {
+    envelopes: Vec<SignedEnvelope>,
+    pending_below: u64,
     consenter_metadata: Bytes,
-    signer: &OwnSigner,
-) -> Result<EncodedBlock, BlockError> {
+    header_hash: Option<Hash>,
+}
+
+fn assemble_block(tip: &Tip, made: &Made, signer: &OwnSigner) -> Result<EncodedBlock, WriteError> {
     let contents = Contents {
         number: tip.number.next(),
         previous_hash: &tip.header_hash,
-        envelopes,
+        envelopes: &made.envelopes,
         last_config: tip.last_config,
-        consenter_metadata,
+        consenter_metadata: made.consenter_metadata.clone(),
     };
-    assemble(contents, &**signer.signer(), nonce())
+    let block = assemble(contents, &**signer.signer(), nonce())?;
+    match made.header_hash {
+        Some(agreed) if agreed != *block.header_hash() => Err(WriteError::OtherHeader { number: block.number() }),
+        _ => Ok(block),
+    }
 }
 
 struct Written {
     tip: Tip,
     next: Option<Arc<ChannelSnapshot>>,
+    /// The next configuration is in a block of another orderer: this one may have no part in the channel yet.
+    is_copied: bool,
     created: Vec<NewChannel>,
     blocks: usize,
     envelopes: usize,
-    /// How long the commit itself took.
+    /// Duration of the commit itself.
     commit: Duration,
+}
+
+impl Written {
+    fn take(&mut self, block: &EncodedBlock, next: Option<Arc<ChannelSnapshot>>) {
+        self.tip.number = block.number();
+        self.tip.header_hash = *block.header_hash();
+        self.blocks += 1;
+        self.envelopes += block.envelopes();
+        if next.is_some() {
+            self.tip.last_config = block.number();
+            self.next = next;
+            self.is_copied = true;
+        }
+    }
 }
 
 fn pending(message: &Accepted) -> PendingEnvelope {

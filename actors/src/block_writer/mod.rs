@@ -26,9 +26,11 @@ use crate::supervision::{Abandon, Exit, ExitGuard, Halt, payload_text};
 use commit::{Done, Job, Vouched, Work, WriteError};
 pub use request::{Accepted, Op, Write};
 
-/// What an operator can do about a channel whose disk failed.
+/// Action for the operator of a channel whose disk failed.
 pub(crate) const ACT_ON_DISK: &str = "see to the disk (space, health), then restart the channel";
-/// After so long without a commit the ledger is settled, which makes the next start after a crash fast.
+/// Action for the operator of a channel whose blocks are not those of the other orderers.
+const ACT_ON_FORK: &str = "compare the ledger with those of the other orderers; if it is this one that differs, remove the channel here and join it again";
+/// Duration without a commit after which the ledger is settled, which makes the next start after a crash fast.
 const SETTLE_AFTER: Duration = Duration::from_secs(2);
 
 /// The actor that writes one channel's blocks and pending envelopes to its ledger. One commit is in flight at a time, on a thread
@@ -52,7 +54,7 @@ pub struct BlockWriter {
     guard: ExitGuard,
 }
 
-/// From the blocking thread, when a commit has ended. The right to write comes back with it.
+/// Reports from the blocking thread that a commit has ended. It returns the right to write.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Committed {
@@ -61,8 +63,8 @@ struct Committed {
 }
 
 impl BlockWriter {
-    /// A writer that goes on behind `tip`, with pending messages below `logged_below` in the log, as they were read by who
-    /// had the right to write.
+    /// Creates a writer that goes on behind `tip`, with pending messages below `logged_below` in the log. Both were read by a
+    /// holder of the right to write.
     #[expect(clippy::too_many_arguments, reason = "each is something else")]
     pub fn new(
         channel: Arc<Channel>,
@@ -196,6 +198,7 @@ impl Handler<Committed> for BlockWriter {
                         Exit::Unrecoverable { cause, action: ACT_ON_DISK }
                     }
                     WriteError::NotOurs(_) => Exit::NotOurs(cause),
+                    WriteError::OtherHeader { .. } => Exit::Unrecoverable { cause, action: ACT_ON_FORK },
                     // a new incarnation finds out where the ledger stands
                     WriteError::Commit(_) | WriteError::Assemble(_) | WriteError::Injected(_) => Exit::Failed(cause),
                     WriteError::Panicked(text) => Exit::Panicked(text),

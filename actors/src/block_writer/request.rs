@@ -1,9 +1,10 @@
-//! What a chain asks of its writer.
+//! The requests of a chain to its writer.
 
 use std::sync::Arc;
 
 use actix::Message;
 use bytes::Bytes;
+use orderer_core::block::{EncodedBlock, Hash};
 use orderer_core::channel::{ChannelId, ConfigSequence};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::SignedEnvelope;
@@ -28,41 +29,57 @@ pub enum Op {
     Hold(Arc<Accepted>),
     /// A block.
     Block {
-        /// Of these.
+        /// Its envelopes, in their order.
         envelopes: Vec<SignedEnvelope>,
         /// Messages of the pending log that come before this sequence are in a block now.
         pending_below: u64,
-        /// What the chain wants to find in its last block when it is built again.
+        /// Metadata for the block, which the chain finds in its last block when it is built again.
         consenter_metadata: Bytes,
+        /// The hash of the header that the block must get, if the consenters have agreed on one.
+        header_hash: Option<Hash>,
     },
     /// A block with one config message alone.
     ConfigBlock {
         /// CONFIG or ORDERER_TRANSACTION.
         envelope: SignedEnvelope,
-        /// As of a block.
+        /// Messages of the pending log that come before this sequence are in a block now.
         pending_below: u64,
-        /// As of a block.
+        /// Metadata for the block, which the chain finds in its last block when it is built again.
         consenter_metadata: Bytes,
+        /// The hash of the header that the block must get, if the consenters have agreed on one.
+        header_hash: Option<Hash>,
         /// The configuration that is in force from this block on.
         next: Option<Arc<ChannelSnapshot>>,
         /// The channel that exists from this block on.
         created: Option<Box<NewChannel>>,
     },
+    /// A block that another orderer has signed, as it is. The sender of the request has verified it.
+    Copy {
+        /// The next one.
+        block: EncodedBlock,
+        /// The configuration that is in force from this block on.
+        next: Option<Arc<ChannelSnapshot>>,
+    },
 }
 
-/// From the chain, for every message it takes. The reply is sent when the ops, and all before them, are durable.
+/// A chain's request for each message that it accepts. The reply is sent when the ops, and all before them, are durable.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Write {
-    /// In their order.
+    /// The decisions, in their order.
     pub ops: Vec<Op>,
-    /// Of the message that caused them, if somebody waits.
+    /// Reply for the message that caused them, if its sender waits for one.
     pub reply: Option<Reply>,
-    /// Room that the chain took for them, given back when they are durable.
-    pub room: Option<OwnedSemaphorePermit>,
+    /// Permits that the chain acquired for them, released when they are durable.
+    pub rooms: Vec<OwnedSemaphorePermit>,
 }
 
 impl Op {
+    /// Returns whether there is another configuration behind it.
+    pub(super) fn configures(&self) -> bool {
+        matches!(self, Self::ConfigBlock { next: Some(_), .. } | Self::Copy { next: Some(_), .. })
+    }
+
     /// The channel that exists from this block on.
     pub(super) fn creates(&self) -> Option<ChannelId> {
         match self {

@@ -1,4 +1,4 @@
-//! What a consenter publishes beside its channel's state.
+//! Status that a consenter publishes beside its channel's state.
 
 use serde::Serialize;
 
@@ -7,19 +7,20 @@ use serde::Serialize;
 pub struct KafkaHealth {
     /// The broker that leads the topic.
     pub leader: Option<i32>,
-    /// On how many brokers the topic is.
+    /// Number of brokers that have a replica of the topic.
     pub replicas: usize,
-    /// How many of them have all of it.
+    /// Number of replicas that are in sync.
     pub in_sync: usize,
     /// The number of replicas in sync that the topic needs to accept a record. None if the brokers do not say.
     pub least_in_sync: Option<usize>,
-    /// Its oldest offset, and the one that its next record gets, when settings were read last.
+    /// The topic's oldest offset, and the one that its next record gets, when settings were read last.
     pub offsets: Option<(i64, i64)>,
-    /// After so many hours the topic forgets a record. None: never, or nobody says.
+    /// Retention time of the topic's records, in hours. None: unlimited, or the brokers do not say.
     pub forgets_after_hours: Option<f64>,
-    /// In so many hours it has forgotten all that this orderer has taken, if it goes on as it did. An orderer that is
-    /// away for longer cannot go on.
+    /// Estimated hours until the topic has deleted all records that this orderer has consumed. An orderer that is away for
+    /// longer
+    /// cannot go on.
     pub hours_left: Option<f64>,
-    /// Why the topic does not serve the channel.
+    /// The reason why the topic does not serve the channel.
     pub trouble: Option<String>,
 }

@@ -14,22 +14,22 @@ use super::Channel;
 pub struct BrokenChannel {
     /// Its name.
     pub id: ChannelId,
-    /// What was found.
+    /// The reason why its ledger could not be opened.
     pub cause: String,
 }
 
 /// A channel by its name.
 #[derive(Clone, Debug)]
 pub enum Entry {
-    /// It can be read, and written if its state says so.
+    /// It can be read, and written if its state allows that.
     Open(Arc<Channel>),
-    /// It cannot even be read.
+    /// It cannot be read.
     Broken(Arc<BrokenChannel>),
 }
 
 type Channels = BTreeMap<ChannelId, Entry>;
 
-/// All channels of the node. Read by everyone without a lock, changed by the Registrar alone; it outlives the Registrar.
+/// All channels of the node. Read without a lock, changed by the Registrar alone; it outlives the Registrar.
 #[derive(Debug, Default)]
 pub struct Directory {
     channels: ArcSwap<Channels>,
@@ -57,12 +57,12 @@ impl Directory {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// What counts the changes of all channels.
+    /// Returns the counter of changes in all channels.
     pub(crate) fn changes(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.changes)
     }
 
-    /// How many blocks a channel has, if it can be read.
+    /// Returns the number of the channel's blocks, if it can be read.
     pub fn height_of(&self, id: &ChannelId) -> Option<u64> {
         match self.channels.load().get(id) {
             Some(Entry::Open(channel)) => Some(channel.ledger().height()),
@@ -70,12 +70,12 @@ impl Directory {
         }
     }
 
-    /// All channels, by name.
+    /// Returns all channels, by name.
     pub fn all(&self) -> Arc<BTreeMap<ChannelId, Entry>> {
         self.channels.load_full()
     }
 
-    /// Those that could be opened.
+    /// Returns the channels that could be opened.
     pub fn open(&self) -> Vec<Arc<Channel>> {
         let open = |entry: &Entry| match entry {
             Entry::Open(channel) => Some(Arc::clone(channel)),
@@ -84,7 +84,7 @@ impl Directory {
         self.channels.load().values().filter_map(open).collect()
     }
 
-    /// Takes a channel out; who holds it keeps it.
+    /// Removes a channel and returns it; handles to it stay valid.
     pub(crate) fn remove(&self, id: &ChannelId) -> Option<Entry> {
         let before = self.channels.rcu(|channels| {
             let mut channels = Channels::clone(channels);

@@ -1,5 +1,6 @@
-//! What a channel's ChainSupport is told and asked, and what the Registrar is told of channels. Whoever sends one of these
-//! knows the message and not the actor.
+//! Messages to a channel's ChainSupport, and reports to the Registrar about channels. Senders depend on these messages and not
+//! on
+//! the actors.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use orderer_core::config::ChannelSnapshot;
 use orderer_ledger::Ledger;
 use tokio::sync::oneshot;
 
-/// From a Deliver stream, when it begins to follow the channel. Answered at once.
+/// Message of a Deliver stream that subscribes to the channel. Answered at once.
 #[derive(Message)]
 #[rtype(result = "Following")]
 pub struct Follow {
@@ -17,7 +18,7 @@ pub struct Follow {
     pub client: String,
 }
 
-/// A place among the channel's followers, given back when dropped.
+/// An entry in the channel's list of subscribers, removed when it is dropped.
 pub struct Following {
     id: u64,
     support: Recipient<Unfollow>,
@@ -37,41 +38,41 @@ impl Drop for Following {
     }
 }
 
-/// From a follower's place: it is free again.
+/// Message of a dropped subscription: its entry is removed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Unfollow(pub(crate) u64);
 
-/// From the Registrar at shutdown: stop the chain when all it took is durable, and answer then.
+/// Message of the Registrar at shutdown: stop the chain when all that it accepted is durable, and answer then.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StopChain {
-    /// Told when the chain has stopped.
+    /// Receives `()` when the chain has stopped.
     pub done: oneshot::Sender<()>,
 }
 
-/// From the Registrar, because a person asked: the cause is said to be gone. Answered when the ledger is open again; the
-/// chain may still be starting then.
+/// Message of the Registrar on an operator's request, which implies that the cause is gone. Answered when the ledger is open
+/// again; the chain may still be starting then.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct TryAgain {
     pub(crate) reply: oneshot::Sender<Result<(), RestartError>>,
 }
 
-/// Why a channel is not started again.
+/// The reason why a channel is not restarted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestartError {
-    /// It is not here.
+    /// The channel does not exist.
     #[error("cannot restart: channel does not exist")]
     NoSuchChannel,
-    /// It needs no restart.
+    /// The channel has not failed.
     #[error("cannot restart: the channel has not failed: {0}")]
     NotFailed(String),
-    /// Its ledger is of no use.
+    /// The ledger cannot be opened.
     #[error("cannot restart: {0}")]
     Ledger(String),
-    /// Somebody else's request is being carried out.
+    /// Another request for this channel is pending.
     #[error("cannot restart: channel pending {0}")]
     Pending(&'static str),
     /// The node is stopping, or its Registrar restarts.
@@ -79,22 +80,22 @@ pub enum RestartError {
     Unavailable,
 }
 
-/// A channel whose ledger was just made: by a BlockWriter, when the block that creates it is durable.
+/// Reports that a channel's ledger was created. Sent by a BlockWriter when the block that creates the channel is durable.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct NewChannel {
-    /// With its genesis block in it.
+    /// The ledger with its genesis block.
     pub ledger: Arc<Ledger>,
     /// Its configuration.
     pub snapshot: Arc<ChannelSnapshot>,
 }
 
-/// From the system channel's support, when its chain is built again: are there channels on the disk that are not known?
+/// Message of the system channel's support when its chain is built again: look on the disk for channels that are not known.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct LookForChannels;
 
-/// The actor that owns a channel's chain, for those who know the channel.
+/// The actor that owns a channel's chain, for holders of the channel.
 pub struct SupportHandle {
     follow: Recipient<Follow>,
     stop: Recipient<StopChain>,
@@ -104,7 +105,7 @@ pub struct SupportHandle {
 }
 
 impl SupportHandle {
-    /// Of this actor.
+    /// Creates the handle of this actor.
     #[cfg(not(test))]
     pub(crate) fn new<A>(support: &Addr<A>) -> Self
     where
@@ -114,7 +115,7 @@ impl SupportHandle {
         Self { follow: support.clone().recipient(), stop: support.clone().recipient(), try_again: support.recipient() }
     }
 
-    /// Of this actor.
+    /// Creates the handle of this actor.
     #[cfg(test)]
     pub(crate) fn new<A>(support: &Addr<A>) -> Self
     where
@@ -133,21 +134,21 @@ impl SupportHandle {
         }
     }
 
-    /// A place among the channel's followers for this client; none if the actor is gone.
+    /// Subscribes this client to the channel; `None` if the actor is gone.
     ///
     /// # Cancel safety
-    /// Dropped before it is answered, the place is given back.
+    /// If the call is dropped before the answer, the subscription is removed.
     pub async fn follow(&self, client: String) -> Option<Following> {
         self.follow.send(Follow { client }).await.ok()
     }
 
-    /// Has the chain stopped.
+    /// Asks the chain to stop, and reports on `done` when it has.
     pub(crate) fn stop(&self, done: oneshot::Sender<()>) {
         #[expect(clippy::disallowed_methods, reason = "once in the life of a support")]
         self.stop.do_send(StopChain { done });
     }
 
-    /// Has a failed chain started again.
+    /// Asks a failed chain to start again.
     pub(crate) fn try_again(&self, reply: oneshot::Sender<Result<(), RestartError>>) {
         #[expect(clippy::disallowed_methods, reason = "a person asked")]
         self.try_again.do_send(TryAgain { reply });

@@ -1,5 +1,6 @@
-//! A channel, for those who are no actors: snapshots to read and a gate to send through.
+//! A channel, as code outside the actor tree sees it: snapshots to read and a gate to send through.
 
+mod cluster_seat;
 mod consenter_status;
 mod directory;
 mod messages;
@@ -10,19 +11,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use orderer_cluster::ClusterChannel;
 use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::own;
 use orderer_ledger::Ledger;
 use tokio::sync::watch;
 
+pub(crate) use cluster_seat::ClusterSeat;
 pub use consenter_status::KafkaHealth;
 pub use directory::{BrokenChannel, Directory, Entry};
 #[cfg(test)]
 pub(crate) use messages::Kill;
 pub use messages::{Follow, Following, NewChannel, RestartError, SupportHandle};
 pub(crate) use messages::{LookForChannels, StopChain, TryAgain, Unfollow};
-pub use state::ChannelState;
+pub use state::{ChannelState, Relation};
 
 use crate::mailbox::Gate;
 use crate::observe::{ChannelObserved, Observed};
@@ -32,8 +35,8 @@ use crate::status::{ChainGauges, now_ms};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Voice(u64);
 
-/// One channel's state, shared by its actors and by everybody who serves requests: its ledger, its configuration, its gate and how
-/// its chain stands. Reading it waits for no actor.
+/// One channel's state, shared by its actors and by all code that serves requests: its ledger, its configuration, its gate and
+/// its chain's state. Reading it waits for no actor.
 pub struct Channel {
     id: ChannelId,
     ledger: Arc<Ledger>,
@@ -43,16 +46,18 @@ pub struct Channel {
     gate: Gate,
     observed: Arc<ChannelObserved>,
     state: watch::Sender<ChannelState>,
-    /// When it entered that state, in milliseconds since 1970.
+    /// Time at which the channel entered its state, in milliseconds since 1970.
     state_since_ms: AtomicU64,
-    /// When it is tried again, in milliseconds since 1970; 0: there is nothing to try.
+    /// Time of the next attempt, in milliseconds since 1970; 0 if none is due.
     next_attempt_ms: AtomicU64,
     gauges: ChainGauges,
-    /// Which chain's word counts; see [`Voice`].
+    /// The chain that may set the state; see [`Voice`].
     voice: AtomicU64,
     pub(crate) support: ArcSwapOption<SupportHandle>,
     /// While a topic is followed.
     pub(crate) kafka_health: ArcSwapOption<KafkaHealth>,
+    /// While a Raft chain runs.
+    cluster: ArcSwapOption<ClusterSeat>,
     /// Counts what changes in any channel.
     changes: Arc<AtomicU64>,
 }
@@ -78,17 +83,18 @@ impl Channel {
             voice: AtomicU64::new(0),
             support: ArcSwapOption::empty(),
             kafka_health: ArcSwapOption::empty(),
+            cluster: ArcSwapOption::empty(),
             changes,
             ledger,
         }
     }
 
-    /// Its name.
+    /// Returns the channel's name.
     pub fn id(&self) -> &ChannelId {
         &self.id
     }
 
-    /// Its blocks.
+    /// Returns the channel's blocks.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
     }
@@ -103,7 +109,7 @@ impl Channel {
         &self.gate
     }
 
-    /// Where the ordering path tells what happens in it.
+    /// Returns the recorder of the channel's metrics and events on the ordering path.
     pub fn observed(&self) -> &Arc<ChannelObserved> {
         &self.observed
     }
@@ -113,7 +119,18 @@ impl Channel {
         self.state.borrow().clone()
     }
 
-    /// When the next attempt is made to have it run, in milliseconds since 1970, if it waits for one.
+    /// Returns this node's relation to the channel.
+    pub fn relation(&self) -> Relation {
+        if self.snapshot.load().orderer().consensus_type != "etcdraft" {
+            return Relation::Other;
+        }
+        match &*self.state.borrow() {
+            ChannelState::Following | ChannelState::Onboarding { consents: false, .. } => Relation::Follower,
+            _ => Relation::Consenter,
+        }
+    }
+
+    /// Returns the time of the next attempt to have the chain run, in milliseconds since 1970, if one is due.
     pub fn next_attempt_ms(&self) -> Option<u64> {
         Some(self.next_attempt_ms.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
@@ -123,7 +140,7 @@ impl Channel {
         self.state_since_ms.load(Ordering::Relaxed)
     }
 
-    /// What its chain publishes of its work.
+    /// Returns what the chain publishes of its work.
     pub fn gauges(&self) -> &ChainGauges {
         &self.gauges
     }
@@ -138,23 +155,43 @@ impl Channel {
         self.kafka_health.load_full()
     }
 
+    /// Returns the receiver of requests from other consenters, while a Raft chain runs.
+    pub fn cluster(&self) -> Option<Arc<dyn ClusterChannel>> {
+        self.cluster.load().as_ref().map(|seat| seat.channel())
+    }
+
+    /// Registers the receiver of other consenters' requests for a Raft chain, in place of that of an earlier chain.
+    pub(crate) fn take_seat(&self, channel: Arc<dyn ClusterChannel>) -> Arc<ClusterSeat> {
+        let seat = Arc::new(ClusterSeat::new(channel));
+        self.cluster.store(Some(Arc::clone(&seat)));
+        seat
+    }
+
+    /// Removes the receiver of other consenters' requests when its Raft chain ends, unless another chain has taken the seat
+    /// since.
+    pub(crate) fn leave_seat(&self, seat: &Arc<ClusterSeat>) {
+        self.cluster.compare_and_swap(&Some(Arc::clone(seat)), None);
+    }
+
     /// The actor that owns the channel's chain, while there is one.
     pub fn support(&self) -> Option<Arc<SupportHandle>> {
         self.support.load_full()
     }
 
-    /// From ChainSupport and Registrar, whose word is the last: a chain that spoke before is not heard any more.
+    /// Sets the state on behalf of ChainSupport and Registrar. Later states from an earlier chain are ignored.
     pub(crate) fn enter(&self, state: ChannelState) {
         self.voice.fetch_add(1, Ordering::Relaxed);
         self.replace_state(state);
     }
 
-    /// For a chain that begins; all of a channel's actors are on one thread.
+    /// Creates the voice of a chain that begins, and revokes the one before. All of a channel's actors are on one thread.
     pub(crate) fn new_voice(&self) -> Voice {
         Voice(self.voice.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// From a chain: heard until somebody else has spoken. One that was abandoned may still have messages to handle.
+    /// Sets the state on behalf of a chain. It is ignored after anything else has set it, because a chain that was abandoned
+    /// may
+    /// still have messages to handle.
     pub(crate) fn enter_as(&self, voice: Voice, state: ChannelState) {
         if self.hears(voice) {
             self.replace_state(state);
@@ -175,7 +212,7 @@ impl Channel {
         }
     }
 
-    /// Whether a chain still speaks for its channel.
+    /// Returns whether this chain may still set the channel's state.
     pub(crate) fn hears(&self, voice: Voice) -> bool {
         self.voice.load(Ordering::Relaxed) == voice.0
     }
@@ -188,7 +225,7 @@ impl Channel {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Nobody knows which of the orderers that a solo channel names serve it: each would make a chain of its own.
+    /// Warns of a solo channel that names other orderers: each of them would order a chain of its own.
     fn warn_of_other_orderers(&self, snapshot: &ChannelSnapshot) {
         if let Some(addresses) = own::others_of_solo(snapshot) {
             let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
@@ -196,7 +233,7 @@ impl Channel {
         }
     }
 
-    /// The configuration in force and the number of its block, for one who lets nobody commit meanwhile.
+    /// Returns the configuration in force and the number of its block. The caller must hold the right to commit.
     pub(crate) fn configured(&self) -> (BlockNumber, Arc<ChannelSnapshot>) {
         (BlockNumber(self.config_block.load(Ordering::Acquire)), self.snapshot())
     }

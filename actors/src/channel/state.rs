@@ -12,46 +12,70 @@ use crate::status::Level;
 pub enum ChannelState {
     /// Its chain is being built from the ledger.
     Starting,
-    /// Its Kafka cluster is being reached for the first time.
+    /// Its Kafka cluster is being connected to for the first time.
     Connecting,
-    /// Records of its topic are being taken in that were there before.
+    /// Records of its topic are being taken in that were there before, or blocks come from other orderers.
     CatchingUp {
-        /// The next record's.
+        /// The next record's, or the number of the next block.
         offset: i64,
-        /// Behind the last of them.
+        /// Offset behind the last of them.
         end: i64,
     },
-    /// It takes messages.
+    /// Its consenters have no leader. It accepts messages, and orders them when there is one again.
+    Electing,
+    /// It was joined with a later block than its first, and those before that one come from other orderers.
+    Onboarding {
+        /// The number of the next block.
+        next: u64,
+        /// The number of the block that it was joined with.
+        to: u64,
+        /// Whether this node is one of the consenters that the block names.
+        consents: bool,
+    },
+    /// This node is none of its consenters: it accepts no messages, and gets its blocks from other orderers.
+    Following,
+    /// It accepts messages.
     Running,
-    /// Its Kafka cluster does not serve it, and is tried again.
+    /// Its Kafka cluster is unavailable, and the chain retries.
     Retrying {
-        /// How often in a row.
+        /// Number of consecutive failures.
         attempt: usize,
-        /// What went wrong.
+        /// The last error.
         cause: String,
         /// Milliseconds until the next attempt, from when that is said.
         pause_ms: u64,
     },
-    /// Its chain died and will be built again.
+    /// Its chain failed and will be restarted.
     Restarting {
-        /// How often within the policy's window.
+        /// Number of restarts within the policy's window.
         attempt: usize,
-        /// What it died of.
+        /// The error that ended the chain.
         cause: String,
         /// Milliseconds until the next attempt, from when that is said.
         pause_ms: u64,
     },
-    /// It takes nothing until a person has acted. What is on its disk can be read.
+    /// It accepts nothing until an operator has acted. Its blocks can be read.
     Failed {
-        /// What happened.
+        /// The error that the channel failed with.
         cause: String,
-        /// What to do about it.
+        /// Action for the operator.
         action: String,
     },
     /// The node is shutting down.
     Stopped,
-    /// It is no channel of this node any more.
+    /// It is not a channel of this node any more.
     Removed,
+}
+
+/// This node's relation to a channel, as the participation API and metrics report it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// It orders the channel together with others.
+    Consenter,
+    /// It gets the channel's blocks from the orderers that are consenters.
+    Follower,
+    /// The channel is ordered in a way that knows neither.
+    Other,
 }
 
 impl fmt::Display for ChannelState {
@@ -60,8 +84,16 @@ impl fmt::Display for ChannelState {
             Self::Starting => f.write_str("its chain is starting"),
             Self::Connecting => f.write_str("its Kafka cluster is being reached"),
             Self::CatchingUp { offset, end } => {
-                write!(f, "it is catching up with its topic, at offset {offset} of {end}")
+                write!(f, "it is catching up, at {offset} of {end}")
             }
+            Self::Electing => f.write_str("its consenters have no Raft leader"),
+            Self::Onboarding { next, to, .. } => {
+                write!(
+                    f,
+                    "it gets its blocks from other orderers, at block {next}, up to the block {to} that it was joined with"
+                )
+            }
+            Self::Following => f.write_str("this orderer is none of its consenters and follows them"),
             Self::Running => f.write_str("its chain is running"),
             Self::Retrying { attempt, cause, pause_ms } => {
                 write!(f, "its Kafka cluster does not serve it (attempt {attempt}, again after {pause_ms} ms): {cause}")
@@ -77,15 +109,19 @@ impl fmt::Display for ChannelState {
 }
 
 impl Level {
-    /// Of a channel's.
+    /// Returns the level of a channel's state.
     pub fn of_channel(state: &ChannelState) -> Self {
         match state {
             // one goes on by itself, but what it waits for is up to somebody, and clients are refused meanwhile
             ChannelState::Failed { .. } | ChannelState::Retrying { .. } => Self::Bad,
-            ChannelState::Running | ChannelState::Stopped | ChannelState::Removed => Self::Good,
+            ChannelState::Running | ChannelState::Following | ChannelState::Stopped | ChannelState::Removed => {
+                Self::Good
+            }
             ChannelState::Starting
             | ChannelState::Connecting
             | ChannelState::CatchingUp { .. }
+            | ChannelState::Electing
+            | ChannelState::Onboarding { .. }
             | ChannelState::Restarting { .. } => Self::Busy,
         }
     }

@@ -1,4 +1,4 @@
-//! What orders a channel: the interface between the node and its consenters, each of which has a folder here.
+//! The interface between the node and its consenters, which order channels, each of which has a folder here.
 //!
 //! Nothing outside these folders names a consenter but the place where the node is built, which makes one of each kind and
 //! gives them to the tree as [`Consenters`]. For every channel whose configuration it serves, a consenter starts a chain: an
@@ -8,7 +8,7 @@
 //!   acknowledged and is in no block);
 //! - opens the channel's gate to the actor that takes envelopes, each with the configuration sequence that it was validated
 //!   under, and closes it while it can take none;
-//! - says how the channel stands (who is reached, why not yet) through its `Voice`;
+//! - publishes the channel's state (connected or not, and the cause) through its `Voice`;
 //! - hands its decisions to the BlockWriter, with the metadata that it wants to find in its last block when it is started
 //!   again;
 //! - ends by itself through its [`ExitGuard`], which says whether it can be started again and what an operator has to do if
@@ -18,6 +18,7 @@
 //! other nodes for a channel) belongs to it and not to the interface.
 
 pub mod kafka;
+pub mod raft;
 pub(crate) mod repair;
 pub mod solo;
 
@@ -25,7 +26,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use actix::{Actor, Addr, Context, Handler, Recipient};
-use orderer_core::config::Engine;
+use futures_util::future::BoxFuture;
+use orderer_core::block::EncodedBlock;
+use orderer_core::config::{ChannelSnapshot, Engine};
 use orderer_core::own::NotOrderedHere;
 
 use crate::block_writer::BlockWriter;
@@ -40,7 +43,7 @@ use crate::supervision::{Abandon, ChildGone, ExitGuard, Halt};
 
 /// One way to order channels.
 pub trait Consenter: Send + Sync {
-    /// Whether channels that are ordered so are its own.
+    /// Returns whether channels that are ordered so are its own.
     fn serves(&self, engine: &Engine) -> bool;
 
     /// Starts the chain of one channel. Called on the channel's arbiter, with nothing of an earlier chain left that could
@@ -49,9 +52,21 @@ pub trait Consenter: Send + Sync {
     /// # Errors
     /// If no chain of this kind can go on where the ledger ends. The channel fails then, until an operator has acted.
     fn start(&self, engine: &Engine, support: ConsenterSupport) -> Result<ChainHandle, StartError>;
+
+    /// Gets the first block of a channel from the orderers that a later configuration of it names; the chain, when it is
+    /// started, gets
+    /// those behind it. `None`: chains of this kind get no blocks from other orderers.
+    ///
+    /// Dropping the future ends it. It does not end by itself while no orderer has the block.
+    fn first_block(&self, _later: &Arc<ChannelSnapshot>) -> Option<FirstBlock> {
+        None
+    }
 }
 
-/// Why no chain is started.
+/// The first block of a channel, or why there is none.
+pub type FirstBlock = BoxFuture<'static, Result<EncodedBlock, String>>;
+
+/// The reason why no chain is started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -61,7 +76,7 @@ pub enum StartError {
     /// It was built without a consenter of this kind.
     #[error("this node has no consenter for channels that are ordered by {0:?}")]
     NoConsenter(Engine),
-    /// What the ledger holds, or the configuration names, is not for this consenter.
+    /// The ledger's contents or the configuration are unsuitable for this consenter.
     #[error("{0}")]
     Unsuitable(String),
 }
@@ -71,7 +86,7 @@ pub enum StartError {
 pub struct Consenters(Vec<Box<dyn Consenter>>);
 
 impl Consenters {
-    /// And this one.
+    /// Adds a consenter.
     #[must_use]
     pub fn with(mut self, consenter: impl Consenter + 'static) -> Self {
         self.0.push(Box::new(consenter));
@@ -81,12 +96,19 @@ impl Consenters {
     /// Starts a chain with the first consenter that serves the engine.
     ///
     /// # Errors
-    /// As of [`Consenter::start`], and if there is no such consenter.
+    /// The errors of [`Consenter::start`], and [`StartError::NoConsenter`].
     pub(crate) fn start(&self, engine: &Engine, support: ConsenterSupport) -> Result<ChainHandle, StartError> {
         match self.0.iter().find(|consenter| consenter.serves(engine)) {
             Some(consenter) => consenter.start(engine, support),
             None => Err(StartError::NoConsenter(engine.clone())),
         }
+    }
+}
+
+impl Consenters {
+    /// Gets the first block of a channel through the first consenter that serves the engine; see [`Consenter::first_block`].
+    pub(crate) fn first_block(&self, engine: &Engine, later: &Arc<ChannelSnapshot>) -> Option<FirstBlock> {
+        self.0.iter().find(|consenter| consenter.serves(engine))?.first_block(later)
     }
 }
 
@@ -102,18 +124,18 @@ pub struct ConsenterSupport {
     pub(crate) channel: Arc<Channel>,
     /// The node.
     pub(crate) context: Arc<NodeContext>,
-    /// Where the ledger ends.
+    /// The state at the end of the ledger.
     pub(crate) state: ChainState,
     /// Makes its decisions durable.
     pub(crate) writer: Counted<BlockWriter>,
-    /// Its right to say how the channel stands.
+    /// Its right to set the channel's state.
     pub(crate) voice: Voice,
-    /// For the actors that it consists of.
+    /// Factory of status cells and guards for the chain's actors.
     pub(crate) children: Children,
 }
 
-/// Makes what every actor below a ChainSupport has: a cell to publish to and a guard that reports its end. An actor is named by
-/// its path below the channel, such as `kafka-chain/kafka-producer`.
+/// Creates the status cell that an actor below a ChainSupport publishes to, and the guard that reports its end. An actor is
+/// named by its path below the channel, such as `kafka-chain/kafka-producer`.
 #[derive(Clone)]
 pub struct Children {
     board: StatusBoard,
@@ -149,13 +171,13 @@ impl Children {
     }
 }
 
-/// What the actor has that stands for a chain.
+/// The messages that a chain's actor handles.
 #[cfg(not(test))]
 pub trait ChainActor: Actor<Context = Context<Self>> + Handler<Halt> + Handler<Abandon> {}
 #[cfg(not(test))]
 impl<A: Actor<Context = Context<Self>> + Handler<Halt> + Handler<Abandon>> ChainActor for A {}
 
-/// The same, and that tests can have it panic.
+/// The messages that a chain's actor handles; tests can have it panic, too.
 #[cfg(test)]
 pub trait ChainActor: Actor<Context = Context<Self>> + Handler<Halt> + Handler<Abandon> + Handler<Crash> {}
 #[cfg(test)]
@@ -170,7 +192,8 @@ pub struct ChainHandle {
 }
 
 impl ChainHandle {
-    /// Of the chain that this actor stands for. It ends with it: the chain's other actors are its own affair.
+    /// Creates the handle of a chain by its main actor. That actor ends with the chain, and ends the chain's other actors
+    /// itself.
     pub fn new<A: ChainActor>(chain: &Addr<A>) -> Self {
         Self {
             halt: chain.clone().recipient(),
@@ -180,13 +203,13 @@ impl ChainHandle {
         }
     }
 
-    /// Has the chain write what must not be lost, have its writer say when that is durable, and stop.
+    /// Asks the chain to write what must not be lost and to stop; its writer reports when all is durable.
     #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
     pub(crate) fn halt(&self, halt: Halt) {
         self.halt.do_send(halt);
     }
 
-    /// Has it stop at once.
+    /// Asks the chain to stop at once.
     #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
     pub(crate) fn abandon(&self) {
         self.abandon.do_send(Abandon);

@@ -30,7 +30,7 @@ pub(crate) struct RepairChain {
     snapshot: Arc<ChannelSnapshot>,
     /// Envelopes that were acknowledged once and are in no block stay what they are.
     pending_below: u64,
-    /// Why the channel takes nothing else.
+    /// The reason why the channel accepts nothing else.
     cause: String,
     status: Arc<StatusCell>,
     guard: ExitGuard,
@@ -72,19 +72,20 @@ impl RepairChain {
     fn written(&mut self, (op, next): Mended, reply: Reply, ctx: &mut Context<Self>) {
         tracing::info!(target: "orderer.chain", channel = %next.channel(), sequence = %next.sequence(),
             "the channel's configuration is mended");
-        self.writer.tell(Write { ops: vec![op], reply: Some(reply), room: None });
+        self.writer.tell(Write { ops: vec![op], reply: Some(reply), rooms: Vec::new() });
         let (done, ended) = oneshot::channel();
         self.writer.tell_once(Halt { done });
         let end = ended.into_actor(self).map(|_, chain: &mut Self, ctx| {
             // if the writer failed instead, it was the first to say so
-            chain.guard.will_exit(Exit::Mended);
+            chain.guard.will_exit(Exit::Replaced);
             ctx.stop();
         });
         ctx.wait(end);
     }
 }
 
-/// Judges the update by the configuration that is in the ledger, and what it makes of it by what this node can order. Blocks.
+/// Validates the update under the configuration that is in the ledger, and checks that this node can order by the result.
+/// Performs blocking I/O.
 fn mend(
     snapshot: &ChannelSnapshot,
     context: &NodeContext,
@@ -105,6 +106,9 @@ fn mend(
         Ok(Engine::Kafka { .. }) => {
             return Err(bad("other orderers would follow a topic that does not have this update".to_owned()));
         }
+        Ok(Engine::Raft) => {
+            return Err(bad("other consenters would not have this update in their Raft logs".to_owned()));
+        }
         Err(still) => return Err(bad(format!("with the update, {}", chain_text(&still)))),
     }
     let ours = context.check_own_part(&context.signer.own(), &next);
@@ -113,6 +117,7 @@ fn mend(
         envelope,
         pending_below,
         consenter_metadata: Bytes::new(),
+        header_hash: None,
         next: Some(Arc::clone(&next)),
         created: None,
     };

@@ -1,4 +1,4 @@
-//! An address whose messages are counted as they are sent: actix does not tell how many wait.
+//! An address whose messages are counted as they are sent, because actix does not report how many wait.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use actix::{Actor, Addr, Handler, Message};
 
 use crate::status::StatusCell;
 
-/// See the module's description. What bounds the messages stands where they are sent.
+/// The address of an actor that counts the messages sent. The bound of the messages is documented where they are sent.
 pub struct Counted<A: Actor> {
     addr: Addr<A>,
     status: Arc<StatusCell>,
@@ -20,7 +20,7 @@ impl<A: Actor> Clone for Counted<A> {
 }
 
 impl<A: Actor> Counted<A> {
-    /// For the actor that publishes to this cell.
+    /// Creates the address of the actor that publishes to this cell.
     pub fn new(addr: Addr<A>, status: Arc<StatusCell>) -> Self {
         Self { addr, status }
     }

@@ -1,8 +1,8 @@
 //! The bounded way into a channel's chain.
 //!
 //! An actix mailbox bounds nothing: `do_send` ignores its capacity, and each pending `send` brings a free slot of its
-//! own. So the bound stands before it: a semaphore counted in bytes, first come, first served. Who finds no room waits
-//! (back-pressure on that stream); the room is free again when the message was answered, or dropped with a dead actor.
+//! own. So the bound stands before it: a semaphore counted in bytes, first come, first served. A stream that finds no room
+//! waits (back-pressure); the room is released when the message was answered, or dropped with a failed actor.
 //!
 //! Passing the gate costs about 0.2 µs.
 
@@ -19,20 +19,20 @@ use crate::status::StatusCell;
 
 use super::order::{Order, OrderAnswer, Reply, Room, Submission};
 
-/// What an envelope costs in memory beside its bytes: handles, queue entries, the answer's channel.
+/// Memory that an envelope costs beside its bytes: handles, queue entries, the answer's channel.
 pub const ENVELOPE_OVERHEAD_BYTES: usize = 512;
 
-/// No chain takes messages for this channel now.
+/// No chain accepts messages for this channel now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("channel '{channel}' does not take messages now: {reason}")]
 pub struct Unavailable {
     /// The channel.
     pub channel: ChannelId,
-    /// Why, as the channel's state says.
+    /// The reason, from the channel's state.
     pub reason: String,
 }
 
-/// See the module's description. One a channel; it outlives the chains that stand behind it one after the other.
+/// Admission control before a channel's chain. One a channel; it outlives the chains that stand behind it one after the other.
 pub struct Gate {
     room: Arc<Semaphore>,
     capacity_bytes: u32,
@@ -40,13 +40,13 @@ pub struct Gate {
     passed: AtomicU64,
     waiting: Arc<AtomicUsize>,
     made_at: Instant,
-    /// When one last passed; milliseconds since it was made.
+    /// Time at which the last submission passed, in milliseconds since the gate was made.
     passed_at: AtomicU64,
-    /// Bytes that are held by who waits for room.
+    /// Bytes that are held by clients that wait for room.
     outside_bytes: AtomicUsize,
 }
 
-/// Somebody waits for room; until this is dropped.
+/// Counts the bytes of a client that waits for room, until it is dropped.
 pub struct Outside<'a> {
     gate: &'a Gate,
     bytes: usize,
@@ -58,7 +58,7 @@ impl Drop for Outside<'_> {
     }
 }
 
-/// Who stands behind it.
+/// The chain behind the gate.
 struct Behind {
     chain: Recipient<Order>,
     status: Arc<StatusCell>,
@@ -89,13 +89,13 @@ impl Gate {
         self.chain.store(None);
     }
 
-    /// Whether a chain stands behind the gate.
+    /// Returns whether a chain stands behind the gate.
     pub fn is_open(&self) -> bool {
         self.chain.load().is_some()
     }
 
     /// Waits for room and hands the submission to the chain. The receiver gives the chain's answer, or an error when
-    /// the chain died before it answered. `None`: the gate is closed.
+    /// the chain failed before it answered. `None`: the gate is closed.
     ///
     /// # Cancel safety
     /// Dropped while it waits for room, it has sent nothing; its place in the queue is lost.
@@ -108,8 +108,8 @@ impl Gate {
         self.pass(submission, room)
     }
 
-    /// As [`order`](Self::order) when there is room at once, which is the usual case; gives the submission back when
-    /// there is none.
+    /// Hands the submission to the chain as [`order`](Self::order) does, when there is room at once, which is the usual case;
+    /// returns the submission when there is none.
     pub fn try_order(&self, submission: Submission) -> Result<Option<oneshot::Receiver<OrderAnswer>>, Submission> {
         match Arc::clone(&self.room).try_acquire_many_owned(self.cost_of(&submission)) {
             Ok(room) => Ok(self.pass(submission, room)),
@@ -130,18 +130,19 @@ impl Gate {
         Some(receiver)
     }
 
-    /// Counts what somebody may hold who waits for room.
+    /// Counts these bytes as held by a client that waits for room, until the result is dropped.
     pub fn stand_outside(&self, bytes: usize) -> Outside<'_> {
         self.outside_bytes.fetch_add(bytes, Ordering::Relaxed);
         Outside { gate: self, bytes }
     }
 
-    /// Bytes that are held by who waits for room.
+    /// Returns the bytes that are held by clients that wait for room.
     pub fn outside_bytes(&self) -> usize {
         self.outside_bytes.load(Ordering::Relaxed)
     }
 
-    /// How long ago the last submission passed. While somebody waits for room, so long the chain has answered nobody.
+    /// Returns the time since the last submission passed. While clients wait for room, the chain has answered nothing for that
+    /// time.
     pub fn still_for(&self) -> Duration {
         Duration::from_millis(self.age_ms().saturating_sub(self.passed_at.load(Ordering::Relaxed)))
     }

@@ -1,4 +1,4 @@
-//! What actix leaves out of a mailbox: a bound, and a breath between messages.
+//! Adds to actix's mailboxes a bound, and a yield between messages.
 
 mod counted;
 mod gate;

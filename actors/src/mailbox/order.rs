@@ -21,20 +21,20 @@ pub struct Submission {
     pub is_config: bool,
 }
 
-/// From Broadcast, after validation. Answered when the envelope is durable, not when its block is cut.
+/// Request of Broadcast, after validation. Answered when the envelope is durable, not when its block is cut.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Order {
-    /// What is to be ordered.
+    /// The envelope to order.
     pub submission: Submission,
-    /// Where the answer goes.
+    /// The receiver of the answer.
     pub reply: Reply,
 }
 
 /// `Ok`: the envelope is durable and will be in the chain.
 pub type OrderAnswer = Result<(), OrderRefusal>;
 
-/// Why a chain did not take an envelope that Broadcast had found valid.
+/// The reason why a chain did not accept an envelope that Broadcast had found valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OrderRefusal {
@@ -43,7 +43,7 @@ pub enum OrderRefusal {
     NoLongerValid {
         /// Status for the client.
         kind: orderer_core::processing::RefusalKind,
-        /// What failed.
+        /// The text of the failed validation.
         text: String,
     },
     /// The chain could not make it durable.
@@ -59,7 +59,7 @@ pub type Room = OwnedSemaphorePermit;
 #[derive(Debug)]
 pub struct Reply {
     answer: oneshot::Sender<OrderAnswer>,
-    room: Room,
+    room: Option<Room>,
     _waiting: Waiting,
     trace: Trace,
 }
@@ -75,12 +75,12 @@ impl Drop for Waiting {
 }
 
 impl Reply {
-    /// Of an envelope whose span the thread is in.
+    /// Creates the reply for an envelope, within the thread's current span.
     pub(super) fn new(answer: oneshot::Sender<OrderAnswer>, room: Room, waiting: &Arc<AtomicUsize>) -> Self {
         let mut trace = Trace::here();
         trace.enter("chain");
         waiting.fetch_add(1, Ordering::Relaxed);
-        Self { answer, room, _waiting: Waiting(Arc::clone(waiting)), trace }
+        Self { answer, room: Some(room), _waiting: Waiting(Arc::clone(waiting)), trace }
     }
 
     /// The envelope has come so far on its way.
@@ -89,10 +89,15 @@ impl Reply {
         self.trace.enter(stage);
     }
 
-    /// Sends the answer and gives back the room at the gate, for who goes on holding the envelope.
-    pub fn send_early(self, answer: OrderAnswer) -> Room {
+    /// Sends the answer and returns the room at the gate, for a chain that goes on holding the envelope.
+    pub fn send_early(self, answer: OrderAnswer) -> Option<Room> {
         let _ = self.answer.send(answer);
         self.room
+    }
+
+    /// Takes the room at the gate, for a chain that goes on holding the envelope when this is answered.
+    pub fn take_room(&mut self) -> Option<Room> {
+        self.room.take()
     }
 
     /// Sends the answer and frees the room. A sender that has gone away is no error.

@@ -5,7 +5,7 @@
 
 use actix::{Actor, AsyncContext as _, Context};
 
-/// So many messages are handled between two breaths: at about 1 µs each, timers are late by microseconds only.
+/// Number of messages handled between two yields: at about 1 µs each, timers are late by microseconds only.
 const MESSAGES_BETWEEN_BREATHS: u64 = 32;
 
 /// Counts handled messages; one an actor.

@@ -1,4 +1,4 @@
-//! What is counted of envelopes that Broadcast answers.
+//! Counters of envelopes that Broadcast answers.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ const STATUSES: [Status; 8] = [
 pub struct EnvelopeKind(u8);
 
 impl EnvelopeKind {
-    /// Of one whose header cannot be read, or names no type that is known.
+    /// The type of an envelope whose header cannot be read, or whose type is not known.
     pub const UNKNOWN: Self = Self(7);
 
     /// The type with this number.
@@ -45,20 +45,20 @@ impl EnvelopeKind {
     }
 }
 
-/// What is remembered of an envelope from its judgement to its answer.
+/// The record of an envelope between its validation and its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Judged {
     /// Its type.
     pub kind: EnvelopeKind,
-    /// How long judging it took.
+    /// Duration of the validation.
     pub took: Duration,
-    /// When that was done.
+    /// End of the validation.
     pub at: Instant,
-    /// Which transaction it is, if it names one.
+    /// The key of its transaction, if it names one.
     pub tx: Option<TxKey>,
 }
 
-/// What an envelope says of itself, for who is told of it later.
+/// The identity that an envelope claims, for later reports about it.
 #[derive(Clone, Debug)]
 pub struct Named {
     /// Channel, type and transaction.

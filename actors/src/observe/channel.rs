@@ -1,4 +1,4 @@
-//! What happens in one channel.
+//! Records the events of one channel.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,6 +12,7 @@ use prometheus::{Histogram, IntCounter};
 use super::Observed;
 use super::broadcast::{BroadcastSeries, Judged};
 use super::deliver::DeliverSeries;
+use super::raft::RaftFigures;
 use super::series::Series;
 use super::transactions::ChannelKey;
 
@@ -22,7 +23,7 @@ pub enum Stage {
     Judge,
     /// Waited for room at the gate.
     Gate,
-    /// From the end of judging to the answer.
+    /// From the end of the validation to the answer.
     Order,
     /// A batch on its way to Kafka.
     Produce,
@@ -34,7 +35,7 @@ pub enum Stage {
 
 const STAGES: [&str; 6] = ["judge", "gate", "order", "produce", "assemble", "commit"];
 
-/// Why a block was cut.
+/// The reason why a block was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutReason {
     /// It had as many envelopes as a block may have.
@@ -45,11 +46,13 @@ pub enum CutReason {
     Timer,
     /// A config message is alone in its block.
     Config,
+    /// The consenters have agreed on it; the block does not say why their leader has cut it.
+    Agreed,
 }
 
-const REASONS: [&str; 4] = ["count", "bytes", "timer", "config"];
+const REASONS: [&str; 5] = ["count", "bytes", "timer", "config", "agreed"];
 
-/// See the module's description. One a channel, with the channel; a stage is a method, which costs some tens of nanoseconds.
+/// Records the events of one channel. A stage is a method, which costs some tens of nanoseconds.
 pub struct ChannelObserved {
     node: Arc<Observed>,
     key: ChannelKey,
@@ -63,16 +66,17 @@ pub struct ChannelObserved {
     block_envelopes: OnceLock<Histogram>,
     pending: AtomicUsize,
     pending_bytes: AtomicUsize,
-    /// Behind the newest block that was sent to anybody.
+    /// Number behind the newest block that was sent to any subscriber.
     sent_below: AtomicU64,
     next_offset: AtomicI64,
     end_offset: AtomicI64,
     batches: AtomicU64,
     batch_records: AtomicU64,
     batch_bytes: AtomicU64,
+    pub(super) raft: RaftFigures,
 }
 
-/// What was produced to a channel's topic since the process began.
+/// Totals of what was produced to a channel's topic since the process began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SentToTopic {
     /// Requests.
@@ -104,10 +108,22 @@ impl ChannelObserved {
             batches: AtomicU64::new(0),
             batch_records: AtomicU64::new(0),
             batch_bytes: AtomicU64::new(0),
+            raft: RaftFigures::default(),
         }
     }
 
-    /// How long a stage took.
+    /// Returns the figures of the channel's Raft chain.
+    pub fn raft(&self) -> &RaftFigures {
+        &self.raft
+    }
+
+    /// Entries and state of Raft were made durable.
+    pub fn raft_persisted(&self, took: Duration) {
+        let make = || self.series.make(&self.node.families.raft_persist, &[self.series.channel()]);
+        self.raft.persist.get_or_init(make).observe(took.as_secs_f64());
+    }
+
+    /// Records the duration of a stage.
     pub fn stage(&self, stage: Stage, took: Duration) {
         let make = || self.series.make(&self.node.families.stage, &[self.series.channel(), STAGES[stage as usize]]);
         self.stages[stage as usize].get_or_init(make).observe(took.as_secs_f64());
@@ -138,7 +154,7 @@ impl ChannelObserved {
         self.batch_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// What was produced so far.
+    /// Returns the totals of what was produced so far.
     pub fn sent_to_topic(&self) -> SentToTopic {
         SentToTopic {
             batches: self.batches.load(Ordering::Relaxed),
@@ -165,7 +181,8 @@ impl ChannelObserved {
         self.end_offset.store(offset, Ordering::Relaxed);
     }
 
-    /// Of a Kafka channel: the offset of the record that is taken next, and the one that the topic's next record will get.
+    /// Returns, for a Kafka channel, the offset of the record that is consumed next, and the one that the topic's next record
+    /// will get.
     pub fn offsets(&self) -> Option<(i64, i64)> {
         let (next, end) = (self.next_offset.load(Ordering::Relaxed), self.end_offset.load(Ordering::Relaxed));
         (next != NO_OFFSET && end != NO_OFFSET).then_some((next, end))
@@ -182,7 +199,7 @@ impl ChannelObserved {
         (self.pending.load(Ordering::Relaxed), self.pending_bytes.load(Ordering::Relaxed))
     }
 
-    /// A block was cut of so many envelopes, the first of which came at `since`, if it had to wait.
+    /// Records that a block of `envelopes` envelopes was cut. The first of them came at `since`, if it had to wait.
     pub fn cut(&self, reason: CutReason, envelopes: usize, since: Option<Instant>) {
         let (families, channel) = (&self.node.families, self.series.channel());
         let make = || self.series.make(&families.cut, &[channel, REASONS[reason as usize]]);
@@ -224,7 +241,7 @@ impl ChannelObserved {
         }
     }
 
-    /// So many requests are being answered.
+    /// Returns the number of Deliver requests in progress.
     pub fn subscribers(&self) -> usize {
         self.deliver.now()
     }
@@ -247,5 +264,5 @@ impl ChannelObserved {
     }
 }
 
-/// Of a channel that follows no topic.
+/// Value of the offsets while the channel consumes no topic.
 const NO_OFFSET: i64 = i64::MIN;

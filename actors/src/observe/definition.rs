@@ -1,9 +1,9 @@
-//! What a metric is called, and what it counts.
+//! A metric's definition: its name, kind, labels and help text.
 
 use prometheus::core::Collector;
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
-/// What kind of figure a metric is.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// Only grows.
@@ -19,11 +19,11 @@ pub enum Kind {
 pub struct Definition {
     /// Parts of its name: Prometheus joins them by underscores, StatsD by dots. Parts may be empty.
     pub name: [&'static str; 3],
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its labels, in the order in which StatsD appends their values to the name.
     pub labels: &'static [&'static str],
-    /// What it says, in a line.
+    /// Its help text, of one line.
     pub help: &'static str,
 }
 
@@ -33,12 +33,12 @@ impl Definition {
         parts.join(separator)
     }
 
-    /// As Prometheus knows it.
+    /// Returns the name in Prometheus.
     pub fn prometheus_name(&self) -> String {
         self.joined("_")
     }
 
-    /// As StatsD knows it, without labels and prefix.
+    /// Returns the name in StatsD, without labels and prefix.
     pub fn statsd_name(&self) -> String {
         self.joined(".")
     }

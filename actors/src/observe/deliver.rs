@@ -1,4 +1,4 @@
-//! What is counted of subscribers.
+//! Counters of subscribers.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};

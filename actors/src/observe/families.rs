@@ -1,5 +1,4 @@
-//! Metrics that are counted where something happens, by family. Those that are only looked up when somebody asks are not
-//! here.
+//! Metrics that are counted where something happens, by family. Those that are only read when metrics are scraped are not here.
 
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, Registry};
 
@@ -31,6 +30,7 @@ pub(super) struct Families {
     pub(super) block_envelopes: HistogramVec,
     pub(super) certificates: GaugeVec,
     pub(super) over_limit: IntCounterVec,
+    pub(super) raft_persist: HistogramVec,
 }
 
 impl Families {
@@ -61,6 +61,7 @@ impl Families {
             block_envelopes: t::BLOCK_ENVELOPES.histograms(registry),
             certificates: t::CERTIFICATE.gauges(registry),
             over_limit: t::OVER_LIMIT.counters(registry),
+            raft_persist: t::RAFT_PERSIST.histograms(registry),
         }
     }
 }

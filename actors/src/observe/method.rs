@@ -6,8 +6,6 @@ use prometheus::{Histogram, IntCounter};
 
 use super::families::Families;
 
-/// As the reference writes it: with an underscore where the service's name has a dot.
-pub(super) const SERVICE: &str = "orderer_AtomicBroadcast";
 /// By their number, in Go's words.
 pub(super) const CODES: [&str; 17] = [
     "OK",
@@ -31,16 +29,20 @@ pub(super) const CODES: [&str; 17] = [
 pub(super) const CANCELED: usize = 1;
 pub(super) const UNKNOWN: usize = 2;
 
-/// What a client streams.
+/// The kind of stream that a client opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// Envelopes.
     Broadcast,
     /// Requests for blocks.
     Deliver,
+    /// Messages of another orderer.
+    Step,
 }
 
-pub(super) const METHODS: [&str; 2] = ["Broadcast", "Deliver"];
+/// Service and name of each. As Fabric writes it: with an underscore where the service's name has a dot.
+pub(super) const METHODS: [[&str; 2]; 3] =
+    [["orderer_AtomicBroadcast", "Broadcast"], ["orderer_AtomicBroadcast", "Deliver"], ["orderer_Cluster", "Step"]];
 
 /// One method's figures, made when its first stream begins.
 pub(super) struct MethodSeries {
@@ -52,7 +54,7 @@ pub(super) struct MethodSeries {
 
 impl MethodSeries {
     pub(super) fn new(families: &Families, method: Method) -> Self {
-        let labels = [SERVICE, METHODS[method as usize]];
+        let labels = METHODS[method as usize];
         Self {
             received: families.grpc_received.with_label_values(&labels),
             messages_received: families.grpc_messages_received.with_label_values(&labels),

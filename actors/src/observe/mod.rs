@@ -1,8 +1,8 @@
-//! The one place that the ordering path tells what happens.
+//! The one place where the ordering path records its events.
 //!
 //! A stage is a method of [`ChannelObserved`], of [`Observed`] for what belongs to no channel, or of what one of these gives
 //! for the life of a stream or a request. It takes references to what is at hand, adds to counters whose series was found
-//! once, and returns. What happens to an envelope is written down without a lock; texts are only made of what is refused. All
+//! once, and returns. The steps of an envelope are recorded without a lock; texts are only made of rejections. All
 //! of it was measured, with the tracing, the watchdog and the counting of senders, at about 1.5 % of an envelope's CPU time.
 
 mod broadcast;
@@ -11,6 +11,7 @@ mod definition;
 mod deliver;
 mod families;
 mod method;
+mod raft;
 mod refusals;
 mod ring;
 mod series;
@@ -34,6 +35,7 @@ pub use broadcast::{EnvelopeKind, Judged, Named};
 pub use channel::{ChannelObserved, CutReason, SentToTopic, Stage};
 pub use definition::{Definition, Kind};
 pub use method::Method;
+pub use raft::{RaftFigures, RaftShown};
 pub use refusals::{Refusals, RefusalsShown, RefusedEnvelope, Who};
 pub use stream::{ConnectionObserved, StreamObserved};
 pub use streams::{Request, StreamPlace, StreamShown, Streams};
@@ -46,33 +48,34 @@ use families::Families;
 use method::MethodSeries;
 use series::Series;
 
-/// What happens in the whole node.
+/// Records the events of the whole node.
 pub struct Observed {
     registry: Registry,
     families: Families,
-    methods: [OnceLock<MethodSeries>; 2],
+    methods: [OnceLock<MethodSeries>; method::METHODS.len()],
     streams_opened: IntCounter,
     streams_closed: IntCounter,
     connections_opened: IntCounter,
     connections_closed: IntCounter,
-    /// Of envelopes that belong to no channel of this node. A client's own words are no label: it could make up any number.
+    /// Series of envelopes that belong to no channel of this node. The name that a client gives is no label: it could make up
+    /// any number of names.
     nowhere: (Series, BroadcastSeries),
     refusals: Refusals,
     streams: Arc<Streams>,
     transactions: Transactions,
 }
 
-/// Why an envelope is not ordered.
+/// The reason why an envelope is not ordered.
 #[derive(Clone, Copy, Debug)]
 pub enum Why<'a> {
     /// It is not valid.
     Refusal(&'a Refusal),
-    /// It is not taken now, or its channel is not there.
+    /// It is not accepted now, or its channel does not exist.
     Text(&'a str),
 }
 
 impl Observed {
-    /// Nothing has happened yet.
+    /// Creates the observer of a node on which nothing has happened yet.
     pub fn new() -> Arc<Self> {
         let registry = Registry::new();
         let families = Families::register(&registry);
@@ -91,7 +94,7 @@ impl Observed {
         })
     }
 
-    /// Where all metrics are, for who shows them.
+    /// Returns the registry of all metrics.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -107,14 +110,14 @@ impl Observed {
         self.families.unary_received.with_label_values(&[service, method]).inc();
     }
 
-    /// And was answered.
+    /// Records that a unary call was answered.
     pub fn unary_completed(&self, service: &str, method: &str, code: i32, took: Duration) {
         let labels = [service, method, method::code_name(code)];
         self.families.unary_duration.with_label_values(&labels).observe(took.as_secs_f64());
         self.families.unary_completed.with_label_values(&labels).inc();
     }
 
-    /// An envelope is refused: `message` if it could be read.
+    /// Records a rejected envelope: `message` if it could be read.
     pub fn refused(&self, message: Option<&Message>, status: Status, why: Why<'_>) {
         let policy = match why {
             Why::Refusal(refusal) => refusal.verdict().cloned(),
@@ -127,7 +130,8 @@ impl Observed {
         self.refusals.note(RefusedEnvelope::new(message, status, why, policy));
     }
 
-    /// An envelope's sender is over its limit. All are counted; one a second is told in full, and one in a story is logged.
+    /// An envelope's sender is over its limit. All are counted; one a second is recorded in full, and one of each episode is
+    /// logged.
     pub fn over_limit(&self, message: Option<&Message>, status: Status, over: &OverLimit) {
         self.families.over_limit.with_label_values(&[over.whose.word(), &*over.organization]).inc();
         if over.recurrence == Recurrence::Begins {
@@ -148,7 +152,7 @@ impl Observed {
         self.refusals.note(RefusedEnvelope::of_headers(Some(headers), status, why.to_owned(), None));
     }
 
-    /// Refused envelopes.
+    /// Returns the rejected envelopes.
     pub fn refusals(&self) -> &Refusals {
         &self.refusals
     }
@@ -163,7 +167,7 @@ impl Observed {
         &self.transactions
     }
 
-    /// An envelope that belongs to no channel of this node was answered.
+    /// Records the response to an envelope that belongs to no channel of this node.
     pub fn answered_nowhere(&self, judged: &Judged, status: Status) {
         self.nowhere.1.count(&self.nowhere.0, &self.families, judged, None, status);
     }

@@ -1,4 +1,4 @@
-//! The newest refused envelopes: who, why, and how the policy was judged. Only refusals pay for it, some 10 µs each.
+//! The newest rejected envelopes: signer, reason, and the policy's verdict. Only rejections pay for it, some 10 µs each.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,29 +14,29 @@ use serde::Serialize;
 use crate::status::now_ms;
 use orderer_core::shorten::shorten;
 
-/// So many are remembered.
+/// Maximum number of retained rejections.
 const REMEMBERED: usize = 1000;
-/// And of each text so many bytes: who is refused decides how long it is.
+/// Maximum length of each retained text, in bytes, because the rejected client decides how long it is.
 const TEXT_MAX_BYTES: usize = 2048;
-/// And so many units of a subject.
+/// Maximum number of retained units of a subject.
 const UNITS_MAX: usize = 16;
 
-/// An envelope that was refused.
+/// A rejected envelope.
 #[derive(Clone, Debug, Serialize)]
 pub struct RefusedEnvelope {
-    /// When, in milliseconds since 1970.
+    /// Time of the rejection, in milliseconds since 1970.
     pub at_ms: u64,
-    /// As the envelope says.
+    /// The channel's name, as the envelope says.
     pub channel: String,
-    /// As the envelope says.
+    /// The transaction ID, as the envelope says.
     pub tx_id: String,
     /// The channel header's type.
     pub r#type: String,
     /// The answer.
     pub status: &'static str,
-    /// What the client was told.
+    /// The text that the client received.
     pub why: String,
-    /// Who signed it, as far as it says.
+    /// The signer, as far as the envelope says.
     pub who: Option<Who>,
     /// If a policy was not satisfied.
     pub policy: Option<Verdict>,
@@ -45,26 +45,26 @@ pub struct RefusedEnvelope {
 /// The creator of an envelope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Who {
-    /// Of its organization.
+    /// The MSP ID of its organization.
     pub msp_id: String,
-    /// Of its certificate; empty if that cannot be read.
+    /// The subject of its certificate; empty if that cannot be read.
     pub subject: String,
-    /// Those in the subject.
+    /// The organizational units of the subject.
     pub organizational_units: Vec<String>,
-    /// Of its certificate.
+    /// The issuer of its certificate.
     pub issuer: String,
-    /// When it expires, in milliseconds since 1970.
+    /// Expiry of its certificate, in milliseconds since 1970.
     pub not_after_ms: Option<i64>,
 }
 
 impl RefusedEnvelope {
-    /// Just now. `message` if it could be read.
+    /// Creates the record of an envelope that was rejected just now. `message` is given if it could be read.
     pub fn new(message: Option<&Message>, status: Status, why: String, policy: Option<Verdict>) -> Self {
         let headers = message.map(|message| (&message.channel_header, &message.signature_header));
         Self::of_headers(headers, status, why, policy)
     }
 
-    /// The same of the headers of a message.
+    /// Creates the record of an envelope that was rejected just now, from its headers if they could be read.
     pub(super) fn of_headers(
         headers: Option<(&ChannelHeader, &Bytes)>,
         status: Status,
@@ -108,18 +108,18 @@ impl Who {
     }
 }
 
-/// What is shown of them.
+/// The rejections, for views.
 #[derive(Debug, Serialize)]
 pub struct RefusalsShown {
     /// Since the start.
     pub total: u64,
-    /// The same by status.
+    /// Number of rejections since the start, by status.
     pub by_status: BTreeMap<&'static str, u64>,
     /// Newest first.
     pub refusals: Vec<Arc<RefusedEnvelope>>,
 }
 
-/// See the module's description.
+/// The last rejected envelopes of a node, and their number by status.
 #[derive(Debug, Default)]
 pub struct Refusals(Mutex<Book>);
 
@@ -130,7 +130,7 @@ struct Book {
 }
 
 impl Refusals {
-    /// One more.
+    /// Records a rejection.
     pub fn note(&self, mut refused: RefusedEnvelope) {
         refused.shorten();
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,13 +141,13 @@ impl Refusals {
         book.newest.push_back(Arc::new(refused));
     }
 
-    /// One more like one that was noted just now.
+    /// Counts a rejection like one that was recorded just now.
     pub(super) fn count(&self, status: Status) {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *book.by_status.entry(status.as_str_name()).or_default() += 1;
     }
 
-    /// How many there were since the start.
+    /// Returns the number of rejections since the start.
     pub fn total(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).by_status.values().sum()
     }
@@ -165,7 +165,7 @@ impl Refusals {
 }
 
 impl RefusedEnvelope {
-    /// Who is refused decides how long all of its texts are.
+    /// Shortens all texts, because the rejected client decides how long they are.
     fn shorten(&mut self) {
         for text in [&mut self.channel, &mut self.tx_id, &mut self.why] {
             shorten(text, TEXT_MAX_BYTES);
@@ -182,7 +182,7 @@ impl RefusedEnvelope {
     }
 }
 
-/// As deep as policies are nested, and no wider than a verdict is.
+/// Shortens a verdict's texts. It recurses as deep as policies are nested, and covers no more rules than a verdict has.
 fn shorten_verdict(verdict: &mut Verdict) {
     if let Some(signers) = &mut verdict.signers {
         shorten(signers, TEXT_MAX_BYTES);

@@ -1,41 +1,41 @@
-//! The newest records of what happened. Threads write without waiting for each other or for who reads; each record goes
+//! The newest records of what happened. Threads write without waiting for each other or for readers; each record goes
 //! behind the one before, so that writing costs little more than the memory takes: about 20 ns. A reader goes through all
 //! of it, which takes two or three milliseconds.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
-/// So many records are remembered, in 12 MiB.
+/// Maximum number of retained records, which take 12 MiB.
 pub(super) const REMEMBERED: usize = SEGMENTS * SEGMENT;
 const SEGMENTS: usize = 96;
-/// Memory is taken for so many at a time, when they are written for the first time.
+/// Number of records that memory is allocated for at a time, when they are written for the first time.
 const SEGMENT: usize = 1 << 12;
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// What kind of thing.
+    /// The kind of the record.
     pub(super) what: u8,
-    /// In which channel.
+    /// The key of the channel.
     pub(super) channel: u32,
-    /// To whom, in 64 bits.
+    /// The key of the envelope or block, in 64 bits.
     pub(super) key: u64,
-    /// When.
+    /// Time of the record, in the caller's unit.
     pub(super) at: u64,
-    /// What else there is to say, which depends on the kind.
+    /// A number whose meaning depends on the kind.
     pub(super) number: u64,
 }
 
-/// See the module's description.
+/// A ring of the newest records, written and read without a lock.
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// How many records there were, ever.
+    /// Number of records that were ever written.
     written: AtomicUsize,
     segments: [OnceLock<Box<[Place]>>; SEGMENTS],
 }
 
-/// Where a record is. Its head says which lap round the ring it was written on, so that a reader notices when it is
-/// written over; [`BEING_WRITTEN`] while a thread writes it, and 0 before the first.
+/// The slot of a record. Its head holds the lap round the ring on which it was written, so that a reader notices when it is
+/// overwritten; [`BEING_WRITTEN`] while a thread writes it, and 0 before the first.
 #[derive(Debug, Default)]
 struct Place {
     head: AtomicU64,
@@ -65,7 +65,7 @@ impl Ring {
         }
     }
 
-    /// What is remembered, the oldest first. What is written over meanwhile is left out.
+    /// Returns the retained records, the oldest first. Records that are overwritten meanwhile are left out.
     pub(super) fn read(&self) -> impl Iterator<Item = Record> {
         let end = self.written.load(Ordering::Relaxed);
         (end.saturating_sub(REMEMBERED)..end)
@@ -77,7 +77,7 @@ fn new_segment() -> Box<[Place]> {
     (0..SEGMENT).map(|_| Place::default()).collect()
 }
 
-/// How many times the ring was full before this record; after 2^23 laps it begins anew.
+/// Returns how often the ring was full before this record; after 2^23 laps it begins anew.
 fn lap(index: usize) -> u64 {
     (index / REMEMBERED) as u64 & (u64::MAX >> 41)
 }

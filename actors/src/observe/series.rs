@@ -7,7 +7,7 @@ use prometheus::core::{Metric, MetricVec, MetricVecBuilder};
 
 type Removal = Box<dyn FnOnce() + Send>;
 
-/// Whose series they are. Locked only to make one and to remove all.
+/// The series of one channel. Locked only to make one and to remove all.
 pub(super) struct Series {
     channel: String,
     gone: AtomicBool,
@@ -23,7 +23,7 @@ impl Series {
         &self.channel
     }
 
-    /// The series with these labels. After the channel has gone it is one that nobody sees.
+    /// Returns the series with these labels. After the channel has gone it is one that is not exposed.
     pub(super) fn make<B>(&self, family: &MetricVec<B>, labels: &[&str]) -> B::M
     where
         B: MetricVecBuilder + 'static,

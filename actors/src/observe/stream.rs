@@ -1,4 +1,4 @@
-//! What is counted of gRPC streams.
+//! Counters of gRPC streams.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use prometheus::IntCounter;
 
 use super::Observed;
-use super::method::{CANCELED, CODES, METHODS, Method, MethodSeries, SERVICE, UNKNOWN};
+use super::method::{CANCELED, CODES, METHODS, Method, MethodSeries, UNKNOWN};
 
 /// One connection, from its beginning to its end.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Drop for ConnectionObserved {
     }
 }
 
-/// One stream, from its beginning to its end. Dropped without a word, its client has gone away.
+/// One stream, from its beginning to its end. If it is dropped without a code, its client has gone away.
 pub struct StreamObserved {
     node: Arc<Observed>,
     method: Method,
@@ -48,17 +48,17 @@ impl StreamObserved {
         self.node.methods[self.method as usize].get_or_init(make)
     }
 
-    /// So many messages came.
+    /// Counts received messages.
     pub fn received(&self, messages: usize) {
         self.series().messages_received.inc_by(messages as u64);
     }
 
-    /// So many messages were handed to the connection.
+    /// Counts messages that were handed to the connection.
     pub fn sent(&self, messages: usize) {
         self.series().messages_sent.inc_by(messages as u64);
     }
 
-    /// It ends with this gRPC code.
+    /// Sets the gRPC code with which the stream ends.
     pub fn ends(&mut self, code: i32) {
         self.code = usize::try_from(code).ok().filter(|code| *code < CODES.len()).unwrap_or(UNKNOWN);
     }
@@ -66,7 +66,8 @@ impl StreamObserved {
 
 impl Drop for StreamObserved {
     fn drop(&mut self) {
-        let labels = [SERVICE, METHODS[self.method as usize], CODES[self.code]];
+        let [service, method] = METHODS[self.method as usize];
+        let labels = [service, method, CODES[self.code]];
         let families = &self.node.families;
         let make =
             || (families.grpc_duration.with_label_values(&labels), families.grpc_completed.with_label_values(&labels));
@@ -80,12 +81,12 @@ impl Drop for StreamObserved {
 }
 
 impl Observed {
-    /// A stream begins; it ends with what is given back.
+    /// Records that a stream begins; it ends with the returned value.
     pub fn stream(self: &Arc<Self>, method: Method) -> StreamObserved {
         StreamObserved::begin(self, method)
     }
 
-    /// A client has connected; the connection ends with what is given back.
+    /// Records that a client has connected; the connection ends with the returned value.
     pub fn connection(self: &Arc<Self>) -> ConnectionObserved {
         ConnectionObserved::open(self)
     }

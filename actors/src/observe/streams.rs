@@ -1,4 +1,4 @@
-//! Streams of clients, as they go along: each has a cell that it writes to, and its place here is given back with it.
+//! Streams of clients, as they go along: each has a cell that it writes to, and its entry here is removed with it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,16 +24,16 @@ struct StreamCell {
     blocked_ms: AtomicU64,
     /// Since when the client does not take what is offered, in milliseconds since 1970; 0: it does.
     blocked_since_ms: AtomicU64,
-    /// What it asked for last; a stream may ask for one channel after the other.
+    /// The stream's last request; a stream may request one channel after the other.
     request: Mutex<Option<Request>>,
 }
 
-/// What a Deliver stream asked for.
+/// A request on a Deliver stream.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The channel.
     pub channel: ChannelId,
-    /// Who asks.
+    /// The MSP ID of the subscriber.
     pub msp_id: String,
     /// The subject of the certificate.
     pub subject: String,
@@ -48,7 +48,7 @@ pub struct Streams {
     next: AtomicU64,
 }
 
-/// A stream's place among them, given back when dropped.
+/// A stream's entry among them, removed when it is dropped.
 #[derive(Debug)]
 pub struct StreamPlace {
     id: u64,
@@ -56,7 +56,7 @@ pub struct StreamPlace {
     of: Arc<Streams>,
 }
 
-/// A stream, for people.
+/// A stream, for views.
 #[derive(Clone, Debug, Serialize)]
 pub struct StreamShown {
     id: u64,
@@ -65,7 +65,7 @@ pub struct StreamShown {
     pub peer: String,
     /// The channel whose blocks it delivers.
     pub channel: Option<String>,
-    /// Who asks for them.
+    /// The MSP ID of the subscriber.
     pub msp_id: Option<String>,
     /// The subject of the certificate.
     pub subject: Option<String>,
@@ -77,7 +77,7 @@ pub struct StreamShown {
     height: Option<u64>,
     behind: Option<u64>,
     blocked_ms: u64,
-    /// So long the client has not taken what is offered.
+    /// Duration for which the client has not read what is offered, in milliseconds.
     pub blocked_now_ms: Option<u64>,
     in_work: u64,
 }
@@ -107,12 +107,12 @@ impl Streams {
         open.iter().map(|(id, cell)| (*id, Arc::clone(cell))).collect()
     }
 
-    /// All of them, the slowest first. `height` says how many blocks a channel has.
+    /// Returns all streams, the slowest first. `height` returns the number of a channel's blocks.
     pub fn all(&self, height: impl Fn(&ChannelId) -> Option<u64>) -> Vec<StreamShown> {
         self.shown(|_| true, height)
     }
 
-    /// Those that deliver the blocks of a channel of this height, the slowest first.
+    /// Returns the streams that deliver the blocks of a channel of this height, the slowest first.
     pub fn of_channel(&self, channel: &ChannelId, height: u64) -> Vec<StreamShown> {
         let is_it = |request: Option<&Request>| request.is_some_and(|request| request.channel == *channel);
         self.shown(is_it, |_| Some(height))
@@ -151,6 +151,7 @@ impl StreamCell {
             kind: match self.kind {
                 Method::Broadcast => "broadcast",
                 Method::Deliver => "deliver",
+                Method::Step => "step",
             },
             peer: self.peer.to_string(),
             channel: request.as_ref().map(|request| request.channel.to_string()),
@@ -177,13 +178,13 @@ impl StreamPlace {
         *self.cell.request() = Some(request);
     }
 
-    /// One more message of so many bytes.
+    /// Counts one more message of `bytes` bytes.
     pub fn count(&self, bytes: usize) {
         self.cell.messages.fetch_add(1, Ordering::Relaxed);
         self.cell.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// So many are not answered yet.
+    /// Sets the number of envelopes that are not answered yet.
     pub fn in_work(&self, envelopes: usize) {
         self.cell.in_work.store(envelopes as u64, Ordering::Relaxed);
     }
@@ -193,7 +194,7 @@ impl StreamPlace {
         self.cell.blocked_since_ms.store(now_ms(), Ordering::Relaxed);
     }
 
-    /// It took it; `next` comes after it.
+    /// Records that the client has read what was offered; `next` comes after it.
     pub fn taken(&self, next: u64) {
         let since = self.cell.blocked_since_ms.swap(0, Ordering::Relaxed);
         if since > 0 {

@@ -7,7 +7,7 @@ use orderer_core::channel::BlockNumber;
 
 use super::channel::ChannelObserved;
 
-/// The orderer sends whole blocks, to whoever may read them.
+/// The orderer sends whole blocks, to each client that may read them.
 const FILTERED: &str = "false";
 const DATA_TYPE: &str = "block";
 
@@ -33,7 +33,7 @@ impl Subscription {
         self.channel.deliver().sent.get_or_init(make).inc();
     }
 
-    /// All that was asked for was sent.
+    /// Records that all requested blocks were sent.
     pub fn succeeded(mut self) {
         self.succeeded = true;
     }
@@ -51,7 +51,7 @@ impl Drop for Subscription {
 }
 
 impl ChannelObserved {
-    /// A request for blocks begins; it ends with what is given back.
+    /// Records that a request for blocks begins; it ends with the returned value.
     pub fn subscribe(self: &Arc<Self>) -> Subscription {
         Subscription::new(self)
     }

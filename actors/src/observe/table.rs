@@ -1,10 +1,10 @@
-//! Every metric there is. Those without the prefix `orderer` are the reference's, by name, kind, labels and buckets.
+//! Every metric there is. Those without the prefix `orderer` are Fabric's, by name, kind, labels and buckets.
 
 use super::definition::{Definition, Kind};
 
-/// The buckets that the reference uses where it names none.
+/// The buckets that Fabric uses where it names none.
 const USUAL: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// From ten microseconds on: what a stage of an envelope's way takes.
+/// Buckets from ten microseconds on, for the stages of an envelope's way.
 const FINE: &[f64] = &[
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
     0.5, 1.0, 2.5, 10.0,
@@ -47,6 +47,8 @@ const METHOD_CODE: &[&str] = &["service", "method", "code"];
 const ACTOR: &[&str] = &["channel", "actor"];
 const BROKER: &[&str] = &["broker_id"];
 const TOPIC: &[&str] = &["topic"];
+const HOST: &[&str] = &["host", "channel"];
+const QUEUE: &[&str] = &["host", "msg_type", "channel"];
 const LEVEL: &[&str] = &["level"];
 const REQUEST: &[&str] = &["channel", "filtered", "data_type"];
 
@@ -85,7 +87,7 @@ metrics! {
         "Seconds that a stage took: judge, gate (only where it had to be waited for), order (until acknowledged), \
          produce (a batch to Kafka), assemble (a block), commit.");
     CUT = counter(["orderer", "", "blocks_cut"], &["channel", "reason"],
-        "Blocks that were cut, by what filled them: count, bytes, timer, config.");
+        "Blocks that were cut, by what filled them: count, bytes, timer, config. Raft's are agreed: only their leader knows.");
     BLOCK_ENVELOPES = histogram(["orderer", "", "block_envelopes"], CHANNEL, COUNTS,
         "Envelopes in a block.");
     CONNECTIONS_OPENED = counter(["grpc", "comm", "conn_opened"], &[],
@@ -134,6 +136,42 @@ metrics! {
         "Mean records in a request to a topic.");
     KAFKA_COMPRESSION = gauge(["consensus", "kafka", "compression_ratio"], TOPIC,
         "Mean compression of batches in percent: 100, nothing is compressed.");
+    RAFT_SIZE = gauge(["consensus", "etcdraft", "cluster_size"], CHANNEL,
+        "Consenters of the channel.");
+    RAFT_LEADER = gauge(["consensus", "etcdraft", "is_leader"], CHANNEL,
+        "1 if this node leads the channel, 0 if it does not.");
+    RAFT_ACTIVE = gauge(["consensus", "etcdraft", "active_nodes"], CHANNEL,
+        "Consenters that the leader hears from; 0 while nobody leads.");
+    RAFT_COMMITTED = gauge(["consensus", "etcdraft", "committed_block_number"], CHANNEL,
+        "The newest block that was committed.");
+    RAFT_SNAPSHOT = gauge(["consensus", "etcdraft", "snapshot_block_number"], CHANNEL,
+        "The block of the newest snapshot.");
+    RAFT_LEADER_CHANGES = counter(["consensus", "etcdraft", "leader_changes"], CHANNEL,
+        "How often another leader was seen, or none.");
+    RAFT_FAILURES = counter(["consensus", "etcdraft", "proposal_failures"], CHANNEL,
+        "Envelopes that could neither be proposed nor forwarded to the leader.");
+    RAFT_PERSIST = histogram(["consensus", "etcdraft", "data_persist_duration"], CHANNEL, USUAL,
+        "Seconds that making entries and state of Raft durable took.");
+    RAFT_NORMAL = counter(["consensus", "etcdraft", "normal_proposals_received"], CHANNEL,
+        "Envelopes that were to be ordered.");
+    RAFT_CONFIG = counter(["consensus", "etcdraft", "config_proposals_received"], CHANNEL,
+        "Config messages that were to be ordered.");
+    CLUSTER_QUEUE_CAPACITY = gauge(["cluster", "comm", "egress_queue_capacity"], QUEUE,
+        "Messages that may wait to be sent to a consenter.");
+    CLUSTER_QUEUE_LENGTH = gauge(["cluster", "comm", "egress_queue_length"], QUEUE,
+        "Messages that wait to be sent to a consenter.");
+    CLUSTER_WORKERS = gauge(["cluster", "comm", "egress_queue_workers"], CHANNEL,
+        "Queues to other consenters that are being sent from.");
+    CLUSTER_STREAMS = gauge(["cluster", "comm", "egress_stream_count"], CHANNEL,
+        "Streams that are open to other consenters.");
+    CLUSTER_CONNECTIONS = gauge(["cluster", "comm", "egress_tls_connection_count"], &[],
+        "TLS connections that are open to other orderers.");
+    CLUSTER_INGRESS = gauge(["cluster", "comm", "ingress_stream_count"], &[],
+        "Streams of other orderers that are open.");
+    CLUSTER_DROPPED = counter(["cluster", "comm", "msg_dropped_count"], HOST,
+        "Messages to a consenter that were dropped, since nobody could be sent to or too many waited.");
+    CLUSTER_SEND_TIME = histogram(["cluster", "comm", "msg_send_time"], HOST, USUAL,
+        "Seconds from when a message was given to the network until it was given to the connection.");
     STATE = gauge(["orderer", "", "channel_state"], &["channel", "state"],
         "1, with the state that the channel is in as label.");
     GATE_ENVELOPES = gauge(["orderer", "", "gate_waiting_envelopes"], CHANNEL,

@@ -1,5 +1,5 @@
-//! The newest envelopes' lives, by their transaction ID. What happens is written down, which takes less than 100 ns a
-//! step, most of them to read the clock and to hash the ID; a life is put together of it when somebody asks.
+//! The newest envelopes' histories, by their transaction ID. Each step is recorded, which takes less than 100 ns, most of them
+//! to read the clock and to hash the ID; a history is assembled from the records on request.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::ring::{Record, Ring};
 
-/// So many envelopes of one transaction are told of, the newest.
+/// Maximum number of envelopes of one transaction that a history tells of: the newest.
 const LIVES_MAX: usize = 16;
 
 /// Stands for a transaction ID: its hash, by a secret of this process.
@@ -23,7 +23,7 @@ pub struct TxKey(u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ChannelKey(u32);
 
-/// What happens to an envelope, for people.
+/// A step in an envelope's history, for views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Step {
@@ -37,13 +37,13 @@ enum Step {
     Delivered,
 }
 
-/// See the module's description.
+/// The histories of the newest envelopes, by their transaction ID.
 #[derive(Debug)]
 pub struct Transactions {
     hasher: RandomState,
     ring: Ring,
     channels: Mutex<Channels>,
-    /// What times are counted from, and when that was in microseconds since 1970.
+    /// Origin of all times, and its value in microseconds since 1970.
     began: (Instant, u64),
 }
 
@@ -54,10 +54,10 @@ struct Channels {
     names: Vec<ChannelId>,
 }
 
-/// What is written down: of an envelope, by its key, and of a block, by its number.
+/// A recorded step: of an envelope, by its key, or of a block, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
-    /// Found valid, after so many microseconds of judging.
+    /// Found valid, after this many microseconds of validation.
     Accepted { judging: u64 },
     /// Answered with SUCCESS.
     Acknowledged,
@@ -91,7 +91,7 @@ struct Life {
     delivered: u64,
 }
 
-/// The same for people.
+/// The history of one envelope, for views.
 #[derive(Debug, Serialize)]
 pub struct LifeShown {
     tx_id: String,
@@ -100,7 +100,7 @@ pub struct LifeShown {
     offset: Option<i64>,
     refused: Option<&'static str>,
     steps: Vec<StepShown>,
-    /// Of the same transaction in the same channel, the oldest first.
+    /// Other envelopes of the same transaction in the same channel, the oldest first.
     others: Vec<OtherLife>,
 }
 
@@ -128,12 +128,12 @@ impl Default for Transactions {
 }
 
 impl Transactions {
-    /// What stands for a transaction; none for an envelope that names none.
+    /// Returns the key of a transaction; none for an envelope that names none.
     pub fn key(&self, tx_id: &[u8]) -> Option<TxKey> {
         (!tx_id.is_empty()).then(|| TxKey(self.hasher.hash_one(tx_id)))
     }
 
-    /// What stands for a channel.
+    /// Returns the key of a channel.
     pub(super) fn channel(&self, channel: &ChannelId) -> ChannelKey {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         let Channels { keys, names } = &mut *channels;
@@ -159,23 +159,23 @@ impl Transactions {
         }
     }
 
-    /// An envelope was found valid, after some time of judging.
+    /// Records that an envelope was found valid, and the duration of the validation.
     pub(super) fn accepted(&self, key: Option<TxKey>, channel: ChannelKey, judged: Instant, judging: Duration) {
         let judging = u64::try_from(judging.as_micros()).unwrap_or(0);
         self.write(key, channel, judged, Event::Accepted { judging });
     }
 
-    /// It is answered.
+    /// Records that an envelope is answered.
     pub(super) fn answered(&self, key: Option<TxKey>, channel: ChannelKey, at: Instant, well: bool) {
         self.write(key, channel, at, if well { Event::Acknowledged } else { Event::Refused });
     }
 
-    /// It is in the topic.
+    /// Records that an envelope is in the topic.
     pub(super) fn produced(&self, tx_id: &[u8], channel: ChannelKey, offset: i64) {
         self.write(self.key(tx_id), channel, Instant::now(), Event::Produced { offset });
     }
 
-    /// It came out of the topic.
+    /// Records that an envelope came out of the topic.
     pub(super) fn consumed(&self, tx_id: &[u8], channel: ChannelKey, offset: i64) {
         self.write(self.key(tx_id), channel, Instant::now(), Event::Consumed { offset });
     }
@@ -193,13 +193,14 @@ impl Transactions {
         self.write(Some(TxKey(block)), channel, Instant::now(), Event::Written);
     }
 
-    /// It was sent to a client for the first time.
+    /// Records that a block was sent to a client for the first time.
     pub(super) fn delivered(&self, channel: ChannelKey, block: u64) {
         self.write(Some(TxKey(block)), channel, Instant::now(), Event::Delivered);
     }
 
-    /// What is remembered of a transaction's envelope: of several the first that got into a block, else the last. It is
-    /// looked for in all that is remembered: a matter of milliseconds.
+    /// Returns the retained history of a transaction's envelope: of several the first that got into a block, else the last. It
+    /// reads
+    /// all retained records, which takes milliseconds.
     pub fn life(&self, tx_id: &str) -> Option<LifeShown> {
         let TxKey(key) = self.key(tx_id.as_bytes())?;
         let mut lives: VecDeque<Life> = VecDeque::new();
@@ -241,7 +242,7 @@ impl Transactions {
         })
     }
 
-    /// What became of the blocks that they are in.
+    /// Adds the later steps of the blocks that the envelopes are in.
     fn follow_blocks(&self, lives: &mut VecDeque<Life>) {
         if lives.iter().all(|life| life.cut == 0) {
             return;
@@ -281,7 +282,7 @@ impl Life {
         }
     }
 
-    /// What happened, in its order.
+    /// Returns the steps that happened, in their order.
     fn happened(&self) -> Vec<(Step, u64)> {
         let answered = if self.refused { Step::Refused } else { Step::Acknowledged };
         let times = [

@@ -1,10 +1,10 @@
-//! What people ask of the Registrar: channels that come, go, and start again.
+//! Handles operators' requests to the Registrar: to join, remove and restart channels.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
-use orderer_core::channel::ChannelId;
+use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::supervision::Restarts;
 use orderer_ledger::Ledger;
@@ -13,12 +13,16 @@ use tokio::sync::oneshot;
 use super::{Registrar, open_one};
 use crate::chain_state::chain_text;
 use crate::channel::{Channel, ChannelState, Entry};
+use crate::consensus::{Consenters, StartError};
 use crate::membership::{Join, JoinBlock, JoinError, Remove, RemoveError, Restart, RestartError};
 use crate::node_context::NodeContext;
 use crate::status::Task;
 
 /// A chain that does not stop within this time is left behind: its ledger goes all the same.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Time limit for other orderers to give the first block of a channel that is joined with a later one.
+const FIRST_BLOCK_PATIENCE: Duration = Duration::from_secs(20);
 
 impl Registrar {
     fn check_join(&self, block: &JoinBlock) -> Result<(), JoinError> {
@@ -115,6 +119,36 @@ async fn stop_and_remove(
     removal.await.unwrap_or_else(|panicked| Err(panicked.to_string()))
 }
 
+/// Makes the ledger of a channel that is joined.
+async fn make(
+    context: Arc<NodeContext>,
+    consenters: Arc<Consenters>,
+    JoinBlock { block, snapshot }: JoinBlock,
+) -> Result<(Arc<Ledger>, Arc<ChannelSnapshot>), String> {
+    let snapshot = Arc::new(snapshot);
+    let io = context.io.clone();
+    if block.number() == BlockNumber::GENESIS {
+        let making = io.spawn_blocking(move || {
+            let ledger = context.ledgers.create(snapshot.channel(), &block).map_err(|e| chain_text(&e))?;
+            Ok((Arc::new(ledger), snapshot))
+        });
+        return making.await.unwrap_or_else(|panicked| Err(panicked.to_string()));
+    }
+    let engine = context.engine(&snapshot).map_err(|e| e.to_string())?;
+    let first =
+        consenters.first_block(&engine, &snapshot).ok_or_else(|| StartError::NoConsenter(engine).to_string())?;
+    let nobody = |_| format!("no orderer that block {} names has given the channel's first block", block.number());
+    let genesis = tokio::time::timeout(FIRST_BLOCK_PATIENCE, first).await.map_err(nobody)??;
+    let making = io.spawn_blocking(move || {
+        let first =
+            ChannelSnapshot::from_config_block(&genesis.decode(), &context.catalog).map_err(|e| chain_text(&e))?;
+        let ledger = context.ledgers.create_joined(snapshot.channel(), &genesis, &block).map_err(|e| chain_text(&e))?;
+        // the configuration is the ledger's: what the block says is in force when the ledger has come there
+        Ok((Arc::new(ledger), Arc::new(first)))
+    });
+    making.await.unwrap_or_else(|panicked| Err(panicked.to_string()))
+}
+
 impl Handler<Join> for Registrar {
     type Result = ();
 
@@ -127,11 +161,7 @@ impl Handler<Join> for Registrar {
         }
         let id = block.channel().clone();
         self.joining.insert(id.clone());
-        let context = Arc::clone(&self.context);
-        let making = self.context.io.spawn_blocking(move || {
-            let ledger = context.ledgers.create(block.channel(), &block.block).map_err(|e| chain_text(&e))?;
-            Ok::<(Arc<Ledger>, Arc<ChannelSnapshot>), String>((Arc::new(ledger), Arc::new(block.snapshot)))
-        });
+        let making = self.context.io.spawn(make(Arc::clone(&self.context), Arc::clone(&self.consenters), block));
         let made = making.into_actor(self).map(move |made, registrar, ctx| {
             registrar.joining.remove(&id);
             let made = made.unwrap_or_else(|panicked| Err(panicked.to_string()));

@@ -25,7 +25,7 @@ use crate::node_context::NodeContext;
 use crate::status::{StatusCell, Task};
 use crate::supervision::{ChildGone, Exit, ExitGuard};
 
-/// A chain that has not stopped after so long at shutdown is left behind; what it acknowledged is durable.
+/// Time limit for a chain to stop at shutdown. One that exceeds it is left behind; what it acknowledged is durable.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The actor that owns the channels: one ChainSupport below it for each, found on the disk when it starts or added by a message.
@@ -33,9 +33,9 @@ pub struct Registrar {
     context: Arc<NodeContext>,
     consenters: Arc<Consenters>,
     supports: BTreeMap<ChannelId, Place>,
-    /// Channels whose ledger is being made.
+    /// Channels whose ledger is being created.
     joining: BTreeSet<ChannelId>,
-    /// And removed.
+    /// Channels that are being removed.
     removing: BTreeSet<ChannelId>,
     /// Broken channels whose ledger is being opened again.
     reopening: BTreeSet<ChannelId>,
@@ -45,7 +45,7 @@ pub struct Registrar {
     guard: ExitGuard,
 }
 
-/// Where a channel's ChainSupport stands.
+/// A channel with its ChainSupport and the arbiter that this runs on.
 struct Place {
     channel: Arc<Channel>,
     arbiter: ArbiterHandle,
@@ -53,7 +53,7 @@ struct Place {
     restarts: Restarts,
 }
 
-/// From the Supervisor at shutdown. Answered when every chain has stopped, or did not in time.
+/// Message of the Supervisor at shutdown. Answered when every chain has stopped, or did not in time.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StopAll;
@@ -62,8 +62,8 @@ pub struct StopAll;
 type Found = (ChannelId, Result<(Arc<Ledger>, Arc<ChannelSnapshot>), String>);
 
 impl Registrar {
-    /// A registrar for the channels below the context's ledger folder. `ready` is told when all that are there have
-    /// been opened.
+    /// Creates a registrar for the channels below the context's ledger directory. It sends on `ready` when all that are there
+    /// have been opened.
     pub fn new(
         context: Arc<NodeContext>,
         consenters: Arc<Consenters>,
@@ -194,7 +194,7 @@ async fn open_all(context: Arc<NodeContext>) -> Vec<Found> {
     found
 }
 
-/// Blocks.
+/// Opens one ledger and reads its configuration. Performs blocking I/O.
 fn open_one(context: &NodeContext, id: &ChannelId) -> Result<(Arc<Ledger>, Arc<ChannelSnapshot>), String> {
     let ledger = context.ledgers.open(id).map_err(|e| chain_text(&e))?;
     let snapshot = load_snapshot(&ledger, &context.catalog).map_err(|e| chain_text(&e))?;

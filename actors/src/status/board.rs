@@ -12,21 +12,21 @@ use super::cell::StatusCell;
 #[cfg(any(test, feature = "fail-points"))]
 use crate::fail_points::FailPoints;
 
-/// Threads of actors that have been silent for so long do not answer; nor does a watchdog that has asked nobody for as long.
+/// Threads of actors that have been silent for this long do not answer; nor does a watchdog that has asked none for as long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whether a thread of actors answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ArbiterPulse {
-    /// Which; the last is that of the tree's root.
+    /// Index of the thread; the last is that of the tree's root.
     pub index: usize,
     /// It has not answered for too long.
     pub stuck: bool,
-    /// So long it has not answered.
+    /// Time since its last answer, in milliseconds.
     pub silent_ms: u64,
 }
 
-/// See the module's description; a path is such as `registrar/mychan/block-writer`. Locked only to add a cell and to show
+/// The status cells of all actors, by path, such as `registrar/mychan/block-writer`. Locked only to add a cell and to show
 /// them.
 #[derive(Clone, Debug, Default)]
 pub struct StatusBoard(Arc<Inner>);
@@ -40,7 +40,7 @@ struct Inner {
     fail_points: FailPoints,
 }
 
-/// From the watchdog, and when.
+/// The watchdog's last report, and its time.
 #[derive(Debug)]
 struct Pulses {
     asked: Instant,
@@ -98,12 +98,12 @@ impl StatusBoard {
         cells.iter().map(|(path, cell)| (path.clone(), Arc::clone(cell))).collect()
     }
 
-    /// Whether the threads of actors answer.
+    /// Returns the state of each thread of actors.
     pub fn pulses(&self) -> Vec<ArbiterPulse> {
         self.0.pulses.load().threads.clone()
     }
 
-    /// Whether all of them do, and the watchdog asks them.
+    /// Returns whether all threads of actors answer, and the watchdog asks them.
     pub fn threads_answer(&self) -> bool {
         let (pulses, within) = (self.0.pulses.load(), ANSWER_WITHIN.as_millis());
         let answers = |thread: &ArbiterPulse| u128::from(thread.silent_ms) < within;
@@ -118,7 +118,7 @@ impl StatusBoard {
         self.0.stuck.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often something was found stuck.
+    /// Returns the number of times that an actor or a thread was found stuck.
     pub fn times_stuck(&self) -> u64 {
         self.0.stuck.load(Ordering::Relaxed)
     }

@@ -11,55 +11,55 @@ use tokio::sync::watch;
 use super::now_ms;
 use super::task::{InHand, Slot, Task};
 
-/// So many restarts are remembered with their time; no policy allows more within its window.
+/// Maximum number of restarts that are retained with their time; no policy allows more within its window.
 const RESTARTS_MAX: usize = 32;
 
-/// What an actor says of itself.
+/// The status that an actor publishes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// One word or two, such as `running`; the actor's own enum decides.
     pub state: String,
     /// Figures and reasons that belong to the state.
     pub detail: String,
-    /// When this state was entered, in milliseconds since 1970.
+    /// Time at which this state was entered, in milliseconds since 1970.
     pub since_ms: u64,
-    /// When this incarnation of the actor began, in milliseconds since 1970.
+    /// Time at which this instance of the actor began, in milliseconds since 1970.
     pub started_ms: u64,
-    /// How often it was started again.
+    /// Number of restarts.
     pub restarts: u64,
     /// The newest thing that went wrong.
     pub last_error: Option<Trouble>,
     /// The newest panic.
     pub last_panic: Option<Panicked>,
-    /// When the newest restarts were.
+    /// Times of the newest restarts.
     #[serde(skip)]
     restarted_ms: VecDeque<u64>,
 }
 
-/// What went wrong, and when.
+/// An error, and its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Trouble {
-    /// In milliseconds since 1970.
+    /// Time of the error, in milliseconds since 1970.
     pub at_ms: u64,
-    /// In words.
+    /// Text of the error.
     pub text: String,
 }
 
 /// A panic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Panicked {
-    /// In milliseconds since 1970.
+    /// Time of the panic, in milliseconds since 1970.
     pub at_ms: u64,
-    /// What it was raised with.
+    /// The message that it was raised with.
     pub text: String,
     /// File and line, empty if not known.
     pub place: String,
 }
 
-/// What waits for an actor.
+/// The messages that wait for an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MailboxDepth {
-    /// Messages sent and not yet taken in hand.
+    /// Messages that are sent and not yet being handled.
     pub depth: u64,
     /// The most there ever were.
     pub high_water: u64,
@@ -81,13 +81,13 @@ pub struct StatusCell {
     sent: AtomicU64,
     taken: AtomicU64,
     high_water: AtomicU64,
-    /// What a handler works on; and what is waited for on another thread.
+    /// The activity of the handler, and the one that the actor awaits from another thread.
     slots: [Slot; 2],
     #[cfg(any(test, feature = "fail-points"))]
     faults: Faults,
 }
 
-/// What is to go wrong where this actor takes something in hand.
+/// The fail points that this actor's activities meet.
 #[cfg(any(test, feature = "fail-points"))]
 #[derive(Debug)]
 pub(super) struct Faults {
@@ -120,8 +120,8 @@ impl StatusCell {
         }
     }
 
-    /// A new incarnation of the actor begins; `restarts` says how many came before it. What waited for the last one is gone
-    /// with it.
+    /// Starts the status of a new instance of the actor; `restarts` is the number of earlier ones. Messages that waited for the
+    /// last one are gone with it.
     pub fn begin(&self, restarts: u64) {
         self.sent.store(self.taken.load(Ordering::Relaxed), Ordering::Relaxed);
         for slot in &self.slots {
@@ -171,7 +171,8 @@ impl StatusCell {
         self.high_water.fetch_max(sent.saturating_sub(self.taken.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
 
-    /// A handler takes a message in hand, until what is given back is dropped. For the first line of every handler.
+    /// Records that a handler begins a message; it ends when the returned value is dropped. For the first line of every
+    /// handler.
     pub fn take(self: &Arc<Self>, task: Task) -> Taken {
         self.handled.fetch_add(1, Ordering::Relaxed);
         if task.is_counted_when_sent() {
@@ -182,7 +183,7 @@ impl StatusCell {
         taken
     }
 
-    /// Another thread works for the actor, until what is given back is dropped.
+    /// Records that another thread works for the actor, until the returned value is dropped.
     pub fn wait_for(self: &Arc<Self>, task: Task) -> Taken {
         let taken = Taken::new(self, 1, task);
         if task != Task::Commit {
@@ -208,19 +209,19 @@ impl StatusCell {
         &self.slots[index]
     }
 
-    /// What the actor has had in hand for longest.
+    /// Returns the activity that the actor has had in hand for longest.
     pub fn in_hand(&self) -> Option<InHand> {
         self.slots.iter().filter_map(Slot::read).max_by_key(|in_hand| in_hand.for_ms)
     }
 
-    /// What waits for it.
+    /// Returns the number of messages that wait for the actor.
     pub fn mailbox(&self) -> MailboxDepth {
         let taken = self.taken.load(Ordering::Relaxed);
         let depth = self.sent.load(Ordering::Relaxed).saturating_sub(taken);
         MailboxDepth { depth, high_water: self.high_water.load(Ordering::Relaxed) }
     }
 
-    /// Messages handled so far, by all incarnations.
+    /// Returns the number of messages handled so far, by all instances.
     pub fn handled(&self) -> u64 {
         self.handled.load(Ordering::Relaxed)
     }
@@ -236,8 +237,8 @@ impl StatusCell {
     }
 }
 
-/// As long as this lives the task is in hand, unless another was noted over it: what a dead actor left to another thread may
-/// end when its successor has something in hand.
+/// As long as this lives the activity is in progress, unless another was noted over it: what a failed actor left to another
+/// thread may end when the next instance has begun an activity.
 #[derive(Debug)]
 pub struct Taken {
     cell: Arc<StatusCell>,

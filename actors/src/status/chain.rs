@@ -1,4 +1,4 @@
-//! What a chain publishes of its work, beside its channel's state: written as it goes along, read by whoever likes to.
+//! Gauges that a chain publishes of its work, beside its channel's state: written as it goes along, read without asking it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::now_ms;
 
-/// So many blocks are remembered.
+/// Maximum number of retained blocks.
 pub const RECENT_BLOCKS: usize = 50;
 
 /// A block, as it was written.
@@ -22,16 +22,16 @@ pub struct BlockNote {
     pub number: u64,
     /// Its header's hash.
     pub hash: String,
-    /// How many envelopes are in it.
+    /// Number of its envelopes.
     pub envelopes: usize,
-    /// How large it is.
+    /// Its size in bytes.
     pub bytes: usize,
-    /// When it was on the disk, in milliseconds since 1970. None: before this start.
+    /// Time at which it was durable, in milliseconds since 1970. None: before this start.
     pub written_ms: Option<u64>,
 }
 
 impl BlockNote {
-    /// Of a block that was written at some time.
+    /// Creates the note of a block that was written at this time, in milliseconds since 1970.
     pub fn of(block: &EncodedBlock, written_ms: Option<u64>) -> Self {
         Self {
             number: block.number().0,
@@ -43,7 +43,7 @@ impl BlockNote {
     }
 }
 
-/// See the module's description.
+/// Gauges that a chain publishes of its work.
 #[derive(Debug, Default)]
 pub struct ChainGauges {
     /// In milliseconds since 1970; 0 for none.
@@ -52,7 +52,7 @@ pub struct ChainGauges {
 }
 
 impl ChainGauges {
-    /// From the chain: the batch timer fires after so long, or does not.
+    /// Records that the chain's batch timer fires after this time, or is off.
     pub(crate) fn timer(&self, after: Option<Duration>) {
         let at = after.map_or(0, |after| now_ms() + u64::try_from(after.as_millis()).unwrap_or(u64::MAX >> 1));
         self.cut_at_ms.store(at, Ordering::Relaxed);
@@ -63,7 +63,7 @@ impl ChainGauges {
         self.timer(None);
     }
 
-    /// From the writer: these are on the disk.
+    /// Records that the writer has made these blocks durable.
     pub(crate) fn written(&self, blocks: &[EncodedBlock]) {
         let now = now_ms();
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,13 +86,13 @@ impl ChainGauges {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// When this block was written, if that is remembered.
+    /// Returns the time at which this block was written, in milliseconds since 1970, if it is retained.
     pub fn written_ms(&self, number: BlockNumber) -> Option<u64> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.iter().rev().find(|note| note.number == number.0)?.written_ms
     }
 
-    /// When the newest was, if in this start.
+    /// Returns the time at which the newest block was written, in milliseconds since 1970, if that was in this start.
     pub fn last_written_ms(&self) -> Option<u64> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).back()?.written_ms
     }

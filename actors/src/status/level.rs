@@ -1,21 +1,21 @@
-//! Whether a state needs anybody's attention.
+//! Levels of health: whether a state needs an operator's attention.
 
 use serde::Serialize;
 
-/// From harmless to grave.
+/// The health of a part, from harmless to grave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// As it should be.
     Good,
-    /// Starting, trying again, or late; nobody has to act yet.
+    /// Starting, trying again, or late; no operator has to act yet.
     Busy,
-    /// Somebody has to act.
+    /// An operator has to act.
     Bad,
 }
 
 impl Level {
-    /// Of an actor's state.
+    /// Returns the level of an actor's state.
     pub fn of_actor(state: &str) -> Self {
         match state {
             "failed" => Self::Bad,

@@ -1,7 +1,8 @@
-//! What is shown is published, not asked.
+//! Status is published, not requested.
 //!
-//! Every actor owns a [`StatusCell`] and writes to it whenever its state changes; whoever wants to know reads the cell.
-//! Nobody sends a message for it, so a stuck or flooded actor is visible exactly because nobody has to ask it.
+//! Every actor owns a [`StatusCell`] and writes to it whenever its state changes; observers read the cell. They send no
+//! message,
+//! so a stuck or flooded actor is visible, too.
 
 mod board;
 mod cell;

@@ -1,4 +1,4 @@
-//! What an actor has in hand, and since when: noted where messages are handled, so that a stuck actor can be told from an
+//! The activity of an actor, and its start: noted where messages are handled, so that a stuck actor can be told from an
 //! idle one without asking it. About 60 ns a message.
 
 use std::sync::LazyLock;
@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::now_ms;
 
-/// What takes longer is stuck. No handler works for longer than milliseconds, and a commit that takes seconds is a disk in
-/// trouble.
+/// An activity that takes longer is stuck. No handler works for longer than milliseconds, and a commit that takes seconds
+/// points to a failing disk.
 pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 
 /// A message, or work that is done for one elsewhere.
@@ -47,10 +47,13 @@ pub enum Task {
     Recheck,
     Apply,
     Start,
+    Step,
+    Forwarded,
+    Happened,
 }
 
 /// In the order of their numbers.
-const ALL: [Task; 29] = [
+const ALL: [Task; 32] = [
     Task::Order,
     Task::Write,
     Task::Committed,
@@ -80,20 +83,34 @@ const ALL: [Task; 29] = [
     Task::Recheck,
     Task::Apply,
     Task::Start,
+    Task::Step,
+    Task::Forwarded,
+    Task::Happened,
 ];
 
 impl Task {
-    /// Whether its senders say so to the receiver's cell. The others are rare, and handled at once.
+    /// Returns whether senders count the message in the receiver's cell. The others are rare, and handled at once.
     pub(super) fn is_counted_when_sent(self) -> bool {
-        matches!(self, Self::Order | Self::Write | Self::Delivery | Self::Join | Self::Remove | Self::Restart)
+        matches!(
+            self,
+            Self::Order
+                | Self::Write
+                | Self::Delivery
+                | Self::Join
+                | Self::Remove
+                | Self::Restart
+                | Self::Step
+                | Self::Forwarded
+                | Self::Happened
+        )
     }
 
-    /// What takes longer is stuck. A start waits for its turn among all the others.
+    /// Returns the duration after which the activity is stuck. A start waits for its turn among all the others.
     fn patience(self) -> Duration {
         if self == Self::Start { STUCK_AFTER * 12 } else { STUCK_AFTER }
     }
 
-    /// What a person can do when it is stuck.
+    /// Returns the operator's action when it is stuck.
     fn action(self) -> &'static str {
         match self {
             Self::Commit => "see to the disk: it does not write",
@@ -102,7 +119,7 @@ impl Task {
         }
     }
 
-    /// For people: what is done.
+    /// Returns the description for views.
     fn name(self) -> String {
         match self {
             Self::Commit => "a commit to the ledger".to_owned(),
@@ -114,14 +131,14 @@ impl Task {
     }
 }
 
-/// See the module's description.
+/// The activity that an actor has in hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InHand {
     /// The message, or what is waited for.
     pub message: String,
     /// Taken in hand at, in milliseconds since 1970.
     pub since_ms: u64,
-    /// And so long ago.
+    /// Time since it began, in milliseconds.
     #[serde(skip)]
     pub for_ms: u64,
     /// Longer than it may be.
@@ -131,31 +148,31 @@ pub struct InHand {
 }
 
 impl InHand {
-    /// Whether it has been in hand for too long.
+    /// Returns whether it has taken too long.
     pub fn is_stuck(&self) -> bool {
         self.stuck
     }
 
-    /// What a person can do then.
+    /// Returns the operator's action when it is stuck.
     pub fn action(&self) -> &'static str {
         self.action
     }
 }
 
-/// Where it is noted: microseconds since the process looked at the clock first, and the task's number in the lowest byte; so
-/// no note is like another. 0: nothing.
+/// An activity's note: microseconds since the process read the clock first, and the task's number in the lowest byte; so each
+/// note is unique. 0: nothing.
 #[derive(Debug, Default)]
 pub(super) struct Slot(AtomicU64);
 
 impl Slot {
-    /// Notes it over whatever was noted before. Gives back the note.
+    /// Notes an activity over whatever was noted before. Returns the note.
     pub(super) fn note(&self, task: Task) -> u64 {
         let noted = (clock_us() << 8) | task as u64;
         self.0.store(noted, Ordering::Relaxed);
         noted
     }
 
-    /// Whatever is noted.
+    /// Clears the slot, whatever its note is.
     pub(super) fn clear(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
@@ -175,7 +192,7 @@ impl Slot {
     }
 }
 
-/// A clock that nobody sets, in microseconds.
+/// Returns the time of a monotonic clock, in microseconds.
 fn clock_us() -> u64 {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(BEGAN.elapsed().as_micros()).unwrap_or(u64::MAX >> 8)

@@ -9,24 +9,24 @@ use super::panics;
 /// How an actor ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
-    /// Its parent told it to.
+    /// Its parent asked it to end.
     Asked,
     /// It met an error that it cannot go on after.
     Failed(String),
-    /// It met an error that a new one in its place would meet again; a person has to act first.
+    /// It met an error that a new instance would meet again; an operator has to act first.
     Unrecoverable {
-        /// What happened.
+        /// The error.
         cause: String,
-        /// What a person can do about it.
+        /// The operator's action.
         action: &'static str,
     },
-    /// The channel takes no blocks from this node, as it is configured now; a person has to act first.
+    /// The channel accepts no blocks from this node, as it is configured now; an operator has to act first.
     NotOurs(String),
-    /// It has taken the config update that lets a chain take its place.
-    Mended,
+    /// A chain of another kind has to take its place, which goes on from the ledger at once.
+    Replaced,
     /// A handler panicked; the text says where.
     Panicked(String),
-    /// It ended without a word: its arbiter is gone, or nobody held its address.
+    /// It ended without a report: its arbiter is gone, or its address was dropped everywhere.
     Stopped,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Asked => f.write_str("stopped as asked"),
-            Self::Mended => f.write_str("the channel's configuration is mended"),
+            Self::Replaced => f.write_str("another chain takes its place"),
             Self::Failed(cause) | Self::Unrecoverable { cause, .. } | Self::NotOurs(cause) => f.write_str(cause),
             Self::Panicked(text) => write!(f, "panicked: {text}"),
             Self::Stopped => f.write_str("stopped without being asked"),
@@ -42,13 +42,13 @@ impl fmt::Display for Exit {
     }
 }
 
-/// From a child's guard to its parent, when everything else the child held is dropped.
+/// Reports a child's end from its guard to its parent, when everything else the child held is dropped.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct ChildGone<Id: Send + 'static = &'static str> {
-    /// Which child.
+    /// The child.
     pub child: Id,
-    /// Which of the children that stood in this place.
+    /// The generation of the child.
     pub generation: u64,
     /// How it ended.
     pub exit: Exit,

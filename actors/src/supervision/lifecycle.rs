@@ -3,16 +3,16 @@
 use actix::Message;
 use tokio::sync::oneshot;
 
-/// Write what must not be lost, then say so and stop. From ChainSupport to a chain at shutdown, and from the chain to its
-/// writer.
+/// Asks an actor to write what must not be lost, to report that, and to stop. Sent by ChainSupport to a chain at shutdown, and
+/// by the chain to its writer.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Halt {
-    /// Told when everything is on the disk.
+    /// Receives `()` when everything is durable.
     pub done: oneshot::Sender<()>,
 }
 
-/// Stop at once: the other half, or the parent, has died.
+/// Asks an actor to stop at once, because the other half, or the parent, has failed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Abandon;

@@ -1,8 +1,8 @@
-//! How a parent hears of a child's end.
+//! Reports a child's end to its parent.
 //!
 //! actix restarts nothing after a panic, and after a stop it restarts the old state; so neither is used. A child's last
 //! field is an [`ExitGuard`]. Whatever ends the child drops the guard, after all that the child held, and the guard
-//! tells the parent. The parent builds a new child from durable state, with the next generation number; reports of an
+//! reports to the parent. The parent builds a new child from durable state, with the next generation number; reports of an
 //! older generation are ignored.
 
 mod guard;

@@ -1,4 +1,4 @@
-//! What a panic said, for who has to report it.
+//! The last panic's message, for the guard that reports it.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -13,8 +13,8 @@ thread_local! {
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Has panics logged as one line with their place, instead of printed with a stack trace, and remembered for
-/// [`Exit::Panicked`](super::Exit::Panicked). Call it once, before any actor starts.
+/// Installs a panic hook that logs a panic as one line with its place, instead of printing it with a stack trace, and keeps it
+/// for [`Exit::Panicked`](super::Exit::Panicked). Call it once, before any actor starts.
 pub fn report_panics() {
     panic::set_hook(Box::new(|info| {
         PANICS.fetch_add(1, Ordering::Relaxed);
@@ -24,7 +24,7 @@ pub fn report_panics() {
     }));
 }
 
-/// How often anything in this process has panicked, since [`report_panics`].
+/// Returns the number of panics in this process since [`report_panics`].
 pub fn panics() -> u64 {
     PANICS.load(Ordering::Relaxed)
 }

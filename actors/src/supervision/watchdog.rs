@@ -1,7 +1,7 @@
 //! Notices what is stuck: an actor that has had a message in hand for too long, and a thread of actors that does not answer.
 //! It is a thread of its own, which no actor can hold up, and it reads what actors publish.
 //!
-//! Nothing is ended for it: what is stuck cannot be ended from outside, and mostly goes on when the disk does. It is shown,
+//! It terminates nothing: a stuck actor cannot be terminated from outside, and mostly goes on when the disk does. It is shown,
 //! logged once, and counted.
 
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ use actix_rt::ArbiterHandle;
 
 use crate::status::{ArbiterPulse, InHand, STUCK_AFTER, StatusBoard};
 
-/// So often it is looked.
+/// Interval between polls.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// See the module's description. Ends when dropped.
+/// The thread that looks for stuck actors and asks arbiters for an answer. It ends when this is dropped.
 pub struct Watchdog {
     _ends: Sender<()>,
 }
@@ -46,7 +46,7 @@ fn watch(board: StatusBoard, arbiters: Vec<ArbiterHandle>, ended: &Receiver<()>)
 struct Looks {
     board: StatusBoard,
     arbiters: Vec<Asked>,
-    /// What was stuck at the last look, and in what.
+    /// The activities that were stuck at the last poll, by actor.
     stuck: BTreeMap<String, InHand>,
 }
 
@@ -89,7 +89,7 @@ impl Asked {
         Self { index, arbiter, question: 0, answered: Arc::default(), at: Instant::now(), is_stuck: false }
     }
 
-    /// One question at a time, so that a stuck thread gathers nothing.
+    /// Sends one probe at a time, so that a stuck thread accumulates none.
     fn look(&mut self, board: &StatusBoard) -> ArbiterPulse {
         if self.answered.load(Ordering::Acquire) == self.question {
             if self.is_stuck {

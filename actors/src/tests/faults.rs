@@ -4,7 +4,7 @@ use super::*;
 use crate::fail_points::Fault;
 use crate::status::InHand;
 
-/// Orders until this many more are acknowledged, however often the chain dies meanwhile; gives back which.
+/// Orders until this many more are acknowledged, however often the chain fails meanwhile; returns them.
 async fn order_some(world: &World, name: &str, round: &str, count: usize) -> Vec<String> {
     let mut acknowledged = Vec::new();
     let mut tried = 0;

@@ -39,7 +39,7 @@ fn message(world: &World, text: &str) -> SignedEnvelope {
     SignedEnvelope::from_parts(payload, signature)
 }
 
-/// Appends a message as an orderer that judged it before the update. It is judged again, and ordered again.
+/// Appends a message as an orderer that validated it before the update. It is revalidated, and ordered again.
 fn append_overtaken(world: &World, text: &str) {
     let record = Regular::accepted(message(world, text), ConfigSequence(0), false);
     world.cluster.append("app", Some(record.encode())).unwrap();

@@ -54,7 +54,7 @@ async fn a_chain_owns_the_right_to_write_until_it_has_ended() {
     tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it is given back");
 }
 
-/// The registrar dies while commits are in hand: the next chain begins behind the last of them.
+/// The registrar fails while commits are in flight: the next chain begins behind the last of them.
 #[actix::test]
 async fn a_successor_begins_behind_all_that_its_predecessor_writes() {
     let folder = tempfile::tempdir().unwrap();

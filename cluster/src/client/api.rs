@@ -1,4 +1,4 @@
-//! What a chain asks of the network: a trait for the node, and one for a channel.
+//! The client side's interface for chains: a trait for the node, and one for a channel.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,44 +8,47 @@ use futures_util::future::BoxFuture;
 
 use crate::membership::{ConsenterId, Membership};
 
-/// The way to other orderers. One value for the whole node; all channels share its connections.
+/// Connects to other orderers. There is one value for the whole node; all channels share its connections.
 pub trait Network: Send + Sync + 'static {
-    /// Enters a channel, which has no peers before it is configured. It is left when the result is dropped.
+    /// Enters a channel, which has no peers before it is configured. Dropping the result leaves it.
     ///
-    /// A channel that is entered again before it was left is another one: each has its own queues and streams.
+    /// A channel that is entered again before it was left gets its own queues and streams.
     fn enter(&self, channel: &str, events: Arc<dyn PeerEvents>) -> Box<dyn Peers>;
 }
 
-/// What happens to the connections of a channel's peers. Called on a thread of the network, and within
+/// Receives events of the connections to a channel's peers. Called on a thread of the network, and within
 /// [`Peers::configure`]: must not block, nor call the peers.
 pub trait PeerEvents: Send + Sync + 'static {
-    /// The peer can be sent to from now on.
+    /// Reports that messages can be sent to the peer from now on.
     fn connected(&self, peer: ConsenterId);
 
-    /// Messages that were taken may not have arrived, or none can be sent from now on. May come more than once.
+    /// Reports that accepted messages may not have arrived, or that none can be sent from now on. May be called more
+    /// than once.
     fn unreachable(&self, peer: ConsenterId);
 }
 
 /// The other consenters of one channel. Dropping it closes its streams, and connections that no other channel uses.
 pub trait Peers: Send + Sync + 'static {
-    /// Connects to those who take part, and leaves those who do not any more (Fabric's `Configure`). Streams to consenters whose
-    /// endpoint and server key stay the same are not disturbed.
+    /// Connects to the peers in the membership, and disconnects from others (Fabric's `Configure`). Streams to
+    /// consenters whose endpoint and server key stay the same are not disturbed.
     fn configure(&self, membership: &Membership);
 
-    /// Sends a message of the consensus protocol. Never waits: what finds no room is dropped and counted.
+    /// Sends a message of the consensus protocol. Never waits: a message that exceeds the queue is dropped and
+    /// counted.
     ///
     /// # Errors
-    /// The message was not taken; Raft wants to know that the peer is unreachable.
+    /// The message was not accepted; Raft has to learn that the peer is unreachable.
     fn consensus(&self, to: ConsenterId, payload: Bytes, metadata: Bytes) -> Result<(), SendError>;
 
-    /// Forwards a transaction. The future is ready when the transaction was given to the connection, which is all that Fabric
-    /// waits for, or when it cannot be within `rpc_timeout`. Transactions to one peer are sent in the order in which their
-    /// futures were first polled.
+    /// Forwards a transaction. The future resolves when the transaction was given to the connection, which is all
+    /// that Fabric waits for, or fails after `rpc_timeout`. Transactions to one peer are sent in the order in which
+    /// their futures were first polled.
     ///
-    /// Dropping the future drops the transaction if it still waits for room in the queue; otherwise it may be sent.
+    /// Dropping the future drops the transaction if it still waits for capacity in the queue; otherwise it may be
+    /// sent.
     ///
     /// # Errors
-    /// It was not sent, or it is not known whether it was.
+    /// The transaction was not sent, or it is not known whether it was.
     fn submit(
         &self,
         to: ConsenterId,
@@ -53,123 +56,124 @@ pub trait Peers: Send + Sync + 'static {
         envelope: Bytes,
     ) -> BoxFuture<'static, Result<(), SendError>>;
 
-    /// How each peer stands, by ID.
+    /// Returns the state of each peer, by ID.
     fn status(&self) -> Vec<PeerStatus>;
 }
 
-/// Why something was not sent.
+/// Reason for which a message was not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// The channel has no such consenter (`node N doesn't exist in channel C's membership`).
     #[error("node {id} doesn't exist in channel {channel}'s membership")]
     NotAMember {
-        /// Whom it was for.
+        /// The requested consenter.
         id: ConsenterId,
         /// The channel.
         channel: String,
     },
-    /// There is no connection.
+    /// There is no connection to the consenter.
     #[error("node {id} at {endpoint} is not connected: {reason}")]
     NotConnected {
-        /// Whom it was for.
+        /// The requested consenter.
         id: ConsenterId,
         /// Its HOST:PORT.
         endpoint: String,
-        /// The last error, or what is being done.
+        /// The last error, or the current state.
         reason: String,
     },
     /// The queue is full: the peer does not keep up.
     #[error("send queue overflown")]
     Overflow,
-    /// It could not be given to the connection in time.
+    /// The message could not be given to the connection in time.
     #[error("rpc timeout expired")]
     Timeout,
-    /// The stream ended before it was sent.
+    /// The stream ended before the message was sent.
     #[error("stream aborted: {0}")]
     Aborted(String),
 }
 
-/// How one peer of one channel stands.
+/// The state of one peer of one channel.
 #[derive(Clone, Debug)]
 pub struct PeerStatus {
-    /// Its ID.
+    /// The peer's ID.
     pub id: ConsenterId,
-    /// Its HOST:PORT.
+    /// The peer's HOST:PORT.
     pub endpoint: String,
-    /// Its connection, which may serve other channels, too.
+    /// The connection, which may serve other channels, too.
     pub connection: ConnectionState,
-    /// The last thing that went wrong with the connection or with a stream of this channel.
+    /// The last error of the connection or of a stream of this channel.
     pub last_error: Option<LastError>,
-    /// Messages of the consensus protocol.
+    /// The queue of messages of the consensus protocol.
     pub consensus: QueueStatus,
-    /// Forwarded transactions.
+    /// The queue of forwarded transactions.
     pub submit: QueueStatus,
 }
 
-/// How a connection stands.
+/// The state of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionState {
-    /// It is being opened.
+    /// The connection is being opened.
     Connecting,
-    /// It is open.
+    /// The connection is open.
     Connected {
-        /// Since when.
+        /// When the connection was opened.
         since: SystemTime,
-        /// The end of the validity of the certificate that the peer has shown, in seconds since 1970.
+        /// The end of the validity of the peer's certificate, in seconds since 1970.
         certificate_expires: i64,
     },
-    /// It could not be opened, or was lost; it will be tried again.
+    /// The connection could not be opened, or was lost; it will be retried.
     Waiting {
-        /// How often it failed in a row.
+        /// Number of consecutive failures.
         failures: u32,
-        /// When it is tried again.
+        /// Time of the next attempt.
         until: SystemTime,
     },
-    /// It cannot be opened, since the consenter's server certificate in the configuration identifies nobody.
+    /// The connection cannot be opened, since the consenter's server certificate in the configuration has no usable
+    /// key.
     Impossible,
-    /// The node shuts down.
+    /// The node is shutting down.
     Closed,
 }
 
-/// How a connection to another orderer stands, which the channels share.
+/// The state of a connection to another orderer, which the channels share.
 #[derive(Clone, Debug)]
 pub struct DestinationStatus {
-    /// Its HOST:PORT.
+    /// The orderer's HOST:PORT.
     pub endpoint: String,
-    /// The connection.
+    /// The state of the connection.
     pub connection: ConnectionState,
-    /// The last thing that went wrong with it.
+    /// The last error of the connection.
     pub last_error: Option<LastError>,
 }
 
-/// An error, and when it was.
+/// An error and its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastError {
-    /// When.
+    /// When the error occurred.
     pub at: SystemTime,
-    /// What.
+    /// The error's text.
     pub text: String,
 }
 
-/// One queue to one peer, and what became of its messages.
+/// The state of one queue to one peer, and its totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueStatus {
     /// Whether a stream is open.
     pub is_open: bool,
-    /// Messages that wait.
+    /// Number of queued messages.
     pub length: usize,
-    /// Messages that may wait.
+    /// Maximum number of queued messages.
     pub capacity: usize,
-    /// Messages that were given to the connection since the peer became one.
+    /// Number of messages that were given to the connection since the peer was configured.
     pub sent: u64,
-    /// Their bytes.
+    /// Size of these messages in bytes.
     pub sent_bytes: u64,
-    /// Messages that were dropped since then.
+    /// Number of messages that were dropped since then.
     pub dropped: u64,
-    /// How long those that were sent waited in the queue, all together.
+    /// Total time that sent messages waited in the queue.
     pub waited: Duration,
-    /// How many of them waited no longer than each of [`SEND_TIME_BOUNDS`].
+    /// Number of sent messages that waited no longer than each of [`SEND_TIME_BOUNDS`].
     pub waited_within: [u64; SEND_TIME_BOUNDS.len()],
 }
 

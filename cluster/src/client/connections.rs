@@ -19,8 +19,8 @@ use crate::tls::{Identity, Roots};
 
 const LOG: &str = "orderer.common.cluster";
 
-/// Connections to other orderers, one for each endpoint and server key. Dropping it closes all of them, also for channels that are
-/// not left yet.
+/// Connections to other orderers, one for each endpoint and server key. Dropping it closes all of them, also for
+/// channels that were not left yet.
 pub struct Connections(Arc<Shared>);
 
 struct Shared {
@@ -28,11 +28,13 @@ struct Shared {
     material: Arc<Material>,
     runtime: Handle,
     destinations: Mutex<Vec<Weak<Destination>>>,
+    entered: Mutex<Vec<Weak<ChannelPeers>>>,
     is_closed: AtomicBool,
 }
 
 impl Connections {
-    /// Nobody is connected to before a channel is entered and configured. All tasks run on `runtime`.
+    /// Creates the network. No connection is opened before a channel is entered and configured. All tasks run on
+    /// `runtime`.
     pub fn new(settings: ClientSettings, identity: Identity, roots: Roots, runtime: Handle) -> Self {
         let material = Material { identity: ArcSwap::from_pointee(identity), roots: ArcSwap::from_pointee(roots) };
         Self(Arc::new(Shared {
@@ -40,29 +42,42 @@ impl Connections {
             material: Arc::new(material),
             runtime,
             destinations: Mutex::default(),
+            entered: Mutex::default(),
             is_closed: AtomicBool::new(false),
         }))
     }
 
-    /// New connections are opened with this identity; see [`renew`](Self::renew).
+    /// Opens new connections with this identity; see [`renew`](Self::renew) for open ones.
     pub fn replace_identity(&self, identity: Identity) {
         self.0.material.identity.store(Arc::new(identity));
     }
 
-    /// New connections are opened to servers that these authorities vouch for. Open ones stay, as in Fabric.
+    /// Opens new connections only to servers whose certificates these authorities have issued. Open ones stay, as in
+    /// Fabric.
     pub fn replace_roots(&self, roots: Roots) {
         self.0.material.roots.store(Arc::new(roots));
     }
 
-    /// Replaces each connection that was opened with another identity than the one of now: another one is opened first, and what
-    /// waits for the old one is still sent there. If none can be opened the old one stays, and it is tried again.
+    /// Replaces each connection that was opened with another identity than the current one: the new one is opened
+    /// first, and what waits for the old one is still sent there. If the new one cannot be opened the old one stays,
+    /// and the attempt is repeated.
     pub fn renew(&self) {
         for destination in self.0.live() {
             destination.renew();
         }
     }
 
-    /// How the connections stand.
+    /// Returns the states of the peers of each entered channel, by the channel's name.
+    pub fn channels(&self) -> BTreeMap<Arc<str>, Vec<PeerStatus>> {
+        let entered: Vec<Arc<ChannelPeers>> = self.0.entered().iter().filter_map(Weak::upgrade).collect();
+        let mut channels: BTreeMap<Arc<str>, Vec<PeerStatus>> = BTreeMap::new();
+        for peers in entered {
+            channels.entry(Arc::clone(&peers.channel)).or_default().extend(peers.status());
+        }
+        channels
+    }
+
+    /// Returns the states of the connections.
     pub fn destinations(&self) -> Vec<DestinationStatus> {
         self.0.live().iter().map(|destination| destination.status()).collect()
     }
@@ -79,13 +94,17 @@ impl Drop for Connections {
 
 impl Network for Connections {
     fn enter(&self, channel: &str, events: Arc<dyn PeerEvents>) -> Box<dyn Peers> {
-        Box::new(ChannelPeers {
+        let peers = Arc::new(ChannelPeers {
             shared: Arc::clone(&self.0),
             channel: channel.into(),
             events,
             links: ArcSwap::default(),
             configuring: Mutex::new(()),
-        })
+        });
+        let mut entered = self.0.entered();
+        entered.retain(|peers| peers.strong_count() > 0);
+        entered.push(Arc::downgrade(&peers));
+        Box::new(peers)
     }
 }
 
@@ -94,16 +113,20 @@ impl Shared {
         self.destinations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn entered(&self) -> MutexGuard<'_, Vec<Weak<ChannelPeers>>> {
+        self.entered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn live(&self) -> Vec<Arc<Destination>> {
         self.destinations().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The connection to a consenter; `None` if there can be none.
+    /// Returns the connection to a consenter; `None` if there can be none.
     fn destination(&self, member: &Member) -> Option<Arc<Destination>> {
         let (consenter, key) = (&member.consenter, member.server_key.as_ref().ok()?);
         let endpoint = consenter.endpoint();
         let mut destinations = self.destinations();
-        // under the lock, so that none is opened behind the last that is closed
+        // under the lock, so that none is opened after the last one was closed
         if self.is_closed.load(Ordering::SeqCst) {
             return None;
         }
@@ -134,7 +157,7 @@ impl ChannelPeers {
     }
 }
 
-impl Peers for ChannelPeers {
+impl Peers for Arc<ChannelPeers> {
     fn configure(&self, membership: &Membership) {
         let _one_at_a_time = self.configuring.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.links.load_full();

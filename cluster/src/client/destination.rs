@@ -1,4 +1,4 @@
-//! The connection to one other orderer, which all channels share: opened, watched, opened again.
+//! The connection to one other orderer, which all channels share: opens it, observes it, and reopens it.
 
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
@@ -18,20 +18,20 @@ use crate::settings::ClientSettings;
 
 const LOG: &str = "orderer.common.cluster";
 
-/// See the module's description. Dropping it closes the connection.
+/// The connection to one endpoint and server key. Dropping it closes the connection.
 pub(super) struct Destination {
     shared: Arc<Shared>,
     task: AbortHandle,
 }
 
-/// What a stream is opened on.
+/// The connection that a stream is opened on.
 pub(super) struct Opening {
     pub(super) sender: SendRequest<StepBody>,
     pub(super) progress: Arc<Progress>,
 }
 
 impl Destination {
-    /// Begins to connect.
+    /// Starts to connect.
     pub(super) fn open(
         (host, port, key): (&str, u16, &PinnedKey),
         endpoint: String,
@@ -60,12 +60,12 @@ impl Destination {
         Arc::new(Self { shared, task })
     }
 
-    /// Whether it is the server of that key at that endpoint.
+    /// Returns whether this is the connection to the server of that key at that endpoint.
     pub(super) fn is(&self, endpoint: &str, key: &PinnedKey) -> bool {
         self.shared.endpoint == endpoint && self.shared.key == *key
     }
 
-    /// Tells the watcher from now on.
+    /// Notifies the watcher from now on.
     pub(super) fn watch(&self, watcher: &Weak<dyn Watcher>) {
         let is_connected = {
             let mut state = self.shared.state();
@@ -80,15 +80,16 @@ impl Destination {
         }
     }
 
-    /// The room for messages of one kind.
+    /// Returns the permits for messages of one kind.
     pub(super) fn room(&self, kind: usize) -> &Arc<Semaphore> {
         &self.shared.room[kind]
     }
 
-    /// Which connection messages go to; warns if the peer's certificate is about to expire.
+    /// Returns the generation of the connection that messages go to; warns if the peer's certificate is about to
+    /// expire.
     ///
     /// # Errors
-    /// There is none: why.
+    /// Fails without a connection, with the reason.
     pub(super) fn generation(&self, channel: &str) -> Result<u64, String> {
         let mut state = self.shared.state();
         match &mut state.current {
@@ -106,7 +107,7 @@ impl Destination {
         }
     }
 
-    /// The connection of this generation, to open a stream on.
+    /// Returns the connection of this generation, to open a stream on.
     pub(super) fn opening(&self, generation: u64) -> Option<Opening> {
         match &self.shared.state().current {
             Current::Connected(connected) if connected.generation == generation => {
@@ -116,7 +117,7 @@ impl Destination {
         }
     }
 
-    /// When the connection of this generation last took something.
+    /// Returns when the connection of this generation last accepted a message.
     pub(super) fn last_progress(&self, generation: u64) -> Option<Instant> {
         match &self.shared.state().current {
             Current::Connected(connected) if connected.generation == generation => Some(connected.progress.last()),
@@ -129,7 +130,7 @@ impl Destination {
         self.shared.order(Order::Reset(generation, why.to_owned()));
     }
 
-    /// Opens another connection, and closes the one there is when that is open.
+    /// Opens another connection, and then closes the current one.
     pub(super) fn renew(&self) {
         self.shared.order(Order::Renew);
     }

@@ -7,9 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body::Body;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use orderer_x509::Certificate;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,10 +19,9 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 
-use super::queue::StepBody;
 use super::tasks::Tasks;
 use super::words::in_words;
-use crate::tls::{Identity, PinnedServer, Roots, client_config};
+use crate::tls::{ExpectedServer, Identity, Roots, client_config};
 
 /// Between pings on a connection on which nothing comes. Fabric closes connections of who pings more often than once a minute
 /// (`ServerMinInterval`); what is more allows for the network's delays.
@@ -30,10 +31,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// What a stream may buffer inside of HTTP/2 beside the message in work.
 const SEND_BUFFER_BYTES: usize = 256 << 10;
 
-/// A connection that is open. It lives while `driver` is polled.
-pub(super) struct Dialed {
-    pub(super) sender: http2::SendRequest<StepBody>,
-    pub(super) driver: Driver,
+/// A connection that is open, for requests with bodies of this kind. It lives while `driver` is polled.
+pub(crate) struct Dialed<B> {
+    pub(crate) sender: http2::SendRequest<B>,
+    pub(crate) driver: Driver,
     /// Common name in the server's certificate.
     pub(super) name: String,
     /// The end of its validity, in seconds since 1970.
@@ -41,19 +42,41 @@ pub(super) struct Dialed {
 }
 
 /// Says why the connection ended.
-pub(super) type Driver = Pin<Box<dyn Future<Output = String> + Send>>;
+pub(crate) type Driver = Pin<Box<dyn Future<Output = String> + Send>>;
 
-/// Connects; does not watch the time. Dropping the future closes what is open.
-pub(super) async fn dial(
-    server: PinnedServer,
+/// Connects; does not watch the time. The server may send so many bytes that nobody has read yet, on the connection and on a stream
+/// of it; `None`: as hyper has it. Dropping the future closes what is open.
+pub(crate) async fn dial<B>(
+    server: ExpectedServer,
     port: u16,
     identity: &Identity,
     roots: &Roots,
-) -> Result<Dialed, String> {
+    window_bytes: Option<u32>,
+) -> Result<Dialed<B>, String>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let host = server.host.clone();
-    let name = ServerName::try_from(host.clone()).map_err(|_| format!("'{host}' is no host name"))?;
     let config = client_config(server, identity, roots).map_err(|error| in_words(&error))?;
     let socket = TcpStream::connect((host.as_str(), port)).await.map_err(|error| in_words(&error))?;
+    over(config, &host, socket, window_bytes).await
+}
+
+/// The same on a TCP connection to this host.
+pub(super) async fn over<B>(
+    config: ClientConfig,
+    host: &str,
+    socket: TcpStream,
+    window_bytes: Option<u32>,
+) -> Result<Dialed<B>, String>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("'{host}' is no host name"))?;
     tune(&socket);
     let secured = TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| in_words(&error))?;
     let shown = secured.get_ref().1.peer_certificates().and_then(|shown| shown.first());
@@ -62,7 +85,11 @@ pub(super) async fn dial(
     let tasks = Tasks::default();
     let until_dropped = tasks.ended_with_this();
     let stream = TokioIo::new(Greeted { stream: secured, told: Some(greeted) });
-    let (sender, connection) = http2::Builder::new(tasks.clone())
+    let mut builder = http2::Builder::new(tasks.clone());
+    if let Some(window) = window_bytes {
+        builder.initial_stream_window_size(window).initial_connection_window_size(window);
+    }
+    let (sender, connection) = builder
         .timer(TokioTimer::new())
         // it would ping to measure the bandwidth
         .adaptive_window(false)

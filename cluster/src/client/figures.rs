@@ -1,11 +1,11 @@
-//! What became of the messages to one peer.
+//! Statistics of the messages to one peer.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::api::{QueueStatus, SEND_TIME_BOUNDS};
 
-/// Of one queue. It outlives streams.
+/// Statistics of one queue. They outlive its streams.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     length: AtomicUsize,

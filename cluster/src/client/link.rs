@@ -1,4 +1,4 @@
-//! One peer of one channel: two queues, and the streams that they are sent on.
+//! The link to one peer of one channel: two queues, and the streams that they are sent on.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
@@ -20,29 +20,29 @@ use crate::settings::ClientSettings;
 use crate::wire::Pieces;
 
 const LOG: &str = "orderer.common.cluster";
-/// What a message costs beside its bytes.
+/// Bytes reckoned for a message beside its own.
 const MESSAGE_OVERHEAD_BYTES: usize = 512;
 
-/// Kinds of requests, as indices.
+/// Indices of the kinds of requests.
 const CONSENSUS: usize = 0;
 const SUBMIT: usize = 1;
-/// As Fabric calls them.
+/// Fabric's names of the kinds.
 const KINDS: [&str; 2] = ["consensus", "transaction"];
 
-/// Whom a link leads to.
+/// The peer that a link leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Whom {
     pub(super) id: ConsenterId,
     pub(super) endpoint: String,
-    /// Or why it cannot be connected to.
+    /// The peer's server key, or why there is none.
     pub(super) key: Result<PinnedKey, String>,
 }
 
-/// See the module's description. Dropping it lets its streams end.
+/// The link to one peer of one channel. Dropping it lets its streams end.
 pub(super) struct Link {
     whom: Whom,
     channel: Arc<str>,
-    /// `None` if it cannot be connected to.
+    /// `None` if the peer cannot be connected to.
     destination: Option<Arc<Destination>>,
     lanes: [Lane; 2],
     last_error: Mutex<Option<LastError>>,
@@ -52,13 +52,13 @@ pub(super) struct Link {
     own: Weak<Self>,
 }
 
-/// A queue, whichever stream it is sent on.
+/// The queue for one kind of requests, whichever stream it is sent on.
 struct Lane {
-    /// In bytes; a small message counts as its part of the number that may wait.
+    /// Permits in bytes; a small message takes at least its share of the maximum number of messages.
     room: Arc<Semaphore>,
-    /// Of those who wait for room, one after the other.
+    /// Locked by the message that waits for permits, so that messages wait in order.
     turn: tokio::sync::Mutex<()>,
-    /// Of the stream that is open.
+    /// The queue of the open stream.
     queue: Mutex<Option<Arc<Queue>>>,
     figures: Arc<Figures>,
 }
@@ -78,12 +78,12 @@ impl Lane {
     }
 }
 
-/// Bytes that may wait in a queue.
+/// Returns the maximum number of bytes in a queue.
 fn capacity(settings: &ClientSettings) -> usize {
     settings.queue_bytes.clamp(settings.queue_messages.max(1), u32::MAX as usize)
 }
 
-/// What a message of so many bytes takes of a queue's room, and of its destination's. One that is too large takes all.
+/// Returns the permits that a message takes of its queue and of its destination. One that is too large takes all.
 fn cost(settings: &ClientSettings, bytes: usize) -> (u32, u32) {
     let capacity = capacity(settings);
     let least = capacity / settings.queue_messages.max(1);
@@ -123,7 +123,7 @@ impl Link {
         &self.whom
     }
 
-    /// As [`Peers::consensus`](super::Peers::consensus).
+    /// Sends a message of the consensus protocol, as [`Peers::consensus`](super::Peers::consensus).
     pub(super) fn consensus(&self, payload: Bytes, metadata: Bytes) -> Result<(), SendError> {
         let message = Pieces::consensus(&self.channel, payload, metadata);
         let sent = self.send_now(message);
@@ -146,7 +146,7 @@ impl Link {
         self.put(CONSENSUS, Item { message, room, told: None, since: Instant::now() })
     }
 
-    /// As [`Peers::submit`](super::Peers::submit).
+    /// Forwards a transaction, as [`Peers::submit`](super::Peers::submit).
     pub(super) fn submit(
         self: Arc<Self>,
         last_validation_seq: u64,
@@ -159,7 +159,7 @@ impl Link {
             let sent = sent.unwrap_or(Err(SendError::Timeout));
             if sent.is_err() {
                 self.relieve(SUBMIT);
-                // one that was put into a queue is counted there
+                // a message that was put into a queue is counted there
                 self.lanes[SUBMIT].figures.dropped(usize::from(!is_queued));
             }
             sent
@@ -185,7 +185,7 @@ impl Link {
         told.await.unwrap_or_else(|_| Err(SendError::Aborted("the stream ended".to_owned())))
     }
 
-    /// The destination, and which of its connections to use.
+    /// Returns the destination, and the generation of its current connection.
     fn destination(&self) -> Result<(&Destination, u64), SendError> {
         let failed =
             |reason: String| SendError::NotConnected { id: self.whom.id, endpoint: self.whom.endpoint.clone(), reason };
@@ -198,11 +198,11 @@ impl Link {
         Ok((destination, generation))
     }
 
-    /// Puts a message into the queue of the stream that is open, or of a new one.
+    /// Puts a message into the queue of the open stream, or of a new one.
     fn put(&self, kind: usize, mut item: Item) -> Result<(), SendError> {
         let lane = &self.lanes[kind];
         let mut current = lane.queue();
-        // after a connection is lost, and after it is there again
+        // again after the connection was lost, and after it was reopened
         for _ in 0..3 {
             let (destination, generation) = self.destination()?;
             if let Some(queue) = current.as_ref().filter(|queue| queue.generation == generation) {
@@ -219,7 +219,7 @@ impl Link {
         Err(SendError::Aborted("its streams end at once".to_owned()))
     }
 
-    /// Opens a stream on the connection of this generation, if that is still there.
+    /// Opens a stream on the connection of this generation, if that still exists.
     fn open(&self, kind: usize, destination: &Destination, generation: u64) -> Option<Arc<Queue>> {
         let opening = destination.opening(generation)?;
         let queue = Queue::new(generation, Arc::clone(&self.lanes[kind].figures));
@@ -262,7 +262,8 @@ impl Link {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
-    /// Ends a stream that has taken nothing for too long; and the connection, if it took nothing from any stream meanwhile.
+    /// Ends a stream that has accepted nothing for too long; and the connection, if that accepted nothing from any
+    /// stream meanwhile.
     fn relieve(&self, kind: usize) {
         let queue = self.lanes[kind].queue().clone();
         let Some((queue, since)) = queue.and_then(|queue| queue.first_since().map(|since| (queue, since))) else {

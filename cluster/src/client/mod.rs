@@ -7,6 +7,7 @@ mod dial;
 mod figures;
 mod link;
 mod pause;
+mod probe;
 mod queue;
 mod runner;
 mod standing;
@@ -19,3 +20,6 @@ pub use api::{
     SEND_TIME_BOUNDS, SendError,
 };
 pub use connections::Connections;
+pub(crate) use dial::{Dialed, dial};
+pub use probe::{ClockReading, Probe, Seen, SeenServer, look};
+pub(crate) use words::in_words;

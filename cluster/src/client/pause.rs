@@ -1,9 +1,10 @@
-//! How long to wait before a connection is tried again.
+//! The pause before a connection is retried.
 
 use std::time::Duration;
 
-/// After so many failures in a row: from the shortest on, each twice as long as the one before, up to the longest. `random` between
-/// 0 and 1 makes it up to a fifth longer or shorter, so that orderers do not try all at once.
+/// Returns the pause after a number of consecutive failures: the shortest, then each twice as long as the one before,
+/// up to the longest. `random` between 0 and 1 makes it up to a fifth longer or shorter, so that orderers do not
+/// retry all at once.
 pub(super) fn pause(failures: u32, (shortest, longest): (Duration, Duration), random: f64) -> Duration {
     let doubled = shortest.saturating_mul(1 << failures.saturating_sub(1).min(16));
     doubled.min(longest).mul_f64(0.8 + 0.4 * random.clamp(0.0, 1.0))

@@ -1,4 +1,4 @@
-//! What waits for one stream. It is the body of the stream's request: HTTP/2 takes from it when the peer reads.
+//! The queue of one stream. It is the body of the stream's request: HTTP/2 polls it when the peer reads.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,10 +16,10 @@ use super::api::SendError;
 use super::figures::Figures;
 use crate::wire::Pieces;
 
-/// Small messages that wait together are given to HTTP/2 together, up to this size.
+/// Maximum size in bytes of the small messages that are given to HTTP/2 together.
 const TOGETHER_BYTES: usize = 32 << 10;
 
-/// The room that a message has taken, in its queue and at its destination, until this is dropped.
+/// The permits of a message, in its queue and at its destination, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Room {
     _queue: OwnedSemaphorePermit,
@@ -32,23 +32,23 @@ impl Room {
     }
 }
 
-/// A message that waits.
+/// A queued message.
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) message: Pieces,
     pub(super) room: Room,
-    /// Told when the message is given to the connection, or is not going to be.
+    /// Notified when the message is given to the connection, or is dropped.
     pub(super) told: Option<oneshot::Sender<Result<(), SendError>>>,
     pub(super) since: Instant,
 }
 
-/// See the module's description.
+/// The queued messages of one stream.
 pub(super) struct Queue {
-    /// Which connection of the destination it is for.
+    /// The generation of the destination's connection that the stream is on.
     pub(super) generation: u64,
     figures: Arc<Figures>,
     state: Mutex<State>,
-    /// Told once when it takes no more.
+    /// Notified once when the queue is closed.
     closed: Notify,
 }
 
@@ -56,19 +56,19 @@ pub(super) struct Queue {
 struct State {
     items: VecDeque<Item>,
     waker: Option<Waker>,
-    /// Takes no more: what is here is sent, then the stream ends.
+    /// Whether the queue is closed: queued messages are sent, then the stream ends.
     is_finished: bool,
-    /// It has no stream any more, and that was not wanted here.
+    /// Whether the stream ended although this side did not end it.
     is_cut: bool,
-    /// Takes no more, and nothing is sent: why.
+    /// The reason for which the queue was aborted: it is closed, and nothing more is sent.
     aborted: Option<SendError>,
 }
 
-/// What became of a message that was put into a queue.
+/// Result of putting a message into a queue.
 pub(super) enum Put {
-    /// It waits there.
+    /// The message is queued.
     Taken,
-    /// The queue takes no more.
+    /// The queue is closed.
     Closed(Item),
 }
 
@@ -77,7 +77,7 @@ impl Queue {
         Arc::new(Self { generation, figures, state: Mutex::default(), closed: Notify::new() })
     }
 
-    /// Nothing panics while it is locked, nor is anything waited for.
+    /// Locks the state. No code panics or waits while it is locked.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,7 +98,7 @@ impl Queue {
         Put::Taken
     }
 
-    /// The stream is gone.
+    /// Marks the stream as ended.
     fn cut(&self) {
         let mut state = self.state();
         state.is_cut = !state.is_finished && state.aborted.is_none();
@@ -107,13 +107,13 @@ impl Queue {
         self.closed.notify_one();
     }
 
-    /// Whether all that was put here was sent before the stream ended, and it was this side that let it end.
+    /// Returns whether all messages were sent before the stream ended, and this side ended it.
     pub(super) fn is_done(&self) -> bool {
         let state = self.state();
         state.is_finished && !state.is_cut && state.aborted.is_none() && state.items.is_empty()
     }
 
-    /// Sends what is here, then ends the stream.
+    /// Closes the queue: queued messages are sent, then the stream ends.
     pub(super) fn finish(&self) {
         let waker = {
             let mut state = self.state();
@@ -126,7 +126,7 @@ impl Queue {
         }
     }
 
-    /// Ends the stream for this reason; what waits is dropped. Says how many messages that were.
+    /// Ends the stream for this reason and drops queued messages. Returns the number of dropped messages.
     pub(super) fn abort(&self, why: &SendError) -> usize {
         let (items, waker) = {
             let mut state = self.state();
@@ -141,29 +141,29 @@ impl Queue {
         self.figures.has_length(0);
         self.figures.dropped(dropped);
         for told in items.into_iter().filter_map(|item| item.told) {
-            // who asked may not wait any more
+            // the requester may not wait any more
             let _ = told.send(Err(why.clone()));
         }
         dropped
     }
 
-    /// Ready when it takes no more. For one waiter, once.
+    /// Waits until the queue is closed. For one waiter, once.
     pub(super) async fn closed(&self) {
         self.closed.notified().await;
     }
 
-    /// Whether it takes no more.
+    /// Returns whether the queue is closed.
     pub(super) fn is_closed(&self) -> bool {
         let state = self.state();
         state.is_finished || state.aborted.is_some()
     }
 
-    /// Why it was aborted, if it was.
+    /// Returns the reason for which the queue was aborted, if it was.
     pub(super) fn why_aborted(&self) -> Option<SendError> {
         self.state().aborted.clone()
     }
 
-    /// Since when its first message waits.
+    /// Returns since when the first message has been queued.
     pub(super) fn first_since(&self) -> Option<Instant> {
         self.state().items.front().map(|item| item.since)
     }
@@ -172,7 +172,7 @@ impl Queue {
 /// The body of a stream's request.
 pub(super) struct StepBody {
     queue: Arc<Queue>,
-    /// Told when something was given to the connection.
+    /// Updated when a message was given to the connection.
     progress: Arc<Progress>,
 }
 
@@ -182,7 +182,7 @@ impl StepBody {
     }
 }
 
-/// When a connection last took a message from any of its streams.
+/// The time when a connection last accepted a message from any of its streams.
 #[derive(Debug)]
 pub(super) struct Progress(Mutex<Instant>);
 
@@ -200,7 +200,7 @@ impl Progress {
     }
 }
 
-/// Messages that were given to HTTP/2. They keep their room until the socket has taken them.
+/// Messages that were given to HTTP/2. They keep their permits until the socket has accepted them.
 pub(super) struct Leaving {
     pieces: Pieces,
     _room: Vec<Room>,
@@ -260,7 +260,7 @@ impl http_body::Body for StepBody {
         self.progress.note(now);
         self.queue.figures.sent(count, bytes, waited);
         for told in told {
-            // who asked may not wait any more
+            // the requester may not wait any more
             let _ = told.send(Ok(()));
         }
         Poll::Ready(Some(Ok(Frame::data(Leaving { pieces, _room: room }))))
@@ -268,7 +268,8 @@ impl http_body::Body for StepBody {
 }
 
 impl Drop for StepBody {
-    /// Nothing more is going to be sent. Who runs the stream learns why, and aborts the queue with the reason.
+    /// Closes the queue, since nothing more will be sent. The task of the stream learns the reason, and aborts the
+    /// queue with it.
     fn drop(&mut self) {
         self.queue.cut();
     }

@@ -1,4 +1,4 @@
-//! The task of a destination: connects, waits until the connection is lost, pauses, connects again.
+//! The task of a destination: connects, waits until the connection is lost, pauses, reconnects.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,45 +9,45 @@ use tokio::time::{sleep, timeout};
 
 use super::dial::{Dialed, Driver};
 use super::pause::pause;
-use super::queue::Progress;
+use super::queue::{Progress, StepBody};
 use super::standing::{Connected, Current, Order, Shared};
 use crate::expiration::ExpirationCheck;
 use crate::tls::Identity;
 
 const LOG: &str = "orderer.common.cluster";
-/// A connection that lasted so long was a good one: the next pause is the shortest again.
+/// Duration after which a connection counts as a success: the next pause is the shortest again.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// A connection that is driven by a task of its own.
 struct Live {
     generation: u64,
     identity: Arc<Identity>,
-    /// Says why it ended.
+    /// Receives the reason for which the connection ended.
     ended: oneshot::Receiver<String>,
-    /// Has it end when its streams have, or soon.
+    /// Tells the connection to end when its streams have, or soon.
     retire: oneshot::Sender<()>,
     task: AbortHandle,
 }
 
-/// Drives a connection; `grace` is how long it may take to end when it is retired.
+/// Drives a connection; `grace` is the time limit for its end when it is retired.
 async fn drive(mut driver: Driver, ended: oneshot::Sender<String>, retired: oneshot::Receiver<()>, grace: Duration) {
     tokio::select! {
-        // who listens may have lost interest
+        // the receiver may be gone
         why = &mut driver => drop(ended.send(why)),
         Ok(()) = retired => drop(timeout(grace, driver).await),
     }
 }
 
-/// All connections to one destination, one after the other. Dropping it closes them.
+/// The connections to one destination, one after the other. Dropping it closes them.
 struct Runner {
     shared: Arc<Shared>,
     drivers: JoinSet<()>,
     generation: u64,
-    /// Attempts in a row that failed, and connections that did not last.
+    /// Number of consecutive failures: attempts, and connections that did not last.
     failures: u32,
 }
 
-/// Runs until it is aborted.
+/// Connects and reconnects until it is aborted.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut runner = Runner { shared, drivers: JoinSet::new(), generation: 0, failures: 0 };
     loop {
@@ -69,8 +69,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 impl Runner {
-    /// Messages go to this connection from now on.
-    fn adopt(&mut self, dialed: Dialed, identity: Arc<Identity>) -> Live {
+    /// Directs messages to this connection from now on.
+    fn adopt(&mut self, dialed: Dialed<StepBody>, identity: Arc<Identity>) -> Live {
         while self.drivers.try_join_next().is_some() {}
         self.generation += 1;
         let Dialed { sender, driver, name, certificate_expires } = dialed;
@@ -90,7 +90,8 @@ impl Runner {
         Live { generation: self.generation, identity, ended, retire, task }
     }
 
-    /// Says why the connection was lost, or closed. It may be renewed in between, any number of times.
+    /// Waits until the connection is lost or closed, and returns the reason. It may be renewed in between, any number
+    /// of times.
     async fn until_lost(&mut self, mut live: Live) -> String {
         let mut renew_after = None;
         loop {
@@ -107,7 +108,7 @@ impl Runner {
                 dialed = renewal => match dialed {
                     Ok((dialed, identity)) => {
                         let before = std::mem::replace(&mut live, self.adopt(dialed, identity));
-                        // it may have ended meanwhile
+                        // the old connection may have ended meanwhile
                         let _ = before.retire.send(());
                         self.shared.tell(|watcher| watcher.renewed());
                         renew_after = None;
@@ -133,7 +134,7 @@ impl Runner {
         }
     }
 
-    /// Waits for the next attempt.
+    /// Waits before the next attempt.
     async fn rest(&mut self, why: String) {
         self.failures = self.failures.saturating_add(1);
         let (failures, settings) = (self.failures, &self.shared.settings);
@@ -143,7 +144,7 @@ impl Runner {
         if failures.is_power_of_two() || self.shared.last_error().as_ref() != Some(&why) {
             tracing::warn!(
                 target: LOG,
-                "Unable to obtain connection to {endpoint}: {why} ({failures} times in a row, next attempt in {pause:?})"
+                "Unable to obtain connection to {endpoint}: {why} (attempt {failures}, the next one in {pause:?})"
             );
         }
         self.shared.failed(why);

@@ -1,4 +1,4 @@
-//! How the connection to one destination stands: what its task says, and what channels and their streams ask of it.
+//! The state of the connection to one destination, shared by its task, the channels and their streams.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
@@ -14,22 +14,22 @@ use super::queue::{Progress, StepBody};
 use crate::expiration::ExpirationCheck;
 use crate::membership::PinnedKey;
 use crate::settings::ClientSettings;
-use crate::tls::{Identity, PinnedServer, Roots};
+use crate::tls::{ExpectedServer, Identity, Roots};
 
-/// What connections are opened with. It changes while the node runs.
+/// The identity and the roots for new connections. They change while the node runs.
 #[derive(Debug)]
 pub(super) struct Material {
     pub(super) identity: ArcSwap<Identity>,
     pub(super) roots: ArcSwap<Roots>,
 }
 
-/// Wants to know how a destination stands. Called by its task: must not block.
+/// Receives changes of a destination's state. Called by its task: must not block.
 pub(super) trait Watcher: Send + Sync {
-    /// It can be sent to.
+    /// Reports that messages can be sent to the destination.
     fn connected(&self);
-    /// Another connection has taken the place of the one that messages went to.
+    /// Reports that another connection has replaced the one that messages went to.
     fn renewed(&self);
-    /// It cannot any more, or still not.
+    /// Reports that messages cannot be sent any more, or still not.
     fn lost(&self);
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Shared {
     pub(super) material: Arc<Material>,
     pub(super) room: [Arc<Semaphore>; 2],
     pub(super) state: Mutex<State>,
-    /// That the state has an order.
+    /// Notified when the state has an order.
     pub(super) ordered: Notify,
 }
 
@@ -70,9 +70,9 @@ pub(super) struct Connected {
     pub(super) progress: Arc<Progress>,
 }
 
-/// What is to be done with the connection.
+/// A request to the task of the connection.
 pub(super) enum Order {
-    /// Open another one, with the identity of now, then close this one.
+    /// Open another connection, with the current identity, then close this one.
     Renew,
     /// Close the connection of this generation, for this reason.
     Reset(u64, String),
@@ -89,14 +89,14 @@ impl State {
 }
 
 impl Shared {
-    /// Nothing panics while it is locked, nor is anything waited for.
+    /// Locks the state. No code panics or waits while it is locked.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn turns(&self, current: Current) {
         let before = std::mem::replace(&mut self.state().current, current);
-        // its last sender may close a connection
+        // dropping its last sender may close a connection
         drop(before);
     }
 
@@ -124,18 +124,18 @@ impl Shared {
         }
     }
 
-    /// One attempt, with the identity that it was made with.
-    pub(super) async fn dial(&self) -> Result<(Dialed, Arc<Identity>), String> {
+    /// Makes one attempt to connect; returns the connection and the identity that it was opened with.
+    pub(super) async fn dial(&self) -> Result<(Dialed<StepBody>, Arc<Identity>), String> {
         let (identity, roots) = (self.material.identity.load_full(), self.material.roots.load_full());
-        let server = PinnedServer {
+        let server = ExpectedServer {
             host: self.host.clone(),
             endpoint: self.endpoint.clone(),
-            key: self.key.clone(),
+            key: Some(self.key.clone()),
             time_shift: self.settings.time_shift,
             tolerate_expired: self.settings.tolerate_expired,
         };
         let limit = self.settings.dial_timeout;
-        match timeout(limit, dial(server, self.port, &identity, &roots)).await {
+        match timeout(limit, dial(server, self.port, &identity, &roots, None)).await {
             Ok(dialed) => dialed.map(|dialed| (dialed, identity)),
             Err(_) => Err(format!("it does not answer within {limit:?}")),
         }

@@ -1,4 +1,4 @@
-//! One Step stream: opened, waited for until it ends, and why it ended.
+//! One Step stream: opens it, waits until it ends, and returns the reason.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use super::api::SendError;
 use super::queue::{Queue, StepBody};
 use super::words::in_words;
 
-/// How a stream ended.
+/// The end of a stream.
 pub(super) enum Ended {
-    /// As this side wanted it.
+    /// This side ended the stream.
     Finished,
-    /// For this reason; so many messages were dropped.
+    /// The stream failed for this reason; the number of messages was dropped.
     Aborted(SendError, usize),
 }
 
-/// Runs a stream until it ends; `grace` is how long it may take the peer to end a stream that this side has finished. The queue is
-/// closed when the future is ready, or dropped.
+/// Runs a stream until it ends; `grace` is the time limit for the peer to end a stream that this side has finished.
+/// The queue is closed when the future resolves, or is dropped.
 pub(super) async fn run(
     mut sender: SendRequest<StepBody>,
     body: StepBody,
@@ -56,7 +56,7 @@ pub(super) async fn run(
     };
     let ended = match (ended, guard.0.why_aborted()) {
         (Some(ended), _) => ended,
-        // what is under way is reset when it is dropped
+        // dropping it resets the request in flight
         (None, Some(why)) => return Ended::Aborted(why, 0),
         (None, None) => match timeout(grace, answer).await {
             Ok(ended) => ended,
@@ -88,7 +88,7 @@ impl Drop for Guard {
     }
 }
 
-/// The status that the other side ends with. Orderers of Fabric say nothing before it.
+/// Returns the status with which the other side ends the stream. Orderers of Fabric send nothing before it.
 async fn status_of(response: http::Response<Incoming>) -> Result<Status, String> {
     if let Some(status) = Status::from_header_map(response.headers()) {
         return Ok(status);
@@ -97,7 +97,7 @@ async fn status_of(response: http::Response<Incoming>) -> Result<Status, String>
     let mut body = response.into_body();
     loop {
         match std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await {
-            // answers are not read
+            // responses are not read
             Some(Ok(frame)) => {
                 if let Ok(trailers) = frame.into_trailers() {
                     return Ok(of_trailers(&trailers));

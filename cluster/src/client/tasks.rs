@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hyper::rt::Executor;
 use tokio::task::JoinSet;
 
-/// Spawns tasks, until they are ended all at once.
+/// Spawns tasks, until all are ended at once.
 #[derive(Clone, Default)]
 pub(super) struct Tasks(Arc<Mutex<Spawned>>);
 
@@ -15,11 +15,11 @@ struct Spawned {
     is_ended: bool,
 }
 
-/// Ends the tasks when it is dropped. Later ones do not begin.
+/// Ends the tasks when it is dropped. Later ones are not started.
 pub(super) struct EndsTasks(Tasks);
 
 impl Tasks {
-    /// To be kept by what drives the connection.
+    /// Returns a guard for the driver of the connection.
     pub(super) fn ended_with_this(&self) -> EndsTasks {
         EndsTasks(self.clone())
     }
@@ -46,7 +46,7 @@ impl Drop for EndsTasks {
             spawned.is_ended = true;
             std::mem::take(&mut spawned.running)
         };
-        // outside of the lock: what ends may spawn
+        // outside of the lock: a task that ends may spawn others
         drop(running);
     }
 }

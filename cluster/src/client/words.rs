@@ -1,11 +1,11 @@
-//! Why a connection failed, in words for who reads the log.
+//! Describes, for the log, why a connection failed.
 
 use std::error::Error;
 
 use rustls::{AlertDescription, CertificateError};
 
-/// An error and its causes. TLS errors are looked for among them, since what surrounds them says less.
-pub(super) fn in_words(error: &(dyn Error + 'static)) -> String {
+/// Describes an error and its causes; a TLS error alone if there is one among them, since the others say less.
+pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {

@@ -1,4 +1,4 @@
-//! The side that streams come to.
+//! The server side: handles the streams of other consenters.
 
 mod api;
 mod service;

@@ -1,4 +1,4 @@
-//! One Step stream, however its requests are read.
+//! Handles a Step stream, whichever listener reads its requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,10 +20,11 @@ use crate::membership::{ConsenterId, PinnedKey};
 /// Fabric's loggers.
 const LOG: &str = "orderer.common.cluster";
 const STEP_LOG: &str = "orderer.common.cluster.step";
-/// Between two warnings that requests are refused: who is refused tries again at every heartbeat.
+/// Minimum interval in seconds between warnings about rejected requests: a rejected consenter retries at every
+/// heartbeat.
 const REFUSAL_INTERVAL_SECONDS: i64 = 60;
 
-/// Takes the streams of other consenters. Cloning shares it.
+/// Handles the streams of other consenters. Cloning shares it.
 #[derive(Clone)]
 pub struct StepService(Arc<Shared>);
 
@@ -38,33 +39,34 @@ struct Shared {
     last_refusal: AtomicI64,
 }
 
-/// Who opened a stream.
+/// The client that opened a stream.
 #[derive(Clone, Debug)]
 pub struct StepClient {
-    /// Where it comes from.
+    /// The client's address.
     pub address: SocketAddr,
-    /// Its TLS certificate in DER, if it showed one. That it has the certificate's key was proven in the handshake.
+    /// The client's TLS certificate in DER, if it presented one. The handshake has proven that it has the
+    /// certificate's key.
     pub certificate: Option<Bytes>,
 }
 
-/// How many streams there are, and what became of their requests.
+/// Number of streams, and totals of their requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServiceFigures {
-    /// Streams that are open (`cluster_comm_ingress_stream_count`).
+    /// Number of open streams (`cluster_comm_ingress_stream_count`).
     pub streams: usize,
-    /// Consensus messages that a channel took.
+    /// Number of consensus messages that a channel accepted.
     pub consensus: u64,
-    /// Transactions that a channel took.
+    /// Number of transactions that a channel accepted.
     pub submit: u64,
-    /// Consensus messages for which a channel had no room.
+    /// Number of consensus messages for which a channel had no capacity.
     pub dropped: u64,
-    /// Streams that ended because a request was refused.
+    /// Number of streams that ended because a request was rejected.
     pub refused: u64,
 }
 
 impl StepService {
-    /// Passes requests on to the channels that `router` finds, and warns when a client's certificate is valid for no longer than
-    /// `expiration_warning` (`CertExpirationWarningThreshold`).
+    /// Passes requests to the channels that `router` finds, and warns when a client's certificate is valid for no
+    /// longer than `expiration_warning` (`CertExpirationWarningThreshold`).
     pub fn new(router: Arc<dyn Router>, expiration_warning: Duration) -> Self {
         Self(Arc::new(Shared {
             router,
@@ -78,7 +80,7 @@ impl StepService {
         }))
     }
 
-    /// A stream begins.
+    /// Begins a stream.
     pub fn open(&self, client: &StepClient) -> StepSession {
         self.0.streams.fetch_add(1, Ordering::Relaxed);
         let shown = match &client.certificate {
@@ -92,12 +94,12 @@ impl StepService {
                 },
             },
         };
-        let session = StepSession { shared: Arc::clone(&self.0), address: client.address, shown };
+        let session = StepSession { shared: Arc::clone(&self.0), address: client.address, shown, is_known: false };
         tracing::debug!(target: LOG, "Connection from {}({})", session.name(), session.address);
         session
     }
 
-    /// What has happened so far.
+    /// Returns the totals so far.
     pub fn figures(&self) -> ServiceFigures {
         ServiceFigures {
             streams: self.0.streams.load(Ordering::Relaxed),
@@ -109,34 +111,41 @@ impl StepService {
     }
 }
 
-/// What a client has shown of itself.
+/// The certificate that a client has presented.
 enum Shown {
     Nothing,
     Unreadable,
     Certificate { key: Option<PinnedKey>, name: String, expiration: ExpirationCheck },
 }
 
-/// One stream that is open, until this is dropped.
+/// One open stream, until this is dropped.
 pub struct StepSession {
     shared: Arc<Shared>,
     address: SocketAddr,
     shown: Shown,
+    /// Whether a request came from a consenter.
+    is_known: bool,
 }
 
 impl StepSession {
-    /// Handles one request after the other, and says with which status the stream has to end.
+    /// Handles one request after the other, and returns the status with which the stream has to end.
     ///
     /// The head of the response should be sent together with that status and not before, as Fabric does
-    /// ([`Status::into_http`]). A client opens two streams for each channel on its one connection, so a listener for the
-    /// orderers of many channels has to allow as many. Dropping the future ends the stream; a transaction that the channel has
-    /// not taken is lost then.
+    /// ([`Status::into_http`]). A client opens two streams for each channel on its one connection, so a listener for
+    /// the orderers of many channels has to allow as many. Dropping the future ends the stream; a transaction that
+    /// the channel has not accepted is lost then.
     pub async fn run(mut self, requests: impl Stream<Item = Result<Bytes, Status>>) -> Status {
         let mut requests = std::pin::pin!(requests);
         while let Some(request) = requests.next().await {
             let handled = match request {
                 Ok(request) => self.handle(request).await,
                 Err(status) => {
-                    tracing::warn!(target: LOG, "Stream read from {} failed: {}", self.address, status.message());
+                    // a client that has proven to be a consenter is logged each time
+                    if self.is_known {
+                        tracing::warn!(target: LOG, "Stream read from {} failed: {}", self.address, status.message());
+                    } else {
+                        tracing::debug!(target: LOG, "Stream read from {} failed: {}", self.address, status.message());
+                    }
                     Err(status)
                 }
             };
@@ -148,12 +157,12 @@ impl StepSession {
         Status::ok("")
     }
 
-    /// Handles the bytes of a `StepRequest`. The next one must not be read before the future is ready. If the future is dropped
-    /// before, a transaction may have been taken or not.
+    /// Handles the bytes of a `StepRequest`. The next one must not be read before the future resolves. If the future
+    /// is dropped earlier, a transaction may or may not have been accepted.
     ///
     /// # Errors
-    /// The status with which the stream has to end, as Fabric would end it. A stream that ends otherwise ends with OK. Nothing is
-    /// ever answered before the end: Fabric's clients do not read.
+    /// Fails with the status with which the stream has to end, as Fabric would end it. A stream that ends otherwise
+    /// ends with OK. No response is sent before the end: Fabric's clients do not read.
     pub async fn handle(&mut self, request: Bytes) -> Result<(), Status> {
         let length = request.len();
         let request: StepRequest = lenient::decode(request)
@@ -163,7 +172,7 @@ impl StepSession {
             Some(Payload::ConsensusRequest(request)) => self.consensus(request, length),
             None => Err("message is neither a Submit nor a Consensus request".to_owned()),
         };
-        // an error that has no code of gRPC has this one
+        // an error without a gRPC code has this one
         handled.map_err(|text| {
             self.shared.refused.fetch_add(1, Ordering::Relaxed);
             Status::new(Code::Unknown, text)
@@ -172,7 +181,9 @@ impl StepSession {
 
     fn consensus(&mut self, request: ConsensusRequest, length: usize) -> Result<(), String> {
         self.arrived("ConsensusRequest", &request.channel, length);
-        let (channel, from) = self.identify(&request.channel).inspect_err(|text| self.warn_of_refusal(text))?;
+        let identified = self.identify(&request.channel);
+        let (channel, from) = identified.inspect_err(|text| self.warn_of_refusal("consensus message", text))?;
+        self.is_of_consenter(&request.channel);
         match channel.consensus(from, request.payload, request.metadata) {
             Ok(()) => self.shared.consensus.fetch_add(1, Ordering::Relaxed),
             Err(NotTaken::NoRoom) => self.shared.dropped.fetch_add(1, Ordering::Relaxed),
@@ -183,13 +194,11 @@ impl StepSession {
 
     async fn submit(&mut self, request: SubmitRequest, length: usize) -> Result<(), String> {
         self.arrived("SubmitRequest", &request.channel, length);
-        let taken = match self.identify(&request.channel) {
-            Ok((channel, from)) => {
-                let taken = channel.submit(from, request.last_validation_seq, request.payload).await;
-                taken.map_err(|refused| refused.to_string())
-            }
-            Err(text) => Err(text),
-        };
+        let identified = self.identify(&request.channel);
+        let (channel, from) = identified.inspect_err(|text| self.warn_of_refusal("transaction", text))?;
+        self.is_of_consenter(&request.channel);
+        let taken = channel.submit(from, request.last_validation_seq, request.payload).await;
+        let taken = taken.map_err(|refused| refused.to_string());
         match &taken {
             Ok(()) => {
                 self.shared.submit.fetch_add(1, Ordering::Relaxed);
@@ -199,8 +208,19 @@ impl StepSession {
         taken
     }
 
-    /// Notes that a request has arrived.
-    fn arrived(&mut self, kind: &str, channel: &str, length: usize) {
+    /// Logs that a request has arrived.
+    fn arrived(&self, kind: &str, channel: &str, length: usize) {
+        tracing::trace!(
+            target: STEP_LOG,
+            "Received message from {}({}): {kind} for channel {channel} with {length} bytes",
+            self.name(),
+            self.address,
+        );
+    }
+
+    /// Notes that a request came from a consenter, and warns if its certificate is about to expire.
+    fn is_of_consenter(&mut self, channel: &str) {
+        self.is_known = true;
         if let Shown::Certificate { name, expiration, .. } = &mut self.shown
             && let Some(left) = expiration.warn_now(unix_now())
         {
@@ -210,15 +230,9 @@ impl StepSession {
                 "Certificate of {name} from {address} for channel {channel} expires in less than {left}"
             );
         }
-        tracing::trace!(
-            target: STEP_LOG,
-            "Received message from {}({}): {kind} for channel {channel} with {length} bytes",
-            self.name(),
-            self.address,
-        );
     }
 
-    /// The channel, and who the client is there.
+    /// Returns the channel, and the client's ID in it.
     fn identify(&self, channel: &str) -> Result<(Arc<dyn ClusterChannel>, ConsenterId), String> {
         if channel.is_empty() {
             return Err("badly formatted message, cannot extract channel".to_owned());
@@ -236,11 +250,13 @@ impl StepSession {
             .ok_or_else(|| "certificate extracted from TLS connection isn't authorized".to_owned())
     }
 
-    fn warn_of_refusal(&self, text: &str) {
+    /// Warns about a rejection, but not more often than the interval, because any client that reaches the listener
+    /// could fill the log.
+    fn warn_of_refusal(&self, what: &str, text: &str) {
         let (now, last) = (unix_now(), &self.shared.last_refusal);
         if now.saturating_sub(last.load(Ordering::Relaxed)) >= REFUSAL_INTERVAL_SECONDS {
             last.store(now, Ordering::Relaxed);
-            tracing::warn!(target: LOG, "A consensus message from {}({}) is refused: {text}", self.name(), self.address);
+            tracing::warn!(target: LOG, "A {what} from {}({}) is refused: {text}", self.name(), self.address);
         }
     }
 

@@ -64,9 +64,19 @@ impl Identity {
         &self.key
     }
 
+    /// The certificate in DER, with those that lead to its root behind it.
+    pub fn certificate(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
+    }
+
     /// The end of the certificate's validity, in seconds since 1970.
     pub fn expires_at(&self) -> i64 {
         self.expires_at
+    }
+
+    /// The certificate itself, in DER.
+    pub(crate) fn der(&self) -> &[u8] {
+        self.certified.cert.first().map_or(&[], |certificate| certificate)
     }
 
     /// Whether this is the same certificate.
@@ -90,6 +100,11 @@ pub struct RootsError {
 }
 
 impl Roots {
+    /// These certificates.
+    pub fn new(certificates: impl IntoIterator<Item = Arc<Certificate>>) -> Self {
+        Self(Arc::new(Pool::new(certificates)))
+    }
+
     /// All certificates in these PEM texts. What is no certificate is passed over, as in Go (`AppendCertsFromPEM`).
     ///
     /// # Errors
@@ -109,6 +124,16 @@ impl Roots {
             }
         }
         Ok(Self(Arc::new(pool)))
+    }
+
+    /// These and others.
+    #[must_use]
+    pub fn with(&self, others: impl IntoIterator<Item = Arc<Certificate>>) -> Self {
+        let mut pool = Pool::new(self.0.certificates().iter().cloned());
+        for certificate in others {
+            pool.add(certificate);
+        }
+        Self(Arc::new(pool))
     }
 }
 

@@ -4,4 +4,4 @@ mod material;
 mod verifier;
 
 pub use material::{Identity, IdentityError, Roots, RootsError};
-pub(crate) use verifier::{PinnedServer, client_config};
+pub(crate) use verifier::{ExpectedServer, Shown, client_config, observing_config};

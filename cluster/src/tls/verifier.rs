@@ -1,51 +1,81 @@
-//! Which server certificates are taken: those that Go's TLS client would take, and whose key is the one that the channel's
-//! configuration names for the consenter.
+//! Which server certificates are taken: those that Go's TLS client would take, and, of a consenter, whose key is the one that the
+//! channel's configuration names for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use orderer_x509::{Certificate, Curve, HostnameError, Options, ParseError, Pool, PublicKey, Purpose, VerifyError};
+use orderer_x509::handshake::{self, read};
+use orderer_x509::{Certificate, HostnameError, Memo, Options, ParseError, Pool, Purpose, VerifyError};
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature_with_raw_key,
-};
+use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::material::{Identity, Roots};
 use crate::membership::PinnedKey;
 
-/// An authority that has expired as well is looked for so often.
+/// For a certificate whose expiry is tolerated: how many expired authorities above it are tolerated with it, at most.
 const MAX_STEPS_BACK: usize = 8;
 
 /// The server that is expected.
 #[derive(Clone, Debug)]
-pub(crate) struct PinnedServer {
+pub(crate) struct ExpectedServer {
     /// Its host name or IP address, which the certificate has to be for.
     pub(crate) host: String,
     /// Its HOST:PORT, for messages.
     pub(crate) endpoint: String,
-    /// Its key.
-    pub(crate) key: PinnedKey,
+    /// Its key; `None`: any.
+    pub(crate) key: Option<PinnedKey>,
     /// Certificates are judged as if it were so much earlier.
     pub(crate) time_shift: Duration,
-    /// Take a certificate that has expired, if its key is the right one.
+    /// Take a certificate that has expired, if its key is the one that is expected.
     pub(crate) tolerate_expired: bool,
 }
 
+/// What a server showed.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// Its certificate in DER, with those that lead to its root behind it.
+    pub(crate) chain: Vec<Bytes>,
+    /// Why it is not the one that is expected, other than by its key.
+    pub(crate) verdict: Result<(), String>,
+}
+
 /// What a connection to that server needs. The identity is shown whatever authorities the server names.
-pub(crate) fn client_config(server: PinnedServer, identity: &Identity, roots: &Roots) -> Result<ClientConfig, Error> {
+pub(crate) fn client_config(server: ExpectedServer, identity: &Identity, roots: &Roots) -> Result<ClientConfig, Error> {
+    config(server, Some(identity), roots, None)
+}
+
+/// The same of a connection that is made whatever the server shows, which is noted. For who looks, and sends nothing of worth.
+pub(crate) fn observing_config(
+    server: ExpectedServer,
+    identity: Option<&Identity>,
+    roots: &Roots,
+    shown: Arc<OnceLock<Shown>>,
+) -> Result<ClientConfig, Error> {
+    config(server, identity, roots, Some(shown))
+}
+
+fn config(
+    server: ExpectedServer,
+    identity: Option<&Identity>,
+    roots: &Roots,
+    observer: Option<Arc<OnceLock<Shown>>>,
+) -> Result<ClientConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let algorithms = provider.signature_verification_algorithms;
-    let verifier = ServerVerifier { server, roots: Arc::clone(&roots.0), algorithms };
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let verifier = ServerVerifier { server, roots: Arc::clone(&roots.0), algorithms, observer };
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(Shows(Arc::clone(&identity.certified))));
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(Shows(Arc::clone(&identity.certified)))),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     // a session that is resumed is not verified again
     config.resumption = rustls::client::Resumption::disabled();
@@ -84,13 +114,14 @@ fn judge(
     end: &CertificateDer<'_>,
     between: &[CertificateDer<'_>],
     roots: &Pool,
-    server: &PinnedServer,
+    server: &ExpectedServer,
     now: i64,
 ) -> Result<(), Refused> {
     let leaf = read(end)?;
     let between: Result<Vec<_>, _> = between.iter().map(read).collect();
     let between = Pool::new(between?);
-    let is_pinned = PinnedKey::of(&leaf).is_ok_and(|key| key == server.key);
+    let shown = PinnedKey::of(&leaf).ok();
+    let is_pinned = server.key.is_some() && shown == server.key;
     let shift = i64::try_from(server.time_shift.as_secs()).unwrap_or(i64::MAX);
     let mut at = now.saturating_sub(shift);
     let mut verdict = verify(&leaf, roots, &between, at);
@@ -104,12 +135,12 @@ fn judge(
     }
     leaf.verify_hostname(&server.host)?;
     verdict?;
-    if is_pinned { Ok(()) } else { Err(Refused::OtherKey(server.endpoint.clone())) }
+    if is_pinned || server.key.is_none() { Ok(()) } else { Err(Refused::OtherKey(server.endpoint.clone())) }
 }
 
 fn verify(leaf: &Arc<Certificate>, roots: &Pool, between: &Pool, at: i64) -> Result<(), VerifyError> {
     let options = Options { at, purpose: Purpose::ServerAuth };
-    orderer_x509::verify_with(leaf, roots, between, &options, &mut orderer_x509::Memo::default()).map(|_| ())
+    orderer_x509::verify_with(leaf, roots, between, &options, &mut Memo::new()).map(|_| ())
 }
 
 /// When the certificate expired for which there is no chain.
@@ -121,16 +152,13 @@ fn expired_at(error: &VerifyError) -> Option<i64> {
     }
 }
 
-/// Reads a certificate as Go does.
-fn read(der: &CertificateDer<'_>) -> Result<Arc<Certificate>, ParseError> {
-    Certificate::parse(&Bytes::copy_from_slice(der)).map(Arc::new)
-}
-
 #[derive(Debug)]
 struct ServerVerifier {
-    server: PinnedServer,
+    server: ExpectedServer,
     roots: Arc<Pool>,
     algorithms: WebPkiSupportedAlgorithms,
+    /// Notes what is shown, and takes it.
+    observer: Option<Arc<OnceLock<Shown>>>,
 }
 
 impl ServerCertVerifier for ServerVerifier {
@@ -143,7 +171,19 @@ impl ServerCertVerifier for ServerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        judge(end_entity, intermediates, &self.roots, &self.server, now)
+        let verdict = judge(end_entity, intermediates, &self.roots, &self.server, now);
+        if let Some(observer) = &self.observer {
+            let chain = std::iter::once(end_entity).chain(intermediates);
+            let chain = chain.map(|certificate| Bytes::copy_from_slice(certificate)).collect();
+            let verdict = match verdict {
+                Ok(()) | Err(Refused::OtherKey(_)) => Ok(()),
+                Err(refused) => Err(refused.to_string()),
+            };
+            // only the first handshake of a connection shows a certificate
+            let _ = observer.set(Shown { chain, verdict });
+            return Ok(ServerCertVerified::assertion());
+        }
+        verdict
             .map(|()| ServerCertVerified::assertion())
             .map_err(|cause| CertificateError::Other(OtherError(Arc::new(cause))).into())
     }
@@ -154,20 +194,7 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // the library reads the certificate anew, by stricter rules; what it needs is the key
-        let certificate = read(cert).map_err(|_| CertificateError::BadEncoding)?;
-        let Some(PublicKey::Ec { curve: Curve::P256 | Curve::P384 | Curve::P521, point: key }) =
-            certificate.public_key()
-        else {
-            return verify_tls12_signature(message, cert, dss, &self.algorithms);
-        };
-        let of_scheme = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == dss.scheme);
-        let algorithms = of_scheme.map_or(&[][..], |(_, algorithms)| algorithms);
-        if algorithms.iter().any(|algorithm| algorithm.verify_signature(key, message, dss.signature()).is_ok()) {
-            Ok(HandshakeSignatureValid::assertion())
-        } else {
-            Err(CertificateError::BadSignature.into())
-        }
+        handshake::verify_tls12(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -176,9 +203,7 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let certificate = read(cert).map_err(|_| CertificateError::BadEncoding)?;
-        let key = SubjectPublicKeyInfoDer::from(&certificate.raw_spki()[..]);
-        verify_tls13_signature_with_raw_key(message, &key, dss, &self.algorithms)
+        handshake::verify_tls13(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -220,17 +245,17 @@ mod tests {
         }
     }
 
-    fn pinned(certificate: &CertificateDer<'_>) -> PinnedServer {
-        PinnedServer {
+    fn pinned(certificate: &CertificateDer<'_>) -> ExpectedServer {
+        ExpectedServer {
             host: "orderer.example.com".to_owned(),
             endpoint: "orderer.example.com:7050".to_owned(),
-            key: PinnedKey::of(&read(certificate).unwrap()).unwrap(),
+            key: Some(PinnedKey::of(&read(certificate).unwrap()).unwrap()),
             time_shift: Duration::ZERO,
             tolerate_expired: false,
         }
     }
 
-    fn verdict(end: &CertificateDer<'_>, authority: &Authority, server: &PinnedServer) -> String {
+    fn verdict(end: &CertificateDer<'_>, authority: &Authority, server: &ExpectedServer) -> String {
         let judged = judge(end, &[], &authority.pool(), server, IN_2026);
         judged.map_or_else(|error| error.to_string(), |()| "taken".to_owned())
     }
@@ -260,6 +285,21 @@ mod tests {
     }
 
     #[test]
+    fn where_no_key_is_expected_any_is_taken_and_no_expiry_tolerated() {
+        let authority = Authority::new(2040);
+        let good = authority.server("orderer.example.com", &KeyPair::generate().unwrap(), 2039);
+        let any = ExpectedServer { key: None, tolerate_expired: true, ..pinned(&good) };
+        assert_eq!(verdict(&good, &authority, &any), "taken");
+        let another = authority.server("orderer.example.com", &KeyPair::generate().unwrap(), 2039);
+        assert_eq!(verdict(&another, &authority, &any), "taken");
+        let expired = authority.server("orderer.example.com", &KeyPair::generate().unwrap(), 2026);
+        assert!(verdict(&expired, &authority, &any).contains("expired"));
+        let elsewhere = authority.server("peer.example.com", &KeyPair::generate().unwrap(), 2039);
+        assert!(verdict(&elsewhere, &authority, &any).contains("not orderer.example.com"));
+        assert!(verdict(&good, &Authority::new(2041), &any).contains("unknown authority"));
+    }
+
+    #[test]
     fn the_clock_is_shifted_and_expiry_tolerated_only_where_that_is_set_and_the_key_is_right() {
         let authority = Authority::new(2040);
         let key = KeyPair::generate().unwrap();
@@ -267,8 +307,8 @@ mod tests {
         let server = pinned(&expired);
         assert!(verdict(&expired, &authority, &server).contains("expired"));
         let two_years = Duration::from_secs(2 * 365 * 86_400);
-        assert_eq!(verdict(&expired, &authority, &PinnedServer { time_shift: two_years, ..server.clone() }), "taken");
-        let tolerant = PinnedServer { tolerate_expired: true, ..server };
+        assert_eq!(verdict(&expired, &authority, &ExpectedServer { time_shift: two_years, ..server.clone() }), "taken");
+        let tolerant = ExpectedServer { tolerate_expired: true, ..server };
         assert_eq!(verdict(&expired, &authority, &tolerant), "taken");
         let others = authority.server("orderer.example.com", &KeyPair::generate().unwrap(), 2026);
         assert!(verdict(&others, &authority, &tolerant).contains("expired"), "another key");

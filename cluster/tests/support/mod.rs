@@ -1,4 +1,4 @@
-//! Authorities, and orderers that note what they are sent.
+//! Authorities, and orderers that record what they receive.
 
 // each test uses its part
 #![allow(dead_code, clippy::unwrap_used)]
@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tonic::Status;
 
-/// Nothing takes so long.
+/// Time limit that no step should reach.
 pub(crate) const LIMIT: Duration = Duration::from_secs(150);
 
 /// Issues certificates for 127.0.0.1.
@@ -63,7 +63,7 @@ impl Authority {
         self.renew(name, &KeyPair::generate().unwrap().serialize_pem())
     }
 
-    /// Another certificate for a key.
+    /// Issues another certificate for a key.
     pub(crate) fn renew(&self, name: &str, key: &str) -> Pair {
         let key = KeyPair::from_pem(key).unwrap();
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
@@ -76,7 +76,7 @@ impl Authority {
         Roots::from_pem([self.pem()]).unwrap()
     }
 
-    /// A client with these settings.
+    /// Creates a client with these settings.
     pub(crate) fn connections(&self, identity: &Pair, settings: ClientSettings) -> Connections {
         Connections::new(settings, identity.identity(), self.roots(), tokio::runtime::Handle::current())
     }
@@ -106,14 +106,14 @@ pub(crate) fn quick() -> ClientSettings {
     ClientSettings { pause: (Duration::from_millis(20), Duration::from_millis(100)), ..ClientSettings::default() }
 }
 
-/// Something that arrived at a channel.
+/// A message that arrived at a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Arrived {
     Consensus { from: ConsenterId, payload: Bytes, metadata: Bytes },
     Submit { from: ConsenterId, sequence: u64, envelope: Bytes },
 }
 
-/// A channel that notes what arrives.
+/// A channel that records the messages that arrive.
 pub(crate) struct Recorder {
     pub(crate) membership: Mutex<Arc<Membership>>,
     arrived: watch::Sender<Vec<Arrived>>,
@@ -130,7 +130,7 @@ impl Recorder {
         self.arrived.borrow().clone()
     }
 
-    /// When so many have arrived.
+    /// Waits until this number of messages has arrived.
     pub(crate) async fn wait_for(&self, count: usize) -> Vec<Arrived> {
         let mut arrived = self.arrived.subscribe();
         let enough = tokio::time::timeout(LIMIT, arrived.wait_for(|arrived| arrived.len() >= count)).await;
@@ -172,7 +172,7 @@ impl Router for Table {
 pub(crate) struct Orderer {
     pub(crate) port: u16,
     pub(crate) service: StepService,
-    /// Streams that come while this is true are not read.
+    /// While this is true, new streams are not read.
     pub(crate) is_deaf: Arc<AtomicBool>,
     /// All requests as they were read.
     pub(crate) requests: Arc<Mutex<Vec<Bytes>>>,
@@ -191,7 +191,7 @@ impl Orderer {
         Self::start_among(&authority.pem(), server, port, channels).await
     }
 
-    /// Clients' certificates have to lead to the authority in this PEM text.
+    /// Starts an orderer that trusts clients' certificates of the authority in this PEM text.
     pub(crate) async fn start_among(
         authority: &str,
         server: &Pair,
@@ -221,7 +221,7 @@ impl Orderer {
         Self { port, service, is_deaf, requests, shown, tasks }
     }
 
-    /// Kills it, and all its connections.
+    /// Kills the orderer, and all its connections.
     pub(crate) async fn kill(mut self) -> u16 {
         self.tasks.shutdown().await;
         self.port
@@ -266,7 +266,7 @@ async fn serve(
     let _ = served.await;
 }
 
-/// The messages of a request.
+/// Yields the messages of a request.
 fn messages(body: Incoming) -> impl Stream<Item = Result<Bytes, Status>> {
     stream::unfold((body, BytesMut::new()), |(mut body, mut read)| async move {
         loop {
@@ -288,7 +288,7 @@ fn messages(body: Incoming) -> impl Stream<Item = Result<Bytes, Status>> {
     .boxed()
 }
 
-fn server_config(authority: &str, server: &Pair) -> ServerConfig {
+pub(crate) fn server_config(authority: &str, server: &Pair) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
@@ -307,7 +307,7 @@ fn server_config(authority: &str, server: &Pair) -> ServerConfig {
     config
 }
 
-/// Notes what happens to peers.
+/// Records the events of peers.
 pub(crate) struct Events(watch::Sender<Vec<(ConsenterId, bool)>>);
 
 impl Events {
@@ -315,7 +315,7 @@ impl Events {
         Arc::new(Self(watch::channel(Vec::new()).0))
     }
 
-    /// When the peer has been connected, or lost, so often.
+    /// Waits until the peer has been connected, or lost, this number of times.
     pub(crate) async fn wait_for(&self, peer: ConsenterId, is_connected: bool, times: usize) {
         let mut seen = self.0.subscribe();
         let often = |seen: &Vec<(ConsenterId, bool)>| {

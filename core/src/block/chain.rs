@@ -1,5 +1,5 @@
-//! Whether blocks are a channel's chain: each built on the one before it, signed by somebody who may, and following the
-//! configuration that its predecessors made.
+//! Verifies that blocks are a channel's chain: each block links to the one before it, is signed as the channel's policy
+//! requires, and follows the configuration that its predecessors put in force.
 
 use std::sync::Arc;
 
@@ -14,82 +14,82 @@ use crate::crypto::hex;
 use crate::envelope::{EnvelopeError, Message, SignedEnvelope};
 use crate::processing::{Refusal, apply_config};
 
-/// Why a block does not belong where it stands.
+/// A block does not continue the chain.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// Blocks are missing, or one is there twice.
+    /// A block is missing or repeated.
     #[error("block {got} stands where block {expected} should be")]
     Number {
-        /// The number that is next.
+        /// The next block's number.
         expected: BlockNumber,
-        /// The block's.
+        /// Number of the block.
         got: BlockNumber,
     },
-    /// It is built on another block.
+    /// The block links to another block.
     #[error("block {number} names previous hash {got}, the block before it has {expected}")]
     Link {
-        /// The block.
+        /// Number of the block.
         number: BlockNumber,
-        /// Lowercase hex: hash of the header before it; nothing before block 0.
+        /// Hash of the previous block's header in lowercase hex; empty before block 0.
         expected: String,
-        /// Lowercase hex: what the block says.
+        /// Previous hash in the block, in lowercase hex.
         got: String,
     },
-    /// Nobody who may has signed it.
+    /// The signatures do not satisfy the channel's policy.
     #[error(transparent)]
     Signatures(#[from] VerifyError),
-    /// It names another block than the newest config block.
+    /// The block names another block than the newest config block.
     #[error("block {number} names block {got} as the last with a configuration, that is block {expected}")]
     LastConfig {
-        /// The block.
+        /// Number of the block.
         number: BlockNumber,
-        /// The newest with a configuration.
+        /// Number of the newest config block.
         expected: BlockNumber,
-        /// What the block says.
+        /// Number in the block's metadata.
         got: BlockNumber,
     },
-    /// Its config message cannot be read.
+    /// The block's config message cannot be parsed.
     #[error("block {number}: read its config message")]
     Message {
-        /// The block.
+        /// Number of the block.
         number: BlockNumber,
-        /// What is wrong.
+        /// Error of the envelope.
         #[source]
         cause: EnvelopeError,
     },
-    /// The first configuration.
+    /// The configuration in block 0 is invalid.
     #[error("block {number}: read its configuration")]
     Config {
-        /// The block.
+        /// Number of the block.
         number: BlockNumber,
-        /// What is wrong.
+        /// Error of the configuration.
         #[source]
         cause: ConfigError,
     },
-    /// A later configuration is not what its update makes of the one before.
+    /// The configuration is not the result of applying its update to the one before.
     #[error("block {number}: its configuration does not follow from the one before it")]
     Update {
-        /// The block.
+        /// Number of the block.
         number: BlockNumber,
-        /// What is wrong.
+        /// Error of the update.
         #[source]
         cause: Box<Refusal>,
     },
-    /// It configures another channel.
+    /// Block 0 configures another channel.
     #[error("block {number} is of channel {got}, not of {expected}")]
     OtherChannel {
-        /// The block.
+        /// Number of the block.
         number: BlockNumber,
-        /// The channel.
+        /// Expected channel.
         expected: ChannelId,
-        /// The channel that the block names.
+        /// Channel in the block.
         got: ChannelId,
     },
 }
 
 impl ChainError {
-    /// The block that is bad.
+    /// Returns the number of the invalid block.
     pub fn number(&self) -> BlockNumber {
         match self {
             Self::Number { got: number, .. }
@@ -105,48 +105,77 @@ impl ChainError {
     }
 }
 
-/// Follows a chain block by block.
+/// Verifies a chain block by block.
 #[derive(Debug)]
 pub struct ChainCheck {
     channel: Option<ChannelId>,
     catalog: Arc<Catalog>,
-    reached: Option<Reached>,
+    reached: Option<ChainTip>,
     config_blocks: u64,
-    /// Whether all blocks so far changed the configuration.
+    /// Whether all blocks so far are config blocks.
     config_only: bool,
 }
 
-#[derive(Debug)]
-struct Reached {
-    number: BlockNumber,
-    header_hash: Hash,
-    last_config: BlockNumber,
-    snapshot: ChannelSnapshot,
+/// State of a chain after a block, which determines the block that can follow.
+#[derive(Clone, Debug)]
+pub struct ChainTip {
+    /// Number of the newest block.
+    pub number: BlockNumber,
+    /// Hash of its header.
+    pub header_hash: Hash,
+    /// Number of the newest config block, this one included.
+    pub last_config: BlockNumber,
+    /// Configuration in force after the block.
+    pub snapshot: ChannelSnapshot,
+}
+
+impl ChainTip {
+    /// Returns the state after the block `newest`, with the configuration that is in force after it.
+    pub fn of(newest: &EncodedBlock, snapshot: ChannelSnapshot) -> Self {
+        let (number, last_config) = (newest.number(), newest.last_config());
+        Self { number, header_hash: *newest.header_hash(), last_config, snapshot }
+    }
 }
 
 impl ChainCheck {
-    /// Begins before block 0; of this channel, or of the one that block 0 names.
+    /// Starts before block 0, for this channel or for the one that block 0 names.
     pub fn new(channel: Option<ChannelId>, catalog: Arc<Catalog>) -> Self {
         Self { channel, catalog, reached: None, config_blocks: 0, config_only: true }
     }
 
-    /// The channel, once it is known.
+    /// Starts after a block that is known to belong to the channel.
+    pub fn after(tip: ChainTip) -> Self {
+        Self {
+            channel: Some(tip.snapshot.channel().clone()),
+            catalog: Arc::clone(tip.snapshot.catalog()),
+            reached: Some(tip),
+            config_blocks: 0,
+            config_only: false,
+        }
+    }
+
+    /// Returns the state of the chain; `None` before block 0.
+    pub fn tip(&self) -> Option<ChainTip> {
+        self.reached.clone()
+    }
+
+    /// Returns the channel, once it is known.
     pub fn channel(&self) -> Option<&ChannelId> {
         self.channel.as_ref()
     }
 
-    /// The configuration that the blocks so far have led to.
+    /// Returns the configuration that the blocks so far put in force.
     pub fn snapshot(&self) -> Option<&ChannelSnapshot> {
         self.reached.as_ref().map(|reached| &reached.snapshot)
     }
 
-    /// How many blocks changed the configuration, block 0 among them.
+    /// Returns the number of blocks that changed the configuration, block 0 included.
     pub fn config_blocks(&self) -> u64 {
         self.config_blocks
     }
 
-    /// Leaves out the blocks before `number`, whose last has this hash. For chains of which only config blocks are kept:
-    /// what follows must be signed under the configuration that the blocks so far have led to.
+    /// Skips the blocks before `number`, the last of which has this header hash. For chains of which only config blocks were
+    /// kept: the next block must be signed under the configuration that the blocks so far put in force.
     pub fn skip_to(&mut self, number: BlockNumber, previous_hash: Hash) {
         if let (Some(reached), Some(before)) = (&mut self.reached, number.0.checked_sub(1)) {
             reached.number = BlockNumber(before);
@@ -154,13 +183,13 @@ impl ChainCheck {
         }
     }
 
-    /// Takes the next block of a chain that may have been pruned: where only config blocks were kept, any number of others is
-    /// gone between two of them and before the first block that follows the last of them. Whether a config block is missing
-    /// too is seen by the blocks behind it, which name the newest; what else was there is vouched for by the signature over
-    /// the hash that the block behind the gap names.
+    /// Accepts the next block of a chain that may have been pruned. As long as only config blocks were kept, any number of
+    /// other blocks may be missing between two of them, and before the first block that follows the last of them. A missing
+    /// config block is detected at the next block, which names the newest config block. The other missing blocks are covered
+    /// by the signature of the block after the gap, which names the hash of its predecessor.
     ///
     /// # Errors
-    /// As [`take`](Self::take); nothing can be taken after that.
+    /// Fails as [`take`](Self::take); no block can be accepted after a failure.
     pub fn take_kept(&mut self, block: &EncodedBlock) -> Result<(), ChainError> {
         let is_behind_gap = self.reached.as_ref().is_some_and(|reached| block.number() > reached.number.next());
         // a hash of another length than a hash's is no link
@@ -171,10 +200,10 @@ impl ChainCheck {
         self.take(block)
     }
 
-    /// Takes the next block. Costs a verified signature, and a config update's where there is one.
+    /// Accepts the next block. Costs the verification of its signatures, and of a config update where it has one.
     ///
     /// # Errors
-    /// The block does not belong here; it is not taken.
+    /// The block does not continue the chain; it is not accepted.
     pub fn take(&mut self, block: &EncodedBlock) -> Result<(), ChainError> {
         match &self.reached {
             None => self.take_first(block),
@@ -210,12 +239,12 @@ impl ChainCheck {
             _ => self.channel = Some(got),
         }
         self.config_blocks = 1;
-        self.reached = Some(Reached { number, header_hash: *block.header_hash(), last_config: number, snapshot });
+        self.reached = Some(ChainTip { number, header_hash: *block.header_hash(), last_config: number, snapshot });
         Ok(())
     }
 }
 
-impl Reached {
+impl ChainTip {
     fn take(&self, block: &EncodedBlock) -> Result<Self, ChainError> {
         let number = block.number();
         let expected = self.number.next();
@@ -234,7 +263,7 @@ impl Reached {
         Ok(Self { number, header_hash: *block.header_hash(), last_config, snapshot })
     }
 
-    /// The configuration that the block puts in force, if it changes it.
+    /// Returns the configuration that the block puts in force; `None` if it does not change the channel's configuration.
     fn next_config(&self, block: &EncodedBlock) -> Result<Option<ChannelSnapshot>, ChainError> {
         if !block.is_config() {
             return Ok(None);
@@ -244,7 +273,7 @@ impl Reached {
         let message = SignedEnvelope::parse(entry).and_then(Message::parse);
         let message = message.map_err(|cause| ChainError::Message { number, cause })?;
         if message.channel_header.r#type != HeaderType::Config as i32 {
-            // the system channel's, about another channel
+            // a message of the system channel that creates another channel
             return Ok(None);
         }
         let next = apply_config(&self.snapshot, &message);

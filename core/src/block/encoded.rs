@@ -1,4 +1,4 @@
-//! A block as bytes that disk and subscribers share.
+//! A block in its encoded form, shared by the ledger and the subscribers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use super::header::{Hash, data_hash, header_hash};
 use crate::channel::BlockNumber;
 use crate::crypto::hex;
 
-/// In front of a message on a gRPC stream: one byte "not compressed", four bytes length.
+/// Length of the gRPC message prefix: one byte "not compressed" and four bytes of length.
 const GRPC_PREFIX_BYTES: usize = 5;
-/// Room for that, the tag of `DeliverResponse.block`, and the block's length.
+/// Space in front of the block for this prefix, the tag of `DeliverResponse.block`, and the block's length.
 const HEADROOM_BYTES: usize = GRPC_PREFIX_BYTES + 1 + 10;
 /// Tag of `DeliverResponse.block`: field 2, length-delimited.
 const DELIVER_BLOCK_TAG: u8 = 0x12;
-/// The length in a gRPC prefix has four bytes, and the message around the block takes a few.
+/// Maximum size of a block: the length in a gRPC prefix has four bytes, and the message around the block needs a few.
 const BLOCK_MAX_BYTES: usize = u32::MAX as usize - HEADROOM_BYTES;
 
-/// A block, encoded once. Its bytes lie behind the few that make it a message of a Deliver stream, so that the ledger
-/// stores and every subscriber sends slices of one buffer. Cloning shares it.
+/// A block, encoded once. Its bytes follow the prefix that makes it a message of a Deliver stream, so that the ledger
+/// stores and every subscriber receives slices of one buffer. Cloning shares the buffer.
 #[derive(Clone)]
 pub struct EncodedBlock(Arc<Inner>);
 
@@ -42,7 +42,7 @@ struct Inner {
     envelopes: usize,
 }
 
-/// Bytes that are not a block this node would store or send.
+/// The bytes are not a block that this node would store or send.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlockError {
@@ -57,19 +57,19 @@ pub enum BlockError {
     DataHash {
         /// Number in the header.
         number: BlockNumber,
-        /// Lowercase hex, as in the header.
+        /// Data hash in the header, lowercase hex.
         header: String,
-        /// Lowercase hex, computed.
+        /// Computed data hash, lowercase hex.
         data: String,
     },
-    /// A metadata slot is not what the protocol puts there.
+    /// A metadata slot does not have the message type that the protocol defines for it.
     #[error("block {number}: error unmarshalling metadata slot {slot}")]
     Metadata {
         /// Number in the header.
         number: BlockNumber,
         /// Index of the slot.
         slot: usize,
-        /// What the decoder said.
+        /// Error of the decoder.
         #[source]
         cause: prost::DecodeError,
     },
@@ -79,22 +79,22 @@ pub enum BlockError {
         /// Size of the block.
         bytes: usize,
     },
-    /// No block can follow it.
+    /// The block has the highest number, so no block could follow it.
     #[error("block {0}: there is no number after it")]
     LastNumber(BlockNumber),
     /// The orderer's signature over the block could not be made.
     #[error("sign block {number}")]
     Sign {
-        /// The block that was to be signed.
+        /// Number of the block.
         number: BlockNumber,
-        /// Why.
+        /// Error of the signer.
         #[source]
         cause: crate::crypto::SignError,
     },
 }
 
 impl BlockError {
-    /// The number in the block's header, where it could be read.
+    /// Returns the number in the block's header, if it was parsed.
     pub fn number(&self) -> Option<BlockNumber> {
         match self {
             Self::DataHash { number, .. }
@@ -107,7 +107,7 @@ impl BlockError {
 }
 
 impl EncodedBlock {
-    /// Reads a serialized `Block` and checks that its data hash recomputes. Copies it once, behind the Deliver prefix.
+    /// Parses a serialized `Block` and checks its data hash. Copies the bytes once, behind the Deliver prefix.
     pub fn parse(block_bytes: &[u8]) -> Result<Self, BlockError> {
         Self::read_from(block_bytes.len(), |buffer| {
             buffer.extend_from_slice(block_bytes);
@@ -115,8 +115,8 @@ impl EncodedBlock {
         })
     }
 
-    /// As [`parse`](Self::parse), for who has the block in pieces: `fill` appends them, `len` bytes together, to a
-    /// buffer made large enough, and nothing is copied after that.
+    /// Parses a block that the caller has in pieces, as [`parse`](Self::parse) does: `fill` appends the pieces, `len`
+    /// bytes in total, to a buffer of sufficient size, and no bytes are copied after that.
     pub fn read_from<E: From<BlockError>>(
         len: usize,
         fill: impl FnOnce(&mut BytesMut) -> Result<(), E>,
@@ -126,14 +126,14 @@ impl EncodedBlock {
         Ok(Self::finish(buffer)?)
     }
 
-    /// A buffer for a block of `len` bytes, with the room in front already taken.
+    /// Returns a buffer for a block of `len` bytes, with the headroom already filled.
     pub(super) fn with_headroom(len: usize) -> BytesMut {
         let mut buffer = BytesMut::with_capacity(HEADROOM_BYTES + len);
         buffer.put_bytes(0, HEADROOM_BYTES);
         buffer
     }
 
-    /// Takes a buffer begun by `with_headroom`: writes the prefix into the headroom and finds the block's parts.
+    /// Finishes a buffer from `with_headroom`: writes the prefix into the headroom and parses the block.
     pub(super) fn finish(mut buffer: BytesMut) -> Result<Self, BlockError> {
         let block_len = buffer.len() - HEADROOM_BYTES;
         if block_len > BLOCK_MAX_BYTES {
@@ -166,45 +166,46 @@ impl EncodedBlock {
         })))
     }
 
-    /// Number in the header.
+    /// Returns the number in the header.
     pub fn number(&self) -> BlockNumber {
         self.0.number
     }
 
-    /// Hash of the previous block's header; empty in block 0.
+    /// Returns the hash of the previous block's header; empty in block 0.
     pub fn previous_hash(&self) -> &Bytes {
         &self.0.previous_hash
     }
 
-    /// Hash of this block's header.
+    /// Returns the hash of this block's header.
     pub fn header_hash(&self) -> &Hash {
         &self.0.header_hash
     }
 
-    /// The serialized `Block`.
+    /// Returns the serialized `Block`.
     pub fn block_bytes(&self) -> Bytes {
         self.0.frame.slice(self.0.block_at..)
     }
 
-    /// The block as one message of a Deliver stream, gRPC prefix included.
+    /// Returns the block as one message of a Deliver stream, gRPC prefix included.
     pub fn deliver_frame(&self) -> Bytes {
         self.0.frame.clone()
     }
 
-    /// As [`deliver_frame`](Self::deliver_frame), with the data left out; a config block is whole even so, because its
-    /// reader has to follow the configuration.
+    /// Returns the block without its data as one message of a Deliver stream, gRPC prefix included. A config block
+    /// keeps its data, because the subscriber has to follow the configuration.
     pub fn header_frame(&self) -> Bytes {
         if self.0.is_config {
             return self.deliver_frame();
         }
-        // was decoded before, when this value was made
+        // decodes, because the bytes were decoded when this value was created
         let mut block = self.decode();
         block.data = None;
         let response = DeliverResponse { r#type: Some(deliver_response::Type::Block(block)) };
         frame_message(&response)
     }
 
-    /// What is left of the block without its data, in memory of its own: number, hashes, metadata. Not to be delivered.
+    /// Returns a copy of the block without its data, in memory of its own: number, hashes, metadata. Not to be
+    /// delivered.
     #[must_use]
     pub fn without_data(&self) -> Self {
         let mut block = self.decode();
@@ -226,12 +227,12 @@ impl EncodedBlock {
         }))
     }
 
-    /// The block's parts; its byte fields share this block's buffer.
+    /// Decodes the block; its byte fields share this block's buffer.
     pub fn decode(&self) -> Block {
         lenient::decode(self.block_bytes()).unwrap_or_default()
     }
 
-    /// Number of the newest config block up to this one, as the block's metadata says.
+    /// Returns the number of the newest config block up to this one, from the block's metadata.
     pub fn last_config(&self) -> BlockNumber {
         self.0.last_config
     }
@@ -241,12 +242,12 @@ impl EncodedBlock {
         self.0.is_config
     }
 
-    /// How many envelopes the block holds.
+    /// Returns the number of envelopes in the block.
     pub fn envelopes(&self) -> usize {
         self.0.envelopes
     }
 
-    /// Size of the serialized `Block`.
+    /// Returns the size of the serialized `Block` in bytes.
     pub fn size_bytes(&self) -> usize {
         self.0.frame.len() - self.0.block_at
     }
@@ -263,7 +264,7 @@ impl fmt::Debug for EncodedBlock {
     }
 }
 
-/// A message as it goes onto a gRPC stream, not compressed.
+/// Encodes a message as it is sent on a gRPC stream, not compressed.
 pub(crate) fn frame_message(message: &impl prost::Message) -> Bytes {
     let len = message.encoded_len();
     let mut frame = BytesMut::with_capacity(GRPC_PREFIX_BYTES + len);
@@ -275,7 +276,7 @@ pub(crate) fn frame_message(message: &impl prost::Message) -> Bytes {
     frame.freeze()
 }
 
-/// Writes gRPC prefix, tag and length so that they end where `headroom` ends; gives back where they begin.
+/// Writes gRPC prefix, tag and length so that they end where `headroom` ends; returns the offset where they begin.
 fn write_prefix(headroom: &mut [u8], block_len: usize) -> usize {
     let length_bytes = encoded_len_varint(block_len as u64);
     let message_len = 1 + length_bytes + block_len;
@@ -288,8 +289,8 @@ fn write_prefix(headroom: &mut [u8], block_len: usize) -> usize {
     at
 }
 
-/// From slot 0 as newer orderers write it, else from slot 1. Both are empty while the genesis block is the only one
-/// with a configuration.
+/// Returns the last config block's number from slot 0, where newer orderers write it, else from slot 1. Both are empty,
+/// which means 0, while the genesis block is the only config block.
 fn last_config(number: BlockNumber, slots: &[Bytes]) -> Result<BlockNumber, BlockError> {
     let value = |index: BlockMetadataIndex| -> Result<Bytes, BlockError> {
         let slot = index as usize;
@@ -319,7 +320,7 @@ fn holds_config(envelope: &Bytes) -> bool {
     header_type().is_ok_and(|t| t == HeaderType::Config as i32 || t == HeaderType::OrdererTransaction as i32)
 }
 
-/// The status that ends an answer on a Deliver stream, framed.
+/// Returns the framed status that ends a response on a Deliver stream.
 pub fn status_frame(status: common::Status) -> Bytes {
     frame_message(&DeliverResponse { r#type: Some(deliver_response::Type::Status(status as i32)) })
 }

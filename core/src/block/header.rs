@@ -5,8 +5,8 @@ use crate::crypto::sha256;
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
-/// The header in DER: SEQUENCE { INTEGER number, OCTET STRING previous hash, OCTET STRING data hash }. This, not its
-/// protobuf form, is what is hashed and what an orderer's signature covers.
+/// Encodes the header in DER: SEQUENCE { INTEGER number, OCTET STRING previous hash, OCTET STRING data hash }. The
+/// hash and the orderer's signature cover this form, not the protobuf form.
 pub fn header_bytes(number: u64, previous_hash: &[u8], data_hash: &[u8]) -> Vec<u8> {
     let mut body = Vec::with_capacity(16 + previous_hash.len() + data_hash.len());
     put_integer(&mut body, number);
@@ -17,18 +17,18 @@ pub fn header_bytes(number: u64, previous_hash: &[u8], data_hash: &[u8]) -> Vec<
     out
 }
 
-/// Hash of a header: what the next block calls its previous hash.
+/// Returns the hash of a header, which the next block holds as its previous hash.
 pub fn header_hash(number: u64, previous_hash: &[u8], data_hash: &[u8]) -> Hash {
     sha256(&[&header_bytes(number, previous_hash, data_hash)])
 }
 
-/// Hash of a block's data: over its entries one after the other, nothing between them.
+/// Returns the hash of a block's data, computed over the concatenated entries.
 pub fn data_hash<'a>(entries: impl IntoIterator<Item = &'a [u8]>) -> Hash {
     let entries: Vec<&[u8]> = entries.into_iter().collect();
     sha256(&entries)
 }
 
-/// A DER INTEGER is signed: a number whose top bit is set gets a zero byte in front.
+/// Writes a DER INTEGER, which is signed: a number whose top bit is set gets a leading zero byte.
 fn put_integer(out: &mut Vec<u8>, number: u64) {
     let bytes = number.to_be_bytes();
     let significant = &bytes[usize::min(number.leading_zeros() as usize / 8, 7)..];

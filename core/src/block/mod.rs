@@ -1,16 +1,19 @@
-//! Blocks: how they are hashed, made, and kept as bytes that nobody has to encode again.
+//! Blocks: hashing, assembly, verification, and an encoded form that is shared without encoding it
+//! again.
 
 mod assemble;
 mod chain;
 mod encoded;
 mod header;
+mod metadata;
 mod verify;
 
 pub use assemble::{Contents, assemble};
-pub use chain::{ChainCheck, ChainError};
+pub use chain::{ChainCheck, ChainError, ChainTip};
 pub use encoded::{BlockError, EncodedBlock, status_frame};
 pub use header::{Hash, data_hash, header_bytes, header_hash};
+pub use metadata::consenter_metadata;
 pub use verify::{VerifyError, verify_signatures};
 
-/// How many slots a block's metadata has.
+/// Number of slots in a block's metadata.
 pub const METADATA_SLOTS: usize = 5;

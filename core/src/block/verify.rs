@@ -1,4 +1,4 @@
-//! Whether a block was signed by somebody who may.
+//! Verifies a block's signatures against the channel's policy.
 
 use bytes::Bytes;
 use fabric_proto::common::{BlockMetadataIndex, Metadata, SignatureHeader};
@@ -9,25 +9,25 @@ use super::header::header_bytes;
 use crate::config::ChannelSnapshot;
 use crate::policy::{Denied, SignedDatum, Signers};
 
-/// Why a block's signatures do not count.
+/// A block's signatures are not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// The metadata does not parse.
+    /// The metadata cannot be decoded.
     #[error(transparent)]
     Block(#[from] BlockError),
-    /// They do not satisfy the channel's policy.
+    /// The signatures do not satisfy the channel's policy.
     #[error("block {number}: not signed as BlockValidation asks: {denied}")]
     Denied {
-        /// The block.
+        /// Number of the block.
         number: crate::channel::BlockNumber,
-        /// Why.
+        /// Reason of the policy's denial.
         denied: Box<Denied>,
     },
 }
 
-/// Checks the signatures of `block` against the policy BlockValidation of the configuration that was in force before
-/// it, as a peer does.
+/// Verifies the signatures of `block` against the policy BlockValidation of the configuration that was in force
+/// before it, as a peer does.
 pub fn verify_signatures(block: &EncodedBlock, snapshot: &ChannelSnapshot) -> Result<(), VerifyError> {
     let number = block.number();
     let parts = block.decode();

@@ -1,4 +1,4 @@
-//! A configuration tree, read and checked as a whole: what it means to an orderer.
+//! A configuration tree, parsed and validated as a whole.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,17 @@ use super::tree::{GroupRef, Tree};
 use super::update::UpdateError;
 use super::values::{OrdererConfig, read_channel, read_msp, read_orderer};
 use super::{key, shape};
-use crate::identity::Msps;
+use crate::identity::{Effort, Msps};
 use crate::policy::Policies;
 
-/// See the module's description. It names no channel: equal channels share one.
+/// A configuration, parsed and validated as a whole. It does not name its channel: channels with
+/// equal configurations share one.
 #[derive(Debug)]
 pub(super) struct Bundle {
     tree: Tree,
     capabilities: ChannelCapabilities,
     orderer: OrdererConfig,
-    /// MSP id by the name of the organization's group.
+    /// MSP ID by the name of the organization's group.
     application: Option<BTreeMap<String, String>>,
     consortiums: Option<BTreeMap<String, Consortium>>,
     msps: Msps,
@@ -35,8 +36,8 @@ pub(super) struct Consortium {
 }
 
 impl Bundle {
-    /// Reads and checks the tree whose root is the Channel group.
-    pub(super) fn read(tree: Tree, catalog: &Catalog) -> Result<Self, ConfigError> {
+    /// Parses and validates the tree whose root is the Channel group.
+    pub(super) fn read(tree: Tree, catalog: &Catalog, effort: Effort) -> Result<Self, ConfigError> {
         let group = tree.root();
         if catalog.checks_shape() {
             shape::check(group)?;
@@ -47,7 +48,7 @@ impl Bundle {
         let mut organizations = |path: &str, group: GroupRef<'_>| -> Result<BTreeMap<String, String>, ConfigError> {
             let mut ids = BTreeMap::new();
             for (name, organization) in group.groups() {
-                let msp = read_msp(&format!("{path}/{name}"), organization, version, catalog)?;
+                let msp = read_msp(&format!("{path}/{name}"), organization, version, (catalog, effort))?;
                 ids.insert(name.to_owned(), msp.id().to_owned());
                 msps.push(msp);
             }
@@ -86,7 +87,7 @@ impl Bundle {
         Ok(Self { tree, capabilities, orderer, application, consortiums, msps, policies })
     }
 
-    /// Refuses what this node could not follow.
+    /// Rejects a configuration that requires a capability this node does not have.
     pub(super) fn check_supported(&self) -> Result<(), ConfigError> {
         if let Some(name) = self.orderer.capabilities.unsupported() {
             return Err(ConfigError::Capability { group: "orderer", name: format!("Orderer capability {name}") });
@@ -97,7 +98,7 @@ impl Bundle {
         }
     }
 
-    /// Refuses a successor that contradicts this configuration.
+    /// Rejects a successor that is incompatible with this configuration.
     pub(super) fn check_successor(&self, next: &Self) -> Result<(), UpdateError> {
         let incompatible = |problem: String| Err(UpdateError::Incompatible(problem));
         if self.application.is_some() && next.application.is_none() {

@@ -1,4 +1,4 @@
-//! Capabilities: which rules a group of nodes has agreed to.
+//! Capabilities: the rules that a group of nodes has agreed to.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,9 @@ use fabric_proto::lenient::RECURSION_MAX;
 
 use crate::identity::MspVersion;
 
-/// What an orderer of this version understands in the Channel group.
+/// Capabilities of the Channel group that this orderer supports.
 const CHANNEL: [&str; 6] = ["V1_1", "V1_3", "V1_4_2", "V1_4_3", "V2_0", "V3_0"];
-/// And in the Orderer group.
+/// Capabilities of the Orderer group that this orderer supports.
 const ORDERER: [&str; 3] = ["V1_1", "V1_4_2", "V2_0"];
 
 /// Capabilities of the Orderer group.
@@ -33,40 +33,40 @@ impl OrdererCapabilities {
         Self(names(capabilities))
     }
 
-    /// One that this node does not have.
+    /// Returns a required capability that this node does not have, if there is one.
     pub fn unsupported(&self) -> Option<String> {
         first_unknown(&self.0, &ORDERER)
     }
 
-    /// Messages of expired identities are refused, invalid messages are ordered again after a config change, and new
-    /// channels are made from a template whose versions are all zero.
+    /// Whether messages of expired identities are rejected, messages that a config change made invalid are ordered again, and
+    /// new channels are created from a template whose versions are all zero.
     pub fn since_v1_1(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// The consensus type may be changed in maintenance mode.
+    /// Whether the consensus type may be changed in maintenance mode.
     pub fn consensus_type_migration(&self) -> bool {
         self.0.contains("V1_4_2") || self.0.contains("V2_0")
     }
 
-    /// A new channel's creation policy becomes its application administrators' policy.
+    /// Whether a new channel's creation policy becomes its application's Admins policy.
     pub fn creation_policy_as_admins(&self) -> bool {
         self.0.contains("V2_0")
     }
 }
 
 impl ChannelCapabilities {
-    /// What the value of the Channel group says.
+    /// Builds the capabilities from the value of the Channel group.
     pub fn new(capabilities: &Capabilities) -> Self {
         Self(names(capabilities))
     }
 
-    /// One that this node does not have.
+    /// Returns a required capability that this node does not have, if there is one.
     pub fn unsupported(&self) -> Option<String> {
         first_unknown(&self.0, &CHANNEL)
     }
 
-    /// The rules for members. (V2_0 is at least V1_4_3, and V1_4_2 is V1_3: Fabric counts so.)
+    /// Returns the version of the rules for MSPs. (V2_0 implies V1_4_3, and V1_4_2 implies V1_3, as in Fabric.)
     pub fn msp_version(&self) -> MspVersion {
         let has = |names: &[&str]| names.iter().any(|name| self.0.contains(*name));
         match () {
@@ -78,29 +78,29 @@ impl ChannelCapabilities {
         }
     }
 
-    /// Kinds of consensus since Fabric 3, and the rules that came with them: the orderers of an organization are listed with
-    /// it, and nowhere else.
+    /// Whether the rules of Fabric 3 apply: its consensus types, and addresses of orderers listed only with their
+    /// organization.
     pub fn since_v3_0(&self) -> bool {
         self.0.contains("V3_0")
     }
 
-    /// Messages below each other in updates and signature policies. Only Fabric 3, which such a channel needs, has protobuf's
-    /// limit: in the message types of 2.5 it begins anew with each message.
+    /// Returns the maximum nesting of messages in updates and signature policies. Only Fabric 3, which such a channel
+    /// requires, has protobuf's limit: with the message types of 2.5 the count starts again at each message.
     pub(super) fn recursion_max(&self) -> usize {
         if self.since_v3_0() { RECURSION_MAX } else { usize::MAX }
     }
 
-    /// The consensus type may be changed at all.
+    /// Whether the consensus type may be changed at all.
     pub fn consensus_type_migration(&self) -> bool {
         self.organization_endpoints()
     }
 
-    /// Addresses of orderers may be listed by organization alone.
+    /// Whether addresses of orderers may be listed with their organization only.
     pub fn organization_endpoints(&self) -> bool {
         ["V1_4_2", "V1_4_3", "V2_0", "V3_0"].iter().any(|v| self.0.contains(*v))
     }
 
-    /// Whether the Channel group may have these OrdererAddresses.
+    /// Checks that the Channel group may have these OrdererAddresses.
     pub(super) fn check_global_addresses(&self, addresses: &[String]) -> Result<(), &'static str> {
         match addresses.is_empty() {
             true if !self.organization_endpoints() => Err("there must be at least one address"),
@@ -112,8 +112,8 @@ impl ChannelCapabilities {
         }
     }
 
-    /// Whether ordering organizations may have these Endpoints, `None` where there is no such value: the names of those that
-    /// may not, and why.
+    /// Checks that the ordering organizations may have these numbers of Endpoints, `None` where the value is absent. The
+    /// error says which organizations may not, and why.
     pub(super) fn check_endpoints<'a>(
         &self,
         organizations: impl Iterator<Item = (&'a str, Option<usize>)>,
@@ -138,8 +138,8 @@ impl ChannelCapabilities {
         Ok(())
     }
 
-    /// Whether the Orderer group may have these KafkaBrokers; else one that it may not. Fabric 3 does not look at them, and
-    /// channels of V3_0 have no other orderers.
+    /// Checks that the Orderer group may have these KafkaBrokers; the error is one that it may not have. Fabric 3 does not
+    /// read them, and only its orderers serve channels with V3_0.
     pub(super) fn check_brokers<'a>(&self, brokers: &'a [String]) -> Result<(), &'a str> {
         match brokers.iter().find(|broker| !is_broker(broker)) {
             Some(bad) if !self.since_v3_0() => Err(bad),
@@ -148,8 +148,8 @@ impl ChannelCapabilities {
     }
 }
 
-/// `host:port`, as Fabric reads it: a host of letters, digits, dots and hyphens, none of the latter two at its ends, or none
-/// at all; a port of digits, up to 65535.
+/// Whether a text is `host:port` as Fabric parses it. The host has letters, digits, dots and hyphens, neither of the latter
+/// two at its ends, and may be empty; the port has digits and is at most 65535.
 fn is_broker(broker: &str) -> bool {
     let Some((host, port)) = broker.split_once(':') else { return false };
     let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');

@@ -1,4 +1,4 @@
-//! What channels of one network have in common is kept once: whole configurations, and definitions of organizations.
+//! Cache of whole configurations and of MSP definitions, which the channels of one network share.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -10,12 +10,12 @@ use super::bundle::Bundle;
 use super::snapshot::ConfigError;
 use super::tree::Tree;
 use crate::crypto::sha256;
-use crate::identity::{Msp, MspError, MspVersion};
+use crate::identity::{Effort, Msp, MspError, MspVersion};
 
 type Digest = [u8; 32];
 
-/// See the module's description. A node has one; whatever is made through it lives as long as somebody uses it. Locked
-/// only to look up and to enter, never while something is built.
+/// Cache of configurations and MSPs that channels share. A node has one; an entry lives as long as it is used elsewhere. Its
+/// locks are held only to look up and to insert, never while an entry is built.
 #[derive(Default)]
 pub struct Catalog {
     bundles: Shelf<Digest, Bundle>,
@@ -24,11 +24,11 @@ pub struct Catalog {
     any_shape: bool,
 }
 
-/// So many bytes of configurations, as they are written, are kept although nobody uses them (yet).
+/// Maximum total size in bytes, in serialized form, of recent configurations that are kept even if they are not in use (yet).
 const RECENT_MAX_BYTES: usize = 4 << 20;
 
-/// The configurations that were read last: one that an update has been judged to lead to is not judged again when the update has
-/// been ordered.
+/// The most recently built configurations. A configuration that was validated when its update was proposed is not validated
+/// again when the update has been ordered.
 #[derive(Default)]
 struct Recent {
     bundles: VecDeque<(usize, Arc<Bundle>)>,
@@ -46,7 +46,7 @@ impl Recent {
     }
 }
 
-/// Things that are equal when their keys are.
+/// Weak references to values that are equal when their keys are.
 struct Shelf<K, T>(Mutex<HashMap<K, Weak<T>>>);
 
 impl<K, T> Default for Shelf<K, T> {
@@ -60,13 +60,13 @@ impl<K: Eq + Hash, T> Shelf<K, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key)?.upgrade()
     }
 
-    /// Enters what was built; of two that were built at the same time, one.
+    /// Inserts a value and returns it; if another thread inserted an equal one first, returns that one.
     fn enter(&self, key: K, built: T) -> Arc<T> {
         let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(other) = shelf.get(&key).and_then(Weak::upgrade) {
             return other;
         }
-        // makes room before it would have to grow: what nobody uses any more is not kept
+        // before the table has to grow, removes the entries that are not in use any more
         if shelf.len() == shelf.capacity() {
             shelf.retain(|_, entry| entry.strong_count() > 0);
         }
@@ -77,8 +77,8 @@ impl<K: Eq + Hash, T> Shelf<K, T> {
 }
 
 impl Catalog {
-    /// One that takes trees with groups and values where no configuration has them: to hold the rules of updates against
-    /// random trees.
+    /// Creates a catalog that accepts trees with groups and values where no configuration has them, to test the rules of updates
+    /// with random trees.
     #[must_use]
     pub fn of_any_shape() -> Self {
         Self { any_shape: true, ..Self::default() }
@@ -88,24 +88,29 @@ impl Catalog {
         !self.any_shape
     }
 
-    /// The configuration with this tree, read and checked unless it is known.
-    pub(super) fn bundle(&self, tree: Tree) -> Result<Arc<Bundle>, ConfigError> {
+    /// Returns the configuration with this tree; parses and validates it unless it is cached.
+    pub(super) fn bundle(&self, tree: Tree, effort: Effort) -> Result<Arc<Bundle>, ConfigError> {
         let bytes = tree.to_bytes();
         let key = sha256(&[&bytes]);
         if let Some(known) = self.bundles.find(&key) {
             return Ok(known);
         }
-        let bundle = self.bundles.enter(key, Bundle::read(tree, self)?);
+        let bundle = self.bundles.enter(key, Bundle::read(tree, self, effort)?);
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).keep(bytes.len(), &bundle);
         Ok(bundle)
     }
 
-    /// The MSP of this definition, by the rules of `version`.
-    pub(super) fn msp(&self, definition: &MspConfig, version: MspVersion) -> Result<Arc<Msp>, MspError> {
+    /// Returns the MSP of this definition by the rules of `version`; builds it unless it is cached.
+    pub(super) fn msp(
+        &self,
+        definition: &MspConfig,
+        version: MspVersion,
+        effort: Effort,
+    ) -> Result<Arc<Msp>, MspError> {
         let key = (sha256(&[&definition.r#type.to_be_bytes(), &definition.config]), version);
         match self.msps.find(&key) {
             Some(known) => Ok(known),
-            None => Ok(self.msps.enter(key, Msp::from_config(definition, version)?)),
+            None => Ok(self.msps.enter(key, Msp::from_config_within(definition, version, effort)?)),
         }
     }
 }

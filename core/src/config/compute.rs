@@ -1,4 +1,4 @@
-//! The update that leads from one configuration to another: what a client signs who has edited a configuration.
+//! Computes the update that leads from one configuration to another, for a client that has edited a configuration.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use fabric_proto::common::{Config, ConfigGroup, ConfigPolicy, ConfigUpdate, Conf
 
 use crate::channel::ChannelId;
 
-/// Why there is no such update.
+/// There is no such update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ComputeError {
-    /// One of the two has no tree.
+    /// One of the two configurations has no tree.
     #[error("the {0} configuration has no channel group")]
     Empty(&'static str),
-    /// They say the same; versions do not count.
+    /// The configurations are equal; versions do not count.
     #[error("no differences detected between the two configurations")]
     NoDifference,
 }
 
-/// The smallest update that makes `new` of `old`. Versions in `new` are not looked at: what differs gets the version
-/// after its old one, what is new gets 0.
+/// Returns the smallest update that turns `old` into `new`. Ignores the versions in `new`: a changed element gets
+/// the version after its old one, a new one gets 0.
 pub fn compute_update(channel: &ChannelId, old: &Config, new: &Config) -> Result<ConfigUpdate, ComputeError> {
     let root = |config: &Config, which| config.channel_group.clone().ok_or(ComputeError::Empty(which));
     let (old, new) = (root(old, "old")?, root(new, "new")?);
@@ -32,15 +32,15 @@ pub fn compute_update(channel: &ChannelId, old: &Config, new: &Config) -> Result
     })
 }
 
-/// How one group changes.
+/// Change of one group.
 struct Step {
     read: ConfigGroup,
     write: ConfigGroup,
 }
 
-/// `None` if it does not.
+/// Returns the change from `old` to `new`; `None` if they are equal.
 fn step(old: &ConfigGroup, new: &ConfigGroup) -> Option<Step> {
-    // a group is a list of its members: it changes itself when one comes or goes, and lists them all then
+    // a group is a list of its members: it changes itself when one is added or removed, and then lists all of them
     let changed = old.mod_policy != new.mod_policy
         || !old.values.keys().eq(new.values.keys())
         || !old.policies.keys().eq(new.policies.keys())
@@ -102,12 +102,12 @@ fn step(old: &ConfigGroup, new: &ConfigGroup) -> Option<Step> {
     (changed || below).then_some(Step { read, write })
 }
 
-/// A group of which nothing is said but that it is there, at this version.
+/// Returns a group that only states its presence at this version.
 fn same(group: &ConfigGroup) -> ConfigGroup {
     ConfigGroup { version: group.version, ..ConfigGroup::default() }
 }
 
-/// A group that was not there.
+/// Returns a new group, with all versions 0.
 fn fresh(group: &ConfigGroup) -> ConfigGroup {
     ConfigGroup {
         version: 0,

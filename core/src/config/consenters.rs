@@ -1,31 +1,30 @@
-//! What a channel of consensus type etcdraft says of its consenters. Another engine orders the channel here, but what it
-//! says must be good for those who read it: Go orderers before and after, and peers that ask who orders.
+//! Validates the consensus metadata of a channel of type etcdraft. It must be valid even if another consenter orders the
+//! channel here, because others read it: Go orderers before and after, and peers that look up the orderers.
 
 use std::collections::HashSet;
 
 use bytes::Bytes;
 use fabric_proto::etcdraft::{ConfigMetadata, Consenter, Options};
 use fabric_proto::lenient;
-use orderer_x509::Memo;
 
 use super::duration::parse_go_duration;
 use super::snapshot::ChannelSnapshot;
-use crate::identity::{TlsAuthorities, TlsCertificateError};
+use crate::identity::{Effort, TlsAuthorities, TlsCertificateError};
 
-/// Why the metadata of an etcdraft channel is refused.
+/// The metadata of an etcdraft channel is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConsentersError {
-    /// No orderer orders channels of this consensus type.
+    /// No orderer has a consenter for this consensus type.
     #[error("error retrieving consenter of type: {0}")]
     Type(String),
-    /// It is no `etcdraft.ConfigMetadata`.
+    /// The metadata is not an `etcdraft.ConfigMetadata`.
     #[error("it does not parse: {0}")]
     Malformed(prost::DecodeError),
     /// The options are missing.
     #[error("it has no options")]
     NoOptions,
-    /// A number that must not be zero is.
+    /// An option that must not be zero is zero.
     #[error(
         "none of HeartbeatTick ({heartbeat}), ElectionTick ({election}) and MaxInflightBlocks ({inflight}) can be zero"
     )]
@@ -37,7 +36,7 @@ pub enum ConsentersError {
         /// `MaxInflightBlocks`.
         inflight: u32,
     },
-    /// Followers would start elections all the time.
+    /// The election timeout is not longer than the heartbeat interval, so followers would start elections all the time.
     #[error("ElectionTick ({election}) must be greater than HeartbeatTick ({heartbeat})")]
     ElectionTick {
         /// `ElectionTick`.
@@ -45,44 +44,48 @@ pub enum ConsentersError {
         /// `HeartbeatTick`.
         heartbeat: u32,
     },
-    /// No duration above zero.
+    /// The tick interval is not a positive duration.
     #[error("TickInterval '{0}' is no duration above zero")]
     TickInterval(String),
-    /// Nobody.
+    /// There are no consenters.
     #[error("the set of consenters is empty")]
     Empty,
-    /// A certificate is of no use.
+    /// A TLS certificate of a consenter is not usable.
     #[error("consenter {host}:{port}: its {side} TLS certificate: {cause}")]
     Certificate {
-        /// Whose.
+        /// Host of the consenter.
         host: String,
-        /// Whose.
+        /// Port of the consenter.
         port: u32,
-        /// client or server.
+        /// `client` or `server`.
         side: &'static str,
-        /// Why.
+        /// Error of the certificate.
         cause: TlsCertificateError,
     },
-    /// Two consenters with one certificate.
+    /// Two consenters have the same certificate.
     #[error("consenter {host}:{port} has the certificate of another one")]
     Duplicate {
-        /// Of the second.
+        /// Host of the second consenter.
         host: String,
-        /// Of the second.
+        /// Port of the second consenter.
         port: u32,
     },
-    /// Raft changes its members one by one.
+    /// More than one consenter is added or removed, but Raft changes its members one at a time.
     #[error("update of more than one consenter at a time is not supported: {added} added, {removed} removed")]
     ManyChanges {
-        /// New ones.
+        /// Number of added consenters.
         added: usize,
-        /// Missing ones.
+        /// Number of removed consenters.
         removed: usize,
     },
 }
 
-/// Reads the metadata of an etcdraft channel and checks it as Fabric does.
+/// Parses the metadata of an etcdraft channel and validates it as Fabric does.
 pub fn check_consenters(snapshot: &ChannelSnapshot) -> Result<Vec<Consenter>, ConsentersError> {
+    check_consenters_within(snapshot, Effort::AsNeeded)
+}
+
+fn check_consenters_within(snapshot: &ChannelSnapshot, effort: Effort) -> Result<Vec<Consenter>, ConsentersError> {
     let orderer = snapshot.orderer();
     let metadata = read(&orderer.consensus_metadata)?;
     check_options(metadata.options.as_ref().ok_or(ConsentersError::NoOptions)?)?;
@@ -90,7 +93,7 @@ pub fn check_consenters(snapshot: &ChannelSnapshot) -> Result<Vec<Consenter>, Co
         return Err(ConsentersError::Empty);
     }
     let authorities = TlsAuthorities::of(snapshot.msps(), orderer.organizations.values());
-    let (mut seen, mut memo) = (HashSet::new(), Memo::new());
+    let (mut seen, mut memo) = (HashSet::new(), effort.memo());
     for consenter in &metadata.consenters {
         let (host, port) = (consenter.host.clone(), consenter.port);
         for (side, pem) in [("client", &consenter.client_tls_cert), ("server", &consenter.server_tls_cert)] {
@@ -110,29 +113,41 @@ pub fn check_consenters(snapshot: &ChannelSnapshot) -> Result<Vec<Consenter>, Co
     Ok(metadata.consenters)
 }
 
-/// Judges what the first configuration of a channel that is created says of its consensus, or the channel could never run. (A
-/// Fabric orderer takes a type that it has no consenter for, and ends when it makes the channel.)
-pub fn check_created(created: &ChannelSnapshot) -> Result<(), ConsentersError> {
+/// Validates the consensus type and metadata in the first configuration of a new channel; an invalid channel could never run.
+/// (A Fabric orderer accepts a type without a consenter, and terminates when it creates the channel.)
+pub fn check_created(created: &ChannelSnapshot, effort: Effort) -> Result<(), ConsentersError> {
     match created.orderer().consensus_type.as_str() {
-        "etcdraft" => check_consenters(created).map(drop),
+        "etcdraft" => check_consenters_within(created, effort).map(drop),
         "solo" | "kafka" => Ok(()),
         other => Err(ConsentersError::Type(other.to_owned())),
     }
 }
 
-/// Judges the step from one configuration to the next, if both are of type etcdraft.
-pub fn check_consenters_step(current: &ChannelSnapshot, next: &ChannelSnapshot) -> Result<(), ConsentersError> {
+/// Validates the change of consenters from one configuration to the next, if both are of type etcdraft.
+pub fn check_consenters_step(
+    current: &ChannelSnapshot,
+    next: &ChannelSnapshot,
+    effort: Effort,
+) -> Result<(), ConsentersError> {
     if [current, next].iter().any(|snapshot| snapshot.orderer().consensus_type != "etcdraft") {
         return Ok(());
     }
-    let new = check_consenters(next)?;
-    // no chain can have run on metadata that does not parse: an update that mends it adds all of its consenters
+    let new = check_consenters_within(next, effort)?;
+    // no chain can have run on metadata that does not parse: an update that repairs it adds all of its consenters
     let old = read(&current.orderer().consensus_metadata).map(|metadata| metadata.consenters).unwrap_or_default();
     let certificates = |all: &[Consenter]| all.iter().map(|c| c.client_tls_cert.clone()).collect::<HashSet<Bytes>>();
     let (old, new) = (certificates(&old), certificates(&new));
     let (added, removed) = (new.difference(&old).count(), old.difference(&new).count());
-    // one of each is a certificate that was replaced
+    // one added and one removed is a replaced certificate
     if added > 1 || removed > 1 { Err(ConsentersError::ManyChanges { added, removed }) } else { Ok(()) }
+}
+
+/// Parses the metadata of an etcdraft channel without validating it.
+///
+/// # Errors
+/// The metadata does not parse.
+pub fn consensus_metadata(snapshot: &ChannelSnapshot) -> Result<ConfigMetadata, ConsentersError> {
+    read(&snapshot.orderer().consensus_metadata)
 }
 
 fn read(metadata: &Bytes) -> Result<ConfigMetadata, ConsentersError> {

@@ -1,11 +1,11 @@
-//! What an update changes: the current configuration, what was read of it and what is written, walked side by side. Nothing
-//! here depends on how deep a tree is.
+//! Computes the changes of an update by walking three trees side by side: the current configuration, the read set and the
+//! write set. Nothing here recurses, so the depth of a tree does not matter.
 
 use super::key;
 use super::tree::{Group, GroupId, GroupRef, Tree, group_name, policy_name, value_name};
 use super::update::{UpdateError, check_mod_policy};
 
-/// The three trees of an update.
+/// Current configuration, read set and write set of an update.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Delta<'a> {
     pub(super) current: &'a Tree,
@@ -13,12 +13,12 @@ pub(super) struct Delta<'a> {
     pub(super) write: Option<&'a Tree>,
 }
 
-/// An element that is there, and that the update changes.
+/// An existing element that the update changes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Changed<'a> {
-    /// The group whose policies its mod policy is looked up in: for a group, itself.
+    /// Group in which the element's mod policy is looked up: for a group, the group itself.
     pub(super) policy_group: GroupRef<'a>,
-    /// The one in force.
+    /// Mod policy in force.
     pub(super) mod_policy: &'a str,
     kind: Kind<'a>,
 }
@@ -41,13 +41,13 @@ impl Kind<'_> {
 }
 
 impl Changed<'_> {
-    /// Such as `[Value]  /Channel/Orderer/BatchSize`.
+    /// Returns the full name, such as `[Value]  /Channel/Orderer/BatchSize`.
     pub(super) fn name(&self) -> String {
         self.kind.name(self.policy_group)
     }
 }
 
-/// One path in the three trees.
+/// Groups at one path in the three trees.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     current: Option<GroupRef<'a>>,
@@ -61,13 +61,13 @@ impl<'a> Place<'a> {
         Self { current: below(self.current), read: below(self.read), write: below(self.write) }
     }
 
-    /// The group if it is written as something new or something else than was read.
+    /// Returns the written group if it is new, or written at another version than it was read at.
     fn changed_group(self) -> Option<GroupRef<'a>> {
         self.write.filter(|write| self.read.is_none_or(|read| read.version != write.version))
     }
 }
 
-/// Whether what is written at this version is something else than what was read.
+/// Whether an element written at this version differs from the one that was read.
 fn is_changed(written: u64, read: Option<u64>) -> bool {
     read != Some(written)
 }
@@ -78,7 +78,7 @@ impl<'a> Delta<'a> {
         Place { current: Some(self.current.root()), read: root(self.read), write: root(self.write) }
     }
 
-    /// Everything that was read is there, at that version.
+    /// Checks that each element of the read set exists, at the version that was read.
     pub(super) fn check_read_set(&self) -> Result<(), UpdateError> {
         let mut places = vec![self.root()];
         while let Some(place) = places.pop() {
@@ -105,7 +105,7 @@ impl<'a> Delta<'a> {
         Ok(())
     }
 
-    /// What is there and is changed. Refuses versions and mod policies that nothing may be changed to.
+    /// Returns the existing elements that are changed. Rejects versions and mod policies that no element may be changed to.
     pub(super) fn changed(&self) -> Result<Vec<Changed<'a>>, UpdateError> {
         let (mut changed, mut any) = (Vec::new(), false);
         let mut places = vec![self.root()];
@@ -153,8 +153,8 @@ impl<'a> Delta<'a> {
         if any { Ok(changed) } else { Err(UpdateError::NoEffect) }
     }
 
-    /// The tree in which what is changed replaces what was there. A group has the members that it lists itself: so a changed
-    /// group drops what its write set leaves out, and an unchanged one keeps what it had.
+    /// Returns the tree that results from the update. A group has the members that it lists itself: a changed group drops
+    /// those that its write set leaves out, and an unchanged group keeps its members.
     pub(super) fn result(&self) -> Result<Tree, UpdateError> {
         let mends_mod_policies = self.mends_mod_policies();
         let mut tree = Tree::new(Group::default());
@@ -198,12 +198,12 @@ impl<'a> Delta<'a> {
         Ok(tree)
     }
 
-    /// Channels of Fabric 1.0 have elements without a mod policy, which nobody could ever change. With any capabilities of
-    /// the orderers, an update makes it Admins, everywhere.
+    /// Whether empty mod policies become Admins. Channels of Fabric 1.0 have elements without a mod policy, which could
+    /// never be changed. Once the Orderer group has capabilities, an update sets all of them to Admins.
     fn mends_mod_policies(&self) -> bool {
         let orderer = self.root().below(key::ORDERER);
         let of = |group: Option<GroupRef<'a>>| group.and_then(|group| group.values().get(key::CAPABILITIES));
-        // what is written and not changed was read, so it is there
+        // a written and unchanged value was read, so it exists
         of(orderer.current).is_some() || of(orderer.write).is_some()
     }
 }

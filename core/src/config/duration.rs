@@ -1,8 +1,9 @@
-//! Durations as Go writes them: `500ms`, `1h15m30.5s`.
+//! Durations in Go's text form: `500ms`, `1h15m30.5s`.
 
 use std::time::Duration;
 
-/// Reads a Go duration. `None` if it is not one, or does not fit. The second part says whether it was negative.
+/// Parses a Go duration. Returns `None` if it is malformed or out of range. The second part says whether it is
+/// negative.
 pub fn parse_go_duration(text: &str) -> Option<(Duration, bool)> {
     let (text, negative) = match text.strip_prefix('-') {
         Some(rest) => (rest, true),
@@ -31,13 +32,13 @@ pub fn parse_go_duration(text: &str) -> Option<(Duration, bool)> {
             _ => return None,
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        // Go takes any number of zeros in front
+        // Go accepts any number of leading zeros
         let whole = if whole.is_empty() { whole } else { whole.trim_start_matches('0') };
         if number == "." || whole.len() > 19 || fraction.contains('.') {
             return None;
         }
         nanos += if whole.is_empty() { 0 } else { whole.parse::<u128>().ok()? * unit_nanos };
-        // more digits than nanoseconds of an hour need change nothing
+        // digits beyond those needed for the nanoseconds of an hour change nothing
         let digits = &fraction[..fraction.len().min(18)];
         if !digits.is_empty() {
             nanos += digits.parse::<u128>().ok()? * unit_nanos / 10_u128.pow(u32::try_from(digits.len()).ok()?);
@@ -49,7 +50,7 @@ pub fn parse_go_duration(text: &str) -> Option<(Duration, bool)> {
     Some((Duration::from_nanos(nanos.unsigned_abs()), negative && nanos != 0))
 }
 
-/// Writes a duration as Go does: `2s`, `500ms`, `1m30s`, `1h0m0.5s`.
+/// Formats a duration as Go does: `2s`, `500ms`, `1m30s`, `1h0m0.5s`.
 pub fn go_duration_text(duration: Duration) -> String {
     let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
     let fraction = |value: u32, digits: usize| {

@@ -1,5 +1,5 @@
-//! What maintenance mode allows: it is entered and left by an update that changes nothing else, and only inside it may
-//! the consensus type change.
+//! Rules of maintenance mode: an update that enters or leaves it changes nothing else, and the consensus type may
+//! change only inside it.
 
 use fabric_proto::etcdraft::ConfigMetadata;
 use fabric_proto::lenient;
@@ -9,56 +9,56 @@ use super::snapshot::ChannelSnapshot;
 use super::tree::{GroupRef, Tree};
 use super::values::ConsensusState;
 
-/// Consensus types that a channel may be moved to.
+/// Consensus types to which a channel may migrate.
 const MIGRATION_TARGETS: [&str; 3] = ["etcdraft", "solo", "kafka"];
 
-/// Why a configuration change is refused.
+/// A configuration change violates the rules of maintenance mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MaintenanceError {
-    /// Consensus type changed outside maintenance mode.
+    /// The consensus type changes outside maintenance mode.
     #[error(
         "attempted to change consensus type from {from} to {to}, but current config ConsensusType.State is not in maintenance mode"
     )]
     TypeOutside {
-        /// Type now.
+        /// Current type.
         from: String,
-        /// Type wanted.
+        /// Requested type.
         to: String,
     },
-    /// Consensus type changed by the update that leaves maintenance mode.
+    /// The update that leaves maintenance mode changes the consensus type.
     #[error(
         "attempted to change consensus type from {from} to {to}, but new config ConsensusType.State is not in maintenance mode"
     )]
     TypeOnLeaving {
-        /// Type now.
+        /// Current type.
         from: String,
-        /// Type wanted.
+        /// Requested type.
         to: String,
     },
-    /// To a type that nobody migrates to.
+    /// The consensus type changes to one to which no channel may migrate.
     #[error("attempted to change consensus type from {from} to {to}, transition not supported")]
     TypeUnknown {
-        /// Type now.
+        /// Current type.
         from: String,
-        /// Type wanted.
+        /// Requested type.
         to: String,
     },
-    /// The metadata changed together with the state.
+    /// The metadata changes together with the state.
     #[error("attempted to change ConsensusType.Metadata while entering or leaving maintenance mode")]
     MetadataOnTransition,
-    /// Something else changed together with the state.
+    /// Another element changes together with the state.
     #[error("config update contains more changes than ConsensusType.State: {0}")]
     MoreThanState(String),
-    /// Metadata of an etcdraft channel does not parse.
+    /// The metadata of the new type etcdraft does not parse.
     #[error("failed to unmarshal etcdraft metadata configuration")]
     EtcdraftMetadata,
-    /// The capability is missing.
+    /// The orderer capability for migration is missing.
     #[error("config update attempted to change ConsensusType, but the orderer capability for migration is off")]
     NoCapability,
 }
 
-/// Judges the step from one configuration to the next.
+/// Validates the step from one configuration to the next.
 pub fn inspect_change(current: &ChannelSnapshot, next: &ChannelSnapshot) -> Result<(), MaintenanceError> {
     let (old, new) = (current.orderer(), next.orderer());
     let (from, to) = (old.consensus_type.clone(), new.consensus_type.clone());
@@ -91,7 +91,7 @@ pub fn inspect_change(current: &ChannelSnapshot, next: &ChannelSnapshot) -> Resu
     Ok(())
 }
 
-/// Between the two trees only `/Channel/Orderer/ConsensusType` may differ.
+/// Checks that the two trees differ at most in `/Channel/Orderer/ConsensusType`.
 fn only_consensus_type_changed(current: &Tree, next: &Tree) -> Result<(), MaintenanceError> {
     let without = |tree: &Tree| {
         let mut tree = tree.clone();

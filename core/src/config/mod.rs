@@ -1,4 +1,4 @@
-//! A channel's configuration: the tree, what it means, and how it may change.
+//! A channel's configuration: its tree, its validation, and its updates.
 
 mod bundle;
 mod capabilities;
@@ -20,7 +20,7 @@ mod values;
 pub use capabilities::{ChannelCapabilities, OrdererCapabilities};
 pub use catalog::Catalog;
 pub use compute::{ComputeError, compute_update};
-pub use consenters::{ConsentersError, check_consenters, check_consenters_step, check_created};
+pub use consenters::{ConsentersError, check_consenters, check_consenters_step, check_created, consensus_metadata};
 pub use duration::{go_duration_text, parse_go_duration};
 pub use maintenance::{MaintenanceError, inspect_change};
 pub use serving::{Engine, NotServed, RaftAs, Serving};
@@ -44,38 +44,39 @@ pub mod key {
     pub const CAPABILITIES: &str = "Capabilities";
     /// Value: the definition of an organization's MSP.
     pub const MSP: &str = "MSP";
-    /// Value of a consortium, and policy: who may create a channel.
+    /// Value of a consortium, and policy: signers that may create a channel.
     pub const CHANNEL_CREATION_POLICY: &str = "ChannelCreationPolicy";
-    /// Policy: who may change things.
+    /// Policy: signers that may change the group.
     pub const ADMINS: &str = "Admins";
-    /// Policy: who may send.
+    /// Policy: clients that may send messages.
     pub const WRITERS: &str = "Writers";
-    /// Policy: who may read.
+    /// Policy: clients that may receive blocks.
     pub const READERS: &str = "Readers";
-    /// Policy: who may sign blocks.
+    /// Policy: orderers that may sign blocks.
     pub const BLOCK_VALIDATION: &str = "BlockValidation";
-    /// Value.
+    /// Value: the algorithm that blocks are hashed with.
     pub const HASHING_ALGORITHM: &str = "HashingAlgorithm";
-    /// Value.
+    /// Value: the width of the Merkle tree over a block's data.
     pub const BLOCK_DATA_HASHING_STRUCTURE: &str = "BlockDataHashingStructure";
-    /// Value.
+    /// Value: the orderers' addresses for the whole channel.
     pub const ORDERER_ADDRESSES: &str = "OrdererAddresses";
     /// Value of an ordering organization: its orderers' addresses.
     pub const ENDPOINTS: &str = "Endpoints";
-    /// Value.
+    /// Value: the type, metadata and state of consensus.
     pub const CONSENSUS_TYPE: &str = "ConsensusType";
-    /// Value.
+    /// Value: the limits of a batch.
     pub const BATCH_SIZE: &str = "BatchSize";
-    /// Value.
+    /// Value: the time after which a batch that is not full is cut.
     pub const BATCH_TIMEOUT: &str = "BatchTimeout";
-    /// Value.
+    /// Value: the Kafka brokers' addresses.
     pub const KAFKA_BROKERS: &str = "KafkaBrokers";
-    /// Value.
+    /// Value: the maximum number of channels.
     pub const CHANNEL_RESTRICTIONS: &str = "ChannelRestrictions";
     /// Value: the orderers by number, for consensus type BFT.
     pub const ORDERERS: &str = "Orderers";
-    /// Value: which policy guards which of a peer's resources.
+    /// Value: the policies that guard a peer's resources.
     pub const ACLS: &str = "ACLs";
-    /// Value of an application's organization: peers that others find it by.
+    /// Value of an application's organization: peers through which other organizations discover its
+    /// peers.
     pub const ANCHOR_PEERS: &str = "AnchorPeers";
 }

@@ -1,74 +1,82 @@
-//! Which engine orders a channel here: what its configuration says, and what the operator makes of it.
+//! Selects the consenter that orders a channel on this node, from the channel's configuration and the operator's
+//! settings.
 //!
-//! Peers of Fabric 3 know only etcdraft and BFT, yet check no more than blocks and their signatures. So a channel whose
-//! configuration says etcdraft can be ordered by another engine, if all who order it agree.
+//! Peers of Fabric 3 know only the types etcdraft and BFT, but they validate only blocks and their signatures. So
+//! another consenter can order a channel whose configuration says etcdraft, if all its orderers agree.
 
 use super::consenters::{ConsentersError, check_consenters};
 use super::snapshot::ChannelSnapshot;
 
-/// What orders a channel.
+/// Consenter of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
-    /// This node alone.
+    /// This node alone orders.
     Solo,
-    /// A topic.
+    /// A Kafka topic orders.
     Kafka {
-        /// host:port each.
+        /// Brokers, each as host:port.
         brokers: Vec<String>,
     },
+    /// The consenters in the configuration order together, by Raft.
+    Raft,
 }
 
-/// How channels of type etcdraft are ordered.
+/// How this node orders channels of type etcdraft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RaftAs {
-    /// Not at all.
+    /// Such channels are not ordered.
     Nothing,
-    /// By this node alone, if it is the only consenter.
-    #[default]
+    /// This node alone orders, if it is the only consenter.
     Solo,
-    /// By a topic of the brokers in [`Serving::brokers`].
+    /// A Kafka topic orders, on the brokers in [`Serving::brokers`], or else on those in the channel's configuration.
     Kafka,
+    /// The consenters order together by Raft, as Fabric's orderers do.
+    #[default]
+    Raft,
 }
 
-/// What the operator says: `Consensus.Serve` and `Kafka.Brokers`.
+/// Settings of the operator: `Consensus.Serve` and `Kafka.Brokers`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Serving {
-    /// See [`RaftAs`].
+    /// How channels of type etcdraft are ordered.
     pub etcdraft: RaftAs,
-    /// For channels whose configuration names no brokers: host:port each.
+    /// Brokers, each as host:port, for channels of type etcdraft that Kafka orders. If empty, the brokers in the
+    /// channel's configuration are used.
     pub brokers: Vec<String>,
 }
 
-/// Why a channel cannot be ordered here. The texts are for operators.
+/// A channel cannot be ordered on this node. Operators read the texts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotServed {
-    /// Blocks would need the signatures of a quorum.
+    /// The type is BFT, whose blocks need the signatures of a quorum.
     #[error(
         "consensus type BFT is not served: its blocks carry signatures of a quorum of orderers that agree by a protocol this orderer does not speak"
     )]
     Bft,
-    /// No type this orderer knows.
+    /// This orderer does not know the type.
     #[error("consensus type '{0}' is not served: solo, kafka and etcdraft are")]
     Unknown(String),
-    /// As configured.
-    #[error("consensus type etcdraft is not served: Consensus.Serve.etcdraft says none; solo and kafka are possible")]
-    NotMapped,
-    /// Each orderer alone would make a chain of its own.
+    /// The settings do not allow channels of type etcdraft.
     #[error(
-        "the configuration names {0} consenters, and Consensus.Serve.etcdraft is solo: each of them alone would make a chain of its own; set it to kafka on all of them, or let the configuration name one"
+        "consensus type etcdraft is not served: Consensus.Serve.etcdraft says none; raft, solo and kafka are possible"
+    )]
+    NotMapped,
+    /// Solo is set for a channel with several consenters: each of them would create a chain of its own.
+    #[error(
+        "the configuration names {0} consenters, and Consensus.Serve.etcdraft is solo: each of them alone would make a chain of its own; set it to raft or kafka on all of them, or let the configuration name one"
     )]
     Several(usize),
-    /// Nowhere to order.
+    /// No Kafka brokers are configured.
     #[error("Consensus.Serve.etcdraft is kafka, but Kafka.Brokers names none")]
     NoBrokers,
-    /// What it says of its consenters.
+    /// The consensus metadata is invalid.
     #[error("the metadata of consensus type etcdraft is invalid: {0}")]
     Consenters(#[from] ConsentersError),
 }
 
 impl Serving {
-    /// The engine for a channel with this configuration.
+    /// Returns the consenter for a channel with this configuration.
     pub fn engine(&self, snapshot: &ChannelSnapshot) -> Result<Engine, NotServed> {
         let orderer = snapshot.orderer();
         match orderer.consensus_type.as_str() {
@@ -89,8 +97,9 @@ impl Serving {
             RaftAs::Nothing => Err(NotServed::NotMapped),
             RaftAs::Solo if consenters > 1 => Err(NotServed::Several(consenters)),
             RaftAs::Solo => Ok(Engine::Solo),
+            RaftAs::Raft => Ok(Engine::Raft),
             RaftAs::Kafka => {
-                // a channel that came from kafka still names its own
+                // a channel that was migrated from kafka still has its own brokers
                 let own = &snapshot.orderer().kafka_brokers;
                 let brokers = if self.brokers.is_empty() { own } else { &self.brokers };
                 if brokers.is_empty() {

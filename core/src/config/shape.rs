@@ -1,5 +1,5 @@
-//! Which groups and values a configuration may have, where, and under which capabilities. What is here no channel could
-//! be read without; what values mean is judged elsewhere.
+//! Shape of a configuration: the groups and values that it may have, by place and capability. Checks only what is
+//! needed to read a channel; the values' meaning is validated elsewhere.
 
 use bytes::Bytes;
 use fabric_proto::common::{
@@ -17,7 +17,7 @@ use super::snapshot::ConfigError;
 use super::tree::GroupRef;
 use super::values::value;
 
-/// A value's name, and whether bytes are one.
+/// Name of a value, and a check that bytes are a value of its message type.
 type Kind = (&'static str, fn(&Bytes) -> Result<(), prost::DecodeError>);
 
 fn is<M: Message + Name + Default>(bytes: &Bytes) -> Result<(), prost::DecodeError> {
@@ -76,7 +76,7 @@ pub(super) fn check(channel: GroupRef<'_>) -> Result<(), ConfigError> {
                 }
                 check_organizations(&path, group, APPLICATION_ORGANIZATION)?;
             }
-            // its own values are nobody's business
+            // the group's own values are not checked, as no node reads them
             key::CONSORTIUMS => {
                 for (name, consortium) in group.groups() {
                     let path = format!("{path}/{name}");
@@ -90,7 +90,7 @@ pub(super) fn check(channel: GroupRef<'_>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Who does not say what its orderers must understand must not say it of others.
+/// Rejects channel or application capabilities where the Orderer group has none.
 fn check_capabilities_order(channel: GroupRef<'_>) -> Result<(), ConfigError> {
     let says = |group: GroupRef<'_>| group.values().contains_key(key::CAPABILITIES);
     let Some(orderer) = channel.below(key::ORDERER) else { return Ok(()) };
@@ -141,7 +141,7 @@ fn unexpected(path: &str, name: &str) -> ConfigError {
     ConfigError::Value { path: format!("{path}/{name}"), problem: format!("unexpected key {name}") }
 }
 
-/// None if there are none, or they do not parse: that is found elsewhere.
+/// Returns the group's capabilities; none if the value is absent or does not parse, which is detected elsewhere.
 fn capabilities(group: GroupRef<'_>) -> Capabilities {
     let value = group.values().get(key::CAPABILITIES);
     value.and_then(|value| lenient::decode(value.value.clone()).ok()).unwrap_or_default()

@@ -1,4 +1,5 @@
-//! One configuration of a channel, read and checked as a whole. It never changes: an update makes another one.
+//! One configuration of a channel, parsed and validated as a whole. It is immutable: an update creates a new
+//! snapshot.
 
 use std::sync::Arc;
 
@@ -11,66 +12,66 @@ use super::update::UpdateError;
 use super::values::OrdererConfig;
 use crate::channel::{ChannelId, ConfigSequence};
 use crate::envelope::{Message, SignedEnvelope};
-use crate::identity::{MspError, Msps};
+use crate::identity::{Effort, MspError, Msps};
 use crate::policy::{Policies, PolicyError};
 
-/// A configuration that a channel cannot run under.
+/// A configuration is invalid: a channel cannot run under it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// There is no channel group.
     #[error("the configuration has no channel group")]
     Empty,
-    /// There is nobody to order the channel.
+    /// There is no Orderer group.
     #[error("config does not contain orderer config")]
     NoOrderer,
-    /// A value.
+    /// A value is invalid.
     #[error("[Value]  {path}: {problem}")]
     Value {
-        /// Full path.
+        /// Full path of the value.
         path: String,
-        /// What is wrong.
+        /// Description of the error.
         problem: String,
     },
-    /// A group.
+    /// A group is invalid.
     #[error("[Group]  {path}: {problem}")]
     Group {
-        /// Full path.
+        /// Full path of the group.
         path: String,
-        /// What is wrong.
+        /// Description of the error.
         problem: String,
     },
-    /// An organization's MSP.
+    /// The MSP definition of an organization is invalid.
     #[error("[Value]  {path}: {cause}{because}", because = Because(&**cause))]
     Msp {
-        /// Full path.
+        /// Full path of the value.
         path: String,
-        /// What is wrong.
+        /// Error of the definition.
         cause: Box<MspError>,
     },
-    /// Two organizations' MSPs contradict each other.
+    /// Two organizations define the same MSP differently.
     #[error("{0}")]
     MspConflict(Box<MspError>),
-    /// A policy.
+    /// A policy is invalid.
     #[error("[Policy] {0}")]
     Policy(#[from] PolicyError),
-    /// A key.
+    /// A key in the tree is invalid.
     #[error(transparent)]
     Tree(#[from] KeyError),
-    /// A capability that this node does not have.
+    /// The configuration requires a capability that this node does not have.
     #[error("config requires unsupported {group} capabilities: {name} is required but not supported")]
     Capability {
         /// `channel` or `orderer`.
         group: &'static str,
-        /// The capability.
+        /// Name of the capability.
         name: String,
     },
-    /// A config block without one config message in it.
+    /// A config block does not have exactly one config message.
     #[error("block is not a config block: {0}")]
     NotAConfigBlock(String),
 }
 
-/// Prints the source of an error behind it, for texts that leave the process.
+/// Prints the chain of sources of an error, for texts that leave the process.
 struct Because<'a>(&'a dyn std::error::Error);
 
 impl std::fmt::Display for Because<'_> {
@@ -84,7 +85,8 @@ impl std::fmt::Display for Because<'_> {
     }
 }
 
-/// See the module's description. Small: what it says is shared with every channel that says the same.
+/// One configuration of a channel, parsed and validated as a whole. Cheap to clone, and channels with equal
+/// configurations share the contents.
 #[derive(Clone, Debug)]
 pub struct ChannelSnapshot {
     channel: ChannelId,
@@ -94,23 +96,23 @@ pub struct ChannelSnapshot {
 }
 
 impl ChannelSnapshot {
-    /// Reads and checks a whole configuration, unless the catalog knows it.
+    /// Parses and validates a whole configuration, unless the catalog has it.
     pub fn from_config(channel: ChannelId, config: Config, catalog: &Arc<Catalog>) -> Result<Self, ConfigError> {
         let group = config.channel_group.ok_or(ConfigError::Empty)?;
-        Self::from_tree(channel, config.sequence, Tree::of_message(group), catalog)
+        Self::from_tree(channel, config.sequence, Tree::of_message(group), (catalog, Effort::AsNeeded))
     }
 
     pub(super) fn from_tree(
         channel: ChannelId,
         sequence: u64,
         tree: Tree,
-        catalog: &Arc<Catalog>,
+        (catalog, effort): (&Arc<Catalog>, Effort),
     ) -> Result<Self, ConfigError> {
-        let bundle = catalog.bundle(tree)?;
+        let bundle = catalog.bundle(tree, effort)?;
         Ok(Self { channel, sequence: ConfigSequence(sequence), bundle, catalog: Arc::clone(catalog) })
     }
 
-    /// Reads the configuration out of a config block: the channel's genesis block, or one that changed it.
+    /// Reads the configuration from a config block: the channel's genesis block, or a later one.
     pub fn from_config_block(block: &Block, catalog: &Arc<Catalog>) -> Result<Self, ConfigError> {
         let not = |problem: &dyn std::fmt::Display| ConfigError::NotAConfigBlock(problem.to_string());
         let entries = block.data.as_ref().map_or(&[][..], |d| &d.data[..]);
@@ -123,46 +125,46 @@ impl ChannelSnapshot {
         Self::from_config_message(&message, catalog)
     }
 
-    /// Reads the configuration out of a CONFIG message.
+    /// Reads the configuration from a CONFIG message.
     pub fn from_config_message(message: &Message, catalog: &Arc<Catalog>) -> Result<Self, ConfigError> {
         let not = |problem: &dyn std::fmt::Display| ConfigError::NotAConfigBlock(problem.to_string());
         let channel = ChannelId::parse(&message.channel_header.channel_id).map_err(|e| not(&e))?;
         let envelope = ConfigMessage::read(&message.data).map_err(|e| not(&e))?;
         let (sequence, tree) = envelope.config.ok_or(ConfigError::Empty)?;
-        Self::from_tree(channel, sequence, tree.ok_or(ConfigError::Empty)?, catalog)
+        Self::from_tree(channel, sequence, tree.ok_or(ConfigError::Empty)?, (catalog, Effort::AsNeeded))
     }
 
-    /// Refuses what this node could not follow.
+    /// Rejects a configuration that requires a capability this node does not have.
     pub fn check_supported(&self) -> Result<(), ConfigError> {
         self.bundle.check_supported()
     }
 
-    /// Refuses a successor that contradicts this configuration.
+    /// Rejects a successor that is incompatible with this configuration.
     pub(super) fn check_successor(&self, next: &Self) -> Result<(), UpdateError> {
         self.bundle.check_successor(&next.bundle)
     }
 
-    /// The channel.
+    /// Returns the channel.
     pub fn channel(&self) -> &ChannelId {
         &self.channel
     }
 
-    /// How many updates led here.
+    /// Returns the number of updates since the genesis block.
     pub fn sequence(&self) -> ConfigSequence {
         self.sequence
     }
 
-    /// The configuration as a message, without fields that are not known here.
+    /// Returns the configuration as a message, without unknown fields.
     pub fn config(&self) -> Config {
         Config { sequence: self.sequence.0, channel_group: Some(self.channel_group()) }
     }
 
-    /// The configuration, serialized: a `common.Config` with all its fields.
+    /// Returns the configuration, serialized: a `common.Config` with all its fields.
     pub fn config_bytes(&self) -> Vec<u8> {
         config_bytes(self.sequence.0, self.tree())
     }
 
-    /// The root of the tree as a message, made when it is asked for, without fields that are not known here.
+    /// Builds the root of the tree as a message, without unknown fields.
     pub fn channel_group(&self) -> ConfigGroup {
         self.bundle.tree().to_message()
     }
@@ -175,32 +177,32 @@ impl ChannelSnapshot {
         self.bundle.tree()
     }
 
-    /// All organizations' MSPs.
+    /// Returns the MSPs of all organizations.
     pub fn msps(&self) -> &Msps {
         self.bundle.msps()
     }
 
-    /// All policies.
+    /// Returns all policies.
     pub fn policies(&self) -> &Policies {
         self.bundle.policies()
     }
 
-    /// The Orderer group.
+    /// Returns the Orderer group.
     pub fn orderer(&self) -> &OrdererConfig {
         self.bundle.orderer()
     }
 
-    /// Whether other channels are created through this one.
+    /// Whether this is a system channel, through which other channels are created.
     pub fn is_system_channel(&self) -> bool {
         self.bundle.has_consortiums()
     }
 
-    /// Whether applications use it.
+    /// Whether this is an application channel.
     pub fn is_application_channel(&self) -> bool {
         self.bundle.has_application()
     }
 
-    /// Whether two snapshots say the same and share it.
+    /// Whether two snapshots are equal and share their contents.
     pub fn shares_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.bundle, &other.bundle)
     }

@@ -1,4 +1,4 @@
-//! The configuration that a new channel starts from, when it is created through the system channel.
+//! Template configuration of a new channel that is created through the system channel.
 
 use fabric_proto::common::{ConfigUpdateEnvelope, Consortium};
 use fabric_proto::lenient;
@@ -9,63 +9,64 @@ use super::snapshot::{ChannelSnapshot, ConfigError};
 use super::tree::{Group, GroupId, PolicyBody, PolicyElement, Tree, TreeDecodeError, UpdateMessage, Value};
 use crate::channel::{ChannelId, ChannelIdError};
 use crate::envelope::Message;
+use crate::identity::Effort;
 
-/// Why no channel is made of an update.
+/// No template can be built for an update.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TemplateError {
-    /// The data of the envelope.
+    /// The data of the envelope does not parse.
     #[error("Failing initial channel config creation because of config update envelope unmarshalling error: {0}")]
     Envelope(prost::DecodeError),
-    /// The update inside.
+    /// The update in the envelope does not parse.
     #[error("Failing initial channel config creation because of config update unmarshalling error: {0}")]
     Update(TreeDecodeError),
-    /// The header names another channel.
+    /// The update and the channel header name different channels.
     #[error("Failing initial channel config creation: mismatched channel IDs: '{update}' != '{header}'")]
     OtherChannel {
-        /// In the update.
+        /// Channel in the update.
         update: String,
-        /// In the channel header.
+        /// Channel in the channel header.
         header: String,
     },
-    /// Nothing is asked for.
+    /// The update has no write set.
     #[error("Config update has an empty writeset")]
     NoWriteSet,
-    /// No application.
+    /// The write set has no Application group.
     #[error("Config update has missing application group")]
     NoApplication,
-    /// The application group's version says that it is changed, which it is.
+    /// The Application group's version is not 1, which marks the group as changed.
     #[error("Config update for channel creation does not set application group version to 1, was {0}")]
     ApplicationVersion(u64),
-    /// No consortium is named.
+    /// The update does not name a consortium.
     #[error("Consortium config value missing")]
     NoConsortium,
-    /// The consortium's name does not parse.
+    /// The consortium value does not parse.
     #[error("Error reading unmarshalling consortium name: {0}")]
     ConsortiumName(prost::DecodeError),
-    /// This is no system channel.
+    /// The channel is not a system channel.
     #[error("The ordering system channel does not appear to support creating channels")]
     NoConsortiums,
-    /// The consortium does not exist.
+    /// The named consortium does not exist.
     #[error("Unknown consortium name: {0}")]
     UnknownConsortium(String),
-    /// A consortium with members makes no channel without.
+    /// The new channel has no members although the consortium has some.
     #[error("Proposed configuration has no application group members, but consortium contains members")]
     NoMembers,
-    /// A member from elsewhere.
+    /// A member of the new channel is not in the consortium.
     #[error("Attempted to include member {0} which is not in the consortium")]
     Outsider(String),
-    /// The name of the channel.
+    /// The channel ID is invalid.
     #[error("initializing configtx manager failed: bad channel ID: {0}")]
     ChannelId(#[from] ChannelIdError),
-    /// The template itself.
+    /// The template itself is an invalid configuration.
     #[error("initializing channelconfig failed: {0}")]
     Config(#[from] ConfigError),
 }
 
-/// The configuration of sequence 0 that the CONFIG_UPDATE `message` is then applied to, like any update: Channel values
-/// and Orderer group of the system channel, and an Application group of the consortium members that the update names,
-/// which the consortium's creation policy governs.
+/// Builds the configuration of sequence 0 to which the CONFIG_UPDATE `message` is then applied, like any update. It has
+/// the Channel values and the Orderer group of the system channel, and an Application group with the consortium members
+/// that the update names. The consortium's creation policy governs that group.
 pub fn new_channel(system: &ChannelSnapshot, message: &Message) -> Result<ChannelSnapshot, TemplateError> {
     let envelope: ConfigUpdateEnvelope = lenient::decode(message.data.clone()).map_err(TemplateError::Envelope)?;
     let update = UpdateMessage::read(&envelope.config_update, system.recursion_max()).map_err(TemplateError::Update)?;
@@ -87,7 +88,7 @@ pub fn new_channel(system: &ChannelSnapshot, message: &Message) -> Result<Channe
     let consortium = system.consortium(&named.name).ok_or_else(unknown)?;
     let members = consortiums.below(&named.name).ok_or_else(unknown)?;
 
-    // an update by an old tool brings its own Admins policy at version 0, as something new: there must not be one yet
+    // an old tool's update brings its own Admins policy at version 0, as a new one: the template must not have one yet
     let brings_admins = wanted.policies().get(key::ADMINS).is_some_and(|policy| policy.version == 0);
     let policy_key = if system.orderer().capabilities.creation_policy_as_admins() && !brings_admins {
         key::ADMINS
@@ -131,5 +132,5 @@ pub fn new_channel(system: &ChannelSnapshot, message: &Message) -> Result<Channe
         tree.zero_versions();
     }
     let channel = ChannelId::parse(header_channel)?;
-    Ok(ChannelSnapshot::from_tree(channel, 0, tree, system.catalog())?)
+    Ok(ChannelSnapshot::from_tree(channel, 0, tree, (system.catalog(), Effort::AsNeeded))?)
 }

@@ -1,4 +1,4 @@
-//! The values of a configuration that an orderer acts on.
+//! Values of a configuration that an orderer uses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,31 +19,32 @@ use super::duration::parse_go_duration;
 use super::key;
 use super::snapshot::ConfigError;
 use super::tree::GroupRef;
-use crate::identity::{Msp, MspVersion};
+use crate::identity::{Effort, Msp, MspVersion};
 use crate::ordering::cutter::BatchLimits;
 
-/// Whether a channel is being worked on.
+/// Mode of a channel's consensus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsensusState {
-    /// It takes everyone's messages.
+    /// Normal operation.
     Normal,
-    /// It takes orderer administrators' messages, and its consensus type may be changed.
+    /// Maintenance mode: senders must satisfy the orderers' own Writers policy. With the capability
+    /// for consensus type migration, normal messages are rejected and the type may be changed.
     Maintenance,
 }
 
 /// Limits of a batch, in messages and bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSize {
-    /// At least 1.
+    /// Maximum number of messages, at least 1.
     pub max_message_count: u32,
-    /// No larger message is taken.
+    /// Maximum size of one message in bytes.
     pub absolute_max_bytes: u32,
-    /// At most the absolute maximum.
+    /// Preferred size of a batch in bytes, from 1 to the absolute maximum.
     pub preferred_max_bytes: u32,
 }
 
 impl BatchSize {
-    /// What the block cutter wants to know of it.
+    /// Returns the limits for the block cutter.
     pub fn limits(self) -> BatchLimits {
         BatchLimits {
             max_message_count: self.max_message_count as usize,
@@ -52,31 +53,32 @@ impl BatchSize {
     }
 }
 
-/// The Orderer group.
+/// Values of the Orderer group.
 #[derive(Clone, Debug)]
 pub struct OrdererConfig {
-    /// `solo`, `kafka`, `etcdraft`, ..
+    /// Consensus type: `solo`, `kafka`, `etcdraft`, ..
     pub consensus_type: String,
-    /// Meant for the consenter of that type.
+    /// Metadata for the consenter of that type.
     pub consensus_metadata: Bytes,
-    /// See [`ConsensusState`].
+    /// Mode of consensus.
     pub state: ConsensusState,
-    /// See [`BatchSize`].
+    /// Limits of a batch.
     pub batch_size: BatchSize,
-    /// After so long a batch that is not full is cut.
+    /// Time after which a batch that is not full is cut.
     pub batch_timeout: Duration,
-    /// host:port each.
+    /// Kafka brokers, each as host:port.
     pub kafka_brokers: Vec<String>,
-    /// So many channels may be created; 0 for any number.
+    /// Maximum number of channels that may be created; 0 for no limit.
     pub max_channels: u64,
-    /// See [`OrdererCapabilities`].
+    /// Capabilities of the Orderer group.
     pub capabilities: OrdererCapabilities,
-    /// MSP id by the name of the organization's group.
+    /// MSP ID by the name of the organization's group.
     pub organizations: BTreeMap<String, String>,
 }
 
 impl OrdererConfig {
-    /// The policy of those who may be sent blocks: in maintenance mode the orderers' own.
+    /// Returns the policy that receivers of blocks must satisfy: in maintenance mode, the orderers'
+    /// own.
     pub fn readers_policy(&self) -> &'static str {
         match self.state {
             ConsensusState::Normal => "/Channel/Readers",
@@ -84,7 +86,8 @@ impl OrdererConfig {
         }
     }
 
-    /// The policy of those who may send messages: in maintenance mode the orderers' own.
+    /// Returns the policy that senders of messages must satisfy: in maintenance mode, the orderers'
+    /// own.
     pub fn writers_policy(&self) -> &'static str {
         match self.state {
             ConsensusState::Normal => "/Channel/Writers",
@@ -93,7 +96,7 @@ impl OrdererConfig {
     }
 }
 
-/// Reads the value `name` of `group`; an absent one is its type's zero.
+/// Decodes the value `name` of `group`; an absent one is its type's default.
 pub(super) fn value<M: Message + Name + Default>(
     path: &str,
     group: GroupRef<'_>,
@@ -106,12 +109,12 @@ pub(super) fn value<M: Message + Name + Default>(
     }
 }
 
-/// Checks the Channel group's own values.
+/// Parses and validates the Channel group's own values.
 pub(super) fn read_channel(group: GroupRef<'_>) -> Result<ChannelCapabilities, ConfigError> {
     let path = "/Channel";
     let wrong = |name: &str, problem: String| ConfigError::Value { path: format!("{path}/{name}"), problem };
     let hashing: HashingAlgorithm = value(path, group, key::HASHING_ALGORITHM)?;
-    // blocks are hashed with SHA-256 whatever it says
+    // blocks are hashed with SHA-256 regardless of this value
     if !matches!(hashing.name.as_str(), "SHA256" | "SHA3_256") {
         return Err(wrong(key::HASHING_ALGORITHM, format!("unknown hashing algorithm '{}'", hashing.name)));
     }
@@ -128,7 +131,7 @@ pub(super) fn read_channel(group: GroupRef<'_>) -> Result<ChannelCapabilities, C
     Ok(capabilities)
 }
 
-/// Reads the Orderer group.
+/// Parses and validates the Orderer group.
 pub(super) fn read_orderer(
     group: GroupRef<'_>,
     channel: &ChannelCapabilities,
@@ -189,14 +192,14 @@ pub(super) fn read_orderer(
     })
 }
 
-/// Reads the MSP of an organization's group at `path`.
+/// Returns the MSP of an organization's group at `path`.
 pub(super) fn read_msp(
     path: &str,
     group: GroupRef<'_>,
     version: MspVersion,
-    catalog: &Catalog,
+    (catalog, effort): (&Catalog, Effort),
 ) -> Result<Arc<Msp>, ConfigError> {
     let definition: MspConfig = value(path, group, key::MSP)?;
     let wrong = |cause| ConfigError::Msp { path: format!("{path}/{}", key::MSP), cause: Box::new(cause) };
-    catalog.msp(&definition, version).map_err(wrong)
+    catalog.msp(&definition, version, effort).map_err(wrong)
 }

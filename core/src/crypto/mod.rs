@@ -1,7 +1,8 @@
-//! Keys, signatures and hashes. The mathematics is that of libraries; what is ours is which signatures Fabric takes.
+//! Keys, signatures and hashes. Libraries do the mathematics; this module decides which signatures are accepted, as
+//! Fabric does.
 //!
-//! One P-256 verification takes about 50 µs, one Ed25519 verification 41 µs, a P-256 signature 17 µs, SHA-256 of
-//! 1 KiB 0.6 µs.
+//! One P-256 verification takes about 50 µs, one Ed25519 verification 41 µs, a P-256 signature 17 µs, SHA-256 of 1
+//! KiB 0.6 µs.
 
 mod public_key;
 mod signing;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 pub use public_key::{HashFamily, PublicKey, SignatureError, has_strict_form};
 pub use signing::{SigningIdentity, SigningKey};
 
-/// SHA-256 over the parts, one after the other.
+/// Returns the SHA-256 digest of the concatenated parts.
 pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
@@ -23,42 +24,42 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     out
 }
 
-/// Lowercase hex.
+/// Returns lowercase hex.
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
-/// Signs in the name of one identity.
+/// Signs on behalf of one identity.
 pub trait Signer: Send + Sync {
-    /// The serialized `msp.SerializedIdentity` that signatures are made for.
+    /// Returns the serialized `msp.SerializedIdentity` of the signer.
     fn creator(&self) -> &Bytes;
-    /// Signs `message` itself, not a hash of it. About 20 µs for P-256.
+    /// Signs `message` itself, not a hash of it. Takes about 20 µs for P-256.
     fn sign(&self, message: &[u8]) -> Result<Bytes, SignError>;
 }
 
-/// A signature could not be made.
+/// A signature cannot be created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("make a signature with the {0} key")]
 pub struct SignError(pub(crate) &'static str);
 
-/// Bytes that are not a key this node can use.
+/// Bytes are not a key that this node can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// Neither PKCS#8 nor SEC1 in PEM.
+    /// There is no PKCS#8 or SEC1 key in PEM.
     #[error("no private key in PEM found (PKCS#8 'PRIVATE KEY' or SEC1 'EC PRIVATE KEY')")]
     NotPem,
     /// The bytes do not parse.
     #[error("key does not parse: {0}")]
     Malformed(String),
-    /// Somebody would have to type its password.
+    /// The key is encrypted with a password.
     #[error("the key is encrypted: decrypt it with openssl pkey")]
     Encrypted,
-    /// Known to be a key, of an algorithm that Fabric does not sign with.
+    /// The key's algorithm is not one that Fabric signs with.
     #[error("key algorithm {0} is not supported")]
     Unsupported(String),
-    /// The certificate is another key's.
+    /// The private key does not belong to the certificate.
     #[error("the private key does not belong to the certificate")]
     Mismatch,
     /// The certificate does not parse.

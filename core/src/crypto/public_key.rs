@@ -1,4 +1,4 @@
-//! A key to verify with, parsed once.
+//! Public keys that verify signatures, parsed once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use orderer_x509::{self as x509, Curve};
 
 use super::{KeyError, sha256};
 
-/// The hash functions that an MSP's members sign with (`FabricCryptoConfig.signature_hash_family`). Whatever the curve, the
-/// digest has 256 bits. Ed25519 keys sign the message itself.
+/// Hash functions that the members of an MSP sign with (`FabricCryptoConfig.signature_hash_family`). The digest has 256 bits
+/// for every curve. Ed25519 keys sign the message itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HashFamily {
     /// SHA-256.
@@ -20,12 +20,12 @@ pub enum HashFamily {
     Sha2,
     /// SHA3-256.
     Sha3,
-    /// Another name. Fabric takes such an MSP, and no signature of its members verifies.
+    /// Unknown name. Fabric accepts such an MSP, but no signature of its members verifies.
     Unknown,
 }
 
 impl HashFamily {
-    /// Reads the name; the empty one means SHA2.
+    /// Parses the name; the empty one means SHA2.
     pub fn from_name(name: &str) -> Self {
         match name {
             "" | "SHA2" => Self::Sha2,
@@ -35,7 +35,7 @@ impl HashFamily {
     }
 }
 
-/// The public key of an identity. Cloning shares it.
+/// Public key of an identity. Cloning shares it.
 #[derive(Clone)]
 pub struct PublicKey {
     kind: Kind,
@@ -51,27 +51,27 @@ enum Kind {
     OtherCurve(Curve),
     /// `None` if the bytes are not a point: no signature verifies.
     Ed25519(Option<Arc<VerifyingKey>>),
-    /// Fabric takes certificates with such keys, and no signature by one.
+    /// RSA. Fabric accepts certificates with such keys, but no signatures by them.
     Rsa,
 }
 
-/// Why a signature does not count.
+/// A signature is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// There is none.
+    /// The signature is empty.
     #[error("the signature is empty")]
     Empty,
-    /// It does not begin with two integers in DER, or does not have 64 bytes where the key is an Ed25519 key.
+    /// The signature does not start with two integers in DER, or, for an Ed25519 key, does not have 64 bytes.
     #[error("the signature is not a signature in DER, or of the wrong length")]
     Malformed,
-    /// It would verify, but its twin with the lower s is the only one allowed.
+    /// The signature is not in low-S form, the only form that is accepted.
     #[error("the signature is not in its low-S form")]
     HighS,
-    /// It is for another message or by another key.
+    /// The signature belongs to another message or another key.
     #[error("the signature does not verify")]
     Wrong,
-    /// Fabric verifies no signature by keys of this kind.
+    /// The key is RSA, for which Fabric verifies no signatures.
     #[error("signatures by RSA keys do not count")]
     Rsa,
     /// The MSP names a hash family that Fabric does not know.
@@ -80,7 +80,7 @@ pub enum SignatureError {
 }
 
 impl PublicKey {
-    /// Reads a `SubjectPublicKeyInfo`, as it is found in a certificate.
+    /// Parses a `SubjectPublicKeyInfo`, as found in a certificate.
     ///
     /// # Errors
     /// The bytes do not parse, or the key is of a kind that Fabric does not import.
@@ -89,10 +89,10 @@ impl PublicKey {
         Self::from_x509(key.as_ref())
     }
 
-    /// The key of a certificate, if it is of a kind that Fabric imports: ECDSA on one of four curves, Ed25519, RSA.
+    /// Imports the key of a certificate, if Fabric imports keys of its kind: ECDSA on one of four curves, Ed25519, RSA.
     ///
     /// # Errors
-    /// It is of another kind.
+    /// The key is of another kind.
     pub fn from_x509(key: Option<&x509::PublicKey>) -> Result<Self, KeyError> {
         let off_curve = |_| KeyError::Malformed("the point is not on the curve".to_owned());
         Ok(match key {
@@ -118,20 +118,21 @@ impl PublicKey {
         })
     }
 
-    /// Whether `signature` is this key's over `message`, for members of an MSP of hash family SHA2.
+    /// Verifies that `signature` is this key's signature over `message`, for members of an MSP of hash family SHA2.
     ///
     /// # Errors
-    /// See [`verify_by`](Self::verify_by).
+    /// The signature is not valid; see [`verify_by`](Self::verify_by).
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
         self.verify_by(HashFamily::Sha2, message, signature)
     }
 
-    /// Whether `signature` is this key's over `message`, exactly when it is for Fabric. An ECDSA signature must be in low-S
-    /// form; bytes behind its DER, and further elements within, are ignored. Ed25519 is over the message itself, by the same
-    /// equation as Go's; over an empty message there is no signature. Costs 50 µs for P-256, 41 µs for Ed25519.
+    /// Verifies that `signature` is this key's signature over `message`, with exactly Fabric's result. An ECDSA signature
+    /// must be in low-S form; bytes after its DER, and further elements inside, are ignored. Ed25519 covers the message
+    /// itself and uses the same equation as Go; a signature over an empty message is rejected. Costs 50 µs for P-256, 41 µs
+    /// for Ed25519.
     ///
     /// # Errors
-    /// The signature does not count.
+    /// The signature is not valid.
     pub fn verify_by(&self, family: HashFamily, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
         if signature.is_empty() {
             return Err(SignatureError::Empty);
@@ -151,7 +152,7 @@ impl PublicKey {
             return Err(SignatureError::HighS);
         }
         let verifies = match (parsed, family) {
-            // the library wants DER with nothing behind it
+            // the library requires DER without bytes after it
             (Some(key), HashFamily::Sha2) if has_strict_form(signature) => key.verify_sig(message, signature).is_ok(),
             (Some(key), HashFamily::Sha2) => key.verify_sig(message, &read.to_der()).is_ok(),
             (None, HashFamily::Sha2) => read.verifies(curve, &self.bytes, &sha256(&[message])),
@@ -160,22 +161,23 @@ impl PublicKey {
         if verifies { Ok(()) } else { Err(SignatureError::Wrong) }
     }
 
-    /// Fabric's name of the key: SHA-256 of the uncompressed point, or of the Ed25519 key. Key files are called by it.
+    /// Returns Fabric's identifier of the key, which also names key files: SHA-256 of the uncompressed point, or of the
+    /// Ed25519 key.
     pub fn ski(&self) -> [u8; 32] {
         sha256(&[&self.bytes])
     }
 
-    /// Whether it is an Ed25519 key.
+    /// Whether this is an Ed25519 key.
     pub fn is_ed25519(&self) -> bool {
         matches!(self.kind, Kind::Ed25519(_))
     }
 
-    /// Whether it is an RSA key, by which no signature counts.
+    /// Whether this is an RSA key, by which no signature is accepted.
     pub fn is_rsa(&self) -> bool {
         matches!(self.kind, Kind::Rsa)
     }
 
-    /// What kind of key it is, in words.
+    /// Returns the kind of the key, for display.
     pub fn algorithm(&self) -> &'static str {
         match self.kind {
             Kind::P256(_) => "ECDSA P-256",
@@ -188,10 +190,11 @@ impl PublicKey {
     }
 }
 
-/// Whether an ECDSA signature is DER with nothing behind or inside it but r and s. Fabric takes others too; what comes from a
-/// client is held to this form, because two encodings of one signature make two envelopes of one transaction.
+/// Whether an ECDSA signature is DER of exactly r and s, without further bytes inside or after it. Fabric accepts other forms
+/// too. Clients' signatures must have this form, because two encodings of one signature would make two envelopes of one
+/// transaction.
 pub fn has_strict_form(signature: &[u8]) -> bool {
-    Signature::parse_strict(signature).is_some()
+    Signature::is_strict(signature)
 }
 
 fn verify_edwards(key: Option<&VerifyingKey>, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
@@ -219,13 +222,14 @@ mod tests {
     use super::*;
     use ed25519_dalek::Signer as _;
 
-    /// The order of the group, little-endian.
+    /// Order of the group, little-endian.
     const L: [u8; 32] = [
         0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
     ];
 
-    /// A signature with R of order 2 beside the right one verifies in a batch with some luck, and in Go never.
+    /// Like Go, rejects signatures over an empty message, with an S that is not canonical, and with R replaced by a point of
+    /// small order.
     #[test]
     fn an_ed25519_signature_is_what_go_takes_for_one() {
         let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
@@ -233,7 +237,7 @@ mod tests {
         let good = key.sign(b"message").to_bytes();
         assert_eq!(public.verify(b"message", &good), Ok(()));
         assert_eq!(public.verify(b"", &key.sign(b"").to_bytes()), Err(SignatureError::Wrong), "of nothing");
-        // S + L is the same number to the equation, and not canonical
+        // S + L is the same number in the equation, but not canonical
         let mut large = good;
         let mut carry = 0;
         for (byte, of_order) in large[32..].iter_mut().zip(L) {

@@ -1,4 +1,4 @@
-//! Keys that sign.
+//! Private keys and signing identities.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use prost::Message as _;
 
 use super::{KeyError, PublicKey, SignError, Signer, sha256};
 
-/// A private key. Its bytes are never shown.
+/// A private key. Its bytes are never displayed.
 pub struct SigningKey(Kind);
 
 enum Kind {
@@ -27,11 +27,11 @@ enum Kind {
 }
 
 impl SigningKey {
-    /// Reads a private key in PEM, PKCS#8 or SEC1. Other PEM blocks before it (curve parameters) are skipped.
+    /// Parses a private key in PEM, PKCS#8 or SEC1. Skips other PEM blocks before it (curve parameters).
     pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
         let mut text = text;
         while let Some((block, rest)) = pem::decode(text) {
-            // a header of the older format, which Go passes over
+            // a header of the older format, which Go ignores
             let is_encrypted = contains(&text[..text.len() - rest.len()], b"4,ENCRYPTED");
             text = rest;
             match block.label.as_str() {
@@ -47,7 +47,7 @@ impl SigningKey {
         Err(KeyError::NotPem)
     }
 
-    /// Reads a private key in DER, PKCS#8 or SEC1.
+    /// Parses a private key in DER, PKCS#8 or SEC1.
     pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
         if let Ok(key) = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, der) {
             return Ok(Self(Kind::P256(key)));
@@ -61,10 +61,10 @@ impl SigningKey {
         }
     }
 
-    /// Whether DER holds an ECDSA key, PKCS#8 or SEC1, also on a curve that this node does not sign on.
+    /// Checks that DER is an ECDSA key, PKCS#8 or SEC1, including curves on which this node does not sign.
     ///
     /// # Errors
-    /// It does not.
+    /// The bytes are not such a key.
     pub fn check_ecdsa_der(der: &[u8]) -> Result<(), KeyError> {
         let algorithms =
             [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P521_SHA512_ASN1_SIGNING];
@@ -73,7 +73,7 @@ impl SigningKey {
         algorithms.into_iter().any(is_key).then_some(()).ok_or_else(not)
     }
 
-    /// Fabric's name of the key, see [`PublicKey::ski`].
+    /// Returns Fabric's identifier of the key, see [`PublicKey::ski`].
     pub fn ski(&self) -> [u8; 32] {
         match &self.0 {
             Kind::P256(key) | Kind::P384(key) => sha256(&[key.public_key().as_ref()]),
@@ -114,7 +114,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A private key with its certificate: what an orderer, or a client, signs as.
+/// A private key with its certificate, with which an orderer or a client signs.
 #[derive(Debug)]
 pub struct SigningIdentity {
     creator: Bytes,
@@ -122,7 +122,8 @@ pub struct SigningIdentity {
 }
 
 impl SigningIdentity {
-    /// Ties `key` to its certificate; `certificate_pem` is kept as it is, because it is part of every signature header.
+    /// Joins `key` with its certificate; keeps `certificate_pem` unchanged, because it is part of every signature
+    /// header.
     pub fn new(msp_id: &str, certificate_pem: &[u8], key: SigningKey) -> Result<Self, KeyError> {
         let (block, _) =
             pem::decode(certificate_pem).ok_or_else(|| KeyError::Certificate("no PEM block found".to_owned()))?;
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_sec1_key_is_read_as_well() {
-        // openssl ecparam -genkey -name prime256v1, made for this test
+        // openssl ecparam -genkey -name prime256v1, generated for this test
         let pem = b"-----BEGIN EC PARAMETERS-----
 BggqhkjOPQMBBw==
 -----END EC PARAMETERS-----

@@ -1,61 +1,67 @@
-//! One sender's meter: how much it may send now, and how much it sent of late. No lock, no clock: the time is an argument.
+//! Rate meter of one sender, or of one source of log lines: when it may send the next envelope, and how many it sent recently.
+//! Takes no lock and reads no clock; the time is an argument.
 //!
-//! The limit is the generic cell rate algorithm (GCRA): a single number says until when the sender has used up its rate,
-//! each envelope moves it on by the rate's period, and it may run ahead of the time by a burst. It is written here and not
-//! taken from a library because a sender's rate changes with how many others there are, because one must be able to look
-//! without taking, and because what one limit took is given back when another one refuses.
+//! The limit is the generic cell rate algorithm (GCRA): a single number is the time until which the sender has used up its rate.
+//! Each envelope moves it forward by the rate's period, and it may run ahead of the current time by a burst. It is written here
+//! and not taken from a library because a sender's rate changes with the number of active senders, because a caller must be able
+//! to check without consuming, and because what one limit consumed is refunded when another limit rejects.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A sender that was quiet may send so much of its rate at once, as with the reference, which gives it out by the second.
+/// Maximum burst of an idle sender: one second of its rate, as with Fabric, which hands out its rate by the second.
 const BURST_NS: u64 = NS;
 const NS: u64 = 1_000_000_000;
 
-/// So many envelopes a second, as the time that each of them takes up.
+/// Rate in envelopes a second, stored as the period of one envelope in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rate {
+pub struct Rate {
     period_ns: u64,
 }
 
 impl Rate {
-    /// A share of `per_second`, which is divided by `among`. `None` if there is no limit, which 0 stands for.
-    pub(super) fn share(per_second: u32, among: usize) -> Option<Self> {
+    /// Returns the share of `per_second` that each of `among` senders gets. Returns `None` if `per_second` is 0, which means no
+    /// limit.
+    pub fn share(per_second: u32, among: usize) -> Option<Self> {
         let period_ns = (NS * (among.max(1) as u64)).checked_div(u64::from(per_second))?;
         Some(Self { period_ns: period_ns.max(1) })
     }
 
-    /// In envelopes a second.
+    /// Returns the rate in envelopes a second.
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     pub(super) fn per_second(self) -> f64 {
         NS as f64 / self.period_ns as f64
     }
 
-    /// A rate of less than one a second has a burst of one.
+    /// Returns the burst in nanoseconds: one second, or one period where the rate is below one envelope a second.
     fn burst_ns(self) -> u64 {
         BURST_NS.max(self.period_ns)
     }
 }
 
-/// See the module's description.
+/// Consumption of one sender. The rate and the time are arguments.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
-    /// Until then its rate is used up, in nanoseconds since the node began.
+pub struct Meter {
+    /// Time until which the rate is used up, in nanoseconds since the node's start.
     used_until: AtomicU64,
-    /// The second in which it sent last, and how many in it.
+    /// The second of the last envelope (upper 32 bits) and the number of envelopes in it (lower 32 bits).
     this_second: AtomicU64,
-    /// The same of the second before in which it sent.
+    /// The same for the previous second in which the sender sent.
     second_before: AtomicU64,
 }
 
 impl Meter {
-    /// How long it has to wait before it may send one more; `None` if it may now.
+    /// Returns how long the sender has to wait before it may send one more envelope; `None` if it may send now.
     pub(super) fn wait(&self, rate: Rate, now: Duration) -> Option<Duration> {
         after(self.used_until.load(Ordering::Relaxed), rate, nanos(now)).err()
     }
 
-    /// Uses up the rate for one envelope, or says how long to wait. Of several threads that ask, no more get it than may.
-    pub(super) fn take(&self, rate: Rate, now: Duration) -> Result<(), Duration> {
+    /// Consumes the rate of one envelope at `now`, the time since any fixed moment. Concurrent callers never get more than the
+    /// rate allows.
+    ///
+    /// # Errors
+    /// Returns the time to wait if the rate is used up.
+    pub fn take(&self, rate: Rate, now: Duration) -> Result<(), Duration> {
         let now = nanos(now);
         let mut used_until = self.used_until.load(Ordering::Relaxed);
         loop {
@@ -67,19 +73,19 @@ impl Meter {
         }
     }
 
-    /// What was taken is not used after all.
+    /// Refunds one envelope that was consumed but not accepted.
     pub(super) fn give_back(&self, rate: Rate) {
         let earlier = |used_until: u64| Some(used_until.saturating_sub(rate.period_ns));
         let _ = self.used_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earlier);
     }
 
-    /// Whether nothing of its rate is used up: forgetting such a meter gives nobody more than the rate.
+    /// Whether no part of the rate is used up. Removing such a meter gives its sender no more than the rate.
     pub(super) fn is_full(&self, now: Duration) -> bool {
         self.used_until.load(Ordering::Relaxed) <= nanos(now)
     }
 
-    /// So many were sent. Exact for one thread; of several that meet at the turn of a second, what one or two of them count
-    /// may be missed.
+    /// Counts `envelopes` as sent. Exact for one thread; when several threads cross a second boundary at once, the counts of one
+    /// or two of them may be lost.
     pub(super) fn count(&self, envelopes: u64, now: Duration) {
         let second = now.as_secs() & u64::from(u32::MAX);
         let counted = self.this_second.load(Ordering::Relaxed);
@@ -94,7 +100,7 @@ impl Meter {
         }
     }
 
-    /// How many it sent in the last whole second.
+    /// Returns the number of envelopes sent in the last whole second.
     pub(super) fn per_second(&self, now: Duration) -> u64 {
         let Some(last) = (now.as_secs() & u64::from(u32::MAX)).checked_sub(1) else { return 0 };
         let counted = [&self.this_second, &self.second_before].map(|counted| counted.load(Ordering::Relaxed));
@@ -103,7 +109,7 @@ impl Meter {
     }
 }
 
-/// Until when the rate is used up behind one more, or how long to wait for it.
+/// Returns the time until which the rate is used up after one more envelope, or the time to wait for it.
 fn after(used_until: u64, rate: Rate, now: u64) -> Result<u64, Duration> {
     let next = used_until.max(now).saturating_add(rate.period_ns);
     let allowed = now.saturating_add(rate.burst_ns());
@@ -167,7 +173,7 @@ mod tests {
     }
 
     proptest! {
-        /// However a sender tries: no more than a burst and the rate get through, and who keeps to the rate is never refused.
+        /// No sending pattern gets more accepted than a burst and the rate, and a sender within the rate is never rejected.
         #[test]
         fn no_more_gets_through_than_a_burst_and_the_rate(
             per_second in 1_u32..5000,
@@ -185,7 +191,7 @@ mod tests {
             }
             let most = (nanos(now) + rate.burst_ns()) / rate.period_ns;
             prop_assert!(taken <= most, "{taken} of {most}");
-            // who asks often enough that the burst never fills up gets all of it
+            // a sender that asks often enough that the burst never refills gets the whole rate
             if rate.period_ns <= 800_000_000 {
                 let least = (nanos(now) - nanos(began) + rate.burst_ns()) / rate.period_ns;
                 prop_assert!(taken + 1 >= least, "{taken}, must be {least}");

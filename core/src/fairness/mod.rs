@@ -1,9 +1,9 @@
-//! Who may send how much: rates of clients and organizations on Broadcast.
+//! Rate limiting for Broadcast, per client and per organization.
 //!
-//! A client is a certificate, an organization an MSP; both are the whole node's, whatever the channel. What all of them may
-//! send together is divided evenly among the active ones, and each may have an upper bound of its own. An envelope is looked
-//! at before its signature is verified, and is charged when it is found valid: nobody can use up the rate of another by
-//! signing badly in its name.
+//! A client is a certificate, an organization an MSP; both count for the whole node, across channels. The total rate is
+//! divided evenly among the active senders, and each sender may have an upper bound of its own. An envelope is checked
+//! against the limits before its signature is verified, and is charged only when it is found valid. A sender therefore
+//! cannot use up the rate of another by sending badly signed envelopes in its name.
 
 mod meter;
 mod senders;
@@ -17,50 +17,50 @@ use serde::Serialize;
 use crate::identity::Identity;
 use crate::shorten::shorten;
 
-use meter::Rate;
+pub use meter::{Meter, Rate};
 pub use senders::Recurrence;
 
 use senders::{Sender, Senders};
 
-/// A certificate's subject is as long as its authority pleases.
+/// Maximum length in bytes of a displayed name, because a certificate authority may issue subjects of any length.
 const NAME_MAX_BYTES: usize = 512;
 
-/// What may be sent, in envelopes a second. 0 is no limit.
+/// Rate limits, in envelopes a second. 0 means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// By all together: divided among the clients that are active, and among the organizations that are.
+    /// Limit of all senders together; divided among the active clients, and separately among the active organizations.
     pub all: u32,
-    /// By a client.
+    /// Upper bound of one client.
     pub client: u32,
-    /// By an organization.
+    /// Upper bound of one organization.
     pub organization: u32,
-    /// Who has sent nothing for so long is not active.
+    /// A sender that has sent nothing for this long is inactive and has no share.
     pub inactivity: Duration,
 }
 
 impl Limits {
-    /// As much as anybody likes.
+    /// No limits.
     pub const NONE: Self = Self { all: 0, client: 0, organization: 0, inactivity: Duration::from_secs(5) };
 }
 
-/// Whose rate it is.
+/// Kind of sender that a rate applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Whose {
-    /// A client's.
+    /// A client, which is a certificate.
     Client,
-    /// An organization's.
+    /// An organization, which is an MSP.
     Organization,
 }
 
-/// Who sends.
+/// The client that sent an envelope.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
-    /// Its MSP.
+    /// MSP ID of the client.
     pub msp_id: &'a str,
-    /// Its certificate's.
+    /// Subject of the client's certificate.
     pub subject: &'a str,
-    /// What tells its certificate from all others.
+    /// Key that identifies the client's certificate.
     pub certificate: &'a [u8; 32],
 }
 
@@ -71,7 +71,7 @@ impl<'a> From<&'a Identity> for Client<'a> {
     }
 }
 
-/// An envelope is over a limit. The text is what the client reads.
+/// A sender exceeds a rate limit. The client receives the text.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error(
     "{} '{name}' sends more than the {per_second:.1} envelopes a second that it may send now: try again in {} ms, or ask for \
@@ -79,22 +79,22 @@ impl<'a> From<&'a Identity> for Client<'a> {
     .whose.word(), .wait.as_millis().max(1)
 )]
 pub struct OverLimit {
-    /// Whose rate is used up.
+    /// Kind of sender whose rate is used up.
     pub whose: Whose,
-    /// Its subject, or its MSP's name.
+    /// Subject of the client's certificate, or the organization's MSP ID.
     pub name: String,
-    /// The MSP's name.
+    /// MSP ID of the sender.
     pub organization: Arc<str>,
-    /// What it may send now, in envelopes a second.
+    /// Rate that the sender is allowed now, in envelopes a second.
     pub per_second: f64,
-    /// It may send one more after so long.
+    /// Time after which the sender may send one more envelope.
     pub wait: Duration,
-    /// There may be thousands a second, which are not worth telling each.
+    /// How this rejection follows earlier ones of the sender. There may be thousands a second, too many to log each.
     pub recurrence: Recurrence,
 }
 
 impl Whose {
-    /// In English.
+    /// Returns the kind in English.
     pub fn word(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -103,29 +103,29 @@ impl Whose {
     }
 }
 
-/// A client or an organization, as it is shown.
+/// Figures of a client or an organization, for display.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SenderShown {
-    /// A client's subject, an organization's MSP; `others` are those for whom there was no place in the table.
+    /// A client's subject or an organization's MSP ID; `others` stands for all senders beyond the table's capacity.
     pub name: String,
-    /// Its MSP.
+    /// MSP ID of the sender.
     pub organization: Arc<str>,
-    /// Whether it has a share.
+    /// Whether the sender is active and so has a share.
     pub active: bool,
-    /// What it may send now, in envelopes a second; without a limit there is none.
+    /// Rate that the sender is allowed now, in envelopes a second; `None` without a limit.
     pub allowed_per_second: Option<f64>,
-    /// What it sent in the last whole second.
+    /// Number of envelopes accepted in the last whole second.
     pub sent_per_second: u64,
-    /// Since it was first heard.
+    /// Number of envelopes accepted since the sender was first recorded.
     pub accepted: u64,
-    /// The same of those over its limit.
+    /// Number of envelopes rejected for exceeding a limit since then.
     pub refused: u64,
-    /// When it was last refused, after the node's start.
+    /// Time of the last rejection, since the node's start.
     #[serde(skip)]
     pub refused_at: Option<Duration>,
 }
 
-/// See the module's description.
+/// Rate limiter of the node's Broadcast service, per client and per organization.
 #[derive(Debug)]
 pub struct Fairness {
     limits: Limits,
@@ -135,7 +135,7 @@ pub struct Fairness {
 }
 
 impl Fairness {
-    /// Nobody has sent anything.
+    /// Creates a limiter that knows no senders yet.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -145,14 +145,15 @@ impl Fairness {
         }
     }
 
-    /// What may be sent.
+    /// Returns the configured limits.
     pub fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// Whether `client` may send one more. Takes nothing, and nobody becomes known by it: the signature is not verified yet.
+    /// Checks whether `client` may send one more envelope. Consumes nothing and records no sender, because the signature is
+    /// not verified yet.
     ///
-    /// `now` is the time since the node began, here and below.
+    /// `now` is the time since the node's start, here and below.
     pub fn look(&self, client: Client<'_>, now: Duration) -> Result<(), OverLimit> {
         if let Some(rate) = self.rate_of_client()
             && let Some(sender) = self.clients.find(client.certificate)
@@ -169,19 +170,19 @@ impl Fairness {
         Ok(())
     }
 
-    /// Begins to charge valid envelopes that were read together.
+    /// Starts to charge valid envelopes that were read together.
     pub fn tally(&self, now: Duration) -> Tally<'_> {
         self.sweep(now);
         Tally { fairness: self, now, run: None }
     }
 
-    /// Clients, those who sent most in the last second first.
+    /// Returns the clients, sorted by envelopes in the last second, most first.
     pub fn clients(&self, now: Duration) -> Vec<SenderShown> {
         self.sweep(now);
         shown(self.clients.all(now), self.rate_of_client(), now)
     }
 
-    /// Organizations, likewise.
+    /// Returns the organizations, sorted in the same way.
     pub fn organizations(&self, now: Duration) -> Vec<SenderShown> {
         self.sweep(now);
         shown(self.organizations.all(now), self.rate_of_organization(), now)
@@ -195,7 +196,7 @@ impl Fairness {
         slower(Rate::share(self.limits.all, self.organizations.active()), Rate::share(self.limits.organization, 1))
     }
 
-    /// `client` and its organization are heard.
+    /// Records activity of `client` and its organization, and starts a run of envelopes of this client.
     fn begin_run(&self, client: Client<'_>, now: Duration) -> Run {
         let Client { msp_id, subject, certificate } = client;
         Run {
@@ -207,7 +208,7 @@ impl Fairness {
         }
     }
 
-    /// Once a second.
+    /// Removes old senders and recounts the active ones, at most once a second.
     fn sweep(&self, now: Duration) {
         if self.swept_second.load(Ordering::Relaxed) < now.as_secs()
             && self.swept_second.swap(now.as_secs(), Ordering::Relaxed) < now.as_secs()
@@ -218,8 +219,8 @@ impl Fairness {
     }
 }
 
-/// Charges envelopes that were read together. As most of them are one client's, who sends is found once for as many as
-/// follow each other, and what is accepted is counted at their end.
+/// Charges envelopes that were read together. Most of them are from one client, so the sender is looked up once for each run
+/// of consecutive envelopes, and accepted envelopes are counted at the end of the run.
 #[derive(Debug)]
 pub struct Tally<'a> {
     fairness: &'a Fairness,
@@ -227,7 +228,7 @@ pub struct Tally<'a> {
     run: Option<Run>,
 }
 
-/// Envelopes of one client that follow each other.
+/// Consecutive envelopes of one client.
 #[derive(Debug)]
 struct Run {
     certificate: [u8; 32],
@@ -238,7 +239,7 @@ struct Run {
 }
 
 impl Tally<'_> {
-    /// A valid envelope of `client`: takes its place in the client's rate and in its organization's, or in neither.
+    /// Charges a valid envelope of `client` to the client's rate and to its organization's, or to neither.
     pub fn charge(&mut self, client: Client<'_>) -> Result<(), OverLimit> {
         let (fairness, now) = (self.fairness, self.now);
         let run = match self.run.take() {
@@ -286,7 +287,7 @@ impl Run {
     }
 }
 
-/// The one with the longer period.
+/// Returns the stricter of two limits: the one with the longer period.
 fn slower(one: Option<Rate>, other: Option<Rate>) -> Option<Rate> {
     one.max(other)
 }
@@ -346,7 +347,7 @@ mod tests {
         fairness.tally(now).charge(of(sender))
     }
 
-    /// How many of 1,000 a second, sent evenly in so many seconds, get through.
+    /// Returns how many of 1,000 envelopes a second, sent evenly over these seconds, are accepted.
     fn accepted(
         fairness: &Fairness,
         senders: &[([u8; 32], String, String)],
@@ -383,7 +384,7 @@ mod tests {
         let now = Duration::from_secs(1);
         let mut tally = fairness.tally(now);
         let sent = [&one, &one, &two, &one, &one, &two, &elsewhere].map(|sender| tally.charge(of(sender)).is_ok());
-        // one client is the same in every organization that vouches for its certificate
+        // a client is the same sender in every organization that accepts its certificate
         assert_eq!(sent, [true, true, true, true, false, true, false]);
         drop(tally);
         let accepted = |shown: Vec<SenderShown>| shown.into_iter().map(|s| (s.accepted, s.refused)).collect::<Vec<_>>();
@@ -396,11 +397,11 @@ mod tests {
     fn what_all_may_send_is_divided_among_those_who_are_active() {
         let fairness = Fairness::new(Limits { all: 100, ..NONE });
         let (one, two) = (client(1, "Org1MSP"), client(2, "Org2MSP"));
-        // a second's burst comes on top
+        // one second's burst is accepted in addition
         assert_eq!(accepted(&fairness, std::slice::from_ref(&one), 0..10), [1099]);
         let both = accepted(&fairness, &[one.clone(), two], 100..110);
         assert!(both.iter().all(|accepted| (500..=600).contains(accepted)), "{both:?}");
-        // the second is quiet now, and its share is the first one's
+        // the second client is inactive now, and its share goes to the first
         let alone = accepted(&fairness, &[one], 120..130);
         assert!((1050..=1100).contains(&alone[0]), "{alone:?}");
     }

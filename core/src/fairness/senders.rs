@@ -1,4 +1,4 @@
-//! Those who send, each with its meter.
+//! Table of senders, each with its rate meter.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -11,24 +11,25 @@ use arc_swap::ArcSwap;
 
 use super::meter::Meter;
 
-/// So many are told apart. Others, should there be so many at once, share one meter.
+/// Maximum number of tracked senders. Senders beyond that share one meter.
 const SENDERS_MAX: usize = 4096;
-/// A full table forgets so many at once, those who are quiet longest: room is sought once a second, by who needs it.
+/// Maximum number of idle senders that a full table evicts at once, longest idle first. A sender that finds the table full
+/// triggers this, at most once a second.
 const MADE_ROOM_FOR: usize = 512;
-/// One that has sent nothing for so long is forgotten; until then its figures are shown.
+/// A sender that has sent nothing for this long is removed; until then its figures are displayed.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
-/// Refusals with no longer between them are one story.
+/// Consecutive rejections closer than this, in seconds, belong to one episode.
 const QUIET_SECONDS: u64 = 60;
 
-/// How a refusal follows those before.
+/// How a rejection relates to the earlier ones of the same sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recurrence {
-    /// There was none in the minute before.
+    /// There was no rejection in the minute before.
     Begins,
-    /// It is the first in this second.
+    /// There was one in the minute before; this is the first in the current second.
     GoesOn,
-    /// It is not.
+    /// There was one in the current second already.
     Again,
 }
 
@@ -40,10 +41,10 @@ pub(super) struct Sender {
     pub(super) meter: Meter,
     pub(super) accepted: AtomicU64,
     pub(super) refused: AtomicU64,
-    /// When it was last heard, in milliseconds since the node began, never at 0. What is refused before its signature is verified does
-    /// not count: anybody can send that.
+    /// Time of the last activity, in milliseconds since the node's start; 0 until the first one. Envelopes rejected before their
+    /// signature is verified do not count, because any client can send those.
     heard_ms: AtomicU64,
-    /// And when it was last refused, in seconds since the node began, plus one; 0 is never.
+    /// Time of the last rejection, in seconds since the node's start, plus one; 0 if there was none.
     refused_second: AtomicU64,
 }
 
@@ -52,7 +53,8 @@ impl Sender {
         Self { name, organization, ..Self::default() }
     }
 
-    /// It is heard. Gives back when it was before, 0 for never; of several threads that meet, one is told of the time before.
+    /// Records activity at `now`. Returns the time of the activity before in milliseconds, 0 if there was none; of several
+    /// concurrent callers, only one gets that time.
     fn hear(&self, now: Duration) -> u64 {
         self.heard_ms.swap(u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1), Ordering::Relaxed)
     }
@@ -65,13 +67,13 @@ impl Sender {
         quiet_since(self.heard_ms(), now)
     }
 
-    /// So many of its envelopes are accepted.
+    /// Counts `envelopes` as accepted.
     pub(super) fn accept(&self, envelopes: u64, now: Duration) {
         self.accepted.fetch_add(envelopes, Ordering::Relaxed);
         self.meter.count(envelopes, now);
     }
 
-    /// It is refused.
+    /// Counts a rejection at `now` and returns how it relates to the earlier ones.
     pub(super) fn refuse(&self, now: Duration) -> Recurrence {
         self.refused.fetch_add(1, Ordering::Relaxed);
         let second = now.as_secs() + 1;
@@ -82,7 +84,7 @@ impl Sender {
         }
     }
 
-    /// When it was last refused.
+    /// Returns the time of the last rejection, since the node's start.
     pub(super) fn refused_at(&self) -> Option<Duration> {
         self.refused_second.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_secs)
     }
@@ -92,15 +94,15 @@ fn quiet_since(heard_ms: u64, now: Duration) -> Duration {
     now.saturating_sub(Duration::from_millis(heard_ms))
 }
 
-/// See the module's description. Reading takes no lock; a new sender costs a copy of the table.
+/// Table of senders by key. Reading takes no lock; adding a sender copies the table.
 #[derive(Debug)]
 pub(super) struct Senders<K> {
     table: ArcSwap<HashMap<K, Arc<Sender>>>,
     others: Arc<Sender>,
     active: AtomicUsize,
-    /// The second in which room was sought in a full table, which is not done more often.
+    /// The second in which a full table was last searched for idle senders, which happens at most once a second.
     sought_second: AtomicU64,
-    /// After so long it is not active any more, and leaves its share to others.
+    /// A sender without activity for this long is inactive and leaves its share to the others.
     inactivity: Duration,
 }
 
@@ -116,7 +118,7 @@ impl<K: Hash + Eq + Clone> Senders<K> {
         }
     }
 
-    /// One that was heard before.
+    /// Returns a sender that the table knows.
     pub(super) fn find<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<Arc<Sender>>
     where
         K: Borrow<Q>,
@@ -124,7 +126,7 @@ impl<K: Hash + Eq + Clone> Senders<K> {
         self.table.load().get(key).cloned()
     }
 
-    /// One that is heard now, for the first time perhaps.
+    /// Records activity of a sender and returns it; adds the sender if the table does not know it yet.
     pub(super) fn hear<Q: Hash + Eq + ?Sized>(
         &self,
         key: &Q,
@@ -142,7 +144,7 @@ impl<K: Hash + Eq + Clone> Senders<K> {
             return self.heard(&self.others, now);
         }
         let (key, sender) = new();
-        // before anybody can find it, and forget it as one that was never heard
+        // before another thread can find it, and remove it as one that never had activity
         sender.hear(now);
         let sender = Arc::new(sender);
         let mut given = Arc::clone(&sender);
@@ -165,7 +167,7 @@ impl<K: Hash + Eq + Clone> Senders<K> {
         given
     }
 
-    /// One that is known is heard; it becomes active by that if it was not.
+    /// Records activity of a known sender, which becomes active if it was not.
     fn heard(&self, sender: &Arc<Sender>, now: Duration) -> Arc<Sender> {
         let before_ms = sender.hear(now);
         if before_ms == 0 || quiet_since(before_ms, now) > self.inactivity {
@@ -184,7 +186,7 @@ impl<K: Hash + Eq + Clone> Senders<K> {
         }
     }
 
-    /// Counts those who are active, and forgets who has been quiet for long. To be called every second.
+    /// Recounts the active senders and removes those that were idle for long. To be called every second.
     pub(super) fn sweep(&self, now: Duration) {
         let is_old = |sender: &Sender| sender.quiet_for(now) > REMEMBERED && sender.meter.is_full(now);
         let table = self.table.load();
@@ -199,19 +201,19 @@ impl<K: Hash + Eq + Clone> Senders<K> {
         self.active.store(active, Ordering::Relaxed);
     }
 
-    /// How many share.
+    /// Returns the number of active senders, at least 1.
     pub(super) fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed).max(1)
     }
 
-    /// All that are remembered, and whether each is active.
+    /// Returns all recorded senders, each with whether it is active.
     pub(super) fn all(&self, now: Duration) -> Vec<(Arc<Sender>, bool)> {
         let shown = |sender: &Arc<Sender>| (Arc::clone(sender), sender.quiet_for(now) <= self.inactivity);
         let table = self.table.load();
         self.everybody(&table).map(shown).collect()
     }
 
-    /// Those of the table and, if there are any, the others as one.
+    /// Iterates over the senders of the table, then the shared one if it was ever used.
     fn everybody<'a>(&'a self, table: &'a HashMap<K, Arc<Sender>>) -> impl Iterator<Item = &'a Arc<Sender>> {
         table.values().chain((self.others.heard_ms() > 0).then_some(&self.others))
     }
@@ -294,7 +296,7 @@ mod tests {
         assert_eq!(hear(&senders, "late", 2).name, "others");
         assert_eq!(hear(&senders, "later", 2).name, "others");
         assert_eq!(senders.all(Duration::from_secs(2)).len(), SENDERS_MAX + 1);
-        // those of the first second are quiet now and make room
+        // the senders of the first second are inactive now and are evicted
         assert_eq!(hear(&senders, "last", 20).name, "last");
     }
 }

@@ -1,8 +1,8 @@
-//! The certificate authorities of one MSP: the way from a certificate up to a root, and what was revoked.
+//! Certificate authorities of one MSP: chains from a certificate up to a root, and revocation.
 //!
-//! Chains are those that Go's `Certificate.Verify` finds, one second after the certificate's own beginning; what Fabric
-//! asks of them beyond that (exactly one, no names without constraints, no authority between others) is kept here. Fabric
-//! has it in `msp/mspimpl.go` and `msp/mspimplvalidate.go`.
+//! The chains are those that Go's `Certificate.Verify` finds, one second after the start of the certificate's validity. This
+//! module adds Fabric's further conditions: exactly one chain, no names without constraints, and no authority between others.
+//! They are in Fabric's `msp/mspimpl.go` and `msp/mspimplvalidate.go`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,41 +11,47 @@ use bytes::Bytes;
 use orderer_x509::{self as x509, Certificate, Memo, Pool, RevocationList, SignatureAlgorithm, VerifyError};
 
 use super::certificate::name_of;
+use super::revocations::Revocations;
 use crate::crypto::sha256;
 
-/// Why a certificate does not belong to an MSP.
+/// A certificate does not belong to an MSP.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// A certificate authority is not an identity.
+    /// The certificate is a certificate authority's, which cannot be an identity.
     #[error("the certificate is a certificate authority's and cannot be used as an identity")]
     IsAuthority,
-    /// No way leads up to a root of the MSP, or each is against a rule.
+    /// No chain leads to a root of the MSP, or each one violates a rule.
     #[error("the certificate was not issued by a certificate authority of the MSP: {0}")]
     NotVerified(#[from] VerifyError),
-    /// Fabric takes no certificate for which the MSP lists more than one way up.
+    /// More than one chain leads to roots of the MSP, which Fabric rejects.
     #[error(
         "{0} chains lead from the certificate to roots of the MSP, and Fabric takes exactly one: an authority was renewed or \
          cross-signed, and both of its certificates are listed"
     )]
     ManyChains(usize),
-    /// The certificate is one of the roots, where a member or an intermediate authority is asked for; or it is listed as a
-    /// root, and its own key did not sign it.
+    /// The certificate is one of the roots, where a member or an intermediate authority is required; or it is listed as a root
+    /// but not signed by its own key.
     #[error("the certificate is listed as a root, and is not signed by its own key")]
     NotSelfSigned,
-    /// An authority above which others stand may issue, one below which others stand may not.
+    /// The issuer has intermediate authorities below it, and only authorities without any may issue members.
     #[error("the certificate was issued by an authority that has intermediate authorities below it")]
     NotALeafAuthority,
-    /// The signature is by an ECDSA key and cannot be brought into its low-S form.
+    /// The signature is by an ECDSA key and cannot be converted to its low-S form.
     #[error("the signature of the certificate does not parse")]
     Signature,
-    /// Listed by its issuer.
+    /// The certificate is on a revocation list of its issuer.
     #[error("the certificate was revoked")]
     Revoked,
-    /// The issuer has no subject key identifier, by which revocation lists are found.
+    /// The issuer has no subject key identifier, which is needed to find its revocation lists.
     #[error("the issuer {0} has no readable subject key identifier")]
     NoSubjectKeyId(String),
-    /// With such a list in an MSP no certificate is valid.
+    /// The verification exceeds the work limit of one definition or certificate; Fabric has no such limit.
+    #[error(
+        "too much work to verify certificates: leave out authorities and revocation lists that no member of the organization needs"
+    )]
+    WorkLimit,
+    /// A revocation list has no authority key identifier. With such a list in an MSP, no certificate is valid.
     #[error("revocation list {0} of the MSP has no readable authority key identifier")]
     NoAuthorityKeyId(usize),
 }
@@ -57,19 +63,19 @@ pub(super) struct Authorities {
     intermediates: Vec<Arc<Certificate>>,
     root_pool: Pool,
     intermediate_pool: Pool,
-    /// DER of those that issued an intermediate, and of all above them.
+    /// DER of the authorities that issued an intermediate, and of all authorities above them.
     internal: HashSet<Bytes>,
-    revocations: Vec<RevocationList>,
+    revocations: Revocations,
 }
 
-/// From a certificate to a root, both included.
+/// Chain from a certificate to a root, both included.
 pub(super) type Chain = Vec<Arc<Certificate>>;
 
 impl Authorities {
-    /// Those with these certificates, which are brought into the form that Fabric keeps.
+    /// Builds the set from these certificates, which are converted to Fabric's normal form.
     ///
     /// # Errors
-    /// A certificate that is signed with ECDSA does not lead to a root; the error names it.
+    /// A certificate that is signed with ECDSA has no valid chain to a root; the error names it.
     pub(super) fn new(
         roots: &[Arc<Certificate>],
         intermediates: &[Arc<Certificate>],
@@ -96,20 +102,20 @@ impl Authorities {
         })
     }
 
-    /// Roots and intermediates, in the order in which they are listed.
+    /// Iterates over roots and intermediates, in the order in which they are listed.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Certificate>> {
         self.roots.iter().chain(&self.intermediates)
     }
 
-    /// Takes the revocation lists, in the order in which they are listed.
+    /// Sets the revocation lists, in the order in which they are listed.
     pub(super) fn set_revocations(&mut self, lists: Vec<RevocationList>) {
-        self.revocations = lists;
+        self.revocations = Revocations::new(lists);
     }
 
-    /// Marks the authorities that have others below them: they issue no members.
+    /// Marks the authorities that have intermediates below them: those issue no members.
     ///
     /// # Errors
-    /// An intermediate does not lead to a root; the error names it.
+    /// An intermediate has no valid chain to a root; the error names it.
     pub(super) fn mark_internal(&mut self, memo: &mut Memo) -> Result<(), (Arc<Certificate>, ChainError)> {
         let mut internal = HashSet::new();
         for intermediate in &self.intermediates {
@@ -120,13 +126,13 @@ impl Authorities {
         Ok(())
     }
 
-    /// The one chain of the certificate.
+    /// Returns the only chain of the certificate.
     pub(super) fn unique_chain(&self, certificate: &Arc<Certificate>, memo: &mut Memo) -> Result<Chain, ChainError> {
         unique_chain(certificate, &self.root_pool, &self.intermediate_pool, memo)
     }
 
-    /// The certificate with the lower of the two forms of its signature, by which Fabric knows it. One that is signed with
-    /// ECDSA is verified by the way; one that is signed otherwise is neither changed nor verified.
+    /// Returns the certificate with the low-S form of its signature, which is the form that Fabric compares. A certificate
+    /// that is signed with ECDSA is verified on the way; any other certificate is returned unchanged and is not verified.
     pub(super) fn in_normal_form(
         &self,
         certificate: &Arc<Certificate>,
@@ -135,7 +141,7 @@ impl Authorities {
         Ok(self.in_normal_form_with_chain(certificate, memo)?.0)
     }
 
-    /// The same, with the chain if it is known by it.
+    /// Returns the certificate in normal form, and its chain if the conversion has determined it.
     pub(super) fn in_normal_form_with_chain(
         &self,
         certificate: &Arc<Certificate>,
@@ -152,19 +158,19 @@ impl Authorities {
         let chain = self.unique_chain(certificate, memo)?;
         let Some(issuer) = chain.get(1) else { return Err(ChainError::NotSelfSigned) };
         let normal = with_low_s(certificate, issuer)?;
-        // another form of the certificate is verified anew, should anybody ask for its chain
+        // a converted certificate is verified again when a caller needs its chain
         let chain = Arc::ptr_eq(&normal, certificate).then_some(chain);
         Ok((normal, chain))
     }
 
-    /// Whether one of the authorities is a good one: an intermediate that was not revoked, or a root.
+    /// Checks that an authority leads to a root and was not revoked.
     pub(super) fn check_authority(&self, certificate: &Arc<Certificate>, memo: &mut Memo) -> Result<(), ChainError> {
         let chain = self.unique_chain(certificate, memo)?;
         self.check_revocation(&chain, memo)
     }
 
-    /// From an identity's certificate to a root, by way of an authority that issues members. `known` is its chain, if that was
-    /// found already.
+    /// Returns the chain from an identity's certificate to a root, by way of an authority that may issue members. `known` is
+    /// its chain, if it was found already.
     pub(super) fn chain_of_member(
         &self,
         certificate: &Arc<Certificate>,
@@ -182,7 +188,7 @@ impl Authorities {
         }
     }
 
-    /// From one of the intermediates to a root; there must be none below it.
+    /// Returns the chain from an intermediate that has no intermediate below it to a root.
     fn chain_of_intermediate(&self, certificate: &Arc<Certificate>, memo: &mut Memo) -> Result<Chain, ChainError> {
         let chain = self.unique_chain(certificate, memo)?;
         if chain.len() < 2 {
@@ -191,7 +197,8 @@ impl Authorities {
         if self.internal.contains(chain[0].raw()) { Err(ChainError::NotALeafAuthority) } else { Ok(chain) }
     }
 
-    /// The chain whose lowest authority is this one, as members below it have it; `None` if it is not listed.
+    /// Returns the chain that starts at this authority, as the members it issues have it; `None` if the authority is not
+    /// listed.
     pub(super) fn chain_of_certifier(
         &self,
         certificate: &Arc<Certificate>,
@@ -208,26 +215,15 @@ impl Authorities {
         Ok(None)
     }
 
-    /// Whether the first certificate of the chain was revoked by the second.
+    /// Checks that the issuer, the second certificate of the chain, has not revoked the first.
     pub(super) fn check_revocation(&self, chain: &[Arc<Certificate>], memo: &mut Memo) -> Result<(), ChainError> {
         let [certificate, issuer, ..] = chain else { return Ok(()) };
         let no_id = || ChainError::NoSubjectKeyId(name_of(issuer));
         let issuer_id = subject_key_id(issuer).ok_or_else(no_id)?;
-        for (index, list) in self.revocations.iter().enumerate() {
-            let named = list.authority_key_id_extension().and_then(|body| x509::authority_key_id(body).ok());
-            if named.ok_or(ChainError::NoAuthorityKeyId(index))? != issuer_id {
-                continue;
-            }
-            let names_it = list.revoked().iter().any(|revoked| revoked.serial == *certificate.serial());
-            // a list that somebody else signed revokes nothing
-            if names_it && memo.check_list(list, issuer).is_ok() {
-                return Err(ChainError::Revoked);
-            }
-        }
-        Ok(())
+        self.revocations.check(certificate.serial(), issuer, &issuer_id, memo)
     }
 
-    /// Whether a TLS authority leads to one of these roots and was not revoked by the MSP's lists.
+    /// Checks that a TLS authority leads to one of these roots and was not revoked by the MSP's lists.
     pub(super) fn check_tls_authority(
         &self,
         certificate: &Arc<Certificate>,
@@ -239,14 +235,14 @@ impl Authorities {
     }
 }
 
-/// The subject key identifier as Fabric reads it: the first extension of that kind.
+/// Returns the subject key identifier from the first extension of that kind, as Fabric reads it.
 pub(super) fn subject_key_id(certificate: &Certificate) -> Option<Bytes> {
     const OID: [u8; 3] = [0x55, 0x1d, 0x0e];
-    let extension = certificate.extensions().all.iter().find(|extension| extension.oid[..] == OID)?;
+    let extension = certificate.extensions().find(&OID)?;
     x509::subject_key_id(&extension.value).ok()
 }
 
-/// The one chain of the certificate, one second after its own beginning.
+/// Returns the only chain of the certificate, verified one second after the start of its validity.
 fn unique_chain(
     certificate: &Arc<Certificate>,
     roots: &Pool,
@@ -286,7 +282,7 @@ pub(super) enum ChainHash {
 }
 
 impl ChainHash {
-    /// Reads the name; the empty one means SHA256.
+    /// Parses the name; the empty one means SHA256.
     pub(super) fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "" | "SHA256" => Self::Sha256,
@@ -297,7 +293,7 @@ impl ChainHash {
         })
     }
 
-    /// Over the DER of the authorities, from the lowest to the root.
+    /// Hashes the DER of the authorities, from the lowest to the root.
     pub(super) fn identifier(self, authorities: &[Arc<Certificate>]) -> Bytes {
         use aws_lc_rs::digest;
         let algorithm = match self {

@@ -1,4 +1,4 @@
-//! Certificates for people: what stands in them, whoever issued them.
+//! Certificates for display: their fields, whatever authority issued them.
 
 use bytes::Bytes;
 use fabric_proto::lenient::decode;
@@ -9,32 +9,33 @@ use super::certificate::{CertificateError, from_der, from_pem};
 use crate::channel::UnixSeconds;
 use crate::crypto::{hex, sha256};
 
-/// What people look at in a certificate.
+/// Fields of a certificate for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
-    /// Such as `C=US, OU=client, CN=User1@org1.example.com`.
+    /// Subject, such as `C=US, OU=client, CN=User1@org1.example.com`.
     pub subject: String,
-    /// The same of its authority.
+    /// Subject of the issuer.
     pub issuer: String,
-    /// In hexadecimal.
+    /// Serial number in hexadecimal.
     pub serial: String,
-    /// Valid from.
+    /// Start of the validity.
     pub not_before: UnixSeconds,
-    /// Valid until.
+    /// End of the validity.
     pub not_after: UnixSeconds,
-    /// Those in the subject.
+    /// Organizational units in the subject.
     pub organizational_units: Vec<String>,
-    /// The same for the same certificate, in hexadecimal.
+    /// SHA-256 of the signed part in hexadecimal; equal for equal certificates, whatever form their
+    /// signature has.
     pub fingerprint: String,
 }
 
 impl CertificateFacts {
-    /// Of the first certificate of a PEM text.
+    /// Reads the first certificate of a PEM text.
     pub fn of_pem(pem: &[u8]) -> Result<Self, CertificateError> {
         from_pem(pem).map(|certificate| Self::of(&certificate))
     }
 
-    /// Of a certificate in DER.
+    /// Reads a certificate in DER.
     pub fn of_der(der: &[u8]) -> Result<Self, CertificateError> {
         from_der(&Bytes::copy_from_slice(der)).map(|certificate| Self::of(&certificate))
     }
@@ -52,7 +53,7 @@ impl CertificateFacts {
     }
 }
 
-/// The MSP's name and the certificate of a serialized identity, as far as they can be read.
+/// Returns the MSP ID and the certificate of a serialized identity, as far as they can be parsed.
 pub fn describe(serialized: &[u8]) -> Option<(String, Option<CertificateFacts>)> {
     let identity = decode::<SerializedIdentity>(Bytes::copy_from_slice(serialized)).ok()?;
     Some((identity.mspid, CertificateFacts::of_pem(&identity.id_bytes).ok()))

@@ -1,4 +1,4 @@
-//! A signer, as its MSP sees it.
+//! An identity as its MSP sees it: roles, units, validity.
 
 use std::sync::Arc;
 
@@ -12,122 +12,125 @@ use super::version::MspVersion;
 use crate::channel::UnixSeconds;
 use crate::crypto::{HashFamily, PublicKey, SignatureError};
 
-/// An identity that its MSP has read. Whether the MSP vouches for it is remembered inside, because Fabric tells the two
-/// apart: a signature of an identity that is not valid verifies, it just satisfies hardly any principal.
+/// An identity that its MSP has parsed. Its validity is a field of its own, because Fabric separates the two: a
+/// signature of an identity that is not valid verifies, but satisfies hardly any principal.
 #[derive(Debug)]
 pub struct Identity {
     pub(super) msp_id: Arc<str>,
     pub(super) version: MspVersion,
     pub(super) family: HashFamily,
-    /// Text of the certificate's subject.
+    /// Subject of the certificate as text.
     pub(super) subject: String,
-    /// In normal form.
+    /// Certificate in normal form.
     pub(super) certificate: Arc<Certificate>,
-    /// The same as it was sent, if that differs.
+    /// Certificate as it was sent; the same one if it was in normal form.
     pub(super) as_sent: Arc<Certificate>,
     /// SHA-256 of the certificate in normal form.
     pub(super) key: [u8; 32],
     pub(super) public_key: PublicKey,
-    /// Identifier of the chain above it; none if it has no chain.
+    /// Identifier of the chain above the certificate; `None` if it has no chain.
     pub(super) certifiers: Option<Bytes>,
-    /// What its organizational units say; of an identity that has a chain.
+    /// Organizational units, sorted, because both a policy and a certificate may name many.
+    pub(super) units: Box<[Box<str>]>,
+    /// Roles by organizational unit; empty for an identity without a chain.
     pub(super) roles: RoleSet,
-    /// Whether units make roles in its MSP.
+    /// Whether the MSP derives roles from organizational units.
     pub(super) has_role_units: bool,
     pub(super) validity: Result<(), NotValid>,
-    /// Its certificate is on the MSP's list of administrators, which counts also for one who is not valid any more.
+    /// Whether the certificate is on the MSP's list of administrators, which counts even if the identity is not valid
+    /// any more.
     pub(super) is_listed_admin: bool,
 }
 
-/// Why an MSP does not vouch for a certificate.
+/// Reason why an MSP does not accept a certificate as valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotValid {
-    /// Its chain.
+    /// The certificate has no acceptable chain.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// The MSP wants one of certain units, and the certificate has none of them.
+    /// The certificate has none of the organizational units that the MSP requires.
     #[error("the certificate has none of the organizational units that the MSP asks for")]
     NoUnit,
-    /// The MSP has roles by unit; the certificate must have exactly one.
+    /// The certificate has no role, where the MSP derives roles from units and requires exactly one.
     #[error("the certificate's organizational units make it neither client, peer, admin nor orderer")]
     NoRole,
-    /// As above.
+    /// The certificate has more than one role, where the MSP requires exactly one.
     #[error("the certificate's organizational units give it more than one role")]
     ManyRoles,
-    /// The unit has to be certified by another authority.
+    /// The role's organizational unit must be certified by another authority.
     #[error("the certificate's role was not certified by the authority that the MSP names for it")]
     WrongCertifier,
-    /// Fabric 3 knows no members with RSA keys.
+    /// The key is RSA, which Fabric 3 does not accept for members.
     #[error("members with RSA keys do not count since the channel capability V3_0")]
     KeyKind,
 }
 
-/// Why an identity is not what a principal asks for.
+/// Reason why an identity does not satisfy a principal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrincipalMismatch {
-    /// It belongs to another MSP.
+    /// The identity belongs to another MSP.
     #[error("it is of another organization")]
     OtherMsp,
-    /// Its MSP does not vouch for it: see [`Identity::validity`].
+    /// The identity is not valid in its MSP: see [`Identity::validity`].
     #[error("its organization does not vouch for it")]
     NotValid,
-    /// It has another role.
+    /// The identity has another role.
     #[error("it has another role")]
     OtherRole,
-    /// It is not in that organizational unit.
+    /// The identity is not in the organizational unit.
     #[error("it is in another organizational unit")]
     OtherUnit,
-    /// It is someone else.
+    /// The principal names another identity.
     #[error("it is somebody else")]
     OtherIdentity,
-    /// Nobody can satisfy the principal.
+    /// No identity can satisfy the principal.
     #[error("nobody can be that")]
     Unsatisfiable,
 }
 
 impl Identity {
-    /// The MSP that was asked.
+    /// Returns the ID of the MSP that parsed the identity.
     pub fn msp_id(&self) -> &str {
         &self.msp_id
     }
 
-    /// The certificate's subject, such as `C=US, OU=client, CN=User1@org1.example.com`.
+    /// Returns the certificate's subject, such as `C=US, OU=client, CN=User1@org1.example.com`.
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// When the certificate expires. Nothing in this type looks at it.
+    /// Returns the end of the certificate's validity. No method of this type checks it.
     pub fn not_after(&self) -> UnixSeconds {
         UnixSeconds(self.certificate.not_after())
     }
 
-    /// The same for two identities exactly when they are one signer: MSP, and hash of the certificate whose signature is
-    /// brought into its lower form.
+    /// Returns a key that two identities share exactly when they are the same signer: the MSP ID, and the hash of the
+    /// certificate with its signature in low-S form.
     pub fn key(&self) -> (&str, &[u8; 32]) {
         (&self.msp_id, &self.key)
     }
 
-    /// The key in its certificate.
+    /// Returns the key in the certificate.
     pub fn public_key(&self) -> &PublicKey {
         &self.public_key
     }
 
-    /// Whether `signature` is this identity's over `message`, by the hash family of its MSP.
+    /// Verifies that `signature` is this identity's signature over `message`, by the hash family of its MSP.
     ///
     /// # Errors
-    /// The signature does not count.
+    /// The signature is not valid.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
         self.public_key.verify_by(self.family, message, signature)
     }
 
-    /// Whether its MSP vouches for it (chain, revocation, organizational units; not expiry).
+    /// Returns whether the MSP accepts the identity as valid (chain, revocation, organizational units; not expiry).
     pub fn validity(&self) -> Result<(), &NotValid> {
         self.validity.as_ref().copied()
     }
 
-    /// The role its organizational unit gives it.
+    /// Returns the role that the list of administrators or an organizational unit gives the identity.
     pub fn role(&self) -> Option<Role> {
         if self.is_listed_admin {
             return Some(Role::Admin);
@@ -135,10 +138,10 @@ impl Identity {
         self.validity.as_ref().ok().and_then(|()| self.roles.first())
     }
 
-    /// Whether it is what `principal` asks for. Compares; verifies nothing.
+    /// Checks whether the identity satisfies `principal`. Compares; verifies no signature.
     ///
     /// # Errors
-    /// It is not.
+    /// The reason why it does not.
     pub fn satisfies(&self, principal: &Principal) -> Result<(), PrincipalMismatch> {
         let of_msp = |msp_id: &str| if *msp_id == *self.msp_id { Ok(()) } else { Err(PrincipalMismatch::OtherMsp) };
         let holds = |holds: bool, otherwise| if holds { Ok(()) } else { Err(otherwise) };
@@ -151,7 +154,7 @@ impl Identity {
                 of_msp(msp_id)?;
                 self.valid()?;
                 let in_unit = self.certifiers.as_ref() == Some(certifiers)
-                    && self.certificate.subject().organizational_units().any(|own| *own == **unit);
+                    && self.units.binary_search_by(|own| (**own).cmp(unit)).is_ok();
                 holds(in_unit, PrincipalMismatch::OtherUnit)
             }
             Principal::Identity(named) => {
@@ -163,7 +166,7 @@ impl Identity {
                 Err(PrincipalMismatch::Unsatisfiable)
             }
             Principal::Combined(all) => all.iter().try_for_each(|p| self.satisfies(p)),
-            // of whatever MSP, valid or not
+            // for identities of any MSP, valid or not
             Principal::Nominal => Ok(()),
             Principal::Unsatisfiable(_) => Err(PrincipalMismatch::Unsatisfiable),
         }
@@ -187,13 +190,13 @@ impl Identity {
         self.validity.as_ref().copied().map_err(|_| PrincipalMismatch::NotValid)
     }
 
-    /// Whether the principal's certificate, in normal form, is this one.
+    /// Whether the principal names this certificate, in normal form or as it was sent.
     fn is(&self, named: &NamedIdentity) -> bool {
         let other = &named.certificate;
         if other.raw() == self.certificate.raw() || other.raw() == self.as_sent.raw() {
             return true;
         }
-        // of one content with another signature: its lower form is this one, whose signature is known to be good
+        // same content, another signature: if its low-S form is this certificate, the signature is known to be valid
         let is_twin = |curve| other.with_low_s(curve).is_ok_and(|normal| normal.raw() == self.certificate.raw());
         other.raw_tbs() == self.certificate.raw_tbs()
             && matches!(other.algorithm(), SignatureAlgorithm::Ecdsa(_))

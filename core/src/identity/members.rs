@@ -1,4 +1,4 @@
-//! The members of an MSP that were seen lately.
+//! Cache of an MSP's recently parsed identities.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -9,24 +9,25 @@ use quick_cache::sync::Cache;
 use super::identified::Identity;
 use super::msps::IdentityError;
 
-/// So many identities of an MSP are remembered. At about 3 KiB each that is 3 MiB; an organization with more clients than
-/// that at work at once has some certificates read again.
+/// Maximum number of cached identities of an MSP. At about 3 KiB each that is 3 MiB; if more clients of an organization
+/// are active at once, some certificates are parsed again.
 const REMEMBERED: usize = 1024;
-/// A longer certificate is read each time: strangers cannot fill the memory with large ones.
+/// Maximum size in bytes of a cached certificate. A longer one is parsed each time, so that unknown clients cannot fill
+/// the memory with large ones.
 const REMEMBERED_MAX_BYTES: usize = 8 * 1024;
 
 type Outcome = Result<Arc<Identity>, Arc<IdentityError>>;
 
-/// See the module's description. It belongs to one definition: an MSP that a configuration defines anew starts with
-/// nobody, and channels that share a definition share what was read under it.
+/// Cache of an MSP's recently parsed identities. It belongs to one definition: an MSP that a configuration redefines
+/// starts with an empty cache, and channels that share a definition share its cache.
 #[derive(Default)]
 pub(super) struct Members(OnceLock<Cache<Bytes, Outcome>>);
 
 impl Members {
-    /// What is remembered of the certificate, else what `read` finds out. Failures are remembered, too: a stranger who
-    /// keeps sending costs no more than a member.
+    /// Returns the cached result for the certificate, else the result of `read`. Failures are cached, too: an unknown
+    /// client that keeps sending costs no more than a member.
     pub(super) fn recall(&self, pem: &Bytes, read: impl FnOnce() -> Result<Identity, IdentityError>) -> Outcome {
-        // most definitions are never asked: the table is made for those that are
+        // most definitions identify no one, so the table is allocated on first use
         let seen = self.0.get_or_init(|| Cache::new(REMEMBERED));
         if let Some(known) = seen.get(pem) {
             return known;

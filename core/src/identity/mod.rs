@@ -1,7 +1,7 @@
-//! Who a signer is: X.509 membership service providers, as a channel's configuration defines them.
+//! Identities of signers: X.509 membership service providers, as a channel's configuration defines them.
 //!
-//! Reading an identity (parse, chain, roles) costs about 150 µs and is done once: its [`Msp`] keeps the outcome, keyed by
-//! the certificate's bytes. A new definition is a new [`Msp`], so nothing outlives the definition it came from.
+//! Parsing an identity (certificate, chain, roles) costs about 150 µs and is done once: its [`Msp`] caches the result,
+//! keyed by the certificate's bytes. A new definition is a new [`Msp`], so no cached result outlives its definition.
 
 mod authorities;
 mod certificate;
@@ -11,6 +11,7 @@ mod members;
 mod msp;
 mod msps;
 mod principal;
+mod revocations;
 mod setup;
 mod tls;
 mod units;
@@ -23,7 +24,7 @@ pub use identified::{Identity, NotValid, PrincipalMismatch};
 pub use msp::Msp;
 pub use msps::{IdentityError, Msps, expires_at};
 pub use principal::{NamedIdentity, Principal, Role};
-pub use setup::MspError;
+pub use setup::{Effort, MspError};
 pub use tls::{TlsAuthorities, TlsCertificateError};
 pub use units::UnitError;
 pub use version::MspVersion;

@@ -1,4 +1,4 @@
-//! One membership service provider: the definition of an organization's members.
+//! One membership service provider (MSP): the definition of an organization's members.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use super::certificate::from_pem;
 use super::identified::{Identity, NotValid};
 use super::members::Members;
 use super::msps::IdentityError;
-use super::setup::{self, MspError};
+use super::setup::{self, Effort, MspError};
 use super::units::{ListedUnits, RoleSet, RoleUnits};
 use super::version::MspVersion;
 use crate::crypto::{HashFamily, KeyError, PublicKey, sha256};
 
-/// An organization's members, as its definition in a channel's configuration tells them.
+/// Membership service provider of one organization, built from its definition in a channel's configuration.
 pub struct Msp {
     pub(super) id: Arc<str>,
     pub(super) version: MspVersion,
@@ -25,7 +25,7 @@ pub struct Msp {
     pub(super) family: HashFamily,
     pub(super) chain_hash: ChainHash,
     pub(super) authorities: Authorities,
-    /// DER of administrators' certificates, in normal form.
+    /// DER of the administrators' certificates, in normal form.
     pub(super) admins: Vec<Bytes>,
     pub(super) listed_units: ListedUnits,
     pub(super) role_units: Option<RoleUnits>,
@@ -36,43 +36,52 @@ pub struct Msp {
 }
 
 impl Msp {
-    /// Reads and checks a definition, by the rules of `version`. Costs some 100 µs a certificate in it.
+    /// Parses and validates a definition by the rules of `version`. Costs about 100 µs for each certificate in it.
     ///
     /// # Errors
-    /// Fabric refuses it, or it is none of an X.509 MSP.
+    /// Fabric rejects the definition, or it is not of an X.509 MSP.
     pub fn from_config(config: &MspConfig, version: MspVersion) -> Result<Self, MspError> {
-        setup::set_up(config, version)
+        setup::set_up(config, version, Effort::AsNeeded)
     }
 
-    /// The MSP's name.
+    /// Parses and validates a definition, with at most the work that `effort` allows.
+    ///
+    /// # Errors
+    /// The definition is rejected as by [`from_config`](Self::from_config), or takes more work.
+    pub fn from_config_within(config: &MspConfig, version: MspVersion, effort: Effort) -> Result<Self, MspError> {
+        setup::set_up(config, version, effort)
+    }
+
+    /// Returns the MSP ID.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The definition's bytes: equal for equal definitions.
+    /// Returns the definition's bytes: equal for equal definitions.
     pub fn definition(&self) -> &Bytes {
         &self.definition
     }
 
-    /// Whether the definition holds a signing identity, with its private key.
+    /// Whether the definition contains a signing identity, with its private key.
     pub fn has_signing_identity(&self) -> bool {
         self.has_signing_identity
     }
 
-    /// Roots of its members' TLS certificates.
+    /// Returns the root authorities of the members' TLS certificates.
     pub fn tls_roots(&self) -> &[Arc<Certificate>] {
         &self.tls_roots
     }
 
-    /// Intermediate authorities of its members' TLS certificates.
+    /// Returns the intermediate authorities of the members' TLS certificates.
     pub fn tls_intermediates(&self) -> &[Arc<Certificate>] {
         &self.tls_intermediates
     }
 
-    /// Who has this certificate, in PEM: an identity of this MSP, valid or not. Remembered.
+    /// Returns the identity of this MSP, valid or not, that has this certificate in PEM. The result is cached.
     ///
     /// # Errors
-    /// Nobody: the certificate does not parse, its key is of no use, or its ECDSA signature is not an authority's of this MSP.
+    /// The certificate cannot be parsed, its key is not usable, or it is signed with ECDSA and has no valid chain to a root of
+    /// this MSP.
     pub fn identify(&self, id_bytes: &Bytes) -> Result<Arc<Identity>, Arc<IdentityError>> {
         self.members.recall(id_bytes, || {
             let as_sent = from_pem(id_bytes)?;
@@ -80,7 +89,7 @@ impl Msp {
         })
     }
 
-    /// Reads an identity. Its certificate is one that Go parses.
+    /// Builds the identity of a certificate that Go can parse.
     pub(super) fn identity_of(&self, as_sent: Arc<Certificate>, memo: &mut Memo) -> Result<Identity, IdentityError> {
         let public_key = self.import_key(&as_sent)?;
         let (certificate, chain) = self.authorities.in_normal_form_with_chain(&as_sent, memo)?;
@@ -96,6 +105,8 @@ impl Msp {
         } else {
             self.validate(&certificate, chain.map_err(NotValid::from), certifiers.as_ref(), memo)
         };
+        let mut own_units: Vec<Box<str>> = units().map(Box::from).collect();
+        own_units.sort_unstable();
         Ok(Identity {
             msp_id: Arc::clone(&self.id),
             version: self.version,
@@ -108,12 +119,13 @@ impl Msp {
             as_sent,
             public_key,
             certifiers,
+            units: own_units.into(),
             roles,
             validity,
         })
     }
 
-    /// The key of a certificate. Ed25519 keys are known since the channel capability V3_0.
+    /// Returns the key of a certificate. Ed25519 keys are accepted since the channel capability V3_0.
     pub(super) fn import_key(&self, certificate: &Certificate) -> Result<PublicKey, KeyError> {
         import_key(certificate, self.version)
     }
@@ -134,7 +146,7 @@ impl Msp {
     }
 }
 
-/// The key of a certificate, as MSPs of this version import it.
+/// Returns the key of a certificate, as MSPs of this version import it.
 pub(super) fn import_key(certificate: &Certificate, version: MspVersion) -> Result<PublicKey, KeyError> {
     let key = PublicKey::from_x509(certificate.public_key())?;
     if key.is_ed25519() && version < MspVersion::V3_0 {

@@ -16,7 +16,7 @@ use super::setup::MspError;
 use crate::channel::UnixSeconds;
 use crate::crypto::KeyError;
 
-/// Why a creator is nobody.
+/// A creator cannot be identified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
@@ -29,23 +29,23 @@ pub enum IdentityError {
     /// The channel does not know the MSP.
     #[error("MSP '{0}' is not defined on this channel")]
     UnknownMsp(String),
-    /// Its certificate.
+    /// The certificate cannot be parsed.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// Its key.
+    /// The certificate's key is not usable.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// Its certificate is signed with ECDSA, and does not lead to a root of the MSP. (What is signed otherwise is somebody, whom
-    /// the MSP does not vouch for: Fabric tells the two apart.)
+    /// The certificate is signed with ECDSA and has no valid chain to a root of the MSP. (A certificate that is signed otherwise
+    /// becomes an identity that is not valid in the MSP: Fabric separates the two cases.)
     #[error(transparent)]
     Chain(#[from] ChainError),
 }
 
-/// The MSPs of a channel, by name.
+/// MSPs of a channel, by MSP ID.
 pub struct Msps(BTreeMap<String, Arc<Msp>>);
 
 impl Msps {
-    /// Takes the MSPs of a configuration. One that is named twice must be defined the same way twice.
+    /// Collects the MSPs of a configuration. Two with the same ID must have the same definition.
     pub fn new(msps: Vec<Arc<Msp>>) -> Result<Self, MspError> {
         let mut by_id = BTreeMap::<String, Arc<Msp>>::new();
         for msp in msps {
@@ -57,27 +57,27 @@ impl Msps {
         Ok(Self(by_id))
     }
 
-    /// The MSP of this name.
+    /// Returns the MSP with this ID.
     pub fn get(&self, msp_id: &str) -> Option<&Arc<Msp>> {
         self.0.get(msp_id)
     }
 
-    /// All MSPs, by name.
+    /// Iterates over all MSPs, sorted by ID.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Msp>> {
         self.0.values()
     }
 
-    /// How many there are.
+    /// Returns the number of MSPs.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no MSP.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Who the serialized identity is. About 0.3 µs for one that its MSP has seen before, 150 µs for a new one.
+    /// Identifies a serialized identity. Takes about 0.3 µs if its MSP has cached it, 150 µs otherwise.
     pub fn identify(&self, serialized: &Bytes) -> Result<Arc<Identity>, Arc<IdentityError>> {
         if serialized.is_empty() {
             return Err(Arc::new(IdentityError::Empty));
@@ -96,8 +96,8 @@ impl fmt::Debug for Msps {
     }
 }
 
-/// When the certificate of a serialized identity expires, whoever issued it. `None` if that cannot be read: such an
-/// identity does not fail for being expired, as in Fabric.
+/// Returns the end of validity of the certificate in a serialized identity, whatever authority issued it. Returns `None` if it
+/// cannot be parsed: such an identity is not rejected as expired, as in Fabric.
 pub fn expires_at(serialized: &[u8]) -> Option<UnixSeconds> {
     let identity = decode::<SerializedIdentity>(Bytes::copy_from_slice(serialized)).ok()?;
     Some(UnixSeconds(from_pem(&identity.id_bytes).ok()?.not_after()))

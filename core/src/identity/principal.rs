@@ -1,4 +1,4 @@
-//! What a policy may ask of a signer, read once from its protobuf form.
+//! Principals: conditions of policies on a signer, parsed once from their protobuf form.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,23 +14,23 @@ use orderer_x509::Certificate;
 
 use super::certificate::from_pem;
 
-/// What an identity is to its organization.
+/// Role of an identity in its organization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Anyone with a valid certificate.
+    /// Any valid identity.
     Member,
-    /// May administer.
+    /// Administrator.
     Admin,
-    /// Sends transactions.
+    /// Client, which sends transactions.
     Client,
-    /// Endorses and commits.
+    /// Peer, which endorses and commits.
     Peer,
-    /// Orders.
+    /// Orderer.
     Orderer,
 }
 
 impl Role {
-    /// The word that policies use.
+    /// Returns the role's name in policies.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Member => "member",
@@ -42,36 +42,36 @@ impl Role {
     }
 }
 
-/// What a policy asks of a signer.
+/// Condition of a policy on a signer.
 #[derive(Clone, Debug)]
 pub enum Principal {
-    /// Anyone of this MSP in this role.
+    /// Any identity of this MSP in this role.
     Role {
-        /// The MSP.
+        /// MSP ID.
         msp_id: Arc<str>,
-        /// The role.
+        /// Required role.
         role: Role,
     },
-    /// Anyone of this MSP in this organizational unit.
+    /// Any identity of this MSP in this organizational unit.
     OrganizationalUnit {
-        /// The MSP.
+        /// MSP ID.
         msp_id: Arc<str>,
-        /// The unit's name.
+        /// Name of the unit.
         unit: Arc<str>,
-        /// Which chain of authorities must have said so.
+        /// Identifier of the chain of authorities that must have certified the unit.
         certifiers: Bytes,
     },
-    /// Exactly this certificate.
+    /// The identity with exactly this certificate.
     Identity(NamedIdentity),
-    /// All of these at once; none of them is combined itself.
+    /// All of these at once; none of them is `Combined` itself.
     Combined(Vec<Principal>),
-    /// Anyone whose certificate names them, which every X.509 certificate does.
+    /// Any identity that is not anonymous, which holds for every X.509 certificate.
     Nominal,
-    /// Something that no X.509 identity is, and why.
+    /// A condition that no X.509 identity satisfies, with the reason.
     Unsatisfiable(Arc<str>),
 }
 
-/// The identity that a principal names.
+/// Identity that a principal names.
 #[derive(Clone, Debug)]
 pub struct NamedIdentity {
     pub(super) msp_id: Arc<str>,
@@ -79,14 +79,14 @@ pub struct NamedIdentity {
 }
 
 impl Principal {
-    /// Reads a principal. What cannot be read is kept as [`Unsatisfiable`](Self::Unsatisfiable): Fabric takes such a policy
-    /// too, and it never holds. Principals may be combined to any depth.
+    /// Parses a principal. One that cannot be parsed is kept as [`Unsatisfiable`](Self::Unsatisfiable): Fabric accepts such
+    /// a policy too, and it never holds. Principals may be combined to any depth.
     pub fn from_proto(principal: &MspPrincipal) -> Self {
         if principal.principal_classification != Classification::Combined as i32 {
             return Self::read_one(principal);
         }
         let mut unread = vec![principal.clone()];
-        // a principal that is asked for many times is kept once
+        // a repeated principal is kept once
         let mut seen = HashSet::new();
         let mut all = Vec::new();
         while let Some(principal) = unread.pop() {
@@ -106,7 +106,7 @@ impl Principal {
         Self::Combined(all)
     }
 
-    /// Reads a principal that is not combined of others.
+    /// Parses a principal that is not a combination.
     fn read_one(principal: &MspPrincipal) -> Self {
         let never = |why: &str| Self::Unsatisfiable(why.into());
         let bytes = principal.principal.clone();

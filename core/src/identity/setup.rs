@@ -1,4 +1,4 @@
-//! An MSP's definition on its way to an [`Msp`]: what Fabric checks of it, in Fabric's order (`msp/mspimplsetup.go`).
+//! Builds an [`Msp`] from its definition, with Fabric's checks in Fabric's order (`msp/mspimplsetup.go`).
 
 use std::sync::Arc;
 
@@ -21,135 +21,154 @@ use crate::crypto::{HashFamily, KeyError, SigningKey};
 /// `MSPConfig.type` of an X.509 MSP.
 const TYPE_X509: i32 = 0;
 
-/// Why a definition makes no MSP. Fabric refuses a configuration with it as well.
+/// A definition is not a valid MSP. Fabric rejects a configuration with it as well.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MspError {
-    /// Only X.509 MSPs can be used by an orderer.
+    /// The MSP is not of type X.509, the only one that an orderer supports.
     #[error("MSP type {0} is not supported, only X.509 (0) is")]
     Type(i32),
-    /// The definition does not parse.
+    /// The definition cannot be decoded.
     #[error("MSP definition does not parse: {0}")]
     Malformed(prost::DecodeError),
-    /// Members are told apart by the hash of their authorities.
+    /// The hash function for identifiers of authority chains is unknown.
     #[error("MSP '{msp_id}': identity identifier hash function '{name}' is not known")]
     HashFunction {
-        /// The MSP.
+        /// MSP ID.
         msp_id: String,
-        /// What the definition says.
+        /// Name in the definition.
         name: String,
     },
-    /// It has no name.
+    /// The MSP has no ID.
     #[error("the MSP has no name")]
     NoName,
-    /// It has no root.
+    /// The MSP has no root certificate.
     #[error("MSP '{msp_id}' has no root certificate")]
     NoRoot {
-        /// The MSP.
+        /// MSP ID.
         msp_id: String,
     },
-    /// A certificate in it does not parse.
+    /// A certificate in the definition cannot be parsed.
     #[error("MSP '{msp_id}': {place} certificate {index}")]
     Certificate {
-        /// The MSP.
+        /// MSP ID.
         msp_id: String,
-        /// Which list.
+        /// Name of the list that holds the certificate.
         place: &'static str,
         /// Position in the list.
         index: usize,
-        /// What is wrong.
+        /// Error of the certificate.
         #[source]
         cause: CertificateError,
     },
-    /// The key of a certificate in it is of no use.
+    /// The key of a certificate in the definition is not usable.
     #[error("MSP '{msp_id}': the key of {place} certificate {subject}")]
     Key {
-        /// The MSP.
+        /// MSP ID.
         msp_id: String,
-        /// Which list.
+        /// Name of the list that holds the certificate.
         place: &'static str,
         /// Subject and serial number.
         subject: String,
-        /// What is wrong.
+        /// Error of the key.
         #[source]
         cause: KeyError,
     },
-    /// A root or intermediate is no certificate authority.
+    /// A root or intermediate certificate is not a certificate authority's.
     #[error("MSP '{msp_id}': {place} certificate {subject} is no certificate authority's: it lacks {lacks}")]
     NotAnAuthority {
-        /// The MSP.
+        /// MSP ID.
         msp_id: String,
-        /// Which list.
+        /// Name of the list that holds the certificate.
         place: &'static str,
         /// Subject and serial number.
         subject: String,
-        /// The extension that is missing.
+        /// The missing extension or attribute.
         lacks: &'static str,
     },
-    /// An authority that does not lead to exactly one root, or was revoked.
+    /// An authority does not have exactly one chain to a root, or was revoked.
     #[error("MSP '{msp_id}': {place} certificate {subject} is not valid: {cause}")]
     Authority {
-        /// The MSP.
+        /// MSP ID.
         msp_id: String,
-        /// Which list.
+        /// Name of the list that holds the certificate.
         place: &'static str,
         /// Subject and serial number.
         subject: String,
-        /// Why.
+        /// Error of the chain.
         cause: ChainError,
     },
-    /// An administrator who is no member, or has another role.
+    /// An administrator is not a member, or has another role.
     #[error("MSP '{msp_id}': administrator {subject} is not a valid member: {cause}")]
     Admin {
-        /// The MSP.
+        /// MSP ID.
         msp_id: String,
         /// Subject and serial number.
         subject: String,
-        /// Why.
+        /// Reason why the administrator is not accepted.
         cause: NotValid,
     },
-    /// Nobody could administer the organization.
+    /// The MSP has no administrators.
     #[error("MSP '{msp_id}' lists no administrator and has no organizational unit that makes one")]
     NoAdministrator {
-        /// The MSP.
+        /// MSP ID.
         msp_id: String,
     },
-    /// Its organizational units.
+    /// The organizational units are invalid.
     #[error("MSP '{msp_id}': {cause}")]
     Unit {
-        /// The MSP.
+        /// MSP ID.
         msp_id: String,
-        /// What is wrong.
+        /// Error of the units.
         cause: UnitError,
     },
-    /// A revocation list that does not parse, or whose ECDSA signature is none.
+    /// A revocation list, or its ECDSA signature, cannot be parsed.
     #[error("MSP '{msp_id}': revocation list {index} does not parse: {cause}")]
     RevocationList {
-        /// The MSP.
+        /// MSP ID.
         msp_id: String,
         /// Position in the list.
         index: usize,
-        /// What is wrong.
+        /// Error of the revocation list.
         cause: CrlError,
     },
-    /// A signing identity, which a definition in a channel has no use for, is not a good one.
+    /// The signing identity, which a channel's definition does not need, is invalid.
     #[error("MSP '{msp_id}': its signing identity: {problem}")]
     SigningIdentity {
-        /// The MSP.
+        /// MSP ID.
         msp_id: String,
-        /// What is wrong.
+        /// Description of the error.
         problem: String,
     },
-    /// Two organizations use one name for different definitions.
+    /// Two organizations use one MSP ID for different definitions.
     #[error("two different definitions for MSP '{msp_id}'")]
     Conflict {
-        /// The MSP.
+        /// MSP ID.
         msp_id: String,
     },
 }
 
-/// Reads and checks a definition, by the rules of `version`.
-pub(super) fn set_up(config: &MspConfig, version: MspVersion) -> Result<Msp, MspError> {
+/// Limit on the work of validating a configuration: its certificates, and the signatures and policies that an update requires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// As much as Fabric's rules require: for messages that are ordered already, and for an operator's own files.
+    AsNeeded,
+    /// More than any legal definition requires, about twenty seconds of CPU time: for requests of clients.
+    Bounded,
+}
+
+impl Effort {
+    /// Returns a memo that caches results and counts the work.
+    pub(crate) fn memo(self) -> Memo {
+        match self {
+            Self::AsNeeded => Memo::new(),
+            Self::Bounded => Memo::bounded(),
+        }
+    }
+}
+
+/// Parses and validates a definition by the rules of `version`.
+pub(super) fn set_up(config: &MspConfig, version: MspVersion, effort: Effort) -> Result<Msp, MspError> {
     if config.r#type != TYPE_X509 {
         return Err(MspError::Type(config.r#type));
     }
@@ -161,7 +180,7 @@ pub(super) fn set_up(config: &MspConfig, version: MspVersion) -> Result<Msp, Msp
         return Err(MspError::NoName);
     }
     let setup = Setup { id: &fabric.name, version };
-    let memo = &mut Memo::new();
+    let memo = &mut effort.memo();
     let crypto = fabric.crypto_config.clone().unwrap_or_default();
     let name = crypto.identity_identifier_hash_function;
     let chain_hash = ChainHash::from_name(&name).ok_or_else(|| MspError::HashFunction { msp_id: setup.id(), name })?;
@@ -203,7 +222,7 @@ const TLS_ROOT: &str = "TLS root";
 const TLS_INTERMEDIATE: &str = "TLS intermediate";
 const ADMINISTRATOR: &str = "administrator";
 
-/// What is set up, for errors.
+/// The MSP in setup, for errors.
 struct Setup<'a> {
     id: &'a str,
     version: MspVersion,
@@ -285,8 +304,8 @@ impl Setup<'_> {
         Ok(())
     }
 
-    /// A signing identity in a channel's definition serves nobody, but Fabric reads it. When it expires is not asked here: Fabric
-    /// looks at the clock, so its own nodes answer differently from one day to the next.
+    /// Validates a signing identity. No member uses one in a channel's definition, but Fabric reads it. Its expiry is not
+    /// checked: Fabric compares it with the clock, so its own nodes decide differently from one day to the next.
     fn check_signing_identity(
         &self,
         msp: &Msp,
@@ -302,7 +321,8 @@ impl Setup<'_> {
         SigningKey::check_ecdsa_der(&block.contents).map_err(|e| wrong(format!("its key: {e}")))
     }
 
-    /// Listed administrators must be members; where units make roles, clients or, by the newer rules, administrators.
+    /// Validates and sets the listed administrators. They must be members; where units make roles, they must be clients or, by
+    /// the newer rules, administrators.
     fn admit_administrators(&self, msp: &mut Msp, fabric: &FabricMspConfig, memo: &mut Memo) -> Result<(), MspError> {
         let certificates = self.read_all(ADMINISTRATOR, &fabric.admins)?;
         let mut admins = Vec::with_capacity(certificates.len());
@@ -342,7 +362,7 @@ impl Setup<'_> {
                 admin.validity.clone()?;
                 is(Role::Client)
             }
-            // the unit alone is looked at: a revoked administrator stays one until taken off the list
+            // only the unit is checked: a revoked administrator stays one until removed from the list
             Some(_) => is(Role::Client).or_else(|_| is(Role::Admin)),
         }
     }

@@ -1,4 +1,4 @@
-//! TLS certificates that a configuration names: those of its consenters.
+//! TLS certificates in a configuration: those of its consenters.
 
 use std::sync::Arc;
 
@@ -7,36 +7,36 @@ use orderer_x509::{self as x509, Certificate, Memo, Options, Pool, Purpose, Veri
 use super::certificate::{CertificateError, from_pem, name_of};
 use super::msps::Msps;
 
-/// Why a TLS certificate in a configuration is of no use.
+/// A TLS certificate in a configuration is not usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsCertificateError {
-    /// It cannot be read.
+    /// The certificate cannot be parsed.
     #[error(transparent)]
     Unreadable(#[from] CertificateError),
-    /// No organization's TLS authority issued it.
+    /// The certificate was not issued by a TLS authority of any of the organizations.
     #[error(
         "certificate {certificate} was not issued by a TLS certificate authority of an ordering organization: {cause}"
     )]
     UnknownAuthority {
         /// Subject and serial number.
         certificate: String,
-        /// Why.
+        /// Error of the verification.
         cause: VerifyError,
     },
 }
 
-/// The TLS authorities of some organizations.
+/// TLS authorities of some organizations.
 #[derive(Debug)]
 pub struct TlsAuthorities {
     roots: Pool,
     intermediates: Pool,
-    /// When each of them begins to be valid.
+    /// Times at which the authorities' validity starts, in seconds since 1970, sorted.
     beginnings: Vec<i64>,
 }
 
 impl TlsAuthorities {
-    /// Those of the organizations with these MSP ids.
+    /// Collects the TLS authorities of the organizations with these MSP IDs.
     pub fn of<'a>(msps: &Msps, ids: impl Iterator<Item = &'a String>) -> Self {
         let (mut roots, mut intermediates) = (Vec::<Arc<Certificate>>::new(), Vec::<Arc<Certificate>>::new());
         for msp in ids.filter_map(|id| msps.get(id)) {
@@ -49,11 +49,11 @@ impl TlsAuthorities {
         Self { roots: Pool::new(roots), intermediates: Pool::new(intermediates), beginnings }
     }
 
-    /// Whether one of them issued this certificate, in PEM, for TLS clients or servers. That it may have expired since does not
-    /// matter: there must be a time at which it was good.
+    /// Verifies that one of the authorities issued this certificate, in PEM, for TLS clients or servers. The certificate may
+    /// have expired since: it must have been valid at one time.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
+    /// The certificate cannot be parsed, or was not valid at any time.
     pub fn check(&self, pem: &[u8], memo: &mut Memo) -> Result<(), TlsCertificateError> {
         let certificate = from_pem(pem)?;
         let own = certificate.not_before();

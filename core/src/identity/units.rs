@@ -1,6 +1,6 @@
-//! Organizational units: which of them an MSP asks for, and which make roles.
+//! Organizational units: those that an MSP requires, and those that make roles.
 //!
-//! Fabric has it in `msp/mspimplsetup.go` (`setupOUs`, `setupNodeOUs`, `setupNodeOUsV142`) and `msp/mspimplvalidate.go`
+//! Fabric's rules are in `msp/mspimplsetup.go` (`setupOUs`, `setupNodeOUs`, `setupNodeOUsV142`) and `msp/mspimplvalidate.go`
 //! (`validateIdentityOUs*`).
 
 use std::collections::HashMap;
@@ -15,27 +15,27 @@ use super::identified::NotValid;
 use super::principal::Role;
 use super::version::MspVersion;
 
-/// Why the units of an MSP's definition cannot be used.
+/// The organizational units in an MSP's definition are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnitError {
     /// The certifier of a unit is not one of the MSP's authorities.
     #[error("the certifier of organizational unit '{unit}' is not usable: {problem}")]
     Certifier {
-        /// The unit.
+        /// Name of the unit.
         unit: String,
-        /// What is wrong.
+        /// Description of the error.
         problem: String,
     },
     /// A role that must have a unit has none.
     #[error("the roles by organizational unit lack one for {role}")]
     NoUnitForRole {
-        /// The role.
+        /// Name of the role.
         role: &'static str,
     },
 }
 
-/// The roles that an identity's units give it.
+/// Roles that an identity's units give it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RoleSet(u8);
 
@@ -44,7 +44,7 @@ impl RoleSet {
         self.0 & Self::bit(role) != 0
     }
 
-    /// One of them, for people; a valid identity has no second one of another name.
+    /// Returns one of the roles, for display; a valid identity has no second one of another name.
     pub(super) fn first(self) -> Option<Role> {
         [Role::Admin, Role::Orderer, Role::Peer, Role::Client].into_iter().find(|role| self.has(*role))
     }
@@ -54,8 +54,8 @@ impl RoleSet {
     }
 }
 
-/// Units that an MSP lists (`organizational_unit_identifiers`): a member is in one of them, by one of its certifiers. Empty for
-/// an MSP that asks for none.
+/// Units that an MSP lists (`organizational_unit_identifiers`). A member must be in one of them, certified by one of its
+/// certifiers. Empty for an MSP that requires none.
 #[derive(Debug, Default)]
 pub(super) struct ListedUnits(HashMap<String, Vec<Bytes>>);
 
@@ -77,7 +77,7 @@ impl ListedUnits {
         Ok(Self(listed))
     }
 
-    /// Whether a member with these units, whose chain of authorities has this identifier, is in one.
+    /// Checks that a member with these units, whose chain of authorities has this identifier, is in a listed unit.
     pub(super) fn check<'a>(
         &self,
         mut units: impl Iterator<Item = &'a str>,
@@ -88,21 +88,21 @@ impl ListedUnits {
     }
 }
 
-/// A unit that makes a role.
+/// An organizational unit that makes a role.
 #[derive(Debug)]
 struct RoleUnit {
     role: Role,
     name: String,
-    /// Which chain of authorities must have said so; any if empty.
+    /// Identifier of the chain of authorities that must have certified the unit; empty for any.
     certifiers: Bytes,
 }
 
-/// Roles by organizational unit (`fabric_node_ous`), where they are in force.
+/// Roles by organizational unit (`fabric_node_ous`), where they are in force. Of roles with one name the first counts.
 #[derive(Debug)]
 pub(super) struct RoleUnits(Vec<RoleUnit>);
 
 impl RoleUnits {
-    /// Reads the definition; `None` if units make no roles. It must be good also where it is not in force.
+    /// Parses the definition; `None` if units make no roles. The definition must be valid even where it is not enabled.
     pub(super) fn read(
         ous: &FabricNodeOUs,
         version: MspVersion,
@@ -120,6 +120,7 @@ impl RoleUnits {
                 return Err(UnitError::NoUnitForRole { role: role.as_str() });
             }
         }
+        // with V1_1 client counts before peer; then orderer before admin before peer before client
         let later = admin_and_orderer.iter().filter(|_| version >= MspVersion::V1_4_3);
         let mut roles = Vec::new();
         for (role, unit) in client_and_peer.iter().chain(later) {
@@ -127,6 +128,9 @@ impl RoleUnits {
             let certifiers =
                 if unit.certificate.is_empty() { Bytes::new() } else { certifiers(unit, authorities, hash, memo)? };
             roles.push(RoleUnit { role: *role, name: unit.organizational_unit_identifier.clone(), certifiers });
+        }
+        if version >= MspVersion::V1_4_3 {
+            roles.reverse();
         }
         Ok((ous.enable && !roles.is_empty()).then_some(Self(roles)))
     }
@@ -136,7 +140,7 @@ impl RoleUnits {
         self.0.iter().any(|unit| unit.role == role)
     }
 
-    /// The roles whose units are among these, whoever certified them, and however many.
+    /// Returns the roles of these units, regardless of their certifiers and number.
     pub(super) fn of<'a>(&self, units: impl Iterator<Item = &'a str>) -> RoleSet {
         let mut roles = RoleSet::default();
         for name in units {
@@ -147,13 +151,12 @@ impl RoleUnits {
         roles
     }
 
-    /// Whether a member with these units, whose chain of authorities has this identifier, has exactly one role. A unit that the
-    /// certificate names twice counts twice.
+    /// Checks that a member with these units, whose chain of authorities has this identifier, has exactly one role. A unit that
+    /// the certificate names twice counts twice.
     pub(super) fn check<'a>(&self, units: impl Iterator<Item = &'a str>, certifiers: &Bytes) -> Result<(), NotValid> {
         let mut count = 0;
         for name in units {
-            // of roles with one name the last counts: orderer before admin before peer before client
-            let Some(unit) = self.0.iter().rev().find(|unit| unit.name == name) else { continue };
+            let Some(unit) = self.0.iter().find(|unit| unit.name == name) else { continue };
             if !unit.certifiers.is_empty() && unit.certifiers != *certifiers {
                 return Err(NotValid::WrongCertifier);
             }
@@ -166,7 +169,7 @@ impl RoleUnits {
     }
 }
 
-/// The identifier of the chain whose lowest authority is the unit's certificate.
+/// Returns the identifier of the chain that starts at the unit's certificate.
 fn certifiers(
     unit: &FabricOuIdentifier,
     authorities: &Authorities,

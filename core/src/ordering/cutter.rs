@@ -1,8 +1,8 @@
-//! The block cutter: which messages share a block.
+//! The block cutter: decides which messages share a block.
 //!
-//! The rules are the reference's, to the byte: beside other orderers on one topic a different cut would be a fork.
+//! The rules are exactly Fabric's: next to other orderers on the same topic, a different cut would be a fork.
 
-/// What limits a batch; taken from the channel's configuration at each call, so that an update counts at once.
+/// Limits of a batch, taken from the channel's configuration at each call, so that an update applies at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
     /// A batch with this many messages is cut; at least 1.
@@ -11,24 +11,24 @@ pub struct BatchLimits {
     pub preferred_max_bytes: usize,
 }
 
-/// Messages of one block, in their order; never empty.
+/// Messages of one block in their order; never empty.
 pub type Batch<M> = Vec<M>;
 
-/// What taking in one message leads to.
+/// Result of adding one message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cut<M> {
-    /// Nothing is full; the message waits.
+    /// No batch is full; the message is pending.
     Held,
-    /// One batch, which ends with the message; nothing waits.
+    /// One batch, which ends with the message; no message is pending.
     One(Batch<M>),
-    /// What waited is a batch; the message waits.
+    /// The pending messages are a batch; the added message is pending.
     OneThenHeld(Batch<M>),
-    /// What waited is a batch, the message alone is another; nothing waits.
+    /// The pending messages are a batch, and the added message alone is another; no message is pending.
     Two(Batch<M>, Batch<M>),
 }
 
-/// Messages that wait for their block, and how large they are together.
-#[derive(Debug)]
+/// Pending messages, and their total size.
+#[derive(Clone, Debug)]
 pub struct BlockCutter<M> {
     pending: Batch<M>,
     pending_bytes: usize,
@@ -41,7 +41,7 @@ impl<M> Default for BlockCutter<M> {
 }
 
 impl<M> BlockCutter<M> {
-    /// Takes in a message of `size_bytes` (payload and signature).
+    /// Adds a message of `size_bytes` (payload and signature).
     pub fn ordered(&mut self, message: M, size_bytes: usize, limits: BatchLimits) -> Cut<M> {
         if size_bytes > limits.preferred_max_bytes {
             return match self.cut() {
@@ -62,18 +62,18 @@ impl<M> BlockCutter<M> {
         }
     }
 
-    /// Takes out what waits, if anything does.
+    /// Removes and returns the pending messages, if there are any.
     pub fn cut(&mut self) -> Option<Batch<M>> {
         self.pending_bytes = 0;
         if self.pending.is_empty() { None } else { Some(std::mem::take(&mut self.pending)) }
     }
 
-    /// How many messages wait.
+    /// Returns the number of pending messages.
     pub fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// How large they are together.
+    /// Returns the total size of the pending messages in bytes.
     pub fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every message comes out exactly once and in order; batches keep both limits.
+        /// Every message is in exactly one batch and in order; batches keep both limits.
         #[test]
         fn batches_partition_the_sequence_within_the_limits(
             sizes in proptest::collection::vec(0usize..140, 0..80), count in 1usize..6, preferred in 1usize..120,

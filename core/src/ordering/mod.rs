@@ -1,4 +1,4 @@
-//! From a sequence of messages to a sequence of batches.
+//! Consenters as state machines: each turns a sequence of messages into a sequence of batches.
 
 pub mod cutter;
 pub mod kafka;

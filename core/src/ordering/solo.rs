@@ -1,17 +1,18 @@
 //! The solo consenter as a state machine: one orderer decides the order by itself.
 //!
-//! [`Machine::step`] takes an [`Event`] and gives back the [`Effect`]s that its caller must perform, in their order.
-//! The machine knows no channel configuration but what it is told of it: the sequence in force and the batch limits.
+//! [`Machine::step`] takes an [`Event`] and returns the [`Effect`]s that its caller must perform, in their order. The
+//! machine knows only two parts of the channel's configuration, given by the caller: the sequence in force and the
+//! batch limits.
 
 use super::cutter::{BatchLimits, BlockCutter, Cut};
 use super::timer::{BatchTimer, TimerChange};
 use crate::channel::ConfigSequence;
 
-/// A message that takes part in the order. `M` is whatever the caller needs to find again in the effects.
+/// A message to be ordered. `M` is whatever the caller needs to find again in the effects.
 pub trait Ordered {
-    /// What counts against the batch limits: payload and signature.
+    /// Returns the size in bytes that counts toward the batch limits: payload plus signature.
     fn size_bytes(&self) -> usize;
-    /// The configuration under which it was found valid.
+    /// Returns the sequence of the configuration under which the message was found valid.
     fn checked_at(&self) -> ConfigSequence;
     /// Whether it is a CONFIG or ORDERER_TRANSACTION message, which gets a block of its own.
     fn is_config(&self) -> bool;
@@ -29,43 +30,43 @@ impl<M: Ordered> Ordered for std::sync::Arc<M> {
     }
 }
 
-/// What happened.
+/// Input of [`Machine::step`].
 #[derive(Debug)]
 pub enum Event<M> {
-    /// A message came in, or came back after [`Effect::Recheck`] with a newer [`Ordered::checked_at`].
+    /// A message is to be ordered, or returns after [`Effect::Recheck`] with a newer [`Ordered::checked_at`].
     Order(M),
     /// The batch timer fired.
     Timer,
     /// A configuration took effect, at start or because its config message was applied.
     Configured {
-        /// Its sequence.
+        /// Sequence of the configuration.
         sequence: ConfigSequence,
-        /// Its batch limits.
+        /// Batch limits of the configuration.
         limits: BatchLimits,
     },
 }
 
-/// What the caller must do.
+/// Output of [`Machine::step`], for the caller to perform.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect<M> {
-    /// The message was found valid under an older configuration: check it again, then feed it back or refuse it. No
-    /// other message may be fed in between, or the order that a stream was promised is lost.
+    /// Revalidate the message, which was found valid under an older configuration; then feed it again or reject it.
+    /// No other message may be fed in between, or the order that a stream was promised is lost.
     Recheck(M),
-    /// The message waits for its block. The machine keeps it; what is passed on is what the caller needs to make it
-    /// durable and to answer its sender.
+    /// The message is pending. The machine keeps it; this copy is for the caller to make the message durable and to
+    /// respond to its sender.
     Hold(M),
-    /// Write a block of these.
+    /// Write a block of these messages.
     Write(Vec<M>),
     /// Apply this config message and write it as a block of its own; then feed [`Event::Configured`] before any other
     /// message.
     WriteConfig(M),
     /// Let the batch timer fire once, a batch timeout from now.
     ArmTimer,
-    /// The batch timer is of no use any more.
+    /// Cancel the batch timer.
     DisarmTimer,
 }
 
-/// The state of a solo chain.
+/// State machine of a solo chain.
 #[derive(Debug)]
 pub struct Machine<M> {
     cutter: BlockCutter<M>,
@@ -75,12 +76,12 @@ pub struct Machine<M> {
 }
 
 impl<M: Ordered + Clone> Machine<M> {
-    /// A chain with nothing pending, under the given configuration.
+    /// Creates a chain without pending messages, under the given configuration.
     pub fn new(sequence: ConfigSequence, limits: BatchLimits) -> Self {
         Self { cutter: BlockCutter::default(), sequence, limits, timer: BatchTimer::default() }
     }
 
-    /// Takes in what happened; gives back what is to be done, in order.
+    /// Processes an event; returns the effects to perform, in order.
     pub fn step(&mut self, event: Event<M>) -> Vec<Effect<M>> {
         match event {
             Event::Order(message) if message.checked_at() < self.sequence => vec![Effect::Recheck(message)],
@@ -95,12 +96,12 @@ impl<M: Ordered + Clone> Machine<M> {
         }
     }
 
-    /// How many messages wait for their block.
+    /// Returns the number of pending messages.
     pub fn pending(&self) -> usize {
         self.cutter.pending()
     }
 
-    /// How large they are together.
+    /// Returns the total size of the pending messages in bytes.
     pub fn pending_bytes(&self) -> usize {
         self.cutter.pending_bytes()
     }
@@ -124,7 +125,8 @@ impl<M: Ordered + Clone> Machine<M> {
         effects
     }
 
-    /// A timer that fires for a batch that was cut in the meantime finds nothing and does nothing.
+    /// Cuts the pending batch. A timer that fires for a batch that was cut in the meantime finds no message and has
+    /// no effect.
     fn timer_fired(&mut self) -> Vec<Effect<M>> {
         self.timer.fired();
         self.cutter.cut().map(Effect::Write).into_iter().collect()

@@ -1,23 +1,23 @@
-//! When the batch timer runs: exactly while something waits, from the first message that had to. A message that stays
-//! behind when the batch before it is cut keeps the running timer, as in the reference.
+//! The batch timer: it runs exactly while a message is pending, from the first message that was not cut at once. A
+//! message that is still pending when the batch before it is cut keeps the running timer, as in Fabric.
 
-/// What the rule wants done to the caller's timer.
+/// Change of the caller's timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimerChange {
     /// Let it fire once, a batch timeout from now.
     Arm,
-    /// It is of no use any more.
+    /// Cancel the timer.
     Disarm,
 }
 
-/// Whether the caller's timer runs.
-#[derive(Debug, Default)]
+/// State of the caller's timer.
+#[derive(Clone, Debug, Default)]
 pub(super) struct BatchTimer {
     armed: bool,
 }
 
 impl BatchTimer {
-    /// Follows the number of messages that wait.
+    /// Updates the state for the number of pending messages. Returns the change of the timer, if any.
     pub(super) fn follow(&mut self, pending: usize) -> Option<TimerChange> {
         match (self.armed, pending > 0) {
             (true, false) => {
@@ -32,7 +32,7 @@ impl BatchTimer {
         }
     }
 
-    /// It fired. False if it was disarmed and its event was on the way already.
+    /// Records that the timer fired. Returns false if it was disarmed while its event was in flight.
     pub(super) fn fired(&mut self) -> bool {
         std::mem::take(&mut self.armed)
     }

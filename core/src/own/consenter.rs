@@ -1,61 +1,80 @@
-//! Whether a channel of type etcdraft is this node's to order.
+//! Whether this node orders a channel of type etcdraft.
 
 use bytes::Bytes;
 use fabric_proto::etcdraft::Consenter;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::config::{ChannelSnapshot, Engine, NotServed, Serving, check_consenters};
+use crate::config::{ChannelSnapshot, Engine, NotServed, Serving, check_consenters, consensus_metadata};
 
-/// Why a channel is not ordered by this node. The texts are for operators.
+/// A channel is not ordered by this node. Operators read the texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotOrderedHere {
-    /// No engine of this node orders it.
+    /// This node has no consenter for the channel.
     #[error(transparent)]
     NotServed(#[from] NotServed),
-    /// The only consenter is another node.
+    /// The only consenter of the channel is another node.
     #[error(
         "the configuration names one consenter, {host}:{port}, and its server TLS certificate has another public key than this node's: two nodes that each order the channel alone would make two chains of it"
     )]
     OtherConsenter {
-        /// Where the consenter is.
+        /// Host of the consenter.
         host: String,
-        /// Where the consenter is.
+        /// Port of the consenter.
         port: u32,
     },
-    /// This node shows no certificate that a consenter could be known by.
+    /// The channel is ordered by Raft, and this node has no TLS certificate to be identified by.
+    #[error(
+        "TLS is required for running ordering nodes of cluster type: enable General.TLS, or set the listener of General.Cluster"
+    )]
+    NoTls,
+    /// This node has no certificate by which it could be identified as the only consenter.
     #[error(
         "the configuration names one consenter, {host}:{port}, by its server TLS certificate, and this node has none: enable General.TLS with that certificate"
     )]
     NoCertificate {
-        /// Where the consenter is.
+        /// Host of the consenter.
         host: String,
-        /// Where the consenter is.
+        /// Port of the consenter.
         port: u32,
     },
 }
 
-/// The engine for a channel with this configuration on a node whose TLS certificates have these public keys (see
-/// [`public_key_of`]). An etcdraft channel that its consenter orders alone is ordered by no other node.
+/// Returns the consenter for a channel with this configuration, on a node whose TLS certificates have the public keys `own` (see
+/// [`public_key_of`]). An etcdraft channel with a single consenter that orders alone is ordered by no other node. A channel that
+/// is ordered by Raft is accepted by any node with TLS: its chain determines whether the node is one of the consenters.
 ///
 /// # Errors
-/// See [`NotOrderedHere`].
+/// The node has no consenter for the channel, is not the channel's only consenter, or has no TLS certificate.
 pub fn engine(serving: &Serving, snapshot: &ChannelSnapshot, own: &[Bytes]) -> Result<Engine, NotOrderedHere> {
     let engine = serving.engine(snapshot)?;
     if engine == Engine::Solo && snapshot.orderer().consensus_type == "etcdraft" {
         let consenters = check_consenters(snapshot).map_err(NotServed::from)?;
         check_alone(&consenters, own)?;
     }
+    if engine == Engine::Raft && own.is_empty() {
+        return Err(NotOrderedHere::NoTls);
+    }
     Ok(engine)
 }
 
-/// As Fabric finds out which consenter a node is: by the public key of its server certificate.
-fn check_alone(consenters: &[Consenter], own: &[Bytes]) -> Result<(), NotOrderedHere> {
+/// Returns the index of the consenter that is this node, whose TLS certificates have these public keys. Compares the public key
+/// of the server certificate, as Fabric does.
+pub fn place_of(consenters: &[Consenter], own: &[Bytes]) -> Option<usize> {
     let is_own = |consenter: &Consenter| {
         let pem = x509_parser::pem::parse_x509_pem(&consenter.server_tls_cert);
         pem.ok().and_then(|(_, pem)| public_key_of(&pem.contents)).is_some_and(|key| own.contains(&key))
     };
-    if consenters.iter().any(is_own) {
+    consenters.iter().position(is_own)
+}
+
+/// Whether a node with these public keys is one of the consenters in the configuration.
+pub fn is_consenter(snapshot: &ChannelSnapshot, own: &[Bytes]) -> bool {
+    consensus_metadata(snapshot).is_ok_and(|metadata| place_of(&metadata.consenters, own).is_some())
+}
+
+fn check_alone(consenters: &[Consenter], own: &[Bytes]) -> Result<(), NotOrderedHere> {
+    if place_of(consenters, own).is_some() {
         return Ok(());
     }
     let (host, port) = consenters.first().map(|only| (only.host.clone(), only.port)).unwrap_or_default();
@@ -65,7 +84,7 @@ fn check_alone(consenters: &[Consenter], own: &[Bytes]) -> Result<(), NotOrdered
     Err(NotOrderedHere::OtherConsenter { host, port })
 }
 
-/// The public key of a certificate in DER, as it stands there (`SubjectPublicKeyInfo`).
+/// Returns the public key of a certificate in DER, as encoded there (`SubjectPublicKeyInfo`).
 pub fn public_key_of(certificate: &[u8]) -> Option<Bytes> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(Bytes::copy_from_slice(certificate.public_key().raw))

@@ -1,4 +1,4 @@
-//! The orderers that a channel's configuration names.
+//! Orderers in a channel's configuration.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +8,11 @@ use prost::Message as _;
 use crate::config::tree::GroupRef;
 use crate::config::{ChannelSnapshot, key};
 
-/// What is said of a channel of type solo that names several orderers.
+/// Warning for a channel of type solo whose configuration names several orderers.
 pub const WARNING_SOLO: &str = "the channel is of type solo, and its configuration names several orderers: each of them that serves it makes a chain of its own";
 
-/// Addresses of the orderers that clients and peers are told of: those of the ordering organizations and those of the whole
-/// channel.
+/// Returns the orderers' addresses that clients and peers find in the configuration: those of the ordering organizations
+/// and those of the whole channel.
 pub fn orderer_addresses(snapshot: &ChannelSnapshot) -> BTreeSet<String> {
     let root = snapshot.tree().root();
     let mut addresses: BTreeSet<String> = listed(root, key::ORDERER_ADDRESSES).into_iter().collect();
@@ -23,7 +23,7 @@ pub fn orderer_addresses(snapshot: &ChannelSnapshot) -> BTreeSet<String> {
     addresses
 }
 
-/// The addresses, if the channel is of type solo and they are several: no node knows which of them serve it.
+/// Returns the addresses if the channel is of type solo and has several: no node can tell which of them serve it.
 pub fn others_of_solo(snapshot: &ChannelSnapshot) -> Option<BTreeSet<String>> {
     if snapshot.orderer().consensus_type != "solo" {
         return None;

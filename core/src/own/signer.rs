@@ -1,4 +1,4 @@
-//! The identity that this node signs blocks with, and whether a channel takes its blocks.
+//! The identity with which this node signs blocks, and whether a channel accepts its blocks.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -10,32 +10,32 @@ use crate::config::ChannelSnapshot;
 use crate::crypto::{SignError, Signer};
 use crate::policy::{Denied, SignedDatum, Signers};
 
-/// What is signed to have a signature to judge. No block and no envelope looks like it.
+/// Message that is signed to have a signature to evaluate. No block and no envelope has this form.
 const SAMPLE: &[u8] = b"sample of an orderer's signature; it vouches for nothing";
 
-/// The policy that a block's signature must satisfy.
+/// Policy that a block's signature must satisfy.
 const BLOCK_VALIDATION: &str = "/Channel/Orderer/BlockValidation";
 
-/// Why no peer would take a block that this node signs.
+/// No peer would accept a block that this node signs.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotAccepted {
-    /// It cannot sign at all.
+    /// The node's key cannot sign.
     #[error("this node's key cannot sign")]
     Sign(#[from] SignError),
-    /// Its signature does not satisfy the channel's policy.
+    /// The node's signature does not satisfy the channel's policy.
     #[error(
         "no peer would take blocks that this node signs: they do not satisfy BlockValidation of channel {channel}: {denied}"
     )]
     Denied {
-        /// The channel.
+        /// ID of the channel.
         channel: ChannelId,
-        /// Which rule failed, and who signs.
+        /// The failed rule and the signer.
         denied: Box<Denied>,
     },
 }
 
-/// The identity that this node signs with. It signs one sample, which is judged by every channel's policy, as a block's
+/// The identity with which this node signs. It signs one sample, which is evaluated by every channel's policy as a block's
 /// signature is.
 pub struct OwnSigner {
     signer: Arc<dyn Signer>,
@@ -43,21 +43,21 @@ pub struct OwnSigner {
 }
 
 impl OwnSigner {
-    /// Signs nothing yet.
+    /// Wraps a signer; signs nothing yet.
     pub fn new(signer: Arc<dyn Signer>) -> Self {
         Self { signer, sample: OnceLock::new() }
     }
 
-    /// The identity that signs blocks, with its key.
+    /// Returns the identity that signs blocks, with its key.
     pub fn signer(&self) -> &Arc<dyn Signer> {
         &self.signer
     }
 
-    /// Whether blocks that it signs satisfy BlockValidation under this configuration. The outcome stays the same for as long
-    /// as identity and configuration do. Costs one verified signature.
+    /// Checks that blocks signed by this node satisfy BlockValidation under this configuration. The result depends only on
+    /// the identity and the configuration. Costs one signature verification.
     ///
     /// # Errors
-    /// See [`NotAccepted`].
+    /// The key cannot sign, or the signature does not satisfy the policy.
     pub fn check(&self, snapshot: &ChannelSnapshot) -> Result<(), NotAccepted> {
         let sample = self.sample.get_or_init(|| {
             let message = Bytes::from_static(SAMPLE);

@@ -1,4 +1,4 @@
-//! What a signature says.
+//! A claimed signature.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use bytes::Bytes;
 use crate::crypto::SignatureError;
 use crate::identity::Identity;
 
-/// That `signature` is an identity's over `message`.
+/// The claim that `signature` is an identity's signature over `message`.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
-    /// The identity that is said to have signed.
+    /// The claimed signer.
     pub identity: &'a Arc<Identity>,
     /// The bytes that the signature covers.
     pub message: &'a Bytes,

@@ -1,5 +1,6 @@
-//! Whether signers satisfy a policy, and if not, why.
+//! Evaluates policies for a set of signers, and explains denials.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -7,26 +8,27 @@ use serde::Serialize;
 use super::signers::Signers;
 use super::tree::{Node, Policies};
 use super::verdict::Verdict;
+use crate::identity::Effort;
 
-/// An info text is not longer than this: it is repeated for every refused envelope.
+/// Maximum length in bytes of an info text before further entries are cut off: it is repeated for every rejected envelope.
 const TEXT_MAX_BYTES: usize = 800;
 
-/// More of what is wanted is not listed.
+/// Maximum number of listed policies that would have to hold.
 const WANTED_MAX: usize = 128;
 
-/// A policy that was not satisfied. Its text is one line for the client: which rule failed, who signed, and what would
-/// have satisfied it.
+/// A policy was not satisfied. The text is one line for the client: the failed rule, the signers, and what would have satisfied
+/// the policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 pub struct Denied {
-    /// Path of the policy that was asked.
+    /// Path of the evaluated policy.
     pub policy: String,
-    /// What failed, in Fabric's words.
+    /// The failed rule, in Fabric's words.
     pub summary: String,
-    /// Who signed, and why a signature did not count.
+    /// The signers, and why a signature was not accepted.
     pub signers: String,
-    /// What each signature policy below asks for.
+    /// Requirements of each failed signature policy below.
     pub wanted: Vec<String>,
-    /// How each part of it was judged, if there is such a policy.
+    /// Evaluation of each part of the policy; `None` if there is no such policy.
     pub verdict: Option<Box<Verdict>>,
 }
 
@@ -48,31 +50,31 @@ impl fmt::Display for Denied {
 }
 
 impl Policies {
-    /// Whether the policy at `path` holds for these signers. A path that names no policy is refused.
+    /// Evaluates the policy at `path` for these signers. A path without a policy is denied.
     pub fn evaluate(&self, path: &str, signers: &Signers) -> Result<(), Denied> {
-        let Some(&node) = self.by_path.get(path) else {
-            return Err(Denied {
-                policy: path.to_owned(),
-                summary: format!("no such policy: '{path}'"),
-                signers: signers.describe(),
-                wanted: Vec::new(),
-                verdict: None,
-            });
-        };
-        if self.holds(node, signers) { Ok(()) } else { Err(self.explain(path, node, signers)) }
+        match self.by_path.get(path) {
+            // most policies hold, and one that is needed once is not worth a cache
+            Some(&node) if self.holds(node, signers) => Ok(()),
+            _ => self.evaluation(signers, Effort::AsNeeded).evaluate(path),
+        }
     }
 
-    pub(super) fn holds(&self, node: usize, signers: &Signers) -> bool {
+    /// Starts an evaluation of several policies for the same signers.
+    pub(crate) fn evaluation<'a>(&'a self, signers: &'a Signers, effort: Effort) -> Evaluation<'a> {
+        Evaluation { policies: self, signers, effort, nodes: HashMap::new(), satisfied: HashMap::new() }
+    }
+
+    fn holds(&self, node: usize, signers: &Signers) -> bool {
         match &self.nodes[node] {
-            Node::Signature(rule) => rule.is_satisfied_by(signers.valid()),
-            Node::Implicit { needed: 0, subs, .. } => !subs.iter().flatten().any(|sub| self.holds(*sub, signers)),
+            Node::Signature(rule) => rule.is_satisfied_by(signers.valid(), Effort::AsNeeded),
+            Node::Implicit { needed: 0, subs, .. } => !subs.iter().any(|sub| self.holds(*sub, signers)),
             Node::Implicit { needed, subs, .. } => {
                 let mut missing = *needed;
-                for sub in subs {
+                for sub in subs.iter() {
                     if missing == 0 {
                         break;
                     }
-                    if sub.is_some_and(|sub| self.holds(sub, signers)) {
+                    if self.holds(*sub, signers) {
                         missing -= 1;
                     }
                 }
@@ -80,12 +82,65 @@ impl Policies {
             }
         }
     }
+}
 
-    fn explain(&self, path: &str, node: usize, signers: &Signers) -> Denied {
-        let summary = match &self.nodes[node] {
+/// Evaluates policies for the same signers, each policy once: thousands of elements of an update may have policies that all
+/// count the same ones.
+#[derive(Debug)]
+pub(crate) struct Evaluation<'a> {
+    pub(super) policies: &'a Policies,
+    pub(super) signers: &'a Signers,
+    effort: Effort,
+    nodes: HashMap<usize, bool>,
+    /// Number of policies in a list that hold, by the list's address.
+    satisfied: HashMap<usize, usize>,
+}
+
+impl Evaluation<'_> {
+    /// Evaluates the policy at `path`, as [`Policies::evaluate`] does.
+    pub(crate) fn evaluate(&mut self, path: &str) -> Result<(), Denied> {
+        let Some(&node) = self.policies.by_path.get(path) else {
+            return Err(Denied {
+                policy: path.to_owned(),
+                summary: format!("no such policy: '{path}'"),
+                signers: self.signers.describe(),
+                wanted: Vec::new(),
+                verdict: None,
+            });
+        };
+        if self.holds(node) { Ok(()) } else { Err(self.explain(path, node)) }
+    }
+
+    pub(super) fn holds(&mut self, node: usize) -> bool {
+        if let Some(known) = self.nodes.get(&node) {
+            return *known;
+        }
+        let policies = self.policies;
+        let holds = match &policies.nodes[node] {
+            Node::Signature(rule) => rule.is_satisfied_by(self.signers.valid(), self.effort),
+            Node::Implicit { needed: 0, subs, .. } => self.satisfied(subs) == 0,
+            Node::Implicit { needed, subs, .. } => self.satisfied(subs) >= *needed,
+        };
+        self.nodes.insert(node, holds);
+        holds
+    }
+
+    fn satisfied(&mut self, subs: &[usize]) -> usize {
+        let address = subs.as_ptr().addr();
+        if let Some(known) = self.satisfied.get(&address) {
+            return *known;
+        }
+        let count = subs.iter().filter(|sub| self.holds(**sub)).count();
+        self.satisfied.insert(address, count);
+        count
+    }
+
+    fn explain(&mut self, path: &str, node: usize) -> Denied {
+        let policies = self.policies;
+        let summary = match &policies.nodes[node] {
             Node::Signature(_) => "signature set did not satisfy policy".to_owned(),
-            Node::Implicit { name, needed, subs } => {
-                let satisfied = subs.iter().flatten().filter(|sub| self.holds(**sub, signers)).count();
+            Node::Implicit { name, needed, subs, .. } => {
+                let satisfied = self.satisfied(subs);
                 format!(
                     "implicit policy evaluation failed - {satisfied} sub-policies were satisfied, \
                      but this policy requires {needed} of the '{name}' sub-policies to be satisfied"
@@ -93,22 +148,23 @@ impl Policies {
             }
         };
         let mut wanted = Vec::new();
-        self.collect_wanted(node, signers, &mut wanted);
-        let (signers_text, verdict) = (signers.describe(), self.verdict(path, signers).map(Box::new));
-        Denied { policy: path.to_owned(), summary, signers: signers_text, wanted, verdict }
+        self.collect_wanted(node, &mut wanted);
+        let (signers, verdict) = (self.signers.describe(), self.verdict(path).map(Box::new));
+        Denied { policy: path.to_owned(), summary, signers, wanted, verdict }
     }
 
-    /// The signature policies below `node` that do not hold.
-    fn collect_wanted(&self, node: usize, signers: &Signers, wanted: &mut Vec<String>) {
+    /// Collects the signature policies below `node` that do not hold.
+    fn collect_wanted(&mut self, node: usize, wanted: &mut Vec<String>) {
         if wanted.len() > WANTED_MAX {
             return;
         }
-        match &self.nodes[node] {
-            Node::Signature(rule) if !rule.is_satisfied_by(signers.valid()) => wanted.push(rule.wanted()),
+        let policies = self.policies;
+        match &policies.nodes[node] {
+            Node::Signature(rule) if !self.holds(node) => wanted.push(rule.wanted()),
             Node::Signature(_) => {}
             Node::Implicit { subs, .. } => {
-                for sub in subs.iter().flatten() {
-                    self.collect_wanted(*sub, signers, wanted);
+                for sub in subs.iter() {
+                    self.collect_wanted(*sub, wanted);
                 }
             }
         }

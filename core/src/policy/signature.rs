@@ -1,7 +1,6 @@
-//! Signature policies: n out of rules, down to principals. They may be nested as deep as a message is long, so nothing here
-//! calls itself.
+//! Signature policies: n out of rules, down to principals. Their nesting is limited only by the length of the message, so
+//! nothing here recurses.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use fabric_proto::common::MspPrincipal;
@@ -9,20 +8,20 @@ use fabric_proto::lenient::{self, Fields, Malformed, Value, int32};
 
 use super::tree::PolicyError;
 use super::used::Used;
-use crate::identity::{Identity, Principal};
+use crate::identity::{Effort, Identity, Principal};
 
-/// Steps of one evaluation. Fabric has no such limit; a policy that exceeds it would keep an orderer busy for many seconds
-/// at every message. It is the same number everywhere, so that orderers agree.
+/// Maximum number of steps of one evaluation for a client's request. Fabric has no such limit. A policy reaches it with thousands of
+/// principals and as many signers.
 const STEPS_MAX: usize = 100_000_000;
-/// With more rules than this it is remembered who satisfies which principal.
-const REMEMBER_FROM: usize = 64;
-/// A policy in words is not longer than this, and a few characters.
+/// Number of rules or signers above which an evaluation caches the signers that satisfy each principal.
+const REMEMBER_FROM: usize = 8;
+/// Length in bytes after which a policy's text for display is cut off.
 const WORDS_MAX_BYTES: usize = 800;
 
-/// A signature policy, with its principals read.
+/// A signature policy with its principals parsed.
 #[derive(Debug)]
 pub(super) struct SignatureRule {
-    /// Each rule before those in it. There is at least one.
+    /// All rules, each before those inside it. There is at least one.
     rules: Vec<Rule>,
     principals: Vec<Principal>,
 }
@@ -35,13 +34,13 @@ enum Rule {
     OutOf { needed: usize, of: usize },
 }
 
-/// An n-out-of rule that is being evaluated.
+/// An n-out-of rule in evaluation.
 struct Open {
     needed: usize,
-    /// Rules in it that were not evaluated yet.
+    /// Number of rules inside it that were not evaluated yet.
     left: usize,
     satisfied: usize,
-    /// Which identities were used before it: how many entries of the log.
+    /// Number of identities that were used before it: entries of the log.
     used_before: usize,
 }
 
@@ -83,33 +82,49 @@ impl SignatureRule {
                         return Err(wrong(format!("identity index {index} out of range, there are {identities}")));
                     }
                 },
-                // a negative number is satisfied by nobody's signature, as zero is
+                // zero or a negative number needs no signature
                 Written::OutOf { n, of } => Rule::OutOf { needed: usize::try_from(n).unwrap_or(0), of },
             });
         }
         Ok(Self { rules: read, principals })
     }
 
-    /// Whether these signers satisfy the policy. Each counts once along a branch, and every rule is tried, also when enough
-    /// hold already: which signers are used up must not depend on a shortcut.
-    pub(super) fn is_satisfied_by(&self, signers: &[Arc<Identity>]) -> bool {
+    /// Returns whether these signers satisfy the policy. Each signer counts once along a branch. Every rule is tried, also when enough
+    /// hold already, because which signers are used up must not depend on a shortcut. A bounded effort that runs out satisfies nothing.
+    pub(super) fn is_satisfied_by(&self, signers: &[Arc<Identity>], effort: Effort) -> bool {
+        self.holds_within(
+            signers,
+            match effort {
+                Effort::AsNeeded => usize::MAX,
+                Effort::Bounded => STEPS_MAX,
+            },
+        )
+    }
+
+    fn holds_within(&self, signers: &[Arc<Identity>], steps_max: usize) -> bool {
         let mut used = Used::of(signers.len());
         let mut open: Vec<Open> = Vec::new();
-        let mut known = HashMap::new();
-        let remember = self.rules.len() > REMEMBER_FROM;
+        // the signers that satisfy each principal; not cached for most policies, because they have few rules and an
+        // envelope has one signer
+        let mut known: Vec<Option<Vec<usize>>> = Vec::new();
+        if self.rules.len().max(signers.len()) > REMEMBER_FROM {
+            known.resize(self.principals.len(), None);
+        }
         let mut steps = 0;
         for rule in &self.rules {
             let mut holds = match *rule {
                 Rule::SignedBy(index) => {
-                    let satisfies = |signer: usize| signers[signer].satisfies(&self.principals[index]).is_ok();
-                    let found = (0..signers.len()).filter(|&signer| !used.contains(signer)).find(|&signer| {
-                        steps += 1;
-                        if remember {
-                            *known.entry((index, signer)).or_insert_with(|| satisfies(signer))
-                        } else {
-                            satisfies(signer)
-                        }
-                    });
+                    let satisfies = |&signer: &usize| signers[signer].satisfies(&self.principals[index]).is_ok();
+                    let found = if let Some(known) = known.get_mut(index) {
+                        let satisfying = known.get_or_insert_with(|| {
+                            steps += signers.len();
+                            (0..signers.len()).filter(satisfies).collect()
+                        });
+                        satisfying.iter().copied().find(|&signer| !used.contains(signer))
+                    } else {
+                        steps += signers.len();
+                        (0..signers.len()).filter(|&signer| !used.contains(signer)).find(satisfies)
+                    };
                     found.is_some_and(|signer| used.insert(signer))
                 }
                 Rule::OutOf { needed, of: 0 } => needed == 0,
@@ -119,7 +134,7 @@ impl SignatureRule {
                 }
             };
             steps += 1;
-            if steps > STEPS_MAX {
+            if steps > steps_max {
                 return false;
             }
             loop {
@@ -143,7 +158,7 @@ impl SignatureRule {
         &self.principals
     }
 
-    /// The principals, for people.
+    /// Describes the required principals, for display.
     pub(super) fn wanted(&self) -> String {
         let mut names = String::new();
         for principal in &self.principals {
@@ -161,14 +176,14 @@ impl SignatureRule {
     }
 }
 
-/// A rule as it is written.
+/// A rule as it is encoded.
 enum Written {
     Nothing,
     SignedBy(i32),
     OutOf { n: i32, of: usize },
 }
 
-/// Reads the rule of these parts (they are merged), and those in it, each before those in it.
+/// Parses the rule of these parts, which are merged, and the rules inside it, each before those inside it.
 fn read_rules(rule: Vec<&[u8]>, recursion_max: usize) -> Result<Vec<Written>, &'static str> {
     const MALFORMED: &str = "error unmarshalling to SignaturePolicy: cannot parse invalid wire-format data";
     let mut rules = Vec::new();
@@ -189,7 +204,7 @@ fn read_rules(rule: Vec<&[u8]>, recursion_max: usize) -> Result<Vec<Written>, &'
                         replaced.append(&mut out_of);
                         written = Written::SignedBy(int32(index));
                     }
-                    // one after another they are merged
+                    // several fields in sequence are merged
                     (2, Value::Bytes(part)) => {
                         out_of.push(part);
                         written = Written::OutOf { n: 0, of: 0 };
@@ -198,7 +213,7 @@ fn read_rules(rule: Vec<&[u8]>, recursion_max: usize) -> Result<Vec<Written>, &'
                 }
             }
         }
-        // what was replaced is no rule, but has to be readable
+        // a replaced part is no rule, but must be well-formed
         for (parts, counts) in [(replaced, false), (out_of, counts)] {
             if parts.is_empty() {
                 continue;
@@ -228,4 +243,19 @@ fn read_rules(rule: Vec<&[u8]>, recursion_max: usize) -> Result<Vec<Written>, &'
         }
     }
     Ok(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_that_takes_too_many_steps_satisfies_nothing() {
+        // none is needed of three rules, each of which is tried
+        let rules = vec![Rule::OutOf { needed: 0, of: 3 }, Rule::SignedBy(0), Rule::SignedBy(0), Rule::SignedBy(0)];
+        let rule = SignatureRule { rules, principals: vec![Principal::from_proto(&MspPrincipal::default())] };
+        assert!(rule.holds_within(&[], 3));
+        assert!(!rule.holds_within(&[], 2));
+        assert!(rule.is_satisfied_by(&[], Effort::Bounded));
+    }
 }

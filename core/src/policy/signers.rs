@@ -13,88 +13,92 @@ use crate::crypto::SignatureError;
 use crate::envelope::SignedEnvelope;
 use crate::identity::{Identity, IdentityError, Msps, Principal, PrincipalMismatch, Role};
 
-/// A text about signers is not longer than this, and one of them.
+/// Length in bytes after which the lists in a text about signers are cut off: once for valid signers, twice that for all.
 const TEXT_MAX_BYTES: usize = 800;
-/// Of so many signatures it is remembered why they do not count.
+/// Maximum number of signatures whose rejection is recorded with its reason.
 const REJECTED_MAX: usize = 128;
-/// Why so many do not satisfy a principal is said.
+/// Maximum number of reasons listed for a principal that is not satisfied.
 const REASONS_MAX: usize = 8;
 
-/// Who a serialized identity is, or why it is nobody.
-type Identified = Result<Arc<Identity>, Arc<IdentityError>>;
-
-/// What somebody claims to have signed.
+/// A signature with its message and the claimed signer.
 #[derive(Clone, Debug)]
 pub struct SignedDatum {
     /// The bytes that the signature covers.
     pub message: Bytes,
-    /// A serialized identity.
+    /// Serialized identity of the claimed signer.
     pub creator: Bytes,
     /// The signature.
     pub signature: Bytes,
 }
 
 impl SignedDatum {
-    /// What `creator` claims to have signed by an envelope.
+    /// Returns the claim that `creator` signed an envelope.
     pub fn of(envelope: &SignedEnvelope, creator: Bytes) -> Self {
         Self { message: envelope.payload().clone(), creator, signature: envelope.signature().clone() }
     }
-
-    fn claim<'a>(&'a self, identity: &'a Identified) -> Result<Claim<'a>, &'a Arc<IdentityError>> {
-        identity.as_ref().map(|identity| Claim { identity, message: &self.message, signature: &self.signature })
-    }
 }
 
-/// Why a signature did not count.
+/// Reason why a signature is not accepted.
 #[derive(Clone, Debug)]
 enum Rejection {
     Identity(Arc<IdentityError>),
     Signature(Arc<Identity>, SignatureError),
 }
 
-/// Who signed, without repetition, and why the others did not count.
+/// Signers without duplicates, and why other signatures were not accepted.
 #[derive(Clone, Debug, Default)]
 pub struct Signers {
     valid: Vec<Arc<Identity>>,
-    /// The first of them.
+    /// The first rejections, up to the maximum.
     rejected: Vec<Rejection>,
     more_rejected: usize,
 }
 
 impl Signers {
-    /// Verifies the signatures one by one, about 50 µs each for P-256, as Fabric does: in their order, and those of an
-    /// identity until one of them is good.
+    /// Verifies the signatures one by one, about 50 µs each for P-256, as Fabric does: in their order, and those of one identity
+    /// until one of them is valid.
     pub fn verify<D: Borrow<SignedDatum>>(data: impl IntoIterator<Item = D>, msps: &Msps) -> Self {
+        let claims = data.into_iter().map(|datum| {
+            let SignedDatum { message, creator, signature } = datum.borrow().clone();
+            (creator, signature, || message)
+        });
+        Self::verify_claims(claims, msps)
+    }
+
+    /// Verifies signatures as [`verify`](Self::verify) does. The items are the creator, the signature, and a function that builds
+    /// the signed message; it is called only for a creator that was identified and whose signature has to be verified.
+    pub(crate) fn verify_claims<M: FnOnce() -> Bytes>(
+        claims: impl IntoIterator<Item = (Bytes, Bytes, M)>,
+        msps: &Msps,
+    ) -> Self {
         let mut signers = Self::default();
         let mut seen = HashSet::new();
-        for datum in data {
-            let datum = datum.borrow();
-            let identity = msps.identify(&datum.creator);
-            let claim = datum.claim(&identity);
-            if let Ok(Claim { identity, .. }) = claim {
-                let (msp_id, certificate) = identity.key();
-                let key = (msp_id.to_owned(), *certificate);
-                if seen.contains(&key) {
-                    continue;
+        for (creator, signature, message) in claims {
+            match msps.identify(&creator) {
+                Ok(identity) => {
+                    let (msp_id, certificate) = identity.key();
+                    let key = (msp_id.to_owned(), *certificate);
+                    if seen.contains(&key) {
+                        continue;
+                    }
+                    if signers.add(Ok(Claim { identity: &identity, message: &message(), signature: &signature })) {
+                        seen.insert(key);
+                    }
                 }
-                if signers.add(claim) {
-                    seen.insert(key);
-                }
-            } else {
-                signers.add(claim);
+                Err(cause) => drop(signers.add(Err(&cause))),
             }
         }
         signers
     }
 
-    /// The same of one signature, whose signer is found already.
+    /// Verifies one signature whose signer has been identified already.
     pub fn verify_one(claim: Result<Claim<'_>, &Arc<IdentityError>>) -> Self {
         let mut signers = Self::default();
         signers.add(claim);
         signers
     }
 
-    /// A signer whose signature counts for nothing, whether it would verify or not.
+    /// Returns a set in which the only signature is rejected for this reason, without verifying it.
     pub fn refused(claim: Result<Claim<'_>, &Arc<IdentityError>>, why: SignatureError) -> Self {
         let rejection = match claim {
             Ok(claim) => Rejection::Signature(Arc::clone(claim.identity), why),
@@ -103,7 +107,7 @@ impl Signers {
         Self { valid: Vec::new(), rejected: vec![rejection], more_rejected: 0 }
     }
 
-    /// Whether the signature counts.
+    /// Verifies a signature and records the result. Returns whether it is valid.
     fn add(&mut self, claim: Result<Claim<'_>, &Arc<IdentityError>>) -> bool {
         let verified = match claim {
             Ok(claim) => {
@@ -123,12 +127,12 @@ impl Signers {
         false
     }
 
-    /// Identities whose signatures verify, in the order in which they signed.
+    /// Returns the identities with valid signatures, in the order of the signatures.
     pub(super) fn valid(&self) -> &[Arc<Identity>] {
         &self.valid
     }
 
-    /// Whether one of them is what a principal asks for, and why not: the reason of the one that comes closest.
+    /// Checks whether a signer satisfies a principal; if not, lists the reasons of the signers that belong to its organization.
     pub(super) fn judge(&self, principal: &Principal) -> PrincipalVerdict {
         let mut reasons = Vec::new();
         for identity in &self.valid {
@@ -155,7 +159,7 @@ impl Signers {
         PrincipalVerdict { principal: principal.to_string(), satisfied: false, why }
     }
 
-    /// Who signed and what came of it, for people.
+    /// Describes the signers and the results of their signatures, for display.
     pub(super) fn describe(&self) -> String {
         if self.valid.is_empty() && self.rejected.is_empty() {
             return "nobody signed".to_owned();

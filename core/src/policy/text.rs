@@ -1,4 +1,4 @@
-//! Policies as people write them in configtx.yaml: `OR('Org1MSP.admin', OutOf(2, ..))` and `MAJORITY Admins`.
+//! Parses the text form of policies in configtx.yaml: `OR('Org1MSP.admin', OutOf(2, ..))` and `MAJORITY Admins`.
 
 use fabric_proto::common::implicit_meta_policy::Rule;
 use fabric_proto::common::policy::PolicyType;
@@ -9,45 +9,45 @@ use fabric_proto::common::{
 };
 use prost::Message as _;
 
-/// Gates within gates; a policy that is nested deeper could not be read back by those who evaluate it.
+/// Maximum nesting of gates; a policy that is nested deeper could not be decoded by the nodes that evaluate it.
 const NESTING_MAX: usize = 32;
 
-/// Why a text is no policy.
+/// A text is not a valid policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyTextError {
-    /// Something else stands where this belongs.
+    /// The text does not continue as the grammar requires.
     #[error("at '{found}': {expected} expected")]
     Expected {
-        /// What belongs there.
+        /// Expected element.
         expected: &'static str,
-        /// What stands there, up to the end.
+        /// The text from this place to the end.
         found: String,
     },
     /// A principal is not `MSP.role`.
     #[error("'{0}' is not MSP.role, the role being one of member, admin, client, peer, orderer")]
     Principal(String),
-    /// A number that cannot be reached, or is negative.
+    /// The count of an `OutOf` is negative or cannot be reached.
     #[error("OutOf({n}, ..) over {rules} rules can never be satisfied")]
     Count {
-        /// So many are asked for.
+        /// Count in the text.
         n: String,
-        /// Of so many.
+        /// Number of rules in the gate.
         rules: usize,
     },
-    /// Gates within gates within gates.
+    /// Gates are nested too deeply.
     #[error("nested deeper than {NESTING_MAX} gates")]
     Nesting,
-    /// An implicit policy has a rule and a name.
+    /// An implicit policy is not a rule and a name.
     #[error("'{0}' is not a rule and the name of a policy, such as ANY Readers")]
     ImplicitMeta(String),
-    /// An implicit policy's rule.
+    /// The rule of an implicit policy is unknown.
     #[error("'{0}' is not one of ALL, ANY, MAJORITY")]
     ImplicitRule(String),
 }
 
-/// Reads a rule of type `Signature`. Principals are numbered as the reference numbers them: those of inner gates first,
-/// each occurrence anew.
+/// Parses a rule of type `Signature`. Principals are numbered as in Fabric: those of inner gates first, and each
+/// occurrence separately.
 pub fn signature_policy(text: &str) -> Result<SignaturePolicyEnvelope, PolicyTextError> {
     let mut reader = Reader { rest: text.trim_start(), identities: Vec::new() };
     let rule = reader.gate(0)?;
@@ -57,7 +57,7 @@ pub fn signature_policy(text: &str) -> Result<SignaturePolicyEnvelope, PolicyTex
     Ok(SignaturePolicyEnvelope { version: 0, rule: Some(rule), identities: reader.identities })
 }
 
-/// Reads a rule of type `ImplicitMeta`.
+/// Parses a rule of type `ImplicitMeta`.
 pub fn implicit_meta_policy(text: &str) -> Result<ImplicitMetaPolicy, PolicyTextError> {
     let (rule, name) = text
         .split_once(' ')
@@ -72,12 +72,12 @@ pub fn implicit_meta_policy(text: &str) -> Result<ImplicitMetaPolicy, PolicyText
     Ok(ImplicitMetaPolicy { sub_policy: name.to_owned(), rule: rule as i32 })
 }
 
-/// A policy of type `Signature`, as configurations hold it.
+/// Wraps a policy of type `Signature` as configurations hold it.
 pub fn signature(envelope: &SignaturePolicyEnvelope) -> Policy {
     Policy { r#type: PolicyType::Signature as i32, value: envelope.encode_to_vec().into() }
 }
 
-/// A policy of type `ImplicitMeta`, as configurations hold it.
+/// Wraps a policy of type `ImplicitMeta` as configurations hold it.
 pub fn implicit_meta(policy: &ImplicitMetaPolicy) -> Policy {
     Policy { r#type: PolicyType::ImplicitMeta as i32, value: policy.encode_to_vec().into() }
 }
@@ -144,12 +144,12 @@ impl<'a> Reader<'a> {
             (Gate::Or, _) => 1,
             (Gate::OutOf, number) => {
                 let number = number.unwrap_or_default();
-                // one more than there are is taken by the reference, and shuts everybody out
+                // Fabric accepts one more than there are rules, a count that no signatures can satisfy
                 let n = number.parse().ok().filter(|&n: &usize| n <= count + 1);
                 n.ok_or_else(|| PolicyTextError::Count { n: number.to_owned(), rules: count })?
             }
         };
-        // only now: the gates inside have numbered theirs
+        // only now, because the gates inside number their principals first
         let mut rules = Vec::with_capacity(count);
         for argument in arguments {
             rules.push(match argument {
@@ -165,7 +165,7 @@ impl<'a> Reader<'a> {
         Ok(SignaturePolicy { r#type: Some(Type::NOutOf(NOutOf { n, rules })) })
     }
 
-    /// The first argument of an OutOf, which may be in quotes, and the comma behind it.
+    /// Parses the first argument of an `OutOf`, which may be in quotes, and the comma after it.
     fn number(&mut self) -> Result<&'a str, PolicyTextError> {
         let before = self.rest;
         let text = if let Some(text) = self.quoted()? {

@@ -1,6 +1,8 @@
-//! The policies of a configuration, read once.
+//! Policies of a configuration, parsed once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use fabric_proto::common::implicit_meta_policy::Rule;
 use fabric_proto::common::policy::PolicyType;
@@ -10,7 +12,7 @@ use fabric_proto::lenient;
 use super::signature::SignatureRule;
 use crate::config::tree::{GroupRef, PolicyBody, Tree};
 
-/// A policy that cannot be used.
+/// A policy is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
@@ -20,7 +22,7 @@ pub enum PolicyError {
         /// Full path.
         path: String,
     },
-    /// Its type is not known, or of the kind that was never implemented.
+    /// The type is unknown, or is one that Fabric never implemented.
     #[error("policy {path} has unknown type {kind}")]
     Kind {
         /// Full path.
@@ -28,12 +30,12 @@ pub enum PolicyError {
         /// `Policy.type`.
         kind: i32,
     },
-    /// Its value is not what its type says.
+    /// The value is invalid for its type.
     #[error("policy {path} is malformed: {problem}")]
     Malformed {
         /// Full path.
         path: String,
-        /// What is wrong.
+        /// Description of the error.
         problem: String,
     },
 }
@@ -49,37 +51,40 @@ pub struct Policies {
 #[derive(Debug)]
 pub(super) enum Node {
     Signature(SignatureRule),
-    /// At least `needed` of the subgroups' policies named `name`. A subgroup without such a policy counts in the total and is
-    /// never satisfied. `needed` is 0 although there are subgroups for a rule that Fabric does not know: the policy then
-    /// holds only if no subgroup's policy does, as in Fabric.
+    /// At least `needed` of the policies named `name` in `of` subgroups must hold. A subgroup without such a policy is counted
+    /// in `of`, but not in `subs`. For a rule that Fabric does not know, `needed` is 0 although there are subgroups: the policy
+    /// then holds only if no subgroup's policy does, as in Fabric.
     Implicit {
         name: String,
         needed: usize,
-        subs: Vec<Option<usize>>,
+        of: usize,
+        /// Nodes of the subgroups' policies. Policies of one group with the same name share the list: there may be thousands of
+        /// them, over thousands of subgroups.
+        subs: Arc<[usize]>,
     },
 }
 
-/// What a name of a policy leads to.
+/// Result of looking up a policy's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookup<'a> {
-    /// The policy's path.
+    /// The path of the policy.
     Found(&'a str),
-    /// Nothing; such a policy is never satisfied.
+    /// There is no such policy; it is never satisfied.
     Missing,
-    /// The group itself that the name is looked up in.
+    /// The name is the path of the group itself in which it is looked up.
     Group,
 }
 
 impl Policies {
-    /// Reads all policies of the configuration whose root is `channel_group`.
+    /// Parses all policies of the configuration whose root is `channel_group`.
     pub fn from_config(channel_group: &ConfigGroup) -> Result<Self, PolicyError> {
         Self::from_tree(&Tree::of_message(channel_group.clone()), usize::MAX)
     }
 
-    /// `recursion_max` is how many messages may be below each other in a signature policy.
+    /// Parses all policies of a tree. `recursion_max` is the maximum nesting of messages in a signature policy.
     pub(crate) fn from_tree(tree: &Tree, recursion_max: usize) -> Result<Self, PolicyError> {
         let mut policies = Self { recursion_max, ..Self::default() };
-        // groups below first: an implicit policy refers to their policies
+        // subgroups first, because an implicit policy refers to their policies
         let groups: Vec<_> = tree.walk().collect();
         for group in groups.into_iter().rev() {
             policies.read_group(group)?;
@@ -92,8 +97,8 @@ impl Policies {
         self.by_path.contains_key(path)
     }
 
-    /// What `name` means in the group at `group`. A relative name is looked up below the group. So is an absolute one that
-    /// begins with the group's path, of which one more character is left out, whatever it is: Fabric does it so.
+    /// Looks up `name` in the group at the path `group`. A relative name is looked up below the group. So is an absolute one
+    /// that starts with the group's path, after which one character is skipped, whatever it is, as in Fabric.
     pub(crate) fn resolve(&self, group: &str, name: &str) -> Lookup<'_> {
         let relative = match name.strip_prefix(group) {
             _ if name.is_empty() => return Lookup::Missing,
@@ -112,24 +117,19 @@ impl Policies {
     }
 
     fn read_group(&mut self, group: GroupRef<'_>) -> Result<(), PolicyError> {
-        let group_path = group.path();
+        let path = group.path();
+        let mut subgroups = Subgroups::of(group, &path);
         for (name, element) in group.policies() {
-            let path = format!("{group_path}/{name}");
+            let path = format!("{path}/{name}");
             let Some(policy) = &element.policy else { return Err(PolicyError::Nothing { path }) };
-            let node = self.read_policy(&path, &group_path, policy, group)?;
+            let node = self.read_policy(&path, policy, &mut subgroups)?;
             self.by_path.insert(path, self.nodes.len());
             self.nodes.push(node);
         }
         Ok(())
     }
 
-    fn read_policy(
-        &self,
-        path: &str,
-        group_path: &str,
-        policy: &PolicyBody,
-        group: GroupRef<'_>,
-    ) -> Result<Node, PolicyError> {
+    fn read_policy(&self, path: &str, policy: &PolicyBody, subgroups: &mut Subgroups) -> Result<Node, PolicyError> {
         match PolicyType::try_from(policy.kind) {
             Ok(PolicyType::Signature) => {
                 Ok(Node::Signature(SignatureRule::read(path, &policy.value, self.recursion_max)?))
@@ -138,28 +138,70 @@ impl Policies {
                 let malformed = |problem: String| PolicyError::Malformed { path: path.to_owned(), problem };
                 let meta: ImplicitMetaPolicy = lenient::decode(policy.value.clone())
                     .map_err(|e| malformed(format!("error unmarshalling to ImplicitMetaPolicy: {e}")))?;
-                let mut subs = Vec::with_capacity(group.groups_len());
-                for (name, _) in group.groups() {
-                    subs.push(match self.resolve(&format!("{group_path}/{name}"), &meta.sub_policy) {
-                        Lookup::Found(path) => self.by_path.get(path).copied(),
-                        Lookup::Missing => None,
-                        Lookup::Group => {
-                            let problem = "its sub_policy is the path of a group; no Fabric orderer gets over it";
-                            return Err(malformed(problem.to_owned()));
-                        }
-                    });
-                }
+                let of = subgroups.paths.len();
+                let subs = subgroups.policies_named(&meta.sub_policy, self).ok_or_else(|| {
+                    malformed("its sub_policy is the path of a group; no Fabric orderer gets over it".to_owned())
+                })?;
                 let needed = match Rule::try_from(meta.rule) {
-                    // of no sub-policies at all, none is needed
-                    _ if subs.is_empty() => 0,
+                    // without subgroups, none is needed
+                    _ if of == 0 => 0,
                     Ok(Rule::Any) => 1,
-                    Ok(Rule::All) => subs.len(),
-                    Ok(Rule::Majority) => subs.len() / 2 + 1,
+                    Ok(Rule::All) => of,
+                    Ok(Rule::Majority) => of / 2 + 1,
                     Err(_) => 0,
                 };
-                Ok(Node::Implicit { name: meta.sub_policy, needed, subs })
+                Ok(Node::Implicit { name: meta.sub_policy, needed, of, subs })
             }
             _ => Err(PolicyError::Kind { path: path.to_owned(), kind: policy.kind }),
         }
+    }
+}
+
+/// Subgroups of one group, and their policies by name. Each name is looked up once, and not in subgroups without such a policy:
+/// a configuration may have very many policies beside very many groups.
+struct Subgroups {
+    paths: Vec<String>,
+    /// Policies in all subgroups and below them, by their path within the subgroup. Built on first use.
+    by_name: Option<HashMap<String, Arc<[usize]>>>,
+    nothing: Arc<[usize]>,
+}
+
+impl Subgroups {
+    fn of(group: GroupRef<'_>, path: &str) -> Self {
+        let paths = group.groups().map(|(name, _)| format!("{path}/{name}")).collect();
+        Self { paths, by_name: None, nothing: Arc::default() }
+    }
+
+    /// Returns the policies that the name leads to in each subgroup that has one. Returns `None` if the name is the path of one
+    /// of the subgroups.
+    fn policies_named(&mut self, name: &str, policies: &Policies) -> Option<Arc<[usize]>> {
+        if name.starts_with('/') {
+            let mut found = Vec::new();
+            for path in self.paths.iter().filter(|path| name.starts_with(path.as_str())) {
+                match policies.resolve(path, name) {
+                    Lookup::Found(path) => found.extend(policies.by_path.get(path)),
+                    Lookup::Missing => {}
+                    Lookup::Group => return None,
+                }
+            }
+            return Some(if found.is_empty() { Arc::clone(&self.nothing) } else { found.into() });
+        }
+        let by_name = self.by_name.get_or_insert_with(|| policies.by_name_below(&self.paths));
+        Some(by_name.get(name).unwrap_or(&self.nothing).clone())
+    }
+}
+
+impl Policies {
+    /// Returns all policies in these groups and below them, by their path within the group.
+    fn by_name_below(&self, groups: &[String]) -> HashMap<String, Arc<[usize]>> {
+        let mut found = HashMap::<&str, Vec<usize>>::new();
+        for group in groups {
+            let inside = format!("{group}/");
+            let all = self.by_path.range::<str, _>((Bound::Included(inside.as_str()), Bound::Unbounded));
+            for (path, node) in all.take_while(|(path, _)| path.starts_with(&inside)) {
+                found.entry(&path[inside.len()..]).or_default().push(*node);
+            }
+        }
+        found.into_iter().map(|(name, nodes)| (name.to_owned(), nodes.into())).collect()
     }
 }

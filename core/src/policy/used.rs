@@ -1,7 +1,7 @@
-//! Which signers an evaluation has counted already, and in which order: what a rule that does not hold has counted is
-//! forgotten.
+//! The set of signers that an evaluation has used, in order, so that the signers used by a rule that fails can be
+//! removed again.
 
-/// The signers that a rule has counted, one bit for each, with a mark to return to when a rule fails.
+/// The used signers, one bit for each, with a log that allows returning to an earlier state.
 #[derive(Debug)]
 pub(super) struct Used {
     /// Bits of the first 128 signers. A set of no more signers allocates nothing for its bits.

@@ -1,99 +1,114 @@
-//! A policy for people: its rule in words, and how each part of it was judged.
+//! Policies for display: the rule in words, and the evaluation of each part.
 
 use serde::Serialize;
 
+use super::evaluate::Evaluation;
 use super::signers::Signers;
 use super::tree::{Node, Policies};
+use crate::identity::Effort;
 
-/// No verdict has more parts: it is made for every refused envelope, and a channel may have hundreds of organizations.
+/// Maximum number of parts in a verdict: one is built for every rejected envelope, and a channel may have hundreds of
+/// organizations.
 const PARTS_MAX: usize = 128;
 
-/// A policy and its rule.
+/// A policy and its rule, for display.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PolicyInWords {
-    /// Such as `/Channel/Application/Writers`.
+    /// Path, such as `/Channel/Application/Writers`.
     pub path: String,
-    /// Such as `1 of 2 Writers below`.
+    /// Rule in words, such as `1 of 2 Writers below`.
     pub rule: String,
 }
 
-/// How a policy was judged, down to each principal.
+/// Evaluation of a policy, down to each principal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verdict {
-    /// The policy's.
+    /// Path of the policy.
     pub path: String,
     /// Whether it holds.
     pub holds: bool,
-    /// In words.
+    /// Rule in words.
     pub rule: String,
-    /// Of the first policy: who signed, and why a signature did not count.
+    /// For the outermost policy only: the signers, and why a signature was not accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signers: Option<String>,
-    /// Of a signature policy.
+    /// For a signature policy: evaluation of its principals.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub principals: Vec<PrincipalVerdict>,
-    /// Of an implicit policy: the policies that it counts.
+    /// For an implicit policy: evaluation of the policies that it counts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub below: Vec<Verdict>,
 }
 
-/// How one principal fared.
+/// Evaluation of one principal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PrincipalVerdict {
-    /// Such as `Org1MSP.admin`.
+    /// Principal, such as `Org1MSP.admin`.
     pub principal: String,
-    /// Whether somebody who signed is it.
+    /// Whether a signer satisfies it.
     pub satisfied: bool,
-    /// Why nobody is; empty if somebody is.
+    /// Reason why no signer does; empty if one does.
     pub why: String,
 }
 
 impl Policies {
-    /// All policies, by path.
+    /// Returns all policies, sorted by path.
     pub fn in_words(&self) -> Vec<PolicyInWords> {
         let words = |(path, &node): (&String, &usize)| PolicyInWords { path: path.clone(), rule: self.rule(node) };
         self.by_path.iter().map(words).collect()
     }
 
+    fn path_of(&self, node: usize) -> &str {
+        self.by_path.iter().find(|(_, at)| **at == node).map_or("", |(path, _)| path)
+    }
+
     fn rule(&self, node: usize) -> String {
         match &self.nodes[node] {
             Node::Signature(rule) => rule.wanted(),
-            Node::Implicit { name, needed, subs } => format!("{needed} of {} {name} below", subs.len()),
+            Node::Implicit { name, needed, of, .. } => format!("{needed} of {of} {name} below"),
         }
     }
 
-    /// How the policy at `path` is judged; `None` if there is none. Costs microseconds, unlike
+    /// Returns the evaluation of the policy at `path`; `None` if there is none. Costs microseconds, unlike
     /// [`evaluate`](Self::evaluate).
     pub fn verdict(&self, path: &str, signers: &Signers) -> Option<Verdict> {
-        let node = *self.by_path.get(path)?;
+        self.evaluation(signers, Effort::AsNeeded).verdict(path)
+    }
+}
+
+impl Evaluation<'_> {
+    /// Returns the evaluation of the policy at `path`, as [`Policies::verdict`] does.
+    pub(super) fn verdict(&mut self, path: &str) -> Option<Verdict> {
+        let (path, node) = self.policies.by_path.get_key_value(path)?;
         let mut parts = PARTS_MAX;
-        let mut verdict = self.judge(node, signers, &mut parts);
-        verdict.signers = Some(signers.describe());
+        let mut verdict = self.judge(path, *node, &mut parts);
+        verdict.signers = Some(self.signers.describe());
         Some(verdict)
     }
 
-    fn judge(&self, node: usize, signers: &Signers, parts: &mut usize) -> Verdict {
+    fn judge(&mut self, path: &str, node: usize, parts: &mut usize) -> Verdict {
         *parts = parts.saturating_sub(1);
-        let path = self.by_path.iter().find(|(_, at)| **at == node).map_or("", |(path, _)| path);
+        let policies = self.policies;
         let mut verdict = Verdict {
             path: path.to_owned(),
-            holds: self.holds(node, signers),
-            rule: self.rule(node),
+            holds: self.holds(node),
+            rule: policies.rule(node),
             signers: None,
             principals: Vec::new(),
             below: Vec::new(),
         };
-        match &self.nodes[node] {
+        match &policies.nodes[node] {
             Node::Signature(rule) => {
-                verdict.principals = rule.principals().iter().take(*parts).map(|p| signers.judge(p)).collect();
+                verdict.principals = rule.principals().iter().take(*parts).map(|p| self.signers.judge(p)).collect();
                 *parts -= verdict.principals.len();
             }
             Node::Implicit { subs, .. } => {
-                for sub in subs.iter().flatten() {
+                for sub in subs.iter() {
                     if *parts == 0 {
                         break;
                     }
-                    verdict.below.push(self.judge(*sub, signers, parts));
+                    let path = policies.path_of(*sub);
+                    verdict.below.push(self.judge(path, *sub, parts));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Config updates on their way to becoming config messages, and config messages on their way into force.
+//! Turns config updates into config messages, and applies config messages.
 
 use bytes::Bytes;
 use fabric_proto::Timestamp;
@@ -17,14 +17,14 @@ use crate::config::{
 use crate::crypto::Signer;
 use crate::envelope::{Message, SignedEnvelope};
 
-/// What an orderer's own message needs and this crate may not make: a nonce and the time.
+/// Values that a message signed by the orderer needs and that this crate cannot create: a nonce and the time.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp {
-    /// Fresh and random.
+    /// Nonce, fresh and random.
     pub nonce: [u8; 24],
     /// Seconds since 1970.
     pub seconds: i64,
-    /// And nanoseconds.
+    /// Nanoseconds within the second.
     pub nanos: i32,
 }
 
@@ -33,11 +33,11 @@ pub struct Stamp {
 pub struct Proposed {
     /// CONFIG or ORDERER_TRANSACTION, signed by the orderer.
     pub envelope: SignedEnvelope,
-    /// The configuration it was made under.
+    /// Sequence of the configuration under which it was made.
     pub sequence: ConfigSequence,
 }
 
-/// Judges a CONFIG_UPDATE for an existing channel and makes the CONFIG message of it.
+/// Validates a CONFIG_UPDATE for an existing channel and makes the CONFIG message of it.
 pub fn propose_update(
     snapshot: &ChannelSnapshot,
     message: &Message,
@@ -48,22 +48,22 @@ pub fn propose_update(
     apply(snapshot, message, at)?;
     let channel = snapshot.channel();
     let ProposedConfig { envelope, next } = snapshot
-        .propose(&message.envelope)
+        .propose_within(&message.envelope, at.judging.effort())
         .map_err(|cause| Refusal::Update { channel: channel.clone(), cause: Box::new(cause) })?;
     check_keys_stay_private(snapshot, &next, at)
         .map_err(|cause| Refusal::Update { channel: channel.clone(), cause: Box::new(cause) })?;
-    check_consenters_step(snapshot, &next)
+    check_consenters_step(snapshot, &next, at.judging.effort())
         .map_err(|cause| Refusal::Consenters { channel: channel.clone(), cause: Box::new(cause) })?;
     let envelope = wrap(HeaderType::Config, channel, envelope, signer, stamp)?;
     let wrapped = Message::parse(envelope.clone()).map_err(|e| Refusal::ConfigMessage(e.to_string()))?;
-    // what goes into the block must fit and be signed by somebody allowed, too
+    // the message that goes into the block must fit and satisfy the Writers policy, too
     filters::apply(snapshot, &wrapped, at).map_err(|refusal| Refusal::FinalChecks(Box::new(refusal)))?;
     inspect_change(snapshot, &next).map_err(|cause| Refusal::MaintenanceChecks(Box::new(cause)))?;
     Ok(Proposed { envelope, sequence: snapshot.sequence() })
 }
 
-/// Judges a CONFIG_UPDATE for a channel that does not exist, as a request to create it through the system channel, and
-/// makes the ORDERER_TRANSACTION message of it. `channels` is how many channels exist beside the system channel.
+/// Validates a CONFIG_UPDATE for a channel that does not exist, as a request to create it through the system channel, and makes
+/// the ORDERER_TRANSACTION message of it. `channels` is the number of channels beside the system channel.
 pub fn propose_creation(
     system: &ChannelSnapshot,
     channels: u64,
@@ -79,11 +79,12 @@ pub fn propose_creation(
     let template = new_channel(system, message).map_err(|cause| Refusal::Template(Box::new(cause)))?;
     let channel = message.channel_header.channel_id.clone();
     let ProposedConfig { envelope: config, next } = template
-        .propose(&message.envelope)
+        .propose_within(&message.envelope, at.judging.effort())
         .map_err(|cause| Refusal::Creation { channel: channel.clone(), cause: Box::new(cause) })?;
     check_keys_stay_private(&template, &next, at)
         .map_err(|cause| Refusal::Creation { channel: channel.clone(), cause: Box::new(cause) })?;
-    check_created(&next).map_err(|cause| Refusal::CreationMetadata { channel, cause: Box::new(cause) })?;
+    check_created(&next, at.judging.effort())
+        .map_err(|cause| Refusal::CreationMetadata { channel, cause: Box::new(cause) })?;
     let limit = system.orderer().max_channels;
     if limit > 0 && channels >= limit {
         return Err(Refusal::TooManyChannels(limit));
@@ -95,7 +96,7 @@ pub fn propose_creation(
     Ok(Proposed { envelope, sequence: system.sequence() })
 }
 
-/// Judges a config message again that was made under an older configuration: its update is proposed anew.
+/// Revalidates a config message that was made under an older configuration: proposes its update again.
 pub fn recheck_config(
     snapshot: &ChannelSnapshot,
     channels: u64,
@@ -111,21 +112,21 @@ pub fn recheck_config(
     propose_update(snapshot, &last_update(message)?, signer, stamp, at)
 }
 
-/// The configuration that the CONFIG `message` puts in force after `snapshot`.
+/// Returns the configuration that the CONFIG `message` puts in force after `snapshot`.
 pub fn apply_config(snapshot: &ChannelSnapshot, message: &Message) -> Result<ChannelSnapshot, Refusal> {
     snapshot
         .apply(&message.data)
         .map_err(|cause| Refusal::Update { channel: snapshot.channel().clone(), cause: Box::new(cause) })
 }
 
-/// The first configuration of the channel that the ORDERER_TRANSACTION `message` creates through `system`, and the
+/// Returns the first configuration of the channel that the ORDERER_TRANSACTION `message` creates through `system`, and the
 /// envelope of its genesis block.
 pub fn created_channel(
     system: &ChannelSnapshot,
     message: &Message,
 ) -> Result<(ChannelSnapshot, SignedEnvelope), Refusal> {
     let (_, genesis) = created(message)?;
-    // a genesis block that no chain could be started from is refused before anything is written
+    // a genesis block that no chain could be started from is rejected before anything is written
     let snapshot = ChannelSnapshot::from_config_message(&genesis, system.catalog())
         .map_err(|cause| Refusal::Config(Box::new(cause)))?;
     Ok((snapshot, genesis.envelope))
@@ -142,8 +143,8 @@ fn created(message: &Message) -> Result<(ChannelId, Message), Refusal> {
     Ok((channel, genesis))
 }
 
-/// Fabric takes a signing identity in an organization's definition until its certificate has expired by the clock; its nodes do
-/// not start on such a channel from then on. So an update that brings one is refused where a client sends it.
+/// Rejects an update from a client that publishes a signing identity in an organization's definition. Fabric accepts one until
+/// its certificate has expired by the clock, and its nodes do not start on such a channel from then on.
 fn check_keys_stay_private(
     current: &ChannelSnapshot,
     next: &ChannelSnapshot,
@@ -157,14 +158,14 @@ fn check_keys_stay_private(
     }
 }
 
-/// The CONFIG_UPDATE inside a CONFIG message.
+/// Returns the CONFIG_UPDATE inside a CONFIG message.
 fn last_update(message: &Message) -> Result<Message, Refusal> {
     let envelope = ConfigMessage::read(&message.data).map_err(|e| Refusal::ConfigMessage(e.to_string()))?;
     let update = envelope.last_update.ok_or_else(|| Refusal::ConfigMessage("it has no last_update".to_owned()))?;
     Message::parse(update).map_err(|e| Refusal::ConfigMessage(e.to_string()))
 }
 
-/// A message of the orderer's own.
+/// Builds and signs a message of the orderer.
 fn wrap(
     header_type: HeaderType,
     channel: &ChannelId,
@@ -205,7 +206,7 @@ mod tests {
         std::fs::read(format!("{folder}/{path}")).unwrap().into()
     }
 
-    /// The configuration of the channel `app`, with another definition of Org1MSP.
+    /// Returns the configuration of the channel `app`, with another definition of Org1MSP.
     fn snapshot(change: impl FnOnce(&mut FabricMspConfig)) -> ChannelSnapshot {
         let block = EncodedBlock::parse(&fixture("AppSolo.block")).unwrap();
         let read = ChannelSnapshot::from_config_block(&block.decode(), &Arc::default()).unwrap();

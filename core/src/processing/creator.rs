@@ -1,4 +1,4 @@
-//! Who a message says it is of.
+//! The creator that a message claims.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use crate::envelope::{EnvelopeError, Message, SignedEnvelope};
 use crate::identity::{Identity, IdentityError, Msps, expires_at};
 use crate::policy::Claim;
 
-/// A message's creator, found once for all who ask: the filters, and who counts what is sent. Whether the signature is the
-/// creator's is not known by it.
+/// A message's creator, identified once for all its users: the filters and the rate limiter. The signature is not
+/// verified, so the creator is only a claim.
 #[derive(Debug)]
 pub struct Creator(Result<Named, EnvelopeError>);
 
-/// Whom the signature header names.
+/// The creator in the signature header, and the identity that the MSPs found for it.
 #[derive(Debug)]
 struct Named {
     serialized: Bytes,
@@ -22,18 +22,18 @@ struct Named {
 }
 
 impl Creator {
-    /// The creator of `message`, as a channel with these MSPs knows it.
+    /// Identifies the creator of `message` by these MSPs of a channel.
     pub fn of(message: &Message, msps: &Msps) -> Self {
         let name = |serialized: Bytes| Named { identity: msps.identify(&serialized), serialized };
         Self(message.read_signature_header().map(|header| name(header.creator)))
     }
 
-    /// `None` if the channel does not know it, or there is none.
+    /// Returns the identity; `None` if the channel's MSPs do not accept it, or the signature header cannot be parsed.
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         self.0.as_ref().ok()?.identity.as_ref().ok()
     }
 
-    /// When its certificate expires, if that can be read.
+    /// Returns the time at which the certificate expires, if it can be read.
     pub(super) fn not_after(&self) -> Option<UnixSeconds> {
         let named = self.0.as_ref().ok()?;
         match &named.identity {
@@ -42,7 +42,8 @@ impl Creator {
         }
     }
 
-    /// What it claims to have signed by `envelope`: `Err` without a signature header, and within if it is nobody.
+    /// Returns the claim that the creator signed `envelope`. The outer error is a malformed signature header, the inner
+    /// one an identity that the MSPs do not accept.
     pub(super) fn signed<'a>(
         &'a self,
         envelope: &'a SignedEnvelope,

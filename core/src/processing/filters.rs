@@ -1,6 +1,7 @@
-//! The filters of a channel.
+//! Filters that validate a message for a channel.
 //!
-//! A 1 KiB envelope of a known client: 0.6 µs hash and 50 µs signature, everything else below 1 µs.
+//! Cost for a 1 KiB envelope of a known client: 0.6 µs for the hash, 50 µs for the signature, below 1 µs for
+//! everything else.
 
 use super::creator::Creator;
 use super::refusal::Refusal;
@@ -11,18 +12,18 @@ use crate::crypto::{SignatureError, has_strict_form};
 use crate::envelope::Message;
 use crate::policy::Signers;
 
-/// Unknown fields of an envelope are stored with it but do not count as payload. More of them than this are refused.
+/// Maximum size in bytes of an envelope's unknown fields, which are stored with it but do not count as payload.
 const PADDING_MAX_BYTES: usize = 1024;
 
-/// The configuration that a message was found valid under.
+/// Result of the validation: the sequence of the configuration under which the message is valid.
 pub type Judged = Result<ConfigSequence, Refusal>;
 
-/// Judges a normal message for an existing channel.
+/// Validates a normal message for an existing channel.
 pub fn check_normal(snapshot: &ChannelSnapshot, message: &Message, at: Circumstances) -> Judged {
     check_normal_of(snapshot, message, &Creator::of(message, snapshot.msps()), at)
 }
 
-/// The same for who has found its creator already, under the same `snapshot`.
+/// Validates a normal message whose creator the caller has identified already, under the same `snapshot`.
 pub fn check_normal_of(snapshot: &ChannelSnapshot, message: &Message, creator: &Creator, at: Circumstances) -> Judged {
     if snapshot.orderer().state == ConsensusState::Maintenance
         && snapshot.orderer().capabilities.consensus_type_migration()
@@ -33,7 +34,7 @@ pub fn check_normal_of(snapshot: &ChannelSnapshot, message: &Message, creator: &
     Ok(snapshot.sequence())
 }
 
-/// The standard filters: empty, expired, too large, signature.
+/// Applies the standard filters: empty, expired, too large, signature.
 pub(super) fn apply(snapshot: &ChannelSnapshot, message: &Message, at: Circumstances) -> Result<(), Refusal> {
     apply_of(snapshot, message, &Creator::of(message, snapshot.msps()), at)
 }

@@ -1,5 +1,5 @@
-//! What becomes of a message before it is ordered: filters, config updates, channel creation. In Fabric's order,
-//! because a client that makes two mistakes is told of the same one.
+//! Message processing before ordering: filters, config updates, channel creation. The checks run in Fabric's order, so
+//! that a client whose message has two errors is told the same one.
 
 mod configure;
 mod creator;
@@ -16,19 +16,20 @@ pub use seek::{SeekError, SeekPlan};
 use fabric_proto::common::HeaderType;
 
 use crate::channel::UnixSeconds;
+use crate::identity::Effort;
 
-/// How a message is treated.
+/// How a message is processed, by its header type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Ordered as it is.
+    /// The message is ordered as it is.
     Normal,
-    /// Made into a config message, which is ordered.
+    /// A config update: it is made into a config message, which is ordered.
     ConfigUpdate,
-    /// Made by orderers only; nobody may send one.
+    /// A config message: only orderers make these, and one from a client is rejected.
     Config,
 }
 
-/// Class of a message by its header type. Numbers that mean nothing to an orderer are normal.
+/// Returns the class of a header type. Numbers that an orderer does not know are normal.
 pub fn classify(header_type: i32) -> Class {
     match HeaderType::try_from(header_type) {
         Ok(HeaderType::ConfigUpdate) => Class::ConfigUpdate,
@@ -37,23 +38,34 @@ pub fn classify(header_type: i32) -> Class {
     }
 }
 
-/// Where a message is that is judged. What a client brings may be judged more strictly than by Fabric, where
-/// docs/differences.md says so; what is ordered already is judged as every other orderer judges it, or they part ways.
+/// Where a message that is validated comes from. A message from a client may be validated more strictly than by
+/// Fabric, where docs/differences.md says so. A message that is ordered already is validated exactly as every other
+/// orderer validates it, or the chains diverge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judging {
-    /// A client brings it.
+    /// A client sends it.
     AtTheDoor,
-    /// It is in a topic, or was taken under an older configuration.
+    /// It is ordered in a topic already, or was accepted under an older configuration.
     Ordered,
 }
 
-/// What the filters take from outside the channel's configuration.
+impl Judging {
+    /// How much work a configuration may be to judge.
+    pub(super) fn effort(self) -> Effort {
+        match self {
+            Self::AtTheDoor => Effort::Bounded,
+            Self::Ordered => Effort::AsNeeded,
+        }
+    }
+}
+
+/// Inputs of the filters from outside the channel's configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances {
-    /// The time.
+    /// Current time.
     pub now: UnixSeconds,
-    /// Whether messages of expired identities are refused; an operator can turn that off.
+    /// Whether messages of expired identities are rejected; an operator can turn that off.
     pub expiration_checks: bool,
-    /// Where the message is.
+    /// Where the message comes from.
     pub judging: Judging,
 }

@@ -1,4 +1,4 @@
-//! Why a message is not ordered, and what its sender is told.
+//! Reasons why a message is not ordered, and the response to its sender.
 
 use fabric_proto::common::Status;
 use serde::Serialize;
@@ -10,21 +10,21 @@ use crate::envelope::EnvelopeError;
 use crate::fairness::OverLimit;
 use crate::policy::{Denied, Verdict};
 
-/// What a refusal means to a client.
+/// Class of a rejection, which determines the status of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum RefusalKind {
-    /// The message is at fault.
+    /// The message is invalid.
     BadRequest,
-    /// Its sender is.
+    /// A policy denies the sender.
     Forbidden,
-    /// It names a channel that does not exist.
+    /// The message names a channel that does not exist.
     NotFound,
-    /// It may be taken later.
+    /// The message may be accepted later.
     ServiceUnavailable,
 }
 
 impl RefusalKind {
-    /// The status on the wire.
+    /// Returns the gRPC API's status.
     pub fn status(self) -> Status {
         match self {
             Self::BadRequest => Status::BadRequest,
@@ -35,20 +35,20 @@ impl RefusalKind {
     }
 }
 
-/// See the module's description. The text is what the client reads.
+/// Reason why a message is not ordered. The client receives the text.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// No channel can be told from it.
+    /// The channel ID cannot be determined.
     #[error("could not determine channel ID: {}", with_cause(.0))]
     NoChannelId(EnvelopeError),
     /// The channel does not exist.
     #[error("channel does not exist: '{0}'")]
     UnknownChannel(String),
-    /// CONFIG and ORDERER_TRANSACTION are made by orderers.
+    /// The message is of type CONFIG or ORDERER_TRANSACTION, which only orderers make.
     #[error("message is of type that cannot be processed directly")]
     NotDirectly,
-    /// Nothing is in it.
+    /// The payload is empty.
     #[error("message payload is empty")]
     Empty,
     /// The sender's certificate has expired.
@@ -56,20 +56,20 @@ pub enum Refusal {
         "broadcast client identity expired: the certificate's NotAfter {not_after} (seconds since 1970) is before now, {now}"
     )]
     Expired {
-        /// Seconds since 1970.
+        /// End of the certificate's validity, in seconds since 1970.
         not_after: i64,
-        /// Seconds since 1970.
+        /// Current time, in seconds since 1970.
         now: i64,
     },
-    /// It is larger than the channel takes.
+    /// The message is larger than the channel allows.
     #[error("message payload is {bytes} bytes and exceeds maximum allowed {max} bytes")]
     TooLarge {
-        /// Payload and signature.
+        /// Size of payload and signature in bytes.
         bytes: usize,
-        /// The channel's absolute maximum.
+        /// The channel's absolute maximum in bytes.
         max: u32,
     },
-    /// It carries bytes that count for nothing.
+    /// The envelope has too many bytes beside payload and signature.
     #[error("envelope has {0} bytes beside payload and signature")]
     Padded(usize),
     /// The signature header cannot be read.
@@ -78,21 +78,22 @@ pub enum Refusal {
     /// The signature does not satisfy the channel's policy.
     #[error("{0}: permission denied")]
     Denied(Box<Denied>),
-    /// Its sender sends too much. The only refusal behind which a Broadcast stream goes on.
+    /// The sender exceeds a rate limit. This is the only rejection after which a Broadcast stream
+    /// continues.
     #[error(transparent)]
     OverLimit(Box<OverLimit>),
-    /// The channel is being worked on.
+    /// The channel is in maintenance mode.
     #[error("normal transactions are rejected: maintenance mode")]
     Maintenance,
-    /// A config update.
+    /// A config update is invalid.
     #[error("error applying config update to existing channel '{channel}': {cause}")]
     Update {
         /// The channel.
         channel: ChannelId,
-        /// What is wrong.
+        /// Error of the update.
         cause: Box<UpdateError>,
     },
-    /// A config update that says something impossible of the consenters.
+    /// The consensus metadata of a config update is invalid.
     #[error(
         "error applying config update to existing channel '{channel}': consensus metadata update for channel config update is invalid: {}{cause}",
         invalid_metadata(.cause)
@@ -100,7 +101,7 @@ pub enum Refusal {
     Consenters {
         /// The channel.
         channel: ChannelId,
-        /// What is wrong.
+        /// Error of the metadata.
         cause: Box<ConsentersError>,
     },
     /// A config update that maintenance mode does not allow.
@@ -108,41 +109,41 @@ pub enum Refusal {
         "config update for existing channel did not pass maintenance checks: config transaction inspection failed: {0}"
     )]
     MaintenanceChecks(Box<MaintenanceError>),
-    /// What the orderer would make of a config update is refused by its own filters.
+    /// The config message made of a config update does not pass the orderer's own filters.
     #[error("config update for existing channel did not pass final checks: {0}")]
     FinalChecks(Box<Refusal>),
-    /// A channel creation: the template.
+    /// A channel creation fails at its template.
     #[error("{0}")]
     Template(Box<TemplateError>),
-    /// A channel creation: the update applied to the template.
+    /// A channel creation's update cannot be applied to the template.
     #[error(
         "error validating channel creation transaction for new channel '{channel}', \
          could not successfully apply update to template configuration: {cause}"
     )]
     Creation {
-        /// The channel that would be.
+        /// ID of the channel to create.
         channel: String,
-        /// What is wrong.
+        /// Error of the update.
         cause: Box<UpdateError>,
     },
-    /// A channel creation: what it says of the consenters. The channel could never run.
+    /// The consensus metadata of a channel creation is invalid: the channel could never run.
     #[error("channel '{channel}' cannot be created: invalid new config metadata: {cause}")]
     CreationMetadata {
-        /// The channel that would be.
+        /// ID of the channel to create.
         channel: String,
-        /// What is wrong.
+        /// Error of the metadata.
         cause: Box<ConsentersError>,
     },
-    /// As many channels as the system channel allows exist.
+    /// The system channel's maximum number of channels is reached.
     #[error("channel creation would exceed maximum number of channels: {0}")]
     TooManyChannels(u64),
     /// The channel exists already.
     #[error("channel '{0}' exists already")]
     ChannelExists(String),
-    /// A config message that was to be applied.
+    /// A config message that is to be applied cannot be parsed.
     #[error("config message does not parse: {0}")]
     ConfigMessage(String),
-    /// Its configuration.
+    /// The configuration in a config message is invalid.
     #[error("{0}")]
     Config(Box<ConfigError>),
     /// The orderer's own signature failed.
@@ -151,7 +152,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// How the policy was judged that was not satisfied, if that is why.
+    /// Returns how the policy was evaluated that was not satisfied, if that is the reason.
     pub fn verdict(&self) -> Option<&Verdict> {
         match self {
             Self::Denied(denied) => denied.verdict.as_deref(),
@@ -164,7 +165,7 @@ impl Refusal {
         }
     }
 
-    /// What it means to the client.
+    /// Returns the class of the rejection.
     pub fn kind(&self) -> RefusalKind {
         match self {
             Self::UnknownChannel(_) => RefusalKind::NotFound,
@@ -176,12 +177,13 @@ impl Refusal {
     }
 }
 
-/// Fabric's words, where the new metadata is wrong and not the step to it.
+/// Returns Fabric's phrase for an error of the new metadata itself; empty if the step to it is the
+/// error.
 fn invalid_metadata(cause: &ConsentersError) -> &'static str {
     if matches!(cause, ConsentersError::ManyChanges { .. }) { "" } else { "invalid new config metadata: " }
 }
 
-/// The part that did not parse, and what the decoder said.
+/// Returns the part that could not be parsed, and the decoder's error.
 fn with_cause(error: &EnvelopeError) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),

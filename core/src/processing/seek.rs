@@ -1,4 +1,4 @@
-//! What a Deliver request asks for, in block numbers.
+//! Plans the response to a Deliver request, in block numbers.
 
 use fabric_proto::common::Status;
 use fabric_proto::orderer::seek_info::{SeekBehavior, SeekContentType, SeekErrorResponse};
@@ -6,41 +6,41 @@ use fabric_proto::orderer::{SeekInfo, SeekPosition, seek_position::Type};
 
 use crate::channel::BlockNumber;
 
-/// Why a request names no blocks.
+/// Reason why a request selects no blocks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SeekError {
     /// Start or stop is missing.
     #[error("seek info without {0}")]
     Missing(&'static str),
-    /// It ends before it begins.
+    /// The last requested block is before the first.
     #[error("start {start} is after stop {stop}")]
     Backwards {
-        /// First block asked for.
+        /// First requested block.
         start: u64,
-        /// Last block asked for.
+        /// Last requested block.
         stop: u64,
     },
-    /// It begins with blocks that were removed.
+    /// The first requested blocks were pruned.
     #[error("start {start} is gone: the blocks before {horizon} were pruned")]
     Pruned {
-        /// First block asked for.
+        /// First requested block.
         start: u64,
-        /// First block there is.
+        /// First block that the ledger has.
         horizon: u64,
     },
-    /// It begins behind the next block.
+    /// The first requested block is after the next block.
     #[error("start {start} is beyond the chain, whose height is {height}")]
     Beyond {
-        /// First block asked for.
+        /// First requested block.
         start: u64,
-        /// Blocks there are.
+        /// Number of blocks in the chain.
         height: u64,
     },
 }
 
 impl SeekError {
-    /// The status on the wire.
+    /// Returns the gRPC API's status.
     pub fn status(&self) -> Status {
         match self {
             Self::Missing(_) | Self::Backwards { .. } => Status::BadRequest,
@@ -49,25 +49,25 @@ impl SeekError {
     }
 }
 
-/// See the module's description.
+/// Range of blocks that a Deliver request selects, and how they are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeekPlan {
     /// First block.
     pub start: BlockNumber,
     /// Last block; it need not exist yet.
     pub stop: BlockNumber,
-    /// Whether a block that does not exist yet ends the answer, instead of being waited for.
+    /// Whether the response ends at a block that does not exist yet, instead of waiting for it.
     pub fail_if_not_ready: bool,
-    /// Whether the answer goes on while the channel is in trouble.
+    /// Whether delivery continues while the consenter reports an error.
     pub best_effort: bool,
-    /// Whether data is left out.
+    /// Whether blocks are sent without their data.
     pub headers_only: bool,
 }
 
 impl SeekPlan {
-    /// Reads a request for a chain of `height` blocks, of which those before `horizon` are gone (at least one is there).
-    /// A request for a single block may find it kept. Numbers of enums that are not known mean what
-    /// zero means.
+    /// Plans a request for a chain of `height` blocks, at least one, of which those before `horizon` are pruned. A
+    /// request for a single pruned block is accepted, because the ledger may have kept it. Unknown enum values mean the
+    /// same as zero.
     pub fn new(seek: &SeekInfo, horizon: BlockNumber, height: u64) -> Result<Self, SeekError> {
         let (start_at, stop_at) = (position(seek.start.as_ref(), "start")?, position(seek.stop.as_ref(), "stop")?);
         let newest = height.saturating_sub(1);
@@ -81,7 +81,7 @@ impl SeekPlan {
             Type::Specified(at) => at.number,
         };
         let stop = match stop_at {
-            // of the chain's oldest and of what we start at, the reference means the latter
+            // of the chain's oldest block and the request's start, Fabric means the latter
             Type::Oldest(_) => start,
             Type::Newest(_) => newest.max(start),
             Type::NextCommit(_) => height,

@@ -1,4 +1,4 @@
-//! Organizations made for a test: authorities, members, and the configuration of an MSP.
+//! Organizations created for a test: authorities, members, and the configuration of an MSP.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its own part")]
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that panics has failed")]
@@ -105,7 +105,7 @@ pub fn msp(config: &FabricMspConfig) -> Result<Msp, MspError> {
     msp_by(config, MspVersion::LATEST)
 }
 
-/// By the rules of an older channel.
+/// Builds the MSP by the rules of an older channel.
 pub fn msp_by(config: &FabricMspConfig, version: MspVersion) -> Result<Msp, MspError> {
     Msp::from_config(&MspConfig { r#type: 0, config: config.encode_to_vec().into() }, version)
 }

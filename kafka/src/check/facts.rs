@@ -1,4 +1,4 @@
-//! Asking a cluster for what there is to judge.
+//! Queries a cluster for the facts to check.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -8,7 +8,7 @@ use super::{Finding, Need};
 use crate::api::{Cluster, ClusterDescription, FetchLimits, Offsets, Setting, TopicDescription};
 use crate::error::Error;
 
-/// What a cluster says of itself and of a channel's topic.
+/// The facts that a cluster reports about itself and about a channel's topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The brokers alive.
@@ -22,9 +22,9 @@ pub struct Facts {
 pub struct BrokerFacts {
     /// Its id.
     pub id: i32,
-    /// Where it is.
+    /// Its address.
     pub address: String,
-    /// Its settings, by name; none if they are kept from us.
+    /// Its settings, by name; none if the cluster denies reading them.
     pub settings: Option<BTreeMap<String, String>>,
 }
 
@@ -33,14 +33,13 @@ pub struct BrokerFacts {
 pub struct TopicFacts {
     /// Partitions and replicas.
     pub description: TopicDescription,
-    /// Its settings, by name; none if they are kept from us.
+    /// Its settings, by name; none if the cluster denies reading them.
     pub settings: Option<BTreeMap<String, String>>,
-    /// What it holds, if it could be asked.
+    /// The offsets that it holds, if they could be read.
     pub offsets: Option<Offsets>,
 }
 
-/// Asks the cluster. Gives back what there is to judge, and what is wrong so far: what could not be asked. Produces
-/// nothing.
+/// Queries the cluster. Returns the facts to check, and the findings so far: queries that failed. Produces nothing.
 pub async fn examine(cluster: &dyn Cluster, need: &Need) -> (Option<Facts>, Vec<Finding>) {
     let mut findings = Vec::new();
     let ClusterDescription { cluster_id, answered_by, brokers } = match cluster.describe().await {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::facts::{BrokerFacts, Facts, TopicFacts};
 use super::{Finding, Need};
 
-/// Judges what [`examine`](super::examine) found.
+/// Checks the facts that [`examine`](super::examine) returned.
 pub fn judge(facts: &Facts, need: &Need) -> Vec<Finding> {
     match &facts.topic {
         None => judge_absence(facts, need),
@@ -38,7 +38,7 @@ fn judge_absence(facts: &Facts, need: &Need) -> Vec<Finding> {
     findings
 }
 
-/// What a topic that the node makes would inherit.
+/// Returns the findings about settings that a topic which the node creates would inherit.
 fn judge_broker(broker: &BrokerFacts, need: &Need) -> Vec<Finding> {
     let Some(settings) = &broker.settings else { return Vec::new() };
     let mut findings = Vec::new();
@@ -168,7 +168,7 @@ fn judge_elections(whose: &str, settings: &BTreeMap<String, String>, alter: &dyn
     )]
 }
 
-/// How many copies an acknowledgement waits for.
+/// Returns the findings about the number of replicas that an acknowledgement waits for.
 fn judge_copies(
     whose: &str,
     settings: &BTreeMap<String, String>,
@@ -263,7 +263,7 @@ mod tests {
         Facts { brokers: (1..4).map(broker).collect(), topic: Some(topic) }
     }
 
-    /// What is not fine.
+    /// Returns the findings that are not fine.
     fn wrong(facts: &Facts, need: &Need) -> Vec<(Level, String)> {
         let findings = judge(facts, need).into_iter().filter(|finding| finding.level > Level::Fine);
         findings.map(|finding| (finding.level, finding.found + " | " + &finding.fix.unwrap_or_default())).collect()

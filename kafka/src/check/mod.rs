@@ -1,6 +1,6 @@
-//! Whether a cluster is fit to order a channel: what is found, whether it is right, and what would mend it.
+//! Checks whether a cluster is fit to order a channel: the facts, the findings, and their remedies.
 //!
-//! [`examine`] asks the cluster and writes nothing to it; [`judge`] is the judgement alone.
+//! [`examine`] queries the cluster and writes nothing to it; [`judge`] only checks the facts.
 
 mod facts;
 mod judge;
@@ -10,25 +10,25 @@ pub use judge::judge;
 
 use std::fmt;
 
-/// What a channel needs of its topic.
+/// The requirements of a channel on its topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
     /// The channel, and so the topic.
     pub channel: String,
     /// Bytes of the largest record: the channel's absolute maximum, and some to spare. None if it is not known.
     pub largest_record: Option<u32>,
-    /// On how many brokers the node would keep a topic that it makes.
+    /// Replication factor that the node would use for a topic that it creates.
     pub replication_factor: i16,
     /// The record that the node's chain needs next, if it has taken any.
     pub next_offset: Option<i64>,
 }
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// As it should be.
     Fine,
-    /// It works, and may end badly.
+    /// It works, and may lead to a failure.
     Warning,
     /// The channel would not be ordered, or lose what was acknowledged.
     Error,
@@ -44,14 +44,14 @@ impl fmt::Display for Level {
     }
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How much it matters.
+    /// Its severity.
     pub level: Level,
-    /// What was found, in one line.
+    /// The finding, in one line.
     pub found: String,
-    /// What mends it: a command to paste where there is one.
+    /// The remedy: a command to paste where there is one.
     pub fix: Option<String>,
 }
 

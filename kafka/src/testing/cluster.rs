@@ -37,7 +37,7 @@ impl FakeCluster {
         Self { state: Arc::default(), changes: Arc::new(watch::Sender::new(0)) }
     }
 
-    /// Makes a topic with this many partitions, as somebody else would. One that is there stays.
+    /// Creates a topic with this many partitions, as another client would. An existing one stays.
     pub fn add_topic(&self, name: &str, partitions: usize) {
         self.change(|state| state.create(name, partitions, None));
     }
@@ -47,36 +47,36 @@ impl FakeCluster {
         self.change(|state| state.delete(name));
     }
 
-    /// Appends a record as another writer would. Gives its offset.
+    /// Appends a record as another writer would. Returns its offset.
     ///
     /// # Errors
-    /// As [`Producer::produce`].
+    /// The errors of [`Producer::produce`].
     pub fn append(&self, topic: &str, value: Option<Bytes>) -> Result<i64, Error> {
         self.change(|state| state.append(topic, value))
     }
 
-    /// Appends something that cannot be read. Gives its offset.
+    /// Appends something that cannot be read. Returns its offset.
     ///
     /// # Errors
-    /// As [`Producer::produce`].
+    /// The errors of [`Producer::produce`].
     pub fn poison(&self, topic: &str) -> Result<i64, Error> {
         self.change(|state| state.poison(topic))
     }
 
-    /// Forgets everything before `earliest`, as retention does.
+    /// Deletes everything before `earliest`, as retention does.
     ///
     /// # Errors
-    /// As [`Producer::produce`].
+    /// The errors of [`Producer::produce`].
     pub fn trim(&self, topic: &str, earliest: i64) -> Result<(), Error> {
         self.change(|state| state.trim(topic, earliest))
     }
 
-    /// All values the topic keeps.
+    /// Returns all values the topic keeps.
     pub fn values(&self, topic: &str) -> Vec<Option<Bytes>> {
         self.lock().values(topic)
     }
 
-    /// How many batches were appended, to any topic.
+    /// Returns the number of batches that were appended, to any topic.
     pub fn produced_batches(&self) -> u64 {
         self.lock().produced_batches
     }
@@ -91,7 +91,7 @@ impl FakeCluster {
         self.change(|state| state.outage = Some(error));
     }
 
-    /// All is well again.
+    /// Ends the outage.
     pub fn end_outage(&self) {
         self.change(|state| state.outage = None);
     }
@@ -111,7 +111,7 @@ impl FakeCluster {
         changed
     }
 
-    /// One call: meets its fault, or is done.
+    /// Performs one call, or meets its fault.
     async fn call<T>(
         &self,
         operation: Operation,
@@ -120,7 +120,7 @@ impl FakeCluster {
         self.call_with_pause(operation, done).await.map(|(done, _)| done)
     }
 
-    /// The same, and whether a pause is asked for.
+    /// Performs a call, and returns its result with the pause that is asked for, if any.
     async fn call_with_pause<T>(
         &self,
         operation: Operation,

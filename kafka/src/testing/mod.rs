@@ -1,4 +1,4 @@
-//! A cluster in memory, for tests of whoever uses the traits: no brokers, no time lost, and faults on demand.
+//! A cluster in memory, for tests of code that uses the traits: no brokers, no time lost, and faults on demand.
 
 mod cluster;
 mod state;

@@ -1,4 +1,4 @@
-//! What the fake holds, and what is to go wrong.
+//! The fake's records and its pending faults.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
@@ -8,11 +8,11 @@ use bytes::Bytes;
 use crate::api::{FetchLimits, Fetched, Offsets, Produced, Record, Setting, TopicDescription, TopicSpec};
 use crate::error::{Error, Operation};
 
-/// What is to go wrong with one call.
+/// A fault of one call.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Nothing is done; the call fails.
+    /// The call fails without an effect.
     Refuse(Error),
     /// It is done, and the call fails all the same: an acknowledgement that was lost.
     DoneThenLost(Error),

@@ -16,7 +16,7 @@ use crate::api::Setting;
 
 const VERSION: ApiVersion = ApiVersion(Int16(1));
 
-/// Whose settings.
+/// The kind of resource whose settings are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Of {
     Topic,

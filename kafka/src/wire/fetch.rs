@@ -35,7 +35,7 @@ impl Fetch {
             // answered as soon as there is anything
             min_bytes: Int32(1),
             max_bytes: Some(max_bytes),
-            // every orderer must see the same records, and the reference's client reads uncommitted
+            // every orderer must see the same records, and Fabric's client reads uncommitted
             isolation_level: Some(IsolationLevel::ReadUncommitted),
             topics: vec![FetchRequestTopic { topic: String_(topic.to_owned()), partitions: vec![partition] }],
         })
@@ -60,7 +60,7 @@ impl WriteVersionedType<Vec<u8>> for Fetch {
 #[derive(Debug)]
 pub(crate) struct FetchAnswer {
     pub(crate) throttle_ms: i32,
-    /// None when the answer is about nothing.
+    /// None when the answer has no partition.
     pub(crate) partition: Option<PartitionAnswer>,
 }
 

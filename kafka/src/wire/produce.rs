@@ -28,7 +28,7 @@ pub(crate) fn request(topic: &str, batches: Vec<RecordBatch>, replication: Durat
     }
 }
 
-/// One record a value, in this order, all written at `timestamp_ms`.
+/// Builds a batch with one record for each value, in this order, all written at `timestamp_ms`.
 pub(crate) fn batch(values: Vec<Bytes>, timestamp_ms: i64) -> RecordBatch {
     let records: Vec<_> = (0..)
         .zip(values)

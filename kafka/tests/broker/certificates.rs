@@ -39,7 +39,8 @@ impl Certificates {
         fs::read(self.folder.join("ca.pem")).unwrap()
     }
 
-    /// Of `orderer`, who may do anything, `stranger`, who may do nothing, or `foreign`, of another authority.
+    /// Returns the pair of `orderer`, which may do anything, `stranger`, which may do nothing, or `foreign`, of another
+    /// authority.
     pub fn client(&self, name: &str) -> Pair {
         let read = |ending| fs::read(self.folder.join(format!("{name}.{ending}"))).unwrap();
         Pair { certificate: read("pem"), key: read("key") }

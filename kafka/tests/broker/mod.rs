@@ -21,7 +21,7 @@ use process::Process;
 pub const KAFKA_3: &str = "3.9.2";
 pub const KAFKA_4: &str = "4.4.0";
 
-/// What a listener asks of clients.
+/// The authentication that a listener requires of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
     Plain,
@@ -41,7 +41,7 @@ impl Listener {
     }
 }
 
-/// What to start.
+/// The brokers to start.
 #[derive(Debug, Clone)]
 pub struct Plan {
     version: &'static str,
@@ -52,7 +52,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// One node that anybody may use.
+    /// Plans one node without authentication.
     pub fn new(version: &'static str) -> Self {
         Self { version, nodes: 1, listeners: vec![Listener::Plain], authorize: false, settings: vec![] }
     }
@@ -62,7 +62,7 @@ impl Plan {
         Self { nodes: 3, ..self }
     }
 
-    /// All kinds of listeners, and only users named orderer may do anything.
+    /// Adds all kinds of listeners, and lets only users named orderer do anything.
     pub fn secured(self) -> Self {
         let listeners = vec![Listener::Plain, Listener::Tls, Listener::Sasl, Listener::SaslTls];
         Self { listeners, authorize: true, ..self }
@@ -79,7 +79,7 @@ impl Plan {
         Brokers::start(&self)
     }
 
-    /// The brokers in the slot if somebody still uses them, else new ones. Tests of a file share brokers so.
+    /// Returns the brokers in the slot if a test still uses them, else new ones. Tests of a file share brokers so.
     pub fn shared(self, slot: &'static Mutex<Weak<Brokers>>) -> Arc<Brokers> {
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         slot.upgrade().unwrap_or_else(|| {

@@ -11,7 +11,7 @@ const COUNT: u64 = 12_000;
 
 static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
-/// A port that nobody listens on, and that was not given before.
+/// Returns a port that no process listens on, and that was not returned before.
 pub fn free() -> u16 {
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let given = given.get_or_insert_default();

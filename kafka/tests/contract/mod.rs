@@ -1,4 +1,4 @@
-//! What every implementation of the traits promises: the fake is tested by the same words as the real client.
+//! The contract of every implementation of the traits: the same tests run against the fake and the real client.
 
 #![allow(unreachable_pub, reason = "tests have no users")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]

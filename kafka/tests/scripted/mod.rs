@@ -17,7 +17,7 @@ const SPOKEN: [(i16, i16, i16); 2] = [(METADATA, 4, 4), (VERSIONS, 3, 3)];
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const LEADER_NOT_AVAILABLE: i16 = 5;
 
-/// What a broker knows of every topic that it is asked about.
+/// The knowledge that a broker has of every topic that it is asked about.
 #[derive(Clone, Copy, Debug)]
 pub enum Knowledge {
     Nothing,
@@ -60,7 +60,7 @@ impl ScriptedBrokers {
         self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect()
     }
 
-    /// How many questions about a topic this broker has answered.
+    /// Returns the number of requests about topics that this broker has answered.
     pub fn asked_about_topics(&self, id: usize) -> usize {
         self.asked[id - 1].load(Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: settings, topics, loops until something holds, and rskafka's own client beside ours.
+//! Support for the tests of this crate: settings, topics, loops until something holds, and rskafka's own client beside ours.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
@@ -15,11 +15,15 @@ use rskafka::chrono::DateTime;
 use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
 use rskafka::client::{Client, ClientBuilder};
 
-/// Nothing that a test waits for takes so long, on however slow a machine.
+/// Time limit of every wait in a test, long enough for a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Deadlines short enough for tests that wait for them.
+/// Deadlines that no answer of a broker misses, on however slow a machine: what fails before them fails for its own reason.
 pub const TIMEOUTS: Timeouts =
+    Timeouts { dial: Duration::from_secs(30), read: Duration::from_secs(40), write: Duration::from_secs(40) };
+
+/// Deadlines short enough for tests that wait for them.
+pub const SHORT_TIMEOUTS: Timeouts =
     Timeouts { dial: Duration::from_secs(2), read: Duration::from_secs(5), write: Duration::from_secs(5) };
 
 pub const LIMITS: FetchLimits = FetchLimits { max_wait: Duration::from_secs(1), max_bytes: 1024 * 1024 };

@@ -13,18 +13,18 @@ use crate::error::Fault;
 use crate::format::FLOOR_KEY;
 use crate::sealed::{Key, LogFile, SealedFile};
 
-/// More than this is given back when the log is empty.
+/// Size of the file in bytes above which it is shrunk when the log is empty.
 const KEEPS_BYTES: u64 = 1 << 20;
 
 /// The pending log of an open ledger.
 #[derive(Debug)]
 pub(crate) struct PendingLog {
     file: SealedFile,
-    /// Sequences below are in blocks.
+    /// Envelopes with a smaller sequence are in blocks.
     floor: u64,
     /// First and last sequence of each row that is not.
     rows: VecDeque<(u64, u64)>,
-    /// Where the next row is written.
+    /// Position of the next row.
     end: u64,
 }
 
@@ -52,12 +52,12 @@ impl PendingLog {
         Ok(log)
     }
 
-    /// Lets go of the file, for one who opens it again.
+    /// Closes the file, so that it can be opened again.
     pub(crate) fn close(&mut self) {
         self.file.close();
     }
 
-    /// All that wait for a block, in order.
+    /// Reads all envelopes that are pending, in order.
     pub(crate) fn read(&self) -> Result<Vec<PendingEnvelope>, Fault> {
         let mut pending = Vec::new();
         if !self.rows.is_empty() {
@@ -75,12 +75,12 @@ impl PendingLog {
         after_last.max(self.floor).max(FLOOR_KEY + 1)
     }
 
-    /// Whether raising the floor so far takes any envelope away.
+    /// Returns whether raising the floor to this sequence drops any envelope.
     pub(crate) fn reaches(&self, drop_below: u64) -> bool {
         drop_below > self.floor && self.rows.front().is_some_and(|&(first, _)| first < drop_below)
     }
 
-    /// Forgets what is below. The database must say so by now: these rows may be written over from here on.
+    /// Drops the rows below. The database must have stored that by now: these rows may be written over from here on.
     pub(crate) fn drop_below(&mut self, drop_below: u64) -> Result<(), Fault> {
         self.floor = self.floor.max(drop_below);
         while self.rows.front().is_some_and(|&(_, last)| last < self.floor) {
@@ -105,7 +105,7 @@ impl PendingLog {
         Ok(())
     }
 
-    /// Goes through the rows from the beginning, as long as one follows the other. Gives back where they end.
+    /// Reads the rows from the beginning, as long as one follows the other. Returns the position of their end.
     fn scan(&self, mut found: impl FnMut(Vec<PendingEnvelope>)) -> Result<u64, Fault> {
         let (mut at, mut next) = (0, 0);
         while let Some((header, encoded)) = self.file.header_at(at).map_err(Fault::PendingLog)? {

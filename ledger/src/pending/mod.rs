@@ -21,7 +21,7 @@ pub(crate) use log::PendingLog;
 /// An envelope that was acknowledged and waits for its block.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PendingEnvelope {
-    /// Its place in the order of the channel's pending envelopes; from 1, increasing, gaps allowed.
+    /// Its number in the order of the channel's pending envelopes; from 1, increasing, gaps allowed.
     pub sequence: u64,
     /// The configuration under which it was found valid.
     pub checked_at: ConfigSequence,

@@ -6,11 +6,11 @@ use orderer_core::channel::ConfigSequence;
 use super::PendingEnvelope;
 use crate::sealed::{self, Key};
 
-/// Of each entry: sequence, checked at, flags, bytes of the envelope.
+/// Bytes of each entry's header: sequence, checked at, flags, length of the envelope.
 const ENTRY_HEADER_BYTES: usize = 8 + 8 + 1 + 4;
 const FLAG_CONFIG: u8 = 1;
 
-/// A row of these, with zeros up to the end of its last page. Each must be shorter than 4 GiB: the caller checks.
+/// Encodes a row of these, with zeros up to the end of its last page. Each must be shorter than 4 GiB: the caller checks.
 pub(super) fn encode(key: &Key, envelopes: &[PendingEnvelope]) -> Vec<u8> {
     let bytes: usize = envelopes.iter().map(|e| ENTRY_HEADER_BYTES + e.raw.len()).sum();
     sealed::encode(key, envelopes.first().map_or(0, |e| e.sequence), bytes, |row| {
@@ -24,10 +24,11 @@ pub(super) fn encode(key: &Key, envelopes: &[PendingEnvelope]) -> Vec<u8> {
     })
 }
 
-/// The envelopes of a row that is whole, which share its memory. `first` is the sequence that its header says.
+/// Returns the envelopes of a row that is whole; they share its memory. `first` is the sequence that its header says.
 ///
 /// # Errors
-/// What is wrong with it: it was written by a version that knows more, and somebody was told that what is in it is safe.
+/// The text says what is wrong. The row was written by a newer version and its envelopes were acknowledged, so it must not be
+/// dropped.
 pub(super) fn decode(first: u64, mut rest: Bytes) -> Result<Vec<PendingEnvelope>, &'static str> {
     let mut envelopes: Vec<PendingEnvelope> = Vec::new();
     while rest.has_remaining() {
@@ -85,7 +86,7 @@ mod tests {
         (*header, Bytes::copy_from_slice(rest))
     }
 
-    /// As the log does it.
+    /// Reads a row as the log does.
     fn read(key: &Key, row: &[u8]) -> Option<Vec<PendingEnvelope>> {
         let (encoded, mut rest) = split(row);
         let header = Header::decode(key, encoded)?;

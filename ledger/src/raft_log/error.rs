@@ -1,10 +1,10 @@
-//! What can go wrong with a raft log.
+//! The errors of a raft log.
 
 use std::io;
 
 use orderer_core::channel::ChannelId;
 
-/// Why a raft log was not opened, read or written.
+/// The reason why a raft log was not opened, read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RaftLogError {
@@ -63,19 +63,20 @@ pub enum RaftLogError {
     Damaged {
         /// The file.
         name: String,
-        /// Where, in bytes from the beginning of the file.
+        /// The position, in bytes from the beginning of the file.
         at: u64,
-        /// What is wrong.
+        /// The error that was found.
         problem: String,
     },
-    /// The operating system refused. After a write or a sync that failed the log takes no more until it is opened again.
+    /// The operating system reported an error. After a write or a sync that failed the log accepts no more until it is opened
+    /// again.
     #[error("raft log {name}: {action}")]
     Io {
         /// The file.
         name: String,
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// What it said.
+        /// The operating system's error.
         #[source]
         cause: io::Error,
     },
@@ -87,12 +88,12 @@ pub enum RaftLogError {
         /// The failure.
         reason: String,
     },
-    /// What was to be written contradicts what is there. Nothing was written.
+    /// The new contents contradict those that are there. Nothing was written.
     #[error("raft log {name}")]
     Unfit {
         /// The file.
         name: String,
-        /// Why.
+        /// The contradiction.
         #[source]
         cause: Unfit,
     },
@@ -110,7 +111,7 @@ pub enum RaftLogError {
     },
 }
 
-/// What a raft log never takes, whoever asks for it.
+/// Contents that a raft log never accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unfit {
@@ -158,7 +159,7 @@ pub enum Unfit {
         /// The one that is recorded.
         current: u64,
     },
-    /// What is committed stays so.
+    /// A commit index never goes back.
     #[error("commit index {commit} would replace the later {current}")]
     Commit {
         /// The index.

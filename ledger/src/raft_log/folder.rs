@@ -1,4 +1,4 @@
-//! Where the file of a raft log is, and where the next one is made.
+//! The directory of a raft log's file, in which the next file is created, too.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -12,7 +12,7 @@ use crate::sealed::{backend, sync_folder};
 pub trait LogFolder: Send {
     /// The file of this name, locked; none if there is none.
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn StorageBackend>>>;
-    /// An empty file of this name, locked; one that is there is emptied.
+    /// Creates an empty file of this name, locked; one that is there is emptied.
     fn make(&self, name: &str) -> io::Result<Box<dyn StorageBackend>>;
     /// Gives a file another name, at once and durably; what had that name is gone.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;

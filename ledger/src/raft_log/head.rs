@@ -1,4 +1,4 @@
-//! The first page of the file: whose it is, and what its rows are sealed with.
+//! The first page of the file: its channel and consenter, and the key of its rows.
 
 use bytes::{Buf, BufMut};
 use orderer_core::crypto::sha256;
@@ -6,18 +6,18 @@ use orderer_core::crypto::sha256;
 use crate::sealed::{Key, PAGE_LENGTH, SEAL_BYTES};
 
 const MAGIC: &[u8; 16] = b"orderer raft log";
-/// Of the file.
+/// Version of the file's format.
 pub(super) const FORMAT: u32 = 1;
 
-/// What the first page says.
+/// The contents of the first page.
 pub(super) struct Head {
     pub(super) channel: String,
     pub(super) node: u64,
-    /// Another one for each file, so that nobody has seen it.
+    /// Its key, which differs for each file, so that it is not known outside.
     pub(super) key: Key,
 }
 
-/// Why a first page is none.
+/// The reason why a first page cannot be used.
 pub(super) enum NoHead {
     Foreign,
     Newer(u32),

@@ -21,35 +21,35 @@ use crate::sealed::{self, Key, LogFile, PAGE_BYTES, PAGE_LENGTH, SealedFile};
 
 /// A file is made under the log's name and this, and gets the log's name once it is whole.
 const UNFINISHED_SUFFIX: &str = ".new";
-/// So much that nobody needs is left in a file, beside as much as is needed, before it is written anew.
+/// A file is rewritten when the bytes that are not needed any more exceed this number and the bytes that are needed.
 const IDLE_BYTES: u64 = 1 << 20;
 /// Entries are copied in pieces of this size.
 const COPIES_BYTES: u64 = 1 << 20;
 
-/// What one sync did, for metrics.
+/// Figures of one sync, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Synced {
     /// Bytes written.
     pub bytes: u64,
-    /// How long writing and syncing took.
+    /// Duration of writing and syncing.
     pub took: Duration,
 }
 
-/// A row that was being written when the power went. Nobody was told that it is durable; it was cut off.
+/// A row that was being written when the power went. It was never reported as durable, and was cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TornTail {
-    /// Where it began, in bytes from the beginning of the file.
+    /// Its start, in bytes from the beginning of the file.
     pub at: u64,
 }
 
-/// How large a log is.
+/// The sizes of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Bytes of the file.
     pub file_bytes: u64,
-    /// Of these, what rows take.
+    /// Of these, the bytes of rows.
     pub used_bytes: u64,
-    /// Of these, what a new file would hold.
+    /// Of these, the bytes that a new file would have.
     pub live_bytes: u64,
     /// Entries that are there.
     pub entries: u64,
@@ -59,10 +59,10 @@ pub struct Sizes {
     pub last_index: u64,
 }
 
-/// The raft log of a channel. Everything that it does blocks.
+/// The raft log of a channel. Its functions perform blocking I/O.
 ///
-/// What is staged is checked at once, and durable after the next [`sync`](Self::sync) that is not an error. After a write
-/// or a sync that failed, nobody knows what the disk has: the log refuses everything until it is opened again, which
+/// Staged contents are checked at once, and durable after the next [`sync`](Self::sync) that is not an error. After a write
+/// or a sync that failed, it is unknown what the disk has: the log rejects everything until it is opened again, which
 /// writes once more what it finds.
 pub struct RaftLog {
     folder: Box<dyn LogFolder>,
@@ -71,14 +71,14 @@ pub struct RaftLog {
     node: u64,
     file: SealedFile,
     view: View,
-    /// Where the next row is written.
+    /// Position of the next row.
     end: u64,
     /// The next row's sequence.
     next: u64,
     /// Records of the next row.
     staged: Vec<u8>,
     needs_sync: bool,
-    /// What the file says.
+    /// The hard state in the file.
     written_state: HardState,
     torn: Option<TornTail>,
     failed: Option<String>,
@@ -98,7 +98,7 @@ impl fmt::Debug for RaftLog {
 }
 
 impl RaftLog {
-    /// Makes the log of consenter `node` of a channel, with these contents: none for one who joins, the first
+    /// Creates the log of consenter `node` of a channel, with these contents: none for one that joins, the first
     /// configuration changes for a new channel, those of another log for one that is imported. A crash leaves the whole log
     /// or none.
     pub fn create(
@@ -165,6 +165,14 @@ impl RaftLog {
         Ok((log, contents))
     }
 
+    /// Returns the consenter whose log has this name; `None` if there is none. Changes nothing.
+    pub fn consenter(folder: &dyn LogFolder, name: &str) -> Result<Option<u64>, RaftLogError> {
+        let io = |action| move |cause| RaftLogError::Io { name: name.to_owned(), action, cause };
+        let Some(file) = folder.open(name).map_err(io("open the file"))? else { return Ok(None) };
+        let file = SealedFile::new(LogFile::Open(file), Key([0; sealed::SEAL_BYTES])).map_err(io("open the file"))?;
+        Ok(Some(read_head(&file, name)?.node))
+    }
+
     fn over(folder: Box<dyn LogFolder>, name: &str, channel: &ChannelId, node: u64, file: SealedFile) -> Self {
         Self {
             folder,
@@ -188,7 +196,7 @@ impl RaftLog {
         self.torn
     }
 
-    /// The consenter whose log it is.
+    /// Returns the ID of the consenter whose log it is.
     pub fn node(&self) -> u64 {
         self.node
     }
@@ -366,7 +374,7 @@ impl RaftLog {
         self.view.hard_state
     }
 
-    /// How large it is.
+    /// Returns the sizes of the log.
     pub fn sizes(&self) -> Sizes {
         Sizes {
             file_bytes: self.file.length(),
@@ -427,7 +435,7 @@ impl RaftLog {
         self.view.check_whole().map_err(|problem| self.damaged(self.end, problem.to_string()))
     }
 
-    /// Looks at what is behind the last whole row, and cuts it off if it was never durable.
+    /// Reads what is behind the last whole row, and cuts it off if it was never durable.
     fn cut_tail(&mut self) -> Result<(), RaftLogError> {
         let behind = self.file.find_behind(self.end, self.next).map_err(|cause| self.io("read", cause))?;
         if let Some((at, header)) = behind {

@@ -1,8 +1,8 @@
-//! What a consenter of etcdraft must not forget: its term and vote, the newest snapshot, and the entries behind it.
+//! The durable state of an etcdraft consenter: its term and vote, the newest snapshot, and the entries behind it.
 //!
 //! One file a channel, `*.raft`, of sealed rows as the pending log has them. Everything that is staged by the time of a
-//! sync goes into one row, with one write and one sync. The file is never written over in place: what was trimmed is
-//! given back by writing what remains into a new file that takes the old one's name.
+//! sync goes into one row, with one write and one sync. The file is never written over in place: space of trimmed entries is
+//! released by writing what remains into a new file that takes the old one's name.
 //!
 //! Drawn in `docs/ledger-format.md`.
 

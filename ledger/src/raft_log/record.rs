@@ -1,4 +1,4 @@
-//! What a row is made of: records, each with a kind, its length, and a message of raftpb.
+//! The contents of a row: records, each with a kind, its length, and a message of raftpb.
 
 use bytes::{Buf, BufMut, Bytes};
 use fabric_proto::raftpb::{Entry, HardState, Snapshot};
@@ -9,7 +9,7 @@ use super::error::Unfit;
 /// A place in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Of an entry; the first has index 1.
+    /// The index of an entry; the first has index 1.
     pub index: u64,
     /// The term of the leader that made the entry.
     pub term: u64,
@@ -24,11 +24,11 @@ pub struct Contents {
     pub snapshot: Option<Snapshot>,
     /// The last entry that was trimmed; index 0 if none was.
     pub trimmed: Position,
-    /// Those behind it, without a gap.
+    /// The entries behind it, without a gap.
     pub entries: Vec<Entry>,
 }
 
-/// What is to be written together. The snapshot comes first, then the entries, then the state.
+/// Contents that are written together. The snapshot comes first, then the entries, then the state.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Write {
     /// A snapshot that was taken or received. One that the log does not reach, or has another term for, replaces all

@@ -13,10 +13,10 @@ use super::record::{Position, put_entry, put_hard_state, put_snapshot, put_trimm
 use super::view::View;
 use crate::sealed::{self, Key, LogFile, PAGE_BYTES, SealedFile};
 
-/// Records are gathered to rows of so many bytes, or a little more.
+/// Minimum size of a row before it is written, in bytes; one may be a little larger.
 const ROW_BYTES: usize = 1 << 20;
 
-/// What stops a new file.
+/// The reason why a new file was not created.
 #[derive(Debug)]
 pub(super) enum NotMade {
     Io(io::Error),
@@ -39,7 +39,7 @@ impl From<Unfit> for NotMade {
 pub(super) struct NewFile {
     pub(super) file: SealedFile,
     pub(super) view: View,
-    /// Where the next row is written.
+    /// Position of the next row.
     pub(super) end: u64,
     /// The next row's sequence.
     pub(super) next: u64,
@@ -47,7 +47,7 @@ pub(super) struct NewFile {
 }
 
 impl NewFile {
-    /// A file of this name with nothing but its head, sealed with a new key.
+    /// Creates a file of this name with nothing but its head, sealed with a new key.
     pub(super) fn make(folder: &dyn LogFolder, name: &str, channel: &ChannelId, node: u64) -> io::Result<Self> {
         let key = Key(rand::random());
         let mut file = SealedFile::new(LogFile::Open(folder.make(name)?), key)?;
@@ -56,7 +56,7 @@ impl NewFile {
         Ok(Self { file, view: View::default(), end: PAGE_BYTES, next: 1, row: Vec::new() })
     }
 
-    /// What stands before the entries.
+    /// Writes the records that come before the entries.
     pub(super) fn begin(&mut self, snapshot: Option<&Snapshot>, trimmed: Position) -> Result<(), NotMade> {
         if let Some(snapshot) = snapshot {
             put_snapshot(&mut self.row, snapshot)?;

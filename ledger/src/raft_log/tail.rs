@@ -1,7 +1,8 @@
-//! Whether what is behind the last whole row is a row that was torn when the power went, or one that was damaged.
+//! Decides whether the bytes behind the last whole row are a row that was torn when the power went, or one that was damaged.
 //!
 //! A row is written into zeros, and the disk writes sectors: of a row that was torn a sector is still zero, or it breaks
-//! off. Nobody was told of such a row. What is all there, but not what was written, was changed afterwards.
+//! off. Such a row was never reported as durable. A row that is complete, but differs from what was written, was changed
+//! afterwards.
 
 use std::io;
 
@@ -9,7 +10,7 @@ use orderer_core::crypto::sha256;
 
 use crate::sealed::{HEADER_BYTES, PAGE_BYTES, SEAL_BYTES, SealedFile};
 
-/// What a disk writes at once.
+/// Bytes that a disk writes at once.
 const SECTOR_BYTES: u64 = SECTOR_LENGTH as u64;
 const SECTOR_LENGTH: usize = 512;
 const PIECE_BYTES: u64 = 64 << 10;
@@ -43,7 +44,7 @@ pub(super) fn judge(file: &SealedFile, end: u64) -> io::Result<Tail> {
     Ok(if torn { Tail::Torn } else { Tail::Damaged })
 }
 
-/// Whether this is the beginning of what it should be, and zeros.
+/// Returns whether this is the beginning of what it should be, and zeros.
 fn breaks_off(found: &[u8], wanted: &[u8]) -> bool {
     let written = found.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     found.get(..written).is_some_and(|found| wanted.starts_with(found))
@@ -61,7 +62,7 @@ fn read(file: &SealedFile, from: u64, to: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether a sector of a row is zero.
+/// Returns whether a sector of a row is zero.
 fn has_gap(file: &SealedFile, from: u64, to: u64) -> io::Result<bool> {
     let mut at = from;
     while at < to {

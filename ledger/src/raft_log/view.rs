@@ -1,4 +1,4 @@
-//! What is in a raft log and where, and what may be added to it. No bytes, no file.
+//! The index of a raft log's contents and their positions, and the rules for what may be added. No bytes, no file.
 
 use std::collections::VecDeque;
 
@@ -8,17 +8,17 @@ use prost::Message as _;
 use super::error::Unfit;
 use super::record::{Position, RECORD_HEADER_BYTES, Record, Write};
 
-/// Where an entry is.
+/// The term and the position of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) term: u64,
-    /// Where its row begins.
+    /// Position of its row.
     pub(super) row: u64,
-    /// Of its record.
+    /// Size of its record.
     bytes: u64,
 }
 
-/// Where the newest snapshot is.
+/// The position of the newest snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SnapshotPlace {
     pub(super) at: Position,
@@ -32,7 +32,7 @@ pub(super) struct View {
     pub(super) snapshot: Option<SnapshotPlace>,
     pub(super) trimmed: Position,
     places: VecDeque<Place>,
-    /// Of the entries' records.
+    /// Total size of the entries' records.
     entry_bytes: u64,
 }
 
@@ -41,7 +41,7 @@ impl View {
         self.trimmed.index.saturating_add(self.places.len() as u64)
     }
 
-    /// None if the entry is not there.
+    /// Returns the entry's place; `None` if the entry is not there.
     pub(super) fn place(&self, index: u64) -> Option<Place> {
         let nth = index.checked_sub(self.trimmed.index.saturating_add(1))?;
         self.places.get(usize::try_from(nth).ok()?).copied()
@@ -55,7 +55,7 @@ impl View {
         self.places.len()
     }
 
-    /// Of all that would be written into a new file.
+    /// Returns the size of all records that would be written into a new file.
     pub(super) fn live_bytes(&self) -> u64 {
         self.entry_bytes + self.snapshot.map_or(0, |snapshot| snapshot.bytes)
     }
@@ -64,7 +64,7 @@ impl View {
         self.snapshot.map_or(0, |snapshot| snapshot.at.index)
     }
 
-    /// Whether something has to be durable before the node may act on it.
+    /// Returns whether something has to be durable before the node may act on it.
     pub(super) fn must_sync(&self, write: &Write) -> bool {
         let decides = |new: &HardState| new.term != self.hard_state.term || new.vote != self.hard_state.vote;
         write.must_sync
@@ -138,10 +138,10 @@ impl View {
         self.snapshot = Some(SnapshotPlace { at, row, bytes: (bytes + RECORD_HEADER_BYTES) as u64 });
     }
 
-    /// An entry, in the place of that of the same index and all behind it.
+    /// Puts an entry in the place of the one with the same index and all behind it.
     ///
     /// # Errors
-    /// It does not follow.
+    /// The entry does not follow.
     pub(super) fn take_entry(&mut self, entry: &Entry, row: u64, bytes: usize) -> Result<(), Unfit> {
         let last = self.last_index();
         let nth =
@@ -170,7 +170,7 @@ impl View {
         self.trimmed = trimmed;
     }
 
-    /// What a record says, of a row that was read.
+    /// Applies a record of the row that was read at `row`.
     pub(super) fn replay(&mut self, record: &Record, row: u64) -> Result<(), Unfit> {
         match record {
             Record::Entry(entry) => self.take_entry(entry, row, entry.encoded_len())?,
@@ -181,7 +181,7 @@ impl View {
         Ok(())
     }
 
-    /// What holds for every log that was wholly read.
+    /// Checks the rules that hold for every log that was read to its end.
     pub(super) fn check_whole(&self) -> Result<(), Unfit> {
         let last = self.last_index();
         let commit = self.hard_state.commit;

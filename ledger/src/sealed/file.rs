@@ -13,10 +13,10 @@ use super::row::{self, HEADER_BYTES, Header, Key, PAGE_BYTES};
 
 /// A file grows by so much, written as zeros: room that is only reserved would cost each first write a second one.
 const GROWS_BY_BYTES: u64 = 256 << 10;
-/// What is written once more is read in pieces of this size.
+/// Size of the pieces in which existing contents are read to be written once more.
 const COPIES_BYTES: u64 = 1 << 20;
 
-/// Where the rows are.
+/// The file of the rows.
 pub(crate) enum LogFile {
     /// There is none yet. Most channels of an orderer on Kafka never have one.
     Missing(PathBuf),
@@ -97,7 +97,7 @@ impl SealedFile {
         Ok(Self { file, key, length })
     }
 
-    /// Lets go of the file, for one who opens it again.
+    /// Closes the file, so that it can be opened again.
     pub(crate) fn close(&mut self) {
         self.file = LogFile::Missing(PathBuf::new());
     }
@@ -136,7 +136,7 @@ impl SealedFile {
         storage.write(at, row)
     }
 
-    /// Gives back what is behind `length`.
+    /// Truncates the file to `length`, if it is longer.
     pub(crate) fn shrink(&mut self, length: u64) -> io::Result<()> {
         if let Some(storage) = self.file.storage().filter(|_| self.length > length) {
             storage.set_len(length)?;
@@ -185,9 +185,9 @@ impl SealedFile {
         Ok(row::open(&self.key, encoded, rest.into()))
     }
 
-    /// A row that was not wholly written when the power went is the last one: nobody was told of it, and nothing was
-    /// written behind it. Gives back where a row of this sequence or a later one begins behind `end`, if there is one: then
-    /// something that was told of is lost.
+    /// A row that was not wholly written when the power went is the last one: it was never reported as durable, and nothing was
+    /// written behind it. Returns the position of a row of this sequence or a later one behind `end`, if there is one: then a
+    /// row that was reported as durable is lost.
     pub(crate) fn find_behind(&self, end: u64, sequence: u64) -> io::Result<Option<(u64, Header)>> {
         let mut at = end.saturating_add(PAGE_BYTES);
         while at < self.length {

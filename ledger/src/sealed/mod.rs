@@ -1,4 +1,5 @@
-//! What the files beside the database have in common: rows that begin at a page, sealed with what only their ledger knows.
+//! The common format of the files beside the database: rows that begin at a page, sealed with a key that only their ledger
+//! knows.
 //!
 //! A row says its sequence and its length in a header that has a seal of its own, so that a reader can tell a row that was
 //! torn while it was written (nothing follows it) from one that was damaged afterwards (later rows are whole).

@@ -5,10 +5,10 @@ use orderer_core::crypto::sha256;
 
 /// A row begins where one of these does, so that writing it touches no other row.
 pub(crate) const PAGE_BYTES: u64 = PAGE_LENGTH as u64;
-/// The same as a length in memory.
+/// The size of a page, as a length in memory.
 pub(crate) const PAGE_LENGTH: usize = 4096;
 
-/// What only the owner of the file knows. With it rows are sealed: strangers choose what is in envelopes, and without a
+/// The secret of the file's owner. Rows are sealed with it: clients choose what is in envelopes, and without a
 /// secret in the seal one of them could put a row into an envelope, to be found where an old row was partly written over.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key(pub(crate) [u8; SEAL_BYTES]);
@@ -17,12 +17,12 @@ pub(crate) const SEAL_BYTES: usize = 32;
 /// Sequence, bytes of the content, seal of these two.
 pub(crate) const HEADER_BYTES: usize = 8 + 8 + SEAL_BYTES;
 
-/// What a row's first bytes say.
+/// The header of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// Of the row, or of the first thing in it.
+    /// The sequence of the row, or of the first thing in it.
     pub(crate) sequence: u64,
-    /// Of the content.
+    /// Size of the content.
     bytes: u64,
 }
 
@@ -37,12 +37,12 @@ impl Header {
         Some(Self { sequence: said.get_u64(), bytes: said.get_u64() })
     }
 
-    /// What follows the header: content and its seal.
+    /// Returns the size of what follows the header: the content and its seal.
     pub(crate) fn rest_bytes(self) -> u64 {
         self.bytes.saturating_add(SEAL_BYTES as u64)
     }
 
-    /// From the row's beginning to the next one's.
+    /// Returns the bytes from the row's beginning to the next one's.
     pub(crate) fn row_bytes(self) -> u64 {
         let bytes = self.rest_bytes().saturating_add(HEADER_BYTES as u64);
         bytes.checked_next_multiple_of(PAGE_BYTES).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! What can be wrong with files of blocks.
+//! The errors of files of blocks.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,18 +7,18 @@ use orderer_core::block::{BlockError, ChainError};
 
 use crate::error::{CommitError, OpenError, ReadError};
 
-/// See the module's description.
+/// The reason why blocks were not exported or imported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransferError {
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("{action} {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// What it said.
+        /// The operating system's error.
         #[source]
         cause: io::Error,
     },
@@ -27,17 +27,17 @@ pub enum TransferError {
     Torn {
         /// The file.
         path: PathBuf,
-        /// Where the block begins.
+        /// Start of the block, in bytes from the beginning of the file.
         offset: u64,
     },
-    /// What should be a block is none.
+    /// The bytes are not a block.
     #[error("{}: at byte {offset}: no block", path.display())]
     Block {
         /// The file.
         path: PathBuf,
-        /// Where it begins.
+        /// Start of the block, in bytes from the beginning of the file.
         offset: u64,
-        /// What is wrong.
+        /// The error that was found.
         #[source]
         cause: BlockError,
     },
@@ -46,9 +46,9 @@ pub enum TransferError {
     Layout {
         /// The file.
         path: PathBuf,
-        /// Where it begins.
+        /// Start of the block, in bytes from the beginning of the file.
         offset: u64,
-        /// What is wrong.
+        /// The error that was found.
         problem: &'static str,
     },
     /// There is nothing to read.
@@ -57,7 +57,7 @@ pub enum TransferError {
         /// The file or folder.
         path: PathBuf,
     },
-    /// One of the numbered files is not there.
+    /// One of the numbered files is missing.
     #[error("{}: no such file, though there are later ones; copy the folder again", path.display())]
     Gap {
         /// The file.
@@ -78,16 +78,16 @@ pub enum TransferError {
     /// The blocks are no chain.
     #[error("{}: not the chain of a channel", path.display())]
     Chain {
-        /// Where they come from.
+        /// The source of the blocks.
         path: PathBuf,
-        /// What is wrong.
+        /// The error that was found.
         #[source]
         cause: Box<ChainError>,
     },
     /// The ledger that is being made.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The same, later.
+    /// A later commit to the ledger failed.
     #[error(transparent)]
     Commit(#[from] CommitError),
     /// The ledger that is read.

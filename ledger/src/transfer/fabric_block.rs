@@ -1,5 +1,5 @@
 //! A block as Fabric's block files have it: number, data hash, previous hash, entries, metadata; each length and count a
-//! varint. It holds the same byte strings as the protobuf form, so that nothing that was hashed or signed is made anew.
+//! varint. It holds the same byte strings as the protobuf form, so that nothing that was hashed or signed is encoded again.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use fabric_proto::common::{Block, BlockData, BlockHeader, BlockMetadata};
@@ -7,7 +7,7 @@ use orderer_core::block::{BlockError, EncodedBlock};
 use prost::Message as _;
 use prost::encoding::{decode_varint, encode_varint};
 
-/// Why bytes are not a block.
+/// The reason why bytes are not a block.
 pub(super) enum NoBlock {
     Layout(&'static str),
     Block(BlockError),

@@ -1,5 +1,5 @@
-//! A new ledger made of blocks from elsewhere. It is made in a folder beside the channels' and gets its place when it is
-//! whole; each block is verified before it is written. A chain that was pruned comes in as it was exported: the config
+//! Imports blocks from elsewhere into a new ledger. It is created in a directory beside the channels' and gets its place when
+//! it is whole; each block is verified before it is written. A chain that was pruned comes in as it was exported: the config
 //! blocks that were kept, then all blocks from the horizon on.
 
 use std::fs::{self, File};
@@ -17,14 +17,14 @@ use crate::ledger::{Ledger, Options};
 use crate::open::remove_unfinished;
 use crate::write_right::WriteRight;
 
-/// Blocks are written in transactions of this size, or of this many.
+/// Maximum size of a transaction in bytes of blocks, and in blocks.
 const WRITTEN_AT_ONCE_BYTES: usize = 4 << 20;
 const WRITTEN_AT_ONCE: usize = 128;
 
 /// A ledger that is not whole yet.
 #[derive(Debug)]
 pub struct Import {
-    /// Where it is made.
+    /// The directory in which it is created.
     folder: PathBuf,
     file_name: &'static str,
     source: PathBuf,
@@ -41,9 +41,9 @@ pub struct Import {
 /// A ledger that was made.
 #[derive(Debug)]
 pub struct Imported {
-    /// How many blocks it has.
+    /// Number of its blocks.
     pub blocks: u64,
-    /// How many of them changed the configuration.
+    /// Number of its config blocks.
     pub config_blocks: u64,
     /// The first of those that are all there.
     pub horizon: BlockNumber,
@@ -54,8 +54,8 @@ pub struct Imported {
 }
 
 impl Import {
-    /// Begins in `folder`, in a file of this name. What an interrupted import has left there is removed. `source` is
-    /// where the blocks come from, for messages.
+    /// Begins in the directory `folder`, in a file of this name. What an interrupted import has left there is removed. `source`
+    /// names the source of the blocks in messages.
     pub fn begin(
         folder: &Path,
         file_name: &'static str,
@@ -86,14 +86,14 @@ impl Import {
         })
     }
 
-    /// Verifies the next block, and writes it, alone or with some that follow. Blocks.
+    /// Verifies the next block, and writes it, alone or with some that follow. Performs blocking I/O.
     pub fn push(&mut self, block: EncodedBlock) -> Result<(), TransferError> {
         let taken = self.check.take(&block);
         self.taken(taken)?;
         self.add(block)
     }
 
-    /// As [`push`](Self::push), of a chain that may have been pruned.
+    /// Verifies and writes as [`push`](Self::push) does, for a chain that may have been pruned.
     pub fn push_kept(&mut self, block: EncodedBlock) -> Result<(), TransferError> {
         let taken = self.check.take_kept(&block);
         self.taken(taken)?;
@@ -144,10 +144,11 @@ impl Import {
         Ok(())
     }
 
-    /// Makes the folder the channel's. Blocks.
+    /// Makes the directory the channel's. Performs blocking I/O.
     ///
     /// # Errors
-    /// The channel is there already, or there were no blocks, or the disk failed. What was made is removed by the next import, or the next start of the node.
+    /// The channel is there already, or there were no blocks, or the disk failed. What was created is removed by the next
+    /// import, or the next start of the node.
     pub fn finish(mut self, target: &Path) -> Result<Imported, TransferError> {
         self.write()?;
         let (Some((ledger, _right)), Some(snapshot)) = (self.ledger, self.check.snapshot()) else {

@@ -16,9 +16,9 @@ pub use writer::BlockFileWriter;
 /// How blocks lie in a file. In both each has its length before it, as a protobuf varint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
-    /// As serialized `common.Block`, in one file.
+    /// Serialized `common.Block`s, in one file.
     Plain,
-    /// In the form of Fabric's block files, which are numbered; a file gets no block that would make it larger than 64 MiB.
+    /// Fabric's block files, which are numbered; a file gets no block that would make it larger than 64 MiB.
     Fabric,
 }
 

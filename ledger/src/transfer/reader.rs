@@ -14,7 +14,7 @@ use super::{BLOCK_FILE_PREFIX, Layout};
 
 /// A varint has no more bytes.
 const VARINT_MAX_BYTES: usize = 10;
-/// In a folder of block files that do not begin with block 0.
+/// Name of a file in a directory whose block files do not begin with block 0.
 const SNAPSHOT_FILE: &str = "bootstrappingSnapshot.info";
 
 /// Reads blocks in order.
@@ -36,22 +36,22 @@ struct Current {
     length: u64,
 }
 
-/// What a Fabric orderer that was killed left of the block it was just writing. It tells nobody of a block before that is
-/// whole, and cuts the rest off when it starts again.
+/// The rest of a block that a Fabric orderer was writing when it was killed. Fabric reports no block before it is whole, and
+/// cuts the rest off when it starts again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Torn {
     /// The file.
     pub path: PathBuf,
-    /// Where the block begins.
+    /// Start of the block, in bytes from the beginning of the file.
     pub offset: u64,
-    /// How much there is of it.
+    /// Number of its bytes that are there.
     pub bytes: u64,
 }
 
-/// What files hold, as far as it can be known without reading the blocks.
+/// The contents of files, as far as they can be known without reading the blocks.
 #[derive(Clone, Debug)]
 pub struct Survey {
-    /// How many blocks.
+    /// Number of blocks.
     pub blocks: u64,
     /// Size of the files.
     pub bytes: u64,
@@ -59,17 +59,17 @@ pub struct Survey {
     pub first: EncodedBlock,
     /// The last block.
     pub last: EncodedBlock,
-    /// What was left out behind it.
+    /// The rest of a torn block behind them, which is left out.
     pub torn: Option<Torn>,
 }
 
 impl BlockReader {
-    /// Of a plain file.
+    /// Creates a reader of a plain file.
     pub fn plain(path: &Path) -> Self {
         Self::new(path, Layout::Plain, [path.to_owned()].into())
     }
 
-    /// Of a channel's folder of block files in the form of Fabric, `chains/<channel>`.
+    /// Creates a reader of a channel's directory of block files in the form of Fabric, `chains/<channel>`.
     pub fn fabric(folder: &Path) -> Result<Self, TransferError> {
         if folder.join(SNAPSHOT_FILE).exists() {
             return Err(TransferError::Snapshot { path: folder.to_owned() });
@@ -101,21 +101,21 @@ impl BlockReader {
         &self.path
     }
 
-    /// Whether blocks may be missing that were pruned: Fabric's orderers keep them all.
+    /// Returns whether blocks may be missing that were pruned: Fabric's orderers keep them all.
     pub fn may_be_pruned(&self) -> bool {
         self.layout == Layout::Plain
     }
 
-    /// How much was read so far.
+    /// Returns the number of bytes read so far.
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes
     }
 
-    /// Goes through the files from one length to the next, and reads the first block and the last. For who has to know
-    /// that they are whole before anything is made of them.
+    /// Goes through the files from one length to the next, and reads the first block and the last. For callers that have to
+    /// know that the files are whole before anything is created from them.
     ///
     /// # Errors
-    /// They are not, or hold nothing.
+    /// They are not whole, or hold no block.
     pub fn survey(mut self) -> Result<Survey, TransferError> {
         let (mut blocks, mut first, mut last) = (0, None, None);
         while let Some(length) = self.next_length()? {
@@ -140,7 +140,7 @@ impl BlockReader {
         Ok(Survey { blocks, bytes, first, last, torn: self.torn })
     }
 
-    /// What was left out at the end, once that is reached.
+    /// Returns what was left out at the end, once the reader has reached it.
     pub fn torn(&self) -> Option<&Torn> {
         self.torn.as_ref()
     }
@@ -249,7 +249,7 @@ impl From<BlockError> for Failed {
 }
 
 enum Varint {
-    /// And how many bytes it had.
+    /// The number, and the bytes that it had.
     Number(u64, u64),
     /// The file ends before it does.
     Short,

@@ -12,7 +12,7 @@ use super::{BLOCK_FILE_PREFIX, Layout, fabric_block};
 
 /// A file does not grow beyond this if it has a block already.
 const FABRIC_FILE_MAX_BYTES: u64 = 64 << 20;
-/// What is written has this before its name until it is whole.
+/// Prefix of the names of files and directories that are not whole yet.
 const UNFINISHED_PREFIX: &str = ".unfinished.";
 const FILE_NAME_MAX_BYTES: usize = 255;
 /// Folder of the channels' folders.
@@ -106,7 +106,7 @@ impl BlockFileWriter {
 }
 
 impl Drop for BlockFileWriter {
-    /// What did not become whole is removed, as far as that can be done; what a crash leaves, the next writer replaces.
+    /// Removes an unfinished output, as far as that can be done; the next writer replaces what a crash leaves.
     fn drop(&mut self) {
         if !self.is_finished {
             let _ = match self.layout {
@@ -117,7 +117,7 @@ impl Drop for BlockFileWriter {
     }
 }
 
-/// As much of it as file systems allow a name.
+/// Returns the name with its prefix, cut to the length that file systems allow.
 fn unfinished_name(name: &str) -> String {
     let mut name = format!("{UNFINISHED_PREFIX}{name}");
     while name.len() > FILE_NAME_MAX_BYTES {

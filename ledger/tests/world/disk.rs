@@ -9,7 +9,7 @@ use redb::StorageBackend;
 
 use super::{SMALL, channel, genesis};
 
-/// What a disk writes at once: a write may be torn between two of these.
+/// Bytes that a disk writes at once: a write may be torn between two of these.
 const SECTOR_BYTES: usize = 512;
 
 #[derive(Clone, Debug)]
@@ -18,14 +18,14 @@ enum Change {
     Write(u64, Vec<u8>),
 }
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Debug, Default)]
 struct Content {
-    /// What a reader sees.
+    /// The contents that a reader sees.
     live: Vec<u8>,
-    /// What was there at the last sync.
+    /// The contents at the last sync.
     durable: Vec<u8>,
-    /// What was asked for since.
+    /// The changes since the last sync.
     unsynced: Vec<Change>,
 }
 
@@ -34,7 +34,7 @@ struct State {
     files: [Content; 2],
     /// Changes and syncs so far.
     operations: u64,
-    /// From this operation on everything fails.
+    /// The operation from which on everything fails.
     fails_at: Option<(u64, io::ErrorKind)>,
     /// The sync with this index fails, and what it was to make durable never is, though readers see it.
     loses_at: Option<u64>,
@@ -101,7 +101,7 @@ impl Disk {
         self.0.lock().unwrap().files.each_ref().map(|file| file.live.clone())
     }
 
-    /// What may be found after the power was cut: what was synced, and of what was written since, any part, whole or
+    /// Returns a disk as it may be found after a power cut: what was synced, and of what was written since, any part, whole or
     /// torn. `seed` chooses; 0 is all of it, 1 nothing.
     pub fn after_power_cut(&self, seed: u64) -> Self {
         let state = self.0.lock().unwrap();

@@ -31,12 +31,12 @@ struct State {
     loses_next_sync: bool,
 }
 
-/// What is left of writes that were not synced when the power went.
+/// The part that is left of writes that were not synced when the power went.
 #[derive(Clone, Copy, Debug)]
 pub enum Cut {
     /// All of it.
     Nothing,
-    /// The first so many bytes of what was written last.
+    /// This many of the first bytes of what was written last.
     Prefix(usize),
     /// Some sectors.
     Sectors(u64),

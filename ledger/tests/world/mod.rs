@@ -1,4 +1,4 @@
-//! What the tests of the ledger share: chains of blocks and a disk that can be cut off.
+//! Support for the tests of the ledger: chains of blocks and a disk that can be cut off.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses its own part")]
 
 pub mod disk;

@@ -1,4 +1,4 @@
-//! From values as they are written to settings, or to all mistakes in them at once.
+//! Checks all values: returns settings, or every error at once.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -17,13 +17,13 @@ use crate::tls_files::{Clients, TlsFiles};
 use crate::yaml::{self, Value};
 
 pub(super) struct Checker {
-    /// What relative paths are relative to.
+    /// The directory that relative paths are relative to.
     pub(super) folder: PathBuf,
-    /// By the key's own path.
+    /// Values by the key's own path.
     pub(super) values: BTreeMap<&'static str, (Value, Source)>,
-    /// What names the file that a key's value is in.
+    /// Files that contain a key's value, by the key's own path.
     pub(super) files: BTreeMap<&'static str, (Value, Source)>,
-    /// Variables that are not ours and count all the same.
+    /// Variables without the prefix that have a meaning all the same.
     pub(super) foreign: BTreeMap<String, String>,
     pub(super) mistakes: Vec<Mistake>,
     pub(super) notes: Vec<Note>,
@@ -32,12 +32,13 @@ pub(super) struct Checker {
 impl Checker {
     pub(super) fn settings(&mut self, source: String) -> Option<Settings> {
         self.read_files();
-        // every key is read, so that every mistake is found
+        // every key is read, so that every error is found
         for key in KEYS.iter().filter(|key| !matches!(key.effect, Effect::Ignored(_))) {
             self.check_kind(key);
         }
         let listen = self.address();
         let tls = self.tls();
+        let cluster = self.cluster(tls.as_ref());
         let bootstrap = self.bootstrap();
         let local_msp_dir = self.path("General.LocalMSPDir");
         let local_msp_id = self.text("General.LocalMSPID");
@@ -59,6 +60,8 @@ impl Checker {
             log_spec,
             listen: listen?,
             tls,
+            cluster,
+            raft: self.raft(),
             keepalive: Keepalive {
                 interval: self.duration("General.Keepalive.ServerInterval"),
                 timeout: self.duration("General.Keepalive.ServerTimeout"),
@@ -71,6 +74,7 @@ impl Checker {
             time_window: self.duration("General.Authentication.TimeWindow"),
             expiration_checks: !self.bool("General.Authentication.NoExpirationChecks"),
             ledger_location: self.path("FileLedger.Location"),
+            low_disk_bytes: self.number("FileLedger.LowDiskBytes"),
             durability: if memory { Durability::Memory } else { Durability::Disk },
             limits,
             throttling: orderer_core::fairness::Limits {
@@ -122,7 +126,7 @@ impl Checker {
 
     fn address(&mut self) -> Option<SocketAddr> {
         let (host, port) = (self.text("General.ListenAddress"), self.number::<u16>("General.ListenPort"));
-        // an IPv6 address may stand in brackets, as it has to before a port
+        // an IPv6 address may be in brackets, which it needs before a port
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
         let resolved = (bare, port).to_socket_addrs().ok().and_then(|mut all| all.next());
         if resolved.is_none() {
@@ -137,7 +141,7 @@ impl Checker {
             return None;
         }
         let written = self.text("General.Profile.Address");
-        // as in Go, a port alone is one on all interfaces
+        // as in Go, a port alone means all interfaces
         let full = if written.starts_with(':') { format!("0.0.0.0{written}") } else { written.clone() };
         let address = full.to_socket_addrs().ok().and_then(|mut all| all.next());
         if address.is_none() {
@@ -176,19 +180,21 @@ impl Checker {
             }
         }
         let clients = if must_show { Clients::MustShow(roots) } else { Clients::Anybody };
-        Some(TlsFiles { certificate, private_key, clients })
+        let time_shift = self.duration("General.TLS.TLSHandshakeTimeShift");
+        Some(TlsFiles { certificate, private_key, clients, time_shift })
     }
 
     fn serving(&mut self) -> Serving {
         let etcdraft = match self.text("Consensus.Serve.etcdraft").to_ascii_lowercase().as_str() {
             "kafka" => RaftAs::Kafka,
+            "solo" => RaftAs::Solo,
             "none" => RaftAs::Nothing,
-            _ => RaftAs::Solo,
+            _ => RaftAs::Raft,
         };
         Serving { etcdraft, brokers: self.list("Kafka.Brokers") }
     }
 
-    /// Finds what a value may not be, and forgets one that says nothing.
+    /// Checks that a value has the kind of its key, and removes one that counts as unset.
     fn check_kind(&mut self, key: &Key) {
         let Some((value, source)) = self.values.get(key.path) else { return };
         let (text, source) = (yaml::shown(value), source.clone());
@@ -201,7 +207,7 @@ impl Checker {
             self.values.remove(key.path);
             return;
         }
-        // a key where a file's name belongs would be shown with every error about that file
+        // a private key in place of a file's name would be shown with every error about that file
         if secrets::is_pem(&text) && !matches!(key.kind, Kind::Secret | Kind::Pem | Kind::Pems) {
             self.mistake(source, format!("{}: PEM does not belong here", key.path));
             self.values.remove(key.path);

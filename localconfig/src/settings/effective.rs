@@ -1,4 +1,4 @@
-//! The configuration in force, for people: every key with its value, and where that came from.
+//! The configuration in force, for operators: every key with its value and its source.
 
 use serde::Serialize;
 
@@ -10,23 +10,23 @@ use crate::yaml;
 /// One key, as it is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Effective {
-    /// Its path.
+    /// The key's path.
     pub key: &'static str,
-    /// Its value, as it would be written in YAML; of a secret only whether there is one.
+    /// The value as YAML; of a secret only whether there is one.
     pub value: String,
     /// `default`, the file and line, or the variable.
     pub source: String,
 }
 
 impl Effective {
-    /// Whether its value is a secret.
+    /// Returns whether the value is a secret.
     pub fn is_hidden(&self) -> bool {
         self.value == HIDDEN
     }
 }
 
 impl Checker {
-    /// Every key that has a meaning here, in the order of `orderer.yaml`.
+    /// Returns every key that has a meaning here, in the order of `orderer.yaml`.
     pub(super) fn effective(&self) -> Vec<Effective> {
         let known = KEYS.iter().filter(|key| !matches!(key.effect, Effect::Ignored(_)));
         known

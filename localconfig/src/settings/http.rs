@@ -1,6 +1,7 @@
 //! The keys under `Operations`, `Admin` and `ChannelParticipation`.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::time::Duration;
 
 use super::check::Checker;
 use super::load::Note;
@@ -9,41 +10,41 @@ use crate::tls_files::{Clients, TlsFiles};
 /// A listener for operators.
 #[derive(Clone, Debug)]
 pub struct HttpListener {
-    /// Where it listens.
+    /// The address to listen on.
     pub address: SocketAddr,
-    /// The host of it, as it is written.
+    /// The host of that address, as it is configured.
     pub host: String,
-    /// How it is secured; `None` for plaintext.
+    /// The TLS files; `None` for plaintext.
     pub tls: Option<TlsFiles>,
 }
 
-/// What is served to operators, and where. A listener without an address is not opened.
+/// The endpoints for operators. A listener without an address is not opened.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// Health, metrics, log levels.
+    /// The listener for health, metrics and log levels.
     pub operations: Option<HttpListener>,
-    /// Channel participation.
+    /// The listener for channel participation.
     pub admin: Option<HttpListener>,
     /// Whether channels can be joined and removed.
     pub participation: bool,
-    /// The largest body that such a request may have.
+    /// Maximum size in bytes of a participation request's body.
     pub max_body_bytes: usize,
-    /// To whom `/debug` is shown.
+    /// The clients that may read `/debug`.
     pub debug: DebugEndpoint,
 }
 
-/// To whom the operations endpoint shows what the node holds: blocks, configurations, refusals, logs.
+/// The clients to which the operations endpoint shows the node's content: blocks, configurations, rejections, logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DebugEndpoint {
-    /// Over TLS to those with a certificate; without TLS to this machine alone.
+    /// Over TLS, clients with a certificate; without TLS, clients on this machine.
     Protected,
-    /// Without TLS to whoever reaches it; over TLS to those with a certificate.
+    /// Over TLS, clients with a certificate; without TLS, all clients.
     Open,
-    /// To nobody.
+    /// No client.
     Off,
 }
 
-/// The keys of one listener.
+/// The names of one listener's keys.
 struct Keys {
     address: &'static str,
     enabled: &'static str,
@@ -96,7 +97,7 @@ impl Checker {
         if written.is_empty() {
             return None;
         }
-        // as in Go, a port alone is one on all interfaces
+        // as in Go, a port alone means all interfaces
         let full = if written.starts_with(':') { format!("0.0.0.0{written}") } else { written.clone() };
         let address = full.to_socket_addrs().ok().and_then(|mut all| all.next());
         if address.is_none() {
@@ -124,6 +125,6 @@ impl Checker {
             self.notes.push(Note::warning(text));
         }
         let clients = if must_show { Clients::MustShow(roots) } else { Clients::MayShow(roots) };
-        TlsFiles { certificate, private_key, clients }
+        TlsFiles { certificate, private_key, clients, time_shift: Duration::ZERO }
     }
 }

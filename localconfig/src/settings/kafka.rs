@@ -9,28 +9,28 @@ use orderer_kafka::{ClientCertificate, Credentials, Sasl, Timeouts, Tls};
 use super::check::Checker;
 use super::secrets::is_pem;
 
-/// How Kafka clusters are reached, whichever channel names them.
+/// Access to Kafka clusters, for all channels.
 #[derive(Clone, Debug)]
 pub struct KafkaSettings {
     /// TLS to the brokers.
     pub tls: Option<Tls>,
-    /// Who we say we are.
+    /// Credentials for the brokers.
     pub sasl: Option<Sasl>,
-    /// Deadlines.
+    /// Time limits of requests.
     pub timeouts: Timeouts,
-    /// How long a broker that is gone is tried again.
+    /// Retries of an unavailable broker.
     pub retry: RetryPolicy,
-    /// So often a batch is produced again before its senders are told.
+    /// Maximum number of times that a batch is produced again before its senders are told.
     pub produce_again: u32,
-    /// After this pause each.
+    /// Pause before each of these attempts.
     pub produce_pause: Duration,
-    /// On how many brokers a topic is kept that the node creates.
+    /// Replication factor of topics that the node creates.
     pub replication_factor: i16,
-    /// Whether the log says what is asked of brokers.
+    /// Whether requests to brokers are logged.
     pub verbose: bool,
 }
 
-/// How brokers are reached. Which brokers, the channels say.
+/// Returns the settings of a Kafka client without brokers, which the channels name.
 pub fn kafka_settings(settings: &KafkaSettings) -> orderer_kafka::Settings {
     let mut reach = orderer_kafka::Settings::new(Vec::new());
     reach.tls.clone_from(&settings.tls);
@@ -86,7 +86,7 @@ impl Checker {
         Tls { roots_pem, client }
     }
 
-    /// PEM that is written inline, or that is in the file that is named.
+    /// Returns PEM that is written inline, or reads the named file.
     fn pem(&mut self, key: &'static str, written: &str) -> Vec<u8> {
         if is_pem(written) {
             return written.as_bytes().to_vec();

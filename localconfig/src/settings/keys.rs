@@ -87,7 +87,7 @@ const fn ignored(path: &'static str, why: &'static str) -> Key {
     Key { effect: Effect::Ignored(why), ..works(path, Kind::Anything, "") }
 }
 
-const RAFT: &str = "it belongs to raft";
+const RAFT_LOG: &str = "a channel's Raft log, snapshots among it, is a file beside its ledger";
 const TIME_SHIFT: &str = "certificates are judged by the clock";
 const BROKERS: &str = "brokers ask the node, not the other way";
 const PAUSES: &str = "the pauses between attempts grow by themselves, up to Kafka.Retry.ShortInterval";
@@ -106,7 +106,7 @@ pub const KEYS: &[Key] = &[
     works("General.TLS.RootCAs", Kind::Paths, "[tls/ca.crt]"),
     works("General.TLS.ClientAuthRequired", Kind::Bool, "false"),
     works("General.TLS.ClientRootCAs", Kind::Paths, "[]"),
-    ignored("General.TLS.TLSHandshakeTimeShift", TIME_SHIFT),
+    works("General.TLS.TLSHandshakeTimeShift", Kind::Duration, "0s"),
     ignored("General.Keepalive.ServerMinInterval", "clients may ping as often as HTTP/2 allows"),
     nonzero("General.Keepalive.ServerInterval", Kind::Duration, "7200s"),
     nonzero("General.Keepalive.ServerTimeout", Kind::Duration, "20s"),
@@ -133,11 +133,34 @@ pub const KEYS: &[Key] = &[
     nonzero("General.Throttling.InactivityTimeout", Kind::Duration, "5s"),
     works("General.Throttling.ClientRate", Kind::Number, "0"),
     works("General.Throttling.OrganizationRate", Kind::Number, "0"),
-    ignored("General.Cluster", RAFT),
+    works("General.Cluster.ListenAddress", Kind::Text, ""),
+    nonzero("General.Cluster.ListenPort", Kind::Port, ""),
+    works("General.Cluster.ServerCertificate", Kind::Path, ""),
+    works("General.Cluster.ServerPrivateKey", Kind::Path, ""),
+    works("General.Cluster.ClientCertificate", Kind::Path, ""),
+    works("General.Cluster.ClientPrivateKey", Kind::Path, ""),
+    works("General.Cluster.RootCAs", Kind::Paths, "[]"),
+    nonzero("General.Cluster.DialTimeout", Kind::Duration, "5s"),
+    nonzero("General.Cluster.RPCTimeout", Kind::Duration, "7s"),
+    nonzero("General.Cluster.SendBufferSize", Kind::Number, "100"),
+    nonzero("General.Cluster.CertExpirationWarningThreshold", Kind::Duration, "168h"),
+    works("General.Cluster.TLSHandshakeTimeShift", Kind::Duration, "0s"),
+    works("General.Cluster.TolerateExpiredCertificates", Kind::Bool, "false"),
+    nonzero("General.Cluster.ReplicationBufferSize", Kind::Bytes, "20971520"),
+    nonzero("General.Cluster.ReplicationPullTimeout", Kind::Duration, "5s"),
+    nonzero("General.Cluster.ReplicationRetryTimeout", Kind::Duration, "5s"),
+    nonzero("General.Cluster.ReplicationMaxRetries", Kind::Number, "12"),
+    ignored(
+        "General.Cluster.ReplicationBackgroundRefreshInterval",
+        "channels are joined, not looked for in a system channel",
+    ),
+    ignored("General.Cluster.ReplicationPolicy", "it belongs to BFT"),
     works("FileLedger.Location", Kind::Path, "/var/hyperledger/production/orderer"),
+    works("FileLedger.LowDiskBytes", Kind::Bytes, "10 GB"),
     ignored("RAMLedger", "a ledger is a file"),
     ignored("FileLedger.Prefix", "it has not had an effect for years"),
     works("Solo.Durability", Kind::Choice(&["disk", "memory"]), "disk"),
+    works("Raft.Acknowledge", Kind::Choice(&["durable", "committed", "sent"]), "durable"),
     works("Limits.StreamsPerConnection", Kind::Number, "2048"),
     works("Limits.MemoryBytes", Kind::Bytes, "0"),
     works("Limits.ChannelIngressBytes", Kind::Bytes, "0"),
@@ -202,11 +225,11 @@ pub const KEYS: &[Key] = &[
     works("Admin.TLS.ClientRootCAs", Kind::Paths, "[]"),
     works("ChannelParticipation.Enabled", Kind::Bool, "false"),
     works("ChannelParticipation.MaxRequestBodySize", Kind::Bytes, "1 MB"),
-    works("Consensus.Serve.etcdraft", Kind::Choice(&["solo", "kafka", "none"]), "solo"),
-    ignored("Consensus.WALDir", RAFT),
-    ignored("Consensus.SnapDir", RAFT),
-    ignored("Consensus.EvictionSuspicion", RAFT),
-    ignored("Consensus.TickIntervalOverride", RAFT),
+    works("Consensus.Serve.etcdraft", Kind::Choice(&["raft", "solo", "kafka", "none"]), "raft"),
+    ignored("Consensus.WALDir", RAFT_LOG),
+    ignored("Consensus.SnapDir", RAFT_LOG),
+    works("Consensus.EvictionSuspicion", Kind::Duration, "10m"),
+    nonzero("Consensus.TickIntervalOverride", Kind::Duration, ""),
 ];
 
 impl Key {

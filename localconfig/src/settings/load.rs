@@ -1,4 +1,4 @@
-//! Where settings come from, and what comes of them: a node's settings, or all that can be said of them.
+//! Reads and checks a node's settings: returns them, or everything that is known of an invalid configuration.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,25 +9,25 @@ use super::check::Checker;
 use super::effective::Effective;
 use super::read::{EMBEDDED, Mistake, Source, flatten};
 
-/// Checked settings, and what is worth saying about them.
+/// Checked settings, and notes about them.
 #[derive(Debug)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// For the log, once there is one.
+    /// Notes for the log.
     pub notes: Vec<Note>,
-    /// Every key, and where its value came from.
+    /// Every key with its value and source.
     pub effective: Vec<Effective>,
-    /// To read them again.
+    /// The source, to read the settings again.
     pub origin: Origin,
 }
 
-/// Something worth saying about settings that are not wrong.
+/// A note about valid settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Whether somebody may have meant something else.
+    /// Whether the operator may have meant something else.
     pub is_warning: bool,
-    /// What.
+    /// The note's text.
     pub text: String,
 }
 
@@ -41,12 +41,12 @@ impl Note {
     }
 }
 
-/// Where settings come from.
+/// The source of settings.
 #[derive(Clone)]
 pub struct Origin {
     /// The configuration file; `None` for the embedded defaults.
     pub file: Option<PathBuf>,
-    /// What relative paths are relative to if there is no file.
+    /// The directory that relative paths are relative to if there is no file.
     pub working_folder: PathBuf,
     /// The process's environment.
     pub variables: BTreeMap<String, String>,
@@ -62,20 +62,20 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// All that can be said of a configuration, whatever is wrong with it.
+/// Everything known of a configuration, whatever its errors.
 #[derive(Debug)]
 pub struct Examined {
-    /// As far as the mistakes leave any.
+    /// The settings, as far as the errors leave any.
     pub settings: Option<Settings>,
-    /// What is wrong.
+    /// The errors.
     pub mistakes: Vec<Mistake>,
-    /// What is worth saying.
+    /// The notes.
     pub notes: Vec<Note>,
-    /// Every key, and where its value came from.
+    /// Every key with its value and source.
     pub effective: Vec<Effective>,
 }
 
-/// Reads and checks the settings.
+/// Reads and checks the settings. Fails with every error.
 pub fn load(origin: Origin) -> Result<Loaded, Vec<Mistake>> {
     match examine(&origin) {
         Examined { settings: Some(settings), mistakes, notes, effective } if mistakes.is_empty() => {
@@ -85,7 +85,7 @@ pub fn load(origin: Origin) -> Result<Loaded, Vec<Mistake>> {
     }
 }
 
-/// Reads and checks the settings, and tells everything about them.
+/// Reads and checks the settings. Returns everything known of them, whatever their errors.
 pub fn examine(origin: &Origin) -> Examined {
     let Origin { file, working_folder, variables } = origin;
     let unreadable =

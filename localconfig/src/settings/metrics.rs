@@ -4,36 +4,36 @@ use std::time::Duration;
 
 use super::check::Checker;
 
-/// Who gets the metrics.
+/// The metrics provider.
 #[derive(Clone, Debug)]
 pub enum MetricsSettings {
-    /// Nobody.
+    /// No metrics.
     Disabled,
-    /// Whoever fetches `/metrics` from the operations endpoint.
+    /// Prometheus fetches `/metrics` from the operations endpoint.
     Prometheus,
-    /// A StatsD server, which is sent them.
+    /// The node sends them to a StatsD server.
     Statsd(StatsdSettings),
 }
 
-/// How a StatsD server is reached.
+/// Access to a StatsD server.
 #[derive(Clone, Debug)]
 pub struct StatsdSettings {
-    /// Over what.
+    /// The transport.
     pub network: StatsdNetwork,
-    /// Its host and port.
+    /// The server's host and port.
     pub address: String,
-    /// How often it is sent something.
+    /// Interval between transmissions.
     pub interval: Duration,
-    /// What every name begins with.
+    /// Prefix of every name.
     pub prefix: String,
 }
 
-/// Over what a StatsD server is reached.
+/// Transport to a StatsD server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatsdNetwork {
     /// Datagrams.
     Udp,
-    /// A connection each time.
+    /// A new connection each time.
     Tcp,
 }
 

@@ -1,11 +1,12 @@
 //! The node's settings, from a YAML file and ORDERER_* variables.
 //!
-//! Three steps: values as they are written, with the place each came from (`read`); a check of all of them that
-//! reports every mistake at once (`check`); and [`Settings`], which the parts of the node get their piece of. `load` is
-//! the way through all three.
+//! Three steps: values as they are written, each with its source (`read`); a check of all of them that reports every
+//! error at once (`check`); and [`Settings`], of which each part of the node is given its piece. `load` does all
+//! three.
 
 mod bootstrap;
 mod check;
+mod cluster;
 mod effective;
 mod http;
 mod kafka;
@@ -26,10 +27,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use orderer_actors::Durability;
+use orderer_actors::consensus::raft::RaftSettings;
 use orderer_core::config::Serving;
+use orderer_core::own;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 
 pub use bootstrap::Bootstrap;
+pub use cluster::{ClusterListener, ClusterSettings, ReplicationSettings};
 pub use effective::Effective;
 pub use http::{DebugEndpoint, HttpListener, HttpSettings};
 pub use kafka::{KafkaSettings, kafka_settings};
@@ -41,62 +48,68 @@ pub use tracing::TracingSettings;
 
 use crate::tls_files::TlsFiles;
 
-/// Everything the node is told, checked.
+/// The node's settings, checked.
 #[derive(Clone)]
 pub struct Settings {
-    /// Where the values came from, for people.
+    /// The source of the values, for operators.
     pub source: String,
-    /// Every key, and where its value came from.
+    /// Every key with its value and source.
     pub effective: Vec<Effective>,
-    /// What is logged, unless `FABRIC_LOGGING_SPEC` says it.
+    /// The log spec, unless `FABRIC_LOGGING_SPEC` sets one.
     pub log_spec: Option<String>,
-    /// Where gRPC is served.
+    /// Address of the gRPC listener.
     pub listen: SocketAddr,
-    /// How it is secured; `None` for plaintext.
+    /// TLS of the gRPC listener; `None` for plaintext.
     pub tls: Option<TlsFiles>,
-    /// HTTP/2 pings.
+    /// Connections to other orderers; `None` without TLS, without which the node cannot take part in Raft.
+    pub cluster: Option<ClusterSettings>,
+    /// Settings of Raft beside the channels' configurations (`Consensus`).
+    pub raft: RaftSettings,
+    /// HTTP/2 keepalive pings.
     pub keepalive: Keepalive,
-    /// No larger message is read from a client.
+    /// Maximum size in bytes of a message from a client.
     pub max_receive_bytes: usize,
-    /// How long a TLS handshake may take.
+    /// Time limit of a TLS handshake.
     pub connection_timeout: Duration,
-    /// What the first channel is made from.
+    /// The source of the first channel.
     pub bootstrap: Bootstrap,
-    /// Certificates and key the node signs with.
+    /// Directory with the certificates and the key that the node signs with.
     pub local_msp_dir: PathBuf,
-    /// Name of its MSP.
+    /// ID of that MSP.
     pub local_msp_id: String,
-    /// How far a Deliver request's timestamp may be from now.
+    /// Maximum distance between a Deliver request's timestamp and now.
     pub time_window: Duration,
-    /// Whether messages of expired identities are refused.
+    /// Whether messages of expired identities are rejected.
     pub expiration_checks: bool,
-    /// Folder of the ledgers.
+    /// Directory of the ledgers.
     pub ledger_location: PathBuf,
-    /// When an envelope is acknowledged.
+    /// Free bytes on the disk of the ledgers below which the node warns.
+    pub low_disk_bytes: u64,
+    /// The point at which an envelope is acknowledged.
     pub durability: Durability,
-    /// Limits of ours.
+    /// Memory limits.
     pub limits: Limits,
-    /// Who may send how much.
+    /// Rate limits of Broadcast.
     pub throttling: orderer_core::fairness::Limits,
-    /// What orders a channel, by its configuration.
+    /// Consenters that are available, by which the node decides whether it can order a channel.
     pub serving: Serving,
-    /// See [`KafkaSettings`].
+    /// Access to Kafka clusters.
     pub kafka: KafkaSettings,
-    /// See [`HttpSettings`].
+    /// Endpoints for operators.
     pub http: HttpSettings,
-    /// Where spans go, if anywhere.
+    /// The collector of spans, if there is one.
     pub tracing: Option<TracingSettings>,
-    /// Where profiles are served, if anywhere.
+    /// Address of the profiling endpoint, if enabled.
     pub profile: Option<SocketAddr>,
-    /// Where a file is written for each message that Broadcast reads.
+    /// Directory for a file of each message that Broadcast reads, if enabled.
     pub broadcast_trace_dir: Option<PathBuf>,
-    /// And for each request that Deliver reads.
+    /// Directory for a file of each request that Deliver reads, if enabled.
     pub deliver_trace_dir: Option<PathBuf>,
-    /// Who gets the metrics.
+    /// The metrics provider.
     pub metrics: MetricsSettings,
 }
 
-// whoever writes a secret under a key that is not for one must not find it in a log
+// an operator who writes a secret under a key of another kind must not find it in a log
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Settings");
@@ -105,7 +118,7 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// What is logged: what was `given` by other means, or what the settings say.
+    /// Returns the log spec: the one `given` by other means, or that of the settings.
     pub fn logged(&self, given: Option<String>) -> String {
         let mut spec = given.or_else(|| self.log_spec.clone()).unwrap_or_else(|| "info".to_owned());
         if self.kafka.verbose {
@@ -113,38 +126,49 @@ impl Settings {
         }
         spec
     }
+
+    /// Returns the public key of the certificate by which other orderers know the node, as the file is now; none
+    /// without TLS.
+    pub fn tls_keys(&self) -> Vec<Bytes> {
+        let of_cluster = self.cluster.as_ref().and_then(|cluster| cluster.listener.as_ref());
+        let files = of_cluster.map(|listener| &listener.tls).or(self.tls.as_ref());
+        let certificates = files.map(|files| CertificateDer::pem_file_iter(&files.certificate));
+        // the listener reports errors in the file
+        let first = certificates.and_then(|certificates| certificates.ok()?.next()?.ok());
+        first.and_then(|der| own::public_key_of(&der)).into_iter().collect()
+    }
 }
 
-/// When a connection on which nothing happens is asked whether it still lives.
+/// HTTP/2 pings on idle connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Keepalive {
-    /// After so long without traffic.
+    /// Time without traffic after which a ping is sent.
     pub interval: Duration,
-    /// And how long the answer may take.
+    /// Time limit for the ping's acknowledgement.
     pub timeout: Duration,
 }
 
-/// What bounds the node's memory.
+/// Memory limits of the node.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The whole process, in bytes; the others are shares of it.
+    /// Memory of the whole process, in bytes; the others are shares of it.
     pub memory_bytes: usize,
-    /// All that clients make the node hold, in bytes.
+    /// Memory that clients make the node hold, in bytes.
     pub client_bytes: usize,
-    /// Blocks on their way to clients, in bytes.
+    /// Memory of outgoing blocks, in bytes.
     pub outgoing_bytes: usize,
-    /// Connections of clients.
+    /// Maximum number of clients' connections.
     pub connections: usize,
-    /// Streams on all connections.
+    /// Maximum number of streams on all connections.
     pub streams: usize,
-    /// Envelopes of one stream that are in work, in bytes.
+    /// Maximum size in bytes of one stream's in-flight envelopes.
     pub stream_bytes: usize,
-    /// Streams on one connection.
+    /// Maximum number of streams on one connection.
     pub streams_per_connection: u32,
-    /// Envelopes of one channel that are not answered yet, in bytes.
+    /// Maximum size in bytes of one channel's in-flight envelopes.
     pub channel_ingress_bytes: u32,
-    /// Large messages that are being received, of all clients, in bytes.
+    /// Maximum size in bytes of the large messages that are being received, of all clients.
     pub large_message_bytes: u32,
-    /// Blocks of all channels that are kept in memory, in bytes.
+    /// Size in bytes of the block cache of all channels.
     pub block_cache_bytes: usize,
 }

@@ -1,4 +1,4 @@
-//! Which key each value belongs to: those of the file, and those of variables.
+//! Assigns each value, from the file or from a variable, to its key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,15 +8,15 @@ use super::load::Note;
 use super::read::{Source, Written};
 use crate::yaml::{self, Overrides, Value};
 
-/// A key further away than this from what was written is not what was meant.
+/// Maximum edit distance of a key that is suggested for an unknown one.
 const NEAREST_MAX_DISTANCE: usize = 12;
-/// What the variables of the node begin with.
+/// Prefix of the node's variables.
 pub(super) const PREFIX: &str = "ORDERER_";
-/// Below a key: the file that its value is in.
+/// Suffix below a key whose value is in a file.
 const FILE: &str = "File";
 
 impl Checker {
-    /// Finds the key of each value.
+    /// Assigns each value to its key.
     pub(super) fn place(&mut self, written: Written) {
         let mut ignored: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (path, (value, source)) in written {
@@ -38,17 +38,17 @@ impl Checker {
         }
     }
 
-    /// What is no key: a section that says nothing, the file of a key, or a mistake.
+    /// Handles a path that is no key: an empty section, the file of a key, or an error.
     fn place_elsewhere(&mut self, path: &str, value: Value, source: Source) {
         if KEYS.iter().any(|key| is_inside(key.path, path)) {
-            // an empty section says nothing, whatever its name
+            // an empty section is ignored, whatever its name
             if !matches!(value, Value::Null | Value::Mapping(_)) {
                 self.mistake(source, format!("{path} is a section, not a value"));
             }
             return;
         }
         if let Some(key) = KEYS.iter().find(|key| is_inside(path, key.path)) {
-            // what stands there may be a secret's own text
+            // the text may be a secret
             if key.may_be_in_a_file() && path[key.path.len() + 1..].eq_ignore_ascii_case(FILE) {
                 self.files.insert(key.path, (value, source));
             } else {
@@ -75,14 +75,14 @@ impl Checker {
             } else if let Some(why) = ignored_above(&overrides, name) {
                 self.notes.push(Note::fine(format!("ignored: variable {name} ({why})")));
             } else if !is_service_link(name, text) {
-                // other programs have such variables too, so this is no mistake
+                // other programs have such variables too, so this is no error
                 let hint = nearest_variable(&overrides, name);
                 self.notes.push(Note::warning(format!("variable {name} names no key{hint}")));
             }
         }
     }
 
-    /// As in Fabric, it counts only where nothing is written.
+    /// Takes a key's value from a file named by a variable. As in Fabric, only if the key is not written otherwise.
     fn file_by_variable(&mut self, key: &'static Key, name: &str, text: &str) {
         let source = Source::Variable(name.to_owned());
         if self.written(key.path).is_some_and(|value| *value != Value::Null) {
@@ -94,7 +94,7 @@ impl Checker {
         }
     }
 
-    /// Puts what is in files where it would have been written.
+    /// Replaces the names of files by their content.
     pub(super) fn read_files(&mut self) {
         for (path, (value, source)) in std::mem::take(&mut self.files) {
             let name = yaml::text(&value).unwrap_or_default().trim().to_owned();
@@ -119,7 +119,7 @@ impl Checker {
     }
 }
 
-/// A list in a variable may do without its brackets.
+/// Returns the value of a variable; a list may do without its brackets.
 fn in_variable(key: &Key, text: &str) -> Value {
     let is_list = matches!(key.kind, Kind::Paths | Kind::List | Kind::Pems);
     if is_list && yaml::bracketed(text).is_none() && !super::secrets::is_pem(text) {
@@ -143,7 +143,8 @@ fn ignored_above(overrides: &Overrides, name: &str) -> Option<&'static str> {
     })
 }
 
-/// What Kubernetes sets in every container for a service that is called `orderer` or `orderer-SOMETHING`.
+/// Returns whether Kubernetes sets this variable in every container, for a service named `orderer` or
+/// `orderer-SOMETHING`.
 fn is_service_link(name: &str, text: &str) -> bool {
     let ends = ["_SERVICE_HOST", "_SERVICE_PORT", "_TCP_ADDR", "_TCP_PORT", "_TCP_PROTO"];
     name.contains("_SERVICE_PORT_") || ends.iter().any(|end| name.ends_with(end)) || text.starts_with("tcp://")
@@ -156,7 +157,7 @@ fn is_inside(path: &str, section: &str) -> bool {
         && path.as_bytes()[section.len()] == b'.'
 }
 
-/// A known key that may have been meant.
+/// Suggests a known key for an unknown one.
 fn nearest(path: &str) -> String {
     let wanted = path.to_ascii_lowercase();
     let distance = |key: &&Key| strsim::osa_distance(&wanted, &key.path.to_ascii_lowercase());
@@ -166,7 +167,7 @@ fn nearest(path: &str) -> String {
     }
 }
 
-/// A variable that may have been meant: one that ends alike, or else the one with the fewest letters to change.
+/// Suggests a known variable: the one with the fewest letters to change, or else one that ends alike.
 fn nearest_variable(overrides: &Overrides, name: &str) -> String {
     let wanted = name.to_ascii_uppercase();
     let last = wanted.trim_start_matches(PREFIX);

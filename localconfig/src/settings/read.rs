@@ -1,4 +1,4 @@
-//! Values as they are written, each with the place it came from.
+//! Reads values as they are written, each with its source.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,12 +9,12 @@ use crate::yaml::{self, Value};
 
 /// The commented defaults that come with the program.
 pub const EMBEDDED: &str = include_str!("../../../orderer.yaml");
-/// Name of the file in the places it is looked for.
+/// Name of the file in the directories that are searched.
 const FILE_NAME: &str = "orderer.yaml";
-/// Where a packaged installation puts it.
+/// Directory of a packaged installation.
 const SYSTEM_FOLDER: &str = "/etc/hyperledger/fabric";
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A file, and the line if it could be found.
@@ -36,24 +36,24 @@ impl fmt::Display for Source {
     }
 }
 
-/// One thing that is wrong, in one line.
+/// One error of the configuration, in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Where.
+    /// The source of the wrong value.
     pub source: Source,
-    /// What, beginning with the key.
+    /// The error, beginning with the key.
     text: String,
 }
 
 impl Mistake {
-    /// `text` may quote what was written: what is secret by its looks is left out.
+    /// Creates an error. `text` may quote a value: secrets in it are hidden.
     pub fn new(source: Source, text: impl AsRef<str>) -> Self {
         Self { source, text: without_secrets(text.as_ref()) }
     }
 }
 
 impl Mistake {
-    /// Whether it is about this key.
+    /// Returns whether the error is about this key.
     pub fn is_about(&self, key: &str) -> bool {
         self.text.strip_prefix(key).is_some_and(|rest| rest.starts_with(':'))
     }
@@ -65,18 +65,18 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Where a configuration file may be.
+/// The places where a configuration file may be.
 #[derive(Clone, Debug, Default)]
 pub struct SearchPlaces {
     /// `--config`.
     pub given: Option<PathBuf>,
     /// `FABRIC_CFG_PATH`.
     pub fabric_cfg_path: Option<PathBuf>,
-    /// The working folder.
+    /// The working directory.
     pub working_folder: PathBuf,
 }
 
-/// The first configuration file there is; `None` for the embedded defaults. A place that was named must have one.
+/// Returns the first configuration file found; `None` for the embedded defaults. Fails if a named place has none.
 pub fn find_file(places: &SearchPlaces) -> Result<Option<PathBuf>, Mistake> {
     let missing = |path: &Path, named_by: &str| {
         Mistake::new(Source::File(path.to_owned(), None), format!("no such file, named by {named_by}"))
@@ -92,10 +92,10 @@ pub fn find_file(places: &SearchPlaces) -> Result<Option<PathBuf>, Mistake> {
     Ok(usual.into_iter().find(|file| file.is_file()))
 }
 
-/// A value and its source, by its full path as it is written.
+/// Values with their sources, by the full path as written.
 pub(super) type Written = BTreeMap<String, (Value, Source)>;
 
-/// Lays a YAML text flat.
+/// Flattens a YAML text into values by path.
 pub(super) fn flatten(text: &str, file: &Path) -> Result<Written, Mistake> {
     let at = |line| Source::File(file.to_owned(), line);
     let root =
@@ -125,7 +125,7 @@ fn flatten_value(path: String, value: &Value, put: &mut impl FnMut(String, Value
     }
 }
 
-/// The line a key stands in, found by indentation; YAML that is written in other ways has no line.
+/// Returns the line of a key, found by indentation; `None` for YAML in other styles.
 fn line_of(text: &str, path: &str) -> Option<usize> {
     let mut open: Vec<(usize, &str)> = Vec::new();
     let wanted: Vec<&str> = path.split('.').collect();

@@ -1,27 +1,27 @@
-//! What may not be shown: whole keys, and what is secret by its looks, wherever it was written.
+//! Hides secrets: the values of secret keys, and PEM and passwords in any text.
 
 use super::keys::{Key, Kind};
 
-/// What stands in place of a secret.
+/// Replacement of a secret.
 pub(super) const HIDDEN: &str = "(hidden)";
-/// What stands in place of PEM that was written inline.
+/// Replacement of inline PEM.
 const HIDDEN_PEM: &str = "(PEM)";
 
 const PEM_BEGINS: &str = "-----BEGIN ";
 const PEM_ENDS: &str = "-----END ";
 const PEM_DASHES: &str = "-----";
 
-/// Whether a text is PEM and no file's name.
+/// Returns whether a text is PEM rather than a file's name.
 pub(super) fn is_pem(text: &str) -> bool {
     text.contains(PEM_BEGINS)
 }
 
-/// What people are shown of a key's value.
+/// Returns a key's value without secrets.
 pub(super) fn shown(key: &Key, text: &str) -> String {
     if key.kind == Kind::Secret && !text.is_empty() { HIDDEN.to_owned() } else { without_secrets(text) }
 }
 
-/// A text that quotes what somebody wrote, without the PEM in it, and without the password in an address.
+/// Returns a text without the PEM and the passwords of addresses in it.
 pub(super) fn without_secrets(text: &str) -> String {
     without_user_info(&without_pem(text))
 }
@@ -33,7 +33,7 @@ fn without_pem(text: &str) -> String {
         let (before, pem) = rest.split_at(begins);
         shown.push_str(before);
         shown.push_str(HIDDEN_PEM);
-        // one that does not end hides all that follows
+        // PEM without an end hides all that follows
         let label = pem.find(PEM_ENDS).map(|at| at + PEM_ENDS.len());
         let ends = label.and_then(|label| Some(label + pem[label..].find(PEM_DASHES)? + PEM_DASHES.len()));
         rest = ends.map_or("", |ends| &pem[ends..]);
@@ -41,7 +41,7 @@ fn without_pem(text: &str) -> String {
     shown + rest
 }
 
-/// Of `scheme://user:password@host`, `scheme://host`.
+/// Reduces `scheme://user:password@host` to `scheme://host`.
 fn without_user_info(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! Settings as they are written, and what comes of them.
+//! Tests of settings, from their text to their values.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -180,7 +180,7 @@ fn values_may_be_in_files_and_pem_inline() {
     }
 }
 
-/// As PEM, as a password, wherever it may stand by mistake.
+/// As PEM, as a password, under any key.
 #[test]
 fn no_secret_is_shown_whatever_key_it_stands_under() {
     const MARK: &str = "bWFya2VkIHNlY3JldA";

@@ -1,4 +1,4 @@
-//! The keys under `Tracing`, and what of OpenTelemetry's own variables stands in for them.
+//! The keys under `Tracing`, and OpenTelemetry's own variables that replace them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,25 +6,25 @@ use std::path::PathBuf;
 use super::check::Checker;
 use super::secrets::without_secrets;
 
-/// Variables that name a collector, in the order in which they count.
+/// Variables that name a collector, in order of precedence.
 const ENDPOINT_VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 const CERTIFICATE_VARIABLE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
 const SERVICE_NAME_VARIABLE: &str = "OTEL_SERVICE_NAME";
 
-/// Where spans go.
+/// The export of spans.
 #[derive(Clone)]
 pub struct TracingSettings {
     /// The collector, `http://host:port` or `https://host:port`.
     pub endpoint: String,
-    /// Authorities that its certificate may come from.
+    /// Files with the authorities of its certificate.
     pub roots: Vec<PathBuf>,
-    /// Of so many in a hundred envelopes and requests that are in no trace yet.
+    /// Percentage of sampled envelopes and requests, of those that are in no trace yet.
     pub sample_percent: u8,
-    /// What the node is called there.
+    /// Name of the node in traces.
     pub service_name: String,
 }
 
-// an address may have a password in it
+// an address may contain a password
 impl fmt::Debug for TracingSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("TracingSettings");
@@ -34,7 +34,7 @@ impl fmt::Debug for TracingSettings {
 }
 
 impl Checker {
-    /// `None` if no collector is named.
+    /// Returns the export of spans; `None` if no collector is configured.
     pub(super) fn tracing(&mut self) -> Option<TracingSettings> {
         let percent: u32 = self.number("Tracing.SamplePercent");
         if percent > 100 {

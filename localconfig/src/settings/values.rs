@@ -1,4 +1,4 @@
-//! Values as they are written, read as what their keys are.
+//! Converts values to the types of their keys.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,28 +22,28 @@ impl Checker {
         self.values.get(path).map_or(Source::Default, |(_, source)| source.clone())
     }
 
-    /// The value, if it was written anywhere.
+    /// Returns the value, if it was written anywhere.
     pub(super) fn written(&self, path: &str) -> Option<&Value> {
         self.values.get(path).map(|(value, _)| value)
     }
 
-    /// A variable that is not ours, unless it is empty.
+    /// Returns a variable without the node's prefix, unless it is empty.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
         self.foreign.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
-    /// The value, or the default.
+    /// Returns the value, or the default.
     fn value(&self, path: &str) -> Value {
         let default = || KEYS.iter().find(|key| key.path == path).map_or("", |key| key.default).to_owned();
         self.written(path).cloned().unwrap_or_else(|| Value::String(default()))
     }
 
-    /// The value as text.
+    /// Returns the value as text, trimmed.
     pub(super) fn text(&self, path: &'static str) -> String {
         yaml::text(&self.value(path)).unwrap_or_default().trim().to_owned()
     }
 
-    /// The same, to its last blank.
+    /// Returns the value as text, untrimmed.
     pub(super) fn secret(&self, path: &'static str) -> String {
         yaml::text(&self.value(path)).unwrap_or_default()
     }
@@ -52,7 +52,7 @@ impl Checker {
         yaml::boolean(&self.value(path)).unwrap_or_default()
     }
 
-    /// A number that `check_kind` has found to be one; of one that does not fit, the largest that does.
+    /// Returns a number, which `check_kind` has verified to be one; the largest of the type if it does not fit.
     pub(super) fn number<N: TryFrom<u64> + Bounded>(&self, path: &'static str) -> N {
         N::try_from(yaml::size(&self.value(path)).unwrap_or(0)).unwrap_or(N::MAX)
     }
@@ -85,6 +85,9 @@ impl Bounded for u16 {
     const MAX: Self = Self::MAX;
 }
 impl Bounded for u32 {
+    const MAX: Self = Self::MAX;
+}
+impl Bounded for u64 {
     const MAX: Self = Self::MAX;
 }
 impl Bounded for usize {

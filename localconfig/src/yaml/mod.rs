@@ -1,10 +1,10 @@
-//! The one reader of YAML and of the variables that override it, for the node's settings, configtx.yaml and
-//! crypto-config.yaml. It follows what Fabric's programs do with such files (viper's environment rules, mapstructure's weak
-//! decoding, byte sizes, lists in brackets); a test holds it against a table of what Fabric's own loader made of the same
-//! input.
+//! The one parser of YAML and of the variables that override it, for the node's settings, configtx.yaml and
+//! crypto-config.yaml. It behaves as Fabric's programs do with such files (viper's environment rules, mapstructure's
+//! weak decoding, byte sizes, lists in brackets); a test compares it with a table of the results of Fabric's own
+//! loader on the same input.
 //!
-//! Nothing outside this file names `serde_yaml`, which is no longer maintained: its successor is a change of this file and of a line
-//! in `localconfig/Cargo.toml`. The test `yaml_has_one_reader` in `tests/tidy.rs` keeps that.
+//! Nothing outside this file names `serde_yaml`, which is no longer maintained: replacing it changes this file and a
+//! line in `localconfig/Cargo.toml`. The test `yaml_has_one_reader` in `tests/tidy.rs` ensures that.
 
 mod scalars;
 #[cfg(test)]
@@ -18,7 +18,7 @@ pub use scalars::{boolean, bracketed, duration, integer, shown, size, text, text
 pub use serde_yaml::{Error, Mapping, Number, Value};
 pub use variables::Overrides;
 
-/// Parses the first document of a text, which may be none. Merge keys (`<<: *x`) are applied.
+/// Parses the first document of a text, which may be empty. Merge keys (`<<: *x`) are applied.
 ///
 /// # Errors
 /// The text is not YAML, a name stands twice in a mapping, or a merge key merges no mapping.
@@ -29,10 +29,10 @@ pub fn parse(text: &str) -> Result<Value, Error> {
     Ok(root)
 }
 
-/// Reads a document into a type that says itself what it takes, strictly.
+/// Deserializes a document strictly into a type.
 ///
 /// # Errors
-/// The text is not YAML, or not what the type takes.
+/// The text is not YAML, or does not match the type.
 pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
     serde_yaml::from_slice(text)
 }

@@ -1,4 +1,4 @@
-//! What a value is read as, whatever it is written as.
+//! Converts values to types, whatever YAML type they are written as.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use orderer_core::config::parse_go_duration;
 
 use super::{Number, Value};
 
-/// A text: also a number, and a boolean as `1` or `0`. `None` for a list or a mapping; nothing is the empty text.
+/// Converts to a text: also a number, and a boolean as `1` or `0`. `None` for a list or a mapping; null is the empty
+/// text.
 pub fn text(value: &Value) -> Option<String> {
     match value {
         Value::Null => Some(String::new()),
@@ -17,7 +18,7 @@ pub fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A value as a person would write it, in one line.
+/// Formats a value in one line, as it would be written.
 pub fn shown(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -28,7 +29,8 @@ pub fn shown(value: &Value) -> String {
     }
 }
 
-/// A boolean: `true`, `yes`, `on`, `1` and their kin, and any number; nothing and the empty text are false.
+/// Converts to a boolean: `true`, `yes`, `on`, `1` and their variants, and any number; null and the empty text are
+/// false.
 pub fn boolean(value: &Value) -> Option<bool> {
     match value {
         Value::Null => Some(false),
@@ -46,8 +48,8 @@ pub fn boolean(value: &Value) -> Option<bool> {
     }
 }
 
-/// A whole number: decimal, or with Go's prefixes `0x`, `0o`, `0`, `0b` and underscores; the fraction of another number is
-/// cut off. Nothing and the empty text are 0.
+/// Converts to a whole number: decimal, or with Go's prefixes `0x`, `0o`, `0`, `0b` and underscores; a fraction is
+/// cut off. Null and the empty text are 0.
 pub fn integer(value: &Value) -> Option<i128> {
     match value {
         Value::Null => Some(0),
@@ -59,7 +61,8 @@ pub fn integer(value: &Value) -> Option<i128> {
     }
 }
 
-/// A duration that is not negative: as Go writes it (`1m30s`), or a number of nanoseconds. Nothing and the empty text are 0.
+/// Converts to a duration of at least 0: Go's notation (`1m30s`), or a number of nanoseconds. Null and the empty text
+/// are 0.
 pub fn duration(value: &Value) -> Option<Duration> {
     match value {
         Value::Null => Some(Duration::ZERO),
@@ -70,8 +73,8 @@ pub fn duration(value: &Value) -> Option<Duration> {
     }
 }
 
-/// A number of bytes: a whole number, or one with K, M or G (powers of 1024), and B behind it if one likes. Nothing and the
-/// empty text are 0.
+/// Converts to a number of bytes: a whole number, or one with K, M or G (powers of 1024), optionally followed by B.
+/// Null and the empty text are 0.
 pub fn size(value: &Value) -> Option<u64> {
     if let Some(plain) = integer(value) {
         return u64::try_from(plain).ok();
@@ -88,8 +91,8 @@ pub fn size(value: &Value) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// Texts: a list, a text that is a list in brackets, or one text alone. Empty ones are left out. `None` if one of them is no
-/// text.
+/// Converts to texts: a list, a text that is a list in brackets, or one text alone. Empty ones are left out. `None`
+/// if one of them is no text.
 pub fn texts(value: &Value) -> Option<Vec<String>> {
     let all = match value {
         Value::Sequence(items) => items.iter().map(text).collect::<Option<Vec<_>>>()?,
@@ -99,7 +102,7 @@ pub fn texts(value: &Value) -> Option<Vec<String>> {
     Some(all.into_iter().filter(|text| !text.is_empty()).collect())
 }
 
-/// The parts of `[one, two]`, split at commas and trimmed; `None` if there are no brackets around it.
+/// Returns the parts of `[one, two]`, split at commas and trimmed; `None` without brackets.
 pub fn bracketed(text: &str) -> Option<Vec<String>> {
     let inside = text.strip_prefix('[')?.strip_suffix(']')?;
     Some(inside.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
@@ -114,7 +117,7 @@ fn number_text(number: &Number) -> String {
     }
 }
 
-/// Towards zero.
+/// Truncates towards zero.
 fn whole(number: &Number) -> Option<i128> {
     if let Some(whole) = number.as_i64() {
         return Some(whole.into());
@@ -122,7 +125,7 @@ fn whole(number: &Number) -> Option<i128> {
     if let Some(whole) = number.as_u64() {
         return Some(whole.into());
     }
-    // what is beyond 64 bits fits nothing that is read
+    // a number beyond 64 bits fits no type that is read
     let real = number.as_f64().filter(|real| real.is_finite() && real.abs() < 1e19)?.trunc();
     format!("{real:.0}").parse().ok()
 }

@@ -1,10 +1,11 @@
-//! The reader against a table of what Fabric 2.5's own loader made of the same texts, in a file and in variables.
+//! Compares the parser with a table of the results of Fabric 2.5's own loader on the same texts, in a file and in
+//! variables.
 
 use super::Value;
 
 use super::{boolean, duration, integer, parse, size, text, texts};
 
-/// What a text is read as, written as the table writes it; `None` if it is refused.
+/// Converts a text and formats the result as the table does; `None` if it is rejected.
 fn read(kind: &str, value: &Value) -> Option<String> {
     let within = |max: i128| integer(value).filter(|number| (0..=max).contains(number)).map(|n| n.to_string());
     match kind {
@@ -19,7 +20,7 @@ fn read(kind: &str, value: &Value) -> Option<String> {
     }
 }
 
-/// Why a text is read otherwise here; `None` if it should not be.
+/// Returns the reason for an intended deviation from Fabric; `None` if there is none.
 fn deviates(kind: &str, by: &str, written: &str, theirs: &str, ours: Option<&str>) -> Option<&'static str> {
     let bare = written.trim_matches('"');
     let refused = ours.is_none();
@@ -60,7 +61,7 @@ fn values_are_read_as_fabrics_loader_reads_them() {
             "yaml" => parse(&format!("K: {written}\n")).expect("YAML").get("K").cloned().expect("there"),
             _ => Value::String(written.to_owned()),
         };
-        // an empty variable is none, which the reader of variables sees to
+        // an empty variable is unset, which the reader of variables ensures
         let ours = read(kind, &value);
         let same = match theirs {
             "ERROR" => ours.is_none(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Variables named PREFIX_SECTION_KEY, in capitals. One that is empty says nothing.
+/// Variables named PREFIX_SECTION_KEY, in capitals. An empty one counts as unset.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     prefix: &'static str,
@@ -10,23 +10,23 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Those of `variables` whose name begins with `prefix`, such as `ORDERER_`.
+    /// Selects the `variables` whose name begins with `prefix`, such as `ORDERER_`.
     pub fn new(prefix: &'static str, variables: &BTreeMap<String, String>) -> Self {
         let ours = variables.iter().filter(|(name, value)| name.starts_with(prefix) && !value.is_empty());
         Self { prefix, values: ours.map(|(name, value)| (name.clone(), value.clone())).collect() }
     }
 
-    /// The variable that overrides a key, whether it is set or not.
+    /// Returns the name of the variable that overrides a key, whether it is set or not.
     pub fn name(&self, path: &str) -> String {
         format!("{}{}", self.prefix, path.replace('.', "_").to_uppercase())
     }
 
-    /// What a key is overridden with.
+    /// Returns the value that overrides a key, if there is one.
     pub fn of(&self, path: &str) -> Option<&str> {
         if self.values.is_empty() { None } else { self.values.get(&self.name(path)).map(String::as_str) }
     }
 
-    /// All of them, by name.
+    /// Iterates over all variables, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }

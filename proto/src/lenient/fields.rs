@@ -1,13 +1,13 @@
-//! A message's fields, one after the other, whatever message it is.
+//! Iterates over the fields of a message of any type.
 
-/// Messages and groups may be nested so deep, as protobuf-go has it.
+/// Maximum nesting of messages and groups, as in protobuf-go.
 pub const RECURSION_MAX: usize = 10_000;
 /// The highest number of a field.
 const NUMBER_MAX: u64 = (1 << 29) - 1;
-/// Inside of unknown groups protobuf-go looks less closely.
+/// Highest number of a field inside unknown groups, where protobuf-go checks less strictly.
 const NUMBER_MAX_IN_GROUP: u64 = 0x7fff_ffff;
 
-/// The bytes are no message.
+/// The bytes are not a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
@@ -19,49 +19,50 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// What a field holds.
+/// Value of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
     /// Wire type 0.
     Varint(u64),
     /// Wire type 1.
     Fixed64([u8; 8]),
-    /// Wire type 2: text, bytes, a message, or numbers packed.
+    /// Wire type 2: a text, bytes, a message, or packed numbers.
     Bytes(&'a [u8]),
-    /// Wire type 3, which no message of Fabric has.
+    /// Wire type 3, which no message of Fabric uses.
     Group,
     /// Wire type 5.
     Fixed32([u8; 4]),
 }
 
-/// A field.
+/// A field of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
-    /// Its number.
+    /// Number of the field.
     pub number: u32,
-    /// What it holds.
+    /// Value of the field.
     pub value: Value<'a>,
     wire_type: u8,
-    /// The value as it stands, without the key before it.
+    /// The encoded value, without the key before it.
     raw: &'a [u8],
 }
 
 impl Field<'_> {
-    /// Appends the field as protobuf-go keeps one that is unknown to it: the key in its shortest form, the value as it came.
+    /// Appends the field in the form in which protobuf-go keeps an unknown field: the key in its shortest form, the value
+    /// unchanged.
     pub fn append_to(&self, out: &mut Vec<u8>) {
         append_key(out, self.number, self.wire_type);
         out.extend_from_slice(self.raw);
     }
 }
 
-/// Iterates over the fields of a message. After an error there is nothing more.
+/// Iterator over the fields of a message. It ends after an error.
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    /// Begins with the first.
+    /// Starts at the first field.
     pub fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
@@ -139,7 +140,7 @@ fn read_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
     Ok(bytes)
 }
 
-/// Skips what is behind the start of a group, up to its end.
+/// Skips the contents of a group after its start, up to and including its end.
 fn skip_group(rest: &mut &[u8], number: u32) -> Result<(), Malformed> {
     let mut open = vec![number];
     while let Some(&innermost) = open.last() {
@@ -157,7 +158,7 @@ fn skip_group(rest: &mut &[u8], number: u32) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// What a varint means in a field of type int32: a number that is too long loses its upper half, as in protobuf-go.
+/// Converts the varint of an int32 field: a number that is too long loses its upper half, as in protobuf-go.
 pub fn int32(varint: u64) -> i32 {
     varint as i32
 }
@@ -167,7 +168,7 @@ pub fn append_key(out: &mut Vec<u8>, number: u32, wire_type: u8) {
     append_varint(out, u64::from(number) << 3 | u64::from(wire_type));
 }
 
-/// Appends a number.
+/// Appends a varint.
 pub fn append_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);

@@ -1,12 +1,12 @@
-//! Which fields a message has, and in which form they are on the wire.
+//! Schema of the known messages: their fields with the wire types.
 
 use super::fields::{Fields, Malformed, Value, append_key, append_varint};
 
 include!(concat!(env!("OUT_DIR"), "/schema.rs"));
 
-/// A message.
+/// Schema of a message.
 pub(super) struct Schema {
-    /// With its package.
+    /// Full name, with the package.
     pub(super) name: &'static str,
     fields: &'static [FieldSchema],
 }
@@ -23,16 +23,16 @@ enum Form {
     Fixed64,
     Fixed32,
     Bytes,
-    /// Of this index in the table.
+    /// A message; its index in the table.
     Message(usize),
 }
 
-/// What becomes of a field of message type that is there with another wire type.
+/// Treatment of a field of message type that has another wire type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Misfit {
-    /// It is absent.
+    /// The field is ignored.
     Absent,
-    /// It is an empty message, or what else is there of it.
+    /// The field counts as an empty message, which is merged with its other occurrences.
     Empty,
 }
 
@@ -42,8 +42,8 @@ impl Schema {
         MESSAGES.get(index)
     }
 
-    /// Appends those fields of a message whose number and wire type are known here. Fails if the bytes are no message at
-    /// all, or messages are nested deeper than `depth`.
+    /// Appends the fields of a message whose number and wire type are known. Fails if the bytes are not a message, or if
+    /// messages are nested deeper than `depth`.
     pub(super) fn keep_known(
         &self,
         message: &[u8],

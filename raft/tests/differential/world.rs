@@ -1,4 +1,4 @@
-//! A cluster that does what a script says, and tells in the script's words what came of each step.
+//! A cluster that performs a script's steps, and reports the result of each in the script's format.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -8,12 +8,12 @@ use fabric_proto::Message as _;
 use fabric_proto::raftpb::{ConfChange, ConfState, Entry, EntryType, HardState, Message, Snapshot};
 use orderer_raft::{Config, Flow, Machine, Ready, RestoredLog, Role, Status};
 
-/// What survives a kill.
+/// The state that survives a kill.
 #[derive(Default, Clone)]
 struct Disk {
     hard_state: HardState,
     snapshot: Option<Snapshot>,
-    /// Behind the snapshot.
+    /// The entries behind the snapshot.
     entries: Vec<Entry>,
     applied: u64,
     conf_state: ConfState,
@@ -27,7 +27,7 @@ struct Node {
     unsynced: VecDeque<Ready>,
     unapplied: VecDeque<Vec<Entry>>,
     starts: u64,
-    /// As it was told last.
+    /// The state that was reported last.
     state: String,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct World {
     seed: u64,
     /// A step ends with everything written and applied.
     sync: bool,
-    /// A change of the consenters is applied after the machine is told that its entry is.
+    /// A change of the consenters is applied after the machine has got the report that its entry is.
     late: bool,
     config: Config,
     nodes: Vec<Node>,
@@ -51,7 +51,7 @@ fn mixed(seed: u64) -> u64 {
 }
 
 impl World {
-    /// Of a script's first line.
+    /// Creates the cluster of a script's first line.
     pub(crate) fn new(line: &str) -> Self {
         let mut words = line.split(' ').skip(1);
         let seed = words.next().unwrap().parse().unwrap();
@@ -89,7 +89,7 @@ impl World {
         Self { seed, sync, late, config, nodes, messages: Vec::new() }
     }
 
-    /// Does one step of a script, and tells what came of it.
+    /// Performs one step of a script, and returns its result.
     pub(crate) fn step(&mut self, operation: &str) -> String {
         let mut words = operation.split(' ');
         let name = words.next().unwrap();

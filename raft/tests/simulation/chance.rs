@@ -1,4 +1,4 @@
-//! What happens by chance, and quickly: the generator SplitMix64.
+//! Random choices, made quickly by the generator SplitMix64.
 
 pub(crate) struct Chance(u64);
 

@@ -9,7 +9,7 @@ use orderer_raft::{Config, Machine, Ready, RestoredLog};
 
 use crate::promises::Promises;
 
-/// What survives a kill.
+/// The state that survives a kill.
 #[derive(Default, Clone)]
 pub(crate) struct Disk {
     pub(crate) hard_state: HardState,
@@ -53,12 +53,12 @@ impl Disk {
 pub(crate) struct Node {
     pub(crate) machine: Option<Machine>,
     pub(crate) disk: Disk,
-    /// Readies that are not synced: gone when the node dies, or some of them.
+    /// Readies that are not synced: lost when the node is killed, or some of them.
     pub(crate) unsynced: VecDeque<Ready>,
     pub(crate) cut_off: bool,
-    /// It does nothing until then.
+    /// Time until which it does nothing.
     pub(crate) stalled_until: u64,
-    /// One tick in so many is missed; 0: none.
+    /// One tick in this many is missed; 0: none.
     pub(crate) slow: u64,
     pub(crate) restored: u64,
 }
@@ -76,7 +76,7 @@ impl Node {
         self.machine = Some(Machine::new(config, log).unwrap());
     }
 
-    /// Dies; the first `written` of the Readies in work are on disk, without anybody having been told.
+    /// Kills the node; the first `written` of the Readies in work are on disk, without any report of it.
     pub(crate) fn kill(&mut self, written: usize, promises: &mut Promises) {
         self.machine = None;
         for mut ready in std::mem::take(&mut self.unsynced).into_iter().take(written) {

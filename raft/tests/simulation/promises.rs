@@ -1,4 +1,4 @@
-//! What Raft promises, checked as it happens.
+//! The guarantees of Raft, checked after each step.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,9 +8,9 @@ use orderer_raft::Status;
 #[derive(Default)]
 pub(crate) struct Promises {
     seed: u64,
-    /// Who led in each term.
+    /// The leader of each term.
     leaders: BTreeMap<u64, u64>,
-    /// Entries that somebody applied, from index 1 on.
+    /// Entries that some node applied, from index 1 on.
     chain: Vec<Entry>,
     /// Every entry that was written anywhere, with the term of the one before it, by index and term.
     written: HashMap<(u64, u64), (Entry, Option<u64>)>,
@@ -29,7 +29,7 @@ impl Promises {
         self.leaders.len() as u64
     }
 
-    /// No term has two leaders, and a new leader has all that is committed.
+    /// Checks that no term has two leaders, and that a new leader has all that is committed.
     pub(crate) fn leads(&mut self, status: &Status) {
         let known = *self.leaders.entry(status.term).or_insert(status.id);
         assert_eq!(known, status.id, "seed {}: one leader a term", self.seed);
@@ -56,7 +56,7 @@ impl Promises {
         }
     }
 
-    /// All apply the same entries.
+    /// Checks that all nodes apply the same entries.
     pub(crate) fn applies(&mut self, entry: &Entry) {
         let place = usize::try_from(entry.index - 1).unwrap();
         if let Some(known) = self.chain.get(place) {

@@ -84,7 +84,7 @@ pub(crate) struct World {
     now: u64,
     /// Faults happen; without them, the cluster has to order.
     faults: bool,
-    /// How much rarer than in the worst clusters faults are.
+    /// Factor by which faults are rarer than in the worst clusters.
     calm: u32,
     promises: Promises,
     proposed: u64,
@@ -156,7 +156,7 @@ impl World {
         self.nodes[at].start(&config);
     }
 
-    /// Once in so many, and rarer where it is calm; never without faults.
+    /// Returns true once in `of` calls on average, and more rarely where it is calm; never without faults.
     fn fault(&mut self, of: u32) -> bool {
         self.faults && self.random.one_in(of * self.calm)
     }
@@ -261,7 +261,7 @@ impl World {
         self.drain(at);
     }
 
-    /// One tick of everybody, with what arrives in it.
+    /// Performs one tick of all nodes, with what arrives in it.
     fn tick(&mut self) {
         self.now += 1;
         if self.faults {

@@ -1,4 +1,4 @@
-//! The tree of actors.
+//! `/debug/actors`: the actor tree.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -30,7 +30,7 @@ struct Policy {
 
 #[derive(Serialize)]
 struct Actor {
-    /// Its place in the tree: `registrar/CHANNEL/block-writer`.
+    /// The actor's place in the tree: `registrar/CHANNEL/block-writer`.
     path: String,
     #[serde(flatten)]
     report: Report,
@@ -93,7 +93,7 @@ impl Actor {
     }
 }
 
-/// Of the channel whose gate leads to this actor.
+/// Returns a value of the channel whose gate leads to this actor.
 fn behind_gate<T>(debug: &Debug, path: &str, of: impl Fn(&Channel) -> T) -> Option<T> {
     let below = path.strip_prefix("registrar/")?;
     let (name, actor) = below.split_once('/')?;

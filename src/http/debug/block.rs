@@ -1,4 +1,4 @@
-//! One block, readable.
+//! `/debug/channels/CHANNEL/blocks/BLOCK`: one block, decoded.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ pub(super) async fn block(
 }
 
 impl Debug {
-    /// A channel whose blocks can be read.
+    /// Returns a channel whose blocks can be read.
     pub(super) fn open(&self, name: &str) -> Result<Arc<Channel>, Refused> {
         match self.find(name)?.1 {
             Entry::Open(channel) => Ok(channel),

@@ -1,4 +1,4 @@
-//! Every certificate in use.
+//! `/debug/certificates`: every certificate in use.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! One channel.
+//! `/debug/channels/CHANNEL`: one channel.
 
 use std::io;
 use std::sync::Arc;
@@ -39,11 +39,11 @@ struct More {
     policies: Vec<PolicyInWords>,
     kafka: Option<Kafka>,
     streams: Vec<StreamShown>,
-    /// If it can be looked at.
+    /// The space of the ledgers' disk, if it can be read.
     disk: Option<Disk>,
 }
 
-/// What waits for the next block.
+/// Envelopes that wait for the next block.
 #[derive(Serialize)]
 struct Cutter {
     envelopes: usize,
@@ -85,7 +85,7 @@ pub(super) async fn channel(State(debug): Shared, Path(name): Path<String>) -> R
         Entry::Broken(_) => None,
         Entry::Open(channel) => {
             let (of_thread, context) = (Arc::clone(channel), Arc::clone(&debug.context));
-            // blocks and files are looked at
+            // reads blocks and files
             let more = debug.look(move || {
                 More::of(&of_thread, context.observed.streams().of_channel(of_thread.id(), of_thread.ledger().height()))
             });
@@ -120,7 +120,7 @@ impl More {
     }
 }
 
-/// Newest first: those of this start, and as many older ones as there is room for.
+/// Returns the latest blocks, newest first: those since this start, and as many older ones as fit.
 fn newest_blocks(channel: &Channel) -> Vec<BlockNote> {
     let mut notes = channel.gauges().recent();
     notes.reverse();
@@ -128,7 +128,7 @@ fn newest_blocks(channel: &Channel) -> Vec<BlockNote> {
     let mut next =
         notes.last().map_or_else(|| Some(ledger.last_block().number().0), |oldest| oldest.number.checked_sub(1));
     while let Some(number) = next.filter(|_| notes.len() < RECENT_BLOCKS) {
-        // what cannot be read now is said where it is read for somebody
+        // a read error is reported where the block itself is requested
         let Ok(Some(block)) = ledger.block(BlockNumber(number)) else { break };
         notes.push(BlockNote::of(&block, None));
         next = number.checked_sub(1);

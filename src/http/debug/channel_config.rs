@@ -1,4 +1,4 @@
-//! A channel's configuration, and what it changed.
+//! `/debug/channels/CHANNEL/config`: a channel's configuration, and what it changed.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -17,9 +17,9 @@ use super::{Shared, VALUES_MAX};
 use crate::http::answer::{Refused, json};
 use crate::http::blocks::{find, read};
 
-/// So many changes are told.
+/// Maximum number of changes in a response.
 const CHANGES_MAX: usize = 500;
-/// Names of members that are numbers of the configuration's own book-keeping.
+/// Name of the members that hold the configuration's internal versions.
 const VERSION: &str = "version";
 
 #[derive(Serialize)]
@@ -53,7 +53,7 @@ impl Shown {
         let ledger = channel.ledger();
         let number = ledger.last_config();
         let (config, sequence) = config_of(&read(ledger, number)?)?;
-        // the block before names the config block that was in force then; both may have been pruned
+        // the previous block names the config block that was in force then; both may have been pruned
         let before = number.0.checked_sub(1).map(|before| find(ledger, BlockNumber(before))).transpose()?.flatten();
         let previous_block = before.map(|block| block.last_config());
         let mut changes = Vec::new();
@@ -95,7 +95,7 @@ fn compare(path: &str, before: &Value, after: &Value, changes: &mut Vec<Change>)
     let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
     for (name, old) in old {
         match new.get(name) {
-            // the sequence says it already
+            // the sequence implies it
             _ if name == VERSION => {}
             Some(new) => compare(&below(name), old, new, changes),
             None => {

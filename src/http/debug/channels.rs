@@ -1,4 +1,4 @@
-//! Every channel in short.
+//! `/debug/channels`: a summary of every channel.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -19,7 +19,7 @@ struct Channels {
     channels: Vec<Short>,
 }
 
-/// One channel.
+/// The summary of one channel.
 #[derive(Serialize)]
 pub(super) struct Short {
     name: String,
@@ -32,14 +32,14 @@ pub(super) struct Short {
     chain: Option<Chain>,
 }
 
-/// What there is of a channel that could be opened.
+/// Details of a channel that could be opened.
 #[derive(Serialize)]
 struct Chain {
     since_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_ms: Option<u64>,
     height: u64,
-    /// The first block of those that are all there.
+    /// Number of the first block from which on no block is missing.
     horizon: u64,
     last_block_hash: String,
     last_block_ms: Option<u64>,
@@ -48,11 +48,11 @@ struct Chain {
     consensus_type: String,
     engine: Option<&'static str>,
     is_system_channel: bool,
-    /// Envelopes that are not answered yet, in bytes; how many there is room for; and how many came in so far.
+    /// Bytes of envelopes in flight, the gate's capacity in bytes, and the number of envelopes admitted so far.
     waiting_bytes: usize,
     room_bytes: usize,
     ordered: u64,
-    /// Of a chain that is there.
+    /// Envelopes that wait for the next block; only while there is a chain.
     pending: Option<usize>,
     subscribers: usize,
     kafka_lag: Option<i64>,
@@ -74,10 +74,15 @@ impl Short {
     }
 }
 
-/// Without one, what waits for a block is known to the ledger alone.
+/// Returns whether the channel has a chain. Without one, only the ledger knows what is pending.
 fn has_chain(state: &ChannelState) -> bool {
     match state {
-        ChannelState::Running | ChannelState::CatchingUp { .. } | ChannelState::Retrying { .. } => true,
+        ChannelState::Running
+        | ChannelState::Electing
+        | ChannelState::Following
+        | ChannelState::Onboarding { .. }
+        | ChannelState::CatchingUp { .. }
+        | ChannelState::Retrying { .. } => true,
         ChannelState::Starting
         | ChannelState::Connecting
         | ChannelState::Restarting { .. }
@@ -103,6 +108,7 @@ impl Chain {
             engine: context.engine(&snapshot).ok().map(|engine| match engine {
                 Engine::Solo => "solo",
                 Engine::Kafka { .. } => "kafka",
+                Engine::Raft => "raft",
             }),
             is_system_channel: snapshot.is_system_channel(),
             waiting_bytes: channel.gate().taken_bytes(),

@@ -1,4 +1,4 @@
-//! The node's own configuration.
+//! `/debug/config`: the node's own configuration.
 
 use axum::extract::State;
 use axum::http::StatusCode;

@@ -1,4 +1,4 @@
-//! Who may send how much, who sends how much, and who is refused for it; and whom memory is held for.
+//! `/debug/limits`: rate limits with their senders and rejections, and the memory that clients occupy.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -17,9 +17,9 @@ use super::Shared;
 use crate::admission::{Admission, Connections, site};
 use crate::http::answer::json;
 
-/// Of those who send most. A list of thousands is nothing to look at.
+/// Maximum number of senders shown, those with the most envelopes; a list of thousands is of no use.
 const SHOWN_MAX: usize = 500;
-/// Of those who hold most memory.
+/// Maximum number of connections and addresses shown, those that hold most memory.
 const HOLDERS_MAX: usize = 20;
 
 #[derive(Serialize)]
@@ -38,7 +38,7 @@ struct Memory {
     parts: [Part; 3],
     listeners: Vec<Listener>,
     refusals: Vec<Counted>,
-    /// Those who hold most.
+    /// The addresses that hold most.
     addresses: Vec<Address>,
     connections: Vec<Connection>,
 }
@@ -61,7 +61,7 @@ struct Listener {
     streams: usize,
 }
 
-/// Requests and envelopes that were refused to protect memory.
+/// Number of requests and envelopes that were rejected to protect memory.
 #[derive(Serialize)]
 struct Counted {
     why: &'static str,
@@ -86,7 +86,7 @@ struct Connection {
     outgoing_bytes: usize,
 }
 
-/// In envelopes a second; absent where there is none.
+/// Rate limits in envelopes per second; absent where there is none.
 #[derive(Serialize)]
 struct Limits {
     rate: Option<u32>,
@@ -162,7 +162,7 @@ fn memory(admission: &Admission, blocks: &BlockCache) -> Memory {
         parts: [
             part("incoming", budget.used(), budget.limit(), budget.waiting()),
             part("outgoing", outgoing.used(), outgoing.limit(), outgoing.waiting()),
-            // what nobody uses makes room: nobody waits
+            // unused entries are evicted: nothing waits
             part("blocks", bytes(blocks.bytes()), bytes(blocks.max_bytes()), 0),
         ],
         refusals: admission.refusals.all().map(|(why, count)| Counted { why: why.word(), count }).into(),

@@ -1,4 +1,4 @@
-//! The newest log lines.
+//! `/debug/logs`: the latest log lines.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -12,7 +12,7 @@ use super::refusals::{checked_limit, checked_text};
 use crate::http::answer::{Refused, json};
 use crate::telemetry::{LogLine, LogWanted};
 
-/// What is looked for in every line is no longer.
+/// Maximum length of the texts to search for.
 const LOGGER_MAX: usize = 100;
 const CONTAINS_MAX: usize = 256;
 

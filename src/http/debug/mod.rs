@@ -1,8 +1,8 @@
-//! What the node is doing, for people and for the page that shows it; and a failed channel's restart. `docs/openapi.yaml`
-//! describes every answer.
+//! Endpoints that show what the node is doing, for operators and for the dashboard; and a failed channel's restart.
+//! `docs/openapi.yaml` describes every response.
 //!
-//! Everything is read from what actors, streams and chains publish. Nobody is asked by a message, so a stuck actor is shown
-//! as well as any other.
+//! All data is read from the status that actors, streams and chains publish. No actor is queried, so stuck actors are
+//! shown too.
 
 mod actors;
 mod block;
@@ -14,6 +14,7 @@ mod config;
 mod events;
 mod limits;
 mod logs;
+mod orderers;
 mod refusals;
 mod restart;
 mod streams;
@@ -37,38 +38,44 @@ use tokio_util::sync::CancellationToken;
 use super::answer::{Refused, wrong_method};
 use crate::admission::Admission;
 use crate::certificates::CertificatesInUse;
+use crate::disk::LedgerDisk;
+use crate::metrics::ClusterSides;
 use crate::settings::Effective;
 use crate::telemetry::LogControl;
 
 pub(super) use events::EventReaders;
 
-/// So many values of a block or a configuration are unfolded; the bytes of what is beyond stay base64. About 20 MB of memory
-/// while it is shown.
+/// Maximum number of decoded values of a block or a configuration; the bytes beyond stay base64. About 20 MB of
+/// memory while it is shown.
 const VALUES_MAX: usize = 200_000;
-/// So many looks at disks and certificates are under way at once: blocks are committed and envelopes judged on the same
-/// threads.
+/// Maximum number of concurrent tasks that read disks and certificates, because blocks are committed and envelopes
+/// validated on the same threads.
 const LOOKS_MAX: usize = 4;
 
-/// What is shown.
+/// State of the endpoints.
 pub(super) struct Debug {
-    /// The node.
+    /// The node's shared services.
     pub(super) context: Arc<NodeContext>,
-    /// What bounds clients.
+    /// The disk of the ledgers.
+    pub(super) disk: LedgerDisk,
+    /// Limits on clients.
     pub(super) admission: Admission,
-    /// What is logged.
+    /// Both sides of the connections to other orderers; `None` if there can be none.
+    pub(super) cluster: Option<ClusterSides>,
+    /// Controls what is logged.
     pub(super) logs: LogControl,
-    /// The node's own configuration, and the file that it is from.
+    /// The name of the configuration file, and the settings in force.
     pub(super) settings: (String, Vec<Effective>),
     /// The node's own certificates.
     pub(super) certificates: CertificatesInUse,
-    /// Streams of events end then.
+    /// Cancelled when the node stops; ends streams of events.
     pub(super) stopping: CancellationToken,
     pub(super) event_readers: EventReaders,
-    /// See [`Looks`].
+    /// Permits for blocking tasks.
     pub(super) looks: Looks,
 }
 
-/// Room for what is looked at on blocking threads.
+/// Permits for tasks on blocking threads.
 #[derive(Clone, Debug)]
 pub(super) struct Looks(Arc<Semaphore>);
 
@@ -80,7 +87,7 @@ impl Default for Looks {
 
 type Shared = axum::extract::State<Arc<Debug>>;
 
-/// The routes below `/debug`.
+/// Returns the routes below `/debug`.
 pub(super) fn debug(debug: Debug) -> Router {
     Router::new()
         .route("/debug/actors", get(actors::actors).fallback(only_get))
@@ -92,6 +99,7 @@ pub(super) fn debug(debug: Debug) -> Router {
         .route("/debug/refusals", get(refusals::refusals).fallback(only_get))
         .route("/debug/tx/{tx_id}", get(transaction::transaction).fallback(only_get))
         .route("/debug/streams", get(streams::streams).fallback(only_get))
+        .route("/debug/orderers", get(orderers::orderers).fallback(only_get))
         .route("/debug/certificates", get(certificates::certificates).fallback(only_get))
         .route("/debug/warnings", get(warnings::warnings).fallback(only_get))
         .route("/debug/events", get(events::events).fallback(only_get))
@@ -110,7 +118,7 @@ async fn only_post(method: Method) -> Refused {
     wrong_method(&method, "POST")
 }
 
-/// Nothing here is true for long.
+/// Forbids caching, since every response soon is out of date.
 async fn fresh(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -122,10 +130,10 @@ fn parse(name: &str) -> Result<ChannelId, Refused> {
 }
 
 impl Debug {
-    /// Does on a blocking thread what waits for a disk or takes milliseconds, a few at a time.
+    /// Runs on a blocking thread what waits for a disk or takes milliseconds, a few tasks at a time.
     ///
     /// # Cancel safety
-    /// A look that has begun goes on when nobody waits for it any more, and takes its room until it ends.
+    /// Dropping the future does not stop a task that has begun; it holds its permit until it ends.
     async fn look<T: Send + 'static>(&self, at: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
         let failed = |text: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text);
         let room = Arc::clone(&self.looks.0).acquire_owned().await.map_err(|e| failed(e.to_string()))?;

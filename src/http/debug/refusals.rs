@@ -1,4 +1,4 @@
-//! The newest refused envelopes.
+//! `/debug/refusals`: the latest rejected envelopes.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use crate::http::answer::{Refused, json};
 
-/// No answer has more entries.
+/// Maximum number of entries in a response.
 pub(super) const LIMIT_MAX: usize = 1000;
 
-/// No channel has a longer name.
+/// Maximum length of a channel's name.
 const NAME_MAX: usize = 249;
 
 #[derive(Deserialize)]
@@ -40,7 +40,7 @@ pub(super) async fn refusals(
     Ok(json(StatusCode::OK, &Shown { now_ms: now_ms(), refusals }))
 }
 
-/// What is looked for, unless nothing that is shown could have so many characters.
+/// Returns the text to search for, unless it is longer than any that it could match.
 pub(super) fn checked_text(name: &str, text: Option<String>, max: usize) -> Result<Option<String>, Refused> {
     match &text {
         Some(text) if text.chars().count() > max => {

@@ -1,4 +1,4 @@
-//! A failed channel is tried again.
+//! `/debug/channels/CHANNEL/restart`: restarts a failed channel.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -7,7 +7,7 @@ use orderer_actors::membership::RestartError;
 use super::{Shared, parse};
 use crate::http::answer::Refused;
 
-/// Answered when the channel's ledger is open; how its chain fares is shown at the channel's path.
+/// Responds when the channel's ledger is open; the channel's path shows the state of its chain.
 pub(super) async fn restart(State(debug): Shared, Path(name): Path<String>) -> Result<StatusCode, Refused> {
     let restarted = debug.context.membership.restart(parse(&name)?).await;
     restarted.map(|()| StatusCode::ACCEPTED).map_err(|refused| {

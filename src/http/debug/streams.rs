@@ -1,4 +1,4 @@
-//! Streams of clients.
+//! `/debug/streams`: the streams of clients.
 
 use axum::extract::State;
 use axum::http::StatusCode;

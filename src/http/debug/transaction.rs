@@ -1,4 +1,4 @@
-//! One envelope's life.
+//! `/debug/tx/TX_ID`: the timeline of one envelope.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::Shared;
 use crate::http::answer::{Refused, json};
 
-/// No transaction has a longer name.
+/// Maximum size in bytes of a transaction ID.
 const TX_ID_MAX_BYTES: usize = 256;
 
 pub(super) async fn transaction(State(debug): Shared, Path(tx_id): Path<String>) -> Result<Response, Refused> {

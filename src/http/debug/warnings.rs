@@ -1,4 +1,4 @@
-//! What is not as it should be, in counted sentences: the first thing that a person on call reads.
+//! `/debug/warnings`: every issue that needs an operator, with its count and action; the first thing to read on call.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use orderer_actors::channel::{Channel, ChannelState, Entry};
 use orderer_actors::status::{InHand, Level, now_ms};
+use orderer_cluster::{ConnectionState, DestinationStatus};
 use orderer_core::own;
 use serde::Serialize;
 
@@ -15,18 +16,20 @@ use crate::disk;
 use crate::http::answer::{Refused, json};
 use orderer_core::counted::counted;
 
-/// A channel with messages in hand cuts a block within seconds; after so long it is news that it has not.
+/// Milliseconds after which a channel with pending messages has failed to cut a block; usually it takes seconds.
 const NOT_CUT_MS: u64 = 60_000;
-/// A client that has not taken a block for so long is slow.
+/// Milliseconds after which a client that has not accepted a block is slow.
 const SLOW_MS: u64 = 10_000;
-/// With fewer hours until a topic has forgotten what was taken in, somebody has to act.
+/// Estimated hours until retention deletes the last consumed record below which an operator has to act.
 const HOURS_FEW: f64 = 48.0;
-/// So much of the gate taken means that clients wait.
+/// Percentage of the gate's capacity in use from which clients wait.
 const GATE_FULL_PERCENT: usize = 95;
-/// What to do about a solo channel whose configuration names more orderers than one.
+/// Consecutive failed attempts after which another orderer is not just starting.
+const FAILURES_MANY: u32 = 4;
+/// What to do about a solo channel whose configuration names more than one orderer.
 const SEVERAL_ORDERERS_ACTION: &str = "each orderer that serves such a channel makes a chain of its own: have one orderer serve it, and \
      remove the other addresses from the configuration";
-/// No more are named.
+/// Maximum number of names in a warning.
 const NAMED_MAX: usize = 20;
 
 #[derive(Serialize)]
@@ -46,24 +49,25 @@ struct Warning {
 
 pub(super) async fn warnings(State(debug): Shared) -> Result<Response, Refused> {
     let of_thread = Arc::clone(&debug);
-    // certificates are parsed
+    // parses certificates
     let found = debug.look(move || look(&of_thread));
     let warnings = found.await?;
     Ok(json(StatusCode::OK, &Shown { now_ms: now_ms(), warnings }))
 }
 
-/// The gravest first.
+/// Returns all warnings, the most severe first.
 fn look(debug: &Debug) -> Vec<Warning> {
     let mut warnings = of_channels(debug);
     warnings.extend(of_disk(debug));
     warnings.extend(of_actors(debug));
     warnings.extend(of_streams(debug));
+    warnings.extend(of_orderers(debug));
     warnings.extend(of_certificates(debug));
     warnings.sort_by_key(|warning| std::cmp::Reverse(warning.level));
     warnings
 }
 
-/// Gathers the names of what one sentence is about.
+/// Collects the names that one warning is about.
 struct Group {
     level: Level,
     action: Option<&'static str>,
@@ -75,7 +79,7 @@ impl Group {
         Self { level, action: Some(action), about: Vec::new() }
     }
 
-    /// `one` and `many` are what one or several of them do.
+    /// Builds the warning, if there are any names; `one` and `many` complete the sentence for one or several of them.
     fn say(mut self, one: &str, many: &str) -> Option<Warning> {
         let count = self.about.len();
         if count == 0 {
@@ -151,7 +155,7 @@ fn of_channels(debug: &Debug) -> Vec<Warning> {
     warnings.into_iter().flatten().collect()
 }
 
-/// How many envelopes a channel holds, if it should have cut them into a block long ago.
+/// Returns the number of pending envelopes, if the channel should have cut them into a block long ago.
 fn waits_for_its_block(channel: &Channel) -> Option<usize> {
     let (envelopes, _) = channel.observed().waiting();
     let timeout = channel.snapshot().orderer().batch_timeout;
@@ -163,15 +167,14 @@ fn waits_for_its_block(channel: &Channel) -> Option<usize> {
 }
 
 fn of_disk(debug: &Debug) -> Option<Warning> {
-    let folder = debug.context.ledgers.folder();
-    // what cannot be looked at is said by who writes there
-    let room = disk::room(folder).ok().filter(|room| room.level() > Level::Good)?;
+    // errors are reported where ledgers are written
+    let (room, level) = debug.disk.look().ok().filter(|(_, level)| *level > Level::Good)?;
     Some(Warning {
-        level: room.level(),
+        level,
         text: format!("{} MiB are free on the disk of the ledgers", room.free_mib()),
         count: 1,
         action: Some(disk::ACTION),
-        about: vec![folder.display().to_string()],
+        about: vec![debug.disk.folder.display().to_string()],
     })
 }
 
@@ -206,6 +209,30 @@ fn of_streams(debug: &Debug) -> Option<Warning> {
         "subscriber has not taken a block for more than 10 s",
         "subscribers have not taken a block for more than 10 s",
     )
+}
+
+fn of_orderers(debug: &Debug) -> Vec<Warning> {
+    let mut lost = Group::new(
+        Level::Busy,
+        "see to this orderer, the network to it, and the certificates on both sides; the connection is tried again by itself",
+    );
+    let Some(cluster) = &debug.cluster else { return Vec::new() };
+    for DestinationStatus { endpoint, connection, last_error } in cluster.network.destinations() {
+        if matches!(connection, ConnectionState::Waiting { failures, .. } if failures >= FAILURES_MANY) {
+            let why = last_error.map(|error| format!(" ({})", error.text)).unwrap_or_default();
+            lost.about.push(format!("{endpoint}{why}"));
+        }
+    }
+    let mut unknown = Group::new(Level::Bad, "update the channel's configuration with the consenter's certificate");
+    for (channel, peers) in cluster.network.channels() {
+        let impossible = peers.iter().filter(|peer| peer.connection == ConnectionState::Impossible);
+        unknown.about.extend(impossible.map(|peer| format!("{} of {channel}", peer.endpoint)));
+    }
+    let warnings = [
+        lost.say("orderer cannot be connected to", "orderers cannot be connected to"),
+        unknown.say("consenter's server certificate cannot be read", "consenters' server certificates cannot be read"),
+    ];
+    warnings.into_iter().flatten().collect()
 }
 
 fn of_certificates(debug: &Debug) -> Vec<Warning> {

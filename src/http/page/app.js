@@ -1,4 +1,4 @@
-// The page: its head, its views, and what is shown of the one that the address names.
+// The page: its head, its views, and the content of the view in the address.
 
 import { ask, conversation, Feed, now, onConversation } from './data.js';
 import { draw, h } from './dom.js';
@@ -20,7 +20,7 @@ import streams from './views/streams.js';
 import transaction from './views/transaction.js';
 
 const VIEWS = [channels, actors, streams, limits, refusals, transaction, certificates, logs, settings];
-/** Between two drawings at least; and no more than a tenth of the time is spent on drawing. */
+/** Minimum interval between two drawings; drawing takes no more than a tenth of the time. */
 const PAUSE_MS = 200;
 const PAUSES = 9;
 
@@ -30,7 +30,7 @@ let version = null;
 let startedAt = 0;
 let shown = { view: null, args: [], feeds: new Map(), ends: [] };
 
-/** The view and its arguments that the address names. */
+/** Returns the view that the address names, and its arguments. */
 function route() {
   const [id, ...args] = location.hash.replace(/^#\/?/, '').split('/').map(decodeURIComponent);
   if (id === 'channels' && args.length === 3 && args[1] === 'blocks') return [block, [args[0], args[2]]];
@@ -39,14 +39,14 @@ function route() {
   return [VIEWS.find((view) => view.id === id) ?? channels, args];
 }
 
-/** Shows what the address names, and asks for what that needs. */
+/** Shows the view in the address, and subscribes to its feeds. */
 function go() {
   const [view, args] = route();
   const moved = view !== shown.view || args.join() !== shown.args.join();
   const before = shown.ends;
   const feeds = new Map(view.feeds(args).map(([path, every]) => [path, Feed.of(path, every)]));
   shown = { view, args, feeds, ends: [] };
-  // listening to the new ones first keeps what both need
+  // subscribing to the new feeds first keeps those that both views need
   shown.ends = [...feeds.values()].map((feed) => feed.listen(() => soon()));
   before.forEach((end) => end());
   document.title = `${typeof view.title === 'string' ? view.title : view.title(args)} – orderer`;
@@ -74,14 +74,14 @@ function drawAll() {
   drawTook = drawnAt - began;
 }
 
-/** The node's health, from what is known anyway. */
+/** Returns the node's health, from data that is loaded anyway. */
 function health() {
   const all = overview.value?.channels;
   if (conversation.silentSince > 0) return ['bad', 'does not answer'];
   if (all === undefined) return ['off', 'asking …'];
   const count = (level) => all.filter((one) => one.level === level).length;
   const level = worst(all.map((one) => one.level));
-  // one that is graver than every channel is about something else
+  // a warning that is more severe than every channel is about something else
   const warned = (warnings.value?.warnings ?? []).map((one) => one.level);
   const gravest = worst(warned);
   if (rank(gravest) > rank(level)) return [gravest, plural(warned.filter((one) => one === gravest).length, 'warning')];
@@ -115,7 +115,7 @@ function drawViews() {
   const current = shown.view.part ?? shown.view.id;
   draw(at('views'), visible().map((view) =>
     h('a', { href: `#/${view.id}`, 'aria-current': view.id === current ? 'page' : null }, view.title)));
-  // once, so that who scrolls the row is not scrolled back
+  // once, so that a user who scrolls the row is not scrolled back
   if (current === inSight) return;
   inSight = current;
   const [row, tab] = [at('views'), at('views').querySelector('[aria-current]')];
@@ -137,7 +137,7 @@ function drawMain() {
   const content = view.render({ args, values, errors, redraw: soon, again: go });
   const first = [...feeds.values()].find((feed) => feed.value === undefined && feed.error?.status);
   if (first?.error.status === 404 && VIEWS.includes(view) && !view.speaks) absent.add(view.id);
-  // a view of another kind begins on an empty page
+  // another view begins on an empty page
   draw(at('content'), h('div', { key: `${view.id}/${args.join('/')}`, class: 'view' }, content ?? waiting(first)));
 }
 
@@ -146,7 +146,7 @@ function waiting(feed) {
   return h('p', { class: 'soft' }, conversation.silentSince > 0 ? '' : 'Asking the node …');
 }
 
-/** What is asked once, and again when the node may be another. */
+/** Loads what is loaded once, and again when the node may be another. */
 async function introduce() {
   try {
     version = await ask('../version');
@@ -154,7 +154,7 @@ async function introduce() {
     startedAt = Math.min(...all.map((one) => one.started_ms));
     soon();
   } catch {
-    // that there is no answer is said by the page's head
+    // the page's head shows that the node does not respond
     setTimeout(introduce, 5000);
   }
 }

@@ -5,11 +5,11 @@ import { span } from './format.js';
 
 const WIDTH = 600;
 const HEIGHT = 120;
-/** Which point the pointer is at, by the chart's name. */
+/** Position of the pointer, by the chart's name. */
 const pointed = new Map();
 
 /**
- * `points`: [time, value or null] from old to new. `format` writes a value; `redraw` is called when the pointer moves.
+ * `points`: [time, value or null] from old to new. `format` formats a value; `redraw` is called when the pointer moves.
  */
 export function chart({ name, points, format, redraw, from, to, note }) {
   const values = points.map(([, value]) => value).filter((value) => value !== null);
@@ -20,7 +20,7 @@ export function chart({ name, points, format, redraw, from, to, note }) {
   const longer = runs.filter((run) => run.length > 1);
   const line = (run) => run.map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`).join(' L');
   const curve = longer.map((run) => `M${line(run)}`).join(' ');
-  // a line of no length with round ends is a dot, however the chart is stretched
+  // a line without length and with round ends is a dot, however the chart is stretched
   const dots = runs.filter((run) => run.length === 1).map((run) => `M${line(run)} h0`).join(' ');
   const area = longer.map((run) => `M${x(run[0][0]).toFixed(1)},${HEIGHT} L${line(run)} L${x(run.at(-1)[0]).toFixed(1)},${HEIGHT} Z`);
   const at = pointed.get(name);
@@ -51,7 +51,7 @@ export function chart({ name, points, format, redraw, from, to, note }) {
     h('div', { class: 'ends' }, h('span', null, `${span(to - from)} ago`), note && h('span', null, note), h('span', null, 'now')));
 }
 
-/** The next larger of 1, 2, 5, 10, 20, .. */
+/** Returns the next larger of 1, 2, 5, 10, 20, .. */
 function niceTop(most) {
   if (most <= 0) return 1;
   const unit = 10 ** Math.floor(Math.log10(most));
@@ -71,8 +71,8 @@ function unbroken(points) {
 const nearest = (points, at) => points.reduce((a, b) => (Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a));
 
 /**
- * How many a second there were in each `width` of a time, out of [time, count]. Nothing is known before `known`, so that
- * of the part that it is in too little is.
+ * Returns the rates per second in each `width` of a time, from [time, count]. Counts before `known` are incomplete, so a
+ * part that begins by then has no rate.
  */
 export function rates(happened, from, to, width, known) {
   const sums = new Array(Math.round((to - from) / width)).fill(0);

@@ -1,31 +1,31 @@
-// What the node says, kept fresh: each resource is asked for while somebody looks at it, sooner when an event of the node
-// says that something changed, and a node that does not answer is noticed.
+// Data of the node, kept fresh: each resource is polled while it has listeners, sooner when an event of the node reports
+// a change; and it is noticed when the node does not respond.
 
 const LIMIT_MS = 8000;
 
-/** What is known of the conversation with the node. */
+/** State of the communication with the node. */
 export const conversation = {
-  /** When the last answer came. */
+  /** Time of the last response. */
   answeredAt: 0,
-  /** Since when there is none; 0 while there is. */
+  /** Since when there is no response; 0 while there is. */
   silentSince: 0,
-  /** Why not. */
+  /** Cause of the silence. */
   trouble: '',
-  /** Whether events arrive by themselves. */
+  /** Whether events arrive. */
   live: false,
-  /** So far the node's clock is ahead of this one, in milliseconds. */
+  /** Milliseconds by which the node's clock is ahead of this one. */
   ahead: 0,
 };
 
-/** The time by the node's clock; while it is silent that of its last answer, so that nothing goes on that nobody saw. */
+/** The time by the node's clock; while it is silent that of its last response, so that shown ages do not grow. */
 export const now = () => (conversation.silentSince > 0 ? conversation.answeredAt : Date.now()) + conversation.ahead;
 
 const watchers = new Set();
-/** Calls back whenever something of the conversation changed. */
+/** Registers a callback for changes of this state. */
 export const onConversation = (watcher) => watchers.add(watcher);
 const tell = () => watchers.forEach((watcher) => watcher());
 
-/** An answer that is no success. */
+/** A response without success. */
 export class Refused extends Error {
   constructor(status, text) {
     super(text);
@@ -33,7 +33,7 @@ export class Refused extends Error {
   }
 }
 
-/** One request; the answer as JSON, or null if it has no content; or as it is. */
+/** Sends one request; returns the response as JSON, or null if it has no content; or as it is. */
 export async function ask(path, options = {}, form = 'json') {
   let response;
   let text;
@@ -54,18 +54,18 @@ export async function ask(path, options = {}, form = 'json') {
   } catch {
     throw new Refused(response.status, `the answer to ${path} is no JSON`);
   }
-  // a node that is not healthy says so with a body
+  // an unhealthy node responds with a body
   if (!response.ok && !(response.status === 503 && content?.status)) {
     throw new Refused(response.status, content?.error ?? `status ${response.status}`);
   }
   return content;
 }
 
-/** A resource that is asked for again and again while it has listeners. */
+/** A resource that is polled while it has listeners. */
 export class Feed {
   static all = new Map();
 
-  /** The feed of a path; there is one. `every` is the pause between two requests, in milliseconds. */
+  /** Returns the one feed of a path. `every` is the interval between two requests, in milliseconds. */
   static of(path, every = 2000) {
     let feed = Feed.all.get(path);
     if (feed === undefined) Feed.all.set(path, (feed = new Feed(path, every)));
@@ -81,7 +81,7 @@ export class Feed {
     this.again = false;
   }
 
-  /** Listens; what comes back ends it. */
+  /** Adds a listener; the returned function removes it. */
   listen(listener) {
     this.listeners.add(listener);
     if (this.value !== undefined || this.error !== null) listener(this);
@@ -96,7 +96,7 @@ export class Feed {
     };
   }
 
-  /** Asks now. */
+  /** Requests the resource now. */
   async refresh() {
     clearTimeout(this.timer);
     this.due = Infinity;
@@ -121,14 +121,14 @@ export class Feed {
     this.again = false;
   }
 
-  /** Asks soon, together with whatever else is said to have changed until then. */
+  /** Requests the resource soon, once for all changes that are reported until then. */
   soon() {
     const pause = Math.max(1000, 10 * this.took);
     this.later(Math.max(200, this.at + pause - Date.now()));
   }
 
   later(pause) {
-    // nobody looks at a hidden page; it asks again when it is shown
+    // a hidden page requests nothing; it does so again when it is shown
     if (this.listeners.size === 0 || document.hidden || this.asking) return;
     const due = Date.now() + pause;
     if (due >= this.due) return;

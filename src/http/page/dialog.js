@@ -1,4 +1,4 @@
-// Questions before what cannot be taken back, and what became of them.
+// Confirmation before what cannot be undone, and messages about its outcome.
 
 import { draw, h } from './dom.js';
 
@@ -6,7 +6,7 @@ const dialog = document.getElementById('dialog');
 const said = document.getElementById('said');
 let timer = 0;
 
-/** Asks; resolves to whether the answer is yes. */
+/** Asks for confirmation; resolves to whether the answer is yes. */
 export function confirm({ title, text, yes }) {
   return show([h('h2', { id: 'asked' }, title), h('p', null, text)], [
     h('button', { class: 'act', value: 'no', autofocus: true }, 'Cancel'),
@@ -14,7 +14,7 @@ export function confirm({ title, text, yes }) {
   ]);
 }
 
-/** Shows something until it is closed. */
+/** Shows content until it is closed. */
 export function show(content, buttons = [h('button', { class: 'act', value: 'no', autofocus: true }, 'Close')]) {
   dialog.setAttribute('aria-labelledby', 'asked');
   draw(dialog, h('form', { method: 'dialog' }, content, h('div', { class: 'row' }, buttons)));
@@ -25,7 +25,7 @@ export function show(content, buttons = [h('button', { class: 'act', value: 'no'
   });
 }
 
-/** Says something for a while. */
+/** Shows a message for a while. */
 export function say(text) {
   clearTimeout(timer);
   said.textContent = text;

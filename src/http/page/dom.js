@@ -1,9 +1,9 @@
-// Elements described as plain objects, and brought onto the page by changing only what differs: focus, scroll positions
-// and opened details outlive every refresh, and a thousand rows cost milliseconds.
+// Elements described as plain objects, of which only differences are applied to the page: focus, scroll positions and
+// opened details survive every refresh, and a thousand rows cost milliseconds.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
-/** An element: `h('td', { class: 'number' }, '12')`. A `key` among the properties tells it from its neighbours. */
+/** Creates an element: `h('td', { class: 'number' }, '12')`. A `key` among the properties identifies it among siblings. */
 export function h(tag, props, ...kids) {
   return { tag, props: props ?? {}, kids: kids.flat(Infinity).filter(present).map(textOf) };
 }
@@ -11,7 +11,7 @@ export function h(tag, props, ...kids) {
 const present = (kid) => kid !== null && kid !== undefined && kid !== false && kid !== '';
 const textOf = (kid) => (typeof kid === 'object' ? kid : String(kid));
 
-/** Makes the children of `parent` what `kids` says. */
+/** Makes the children of `parent` match `kids`. */
 export function draw(parent, ...kids) {
   const wanted = h('', null, ...kids).kids;
   reconcile(parent, parent.drawn ?? [], wanted, parent.namespaceURI === SVG);
@@ -37,7 +37,7 @@ function set(node, name, value) {
 function update(node, old, wanted, svg) {
   if (old === wanted) return;
   for (const name of Object.keys(old.props)) {
-    // what is on the page by itself (an opened detail) is left alone
+    // properties that the browser sets itself (an opened detail) are left alone
     if (!(name in wanted.props)) set(node, name, null);
   }
   for (const [name, value] of Object.entries(wanted.props)) {
@@ -85,5 +85,5 @@ function reconcileKeyed(parent, old, wanted, svg) {
     place.remove();
     place = next;
   }
-  // whoever is left in the map was behind `place`, or went with a replacement
+  // nodes that are left in the map were removed after `place`, or with a replacement
 }

@@ -1,4 +1,4 @@
-// What happens, as the node tells it. Where its events do not come through, the feeds ask often enough.
+// Events of the node. Where they do not arrive, the feeds poll often enough.
 
 import { conversation, Feed, now } from './data.js';
 
@@ -7,13 +7,13 @@ export const cut = new Map();
 const REMEMBERED_MS = 10 * 60_000;
 const listeners = new Set();
 
-/** Calls back with each event. */
+/** Registers a callback for each event. */
 export const onEvent = (listener) => listeners.add(listener);
 
-/** So many blocks a channel are remembered; a faster chain is seen over a shorter time. */
+/** Maximum number of retained blocks of a channel; a faster chain is shown over a shorter time. */
 const BLOCKS_MAX = 5000;
 
-/** Remembers a block for the charts, once. */
+/** Retains a block for the charts, once. */
 export function remember(channel, number, at, envelopes) {
   let blocks = cut.get(channel);
   if (blocks === undefined) cut.set(channel, (blocks = new Map()));
@@ -25,7 +25,7 @@ export function remember(channel, number, at, envelopes) {
   }
 }
 
-/** Whose value changes with an event. */
+/** Feeds whose value changes with an event, by its kind. */
 const touched = {
   state: (event) => ['channels', `channels/${event.channel}`, 'warnings', 'actors'],
   actor: () => ['actors', 'warnings'],
@@ -41,7 +41,7 @@ function heard(event) {
   listeners.forEach((listener) => listener(event));
 }
 
-/** A block changes one row of the table, which need not be asked for again. */
+/** Applies a block to its row of the table, which need not be requested again. */
 function applyBlock(event) {
   const row = Feed.all.get('channels')?.value?.channels.find((channel) => channel.name === event.channel);
   if (row !== undefined && row.height < event.height) {
@@ -49,13 +49,13 @@ function applyBlock(event) {
   }
 }
 
-/** Begins to listen, and goes on whatever happens. */
+/** Starts to listen, and continues after errors. */
 export function listen() {
   const source = new EventSource('events');
   source.onopen = () => live(true);
   source.onerror = () => {
     live(false);
-    // a connection that broke is made again by the browser; one that was refused is not
+    // the browser reopens a broken connection, but not a rejected one
     if (source.readyState === EventSource.CLOSED) setTimeout(listen, 15_000);
   };
   for (const kind of Object.keys(touched)) source.addEventListener(kind, (message) => heard(JSON.parse(message.data)));
@@ -64,6 +64,6 @@ export function listen() {
 function live(is) {
   if (is === conversation.live) return;
   conversation.live = is;
-  // what happened meanwhile was not heard
+  // events in between were missed
   Feed.all.forEach((feed) => feed.soon());
 }

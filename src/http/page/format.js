@@ -1,10 +1,10 @@
-// Figures as people read them. Times come as milliseconds since 1970.
+// Formats figures for display. Times are milliseconds since 1970.
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** A span of time in its two largest units: `3 d 4 h`, `12 min`, `8 s`. */
+/** Formats a span of time in its two largest units: `3 d 4 h`, `12 min`, `8 s`. */
 export function span(ms) {
   if (!Number.isFinite(ms)) return '–';
   const rest = Math.max(0, ms);
@@ -21,20 +21,20 @@ function two(ms, large, largeName, small, smallName) {
   return left === 0 ? `${whole} ${largeName}` : `${whole} ${largeName} ${left} ${smallName}`;
 }
 
-/** How long ago that was. */
+/** Formats the time since then. */
 export const ago = (then, now) => (then ? span(Math.max(0, Math.floor((now - then) / 1000) * 1000)).replace('0 ms', '0 s') : '–');
 
 const grouped = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
-/** A count with its thousands apart. */
+/** Formats a count with separated thousands. */
 export const count = (n) => (n === null || n === undefined ? '–' : grouped.format(n));
 
-/** A rate or another small figure: three digits are enough. */
+/** Formats a rate or another small figure with three digits. */
 export function short(n) {
   if (n === null || n === undefined || !Number.isFinite(n)) return '–';
   return n >= 100 ? grouped.format(n) : String(Number(n.toFixed(n >= 10 ? 1 : 2)));
 }
 
-/** A duration that is measured: microseconds to seconds. */
+/** Formats a measured duration: microseconds to seconds. */
 export function latency(ms) {
   if (ms === null || ms === undefined || !Number.isFinite(ms)) return '–';
   if (ms < 1) return `${Math.round(ms * 1000)} µs`;
@@ -51,7 +51,7 @@ export function bytes(n) {
   return `${at === 0 || rest >= 100 ? Math.round(rest) : rest.toFixed(1)} ${units[at]}`;
 }
 
-/** A moment: the time of today, else with its date. In the reader's own time zone. */
+/** Formats a moment: today's as a time, others with the date. In the reader's own time zone. */
 export function moment(ms) {
   if (!ms) return '–';
   const then = new Date(ms);
@@ -59,10 +59,10 @@ export function moment(ms) {
   return then.toDateString() === new Date().toDateString() ? time : `${isoDay(then)} ${time}`;
 }
 
-/** A moment with its milliseconds. */
+/** Formats a moment with its milliseconds. */
 export const instant = (ms) => `${moment(ms)}.${String(Math.floor(ms % 1000)).padStart(3, '0')}`;
 
-/** A day: 2027-03-01. */
+/** Formats a day: 2027-03-01. */
 export const isoDay = (date) => {
   const then = new Date(date);
   const two = (n) => String(n).padStart(2, '0');

@@ -1,4 +1,4 @@
-// Health in words and colour. Shape says the same as colour: a round, a square, a diamond.
+// Health as text and colour. Shape shows the same as colour: a round, a square, a diamond.
 
 import { h } from './dom.js';
 
@@ -12,14 +12,14 @@ export const worst = (levels) => levels.reduce((a, b) => (rank(b) > rank(a) ? b 
 
 export const dot = (level) => h('span', { class: `dot ${level}`, 'aria-hidden': 'true' });
 
-/** A state with its mark. */
+/** Returns a state with its mark. */
 export function state(level, word) {
   return h('span', { class: `state ${level}` }, dot(level), WORDS[word] ?? word);
 }
 
 export const badge = (level, text) => h('span', { class: `badge ${level}` }, text);
 
-/** Something that needs a person: a sentence, its reason, and what to do. */
+/** Returns an issue that needs an operator: a sentence, its cause, and the action. */
 export function notice(level, title, ...lines) {
   return h('section', { class: `notice ${level}` }, h('h2', null, title), lines);
 }

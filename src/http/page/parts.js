@@ -1,11 +1,11 @@
-// What the views are put together from.
+// Building blocks of the views.
 
 import { h } from './dom.js';
 import { isoDay } from './format.js';
 import { now } from './data.js';
 import { badge } from './health.js';
 
-/** A sheet with a title. */
+/** Returns a sheet with a title. */
 export function sheet(title, end, ...content) {
   const head = h('div', { class: 'title' }, h('h2', null, title), end && h('div', { class: 'end row' }, end));
   return h('section', { class: 'sheet', 'aria-label': title }, head, content);
@@ -13,26 +13,26 @@ export function sheet(title, end, ...content) {
 
 export const body = (...content) => h('div', { class: 'body' }, content);
 
-/** Figures side by side: [name, value, note, level]. */
+/** Returns figures side by side: [name, value, note, level]. */
 export function figures(...all) {
   const one = ([name, value, note, level]) =>
     h('div', null, h('dt', null, name), h('dd', { class: level }, value, note && h('span', { class: 'sub' }, note)));
   return h('dl', { class: 'figures' }, all.filter(Boolean).map(one));
 }
 
-/** Names and values, one below the other. */
+/** Returns names and values, one below the other. */
 export function pairs(...all) {
   const kept = all.filter((pair) => pair && pair[1] !== null && pair[1] !== undefined && pair[1] !== false && pair[1] !== '');
   return h('dl', { class: 'pairs' }, kept.map(([name, value]) => [h('dt', null, name), h('dd', null, value)]));
 }
 
-/** Who signed: organization and common name. */
+/** Returns the signer: organization and common name. */
 export function who(someone) {
   if (!someone) return h('span', { class: 'soft' }, 'unknown');
   return [commonName(someone.subject) || 'no certificate', ' ', h('span', { class: 'soft' }, someone.msp_id)];
 }
 
-/** A certificate's holder in full, as pairs. */
+/** Returns a certificate's complete subject, as pairs. */
 export function holding(someone) {
   const days = someone.not_after_ms ? Math.floor((someone.not_after_ms - now()) / 86_400_000) : null;
   const expiry = days !== null && [isoDay(someone.not_after_ms), ' ', daysLeft(days)];
@@ -47,7 +47,7 @@ export function holding(someone) {
 
 export const holder = (someone) => pairs(...holding(someone));
 
-/** Days that a certificate has left, coloured at 30, 7 and 0. */
+/** Returns the days until a certificate expires, coloured at 30, 7 and 0. */
 export function daysLeft(days) {
   if (days < 0) return badge('bad', `expired ${-days} d ago`);
   const level = days <= 7 ? 'bad' : days <= 30 ? 'busy' : 'off';
@@ -58,7 +58,7 @@ export function commonName(subject) {
   return /(?:^|,\s*|\+\s*)CN=((?:\\.|[^,+])*)/.exec(subject ?? '')?.[1] ?? subject ?? '';
 }
 
-/** Of how much how much is full. */
+/** Returns a bar for a part of a whole. */
 export function meter(part, whole, name) {
   const share = whole > 0 ? Math.min(1, part / whole) : 0;
   const bar = h('svg', { viewBox: '0 0 100 8', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
@@ -69,17 +69,17 @@ export function meter(part, whole, name) {
 
 export const empty = (text) => h('p', { class: 'empty' }, text);
 
-/** A row of choices of which one holds. */
+/** Returns a row of choices, one of which is selected. */
 export function choices(name, chosen, all, choose) {
   return h('div', { class: 'choices', role: 'group', 'aria-label': name },
     all.map(([value, text]) => h('button', { type: 'button', 'aria-pressed': String(value === chosen),
       onclick: () => choose(value) }, text)));
 }
 
-/** What stands in a field that the key / goes to, for who has keys. */
+/** Returns the placeholder of a field that the key / focuses, if there may be a keyboard. */
 export const withKey = (name) => (matchMedia('(pointer: coarse)').matches ? name : `${name}  /`);
 
-/** A field to search with; the key / goes there. */
+/** Returns a search field, which the key / focuses. */
 export function search(name, value, changed) {
   return h('input', { type: 'search', placeholder: withKey(name), 'aria-label': name, value, autocomplete: 'off',
     spellcheck: 'false', 'data-search': '', oninput: (event) => changed(event.target.value) });

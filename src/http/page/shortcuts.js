@@ -1,9 +1,9 @@
-// Keys for those who have no hand free for the mouse.
+// Keyboard shortcuts.
 
 import { show } from './dialog.js';
 import { h } from './dom.js';
 
-/** `views` are the ids in the order of the digits. */
+/** Installs the shortcuts. `views` are the IDs in the order of the digits. */
 export function shortcuts(views) {
   document.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
@@ -35,7 +35,7 @@ function actions(key, views) {
   }
 }
 
-/** To the next row's link, or the one before. */
+/** Focuses the link of the next row, or of the one before. */
 function move(by) {
   const rows = [...document.querySelectorAll('main [data-row]')];
   const at = rows.indexOf(document.activeElement);

@@ -1,11 +1,11 @@
-// Tables that are sorted by their heads.
+// Tables that can be sorted by their columns.
 
 import { h } from './dom.js';
 
 /**
- * `columns`: `{ id, title, cell(row), by?(row), number?, rest?, wide? }`; without `by` it cannot be sorted by. `kept` is
- * where the order is remembered: `{ order: [id, up] }`. `sign` tells in a text all that a row shows: while it is the same
- * the row is not made again.
+ * `columns`: `{ id, title, cell(row), by?(row), number?, rest?, wide? }`; a column without `by` is not sortable. `kept`
+ * stores the order: `{ order: [id, up] }`. `sign` returns all that a row shows as a text: while it is unchanged, the row
+ * is not rebuilt.
  */
 export function table({ name, columns, rows, key, kept, redraw, kind, sign }) {
   const [id, up] = kept.order;
@@ -27,7 +27,7 @@ export function table({ name, columns, rows, key, kept, redraw, kind, sign }) {
     h('thead', null, h('tr', null, columns.map(head))), h('tbody', null, sorted.map(made)));
 }
 
-/** What has no value is at the end either way. */
+/** Rows without a value come last in either order. */
 const order = (up) => ([a], [b]) => {
   const [none, other] = [a === null || a === undefined, b === null || b === undefined];
   if (none || other) return none - other;

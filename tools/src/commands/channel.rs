@@ -21,7 +21,7 @@ use orderer_client::{Trust, client_config};
 
 const CHANNELS: &str = "/participation/v1/channels";
 
-/// What `orderer channel --help` ends with.
+/// The end of `orderer channel --help`.
 pub const AFTER_HELP: &str = "\
 Flags and output are those of Fabric's osnadmin; here the exit code says whether the node did as asked.
 
@@ -49,7 +49,7 @@ pub enum ChannelCommand {
     Restart(RestartArguments),
 }
 
-/// Which admin endpoint is asked, and how.
+/// The admin endpoint, and the TLS files for it.
 #[derive(Debug, clap::Args)]
 pub struct EndpointArguments {
     /// The node's admin endpoint
@@ -69,7 +69,7 @@ pub struct EndpointArguments {
     no_status: bool,
 }
 
-/// osnadmin has it where connections go to nodes whose certificates have expired.
+/// The time shift of osnadmin, which has it for connections to nodes whose certificates have expired.
 #[derive(Debug, clap::Args)]
 pub struct ShiftArguments {
     /// Judge the node's certificate as if it were so much earlier, such as 48h
@@ -168,7 +168,7 @@ fn block(text: &str) -> Result<String, String> {
     }
 }
 
-/// Asks the node and prints its response. Blocks.
+/// Sends the request and prints the response. Performs blocking I/O.
 pub fn run(command: &ChannelCommand) -> anyhow::Result<ExitCode> {
     let none = Duration::ZERO;
     match command {
@@ -205,7 +205,7 @@ pub fn run(command: &ChannelCommand) -> anyhow::Result<ExitCode> {
 }
 
 impl EndpointArguments {
-    /// Asks, and prints what is answered; a success's body goes to the file, if there is one.
+    /// Sends a request and prints the response; a success's body goes to the file, if there is one.
     fn do_ask(
         &self,
         behind: Duration,
@@ -235,7 +235,7 @@ impl EndpointArguments {
     }
 }
 
-/// JSON, as osnadmin shows it; anything else as it is.
+/// Formats JSON as osnadmin does; returns anything else unchanged.
 fn indented(body: &[u8]) -> String {
     let mut text = Vec::new();
     match Json::parse(body).map(|json| json.write_pretty(&mut text)) {

@@ -7,7 +7,7 @@ use fabric_json::{Json, Unfold, from_json, message_types, to_json};
 
 use super::files;
 
-/// What `orderer decode --help` ends with.
+/// The end of `orderer decode --help`.
 pub const DECODE_HELP: &str = "\
 The JSON is that of Fabric's configtxlator proto_decode. Bytes that would not be the same again after `orderer encode`
 stay base64, and entries of maps keep their order, so that encoding what was decoded gives the same bytes.
@@ -19,7 +19,7 @@ Try it:
 Types, among others: common.Block, common.Envelope, common.Config, common.ConfigUpdate, common.ConfigUpdateEnvelope,
 orderer.KafkaMessage, protos.Transaction";
 
-/// What `orderer encode --help` ends with.
+/// The end of `orderer encode --help`.
 pub const ENCODE_HELP: &str = "\
 Takes the JSON of `orderer decode` and of Fabric's configtxlator. Members that are missing have their default value; where
 JSON has an object for a message that is held in bytes, base64 is taken as well.

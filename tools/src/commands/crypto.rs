@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use super::output::complain;
 use crate::crypto::{Algorithm, Network, Simple, generate};
 
-/// What `orderer crypto --help` ends with.
+/// The end of `orderer crypto --help`.
 pub const AFTER_HELP: &str = "\
 Try it:
   orderer crypto                                     an orderer and an organization with a peer, in ./crypto-config
@@ -18,7 +18,7 @@ Try it:
 Exit codes:
   0  made    1  the file is wrong, or the folder exists: nothing is written    2  wrong arguments";
 
-/// Whom to make certificates for.
+/// Arguments of `orderer crypto`.
 #[derive(Debug, clap::Args)]
 pub struct CryptoArguments {
     /// A crypto-config.yaml as of Fabric's cryptogen: OrdererOrgs, PeerOrgs, Specs, Template, Users, SANS
@@ -51,7 +51,7 @@ pub struct CryptoArguments {
     algorithm: Keys,
 }
 
-/// What keys are of.
+/// Kind of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Keys {
     /// On the curve P-256.
@@ -61,7 +61,7 @@ pub enum Keys {
 }
 
 impl Keys {
-    /// As the option has it.
+    /// Returns the value of the option.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ecdsa => "ecdsa",
@@ -79,7 +79,7 @@ impl From<Keys> for Algorithm {
     }
 }
 
-/// Generates the network. Blocks.
+/// Generates the network. Performs blocking I/O.
 pub fn run(arguments: &CryptoArguments) -> ExitCode {
     let algorithm = arguments.algorithm.into();
     let network = match &arguments.config {

@@ -1,4 +1,4 @@
-//! What commands read and write: files, or standard input and output.
+//! Reads and writes the files of commands, or standard input and output.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-/// The whole file, or standard input.
+/// Reads the whole file, or standard input.
 pub fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     if let Some(file) = file {
         return std::fs::read(file).with_context(|| format!("read {}", file.display()));
@@ -16,14 +16,14 @@ pub fn read(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A line on standard output. Nobody can be told that it cannot be written.
+/// Prints a line on standard output. An error is ignored, since it could not be reported.
 pub fn say(line: fmt::Arguments<'_>) {
     let mut out = io::stdout().lock();
     let _ = out.write_fmt(line).and_then(|()| out.write_all(b"\n"));
 }
 
-/// Into the file, which is whole before it takes the place of what was there, or to standard output. Whoever reads that may
-/// have seen enough.
+/// Writes a file, which is complete before it replaces an existing one, or standard output. A closed pipe is no
+/// error, since its reader may have read enough.
 pub fn write(file: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
     if let Some(file) = file {
         return replace(file, bytes).with_context(|| format!("write {}", file.display()));
@@ -35,7 +35,8 @@ pub fn write(file: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// A full disk or a crash leaves the file as it was: it may hold signatures that others were asked for.
+/// Replaces a file so that a full disk or a crash leaves it as it was, because it may contain signatures that are
+/// hard to get again.
 fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     // a link is followed; a device or a pipe cannot be replaced
     if std::fs::symlink_metadata(file).is_ok_and(|known| !known.is_file()) {
@@ -49,7 +50,7 @@ fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Those of the file that is there, or what any new file gets.
+/// Returns the permissions of the existing file, or those of any new file.
 fn permissions(file: &Path) -> std::fs::Permissions {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(file).map_or_else(|_| std::fs::Permissions::from_mode(0o666), |known| known.permissions())

@@ -12,7 +12,7 @@ use super::output::complain;
 use crate::configtx;
 use orderer_localconfig::environment::variables;
 
-/// What `orderer genesis --help` ends with.
+/// The end of `orderer genesis --help`.
 pub const AFTER_HELP: &str = "\
 Try it:
   orderer genesis --profile SampleAppChannel --channelID mychannel --outputBlock mychannel.block
@@ -25,7 +25,7 @@ CONFIGTX_PROFILES_NAME_ORDERER_ORDERERTYPE and the like override keys. Flags may
 Exit codes:
   0  written    1  the file or the profile is wrong: one line for each mistake, nothing is written    2  wrong arguments";
 
-/// What to make of what.
+/// Arguments of `orderer genesis`.
 #[derive(Debug, clap::Args)]
 pub struct GenesisArguments {
     /// Profile in configtx.yaml
@@ -49,7 +49,8 @@ pub struct GenesisArguments {
     config_path: Option<PathBuf>,
 }
 
-/// Go's flags may begin with one dash: so that a command line of configtxgen can be used as it is.
+/// Adds a second dash to flags of `genesis` that begin with one, as Go's may, so that a command line of configtxgen
+/// can be used.
 pub fn with_two_dashes(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     if arguments.get(1).is_some_and(|command| command == "genesis") {
@@ -65,7 +66,7 @@ pub fn with_two_dashes(arguments: impl Iterator<Item = OsString>) -> Vec<OsStrin
     arguments
 }
 
-/// Writes the block or the transaction. Blocks.
+/// Writes the block or the transaction. Performs blocking I/O.
 pub fn run(arguments: &GenesisArguments) -> ExitCode {
     match make(arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -86,7 +87,7 @@ fn make(arguments: &GenesisArguments) -> anyhow::Result<()> {
         configtx::find_file(arguments.config_path.as_deref(), fabric_cfg_path)?
     };
     let loaded = configtx::load(&file, &arguments.profile, &variables)?;
-    // all is made before anything is written
+    // everything is created before anything is written
     let block = arguments.output_block.as_ref().map(|to| loaded.genesis_block(&channel).map(|made| (to, made)));
     let creation =
         arguments.output_create_channel_tx.as_ref().map(|to| loaded.creation(&channel).map(|made| (to, made)));
@@ -103,7 +104,7 @@ fn make(arguments: &GenesisArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whole or not at all.
+/// Writes a file completely or not at all.
 fn write(to: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let written = || -> std::io::Result<()> {
         if let Some(folder) = to.parent().filter(|folder| !folder.as_os_str().is_empty()) {

@@ -1,4 +1,4 @@
-//! `orderer health`: asks a node how it is, for the probes of containers.
+//! `orderer health`: checks the health of a node, for probes of containers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
@@ -26,10 +26,10 @@ use orderer_client::{Trust, client_config};
 use orderer_localconfig::environment::{load_settings, variables};
 use orderer_localconfig::settings::Settings;
 
-/// An answer has a line for each channel that is not well.
+/// Maximum size in bytes of a response, which has an entry for each failed channel.
 const ANSWER_MAX_BYTES: usize = 4 << 20;
 
-/// Whom to ask, and how.
+/// Arguments of `orderer health`.
 #[derive(Debug, clap::Args)]
 pub struct HealthArguments {
     /// Configuration file, as of `orderer start`; says where to ask if --address does not
@@ -64,20 +64,20 @@ pub struct HealthArguments {
     timeout: u64,
 }
 
-/// Who is asked.
+/// The endpoint to check.
 struct Subject {
     endpoint: Endpoint,
     grpc: bool,
 }
 
-/// How it is known, and to whom.
+/// TLS for the endpoint: the trusted servers, the expected name, and the client certificate.
 struct Tls {
     trust: Trust,
     name: Option<String>,
     identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// Finds the node by its configuration unless an address is given, and asks it.
+/// Finds the node by its configuration unless an address is given, and checks it.
 pub fn run(arguments: &HealthArguments) -> ExitCode {
     let config = config_file(arguments.config.as_ref(), arguments.dev.as_ref());
     let settings = match &arguments.address {
@@ -90,7 +90,7 @@ pub fn run(arguments: &HealthArguments) -> ExitCode {
     health(arguments, settings.as_ref()).unwrap_or_else(|error| complain([format!("{error:#}")]))
 }
 
-/// 0 if the node serves and all its channels are well; 1 if not, with the reasons.
+/// Returns 0 if the node serves and all its channels are healthy; otherwise 1, with the reasons.
 fn health(arguments: &HealthArguments, settings: Option<&Settings>) -> anyhow::Result<ExitCode> {
     let subject = match settings {
         Some(settings) => Subject::of_settings(arguments, settings)?,
@@ -105,7 +105,7 @@ fn health(arguments: &HealthArguments, settings: Option<&Settings>) -> anyhow::R
     let limit = Duration::from_secs(arguments.timeout);
     let answered = runtime.block_on(async { tokio::time::timeout(limit, asking).await });
     let mut ailing = answered.with_context(|| format!("{}: no answer within {limit:?}", endpoint.address()))??;
-    // asked by gRPC, the node says nothing about it, and it is recognized here whatever its age
+    // the gRPC health service does not report expiry, and this client trusts the certificate whatever its age
     if *grpc {
         let certificate = settings.and_then(|settings| settings.tls.as_ref()).map(|files| &files.certificate);
         ailing.extend(
@@ -126,7 +126,7 @@ fn has_expired(file: &Path) -> bool {
     facts.is_some_and(|facts| facts.not_after.0 < unix_now().0)
 }
 
-/// Its listeners are open from before it looks at its ledgers until it ends.
+/// Checks that the node accepts connections: its listeners are open from before it reads its ledgers until it ends.
 fn alive(address: &str, limit: Duration) -> anyhow::Result<ExitCode> {
     let places: Vec<SocketAddr> = address.to_socket_addrs().with_context(|| format!("find {address}"))?.collect();
     let mut refused = None;
@@ -168,7 +168,7 @@ impl Subject {
         Self::new(address, tls, arguments.grpc)
     }
 
-    /// The node that this configuration starts, on this machine.
+    /// Returns the node that this configuration starts, on this machine.
     fn of_settings(arguments: &HealthArguments, settings: &Settings) -> anyhow::Result<Self> {
         let operations = settings.http.operations.as_ref().filter(|_| !arguments.grpc);
         let (address, files) = match operations {
@@ -193,7 +193,7 @@ impl Subject {
     }
 }
 
-/// Who listens on all interfaces is asked on the nearest.
+/// Replaces the address of all interfaces by the loopback address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -215,7 +215,7 @@ struct FailedCheck {
     reason: String,
 }
 
-/// Gives back what is not well.
+/// Returns the reported problems.
 async fn ask_operations(endpoint: &Endpoint) -> anyhow::Result<Vec<String>> {
     let Answer { status, body } = endpoint.ask(Method::GET, "/healthz", None).await?;
     if status == StatusCode::OK {
@@ -235,7 +235,7 @@ async fn ask_grpc(endpoint: &Endpoint) -> anyhow::Result<Vec<String>> {
     let connected = Connected(Some(endpoint.connect().await?));
     let channel = tonic::transport::Endpoint::from_static("http://orderer").connect_with_connector(connected).await;
     let channel = channel.with_context(failed)?;
-    // the node as a whole; a service's own name would do as well
+    // the node as a whole; the name of a service would do as well
     let request = HealthCheckRequest { service: String::new() };
     let answer = HealthClient::new(channel).check(request).await;
     let answer = answer.map_err(|status| anyhow::anyhow!("{}: {}", failed(), status.message()))?.into_inner();
@@ -245,7 +245,7 @@ async fn ask_grpc(endpoint: &Endpoint) -> anyhow::Result<Vec<String>> {
     Ok(vec![format!("the gRPC health service says {}", answer.status().as_str_name())])
 }
 
-/// The one connection that there is; another is not made.
+/// The one open connection; no other is opened.
 struct Connected(Option<Box<dyn Connection>>);
 
 impl tower_service::Service<Uri> for Connected {

@@ -1,4 +1,5 @@
-//! Who a command signs as: an MSP folder and the MSP's name, by flags or by the variables of Fabric's `peer`.
+//! The identity that a command signs as: an MSP directory and the MSP's ID, by flags or by the variables of Fabric's
+//! `peer`.
 
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use orderer_localconfig::local_msp::read_signing_identity;
 const FOLDER_VARIABLE: &str = "CORE_PEER_MSPCONFIGPATH";
 const ID_VARIABLE: &str = "CORE_PEER_LOCALMSPID";
 
-/// Which identity signs.
+/// Arguments that name the signing identity.
 #[derive(Debug, clap::Args)]
 pub struct SignerArguments {
     /// Sign as the identity in this MSP folder [default: $CORE_PEER_MSPCONFIGPATH]
@@ -22,8 +23,8 @@ pub struct SignerArguments {
 }
 
 impl SignerArguments {
-    /// Reads certificate and key of who is named, otherwise those in `default`: a folder, and the MSP's name. Also gives
-    /// that name, for messages.
+    /// Reads the certificate and the key of the named identity, otherwise those in `default`: a directory, and the
+    /// MSP's ID. Also returns that ID, for messages.
     pub fn read(&self, default: Option<(PathBuf, String)>) -> anyhow::Result<(SigningIdentity, String)> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let folder = self.msp_dir.clone().or_else(|| variable(FOLDER_VARIABLE).map(PathBuf::from));

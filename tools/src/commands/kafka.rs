@@ -1,13 +1,10 @@
 //! `orderer kafka check`: whether brokers and topics are fit, before the node finds out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use orderer_actors::chain_state::load_snapshot;
-use orderer_actors::ledgers::{BlockCaches, LedgerStore};
-use orderer_core::block::EncodedBlock;
 use orderer_core::config::{Catalog, ChannelSnapshot, Engine};
 use orderer_core::ordering::kafka::LastBlock;
 use orderer_kafka::KafkaCluster;
@@ -17,6 +14,7 @@ use orderer_localconfig::environment::{find_settings, variables};
 use orderer_localconfig::settings::{self, Mistake, Settings};
 
 use super::output::complain;
+use super::subjects;
 
 /// Room in a topic's largest message beside the channel's largest envelope.
 const MESSAGE_OVERHEAD_BYTES: u32 = 64 << 10;
@@ -84,7 +82,7 @@ fn subjects(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<V
     let catalog = Arc::<Catalog>::default();
     let mut found = Vec::new();
     if let Some(file) = &arguments.block {
-        let snapshot = read_block(file, &catalog).with_context(|| format!("block {}", file.display()))?;
+        let snapshot = subjects::read_block(file, &catalog).with_context(|| format!("block {}", file.display()))?;
         found.push((snapshot, None));
     } else if arguments.brokers.is_empty() || arguments.channel.is_none() {
         found = read_ledgers(arguments, settings, &catalog)?;
@@ -93,7 +91,7 @@ fn subjects(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<V
     for (snapshot, next_offset) in found {
         let brokers = match settings.serving.engine(&snapshot) {
             Ok(Engine::Kafka { brokers }) => brokers,
-            Ok(Engine::Solo) => continue,
+            Ok(Engine::Solo | Engine::Raft) => continue,
             Err(not_served) => anyhow::bail!("channel {}: {not_served}", snapshot.channel()),
         };
         let largest = snapshot.orderer().batch_size.absolute_max_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
@@ -116,33 +114,15 @@ fn need(channel: &str, largest_record: Option<u32>, next_offset: Option<i64>, se
     Need { channel: channel.to_owned(), largest_record, replication_factor, next_offset }
 }
 
-fn read_block(file: &Path, catalog: &Arc<Catalog>) -> anyhow::Result<ChannelSnapshot> {
-    let block = EncodedBlock::parse(&std::fs::read(file)?)?;
-    Ok(ChannelSnapshot::from_config_block(&block.decode(), catalog)?)
-}
-
 /// The channels on the disk that are asked for, and the record that each needs next.
 fn read_ledgers(
     arguments: &CheckArguments,
     settings: &Settings,
     catalog: &Arc<Catalog>,
 ) -> anyhow::Result<Vec<(ChannelSnapshot, Option<i64>)>> {
-    let location = &settings.ledger_location;
-    anyhow::ensure!(
-        location.is_dir(),
-        "FileLedger.Location {}: no such folder; give --block, or --channel and --brokers",
-        location.display()
-    );
-    let store = LedgerStore::new(location, BlockCaches { bytes: 0 })?;
-    let mut found = Vec::new();
-    for id in store.list()? {
-        if arguments.channel.as_ref().is_some_and(|wanted| id.as_str() != wanted) {
-            continue;
-        }
-        let ledger = store.open(&id).context("give --block while the node runs")?;
-        let snapshot = load_snapshot(&ledger, catalog)?;
+    let hint = "give --block, or --channel and --brokers";
+    subjects::of_ledgers(settings, arguments.channel.as_deref(), hint, catalog, |ledger, snapshot| {
         let taken = LastBlock::read(&ledger.last_block())?.metadata.last_offset_persisted;
-        found.push((snapshot, (ledger.height() > 1).then(|| taken.next().0)));
-    }
-    Ok(found)
+        Ok((snapshot, (ledger.height() > 1).then(|| taken.next().0)))
+    })
 }

@@ -20,7 +20,9 @@ pub mod ledger;
 pub mod output;
 mod printable;
 pub mod progress;
+pub mod raft;
 pub mod sign;
+mod subjects;
 
 use std::path::PathBuf;
 

@@ -1,18 +1,18 @@
-//! How a command ends.
+//! The exit of a command.
 
 use std::process::ExitCode;
 
-/// Ends the program well, or with what went wrong on standard error.
+/// Returns success, or prints the error to standard error and returns failure.
 pub fn done(result: anyhow::Result<()>) -> ExitCode {
     ended(result.map(|()| ExitCode::SUCCESS))
 }
 
-/// Ends the program with this code, or with what went wrong on standard error.
+/// Returns this code, or prints the error to standard error and returns failure.
 pub fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| complain([format!("{error:#}")]))
 }
 
-/// Lines on standard error for each thing that is wrong; nothing else.
+/// Prints a line on standard error for each error, and returns failure.
 pub fn complain(lines: impl IntoIterator<Item = String>) -> ExitCode {
     for line in lines {
         eprintln!("orderer: {line}");

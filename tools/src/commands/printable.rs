@@ -1,9 +1,9 @@
-//! What others wrote, for a terminal.
+//! Makes foreign text safe for a terminal.
 
 use std::borrow::Cow;
 
-/// A text without anything that moves the cursor, changes colours or the direction of reading: what a person decides on
-/// must be what is there.
+/// Returns a text with everything escaped that moves the cursor, or changes colours or the direction of reading,
+/// because a user decides by what is displayed.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let is_odd = |c: char| {
         c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,13 +1,13 @@
-//! A bar on a terminal for what takes longer than a second; nothing otherwise.
+//! A progress bar on a terminal for steps that take longer than a second; nothing otherwise.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// What is over sooner needs no bar.
+/// Duration of a step from which a bar is shown.
 const SHOWN_AFTER: Duration = Duration::from_secs(1);
 
-/// Goes to standard error, so that what is printed can be piped.
+/// A progress bar on standard error, so that the output can be piped.
 pub struct Progress {
     began: Instant,
     what: String,
@@ -18,19 +18,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of so many things.
+    /// Creates a bar for `total` items.
     pub fn of(what: impl Into<String>, total: u64) -> Self {
         Self { began: Instant::now(), what: what.into(), total, bytes: false, bar: None }
     }
 
-    /// Of so many bytes.
+    /// Creates a bar for `total` bytes.
     pub fn of_bytes(what: impl Into<String>, total: u64) -> Self {
         let mut progress = Self::of(what, total);
         progress.bytes = true;
         progress
     }
 
-    /// So much is done.
+    /// Updates the number of processed items.
     pub fn at(&mut self, done: u64) {
         if self.bar.is_none() && self.began.elapsed() < SHOWN_AFTER {
             return;
@@ -49,7 +49,7 @@ impl Progress {
     }
 }
 
-/// For what cannot say how far it is: a sign of life.
+/// Shows a spinner for a step of unknown length, until the result is dropped.
 pub fn spinner(what: String) -> impl Drop {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_message(what);
     bar.enable_steady_tick(SHOWN_AFTER);

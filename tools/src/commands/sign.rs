@@ -1,4 +1,4 @@
-//! `orderer sign`: a signature more on a config update, or the signature of an envelope.
+//! `orderer sign`: adds a signature to a config update, or signs an envelope.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use super::files;
 use super::identity::SignerArguments;
 use orderer_client::{config_update, signed_again};
 
-/// What `orderer sign --help` ends with.
+/// The end of `orderer sign --help`.
 pub const AFTER_HELP: &str = "\
 An envelope with a config update (also one that creates a channel) gets one more signature, and is signed as a whole in
 the signer's name, as `peer channel signconfigtx` does. A bare update, as `orderer config-update` and configtxlator write
@@ -52,7 +52,7 @@ pub fn run(arguments: &SignArguments) -> anyhow::Result<()> {
 
 struct Signed {
     envelope: SignedEnvelope,
-    /// For people.
+    /// Description of the envelope for the output.
     what: String,
 }
 
@@ -61,7 +61,7 @@ fn sign(bytes: Bytes, signer: &dyn Signer) -> anyhow::Result<Signed> {
     let message = match parsed {
         Ok(message) => message,
         Err(error) => {
-            // a bare update is no envelope that could be read
+            // a bare update does not parse as an envelope
             return sign_bare(bytes, signer)?
                 .with_context(|| format!("neither an envelope nor a config update: {error}"));
         }
@@ -82,7 +82,7 @@ fn sign(bytes: Bytes, signer: &dyn Signer) -> anyhow::Result<Signed> {
     Ok(Signed { envelope, what: format!("envelope for channel {channel}") })
 }
 
-/// Nothing, if the bytes are no update.
+/// Signs a bare update. Returns `None` if the bytes are no update.
 fn sign_bare(bytes: Bytes, signer: &dyn Signer) -> anyhow::Result<Option<Signed>> {
     let Ok(update) = ConfigUpdate::decode(bytes.clone()) else { return Ok(None) };
     if update.write_set.is_none() {
@@ -93,7 +93,7 @@ fn sign_bare(bytes: Bytes, signer: &dyn Signer) -> anyhow::Result<Option<Signed>
     sign_update(&mut update, channel.as_str(), signer).map(Some)
 }
 
-/// The signature covers its header, then the update as it lies there.
+/// Adds a signature, which covers its header and the original bytes of the update.
 fn sign_update(update: &mut ConfigUpdateEnvelope, channel: &str, signer: &dyn Signer) -> anyhow::Result<Signed> {
     let header = SignatureHeader { creator: signer.creator().clone(), nonce: nonce().to_vec().into() };
     let signature_header = Bytes::from(header.encode_to_vec());

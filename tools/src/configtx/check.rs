@@ -1,5 +1,5 @@
-//! From a profile as it is written to one that a configuration can be made of: defaults, rules read, files looked into.
-//! Everything that is wrong is noted, each with its key.
+//! Converts a profile as it is written to one from which a configuration can be created: fills in defaults, parses
+//! rules and reads files. Every error is collected, with its key.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -22,18 +22,18 @@ use orderer_localconfig::local_msp::read_definition;
 const BFT: &str = "a BFT channel is decided by agreement of its orderers, which this program does not make; \
                    use etcdraft, kafka or solo";
 
-/// What a profile needs while it is checked.
+/// The context in which a profile is checked.
 pub(super) struct Check<'a> {
     pub(super) document: &'a Document,
-    /// Relative paths are relative to it.
+    /// The directory that relative paths are relative to.
     pub(super) folder: &'a Path,
-    /// The rules for members, by the channel's capabilities.
+    /// The rules for MSPs, by the channel's capabilities.
     version: MspVersion,
     /// Channel capability V3_0, which lists orderers by organization only.
     v3: bool,
 }
 
-/// Reads what the profile names; mistakes are in the document, and the outcome is only good if there are none.
+/// Reads the files of a profile. Errors go to the document; the result is only valid without any.
 pub(super) fn check(document: &Document, folder: &Path, profile: &written::Profile) -> Profile {
     let capabilities = capabilities(&profile.capabilities);
     let names = capabilities.iter().flatten().map(|name| (name.clone(), Capability {})).collect();
@@ -275,7 +275,7 @@ impl Check<'_> {
     }
 }
 
-/// The names that are meant; `None` if the section is not there.
+/// Returns the names of the enabled capabilities; `None` if the section is missing.
 fn capabilities(flags: &BTreeMap<String, bool>) -> Option<BTreeSet<String>> {
     let meant = || flags.iter().filter(|(_, meant)| **meant).map(|(name, _)| name.clone()).collect();
     (!flags.is_empty()).then(meant)

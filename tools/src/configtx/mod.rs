@@ -1,7 +1,7 @@
-//! configtx.yaml: networks as Fabric's users describe them, and what can be made of a profile in it.
+//! configtx.yaml: reads the profiles of networks, and creates blocks and transactions from them.
 //!
 //! Three steps, as with the node's own settings: the document (`document`), the profile as it is written (`written`),
-//! the profile with its rules read and its files looked into (`check`). What comes of it is made in
+//! the profile with its rules parsed and its files read (`check`). The results are created in
 //! `orderer_core::config::genesis`.
 
 mod check;
@@ -21,12 +21,12 @@ use orderer_core::config::{Catalog, ChannelSnapshot, check_consenters};
 
 use crate::document::{self, Document};
 
-/// Variables with this prefix override keys.
+/// Prefix of the variables that override keys.
 const PREFIX: &str = "CONFIGTX_";
 const FILE_NAMES: [&str; 2] = ["configtx.yaml", "configtx.yml"];
 const SYSTEM_FOLDER: &str = "/etc/hyperledger/fabric";
 
-/// What is wrong with a file, one line each.
+/// The errors in a file, one line each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", lines(.0))]
 pub struct Mistakes(pub Vec<Mistake>);
@@ -35,16 +35,16 @@ fn lines(mistakes: &[Mistake]) -> String {
     mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// One thing that is wrong.
+/// One error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// The file.
     pub file: PathBuf,
-    /// The profiles in which it is; none if it is elsewhere.
+    /// The profiles that contain it; none if it is elsewhere.
     pub profiles: Vec<String>,
-    /// The key, from the profile on; may be empty.
+    /// The key, below the profile; may be empty.
     pub key: String,
-    /// What is wrong.
+    /// The error.
     pub problem: String,
 }
 
@@ -63,8 +63,8 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Finds the file: in the folder that was named, or else in `FABRIC_CFG_PATH`, the working folder, or where a packaged
-/// installation puts it.
+/// Finds the file: in the named directory, or else in `FABRIC_CFG_PATH`, the working directory, or the directory of a
+/// packaged installation.
 pub fn find_file(config_path: Option<&Path>, fabric_cfg_path: Option<&Path>) -> Result<PathBuf, Mistakes> {
     let folders: Vec<&Path> = match config_path {
         Some(folder) => vec![folder],
@@ -83,7 +83,7 @@ pub fn find_file(config_path: Option<&Path>, fabric_cfg_path: Option<&Path>) -> 
     })
 }
 
-/// A profile that can be made something of.
+/// A valid profile.
 #[derive(Debug)]
 pub struct Loaded {
     file: PathBuf,
@@ -116,7 +116,7 @@ pub fn load(file: &Path, name: &str, variables: &BTreeMap<String, String>) -> Re
     }
 }
 
-/// Reads all of the document, since a mistake counts wherever it is; gives back the profiles.
+/// Parses the whole document, since an error anywhere is reported; returns the profiles.
 fn read(document: &Document) -> Vec<(String, written::Profile)> {
     let root = document.root();
     root.expect_only(&["Profiles", "Organizations", "Channel", "Application", "Orderer", "Capabilities"]);
@@ -135,7 +135,7 @@ fn one(file: &Path, problem: String) -> Mistakes {
     Mistakes(vec![Mistake { file: file.to_owned(), profiles: Vec::new(), key: String::new(), problem }])
 }
 
-/// What is wrong in a section that is used in several places is one mistake.
+/// Merges equal errors of a section that is used in several places into one.
 fn gathered(file: &Path, found: Vec<document::Mistake>) -> Mistakes {
     let mut gathered: Vec<Mistake> = Vec::new();
     for document::Mistake { key, problem } in found {
@@ -159,7 +159,7 @@ fn gathered(file: &Path, found: Vec<document::Mistake>) -> Mistakes {
     Mistakes(gathered)
 }
 
-/// The end of a key that says what of which organization it is, wherever that is used.
+/// Returns the end of a key that names an organization and the part of it, wherever that is used.
 fn in_organization(key: &str) -> &str {
     key.rfind("Organizations[").map_or(key, |at| &key[at..])
 }
@@ -174,17 +174,17 @@ impl Loaded {
         }])
     }
 
-    /// Whether other channels would be created through this one.
+    /// Returns whether other channels are created through this one.
     pub fn is_system_channel(&self) -> bool {
         self.profile.consortiums.is_some()
     }
 
-    /// As configurations name it; empty if nobody orders.
+    /// Returns the name in configurations; empty without an orderer section.
     pub fn consensus_type(&self) -> &'static str {
         self.profile.orderer.as_ref().map_or("", |orderer| orderer.consensus.name())
     }
 
-    /// Block 0 of a channel, serialized, which a node has been asked whether it could start from.
+    /// Returns block 0 of a channel, serialized. Checks that a node could start from it.
     pub fn genesis_block(&self, channel: &ChannelId) -> Result<Bytes, Mistakes> {
         let profile = &self.profile;
         let Some(orderer) = &profile.orderer else {
@@ -216,7 +216,7 @@ impl Loaded {
         Ok(genesis::genesis_block(channel, group, nonce(), unix_now()))
     }
 
-    /// The transaction that creates a channel through the system channel, serialized; nobody has signed it.
+    /// Returns the transaction that creates a channel through the system channel, serialized and unsigned.
     pub fn creation(&self, channel: &ChannelId) -> Result<Bytes, Mistakes> {
         let update = genesis::creation_update(&self.profile, channel)
             .map_err(|error| self.refuse("", orderer_actors::chain_state::chain_text(&error)))?;

@@ -1,11 +1,11 @@
-//! A profile as it is written: texts, numbers and names of files, none of them looked into yet.
+//! A profile as it is written: texts, numbers and names of files, not validated yet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::document::Node;
 
-/// Sections of a profile that are the same as those beside the profiles.
+/// Known keys of each section.
 const PROFILE: &[&str] = &["Consortium", "Application", "Orderer", "Consortiums", "Capabilities", "Policies"];
 const POLICY: &[&str] = &["Type", "Rule"];
 const APPLICATION: &[&str] = &["Organizations", "Capabilities", "Policies", "ACLs"];
@@ -38,7 +38,7 @@ const CONSENTER: &[&str] = &["Host", "Port", "ClientTLSCert", "ServerTLSCert"];
 const RAFT_OPTIONS: &[&str] =
     &["TickInterval", "ElectionTick", "HeartbeatTick", "MaxInflightBlocks", "SnapshotIntervalSize"];
 
-/// Something at a key.
+/// A value, and the path of its key.
 #[derive(Debug, Clone)]
 pub(super) struct At<T> {
     pub(super) path: String,
@@ -105,7 +105,7 @@ pub(super) struct Consenter {
 
 #[derive(Debug)]
 pub(super) struct Organization {
-    /// Names the organization, not its number in the list.
+    /// Path with the organization's name, rather than its index in the list.
     pub(super) path: String,
     pub(super) name: String,
     pub(super) id: String,
@@ -200,12 +200,12 @@ impl Raft {
 }
 
 impl Organization {
-    /// Those of a section.
+    /// Reads the organizations of a section.
     fn read_all(section: &Node<'_>) -> Vec<Self> {
         Self::read_list(&section.field("Organizations"))
     }
 
-    /// Those of a list.
+    /// Reads the organizations of a list.
     pub(super) fn read_list(list: &Node<'_>) -> Vec<Self> {
         let read = |node: Node<'_>| {
             let name = node.field("Name").text();
@@ -236,7 +236,7 @@ impl Organization {
 }
 
 impl Policy {
-    /// Those of a section.
+    /// Reads the policies of a section.
     fn read_all(section: &Node<'_>) -> At<BTreeMap<String, Self>> {
         let read = |(name, node): (String, Node<'_>)| {
             node.expect_only(POLICY);
@@ -246,7 +246,7 @@ impl Policy {
     }
 }
 
-/// Names and whether they are meant, of capabilities.
+/// Reads the names of capabilities, and whether they are enabled.
 pub(super) fn flags(node: &Node<'_>) -> BTreeMap<String, bool> {
     node.members().into_iter().map(|(name, node)| (name, node.flag())).collect()
 }

@@ -11,27 +11,27 @@ use time::OffsetDateTime;
 
 use super::{CryptoError, MARK};
 
-/// Everything made for development is good for ten years.
+/// Validity of all certificates, which are for development: ten years.
 const VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// Clocks of other machines may be behind.
+/// Time by which certificates are backdated, since clocks of other machines may be behind.
 const BACKDATED: Duration = Duration::from_secs(5 * 60);
 
-/// Kinds of name that have no word of their own here, by their numbers.
+/// Object identifiers of name attributes that the library does not name.
 const STREET_ADDRESS: [u64; 4] = [2, 5, 4, 9];
 const POSTAL_CODE: [u64; 4] = [2, 5, 4, 17];
 const UNIT: [u64; 4] = [2, 5, 4, 11];
 
-/// What keys are of.
+/// Kind of keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
-    /// P-256, which every version of Fabric takes.
+    /// P-256, which every version of Fabric accepts.
     #[default]
     Ecdsa,
-    /// Members may have it from channel capability V3_0 on.
+    /// Ed25519, which members may have from channel capability V3_0 on.
     Ed25519,
 }
 
-/// What a certificate says of its owner beside the name, as cryptogen's files have it.
+/// Attributes of a certificate's subject beside its common name, as in cryptogen's files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Subject {
     pub(super) country: String,
@@ -43,13 +43,13 @@ pub(super) struct Subject {
     pub(super) postal_code: String,
 }
 
-/// See the module's description.
+/// A certificate authority with its key.
 pub(super) struct Authority {
     params: CertificateParams,
     key: FabricKey,
     certificate: Certificate,
     subject: Subject,
-    /// File names begin with it.
+    /// Prefix of file names.
     pub(super) name: String,
 }
 
@@ -59,16 +59,16 @@ pub(super) struct Issued {
     pub(super) key: String,
 }
 
-/// What a certificate is for.
+/// The use of a certificate.
 pub(super) enum Purpose<'a> {
-    /// To sign as a member, with this organizational unit.
+    /// Signing as a member, with this organizational unit.
     Signing { unit: Option<&'a str> },
-    /// To be a TLS server and client under these names.
+    /// TLS server and client with these names.
     Tls { names: &'a [String] },
 }
 
 impl Authority {
-    /// An authority with this common name, which says in its subject that it is for development.
+    /// Creates an authority with this common name, whose subject says that it is for development.
     pub(super) fn new(name: &str, subject: Subject, algorithm: Algorithm) -> Result<Self, CryptoError> {
         let failed = |cause| CryptoError::Certificate { name: name.to_owned(), cause };
         let key = FabricKey::new(algorithm).map_err(failed)?;
@@ -88,12 +88,12 @@ impl Authority {
         Ok(Self { params, key, certificate, subject, name: name.to_owned() })
     }
 
-    /// Its own certificate, in PEM.
+    /// Returns the authority's certificate, in PEM.
     pub(super) fn certificate(&self) -> String {
         self.certificate.pem()
     }
 
-    /// Its key, in PEM.
+    /// Returns the authority's key, in PEM.
     pub(super) fn key(&self) -> String {
         self.key.pem()
     }
@@ -127,12 +127,12 @@ impl Authority {
     }
 }
 
-/// Fabric's own name of a key.
+/// Returns Fabric's identifier of a key.
 fn key_identifier(key: &FabricKey) -> KeyIdMethod {
     KeyIdMethod::PreSpecified(key.ours.ski().to_vec())
 }
 
-/// A key that signs as Fabric wants it: ECDSA with the lower of two values for s.
+/// A key that signs as Fabric requires: ECDSA with the lower of two values for s.
 struct FabricKey {
     pair: KeyPair,
     ours: SigningKey,
@@ -186,7 +186,7 @@ fn params(common_name: &str, subject: &Subject) -> CertificateParams {
     push(DnType::CustomDnType(STREET_ADDRESS.to_vec()), &subject.street_address);
     push(DnType::CustomDnType(POSTAL_CODE.to_vec()), &subject.postal_code);
     push(DnType::OrganizationName, subject.organization.as_deref().unwrap_or_default());
-    // the library takes one value of each kind, and a kind by its number is another to it
+    // the library keeps one value of each kind, and treats a kind given by its number as another
     for (kind, unit) in
         [DnType::OrganizationalUnitName, DnType::CustomDnType(UNIT.to_vec())].into_iter().zip(&subject.units)
     {

@@ -1,4 +1,5 @@
-//! Certificate authorities, identities and TLS certificates for development, in the folders that Fabric's cryptogen makes.
+//! Certificate authorities, identities and TLS certificates for development, in the directories of Fabric's
+//! cryptogen.
 //!
 //! ```text
 //! DIR/README.txt                                          what this is not good for
@@ -9,8 +10,8 @@
 //! DIR/peerOrganizations/org1.example.com/..               the same with peers and more users
 //! ```
 //!
-//! Whoever can read such a folder can be anybody in it. So every authority says in its subject what it is for, and a
-//! README beside them does.
+//! Anyone who can read such a directory can act as any identity in it. So the subject of every authority, and a
+//! README in the directory, say what it is for.
 
 mod authority;
 mod organization;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub use authority::Algorithm;
 pub use spec::{Mistakes, Network, Organization, Simple};
 
-/// Stands in the subject of every authority.
+/// Organizational unit in the subject of every authority.
 pub const MARK: &str = "For development only";
 
 const README: &str = "\
@@ -36,37 +37,37 @@ certificates, and keys stay where they are made.
 Made by `orderer crypto`.
 ";
 
-/// Why nothing, or not all, was made.
+/// Reason for which nothing, or not everything, was generated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CryptoError {
-    /// The folder is there.
+    /// The directory exists already.
     #[error("{} exists: certificates are never written over; name another folder by --output, or remove it", .0.display())]
     Exists(PathBuf),
-    /// A file or folder.
+    /// A file or directory cannot be read or written.
     #[error("{action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The failed operation.
         action: &'static str,
-        /// With what.
+        /// The path.
         path: PathBuf,
-        /// Why it failed.
+        /// The error of the file system.
         #[source]
         cause: io::Error,
     },
-    /// A certificate.
+    /// A certificate could not be created.
     #[error("make the certificate of {name}")]
     Certificate {
-        /// Whose.
+        /// The certificate's common name.
         name: String,
-        /// Why not.
+        /// The cause.
         #[source]
         cause: rcgen::Error,
     },
 }
 
-/// Makes everything in `folder`, which must not exist: it is made beside it and moved there whole. About 2 ms and two
-/// certificates for each member. Blocks.
+/// Generates everything in `folder`, which must not exist: it is built beside it and moved there complete. Takes
+/// about 2 ms, and creates two certificates, for each member. Performs blocking I/O.
 pub fn generate(folder: &Path, network: &Network) -> Result<(), CryptoError> {
     if fs::symlink_metadata(folder).is_ok() {
         return Err(CryptoError::Exists(folder.to_owned()));
@@ -86,7 +87,7 @@ pub fn generate(folder: &Path, network: &Network) -> Result<(), CryptoError> {
     fs::rename(&unfinished, folder).map_err(io_error("move what was made to", folder))
 }
 
-/// Where a folder is made until it is whole: beside its place, however that is written.
+/// Returns the directory beside `folder` in which it is built.
 pub fn unfinished(folder: &Path) -> PathBuf {
     let mut name = folder.file_name().unwrap_or_default().to_owned();
     name.push(".unfinished");
@@ -102,7 +103,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), CryptoError> {
     write_by(path, bytes, &mut fs::OpenOptions::new())
 }
 
-/// For its owner's eyes.
+/// Writes a file that only its owner may read.
 fn write_key(path: &Path, pem: &str) -> Result<(), CryptoError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     write_by(path, pem.as_bytes(), fs::OpenOptions::new().mode(0o600))

@@ -1,4 +1,4 @@
-//! The folders of one organization, as cryptogen lays them out.
+//! The directories of one organization, in cryptogen's layout.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,18 +7,18 @@ use super::authority::{Algorithm, Authority, Purpose};
 use super::spec::Organization;
 use super::{CryptoError, write, write_key};
 
-/// Somebody, or a machine, that gets a folder.
+/// A user or a machine that gets a directory.
 struct Member<'a> {
     group: &'static str,
     name: &'a str,
-    /// Organizational unit that says what it is.
+    /// Organizational unit of its role.
     unit: &'static str,
-    /// Names of a server; none for a client.
+    /// DNS names and addresses of a server; `None` for a client.
     server: Option<&'a [String]>,
     algorithm: Algorithm,
 }
 
-/// Makes authorities, the organization's MSP folder, and a folder for each member.
+/// Creates the authorities, the organization's MSP directory, and a directory for each member.
 pub(super) fn make(folder: &Path, organization: &Organization) -> Result<(), CryptoError> {
     let authority = |name: &str| Authority::new(name, organization.subject.clone(), organization.algorithm);
     let (ca, tls_ca) = (authority(&organization.ca)?, authority(&format!("tls{}", organization.ca))?);
@@ -28,7 +28,7 @@ pub(super) fn make(folder: &Path, organization: &Organization) -> Result<(), Cry
     }
     let msp = |msp: &Path| write_msp(msp, organization.node_ous, &ca, &tls_ca);
     let admin_certs = |msp: &Path, name: &str, certificate: &str| {
-        // who administers is said by units or, without them, by a list
+        // administrators have an organizational unit or, without those, are listed
         if organization.node_ous {
             return Ok(());
         }
@@ -69,7 +69,7 @@ pub(super) fn make(folder: &Path, organization: &Organization) -> Result<(), Cry
             algorithm: organization.users_algorithm,
         };
         let certificate = make_member(&user)?;
-        // as cryptogen does: alone at home everybody is an administrator
+        // as cryptogen does: in the own MSP directory each user is an administrator
         admin_certs(&folder.join("users").join(&name).join("msp"), &name, &certificate)?;
     }
     let (group, unit) = if organization.orders { ("orderers", "orderer") } else { ("peers", "peer") };
@@ -81,7 +81,7 @@ pub(super) fn make(folder: &Path, organization: &Organization) -> Result<(), Cry
     Ok(())
 }
 
-/// What every MSP folder of the organization has.
+/// Writes the files that every MSP directory of the organization has.
 fn write_msp(msp: &Path, node_ous: bool, ca: &Authority, tls_ca: &Authority) -> Result<(), CryptoError> {
     let ca_file = format!("cacerts/{}", certificate_file(&ca.name));
     write(&msp.join(&ca_file), ca.certificate().as_bytes())?;

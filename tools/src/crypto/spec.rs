@@ -1,4 +1,4 @@
-//! Who gets certificates: crypto-config.yaml in cryptogen's form, or a few numbers.
+//! The owners of certificates: from a crypto-config.yaml in cryptogen's form, or from a few numbers.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::authority::{Algorithm, Subject};
 use crate::document::{Document, Node as Place};
 
-/// Members of one organization; each takes four files and four signatures.
+/// Maximum number of members of one organization; each takes four files and four signatures.
 const MEMBERS_MAX: usize = 10_000;
 
 const ORGANIZATION: &[&str] = &["Name", "Domain", "EnableNodeOUs", "CA", "Template", "Specs", "Users"];
@@ -23,12 +23,12 @@ const SPEC: &[&str] = &[
     "PublicKeyAlgorithm",
 ];
 
-/// What is wrong with a file, a line for each.
+/// The errors in a file, a line for each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct Mistakes(pub Vec<String>);
 
-/// Everybody who gets something.
+/// The organizations that get certificates.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     pub(super) orderer_organizations: Vec<Organization>,
@@ -44,7 +44,7 @@ pub struct Organization {
     /// Common name of the authority; that for TLS has `tls` in front.
     pub(super) ca: String,
     pub(super) subject: Subject,
-    /// Of the authorities' keys.
+    /// Kind of the authorities' keys.
     pub(super) algorithm: Algorithm,
     pub(super) nodes: Vec<Node>,
     pub(super) users: usize,
@@ -56,38 +56,38 @@ pub struct Organization {
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) name: String,
-    /// By which TLS clients know it.
+    /// Names by which TLS clients know it.
     pub(super) names: Vec<String>,
     pub(super) algorithm: Algorithm,
 }
 
-/// A network in a few numbers.
+/// Parameters of a simple network.
 #[derive(Clone, Debug)]
 pub struct Simple {
-    /// Of the orderers' organization; organizations of peers are `org1.` and so on below it.
+    /// Domain of the orderers' organization; organizations of peers are `org1.` and so on below it.
     pub domain: String,
-    /// How many orderers: `orderer.`, `orderer2.` and so on.
+    /// Number of orderers: `orderer.`, `orderer2.` and so on.
     pub orderers: usize,
-    /// How many organizations of peers.
+    /// Number of organizations with peers.
     pub organizations: usize,
-    /// Peers of each: `peer0.` and so on.
+    /// Number of peers of each: `peer0.` and so on.
     pub peers: usize,
-    /// Users of each beside the administrator.
+    /// Number of users of each beside the administrator.
     pub users: usize,
     /// Names and addresses that every machine has beside its own.
     pub hosts: Vec<String>,
-    /// Of all keys.
+    /// Kind of all keys.
     pub algorithm: Algorithm,
 }
 
 impl Network {
-    /// Organizations by their folders, for people.
+    /// Iterates over the directories of the organizations.
     pub fn folders(&self) -> impl Iterator<Item = String> {
         let orderers = self.orderer_organizations.iter().map(|o| format!("ordererOrganizations/{}", o.domain));
         orderers.chain(self.peer_organizations.iter().map(|o| format!("peerOrganizations/{}", o.domain)))
     }
 
-    /// Whether somebody has an Ed25519 key.
+    /// Returns whether any member has an Ed25519 key.
     pub fn has_ed25519(&self) -> bool {
         self.orderer_organizations.iter().chain(&self.peer_organizations).any(|organization| {
             let nodes = organization.nodes.iter().map(|node| node.algorithm);
@@ -96,7 +96,7 @@ impl Network {
         })
     }
 
-    /// One of a few numbers.
+    /// Creates a network from a few parameters.
     pub fn simple(simple: &Simple) -> Result<Self, Mistakes> {
         let node = |domain: &str, host: String| {
             let name = format!("{host}.{domain}");
@@ -133,7 +133,7 @@ impl Network {
         })
     }
 
-    /// That of a file; `algorithm` is for keys of which nothing else is said.
+    /// Reads a file; `algorithm` is for keys whose kind it does not set.
     pub fn load(file: &Path, algorithm: Algorithm) -> Result<Self, Mistakes> {
         let line = |problem: String| format!("{}: {problem}", file.display());
         let one = |problem: String| Mistakes(vec![line(problem)]);
@@ -260,7 +260,7 @@ impl Node {
     }
 }
 
-/// That of a spec, or made of the names of host and domain.
+/// Returns the common name of a spec, by default built from host and domain.
 fn common_name(place: &Place<'_>, host: &str, domain: &str) -> String {
     // a template has no name of its own
     let place = place.field("CommonName");
@@ -272,7 +272,7 @@ fn common_name(place: &Place<'_>, host: &str, domain: &str) -> String {
     name
 }
 
-/// A text with `{{.Name}}` in it, filled in.
+/// Fills the placeholders `{{.Name}}` in a text.
 fn filled(place: &Place<'_>, pattern: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::new();
     let mut rest = pattern;
@@ -312,13 +312,13 @@ fn algorithm(place: &Place<'_>, default: Algorithm) -> Algorithm {
     }
 }
 
-/// Folders and files are named so.
+/// Returns whether the text can be the name of a directory or a file.
 fn is_name(text: &str) -> bool {
     let sign = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     !text.is_empty() && text.len() <= 200 && !text.starts_with('.') && text.bytes().all(sign)
 }
 
-/// As cryptogen has it.
+/// Returns cryptogen's default subject.
 fn subject_default() -> Subject {
     Subject {
         country: "US".to_owned(),

@@ -9,7 +9,11 @@
 //! DIR/ledger/                                what the node stores
 //! ```
 //!
-//! It is made beside DIR and moved there whole: a crash leaves no half of it. Its keys are for development only.
+//! It is made beside DIR and moved there whole: a crash leaves no half of it. Its keys are for development only. [`cluster`] makes one
+//! with several orderers.
+
+pub mod cluster;
+mod layout;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -23,9 +27,10 @@ use orderer_core::channel::{ChannelId, ChannelIdError};
 
 use crate::configtx;
 use crate::crypto::{self, Algorithm, CryptoError, Network, Simple};
+pub use layout::{CONFIG_FILE, Size};
+use layout::{SYSTEM_CHANNEL, genesis_path};
 use orderer_localconfig::settings::Settings;
 
-const SYSTEM_CHANNEL: &str = "system-channel";
 /// The channel that is ready for transactions.
 pub const APPLICATION_CHANNEL: &str = "devchannel";
 const ORDERER_DOMAIN: &str = "example.com";
@@ -55,6 +60,16 @@ pub enum DevError {
     /// The folder is something else's.
     #[error("development network: {} is not empty and has no {CONFIG_FILE}: name an empty folder", .0.display())]
     NotOurs(PathBuf),
+    /// The folder has a network with another number of orderers.
+    #[error("development network: {} has {found}, and not {wanted}: name another folder", folder.display())]
+    Another {
+        /// The folder.
+        folder: PathBuf,
+        /// What it has.
+        found: Size,
+        /// What was asked for.
+        wanted: Size,
+    },
     /// Certificates.
     #[error("development network: make certificates")]
     Crypto(#[from] CryptoError),
@@ -68,9 +83,6 @@ pub enum DevError {
     #[error("development network: channel name")]
     Channel(#[from] ChannelIdError),
 }
-
-/// Of its node.
-pub const CONFIG_FILE: &str = "orderer.yaml";
 
 /// A development network on the disk.
 #[derive(Debug)]
@@ -98,28 +110,12 @@ fn move_into(from: &Path, to: &Path) -> io::Result<()> {
 /// Makes the network in `folder`, with keys of this kind, or finds it there with those that it has. Takes about 20 ms.
 /// Blocks.
 pub fn prepare(folder: &Path, algorithm: Algorithm) -> Result<DevNetwork, DevError> {
-    let io = |action, path: &Path| {
-        let path = path.to_owned();
-        move |cause| DevError::Io { action, path, cause }
-    };
-    let config_file = folder.join(CONFIG_FILE);
-    let created = !config_file.exists();
-    if created {
-        let occupied = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-        if occupied {
-            return Err(DevError::NotOurs(folder.to_owned()));
-        }
-        // one that is there may be where somebody stands: it stays the same folder, and has a name beside which to work
-        let known = if folder.exists() { fs::canonicalize(folder).map_err(io("find", folder))? } else { folder.into() };
-        let unfinished = crypto::unfinished(&known);
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished).map_err(io("remove", &unfinished))?;
-        }
-        make(&unfinished, algorithm)?;
-        let moved = if known.exists() { move_into(&unfinished, &known) } else { fs::rename(&unfinished, &known) };
-        moved.map_err(io("move the finished network to", folder))?;
+    let created = make_whole(folder, |unfinished| make(unfinished, algorithm))?;
+    let folder = find(folder)?;
+    if !genesis_path(&folder, SYSTEM_CHANNEL).exists() {
+        let found = Size::found(&folder);
+        return Err(DevError::Another { folder, found, wanted: Size::Single });
     }
-    let folder = fs::canonicalize(folder).map_err(io("find", folder))?;
     Ok(DevNetwork {
         config_file: folder.join(CONFIG_FILE),
         genesis_blocks: CHANNELS.map(|(channel, _)| genesis_path(&folder, channel)).to_vec(),
@@ -128,14 +124,46 @@ pub fn prepare(folder: &Path, algorithm: Algorithm) -> Result<DevNetwork, DevErr
     })
 }
 
-fn genesis_path(folder: &Path, channel: &str) -> PathBuf {
-    folder.join("genesis").join(format!("{channel}.block"))
+fn find(folder: &Path) -> Result<PathBuf, DevError> {
+    fs::canonicalize(folder).map_err(|cause| DevError::Io { action: "find", path: folder.to_owned(), cause })
+}
+
+/// Has a network made beside `folder` and moves it there, unless there is one. True if it was made.
+fn make_whole(folder: &Path, make: impl FnOnce(&Path) -> Result<(), DevError>) -> Result<bool, DevError> {
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |cause| DevError::Io { action, path, cause }
+    };
+    if folder.join(CONFIG_FILE).exists() {
+        return Ok(false);
+    }
+    let occupied = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    if occupied {
+        return Err(DevError::NotOurs(folder.to_owned()));
+    }
+    // one that is there may be where somebody stands: it stays the same folder, and has a name beside which to work
+    let known = if folder.exists() { find(folder)? } else { folder.into() };
+    let unfinished = crypto::unfinished(&known);
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).map_err(io("remove", &unfinished))?;
+    }
+    make(&unfinished)?;
+    let moved = if known.exists() { move_into(&unfinished, &known) } else { fs::rename(&unfinished, &known) };
+    moved.map_err(io("move the finished network to", folder))?;
+    Ok(true)
 }
 
 fn make(folder: &Path, algorithm: Algorithm) -> Result<(), DevError> {
+    make_crypto(folder, 1, algorithm)?;
+    make_channels(folder, &configtx_text(algorithm), &CHANNELS)?;
+    write(&folder.join(CONFIG_FILE), config_text().as_bytes())
+}
+
+/// The organizations of a network with so many orderers.
+fn make_crypto(folder: &Path, orderers: usize, algorithm: Algorithm) -> Result<(), DevError> {
     let members = Simple {
         domain: ORDERER_DOMAIN.to_owned(),
-        orderers: 1,
+        orderers,
         organizations: 1,
         peers: 1,
         users: 1,
@@ -143,14 +171,18 @@ fn make(folder: &Path, algorithm: Algorithm) -> Result<(), DevError> {
         algorithm,
     };
     fs::create_dir_all(folder).map_err(|cause| DevError::Io { action: "make", path: folder.to_owned(), cause })?;
-    crypto::generate(&folder.join("crypto"), &Network::simple(&members)?)?;
+    Ok(crypto::generate(&folder.join("crypto"), &Network::simple(&members)?)?)
+}
+
+/// configtx.yaml, and the first blocks of channels by its profiles.
+fn make_channels(folder: &Path, text: &str, channels: &[(&str, &str)]) -> Result<(), DevError> {
     let file = folder.join("configtx.yaml");
-    write(&file, configtx_text(algorithm).as_bytes())?;
-    for (channel, profile) in CHANNELS {
+    write(&file, text.as_bytes())?;
+    for (channel, profile) in channels {
         let loaded = configtx::load(&file, profile, &BTreeMap::new())?;
         write(&genesis_path(folder, channel), &loaded.genesis_block(&ChannelId::parse(channel)?)?)?;
     }
-    write(&folder.join(CONFIG_FILE), config_text().as_bytes())
+    Ok(())
 }
 
 /// Ed25519 keys count from channel capability V3_0 on, with which orderers are listed by their organizations alone.
@@ -197,14 +229,24 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), DevError> {
     fs::write(path, bytes).map_err(failed)
 }
 
+fn orderer_tls_root(folder: &Path) -> PathBuf {
+    let organization = folder.join("crypto/ordererOrganizations").join(ORDERER_DOMAIN);
+    organization.join("tlsca").join(format!("tlsca.{ORDERER_DOMAIN}-cert.pem"))
+}
+
+fn admin_msp(folder: &Path) -> PathBuf {
+    folder.join(format!("crypto/peerOrganizations/{PEER_DOMAIN}/users/Admin@{PEER_DOMAIN}/msp"))
+}
+
 impl DevNetwork {
-    /// The network in `folder`, if there is one; makes nothing.
+    /// The network in `folder`, if there is one, also with several orderers: the first of them then. Makes nothing.
     pub fn find(folder: &Path) -> Option<Self> {
         let folder = fs::canonicalize(folder).ok()?;
-        let blocks = [SYSTEM_CHANNEL, APPLICATION_CHANNEL].map(|channel| genesis_path(&folder, channel));
+        let blocks = CHANNELS.map(|(channel, _)| genesis_path(&folder, channel));
+        let genesis_blocks: Vec<_> = blocks.into_iter().filter(|block| block.is_file()).collect();
         let config_file = folder.join(CONFIG_FILE);
-        let whole = config_file.is_file() && blocks.iter().all(|block| block.is_file());
-        whole.then(|| Self { config_file, genesis_blocks: blocks.to_vec(), folder, created: false })
+        let whole = config_file.is_file() && genesis_path(&folder, APPLICATION_CHANNEL).is_file();
+        whole.then_some(Self { folder, created: false, config_file, genesis_blocks })
     }
 
     /// Block 0 of a channel of it.
@@ -225,8 +267,7 @@ impl DevNetwork {
 
     /// The authority that the orderer's TLS certificate leads to.
     pub fn orderer_tls_root(&self) -> PathBuf {
-        let organization = self.folder.join("crypto/ordererOrganizations").join(ORDERER_DOMAIN);
-        organization.join("tlsca").join(format!("tlsca.{ORDERER_DOMAIN}-cert.pem"))
+        orderer_tls_root(&self.folder)
     }
 
     fn user_folder(&self) -> PathBuf {
@@ -240,7 +281,7 @@ impl DevNetwork {
         let (operators, health) = operators(settings);
         let secured = if settings.tls.is_some() { "TLS" } else { "plaintext" };
         let made = if self.created { "made" } else { "goes on" };
-        let admin = self.folder.join(format!("crypto/peerOrganizations/{PEER_DOMAIN}/users/Admin@{PEER_DOMAIN}/msp"));
+        let admin = admin_msp(&self.folder);
         format!(
             "
 A development network {made} in {folder}

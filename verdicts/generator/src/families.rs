@@ -6,7 +6,7 @@ use fabric_proto::common::{
     Block, CombinedPrincipal, ConfigGroup, Envelope, MspPrincipal, MspRole, OrganizationUnit, Policy, SignaturePolicy,
 };
 use fabric_proto::msp::{FabricCryptoConfig, FabricMspConfig, SerializedIdentity};
-use orderer_verdicts::{Case, Release};
+use orderer_verdicts::Case;
 
 use crate::bend::bend;
 use crate::certificate::{Certificate, attribute, name};
@@ -46,7 +46,7 @@ pub fn generate(seed: u64, index: u64) -> Case {
     let (family, make) = FAMILIES[(index % FAMILIES.len() as u64) as usize];
     let mut chain = Chain::default();
     let description = make(&mut rng, &mut chain);
-    let release = if chain.has_v3() { Release::V3_1 } else { Release::V2_5 };
+    let release = chain.release();
     Case { name: format!("{family}/{seed}-{index}"), description, release, blocks: chain.blocks }
 }
 

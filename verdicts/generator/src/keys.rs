@@ -10,6 +10,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
 
 use crate::der::{bits, explicit, implicit, integer, null, octets, oid, sequence, tlv, unsigned};
+use crate::long_rsa::LongKey;
 
 /// A digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,11 @@ impl Hash {
         }
     }
 
+    /// What a signature by RSA is over.
+    fn digest_info(self, message: &[u8]) -> Vec<u8> {
+        sequence(&[sequence(&[self.oid(), null()]), octets(&self.digest(message))])
+    }
+
     fn oid(self) -> Vec<u8> {
         match self {
             Self::Sha1 => oid(&[1, 3, 14, 3, 2, 26]),
@@ -68,6 +74,8 @@ pub enum Key {
     P521(p521::ecdsa::SigningKey),
     /// RSA
     Rsa(Box<PrivateKey>),
+    /// RSA with a longer modulus
+    LongRsa(LongKey),
     /// Ed25519
     Ed25519(ed25519_dalek::SigningKey),
 }
@@ -92,10 +100,8 @@ impl Key {
             Self::P256(key) => ec(&[1, 2, 840, 10045, 3, 1, 7], key.verifying_key().to_sec1_point(false).as_bytes()),
             Self::P384(key) => ec(&[1, 3, 132, 0, 34], key.verifying_key().to_sec1_point(false).as_bytes()),
             Self::P521(key) => ec(&[1, 3, 132, 0, 35], key.verifying_key().to_sec1_point(false).as_bytes()),
-            Self::Rsa(key) => {
-                let numbers = sequence(&[unsigned(&key.n().to_be_bytes()), unsigned(&key.e().to_be_bytes())]);
-                sequence(&[sequence(&[oid(&[1, 2, 840, 113_549, 1, 1, 1]), null()]), bits(0, &numbers)])
-            }
+            Self::Rsa(key) => rsa_spki(&key.n().to_be_bytes(), &key.e().to_be_bytes()),
+            Self::LongRsa(key) => rsa_spki(key.modulus(), &LongKey::EXPONENT.to_be_bytes()),
             Self::Ed25519(key) => {
                 sequence(&[sequence(&[oid(&[1, 3, 101, 112])]), bits(0, key.verifying_key().as_bytes())])
             }
@@ -121,7 +127,7 @@ impl Key {
     /// The `AlgorithmIdentifier` of a signature.
     pub fn algorithm(&self, hash: Hash) -> Vec<u8> {
         match self {
-            Self::Rsa(_) => {
+            Self::Rsa(_) | Self::LongRsa(_) => {
                 let last = match hash {
                     Hash::Sha1 => 5,
                     Hash::Sha224 => 14,
@@ -145,9 +151,9 @@ impl Key {
     /// A signature over `message`.
     pub fn sign(&self, hash: Hash, message: &[u8], form: Form) -> Vec<u8> {
         match self {
+            Self::LongRsa(key) => key.sign(&hash.digest_info(message)),
             Self::Rsa(key) => {
-                let digest = hash.digest(message);
-                let info = sequence(&[sequence(&[hash.oid(), null()]), octets(&digest)]);
+                let info = hash.digest_info(message);
                 key.sign(Pkcs1v15Sign::new_unprefixed(), &info).unwrap_or_default()
             }
             Self::Ed25519(key) => key.sign(message).to_bytes().to_vec(),
@@ -181,7 +187,7 @@ impl Key {
             Self::P256(key) => sign!(key, p256, 16),
             Self::P384(key) => sign!(key, p384, 32),
             Self::P521(key) => sign!(key, p521, 64),
-            Self::Rsa(_) | Self::Ed25519(_) => (Vec::new(), Vec::new()),
+            Self::Rsa(_) | Self::LongRsa(_) | Self::Ed25519(_) => (Vec::new(), Vec::new()),
         }
     }
 }
@@ -197,11 +203,14 @@ pub enum Kind {
     Rsa768,
     Rsa1024,
     Rsa2048,
+    Rsa4096,
+    Rsa8192,
+    Rsa16384,
     Ed25519,
 }
 
 impl Kind {
-    /// All of them.
+    /// Those that random cases have.
     pub const ALL: [Self; 8] =
         [Self::P224, Self::P256, Self::P384, Self::P521, Self::Rsa768, Self::Rsa1024, Self::Rsa2048, Self::Ed25519];
 }
@@ -232,6 +241,14 @@ static RSA: LazyLock<Vec<Key>> = LazyLock::new(|| {
     primes.filter_map(|line| key(line).ok()).map(|key| Key::Rsa(Box::new(key))).collect()
 });
 
+static RSA_4096: LazyLock<Vec<Key>> = LazyLock::new(|| long_keys(512));
+static RSA_8192: LazyLock<Vec<Key>> = LazyLock::new(|| long_keys(1024));
+static RSA_16384: LazyLock<Vec<Key>> = LazyLock::new(|| long_keys(2048));
+
+fn long_keys(octets: usize) -> Vec<Key> {
+    (0..EACH).filter_map(|number| LongKey::new(octets, number)).map(Key::LongRsa).collect()
+}
+
 /// Numbers to make keys of.
 fn scalars(length: usize) -> impl Iterator<Item = Vec<u8>> {
     (0..EACH as u64).map(move |number| scalar(length, number))
@@ -249,33 +266,55 @@ fn scalar(length: usize, number: u64) -> Vec<u8> {
 /// The `SubjectPublicKeyInfo` of another key of a kind: of as many as one likes. Nobody has the private part of an RSA key
 /// among them; its exponent is the largest that is taken.
 pub fn other_spki(kind: Kind, number: usize) -> Vec<u8> {
-    let number = (EACH + number) as u64;
-    let key = match kind {
-        Kind::P224 => p224::ecdsa::SigningKey::from_slice(&scalar(28, number)).ok().map(Key::P224),
-        Kind::P256 => p256::ecdsa::SigningKey::from_slice(&scalar(32, number)).ok().map(Key::P256),
-        Kind::P384 => p384::ecdsa::SigningKey::from_slice(&scalar(48, number)).ok().map(Key::P384),
-        Kind::P521 => p521::ecdsa::SigningKey::from_slice(&scalar(66, number)).ok().map(Key::P521),
-        Kind::Ed25519 => {
-            let scalar = <[u8; 32]>::try_from(scalar(32, number)).ok();
-            scalar.map(|scalar| Key::Ed25519(ed25519_dalek::SigningKey::from_bytes(&scalar)))
+    match kind.octets() {
+        Some(octets) => {
+            let number = (EACH + number) as u64;
+            let part = |part: u64| sha256(&[number, part].map(u64::to_be_bytes).concat());
+            let mut modulus: Vec<u8> = (0..octets as u64 / 32).flat_map(part).collect();
+            modulus[0] |= 0x80;
+            modulus[octets - 1] |= 1;
+            rsa_spki(&modulus, &LongKey::EXPONENT.to_be_bytes())
         }
-        Kind::Rsa768 | Kind::Rsa1024 | Kind::Rsa2048 => None,
-    };
-    key.map_or_else(|| rsa_spki(kind, number), |key| key.spki())
+        None => other(kind, number).map(|key| key.spki()).unwrap_or_default(),
+    }
 }
 
-fn rsa_spki(kind: Kind, number: u64) -> Vec<u8> {
-    let octets = match kind {
-        Kind::Rsa768 => 96,
-        Kind::Rsa1024 => 128,
-        _ => 256,
-    };
-    let mut modulus: Vec<u8> =
-        (0..8_u64).flat_map(|part| sha256(&[number, part].map(u64::to_be_bytes).concat())).collect();
-    modulus.truncate(octets);
-    modulus[0] |= 0x80;
-    modulus[octets - 1] |= 1;
-    let numbers = sequence(&[unsigned(&modulus), unsigned(&0x7fff_ffff_u32.to_be_bytes())]);
+/// Another key of a kind, of as many as one likes. There are none of the RSA kinds up to 2048 bits.
+pub fn other(kind: Kind, number: usize) -> Option<Key> {
+    let beyond = (EACH + number) as u64;
+    match kind {
+        Kind::P224 => p224::ecdsa::SigningKey::from_slice(&scalar(28, beyond)).ok().map(Key::P224),
+        Kind::P256 => p256::ecdsa::SigningKey::from_slice(&scalar(32, beyond)).ok().map(Key::P256),
+        Kind::P384 => p384::ecdsa::SigningKey::from_slice(&scalar(48, beyond)).ok().map(Key::P384),
+        Kind::P521 => p521::ecdsa::SigningKey::from_slice(&scalar(66, beyond)).ok().map(Key::P521),
+        Kind::Ed25519 => {
+            let scalar = <[u8; 32]>::try_from(scalar(32, beyond)).ok();
+            scalar.map(|scalar| Key::Ed25519(ed25519_dalek::SigningKey::from_bytes(&scalar)))
+        }
+        Kind::Rsa4096 | Kind::Rsa8192 | Kind::Rsa16384 => {
+            LongKey::new(kind.octets().unwrap_or_default(), EACH + number).map(Key::LongRsa)
+        }
+        Kind::Rsa768 | Kind::Rsa1024 | Kind::Rsa2048 => None,
+    }
+}
+
+impl Kind {
+    /// Length of the modulus, if it has one.
+    fn octets(self) -> Option<usize> {
+        Some(match self {
+            Self::Rsa768 => 96,
+            Self::Rsa1024 => 128,
+            Self::Rsa2048 => 256,
+            Self::Rsa4096 => 512,
+            Self::Rsa8192 => 1024,
+            Self::Rsa16384 => 2048,
+            _ => return None,
+        })
+    }
+}
+
+fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
+    let numbers = sequence(&[unsigned(modulus), unsigned(exponent)]);
     sequence(&[sequence(&[oid(&[1, 2, 840, 113_549, 1, 1, 1]), null()]), bits(0, &numbers)])
 }
 
@@ -291,6 +330,9 @@ pub fn key(kind: Kind, number: usize) -> &'static Key {
         Kind::Rsa768 => of(&RSA, 0),
         Kind::Rsa1024 => of(&RSA, 1),
         Kind::Rsa2048 => of(&RSA, 2),
+        Kind::Rsa4096 => of(&RSA_4096, number),
+        Kind::Rsa8192 => of(&RSA_8192, number),
+        Kind::Rsa16384 => of(&RSA_16384, number),
     }
 }
 

@@ -26,6 +26,7 @@ pub mod der;
 pub mod families;
 pub mod keys;
 pub mod large;
+pub mod long_rsa;
 pub mod network;
 pub mod organization;
 pub mod pem;

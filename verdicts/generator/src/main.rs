@@ -34,9 +34,9 @@ fn main() -> anyhow::Result<()> {
     let mut file = std::io::BufWriter::new(std::fs::File::create(&arguments.out)?);
     let mut record = Vec::new();
     if arguments.large {
-        for (_, make) in large::cases(large::SIZE) {
+        for large in large::cases(large::SIZE) {
             record.clear();
-            make().write(&mut record);
+            (large.make)().write(&mut record);
             file.write_all(&record)?;
         }
         return Ok(file.flush()?);

@@ -16,6 +16,7 @@ use fabric_proto::common::{
 use fabric_proto::msp::{FabricMspConfig, MspConfig, SerializedIdentity};
 use fabric_proto::orderer::{BatchSize, BatchTimeout, ConsensusType};
 use orderer_core::block::{data_hash, header_hash};
+use orderer_verdicts::Release;
 
 use crate::keys::{Form, Hash, Key};
 
@@ -135,7 +136,8 @@ impl<'a> Signer<'a> {
         Self { msp, certificate, key, change: Box::new(|signature| signature) }
     }
 
-    fn sign(&self, update: &[u8]) -> ConfigSignature {
+    /// Their signature over an update.
+    pub fn sign(&self, update: &[u8]) -> ConfigSignature {
         let identity = SerializedIdentity { mspid: self.msp.to_owned(), id_bytes: self.certificate.clone().into() };
         let header = SignatureHeader { creator: identity.encode_to_vec().into(), nonce: Bytes::from_static(&[1; 24]) };
         let header = header.encode_to_vec();
@@ -196,7 +198,8 @@ pub fn set_anchors(root: &ConfigGroup, text: &str) -> (ConfigUpdate, ConfigGroup
     (update, result)
 }
 
-fn envelope(kind: HeaderType, data: Vec<u8>) -> Envelope {
+/// A message of the channel that nobody has signed.
+pub fn envelope(kind: HeaderType, data: Vec<u8>) -> Envelope {
     let channel_header =
         ChannelHeader { r#type: kind as i32, channel_id: CHANNEL.to_owned(), ..ChannelHeader::default() };
     let payload = Payload {
@@ -257,8 +260,12 @@ impl Chain {
         self.blocks.push(block.encode_to_vec().into());
     }
 
-    /// Whether a configuration on the chain has the channel capability V3_0.
-    pub fn has_v3(&self) -> bool {
+    /// The release of Fabric that judges the chain: 3.1 where a configuration on it has the channel capability V3_0.
+    pub fn release(&self) -> Release {
+        if self.has_v3() { Release::V3_1 } else { Release::V2_5 }
+    }
+
+    fn has_v3(&self) -> bool {
         let root = |block: &Bytes| {
             let block = Block::decode(block.clone()).ok()?;
             let entry = block.data?.data.into_iter().next()?;

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// A range, as Go's `net.IPNet` holds it: the address with its host bits, and a mask, both of 4 or of 16 bytes.
+/// A range in the form of Go's `net.IPNet`: the address with its host bits, and a mask, both of 4 or of 16
+/// bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Range {
     address: Vec<u8>,
@@ -22,7 +23,7 @@ impl Range {
         Self { address, mask }
     }
 
-    /// `IPNet.Contains`: addresses of IPv4 written in IPv6 are of IPv4 here, on both sides.
+    /// Implements `IPNet.Contains`: IPv4 addresses in IPv6 form count as IPv4, on both sides.
     fn contains(&self, address: &[u8]) -> bool {
         let network = short(&self.address);
         let mask = &self.mask[self.mask.len() - network.len()..];
@@ -31,14 +32,14 @@ impl Range {
             && network.iter().zip(mask).zip(address).all(|((network, mask), byte)| network & mask == byte & mask)
     }
 
-    /// `ipNetworkSubset`.
+    /// Implements `ipNetworkSubset`.
     fn contains_range(&self, other: &Self) -> bool {
         let last: Vec<u8> = other.address.iter().zip(&other.mask).map(|(byte, mask)| byte | !mask).collect();
         self.contains(&other.address) && self.contains(&last)
     }
 }
 
-/// Ranges of one list, IPv4 and IPv6 apart, sorted and without those that the one before them contains.
+/// Ranges of one list, separate for IPv4 and IPv6, sorted, without those that the preceding range contains.
 #[derive(Debug)]
 pub(super) struct Addresses {
     v4: Vec<Range>,
@@ -46,7 +47,7 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// None for an empty list, which does not constrain.
+    /// Builds the list; `None` if it is empty and so does not constrain.
     pub(super) fn new(list: &[(IpAddr, u8)]) -> Option<Self> {
         if list.is_empty() {
             return None;
@@ -63,7 +64,7 @@ impl Addresses {
         Some(Self { v4, v6 })
     }
 
-    /// Whether the search finds a range with this address.
+    /// Whether Go's search finds a range that contains this address.
     pub(super) fn contain(&self, address: &IpAddr) -> bool {
         let ranges = if address.is_ipv4() { &self.v4 } else { &self.v6 };
         let address = bytes(*address);
@@ -82,7 +83,7 @@ fn bytes(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// The 4 bytes of an address of IPv4, however it is written (`IP.To4`).
+/// Returns the 4 bytes of an IPv4 address in either form (`IP.To4`); others unchanged.
 fn short(address: &[u8]) -> &[u8] {
     match <[u8; 16]>::try_from(address) {
         Ok(octets) if Ipv6Addr::from(octets).to_ipv4_mapped().is_some() => &address[12..],
@@ -116,7 +117,7 @@ mod tests {
         assert!(!contains(&["2001:db8::/33"], "1.2.3.4"));
     }
 
-    /// The neighbour that is asked begins behind the address of the range with which the name would match.
+    /// The neighbor found by the search starts after the address of the range that contains the name.
     #[test]
     fn host_bits_hide_ranges_as_in_go() {
         assert!(contains(&["10.0.0.200/24"], "10.0.0.1"));

@@ -6,19 +6,19 @@ use std::collections::HashSet;
 /// Domains of one list.
 #[derive(Debug)]
 pub(super) enum Domains {
-    /// The empty domain is among them, which contains all.
+    /// The list has the empty domain, which contains all names.
     All,
-    /// Sorted from the end, without those that the one before them contains.
+    /// Sorted from the end, without those that the preceding domain contains.
     Some {
         sorted: Vec<String>,
-        /// Of an excluded list: what is left of a domain, in lower case, behind its first label. A wildcard beside that domain
-        /// would stand for it.
+        /// Only for an excluded list: the part of each domain after its first label, in lower case. A wildcard in place of that
+        /// label would match the excluded domain.
         parents: HashSet<String>,
     },
 }
 
 impl Domains {
-    /// None for an empty list, which does not constrain.
+    /// Builds the list; `None` if it is empty and so does not constrain.
     pub(super) fn new<'a>(list: impl Iterator<Item = &'a str>, permitted: bool) -> Option<Self> {
         let mut sorted: Vec<String> = list.map(str::to_owned).collect();
         if sorted.is_empty() {
@@ -37,7 +37,7 @@ impl Domains {
         Some(Self::Some { sorted, parents })
     }
 
-    /// Whether the search finds a domain with this name.
+    /// Whether Go's search finds a domain that contains this name.
     pub(super) fn contain(&self, name: &str) -> bool {
         let Self::Some { sorted, parents } = self else { return true };
         let place = sorted.partition_point(|domain| compare(domain, name) == Ordering::Less);
@@ -47,21 +47,22 @@ impl Domains {
         if sorted.get(place.saturating_sub(1)).is_some_and(|domain| contains(domain, name)) {
             return true;
         }
-        // a wildcard may stand for a whole domain that is excluded
+        // a wildcard may match an excluded domain
         name.starts_with('*')
             && behind_first_label(name).is_some_and(|parent| parents.contains(&parent.to_ascii_lowercase()))
     }
 }
 
-/// Whether the domain, which is not empty, is the name or a parent of it, labels taken whole (`dnsHasSuffix`). One with a leading
-/// dot only contains what has further labels.
+/// Whether the domain, which is not empty, equals the name or is a parent of it, by whole labels (`dnsHasSuffix`). A domain with
+/// a leading dot contains only names with further labels.
 fn contains(domain: &str, name: &str) -> bool {
     let (domain, name) = (domain.as_bytes(), name.as_bytes());
     let Some(before) = name.len().checked_sub(domain.len()) else { return false };
     name[before..].eq_ignore_ascii_case(domain) && (domain[0] == b'.' || before == 0 || name[before - 1] == b'.')
 }
 
-/// From the end, without regard to case, the dot before all others (`dnsCompare`): a domain stands right before what it contains.
+/// Compares from the end, ignoring case, with the dot before all other characters (`dnsCompare`): a domain sorts right before the
+/// names it contains.
 fn compare(left: &str, right: &str) -> Ordering {
     fn from_end(name: &str) -> impl Iterator<Item = u8> {
         name.bytes().rev().map(|byte| if byte == b'.' { 0 } else { byte.to_ascii_lowercase() })
@@ -69,7 +70,7 @@ fn compare(left: &str, right: &str) -> Ordering {
     from_end(left).cmp(from_end(right))
 }
 
-/// From the first dot on.
+/// Returns the part of a name from the first dot on.
 fn behind_first_label(name: &str) -> Option<&str> {
     name.find('.').map(|dot| &name[dot..])
 }

@@ -1,4 +1,4 @@
-//! The parts of names that are compared with constraints, and lists of mailboxes.
+//! Parts of names that are compared with constraints, and lists of mailboxes.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,7 +14,7 @@ pub(super) struct Mailboxes {
 }
 
 impl Mailboxes {
-    /// None for an empty list, which does not constrain.
+    /// Builds the list; `None` if it is empty and so does not constrain.
     pub(super) fn new(list: &[String], permitted: bool) -> Option<Self> {
         if list.is_empty() {
             return None;
@@ -29,7 +29,8 @@ impl Mailboxes {
     }
 }
 
-/// The host of a URI, in lower case and without a port, unless it has none or it is an address (`parseURIs`).
+/// Returns the host of a URI in lower case and without a port; `None` if there is no host or it is an address
+/// (`parseURIs`).
 pub(super) fn uri_host(uri: &str) -> Option<String> {
     host_name(str::from_utf8(&crate::uri::host(uri).ok()?).ok()?)
 }
@@ -43,7 +44,7 @@ fn host_name(host: &str) -> Option<String> {
     (!is_address).then(|| name.to_ascii_lowercase())
 }
 
-/// The host of a pair of host and port (`net.SplitHostPort`).
+/// Returns the host of a pair of host and port (`net.SplitHostPort`).
 fn without_port(pair: &str) -> Option<&str> {
     let (before, after) = pair.rsplit_once(':')?;
     let host = match before.strip_prefix('[') {
@@ -53,7 +54,7 @@ fn without_port(pair: &str) -> Option<&str> {
     (!after.contains(['[', ']'])).then_some(host)
 }
 
-/// Whether it is an address of IPv4 or IPv6, that with or without a zone (`netip.ParseAddr`).
+/// Whether a text is an IPv4 address, or an IPv6 address with or without a zone (`netip.ParseAddr`).
 fn is_ip(text: &str) -> bool {
     match text.split_once('%') {
         Some((address, zone)) => !zone.is_empty() && address.parse::<Ipv6Addr>().is_ok(),

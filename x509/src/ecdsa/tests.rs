@@ -1,4 +1,5 @@
-//! Encodings of signatures and the lower s. That they verify is tested with Go's vectors beside `signature.rs`.
+//! Tests of the encodings of signatures and the low-S rule. The tests of `signature.rs` verify signatures with
+//! Go's vectors.
 
 use super::*;
 

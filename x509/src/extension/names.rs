@@ -1,9 +1,9 @@
-//! Alternative names and name constraints.
+//! Parses alternative names and name constraints.
 //!
 //! | Extension | Rule | In Go |
 //! |---|---|---|
-//! | subjectAltName | SEQUENCE of names. E-mail addresses, DNS names and URIs are ASCII, URIs are such as `net/url` takes with a host that is a domain, IP addresses have 4 or 16 octets. Other names are skipped; where there are no others and it is critical, Go does not handle it. Tail ignored. | `parseSANExtension` |
-//! | nameConstraints | SEQUENCE of the permitted and the excluded, not both absent or empty, and nothing else in it or behind it. Each is a SEQUENCE that begins with a name. | `parseNameConstraintsExtension` |
+//! | subjectAltName | SEQUENCE of names. E-mail addresses, DNS names and URIs are ASCII, URIs are those that `net/url` accepts with a host that is a domain, IP addresses have 4 or 16 octets. Other names are skipped; where there are no others and it is critical, Go does not handle it. Tail ignored. | `parseSANExtension` |
+//! | nameConstraints | SEQUENCE of the permitted and the excluded, not both absent or empty, and nothing else in it or after it. Each is a SEQUENCE that begins with a name. | `parseNameConstraintsExtension` |
 //! | – DNS | ASCII; a domain that may begin with a dot. | as above |
 //! | – e-mail | ASCII; a mailbox if `@` is in it, else as DNS. | as above |
 //! | – URI | ASCII; no IP address, else as DNS. | as above |
@@ -71,7 +71,7 @@ impl Extensions {
     }
 }
 
-/// What is permitted and what is excluded; empty if absent.
+/// Returns the permitted and the excluded subtrees; empty if absent.
 fn subtrees<'a>(body: &mut Reader<'a>) -> Option<(&'a [u8], &'a [u8])> {
     let mut fields = body.enter(der::SEQUENCE)?;
     let permitted = fields.optional(der::constructed(0))?.unwrap_or_default();
@@ -123,7 +123,7 @@ fn constraints(subtrees: &[u8], handled: &mut Handled) -> Result<Subtrees, &'sta
     Ok(known)
 }
 
-/// An address and the length of its mask.
+/// Parses an address and the length of its mask.
 fn address_range(octets: &[u8]) -> Result<(IpAddr, u8), &'static str> {
     let (address_octets, mask) = octets.split_at(octets.len() / 2);
     let (8 | 32, Some(address)) = (octets.len(), address(address_octets)) else {

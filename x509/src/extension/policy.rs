@@ -1,13 +1,13 @@
-//! Certificate policies.
+//! Parses certificate policies.
 //!
 //! | Extension | Rule | In Go |
 //! |---|---|---|
-//! | certificatePolicies | SEQUENCE of SEQUENCEs that begin with an object identifier, whose arcs are minimal and of any size. None stands twice. | `parseCertificatePoliciesExtension`, `newOIDFromDER` |
-//! | policyMappings | SEQUENCE of SEQUENCEs that begin with two object identifiers, whose contents are not looked at. | `processExtensions` |
+//! | certificatePolicies | SEQUENCE of SEQUENCEs that begin with an object identifier, whose arcs are minimal and of any size. None is repeated. | `parseCertificatePoliciesExtension`, `newOIDFromDER` |
+//! | policyMappings | SEQUENCE of SEQUENCEs that begin with two object identifiers, whose contents are not checked. | `processExtensions` |
 //! | policyConstraints | SEQUENCE; two optional INTEGERs of 64 bits in it, also negative ones. | `processExtensions` |
 //! | inhibitAnyPolicy | INTEGER of 64 bits. | `processExtensions` |
 //!
-//! What follows in a sequence, or behind the outer element, is ignored.
+//! Octets after the known fields of a sequence, or after the outer element, are ignored.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::der::{self, Reader};
 
-/// Contents of the object identifiers in the body of certificatePolicies.
+/// Returns the contents of the object identifiers in the body of certificatePolicies.
 pub(super) fn policies(body: &Bytes) -> Option<Vec<Bytes>> {
     let mut list = Reader::new(body).enter(der::SEQUENCE)?;
     let (mut policies, mut seen) = (Vec::new(), HashSet::new());
@@ -36,11 +36,11 @@ fn has_minimal_arcs(oid: &[u8]) -> bool {
         begins = octet & 0x80 == 0;
         minimal
     });
-    // it ends where another arc could begin
+    // the contents end where another arc could begin
     !oid.is_empty() && minimal && begins
 }
 
-/// Contents of the pairs of object identifiers in the body of policyMappings.
+/// Returns the contents of the pairs of object identifiers in the body of policyMappings.
 pub(super) fn mappings(body: &Bytes) -> Option<Vec<(Bytes, Bytes)>> {
     let mut list = Reader::new(body).enter(der::SEQUENCE)?;
     let mut mappings = Vec::new();
@@ -53,7 +53,7 @@ pub(super) fn mappings(body: &Bytes) -> Option<Vec<(Bytes, Bytes)>> {
     Some(mappings)
 }
 
-/// `requireExplicitPolicy` and `inhibitPolicyMapping` in the body of policyConstraints.
+/// Returns `requireExplicitPolicy` and `inhibitPolicyMapping` in the body of policyConstraints.
 pub(super) fn constraints(mut body: Reader<'_>) -> Option<(Option<i64>, Option<i64>)> {
     let mut fields = body.enter(der::SEQUENCE)?;
     let mut optional = |number| {

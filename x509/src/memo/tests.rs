@@ -23,7 +23,8 @@ fn read(certificate: &rcgen::Certificate) -> Arc<Certificate> {
     Arc::new(Certificate::parse(&Bytes::copy_from_slice(certificate.der())).unwrap())
 }
 
-/// Authorities of one name, each with its own key, and a certificate that the last of them signed.
+/// Returns authorities of one name, each with its own key, and a certificate that the last of them
+/// signed.
 fn namesakes(algorithm: &'static Algorithm, count: usize) -> (Vec<Arc<Certificate>>, Arc<Certificate>) {
     let key = || KeyPair::generate_for(algorithm).unwrap();
     let keys: Vec<KeyPair> = (0..count).map(|_| key()).collect();
@@ -38,7 +39,8 @@ fn the_outcome_is_that_of_a_check_whatever_is_known() {
     for algorithm in ALGORITHMS {
         let (authorities, below) = namesakes(algorithm, 20);
         let mut memo = Memo::new();
-        // in either order the one that signed is asked after many that did not, and before them
+        // in either order, the authority that signed is checked after many that did not, and before
+        // them
         for authority in authorities.iter().chain(authorities.iter().rev()) {
             assert_eq!(memo.check_certificate(&below, authority), below.check_signature_from(authority));
         }
@@ -61,7 +63,7 @@ fn who_may_not_sign_is_asked_of_each_certificate_and_not_of_its_key() {
     assert_eq!(memo.check_certificate(&may, &may), Ok(()));
 }
 
-/// A hundred candidates are considered, though nothing is verified any more.
+/// The limit of a hundred candidates applies even though no signature is verified again.
 #[test]
 fn what_is_known_counts_in_the_budget() {
     for (count, is_found) in [(100, true), (101, false)] {
@@ -78,4 +80,24 @@ fn what_is_known_counts_in_the_budget() {
             }
         }
     }
+}
+
+/// A skipped verification yields no result, neither valid nor invalid.
+#[test]
+fn a_used_up_budget_is_said() {
+    let (authorities, below) = namesakes(&rcgen::PKCS_ED25519, 3);
+    let pool = Pool::new(authorities.clone());
+    let options = Options { at: below.not_before() + 1, ..Options::default() };
+    let mut memo = Memo::bounded();
+    assert!(verify_with(&below, &pool, &Pool::default(), &options, &mut memo).is_ok());
+    memo.spend(cost::BUDGET);
+    assert!(memo.is_exhausted());
+    let outcome = verify_with(&below, &pool, &Pool::default(), &options, &mut memo);
+    assert!(matches!(outcome, Err(VerifyError::WorkLimit { .. })), "also where all is known: {outcome:?}");
+    assert_eq!(memo.check_certificate(&authorities[0], &below), Err(SignatureError::WorkLimit));
+    // nor does the error say that the issuer is unknown
+    let mut memo = Memo::bounded();
+    memo.spend(cost::BUDGET);
+    let outcome = verify_with(&below, &pool, &Pool::default(), &options, &mut memo);
+    assert!(matches!(outcome, Err(VerifyError::WorkLimit { .. })), "{outcome:?}");
 }

@@ -1,4 +1,4 @@
-//! The graph by itself; verdicts over chains are compared with Go's in `tests/verify_like_go.rs`.
+//! Tests of the graph itself; `tests/verify_like_go.rs` compares results over chains with Go's.
 
 use super::*;
 
@@ -29,7 +29,8 @@ fn nothing_is_mapped_to_or_from_any_policy() {
     }
 }
 
-/// Every policy mapped to every other, level by level, grows a tree beyond bounds where no graph is kept.
+/// Mapping every policy to every other, at each level, grows a tree without bounds in an implementation
+/// without a graph.
 #[test]
 fn mappings_cost_what_they_are_long() {
     let policies: Vec<Bytes> = (0..30).map(policy).collect();

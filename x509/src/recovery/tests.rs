@@ -36,7 +36,7 @@ fn the_key_that_signed_is_among_them_and_all_of_them_verify() {
     }
 }
 
-/// r is the coordinate of a point less the order of the group, which hardly any signature has, but one can be made.
+/// r is a point's coordinate minus the order of the group, which is very rare, but such a signature can be made.
 #[test]
 fn a_coordinate_above_the_order_is_found() {
     use p256::elliptic_curve::PrimeField as _;

@@ -1,4 +1,4 @@
-//! Signatures that Go made, and verdicts of Go: `kind digest-or-verdict key signature`, over `message`.
+//! Signatures made by Go, and Go's verdicts: `kind digest-or-verdict key signature`, over `message`.
 
 use super::*;
 use crate::key::Curve;

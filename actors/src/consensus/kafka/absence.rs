@@ -1,19 +1,19 @@
-//! When a topic that the brokers do not know is gone. A broker that has just come up knows none for a while, so for the
-//! protocol that answer is one to try again. Pure: times are arguments.
+//! Decides when a topic that the brokers do not know is gone. A broker that has just come up knows none for a while, so the
+//! protocol lets clients retry on that answer. Pure: times are arguments.
 
 use std::time::Duration;
 
 use orderer_kafka::Error;
 
-/// How long the brokers have said that there is no such topic.
+/// Duration for which the brokers have reported that the topic does not exist.
 #[derive(Debug, Default)]
 pub(super) struct Absence {
     since: Option<Duration>,
 }
 
 impl Absence {
-    /// Whether it is of no use to try again after this error at `now` (since any fixed moment): somebody has to see to the
-    /// topic first. One that is not known is waited for, for `grace` after the first such answer.
+    /// Returns whether a retry is of no use after this error at `now` (since any fixed moment), because an operator has to see
+    /// to the topic first. One that is not known is waited for, for `grace` after the first such answer.
     pub(super) fn is_final(&mut self, error: &Error, now: Duration, grace: Duration) -> bool {
         match error {
             Error::UnknownTopic { .. } => now.saturating_sub(*self.since.get_or_insert(now)) >= grace,

@@ -31,7 +31,7 @@ use crate::observe::CutReason;
 use crate::status::{StatusCell, Task};
 use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
 
-/// Blocks that are cut and not yet on the disk, in bytes of their envelopes. When they are more, no record is taken.
+/// Maximum size of blocks that are cut and not yet durable, in bytes of their envelopes. Above it no record is consumed.
 pub(super) const UNWRITTEN_BYTES: u32 = 64 << 20;
 /// The maximum number of events that the chain processes before the arbiter's other actors have their turn.
 const EVENTS_A_TURN: usize = 64;
@@ -39,10 +39,10 @@ const EVENTS_A_TURN: usize = 64;
 const MESSAGE_OVERHEAD_BYTES: u32 = 64 << 10;
 /// The chain, below the channel.
 const CHAIN: &str = "kafka-chain";
-/// And what it consists of beside itself.
+/// Paths of the chain's other actors.
 const PRODUCER: &str = "kafka-chain/kafka-producer";
 const CONSUMER: &str = "kafka-chain/kafka-consumer";
-/// What an operator can do about a channel whose topic is not what it was.
+/// Action for the operator of a channel whose topic has changed or lost records.
 const ACT_ON_TOPIC: &str = "see to the topic or the disk that the cause names, then restart the channel";
 
 /// The actor that orders one channel by its topic. The producer and the consumer of the topic are its children.
@@ -54,22 +54,22 @@ pub(super) struct KafkaChain {
     pub(super) writer: Counted<BlockWriter>,
     cluster: Arc<dyn Cluster>,
     last: LastBlock,
-    /// The configuration that the next record is taken under; on the disk a moment later.
+    /// The configuration under which the next record is consumed; durable a moment later.
     pub(super) snapshot: Arc<ChannelSnapshot>,
-    /// For producer and consumer, until they are started.
+    /// Status cells and guards for producer and consumer, until they are started.
     links: Option<Links>,
     pub(super) following: Option<Following>,
     retries: Retries,
     absence: Absence,
     pub(super) unwritten: Arc<Semaphore>,
     pub(super) timer: Option<SpawnHandle>,
-    /// When the first envelope was taken that waits for its block.
+    /// Time at which the first pending envelope of the next block was consumed.
     filling_since: Option<Instant>,
     pub(super) status: Arc<StatusCell>,
     guard: ExitGuard,
 }
 
-/// What producer and consumer are given.
+/// Status cells and guards for the next producer and consumer.
 struct Links {
     producer: Place,
     consumer: Place,
@@ -223,7 +223,7 @@ impl KafkaChain {
         self.wait_for(tokio::task::yield_now(), |(), _, _| {}, ctx);
     }
 
-    /// Takes nothing in until the future is done; `then` may add effects.
+    /// Consumes nothing until the future is done; `then` may add effects.
     pub(super) fn wait_for<T: 'static>(
         &mut self,
         future: impl Future<Output = T> + 'static,
@@ -358,8 +358,9 @@ impl Handler<TimeToCutFailed> for KafkaChain {
 impl Handler<Halt> for KafkaChain {
     type Result = ();
 
-    /// What was produced is in the topic, and will be in the chain whenever it is read; only what Broadcast still waits
-    /// for is worth a moment.
+    /// Drains the producer before the chain stops. What was produced is in the topic and will be consumed later; only messages
+    /// whose
+    /// senders wait on Broadcast are worth a moment.
     fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
         let _taken = self.status.take(Task::Halt);
         let (drained, answered) = oneshot::channel();

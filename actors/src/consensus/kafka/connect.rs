@@ -1,21 +1,21 @@
-//! From a cluster to a topic that can be followed: one attempt.
+//! Connects to a cluster and finds a topic that can be consumed: one attempt.
 
 use std::sync::Arc;
 
 use orderer_core::ordering::kafka::{Failure, KafkaOffset, LastBlock, TopicBounds, encode_connect};
 use orderer_kafka::{Cluster, Consumer, Error, Producer, TopicSpec};
 
-/// What a chain goes on with.
+/// The connection's results with which a chain goes on.
 pub(super) struct Connected {
     pub(super) producer: Box<dyn Producer>,
     pub(super) consumer: Box<dyn Consumer>,
-    /// Where to read from.
+    /// The offset to consume from.
     pub(super) from: KafkaOffset,
-    /// Behind the last record that the topic held when we came.
+    /// Offset behind the last record that the topic held at the time of the connection.
     pub(super) end: KafkaOffset,
 }
 
-/// Why not.
+/// The reason why a chain cannot connect.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error(transparent)]

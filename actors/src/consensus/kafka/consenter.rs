@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use actix::Actor as _;
-use orderer_core::block::EncodedBlock;
+use orderer_core::block::{EncodedBlock, consenter_metadata};
 use orderer_core::channel::BlockNumber;
 use orderer_core::config::Engine;
-use orderer_core::ordering::kafka::{LastBlock, consenter_metadata};
+use orderer_core::ordering::kafka::LastBlock;
 
 use super::chain::KafkaChain;
 use super::context::KafkaContext;
@@ -18,7 +18,7 @@ use crate::consensus::{ChainHandle, Consenter, ConsenterSupport, StartError};
 pub struct KafkaConsenter(Arc<KafkaContext>);
 
 impl KafkaConsenter {
-    /// One that reaches its brokers so.
+    /// Creates the consenter with these connection settings.
     pub fn new(kafka: KafkaContext) -> Self {
         Self(Arc::new(kafka))
     }
@@ -41,8 +41,8 @@ impl Consenter for KafkaConsenter {
     }
 }
 
-/// Whether a topic can go on where the ledger ends. It cannot behind what solo has ordered: no block says how much of the
-/// topic is in the chain, and what solo acknowledged is in no topic.
+/// Checks that a topic can go on where the ledger ends. It cannot behind what solo has ordered: no block says how much of
+/// the topic is in the chain, and what solo acknowledged is in no topic.
 fn check_engine_before(last: &EncodedBlock, state: &ChainState) -> Result<(), String> {
     const BACK: &str = "the channel was ordered by solo before, and a topic cannot go on from there: set Consensus.Serve.etcdraft back to solo";
     if !state.pending.is_empty() {

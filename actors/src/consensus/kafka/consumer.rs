@@ -16,9 +16,9 @@ use crate::node_context::NodeContext;
 use crate::status::{StatusCell, Task};
 use crate::supervision::{Abandon, Exit, ExitGuard};
 
-/// A broker answers an empty poll after so long.
+/// `max_wait`: a broker answers an empty poll after that.
 const LIMITS: FetchLimits = FetchLimits { max_wait: Duration::from_secs(1), max_bytes: 4 << 20 };
-/// So many answers are read that the chain has not taken in: the one it works on, and the next.
+/// Maximum number of fetched answers that the chain has not consumed: the one that it works on, and the next.
 const AHEAD: usize = 2;
 
 /// The actor that fetches a topic's records from an offset on and sends them to the chain.

@@ -1,4 +1,4 @@
-//! What the chains of all channels that Kafka orders have in common.
+//! Values that the chains of all Kafka channels share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use super::retry::RetryPolicy;
 /// Makes a way to a cluster, given its brokers.
 pub type Connector = dyn Fn(&[String]) -> Result<Arc<dyn Cluster>, SettingsError> + Send + Sync;
 
-/// What the chains of all channels are told of Kafka.
+/// Values that the chains of all Kafka channels share.
 pub struct KafkaContext {
     /// How a cluster is reached: TLS, SASL and deadlines are in here.
     pub connector: Box<Connector>,
-    /// What goes to all brokers and comes back.
+    /// Counters of the traffic with all brokers.
     pub traffic: Arc<Traffic>,
-    /// On how many brokers a topic is kept that a chain creates.
+    /// Replication factor of a topic that a chain creates.
     pub replication_factor: i16,
-    /// How long brokers may say that there is no topic, before that is believed.
+    /// Duration for which brokers may report that the topic does not exist, before that is believed.
     pub topic_grace: Duration,
-    /// How long a broker that is gone is tried again.
+    /// Retries of an unavailable broker.
     pub retry: RetryPolicy,
-    /// So often a batch is produced again before its senders are told.
+    /// Maximum number of times that a failed batch is produced again before its senders are answered.
     pub produce_again: u32,
     /// After this pause each.
     pub produce_pause: Duration,

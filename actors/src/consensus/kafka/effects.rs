@@ -20,7 +20,7 @@ use crate::judging::{NotDone, on_own_thread};
 use crate::mailbox::Counted;
 use crate::supervision::Exit;
 
-/// Why a chain ends whose producer ended before it.
+/// Exit cause of a chain whose producer ended before it.
 const NOT_ACKNOWLEDGED: &str = "the producer ended before the brokers had acknowledged a message that is ordered again";
 impl KafkaChain {
     pub(super) fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
@@ -91,7 +91,7 @@ impl KafkaChain {
         ctx: &mut Context<Self>,
     ) {
         let bytes: usize = envelopes.iter().map(|envelope| envelope.raw().len()).sum();
-        let op = Op::Block { envelopes, pending_below: 0, consenter_metadata: metadata.encode() };
+        let op = Op::Block { envelopes, pending_below: 0, consenter_metadata: metadata.encode(), header_hash: None };
         self.hand_over(number, op, bytes, ctx);
     }
 
@@ -130,13 +130,14 @@ impl KafkaChain {
                     "configuration updated");
                 chain.step(Event::Configured(Rules::of(next)));
             }
-            let op = Op::ConfigBlock { envelope, pending_below: 0, consenter_metadata, next, created };
+            let op =
+                Op::ConfigBlock { envelope, pending_below: 0, consenter_metadata, header_hash: None, next, created };
             chain.hand_over(number, op, bytes, ctx);
         };
         self.wait_for(applied, then, ctx);
     }
 
-    /// To the writer, when there is room.
+    /// Hands an op to the writer, when there is capacity.
     fn hand_over(&mut self, number: BlockNumber, op: Op, bytes: usize, ctx: &mut Context<Self>) {
         tracing::trace!(target: "orderer.kafka", channel = %self.channel.id(), block = %number, "block cut");
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(UNWRITTEN_BYTES);
@@ -162,5 +163,5 @@ fn send_ingress(producer: &Addr<KafkaProducer>, open: bool) {
 
 fn send_write(writer: &Counted<BlockWriter>, op: Op, room: tokio::sync::OwnedSemaphorePermit) {
     // bounded by the room that each block holds
-    writer.tell(Write { ops: vec![op], reply: None, room: Some(room) });
+    writer.tell(Write { ops: vec![op], reply: None, rooms: vec![room] });
 }

@@ -1,4 +1,4 @@
-//! What a chain has once it follows its topic.
+//! The parts of a chain that exist while it consumes its topic.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::producer::KafkaProducer;
 use crate::status::StatusCell;
 use crate::supervision::Abandon;
 
-/// What there is once the topic is being followed.
+/// The parts of a chain that exist while it consumes its topic.
 pub(super) struct Following {
     /// Ends with this.
     pub(super) _watch: Watch,
@@ -24,24 +24,24 @@ pub(super) struct Following {
     pub(super) consumer: Addr<KafkaConsumer>,
     pub(super) deliveries: VecDeque<Delivery>,
     pub(super) effects: VecDeque<Effect>,
-    /// Another thread, the writer or the broker is being waited for: nothing is taken in.
+    /// Whether another thread, the writer or the broker is being waited for: nothing is consumed then.
     pub(super) busy: bool,
-    /// Behind the last record that the topic held when we came.
+    /// Offset behind the last record that the topic held at the time of the connection.
     pub(super) end: KafkaOffset,
     pub(super) caught_up: bool,
-    /// Why producer and consumer do not get through to the cluster.
+    /// The errors that keep producer and consumer from the cluster, if any.
     pub(super) down: [Option<Trouble>; 2],
 }
 
 pub(super) struct Trouble {
     pub(super) cause: String,
     pub(super) attempt: u32,
-    /// How long after `since` it is tried again.
+    /// Pause after `since` until the next attempt.
     pub(super) pause: Duration,
     pub(super) since: Instant,
 }
 
-/// They hold each other's addresses: none would stop by itself.
+/// Stops producer and consumer, because they hold each other's addresses, so that neither would stop by itself.
 impl Drop for Following {
     fn drop(&mut self) {
         #[expect(clippy::disallowed_methods, reason = "once in the life of a child")]
@@ -53,7 +53,7 @@ impl Drop for Following {
 }
 
 impl Following {
-    /// What comes next out of what was delivered.
+    /// Returns the next event out of what the consumer delivered.
     pub(super) fn next_event(&mut self) -> Option<Event> {
         if !self.caught_up && self.machine.next_offset() >= self.end {
             self.caught_up = true;

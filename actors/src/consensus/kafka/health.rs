@@ -1,4 +1,4 @@
-//! How a channel's topic fares, whether or not anything is ordered: looked at every few seconds, published beside the
+//! The health of a channel's topic, whether or not anything is ordered: queried every few seconds, published beside the
 //! channel's state. Nothing is written to the topic for it.
 
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use tokio::time::Instant;
 use crate::chain_state::chain_text;
 use crate::channel::{Channel, KafkaHealth};
 
-/// So often brokers are asked who leads the topic and who follows.
+/// Interval between requests for the topic's leader and replicas.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// And so many looks apart for settings and offsets.
+/// Number of these intervals between requests for settings and offsets.
 const LOOKS_BETWEEN_SETTINGS: u32 = 30;
-/// With fewer hours left somebody has to act.
+/// With fewer hours left an operator has to act.
 const HOURS_FEW: f64 = 48.0;
 const HOUR_SECS: f64 = 3600.0;
 
-/// One look at the brokers.
+/// The result of one query of the brokers.
 #[derive(Debug)]
 struct Look {
     /// Since the watch began.
@@ -30,13 +30,13 @@ struct Look {
     stored: i64,
 }
 
-/// What is remembered from look to look.
+/// Values that are kept from one request to the next.
 #[derive(Debug, Default)]
 struct Memory {
     least_in_sync: Option<usize>,
     forgets_after: Option<Duration>,
     offsets: Option<Offsets>,
-    /// When the oldest offset was first seen, and which it was.
+    /// The oldest offset that was first reported, and the time of that.
     first_seen: Option<(Duration, i64)>,
 }
 
@@ -141,7 +141,7 @@ async fn watch(channel: Arc<Channel>, cluster: Arc<dyn Cluster>) {
     }
 }
 
-/// What the log has been told: each thing once.
+/// The values that were logged last: a warning is repeated when its cause changes, that of the hours left when they have halved.
 #[derive(Debug, Default)]
 struct Said {
     trouble: Option<String>,

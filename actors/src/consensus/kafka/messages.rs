@@ -1,4 +1,4 @@
-//! What chain, producer and consumer tell each other.
+//! Messages between chain, producer and consumer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::status::StatusCell;
 use crate::supervision::ExitGuard;
 
-/// From the consumer: records, and from which offset on they were asked for.
+/// Records from the consumer, and the offset from which on they were requested.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Delivery {
@@ -55,13 +55,13 @@ pub(super) enum Link {
 pub(super) enum LinkState {
     /// It works again.
     Up,
-    /// It is tried again.
+    /// It is retried.
     Down { cause: String, attempt: u32, pause: Duration },
-    /// It is of no use to try again.
+    /// A retry is of no use.
     Lost(String),
 }
 
-/// From producer or consumer.
+/// Reports a change of the producer's or the consumer's connection.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct LinkChanged {
@@ -69,17 +69,17 @@ pub(super) struct LinkChanged {
     pub(super) state: LinkState,
 }
 
-/// From the producer: the record did not get through.
+/// Reports from the producer that the record did not get through.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct TimeToCutFailed(pub(super) BlockNumber);
 
-/// From the chain: a delivery is taken in.
+/// Reports from the chain that a delivery is consumed.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct TakenIn;
 
-/// From the chain: produce a message again. Done when the broker has acknowledged it.
+/// Request of the chain to produce a message again. Done when the broker has acknowledged it.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Resubmit {
@@ -87,30 +87,30 @@ pub(super) struct Resubmit {
     pub(super) done: oneshot::Sender<()>,
 }
 
-/// From the chain: ask for a block to be cut.
+/// Request of the chain to produce a message that asks for a block to be cut.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct AskToCut(pub(super) BlockNumber);
 
-/// From the chain: whether what Broadcast takes may go on to the topic.
+/// Tells the producer whether envelopes from Broadcast may go on to the topic.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Ingress {
     pub(super) open: bool,
 }
 
-/// From the chain at shutdown: say when everything that was taken is answered.
+/// Request of the chain at shutdown to report when all accepted envelopes are answered.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Drain(pub(super) oneshot::Sender<()>);
 
-/// Where producer and consumer stand in the tree of actors.
+/// An actor's entry in the tree: its status cell and its guard.
 pub(super) struct Place {
     pub(super) status: Arc<StatusCell>,
     pub(super) guard: ExitGuard,
 }
 
-/// The chain, as far as producer and consumer tell it anything.
+/// The messages that producer and consumer send to the chain.
 #[derive(Clone)]
 pub(super) struct ChainLink {
     delivery: Recipient<Delivery>,
@@ -120,7 +120,7 @@ pub(super) struct ChainLink {
 }
 
 impl ChainLink {
-    /// To this chain, which publishes to `status`.
+    /// Creates the link to this chain, which publishes to `status`.
     pub(super) fn new<A>(chain: &Addr<A>, status: &Arc<StatusCell>) -> Self
     where
         A: Actor<Context = Context<A>> + Handler<Delivery> + Handler<LinkChanged> + Handler<TimeToCutFailed>,

@@ -8,8 +8,8 @@
 //!                                                                                 blocks ──► BlockWriter ◄┘
 //! ```
 //!
-//! The chain decides nothing by itself: its machine does. What the three add is patience: a broker that is gone is tried
-//! again, as the settings say, and the channel's state says so meanwhile.
+//! The chain decides nothing by itself: its machine does. The three actors add retries: an unavailable broker is retried as the
+//! settings say, and the channel's state reports that meanwhile.
 
 mod absence;
 mod chain;

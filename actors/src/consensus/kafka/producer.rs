@@ -1,4 +1,4 @@
-//! Appends to the topic: what Broadcast took, in its order, and what the chain wants there.
+//! Appends to the topic: envelopes from Broadcast, in their order, and messages of the chain.
 //!
 //! One batch is in flight at a time. What gathers meanwhile is the next one, so batches are as large as the broker is
 //! slow, and nothing overtakes anything.
@@ -25,8 +25,7 @@ use crate::node_context::NodeContext;
 use crate::status::{StatusCell, Task};
 use crate::supervision::{Abandon, Exit, ExitGuard};
 
-/// A batch is not made larger than this: half of what a broker takes that was never told otherwise. A message that is
-/// larger goes alone.
+/// Maximum size of a batch, in bytes: half of what a broker accepts by default. A message that is larger goes alone.
 const BATCH_BYTES: usize = 512 << 10;
 
 /// The actor that appends to a topic, one batch in flight at a time.
@@ -37,19 +36,19 @@ pub(super) struct KafkaProducer {
     chain: ChainLink,
     /// `None` while it is asked.
     producer: Option<Box<dyn Producer>>,
-    /// What the chain wants in the topic; goes before everything else.
+    /// Messages of the chain itself. They go before all others.
     wanted: VecDeque<Item>,
-    /// What Broadcast took. Bounded by the gate.
+    /// Envelopes from Broadcast. Bounded by the gate.
     taken: VecDeque<Item>,
-    /// Whether what Broadcast took may go on.
+    /// Whether envelopes from Broadcast may go on to the topic.
     open: bool,
-    /// After a batch that was too large as a whole: each message for itself, so many times.
+    /// After a batch that was too large as a whole: the number of messages that are still sent one by one.
     alone: usize,
-    /// How often the batch in flight has failed.
+    /// Number of failures of the batch in flight.
     failures: u32,
-    /// The cluster is not there: what comes is refused, until a record got through.
+    /// The error while the cluster is unavailable: envelopes are rejected until a record got through.
     down: Option<String>,
-    /// The topic takes nothing until a person has acted.
+    /// The topic accepts nothing until an operator has acted.
     lost: bool,
     retries: Retries,
     absence: Absence,
@@ -250,8 +249,9 @@ impl KafkaProducer {
         }
     }
 
-    /// Of several messages, each is tried for itself; one alone is its sender's affair. One that is ordered again has no
-    /// sender any more: it was acknowledged, and the chain cannot go on until the topic takes it.
+    /// Sends each message of a batch that was too large by itself; a single one is rejected to its sender. One that is ordered
+    /// again
+    /// has no sender any more: it was acknowledged, and the chain cannot go on until the topic accepts it.
     fn too_large(&mut self, batch: Vec<Item>, cause: &str) {
         self.failures = 0;
         if batch.len() == 1 {
@@ -275,8 +275,8 @@ impl KafkaProducer {
         }
     }
 
-    /// Tells everyone who waits, and tries again after a while: with what the chain still wants in the topic, or with a
-    /// record that means nothing.
+    /// Answers all waiting senders, and retries after a pause: with the messages that the chain still wants in the topic, or
+    /// with a record that means nothing.
     fn went_down(&mut self, batch: Vec<Item>, cause: String, ctx: &mut Context<Self>) {
         self.failures = 0;
         self.refuse(batch, &cause);
@@ -302,7 +302,8 @@ impl KafkaProducer {
         });
     }
 
-    /// What Broadcast took is refused; what the chain wants is kept, or asked for again by the chain.
+    /// Rejects the batch's envelopes from Broadcast. Messages of the chain are kept, or the chain is told so that it asks
+    /// again.
     fn refuse(&mut self, batch: Vec<Item>, cause: &str) {
         for item in batch {
             match (item.answer, item.content) {

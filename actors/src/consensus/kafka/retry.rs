@@ -1,4 +1,4 @@
-//! When to try a broker again. Pure: times and random numbers are arguments.
+//! Decides when to retry a broker. Pure: times and random numbers are arguments.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// A pause is made shorter by up to this fraction, so that many channels do not come in the same instant.
 const JITTER: f64 = 0.2;
 
-/// How long to go on trying.
+/// Intervals and total durations of retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// The longest pause at first.
     pub short_interval: Duration,
-    /// So long after the first failure.
+    /// Duration after the first failure for which pauses grow up to `short_interval`.
     pub short_total: Duration,
     /// The pause from then on.
     pub long_interval: Duration,
-    /// After so long altogether it is given up.
+    /// Duration after `short_total` from which on retries are given up.
     pub long_total: Duration,
 }
 
@@ -50,7 +50,7 @@ impl Retries {
         *self = Self::default();
     }
 
-    /// How many failures there were in a row.
+    /// Returns the number of consecutive failures.
     pub(super) fn attempts(&self) -> u32 {
         self.attempts
     }

@@ -47,10 +47,10 @@ pub(super) struct SoloChain {
     /// The configuration that the next message is ordered under; on the disk a moment later.
     snapshot: Arc<ChannelSnapshot>,
     next_sequence: u64,
-    /// Pending envelopes of the last incarnation, before everything else.
+    /// Pending envelopes of the last instance, before everything else.
     backlog: VecDeque<PendingEnvelope>,
     timer: Option<SpawnHandle>,
-    /// When the first envelope came that waits for its block.
+    /// Time at which the first pending envelope of the next block came.
     filling_since: Option<Instant>,
     status: Arc<StatusCell>,
     pace: Pace,
@@ -84,7 +84,7 @@ impl SoloChain {
         }
     }
 
-    /// Orders what the last incarnation had acknowledged, until one of them needs to be thought about elsewhere.
+    /// Orders what the last instance had acknowledged, until one envelope has to be revalidated on another thread.
     fn order_backlog(&mut self, ctx: &mut Context<Self>) {
         while let Some(pending) = self.backlog.pop_front() {
             let Ok(envelope) = SignedEnvelope::parse(pending.raw) else { continue };
@@ -130,6 +130,7 @@ impl SoloChain {
                         pending_below: batch.last().map_or(0, |message| message.sequence + 1),
                         envelopes: batch.iter().map(|message| message.envelope.clone()).collect(),
                         consenter_metadata: Bytes::new(),
+                        header_hash: None,
                     });
                 }
                 Effect::ArmTimer => self.arm_timer(ctx),
@@ -145,7 +146,7 @@ impl SoloChain {
                 && let Some(reply) = reply.take()
             {
                 // what is acknowledged stays in memory until it is written: clients wait when the disk is slower than they are
-                room = Some(reply.send_early(Ok(())));
+                room = reply.send_early(Ok(()));
             }
             self.write(ops, reply, room);
             return Fed::Done;
@@ -173,11 +174,11 @@ impl SoloChain {
             return;
         }
         // bounded by the room that each reply holds at the gate
-        self.writer.tell(Write { ops, reply, room });
+        self.writer.tell(Write { ops, reply, rooms: room.into_iter().collect() });
     }
 
-    /// The configuration changed since the message was judged: judge it again, on another thread. Meanwhile no other
-    /// message is taken.
+    /// Revalidates a message on another thread, because the configuration changed since it was validated. Meanwhile no other
+    /// message is processed.
     fn recheck(&mut self, message: &Accepted, reply: Option<Reply>, ctx: &mut Context<Self>) {
         let (is_config, sequence) = (message.is_config, message.sequence);
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
@@ -197,8 +198,8 @@ impl SoloChain {
         ctx.wait(resume);
     }
 
-    /// Builds the configuration, or the channel, that a config message makes. Meanwhile no other message is taken: it
-    /// might be judged under the wrong configuration.
+    /// Builds the configuration, or the channel, that a config message makes. Meanwhile no other message is processed: it might
+    /// be validated under the wrong configuration.
     fn apply(&mut self, message: Arc<Accepted>, reply: Option<Reply>, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
         let of_thread = Arc::clone(&message);
@@ -262,7 +263,7 @@ impl SoloChain {
     }
 }
 
-/// What made the machine cut, if it did.
+/// The trigger of a cut.
 #[derive(Clone, Copy)]
 enum CutBy {
     Message,
@@ -274,6 +275,7 @@ fn config_block(message: &Accepted, next: Option<Arc<ChannelSnapshot>>, created:
         envelope: message.envelope.clone(),
         pending_below: message.sequence + 1,
         consenter_metadata: Bytes::new(),
+        header_hash: None,
         next,
         created,
     }

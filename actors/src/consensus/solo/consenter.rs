@@ -11,7 +11,7 @@ use crate::chain_state::ChainState;
 use crate::channel::{Channel, ChannelState};
 use crate::consensus::{ChainHandle, Consenter, ConsenterSupport, StartError};
 
-/// Its chain, below the channel.
+/// Path of the chain's actor below the channel.
 const CHAIN: &str = "solo-chain";
 
 /// Starts a solo chain for each channel that this node orders alone.
@@ -38,7 +38,7 @@ impl Consenter for SoloConsenter {
     }
 }
 
-/// Nobody knows which of the orderers that a solo channel names serve it: each would make a chain of its own.
+/// Warns of a solo channel that names other orderers: each of them would order a chain of its own.
 fn warn_of_other_orderers(channel: &Channel, state: &ChainState) {
     if let Some(addresses) = own::others_of_solo(&state.snapshot) {
         let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");

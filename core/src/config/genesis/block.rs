@@ -1,4 +1,4 @@
-//! Block 0 of a channel.
+//! Builds block 0 of a channel.
 
 use bytes::Bytes;
 use fabric_proto::common::{
@@ -11,7 +11,7 @@ use crate::block::{METADATA_SLOTS, data_hash};
 use crate::channel::{ChannelId, UnixSeconds};
 use crate::crypto::{hex, sha256};
 
-/// The genesis block of a channel with this configuration, serialized. `nonce` must be fresh.
+/// Returns the serialized genesis block of a channel with this configuration. `nonce` must be fresh.
 pub fn genesis_block(channel: &ChannelId, group: ConfigGroup, nonce: [u8; 24], now: UnixSeconds) -> Bytes {
     let tx_id = hex(&sha256(&[&nonce]));
     let channel_header = ChannelHeader {
@@ -35,8 +35,8 @@ pub fn genesis_block(channel: &ChannelId, group: ConfigGroup, nonce: [u8; 24], n
     genesis_block_of(envelope.encode_to_vec().into(), true)
 }
 
-/// The block 0 around a genesis envelope. A channel created through the system channel has empty metadata; a block made
-/// by a tool says that its last config block is itself.
+/// Returns the serialized block 0 around a genesis envelope. Its metadata is empty for a channel created through the
+/// system channel; a block made by a tool names itself as its last config block.
 pub fn genesis_block_of(envelope: Bytes, made_by_tool: bool) -> Bytes {
     let mut slots = vec![Bytes::new(); METADATA_SLOTS];
     if made_by_tool {

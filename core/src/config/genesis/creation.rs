@@ -1,4 +1,4 @@
-//! The transaction that asks a system channel for a new channel.
+//! Builds the transaction that requests a new channel from a system channel.
 
 use bytes::Bytes;
 use fabric_proto::common::{
@@ -11,23 +11,23 @@ use super::{Profile, channel_group};
 use crate::channel::{ChannelId, UnixSeconds};
 use crate::config::{ComputeError, compute_update, key};
 
-/// Why a profile describes no channel that can be asked for.
+/// A profile does not describe a channel that can be requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreationError {
-    /// Nobody would use it.
+    /// The profile has no Application section.
     #[error("a channel is created with an Application section, and there is none")]
     NoApplication,
-    /// It is created by members of a consortium.
+    /// The profile names no consortium, whose members create the channel.
     #[error("a channel is created for a Consortium, and none is named")]
     NoConsortium,
-    /// The template has everything already: an Application section without values, policies and capabilities.
+    /// The update changes nothing: the Application section has no values, policies and capabilities.
     #[error("compute the update")]
     Compute(#[source] ComputeError),
 }
 
-/// What of the profile the members of a consortium decide: its Application section, the organizations by name. All else
-/// comes from the system channel.
+/// Returns the update for the part of a profile that the members of a consortium decide: its Application section, with
+/// the organizations by name. Everything else comes from the system channel.
 pub fn creation_update(profile: &Profile, channel: &ChannelId) -> Result<ConfigUpdate, CreationError> {
     if profile.application.is_none() {
         return Err(CreationError::NoApplication);
@@ -49,7 +49,7 @@ pub fn creation_update(profile: &Profile, channel: &ChannelId) -> Result<ConfigU
     Ok(update)
 }
 
-/// The update as an envelope that nobody has signed yet, serialized.
+/// Returns the update as an unsigned envelope, serialized.
 pub fn creation_envelope(update: &ConfigUpdate, now: UnixSeconds) -> Bytes {
     let channel_header = ChannelHeader {
         r#type: HeaderType::ConfigUpdate as i32,

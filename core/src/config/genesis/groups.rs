@@ -1,4 +1,4 @@
-//! A profile as a tree of groups, values and policies.
+//! Converts a profile into a tree of groups, values and policies.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::policy::text::{implicit_meta, signature};
 
 const ORDERER_ADMINS: &str = "/Channel/Orderer/Admins";
 
-/// The Channel group: the root of the tree.
+/// Returns the Channel group: the root of the tree.
 pub fn channel_group(profile: &Profile) -> ConfigGroup {
     let mut group = administered(&profile.policies);
     add_value(&mut group, key::HASHING_ALGORITHM, &HashingAlgorithm { name: "SHA256".to_owned() });
@@ -99,10 +99,12 @@ fn application_group(application: &Application) -> ConfigGroup {
     group
 }
 
-/// Orderers' administrators govern consortiums; any administrator of a member may create a channel.
+/// Returns the Consortiums group. The orderers' administrators govern it; any administrator of a member may create a
+/// channel.
 fn consortiums_group(consortiums: &std::collections::BTreeMap<String, Vec<Organization>>) -> ConfigGroup {
     let mut group = ConfigGroup { mod_policy: ORDERER_ADMINS.to_owned(), ..ConfigGroup::default() };
-    // nobody's signature is asked of who administers consortiums: the orderers' administrators do, by the mod policies
+    // this policy needs no signature: the mod policies make the orderers' administrators the ones who administer
+    // consortiums
     let accept_all = SignaturePolicyEnvelope {
         rule: Some(SignaturePolicy { r#type: Some(Type::NOutOf(NOutOf { n: 0, rules: Vec::new() })) }),
         ..SignaturePolicyEnvelope::default()
@@ -128,7 +130,7 @@ fn organization_group(organization: &Organization) -> ConfigGroup {
     group
 }
 
-/// A group that its own administrators may change, with these policies.
+/// Returns a group with these policies, which its own administrators may change.
 fn administered(policies: &NamedPolicies) -> ConfigGroup {
     let mut group = ConfigGroup { mod_policy: key::ADMINS.to_owned(), ..ConfigGroup::default() };
     for (name, policy) in policies {
@@ -158,7 +160,7 @@ fn add_capabilities(group: &mut ConfigGroup, names: Option<&BTreeSet<String>>) {
     }
 }
 
-/// `common.Capabilities` as the reference writes it: each name with its empty message, which our encoder leaves out.
+/// Encodes `common.Capabilities` as Fabric does: each name with its empty message, which prost's encoder omits.
 /// Values of configurations are compared by their bytes.
 fn capabilities(names: &BTreeSet<String>) -> Bytes {
     let mut encoded = Vec::new();

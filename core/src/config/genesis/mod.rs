@@ -1,5 +1,5 @@
-//! Making configurations: the tree of a new channel from what a profile of configtx.yaml says, the genesis block around
-//! it, and the transaction that creates a channel through a system channel, as Fabric's own tool makes them.
+//! Builds configurations as Fabric's own tool does: the tree of a new channel from a profile of configtx.yaml, the
+//! genesis block around it, and the transaction that creates a channel through a system channel.
 
 mod block;
 mod creation;
@@ -21,57 +21,57 @@ use super::BatchSize;
 /// Policies by name.
 pub type NamedPolicies = BTreeMap<String, Policy>;
 
-/// What is said of a channel: a profile of configtx.yaml, with what is in the files that it names.
+/// Description of a channel: a profile of configtx.yaml, with the contents of the files that it names.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
-    /// Of the Channel group.
+    /// Policies of the Channel group.
     pub policies: NamedPolicies,
-    /// Of the Channel group; `None` leaves the value out.
+    /// Capabilities of the Channel group; `None` omits the value.
     pub capabilities: Option<BTreeSet<String>>,
-    /// The consortium that the channel belongs to.
+    /// Name of the consortium that the channel belongs to.
     pub consortium: Option<String>,
-    /// Who orders, and how.
+    /// The Orderer group, if the channel has one.
     pub orderer: Option<Orderer>,
-    /// Who uses the channel.
+    /// The Application group, if the channel has one.
     pub application: Option<Application>,
-    /// Who may create channels, by the name of the consortium: makes a system channel.
+    /// Members of each consortium, by its name; they may create channels. Makes the channel a system channel.
     pub consortiums: Option<BTreeMap<String, Vec<Organization>>>,
 }
 
-/// The Orderer group.
+/// Contents of the Orderer group.
 #[derive(Clone, Debug)]
 pub struct Orderer {
-    /// See [`Consensus`].
+    /// Consensus type and its settings.
     pub consensus: Consensus,
-    /// host:port of orderers that are listed for all organizations together.
+    /// Addresses, host:port, of orderers that are listed for the whole channel.
     pub addresses: Vec<String>,
-    /// After so long a batch that is not full is cut.
+    /// Time after which a batch that is not full is cut.
     pub batch_timeout: Duration,
     /// Limits of a batch.
     pub batch_size: BatchSize,
-    /// So many channels may be created; 0 for any number.
+    /// Maximum number of channels that may be created; 0 for no limit.
     pub max_channels: u64,
-    /// Of the group; `None` leaves the value out.
+    /// Capabilities of the group; `None` omits the value.
     pub capabilities: Option<BTreeSet<String>>,
-    /// Of the group.
+    /// Policies of the group.
     pub policies: NamedPolicies,
-    /// Those whose nodes order.
+    /// Ordering organizations.
     pub organizations: Vec<Organization>,
 }
 
-/// How orderers agree.
+/// Consensus type and its settings.
 #[derive(Clone, Debug)]
 pub enum Consensus {
-    /// One decides.
+    /// One orderer alone.
     Solo,
-    /// A topic of a Kafka cluster, its brokers being host:port.
+    /// A topic of a Kafka cluster, with its brokers as host:port.
     Kafka(Vec<String>),
-    /// Raft, among these, with their certificates in PEM.
+    /// Raft, with these consenters and their certificates in PEM.
     Etcdraft(ConfigMetadata),
 }
 
 impl Consensus {
-    /// As configurations name it.
+    /// Returns the name of the type in configurations.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Solo => "solo",
@@ -81,16 +81,16 @@ impl Consensus {
     }
 }
 
-/// The Application group.
+/// Contents of the Application group.
 #[derive(Clone, Debug, Default)]
 pub struct Application {
-    /// Which policy guards which of a peer's resources.
+    /// Policies that guard a peer's resources, by resource.
     pub acls: BTreeMap<String, String>,
-    /// Of the group; `None` leaves the value out.
+    /// Capabilities of the group; `None` omits the value.
     pub capabilities: Option<BTreeSet<String>>,
-    /// Of the group.
+    /// Policies of the group.
     pub policies: NamedPolicies,
-    /// Those who use the channel.
+    /// Organizations that use the channel.
     pub organizations: Vec<Organization>,
 }
 
@@ -99,19 +99,20 @@ pub struct Application {
 pub struct Organization {
     /// Name of the group.
     pub name: String,
-    /// `None` for one that is known elsewhere: its group says nothing, and no genesis block is made with it.
+    /// Definition of the organization. `None` for one that is defined elsewhere: its group is empty, and no genesis
+    /// block is built with it.
     pub definition: Option<Definition>,
 }
 
-/// Who an organization is.
+/// Definition of an organization.
 #[derive(Clone, Debug)]
 pub struct Definition {
-    /// Its MSP.
+    /// Definition of the organization's MSP.
     pub msp: MspConfig,
-    /// Of the group.
+    /// Policies of the organization's group.
     pub policies: NamedPolicies,
-    /// host:port of its orderers.
+    /// Addresses of the organization's orderers, host:port.
     pub orderer_endpoints: Vec<String>,
-    /// Host and port of peers that others find it by.
+    /// Host and port of the organization's anchor peers, through which other organizations discover its peers.
     pub anchor_peers: Vec<(String, u16)>,
 }

@@ -1,4 +1,4 @@
-//! Whether two trees are equal, as protobuf-go's `proto.Equal` has it: unknown fields count, their order among fields of
+//! Equality of trees as in protobuf-go's `proto.Equal`: unknown fields count, but their order relative to fields of
 //! other numbers does not.
 
 use std::collections::{BTreeMap, btree_map};

@@ -1,4 +1,4 @@
-//! A tree made of a message, and the other way. A message knows no unknown fields.
+//! Converts between trees and messages. A message has no unknown fields.
 
 use fabric_proto::common::{ConfigGroup, ConfigPolicy, ConfigValue, Policy};
 
@@ -23,9 +23,9 @@ impl Tree {
         tree
     }
 
-    /// Without unknown fields.
+    /// Returns the tree as a message, without unknown fields.
     pub(crate) fn to_message(&self) -> ConfigGroup {
-        // those below are done first
+        // children are converted before their parents
         let mut done: Vec<Option<ConfigGroup>> = vec![None; self.groups.len()];
         for (index, group) in self.groups.iter().enumerate().rev() {
             let below = |(name, id): (&String, &GroupId)| {

@@ -1,7 +1,7 @@
-//! A tree of configuration groups with all that came with it: fields that are unknown here are kept and compared, as Fabric
-//! does, because a channel's next configuration is computed from what was there.
+//! A tree of configuration groups with all its fields: unknown fields are kept and compared, as in Fabric, because a
+//! channel's next configuration is computed from the current one.
 //!
-//! The groups lie side by side, so that no depth of a tree is the depth of a stack.
+//! The groups are stored in one list, so no operation recurses and a tree of any depth cannot overflow the stack.
 
 mod equal;
 mod message;
@@ -17,10 +17,10 @@ pub(super) use write::{config_bytes, config_envelope_bytes};
 
 /// Name of the root group.
 pub(super) const ROOT: &str = "Channel";
-/// The longest key.
+/// Maximum length of a key in bytes.
 const KEY_MAX_BYTES: usize = 249;
 
-/// Where a group lies in its tree.
+/// Index of a group in its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct GroupId(u32);
 
@@ -28,14 +28,14 @@ impl GroupId {
     pub(super) const ROOT: Self = Self(0);
 }
 
-/// A configuration's groups, values and policies, with the fields that this node does not know. It always has a root.
+/// A configuration's groups, values and policies, with unknown fields. It always has a root.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
-    /// A group stands behind the one that it is in.
+    /// The groups; each comes after its parent.
     groups: Vec<Group>,
 }
 
-/// A group, without what is in the groups below.
+/// A group, without the contents of its subgroups.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Group {
     pub(crate) version: u64,
@@ -44,7 +44,7 @@ pub(crate) struct Group {
     pub(crate) policies: BTreeMap<String, PolicyElement>,
     pub(crate) unknown: Bytes,
     pub(super) below: BTreeMap<String, GroupId>,
-    /// The group that it is in, and its name there.
+    /// The parent group, and the group's name in it.
     pub(super) place: Option<(GroupId, String)>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct GroupRef<'a> {
 }
 
 impl Tree {
-    /// With this root, which has no groups yet.
+    /// Creates a tree with this root, which has no subgroups yet.
     pub(super) fn new(root: Group) -> Self {
         Self { groups: vec![Group { below: BTreeMap::new(), place: None, ..root }] }
     }
@@ -92,7 +92,7 @@ impl Tree {
         GroupRef { tree: self, id: GroupId::ROOT }
     }
 
-    /// Puts a group into another one, in place of one of that name; of `group` without what was below it.
+    /// Adds a subgroup without its own subgroups to a group, and replaces one of the same name.
     pub(super) fn insert(&mut self, into: GroupId, name: String, group: Group) -> GroupId {
         let id = GroupId(u32::try_from(self.groups.len()).unwrap_or(u32::MAX));
         self.groups.push(Group { below: BTreeMap::new(), place: Some((into, name.clone())), ..group });
@@ -104,7 +104,7 @@ impl Tree {
         &mut self.groups[id.0 as usize]
     }
 
-    /// Gives a group its contents, without groups below.
+    /// Sets the contents of a group and keeps its subgroups.
     pub(super) fn fill(&mut self, id: GroupId, contents: Group) {
         let group = self.get_mut(id);
         *group = Group { below: std::mem::take(&mut group.below), place: group.place.take(), ..contents };
@@ -114,7 +114,7 @@ impl Tree {
         &self.groups[id.0 as usize]
     }
 
-    /// Sets the version of everything to zero.
+    /// Sets all versions to zero.
     pub(super) fn zero_versions(&mut self) {
         for group in &mut self.groups {
             group.version = 0;
@@ -123,7 +123,7 @@ impl Tree {
         }
     }
 
-    /// Puts a copy of a whole tree's part below a group.
+    /// Copies a group of another tree, with everything below it, into a group.
     pub(super) fn graft(&mut self, into: GroupId, name: &str, part: GroupRef<'_>) {
         let mut work = vec![(into, name.to_owned(), part)];
         while let Some((into, name, part)) = work.pop() {
@@ -132,7 +132,7 @@ impl Tree {
         }
     }
 
-    /// All groups, each before those below it, and names in order.
+    /// Iterates over all groups, each before its subgroups, and siblings by name.
     pub(crate) fn walk(&self) -> impl Iterator<Item = GroupRef<'_>> {
         let mut open = vec![self.root()];
         std::iter::from_fn(move || {
@@ -142,7 +142,7 @@ impl Tree {
         })
     }
 
-    /// Refuses names that are none, anywhere.
+    /// Rejects a tree with an invalid name of an element.
     pub(super) fn check_keys(&self) -> Result<(), KeyError> {
         for group in self.walk() {
             let (values, policies) = (group.values.keys(), group.policies.keys());
@@ -159,22 +159,22 @@ impl<'a> GroupRef<'a> {
         self.id
     }
 
-    /// What it holds itself.
+    /// Returns the group's own contents.
     pub(crate) fn group(self) -> &'a Group {
         self.tree.get(self.id)
     }
 
-    /// The groups below, by name.
+    /// Iterates over the subgroups, by name.
     pub(crate) fn groups(self) -> impl DoubleEndedIterator<Item = (&'a str, Self)> {
         self.group().below.iter().map(move |(name, &id)| (name.as_str(), Self { tree: self.tree, id }))
     }
 
-    /// How many groups are below.
+    /// Returns the number of subgroups.
     pub(crate) fn groups_len(self) -> usize {
         self.group().below.len()
     }
 
-    /// The group of this name below.
+    /// Returns the subgroup of this name.
     pub(crate) fn below(self, name: &str) -> Option<Self> {
         self.group().below.get(name).map(|&id| Self { tree: self.tree, id })
     }
@@ -187,7 +187,7 @@ impl<'a> GroupRef<'a> {
         &self.group().policies
     }
 
-    /// Its full path, such as `/Channel/Orderer`.
+    /// Returns the full path, such as `/Channel/Orderer`.
     pub(crate) fn path(self) -> String {
         let mut names = Vec::new();
         let mut at = self.group();
@@ -208,17 +208,17 @@ impl std::ops::Deref for GroupRef<'_> {
     }
 }
 
-/// A name with other characters than `[a-zA-Z0-9.-]`, empty, too long, or `.` or `..`.
+/// A name of an element is invalid: empty, too long, `.` or `..`, or with characters other than `[a-zA-Z0-9.-]`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("illegal characters in key: '{key}' in {path}")]
 pub struct KeyError {
-    /// The name.
+    /// The invalid name.
     pub key: String,
-    /// Where it stands.
+    /// Path of the group that has the element.
     pub path: String,
 }
 
-/// Whether a text may name an element.
+/// Whether a text is a valid name of an element.
 pub(super) fn is_key(key: &str) -> bool {
     !key.is_empty()
         && key.len() <= KEY_MAX_BYTES

@@ -1,4 +1,4 @@
-//! Reading configurations and updates from their bytes, by the rules of protobuf-go.
+//! Decodes configurations and updates from their bytes, by the rules of protobuf-go.
 
 use bytes::Bytes;
 use fabric_proto::lenient::{Field, Fields, Malformed, RECURSION_MAX, Value as Wire, int32};
@@ -6,17 +6,17 @@ use fabric_proto::lenient::{Field, Fields, Malformed, RECURSION_MAX, Value as Wi
 use super::{Group, GroupId, PolicyBody, PolicyElement, Tree, Value};
 use crate::envelope::SignedEnvelope;
 
-/// Bytes that are no configuration and no update.
+/// Bytes are not a configuration or an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeDecodeError {
-    /// Not protobuf.
+    /// The bytes are not protobuf.
     #[error("{0}")]
     Malformed(#[from] Malformed),
     /// A text is not UTF-8.
     #[error("a string field contains invalid UTF-8")]
     Utf8,
-    /// Messages below each other.
+    /// Messages are nested too deeply.
     #[error("messages are nested deeper than {RECURSION_MAX}")]
     Depth,
 }
@@ -28,7 +28,7 @@ type Read<T> = Result<T, TreeDecodeError>;
 pub(crate) struct ConfigMessage {
     /// `config`: its sequence and its tree.
     pub(crate) config: Option<(u64, Option<Tree>)>,
-    /// The update that it comes from.
+    /// The update that led to the configuration.
     pub(crate) last_update: Option<SignedEnvelope>,
 }
 
@@ -81,7 +81,7 @@ impl ConfigMessage {
 }
 
 impl UpdateMessage {
-    /// With so many messages below each other at most.
+    /// Decodes an update in which at most `recursion_max` messages are nested.
     pub(crate) fn read(bytes: &Bytes, recursion_max: usize) -> Read<Self> {
         let mut update = Self::default();
         let (mut read_set, mut write_set) = (Parts::default(), Parts::default());
@@ -90,7 +90,7 @@ impl UpdateMessage {
                 (1, Wire::Bytes(id)) => update.channel_id = text(id)?,
                 (2, Wire::Bytes(part)) => read_set.add(part),
                 (3, Wire::Bytes(part)) => write_set.add(part),
-                // isolated data, which nobody looks at; but it must be a map
+                // isolated data is not used, but it must be a map
                 (5, Wire::Bytes(entry)) => drop(Entry::read(entry)?),
                 _ => {}
             }
@@ -101,7 +101,7 @@ impl UpdateMessage {
     }
 }
 
-/// A message that may stand in several fields, which are then merged.
+/// Parts of a message: it may be in several fields, which are then merged.
 #[derive(Default)]
 struct Parts<'a>(Option<Vec<&'a [u8]>>);
 
@@ -119,7 +119,7 @@ fn text(bytes: &[u8]) -> Read<String> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| TreeDecodeError::Utf8)
 }
 
-/// An entry of a map with messages for values.
+/// An entry of a map whose values are messages.
 struct Entry<'a> {
     key: String,
     value: Vec<&'a [u8]>,
@@ -140,7 +140,8 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Reads the group of these parts, which is nested so deep, and may be so deep, with all that is below it.
+/// Decodes the group of these parts with everything below it. `depth` is the group's nesting, and `max`
+/// the maximum.
 fn tree(source: &Bytes, parts: Vec<&[u8]>, (depth, max): (usize, usize)) -> Read<Tree> {
     let mut tree = Tree::new(Group::default());
     let mut work = vec![(GroupId::ROOT, parts, depth)];

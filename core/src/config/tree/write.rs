@@ -1,5 +1,5 @@
-//! Writing configurations as protobuf-go does when it is asked to be deterministic: fields by number, entries of maps by
-//! key and with their values also where these are empty, and what is unknown behind what is known.
+//! Encodes configurations as protobuf-go does in its deterministic mode: fields by number, entries of maps by key and
+//! with their values even if these are empty, and unknown fields after known ones.
 
 use bytes::Bytes;
 use fabric_proto::lenient::{append_key, append_varint};
@@ -12,7 +12,7 @@ use crate::envelope::SignedEnvelope;
 const VARINT: u8 = 0;
 const BYTES: u8 = 2;
 
-/// `common.Config`, serialized.
+/// Encodes a `common.Config`.
 pub(in crate::config) fn config_bytes(sequence: u64, tree: &Tree) -> Vec<u8> {
     let mut out = Vec::new();
     put_number(&mut out, 1, sequence);
@@ -21,7 +21,7 @@ pub(in crate::config) fn config_bytes(sequence: u64, tree: &Tree) -> Vec<u8> {
     out
 }
 
-/// `common.ConfigEnvelope`, serialized.
+/// Encodes a `common.ConfigEnvelope`.
 pub(in crate::config) fn config_envelope_bytes(sequence: u64, tree: &Tree, last_update: &SignedEnvelope) -> Bytes {
     let mut out = Vec::new();
     put_message(&mut out, 1, &config_bytes(sequence, tree));
@@ -32,7 +32,7 @@ pub(in crate::config) fn config_envelope_bytes(sequence: u64, tree: &Tree, last_
     out.into()
 }
 
-/// A group is written in two parts, what is below between them.
+/// Step of the encoding: a group is written in two parts, with its subgroups between them.
 enum Step<'a> {
     Open(GroupRef<'a>),
     Entry(&'a str, GroupRef<'a>),
@@ -40,9 +40,9 @@ enum Step<'a> {
 }
 
 impl Tree {
-    /// `common.ConfigGroup`, serialized.
+    /// Encodes the tree as a `common.ConfigGroup`.
     pub(in crate::config) fn to_bytes(&self) -> Vec<u8> {
-        // a group stands behind the one that it is in: backwards, what is below is measured first
+        // a group comes after its parent in the list: iterating backwards measures the subgroups first
         let mut lengths = vec![0; self.groups.len()];
         for (index, group) in self.groups.iter().enumerate().rev() {
             let below = group.below.iter().map(|(name, id)| {
@@ -76,7 +76,7 @@ impl Tree {
     }
 }
 
-/// What stands behind the groups below.
+/// Writes the fields of a group that come after its subgroups.
 fn put_rest(out: &mut Vec<u8>, group: &Group) {
     for (name, value) in &group.values {
         put_entry(out, 3, name, &value_bytes(value));
@@ -88,7 +88,7 @@ fn put_rest(out: &mut Vec<u8>, group: &Group) {
     out.extend_from_slice(&group.unknown);
 }
 
-/// The length of everything but the groups below.
+/// Returns the encoded length of a group without its subgroups.
 fn own_len(group: &Group) -> usize {
     let version = if group.version == 0 { 0 } else { 1 + encoded_len_varint(group.version) };
     let mut rest = Vec::new();
@@ -121,7 +121,7 @@ fn policy_bytes(element: &PolicyElement) -> Vec<u8> {
     out
 }
 
-/// Length of a message in a field whose number is below 16.
+/// Returns the length of a message's field whose number is below 16.
 fn field_len(length: usize) -> usize {
     1 + encoded_len_varint(length as u64) + length
 }
@@ -137,7 +137,7 @@ fn put_entry(out: &mut Vec<u8>, number: u32, name: &str, value: &[u8]) {
     put_message(out, 2, value);
 }
 
-/// A number, unless it is zero.
+/// Writes a number, unless it is zero.
 fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
     if value != 0 {
         append_key(out, number, VARINT);
@@ -145,7 +145,7 @@ fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
     }
 }
 
-/// Bytes, unless there are none.
+/// Writes bytes, unless they are empty.
 fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     if !bytes.is_empty() {
         put_message(out, number, bytes);

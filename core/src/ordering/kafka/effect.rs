@@ -1,4 +1,4 @@
-//! What a chain wants done.
+//! Effects of a Kafka chain's state machine, and the reasons of skipped records and failures.
 
 use super::metadata::{KafkaMetadata, KafkaOffset};
 use super::record::{Malformed, Regular};
@@ -6,154 +6,155 @@ use crate::channel::BlockNumber;
 use crate::envelope::{EnvelopeError, SignedEnvelope};
 use crate::processing::Refusal;
 
-/// What the caller must do, in this order.
+/// Output of [`Machine::step`](super::Machine::step), for the caller to perform in this order.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// Judge the message again under the configuration of now and feed the [`Verdict`](super::Verdict). No record may be
+    /// Revalidate the message under the current configuration and feed the [`Verdict`](super::Verdict). No record may be
     /// fed in between.
     Recheck {
         /// The message.
         envelope: SignedEnvelope,
-        /// Whether it is a CONFIG or ORDERER_TRANSACTION message, whose update is proposed anew.
+        /// Whether it is a CONFIG or ORDERER_TRANSACTION message, whose update is proposed again.
         is_config: bool,
     },
-    /// Write a block of these.
+    /// Write a block of these envelopes.
     Write {
-        /// Its number, one above the last.
+        /// Number of the block, one above the last.
         number: BlockNumber,
-        /// In their order.
+        /// Envelopes in their order.
         envelopes: Vec<SignedEnvelope>,
-        /// Its consenter metadata.
+        /// Consenter metadata of the block.
         metadata: KafkaMetadata,
     },
-    /// Apply this config message and write it as a block of its own; then, if it changed the channel's configuration,
-    /// feed [`Event::Configured`](super::Event::Configured) before any record. A message that cannot be applied ends the
-    /// chain: the other orderers have its block.
+    /// Apply this config message and write it as a block of its own. Then, if it changed the channel's configuration,
+    /// feed [`Event::Configured`](super::Event::Configured) before any record. A message that cannot be applied
+    /// terminates the chain, because the other orderers have its block.
     WriteConfig {
-        /// Its number, one above the last.
+        /// Number of the block, one above the last.
         number: BlockNumber,
         /// The config message.
         envelope: SignedEnvelope,
-        /// Its consenter metadata; but none at all if the message changes the consensus type.
+        /// Consenter metadata of the block; to be omitted if the message changes the consensus type.
         metadata: KafkaMetadata,
     },
-    /// Produce this message: it was overtaken by a config update, is still valid, and gets a new place. Until the broker
-    /// has acknowledged it, no block may become durable that was decided after it, or a crash could lose it; what is to
-    /// be produced again must be acknowledged in the order in which it was decided, for the same reason.
+    /// Produce this message again: a config update overtook it, and it is still valid. Until the broker has acknowledged
+    /// it, no block that was decided after it may become durable, or a crash could lose the message. For the same
+    /// reason, such messages must be acknowledged in the order in which they were decided.
     Resubmit(Regular),
-    /// Produce a record that asks all orderers to cut this block. If that fails, feed
+    /// Produce a record that asks all orderers to cut this block. On failure, feed
     /// [`Event::TimeToCutFailed`](super::Event::TimeToCutFailed).
     TimeToCut(BlockNumber),
-    /// Let Broadcast wait: a config message was ordered again, and what came before it would have to be, too.
+    /// Let Broadcast wait: a config message was produced again, and messages before it would most likely have to be,
+    /// too.
     BlockIngress,
-    /// Let Broadcast go on.
+    /// Let Broadcast continue.
     UnblockIngress,
     /// Let the batch timer fire once, a batch timeout from now.
     ArmTimer,
-    /// The batch timer is of no use any more.
+    /// Cancel the batch timer.
     DisarmTimer,
-    /// A record led to nothing. For the log.
+    /// A record has no effect. For the log.
     Skip {
-        /// The record.
+        /// Offset of the record.
         offset: KafkaOffset,
-        /// Why.
+        /// Reason why it has no effect.
         reason: SkipReason,
     },
-    /// The chain cannot go on. The machine takes nothing more.
+    /// The chain cannot continue. The machine ignores all further events.
     Fail(Failure),
 }
 
-/// Why a record leads to nothing.
+/// Reason why a record has no effect.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// It cannot be read.
+    /// The record cannot be decoded.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// An earlier record, or one that the last block knows of already.
+    /// The record was processed before, by this machine or for the last block.
     #[error("the record was taken before")]
     AlreadyTaken,
-    /// The block that it asks for exists.
+    /// The block that the record asks for exists already.
     #[error("time-to-cut for block {named}, but block {last_cut} is cut already")]
     StaleTimeToCut {
-        /// The block it asks for.
+        /// Number of the requested block.
         named: BlockNumber,
-        /// The newest block.
+        /// Number of the newest block.
         last_cut: BlockNumber,
     },
-    /// A copy of a message that was ordered again by another orderer, too.
+    /// The record is a copy of a message that was produced again, and another orderer's copy came first.
     #[error("the message from offset {original} was ordered again before")]
     SeenBefore {
-        /// Where the message stood first.
+        /// Offset of the message's first record.
         original: KafkaOffset,
     },
-    /// Nothing that this version knows how to order.
+    /// The message has a class that this version does not know.
     #[error("unsupported class {0} of a regular message")]
     UnknownClass(i32),
-    /// A message without a class, whose header does not tell what it is.
+    /// The channel header of a message without a class cannot be parsed.
     #[error("the message's channel header cannot be read: {0}")]
     NoChannelHeader(EnvelopeError),
-    /// A message without a class, of type CONFIG_UPDATE: orderers make CONFIG messages of those.
+    /// A message without a class is of type CONFIG_UPDATE, for which orderers order a CONFIG message instead.
     #[error("a message of type CONFIG_UPDATE is not ordered")]
     ConfigUpdate,
-    /// It is not valid under the configuration of now.
+    /// The message is not valid under the current configuration.
     #[error("the message is no longer valid: {0}")]
     NoLongerValid(Refusal),
 }
 
-/// Why a chain cannot go on. All of these mean that the topic is not what the chain was cut from, or that records are
-/// missing; to go on would be a fork.
+/// Reason why a chain cannot continue. Each one means that the topic is not the one from which the chain was cut, or
+/// that records are missing; continuing would be a fork.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// A record is missing in between.
+    /// A record is missing between two others.
     #[error("the topic's next record should be at offset {expected}, found offset {found}: records are missing")]
     OffsetGap {
-        /// The next offset.
+        /// Expected offset.
         expected: KafkaOffset,
-        /// What came instead.
+        /// Received offset.
         found: KafkaOffset,
     },
-    /// A request to cut a block that is not next.
+    /// A record asks for a block after the next one.
     #[error("the record at offset {offset} asks for block {named} to be cut, but the next block is {expected}")]
     TimeToCutAhead {
-        /// The record.
+        /// Offset of the record.
         offset: KafkaOffset,
-        /// The block it asks for.
+        /// Number of the requested block.
         named: BlockNumber,
-        /// The next block.
+        /// Number of the next block.
         expected: BlockNumber,
     },
-    /// A request to cut a block of nothing.
+    /// A record asks for the next block, but no message is pending.
     #[error("the record at offset {offset} asks for block {block} to be cut, but no message is pending")]
     NothingToCut {
-        /// The record.
+        /// Offset of the record.
         offset: KafkaOffset,
-        /// The block it asks for.
+        /// Number of the requested block.
         block: BlockNumber,
     },
-    /// The topic begins behind the record that is needed.
+    /// The topic starts after the record that is needed.
     #[error("the topic starts at offset {earliest}, the chain needs offset {needed}")]
     RecordsLost {
-        /// The next offset.
+        /// Offset of the next record needed.
         needed: KafkaOffset,
-        /// The topic's first.
+        /// Offset of the topic's first record.
         earliest: KafkaOffset,
     },
-    /// The topic ends before the record that was taken last.
+    /// The topic ends before the record that was processed last.
     #[error("the topic ends before offset {end}, the chain has taken all up to offset {taken}: is it another topic?")]
     TopicShorter {
-        /// The offset that the next record of the topic will have.
+        /// Offset that the topic's next record will get.
         end: KafkaOffset,
-        /// What the last block says.
+        /// Offset of the last record processed, from the last block.
         taken: KafkaOffset,
     },
-    /// A mistake of the caller, which would reorder messages.
+    /// The caller fed an event out of order, which would reorder messages.
     #[error("{what} at offset {offset} came out of turn")]
     OutOfTurn {
-        /// What came.
+        /// Description of the event.
         what: &'static str,
-        /// The record that is being judged, or the next one.
+        /// Offset of the record that is being revalidated, or of the next one.
         offset: KafkaOffset,
     },
 }

@@ -1,4 +1,4 @@
-//! What happens to a chain.
+//! Events of a Kafka chain's state machine.
 
 use super::metadata::KafkaOffset;
 use super::record::Record;
@@ -8,67 +8,68 @@ use crate::envelope::SignedEnvelope;
 use crate::ordering::cutter::BatchLimits;
 use crate::processing::Refusal;
 
-/// What happened.
+/// Input of [`Machine::step`](super::Machine::step).
 #[derive(Debug)]
 pub enum Event {
-    /// The topic's next record. Records come in the order of their offsets and none is left out: see
+    /// The topic's next record. Records must be fed in the order of their offsets and without gaps: see
     /// [`Event::NoRecords`].
     Record {
-        /// Where it stands.
+        /// Offset of the record.
         offset: KafkaOffset,
-        /// What it says.
+        /// Decoded value of the record.
         record: Record,
     },
-    /// Between two offsets there is no record. Kafka keeps offsets for itself, where a transaction ends for instance, so
-    /// a topic may have holes; but the machine takes no hole for granted. A caller that asked the broker for the records
-    /// from `from` on, or has fed all up to there out of one answer, and finds `until` to be the next one in that
-    /// answer, feeds this before it.
+    /// There is no record between two offsets. Kafka uses some offsets itself, for instance at the end of a transaction,
+    /// so a topic may have gaps; but the machine accepts only gaps that are confirmed. When the broker's response to a
+    /// request for the records from `from` on has `until` as its next offset, or when all records before `from` were fed
+    /// out of the same response, the caller feeds this event before the record at `until`.
     NoRecords {
-        /// The first offset that the answer covers.
+        /// First offset of the gap.
         from: KafkaOffset,
-        /// The next record's offset.
+        /// Offset of the next record.
         until: KafkaOffset,
     },
-    /// Every record was fed that the topic held when this machine was made.
+    /// All records were fed that the topic had when this machine was created.
     CaughtUp,
-    /// The answer to [`Effect::Recheck`](super::Effect::Recheck).
+    /// Result of [`Effect::Recheck`](super::Effect::Recheck).
     Rechecked(Verdict),
     /// The batch timer fired.
     Timer,
-    /// The record for [`Effect::TimeToCut`](super::Effect::TimeToCut) could not be produced, or may not have been.
+    /// The record for [`Effect::TimeToCut`](super::Effect::TimeToCut) could not be produced, or it is unknown whether it
+    /// was.
     TimeToCutFailed(BlockNumber),
     /// A configuration took effect because its config message was applied.
     Configured(Rules),
 }
 
-/// What a message is worth under the configuration of now.
+/// Result of revalidating a message under the current configuration.
 #[derive(Debug)]
 pub enum Verdict {
-    /// It is valid.
+    /// The message is valid.
     Valid {
-        /// The message: a normal one as it was, a config message made anew.
+        /// The message: a normal one unchanged, a config message created again.
         envelope: SignedEnvelope,
-        /// The configuration of now.
+        /// Sequence of the current configuration.
         sequence: ConfigSequence,
     },
-    /// It is not.
+    /// The message is not valid.
     Invalid(Refusal),
 }
 
-/// What of a configuration governs the machine.
+/// The parts of a configuration that govern the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// How many updates led to it.
+    /// Sequence of the configuration.
     pub sequence: ConfigSequence,
-    /// How large batches become.
+    /// Batch limits.
     pub limits: BatchLimits,
-    /// Whether messages that a config update overtook are ordered again. Otherwise the channel is in compatibility mode:
-    /// every message is judged when its turn comes.
+    /// Whether messages that a config update overtook are produced again. Otherwise the channel is in compatibility
+    /// mode: every message is revalidated when its record is processed.
     pub resubmission: bool,
 }
 
 impl Rules {
-    /// Those of a channel's configuration.
+    /// Returns the rules of a channel's configuration.
     pub fn of(snapshot: &ChannelSnapshot) -> Self {
         Self {
             sequence: snapshot.sequence(),

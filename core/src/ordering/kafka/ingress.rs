@@ -1,17 +1,17 @@
-//! Whether Broadcast waits.
+//! Tracks whether Broadcast has to wait.
 
 use super::effect::Effect;
 
-/// Broadcast waits while a config message that was ordered again is in flight: what it took meanwhile would most likely
-/// have to be ordered again, too.
+/// State of Broadcast. It waits while a config message that was produced again is in flight, because messages accepted
+/// meanwhile would most likely have to be produced again, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ingress {
-    /// It does not.
+    /// Broadcast does not wait.
     Open,
-    /// For a config message that this machine ordered again.
+    /// Broadcast waits for a config message that this machine produced again.
     Blocked,
-    /// For one that a machine before this one ordered again. Nobody knows what became of it, but its copy is in the topic
-    /// before the end that this machine found.
+    /// Broadcast waits for a config message that an earlier machine produced again. Its result is unknown, but its copy
+    /// is in the topic before the end that this machine found.
     BlockedFromStart,
 }
 
@@ -26,7 +26,7 @@ impl Ingress {
         (before != Self::Open).then_some(Effect::UnblockIngress)
     }
 
-    /// What an earlier machine waited for was either taken by now, or was not valid when it was read.
+    /// Ends the wait for an earlier machine's config message: by now it was either ordered, or found invalid.
     pub(super) fn caught_up(&mut self) -> Option<Effect> {
         match self {
             Self::BlockedFromStart => self.unblock(),

@@ -1,4 +1,4 @@
-//! The machine: one event in, effects out.
+//! The state machine of a Kafka chain: processes one event and returns effects.
 
 use super::effect::{Effect, Failure, SkipReason};
 use super::event::{Event, Rules, Verdict};
@@ -12,23 +12,23 @@ use crate::ordering::cutter::{Batch, BlockCutter, Cut};
 use crate::ordering::timer::{BatchTimer, TimerChange};
 use crate::processing::{Class, classify};
 
-/// The state of a Kafka chain.
+/// State machine of a Kafka chain.
 #[derive(Debug)]
 pub struct Machine {
     cutter: BlockCutter<SignedEnvelope>,
     timer: BatchTimer,
     rules: Rules,
-    /// No record before this one is taken (again).
+    /// Offset of the next record to process; earlier ones are skipped.
     next: KafkaOffset,
     last_cut: BlockNumber,
-    /// What the next block will remember, save that its own cut decides how far it persists.
+    /// Consenter metadata of the next block, except for the persisted offset, which its own cut decides.
     memory: KafkaMetadata,
     ingress: Ingress,
     resumed: Resumed,
     phase: Phase,
 }
 
-/// The block that the machine was resumed from, as far as it tells how it was cut.
+/// The block from which the machine was resumed, and how that block was cut.
 #[derive(Debug)]
 struct Resumed {
     last: LastBlock,
@@ -37,27 +37,27 @@ struct Resumed {
 
 #[derive(Debug)]
 enum Phase {
-    /// Ready for the next record.
+    /// The machine is ready for the next record.
     Consuming,
-    /// A verdict has to come first.
+    /// The verdict on a message has to come first.
     Rechecking { offset: KafkaOffset, regular: Regular, is_config: bool, then: Then },
-    /// Nothing is taken any more.
+    /// The machine ignores all events.
     Failed,
 }
 
-/// What becomes of a message that is found valid.
+/// Next step for a message that is found valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
-    /// It is ordered at once: compatibility mode.
+    /// Order the message at once: compatibility mode.
     Commit,
-    /// It gets a new place in the topic.
+    /// Produce the message to the topic again.
     Resubmit,
 }
 
 type Outcome = Result<Vec<Effect>, Failure>;
 
 impl Machine {
-    /// A chain that goes on behind its last block, under the configuration in force there. Records are to be fed from
+    /// Resumes a chain after its last block, under the configuration in force there. Records are to be fed from
     /// [`LastBlock::read_from`] on.
     pub fn resume(last: LastBlock, rules: Rules) -> Self {
         let mut machine = Self {
@@ -77,8 +77,7 @@ impl Machine {
         machine
     }
 
-    /// Takes in what happened; gives back what is to be done, in order. After [`Effect::Fail`] everything leads to
-    /// nothing.
+    /// Processes an event; returns the effects to perform, in order. After [`Effect::Fail`], events have no effect.
     pub fn step(&mut self, event: Event) -> Vec<Effect> {
         if matches!(self.phase, Phase::Failed) {
             return Vec::new();
@@ -101,22 +100,22 @@ impl Machine {
         })
     }
 
-    /// The offset of the next record that is taken.
+    /// Returns the offset of the next record to process.
     pub fn next_offset(&self) -> KafkaOffset {
         self.next
     }
 
-    /// The newest block.
+    /// Returns the number of the newest block.
     pub fn last_cut(&self) -> BlockNumber {
         self.last_cut
     }
 
-    /// What the newest block would remember if it were written now.
+    /// Returns the consenter metadata that the newest block would have if it were written now.
     pub fn memory(&self) -> KafkaMetadata {
         self.memory
     }
 
-    /// The configuration in force.
+    /// Returns the rules of the configuration in force.
     pub fn rules(&self) -> Rules {
         self.rules
     }
@@ -126,12 +125,12 @@ impl Machine {
         self.ingress != Ingress::Open
     }
 
-    /// How many messages wait for their block.
+    /// Returns the number of pending messages.
     pub fn pending(&self) -> usize {
         self.cutter.pending()
     }
 
-    /// How large they are together.
+    /// Returns the total size of the pending messages in bytes.
     pub fn pending_bytes(&self) -> usize {
         self.cutter.pending_bytes()
     }
@@ -184,7 +183,7 @@ impl Machine {
         let batch = self.cutter.cut().ok_or(Failure::NothingToCut { offset, block: named })?;
         let mut write = self.write(batch, offset);
         if let Effect::Write { metadata, .. } = &mut write {
-            // the reference leaves it out here, and here alone
+            // Fabric omits it here, and only here
             metadata.last_resubmitted_config_offset = KafkaOffset(0);
         }
         let mut effects = vec![write];
@@ -201,8 +200,8 @@ impl Machine {
         }
     }
 
-    /// An orderer that wrote this, or one that reads it, knows no second turn: each message is judged now, and ordered
-    /// or dropped.
+    /// Processes a message from or for an orderer that does not produce messages again: it is validated now, and
+    /// ordered or dropped.
     fn take_in_compatibility_mode(&mut self, offset: KafkaOffset, regular: Regular) -> Vec<Effect> {
         let header_type = match Message::parse(regular.envelope.clone()) {
             Ok(message) => message.channel_header.r#type,
@@ -218,11 +217,11 @@ impl Machine {
     fn take_classified(&mut self, offset: KafkaOffset, regular: Regular, is_config: bool) -> Vec<Effect> {
         if let Some(original) = regular.original_offset {
             if original <= self.memory.last_original_offset_processed {
-                // every orderer orders a message again that was overtaken: the first copy wins
+                // every orderer produces an overtaken message again: the first copy is ordered
                 return skip(offset, SkipReason::SeenBefore { original });
             }
             if is_config && original > self.memory.last_resubmitted_config_offset {
-                // another orderer found valid what was not valid here
+                // another orderer found a message valid that was invalid here
                 self.memory.last_resubmitted_config_offset = original;
             }
         }
@@ -266,7 +265,7 @@ impl Machine {
             }
             (Verdict::Invalid(refusal), _) => {
                 let mut effects = skip(offset, SkipReason::NoLongerValid(refusal));
-                // what Broadcast waited for will never be: the reference waits for ever
+                // the config message that Broadcast waits for will never be ordered; Fabric would wait for ever
                 if is_config && regular.original_offset == Some(self.memory.last_resubmitted_config_offset) {
                     effects.extend(self.ingress.unblock());
                 }
@@ -275,7 +274,7 @@ impl Machine {
         })
     }
 
-    /// Orders a message that is valid. `counted` is the highest original offset taken, this message included.
+    /// Orders a valid message. `counted` is the highest original offset processed, this message included.
     fn commit(
         &mut self,
         offset: KafkaOffset,
@@ -308,10 +307,10 @@ impl Machine {
                 self.memory.last_original_offset_processed = counted;
                 vec![self.write(batch, offset)]
             }
-            // the reference does not count the message that stays behind, so that another copy of it is ordered, too
+            // Fabric does not count the message that is still pending, so that another copy of it is ordered, too
             Cut::OneThenHeld(batch) => vec![self.write(batch, offset.previous())],
             Cut::Two(first, second) => {
-                // the message is in the second block only: a restart in between must find it again
+                // the message is in the second block only: after a restart in between, its record must be read again
                 let first = self.write(first, offset.previous());
                 self.memory.last_original_offset_processed = counted;
                 vec![first, self.write(second, offset)]
@@ -330,9 +329,9 @@ impl Machine {
         effects
     }
 
-    /// Whether the message at `offset`, which waits alone after a restart, is the one for which the last block was cut
-    /// because both together would have been too large. Then it was not counted (see [`Cut::OneThenHeld`] above), and
-    /// to count it now would make the chain depend on when an orderer was restarted.
+    /// Whether the message at `offset`, which is pending alone after a restart, is the one for which the last block
+    /// was cut because both together would have been too large. If so, it was not counted (see [`Cut::OneThenHeld`]
+    /// above), and counting it now would make the chain depend on when an orderer was restarted.
     fn overflowed_the_last_block(&self, offset: KafkaOffset, size_bytes: usize) -> bool {
         let Resumed { last, by_timer } = &self.resumed;
         let limits = self.rules.limits;
@@ -353,7 +352,7 @@ impl Machine {
         (self.last_cut, self.memory)
     }
 
-    /// Asks for the block that would be next. The batch stays: it is cut where the record lands, by every orderer.
+    /// Asks for the next block. The batch stays pending: every orderer cuts it at the offset of this record.
     fn timer_fired(&mut self) -> Vec<Effect> {
         if self.timer.fired() && self.cutter.pending() > 0 {
             return vec![Effect::TimeToCut(self.last_cut.next())];
@@ -361,7 +360,7 @@ impl Machine {
         Vec::new()
     }
 
-    /// As long as the same batch waits it is asked for again; the reference lets it wait for the next message.
+    /// Asks for the block again as long as the same batch is pending; Fabric leaves it pending until the next message.
     fn time_to_cut_failed(&mut self, block: BlockNumber) -> Vec<Effect> {
         if block == self.last_cut.next() { self.adjust_timer().into_iter().collect() } else { Vec::new() }
     }
@@ -373,7 +372,7 @@ impl Machine {
         })
     }
 
-    /// Whether a config message was ordered again, and neither it nor one that stood behind it was taken since.
+    /// Whether a config message was produced again, and neither it nor a message after it was processed since.
     fn config_in_flight(&self) -> bool {
         self.memory.last_resubmitted_config_offset > self.memory.last_original_offset_processed
     }

@@ -1,4 +1,4 @@
-//! Offsets, and those of them that a block remembers.
+//! Offsets of a topic, and the consenter metadata of a block, which consists of them.
 
 use std::fmt;
 
@@ -13,18 +13,18 @@ use serde::Serialize;
 pub struct KafkaOffset(pub i64);
 
 impl KafkaOffset {
-    /// Where a topic begins.
+    /// Offset of a topic's first record.
     pub const FIRST: Self = Self(0);
-    /// What stands for "no record yet" where the newest record taken is meant.
+    /// Value of "the newest processed record" when there is none yet.
     pub const BEFORE_FIRST: Self = Self(-1);
 
-    /// The offset behind this one.
+    /// Returns the offset after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// The offset before this one.
+    /// Returns the offset before this one.
     #[must_use]
     pub fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
@@ -37,27 +37,28 @@ impl fmt::Display for KafkaOffset {
     }
 }
 
-/// What a block remembers of the topic, as its consenter metadata.
+/// Consenter metadata of a block: the chain's position in the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct KafkaMetadata {
-    /// All that came of the records up to here is in this block or before it.
+    /// All effects of the records up to this offset are in this block or before it.
     pub last_offset_persisted: KafkaOffset,
-    /// The highest original offset of a re-ordered message that was taken; a copy of it, or of an older one, is dropped.
+    /// Highest original offset of a processed message that was produced again; another copy of it, or of an older one,
+    /// is dropped.
     pub last_original_offset_processed: KafkaOffset,
-    /// Where the last config message stood that was ordered again. Zero in a block that a TIMETOCUT ended, whatever the
-    /// machine knows: the reference writes it so.
+    /// Offset of the last config message that was produced again. Zero in a block that a TIMETOCUT ended, whatever the
+    /// machine's state, as in Fabric.
     pub last_resubmitted_config_offset: KafkaOffset,
 }
 
 impl KafkaMetadata {
-    /// What a chain begins with whose last block remembers nothing.
+    /// Initial value, for a chain whose last block has no metadata.
     pub const NONE: Self = Self {
         last_offset_persisted: KafkaOffset::BEFORE_FIRST,
         last_original_offset_processed: KafkaOffset(0),
         last_resubmitted_config_offset: KafkaOffset(0),
     };
 
-    /// As it stands in a block.
+    /// Encodes the metadata as a block holds it.
     pub fn encode(&self) -> Bytes {
         let message = orderer::KafkaMetadata {
             last_offset_persisted: self.last_offset_persisted.0,
@@ -67,7 +68,7 @@ impl KafkaMetadata {
         message.encode_to_vec().into()
     }
 
-    /// Reads it from a block.
+    /// Decodes the metadata of a block.
     pub fn decode(bytes: Bytes) -> Result<Self, prost::DecodeError> {
         let message = orderer::KafkaMetadata::decode(bytes)?;
         Ok(Self {

@@ -1,13 +1,13 @@
-//! The Kafka consenter as a state machine: several orderers read one topic and cut the same chain from it, without a
-//! word between them.
+//! The Kafka consenter as a state machine: several orderers read one topic and cut the same chain from it, without
+//! communicating with each other.
 //!
-//! A channel's topic holds [`Record`]s: messages, requests to cut a block whose batch timer ran out, and notes that an
-//! orderer came up. [`Machine::step`] takes one [`Event`] and gives back the [`Effect`]s that its caller must perform.
-//! What it decides depends on the records and their offsets alone, never on the time or on who reads; so does every
-//! block, and what it remembers of the topic ([`KafkaMetadata`]).
+//! A channel's topic holds [`Record`]s: messages, requests to cut a block whose batch timer expired, and notes that an
+//! orderer connected. [`Machine::step`] takes one [`Event`] and returns the [`Effect`]s that its caller must perform.
+//! Its decisions depend only on the records and their offsets, never on the time or on the orderer; the same holds
+//! for every block and its consenter metadata ([`KafkaMetadata`]).
 //!
-//! The rules are the reference's, with the exceptions named where they are made. All of these are about what an orderer
-//! does besides cutting: the chain is the same.
+//! The rules are Fabric's; exceptions are named where they are made. All of the exceptions concern an orderer's
+//! behaviour besides cutting: the chain is the same.
 
 mod effect;
 mod event;
@@ -26,4 +26,4 @@ pub use machine::Machine;
 pub use metadata::{KafkaMetadata, KafkaOffset};
 pub use normal_form::NotAnEnvelope;
 pub use record::{Malformed, RECORD_KEY, Record, RecordClass, Regular, encode_connect, encode_time_to_cut};
-pub use resume::{LastBlock, ResumeError, TopicBounds, consenter_metadata};
+pub use resume::{LastBlock, ResumeError, TopicBounds};

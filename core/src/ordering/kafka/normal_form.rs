@@ -1,10 +1,10 @@
-//! Envelopes as the reference writes them into blocks.
+//! The form of envelopes in which Fabric writes them into blocks.
 //!
-//! The reference parses an envelope out of its record and encodes it again. For what its own Broadcast produces that
-//! changes nothing. But an envelope may have been written in another way: unknown fields in front, a field twice, a length
-//! in more bytes than it needs. A record of that kind, from an orderer that passes on what its client sent, would get one
-//! data hash there and another here: a fork that any client can cause. So everything that comes from a topic is brought
-//! into the form in which the reference would store it. Payload and signature, all that is signed, stay as they are.
+//! Fabric parses an envelope from its record and encodes it again, which changes nothing for envelopes that its own
+//! Broadcast produced. But an envelope may be encoded in another way: unknown fields first, a repeated field, a length in
+//! more bytes than needed. If an orderer passes on such an envelope of its client, its record would get one data hash in
+//! Fabric and another one here: a fork that any client can cause. So every envelope from a topic is converted to the form
+//! in which Fabric would store it. Payload and signature, which are all that is signed, are unchanged.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::envelope::SignedEnvelope;
 
 const PAYLOAD: u64 = 1;
 const SIGNATURE: u64 = 2;
-/// Fields that are not known come behind those that are.
+/// Unknown fields come after known ones.
 const UNKNOWN_PLACE: u64 = 3;
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
@@ -24,18 +24,18 @@ const GROUP_START: u64 = 3;
 const GROUP_END: u64 = 4;
 const FIXED32: u64 = 5;
 const FIELD_NUMBER_MAX: u64 = (1 << 29) - 1;
-/// As deep as the reference follows groups within groups.
+/// Maximum nesting of groups, as in Fabric.
 const GROUP_DEPTH_MAX: usize = 10_000;
 
-/// Bytes that are not protobuf.
+/// The bytes are not protobuf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("byte {at} does not parse as a field of an envelope")]
 pub struct NotAnEnvelope {
-    /// Where the field begins, or its value.
+    /// Offset in bytes of the invalid field, or of its value.
     at: usize,
 }
 
-/// Reads an envelope from a record. Copies nothing if it has its normal form already, as nearly all have.
+/// Parses an envelope from a record. Copies nothing if it is in normal form already, as nearly all are.
 pub(super) fn parse(raw: Bytes) -> Result<SignedEnvelope, NotAnEnvelope> {
     let (mut payload, mut signature, mut unknown) = (Bytes::new(), Bytes::new(), Vec::new());
     let mut is_normal = true;
@@ -53,13 +53,13 @@ pub(super) fn parse(raw: Bytes) -> Result<SignedEnvelope, NotAnEnvelope> {
         let known = match (number, wire_type) {
             (PAYLOAD, LENGTH_DELIMITED) => Some(&mut payload),
             (SIGNATURE, LENGTH_DELIMITED) => Some(&mut signature),
-            // a known number with another type is no error there, but a field that is not known
+            // for Fabric, a known number with another wire type is not an error but an unknown field
             _ => None,
         };
         let place = if let Some(part) = known {
             let (len, begin) = varint(&raw, value_at).ok_or(wrong)?;
             is_normal &= len > 0 && begin - value_at == encoded_len_varint(len) && number > last_place;
-            // the last one counts, as everywhere in protobuf
+            // the last occurrence wins, as everywhere in protobuf
             *part = raw.slice(begin..end);
             number
         } else {
@@ -90,11 +90,11 @@ fn encode(raw: &Bytes, payload: &Bytes, signature: &Bytes, unknown: Vec<(u64, Ra
     out.freeze()
 }
 
-/// A varint at `at`, and where it ends.
+/// Returns the varint at `at`, and the offset of its end.
 fn varint(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     let mut value = 0u64;
     for (i, &byte) in bytes.get(at..)?.iter().take(10).enumerate() {
-        // the tenth byte has room for the last of 64 bits
+        // the tenth byte only has room for the last of 64 bits
         if i == 9 && byte > 1 {
             return None;
         }
@@ -106,7 +106,8 @@ fn varint(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     None
 }
 
-/// Where the value at `at` ends. Groups are followed without recursion: a stranger chooses how deep they are.
+/// Returns the offset of the end of the value at `at`. Does not recurse into groups, because a client chooses how deeply
+/// they are nested.
 fn value_end(bytes: &[u8], at: usize, number: u64, wire_type: u64) -> Option<usize> {
     if wire_type != GROUP_START {
         return plain_value_end(bytes, at, wire_type);
@@ -116,7 +117,7 @@ fn value_end(bytes: &[u8], at: usize, number: u64, wire_type: u64) -> Option<usi
     while let Some(&innermost) = open.last() {
         let (tag, value_at) = varint(bytes, at)?;
         let (number, wire_type) = (tag >> 3, tag & 7);
-        // inside a group the reference takes numbers that are too large, up to the size of its integer
+        // inside a group, Fabric accepts numbers that are too large, up to the maximum of its integer
         if !(1..=u64::from(u32::MAX >> 1)).contains(&number) {
             return None;
         }

@@ -1,4 +1,4 @@
-//! The records of a topic, read and made. What is made here is byte for byte what the reference makes.
+//! Encodes and decodes the records of a topic. The encoded bytes are exactly those of Fabric.
 
 use bytes::Bytes;
 use fabric_proto::orderer::kafka_message::Type;
@@ -11,60 +11,60 @@ use super::normal_form::{self, NotAnEnvelope};
 use crate::channel::{BlockNumber, ConfigSequence};
 use crate::envelope::SignedEnvelope;
 
-/// Every record's key: the number of the one partition, as text.
+/// Key of every record: the number of the only partition, as text.
 pub const RECORD_KEY: &[u8] = b"0";
 
-/// One record's value.
+/// Decoded value of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// CONNECT: an orderer came up; means nothing to the chain.
+    /// CONNECT: an orderer connected; has no effect on the chain.
     Connect,
-    /// TIMETOCUT: an orderer's batch timer ran out before this block was cut.
+    /// TIMETOCUT: an orderer's batch timer expired before this block was cut.
     TimeToCut(BlockNumber),
     /// REGULAR: a message.
     Regular(Regular),
-    /// Nothing that an orderer writes.
+    /// A value that no orderer writes.
     Malformed(Malformed),
 }
 
 /// A message in the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Regular {
-    /// What the orderer that produced it found it to be.
+    /// Class that the producing orderer determined.
     pub class: RecordClass,
     /// The message.
     pub envelope: SignedEnvelope,
-    /// The configuration it was found valid under.
+    /// Sequence of the configuration under which the message was found valid.
     pub config_sequence: ConfigSequence,
-    /// Where it stood before it was ordered again, if it was. (On the wire "not" is zero; so a message that stood at
-    /// offset 0 cannot be told from one that is new.)
+    /// Offset of the message before it was produced again, if it was. (The wire format has zero for "was not", so a
+    /// message that was at offset 0 cannot be distinguished from a new one.)
     pub original_offset: Option<KafkaOffset>,
 }
 
-/// What a message was found to be.
+/// Class of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordClass {
-    /// By an orderer older than the distinction.
+    /// The producing orderer is older than this distinction.
     Unknown,
-    /// An ordinary message.
+    /// A normal message.
     Normal,
-    /// CONFIG or ORDERER_TRANSACTION.
+    /// A CONFIG or ORDERER_TRANSACTION message.
     Config,
     /// A number that no orderer writes.
     Other(i32),
 }
 
-/// Why a record is none.
+/// Reason why a record cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// It has no value.
+    /// The record has no value.
     #[error("the record has no value")]
     NoValue,
-    /// Its value is not a `KafkaMessage`.
+    /// The value is not a `KafkaMessage`.
     #[error("the value is not a KafkaMessage: {0}")]
     NotAKafkaMessage(prost::DecodeError),
-    /// A `KafkaMessage` of no kind known here.
+    /// The `KafkaMessage` has no known type.
     #[error("the KafkaMessage is none of CONNECT, TIMETOCUT and REGULAR")]
     NoType,
     /// The payload of a REGULAR message is not an envelope.
@@ -73,8 +73,8 @@ pub enum Malformed {
 }
 
 impl Record {
-    /// Reads a record's value. Copies nothing, save for an envelope that is written oddly: that is brought into the form
-    /// in which the reference stores it.
+    /// Decodes a record's value. Copies nothing, except for an envelope in an unusual encoding: that is converted to the
+    /// form in which Fabric stores it.
     pub fn decode(value: Option<Bytes>) -> Self {
         let Some(value) = value else { return Self::Malformed(Malformed::NoValue) };
         match KafkaMessage::decode(value).map(|message| message.r#type) {
@@ -105,13 +105,13 @@ impl Regular {
         })
     }
 
-    /// A message that Broadcast took, to be produced.
+    /// Creates the record of a message that Broadcast accepted.
     pub fn accepted(envelope: SignedEnvelope, config_sequence: ConfigSequence, is_config: bool) -> Self {
         let class = if is_config { RecordClass::Config } else { RecordClass::Normal };
         Self { class, envelope, config_sequence, original_offset: None }
     }
 
-    /// As a record's value.
+    /// Encodes a record's value.
     pub fn encode(&self) -> Bytes {
         value(Type::Regular(KafkaMessageRegular {
             payload: self.envelope.raw().clone(),
@@ -127,12 +127,12 @@ impl Regular {
     }
 }
 
-/// The value of a CONNECT record.
+/// Encodes the value of a CONNECT record.
 pub fn encode_connect() -> Bytes {
     value(Type::Connect(KafkaMessageConnect::default()))
 }
 
-/// The value of a record that asks for `block` to be cut.
+/// Encodes the value of a record that asks all orderers to cut `block`.
 pub fn encode_time_to_cut(block: BlockNumber) -> Bytes {
     value(Type::TimeToCut(KafkaMessageTimeToCut { block_number: block.0 }))
 }

@@ -1,62 +1,60 @@
-//! Where a chain goes on after a restart.
+//! The position in the topic at which a chain resumes after a restart.
 
 use bytes::Bytes;
-use fabric_proto::common::{Block, BlockMetadataIndex, Metadata, OrdererBlockMetadata};
-use prost::Message as _;
 
 use super::effect::Failure;
 use super::metadata::{KafkaMetadata, KafkaOffset};
-use crate::block::EncodedBlock;
+use crate::block::{EncodedBlock, consenter_metadata};
 use crate::channel::BlockNumber;
 use crate::envelope::SignedEnvelope;
 
-/// What a chain's last block tells about where it stands in the topic.
+/// The part of a chain's last block that determines how the chain resumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastBlock {
-    /// Its number.
+    /// Number of the block.
     pub number: BlockNumber,
-    /// What it remembers of the topic; [`KafkaMetadata::NONE`] if nothing.
+    /// Consenter metadata of the block; [`KafkaMetadata::NONE`] if it has none.
     pub metadata: KafkaMetadata,
-    /// Whether it holds a config message.
+    /// Whether it is a config block.
     pub is_config: bool,
-    /// How many envelopes it holds.
+    /// Number of envelopes.
     pub envelopes: usize,
-    /// And how large they are together: payloads and signatures.
+    /// Total size of the envelopes in bytes: payloads and signatures.
     pub size_bytes: usize,
 }
 
-/// What a topic holds, as its broker says.
+/// Range of a topic's offsets, as its broker reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicBounds {
-    /// Its first record's offset.
+    /// Offset of the first record.
     pub earliest: KafkaOffset,
-    /// The offset that its next record will have.
+    /// Offset that the next record will get.
     pub end: KafkaOffset,
 }
 
-/// A last block that no chain can be resumed from.
+/// A chain cannot be resumed from its last block.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResumeError {
-    /// Its metadata is not what a Kafka orderer writes.
+    /// The consenter metadata is not what a Kafka orderer writes.
     #[error("read the consenter metadata of block {number}; the ledger may be corrupted")]
     Metadata {
-        /// The block.
+        /// Number of the block.
         number: BlockNumber,
-        /// What the decoder said.
+        /// Error of the decoder.
         #[source]
         cause: prost::DecodeError,
     },
 }
 
 impl LastBlock {
-    /// Reads it. Costs a pass over the block's envelopes.
+    /// Reads a block. Decodes all of its envelopes.
     pub fn read(block: &EncodedBlock) -> Result<Self, ResumeError> {
         let number = block.number();
         let parts = block.decode();
         let value = consenter_metadata(&parts).map_err(|cause| ResumeError::Metadata { number, cause })?;
-        // a value of nothing but zeros is empty: an ordinary block has that if it was cut at offset 0. A config block
-        // has it if it changed the consensus type; the topic is new then
+        // metadata of only zeros is encoded as an empty value: a normal block has that if it was cut at offset 0. A
+        // config block has it if it changed the consensus type, and then the topic is new
         let has_none = value.is_empty() && (block.is_config() || number == BlockNumber::GENESIS);
         let metadata = if has_none {
             KafkaMetadata::NONE
@@ -74,8 +72,9 @@ impl LastBlock {
         })
     }
 
-    /// From which offset on a topic is to be read, for a machine that is resumed from this block. The record that the
-    /// block was cut at comes first where the topic still has it: it may tell how the block was cut.
+    /// Returns the offset from which to read the topic, for a machine that is resumed from this block. That is the
+    /// offset of the record at which the block was cut, if the topic still has it: the record may tell how the block
+    /// was cut.
     pub fn read_from(&self, topic: TopicBounds) -> Result<KafkaOffset, Failure> {
         let taken = self.metadata.last_offset_persisted;
         let needed = taken.next();
@@ -89,32 +88,16 @@ impl LastBlock {
     }
 }
 
-/// The consenter's part of a block's metadata: signed together with the block, as newer orderers write it, else in a
-/// slot of its own.
-///
-/// # Errors
-/// The metadata does not parse.
-pub fn consenter_metadata(block: &Block) -> Result<Bytes, prost::DecodeError> {
-    let slots = block.metadata.as_ref().map_or(&[][..], |metadata| &metadata.metadata[..]);
-    let slot = |index: BlockMetadataIndex| -> Result<Bytes, prost::DecodeError> {
-        Ok(Metadata::decode(slots.get(index as usize).cloned().unwrap_or_default())?.value)
-    };
-    let signed = slot(BlockMetadataIndex::Signatures)?;
-    if signed.is_empty() {
-        return slot(BlockMetadataIndex::Orderer);
-    }
-    let signed = OrdererBlockMetadata::decode(signed)?;
-    Ok(Metadata::decode(signed.consenter_metadata)?.value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::block::{Contents, assemble};
     use crate::crypto::{SignError, Signer};
     use fabric_proto::common::{
-        BlockData, BlockHeader, BlockMetadata, ChannelHeader, ConfigEnvelope, Header, HeaderType, Payload,
+        Block, BlockData, BlockHeader, BlockMetadata, ChannelHeader, ConfigEnvelope, Header, HeaderType, Metadata,
+        Payload,
     };
+    use prost::Message as _;
 
     struct Nobody(Bytes);
 

@@ -15,10 +15,12 @@ use prost::Message as _;
 const STABLE_TICKS: u32 = 3;
 
 /// What is known of who is active.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ActiveNodes {
     active: BTreeSet<u64>,
     stable: u32,
+    /// Those that were told last, by this node as a leader.
+    settled: BTreeSet<u64>,
     metadata: Bytes,
     told: BTreeSet<u64>,
 }
@@ -29,13 +31,18 @@ impl ActiveNodes {
         &self.active
     }
 
+    /// Those that a leader tells its followers; none if this node does not lead, or has nothing to tell yet.
+    pub(super) fn settled(&self) -> &BTreeSet<u64> {
+        &self.settled
+    }
+
     /// Looks at the machine as it stood before a tick.
     pub(super) fn tick(&mut self, status: &Status) {
         if status.leader.is_none() {
             self.active.clear();
-            return;
         }
-        if status.role != Role::Leader {
+        if status.leader.is_none() || status.role != Role::Leader {
+            self.settled.clear();
             return;
         }
         let heard = status.peers.iter().filter(|peer| peer.active && peer.id != status.id).map(|peer| peer.id);
@@ -48,6 +55,7 @@ impl ActiveNodes {
             self.stable += 1;
         } else {
             self.stable = 0;
+            self.settled.clone_from(&self.active);
             let active_nodes = self.active.iter().copied().collect();
             self.metadata = ClusterMetadata { active_nodes }.encode_to_vec().into();
             self.told.clear();
@@ -105,6 +113,7 @@ mod tests {
         for _ in 0..4 {
             nodes.tick(&leading);
             assert_eq!(nodes.metadata_for(2), Bytes::new());
+            assert!(nodes.settled().is_empty());
         }
         assert_eq!(nodes.get(), &BTreeSet::from([1, 2]));
         nodes.tick(&leading);
@@ -112,6 +121,11 @@ mod tests {
         assert_eq!(told.active_nodes, [1, 2]);
         assert_eq!(nodes.metadata_for(2), Bytes::new());
         assert_ne!(nodes.metadata_for(3), Bytes::new());
+        // it is what was told, until it is told anew, or another leads
+        nodes.tick(&status(Role::Leader, Some(1), &[1]));
+        assert_eq!(nodes.settled(), &BTreeSet::from([1, 2]));
+        nodes.tick(&status(Role::Follower, Some(2), &[]));
+        assert!(nodes.settled().is_empty());
     }
 
     #[test]

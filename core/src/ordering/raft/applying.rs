@@ -5,16 +5,18 @@ use fabric_proto::common::Block;
 use fabric_proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Snapshot};
 use prost::Message as _;
 
+use super::acknowledge::Stage;
+use super::consensus_update::names_consensus;
 use super::event::{ChainFailed, Effect, NewBlock, Rules};
 use super::machine::{Machine, Tip};
 use super::members::{Members, Step};
 use crate::block::header_hash;
 use crate::channel::BlockNumber;
 use crate::envelope::{self, SignedEnvelope};
-use fabric_proto::common::HeaderType;
+use crate::processing::{Class, classify};
 
 /// Why no entry is applied now.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Pause {
     /// What the next block's config message leads to is being found out.
     Applying(Decided),
@@ -27,7 +29,7 @@ pub(super) enum Pause {
 }
 
 /// A block that Raft has decided on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Decided {
     index: u64,
     tip: Tip,
@@ -88,6 +90,7 @@ impl Machine {
             self.pause = Some(Pause::Applying(decided));
             return Ok(());
         }
+        self.metadata_index = index;
         let block = self.write(decided, self.members.metadata(index));
         self.effects.push(Effect::Write(block));
         Ok(())
@@ -134,6 +137,9 @@ impl Machine {
             self.since_snapshot = 0;
             self.want_snapshot(tip.number, index, data);
         }
+        if self.acknowledge.is_due(Stage::InBlock) {
+            self.has_come_to(Stage::InBlock, ordered.clone());
+        }
         let pending_below = self.outbox.below();
         NewBlock { number: tip.number, header_hash: tip.hash, envelopes, metadata, pending_below, ordered }
     }
@@ -155,7 +161,11 @@ impl Machine {
             step = Some(change.step);
             self.rules = rules;
         }
-        let block = self.write(decided, self.members.metadata(index));
+        // Fabric's orderers give a block that names the consenters the index of the one before it
+        if !decided.envelopes.first().is_some_and(names_consensus) {
+            self.metadata_index = index;
+        }
+        let block = self.write(decided, self.members.metadata(self.metadata_index));
         self.effects.push(Effect::WriteConfig(block));
         self.config_left_flight(step);
         // whom a change adds or removes is connected to, or not any more, when Raft has agreed on it
@@ -211,6 +221,7 @@ impl Machine {
         let Some(Pause::CatchingUp { index, .. }) = self.pause.take_if(is_enough) else { return Ok(()) };
         self.tip = tip;
         self.written_index = self.written_index.max(index).max(raft_index);
+        self.metadata_index = raft_index;
         self.members = members;
         self.rules = rules;
         self.effects.push(Effect::Connect(self.members.clone()));
@@ -221,8 +232,5 @@ impl Machine {
 /// As Fabric's `IsConfigBlock`: one message, of a type that has a block of its own.
 fn is_config(envelopes: &[SignedEnvelope]) -> bool {
     let [only] = envelopes else { return false };
-    envelope::Message::parse(only.clone()).is_ok_and(|message| {
-        let kind = message.channel_header.r#type;
-        kind == HeaderType::Config as i32 || kind == HeaderType::OrdererTransaction as i32
-    })
+    envelope::Message::parse(only.clone()).is_ok_and(|message| classify(message.channel_header.r#type) == Class::Config)
 }

@@ -27,7 +27,7 @@ pub struct Submission {
 /// Where an envelope came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Here: it has this place among those that this node acknowledges.
+    /// Here: it has this place among those that came in here.
     Here(u64),
     /// Another consenter forwarded it.
     Consenter(u64),
@@ -88,6 +88,9 @@ pub enum Event {
         /// Whether it was.
         sent: bool,
     },
+    /// An envelope that came in here, in this place, was handed to the stream to the leader. Of use where
+    /// [`Acknowledge::follows_forwarding`](super::Acknowledge::follows_forwarding).
+    Forwarded(u64),
     /// An envelope that was forwarded did not reach the leader.
     NotForwarded(Submission),
     /// After [`Effect::Suspect`]: the channel has this config block, in which this node is a consenter.
@@ -154,7 +157,7 @@ pub struct LogWrite {
 }
 
 /// What is to be done, in this order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Effect {
     /// Write to the log, then say [`Event::Persisted`].
@@ -180,7 +183,9 @@ pub enum Effect {
     Examine(Box<Submission>),
     /// Judge envelopes again that wait for their block; then say [`Event::Rejudged`] for each.
     Rejudge(Vec<Submission>),
-    /// An envelope that was acknowledged here is dropped: it is not valid any more.
+    /// Tell the senders of the envelopes in these places that they will be ordered, if they were not told yet.
+    Acknowledge(Vec<u64>),
+    /// An envelope that came in here is dropped: it is not valid any more.
     Dropped(Box<Submission>, &'static str),
     /// Write a block.
     Write(NewBlock),

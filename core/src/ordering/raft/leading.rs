@@ -21,7 +21,7 @@ const WINDOW_BYTES: usize = 4 << 20;
 const HAND_OVER_ATTEMPTS: u32 = 5;
 
 /// The state of a leader.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Leading {
     cutter: BlockCutter<Submission>,
     timer: BatchTimer,
@@ -36,18 +36,22 @@ pub(super) struct Leading {
     /// An envelope is being judged; what came in behind it waits.
     examining: bool,
     hand_over: Option<HandOver>,
+    /// Raft has rejected a proposal, as it does while leadership is handed over. Nothing is proposed before the next tick: until
+    /// then the reason stays, and trying again without a pause would never end.
+    rejected: bool,
 }
 
 /// A change of the consenters that a config block leads to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ConfChangeWanted {
     change: ConfChange,
     proposed: bool,
 }
 
 /// A config message that removes the leader waits until another leads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct HandOver {
+    submission: Submission,
     attempts: u32,
     /// Ticks until the next attempt.
     patience: u64,
@@ -66,6 +70,7 @@ impl Leading {
         self.serves()
             && !self.examining
             && self.hand_over.is_none()
+            && !self.rejected
             && (self.in_flight.is_empty() || self.in_flight_bytes < WINDOW_BYTES)
     }
 
@@ -93,8 +98,9 @@ impl Machine {
         let Some(mut leading) = self.leading.take() else { return };
         let waited = leading.cutter.cut().unwrap_or_default();
         self.effects.extend(leading.timer_change());
+        let removal = leading.hand_over.take().map(|hand_over| hand_over.submission);
         let intake = std::mem::take(&mut self.intake);
-        for submission in waited.into_iter().chain(intake) {
+        for submission in waited.into_iter().chain(removal).chain(intake) {
             match submission.origin {
                 Origin::Here(sequence) => self.outbox.not_sent(sequence),
                 Origin::Consenter(_) => self.intake.push_back(submission),
@@ -134,6 +140,9 @@ impl Machine {
             return Ok(true);
         }
         let Some(leading) = &mut self.leading else { return Ok(false) };
+        if leading.rejected {
+            return Ok(false);
+        }
         if leading.behind.is_none() {
             // blocks of a leader before may be in the log, and this one's follow them
             if leading.config_in_flight || self.raft.status()?.last > self.applied {
@@ -168,12 +177,9 @@ impl Machine {
             Cut::One(batch) | Cut::OneThenHeld(batch) => vec![batch],
             Cut::Two(first, second) => vec![first, second],
         };
-        let cut = !batches.is_empty();
-        for batch in batches {
-            self.propose(batch)?;
-        }
+        let proposed = self.propose_all(batches)?;
         self.follow_timer();
-        Ok(cut)
+        Ok(proposed)
     }
 
     fn follow_timer(&mut self) {
@@ -186,14 +192,32 @@ impl Machine {
         let Some(leading) = &mut self.leading else { return Ok(()) };
         leading.timer.fired();
         match leading.cutter.cut() {
-            Some(batch) => self.propose(batch),
+            Some(batch) => self.propose_all(vec![batch]).map(drop),
             None => Ok(()),
         }
     }
 
-    fn propose(&mut self, batch: Vec<Submission>) -> Result<(), ChainFailed> {
-        let Some(leading) = &mut self.leading else { return Ok(()) };
-        let Some(behind) = leading.behind else { return Ok(()) };
+    /// Proposes a block for each batch. Returns whether any was proposed. If Raft rejects one, it goes back to the front of the
+    /// intake with all that follows it, also what is in the cutter.
+    fn propose_all(&mut self, batches: Vec<Vec<Submission>>) -> Result<bool, ChainFailed> {
+        let (mut batches, mut proposed) = (batches.into_iter(), false);
+        while let Some(batch) = batches.next() {
+            let Some(rejected) = self.propose(batch)? else {
+                proposed = true;
+                continue;
+            };
+            let waited = self.leading.as_mut().and_then(|leading| leading.cutter.cut()).unwrap_or_default();
+            let back: Vec<Submission> = rejected.into_iter().chain(batches.flatten()).chain(waited).collect();
+            back.into_iter().rev().for_each(|submission| self.intake.push_front(submission));
+            return Ok(proposed);
+        }
+        Ok(proposed)
+    }
+
+    /// Proposes a block. Returns the batch if it was not proposed.
+    fn propose(&mut self, batch: Vec<Submission>) -> Result<Option<Vec<Submission>>, ChainFailed> {
+        let Some(leading) = &mut self.leading else { return Ok(Some(batch)) };
+        let Some(behind) = leading.behind else { return Ok(Some(batch)) };
         let number = behind.number.next();
         let data = BlockData { data: batch.iter().map(|submission| submission.envelope.raw().clone()).collect() };
         let data_hash = data_hash(data.data.iter().map(AsRef::as_ref));
@@ -212,14 +236,14 @@ impl Machine {
                 leading.behind = Some(Tip { number, hash });
                 leading.in_flight.push_back((number, bytes));
                 leading.in_flight_bytes += bytes;
-                Ok(())
+                Ok(None)
             }
             Err(ProposeError::Failed(failed)) => Err(failed.into()),
             Err(ProposeError::NotLeader { .. } | ProposeError::Dropped) => {
-                batch.into_iter().rev().for_each(|submission| self.intake.push_front(submission));
                 // if it goes on leading, then behind all that is in the log
                 leading.behind = None;
-                Ok(())
+                leading.rejected = true;
+                Ok(Some(batch))
             }
         }
     }
@@ -269,10 +293,7 @@ impl Machine {
 
     fn order_config(&mut self, submission: Submission) -> Result<(), ChainFailed> {
         let waited = self.leading.as_mut().and_then(|leading| leading.cutter.cut());
-        if let Some(waited) = waited {
-            self.propose(waited)?;
-        }
-        self.propose(vec![submission])?;
+        self.propose_all(waited.into_iter().chain([vec![submission]]).collect())?;
         // not if it was not proposed: then it is in the intake again
         self.with_leading(|leading| leading.config_in_flight |= leading.behind.is_some());
         self.follow_timer();
@@ -286,10 +307,9 @@ impl Machine {
         self.effects.push(Effect::Dropped(Box::new(submission), why));
     }
 
-    /// The message goes to the front of the intake, from where the next leader gets it.
+    /// The message waits, and the next leader gets it before what is in the intake.
     fn hand_over_before(&mut self, submission: Submission) -> Result<(), ChainFailed> {
-        self.intake.push_front(submission);
-        let hand_over = HandOver { attempts: 1, patience: self.election_tick };
+        let hand_over = HandOver { submission, attempts: 1, patience: self.election_tick };
         self.with_leading(|leading| leading.hand_over = Some(hand_over));
         self.transfer_to_another().map(drop)
     }
@@ -308,6 +328,7 @@ impl Machine {
 
     pub(super) fn tick_of_leader(&mut self) -> Result<(), ChainFailed> {
         let Some(leading) = &mut self.leading else { return Ok(()) };
+        leading.rejected = false;
         let Some(hand_over) = &mut leading.hand_over else { return Ok(()) };
         hand_over.patience = hand_over.patience.saturating_sub(1);
         if hand_over.patience > 0 {
@@ -318,8 +339,7 @@ impl Machine {
             hand_over.patience = self.election_tick;
             return self.transfer_to_another().map(drop);
         }
-        leading.hand_over = None;
-        if let Some(submission) = self.intake.pop_front() {
+        if let Some(HandOver { submission, .. }) = leading.hand_over.take() {
             self.drop_from_order(submission, "it removes the leader, and no other consenter takes over");
         }
         Ok(())

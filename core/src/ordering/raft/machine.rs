@@ -11,6 +11,7 @@ use bytes::Bytes;
 use fabric_proto::raftpb;
 use orderer_raft::{self as raft, MachineFailed, Ready, Role, SoftState, Status, StepError};
 
+use super::acknowledge::{Acknowledge, Stage};
 use super::active::ActiveNodes;
 use super::applying::Pause;
 use super::event::{ChainFailed, Effect, Event, LogWrite, Origin, Rules, Submission};
@@ -31,7 +32,7 @@ pub(super) struct Tip {
 }
 
 /// A snapshot that is taken when its block is durable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct WantedSnapshot {
     number: BlockNumber,
     index: u64,
@@ -39,7 +40,7 @@ struct WantedSnapshot {
 }
 
 /// See the module's description.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     pub(super) raft: raft::Machine,
     pub(super) id: u64,
@@ -49,6 +50,8 @@ pub struct Machine {
     pub(super) tip: Tip,
     /// Entries up to here are in blocks that are written already: after a restart, Raft gives some of them again.
     pub(super) written_index: u64,
+    /// What the newest block says of Raft's index.
+    pub(super) metadata_index: u64,
     /// Raft's entries are applied up to here.
     pub(super) applied: u64,
     pub(super) to_apply: VecDeque<raftpb::Entry>,
@@ -63,6 +66,12 @@ pub struct Machine {
     /// What came in and is neither in the cutter nor forwarded, in its order.
     pub(super) intake: VecDeque<Submission>,
     pub(super) outbox: Outbox,
+    pub(super) acknowledge: Acknowledge,
+    /// The leader did not get what was forwarded to it: nothing more is before this tick,
+    forward_again: u64,
+    /// and before it is heard that it still leads. One that has been started again does not, and who forwards to it has it forward
+    /// all of that to the next leader, which gets it twice.
+    hears_leader: bool,
     active: ActiveNodes,
     pub(super) ticks: u64,
     /// What an earlier leader had may be lost by now.
@@ -74,6 +83,8 @@ pub struct Machine {
     wanted_snapshot: Option<WantedSnapshot>,
     /// Ticks without a leader.
     leaderless: u64,
+    /// A message for another ID lets it ask others how the channel stands, not before this tick.
+    suspect_id_again: u64,
     /// After so many of them it asks others how the channel stands.
     pub(super) suspicion_ticks: u64,
     pub(super) kept_entries: u64,
@@ -81,7 +92,7 @@ pub struct Machine {
 }
 
 /// A decision of Raft's that is on its way to the disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Unpersisted {
     number: u64,
     on_its_way: bool,
@@ -125,6 +136,7 @@ impl Machine {
             rules,
             tip,
             written_index,
+            metadata_index: written_index,
             applied,
             to_apply: VecDeque::new(),
             pause: None,
@@ -136,6 +148,9 @@ impl Machine {
             leading: None,
             intake: VecDeque::new(),
             outbox: Outbox::new(next_sequence),
+            acknowledge: Acknowledge::default(),
+            forward_again: 0,
+            hears_leader: false,
             active: ActiveNodes::default(),
             ticks: 0,
             look_for_lost: false,
@@ -144,6 +159,7 @@ impl Machine {
             since_snapshot: 0,
             wanted_snapshot: None,
             leaderless: 0,
+            suspect_id_again: 0,
             suspicion_ticks: u64::MAX,
             kept_entries: super::restore::KEPT_ENTRIES,
             effects: Vec::new(),
@@ -167,6 +183,7 @@ impl Machine {
             Event::Durable(number) => self.durable(number)?,
             Event::Unreachable(id) => self.raft.report_unreachable(id)?,
             Event::SnapshotSent { to, sent } => self.raft.report_snapshot(to, sent)?,
+            Event::Forwarded(sequence) => self.has_come_to(Stage::WithLeader, vec![sequence]),
             Event::NotForwarded(submission) => self.not_forwarded(submission),
             Event::Behind(number) => self.behind(number),
             Event::CaughtUp { number, hash, members, raft_index, rules } => {
@@ -197,9 +214,19 @@ impl Machine {
         self.leader
     }
 
+    /// The term that it knows of.
+    pub fn term(&self) -> u64 {
+        self.term
+    }
+
     /// The consenters that the leader hears from, as far as this node knows.
     pub fn active(&self) -> &BTreeSet<u64> {
         self.active.get()
+    }
+
+    /// The consenters that this node, as the leader, tells the others to be active; none if it has not, or does not lead.
+    pub fn settled_active(&self) -> &BTreeSet<u64> {
+        self.active.settled()
     }
 
     /// Bytes of the envelopes that were acknowledged here and are in no block.
@@ -272,15 +299,28 @@ impl Machine {
         }
     }
 
+    /// Other consenters know this node by another ID: it was removed and added again, and has not seen the blocks.
+    fn suspect_id(&mut self) {
+        if self.leader.is_none() && self.pause.is_none() && self.ticks >= self.suspect_id_again {
+            self.suspect_id_again = self.ticks + self.election_tick;
+            self.effects.push(Effect::Suspect);
+        }
+    }
+
     fn message(&mut self, from: u64, message: raftpb::Message, metadata: Bytes) -> Result<(), ChainFailed> {
+        let is_from_leader = self.leader == Some(from) && message.term == self.term && is_of_leader(&message);
         match self.raft.step(message) {
-            Ok(()) => {}
+            Ok(()) => self.hears_leader |= is_from_leader,
             Err(StepError::Failed(failed)) => return Err(failed.into()),
             Err(cause @ (StepError::LogLost { .. } | StepError::Fork { .. })) => {
                 return Err(ChainFailed::Log { from, cause });
             }
-            // for others, or nonsense: it changes nothing here
-            Err(StepError::NotForUs { .. } | StepError::Local(_) | StepError::Malformed(_)) => return Ok(()),
+            Err(StepError::NotForUs { .. }) => {
+                self.suspect_id();
+                return Ok(());
+            }
+            // nonsense: it changes nothing here
+            Err(StepError::Local(_) | StepError::Malformed(_)) => return Ok(()),
         }
         if !metadata.is_empty() && self.leader == Some(from) {
             self.active.told_by_leader(metadata);
@@ -296,8 +336,18 @@ impl Machine {
         }
     }
 
-    /// An envelope that a leader was to get is with none.
+    /// The senders of these envelopes are told now, if it is time.
+    pub(super) fn has_come_to(&mut self, stage: Stage, sequences: Vec<u64>) {
+        if self.acknowledge.is_due(stage) && !sequences.is_empty() {
+            self.effects.push(Effect::Acknowledge(sequences));
+        }
+    }
+
+    /// An envelope that a leader was to get is with none. It is sent again with the next tick, the way there may be blocked, if the
+    /// leader is heard of by then.
     pub(super) fn not_forwarded(&mut self, submission: Submission) {
+        self.forward_again = self.ticks + 1;
+        self.hears_leader = false;
         match submission.origin {
             Origin::Here(sequence) => self.outbox.not_sent(sequence),
             Origin::Consenter(_) => self.intake.push_front(submission),
@@ -401,6 +451,8 @@ impl Machine {
             return Ok(());
         }
         self.leader = leader;
+        self.forward_again = 0;
+        self.hears_leader = true;
         self.effects.push(Effect::Leader(leader));
         if leader.is_some() {
             self.campaigns = false;
@@ -415,18 +467,28 @@ impl Machine {
     /// Sends what waits to who leads: into the own intake, or to another consenter.
     fn send_due(&mut self) {
         let Some(leader) = self.leader else { return };
+        if leader != self.id && (self.ticks < self.forward_again || !self.hears_leader) {
+            return;
+        }
         if std::mem::take(&mut self.look_for_lost) {
             let settled = self.settled_term >= self.term;
             let patience = PATIENCE_ELECTIONS * self.election_tick;
             self.outbox.look_for_lost(self.term, settled, self.ticks, patience);
         }
+        let mut taken_in = Vec::new();
         for submission in self.outbox.take_unsent(self.term, self.ticks) {
             if leader == self.id {
+                if let Origin::Here(sequence) = submission.origin
+                    && self.acknowledge.is_due(Stage::WithLeader)
+                {
+                    taken_in.push(sequence);
+                }
                 self.intake.push_back(submission);
             } else {
                 self.effects.push(Effect::Forward { to: leader, submission: Box::new(submission) });
             }
         }
+        self.has_come_to(Stage::WithLeader, taken_in);
         if leader != self.id {
             let forward = |submission| Effect::Forward { to: leader, submission: Box::new(submission) };
             self.effects.extend(self.intake.drain(..).map(forward));
@@ -447,4 +509,10 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// Whether only a leader sends this.
+fn is_of_leader(message: &raftpb::Message) -> bool {
+    use raftpb::MessageType::{MsgApp, MsgHeartbeat, MsgSnap};
+    [MsgApp as i32, MsgHeartbeat as i32, MsgSnap as i32].contains(&message.r#type)
 }

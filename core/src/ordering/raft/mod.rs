@@ -1,7 +1,9 @@
 //! Ordering by etcdraft, Fabric's Raft: the part of a consenter that decides, without I/O.
 
+mod acknowledge;
 mod active;
 mod applying;
+mod consensus_update;
 mod event;
 mod leading;
 mod machine;
@@ -11,7 +13,11 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
+pub use acknowledge::Acknowledge;
 pub use event::{ChainFailed, Effect, Event, Examined, LogWrite, NewBlock, Origin, Rules, Submission};
 pub use machine::{ChainStatus, Machine};
 pub use members::{Change, Members, MembersError, Step};
-pub use restore::{LogContents, Start, first_candidate, first_log, snapshot_bytes, tick_interval};
+pub use orderer_raft::Role;
+pub use restore::{
+    LogContents, LogMismatch, Start, check_imported, first_candidate, first_log, snapshot_bytes, tick_interval,
+};

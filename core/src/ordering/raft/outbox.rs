@@ -14,7 +14,7 @@ use crate::block::Hash;
 use crate::crypto::sha256;
 
 /// See the module's description.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Outbox {
     waiting: BTreeMap<u64, Waiting>,
     /// Those that are with no leader.
@@ -31,7 +31,7 @@ pub(super) struct Outbox {
     sent_again: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiting {
     submission: Submission,
     hash: Hash,
@@ -53,12 +53,13 @@ impl Outbox {
         Self { next_sequence, ..Self::default() }
     }
 
-    /// Takes in an envelope of before the restart: some leader may have it in the log.
-    pub(super) fn add_old(&mut self, sequence: u64, submission: Submission) {
+    /// Takes in an envelope of before the restart, which was in `term`: the leader of that term may have it, ahead of all that is
+    /// sent from now on.
+    pub(super) fn add_old(&mut self, sequence: u64, submission: Submission, term: u64) {
         self.add(sequence, submission);
         self.unsent.remove(&sequence);
         if let Some(waiting) = self.waiting.get_mut(&sequence) {
-            waiting.sent = Some(Sent { term: 0, tick: 0, order: 0 });
+            waiting.sent = Some(Sent { term, tick: 0, order: 0 });
         }
     }
 
@@ -127,7 +128,7 @@ impl Outbox {
             let Some(sent) = waiting.sent else { continue };
             let overtaken = sent.order < newest;
             let in_vain = tick >= sent.tick.max(progress).saturating_add(patience);
-            let lost = in_vain || if sent.term < term { settled } else { overtaken };
+            let lost = if sent.term < term { settled } else { overtaken || in_vain };
             if lost {
                 waiting.sent = None;
                 self.unsent.insert(*sequence);

@@ -9,6 +9,7 @@ use fabric_proto::raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryTy
 use orderer_raft::{self as raft, RestoredLog};
 use prost::Message as _;
 
+use super::acknowledge::Acknowledge;
 use super::event::{ChainFailed, Origin, Rules, Submission};
 use super::machine::{Machine, Tip};
 use super::members::Members;
@@ -45,6 +46,8 @@ pub struct Start {
     pub pending: Vec<Submission>,
     /// The place of the next envelope that is acknowledged here.
     pub next_sequence: u64,
+    /// When senders are told that their envelopes will be ordered.
+    pub acknowledge: Acknowledge,
     /// After how many ticks without a leader it asks others how the channel stands (Fabric's `EvictionSuspicion`).
     pub suspicion_ticks: u64,
     /// Decides election timeouts.
@@ -108,6 +111,7 @@ impl Machine {
             place,
             pending,
             next_sequence,
+            acknowledge,
             suspicion_ticks,
             seed,
         } = start;
@@ -123,20 +127,21 @@ impl Machine {
         };
         let tip = Tip { number, hash: header_hash };
         let (log, applied) = restored(log, written_index, tip);
-        let settled_term = term_at(&log, applied);
+        let since_snapshot = bytes_of_blocks(&log.entries, applied);
         let raft = raft::Machine::new(&config, log)?;
         let consenters = members.len();
         let mut machine = Self::of_parts(raft, &config, members, rules, tip, written_index, applied, next_sequence);
-        machine.settled_term = settled_term;
+        machine.acknowledge = acknowledge;
         machine.suspicion_ticks = suspicion_ticks.max(1);
+        machine.since_snapshot = since_snapshot;
         machine.campaigns = new && first_candidate(&channel, consenters) == id;
+        machine.term = machine.raft.status()?.term;
         // before the first block is written, which says which of them are in no block
         for submission in pending {
             if let Origin::Here(sequence) = submission.origin {
-                machine.outbox.add_old(sequence, submission);
+                machine.outbox.add_old(sequence, submission, machine.term);
             }
         }
-        machine.term = machine.raft.status()?.term;
         Ok(machine)
     }
 }
@@ -148,7 +153,8 @@ fn restored(log: LogContents, written_index: u64, tip: Tip) -> (RestoredLog, u64
     let entries: Vec<Entry> = entries.into_iter().filter(|entry| entry.index > behind).collect();
     hard_state.commit = hard_state.commit.max(behind);
     // the commit index is not synced for its own sake: what is in a block was committed
-    if written_index > hard_state.commit && holds(&entries, written_index, tip) {
+    let written = entries.iter().find(|entry| entry.index == written_index);
+    if written_index > hard_state.commit && written.and_then(block_hash) == Some(tip.hash) {
         hard_state.commit = written_index;
     }
     let applied = written_index.clamp(behind, hard_state.commit);
@@ -161,20 +167,57 @@ fn restored(log: LogContents, written_index: u64, tip: Tip) -> (RestoredLog, u64
     (RestoredLog { hard_state, conf_state, snapshot, entries, applied }, applied)
 }
 
-/// The term of an entry; zero if the log does not have it.
-fn term_at(log: &RestoredLog, index: u64) -> u64 {
-    let of_snapshot = log.snapshot.iter().map(|snapshot| (snapshot.metadata.index, snapshot.metadata.term));
-    let mut all = of_snapshot.chain(log.entries.iter().map(|entry| (entry.index, entry.term)));
-    all.find(|(at, _)| *at == index).map_or(0, |(_, term)| term)
+/// The size of the blocks in entries up to this index. They count for the next snapshot, or a log would grow without end on a node
+/// that is started again more often than a snapshot is due.
+fn bytes_of_blocks(entries: &[Entry], applied: u64) -> u64 {
+    let blocks = entries.iter().filter(|entry| entry.index <= applied && entry.r#type() == EntryType::EntryNormal);
+    blocks.map(|entry| entry.data.as_ref().map_or(0, Bytes::len) as u64).sum()
 }
 
-/// Whether the log has the newest block at this index.
-fn holds(entries: &[Entry], index: u64, tip: Tip) -> bool {
-    let Some(entry) = entries.iter().find(|entry| entry.index == index) else { return false };
-    let block = Block::decode(entry.data.clone().unwrap_or_default()).unwrap_or_default();
-    block.header.is_some_and(|header| {
-        crate::block::header_hash(header.number, &header.previous_hash, &header.data_hash) == tip.hash
-    })
+/// Why a log that another program wrote is not that of a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LogMismatch {
+    /// The log is an older copy.
+    #[error(
+        "the log ends with index {last}, and the newest block of the ledger says index {written}: the log is an older copy, or \
+         the ledger's blocks came from another orderer"
+    )]
+    Ends {
+        /// Of the log.
+        last: u64,
+        /// Of the newest block.
+        written: u64,
+    },
+    /// The log is another node's, or another channel's.
+    #[error("the log holds other blocks from index {written} on than the ledger: it is not the log of this ledger")]
+    OtherBlocks {
+        /// Of the newest block.
+        written: u64,
+    },
+}
+
+/// That a log goes with a ledger whose newest block has this header hash and says `written_index`: the log reaches as far, and holds
+/// that block unless it is behind a snapshot. A block that names other consenters says the index of the one before it.
+pub fn check_imported(log: &LogContents, written_index: u64, header_hash: &Hash) -> Result<(), LogMismatch> {
+    let behind = log.snapshot.as_ref().map_or(0, |snapshot| snapshot.metadata.index);
+    let last = log.entries.last().map_or(behind, |entry| entry.index.max(behind));
+    if written_index > last {
+        return Err(LogMismatch::Ends { last, written: written_index });
+    }
+    // no block has an index yet
+    if written_index == 0 {
+        return Ok(());
+    }
+    let from_there = log.entries.iter().filter(|entry| entry.index >= written_index);
+    let is_there = from_there.filter_map(block_hash).any(|hash| hash == *header_hash);
+    if is_there || written_index <= behind { Ok(()) } else { Err(LogMismatch::OtherBlocks { written: written_index }) }
+}
+
+/// The hash of the header of the block in an entry, if it holds one.
+fn block_hash(entry: &Entry) -> Option<Hash> {
+    let block = Block::decode(entry.data.clone().filter(|data| !data.is_empty())?).ok()?;
+    let header = block.header?;
+    Some(crate::block::header_hash(header.number, &header.previous_hash, &header.data_hash))
 }
 
 fn apply_to(voters: &mut BTreeSet<u64>, entry: &Entry) {
@@ -186,5 +229,90 @@ fn apply_to(voters: &mut BTreeSet<u64>, entry: &Entry) {
         voters.remove(&change.node_id);
     } else {
         voters.insert(change.node_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fabric_proto::common::BlockHeader;
+    use fabric_proto::etcdraft::Consenter;
+    use fabric_proto::raftpb::SnapshotMetadata;
+
+    use super::*;
+    use crate::channel::ConfigSequence;
+    use crate::ordering::cutter::BatchLimits;
+
+    fn entry(index: u64, number: u64) -> (Entry, Hash) {
+        let header = BlockHeader { number, ..BlockHeader::default() };
+        let hash = crate::block::header_hash(number, &[], &[]);
+        let data = Block { header: Some(header), ..Block::default() }.encode_to_vec();
+        (Entry { term: 1, index, data: Some(data.into()), ..Entry::default() }, hash)
+    }
+
+    fn empty(index: u64) -> Entry {
+        Entry { term: 1, index, ..Entry::default() }
+    }
+
+    #[test]
+    fn a_log_goes_with_the_ledger_whose_newest_block_it_holds() {
+        let ((second, second_hash), (third, third_hash)) = (entry(3, 1), entry(5, 2));
+        let mut log = LogContents { entries: vec![second, empty(4), third], ..LogContents::default() };
+        assert_eq!(check_imported(&log, 5, &third_hash), Ok(()));
+        // another entry is there that is in no block yet
+        assert_eq!(check_imported(&log, 3, &second_hash), Ok(()));
+        // a block that names other consenters
+        assert_eq!(check_imported(&log, 3, &third_hash), Ok(()));
+        assert_eq!(check_imported(&log, 5, &second_hash), Err(LogMismatch::OtherBlocks { written: 5 }));
+        assert_eq!(check_imported(&log, 4, &[7; 32]), Err(LogMismatch::OtherBlocks { written: 4 }));
+        assert_eq!(check_imported(&log, 6, &third_hash), Err(LogMismatch::Ends { last: 5, written: 6 }));
+        assert_eq!(check_imported(&log, 0, &[7; 32]), Ok(()), "a channel that begins");
+        let metadata = SnapshotMetadata { index: 9, ..SnapshotMetadata::default() };
+        log.snapshot = Some(Snapshot { metadata, ..Snapshot::default() });
+        assert_eq!(check_imported(&log, 8, &[7; 32]), Ok(()), "in the snapshot");
+        assert_eq!(check_imported(&log, 10, &[7; 32]), Err(LogMismatch::Ends { last: 9, written: 10 }));
+        assert_eq!(
+            check_imported(&LogContents::default(), 1, &[7; 32]),
+            Err(LogMismatch::Ends { last: 0, written: 1 })
+        );
+    }
+
+    #[test]
+    fn the_bytes_since_the_last_snapshot_outlive_a_restart() {
+        let members = Members::first(&[Consenter::default()]);
+        let mut log = first_log(&members);
+        let entry = |index: u64, bytes: usize| {
+            let data = (bytes > 0).then(|| Bytes::from(vec![7; bytes]));
+            Entry { term: 2, index, r#type: EntryType::EntryNormal as i32, data }
+        };
+        log.entries.extend([entry(2, 0), entry(3, 100), entry(4, 200), entry(5, 400)]);
+        log.hard_state = HardState { term: 2, vote: 1, commit: 5 };
+        let restore = |log: &LogContents| {
+            let start = Start {
+                channel: ChannelId::parse("ch").expect("a name"),
+                number: BlockNumber(2),
+                header_hash: Hash::default(),
+                // entry 5 is committed, and not in a block yet
+                metadata: members.metadata(4),
+                rules: Rules {
+                    sequence: ConfigSequence(0),
+                    limits: BatchLimits { max_message_count: 10, preferred_max_bytes: 1000 },
+                    consenters: vec![Consenter::default()],
+                    snapshot_bytes: 1000,
+                },
+                options: Options { election_tick: 10, heartbeat_tick: 1, ..Options::default() },
+                place: 0,
+                pending: Vec::new(),
+                next_sequence: 0,
+                acknowledge: Acknowledge::Durable,
+                suspicion_ticks: 100,
+                seed: 1,
+            };
+            Machine::restore(start, log.clone(), false).expect("ledger and log fit").since_snapshot
+        };
+        assert_eq!(restore(&log), 300);
+        let conf_state = ConfState { voters: vec![1], ..ConfState::default() };
+        let metadata = fabric_proto::raftpb::SnapshotMetadata { conf_state, index: 3, term: 2 };
+        log.snapshot = Some(Snapshot { data: None, metadata });
+        assert_eq!(restore(&log), 200);
     }
 }

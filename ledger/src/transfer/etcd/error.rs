@@ -1,20 +1,20 @@
-//! What can be wrong with etcd's files.
+//! The errors of etcd's files.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why etcd's files were not read or written.
+/// The reason why etcd's files were not read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EtcdError {
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("{action} {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// What it said.
+        /// The operating system's error.
         #[source]
         cause: io::Error,
     },
@@ -35,7 +35,7 @@ pub enum EtcdError {
     Unreached {
         /// The folder.
         path: PathBuf,
-        /// Where the snapshot is.
+        /// The index of the snapshot.
         index: u64,
     },
     /// The bytes are not what etcd writes. The node must not vote with this log.
@@ -43,17 +43,17 @@ pub enum EtcdError {
     Damaged {
         /// The segment.
         path: PathBuf,
-        /// Where the record begins.
+        /// Start of the record, in bytes from the beginning of the file.
         offset: u64,
-        /// What is wrong.
+        /// The error that was found.
         problem: String,
     },
-    /// What was read is no log.
+    /// The contents are not a log.
     #[error("{}: {problem}", path.display())]
     Contents {
         /// The folder.
         path: PathBuf,
-        /// What is wrong.
+        /// The error that was found.
         problem: String,
     },
     /// Something is there that would be written over.

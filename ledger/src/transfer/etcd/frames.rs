@@ -40,7 +40,7 @@ pub(super) struct SnapshotMark {
     pub(super) conf_state: Option<ConfState>,
 }
 
-/// What is next in a segment.
+/// The next contents of a segment.
 #[derive(Debug, PartialEq)]
 pub(super) enum Next {
     Record(Record),
@@ -55,7 +55,7 @@ pub(super) enum Next {
 pub(super) struct Frames<R> {
     from: R,
     length: u64,
-    /// Where the next record begins.
+    /// Position of the next record.
     pub(super) offset: u64,
     /// Over the data of all records so far.
     pub(super) crc: u32,

@@ -13,12 +13,12 @@ use super::frames::{CRC, ENTRY, Frames, METADATA, Next, Record, SNAPSHOT, STATE,
 use super::snapshots;
 use crate::raft_log::{Contents, Position};
 
-/// What a node's folders hold. They do not say which consenter it is: the channel's blocks do.
+/// The contents of a node's directories. They do not say which consenter it is: the channel's blocks do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EtcdLog {
     /// Term, vote, commit index, newest snapshot, and the entries behind it.
     pub contents: Contents,
-    /// What the program that made the log wrote of itself; Fabric writes nothing.
+    /// Metadata of the program that made the log; Fabric writes none.
     pub metadata: Bytes,
     /// The record that was being written when the node was killed; it was left out.
     pub torn: Option<EtcdTorn>,
@@ -26,12 +26,12 @@ pub struct EtcdLog {
     pub broken_snapshots: Vec<PathBuf>,
 }
 
-/// Where a log breaks off.
+/// The position at which a log breaks off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdTorn {
     /// The segment.
     pub path: PathBuf,
-    /// Where its last whole record ends.
+    /// End of its last whole record, in bytes from the beginning of the segment.
     pub offset: u64,
 }
 
@@ -43,7 +43,7 @@ struct Segment {
 }
 
 /// Reads the write-ahead log in `log` and the snapshots in `snapshots`, of a node that does not run. A record that was torn
-/// by a kill is left out, as etcd's repair does: nobody was told of it. Blocks.
+/// by a kill is left out, as etcd's repair does: it was never reported as durable. Performs blocking I/O.
 ///
 /// # Errors
 /// `Damaged`: something is wrong that a kill does not explain. The node must not vote with this log.
@@ -84,7 +84,7 @@ pub fn read_etcd(log: &Path, snapshots: &Path) -> Result<EtcdLog, EtcdError> {
     Ok(EtcdLog { contents, metadata, torn, broken_snapshots })
 }
 
-/// From the one on that holds what follows a snapshot at `index`.
+/// Returns the segments from the one on that holds the entries behind a snapshot at `index`.
 fn segments(folder: &Path, index: u64) -> Result<Vec<Segment>, EtcdError> {
     let io = |cause| EtcdError::Io { path: folder.to_owned(), action: "list", cause };
     let mut segments = Vec::new();
@@ -113,15 +113,15 @@ fn segments(folder: &Path, index: u64) -> Result<Vec<Segment>, EtcdError> {
     Ok(segments)
 }
 
-/// What the records come to.
+/// The state that results from the records.
 struct Replay {
-    /// Where the snapshot is.
+    /// The position of the snapshot.
     start: Position,
     /// Whether the log knows of it.
     matched: bool,
     metadata: Bytes,
     state: HardState,
-    /// Behind the snapshot.
+    /// The entries behind the snapshot.
     entries: Vec<Entry>,
 }
 

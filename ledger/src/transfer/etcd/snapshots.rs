@@ -23,7 +23,7 @@ struct Checked {
     data: Option<Bytes>,
 }
 
-/// The newest snapshot whose file is whole, and those files that are not.
+/// Returns the newest snapshot whose file is whole, and the files that are not.
 pub(super) fn newest(folder: &Path) -> Result<(Option<Snapshot>, Vec<PathBuf>), EtcdError> {
     let io = |path: &Path, action| {
         let path = path.to_owned();

@@ -14,14 +14,14 @@ use super::snapshots;
 use crate::raft_log::Contents;
 use crate::sealed::sync_folder;
 
-/// etcd begins another segment when one has so many bytes, and makes each as long as this from the beginning.
+/// Size at which etcd begins another segment, in bytes; each segment has this length from the beginning.
 const SEGMENT_BYTES: u64 = 64 * 1000 * 1000;
 /// Written at once.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Writes a log as etcd's: the folder `log`, which must not be there, and a file in the folder `snapshots`, which is made if
-/// it is not there. Only what is behind the snapshot is written: etcd reads nothing else. A crash leaves the whole folder
-/// `log` or none. Blocks.
+/// Writes a log as etcd's: the directory `log`, which must not exist, and a file in the directory `snapshots`, which is created
+/// if it does not exist. Only what is behind the snapshot is written: etcd reads nothing else. A crash leaves the whole
+/// directory `log` or none. Performs blocking I/O.
 pub fn write_etcd(log: &Path, snapshots: &Path, contents: &Contents) -> Result<(), EtcdError> {
     let io = |path: &Path, action| {
         let path = path.to_owned();

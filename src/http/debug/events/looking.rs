@@ -1,4 +1,4 @@
-//! One task looks for all readers, and only while there are any.
+//! Polls the published state for all readers, in one task, and only while there are any.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::seen::{Event, Seen};
 
-/// What was seen, and what differs from the look before.
+/// One poll: the state that was read, and the differences from the poll before.
 pub(super) struct Look {
     number: u64,
     pub(super) seen: Seen,
@@ -17,14 +17,14 @@ pub(super) struct Look {
 
 type Newest = watch::Sender<Option<Arc<Look>>>;
 
-/// See the module's description.
+/// Starts and shares the polling task.
 pub(super) struct Looking {
     every: Duration,
-    /// Of the task that looks, if one does.
+    /// The sender of the polling task, while there is one.
     newest: Mutex<Weak<Newest>>,
 }
 
-/// What one reader follows: the newest look, so nothing gathers for a reader that does not read.
+/// One reader's subscription. It holds the latest poll only, so nothing accumulates for a reader that does not read.
 pub(super) struct Looks {
     newest: watch::Receiver<Option<Arc<Look>>>,
     last: Option<Arc<Look>>,
@@ -35,7 +35,7 @@ impl Looking {
         Self { every, newest: Mutex::default() }
     }
 
-    /// Follows the looks; the first who does has them begin.
+    /// Subscribes to the polls; the first subscriber starts the task.
     pub(super) fn follow(self: &Arc<Self>, look: impl Fn() -> Seen + Clone + Send + 'static) -> Looks {
         let mut current = self.lock();
         let newest = current.upgrade().unwrap_or_else(|| {
@@ -56,15 +56,15 @@ impl Looking {
                 return;
             }
             let (look, before) = (look.clone(), newest.borrow().clone());
-            // thousands of cells are read: not on a thread that serves
+            // reads thousands of cells: not on a thread that serves
             let looked = tokio::task::spawn_blocking(move || Look::after(before.as_deref(), look()));
-            // after a panic the readers' streams end, and who asks again has another task look
+            // after a panic the readers' streams end, and the next request starts another task
             let Ok(now) = looked.await else { return };
             newest.send_replace(Some(Arc::new(now)));
         }
     }
 
-    /// Whether it is over; who comes then begins anew.
+    /// Returns whether no reader is left. If so, the next subscriber starts another task.
     fn nobody_follows(&self, newest: &Newest) -> bool {
         let mut current = self.lock();
         let nobody = newest.receiver_count() == 0;
@@ -85,17 +85,18 @@ impl Look {
         Self { number: before.map_or(0, |before| before.number) + 1, seen, events }
     }
 
-    /// How many were between these two.
+    /// Returns the number of polls between these two.
     pub(super) fn left_out_since(&self, before: &Self) -> u64 {
         self.number.saturating_sub(before.number + 1)
     }
 }
 
 impl Looks {
-    /// The look that was told last, none at first, and the newest that was not told. None when nobody looks any more.
+    /// Returns the poll that this reader was given last, if any, and the latest one that it was not given. `None`
+    /// when the task has ended.
     ///
     /// # Cancel safety
-    /// A look that nobody was given is given to who asks next.
+    /// A poll that was not returned is returned by the next call.
     pub(super) async fn next(&mut self) -> Option<(Option<Arc<Look>>, Arc<Look>)> {
         let told = self.last.as_ref().map_or(0, |last| last.number);
         let is_new = |look: &Option<Arc<Look>>| look.as_ref().is_some_and(|look| look.number > told);
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// Looks that see one block more each, and how many there were.
+    /// Returns polls that each read one block more, and counts them.
     fn counted(looks: &Arc<AtomicU64>) -> impl Fn() -> Seen + Clone + Send + 'static {
         let looks = Arc::clone(looks);
         move || seen("it runs", looks.fetch_add(1, Ordering::SeqCst), 0, 0)
@@ -128,7 +129,7 @@ mod tests {
                 newest = now.number;
             }
         }
-        // one more may have been taken since
+        // one more poll may have run since
         let looked = count.load(Ordering::SeqCst);
         assert!(looked >= newest && looked <= newest + 2, "{looked} looks, {newest} told");
 

@@ -1,8 +1,8 @@
-//! What happens, as it happens: server-sent events.
+//! `/debug/events`: changes of channels and actors, as server-sent events.
 //!
-//! An event is the difference between two looks at what is published, half a second apart. So nothing on the way of an
-//! envelope knows of readers. One task looks for all of them; and a reader that does not read costs nothing: it is given the
-//! newest look when it reads again, and told how many it missed.
+//! An event is the difference between two polls of the published state, half a second apart, so no code on the path
+//! of an envelope depends on readers. One task polls for all readers. A slow reader costs nothing: it is given the
+//! latest poll when it reads again, and the number that it missed.
 
 mod looking;
 mod seen;
@@ -27,14 +27,14 @@ use self::seen::{Event, Seen};
 use super::Shared;
 use crate::http::answer::Refused;
 
-/// So many read at a time.
+/// Maximum number of concurrent readers.
 const READERS_MAX: usize = 32;
-/// Between two looks.
+/// Interval between polls.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// So that whoever is in between does not think that nobody is there any more.
+/// Interval between keep-alive comments, so that proxies do not close an idle stream.
 const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(15);
 
-/// Places for readers, and who looks for them.
+/// Permits for readers, and the task that polls for them.
 pub(in crate::http) struct EventReaders {
     places: Arc<Semaphore>,
     looking: Arc<Looking>,
@@ -58,7 +58,7 @@ pub(super) async fn events(State(debug): Shared) -> Result<Response, Refused> {
     Ok((headers, Body::from_stream(told)).into_response())
 }
 
-/// What one reader is told, from the newest look on, until the node stops.
+/// Yields one reader's events, from the latest poll on, until the node stops.
 fn told(
     mut looks: Looks,
     place: OwnedSemaphorePermit,
@@ -95,7 +95,7 @@ struct Numbered<'a> {
     event: &'a Event,
 }
 
-/// What a reader that knows of one look is told of another.
+/// Returns the events for a reader that was last given the poll `before`.
 fn text_of(before: &Look, now: &Look, id: &mut u64) -> String {
     let left_out = now.left_out_since(before);
     let caught_up;
@@ -110,7 +110,7 @@ fn text_of(before: &Look, now: &Look, id: &mut u64) -> String {
     let mut text = String::new();
     for event in events {
         *id += 1;
-        // an event has nothing that JSON could not say
+        // an event contains nothing that JSON cannot express
         let Ok(data) = serde_json::to_string(&Numbered { id: *id, event }) else { continue };
         let _ = write!(text, "id: {id}\nevent: {}\ndata: {data}\n\n", event.kind);
     }

@@ -1,4 +1,4 @@
-//! What a look at all channels and actors saw, and what differs from the look before it.
+//! The state of all channels and actors at one poll, and its differences from an earlier one.
 
 use orderer_core::counted::counted;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use orderer_actors::channel::Entry;
 use orderer_actors::status::{InHand, Level, now_ms};
 use serde::Serialize;
 
-/// What a reader is told; its number is the reader's own.
+/// An event; its number is assigned per reader.
 #[derive(Debug, Serialize)]
 pub(super) struct Event {
     at_ms: u64,
@@ -21,7 +21,7 @@ pub(super) struct Event {
     pub(super) count: Option<u64>,
 }
 
-/// What was seen at a look.
+/// The state that one poll read.
 #[derive(Default)]
 pub(super) struct Seen {
     channels: BTreeMap<String, SeenChannel>,
@@ -43,7 +43,7 @@ struct SeenActor {
 }
 
 impl Event {
-    /// A reader did not get so many looks.
+    /// Reports that a reader missed this number of polls.
     pub(super) fn missed(looks: u64) -> Self {
         let text = format!("the reader was slow: {looks} looks were left out, what changed is told as one");
         Self { count: Some(looks), ..Self::new("missed", text) }
@@ -55,7 +55,7 @@ impl Event {
 }
 
 impl Seen {
-    /// As it is now: some milliseconds with a thousand channels.
+    /// Reads the current state: some milliseconds with a thousand channels.
     pub(super) fn of(context: &NodeContext) -> Self {
         let channel = |entry: &Entry| match entry {
             Entry::Open(channel) => {

@@ -1,4 +1,4 @@
-// The tree of actors. What is not well is open and on top.
+// The actor tree. Unhealthy actors are open and on top.
 
 import { now } from '../data.js';
 import { h } from '../dom.js';
@@ -7,7 +7,7 @@ import { badge, dot, rank, state } from '../health.js';
 import { body, empty, search, sheet } from '../parts.js';
 
 const kept = { text: '', opened: new Map(), whole: new Set() };
-/** So many neighbours are shown before one asks for all. */
+/** Maximum number of siblings shown before all are requested. */
 const NEIGHBOURS = 100;
 
 export default {
@@ -39,7 +39,7 @@ function policy(rules) {
 
 const nameOf = (path) => path.slice(path.lastIndexOf('/') + 1);
 
-/** Nodes by path; one that is missing from the list (a filter's doing) is made up. */
+/** Returns nodes by path; a node that is missing from the list (because of a filter) is added. */
 function tree(actors) {
   const nodes = new Map();
   const roots = [];

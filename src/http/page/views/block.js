@@ -1,11 +1,11 @@
-// One block, readable.
+// One block, decoded.
 
 import { h } from '../dom.js';
 import { bytes, count, moment, plural } from '../format.js';
 import { body, holder, pairs, sheet, who } from '../parts.js';
 import { changes } from './changes.js';
 
-/** Which envelopes are open, by block. */
+/** The opened envelopes, by block. */
 const opened = new Set();
 
 export default {

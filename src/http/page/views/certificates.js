@@ -1,4 +1,4 @@
-// Every certificate in use, and how long it lasts.
+// Every certificate in use, with its expiry.
 
 import { h } from '../dom.js';
 import { isoDay } from '../format.js';

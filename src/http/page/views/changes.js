@@ -1,4 +1,4 @@
-// What one configuration changed of the one before.
+// The differences between a configuration and the one before.
 
 import { h } from '../dom.js';
 

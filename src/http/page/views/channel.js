@@ -1,4 +1,4 @@
-// One channel: how it fares, what waits, who listens, and its newest blocks.
+// One channel: its state, pending envelopes, subscribers, and latest blocks.
 
 import { cut, remember } from '../events.js';
 import { chart, rates } from '../chart.js';
@@ -15,7 +15,7 @@ import { streamTable } from './streams.js';
 
 const SHOWN_MS = 5 * 60_000;
 const STEP_MS = 5000;
-/** So many blocks a channel tells of. */
+/** Maximum number of blocks in a channel's response. */
 const NEWEST = 50;
 const kept = { order: ['number', false] };
 
@@ -76,11 +76,11 @@ function now_(channel) {
 const block = (channel, number) => `#/channels/${channel.name}/blocks/${number}`;
 
 function rate(channel, redraw) {
-  // whole steps, so that what was drawn stays as it is
+  // whole steps, so that points already drawn do not move
   const to = Math.floor(now() / STEP_MS) * STEP_MS;
   const from = to - SHOWN_MS;
   const happened = [...(cut.get(channel.name)?.values() ?? [])];
-  // a chain that is told whole had nothing before the oldest block that has a time
+  // a chain that is shown completely had no blocks before the oldest one with a time
   const whole = channel.blocks.length < NEWEST || channel.blocks.some((block) => !block.written_ms);
   const known = whole ? 0 : Math.min(...happened.map(([at]) => at));
   const per = (what) => rates(happened.map(([at, envelopes]) => [at, what === 'blocks' ? 1 : envelopes]), from, to, STEP_MS, known);

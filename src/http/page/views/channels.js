@@ -1,4 +1,4 @@
-// What needs a person, and every channel.
+// Issues that need an operator, and every channel.
 
 import { now } from '../data.js';
 import { h } from '../dom.js';
@@ -9,7 +9,7 @@ import { table } from '../table.js';
 import { restartButton, nextAttempt } from './restart.js';
 
 const kept = { order: ['state', false], text: '', only: 'all' };
-/** So many troubles are told in full. */
+/** Maximum number of issues shown in full. */
 const TOLD = 5;
 
 export default {
@@ -26,16 +26,16 @@ export default {
 function notices(channels, warnings) {
   const groups = new Map();
   for (const one of channels.filter((channel) => channel.level !== 'good')) {
-    // what happened to many at once is told once
+    // one cause of many channels is shown once
     const key = one.state === 'failed' ? one.name : `${one.state} ${one.cause ?? ''}`;
     groups.set(key, [...(groups.get(key) ?? []), one]);
   }
   const troubles = [...groups.values()].sort(([a], [b]) => rank(b.level) - rank(a.level));
-  // what is said of these channels one by one
+  // the channels that are shown one by one
   const told = new Set(troubles.slice(0, TOLD).flat().map((one) => one.name));
   const others = warnings.filter((one) => !one.about?.length || one.about.length < one.count || !one.about.every((name) => told.has(name)));
   const rest = troubles.slice(TOLD).reduce((sum, group) => sum + group.length, 0);
-  // where not all is told, how many there are comes first
+  // if not all are shown, the totals come first
   const sums = rest > 0 ? others.filter((one) => rank(one.level) >= rank(troubles[0][0].level)) : [];
   return h('div', { class: 'notices' },
     sums.map(warning),
@@ -60,10 +60,12 @@ const headlines = {
   restarting: 'are being started again',
   connecting: 'are reaching their Kafka cluster',
   catchingup: 'are catching up',
+  electing: 'have no Raft leader',
+  onboarding: 'get their blocks from other orderers',
   running: 'run, but not as they should',
 };
 
-/** A channel that does not take messages: why, and what to do. */
+/** Returns the issue of a channel that does not accept messages: the cause, and the action. */
 export function trouble(channel, button = true) {
   const title = [h('a', { href: link(channel.name) }, channel.name), ' ', headline(channel)];
   return notice(channel.level, title,
@@ -80,6 +82,8 @@ function headline(channel) {
     case 'restarting': return 'is being started again';
     case 'connecting': return `has been reaching its Kafka cluster${since}`;
     case 'catchingup': return 'is catching up';
+    case 'electing': return `has had no Raft leader${since}`;
+    case 'onboarding': return 'gets its blocks from other orderers';
     case 'running': return 'runs, but not as it should';
     default: return `is ${channel.state}`;
   }
@@ -97,7 +101,7 @@ function warning(one) {
     PLACES.filter(([what]) => what.test(one.text)).map(([, id, title]) => h('p', null, h('a', { href: `#/${id}` }, title))));
 }
 
-/** Where more is told of what a warning is about. */
+/** Views with details on the subject of a warning. */
 const PLACES = [
   [/^\d+ subscriber/, 'streams', 'Streams'],
   [/^\d+ certificate/, 'certificates', 'Certificates'],
@@ -155,5 +159,5 @@ const columns = [
 const sign = (one) => [one.level, one.state, ago(one.since_ms, now()), one.height, ago(one.last_block_ms, now()), one.config_sequence,
   one.pending, one.subscribers, one.kafka_lag].join('|');
 
-/** Sorts names upward where the rest sorts downward. */
+/** Sorts names in ascending order where the others are in descending order. */
 const reverse = (name) => [...name].map((letter) => String.fromCharCode(0xffff - letter.charCodeAt(0))).join('');

@@ -1,4 +1,4 @@
-// How a channel's topic fares: where the channel is in it, and what the brokers have.
+// The state of a channel's topic: the channel's position in it, and the brokers' replicas.
 
 import { h } from '../dom.js';
 import { count, span } from '../format.js';

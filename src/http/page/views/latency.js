@@ -1,4 +1,4 @@
-// How long clients wait for an answer: the mean between two looks at the node's metrics.
+// Latency of responses to clients: the mean between two samples of the node's metrics.
 
 import { chart } from '../chart.js';
 import { ask, now } from '../data.js';
@@ -8,12 +8,12 @@ import { body } from '../parts.js';
 
 const STEP_MS = 5000;
 const SHOWN_MS = 5 * 60_000;
-/** Points by channel, and the sums they are the differences of. */
+/** Points by channel, and the sums of the last sample. */
 const seen = new Map();
 let asking = false;
 let askedAt = 0;
 
-/** The chart, and the next look if it is time. */
+/** Returns the chart, and takes the next sample if it is due. */
 export function latencyChart(name, config, redraw) {
   if (config === undefined) return null;
   const provider = config.keys.find((one) => one.key === 'Metrics.Provider');
@@ -36,14 +36,14 @@ async function look(name, redraw) {
     keep(name, sums);
     redraw();
   } catch {
-    // that the node does not answer is said elsewhere
+    // the page's head shows that the node does not respond
   }
   asking = false;
-  // however many channels the metrics tell of, this is a tenth of the time
+  // however many channels the metrics have, this takes a tenth of the time
   askedAt = Date.now() + 9 * (Date.now() - began);
 }
 
-/** Seconds and count of a channel's histogram, over all its other labels. */
+/** Returns seconds and count of a channel's histogram, summed over all its other labels. */
 function sumsOf(text, metric, channel) {
   const sum = (kind) => {
     let all = 0;
@@ -70,5 +70,5 @@ function keep(name, sums) {
   seen.set(name, known);
 }
 
-/** Whether there may be something to draw: the feed that knows. */
+/** The feed that tells whether there are metrics to draw. */
 export const latencyFeed = ['config', 60_000];

@@ -1,4 +1,4 @@
-// Who may send how much, who sends how much, and who is refused for it.
+// Rate limits, the senders with their rates, and rejections.
 
 import { now } from '../data.js';
 import { h } from '../dom.js';
@@ -8,7 +8,7 @@ import { body, commonName, empty, figures, search, sheet } from '../parts.js';
 import { table } from '../table.js';
 
 const kept = { clients: { order: ['sent', false] }, organizations: { order: ['sent', false] }, holders: { order: ['bytes', false] }, text: '' };
-/** Refused within so long: it goes on. */
+/** Milliseconds since the last rejection within which it counts as current. */
 const LATELY_MS = 10_000;
 
 export default {
@@ -33,7 +33,7 @@ export default {
   },
 };
 
-/** Memory that clients make the node hold, and who holds most. */
+/** Memory that clients make the node hold, and the connections that hold most. */
 function memory({ process_bytes: whole, parts, listeners, refusals, connections }, redraw) {
   const names = { incoming: 'Sent by clients', outgoing: 'On its way to them', blocks: 'Newest blocks' };
   const part = ({ name, used_bytes: used, limit_bytes: limit, waiting }) =>
@@ -55,7 +55,7 @@ function memory({ process_bytes: whole, parts, listeners, refusals, connections 
     body(figures(...parts.map(part), ...listeners.map(listener), ...refusals.filter(({ count }) => count > 0).map(refusal))), h('div', { class: 'scroll' }, rows));
 }
 
-/** The limits as a sentence. */
+/** Describes the limits in a sentence. */
 function inWords({ rate, client_rate: client, organization_rate: organization }) {
   const parts = [
     rate && `all together ${count(rate)} envelopes a second, shared evenly`,

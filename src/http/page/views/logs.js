@@ -1,4 +1,4 @@
-// What is logged, its newest lines, and how much of it there shall be.
+// The latest log lines, and the log spec, which can be changed.
 
 import { ask, Feed } from '../data.js';
 import { say } from '../dialog.js';

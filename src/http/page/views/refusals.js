@@ -1,4 +1,4 @@
-// Envelopes that were refused: whose, why, and which rule was not satisfied.
+// Rejected envelopes: the signer, the cause, and the rule that was not satisfied.
 
 import { h } from '../dom.js';
 import { count, moment } from '../format.js';
@@ -53,7 +53,7 @@ function refusal(one, redraw) {
       one.policy && [h('h3', null, 'The policy'), one.policy.signers && h('p', { class: 'break' }, one.policy.signers), h('div', { class: 'tree' }, verdict(one.policy))]));
 }
 
-/** A policy's tree with what came of each leaf. */
+/** Returns a policy's tree with the result of each leaf. */
 function verdict(one) {
   const mark = (holds) => [dot(holds ? 'good' : 'bad'), h('span', { class: 'soft' }, holds ? 'holds' : 'does not hold')];
   return h('div', null,

@@ -1,4 +1,4 @@
-// The restart of a failed channel, behind a question.
+// The restart of a failed channel, after confirmation.
 
 import { ask, Feed, now } from '../data.js';
 import { confirm, say } from '../dialog.js';
@@ -30,7 +30,7 @@ async function restart(name) {
   for (const path of ['channels', `channels/${name}`, 'warnings']) Feed.all.get(path)?.refresh();
 }
 
-/** What to do about a channel that tries again, and when it does. */
+/** Returns the action for a channel that is retried, and the time of the next attempt. */
 export function nextAttempt(channel) {
   if (channel.attempt === undefined) return null;
   const todo = channel.state === 'retrying' ? 'See to the brokers; the channel goes on by itself when they are back.' : 'Nothing to do unless it lasts.';

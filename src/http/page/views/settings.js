@@ -1,4 +1,4 @@
-// The node's own configuration, and where each value came from.
+// The node's own configuration, with the source of each value.
 
 import { h } from '../dom.js';
 import { choices, empty, search, sheet } from '../parts.js';

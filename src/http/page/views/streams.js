@@ -1,4 +1,4 @@
-// Who reads and who sends, the slow ones on top.
+// Streams of subscribers and senders, the slow ones on top.
 
 import { now } from '../data.js';
 import { h } from '../dom.js';
@@ -9,7 +9,7 @@ import { table } from '../table.js';
 import { link } from './channels.js';
 
 const kept = { order: ['behind', false], text: '', kind: 'deliver' };
-/** A client that does not take what it is offered for so long is slow. */
+/** Milliseconds after which a client that has not accepted a block is slow. */
 const SLOW_MS = 1000;
 
 export default {
@@ -23,7 +23,7 @@ export default {
     const text = kept.text.toLowerCase();
     const shown = of(kept.kind).filter((one) => `${one.peer} ${one.channel} ${one.msp_id} ${one.subject}`.toLowerCase().includes(text));
     const end = [
-      choices('Which streams', kept.kind, [['deliver', `Deliver ${of('deliver').length}`], ['broadcast', `Broadcast ${of('broadcast').length}`]], (kind) => {
+      choices('Which streams', kept.kind, [['deliver', `Deliver ${of('deliver').length}`], ['broadcast', `Broadcast ${of('broadcast').length}`], ['step', `Orderers ${of('step').length}`]], (kind) => {
         kept.kind = kind;
         redraw();
       }),
@@ -41,6 +41,7 @@ export const slow = (one) => (one.blocked_now_ms ?? 0) >= SLOW_MS;
 
 export function streamTable(streams, redraw, ofOneChannel) {
   const deliver = streams.some((one) => one.kind === 'deliver');
+  const broadcast = streams.some((one) => one.kind === 'broadcast');
   const columns = [
     { id: 'client', title: 'Client', by: (one) => one.peer, wide: true, cell: (one) => [
       commonName(one.subject) || one.peer, ' ', one.msp_id && h('span', { class: 'soft' }, one.msp_id),
@@ -53,8 +54,8 @@ export function streamTable(streams, redraw, ofOneChannel) {
         slow(one) && h('div', null, badge('busy', `takes nothing for ${span(one.blocked_now_ms)}`))] },
     deliver && { id: 'position', title: 'Next block', number: true, rest: true, by: (one) => one.position, cell: (one) => count(one.position) },
     deliver && { id: 'blocked', title: 'Held up', number: true, rest: true, by: (one) => one.blocked_ms, cell: (one) => span(one.blocked_ms ?? NaN) },
-    !deliver && { id: 'behind', title: 'In work', number: true, by: (one) => one.in_work, cell: (one) => count(one.in_work) },
-    { id: 'messages', title: deliver ? 'Blocks sent' : 'Envelopes', number: true, rest: true, by: (one) => one.messages, cell: (one) => count(one.messages) },
+    broadcast && { id: 'behind', title: 'In work', number: true, by: (one) => one.in_work, cell: (one) => count(one.in_work) },
+    { id: 'messages', title: deliver ? 'Blocks sent' : broadcast ? 'Envelopes' : 'Requests', number: true, rest: true, by: (one) => one.messages, cell: (one) => count(one.messages) },
     { id: 'bytes', title: 'Bytes', number: true, rest: true, by: (one) => one.bytes, cell: (one) => bytes(one.bytes) },
     { id: 'open', title: 'Open for', number: true, rest: true, by: (one) => -one.started_ms, cell: (one) => ago(one.started_ms, now()) },
   ].filter(Boolean);

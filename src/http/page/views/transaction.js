@@ -1,4 +1,4 @@
-// One envelope's life, by its transaction's id.
+// The timeline of one envelope, by its transaction ID.
 
 import { h } from '../dom.js';
 import { count, instant, latency } from '../format.js';
@@ -21,7 +21,7 @@ export default {
   id: 'transaction',
   title: 'Transaction',
   feeds: ([id]) => (id ? [[`tx/${encodeURIComponent(id)}`, 2000]] : []),
-  /** Says itself that one is not known. */
+  /** Shows an unknown transaction itself. */
   speaks: true,
   render({ args: [id], values, errors }) {
     const path = `tx/${encodeURIComponent(id)}`;
@@ -74,7 +74,7 @@ function life(found) {
 const known = (number) => number !== null && number !== undefined;
 const blockOf = ({ channel }, number) => h('a', { href: `${link(channel)}/blocks/${number}` }, count(number));
 
-/** What became of the same transaction the other times that it was sent, the oldest first. */
+/** Lists the other times that the same transaction was sent, with their outcome, the oldest first. */
 function others(found) {
   return found.others.map((life, at) => [
     at > 0 && '; ', instant(life.at_us / 1000), ', ',

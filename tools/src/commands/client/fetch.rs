@@ -53,20 +53,21 @@ impl FromStr for Wanted {
 pub(super) async fn run(arguments: FetchArguments) -> anyhow::Result<ExitCode> {
     let connecting = arguments.connect.resolve()?;
     let channel = connecting.channel(arguments.channel.as_deref())?;
-    let orderer = connecting.connect().await?;
-    let fetching = Fetching { connecting: &connecting, orderer, channel: &channel, best_effort: arguments.best_effort };
+    let fetching = Fetching::connect(&connecting, &channel, arguments.best_effort).await?;
     let (block, name) = match arguments.block {
         Wanted::At(position) => (fetching.fetch(position).await?, name_of(position)),
-        Wanted::Config => {
-            let newest = fetching.fetch(Position::Newest).await?;
-            (fetching.fetch(Position::Number(newest.last_config().0)).await?, "config".to_owned())
-        }
+        Wanted::Config => (fetching.newest_config().await?, "config".to_owned()),
     };
     let file = arguments.file.unwrap_or_else(|| PathBuf::from(format!("{channel}_{name}.block")));
     std::fs::write(&file, block.block_bytes()).with_context(|| format!("write {}", file.display()))?;
     let (number, envelopes, bytes) = (block.number(), counted(block.envelopes(), "envelope"), block.size_bytes());
     say(format_args!("block {number} of {channel} ({envelopes}, {bytes} bytes) is in {}", file.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The newest block with a configuration, also of an orderer that reports errors.
+pub(in super::super) async fn newest_config(connecting: &Connecting, channel: &str) -> anyhow::Result<EncodedBlock> {
+    Fetching::connect(connecting, channel, true).await?.newest_config().await
 }
 
 fn name_of(position: Position) -> String {
@@ -85,7 +86,17 @@ struct Fetching<'a> {
     best_effort: bool,
 }
 
-impl Fetching<'_> {
+impl<'a> Fetching<'a> {
+    async fn connect(connecting: &'a Connecting, channel: &'a str, best_effort: bool) -> anyhow::Result<Self> {
+        let orderer = connecting.connect().await?;
+        Ok(Self { connecting, orderer, channel, best_effort })
+    }
+
+    async fn newest_config(&self) -> anyhow::Result<EncodedBlock> {
+        let newest = self.fetch(Position::Newest).await?;
+        self.fetch(Position::Number(newest.last_config().0)).await
+    }
+
     async fn fetch(&self, position: Position) -> anyhow::Result<EncodedBlock> {
         let info = seek_info(position, position, false, self.best_effort);
         let Connecting { signer, target, .. } = self.connecting;

@@ -4,6 +4,8 @@ mod broadcast;
 mod deliver;
 mod fetch;
 
+pub(super) use fetch::newest_config;
+
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -88,8 +90,14 @@ pub struct Connecting {
 impl ConnectArguments {
     /// Puts together what was given, what the environment says, and the development network.
     pub fn resolve(&self) -> anyhow::Result<Connecting> {
+        self.resolve_as(None)
+    }
+
+    /// The same; who signs, if nothing says so: MSP folder and name of `default`, otherwise the development network's client.
+    pub fn resolve_as(&self, default: Option<(PathBuf, String)>) -> anyhow::Result<Connecting> {
         let dev = DevNetwork::find(self.dev_folder().unwrap_or(Path::new(DEV_FOLDER)));
-        let (signer, msp_id) = self.identity(dev.as_ref())?;
+        let (identity, msp_id) = self.signer.read(default.or_else(|| dev.as_ref().map(DevNetwork::client)))?;
+        let signer: Arc<dyn Signer> = Arc::new(identity);
         let target = match (&self.orderer, &dev) {
             (Some(address), _) => {
                 Target { address: address.clone(), tls: self.tls()?, connect_timeout: self.connect_timeout }
@@ -110,11 +118,6 @@ impl ConnectArguments {
     /// How long a connection may take to be made.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
-    }
-
-    fn identity(&self, dev: Option<&DevNetwork>) -> anyhow::Result<(Arc<dyn Signer>, String)> {
-        let (identity, id) = self.signer.read(dev.map(DevNetwork::client))?;
-        Ok((Arc::new(identity), id))
     }
 
     fn tls(&self) -> anyhow::Result<Option<ClientTls>> {

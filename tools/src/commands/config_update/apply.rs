@@ -1,9 +1,9 @@
-//! What a configuration becomes by an update, whether it is allowed or not: for showing.
+//! Applies an update to a configuration, whether it is allowed or not, in order to show the result.
 
 use fabric_proto::common::ConfigGroup;
 
-/// The group with what is written over it. A group of another version has the members that are listed, one of the same
-/// version has those beside its own; a member of the same version stays as it was.
+/// Returns the group with the written one applied. A group of another version has exactly the listed members, one of
+/// the same version also its own; a member of the same version stays as it was.
 pub(super) fn overlay(old: &ConfigGroup, write: &ConfigGroup) -> ConfigGroup {
     let changed = old.version != write.version;
     let mut new = if changed {

@@ -1,13 +1,13 @@
-//! What differs between two values, leaf by leaf.
+//! Compares two values, leaf by leaf.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fabric_json::Json;
 
-/// Longer texts are cut.
+/// Maximum number of characters shown of a text.
 const SHOWN_MAX: usize = 100;
 
-/// A line for each difference.
+/// Returns a line for each difference.
 pub(super) fn differences(old: &Json, new: &Json) -> Vec<String> {
     let mut lines = Vec::new();
     compare("", old, new, &mut lines);
@@ -47,7 +47,7 @@ fn index(list: &[Json], value: &Json) -> usize {
     list.iter().position(|other| other == value).unwrap_or_default()
 }
 
-/// A value for people.
+/// Formats a value for display.
 pub(super) fn shown(value: &Json) -> String {
     match value {
         Json::Null => "nothing".to_owned(),
@@ -57,7 +57,7 @@ pub(super) fn shown(value: &Json) -> String {
     }
 }
 
-/// What is in base64 and in PEM says more by its name.
+/// Describes a certificate in base64 and PEM by its subject and expiry.
 fn certificate(text: &str) -> Option<String> {
     let bytes = STANDARD.decode(text).ok()?;
     let (_, pem) = x509_parser::pem::parse_x509_pem(&bytes).ok()?;

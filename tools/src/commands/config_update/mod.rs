@@ -1,4 +1,4 @@
-//! `orderer config-update`: the update from one configuration to another, and what it means.
+//! `orderer config-update`: computes the update from one configuration to another, and explains it.
 
 mod apply;
 mod difference;
@@ -17,7 +17,7 @@ use prost::Message as _;
 
 use super::files;
 
-/// What `orderer config-update --help` ends with.
+/// The end of `orderer config-update --help`.
 pub const AFTER_HELP: &str = "\
 Computes what Fabric's configtxlator compute_update computes, and says in words what changes and whose signatures each
 change needs: on standard output, or on standard error if the update itself goes there.
@@ -80,7 +80,7 @@ pub fn run(arguments: &ConfigUpdateArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As Fabric's programs write it: entries of maps with their values, also where those are empty.
+/// Serializes as Fabric's programs do: map entries with their values, also where those are empty.
 fn serialized(update: &ConfigUpdate) -> anyhow::Result<Vec<u8>> {
     const KIND: &str = "common.ConfigUpdate";
     let json = to_json(KIND, &update.encode_to_vec(), &Unfold { exact: true, values_max: usize::MAX })?;

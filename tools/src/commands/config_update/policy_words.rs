@@ -1,14 +1,14 @@
-//! A policy in words: whose signatures it asks for.
+//! Describes a policy by the signatures that it requires.
 
 use fabric_json::Json;
 
 use super::difference::shown;
 
-/// Groups below each other that policies look into: real configurations have four.
+/// Maximum depth of nested policies; real configurations have four.
 const DEPTH_MAX: usize = 8;
 
-/// The policy at a path, such as `/Channel/Orderer/Admins`, of the configuration whose Channel group this is. The first
-/// line is the policy's own; those after it, indented, are of policies that it looks at.
+/// Describes the policy at a path, such as `/Channel/Orderer/Admins`, of the configuration whose Channel group this
+/// is. The first line is the policy's own; those after it, indented, are of policies that it refers to.
 pub(super) fn whose(channel_group: &Json, path: &str) -> Vec<String> {
     let mut steps = path.strip_prefix("/Channel/").unwrap_or(path).split('/');
     let name = steps.next_back().unwrap_or_default();
@@ -61,7 +61,7 @@ fn describe(group: &Json, name: &str, depth: usize, lines: &mut Vec<String>) {
     });
 }
 
-/// A rule over identities, as in a signature policy.
+/// Describes a rule of a signature policy.
 pub(super) fn signature_rule(rule: &Json, identities: Option<&Json>) -> String {
     if let Some(Json::Number(index)) = rule.get("signed_by") {
         let index = usize::try_from(*index).unwrap_or(usize::MAX);

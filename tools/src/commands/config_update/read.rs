@@ -1,4 +1,4 @@
-//! Configurations and updates from files, in the forms that people have them in.
+//! Reads configurations and updates from files, in every form in which they are kept.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use super::files;
 /// First byte of a serialized block: its field 1 is a message, that of a `Config` a number.
 const BLOCK_TAG: u8 = 0x0a;
 
-/// A configuration, and the channel it is of if it was in a block.
+/// A configuration, and its channel if it was in a block.
 pub(super) struct Read {
     pub(super) config: Config,
     channel: Option<ChannelId>,
@@ -27,7 +27,7 @@ impl Read {
         self.channel.clone().with_context(|| format!("{} names no channel: give --channel_id", self.file.display()))
     }
 
-    /// What is explained must be of the same channel.
+    /// Rejects an update for another channel than the configuration's.
     pub(super) fn check_channel(&self, update: &str) -> anyhow::Result<()> {
         match &self.channel {
             Some(channel) if channel.as_str() != update => {
@@ -45,7 +45,7 @@ pub(super) fn config(file: &Path) -> anyhow::Result<Read> {
 }
 
 fn parse(bytes: &[u8]) -> anyhow::Result<(Config, Option<ChannelId>)> {
-    // no message begins with a brace
+    // no serialized message begins with a brace
     if bytes.trim_ascii_start().starts_with(b"{") {
         let json = Json::parse(bytes).context("this is no JSON")?;
         return if json.get("data").is_some() {
@@ -70,7 +70,7 @@ fn of_block(bytes: &[u8]) -> anyhow::Result<(Config, Option<ChannelId>)> {
     Ok((config, Some(ChannelId::parse(&message.channel_header.channel_id)?)))
 }
 
-/// An update: bare, or in an envelope.
+/// Reads an update: bare, or in an envelope.
 pub(super) fn update(file: &Path) -> anyhow::Result<ConfigUpdate> {
     let bytes = Bytes::from(files::read(Some(file))?);
     let message = SignedEnvelope::parse(bytes.clone()).and_then(Message::parse);

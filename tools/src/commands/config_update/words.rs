@@ -1,4 +1,4 @@
-//! An update in words: what changes, from what to what, and whose signatures that needs.
+//! Explains an update: what changes, from what to what, and the signatures that this requires.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use super::difference::{differences, shown};
 use super::policy_words::{signature_rule, whose};
 use crate::commands::printable::printable;
 
-/// Lines for people about what `update` does to `config`.
+/// Explains what `update` changes in `config`.
 pub(super) fn explain(config: &Config, update: &ConfigUpdate) -> anyhow::Result<String> {
     let nothing = ConfigGroup::default();
     let old = config.channel_group.as_ref().unwrap_or(&nothing);
@@ -43,7 +43,7 @@ pub(super) fn explain(config: &Config, update: &ConfigUpdate) -> anyhow::Result<
     Ok(text)
 }
 
-/// A line for each thing that the author of the update saw otherwise: such an update is refused.
+/// Appends a line for each element whose version differs from the read set: such an update is rejected.
 fn stale(path: &str, old: &ConfigGroup, read: &ConfigGroup, text: &mut String) {
     let mut line = |element: String, now: Option<u64>, read: u64| {
         let element = printable(&element);
@@ -69,7 +69,7 @@ fn stale(path: &str, old: &ConfigGroup, read: &ConfigGroup, text: &mut String) {
     }
 }
 
-/// A Channel group as JSON.
+/// Converts a Channel group to JSON.
 fn readable(group: &ConfigGroup) -> anyhow::Result<Json> {
     let config = Config { sequence: 0, channel_group: Some(group.clone()) };
     let json = to_json("common.Config", &config.encode_to_vec(), &Unfold { exact: false, values_max: usize::MAX })?;
@@ -88,7 +88,7 @@ struct Both<'a> {
 #[derive(Default)]
 struct Words {
     text: String,
-    /// What needs a policy's signatures, by the policy's path.
+    /// Changes by the path of the policy whose signatures they require.
     needed: BTreeMap<String, Vec<String>>,
 }
 
@@ -130,7 +130,7 @@ impl Words {
         }
     }
 
-    /// Members that come and go, which change the group itself.
+    /// Explains added and removed members, which change the group itself.
     fn members(&mut self, path: &str, Both { old, new, new_json, .. }: Both<'_>) {
         if old.version == new.version && old.mod_policy == new.mod_policy {
             return;
@@ -177,7 +177,7 @@ impl Words {
     }
 }
 
-/// What a new group brings, in a line.
+/// Describes the contents of a new group in a line.
 fn contents(group: &ConfigGroup, json: &Json) -> String {
     let mut parts = Vec::new();
     for (kind, keys) in [

@@ -6,6 +6,7 @@ use orderer_actors::ledgers::LedgerStore;
 use orderer_core::channel::ChannelId;
 use orderer_ledger::transfer::BlockFileWriter;
 
+use super::raft::export_log;
 use super::{Ledgers, Place, channels, list, size, store};
 use crate::commands::progress::Progress;
 use orderer_core::counted::counted;
@@ -36,7 +37,7 @@ pub(super) fn export(arguments: &ExportArguments, place: &Ledgers) -> anyhow::Re
         return write(&store, id, || Ok(BlockFileWriter::plain(file)?));
     }
     let Some(folder) = &arguments.to_fabric else { return Ok(()) };
-    // an index that does not know of the new files would not be made anew
+    // an index that does not know the new files would not be rebuilt
     anyhow::ensure!(
         !folder.join("index").exists(),
         "{}: is the ledger folder of an orderer that has run; choose another",
@@ -52,6 +53,7 @@ pub(super) fn export(arguments: &ExportArguments, place: &Ledgers) -> anyhow::Re
     }
     for id in &channels {
         write(&store, id, || Ok(BlockFileWriter::fabric(folder, id.as_str())?))?;
+        export_log(&store.open(id)?, folder)?;
     }
     Ok(())
 }

@@ -13,14 +13,15 @@ use orderer_core::config::{Catalog, ChannelSnapshot, Engine};
 use orderer_core::ordering::kafka::LastBlock;
 use orderer_ledger::transfer::{BlockReader, Survey, TransferError};
 
+use super::raft::{FabricLogs, import_log};
 use super::{Ledgers, Place, pruned, size};
 use crate::commands::progress::Progress;
 use orderer_core::counted::counted;
 
-/// In a Fabric orderer's folder of ledgers: the channels' folders, and what it locks while it runs.
+/// Paths in a Fabric orderer's ledger directory: the channels' directories, and the file that it locks while it runs.
 const CHAINS: &str = "chains";
 const INDEX_LOCK: &str = "index/LOCK";
-/// Channels that it was about to remove.
+/// Path with the channels that it was about to remove.
 const REMOVED: &str = "pendingops/remove";
 
 #[derive(Debug, clap::Args)]
@@ -34,12 +35,18 @@ pub struct ImportArguments {
     /// The ledger folder of a Fabric orderer, which must not run: all its channels
     #[arg(long, value_name = "DIR")]
     from_fabric: Option<PathBuf>,
+    /// Its Consensus.WALDir [default: etcdraft/wal in its ledger folder]
+    #[arg(long, value_name = "DIR", requires = "from_fabric")]
+    pub(super) wal: Option<PathBuf>,
+    /// Its Consensus.SnapDir [default: etcdraft/snapshot in its ledger folder]
+    #[arg(long, value_name = "DIR", requires = "from_fabric")]
+    pub(super) snapshots: Option<PathBuf>,
     /// Of a Fabric orderer's channels only these
     #[arg(long, value_name = "NAME", requires = "from_fabric")]
     channel: Vec<String>,
 }
 
-/// A channel that is to be imported; everything about it that can be known before anything is made.
+/// A channel to import, with everything that is known of it before anything is created.
 struct Chain {
     channel: ChannelId,
     reader: BlockReader,
@@ -62,12 +69,14 @@ pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Re
     };
     let store = LedgerStore::new(&place.location, BlockCaches { bytes: 0 })?;
     let lock = store.lock()?;
+    let logs = arguments.from_fabric.as_deref().map(|folder| FabricLogs::of(folder, arguments));
     let mut missing = Vec::new();
     for chain in chains {
         if !store.list()?.contains(&chain.channel) {
             missing.push(chain);
         } else if arguments.from_fabric.is_some() && has_already(&store, &chain)? {
             say!("{}: is here already, with all {}", chain.channel, counted(chain.survey.blocks, "block"));
+            import_log(&store, &chain.channel, logs.as_ref(), place, &catalog)?;
         } else {
             anyhow::bail!(
                 "channel {}: has a ledger in {} already; to import it, remove the channel or move that folder away",
@@ -77,12 +86,14 @@ pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Re
         }
     }
     for chain in missing {
+        let channel = chain.channel.clone();
         make(&store, &lock, chain, place, &catalog)?;
+        import_log(&store, &channel, logs.as_ref(), place, &catalog)?;
     }
     Ok(())
 }
 
-/// The channel that the first block makes.
+/// Returns the channel that the first block creates.
 fn channel_of(survey: &Survey, source: &Path, catalog: &Arc<Catalog>) -> anyhow::Result<ChannelId> {
     let first = &survey.first;
     anyhow::ensure!(
@@ -95,7 +106,7 @@ fn channel_of(survey: &Survey, source: &Path, catalog: &Arc<Catalog>) -> anyhow:
     Ok(snapshot.with_context(|| format!("{}: block 0", source.display()))?.channel().clone())
 }
 
-/// Keeps a Fabric orderer from starting meanwhile.
+/// Locks the index, so that a Fabric orderer cannot start meanwhile.
 fn lock_source(folder: &Path) -> anyhow::Result<Option<File>> {
     let path = folder.join(INDEX_LOCK);
     let file = match File::open(&path) {
@@ -156,7 +167,7 @@ fn chains_in(folder: &Path, named: &[String], catalog: &Arc<Catalog>) -> anyhow:
     Ok(found)
 }
 
-/// Whether a channel's ledger has all the blocks that are to be imported, as after an import that was interrupted.
+/// Returns whether a channel's ledger has all the blocks to import, as after an import that was interrupted.
 fn has_already(store: &LedgerStore, chain: &Chain) -> anyhow::Result<bool> {
     let ledger = store.open(&chain.channel)?;
     let same = |wanted: &EncodedBlock| -> anyhow::Result<bool> {
@@ -205,7 +216,7 @@ fn make(
             let next = LastBlock::read(&imported.last)?.metadata.last_offset_persisted.next();
             say!("  goes on with the record at offset {} of its topic", next.0);
         }
-        Ok(Engine::Solo) => {}
+        Ok(Engine::Solo | Engine::Raft) => {}
         Err(not_served) => say!("  can be read, but not go on here: {not_served}"),
     }
     Ok(())

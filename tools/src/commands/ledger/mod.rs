@@ -1,9 +1,10 @@
-//! `orderer ledger`: what can be done to ledgers while the node does not run.
+//! `orderer ledger`: commands on ledgers while the node does not run.
 
 mod compact;
 mod export;
 mod import;
 mod prune;
+mod raft;
 mod stats;
 mod verify;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use orderer_actors::ledgers::{BlockCaches, LedgerStore};
 use orderer_core::channel::ChannelId;
 use orderer_core::config::Serving;
@@ -55,7 +57,7 @@ pub enum LedgerCommand {
     Compact(compact::CompactArguments),
 }
 
-/// Where the ledgers are.
+/// Location of the ledgers.
 #[derive(Debug, clap::Args)]
 pub struct Place {
     /// Configuration file, as of `orderer start`; its FileLedger.Location is used
@@ -66,7 +68,7 @@ pub struct Place {
     ledger: Option<PathBuf>,
 }
 
-/// Runs one of them.
+/// Runs one of the subcommands.
 pub fn run(command: &LedgerCommand) -> ExitCode {
     let place = match command {
         LedgerCommand::Verify(arguments) => &arguments.place,
@@ -91,36 +93,39 @@ pub fn run(command: &LedgerCommand) -> ExitCode {
     done.unwrap_or_else(|error| complain([format!("{error:#}")]))
 }
 
-/// The folder of ledgers, and what the node would do with its channels.
+/// The directory of ledgers, and the consenters that the node has for its channels.
 struct Ledgers {
     location: PathBuf,
     serving: Serving,
+    /// Public keys of the node's TLS certificates; `None` without a configuration.
+    tls_keys: Option<Vec<Bytes>>,
 }
 
 impl Place {
     fn find(&self) -> Result<Ledgers, Vec<String>> {
         match &self.ledger {
-            // no configuration is needed for that
+            // no configuration is needed then
             Some(folder) if self.config.is_none() => {
-                Ok(Ledgers { location: folder.clone(), serving: Serving::default() })
+                Ok(Ledgers { location: folder.clone(), serving: Serving::default(), tls_keys: None })
             }
             folder => {
                 let settings = load_settings(self.config.clone(), &variables())?.settings;
+                let tls_keys = Some(settings.tls_keys());
                 let location = folder.clone().unwrap_or(settings.ledger_location);
-                Ok(Ledgers { location, serving: settings.serving })
+                Ok(Ledgers { location, serving: settings.serving, tls_keys })
             }
         }
     }
 }
 
-/// The ledgers that are there.
+/// Opens the existing ledgers.
 fn store(place: &Ledgers) -> anyhow::Result<LedgerStore> {
     let location = &place.location;
     anyhow::ensure!(location.is_dir(), "{}: no such folder; name the one of ledgers by --ledger", location.display());
     Ok(LedgerStore::new(location, BlockCaches { bytes: 0 })?)
 }
 
-/// The channels that are asked for: these, or all.
+/// Returns the named channels, or all.
 fn channels(store: &LedgerStore, named: &[String]) -> anyhow::Result<Vec<ChannelId>> {
     let there = store.list()?;
     if named.is_empty() {
@@ -142,12 +147,12 @@ fn list(channels: &[ChannelId]) -> String {
     channels.iter().map(ChannelId::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// For people: that blocks are gone, if they are.
+/// Describes pruned blocks, if there are any.
 fn pruned(horizon: u64) -> String {
     if horizon == 0 { String::new() } else { format!(", those before block {horizon} pruned") }
 }
 
-/// For people: three digits and a unit.
+/// Formats a size with a unit.
 fn size(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
 }

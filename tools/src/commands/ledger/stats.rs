@@ -26,27 +26,27 @@ pub struct StatsArguments {
     json: bool,
 }
 
-/// One channel's figures.
+/// The figures of one channel.
 #[derive(Serialize)]
 struct Figures {
     channel: String,
     height: u64,
-    /// The first block of those that are all there.
+    /// Number of the first block from which on no block is missing.
     horizon: u64,
-    /// How many there are from the horizon on, and their size.
+    /// Number of blocks from the horizon on, and their size.
     blocks: u64,
     block_bytes: u64,
-    /// Also before the horizon, where they take so much.
+    /// Number of config blocks, also before the horizon, and the size of those before it.
     config_blocks: u64,
     history_bytes: u64,
     last_config_block: u64,
-    /// Acknowledged envelopes that are in no block yet.
+    /// Number of acknowledged envelopes that are in no block yet.
     pending_envelopes: u64,
-    /// What the files take on the disk, and how much of that holds no block.
+    /// Size of the files on disk, and the part of it that contains no block.
     used_bytes: u64,
     wasted_bytes: u64,
     last_block_hash: String,
-    /// When the last envelope of the last block was made, as its client says: seconds since 1970, and seconds ago.
+    /// Timestamp of the last envelope of the last block, as its client set it: seconds since 1970, and seconds ago.
     last_block_at: Option<i64>,
     last_block_age_s: Option<i64>,
 }
@@ -93,7 +93,7 @@ fn figures(store: &LedgerStore, id: &ChannelId) -> anyhow::Result<Figures> {
     })
 }
 
-/// A block does not say when it was made; its newest envelope does.
+/// Returns the time of the block's last envelope, since a block has no time of its own.
 fn made_at(block: &EncodedBlock) -> Option<i64> {
     let last = block.decode().data?.data.pop()?;
     let message = SignedEnvelope::parse(last).and_then(Message::parse).ok()?;
@@ -121,7 +121,7 @@ impl Figures {
     }
 }
 
-/// The two largest units.
+/// Formats an age in its two largest units.
 fn age(seconds: i64) -> String {
     let Ok(seconds) = u64::try_from(seconds) else { return "from the future".to_owned() };
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);

@@ -27,23 +27,23 @@ pub struct VerifyArguments {
     json: bool,
 }
 
-/// What was found of one channel.
+/// The result for one channel.
 #[derive(Serialize)]
 struct Finding {
     channel: String,
     good: bool,
     height: Option<u64>,
     horizon: Option<u64>,
-    /// Blocks that were read and found good.
+    /// Number of blocks that were verified.
     blocks: Option<u64>,
     config_blocks: Option<u64>,
     bytes: Option<u64>,
-    /// The first bad block, if it is one block's fault.
+    /// Number of the first bad block, if the error is that of one block.
     first_bad_block: Option<u64>,
     problem: Option<String>,
 }
 
-/// Prints a verdict a channel. 0 if all are good.
+/// Prints a result for each channel. Returns 0 if all are good.
 pub(super) fn verify(arguments: &VerifyArguments, place: &Ledgers) -> anyhow::Result<ExitCode> {
     let store = store(place)?;
     let catalog = Arc::<Catalog>::default();
@@ -67,7 +67,7 @@ pub(super) fn verify(arguments: &VerifyArguments, place: &Ledgers) -> anyhow::Re
 fn look(store: &LedgerStore, id: &ChannelId, catalog: &Arc<Catalog>) -> anyhow::Result<Finding> {
     let ledger = match store.open(id) {
         Ok(ledger) => ledger,
-        // says nothing about the blocks
+        // no statement about the blocks
         Err(error @ (OpenError::AlreadyOpen { .. } | OpenError::Io { .. })) => return Err(error.into()),
         Err(error) => return Ok(Finding::bad(id, None, chain_text(&error))),
     };

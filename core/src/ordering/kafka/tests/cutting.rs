@@ -1,4 +1,4 @@
-//! Which messages share a block, and what the block remembers of the topic.
+//! Tests of the messages that share a block, and of the block's consenter metadata.
 
 use expect_test::expect;
 

@@ -1,4 +1,4 @@
-//! The machine by its promises. A test is a script of events; what the machine makes of each is beside it.
+//! Tests of the state machine. Each test is a script of events, with the machine's effects beside each event.
 
 mod cutting;
 mod records;
@@ -18,8 +18,8 @@ use crate::envelope::{Message, SignedEnvelope};
 use crate::ordering::cutter::BatchLimits;
 use crate::processing::Refusal;
 
-/// A batch is three messages or 100 bytes. A message with a small letter has 30 bytes, with a capital 101, with a digit
-/// 70 (and so two of them overflow a batch, or one and two small ones).
+/// Limits of a batch: three messages or 100 bytes. A message named by a lowercase letter has 30 bytes, by an uppercase
+/// letter 101, by a digit 70 (so two of these overflow a batch, and so does one with two lowercase ones).
 const LIMITS: BatchLimits = BatchLimits { max_message_count: 3, preferred_max_bytes: 100 };
 const RULES: Rules = Rules { sequence: ConfigSequence(1), limits: LIMITS, resubmission: true };
 
@@ -31,22 +31,22 @@ const GENESIS: LastBlock = LastBlock {
     size_bytes: 5000,
 };
 
-/// What runs a script:
+/// A chain with its topic, which runs a script of these words:
 ///
 /// - `a` a normal message, `!c` a config message; `?a`, `?!c` the same, found valid under the configuration before;
-///   `a<5` one that was ordered again from offset 5
+///   `a<5` one that was produced again from offset 5
 /// - `~a`, `~!c`, `~^c` messages without a class: normal, CONFIG, CONFIG_UPDATE; `*a` one of an unknown class
-/// - `t4` a request to cut block 4; `hi` CONNECT; `bad`, `null` no record
-/// - `yes`, `no` the verdict that was asked for
+/// - `t4` a request to cut block 4; `hi` CONNECT; `bad`, `null` invalid records
+/// - `yes`, `no` the verdict that the machine waits for
 /// - `+` the next configuration, `+2` one with batches of two, `+old` one without resubmission
 /// - `@` the timer, `x4` the request to cut block 4 could not be produced
 /// - `>9` no record before offset 9, `|9` the next record is at offset 9
 /// - `up` caught up
-/// - `R` a restart: a machine is made from the last block and fed what it has to read again. `R-` the same, with the
-///   last block not yet on the disk
+/// - `R` a restart: a machine is resumed from the last block and fed the records that it has to read again. `R-`
+///   the same, with the last block not yet on disk
 struct World {
     machine: Machine,
-    /// Each with the rules that hold behind it.
+    /// Blocks, each with the rules in force after it.
     blocks: Vec<(LastBlock, Rules)>,
     rules: Rules,
     topic: BTreeMap<KafkaOffset, Record>,
@@ -58,7 +58,7 @@ fn check(script: &'static str, expected: Expect) {
     check_from(GENESIS, RULES, script, expected);
 }
 
-/// The script goes on behind `last`, with the record that the machine wants next.
+/// Runs a script after the block `last`, starting with the record that the machine needs next.
 #[expect(clippy::needless_pass_by_value)]
 fn check_from(last: LastBlock, rules: Rules, script: &'static str, expected: Expect) {
     let machine = Machine::resume(last, rules);
@@ -142,7 +142,7 @@ impl World {
         }
     }
 
-    /// A config message is made anew by whoever checks it again: it gets a prime.
+    /// Returns a verdict. Each orderer creates a revalidated config message again, so its name gets a prime.
     fn verdict(&self, word: &str, offset: KafkaOffset) -> Event {
         if word == "no" {
             return Event::Rechecked(Verdict::Invalid(Refusal::Empty));

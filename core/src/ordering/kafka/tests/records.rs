@@ -1,4 +1,4 @@
-//! What a topic may hold beside ordinary messages, and what may be missing in it.
+//! Tests of unusual records in a topic, and of missing ones.
 
 use expect_test::expect;
 

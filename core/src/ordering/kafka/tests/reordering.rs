@@ -1,4 +1,4 @@
-//! Messages that a config update overtook.
+//! Tests of messages that a config update overtook.
 
 use expect_test::expect;
 
@@ -67,7 +67,7 @@ fn a_copy_that_is_stale_itself_is_ordered_again_from_where_the_copy_stands() {
 
 #[test]
 fn a_copy_that_overflows_a_block_is_not_counted_and_its_second_copy_is_ordered_too() {
-    // the reference's flaw, and a fork from it if it were mended
+    // this is a flaw of Fabric, but repairing it here would be a fork
     check(
         "hi ?2 yes 1 2<1 2<1 t2",
         expect![[r"
@@ -168,7 +168,7 @@ fn broadcast_does_not_wait_for_a_config_message_that_turned_out_invalid() {
 
 #[test]
 fn broadcast_goes_on_when_another_orderers_later_copy_was_taken() {
-    // invalid here and valid there: the other orderer's judgement counts, and the older copy is dropped
+    // invalid here and valid there: the other orderer's verdict counts, and the older copy is dropped
     check(
         "hi !c + ?!d yes ?!e no !e<3 + !d<2",
         expect![[r"
@@ -187,7 +187,7 @@ fn broadcast_goes_on_when_another_orderers_later_copy_was_taken() {
 
 #[test]
 fn a_config_message_at_the_topics_first_offset_blocks_nobody() {
-    // zero means "never", so that nothing could ever unblock
+    // zero means "never", so that no message could ever unblock
     check(
         "?!c yes !c",
         expect![[r"

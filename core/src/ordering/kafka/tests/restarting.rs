@@ -1,4 +1,4 @@
-//! A machine made from the last block goes on as if nothing had happened.
+//! Tests that a machine resumed from the last block continues as if there had been no restart.
 
 use expect_test::expect;
 

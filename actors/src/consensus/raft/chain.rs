@@ -1,0 +1,397 @@
+//! The actor that orders one channel by Raft: feeds its machine with events.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, StreamHandler, WrapFuture as _,
+};
+use orderer_core::channel::BlockNumber;
+use orderer_core::config::ChannelSnapshot;
+use orderer_core::ordering::raft::{ChainFailed, Effect, Event, Machine, Role};
+
+use super::log_writer::{OpenLog, RaftLogWriter};
+use super::membership::membership;
+use super::messages::{Forwarded, Happened, Step};
+use super::opening::{Opened, open};
+use super::running::{Rooms, Running};
+use super::seat::{ChainLink, Seat};
+use super::shared::{LogRight, RaftShared};
+use crate::block_writer::BlockWriter;
+use crate::chain_state::ChainState;
+use crate::channel::{Channel, ChannelState, Voice};
+use crate::consensus::{Children, ConsenterSupport};
+use crate::mailbox::{Counted, Pace};
+use crate::node_context::NodeContext;
+use crate::status::{StatusCell, Task};
+use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
+
+/// The chain, below the channel.
+const CHAIN: &str = "raft-chain";
+/// And the writer of its log.
+const LOG_WRITER: &str = "raft-chain/raft-log";
+/// The longest time that a stopping leader waits for another consenter to take over.
+const HAND_OVER_PATIENCE: Duration = Duration::from_millis(500);
+
+const ACT_ON_LOG: &str = "remove this orderer from the channel's consenters, remove the channel from this orderer, then join and add it again, which gives it a new ID";
+const ACT_ON_LEDGER: &str = "compare the ledger with those of the other orderers; if it is this one that differs, remove the channel here and join it again";
+const ACT_ON_CONFIG: &str = "see which orderers have this block; a version that can apply it has to go on from here";
+
+/// Role, leader, how many consenters are at work; term, entries that are committed, applied and in the log, and envelopes that wait.
+pub(super) type Shown = (Role, Option<u64>, usize, [u64; 6]);
+
+/// Orders one channel as one of its consenters. It owns the machine of `orderer_core::ordering::raft` once the log is read.
+pub(super) struct RaftChain {
+    pub(super) channel: Arc<Channel>,
+    voice: Voice,
+    pub(super) context: Arc<NodeContext>,
+    pub(super) shared: Arc<RaftShared>,
+    pub(super) writer: Counted<BlockWriter>,
+    /// Until the log is read.
+    state: Option<ChainState>,
+    children: Children,
+    /// The configuration that the next block is decided under; on the disk a moment later.
+    pub(super) snapshot: Arc<ChannelSnapshot>,
+    pub(super) next_sequence: u64,
+    pub(super) running: Option<Running>,
+    pub(super) halting: Option<Halt>,
+    /// The leader and the term in the last log line about leaders; the leader is 0 if there was none.
+    pub(super) led: (u64, u64),
+    /// The active consenters in the last log line about them.
+    said_active: BTreeSet<u64>,
+    /// What was published last.
+    pub(super) shown: Option<Shown>,
+    pub(super) status: Arc<StatusCell>,
+    pub(super) pace: Pace,
+    guard: ExitGuard,
+}
+
+impl RaftChain {
+    /// A chain that goes on where ledger and log end.
+    pub(super) fn new(support: ConsenterSupport, shared: Arc<RaftShared>) -> Self {
+        let ConsenterSupport { channel, context, state, writer, voice, children } = support;
+        let (status, guard) = (children.cell(CHAIN), children.guard(CHAIN));
+        Self {
+            channel,
+            voice,
+            context,
+            shared,
+            writer,
+            snapshot: Arc::clone(&state.snapshot),
+            next_sequence: state.next_sequence,
+            state: Some(state),
+            children,
+            running: None,
+            halting: None,
+            led: (0, 0),
+            said_active: BTreeSet::new(),
+            shown: None,
+            status,
+            pace: Pace::default(),
+            guard,
+        }
+    }
+
+    /// Reads the log on another thread, when nobody else uses it any more.
+    fn open(&mut self, ctx: &mut Context<Self>) {
+        let Some(state) = self.state.take() else { return };
+        let (shared, context, channel) =
+            (Arc::clone(&self.shared), Arc::clone(&self.context), Arc::clone(&self.channel));
+        let opening = async move {
+            let right = shared.log_right(channel.id()).await;
+            let (io, settings) = (context.io.clone(), shared.parts.settings);
+            let work = move || {
+                let keys = context.tls_keys.load();
+                open(channel.ledger(), state, &keys, settings, rand::random()).map(|opened| (opened, right))
+            };
+            io.spawn_blocking(work).await
+        };
+        let starting = self.status.wait_for(Task::Start);
+        let opened = opening.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
+            drop(starting);
+            match outcome {
+                Ok(Ok((opened, right))) => chain.begin(opened, right, ctx),
+                Ok(Err(failed)) => chain.stop_because(failed.exit(), ctx),
+                Err(panicked) => chain.stop_because(Exit::Panicked(panicked.to_string()), ctx),
+            }
+        });
+        ctx.spawn(opened);
+    }
+
+    fn begin(&mut self, opened: Opened, right: LogRight, ctx: &mut Context<Self>) {
+        let Opened { machine, log, tick, snapshot_block } = opened;
+        let consenters = machine.members().len();
+        let link = ChainLink::new(&ctx.address(), &self.status);
+        let members = membership(machine.members(), machine.id());
+        let intake_bytes = u32::try_from(self.channel.gate().capacity_bytes()).unwrap_or(u32::MAX);
+        let peers = self.shared.parts.network.enter(self.channel.id().as_str(), Arc::new(link.clone()));
+        let seat = Arc::new(Seat::new(link.clone(), members, intake_bytes));
+        let log_status = self.children.cell(LOG_WRITER);
+        let guard = self.children.guard(LOG_WRITER);
+        let log = OpenLog { log, _right: right };
+        let log = RaftLogWriter::new(
+            self.context.io.clone(),
+            Arc::clone(self.channel.observed()),
+            link,
+            log,
+            Arc::clone(&log_status),
+            guard,
+        );
+        let taken_seat = self.channel.take_seat(Arc::clone(&seat) as _);
+        self.running = Some(Running {
+            machine,
+            peers,
+            log: Counted::new(log.start(), log_status),
+            seat,
+            taken_seat,
+            channel: Arc::clone(&self.channel),
+            events: VecDeque::new(),
+            applied: None,
+            timer: None,
+            rooms: Rooms::default(),
+            replies: BTreeMap::new(),
+            missing: None,
+            is_suspecting: false,
+        });
+        self.follow_ledger(ctx);
+        let number = self.channel.ledger().height().saturating_sub(1);
+        self.channel.observed().raft().begins(consenters, number, snapshot_block);
+        ctx.run_interval(tick, |chain, ctx| {
+            chain.feed(Event::Tick, ctx);
+            chain.publish();
+        });
+        self.say_who_leads(None);
+        self.step(Machine::start, ctx);
+        self.channel.gate().open(ctx.address().recipient(), Arc::clone(&self.status));
+    }
+
+    /// The machine hears of every block that is durable.
+    fn follow_ledger(&self, ctx: &mut Context<Self>) {
+        let mut heights = self.channel.ledger().heights();
+        let stream = async_stream::stream! {
+            while heights.changed().await.is_ok() {
+                let height = *heights.borrow_and_update();
+                yield Event::Durable(BlockNumber(height.saturating_sub(1)));
+            }
+        };
+        ctx.add_stream(stream);
+    }
+
+    /// Tells the machine that something happened, and does what it decides.
+    pub(super) fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
+        if let Some(running) = &mut self.running {
+            running.events.push_back(event);
+            self.step(|_| Ok(Vec::new()), ctx);
+        }
+    }
+
+    /// Performs what the machine wants now, then what it wants for each event that is due.
+    pub(super) fn step(
+        &mut self,
+        first: impl FnOnce(&mut Machine) -> Result<Vec<Effect>, ChainFailed>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        let mut effects = first(&mut running.machine);
+        loop {
+            match effects {
+                Ok(effects) => {
+                    for effect in effects {
+                        self.perform(effect, ctx);
+                    }
+                }
+                Err(failed) => return self.fail(&failed, ctx),
+            }
+            let Some(running) = &mut self.running else { return };
+            let Some(event) = running.events.pop_front() else { break };
+            effects = running.machine.step(event);
+        }
+        if let Some(running) = &mut self.running {
+            let waiting = running.machine.intake_len();
+            running.rooms.forwarded_left(waiting);
+        }
+    }
+
+    fn fail(&mut self, failed: &ChainFailed, ctx: &mut Context<Self>) {
+        let cause = failed.to_string();
+        let exit = match failed {
+            ChainFailed::Raft(_) => Exit::Failed(cause),
+            ChainFailed::NotAMember => Exit::NotOurs(cause),
+            ChainFailed::Log { .. } => Exit::Unrecoverable { cause, action: ACT_ON_LOG },
+            _ => Exit::Unrecoverable { cause, action: ACT_ON_LEDGER },
+        };
+        self.stop_because(exit, ctx);
+    }
+
+    /// A block that the other orderers could apply and this one cannot must not be passed over: the chain ends.
+    pub(super) fn cannot_apply(&mut self, cause: String, ctx: &mut Context<Self>) {
+        self.stop_because(Exit::Unrecoverable { cause, action: ACT_ON_CONFIG }, ctx);
+    }
+
+    pub(super) fn stop_because(&mut self, exit: Exit, ctx: &mut Context<Self>) {
+        self.running = None;
+        self.guard.will_exit(exit);
+        ctx.stop();
+    }
+
+    pub(super) fn say_catching_up(&self, next: BlockNumber, to: BlockNumber) {
+        let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let (offset, end) = (shown(next.0), shown(to.0.saturating_add(1)));
+        self.channel.enter_as(self.voice, ChannelState::CatchingUp { offset, end });
+    }
+
+    /// The channel's state, and that of this actor.
+    pub(super) fn say_who_leads(&mut self, leader: Option<u64>) {
+        let state = if leader.is_some() { ChannelState::Running } else { ChannelState::Electing };
+        self.channel.enter_as(self.voice, state);
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        let active = running.machine.settled_active();
+        if *active != self.said_active {
+            self.said_active.clone_from(active);
+            if !active.is_empty() {
+                let shown: Vec<_> = active.iter().map(u64::to_string).collect();
+                // Fabric's words
+                tracing::debug!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(),
+                    "Current active nodes in cluster are: [{}]", shown.join(" "));
+            }
+        }
+        let Ok(status) = running.machine.status() else { return };
+        let raft = &status.raft;
+        let figures = [raft.term, raft.commit, raft.applied, raft.last, status.outbox.0 as u64, status.intake as u64];
+        let shown = (raft.role, raft.leader, status.active.len(), figures);
+        // most channels are idle at most ticks
+        if self.shown.as_ref() == Some(&shown) {
+            return;
+        }
+        self.shown = Some(shown);
+        let role = format!("{:?}", raft.role).to_lowercase();
+        let leader = raft.leader.map_or("none".to_owned(), |leader| leader.to_string());
+        let detail = format!(
+            "consenter {}, term {}, leader {leader}, committed {}, applied {}, log to {}, {} unordered",
+            raft.id, raft.term, raft.commit, raft.applied, raft.last, status.outbox.0
+        );
+        self.status.enter(&role, detail);
+        let observed = self.channel.observed();
+        observed.pending(status.outbox.0 + status.intake, status.outbox.1);
+        observed.raft().active(if raft.leader.is_some() { status.active.len() } else { 0 });
+    }
+
+    pub(super) fn count_proposal(&self, is_config: bool) {
+        let figures = self.channel.observed().raft();
+        if is_config { figures.config_proposal() } else { figures.normal_proposal() }
+    }
+
+    /// What was acknowledged is in the writer's hands: it says when that is durable.
+    pub(super) fn finish_halt(&mut self, ctx: &mut Context<Self>) {
+        let Some(halt) = self.halting.take() else { return };
+        self.writer.tell_once(halt);
+        self.stop_because(Exit::Asked, ctx);
+    }
+}
+
+impl Actor for RaftChain {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.status.enter("opening", "");
+        self.open(ctx);
+    }
+}
+
+impl Handler<Step> for RaftChain {
+    type Result = ();
+
+    fn handle(&mut self, step: Step, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Step);
+        let Step { from, message, metadata, _room } = step;
+        self.feed(Event::Message { from, message, metadata }, ctx);
+        self.pace.after_one(ctx);
+    }
+}
+
+impl Handler<Forwarded> for RaftChain {
+    type Result = ();
+
+    fn handle(&mut self, Forwarded { submission, room }: Forwarded, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Forwarded);
+        self.count_proposal(submission.is_config);
+        if let Some(running) = &mut self.running {
+            running.rooms.hold_forwarded(room);
+        }
+        self.feed(Event::Order(submission), ctx);
+        self.pace.after_one(ctx);
+    }
+}
+
+impl Handler<Happened> for RaftChain {
+    type Result = ();
+
+    fn handle(&mut self, Happened(event): Happened, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Happened);
+        self.feed(event, ctx);
+        self.pace.after_one(ctx);
+    }
+}
+
+impl StreamHandler<Event> for RaftChain {
+    fn handle(&mut self, event: Event, ctx: &mut Context<Self>) {
+        if let Event::Durable(number) = event {
+            self.channel.observed().raft().committed(number.0);
+            self.look_whether_caught_up(number, ctx);
+        }
+        self.feed(event, ctx);
+    }
+
+    /// The ledger is gone when this chain is.
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl Handler<Halt> for RaftChain {
+    type Result = ();
+
+    fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Halt);
+        self.halting = Some(halt);
+        if self.running.is_none() {
+            // its log is being read: nothing was taken yet
+            self.finish_halt(ctx);
+            return;
+        }
+        let mut to = None;
+        self.step(
+            |machine| {
+                let (other, effects) = machine.hand_over()?;
+                to = other;
+                Ok(effects)
+            },
+            ctx,
+        );
+        let Some(to) = to else { return self.finish_halt(ctx) };
+        tracing::info!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(), to,
+            "this orderer stops, and hands its leadership over");
+        ctx.run_later(HAND_OVER_PATIENCE, Self::finish_halt);
+    }
+}
+
+impl Handler<Abandon> for RaftChain {
+    type Result = ();
+
+    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Abandon);
+        self.stop_because(Exit::Asked, ctx);
+    }
+}
+
+/// Tests only: a handler that panics.
+#[cfg(test)]
+impl Handler<crate::supervision::Crash> for RaftChain {
+    type Result = ();
+    fn handle(&mut self, _: crate::supervision::Crash, _: &mut Context<Self>) {
+        panic!("crashed by a test");
+    }
+}

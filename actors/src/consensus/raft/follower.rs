@@ -1,0 +1,262 @@
+//! The actor that follows a channel of which this node is no consenter: it gets the blocks from those who are, until one of them
+//! makes it a consenter.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, StreamHandler, WrapFuture as _,
+};
+use orderer_core::block::{ChainTip, EncodedBlock};
+use orderer_core::channel::BlockNumber;
+use orderer_core::config::{Catalog, ChannelSnapshot};
+use orderer_core::own::is_consenter;
+use orderer_core::replication::endpoints;
+
+use super::opening::{OpenFailed, make_joining_log};
+use super::pulling::{NO_MORE_BLOCKS, Reached, copy, own_id, pull, shown};
+use super::shared::RaftShared;
+use crate::block_writer::BlockWriter;
+use crate::chain_state::{ChainState, chain_text};
+use crate::channel::{Channel, ChannelState, Voice};
+use crate::consensus::ConsenterSupport;
+use crate::mailbox::Counted;
+use crate::node_context::NodeContext;
+use crate::replication::{Batch, Goal, Progress, Start};
+use crate::status::{StatusCell, Task};
+use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
+
+/// The actor, below the channel.
+const FOLLOWER: &str = "raft-follower";
+const ACT_ON_JOIN_BLOCK: &str = "remove the channel from this orderer and join it again";
+const LOG: &str = "orderer.common.follower";
+
+/// The block that a channel was joined with.
+#[derive(Clone, Copy)]
+struct Later {
+    number: BlockNumber,
+    /// Whether this node is one of the consenters that it names.
+    consents: bool,
+}
+
+/// Follows one channel. It takes no envelopes: the channel's gate stays closed.
+pub(super) struct RaftFollower {
+    channel: Arc<Channel>,
+    voice: Voice,
+    context: Arc<NodeContext>,
+    shared: Arc<RaftShared>,
+    writer: Counted<BlockWriter>,
+    reached: Reached,
+    /// It has come to its end, and waits for the disk.
+    gives_way: bool,
+    /// The block that the channel was joined with, while it is not there.
+    joined_with: Option<Later>,
+    status: Arc<StatusCell>,
+    guard: ExitGuard,
+}
+
+impl RaftFollower {
+    /// One that goes on where the ledger ends.
+    pub(super) fn new(support: ConsenterSupport, shared: Arc<RaftShared>) -> Self {
+        let ConsenterSupport { channel, context, state, writer, voice, children } = support;
+        let (status, guard) = (children.cell(FOLLOWER), children.guard(FOLLOWER));
+        let ChainState { last, snapshot, .. } = state;
+        let reached = Reached { block: last, snapshot };
+        Self { channel, voice, context, shared, writer, reached, gives_way: false, joined_with: None, status, guard }
+    }
+
+    /// A channel that was joined with a later block has that one beside its ledger, until it has come there.
+    fn read_join_block(&mut self, ctx: &mut Context<Self>) {
+        let (path, catalog) = (self.context.ledgers.join_block(self.channel.id()), Arc::clone(&self.context.catalog));
+        let read = self.context.io.spawn_blocking(move || read_joined_with(&path, &catalog));
+        let resume = read.into_actor(self).map(|outcome, follower: &mut Self, ctx| match outcome {
+            Ok(Ok(joined_with)) => follower.follow(joined_with, ctx),
+            Ok(Err(cause)) => follower.stop_because(Exit::Unrecoverable { cause, action: ACT_ON_JOIN_BLOCK }, ctx),
+            Err(panicked) => follower.stop_because(Exit::Panicked(panicked.to_string()), ctx),
+        });
+        ctx.spawn(resume);
+    }
+
+    fn follow(&mut self, joined_with: Option<JoinedWith>, ctx: &mut Context<Self>) {
+        let number = self.reached.block.number();
+        self.status.enter("following", format!("height {}", number.0 + 1));
+        let tip = ChainTip::of(&self.reached.block, (*self.reached.snapshot).clone());
+        let mut goal = Goal { start: Start::After(tip), to: BlockNumber(u64::MAX), hash: None, also: Vec::new() };
+        if let Some(JoinedWith { block, snapshot }) = joined_with {
+            goal.to = block.number();
+            goal.hash = Some(*block.header_hash());
+            goal.also = endpoints(&snapshot);
+            let consents = is_consenter(&snapshot, &self.context.tls_keys.load());
+            self.joined_with = Some(Later { number: block.number(), consents });
+            self.say_onboarding();
+            if number >= block.number() {
+                return self.joined(ctx);
+            }
+        } else {
+            self.channel.enter_as(self.voice, ChannelState::Following);
+            tracing::info!(target: LOG, channel = %self.channel.id(), block = %number,
+                "this orderer is no consenter of the channel and follows it");
+        }
+        pull(&self.context, &self.shared.parts.replication, goal, ctx);
+    }
+
+    fn say_onboarding(&self) {
+        let Some(Later { number, consents }) = self.joined_with else { return };
+        let next = self.reached.block.number().0 + 1;
+        let state = ChannelState::Onboarding { next, to: number.0, consents };
+        self.channel.enter_as(self.voice, state);
+    }
+
+    /// The ledger has come to the block that the channel was joined with. A chain or a follower that is started from here takes the
+    /// configuration in the ledger for that of now.
+    fn joined(&mut self, ctx: &mut Context<Self>) {
+        let reached = self.reached.block.number();
+        let id = own_id(&self.reached, &self.context);
+        self.gives_way = true;
+        self.give_way(reached, id, ctx);
+    }
+
+    /// Waits until this block is on the disk, has the log made of the consenter that this node is from there on, and gives way to a
+    /// chain, or to another follower.
+    fn give_way(&mut self, number: BlockNumber, id: Option<u64>, ctx: &mut Context<Self>) {
+        let (channel, context, shared) =
+            (Arc::clone(&self.channel), Arc::clone(&self.context), Arc::clone(&self.shared));
+        let made = async move {
+            let mut heights = channel.ledger().heights();
+            // the channel has its ledger as long as this is asked for
+            let _ = heights.wait_for(|height| *height > number.0).await;
+            let right = shared.log_right(channel.id()).await;
+            let io = context.io.clone();
+            let work = move || {
+                let _right = right;
+                if let Some(id) = id {
+                    make_joining_log(channel.ledger(), id)?;
+                }
+                forget_join_block(&context.ledgers.join_block(channel.id()))
+            };
+            io.spawn_blocking(work).await
+        };
+        let waiting = self.status.wait_for(Task::Start);
+        let resume = made.into_actor(self).map(move |outcome, follower: &mut Self, ctx| {
+            drop(waiting);
+            let exit = match outcome {
+                Ok(Ok(())) => {
+                    tracing::info!(target: LOG, channel = %follower.channel.id(), block = %number, node = id,
+                        "this orderer has the channel's blocks up to here");
+                    Exit::Replaced
+                }
+                Ok(Err(failed)) => failed.exit(),
+                Err(panicked) => Exit::Panicked(panicked.to_string()),
+            };
+            follower.stop_because(exit, ctx);
+        });
+        ctx.spawn(resume);
+    }
+
+    fn stop_because(&mut self, exit: Exit, ctx: &mut Context<Self>) {
+        self.guard.will_exit(exit);
+        ctx.stop();
+    }
+}
+
+/// The block that a channel was joined with.
+struct JoinedWith {
+    block: EncodedBlock,
+    snapshot: ChannelSnapshot,
+}
+
+/// Blocks.
+fn read_joined_with(path: &Path, catalog: &Arc<Catalog>) -> Result<Option<JoinedWith>, String> {
+    let failed = |cause: String| format!("{}: {cause}", path.display());
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    let block = EncodedBlock::parse(&bytes).map_err(|e| failed(chain_text(&e)))?;
+    let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog).map_err(|e| failed(chain_text(&e)))?;
+    Ok(Some(JoinedWith { block, snapshot }))
+}
+
+/// Blocks.
+fn forget_join_block(path: &Path) -> Result<(), OpenFailed> {
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(OpenFailed::JoinBlock(cause)),
+        _ => Ok(()),
+    }
+}
+
+impl Actor for RaftFollower {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.status.enter("opening", "");
+        self.read_join_block(ctx);
+    }
+}
+
+impl StreamHandler<Progress> for RaftFollower {
+    fn handle(&mut self, progress: Progress, _: &mut Context<Self>) {
+        self.status.enter("following", shown(&progress));
+    }
+
+    /// The end of the blocks says it.
+    fn finished(&mut self, _: &mut Context<Self>) {}
+}
+
+impl StreamHandler<Batch> for RaftFollower {
+    fn handle(&mut self, batch: Batch, ctx: &mut Context<Self>) {
+        if self.gives_way {
+            return;
+        }
+        let Some(reached) = copy(batch, &self.reached.snapshot, &self.writer) else { return };
+        let is_new = !Arc::ptr_eq(&self.reached.snapshot, &reached.snapshot);
+        self.reached = reached;
+        let number = self.reached.block.number();
+        if let Some(joined_with) = self.joined_with {
+            self.say_onboarding();
+            if number >= joined_with.number {
+                self.joined(ctx);
+            }
+        } else if is_new && let Some(id) = own_id(&self.reached, &self.context) {
+            self.gives_way = true;
+            self.give_way(number, Some(id), ctx);
+        }
+    }
+
+    /// The block has come that the channel was joined with, or the task that pulls has panicked.
+    fn finished(&mut self, ctx: &mut Context<Self>) {
+        if !self.gives_way {
+            self.stop_because(Exit::Failed(NO_MORE_BLOCKS.to_owned()), ctx);
+        }
+    }
+}
+
+impl Handler<Halt> for RaftFollower {
+    type Result = ();
+
+    fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Halt);
+        self.writer.tell_once(halt);
+        self.stop_because(Exit::Asked, ctx);
+    }
+}
+
+impl Handler<Abandon> for RaftFollower {
+    type Result = ();
+
+    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
+        let _taken = self.status.take(Task::Abandon);
+        self.stop_because(Exit::Asked, ctx);
+    }
+}
+
+/// Tests only: a handler that panics.
+#[cfg(test)]
+impl Handler<crate::supervision::Crash> for RaftFollower {
+    type Result = ();
+    fn handle(&mut self, _: crate::supervision::Crash, _: &mut Context<Self>) {
+        panic!("crashed by a test");
+    }
+}

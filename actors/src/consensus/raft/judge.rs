@@ -1,0 +1,80 @@
+//! What a Raft chain has done on other threads: envelopes judged again, and config messages applied.
+
+use fabric_proto::etcdraft::Consenter;
+use orderer_core::channel::ConfigSequence;
+use orderer_core::config::ChannelSnapshot;
+use orderer_core::envelope::SignedEnvelope;
+use orderer_core::ordering::raft::{Examined, Submission};
+use orderer_core::processing::Refusal;
+
+use super::standing::rules;
+use crate::config_work::{Applied, apply, recheck};
+use crate::node_context::NodeContext;
+
+/// A config message under the configuration of now.
+pub(super) struct Led {
+    pub(super) envelope: SignedEnvelope,
+    pub(super) checked_at: ConfigSequence,
+    /// The consenters that it leads to, if the channel is ordered by Raft from then on.
+    pub(super) consenters: Option<Vec<Consenter>>,
+}
+
+/// Judges a config message again if the configuration has changed, and finds out which consenters it leads to. Blocks.
+pub(super) fn lead_to(
+    snapshot: &ChannelSnapshot,
+    context: &NodeContext,
+    submission: &Submission,
+) -> Result<Led, Refusal> {
+    let (envelope, checked_at) = again(snapshot, context, submission)?;
+    let consenters = match apply(snapshot, context, &envelope)? {
+        Applied::Config(next) if next.orderer().consensus_type == "etcdraft" => {
+            rules(&next).ok().map(|rules| rules.consenters)
+        }
+        Applied::Config(_) | Applied::Created(_) => None,
+    };
+    Ok(Led { envelope, checked_at, consenters })
+}
+
+fn again(
+    snapshot: &ChannelSnapshot,
+    context: &NodeContext,
+    submission: &Submission,
+) -> Result<(SignedEnvelope, ConfigSequence), Refusal> {
+    if submission.checked_at >= snapshot.sequence() {
+        return Ok((submission.envelope.clone(), submission.checked_at));
+    }
+    recheck(snapshot, context, &submission.envelope, submission.is_config)
+}
+
+/// Judges an envelope for the order, under the configuration of now. Blocks.
+pub(super) fn examine(snapshot: &ChannelSnapshot, context: &NodeContext, submission: Submission) -> Examined {
+    let judged = if submission.is_config {
+        lead_to(snapshot, context, &submission)
+    } else {
+        again(snapshot, context, &submission).map(|(envelope, checked_at)| Led {
+            envelope,
+            checked_at,
+            consenters: None,
+        })
+    };
+    match judged {
+        Ok(Led { envelope, checked_at, consenters }) => {
+            Examined::Valid { submission: Submission { envelope, checked_at, ..submission }, consenters }
+        }
+        Err(refusal) => {
+            tracing::warn!(target: "orderer.consensus.etcdraft", channel = %snapshot.channel(), reason = %refusal,
+                "an envelope is no longer valid under the channel's configuration");
+            Examined::Invalid(submission)
+        }
+    }
+}
+
+/// What an envelope that waits for its block is under the configuration of now; `None` if it is not valid any more. Blocks.
+pub(super) fn rejudge(
+    snapshot: &ChannelSnapshot,
+    context: &NodeContext,
+    submission: &Submission,
+) -> Option<Submission> {
+    let (envelope, checked_at) = again(snapshot, context, submission).ok()?;
+    Some(Submission { envelope, checked_at, is_config: submission.is_config, origin: submission.origin })
+}

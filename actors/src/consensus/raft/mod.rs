@@ -1,0 +1,32 @@
+//! Orders a channel by etcdraft, as a member of a cluster that may consist of Fabric's own orderers.
+//!
+//! ```text
+//!  other orderers ── Seat ──► RaftChain ──► RaftLogWriter      entries, votes and snapshots, durable
+//!                  ◄─ Peers ──┘      └────► BlockWriter        blocks that the consenters have agreed on
+//! ```
+//!
+//! `RaftChain` feeds the state machine of `orderer_core::ordering::raft` with what happens, one event after the
+//! other, and performs what it decides. What has to be judged, or to be read from a disk, is done on other threads and comes back
+//! as another event; so do the outcomes of both writers.
+
+mod behind;
+mod chain;
+mod consenter;
+mod effects;
+mod follower;
+mod judge;
+mod log_writer;
+mod membership;
+mod messages;
+mod opening;
+mod orders;
+mod pulling;
+mod running;
+mod seat;
+mod shared;
+mod standing;
+pub mod transfer;
+
+pub use consenter::RaftConsenter;
+pub use shared::{RaftParts, RaftSettings};
+pub use standing::StandingError;

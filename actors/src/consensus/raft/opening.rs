@@ -1,0 +1,255 @@
+//! Where a Raft chain begins: reads its log, or makes the first one of a channel. Blocks.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fabric_proto::common::Block;
+use fabric_proto::raftpb::Snapshot;
+use orderer_core::block::{Hash, header_hash};
+use orderer_core::channel::BlockNumber;
+use orderer_core::config::{ConsentersError, consensus_metadata};
+use orderer_core::crypto::sha256;
+use orderer_core::envelope::SignedEnvelope;
+use orderer_core::ordering::raft::{
+    ChainFailed, LogContents, Machine, Members, Origin, Start, Submission, first_log, tick_interval,
+};
+use orderer_ledger::raft_log::{Contents, DiskFolder, LogFolder as _, RaftLog, RaftLogError};
+use orderer_ledger::{Ledger, PendingEnvelope, ReadError};
+use prost::Message as _;
+
+use super::shared::RaftSettings;
+use super::standing::{Standing, StandingError};
+use crate::chain_state::{ChainState, chain_text};
+use crate::supervision::Exit;
+
+const LOG: &str = "orderer.consensus.etcdraft";
+/// The log, in the channel's folder beside its ledger.
+pub(super) const LOG_FILE: &str = "consensus.raft";
+/// A log of this node's time as another consenter of the channel.
+const OLD_LOG_SUFFIX: &str = ".old";
+/// So far back, in blocks and in bytes, it is looked whether what was acknowledged is in a block already.
+const LOOK_BACK_BLOCKS: u64 = 2_000;
+const LOOK_BACK_BYTES: usize = 64 << 20;
+
+const ACT_ON_LOG: &str = "put the log back in its place if it is to be had; otherwise remove this orderer from the channel's consenters and the channel from this orderer, then join and add it again";
+const ACT_ON_MEMBERS: &str = "remove the channel from this orderer and join it again";
+
+/// A chain that can begin.
+pub(super) struct Opened {
+    pub(super) machine: Machine,
+    pub(super) log: RaftLog,
+    /// Between two ticks.
+    pub(super) tick: Duration,
+    /// The block of the newest snapshot; 0 if there is none.
+    pub(super) snapshot_block: u64,
+}
+
+/// Why no chain begins.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenFailed {
+    #[error(transparent)]
+    Standing(#[from] StandingError),
+    #[error(
+        "this node is none of the {0} consenters of the channel: none of them has its server TLS certificate's public key"
+    )]
+    NotAConsenter(usize),
+    #[error(
+        "the Raft log of the channel is missing ({0}), and the ledger is behind its first block: a consenter that has forgotten its votes must not vote"
+    )]
+    LogMissing(String),
+    #[error("the channel has blocks that were not ordered by Raft, and {0} consenters: each would begin another log")]
+    OtherEngine(usize),
+    #[error(transparent)]
+    Log(#[from] RaftLogError),
+    #[error("remove the file of the block that the channel was joined with: {0}")]
+    JoinBlock(std::io::Error),
+    #[error("read the ledger")]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Chain(#[from] ChainFailed),
+}
+
+impl OpenFailed {
+    /// How the chain ends by it.
+    pub(super) fn exit(&self) -> Exit {
+        let cause = chain_text(self);
+        match self {
+            Self::NotAConsenter(_) => Exit::NotOurs(cause),
+            Self::LogMissing(_) | Self::Log(RaftLogError::Damaged { .. } | RaftLogError::Foreign { .. }) => {
+                Exit::Unrecoverable { cause, action: ACT_ON_LOG }
+            }
+            Self::Standing(_) | Self::OtherEngine(_) | Self::Chain(_) => {
+                Exit::Unrecoverable { cause, action: ACT_ON_MEMBERS }
+            }
+            Self::Log(_) | Self::JoinBlock(_) | Self::Read(_) => Exit::Failed(cause),
+        }
+    }
+}
+
+/// Where a channel's log is.
+pub(super) fn log_folder(ledger: &Ledger) -> DiskFolder {
+    DiskFolder(ledger.path().parent().unwrap_or(Path::new(".")).to_owned())
+}
+
+/// Opens the log of the consenter that this node is, by the public keys of its TLS certificates, and has a chain go on where log
+/// and ledger end.
+pub(super) fn open(
+    ledger: &Ledger,
+    state: ChainState,
+    keys: &[Bytes],
+    settings: RaftSettings,
+    seed: u64,
+) -> Result<Opened, OpenFailed> {
+    let standing = Standing::read(&state.snapshot, &state.last)?;
+    let (place, id) = standing.own(keys).ok_or(OpenFailed::NotAConsenter(standing.members.len()))?;
+    let Standing { rules, metadata, members, .. } = standing;
+    let options = consensus_metadata(&state.snapshot).and_then(|found| found.options.ok_or(ConsentersError::NoOptions));
+    let options = options.map_err(StandingError::from)?;
+    let tick = settings.tick_interval_override.unwrap_or_else(|| tick_interval(&options));
+    if settings.tick_interval_override.is_some() {
+        tracing::info!(target: LOG, channel = %ledger.channel(),
+            "TickIntervalOverride is set, overriding channel configuration tick interval to {tick:?}");
+    }
+
+    let begins = Begins {
+        is_first: state.tip.number == BlockNumber::GENESIS,
+        is_migration: state.last.is_config(),
+        metadata: &metadata,
+        members: &members,
+    };
+    let (log, contents, is_new) = open_log(&log_folder(ledger), ledger, id, &begins)?;
+    let Contents { hard_state, snapshot, entries, .. } = contents;
+    let snapshot_number = snapshot.as_ref().map_or(0, |snapshot| snapshot_block(snapshot).0);
+    let pending = unordered(ledger, state.pending)?;
+    let start = Start {
+        channel: ledger.channel().clone(),
+        number: state.tip.number,
+        header_hash: state.tip.header_hash,
+        metadata,
+        rules,
+        options,
+        place,
+        pending,
+        next_sequence: state.next_sequence,
+        acknowledge: settings.acknowledge,
+        suspicion_ticks: ticks(settings.eviction_suspicion, tick),
+        seed,
+    };
+    let machine = Machine::restore(start, LogContents { hard_state, snapshot, entries }, is_new)?;
+    Ok(Opened { machine, log, tick, snapshot_block: snapshot_number })
+}
+
+/// The number of the block in a snapshot; 0 if there is none.
+pub(super) fn snapshot_block(snapshot: &Snapshot) -> BlockNumber {
+    snapshot_header(snapshot).map_or(BlockNumber::GENESIS, |(number, _)| number)
+}
+
+/// The number of the block in a snapshot, and the hash of its header.
+pub(super) fn snapshot_header(snapshot: &Snapshot) -> Option<(BlockNumber, Hash)> {
+    let header = Block::decode(snapshot.data.clone()?).ok()?.header?;
+    Some((BlockNumber(header.number), header_hash(header.number, &header.previous_hash, &header.data_hash)))
+}
+
+fn ticks(time: Duration, tick: Duration) -> u64 {
+    u64::try_from(time.as_nanos() / tick.as_nanos().max(1)).unwrap_or(u64::MAX)
+}
+
+/// What decides which log a channel has that has none.
+struct Begins<'a> {
+    is_first: bool,
+    /// The newest block may be the one by which the channel has moved to Raft: those who ordered it before have it, too.
+    is_migration: bool,
+    metadata: &'a Bytes,
+    members: &'a Members,
+}
+
+/// The log and what is in it; true if it was made for a channel that begins.
+fn open_log(
+    folder: &DiskFolder,
+    ledger: &Ledger,
+    id: u64,
+    begins: &Begins<'_>,
+) -> Result<(RaftLog, Contents, bool), OpenFailed> {
+    let channel = ledger.channel();
+    match RaftLog::open(folder.clone(), LOG_FILE, channel, id) {
+        // a crash right after the log was made must not keep the channel from its first election
+        Ok((log, contents)) => Ok((log, contents, begins.is_first)),
+        Err(RaftLogError::Missing { .. }) => {
+            let first = first_contents(ledger, begins)?;
+            let log = RaftLog::create(folder.clone(), LOG_FILE, channel, id, &first)?;
+            Ok((log, first, true))
+        }
+        // removed and added again: under the new ID it has voted for nobody yet
+        Err(RaftLogError::Other { found_channel, found_node, .. })
+            if found_channel == channel.as_str() && found_node != id =>
+        {
+            tracing::warn!(target: LOG, %channel, before = found_node, now = id,
+                "this orderer is another consenter of the channel than before, it begins another Raft log");
+            let io = |cause| RaftLogError::Io { name: LOG_FILE.to_owned(), action: "put the log aside", cause };
+            folder.rename(LOG_FILE, &format!("{LOG_FILE}{OLD_LOG_SUFFIX}")).map_err(io)?;
+            let empty = Contents::default();
+            let log = RaftLog::create(folder.clone(), LOG_FILE, channel, id, &empty)?;
+            Ok((log, empty, false))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the log of a node that becomes a consenter of a channel that others have ordered so far: it is empty, and the leader sends
+/// what belongs into it. Blocks.
+pub(super) fn make_joining_log(ledger: &Ledger, id: u64) -> Result<(), OpenFailed> {
+    let folder = log_folder(ledger);
+    match RaftLog::open(folder.clone(), LOG_FILE, ledger.channel(), id) {
+        Ok(_) => Ok(()),
+        Err(RaftLogError::Missing { .. }) => {
+            RaftLog::create(folder, LOG_FILE, ledger.channel(), id, &Contents::default())?;
+            Ok(())
+        }
+        // one of this node's time as another consenter is put aside when the chain opens it
+        Err(RaftLogError::Other { found_channel, .. }) if found_channel == ledger.channel().as_str() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn first_contents(ledger: &Ledger, begins: &Begins<'_>) -> Result<Contents, OpenFailed> {
+    if !begins.metadata.is_empty() {
+        let path = ledger.path().with_file_name(LOG_FILE);
+        return Err(OpenFailed::LogMissing(path.display().to_string()));
+    }
+    // what other consenters do not know of may be in a ledger that a node has written alone
+    if !begins.is_first && !begins.is_migration && begins.members.len() > 1 {
+        return Err(OpenFailed::OtherEngine(begins.members.len()));
+    }
+    let LogContents { hard_state, snapshot, entries } = first_log(begins.members);
+    Ok(Contents { hard_state, snapshot, entries, ..Contents::default() })
+}
+
+/// What was acknowledged and is in none of the newest blocks. A block takes an envelope that waits behind another one without
+/// that being written down.
+pub(super) fn unordered(ledger: &Ledger, pending: Vec<PendingEnvelope>) -> Result<Vec<Submission>, ReadError> {
+    let mut waiting: HashMap<_, usize> = HashMap::new();
+    for envelope in &pending {
+        *waiting.entry(sha256(&[&envelope.raw])).or_default() += 1;
+    }
+    let mut ordered = HashSet::new();
+    let (mut number, mut bytes) = (ledger.height(), 0);
+    let lowest = ledger.horizon().0.max(number.saturating_sub(LOOK_BACK_BLOCKS));
+    while number > lowest && bytes < LOOK_BACK_BYTES && ordered.len() < waiting.len() {
+        number -= 1;
+        let Some(block) = ledger.block(BlockNumber(number))? else { break };
+        bytes += block.size_bytes();
+        let data = block.decode().data.unwrap_or_default().data;
+        ordered.extend(data.iter().map(|raw| sha256(&[raw])).filter(|hash| waiting.contains_key(hash)));
+    }
+    let submission = |pending: PendingEnvelope| {
+        if ordered.contains(&sha256(&[&pending.raw])) {
+            return None;
+        }
+        let envelope = SignedEnvelope::parse(pending.raw).ok()?;
+        let (checked_at, is_config) = (pending.checked_at, pending.is_config);
+        Some(Submission { envelope, checked_at, is_config, origin: Origin::Here(pending.sequence) })
+    };
+    Ok(pending.into_iter().filter_map(submission).collect())
+}

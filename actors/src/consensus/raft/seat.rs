@@ -1,0 +1,191 @@
+//! Where the requests of other consenters come in: decoded, bounded, and sent on to the chain.
+
+use std::sync::Arc;
+
+use actix::{Actor, Addr, Context, Handler, Recipient};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use fabric_proto::raftpb::{self, MessageType};
+use futures_util::future::BoxFuture;
+use orderer_cluster::{ClusterChannel, ConsenterId, Membership, NotTaken, PeerEvents};
+use orderer_core::channel::ConfigSequence;
+use orderer_core::envelope::{self, SignedEnvelope};
+use orderer_core::ordering::raft::{Event, Origin, Submission};
+use orderer_core::processing::{Class, classify};
+use prost::Message as _;
+use tokio::sync::Semaphore;
+
+use super::messages::{Forwarded, Happened, Step};
+use crate::status::StatusCell;
+
+/// What other consenters have sent and the chain has not handled, in bytes.
+const INGRESS_BYTES: u32 = 64 << 20;
+/// What a message costs beside its bytes.
+const MESSAGE_OVERHEAD_BYTES: usize = 512;
+/// Blocks that are decided and not yet on the disk, in bytes of their envelopes. When they are more, no more entries are taken.
+pub(super) const UNWRITTEN_BYTES: u32 = 64 << 20;
+
+/// A chain as the transport sees it.
+pub(super) struct Seat {
+    membership: ArcSwap<Membership>,
+    chain: ChainLink,
+    ingress: Arc<Semaphore>,
+    /// For envelopes that other consenters forward.
+    intake: Arc<Semaphore>,
+    intake_bytes: u32,
+    /// Of blocks that are decided and not written.
+    pub(super) unwritten: Arc<Semaphore>,
+}
+
+/// The chain, as far as the transport tells it anything.
+#[derive(Clone)]
+pub(super) struct ChainLink {
+    step: Recipient<Step>,
+    forwarded: Recipient<Forwarded>,
+    happened: Recipient<Happened>,
+    status: Arc<StatusCell>,
+}
+
+impl ChainLink {
+    /// To this chain, which publishes to `status`.
+    pub(super) fn new<A>(chain: &Addr<A>, status: &Arc<StatusCell>) -> Self
+    where
+        A: Actor<Context = Context<A>> + Handler<Step> + Handler<Forwarded> + Handler<Happened>,
+    {
+        Self {
+            step: chain.clone().recipient(),
+            forwarded: chain.clone().recipient(),
+            happened: chain.clone().recipient(),
+            status: Arc::clone(status),
+        }
+    }
+
+    /// Tells the chain that this happened.
+    pub(super) fn happened(&self, event: Event) {
+        self.status.count_sent();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "one for what the chain has asked for, or for a connection that was lost"
+        )]
+        self.happened.do_send(Happened(event));
+    }
+}
+
+impl PeerEvents for ChainLink {
+    fn connected(&self, _: ConsenterId) {}
+
+    fn unreachable(&self, peer: ConsenterId) {
+        self.happened(Event::Unreachable(peer));
+    }
+}
+
+impl Seat {
+    /// For a chain whose channel lets in `intake_bytes` of envelopes at its gate: as many may be on their way from other
+    /// consenters.
+    pub(super) fn new(chain: ChainLink, membership: Membership, intake_bytes: u32) -> Self {
+        Self {
+            membership: ArcSwap::from_pointee(membership),
+            chain,
+            ingress: Arc::new(Semaphore::new(INGRESS_BYTES as usize)),
+            intake: Arc::new(Semaphore::new(intake_bytes as usize)),
+            intake_bytes,
+            unwritten: Arc::new(Semaphore::new(UNWRITTEN_BYTES as usize)),
+        }
+    }
+
+    /// Requests are taken from these consenters from now on.
+    pub(super) fn configure(&self, membership: Membership) {
+        self.membership.store(Arc::new(membership));
+    }
+}
+
+impl ClusterChannel for Seat {
+    fn membership(&self) -> Arc<Membership> {
+        self.membership.load_full()
+    }
+
+    fn consensus(&self, from: ConsenterId, payload: Bytes, metadata: Bytes) -> Result<(), NotTaken> {
+        let bytes = payload.len() + metadata.len() + MESSAGE_OVERHEAD_BYTES;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(INGRESS_BYTES);
+        let mut message = raftpb::Message::decode(payload).map_err(|error| {
+            NotTaken::Refused(format!("failed to unmarshal StepRequest payload to Raft Message: {error}"))
+        })?;
+        if message.from != from {
+            return Err(NotTaken::Refused(format!(
+                "consenter {from} has sent a Raft message in the name of consenter {}",
+                message.from
+            )));
+        }
+        if carries_blocks(&message) && self.unwritten.available_permits() == 0 {
+            return Err(NotTaken::NoRoom);
+        }
+        let room = Arc::clone(&self.ingress).try_acquire_many_owned(bytes).map_err(|_| NotTaken::NoRoom)?;
+        keep_apart(&mut message);
+        self.chain.status.count_sent();
+        let metadata = Bytes::copy_from_slice(&metadata);
+        #[expect(clippy::disallowed_methods, reason = "bounded by the room that each message holds")]
+        self.chain.step.do_send(Step { from, message: Box::new(message), metadata, _room: room });
+        Ok(())
+    }
+
+    fn submit(
+        &self,
+        from: ConsenterId,
+        last_validation_seq: u64,
+        envelope: Bytes,
+    ) -> BoxFuture<'static, Result<(), NotTaken>> {
+        let submission = match submission(from, last_validation_seq, &envelope) {
+            Ok(submission) => submission,
+            Err(refused) => return Box::pin(std::future::ready(Err(refused))),
+        };
+        let bytes = envelope.len() + MESSAGE_OVERHEAD_BYTES;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.intake_bytes);
+        let (intake, unwritten, chain) = (Arc::clone(&self.intake), Arc::clone(&self.unwritten), self.chain.clone());
+        Box::pin(async move {
+            let closed = |_| NotTaken::Refused("chain is stopped".to_owned());
+            let room = intake.acquire_many_owned(bytes).await.map_err(closed)?;
+            // while the disk is behind, its consenters wait as its clients do
+            drop(unwritten.acquire_owned().await.map_err(closed)?);
+            chain.status.count_sent();
+            #[expect(clippy::disallowed_methods, reason = "bounded by the room that each envelope holds")]
+            chain.forwarded.do_send(Forwarded { submission, room });
+            Ok(())
+        })
+    }
+}
+
+fn submission(from: ConsenterId, last_validation_seq: u64, envelope: &Bytes) -> Result<Submission, NotTaken> {
+    let refused = |cause: String| NotTaken::Refused(format!("bad message: {cause}"));
+    // for as long as it waits for its block, it holds nothing of the request that brought it
+    let envelope = SignedEnvelope::parse(Bytes::copy_from_slice(envelope)).map_err(|e| refused(e.to_string()))?;
+    let parsed = envelope::Message::parse(envelope.clone()).map_err(|e| refused(e.to_string()))?;
+    let class = classify(parsed.channel_header.r#type);
+    if class == Class::ConfigUpdate {
+        return Err(refused("a config update is not ordered before it is made a config message".to_owned()));
+    }
+    let is_config = class == Class::Config;
+    Ok(Submission {
+        envelope,
+        checked_at: ConfigSequence(last_validation_seq),
+        is_config,
+        origin: Origin::Consenter(from),
+    })
+}
+
+fn carries_blocks(message: &raftpb::Message) -> bool {
+    !message.entries.is_empty() || message.r#type == MessageType::MsgSnap as i32
+}
+
+/// Entries stay in memory long after the request that brought them, which must not be held as a whole by a part of it.
+fn keep_apart(message: &mut raftpb::Message) {
+    let own = |data: &mut Option<Bytes>| {
+        if let Some(data) = data {
+            *data = Bytes::copy_from_slice(data);
+        }
+    };
+    message.entries.iter_mut().for_each(|entry| own(&mut entry.data));
+    if let Some(snapshot) = &mut message.snapshot {
+        own(&mut snapshot.data);
+    }
+    own(&mut message.context);
+}

@@ -1,0 +1,405 @@
+//! Getting the blocks that this node lacks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use orderer_core::block::{ChainTip, Hash};
+use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::config::Catalog;
+use orderer_core::crypto::hex;
+use orderer_core::replication::{
+    Action, Ended, Event, OrdererEndpoint, Pace, Sequence, SequenceError, Sources, VerifiedBlock, endpoints, read_block,
+};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+
+use super::context::{LOG, Replication};
+use super::source::{Gathered, check_number, gather, in_words, to_connect};
+use crate::judging::on_own_thread;
+
+/// The range of blocks that are wanted.
+#[derive(Clone, Debug)]
+pub struct Goal {
+    /// The predecessor of the first of them.
+    pub start: Start,
+    /// The last of them. The highest number there is: all that there are ever going to be (a follower's goal).
+    pub to: BlockNumber,
+    /// The hash of its header, if that is known from elsewhere: from a snapshot, or from the block that a channel was joined
+    /// with. A block with another hash is rejected.
+    pub hash: Option<Hash>,
+    /// Orderers to ask beside those that the configurations name, if the address is not among them: those of a block that the channel
+    /// was joined with.
+    pub also: Vec<OrdererEndpoint>,
+}
+
+/// The predecessor of the blocks.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// The newest block of this node.
+    After(ChainTip),
+    /// Nothing: they begin with the genesis block of this channel. That block has no signature. A caller that relies on it
+    /// needs a [`Goal::hash`].
+    Genesis(ChannelId, Arc<Catalog>),
+}
+
+impl Start {
+    fn next(&self) -> BlockNumber {
+        match self {
+            Self::After(tip) => tip.number.next(),
+            Self::Genesis(..) => BlockNumber::GENESIS,
+        }
+    }
+
+    fn channel(&self) -> &ChannelId {
+        match self {
+            Self::After(tip) => tip.snapshot.channel(),
+            Self::Genesis(channel, _) => channel,
+        }
+    }
+
+    fn sequence(&self) -> Sequence {
+        match self {
+            Self::After(tip) => Sequence::after(tip.clone()),
+            Self::Genesis(channel, catalog) => Sequence::from_genesis(channel.clone(), Arc::clone(catalog)),
+        }
+    }
+}
+
+/// Verified blocks, in their order. To be dropped when they are written: it holds room for as many bytes.
+#[derive(Debug)]
+pub struct Batch {
+    /// At least one.
+    pub blocks: Vec<VerifiedBlock>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Batch {
+    /// The blocks, and the room that they hold.
+    pub fn into_parts(self) -> (Vec<VerifiedBlock>, Option<OwnedSemaphorePermit>) {
+        (self.blocks, self.room)
+    }
+}
+
+/// Progress of catching up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The next block that is to be handed over.
+    pub next: u64,
+    /// The last that is wanted.
+    pub to: u64,
+    /// The address that blocks are pulled from now, if any.
+    pub source: Option<String>,
+    /// The last error, with the address of the source.
+    pub last_error: Option<String>,
+    /// The last block that was rejected, and its sender.
+    pub last_refusal: Option<String>,
+}
+
+/// The receiver of the batches is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("blocks are not wanted any more")]
+pub struct Stopped;
+
+/// Gets blocks from other orderers, verifies them, and hands them over until the last one is there. Goes on with others when a
+/// source fails, and when one sends what does not belong to the chain: that one is named in the log and left out for long. The
+/// orderers that are asked follow the configurations among the blocks. Never gives up.
+///
+/// Dropping the future ends it: batches that were handed over stay, connections are closed.
+///
+/// # Errors
+/// The receiver of the batches was dropped.
+pub async fn catch_up(
+    replication: &Replication,
+    goal: Goal,
+    batches: &mpsc::Sender<Batch>,
+    progress: &watch::Sender<Progress>,
+) -> Result<(), Stopped> {
+    tokio::select! {
+        biased;
+        () = batches.closed() => Err(Stopped),
+        outcome = CatchUp::new(replication, goal, batches, progress).run() => outcome,
+    }
+}
+
+type Heights = FuturesUnordered<BoxFuture<'static, (String, Result<u64, orderer_cluster::PullError>)>>;
+
+struct CatchUp<'a> {
+    replication: &'a Replication,
+    goal: Goal,
+    batches: &'a mpsc::Sender<Batch>,
+    progress: &'a watch::Sender<Progress>,
+    channel: ChannelId,
+    next: BlockNumber,
+    /// `None` while another thread has it.
+    sequence: Option<Sequence>,
+    endpoints: Vec<OrdererEndpoint>,
+    sources: Sources,
+    /// Number of consecutive failures of each source, and their reason.
+    unreached: BTreeMap<String, (u32, String)>,
+}
+
+impl<'a> CatchUp<'a> {
+    fn new(
+        replication: &'a Replication,
+        goal: Goal,
+        batches: &'a mpsc::Sender<Batch>,
+        progress: &'a watch::Sender<Progress>,
+    ) -> Self {
+        let (channel, next) = (goal.start.channel().clone(), goal.start.next());
+        let sequence = Some(goal.start.sequence());
+        let mut of_tip = match &goal.start {
+            Start::After(tip) => endpoints(&tip.snapshot),
+            Start::Genesis(..) => Vec::new(),
+        };
+        add(&mut of_tip, &goal.also);
+        let addresses = of_tip.iter().map(|endpoint| endpoint.address.clone());
+        let sources = Sources::new(addresses, next, goal.to, replication.pauses);
+        progress.send_replace(Progress { next: next.0, to: goal.to.0, ..Progress::default() });
+        let unreached = BTreeMap::new();
+        Self { replication, goal, batches, progress, channel, next, sequence, endpoints: of_tip, sources, unreached }
+    }
+
+    async fn run(mut self) -> Result<(), Stopped> {
+        let began = Instant::now();
+        let mut heights = Heights::new();
+        let mut event = Event::Begin;
+        loop {
+            let action = self.sources.on(event, began.elapsed());
+            event = match action {
+                Action::Done => return Ok(()),
+                Action::Wait(pause) => self.rest(pause).await,
+                Action::Probe(addresses) => {
+                    heights = self.probe(&addresses);
+                    self.heard(&mut heights).await
+                }
+                Action::Nothing => self.heard(&mut heights).await,
+                Action::Pull { source, from, to } => {
+                    heights.clear();
+                    tracing::info!(
+                        target: LOG,
+                        "[channel: {}] Pulling blocks {from} to {to} from {source}",
+                        self.channel
+                    );
+                    self.progress.send_modify(|progress| progress.source = Some(source.clone()));
+                    let how = self.pull(&source, to).await?;
+                    self.progress.send_modify(|progress| progress.source = None);
+                    Event::Ended { next: self.next, how }
+                }
+            };
+        }
+    }
+
+    async fn rest(&mut self, pause: Duration) -> Event {
+        if self.endpoints.is_empty() {
+            self.unreachable("configuration", "it names no orderers".to_owned());
+        }
+        tracing::debug!(
+            target: LOG,
+            "[channel: {}] Block {} is not to be had now, trying again in {pause:?}",
+            self.channel,
+            self.next
+        );
+        tokio::time::sleep(pause).await;
+        Event::Begin
+    }
+
+    fn endpoint(&self, address: &str) -> Option<&OrdererEndpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.address == address)
+    }
+
+    fn probe(&self, addresses: &[String]) -> Heights {
+        let known = addresses.iter().filter_map(|address| self.endpoint(address));
+        let asked = known.map(|endpoint| {
+            let height = self.replication.sources.height(self.channel.as_str(), &to_connect(endpoint));
+            let address = endpoint.address.clone();
+            Box::pin(async move { (address, height.await) }) as BoxFuture<'static, _>
+        });
+        asked.collect()
+    }
+
+    async fn heard(&mut self, heights: &mut Heights) -> Event {
+        let Some((source, height)) = heights.next().await else {
+            // whoever was asked has answered, and that had no effect
+            return self.rest(self.replication.pauses.retry).await;
+        };
+        match height {
+            Ok(height) => {
+                self.unreached.remove(&source);
+                tracing::debug!(target: LOG, "[channel: {}] {source} has {height} blocks", self.channel);
+                Event::Height { source, height: Some(height) }
+            }
+            Err(error) => {
+                self.unreachable(&source, in_words(&error));
+                Event::Height { source, height: None }
+            }
+        }
+    }
+
+    /// Logs failures of a source such that one that is down for long does not fill the log.
+    fn unreachable(&mut self, source: &str, why: String) {
+        let text = format!("{source}: {why}");
+        let (count, before) = self.unreached.entry(source.to_owned()).or_default();
+        if *before != why {
+            (*count, *before) = (0, why);
+        }
+        *count = count.saturating_add(1);
+        if count.is_power_of_two() {
+            tracing::warn!(target: LOG, "[channel: {}] {text} ({count} times in a row)", self.channel);
+        }
+        self.progress.send_modify(|progress| progress.last_error = Some(text));
+    }
+
+    fn failed(&self, why: &str) {
+        tracing::warn!(target: LOG, "[channel: {}] {why}", self.channel);
+        self.progress.send_modify(|progress| progress.last_error = Some(why.to_owned()));
+    }
+
+    /// Pulls from one source until it has given all, or ends.
+    async fn pull(&mut self, source: &str, to: BlockNumber) -> Result<Ended, Stopped> {
+        let Some(endpoint) = self.endpoint(source) else { return Ok(Ended::Failed) };
+        let (channel, from) = (self.channel.as_str(), self.next.0);
+        let mut stream = self.replication.sources.pull(channel, &to_connect(endpoint), from, to.0);
+        let mut pace = Pace::default();
+        loop {
+            let room = self.replication.room().await;
+            let began = Instant::now();
+            let Gathered { blocks, end } = gather(&mut *stream, self.replication.batch_bytes).await;
+            pace.add(blocks.len(), blocks.iter().map(Bytes::len).sum(), began.elapsed());
+            match self.verify(source, blocks).await {
+                Ok(blocks) => self.hand_over(source, blocks, room).await?,
+                Err((blocks, how)) => {
+                    self.hand_over(source, blocks, room).await?;
+                    return Ok(how);
+                }
+            }
+            match end {
+                None if pace.is_slow(self.replication.pauses.patience) => {
+                    self.failed(&format!("{source} is slow: others are asked for block {}", self.next));
+                    return Ok(Ended::Failed);
+                }
+                None => {}
+                Some(Ok(())) => return Ok(Ended::Complete),
+                Some(Err(error)) => {
+                    self.failed(&format!("pulling block {} from {source}: {}", self.next, in_words(&error)));
+                    return Ok(Ended::Failed);
+                }
+            }
+        }
+    }
+
+    /// Verifies blocks on a thread of its own. Those before the first rejected one are good in any case.
+    async fn verify(
+        &mut self,
+        source: &str,
+        blocks: Vec<Bytes>,
+    ) -> Result<Vec<VerifiedBlock>, (Vec<VerifiedBlock>, Ended)> {
+        if blocks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known = self.sequence.take();
+        let before = known.as_ref().and_then(Sequence::tip);
+        let sequence = known.unwrap_or_else(|| self.goal.start.sequence());
+        let (next, last) = (self.next, self.goal.hash.map(|hash| (self.goal.to, hash)));
+        let verified = on_own_thread(move || verify_all(sequence, next, last, blocks)).await;
+        match verified {
+            Ok((sequence, verified, None)) => {
+                self.sequence = Some(sequence);
+                Ok(verified)
+            }
+            Ok((sequence, verified, Some(refusal))) => {
+                self.sequence = Some(sequence);
+                let why = format!("{source} sent a bad block, and is left out from now on: {}", in_words(&refusal));
+                self.failed(&why);
+                self.progress.send_modify(|progress| progress.last_refusal = Some(why));
+                Err((verified, Ended::Lied))
+            }
+            Err(not_done) => {
+                self.sequence = before.map(Sequence::after);
+                self.failed(&format!("blocks from {source}: {}", in_words(&not_done)));
+                Err((Vec::new(), Ended::Failed))
+            }
+        }
+    }
+
+    async fn hand_over(
+        &mut self,
+        source: &str,
+        blocks: Vec<VerifiedBlock>,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Stopped> {
+        let Some(newest) = blocks.last().map(|last| last.block.number()) else { return Ok(()) };
+        let configured =
+            blocks.iter().rev().find_map(|block| block.snapshot.as_ref()).map(|snapshot| endpoints(snapshot));
+        tracing::info!(
+            target: LOG,
+            "[channel: {}] Got blocks {} to {newest} from {source}",
+            self.channel,
+            self.next
+        );
+        self.batches.send(Batch { blocks, room }).await.map_err(|_| Stopped)?;
+        self.next = newest.next();
+        self.progress.send_modify(|progress| progress.next = newest.next().0);
+        if let Some(configured) = configured {
+            self.follow(configured);
+        }
+        Ok(())
+    }
+
+    /// Asks the orderers of this configuration from now on, and those that were known at the beginning: those of a configuration that
+    /// is long past may be gone.
+    fn follow(&mut self, mut configured: Vec<OrdererEndpoint>) {
+        if let Start::After(tip) = &self.goal.start {
+            add(&mut configured, &endpoints(&tip.snapshot));
+        }
+        add(&mut configured, &self.goal.also);
+        self.unreached.retain(|address, _| configured.iter().any(|endpoint| endpoint.address == *address));
+        self.sources.replace(configured.iter().map(|endpoint| endpoint.address.clone()));
+        self.endpoints = configured;
+    }
+}
+
+/// Adds those with addresses that are not there.
+fn add(endpoints: &mut Vec<OrdererEndpoint>, more: &[OrdererEndpoint]) {
+    for endpoint in more {
+        if !endpoints.iter().any(|known| known.address == endpoint.address) {
+            endpoints.push(endpoint.clone());
+        }
+    }
+}
+
+type Verified = (Sequence, Vec<VerifiedBlock>, Option<SequenceError>);
+
+fn verify_all(
+    mut sequence: Sequence,
+    next: BlockNumber,
+    last: Option<(BlockNumber, Hash)>,
+    blocks: Vec<Bytes>,
+) -> Verified {
+    let (mut verified, mut expected) = (Vec::with_capacity(blocks.len()), next);
+    for bytes in blocks {
+        match verify(&mut sequence, expected, last, &bytes) {
+            Ok(block) => verified.push(block),
+            Err(refusal) => return (sequence, verified, Some(refusal)),
+        }
+        expected = expected.next();
+    }
+    (sequence, verified, None)
+}
+
+fn verify(
+    sequence: &mut Sequence,
+    expected: BlockNumber,
+    last: Option<(BlockNumber, Hash)>,
+    bytes: &Bytes,
+) -> Result<VerifiedBlock, SequenceError> {
+    let block = read_block(bytes)?;
+    let number = block.number();
+    check_number(expected, number)?;
+    if let Some((_, hash)) = last.filter(|(last, hash)| *last == number && hash != block.header_hash()) {
+        return Err(SequenceError::OtherBlock { number, expected: hex(&hash), got: hex(block.header_hash()) });
+    }
+    sequence.take(block)
+}

@@ -1,0 +1,159 @@
+//! Nodes that come back as others than they were: without their channel, with another ID, with what they had some time ago. Each ends in
+//! a channel that works or in one that says why it does not, and no chain forks.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::*;
+
+impl Cluster {
+    /// The folder of a node's channel.
+    fn folder(&self, place: usize) -> PathBuf {
+        LedgerStore::new(self.folders[place].path(), BlockCaches { bytes: 1 << 20 })
+            .unwrap()
+            .join_block(&ChannelId::parse(APP).unwrap())
+            .parent()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Copies what a node has of the channel while it is stopped.
+    fn back_up(&self, place: usize) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(self.folder(place)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        copy
+    }
+
+    /// Puts files of a copy in the place of those that are there.
+    fn restore(&self, place: usize, copy: &tempfile::TempDir, wanted: impl Fn(&str) -> bool) {
+        let folder = self.folder(place);
+        let names = |folder: &Path| -> Vec<String> {
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        };
+        for name in names(&folder).iter().filter(|name| wanted(name)) {
+            fs::remove_file(folder.join(name)).unwrap();
+        }
+        let mut restored = 0;
+        for name in names(copy.path()).iter().filter(|name| wanted(name)) {
+            fs::copy(copy.path().join(name), folder.join(name)).unwrap();
+            restored += 1;
+        }
+        assert!(restored > 0, "{:?}", names(copy.path()));
+    }
+
+    /// Why the channel failed, which it has to.
+    async fn failed(&self, place: usize) -> String {
+        let mut states = self.channel(place).states();
+        let failed = states.wait_for(|state| matches!(state, ChannelState::Failed { .. }));
+        let failed = tokio::time::timeout(Duration::from_secs(60), failed).await.expect("it fails").unwrap();
+        let ChannelState::Failed { cause, .. } = &*failed else { unreachable!() };
+        cause.clone()
+    }
+
+    /// Orders some at a node, and waits until these have them.
+    async fn order_all(&self, place: usize, name: &str, at: &[usize], all: &mut Vec<String>) {
+        for text in texts(name, 12) {
+            assert!(self.order(place, &text).await);
+            all.push(text);
+        }
+        for other in at {
+            self.ordered(*other, all).await;
+        }
+    }
+
+    /// Whether the chain of one is the beginning of the other's.
+    fn is_beginning_of(&self, place: usize, other: usize) -> bool {
+        self.chain(other).starts_with(&self.chain(place))
+    }
+}
+
+fn is_log(name: &str) -> bool {
+    name.starts_with("consensus.raft")
+}
+
+/// Three that have ordered something; one that does not lead, one that does, and the third.
+async fn three(all: &mut Vec<String>) -> (Cluster, [usize; 3]) {
+    let cluster = Cluster::start(3).await;
+    cluster.led().await;
+    let leader = cluster.leader();
+    let places = [(leader + 1) % 3, leader, (leader + 2) % 3];
+    cluster.order_all(leader, "first", &[0, 1, 2], all).await;
+    (cluster, places)
+}
+
+#[actix::test]
+async fn a_channel_that_was_removed_is_joined_again_as_another_consenter() {
+    let mut all = Vec::new();
+    let (cluster, [away, leader, third]) = three(&mut all).await;
+    let without: Vec<Consenter> =
+        (0..3).filter(|place| *place != away).map(|place| cluster.consenters[place].clone()).collect();
+    cluster.context(away).membership.remove(ChannelId::parse(APP).unwrap()).await.unwrap();
+    cluster.order_all(leader, "without it", &[leader, third], &mut all).await;
+
+    // under its old ID it would have forgotten what it confirmed
+    cluster.join(away, leader).await;
+    let cause = cluster.failed(away).await;
+    assert!(cause.contains("Raft log"), "{cause}");
+    assert!(cluster.is_beginning_of(away, leader));
+    cluster.context(away).membership.remove(ChannelId::parse(APP).unwrap()).await.unwrap();
+
+    cluster.have_consent(leader, &without).await;
+    cluster.join(away, leader).await;
+    cluster.until(away, ChannelState::Following).await;
+    cluster.have_consent(leader, &cluster.consenters[..3]).await;
+    cluster.until(away, ChannelState::Running).await;
+    cluster.order_all(away, "again", &[0, 1, 2], &mut all).await;
+    cluster.agree(&all).await;
+}
+
+#[actix::test]
+async fn a_node_that_was_evicted_and_added_again_while_it_was_down_goes_on_under_its_new_id() {
+    let mut all = Vec::new();
+    let (mut cluster, [away, leader, third]) = three(&mut all).await;
+    let without: Vec<Consenter> =
+        (0..3).filter(|place| *place != away).map(|place| cluster.consenters[place].clone()).collect();
+    cluster.stop_node(away).await;
+    cluster.order_all(leader, "while it is down", &[leader, third], &mut all).await;
+    cluster.have_consent(leader, &without).await;
+    cluster.have_consent(leader, &cluster.consenters[..3]).await;
+    cluster.order_all(leader, "and added again", &[leader, third], &mut all).await;
+    cluster.start_node(away).await;
+    cluster.until(away, ChannelState::Running).await;
+    cluster.order_all(away, "at the new one", &[0, 1, 2], &mut all).await;
+    cluster.agree(&all).await;
+}
+
+#[actix::test]
+async fn old_copies_of_ledger_and_log_end_the_channel_of_that_node_alone() {
+    let mut all = Vec::new();
+    let (mut cluster, [away, leader, third]) = three(&mut all).await;
+    cluster.stop_node(away).await;
+    let old = cluster.back_up(away);
+    cluster.start_node(away).await;
+    cluster.led().await;
+    cluster.order_all(leader, "confirmed", &[0, 1, 2], &mut all).await;
+    cluster.stop_node(away).await;
+    let new = cluster.back_up(away);
+
+    // the log alone is old, or both are: what this node confirmed is gone
+    for wanted in [is_log as fn(&str) -> bool, |_: &str| true] {
+        cluster.restore(away, &old, wanted);
+        cluster.start_node(away).await;
+        let cause = cluster.failed(away).await;
+        assert!(cause.contains("Raft log"), "{cause}");
+        assert!(cluster.is_beginning_of(away, leader));
+        cluster.order_all(leader, &format!("without it {}", all.len()), &[leader, third], &mut all).await;
+        cluster.stop_node(away).await;
+        cluster.restore(away, &new, |_| true);
+    }
+
+    // the ledger alone is old: the log has what it lacks
+    cluster.restore(away, &old, |name| !is_log(name));
+    cluster.start_node(away).await;
+    cluster.until(away, ChannelState::Running).await;
+    cluster.order_all(away, "with an old ledger", &[0, 1, 2], &mut all).await;
+    cluster.agree(&all).await;
+}

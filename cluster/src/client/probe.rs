@@ -1,0 +1,158 @@
+//! Looks at another orderer once, by connecting as a node does, and says what is seen. Nothing is sent but a request for its health.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Method, Request, Version, header};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::dial::{Dialed, over};
+use super::words::in_words;
+use crate::membership::PinnedKey;
+use crate::settings::ClientSettings;
+use crate::tls::{ExpectedServer, Identity, Roots, Shown, observing_config};
+
+/// Any server answers this request, if only by saying that it has no such service.
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
+/// An empty message of gRPC.
+const EMPTY_MESSAGE: &str = "\0\0\0\0\0";
+
+/// An orderer to connect to once, and the identity to show to it.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// Host name or IP address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The public key of the server certificate that the channel's configuration names.
+    pub key: Option<PinnedKey>,
+    /// What is shown to it; `None`: nothing.
+    pub identity: Option<Identity>,
+    /// The authorities that are trusted.
+    pub roots: Roots,
+    /// How a node connects.
+    pub settings: ClientSettings,
+}
+
+/// What is seen of an orderer.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// There is no TCP connection: why.
+    Unreachable(String),
+    /// The TLS handshake ended before a certificate was shown: why.
+    NoTls(String),
+    /// It shows a certificate.
+    Server(SeenServer),
+}
+
+/// A server that shows a certificate.
+#[derive(Clone, Debug)]
+pub struct SeenServer {
+    /// In DER, with those that lead to its root behind it.
+    pub chain: Vec<Bytes>,
+    /// Why a node would not take it, except for its key, which `chain` shows.
+    pub verdict: Result<(), String>,
+    /// Why no connection came about behind that, such as that it does not take what it was shown.
+    pub connected: Result<(), String>,
+    /// Its clock, if its answers say the time.
+    pub clock: Option<ClockReading>,
+}
+
+/// A second that another clock has shown between two moments of this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockReading {
+    /// The other clock's, in whole seconds since 1970, rounded down.
+    pub second: i64,
+    /// When it was asked, in milliseconds since 1970 by this clock.
+    pub asked_ms: i64,
+    /// When it had answered.
+    pub answered_ms: i64,
+}
+
+impl ClockReading {
+    /// By how many milliseconds the other clock is ahead of this one, at least and at most; it may have shown its second for as long.
+    pub fn ahead_ms(&self) -> (i64, i64) {
+        let first = self.second.saturating_mul(1000);
+        (first.saturating_sub(self.answered_ms), first.saturating_add(1000).saturating_sub(self.asked_ms))
+    }
+}
+
+/// Looks at an orderer, in no more than three times `DialTimeout`.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection.
+pub async fn look(probe: &Probe) -> Seen {
+    let limit = probe.settings.dial_timeout;
+    let late = || format!("no answer within {limit:?}");
+    let socket = match timeout(limit, TcpStream::connect((probe.host.as_str(), probe.port))).await {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(error)) => return Seen::Unreachable(in_words(&error)),
+        Err(_) => return Seen::Unreachable(late()),
+    };
+    let server = ExpectedServer {
+        host: probe.host.clone(),
+        endpoint: format!("{}:{}", probe.host, probe.port),
+        key: probe.key.clone(),
+        time_shift: probe.settings.time_shift,
+        tolerate_expired: probe.settings.tolerate_expired,
+    };
+    let shown = Arc::new(OnceLock::new());
+    let config = match observing_config(server, probe.identity.as_ref(), &probe.roots, Arc::clone(&shown)) {
+        Ok(config) => config,
+        Err(error) => return Seen::NoTls(in_words(&error)),
+    };
+    let dialed = timeout(limit, over(config, &probe.host, socket, None)).await.unwrap_or_else(|_| Err(late()));
+    let Some(Shown { chain, verdict }) = shown.get().cloned() else {
+        return Seen::NoTls(dialed.err().unwrap_or_else(|| "it shows no certificate".to_owned()));
+    };
+    let (connected, clock) = match dialed {
+        Ok(dialed) => (Ok(()), timeout(limit, ask_time(dialed, probe)).await.ok().flatten()),
+        Err(why) => (Err(why), None),
+    };
+    Seen::Server(SeenServer { chain, verdict, connected, clock })
+}
+
+/// What the other clock shows, if an answer says.
+async fn ask_time(dialed: Dialed<String>, probe: &Probe) -> Option<ClockReading> {
+    let Dialed { mut sender, mut driver, .. } = dialed;
+    let request = Request::builder()
+        .method(Method::POST)
+        .version(Version::HTTP_2)
+        .uri(format!("https://{}:{}{HEALTH}", probe.host, probe.port))
+        .header(header::TE, "trailers")
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .body(EMPTY_MESSAGE.to_owned())
+        .ok()?;
+    let asked_ms = now_ms();
+    let answer = tokio::select! {
+        answer = sender.send_request(request) => answer.ok()?,
+        _ = &mut driver => return None,
+    };
+    let answered_ms = now_ms();
+    let date = httpdate::parse_http_date(answer.headers().get(header::DATE)?.to_str().ok()?).ok()?;
+    Some(ClockReading { second: ms_of(date) / 1000, asked_ms, answered_ms })
+}
+
+fn now_ms() -> i64 {
+    ms_of(SystemTime::now())
+}
+
+fn ms_of(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_says_as_much_as_it_can() {
+        let reading = ClockReading { second: 100, asked_ms: 100_400, answered_ms: 100_500 };
+        assert_eq!(reading.ahead_ms(), (-500, 600));
+        let behind = ClockReading { second: 90, ..reading };
+        assert_eq!(behind.ahead_ms(), (-10_500, -9_400));
+    }
+}

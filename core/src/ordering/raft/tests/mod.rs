@@ -1,0 +1,223 @@
+//! Runs of simulated clusters. A seed repeats a run.
+
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use fabric_proto::common::HeaderType;
+
+use super::Acknowledge;
+use world::{World, config_in, envelope, rules_of, who};
+
+/// Runs a cluster; gives back how many envelopes are in the chain more than once.
+fn run(seed: u64, names: &[&str], ticks: u64, changes: bool) -> (World, usize) {
+    let mut world = World::new(seed, names);
+    for _ in 0..ticks {
+        world.tick();
+        world.cause_trouble();
+        if world.dice.one_in(3) {
+            let name = world.some_node();
+            let text = format!("envelope {}", world.sent);
+            world.send(&name, envelope(HeaderType::Message, &text), false);
+        }
+        if changes && world.dice.one_in(150) {
+            world.change_consenters();
+        }
+    }
+    world.settle();
+    let longest =
+        world.nodes.values().map(|node| &node.ledger).max_by_key(|ledger| ledger.len()).expect("nodes").clone();
+    let mut counts: BTreeMap<&Bytes, usize> = BTreeMap::new();
+    for raw in longest.iter().flat_map(|block| &block.envelopes) {
+        *counts.entry(raw).or_default() += 1;
+    }
+    // a node that was removed keeps what it had acknowledged
+    let members: Vec<String> = rules_of(&longest).0.iter().map(|name| who(name)).collect();
+    let gone = world.nodes.iter().filter(|(name, _)| !members.contains(name)).map(|(_, node)| node);
+    let kept: BTreeSet<Bytes> = gone.flat_map(|node| node.pending.values().cloned()).collect();
+    for raw in &world.acknowledged.clone() {
+        let is_there = counts.contains_key(raw) || kept.contains(raw) || config_in(raw).is_some();
+        assert!(is_there, "seed {seed}: an acknowledged envelope is in no block of\n{}", world.describe(raw));
+    }
+    let twice = counts.values().filter(|count| **count > 1).count();
+    (world, twice)
+}
+
+/// Others with `RAFT_FIRST` and `RAFT_SEEDS`, the first and the last one.
+fn seeds() -> std::ops::RangeInclusive<u64> {
+    let first = std::env::var("RAFT_FIRST").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    first..=std::env::var("RAFT_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(10)
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_and_nobody_forks() {
+    let (mut blocks, mut kills, mut twice, mut sent) = (0, 0, 0, 0);
+    for seed in seeds() {
+        let (world, repeated) = run(seed, &["a", "b", "c"], 1500, false);
+        blocks += world.nodes["a"].ledger.len();
+        kills += world.kills;
+        sent += world.sent;
+        twice += repeated;
+    }
+    assert!(blocks > 500 && kills > 30, "{blocks} blocks, {kills} kills");
+    // what is sent again can be in the chain twice; here a node dies, or is cut off, every few seconds
+    assert!(twice * 25 < usize::try_from(sent).expect("a small number"), "{twice} of {sent} twice");
+    eprintln!("{blocks} blocks, {kills} kills, {twice} of {sent} envelopes twice");
+}
+
+/// Loses the disk of a node in the midst of a run; gives back how many envelopes were acknowledged, and how many of them are in the
+/// blocks of none of the others, to which all comes that can.
+fn lose_a_disk(acknowledge: Acknowledge, seed: u64) -> (usize, usize) {
+    let mut world = World::acknowledging(acknowledge, seed, &["a", "b", "c"]);
+    for tick in 0..1000 {
+        world.tick();
+        world.cause_trouble();
+        if world.dice.one_in(2) {
+            let name = world.some_node();
+            let text = format!("envelope {}", world.sent);
+            world.send(&name, envelope(HeaderType::Message, &text), false);
+        }
+        if tick == 500 {
+            // mostly the one that acknowledges all that it leads
+            let name = world.leader().unwrap_or_else(|| "a".to_owned());
+            world.lose(&name);
+        }
+    }
+    world.settle();
+    let ledgers = world.nodes.values().map(|node| &node.ledger);
+    let there: BTreeSet<&Bytes> = ledgers.flatten().flat_map(|block| &block.envelopes).collect();
+    (world.acknowledged.len(), world.acknowledged.iter().filter(|raw| !there.contains(raw)).count())
+}
+
+#[test]
+fn what_is_acknowledged_when_it_is_committed_survives_the_loss_of_a_disk() {
+    let all = |acknowledge| {
+        let runs = seeds().map(|seed| lose_a_disk(acknowledge, seed + 2000));
+        runs.fold((0, 0), |(acknowledged, lost), run| (acknowledged + run.0, lost + run.1))
+    };
+    let (committed, lost) = all(Acknowledge::Committed);
+    assert_eq!(lost, 0, "of {committed}");
+    // others lose what only that node had: the test would find it
+    let (durable, sent) = (all(Acknowledge::Durable), all(Acknowledge::Sent));
+    assert!(durable.1 > 0 && sent.1 > 0, "{durable:?} {sent:?}");
+    assert!(committed > 1000, "{committed}");
+    eprintln!("lost with a disk: none of {committed} committed, {durable:?} durable, {sent:?} sent");
+}
+
+#[test]
+fn senders_are_told_when_it_is_time() {
+    let text = |text: &str| envelope(HeaderType::Message, text);
+    for acknowledge in [Acknowledge::Durable, Acknowledge::Committed, Acknowledge::Sent] {
+        let mut world = World::acknowledging(acknowledge, 5, &["a", "b", "c"]);
+        world.calm();
+        // nobody leads yet
+        world.send("a", text("first"), false);
+        assert_eq!(world.acknowledged.len(), usize::from(acknowledge.keeps()));
+        while world.leader().is_none() {
+            world.tick();
+        }
+        world.settle();
+        assert_eq!(world.acknowledged.len(), 1);
+        // with the leader, and with another one, while nothing can be committed
+        let leader = world.leader().expect("a leader");
+        let others: Vec<String> = world.nodes.keys().filter(|name| **name != leader).cloned().collect();
+        for name in &others {
+            world.stall(name);
+        }
+        world.send(&leader, text("second"), false);
+        world.send(&others[0], text("third"), false);
+        world.tick();
+        let expected = if acknowledge == Acknowledge::Committed { 1 } else { 3 };
+        assert_eq!(world.acknowledged.len(), expected, "{acknowledge:?}");
+        for name in &others {
+            world.stall(name);
+        }
+        world.settle();
+        assert_eq!(world.acknowledged.len(), 3, "{acknowledge:?}");
+    }
+}
+
+#[test]
+fn consenters_come_and_go() {
+    let mut configs = 0;
+    for seed in seeds() {
+        let (world, _) = run(seed + 1000, &["a", "b", "c", "d"], 1500, true);
+        configs += rules_of(&world.nodes.values().max_by_key(|n| n.ledger.len()).expect("nodes").ledger).1.sequence.0;
+    }
+    assert!(configs > 30, "{configs} configurations");
+    eprintln!("{configs} configurations");
+}
+
+#[test]
+fn a_single_consenter_orders_alone() {
+    let (world, twice) = run(7, &["a"], 1500, false);
+    assert!(world.nodes["a"].ledger.len() > 50);
+    assert_eq!(twice, 0);
+}
+
+#[test]
+fn nothing_is_forwarded_to_a_leader_that_was_started_again() {
+    let mut world = World::new(3, &["a", "b", "c"]);
+    world.calm();
+    while world.leader().is_none() {
+        world.tick();
+    }
+    let leader = world.leader().expect("a leader");
+    let other = world.nodes.keys().find(|name| **name != leader).expect("another node").clone();
+    let text = |text: &str| envelope(HeaderType::Message, text);
+    world.send(&other, text("while it leads"), false);
+    world.tick();
+    assert_eq!(world.forwarded.remove(&leader), Some(1));
+
+    world.kill(&leader);
+    world.tick();
+    world.send(&other, text("while it is down"), false);
+    world.tick();
+    world.start(&leader);
+    // too few for another election
+    for _ in 0..3 {
+        world.tick();
+        assert_eq!(
+            world.forwarded.get(&leader),
+            None,
+            "it would forward it to the next leader, which gets it from here, too"
+        );
+    }
+    world.settle();
+    let twice = |ledger: &[world::Stored]| {
+        let envelopes: Vec<&Bytes> = ledger.iter().flat_map(|block| &block.envelopes).collect();
+        envelopes.len() != envelopes.iter().collect::<BTreeSet<_>>().len()
+    };
+    assert!(!twice(&world.nodes[&other].ledger));
+}
+
+/// Raft takes no proposal while it hands leadership over. What comes in then waits, in its order, whether the other one ever
+/// takes over or not.
+#[test]
+fn what_comes_in_while_leadership_is_handed_over_is_ordered_later() {
+    let text = |number: usize| envelope(HeaderType::Message, &format!("envelope {number}"));
+    let mut world = World::new(3, &["a", "b", "c"]);
+    world.calm();
+    while world.leader().is_none() {
+        world.tick();
+    }
+    world.settle();
+    let leader = world.leader().expect("a leader");
+    let others: Vec<String> = world.nodes.keys().filter(|name| **name != leader).cloned().collect();
+    world.hand_over(&leader);
+    for name in &others {
+        world.cut_off(name, true);
+    }
+    // several batches
+    for number in 0..20 {
+        world.send(&leader, text(number), false);
+    }
+    for name in &others {
+        world.cut_off(name, false);
+    }
+    world.settle();
+    let chain: Vec<&Bytes> = world.nodes[&leader].ledger.iter().flat_map(|block| &block.envelopes).skip(1).collect();
+    let expected: Vec<Bytes> = (0..20).map(|number| text(number).raw().clone()).collect();
+    assert!(chain.iter().copied().eq(&expected), "{} of 20 are in the chain", chain.len());
+}

@@ -1,0 +1,287 @@
+//! `orderer start --dev --orderers N`: a process for each orderer, and this one, which looks after them.
+//!
+//! An orderer that dies is started again. All end when this process is told to, and when it is gone: each has a pipe from it as its
+//! standard input, and ends when that does.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use orderer_core::supervision::{AfterDeath, RestartPolicy, Restarts};
+use orderer_localconfig::environment::load_settings;
+use orderer_tools::commands::output::{complain, done};
+use orderer_tools::dev::cluster::{DevCluster, DevOrderer, is_own};
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::signals::Ends;
+use crate::telemetry::{self, LogFormat, SpecError};
+
+/// What an orderer prints when it serves.
+pub(super) const SERVES: &str = "serves";
+/// An orderer that does not end by itself is killed after this time.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// However often an orderer dies, it is started again: somebody is watching.
+const RESTARTS: RestartPolicy = RestartPolicy {
+    limit: usize::MAX,
+    window: Duration::from_secs(60),
+    first_pause: Duration::from_millis(100),
+    longest_pause: Duration::from_secs(10),
+    jitter: 0.0,
+};
+
+/// Ends this process, as SIGTERM does, when its standard input ends.
+pub(super) fn end_with_supervisor() {
+    std::thread::spawn(|| {
+        // whatever ends it: nobody is there any more
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        if let Err(error) = kill_process(getpid(), Signal::TERM) {
+            tracing::error!(target: "orderer.node", %error, "the process that looks after this one is gone, and this one cannot end");
+        }
+    });
+}
+
+/// Runs the orderers until a signal comes.
+pub(super) fn run(cluster: &DevCluster, variables: &BTreeMap<String, String>, format: LogFormat) -> ExitCode {
+    let shared: BTreeMap<_, _> =
+        variables.iter().filter(|(name, _)| !is_own(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let mut all = Vec::new();
+    for orderer in &cluster.orderers {
+        match load_settings(Some(orderer.config_file.clone()), &shared) {
+            Ok(loaded) => all.push(loaded.settings),
+            Err(mistakes) => return complain(mistakes),
+        }
+    }
+    if let Err(error) = log(variables, format) {
+        return complain([format!("FABRIC_LOGGING_SPEC: {error}")]);
+    }
+    let greeting = cluster.greeting(&all);
+    let ignored: Vec<_> = variables.keys().filter(|name| is_own(name)).cloned().collect();
+    if !ignored.is_empty() {
+        tracing::warn!(target: "orderer.node", "each orderer has its own value, and no variable changes it: {}", ignored.join(", "));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start");
+    done(runtime.and_then(|runtime| runtime.block_on(supervise(cluster, &ignored, format, &greeting))))
+}
+
+/// This process has a line to say only now and then, and says it whatever the orderers are to log.
+fn log(variables: &BTreeMap<String, String>, format: LogFormat) -> Result<(), SpecError> {
+    if let Some(spec) = variables.get("FABRIC_LOGGING_SPEC") {
+        telemetry::check_spec(spec)?;
+    }
+    telemetry::start("info", format, None).map(drop)
+}
+
+/// What is heard of an orderer.
+enum Heard {
+    /// It serves.
+    Serves,
+    /// It ended before it did for the first time.
+    NeverServed(String),
+}
+
+/// Starts the orderers, says when all serve, and ends them.
+async fn supervise(cluster: &DevCluster, ignored: &[String], format: LogFormat, greeting: &str) -> anyhow::Result<()> {
+    let program = std::env::current_exe().context("find this program")?;
+    let mut ends = Ends::new();
+    let (say, mut hear) = mpsc::channel(2 * cluster.orderers.len());
+    let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
+    let width = cluster.orderers.iter().map(|orderer| orderer.name.len()).max().unwrap_or(0);
+    let mut all = JoinSet::new();
+    for orderer in &cluster.orderers {
+        let mut command = Command::new(&program);
+        let log_format = if format == LogFormat::Json { "json" } else { "human" };
+        command.args(["start", "--supervised", "--log-format", log_format, "--config"]).arg(&orderer.config_file);
+        // Ctrl-C is for this process, which passes it on
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        // the service manager talks with this process
+        for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC"].into_iter().chain(ignored.iter().map(String::as_str)) {
+            command.env_remove(variable);
+        }
+        let DevOrderer { name, .. } = orderer.clone();
+        let label = Label { name, width, format };
+        all.spawn(look_after(Kept { label, command, say: say.clone(), stop: stop.clone(), kill: kill.clone() }));
+    }
+    drop(say);
+    let mut waited_for = cluster.orderers.len();
+    let mut failed = None;
+    loop {
+        tokio::select! {
+            signal = ends.next() => {
+                tracing::info!(target: "orderer.node", signal, "stopping the orderers");
+                break;
+            }
+            heard = hear.recv() => match heard {
+                Some(Heard::Serves) => {
+                    waited_for -= 1;
+                    if waited_for == 0 {
+                        println!("{greeting}");
+                    }
+                }
+                Some(Heard::NeverServed(what)) => {
+                    failed = Some(what);
+                    break;
+                }
+                None => break,
+            },
+        }
+    }
+    stop.cancel();
+    let ended = async { while all.join_next().await.is_some() {} };
+    tokio::pin!(ended);
+    tokio::select! {
+        () = &mut ended => {}
+        // asked a second time, nobody waits
+        _ = ends.next() => {
+            kill.cancel();
+            ended.await;
+        }
+    }
+    failed.map_or(Ok(()), |what| Err(anyhow::anyhow!(what)))
+}
+
+/// An orderer that is looked after.
+struct Kept {
+    label: Label,
+    command: Command,
+    say: mpsc::Sender<Heard>,
+    stop: CancellationToken,
+    kill: CancellationToken,
+}
+
+/// Starts an orderer, again and again, until it is to stop.
+async fn look_after(mut kept: Kept) {
+    let began = Instant::now();
+    let (mut restarts, mut served) = (Restarts::default(), false);
+    loop {
+        let how = match kept.command.spawn() {
+            Ok(child) => match kept.run(child, &mut served).await {
+                Some(status) => status.to_string(),
+                None => return,
+            },
+            Err(error) => format!("cannot be started: {error}"),
+        };
+        let name = &kept.label.name;
+        if !served {
+            let never = Heard::NeverServed(format!("{name} does not start ({how}): its log says why"));
+            // who is gone needs to hear nothing
+            let _ = kept.say.send(never).await;
+            return;
+        }
+        let AfterDeath::RestartIn(pause) = restarts.after_death(began.elapsed(), 0.0, &RESTARTS) else { return };
+        tracing::warn!(target: "orderer.node", "{name} has ended ({how}): it is started again in {pause:?}");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = kept.stop.cancelled() => return,
+        }
+    }
+}
+
+impl Kept {
+    /// Runs an orderer until it ends. `None` if that was wanted.
+    async fn run(&self, mut child: Child, served: &mut bool) -> Option<ExitStatus> {
+        let process = child.id().unwrap_or_default();
+        tracing::info!(target: "orderer.node", process, "{} is started", self.label.name);
+        let pipe = child.stdin.take();
+        let log = child.stderr.take().map(|log| tokio::spawn(self.label.clone().relay(log)));
+        let mut printed = child.stdout.take().map(|printed| BufReader::new(printed).lines());
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status.ok(),
+                () = self.stop.cancelled() => {
+                    drop(pipe);
+                    self.end(&mut child).await;
+                    break None;
+                }
+                line = next_line(&mut printed) => {
+                    if line.as_deref() == Some(SERVES) && !std::mem::replace(served, true) {
+                        let _ = self.say.send(Heard::Serves).await;
+                    }
+                }
+            }
+        };
+        if let Some(log) = log {
+            let _ = log.await;
+        }
+        status
+    }
+
+    /// Waits for an orderer to end by itself, but not for ever.
+    async fn end(&self, child: &mut Child) {
+        tokio::select! {
+            _ = child.wait() => return,
+            () = tokio::time::sleep(STOP_LIMIT) => {
+                tracing::warn!(target: "orderer.node", limit = ?STOP_LIMIT, "{} does not end, it is killed", self.label.name);
+            }
+            () = self.kill.cancelled() => {}
+        }
+        if let Err(error) = child.kill().await {
+            tracing::error!(target: "orderer.node", %error, "{} cannot be killed", self.label.name);
+        }
+    }
+}
+
+/// The next line; never if there is none any more.
+async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<tokio::io::Lines<BufReader<R>>>) -> Option<String> {
+    let next = match lines {
+        Some(lines) => lines.next_line().await,
+        None => std::future::pending().await,
+    };
+    let line = next.ok().flatten();
+    if line.is_none() {
+        *lines = None;
+    }
+    line
+}
+
+/// How the lines of an orderer's log are told from those of the others.
+#[derive(Clone)]
+struct Label {
+    name: String,
+    width: usize,
+    format: LogFormat,
+}
+
+impl Label {
+    /// Writes each line of an orderer's log as one of this process, until it ends.
+    async fn relay(self, log: impl AsyncRead + Unpin) {
+        let mut log = BufReader::new(log);
+        let mut line = Vec::new();
+        // an error ends it as its end does
+        while log.read_until(b'\n', &mut line).await.is_ok_and(|bytes| bytes > 0) {
+            let text = self.mark(String::from_utf8_lossy(&line).trim_end_matches('\n'));
+            // nobody reads it
+            let _ = io::stderr().lock().write_all(text.as_bytes());
+            line.clear();
+        }
+    }
+
+    fn mark(&self, line: &str) -> String {
+        let Self { name, width, format } = self;
+        match (format, line.strip_prefix('{')) {
+            (LogFormat::Json, Some(rest)) => format!("{{\"orderer\":\"{name}\",{rest}\n"),
+            _ => format!("{name:<width$} | {line}\n"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_say_whose_they_are() {
+        let label = |format| Label { name: "orderer".to_owned(), width: 8, format };
+        assert_eq!(label(LogFormat::Human).mark("{a} b"), "orderer  | {a} b\n");
+        assert_eq!(label(LogFormat::Json).mark("orderer: no"), "orderer  | orderer: no\n");
+        let line = label(LogFormat::Json).mark(r#"{"level":"INFO"}"#);
+        let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((&value["orderer"], &value["level"]), (&"orderer".into(), &"INFO".into()));
+    }
+}

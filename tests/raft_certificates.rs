@@ -1,0 +1,205 @@
+//! Certificates of orderers that order by Raft: renewed, replaced by others, and expired, while they order.
+
+#![allow(clippy::float_cmp, reason = "counts are exact")]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use crate::world;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use fabric_proto::common::Status;
+use fabric_proto::etcdraft::ConfigMetadata;
+use fabric_proto::orderer::ConsensusType;
+use fabric_proto::{Message as _, common::Envelope};
+use rcgen::KeyPair;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use world::configuring::{last_config, parse, same_version, signed_update, update_of};
+use world::messages::transaction;
+use world::metrics::Scrape;
+use world::raft::{
+    CHANNEL, above, certificate, certificate_until, connected, members, of_app, operations, orders, tls_file,
+};
+use world::{Client, Node, Person, Setup, within};
+
+/// Both kinds of a node's certificates, for those that it connects to and for those that connect to it.
+async fn read_anew(node: &mut Node) {
+    let both = |lines: &Vec<String>| {
+        let of =
+            |kind: &str| lines.iter().any(|line| line.contains("certificate was read anew") && line.contains(kind));
+        of(r#"certificate="TLS""#) && of(r#"certificate="cluster""#)
+    };
+    node.lines("both certificates were read anew", both).await;
+}
+
+fn key_of(setup: &Setup) -> KeyPair {
+    KeyPair::from_pem(&fs::read_to_string(tls_file(setup, "server.key")).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_is_renewed_with_its_key_needs_no_restart_and_no_update() {
+    let (setups, mut nodes) = members::<2>().start().await;
+    let http = operations(&mut nodes).await;
+    orders(&nodes[0], 10).await;
+    let height = above(&http, 0.0).await;
+    let changes = |scrape: &Scrape| of_app(scrape, "consensus_etcdraft_leader_changes");
+    let before = changes(&Scrape::of(&http[0]).await);
+    fs::write(tls_file(&setups[1], "server.crt"), certificate(&key_of(&setups[1]))).unwrap();
+    nodes[1].signal("HUP");
+    read_anew(&mut nodes[1]).await;
+    for node in &nodes {
+        orders(node, 10).await;
+    }
+    above(&http, height).await;
+    let connections = "cluster_comm_egress_tls_connection_count";
+    let one_each = async {
+        loop {
+            let scrapes = [Scrape::of(&http[0]).await, Scrape::of(&http[1]).await];
+            if scrapes.iter().all(|scrape| scrape.value(connections) == 1.0) {
+                return changes(&scrapes[0]);
+            }
+        }
+    };
+    assert_eq!(within("one connection each", one_each).await, before, "nobody has lost the leader");
+    for node in nodes {
+        node.assert_no_panic();
+        node.stop().await;
+    }
+}
+
+/// What somebody sends to a node, one envelope after the other, until `end`: how many were ordered, and the longest time
+/// between two.
+async fn load(channel: Channel, end: CancellationToken) -> (usize, Duration) {
+    let (client, user) = (Client::over(channel), Person::user(1));
+    let (mut ordered, mut longest, mut last) = (0, Duration::ZERO, Instant::now());
+    while !end.is_cancelled() {
+        match client.broadcast(transaction(&user, CHANNEL, vec![7; 100])).await {
+            (Status::Success, _) => {
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+                ordered += 1;
+            }
+            (Status::ServiceUnavailable, _) => tokio::time::sleep(Duration::from_millis(20)).await,
+            other => panic!("{other:?}"),
+        }
+    }
+    (ordered, longest.max(last.elapsed()))
+}
+
+/// The update that pins another certificate for one consenter.
+async fn pinned(node: &Node, at: usize, certificate: &str) -> Envelope {
+    let (client, admin) = (Client::over(connected(node).await), Person::orderer_admin());
+    let config = last_config(&client, &Person::user(1), CHANNEL).await;
+    let orderer = &config.channel_group.as_ref().unwrap().groups["Orderer"];
+    let mut value = orderer.values["ConsensusType"].clone();
+    let mut consensus: ConsensusType = parse(value.value);
+    let mut metadata: ConfigMetadata = parse(consensus.metadata);
+    metadata.consenters[at].client_tls_cert = certificate.as_bytes().to_vec().into();
+    metadata.consenters[at].server_tls_cert = metadata.consenters[at].client_tls_cert.clone();
+    consensus.metadata = metadata.encode_to_vec().into();
+    (value.version, value.value) = (value.version + 1, consensus.encode_to_vec().into());
+    let update = update_of(&config, CHANNEL, |read, write| {
+        let group = same_version(orderer);
+        read.groups.insert("Orderer".to_owned(), group.clone());
+        let mut changed = group;
+        changed.values.insert("ConsensusType".to_owned(), value);
+        write.groups.insert("Orderer".to_owned(), changed);
+    });
+    signed_update(&admin, &[&admin], CHANNEL, &update)
+}
+
+/// Has a node accept the update of consenters, as soon as the leader knows that enough of them are there.
+async fn accepted(node: &Node, update: Envelope) {
+    let accepted = async {
+        loop {
+            match Client::over(connected(node).await).broadcast(update.clone()).await {
+                (Status::Success, _) => return,
+                (Status::ServiceUnavailable, _) => {}
+                (Status::BadRequest, info) if info.contains("nodes are alive") => {}
+                other => panic!("{other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the update is accepted", accepted).await;
+}
+
+/// An update names a new key's certificate, and then the files are replaced: of each of three in turn, and so of the leader too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_key_comes_by_an_update_and_a_file_while_envelopes_are_ordered() {
+    let (setups, mut nodes) = members::<3>().start().await;
+    let http = operations(&mut nodes).await;
+    let mut height = 0.0;
+    for at in 0..3 {
+        let end = CancellationToken::new();
+        let loads = [&nodes[(at + 1) % 3], &nodes[(at + 2) % 3]];
+        let mut under_way = Vec::new();
+        for node in loads {
+            under_way.push(tokio::spawn(load(connected(node).await, end.clone())));
+        }
+        let key = KeyPair::generate().unwrap();
+        let certificate = certificate(&key);
+        let other = &nodes[(at + 1) % 3];
+        accepted(other, pinned(other, at, &certificate).await).await;
+        // SUCCESS is not yet a block: files that are replaced before it is one cut the node off from the others
+        let in_force = format!("configuration updated channel={CHANNEL} sequence={}", at + 1);
+        for other in [(at + 1) % 3, (at + 2) % 3] {
+            nodes[other].line(&in_force).await;
+        }
+        fs::write(tls_file(&setups[at], "server.key"), key.serialize_pem()).unwrap();
+        fs::write(tls_file(&setups[at], "server.crt"), &certificate).unwrap();
+        nodes[at].signal("HUP");
+        read_anew(&mut nodes[at]).await;
+        // it is a consenter among the others still, by its new key
+        orders(&nodes[at], 10).await;
+        end.cancel();
+        for load in under_way {
+            let (ordered, longest) = load.await.unwrap();
+            eprintln!("{ordered} envelopes were ordered meanwhile, none for {longest:?}");
+            // an election takes a second; a machine may be busy
+            assert!(ordered > 0 && longest < Duration::from_secs(15), "{longest:?}");
+        }
+        height = above(&http, height).await;
+    }
+    // and after a restart
+    nodes[1].kill();
+    nodes[1] = setups[1].spawn();
+    nodes[1].line("Raft leader changed:").await;
+    nodes[1].line("Beginning to serve requests").await;
+    orders(&nodes[1], 10).await;
+    for node in nodes {
+        node.assert_no_panic();
+        node.stop().await;
+    }
+}
+
+/// Certificates of all that have expired stop nobody who is told to tolerate them, and are named where nobody was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_certificates_are_tolerated_where_that_is_set() {
+    let expired = |members: world::raft::Members<2>, tolerate: bool| {
+        members.map(|at, setup| {
+            if at == 1 {
+                let yesterday = OffsetDateTime::now_utc() - time::Duration::days(1);
+                fs::write(tls_file(&setup, "server.crt"), certificate_until(&key_of(&setup), yesterday)).unwrap();
+            }
+            setup.set("GENERAL_CLUSTER_TOLERATEEXPIREDCERTIFICATES", tolerate)
+        })
+    };
+    let (setups, mut nodes) = expired(members::<2>(), true).start().await;
+    let http = operations(&mut nodes).await;
+    orders(&nodes[0], 10).await;
+    above(&http, 0.0).await;
+    // without the setting they have no leader, and the log says for what
+    let [one, mut other] = nodes;
+    one.stop().await;
+    other.kill();
+    let one = setups[0].again(&["start"]).set("GENERAL_CLUSTER_TOLERATEEXPIREDCERTIFICATES", false);
+    let mut one = one.spawn();
+    let mut other = setups[1].spawn();
+    one.line("its certificate is refused: certificate has expired").await;
+    one.assert_no_panic();
+    one.kill();
+    other.kill();
+}

@@ -1,0 +1,179 @@
+//! Two orderers that order a channel by Raft, as they reach each other: by which listener, and among strangers.
+
+#![allow(clippy::float_cmp, reason = "counts are exact")]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use crate::world;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
+use world::http::Http;
+use world::metrics::{Scrape, is_of_raft};
+use world::raft::{CHANNEL, above, connected, members, of_app, operations, orders};
+use world::raw::{call_path, prefix};
+use world::{Node, within};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_orderers_find_each_other_whichever_listener_each_has() {
+    let pair = members::<2>().with_listener(1);
+    let ports = pair.ports;
+    let (_setups, mut nodes) = pair.start().await;
+    let http = operations(&mut nodes).await;
+    // one of them forwards what it is sent
+    let mut height = above(&http, 0.0).await;
+    for node in &nodes {
+        orders(node, 10).await;
+        height = above(&http, height).await;
+    }
+    let scrapes = [Scrape::of(&http[0]).await, Scrape::of(&http[1]).await];
+    for (scrape, other) in scrapes.iter().zip([ports[1], ports[0]]) {
+        scrape.is_as_defined();
+        assert_eq!(scrape.value("cluster_comm_egress_tls_connection_count"), 1.0);
+        assert!(scrape.value("cluster_comm_ingress_stream_count") >= 1.0);
+        assert!(of_app(scrape, "cluster_comm_egress_stream_count") >= 1.0);
+        let host = format!(r#"{{channel="{CHANNEL}",host="127.0.0.1:{other}"}}"#);
+        assert!(scrape.value(&format!("cluster_comm_msg_send_time_count{host}")) >= 1.0);
+        assert_eq!(of_app(scrape, "consensus_etcdraft_cluster_size"), 2.0);
+        assert_eq!(of_app(scrape, "consensus_etcdraft_committed_block_number"), height - 1.0);
+        let missing: Vec<_> = orderer_actors::observe::METRICS
+            .iter()
+            .filter(|metric| is_of_raft(metric))
+            .map(orderer_actors::observe::Definition::prometheus_name)
+            .filter(|name| !scrape.names().contains(name.as_str()))
+            .collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+    let leaders: f64 = scrapes.iter().map(|scrape| of_app(scrape, "consensus_etcdraft_is_leader")).sum();
+    assert_eq!(leaders, 1.0);
+    let proposals = |scrape: &Scrape| of_app(scrape, "consensus_etcdraft_normal_proposals_received");
+    assert!(scrapes.iter().map(proposals).sum::<f64>() >= 2.0);
+    // other orderers are known, whether they have a listener of their own or not
+    for http in &http {
+        let limits = http.get("/debug/limits").await.json();
+        let known = limits["memory"]["connections"].as_array().unwrap().iter().any(|one| one["phase"] == "known");
+        assert!(known, "{limits}");
+    }
+    let shown = http[0].get("/debug/orderers").await.json();
+    let endpoint = format!("127.0.0.1:{}", ports[1]);
+    for connection in [&shown["connections"][0], &shown["channels"][0]["peers"][0]] {
+        assert_eq!((&connection["endpoint"], &connection["state"]), (&endpoint.clone().into(), &"connected".into()));
+        assert!(connection["certificate_expires_ms"].as_i64() > Some(0), "{shown}");
+    }
+    assert!(shown["channels"][0]["peers"][0]["consensus"]["sent"].as_u64() > Some(0), "{shown}");
+    assert!(shown["incoming"]["consensus"].as_u64() > Some(0), "{shown}");
+    // one that is gone is named, with the reason
+    nodes[1].kill();
+    let is_named = async {
+        loop {
+            let warnings = http[0].get("/debug/warnings").await.json().to_string();
+            if warnings.contains("1 orderer cannot be connected to") && warnings.contains(&endpoint) {
+                return;
+            }
+        }
+    };
+    within("the orderer that is gone is named", is_named).await;
+    let [node, _] = nodes;
+    node.assert_no_panic();
+    node.stop().await;
+}
+
+/// What a client sends, and then nothing until it is told.
+fn open_end(
+    sent: impl stream::Stream<Item = Bytes> + Send + Unpin + 'static,
+    end: &CancellationToken,
+) -> impl stream::Stream<Item = Bytes> + Send + Unpin + 'static {
+    sent.chain(Box::pin(stream::pending().take_until(end.clone().cancelled_owned())))
+}
+
+/// Strangers that hold all memory for clients, and all streams, of a node; until `end`.
+async fn hold_all(node: &mut Node, end: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        let channel = connected(node).await;
+        for number in 0..40 {
+            let channel = channel.clone();
+            let (path, sent) = match number {
+                0..4 => ("/orderer.AtomicBroadcast/Broadcast", vec![prefix(900 << 10), vec![0; 200 << 10].into()]),
+                _ => ("/orderer.Cluster/Step", Vec::new()),
+            };
+            let end = end.clone();
+            held.push(tokio::spawn(async move {
+                // again whenever it is closed to make place
+                while !end.is_cancelled() {
+                    let body = open_end(stream::iter(sent.clone()), &end);
+                    match call_path(&channel, path, body).await {
+                        Ok(answer) => read_all(answer.into_body()).await,
+                        Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                    }
+                }
+            }));
+        }
+    }
+    node.line("memory for clients is short").await;
+    held
+}
+
+/// Reads a body to its end.
+async fn read_all(mut body: tonic::body::Body) {
+    let mut body = std::pin::Pin::new(&mut body);
+    while let Some(Ok(_)) = std::future::poll_fn(|cx| http_body::Body::poll_frame(body.as_mut(), cx)).await {}
+}
+
+/// Waits until a node has more than so many blocks.
+async fn grows(http: &Http, height: f64) -> f64 {
+    let series = format!(r#"ledger_blockchain_height{{channel="{CHANNEL}"}}"#);
+    let grown = async {
+        loop {
+            let now = Scrape::of(http).await.value(&series);
+            if now > height {
+                return now;
+            }
+        }
+    };
+    within("another block", grown).await
+}
+
+/// Strangers hold memory and streams of one; the other is killed and comes back meanwhile. What is ordered needs both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_do_not_come_between_consenters() {
+    let pair = members::<2>().map(|_, setup| setup.set("LIMITS_MEMORYBYTES", "64 MB"));
+    let (setups, mut nodes) = pair.start().await;
+    let mut http = Http::of(&mut nodes[1], "operations").await;
+    orders(&nodes[1], 10).await;
+    let mut height = grows(&http, 1.0).await;
+    let end = CancellationToken::new();
+    let began = Instant::now();
+    let held = hold_all(&mut nodes[0], &end).await;
+    eprintln!("strangers took {:?}", began.elapsed());
+    // all of it in the time that one of these takes, and more, when consenters wait behind strangers
+    let work = async {
+        for bytes in [10, 100 << 10, 400 << 10] {
+            let began = Instant::now();
+            orders(&nodes[1], bytes).await;
+            height = grows(&http, height).await;
+            eprintln!("{bytes} bytes took {:?}", began.elapsed());
+        }
+        let began = Instant::now();
+        nodes[1].kill();
+        nodes[1] = setups[1].spawn();
+        nodes[1].line("Raft leader changed:").await;
+        nodes[1].line("Beginning to serve requests").await;
+        http = Http::of(&mut nodes[1], "operations").await;
+        orders(&nodes[1], 300 << 10).await;
+        grows(&http, height).await;
+        eprintln!("the restart took {:?}", began.elapsed());
+    };
+    within("consenters go on", work).await;
+    end.cancel();
+    for held in held {
+        held.abort();
+    }
+    assert!(nodes[0].log().matches("memory for clients is short").count() > 1, "strangers went on");
+    for node in nodes {
+        node.assert_no_panic();
+        node.stop().await;
+    }
+}
