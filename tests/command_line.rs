@@ -208,6 +208,8 @@ async fn a_development_network_serves_at_once_and_goes_on_where_it_was() {
 
     let user = developer(&setup.folder().join("net"));
     let client = node.client().await;
+    // what the command broadcast may still wait for its batch's time, and would share a block with the next envelope
+    client.block(&user, "devchannel", 1).await;
     client.order([transaction(&user, "devchannel", "before")]).await;
     client.block(&user, "devchannel", 2).await;
     node.stop().await;
