@@ -164,7 +164,7 @@ impl Check<'_> {
         let needed = self.channels() == 0;
         let file = match &self.settings.bootstrap {
             Bootstrap::File(file) => file,
-            // its purpose was served long ago
+            // the setting matters only while the node has no channel
             Bootstrap::Provisional(_) if needed => {
                 self.mend(Level::Error, PROVISIONAL.to_owned(), PROVISIONAL_FIX);
                 return None;
@@ -216,7 +216,8 @@ impl Check<'_> {
             .and_then(|defined| Msp::from_config(&defined.config, MspVersion::LATEST).map_err(|e| chain_text(&e)));
         match msp {
             Ok(_) => self.put(Level::Fine, format!("{what}: a definition of {id}")),
-            // the node signs without it: other nodes go by the definitions in their channels
+            // only a warning: the node signs without the definition, and other nodes use those in the channels'
+            // configurations
             Err(error) => self.put(Level::Warning, format!("{what} does not define {id}: {error}")),
         }
         let signer = Some(OwnSigner::new(Arc::new(identity)));

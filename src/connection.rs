@@ -89,10 +89,10 @@ impl Default for ConnectInfo {
     }
 }
 
-/// Accepts connections until `stopping`; each is secured when it comes out of the stream. Accepting waits for no
-/// client (when too many come, for those that were told to close, and for a moment): each handshake runs in a task of
-/// its own, and a client whose protocol is not known within `handshake_limit` is disconnected, whether it is silent
-/// or sends a byte now and then.
+/// Accepts connections until `stopping`, and yields each after its TLS handshake. Each handshake runs in a task of its
+/// own, so that the accept loop does not wait for clients; only when there are too many connections, it waits for a
+/// moment until some of those that were told to close have gone. A client whose protocol is not known within
+/// `handshake_limit` is disconnected, whether it is silent or sends a byte now and then.
 pub fn accept(
     listener: TcpListener,
     tls: Option<Arc<ListenerTls>>,
@@ -175,8 +175,9 @@ async fn close_silent(table: Arc<ConnectionTable>, limit: Duration, stopping: Ca
     table.close_silent(Duration::ZERO);
 }
 
-/// Secures a connection; a plain one has only to send its first byte. Returns it with the certificate that the client
-/// presented, or `None` if it is of no use, which is logged.
+/// Waits for the first byte and, if `tls` is set, performs the TLS handshake. Returns the connection with the
+/// certificate that the client presented. Returns `None` if the client leaves, speaks the wrong protocol or fails the
+/// handshake; all but the first are logged.
 async fn shake_hands(
     socket: TcpStream,
     tls: Option<Arc<ListenerTls>>,
@@ -215,8 +216,8 @@ async fn shake_hands(
     }
 }
 
-/// Discards what the client still sends until it has the alert that says why it was rejected: closing a socket with
-/// unread bytes in it would withdraw the alert.
+/// Discards what a rejected client still sends, so that it receives the TLS alert with the reason: closing a socket
+/// with unread bytes resets the connection, and the client could lose the alert.
 async fn read_out(mut socket: Metered) {
     let mut bytes = [0; 1024];
     if socket.shutdown().await.is_err() {

@@ -47,7 +47,8 @@ pub(crate) fn room(path: &Path) -> io::Result<Room> {
 }
 
 impl Room {
-    /// Rates the free space: a large disk is not full with a tenth of it left, a small one soon is.
+    /// Rates the free space. On a small disk the thresholds are a tenth and a fiftieth of its size, on a large one
+    /// `low_bytes` and a tenth of that.
     fn level(self, low_bytes: u64) -> Level {
         if self.free < (low_bytes / 10).min(self.whole / 50) {
             Level::Bad

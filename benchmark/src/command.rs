@@ -25,70 +25,70 @@ use orderer_tools::say;
 
 /// The end of `orderer benchmark --help`.
 pub const AFTER_HELP: &str = "\
-Without an address, nodes of its own are measured: one inside this process, called without a network, and one as a process of
-its own on loopback; with a network made for it, over empty ledgers that are removed in the end.
+Without --address, measures two own nodes: one inside this process, called without a network, and one in a process of its
+own, over loopback. They use a development network created for the benchmark, and empty ledgers that are removed afterwards.
 
-Exit code 1: something was refused, not answered, or not seen in a block exactly once.";
+Exit code 1: an envelope was rejected, not answered, or did not arrive in a block exactly once.";
 
 /// Arguments of `orderer benchmark`.
 #[derive(Debug, clap::Args)]
 pub struct BenchmarkArguments {
-    /// Which of its own nodes [default: both]
+    /// Own nodes to measure [default: both]
     #[arg(long, value_enum, value_delimiter = ',')]
     over: Vec<Over>,
-    /// Compare with what answers here: runs in turn, ratios run by run
+    /// Compare with the orderer at this address, in alternating runs
     #[arg(long, value_name = "HOST:PORT")]
     against: Option<String>,
-    /// Process id of the node at --address, to count its CPU time
+    /// Process ID of the orderer at --address, to measure its CPU time
     #[arg(long, value_name = "ID", requires = "orderer")]
     pid: Option<u32>,
-    /// Process id of the node at --against
+    /// Process ID of the orderer at --against, to measure its CPU time
     #[arg(long, value_name = "ID", requires = "against")]
     against_pid: Option<u32>,
     /// Channel at an address [default: the development network's]
     #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]
     channel: Option<String>,
-    /// Kind of keys in a network that is made for it, and so of the signatures; identities that are there must have such
-    /// [default: ecdsa]
+    /// Key algorithm of the network that is created, and so of the signatures. An existing identity must have a key of
+    /// this algorithm [default: ecdsa]
     #[arg(long, value_enum)]
     algorithm: Option<Keys>,
-    /// Envelopes a run, signed before the first
+    /// Number of envelopes in a run; all are signed before the first run
     #[arg(long, value_name = "COUNT", default_value_t = 20_000, value_parser = at_least_one)]
     envelopes: usize,
-    /// Size of a payload
+    /// Size of a payload in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = payload_bytes)]
     payload_bytes: usize,
-    /// Broadcast streams, each on a connection of its own
+    /// Number of Broadcast streams, each on its own connection
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = at_least_one)]
     streams: usize,
-    /// Unanswered envelopes a stream
+    /// Maximum number of unanswered envelopes per stream
     #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     window: u16,
-    /// Envelopes a second over all streams [default: the next when one is answered]
+    /// Envelopes per second over all streams [default: each response triggers the next]
     #[arg(long, value_name = "COUNT", value_parser = rate)]
     rate: Option<f64>,
-    /// Deliver streams that follow
+    /// Number of Deliver streams
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = at_least_one)]
     subscribers: usize,
-    /// Runs of each
+    /// Number of runs of each target
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = at_least_one)]
     runs: usize,
-    /// Envelopes sent to each before its first run [default: a tenth of a run's]
+    /// Number of envelopes sent to each target before its first run [default: a tenth of a run's]
     #[arg(long, value_name = "COUNT")]
     warm_up: Option<usize>,
-    /// When its own nodes acknowledge
+    /// The point at which own nodes acknowledge an envelope
     #[arg(long, value_enum, default_value = "disk")]
     durability: Durability,
-    /// Where its own nodes store [default: the system's folder for temporary files]
+    /// Folder for the ledgers of own nodes [default: the system's temporary folder]
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// How long a run waits for blocks behind the last answer, in seconds
+    /// Maximum time in seconds that a run waits for blocks after the last response
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
-    /// Write the report with charts to a file
+    /// Write the report with charts to this HTML file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     #[command(flatten)]

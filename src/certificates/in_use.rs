@@ -132,8 +132,8 @@ impl CertificatesInUse {
     }
 }
 
-/// Returns the certificates in the channels' configurations. Parses organizations only once that several channels
-/// define alike.
+/// Returns the certificates in the channels' configurations. An organization that several channels define identically
+/// is parsed once.
 fn of_channels(context: &NodeContext) -> Vec<CertificateShown> {
     let mut definitions: BTreeMap<(String, bytes::Bytes), Vec<String>> = BTreeMap::new();
     for channel in context.directory.open() {

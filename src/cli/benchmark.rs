@@ -15,7 +15,7 @@ use crate::settings::Settings;
 /// Time limit for the chain to start. A new chain of one block runs within milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// This program, for the benchmark.
+/// Description of this program for the benchmark.
 pub(super) const PROGRAM: Program = Program { version: version::SHORT, run_inside };
 
 fn run_inside(settings: &Settings, genesis: &[PathBuf], link: &mut InsideLink) -> anyhow::Result<()> {

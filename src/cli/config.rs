@@ -16,16 +16,16 @@ use orderer_tools::commands::{DEV_FOLDER, config_file};
 /// Arguments of `orderer config check`.
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArguments {
-    /// Configuration file, as of `orderer start`
+    /// Configuration file, as for `orderer start`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The node of the development network in DIR
+    /// Check the node of the development network in DIR
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = DEV_FOLDER, conflicts_with = "config")]
     dev: Option<PathBuf>,
-    /// Also listen on each address for a moment; for when the node does not run
+    /// Also listen on each address for a moment; only while the node is stopped
     #[arg(long)]
     bind: bool,
-    /// Print every key first, with its value and where that came from; passwords are not shown
+    /// First print every key with its value and the source of the value; passwords are hidden
     #[arg(long)]
     print: bool,
 }

@@ -1,7 +1,7 @@
-//! `orderer start --dev --orderers N`: a process for each orderer, and this one, which looks after them.
+//! `orderer start --dev --orderers N`: starts a process for each orderer and supervises these processes.
 //!
-//! An orderer that dies is started again. All end when this process is told to, and when it is gone: each has a pipe from it as its
-//! standard input, and ends when that does.
+//! An orderer process that exits is restarted. All orderers stop when this process receives a termination signal or
+//! exits: the standard input of each is a pipe from this process, and an orderer stops when the pipe is closed.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -23,11 +23,11 @@ use tokio_util::sync::CancellationToken;
 use crate::signals::Ends;
 use crate::telemetry::{self, LogFormat, SpecError};
 
-/// What an orderer prints when it serves.
+/// Line that a supervised orderer prints on standard output when it serves.
 pub(super) const SERVES: &str = "serves";
-/// An orderer that does not end by itself is killed after this time.
+/// Time limit for an orderer to stop, after which it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
-/// However often an orderer dies, it is started again: somebody is watching.
+/// Restart policy: without a limit, because a developer sees the failures in the log.
 const RESTARTS: RestartPolicy = RestartPolicy {
     limit: usize::MAX,
     window: Duration::from_secs(60),
@@ -36,18 +36,18 @@ const RESTARTS: RestartPolicy = RestartPolicy {
     jitter: 0.0,
 };
 
-/// Ends this process, as SIGTERM does, when its standard input ends.
+/// Starts a thread that sends SIGTERM to this process when its standard input is closed.
 pub(super) fn end_with_supervisor() {
     std::thread::spawn(|| {
-        // whatever ends it: nobody is there any more
+        // an error also means that the supervising process is gone
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         if let Err(error) = kill_process(getpid(), Signal::TERM) {
-            tracing::error!(target: "orderer.node", %error, "the process that looks after this one is gone, and this one cannot end");
+            tracing::error!(target: "orderer.node", %error, "the supervising process has exited, and this process cannot stop itself");
         }
     });
 }
 
-/// Runs the orderers until a signal comes.
+/// Runs the orderers until a termination signal is received. Blocks the thread.
 pub(super) fn run(cluster: &DevCluster, variables: &BTreeMap<String, String>, format: LogFormat) -> ExitCode {
     let shared: BTreeMap<_, _> =
         variables.iter().filter(|(name, _)| !is_own(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
@@ -64,13 +64,14 @@ pub(super) fn run(cluster: &DevCluster, variables: &BTreeMap<String, String>, fo
     let greeting = cluster.greeting(&all);
     let ignored: Vec<_> = variables.keys().filter(|name| is_own(name)).cloned().collect();
     if !ignored.is_empty() {
-        tracing::warn!(target: "orderer.node", "each orderer has its own value, and no variable changes it: {}", ignored.join(", "));
+        tracing::warn!(target: "orderer.node", "ignored environment variables, because each orderer's configuration file sets these keys: {}", ignored.join(", "));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start");
     done(runtime.and_then(|runtime| runtime.block_on(supervise(cluster, &ignored, format, &greeting))))
 }
 
-/// This process has a line to say only now and then, and says it whatever the orderers are to log.
+/// Starts logging in this process at level info, whatever `FABRIC_LOGGING_SPEC` says, because it logs little. The
+/// variable applies to the orderers; an invalid value is an error here too.
 fn log(variables: &BTreeMap<String, String>, format: LogFormat) -> Result<(), SpecError> {
     if let Some(spec) = variables.get("FABRIC_LOGGING_SPEC") {
         telemetry::check_spec(spec)?;
@@ -78,15 +79,16 @@ fn log(variables: &BTreeMap<String, String>, format: LogFormat) -> Result<(), Sp
     telemetry::start("info", format, None).map(drop)
 }
 
-/// What is heard of an orderer.
+/// An event of an orderer process.
 enum Heard {
-    /// It serves.
+    /// The orderer serves for the first time.
     Serves,
-    /// It ended before it did for the first time.
+    /// The orderer exited before it served; with a description.
     NeverServed(String),
 }
 
-/// Starts the orderers, says when all serve, and ends them.
+/// Starts the orderers, prints `greeting` when all serve, and stops them after a termination signal or when an orderer
+/// exits before it has served, which is an error.
 async fn supervise(cluster: &DevCluster, ignored: &[String], format: LogFormat, greeting: &str) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("find this program")?;
     let mut ends = Ends::new();
@@ -98,9 +100,9 @@ async fn supervise(cluster: &DevCluster, ignored: &[String], format: LogFormat, 
         let mut command = Command::new(&program);
         let log_format = if format == LogFormat::Json { "json" } else { "human" };
         command.args(["start", "--supervised", "--log-format", log_format, "--config"]).arg(&orderer.config_file);
-        // Ctrl-C is for this process, which passes it on
+        // an own process group: Ctrl-C reaches this process only, which then stops the orderers
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
-        // the service manager talks with this process
+        // this process is the one that the service manager supervises
         for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC"].into_iter().chain(ignored.iter().map(String::as_str)) {
             command.env_remove(variable);
         }
@@ -137,7 +139,7 @@ async fn supervise(cluster: &DevCluster, ignored: &[String], format: LogFormat, 
     tokio::pin!(ended);
     tokio::select! {
         () = &mut ended => {}
-        // asked a second time, nobody waits
+        // a second signal kills the orderers at once
         _ = ends.next() => {
             kill.cancel();
             ended.await;
@@ -146,7 +148,7 @@ async fn supervise(cluster: &DevCluster, ignored: &[String], format: LogFormat, 
     failed.map_or(Ok(()), |what| Err(anyhow::anyhow!(what)))
 }
 
-/// An orderer that is looked after.
+/// A supervised orderer.
 struct Kept {
     label: Label,
     command: Command,
@@ -155,7 +157,8 @@ struct Kept {
     kill: CancellationToken,
 }
 
-/// Starts an orderer, again and again, until it is to stop.
+/// Starts an orderer, and restarts it whenever it exits, until it is told to stop. Returns if it exits before it served
+/// for the first time.
 async fn look_after(mut kept: Kept) {
     let began = Instant::now();
     let (mut restarts, mut served) = (Restarts::default(), false);
@@ -170,7 +173,7 @@ async fn look_after(mut kept: Kept) {
         let name = &kept.label.name;
         if !served {
             let never = Heard::NeverServed(format!("{name} does not start ({how}): its log says why"));
-            // who is gone needs to hear nothing
+            // the receiver is gone only when the program stops
             let _ = kept.say.send(never).await;
             return;
         }
@@ -184,7 +187,7 @@ async fn look_after(mut kept: Kept) {
 }
 
 impl Kept {
-    /// Runs an orderer until it ends. `None` if that was wanted.
+    /// Runs an orderer process until it exits. Returns `None` if it was told to stop.
     async fn run(&self, mut child: Child, served: &mut bool) -> Option<ExitStatus> {
         let process = child.id().unwrap_or_default();
         tracing::info!(target: "orderer.node", process, "{} is started", self.label.name);
@@ -212,12 +215,12 @@ impl Kept {
         status
     }
 
-    /// Waits for an orderer to end by itself, but not for ever.
+    /// Waits for an orderer to exit, and kills it after [`STOP_LIMIT`] or when `kill` is cancelled.
     async fn end(&self, child: &mut Child) {
         tokio::select! {
             _ = child.wait() => return,
             () = tokio::time::sleep(STOP_LIMIT) => {
-                tracing::warn!(target: "orderer.node", limit = ?STOP_LIMIT, "{} does not end, it is killed", self.label.name);
+                tracing::warn!(target: "orderer.node", limit = ?STOP_LIMIT, "{} did not stop in time and is being killed", self.label.name);
             }
             () = self.kill.cancelled() => {}
         }
@@ -227,7 +230,8 @@ impl Kept {
     }
 }
 
-/// The next line; never if there is none any more.
+/// Returns the next line. At the end returns `None` once; further calls never complete. Cancel safe: no part of a line
+/// is lost.
 async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<tokio::io::Lines<BufReader<R>>>) -> Option<String> {
     let next = match lines {
         Some(lines) => lines.next_line().await,
@@ -240,7 +244,7 @@ async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<tokio::io::Lines<Buf
     line
 }
 
-/// How the lines of an orderer's log are told from those of the others.
+/// The prefix that marks the log lines of an orderer.
 #[derive(Clone)]
 struct Label {
     name: String,
@@ -249,14 +253,14 @@ struct Label {
 }
 
 impl Label {
-    /// Writes each line of an orderer's log as one of this process, until it ends.
+    /// Writes each line of an orderer's log, with its name, to standard error, until the log ends.
     async fn relay(self, log: impl AsyncRead + Unpin) {
         let mut log = BufReader::new(log);
         let mut line = Vec::new();
-        // an error ends it as its end does
+        // a read error counts as the end
         while log.read_until(b'\n', &mut line).await.is_ok_and(|bytes| bytes > 0) {
             let text = self.mark(String::from_utf8_lossy(&line).trim_end_matches('\n'));
-            // nobody reads it
+            // ignored: an error on standard error cannot be reported
             let _ = io::stderr().lock().write_all(text.as_bytes());
             line.clear();
         }

@@ -12,14 +12,14 @@ use super::Arguments;
 /// Arguments of `orderer completions`.
 #[derive(Debug, clap::Args)]
 pub(super) struct CompletionsArguments {
-    /// Whose completions
+    /// Shell for which the script is printed
     shell: Shell,
 }
 
 /// Arguments of `orderer man`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ManArguments {
-    /// Write a page for each command into this folder, which is made; otherwise the first page is printed
+    /// Write a page for each command into this folder, which is created [default: print the first page]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

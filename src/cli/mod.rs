@@ -1,4 +1,4 @@
-//! Commands: what can be typed, and what comes of it.
+//! The command line: parses the arguments and runs the command.
 
 mod benchmark;
 mod config;
@@ -62,48 +62,48 @@ enum Command {
     /// List, join, remove, update, fetch and restart channels of a running node
     #[command(subcommand, after_help = channel::AFTER_HELP)]
     Channel(channel::ChannelCommand),
-    /// Show a message of Fabric's as JSON
+    /// Convert a serialized Fabric message to JSON
     #[command(after_help = codec::DECODE_HELP)]
     Decode(codec::DecodeArguments),
-    /// Make a message of Fabric's from JSON
+    /// Convert JSON to a serialized Fabric message
     #[command(after_help = codec::ENCODE_HELP)]
     Encode(codec::EncodeArguments),
-    /// Compute the update from one configuration to another, and say what it means
+    /// Compute the update from one configuration to another, and explain it
     #[command(after_help = config_update::AFTER_HELP)]
     ConfigUpdate(config_update::ConfigUpdateArguments),
     /// Sign a config update or an envelope
     #[command(after_help = sign::AFTER_HELP)]
     Sign(sign::SignArguments),
-    /// Sample clients: send envelopes, follow a channel, fetch a block
+    /// Sample clients: send envelopes, receive blocks, fetch a block
     #[command(subcommand)]
     Client(client::ClientCommand),
-    /// Measure a node: how fast it is, how long clients wait, what an envelope costs
+    /// Measure a node's throughput, latency, and CPU time per envelope
     #[command(after_help = bench::AFTER_HELP)]
     Benchmark(Box<bench::BenchmarkArguments>),
-    /// Look at configurations
+    /// Check configurations
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Ask a node how it is, for probes of containers and load balancers
+    /// Check the health of a node, for probes of containers and load balancers
     ///
-    /// Asks /healthz of the operations endpoint, or the gRPC health service if there is none. Exit code 0: the node serves and
-    /// every channel is well; 1: not so, or no answer; 2: wrong arguments.
+    /// Queries /healthz of the operations endpoint, or the gRPC health service if there is none. Exit code 0: the node
+    /// serves and every channel is healthy; 1: a problem, or no response; 2: wrong arguments.
     Health(health::HealthArguments),
-    /// Verify, count, move, prune and compact ledgers, while the node does not run
+    /// Verify, count, move, prune and compact ledgers of a stopped node
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
-    /// Make certificate authorities, identities and TLS certificates for development
+    /// Create certificate authorities, identities and TLS certificates for development
     #[command(after_help = crypto::AFTER_HELP)]
     Crypto(crypto::CryptoArguments),
-    /// Make the first block of a channel, or the transaction that creates it, from configtx.yaml
+    /// Create a channel's genesis block or creation transaction from configtx.yaml
     #[command(after_help = genesis::AFTER_HELP)]
     Genesis(genesis::GenesisArguments),
-    /// Look at Kafka clusters
+    /// Check Kafka clusters
     #[command(subcommand)]
     Kafka(KafkaCommand),
-    /// Look at the consenters of Raft
+    /// Check the consenters of Raft channels
     #[command(subcommand)]
     Raft(RaftCommand),
-    /// Print what a shell needs to complete commands
+    /// Print the completion script for a shell
     Completions(manual::CompletionsArguments),
     /// Print or write manual pages
     Man(manual::ManArguments),
@@ -111,62 +111,61 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Check everything that `start` would: keys and values, certificates and keys, the MSP, the bootstrap block, the ledgers'
-    /// folder
+    /// Check a configuration as `start` would, without starting the node
     ///
-    /// Prints each finding, and what mends it. Changes nothing. Exit code 0: no error was found; 1: one was; 2: wrong
-    /// arguments.
+    /// Checks keys and values, certificates and private keys, the MSP, the bootstrap block and the ledgers' folder.
+    /// Prints each finding and how to fix it. Changes nothing. Exit code 0: no errors; 1: errors; 2: wrong arguments.
     Check(config::CheckArguments),
 }
 
 #[derive(Debug, Subcommand)]
 enum KafkaCommand {
-    /// Check whether brokers and topics are fit for the channels: addresses, authorization, replicas, retention, sizes
+    /// Check whether brokers and topics meet the requirements of the channels
     ///
-    /// Prints each finding, and what mends it. Writes nothing to the cluster. Exit code 0: no error was found; 1: one was,
-    /// or the configuration is wrong; 2: wrong arguments.
+    /// Checks addresses, authorization, replicas, retention and sizes. Prints each finding and how to fix it. Writes
+    /// nothing to the cluster. Exit code 0: no errors; 1: errors, or an invalid configuration; 2: wrong arguments.
     Check(kafka::CheckArguments),
 }
 
 #[derive(Debug, Subcommand)]
 enum RaftCommand {
-    /// Check whether the consenters of a channel find each other: addresses, TLS, the certificates in the configuration and when they
-    /// expire, clocks, a quorum
+    /// Check whether the consenters of a channel can connect to each other
     ///
-    /// Looks at each consenter in a config block (--block), in the configuration of a running node (-o, --dev), or in the ledgers of one
-    /// that does not run (--config). Prints each finding, and what mends it. Changes nothing. Exit code 0: no error was found; 1: one
-    /// was, or the configuration is wrong; 2: wrong arguments.
+    /// Checks addresses, TLS, the certificates in the configuration and their expiry, clocks, and whether there is a
+    /// quorum. Reads the consenters from a config block (--block), from a running node (-o, --dev), or from the ledgers
+    /// of a stopped node (--config). Prints each finding and how to fix it. Changes nothing. Exit code 0: no errors; 1:
+    /// errors, or an invalid configuration; 2: wrong arguments.
     Check(raft::CheckArguments),
 }
 
 #[derive(Debug, Default, clap::Args)]
 struct StartArguments {
-    /// Configuration file; otherwise $FABRIC_CFG_PATH/orderer.yaml, ./orderer.yaml, /etc/hyperledger/fabric/orderer.yaml,
-    /// or the defaults that come with the program
+    /// Configuration file [default: $FABRIC_CFG_PATH/orderer.yaml, ./orderer.yaml,
+    /// /etc/hyperledger/fabric/orderer.yaml, or the built-in defaults]
     #[arg(long, value_name = "FILE", conflicts_with = "dev")]
     config: Option<PathBuf>,
-    /// Run a network for development in DIR, which is made the first time: certificate authorities, an orderer, an
-    /// organization with users, a system channel and a ready application channel
+    /// Run the development network in DIR, which is created the first time: certificate authorities, an orderer, an
+    /// organization with users, a system channel and an application channel that is ready for transactions
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = DEV_FOLDER)]
     dev: Option<PathBuf>,
-    /// The network for development has so many orderers, which order its channel by Raft: one process each, which this one looks
-    /// after [default: what is in DIR, or one that orders alone]
+    /// Number of orderers in the development network, with consensus by Raft. Each orderer is a process, supervised by
+    /// this one [default: the network in DIR, or one solo orderer]
     #[arg(long, value_name = "N", requires = "dev", value_parser = ["1", "3", "5"])]
     orderers: Option<String>,
-    /// With --orderers, the first time: the first one listens on PORT, each other one 10 higher than the one before; 3 above are Admin
-    /// endpoints, and 5 above are Operations endpoints
+    /// Port of the first of the --orderers when the network is created; the next ones listen on PORT+10, PORT+20, ...
+    /// Each orderer's Admin endpoint has its port + 3, and its Operations endpoint its port + 5
     #[arg(long, value_name = "PORT", requires = "orderers", default_value_t = BASE_PORT,
         value_parser = clap::value_parser!(u16).range(1..=i64::from(BASE_PORT_MAX)))]
     base_port: u16,
-    /// Ends when its standard input does, and prints a line when it serves: for who looks after it
+    /// Stop when standard input is closed, and print a line when the node serves; used by the supervising process
     #[arg(long, hide = true)]
     supervised: bool,
-    /// How log lines look [default: human, or what FABRIC_LOGGING_FORMAT says]
+    /// Format of log lines [default: the value of FABRIC_LOGGING_FORMAT, otherwise human]
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
 }
 
-/// Runs the command that the process was started with.
+/// Parses the process's arguments and runs the command.
 pub fn run() -> ExitCode {
     let Arguments { version, command } = Arguments::parse_from(genesis::with_two_dashes(std::env::args_os()));
     match command {

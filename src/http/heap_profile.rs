@@ -1,11 +1,11 @@
-//! Heap profiles: samples of allocations that are not freed yet. The allocator (jemalloc) takes them, one in half a
-//! megabyte, once it is told to; that costs nothing before, and about nothing then.
+//! Heap profiles: samples of allocations that are not freed yet. The allocator (jemalloc) takes a sample for every 512
+//! KiB allocated on average, once sampling is started. Sampling has a negligible cost, and none before it is started.
 
 use jemalloc_pprof::PROF_CTL;
 
 use super::pprof_format::without_frames;
 
-/// Frames on top of every stack; a reader wants the callers.
+/// Names of the allocator's frames, which are on top of every stack and hidden, so that its callers are visible.
 const OF_THE_ALLOCATOR: &str = "(__rustc::)?__rust_(alloc|alloc_zeroed|realloc)|.*tikv_jemallocator.*|_rjem_.*";
 
 /// Reason for which there is no heap profile.

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 
 use rustls::{AlertDescription, CertificateError};
 
-/// The first byte of a TLS handshake, which begins no HTTP.
+/// The first byte of a TLS handshake. No HTTP message begins with it.
 const HANDSHAKE_RECORD: u8 = 22;
 
 /// Returns whether a client whose first byte is this one speaks TLS.

@@ -1,5 +1,5 @@
-//! The keys under `General.Cluster`, and those of Raft under `Consensus`: when each is read and checked is Fabric's
-//! (`reuseListener` and `initializeClusterClientConfig` of its `orderer/common/server`).
+//! The keys under `General.Cluster`, and those of Raft under `Consensus`. The conditions under which each key is read
+//! and checked are Fabric's (`reuseListener` and `initializeClusterClientConfig` in `orderer/common/server`).
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -20,52 +20,52 @@ const CLIENT_CERTIFICATE: &str = "General.Cluster.ClientCertificate";
 const CLIENT_KEY: &str = "General.Cluster.ClientPrivateKey";
 const ROOTS: &str = "General.Cluster.RootCAs";
 
-/// Fabric's words.
+/// Fabric's error text.
 const ALTOGETHER: &str = "Options: General.Cluster.ListenPort, General.Cluster.ListenAddress, \
                           General.Cluster.ServerCertificate, General.Cluster.ServerPrivateKey, should be defined altogether.";
 
-/// How the node reaches other orderers, and is reached by them.
+/// Settings of the connections between this node and other orderers.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
-    /// The listener for other orderers alone; `None`: they come to the general listener.
+    /// The listener that only other orderers use; `None` if they use the general listener.
     pub listener: Option<ClusterListener>,
-    /// What the node shows to other orderers, in PEM.
+    /// File with the certificate that the node presents to other orderers, in PEM.
     pub client_certificate: PathBuf,
-    /// Its key.
+    /// File with the certificate's key, in PEM.
     pub client_key: PathBuf,
-    /// Authorities of other orderers, in PEM, beside those of the channels.
+    /// Files with TLS authorities of other orderers, in PEM, in addition to those of the channels.
     pub roots: Vec<PathBuf>,
-    /// How connections to other orderers behave.
+    /// Settings of connections to other orderers.
     pub connections: ClientSettings,
-    /// How blocks are fetched from other orderers.
+    /// Settings of fetching blocks from other orderers.
     pub replication: ReplicationSettings,
 }
 
-/// A listener for other orderers alone.
+/// A listener that only other orderers use.
 #[derive(Clone, Debug)]
 pub struct ClusterListener {
-    /// Where it listens.
+    /// The address to listen on.
     pub address: SocketAddr,
-    /// How it is secured; clients have to show a certificate.
+    /// The TLS files; clients must present a certificate.
     pub tls: TlsFiles,
 }
 
-/// How blocks are fetched from other orderers (`General.Cluster.Replication*`).
+/// Settings of fetching blocks from other orderers (`General.Cluster.Replication*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicationSettings {
-    /// Blocks that were fetched and not taken yet may take so many bytes.
+    /// Maximum size in bytes of the blocks that were fetched and are not yet processed.
     pub buffer_bytes: usize,
-    /// Another orderer has to send a block within this time.
+    /// Time limit for another orderer to send a block.
     pub pull_timeout: Duration,
-    /// The pause before orderers are asked again.
+    /// Pause before orderers are asked again.
     pub retry_pause: Duration,
-    /// So often a block is asked for.
+    /// The value of `ReplicationMaxRetries`.
     pub max_retries: usize,
 }
 
 impl Checker {
-    /// `None` without TLS: there is no certificate by which other orderers could know the node. `general` is the TLS of the general
-    /// listener.
+    /// Reads the settings; `general` is the TLS of the general listener. Returns `None` without TLS, because other
+    /// orderers identify the node by its TLS certificate.
     pub(super) fn cluster(&mut self, general: Option<&TlsFiles>) -> Option<ClusterSettings> {
         let listener = self.cluster_listener();
         if listener.is_none() && general.is_none() {
@@ -95,7 +95,7 @@ impl Checker {
         for root in roots.iter().filter(|root| !root.is_file()) {
             self.missing(ROOTS, root, "no such file");
         }
-        // without a listener of its own, the general listener's counts for what the node opens, too
+        // without a separate listener, the general listener's time shift also applies to outgoing connections
         let time_shift = match (&listener, general) {
             (None, Some(general)) => general.time_shift,
             _ => self.duration("General.Cluster.TLSHandshakeTimeShift"),
@@ -123,7 +123,7 @@ impl Checker {
         })
     }
 
-    /// All of its four keys are set, or none.
+    /// Reads the separate listener. Either all of its four keys must be set, or none.
     fn cluster_listener(&mut self) -> Option<ClusterListener> {
         let (host, port) = (self.text(LISTEN_ADDRESS), self.number::<u16>(LISTEN_PORT));
         let is_set = [
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(of(&CLIENT), ("client.crt".into(), "client.key".into(), false));
         let both = [LISTENER.as_slice(), &CLIENT].concat();
         assert_eq!(of(&both), ("client.crt".into(), "client.key".into(), true));
-        // one of the two is taken at its word, and the other is the empty name of a file
+        // if only one of the two is set, the other one is an empty path, which does not exist
         let mistakes = loaded(folder.path(), TLS, &CLIENT[..1]).unwrap_err();
         assert!(mistakes[0].contains("General.Cluster.ClientPrivateKey: no such file"), "{mistakes:?}");
         let mistakes = loaded(folder.path(), TLS, &LISTENER).unwrap_err();
@@ -248,7 +248,7 @@ mod tests {
                         General.Cluster.ServerCertificate, General.Cluster.ServerPrivateKey, should be defined altogether.";
             assert!(mistakes[0].ends_with(said), "{mistakes:?}");
         }
-        // port 0 is none, and plaintext for clients is no obstacle
+        // port 0 counts as unset; a general listener without TLS is allowed
         let zero = [("GENERAL_CLUSTER_LISTENPORT", "0")];
         assert!(loaded(folder.path(), TLS, &zero).unwrap().settings.cluster.unwrap().listener.is_none());
         let all = [LISTENER.as_slice(), &CLIENT, &[("GENERAL_CLUSTER_ROOTCAS", "ca.crt")]].concat();
@@ -314,7 +314,7 @@ mod tests {
         let tick_interval_override = Some(Duration::from_millis(50));
         let acknowledge = Acknowledge::Durable;
         assert_eq!(settings.raft, RaftSettings { eviction_suspicion: seconds(7), tick_interval_override, acknowledge });
-        // with a listener of its own, its own shift counts
+        // with a separate listener, its own time shift applies
         let own = [variables.as_slice(), &LISTENER, &CLIENT].concat();
         let cluster = loaded(folder.path(), TLS, &own).unwrap().settings.cluster.unwrap();
         assert_eq!(

@@ -1,16 +1,16 @@
-//! Every key there is: its kind, its default, and whether it has an effect. `orderer.yaml` explains them to people; a
-//! test holds the two against each other.
+//! The table of all configuration keys: kind, default, and whether the key has an effect. `orderer.yaml` explains the
+//! keys to operators; a test compares it with this table.
 
-/// What a value must be.
+/// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Any text.
     Text,
-    /// A text that nobody is shown.
+    /// A text that is hidden in all output.
     Secret,
-    /// true or false.
+    /// A boolean.
     Bool,
-    /// 1 to 65535.
+    /// A port, 1 to 65535.
     Port,
     /// A whole number.
     Number,
@@ -18,54 +18,54 @@ pub enum Kind {
     Bytes,
     /// A Go duration, such as 500ms.
     Duration,
-    /// A file or folder; relative ones are relative to the configuration file.
+    /// A file or directory; a relative path is relative to the configuration file.
     Path,
-    /// A list of those.
+    /// A list of files or directories.
     Paths,
-    /// PEM: inline, or in the file that is named.
+    /// PEM: inline, or the path of a file.
     Pem,
-    /// A list of those.
+    /// A list of PEM values.
     Pems,
     /// A list of texts.
     List,
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// Whatever: the key is ignored.
+    /// Any value, because the key is ignored.
     Anything,
 }
 
-/// What a key is good for.
+/// Whether a key has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// It does what `orderer.yaml` says.
+    /// The key has the effect that `orderer.yaml` describes.
     Works,
-    /// It belongs to something this orderer does not have.
+    /// The key has no effect, for this reason.
     Ignored(&'static str),
 }
 
-/// A key.
+/// A configuration key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// Names from the root, with dots between them.
+    /// Path from the root, such as `General.ListenPort`.
     pub path: &'static str,
-    /// What its value must be.
+    /// Type of the value.
     pub kind: Kind,
-    /// As it would be written in YAML.
+    /// Default value, as it is written in YAML.
     pub default: &'static str,
-    /// What a value that says nothing (empty, or 0) means.
+    /// Values that count as unset.
     pub unset: Unset,
-    /// What it is good for.
+    /// Whether the key has an effect.
     pub effect: Effect,
 }
 
-/// What a value that says nothing means.
+/// The values with which a key counts as unset, so that its default applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unset {
-    /// An empty value means the default; 0 is a value like others.
+    /// An empty value; 0 is an ordinary value.
     Empty,
-    /// 0 means the default, too, as in Fabric.
+    /// An empty value or 0, as in Fabric.
     Zero,
-    /// An empty text is a value: it turns something off.
+    /// No value: an empty text disables a function.
     Never,
 }
 
@@ -73,12 +73,12 @@ const fn works(path: &'static str, kind: Kind, default: &'static str) -> Key {
     Key { path, kind, default, unset: Unset::Empty, effect: Effect::Works }
 }
 
-/// One of which Fabric takes 0 for its default.
+/// Creates a key for which 0 means the default, as in Fabric.
 const fn nonzero(path: &'static str, kind: Kind, default: &'static str) -> Key {
     Key { unset: Unset::Zero, ..works(path, kind, default) }
 }
 
-/// One that an empty text turns off.
+/// Creates a key for which an empty text is a value.
 const fn may_be_empty(path: &'static str, kind: Kind, default: &'static str) -> Key {
     Key { unset: Unset::Never, ..works(path, kind, default) }
 }
@@ -233,7 +233,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 impl Key {
-    /// Whether the key is this path, or an ignored section above it.
+    /// Returns whether the key has this path, ignoring case, or is an ignored section that contains it.
     pub(super) fn covers(&self, path: &str) -> bool {
         if self.path.eq_ignore_ascii_case(path) {
             return true;
@@ -246,12 +246,12 @@ impl Key {
             && path.as_bytes()[self.path.len()] == b'.'
     }
 
-    /// Whether `File` below it may name the file that its value is in.
+    /// Returns whether the value can be in a file, which the key with the suffix `.File` names.
     pub(super) fn may_be_in_a_file(&self) -> bool {
         matches!(self.kind, Kind::Text | Kind::Secret | Kind::Pem | Kind::Pems)
     }
 
-    /// The variable that overrides it.
+    /// Returns the name of the environment variable that overrides the key.
     pub fn variable(&self) -> String {
         format!("ORDERER_{}", self.path.replace('.', "_").to_ascii_uppercase())
     }

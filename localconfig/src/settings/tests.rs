@@ -180,7 +180,7 @@ fn values_may_be_in_files_and_pem_inline() {
     }
 }
 
-/// As PEM, as a password, under any key.
+/// Secrets are hidden as PEM, as a password, and under any key.
 #[test]
 fn no_secret_is_shown_whatever_key_it_stands_under() {
     const MARK: &str = "bWFya2VkIHNlY3JldA";

@@ -23,23 +23,23 @@ const CHANNELS: &str = "/participation/v1/channels";
 
 /// The end of `orderer channel --help`.
 pub const AFTER_HELP: &str = "\
-Flags and output are those of Fabric's osnadmin; here the exit code says whether the node did as asked.
+Flags and output are those of Fabric's osnadmin. Unlike osnadmin, the exit code reports whether the request succeeded.
 
 Try it:
   orderer channel list -o localhost:9443
   orderer channel join -o orderer.example.com:9443 --ca-file tlsca.pem --client-cert admin.crt --client-key admin.key \\
       -c mychannel -b mychannel.block
 
-Exit codes: 0 done, 1 refused or not reached, 2 wrong arguments";
+Exit codes: 0 success, 1 rejected or not reachable, 2 wrong arguments";
 
 /// Subcommands of `orderer channel`.
 #[derive(Debug, clap::Subcommand)]
 pub enum ChannelCommand {
     /// List the channels, or one with its height and state
     List(ListArguments),
-    /// Join a channel: make it from its genesis block
+    /// Join a channel: create it from its genesis block
     Join(JoinArguments),
-    /// Remove a channel with its blocks
+    /// Remove a channel and its blocks
     Remove(RemoveArguments),
     /// Send a signed config update to a channel
     Update(UpdateArguments),
@@ -55,16 +55,16 @@ pub struct EndpointArguments {
     /// The node's admin endpoint
     #[arg(short = 'o', long, value_name = "HOST:PORT")]
     orderer_address: String,
-    /// Connect by TLS; certificates of the authorities that the node's leads to, PEM
+    /// Use TLS, and trust the authorities in this PEM file
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Certificate to show, PEM
+    /// PEM file of the client certificate
     #[arg(long, value_name = "FILE", requires = "ca_file", requires = "client_key")]
     client_cert: Option<PathBuf>,
-    /// Its key, PEM
+    /// PEM file of the client certificate's key
     #[arg(long, value_name = "FILE", requires = "client_cert")]
     client_key: Option<PathBuf>,
-    /// Leave the line with the HTTP status out
+    /// Do not print the HTTP status
     #[arg(long)]
     no_status: bool,
 }
@@ -72,7 +72,7 @@ pub struct EndpointArguments {
 /// The time shift of osnadmin, which has it for connections to nodes whose certificates have expired.
 #[derive(Debug, clap::Args)]
 pub struct ShiftArguments {
-    /// Judge the node's certificate as if it were so much earlier, such as 48h
+    /// Verify the node's certificate as of this long ago, such as 48h
     #[arg(short = 't', long = "tlsHandshakeTimeShift", value_name = "DURATION", default_value = "0", value_parser = duration)]
     shift: Duration,
 }
@@ -116,7 +116,7 @@ pub struct UpdateArguments {
     /// Channel
     #[arg(short = 'c', long = "channelID", value_name = "CHANNEL", value_parser = ChannelId::parse)]
     channel: ChannelId,
-    /// File with the envelope around the update
+    /// File with the signed envelope of the config update
     #[arg(short = 'e', long, value_name = "FILE")]
     config_update_envelope: PathBuf,
     #[command(flatten)]

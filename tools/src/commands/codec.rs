@@ -39,7 +39,7 @@ pub struct DecodeArguments {
     /// File for the JSON [default: standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Unfold everything that can be read, also what would be other bytes after encoding; leaves out unknown fields
+    /// Decode all nested messages, even if encoding would not restore their bytes; omit unknown fields
     #[arg(long)]
     readable: bool,
 }

@@ -21,32 +21,32 @@ Exit codes:
 /// Arguments of `orderer crypto`.
 #[derive(Debug, clap::Args)]
 pub struct CryptoArguments {
-    /// A crypto-config.yaml as of Fabric's cryptogen: OrdererOrgs, PeerOrgs, Specs, Template, Users, SANS
+    /// File in the format of cryptogen's crypto-config.yaml: OrdererOrgs, PeerOrgs, Specs, Template, Users, SANS
     #[arg(long, value_name = "FILE",
           conflicts_with_all = ["domain", "orderers", "organizations", "peers", "users", "hosts"])]
     config: Option<PathBuf>,
-    /// Folder to make; it must not exist
+    /// Folder to create; it must not exist
     #[arg(long, value_name = "DIR", default_value = "crypto-config")]
     output: PathBuf,
-    /// Domain of the orderers' organization; others are org1.DOMAIN and so on
+    /// Domain of the orderers' organization; organizations of peers are org1.DOMAIN, ...
     #[arg(long, value_name = "NAME", default_value = "example.com")]
     domain: String,
-    /// Orderers: orderer, orderer2 and so on
+    /// Number of orderers: orderer, orderer2, ...
     #[arg(long, value_name = "N", default_value_t = 1)]
     orderers: usize,
-    /// Organizations of peers
+    /// Number of organizations of peers
     #[arg(long, value_name = "N", default_value_t = 1)]
     organizations: usize,
-    /// Peers of each organization
+    /// Number of peers of each organization
     #[arg(long, value_name = "N", default_value_t = 1)]
     peers: usize,
-    /// Users of each organization, beside its administrator
+    /// Number of users of each organization, without its administrator
     #[arg(long, value_name = "N", default_value_t = 1)]
     users: usize,
-    /// A name or address that every machine is reached by, beside its own; may be repeated
+    /// Additional host name or address in every TLS certificate; may be repeated
     #[arg(long = "host", value_name = "NAME", default_values = ["localhost", "127.0.0.1"])]
     hosts: Vec<String>,
-    /// Kind of keys; with --config, where the file says nothing. Members may have ed25519 from channel capability V3_0 on
+    /// Key algorithm, with --config as the default of the file; ed25519 requires channel capability V3_0
     #[arg(long, value_enum, default_value_t = Keys::Ecdsa)]
     algorithm: Keys,
 }

@@ -37,11 +37,11 @@ pub struct GenesisArguments {
     /// Write block 0 of the channel to this file
     #[arg(long = "outputBlock", value_name = "FILE", required_unless_present = "output_create_channel_tx")]
     output_block: Option<PathBuf>,
-    /// Write the transaction that creates the channel through the system channel to this file; it is not signed
+    /// Write the unsigned transaction that creates the channel through a system channel
     #[arg(long = "outputCreateChannelTx", value_name = "FILE")]
     output_create_channel_tx: Option<PathBuf>,
-    /// The configtx.yaml; otherwise the one in --configPath, $FABRIC_CFG_PATH, the working folder or
-    /// /etc/hyperledger/fabric. Relative paths in it are relative to it
+    /// Path of configtx.yaml [default: configtx.yaml in --configPath, $FABRIC_CFG_PATH, the working folder or
+    /// /etc/hyperledger/fabric]; relative paths in it are relative to its folder
     #[arg(long, value_name = "FILE", conflicts_with = "config_path")]
     config: Option<PathBuf>,
     /// Folder of configtx.yaml

@@ -32,34 +32,34 @@ const ANSWER_MAX_BYTES: usize = 4 << 20;
 /// Arguments of `orderer health`.
 #[derive(Debug, clap::Args)]
 pub struct HealthArguments {
-    /// Configuration file, as of `orderer start`; says where to ask if --address does not
+    /// Configuration file of the node, as for `orderer start`
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The node of the development network in DIR
+    /// Check the node of the development network in DIR
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = DEV_FOLDER, conflicts_with = "config")]
     pub dev: Option<PathBuf>,
-    /// Ask here; no configuration is read then
+    /// Address of the endpoint; the configuration is not read
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["config", "dev"])]
     pub address: Option<String>,
-    /// Ask the gRPC health service, not the operations endpoint
+    /// Query the gRPC health service instead of the operations endpoint
     #[arg(long)]
     grpc: bool,
-    /// Ask only whether the node lives: a channel that is not well does not count, nor that a ledger is still being repaired
+    /// Check only that the node accepts connections; ignore failed channels and ledgers that are being repaired
     #[arg(long)]
     alive: bool,
-    /// With --address: the server has TLS, and its certificate leads to an authority in FILE
+    /// With --address: use TLS, and trust the authorities in this PEM file
     #[arg(long, value_name = "FILE", requires = "address")]
     tls_ca: Vec<PathBuf>,
-    /// The name in the server's certificate, if it is not the host of --address
+    /// Name in the server's certificate [default: the host in --address]
     #[arg(long, value_name = "NAME", requires = "tls_ca")]
     server_name: Option<String>,
-    /// Certificate to show, in PEM [default: with --config, that of the listener itself]
+    /// PEM file of the client certificate [default with --config: the listener's own]
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// Its key
+    /// PEM file of the client certificate's key
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Give up after so long
+    /// Time limit in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     timeout: u64,
 }

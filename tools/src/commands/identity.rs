@@ -17,7 +17,7 @@ pub struct SignerArguments {
     /// Sign as the identity in this MSP folder [default: $CORE_PEER_MSPCONFIGPATH]
     #[arg(long, value_name = "DIR")]
     msp_dir: Option<PathBuf>,
-    /// Name of its MSP [default: $CORE_PEER_LOCALMSPID]
+    /// ID of the identity's MSP [default: $CORE_PEER_LOCALMSPID]
     #[arg(long, value_name = "NAME")]
     msp_id: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `orderer kafka check`: whether brokers and topics are fit, before the node finds out.
+//! `orderer kafka check`: checks whether brokers and topics meet the requirements of the node.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,46 +16,46 @@ use orderer_localconfig::settings::{self, Mistake, Settings};
 use super::output::complain;
 use super::subjects;
 
-/// Room in a topic's largest message beside the channel's largest envelope.
+/// Bytes that a topic's largest message must have beyond the channel's largest envelope.
 const MESSAGE_OVERHEAD_BYTES: u32 = 64 << 10;
 
-/// What to look at.
+/// Arguments of `orderer kafka check`.
 #[derive(Debug, clap::Args)]
 pub struct CheckArguments {
-    /// Configuration file, as of `orderer start`
+    /// Configuration file, as for `orderer start`
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// A channel's genesis block, or a later config block, instead of the ledgers; also while the node runs
+    /// Read this config block instead of the ledgers; also possible while the node runs
     #[arg(long, value_name = "FILE")]
     pub block: Option<PathBuf>,
-    /// Only this channel; with --brokers one that need not exist yet
+    /// Check only this channel; with --brokers, the channel need not exist yet
     #[arg(long, value_name = "NAME")]
     channel: Option<String>,
-    /// These brokers instead of those in the channel's configuration: host:port, separated by commas
+    /// Brokers to check instead of those in the configuration: HOST:PORT,HOST:PORT
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     brokers: Vec<String>,
 }
 
-/// A channel, and where it is ordered.
+/// The requirements of a channel, and the brokers to check.
 struct Subject {
     need: Need,
     brokers: Vec<String>,
 }
 
-/// Finds the configuration, and checks what it reaches.
+/// Reads the configuration and checks the Kafka clusters of its channels.
 pub fn run(arguments: &CheckArguments) -> ExitCode {
     let examined = match find_settings(arguments.config.clone(), &variables()) {
         Ok(origin) => settings::examine(&origin),
         Err(mistake) => return complain([mistake.to_string()]),
     };
-    // brokers are asked about a block without any identity
+    // with --block no identity is needed, so errors in the MSP directory do not matter
     let counts = |mistake: &&Mistake| !(arguments.block.is_some() && mistake.is_about("General.LocalMSPDir"));
     let mistakes: Vec<String> = examined.mistakes.iter().filter(counts).map(ToString::to_string).collect();
     let Some(settings) = examined.settings.filter(|_| mistakes.is_empty()) else { return complain(mistakes) };
     check(arguments, &settings).unwrap_or_else(|error| complain([format!("{error:#}")]))
 }
 
-/// Prints each finding. 0 if none is an error.
+/// Prints each finding. Returns 0 if none is an error.
 pub fn check(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
     let subjects = subjects(arguments, settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start")?;
@@ -114,7 +114,8 @@ fn need(channel: &str, largest_record: Option<u32>, next_offset: Option<i64>, se
     Need { channel: channel.to_owned(), largest_record, replication_factor, next_offset }
 }
 
-/// The channels on the disk that are asked for, and the record that each needs next.
+/// Reads the requested channels from the ledgers, each with the offset of the record that it needs next. The offset is
+/// `None` for a channel with the genesis block only.
 fn read_ledgers(
     arguments: &CheckArguments,
     settings: &Settings,

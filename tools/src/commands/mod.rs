@@ -1,6 +1,6 @@
-//! Commands: their arguments, and what comes of them. The program composes them.
+//! The commands of the program: their arguments and their execution.
 
-/// A line on standard output. Whoever reads it may have seen enough; what the command does goes on.
+/// Prints a line on standard output. A write error, such as a closed pipe, is ignored: the command continues.
 #[macro_export]
 macro_rules! say {
     ($($text:tt)*) => { $crate::commands::files::say(format_args!($($text)*)) };
@@ -31,7 +31,7 @@ use crate::dev;
 /// Default folder of a development network.
 pub const DEV_FOLDER: &str = "orderer-dev";
 
-/// The configuration file that was named, or that of the development network that was.
+/// Returns the named configuration file, or that of the named development network.
 pub fn config_file(config: Option<&PathBuf>, dev: Option<&PathBuf>) -> Option<PathBuf> {
     config.cloned().or_else(|| dev.map(|folder| folder.join(dev::CONFIG_FILE)))
 }

@@ -17,9 +17,10 @@ use orderer_client::{config_update, signed_again};
 
 /// The end of `orderer sign --help`.
 pub const AFTER_HELP: &str = "\
-An envelope with a config update (also one that creates a channel) gets one more signature, and is signed as a whole in
-the signer's name, as `peer channel signconfigtx` does. A bare update, as `orderer config-update` and configtxlator write
-it, gets its envelope here. Any other envelope is signed as it is; if it names no creator, in the signer's name.
+If the file is an envelope with a config update (also one that creates a channel), adds a signature to the update and signs
+the envelope in the signer's name, as `peer channel signconfigtx` does. A bare update, as `orderer config-update` and
+configtxlator write it, is put into an envelope. Any other envelope can be
+signed only by its creator; if it names none, the signer becomes its creator.
 
 Try it:
   export CORE_PEER_LOCALMSPID=Org1MSP CORE_PEER_MSPCONFIGPATH=.../users/Admin@org1.example.com/msp
@@ -28,7 +29,7 @@ Try it:
 /// Arguments of `orderer sign`.
 #[derive(Debug, clap::Args)]
 pub struct SignArguments {
-    /// The envelope or update; replaced unless there is --output
+    /// File with the envelope or update; overwritten unless --output is given
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     file: PathBuf,
     /// File for the signed envelope

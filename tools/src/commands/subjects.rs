@@ -1,4 +1,4 @@
-//! The channels that a check looks at: of a block in a file, or of the ledgers of a node that does not run.
+//! Reads the channel configurations that a check examines: from a block file, or from the ledgers of a stopped node.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use orderer_core::config::{Catalog, ChannelSnapshot};
 use orderer_ledger::Ledger;
 use orderer_localconfig::settings::Settings;
 
-/// The configuration in a config block.
+/// Reads the configuration from a file with a config block.
 pub(super) fn read_block(file: &Path, catalog: &Arc<Catalog>) -> anyhow::Result<ChannelSnapshot> {
     let block = EncodedBlock::parse(&std::fs::read(file)?)?;
     Ok(ChannelSnapshot::from_config_block(&block.decode(), catalog)?)
 }
 
-/// What `read` finds in each ledger on the disk and the configuration in force, of one channel if one is wanted. `hint` says what else
-/// can be given.
+/// Opens the ledger of each channel, or only that of the channel `wanted`, and collects the results of `read` with the
+/// ledger and the configuration in force. `hint` is the advice in the error for a missing directory.
 pub(super) fn of_ledgers<T>(
     settings: &Settings,
     wanted: Option<&str>,

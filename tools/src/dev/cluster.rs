@@ -1,8 +1,9 @@
-//! The development network with several orderers, which order its channel together by Raft.
+//! The development network with Raft: one, three or five orderers order its channel together.
 //!
-//! It lies in its folder as that with one orderer does; beside the files of the first orderer, `orderer.yaml` and `ledger/`, each
-//! other one has its own: `orderer2.yaml` and `ledger2/`, and so on. There is no system channel. Orderers find each other on the
-//! listeners that clients use, which is why these have TLS.
+//! The directory has the layout of the network with one solo orderer. The first orderer uses `orderer.yaml` and
+//! `ledger/`, the second `orderer2.yaml` and `ledger2/`, and so on. There is no system channel. The orderers connect to
+//! each other on the listeners that clients use. These listeners have TLS, because Raft nodes identify each other by
+//! TLS certificates.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,19 +17,21 @@ use super::{
 };
 use crate::crypto::Algorithm;
 
-/// The port of the first orderer, unless another is chosen.
+/// Default port of the first orderer.
 pub const BASE_PORT: u16 = 7050;
-/// The highest that can be chosen.
+/// Maximum port of the first orderer, so that every port of five orderers is at most 65535.
 pub const BASE_PORT_MAX: u16 = u16::MAX - (ORDERERS_MAX - 1) * PORTS_EACH - OPERATIONS_PORT;
+/// Maximum number of orderers.
 const ORDERERS_MAX: u16 = 5;
-/// From the port of one orderer to that of the next.
+/// Distance between the ports of two successive orderers.
 const PORTS_EACH: u16 = 10;
-/// From an orderer's port to that of its Admin endpoint,
+/// Distance from an orderer's port to that of its Admin endpoint.
 const ADMIN_PORT: u16 = 3;
-/// and to that of its Operations endpoint.
+/// Distance from an orderer's port to that of its Operations endpoint.
 const OPERATIONS_PORT: u16 = 5;
 
-/// What each orderer's file says and a variable, which would hold for all of them, cannot.
+/// Prefixes of the variables that the orderers do not receive, because every orderer would read the same value. Each
+/// orderer's configuration file sets these keys.
 const OWN_VARIABLES: [&str; 11] = [
     "GENERAL_LISTENADDRESS",
     "GENERAL_LISTENPORT",
@@ -43,34 +46,38 @@ const OWN_VARIABLES: [&str; 11] = [
     "CONSENSUS_SERVE_ETCDRAFT",
 ];
 
-/// A development network with several orderers, on the disk.
+/// A development network with Raft, in a directory.
 #[derive(Debug)]
 pub struct DevCluster {
     folder: PathBuf,
     created: bool,
-    /// The first is the one that commands with `--dev` ask.
+    /// The orderers. Commands with `--dev` connect to the first one.
     pub orderers: Vec<DevOrderer>,
 }
 
-/// One of its orderers.
+/// One orderer of the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevOrderer {
-    /// In its organization.
+    /// Host name within the organization's domain, such as `orderer2`.
     pub name: String,
-    /// With which it starts.
+    /// Path of its configuration file.
     pub config_file: PathBuf,
 }
 
-/// Whether the variable is one that the orderers of a cluster are not given: their files say it, each in its own way.
+/// Returns whether the environment variable sets a key that each orderer's configuration file sets with a value of its
+/// own. Such variables are not passed to the orderers.
 pub fn is_own(variable: &str) -> bool {
     variable.strip_prefix("ORDERER_").is_some_and(|key| OWN_VARIABLES.iter().any(|own| key.starts_with(own)))
 }
 
-/// Makes a network with so many orderers in `folder`, the first of which listens on `base_port`, or finds it there. `None` if the
-/// folder has a network with one orderer of type solo, or shall have one: no number was given. Blocks.
+/// Creates a network with this number of orderers in `folder`, or finds the existing one. The first orderer of a new
+/// network listens on `base_port`; an existing network keeps its ports. Performs blocking I/O.
+///
+/// Returns `None` if `orderers` is `None` and the directory contains no network, or a network with one solo orderer:
+/// the caller then uses the solo network.
 ///
 /// # Errors
-/// The folder has something else, or cannot be written.
+/// Fails if the directory contains other files or a network of another size, or cannot be written.
 pub fn prepare(folder: &Path, orderers: Option<u8>, base_port: u16) -> Result<Option<DevCluster>, DevError> {
     if orderers.is_none() && !folder.join(CONFIG_FILE).exists() {
         return Ok(None);
@@ -103,12 +110,12 @@ fn port(place: u16, base_port: u16) -> u16 {
     base_port + place * PORTS_EACH
 }
 
-/// What an orderer has of its own, in the layout of Fabric's cryptogen.
+/// Returns the relative path of an orderer's certificates and keys, in the layout of Fabric's cryptogen.
 fn crypto_folder(place: u16) -> String {
     format!("crypto/ordererOrganizations/{ORDERER_DOMAIN}/orderers/{}.{ORDERER_DOMAIN}", name(place))
 }
 
-/// The network with one orderer, ordered by several.
+/// Returns configtx.yaml of the solo network, changed to consensus by Raft.
 fn configtx_text(orderers: u16, base_port: u16) -> String {
     let addresses: Vec<_> = (0..orderers).map(|place| format!("\"127.0.0.1:{}\"", port(place, base_port))).collect();
     let addresses = addresses.join(", ");
@@ -121,7 +128,7 @@ fn configtx_text(orderers: u16, base_port: u16) -> String {
              ServerTLSCert: {tls}/server.crt"
         );
     }
-    // on one machine a leader that is silent for a second is gone
+    // all orderers run on one machine, so a leader that sends nothing for a second (10 ticks) has failed
     raft.push_str(
         "    Options: {TickInterval: 100ms, ElectionTick: 10, HeartbeatTick: 1, MaxInflightBlocks: 5, \
          SnapshotIntervalSize: 16 MB}",
@@ -170,7 +177,8 @@ Metrics:
 }
 
 impl DevCluster {
-    /// What is where, and commands to try, ready to paste. `settings` are those of the orderers.
+    /// Returns the message that is printed when all orderers serve: addresses, paths, and example commands for a shell.
+    /// `settings` are the settings of each orderer, in order.
     pub fn greeting(&self, settings: &[Settings]) -> String {
         let folder = self.folder.display();
         let made = if self.created { "made" } else { "goes on" };
@@ -269,7 +277,7 @@ mod tests {
         assert!(prepare(&single, None, BASE_PORT).expect("found").is_none());
 
         for orderers in [None, Some(3)] {
-            // the ports are those that it was made with
+            // the network keeps the ports it was created with
             let again = prepare(&three, orderers, BASE_PORT).expect("found").expect("a cluster");
             assert!(!again.created && settings(&again.orderers[2]).listen.port() == 20_020);
         }

@@ -1,18 +1,18 @@
-//! Where things are in the folder of a development network, and how many orderers one has.
+//! Paths in the directory of a development network, and the number of its orderers.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub(super) const SYSTEM_CHANNEL: &str = "system-channel";
-/// Of its node, or of the first of them.
+/// File name of the configuration of the only or the first orderer.
 pub const CONFIG_FILE: &str = "orderer.yaml";
 
 /// How many orderers a development network has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// One, which orders alone by solo.
+    /// One orderer with consensus type solo.
     Single,
-    /// This number of orderers, which order by Raft.
+    /// This number of orderers with consensus type etcdraft.
     Cluster(u8),
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for Size {
 }
 
 impl Size {
-    /// That of the network in a folder which has one.
+    /// Determines the size of the network that exists in a directory.
     pub(super) fn found(folder: &Path) -> Self {
         if genesis_path(folder, SYSTEM_CHANNEL).exists() {
             return Self::Single;
@@ -37,22 +37,22 @@ impl Size {
     }
 }
 
-/// Block 0 of a channel.
+/// Returns the path of a channel's block 0.
 pub(super) fn genesis_path(folder: &Path, channel: &str) -> PathBuf {
     folder.join("genesis").join(format!("{channel}.block"))
 }
 
-/// What the orderer in this place has; that of the first has no number.
+/// Returns a name with the number of the orderer at this index; the first orderer's name has no number.
 pub(super) fn numbered(word: &str, place: u16) -> String {
     if place == 0 { word.to_owned() } else { format!("{word}{}", place + 1) }
 }
 
-/// Of the orderer in this place, in its organization.
+/// Returns the host name of the orderer at this index, within the organization's domain.
 pub(super) fn name(place: u16) -> String {
     numbered("orderer", place)
 }
 
-/// The settings of the orderer in this place.
+/// Returns the name of the configuration file of the orderer at this index.
 pub(super) fn config_file(place: u16) -> String {
     format!("{}.yaml", name(place))
 }

@@ -1,16 +1,16 @@
-//! The development network: everything a first-time user needs, made on the spot.
+//! The development network: everything that a first-time user needs, created by one command.
 //!
 //! ```text
-//! DIR/orderer.yaml                           of the node that `start --dev` runs
-//! DIR/configtx.yaml                          the network, as `orderer genesis` reads it
+//! DIR/orderer.yaml                           configuration of the node that `start --dev` runs
+//! DIR/configtx.yaml                          profiles of the network, for `orderer genesis`
 //! DIR/genesis/                               blocks 0 of the system channel and of the application channel
 //! DIR/crypto/ordererOrganizations/example.com/..        organizations, in the layout of Fabric's cryptogen
 //! DIR/crypto/peerOrganizations/org1.example.com/..
-//! DIR/ledger/                                what the node stores
+//! DIR/ledger/                                the node's ledgers
 //! ```
 //!
-//! It is made beside DIR and moved there whole: a crash leaves no half of it. Its keys are for development only. [`cluster`] makes one
-//! with several orderers.
+//! The network is built in a directory beside DIR and then moved, so that a crash leaves no incomplete network in DIR.
+//! Its keys are for development only. [`cluster`] creates a network with Raft.
 
 pub mod cluster;
 mod layout;
@@ -37,65 +37,66 @@ const ORDERER_DOMAIN: &str = "example.com";
 const ORDERER_MSP: &str = "OrdererMSP";
 const PEER_DOMAIN: &str = "org1.example.com";
 const PEER_MSP: &str = "Org1MSP";
-/// The network, for `orderer genesis`.
+/// The profiles of the network, in the form of Fabric's configtx.yaml.
 const CONFIGTX: &str = include_str!("configtx.yaml");
-/// Channels, and the profiles in it that they are made of.
+/// The channels, each with the profile in [`CONFIGTX`] from which it is created.
 const CHANNELS: [(&str, &str); 2] = [(SYSTEM_CHANNEL, "System"), (APPLICATION_CHANNEL, "DevChannel")];
 
-/// Why there is no development network.
+/// Reason for which the development network cannot be created or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DevError {
-    /// A file or folder.
+    /// A file or directory cannot be read or written.
     #[error("development network: {action} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The failed operation.
         action: &'static str,
-        /// With what.
+        /// The path.
         path: PathBuf,
-        /// Why it failed.
+        /// The error of the file system.
         #[source]
         cause: io::Error,
     },
-    /// The folder is something else's.
+    /// The directory contains other files than a development network.
     #[error("development network: {} is not empty and has no {CONFIG_FILE}: name an empty folder", .0.display())]
     NotOurs(PathBuf),
-    /// The folder has a network with another number of orderers.
+    /// The directory contains a network of another size.
     #[error("development network: {} has {found}, and not {wanted}: name another folder", folder.display())]
     Another {
-        /// The folder.
+        /// The directory.
         folder: PathBuf,
-        /// What it has.
+        /// Size of the existing network.
         found: Size,
-        /// What was asked for.
+        /// The requested size.
         wanted: Size,
     },
-    /// Certificates.
+    /// The certificates cannot be created.
     #[error("development network: make certificates")]
     Crypto(#[from] CryptoError),
-    /// Cannot happen: the numbers are constants.
+    /// Invalid numbers of members. Cannot happen, because they are constants.
     #[error("development network: choose members")]
     Members(#[from] crypto::Mistakes),
-    /// Cannot happen: the profiles are constants.
+    /// An invalid profile. Cannot happen, because the profiles are constants.
     #[error("development network: make a genesis block")]
     Genesis(#[from] configtx::Mistakes),
-    /// Cannot happen: the names are constants.
+    /// An invalid channel name. Cannot happen, because the names are constants.
     #[error("development network: channel name")]
     Channel(#[from] ChannelIdError),
 }
 
-/// A development network on the disk.
+/// A development network in a directory.
 #[derive(Debug)]
 pub struct DevNetwork {
     folder: PathBuf,
     created: bool,
-    /// Of the node.
+    /// Path of the node's configuration file.
     pub config_file: PathBuf,
-    /// Blocks 0 of its channels.
+    /// Paths of the channels' blocks 0.
     pub genesis_blocks: Vec<PathBuf>,
 }
 
-/// Moves all that is in a folder into an empty one. What says that it is whole comes last.
+/// Moves all entries of a directory into an empty one. Moves the configuration file last, because its presence marks a
+/// complete network.
 fn move_into(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let name = entry?.file_name();
@@ -107,8 +108,11 @@ fn move_into(from: &Path, to: &Path) -> io::Result<()> {
     fs::remove_dir(from)
 }
 
-/// Makes the network in `folder`, with keys of this kind, or finds it there with those that it has. Takes about 20 ms.
-/// Blocks.
+/// Creates the network with one solo orderer in `folder`, with keys of this algorithm, or finds the existing one,
+/// whatever its keys. Creation takes about 20 ms. Performs blocking I/O.
+///
+/// # Errors
+/// Fails if the directory contains other files or a network with Raft, or cannot be written.
 pub fn prepare(folder: &Path, algorithm: Algorithm) -> Result<DevNetwork, DevError> {
     let created = make_whole(folder, |unfinished| make(unfinished, algorithm))?;
     let folder = find(folder)?;
@@ -128,7 +132,8 @@ fn find(folder: &Path) -> Result<PathBuf, DevError> {
     fs::canonicalize(folder).map_err(|cause| DevError::Io { action: "find", path: folder.to_owned(), cause })
 }
 
-/// Has a network made beside `folder` and moves it there, unless there is one. True if it was made.
+/// Creates a network with `make` in a directory beside `folder` and moves it there, unless `folder` contains a network.
+/// Returns whether it created one.
 fn make_whole(folder: &Path, make: impl FnOnce(&Path) -> Result<(), DevError>) -> Result<bool, DevError> {
     let io = |action, path: &Path| {
         let path = path.to_owned();
@@ -141,7 +146,8 @@ fn make_whole(folder: &Path, make: impl FnOnce(&Path) -> Result<(), DevError>) -
     if occupied {
         return Err(DevError::NotOurs(folder.to_owned()));
     }
-    // one that is there may be where somebody stands: it stays the same folder, and has a name beside which to work
+    // an existing empty directory may be a process's working directory, so it is filled and not replaced; its canonical
+    // path has a last component, from which the name of the temporary directory is made
     let known = if folder.exists() { find(folder)? } else { folder.into() };
     let unfinished = crypto::unfinished(&known);
     if unfinished.exists() {
@@ -159,7 +165,7 @@ fn make(folder: &Path, algorithm: Algorithm) -> Result<(), DevError> {
     write(&folder.join(CONFIG_FILE), config_text().as_bytes())
 }
 
-/// The organizations of a network with so many orderers.
+/// Creates the certificates and keys of a network with this number of orderers.
 fn make_crypto(folder: &Path, orderers: usize, algorithm: Algorithm) -> Result<(), DevError> {
     let members = Simple {
         domain: ORDERER_DOMAIN.to_owned(),
@@ -174,7 +180,7 @@ fn make_crypto(folder: &Path, orderers: usize, algorithm: Algorithm) -> Result<(
     Ok(crypto::generate(&folder.join("crypto"), &Network::simple(&members)?)?)
 }
 
-/// configtx.yaml, and the first blocks of channels by its profiles.
+/// Writes configtx.yaml, and the genesis block of each channel from the profile with this name.
 fn make_channels(folder: &Path, text: &str, channels: &[(&str, &str)]) -> Result<(), DevError> {
     let file = folder.join("configtx.yaml");
     write(&file, text.as_bytes())?;
@@ -185,7 +191,8 @@ fn make_channels(folder: &Path, text: &str, channels: &[(&str, &str)]) -> Result
     Ok(())
 }
 
-/// Ed25519 keys count from channel capability V3_0 on, with which orderers are listed by their organizations alone.
+/// Returns configtx.yaml for this key algorithm. Ed25519 keys require channel capability V3_0, with which addresses of
+/// orderers are only listed in their organizations.
 fn configtx_text(algorithm: Algorithm) -> Cow<'static, str> {
     match algorithm {
         Algorithm::Ecdsa => CONFIGTX.into(),
@@ -239,7 +246,7 @@ fn admin_msp(folder: &Path) -> PathBuf {
 }
 
 impl DevNetwork {
-    /// The network in `folder`, if there is one, also with several orderers: the first of them then. Makes nothing.
+    /// Finds the network in `folder`; of a network with Raft, its first orderer. Returns `None` if there is no network.
     pub fn find(folder: &Path) -> Option<Self> {
         let folder = fs::canonicalize(folder).ok()?;
         let blocks = CHANNELS.map(|(channel, _)| genesis_path(&folder, channel));
@@ -249,23 +256,23 @@ impl DevNetwork {
         whole.then_some(Self { folder, created: false, config_file, genesis_blocks })
     }
 
-    /// Block 0 of a channel of it.
+    /// Returns the path of a channel's block 0.
     pub fn genesis_block(&self, channel: &str) -> PathBuf {
         genesis_path(&self.folder, channel)
     }
 
-    /// MSP folder of a client, and its MSP's name.
+    /// Returns the MSP directory of a client, and the ID of its MSP.
     pub fn client(&self) -> (PathBuf, String) {
         (self.user_folder().join("msp"), PEER_MSP.to_owned())
     }
 
-    /// The client's TLS certificate and key.
+    /// Returns the paths of the client's TLS certificate and key.
     pub fn client_tls(&self) -> (PathBuf, PathBuf) {
         let tls = self.user_folder().join("tls");
         (tls.join("client.crt"), tls.join("client.key"))
     }
 
-    /// The authority that the orderer's TLS certificate leads to.
+    /// Returns the path of the certificate of the authority that issued the orderers' TLS certificates.
     pub fn orderer_tls_root(&self) -> PathBuf {
         orderer_tls_root(&self.folder)
     }
@@ -274,7 +281,7 @@ impl DevNetwork {
         self.folder.join(format!("crypto/peerOrganizations/{PEER_DOMAIN}/users/User1@{PEER_DOMAIN}"))
     }
 
-    /// What is where, and commands to try, ready to paste.
+    /// Returns the message that is printed when the node serves: addresses, paths, and example commands for a shell.
     pub fn greeting(&self, settings: &Settings) -> String {
         let (folder, address) = (self.folder.display(), settings.listen);
         let dev = quoted(&folder.to_string());
@@ -309,7 +316,8 @@ Is it healthy?
     }
 }
 
-/// Lines about the endpoints for operators, and what `orderer health` needs to ask the node.
+/// Returns lines about the endpoints for operators, and the flag with which `orderer health` reaches a node without an
+/// Operations endpoint on a known port.
 fn operators(settings: &Settings) -> (String, &'static str) {
     let mut lines = String::new();
     let of = |address: SocketAddr| if address.port() == 0 { "see the log".to_owned() } else { address.to_string() };
@@ -323,7 +331,7 @@ fn operators(settings: &Settings) -> (String, &'static str) {
     (lines, if operations.is_some_and(|address| address.port() != 0) { "" } else { " --grpc" })
 }
 
-/// A text as one word of a shell.
+/// Quotes a text as one word of a POSIX shell.
 fn quoted(text: &str) -> String {
     let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-@+=:".contains(c));
     if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }

@@ -21,30 +21,31 @@ use super::ConnectArguments;
 use crate::commands::printable::printable;
 use orderer_client::{Item, send_all, transaction};
 
-/// No longer line of standard input becomes a transaction.
+/// Maximum size in bytes of a line of standard input.
 const LINE_MAX_BYTES: u64 = 64 << 20;
 
 pub(super) const AFTER_HELP: &str = "\
-Files hold one serialized envelope each and are sent as they are. Every line of standard input becomes the payload of a
-signed transaction; so does every one of --generate, with random bytes. What the transactions carry means nothing to a peer.
+Each FILE contains one serialized envelope, which is sent unchanged. Without files, each line of standard input becomes
+the payload of a signed transaction; with --generate, payloads are random bytes. Peers mark these transactions invalid.
 
-Each answer is a line: status, file or transaction id, and the orderer's text. Exit code 1: at least one was refused.";
+Prints a line for each response: status, file or transaction ID, and the orderer's text. Exit code 1: at least one
+envelope was rejected.";
 
 #[derive(Debug, clap::Args)]
 pub struct BroadcastArguments {
-    /// Envelopes to send; without any, and without --generate, lines of standard input
+    /// Files with envelopes to send [default: lines of standard input, or --generate]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Channel of the transactions that are made here [default: the development network's]
+    /// Channel of new transactions [default: the development network's]
     #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]
     channel: Option<String>,
-    /// Send so many transactions with random payloads; answers are counted, and only refusals printed
+    /// Send this number of random transactions; print rejections and a summary only
     #[arg(long, value_name = "COUNT", conflicts_with = "files")]
     generate: Option<u64>,
-    /// Size of a generated payload
+    /// Size of a generated payload in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(..=64 << 20))]
     payload_bytes: u32,
-    /// So many are sent before the first is answered
+    /// Maximum number of unanswered envelopes
     #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     window: u16,
     #[command(flatten)]
@@ -75,7 +76,7 @@ pub(super) async fn run(arguments: BroadcastArguments) -> anyhow::Result<ExitCod
         *answers.entry(status.as_str_name()).or_default() += 1;
         if each || status != Status::Success {
             let separator = if info.is_empty() { "" } else { ": " };
-            // whoever reads this may have seen enough; everything is sent all the same
+            // a write error is ignored: the remaining envelopes are sent even if the reader of the output is gone
             say!("{} {}{separator}{}", status.as_str_name(), item.name, printable(info));
         }
         anyhow::Ok(())

@@ -15,7 +15,7 @@ use super::fetch::refusal;
 use super::{ConnectArguments, Connecting, say};
 use orderer_client::{BlockSummary, Delivered, Position, seek, seek_info};
 
-/// The table's last line is drawn anew so often.
+/// Interval between updates of the table's last line.
 const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
@@ -26,10 +26,10 @@ pub struct DeliverArguments {
     /// First block: oldest, newest, next, or a number
     #[arg(long, value_name = "BLOCK", default_value = "newest")]
     from: Position,
-    /// Last block: newest, or a number [default: follow for ever]
+    /// Last block: newest, or a number [default: wait for new blocks without end]
     #[arg(long, value_name = "BLOCK")]
     to: Option<Position>,
-    /// How blocks are shown [default: a table on a terminal, else JSON]
+    /// Output format [default: table on a terminal, otherwise json]
     #[arg(long, value_enum)]
     format: Option<Format>,
     #[command(flatten)]
@@ -38,9 +38,9 @@ pub struct DeliverArguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// A line of JSON a block
+    /// One line of JSON per block
     Json,
-    /// For people
+    /// A table for humans
     Table,
 }
 

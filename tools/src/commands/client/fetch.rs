@@ -16,16 +16,16 @@ use orderer_core::counted::counted;
 
 #[derive(Debug, clap::Args)]
 pub struct FetchArguments {
-    /// oldest, newest, config (the newest block with a configuration), or a number
+    /// oldest, newest, config (the config block in force), or a number
     #[arg(value_name = "BLOCK")]
     block: Wanted,
-    /// Where to write it [default: CHANNEL_BLOCK.block]
+    /// File for the block [default: CHANNEL_BLOCK.block]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Channel [default: the development network's]
     #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]
     channel: Option<String>,
-    /// Ask also an orderer that reports errors
+    /// Accept the block even if the channel's consenter reports an error
     #[arg(long = "bestEffort")]
     best_effort: bool,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub(super) async fn run(arguments: FetchArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The newest block with a configuration, also of an orderer that reports errors.
+/// Fetches the latest config block, even if the channel's consenter reports an error.
 pub(in super::super) async fn newest_config(connecting: &Connecting, channel: &str) -> anyhow::Result<EncodedBlock> {
     Fetching::connect(connecting, channel, true).await?.newest_config().await
 }
@@ -112,14 +112,14 @@ impl<'a> Fetching<'a> {
     }
 }
 
-/// What a status means that is no success.
+/// Describes an error status of a Deliver response.
 pub(super) fn refusal(status: Status, what: &str, channel: &str, msp_id: &str) -> String {
     let meaning = match status {
         Status::Forbidden => format!("the identity of {msp_id} may not read this channel"),
         Status::NotFound => "there is no such channel, or no such block in it".to_owned(),
-        Status::ServiceUnavailable => "the channel is in trouble, or the orderer is stopping".to_owned(),
+        Status::ServiceUnavailable => "the channel is unavailable, or the orderer is shutting down".to_owned(),
         Status::BadRequest => {
-            "the request is not one that it takes (a wrong clock? a connection without the client's certificate?)"
+            "the request is invalid (check the clocks, and whether the orderer requires a client certificate)"
                 .to_owned()
         }
         _ => "no reason is known".to_owned(),

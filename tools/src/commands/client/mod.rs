@@ -1,4 +1,4 @@
-//! `orderer client`: sample clients, of this or any other orderer.
+//! `orderer client`: sample clients for this orderer and for Fabric's.
 
 mod broadcast;
 mod deliver;
@@ -26,46 +26,46 @@ use orderer_localconfig::environment::{load_settings, variables};
 /// Subcommands of `orderer client`.
 #[derive(Debug, clap::Subcommand)]
 pub enum ClientCommand {
-    /// Send envelopes, or lines of text as transactions, and print each answer
+    /// Send envelopes, or lines of text as transactions, and print each response
     #[command(after_help = broadcast::AFTER_HELP)]
     Broadcast(broadcast::BroadcastArguments),
-    /// Follow a channel: a line of JSON a block, or a table on a terminal
+    /// Receive a channel's blocks: as JSON lines, or as a table on a terminal
     Deliver(deliver::DeliverArguments),
     /// Write a block to a file
     Fetch(fetch::FetchArguments),
 }
 
-/// Which orderer, and who asks. As in Fabric's `peer`; none of it is needed with a development network (`orderer start
-/// --dev`) in the working folder.
+/// The orderer to connect to, and the client's identity. The flags are those of Fabric's `peer`. None is required if
+/// the working directory contains a development network (`orderer start --dev`).
 #[derive(Debug, clap::Args)]
 pub struct ConnectArguments {
-    /// The orderer, HOST:PORT [default: the development network's]
+    /// Address of the orderer [default: the development network's]
     #[arg(short = 'o', long = "orderer", visible_alias = "address", value_name = "HOST:PORT")]
     pub orderer: Option<String>,
-    /// Connect by TLS
+    /// Use TLS
     #[arg(long)]
     tls: bool,
-    /// With --tls: certificates of the authorities that the orderer's leads to, PEM
+    /// With --tls: PEM file of the authorities of the orderer's certificate
     #[arg(long, value_name = "FILE")]
     cafile: Option<PathBuf>,
-    /// With --tls: show the certificate --certfile with the key --keyfile
+    /// With --tls: present a client certificate, from --certfile and --keyfile
     #[arg(long)]
     clientauth: bool,
-    /// Certificate for --clientauth, PEM
+    /// PEM file of the client certificate, for --clientauth
     #[arg(long, value_name = "FILE")]
     certfile: Option<PathBuf>,
-    /// Key for --clientauth, PEM
+    /// PEM file of the client certificate's key, for --clientauth
     #[arg(long, value_name = "FILE")]
     keyfile: Option<PathBuf>,
-    /// The name that the orderer's certificate is for, if it is not that in the address
+    /// Name in the orderer's certificate [default: the host in the address]
     #[arg(long = "ordererTLSHostnameOverride", value_name = "NAME")]
     name: Option<String>,
-    /// How long connecting may take, in seconds
+    /// Time limit for connecting, in seconds
     #[arg(long = "connTimeout", value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     connect_timeout: Duration,
     #[command(flatten)]
     signer: SignerArguments,
-    /// Folder of the development network that fills in what is not given [default: orderer-dev]
+    /// Folder of the development network that supplies defaults [default: orderer-dev]
     #[arg(long, value_name = "DIR")]
     dev: Option<PathBuf>,
 }
@@ -76,24 +76,25 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| "a number of seconds".to_owned())
 }
 
-/// What a client command works with.
+/// The resolved arguments of a client command.
 pub struct Connecting {
-    /// The orderer.
+    /// The orderer to connect to.
     pub target: Target,
     /// Signs the requests.
     pub signer: Arc<dyn Signer>,
-    /// Name of the signer's MSP, for messages.
+    /// ID of the signer's MSP, for messages.
     msp_id: String,
     dev: Option<DevNetwork>,
 }
 
 impl ConnectArguments {
-    /// Puts together what was given, what the environment says, and the development network.
+    /// Combines the arguments, the environment variables and the development network.
     pub fn resolve(&self) -> anyhow::Result<Connecting> {
         self.resolve_as(None)
     }
 
-    /// The same; who signs, if nothing says so: MSP folder and name of `default`, otherwise the development network's client.
+    /// Combines the arguments, the environment variables and the development network. Without a signing identity in
+    /// them, uses `default` (MSP directory and MSP ID), otherwise the development network's client.
     pub fn resolve_as(&self, default: Option<(PathBuf, String)>) -> anyhow::Result<Connecting> {
         let dev = DevNetwork::find(self.dev_folder().unwrap_or(Path::new(DEV_FOLDER)));
         let (identity, msp_id) = self.signer.read(default.or_else(|| dev.as_ref().map(DevNetwork::client)))?;
@@ -110,12 +111,12 @@ impl ConnectArguments {
         Ok(Connecting { target, signer, msp_id, dev })
     }
 
-    /// The development network's folder, if one was named.
+    /// Returns the value of `--dev`.
     pub fn dev_folder(&self) -> Option<&Path> {
         self.dev.as_deref()
     }
 
-    /// How long a connection may take to be made.
+    /// Returns the time limit for connecting.
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout
     }
@@ -138,7 +139,7 @@ impl ConnectArguments {
         Ok(Some(tls.show(certificate, key)?))
     }
 
-    /// The development node, as its own configuration says, with TLS if that is turned on there.
+    /// Returns the address of the development network's node from its configuration, with TLS if it is enabled there.
     fn dev_target(&self, network: &DevNetwork) -> anyhow::Result<Target> {
         let loaded = load_settings(Some(network.config_file.clone()), &variables());
         let settings = loaded.map_err(|mistakes| anyhow::anyhow!(mistakes.join("; ")))?.settings;
@@ -157,7 +158,10 @@ impl ConnectArguments {
 }
 
 impl Connecting {
-    /// The channel that was named, or the development network's.
+    /// Returns the given channel, or the development network's.
+    ///
+    /// # Errors
+    /// Fails if there is neither.
     pub fn channel(&self, given: Option<&str>) -> anyhow::Result<String> {
         match given {
             Some(name) => Ok(name.to_owned()),
@@ -175,7 +179,7 @@ impl Connecting {
     }
 }
 
-/// Runs one of them until it ends or a signal does. Blocks.
+/// Runs a client command. Blocks the thread until it has ended.
 pub fn run(command: ClientCommand) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -188,7 +192,7 @@ pub fn run(command: ClientCommand) -> ExitCode {
             ClientCommand::Fetch(arguments) => fetch::run(arguments).await,
         }
     });
-    // standard input may be waited for on a thread that nothing else can end
+    // a thread that is blocked reading standard input must not delay the exit
     runtime.shutdown_background();
     match done {
         Ok(code) => code,
@@ -197,12 +201,12 @@ pub fn run(command: ClientCommand) -> ExitCode {
     }
 }
 
-/// Whoever read what is printed has seen enough.
+/// Returns whether the reader of standard output has closed the pipe, which is no error.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Prints a line.
+/// Prints a line on standard output.
 fn say(line: std::fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_fmt(line)?;

@@ -38,7 +38,7 @@ pub struct ConfigUpdateArguments {
     /// The configuration in force
     #[arg(long, value_name = "FILE")]
     original: PathBuf,
-    /// The configuration as it should be
+    /// The desired configuration
     #[arg(long, value_name = "FILE", required_unless_present = "explain")]
     updated: Option<PathBuf>,
     /// Name of the channel [default: that of the config block in --original]
@@ -50,7 +50,7 @@ pub struct ConfigUpdateArguments {
     /// File for the update [default: standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Only explain this update to --original: an envelope, or a bare update
+    /// Only explain this update of --original: an envelope, or a bare update
     #[arg(long, value_name = "UPDATE", conflicts_with_all = ["updated", "output", "envelope", "channel"])]
     explain: Option<PathBuf>,
 }

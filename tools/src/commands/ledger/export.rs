@@ -16,13 +16,13 @@ use orderer_core::counted::counted;
 pub struct ExportArguments {
     #[command(flatten)]
     pub place: Place,
-    /// This channel; for --to-fabric also several, or all if none is named
+    /// Channel to export; with --to-fabric several or, by default, all
     #[arg(long, value_name = "NAME")]
     channel: Vec<String>,
-    /// A plain file of one channel's blocks
+    /// Write the blocks of one channel to this file
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
-    /// A folder of ledgers for Fabric's orderer, which makes its index when it starts
+    /// Write a ledger folder for Fabric's orderer, which builds its index at startup
     #[arg(long, value_name = "DIR")]
     to_fabric: Option<PathBuf>,
 }

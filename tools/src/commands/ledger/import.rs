@@ -29,19 +29,19 @@ const REMOVED: &str = "pendingops/remove";
 pub struct ImportArguments {
     #[command(flatten)]
     pub place: Place,
-    /// A plain file of one channel's blocks, as `export` writes it
+    /// File with the blocks of one channel, written by `export`
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// The ledger folder of a Fabric orderer, which must not run: all its channels
+    /// Ledger folder of a Fabric orderer, which must not run
     #[arg(long, value_name = "DIR")]
     from_fabric: Option<PathBuf>,
-    /// Its Consensus.WALDir [default: etcdraft/wal in its ledger folder]
+    /// Consensus.WALDir of that orderer [default: etcdraft/wal in its ledger folder]
     #[arg(long, value_name = "DIR", requires = "from_fabric")]
     pub(super) wal: Option<PathBuf>,
-    /// Its Consensus.SnapDir [default: etcdraft/snapshot in its ledger folder]
+    /// Consensus.SnapDir of that orderer [default: etcdraft/snapshot in its ledger folder]
     #[arg(long, value_name = "DIR", requires = "from_fabric")]
     pub(super) snapshots: Option<PathBuf>,
-    /// Of a Fabric orderer's channels only these
+    /// Import only these channels of the Fabric orderer [default: all]
     #[arg(long, value_name = "NAME", requires = "from_fabric")]
     channel: Vec<String>,
 }

@@ -28,31 +28,32 @@ const EXIT_CODES: &str =
 pub enum LedgerCommand {
     /// Check every block: hashes, links, signatures under the configuration of its time, and the configurations
     ///
-    /// Says for each channel whether its chain is good, and names the first bad block if not.
+    /// Reports for each channel whether its chain is valid, and otherwise its first invalid block.
     #[command(after_long_help = EXIT_CODES)]
     Verify(verify::VerifyArguments),
-    /// Show blocks, bytes, space and age of each channel
+    /// Show the number and size of blocks, disk usage and age of each channel
     #[command(after_long_help = EXIT_CODES)]
     Stats(stats::StatsArguments),
-    /// Write blocks to a file, or to a folder that Fabric's orderer can start from
+    /// Export blocks to a file, or to a ledger folder for Fabric's orderer
     ///
-    /// The file has one serialized Block after the other, each behind its length as a varint (protobuf's "delimited" form); of
-    /// a pruned chain the config blocks that were kept come first, so that it can be verified and imported again.
+    /// The file contains the serialized Block messages, each preceded by its length as a varint (length-delimited
+    /// protobuf). For a pruned chain, the retained config blocks come first, so that the file can be verified and
+    /// imported.
     #[command(after_long_help = EXIT_CODES)]
     Export(export::ExportArguments),
-    /// Make channels of exported blocks, or of the ledger folder of a Fabric orderer
+    /// Import channels from exported blocks, or from a Fabric orderer's ledger folder
     ///
-    /// Verifies each block as it comes in. A channel is there when all its blocks are, or not at all; after an interruption
-    /// the same command makes what is missing.
+    /// Verifies each block while reading it. A channel appears only when all its blocks are imported. After an
+    /// interruption, the same command imports the missing channels.
     #[command(after_long_help = EXIT_CODES)]
     Import(import::ImportArguments),
-    /// Remove old blocks; config blocks stay, and what is left can be verified
+    /// Remove old blocks; config blocks stay, and the rest can still be verified
     ///
-    /// Clients and peers that ask for what is gone are told NOT_FOUND. Space becomes free within the file; `compact` gives
-    /// it back.
+    /// Requests for removed blocks are answered with NOT_FOUND. The space becomes free inside the ledger's file;
+    /// `compact` returns it to the file system.
     #[command(after_long_help = EXIT_CODES)]
     Prune(prune::PruneArguments),
-    /// Make the files of ledgers as small as they can be
+    /// Shrink the files of ledgers to their minimum size
     #[command(after_long_help = EXIT_CODES)]
     Compact(compact::CompactArguments),
 }
@@ -60,10 +61,10 @@ pub enum LedgerCommand {
 /// Location of the ledgers.
 #[derive(Debug, clap::Args)]
 pub struct Place {
-    /// Configuration file, as of `orderer start`; its FileLedger.Location is used
+    /// Configuration file, as for `orderer start`; supplies FileLedger.Location
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The folder of ledgers, instead of FileLedger.Location
+    /// Folder of the ledgers, instead of FileLedger.Location
     #[arg(long, value_name = "DIR")]
     ledger: Option<PathBuf>,
 }

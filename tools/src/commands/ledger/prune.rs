@@ -19,7 +19,7 @@ pub struct PruneArguments {
     /// Remove the blocks before this one
     #[arg(long, value_name = "NUMBER")]
     before: Option<u64>,
-    /// Keep so many of the newest blocks
+    /// Keep this number of the newest blocks
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     keep: Option<u64>,
 }

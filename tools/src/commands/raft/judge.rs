@@ -1,4 +1,5 @@
-//! What is right and wrong with the consenters of a channel. Pure: what was seen, and the time, are arguments.
+//! The rules by which `orderer raft check` evaluates the consenters of a channel. They perform no I/O: the observations
+//! and the current time are arguments.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,25 +11,26 @@ use orderer_x509::{Certificate, pem};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A certificate that expires within this time, in seconds, is warned about: a month.
+/// Remaining validity of a certificate, in seconds, below which there is a warning: 30 days.
 pub(super) const WARNING_SECONDS: i64 = 30 * 24 * 60 * 60;
-/// Clocks that differ by less do no harm.
+/// Difference between clocks, in milliseconds, from which there is a warning.
 const CLOCK_WARNING_MS: i64 = 5_000;
-/// Fabric's default of `General.Authentication.TimeWindow`: requests for blocks are refused from there on.
+/// Difference between clocks, in milliseconds, from which there is an error: with Fabric's default of
+/// `General.Authentication.TimeWindow`, Deliver requests are rejected.
 const CLOCK_ERROR_MS: i64 = 15 * 60 * 1000;
 
-/// A consenter as the channel's configuration names it.
+/// A consenter in the channel's configuration.
 #[derive(Debug)]
 pub(super) struct Named {
     /// HOST:PORT.
     pub(super) endpoint: String,
-    /// PEM of its server certificate, and what is in it.
+    /// The server certificate.
     pub(super) server: Pinned,
-    /// The same of its client certificate.
+    /// The client certificate.
     pub(super) client: Pinned,
 }
 
-/// A certificate in the configuration.
+/// A certificate in the configuration, or the reason for which it cannot be used.
 #[derive(Clone, Debug)]
 pub(super) struct Pinned {
     certificate: Result<Arc<Certificate>, CertificateError>,
@@ -36,7 +38,7 @@ pub(super) struct Pinned {
 }
 
 impl Pinned {
-    /// The first one in a PEM text.
+    /// Parses the first certificate of a PEM text.
     pub(super) fn read(text: &[u8]) -> Self {
         let block = pem::decode(text).ok_or(CertificateError::NoPem);
         let certificate = block.and_then(|(block, _)| Ok(Arc::new(Certificate::parse(&block.contents)?)));
@@ -51,37 +53,37 @@ impl Pinned {
         self.certificate.as_ref().ok().map(|certificate| certificate.raw())
     }
 
-    /// Its public key, if it has one by which somebody can be known.
+    /// Returns the public key; `None` if the certificate cannot be used.
     pub(super) fn key(&self) -> Option<&PinnedKey> {
         self.key.as_ref()
     }
 }
 
-/// This node, for whom the others are looked at.
+/// The node whose configuration was read, as which the check connects to the consenters.
 #[derive(Debug)]
 pub(super) struct Own {
-    /// The key of the certificate that it shows to who connects to it.
+    /// Public key of the certificate that it presents as a TLS server; `None` if the certificate cannot be used.
     pub(super) server_key: Option<PinnedKey>,
-    /// The key of the certificate that it shows when it connects.
+    /// Public key of the certificate that it presents as a TLS client.
     pub(super) client_key: PinnedKey,
 }
 
-/// Everything that is judged of a channel.
+/// Everything that is known of a channel's consenters.
 #[derive(Debug)]
 pub(super) struct Facts {
-    /// Its consenters.
+    /// The channel's consenters.
     pub(super) consenters: Vec<Named>,
-    /// What is seen of each, in the same order.
+    /// The result of a connection to each consenter, in the same order.
     pub(super) seen: Vec<Seen>,
-    /// The TLS authorities that are trusted.
+    /// The trusted TLS authorities.
     pub(super) authorities: Vec<Arc<Certificate>>,
-    /// This node; `None`: nobody's settings are at hand.
+    /// This node; `None` without a configuration file, or if the configuration has no TLS.
     pub(super) own: Option<Own>,
-    /// In seconds since 1970.
+    /// Current time in seconds since 1970.
     pub(super) now: i64,
 }
 
-/// All findings, by consenter; those about the channel as a whole have none.
+/// Returns all findings, each with the index of its consenter; `None` for a finding about the whole channel.
 pub(super) fn judge(facts: &Facts) -> Vec<(Option<usize>, Finding)> {
     let mut found = Vec::new();
     for (at, (named, seen)) in facts.consenters.iter().zip(&facts.seen).enumerate() {
@@ -110,7 +112,7 @@ fn date(seconds: i64) -> String {
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{seconds} s after 1970"))
 }
 
-/// Says when something that ends soon, or has ended, does so; nothing of what is valid for long.
+/// Returns a finding if a certificate has expired or expires within [`WARNING_SECONDS`].
 fn expiry(what: &str, not_after: i64, now: i64, fix: &str) -> Option<Finding> {
     if not_after < now {
         return Some(error(format!("{what} has expired on {}", date(not_after)), fix));
@@ -122,7 +124,7 @@ const RENEW: &str = "renew it: with the same key no config update is needed; wit
 const READ_PINNED: &str =
     "name the certificate that this consenter has by a config update (channel configuration, Orderer, ConsensusType)";
 
-/// The certificates in the configuration.
+/// Evaluates the two certificates of a consenter in the configuration.
 fn pinned(facts: &Facts, named: &Named) -> Vec<Finding> {
     let mut found = Vec::new();
     for (kind, pinned) in [("server", &named.server), ("client", &named.client)] {
@@ -131,7 +133,7 @@ fn pinned(facts: &Facts, named: &Named) -> Vec<Finding> {
             Err(cause) => found.push(error(format!("{what} cannot be used: {cause}"), READ_PINNED)),
             Ok(certificate) => {
                 let until = certificate.not_after();
-                // the same one twice is said once
+                // one finding is enough if both certificates are the same
                 let is_said = kind == "client" && named.server.raw() == Some(certificate.raw());
                 match expiry(&what, until, facts.now, RENEW) {
                     Some(finding) if !is_said => found.push(finding),
@@ -194,7 +196,7 @@ fn shown(facts: &Facts, at: usize, named: &Named, server: &SeenServer) -> Vec<Fi
     found
 }
 
-/// The certificate that it shows beside the one in the configuration.
+/// Compares the certificate that a consenter presents with the one in the configuration.
 fn compared(facts: &Facts, at: usize, named: &Named, leaf: &Certificate) -> Finding {
     if named.server.raw() == Some(leaf.raw()) {
         return fine("TLS: it shows the certificate in the configuration".to_owned());
@@ -240,7 +242,7 @@ fn clock(reading: Option<ClockReading>) -> Finding {
     fine(format!("its clock differs from this one by less than {} s", most.max(-least).max(0) / 1000 + 1))
 }
 
-/// Authorities that issued the certificates in the configuration, by their names.
+/// Evaluates the authorities that issued the certificates in the configuration. An authority is found by its name.
 fn authorities(facts: &Facts) -> Vec<Finding> {
     let mut needed: BTreeMap<Bytes, String> = BTreeMap::new();
     let pinned = facts.consenters.iter().flat_map(|named| [&named.server, &named.client]);
@@ -267,7 +269,7 @@ fn authorities(facts: &Facts) -> Vec<Finding> {
     found.collect()
 }
 
-/// Which of the consenters this node is.
+/// Determines which of the consenters this node is, by the keys of its certificates.
 fn own(facts: &Facts) -> Vec<Finding> {
     let Some(own) = &facts.own else { return Vec::new() };
     let is_own = |named: &&Named| own.server_key.is_some() && named.server.key == own.server_key;
@@ -300,12 +302,12 @@ fn quorum(facts: &Facts) -> Finding {
     let there = facts.consenters.iter().zip(&facts.seen).filter(is_there).count();
     let text = format!("{there} of {number} consenters can be reached, and {needed} make a quorum");
     if there < needed {
-        return error(format!("{text}: the channel orders nothing"), "see to those above that cannot be reached");
+        return error(format!("{text}: the channel orders nothing"), "fix the consenters above that cannot be reached");
     }
     if there == needed && there < number {
         return warning(
             format!("{text}: the loss of another one stops the channel"),
-            "see to those above that cannot be reached",
+            "fix the consenters above that cannot be reached",
         );
     }
     fine(text)
@@ -343,7 +345,7 @@ mod tests {
         Authority { issuer: Issuer::new(params, key), certificate }
     }
 
-    /// PEM and DER.
+    /// Returns the certificate in PEM and in DER.
     fn issued(by: &Authority, key: &KeyPair, days: i64) -> (String, Bytes) {
         let mut params = CertificateParams::new(vec!["orderer.example.com".to_owned()]).expect("a name");
         params.not_before = OffsetDateTime::now_utc() - Duration::days(400);
@@ -356,7 +358,7 @@ mod tests {
         SeenServer { chain: vec![der.clone()], verdict: Ok(()), connected: Ok(()), clock: None }
     }
 
-    /// Three consenters, as they should be, and what they show.
+    /// Returns facts with three consenters that present valid certificates.
     fn good() -> (Facts, Authority, Vec<KeyPair>) {
         let by = authority("tlsca", 1000);
         let keys: Vec<_> = (0..3).map(|_| KeyPair::generate().expect("a key")).collect();
@@ -374,7 +376,7 @@ mod tests {
         (facts, by, keys)
     }
 
-    /// The findings of this level, each of which has to say what mends it.
+    /// Returns the texts of the findings of this level. Checks that each warning and each error has a fix.
     fn texts(facts: &Facts, level: Level) -> Vec<String> {
         let found = judge(facts).into_iter().filter(|(_, finding)| finding.level == level);
         let text = |(_, Finding { found, fix, .. })| {

@@ -1,4 +1,4 @@
-//! `orderer raft check`: whether the consenters of a channel find each other, before they have to.
+//! `orderer raft check`: checks whether the consenters of a channel can connect to each other.
 
 mod judge;
 
@@ -24,21 +24,22 @@ use judge::{Facts, Named, Own, Pinned, judge};
 /// Arguments of `orderer raft check`.
 #[derive(Debug, clap::Args)]
 pub struct CheckArguments {
-    /// Configuration file, as of `orderer start`: other orderers are looked at as this node would connect to them. Without --block,
-    /// -o and --dev also whose channels are looked at, while it does not run
+    /// Configuration file, as for `orderer start`. The check connects to the consenters with this node's certificate
+    /// and settings; without --block, -o and --dev it checks the channels in this node's ledgers, while the node is
+    /// stopped
     #[arg(long, value_name = "FILE", conflicts_with = "dev")]
     config: Option<PathBuf>,
-    /// A config block of a channel
+    /// File with a config block of the channel
     #[arg(long, value_name = "FILE", conflicts_with = "orderer")]
     block: Option<PathBuf>,
-    /// The channel; of --config, all that Raft orders if none is named
+    /// Name of the channel [default with --config alone: every channel of type etcdraft]
     #[arg(short = 'c', long = "channelID", visible_alias = "channel", value_name = "NAME")]
     channel: Option<String>,
     #[command(flatten)]
     connect: ConnectArguments,
 }
 
-/// The node whose settings are at hand.
+/// The node whose configuration was read.
 struct Node {
     settings: Settings,
     cluster: ClusterSettings,
@@ -46,7 +47,7 @@ struct Node {
     roots: Vec<Arc<Certificate>>,
 }
 
-/// Finds the channels, looks at their consenters, and prints each finding.
+/// Finds the channels, connects to their consenters, and prints each finding.
 pub fn run(arguments: &CheckArguments) -> ExitCode {
     let settings = match read_settings(arguments) {
         Ok(settings) => settings,
@@ -55,7 +56,11 @@ pub fn run(arguments: &CheckArguments) -> ExitCode {
     check(arguments, settings).unwrap_or_else(|error| complain([format!("{error:#}")]))
 }
 
-/// Those of the file that is named, or that the node would find; `None` if there is no file.
+/// Reads the settings from the named configuration file, or from the file that `orderer start` would use. Returns
+/// `None` if there is no file.
+///
+/// # Errors
+/// Fails with a line for each error of the configuration.
 fn read_settings(arguments: &CheckArguments) -> Result<Option<Settings>, Vec<String>> {
     let dev = arguments.connect.dev_folder().map(PathBuf::from);
     let config = config_file(arguments.config.as_ref(), dev.as_ref());
@@ -70,7 +75,7 @@ fn read_settings(arguments: &CheckArguments) -> Result<Option<Settings>, Vec<Str
     Err(examined.mistakes.iter().map(ToString::to_string).collect())
 }
 
-/// 0 if no finding is an error.
+/// Prints each finding. Returns 0 if none is an error.
 fn check(arguments: &CheckArguments, settings: Option<Settings>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start")?;
     let channels = channels(arguments, settings.as_ref(), &runtime)?;
@@ -91,7 +96,7 @@ fn check(arguments: &CheckArguments, settings: Option<Settings>) -> anyhow::Resu
     Ok(if worst == Level::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The configurations that are asked for.
+/// Reads the configurations of the channels to check: from the block file, from a running orderer, or from the ledgers.
 fn channels(
     arguments: &CheckArguments,
     settings: Option<&Settings>,
@@ -130,7 +135,7 @@ fn channels(
 }
 
 impl Node {
-    /// `None` if it has no TLS: it connects to no other orderer.
+    /// Reads the node's certificates. Returns `None` without TLS, because the node then connects to no other orderer.
     fn read(settings: Settings) -> anyhow::Result<Option<Self>> {
         let Some(cluster) = settings.cluster.clone() else { return Ok(None) };
         let read = |file: &PathBuf| std::fs::read(file).with_context(|| file.display().to_string());
@@ -166,7 +171,7 @@ fn authorities_in(text: &[u8]) -> Vec<Arc<Certificate>> {
     found
 }
 
-/// What there is to judge of a channel, and what its consenters are called.
+/// Connects to the consenters of a channel. Returns the facts, and the endpoint of each consenter for the output.
 async fn facts(snapshot: &ChannelSnapshot, node: Option<&Node>) -> anyhow::Result<(Facts, Vec<String>)> {
     let named = consensus_metadata(snapshot).with_context(|| format!("channel {}", snapshot.channel()))?.consenters;
     let mut authorities: Vec<_> = node.map(|node| node.roots.clone()).unwrap_or_default();
@@ -185,7 +190,7 @@ async fn facts(snapshot: &ChannelSnapshot, node: Option<&Node>) -> anyhow::Resul
             format!("{host}:{}", consenter.port)
         };
         probes.push(Probe {
-            // a port that is none is one that nobody listens to
+            // no process listens on port 0, so an invalid port is reported as unreachable
             port: u16::try_from(consenter.port).unwrap_or(0),
             key: server.key().cloned(),
             identity: node.map(|node| node.identity.clone()),

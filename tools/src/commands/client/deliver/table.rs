@@ -1,4 +1,4 @@
-//! A channel's blocks as a table that grows, with a last line that lives.
+//! Prints a channel's blocks as a table. On a terminal, the last line shows height and rates and is updated in place.
 
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 use crate::commands::printable::printable;
 use orderer_client::BlockSummary;
 
-/// Rates are of this long.
+/// Period over which rates are computed.
 const WINDOW: Duration = Duration::from_secs(10);
-/// So many blocks are remembered for the rates; a faster channel's are of a shorter time.
+/// Maximum number of blocks kept for the rates. Above 1,000 blocks per second the rates cover less than [`WINDOW`].
 const REMEMBERED: usize = 10_000;
-/// Puts the cursor in front of the line and clears it.
+/// Escape sequence that moves the cursor to the start of the line and clears the line.
 const CLEAR: &str = "\r\x1b[2K";
 
-/// See the module's description.
+/// A table on standard output.
 pub(super) struct Table {
     channel: String,
-    /// Only a terminal has a last line.
+    /// Whether there is a last line, which requires a terminal.
     live: bool,
-    /// Arrivals, with their envelopes.
+    /// Time of arrival and number of envelopes of each recent block.
     recent: std::collections::VecDeque<(Instant, usize)>,
     newest: Option<u64>,
 }
@@ -61,7 +61,7 @@ impl Table {
         self.tick()
     }
 
-    /// Draws the last line anew.
+    /// Updates the last line.
     pub(super) fn tick(&mut self) -> io::Result<()> {
         if !self.live {
             return io::stdout().flush();
@@ -70,7 +70,7 @@ impl Table {
         while self.recent.front().is_some_and(|(at, _)| now.duration_since(*at) > WINDOW) {
             self.recent.pop_front();
         }
-        // the oldest arrival begins the time that the others are counted over
+        // the oldest arrival is the start of the period, so its own block is not counted
         let since = self.recent.front().map_or(Duration::ZERO, |(at, _)| now.duration_since(*at));
         let seconds = since.max(Duration::from_secs(1)).as_secs_f64();
         let counted = self.recent.iter().skip(1);
@@ -86,7 +86,7 @@ impl Table {
         out.flush()
     }
 
-    /// Leaves the terminal as a command should.
+    /// Clears the last line.
     pub(super) fn end(&mut self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.live {
@@ -96,7 +96,7 @@ impl Table {
     }
 }
 
-/// The first twelve characters.
+/// Returns the first twelve characters.
 fn short(text: &str) -> String {
     text.chars().take(12).collect()
 }
