@@ -59,8 +59,6 @@ pub struct ReplicationSettings {
     pub pull_timeout: Duration,
     /// Pause before orderers are asked again.
     pub retry_pause: Duration,
-    /// The value of `ReplicationMaxRetries`.
-    pub max_retries: usize,
 }
 
 impl Checker {
@@ -100,6 +98,8 @@ impl Checker {
             (None, Some(general)) => general.time_shift,
             _ => self.duration("General.Cluster.TLSHandshakeTimeShift"),
         };
+        // checked, and without effect: blocks are fetched until the node has them
+        let _: usize = self.number("General.Cluster.ReplicationMaxRetries");
         Some(ClusterSettings {
             listener,
             client_certificate,
@@ -118,7 +118,6 @@ impl Checker {
                 buffer_bytes: self.number("General.Cluster.ReplicationBufferSize"),
                 pull_timeout: self.duration("General.Cluster.ReplicationPullTimeout"),
                 retry_pause: self.duration("General.Cluster.ReplicationRetryTimeout"),
-                max_retries: self.number("General.Cluster.ReplicationMaxRetries"),
             },
         })
     }
@@ -269,7 +268,7 @@ mod tests {
         assert_eq!((connections.queue_messages, connections.expiration_warning), (100, seconds(7 * 24 * 3600)));
         assert_eq!((connections.time_shift, connections.tolerate_expired), (Duration::ZERO, false));
         let (pull_timeout, retry_pause) = (seconds(5), seconds(5));
-        let expected = ReplicationSettings { buffer_bytes: 20_971_520, pull_timeout, retry_pause, max_retries: 12 };
+        let expected = ReplicationSettings { buffer_bytes: 20_971_520, pull_timeout, retry_pause };
         assert_eq!(cluster.replication, expected);
         let mut raft = RaftSettings {
             eviction_suspicion: seconds(600),
@@ -309,7 +308,7 @@ mod tests {
         let (pull_timeout, retry_pause) = (seconds(4), Duration::from_millis(5));
         assert_eq!(
             cluster.replication,
-            ReplicationSettings { buffer_bytes: 1, pull_timeout, retry_pause, max_retries: 2 }
+            ReplicationSettings { buffer_bytes: 1, pull_timeout, retry_pause }
         );
         let tick_interval_override = Some(Duration::from_millis(50));
         let acknowledge = Acknowledge::Durable;
