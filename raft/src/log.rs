@@ -324,6 +324,19 @@ impl Log {
         self.snapshot = Some(snapshot);
     }
 
+    /// Returns the index before the newest entries up to `index`: at most `entries`, and at most `bytes` of them.
+    pub(crate) fn behind_newest(&self, index: u64, entries: u64, mut bytes: u64) -> u64 {
+        let least = index.saturating_sub(entries);
+        let mut behind = index;
+        while behind > least {
+            let Some(entry) = self.position(behind).and_then(|position| self.entries.get(position)) else { break };
+            let Some(left) = bytes.checked_sub(bytes_of(entry)) else { break };
+            bytes = left;
+            behind -= 1;
+        }
+        behind
+    }
+
     /// Forgets entries up to `index`.
     pub(crate) fn compact(&mut self, index: u64) {
         let Some(position) = self.position(index) else { return };

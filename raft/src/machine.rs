@@ -250,6 +250,12 @@ impl Machine {
         })
     }
 
+    /// Returns the index up to which entries can be forgotten so that of those up to `index` the newest are kept: at most
+    /// `entries`, and at most `bytes` of them.
+    pub fn behind_newest(&mut self, index: u64, entries: u64, bytes: u64) -> Result<u64, MachineFailed> {
+        self.guarded(|core| Ok(core.log.behind_newest(index, entries, bytes)))
+    }
+
     /// Forgets entries up to `index`, as far as a snapshot covers them.
     pub fn compact(&mut self, index: u64) -> Result<(), MachineFailed> {
         self.guarded(|core| {

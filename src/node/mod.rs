@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use orderer_actors::consensus::Consenters;
 use orderer_actors::consensus::kafka::{KafkaConsenter, KafkaContext};
-use orderer_actors::consensus::raft::{RaftConsenter, RaftParts, RaftSettings};
+use orderer_actors::consensus::raft::{RaftConsenter, RaftParts};
 use orderer_actors::consensus::solo::SoloConsenter;
 use orderer_actors::ledgers::{BlockCaches, LedgerStore};
 use orderer_actors::membership::Membership;
@@ -126,7 +126,7 @@ pub fn run(
     let brokers = Arc::clone(&kafka.traffic);
     let cluster =
         settings.cluster.as_ref().map(|cluster| Cluster::new(cluster, &directory, &signer, &io)).transpose()?;
-    let consenters = consenters(kafka, cluster.as_ref().map(Cluster::raft), settings.raft);
+    let consenters = consenters(kafka, cluster.as_ref().map(Cluster::raft), settings);
     let parts = Parts { began, io, signer, directory, consenters };
     let operators = operators_thread()?;
     let served = with_tree(settings, genesis, parts, async |context, io, tree| {
@@ -153,7 +153,7 @@ pub fn run_inside<T>(
 ) -> anyhow::Result<T> {
     let signer = current(read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)?);
     // without sockets there are no other orderers
-    let consenters = consenters(kafka_context(&settings.kafka), None, settings.raft);
+    let consenters = consenters(kafka_context(&settings.kafka), None, settings);
     let parts = Parts { began: Instant::now(), io: io_threads()?, signer, directory: Arc::default(), consenters };
     with_tree(settings, genesis, parts, async |context, _, tree| {
         tree.ready().await;
@@ -169,10 +169,11 @@ fn current(signer: SigningIdentity) -> Arc<CurrentSigner> {
 }
 
 /// Lists the consenters; the one place that names them.
-fn consenters(kafka: KafkaContext, orderers: Option<OtherOrderers>, settings: RaftSettings) -> Arc<Consenters> {
+fn consenters(kafka: KafkaContext, orderers: Option<OtherOrderers>, settings: &Settings) -> Arc<Consenters> {
     let consenters = Consenters::default().with(SoloConsenter).with(KafkaConsenter::new(kafka));
     let Some(OtherOrderers { network, replication }) = orderers else { return Arc::new(consenters) };
-    Arc::new(consenters.with(RaftConsenter::new(RaftParts { network, replication, settings })))
+    let parts = RaftParts { network, replication, settings: settings.raft, log_bytes: settings.limits.raft_log_bytes };
+    Arc::new(consenters.with(RaftConsenter::new(parts)))
 }
 
 /// Parts that exist before any ledger is opened.

@@ -350,6 +350,7 @@ impl Cluster {
                 tick_interval_override: Some(TICK),
                 acknowledge: self.acknowledge,
             },
+            log_bytes: 1 << 20,
         };
         let consenters = Consenters::default().with(SoloConsenter).with(RaftConsenter::new(parts));
         let mut tree = Tree::start(Arc::clone(&context), Arc::new(consenters));

@@ -306,10 +306,7 @@ mod tests {
         assert_eq!((connections.queue_messages, connections.expiration_warning), (10, seconds(3)));
         assert_eq!((connections.time_shift, connections.tolerate_expired), (seconds(3600), true));
         let (pull_timeout, retry_pause) = (seconds(4), Duration::from_millis(5));
-        assert_eq!(
-            cluster.replication,
-            ReplicationSettings { buffer_bytes: 1, pull_timeout, retry_pause }
-        );
+        assert_eq!(cluster.replication, ReplicationSettings { buffer_bytes: 1, pull_timeout, retry_pause });
         let tick_interval_override = Some(Duration::from_millis(50));
         let acknowledge = Acknowledge::Durable;
         assert_eq!(settings.raft, RaftSettings { eviction_suspicion: seconds(7), tick_interval_override, acknowledge });

@@ -157,6 +157,8 @@ pub struct Limits {
     pub client_bytes: usize,
     /// Memory of outgoing blocks, in bytes.
     pub outgoing_bytes: usize,
+    /// Memory of the Raft logs of all channels, in bytes.
+    pub raft_log_bytes: usize,
     /// Maximum number of clients' connections.
     pub connections: usize,
     /// Maximum number of streams on all connections.

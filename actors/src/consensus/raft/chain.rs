@@ -141,6 +141,7 @@ impl RaftChain {
         let taken_seat = self.channel.take_seat(Arc::clone(&seat) as _);
         self.running = Some(Running {
             machine,
+            log_in_memory: self.shared.log_in_memory(),
             peers,
             log: Counted::new(log.start(), log_status),
             seat,
@@ -158,6 +159,9 @@ impl RaftChain {
         let number = self.channel.ledger().height().saturating_sub(1);
         self.channel.observed().raft().begins(consenters, number, snapshot_block);
         ctx.run_interval(tick, |chain, ctx| {
+            if let Some(running) = &mut chain.running {
+                running.machine.limit_log(running.log_in_memory.share());
+            }
             chain.feed(Event::Tick, ctx);
             chain.publish();
         });

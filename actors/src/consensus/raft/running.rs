@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::log_writer::RaftLogWriter;
 use super::pulling::Reached;
 use super::seat::Seat;
+use super::shared::LogInMemory;
 use crate::channel::{Channel, ClusterSeat};
 use crate::config_work::Applied;
 use crate::mailbox::{Counted, Reply, Room};
@@ -21,6 +22,8 @@ use crate::supervision::Abandon;
 /// to other consenters, and requests of theirs are refused.
 pub(super) struct Running {
     pub(super) machine: Machine,
+    /// The share of memory of the machine's log.
+    pub(super) log_in_memory: LogInMemory,
     pub(super) peers: Box<dyn Peers>,
     pub(super) log: Counted<RaftLogWriter>,
     pub(super) seat: Arc<Seat>,

@@ -1,6 +1,7 @@
 //! What belongs to the node and not to one channel.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,12 @@ pub struct RaftParts {
     pub replication: Replication,
     /// See [`RaftSettings`].
     pub settings: RaftSettings,
+    /// Memory of the Raft logs of all channels, in bytes.
+    pub log_bytes: usize,
 }
+
+/// Minimum memory of a channel's log in bytes, however many channels there are.
+const LEAST_LOG_BYTES: usize = 64 << 10;
 
 /// What an operator can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub struct RaftSettings {
 pub(super) struct RaftShared {
     pub(super) parts: RaftParts,
     logs: Mutex<HashMap<ChannelId, Arc<tokio::sync::Mutex<()>>>>,
+    /// The number of logs in memory.
+    in_memory: AtomicUsize,
 }
 
 /// The right to use the Raft log of a channel. It goes with the log, to wherever the log is used: the chain of before may have
@@ -43,7 +51,13 @@ pub(super) type LogRight = tokio::sync::OwnedMutexGuard<()>;
 
 impl RaftShared {
     pub(super) fn new(parts: RaftParts) -> Self {
-        Self { parts, logs: Mutex::default() }
+        Self { parts, logs: Mutex::default(), in_memory: AtomicUsize::new(0) }
+    }
+
+    /// Counts a log as in memory until the returned value is dropped.
+    pub(super) fn log_in_memory(self: &Arc<Self>) -> LogInMemory {
+        self.in_memory.fetch_add(1, Ordering::Relaxed);
+        LogInMemory(Arc::clone(self))
     }
 
     /// Waits until nobody uses the channel's log.
@@ -58,5 +72,22 @@ impl RaftShared {
             Arc::clone(logs.entry(channel.clone()).or_default())
         };
         right.lock_owned().await
+    }
+}
+
+/// A log in memory, which has an equal share of the memory for all of them.
+pub(super) struct LogInMemory(Arc<RaftShared>);
+
+impl LogInMemory {
+    /// Returns the log's share of memory in bytes.
+    pub(super) fn share(&self) -> u64 {
+        let logs = self.0.in_memory.load(Ordering::Relaxed).max(1);
+        (self.0.parts.log_bytes / logs).max(LEAST_LOG_BYTES) as u64
+    }
+}
+
+impl Drop for LogInMemory {
+    fn drop(&mut self) {
+        self.0.in_memory.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -133,7 +133,7 @@ impl Machine {
             ordered.extend(self.outbox.ordered(envelope.raw(), tick));
         }
         self.since_snapshot += data.len() as u64;
-        if self.since_snapshot >= self.rules.snapshot_bytes {
+        if self.since_snapshot >= self.snapshot_interval() {
             self.since_snapshot = 0;
             self.want_snapshot(tip.number, index, data);
         }

@@ -79,7 +79,10 @@ pub struct Machine {
     /// It was picked to ask for votes first, and no leader has been seen yet.
     pub(super) campaigns: bool,
     next_campaign: u64,
+    /// Bytes of blocks in the log since the last snapshot.
     pub(super) since_snapshot: u64,
+    /// A snapshot is taken after this number of bytes even if the configuration allows more.
+    max_log_bytes: u64,
     wanted_snapshot: Option<WantedSnapshot>,
     /// Ticks without a leader.
     leaderless: u64,
@@ -157,6 +160,7 @@ impl Machine {
             campaigns: false,
             next_campaign: 2 * config.heartbeat_tick as u64,
             since_snapshot: 0,
+            max_log_bytes: u64::MAX,
             wanted_snapshot: None,
             leaderless: 0,
             suspect_id_again: 0,
@@ -500,10 +504,21 @@ impl Machine {
         self.wanted_snapshot = Some(WantedSnapshot { number, index, data });
     }
 
+    /// Bounds the bytes of blocks that the log holds in memory: a snapshot is taken after this number even if the
+    /// configuration allows more. A consenter that lags by more gets the snapshot and fetches the blocks.
+    pub fn limit_log(&mut self, bytes: u64) {
+        self.max_log_bytes = bytes;
+    }
+
+    /// Returns the number of bytes of blocks after which a snapshot is taken.
+    pub(super) fn snapshot_interval(&self) -> u64 {
+        self.rules.snapshot_bytes.min(self.max_log_bytes)
+    }
+
     fn durable(&mut self, number: BlockNumber) -> Result<(), ChainFailed> {
         let Some(wanted) = self.wanted_snapshot.take_if(|wanted| wanted.number <= number) else { return Ok(()) };
         if let Some(snapshot) = self.raft.make_snapshot(wanted.index, wanted.data)? {
-            let trim = snapshot.metadata.index.saturating_sub(self.kept_entries);
+            let trim = self.raft.behind_newest(snapshot.metadata.index, self.kept_entries, self.max_log_bytes)?;
             self.raft.compact(trim)?;
             self.effects.push(Effect::SaveSnapshot { snapshot: Box::new(snapshot), trim });
         }

@@ -221,3 +221,23 @@ fn what_comes_in_while_leadership_is_handed_over_is_ordered_later() {
     let expected: Vec<Bytes> = (0..20).map(|number| text(number).raw().clone()).collect();
     assert!(chain.iter().copied().eq(&expected), "{} of 20 are in the chain", chain.len());
 }
+
+#[test]
+fn a_log_is_cut_short_where_memory_is() {
+    let log_bytes = |limit: u64| {
+        let mut world = World::new(5, &["a"]);
+        world.calm();
+        let mut most = 0;
+        for number in 0..300 {
+            // enough for an election before the first envelope
+            world.tick();
+            world.send("a", envelope(HeaderType::Message, &format!("envelope {number}")), false);
+            most = most.max(world.limit_log("a", limit));
+        }
+        world.settle();
+        assert_eq!(world.nodes["a"].ledger.iter().map(|block| block.envelopes.len()).sum::<usize>(), 301);
+        most
+    };
+    let (as_configured, limited) = (log_bytes(u64::MAX), log_bytes(100));
+    assert!(limited * 2 < as_configured, "{limited} of {as_configured} bytes");
+}

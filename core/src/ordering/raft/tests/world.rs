@@ -480,6 +480,13 @@ impl World {
         self.perform(name, effects);
     }
 
+    /// Bounds the log of a node, and returns the bytes of the blocks in it.
+    pub(super) fn limit_log(&mut self, name: &str, bytes: u64) -> usize {
+        let node = self.nodes.get_mut(name).expect("a node");
+        node.machine.as_mut().expect("it is at work").limit_log(bytes);
+        node.log.entries.iter().filter_map(|entry| entry.data.as_ref()).map(Bytes::len).sum()
+    }
+
     /// Nothing gets to a node or from it, or everything again.
     pub(super) fn cut_off(&mut self, name: &str, is_cut_off: bool) {
         if let Some(node) = self.nodes.get_mut(name) {
