@@ -107,6 +107,7 @@ impl Admission {
             memory_bytes: bytes,
             client_bytes: bytes,
             outgoing_bytes: bytes,
+            raft_log_bytes: 0,
             connections: 100,
             streams: 100,
             stream_bytes: bytes,
