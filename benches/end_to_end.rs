@@ -1,5 +1,5 @@
-//! A whole node on loopback: envelopes over one Broadcast stream until they are acknowledged, which is when they are on
-//! the disk.
+//! Benchmark of a whole node on loopback: envelopes over one Broadcast stream until they are acknowledged, which is
+//! when they are on disk.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -26,7 +26,7 @@ impl Drop for Node {
     }
 }
 
-/// Starts a node for the channel `app`; gives back where it serves.
+/// Starts a node with the channel `app`. Returns the node and its address.
 fn start(folder: &Path) -> (Node, String) {
     let msp = format!("{NET}/crypto/ordererOrganizations/example.com/orderers/orderer.example.com/msp");
     let mut child = Command::new(env!("CARGO_BIN_EXE_orderer"))

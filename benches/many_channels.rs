@@ -1,5 +1,6 @@
-//! What a channel costs that nobody uses: a node is started with one channel and with a thousand of the same network, and
-//! time to serving, CPU and memory are compared. Not by criterion: a start is measured once, from outside.
+//! Benchmark of the cost of an idle channel: a node is started with one channel and with a thousand channels of the
+//! same network, and startup time, CPU time and memory are compared. It does not use criterion, because each start is
+//! measured once and from outside.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -19,10 +20,10 @@ use orderer_core::config::genesis::genesis_block_of;
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/net");
 const CHANNELS: usize = 1000;
-/// In a run that only shows that this program works.
+/// Number of channels in a run that only shows that the benchmark works.
 const CHANNELS_IN_TEST: usize = 20;
 
-/// The genesis block of the fixtures' application channel, for another name.
+/// Returns the genesis block of the fixtures' application channel under another channel name.
 fn genesis(channel: &str) -> EncodedBlock {
     let block = EncodedBlock::parse(&fs::read(Path::new(NET).join("AppSolo.block")).unwrap()).unwrap().decode();
     let mut envelope = Envelope::decode(block.data.unwrap().data[0].clone()).unwrap();
@@ -35,7 +36,7 @@ fn genesis(channel: &str) -> EncodedBlock {
     EncodedBlock::parse(&genesis_block_of(envelope.encode_to_vec().into(), true)).unwrap()
 }
 
-/// A folder of ledgers with so many channels, and a configuration that serves it.
+/// Creates a directory with the ledgers of this many channels and a configuration that serves them.
 fn make(channels: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let ledgers = LedgerStore::new(&folder.path().join("ledger"), BlockCaches { bytes: 1 << 20 }).unwrap();
@@ -60,16 +61,16 @@ fn make(channels: usize) -> tempfile::TempDir {
     folder
 }
 
-/// What a start took.
+/// The cost of a start.
 #[derive(Debug)]
 struct Cost {
     until_serving: Duration,
     cpu: Duration,
-    /// Resident, in bytes.
+    /// Resident memory in bytes.
     memory: usize,
 }
 
-/// Starts the node, waits until every chain runs, and looks at what that took.
+/// Starts the node, waits until every chain is running, and measures the cost.
 fn start(folder: &Path, channels: usize) -> Cost {
     let began = Instant::now();
     let mut node = Command::new(env!("CARGO_BIN_EXE_orderer"))

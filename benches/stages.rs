@@ -1,5 +1,5 @@
-//! What each stage of an envelope's way costs: read, hash, verify, policy, cut, assemble. A block's way to the disk is
-//! in the ledger's own benchmark.
+//! Benchmark of each stage of processing an envelope: parse, hash, verify, evaluate policies, cut, assemble. The ledger
+//! has its own benchmark for writing blocks to disk.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -40,7 +40,7 @@ fn snapshot() -> ChannelSnapshot {
     ChannelSnapshot::from_config_block(&block.decode(), &Arc::default()).unwrap()
 }
 
-/// An envelope of a client, with 1 KiB of data.
+/// Returns an envelope of a client with 1 KiB of data.
 fn envelope(client: &SigningIdentity) -> SignedEnvelope {
     let channel_header = ChannelHeader {
         r#type: HeaderType::EndorserTransaction as i32,
@@ -113,7 +113,8 @@ fn of_a_block(c: &mut Criterion) {
     });
 }
 
-/// The fixtures' application channel with as many organizations, each of its own name and definition.
+/// Returns the configuration of the fixtures' application channel with this many organizations, each with its own name
+/// and definition.
 fn config_of(organizations: usize) -> Config {
     let mut config = snapshot().config();
     let application = config.channel_group.as_mut().unwrap().groups.get_mut("Application").unwrap();
@@ -146,7 +147,7 @@ fn of_a_configuration(c: &mut Criterion) {
     group.finish();
 }
 
-/// One signature by a key of each kind that members have.
+/// Measures one signature verification for each key type of members.
 fn of_signatures(c: &mut Criterion) {
     let mut group = c.benchmark_group("signatures");
     group.throughput(Throughput::Elements(1));

@@ -1,4 +1,5 @@
-//! Strangers who hold connections, streams and memory: they are bounded, and others are served meanwhile.
+//! Tests that connections, streams and memory of hostile clients are bounded, and that other clients are served
+//! meanwhile.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 #![allow(clippy::float_cmp, clippy::cast_precision_loss, reason = "counts are exact")]
@@ -24,14 +25,15 @@ use world::{Client, Node, Person, Setup, many, within};
 
 const CHANNEL: &str = "app";
 const MB: usize = 1 << 20;
-/// More than the node once shook hands with at a time, and more than it has places for operators.
+/// More connections than the handshakes that an earlier version permitted at a time, and than the node permits for
+/// operators.
 const MANY: usize = 300;
 
 async fn connections(address: &str, count: usize, first: &[u8]) -> Vec<TcpStream> {
     let mut all = Vec::new();
     for _ in 0..count {
         let mut socket = TcpStream::connect(address).await.unwrap();
-        // who is the oldest may be closed for the next
+        // the node may close the oldest connection to make room for the next
         let _ = socket.write_all(first).await;
         all.push(socket);
     }
@@ -42,13 +44,13 @@ fn address(line: &str) -> String {
     world::node::value_of(line, "address").to_owned()
 }
 
-/// Whether the other end closes it within this time.
+/// Returns whether the node closes the connection within this time.
 async fn is_closed(socket: &mut TcpStream, limit: Duration) -> bool {
     let mut rest = Vec::new();
     tokio::time::timeout(limit, socket.read_to_end(&mut rest)).await.is_ok()
 }
 
-/// An envelope of this size of somebody else is ordered within this time.
+/// Asserts that an envelope of this size from another client is ordered within this time.
 async fn assert_ordered(client: &Client, bytes: usize, limit: Duration) {
     let began = Instant::now();
     let answer = client.broadcast(transaction(&Person::user(2), CHANNEL, vec![7; bytes])).await;
@@ -79,7 +81,7 @@ async fn large_envelopes_that_trickle_hold_nobody_up() {
     }
     let client = node.client().await;
     assert_ordered(&client, 70 << 10, Duration::from_secs(5)).await;
-    // a large one waits for its turn, and the slowest of those gives way
+    // a large envelope waits until the slowest of the others is rejected
     assert_ordered(&client, 900 << 10, Duration::from_secs(15)).await;
     for trickle in held {
         let code = tokio::time::timeout(Duration::from_secs(40), trickle).await.expect("it ends").unwrap();
@@ -119,13 +121,13 @@ async fn who_begins_a_preface_must_end_it() {
     for socket in &mut half {
         assert!(is_closed(socket, Duration::from_secs(20)).await);
     }
-    // who has said that it speaks HTTP/2 may be silent afterwards
+    // a client that has sent the HTTP/2 preface may be silent afterwards
     let idle = node.client().await;
     tokio::time::sleep(Duration::from_secs(7)).await;
     assert_ordered(&idle, 10, Duration::from_secs(5)).await;
 }
 
-/// Commits hang, so that envelopes wait at the gate, and 200 streams go on sending.
+/// Commits hang, so that envelopes wait at the gate, while 200 streams continue to send.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_wait_at_the_gate_hold_no_more_than_their_share() {
     let mut setup = Setup::application().set("LIMITS_MEMORYBYTES", "256 MB").set("LIMITS_CHANNELINGRESSBYTES", "1 MB");
@@ -171,7 +173,7 @@ fn framed(envelope: &impl prost::Message) -> Bytes {
     Bytes::from([&prefix(bytes.len())[..], &bytes].concat())
 }
 
-/// Blocks of 900 KB that many ask for and nobody takes.
+/// Many clients request blocks of 900 KB and do not read them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn followers_that_take_nothing_hold_no_more_than_their_share() {
     const BLOCKS: usize = 40;
@@ -195,8 +197,8 @@ async fn followers_that_take_nothing_hold_no_more_than_their_share() {
     drop(stalled);
 }
 
-/// Commits of one channel hang while its clients go on sending, from the address that another channel's client has as well. What
-/// one address may hold is theirs then, but for little connections.
+/// Commits of one channel hang while its clients continue to send, from the same address as a client of another
+/// channel. They then hold all the memory that one address may hold, except what is kept for small connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
     let setup =
@@ -209,7 +211,7 @@ async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
         for _ in 0..10 {
             let (channel, small) = (channel.clone(), small.clone());
             calls.push(tokio::spawn(async move {
-                // a connection that owes memory may be closed before it has opened all its streams
+                // the node may close a connection that exceeds its memory share before all its streams are open
                 match call(&channel, "Broadcast", stream::repeat(small)).await {
                     Ok(body) => read_to_end(body).await,
                     Err(_) => (Bytes::new(), None),
@@ -217,7 +219,7 @@ async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
             }));
         }
     }
-    // those who wait hold the memory for clients now
+    // the waiting clients now hold the memory for clients
     tokio::time::sleep(Duration::from_secs(3)).await;
     let began = Instant::now();
     let envelope = transaction(&Person::user(2), "channel1", vec![7; 70 << 10]);
@@ -233,7 +235,7 @@ async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
     let mut refused = 0;
     for call in calls {
         if !call.is_finished() {
-            // what passed the gate before may be ordered yet, and is not refused
+            // an envelope that passed the gate earlier may still be ordered, and is not rejected
             call.abort();
             continue;
         }
@@ -243,7 +245,7 @@ async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
     assert!(refused > 100, "{refused}");
 }
 
-/// Answers that are asked for over HTTP/2 with a window of nothing.
+/// A client requests responses over HTTP/2 with a flow-control window of 0.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_takes_are_bounded() {
     const STREAMS: u32 = 100;
@@ -271,7 +273,7 @@ async fn answers_that_nobody_takes_are_bounded() {
     drop(held);
 }
 
-/// Requests for the node's health that are large and never come to their end.
+/// Clients send large health requests that never end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_for_health_are_small() {
     let node = Setup::application().set("LIMITS_MEMORYBYTES", "192 MB").start().await;
@@ -292,7 +294,7 @@ async fn requests_for_health_are_small() {
         assert!(matches!(answer, Ok(Some(code)) if code == "11" || code == "8"), "OUT_OF_RANGE or RESOURCE_EXHAUSTED");
     }
     assert_bounded(&node, 192 * MB);
-    // and who begins one has to end it
+    // a client that begins a request has to end it
     let channel = node.client().await.channel;
     let unfinished =
         call_path(&channel, "/grpc.health.v1.Health/Check", stream::iter([prefix(3)]).chain(stream::pending()));
@@ -300,7 +302,7 @@ async fn requests_for_health_are_small() {
     assert_eq!(answer.headers().get("grpc-status").unwrap(), "4", "DEADLINE_EXCEEDED");
 }
 
-/// What is held for clients, and what was refused, as metrics and at /debug/limits.
+/// The memory held for clients and the rejections are shown as metrics and at /debug/limits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_held_and_refused_is_shown() {
     const STREAMS: usize = 700;
@@ -322,7 +324,7 @@ async fn what_is_held_and_refused_is_shown() {
     assert_eq!(refused(&before), 0.0);
 
     let (unfinished, greedy) = (node.client().await.channel, node.client().await.channel);
-    // a client does not forget a request whose body has not ended
+    // the client library keeps a request whose body has not ended
     let end = CancellationToken::new();
     let until_the_end = || Box::pin(stream::pending().take_until(end.clone().cancelled_owned()));
     let half = stream::iter([prefix(900 << 10), Bytes::from(vec![0; 500 << 10])]).chain(until_the_end());
@@ -362,13 +364,13 @@ async fn what_is_held_and_refused_is_shown() {
     assert!(half.is_some(), "{limits}");
     end.cancel();
     drop((held, open, unfinished, greedy));
-    // each look comes over a connection of its own, and the one before may not be gone
+    // each scrape uses a new connection, and the previous one may still be open
     let most = used(&before, "incoming") + 1e6;
     let released = async { while used(&Scrape::of(&http).await, "incoming") > most {} };
     within("what was held is released", released).await;
 }
 
-/// A connection of a stranger with so many calls of Broadcast on which nothing is ever sent.
+/// Opens a connection with this many Broadcast calls that send nothing.
 async fn silent_streams(number: usize, to: SocketAddr, count: u32) -> Option<TcpStream> {
     let mut first = [hostile::PREFACE, &hostile::settings(&[])].concat();
     for stream in 0..count {
@@ -377,7 +379,7 @@ async fn silent_streams(number: usize, to: SocketAddr, count: u32) -> Option<Tcp
     hostile::connect_with(number, to, &first).await
 }
 
-/// Strangers hold all the streams there may be, a few on each connection, from many addresses and from the client's own.
+/// Hostile clients hold all permitted streams, a few on each connection, from many addresses and from the client's own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_streams_keep_nobody_out() {
     let node = Setup::application().set("LIMITS_MEMORYBYTES", "64 MB").start().await;
@@ -395,7 +397,8 @@ async fn silent_streams_keep_nobody_out() {
     drop(held);
 }
 
-/// Strangers hold connections and streams, and nothing else: what that costs leaves no room for an envelope that is not small.
+/// Hostile clients hold only connections and streams. Their cost leaves too little memory for an envelope that is not
+/// small.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_hold_nothing_else_make_room_for_envelopes() {
     let mut node = Setup::application().set("LIMITS_MEMORYBYTES", "64 MB").start().await;

@@ -1,5 +1,5 @@
-//! The tests of the whole program, one module a file; one binary, since each links the whole client side anew. A new file is listed
-//! here, or in `loads.rs` or `brokers.rs`, which `tests/tidy` checks.
+//! Tests of the whole program, one module per file. They are one binary, because every binary links the client side
+//! again. Every test file is listed here, in `loads.rs` or in `brokers.rs`; `tests/tidy` checks that.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 

@@ -1,4 +1,4 @@
-//! A benchmark's report is of what happened: its figures agree with each other, in every form.
+//! Tests that the figures of a benchmark report agree with each other and with what happened, in every output format.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -12,17 +12,17 @@ use serde_json::Value;
 use world::node::Ended;
 use world::{PATIENCE, Setup, within};
 
-/// Behind each run signatures are verified for a quarter of a second of CPU time, which a busy machine may take five
-/// seconds to give.
+/// Time limit of a benchmark. After each run the benchmark verifies signatures for 0.25 s of CPU time, which can take 5
+/// s on a busy machine.
 const MEASURED_WITHIN: Duration = Duration::from_secs(180);
 
-/// Runs `benchmark` with these words and more.
+/// Runs `benchmark` with these arguments.
 fn benchmark(setup: &Setup, words: &str, more: &[&str]) -> Ended {
     let words = ["benchmark"].into_iter().chain(words.split_whitespace()).chain(more.iter().copied());
     setup.again(&words.collect::<Vec<_>>()).run_within(MEASURED_WITHIN, "")
 }
 
-/// One line, and nothing done.
+/// Asserts that the command failed with one line on stderr and no output.
 fn assert_refused(ended: &Ended, parts: &[&str]) {
     assert_eq!((ended.code, ended.stderr.lines().count(), &*ended.stdout), (Some(1), 1, ""), "{ended:?}");
     assert!(parts.iter().all(|part| ended.stderr.contains(part)), "{parts:?} not in: {}", ended.stderr);
@@ -41,7 +41,7 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-/// Every envelope was sent, acknowledged and seen once, and the figures say so.
+/// Asserts that every envelope was sent, acknowledged and received once, and that the figures say so.
 fn assert_consistent(run: &Value, sent: u64) {
     assert_eq!((&run["sent"], &run["ordered"]), (&Value::from(sent), &Value::from(sent)), "{run}");
     let answers: u64 = run["answers"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
@@ -135,7 +135,8 @@ fn ed25519_identities_are_measured_by_their_own_verification() {
     }
 }
 
-/// Own nodes that were started would complain of their network's configuration first.
+/// If the benchmark started its own nodes before it checked its arguments, they would report errors in the network's
+/// configuration first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_and_loads_that_will_not_do_are_refused_before_a_node_is_started() {
     let older = Setup::bare().arguments(&["start", "--dev", "net"]);
@@ -169,7 +170,7 @@ async fn keys_and_loads_that_will_not_do_are_refused_before_a_node_is_started() 
 async fn a_node_at_an_address_is_measured_at_a_rate_beside_another() {
     let node = Setup::bare().arguments(&["start", "--dev", "net"]);
     let first = node.start().await;
-    // another node with the same network, and a ledger of its own
+    // another node of the same network with its own ledger
     let second = Setup::bare()
         .set("FILELEDGER_LOCATION", node.folder().join("other").display())
         .set("GENERAL_BOOTSTRAPMETHOD", "file")

@@ -1,5 +1,5 @@
-//! Clients that ask for too much, send too much or never read do not fill the node's memory, and others are served
-//! meanwhile.
+//! Clients that request too much, send too much or never read do not fill the node's memory, and other clients are
+//! served meanwhile.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -17,11 +17,11 @@ use world::{Client, Node, Person, Setup, seed};
 
 const CHANNEL: &str = "app";
 const MB: usize = 1 << 20;
-/// What the node may ever have taken: Limits.LargeMessageBytes (256 MB), twice while messages are put together from
-/// their pieces, and as much again for everything else.
+/// Limit of the node's peak memory: Limits.LargeMessageBytes (256 MB), twice while messages are assembled from their
+/// pieces, and the same amount for everything else.
 const BOUND: usize = 3 * 256 * MB;
 
-/// Another client, on another connection, gets an envelope in and its block out.
+/// Asserts that another client, on another connection, can send an envelope and receive its block.
 async fn assert_serves(node: &Node) {
     let (client, user) = (node.client().await, Person::user(1));
     let height = client.newest_block(&user, CHANNEL).await.header.unwrap().number + 1;
@@ -39,7 +39,7 @@ fn assert_bounded(node: &Node) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_open_streams() {
     let node = Setup::application().start().await;
-    // apart: what followers leave unread holds up what else their connection carries
+    // separate connections, because blocks that the subscribers do not read block everything else on their connection
     let (user, follower, sender) = (Person::user(1), node.client().await, node.client().await);
     let follow = seek_info(oldest(), block(u64::MAX));
     let (mut broadcasting, mut delivering) = (Vec::new(), Vec::new());
@@ -50,7 +50,7 @@ async fn a_thousand_open_streams() {
         broadcasting.push(sender.broadcasting().await);
     }
     assert_serves(&node).await;
-    // every stream is alive
+    // every stream still works
     for following in &mut delivering {
         assert_eq!(world::client::number(&following.block().await), 1);
     }
@@ -63,10 +63,10 @@ async fn a_thousand_open_streams() {
     assert_bounded(&node);
 }
 
-/// The message of `Broadcast` that has an envelope of so many bytes, in pieces that share one buffer.
+/// Returns a Broadcast request with an envelope of this many bytes, in pieces that share one buffer.
 fn large_message(total: usize) -> Vec<Bytes> {
     let piece = Bytes::from(vec![0x0a; MB]);
-    // Envelope.payload, then its length
+    // the tag of Envelope.payload, then its length
     let mut head = vec![0x0a];
     prost::encoding::encode_varint(total as u64, &mut head);
     let mut pieces = vec![prefix(head.len() + total), head.into()];
@@ -82,7 +82,7 @@ async fn twenty_streams_with_envelopes_of_a_hundred_megabytes() {
     for _ in 0..20 {
         let channel = Endpoint::from_shared(address.clone()).unwrap().connect().await.unwrap();
         calls.push(tokio::spawn(async move {
-            // with its tag, 99 MB are below the limit of 100
+            // with its tag, a message of 99 MB is below the limit of 100 MB
             let body = call(&channel, "Broadcast", stream::iter(large_message(99 * MB))).await.unwrap();
             read_to_end(body).await
         }));
@@ -107,7 +107,7 @@ async fn a_message_above_the_limit_is_refused_by_its_length() {
     let node = Setup::application().start().await;
     for method in ["Broadcast", "Deliver"] {
         let channel = node.client().await.channel;
-        // only the prefix ever comes
+        // only the prefix is sent
         let body = stream::iter([prefix(101 * MB)]).chain(stream::pending());
         let (answer, code) = read_to_end(call(&channel, method, body).await.unwrap()).await;
         assert_eq!((answer.len(), code.as_deref()), (0, Some("8")), "RESOURCE_EXHAUSTED");
@@ -132,7 +132,7 @@ async fn followers_that_never_read_while_fifty_megabytes_are_ordered() {
         .await;
     assert_serves(&node).await;
     assert_bounded(&node);
-    // one of them reads after all
+    // one of the clients reads at last
     let mut late = silent.swap_remove(0);
     let mut envelopes = 0;
     while envelopes < ENVELOPES {
@@ -141,7 +141,7 @@ async fn followers_that_never_read_while_fifty_megabytes_are_ordered() {
     }
 }
 
-/// Bytes of a good request with a few of them changed, cut, or doubled.
+/// Changes, cuts or duplicates a few bytes of a valid request.
 fn spoil(good: &[u8], dice: &mut impl rand::Rng) -> Vec<u8> {
     let mut bytes = good.to_vec();
     for _ in 0..dice.random_range(1..6) {
@@ -197,17 +197,17 @@ async fn garbage_below_grpc_harms_nobody() {
     let client = node.client().await;
     for round in 0..60 {
         let bytes: Vec<u8> = (0..dice.random_range(1..400)).map(|_| dice.random()).collect();
-        // frames of gRPC
+        // random gRPC frames
         for method in ["Broadcast", "Deliver"] {
             let body = stream::iter([Bytes::from(bytes.clone())]);
             let (_, code) = read_to_end(call(&client.channel, method, body).await.unwrap()).await;
             assert!(code.is_some(), "the stream ends");
         }
-        // frames of HTTP/2, and what is not even that
+        // random HTTP/2 frames, and bytes that are not HTTP/2
         let mut socket = std::net::TcpStream::connect(&node.address).unwrap();
         let preface: &[u8] = if round % 2 == 0 { b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" } else { b"" };
         let _ = socket.write_all(&[preface, &bytes].concat());
-        // the node closes the connection, perhaps before this side does
+        // the node closes the connection, perhaps before the client does
         let _ = socket.shutdown(std::net::Shutdown::Write);
         let _ = socket.read_to_end(&mut Vec::new());
     }

@@ -1,4 +1,4 @@
-//! Tests with a real Kafka, whose brokers are shared by all of them (`tests/kafka/fetch` gets the jars).
+//! Tests with real Kafka brokers, which all of these tests share. `tests/kafka/fetch` downloads the jars.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 

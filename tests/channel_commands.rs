@@ -1,4 +1,4 @@
-//! `orderer channel`: osnadmin's flags and output, with and without TLS, and an exit code that says how it went.
+//! Tests of `orderer channel`: the flags and output of osnadmin, with and without TLS, and exit codes.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -31,7 +31,7 @@ fn org(number: u8) -> PathBuf {
     Path::new(NET).join(format!("crypto/peerOrganizations/org{number}.example.com"))
 }
 
-/// What it printed, and its exit code.
+/// Returns the exit code and standard output of a command that wrote nothing to stderr.
 fn said(ended: &Ended) -> (Option<i32>, &str) {
     assert_eq!(ended.stderr, "", "{ended:?}");
     (ended.code, &ended.stdout)
@@ -155,7 +155,7 @@ async fn mutual_tls_is_spoken() {
     unreached(&run(&wrong_ca, 1, &["list"]), "certificate");
     unreached(&setup.again(&["channel", "list", "-o", &admin, "--ca-file", &ca]).run(), "");
     unreached(&setup.again(&["channel", "list", "-o", &admin]).run(), "");
-    // a hundred years ago the node's certificate was not valid
+    // the node's certificate was not valid a hundred years ago
     let early = run(&ca, 1, &["fetch", "-c", "app", "-b", "0", "-f", "x", "--tlsHandshakeTimeShift", "876000h"]);
     unreached(&early, "not valid yet");
     node.stop().await;

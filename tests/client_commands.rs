@@ -1,4 +1,4 @@
-//! The sample clients: what they send, what they print, and how they end.
+//! Tests of the sample clients: what they send, what they print, and how they end.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -22,7 +22,7 @@ fn lines(ended: &Ended) -> Vec<&str> {
     ended.stdout.lines().collect()
 }
 
-/// It failed, with one line of explanation.
+/// Asserts that the command failed with one line on stderr, and returns the line.
 fn complaint(ended: &Ended) -> &str {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
@@ -77,7 +77,7 @@ async fn files_are_sent_as_they_are_and_a_refusal_stops_none_behind_it() {
     let [good, mut bad, last] = ["good", "bad", "last"].map(|data| transaction(&user, "devchannel", data));
     bad.signature = "spoilt".into();
     for (name, envelope) in [("good", &good), ("bad", &bad), ("last", &last)] {
-        // a field that nobody knows has to arrive
+        // an unknown field has to be preserved
         let bytes = [envelope.encode_to_vec(), vec![0x7a, 1, 9]].concat();
         fs::write(setup.folder().join(name), bytes).unwrap();
     }
@@ -92,7 +92,7 @@ async fn files_are_sent_as_they_are_and_a_refusal_stops_none_behind_it() {
         number += 1;
         entries.extend(client.block(&user, "devchannel", number).await.data.unwrap().data);
     }
-    // what comes behind it is next to it: nothing was sent twice
+    // the entry after the last one is the fence, so nothing was sent twice
     let fence = transaction(&user, "devchannel", "fence");
     client.order([fence.clone()]).await;
     while entries
@@ -172,7 +172,7 @@ async fn mutual_tls_works_with_the_flags_and_variables_of_peer() {
     node.stop().await;
 }
 
-/// Files of a client certificate that nobody vouches for.
+/// Writes the files of a self-signed client certificate.
 fn stranger(folder: &Path) -> (String, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["stranger".to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -248,7 +248,7 @@ async fn a_handshake_that_fails_is_one_plain_line_and_nothing_may_be_in_the_chai
             assert!(parts.windows(2).all(|pair| pair[0] != pair[1]), "a cause is said twice: {complaint}");
         }
     }
-    // and what the nodes say of it
+    // the nodes log the causes
     secured.line("TLS handshake failed: the client does not speak TLS, and this port does").await;
     secured.line("TLS handshake failed: the client showed no certificate, and has to").await;
     secured.line("TLS handshake failed: the client does not trust this node's certificate").await;

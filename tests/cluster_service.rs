@@ -1,5 +1,5 @@
-//! The service that other orderers stream to: on the general listener, and on one of its own. What strangers get there, and that they
-//! hold nothing.
+//! Tests of the gRPC service for other orderers, on the general listener and on a cluster listener: which responses
+//! clients that are not consenters get, and that they hold no memory.
 
 #![allow(clippy::float_cmp, reason = "counts of what was sent are exact")]
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -36,7 +36,7 @@ fn with_tls() -> Setup {
     secured(Setup::application()).set("METRICS_PROVIDER", "prometheus")
 }
 
-/// A listener for other orderers alone, where certificates of `roots` are let in. Gives back its address.
+/// Adds a cluster listener that trusts the CA certificates in `roots`. Returns its address.
 fn with_listener(setup: Setup, roots: &str) -> (Setup, String) {
     let port = Setup::bare().port();
     let file = setup.folder().join("cluster-roots.pem");
@@ -52,7 +52,7 @@ fn with_listener(setup: Setup, roots: &str) -> (Setup, String) {
     (setup, format!("127.0.0.1:{port}"))
 }
 
-/// An authority that no channel knows, and a client's certificate of it.
+/// Creates a CA that no channel knows, and a client certificate of it.
 fn authority() -> (String, Identity) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -66,7 +66,7 @@ fn authority() -> (String, Identity) {
     (pem, Identity::from_pem(leaf.pem(), key.serialize_pem()))
 }
 
-/// Another orderer of the fixtures, which is no consenter of the channel.
+/// Returns another orderer of the fixtures, which is not a consenter of the channel.
 fn other_orderer() -> Identity {
     let folder = orderer_folder().with_file_name("orderer2.example.com").join("tls");
     let file = |name| std::fs::read(folder.join(name)).unwrap();
@@ -100,7 +100,7 @@ fn submit(channel: &str) -> Bytes {
     framed(&StepRequest { payload: Some(Payload::SubmitRequest(request)) }.encode_to_vec())
 }
 
-/// How a stream ends on which this is sent and nothing more, but which is not closed. Its head comes with its status.
+/// Sends a message on a stream, keeps the stream open, and returns the status in the response headers.
 async fn ends(channel: &Channel, sent: Bytes) -> Status {
     let (end, body) = open_end(stream::iter([sent]));
     let answer = within("the end of a stream", call_path(channel, STEP, body)).await.unwrap();
@@ -108,7 +108,8 @@ async fn ends(channel: &Channel, sent: Bytes) -> Status {
     Status::from_header_map(answer.headers()).unwrap_or_else(|| panic!("{answer:?}"))
 }
 
-/// What a client sends, and then nothing until it is told: it does not forget a request whose body has not ended.
+/// Returns a body that sends these messages and then stays open until the token is cancelled. The client library keeps
+/// a request whose body has not ended.
 fn open_end(
     sent: impl Stream<Item = Bytes> + Send + Unpin + 'static,
 ) -> (CancellationToken, impl Stream<Item = Bytes> + Send + Unpin + 'static) {
@@ -127,7 +128,7 @@ async fn streams_of_strangers_end_at_their_first_request_and_hold_nothing() {
     for identity in [None, Some(authority().1), Some(other_orderer())] {
         let channel = connected(&node.address, identity).await;
         let nowhere = "channel nowhere doesn't exist";
-        // no chain of Raft runs here: there is no such channel for other orderers
+        // no Raft chain runs here, so the service knows no channel
         for (sent, code, text) in [
             (consensus(CHANNEL, vec![1]), Code::Unknown, "channel app doesn't exist"),
             (submit(CHANNEL), Code::Unknown, "channel app doesn't exist"),
@@ -143,11 +144,11 @@ async fn streams_of_strangers_end_at_their_first_request_and_hold_nothing() {
             assert!(status.code() == code && status.message().contains(text), "{text}: {status:?}");
             ended += 1;
         }
-        // a length alone holds nothing either
+        // a length prefix alone reserves no memory
         let status = ends(&channel, prefix(90 << 20)).await;
         assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
         ended += 1;
-        // who sends nothing hears nothing
+        // a client that sends nothing receives nothing
         let (end, body) = open_end(stream::empty());
         let mut silent = Box::pin(call_path(&channel, STEP, body));
         assert!((&mut silent).now_or_never().is_none());
@@ -163,7 +164,7 @@ async fn streams_of_strangers_end_at_their_first_request_and_hold_nothing() {
     let released = async {
         loop {
             let scrape = Scrape::of(&http).await;
-            // each look comes over a connection of its own, and the one before may not be gone
+            // each scrape uses a new connection, and the previous one may still be open
             if scrape.value(r#"orderer_streams_open{kind="clients"}"#) == 0.0 && used(&scrape) < used(&before) + 1e6 {
                 return scrape;
             }
@@ -179,7 +180,7 @@ async fn streams_of_strangers_end_at_their_first_request_and_hold_nothing() {
         .map(|series| scrape.value(series))
         .sum();
     assert_eq!(of_step, f64::from(ended));
-    // clients are served on the same connections
+    // the same connections serve clients
     let client = Client::over(connected(&node.address, Some(authority().1)).await);
     client.order([world::messages::transaction(&Person::user(1), CHANNEL, "x")]).await;
     node.assert_no_panic();
@@ -203,7 +204,7 @@ async fn streams_that_are_silent_end_with_the_node() {
     assert_eq!(ended.code(), Some(0));
 }
 
-/// That no request gets through. With TLS 1.3 a client learns that it was turned away only after its own handshake.
+/// Asserts that no request succeeds. With TLS 1.3 a client learns only after its own handshake that it was rejected.
 async fn refused(endpoint: &Endpoint) {
     if let Ok(channel) = endpoint.connect().await {
         let answer = within("an answer", call_path(&channel, STEP, stream::iter([submit(CHANNEL)]))).await;
@@ -214,7 +215,7 @@ async fn refused(endpoint: &Endpoint) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_of_its_own_is_for_other_orderers_alone() {
     let (listed, of_listed) = authority();
-    // clients need no TLS
+    // the general listener needs no TLS
     let setup = Setup::application().set("METRICS_PROVIDER", "prometheus");
     let (setup, cluster) = with_listener(setup, &listed);
     let mut node = setup.start().await;
@@ -222,7 +223,7 @@ async fn a_listener_of_its_own_is_for_other_orderers_alone() {
     refused(&endpoint(&cluster, None)).await;
     refused(&endpoint(&cluster, Some(authority().1))).await;
     refused(&Endpoint::from_shared(format!("http://{cluster}")).unwrap()).await;
-    // those of the channel's organizations are let in as well
+    // certificates of the channel's organizations are accepted as well
     for identity in [of_listed, other_orderer()] {
         let channel = connected(&cluster, Some(identity)).await;
         let status = ends(&channel, submit(CHANNEL)).await;
@@ -230,7 +231,7 @@ async fn a_listener_of_its_own_is_for_other_orderers_alone() {
         let broadcast = call_path(&channel, "/orderer.AtomicBroadcast/Broadcast", stream::empty()).await.unwrap();
         assert_eq!(Status::from_header_map(broadcast.headers()).unwrap().code(), Code::Unimplemented);
     }
-    // and the general one has no such service
+    // the general listener does not have the service
     let status = ends(&node.client().await.channel, submit(CHANNEL)).await;
     assert_eq!(status.code(), Code::Unimplemented);
     let http = Http::of(&mut node, "operations").await;

@@ -1,4 +1,4 @@
-//! What is typed, and what is written in files, is either done or answered with one clear line for each mistake.
+//! Tests that arguments and configuration files are either accepted or rejected with one clear line for each error.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -16,7 +16,7 @@ use world::messages::transaction;
 use world::node::{Ended, orderer_folder};
 use world::{NET, Person, Setup};
 
-/// The command failed, and said this and nothing more: no log, no trace.
+/// Asserts that the command failed with these lines on stderr and nothing else: no log and no backtrace.
 fn assert_complains(ended: &Ended, code: i32, lines: &[&str]) {
     assert_eq!(ended.code, Some(code), "{ended:?}");
     assert_eq!(ended.stdout, "");
@@ -27,7 +27,7 @@ fn assert_complains(ended: &Ended, code: i32, lines: &[&str]) {
     }
 }
 
-/// The last line names the mistake; what was logged before it may stand above.
+/// Asserts that the last line names the error. Log lines may precede it.
 fn assert_ends_with(ended: &Ended, parts: &[&str]) {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let last = ended.stderr.lines().last().unwrap();
@@ -131,7 +131,7 @@ fn a_bootstrap_file_that_is_no_genesis_block_is_named() {
         let ended = Setup::of_block_file(file.clone()).run();
         assert_ends_with(&ended, &["General.BootstrapFile", "genesis.block: "]);
     }
-    // the same length: the block is whole, but nobody orders by dice
+    // the replacement has the same length, so the block stays valid, but no consensus type is called dice
     let block = EncodedBlock::parse(&fs::read(format!("{NET}/AppSolo.block")).unwrap()).unwrap().decode();
     let mut envelope = block.data.unwrap().data[0].to_vec();
     let at = envelope.windows(4).position(|word| word == b"solo").unwrap();
@@ -169,7 +169,7 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-/// The development network's only client.
+/// Returns the only client of the development network.
 fn developer(network: &Path) -> Person {
     Person::from_msp(
         &network.join("crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp"),
@@ -185,7 +185,7 @@ async fn a_development_network_serves_at_once_and_goes_on_where_it_was() {
     for part in ["A development network made in", "devchannel", "peer channel fetch newest", &node.address] {
         assert!(greeting.contains(part), "{greeting}");
     }
-    // what is printed can be pasted, wherever one stands
+    // the printed commands work in any directory
     let program = Path::new(env!("CARGO_BIN_EXE_orderer")).parent().unwrap();
     let commands: Vec<&str> =
         greeting.lines().filter(|line| line.contains("orderer ") && line.contains("--dev")).collect();
@@ -203,7 +203,7 @@ async fn a_development_network_serves_at_once_and_goes_on_where_it_was() {
     let checked = setup.again(&["config", "check", "--dev", "net"]).run();
     assert_eq!(checked.code, Some(0), "{checked:?}");
     eprintln!("from the command to serving: {:?}", node.served_after);
-    // this is a debug build, and the machine may be busy
+    // the limit is generous for a debug build on a busy machine
     assert!(node.served_after < Duration::from_secs(5), "{:?} in a debug build", node.served_after);
 
     let user = developer(&setup.folder().join("net"));

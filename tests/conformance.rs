@@ -1,7 +1,8 @@
-//! The node answers 136 good, bad and odd requests as Fabric v2.5.16 answered them, but for a table of differences.
+//! Tests that the node responds to 136 valid, invalid and unusual requests as Fabric v2.5.16 does, except for a table
+//! of differences.
 //!
-//! The requests are sent one after the other to one fresh node with the system channel; they create the channel
-//! `mychan`, order in it, configure it and read it. What Fabric answered is in `golden/solo/answers.jsonl`.
+//! The requests are sent one after the other to a fresh node with the system channel. They create the channel `mychan`,
+//! order envelopes in it, configure it and read it. The responses of Fabric are in `golden/solo/answers.jsonl`.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
@@ -18,7 +19,7 @@ use orderer_core::config::genesis::genesis_block_of;
 use world::configuring::config_of;
 use world::{NET, Setup};
 
-/// Where we answer otherwise, on purpose: case, what Fabric said, what we say, why.
+/// Intended differences: case, response of Fabric, our response, reason.
 const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
     (
         "broadcast/sig/trailing byte",
@@ -42,10 +43,11 @@ const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
-/// Blocks of Fabric were cut by their count and by config messages; a slow machine must not cut one earlier.
+/// Batch timeout. Fabric cut the recorded blocks by their message count and by config messages; on a slow machine a
+/// short timeout would cut one earlier.
 const BATCH_TIMEOUT: &str = "4s";
 
-/// The fixtures' genesis block with another batch timeout.
+/// Returns the fixtures' genesis block with the batch timeout [`BATCH_TIMEOUT`].
 fn patient_genesis() -> Vec<u8> {
     let block = Block::decode(std::fs::read(format!("{NET}/SysSolo.block")).unwrap().as_slice()).unwrap();
     let mut config = config_of(&block);
@@ -60,7 +62,7 @@ fn patient_genesis() -> Vec<u8> {
     genesis_block_of(envelope.encode_to_vec().into(), true).to_vec()
 }
 
-/// Case and answers, as one text.
+/// Returns the recorded cases: name and responses as one text.
 fn golden() -> Vec<(String, String)> {
     let text = include_str!("fixtures/golden/solo/answers.jsonl");
     let line = |line: &str| {

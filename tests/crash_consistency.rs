@@ -1,8 +1,9 @@
-//! A node that is killed at random moments loses nothing that it has acknowledged, and orders nothing twice.
+//! Tests that a node that is killed at random moments loses no acknowledged envelope and orders none twice.
 //!
-//! The story: an orderer that answers SUCCESS when it has an envelope in memory loses it in a power cut, and one that
-//! asks the disk first may, after the cut, order again what it had ordered before. Here clients write down what was
-//! acknowledged, the node dies by SIGKILL fifty times under load, and the chain is held against what they wrote.
+//! An orderer that acknowledges an envelope that is only in memory loses it in a power failure. An orderer that
+//! acknowledges after the write to disk may, after the failure, order the envelope a second time. Here clients record
+//! what was acknowledged, the node is killed by SIGKILL fifty times under load, and the chain is compared with the
+//! clients' records.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -21,15 +22,15 @@ use world::{Client, Person, Setup, seed, within};
 
 const CHANNEL: &str = "app";
 const KILLS: usize = 50;
-/// The chain is read so often, and at the end.
+/// The chain is read after this many kills, and at the end.
 const KILLS_BETWEEN_READS: usize = 10;
 const CLIENTS: usize = 3;
-/// Envelopes that a client has sent and that are not answered yet.
+/// Maximum number of envelopes that a client has in flight.
 const WINDOW: usize = 16;
-/// From the first load on a node to its end.
+/// Time from the first load on a node until it is killed, in milliseconds.
 const LIFETIME_MS: std::ops::Range<u64> = 5..400;
 
-/// Broadcasts until the node dies; the transactions that were acknowledged.
+/// Broadcasts until the node is killed. Returns the acknowledged transactions.
 async fn broadcast_until_death(client: Client, who: Person) -> Vec<String> {
     let mut acknowledged = Vec::new();
     let Ok(mut stream) = client.try_broadcasting().await else { return acknowledged };
@@ -48,7 +49,7 @@ async fn broadcast_until_death(client: Client, who: Person) -> Vec<String> {
     }
 }
 
-/// How often each transaction is in these blocks, which must be a chain from block 0.
+/// Returns how often each transaction is in these blocks, which must be a hash chain from block 0.
 fn count_transactions(chain: &[Block]) -> BTreeMap<String, usize> {
     let mut count = BTreeMap::new();
     let mut previous_hash = Vec::new();
@@ -66,8 +67,8 @@ fn count_transactions(chain: &[Block]) -> BTreeMap<String, usize> {
     count
 }
 
-/// Reads blocks, those that are still being cut as well, until every acknowledged transaction was seen; then checks
-/// that the chain is one and that nothing is in it twice.
+/// Reads blocks, and waits for new ones, until every acknowledged transaction has been found. Then checks the hash
+/// chain and that no transaction is in it twice. Returns the number of blocks.
 async fn check(client: &Client, who: &Person, acknowledged: &BTreeSet<String>) -> usize {
     let mut missing = acknowledged.clone();
     let mut stream = client.deliver(who, CHANNEL, seek_info(oldest(), block(u64::MAX))).await;
@@ -82,7 +83,7 @@ async fn check(client: &Client, who: &Person, acknowledged: &BTreeSet<String>) -
         }
     };
     within("every acknowledged transaction is in the chain", read).await;
-    // whatever came behind
+    // read the whole chain again, with the blocks that followed
     let chain = if chain.is_empty() { chain } else { client.chain(who, CHANNEL).await };
     let count = count_transactions(&chain);
     let twice: Vec<_> = count.iter().filter(|&(_, &times)| times > 1).collect();
@@ -105,7 +106,7 @@ async fn what_was_acknowledged_survives_fifty_kills_exactly_once() {
         }
         tokio::time::sleep(Duration::from_millis(dice.random_range(LIFETIME_MS))).await;
         if kill % KILLS_BETWEEN_READS == 0 {
-            // under load still: what was acknowledged before this life
+            // check under load what was acknowledged before the last kill
             check(&client, &user, &acknowledged).await;
         }
         node.assert_no_panic();

@@ -1,4 +1,5 @@
-//! `orderer crypto` makes what cryptogen makes: networks start from it, and it is marked as for development.
+//! Tests that `orderer crypto` creates what cryptogen creates, that networks start from it, and that it is marked as
+//! for development only.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -13,7 +14,7 @@ use world::messages::transaction;
 use world::{NET, Person, Setup};
 use x509_parser::prelude::{FromDer as _, GeneralName, Pem, X509Certificate};
 
-/// Every file below a folder.
+/// Returns the paths of all files below a directory.
 fn files(folder: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut open = vec![folder.to_owned()];
@@ -30,7 +31,7 @@ fn files(folder: &Path) -> BTreeSet<String> {
     found
 }
 
-/// `orderer crypto` in a folder of its own.
+/// Runs `orderer crypto` in a new directory.
 fn made(arguments: &[&str]) -> (Setup, PathBuf) {
     let setup = Setup::bare().arguments(&[&["crypto", "--output", "crypto"], arguments].concat());
     let ended = setup.run();
@@ -40,7 +41,7 @@ fn made(arguments: &[&str]) -> (Setup, PathBuf) {
     (setup, folder)
 }
 
-/// What the certificate in a file says: subject, issuer, and names of a server.
+/// Returns the subject, issuer and DNS names of the certificate in a file.
 fn certificate(file: PathBuf) -> (String, String, Vec<String>) {
     let pem = fs::read(file).unwrap();
     let pem = Pem::iter_from_buffer(&pem).next().unwrap().unwrap();

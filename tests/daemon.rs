@@ -1,5 +1,5 @@
-//! The node among its keepers: a service manager that wants to be told, probes that ask how it is, people who check a
-//! configuration before it is used.
+//! Tests of the node's interfaces to its operators: notifications to a service manager, health probes, and the check of
+//! a configuration before it is used.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -38,7 +38,7 @@ async fn a_service_manager_is_told_when_the_node_serves_reloads_lives_and_ends()
     let spec = json!({"spec": "orderer.grpc=debug:info"});
     assert_eq!(operations.get("/logspec").await.json(), spec);
 
-    // what has a mistake changes nothing
+    // a configuration file with an error changes nothing
     fs::write(&config, "General:\n  LogSpec: loud\n").unwrap();
     node.signal("HUP");
     node.line("'loud' is not LEVEL").await;
@@ -150,7 +150,7 @@ async fn a_probe_knows_the_node_by_its_certificate() {
     assert_ill(&ask(&other, "orderer.example.com"), "TLS");
     let bare = ["health", "--address", &address, "--tls-ca", &text(&ca), "--server-name", "orderer.example.com"];
     assert_ill(&setup.again(&bare).run(), &address);
-    // another certificate than the configuration names
+    // a certificate other than the configured one
     let other = orderer_folder().with_file_name("orderer2.example.com").join("tls");
     let mistaken = setup
         .again(&["health", "--grpc"])
@@ -257,7 +257,7 @@ fn everything_that_is_wrong_with_a_configuration_is_said_at_once() {
     drop(taken);
 }
 
-/// The unit, the package and the image name files, keys and commands of the program.
+/// Files, keys and commands that the systemd unit, the Debian package and the container image name must exist.
 #[test]
 fn packages_name_what_there_is() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -275,11 +275,11 @@ fn packages_name_what_there_is() {
         let shell = if script == "build-deb" { "bash" } else { "sh" };
         assert!(std::process::Command::new(shell).arg("-n").arg(path).status().unwrap().success(), "{script}");
     }
-    // variables that mean nothing are noted
+    // the check reports variables that have no meaning
     let mut setup = Setup::application().again(&["config", "check"]);
     let (defaults, image) = (read("packaging/debian/orderer.default"), read("packaging/Dockerfile"));
     let of_image = image.lines().filter_map(|line| line.strip_prefix("ENV "));
-    // where the image's own orderer.yaml is
+    // this variable names a directory in the image
     let of_image = of_image.filter(|line| !line.starts_with("FABRIC_CFG_PATH="));
     for line in defaults.lines().filter(|line| !line.starts_with('#')).chain(of_image) {
         let (name, value) = line.split_once('=').unwrap();

@@ -1,4 +1,4 @@
-//! The debug endpoint: what is shown is what happened, and no request brings it down.
+//! Tests that the debug endpoint shows what happened, and that no request terminates the node.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -16,7 +16,7 @@ use world::http::{Http, send};
 use world::messages::{oldest, seek_info, transaction, tx_id};
 use world::{Person, Setup, within};
 
-/// Every path below `/debug` that needs nothing but a channel.
+/// All paths below `/debug` that need no parameter but a channel.
 const PATHS: [&str; 15] = [
     "/debug/actors",
     "/debug/channels",
@@ -160,7 +160,7 @@ async fn what_happens_is_told_as_it_happens() {
     for _ in 0..5 {
         let mut events = operations.request(Method::GET, "/debug/events").send().await.unwrap();
         assert_eq!(events.headers()["content-type"], "text/event-stream");
-        // the first piece says that the first look was taken
+        // the first chunk says that the first sample was taken
         within("the beginning", events.chunk()).await.unwrap().unwrap();
         readers.push((events, String::new()));
     }
@@ -181,7 +181,7 @@ async fn what_happens_is_told_as_it_happens() {
         }
     }
     assert!(looks.len() <= 1, "all who keep up are told of the same look: {looks:?}");
-    // a stream that does not end by itself does not hold the node
+    // an event stream, which does not end by itself, does not delay the shutdown
     node.stop().await;
 }
 
@@ -254,7 +254,7 @@ async fn bad_requests_get_their_status_and_a_reason_in_json() {
     let large = operations.request(Method::POST, "/debug/channels/app/restart").body(vec![0; 1 << 20]);
     assert!([409, 413].contains(&send(large).await.status));
     let heads = operations.request(Method::GET, "/debug/actors").header("x-large", "y".repeat(200 << 10)).send().await;
-    // the server may hang up on a head that is too large before it has said so
+    // the server may close the connection for a too large head before it has responded
     assert!(heads.map_or(true, |answer| answer.status().is_client_error()));
     node.assert_no_panic();
     node.stop().await;
@@ -304,7 +304,7 @@ async fn every_path_that_is_described_is_there_and_answers_as_described() {
         let asked = path.replace("{channel}", "app").replace("{block}", "0").replace("{tx_id}", "nowhere");
         let of = if path.starts_with("/participation") { &admin } else { &operations };
         if asked == "/debug/events" {
-            // which has no end; another test reads it
+            // this response has no end; another test reads it
             continue;
         }
         let status = of.get(&asked).await.status;

@@ -1,4 +1,4 @@
-//! `orderer start --dev --orderers 3`: a cluster on one machine, which one process looks after.
+//! Tests of `orderer start --dev --orderers 3`: a cluster on one machine whose processes one process supervises.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -20,12 +20,12 @@ use world::{Client, Node, PATIENCE, Person, Setup, within};
 const CHANNEL: &str = "devchannel";
 const NAMES: [&str; 3] = ["orderer", "orderer2", "orderer3"];
 
-/// Of the listeners of three orderers.
+/// Returns the ports of the listeners of three orderers.
 fn ports(base: u16) -> impl Iterator<Item = u16> {
     (0..3).flat_map(move |place| [0, 3, 5].map(|port| base + 10 * place + port))
 }
 
-/// Below the ports of outgoing connections, and above those that other tests use.
+/// Returns a free base port, below the range of outgoing connections and above the ports that other tests use.
 fn free_base() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 60).unwrap();
@@ -63,7 +63,7 @@ impl Cluster {
         Client::on(endpoint.tls_config(tls).unwrap()).await
     }
 
-    /// Has an orderer order an envelope, as soon as its chain runs.
+    /// Has an orderer order an envelope. Retries until its chain is running.
     async fn orders(&self, place: u16, data: &str) {
         let ordered = async {
             loop {
@@ -78,7 +78,8 @@ impl Cluster {
         within(data, ordered).await;
     }
 
-    /// The chain, once all orderers have the same one, with so many envelopes behind the first block.
+    /// Waits until all orderers have the same chain with this many envelopes after the first block, and returns the
+    /// chain.
     async fn chain(&self, envelopes: usize) -> Vec<Block> {
         let same = async {
             loop {
@@ -102,7 +103,7 @@ impl Cluster {
     }
 }
 
-/// The processes that were started as this orderer.
+/// Returns the process IDs that were started for an orderer, in order.
 fn processes(node: &Node, name: &str) -> Vec<u32> {
     let text = format!(" {name} is started ");
     let log = node.log();
@@ -154,11 +155,11 @@ async fn three_orderers_order_together_and_one_that_dies_comes_back() {
     let left: Vec<_> = std::fs::read_dir(cluster.setup.folder()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["net"]);
 
-    // what is there says how many there are
+    // the existing network determines the number of orderers
     let mut node = cluster.setup.again(&["start", "--dev", "net"]).spawn();
     assert!(node.printed("orderer health --dev").await.contains("A development network goes on in"));
     assert!(cluster.chain(6).await == chain);
-    // who looks after them is gone
+    // the supervising process is gone
     node.kill();
     for name in NAMES {
         ends(processes(&node, name)[0]).await;
@@ -199,7 +200,7 @@ async fn raft_check_says_what_is_wrong_with_consenters_and_what_mends_it() {
     let consenter = |place: u16| format!("127.0.0.1:{}", cluster.base + 10 * place);
     let block = "net/genesis/devchannel.block";
 
-    // a running node, and the node that its settings are of
+    // check a running node by its own settings
     cluster.orders(0, "it is led").await;
     let ended = check(&["--dev", "net"]).await.unwrap();
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
@@ -211,7 +212,7 @@ async fn raft_check_says_what_is_wrong_with_consenters_and_what_mends_it() {
         let shows = line("TLS: it shows the certificate in the configuration");
         is_said(&ended, &[&pinned, &shows, &line("its clock differs from this one by less than")]);
     }
-    // any other node's configuration, as somebody who has no settings
+    // check another node's configuration, as an operator without settings
     let root = "net/crypto/ordererOrganizations/example.com/tlsca/tlsca.example.com-cert.pem";
     let msp = "net/crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp";
     let (msp, other) = (["--msp-dir", msp, "--msp-id", "Org1MSP"], consenter(2));
@@ -219,7 +220,7 @@ async fn raft_check_says_what_is_wrong_with_consenters_and_what_mends_it() {
     let ended = check(&of_other).await.unwrap();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(!ended.stdout.contains("this node"), "{ended:?}");
-    // a node that is to be a consenter, and shows something else
+    // check a node that is not a consenter, because it presents another certificate
     let user = cluster.folder().join("crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/tls");
     let stranger = cluster.setup.again(&["raft", "check", "--config", "net/orderer.yaml", "--block", block]);
     let stranger = stranger.set("GENERAL_TLS_CERTIFICATE", user.join("client.crt").display());
@@ -228,7 +229,7 @@ async fn raft_check_says_what_is_wrong_with_consenters_and_what_mends_it() {
     is_said(&ended, &["warning  this node is none of the consenters", "fix: add it by a config update"]);
     node.stop().await;
 
-    // nobody is there
+    // check while no node is running
     for arguments in [&["--config", "net/orderer.yaml"][..], &["--config", "net/orderer.yaml", "--block", block]] {
         let ended = check(arguments).await.unwrap();
         assert_eq!(ended.code, Some(1), "{ended:?}");

@@ -1,4 +1,4 @@
-//! In the place of Fabric's own orderer: started by the variables and files that were written for that.
+//! Tests that the node replaces Fabric's orderer: it starts with the variables and files that were written for Fabric.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -11,7 +11,7 @@ use fabric_proto::common::Envelope;
 use world::node::orderer_folder;
 use world::{NET, Setup};
 
-/// What the usual test network's compose file sets, with its own places and ports for 0.0.0.0:7050 and the like.
+/// Returns the settings of the compose file of Fabric's test network, with the paths and ports of this test.
 fn test_network() -> Setup {
     let setup = Setup::bare();
     let (tls, ledger) = (orderer_folder().join("tls"), setup.folder().join("ledger"));
@@ -42,7 +42,7 @@ fn test_network() -> Setup {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_test_networks_variables_start_it() {
-    // `command: orderer`
+    // the compose file's `command: orderer`, without `start`
     let setup = test_network().arguments(&[]);
     let node = setup.start().await;
     assert!(!node.log().contains(" WARN "), "{}", node.log());
@@ -56,7 +56,7 @@ async fn an_empty_variable_does_not_begin_another_chain() {
     let setup = Setup::application();
     let node = setup.start().await;
     node.stop().await;
-    // where the ledgers are is in the file now, and the variable is there, and empty
+    // the file now sets the ledger directory, and the variable is set but empty
     let ledger = setup.folder().join("ledger");
     fs::write(setup.folder().join("orderer.yaml"), format!("FileLedger: {{Location: {}}}\n", ledger.display()))
         .unwrap();

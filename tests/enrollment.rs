@@ -1,4 +1,4 @@
-//! The identity that the node signs with is replaced while it runs.
+//! Tests that the node's signing identity can be replaced while the node runs.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -19,7 +19,7 @@ use world::{Person, Setup};
 
 const CHANNEL: &str = "app";
 
-/// Puts the certificate and key of another orderer into an MSP folder.
+/// Copies the certificate and key of another orderer into an MSP directory.
 fn enroll(msp: &Path, of: &str) {
     for folder in ["signcerts", "keystore"] {
         let (from, to) = (orderer_folder().with_file_name(of).join("msp").join(folder), msp.join(folder));
@@ -32,7 +32,7 @@ fn enroll(msp: &Path, of: &str) {
     }
 }
 
-/// The certificate, in PEM, of who signed the block.
+/// Returns the certificate of the block's signer, in PEM.
 fn signer(block: &Block) -> Bytes {
     let metadata = Metadata::decode(block.metadata.as_ref().unwrap().metadata[0].clone()).unwrap();
     let header = SignatureHeader::decode(metadata.signatures[0].signature_header.clone()).unwrap();
@@ -59,7 +59,7 @@ async fn a_new_certificate_signs_the_next_block() {
     client.order([transaction(&user, CHANNEL, "two")]).await;
     assert_eq!(signer(&client.block(&user, CHANNEL, 2).await), certificate_of("orderer2.example.com"));
 
-    // half a renewal: the certificate came, the key did not
+    // an incomplete renewal: a new certificate without its key
     fs::write(folder.path().join("signcerts/orderer2.example.com-cert.pem"), certificate_of("orderer.example.com"))
         .unwrap();
     node.signal("HUP");
@@ -70,7 +70,7 @@ async fn a_new_certificate_signs_the_next_block() {
     node.stop().await;
 }
 
-/// A certificate and key of another organization: what they sign, no peer takes.
+/// Copies the certificate and key of another organization into an MSP directory. Peers reject blocks that they sign.
 fn enroll_stranger(msp: &Path) {
     let user = Path::new(world::NET).join("crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp");
     for folder in ["signcerts", "keystore"] {
@@ -102,7 +102,7 @@ async fn a_certificate_whose_blocks_no_peer_takes_is_not_used() {
     assert!(line.contains("state=running") && line.contains("in_hand="), "{line}");
     node.stop().await;
 
-    // the next start has nothing else to sign with
+    // the next start has no other identity
     let checked = setup.again(&["config", "check"]).run();
     assert_eq!(checked.code, Some(1));
     assert!(checked.stdout.contains("do not satisfy BlockValidation of channel app"), "{}", checked.stdout);
@@ -120,7 +120,7 @@ async fn a_certificate_whose_blocks_no_peer_takes_is_not_used() {
     assert_eq!(verified.code, Some(0), "{verified:?}");
 }
 
-/// A pipe in place of the bootstrap file holds the node up after it has read its certificates, and before it serves.
+/// The bootstrap file is a named pipe, which blocks the node after it has read its certificates and before it serves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_that_are_replaced_while_the_node_starts_are_noticed() {
     let setup = Setup::application();
@@ -146,7 +146,7 @@ async fn certificates_that_are_replaced_while_the_node_starts_are_noticed() {
     let replaced = {
         let (pipe, msp) = (pipe.clone(), msp.clone());
         let opened = tokio::task::spawn_blocking(move || fs::OpenOptions::new().write(true).open(pipe).unwrap());
-        // both ends are open: the node reads, and what it looks after has been read
+        // both ends of the pipe are open, so the node has read its certificates and the stamps of their files
         let mut opened = world::within("the node reads its bootstrap file", opened).await.unwrap();
         assert!(!node.log().contains("Beginning to serve requests"));
         enroll(&msp, "orderer2.example.com");

@@ -1,5 +1,5 @@
-//! Followers of a channel get each block when it is cut, hold nobody up, and are sent away when the configuration no
-//! longer lets them read.
+//! Tests that subscribers of a channel receive each block when it is cut, do not delay others, and are rejected when
+//! the configuration no longer permits them to read.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -20,10 +20,10 @@ use world::messages::{block, envelope_with, newest, next_commit, oldest, seek_in
 use world::{Client, Person, Setup, Step};
 
 const CHANNEL: &str = "app";
-/// Of the fixtures' channel.
+/// Maximum number of messages per block in the fixtures' channel.
 const BATCH_COUNT: usize = 10;
 
-/// Fills a block.
+/// Orders enough envelopes to fill a block.
 async fn order_block(client: &Client, who: &Person) {
     client.order((0..BATCH_COUNT).map(|_| transaction(who, CHANNEL, "x"))).await;
 }
@@ -91,7 +91,7 @@ async fn a_slow_follower_disturbs_nobody_and_misses_nothing() {
     });
     let client = node.client().await;
     for _ in 0..BLOCKS {
-        // so large that the slow one's connection is full before the end
+        // blocks large enough to fill the connection of the slow subscriber before the last one
         client.order((0..BATCH_COUNT).map(|_| transaction(&user, CHANNEL, vec![7; 60_000]))).await;
     }
     assert_eq!(following.await.unwrap(), Status::Success);
@@ -116,7 +116,7 @@ async fn headers_only_leaves_out_data_but_not_of_config_blocks() {
     assert!(bare.data.is_none_or(|data| data.data.is_empty()));
 }
 
-/// An update by which members of Org2 cannot read any more: the policy becomes that of Org1.
+/// Updates the configuration so that members of Org2 can no longer read: their Readers policy becomes that of Org1.
 async fn shut_out_org2(client: &Client) {
     let (admin1, admin2) = (Person::admin(1), Person::admin(2));
     let config = last_config(client, &admin2, CHANNEL).await;
@@ -158,7 +158,7 @@ async fn who_may_not_read_any_more_gets_no_further_block() {
     for expected in 2..=3 {
         assert_eq!(number(&staying.block().await), expected);
     }
-    // the block that brings the new policy is judged by it already; a slow client's batch may have become two blocks
+    // the new policy applies already to the block that contains it; a slow client's batch may have become two blocks
     let answer = loop {
         match leaving.next().await {
             Step::Block(block) => assert_eq!(last_config_number(&block), 0),
@@ -171,7 +171,7 @@ async fn who_may_not_read_any_more_gets_no_further_block() {
     assert_eq!(again.status().await, Status::Forbidden);
 }
 
-/// An update that enters or leaves maintenance mode, and how the node answers to it.
+/// Sends an update that enters or leaves maintenance mode, and returns the response.
 async fn change_state(client: &Client, state: State) -> (Status, String) {
     let (admin, reader) = (Person::orderer_admin(), Person::orderer_admin());
     let config = last_config(client, &reader, CHANNEL).await;
@@ -190,7 +190,7 @@ async fn in_maintenance_mode_only_those_who_read_for_the_orderers_go_on() {
     let (client, user, orderer) = (node.client().await, Person::user(1), Person::orderer_admin());
     let open_end = seek_info(oldest(), block(u64::MAX));
     assert_eq!(open_end.behavior, i32::from(SeekBehavior::BlockUntilReady));
-    // neither has anything to wait for but the next block: no further message makes the node look at them
+    // both streams wait for the next block only; no other message makes the node check their permission
     let mut staying = client.deliver(&orderer, CHANNEL, open_end).await;
     let mut leaving = client.deliver(&user, CHANNEL, open_end).await;
     assert_eq!(number(&staying.block().await), 0);

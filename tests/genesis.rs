@@ -1,4 +1,5 @@
-//! `orderer genesis` makes of configtx.yaml what Fabric's configtxgen makes of it; nodes start from that.
+//! Tests that `orderer genesis` creates from configtx.yaml what Fabric's configtxgen creates, and that nodes start from
+//! it.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -19,7 +20,7 @@ use world::messages::transaction;
 use world::node::Ended;
 use world::{NET, Person, Setup};
 
-/// `orderer genesis` in a folder of its own, with a configtx.yaml there.
+/// Runs `orderer genesis` in a new directory with this configtx.yaml.
 fn genesis(configtx: &str, arguments: &[&str]) -> (Setup, Ended) {
     let setup = Setup::bare().arguments(&[&["genesis"], arguments].concat());
     fs::write(setup.folder().join("configtx.yaml"), configtx.replace("crypto/", &format!("{NET}/crypto/"))).unwrap();
@@ -27,7 +28,7 @@ fn genesis(configtx: &str, arguments: &[&str]) -> (Setup, Ended) {
     (setup, ended)
 }
 
-/// The fixtures' configtx.yaml.
+/// Returns the fixtures' configtx.yaml.
 fn fixture() -> String {
     fs::read_to_string(Path::new(NET).join("configtx.yaml")).unwrap()
 }
@@ -40,7 +41,7 @@ fn block_in(path: PathBuf) -> Block {
     EncodedBlock::parse(&fs::read(path).unwrap()).unwrap().decode()
 }
 
-/// The block's envelope without what differs from run to run.
+/// Returns the content of the block's envelope without the parts that differ between runs.
 fn without_chance(block: &Block) -> (ChannelHeader, ConfigEnvelope) {
     let [envelope] = &block.data.as_ref().unwrap().data[..] else { panic!("not one envelope") };
     let envelope = Envelope::decode(envelope.clone()).unwrap();
@@ -70,7 +71,7 @@ fn genesis_blocks_say_what_those_of_configtxgen_say() {
 #[test]
 fn channel_creation_transactions_say_what_those_of_configtxgen_say() {
     for channel in ["mychan", "otherchan"] {
-        // as configtxgen is called
+        // the flags of configtxgen
         let (setup, ended) =
             genesis(&fixture(), &["-profile", "AppChan", "-channelID", channel, "-outputCreateChannelTx", "made.tx"]);
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{channel}");
@@ -126,7 +127,7 @@ const RAFT: &str = "    OrdererType: etcdraft
           ServerTLSCert: crypto/ordererOrganizations/example.com/orderers/orderer.example.com/tls/server.crt
 ";
 
-/// The fixtures' file with another profile.
+/// Returns the fixtures' configtx.yaml with another profile.
 fn with_profile(profile: &str) -> String {
     let indented: Vec<String> = profile.lines().map(|line| format!("  {line}")).collect();
     format!("{}{}\n", fixture(), indented.join("\n"))

@@ -1,5 +1,6 @@
-//! What the clients of one channel feel while costly config updates of another channel are judged. Short as it stands;
-//! `tests/run-long judging` makes it long with the variables `JUDGING_SIZE` (octets of an update) and `JUDGING_PAIRS`.
+//! Measures the latency of one channel's clients while costly config updates of another channel are validated. The test
+//! is short by default. `tests/run-long judging` makes it long with the variables `JUDGING_SIZE` (bytes of an update)
+//! and `JUDGING_PAIRS`.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -24,23 +25,24 @@ use world::messages::{CONFIG_UPDATE, envelope, nonce, transaction};
 use world::people::{certificate_of, serialized};
 use world::{Client, Node, Person, Setup, Step, many, within};
 
-/// Clients of the channel that is measured.
+/// Number of clients of the measured channel.
 const CLIENTS: usize = 2;
-/// Nobody on that channel waits so long, or half as long as an update is judged where that is longer, as on a slow machine.
+/// Maximum latency of an envelope on the measured channel. On a slow machine the limit is half of the time that the
+/// update takes, if that is longer.
 const WAIT_MAX: Duration = Duration::from_secs(10);
-/// Nobody waits longer for an update to be judged: that may be some twenty seconds of a processor, of which it has a tenth on however
-/// busy a machine.
+/// Maximum time to validate an update. It can take some twenty seconds of CPU time, and on a busy machine it gets a
+/// tenth of a processor.
 const JUDGED_MAX: Duration = Duration::from_secs(3600);
-/// An honest envelope's contents.
+/// Size of an honest envelope's data.
 const HONEST_BYTES: usize = 1000;
-/// Where the most of an update is to stay below what the channel takes.
+/// Margin between the size of the largest update and the channel's limit, in bytes.
 const ROOM: usize = 24 << 10;
 
 fn wanted(variable: &str, otherwise: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// Sends one envelope after the other until it is told to stop; how long each waited for its answer.
+/// Sends envelopes one after the other until `stop` is set. Returns the latency of each.
 async fn honest(client: Client, stop: Arc<AtomicBool>, begun: mpsc::Sender<()>) -> Vec<Duration> {
     let (user, mut took) = (Person::user(2), Vec::new());
     let mut stream = client.broadcasting().await;
@@ -50,13 +52,13 @@ async fn honest(client: Client, stop: Arc<AtomicBool>, begun: mpsc::Sender<()>) 
         stream.send(envelope).await;
         assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
         took.push(began.elapsed());
-        // once; later ones find nobody who listens
+        // only the first is received; later ones fail because the channel is full or closed
         let _ = begun.try_send(());
     }
     took
 }
 
-/// What honest clients wait for answers while something else is done.
+/// Measures the latencies of honest clients while another future runs.
 async fn meanwhile<T>(node: &Node, other: impl Future<Output = T>) -> (Vec<Duration>, T) {
     let stop = Arc::<AtomicBool>::default();
     let mut clients = Vec::new();
@@ -79,7 +81,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted[(sorted.len() - 1) * percent / 100]
 }
 
-/// Broadcasts an update that takes long to judge: its answer, and how long that took.
+/// Broadcasts an update that takes long to validate. Returns the response and its latency.
 async fn judged(client: &Client, update: Envelope) -> ((Status, String), Duration) {
     let (requests, mut answers) = client.broadcasting().await.split();
     let began = Instant::now();
@@ -88,8 +90,8 @@ async fn judged(client: &Client, update: Envelope) -> ((Status, String), Duratio
     ((answer.status(), answer.info), began.elapsed())
 }
 
-/// An administrator of one organization defines it anew, under another name, which is found when everything in it was judged. A
-/// definition that was judged before is known, so each has a name of its own.
+/// An administrator of an organization replaces its definition, with a changed MSP ID. The node detects the change only
+/// after it has validated the definition. Validated definitions are cached, so each has a different name.
 struct Administrator {
     definition: fabric_proto::msp::FabricMspConfig,
     config: Config,
@@ -123,8 +125,8 @@ impl Administrator {
     }
 }
 
-/// A member of an organization sends an update that as many certificates are said to have signed as there is room for: each is read,
-/// and found not to be the authority's.
+/// A member of an organization sends an update with as many forged signatures as fit. The node parses the certificate
+/// of each, and finds that the CA has not signed it.
 struct Member {
     config: Config,
     size: usize,
@@ -148,7 +150,7 @@ impl Member {
         let forged = |serial: usize| {
             let mut der = good.clone();
             let end = der.len();
-            // within the second number of its signature
+            // within the second integer of its signature
             der[end - 8..].copy_from_slice(&(((number as u64) << 32) | serial as u64 | 1).to_be_bytes());
             let creator = serialized("Org1MSP", pem::certificate(&der));
             let header = SignatureHeader { creator, nonce: nonce() }.encode_to_vec();
@@ -161,7 +163,7 @@ impl Member {
     }
 }
 
-/// Measures by turns without and with updates, so that what else the machine does slows down both.
+/// Measures alternately without and with updates, so that other load on the machine affects both.
 async fn in_pairs(
     node: &Node,
     pairs: usize,
@@ -176,7 +178,7 @@ async fn in_pairs(
         let size = envelope.encoded_len() >> 10;
         let (quiet, ()) = meanwhile(node, tokio::time::sleep(quiet_time)).await;
         let (busy, ((status, info), took)) = meanwhile(node, judged(&sender, envelope)).await;
-        // the update was judged to its costly end, and envelopes of the other channel were answered before that
+        // the update was validated up to its costly end, and the other channel ordered envelopes meanwhile
         assert_ne!(status, Status::Success);
         assert!(refused.iter().any(|text| info.contains(text)), "{status:?}: {info}");
         assert!(busy.len() >= least, "{} envelopes in {took:?}", busy.len());

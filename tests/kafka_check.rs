@@ -1,4 +1,4 @@
-//! `orderer kafka check` against real brokers: what is wrong is named, and what it says mends it.
+//! Tests of `orderer kafka check` with real brokers: it reports each error, and the fix that it proposes works.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -18,7 +18,7 @@ fn check(setup: &Setup, arguments: &[&str]) -> Ended {
     setup.again(&[&["kafka", "check"], arguments].concat()).run()
 }
 
-/// The fix of the finding that has this text in it: the words behind the command's name.
+/// Returns the arguments of the fix that is proposed for the finding with this text.
 fn fix_of(ended: &Ended, found: &str) -> Vec<String> {
     let mut lines = ended.stdout.lines().skip_while(|line| !line.contains(found));
     lines.next().unwrap_or_else(|| panic!("{found} not found: {ended:?}"));
@@ -26,7 +26,7 @@ fn fix_of(ended: &Ended, found: &str) -> Vec<String> {
     fix.split(' ').map(str::to_owned).collect()
 }
 
-/// Does what a fix says, with the brokers' own tool.
+/// Applies a fix with Kafka's own tool.
 fn apply(brokers: &Brokers, fix: &[String]) {
     let without_address: Vec<&str> = fix.iter().skip(2).map(String::as_str).collect();
     assert_eq!(fix[0], "--bootstrap-server");
@@ -57,7 +57,7 @@ async fn what_is_wrong_is_named_and_what_is_said_mends_it() {
     assert!(ended.stderr.contains("give --block while the node runs"), "{ended:?}");
     node.stop().await;
 
-    // with what the ledger says
+    // checks the brokers against the ledger as well
     let ended = check(&setup, &[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     for found in

@@ -1,6 +1,7 @@
-//! Three brokers and two orderers, of which something dies all the time: one chain, and nothing acknowledged is lost.
+//! Three brokers and two orderers with repeated faults: the orderers keep one chain, and no acknowledged envelope is
+//! lost.
 //!
-//! Ten faults a run; the variable FAULTS asks for more.
+//! A run has ten faults; the variable FAULTS sets another number.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -17,22 +18,22 @@ use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use world::seed;
 
-/// Broadcast is back so soon after a majority of the brokers is.
+/// Maximum time until Broadcast works again after a majority of the brokers is back.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// SIGKILL; two go on.
+    /// SIGKILL of one broker. The other two continue.
     KillBroker(i32),
-    /// SIGSTOP: its connections stay open and silent.
+    /// SIGSTOP of one broker. Its connections stay open and silent.
     PauseBroker(i32),
-    /// Two of three: nothing can be ordered until they are back.
+    /// SIGKILL of two of three brokers. Nothing can be ordered until they are back.
     KillMajority(i32),
     KillOrderer(usize),
     PauseOrderer(usize),
 }
 
-/// Each kind, on everyone it can happen to, in an order of its own.
+/// Returns faults in random order. Each round has all kinds of faults.
 fn faults(dice: &mut StdRng, count: usize) -> Vec<Fault> {
     let mut faults = Vec::new();
     while faults.len() < count {
@@ -50,7 +51,7 @@ fn faults(dice: &mut StdRng, count: usize) -> Vec<Fault> {
 async fn whatever_dies_the_chain_is_one_and_keeps_what_was_acknowledged() {
     let mut dice = StdRng::seed_from_u64(seed());
     let count = std::env::var("FAULTS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
-    // a silent broker is believed dead after three seconds instead of nine
+    // the controller fences a silent broker after three seconds instead of nine
     let plan = Plan::new(KAFKA_3).three().set("broker.session.timeout.ms=3000").set("broker.heartbeat.interval.ms=500");
     let brokers = plan.start();
     let setups = two_orderers(&brokers);
@@ -86,7 +87,7 @@ async fn whatever_dies_the_chain_is_one_and_keeps_what_was_acknowledged() {
                 nodes[which].signal("CONT");
             }
         }
-        // a broker that has started again is not yet a replica one can do without: the next fault would be the second at once
+        // wait until a restarted broker is in sync again; otherwise the next fault would leave too few in-sync replicas
         let brokers_back = all_in_sync(&brokers).await;
         eprintln!("{fault:?}: the brokers are whole after {brokers_back:?}");
         for address in &addresses {

@@ -1,4 +1,4 @@
-//! Ordering through real Kafka: orderers that never speak to each other cut one chain.
+//! Tests ordering with real Kafka brokers: orderers that never communicate with each other cut the same chain.
 
 #![allow(clippy::float_cmp, reason = "counts and offsets are exact")]
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -31,7 +31,7 @@ use world::{Client, Person, Step, within};
 
 static SHARED: Mutex<Weak<Brokers>> = Mutex::new(Weak::new());
 
-/// The topic is the channel's: one test at a time has these brokers.
+/// The name of the topic is the name of the channel, so only one test at a time may use the brokers.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 fn brokers() -> Arc<Brokers> {
@@ -51,8 +51,8 @@ async fn make_topic(brokers: &Brokers, partitions: i32) {
     administrator(brokers).await.create_topic(CHANNEL, partitions, 1, 5000).await.unwrap();
 }
 
-/// Blocks of so many messages from now on. A node that is catching up may learn of another configuration between the
-/// question and the update: then again, as a person would.
+/// Updates the maximum number of messages per block. A node that is catching up may learn of another configuration
+/// between the query and the update, so the update is retried.
 async fn change_batch_size(client: &Client, max_message_count: u32) {
     let (admin, orderer_admin) = (Person::admin(1), Person::orderer_admin());
     let change = async {
@@ -109,7 +109,7 @@ async fn a_chain_that_is_moved_in_fabrics_format_goes_on_at_the_right_offset() {
     client.order(some()).await;
     blocks_up_to(&node.client().await, 2).await;
     node.stop().await;
-    // what the old one does not see any more
+    // the old orderer does not see these envelopes
     client.order(some()).await;
 
     let new = orderer("orderer.example.com", &brokers, Listener::Plain);
@@ -134,7 +134,7 @@ async fn a_chain_that_is_moved_in_fabrics_format_goes_on_at_the_right_offset() {
     forget_topic(&brokers).await;
 }
 
-/// What Broadcast and Deliver say of a channel that has failed; its blocks can still be read.
+/// Asserts how Broadcast and Deliver respond for a channel that has failed. Its blocks can still be read.
 async fn check_failed(client: &Client, parts: &[&str]) {
     let user = Person::user(1);
     let (status, info) = client.broadcast(transaction(&user, CHANNEL, "never acknowledged")).await;
@@ -169,7 +169,7 @@ async fn a_topic_that_is_gone_or_another_fails_the_channel_until_somebody_acts()
     forget_topic(&brokers).await;
 }
 
-/// Waits for one block after the other: who asks for one far ahead is told that there is none.
+/// Waits for one block after the other, because a request for a block far ahead is rejected.
 async fn blocks_up_to(client: &Client, last: u64) {
     for number in 1..=last {
         client.block(&Person::user(1), CHANNEL, number).await;
@@ -224,7 +224,7 @@ async fn records_of_strangers_are_skipped_and_a_poison_record_fails_the_channel(
     blocks_up_to(&client, 2).await;
     assert!(node.log().lines().filter(|line| line.contains("WARN") && line.contains("skipped")).count() >= 3);
 
-    // no client of Kafka's own can write it, and none of the Go clients can read it
+    // Kafka's clients cannot write such a record, and Go clients cannot read it
     raw::produce_null_header(&brokers.addresses(Listener::Plain)[0], CHANNEL);
     node.line("channel has failed, it can still be read").await;
     check_failed(&client, &["cannot be read", "see to the topic"]).await;
@@ -267,7 +267,7 @@ async fn metrics_say_what_went_to_the_topic_and_came_from_it() {
     let (operations, client, user) = (Http::of(&mut node, "operations").await, node.client().await, Person::user(1));
     let mut envelopes = (0..25).map(|n| transaction(&user, CHANNEL, vec![n; 1000]));
     client.order(envelopes.next()).await;
-    // a rate is told from the second look on
+    // a rate is available from the second scrape on
     Scrape::of(&operations).await;
     client.order(envelopes).await;
     let (mut in_blocks, mut number) = (0, 0);
@@ -286,7 +286,7 @@ async fn metrics_say_what_went_to_the_topic_and_came_from_it() {
         .filter(|name| !scrape.names().contains(name.as_str()))
         .collect();
     assert_eq!(missing, ["orderer_kafka_retention_hours_left"], "nothing was ever forgotten");
-    // a connect, 25 envelopes, and what asks for a cut
+    // the batches hold a connect message, 25 envelopes, and a time-to-cut message
     let batches = |name: &str| scrape.value(&format!("consensus_kafka_{name}{{topic=\"app\"}}"));
     let (records, bytes) = (batches("records_per_request"), batches("batch_size"));
     assert!((1.0..=26.0).contains(&records), "{records}");
@@ -315,7 +315,7 @@ async fn metrics_say_what_went_to_the_topic_and_came_from_it() {
         assert_eq!(*shown, wanted, "{name}");
         assert_eq!(Some(scrape.value(&format!("{name}{{channel=\"app\"}}"))), shown.as_f64(), "{name}");
     }
-    // behind the last block there may be who asked for a cut that had been made
+    // a redundant time-to-cut message may follow the last block
     let stored = shown["stored"].as_i64().unwrap();
     assert!((25..end).contains(&stored), "{stored}");
     node.assert_no_panic();
@@ -323,7 +323,7 @@ async fn metrics_say_what_went_to_the_topic_and_came_from_it() {
     forget_topic(&brokers).await;
 }
 
-/// Scrapes until it is as wanted.
+/// Scrapes until the result satisfies a condition.
 async fn scrape_until(operations: &Http, is_wanted: impl Fn(&Scrape) -> bool) -> Scrape {
     let scraped = async {
         loop {
@@ -337,8 +337,8 @@ async fn scrape_until(operations: &Http, is_wanted: impl Fn(&Scrape) -> bool) ->
     within("metrics are as wanted", scraped).await
 }
 
-/// Metrics, what is shown of Kafka before and after, and where the brokers say that the topic ends; when all of it has been
-/// taken.
+/// Waits until the whole topic has been consumed. Returns the metrics, the Kafka status of the debug endpoint, and the
+/// end offset according to the brokers.
 async fn at_rest(operations: &Http, topic: &PartitionClient) -> (Scrape, Value, i64) {
     let shown = async || operations.get("/debug/channels/app").await.json()["kafka"].clone();
     let rested = async {
@@ -355,7 +355,7 @@ async fn at_rest(operations: &Http, topic: &PartitionClient) -> (Scrape, Value, 
     within("the topic is taken in", rested).await
 }
 
-/// Asks until this is the answer.
+/// Polls the health check until it has this status.
 async fn health_with(operations: &Http, status: u16) -> Value {
     let asked = async {
         loop {
@@ -369,10 +369,10 @@ async fn health_with(operations: &Http, status: u16) -> Value {
     within("health changes", asked).await
 }
 
-/// A thousand channels may wait for one cluster.
+/// The log must stay short because a thousand channels may wait for one cluster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn brokers_that_cannot_be_reached_are_said_at_once_and_then_more_and_more_seldom() {
-    // nobody listens there
+    // no process listens at this address
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let setup = orderer_at("AppKafka.block", "orderer.example.com", &[nobody]);
     let mut node = setup.variable("FABRIC_LOGGING_SPEC", "orderer.kafka=debug:info").spawn();
@@ -389,8 +389,8 @@ async fn brokers_that_cannot_be_reached_are_said_at_once_and_then_more_and_more_
     node.stop().await;
 }
 
-/// As `peer channel create` and the script behind it do: the command returns when Deliver has given the first block, and what
-/// follows is sent once.
+/// Does what `peer channel create` and the script around it do: the command returns when Deliver sends the first block,
+/// and the next update is sent only once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_was_just_created_takes_what_follows_at_once() {
     let (brokers, _turn) = (brokers(), TURN.lock().await);
@@ -407,7 +407,7 @@ async fn a_channel_that_was_just_created_takes_what_follows_at_once() {
                 let mut stream = client.deliver(&admin, &channel, seek_info(block(0), block(0))).await;
                 match stream.next().await {
                     Step::Block(first) => return first,
-                    // the channel does not exist yet, or has not begun: the command asks again
+                    // the channel does not exist yet or has not started; the command asks again
                     Step::Status(Status::NotFound | Status::ServiceUnavailable, _) => {}
                     other => panic!("{other:?}"),
                 }

@@ -1,5 +1,5 @@
-//! Ledgers that are verified, moved and made smaller: what comes out is what went in, and what would lose something is
-//! refused before anything changes.
+//! Tests of the commands that verify, move and shrink ledgers: the output equals the input, and a command that would
+//! lose data fails before it changes anything.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -38,7 +38,7 @@ impl Desk {
         )
     }
 
-    /// With all channels of Fabric's ledger.
+    /// Imports all channels of Fabric's ledger.
     fn filled() -> Self {
         let desk = Self::empty();
         let source = unpack(desk.folder());
@@ -54,14 +54,14 @@ impl Desk {
         self.0.again(&[&["ledger"], arguments].concat()).run()
     }
 
-    /// What it printed; it must have succeeded.
+    /// Runs a command that must succeed and returns its output.
     fn done(&self, arguments: &[&str]) -> String {
         let ended = self.run(arguments);
         assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{arguments:?}: {ended:?}");
         ended.stdout
     }
 
-    /// One line with these parts, and nothing done.
+    /// Asserts that a command fails with one line that contains these parts.
     fn refused(&self, arguments: &[&str], parts: &[&str]) {
         let ended = self.run(arguments);
         assert_eq!(ended.code, Some(1), "{arguments:?}: {ended:?}");
@@ -135,7 +135,7 @@ fn the_torn_last_block_of_a_killed_fabric_orderer_is_left_out_as_it_would_do_its
     let file = source.join("chains/mychan/blockfile_000000");
     let length = fs::metadata(&file).unwrap().len();
     File::options().write(true).open(&file).unwrap().set_len(length - 1).unwrap();
-    // the file that would come next, just made
+    // the next block file, still empty
     fs::write(source.join("chains/otherchan/blockfile_000001"), b"").unwrap();
     fs::create_dir(source.join("chains/emptychan")).unwrap();
     let said = desk.done(&["import", "--from-fabric", text(&source)]);
@@ -157,7 +157,7 @@ fn bad_sources_leave_no_channel() {
         assert!(!made.exists(), "{}", made.display());
     };
 
-    // torn, but not at the end of all files
+    // a torn block that is not at the end of the last file
     fs::write(&file, &whole[..whole.len() - 1]).unwrap();
     fs::write(source.join("chains/mychan/blockfile_000001"), b"").unwrap();
     desk.refused(&import, &["blockfile_000000: torn", "copy or export it again"]);
@@ -168,7 +168,7 @@ fn bad_sources_leave_no_channel() {
     fs::remove_file(source.join("chains/mychan/blockfile_000001")).unwrap();
     fs::remove_file(source.join("chains/mychan/blockfile_000002")).unwrap();
 
-    // one bit, in the last block's data, and in its metadata
+    // one bit, in the data and in the metadata of the last block
     for place in [whole.len() - 5000, whole.len() - 20] {
         let mut changed = whole.clone();
         changed[place] ^= 1;
@@ -185,7 +185,7 @@ fn bad_sources_leave_no_channel() {
     drop(running);
     nothing_made();
 
-    // what of the above came so far is made good by the same command
+    // the same command completes what the failed ones have left
     desk.done(&import);
     let plain = desk.folder().join("mychan.blocks");
     desk.done(&["export", "--channel", "mychan", "--to", text(&plain)]);
@@ -204,7 +204,7 @@ fn bad_sources_leave_no_channel() {
     assert_eq!(desk.run(&["import"]).code, Some(2));
 }
 
-/// A ledger with these blocks of `mychan`, whatever they are worth.
+/// Creates a ledger with these blocks of `mychan` without verifying them.
 fn ledger_of(desk: &Desk, blocks: &[EncodedBlock]) {
     let file = desk.0.ledger_file("mychan");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -227,7 +227,7 @@ fn verify_names_the_first_bad_block() {
         blocks
     };
     let metadata = |number: usize, from: usize| {
-        // the metadata is in no hash: only the signature is wrong
+        // no hash covers the metadata, so only the signature is wrong
         let other = good[from].decode().metadata;
         changed(number, &|block| block.metadata.clone_from(&other))
     };
@@ -255,7 +255,7 @@ fn verify_names_the_first_bad_block() {
     desk.refused(&["verify", "--channel", "nochan"], &["there is no ledger of it", "mychan, otherchan, syschan"]);
 }
 
-/// The channel's Kafka cluster is not there; what there is on the disk can be read.
+/// The Kafka cluster of the channel is not available, but blocks on disk can be read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pruned_chain_serves_what_is_left_and_says_what_is_gone() {
     let desk = Desk::filled();
@@ -298,7 +298,7 @@ async fn a_pruned_chain_serves_what_is_left_and_says_what_is_gone() {
     assert_eq!(ask(block(0), block(2)).await.status().await, Status::NotFound);
     assert_eq!(ask(block(5), block(5)).await.status().await, Status::NotFound);
     assert_eq!(number(&ask(block(0), block(0)).await.block().await), 0, "config blocks are kept");
-    // as peer channel fetch config does: the newest block names the one with the configuration in force
+    // as `peer channel fetch config` does: the newest block names the block with the current configuration
     assert_eq!(last_config_number(&client.newest_block(&user, "mychan").await), LAST_CONFIG);
     let config = ask(block(LAST_CONFIG), block(LAST_CONFIG)).await.block().await;
     assert_eq!(config.encode_to_vec(), all[usize::try_from(LAST_CONFIG).unwrap()]);
@@ -356,13 +356,13 @@ fn a_file_that_lacks_what_no_removal_takes_away_makes_no_channel() {
     refuse(&["block 135 names block 134 as the last with a configuration, that is block 0"]);
     of(&[100..=146]);
     refuse(&["begins with block 100", "export it again"]);
-    // the hash of what is gone is vouched for by who signed the block that names it
+    // the signer of the first block vouches for the hash of the pruned block before it
     let mut changed = Block::decode(&all[100][..]).unwrap();
     changed.header.as_mut().unwrap().previous_hash = vec![7; 32].into();
     let changed = changed.encode_to_vec();
     write(&[&all[0], &changed]);
     refuse(&["block 100", "BlockValidation"]);
-    // pruned behind the configuration in force, which is block 0 here
+    // pruned after the current configuration, which is block 0 here
     of(&[0..=0, 100..=133]);
     let said = desk.done(&["import", "--from", text(&plain)]);
     assert!(said.contains("those before block 100 pruned"), "{said}");
@@ -399,7 +399,7 @@ async fn a_pruned_solo_chain_goes_on_here_and_elsewhere() {
     node.stop().await;
     assert!(desk.done(&["verify"]).contains("app: good: 5 blocks, 4 with a configuration"));
 
-    // behind the configuration in force it goes on, is configured anew, and restarts
+    // after the current configuration the chain continues, is reconfigured and restarts
     let node = setup.start().await;
     let client = node.client().await;
     client.order((0..14).map(|i| transaction(&user, "app", vec![i]))).await;
@@ -419,7 +419,7 @@ async fn a_pruned_solo_chain_goes_on_here_and_elsewhere() {
     node.stop().await;
     assert!(desk.done(&["verify"]).contains("app: good: 6 blocks, 5 with a configuration"));
 
-    // what is kept has gaps of its own
+    // the kept config blocks are not contiguous
     let plain = setup.folder().join("app.blocks");
     let said = desk.done(&["export", "--to", text(&plain)]);
     assert!(said.contains("6 blocks exported, 7 to 8 behind 4 config blocks"), "{said}");

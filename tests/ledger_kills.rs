@@ -1,7 +1,7 @@
-//! Import, prune and compact die by SIGKILL at random moments: what was there before stays, and the same command makes
-//! good what is missing.
+//! Kills import, prune and compact by SIGKILL at random moments. What was there before is kept, and the same command
+//! completes the rest.
 //!
-//! The story: a migration is interrupted by a nervous operator, and the node starts on half a chain.
+//! The scenario: an operator interrupts a migration, and the node must not start on half a chain.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -36,17 +36,17 @@ fn command(arguments: &[&str], ledger: &Path) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// How long it takes when nobody disturbs it; it must succeed.
+/// Runs a command that must succeed and returns its duration.
 fn run(arguments: &[&str], ledger: &Path) -> Duration {
     let began = Instant::now();
     assert!(command(arguments, ledger).wait().unwrap().success(), "{arguments:?}");
     began.elapsed()
 }
 
-/// Kills it some time before it would end; whether it had not ended by itself.
+/// Starts a command and kills it after `at`. Returns whether it was killed before it ended by itself.
 fn kill(arguments: &[&str], ledger: &Path, at: Duration) -> bool {
     let mut child = command(arguments, ledger);
-    // the moment of death is what is random here
+    // the test needs this random moment, so it sleeps
     std::thread::sleep(at);
     child.kill().unwrap();
     child.wait().unwrap().code().is_none()
@@ -83,7 +83,7 @@ fn an_import_that_is_killed_leaves_whole_channels_or_none_and_is_made_good() {
             }
         }
         if all || there == 2 {
-            // from the beginning
+            // start again without a ledger
             fs::remove_dir_all(&ledger).unwrap();
         }
     }
@@ -130,7 +130,7 @@ fn an_import_of_a_pruned_chain_that_is_killed_leaves_all_of_it_or_nothing() {
     check();
 }
 
-/// A block nobody has signed; removing asks for hashes and links alone.
+/// Returns an unsigned block. Pruning checks only hashes and links.
 fn block(number: u64, previous_hash: &[u8], last_config: u64) -> EncodedBlock {
     let kind = if number == last_config { HeaderType::Config } else { HeaderType::EndorserTransaction };
     let header = ChannelHeader { r#type: kind as i32, ..ChannelHeader::default() }.encode_to_vec();
@@ -152,7 +152,7 @@ fn block(number: u64, previous_hash: &[u8], last_config: u64) -> EncodedBlock {
     EncodedBlock::parse(&block.encode_to_vec()).unwrap()
 }
 
-/// Every hundredth block and the last change the configuration.
+/// Returns a chain in which every hundredth block and the last are config blocks.
 fn chain() -> Vec<EncodedBlock> {
     let mut blocks: Vec<EncodedBlock> = Vec::new();
     for number in 0..BLOCKS {
@@ -163,7 +163,7 @@ fn chain() -> Vec<EncodedBlock> {
     blocks
 }
 
-/// Everything that must be there is, byte for byte.
+/// Asserts that the ledger has all blocks that must be there, byte for byte. Returns its horizon.
 fn check(ledger: &Path, chain: &[EncodedBlock], horizons: [u64; 2]) -> u64 {
     let found = open(ledger, "mychan");
     let horizon = found.horizon().0;
@@ -202,7 +202,7 @@ fn a_removal_of_blocks_or_of_free_space_that_is_killed_loses_nothing_that_stays(
     let whole = run(&pruning(&PRUNED_AT_ONCE.to_string()), &undisturbed);
     for round in 1..=KILLS {
         let next = round * PRUNED_AT_ONCE;
-        // what was not done before is to be done now
+        // work that was interrupted is repeated in this round
         let rounds = u32::try_from((next - horizon) / PRUNED_AT_ONCE).unwrap();
         let at = random.random_range(whole / 4..whole * rounds * 5 / 4);
         killed += u64::from(kill(&pruning(&next.to_string()), &ledger, at));

@@ -1,4 +1,4 @@
-//! Tests that keep the processors busy, away from those that wait for something: kills, floods, limits, measurements.
+//! Tests that keep the processors busy (kills, floods, limits, measurements), apart from tests that wait for something.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 

@@ -1,4 +1,5 @@
-//! Messages as JSON and back, config updates computed, explained and signed: as Fabric's own tools do it.
+//! Tests of the commands that convert messages to and from JSON, and that compute, explain and sign config updates like
+//! Fabric's own tools.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -45,7 +46,7 @@ fn complaint(ended: &Ended) -> &str {
     ended.stderr.trim_end().strip_prefix("orderer: ").unwrap()
 }
 
-/// An empty folder to work in.
+/// An empty directory to work in.
 struct Bench(Setup);
 
 impl Bench {
@@ -157,7 +158,7 @@ to be signed by
     assert_eq!(done(&bench.run(&computed)), explained);
     assert_eq!(done(&bench.run(&["config-update", "--original", &original, "--explain", "update.pb"])), explained);
 
-    // to standard output goes the update, and beside it what it means
+    // the update goes to standard output, and its explanation to stderr
     let ended = bench.run(&computed[..5]);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), explained));
     assert!(ended.stdout.contains("Capabilities") && !ended.stdout.contains("version 0"), "{}", ended.stdout);
@@ -188,7 +189,7 @@ async fn a_signed_creation_is_taken_by_an_orderer() {
     assert_eq!(client.broadcast(bench.envelope("mychan.tx")).await, (Status::Success, String::new()));
     node.chain_runs("mychan").await;
 
-    // a second one goes beside it
+    // a second signature is added to the first
     let of_org2 = "crypto/peerOrganizations/org2.example.com/users/Admin@org2.example.com/msp";
     done(&bench.sign("mychan.tx", "Org2MSP", of_org2));
     assert_eq!(bench.update("mychan.tx").signatures.len(), 2);
@@ -220,7 +221,7 @@ async fn a_configuration_is_changed_with_these_commands_alone() {
     let size = BatchSize::decode(orderer.values["BatchSize"].value.clone()).unwrap();
     assert_eq!((config.sequence, size.max_message_count), (1, 77));
 
-    // what was made for the configuration before is out of date now
+    // the update was made for the previous configuration and is out of date
     done(&bench.run(&[&fetch[..9], &["after.block"]].concat()));
     let stale = bench.run(&["config-update", "--original", "after.block", "--explain", "update.tx"]);
     assert!(done(&stale).contains("changes nothing"), "{}", stale.stdout);

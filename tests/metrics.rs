@@ -1,4 +1,4 @@
-//! Metrics: Fabric's by name, kind, labels and buckets, and ours; as they come out of a node that has worked.
+//! Tests that a node that has worked exports Fabric's metrics, by name, type, labels and buckets, and its own.
 
 #![allow(clippy::float_cmp, reason = "counts of what was sent are exact")]
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -21,11 +21,11 @@ use world::messages::{block, newest, oldest, seek_info, seek_info_at_once, trans
 use world::metrics::{Scrape, is_of_kafka, is_of_raft};
 use world::{Person, Setup, Step, within};
 
-/// The buckets that Go's client uses where none are named.
+/// The default buckets of the Go client of Prometheus.
 const USUAL: &str = "0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10";
 const LEDGER: &str = "0.005 0.01 0.015 0.05 0.1 1 10";
 
-/// Fabric's, from its sources (v2.5.16): name, kind, labels, buckets. Those of Go's own runtime are not here.
+/// Fabric's metrics from its sources (v2.5.16): name, type, labels, buckets. Metrics of the Go runtime are left out.
 const REFERENCE: &[(&str, &str, &str, &str)] = &[
     ("blockcutter_block_fill_duration", "histogram", "channel", USUAL),
     ("broadcast_enqueue_duration", "histogram", "channel type status", USUAL),
@@ -127,7 +127,7 @@ fn the_document_lists_every_metric() {
     expect_file!["../docs/metrics.md"].assert_eq(&text);
 }
 
-/// What a name may begin with, of which a word in an expression is a metric.
+/// Prefixes of metric names: a word in an expression that begins with one is a metric.
 const PREFIXES: [&str; 11] = [
     "orderer_",
     "broadcast_",
@@ -190,7 +190,7 @@ async fn a_node_that_has_worked_shows_what_it_did() {
     let (client, user) = (node.client().await, Person::user(1));
     let envelopes = (0..25).map(|n| transaction(&user, "app", format!("transaction {n}")));
     client.order(envelopes).await;
-    // until nothing waits for its block: figures that are compared with each other must stand still
+    // wait until no envelope is pending, so that the compared figures no longer change
     let (mut in_blocks, mut number) = (0, 0);
     while in_blocks < 25 {
         number += 1;
@@ -205,7 +205,7 @@ async fn a_node_that_has_worked_shows_what_it_did() {
     client.chain(&user, "app").await;
     let mut health = HealthClient::new(client.channel.clone());
     within("an answer", health.check(HealthCheckRequest::default())).await.unwrap();
-    // follows the chain while it is looked at
+    // a subscriber while the metrics are scraped
     let mut following = client.deliver(&user, "app", seek_info(oldest(), block(1000))).await;
     following.block().await;
 
@@ -242,9 +242,10 @@ async fn a_node_that_has_worked_shows_what_it_did() {
     let bytes = |blocks: u64| (blocks * disk.f_frsize) as f64;
     assert_eq!(scrape.value("orderer_disk_size_bytes"), bytes(disk.f_blocks));
     let (free, now) = (scrape.value("orderer_disk_free_bytes"), bytes(disk.f_bavail));
-    // others write to this disk, too
+    // other processes write to this disk as well
     assert!((free - now).abs() < f64::from(1 << 30), "{free} free when it was asked, {now} now");
-    // all of them but those of Kafka, which a test with brokers wants, of Raft, and of refusals, which tests/throttling.rs has
+    // all metrics except those of Kafka, which need brokers, those of Raft, and those of rejections, which
+    // tests/throttling.rs covers
     let missing: Vec<_> = METRICS
         .iter()
         .filter(|metric| !is_of_kafka(metric) && !is_of_raft(metric))

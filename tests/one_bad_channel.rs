@@ -1,4 +1,4 @@
-//! A channel whose ledger cannot be opened fails alone, and says why.
+//! Tests that a channel whose ledger cannot be opened fails alone and reports the reason.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -15,7 +15,7 @@ use world::{Client, Person, Setup, Step};
 const GOOD: &str = "otherchan";
 const BAD: &str = "mychan";
 
-/// Two channels beside the system channel, one envelope in each; the node is down.
+/// Creates two channels beside the system channel, with one envelope in each, and stops the node.
 async fn two_channels() -> Setup {
     let (setup, user) = (Setup::system(), Person::user(1));
     let mut node = setup.start().await;
@@ -28,7 +28,7 @@ async fn two_channels() -> Setup {
     setup
 }
 
-/// What clients of the bad channel are told, each of them the same.
+/// Returns the error text for the bad channel, which must be the same for all clients.
 async fn told_about(client: &Client, channel: &str) -> String {
     let (user, admin) = (Person::user(1), Person::admin(1));
     let (status, told) = client.broadcast(transaction(&user, channel, "x")).await;
@@ -41,7 +41,7 @@ async fn told_about(client: &Client, channel: &str) -> String {
     told
 }
 
-/// That a channel orders and delivers.
+/// Asserts that a channel orders and delivers.
 async fn works(client: &Client, channel: &str) {
     let user = Person::user(1);
     let height = client.chain(&user, channel).await.len() as u64;
@@ -49,7 +49,8 @@ async fn works(client: &Client, channel: &str) {
     client.block(&user, channel, height).await;
 }
 
-/// Spoils the bad channel's ledger; the bad channel's users are told this, and the others notice nothing.
+/// Damages the ledger of the bad channel. Asserts that its clients get an error with these parts, and that the other
+/// channel works.
 async fn check(spoil: impl FnOnce(&Path, &Setup), told: &[&str]) {
     let setup = two_channels().await;
     spoil(&setup.ledger_file(BAD), &setup);

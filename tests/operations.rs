@@ -1,4 +1,4 @@
-//! The operations endpoint: health, log levels, version, and who may ask.
+//! Tests of the operations endpoint: health, log levels, version, and access.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -180,7 +180,7 @@ async fn with_tls_only_who_shows_a_certificate_sees_more_than_health() {
     node.stop().await;
 }
 
-/// An address of this machine by which others reach it. No packet is sent.
+/// Returns a non-loopback address of this machine. Sends no packet.
 fn outward_address() -> Option<std::net::IpAddr> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
@@ -206,7 +206,8 @@ async fn who_asks_from_elsewhere_gets_health_and_metrics_and_no_contents() {
     node.stop().await;
 }
 
-/// A page of another site may have its name lead here: its reader's browser is on this machine, and must not be shown anything.
+/// Tests protection against DNS rebinding: a page of another site may point its own name at this node, and must not
+/// read anything through a browser on this machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_node_holds_is_shown_by_names_that_no_stranger_owns() {
     let setup = Setup::application();

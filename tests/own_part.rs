@@ -1,4 +1,4 @@
-//! What a node does with channels that are not its own to order, or not its own any more.
+//! Tests how a node treats channels that it may not order, or may no longer order.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -17,11 +17,11 @@ use world::http::{Http, send};
 use world::messages::transaction;
 use world::{Node, Person, Setup, within};
 
-/// The channel that does not take this node's blocks any more, and one that does.
+/// `LOST` becomes a channel whose policy rejects this node's blocks. `KEPT` stays one that accepts them.
 const LOST: &str = "mychan";
 const KEPT: &str = "otherchan";
 
-/// Blocks have to be signed by a member of this organization.
+/// Returns a policy by which a member of this organization has to sign.
 fn signed_by(msp_id: &str) -> SignaturePolicyEnvelope {
     let role = MspRole { msp_identifier: msp_id.to_owned(), role: 0 };
     let principal = MspPrincipal { principal_classification: 0, principal: role.encode_to_vec().into() };
@@ -31,7 +31,7 @@ fn signed_by(msp_id: &str) -> SignaturePolicyEnvelope {
     SignaturePolicyEnvelope { version: 0, rule: Some(rule), identities: vec![principal] }
 }
 
-/// From now on Org1 alone signs blocks.
+/// Returns an update after which only Org1 may sign blocks.
 fn another_policy(config: &Config) -> ConfigUpdate {
     let orderer = &config.channel_group.as_ref().unwrap().groups["Orderer"];
     update_of(config, LOST, |read, write| {
@@ -45,7 +45,7 @@ fn another_policy(config: &Config) -> ConfigUpdate {
     })
 }
 
-/// From now on Org1 is the only organization of orderers.
+/// Returns an update after which Org1 is the only orderer organization.
 fn another_organization(config: &Config) -> ConfigUpdate {
     let root = config.channel_group.as_ref().unwrap();
     let orderer = &root.groups["Orderer"];
@@ -64,7 +64,7 @@ fn another_organization(config: &Config) -> ConfigUpdate {
         ConfigGroup { values: values.collect(), policies: policies.collect(), ..same_version(group) }
     };
     update_of(config, LOST, |read, write| {
-        // what stays is in both sets: what is in the write set alone counts as written
+        // unchanged elements are in both sets, because an element only in the write set counts as written
         read.groups.insert("Orderer".to_owned(), unchanged(orderer));
         let changed = ConfigGroup {
             version: orderer.version + 1,
@@ -76,7 +76,7 @@ fn another_organization(config: &Config) -> ConfigUpdate {
     })
 }
 
-/// The health check's reason for a channel.
+/// Returns the reason that the health check gives for a channel, which must be the only failed check.
 async fn unhealthy(node: &mut Node, channel: &str) -> String {
     let operations = Http::of(node, "operations").await;
     let health = operations.get("/healthz").await;
@@ -104,7 +104,7 @@ async fn check_locked_out(update: impl Fn(&Config) -> ConfigUpdate) {
     for part in ["channel=mychan", "do not satisfy BlockValidation of channel mychan", "OrdererMSP"] {
         assert!(line.contains(part), "{part}: {line}");
     }
-    // the block with the update satisfies the policy before it, and is the last
+    // the block with the update satisfies the policy before it, and is the last one
     let last = client.newest_block(&user, LOST).await;
     assert_eq!((last.header.as_ref().unwrap().number, last_config_number(&last)), (2, 2));
     let (status, told) = client.broadcast(transaction(&user, LOST, "after")).await;
@@ -114,7 +114,7 @@ async fn check_locked_out(update: impl Fn(&Config) -> ConfigUpdate) {
     client.order([transaction(&user, KEPT, "after")]).await;
     client.block(&user, KEPT, 2).await;
 
-    // neither a restart of the chain nor one of the node changes that
+    // a restart of the chain or of the node does not change that
     let operations = Http::of(&mut node, "operations").await;
     let restarted = send(operations.request(Method::POST, "/debug/channels/mychan/restart")).await;
     assert_eq!(restarted.status, 202, "{restarted:?}");
@@ -154,7 +154,7 @@ fn addresses(addresses: &[&str]) -> bytes::Bytes {
     OrdererAddresses { addresses }.encode_to_vec().into()
 }
 
-/// The text of the only warning, and the channels that it is about.
+/// Returns the text and the action of the only warning about the channel `app`.
 async fn warning(operations: &Http) -> (String, Value) {
     let warnings = operations.get("/debug/warnings").await.json()["warnings"].clone();
     let all = warnings.as_array().unwrap();
@@ -202,7 +202,7 @@ async fn a_solo_channel_that_names_several_orderers_is_warned_about_from_the_upd
     node.stop().await;
 }
 
-/// Fabric's orderer keeps its ledgers where this node does unless told otherwise.
+/// The default ledger directory is that of Fabric's orderer.
 #[test]
 fn the_default_place_of_ledgers_is_fabrics() {
     let printed = Setup::bare().arguments(&["config", "check", "--print"]).run();
@@ -233,7 +233,7 @@ fn a_fabric_orderers_ledgers_are_refused_by_name_until_they_are_imported() {
     assert_eq!(checked.code, Some(1), "{checked:?}");
     assert!(checked.stdout.contains(&command), "{}", checked.stdout);
 
-    // what it says to do is what helps
+    // the proposed command resolves the finding
     let words: Vec<&str> = command.split_whitespace().skip(1).collect();
     let imported = setup.again(&words).run();
     assert_eq!(imported.code, Some(0), "{imported:?}");
@@ -243,7 +243,7 @@ fn a_fabric_orderers_ledgers_are_refused_by_name_until_they_are_imported() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_whose_creation_failed_can_be_created_without_a_restart() {
-    // the creation is judged, its ledger is made, and the block that carries it is not written
+    // the creation is valid and the ledger is created, but the block with the creation is not written
     let setup = Setup::system().variable("FAILPOINTS", "registrar/syschan/block-writer:Commit=1*error");
     let mut node = setup.start().await;
     let (client, admin) = (node.client().await, Person::admin(1));

@@ -1,4 +1,4 @@
-//! What the packages put where, read from their sources.
+//! Tests what the packages install, from their sources.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -40,7 +40,7 @@ fn files_that_may_hold_secrets_are_not_for_everybody() {
 fn a_node_that_does_not_start_leaves_no_package_half_configured() {
     let root = tempfile::tempdir().unwrap();
     let at = |path: &str| root.path().join(path);
-    // the script, with its places below this folder, and tools that only say what they were asked
+    // run the script with its paths below this directory, and with stub tools that only record their arguments
     let mut script = read("packaging/debian/postinst");
     for place in ["/run/systemd/system", "/etc/", "/var/lib/orderer"] {
         script = script.replace(place, &format!("{}{place}", root.path().display()));
@@ -71,7 +71,7 @@ fn a_node_that_does_not_start_leaves_no_package_half_configured() {
     assert!(said.contains("systemctl restart --no-block orderer.service"), "{said}");
     assert!(complained.contains("was not restarted"), "{complained}");
     assert_eq!(fs::metadata(&settings).unwrap().permissions().mode() & 0o777, 0o640);
-    // what cannot be done at all is still a failure
+    // an installation that fails is still an error
     tool("install", "exit 1");
     assert!(!configure(&["configure"]).status.success());
     assert!(!read("packaging/systemd/orderer.service").lines().any(|line| line.starts_with("ProcSubset")));

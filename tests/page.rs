@@ -1,4 +1,4 @@
-//! The page for people on call, in a real Chromium: what it shows is what the endpoints say, while it happens.
+//! Tests the dashboard in a real Chromium: it shows the data of the endpoints and updates live.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::world;
@@ -13,13 +13,13 @@ use world::messages::{transaction, tx_id};
 use world::node::value_of;
 use world::{Node, Person, Setup, many};
 
-/// Where the page of a node is.
+/// Returns the URL of a node's dashboard.
 async fn page(node: &mut Node) -> String {
     let line = node.line("operations endpoint is open").await;
     format!("http://{}/debug/", value_of(&line, "address"))
 }
 
-/// Cells of the table's row that begins with this text, as people read them.
+/// Returns the cells, as displayed, of the table row that begins with this text.
 async fn row(browser: &Browser, table: &str, first: &str) -> Vec<String> {
     let script = "return [...document.querySelectorAll(`table[aria-label='${arguments[0]}'] tbody tr`)]
         .map((row) => [...row.cells].map((cell) => cell.innerText.trim()))
@@ -43,7 +43,7 @@ async fn the_page_is_part_of_the_program_and_lets_nothing_in() {
     let moved = operations.get("/debug").await;
     assert_eq!((moved.status, moved.header("location")), (308, "/debug/"));
 
-    // whatever a file names is there, under the same rules
+    // every imported file exists, and has the same content security policy
     let mut wanted = vec!["page/app.js".to_owned(), "page/style.css".to_owned(), "page/icon.svg".to_owned()];
     let mut seen = Vec::new();
     while let Some(file) = wanted.pop() {
@@ -81,12 +81,12 @@ async fn the_page_is_part_of_the_program_and_lets_nothing_in() {
     }
     assert_eq!(send(operations.request(Method::POST, "/debug/")).await.status, 405);
 
-    // another site's page cannot have its reader's browser change anything
+    // a page of another site cannot change anything through its reader's browser
     let foreign = |method, path| operations.request(method, path).header("origin", "http://elsewhere.example");
     let restart = send(foreign(Method::POST, "/debug/channels/app/restart")).await;
     assert_eq!(restart.status, 403, "{restart:?}");
     assert_eq!(send(foreign(Method::PUT, "/logspec").body(r#"{"spec":"debug"}"#)).await.status, 403);
-    // nor if it has its own name lead to this node; who is no browser may know the node by any name
+    // nor with DNS rebinding; a client that is not a browser may reach the node by any name
     let by_name = |method, path| operations.request(method, path).header("host", "rebound.example:8443");
     let rebound = |method, path| by_name(method, path).header("origin", "http://rebound.example:8443");
     let restart = send(rebound(Method::POST, "/debug/channels/app/restart")).await;
@@ -127,7 +127,7 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     let head = browser.script("return document.querySelector('header').innerText", json!([])).await;
     assert!(head.as_str().unwrap().contains(concat!("version ", env!("CARGO_PKG_VERSION"))), "{head}");
 
-    // a block is cut, and nobody has to ask
+    // the page shows a new block without a reload
     client.order([transaction(&user, "app", "the second")]).await;
     browser.until("document.querySelector('table tbody tr').cells[3].innerText === '3'").await;
 
@@ -188,7 +188,7 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     browser.press(keys::ESCAPE).await;
 
     assert_eq!(browser.complaints().await, Vec::<String>::new());
-    // the console complains of what is not found
+    // the console logs an error for each response 404
     let unknown = operations.get("/debug/tx/unknown").await.error();
     browser.open(&format!("{address}#/transaction/unknown")).await;
     browser.until(&text(&unknown[1..])).await;
@@ -235,7 +235,7 @@ async fn a_failed_channel_is_found_and_started_again_by_keys_alone() {
     assert_eq!(row(&browser, "Channels", "app").await[1], "failed");
 
     fs::rename(&aside, &ledger).unwrap();
-    // to the button as somebody without a mouse gets there, who then thinks better of it
+    // navigate to the button by keyboard, and then cancel
     for _ in 0..20 {
         browser.press(keys::TAB).await;
         let on = browser.script("return document.activeElement.dataset.restart ?? ''", json!([])).await;
@@ -292,7 +292,7 @@ async fn two_hundred_channels_are_at_hand_on_every_screen() {
             let seen = browser.script(script, Value::Array(Vec::new())).await;
             assert!(seen[0].as_i64().unwrap() <= 0, "{view} is too wide at {width}: {seen}");
             assert_eq!(seen[1], json!(ground), "{view}");
-            // the row of views can be wider than a phone, and a column narrower than what is in it
+            // the row of views can be wider than a phone, and a column can be narrower than its content
             let tab = "document.querySelector('#views [aria-current]').getBoundingClientRect()";
             browser.until(&format!("{tab}.left >= 0 && {tab}.right <= innerWidth")).await;
             let cells = "[...document.querySelectorAll('.channels :is(th, td)')]";

@@ -1,4 +1,5 @@
-//! The channel participation API: channels come and go while the node runs, whatever is sent and whenever it dies.
+//! Tests of the channel participation API: channels are joined and removed at run time, with all kinds of requests and
+//! crashes.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -48,7 +49,7 @@ async fn orders(client: &Client, channel: &str) {
     client.order([transaction(&Person::user(1), channel, "a transaction")]).await;
 }
 
-/// A node with the channel `app`, joined.
+/// Starts a node and joins the channel `app`.
 async fn joined(setup: &Setup) -> (Node, Http) {
     let mut node = setup.start().await;
     let admin = Http::of(&mut node, "admin").await;
@@ -94,7 +95,7 @@ async fn a_channel_is_joined_listed_used_and_removed() {
     let left: Vec<_> = std::fs::read_dir(setup.folder().join("ledger/channels")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 
-    // the same name again is another chain
+    // the same name can be joined again as a new chain
     assert_eq!(join(&admin, fixture("AppSolo.block")).await.json()["height"], 1);
     node.assert_no_panic();
     node.stop().await;
@@ -111,7 +112,7 @@ async fn what_was_answered_is_true_after_a_crash() {
     assert_eq!(admin.delete(APP).await.status, 204);
     node.kill();
 
-    // a removal that the crash interrupted, behind its first step
+    // a removal that a crash interrupted after its first step
     let channels = setup.folder().join("ledger/channels");
     let half = channels.join(".removed.app");
     std::fs::create_dir(&half).unwrap();
@@ -144,7 +145,7 @@ async fn a_system_channel_comes_first_or_not_at_all() {
     let refused = admin.delete(&format!("{CHANNELS}/mychan")).await;
     assert_eq!((refused.status, refused.error().as_str()), (405, "cannot remove: system channel exists"));
 
-    // the way of a network to no system channel: it goes, the others stay
+    // the migration of a network away from the system channel: it is removed, the other channels stay
     assert_eq!(admin.delete(&format!("{CHANNELS}/syschan")).await.status, 204);
     orders(&node.client().await, "mychan").await;
     assert_eq!(join(&admin, fixture("AppSolo.block")).await.status, 201);
@@ -160,7 +161,7 @@ async fn a_join_is_answered_by_what_the_node_will_be_to_the_channel() {
     let answer = join(&admin, genesis_of_type("etcdraft", &two)).await;
     assert_eq!((answer.status, answer.json()), (201, info("consenter", "active", 1)));
     assert_eq!(admin.delete(APP).await.status, 204);
-    // it has nothing yet of what it follows
+    // the follower has no block yet
     let other = consenters(&["orderer2.example.com"]);
     let answer = join(&admin, genesis_of_type("etcdraft", &other)).await;
     assert_eq!((answer.status, answer.json()), (201, info("follower", "onboarding", 0)));
@@ -186,7 +187,7 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     let refused = join(&admin, genesis_of_type("etcdraft", &consenters(&[]))).await;
     assert!(refused.error().contains("the set of consenters is empty"), "{refused:?}");
 
-    // the consenter is whoever shows its TLS certificate
+    // a consenter is recognized by its TLS certificate
     let alone = genesis_of_type("etcdraft", &consenters(&["orderer.example.com"]));
     let refused = join(&admin, alone.clone()).await;
     assert_eq!(refused.status, 400);
@@ -225,7 +226,7 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     client.block(&Person::user(1), "app", 2).await;
     node.stop().await;
 
-    // a topic cannot go on behind what solo has ordered, which is said before any broker is asked
+    // Kafka cannot continue a chain that solo has ordered; this is reported before any broker is contacted
     let by_kafka = setup.again(&["start"]).set("CONSENSUS_SERVE_ETCDRAFT", "kafka").set("KAFKA_BROKERS", "127.0.0.1:1");
     let mut node = by_kafka.spawn();
     let line = node.line("channel has failed").await;
@@ -234,7 +235,7 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     assert_eq!(tls::client(&node).await.chain(&Person::user(1), "app").await.len(), 3);
     node.stop().await;
 
-    // an operator who changes his mind is told, and the chain can still be read
+    // after the setting is withdrawn the channel has failed, and its blocks can still be read
     let mut node = setup.set("CONSENSUS_SERVE_ETCDRAFT", "none").spawn();
     node.line("channel has failed").await;
     let admin = Http::of(&mut node, "admin").await;
@@ -338,7 +339,7 @@ async fn bad_requests_get_their_status_and_a_reason() {
     let no_boundary = admin.request(Method::POST, CHANNELS).header("content-type", "multipart/form-data");
     refused(&send(no_boundary.body("x")).await, 400, "cannot read form");
 
-    // blocks that are blocks
+    // valid blocks that cannot be joined
     let normal = client.block(&Person::user(1), "app", 1).await;
     refused(&join(&admin, normal.encode_to_vec()).await, 400, "invalid join block");
     let genesis = Block::decode(&fixture("AppSolo.block")[..]).unwrap();
@@ -365,7 +366,7 @@ async fn bad_requests_get_their_status_and_a_reason() {
     let base = admin.get("/participation/v1/").await;
     assert_eq!((base.status, base.header("location")), (302, CHANNELS));
 
-    // a page of another site could send its reader's browser with a form
+    // a page of another site could make its reader's browser submit a form
     let page = |method, path| admin.request(method, path).header("origin", "http://elsewhere.example");
     let form = Form::new().part("config-block", Part::bytes(fixture("AppSolo.block")).file_name("a"));
     refused(&send(page(Method::POST, CHANNELS).multipart(form)).await, 403, "a page of another site");
@@ -404,7 +405,7 @@ async fn only_administrators_with_a_certificate_are_let_in() {
     assert_eq!(admin.delete(APP).await.status, 204);
     assert_eq!(admin.delete(APP).await.status, 404);
     assert_eq!(join(&admin, fixture("AppSolo.block")).await.status, 201);
-    // each with who asked, from where, and what came of it
+    // each audit line names the client, its address, the request and the result
     for parts in [
         ["method=POST", "path=\"/participation/v1/channels\"", "status=201", "made=\"/participation/v1/channels/app\""],
         ["method=PUT", "path=\"/participation/v1/channels\"", "status=400", ""],
@@ -417,7 +418,7 @@ async fn only_administrators_with_a_certificate_are_let_in() {
         })
         .await;
     }
-    // members of the channel are no administrators of the node
+    // members of the channel are not administrators of the node
     for nobody in [None, Some(admin_of(2))] {
         let http = Http::secured(&mut node, "admin", &ca, nobody.as_deref()).await;
         assert!(http.request(Method::GET, CHANNELS).send().await.is_err());

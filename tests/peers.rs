@@ -1,9 +1,9 @@
-//! Fabric's peers survive every kind of configuration that the node orders: what Fabric is recorded to accept is made into
-//! config updates of one channel, which a v2.5 and a v3.1 peer follow. A peer panics on a configuration that it refuses, and
-//! again after each restart.
+//! Tests that Fabric's peers accept every kind of configuration that the node orders. Configurations that Fabric is
+//! recorded to accept become config updates of one channel, which a v2.5 and a v3.1 peer process. A peer panics on a
+//! configuration that it rejects, and again after each restart.
 //!
-//! `tests/run-long peers` runs it. Needs: PEER_25 and PEER_31, the programs; PEER_CONFIG, a folder with Fabric's core.yaml.
-//! PEER_UPDATES sets how many updates are ordered (200).
+//! `tests/run-long peers` runs the test. It needs the variables PEER_25 and PEER_31, the programs, and PEER_CONFIG, a
+//! directory with Fabric's core.yaml. PEER_UPDATES sets the number of updates (default 200).
 
 #![allow(
     clippy::unwrap_used,
@@ -43,21 +43,22 @@ use world::tls;
 use world::{Client, NET, Person, Setup, within};
 
 const CHANNEL: &str = "app";
-/// A peer that starts opens databases first, on a machine that may be busy.
+/// Time limit of a peer's log lines. A starting peer first opens databases, perhaps on a busy machine.
 const PEER_PATIENCE: Duration = Duration::from_secs(90);
 
-/// A configuration that Fabric accepts, as far as it can be grafted on the channel.
+/// The parts of a configuration accepted by Fabric that can be added to the test's channel.
 struct Graft {
     case: String,
     /// An organization of the case.
     organization: Option<(String, ConfigGroup)>,
-    /// Policies of the case by the group they stand in, added to those of group Application.
+    /// Policies of the case, which are added to the group Application.
     policies: ConfigGroup,
-    /// How the case cuts its batches.
+    /// Batch timeout, brokers and channel restrictions of the case.
     orderer_values: BTreeMap<String, ConfigValue>,
 }
 
-/// The cases that both releases accept, one family after the other, so that a few of them are of all kinds.
+/// Returns the cases that both releases accept, alternating between families, so that any prefix has cases of all
+/// kinds.
 fn accepted_cases() -> Vec<Case> {
     let mut families = BTreeMap::<String, VecDeque<Case>>::new();
     for archive in ["configurations.tar.xz", "generated.tar.xz", "found.tar.xz"] {
@@ -86,7 +87,7 @@ fn accepted_cases() -> Vec<Case> {
     cases
 }
 
-/// What of a case's last configuration can stand beside the channel's own: one graft an organization.
+/// Returns the parts of a case's last configuration that can be added to the channel: one graft per organization.
 fn grafts(case: &Case) -> Vec<Graft> {
     let Some(root) = case.blocks.last().and_then(config_in).and_then(|config| config.channel_group) else {
         return Vec::new();
@@ -102,7 +103,7 @@ fn grafts(case: &Case) -> Vec<Graft> {
         .into_iter()
         .flatten()
         .filter(|(name, _)| ["BatchTimeout", "KafkaBrokers", "ChannelRestrictions"].contains(&name.as_str()))
-        // who may change it next must be somebody
+        // a later update has to be able to change the value
         .map(|(name, value)| (name.clone(), ConfigValue { mod_policy: "Admins".to_owned(), ..value.clone() }))
         .collect();
     let graft = |organization| Graft {
@@ -116,7 +117,7 @@ fn grafts(case: &Case) -> Vec<Graft> {
     if with.is_empty() { vec![graft(None)] } else { with }
 }
 
-/// The configuration in a config block. Those that nest deeper than the tests' own messages are left out.
+/// Returns the configuration in a config block, or `None` if it does not parse.
 fn config_in(block: &Bytes) -> Option<Config> {
     let block = Block::decode(block.clone()).ok()?;
     let envelope = Envelope::decode(block.data?.data.first()?.clone()).ok()?;
@@ -125,7 +126,7 @@ fn config_in(block: &Bytes) -> Option<Config> {
 }
 
 impl Graft {
-    /// What distinguishes it from others.
+    /// Returns an encoding by which equal grafts are recognized.
     fn bytes(&self) -> Vec<u8> {
         let mut all = self.policies.clone();
         all.values.clone_from(&self.orderer_values);
@@ -133,8 +134,8 @@ impl Graft {
         all.encode_to_vec()
     }
 
-    /// The channel's `own` configuration with this in it. What it adds is new, and never a change of what the `present` one
-    /// has under the same name: a case may say of its elements that nobody can change them.
+    /// Returns the channel's `own` configuration with this graft. Added elements get names that are new in the
+    /// `present` configuration, because a case may forbid any change of its elements.
     fn on(&self, own: &Config, present: &Config, number: usize) -> Config {
         let mut config = own.clone();
         let root = config.channel_group.as_mut().unwrap();
@@ -160,8 +161,8 @@ impl Graft {
     }
 }
 
-/// The definition of an MSP under a name of its own: cases use those of the channel's organizations. `None` if it is not in the
-/// form in which it would be encoded anew.
+/// Returns the definition of an MSP under a new name, because cases use the names of the channel's organizations.
+/// Returns `None` if the definition is not encoded canonically.
 fn renamed(definition: &Bytes, number: usize) -> Option<Bytes> {
     let mut outer = MspConfig::decode(definition.clone()).ok()?;
     let mut msp = FabricMspConfig::decode(outer.config.clone()).ok()?;
@@ -173,7 +174,7 @@ fn renamed(definition: &Bytes, number: usize) -> Option<Bytes> {
     Some(outer.encode_to_vec().into())
 }
 
-/// A peer as a process. Killed when dropped.
+/// A peer process. It is killed when the value is dropped.
 struct Peer {
     program: PathBuf,
     organization: u8,
@@ -240,7 +241,7 @@ impl Peer {
         self.line("Started peer with ID").await;
     }
 
-    /// Waits for a line of its log.
+    /// Waits for a log line that contains this text.
     async fn line(&mut self, text: &str) {
         let (child, log) = self.running.as_mut().unwrap();
         let has_it = |lines: &Vec<String>| lines.iter().rev().any(|line| line.contains(text));
@@ -257,7 +258,7 @@ impl Peer {
         }
     }
 
-    /// What `peer` answers to its administrator.
+    /// Runs a command of `peer` as administrator and returns its output.
     fn ask(&self, arguments: &[&str]) -> String {
         let ended = self.command("users/Admin@", arguments).output().unwrap();
         let text = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
@@ -265,14 +266,14 @@ impl Peer {
         text
     }
 
-    /// Blocks of the channel that it has committed.
+    /// Returns the number of blocks that the peer has committed.
     fn height(&self) -> u64 {
         let answer = self.ask(&["channel", "getinfo", "-c", CHANNEL]);
         let height = answer.split_once("\"height\":").unwrap().1;
         height[..height.find(|c: char| !c.is_ascii_digit()).unwrap()].parse().unwrap()
     }
 
-    /// Panics that its log tells of.
+    /// Returns the number of panics in the peer's log.
     fn panics(&self) -> usize {
         let (_, log) = self.running.as_ref().unwrap();
         log.borrow().iter().filter(|line| line.starts_with("panic:") || line.contains("goroutine 1 [")).count()
@@ -289,8 +290,8 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// The fixtures' application channel, whose orderer listens on this port and whose peers are not announced. It is of type
-/// etcdraft: a v3.1 peer pulls no blocks of a channel of type solo or kafka.
+/// Returns the genesis block of the channel, whose orderer listens on this port. Its type is etcdraft, because a v3.1
+/// peer pulls no blocks of channels of the types solo and kafka.
 fn genesis(port: u16) -> Vec<u8> {
     let addresses = OrdererAddresses { addresses: vec![format!("127.0.0.1:{port}")] }.encode_to_vec();
     genesis_with(|root| {
@@ -311,7 +312,7 @@ fn genesis(port: u16) -> Vec<u8> {
     })
 }
 
-/// Sends the update that leads to this configuration; why it is refused, if it is.
+/// Sends the update from the present to the next configuration.
 async fn update(client: &Client, present: &Config, next: &Config) -> Result<(), String> {
     let channel = ChannelId::parse(CHANNEL).unwrap();
     let update = compute_update(&channel, present, next).map_err(|e| e.to_string())?;
@@ -373,7 +374,7 @@ async fn peers_survive_what_fabric_accepts() {
     }
     for peer in &mut peers {
         assert_eq!((peer.height(), peer.panics()), (ordered as u64 + 1, 0));
-        // a peer that starts reads the last configuration again
+        // a restarted peer reads the last configuration again
         peer.stop();
         peer.start().await;
         let height = peer.height();

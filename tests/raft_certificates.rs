@@ -1,4 +1,4 @@
-//! Certificates of orderers that order by Raft: renewed, replaced by others, and expired, while they order.
+//! Tests that orderers continue to order by Raft while their certificates are renewed, replaced or expired.
 
 #![allow(clippy::float_cmp, reason = "counts are exact")]
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -24,7 +24,7 @@ use world::raft::{
 };
 use world::{Client, Node, Person, Setup, within};
 
-/// Both kinds of a node's certificates, for those that it connects to and for those that connect to it.
+/// Waits until a node has reloaded its TLS certificate and its cluster certificate.
 async fn read_anew(node: &mut Node) {
     let both = |lines: &Vec<String>| {
         let of =
@@ -69,7 +69,7 @@ async fn a_certificate_that_is_renewed_with_its_key_needs_no_restart_and_no_upda
     }
 }
 
-/// What somebody sends to a node, one envelope after the other, until `end`: how many were ordered, and the longest time
+/// Sends envelopes to a node, one after the other, until `end`. Returns how many were ordered, and the longest time
 /// between two.
 async fn load(channel: Channel, end: CancellationToken) -> (usize, Duration) {
     let (client, user) = (Client::over(channel), Person::user(1));
@@ -88,7 +88,7 @@ async fn load(channel: Channel, end: CancellationToken) -> (usize, Duration) {
     (ordered, longest.max(last.elapsed()))
 }
 
-/// The update that pins another certificate for one consenter.
+/// Returns the update that changes the certificate of one consenter.
 async fn pinned(node: &Node, at: usize, certificate: &str) -> Envelope {
     let (client, admin) = (Client::over(connected(node).await), Person::orderer_admin());
     let config = last_config(&client, &Person::user(1), CHANNEL).await;
@@ -110,7 +110,7 @@ async fn pinned(node: &Node, at: usize, certificate: &str) -> Envelope {
     signed_update(&admin, &[&admin], CHANNEL, &update)
 }
 
-/// Has a node accept the update of consenters, as soon as the leader knows that enough of them are there.
+/// Has a node accept an update of the consenters. Retries until the leader has connections to enough of them.
 async fn accepted(node: &Node, update: Envelope) {
     let accepted = async {
         loop {
@@ -126,7 +126,8 @@ async fn accepted(node: &Node, update: Envelope) {
     within("the update is accepted", accepted).await;
 }
 
-/// An update names a new key's certificate, and then the files are replaced: of each of three in turn, and so of the leader too.
+/// For each of three consenters, an update names the certificate of a new key, and then the files are replaced. One of
+/// the three is the leader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_key_comes_by_an_update_and_a_file_while_envelopes_are_ordered() {
     let (setups, mut nodes) = members::<3>().start().await;
@@ -143,7 +144,7 @@ async fn a_new_key_comes_by_an_update_and_a_file_while_envelopes_are_ordered() {
         let certificate = certificate(&key);
         let other = &nodes[(at + 1) % 3];
         accepted(other, pinned(other, at, &certificate).await).await;
-        // SUCCESS is not yet a block: files that are replaced before it is one cut the node off from the others
+        // SUCCESS does not mean that the block exists; files that are replaced before it exists disconnect the node
         let in_force = format!("configuration updated channel={CHANNEL} sequence={}", at + 1);
         for other in [(at + 1) % 3, (at + 2) % 3] {
             nodes[other].line(&in_force).await;
@@ -152,18 +153,18 @@ async fn a_new_key_comes_by_an_update_and_a_file_while_envelopes_are_ordered() {
         fs::write(tls_file(&setups[at], "server.crt"), &certificate).unwrap();
         nodes[at].signal("HUP");
         read_anew(&mut nodes[at]).await;
-        // it is a consenter among the others still, by its new key
+        // the node is still a consenter, with its new key
         orders(&nodes[at], 10).await;
         end.cancel();
         for load in under_way {
             let (ordered, longest) = load.await.unwrap();
             eprintln!("{ordered} envelopes were ordered meanwhile, none for {longest:?}");
-            // an election takes a second; a machine may be busy
+            // an election takes a second, and longer on a busy machine
             assert!(ordered > 0 && longest < Duration::from_secs(15), "{longest:?}");
         }
         height = above(&http, height).await;
     }
-    // and after a restart
+    // the same after a restart
     nodes[1].kill();
     nodes[1] = setups[1].spawn();
     nodes[1].line("Raft leader changed:").await;
@@ -175,7 +176,7 @@ async fn a_new_key_comes_by_an_update_and_a_file_while_envelopes_are_ordered() {
     }
 }
 
-/// Certificates of all that have expired stop nobody who is told to tolerate them, and are named where nobody was.
+/// Nodes that tolerate expired certificates work with them, and nodes that do not name them in the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn expired_certificates_are_tolerated_where_that_is_set() {
     let expired = |members: world::raft::Members<2>, tolerate: bool| {
@@ -191,7 +192,7 @@ async fn expired_certificates_are_tolerated_where_that_is_set() {
     let http = operations(&mut nodes).await;
     orders(&nodes[0], 10).await;
     above(&http, 0.0).await;
-    // without the setting they have no leader, and the log says for what
+    // without the setting the nodes have no leader, and the log names the reason
     let [one, mut other] = nodes;
     one.stop().await;
     other.kill();

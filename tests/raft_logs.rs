@@ -1,4 +1,4 @@
-//! The Raft log of a Fabric orderer is taken over with its ledger, and given back.
+//! Tests that the Raft log of a Fabric orderer is imported with its ledger and exported again.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -15,7 +15,7 @@ use orderer_ledger::transfer::etcd::read_etcd;
 use world::Setup;
 use world::node::{Ended, orderer_folder};
 
-/// The consenter whose folders the fixture has: it was killed while it led.
+/// The consenter whose directories the fixture contains. It was killed while it was the leader.
 const NODE: usize = 2;
 
 fn unpack(archive: &str, into: &Path) {
@@ -28,7 +28,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// What the orderer left, and a node that is to go on with it.
+/// The directories of the Fabric orderer, and a node that continues with them.
 struct Desk {
     setup: Setup,
     from: PathBuf,
@@ -79,7 +79,7 @@ fn a_node_goes_on_as_the_same_consenter_and_back() {
     let said = desk.import(&[]).stdout;
     assert!(said.contains("ch: ") && said.contains("cannot vote as consenter 2: there is no "), "{said}");
     assert!(said.contains("name the folder by --wal"), "{said}");
-    // the ledger is there, and its log still missing
+    // the ledger is imported already, but its log is still missing
     let said = desk.import(&["--wal", text(&wal), "--snapshots", text(&snapshots)]).stdout;
     assert!(said.contains("is here already") && said.contains("goes on as consenter 2 in term 2"), "{said}");
     let said = desk.import(&["--wal", text(&wal), "--snapshots", text(&snapshots)]).stdout;
@@ -103,7 +103,7 @@ fn the_log_of_another_ledger_is_refused() {
     let ended = desk.import(&["--wal", text(&wal), "--snapshots", text(&none)]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains("it is not the log of this ledger"), "{ended:?}");
-    // without the log the channel does not begin
+    // without the log the channel does not start
     let ended = desk.import(&[]);
     assert!(ended.stdout.contains("cannot vote as consenter 2"), "{ended:?}");
 }

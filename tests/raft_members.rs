@@ -1,4 +1,5 @@
-//! Two orderers that order a channel by Raft, as they reach each other: by which listener, and among strangers.
+//! Tests of two orderers that order a channel by Raft: which listeners they use, and that hostile clients do not
+//! separate them.
 
 #![allow(clippy::float_cmp, reason = "counts are exact")]
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -22,7 +23,7 @@ async fn two_orderers_find_each_other_whichever_listener_each_has() {
     let ports = pair.ports;
     let (_setups, mut nodes) = pair.start().await;
     let http = operations(&mut nodes).await;
-    // one of them forwards what it is sent
+    // the node that is not the leader forwards the envelope
     let mut height = above(&http, 0.0).await;
     for node in &nodes {
         orders(node, 10).await;
@@ -50,7 +51,7 @@ async fn two_orderers_find_each_other_whichever_listener_each_has() {
     assert_eq!(leaders, 1.0);
     let proposals = |scrape: &Scrape| of_app(scrape, "consensus_etcdraft_normal_proposals_received");
     assert!(scrapes.iter().map(proposals).sum::<f64>() >= 2.0);
-    // other orderers are known, whether they have a listener of their own or not
+    // other orderers are recognized, with or without a cluster listener
     for http in &http {
         let limits = http.get("/debug/limits").await.json();
         let known = limits["memory"]["connections"].as_array().unwrap().iter().any(|one| one["phase"] == "known");
@@ -64,7 +65,7 @@ async fn two_orderers_find_each_other_whichever_listener_each_has() {
     }
     assert!(shown["channels"][0]["peers"][0]["consensus"]["sent"].as_u64() > Some(0), "{shown}");
     assert!(shown["incoming"]["consensus"].as_u64() > Some(0), "{shown}");
-    // one that is gone is named, with the reason
+    // a warning names an orderer that is gone, with the reason
     nodes[1].kill();
     let is_named = async {
         loop {
@@ -80,7 +81,7 @@ async fn two_orderers_find_each_other_whichever_listener_each_has() {
     node.stop().await;
 }
 
-/// What a client sends, and then nothing until it is told.
+/// Returns a body that sends these messages and then stays open until the token is cancelled.
 fn open_end(
     sent: impl stream::Stream<Item = Bytes> + Send + Unpin + 'static,
     end: &CancellationToken,
@@ -88,7 +89,7 @@ fn open_end(
     sent.chain(Box::pin(stream::pending().take_until(end.clone().cancelled_owned())))
 }
 
-/// Strangers that hold all memory for clients, and all streams, of a node; until `end`.
+/// Has hostile clients hold all client memory and all streams of a node until `end`.
 async fn hold_all(node: &mut Node, end: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
     let mut held = Vec::new();
     for _ in 0..40 {
@@ -101,7 +102,7 @@ async fn hold_all(node: &mut Node, end: &CancellationToken) -> Vec<tokio::task::
             };
             let end = end.clone();
             held.push(tokio::spawn(async move {
-                // again whenever it is closed to make place
+                // reconnect whenever the node closes the stream to make room
                 while !end.is_cancelled() {
                     let body = open_end(stream::iter(sent.clone()), &end);
                     match call_path(&channel, path, body).await {
@@ -122,7 +123,7 @@ async fn read_all(mut body: tonic::body::Body) {
     while let Some(Ok(_)) = std::future::poll_fn(|cx| http_body::Body::poll_frame(body.as_mut(), cx)).await {}
 }
 
-/// Waits until a node has more than so many blocks.
+/// Waits until a node has more than `height` blocks.
 async fn grows(http: &Http, height: f64) -> f64 {
     let series = format!(r#"ledger_blockchain_height{{channel="{CHANNEL}"}}"#);
     let grown = async {
@@ -136,7 +137,8 @@ async fn grows(http: &Http, height: f64) -> f64 {
     within("another block", grown).await
 }
 
-/// Strangers hold memory and streams of one; the other is killed and comes back meanwhile. What is ordered needs both.
+/// Hostile clients hold the memory and streams of one node, while the other is killed and restarted. Ordering needs
+/// both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_do_not_come_between_consenters() {
     let pair = members::<2>().map(|_, setup| setup.set("LIMITS_MEMORYBYTES", "64 MB"));
@@ -148,7 +150,7 @@ async fn strangers_do_not_come_between_consenters() {
     let began = Instant::now();
     let held = hold_all(&mut nodes[0], &end).await;
     eprintln!("strangers took {:?}", began.elapsed());
-    // all of it in the time that one of these takes, and more, when consenters wait behind strangers
+    // the time limit covers all steps; if consenters waited behind hostile clients, a single step could exceed it
     let work = async {
         for bytes in [10, 100 << 10, 400 << 10] {
             let began = Instant::now();

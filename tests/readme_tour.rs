@@ -1,4 +1,4 @@
-//! The README's tour: every command in it, as it stands there, run by the shell that it is pasted into.
+//! Runs every command of the README's tour unchanged in a shell.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use world::Setup;
 
-/// The code blocks of the tour, in their order.
+/// Returns the code blocks of the tour, in order.
 fn blocks() -> Vec<String> {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let tour = readme.split("\n## ").find(|section| section.starts_with("A minute's tour")).unwrap();
@@ -22,7 +22,7 @@ async fn every_command_of_the_tour_does_what_it_says() {
     let blocks = blocks();
     let [start, rest @ ..] = &blocks[..] else { panic!("no code in the tour") };
     assert!(!rest.is_empty());
-    // many tests share a machine: this one's node is on another port, of which its commands learn in the same way
+    // many tests share a machine, so this node listens on another port, which the commands learn from the environment
     let arguments: Vec<&str> = start.trim().strip_prefix("orderer ").unwrap().split_whitespace().collect();
     let setup = Setup::bare().arguments(&arguments);
     let node = setup.start().await;

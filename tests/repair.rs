@@ -1,4 +1,5 @@
-//! A channel whose configuration no orderer can serve is mended by a config update, as its administrators sign it.
+//! Tests that a config update, signed by the channel's administrators, repairs a channel whose configuration no orderer
+//! can serve.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -27,8 +28,8 @@ const CHANNELS: &str = "/participation/v1/channels";
 const APP: &str = "/participation/v1/channels/app";
 const OURSELVES: &str = "orderer.example.com";
 
-/// A node that shows the certificate of the only consenter, with this chain of one block imported. Imports are how such
-/// channels come about: nobody can create or join them.
+/// Sets up a node that presents the certificate of the only consenter, with an imported chain of one block. Such a
+/// channel can only be imported, because creating and joining reject it.
 fn imported(genesis: &[u8]) -> Setup {
     let setup = Setup::bare();
     let (ledger, file) = (setup.folder().join("ledger"), setup.folder().join("app.blocks"));
@@ -50,14 +51,14 @@ fn imported(genesis: &[u8]) -> Setup {
     setup
 }
 
-/// Options by which followers would start elections all the time.
+/// Returns options with which followers would start elections all the time.
 fn impossible() -> ConfigMetadata {
     let good = consenters(&[OURSELVES]);
     let options = Options { heartbeat_tick: 10, election_tick: 10, ..good.options.unwrap() };
     ConfigMetadata { options: Some(options), ..good }
 }
 
-/// The configuration with this metadata in its consensus type.
+/// Returns the configuration with this consensus metadata.
 fn with_metadata(config: &Config, metadata: &ConfigMetadata) -> Config {
     let mut next = config.clone();
     let orderer = next.channel_group.as_mut().unwrap().groups.get_mut("Orderer").unwrap();

@@ -1,4 +1,4 @@
-//! What is secret is in no output, whatever key it stands under.
+//! Tests that no output contains a secret, whatever setting holds it.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -14,7 +14,7 @@ fn pem() -> String {
     format!("-----BEGIN PRIVATE KEY-----\n{MARK}\n-----END PRIVATE KEY-----\n")
 }
 
-/// That the marked text would be found if it were shown: it is, where it is no secret.
+/// Asserts that the marker is found where it is not secret, so that the other tests could find it.
 #[test]
 fn what_is_no_secret_is_found() {
     let setup = Setup::application().set("GENERAL_LOCALMSPID", MARK).set("METRICS_STATSD_PREFIX", MARK);
@@ -39,13 +39,13 @@ fn no_check_of_a_configuration_shows_a_secret() {
 
 #[test]
 fn no_start_that_fails_shows_a_secret() {
-    // a bootstrap file that is not there ends each of them
+    // every start fails because the bootstrap file does not exist
     let setup = Setup::application().set("KAFKA_TLS_ENABLED", true).set("GENERAL_BOOTSTRAPFILE", "nowhere");
     let setup = setup.variable("FABRIC_LOGGING_SPEC", "debug");
     for key in KEYS {
         let name = key.variable().replace("ORDERER_", "");
         let setup = setup.again(&["start"]).set("GENERAL_BOOTSTRAPMETHOD", "file").set(&name, pem());
-        // it would not end
+        // this value replaces the bootstrap method, so an invalid port makes the start fail instead of the missing file
         let setup = if name == "GENERAL_BOOTSTRAPMETHOD" { setup.set("GENERAL_LISTENPORT", "x") } else { setup };
         let ended = setup.run();
         assert_eq!(ended.code, Some(1), "{name}: {ended:?}");

@@ -1,4 +1,5 @@
-//! A node that is asked to end answers what is in flight, keeps what it acknowledged, and is gone within seconds.
+//! Tests that a node that is asked to end responds to envelopes in flight, keeps what it acknowledged, and ends within
+//! seconds.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -24,7 +25,7 @@ fn transactions(chain: &[Block]) -> Vec<String> {
     chain.iter().flat_map(entries).map(|envelope| tx_id(&envelope)).collect()
 }
 
-/// SIGTERM while envelopes are in flight and a follower waits; then the same port again.
+/// Sends SIGTERM while envelopes are in flight and a subscriber waits, then starts the node on the same port again.
 async fn check(setup: Setup) {
     let user = Person::user(1);
     let node = setup.start().await;
@@ -43,10 +44,10 @@ async fn check(setup: Setup) {
                 return;
             }
         }
-        // says nothing about an end: it is the node that has to end the stream
+        // the client does not end its stream, so the node has to
         requests.closed().await;
     });
-    // the stream is in full flow
+    // the stream is busy now
     assert_eq!(answers.message().await.unwrap().unwrap().status(), Status::Success);
     node.terminate();
     let mut acknowledged = 1;
@@ -65,7 +66,7 @@ async fn check(setup: Setup) {
     assert_eq!(node.ended(LIMIT).await.code(), Some(0));
     sending.abort();
 
-    // the same port at once, although the connections of before linger
+    // the port can be used at once, although earlier connections linger
     let node = setup.start().await;
     let client = node.client().await;
     client.order([transaction(&user, CHANNEL, "after")]).await;
@@ -114,7 +115,7 @@ async fn a_signal_that_comes_while_the_node_starts_ends_it_as_orderly() {
     assert_eq!(node.ended(LIMIT).await.code(), Some(0));
 }
 
-/// A load balancer watches the node's health for as long as it runs.
+/// A load balancer watches the node's health for as long as the node runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_watches_the_health_is_told_of_the_end_and_does_not_delay_it() {
     let node = Setup::application().start().await;

@@ -1,6 +1,7 @@
-//! Strangers in numbers: a flood through every way in, during which memory stays within `Limits.MemoryBytes`; and honest
-//! clients among random hostile connections, who lose nothing. Short as they stand; `tests/run-long` makes them long with the
-//! variables `STRANGERS_SECONDS`, `STRANGERS_CONNECTIONS` (and as many streams) and `STRANGERS_CHANNELS`.
+//! Tests with many hostile clients: a flood through every interface, during which memory stays within
+//! `Limits.MemoryBytes`; and honest clients among random hostile connections, which lose nothing. The tests are short
+//! by default. `tests/run-long` makes them long with the variables `STRANGERS_SECONDS`, `STRANGERS_CONNECTIONS` (also
+//! the number of streams) and `STRANGERS_CHANNELS`.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -31,9 +32,9 @@ use world::tls;
 use world::{Client, Node, Person, Setup, Step, many, seed, within};
 
 const MB: usize = 1 << 20;
-/// Streams of one connection of a stranger.
+/// Number of streams on one hostile connection.
 const STREAMS_EACH: usize = 1000;
-/// Honest clients are measured alone and among strangers so many times.
+/// Number of rounds in which honest clients are measured alone and among hostile clients.
 const ROUNDS: u32 = 10;
 
 fn wanted(variable: &str, otherwise: usize) -> usize {
@@ -50,17 +51,18 @@ fn framed(envelope: &impl prost::Message) -> Bytes {
     Bytes::from([&prefix(bytes.len())[..], &bytes].concat())
 }
 
-/// What a thread of strangers adds to its nice value: they are on machines of their own, and must not take the processors from honest
-/// clients here. What the node does for them competes with what it does for honest ones as it would anywhere.
+/// Increment of the nice value of hostile clients' threads. Real hostile clients run on other machines, and so must not
+/// take processor time from the honest clients here. The node's own work for them competes with its work for honest
+/// clients as it would in production.
 const STRANGERS_NICE: i32 = 15;
 
-/// Strangers, on a thread of their own.
+/// Hostile clients, on a separate thread.
 struct Strangers(Option<Runtime>);
 
 impl Strangers {
     fn new() -> Self {
         let give_way = || {
-            // on Linux a thread's own
+            // on Linux the nice value belongs to the thread
             #[cfg(target_os = "linux")]
             rustix::process::nice(STRANGERS_NICE).unwrap();
         };
@@ -72,7 +74,7 @@ impl Strangers {
         self.0.as_ref().unwrap().spawn(future);
     }
 
-    /// Has one of them do something that is waited for.
+    /// Runs a future on the thread of the hostile clients and waits for it.
     async fn on_their_thread<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
         self.0.as_ref().unwrap().spawn(future).await.unwrap()
     }
@@ -86,19 +88,19 @@ impl Drop for Strangers {
     }
 }
 
-/// What strangers have opened so far.
+/// Numbers of connections and streams that hostile clients have opened so far.
 #[derive(Default)]
 struct Opened {
     connections: AtomicUsize,
     streams: AtomicUsize,
 }
 
-/// Between two attempts of a stranger to be let in.
+/// Waits between two attempts of a hostile client to connect.
 async fn pause(number: usize) {
     tokio::time::sleep(Duration::from_millis(100 + number as u64 % 400)).await;
 }
 
-/// A connection that says little, opened again whenever it is closed.
+/// Opens a connection that sends few bytes, and opens it again whenever the node closes it.
 async fn say_little(to: SocketAddr, number: usize, opened: Arc<Opened>) {
     let greeting = [PREFACE, &hostile::settings(&[])].concat();
     let first = [&greeting[..], b"P", b"", b"\x16\x03\x01"][number % 4];
@@ -111,7 +113,7 @@ async fn say_little(to: SocketAddr, number: usize, opened: Arc<Opened>) {
     }
 }
 
-/// A stream with what `body` makes, again and again.
+/// Calls a method with the bodies that `body` returns, again and again.
 async fn call_for_ever(
     channel: Channel,
     method: &'static str,
@@ -123,7 +125,7 @@ async fn call_for_ever(
         if let Ok(answers) = call(&channel, method, body()).await {
             opened.streams.fetch_add(1, Ordering::Relaxed);
             if method == "Deliver" {
-                // a follower that never reads does not hear that it is cut off either
+                // a subscriber that never reads does not notice that the node closed its stream
                 tokio::time::sleep(Duration::from_secs(20)).await;
             } else {
                 drain(answers).await;
@@ -160,7 +162,7 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
         let silent = || stream::pending().boxed();
         strangers.run(call_for_ever(channel.clone(), "Broadcast", number, Arc::clone(&opened), silent));
     }
-    // streams that send without end, messages that never come to theirs, and followers that never read
+    // streams that send without end, messages that never end, and subscribers that never read
     let small = framed(&transaction(&user, "channel0", vec![1; 200]));
     let medium = framed(&transaction(&user, "channel1", vec![1; 60 << 10]));
     for number in 0..40 {
@@ -217,7 +219,7 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
     node.assert_no_panic();
 }
 
-/// The transactions of a channel's blocks, once there are so many. None is in the chain twice.
+/// Waits until a channel has `count` transactions and returns them. Asserts that none is in the chain twice.
 async fn ordered(client: &Client, channel: &str, count: usize) -> BTreeSet<String> {
     let user = Person::user(2);
     let enough = async {
@@ -229,14 +231,14 @@ async fn ordered(client: &Client, channel: &str, count: usize) -> BTreeSet<Strin
                 assert_eq!(each.len(), all.len(), "one is in the chain twice");
                 return each;
             }
-            // the last of them are in a block when its time has come
+            // the batch timeout cuts the block with the last transactions
             client.block(&user, channel, blocks.len() as u64).await;
         }
     };
     within("every acknowledged envelope", enough).await
 }
 
-/// One hostile connection of a random kind, for a random time.
+/// Opens one hostile connection of a random kind, for a random time.
 async fn stranger(to: SocketAddr, tls: ClientTlsConfig, number: usize, dice: u64) {
     let mut dice = rand::rngs::StdRng::seed_from_u64(dice);
     let pause = Duration::from_millis(dice.random_range(1..3000));
@@ -257,7 +259,7 @@ async fn stranger(to: SocketAddr, tls: ClientTlsConfig, number: usize, dice: u64
         tokio::time::sleep(pause).await;
         let _ = socket.write_all(&garbage).await;
         if garbage.len().is_multiple_of(2) {
-            // goes away with a reset
+            // close the connection with a reset
             let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         }
         return;
@@ -279,7 +281,7 @@ async fn stranger(to: SocketAddr, tls: ClientTlsConfig, number: usize, dice: u64
     let _ = tokio::time::timeout(pause, talk).await;
 }
 
-/// Sends one envelope after the other; gives back which were acknowledged, and how long each took.
+/// Sends envelopes one after the other. Returns the acknowledged transactions and the latency of each.
 async fn honest(client: Client, stop: Arc<AtomicBool>) -> Vec<(String, Duration)> {
     let (user, mut took) = (Person::user(2), Vec::new());
     let mut stream = client.broadcasting().await;
@@ -294,7 +296,7 @@ async fn honest(client: Client, stop: Arc<AtomicBool>) -> Vec<(String, Duration)
     took
 }
 
-/// Notes in `acknowledged` what was.
+/// Runs honest clients for a time. Adds the acknowledged transactions to `acknowledged`, and returns the latencies.
 async fn honest_for(node: &Node, time: Duration, acknowledged: &mut BTreeSet<String>) -> Vec<Duration> {
     let stop = Arc::<AtomicBool>::default();
     let mut clients = Vec::new();
@@ -326,7 +328,7 @@ async fn honest_clients_lose_nothing_among_strangers() {
     let node = tls::secured(Setup::application()).set("LIMITS_MEMORYBYTES", "384 MB").start().await;
     let (seed, next) = (seed(), Arc::<AtomicUsize>::default());
     let (mut alone, mut among, mut acknowledged) = (Vec::new(), Vec::new(), BTreeSet::new());
-    // by turns, so that what else the machine does slows down both
+    // alternate, so that other load on the machine affects both
     for _ in 0..ROUNDS {
         let quiet = (time / 4 / ROUNDS).max(Duration::from_millis(500));
         alone.extend(honest_for(&node, quiet, &mut acknowledged).await);
@@ -351,10 +353,10 @@ async fn honest_clients_lose_nothing_among_strangers() {
         next.load(Ordering::Relaxed),
         among.len()
     );
-    // what was acknowledged is in the chain, once, and nothing else
+    // the chain has each acknowledged transaction once, and no other
     assert_eq!(ordered(&tls::client(&node).await, "app", acknowledged.len()).await, acknowledged);
     assert!(most < 384, "{most} MB");
-    // a short run on a machine that does other things says little
+    // a short run on a busy machine does not measure latencies reliably
     if time >= Duration::from_secs(60) {
         assert!(after < 2 * before.max(Duration::from_millis(5)), "{after:?}, alone {before:?}");
     }
@@ -368,7 +370,7 @@ async fn handshakes_that_do_not_end_stay_within_memory_and_within_the_log() {
     let setup = tls::secured(Setup::application()).set("LIMITS_MEMORYBYTES", format!("{memory} MB"));
     let mut node = setup.start().await;
     let (to, opened, stop) = (node.address.parse().unwrap(), Arc::<Opened>::default(), Arc::<AtomicBool>::default());
-    // it is known by what it has sent, and keeps its place
+    // the node knows this client by what it has sent, and keeps its connection
     let client = tls::client(&node).await;
     client.order([transaction(&Person::user(2), "app", "first")]).await;
     let client = tokio::spawn(honest(client, Arc::clone(&stop)));
@@ -390,7 +392,7 @@ async fn handshakes_that_do_not_end_stay_within_memory_and_within_the_log() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    // strangers give way to everybody else on this machine
+    // a generous limit, because hostile clients have a low priority on this machine
     tokio::time::timeout(Duration::from_secs(300), enough).await.expect("as many connections");
     stop.store(true, Ordering::Relaxed);
     let acknowledged = client.await.unwrap();
@@ -400,7 +402,7 @@ async fn handshakes_that_do_not_end_stay_within_memory_and_within_the_log() {
     eprintln!("{} acknowledged meanwhile; at most {most} MB of {memory}", acknowledged.len());
     assert!(most < memory, "{most} MB");
 
-    // each of these fails at once, and would have a line of its own
+    // each of these handshakes fails at once, and would get its own log line
     for number in 0..500 {
         let mut socket = hostile::connect_with(number, to, b"\x16\x03\x01\xff\xff").await.unwrap();
         hostile::read_out(&mut socket).await;

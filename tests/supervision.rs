@@ -1,6 +1,8 @@
-//! One channel of two hundred that dies over and over: the others order as if nothing were, and it is shown with its reason.
+//! Tests that one of two hundred channels, whose chain panics again and again, does not affect the others, and that its
+//! state and the reason are shown.
 //!
-//! `SUPERVISION_SECONDS=60 cargo test --test all supervision:: -- --nocapture` is the long run: so long is each phase.
+//! `SUPERVISION_SECONDS=60 cargo test --test all supervision:: -- --nocapture` is a long run: the variable sets the
+//! length of each phase.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -19,29 +21,29 @@ use world::messages::transaction;
 use world::{Client, Node, Person, Setup, Step, many};
 
 const CHANNELS: usize = 200;
-/// Every envelope for this one is a panic.
+/// The channel whose chain panics at every envelope.
 const BAD: &str = "channel0";
-/// Gets what the bad one gets when it is left alone.
+/// The channel that gets the extra client in phases without panics.
 const GOOD: &str = "channel1";
-/// Streams, each on its own share of the channels, and so many envelopes under way on each.
+/// Number of streams, each for its own share of the channels, and number of envelopes in flight on each.
 const STREAMS: usize = 8;
 const WINDOW: usize = 16;
-/// Phases with and without panics, in pairs. Other programs have this machine, too: if the median of so few pairs is a loss,
-/// more are measured, up to so many.
+/// Number of pairs of phases with and without panics. Other programs use this machine too: if the median of these pairs
+/// shows a loss, more pairs are measured, up to `PAIRS_MAX`.
 const PAIRS: usize = 4;
 const PAIRS_MAX: usize = 16;
-/// What of the others' throughput may be missing in the median of all pairs.
+/// Maximum loss of the other channels' throughput, as the median of all pairs.
 const LOSS_MAX: f64 = 0.2;
 
-/// A node with so many channels, in one of which every envelope is a panic.
+/// Sets up a node with many channels, one of which panics at every envelope.
 fn setup() -> Setup {
     many::channels(Setup::bare(), CHANNELS)
-        // what grows is no cache
+        // a small cache, so that memory growth is not the cache
         .set("LIMITS_BLOCKCACHEBYTES", "64 KB")
         .variable("FAILPOINTS", format!("registrar/{BAD}/solo-chain:Order=panic"))
 }
 
-/// Envelopes that the good channels acknowledged, by channel; every one of them must be.
+/// Numbers of acknowledged envelopes of the good channels. Every envelope must be acknowledged.
 struct Load {
     acknowledged: Vec<AtomicU64>,
     end: AtomicBool,
@@ -68,15 +70,15 @@ impl Load {
     }
 }
 
-/// What one more client did.
+/// Counters of the extra client.
 #[derive(Default)]
 struct Did {
     refused: u64,
     restarted: u64,
 }
 
-/// For so long one more client sends to this channel, and has it started again whenever it has failed. Gives back how many
-/// envelopes a second the good channels acknowledged meanwhile.
+/// Sends to this channel with the extra client for the length of a phase, and restarts the channel whenever it has
+/// failed. Returns the number of envelopes per second that the good channels acknowledged meanwhile.
 async fn phase(load: &Load, channel: &str, client: &Client, operations: &Http, length: Duration, did: &mut Did) -> f64 {
     let (before, began) = (load.total(), Instant::now());
     let mut pace = tokio::time::interval(Duration::from_millis(20));
@@ -122,7 +124,7 @@ async fn of_two_hundred_channels_one_panics_continuously_and_the_others_feel_not
     phase(&load, GOOD, &client, &operations, length, &mut did).await;
     let (mut ratios, memory_before) = (Vec::new(), node.memory("VmRSS"));
     while ratios.len() < PAIRS || (ratios.len() < PAIRS_MAX && median(ratios.clone()) < 1.0 - LOSS_MAX) {
-        // who is first changes, so that what drifts favours none
+        // alternate the order, so that drift favors neither
         let bad_first = ratios.len() % 2 == 1;
         let mut rates = [0.0; 2];
         for is_bad in [bad_first, !bad_first] {
@@ -158,7 +160,7 @@ async fn of_two_hundred_channels_one_panics_continuously_and_the_others_feel_not
     assert!(died["last_panic"]["text"].as_str().unwrap().contains("fail point"), "{died}");
     assert!(median(ratios.clone()) >= 1.0 - LOSS_MAX, "{ratios:?}");
     assert!(least > 0, "a channel was left out");
-    // what an allocator keeps for later comes and goes by a hundred
+    // the allocator's reserve varies by about 100 MB
     assert!(memory_after < memory_before + (256 << 20), "{memory_before} to {memory_after}");
 
     let failed = until_failed(&mut node, &client, &operations).await;
@@ -196,7 +198,7 @@ async fn a_stuck_actor_is_said_with_its_channel_and_what_to_do() {
     let actors = operations.get("/debug/actors").await.json();
     let stuck = actors["actors"].as_array().unwrap().iter().find(|actor| actor["path"] == warning["about"][0]).unwrap();
     assert_eq!((&stuck["in_hand"]["message"], &stuck["level"]), (&"Order".into(), &"bad".into()), "{stuck}");
-    // with it hangs its thread, and with that other channels: a service manager would start the node again
+    // the stuck actor blocks its thread and the channels on it: a service manager would restart the node
     node.line("the watchdog is not fed").await;
     ear.forget();
     node.line("actor goes on").await;
@@ -224,7 +226,7 @@ async fn a_commit_that_does_not_end_is_said_and_does_not_end_the_node() {
     node.stop().await;
 }
 
-/// A service manager that wants to hear from the node every three seconds.
+/// Sets up a service manager that expects a watchdog notification at least every three seconds.
 fn watched(setup: Setup) -> (Setup, Ear) {
     let socket = setup.folder().join("notify");
     let ear = Ear::at(&socket);

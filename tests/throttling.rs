@@ -1,4 +1,5 @@
-//! Rates on Broadcast: who sends too much is told so and may go on, and nobody else feels it.
+//! Tests of rate limits on Broadcast: a client that sends too much is rejected and may retry, and no other client is
+//! affected.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -13,7 +14,7 @@ use world::messages::transaction;
 use world::metrics::Scrape;
 use world::{Client, Person, Setup, Step, within};
 
-/// Sends all of them at once on one stream; how each was answered.
+/// Sends all envelopes at once on one stream, and returns the responses.
 async fn answers(client: &Client, envelopes: Vec<Envelope>) -> Vec<(Status, String)> {
     let count = envelopes.len();
     let (requests, mut answers) = client.broadcasting().await.split();
@@ -71,7 +72,7 @@ async fn a_client_over_its_rate_is_refused_on_a_stream_that_stays_open_and_other
     for part in ["client '", "User1@org1.example.com", "more than the 20.0 envelopes a second", "try again in "] {
         assert!(info.contains(part), "{info}");
     }
-    // what is acknowledged may be on the disk and in no block yet
+    // an acknowledged envelope may be on disk but not yet in a block
     let all_are_ordered = async {
         while ordered(&client, &modest).await < taken + 20 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -136,13 +137,14 @@ async fn a_rate_for_all_is_shared_by_those_who_are_active_and_updates_of_a_confi
         }
     }
 
-    // an administrator's update waits for its turn like everything else
+    // the rate limit applies to an administrator's update as well
     let admin = Person::admin(1);
     let config = world::configuring::last_config(&client, &admin, "app").await;
     let update = world::configuring::batch_size_update(&config, "app", 7);
     let mut refused = None;
     for _ in 0..20 {
-        // the organization's rate is used up, and perhaps there is room again before the update comes
+        // use up the organization's rate; capacity may be available again before the update arrives, so this is
+        // repeated
         answers(&client, transactions(&Person::user(1), 30)).await;
         let update = world::configuring::signed_update(&admin, &[&Person::orderer_admin()], "app", &update);
         if let (Status::ServiceUnavailable, info) = client.broadcast(update).await {

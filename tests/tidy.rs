@@ -1,4 +1,4 @@
-//! What holds for the sources as a whole: who may use what, and that no test file is forgotten.
+//! Checks of the sources as a whole: dependencies between crates, and that every test file is run.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -11,7 +11,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every file below a folder of the sources whose name ends so.
+/// Collects the files below a directory whose names have this ending.
 fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
@@ -45,7 +45,7 @@ fn yaml_has_one_reader() {
     assert_eq!(naming(&word, "Cargo.toml"), manifests);
 }
 
-/// Layers from the bottom; a crate depends on those before it, and on none of its own or a higher layer.
+/// Layers from the bottom. A crate may depend only on crates of lower layers.
 const LAYERS: [&[&str]; 10] = [
     &["fabric-proto", "orderer-x509"],
     &["orderer-raft", "orderer-cluster"],
@@ -70,7 +70,7 @@ fn crates_depend_on_lower_layers_only() {
     let mut seen = 0;
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
-        // verdicts and their generator are tests
+        // the crates of verdicts and their generator are tests
         let Some(own) = layer(name) else {
             assert!(name.starts_with("orderer-verdicts") || name == "orderer-case-generator", "{name} has no layer");
             continue;
@@ -85,7 +85,7 @@ fn crates_depend_on_lower_layers_only() {
     assert_eq!(seen, LAYERS.iter().map(|crates| crates.len()).sum::<usize>());
 }
 
-/// The daemon is composed with the commands by `src/cli` alone.
+/// Only `src/cli` combines the daemon with the commands.
 #[test]
 fn the_daemon_does_not_know_the_commands() {
     for word in ["orderer_tools", "orderer_benchmark"] {

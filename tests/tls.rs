@@ -1,4 +1,5 @@
-//! TLS and mutual TLS: who is let in, and that a Deliver request counts only on the connection of who made it.
+//! Tests of TLS and mutual TLS: which clients are accepted, and that a Deliver request is valid only on the connection
+//! of the client that created it.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -40,7 +41,7 @@ fn tls_root(number: u8) -> PathBuf {
     org(number).join(format!("tlsca/tlsca.org{number}.example.com-cert.pem"))
 }
 
-/// Folder with `client.crt` and `client.key` of an organization's user.
+/// Returns the directory with `client.crt` and `client.key` of an organization's user.
 fn client_folder(number: u8) -> PathBuf {
     org(number).join(format!("users/User1@org{number}.example.com/tls"))
 }
@@ -49,12 +50,12 @@ fn with_tls() -> Setup {
     secured(Setup::application())
 }
 
-/// Clients whose certificates lead to this root are let in, and those of the channel's organizations.
+/// Requires client certificates that chain to this root or to a CA of the channel's organizations.
 fn with_mutual_tls(root: &Path) -> Setup {
     with_tls().set("GENERAL_TLS_CLIENTAUTHREQUIRED", true).set("GENERAL_TLS_CLIENTROOTCAS", root.display())
 }
 
-/// An authority of its own for every test, with certificates for servers and clients.
+/// A new CA for each test, which issues certificates for servers and clients.
 struct Authority(rcgen::Issuer<'static, KeyPair>, String);
 
 impl Authority {
@@ -66,7 +67,7 @@ impl Authority {
         Self(Issuer::new(params, key), pem)
     }
 
-    /// Certificate and key in PEM, for a server of this name or for a client.
+    /// Issues a certificate for a server of this name or a client. Returns certificate and key in PEM.
     fn leaf(&self, name: &str, lasts: time::Duration) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -90,7 +91,7 @@ async fn works(client: &Client) {
     client.order([transaction(&Person::user(1), CHANNEL, "x")]).await;
 }
 
-/// That no request gets through. With TLS 1.3 a client learns that it was turned away only after its own handshake.
+/// Asserts that no request succeeds. With TLS 1.3 a client learns only after its own handshake that it was rejected.
 async fn refused(endpoint: &Endpoint) {
     if let Ok(channel) = endpoint.connect().await {
         let opened = Client::over(channel).try_broadcasting().await;
@@ -132,7 +133,7 @@ async fn mutual_tls_lets_in_whom_the_settings_and_the_channels_vouch_for() {
     node.stop().await;
 }
 
-/// An update by which Org1 names another TLS root, beside those it has.
+/// Returns an update that adds a TLS root to Org1.
 fn add_tls_root(config: &Config, pem: &str) -> ConfigUpdate {
     let application = &config.channel_group.as_ref().unwrap().groups["Application"];
     let org1 = &application.groups["Org1MSP"];
@@ -166,7 +167,7 @@ async fn a_root_that_an_organization_adds_lets_its_clients_in_at_once() {
         &EncodedBlock::parse(&std::fs::read(Path::new(NET).join("AppSolo.block")).unwrap()).unwrap().decode(),
     );
     let request = signed_update(&admin, &[&admin], CHANNEL, &add_tls_root(&config, &newcomer.1));
-    // acknowledged when its block is on the disk, and in force
+    // the update is acknowledged when its block is on disk, and is in force then
     assert_eq!(client.broadcast(request).await, (Status::Success, String::new()));
     works(&Client::on(late).await).await;
     node.stop().await;
@@ -204,7 +205,7 @@ async fn files_that_change_are_read_without_a_restart() {
     works(&Client::on(endpoint(&node, trust_it())).await).await;
     works(&old).await;
 
-    // of no use: what was read before stays
+    // an invalid key file: the node keeps the previous one
     std::fs::write(&key, "no key").unwrap();
     node.signal("HUP");
     let line = node.line("the new files cannot be used").await;
@@ -214,7 +215,7 @@ async fn files_that_change_are_read_without_a_restart() {
     node.stop().await;
 }
 
-/// What a request with this hash of a certificate is answered.
+/// Returns the status of a request with this certificate hash.
 async fn deliver(client: &Client, hash: Bytes) -> Status {
     let data = seek_info(oldest(), oldest()).encode_to_vec();
     let request = envelope_with(&Person::user(1), DELIVER_SEEK_INFO, CHANNEL, data, |header, _| {
@@ -274,7 +275,8 @@ async fn tls_files_that_are_of_no_use_are_named() {
     }
 }
 
-/// What a server's first frame says, behind a handshake in which the client shows these files, whatever a library thinks of them.
+/// Connects with these certificate files, without the client-side checks of a library, and returns whether the server
+/// sends its SETTINGS frame.
 async fn greeted(node: &Node, certificate: &str, key: &str) -> bool {
     #[derive(Debug)]
     struct Shows(Arc<CertifiedKey>);
@@ -300,7 +302,7 @@ async fn greeted(node: &Node, certificate: &str, key: &str) -> bool {
     let socket = tokio::net::TcpStream::connect(&node.address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, socket).await else { return false };
-    // a preface and empty SETTINGS
+    // an HTTP/2 preface and an empty SETTINGS frame
     let begun = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     let mut frame = [0; 9];
     begun.is_ok() && within("a frame", stream.read_exact(&mut frame)).await.is_ok() && frame[3] == 4

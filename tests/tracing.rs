@@ -1,4 +1,4 @@
-//! What a request's way through the node can be followed by: spans at a collector, files of what was read, profiles.
+//! Tests of the ways to trace a request through the node: spans at a collector, files with the requests, and profiles.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -23,11 +23,11 @@ use world::messages::{block, seek, seek_info, transaction};
 use world::{Node, Person, Setup, Step, within};
 
 const CHANNEL: &str = "app";
-/// The trace and the span that the client is in.
+/// The trace and the span of the client.
 const CLIENTS_TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CLIENTS_SPAN: &str = "b7ad6b7169203331";
 
-/// Keeps the spans it is sent.
+/// A collector that keeps the spans that it receives.
 struct Collector(watch::Sender<Vec<Span>>);
 
 #[tonic::async_trait]
@@ -42,7 +42,7 @@ impl TraceService for Collector {
     }
 }
 
-/// Its address, and what it has got so far.
+/// Starts a collector. Returns its address and the spans received so far.
 async fn collector() -> (String, watch::Receiver<Vec<Span>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -57,7 +57,7 @@ fn hex(bytes: &[u8]) -> String {
     orderer_core::crypto::hex(bytes)
 }
 
-/// An attribute as text.
+/// Returns an attribute as text.
 fn attribute(span: &Span, key: &str) -> Option<String> {
     let found = span.attributes.iter().find(|attribute| attribute.key == key)?;
     match found.value.as_ref()?.value.as_ref()? {
@@ -77,7 +77,7 @@ fn in_clients_trace<T>(message: T) -> Request<T> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envelope_is_followed_to_the_disk_and_its_block_to_the_subscriber_in_the_clients_trace() {
     let (address, mut spans) = collector().await;
-    // the variable of OpenTelemetry's own stands in for Tracing.Endpoint
+    // the standard variable of OpenTelemetry replaces Tracing.Endpoint
     let node = Setup::application().variable("OTEL_EXPORTER_OTLP_ENDPOINT", &address).start().await;
     let (mut client, user) = (node.client().await, Person::user(1));
     let envelope = transaction(&user, CHANNEL, "traced");
@@ -88,7 +88,7 @@ async fn an_envelope_is_followed_to_the_disk_and_its_block_to_the_subscriber_in_
     let mut blocks = client.grpc.deliver(in_clients_trace(tokio_stream::iter([wanted]))).await.unwrap().into_inner();
     blocks.message().await.unwrap().unwrap();
     blocks.message().await.unwrap().unwrap();
-    // one more, of a client that is in no trace, and one that is refused
+    // an envelope of a client without a trace, and one that is rejected
     client.order([transaction(&user, CHANNEL, "another")]).await;
     client.broadcast(transaction(&user, "nowhere", "refused")).await;
     node.stop().await;
@@ -143,11 +143,11 @@ async fn a_collector_that_is_not_there_disturbs_nobody() {
     assert!(ended.stderr.contains("Tracing.Endpoint: 'collector:4317' is not http://host:port"), "{}", ended.stderr);
 }
 
-/// What is in the folder's files of this service, sorted by when they were read.
+/// Returns the content of the directory's files of this service, in the order in which the requests were read.
 fn written(folder: &Path, service: &str) -> Vec<Vec<u8>> {
     let all = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = all.filter(|path| path.extension().is_some_and(|e| e == service)).collect();
-    // as many digits each
+    // names sort by time because they have the same number of digits
     files.sort();
     for file in &files {
         let name = file.file_name().unwrap().to_str().unwrap();
@@ -190,7 +190,7 @@ async fn profiled(setup: Setup) -> (Node, Http) {
 async fn profiles_are_in_pprofs_format_at_its_paths() {
     let (node, http) = profiled(Setup::application()).await;
     let (client, user) = (node.client().await, Person::user(1));
-    // both are asked for at once, and one takes three seconds: the other comes while it is at work
+    // both requests arrive at once and a profile takes three seconds, so the second arrives while the first runs
     let (one, other, ()) = tokio::join!(
         http.get("/debug/pprof/profile?seconds=3"),
         http.get("/debug/pprof/profile?seconds=3"),
@@ -229,7 +229,7 @@ fn unzipped(body: &[u8]) -> Profile {
     Profile::decode(&profile[..]).unwrap()
 }
 
-/// Of the format, what is looked at here.
+/// The part of the profile format that the test reads.
 #[derive(Clone, PartialEq, fabric_proto::Message)]
 struct Profile {
     #[prost(message, repeated, tag = "1")]
@@ -262,13 +262,14 @@ struct Sample {
 async fn a_heap_profile_costs_no_memory_that_stays() {
     const MB: usize = 1 << 20;
     let (node, http) = profiled(Setup::application()).await;
-    // the allocator samples what is held: a node that holds next to nothing has no frames to name, and reads no tables
+    // the allocator samples what is allocated: if the node holds little, it has no frames to resolve, and reads no
+    // symbol tables
     let (client, user) = (node.client().await, Person::user(1));
     client.order((0..500).map(|_| transaction(&user, CHANNEL, vec![7; 10_000]))).await;
     let before = node.memory("VmRSS");
     assert_eq!(http.get("/debug/pprof/heap").await.status, 200);
     let most = node.memory("VmHWM");
-    // what is free is given back to the system within seconds
+    // freed memory is returned to the system within seconds
     let given_back = async {
         while node.memory("VmRSS") > before + 10 * MB {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;

@@ -1,27 +1,28 @@
-//! The files of this crate import each other in one direction. A file may be read knowing those that it imports, and a folder
-//! can be replaced without touching what lies below it.
+//! Checks that the files of this crate import each other in one direction. A reader of a file needs to know only the
+//! files that it imports, and a directory can be replaced without changes to those below it.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Circles of files that are there on purpose, each by one of its files: none.
+/// Permitted import cycles, each named by one of its files: none.
 const ALLOWED: [&str; 0] = [];
 
-/// The only files outside `consensus/` and tests that may name what is in a consenter's folder: the crate's root, for its names.
+/// The only file outside `consensus/` and tests that may name items of a consenter's directory: the crate's root, which
+/// re-exports them.
 const MAY_NAME_CONSENTERS: [&str; 1] = ["lib.rs"];
 
-/// A crate's files: their text by their module's path (`consensus::kafka::chain`), tests left out.
+/// The modules of a crate by their path (`consensus::kafka::chain`), without tests.
 struct Sources {
     modules: BTreeMap<Vec<String>, Module>,
 }
 
 struct Module {
     file: String,
-    /// Names that this module re-exports, each with the path that it re-exports.
+    /// Re-exported names, each with its path.
     exports: BTreeMap<String, Vec<String>>,
-    /// Paths that are used, from the crate's root, and those that are only re-exported.
+    /// Used paths from the crate's root, including those of re-exports that the module itself uses.
     uses: Vec<Vec<String>>,
 }
 
@@ -56,7 +57,7 @@ impl Sources {
         Self { modules: files.iter().map(parse).collect() }
     }
 
-    /// The file in which this path's item is, through re-exports.
+    /// Returns the file that contains the item of this path, resolved through re-exports.
     fn file_of(&self, path: &[String]) -> Option<&str> {
         let mut path = path.to_vec();
         // no chain of re-exports is longer
@@ -86,7 +87,7 @@ impl Sources {
     }
 }
 
-/// Returns the files that reach themselves, each with those of the same circle.
+/// Returns the files that reach themselves, each with the files of the same cycle.
 fn circles<'a>(edges: &BTreeSet<(&'a str, &'a str)>) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
     let reached_from = |start: &'a str| {
         let (mut reached, mut next) = (BTreeSet::new(), vec![start]);
@@ -146,7 +147,7 @@ impl Module {
                 uses.extend(absolute(&written, path, is_folder, &children).filter(|_| begins));
             }
         }
-        // who uses what it re-exports imports it
+        // a module that uses a name that it re-exports also imports it
         let words: BTreeSet<&str> = rest.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
         uses.extend(re_exported.into_iter().filter(|(name, _)| words.contains(name.as_str())).map(|(_, used)| used));
         Self { file: file.to_owned(), exports, uses }
@@ -163,7 +164,7 @@ fn module_path(file: &Path) -> Vec<String> {
     names.filter(|name| name != "mod" && name != "lib").collect()
 }
 
-/// Returns the code before the next `use`, its path, and the code behind it.
+/// Returns the code before the next `use`, its path, and the code after it.
 fn next_use(code: &str) -> Option<(&str, &str, &str)> {
     let begins = |at: &usize| {
         let before = code[..*at].lines().next_back().unwrap_or_default();
@@ -174,7 +175,7 @@ fn next_use(code: &str) -> Option<(&str, &str, &str)> {
     Some((&code[..at], &code[at + 4..end], &code[end + 1..]))
 }
 
-/// The names and paths of a tree of imports.
+/// Returns the names and paths of a tree of imports.
 fn expand(tree: &str) -> Vec<(String, Vec<String>)> {
     let tree = tree.trim();
     if let Some((before, inside)) = tree.split_once('{') {
@@ -205,7 +206,7 @@ fn expand(tree: &str) -> Vec<(String, Vec<String>)> {
     vec![(name, path)]
 }
 
-/// A path from the crate's root; none if it leaves the crate.
+/// Returns a path from the crate's root, or `None` if the path leaves the crate.
 fn absolute(written: &[String], module: &[String], is_folder: bool, children: &BTreeSet<&str>) -> Option<Vec<String>> {
     let (first, behind) = written.split_first()?;
     match first.as_str() {
@@ -241,7 +242,7 @@ fn no_edge_back_up_between_folders() {
     assert!(circles.is_empty(), "these folders import each other: {circles:#?}");
 }
 
-/// The crate's folder that a file is in, or the file itself.
+/// Returns the top-level directory of a file, or the file itself.
 fn top(file: &str) -> &str {
     file.split_once('/').map_or(file, |(folder, _)| folder)
 }
@@ -276,7 +277,7 @@ fn a_circle_is_found_through_what_a_folder_re_exports() {
     let back = ("f/one.rs", "pub struct One;\nfn of(g: &crate::g::G) {}");
     let found = Sources::of(&[folder, two, other, back]);
     assert_eq!(found.circles().into_keys().collect::<Vec<_>>(), ["f/one.rs", "g.rs"]);
-    // comments and tests are no imports
+    // comments and tests are not imports
     let back =
         ("f/one.rs", "//! See crate::g::G.\npub struct One;\n#[cfg(test)]\nmod tests {\n    use crate::g::G;\n}");
     assert!(Sources::of(&[folder, two, other, back]).circles().is_empty());

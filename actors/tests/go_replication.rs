@@ -1,9 +1,9 @@
-//! Catching up from orderers of Fabric. Needs some that run: see the section `replication` of tests/run-long.
+//! Catches up from orderers of Fabric. Needs running orderers: see the section `replication` of tests/run-long.
 //!
 //! ```text
-//! REPLICATION_ORDERER folder of the orderer that the test is: tls/server.{crt,key}, and msp with signcerts and keystore
+//! REPLICATION_ORDERER directory of the test's own orderer: tls/server.{crt,key}, and msp with signcerts and keystore
 //! REPLICATION_MSP     its MSP (OrdererMSP)
-//! REPLICATION_GENESIS the genesis block of a channel whose orderers run, or some of them
+//! REPLICATION_GENESIS the genesis block of a channel of which at least some orderers run
 //! ```
 
 #![allow(clippy::unwrap_used)]

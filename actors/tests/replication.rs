@@ -1,4 +1,4 @@
-//! Catching up from other orderers that serve a recorded chain, and from some that fail, lie, or are not there.
+//! Catches up from orderers that serve a recorded chain, and from orderers that fail, lie, or cannot be reached.
 
 #![allow(clippy::unwrap_used)]
 
@@ -141,7 +141,7 @@ impl BlockStream for Pulled {
             }
             match block {
                 Some(block) => Some(block),
-                // it waits until there is such a block
+                // the orderer waits until there is such a block
                 None => std::future::pending().await,
             }
         })
@@ -167,7 +167,7 @@ fn after(tip: ChainTip, to: BlockNumber) -> Goal {
     Goal { start: Start::After(tip), to, hash: None, also: Vec::new() }
 }
 
-/// Catches up, and gives what came.
+/// Catches up, and returns the blocks and the progress.
 async fn caught_up(replication: &Replication, goal: Goal) -> (Vec<VerifiedBlock>, Progress) {
     let (give, mut batches) = mpsc::channel::<Batch>(1);
     let (tell, progress) = watch::channel(Progress::default());
@@ -235,7 +235,7 @@ async fn one_that_lies_is_named_and_left_out() {
             move |number, _| Some(Ok(if number == 100 { forged(&lying, number) } else { sent(&lying, number) })),
         )
         .with(TWO, |_| Err(PullError::Forbidden), |_, _| None)
-        // is the last that is asked, and lower
+        // this orderer is asked last, and its chain is shorter
         .honest(THREE, &chain, 200);
     let orderers = Arc::new(orderers);
     let (blocks, progress) = caught_up(&replication(&orderers), after(chain.tip(60), BlockNumber(150))).await;
@@ -284,7 +284,7 @@ async fn it_goes_on_where_one_fails_and_comes_back() {
         }
     };
     let orderers = Orderers::default()
-        // nobody is there at first
+        // the first two orderers cannot be reached at first
         .with(ONE, |asked| if asked < 3 { down() } else { Ok(277) }, failing(&chain, 40))
         .with(TWO, |asked| if asked < 2 { down() } else { Ok(277) }, failing(&chain, 0))
         .with(THREE, |_| Ok(0), |_, _| None);
@@ -330,7 +330,7 @@ async fn what_is_no_block_of_the_channel_is_refused() {
     }
 }
 
-/// So that any thread can drive them.
+/// Requires that a future can be driven by any thread.
 fn sent_to_threads<F: Future + Send>(future: F) -> F {
     future
 }
@@ -361,7 +361,7 @@ async fn one_that_is_slow_is_left_for_another() {
     let (give, mut batches) = mpsc::channel::<Batch>(1);
     let (tell, _progress) = watch::channel(Progress::default());
     let catching_up = catch_up(&replication, after(chain.tip(60), chain.newest()), &give, &tell);
-    // nothing but its pace speaks against the first
+    // only its pace is a reason to leave the first orderer
     let from_both = async {
         while orderers.pulls(ONE).is_empty() || orderers.pulls(TWO).is_empty() {
             drop(batches.recv().await.unwrap());
@@ -381,7 +381,7 @@ async fn one_that_is_slow_is_left_for_another() {
 async fn a_follower_gets_what_there_is_and_polls_for_more() {
     let chain = Arc::new(Recorded::read());
     let serving = Arc::clone(&chain);
-    // each time that it is asked it has ten blocks more, or none
+    // the orderer has ten more blocks at every second request
     let height = |asked: usize| Ok(277.min(61 + asked as u64 / 2 * 10));
     let orderers = Orderers::default().with(ONE, height, move |number, _| Some(Ok(sent(&serving, number))));
     let (orderers, (give, mut batches)) = (Arc::new(orderers), mpsc::channel(1));
@@ -415,7 +415,7 @@ async fn channels_share_the_room_for_batches() {
     let second = catch_up(&replication, goal(), &give_other, &tell);
     let taking = async {
         let held = batches.recv().await.unwrap();
-        // the only room is taken: nothing can come for anybody
+        // the only permit is in use, so no batch can arrive for either
         for _ in 0..100 {
             tokio::task::yield_now().await;
             assert!(batches.try_recv().is_err() && other.try_recv().is_err());
@@ -446,7 +446,7 @@ async fn the_newest_configuration_is_that_of_the_tallest_whose_blocks_count() {
     assert_eq!(newest.snapshot.sequence(), chain.tip(262).snapshot.sequence());
     assert_eq!(orderers.pulls(TWO), [(264, 264), (262, 264)]);
     assert!(orderers.pulls(THREE).is_empty());
-    // this node has it
+    // this node already has the block
     let newest = newest_config(&replication(&orderers), &chain.tip(264)).await.unwrap();
     assert_eq!((newest.number.0, newest.block.is_none()), (262, true));
 }

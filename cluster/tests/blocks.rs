@@ -1,4 +1,4 @@
-//! Blocks pulled from orderers that are slow, that close, lie, or send without end.
+//! Pulls blocks from orderers that are slow, close the connection, lie, or send without end.
 
 #![allow(clippy::unwrap_used)]
 
@@ -115,7 +115,7 @@ impl Server {
                     });
                     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                         .serve_connection(TokioIo::new(secured), answer);
-                    // ends with the connection
+                    // this returns when the connection ends
                     let _ = served.await;
                     count.send_modify(|open| *open -= 1);
                 });
@@ -294,7 +294,7 @@ async fn nothing_is_read_that_nobody_has_asked_for() {
         let sent = world.server.sent_bytes.load(Ordering::SeqCst);
         assert!(sent <= taken * (BLOCK + 100) + WINDOW_BYTES as usize + SLACK, "{sent} after {taken}");
     }
-    // nor later, when there was time for it
+    // nor later, after enough time to send more
     tokio::time::sleep(Duration::from_millis(200)).await;
     let sent = world.server.sent_bytes.load(Ordering::SeqCst);
     assert!(sent <= 39 * (BLOCK + 100) + WINDOW_BYTES as usize + SLACK, "{sent}");
@@ -434,7 +434,7 @@ async fn a_server_is_trusted_by_its_authority_and_its_name() {
     assert_eq!(world.server.requests.borrow().len(), 0, "nobody was asked for anything");
     let nowhere = BlockEndpoint { address: "nowhere".to_owned(), ..world.endpoint() };
     assert_eq!(client.height("ch", &nowhere).await, Err(PullError::Address("nowhere".to_owned())));
-    // with the right authority it is
+    // with the trusted authority the pull succeeds
     assert_eq!(client.height("ch", &world.endpoint()).await, Ok(10));
     client.replace_identity(world.authority.issue("renewed").identity());
     assert_eq!(client.height("ch", &world.endpoint()).await, Ok(10));

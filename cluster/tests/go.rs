@@ -1,10 +1,10 @@
-//! One consenter of a cluster whose other consenters are orderers of Fabric. Needs such a cluster, of which two
-//! consenters run and one does not: see the section `cluster` of tests/run-long.
+//! Runs one consenter of a cluster whose other consenters are orderers of Fabric. Needs such a cluster, in which two
+//! consenters run and the third does not: see the section `cluster` of tests/run-long.
 //!
 //! ```text
-//! CLUSTER_CRYPTO  folder with orderer1.example.com/tls/{server.crt,server.key,ca.crt} to orderer3.example.com/tls/...
+//! CLUSTER_CRYPTO  directory with orderer1.example.com/tls/{server.crt,server.key,ca.crt} to orderer3...
 //! CLUSTER_PORTS   "P1 P2 P3": the ports of the three consenters on 127.0.0.1; the first two are Fabric's
-//! CLUSTER_STRANGER folder with a client.crt and client.key that the same authority has issued to another client
+//! CLUSTER_STRANGER directory with a client.crt and client.key that the same authority has issued to another client
 //! CLUSTER_CHANNEL the channel (ch)
 //! CLUSTER_IDLE    seconds for which connections are idle at the end (0); Fabric closes those that ping too often
 //! ```
@@ -60,7 +60,7 @@ async fn orderers_of_fabric_take_our_streams_and_open_theirs() {
     let consenters = (1u64..).zip(&ports).zip(&pairs).map(|((id, port), pair)| consenter(id, *port, pair, pair));
     let membership = Membership::new(Some(OWN), consenters);
 
-    // a stranger first: Fabric describes the rejection
+    // first a client that is not a consenter: Fabric describes the rejection
     let roots = Roots::from_pem([&authority]).unwrap();
     let runtime = tokio::runtime::Handle::current();
     let pair = read(&stranger, "client");
@@ -84,7 +84,7 @@ async fn orderers_of_fabric_take_our_streams_and_open_theirs() {
     events.wait_for(1, true, 1).await;
     events.wait_for(2, true, 1).await;
 
-    // one of the two leads, and keeps sending heartbeats to the third
+    // one of the two is the leader, and keeps sending heartbeats to the third
     let heartbeat = |arrived: &[Arrived]| {
         let of = |peer| messages_of(arrived, peer).into_iter().rfind(|sent| sent.r#type() == MessageType::MsgHeartbeat);
         of(1).or_else(|| of(2))
@@ -103,7 +103,7 @@ async fn orderers_of_fabric_take_our_streams_and_open_theirs() {
     println!("node {leader} leads in term {term}; its heartbeat: {heartbeat:?}");
     assert_eq!(heartbeat.to, OWN);
 
-    // after this response the leader sends what this consenter lacks: it has accepted the message
+    // after this response the leader sends the entries that this consenter lacks, so it has accepted the message
     let answer =
         Message { r#type: MessageType::MsgHeartbeatResp as i32, to: leader, from: OWN, term, ..Message::default() };
     let answer = Bytes::from(answer.encode_to_vec());
@@ -120,7 +120,7 @@ async fn orderers_of_fabric_take_our_streams_and_open_theirs() {
     };
     println!("and appends: term {}, index {}, {} entries", append.term, append.index, append.entries.len());
 
-    // a transaction that the leader drops, since it is invalid, ends no stream
+    // a transaction that the leader drops because it is invalid does not end the stream
     let envelope = Envelope { payload: Bytes::from_static(b"no payload"), signature: Bytes::new() };
     peers.submit(leader, 0, envelope.encode_to_vec().into()).await.unwrap();
     peers.submit(leader, 0, envelope.encode_to_vec().into()).await.unwrap();

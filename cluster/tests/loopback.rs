@@ -1,4 +1,4 @@
-//! Two orderers on loopback, over TLS and HTTP/2.
+//! Tests of two orderers on loopback, over TLS and HTTP/2.
 
 #![allow(clippy::unwrap_used)]
 
@@ -67,7 +67,7 @@ async fn what_is_sent_arrives_in_order() {
     peers.configure(&two.peers_at(orderer.port));
     events.wait_for(2, true, 1).await;
     for number in 0..COUNT {
-        // some in one piece with others, some larger than the window
+        // some messages are small enough to be sent together, and some are larger than the window
         let payload = numbered(number, if number % 97 == 0 { 300_000 } else { 64 });
         while peers.consensus(2, payload.clone(), Bytes::from_static(b"meta")) == Err(SendError::Overflow) {
             tokio::task::yield_now().await;
@@ -129,7 +129,7 @@ async fn channels_share_a_connection_and_end_their_own_streams() {
     }
     first.submit(2, 1, numbered(3, 4)).await.unwrap();
     two.channel.wait_for(2).await;
-    // removed by a configuration
+    // a configuration removes the peer
     first.configure(&Membership::new(Some(1), []));
     assert!(first.status().is_empty() && connections.destinations().is_empty());
     let error = first.submit(2, 1, numbered(4, 4)).await.unwrap_err();
@@ -153,7 +153,7 @@ async fn a_server_with_another_key_is_not_connected_to() {
     assert!(matches!(peers.submit(2, 0, Bytes::new()).await, Err(SendError::NotConnected { .. })));
     assert_eq!(events.count(2, true), 0);
     assert_eq!(peers.status()[0].consensus.dropped, 1);
-    // nor a server whose authority is not trusted
+    // nor a server whose CA is not trusted
     connections.replace_roots(Authority::new().roots());
     peers.configure(&two.peers_at(orderer.port));
     status_with(&*peers, "certificate signed by unknown authority").await;
@@ -176,7 +176,7 @@ async fn a_client_with_another_key_is_refused_in_fabrics_words() {
         let peers = connections.enter(channel, events.clone());
         peers.configure(&two.peers_at(orderer.port));
         events.wait_for(2, true, 1).await;
-        // it is sent, as far as this side can tell
+        // as far as this side can tell, the message is sent
         peers.submit(2, 0, numbered(1, 4)).await.unwrap();
         status_with(&*peers, why).await;
         peers.consensus(2, numbered(1, 4), Bytes::new()).unwrap();
@@ -232,7 +232,7 @@ async fn a_peer_that_does_not_read_costs_no_more_than_its_queues() {
             Err(other) => panic!("{other}"),
         }
     }
-    // the queue, and what the peer's window lets through
+    // the queue is full, and so is the peer's window
     assert!(taken <= (QUEUE_BYTES + (128 << 10)) / PAYLOAD_BYTES + 4, "{taken}");
     assert_eq!(taken + overflown, 500);
     let status = peers.status()[0].consensus;
@@ -280,7 +280,7 @@ async fn a_peer_that_was_killed_is_connected_to_again() {
         tokio::task::yield_now().await;
     }
     assert!(peers.status()[0].last_error.is_some());
-    // a certificate that was renewed with the same key is as good
+    // a renewed certificate with the same key is accepted as well
     let renewed = two.authority.renew("orderer2 anew", &two.server.key);
     let orderer = Orderer::start(&two.authority, &renewed, port, &[("ch", &two.channel)]).await;
     events.wait_for(2, true, 2).await;

@@ -1,4 +1,4 @@
-//! Sends the messages that a cluster of Fabric's orderers sent each other.
+//! Tests that this crate sends the recorded messages of Fabric's orderers in the same form.
 
 #![allow(clippy::unwrap_used)]
 

@@ -147,7 +147,7 @@ fn listed(group: &ConfigGroup) -> Naive {
     all
 }
 
-/// Whether the rules allow the update, which has no signatures.
+/// Returns whether the rules permit the update, which has no signatures.
 fn naive_verdict(current: &ConfigGroup, update: &ConfigUpdate) -> bool {
     let (current, read, write) =
         (listed(current), listed(update.read_set.as_ref().unwrap()), listed(update.write_set.as_ref().unwrap()));

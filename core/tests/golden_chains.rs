@@ -1,4 +1,4 @@
-//! Chains that Go orderers cut, recorded block by block, against which this crate's computations are compared.
+//! Compares this crate's computations with chains that Go orderers cut, recorded block by block.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -28,7 +28,7 @@ fn golden(name: &str) -> Vec<EncodedBlock> {
     lines.map(block).collect()
 }
 
-/// Verifies a chain as a peer does; returns the number of config blocks.
+/// Verifies a chain as a peer does. Returns the number of config blocks.
 fn follow(name: &str) -> usize {
     let blocks = golden(name);
     let mut snapshot =

@@ -1,5 +1,5 @@
-//! Topics that two Go orderers shared, recorded record by record, and the chains that each of them cut. The machine must
-//! cut the same chain from the same topic, wherever it is restarted.
+//! Topics that two Go orderers shared, recorded record by record, and the chains that each of them cut. The machine
+//! must cut the same chain from the same topic, wherever it is restarted.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -123,7 +123,7 @@ impl Orderer {
         }
     }
 
-    /// Performs effects; returns the event that the machine waits for.
+    /// Performs effects. Returns the event that the machine waits for.
     fn perform(&mut self, effects: Vec<Effect>, recorded: &Recorded) -> Option<Event> {
         let mut next = None;
         for effect in effects {
@@ -145,7 +145,7 @@ impl Orderer {
                     self.write(number, vec![envelope], metadata, true);
                 }
                 Effect::Resubmit(regular) => self.resubmitted.push(regular),
-                // no clock runs here: the topic has the results of the recorded orderers' timers
+                // no clock runs here: the topic contains the results of the recorded orderers' timers
                 Effect::ArmTimer
                 | Effect::DisarmTimer
                 | Effect::Skip { .. }
@@ -178,7 +178,7 @@ impl Orderer {
         self.written.push(Written { envelopes, metadata, last, snapshot: Arc::clone(&self.snapshot) });
     }
 
-    /// Replaces the machine by one resumed from the last block; returns the index of the first record that it needs.
+    /// Replaces the machine by one resumed from the last block. Returns the index of the first record that it needs.
     fn restart(&mut self, end: KafkaOffset) -> usize {
         let newest = &self.written[self.written.len() - 1];
         self.snapshot = Arc::clone(&newest.snapshot);
@@ -240,7 +240,8 @@ fn assert_same_block(ours: &EncodedBlock, theirs: &EncodedBlock) {
     }
 }
 
-/// Asserts that decisions are equal. Used for the many replays: without hashes, which follow from the rest.
+/// Asserts that decisions are equal. Does not compare hashes, which follow from the rest, because it is used for many
+/// replays.
 fn assert_same_decisions(ours: &[Written], theirs: &[Written]) {
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(theirs) {
@@ -287,10 +288,10 @@ fn what_is_read_from_a_record_and_made_again_is_the_record() {
     }
 }
 
-/// Records that a machine produces during a replay are discarded, because the topic is recorded. But the recorded
-/// orderers also produced each message that the machine produces again, with the same bytes: revalidation does not change
-/// a normal message, which its client signed. (A config message would be created again and signed by each orderer
-/// separately; the recordings have no such message.)
+/// The machine's own records are discarded during a replay, because the topic is recorded. But the recorded orderers
+/// also produced each message that the machine produces again, with the same bytes: revalidation does not change a
+/// normal message, which its client signed. (Each orderer would create and sign its own version of a config message;
+/// the recordings have no such message.)
 #[test]
 fn what_the_machine_orders_again_the_recorded_orderers_did_too() {
     let topic = topic("mychan");
@@ -304,7 +305,7 @@ fn what_the_machine_orders_again_the_recorded_orderers_did_too() {
     assert_eq!(recorded.len(), 2 * ours.len());
 }
 
-/// A message is found valid under the configuration of its time, never under a later one; and a config update is before
+/// A message is validated under the configuration of its time, never under a later one, and a config update precedes
 /// every stale message. (Each replay asserts at every record that no sequence is above the current one.)
 #[test]
 fn sequences_in_the_topic_follow_the_configuration() {
@@ -332,8 +333,8 @@ fn sequences_in_the_topic_follow_the_configuration() {
     }
 }
 
-/// At each offset the machine is replaced by one resumed from the last block. After the records that it has to read
-/// again, its state equals that of the replaced one; and so does everything up to the end of the topic.
+/// At each offset, the machine is replaced by one resumed from the last block. After the records that the new machine
+/// has to read again, its state equals that of the replaced one, and it remains equal up to the end of the topic.
 #[test]
 fn a_restart_at_any_offset_changes_nothing() {
     for channel in CHANNELS {

@@ -1,10 +1,10 @@
-//! A chain is a function of its topic alone, whatever orderer reads it, whenever its timers fire, wherever it is
-//! restarted.
+//! Tests that a chain is a function of its topic alone. It does not depend on which orderer reads the topic, when
+//! timers fire, or where an orderer is restarted.
 //!
-//! Two orderers share a topic that grows during the test: clients' messages, and records of the orderers themselves, are
-//! appended in any order. Both orderers are restarted, with some of their newest blocks not yet on disk. In the end each
-//! must have the chain that a third orderer cuts from the whole topic at once, and a fourth one that is restarted at
-//! every record.
+//! Two orderers share a topic that grows during the test: clients' messages, and records of the orderers themselves,
+//! are appended in any order. Both orderers are restarted, with some of their newest blocks not yet on disk. In the end
+//! each must have the chain that a third orderer cuts from the whole topic at once, and a fourth one that is restarted
+//! at every record.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -155,7 +155,7 @@ fn id_and_filler(envelope: &SignedEnvelope) -> (u8, usize) {
     (data[0], data.len() - 2)
 }
 
-/// Whether a message is valid depends only on itself and the configuration.
+/// Returns whether a message is valid, which depends only on itself and the configuration.
 fn is_valid(envelope: &SignedEnvelope, sequence: ConfigSequence) -> bool {
     let (id, _) = id_and_filler(envelope);
     !sha256(&[&[id], &sequence.0.to_be_bytes()])[0].is_multiple_of(4)
@@ -240,7 +240,7 @@ impl Orderer {
         next
     }
 
-    /// Returns the verdict. Each orderer creates a config message again, so it differs between orderers.
+    /// Returns the verdict. Each orderer creates a config message again, so the message differs between orderers.
     fn judge(&self, envelope: SignedEnvelope, is_config: bool) -> Verdict {
         let sequence = self.rules.sequence;
         if !is_valid(&envelope, sequence) {

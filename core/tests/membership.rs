@@ -74,9 +74,9 @@ fn rules_for_members_come_with_the_level_of_the_channels_capabilities() {
     let (client, admin, orderer) = (leaf("client"), leaf("admin"), leaf("orderer"));
     let of = |version, leaf: &Leaf| standing(&msp_by(&config, version).unwrap(), leaf).ok();
     for (version, as_client, as_admin, as_orderer) in [
-        // units make no roles: all three are members
+        // units do not determine roles: all three are members
         (V1_0, Some(None), Some(None), Some(None)),
-        // every member is client or peer
+        // every member is a client or a peer
         (V1_1, Some(Some(Role::Client)), None, None),
         (V1_3, Some(Some(Role::Client)), None, None),
         (V1_4_3, Some(Some(Role::Client)), Some(Some(Role::Admin)), Some(Some(Role::Orderer))),
@@ -142,7 +142,7 @@ fn der_of(authority: &Authority) -> Bytes {
     orderer_x509::pem::decode(authority.pem.as_bytes()).unwrap().0.contents
 }
 
-/// Returns an authority's certificate whose signature is not in low-S form, like half of those that OpenSSL makes.
+/// Returns a CA certificate whose signature is not in low-S form, like half of those that OpenSSL creates.
 fn root_with_high_s() -> (Authority, Certificate) {
     loop {
         let root = Authority::root("root");
@@ -262,7 +262,7 @@ fn a_member_is_read_once_and_not_remembered_under_another_definition() {
     assert_eq!((known.role(), changed.identify(&serialized).unwrap().role()), (Some(Role::Client), Some(Role::Admin)));
 }
 
-/// Validating five such authorities once kept a processor busy for minutes: each may have issued each.
+/// Validating five such CAs once took minutes of CPU time, because each may have issued each.
 #[test]
 fn a_ring_of_authorities_is_judged_at_once() {
     let root = Authority::root("root");

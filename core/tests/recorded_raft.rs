@@ -1,20 +1,23 @@
-//! The machine of a chain in the place of each orderer of a recorded etcdraft cluster. Four orderers of Fabric 2.5 ordered 277
-//! blocks; they were elected, killed, started again, brought up by snapshots, removed, and added again (`tests/fixtures/raft`).
+//! Replaces each orderer of a recorded etcdraft cluster by this crate's machine. Four orderers of Fabric 2.5 ordered
+//! 277 blocks; they were elected, killed, restarted, brought up to date by snapshots, removed, and added again
+//! (`tests/fixtures/raft`).
 //!
-//! Given what such an orderer received, the machine has to send the messages that it sent, as follower, candidate and leader:
-//! all fields of each message, the entries byte for byte, the metadata, and the envelopes that were forwarded. The blocks that it
-//! writes have to be the recorded ones.
+//! The machine receives the messages that such an orderer received, and has to send the messages that it sent, as
+//! follower, candidate and leader: all fields of each message, the entries byte for byte, the metadata, and the
+//! forwarded envelopes. The blocks that it writes have to be the recorded ones.
 //!
-//! What was not recorded is chosen so that the messages come out as recorded, or not at all: when ticks passed, when a client's
-//! envelopes came in at the leader, which of two nodes' messages was taken first, how long the disk took (an answer to a heartbeat
-//! overtakes an acknowledgement that waits for it), and when a leader had applied a config block. Beyond that, three things may
-//! differ:
+//! The test chooses the events that were not recorded so that the messages match the recording, or fails: when ticks
+//! passed, when a client's envelopes arrived at the leader, which of two nodes' messages was processed first, how long
+//! the disk took (a response to a heartbeat overtakes an acknowledgement that waits for the disk), and when a leader
+//! had applied a config block. Apart from that, three differences are permitted:
 //!
-//! - A message for which there was no stream, or which went down with its stream, is not in the recording. It may be made only
-//!   before the first stream to that consenter, between two streams to it, and behind the last one.
-//! - The active nodes that a leader tells are in the order of a Go map, and ride on the message that is sent next, even if that
-//!   was made before the tick with which they are told.
-//! - A node that is removed answers the message that told it so. This one's caller has ended the chain by then.
+//! - The recording lacks a message for which there was no stream, or which was lost with its stream. The machine may
+//!   send such a message only before the first stream to that consenter, between two streams to it, and after the last
+//!   one.
+//! - A leader sends the active nodes in the order of a Go map, and adds them to the message that is sent next, even if
+//!   that message was created before the tick that reports them.
+//! - A removed orderer of Fabric responds to the message by which it learned of its removal. Here the chain has ended
+//!   by then.
 
 #![allow(clippy::unwrap_used)]
 
@@ -49,7 +52,7 @@ fn runs(node: u64) -> Vec<Run> {
     script::runs(&TRAFFIC[&node])
 }
 
-/// Checks that a machine does what this node did. `lost`: messages that had no stream.
+/// Checks that a machine does what this node did. `lost` is the expected number of messages without a stream.
 fn does_the_same(node: u64, lost: u64) {
     let (chain, runs) = (&*CHAIN, runs(node));
     let begin = std::time::Instant::now();
@@ -84,8 +87,8 @@ fn a_node_that_joins_late() {
     does_the_same(4, 0);
 }
 
-/// Changes one of the messages of this type. The commit index of an append without entries is not enough: which one is right depends
-/// on which acknowledgement was taken first.
+/// Changes one of the messages of this type. Changing only the commit index of an append without entries is not enough,
+/// because it depends on which acknowledgement was processed first.
 fn with_another(node: u64, kind: MessageType, change: impl Fn(&mut Message)) {
     let mut runs = runs(node);
     let sent = runs.iter_mut().flat_map(|run| run.sent.values_mut()).flatten();

@@ -1,10 +1,10 @@
-//! Sequences of blocks that another orderer may send, valid and tampered with, and Fabric's verdicts: those of v2.5.16 and v3.1.5
-//! are in tests/fixtures/verdicts/replication.tsv. With REPLICATION_CASES=FILE the cases are written to that file, one JSON
-//! object a line, as input for Fabric.
+//! Tests sequences of blocks that another orderer may send, valid and tampered with, against Fabric's verdicts. Those
+//! of v2.5.16 and v3.1.5 are in tests/fixtures/verdicts/replication.tsv. With REPLICATION_CASES=FILE the cases are
+//! written to that file, one JSON object per line, as input for Fabric.
 //!
 //! A verdict covers all of Fabric's checks: those of the block puller on responses, the verification of the sequence
-//! (`cluster.VerifyBlocks`, `VerifyBlocksBFT`), and those when blocks are written (the link to the newest block, and that a
-//! configuration follows from its update).
+//! (`cluster.VerifyBlocks`, `VerifyBlocksBFT`), and those when blocks are written (the link to the newest block, and
+//! that a configuration follows from its update).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -139,7 +139,7 @@ fn counts_are_looked_at_before_anything_is_decoded() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
 
-    /// One byte of one block is changed: then the sequence ends before that block, or the byte does not matter.
+    /// One byte of one block is changed. Then the sequence ends before that block, or the byte does not matter.
     #[test]
     fn a_changed_byte_never_leads_to_another_chain(at in 0usize..1_000_000, to in 1u8.., number in 0usize..6) {
         let made = MADE.with(std::rc::Rc::clone);

@@ -1,4 +1,4 @@
-//! Tests of the orderers from which blocks can be replicated, and of their TLS authorities.
+//! Tests which orderers blocks can be replicated from, and which TLS CAs they have.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -14,7 +14,7 @@ use orderer_core::config::ChannelSnapshot;
 use orderer_core::crypto::hex;
 use orderer_core::replication::endpoints;
 
-/// Returns the addresses of a changed configuration with the common names of their authorities. With REPLICATION_CASES=FILE the
+/// Returns the addresses of a changed configuration with the common names of their CAs. With REPLICATION_CASES=FILE the
 /// case is appended to that file, as input for Fabric's `EndpointconfigFromConfigBlock`.
 fn of(change: impl Fn(&mut ConfigGroup)) -> Vec<(String, Vec<String>)> {
     let block = genesis_with(change);

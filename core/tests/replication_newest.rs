@@ -1,4 +1,4 @@
-//! Tests of another orderer's newest block and newest config block.
+//! Tests the validation of another orderer's newest block and newest config block.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -45,7 +45,7 @@ fn the_newest_block_is_signed_as_this_nodes_configuration_asks() {
     let mut known = judged(&stricter.blocks[3], 4, &stricter.snapshot).unwrap();
     let error = newest(&stricter.blocks[5], &known.snapshot).unwrap_err();
     assert!(error.starts_with("block 6: not signed"), "{error}");
-    // as are those after it
+    // and so are the blocks after it
     let error = known.followers().take(encoded(&stricter.blocks[4])).unwrap_err().to_string();
     assert!(error.starts_with("block 5: not signed"), "{error}");
     known = judged(&made.blocks[3], 4, &made.snapshot).unwrap();
@@ -74,7 +74,7 @@ fn the_newest_config_block_is_one_of_the_channel_and_signed() {
     let group = made.snapshot.config();
     let other = ChannelSnapshot::from_config(ChannelId::parse("other").unwrap(), group, &std::sync::Arc::default());
     assert_eq!(refused(config, 4, &other.unwrap()), "block 4 is of channel app, not of other");
-    // a block that is not a config block and claims to be
+    // a block that is not a config block but claims to be one
     let mut blocks = made.blocks.clone();
     relink(&mut blocks, 2, last_config, &made.people.orderer);
     assert!(judged(&blocks[2], 3, &made.snapshot).is_err());

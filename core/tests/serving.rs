@@ -1,4 +1,4 @@
-//! Tests of the consenter that is selected for a channel, by its configuration.
+//! Tests which consenter a channel's configuration selects.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! Tests of the groups and values that a configuration may have, by place.
+//! Tests which groups and values a configuration may have at each place.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -80,7 +80,7 @@ fn values_that_nobody_knows_are_refused_wherever_they_are() {
         ("AppSolo.block", &ORDERER_ORG, "AnchorPeers"),
         ("SysSolo.block", &["Consortiums", "Sample"], "MSP"),
         ("SysSolo.block", &["Consortiums", "Sample", "Org1MSP"], "AnchorPeers"),
-        // of newer networks only
+        // only newer networks have this value
         ("AppSolo.block", &["Orderer"], "Orderers"),
     ];
     for (file, path, name) in places {

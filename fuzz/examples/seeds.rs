@@ -1,4 +1,4 @@
-//! Writes the seeds: `cargo run --example seeds`, in this folder.
+//! Writes the seed inputs. Run `cargo run --example seeds` in the directory `fuzz`.
 
 use std::fs;
 use std::path::Path;

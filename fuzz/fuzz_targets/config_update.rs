@@ -1,4 +1,4 @@
-//! A config update that nobody has to sign, and a whole configuration.
+//! Fuzzes config updates of a channel whose policies need no signatures, and whole configurations.
 
 #![no_main]
 
@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
             propose(&OPEN, &update);
             assert!(SNAPSHOT.propose(&unsigned(&update)).is_err(), "where policies hold, nobody's update is refused");
         }
-        // the groups of a random tree over those of a real one: near enough to be a configuration at times
+        // merge the groups of a random tree into a real configuration, so that some results are valid configurations
         1 => {
             let Ok(random) = ConfigGroup::decode(rest) else { return };
             let mut config = OPEN.config();

@@ -1,4 +1,4 @@
-//! Bytes from a client: an envelope, a seek request, a block to join with.
+//! Fuzzes bytes from a client: an envelope, a seek request, and a join block.
 
 #![no_main]
 

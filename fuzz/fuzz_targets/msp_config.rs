@@ -1,4 +1,4 @@
-//! The definition of an organization's MSP, and an identity shown to it.
+//! Fuzzes the definition of an organization's MSP, and an identity that is validated by it.
 
 #![no_main]
 
@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
     let config = if kind & 1 == 0 {
         Bytes::copy_from_slice(rest)
     } else {
-        // a real one, with what the random one says beside
+        // a real definition, with the random one's elements added
         let Ok(random) = FabricMspConfig::decode(rest) else { return };
         let real = SNAPSHOT.msps().iter().next().expect("has one").definition().clone();
         let mut merged = FabricMspConfig::decode(real).expect("is one");

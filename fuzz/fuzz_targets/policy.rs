@@ -1,4 +1,4 @@
-//! Policies of any shape, evaluated for nobody and for a stranger.
+//! Fuzzes policies of any shape. Evaluates them without signatures and with an invalid signature.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What another orderer may send as the next block, and as the newest config block.
+//! Fuzzes the next block and the newest config block that another orderer may send.
 
 #![no_main]
 
@@ -21,12 +21,12 @@ fuzz_target!(|data: &[u8]| {
     let Some((&kind, rest)) = data.split_first() else { return };
     let mut bytes = Bytes::copy_from_slice(rest);
     if kind % 3 == 0 {
-        // nobody signed it, and what nobody signed is refused
+        // an unsigned block must be rejected
         if let Ok(block) = read_block(&bytes) {
             assert!(block.number() == BlockNumber::GENESIS || check_newest(&block, &SNAPSHOT).is_err());
         }
     } else {
-        // the hashes and the index that it has to have
+        // set the required hashes and index
         let Ok(block) = Block::decode(bytes) else { return };
         bytes = follow(block, kind % 3 == 2).encode_to_vec().into();
     }
@@ -47,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// The block, behind the genesis block.
+/// Returns the block as the successor of the genesis block.
 fn follow(mut block: Block, is_config: bool) -> Block {
     let data = block.data.get_or_insert_default();
     let hash = data_hash(data.data.iter().map(|entry| &entry[..]));

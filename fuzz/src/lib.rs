@@ -1,4 +1,5 @@
-//! What the fuzz targets share: the fixtures' channel, opened up so that random updates get far.
+//! Shared code of the fuzz targets: the fixtures' channel, with policies that always hold, so that random updates get
+//! far.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -19,25 +20,25 @@ use orderer_core::envelope::SignedEnvelope;
 /// The genesis block of the fixtures' channel `app`.
 pub const GENESIS: &[u8] = include_bytes!("../../tests/fixtures/net/AppSolo.block");
 
-/// Its configuration.
+/// The configuration of the fixtures' channel.
 pub static SNAPSHOT: LazyLock<ChannelSnapshot> = LazyLock::new(|| {
     let block = EncodedBlock::parse(GENESIS).expect("is a block");
     ChannelSnapshot::from_config_block(&block.decode(), &Arc::<Catalog>::default()).expect("is a configuration")
 });
 
-/// The same, where every policy holds for everybody.
+/// The configuration of the fixtures' channel with policies that always hold.
 pub static OPEN: LazyLock<ChannelSnapshot> = LazyLock::new(|| {
     let mut config = SNAPSHOT.config();
     open_up(config.channel_group.as_mut().expect("has one"));
     snapshot(config).expect("is a configuration")
 });
 
-/// A configuration of channel `app`.
+/// Returns the snapshot of a configuration of the channel `app`, or `None` if it is invalid.
 pub fn snapshot(config: Config) -> Option<ChannelSnapshot> {
     ChannelSnapshot::from_config(app(), config, &Arc::<Catalog>::default()).ok()
 }
 
-/// The name of the fixtures' channel.
+/// Returns the name of the fixtures' channel.
 pub fn app() -> ChannelId {
     ChannelId::parse("app").expect("is a name")
 }
@@ -51,7 +52,7 @@ fn open_up(group: &mut ConfigGroup) {
     group.groups.values_mut().for_each(open_up);
 }
 
-/// An update in an envelope that nobody signed.
+/// Returns an unsigned envelope with an update.
 pub fn unsigned(update: &ConfigUpdate) -> SignedEnvelope {
     let channel_header = ChannelHeader {
         r#type: HeaderType::ConfigUpdate as i32,
@@ -66,7 +67,7 @@ pub fn unsigned(update: &ConfigUpdate) -> SignedEnvelope {
     SignedEnvelope::from_parts(payload.encode_to_vec().into(), Bytes::new())
 }
 
-/// The tree without versions: what it means.
+/// Returns the tree without versions.
 pub fn meaning(group: &ConfigGroup) -> ConfigGroup {
     let mut group = group.clone();
     group.version = 0;

@@ -1,4 +1,4 @@
-//! The fake fulfils the same contract as real brokers, and fails on demand.
+//! Tests that the fake fulfils the same contract as real brokers, and fails on demand.
 
 mod contract;
 mod support;

@@ -1,5 +1,5 @@
-//! Three real brokers that hang, die and come back under a producer that tries again. What was acknowledged is there, in
-//! order; a record is there twice only where a call failed that may have appended.
+//! Tests with three real brokers that hang, are killed and restarted, and a producer that retries. Acknowledged records
+//! are in the topic, in order; a record is there twice only if a call failed that may have appended it.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -20,10 +20,10 @@ use tokio::time::timeout;
 
 static BROKERS: Mutex<Weak<Brokers>> = Mutex::new(Weak::new());
 
-/// Faults of one test would be another's: one at a time.
+/// Only one test runs at a time, because its faults would affect the others.
 static ALONE: AsyncMutex<()> = AsyncMutex::const_new(());
 
-/// Starts brokers that are considered failed after three seconds instead of nine.
+/// Starts brokers that are fenced after three seconds of silence instead of nine.
 fn brokers() -> Arc<Brokers> {
     let plan = Plan::new(KAFKA_4).three();
     plan.set("broker.session.timeout.ms=3000").set("broker.heartbeat.interval.ms=500").shared(&BROKERS)
@@ -39,13 +39,13 @@ async fn leader(cluster: &KafkaCluster, topic: &str) -> i32 {
     eventually("the topic has a leader", led).await
 }
 
-/// Waits until all three brokers have everything, so that a fault of the next test is its only one.
+/// Waits until all three brokers are in sync, so that the next test begins without a fault.
 async fn all_in_sync(cluster: &KafkaCluster, topic: &str) {
     let in_sync = async || cluster.topic(topic).await.ok().filter(|found| found.in_sync.len() == 3);
     eventually("all replicas are in sync", in_sync).await;
 }
 
-/// The progress of a producer that never gives up.
+/// The progress of a producer that retries without end.
 #[derive(Debug, Clone, Default)]
 struct Progress {
     acknowledged: Vec<String>,
@@ -54,7 +54,7 @@ struct Progress {
     failures: Vec<String>,
 }
 
-/// Produces one record after the other, each until it is acknowledged.
+/// A load that produces one record after the other, each until it is acknowledged.
 struct Load {
     progress: watch::Receiver<Progress>,
     stop: watch::Sender<bool>,
@@ -81,7 +81,7 @@ impl Load {
         self.progress.borrow().acknowledged.len()
     }
 
-    /// Waits for another acknowledgement than those there are.
+    /// Waits for another acknowledgement.
     async fn goes_on(&mut self) {
         let before = self.acknowledged();
         within("the load goes on", self.progress.wait_for(|now| now.acknowledged.len() > before)).await.unwrap();
@@ -109,14 +109,14 @@ async fn produce_until_acknowledged(producer: &mut dyn Producer, value: &str, pr
                         now.ambiguous.push(value.to_owned());
                     }
                 });
-                // a caller's backoff
+                // the caller's backoff
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-/// Everything acknowledged is in the topic, in order; twice only what may be.
+/// Asserts that everything acknowledged is in the topic, in order, and that only ambiguous records are there twice.
 async fn check(cluster: &KafkaCluster, topic: &str, progress: &Progress) {
     let mut consumer = cluster.consumer(topic);
     let end = within("offsets", consumer.offsets()).await.unwrap().next;
@@ -145,7 +145,7 @@ async fn check(cluster: &KafkaCluster, topic: &str, progress: &Progress) {
 async fn a_leader_that_hangs_costs_the_brokers_patience_and_no_record() {
     let _alone = ALONE.lock().await;
     let brokers = brokers();
-    // a caller's deadlines are long; it is the leader's loss that ends the wait
+    // the caller's deadlines are long, so the loss of the leader ends the wait
     let ours = cluster(&brokers, support::TIMEOUTS);
     ours.ensure_topic(&spec("hang", 3)).await.unwrap();
     all_in_sync(&ours, "hang").await;
@@ -153,7 +153,7 @@ async fn a_leader_that_hangs_costs_the_brokers_patience_and_no_record() {
 
     let theirs = bare(brokers.addresses(Listener::Plain)).await;
     let partition = bare_partition(&theirs, "hang").await;
-    // what creating a topic elsewhere does as well: rskafka's client forgets to forget who leads
+    // creating a topic elsewhere would have the same effect: rskafka's client does not invalidate its cached leader
     theirs.list_topics().await.unwrap();
 
     let mut idle = ours.producer("hang");
@@ -168,7 +168,7 @@ async fn a_leader_that_hangs_costs_the_brokers_patience_and_no_record() {
     let acknowledged_before = load.acknowledged();
     let limits = orderer_kafka::FetchLimits { max_wait: Duration::from_millis(500), ..LIMITS };
     let recovered = async {
-        // one call may have been answered while the signal went out
+        // one call may have been answered while the signal was sent
         within("it goes on", load.progress.wait_for(|now| now.acknowledged.len() > acknowledged_before + 1))
             .await
             .unwrap();
@@ -185,7 +185,7 @@ async fn a_leader_that_hangs_costs_the_brokers_patience_and_no_record() {
     assert!(timeout(Duration::from_millis(10), &mut bare_call).await.is_err(), "rskafka's client noticed?");
     drop(bare_call);
 
-    // the old leader lives again, and leads no longer
+    // the old leader is back, and no longer leads
     brokers.resume(hung);
     all_in_sync(&ours, "hang").await;
     if leader(&ours, "hang").await != hung {
@@ -197,7 +197,7 @@ async fn a_leader_that_hangs_costs_the_brokers_patience_and_no_record() {
     load.goes_on().await;
     let progress = load.stop().await;
     check(&ours, "hang", &progress).await;
-    // a connection to the old leader is worth one error that says so
+    // a connection to the old leader causes at most one error, which names that cause
     let moved = idle.produce(values(&["idle"])).await;
     let told = matches!(&moved, Err(Error::Unavailable { reason: Unavailable::LeaderMoved, .. } | Error::Lost { .. }));
     assert!(told || moved.is_ok(), "{moved:?}");
@@ -256,7 +256,7 @@ async fn replicas_that_hang_make_a_produce_ambiguous_and_it_says_so() {
     assert!(own_deadline || matches!(error, Error::Unavailable { .. }), "{error:?}");
     assert!(took < write + Duration::from_secs(5), "{took:?}");
     all_in_sync(&ours, "followers").await;
-    // it had been appended, and the replicas catch up
+    // the record had been appended, and the replicas catch up
     eventually("both are there", async || {
         let mut consumer = ours.consumer("followers");
         consumer.offsets().await.ok().filter(|held| held.next == 2)
@@ -277,7 +277,7 @@ async fn two_killed_of_three_come_back_with_everything() {
     let other = if leading == 1 { 2 } else { 1 };
     brokers.kill(leading);
     brokers.kill(other);
-    // at least one call has to meet it
+    // at least one call has to fail
     within("it fails", load.progress.wait_for(|now| !now.failures.is_empty())).await.unwrap();
 
     let restarted = Arc::clone(&brokers);

@@ -1,4 +1,4 @@
-//! One real broker: failures of rskafka's own client there, and the behaviour of this crate's client instead.
+//! Tests with one real broker: failures of rskafka's own client, and the behavior of this crate's client instead.
 
 mod broker;
 mod contract;
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 static BROKER: Mutex<Weak<Brokers>> = Mutex::new(Weak::new());
 
 fn broker() -> Arc<Brokers> {
-    // short windows, so that a quota asks for short pauses
+    // short windows, so that a quota causes short pauses
     let plan = Plan::new(KAFKA_3).set("quota.window.num=2").set("quota.window.size.seconds=1");
     plan.set("message.max.bytes=4194304").shared(&BROKER)
 }
@@ -43,7 +43,7 @@ async fn a_request_of_16_kib_does_not_wait_for_a_delayed_acknowledgement() {
     for kib in [16, 32] {
         let (mut slow, mut fast) = (vec![], vec![]);
         for _ in 0..11 {
-            // it tries again for ever what it does not understand: not every one of its calls comes back
+            // rskafka's client retries without end on errors that it does not know, so not every call returns
             let (took, _) = timed(timeout(Duration::from_secs(1), bare_produce(&theirs, kib * 1024))).await;
             slow.push(took);
             let value = Bytes::from(vec![7; kib * 1024]);
@@ -51,7 +51,7 @@ async fn a_request_of_16_kib_does_not_wait_for_a_delayed_acknowledgement() {
             done.unwrap();
             fast.push(took);
         }
-        // a busy machine makes single requests late; a delayed acknowledgement makes every one late
+        // a busy machine delays single requests; a delayed acknowledgement delays every one
         let (slow, fast) = (median(slow), fast.into_iter().min().unwrap());
         println!("produce of {kib} KiB: rskafka's client {slow:?}, ours {fast:?}");
         assert!(slow > Duration::from_millis(35), "rskafka's client sets TCP_NODELAY now? {slow:?}");
@@ -69,7 +69,7 @@ async fn a_produce_does_not_wait_behind_a_long_poll() {
     let theirs = bare(addresses).await;
     let theirs = bare_partition(&theirs, "poll").await;
 
-    // one connection: the produce is answered after the poll, which waits for nothing
+    // one connection: the produce waits for the poll, which waits for a record that does not come
     within("a first record", bare_produce(&theirs, 10)).await.unwrap();
     let poll = async { timeout(Duration::from_secs(5), theirs.fetch_records(1, 1_000_000..2_000_000, 1000)).await };
     let produce = async {
@@ -121,7 +121,7 @@ async fn a_batch_that_is_too_large_is_refused_by_name() {
     let error = producer.produce(vec![Bytes::from(vec![0; 200_000])]).await.unwrap_err();
     assert!(matches!(error, Error::MessageTooLarge { bytes: 200_000, .. }), "{error:?}");
     assert!(!error.is_transient() && !error.may_have_appended());
-    // one for which the broker would close the connection, without a word, does not leave this side
+    // a record for which the broker would close the connection silently is not sent
     let error = producer.produce(vec![Bytes::from(vec![0; 101 * 1024 * 1024])]).await.unwrap_err();
     assert!(matches!(error, Error::MessageTooLarge { limit: Some(_), .. }), "{error:?}");
     assert_eq!(producer.produce(values(&["small"])).await.unwrap().base_offset, 0);
@@ -147,7 +147,7 @@ async fn an_unreadable_record_is_named_and_hides_nothing() {
     assert_eq!(fetched.records.iter().map(text).collect::<Vec<_>>(), ["a", "b"]);
     let error = consumer.fetch(fetched.next_offset, LIMITS).await.unwrap_err();
     assert!(matches!(error, Error::Poison { offset: 2, .. }) && !error.is_transient(), "{error:?}");
-    // whoever may skip it, can
+    // a caller that may skip the record can continue after it
     assert_eq!(consumer.fetch(3, LIMITS).await.unwrap().records.iter().map(text).collect::<Vec<_>>(), ["c"]);
 }
 
@@ -199,7 +199,7 @@ async fn a_topic_that_was_trimmed_or_deleted_is_a_clear_end() {
     assert_eq!(read(&mut *consumer, 2, 3).await.len(), 1);
 
     theirs.controller_client().unwrap().delete_topic("ends", 5000).await.unwrap();
-    // a broker may serve what it still has for a moment
+    // a broker may serve for a moment what it still has
     let gone = support::eventually("the topic is gone", async || ours.topic("ends").await.err()).await;
     assert!(matches!(gone, Error::UnknownTopic { .. }), "{gone:?}");
     let produced =
@@ -208,7 +208,7 @@ async fn a_topic_that_was_trimmed_or_deleted_is_a_clear_end() {
     for open in [consumer.fetch(2, LIMITS).await.unwrap_err(), producer.produce(values(&["d"])).await.unwrap_err()] {
         assert!(matches!(open, Error::UnknownTopic { .. }), "{open:?}");
     }
-    // made again, it is shorter than what was read before
+    // the new topic is shorter than the old one
     with_topic(&ours, "ends").await;
     let error = consumer.fetch(3, LIMITS).await.unwrap_err();
     let held = Offsets { earliest: 0, next: 0 };
@@ -239,7 +239,7 @@ async fn what_cannot_be_made_is_said_with_the_brokers_words() {
     let ours = cluster(broker.addresses(Listener::Plain));
     let error = ours.ensure_topic(&support::spec("no such name!", 1)).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
-    // brokers that are missing may come yet
+    // missing brokers may still join
     let error = ours.ensure_topic(&support::spec("wide", 3)).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }) && error.is_transient(), "{error:?}");
 }
@@ -259,7 +259,7 @@ async fn settings_of_brokers_can_be_read() {
 
 #[tokio::test]
 async fn a_listener_that_keeps_silent_costs_the_deadline_and_not_more() {
-    // accepts by the kernel's hand, and never reads
+    // the kernel accepts connections, but no process reads
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let theirs = timeout(2 * SHORT_TIMEOUTS.dial, ClientBuilder::new(vec![address.clone()]).build()).await;
@@ -271,7 +271,7 @@ async fn a_listener_that_keeps_silent_costs_the_deadline_and_not_more() {
     assert!(matches!(error, Error::Timeout { operation: Operation::Connect, .. }), "{error:?}");
     assert!(took >= SHORT_TIMEOUTS.dial && took < TIMEOUTS.dial, "{took:?}");
 
-    // beside one that answers it costs next to nothing
+    // together with a listener that answers, the delay is small
     let broker = broker();
     let ours = cluster([vec![address], broker.addresses(Listener::Plain)].concat());
     let (took, described) = timed(ours.describe()).await;

@@ -1,5 +1,5 @@
-//! Listeners with TLS and SASL, and a broker that lets only one user do anything: which clients are admitted, and the errors of
-//! the others.
+//! Tests listeners with TLS and SASL, and a broker that permits only one user to do anything: which clients are
+//! admitted, and the errors of the others.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -91,7 +91,7 @@ async fn every_way_in_works(broker: &Brokers) {
 async fn a_wrong_password_is_said_within_the_deadline() {
     let broker = newest();
     let address = broker.addresses(Listener::Sasl);
-    // rskafka's client tries for ever
+    // rskafka's client retries without end
     let wrong = rskafka::client::Credentials::new("orderer".to_owned(), "wrong".to_owned());
     let theirs = ClientBuilder::new(address).sasl_config(SaslConfig::Plain(wrong)).build();
     assert!(tokio::time::timeout(SHORT_TIMEOUTS.dial, theirs).await.is_err(), "rskafka's client gives up now?");
@@ -116,7 +116,7 @@ async fn certificates_that_do_not_fit_are_said() {
         let error = with_tls(&broker, client).describe().await.unwrap_err();
         assert!(matches!(error, Error::Tls { .. }) && !error.is_transient(), "{client:?}: {error:?}");
     }
-    // brokers of another authority than ours
+    // brokers of a CA that the client does not trust
     let foreign = broker.certificates().client("foreign").certificate;
     let tls = Tls { roots_pem: foreign, client: None };
     let settings = Settings { tls: Some(tls), ..settings(broker.addresses(Listener::Tls)) };
@@ -156,7 +156,7 @@ async fn whoever_may_do_nothing_is_told_so() {
     with_topic(&cluster(broker.addresses(Listener::Plain)), "ours").await;
     let stranger = Sasl::ScramSha512(user("stranger", "stranger-secret"));
     for ours in [with_sasl(&broker, Listener::SaslTls, stranger), with_tls(&broker, Some("stranger"))] {
-        // who they are is believed
+        // authentication succeeds
         ours.describe().await.unwrap();
         let refused = [
             ours.topic("ours").await.unwrap_err(),
@@ -173,7 +173,7 @@ async fn whoever_may_do_nothing_is_told_so() {
     }
 }
 
-/// Reading is allowed and writing is not: known without writing anything.
+/// Reading is permitted and writing is not; the client detects that without writing a record.
 #[tokio::test]
 async fn permission_to_produce_is_asked_for_without_a_record() {
     let broker = older();

@@ -1,4 +1,5 @@
-//! A broker that has just come up does not know the topics yet: the others are asked before a topic counts as unknown.
+//! Tests a broker that has just started and does not know the topics yet: the client asks the other brokers before it
+//! reports a topic as unknown.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that panics has failed")]
 
@@ -13,7 +14,7 @@ const TOPIC: &str = "app";
 
 #[tokio::test]
 async fn a_topic_that_one_broker_does_not_know_is_asked_of_the_others() {
-    // the controller alone knows it, and the settings name the other two alone
+    // only the controller knows the topic, and the settings name only the other two brokers
     let brokers = ScriptedBrokers::start([Knowledge::Nothing, Knowledge::Nothing, Knowledge::Leads(3)], Some(3)).await;
     let ours = cluster(brokers.addresses()[..2].to_vec());
     for _ in 0..2 {

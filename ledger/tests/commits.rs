@@ -1,4 +1,4 @@
-//! The guarantees of a commit: all or nothing, in order, visible when durable.
+//! Tests the guarantees of a commit: it is atomic, in order, and visible when it is durable.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -79,7 +79,7 @@ fn pending_envelopes_come_back_in_order_until_their_block_is_there() {
     let ledger = reopened(ledger);
     assert_eq!(sequences(&ledger), [1, 2, 3, 5, 9, 10]);
     assert_eq!(ledger.pending().unwrap()[3], envelope(5, 1300));
-    // a block with the first four, and two that were acknowledged meanwhile
+    // a block with the first four envelopes, and two envelopes that were acknowledged meanwhile
     let blocks = blocks_after(&ledger.last_block(), 1, &[1300; 4]);
     let pending_add = vec![envelope(11, 50), envelope(12, 50)];
     ledger
@@ -169,7 +169,7 @@ fn the_newest_blocks_are_in_memory_up_to_their_size() {
     let cached = |n| ledger.cached_block(BlockNumber(n)).is_some();
     assert!(cached(100) && !cached(50) && !cached(101));
     assert!((0..101).filter(|&n| cached(n)).count() <= 6);
-    // of one that is too large for that, what says where the chain stands
+    // of a block that is too large for the cache, only the properties that the next block needs stay in memory
     let large = blocks_after(&ledger.last_block(), 1, &[60_000]);
     ledger
         .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: large.clone(), ..Commit::default() })

@@ -1,5 +1,5 @@
-//! The power is cut at every single write, sync and change of length of a scenario. What is found afterwards has every
-//! commit that returned `Ok`, and the next one wholly or not at all.
+//! Simulates a power failure at every single write, sync and change of length of a scenario. Afterwards the ledger has
+//! every commit that returned `Ok`, and the next one completely or not at all.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -11,10 +11,10 @@ use orderer_ledger::{Commit, CommitError, Ledger, OpenError, PendingEnvelope};
 use world::disk::Disk;
 use world::{blocks_after, envelope, genesis};
 
-/// Ways in which what was not synced may have arrived: all, nothing, six mixtures.
+/// Number of outcomes for changes that were not synced: all arrived, none, or one of six mixtures.
 const SEEDS: u64 = 8;
 
-/// Height, pending sequences, value: what a commit changes.
+/// The state that a commit changes: height, pending sequences, value.
 type Shape = (u64, Vec<u64>, Option<Vec<u8>>);
 
 fn shape(ledger: &Ledger) -> Shape {
@@ -29,7 +29,8 @@ fn without(pending: &[PendingEnvelope], (height, sequences, value): &Shape) -> S
     (*height, sequences.iter().copied().filter(arrived).collect(), value.clone())
 }
 
-/// Small, large and mixed commits: held envelopes, blocks that take them in, both, a block of many chunks.
+/// Returns small, large and mixed commits: pending envelopes, blocks that contain them, both, and a block of many
+/// chunks.
 fn scenario() -> Vec<Commit> {
     let mut last = genesis();
     let mut blocks = |sizes: &[usize], count| -> Vec<EncodedBlock> {
@@ -52,8 +53,8 @@ fn scenario() -> Vec<Commit> {
     ]
 }
 
-/// Runs the scenario until the disk fails; returns how many commits returned `Ok`, or nothing if not even the ledger was
-/// created.
+/// Runs the scenario until the disk fails. Returns the number of commits that returned `Ok`, or `None` if the ledger
+/// was not even created.
 fn run(disk: &Disk, commits: &[Commit], settle: bool) -> Option<usize> {
     let ledger = match disk.create() {
         Ok(ledger) => ledger,
@@ -104,7 +105,7 @@ fn every_operation_is_a_safe_moment_for_a_power_cut(settle: bool) {
             let ledger = found.open().unwrap_or_else(|e| panic!("cut at {operation}, seed {seed}: {e:?}"));
             let shape = shape(&ledger);
             let next = (done + 1).min(commits.len());
-            // what is pending now comes after the rest
+            // pending envelopes are written after the rest
             let between = (done < commits.len()).then(|| without(&commits[done].pending_add, &shapes[next]));
             if shape == shapes[done] {
                 before += 1;
@@ -117,7 +118,7 @@ fn every_operation_is_a_safe_moment_for_a_power_cut(settle: bool) {
             if seed > 1 || Some(&shape) == between.as_ref() {
                 continue;
             }
-            // it is whole and goes on where it was
+            // the ledger is complete and can be continued
             assert_eq!(ledger.verify().expect("every block is whole"), shape.0);
             let rest = if shape == shapes[done] { done } else { next };
             for commit in &commits[rest..] {
@@ -126,7 +127,7 @@ fn every_operation_is_a_safe_moment_for_a_power_cut(settle: bool) {
             assert_eq!(&self::shape(&ledger), shapes.last().expect("is there"));
         }
     }
-    // all outcomes were met, or the disk does not simulate what it should
+    // all outcomes occurred; otherwise the disk does not simulate what it should
     assert!(before > 100 && after > 10 && halves > 1, "{before} before, {after} after, {halves} between");
 }
 

@@ -1,5 +1,5 @@
-//! etcd's write-ahead logs and snapshots, as Go orderers v2.5.16 left them: what is read is what their chains say, and what
-//! is written reads the same.
+//! Tests reading etcd's write-ahead logs and snapshots as Fabric v2.5.16 left them, compared with the recorded chains,
+//! and that written logs read the same.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -21,7 +21,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/golden/raft").join(name)
 }
 
-/// The folders of a stopped node.
+/// The directories of a stopped node.
 struct Node {
     _folder: TempDir,
     log: PathBuf,
@@ -29,7 +29,7 @@ struct Node {
 }
 
 impl Node {
-    /// `below` is where the archive has them.
+    /// Unpacks an archive whose directory `below` contains the log and the snapshots.
     fn of(archive: &str, below: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut archive = tar::Archive::new(GzDecoder::new(File::open(fixture(archive)).unwrap()));
@@ -63,7 +63,7 @@ impl Node {
     }
 }
 
-/// Header hashes of the chain, by number, in hex.
+/// Returns the header hashes of the chain in hex, by block number.
 fn recorded_hashes() -> Vec<String> {
     let mut lines = String::new();
     GzDecoder::new(File::open(fixture("node2.blocks.jsonl.gz")).unwrap()).read_to_string(&mut lines).unwrap();
@@ -71,7 +71,7 @@ fn recorded_hashes() -> Vec<String> {
     lines.lines().map(hash).collect()
 }
 
-/// Numbers of the blocks in entries. Each must be that of the chain.
+/// Returns the numbers of the blocks in entries. Asserts that each block is that of the chain.
 fn check_blocks(entries: &[Entry], hashes: &[String]) -> Vec<u64> {
     let mut numbers = Vec::new();
     for entry in entries.iter().filter(|entry| entry.r#type == 0) {
@@ -94,7 +94,7 @@ fn what_go_orderers_left_is_their_chain() {
         let contents = &read.contents;
         let snapshot = contents.snapshot.as_ref().unwrap();
         let last = contents.entries.last().unwrap();
-        // as the newest block's metadata says; a commit index alone may still have been in the program's buffer
+        // the newest block's metadata has this index; a lone commit index may still have been in the program's buffer
         assert_eq!(last.index, 287, "{node}");
         assert!((286..=287).contains(&contents.hard_state.commit), "{node}");
         assert_eq!(contents.hard_state.term, last.term, "{node}");
@@ -113,7 +113,7 @@ fn a_killed_leader_left_all_that_it_had() {
     let hashes = recorded_hashes();
     let numbers = check_blocks(&read.contents.entries, &hashes[..]);
     assert!(read.contents.snapshot.is_none() && read.torn.is_none());
-    // genesis is in no entry
+    // the genesis block is in no entry
     assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "{numbers:?}");
     assert_eq!((read.contents.hard_state.term, read.contents.hard_state.vote), (2, 2));
 }
@@ -156,7 +156,7 @@ fn an_imported_log_goes_on_as_ours() {
 #[test]
 fn a_changed_record_is_noticed() {
     let node = Node::of("node4.etcdraft.tar.gz", "etcdraft");
-    // within the data of the first snapshot's mark or of an entry
+    // within the data of the first snapshot record or of an entry
     for at in [200, 3000, 9000] {
         node.change(at, |byte| *byte ^= 0x10);
         assert!(matches!(node.read(), Err(EtcdError::Damaged { .. })), "{at}");

@@ -1,4 +1,4 @@
-//! A disk that is full or breaks costs the writes, with a reason, and not what was there before.
+//! Tests that a full or failing disk makes writes fail with a reason, and does not lose earlier contents.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -161,7 +161,7 @@ fn a_ledger_that_failed_is_opened_again_for_all_who_share_it() {
     assert!(matches!(add(900_000), Err(CommitError::Append { .. })));
     assert!(matches!(add(1), Err(CommitError::Refused { .. })));
 
-    // what is in the way is named, and the chain can be read on
+    // the error names the foreign file, and the chain can still be read
     let elsewhere = folder.path().join("elsewhere");
     std::fs::rename(&path, &elsewhere).unwrap();
     std::fs::write(&path, "something else").unwrap();
@@ -204,7 +204,7 @@ fn what_a_failed_sync_lost_costs_nothing_that_was_acknowledged_before_or_after()
                 }
                 Ok(()) => held.push(sequence),
                 Err(_) => {
-                    // the process is started again, not the machine: what the file system shows is there
+                    // the process restarts, not the machine, so that everything that the file system shows is there
                     failures += 1;
                     drop(ledger);
                     ledger = disk.open().expect("opens");

@@ -1,4 +1,4 @@
-//! Large blocks do not waste space: redb rounds values up to powers of two, the ledger does not let it.
+//! Tests that large blocks do not waste space: redb rounds values up to powers of two, which the ledger avoids.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -11,7 +11,7 @@ use orderer_core::block::EncodedBlock;
 use orderer_ledger::{Commit, Ledger};
 use world::{SMALL, blocks_after, channel, genesis};
 
-/// Returns the space on the disk per byte of blocks, and the length of the file per byte, after `total` bytes of such blocks.
+/// Returns the disk space and the file length per byte of blocks, after `total` bytes of such blocks.
 fn ratio(entries: &[usize], total: usize) -> (f64, f64) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("l");

@@ -1,4 +1,4 @@
-//! A file that is not the expected ledger is rejected with a reason, and not changed.
+//! Tests that a file that is not the expected ledger is rejected with a reason, and not changed.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -176,7 +176,7 @@ fn damage_is_an_error_and_never_a_panic() {
     let blocks: Vec<_> = (0..31).map(|n| ledger.block(BlockNumber(n)).unwrap().unwrap().block_bytes()).collect();
     drop(ledger);
     let whole = fs::read(&path).unwrap();
-    // redb's panics are caught; their traces would hide what this test says
+    // redb's panics are caught; their backtraces would hide the output of this test
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let places = (0..whole.len()).step_by(1021).map(|at| (at, 64)).chain([(0, 320), (9, 1), (4096, 65_536)]);

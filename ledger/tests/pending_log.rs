@@ -1,4 +1,4 @@
-//! The file of pending envelopes: it is reused and shrunk, and lost contents are detected.
+//! Tests the file of pending envelopes: it is reused and shrunk, and lost contents are detected.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -134,7 +134,7 @@ fn rows_of_before_are_not_taken_for_new_ones() {
 
 #[test]
 fn a_row_inside_an_envelope_is_no_row() {
-    // what a client might have seen of another orderer's disk: a whole row, where the next one would begin
+    // a whole row of another orderer's file, which a client might know, placed where the next row would begin
     let other = Files::new();
     let ledger = other.create();
     hold(&ledger, 2, 10);
@@ -146,7 +146,7 @@ fn a_row_inside_an_envelope_is_no_row() {
     hold(&ledger, 1, 2 * PAGE);
     drop(ledger);
     files.change(|bytes| bytes[PAGE..2 * PAGE].copy_from_slice(&row));
-    // the large row is spoilt by that, and nothing of it is believed
+    // that damages the large row, so nothing of it is accepted
     assert!(sequences(&files.open().unwrap()).is_empty());
 }
 
@@ -195,7 +195,8 @@ fn a_whole_row_that_says_what_this_program_does_not_know_is_an_error() {
     let key = tx.open_table(identity).unwrap().get("pending key").unwrap().unwrap().value().to_vec();
     drop((tx, database));
     files.change(|bytes| {
-        // the flags are behind the header, the sequence and the configuration; the seal behind the ten bytes of the envelope
+        // the flags follow the header, the sequence and the configuration; the seal follows the ten bytes of the
+        // envelope
         let row = &mut bytes[PAGE..];
         row[48 + 16] |= 2;
         let seal_at = 48 + 21 + 10;

@@ -1,5 +1,5 @@
-//! The power is cut at every write, sync and change of length of a removal and of a compaction. What stays is there
-//! afterwards, and the same call makes good what is missing.
+//! Simulates a power failure at every write, sync and change of length of a pruning and of a compaction. Kept blocks
+//! are there afterwards, and the same call completes the rest.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -16,7 +16,7 @@ use world::{block, genesis};
 
 const BLOCKS: u64 = 40;
 const CONFIG_BLOCKS: [u64; 4] = [0, 10, 20, 30];
-/// A horizon behind the newest config block.
+/// A horizon after the newest config block.
 const FAR: BlockNumber = BlockNumber(36);
 
 /// Returns blocks with metadata that name the last config block.
@@ -43,7 +43,7 @@ fn ledger_on(disk: &Disk, chain: &[EncodedBlock]) -> Ledger {
     ledger
 }
 
-/// Two removals and a compaction; how many of the three were done.
+/// Prunes twice and compacts. Returns how many of the three steps succeeded.
 fn scenario(ledger: &mut Ledger) -> usize {
     let removed = |ledger: &mut Ledger, before| ledger.prune(BlockNumber(before), &mut |_| {}).is_ok();
     if !removed(ledger, 15) {
@@ -55,7 +55,7 @@ fn scenario(ledger: &mut Ledger) -> usize {
     2 + usize::from(ledger.compact().is_ok())
 }
 
-/// Checks that all blocks are there which must be; returns the horizon.
+/// Checks that all blocks that must be kept are there. Returns the horizon.
 fn check(ledger: &Ledger, chain: &[EncodedBlock]) -> u64 {
     let horizon = ledger.horizon().0;
     assert_eq!((ledger.height(), ledger.verify().unwrap()), (BLOCKS, BLOCKS - horizon));
@@ -104,7 +104,7 @@ fn a_power_cut_never_loses_what_a_removal_leaves() {
     assert!(between > 10 && leftovers > 3, "{between} between, {leftovers} with leftovers");
 }
 
-/// Repeats the scenario; returns the number of blocks that are left over.
+/// Repeats the scenario. Returns the number of leftover blocks.
 fn scenario_again(ledger: &mut Ledger) -> u64 {
     ledger.prune(FAR, &mut |_| {}).unwrap();
     ledger.compact().unwrap();
@@ -130,7 +130,7 @@ fn a_removal_that_would_lose_something_changes_nothing() {
     assert!(matches!(refused, Err(PruneError::Gone { horizon: BlockNumber(20), .. })), "{refused:?}");
     assert_eq!(ledger.prune(BlockNumber(20), &mut |_| {}).unwrap(), 0, "again, for one that was interrupted");
 
-    // it goes on, and is found so
+    // the chain continues, and the new block is found after reopening
     let next = block(BLOCKS, chain.last().unwrap().header_hash(), vec!["next".into()]);
     ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: vec![next], ..Commit::default() }).unwrap();
     drop(ledger);

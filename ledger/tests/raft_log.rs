@@ -1,4 +1,5 @@
-//! The raft log: what was synced is there after a crash at any byte, what was damaged is noticed, and it does not grow.
+//! Tests the Raft log: synced contents survive a crash at any byte, damage is detected, and the log does not grow
+//! without bound.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -41,7 +42,7 @@ fn snapshot(index: u64, term: u64, bytes: usize) -> Snapshot {
     Snapshot { data: Some(vec![7; bytes].into()), metadata: SnapshotMetadata { conf_state, index, term } }
 }
 
-/// The log as it should be, kept in memory.
+/// The expected log, in memory.
 #[derive(Clone, Debug, Default)]
 struct Model(Contents);
 
@@ -82,7 +83,8 @@ impl Model {
         self.0.trimmed = Position { index, term };
     }
 
-    /// Returns whether this is what a file may hold that was synced with it: trimming and the commit index may have been lost.
+    /// Returns whether a file may have these contents after the model was synced. Trimming and the commit index may be
+    /// lost.
     fn allows(&self, found: &Contents) -> bool {
         let from = found.entries.iter().position(|entry| entry.index > self.0.trimmed.index);
         let kept = from.map_or(&[][..], |from| &found.entries[from..]);
@@ -158,7 +160,7 @@ fn write_of(step: &Step, model: &Model) -> Option<Write> {
     })
 }
 
-/// Takes steps until one fails. Returns what is durable, and what may be, too.
+/// Takes steps until one fails. Returns the contents that are durable, and those that may be durable as well.
 fn run(folder: &MemoryFolder, steps: &[Step]) -> (Model, Model) {
     let mut model = Model::default();
     let Ok(mut log) = RaftLog::create(folder.clone(), NAME, &channel(), NODE, &Contents::default()) else {
@@ -216,7 +218,7 @@ proptest! {
         if after.names().contains(&NAME.to_owned()) {
             let (mut log, contents) = open(&after).unwrap();
             prop_assert!(durable.allows(&contents) || attempted.allows(&contents), "{:?}\nis not\n{:?}", contents, durable);
-            // it goes on
+            // the log can be continued
             let next = log.sizes().last_index + 1;
             log.append(&entries(next, 1, contents.hard_state.term + 9, 10)).unwrap();
             drop(log);
@@ -233,7 +235,7 @@ proptest! {
         }
         drop(log);
         let mut bytes = folder.bytes(NAME);
-        // rows of a page each, of which what is behind the seal is padding
+        // each row takes a page, and what follows the seal is padding
         let row = PAGE * (2 + at.index(4));
         bytes[row + at.index(3000)] ^= by;
         folder.put(NAME, bytes);
@@ -291,7 +293,7 @@ fn a_failed_sync_is_not_trusted_until_the_log_is_opened_again() {
     assert!(matches!(log.append(&state(3, 3, 0)), Err(RaftLogError::Refused { .. })));
     assert!(matches!(log.trim(0), Err(RaftLogError::Refused { .. })));
     drop(log);
-    // readers see the row; once it was read it stays
+    // readers see the row; after it was read it is durable
     let (log, contents) = open(&folder).unwrap();
     assert_eq!(contents.hard_state.term, 2);
     drop(log);

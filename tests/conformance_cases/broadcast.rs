@@ -1,4 +1,4 @@
-//! Envelopes to order: malformed, of every kind, by everybody, of every size.
+//! Broadcast cases: malformed envelopes, and envelopes of all types, signers and sizes.
 
 use bytes::Bytes;
 use fabric_proto::Message as _;
@@ -9,7 +9,7 @@ use crate::world::Person;
 use crate::world::messages::{CONFIG_UPDATE, ENDORSER_TRANSACTION, envelope, envelope_with, nonce, transaction};
 use crate::world::people::{serialized, with_high_s};
 
-/// An envelope that nobody signed, with these headers.
+/// Returns an unsigned envelope with these headers.
 pub fn unsigned(header: Option<Header>, data: &'static [u8]) -> Envelope {
     Envelope { payload: Payload { header, data: data.into() }.encode_to_vec().into(), signature: Bytes::new() }
 }

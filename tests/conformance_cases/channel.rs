@@ -1,4 +1,4 @@
-//! Creating a channel through the system channel.
+//! Cases that create a channel through the system channel.
 
 use fabric_proto::Message as _;
 use fabric_proto::common::{ConfigGroup, ConfigUpdate, Consortium, Envelope};

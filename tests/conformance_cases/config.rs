@@ -1,4 +1,4 @@
-//! Configuring the channel.
+//! Cases that configure the channel.
 
 use bytes::Bytes;
 use fabric_proto::Message;
@@ -19,7 +19,7 @@ pub async fn update(script: &mut Script) {
     let config = last_config(&client, &admin, MYCHAN).await;
     let orderer = config.channel_group.as_ref().unwrap().groups["Orderer"].clone();
 
-    // an update of one value of the orderer's group
+    // an update of one value of the Orderer group
     let value = |name: &str, bytes: Bytes, raise_by: u64| -> ConfigUpdate {
         update_of(&config, MYCHAN, |read, write| {
             let old = orderer.values.get(name);
@@ -72,12 +72,12 @@ pub async fn update(script: &mut Script) {
     let extra = value("Extra", "x".into(), 1);
     send("new value in the orderer group without raising it", extra, by_orderer).await;
     send("good", good(), by_orderer).await;
-    // in force when its block is there
+    // the update is in force when its block exists
     client.block(&admin, MYCHAN, 5).await;
     send("same again", good(), by_orderer).await;
     let wrapped = ConfigEnvelope { config: Some(config.clone()), last_update: None };
     script.broadcast("config/wrapped as CONFIG", [envelope(&admin, CONFIG, MYCHAN, bytes(&wrapped))]).await;
-    // the one message of the system channel waits for its block to be cut
+    // wait until the block with the only message of the system channel is cut
     client.block(&orderer_admin, "syschan", 3).await;
 }
 

@@ -1,4 +1,4 @@
-//! Requests for blocks.
+//! Deliver cases.
 
 use std::time::{Duration, SystemTime};
 

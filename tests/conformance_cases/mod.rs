@@ -1,4 +1,4 @@
-//! The requests, in Fabric's order, and how they are sent.
+//! The cases, in the order of Fabric's recording, and the code that sends them.
 
 pub mod broadcast;
 pub mod channel;
@@ -14,10 +14,10 @@ use crate::world::client::number;
 use crate::world::people::{certificate_of, serialized};
 use crate::world::{Client, Person, Step};
 
-/// The channel that the cases are about.
+/// The channel of the cases.
 pub const MYCHAN: &str = "mychan";
 
-/// Everybody who takes part.
+/// The identities that take part.
 pub struct Cast {
     pub user: Person,
     pub admin: Person,
@@ -48,13 +48,13 @@ impl Cast {
     }
 }
 
-/// Sends cases and writes the answers down.
+/// Sends the requests of the cases and records the responses.
 pub struct Script {
     pub client: Client,
     pub cast: Cast,
-    /// Case and answers, in the order they were sent.
+    /// Cases and responses, in the order in which they were sent.
     pub answers: Vec<(String, String)>,
-    /// Cases whose stream stays open: silence for `silence` counts as that.
+    /// Whether the stream of a case stays open. A stream that is silent for `silence` counts as open.
     open: BTreeMap<String, bool>,
     silence: Duration,
 }
@@ -65,7 +65,7 @@ impl Script {
         Self { client, cast: Cast::new(), answers: Vec::new(), open, silence }
     }
 
-    /// One Broadcast stream: each envelope is sent when the one before was answered.
+    /// Runs a case on one Broadcast stream. Each envelope is sent after the response to the previous one.
     pub async fn broadcast(&mut self, case: &str, envelopes: impl IntoIterator<Item = Envelope>) {
         let mut stream = self.client.broadcasting().await;
         let mut said = Vec::new();
@@ -84,7 +84,7 @@ impl Script {
         self.answers.push((format!("broadcast/{case}"), said.join(", ")));
     }
 
-    /// One Deliver stream: each request is sent when the one before got its status.
+    /// Runs a case on one Deliver stream. Each request is sent after the status of the previous one.
     pub async fn deliver(&mut self, case: &str, requests: impl IntoIterator<Item = Envelope>) {
         let case = format!("deliver/{case}");
         let stays_open = self.open.get(&case).copied().unwrap_or_default();
@@ -116,7 +116,7 @@ fn is_end(said: &str) -> bool {
     said == "EOF" || said == "still open" || said.starts_with("error")
 }
 
-/// A step as Fabric's record has it.
+/// Returns a step in the format of Fabric's recording.
 fn text(step: &Step) -> String {
     match step {
         Step::Status(status, _) => status.as_str_name().to_owned(),

@@ -1,4 +1,4 @@
-//! Orderers that share a Kafka cluster, and clients that do not give up.
+//! Orderers that share a Kafka cluster, and clients that retry.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its own part")]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "a test that panics has failed")]
@@ -24,7 +24,7 @@ use crate::world::{Client, NET, Node, Person, Setup, Step, within};
 
 pub const CHANNEL: &str = "app";
 
-/// A first block of the fixtures, of a channel that these brokers order.
+/// Returns a genesis block of the fixtures, with these brokers in its configuration.
 fn genesis(file: &str, brokers: &[String]) -> Vec<u8> {
     let file = std::fs::read(format!("{NET}/{file}")).unwrap();
     let block = EncodedBlock::parse(&file).unwrap().decode();
@@ -39,12 +39,12 @@ fn genesis(file: &str, brokers: &[String]) -> Vec<u8> {
     genesis_block_of(envelope.encode_to_vec().into(), true).to_vec()
 }
 
-/// An orderer of the fixtures' network with its application channel, by its name, on the brokers' listeners of a kind.
+/// Sets up an orderer of the fixtures' network by name, with the application channel and these brokers.
 pub fn orderer(name: &str, brokers: &Brokers, listener: Listener) -> Setup {
     orderer_of("AppKafka.block", name, brokers, listener)
 }
 
-/// The same with the fixtures' system channel.
+/// Sets up an orderer of the fixtures' network by name, with the system channel and these brokers.
 pub fn system_orderer(name: &str, brokers: &Brokers, listener: Listener) -> Setup {
     orderer_of("SysKafka.block", name, brokers, listener)
 }
@@ -53,7 +53,7 @@ fn orderer_of(first_block: &str, name: &str, brokers: &Brokers, listener: Listen
     orderer_at(first_block, name, &brokers.addresses(listener))
 }
 
-/// An orderer with a first block of the fixtures, of a channel that is ordered by brokers at these addresses.
+/// Sets up an orderer with a genesis block of the fixtures and brokers at these addresses.
 pub fn orderer_at(first_block: &str, name: &str, addresses: &[String]) -> Setup {
     let setup = Setup::bare();
     let file = setup.folder().join("genesis.block");
@@ -72,12 +72,12 @@ pub fn orderer_at(first_block: &str, name: &str, addresses: &[String]) -> Setup 
         .set("KAFKA_RETRY_NETWORKTIMEOUTS_WRITETIMEOUT", "2s")
 }
 
-/// Both orderers of the fixtures' network.
+/// Sets up both orderers of the fixtures' network.
 pub fn two_orderers(brokers: &Brokers) -> [Setup; 2] {
     ["orderer.example.com", "orderer2.example.com"].map(|name| orderer(name, brokers, Listener::Plain))
 }
 
-/// Clients that broadcast one envelope after the other to one address, whatever happens to who listens there.
+/// Clients that each broadcast one envelope after the other to one address, and retry while the node is down.
 pub struct Load {
     stop: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<BTreeSet<String>>>,
@@ -94,7 +94,7 @@ impl Load {
         Self { stop, tasks, sent_again }
     }
 
-    /// The transactions that were acknowledged.
+    /// Stops the clients. Returns the acknowledged transactions and the number of envelopes that were sent again.
     pub async fn end(self) -> (BTreeSet<String>, usize) {
         self.stop.store(true, Ordering::Relaxed);
         let mut acknowledged = BTreeSet::new();
@@ -105,7 +105,7 @@ impl Load {
     }
 }
 
-/// Each envelope is sent until it is acknowledged, except the last.
+/// Broadcasts until `stop` is set. Each envelope except the last is sent until it is acknowledged.
 async fn broadcast_until(address: String, stop: Arc<AtomicBool>, sent_again: Arc<AtomicUsize>) -> BTreeSet<String> {
     let user = Person::user(1);
     let mut acknowledged = BTreeSet::new();
@@ -116,7 +116,7 @@ async fn broadcast_until(address: String, stop: Arc<AtomicBool>, sent_again: Arc
                 break 'envelopes;
             }
             sent_again.fetch_add(1, Ordering::Relaxed);
-            // as a client would: it must not burn the machine while nobody listens
+            // a pause between attempts, so that clients of a stopped node do not use all processors
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         acknowledged.insert(tx_id(&envelope));
@@ -133,7 +133,7 @@ async fn try_broadcast(address: &str, envelope: &Envelope) -> bool {
     matches!(answer, Ok(Step::Status(Status::Success, _)))
 }
 
-/// How long it takes until an envelope is acknowledged by this orderer.
+/// Returns the time until this orderer acknowledges an envelope.
 pub async fn until_it_orders(address: &str) -> Duration {
     let began = std::time::Instant::now();
     let user = Person::user(1);
@@ -146,8 +146,8 @@ pub async fn until_it_orders(address: &str) -> Duration {
     began.elapsed()
 }
 
-/// How long it takes until every broker has all of the channel's topic, so that any one of them can be done without.
-/// All of them have to say so: one that was paused says what it knew before.
+/// Returns the time until every broker is in sync with the channel's topic, so that any one of them may fail. Asks each
+/// broker, because a broker that was paused reports what it knew before.
 pub async fn all_in_sync(brokers: &Brokers) -> Duration {
     let began = std::time::Instant::now();
     let addresses = brokers.addresses(Listener::Plain);
@@ -168,7 +168,8 @@ pub async fn all_in_sync(brokers: &Brokers) -> Duration {
     began.elapsed()
 }
 
-/// What every orderer of a topic must have in common: header, data, and what the chain remembers of the topic.
+/// Returns the parts of the blocks that all orderers of a topic must have in common: header, data, and the signed
+/// metadata with the chain's position in the topic.
 pub fn essence(blocks: &[Block]) -> Vec<(BlockHeader, Vec<bytes::Bytes>, bytes::Bytes)> {
     let essence = |block: &Block| {
         let signed = Metadata::decode(block.metadata.clone().unwrap().metadata[0].clone()).unwrap();
@@ -177,8 +178,8 @@ pub fn essence(blocks: &[Block]) -> Vec<(BlockHeader, Vec<bytes::Bytes>, bytes::
     blocks.iter().map(essence).collect()
 }
 
-/// The chains of all orderers, read until each has every acknowledged transaction; then, that they are one chain.
-/// Gives back how often transactions are in it beyond once.
+/// Reads the chains of all orderers until each has every acknowledged transaction, and checks that they are one chain.
+/// Returns the number of duplicate transactions.
 pub async fn check_chains(nodes: &[&Node], acknowledged: &BTreeSet<String>) -> usize {
     let mut chains = Vec::new();
     for node in nodes {

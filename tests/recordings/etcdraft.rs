@@ -1,29 +1,30 @@
-//! Reads the recorded traffic of an etcdraft cluster (`tests/fixtures/raft/README.md`), for the tests of several crates.
+//! Reads the recorded traffic of an etcdraft cluster (`tests/fixtures/raft/README.md`), for the tests of several
+//! crates.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use bytes::Bytes;
 
-/// A line of a node's recording.
+/// One record of a node's recording.
 pub(crate) struct Record {
-    /// Its number in a run of the node's process; the next run begins at 1 again.
+    /// Sequence number within one run of the node's process, from 1.
     pub(crate) number: u64,
     /// Whether this node sent it, or opened the stream.
     pub(crate) sent: bool,
     /// `consensus`, `submit`, `open`, `close` or `deliver`.
     pub(crate) kind: String,
-    /// The number of the node at the other side.
+    /// Number of the peer node.
     pub(crate) peer: u64,
-    /// The number of the gRPC stream in this run.
+    /// Number of the gRPC stream within this run.
     pub(crate) stream: u64,
-    /// Why it was not sent, or why the stream closed.
+    /// Why the message was not sent, or why the stream closed.
     pub(crate) error: Option<String>,
-    /// The `StepRequest`, of `consensus` and `submit`.
+    /// The `StepRequest`, for `consensus` and `submit`.
     pub(crate) bytes: Option<Bytes>,
 }
 
-/// Every record of each node, in its order, by the node's number.
+/// Returns the records of each node, in order, by the node's number.
 pub(crate) fn traffic() -> BTreeMap<u64, Vec<Record>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/raft/traffic.tar.xz");
     let file = std::fs::File::open(path).expect("the recording");
@@ -56,7 +57,7 @@ fn record(line: &str) -> Record {
     }
 }
 
-/// The number of a node in its name.
+/// Returns the number of a node from its name.
 fn digit_in(name: &str) -> u64 {
     name.chars().find_map(|c| c.to_digit(10)).expect("a digit").into()
 }

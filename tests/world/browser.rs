@@ -1,5 +1,6 @@
-//! Chromium, driven by WebDriver. The protocol is a dozen requests in JSON, and the crates that speak it would switch
-//! features of serde_json on that change the order of what the program itself writes.
+//! Drives Chromium through the WebDriver protocol. The tests send the few JSON requests themselves, because the crates
+//! that implement WebDriver enable features of serde_json that change the order of the keys that the program itself
+//! writes.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,10 +12,10 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, within};
 
-/// What WebDriver calls a reference to an element.
+/// The key that identifies an element reference in the WebDriver protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// A browser with one page. Ended when dropped.
+/// A browser with one page. The browser is ended when the value is dropped.
 pub struct Browser {
     driver: Child,
     client: Client,
@@ -22,7 +23,7 @@ pub struct Browser {
     _profile: TempDir,
 }
 
-/// Keys that have no letter.
+/// WebDriver codes of keys that produce no character.
 pub mod keys {
     pub const TAB: &str = "\u{e004}";
     pub const ENTER: &str = "\u{e007}";
@@ -98,14 +99,14 @@ impl Browser {
         self.ask(Method::POST, "/url", json!({"url": address})).await;
     }
 
-    /// What a script gives back; `arguments` is what it finds there.
+    /// Runs a script in the page and returns its result. The script reads `arguments`.
     pub async fn script(&self, script: &str, arguments: Value) -> Value {
         self.ask(Method::POST, "/execute/sync", json!({"script": script, "args": arguments})).await
     }
 
-    /// Waits until an expression is true of the page, and gives back what it is then.
+    /// Waits until a JavaScript expression is true in the page, and returns its value.
     pub async fn until(&self, expression: &str) -> Value {
-        // the browser itself looks each time it would draw; null: in vain
+        // the page itself polls every 20 ms; it answers null when the time is over
         let script = format!(
             "const done = arguments[0]; const end = performance.now() + {};
              const look = () => {{
@@ -122,7 +123,7 @@ impl Browser {
         found
     }
 
-    /// Presses keys one after the other, wherever the focus is.
+    /// Presses keys one after the other. The element that has the focus receives them.
     pub async fn press(&self, keys: &str) {
         let strokes: Vec<Value> = keys
             .chars()
@@ -132,37 +133,38 @@ impl Browser {
         self.ask(Method::POST, "/actions", actions).await;
     }
 
-    /// Clicks on the first element of a selector.
+    /// Clicks on the first element that matches a selector.
     pub async fn click(&self, selector: &str) {
         let element = self.ask(Method::POST, "/element", json!({"using": "css selector", "value": selector})).await;
         let id = element[ELEMENT].as_str().unwrap();
         self.ask(Method::POST, &format!("/element/{id}/click"), json!({})).await;
     }
 
-    /// A command of Chromium's own protocol.
+    /// Sends a command of the Chrome DevTools Protocol.
     pub async fn command(&self, command: &str, parameters: Value) -> Value {
         self.ask(Method::POST, "/goog/cdp/execute", json!({"cmd": command, "params": parameters})).await
     }
 
-    /// A window of this size, and whether on a phone.
+    /// Sets the size of the viewport, and whether it emulates a phone.
     pub async fn size(&self, width: u32, height: u32, phone: bool) {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone});
         self.command("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    /// As for people who prefer `light` or `dark`.
+    /// Emulates the preferred color scheme, `light` or `dark`.
     pub async fn scheme(&self, scheme: &str) {
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         self.command("Emulation.setEmulatedMedia", media).await;
     }
 
-    /// How large a picture (PNG, in base64) the page makes; one of nothing at all has a few thousand letters.
+    /// Returns the size of a screenshot of the page (PNG, in base64). The screenshot of an empty page has a few
+    /// thousand characters.
     pub async fn picture_size(&self) -> usize {
         let picture = self.ask(Method::GET, "/screenshot", Value::Null).await;
         picture.as_str().unwrap().len()
     }
 
-    /// What the console has to complain about since it was asked last.
+    /// Returns the warnings and errors that the console has logged since the last call.
     pub async fn complaints(&self) -> Vec<String> {
         let lines = self.ask(Method::POST, "/se/log", json!({"type": "browser"})).await;
         let all = lines.as_array().unwrap().iter();
@@ -182,7 +184,7 @@ impl Drop for Browser {
     }
 }
 
-/// By hand: nothing can be awaited in a drop.
+/// Ends the WebDriver session by a blocking request, because `drop` cannot await.
 fn end_session(host: &str, path: &str) -> io::Result<()> {
     let mut connection = TcpStream::connect(host)?;
     connection.set_read_timeout(Some(PATIENCE))?;

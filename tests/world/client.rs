@@ -1,4 +1,4 @@
-//! Clients, and what they hear.
+//! Clients of Broadcast and Deliver, and the responses that they receive.
 
 use fabric_proto::common::{Block, Envelope, Status};
 use fabric_proto::orderer::atomic_broadcast_client::AtomicBroadcastClient;
@@ -12,14 +12,14 @@ use tonic::transport::{Channel, Endpoint};
 use super::messages::{block, newest, oldest, seek, seek_info, seek_info_at_once};
 use super::{Person, within};
 
-/// One thing a stream says.
+/// One event on a stream of responses.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// An answer, with a text if it is Broadcast's.
+    /// A status. The text is the `info` of Broadcast, and empty for Deliver.
     Status(Status, String),
     /// A block.
     Block(Block),
-    /// The end: `None` without an error.
+    /// The end of the stream. `None` is an end without an error.
     End(Option<(tonic::Code, String)>),
 }
 
@@ -35,7 +35,7 @@ impl Client {
         Self::on(Endpoint::from_shared(format!("http://{address}")).unwrap()).await
     }
 
-    /// With settings of the connection's own.
+    /// Connects with the settings of this endpoint.
     pub async fn on(endpoint: Endpoint) -> Self {
         let channel = within("a connection", endpoint.connect()).await.unwrap();
         Self::over(channel)
@@ -46,7 +46,7 @@ impl Client {
         Self { grpc, channel }
     }
 
-    /// A new Broadcast stream.
+    /// Opens a Broadcast stream.
     pub async fn broadcasting(&self) -> Broadcasting {
         self.try_broadcasting().await.unwrap()
     }
@@ -57,14 +57,14 @@ impl Client {
         Ok(Broadcasting { requests: Some(requests), answers: opened.into_inner() })
     }
 
-    /// A new Deliver stream.
+    /// Opens a Deliver stream.
     pub async fn delivering(&self) -> Delivering {
         let (requests, receiver) = mpsc::channel(64);
         let opened = self.grpc.clone().deliver(ReceiverStream::new(receiver)).await.unwrap();
         Delivering { requests: Some(requests), answers: opened.into_inner() }
     }
 
-    /// Broadcasts one envelope on a stream of its own; its answer.
+    /// Broadcasts one envelope on a new stream and returns the response.
     pub async fn broadcast(&self, envelope: Envelope) -> (Status, String) {
         let mut stream = self.broadcasting().await;
         stream.send(envelope).await;
@@ -74,7 +74,7 @@ impl Client {
         }
     }
 
-    /// Broadcasts envelopes that must be taken.
+    /// Broadcasts envelopes, each of which must be accepted.
     pub async fn order(&self, envelopes: impl IntoIterator<Item = Envelope>) {
         let mut stream = self.broadcasting().await;
         for envelope in envelopes {
@@ -83,14 +83,14 @@ impl Client {
         }
     }
 
-    /// A new Deliver stream with one request.
+    /// Opens a Deliver stream and sends one request.
     pub async fn deliver(&self, who: &Person, channel: &str, info: SeekInfo) -> Delivering {
         let mut stream = self.delivering().await;
         stream.send(seek(who, channel, &info)).await;
         stream
     }
 
-    /// A block; waits for it if it is the next one.
+    /// Returns a block. Waits for it if it is the next one.
     pub async fn block(&self, who: &Person, channel: &str, number: u64) -> Block {
         self.deliver(who, channel, seek_info(block(number), block(number))).await.block().await
     }
@@ -99,13 +99,14 @@ impl Client {
         self.deliver(who, channel, seek_info(newest(), newest())).await.block().await
     }
 
-    /// Every block there is.
+    /// Returns all blocks of a channel.
     pub async fn chain(&self, who: &Person, channel: &str) -> Vec<Block> {
         let chain = self.chain_if_served(who, channel).await;
         chain.unwrap_or_else(|| panic!("the chain of {channel} is not served now"))
     }
 
-    /// Every block there is; `None` while the orderer has no leader.
+    /// Returns all blocks of a channel, or `None` if the node responds SERVICE_UNAVAILABLE (a Raft node without a
+    /// leader).
     pub async fn chain_if_served(&self, who: &Person, channel: &str) -> Option<Vec<Block>> {
         let mut stream = self.deliver(who, channel, seek_info_at_once(oldest(), newest())).await;
         let mut blocks = Vec::new();
@@ -133,14 +134,14 @@ pub struct Delivering {
 }
 
 impl Broadcasting {
-    /// Sends; to a stream that has ended, into the void.
+    /// Sends an envelope. It is discarded if the stream has ended.
     pub async fn send(&mut self, envelope: Envelope) {
         if let Some(requests) = &self.requests {
             let _ = requests.send(envelope).await;
         }
     }
 
-    /// Says that nothing more will be sent.
+    /// Ends the client's side of the stream.
     pub fn finish(&mut self) {
         self.requests = None;
     }
@@ -152,7 +153,7 @@ impl Broadcasting {
         }
     }
 
-    /// For two tasks, one that sends and one that listens.
+    /// Splits the stream for two tasks: one that sends and one that receives.
     pub fn split(self) -> (Option<mpsc::Sender<Envelope>>, Streaming<BroadcastResponse>) {
         (self.requests, self.answers)
     }
@@ -173,7 +174,7 @@ impl Delivering {
         within("an answer of Deliver", self.next_whenever()).await
     }
 
-    /// The same, for a test that has a clock of its own.
+    /// Waits for the next response without a time limit, for a test that has its own.
     pub async fn next_whenever(&mut self) -> Step {
         match self.answers.message().await {
             Ok(Some(DeliverResponse { r#type: Some(Type::Block(block)) })) => Step::Block(block),
@@ -185,7 +186,7 @@ impl Delivering {
         }
     }
 
-    /// The next answer, which must be a block.
+    /// Returns the next response, which must be a block.
     pub async fn block(&mut self) -> Block {
         match self.next().await {
             Step::Block(block) => block,
@@ -193,7 +194,7 @@ impl Delivering {
         }
     }
 
-    /// The next answer, which must be a status.
+    /// Returns the next response, which must be a status.
     pub async fn status(&mut self) -> Status {
         match self.next().await {
             Step::Status(status, _) => status,
@@ -208,12 +209,12 @@ impl Step {
     }
 }
 
-/// The block's number.
+/// Returns the number of a block.
 pub fn number(block: &Block) -> u64 {
     block.header.as_ref().unwrap().number
 }
 
-/// What is in the block.
+/// Returns the envelopes of a block.
 pub fn entries(block: &Block) -> Vec<Envelope> {
     use fabric_proto::Message as _;
     block.data.iter().flat_map(|data| &data.data).map(|raw| Envelope::decode(raw.clone()).unwrap()).collect()

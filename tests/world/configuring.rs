@@ -1,4 +1,4 @@
-//! Configurations: read from a channel, changed by signed updates, and channels made.
+//! Configurations: reads them from a channel, changes them by signed updates, and creates channels.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ use super::messages::{CONFIG_UPDATE, envelope, nonce};
 use super::node::orderer_folder;
 use super::{Client, NET, Node, Person};
 
-/// An update to `channel`, signed by `signers`, sent by `who` in an envelope for the channel `header`.
+/// Returns an envelope of `who` for the channel `header` with an update of `channel`, signed by `signers`.
 pub fn signed_update(who: &Person, signers: &[&Person], header: &str, update: &ConfigUpdate) -> Envelope {
     let config_update: Bytes = update.encode_to_vec().into();
     let sign = |signer: &&Person| {
@@ -32,7 +32,7 @@ pub fn signed_update(who: &Person, signers: &[&Person], header: &str, update: &C
     envelope(who, CONFIG_UPDATE, header, ConfigUpdateEnvelope { config_update, signatures }.encode_to_vec())
 }
 
-/// The update in a file of the fixtures that configtxgen made to create a channel.
+/// Returns the update in a fixture file that configtxgen wrote to create a channel.
 pub fn creation(file: &str) -> ConfigUpdate {
     let bytes = std::fs::read(Path::new(NET).join(file)).unwrap();
     let envelope: Envelope = parse(bytes.into());
@@ -41,7 +41,7 @@ pub fn creation(file: &str) -> ConfigUpdate {
     parse(update.config_update)
 }
 
-/// Creates a channel through the system channel, and waits until it takes messages.
+/// Creates a channel through the system channel, and waits until its chain is running.
 pub async fn create_channel(node: &mut Node, client: &Client, file: &str) {
     let (admin, update) = (Person::admin(1), creation(file));
     let request = signed_update(&admin, &[&admin], &update.channel_id, &update);
@@ -50,7 +50,7 @@ pub async fn create_channel(node: &mut Node, client: &Client, file: &str) {
     node.chain_runs(&update.channel_id).await;
 }
 
-/// Blocks of so many messages from now on. An administrator of the orderer has to sign it.
+/// Returns an update of the maximum number of messages per block. An administrator of the orderer has to sign it.
 pub fn batch_size_update(config: &Config, channel: &str, max_message_count: u32) -> ConfigUpdate {
     let orderer = &config.channel_group.as_ref().unwrap().groups["Orderer"];
     let old = &orderer.values["BatchSize"];
@@ -63,28 +63,29 @@ pub fn batch_size_update(config: &Config, channel: &str, max_message_count: u32)
     })
 }
 
-/// The configuration in force.
+/// Returns the current configuration of a channel.
 pub async fn last_config(client: &Client, who: &Person, channel: &str) -> Config {
     let newest = client.newest_block(who, channel).await;
     let block = client.block(who, channel, last_config_number(&newest)).await;
     config_of(&block)
 }
 
-/// The number of the newest config block, as a block's signed metadata says.
+/// Returns the number of the newest config block, as the signed metadata of a block states it.
 pub fn last_config_number(block: &Block) -> u64 {
     let metadata: Metadata = parse(block.metadata.as_ref().unwrap().metadata[0].clone());
     let orderer: OrdererBlockMetadata = parse(metadata.value);
     orderer.last_config.unwrap_or_default().index
 }
 
-/// The configuration in a config block.
+/// Returns the configuration in a config block.
 pub fn config_of(block: &Block) -> Config {
     let payload: Payload = parse(entries(block)[0].payload.clone());
     let envelope: ConfigEnvelope = parse(payload.data);
     envelope.config.unwrap()
 }
 
-/// The fixtures' application channel with another Channel group; the file's own name stays.
+/// Returns the genesis block of the fixtures' application channel with a changed Channel group. The channel's name does
+/// not change.
 pub fn genesis_with(change: impl FnOnce(&mut ConfigGroup)) -> Vec<u8> {
     let file = std::fs::read(Path::new(NET).join("AppSolo.block")).unwrap();
     let block = EncodedBlock::parse(&file).unwrap().decode();
@@ -97,7 +98,7 @@ pub fn genesis_with(change: impl FnOnce(&mut ConfigGroup)) -> Vec<u8> {
     genesis_block_of(envelope.encode_to_vec().into(), true).to_vec()
 }
 
-/// The same, with another consensus type.
+/// Returns the genesis block of the fixtures' application channel with another consensus type and its metadata.
 pub fn genesis_of_type(consensus_type: &str, metadata: &impl Message) -> Vec<u8> {
     let consensus = ConsensusType {
         r#type: consensus_type.to_owned(),
@@ -110,7 +111,7 @@ pub fn genesis_of_type(consensus_type: &str, metadata: &impl Message) -> Vec<u8>
     })
 }
 
-/// Metadata of type etcdraft with these of the fixtures' orderers as consenters.
+/// Returns metadata of the consensus type etcdraft with these orderers of the fixtures as consenters.
 pub fn consenters(orderers: &[&str]) -> ConfigMetadata {
     let consenter = |orderer: &&str| {
         let folder = orderer_folder().with_file_name(orderer);
@@ -128,7 +129,8 @@ pub fn consenters(orderers: &[&str]) -> ConfigMetadata {
     ConfigMetadata { consenters: orderers.iter().map(consenter).collect(), options: Some(options) }
 }
 
-/// An update that names nothing yet: both sets begin at the root as it stands.
+/// Returns an update whose read set and write set contain only the root group at its current version, plus what
+/// `change` adds.
 pub fn update_of(
     config: &Config,
     channel: &str,
@@ -145,7 +147,7 @@ pub fn update_of(
     }
 }
 
-/// A group of which nothing is said but that it is there, at this version.
+/// Returns an empty group with the version of another group.
 pub fn same_version(group: &ConfigGroup) -> ConfigGroup {
     ConfigGroup { version: group.version, ..ConfigGroup::default() }
 }

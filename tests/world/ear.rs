@@ -1,4 +1,4 @@
-//! What a service manager hears.
+//! The socket of a service manager, which receives the notifications of a node (`sd_notify`).
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::PATIENCE;
 
-/// Hears all the time, so that who tells it something never waits.
+/// Receives notifications on a thread, so that a node that sends one never waits.
 pub struct Ear(Receiver<String>);
 
 impl Ear {
@@ -24,7 +24,7 @@ impl Ear {
         Self(heard)
     }
 
-    /// The next message with this line.
+    /// Waits for the next notification that contains this line, and returns the notification.
     pub fn hears(&self, line: &str) -> String {
         loop {
             let message = self.0.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("never told {line}: {e}"));
@@ -34,7 +34,7 @@ impl Ear {
         }
     }
 
-    /// What was heard so far counts no more.
+    /// Discards all notifications received so far.
     pub fn forget(&self) {
         while self.0.try_recv().is_ok() {}
     }

@@ -1,4 +1,4 @@
-//! A client of the endpoints for operators.
+//! A client of the HTTP endpoints for operators.
 
 use std::path::Path;
 
@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use super::node::{Node, value_of};
 
-/// An endpoint of a node, by the name that its log gives it: operations or admin.
+/// An HTTP endpoint of a node.
 pub struct Http {
     base: String,
     client: Client,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -28,7 +28,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
-    /// The text of what was refused.
+    /// Returns the error text of a rejected request.
     pub fn error(&self) -> String {
         self.json()["error"].as_str().unwrap().to_owned()
     }
@@ -42,14 +42,15 @@ impl Http {
     pub async fn of(node: &mut Node, endpoint: &str) -> Self {
         let client = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            // a connection that the node closes because nobody used it must not be taken for the next request
+            // never reuse a connection: the node may close an idle one just when the next request is sent
             .pool_max_idle_per_host(0)
             .build()
             .unwrap();
         Self { base: format!("http://{}", address(node, endpoint).await), client }
     }
 
-    /// Over TLS: trusts `root`, and shows the certificate in `client`, a folder with client.crt and client.key.
+    /// Connects over TLS. Trusts `root`, and presents the certificate in `client`, a directory with client.crt and
+    /// client.key.
     pub async fn secured(node: &mut Node, endpoint: &str, root: &Path, client: Option<&Path>) -> Self {
         let root = Certificate::from_pem(&std::fs::read(root).unwrap()).unwrap();
         let port = address(node, endpoint).await.rsplit_once(':').unwrap().1.to_owned();
@@ -77,7 +78,7 @@ impl Http {
         send(self.request(Method::DELETE, path)).await
     }
 
-    /// Sends a file as the only part of a form.
+    /// Sends a file as the only part of a multipart form.
     pub async fn form(&self, method: Method, path: &str, part: &'static str, content: impl Into<Bytes>) -> Answer {
         let file = Part::bytes(content.into().to_vec()).file_name("a file");
         send(self.request(method, path).multipart(Form::new().part(part, file))).await

@@ -1,4 +1,5 @@
-//! A node with many channels of one network, which would take long to join one by one.
+//! Creates a node with many channels. The ledgers are written directly, because joining the channels one by one takes
+//! long.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use orderer_core::config::genesis::genesis_block_of;
 use super::NET;
 use super::node::{Setup, orderer_folder};
 
-/// With so many channels like the fixtures' application channel: channel0, channel1, and so on.
+/// Adds `count` channels like the fixtures' application channel, named channel0, channel1, and so on.
 pub fn channels(setup: Setup, count: usize) -> Setup {
     let folder = setup.folder().join("ledger");
     let ledgers = LedgerStore::new(&folder, BlockCaches { bytes: 1 << 20 }).unwrap();
@@ -34,7 +35,7 @@ pub fn channels(setup: Setup, count: usize) -> Setup {
         .set("FILELEDGER_LOCATION", folder.display())
 }
 
-/// The genesis block of the fixtures' application channel, for another name.
+/// Returns the genesis block of the fixtures' application channel under another channel name.
 fn genesis(channel: &str) -> EncodedBlock {
     let file = std::fs::read(Path::new(NET).join("AppSolo.block")).unwrap();
     let block = EncodedBlock::parse(&file).unwrap().decode();

@@ -1,4 +1,4 @@
-//! Envelopes as clients make them.
+//! Envelopes as clients create them.
 
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ use orderer_core::crypto::sha256;
 
 use super::Person;
 
-/// Kinds of message, as channel headers number them.
+/// Message types in channel headers.
 pub const CONFIG: i32 = 1;
 pub const CONFIG_UPDATE: i32 = 2;
 pub const ENDORSER_TRANSACTION: i32 = 3;
@@ -22,7 +22,7 @@ pub fn nonce() -> Bytes {
     rand::random::<[u8; 24]>().to_vec().into()
 }
 
-/// An envelope of `who`; `change` may spoil its headers before it is signed.
+/// Returns an envelope of `who`. `change` may change its headers before it is signed.
 pub fn envelope_with(
     who: &Person,
     kind: i32,
@@ -51,12 +51,12 @@ pub fn envelope(who: &Person, kind: i32, channel: &str, data: impl Into<Bytes>) 
     envelope_with(who, kind, channel, data, |_, _| {})
 }
 
-/// What most clients send most of the time.
+/// Returns an envelope with an endorser transaction, the most common message.
 pub fn transaction(who: &Person, channel: &str, data: impl Into<Bytes>) -> Envelope {
     envelope(who, ENDORSER_TRANSACTION, channel, data)
 }
 
-/// The transaction's name.
+/// Returns the transaction ID of an envelope.
 pub fn tx_id(envelope: &Envelope) -> String {
     channel_header(envelope).tx_id
 }
@@ -66,7 +66,7 @@ pub fn channel_header(envelope: &Envelope) -> ChannelHeader {
     ChannelHeader::decode(payload.header.unwrap().channel_header).unwrap()
 }
 
-/// A position to seek.
+/// Returns the seek position of the oldest block.
 #[allow(clippy::unnecessary_wraps, reason = "a seek without a position is among the cases")]
 pub fn oldest() -> Option<SeekPosition> {
     Some(SeekPosition { r#type: Some(Type::Oldest(SeekOldest {})) })
@@ -87,17 +87,17 @@ pub fn block(number: u64) -> Option<SeekPosition> {
     Some(SeekPosition { r#type: Some(Type::Specified(SeekSpecified { number })) })
 }
 
-/// Blocks from here to there; waits for those that do not exist yet.
+/// Requests the blocks from `start` to `stop`, and waits for those that do not exist yet.
 pub fn seek_info(start: Option<SeekPosition>, stop: Option<SeekPosition>) -> SeekInfo {
     SeekInfo { start, stop, ..SeekInfo::default() }
 }
 
-/// The same, without waiting.
+/// Requests the blocks from `start` to `stop`, and fails at the first that does not exist yet.
 pub fn seek_info_at_once(start: Option<SeekPosition>, stop: Option<SeekPosition>) -> SeekInfo {
     SeekInfo { behavior: SeekBehavior::FailIfNotReady.into(), ..seek_info(start, stop) }
 }
 
-/// A Deliver request.
+/// Returns a Deliver request.
 pub fn seek(who: &Person, channel: &str, info: &SeekInfo) -> Envelope {
     envelope(who, DELIVER_SEEK_INFO, channel, info.encode_to_vec())
 }

@@ -1,4 +1,4 @@
-//! Metrics as they are scraped.
+//! Metrics as Prometheus scrapes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,22 +6,22 @@ use orderer_actors::observe::{Definition, Kind, METRICS};
 
 use super::http::Http;
 
-/// Whether only channels that Kafka orders have it.
+/// Returns whether only channels that are ordered by Kafka have the metric.
 pub fn is_of_kafka(metric: &Definition) -> bool {
     metric.name[1] == "kafka"
 }
 
-/// Whether only nodes have it that take part in Raft.
+/// Returns whether only nodes that run Raft have the metric.
 pub fn is_of_raft(metric: &Definition) -> bool {
     metric.name[1] == "etcdraft" || metric.name[0] == "cluster"
 }
 
-/// Everything that one scrape gave.
+/// The result of one scrape.
 #[derive(Debug)]
 pub struct Scrape {
-    /// Kinds, by name.
+    /// Metric types, by metric name.
     pub kinds: BTreeMap<String, String>,
-    /// Values, by name and labels as they are written.
+    /// Values, by name and labels as they are written in the scrape.
     pub series: BTreeMap<String, f64>,
 }
 
@@ -46,17 +46,17 @@ impl Scrape {
         Self { kinds, series }
     }
 
-    /// The value of a series, as it is written.
+    /// Returns the value of a series, which is named as in the scrape.
     pub fn value(&self, series: &str) -> f64 {
         *self.series.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.series))
     }
 
-    /// Names that some series has.
+    /// Returns the names of all metrics.
     pub fn names(&self) -> BTreeSet<&str> {
         self.kinds.keys().map(String::as_str).collect()
     }
 
-    /// Each series is one of a metric that is known, with the kind, labels and buckets that are known of it.
+    /// Asserts that each series belongs to a defined metric and has its type, labels and buckets.
     pub fn is_as_defined(&self) {
         for (name, kind) in &self.kinds {
             let known = METRICS.iter().find(|known| known.prometheus_name() == *name);

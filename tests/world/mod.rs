@@ -1,7 +1,7 @@
-//! What the tests of the whole program share: a node as a process of its own, in a folder of its own, on a port of its
-//! own; clients of it; and the people of the fixtures' network.
+//! Shared code of the tests of the whole program: a node as a process with its own directory and port, clients of the
+//! node, and the identities of the fixtures' network.
 //!
-//! Nothing here sleeps to let something happen: a test waits for a line of the log, for a block, or for an answer.
+//! Nothing here sleeps to wait for an event: a test waits for a log line, for a block, or for a response.
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test uses its own part")]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "a test that panics has failed")]
 #![allow(clippy::needless_pass_by_value, reason = "reads better where it is called")]
@@ -27,18 +27,19 @@ pub use client::{Broadcasting, Client, Delivering, Step};
 pub use node::{Node, Setup};
 pub use people::Person;
 
-/// The network that the fixtures describe.
+/// The network of the fixtures.
 pub const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/net");
 
-/// Nothing that a test waits for takes so long, on however slow a machine.
+/// Time limit of everything that a test waits for. It is generous, so that slow machines pass.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits, but not for ever.
+/// Waits for a future for at most [`PATIENCE`].
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
-/// The seed of a test that plays dice, from the variable SEED or new; the line that repeats the test is printed.
+/// Returns the seed of a randomized test: the variable SEED, or a random one. Prints the seed, so that the run can be
+/// repeated.
 pub fn seed() -> u64 {
     let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random);
     eprintln!("to repeat: SEED={seed}");

@@ -1,4 +1,4 @@
-//! A node as a process: its settings, its log, its end.
+//! A node as a process: its settings, its log and its end.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::{Client, NET, PATIENCE, within};
 
-/// What a node is started with: a folder, which outlives the node, and the settings that differ from the defaults.
+/// The directory and settings of a node. The directory outlives the node.
 pub struct Setup {
     folder: Arc<TempDir>,
     arguments: Vec<String>,
@@ -21,7 +21,7 @@ pub struct Setup {
     port: u16,
 }
 
-/// How a command ended that was not meant to stay.
+/// The result of a command that ended by itself.
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
@@ -30,7 +30,7 @@ pub struct Ended {
 }
 
 impl Setup {
-    /// `orderer start` without any setting but the port, in an empty folder.
+    /// Returns `orderer start` with an empty directory and only the settings that a test machine needs.
     pub fn bare() -> Self {
         let port = free_port();
         let setup = Self {
@@ -39,21 +39,21 @@ impl Setup {
             variables: BTreeMap::new(),
             port,
         };
-        // many nodes share a machine: these get any free port
+        // many nodes share a machine, so these listen on any free port
         setup
             .set("GENERAL_LISTENPORT", port)
             .set("OPERATIONS_LISTENADDRESS", "127.0.0.1:0")
             .set("ADMIN_LISTENADDRESS", "127.0.0.1:0")
-            // what is tested is the node, not how full this machine's disk is
+            // a test must not depend on how full the disk of the machine is
             .set("FILELEDGER_LOWDISKBYTES", 0)
     }
 
-    /// The fixtures' orderer, with the channel that this file of theirs is the genesis block of.
+    /// Sets up the fixtures' orderer with a genesis block of the fixtures.
     pub fn of_block(file: &str) -> Self {
         Self::of_block_file(Path::new(NET).join(file))
     }
 
-    /// The fixtures' orderer, with any first block.
+    /// Sets up the fixtures' orderer with any genesis block.
     pub fn of_block_file(file: PathBuf) -> Self {
         let setup = Self::bare();
         let ledger = setup.folder().join("ledger");
@@ -65,41 +65,41 @@ impl Setup {
             .set("FILELEDGER_LOCATION", ledger.display())
     }
 
-    /// With the system channel `syschan`.
+    /// Sets up the fixtures' orderer with the system channel `syschan`.
     pub fn system() -> Self {
         Self::of_block("SysSolo.block")
     }
 
-    /// With the application channel `app` of Org1 and Org2.
+    /// Sets up the fixtures' orderer with the application channel `app` of Org1 and Org2.
     pub fn application() -> Self {
         Self::of_block("AppSolo.block")
     }
 
-    /// Overrides a key, named as in a variable.
+    /// Overrides a setting by its environment variable, named without the prefix ORDERER_.
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.variables.insert(format!("ORDERER_{key}"), value.to_string());
         self
     }
 
-    /// Takes an override back.
+    /// Removes an override.
     pub fn unset(mut self, key: &str) -> Self {
         self.variables.remove(&format!("ORDERER_{key}"));
         self
     }
 
-    /// Sets a variable of another name.
+    /// Sets any environment variable.
     pub fn variable(mut self, name: &str, value: impl ToString) -> Self {
         self.variables.insert(name.to_owned(), value.to_string());
         self
     }
 
-    /// Another command line.
+    /// Replaces the command line.
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments = arguments.iter().map(|&a| a.to_owned()).collect();
         self
     }
 
-    /// The same folder and settings, and this command line.
+    /// Returns a setup with the same directory and settings, and another command line.
     pub fn again(&self, arguments: &[&str]) -> Self {
         let again = Self {
             folder: Arc::clone(&self.folder),
@@ -118,19 +118,19 @@ impl Setup {
         self.port
     }
 
-    /// The ledger of a channel.
+    /// Returns the path of a channel's ledger.
     pub fn ledger_file(&self, channel: &str) -> PathBuf {
         self.folder().join("ledger/channels").join(channel).join("ledger.redb")
     }
 
-    /// What an operator does before a node is started that died too often.
+    /// Deletes the record of unclean starts, as an operator does before the start of a node that terminated too often.
     pub fn forgive_unclean_starts(&self) {
         std::fs::remove_file(self.folder().join("ledger/unclean-starts")).unwrap();
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderer"));
-        // nothing of the tester's own environment
+        // remove the tester's own settings from the environment
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             if ["ORDERER_", "FABRIC_", "CORE_"].iter().any(|prefix| name.starts_with(prefix)) {
@@ -147,7 +147,7 @@ impl Setup {
         command
     }
 
-    /// Starts the node and waits until it serves and the chain of every channel runs that could be opened.
+    /// Starts the node, and waits until it serves and until the chain of every channel that could be opened is running.
     pub async fn start(&self) -> Node {
         let started = Instant::now();
         let mut node = self.spawn();
@@ -163,7 +163,7 @@ impl Setup {
         node
     }
 
-    /// Starts the process and waits for nothing.
+    /// Starts the process without waiting.
     pub fn spawn(&self) -> Node {
         let mut child = self.command().spawn().unwrap();
         let (log, lines) = watch::channel(Vec::new());
@@ -181,20 +181,20 @@ impl Setup {
         }
     }
 
-    /// Runs a command that is to end by itself, at once.
+    /// Runs a command to its end.
     pub fn run(&self) -> Ended {
         self.run_with("")
     }
 
-    /// The same, with something to read on its standard input.
+    /// Runs a command to its end with this standard input.
     pub fn run_with(&self, input: &str) -> Ended {
         self.run_within(PATIENCE, input)
     }
 
-    /// The same, of a command that takes its time.
+    /// Runs a command to its end within a time limit.
     pub fn run_within(&self, limit: Duration, input: &str) -> Ended {
         let mut child = self.command().stdin(Stdio::piped()).spawn().unwrap();
-        // who does not read it has ended
+        // a command that does not read its input may have ended already
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let stdout = std::thread::spawn(move || read_all(&mut out));
@@ -214,28 +214,28 @@ impl Setup {
     }
 }
 
-/// A node that runs. Killed when dropped.
+/// A running node. It is killed when the value is dropped.
 pub struct Node {
     child: Child,
     pub address: String,
     log: watch::Receiver<Vec<String>>,
     printed: watch::Receiver<Vec<String>>,
-    /// From before the process was made to the log's line.
+    /// Time from the start of the process to the log line that says that the node serves.
     pub served_after: Duration,
     _folder: Arc<TempDir>,
 }
 
 impl Node {
-    /// Waits until the log has a line with this text; gives back the first.
+    /// Waits until the log has a line that contains this text, and returns the first such line.
     pub async fn line(&mut self, text: &str) -> String {
         self.lines(text, |lines| lines.iter().any(|line| line.contains(text))).await;
         let found = self.log.borrow().iter().find(|line| line.contains(text)).cloned();
         found.unwrap()
     }
 
-    /// Waits until this is true of the log's lines.
+    /// Waits until the log lines satisfy a condition.
     pub async fn lines(&mut self, what: &str, enough: impl FnMut(&Vec<String>) -> bool) {
-        // an error: the log has ended, and so has the node
+        // an error means that the log has ended, and so has the node
         let found = match tokio::time::timeout(PATIENCE, self.log.wait_for(enough)).await {
             Ok(found) => found.is_ok(),
             Err(_) => false,
@@ -243,44 +243,44 @@ impl Node {
         assert!(found, "never in the log: {what}\n{}", self.log());
     }
 
-    /// Waits until the chain of a channel that is just being made runs.
+    /// Waits until the chain of a channel is running.
     pub async fn chain_runs(&mut self, channel: &str) {
         let name = format!("channel={channel} ");
         let what = format!("chain of {channel} runs");
         self.lines(&what, |lines| lines.iter().any(|l| l.contains("chain is running") && l.contains(&name))).await;
     }
 
-    /// The log so far.
+    /// Returns the log so far.
     pub fn log(&self) -> String {
         self.log.borrow().join("\n")
     }
 
-    /// What was printed for people so far.
+    /// Waits until a line of standard output contains this text, and returns the output so far.
     pub async fn printed(&mut self, text: &str) -> String {
         let enough = |lines: &Vec<String>| lines.iter().any(|line| line.contains(text));
         let found = within(text, self.printed.wait_for(enough)).await.map(|lines| lines.join("\n"));
         found.unwrap()
     }
 
-    /// A client on a connection of its own.
+    /// Connects a client.
     pub async fn client(&self) -> Client {
         Client::connect(&self.address).await
     }
 
-    /// A field of the process's status in bytes: VmRSS (memory now), VmHWM (the most it ever was).
+    /// Returns a field of the process's status in bytes: VmRSS (current memory) or VmHWM (peak memory).
     pub fn memory(&self, field: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
     }
 
-    /// Ends it as a power cut would. Its port is free then.
+    /// Kills the process with SIGKILL, as a power failure would end it. Its port is free afterwards.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.signal("TERM");
     }
@@ -291,20 +291,20 @@ impl Node {
         assert!(Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status().unwrap().success());
     }
 
-    /// Waits for it to end after [`terminate`](Self::terminate), for so long.
+    /// Waits for the end of the process after [`terminate`](Self::terminate), for at most `limit`.
     pub async fn ended(mut self, limit: Duration) -> ExitStatus {
         let (status, node) =
             tokio::task::spawn_blocking(move || (wait_for_end(&mut self.child, limit), self)).await.unwrap();
         status.unwrap_or_else(|| panic!("did not end within {limit:?}\n{}", node.log()))
     }
 
-    /// Asks it to end and waits for that.
+    /// Sends SIGTERM and waits until the process ends with exit code 0.
     pub async fn stop(self) {
         self.terminate();
         assert_eq!(self.ended(PATIENCE).await.code(), Some(0));
     }
 
-    /// That no thread of it has panicked.
+    /// Asserts that no thread has panicked.
     pub fn assert_no_panic(&self) {
         let log = self.log();
         assert!(!log.contains("panicked"), "{log}");
@@ -321,18 +321,18 @@ impl Drop for Node {
     }
 }
 
-/// Folder of the fixtures' orderer, with `msp` and `tls`.
+/// Returns the directory of the fixtures' orderer, with `msp` and `tls`.
 pub fn orderer_folder() -> PathBuf {
     Path::new(NET).join("crypto/ordererOrganizations/example.com/orderers/orderer.example.com")
 }
 
-/// `value` of `key=value` in a line of the log.
+/// Returns the value of `key=value` in a log line.
 pub fn value_of<'a>(line: &'a str, key: &str) -> &'a str {
     line.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('=')).unwrap()
 }
 
-/// A port below those that the system gives to outgoing connections, so that it stays free while a node is down. Tests
-/// that run at the same time begin to look in different places.
+/// Returns a free port below the range that the system assigns to outgoing connections, so that it stays free while a
+/// node is down. Test processes that run at the same time start their search at different ports.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 1000).unwrap() * 10;
@@ -355,7 +355,7 @@ fn keep_lines(from: impl Read + Send + 'static, to: watch::Sender<Vec<String>>) 
 fn read_all(from: &mut impl Read) -> String {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes).unwrap();
-    // what a command writes may be a message
+    // the output of a command may be a binary message
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -368,7 +368,7 @@ fn wait_for_end(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
         if Instant::now() > until {
             return None;
         }
-        // the only way to wait for a process and a clock at once without one more crate
+        // polling avoids another crate that waits for a process with a time limit
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -1,4 +1,5 @@
-//! Those who sign: members of the fixtures' organizations, and strangers with certificates of their own making.
+//! Identities that sign: members of the fixtures' organizations, and identities with certificates that the tests
+//! create.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::NET;
 
-/// An identity as it is written in signature headers, and a key that may or may not be its own.
+/// A serialized identity as in signature headers, and a signing key, which need not belong to it.
 #[derive(Clone)]
 pub struct Person {
     pub creator: Bytes,
@@ -21,7 +22,7 @@ pub struct Person {
 }
 
 impl Person {
-    /// Whose certificate and key are in an MSP folder.
+    /// Reads the certificate and the key in an MSP directory.
     pub fn from_msp(folder: &Path, msp_id: &str) -> Self {
         let key = SigningKey::from_pem(&only_file(&folder.join("keystore"))).unwrap();
         Self::new(msp_id, only_file(&folder.join("signcerts")), key)
@@ -54,28 +55,28 @@ impl Person {
         Self::from_msp(&folder, "OrdererMSP")
     }
 
-    /// Signs as before, under another identity.
+    /// Returns another identity with the same key.
     pub fn under(&self, creator: Bytes) -> Self {
         Self { creator, key: Arc::clone(&self.key) }
     }
 
-    /// As a signature must be: low-S.
+    /// Signs with low-S, as Fabric requires.
     pub fn sign(&self, message: &[u8]) -> Bytes {
         self.key.sign(message).unwrap()
     }
 
-    /// A certificate of Org1's authority for a new key, with this organizational unit, good from and until so many hours
-    /// from now.
+    /// Returns an identity with a certificate of Org1's CA with this organizational unit. The validity is given in
+    /// hours from now.
     pub fn issued(unit: &str, from_hours: i64, until_hours: i64) -> Self {
         Self::issued_between(unit, Duration::hours(from_hours), Duration::hours(until_hours))
     }
 
-    /// As [`issued`](Self::issued), good for a few seconds.
+    /// Returns an identity as [`issued`](Self::issued) does, whose certificate expires in a few seconds.
     pub fn issued_for_seconds(unit: &str, seconds: i64) -> Self {
         Self::issued_between(unit, Duration::hours(-1), Duration::seconds(seconds))
     }
 
-    /// As [`issued`](Self::issued), but by nobody.
+    /// Returns an identity as [`issued`](Self::issued) does, with a self-signed certificate.
     pub fn self_signed(unit: &str) -> Self {
         let (params, key) = request(unit, Duration::hours(-1), Duration::hours(1));
         Self::certified(&params.self_signed(&key).unwrap().pem(), &key)
@@ -96,7 +97,7 @@ impl Person {
     }
 }
 
-/// A new key, and what its certificate is to say.
+/// Generates a key and the content of its certificate.
 fn request(unit: &str, from: Duration, until: Duration) -> (CertificateParams, KeyPair) {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -109,36 +110,36 @@ fn request(unit: &str, from: Duration, until: Duration) -> (CertificateParams, K
     (params, KeyPair::generate().unwrap())
 }
 
-/// What stands in a signature header.
+/// Returns a serialized identity, as in signature headers.
 pub fn serialized(msp_id: &str, certificate: impl Into<Bytes>) -> Bytes {
     SerializedIdentity { mspid: msp_id.to_owned(), id_bytes: certificate.into() }.encode_to_vec().into()
 }
 
-/// The certificate of a serialized identity, in PEM.
+/// Returns the certificate of a serialized identity, in PEM.
 pub fn certificate_of(creator: &Bytes) -> Bytes {
     SerializedIdentity::decode(creator.clone()).unwrap().id_bytes
 }
 
-/// The same signature with the other s, which a verifier that takes both would take as well.
+/// Returns the signature with the other value of s. A verifier that does not require low-S accepts it as well.
 pub fn with_high_s(signature: &[u8]) -> Bytes {
     const ORDER: [u8; 32] = [
         0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6,
         0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
     ];
-    // SEQUENCE { INTEGER r, INTEGER s }, all lengths of one byte
+    // the DER is SEQUENCE { INTEGER r, INTEGER s }, and all lengths take one byte
     let r_end = 4 + usize::from(signature[3]);
     let (r, s) = (&signature[2..r_end], &signature[r_end + 2..]);
     let mut high = [0; 32];
     let mut borrow = 0;
     for (i, out) in high.iter_mut().enumerate().rev() {
-        // a leading zero of s, or one that it lacks, makes its length differ from 32
+        // the length of s differs from 32 if it has a leading zero or is short
         let from_end = 32 - i;
         let digit = s.len().checked_sub(from_end).map_or(0, |at| i16::from(s[at]));
         let difference = i16::from(ORDER[i]) - digit - borrow;
         borrow = i16::from(difference < 0);
         *out = u8::try_from(difference.rem_euclid(256)).unwrap();
     }
-    // half the order and above begins with a set bit, or (just above it) with 0x7f
+    // DER needs a leading zero byte if the highest bit is set
     let zero: &[u8] = if high[0] >= 0x80 { &[0] } else { &[] };
     let s = [&[0x02, u8::try_from(zero.len() + 32).unwrap()], zero, &high].concat();
     [&[0x30, u8::try_from(r.len() + s.len()).unwrap()], r, &s].concat().into()

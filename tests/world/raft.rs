@@ -1,4 +1,4 @@
-//! Orderers that order the channel `app` by Raft, as processes of their own.
+//! Orderers that order the channel `app` by Raft, each as a process.
 
 use std::array::from_fn;
 use std::fs;
@@ -18,16 +18,17 @@ use super::metrics::Scrape;
 use super::node::orderer_folder;
 use super::{Client, NET, Node, Person, Setup, tls, within};
 
-/// The channel that they order.
+/// The channel that the orderers order.
 pub const CHANNEL: &str = "app";
 
-/// The settings of `N` orderers, and the ports that they find each other at.
+/// The settings of `N` orderers, and the ports at which the orderers reach each other.
 pub struct Members<const N: usize> {
     pub setups: [Setup; N],
     pub ports: [u16; N],
 }
 
-/// Orderers that serve each other on their general listeners, each with TLS files of its own, which a test may replace.
+/// Sets up orderers that serve each other on their general listeners. Each has its own TLS files, which a test may
+/// replace.
 pub fn members<const N: usize>() -> Members<N> {
     let setups = from_fn(|_| {
         let setup = Setup::of_block("AppSolo.block");
@@ -48,7 +49,7 @@ pub fn members<const N: usize>() -> Members<N> {
 }
 
 impl<const N: usize> Members<N> {
-    /// One gets a listener for other orderers alone.
+    /// Gives one orderer a separate cluster listener.
     pub fn with_listener(mut self, at: usize) -> Self {
         self.ports[at] = Setup::bare().port();
         let port = self.ports[at];
@@ -69,14 +70,14 @@ impl<const N: usize> Members<N> {
         })
     }
 
-    /// The same with other settings.
+    /// Changes the settings of each orderer.
     pub fn map(self, mut change: impl FnMut(usize, Setup) -> Setup) -> Self {
         let mut number = 0..;
         let setups = self.setups.map(|setup| change(number.next().unwrap_or_default(), setup));
         Self { setups, ports: self.ports }
     }
 
-    /// All of them, with a leader. The channel's configuration names the certificates that their files hold now.
+    /// Starts all orderers and waits for a leader. The channel's configuration names the certificates in their files.
     pub async fn start(self) -> ([Setup; N], [Node; N]) {
         let mut options = consenters(&[]).options.unwrap();
         "100ms".clone_into(&mut options.tick_interval);
@@ -101,18 +102,18 @@ impl<const N: usize> Members<N> {
     }
 }
 
-/// A file of a node's own certificate and key.
+/// Returns the path of a TLS file of a node.
 pub fn tls_file(setup: &Setup, name: &str) -> PathBuf {
     setup.folder().join("tls").join(name)
 }
 
-/// A certificate for `key`, in PEM, by the fixtures' authority for TLS.
+/// Issues a TLS certificate for `key`, in PEM, by the TLS CA of the fixtures.
 pub fn certificate(key: &KeyPair) -> String {
     let now = OffsetDateTime::now_utc();
     certificate_until(key, now + time::Duration::days(30))
 }
 
-/// The same, which expires, or has expired, then.
+/// Issues a TLS certificate for `key`, in PEM, that expires at `not_after`, which may be in the past.
 pub fn certificate_until(key: &KeyPair, not_after: OffsetDateTime) -> String {
     let folder = Path::new(NET).join("crypto/ordererOrganizations/example.com/tlsca");
     let ca_key = KeyPair::from_pem(&fs::read_to_string(folder.join("priv_sk")).unwrap()).unwrap();
@@ -124,12 +125,12 @@ pub fn certificate_until(key: &KeyPair, not_after: OffsetDateTime) -> String {
     params.signed_by(key, &Issuer::from_ca_cert_pem(&ca, ca_key).unwrap()).unwrap().pem()
 }
 
-/// A client's connection.
+/// Connects to a node over TLS.
 pub async fn connected(node: &Node) -> Channel {
     tls::endpoint(node, tls::trust("localhost")).connect().await.unwrap()
 }
 
-/// Has a node order an envelope of so many bytes, as soon as it has a leader.
+/// Broadcasts an envelope with this many bytes of data, and retries until the node has a leader.
 pub async fn orders(node: &Node, bytes: usize) {
     let ordered = async {
         loop {
@@ -145,7 +146,7 @@ pub async fn orders(node: &Node, bytes: usize) {
     within("an envelope is ordered", ordered).await;
 }
 
-/// Waits until all have as many blocks, and more than so many.
+/// Waits until all nodes have the same number of blocks, and more than `height`.
 pub async fn above(http: &[Http], height: f64) -> f64 {
     let series = format!(r#"ledger_blockchain_height{{channel="{CHANNEL}"}}"#);
     let same = async {
@@ -163,7 +164,7 @@ pub async fn above(http: &[Http], height: f64) -> f64 {
     within("all have the blocks", same).await
 }
 
-/// The operations endpoints.
+/// Connects to the operations endpoint of each node.
 pub async fn operations<const N: usize>(nodes: &mut [Node; N]) -> [Http; N] {
     let mut all = Vec::new();
     for node in nodes {
@@ -172,7 +173,7 @@ pub async fn operations<const N: usize>(nodes: &mut [Node; N]) -> [Http; N] {
     all.try_into().unwrap_or_else(|_| panic!("one for each"))
 }
 
-/// A metric of the channel.
+/// Returns the value of a metric of the channel.
 pub fn of_app(scrape: &Scrape, name: &str) -> f64 {
     scrape.value(&format!(r#"{name}{{channel="{CHANNEL}"}}"#))
 }

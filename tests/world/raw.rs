@@ -1,4 +1,4 @@
-//! Calls below the generated client: any bytes on a stream, at any pace.
+//! gRPC calls below the generated client: any bytes on a stream, at any rate.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -48,7 +48,7 @@ pub async fn call_path(
     channel.call(request).await
 }
 
-/// Everything a call answers, until its end: data, and the code in the trailers if there were any.
+/// Reads the response of a call to its end. Returns the data, and the gRPC code in the trailers if there are trailers.
 pub async fn read_to_end(mut body: Body) -> (Bytes, Option<String>) {
     let (mut data, mut code) = (BytesMut::new(), None);
     while let Some(Ok(frame)) = within("the end of a call", next_frame(&mut body)).await {
@@ -63,7 +63,7 @@ pub async fn read_to_end(mut body: Body) -> (Bytes, Option<String>) {
     (data.freeze(), code)
 }
 
-/// Takes what a call answers, and forgets it, however long it lasts.
+/// Reads and discards the response of a call without a time limit.
 pub async fn drain(mut body: Body) {
     while let Some(Ok(_)) = next_frame(&mut body).await {}
 }
@@ -72,7 +72,7 @@ async fn next_frame(body: &mut Body) -> Option<Result<Frame<Bytes>, tonic::Statu
     std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }
 
-/// The prefix of a message of so many bytes.
+/// Returns the gRPC prefix of a message of this length.
 pub fn prefix(length: usize) -> Bytes {
     let mut prefix = BytesMut::with_capacity(5);
     prefix.put_u8(0);

@@ -1,11 +1,11 @@
-//! A node with TLS, and who trusts it.
+//! A node with TLS, and clients that trust it.
 
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use super::node::orderer_folder;
 use super::{Client, Node, Setup};
 
-/// With the certificate of the fixtures' orderer on the general listener.
+/// Enables TLS on the general listener, with the certificate of the fixtures' orderer.
 pub fn secured(setup: Setup) -> Setup {
     let tls = orderer_folder().join("tls");
     setup
@@ -14,18 +14,18 @@ pub fn secured(setup: Setup) -> Setup {
         .set("GENERAL_TLS_PRIVATEKEY", tls.join("server.key").display())
 }
 
-/// Trusts the orderer's authority, and expects a server of this name.
+/// Trusts the CA of the orderer's certificate, and expects this server name.
 pub fn trust(name: &str) -> ClientTlsConfig {
     let root = std::fs::read(orderer_folder().join("tls/ca.crt")).unwrap();
     ClientTlsConfig::new().ca_certificate(Certificate::from_pem(root)).domain_name(name)
 }
 
-/// Where the node is, reached in this way.
+/// Returns the endpoint of a node with this TLS configuration.
 pub fn endpoint(node: &Node, tls: ClientTlsConfig) -> Endpoint {
     Endpoint::from_shared(format!("https://{}", node.address)).unwrap().tls_config(tls).unwrap()
 }
 
-/// A client without a certificate.
+/// Connects a client without a certificate.
 pub async fn client(node: &Node) -> Client {
     Client::on(endpoint(node, trust("localhost"))).await
 }

@@ -1,4 +1,4 @@
-//! Compressed fixtures, unpacked into memory.
+//! Reads compressed fixtures into memory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,8 +14,7 @@ pub type Files = BTreeMap<String, Bytes>;
 
 /// Unpacks a `.tar.xz` archive.
 ///
-/// # Errors
-/// The file cannot be read, or it is no such archive.
+/// # Errors The file cannot be read, or it is not such an archive.
 pub fn unpack(path: &Path) -> anyhow::Result<Files> {
     let file = File::open(path).with_context(|| path.display().to_string())?;
     let mut archive = tar::Archive::new(XzReader::new(file, true));
@@ -33,10 +32,9 @@ pub fn unpack(path: &Path) -> anyhow::Result<Files> {
     Ok(files)
 }
 
-/// Reads the files below a folder, as [`unpack`] does those of an archive.
+/// Reads the files below a directory, as [`unpack`] does those of an archive.
 ///
-/// # Errors
-/// A file or folder cannot be read.
+/// # Errors A file or directory cannot be read.
 pub fn read_folder(folder: &Path) -> anyhow::Result<Files> {
     let mut files = Files::new();
     let mut folders = vec![(String::new(), folder.to_owned())];

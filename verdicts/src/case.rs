@@ -1,7 +1,7 @@
-//! Chains of blocks to be judged, and the format of the files that hold them.
+//! Chains of blocks to be validated, and the format of the files that contain them.
 //!
 //! A file is a sequence of records. A record is its length in bytes, then: the case's name and its description, each
-//! behind its length; the [`Release`] whose verdict counts, 25 or 31; the number of blocks; and the blocks, each behind
+//! after its length; the [`Release`] whose verdict applies, 25 or 31; the number of blocks; and the blocks, each after
 //! its length. All numbers are varints, as in Protobuf.
 
 use anyhow::Context as _;
@@ -13,23 +13,23 @@ use crate::verdict::Release;
 /// A chain of blocks from block 0 on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// `family/name`; unique among the cases that are replayed together.
+    /// `family/name`. It is unique among the cases that are replayed together.
     pub name: String,
-    /// What is odd about it, for people.
+    /// Description of what is unusual.
     pub description: String,
-    /// Whose verdict counts.
+    /// The release whose verdict applies.
     pub release: Release,
     /// Serialized blocks.
     pub blocks: Vec<Bytes>,
 }
 
 impl Case {
-    /// What stands before the slash of the name.
+    /// Returns the part of the name before the slash.
     pub fn family(&self) -> &str {
         self.name.split('/').next().unwrap_or_default()
     }
 
-    /// How many bytes the blocks have together.
+    /// Returns the total size of the blocks in bytes.
     pub fn size_bytes(&self) -> usize {
         self.blocks.iter().map(Bytes::len).sum()
     }
@@ -49,7 +49,7 @@ impl Case {
     }
 
     fn read(record: &mut Bytes) -> anyhow::Result<Self> {
-        // the tables of verdicts have a line a case
+        // the tables of verdicts have one line per case
         let name = String::from_utf8_lossy(&take(record)?).replace(['\t', '\n', '\r', '\0'], " ");
         let description = String::from_utf8_lossy(&take(record)?).into_owned();
         let release = match decode_varint(record)? {

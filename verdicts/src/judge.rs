@@ -10,18 +10,18 @@ use crate::case::Case;
 use crate::processor::Stopwatch;
 use crate::verdict::Outcome;
 
-/// What this library says of one chain: the block that it refuses, if any, and the reason.
+/// The library's verdict on one chain: the block that it rejects, if any, and the reason.
 #[derive(Clone, Debug)]
 pub struct Judgement {
-    /// Nothing, if the library panicked.
+    /// `None` if the library panicked.
     pub outcome: Option<Outcome>,
-    /// Why the block is refused, or how the library panicked.
+    /// Why the block is rejected, or the message of the panic.
     pub reason: String,
-    /// What it took of a processor.
+    /// CPU time of the validation.
     pub took: Duration,
 }
 
-/// Takes the case's blocks one by one, as an imported ledger's are.
+/// Validates the blocks of the case one by one, as for an imported ledger.
 pub fn judge(case: &Case) -> Judgement {
     let watch = Stopwatch::start();
     let taken = catch_unwind(AssertUnwindSafe(|| take(case)));
@@ -46,7 +46,7 @@ fn take(case: &Case) -> Result<(), (usize, String)> {
     Ok(())
 }
 
-/// An error and what it came from, in one line.
+/// Formats an error and its sources in one line.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

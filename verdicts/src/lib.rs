@@ -1,9 +1,9 @@
-//! Fabric's verdicts on configurations, certificates and signatures, and whether this project's are the same.
+//! Compares Fabric's verdicts on configurations, certificates and signatures with those of this project.
 //!
-//! A [`Case`] is a chain of a few blocks that somebody might have ordered. Fabric's own code has judged it
-//! ([`FabricVerdicts`]), and [`judge`](judge::judge) asks the library the same question, through the same
-//! function that an imported ledger passes. [`replay`](replay::replay) compares the two over many cases.
-//! [`membership`] does so for organizations, with an envelope that one of their members sends.
+//! A [`Case`] is a chain of a few blocks. Fabric's own code has validated it ([`FabricVerdicts`]), and
+//! [`judge`](judge::judge) validates it with this project's library, by the function that validates an imported ledger.
+//! [`replay`](replay::replay) compares both verdicts over many cases. [`membership`] does so for organizations, with an
+//! envelope that one of their members sends.
 //!
 //! No part of the node depends on this crate.
 

@@ -1,4 +1,5 @@
-//! Organizations: whether an orderer starts with such a system channel, and what it answers one of their members.
+//! Cases of organizations: whether an orderer starts with a system channel of the organization, and how it responds to
+//! one of its members.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,15 +19,15 @@ use orderer_core::processing::{Circumstances, Judging, check_normal};
 use crate::archive::Files;
 use crate::judge::with_causes;
 
-/// When Fabric judged them: the certificates are of the days before, and one had expired.
+/// The time at which Fabric validated them. The certificates were issued in the days before, and one had expired.
 const JUDGED_AT: UnixSeconds = UnixSeconds(1_795_824_000);
-/// The MSP of the member that sends.
+/// The MSP ID of the sending member.
 const MSP_ID: &str = "VarMSP";
 
 /// One organization's case.
 #[derive(Debug)]
 pub struct Organization {
-    /// The case.
+    /// Name of the case.
     pub name: String,
     /// The system channel's genesis block.
     pub genesis: Bytes,
@@ -65,10 +66,9 @@ pub fn read(files: &Files) -> anyhow::Result<Vec<Organization>> {
 }
 
 impl Organization {
-    /// The library's verdict, and the reason of a refusal.
+    /// Returns the library's verdict, and the reason of a rejection.
     ///
-    /// # Errors
-    /// The case itself is broken.
+    /// # Errors The case itself is broken.
     pub fn judge(&self) -> anyhow::Result<(String, String)> {
         let mut chain = ChainCheck::new(None, Arc::default());
         let block = EncodedBlock::parse(&self.genesis).with_context(|| self.name.clone())?;
@@ -86,7 +86,7 @@ impl Organization {
         })
     }
 
-    /// An envelope of the member for the system channel.
+    /// Returns an envelope of the member for the system channel.
     fn message(&self, snapshot: &ChannelSnapshot) -> anyhow::Result<Message> {
         let key = SigningKey::from_pem(&self.key).with_context(|| format!("{}: the member's key", self.name))?;
         let creator = SerializedIdentity { mspid: MSP_ID.to_owned(), id_bytes: self.certificate.clone() };
@@ -110,10 +110,9 @@ impl Organization {
     }
 }
 
-/// Judges all organizations; gives back those on which the library does not agree with Fabric, a line each, by name.
+/// Validates all organizations. Returns a line for each on which the library disagrees with Fabric, by name.
 ///
-/// # Errors
-/// A case itself is broken.
+/// # Errors A case itself is broken.
 pub fn disagreements(organizations: &[Organization]) -> anyhow::Result<BTreeMap<String, String>> {
     let mut lines = BTreeMap::new();
     for organization in organizations {

@@ -1,13 +1,14 @@
-//! What a thread uses of a processor: what else the machine does is no part of what a case costs.
+//! Measures the CPU time of a thread, so that other load on the machine does not count as the cost of a case.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Measures what the thread that starts it uses of a processor. Where the system does not say that, it measures the time that passes.
+/// Measures the CPU time of the thread that starts it. If the system does not report CPU time, it measures elapsed
+/// time.
 #[derive(Clone, Debug)]
 pub struct Stopwatch {
-    /// The file in which the system says it, and what it said at the start.
+    /// The file in which the system reports the CPU time, and the value at the start.
     thread: Option<(PathBuf, Duration)>,
     started: Instant,
 }
@@ -21,13 +22,13 @@ impl Stopwatch {
         Self { thread, started: Instant::now() }
     }
 
-    /// What the thread has used since. Any thread may ask.
+    /// Returns the CPU time since the start. Any thread may call it.
     pub fn used(&self) -> Duration {
         let now = self.thread.as_ref().and_then(|(file, before)| Some(used(file)?.saturating_sub(*before)));
         now.unwrap_or_else(|| self.passed())
     }
 
-    /// The time that has passed since.
+    /// Returns the elapsed time since the start.
     pub fn passed(&self) -> Duration {
         self.started.elapsed()
     }

@@ -1,4 +1,4 @@
-//! Many cases, judged on all processors and compared with Fabric's verdicts.
+//! Validates many cases on all processors and compares the results with Fabric's verdicts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,25 +13,25 @@ use crate::judge::{Judgement, judge};
 use crate::processor::Stopwatch;
 use crate::verdict::{FabricVerdicts, Outcome};
 
-/// A case that takes more of a processor is given up.
+/// Maximum CPU time of a case. A case that takes more is abandoned.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(20);
-/// And one that waits for ever, on however busy a machine.
+/// Maximum elapsed time of a case, for one that waits forever. It is generous, so that busy machines pass.
 const LOST_AFTER: Duration = Duration::from_secs(600);
-/// How often somebody looks for such cases.
+/// Interval at which such cases are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Of the longest reasons, and of each group of disagreements, this much is shown.
+/// Maximum length of printed reasons and kinds of reasons.
 const SHOWN: usize = 300;
 
-/// How a verdict compares with Fabric's.
+/// The result of a comparison with Fabric's verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Comparison {
-    /// Both take the chain, or both refuse it at the same block.
+    /// Both accept the chain, or both reject it at the same block.
     Agree,
-    /// Fabric refuses a block that the library takes.
+    /// Fabric rejects a block that the library accepts.
     Laxer,
-    /// The library refuses a block that Fabric takes.
+    /// The library rejects a block that Fabric accepts.
     Stricter,
-    /// The library did not come to an end in time.
+    /// The library did not finish in time.
     Hang,
     /// The library panicked.
     Panic,
@@ -44,7 +44,7 @@ impl Comparison {
 
     /// Compares an outcome with Fabric's.
     pub fn of(fabric: Outcome, ours: Outcome) -> Self {
-        // where the chain ends: a chain that is taken ends behind all others
+        // the position where the chain ends: an accepted chain ends after all others
         let end = |outcome| match outcome {
             Outcome::Accepted => usize::MAX,
             Outcome::Refused { block } => block,
@@ -71,15 +71,15 @@ impl Comparison {
 /// A case on which the library does not agree with Fabric.
 #[derive(Debug)]
 pub struct Disagreement {
-    /// The case.
+    /// Name of the case.
     pub name: String,
-    /// What is odd about it.
+    /// Description of what is unusual.
     pub description: String,
-    /// How the verdicts compare.
+    /// The result of the comparison.
     pub comparison: Comparison,
-    /// Which release's verdict counts.
+    /// The release whose verdict applies.
     pub release: u64,
-    /// Fabric's verdict, the step that refuses, and its reason.
+    /// Fabric's verdict, the step that rejects, and its reason.
     pub fabric: (String, String, String),
     /// The library's verdict and its reason.
     pub ours: (String, String),
@@ -87,23 +87,23 @@ pub struct Disagreement {
     pub size: usize,
 }
 
-/// What came of a replay. Its text is for people.
+/// The result of a replay. It is displayed as text.
 #[derive(Debug, Default)]
 pub struct Report {
     families: BTreeMap<String, BTreeMap<Comparison, usize>>,
-    /// In the order of the cases.
+    /// The disagreements, in the order of the cases.
     pub disagreements: Vec<Disagreement>,
     slowest: Option<(Duration, String)>,
     took: Duration,
 }
 
 impl Report {
-    /// How many cases were judged.
+    /// Returns the number of validated cases.
     pub fn cases(&self) -> usize {
         self.families.values().flat_map(BTreeMap::values).sum()
     }
 
-    /// The disagreements as a table: a line a case; the columns are named in its first line, tabulators between them.
+    /// Formats the disagreements as a tab-separated table with a header line.
     pub fn table(&self) -> String {
         let mut table =
             "id\tkind\tref\tgo verdict\tgo stage\tgo reason\tours\tours reason\tsize\tdescription\n".to_owned();
@@ -209,7 +209,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A reason without what differs from case to case: names in quotes, paths, numbers.
+/// Returns a reason without the parts that differ between cases: quoted names, paths, numbers.
 fn kind_of(reason: &str) -> String {
     let mut kind = String::new();
     let mut in_quotes = None;
@@ -238,10 +238,10 @@ fn kind_of(reason: &str) -> String {
     kind
 }
 
-/// What a worker is at.
+/// The stopwatch of the case that a worker is validating.
 type InHand = Arc<Mutex<Option<Stopwatch>>>;
 
-/// Judges all cases. A case that does not end is given up; its thread is left behind.
+/// Validates all cases. A case that does not finish in time is abandoned together with its thread.
 pub fn replay(cases: Vec<Case>, verdicts: &FabricVerdicts) -> Report {
     let began = Instant::now();
     let cases: Arc<[Case]> = cases.into();
@@ -256,7 +256,7 @@ pub fn replay(cases: Vec<Case>, verdicts: &FabricVerdicts) -> Report {
                 let Some(case) = cases.get(index) else { return };
                 *in_hand.lock().unwrap_or_else(PoisonError::into_inner) = Some(Stopwatch::start());
                 let judgement = judge(case);
-                // whoever was given up is not heard any more
+                // the result of an abandoned case is discarded
                 if in_hand.lock().unwrap_or_else(PoisonError::into_inner).take().is_none()
                     || done.send((index, judgement)).is_err()
                 {

@@ -1,4 +1,4 @@
-//! What is said of a case: whether its blocks are taken, or the first that is refused.
+//! Verdicts on a case: all blocks are accepted, or a first one is rejected.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,12 +10,12 @@ use anyhow::Context as _;
 pub enum Release {
     /// v2.5.16
     V2_5,
-    /// v3.1.5: its verdict counts for chains on which a channel capability V3_0 appears.
+    /// v3.1.5. Its verdict applies to chains with a channel capability V3_0.
     V3_1,
 }
 
 impl Release {
-    /// As in files of cases: 25 or 31.
+    /// Returns the number in files of cases: 25 or 31.
     pub fn number(self) -> u64 {
         match self {
             Self::V2_5 => 25,
@@ -24,14 +24,14 @@ impl Release {
     }
 }
 
-/// What becomes of a chain.
+/// The outcome of validating a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every block is taken.
+    /// Every block is accepted.
     Accepted,
-    /// This block is refused, those before it are taken.
+    /// This block is rejected, and those before it are accepted.
     Refused {
-        /// Its place in the chain, from 0.
+        /// Its index in the chain, from 0.
         block: usize,
     },
 }
@@ -45,15 +45,15 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a release of Fabric says of a case.
+/// The verdict of a release of Fabric on a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FabricVerdict {
-    /// The verdict.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Which of Fabric's steps refuses: `notconfig`, `bundle`, `resources`, `blocksig`, `validate`, `validatenew`, or
-    /// `panic` where Fabric does not survive it.
+    /// The step of Fabric that rejects: `notconfig`, `bundle`, `resources`, `blocksig`, `validate`, `validatenew`, or
+    /// `panic` if Fabric panics.
     pub stage: String,
-    /// Fabric's error.
+    /// Fabric's error text.
     pub reason: String,
 }
 
@@ -62,10 +62,9 @@ pub struct FabricVerdict {
 pub struct FabricVerdicts(HashMap<(Release, String), FabricVerdict>);
 
 impl FabricVerdicts {
-    /// Adds a table: a line a case; name, `accepted` or `refused`, block, stage and reason between tabulators.
+    /// Adds a tab-separated table with one line per case: name, `accepted` or `refused`, block, stage and reason.
     ///
-    /// # Errors
-    /// A line is something else.
+    /// # Errors A line has another format.
     pub fn add(&mut self, release: Release, table: &[u8]) -> anyhow::Result<()> {
         let table = String::from_utf8_lossy(table);
         for (number, line) in table.split('\n').filter(|line| !line.is_empty()).enumerate() {
@@ -83,7 +82,7 @@ impl FabricVerdicts {
         Ok(())
     }
 
-    /// The verdict of a release on the case of this name.
+    /// Returns the verdict of a release on the case of this name.
     pub fn get(&self, release: Release, name: &str) -> Option<&FabricVerdict> {
         self.0.get(&(release, name.to_owned()))
     }

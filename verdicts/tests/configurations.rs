@@ -1,9 +1,9 @@
-//! 5,299 chains of configurations, odd organizations, updates and signatures: the library takes what Fabric takes, and
-//! refuses what Fabric refuses at the same block.
+//! Tests 5,299 chains of configurations, unusual organizations, updates and signatures: the library accepts what Fabric
+//! accepts, and rejects what Fabric rejects at the same block.
 //!
-//! By hand: `VERDICTS_FAMILIES=b-chain,b-crl` replays those families (prefixes), `VERDICTS_CASES=ring5` the cases with this
-//! in their name, `VERDICTS_OUT=FILE` writes what disagrees as a table, `VERDICTS_FROM=FOLDER` replays the `.cases` files
-//! and the tables go25.tsv and go31.tsv below another folder.
+//! For manual runs: `VERDICTS_FAMILIES=b-chain,b-crl` replays these families (prefixes), `VERDICTS_CASES=ring5` the
+//! cases with this text in their names, `VERDICTS_OUT=FILE` writes the disagreements as a table, and
+//! `VERDICTS_FROM=FOLDER` replays the `.cases` files and the tables go25.tsv and go31.tsv below another directory.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -52,8 +52,8 @@ fn the_library_agrees_with_fabric_on_every_recorded_chain() {
     assert!(report.disagreements.is_empty(), "the library disagrees with Fabric on {}", report.disagreements.len());
 }
 
-/// Chains that the generator made and on which the library once did not agree: a message field with another wire type, which
-/// v2.5.16 takes for an empty message and v3.1.5 for none; the unit of clients and that of peers with one name.
+/// Generated chains on which the library once disagreed: a message field with another wire type, which v2.5.16 reads as
+/// an empty message and v3.1.5 as none; and organizational units of clients and of peers with the same name.
 #[test]
 fn the_library_agrees_with_fabric_on_every_chain_that_was_found() {
     let (mut cases, mut verdicts) = (Vec::new(), FabricVerdicts::default());

@@ -1,5 +1,5 @@
-//! 48 organizations with odd certificates: an orderer starts with those that Fabric starts with, and answers their members
-//! as Fabric does.
+//! Tests 48 organizations with unusual certificates: an orderer starts with those that Fabric starts with, and responds
+//! to their members as Fabric does.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,9 +1,9 @@
-//! Inputs that Go 1.26 accepts and rejects, case by case.
+//! Tests inputs that Go 1.26 accepts and rejects, case by case.
 //!
-//! Each line of `fixtures/reading.tsv` is a kind of input (`c` certificate, `r` revocation list, `p` PEM), the input in base64,
-//! and Go's verdict: `refused`, or the beginning of a SHA-256 over everything that Go parsed from it, formatted as
-//! [`certificate`], [`list`] and [`block`] do. The inputs are selected by Go's verdicts from several hundred thousand mutated
-//! and random ones.
+//! Each line of `fixtures/reading.tsv` is a kind of input (`c` certificate, `r` revocation list, `p` PEM), the input in
+//! base64, and Go's verdict: `refused`, or the beginning of a SHA-256 over everything that Go parsed from it, formatted
+//! as [`certificate`], [`list`] and [`block`] do. The inputs are selected by Go's verdicts from several hundred
+//! thousand mutated and random ones.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

@@ -1,5 +1,6 @@
-//! Chains that Go finds, and the reasons if it finds none. The cases are from a generator of authorities (renewed keys,
-//! cross-signed, in rings, of one name, with constraints of all kinds), and the verdicts from Go 1.26.8's `crypto/x509`.
+//! Tests that the library finds the certificate chains that Go finds, and gives the same reasons if there are none. The
+//! cases are from a generator of CAs (renewed keys, cross-signed, in rings, of one name, with constraints of all
+//! kinds), and the verdicts from Go 1.26.8's `crypto/x509`.
 //!
 //! Each case has two lines: certificates with their roles, and the verdict. `X509_VERIFY_CASES` names another file of
 //! cases.
@@ -18,7 +19,7 @@ struct Case {
     options: Options,
     roots: Vec<usize>,
     intermediates: Vec<usize>,
-    /// Certificates; the leaf is the first.
+    /// Certificates. The leaf is the first.
     certificates: Vec<Arc<Certificate>>,
 }
 
@@ -52,7 +53,7 @@ fn read(line: &str) -> Case {
 
 fn judge(case: &Case) -> String {
     let pool = |list: &[usize]| Pool::new(list.iter().map(|index| case.certificates[*index].clone()));
-    // the first of equal ones
+    // the first of equal certificates
     let mut places = HashMap::new();
     let mut serials = HashMap::new();
     for (index, certificate) in case.certificates.iter().enumerate().rev() {

@@ -1,4 +1,4 @@
-//! A channel of type etcdraft that orderers of Fabric 2.5 ordered: 277 blocks, of which nine are config blocks.
+//! A channel of type etcdraft, ordered by orderers of Fabric 2.5: 277 blocks, of which nine are config blocks.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -13,7 +13,7 @@ use orderer_core::block::{ChainTip, EncodedBlock};
 use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::{Catalog, ChannelSnapshot};
 
-/// The chain as one of them served it.
+/// The chain as one of the orderers served it.
 pub(crate) struct Recorded {
     pub(crate) blocks: Vec<Bytes>,
     /// Numbers of the config blocks.
@@ -40,7 +40,7 @@ impl Recorded {
         EncodedBlock::parse(&self.blocks[usize::try_from(number).unwrap()]).unwrap()
     }
 
-    /// Returns the chain's tip behind this block.
+    /// Returns the chain's tip after this block.
     pub(crate) fn tip(&self, number: u64) -> ChainTip {
         let newest = self.block(number);
         let config = self.block(newest.last_config().0).decode();

@@ -1,6 +1,6 @@
-//! Authorities, and orderers that record what they receive.
+//! Certificate authorities, and orderers that record what they receive.
 
-// each test uses its part
+// each test uses only a part
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -262,7 +262,7 @@ async fn serve(
         .initial_stream_window_size(64 << 10)
         .initial_connection_window_size(128 << 10)
         .serve_connection(TokioIo::new(secured), answer);
-    // ends with the connection
+    // this returns when the connection ends
     let _ = served.await;
 }
 

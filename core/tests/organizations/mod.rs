@@ -1,4 +1,4 @@
-//! Organizations created for a test: authorities, members, and the configuration of an MSP.
+//! Organizations created for a test: CAs, members, and the configuration of an MSP.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its own part")]
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that panics has failed")]

@@ -1,4 +1,4 @@
-//! The chain that the recorded orderers made, and what its configurations say.
+//! The chain of the recorded orderers, and the content of its configurations.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -20,7 +20,7 @@ use orderer_core::ordering::raft::{Members, NewBlock, Rules, snapshot_bytes};
 use orderer_core::processing::apply_config;
 use prost::Message as _;
 
-/// What one configuration says.
+/// The content of one configuration.
 pub(crate) struct Configuration {
     pub(crate) rules: Rules,
     pub(crate) options: Options,
@@ -31,7 +31,7 @@ pub(crate) struct RecordedBlock {
     pub(crate) decoded: Block,
     /// `etcdraft.BlockMetadata`.
     pub(crate) metadata: Bytes,
-    /// In force behind this block.
+    /// The configuration in force after this block.
     pub(crate) configuration: Arc<Configuration>,
 }
 
@@ -77,30 +77,31 @@ impl Chain {
         &self.blocks[usize::try_from(number).unwrap()]
     }
 
-    /// Makes the recorded block another one.
+    /// Changes a recorded block.
     pub(crate) fn change(&mut self, number: u64, change: impl FnOnce(&mut Block)) {
         change(&mut self.blocks[usize::try_from(number).unwrap()].decoded);
     }
 
-    /// The consenters behind a block, and the index of its entry.
+    /// Returns the consenters after a block, and the index of the block's entry.
     pub(crate) fn members(&self, number: u64) -> (Members, u64) {
         let block = self.block(number);
         Members::read(&block.metadata, &block.configuration.rules.consenters).unwrap()
     }
 
-    /// The first block that names a consenter of this ID.
+    /// Returns the number of the first block that names a consenter of this ID.
     pub(crate) fn first_with(&self, id: u64) -> u64 {
         let names =
             |block: &RecordedBlock| BlockMetadata::decode(block.metadata.clone()).unwrap().consenter_ids.contains(&id);
         self.blocks.iter().position(names).unwrap_or_default() as u64
     }
 
-    /// The first config block behind this one.
+    /// Returns the number of the next config block.
     pub(crate) fn next_config(&self, after: u64) -> Option<u64> {
         (after + 1..self.len()).find(|number| self.block(*number).encoded.is_config())
     }
 
-    /// Whether a block that is to be written is the recorded one: the header, the data, and the metadata without its signature.
+    /// Compares a block to be written with the recorded one: the header, the data, and the metadata without its
+    /// signature.
     pub(crate) fn compare(&self, block: &NewBlock) -> Result<(), String> {
         let recorded = self.block(block.number.0);
         let contents = Contents {
@@ -137,7 +138,7 @@ fn configuration(snapshot: &ChannelSnapshot) -> Configuration {
     Configuration { rules, options }
 }
 
-/// Signs nothing.
+/// A signer that returns empty signatures.
 struct Nobody(Bytes);
 
 impl Signer for Nobody {

@@ -1,4 +1,4 @@
-//! What goes out is held against what was recorded.
+//! Compares the messages that the machine sends with the recorded ones.
 
 use std::collections::BTreeSet;
 
@@ -11,13 +11,13 @@ use orderer_core::ordering::raft::Submission;
 use crate::player::Player;
 use crate::script::Item;
 
-/// The most messages to one node that may be made and not yet sent when a tick passes.
+/// Maximum number of messages to one node that may be created but not yet sent when a tick passes.
 const EARLY: usize = 4;
 
 impl Player<'_> {
     fn node_of(&self, id: u64) -> Option<u64> {
         let consenter = self.machine.as_ref()?.members().get(id)?;
-        // the ports of the recorded nodes
+        // the recorded nodes have the ports 25000 + 10 n
         Some(u64::from((consenter.port - 25_000) / 10))
     }
 
@@ -33,7 +33,8 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Holds a message against the next recorded one. False if it was lost with a stream, or there was none.
+    /// Compares a message with the next recorded one. Returns false if there was no stream, or if the message was lost
+    /// with it.
     pub(crate) fn sends(&mut self, to: u64, message: &Message, metadata: &Bytes) -> Result<bool, String> {
         let count = self.sent.get(&to).copied().unwrap_or(0);
         let script = self.script();
@@ -41,7 +42,7 @@ impl Player<'_> {
         let before = count.checked_sub(1).and_then(|place| queue.get(place));
         let head = queue.get(count);
         let is_same = head.is_some_and(|item| item.message == *message && self.may_tell(item, metadata).is_ok());
-        // between two streams, before the first and behind the last, messages have no way
+        // messages are lost between two streams, before the first and after the last
         let between = head.is_none_or(|item| before.is_none_or(|before| before.stream != item.stream));
         let mut opened = is_same;
         if between && let Some(item) = head.filter(|_| is_same) {
@@ -65,8 +66,9 @@ impl Player<'_> {
         Err(format!("it sends {} with {metadata:?}, recorded is {recorded:?}", shown(message)))
     }
 
-    /// Whether what happens now can have opened a stream there: all that came in before has been taken, and no more than one message
-    /// to each other ID was sent before that, which the same step makes.
+    /// Returns whether the current step can have opened a stream at this point of the recording: all messages received
+    /// earlier have been processed, and at most one message to each other ID was sent before it, which the same step
+    /// sends.
     fn has_reached(&self, opening: usize) -> bool {
         let script = self.script();
         let waits = |&peer: &u64| self.next_received(peer).is_some_and(|item| item.at < opening);
@@ -77,9 +79,9 @@ impl Player<'_> {
         !script.received.keys().any(waits) && !script.sent.iter().any(is_far)
     }
 
-    /// Holds what a leader tells of the active nodes against what was told. Fabric adds it to the message that is sent next, also
-    /// if that was made before the tick with which it is to be told: then the message of that tick comes without it. Gives back what
-    /// was told so.
+    /// Compares the active nodes in a leader's metadata with the recorded ones. Fabric adds them to the message that is
+    /// sent next, even if that message was created before the tick that reports them; then the message of that tick has
+    /// none. Returns the nodes that were reported early.
     fn may_tell(&self, item: &Item, metadata: &Bytes) -> Result<Option<(BTreeSet<u64>, usize)>, String> {
         let early = self.told_early.get(&item.message.to);
         match (active(metadata), active(&item.metadata), early) {
@@ -102,13 +104,13 @@ impl Player<'_> {
     }
 }
 
-/// The nodes that a leader tells its followers of. Their order is that of a Go map.
+/// Returns the active nodes in a leader's metadata as a set, because Fabric sends them in the order of a Go map.
 fn active(metadata: &Bytes) -> Option<BTreeSet<u64>> {
     let nodes = ClusterMetadata::decode(metadata.clone()).unwrap().active_nodes;
     (!metadata.is_empty()).then(|| nodes.into_iter().collect())
 }
 
-/// A message without the data of its entries.
+/// Formats a message without the data of its entries.
 pub(crate) fn shown(message: &Message) -> String {
     let entries: Vec<_> = message.entries.iter().map(|entry| (entry.index, entry.term)).collect();
     format!(

@@ -1,4 +1,4 @@
-//! What the machine wants done.
+//! Performs the effects of the machine.
 
 use std::collections::VecDeque;
 
@@ -15,7 +15,8 @@ impl Player<'_> {
         events.into_iter().try_for_each(|event| self.feed(event))
     }
 
-    /// The disk, judging and other orderers answer at once: in the recorded orderers nothing goes on meanwhile.
+    /// Performs an effect. The disk, validation and other orderers respond at once, because the recorded orderers wait
+    /// for them.
     fn perform(&mut self, effect: Effect, events: &mut VecDeque<Event>) -> Result<(), String> {
         match effect {
             Effect::Persist(write) if self.choice.slow_disk || !self.unwritten.is_empty() => {
@@ -47,7 +48,7 @@ impl Player<'_> {
             }
             Effect::Apply { number, .. } => {
                 self.applying = Some(number.0);
-                // of a follower, nobody sees when it is done
+                // when a follower has finished is not visible in the recording
                 let status = self.machine.as_mut().unwrap().status().unwrap().raft;
                 if status.role != Role::Leader {
                     events.extend(self.meaning());

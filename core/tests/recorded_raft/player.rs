@@ -1,8 +1,9 @@
-//! A chain's machine in the place of a recorded orderer.
+//! A machine in the place of a recorded orderer.
 //!
-//! The recording says what came in and what went out. It does not say when ticks passed, when a client's envelopes came in, or
-//! which of two nodes' messages was taken first, so these are [`Choice`]s. Whatever is chosen, every message that the machine
-//! sends is held against the next recorded one to that node, byte for byte, and every block against the recorded one.
+//! The recording contains the messages that arrived and those that were sent. It does not say when ticks passed, when a
+//! client's envelopes arrived, or which of two nodes' messages was processed first, so these are [`Choice`]s. Whatever
+//! is chosen, every message that the machine sends is compared byte for byte with the next recorded one to that node,
+//! and every block with the recorded one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,19 +21,20 @@ use crate::chain::{Chain, number_of};
 use crate::comparing::shown;
 use crate::script::{Item, Run};
 
-/// What decides election timeouts. The moment of a campaign is the recorded one.
+/// Seed of the election timeouts. The moment of a campaign is the recorded one.
 const SEED: u64 = 3;
 /// The recorded channel's `ElectionTick`.
 const ELECTION_TICKS: usize = 10;
-/// A forwarded envelope comes from a consenter, which keeps it. What comes from a client, the machine would send again by itself.
+/// Origin of forwarded envelopes: another consenter, which keeps them. The machine would itself resend a client's
+/// envelope.
 const ELSEWHERE: Origin = Origin::Consenter(u64::MAX);
 
-/// What may have happened next.
+/// An event that may have happened next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The next message of this node was taken.
+    /// The next message of this node was processed.
     Receive(u64),
-    /// The same, an election timeout after the last word of the leader.
+    /// The next message of this node was processed, an election timeout after the leader's last message.
     ReceiveLate(u64),
     /// A client's envelope was forwarded.
     Submit,
@@ -40,23 +42,23 @@ pub(crate) enum Step {
     Tick,
     /// A block was proposed.
     Propose,
-    /// A config message that removes the leader came in.
+    /// A config message that removes the leader arrived.
     HandOver,
-    /// The leader was silent for too long.
+    /// The leader was silent for an election timeout.
     Campaign,
-    /// What was on its way to the disk is there.
+    /// Pending writes reached the disk.
     Written,
-    /// The leader knows what a config block means.
+    /// The leader has applied a config block.
     Applied,
     /// The process ended.
     End,
 }
 
-/// A step, and how fast the disk was.
+/// A step, and the speed of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub(crate) step: Step,
-    /// Whether the disk takes its time: what waits for it is sent behind what comes next.
+    /// Whether the disk is slow: messages that wait for it are sent after the following ones.
     pub(crate) slow_disk: bool,
 }
 
@@ -66,22 +68,22 @@ impl Choice {
     }
 }
 
-/// What was compared.
+/// Numbers of what was compared.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     /// Messages, by type.
     pub(crate) messages: BTreeMap<&'static str, u64>,
-    /// Envelopes that were forwarded.
+    /// Forwarded envelopes.
     pub(crate) forwarded: u64,
-    /// Blocks that were written as entries were applied.
+    /// Blocks written when their entries were applied.
     pub(crate) written: u64,
-    /// Blocks that came from other orderers.
+    /// Blocks replicated from other orderers.
     pub(crate) copied: u64,
-    /// Blocks that the machine proposed.
+    /// Blocks proposed by the machine.
     pub(crate) proposed: u64,
     /// Campaigns.
     pub(crate) campaigns: u64,
-    /// Messages for which there was no stream, or which went down with it.
+    /// Messages without a stream, or lost with it.
     pub(crate) lost: u64,
 }
 
@@ -93,31 +95,31 @@ pub(crate) struct Player<'a> {
     pub(crate) run: usize,
     pub(crate) machine: Option<Machine>,
     pub(crate) disk: LogContents,
-    /// What is on its way to the disk.
+    /// Writes that have not reached the disk.
     pub(crate) unwritten: VecDeque<LogWrite>,
     pub(crate) tip: u64,
-    /// How many were taken, by node.
+    /// Number of processed messages, by node.
     pub(crate) received: BTreeMap<u64, usize>,
-    /// How many were sent, by ID.
+    /// Number of sent messages, by ID.
     pub(crate) sent: BTreeMap<u64, usize>,
     pub(crate) submitted: usize,
-    /// What was told to an ID ahead of the tick with which the machine tells it.
+    /// Active nodes that were reported to an ID before the tick at which the machine reports them.
     pub(crate) told_early: BTreeMap<u64, (BTreeSet<u64>, usize)>,
     pub(crate) timer: bool,
-    /// It is no consenter any more. Fabric's orderers still send what is due.
+    /// The node is no longer a consenter. Fabric's orderers still send what is due.
     pub(crate) is_removed: bool,
-    /// The config block that the leader is finding out the meaning of.
+    /// The config block that the leader is applying.
     pub(crate) applying: Option<u64>,
-    /// The block whose config message is being judged.
+    /// The block whose config message is being validated.
     pub(crate) examined: u64,
-    /// The place in the recording that was reached.
+    /// Position in the recording.
     pub(crate) now: usize,
     pub(crate) choice: Choice,
     pub(crate) tally: Tally,
 }
 
 impl<'a> Player<'a> {
-    /// One of the consenters that the channel begins with has its genesis block; any other node joins.
+    /// Creates a player. A first consenter of the channel has its genesis block; any other node joins later.
     pub(crate) fn new(node: u64, chain: &'a Chain, runs: &'a [Run]) -> Self {
         let (members, _) = chain.members(0);
         let is_first = members.ids().any(|id| id == node);
@@ -156,20 +158,20 @@ impl<'a> Player<'a> {
         self.run == self.runs.len()
     }
 
-    /// How far it came.
+    /// Returns the progress: the number of processed and sent messages, with the run in the upper bits.
     pub(crate) fn progress(&self) -> usize {
         let taken: usize = self.received.values().chain(self.sent.values()).sum();
         (self.run << 20) + taken + self.submitted
     }
 
-    /// All that makes a difference to what comes.
+    /// Returns the state that later steps depend on, to recognize equal states.
     pub(crate) fn state(&mut self) -> String {
         let status = self.machine.as_mut().map(|machine| machine.status().unwrap());
         let taken = (self.run, &self.received, &self.sent, self.submitted, self.unwritten.len(), self.applying);
         format!("{taken:?} {status:?}")
     }
 
-    /// Where it stands, for people.
+    /// Describes the state for error texts.
     pub(crate) fn describe(&mut self) -> String {
         let heads: Vec<_> = self.heads().map(|item| (item.at, shown(&item.message))).collect();
         let status = self.machine.as_mut().map(|machine| machine.status().unwrap().raft);
@@ -179,7 +181,7 @@ impl<'a> Player<'a> {
         )
     }
 
-    /// Takes up what is on the disk as the consenter of this ID.
+    /// Restores the machine from disk as the consenter of this ID.
     fn start(&mut self, id: u64) -> Result<(), String> {
         let block = self.chain.block(self.tip);
         let (members, _) = self.chain.members(self.tip);
@@ -203,7 +205,7 @@ impl<'a> Player<'a> {
         self.perform_all(effects)
     }
 
-    /// The next recorded message to each ID.
+    /// Returns the next recorded message to each ID.
     fn heads(&self) -> impl Iterator<Item = &'a Item> {
         let script = self.runs.get(self.run);
         let sent = self.sent.clone();
@@ -215,12 +217,12 @@ impl<'a> Player<'a> {
         self.script().received.get(&peer)?.get(self.received.get(&peer).copied().unwrap_or(0))
     }
 
-    /// What may have happened next, the likeliest first.
+    /// Returns the events that may have happened next, the likeliest first.
     pub(crate) fn choices(&mut self) -> VecDeque<Choice> {
         let script = self.script();
         let heads: Vec<&Item> = self.heads().collect();
         let frontier = heads.iter().map(|item| item.at).min().unwrap_or(usize::MAX);
-        // what went out before a message came in was made before it was taken
+        // a message that was sent before another one arrived was created before that one was processed
         let peers = script.received.keys();
         let mut waiting: Vec<_> = peers
             .filter_map(|&peer| Some((self.next_received(peer)?, peer)))
@@ -280,7 +282,7 @@ impl<'a> Player<'a> {
         choices
     }
 
-    /// The recorded entry of this index, if it is the next one and holds a block.
+    /// Returns the recorded entry of this index, if it is the next one and contains a block.
     fn next_block(&self, index: u64) -> Option<&'a Entry> {
         let entries = self.heads().flat_map(|item| &item.message.entries);
         let holds_block =
@@ -290,8 +292,7 @@ impl<'a> Player<'a> {
 
     /// Takes a step.
     ///
-    /// # Errors
-    /// The machine does something else than the recorded orderer.
+    /// # Errors The machine does something else than the recorded orderer.
     pub(crate) fn take(&mut self, choice: Choice) -> Result<(), String> {
         self.choice = choice;
         let outcome = self.take_step(choice.step);
@@ -336,12 +337,12 @@ impl<'a> Player<'a> {
         self.feed(Event::Message { from, message: Box::new(item.message.clone()), metadata: item.metadata.clone() })
     }
 
-    /// A client's envelope comes in, and has to be forwarded to whom it was.
+    /// Submits a client's envelope, which has to be forwarded to the recorded node.
     fn submit(&mut self) -> Result<(), String> {
         let submit = &self.script().submits[self.submitted];
         let before = self.submitted;
         let sequence = self.chain.block(self.tip).configuration.rules.sequence;
-        // it may have been judged just before the newest configuration
+        // it may have been validated just before the newest configuration
         if submit.sequence > sequence.0 || submit.sequence + 1 < sequence.0 {
             return Err(format!("an envelope was forwarded under configuration {}, not {sequence}", submit.sequence));
         }
@@ -360,7 +361,7 @@ impl<'a> Player<'a> {
         self.machine.as_mut().map_or(0, |machine| machine.status().unwrap().raft.last)
     }
 
-    /// The envelopes of the next recorded block come in. If they do not fill a block, the batch timer fires.
+    /// Submits the envelopes of the next recorded block. If they do not fill a block, the batch timer fires.
     fn propose(&mut self) -> Result<(), String> {
         let index = self.last() + 1;
         let entry = self.next_block(index).ok_or("no block")?;
@@ -386,7 +387,7 @@ impl<'a> Player<'a> {
         self.order(&data[0], self.chain.block(self.tip).configuration.rules.sequence)
     }
 
-    /// At the recorded moment, at the latest when the longest election timeout has passed.
+    /// Starts a campaign at the recorded moment, at the latest after the longest election timeout.
     fn campaign(&mut self) -> Result<(), String> {
         for _ in 0..2 * ELECTION_TICKS {
             if self.machine.as_mut().unwrap().status().unwrap().raft.role == Role::PreCandidate {

@@ -1,4 +1,4 @@
-//! What a recorded orderer received and sent, run by run of its process.
+//! The messages that a recorded orderer received and sent, by run of its process.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,9 +12,9 @@ use crate::recording::Record;
 /// A Raft message.
 #[derive(Clone)]
 pub(crate) struct Item {
-    /// Its place in the node's recording.
+    /// Position in the node's recording.
     pub(crate) at: usize,
-    /// The node at the other side.
+    /// The peer node.
     pub(crate) peer: u64,
     pub(crate) stream: u64,
     pub(crate) message: raftpb::Message,
@@ -22,32 +22,32 @@ pub(crate) struct Item {
     pub(crate) metadata: Bytes,
 }
 
-/// An envelope that was forwarded.
+/// A forwarded envelope.
 #[derive(Clone)]
 pub(crate) struct Submit {
     pub(crate) at: usize,
     pub(crate) peer: u64,
-    /// The configuration that it was found valid under.
+    /// Sequence of the configuration under which the envelope was validated.
     pub(crate) sequence: u64,
     pub(crate) envelope: Bytes,
 }
 
-/// A run of a process.
+/// One run of a process.
 #[derive(Default)]
 pub(crate) struct Run {
-    /// What came in, by the node that sent it: a node's messages come by one stream, in their order.
+    /// Received messages, by the sending node. A node's messages arrive by one stream, in order.
     pub(crate) received: BTreeMap<u64, Vec<Item>>,
-    /// What went out, by the ID that it went to.
+    /// Sent messages, by the ID of the receiver.
     pub(crate) sent: BTreeMap<u64, Vec<Item>>,
-    /// What it forwarded.
+    /// Forwarded envelopes.
     pub(crate) submits: Vec<Submit>,
-    /// Where each stream of this node was opened.
+    /// Position at which each stream of this node was opened.
     pub(crate) opened: BTreeMap<u64, usize>,
-    /// Messages that came by a stream of a channel that this node had not joined.
+    /// Number of messages that arrived for a channel that this node had not joined.
     pub(crate) refused: usize,
 }
 
-/// Why a stream closed whose node has not joined the channel, or has no chain for it.
+/// Reason of a closed stream when the node has not joined the channel, or has no chain for it.
 const NO_CHANNEL: &str = "channel ch doesn't exist";
 
 pub(crate) fn runs(records: &[Record]) -> Vec<Run> {
@@ -89,7 +89,7 @@ pub(crate) fn runs(records: &[Record]) -> Vec<Run> {
     runs
 }
 
-/// Runs, counted from 1, and streams in them.
+/// Returns the streams closed for this reason, with their run, counted from 1.
 fn refused_streams(records: &[Record]) -> BTreeSet<(usize, u64)> {
     let (mut run, mut last) = (0, u64::MAX);
     let mut refused = BTreeSet::new();

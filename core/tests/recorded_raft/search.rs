@@ -1,13 +1,13 @@
-//! Finds an order of what was not recorded in which the machine sends exactly what was.
+//! Searches for an order of the unrecorded events in which the machine sends exactly the recorded messages.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Write as _;
 
 use crate::player::{Choice, Player};
 
-/// So far back a choice may be taken otherwise.
+/// Maximum number of the last choices that the search can change.
 const DEPTH: usize = 30;
-/// The search gives up a path after this many steps in a row that lead no further than other paths did.
+/// The search fails after this many consecutive steps without progress beyond the furthest point so far.
 const PATIENCE: usize = 200;
 
 struct Fork<'a> {
@@ -17,8 +17,7 @@ struct Fork<'a> {
 
 /// Plays all runs.
 ///
-/// # Errors
-/// There is no such order, and how the one that came furthest ended.
+/// # Errors There is no such order. The error describes the furthest point and the differences there.
 pub(crate) fn play(mut player: Player<'_>) -> Result<Player<'_>, String> {
     let mut forks: VecDeque<Fork<'_>> = VecDeque::new();
     let (mut furthest, mut reached, mut vain) = ((0, String::new()), 0, 0);
@@ -55,7 +54,7 @@ pub(crate) fn play(mut player: Player<'_>) -> Result<Player<'_>, String> {
     Ok(player)
 }
 
-/// Keeps what went wrong as far on as anything did.
+/// Records a difference if it occurred at the furthest point so far.
 fn note(furthest: &mut (usize, String), player: &mut Player<'_>, difference: impl FnOnce() -> String) {
     let progress = player.progress();
     if progress > furthest.0 || furthest.1.is_empty() {

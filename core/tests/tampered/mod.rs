@@ -37,7 +37,7 @@ impl Cases {
         self.0.push(Case { name, genesis: genesis(), blocks });
     }
 
-    /// Adds a case with a change of the valid blocks.
+    /// Adds a case that changes the valid blocks.
     fn with(&mut self, name: &'static str, made: &Made, change: impl FnOnce(&mut Vec<Block>)) {
         let mut blocks = made.blocks.clone();
         change(&mut blocks);

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
-/// An authority, a certificate of the brokers', and clients' of several kinds.
+/// The files of a CA, of a broker certificate, and of several client certificates.
 #[derive(Debug)]
 pub struct Certificates {
     folder: PathBuf,
 }
 
-/// PEM texts.
+/// A certificate and its key, in PEM.
 #[derive(Debug, Clone)]
 pub struct Pair {
     pub certificate: Vec<u8>,
@@ -34,13 +34,13 @@ impl Certificates {
         Self { folder: folder.to_owned() }
     }
 
-    /// The authority's certificate.
+    /// Returns the CA certificate.
     pub fn authority(&self) -> Vec<u8> {
         fs::read(self.folder.join("ca.pem")).unwrap()
     }
 
-    /// Returns the pair of `orderer`, which may do anything, `stranger`, which may do nothing, or `foreign`, of another
-    /// authority.
+    /// Returns the certificate of `orderer`, which may do anything, of `stranger`, which may do nothing, or of
+    /// `foreign`, which another CA issued.
     pub fn client(&self, name: &str) -> Pair {
         let read = |ending| fs::read(self.folder.join(format!("{name}.{ending}"))).unwrap();
         Pair { certificate: read("pem"), key: read("key") }
@@ -59,7 +59,7 @@ fn authority(name: &str) -> (Issuer<'static, KeyPair>, String) {
 
 fn issue(issuer: &Issuer<'static, KeyPair>, name: &str) -> Pair {
     let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-    // nothing but the name: brokers know a client by its whole subject
+    // only the common name, because brokers identify a client by its whole subject
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     let key = KeyPair::generate().unwrap();

@@ -1,6 +1,7 @@
-//! Real Kafka for tests: one node or three as child processes on free ports, in a temporary folder, killed on drop.
+//! Real Kafka brokers for tests: one or three nodes as child processes on free ports, in a temporary directory, killed
+//! on drop.
 //!
-//! A node can be killed, paused, resumed and started again. It counts as started when it says so; nothing here sleeps.
+//! A node can be killed, paused, resumed and restarted. It counts as started when its log says so; nothing here sleeps.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "a test that panics has failed")]
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 pub use certificates::Certificates;
 use process::Process;
 
-/// A version from before brokers dropped what old clients speak, and one from after.
+/// A version from before brokers dropped the protocol versions of old clients, and one from after that.
 pub const KAFKA_3: &str = "3.9.2";
 pub const KAFKA_4: &str = "4.4.0";
 
@@ -57,18 +58,18 @@ impl Plan {
         Self { version, nodes: 1, listeners: vec![Listener::Plain], authorize: false, settings: vec![] }
     }
 
-    /// Three nodes; a topic is kept on all of them, and an append needs two.
+    /// Plans three nodes. A topic has a replica on each, and an append needs two.
     pub fn three(self) -> Self {
         Self { nodes: 3, ..self }
     }
 
-    /// Adds all kinds of listeners, and lets only users named orderer do anything.
+    /// Adds all kinds of listeners, and permits only the user orderer to do anything.
     pub fn secured(self) -> Self {
         let listeners = vec![Listener::Plain, Listener::Tls, Listener::Sasl, Listener::SaslTls];
         Self { listeners, authorize: true, ..self }
     }
 
-    /// A line of every node's `server.properties`.
+    /// Adds a line to the `server.properties` of every node.
     pub fn set(mut self, setting: &str) -> Self {
         self.settings.push(setting.to_owned());
         self
@@ -79,7 +80,8 @@ impl Plan {
         Brokers::start(&self)
     }
 
-    /// Returns the brokers in the slot if a test still uses them, else new ones. Tests of a file share brokers so.
+    /// Returns the brokers in the slot if a test still uses them, or starts new ones. The tests of a file share brokers
+    /// this way.
     pub fn shared(self, slot: &'static Mutex<Weak<Brokers>>) -> Arc<Brokers> {
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         slot.upgrade().unwrap_or_else(|| {
@@ -118,7 +120,7 @@ impl Brokers {
             write!(voters, "{comma}{id}@127.0.0.1:{port}").unwrap();
         }
         let prepared: Vec<_> = (1..=plan.nodes).map(|id| Prepared::new(plan, folder.path(), id, &voters)).collect();
-        // all at once: they wait for each other
+        // start all at once, because they wait for each other
         let nodes: Vec<_> = prepared.into_iter().map(Prepared::start).collect();
         for node in &nodes {
             node.process().wait_until_ready();
@@ -126,7 +128,7 @@ impl Brokers {
         Self { folder, certificates, version: plan.version, nodes }
     }
 
-    /// `host:port` of each node's listener of that kind, in the order of their ids.
+    /// Returns `host:port` of each node's listener of this kind, in the order of the node IDs.
     pub fn addresses(&self, kind: Listener) -> Vec<String> {
         let ports = self.nodes.iter().flat_map(|node| &node.ports);
         ports.filter(|(listener, _)| *listener == kind).map(|(_, port)| format!("127.0.0.1:{port}")).collect()
@@ -136,27 +138,27 @@ impl Brokers {
         &self.certificates
     }
 
-    /// SIGKILL. Nodes are named by their ids, from 1.
+    /// Kills a node by SIGKILL. Node IDs begin at 1.
     pub fn kill(&self, id: i32) {
         self.node(id).process().kill();
     }
 
-    /// SIGSTOP: the node keeps its connections and says nothing.
+    /// Pauses a node by SIGSTOP. Its connections stay open and silent.
     pub fn pause(&self, id: i32) {
         self.node(id).process().signal("STOP");
     }
 
-    /// SIGCONT.
+    /// Resumes a node by SIGCONT.
     pub fn resume(&self, id: i32) {
         self.node(id).process().signal("CONT");
     }
 
-    /// Starts a killed node again, with what it has on disk. Waits until it is ready.
+    /// Restarts a killed node with its data on disk, and waits until it is ready.
     pub fn restart(&self, id: i32) {
         self.restart_all(&[id]);
     }
 
-    /// Starts several killed nodes again: those that need each other to become ready.
+    /// Restarts several killed nodes that need each other to become ready.
     pub fn restart_all(&self, ids: &[i32]) {
         for id in ids {
             let node = self.node(*id);
@@ -167,7 +169,7 @@ impl Brokers {
         }
     }
 
-    /// Runs one of Kafka's own commands against the brokers; panics with what it wrote when it fails.
+    /// Runs one of Kafka's own commands against the brokers. Panics with its output if it fails.
     pub fn command(&self, class: &str, arguments: &[&str]) {
         let jars = Command::new(script("fetch")).arg(self.version).output().unwrap();
         let jars = String::from_utf8(jars.stdout).unwrap();
@@ -194,7 +196,7 @@ impl Node {
     }
 }
 
-/// A node that can be started.
+/// A node that is ready to be started.
 struct Prepared {
     arguments: Vec<String>,
     ports: Vec<(Listener, u16)>,
@@ -238,7 +240,7 @@ fn log_of(folder: &Path, id: i32) -> PathBuf {
     folder.join(format!("{id}.log"))
 }
 
-/// The scripts are in the workspace's `tests/kafka`, wherever this module is compiled from.
+/// Returns the path of a script in the workspace's `tests/kafka`, for any crate that includes this module.
 fn script(name: &str) -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut scripts = here.ancestors().map(|folder| folder.join("tests/kafka").join(name));

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::sync::{Mutex, PoisonError};
 
-/// Below what the kernel gives to outgoing connections: one of those could take the port of a node that is down.
+/// First port, below the range of outgoing connections: one of those could take the port of a node that is down.
 const FIRST: u64 = 20_000;
 const COUNT: u64 = 12_000;
 
@@ -16,7 +16,7 @@ pub fn free() -> u16 {
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let given = given.get_or_insert_default();
     loop {
-        // other test processes look for ports at the same time: not in the same order
+        // random, because other test processes look for ports at the same time
         let random = RandomState::new().hash_one(given.len());
         let port = u16::try_from(FIRST + random % COUNT).unwrap();
         if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {

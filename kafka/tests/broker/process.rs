@@ -1,4 +1,4 @@
-//! One node's process.
+//! The process of one node.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -9,7 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// A node on a busy machine takes a quarter of this after a crash.
+/// Time limit for a start. After a crash, a node on a busy machine takes a quarter of it.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 
 const READY: &str = "Kafka Server started";
@@ -18,7 +18,7 @@ const READY: &str = "Kafka Server started";
 pub struct Process {
     child: Child,
     log: PathBuf,
-    /// Gets one word when the node is ready; closed when it ends.
+    /// Receives one message when the node is ready, and is closed when the node ends.
     ready: Mutex<Receiver<()>>,
 }
 
@@ -35,10 +35,10 @@ impl Process {
         thread::spawn(move || {
             let mut line = String::new();
             while output.read_line(&mut line).is_ok_and(|length| length > 0) {
-                // the folder may be gone already
+                // the directory may be gone already
                 let _ = written.write_all(line.as_bytes());
                 if line.contains(READY) {
-                    // nobody has to wait
+                    // the receiver may be gone
                     let _ = tell.send(());
                 }
                 line.clear();
@@ -80,8 +80,8 @@ struct Job {
     reply: Sender<Child>,
 }
 
-/// Starts processes from a thread that lives as long as the tests do: the kernel ends a node when the very thread that
-/// started it ends, and tests run in threads of their own.
+/// Starts processes from a thread that lives as long as the test process: the kernel ends a node when the thread that
+/// started it ends, and each test has its own thread.
 fn spawn(command: Command) -> Child {
     static SPAWNER: OnceLock<Mutex<Sender<Job>>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! The contract of every implementation of the traits: the same tests run against the fake and the real client.
+//! The contract of all implementations of the traits: the same tests run against the fake and the real client.
 
 #![allow(unreachable_pub, reason = "tests have no users")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
@@ -71,7 +71,7 @@ async fn a_topic_knows_what_it_holds(cluster: &dyn Cluster) {
         );
         assert!(expected, "{refused:?}");
     }
-    // the end is no error, and neither is what comes after an error
+    // neither the end of the topic nor a fetch after an error is an error
     let at_end = FetchLimits { max_wait: Duration::from_millis(10), ..LIMITS };
     let fetched = consumer.fetch(2, at_end).await.unwrap();
     assert_eq!((fetched.records.len(), fetched.next_offset, fetched.high_watermark), (0, 2, 2));

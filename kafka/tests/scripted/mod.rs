@@ -1,4 +1,4 @@
-//! Brokers that answer two questions, byte by byte: which versions they speak, and what they know of a topic.
+//! Scripted brokers that answer two requests, byte by byte: the supported versions, and the metadata of a topic.
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test that panics has failed")]
 
@@ -11,22 +11,22 @@ use tokio::task::JoinSet;
 
 const METADATA: i16 = 3;
 const VERSIONS: i16 = 18;
-/// The versions of requests that these brokers speak.
+/// The request versions that these brokers support.
 const SPOKEN: [(i16, i16, i16); 2] = [(METADATA, 4, 4), (VERSIONS, 3, 3)];
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const LEADER_NOT_AVAILABLE: i16 = 5;
 
-/// The knowledge that a broker has of every topic that it is asked about.
+/// What a broker knows about every topic.
 #[derive(Clone, Copy, Debug)]
 pub enum Knowledge {
     Nothing,
     NoLeaderYet,
-    /// This broker leads it.
+    /// This broker is the leader.
     Leads(i32),
 }
 
-/// Brokers with the numbers 1, 2, and so on, each of which names all of them.
+/// Brokers with the IDs 1, 2, and so on. Each names all of them.
 pub struct ScriptedBrokers {
     ports: Vec<u16>,
     asked: Arc<Vec<AtomicUsize>>,
@@ -83,14 +83,14 @@ impl Broker {
         }
     }
 
-    /// Ends with the connection, or with the first question that is not expected.
+    /// Answers requests until the connection ends or an unexpected request arrives.
     async fn converse(self, mut stream: TcpStream) {
         while let Ok(length) = stream.read_u32().await {
             let mut request = vec![0; usize::try_from(length).unwrap()];
             stream.read_exact(&mut request).await.unwrap();
             let mut request = Reader(&request);
             let (key, version, correlation) = (request.int16(), request.int16(), request.int32());
-            request.string(); // who asks
+            request.string(); // client ID
             let mut answer = correlation.to_be_bytes().to_vec();
             match (key, version) {
                 (VERSIONS, 3) => versions(&mut answer),
@@ -105,7 +105,7 @@ impl Broker {
     fn metadata(&self, answer: &mut Vec<u8>, request: &mut Reader<'_>) {
         let topics: Vec<String> = (0..request.int32()).map(|_| request.string()).collect();
         self.asked[self.index].fetch_add(topics.len(), Ordering::SeqCst);
-        answer.extend(0_i32.to_be_bytes()); // throttle
+        answer.extend(0_i32.to_be_bytes()); // throttle time
         answer.extend(count(self.ports.len()));
         for (id, port) in (1_i32..).zip(&self.ports) {
             answer.extend(id.to_be_bytes());
@@ -113,7 +113,7 @@ impl Broker {
             answer.extend(i32::from(*port).to_be_bytes());
             answer.extend((-1_i16).to_be_bytes()); // no rack
         }
-        answer.extend((-1_i16).to_be_bytes()); // no cluster's name
+        answer.extend((-1_i16).to_be_bytes()); // no cluster ID
         answer.extend(self.controller.to_be_bytes());
         answer.extend(count(topics.len()));
         for topic in topics {
@@ -150,9 +150,9 @@ fn versions(answer: &mut Vec<u8>) {
         for number in [key, oldest, newest] {
             answer.extend(number.to_be_bytes());
         }
-        answer.push(0); // no more fields
+        answer.push(0); // no tagged fields
     }
-    answer.extend(0_i32.to_be_bytes()); // throttle
+    answer.extend(0_i32.to_be_bytes()); // throttle time
     answer.push(0);
 }
 
@@ -182,7 +182,7 @@ impl Reader<'_> {
         i32::from_be_bytes(self.take())
     }
 
-    /// A text, or an empty one for none.
+    /// Reads a string. Returns an empty one for null.
     fn string(&mut self) -> String {
         let length = usize::try_from(self.int16()).unwrap_or_default();
         let (text, rest) = self.0.split_at(length);

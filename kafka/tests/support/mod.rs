@@ -1,4 +1,4 @@
-//! Support for the tests of this crate: settings, topics, loops until something holds, and rskafka's own client beside ours.
+//! Support for the tests of this crate: settings, topics, polling loops, and rskafka's own client for comparison.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
@@ -18,7 +18,7 @@ use rskafka::client::{Client, ClientBuilder};
 /// Time limit of every wait in a test, long enough for a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Deadlines that no answer of a broker misses, on however slow a machine: what fails before them fails for its own reason.
+/// Deadlines that every response meets, even on a slow machine, so that an earlier failure has another cause.
 pub const TIMEOUTS: Timeouts =
     Timeouts { dial: Duration::from_secs(30), read: Duration::from_secs(40), write: Duration::from_secs(40) };
 
@@ -40,7 +40,7 @@ pub fn spec(name: &str, replication_factor: i16) -> TopicSpec {
     TopicSpec { name: name.to_owned(), replication_factor, max_message_bytes: None }
 }
 
-/// A topic that is there, kept on one broker.
+/// Creates a topic with one replica.
 pub async fn with_topic(cluster: &dyn Cluster, name: &str) {
     cluster.ensure_topic(&spec(name, 1)).await.unwrap();
 }
@@ -53,7 +53,7 @@ pub fn text(record: &Record) -> String {
     String::from_utf8_lossy(record.value.as_deref().unwrap_or(b"null")).into_owned()
 }
 
-/// Reads from `offset` until `until`.
+/// Reads the records from `offset` until `until`.
 pub async fn read(consumer: &mut dyn Consumer, mut offset: i64, until: i64) -> Vec<Record> {
     let mut records = Vec::new();
     while offset < until {
@@ -64,12 +64,12 @@ pub async fn read(consumer: &mut dyn Consumer, mut offset: i64, until: i64) -> V
     records
 }
 
-/// Waits, but not for ever.
+/// Waits for a future for at most [`PATIENCE`].
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
-/// Asks until it holds. What a broker knows is published nowhere, so it is asked for.
+/// Polls until `ask` returns a value. Brokers do not publish their state, so it has to be polled.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     within(what, async {
         loop {
@@ -82,7 +82,7 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
     .await
 }
 
-/// The middle one of several measurements.
+/// Returns the median.
 pub fn median(mut measured: Vec<Duration>) -> Duration {
     measured.sort();
     measured[measured.len() / 2]
@@ -94,7 +94,7 @@ pub async fn timed<T>(future: impl Future<Output = T>) -> (Duration, T) {
     (before.elapsed(), done)
 }
 
-/// rskafka's own client, to show what it does.
+/// Connects rskafka's own client, to show its behavior.
 pub async fn bare(brokers: Vec<String>) -> Client {
     within("rskafka's client", ClientBuilder::new(brokers).client_id("bare").build()).await.unwrap()
 }

@@ -1,4 +1,4 @@
-//! A produce request byte by byte, for records that no decent client writes.
+//! A produce request byte by byte, for records that regular clients do not write.
 
 #![allow(clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test that panics has failed")]
 
@@ -33,9 +33,9 @@ fn batch(record: &[u8]) -> Vec<u8> {
     checked.extend(0_i32.to_be_bytes()); // last offset delta
     checked.extend(0_i64.to_be_bytes()); // first timestamp
     checked.extend(0_i64.to_be_bytes()); // last timestamp
-    checked.extend((-1_i64).to_be_bytes()); // producer
-    checked.extend((-1_i16).to_be_bytes()); // its epoch
-    checked.extend((-1_i32).to_be_bytes()); // its sequence
+    checked.extend((-1_i64).to_be_bytes()); // producer ID
+    checked.extend((-1_i16).to_be_bytes()); // producer epoch
+    checked.extend((-1_i32).to_be_bytes()); // base sequence
     checked.extend(1_i32.to_be_bytes()); // one record
     checked.extend(record);
     let mut batch = vec![];
@@ -51,12 +51,12 @@ fn batch(record: &[u8]) -> Vec<u8> {
 fn produce(broker: &str, topic: &str, records: &[u8]) {
     let mut request = vec![];
     request.extend(0_i16.to_be_bytes()); // produce
-    request.extend(3_i16.to_be_bytes()); // version
-    request.extend(1_i32.to_be_bytes()); // correlation
+    request.extend(3_i16.to_be_bytes()); // API version
+    request.extend(1_i32.to_be_bytes()); // correlation ID
     string(&mut request, "raw");
     request.extend((-1_i16).to_be_bytes()); // no transaction
     request.extend((-1_i16).to_be_bytes()); // all replicas
-    request.extend(5000_i32.to_be_bytes()); // patience
+    request.extend(5000_i32.to_be_bytes()); // timeout
     request.extend(1_i32.to_be_bytes()); // one topic
     string(&mut request, topic);
     request.extend(1_i32.to_be_bytes()); // one partition
@@ -81,7 +81,7 @@ fn string(to: &mut Vec<u8>, text: &str) {
     to.extend(text.as_bytes());
 }
 
-/// Zigzag, then seven bits a byte.
+/// Appends a zigzag-encoded integer, seven bits per byte.
 fn varint(to: &mut Vec<u8>, number: i64) {
     let mut rest = ((number << 1) ^ (number >> 63)).cast_unsigned();
     loop {

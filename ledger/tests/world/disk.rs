@@ -1,4 +1,5 @@
-//! A disk in memory, with the two files of a ledger. It knows what was synced, so that it can say what may be left after the power was cut.
+//! A simulated disk in memory with the two files of a ledger. It tracks what was synced, so that it can produce the
+//! contents that may be left after a power failure.
 
 use std::io;
 use std::path::Path;
@@ -9,7 +10,7 @@ use redb::StorageBackend;
 
 use super::{SMALL, channel, genesis};
 
-/// Bytes that a disk writes at once: a write may be torn between two of these.
+/// Size of an atomic write in bytes: a write may be torn at a sector boundary.
 const SECTOR_BYTES: usize = 512;
 
 #[derive(Clone, Debug)]
@@ -32,22 +33,22 @@ struct Content {
 #[derive(Debug, Default)]
 struct State {
     files: [Content; 2],
-    /// Changes and syncs so far.
+    /// Number of changes and syncs so far.
     operations: u64,
-    /// The operation from which on everything fails.
+    /// The operation from which on all operations fail.
     fails_at: Option<(u64, io::ErrorKind)>,
-    /// The sync with this index fails, and what it was to make durable never is, though readers see it.
+    /// The sync with this index fails, and its data never becomes durable, although readers see it.
     loses_at: Option<u64>,
     syncs: u64,
-    /// Writing behind this offset fails, as on a full disk.
+    /// Writes beyond this offset fail, as on a full disk.
     capacity: Option<u64>,
 }
 
-/// Shared, so that a test keeps it when the ledger is gone.
+/// A shared disk, which a test keeps after the ledger is closed.
 #[derive(Clone, Debug, Default)]
 pub struct Disk(Arc<Mutex<State>>);
 
-/// One of its files.
+/// One file of the disk.
 #[derive(Clone, Debug)]
 pub struct DiskFile {
     disk: Disk,
@@ -81,13 +82,13 @@ impl Disk {
         self.0.lock().unwrap().operations
     }
 
-    /// Everything from the operation with this index on fails.
+    /// Makes all operations fail from the operation with this index on.
     pub fn cut_at(&self, operation: u64) {
         self.0.lock().unwrap().fails_at = Some((operation, io::ErrorKind::Other));
     }
 
-    /// The sync with this index from now on fails. What it should have written is lost, but for readers, until it is
-    /// written again: so do file systems that take pages for clean after they failed to write them.
+    /// Makes the sync with this index from now on fail. Its data is lost until it is written again, although readers
+    /// see it: file systems behave like that when they mark pages as clean after a failed write.
     pub fn lose_at(&self, sync: u64) {
         let mut state = self.0.lock().unwrap();
         state.loses_at = Some(state.syncs + sync);
@@ -101,8 +102,8 @@ impl Disk {
         self.0.lock().unwrap().files.each_ref().map(|file| file.live.clone())
     }
 
-    /// Returns a disk as it may be found after a power cut: what was synced, and of what was written since, any part, whole or
-    /// torn. `seed` chooses; 0 is all of it, 1 nothing.
+    /// Returns a disk as it may be found after a power failure: everything synced, and any part of the later writes,
+    /// complete or torn. `seed` selects the part; 0 is all of it, 1 nothing.
     pub fn after_power_cut(&self, seed: u64) -> Self {
         let state = self.0.lock().unwrap();
         Self::with_content(state.files.each_ref().map(|file| file.after_power_cut(seed)))
@@ -181,7 +182,7 @@ impl StorageBackend for DiskFile {
         let Content { durable, unsynced, .. } = &mut state.files[self.number];
         for change in unsynced.drain(..) {
             match change {
-                // the length is the file's, not a page's
+                // the length belongs to the file, not to a page
                 Change::Length(len) => durable.resize(usize::try_from(len).unwrap(), 0),
                 Change::Write(..) if is_lost => {}
                 Change::Write(offset, data) => {

@@ -1,4 +1,4 @@
-//! A folder in memory that knows what was synced, for logs that are made anew under another name.
+//! A simulated directory in memory that tracks what was synced, for logs that are rewritten under another name.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,18 +31,18 @@ struct State {
     loses_next_sync: bool,
 }
 
-/// The part that is left of writes that were not synced when the power went.
+/// The part of the unsynced writes that is left after a power failure.
 #[derive(Clone, Copy, Debug)]
 pub enum Cut {
-    /// All of it.
+    /// All of the writes.
     Nothing,
-    /// This many of the first bytes of what was written last.
+    /// This many of the first bytes of the last write.
     Prefix(usize),
-    /// Some sectors.
+    /// Some sectors, selected by this seed.
     Sectors(u64),
 }
 
-/// Shared, so that a test keeps it when the log is gone.
+/// A shared directory, which a test keeps after the log is closed.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryFolder(Arc<Mutex<State>>);
 
@@ -57,7 +57,7 @@ impl MemoryFolder {
         self.0.lock().unwrap().operations
     }
 
-    /// Everything from the operation with this index on fails.
+    /// Makes all operations fail from the operation with this index on.
     pub fn fail_at(&self, operation: u64) {
         self.0.lock().unwrap().fails_at = Some(operation);
     }
@@ -66,7 +66,7 @@ impl MemoryFolder {
         self.0.lock().unwrap().capacity = bytes;
     }
 
-    /// The next sync fails; readers see what it should have written, a power cut takes it.
+    /// Makes the next sync fail. Readers see its data, but a power failure loses it.
     pub fn lose_next_sync(&self) {
         self.0.lock().unwrap().loses_next_sync = true;
     }

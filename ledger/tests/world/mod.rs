@@ -1,4 +1,4 @@
-//! Support for the tests of the ledger: chains of blocks and a disk that can be cut off.
+//! Support for the tests of the ledger: chains of blocks and a disk with simulated power failures.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses its own part")]
 
 pub mod disk;
@@ -11,7 +11,7 @@ use orderer_core::channel::{ChannelId, ConfigSequence};
 use orderer_ledger::{Options, PendingEnvelope};
 use prost::Message as _;
 
-/// Little memory, so that reads go to the disk and commits do not stay in buffers.
+/// Options with small caches, so that reads go to disk and commits do not stay in buffers.
 pub const SMALL: Options = Options { blocks: None, block_bytes: 1, page_cache_bytes: 1 << 20 };
 
 pub fn channel() -> ChannelId {
@@ -36,7 +36,7 @@ pub fn genesis() -> EncodedBlock {
     block(0, b"", vec!["genesis".into()])
 }
 
-/// `count` blocks on top of `last`, each with entries of these sizes.
+/// Returns `count` blocks after `last`, each with entries of these sizes.
 pub fn blocks_after(last: &EncodedBlock, count: usize, entry_bytes: &[usize]) -> Vec<EncodedBlock> {
     let mut blocks: Vec<EncodedBlock> = Vec::with_capacity(count);
     for _ in 0..count {

@@ -1,4 +1,4 @@
-//! Ways in which a certificate may be odd.
+//! Unusual and invalid variants of certificates.
 
 use crate::certificate::{Certificate, Extension, attribute, id_ce, name, validity};
 use crate::der::{
@@ -7,7 +7,7 @@ use crate::der::{
 use crate::keys::{Form, Hash, Key, Kind, key, version};
 use crate::rng::Rng;
 
-/// Bends one thing; says which.
+/// Changes one thing in a certificate. Returns a description of the change.
 pub fn bend(rng: &mut Rng, c: &mut Certificate, issuer_key: &Key) -> String {
     match rng.below(20) {
         0 => bend_frame(rng, c),
@@ -34,7 +34,7 @@ pub fn bend(rng: &mut Rng, c: &mut Certificate, issuer_key: &Key) -> String {
 
 const EKU: [&[u64]; 9] = [&[], &[1], &[2], &[1, 2], &[3], &[2, 9], &[9, 1], &[99], &[4, 8]];
 
-/// Sets an extension, in the place of one with the same OID.
+/// Adds an extension, or replaces one with the same OID.
 fn put(c: &mut Certificate, extension: Extension) {
     match c.extensions.iter_mut().find(|e| e.oid == extension.oid) {
         Some(place) => *place = extension,
@@ -206,7 +206,7 @@ fn bend_name(rng: &mut Rng, c: &mut Certificate) -> String {
     if rng.percent(10) {
         subject = Some(name(&[]));
     } else if let Some(subject) = &mut subject {
-        // behind what is there: the sequence's content, and one more
+        // after the existing RDNs: the content of the sequence, and one more
         let at = if subject.get(1).is_some_and(|b| *b < 128) { 2 } else { 3 };
         let content = subject.get(at..).unwrap_or_default().to_vec();
         let parts = if rng.percent(50) { [content, odd] } else { [odd, content] };
@@ -408,7 +408,7 @@ fn bend_flags(rng: &mut Rng, c: &mut Certificate) -> String {
     }
 }
 
-/// A general name of some form.
+/// Returns a general name of a random type.
 fn general_name(rng: &mut Rng) -> Vec<u8> {
     const HOSTS: [&[u8]; 14] = [
         b"example.com",

@@ -1,9 +1,9 @@
-//! Certificates of which every field is the caller's.
+//! Certificates in which the caller controls every field.
 
 use crate::der::{bits, boolean, octets, oid, sequence, set, tag, tlv, unsigned};
 use crate::keys::{Form, Hash, Key, authority_key_identifier, version};
 
-/// Arcs of attribute types.
+/// Last arcs of the OIDs of attribute types.
 pub mod attribute {
     #![allow(missing_docs, reason = "the names say it")]
     pub const COMMON_NAME: u64 = 3;
@@ -12,13 +12,13 @@ pub mod attribute {
     pub const UNIT: u64 = 11;
 }
 
-/// A name of one attribute an RDN: type, tag of the string, text.
+/// Encodes a name with one attribute per RDN: type, tag of the string, text.
 pub fn name(parts: &[(u64, u8, &[u8])]) -> Vec<u8> {
     let rdn = |(kind, tag, text): &(u64, u8, &[u8])| set(&[sequence(&[oid(&[2, 5, 4, *kind]), tlv(*tag, text)])]);
     sequence(&parts.iter().map(rdn).collect::<Vec<_>>())
 }
 
-/// The name of an authority.
+/// Encodes the name of a CA.
 pub fn authority_name(common_name: &str) -> Vec<u8> {
     name(&[
         (attribute::COUNTRY, tag::PRINTABLE, b"US"),
@@ -27,7 +27,7 @@ pub fn authority_name(common_name: &str) -> Vec<u8> {
     ])
 }
 
-/// The name of a member with these units.
+/// Encodes the name of a member with these organizational units.
 pub fn member_name(common_name: &str, units: &[&str]) -> Vec<u8> {
     let mut parts: Vec<(u64, u8, &[u8])> = vec![(attribute::ORGANIZATION, tag::PRINTABLE, b"Org")];
     parts.extend(units.iter().map(|unit| (attribute::UNIT, tag::UTF8, unit.as_bytes())));
@@ -38,16 +38,16 @@ pub fn member_name(common_name: &str, units: &[&str]) -> Vec<u8> {
 /// An extension.
 #[derive(Clone, Debug)]
 pub struct Extension {
-    /// Its OID, the whole element.
+    /// The OID, as an encoded element.
     pub oid: Vec<u8>,
-    /// Whether it is critical: a BOOLEAN, or nothing.
+    /// Whether the extension is critical: an encoded BOOLEAN, or nothing.
     pub critical: Vec<u8>,
-    /// What is in its OCTET STRING.
+    /// The content of the OCTET STRING.
     pub body: Vec<u8>,
 }
 
 impl Extension {
-    /// One whose OID has these arcs.
+    /// Creates an extension whose OID has these arcs.
     pub fn new(arcs: &[u64], critical: bool, body: Vec<u8>) -> Self {
         Self { oid: oid(arcs), critical: if critical { boolean(true) } else { Vec::new() }, body }
     }
@@ -57,12 +57,12 @@ impl Extension {
     }
 }
 
-/// Arcs of `id-ce`.
+/// Returns the arcs of an OID below `id-ce`.
 pub fn id_ce(last: u64) -> [u64; 4] {
     [2, 5, 29, last]
 }
 
-/// A certificate before it is signed. All fields are whole elements, which may be anything.
+/// A certificate before it is signed. All fields are encoded elements, and need not be valid.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "as in RFC 5280")]
 pub struct Certificate {
@@ -76,18 +76,18 @@ pub struct Certificate {
     pub spki: Vec<u8>,
     pub unique_ids: Vec<u8>,
     pub extensions: Vec<Extension>,
-    /// Instead of the extensions, if there is something.
+    /// Replaces the extensions if it is set.
     pub instead_of_extensions: Option<Vec<u8>>,
     pub hash: Hash,
     pub form: Form,
-    /// Behind the signature, within the outer sequence.
+    /// Bytes after the signature, within the outer sequence.
     pub tail: Vec<u8>,
-    /// Behind everything.
+    /// Bytes after the certificate.
     pub trailer: Vec<u8>,
     pub unused_signature_bits: u8,
 }
 
-/// Validity that everybody has who is not odd.
+/// Encodes a validity period.
 pub fn validity(from: &str, until: &str) -> Vec<u8> {
     let time = |text: &str| match text.len() {
         15 => tlv(tag::GENERALIZED_TIME, text.as_bytes()),
@@ -96,9 +96,9 @@ pub fn validity(from: &str, until: &str) -> Vec<u8> {
     sequence(&[time(from), time(until)])
 }
 
-/// Begin and end.
+/// Begin of the usual validity.
 pub const FROM: &str = "250101000000Z";
-/// See [`FROM`].
+/// End of the usual validity.
 pub const UNTIL: &str = "450101000000Z";
 
 impl Certificate {
@@ -124,7 +124,7 @@ impl Certificate {
         }
     }
 
-    /// An authority's, by another or itself.
+    /// Creates the certificate of a CA, issued by another CA or self-signed.
     pub fn authority(key: &Key, issuer_key: &Key, subject: Vec<u8>, issuer: Vec<u8>, serial: u64) -> Self {
         let mut certificate = Self::plain(key, issuer_key, subject, issuer, serial);
         certificate.extensions = vec![
@@ -136,7 +136,7 @@ impl Certificate {
         certificate
     }
 
-    /// A member's.
+    /// Creates the certificate of a member.
     pub fn member(key: &Key, issuer_key: &Key, subject: Vec<u8>, issuer: Vec<u8>, serial: u64) -> Self {
         let mut certificate = Self::plain(key, issuer_key, subject, issuer, serial);
         certificate.extensions = vec![
@@ -147,7 +147,7 @@ impl Certificate {
         certificate
     }
 
-    /// What is signed.
+    /// Encodes the `TBSCertificate`, which is signed.
     pub fn tbs(&self) -> Vec<u8> {
         let extensions = match &self.instead_of_extensions {
             Some(instead) => instead.clone(),
@@ -170,12 +170,12 @@ impl Certificate {
         ])
     }
 
-    /// The signed certificate.
+    /// Signs the certificate and encodes it.
     pub fn sign(&self, issuer_key: &Key) -> Vec<u8> {
         self.sign_tbs(self.tbs(), issuer_key)
     }
 
-    /// The same around a `TBSCertificate` that was changed.
+    /// Signs a changed `TBSCertificate` and encodes the certificate.
     pub fn sign_tbs(&self, tbs: Vec<u8>, issuer_key: &Key) -> Vec<u8> {
         let signature = issuer_key.sign(self.hash, &tbs, self.form);
         let signature = bits(self.unused_signature_bits, &signature);

@@ -1,11 +1,11 @@
-//! Revocation lists.
+//! Certificate revocation lists.
 
 use crate::certificate::{Extension, id_ce};
 use crate::der::{Node, bits, boolean, explicit, integer, mutate, null, octets, sequence, tag, tlv};
 use crate::keys::{Form, Hash, Key, authority_key_identifier};
 use crate::rng::Rng;
 
-/// A list of `serials` by an authority, with nothing odd.
+/// Encodes a regular list of `serials`, issued by a CA.
 pub fn plain(key: &Key, issuer: &[u8], identifier: &[u8], serials: &[Vec<u8>]) -> Vec<u8> {
     let time = |text: &str| tlv(tag::UTC_TIME, text.as_bytes());
     let algorithm = key.algorithm(key.hash());
@@ -18,7 +18,7 @@ pub fn plain(key: &Key, issuer: &[u8], identifier: &[u8], serials: &[Vec<u8>]) -
     sequence(&[tbs, algorithm, bits(0, &signature)])
 }
 
-/// A list of `serials` by an authority, odd in up to one way. Says how.
+/// Encodes a list of `serials`, issued by a CA, with at most one unusual property. Returns its description as well.
 #[allow(clippy::too_many_lines, reason = "an arm for each way to be odd")]
 pub fn list(rng: &mut Rng, key: &Key, issuer: &[u8], identifier: &[u8], serials: &[Vec<u8>]) -> (Vec<u8>, String) {
     let mut what = "plain";

@@ -1,4 +1,4 @@
-//! DER as it should be, and as it should not.
+//! Valid and invalid DER.
 
 use crate::rng::Rng;
 
@@ -27,18 +27,18 @@ pub mod tag {
     pub const SET: u8 = 0x31;
 }
 
-/// How a length is written.
+/// The encoding of a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
-    /// As DER has it.
+    /// Minimal, as DER requires.
     Minimal,
-    /// With so many octets behind the first, which may be more than needed.
+    /// With this many octets after the first, which may be more than needed.
     Long(u8),
     /// Indefinite, with end-of-contents octets.
     Indefinite,
 }
 
-/// An element with its length written in some way.
+/// Encodes an element with this encoding of its length.
 pub fn element(tag: u8, content: &[u8], length: Length) -> Vec<u8> {
     let mut out = vec![tag];
     let octets = content.len().to_be_bytes();
@@ -63,22 +63,22 @@ pub fn element(tag: u8, content: &[u8], length: Length) -> Vec<u8> {
     out
 }
 
-/// An element.
+/// Encodes an element.
 pub fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     element(tag, content, Length::Minimal)
 }
 
-/// A SEQUENCE.
+/// Encodes a SEQUENCE.
 pub fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
     tlv(tag::SEQUENCE, &parts.concat())
 }
 
-/// A SET, in the order given.
+/// Encodes a SET, in the given order.
 pub fn set(parts: &[Vec<u8>]) -> Vec<u8> {
     tlv(tag::SET, &parts.concat())
 }
 
-/// An OBJECT IDENTIFIER.
+/// Encodes an OBJECT IDENTIFIER.
 pub fn oid(arcs: &[u64]) -> Vec<u8> {
     let mut content = Vec::new();
     let first = arcs.first().copied().unwrap_or_default() * 40 + arcs.get(1).copied().unwrap_or_default();
@@ -94,7 +94,7 @@ pub fn oid(arcs: &[u64]) -> Vec<u8> {
     tlv(tag::OID, &content)
 }
 
-/// An INTEGER that is not negative, from its big-endian octets.
+/// Encodes a non-negative INTEGER from its big-endian octets.
 pub fn unsigned(octets: &[u8]) -> Vec<u8> {
     let mut content: Vec<u8> = octets.iter().copied().skip_while(|b| *b == 0).collect();
     if content.first().is_none_or(|b| b & 0x80 != 0) {
@@ -103,42 +103,42 @@ pub fn unsigned(octets: &[u8]) -> Vec<u8> {
     tlv(tag::INTEGER, &content)
 }
 
-/// A small INTEGER.
+/// Encodes a small INTEGER.
 pub fn integer(value: u64) -> Vec<u8> {
     unsigned(&value.to_be_bytes())
 }
 
-/// A BIT STRING with so many unused bits.
+/// Encodes a BIT STRING with this many unused bits.
 pub fn bits(unused: u8, octets: &[u8]) -> Vec<u8> {
     tlv(tag::BIT_STRING, &[&[unused], octets].concat())
 }
 
-/// An OCTET STRING.
+/// Encodes an OCTET STRING.
 pub fn octets(octets: &[u8]) -> Vec<u8> {
     tlv(tag::OCTET_STRING, octets)
 }
 
-/// A BOOLEAN.
+/// Encodes a BOOLEAN.
 pub fn boolean(value: bool) -> Vec<u8> {
     tlv(tag::BOOLEAN, &[if value { 0xff } else { 0 }])
 }
 
-/// NULL.
+/// Encodes NULL.
 pub fn null() -> Vec<u8> {
     vec![tag::NULL, 0]
 }
 
-/// A constructed element of the context class.
+/// Encodes a constructed element of the context class.
 pub fn explicit(number: u8, content: &[u8]) -> Vec<u8> {
     tlv(0xa0 | number, content)
 }
 
-/// A primitive element of the context class.
+/// Encodes a primitive element of the context class.
 pub fn implicit(number: u8, content: &[u8]) -> Vec<u8> {
     tlv(0x80 | number, content)
 }
 
-/// An element, taken apart as far as it can be.
+/// An element, parsed recursively as far as possible.
 #[derive(Clone, Debug)]
 pub struct Node {
     tag: u8,
@@ -149,12 +149,12 @@ pub struct Node {
 #[derive(Clone, Debug)]
 enum Content {
     Octets(Vec<u8>),
-    /// What stands before the elements (the unused bits of a bit string), and they.
+    /// The bytes before the elements (the unused bits of a bit string), and the elements.
     Elements(Vec<u8>, Vec<Node>),
 }
 
 impl Node {
-    /// Takes whole elements apart; nothing if the bytes are something else.
+    /// Parses elements recursively. Returns `None` if the bytes are not a sequence of elements.
     pub fn parse_all(mut bytes: &[u8]) -> Option<Vec<Self>> {
         let mut nodes = Vec::new();
         while !bytes.is_empty() {
@@ -196,7 +196,7 @@ impl Node {
         Some((Self { tag, length: Length::Minimal, content }, rest))
     }
 
-    /// Writes it.
+    /// Encodes the element.
     pub fn write(&self) -> Vec<u8> {
         let content = match &self.content {
             Content::Octets(octets) => octets.clone(),
@@ -234,7 +234,8 @@ impl Node {
     }
 }
 
-/// Changes one element anywhere among `nodes`; says how. `donor` is another document whose elements may be put in.
+/// Changes one random element among `nodes`. Returns a description of the change. `donor` is another document whose
+/// elements may be inserted.
 pub fn mutate(rng: &mut Rng, nodes: &mut Vec<Node>, donor: Option<&Node>) -> String {
     let total: usize = nodes.iter().map(Node::count).sum();
     let at = rng.below(total);
@@ -343,7 +344,7 @@ fn mutate_here(rng: &mut Rng, nodes: &mut Vec<Node>, index: usize, spliced: Opti
     }
 }
 
-/// Changes octets at random; says how.
+/// Changes octets at random. Returns a description of the change.
 pub fn mutate_octets(rng: &mut Rng, octets: &mut Vec<u8>, junk: &[u8]) -> &'static str {
     let at = rng.below(octets.len());
     match rng.below(8) {

@@ -1,4 +1,4 @@
-//! What cases are about.
+//! Families of cases.
 
 use bytes::Bytes;
 use fabric_proto::Message as _;
@@ -24,7 +24,7 @@ use crate::wire;
 
 type Make = fn(&mut Rng, &mut Chain) -> String;
 
-/// The families: what is odd, and who makes it so.
+/// The families: the name, and the function that generates a case.
 pub const FAMILIES: [(&str, Make); 12] = [
     ("g-authority", authority),
     ("g-member", member),
@@ -40,7 +40,7 @@ pub const FAMILIES: [(&str, Make); 12] = [
     ("g-wire", wire_mutants),
 ];
 
-/// Case `index` of a seed.
+/// Generates the case `index` of a seed.
 pub fn generate(seed: u64, index: u64) -> Case {
     let mut rng = Rng::new(seed, index);
     let (family, make) = FAMILIES[(index % FAMILIES.len() as u64) as usize];
@@ -58,7 +58,7 @@ fn curve(rng: &mut Rng) -> Kind {
     if rng.percent(75) { Kind::P256 } else { *rng.pick(&Kind::ALL) }
 }
 
-/// An ordering organization that is not odd.
+/// Returns a regular orderer organization.
 fn orderers() -> ConfigGroup {
     let root = Authority::root("orderers", Kind::P256, 7);
     organization(&msp("OrdererMSP", &[root.certificate.sign(root.key)], &[]), anybody())
@@ -69,12 +69,12 @@ fn role(id: &str, role: i32) -> MspPrincipal {
     MspPrincipal { principal_classification: 0, principal: role.encode_to_vec().into() }
 }
 
-/// Satisfied by whoever is this principal.
+/// Returns a policy that a signer with this principal satisfies.
 fn one_of(principal: MspPrincipal) -> Policy {
     signatures(n_of(1, vec![signed_by(0)]), vec![principal])
 }
 
-/// Genesis with this organization, then an update that `signers` sign.
+/// Appends the genesis block with this organization, and an update that `signers` sign.
 fn chain_of(chain: &mut Chain, level: &str, msp: &FabricMspConfig, admins: Policy, signers: &[Signer<'_>]) {
     let root = channel(level, orderers(), organization(msp, admins));
     chain.push(&root, None);
@@ -89,7 +89,7 @@ fn bends(rng: &mut Rng, certificate: &mut Certificate, issuer: &Key) -> String {
     (0..count).map(|_| bend(rng, certificate, issuer)).collect::<Vec<_>>().join(", ")
 }
 
-/// An authority of some place is odd: root, intermediate, or either of TLS; a member signs an update.
+/// One CA is unusual: a root, an intermediate, or a TLS CA of either kind. A member signs an update.
 fn authority(rng: &mut Rng, chain: &mut Chain) -> String {
     let (kind, below_kind, level) = (curve(rng), curve(rng), level(rng));
     let mut root = Authority::root("root", kind, 0);
@@ -132,7 +132,7 @@ fn authority(rng: &mut Rng, chain: &mut Chain) -> String {
     format!("{level}, {kind:?} over {below_kind:?}, place {place}: {what}")
 }
 
-/// A member's certificate, or a listed administrator's, is odd.
+/// The certificate of a member, or of a listed administrator, is unusual.
 fn member(rng: &mut Rng, chain: &mut Chain) -> String {
     let (kind, own_kind, level) = (curve(rng), curve(rng), level(rng));
     let root = Authority::root("root", kind, 0);
@@ -140,7 +140,7 @@ fn member(rng: &mut Rng, chain: &mut Chain) -> String {
     let mut constrained = root.below("intermediate", Kind::P256, 1);
     let mut what = String::new();
     if rng.percent(40) {
-        // what an authority says of those below it
+        // the constraints of a CA on the certificates below it
         what = format!("{} above ", bends(rng, &mut constrained.certificate, root.key));
     }
     let issuer = if what.is_empty() { &root } else { &constrained };
@@ -167,7 +167,7 @@ fn member(rng: &mut Rng, chain: &mut Chain) -> String {
     format!("{level}, {own_kind:?} by {kind:?}, units {units:?}, listed {listed}: {what}")
 }
 
-/// Authorities that certify each other in any way, some listed as roots, some as intermediates.
+/// CAs certify each other in random ways. Some are listed as roots, some as intermediates.
 fn graph(rng: &mut Rng, chain: &mut Chain) -> String {
     let level = level(rng);
     let (names, keys) = (1 + rng.below(4), 1 + rng.below(4));
@@ -221,7 +221,7 @@ fn graph(rng: &mut Rng, chain: &mut Chain) -> String {
     format!("{level}, {names} names, {keys} keys, {described:?}")
 }
 
-/// Revocation lists by authorities listed or not, of members, intermediates and others.
+/// Revocation lists by listed and unlisted CAs, of members, intermediates and others.
 fn lists(rng: &mut Rng, chain: &mut Chain) -> String {
     let (kind, level) = (curve(rng), level(rng));
     let root = Authority::root("root", kind, 0);
@@ -263,7 +263,7 @@ fn lists(rng: &mut Rng, chain: &mut Chain) -> String {
     format!("{level}, {kind:?}, intermediate {with_intermediate}: {}", described.join("; "))
 }
 
-/// Certificates in odd PEM, anywhere.
+/// Certificates in unusual PEM encodings, at any place.
 fn pems(rng: &mut Rng, chain: &mut Chain) -> String {
     let level = level(rng);
     let root = Authority::root("root", Kind::P256, 0);
@@ -293,7 +293,7 @@ fn pems(rng: &mut Rng, chain: &mut Chain) -> String {
     format!("{level}, place {place}: {what}")
 }
 
-/// A certificate whose elements are changed before, or after, it is signed.
+/// A certificate whose elements are changed before or after it is signed.
 fn der_mutants(rng: &mut Rng, chain: &mut Chain) -> String {
     let (kind, level) = (curve(rng), level(rng));
     let root = Authority::root("root", kind, 0);
@@ -338,7 +338,7 @@ fn der_mutants(rng: &mut Rng, chain: &mut Chain) -> String {
     format!("{level}, {kind:?}, place {place}, signed after {signed_after}: {}", what.join(", "))
 }
 
-/// Node OUs and listed units against the units of members.
+/// Node OUs and listed organizational units, with the units of members.
 fn units(rng: &mut Rng, chain: &mut Chain) -> String {
     const NAMES: [&str; 7] = ["client", "peer", "admin", "orderer", "", "x", "Admin"];
     let level = level(rng);
@@ -393,7 +393,7 @@ fn units(rng: &mut Rng, chain: &mut Chain) -> String {
     format!("{level}, intermediate {with_intermediate}, units {units:?}")
 }
 
-/// Somebody, described in some way.
+/// Returns a random principal that may match the member.
 fn principal(rng: &mut Rng, member: &[u8], depth: usize) -> MspPrincipal {
     let make = |principal_classification, principal: Vec<u8>| MspPrincipal {
         principal_classification,
@@ -441,7 +441,7 @@ fn rule(rng: &mut Rng, identities: usize, depth: usize) -> SignaturePolicy {
     }
 }
 
-/// Members of an organization whose authority is not odd.
+/// Returns the members of an organization with a regular CA.
 fn crew(rng: &mut Rng) -> (FabricMspConfig, Vec<(Vec<u8>, &'static Key)>) {
     let root = Authority::root("root", Kind::P256, 0);
     let mut members = Vec::new();
@@ -454,7 +454,7 @@ fn crew(rng: &mut Rng) -> (FabricMspConfig, Vec<(Vec<u8>, &'static Key)>) {
     (msp("Org1MSP", &[root.certificate.sign(root.key)], &[]), members)
 }
 
-/// Policies over odd principals.
+/// Policies over unusual principals.
 fn principals(rng: &mut Rng, chain: &mut Chain) -> String {
     let level = level(rng);
     let (config, members) = crew(rng);
@@ -466,7 +466,7 @@ fn principals(rng: &mut Rng, chain: &mut Chain) -> String {
     described
 }
 
-/// Policies of all types anywhere in the tree, and names of policies.
+/// Policies of all types at any place of the tree, and unusual names of policies.
 fn policies(rng: &mut Rng, chain: &mut Chain) -> String {
     const NAMES: [&str; 9] = [
         "Admins",
@@ -538,7 +538,7 @@ fn policies(rng: &mut Rng, chain: &mut Chain) -> String {
     format!("{level}: {}", what.join(", "))
 }
 
-/// Capabilities of all groups, hash families, identifiers.
+/// Capabilities of all groups, hash families, and identifiers.
 fn capability_sets(rng: &mut Rng, chain: &mut Chain) -> String {
     const NAMES: [&str; 14] = [
         "V1_1", "V1_2", "V1_3", "V1_4_2", "V1_4_3", "V2_0", "V2_5", "V3_0", "V1_4_4", "v1_1", "", "V9", "V3_1", "V2_1",
@@ -573,7 +573,7 @@ fn capability_sets(rng: &mut Rng, chain: &mut Chain) -> String {
     format!("{level}: {what}")
 }
 
-/// Sets of signatures: odd, twice, by others.
+/// Sets of signatures: unusual ones, duplicates, and those of other identities.
 fn signers(rng: &mut Rng, chain: &mut Chain) -> String {
     let level = level(rng);
     let (config, members) = crew(rng);
@@ -603,7 +603,7 @@ fn signers(rng: &mut Rng, chain: &mut Chain) -> String {
                     der::mutate_octets(&mut rng, &mut signature, &junk);
                 }
                 4 if signature.first() == Some(&0x30) && signature.len() < 120 => {
-                    // one more element within
+                    // one more element inside
                     signature[1] += 2;
                     signature.extend([5, 0]);
                 }
@@ -625,7 +625,7 @@ fn signers(rng: &mut Rng, chain: &mut Chain) -> String {
     described
 }
 
-/// The bytes of a configuration, or of an update before it is signed, changed anywhere.
+/// The encoding of a configuration, or of an update before it is signed, changed at any place.
 fn wire_mutants(rng: &mut Rng, chain: &mut Chain) -> String {
     let level = level(rng);
     let (config, members) = crew(rng);

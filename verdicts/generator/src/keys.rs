@@ -1,4 +1,4 @@
-//! Keys of every kind that a certificate may have. The same for everybody: they protect nothing.
+//! Keys of all types that a certificate may have. The keys are constant and public; they protect nothing.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
 use crate::der::{bits, explicit, implicit, integer, null, octets, oid, sequence, tlv, unsigned};
 use crate::long_rsa::LongKey;
 
-/// A digest.
+/// A hash function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
     /// SHA-1
@@ -28,7 +28,7 @@ pub enum Hash {
 }
 
 impl Hash {
-    /// All of them.
+    /// All hash functions.
     pub const ALL: [Self; 5] = [Self::Sha1, Self::Sha224, Self::Sha256, Self::Sha384, Self::Sha512];
 
     fn digest(self, message: &[u8]) -> Vec<u8> {
@@ -41,7 +41,7 @@ impl Hash {
         }
     }
 
-    /// What a signature by RSA is over.
+    /// Encodes the `DigestInfo` that an RSA signature covers.
     fn digest_info(self, message: &[u8]) -> Vec<u8> {
         sequence(&[sequence(&[self.oid(), null()]), octets(&self.digest(message))])
     }
@@ -57,7 +57,7 @@ impl Hash {
     }
 }
 
-/// SHA-256, for what the protocol hashes.
+/// Returns the SHA-256 of a message, for hashes of the protocol.
 pub fn sha256(message: &[u8]) -> Vec<u8> {
     Hash::Sha256.digest(message)
 }
@@ -80,17 +80,17 @@ pub enum Key {
     Ed25519(ed25519_dalek::SigningKey),
 }
 
-/// What a signature of an ECDSA key is to look like.
+/// The form of an ECDSA signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// The smaller of the two numbers, as Fabric wants it of its members.
+    /// The smaller value of s, as Fabric requires of members.
     LowS,
-    /// The greater one.
+    /// The greater value of s.
     HighS,
 }
 
 impl Key {
-    /// The `SubjectPublicKeyInfo`.
+    /// Encodes the `SubjectPublicKeyInfo`.
     pub fn spki(&self) -> Vec<u8> {
         let ec = |curve: &[u64], point: &[u8]| {
             sequence(&[sequence(&[oid(&[1, 2, 840, 10045, 2, 1]), oid(curve)]), bits(0, point)])
@@ -108,14 +108,14 @@ impl Key {
         }
     }
 
-    /// What a subject key identifier is mostly made of: the bits of the public key.
+    /// Returns a subject key identifier: the first 20 octets of a hash of the public key.
     pub fn identifier(&self) -> Vec<u8> {
         let mut id = sha256(&self.spki());
         id.truncate(20);
         id
     }
 
-    /// The digest that goes with the key.
+    /// Returns the usual hash function for this type of key.
     pub fn hash(&self) -> Hash {
         match self {
             Self::P384(_) => Hash::Sha384,
@@ -124,7 +124,7 @@ impl Key {
         }
     }
 
-    /// The `AlgorithmIdentifier` of a signature.
+    /// Encodes the `AlgorithmIdentifier` of a signature.
     pub fn algorithm(&self, hash: Hash) -> Vec<u8> {
         match self {
             Self::Rsa(_) | Self::LongRsa(_) => {
@@ -148,7 +148,7 @@ impl Key {
         }
     }
 
-    /// A signature over `message`.
+    /// Signs `message`.
     pub fn sign(&self, hash: Hash, message: &[u8], form: Form) -> Vec<u8> {
         match self {
             Self::LongRsa(key) => key.sign(&hash.digest_info(message)),
@@ -164,9 +164,9 @@ impl Key {
         }
     }
 
-    /// The two numbers of an ECDSA signature over a digest; empty for other keys.
+    /// Returns the integers r and s of an ECDSA signature over a digest. Both are empty for other keys.
     pub fn ecdsa(&self, digest: &[u8], form: Form) -> (Vec<u8>, Vec<u8>) {
-        // zeros in front do not change the number that a digest is; the libraries want half a field's length
+        // leading zeros do not change the integer of a digest; the libraries require half the length of a field element
         let padded = |least: usize| {
             let mut padded = vec![0; least.saturating_sub(digest.len())];
             padded.extend(digest);
@@ -192,7 +192,7 @@ impl Key {
     }
 }
 
-/// Kinds of keys.
+/// Types of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Kind {
@@ -210,12 +210,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Those that random cases have.
+    /// Key types in random cases.
     pub const ALL: [Self; 8] =
         [Self::P224, Self::P256, Self::P384, Self::P521, Self::Rsa768, Self::Rsa1024, Self::Rsa2048, Self::Ed25519];
 }
 
-/// How many keys there are of each kind on a curve.
+/// Number of keys of each curve.
 pub const EACH: usize = 8;
 
 static P224: LazyLock<Vec<Key>> =
@@ -249,7 +249,7 @@ fn long_keys(octets: usize) -> Vec<Key> {
     (0..EACH).filter_map(|number| LongKey::new(octets, number)).map(Key::LongRsa).collect()
 }
 
-/// Numbers to make keys of.
+/// Returns octets from which keys are created.
 fn scalars(length: usize) -> impl Iterator<Item = Vec<u8>> {
     (0..EACH as u64).map(move |number| scalar(length, number))
 }
@@ -263,8 +263,8 @@ fn scalar(length: usize, number: u64) -> Vec<u8> {
     octets
 }
 
-/// The `SubjectPublicKeyInfo` of another key of a kind: of as many as one likes. Nobody has the private part of an RSA key
-/// among them; its exponent is the largest that is taken.
+/// Encodes the `SubjectPublicKeyInfo` of another key of a type, for any number. The RSA keys have no known private key;
+/// their exponent is the largest that is accepted.
 pub fn other_spki(kind: Kind, number: usize) -> Vec<u8> {
     match kind.octets() {
         Some(octets) => {
@@ -279,7 +279,7 @@ pub fn other_spki(kind: Kind, number: usize) -> Vec<u8> {
     }
 }
 
-/// Another key of a kind, of as many as one likes. There are none of the RSA kinds up to 2048 bits.
+/// Returns another key of a type, for any number. Returns `None` for RSA keys up to 2048 bits.
 pub fn other(kind: Kind, number: usize) -> Option<Key> {
     let beyond = (EACH + number) as u64;
     match kind {
@@ -299,7 +299,7 @@ pub fn other(kind: Kind, number: usize) -> Option<Key> {
 }
 
 impl Kind {
-    /// Length of the modulus, if it has one.
+    /// Returns the length of the modulus in octets, or `None` for keys without one.
     fn octets(self) -> Option<usize> {
         Some(match self {
             Self::Rsa768 => 96,
@@ -318,7 +318,7 @@ fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     sequence(&[sequence(&[oid(&[1, 2, 840, 113_549, 1, 1, 1]), null()]), bits(0, &numbers)])
 }
 
-/// Key `number` of a kind; there are a few of each.
+/// Returns the key `number` of a type. There are a few keys of each type.
 pub fn key(kind: Kind, number: usize) -> &'static Key {
     let of = |keys: &'static [Key], at: usize| &keys[at % keys.len()];
     match kind {
@@ -336,17 +336,17 @@ pub fn key(kind: Kind, number: usize) -> &'static Key {
     }
 }
 
-/// A key identifier extension's octets: `AuthorityKeyIdentifier` with nothing else.
+/// Encodes the content of an authority key identifier extension with only the key identifier.
 pub fn authority_key_identifier(identifier: &[u8]) -> Vec<u8> {
     sequence(&[implicit(0, identifier)])
 }
 
-/// Version 3, as a certificate says it.
+/// Encodes the version of a certificate.
 pub fn version(number: u64) -> Vec<u8> {
     explicit(0, &integer(number))
 }
 
-/// An element for what is not DER at all.
+/// Encodes an element whose content need not be valid.
 pub fn raw(tag: u8, content: &[u8]) -> Vec<u8> {
     tlv(tag, content)
 }

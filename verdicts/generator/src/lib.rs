@@ -1,9 +1,10 @@
-//! Makes chains of odd configurations, certificates and signatures, for Fabric and for the library to judge.
+//! Generates chains of unusual configurations, certificates and signatures, which Fabric and the library validate.
 //!
-//! A case is made from a seed and its number alone: [`generate`] gives the same bytes for the same pair, so that a case
-//! that was found once can be made again, and tests need to store no more than Fabric's verdicts. What is made aims at
-//! what decides over trust: every field of a certificate can be bent (and is signed afterwards), and so can PEM, revocation
-//! lists, node OUs, principals, policies, capabilities, values, versions, sets of signatures, and the bytes of all of them.
+//! A case depends only on a seed and its number: [`generate`] returns the same bytes for the same pair, so that a case
+//! that was found once can be generated again, and tests need to store only Fabric's verdicts. The cases target
+//! everything that decides about trust: every field of a certificate can be changed (before it is signed), and so can
+//! PEM, revocation lists, node OUs, principals, policies, capabilities, values, versions, sets of signatures, and the
+//! bytes of all of them.
 
 #![allow(
     clippy::cast_possible_truncation,

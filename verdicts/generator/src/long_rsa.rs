@@ -1,18 +1,19 @@
-//! RSA keys with long moduli that are made, and sign, in no time: the modulus is a product of many small primes, each one above a
-//! divisor of one smooth number, so that the private exponent is short. A verifier does not see the difference.
+//! RSA keys with long moduli that are generated, and sign, quickly: the modulus is a product of many small primes, each
+//! one above a divisor of one smooth number, so that the private exponent is short. A verifier does not see the
+//! difference.
 
 use std::sync::LazyLock;
 
 use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use crypto_bigint::{BoxedUint, ConcatenatingMul as _, Odd, Resize as _};
 
-/// The factors of the smooth number, and how often it has each.
+/// The factors of the smooth number, with their multiplicity.
 const FACTORS: [(u64, u32); 11] =
     [(2, 6), (3, 3), (5, 2), (7, 1), (11, 1), (13, 1), (17, 1), (19, 1), (23, 1), (29, 1), (31, 1)];
-/// Smaller primes are not used.
+/// Lower bound of the primes.
 const PRIME_MIN: u64 = 1 << 16;
 
-/// Primes one above a divisor of the smooth number, in order.
+/// Primes that are one above a divisor of the smooth number, in ascending order.
 static PRIMES: LazyLock<Vec<u64>> = LazyLock::new(|| {
     let mut divisors = vec![1_u64];
     for (factor, times) in FACTORS {
@@ -33,14 +34,14 @@ pub struct LongKey {
 }
 
 impl LongKey {
-    /// The public exponent: the largest that is taken.
+    /// The public exponent: the largest that is accepted.
     pub const EXPONENT: u32 = 0x7fff_ffff;
 
-    /// One of so many octets: another for each number.
+    /// Generates a key with a modulus of this many octets. Each number gives another key.
     pub fn new(octets: usize, number: usize) -> Option<Self> {
         let wanted = u32::try_from(octets * 8).ok()?;
         let mut left: Vec<u64> = PRIMES.clone();
-        // the larger ones, beginning somewhere else for each key
+        // the larger primes, beginning at another one for each key
         let from = left.len() / 2;
         let count = left.len() - from;
         left[from..].rotate_left(number * 7 % count);
@@ -52,7 +53,7 @@ impl LongKey {
             };
             let place = match missing {
                 0..=7 => break,
-                // the last one, and the last but one
+                // the last prime, and the last but one
                 8..=33 => of_bits(missing.saturating_sub(6), missing)?,
                 34..=99 => of_bits(17, missing / 2)?,
                 _ => left.len() - 1,
@@ -66,12 +67,12 @@ impl LongKey {
         Some(Self { modulus: octets, odd })
     }
 
-    /// The modulus.
+    /// Returns the modulus.
     pub fn modulus(&self) -> &[u8] {
         &self.modulus
     }
 
-    /// A signature (PKCS #1 v1.5) over what is to be padded.
+    /// Signs the octets `info` (PKCS #1 v1.5).
     pub fn sign(&self, info: &[u8]) -> Vec<u8> {
         let length = self.modulus.len();
         let filling = vec![0xff; length.saturating_sub(info.len() + 3)];
@@ -84,7 +85,7 @@ impl LongKey {
     }
 }
 
-/// The inverse of the public exponent to the smooth number.
+/// Returns the inverse of the public exponent modulo the smooth number.
 fn private_exponent() -> u64 {
     let smooth: u64 = FACTORS.iter().map(|(factor, times)| factor.pow(*times)).product();
     let (mut old, mut new) = ((i128::from(LongKey::EXPONENT), 1_i128), (i128::from(smooth), 0_i128));
@@ -95,7 +96,7 @@ fn private_exponent() -> u64 {
     u64::try_from(old.1.rem_euclid(i128::from(smooth))).unwrap_or_default()
 }
 
-/// Miller and Rabin's test, with bases that suffice for 64 bits.
+/// Performs the Miller-Rabin test, with bases that suffice for 64 bits.
 fn is_prime(number: u64) -> bool {
     const BASES: [u64; 12] = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37];
     if let Some(factor) = BASES.iter().find(|base| number.is_multiple_of(**base)) {

@@ -1,4 +1,4 @@
-//! Writes cases to standard output, or to a file.
+//! Writes cases to a file.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -9,19 +9,19 @@ use orderer_case_generator::{generate, large};
 #[derive(Debug, Parser)]
 #[command(about = "Makes chains of odd configurations, certificates and signatures from a seed")]
 struct Arguments {
-    /// Where the numbers come from
+    /// Seed of the cases
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Number of the first case
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// How many cases
+    /// Number of cases
     #[arg(long, default_value_t = 1000)]
     count: u64,
-    /// Only cases whose name begins so
+    /// Write only cases whose name begins with this text
     #[arg(long, default_value = "")]
     family: String,
-    /// The largest configurations instead, which have no seed
+    /// Write the large configurations instead, which do not depend on the seed
     #[arg(long)]
     large: bool,
     /// The file to write

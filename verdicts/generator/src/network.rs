@@ -1,4 +1,4 @@
-//! A channel's configuration, updates of it, and the blocks that hold them.
+//! The configuration of a channel, its updates, and the blocks that contain them.
 
 use std::collections::BTreeMap;
 
@@ -22,47 +22,47 @@ use crate::keys::{Form, Hash, Key};
 
 /// The channel of all cases.
 pub const CHANNEL: &str = "odd";
-/// Capabilities of the channel that change how members are judged; none first.
+/// Channel capabilities that change the validation of members. The first is none.
 pub const LEVELS: [&str; 6] = ["", "V1_1", "V1_3", "V1_4_3", "V2_0", "V3_0"];
 
-/// A value with its modification policy.
+/// Returns a value with its modification policy.
 pub fn value(message: &impl Message) -> ConfigValue {
     ConfigValue { version: 0, value: message.encode_to_vec().into(), mod_policy: "Admins".to_owned() }
 }
 
-/// A policy element.
+/// Returns a policy element.
 pub fn policy(policy: Policy) -> ConfigPolicy {
     ConfigPolicy { version: 0, policy: Some(policy), mod_policy: "Admins".to_owned() }
 }
 
-/// A policy over the groups below.
+/// Returns a policy over the groups below.
 pub fn meta(sub_policy: &str, rule: i32) -> Policy {
     let meta = ImplicitMetaPolicy { sub_policy: sub_policy.to_owned(), rule };
     Policy { r#type: PolicyType::ImplicitMeta as i32, value: meta.encode_to_vec().into() }
 }
 
-/// A policy over signatures.
+/// Returns a policy over signatures.
 pub fn signatures(rule: SignaturePolicy, identities: Vec<MspPrincipal>) -> Policy {
     let envelope = SignaturePolicyEnvelope { version: 0, rule: Some(rule), identities };
     Policy { r#type: PolicyType::Signature as i32, value: envelope.encode_to_vec().into() }
 }
 
-/// So many of these rules.
+/// Returns a rule that `n` of these rules satisfy.
 pub fn n_of(n: i32, rules: Vec<SignaturePolicy>) -> SignaturePolicy {
     SignaturePolicy { r#type: Some(Type::NOutOf(NOutOf { n, rules })) }
 }
 
-/// Somebody who is the principal of this number.
+/// Returns a rule that a signer with the principal of this number satisfies.
 pub fn signed_by(number: i32) -> SignaturePolicy {
     SignaturePolicy { r#type: Some(Type::SignedBy(number)) }
 }
 
-/// A policy that nobody has to sign for.
+/// Returns a policy that needs no signature.
 pub fn anybody() -> Policy {
     signatures(n_of(0, Vec::new()), Vec::new())
 }
 
-/// Capabilities of these names.
+/// Returns a value with these capabilities. Empty names are left out.
 pub fn capabilities(names: &[&str]) -> ConfigValue {
     let names = names.iter().filter(|name| !name.is_empty());
     value(&Capabilities { capabilities: names.map(|name| ((*name).to_owned(), Capability {})).collect() })
@@ -76,7 +76,7 @@ fn group(policies: &[(&str, Policy)]) -> ConfigGroup {
     }
 }
 
-/// An organization's group, whose changes need `admins`.
+/// Returns the group of an organization whose changes need `admins`.
 pub fn organization(msp: &FabricMspConfig, admins: Policy) -> ConfigGroup {
     let mut group = group(&[("Readers", anybody()), ("Writers", anybody()), ("Admins", admins)]);
     let config = MspConfig { r#type: 0, config: msp.encode_to_vec().into() };
@@ -84,7 +84,7 @@ pub fn organization(msp: &FabricMspConfig, admins: Policy) -> ConfigGroup {
     group
 }
 
-/// A channel with one ordering organization, and one that uses it.
+/// Returns a channel with one orderer organization and one application organization.
 pub fn channel(level: &str, orderer: ConfigGroup, application: ConfigGroup) -> ConfigGroup {
     let metas = [("Readers", meta("Readers", 0)), ("Writers", meta("Writers", 0)), ("Admins", meta("Admins", 2))];
     let (mut root, mut ordering, mut using) = (group(&metas), group(&metas), group(&metas));
@@ -118,25 +118,25 @@ pub fn channel(level: &str, orderer: ConfigGroup, application: ConfigGroup) -> C
     root
 }
 
-/// Who signs an update, and how.
+/// A signer of an update, and how it signs.
 pub struct Signer<'a> {
     /// MSP ID.
     pub msp: &'a str,
-    /// Certificate, in PEM if it is not odd.
+    /// Certificate, usually in PEM.
     pub certificate: Vec<u8>,
     /// The key that signs.
     pub key: &'a Key,
-    /// What is done to the signature before it is used.
+    /// The change of the signature before it is used.
     pub change: Box<dyn Fn(Vec<u8>) -> Vec<u8> + 'a>,
 }
 
 impl<'a> Signer<'a> {
-    /// One who signs as everybody does.
+    /// Creates a signer whose signatures are not changed.
     pub fn new(msp: &'a str, certificate: Vec<u8>, key: &'a Key) -> Self {
         Self { msp, certificate, key, change: Box::new(|signature| signature) }
     }
 
-    /// Their signature over an update.
+    /// Signs an update.
     pub fn sign(&self, update: &[u8]) -> ConfigSignature {
         let identity = SerializedIdentity { mspid: self.msp.to_owned(), id_bytes: self.certificate.clone().into() };
         let header = SignatureHeader { creator: identity.encode_to_vec().into(), nonce: Bytes::from_static(&[1; 24]) };
@@ -146,7 +146,7 @@ impl<'a> Signer<'a> {
     }
 }
 
-/// An update that sets one value of an organization that uses the channel, and the configuration that it leads to.
+/// Returns an update that sets one value of the application organization, and the resulting configuration.
 pub fn set_anchors(root: &ConfigGroup, text: &str) -> (ConfigUpdate, ConfigGroup) {
     let old = root.groups.get("Application").and_then(|group| group.groups.get("Org1")).cloned().unwrap_or_default();
     let mut organization = ConfigGroup { version: old.version, ..ConfigGroup::default() };
@@ -156,7 +156,7 @@ pub fn set_anchors(root: &ConfigGroup, text: &str) -> (ConfigUpdate, ConfigGroup
     let bare = |group: &ConfigGroup| ConfigGroup { version: group.version, ..ConfigGroup::default() };
     let read_organization = organization.clone();
     if version == 0 {
-        // the group's members change: all are named
+        // the set of the group's elements changes, so the update has to name all of them
         organization.version += 1;
         organization.mod_policy.clone_from(&old.mod_policy);
         for (name, value) in &old.values {
@@ -198,7 +198,7 @@ pub fn set_anchors(root: &ConfigGroup, text: &str) -> (ConfigUpdate, ConfigGroup
     (update, result)
 }
 
-/// A message of the channel that nobody has signed.
+/// Returns an unsigned message of the channel.
 pub fn envelope(kind: HeaderType, data: Vec<u8>) -> Envelope {
     let channel_header =
         ChannelHeader { r#type: kind as i32, channel_id: CHANNEL.to_owned(), ..ChannelHeader::default() };
@@ -209,14 +209,14 @@ pub fn envelope(kind: HeaderType, data: Vec<u8>) -> Envelope {
     Envelope { payload: payload.encode_to_vec().into(), signature: Bytes::new() }
 }
 
-/// A signed update in its envelope.
+/// Returns an envelope with a signed update.
 pub fn signed_update(update: &[u8], signers: &[Signer<'_>]) -> Envelope {
     let signatures = signers.iter().map(|signer| signer.sign(update)).collect();
     let data = ConfigUpdateEnvelope { config_update: Bytes::copy_from_slice(update), signatures };
     envelope(HeaderType::ConfigUpdate, data.encode_to_vec())
 }
 
-/// A chain that grows.
+/// A chain under construction.
 #[derive(Debug, Default)]
 pub struct Chain {
     /// Serialized blocks.
@@ -225,14 +225,14 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Puts a configuration behind the last block, made by an update where it is not the first.
+    /// Appends a config block. The update is `None` for the first configuration.
     pub fn push(&mut self, root: &ConfigGroup, update: Option<Envelope>) {
         let config = Config { sequence: self.blocks.len() as u64, channel_group: Some(root.clone()) };
         let message = ConfigEnvelope { config: Some(config), last_update: update };
         self.push_entry(envelope(HeaderType::Config, message.encode_to_vec()).encode_to_vec());
     }
 
-    /// Puts a block with this entry behind the last.
+    /// Appends a block with this entry.
     pub fn push_entry(&mut self, entry: Vec<u8>) {
         let number = self.blocks.len() as u64;
         let hash = data_hash([&entry[..]]);
@@ -260,7 +260,7 @@ impl Chain {
         self.blocks.push(block.encode_to_vec().into());
     }
 
-    /// The release of Fabric that judges the chain: 3.1 where a configuration on it has the channel capability V3_0.
+    /// Returns the release of Fabric that validates the chain: 3.1 if a configuration has the channel capability V3_0.
     pub fn release(&self) -> Release {
         if self.has_v3() { Release::V3_1 } else { Release::V2_5 }
     }

@@ -1,4 +1,4 @@
-//! Organizations: authorities, members, and the definition of an MSP.
+//! Organizations: CAs, members, and the definition of an MSP.
 
 use fabric_proto::msp::{FabricMspConfig, FabricNodeOUs, FabricOuIdentifier};
 
@@ -6,23 +6,23 @@ use crate::certificate::{Certificate, authority_name, member_name};
 use crate::keys::{Key, Kind, key};
 use crate::pem;
 
-/// An authority: its certificate before it is signed, and the key.
+/// A CA: its certificate before it is signed, and its key.
 pub struct Authority {
-    /// Its certificate.
+    /// The certificate.
     pub certificate: Certificate,
-    /// Its key.
+    /// The key.
     pub key: &'static Key,
 }
 
 impl Authority {
-    /// A root.
+    /// Creates a root CA.
     pub fn root(name: &str, kind: Kind, number: usize) -> Self {
         let key = key(kind, number);
         let certificate = Certificate::authority(key, key, authority_name(name), authority_name(name), number as u64);
         Self { certificate, key }
     }
 
-    /// One below another.
+    /// Creates an intermediate CA below this one.
     #[must_use]
     pub fn below(&self, name: &str, kind: Kind, number: usize) -> Self {
         let key = key(kind, number);
@@ -33,18 +33,18 @@ impl Authority {
         }
     }
 
-    /// A member's certificate, not yet signed.
+    /// Returns the certificate of a member before it is signed.
     pub fn member(&self, name: &str, units: &[&str], key: &Key) -> Certificate {
         Certificate::member(key, self.key, member_name(name, units), self.certificate.subject.clone(), 1000)
     }
 }
 
-/// A unit that makes a role.
+/// Returns a unit that determines a role.
 pub fn unit(name: &str, certificate: Vec<u8>) -> FabricOuIdentifier {
     FabricOuIdentifier { certificate: certificate.into(), organizational_unit_identifier: name.to_owned() }
 }
 
-/// Units for all four roles.
+/// Returns units for all four roles.
 pub fn node_ous() -> FabricNodeOUs {
     FabricNodeOUs {
         enable: true,
@@ -55,7 +55,7 @@ pub fn node_ous() -> FabricNodeOUs {
     }
 }
 
-/// An MSP with these roots and intermediates, in DER.
+/// Returns an MSP with these roots and intermediates, in DER.
 pub fn msp(id: &str, roots: &[Vec<u8>], intermediates: &[Vec<u8>]) -> FabricMspConfig {
     let all = |ders: &[Vec<u8>]| ders.iter().map(|der| pem::certificate(der).into()).collect();
     FabricMspConfig {

@@ -1,11 +1,11 @@
-//! PEM as it should be, and as it should not.
+//! Valid and invalid PEM.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::rng::Rng;
 
-/// One block.
+/// Encodes one PEM block.
 pub fn pem(label: &str, der: &[u8]) -> Vec<u8> {
     let text = STANDARD.encode(der);
     let mut lines = format!("-----BEGIN {label}-----\n");
@@ -16,19 +16,19 @@ pub fn pem(label: &str, der: &[u8]) -> Vec<u8> {
     (lines + &format!("-----END {label}-----\n")).into_bytes()
 }
 
-/// A certificate in PEM.
+/// Encodes a certificate in PEM.
 pub fn certificate(der: &[u8]) -> Vec<u8> {
     pem("CERTIFICATE", der)
 }
 
-/// The DER of the first block, if it is of an ordinary form.
+/// Returns the DER of the first block, if it has the usual form.
 pub fn der_of(pem: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(pem).ok()?;
     let body = text.split_once("-----BEGIN ")?.1.split_once("-----\n")?.1.split_once("-----END ")?.0;
     STANDARD.decode(body.replace(['\n', '\r'], "")).ok()
 }
 
-/// The same certificate (or list) in an odd form; says how. `other` is another block.
+/// Encodes the same certificate or list in an unusual form. Returns a description as well. `other` is another block.
 pub fn bend(rng: &mut Rng, label: &str, der: &[u8], other: &[u8]) -> (Vec<u8>, &'static str) {
     let good = pem(label, der);
     let text = String::from_utf8_lossy(&good).into_owned();

@@ -1,10 +1,10 @@
-//! Protobuf messages, taken apart and changed.
+//! Parses and changes protobuf messages.
 
 use prost::encoding::{decode_varint, encode_varint};
 
 use crate::rng::Rng;
 
-/// A field as it stands on the wire.
+/// A field in the wire format.
 #[derive(Clone, Debug)]
 pub struct Field {
     number: u64,
@@ -14,7 +14,7 @@ pub struct Field {
 #[derive(Clone, Debug)]
 enum Value {
     Varint(u64),
-    /// A varint that is longer than it needs to be.
+    /// A varint that is longer than necessary.
     Stretched(u64),
     Fixed64([u8; 8]),
     Fixed32([u8; 4]),
@@ -23,7 +23,7 @@ enum Value {
     Group(Vec<Field>),
 }
 
-/// Takes a message apart, and what looks like messages in it.
+/// Parses a message, and recursively the fields that look like messages.
 pub fn parse(mut bytes: &[u8]) -> Option<Vec<Field>> {
     let mut fields = Vec::new();
     while !bytes.is_empty() {
@@ -60,7 +60,7 @@ pub fn parse(mut bytes: &[u8]) -> Option<Vec<Field>> {
     Some(fields)
 }
 
-/// Writes a message.
+/// Encodes a message.
 pub fn write(fields: &[Field]) -> Vec<u8> {
     let mut out = Vec::new();
     for field in fields {
@@ -117,7 +117,8 @@ fn count(fields: &[Field]) -> usize {
         .sum()
 }
 
-/// Changes one field anywhere in a message; says how. `pool` has octets that may take the place of a field's.
+/// Changes one random field of a message. Returns a description of the change. `pool` has octets that may replace those
+/// of a field.
 pub fn mutate(rng: &mut Rng, fields: &mut Vec<Field>, pool: &[Vec<u8>]) -> String {
     let mut at = rng.below(count(fields));
     let number = at;

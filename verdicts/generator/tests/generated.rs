@@ -1,5 +1,5 @@
-//! Chains from a fixed seed: the library agrees with what Fabric said of them. Their bytes are made anew each time; only
-//! the verdicts are stored.
+//! Tests that the library agrees with Fabric on chains from a fixed seed. The chains are generated on each run; only
+//! Fabric's verdicts are stored.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -14,7 +14,7 @@ use orderer_verdicts::{FabricVerdicts, Release};
 
 const SEED: u64 = 1;
 const CASES: u64 = 600;
-/// Of the file of cases that Fabric judged.
+/// SHA-256 of the file of cases that Fabric validated.
 const JUDGED: &str = "500f4505674d1c7b39e30ac88ea2053e9363401d02df85f1ed4af52ab5af1ee1";
 
 #[test]

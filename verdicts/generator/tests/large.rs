@@ -1,4 +1,4 @@
-//! What it costs to judge large configurations.
+//! Measures the time to validate large configurations.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -8,12 +8,14 @@ use std::time::Duration;
 use orderer_case_generator::large::cases;
 use orderer_verdicts::judge::judge;
 
-/// For a configuration of [`SMALL`] octets, of which each takes far less: what this guards against takes minutes, or for ever.
+/// Time limit for a configuration of [`SMALL`] bytes. Each takes far less; the defects that this test detects take
+/// minutes or never end.
 const LIMIT: Duration = Duration::from_secs(20);
-/// The size of each, in octets, unless `LARGE_SIZE` says another.
+/// Default size of each configuration, in bytes.
 const SMALL: usize = 48 << 10;
 
-/// `LARGE_SIZE` is the size in octets, and the limit grows with it; `LARGE_CASES` is a part of the names of those to judge.
+/// `LARGE_SIZE` sets the size in bytes, and the limit grows with it. `LARGE_CASES` selects cases by a part of their
+/// names.
 #[test]
 fn large_configurations_are_judged_in_bounded_time() {
     let wanted: usize = env::var("LARGE_SIZE").map_or(SMALL, |size| size.parse().unwrap());
@@ -38,7 +40,7 @@ fn large_configurations_are_judged_in_bounded_time() {
         assert!(took < limit, "{} took {took:?}", case.name);
         judged += 1;
     }
-    // one that is refused before it costs anything says nothing about time
+    // a case that is rejected before its costly part is an error, because it does not measure the time
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(judged > 0, "no case is named like {part}");
 }

@@ -1,4 +1,4 @@
-//! Certificates: chains that are searched, and what is asked of each link.
+//! Configurations with many certificates: costly searches for chains, and costly checks of each certificate.
 
 use fabric_proto::Message as _;
 use fabric_proto::common::ConfigGroup;
@@ -11,10 +11,11 @@ use crate::network::{anybody, channel, organization};
 use crate::organization::{Authority, msp, unit};
 use crate::pem;
 
-/// Certificates of one name that a chain builder tries before the one that signed: Go gives up behind 100 signatures.
+/// Number of certificates of one name that a chain builder tries before the one that signed. Go gives up after 100
+/// signatures.
 pub(super) const DECOYS: usize = 90;
 
-/// An authority whose name so many others have, too, with other keys; and the certificates of all of them, its own last.
+/// Returns a CA, and the certificates of `count` CAs with the same name and other keys, followed by its own.
 pub(super) fn among_decoys(root: &Authority, kind: Kind, count: usize) -> (Authority, Vec<Vec<u8>>) {
     let inner = |spki: Vec<u8>, serial: usize| {
         let mut certificate = root.certificate.clone();
@@ -31,15 +32,15 @@ pub(super) fn among_decoys(root: &Authority, kind: Kind, count: usize) -> (Autho
     (Authority { certificate, key: own }, all)
 }
 
-/// Many intermediates below one among decoys: each decoy is tried by a signature.
+/// Many intermediates below a CA among decoys: every decoy costs the verification of a signature.
 pub(super) fn decoys(kind: Kind, size: usize) -> ConfigGroup {
-    // those of long keys take as much room as all the rest
+    // decoys with long keys take as much space as the rest
     let is_long = matches!(kind, Kind::Rsa4096 | Kind::Rsa8192 | Kind::Rsa16384);
     let count = if is_long { share(size, DECOYS).max(8) } else { DECOYS };
     let root = Authority::root("root", if kind == Kind::P224 { Kind::P256 } else { kind }, 0);
     let (real, mut intermediates) = among_decoys(&root, kind, count);
     let leaves = up_to_size(size, |n| {
-        // as small as they can be
+        // as small as possible
         let mut leaf = Certificate::authority(
             key(Kind::P256, 1),
             real.key,
@@ -56,8 +57,8 @@ pub(super) fn decoys(kind: Kind, size: usize) -> ConfigGroup {
     channel(level, orderers(), organization(&config, anybody()))
 }
 
-/// Self-issued intermediates of one name and key, with other alternative names: each may stand above each other, and all ways but
-/// the one straight to the root are too long for it, which shows at their end only.
+/// Self-issued intermediates of one name and key, with different alternative names. Each may be the issuer of each, and
+/// all paths except the direct one to the root are too long, which a search finds only at their end.
 pub(super) fn ring(size: usize) -> ConfigGroup {
     let mut root = Authority::root("root", Kind::P256, 0);
     let ring = up_to_size(size, |n| {
@@ -84,7 +85,7 @@ pub(super) fn admins(size: usize) -> ConfigGroup {
     with(&config)
 }
 
-/// Organizational units, all certified by one authority below decoys.
+/// Organizational units whose certifiers are one CA below decoys.
 pub(super) fn units(size: usize) -> ConfigGroup {
     let root = Authority::root("root", Kind::P384, 0);
     let (real, mut intermediates) = among_decoys(&root, Kind::P384, DECOYS);
@@ -105,12 +106,12 @@ pub(super) fn units(size: usize) -> ConfigGroup {
     with(&config)
 }
 
-/// `GeneralSubtree`s or names in DNS.
+/// Encodes DNS names, for alternative names or `GeneralSubtree`s.
 fn dns_names(count: usize, suffix: &str) -> Vec<Vec<u8>> {
     (0..count).map(|n| der::tlv(0x82, format!("n{n}.{suffix}").as_bytes())).collect()
 }
 
-/// A root with many name constraints, and many authorities with names below.
+/// A root with many name constraints, and many CAs with names below it.
 pub(super) fn constraints(size: usize) -> ConfigGroup {
     let mut root = Authority::root("root", Kind::P256, 0);
     let subtrees: Vec<_> = dns_names(share(size, 17_000), "example.com")
@@ -122,7 +123,7 @@ pub(super) fn constraints(size: usize) -> ConfigGroup {
     below_named(size, &root, &root, Vec::new(), "example.com")
 }
 
-/// A few name constraints, an authority with many names, and many authorities below.
+/// A few name constraints, a CA with many names, and many CAs below it.
 pub(super) fn names(size: usize) -> ConfigGroup {
     let mut root = Authority::root("root", Kind::P256, 0);
     let subtrees: Vec<_> = dns_names(share(size, 2_000), "example.com")
@@ -137,12 +138,12 @@ pub(super) fn names(size: usize) -> ConfigGroup {
     below_named(size, &root, &inner, vec![inner.certificate.sign(root.key)], "example.net")
 }
 
-/// An authority with many policies, and many below it.
+/// A CA with many certificate policies, and many CAs below it.
 pub(super) fn policies(size: usize) -> ConfigGroup {
     with_policies(size, None)
 }
 
-/// The same, where it demands that those below have a policy.
+/// A CA with many certificate policies, which requires a policy of the many CAs below it.
 pub(super) fn demanded_policies(size: usize) -> ConfigGroup {
     let constraints = der::sequence(&[der::implicit(0, &[0])]);
     with_policies(size, Some(Extension::new(&id_ce(36), true, constraints)))
@@ -158,11 +159,11 @@ fn with_policies(size: usize, demand: Option<Extension>) -> ConfigGroup {
     below_named(size, &root, &inner, vec![inner.certificate.sign(root.key)], "example.net")
 }
 
-/// Authorities below one with as many extensions as there is room for.
+/// CAs below one with as many extensions as fit.
 pub(super) fn extensions(size: usize) -> ConfigGroup {
     let root = Authority::root("root", Kind::P256, 0);
     let mut inner = root.below("inner", Kind::P256, 1);
-    // the subject key identifier behind all of them
+    // the subject key identifier comes after all of them
     let own = inner.certificate.extensions.split_off(2);
     let empty = |n| Extension::new(&[1, 2, 3, 4_000 + n], false, Vec::new());
     inner.certificate.extensions.extend((0..share(size, 40_000) as u64).map(empty));
@@ -170,7 +171,7 @@ pub(super) fn extensions(size: usize) -> ConfigGroup {
     below_named(size, &root, &inner, vec![inner.certificate.sign(root.key)], "example.net")
 }
 
-/// As many authorities below `above` as there is room for in half the size, each with a name and a policy.
+/// Adds as many CAs below `above` as fit in half the size, each with a name and a policy.
 fn below_named(
     size: usize,
     root: &Authority,

@@ -1,4 +1,4 @@
-//! The tree: groups, and policies with their rules and principals.
+//! Configurations with large trees: groups, and policies with their rules and principals.
 
 use fabric_proto::Message as _;
 use fabric_proto::common::{
@@ -15,13 +15,13 @@ fn plain_organization(admins: fabric_proto::common::Policy) -> ConfigGroup {
     organization(&msp_with(&Authority::root("root", Kind::P256, 0), &[]), admins)
 }
 
-/// The member of an organization, as a principal.
+/// Returns the principal of a role in an organization.
 pub(super) fn member_of(msp: &str, role: i32) -> MspPrincipal {
     let role = MspRole { msp_identifier: msp.to_owned(), role };
     MspPrincipal { principal_classification: 0, principal: role.encode_to_vec().into() }
 }
 
-/// As many elements as there is room for.
+/// As many elements as fit.
 pub(super) fn groups(size: usize) -> ConfigGroup {
     let mut organization = plain_organization(anybody());
     let one = ConfigPolicy { mod_policy: String::new(), ..policy(anybody()) };
@@ -31,14 +31,15 @@ pub(super) fn groups(size: usize) -> ConfigGroup {
     channel("V2_0", orderers(), organization)
 }
 
-/// Groups within groups, as deep as there is room for. No configuration has such a group, which shows when all of it was read.
+/// Groups nested as deep as fits. No valid configuration has such a group, which a reader detects only when it has read
+/// all of it.
 pub(super) fn deep_groups(size: usize) -> Case {
     let field = |number: u8, length: usize| {
         let mut header = vec![number << 3 | 2];
         prost::encoding::encode_varint(length as u64, &mut header);
         header
     };
-    // lengths from the innermost outward, then what stands before each of them
+    // lengths from the innermost group outward, then the bytes before each group
     let mut heads: Vec<Vec<u8>> = Vec::new();
     let (mut length, mut total) = (0, 0);
     while total < size {
@@ -61,7 +62,7 @@ pub(super) fn deep_groups(size: usize) -> Case {
     case_of("deep-groups", chain)
 }
 
-/// A policy of many principals.
+/// A policy with many principals.
 pub(super) fn principals(size: usize) -> ConfigGroup {
     let all: Vec<_> = (0..size / 24).map(|n| member_of(&format!("Org{n}MSP"), 0)).collect();
     let rules = (0..all.len()).map(|n| signed_by(i32::try_from(n).unwrap_or_default())).collect();
@@ -77,7 +78,7 @@ pub(super) fn flat_policy(size: usize) -> ConfigGroup {
     with_policy(n_of(1, vec![one.clone(); size / (one.encoded_len() + 2)]))
 }
 
-/// As deep as protobuf lets it be.
+/// A policy nested as deep as protobuf permits.
 pub(super) fn deep_policy(size: usize) -> ConfigGroup {
     let mut rule = n_of(1, vec![signed_by(0); 200]);
     for _ in 0..40 {
@@ -87,7 +88,7 @@ pub(super) fn deep_policy(size: usize) -> ConfigGroup {
     with_policy(n_of(1, vec![rule; many]))
 }
 
-/// Policies over the groups below, each under a name of its own, and as many groups.
+/// Policies over the groups below, each under its own name, and as many groups.
 pub(super) fn implicit(size: usize) -> ConfigGroup {
     let mut root = with(&msp_with(&Authority::root("root", Kind::P256, 0), &[]));
     if let Some(application) = root.groups.get_mut("Application") {
@@ -95,7 +96,7 @@ pub(super) fn implicit(size: usize) -> ConfigGroup {
         for n in 0..size / 2 / organization.encoded_len() {
             application.groups.insert(format!("Org1-{n}"), organization.clone());
         }
-        // one half of a name that all have, one of names that none has
+        // half of the policies refer to a name that all groups have, the others to names that no group has
         for n in 0..size / 2 / 30 {
             let name = if n % 2 == 0 { "Readers".to_owned() } else { format!("x{n}") };
             let one = ConfigPolicy { mod_policy: String::new(), ..policy(meta(&name, 0)) };

@@ -1,4 +1,4 @@
-//! Revocation lists.
+//! Configurations with many or large revocation lists.
 
 use fabric_proto::common::ConfigGroup;
 use fabric_proto::msp::FabricMspConfig;
@@ -11,10 +11,10 @@ use crate::keys::{Kind, key, other};
 use crate::network::{anybody, channel, organization};
 use crate::organization::Authority;
 
-/// The serial number that every certificate has that a list names.
+/// The serial number of all certificates that the lists name.
 const SERIAL: u64 = 77;
 
-/// Revocation lists that all name one certificate and the key identifier of its issuer, who has signed none of them.
+/// Revocation lists that all name one certificate and the key identifier of its issuer, which has signed none of them.
 pub(super) fn of_one_issuer(size: usize) -> ConfigGroup {
     let root = Authority::root("root", Kind::P384, 0);
     let mut inner = root.below("inner", Kind::P384, 1).certificate;
@@ -28,14 +28,14 @@ pub(super) fn of_one_issuer(size: usize) -> ConfigGroup {
     with(&config)
 }
 
-/// Revocation lists that nobody here has signed, and authorities with as many keys which all have the key identifier on the lists;
-/// the lists name the serial number that every certificate below these has.
+/// Revocation lists that no CA of the configuration has signed, and as many CAs with different keys, whose key
+/// identifier is that of the lists. The lists name the serial number of all certificates below these CAs.
 pub(super) fn of_many_issuers(kind: Kind, size: usize) -> ConfigGroup {
     let level = if kind == Kind::Ed25519 { "V3_0" } else { "V2_0" };
     channel(level, orderers(), organization(&definition(kind, size), anybody()))
 }
 
-/// The organization of that.
+/// Returns the organization of [`of_many_issuers`].
 pub(super) fn definition(kind: Kind, size: usize) -> FabricMspConfig {
     const IDENTIFIER: [u8; 20] = [9; 20];
     let root = Authority::root("root", if kind == Kind::Ed25519 { kind } else { Kind::P256 }, 0);

@@ -1,4 +1,4 @@
-//! Large configurations, each made so that one part of judging it costs as much as it can for its size.
+//! Large configurations. Each makes one part of the validation as costly as possible for its size.
 
 mod chains;
 mod elements;
@@ -15,20 +15,20 @@ use crate::keys::{Key, Kind};
 use crate::network::{Chain, anybody, channel, organization};
 use crate::organization::{Authority, msp};
 
-/// The most that a channel's batch size usually lets through, in octets.
+/// The usual maximum size of a message by a channel's batch size, in bytes.
 pub const SIZE: usize = 1 << 20;
 
-/// What is to come of a case. One that is refused before it costs anything shows nothing.
+/// The expected outcome of a case. A case that is rejected before the costly part shows nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Everything is judged, and accepted.
+    /// Everything is validated and accepted.
     Accepted,
-    /// The first block is refused, for a reason with this text in it, behind what costs most.
+    /// The first block is rejected after the costly part, for a reason that contains this text.
     Refused(&'static str),
 }
 
 impl Expected {
-    /// Whether a verdict with its reason is the expected one.
+    /// Returns whether a verdict with its reason is the expected one.
     pub fn is(self, outcome: Outcome, reason: &str) -> bool {
         match self {
             Self::Accepted => outcome == Outcome::Accepted,
@@ -37,17 +37,17 @@ impl Expected {
     }
 }
 
-/// One of them, before it is made.
+/// A large configuration that has not been generated yet.
 pub struct Large {
-    /// The part that costs.
+    /// Name of the costly part.
     pub name: String,
-    /// What is to come of it.
+    /// The expected outcome.
     pub expected: Expected,
-    /// Makes it.
+    /// Generates the case.
     pub make: Box<dyn Fn() -> Case>,
 }
 
-/// All of them. The part that is repeated has about `size` octets.
+/// Returns all large configurations. The repeated part has about `size` bytes.
 pub fn cases(size: usize) -> Vec<Large> {
     type Maker = fn(usize) -> ConfigGroup;
     type Updating = fn(usize) -> Case;
@@ -121,7 +121,7 @@ pub fn cases(size: usize) -> Vec<Large> {
     all
 }
 
-/// An organization whose definition costs most, of about so many octets, for channels of any capabilities.
+/// Returns the costliest definition of an organization of about this many bytes, for channels with any capabilities.
 pub fn costly_definition(size: usize) -> FabricMspConfig {
     lists::definition(Kind::Rsa8192, size)
 }
@@ -150,12 +150,12 @@ fn with(config: &FabricMspConfig) -> ConfigGroup {
     channel("V2_0", orderers(), organization(config, anybody()))
 }
 
-/// What `whole` is in [`SIZE`] octets, for this size.
+/// Scales `whole`, which is given for [`SIZE`] bytes, to this size.
 fn share(size: usize, whole: usize) -> usize {
     whole * size / SIZE
 }
 
-/// As many PEM texts as make up the size.
+/// Generates as many certificates as fit in the size in PEM.
 fn up_to_size(size: usize, mut next: impl FnMut(usize) -> Vec<u8>) -> Vec<Vec<u8>> {
     let (mut all, mut total) = (Vec::new(), 0);
     while total < size {
@@ -176,7 +176,7 @@ fn members(count: usize, root: &Authority, own: &Key) -> Vec<Vec<u8>> {
     (0..count).map(one).collect()
 }
 
-/// Org1 with these authorities.
+/// Returns Org1 with these CAs.
 fn msp_with(root: &Authority, intermediates: &[Vec<u8>]) -> FabricMspConfig {
     msp("Org1MSP", &[root.certificate.sign(root.key)], intermediates)
 }

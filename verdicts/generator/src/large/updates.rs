@@ -1,4 +1,4 @@
-//! Updates, and who signs them.
+//! Large updates, and updates with many signatures.
 
 use fabric_proto::Message as _;
 use fabric_proto::common::{
@@ -22,14 +22,14 @@ use crate::network::{
 use crate::organization::{Authority, msp};
 use crate::pem;
 
-/// An anchor peer, as its value says it: host `a`, port 7.
+/// The encoding of an anchor peer: host `a`, port 7.
 const ANCHOR: &str = "\n\u{5}\n\u{1}a\u{10}\u{7}";
-/// The role of an administrator, as a principal says it.
+/// The role of an administrator in a principal.
 const ADMIN: i32 = 1;
-/// Octets that all signatures of an update may cover together.
+/// Maximum number of bytes that all signatures of an update may cover together.
 const HASHED_MAX: usize = 16 << 30;
 
-/// What makes `after` of `before`, where versions are not changed yet; they are in `after` then.
+/// Computes the update from `before` to `after`, and sets the versions in `after`.
 fn update_to(before: &ConfigGroup, after: &mut ConfigGroup) -> ConfigUpdate {
     let config = |group: &ConfigGroup| Config { sequence: 0, channel_group: Some(group.clone()) };
     let computed =
@@ -41,7 +41,7 @@ fn update_to(before: &ConfigGroup, after: &mut ConfigGroup) -> ConfigUpdate {
     update
 }
 
-/// Versions of what is written; elements that are only named keep theirs.
+/// Takes the versions of written elements. Elements that the update only names keep theirs.
 fn take_versions(write: &ConfigGroup, before: &ConfigGroup, after: &mut ConfigGroup) {
     after.version = write.version;
     for (name, policy) in &mut after.policies {
@@ -54,7 +54,7 @@ fn take_versions(write: &ConfigGroup, before: &ConfigGroup, after: &mut ConfigGr
     }
 }
 
-/// A chain of one configuration and one update.
+/// Returns a chain of one configuration and one update.
 fn updated(
     name: &str,
     before: &ConfigGroup,
@@ -69,7 +69,7 @@ fn updated(
     case_of(name, chain)
 }
 
-/// An organization with this policy of its administrators, and as many of those as make up the size.
+/// An organization with this policy of its administrators, and as many administrators as fit.
 struct Signing {
     root: Authority,
     members: Vec<Vec<u8>>,
@@ -102,7 +102,7 @@ fn org1(root: &mut ConfigGroup) -> &mut ConfigGroup {
     application(root).groups.entry("Org1".to_owned()).or_default()
 }
 
-/// As many new elements as there is room for.
+/// An update with as many new elements as fit.
 pub(super) fn elements(size: usize) -> Case {
     let signing = Signing::of_size(0);
     let before = channel("V2_0", orderers(), signing.organization(anybody()));
@@ -114,8 +114,8 @@ pub(super) fn elements(size: usize) -> Case {
     updated("update-elements", &before, &update, &after, signing.sign(&update))
 }
 
-/// Elements that each have a policy of their own for their changes, which counts policies of as many organizations, none of which
-/// but the last one holds for any of as many signers.
+/// Elements that each have their own mod_policy, which counts the Readers policies of as many organizations. None of
+/// the many signers satisfies any of these policies except that of the last organization.
 pub(super) fn mod_policies(size: usize) -> Case {
     let signing = Signing::of_size(size / 2);
     let nobody: Vec<_> = (0..8).map(|n| member_of(&format!("N{n}"), 0)).collect();
@@ -138,7 +138,8 @@ pub(super) fn mod_policies(size: usize) -> Case {
     updated("update-mod-policies", &before, &update, &after, signing.sign(&update))
 }
 
-/// An organization's new policy that is half of the update.
+/// Returns an update that adds a policy of about `size` bytes to an organization, with the configurations before and
+/// after it.
 fn with_large_policy(size: usize, signing: &Signing) -> (ConfigGroup, Vec<u8>, ConfigGroup) {
     let before = channel("V2_0", orderers(), signing.organization(anybody()));
     let mut after = before.clone();
@@ -148,7 +149,7 @@ fn with_large_policy(size: usize, signing: &Signing) -> (ConfigGroup, Vec<u8>, C
     (before, update, after)
 }
 
-/// One who signs wrongly until the last time, what is half of the update.
+/// One signer whose signatures are invalid except for the last one. The new policy takes half of the update.
 pub(super) fn one_signer(size: usize) -> Case {
     let signing = Signing::of_size(0);
     let (before, update, after) = with_large_policy(size / 2, &signing);
@@ -159,7 +160,7 @@ pub(super) fn one_signer(size: usize) -> Case {
     updated("update-one-signer", &before, &update, &after, all)
 }
 
-/// Signatures of nobody, as many as may be looked at.
+/// Signatures without a signer, as many as may be examined.
 pub(super) fn nobody(size: usize) -> Case {
     let signing = Signing::of_size(0);
     let (before, update, after) = with_large_policy(size * 15 / 16, &signing);
@@ -169,7 +170,7 @@ pub(super) fn nobody(size: usize) -> Case {
     updated("update-nobody", &before, &update, &after, all)
 }
 
-/// Many signers, under a policy of many rules that none but the last satisfies.
+/// Many signers, under a policy with many rules of which only the last is satisfied.
 pub(super) fn rules(size: usize) -> Case {
     let signing = Signing::of_size(size);
     let mut rules = vec![signed_by(0); size / 4];
@@ -178,7 +179,7 @@ pub(super) fn rules(size: usize) -> Case {
     signed_under("update-rules", &signing, signatures(n_of(1, rules), principals))
 }
 
-/// Many signers, under a policy that uses up all of them again and again.
+/// Many signers, under a policy that uses all of them again and again.
 pub(super) fn used_up(size: usize) -> Case {
     let signing = Signing::of_size(size);
     let all = i32::try_from(signing.members.len()).unwrap_or(i32::MAX);
@@ -186,7 +187,7 @@ pub(super) fn used_up(size: usize) -> Case {
     signed_under("update-used-up", &signing, signatures(rule, vec![member_of("Org1MSP", ADMIN)]))
 }
 
-/// Many signers, under a policy of many principals that none but the last satisfies.
+/// Many signers, under a policy with many principals of which only the last matches.
 pub(super) fn many_principals(size: usize) -> Case {
     let signing = Signing::of_size(size);
     let mut principals: Vec<_> = (0..size / 48).map(|n| unit_of(&format!("u{n}"), &[])).collect();
@@ -204,7 +205,7 @@ fn unit_of(name: &str, certifiers: &[u8]) -> MspPrincipal {
     MspPrincipal { principal_classification: 1, principal: unit.encode_to_vec().into() }
 }
 
-/// A signer in as many organizational units as there is room for, under a policy that asks for as many others before one of these.
+/// A signer with as many organizational units as fit, under a policy that requires as many others before one of these.
 pub(super) fn units(size: usize) -> Case {
     let mut signing = Signing::of_size(0);
     let certifiers = sha256(&[&signing.root.certificate.sign(signing.root.key)]);
@@ -227,7 +228,8 @@ fn signed_under(name: &str, signing: &Signing, admins: fabric_proto::common::Pol
     updated(name, &before, &update, &after, signing.sign(&update))
 }
 
-/// The same where the signers' authority is among decoys.
+/// A small update with as many signatures as fit, under a policy that needs all of them. The CA of the signers is among
+/// decoys.
 pub(super) fn signers_with_decoys(size: usize) -> Case {
     let root = Authority::root("root", Kind::P384, 0);
     let (real, intermediates) = among_decoys(&root, Kind::P384, DECOYS);
@@ -236,7 +238,7 @@ pub(super) fn signers_with_decoys(size: usize) -> Case {
     signed_by_many(size, "signers-decoys", &root, &issuer, &intermediates)
 }
 
-/// A small update that as many members sign as there is room for, under a policy that the last one satisfies.
+/// A small update with as many signatures as fit, under a policy that needs all of them.
 pub(super) fn many_signers(size: usize) -> Case {
     let root = Authority::root("root", Kind::P384, 0);
     signed_by_many(size, "signers", &root, &root, &[])
