@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use fabric_proto::common::{Block, Status};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use world::browser::Browser;
 use world::messages::transaction;
 use world::node::{Ended, value_of};
 use world::{Client, Node, PATIENCE, Person, Setup, within};
@@ -135,6 +136,20 @@ async fn three_orderers_order_together_and_one_that_dies_comes_back() {
     }
     cluster.chain(3).await;
 
+    let browser = Browser::start().await;
+    browser.open(&format!("http://127.0.0.1:{}/debug/", cluster.base + 5)).await;
+    browser.until("[...document.querySelectorAll('#views a')].some((tab) => tab.innerText === 'Orderers')").await;
+    browser.open(&format!("http://127.0.0.1:{}/debug/#/orderers", cluster.base + 5)).await;
+    let says = |place: u16, word: &str| {
+        let endpoint = format!("127.0.0.1:{}", cluster.base + 10 * place);
+        format!(
+            "[...document.querySelectorAll(`table[aria-label='Orderers'] tbody tr`)]
+             .some((row) => row.innerText.includes('{endpoint}') && row.innerText.includes('{word}'))"
+        )
+    };
+    browser.until(&says(1, "connected")).await;
+    browser.until(&says(2, "connected")).await;
+
     let killed = processes(&node, NAMES[1])[0];
     assert!(Command::new("sh").args(["-c", &format!("kill -9 {killed}")]).status().unwrap().success());
     node.line("orderer2 has ended (signal: 9").await;
@@ -144,6 +159,8 @@ async fn three_orderers_order_together_and_one_that_dies_comes_back() {
     let serves = |line: &&String| line.starts_with("orderer2 ") && line.contains("Beginning to serve requests");
     node.lines("it is back", |lines| lines.iter().filter(serves).count() == 2).await;
     cluster.orders(1, "by the second process").await;
+    browser.until(&says(1, "connected")).await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
     let chain = cluster.chain(6).await;
 
     let all: BTreeSet<u32> = NAMES.into_iter().flat_map(|name| processes(&node, name)).collect();

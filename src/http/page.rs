@@ -64,6 +64,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "views/latency.js": SCRIPT,
         "views/limits.js": SCRIPT,
         "views/logs.js": SCRIPT,
+        "views/orderers.js": SCRIPT,
         "views/refusals.js": SCRIPT,
         "views/restart.js": SCRIPT,
         "views/settings.js": SCRIPT,

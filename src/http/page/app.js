@@ -14,12 +14,13 @@ import channelConfig from './views/channel_config.js';
 import channels from './views/channels.js';
 import limits from './views/limits.js';
 import logs from './views/logs.js';
+import orderers from './views/orderers.js';
 import refusals from './views/refusals.js';
 import settings from './views/settings.js';
 import streams from './views/streams.js';
 import transaction from './views/transaction.js';
 
-const VIEWS = [channels, actors, streams, limits, refusals, transaction, certificates, logs, settings];
+const VIEWS = [channels, actors, streams, limits, refusals, transaction, certificates, logs, settings, orderers];
 /** Minimum interval between two drawings; drawing takes no more than a tenth of the time. */
 const PAUSE_MS = 200;
 const PAUSES = 9;
@@ -108,7 +109,8 @@ function help(event) {
   event.currentTarget.dispatchEvent(new KeyboardEvent('keydown', { key: '?', bubbles: true }));
 }
 
-const visible = () => VIEWS.filter((view) => !absent.has(view.id));
+/** Views without data, or that nothing on this node concerns, are left out. */
+const visible = () => VIEWS.filter((view) => !absent.has(view.id) && (view.appears?.(overview.value?.channels ?? []) ?? true));
 
 let inSight = null;
 function drawViews() {
