@@ -1,32 +1,35 @@
-//! How the orderers of a channel reach each other: the transport of Fabric's `orderer.Cluster` service, and of the blocks that they
-//! have from each other.
+//! Communication between the orderers of a channel: the transport of Fabric's `orderer.Cluster` service, and of the
+//! blocks that orderers pull from each other.
 //!
 //! ```text
-//!  chain ── Network ── Connections ──► one connection a server: TLS, HTTP/2        who connects
+//!  chain ── Network ── Connections ──► one connection a server: TLS, HTTP/2        client side
 //!   └─ Peers ── consensus(to, message)     a queue and a stream for each channel,
 //!            ── submit(to, transaction)    peer and kind of request
 //!
-//!  who needs blocks ── BlockSources ── DeliverClient ──► one connection a stream: orderer.AtomicBroadcast/Deliver
+//!  block puller ── BlockSources ── DeliverClient ──► one connection a stream: orderer.AtomicBroadcast/Deliver
 //!
-//!  listener ── StepService ── StepSession a stream ── Router ── ClusterChannel ── chain     who is connected to
+//!  listener ── StepService ── StepSession a stream ── Router ── ClusterChannel ── chain     server side
 //! ```
 //!
-//! Nothing here knows what the messages mean. A [`Membership`] says who may send them, by the public key of TLS
-//! certificates. How streams get here is the listener's: [`StepSession::run`] takes a stream of messages and says with which
-//! status to end it.
+//! This crate does not interpret the messages. A [`Membership`] lists the consenters that may send them, by the public
+//! keys of their TLS certificates. The listener accepts the streams: [`StepSession::run`] processes a stream of
+//! messages and returns the status with which to end it.
 //!
-//! What differs from Fabric, on the wire the same:
+//! Differences from Fabric, with the same bytes on the wire:
 //!
-//! - A consensus message for which there is no room is dropped and reported; Fabric ends the stream besides.
-//! - A destination whose connection takes nothing for `rpc_timeout` is connected to anew; Fabric only opens other streams on
-//!   the same connection.
-//! - Queues are bounded in bytes, too, and what HTTP/2 holds counts until the socket took it.
-//! - Connections belong to an endpoint *and* a key: a channel whose configuration names another endpoint for the same server is
-//!   not connected by that of another channel.
-//! - A renewed identity replaces connections without a gap, when told ([`Connections::renew`]).
-//! - A peer's certificate that has expired can be accepted ([`ClientSettings::tolerate_expired`]), if its key is the one that is pinned.
-//! - Warnings before the end of a server's certificate are of the one that it shows, not of the one in the configuration.
-//! - Without any authority no server is trusted; Fabric takes those of the operating system, then.
+//! - If there is no capacity for a consensus message, the message is dropped and reported; Fabric also ends the stream.
+//! - A destination whose connection accepts nothing for `rpc_timeout` is reconnected; Fabric only opens other streams
+//!   on the same connection.
+//! - Queues are bounded in bytes as well, and messages in HTTP/2 buffers count until the socket has accepted them.
+//! - A connection belongs to an endpoint *and* a key: if the configurations of two channels name different endpoints
+//!   for the same server, each channel uses its own connection.
+//! - On request ([`Connections::renew`]), connections are replaced without a gap after this node's identity was
+//!   renewed.
+//! - An expired certificate of a peer can be accepted ([`ClientSettings::tolerate_expired`]) if its key is the pinned
+//!   one.
+//! - Warnings before a server's certificate expires are about the certificate that it presents, not about the one in
+//!   the configuration.
+//! - Without any authority, no server is trusted; Fabric trusts those of the operating system in that case.
 
 mod blocks;
 mod client;

@@ -1,4 +1,4 @@
-//! Decides which messages a machine rejects, before it changes anything.
+//! Decides which messages a machine rejects, before any state changes.
 
 use fabric_proto::raftpb;
 use fabric_proto::raftpb::MessageType;
@@ -7,19 +7,19 @@ use crate::core::Core;
 use crate::error::{MachineFailed, StepError};
 use crate::types::{Config, RestoredLog, Role};
 
-/// Terms and indices of other nodes are below this, so that sums of them stay numbers.
+/// Exclusive upper bound of terms and indexes from other nodes, so that sums of them do not overflow.
 const LIMIT: u64 = 1 << 62;
 
 /// The treatment of a message that is not rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admitted {
-    /// It is accepted.
+    /// The message is accepted.
     Taken,
-    /// It is a response, and its sender is no consenter: it counts for nothing.
+    /// The message is a response from a node that is not a consenter, and is ignored.
     FromStranger,
 }
 
-/// Returns whether a change is one of those that etcdraft makes.
+/// Whether a membership change is of a kind that etcdraft makes.
 pub(crate) fn adds_or_removes(change: &raftpb::ConfChange) -> bool {
     matches!(
         raftpb::ConfChangeType::try_from(change.r#type),
@@ -31,7 +31,7 @@ fn has_only_voters(state: &raftpb::ConfState) -> bool {
     state.learners.is_empty() && state.voters_outgoing.is_empty() && state.learners_next.is_empty()
 }
 
-/// The configuration, and what is on disk, have to fit together.
+/// Checks the configuration and the state on disk, and that they do not contradict each other.
 pub(crate) fn check(config: &Config, log: &RestoredLog) -> Result<(), MachineFailed> {
     if config.id == 0 {
         return Err(MachineFailed::new("a node's ID is not zero"));
@@ -113,7 +113,7 @@ pub(crate) fn admit(core: &Core, message: &raftpb::Message) -> Result<Admitted, 
             return Err(StepError::LogLost { commit: message.commit, last });
         }
         MessageType::MsgSnap => check_snapshot(message)?,
-        // who led, and lost entries that it had sent, may get such answers as a follower
+        // a former leader that lost entries after sending them may get such responses as a follower
         MessageType::MsgAppResp
             if core.role == Role::Leader && message.term == core.term && !message.reject && message.index > last =>
         {
@@ -132,7 +132,7 @@ fn check_entries(core: &Core, message: &raftpb::Message, current: bool) -> Resul
         }
         before = (entry.index, entry.term);
         if current && entry.index <= core.log.committed() {
-            // compacted ones are not compared
+            // compacted entries are not compared
             let here = core.log.term(entry.index).unwrap_or(entry.term);
             if here != entry.term {
                 return Err(StepError::Fork { index: entry.index, here, there: entry.term });

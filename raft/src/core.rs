@@ -13,19 +13,19 @@ use crate::types::{Config, Role, SoftState};
 
 pub(crate) type Done = Result<(), MachineFailed>;
 
-/// No node.
+/// Stands for no node.
 pub(crate) const NOBODY: u64 = 0;
 
-/// The context of a vote request that the leader itself asked for: voters do not wait for that leader's silence.
+/// Context of a vote request after a leadership transfer: voters consider it even if they still hear from the leader.
 const HANDED_OVER: &[u8] = b"CampaignTransfer";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Campaign {
-    /// It asks which voters would vote for it.
+    /// Ask which voters would vote for this node (PreVote).
     Ask,
-    /// It has a quorum that would.
+    /// Start an election, after a quorum has granted the PreVote.
     Elect,
-    /// The leader asked it to take over.
+    /// Start an election at the leader's request, without a PreVote.
     TakeOver,
 }
 
@@ -44,12 +44,12 @@ pub(crate) struct Core {
     pub(crate) leader: u64,
     pub(crate) role: Role,
     pub(crate) log: Log,
-    /// Every consenter, also this node.
+    /// Every consenter, including this node.
     pub(crate) peers: BTreeMap<u64, Progress>,
     votes: BTreeMap<u64, bool>,
-    /// The ID of the consenter that leadership is being handed over to.
+    /// ID of the consenter that leadership is being transferred to.
     pub(crate) transferee: u64,
-    /// Index of the last change of the consenters, which may not be applied yet. No other one is proposed before it is.
+    /// Index of the last membership change, which may not be applied yet. No other one is proposed before it is.
     pub(crate) pending_change: u64,
     pub(crate) election_elapsed: usize,
     pub(crate) heartbeat_elapsed: usize,
@@ -61,7 +61,7 @@ pub(crate) struct Core {
     pub(crate) window: usize,
     /// Messages that do not wait for the disk.
     pub(crate) at_once: Vec<Message>,
-    /// Answers that stand on what is being written; those to this node itself are its own vote and acknowledgements.
+    /// Responses that depend on a pending write. Those to this node itself are its own vote and acknowledgements.
     pub(crate) after: Vec<Message>,
 }
 
@@ -110,7 +110,7 @@ impl Core {
         self.peers.keys().copied().collect()
     }
 
-    /// Sends a message in this node's name. One without a term gets the current one.
+    /// Sends a message from this node. A message without a term gets the current one.
     pub(crate) fn send(&mut self, mut message: Message) {
         message.from = self.id;
         if message.term == 0 {
@@ -169,25 +169,25 @@ impl Core {
         self.role = Role::Candidate;
     }
 
-    /// Neither term nor vote change by asking.
+    /// Becomes a pre-candidate. Changes neither the term nor the vote.
     fn become_pre_candidate(&mut self) {
         self.votes.clear();
         self.leader = NOBODY;
         self.role = Role::PreCandidate;
     }
 
-    /// Returns whether this node may be elected: it is a consenter, and its log is not about to be replaced.
+    /// Whether this node may be elected: it is a consenter, and its log is not being replaced by a snapshot.
     fn is_promotable(&self) -> bool {
         self.peers.contains_key(&self.id) && !self.log.is_restoring()
     }
 
-    /// Asks to be elected, unless that is out of place.
+    /// Starts an election with a PreVote, if this node may be elected.
     pub(crate) fn campaign(&mut self) {
         self.stand(Campaign::Ask);
     }
 
     fn stand(&mut self, campaign: Campaign) {
-        // who votes is not known before a change of the consenters is applied
+        // the voters are unknown until a committed membership change is applied
         if self.role != Role::Leader && self.is_promotable() && !self.log.has_unapplied_change() {
             self.ask_for_votes(campaign);
         }
@@ -205,7 +205,7 @@ impl Core {
         let context = (campaign == Campaign::TakeOver).then(|| Bytes::from_static(HANDED_OVER));
         for id in self.voters() {
             if id == self.id {
-                // its own vote counts when it is on disk
+                // this node's own vote counts when it is on disk
                 self.send(Message { term, ..message(answer, id) });
             } else {
                 let context = context.clone();
@@ -214,7 +214,7 @@ impl Core {
         }
     }
 
-    /// Takes a message of another node, or this node's own vote or acknowledgement.
+    /// Processes a message from another node, or this node's own vote or acknowledgement.
     pub(crate) fn step(&mut self, m: Message) -> Done {
         let kind = m.r#type();
         if m.term > self.term {
@@ -226,7 +226,7 @@ impl Core {
             }
             match kind {
                 MessageType::MsgPreVote => {}
-                // a granted one is of the term that this node would campaign for
+                // a granted PreVote has the term that this node would campaign for
                 MessageType::MsgPreVoteResp if !m.reject => {}
                 MessageType::MsgApp | MessageType::MsgHeartbeat | MessageType::MsgSnap => {
                     self.become_follower(m.term, m.from);
@@ -235,7 +235,7 @@ impl Core {
             }
         } else if m.term < self.term {
             match kind {
-                // a former leader learns the term from this
+                // a former leader learns the current term from this response
                 MessageType::MsgApp | MessageType::MsgHeartbeat => self.send(message(MessageType::MsgAppResp, m.from)),
                 MessageType::MsgPreVote => {
                     self.send(Message { reject: true, ..message(MessageType::MsgPreVoteResp, m.from) });
@@ -320,7 +320,7 @@ impl Core {
                 self.follow(m)
             }
             MessageType::MsgTimeoutNow => {
-                // it does not ask first: the leader is there, and wants this
+                // without a PreVote, because the present leader requests the election
                 self.stand(Campaign::TakeOver);
                 Ok(())
             }
@@ -328,10 +328,10 @@ impl Core {
         }
     }
 
-    /// Applies a change of the consenters. A leader that is removed stops leading.
+    /// Applies a membership change. A leader that is removed stops leading.
     pub(crate) fn apply_change(&mut self, change: &ConfChange) -> Done {
         match ConfChangeType::try_from(change.r#type) {
-            // nobody is added or removed
+            // the change adds or removes no node
             _ if change.node_id == NOBODY => {}
             Ok(ConfChangeType::ConfChangeAddNode) => {
                 let last = self.log.last().index;

@@ -1,6 +1,6 @@
-//! Election timeouts from a seed: a run can be repeated, and nothing about them is secret.
+//! Draws election timeouts from a seed, so that a run is repeatable. The timeouts need not be secret.
 
-/// The generator SplitMix64.
+/// The pseudorandom number generator SplitMix64.
 #[derive(Clone, Debug)]
 pub(crate) struct Draws(u64);
 
@@ -9,7 +9,7 @@ impl Draws {
         Self(seed)
     }
 
-    /// A number from `low` to twice of it, which is left out.
+    /// Returns a number from `low` up to, but not including, twice `low`.
     pub(crate) fn timeout(&mut self, low: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -1,10 +1,11 @@
 //! The errors of a machine.
 
-/// The machine met something that it cannot go on from. It stays failed; a new one may be made of what is on disk.
+/// The machine met an error from which it cannot continue. It stays failed; a new one can be created from the state on
+/// disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the Raft state machine failed: {reason}")]
 pub struct MachineFailed {
-    /// The state or message that it could not go on from.
+    /// Description of the error.
     pub reason: String,
 }
 
@@ -14,22 +15,22 @@ impl MachineFailed {
     }
 }
 
-/// The reason why a message of another consenter was not accepted. The machine is as it was before, unless it
+/// The reason why a message from another consenter was not accepted. The machine is unchanged, unless it
 /// [failed](StepError::Failed).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {
     /// The message is for another ID.
     #[error("the message is for node {to}, this is node {id}")]
     NotForUs {
-        /// The ID that it is for.
+        /// The ID that the message is for.
         to: u64,
-        /// This node.
+        /// Raft ID of this node.
         id: u64,
     },
     /// Consenters do not send messages of this type.
     #[error("a message of type {0} does not come from another node")]
     Local(i32),
-    /// The message contradicts itself or what the sender can know.
+    /// The message contradicts itself, or claims what the sender cannot know.
     #[error("the message is malformed: {0}")]
     Malformed(&'static str),
     /// The leader knows that this node had entries that it no longer has: its log was lost, or an old copy was restored.
@@ -38,9 +39,9 @@ pub enum StepError {
          an old copy"
     )]
     LogLost {
-        /// The index up to which the leader knows the log here.
+        /// Index up to which the leader knows that the log contained entries.
         commit: u64,
-        /// The index at which it ends.
+        /// Index at which the log ends.
         last: u64,
     },
     /// The leader has another entry where this node has a committed one.
@@ -55,7 +56,7 @@ pub enum StepError {
         /// The term of the leader's entry.
         there: u64,
     },
-    /// The machine does not work any more.
+    /// The machine has failed.
     #[error(transparent)]
     Failed(#[from] MachineFailed),
 }
@@ -69,10 +70,10 @@ pub enum ProposeError {
         /// The ID of the leader, if it is known.
         leader: Option<u64>,
     },
-    /// Leadership is being handed over, or this node was removed.
+    /// Leadership is being transferred, or this node was removed, or the entry is not a valid membership change.
     #[error("the proposal was dropped: leadership is being handed over, or this node is no consenter any more")]
     Dropped,
-    /// The machine does not work any more.
+    /// The machine has failed.
     #[error(transparent)]
     Failed(#[from] MachineFailed),
 }

@@ -1,4 +1,4 @@
-//! Handles the entries and snapshots that the leader of this follower sends.
+//! The follower's part: handles entries, heartbeats and snapshots of the leader.
 
 use fabric_proto::raftpb::{Message, MessageType, Snapshot};
 
@@ -32,7 +32,7 @@ impl Core {
             self.send(Message { index, ..answer });
             return Ok(());
         }
-        // what this node has of later terms than the leader's there cannot be the leader's
+        // entries of this log with later terms than the leader has there cannot be in the leader's log
         let hint = self.log.agreement(m.index.min(self.log.last().index), m.log_term);
         self.send(Message { index: m.index, reject: true, reject_hint: hint.index, log_term: hint.term, ..answer });
         Ok(())
@@ -45,7 +45,8 @@ impl Core {
         Ok(())
     }
 
-    /// Replaces the log by a snapshot. Returns false if that is of no use.
+    /// Replaces the log by a snapshot. Returns false if the log already covers the snapshot, or this node is not among
+    /// its voters.
     fn restore(&mut self, snapshot: Snapshot) -> Result<bool, MachineFailed> {
         let metadata = &snapshot.metadata;
         let place = Place { index: metadata.index, term: metadata.term };

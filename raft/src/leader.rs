@@ -1,4 +1,4 @@
-//! Sends what a leader has to send, and evaluates the responses.
+//! The leader's part: sends entries, snapshots and heartbeats, and evaluates the responses.
 
 use fabric_proto::raftpb::{Entry, EntryType, Message, MessageType};
 
@@ -17,7 +17,7 @@ impl Core {
             own.replicate();
             own.active = true;
         }
-        // there may be a change of the consenters anywhere in the log
+        // a membership change may be anywhere in the log
         self.pending_change = self.log.last().index;
         self.append(Entry::default())?;
         self.send_to_all();
@@ -27,12 +27,12 @@ impl Core {
     fn append(&mut self, entry: Entry) -> Done {
         let index = self.log.last().index + 1;
         self.log.append(vec![Entry { term: self.term, index, ..entry }])?;
-        // this node's own acknowledgement counts when the entry is on disk
+        // the entry counts as acknowledged by this node when it is on disk
         self.send(Message { index, ..message(MessageType::MsgAppResp, self.id) });
         Ok(())
     }
 
-    /// Appends an entry, and sends it. Returns false if proposals are not accepted now.
+    /// Appends an entry, and sends it. Returns false if proposals are not accepted at present.
     pub(crate) fn propose(&mut self, mut entry: Entry) -> Result<bool, MachineFailed> {
         if !self.peers.contains_key(&self.id) || self.transferee != NOBODY {
             return Ok(false);
@@ -59,8 +59,8 @@ impl Core {
         }
     }
 
-    /// Sends what a consenter lacks, as far as its flow lets it pass. Without entries, only if `or_none`. Returns whether
-    /// anything was sent.
+    /// Sends the entries that a consenter lacks, as far as its flow permits. Sends a message without entries only if
+    /// `or_none`. Returns whether anything was sent.
     fn send_entries(&mut self, to: u64, or_none: bool) -> bool {
         let (window, commit) = (self.window, self.log.committed());
         let Some(progress) = self.peers.get_mut(&to).filter(|progress| !progress.is_paused()) else { return false };
@@ -88,7 +88,7 @@ impl Core {
     fn send_heartbeats(&mut self) {
         for id in self.others() {
             let Some(progress) = self.peers.get_mut(&id) else { continue };
-            // never beyond what is known to be there
+            // never beyond the index that the peer is known to have
             let commit = progress.matched.min(self.log.committed());
             progress.sent_commit(commit);
             self.send(Message { commit, ..message(MessageType::MsgHeartbeat, id) });
@@ -121,7 +121,8 @@ impl Core {
         self.peers.values().filter(|progress| progress.active).count() > self.peers.len() / 2
     }
 
-    /// Commits what a quorum has, if it is of this term. Returns whether that is more than before.
+    /// Commits the entries that a quorum has, if the last one is of this term. Returns whether the commit index has
+    /// advanced.
     fn commit(&mut self) -> Result<bool, MachineFailed> {
         let mut matched: Vec<u64> = self.peers.values().map(|progress| progress.matched).collect();
         matched.sort_unstable_by(|one, other| other.cmp(one));
@@ -133,7 +134,7 @@ impl Core {
         Ok(true)
     }
 
-    /// Commits and sends what a change of the consenters allows, once it is applied.
+    /// Commits and sends what is possible after a membership change was applied.
     pub(crate) fn voters_changed(&mut self) -> Done {
         if self.commit()? {
             self.send_to_all();
@@ -157,7 +158,7 @@ impl Core {
                 let Some(progress) = self.peers.get_mut(&m.from) else { return Ok(()) };
                 progress.active = true;
                 progress.resume();
-                // with a full window, a message without entries finds out whether all of them were lost
+                // if the window is full, a message without entries finds out whether all messages in flight were lost
                 if progress.matched < last || progress.flow == Flow::Probe {
                     self.send_entries(m.from, true);
                 }
@@ -170,7 +171,7 @@ impl Core {
     fn entries_refused(&mut self, m: &Message) {
         let Some(progress) = self.peers.get_mut(&m.from) else { return };
         progress.active = true;
-        // entries here of later terms than the one that the follower has at its hint cannot be the follower's
+        // entries of this log with later terms than the follower has at its hint cannot be in the follower's log
         let hint = if m.log_term > 0 { self.log.agreement(m.reject_hint, m.log_term).index } else { m.reject_hint };
         if progress.refused(m.index, hint) {
             if progress.flow == Flow::Replicate {
@@ -185,14 +186,14 @@ impl Core {
         let Some(progress) = self.peers.get_mut(&from) else { return Ok(()) };
         progress.active = true;
         let new = progress.acknowledged(m.index);
-        // the logs agree there, which is what probing asks
+        // the logs agree at this index, which ends probing
         let found = progress.flow == Flow::Probe && progress.matched == m.index;
         if !new && !found {
             return Ok(());
         }
         match progress.flow {
             Flow::Probe => progress.replicate(),
-            // whatever snapshot it got: the log has what follows
+            // the log has the entries after the peer's last one, whichever snapshot the peer has restored
             Flow::Snapshot { .. } if progress.matched + 1 >= first => {
                 progress.probe();
                 progress.replicate();
@@ -226,7 +227,7 @@ impl Core {
         if self.role == Role::Leader { self.peers.get_mut(&id) } else { None }
     }
 
-    /// Starts handing leadership over.
+    /// Starts to transfer leadership.
     pub(crate) fn hand_over(&mut self, to: u64) {
         if self.led(to).is_none() || to == self.transferee {
             return;
@@ -235,7 +236,7 @@ impl Core {
         if to == self.id {
             return;
         }
-        // it has the time of one election timeout
+        // the transfer may take one election timeout
         self.election_elapsed = 0;
         self.transferee = to;
         if self.matched(to) == self.log.last().index {
@@ -245,14 +246,15 @@ impl Core {
         }
     }
 
-    /// A message was not delivered: so may be others that are in flight.
+    /// Handles an undelivered message: others in flight may be lost as well.
     pub(crate) fn unreachable(&mut self, id: u64) {
         if let Some(progress) = self.led(id).filter(|progress| progress.flow == Flow::Replicate) {
             progress.probe();
         }
     }
 
-    /// A snapshot was sent, or not. The next message waits for an answer, or for the next heartbeat's.
+    /// Handles that a snapshot was sent, or was not. The next message waits for a response, to the snapshot or to a
+    /// heartbeat.
     pub(crate) fn snapshot_sent(&mut self, id: u64, sent: bool) {
         let Some(progress) = self.led(id).filter(|progress| matches!(progress.flow, Flow::Snapshot { .. })) else {
             return;

@@ -1,4 +1,4 @@
-//! The log since the last compaction, in memory, and how far it is written, committed and applied.
+//! The log since the last compaction, in memory, and the indexes up to which it is written, committed and applied.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ pub(crate) struct Place {
     pub(crate) term: u64,
 }
 
-/// A snapshot of the leader that is not known to be on disk.
+/// A snapshot of the leader that is not known to be on disk yet.
 #[derive(Clone)]
 struct Restoring {
     index: u64,
@@ -26,23 +26,23 @@ pub(crate) struct Log {
     /// The entry before the first one: the log is compacted up to here.
     before: Place,
     entries: VecDeque<Entry>,
-    /// The snapshot for a node that needs entries which are compacted.
+    /// Snapshot for a peer that needs compacted entries.
     snapshot: Option<Snapshot>,
     restoring: Option<Restoring>,
-    /// The first entry that is not known to be on disk.
+    /// Index of the first entry that is not known to be on disk.
     unstable: u64,
-    /// The first entry that was not handed out to be written.
+    /// Index of the first entry that was not returned for writing yet.
     unwritten: u64,
     committed: u64,
-    /// Entries up to here were handed out to be applied.
+    /// Index up to which entries were returned for applying.
     applying: u64,
     applied: u64,
-    /// Last index and bytes of what was handed out to be applied and is not applied.
+    /// Last index and size in bytes of each portion that was returned for applying and is not applied yet.
     portions: VecDeque<(u64, u64)>,
-    /// Bytes in `portions`.
+    /// Total size of `portions`.
     applying_bytes: u64,
     max_applying_bytes: u64,
-    /// Nothing more is handed out until some of `portions` is applied.
+    /// Whether no more entries are returned until some of `portions` is applied.
     paused: bool,
 }
 
@@ -51,7 +51,7 @@ fn bytes_of(entry: &Entry) -> u64 {
 }
 
 impl Log {
-    /// Restores the log from what was on disk; the caller has checked that it fits together.
+    /// Restores the log from the state on disk. The caller has checked that state.
     pub(crate) fn new(
         snapshot: Option<Snapshot>,
         entries: Vec<Entry>,
@@ -103,7 +103,7 @@ impl Log {
         (position < self.entries.len()).then_some(position)
     }
 
-    /// The term of an entry; `None` if it is compacted away or not there.
+    /// Returns the term of an entry; `None` if the log does not contain it, or no longer contains it.
     pub(crate) fn term(&self, index: u64) -> Option<u64> {
         if index == self.before.index {
             return Some(self.before.term);
@@ -121,8 +121,8 @@ impl Log {
         theirs.term > ours.term || theirs.term == ours.term && theirs.index >= ours.index
     }
 
-    /// Returns the last place, at or before `index`, where a log whose term there is `term` may agree with this one. A term of
-    /// zero stands for one that is not known here.
+    /// Returns the last place, at or before `index`, at which this log may agree with one that has `term` at `index`.
+    /// If this log does not know the term there, the returned term is zero.
     pub(crate) fn agreement(&self, index: u64, term: u64) -> Place {
         let mut index = index;
         while index > 0 {
@@ -135,7 +135,8 @@ impl Log {
         Place { index: 0, term: 0 }
     }
 
-    /// Entries from `from` to `to`, both included: at least one if there is one, and no more than `max_bytes` of them.
+    /// Returns entries from `from` to `to`, both included: at least one if there is one, and otherwise at most
+    /// `max_bytes`.
     fn portion(&self, from: u64, to: u64, max_bytes: u64) -> Vec<Entry> {
         let (Some(first), Some(last)) = (self.position(from), self.position(to)) else { return Vec::new() };
         let mut bytes = 0_u64;
@@ -150,12 +151,12 @@ impl Log {
         taken
     }
 
-    /// Entries to send, from `from` on.
+    /// Returns entries to send, from `from` on.
     pub(crate) fn entries_from(&self, from: u64, max_bytes: u64) -> Vec<Entry> {
         self.portion(from, self.last().index, max_bytes)
     }
 
-    /// Appends entries; what was there from the first of them on is replaced.
+    /// Appends entries. Replaces all existing entries from the index of the first one on.
     pub(crate) fn append(&mut self, entries: Vec<Entry>) -> Result<(), MachineFailed> {
         let Some(first) = entries.first().map(|entry| entry.index) else { return Ok(()) };
         if first <= self.committed {
@@ -173,8 +174,8 @@ impl Log {
         Ok(())
     }
 
-    /// Appends a leader's entries behind `before`, and adopts its commit index. Returns the last index of them, or `None` if
-    /// this log has another entry at `before`, or none.
+    /// Appends a leader's entries after `before`, and adopts its commit index. Returns the index of the last of them;
+    /// `None` if this log does not contain the entry `before`.
     pub(crate) fn take(
         &mut self,
         before: Place,
@@ -191,7 +192,7 @@ impl Log {
         Ok(Some(last))
     }
 
-    /// Takes it that entries are committed up to `index`.
+    /// Records that entries up to `index` are committed.
     pub(crate) fn commit_to(&mut self, index: u64) -> Result<(), MachineFailed> {
         let last = self.last().index;
         if index > last {
@@ -201,7 +202,7 @@ impl Log {
         Ok(())
     }
 
-    /// Starts the log anew behind a snapshot of the leader.
+    /// Replaces the whole log by a snapshot of the leader.
     pub(crate) fn restore(&mut self, snapshot: Snapshot) {
         let place = Place { index: snapshot.metadata.index, term: snapshot.metadata.term };
         self.before = place;
@@ -213,12 +214,12 @@ impl Log {
         self.committed = place.index;
     }
 
-    /// Returns whether a snapshot of the leader is not known to be on disk.
+    /// Whether a snapshot of the leader is not known to be on disk yet.
     pub(crate) fn is_restoring(&self) -> bool {
         self.restoring.is_some()
     }
 
-    /// The snapshot that is to be written, once.
+    /// Returns the snapshot to write, once.
     pub(crate) fn take_restoring(&mut self) -> Option<Snapshot> {
         let restoring = self.restoring.as_mut().filter(|restoring| !restoring.handed_out)?;
         restoring.handed_out = true;
@@ -229,19 +230,19 @@ impl Log {
         self.unwritten <= self.last().index || self.restoring.as_ref().is_some_and(|restoring| !restoring.handed_out)
     }
 
-    /// The entries that are to be written, once.
+    /// Returns the entries to write, once.
     pub(crate) fn take_unwritten(&mut self) -> Vec<Entry> {
         let entries = self.portion(self.unwritten, self.last().index, u64::MAX);
         self.unwritten = self.last().index + 1;
         entries
     }
 
-    /// The last entry, if not all entries are known to be on disk.
+    /// Returns the last entry, if not all entries are known to be on disk.
     pub(crate) fn last_unstable(&self) -> Option<Place> {
         (self.unstable <= self.last().index).then(|| self.last())
     }
 
-    /// Takes it that entries up to this one are on disk. If the log has another one there by now, nothing is known.
+    /// Records that entries up to this one are on disk. Has no effect if the log has another entry there by now.
     pub(crate) fn stable_to(&mut self, place: Place) {
         if place.index >= self.unstable && self.has(place) {
             self.unstable = place.index + 1;
@@ -249,7 +250,7 @@ impl Log {
         }
     }
 
-    /// Takes it that a snapshot of the leader is on disk, and applied.
+    /// Records that a snapshot of the leader is on disk, and applied.
     pub(crate) fn restored(&mut self, index: u64) -> Result<(), MachineFailed> {
         if self.restoring.as_ref().is_some_and(|restoring| restoring.index == index) {
             self.restoring = None;
@@ -257,7 +258,7 @@ impl Log {
         self.applied_to(index)
     }
 
-    /// Returns the index up to which entries may be handed out to be applied.
+    /// Returns the index up to which entries may be returned for applying.
     fn appliable(&self) -> u64 {
         self.committed.min(self.unstable - 1)
     }
@@ -266,7 +267,7 @@ impl Log {
         !self.paused && !self.is_restoring() && self.applying < self.appliable()
     }
 
-    /// Entries that are to be applied, once.
+    /// Returns the entries to apply, once.
     pub(crate) fn take_appliable(&mut self) -> Vec<Entry> {
         if !self.has_appliable() {
             return Vec::new();
@@ -283,7 +284,7 @@ impl Log {
         entries
     }
 
-    /// Takes it that entries up to `index` are applied.
+    /// Records that entries up to `index` are applied.
     pub(crate) fn applied_to(&mut self, index: u64) -> Result<(), MachineFailed> {
         if index > self.committed {
             return Err(MachineFailed::new(format!(
@@ -303,7 +304,7 @@ impl Log {
         Ok(())
     }
 
-    /// Returns whether a change of the consenters is committed and not applied.
+    /// Whether a membership change is committed and not applied.
     pub(crate) fn has_unapplied_change(&self) -> bool {
         let Some(first) = self.position(self.applied + 1) else { return false };
         self.entries
@@ -337,7 +338,7 @@ impl Log {
         behind
     }
 
-    /// Forgets entries up to `index`.
+    /// Removes entries up to `index`.
     pub(crate) fn compact(&mut self, index: u64) {
         let Some(position) = self.position(index) else { return };
         let Some(entry) = self.entries.get(position) else { return };

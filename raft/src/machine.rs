@@ -1,4 +1,4 @@
-//! The state machine of one consenter, as its caller sees it.
+//! The public state machine of one consenter.
 
 use std::collections::VecDeque;
 
@@ -11,18 +11,18 @@ use crate::error::{MachineFailed, ProposeError, StepError};
 use crate::log::{Log, Place};
 use crate::types::{Config, Peer, Ready, RestoredLog, Role, SoftState, Status};
 
-/// The effects that a Ready has when it is on disk.
+/// The effects of a Ready that are due when it is on disk.
 #[derive(Clone)]
 struct Unsynced {
     number: u64,
-    /// This node's vote for itself, and its acknowledgements of what it proposed.
+    /// This node's vote for itself, and its acknowledgements of its own proposals.
     own: Vec<raftpb::Message>,
-    /// The term in which the Ready was made, and where the log ended, if not all of it was on disk.
+    /// The term in which the Ready was made, and the last entry of the log then, if not all of it was on disk.
     end: Option<(u64, Place)>,
     snapshot: Option<u64>,
 }
 
-/// One consenter of a channel.
+/// State machine of one consenter of a channel.
 #[derive(Clone)]
 pub struct Machine {
     core: Core,
@@ -44,10 +44,10 @@ impl std::fmt::Debug for Machine {
 }
 
 impl Machine {
-    /// Takes up what was on disk. PreVote and CheckQuorum are on.
+    /// Creates the machine from the state on disk. PreVote and CheckQuorum are enabled.
     ///
     /// # Errors
-    /// The configuration or the log contradicts itself.
+    /// Fails if the configuration or the log contradicts itself.
     pub fn new(config: &Config, log: RestoredLog) -> Result<Self, MachineFailed> {
         admission::check(config, &log)?;
         let RestoredLog { hard_state, conf_state, snapshot, entries, applied } = log;
@@ -63,7 +63,7 @@ impl Machine {
         })
     }
 
-    /// Changes or reads the state. An error from which the machine cannot go on terminates this machine alone.
+    /// Changes or reads the state. An error from which the machine cannot continue terminates only this machine.
     fn guarded<T>(&mut self, act: impl FnOnce(&mut Core) -> Result<T, MachineFailed>) -> Result<T, MachineFailed> {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
@@ -79,7 +79,8 @@ impl Machine {
         })
     }
 
-    /// Starts an election, as if the election timeout had passed. A leader, and a node that is no voter, do nothing.
+    /// Starts an election, as if the election timeout had passed. Does nothing on a leader, and on a node that is not a
+    /// voter.
     pub fn campaign(&mut self) -> Result<(), MachineFailed> {
         self.guarded(|core| {
             core.campaign();
@@ -87,11 +88,11 @@ impl Machine {
         })
     }
 
-    /// Processes a message of another consenter. Responses of a node that is no consenter any more are ignored.
+    /// Processes a message from another consenter. Ignores responses of a node that is no longer a consenter.
     ///
     /// # Errors
-    /// The reason why the message is rejected. After [`StepError::LogLost`] and [`StepError::Fork`] this node cannot follow
-    /// that leader.
+    /// Returns the reason why the message is rejected. After [`StepError::LogLost`] and [`StepError::Fork`] this node
+    /// cannot follow that leader.
     pub fn step(&mut self, message: raftpb::Message) -> Result<(), StepError> {
         let admitted = self.guarded(|core| Ok(admission::admit(core, &message)))??;
         if admitted == Admitted::FromStranger {
@@ -100,12 +101,13 @@ impl Machine {
         Ok(self.guarded(|core| core.step(message))?)
     }
 
-    /// Appends a block, as the leader.
+    /// Appends a block, if this node is the leader.
     pub fn propose(&mut self, data: Bytes) -> Result<(), ProposeError> {
         self.append(raftpb::EntryType::EntryNormal, data)
     }
 
-    /// Appends a change of the consenters, as the leader. While another is not applied, an empty entry is appended instead.
+    /// Appends a membership change, if this node is the leader. While another change is not applied, an empty entry is
+    /// appended instead.
     pub fn propose_conf_change(&mut self, change: &raftpb::ConfChange) -> Result<(), ProposeError> {
         if !admission::adds_or_removes(change) {
             return Err(ProposeError::Dropped);
@@ -123,8 +125,8 @@ impl Machine {
         if self.guarded(|core| core.propose(entry))? { Ok(()) } else { Err(ProposeError::Dropped) }
     }
 
-    /// Starts handing leadership over to another consenter; until that is done or the election timeout passes, proposals are
-    /// dropped. A node that does not lead does nothing.
+    /// Starts to transfer leadership to another consenter. Until that is done or the election timeout passes, proposals
+    /// are dropped. Does nothing on a node that does not lead.
     pub fn transfer_leadership(&mut self, to: u64) -> Result<(), MachineFailed> {
         self.guarded(|core| {
             core.hand_over(to);
@@ -140,8 +142,8 @@ impl Machine {
         })
     }
 
-    /// Reports whether a snapshot was sent to a consenter. The caller has to report this of every `MsgSnap`: until then,
-    /// nothing else is sent to that consenter.
+    /// Reports whether a snapshot was sent to a consenter. The caller has to report this for every `MsgSnap`: until
+    /// then, nothing else is sent to that consenter.
     pub fn report_snapshot(&mut self, id: u64, sent: bool) -> Result<(), MachineFailed> {
         self.guarded(|core| {
             core.snapshot_sent(id, sent);
@@ -159,7 +161,7 @@ impl Machine {
             || !core.after.is_empty()
     }
 
-    /// Returns what is to be done since the last call, if anything is.
+    /// Returns the work that has become due since the last call; `None` if there is none.
     pub fn ready(&mut self) -> Result<Option<Ready>, MachineFailed> {
         self.guarded(|_| Ok(()))?;
         if !self.has_ready() {
@@ -183,11 +185,11 @@ impl Machine {
         (own, ready.messages_after) = std::mem::take(&mut core.after).into_iter().partition(|m| m.to == core.id);
         ready.messages = std::mem::take(&mut core.at_once);
         for snapshot in ready.messages.iter_mut().filter_map(|message| message.snapshot.as_mut()) {
-            // who gets it learns the consenters of now, as in Fabric
+            // the receiver gets the current consenters, as in Fabric
             snapshot.metadata.conf_state.voters = core.voters();
         }
         if promised {
-            // nothing is said in a term before it, and who was voted for in it, are on disk
+            // no message of a term is sent before the term and the vote in it are on disk
             let answers = std::mem::replace(&mut ready.messages_after, std::mem::take(&mut ready.messages));
             ready.messages_after.extend(answers);
         }
@@ -209,7 +211,7 @@ impl Machine {
                 for message in unsynced.own {
                     core.step(message)?;
                 }
-                // with the term, other entries may have been written over these since
+                // in a later term, these entries may have been replaced since
                 if let Some((_, end)) = unsynced.end.filter(|(term, _)| *term == core.term) {
                     core.log.stable_to(end);
                 }
@@ -224,10 +226,11 @@ impl Machine {
         self.guarded(|core| core.log.applied_to(index))
     }
 
-    /// Applies a committed change of the consenters, and returns the resulting ones. A leader that is removed stops leading.
+    /// Applies a committed membership change, and returns the resulting consenters. A leader that is removed stops
+    /// leading.
     ///
     /// # Errors
-    /// The change cannot be: it would leave no consenter, or is of a kind that etcdraft does not use.
+    /// Fails if the change would leave no consenter, or is of a kind that etcdraft does not use.
     pub fn apply_conf_change(&mut self, change: &raftpb::ConfChange) -> Result<raftpb::ConfState, MachineFailed> {
         self.guarded(|core| {
             core.apply_change(change)?;
@@ -235,8 +238,9 @@ impl Machine {
         })
     }
 
-    /// Makes a snapshot of what is applied up to `index`: `data` is what a node gets that lags behind the log. `None` if
-    /// that is no progress, or `index` is not applied. It is kept here, to be sent; the caller writes it.
+    /// Makes a snapshot of the state that is applied up to `index`, with `data` for a follower that lags behind the
+    /// log. Returns `None` if a snapshot already covers `index`, or `index` is not applied. The machine keeps the
+    /// snapshot, to send it; the caller writes it.
     pub fn make_snapshot(&mut self, index: u64, data: Bytes) -> Result<Option<raftpb::Snapshot>, MachineFailed> {
         self.guarded(|core| {
             if index > core.log.applied() || index <= core.log.snapshot_index() {
@@ -256,7 +260,7 @@ impl Machine {
         self.guarded(|core| Ok(core.log.behind_newest(index, entries, bytes)))
     }
 
-    /// Forgets entries up to `index`, as far as a snapshot covers them.
+    /// Removes entries up to `index` from memory, as far as a snapshot covers them.
     pub fn compact(&mut self, index: u64) -> Result<(), MachineFailed> {
         self.guarded(|core| {
             let covered = core.log.snapshot_index();
@@ -265,7 +269,7 @@ impl Machine {
         })
     }
 
-    /// How the machine stands.
+    /// Returns the state of the machine.
     pub fn status(&mut self) -> Result<Status, MachineFailed> {
         self.guarded(|core| {
             let peer = |(&id, progress): (&u64, &crate::progress::Progress)| Peer {

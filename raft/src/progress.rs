@@ -2,34 +2,34 @@
 
 use std::collections::VecDeque;
 
-/// How entries go to a consenter.
+/// The way in which entries are sent to a consenter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// One message at a time: the index up to which its log agrees with the leader's is not known.
+    /// One message at a time, because the index up to which its log agrees with the leader's is unknown.
     Probe,
-    /// Messages one after another, without waiting for answers.
+    /// Messages one after another, without waiting for responses.
     Replicate,
-    /// Nothing is sent until it has a snapshot.
+    /// Nothing is sent until it has restored a snapshot.
     Snapshot {
-        /// The snapshot's index.
+        /// Index of the snapshot.
         index: u64,
     },
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
-    /// The index up to which its log is known to be the leader's.
+    /// Index up to which its log is known to agree with the leader's.
     pub(crate) matched: u64,
-    /// The next entry to send.
+    /// Index of the next entry to send.
     pub(crate) next: u64,
-    /// The commit index that was sent to it last.
+    /// The commit index that was last sent to it.
     sent_commit: u64,
     pub(crate) flow: Flow,
     /// Whether it responded since the leader last checked its quorum.
     pub(crate) active: bool,
-    /// Entries wait for an answer; the answer to a heartbeat lets one more message pass.
+    /// Whether entries wait for a response. The response to a heartbeat permits one more message.
     paused: bool,
-    /// The last index of each message that was not answered.
+    /// The last index of each message without a response.
     in_flight: VecDeque<u64>,
 }
 
@@ -46,7 +46,7 @@ impl Progress {
         }
     }
 
-    /// Creates the progress of a consenter that was added just now: it counts as active, because it has had no chance to
+    /// Creates the progress of a consenter that was just added. It counts as active, because it has had no chance to
     /// respond.
     pub(crate) fn added(last: u64) -> Self {
         Self { active: true, ..Self::new(last.max(1)) }
@@ -80,7 +80,7 @@ impl Progress {
         self.sent_commit = index;
     }
 
-    /// Counts a message with `entries` entries as sent; no more than `window` of them go without answers.
+    /// Records that a message with `entries` entries was sent. At most `window` messages may be without a response.
     pub(crate) fn sent(&mut self, entries: usize, window: usize) {
         match self.flow {
             Flow::Replicate => {
@@ -104,7 +104,7 @@ impl Progress {
         commit > self.sent_commit && self.sent_commit < self.next - 1
     }
 
-    /// Takes an answer that acknowledges entries up to `index`. Returns false for one that says nothing new.
+    /// Records that entries up to `index` are acknowledged. Returns false if that was known.
     pub(crate) fn acknowledged(&mut self, index: u64) -> bool {
         if index <= self.matched {
             return false;
@@ -115,15 +115,15 @@ impl Progress {
         true
     }
 
-    /// Messages that end at or before `index` are answered.
+    /// Removes the messages that end at or before `index` from those in flight.
     pub(crate) fn answered(&mut self, index: u64) {
         while self.in_flight.front().is_some_and(|&last| last <= index) {
             self.in_flight.pop_front();
         }
     }
 
-    /// Processes a response that rejects entries behind `refused`, because the logs may agree at `hint` at the latest. Returns
-    /// false for one that is out of date.
+    /// Processes a response that rejects the entries after `refused`, because the logs agree at most up to `hint`.
+    /// Returns false if the response is out of date.
     pub(crate) fn refused(&mut self, refused: u64, hint: u64) -> bool {
         if self.flow == Flow::Replicate {
             if refused <= self.matched {
@@ -145,7 +145,7 @@ impl Progress {
         self.paused = true;
     }
 
-    /// An answer to a heartbeat.
+    /// Continues after the response to a heartbeat.
     pub(crate) fn resume(&mut self) {
         self.paused = false;
     }

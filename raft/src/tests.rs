@@ -1,4 +1,4 @@
-//! Tests that a machine rejects what it must, and that nothing ends more than the machine.
+//! Tests that a machine rejects invalid input, and that a failure affects only that machine.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ fn config(id: u64) -> Config {
     Config { id, election_tick: 10, heartbeat_tick: 1, max_size_per_msg: 1024, max_inflight_msgs: 2, seed: 1 }
 }
 
-/// A log of `last` entries of term 1, all committed and applied.
+/// Returns a log of `last` entries of term 1, all committed and applied.
 fn log_of(voters: u64, last: u64) -> RestoredLog {
     RestoredLog {
         hard_state: HardState { term: 1, vote: 0, commit: last },
@@ -31,12 +31,12 @@ fn entry(index: u64, term: u64) -> Entry {
     Entry { term, index, ..Entry::default() }
 }
 
-/// Node 1 of three, with three entries.
+/// Creates node 1 of three, with three entries.
 fn follower() -> Machine {
     Machine::new(&config(1), log_of(3, 3)).unwrap()
 }
 
-/// Everything that is to be done is done. Returns what is sent.
+/// Performs all pending work. Returns the messages to send.
 fn settle(machine: &mut Machine) -> Vec<Message> {
     let mut sent = Vec::new();
     while let Some(Ready { number, messages, messages_after, committed, .. }) = machine.ready().unwrap() {
@@ -54,7 +54,7 @@ fn from(id: u64, kind: MessageType, term: u64) -> Message {
     Message { r#type: kind as i32, to: 1, from: id, term, ..Message::default() }
 }
 
-/// Node 1 leads in term 2; its empty entry is the fourth, and no other node has it yet.
+/// Creates node 1 as the leader of term 2. Its empty entry is the fourth, and no other node has it yet.
 fn leader() -> Machine {
     let mut machine = follower();
     machine.campaign().unwrap();
@@ -161,7 +161,7 @@ fn a_second_change_of_the_consenters_waits_until_the_first_is_applied() {
         [EntryType::EntryConfChange, EntryType::EntryNormal],
         "the second one became an empty entry"
     );
-    // committed and applied, it makes room for the next
+    // once it is committed and applied, the next change is accepted
     acknowledge(&mut machine, 2, 6);
     machine.apply_conf_change(&change(ConfChangeType::ConfChangeAddNode, 4)).unwrap();
     settle(&mut machine);
@@ -193,7 +193,7 @@ fn a_refusal_always_leads_further_back() {
     assert_eq!(at(&mut machine), 4);
     for next in [3, 2, 1, 1] {
         let index = at(&mut machine) - 1;
-        // the hint is of no use
+        // the hint is useless
         machine.step(Message { index, reject: true, reject_hint: 99, ..from(2, MessageType::MsgAppResp, 2) }).unwrap();
         settle(&mut machine);
         assert_eq!(at(&mut machine), next);
@@ -236,7 +236,7 @@ fn what_a_leader_never_sent_is_not_acknowledged() {
     let answer = Message { index: 5, ..from(2, MessageType::MsgAppResp, 2) };
     let error = refused(&mut machine, answer.clone());
     assert_eq!(error, StepError::Malformed("it acknowledges entries that were not sent"));
-    // it may have sent them in a former life, and lost them with it
+    // the node may have sent them before a restart, and lost them
     let mut machine =
         Machine::new(&config(1), RestoredLog { hard_state: HardState { term: 2, vote: 1, commit: 3 }, ..log_of(3, 3) });
     machine.as_mut().unwrap().step(answer).unwrap();
@@ -352,7 +352,7 @@ fn what_cannot_be_gone_on_from_ends_the_machine_alone() {
     }
 }
 
-/// Consenters that send anything at all.
+/// Sends arbitrary messages of consenters.
 #[test]
 fn no_message_makes_a_machine_panic() {
     for seed in 0..300 {

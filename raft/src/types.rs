@@ -7,17 +7,18 @@ use crate::progress::Flow;
 /// The fixed settings of a machine.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// This node; not zero.
+    /// Raft ID of this node; not zero.
     pub id: u64,
-    /// Ticks without a leader until an election; drawn anew from here to twice of it.
+    /// Minimum number of ticks without a leader until an election. Each timeout is drawn from here up to, but not
+    /// including, twice this number.
     pub election_tick: usize,
-    /// Ticks between a leader's heartbeats; less than `election_tick`.
+    /// Number of ticks between a leader's heartbeats; less than `election_tick`.
     pub heartbeat_tick: usize,
-    /// Bytes of entries in one message; a single entry may be larger.
+    /// Maximum size in bytes of the entries in one message; a single entry may be larger.
     pub max_size_per_msg: u64,
-    /// Messages with entries on their way to one follower.
+    /// Maximum number of messages with entries in flight to one follower.
     pub max_inflight_msgs: usize,
-    /// Decides the election timeouts.
+    /// Seed of the election timeouts.
     pub seed: u64,
 }
 
@@ -26,11 +27,11 @@ pub struct Config {
 pub struct RestoredLog {
     /// Term, vote and commit index.
     pub hard_state: raftpb::HardState,
-    /// The consenters at `applied`.
+    /// The consenters as of `applied`.
     pub conf_state: raftpb::ConfState,
     /// The newest snapshot.
     pub snapshot: Option<raftpb::Snapshot>,
-    /// The entries behind the snapshot, without a gap.
+    /// The entries after the snapshot, without a gap.
     pub entries: Vec<raftpb::Entry>,
     /// The index up to which entries are applied; at least the snapshot's index.
     pub applied: u64,
@@ -39,9 +40,9 @@ pub struct RestoredLog {
 /// The role of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It follows, or waits for a leader.
+    /// It follows a leader, or waits for one.
     Follower,
-    /// It asks which voters would vote for it.
+    /// It asks which voters would vote for it (PreVote).
     PreCandidate,
     /// It asks for votes.
     Candidate,
@@ -58,25 +59,25 @@ pub struct SoftState {
     pub role: Role,
 }
 
-/// The work that a machine hands to its caller. Readies are persisted in their order; one call of
+/// Work for the caller of a machine. Readies are persisted in their order; one call of
 /// [`Machine::persisted`](crate::Machine::persisted) may report several.
 #[derive(Debug, Clone, Default)]
 pub struct Ready {
     /// Number of the Ready, for [`Machine::persisted`](crate::Machine::persisted).
     pub number: u64,
-    /// The snapshot of the leader to restore, before `entries` are written: it replaces the whole log.
+    /// Snapshot of the leader to restore before `entries` are written. It replaces the whole log.
     pub snapshot: Option<raftpb::Snapshot>,
-    /// Entries to write; the first replaces what the log has from its index on.
+    /// Entries to write. The first one replaces all entries of the log from its index on.
     pub entries: Vec<raftpb::Entry>,
-    /// The state to write, if it changed.
+    /// Term, vote and commit index to write, if they changed.
     pub hard_state: Option<raftpb::HardState>,
-    /// Whether what is to be written must be synced. If not, only the commit index moved, and that may be lost.
+    /// Whether the write must be synced. If false, at most the commit index changed, and that may be lost.
     pub must_sync: bool,
-    /// Messages that may go at once: a leader's.
+    /// Messages that may be sent at once.
     pub messages: Vec<raftpb::Message>,
-    /// Messages that may go when this Ready and those before it are on disk.
+    /// Messages that may be sent when this Ready and all earlier ones are on disk.
     pub messages_after: Vec<raftpb::Message>,
-    /// Entries to apply: they are committed, and they are on this node's disk.
+    /// Entries to apply. They are committed, and on this node's disk.
     pub committed: Vec<raftpb::Entry>,
     /// Leader and role, if they changed.
     pub soft_state: Option<SoftState>,
@@ -85,30 +86,30 @@ pub struct Ready {
 /// A leader's knowledge of a consenter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Its ID.
+    /// Raft ID of the consenter.
     pub id: u64,
-    /// The index up to which its log is known to be the leader's.
+    /// Index up to which its log is known to agree with the leader's.
     pub matched: u64,
-    /// The next entry to send.
+    /// Index of the next entry to send.
     pub next: u64,
     /// Whether it responded since the leader last checked its quorum.
     pub active: bool,
-    /// How entries go to it.
+    /// The way in which entries are sent to it.
     pub flow: Flow,
-    /// Nothing more is sent to it until it answers.
+    /// Whether nothing more is sent to it until it responds.
     pub paused: bool,
-    /// Messages with entries that it has not answered.
+    /// Number of messages with entries that it has not responded to.
     pub in_flight: usize,
 }
 
-/// How a machine stands.
+/// State of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// This node.
+    /// Raft ID of this node.
     pub id: u64,
-    /// The term it is in.
+    /// Current term.
     pub term: u64,
-    /// The ID of the node that it voted for in that term; 0: none.
+    /// ID of the node that it voted for in that term; 0 if none.
     pub vote: u64,
     /// The ID of the leader, if it is known.
     pub leader: Option<u64>,
@@ -122,10 +123,10 @@ pub struct Status {
     pub last: u64,
     /// The term of the last entry.
     pub last_term: u64,
-    /// The ID of the consenter that leadership is being handed over to.
+    /// ID of the consenter that leadership is being transferred to.
     pub transferee: Option<u64>,
     /// The consenters, in order of their IDs.
     pub voters: Vec<u64>,
-    /// On a leader: its knowledge of the consenters, in order of their IDs.
+    /// The leader's knowledge of the consenters, in order of their IDs; empty on other nodes.
     pub peers: Vec<Peer>,
 }

@@ -1,5 +1,5 @@
-//! Recorded outputs of go.etcd.io/raft v3.6.0, with which Fabric's orderers of 2.5 and 3.1 are built, for scripts of everything
-//! that can happen to a cluster. The machine has to produce the same at each step.
+//! Compares a machine with recorded outputs of go.etcd.io/raft v3.6.0, which Fabric's orderers of 2.5 and 3.1 use, for
+//! scripts of everything that can happen to a cluster. The machine has to produce the same output at each step.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +10,8 @@ use std::io::{BufRead, BufReader, Read};
 
 use world::World;
 
-/// Scripts one after another; each line a step and what came of it. Returns how many steps agree.
+/// Runs scripts one after another. Each line has a step and its expected result. Returns the number of steps that
+/// agree.
 fn compare(script: impl BufRead) -> u64 {
     let mut world = None;
     let (mut steps, mut head) = (0, String::new());

@@ -1,5 +1,6 @@
-//! Clusters of machines under virtual time: messages are lost, delayed and doubled, nodes are cut off, stall, run by slow clocks,
-//! and die with what they had not synced. Raft's promises are checked at each step. A seed repeats a run.
+//! Simulates clusters of machines in virtual time. Messages are lost, delayed and duplicated; nodes are disconnected,
+//! stall, run with slow clocks, and crash with unsynced writes. Raft's guarantees are checked at each step. A run is
+//! repeatable from its seed.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +19,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Ticks are half a second. `RAFT_SEED` and `RAFT_RUNS` choose other runs.
+/// A tick is half a second. `RAFT_SEED` and `RAFT_RUNS` select other runs.
 #[test]
 fn clusters_keep_rafts_promises() {
     let (first, runs) = (number("RAFT_SEED", 1), number("RAFT_RUNS", 12));

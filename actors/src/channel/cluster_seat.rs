@@ -1,10 +1,11 @@
-//! The place of a channel's chain where the requests of its other consenters arrive.
+//! Registration of the receiver of other consenters' requests for a channel's chain.
 
 use std::sync::Arc;
 
 use orderer_cluster::ClusterChannel;
 
-/// Held by a Raft chain, from [`Channel::take_seat`](super::Channel::take_seat) until it leaves it.
+/// Held by a Raft chain from [`Channel::take_seat`](super::Channel::take_seat) to
+/// [`Channel::leave_seat`](super::Channel::leave_seat).
 pub(crate) struct ClusterSeat {
     channel: Arc<dyn ClusterChannel>,
 }

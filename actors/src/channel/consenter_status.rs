@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// How a channel's topic fares, as it was seen last. Only of a channel that follows one.
+/// Health of a channel's Kafka topic when it was last sampled. Exists only while the channel consumes a topic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct KafkaHealth {
     /// The broker that leads the topic.
@@ -11,15 +11,14 @@ pub struct KafkaHealth {
     pub replicas: usize,
     /// Number of replicas that are in sync.
     pub in_sync: usize,
-    /// The number of replicas in sync that the topic needs to accept a record. None if the brokers do not say.
+    /// Number of in-sync replicas that the topic needs to accept a record. `None` if the brokers do not report it.
     pub least_in_sync: Option<usize>,
-    /// The topic's oldest offset, and the one that its next record gets, when settings were read last.
+    /// The topic's oldest offset, and the offset of its next record, when its settings were last read.
     pub offsets: Option<(i64, i64)>,
-    /// Retention time of the topic's records, in hours. None: unlimited, or the brokers do not say.
+    /// Retention time of the topic's records, in hours. `None` if it is unlimited, or the brokers do not report it.
     pub forgets_after_hours: Option<f64>,
-    /// Estimated hours until the topic has deleted all records that this orderer has consumed. An orderer that is away for
-    /// longer
-    /// cannot go on.
+    /// Estimated hours until the topic has deleted all records that this orderer has consumed. An orderer that is away
+    /// for longer cannot continue.
     pub hours_left: Option<f64>,
     /// The reason why the topic does not serve the channel.
     pub trouble: Option<String>,

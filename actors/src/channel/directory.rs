@@ -9,27 +9,27 @@ use orderer_core::channel::ChannelId;
 
 use super::Channel;
 
-/// A channel whose ledger could not be opened: there is nothing to read, only a reason.
+/// A channel whose ledger could not be opened. Nothing of it can be read.
 #[derive(Clone, Debug)]
 pub struct BrokenChannel {
-    /// Its name.
+    /// Name of the channel.
     pub id: ChannelId,
     /// The reason why its ledger could not be opened.
     pub cause: String,
 }
 
-/// A channel by its name.
+/// A channel of the node.
 #[derive(Clone, Debug)]
 pub enum Entry {
-    /// It can be read, and written if its state allows that.
+    /// The channel can be read, and accepts messages if its state permits that.
     Open(Arc<Channel>),
-    /// It cannot be read.
+    /// The channel cannot be read.
     Broken(Arc<BrokenChannel>),
 }
 
 type Channels = BTreeMap<ChannelId, Entry>;
 
-/// All channels of the node. Read without a lock, changed by the Registrar alone; it outlives the Registrar.
+/// All channels of the node. Reads take no lock; only the Registrar changes it. It outlives the Registrar.
 #[derive(Debug, Default)]
 pub struct Directory {
     channels: ArcSwap<Channels>,
@@ -37,13 +37,13 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// The channel of this name; any text may be asked for.
+    /// Returns the channel with this name. Any text is permitted.
     pub fn find(&self, name: &str) -> Option<Entry> {
         let id = ChannelId::parse(name).ok()?;
         self.channels.load().get(&id).cloned()
     }
 
-    /// The channel through which others are created, if there is one.
+    /// Returns the system channel, through which other channels are created, if there is one.
     pub fn system_channel(&self) -> Option<Arc<Channel>> {
         let channels = self.channels.load();
         channels.values().find_map(|entry| match entry {
@@ -52,7 +52,7 @@ impl Directory {
         })
     }
 
-    /// Another number whenever a channel is added or its configuration changes.
+    /// Returns a number that changes whenever a channel is added or removed, or its configuration changes.
     pub fn generation(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }

@@ -1,6 +1,5 @@
-//! Messages to a channel's ChainSupport, and reports to the Registrar about channels. Senders depend on these messages and not
-//! on
-//! the actors.
+//! Messages to a channel's ChainSupport, and reports to the Registrar about channels. Senders depend on these messages
+//! and not on the actors.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use orderer_core::config::ChannelSnapshot;
 use orderer_ledger::Ledger;
 use tokio::sync::oneshot;
 
-/// Message of a Deliver stream that subscribes to the channel. Answered at once.
+/// Message of a Deliver stream that subscribes to the channel. Its response is immediate.
 #[derive(Message)]
 #[rtype(result = "Following")]
 pub struct Follow {
@@ -25,7 +24,7 @@ pub struct Following {
 }
 
 impl Following {
-    /// The place `id` of the channel that `support` owns.
+    /// Creates the entry `id` in the list of the channel that `support` owns.
     pub(crate) fn new(id: u64, support: Recipient<Unfollow>) -> Self {
         Self { id, support }
     }
@@ -43,7 +42,7 @@ impl Drop for Following {
 #[rtype(result = "()")]
 pub(crate) struct Unfollow(pub(crate) u64);
 
-/// Message of the Registrar at shutdown: stop the chain when all that it accepted is durable, and answer then.
+/// Message of the Registrar at shutdown: stop the chain when everything that it accepted is durable, and respond then.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StopChain {
@@ -51,8 +50,8 @@ pub struct StopChain {
     pub done: oneshot::Sender<()>,
 }
 
-/// Message of the Registrar on an operator's request, which implies that the cause is gone. Answered when the ledger is open
-/// again; the chain may still be starting then.
+/// Message of the Registrar on an operator's request, which implies that the cause is resolved. The response is sent
+/// when the ledger is open again; the chain may still be starting then.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct TryAgain {
@@ -80,7 +79,8 @@ pub enum RestartError {
     Unavailable,
 }
 
-/// Reports that a channel's ledger was created. Sent by a BlockWriter when the block that creates the channel is durable.
+/// Reports that a channel's ledger was created. Sent by a BlockWriter when the block that creates the channel is
+/// durable.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct NewChannel {
@@ -90,7 +90,7 @@ pub struct NewChannel {
     pub snapshot: Arc<ChannelSnapshot>,
 }
 
-/// Message of the system channel's support when its chain is built again: look on the disk for channels that are not known.
+/// Message of the system channel's support when its chain is restarted: search the disk for unknown channels.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct LookForChannels;
@@ -137,24 +137,24 @@ impl SupportHandle {
     /// Subscribes this client to the channel; `None` if the actor is gone.
     ///
     /// # Cancel safety
-    /// If the call is dropped before the answer, the subscription is removed.
+    /// If the call is dropped before the response, the subscription is removed.
     pub async fn follow(&self, client: String) -> Option<Following> {
         self.follow.send(Follow { client }).await.ok()
     }
 
-    /// Asks the chain to stop, and reports on `done` when it has.
+    /// Requests that the chain stops. A report is sent on `done` when it has stopped.
     pub(crate) fn stop(&self, done: oneshot::Sender<()>) {
         #[expect(clippy::disallowed_methods, reason = "once in the life of a support")]
         self.stop.do_send(StopChain { done });
     }
 
-    /// Asks a failed chain to start again.
+    /// Requests that a failed chain is restarted.
     pub(crate) fn try_again(&self, reply: oneshot::Sender<Result<(), RestartError>>) {
         #[expect(clippy::disallowed_methods, reason = "a person asked")]
         self.try_again.do_send(TryAgain { reply });
     }
 
-    /// Tests only: has one of the channel's actors die.
+    /// Tests only: terminates one of the channel's actors.
     #[cfg(test)]
     pub(crate) async fn kill(&self, kill: Kill) {
         let _ = self.kill.send(kill).await;
@@ -167,7 +167,7 @@ impl fmt::Debug for SupportHandle {
     }
 }
 
-/// Tests only: kills one of the channel's actors by a panic in its handler.
+/// Tests only: terminates one of the channel's actors by a panic in its handler.
 #[cfg(test)]
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]

@@ -1,4 +1,4 @@
-//! A channel, as code outside the actor tree sees it: snapshots to read and a gate to send through.
+//! A channel, as seen by code outside the actor tree: it reads snapshots and submits messages through the gate.
 
 mod cluster_seat;
 mod consenter_status;
@@ -31,17 +31,17 @@ use crate::mailbox::Gate;
 use crate::observe::{ChannelObserved, Observed};
 use crate::status::{ChainGauges, now_ms};
 
-/// A chain's right to say how its channel stands.
+/// Fencing token of a chain: only the chain with the current token may set the channel's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Voice(u64);
 
-/// One channel's state, shared by its actors and by all code that serves requests: its ledger, its configuration, its gate and
-/// its chain's state. Reading it waits for no actor.
+/// State of one channel, shared by its actors and by all code that serves requests: its ledger, its configuration, its
+/// gate and its chain's state. Reading it does not wait for an actor.
 pub struct Channel {
     id: ChannelId,
     ledger: Arc<Ledger>,
     snapshot: ArcSwap<ChannelSnapshot>,
-    /// Number of the block that the snapshot came from. Written with it, by one at a time.
+    /// Number of the block that the snapshot comes from. Both are written together, by one writer at a time.
     config_block: AtomicU64,
     gate: Gate,
     observed: Arc<ChannelObserved>,
@@ -54,11 +54,11 @@ pub struct Channel {
     /// The chain that may set the state; see [`Voice`].
     voice: AtomicU64,
     pub(crate) support: ArcSwapOption<SupportHandle>,
-    /// While a topic is followed.
+    /// Set while a topic is consumed.
     pub(crate) kafka_health: ArcSwapOption<KafkaHealth>,
-    /// While a Raft chain runs.
+    /// Set while a Raft chain runs.
     cluster: ArcSwapOption<ClusterSeat>,
-    /// Counts what changes in any channel.
+    /// Counts changes in any channel.
     changes: Arc<AtomicU64>,
 }
 
@@ -99,12 +99,12 @@ impl Channel {
         &self.ledger
     }
 
-    /// The configuration in force: that of the newest config block on the disk.
+    /// Returns the configuration in force: that of the newest durable config block.
     pub fn snapshot(&self) -> Arc<ChannelSnapshot> {
         self.snapshot.load_full()
     }
 
-    /// The way in for messages.
+    /// Returns the gate through which messages are submitted.
     pub fn gate(&self) -> &Gate {
         &self.gate
     }
@@ -114,7 +114,7 @@ impl Channel {
         &self.observed
     }
 
-    /// How it stands.
+    /// Returns the channel's state.
     pub fn state(&self) -> ChannelState {
         self.state.borrow().clone()
     }
@@ -130,12 +130,12 @@ impl Channel {
         }
     }
 
-    /// Returns the time of the next attempt to have the chain run, in milliseconds since 1970, if one is due.
+    /// Returns the time of the next attempt to start the chain, in milliseconds since 1970, if one is due.
     pub fn next_attempt_ms(&self) -> Option<u64> {
         Some(self.next_attempt_ms.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
-    /// Since when it stands so, in milliseconds since 1970.
+    /// Returns the time at which the channel entered its state, in milliseconds since 1970.
     pub fn state_since_ms(&self) -> u64 {
         self.state_since_ms.load(Ordering::Relaxed)
     }
@@ -145,12 +145,12 @@ impl Channel {
         &self.gauges
     }
 
-    /// Follows how it stands.
+    /// Subscribes to the channel's state.
     pub fn states(&self) -> watch::Receiver<ChannelState> {
         self.state.subscribe()
     }
 
-    /// How its topic fares, while it follows one.
+    /// Returns the health of its topic, while the channel consumes one.
     pub fn kafka_health(&self) -> Option<Arc<KafkaHealth>> {
         self.kafka_health.load_full()
     }
@@ -167,31 +167,31 @@ impl Channel {
         seat
     }
 
-    /// Removes the receiver of other consenters' requests when its Raft chain ends, unless another chain has taken the seat
-    /// since.
+    /// Removes the receiver of other consenters' requests when its Raft chain ends, unless another chain has taken the
+    /// seat since.
     pub(crate) fn leave_seat(&self, seat: &Arc<ClusterSeat>) {
         self.cluster.compare_and_swap(&Some(Arc::clone(seat)), None);
     }
 
-    /// The actor that owns the channel's chain, while there is one.
+    /// Returns the handle of the actor that owns the channel's chain, if it exists.
     pub fn support(&self) -> Option<Arc<SupportHandle>> {
         self.support.load_full()
     }
 
-    /// Sets the state on behalf of ChainSupport and Registrar. Later states from an earlier chain are ignored.
+    /// Sets the state on behalf of ChainSupport or Registrar. Later states from an earlier chain are ignored.
     pub(crate) fn enter(&self, state: ChannelState) {
         self.voice.fetch_add(1, Ordering::Relaxed);
         self.replace_state(state);
     }
 
-    /// Creates the voice of a chain that begins, and revokes the one before. All of a channel's actors are on one thread.
+    /// Creates the token of a starting chain, and revokes the previous one. All of a channel's actors are on one
+    /// thread.
     pub(crate) fn new_voice(&self) -> Voice {
         Voice(self.voice.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// Sets the state on behalf of a chain. It is ignored after anything else has set it, because a chain that was abandoned
-    /// may
-    /// still have messages to handle.
+    /// Sets the state on behalf of a chain. The state is ignored if another party has set it since, because a chain
+    /// that was abandoned may still have messages to handle.
     pub(crate) fn enter_as(&self, voice: Voice, state: ChannelState) {
         if self.hears(voice) {
             self.replace_state(state);
@@ -225,7 +225,7 @@ impl Channel {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Warns of a solo channel that names other orderers: each of them would order a chain of its own.
+    /// Warns if a solo channel names other orderers, because each of them would order a separate chain.
     fn warn_of_other_orderers(&self, snapshot: &ChannelSnapshot) {
         if let Some(addresses) = own::others_of_solo(snapshot) {
             let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
@@ -233,7 +233,7 @@ impl Channel {
         }
     }
 
-    /// Returns the configuration in force and the number of its block. The caller must hold the right to commit.
+    /// Returns the configuration in force and the number of its block. The caller must hold the channel's commit lock.
     pub(crate) fn configured(&self) -> (BlockNumber, Arc<ChannelSnapshot>) {
         (BlockNumber(self.config_block.load(Ordering::Acquire)), self.snapshot())
     }

@@ -1,4 +1,4 @@
-//! How a channel stands.
+//! The state of a channel.
 
 use std::fmt;
 
@@ -6,33 +6,35 @@ use serde::Serialize;
 
 use crate::status::Level;
 
-/// How a channel stands; also what its page shows.
+/// State of a channel, also serialized for the operations API and the dashboard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum ChannelState {
     /// Its chain is being built from the ledger.
     Starting,
-    /// Its Kafka cluster is being connected to for the first time.
+    /// The first connection to its Kafka cluster is being established.
     Connecting,
-    /// Records of its topic are being taken in that were there before, or blocks come from other orderers.
+    /// Existing records of its topic are being consumed, or blocks are being replicated from other orderers.
     CatchingUp {
-        /// The next record's, or the number of the next block.
+        /// Offset of the next record, or number of the next block.
         offset: i64,
-        /// Offset behind the last of them.
+        /// Offset after the last record, or number after the last block.
         end: i64,
     },
-    /// Its consenters have no leader. It accepts messages, and orders them when there is one again.
+    /// Its consenters have no leader. It accepts messages, and orders them when there is a leader again.
     Electing,
-    /// It was joined with a later block than its first, and those before that one come from other orderers.
+    /// It was joined with a block later than its first, and the blocks up to that one are being replicated from other
+    /// orderers.
     Onboarding {
-        /// The number of the next block.
+        /// Number of the next block.
         next: u64,
-        /// The number of the block that it was joined with.
+        /// Number of the join block.
         to: u64,
-        /// Whether this node is one of the consenters that the block names.
+        /// Whether this node is one of the consenters in that block.
         consents: bool,
     },
-    /// This node is none of its consenters: it accepts no messages, and gets its blocks from other orderers.
+    /// This node is not a consenter of the channel: it accepts no messages, and replicates the blocks from other
+    /// orderers.
     Following,
     /// It accepts messages.
     Running,
@@ -42,7 +44,7 @@ pub enum ChannelState {
         attempt: usize,
         /// The last error.
         cause: String,
-        /// Milliseconds until the next attempt, from when that is said.
+        /// Milliseconds until the next attempt, from the time when the state was set.
         pause_ms: u64,
     },
     /// Its chain failed and will be restarted.
@@ -51,10 +53,10 @@ pub enum ChannelState {
         attempt: usize,
         /// The error that ended the chain.
         cause: String,
-        /// Milliseconds until the next attempt, from when that is said.
+        /// Milliseconds until the next attempt, from the time when the state was set.
         pause_ms: u64,
     },
-    /// It accepts nothing until an operator has acted. Its blocks can be read.
+    /// It accepts no messages until an operator has acted. Its blocks can be read.
     Failed {
         /// The error that the channel failed with.
         cause: String,
@@ -63,7 +65,7 @@ pub enum ChannelState {
     },
     /// The node is shutting down.
     Stopped,
-    /// It is not a channel of this node any more.
+    /// It is no longer a channel of this node.
     Removed,
 }
 
@@ -72,9 +74,9 @@ pub enum ChannelState {
 pub enum Relation {
     /// It orders the channel together with others.
     Consenter,
-    /// It gets the channel's blocks from the orderers that are consenters.
+    /// It replicates the channel's blocks from other orderers.
     Follower,
-    /// The channel is ordered in a way that knows neither.
+    /// The channel's consensus type has no consenters or followers in this sense.
     Other,
 }
 
@@ -112,7 +114,8 @@ impl Level {
     /// Returns the level of a channel's state.
     pub fn of_channel(state: &ChannelState) -> Self {
         match state {
-            // one goes on by itself, but what it waits for is up to somebody, and clients are refused meanwhile
+            // `Retrying` recovers by itself, but an operator has to repair the brokers, and clients are rejected until
+            // then
             ChannelState::Failed { .. } | ChannelState::Retrying { .. } => Self::Bad,
             ChannelState::Running | ChannelState::Following | ChannelState::Stopped | ChannelState::Removed => {
                 Self::Good

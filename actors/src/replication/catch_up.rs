@@ -1,4 +1,4 @@
-//! Getting the blocks that this node lacks.
+//! Replicates the blocks that this node lacks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use super::context::{LOG, Replication};
 use super::source::{Gathered, check_number, gather, in_words, to_connect};
 use crate::judging::on_own_thread;
 
-/// The range of blocks that are wanted.
+/// A range of blocks to replicate.
 #[derive(Clone, Debug)]
 pub struct Goal {
-    /// The predecessor of the first of them.
+    /// The predecessor of the first block.
     pub start: Start,
-    /// The last of them. The highest number there is: all that there are ever going to be (a follower's goal).
+    /// Number of the last block. The highest possible number stands for all future blocks (a follower's goal).
     pub to: BlockNumber,
-    /// The hash of its header, if that is known from elsewhere: from a snapshot, or from the block that a channel was joined
-    /// with. A block with another hash is rejected.
+    /// Hash of the last block's header, if it is known from elsewhere: from a snapshot, or from a join block. A block
+    /// with another hash is rejected.
     pub hash: Option<Hash>,
-    /// Orderers to ask beside those that the configurations name, if the address is not among them: those of a block that the channel
-    /// was joined with.
+    /// Orderers to ask in addition to those of the configurations, unless the address is among them: those of a join
+    /// block.
     pub also: Vec<OrdererEndpoint>,
 }
 
@@ -40,8 +40,8 @@ pub struct Goal {
 pub enum Start {
     /// The newest block of this node.
     After(ChainTip),
-    /// Nothing: they begin with the genesis block of this channel. That block has no signature. A caller that relies on it
-    /// needs a [`Goal::hash`].
+    /// None: the range starts with the genesis block of this channel. That block has no signature. A caller that relies
+    /// on it needs a [`Goal::hash`].
     Genesis(ChannelId, Arc<Catalog>),
 }
 
@@ -68,16 +68,16 @@ impl Start {
     }
 }
 
-/// Verified blocks, in their order. To be dropped when they are written: it holds room for as many bytes.
+/// Verified blocks, in their order. Holds a permit for their bytes; to be dropped when they are written.
 #[derive(Debug)]
 pub struct Batch {
-    /// At least one.
+    /// At least one block.
     pub blocks: Vec<VerifiedBlock>,
     room: Option<OwnedSemaphorePermit>,
 }
 
 impl Batch {
-    /// The blocks, and the room that they hold.
+    /// Returns the blocks, and the permit for their bytes.
     pub fn into_parts(self) -> (Vec<VerifiedBlock>, Option<OwnedSemaphorePermit>) {
         (self.blocks, self.room)
     }
@@ -86,31 +86,33 @@ impl Batch {
 /// Progress of catching up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The next block that is to be handed over.
+    /// Number of the next block to hand over.
     pub next: u64,
-    /// The last that is wanted.
+    /// Number of the last requested block.
     pub to: u64,
-    /// The address that blocks are pulled from now, if any.
+    /// Address of the source that blocks are being pulled from, if any.
     pub source: Option<String>,
-    /// The last error, with the address of the source.
+    /// The last error. Contains the address of the source, if it is about one.
     pub last_error: Option<String>,
-    /// The last block that was rejected, and its sender.
+    /// The last rejected block, with its source.
     pub last_refusal: Option<String>,
 }
 
-/// The receiver of the batches is gone.
+/// The receiver of the batches was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("blocks are not wanted any more")]
 pub struct Stopped;
 
-/// Gets blocks from other orderers, verifies them, and hands them over until the last one is there. Goes on with others when a
-/// source fails, and when one sends what does not belong to the chain: that one is named in the log and left out for long. The
-/// orderers that are asked follow the configurations among the blocks. Never gives up.
+/// Replicates blocks from other orderers, verifies them, and hands them over until the last one has arrived. If a
+/// source fails, other sources are used. A source that sends a block which does not belong to the chain is logged and
+/// suspended for long. The orderers to ask are updated from the configurations among the blocks. The number of attempts
+/// is not limited.
 ///
-/// Dropping the future ends it: batches that were handed over stay, connections are closed.
+/// # Cancel safety
+/// Dropping the future ends the replication: batches that were handed over stay valid, and connections are closed.
 ///
 /// # Errors
-/// The receiver of the batches was dropped.
+/// Fails if the receiver of the batches was dropped.
 pub async fn catch_up(
     replication: &Replication,
     goal: Goal,
@@ -133,7 +135,7 @@ struct CatchUp<'a> {
     progress: &'a watch::Sender<Progress>,
     channel: ChannelId,
     next: BlockNumber,
-    /// `None` while another thread has it.
+    /// `None` while another thread uses it.
     sequence: Option<Sequence>,
     endpoints: Vec<OrdererEndpoint>,
     sources: Sources,
@@ -222,7 +224,7 @@ impl<'a> CatchUp<'a> {
 
     async fn heard(&mut self, heights: &mut Heights) -> Event {
         let Some((source, height)) = heights.next().await else {
-            // whoever was asked has answered, and that had no effect
+            // all sources have responded, and none of the responses led to an action
             return self.rest(self.replication.pauses.retry).await;
         };
         match height {
@@ -238,7 +240,8 @@ impl<'a> CatchUp<'a> {
         }
     }
 
-    /// Logs failures of a source such that one that is down for long does not fill the log.
+    /// Logs failures of a source. Equal failures in a row are logged at counts that are powers of two, so that a source
+    /// that is down for long does not fill the log.
     fn unreachable(&mut self, source: &str, why: String) {
         let text = format!("{source}: {why}");
         let (count, before) = self.unreached.entry(source.to_owned()).or_default();
@@ -257,7 +260,7 @@ impl<'a> CatchUp<'a> {
         self.progress.send_modify(|progress| progress.last_error = Some(why.to_owned()));
     }
 
-    /// Pulls from one source until it has given all, or ends.
+    /// Pulls from one source until it has sent all requested blocks, or fails.
     async fn pull(&mut self, source: &str, to: BlockNumber) -> Result<Ended, Stopped> {
         let Some(endpoint) = self.endpoint(source) else { return Ok(Ended::Failed) };
         let (channel, from) = (self.channel.as_str(), self.next.0);
@@ -290,7 +293,7 @@ impl<'a> CatchUp<'a> {
         }
     }
 
-    /// Verifies blocks on a thread of its own. Those before the first rejected one are good in any case.
+    /// Verifies blocks on another thread. Returns also the valid blocks before the first rejected one.
     async fn verify(
         &mut self,
         source: &str,
@@ -348,8 +351,8 @@ impl<'a> CatchUp<'a> {
         Ok(())
     }
 
-    /// Asks the orderers of this configuration from now on, and those that were known at the beginning: those of a configuration that
-    /// is long past may be gone.
+    /// Uses the orderers of this configuration from now on, and also those that were known at the start, because those
+    /// of a configuration long past may not exist any more.
     fn follow(&mut self, mut configured: Vec<OrdererEndpoint>) {
         if let Start::After(tip) = &self.goal.start {
             add(&mut configured, &endpoints(&tip.snapshot));
@@ -361,7 +364,7 @@ impl<'a> CatchUp<'a> {
     }
 }
 
-/// Adds those with addresses that are not there.
+/// Adds the endpoints whose addresses are not listed yet.
 fn add(endpoints: &mut Vec<OrdererEndpoint>, more: &[OrdererEndpoint]) {
     for endpoint in more {
         if !endpoints.iter().any(|known| known.address == endpoint.address) {

@@ -20,18 +20,18 @@ pub struct Replication {
 
 impl Replication {
     /// Creates the shared values. Blocks are verified and handed over in batches of up to `batch_bytes`
-    /// (`ReplicationBufferSize`), or of one block that is larger. All channels together hold batches of `total_bytes`, or of
-    /// one batch if that is more: a channel waits for its room.
+    /// (`ReplicationBufferSize`); a larger block is a batch of its own. The batches of all channels together have at
+    /// most `total_bytes`, or the size of one batch if that is more; a channel waits for its permit.
     pub fn new(sources: Arc<dyn BlockSources>, pauses: Pauses, batch_bytes: usize, total_bytes: usize) -> Self {
         let batch_bytes = batch_bytes.clamp(1, u32::MAX as usize);
         let room = total_bytes.clamp(batch_bytes, Semaphore::MAX_PERMITS);
         Self { sources, pauses, batch_bytes, room: Arc::new(Semaphore::new(room)) }
     }
 
-    /// Room for one batch, once there is some.
+    /// Acquires the permit for one batch.
     pub(super) async fn room(&self) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(self.batch_bytes).unwrap_or(u32::MAX);
-        // nobody closes the semaphore
+        // the semaphore is never closed
         Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()
     }
 }

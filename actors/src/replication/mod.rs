@@ -1,7 +1,9 @@
-//! Blocks from other orderers: those that this node lacks ([`catch_up`]), and the newest configuration ([`newest_config`]).
+//! Replicates blocks from other orderers: those that this node lacks ([`catch_up`]), and the newest configuration
+//! ([`newest_config`]).
 //!
-//! `orderer_core::replication` decides which orderers to ask and what belongs to the chain, `orderer_cluster` carries the
-//! blocks. Here both meet. Blocks are verified on threads of their own, which give way to those that serve.
+//! `orderer_core::replication` decides which orderers to ask and which blocks belong to the chain, and
+//! `orderer_cluster` transfers the blocks. This module connects the two. Blocks are verified on other threads, so that
+//! actors are not delayed.
 
 mod catch_up;
 mod context;

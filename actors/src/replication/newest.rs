@@ -1,5 +1,5 @@
-//! The newest configuration that other orderers have: whether this node is still a consenter, when it has had no leader for
-//! long.
+//! Determines the newest configuration of other orderers. After a long time without a leader, a node learns from it
+//! whether it is still a consenter.
 
 use std::sync::Arc;
 
@@ -17,48 +17,49 @@ use crate::judging::{NotDone, on_own_thread};
 /// The newest configuration that another orderer has.
 #[derive(Clone, Debug)]
 pub struct Newest {
-    /// The config block.
+    /// Number of the config block.
     pub number: BlockNumber,
-    /// Its configuration.
+    /// Configuration in that block.
     pub snapshot: Arc<ChannelSnapshot>,
-    /// The block; `None`: this node has it.
+    /// The block; `None` if this node has it already.
     pub block: Option<EncodedBlock>,
     /// Number of blocks that the orderer has.
     pub height: u64,
-    /// Its address.
+    /// Address of the orderer.
     pub source: String,
 }
 
-/// The reason why the newest configuration is not known.
+/// The newest configuration cannot be determined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoNewest {
     /// The configuration of this node names no orderers.
     #[error("the configuration names no orderers")]
     NoEndpoints,
-    /// All that responded deny access, as orderers do that serve a channel which this node may not read (any more).
+    /// All orderers that responded denied access. Orderers deny it if this node may not, or may no longer, read the
+    /// channel.
     #[error("forbidden pulling the channel")]
     Forbidden,
-    /// All that responded do not serve the channel now.
+    /// All orderers that responded do not serve the channel at present.
     #[error("service unavailable")]
     ServiceUnavailable,
-    /// No orderer gave acceptable blocks.
+    /// No orderer sent acceptable blocks.
     #[error("retry attempts exhausted: {0}")]
     Nobody(String),
 }
 
-/// Asks the orderers that this node's configuration names for the newest config block, as Fabric does (`PullLastConfigBlock`):
-/// the tallest first. Its newest block, the config block that this names, and blocks behind that one, up to a batch, are
-/// verified: the first two by the configuration in `tip`, the others by the one that they follow. Tries each orderer once.
+/// Determines the newest config block from the orderers that this node's configuration names, like Fabric's
+/// `PullLastConfigBlock`, starting with the one that has the most blocks. Verifies the orderer's newest block, the
+/// config block that it names, and up to a batch of blocks after that one: the first two by the configuration in `tip`,
+/// the others by the configuration that precedes each. Tries each orderer once.
+/// Blocks that are signed by orderers that this node's configuration does not know are rejected, as in Fabric. If the
+/// ordering organizations have changed since, only [`catch_up`](super::catch_up) can get there.
 ///
-/// Blocks that are signed by orderers that this node's configuration does not know are rejected, as in Fabric: where the
-/// ordering
-/// organizations have changed since, only [`catch_up`](super::catch_up) leads there.
-///
-/// Dropping the future ends it.
+/// # Cancel safety
+/// Dropping the future ends the requests; nothing else is lost.
 ///
 /// # Errors
-/// See [`NoNewest`].
+/// Fails as described at [`NoNewest`].
 pub async fn newest_config(replication: &Replication, tip: &ChainTip) -> Result<Newest, NoNewest> {
     let channel = tip.snapshot.channel();
     let mut asked: FuturesUnordered<_> = endpoints(&tip.snapshot)

@@ -8,22 +8,22 @@ use orderer_core::channel::BlockNumber;
 use orderer_core::replication::{OrdererEndpoint, SequenceError};
 use orderer_core::shorten::shorten;
 
-/// A batch is handed over after this time, even if it could be larger: what has come is not held back by a slow source.
+/// Maximum duration of filling a batch, so that a slow source does not delay blocks that have arrived.
 const GATHERING: Duration = Duration::from_secs(1);
-/// A batch has no more blocks than this.
+/// Maximum number of blocks in a batch.
 const BLOCKS_MAX: usize = 1000;
 
-/// A text about an error is not longer.
+/// Maximum length in bytes of an error's description.
 const WORDS_MAX_BYTES: usize = 800;
 
-/// Some blocks, and why there are no more.
+/// A batch of blocks, and how the stream ended.
 pub(super) struct Gathered {
     pub(super) blocks: Vec<Bytes>,
-    /// `None`: there may be more.
+    /// `None` if the stream may have more blocks.
     pub(super) end: Option<Result<(), PullError>>,
 }
 
-/// Reads blocks up to `batch_bytes` bytes.
+/// Reads blocks until they have `batch_bytes` bytes, or another limit of a batch is reached, or the stream ends.
 pub(super) async fn gather(stream: &mut dyn BlockStream, batch_bytes: usize) -> Gathered {
     let (began, mut bytes) = (Instant::now(), 0usize);
     let mut blocks = Vec::new();
@@ -42,18 +42,18 @@ pub(super) async fn gather(stream: &mut dyn BlockStream, batch_bytes: usize) -> 
     }
 }
 
-/// An endpoint of a configuration, to connect to.
+/// Converts an endpoint of a configuration for the transport.
 pub(super) fn to_connect(endpoint: &OrdererEndpoint) -> BlockEndpoint {
     let roots = Roots::new(endpoint.authorities.iter().cloned());
     BlockEndpoint { address: endpoint.address.clone(), roots }
 }
 
-/// Rejects a block with a number that was not asked for.
+/// Rejects a block whose number is not the requested one.
 pub(super) fn check_number(expected: BlockNumber, got: BlockNumber) -> Result<(), SequenceError> {
     if got == expected { Ok(()) } else { Err(SequenceError::Number { expected, got }) }
 }
 
-/// An error and its causes in one line that is not too long: parts of it come from the source.
+/// Describes an error and its causes in one line of limited length, because parts of it come from the source.
 pub(super) fn in_words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,5 +1,5 @@
-//! Clusters of nodes in one process: each has its own ledgers, Raft logs and actors, and only the network between them is not
-//! real.
+//! Clusters of nodes in one process. Each node has its own ledgers, Raft logs and actors; only the network between them
+//! is simulated.
 
 mod acknowledging;
 mod returning;
@@ -35,11 +35,11 @@ use crate::replication::Replication;
 use orderer_core::processing::{Circumstances, Judging, Proposed, propose_update};
 use orderer_core::replication::Pauses;
 
-/// The channel.
+/// Name of the channel.
 const APP: &str = "app";
 const TICK: Duration = Duration::from_millis(20);
 
-/// The network: which node has which directory, by its number, whom it takes for which consenter, and who is cut off.
+/// The simulated network, by node number: each node's directory, its membership, and the disconnected nodes.
 #[derive(Default)]
 struct Wires {
     nodes: Mutex<HashMap<u64, Arc<Directory>>>,
@@ -47,13 +47,14 @@ struct Wires {
     cut: Mutex<BTreeSet<u64>>,
 }
 
-/// The number in the name of an orderer.
+/// Returns the number in the name of an orderer.
 fn number_of(endpoint: &str) -> Option<u64> {
     endpoint.strip_prefix("orderer")?.split('.').next()?.parse().ok()
 }
 
 impl Wires {
-    /// Where a node's messages to a consenter arrive, and whom the receiver takes the sender for.
+    /// Returns the seat where a node's messages to a consenter arrive, and the consenter ID that the receiver assigns
+    /// to the sender.
     fn seat(
         &self,
         from: u64,
@@ -135,7 +136,7 @@ impl Peers for WirePeers {
     }
 }
 
-/// Blocks straight out of the ledgers of the others.
+/// Reads blocks directly from the ledgers of the other nodes.
 impl BlockSources for Wire {
     fn height(&self, channel: &str, endpoint: &BlockEndpoint) -> BoxFuture<'static, Result<u64, PullError>> {
         let found = self.ledger(channel, endpoint);
@@ -184,7 +185,7 @@ impl BlockStream for LedgerStream {
     }
 }
 
-/// Consenters with TLS certificates of the fixtures' orderer organization, and their public keys.
+/// Creates consenters with TLS certificates of the fixtures' orderer organization. Returns them and their public keys.
 fn consenters(count: usize) -> (Vec<Consenter>, Vec<Bytes>) {
     let folder = Path::new(NET).join("crypto/ordererOrganizations/example.com/tlsca");
     let key = KeyPair::from_pem(&std::fs::read_to_string(folder.join("priv_sk")).unwrap()).unwrap();
@@ -204,7 +205,7 @@ fn consenters(count: usize) -> (Vec<Consenter>, Vec<Bytes>) {
     made.unzip()
 }
 
-/// The first block of the fixtures' channel, ordered by these consenters instead of solo.
+/// Returns the first block of the fixtures' channel, changed from solo to Raft with these consenters.
 fn genesis(consenters: &[Consenter]) -> EncodedBlock {
     let block = EncodedBlock::parse(&std::fs::read(Path::new(NET).join("AppSolo.block")).unwrap()).unwrap();
     let Block { header, data, .. } = block.decode();
@@ -243,7 +244,7 @@ fn genesis(consenters: &[Consenter]) -> EncodedBlock {
     EncodedBlock::parse(&block.encode_to_vec()).unwrap()
 }
 
-/// The CONFIG message that has these consenters order the channel, as an administrator of the orderers wants it.
+/// Returns the CONFIG message that makes these the channel's consenters, signed by an administrator of the orderers.
 fn update(snapshot: &ChannelSnapshot, consenters: &[Consenter]) -> Proposed {
     let msp = Path::new(NET).join("crypto/ordererOrganizations/example.com/users/Admin@example.com/msp");
     let key = SigningKey::from_pem(&std::fs::read(msp.join("keystore/priv_sk")).unwrap()).unwrap();
@@ -296,7 +297,7 @@ impl Cluster {
         Self::among(count, count).await
     }
 
-    /// Consenters that run, and others that do not yet.
+    /// Creates `count` consenters and starts the first `running` of them.
     async fn partly(count: usize, running: usize, acknowledge: Acknowledge) -> Self {
         let mut cluster = Self::made(count, count);
         cluster.acknowledge = acknowledge;
@@ -306,7 +307,8 @@ impl Cluster {
         cluster
     }
 
-    /// With nodes that are no consenters, and have not joined the channel, behind those that are.
+    /// Creates `count` consenters, and starts them with further nodes that are not consenters and have not joined the
+    /// channel.
     async fn among(count: usize, nodes: usize) -> Self {
         let mut cluster = Self::made(count, nodes);
         for place in 0..nodes {
@@ -380,7 +382,7 @@ impl Cluster {
         &self.nodes[place].as_ref().expect("it runs").context
     }
 
-    /// Has a node join with the newest config block of another.
+    /// Makes a node join with the newest config block of another.
     async fn join(&self, place: usize, from: usize) {
         let ledger = Arc::clone(self.channel(from).ledger());
         let block = ledger.block(ledger.last_config()).unwrap().unwrap();
@@ -393,8 +395,9 @@ impl Cluster {
         self.channel(place).states().wait_for(|state| *state == wanted).await.unwrap();
     }
 
-    /// Sends a config update to a node, which has these consenters order the channel, and waits until it is in force there: who orders
-    /// an envelope that was found valid before that has it judged again, which those of these tests do not survive.
+    /// Sends a config update that makes these the channel's consenters, and waits until it is in force on that node.
+    /// Otherwise the node would revalidate later envelopes that were validated before, and the envelopes of these tests
+    /// would fail.
     async fn consent(&self, place: usize, consenters: &[Consenter]) -> OrderAnswer {
         let channel = self.channel(place);
         let proposed = update(&channel.snapshot(), consenters);
@@ -406,7 +409,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The same, as soon as the node has heard from its leader who is at work.
+    /// Like [`Self::consent`], but retries until the node knows from its leader which consenters are active.
     async fn have_consent(&self, place: usize, consenters: &[Consenter]) {
         while let Err(refused) = self.consent(place, consenters).await {
             assert!(refused.to_string().contains("quorum loss"), "{refused}");
@@ -425,7 +428,7 @@ impl Cluster {
         (0..self.nodes.len()).filter(|place| self.nodes[*place].is_some())
     }
 
-    /// When every node that runs knows a leader.
+    /// Waits until every running node knows a leader.
     async fn led(&self) {
         for place in self.running() {
             self.channel(place).states().wait_for(|state| *state == ChannelState::Running).await.unwrap();
@@ -461,7 +464,7 @@ impl Cluster {
         envelopes.map(text).collect()
     }
 
-    /// When all of these texts are in the chain of this node; gives back the chain.
+    /// Waits until the chain of this node contains all of these texts; returns the chain.
     async fn ordered(&self, place: usize, texts: &[String]) -> Vec<String> {
         let mut heights = self.channel(place).ledger().heights();
         loop {
@@ -474,13 +477,13 @@ impl Cluster {
         }
     }
 
-    /// When all nodes have all texts: their chains are one.
+    /// Waits until all nodes have all texts, and checks that they have the same chain.
     async fn agree(&self, texts: &[String]) {
         let mut chains = Vec::new();
         for place in self.running() {
             chains.push(self.ordered(place, texts).await);
         }
-        // one may be ahead by a block of what was sent twice
+        // one node may be ahead by a block of envelopes that were sent twice
         let shortest = chains.iter().map(Vec::len).min().unwrap();
         for chain in &chains {
             assert_eq!(chain[..shortest], chains[0][..shortest], "one chain");
@@ -488,7 +491,7 @@ impl Cluster {
     }
 }
 
-/// Of a normal message with this text.
+/// Returns the payload of a normal message with this text.
 fn payload(text: &str) -> Bytes {
     let channel_header = ChannelHeader {
         r#type: HeaderType::EndorserTransaction as i32,
@@ -565,7 +568,7 @@ async fn who_missed_more_than_the_leaders_log_has_left_gets_the_blocks_from_othe
     let away = (cluster.leader() + 1) % 3;
     cluster.stop_node(away).await;
     let place = cluster.running().next().unwrap();
-    // a snapshot stands for every 4 KiB of blocks, and 16 entries are kept behind it
+    // a snapshot is taken every 4 KiB of blocks, and 16 entries are kept before it
     let mut missed = texts("missed", 600);
     for text in &missed {
         assert!(cluster.order(place, text).await);
@@ -575,7 +578,7 @@ async fn who_missed_more_than_the_leaders_log_has_left_gets_the_blocks_from_othe
     assert!(leader.observed().raft().shown().is_some_and(|shown| shown.snapshot_block > 20), "a snapshot was taken");
     cluster.start_node(away).await;
     cluster.agree(&missed).await;
-    // it has been catching up, and says so no more
+    // it has been catching up, and its state shows that no longer
     cluster.led().await;
     assert!(cluster.order(away, "afterwards").await);
     missed.push("afterwards".to_owned());
@@ -615,7 +618,7 @@ async fn a_node_joins_late_follows_becomes_a_consenter_and_is_removed_again() {
         assert!(cluster.order(0, text).await);
     }
     cluster.ordered(0, &all).await;
-    // a config block behind the first
+    // a config block after the first one
     let mut moved = cluster.consenters[..3].to_vec();
     moved[0].port = 7051;
     cluster.have_consent(0, &moved).await;

@@ -52,7 +52,7 @@ impl BlockSources for DeliverClient {
         let shared = Arc::clone(&self.0);
         let source = Source { channel: channel.to_owned(), endpoint: endpoint.clone(), wanted: Wanted::Newest };
         Box::pin(async move {
-            // ends when it is dropped
+            // the task ends when this set is dropped
             let (mut task, runtime) = (JoinSet::new(), shared.runtime.clone());
             task.spawn_on(
                 async move {
@@ -80,11 +80,11 @@ struct Pulled {
     source: Option<Source>,
     shared: Arc<Shared>,
     remaining: u64,
-    /// Sends the task the channel for the next block.
+    /// Sends the task a channel on which to return the next block.
     ask: Option<mpsc::UnboundedSender<oneshot::Sender<Answer>>>,
     /// The requested block that has not come yet.
     awaited: Option<oneshot::Receiver<Answer>>,
-    /// The task, which ends with this value.
+    /// The task. It ends when this value is dropped.
     task: JoinSet<()>,
 }
 
@@ -105,7 +105,8 @@ impl Pulled {
 
     async fn read(&mut self) -> Answer {
         if let Some(source) = self.source.take() {
-            // never more than one, since the next is asked for when one has come
+            // the channel holds at most one request, because the next block is requested after the previous one has
+            // arrived
             let (ask, asked) = mpsc::unbounded_channel();
             self.task.spawn_on(run(Arc::clone(&self.shared), source, asked), &self.shared.runtime);
             self.ask = Some(ask);
@@ -153,7 +154,7 @@ async fn run(shared: Arc<Shared>, source: Source, mut asked: mpsc::UnboundedRece
     while let Some(give) = next {
         let block = within(limit, open.messages.block()).await;
         let is_over = block.is_err();
-        // the requester may not wait any more; the next request then finds the rest
+        // the requester may have stopped waiting; the next request continues with the next block
         let _ = give.send(block);
         if is_over {
             return;

@@ -19,7 +19,7 @@ use crate::tls::{Identity, Roots};
 
 const LOG: &str = "orderer.common.cluster";
 
-/// Connections to other orderers, one for each endpoint and server key. Dropping it closes all of them, also for
+/// Connections to other orderers, one for each endpoint and server key. Dropping it closes all of them, even for
 /// channels that were not left yet.
 pub struct Connections(Arc<Shared>);
 
@@ -58,9 +58,9 @@ impl Connections {
         self.0.material.roots.store(Arc::new(roots));
     }
 
-    /// Replaces each connection that was opened with another identity than the current one: the new one is opened
-    /// first, and what waits for the old one is still sent there. If the new one cannot be opened the old one stays,
-    /// and the attempt is repeated.
+    /// Replaces each connection that was opened with an identity other than the current one. The new connection is
+    /// opened first, and messages queued for the old one are still sent there. If the new one cannot be opened, the old
+    /// one stays, and the attempt is repeated.
     pub fn renew(&self) {
         for destination in self.0.live() {
             destination.renew();
@@ -126,7 +126,7 @@ impl Shared {
         let (consenter, key) = (&member.consenter, member.server_key.as_ref().ok()?);
         let endpoint = consenter.endpoint();
         let mut destinations = self.destinations();
-        // under the lock, so that none is opened after the last one was closed
+        // under the lock, so that no connection is opened after the last one was closed
         if self.is_closed.load(Ordering::SeqCst) {
             return None;
         }

@@ -1,4 +1,4 @@
-//! One attempt to connect: TCP, TLS, and the first word of HTTP/2.
+//! Opens a connection in one attempt: TCP, TLS, and the first frame of HTTP/2.
 
 use std::io;
 use std::pin::Pin;
@@ -23,29 +23,32 @@ use super::tasks::Tasks;
 use super::words::in_words;
 use crate::tls::{ExpectedServer, Identity, Roots, client_config};
 
-/// Between pings on a connection on which nothing comes. Fabric closes connections of who pings more often than once a minute
-/// (`ServerMinInterval`); what is more allows for the network's delays.
+/// Interval between pings on a connection on which nothing is received. Fabric closes connections of clients that ping
+/// more often than once a minute (`ServerMinInterval`); the other five seconds allow for network delays.
 const PING_INTERVAL: Duration = Duration::from_secs(65);
-/// How long an answer to a ping may take, and the other side's TCP to acknowledge what was sent.
+/// Maximum time for the response to a ping, and for the peer's TCP to acknowledge sent data.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// What a stream may buffer inside of HTTP/2 beside the message in work.
+/// Maximum number of bytes that HTTP/2 buffers for a stream, besides the message that is being sent.
 const SEND_BUFFER_BYTES: usize = 256 << 10;
 
-/// A connection that is open, for requests with bodies of this kind. It lives while `driver` is polled.
+/// An open connection for requests with bodies of this type. It is open as long as `driver` is polled.
 pub(crate) struct Dialed<B> {
     pub(crate) sender: http2::SendRequest<B>,
     pub(crate) driver: Driver,
-    /// Common name in the server's certificate.
+    /// Common name in the server's certificate; empty if there is none.
     pub(super) name: String,
-    /// The end of its validity, in seconds since 1970.
+    /// End of that certificate's validity, in seconds since 1970; 0 if it cannot be parsed.
     pub(super) certificate_expires: i64,
 }
 
-/// Says why the connection ended.
+/// Drives the connection, and resolves to the reason for its end.
 pub(crate) type Driver = Pin<Box<dyn Future<Output = String> + Send>>;
 
-/// Connects; does not watch the time. The server may send so many bytes that nobody has read yet, on the connection and on a stream
-/// of it; `None`: as hyper has it. Dropping the future closes what is open.
+/// Connects to a server, without a time limit. `window_bytes` is the number of bytes that the server may send before
+/// they are read, on the connection and on each of its streams; `None` uses hyper's default.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection.
 pub(crate) async fn dial<B>(
     server: ExpectedServer,
     port: u16,
@@ -64,7 +67,7 @@ where
     over(config, &host, socket, window_bytes).await
 }
 
-/// The same on a TCP connection to this host.
+/// Performs the TLS and HTTP/2 handshakes on a TCP connection to this host, like [`dial`].
 pub(super) async fn over<B>(
     config: ClientConfig,
     host: &str,
@@ -91,7 +94,7 @@ where
     }
     let (sender, connection) = builder
         .timer(TokioTimer::new())
-        // it would ping to measure the bandwidth
+        // with it, hyper would ping to measure the bandwidth
         .adaptive_window(false)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
@@ -107,7 +110,7 @@ where
             Err(error) => in_words(&error),
         }
     });
-    // under TLS 1.3 a server that refuses this node's certificate says so behind the handshake
+    // under TLS 1.3 a server rejects this node's certificate only after the handshake
     tokio::select! {
         biased;
         why = &mut driver => return Err(why),
@@ -121,13 +124,14 @@ where
     })
 }
 
-/// Messages leave at once, and a machine that is gone is noticed. Without either, a connection works all the same.
+/// Sets socket options so that messages are sent without delay and a vanished peer is detected. Errors are ignored,
+/// because the connection works without them.
 fn tune(socket: &TcpStream) {
     let _ = socket.set_nodelay(true);
     let _ = SockRef::from(socket).set_tcp_user_timeout(Some(PING_TIMEOUT));
 }
 
-/// A connection that tells when the first bytes came.
+/// A connection that reports when the first bytes were received.
 struct Greeted<S> {
     stream: S,
     told: Option<oneshot::Sender<()>>,
@@ -140,7 +144,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
         if buffer.filled().len() > before
             && let Some(told) = self.told.take()
         {
-            // who dials may have given up
+            // the dialing future may have been dropped
             let _ = told.send(());
         }
         read

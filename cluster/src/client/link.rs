@@ -20,7 +20,7 @@ use crate::settings::ClientSettings;
 use crate::wire::Pieces;
 
 const LOG: &str = "orderer.common.cluster";
-/// Bytes reckoned for a message beside its own.
+/// Estimated memory of a message beyond its own bytes.
 const MESSAGE_OVERHEAD_BYTES: usize = 512;
 
 /// Indices of the kinds of requests.
@@ -202,7 +202,7 @@ impl Link {
     fn put(&self, kind: usize, mut item: Item) -> Result<(), SendError> {
         let lane = &self.lanes[kind];
         let mut current = lane.queue();
-        // again after the connection was lost, and after it was reopened
+        // repeated if the connection was lost or reopened meanwhile
         for _ in 0..3 {
             let (destination, generation) = self.destination()?;
             if let Some(queue) = current.as_ref().filter(|queue| queue.generation == generation) {
@@ -262,8 +262,8 @@ impl Link {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
-    /// Ends a stream that has accepted nothing for too long; and the connection, if that accepted nothing from any
-    /// stream meanwhile.
+    /// Ends a stream that has accepted nothing for too long, and also its connection if that has accepted nothing from
+    /// any stream meanwhile.
     fn relieve(&self, kind: usize) {
         let queue = self.lanes[kind].queue().clone();
         let Some((queue, since)) = queue.and_then(|queue| queue.first_since().map(|since| (queue, since))) else {

@@ -1,4 +1,4 @@
-//! The side that opens streams.
+//! The client side: connects to other orderers and opens streams.
 
 mod api;
 mod connections;

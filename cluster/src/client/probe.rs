@@ -1,4 +1,5 @@
-//! Looks at another orderer once, by connecting as a node does, and says what is seen. Nothing is sent but a request for its health.
+//! Probes another orderer: connects to it once, as a node does, and reports the result. Sends only a request for its
+//! health.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -14,72 +15,73 @@ use crate::membership::PinnedKey;
 use crate::settings::ClientSettings;
 use crate::tls::{ExpectedServer, Identity, Roots, Shown, observing_config};
 
-/// Any server answers this request, if only by saying that it has no such service.
+/// Path of the health service. Any gRPC server responds to this request, even if it does not have the service.
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
-/// An empty message of gRPC.
+/// An empty gRPC message.
 const EMPTY_MESSAGE: &str = "\0\0\0\0\0";
 
-/// An orderer to connect to once, and the identity to show to it.
+/// An orderer to probe, and the identity to present to it.
 #[derive(Clone, Debug)]
 pub struct Probe {
     /// Host name or IP address.
     pub host: String,
-    /// Port.
+    /// TCP port.
     pub port: u16,
-    /// The public key of the server certificate that the channel's configuration names.
+    /// Public key of the server certificate in the channel's configuration; `None` accepts any key.
     pub key: Option<PinnedKey>,
-    /// What is shown to it; `None`: nothing.
+    /// Identity to present; `None` presents no certificate.
     pub identity: Option<Identity>,
-    /// The authorities that are trusted.
+    /// Trusted authorities.
     pub roots: Roots,
-    /// How a node connects.
+    /// Settings with which a node connects.
     pub settings: ClientSettings,
 }
 
-/// What is seen of an orderer.
+/// Result of a probe.
 #[derive(Clone, Debug)]
 pub enum Seen {
-    /// There is no TCP connection: why.
+    /// The TCP connection failed, for this reason.
     Unreachable(String),
-    /// The TLS handshake ended before a certificate was shown: why.
+    /// The TLS handshake failed before the server presented a certificate, for this reason.
     NoTls(String),
-    /// It shows a certificate.
+    /// The server presented a certificate.
     Server(SeenServer),
 }
 
-/// A server that shows a certificate.
+/// A server that presented a certificate.
 #[derive(Clone, Debug)]
 pub struct SeenServer {
-    /// In DER, with those that lead to its root behind it.
+    /// The server's certificate in DER, followed by the certificates of its issuers.
     pub chain: Vec<Bytes>,
-    /// Why a node would not take it, except for its key, which `chain` shows.
+    /// The reason for which a node would reject the certificate. Does not consider the key, which `chain` contains.
     pub verdict: Result<(), String>,
-    /// Why no connection came about behind that, such as that it does not take what it was shown.
+    /// The reason for which the connection failed after that, such as that the server rejects the presented identity.
     pub connected: Result<(), String>,
-    /// Its clock, if its answers say the time.
+    /// Reading of the server's clock, if its response contains the time.
     pub clock: Option<ClockReading>,
 }
 
-/// A second that another clock has shown between two moments of this one.
+/// A reading of another clock, with the times of the request and the response by this clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReading {
-    /// The other clock's, in whole seconds since 1970, rounded down.
+    /// Reading of the other clock in seconds since 1970, rounded down.
     pub second: i64,
-    /// When it was asked, in milliseconds since 1970 by this clock.
+    /// Time of the request, in milliseconds since 1970 by this clock.
     pub asked_ms: i64,
-    /// When it had answered.
+    /// Time of the response, in milliseconds since 1970 by this clock.
     pub answered_ms: i64,
 }
 
 impl ClockReading {
-    /// By how many milliseconds the other clock is ahead of this one, at least and at most; it may have shown its second for as long.
+    /// Returns by how many milliseconds the other clock is ahead of this one: the minimum and the maximum, because its
+    /// reading is rounded down and was taken at any time between request and response.
     pub fn ahead_ms(&self) -> (i64, i64) {
         let first = self.second.saturating_mul(1000);
         (first.saturating_sub(self.answered_ms), first.saturating_add(1000).saturating_sub(self.asked_ms))
     }
 }
 
-/// Looks at an orderer, in no more than three times `DialTimeout`.
+/// Probes an orderer. Takes at most three times `DialTimeout`.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection.
@@ -114,7 +116,7 @@ pub async fn look(probe: &Probe) -> Seen {
     Seen::Server(SeenServer { chain, verdict, connected, clock })
 }
 
-/// What the other clock shows, if an answer says.
+/// Returns the reading of the server's clock, if its response contains the time.
 async fn ask_time(dialed: Dialed<String>, probe: &Probe) -> Option<ClockReading> {
     let Dialed { mut sender, mut driver, .. } = dialed;
     let request = Request::builder()

@@ -140,7 +140,7 @@ impl Runner {
         let (failures, settings) = (self.failures, &self.shared.settings);
         let pause = pause(failures, settings.pause, rand::random());
         let endpoint = &self.shared.endpoint;
-        // a peer that is down for long does not fill the log
+        // limited, so that a peer that is down for long does not fill the log
         if failures.is_power_of_two() || self.shared.last_error().as_ref() != Some(&why) {
             tracing::warn!(
                 target: LOG,

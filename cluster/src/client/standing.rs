@@ -96,7 +96,7 @@ impl Shared {
 
     pub(super) fn turns(&self, current: Current) {
         let before = std::mem::replace(&mut self.state().current, current);
-        // dropping its last sender may close a connection
+        // outside of the lock: dropping its last sender may close a connection
         drop(before);
     }
 

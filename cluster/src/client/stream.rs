@@ -56,7 +56,7 @@ pub(super) async fn run(
     };
     let ended = match (ended, guard.0.why_aborted()) {
         (Some(ended), _) => ended,
-        // dropping it resets the request in flight
+        // dropping the pending request resets the stream
         (None, Some(why)) => return Ended::Aborted(why, 0),
         (None, None) => match timeout(grace, answer).await {
             Ok(ended) => ended,
@@ -88,7 +88,7 @@ impl Drop for Guard {
     }
 }
 
-/// Returns the status with which the other side ends the stream. Orderers of Fabric send nothing before it.
+/// Returns the status with which the peer ends the stream. Fabric's orderers send nothing before it.
 async fn status_of(response: http::Response<Incoming>) -> Result<Status, String> {
     if let Some(status) = Status::from_header_map(response.headers()) {
         return Ok(status);

@@ -1,11 +1,11 @@
-//! The tasks that hyper spawns for a connection: they end with it, and not when its last stream does.
+//! The tasks that hyper spawns for a connection. They end with the connection, and not with its last stream.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::rt::Executor;
 use tokio::task::JoinSet;
 
-/// Spawns tasks, until all are ended at once.
+/// Spawns tasks until all of them are ended together.
 #[derive(Clone, Default)]
 pub(super) struct Tasks(Arc<Mutex<Spawned>>);
 
@@ -15,7 +15,7 @@ struct Spawned {
     is_ended: bool,
 }
 
-/// Ends the tasks when it is dropped. Later ones are not started.
+/// Ends the tasks when it is dropped. Tasks that are spawned later are not started.
 pub(super) struct EndsTasks(Tasks);
 
 impl Tasks {
@@ -46,7 +46,7 @@ impl Drop for EndsTasks {
             spawned.is_ended = true;
             std::mem::take(&mut spawned.running)
         };
-        // outside of the lock: a task that ends may spawn others
+        // outside of the lock, because a task that ends may spawn others
         drop(running);
     }
 }

@@ -1,4 +1,4 @@
-//! What comes from files and from channels: the node's own certificate, and authorities.
+//! TLS material from files and from channels: the node's own certificate, and trusted authorities.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::membership::{CertificateError, PinnedKey};
 
-/// The certificate that this node shows to those it connects to (`General.Cluster.ClientCertificate`), and its key.
+/// The certificate that this node presents to servers (`General.Cluster.ClientCertificate`), and its private key.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub(super) certified: Arc<CertifiedKey>,
@@ -19,29 +19,29 @@ pub struct Identity {
     expires_at: i64,
 }
 
-/// Why there is no identity in two PEM texts.
+/// Two PEM texts do not form an identity.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
     /// The certificate cannot be used.
     #[error("client certificate: {0}")]
     Certificate(#[from] CertificateError),
-    /// The private key cannot be read.
+    /// The private key cannot be parsed.
     #[error("client key: {0}")]
     Key(#[source] rustls_pki_types::pem::Error),
-    /// Nothing can be signed with the private key.
+    /// The private key cannot be used for signatures.
     #[error("client key: {0}")]
     UnfitKey(#[source] rustls::Error),
-    /// The private key is that of another certificate.
+    /// The private key belongs to another certificate.
     #[error("the client key is not that of the client certificate")]
     OtherKey,
 }
 
 impl Identity {
-    /// Reads a certificate, with those that lead to its root behind it, and its private key.
+    /// Parses a certificate, followed by the certificates of its issuers, and its private key.
     ///
     /// # Errors
-    /// They cannot be used, or do not belong together.
+    /// Fails if one of them cannot be used, or they do not belong together.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
         let chain = certificates(chain);
         let first = chain.first().ok_or(CertificateError::NoPem)?;
@@ -59,56 +59,58 @@ impl Identity {
         Ok(Self { certified, key: pinned, expires_at: certificate.not_after() })
     }
 
-    /// The certificate's public key, by which other orderers know this node.
+    /// Returns the certificate's public key, by which other orderers identify this node.
     pub fn key(&self) -> &PinnedKey {
         &self.key
     }
 
-    /// The certificate in DER, with those that lead to its root behind it.
+    /// Returns the certificate in DER, followed by the certificates of its issuers.
     pub fn certificate(&self) -> &[CertificateDer<'static>] {
         &self.certified.cert
     }
 
-    /// The end of the certificate's validity, in seconds since 1970.
+    /// Returns the end of the certificate's validity, in seconds since 1970.
     pub fn expires_at(&self) -> i64 {
         self.expires_at
     }
 
-    /// The certificate itself, in DER.
+    /// Returns the certificate alone, in DER.
     pub(crate) fn der(&self) -> &[u8] {
         self.certified.cert.first().map_or(&[], |certificate| certificate)
     }
 
-    /// Whether this is the same certificate.
+    /// Whether the other identity has the same certificate.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.certified.cert == other.certified.cert
     }
 }
 
-/// The authorities whose servers are trusted: `General.Cluster.RootCAs` and the TLS roots of the channels. Cloning shares them.
+/// The authorities whose servers are trusted: `General.Cluster.RootCAs` and the TLS roots of the channels. Clones share
+/// them.
 ///
-/// Without any, no server is trusted; Fabric trusts those that the operating system trusts, then.
+/// Without any authority, no server is trusted; Fabric trusts those of the operating system in that case.
 #[derive(Clone, Debug, Default)]
 pub struct Roots(pub(super) Arc<Pool>);
 
-/// A text that should hold authorities has none.
+/// A text that should contain authorities has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("error adding root certificate: text {number} holds no certificate that can be read")]
 pub struct RootsError {
-    /// Which text, from 1 on.
+    /// Position of the text, from 1 on.
     pub number: usize,
 }
 
 impl Roots {
-    /// These certificates.
+    /// Creates a set of these certificates.
     pub fn new(certificates: impl IntoIterator<Item = Arc<Certificate>>) -> Self {
         Self(Arc::new(Pool::new(certificates)))
     }
 
-    /// All certificates in these PEM texts. What is no certificate is passed over, as in Go (`AppendCertsFromPEM`).
+    /// Creates a set of all certificates in these PEM texts. Blocks that are not a valid certificate are skipped, as in
+    /// Go (`AppendCertsFromPEM`).
     ///
     /// # Errors
-    /// A text has no certificate at all.
+    /// Fails if a text contains no valid certificate.
     pub fn from_pem<T: AsRef<[u8]>>(texts: impl IntoIterator<Item = T>) -> Result<Self, RootsError> {
         let mut pool = Pool::default();
         for (at, text) in texts.into_iter().enumerate() {
@@ -126,7 +128,7 @@ impl Roots {
         Ok(Self(Arc::new(pool)))
     }
 
-    /// These and others.
+    /// Returns a set of these authorities and others.
     #[must_use]
     pub fn with(&self, others: impl IntoIterator<Item = Arc<Certificate>>) -> Self {
         let mut pool = Pool::new(self.0.certificates().iter().cloned());
@@ -137,7 +139,7 @@ impl Roots {
     }
 }
 
-/// The contents of the blocks that are labelled as certificates.
+/// Returns the contents of the PEM blocks that are labelled as certificates.
 fn certificates(text: &[u8]) -> Vec<Bytes> {
     let (mut found, mut rest) = (Vec::new(), text);
     while let Some((block, behind)) = pem::decode(rest) {

@@ -1,4 +1,5 @@
-//! TLS towards other orderers: what this node shows, whom it trusts, and how a server's certificate is judged.
+//! TLS towards other orderers: the presented identity, the trusted authorities, and the verification of server
+//! certificates.
 
 mod material;
 mod verifier;

@@ -1,5 +1,5 @@
-//! Which server certificates are taken: those that Go's TLS client would take, and, of a consenter, whose key is the one that the
-//! channel's configuration names for it.
+//! Verifies server certificates as Go's TLS client does. The certificate of a consenter must also have the key that the
+//! channel's configuration names.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,39 +17,41 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::material::{Identity, Roots};
 use crate::membership::PinnedKey;
 
-/// For a certificate whose expiry is tolerated: how many expired authorities above it are tolerated with it, at most.
+/// Maximum number of expired certificates in a chain that are tolerated if expiry is tolerated.
 const MAX_STEPS_BACK: usize = 8;
 
-/// The server that is expected.
+/// The expected server.
 #[derive(Clone, Debug)]
 pub(crate) struct ExpectedServer {
-    /// Its host name or IP address, which the certificate has to be for.
+    /// Host name or IP address that the certificate has to be valid for.
     pub(crate) host: String,
-    /// Its HOST:PORT, for messages.
+    /// HOST:PORT of the server, for error texts.
     pub(crate) endpoint: String,
-    /// Its key; `None`: any.
+    /// Expected public key; `None` accepts any key.
     pub(crate) key: Option<PinnedKey>,
-    /// Certificates are judged as if it were so much earlier.
+    /// Duration by which the verification time is earlier than the current time.
     pub(crate) time_shift: Duration,
-    /// Take a certificate that has expired, if its key is the one that is expected.
+    /// Whether to accept an expired certificate if it has the expected key.
     pub(crate) tolerate_expired: bool,
 }
 
-/// What a server showed.
+/// A presented certificate, and the result of its verification.
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
-    /// Its certificate in DER, with those that lead to its root behind it.
+    /// The server's certificate in DER, followed by the certificates of its issuers.
     pub(crate) chain: Vec<Bytes>,
-    /// Why it is not the one that is expected, other than by its key.
+    /// The reason for which it is rejected. Does not consider the key.
     pub(crate) verdict: Result<(), String>,
 }
 
-/// What a connection to that server needs. The identity is shown whatever authorities the server names.
+/// Returns the TLS configuration for a connection to this server. The identity is presented whatever authorities the
+/// server names.
 pub(crate) fn client_config(server: ExpectedServer, identity: &Identity, roots: &Roots) -> Result<ClientConfig, Error> {
     config(server, Some(identity), roots, None)
 }
 
-/// The same of a connection that is made whatever the server shows, which is noted. For who looks, and sends nothing of worth.
+/// Like [`client_config`], but accepts any certificate, and stores it in `shown` with the result of its verification.
+/// Only for probes, which send nothing confidential.
 pub(crate) fn observing_config(
     server: ExpectedServer,
     identity: Option<&Identity>,
@@ -77,12 +79,12 @@ fn config(
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
-    // a session that is resumed is not verified again
+    // disabled, because the certificate of a resumed session is not verified again
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
 }
 
-/// Shows one certificate to whoever asks.
+/// Presents one certificate to any server that requests one.
 #[derive(Debug)]
 struct Shows(Arc<CertifiedKey>);
 
@@ -96,7 +98,7 @@ impl ResolvesClientCert for Shows {
     }
 }
 
-/// Why a server is not the one that is expected.
+/// A server is not the expected one.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error(transparent)]
@@ -109,7 +111,7 @@ enum Refused {
     OtherKey(String),
 }
 
-/// Whether a server that shows this chain at this time (seconds since 1970) is the right one.
+/// Verifies the presented chain at this time (seconds since 1970).
 fn judge(
     end: &CertificateDer<'_>,
     between: &[CertificateDer<'_>],
@@ -143,7 +145,7 @@ fn verify(leaf: &Arc<Certificate>, roots: &Pool, between: &Pool, at: i64) -> Res
     orderer_x509::verify_with(leaf, roots, between, &options, &mut Memo::new()).map(|_| ())
 }
 
-/// When the certificate expired for which there is no chain.
+/// Returns the end of validity of the expired certificate because of which no chain was found, if that is the cause.
 fn expired_at(error: &VerifyError) -> Option<i64> {
     match error {
         VerifyError::Expired { not_after, .. } => Some(*not_after),
@@ -157,7 +159,7 @@ struct ServerVerifier {
     server: ExpectedServer,
     roots: Arc<Pool>,
     algorithms: WebPkiSupportedAlgorithms,
-    /// Notes what is shown, and takes it.
+    /// Stores the presented chain, and makes the verifier accept it.
     observer: Option<Arc<OnceLock<Shown>>>,
 }
 
@@ -179,7 +181,7 @@ impl ServerCertVerifier for ServerVerifier {
                 Ok(()) | Err(Refused::OtherKey(_)) => Ok(()),
                 Err(refused) => Err(refused.to_string()),
             };
-            // only the first handshake of a connection shows a certificate
+            // only the first handshake of a connection presents a certificate
             let _ = observer.set(Shown { chain, verdict });
             return Ok(ServerCertVerified::assertion());
         }
@@ -312,14 +314,14 @@ mod tests {
         assert_eq!(verdict(&expired, &authority, &tolerant), "taken");
         let others = authority.server("orderer.example.com", &KeyPair::generate().unwrap(), 2026);
         assert!(verdict(&others, &authority, &tolerant).contains("expired"), "another key");
-        // the authority as well, before or after the certificate
+        // the authority expired as well, before or after the certificate
         for until in [2024, 2025] {
             let authority = Authority::new(until);
             let expired = authority.server("orderer.example.com", &key, 2025);
             assert_eq!(verdict(&expired, &authority, &tolerant), "taken", "{until}");
             assert!(verdict(&expired, &Authority::new(2041), &tolerant).contains("unknown authority"));
         }
-        // valid for longer than its authority was
+        // the certificate is valid for longer than its authority was
         let authority = Authority::new(2024);
         assert_eq!(verdict(&authority.server("orderer.example.com", &key, 2039), &authority, &tolerant), "taken");
     }

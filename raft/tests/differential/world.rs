@@ -8,12 +8,12 @@ use fabric_proto::Message as _;
 use fabric_proto::raftpb::{ConfChange, ConfState, Entry, EntryType, HardState, Message, Snapshot};
 use orderer_raft::{Config, Flow, Machine, Ready, RestoredLog, Role, Status};
 
-/// The state that survives a kill.
+/// The state that survives a crash.
 #[derive(Default, Clone)]
 struct Disk {
     hard_state: HardState,
     snapshot: Option<Snapshot>,
-    /// The entries behind the snapshot.
+    /// The entries after the snapshot.
     entries: Vec<Entry>,
     applied: u64,
     conf_state: ConfState,
@@ -33,16 +33,16 @@ struct Node {
 
 pub(crate) struct World {
     seed: u64,
-    /// A step ends with everything written and applied.
+    /// Whether a step ends only when everything is written and applied.
     sync: bool,
-    /// A change of the consenters is applied after the machine has got the report that its entry is.
+    /// Whether a membership change is applied after the machine got the report that its entry is applied.
     late: bool,
     config: Config,
     nodes: Vec<Node>,
     messages: Vec<Message>,
 }
 
-/// The generator that the machine and the script's writer draw from.
+/// The generator (SplitMix64) that the machine and the author of the scripts use.
 fn mixed(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -51,7 +51,7 @@ fn mixed(seed: u64) -> u64 {
 }
 
 impl World {
-    /// Creates the cluster of a script's first line.
+    /// Creates the cluster that a script's first line describes.
     pub(crate) fn new(line: &str) -> Self {
         let mut words = line.split(' ').skip(1);
         let seed = words.next().unwrap().parse().unwrap();
@@ -104,7 +104,7 @@ impl World {
         match name {
             "boot" => self.boot(at),
             "replay" => {
-                // what is committed behind the snapshot is applied again
+                // committed entries after the snapshot are applied again
                 let disk = &mut self.nodes[at].disk;
                 let metadata = disk.snapshot.as_ref().map(|snapshot| snapshot.metadata.clone()).unwrap_or_default();
                 (disk.applied, disk.conf_state) = (metadata.index, metadata.conf_state);
@@ -122,7 +122,7 @@ impl World {
                     "deliver" => machine
                         .step(message.unwrap())
                         .unwrap_or_else(|error| panic!("world {}: {operation}: {error}", self.seed)),
-                    // whether it was taken shows in the state
+                    // the state shows whether it was accepted
                     "propose" => drop(machine.propose(data(numbers[1], numbers[2]))),
                     "change" => {
                         let kind = i32::try_from(numbers[1]).unwrap();
@@ -187,7 +187,7 @@ impl World {
         if !ready.committed.is_empty() {
             what.push(format!("apply {}", entries_text(&ready.committed)));
         }
-        // with everything at once, it does not matter in how many turns
+        // if everything is done in one step, the number of turns is irrelevant
         told.extend(what.into_iter().filter(|text| !self.sync || text.starts_with("restore")));
         let now = std::mem::take(&mut ready.messages);
         self.send(now, told);

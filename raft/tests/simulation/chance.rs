@@ -1,4 +1,4 @@
-//! Random choices, made quickly by the generator SplitMix64.
+//! Random choices from the generator SplitMix64, which is fast.
 
 pub(crate) struct Chance(u64);
 

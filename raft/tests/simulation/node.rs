@@ -9,13 +9,13 @@ use orderer_raft::{Config, Machine, Ready, RestoredLog};
 
 use crate::promises::Promises;
 
-/// The state that survives a kill.
+/// The state that survives a crash.
 #[derive(Default, Clone)]
 pub(crate) struct Disk {
     pub(crate) hard_state: HardState,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) entries: Vec<Entry>,
-    /// Written with the applied entries, as the ledger is.
+    /// Written together with the applied entries, as in the ledger.
     pub(crate) applied: u64,
     pub(crate) conf_state: ConfState,
 }
@@ -43,7 +43,7 @@ impl Disk {
         if let Some(state) = ready.hard_state.take() {
             self.hard_state = state;
         }
-        // a snapshot counts as committed also where the state that says so is not synced
+        // a snapshot counts as committed even if the hard state that says so was not synced
         let snapshot = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.metadata.index);
         self.hard_state.commit = self.hard_state.commit.max(snapshot);
     }
@@ -53,12 +53,12 @@ impl Disk {
 pub(crate) struct Node {
     pub(crate) machine: Option<Machine>,
     pub(crate) disk: Disk,
-    /// Readies that are not synced: lost when the node is killed, or some of them.
+    /// Readies that are not synced: a crash loses all or some of them.
     pub(crate) unsynced: VecDeque<Ready>,
     pub(crate) cut_off: bool,
-    /// Time until which it does nothing.
+    /// Tick until which the node does nothing.
     pub(crate) stalled_until: u64,
-    /// One tick in this many is missed; 0: none.
+    /// The node misses one tick in this many; 0 for none.
     pub(crate) slow: u64,
     pub(crate) restored: u64,
 }
@@ -76,7 +76,7 @@ impl Node {
         self.machine = Some(Machine::new(config, log).unwrap());
     }
 
-    /// Kills the node; the first `written` of the Readies in work are on disk, without any report of it.
+    /// Crashes the node. The first `written` of the pending Readies are on disk, but were not reported as persisted.
     pub(crate) fn kill(&mut self, written: usize, promises: &mut Promises) {
         self.machine = None;
         for mut ready in std::mem::take(&mut self.unsynced).into_iter().take(written) {
@@ -84,7 +84,7 @@ impl Node {
         }
     }
 
-    /// Syncs and applies the oldest Ready in work. Returns what may be sent then.
+    /// Syncs and applies the oldest pending Ready. Returns the messages that may be sent then.
     pub(crate) fn sync(&mut self, promises: &mut Promises) -> Option<Vec<Message>> {
         let machine = self.machine.as_mut()?;
         let mut ready = self.unsynced.pop_front()?;
@@ -93,7 +93,7 @@ impl Node {
         machine.persisted(ready.number).unwrap();
         machine.applied(self.disk.applied).unwrap();
         for entry in ready.committed {
-            // a restart may show entries again whose application was kept
+            // a restarted machine continues after the entries that were applied before
             assert_eq!(entry.index, self.disk.applied + 1, "entries are applied one by one");
             promises.applies(&entry);
             self.disk.applied = entry.index;

@@ -10,9 +10,9 @@ pub(crate) struct Promises {
     seed: u64,
     /// The leader of each term.
     leaders: BTreeMap<u64, u64>,
-    /// Entries that some node applied, from index 1 on.
+    /// Entries that at least one node applied, from index 1 on.
     chain: Vec<Entry>,
-    /// Every entry that was written anywhere, with the term of the one before it, by index and term.
+    /// Every entry that was written by any node, with the term of the entry before it, by index and term.
     written: HashMap<(u64, u64), (Entry, Option<u64>)>,
 }
 
@@ -41,7 +41,7 @@ impl Promises {
         );
     }
 
-    /// Logs that agree in an entry's term agree in it and all before it.
+    /// Checks that two logs that agree in the term of an entry also agree in that entry and all entries before it.
     pub(crate) fn writes(&mut self, before: Option<u64>, entries: &[Entry]) {
         let mut before = before;
         for entry in entries {

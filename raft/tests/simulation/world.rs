@@ -1,4 +1,4 @@
-//! A cluster, its network and what befalls it.
+//! A cluster, its network and its faults.
 
 use bytes::Bytes;
 use fabric_proto::Message as _;
@@ -9,10 +9,10 @@ use crate::chance::Chance;
 use crate::node::{Disk, Node};
 use crate::promises::Promises;
 
-/// Ticks of half a second.
+/// Number of ticks in an hour; a tick is half a second.
 const TICKS_AN_HOUR: u64 = 7200;
 
-/// No message takes as many ticks.
+/// Exclusive upper bound of a message's delay in ticks.
 const FARTHEST: u64 = 64;
 
 #[derive(Debug, Default)]
@@ -77,12 +77,12 @@ pub(crate) struct World {
     random: Chance,
     seed: u64,
     config: Config,
-    /// By ID, less one.
+    /// Nodes, by ID minus one.
     nodes: Vec<Node>,
-    /// By the tick at which it arrives, which is counted modulo `FARTHEST`.
+    /// Messages in flight, by the tick of their arrival modulo `FARTHEST`.
     wire: Vec<Vec<Message>>,
     now: u64,
-    /// Faults happen; without them, the cluster has to order.
+    /// Whether faults are injected. Without them, the cluster has to order.
     faults: bool,
     /// Factor by which faults are rarer than in the worst clusters.
     calm: u32,
@@ -105,7 +105,7 @@ impl World {
         };
         let calm = [1, 1, 10, 100][random.place(4)];
         let conf_state = ConfState { voters: (1..=size).collect(), ..ConfState::default() };
-        // how etcdraft begins: the consenters are added by entries that count as committed
+        // as in etcdraft, the consenters of a new channel are added by entries that count as committed
         let entries: Vec<Entry> = (1..=size)
             .map(|id| Entry {
                 r#type: EntryType::EntryConfChange as i32,
@@ -156,7 +156,7 @@ impl World {
         self.nodes[at].start(&config);
     }
 
-    /// Returns true once in `of` calls on average, and more rarely where it is calm; never without faults.
+    /// Returns true once in `of` calls on average, and less often in a calm cluster; never if no faults are injected.
     fn fault(&mut self, of: u32) -> bool {
         self.faults && self.random.one_in(of * self.calm)
     }
@@ -182,7 +182,7 @@ impl World {
         self.wire[place(at % FARTHEST + 1)].push(message);
     }
 
-    /// Takes what a node wants done; it may stay unsynced for a while.
+    /// Processes the Readies of a node. They may stay unsynced for a while.
     fn drain(&mut self, at: usize) {
         loop {
             let Some(machine) = &mut self.nodes[at].machine else { return };
@@ -192,7 +192,7 @@ impl World {
             }
             let at_once = std::mem::take(&mut ready.messages);
             for snapshot in at_once.iter().filter(|message| message.snapshot.is_some()) {
-                // whether it arrives is not known, and the leader finds out by its heartbeats
+                // reported as sent even if it is lost later: the leader learns that from its heartbeats
                 machine.report_snapshot(snapshot.to, true).unwrap();
             }
             self.nodes[at].unsynced.push_back(ready);
@@ -261,7 +261,7 @@ impl World {
         self.drain(at);
     }
 
-    /// Performs one tick of all nodes, with what arrives in it.
+    /// Performs one tick of all nodes, and delivers the messages that arrive in it.
     fn tick(&mut self) {
         self.now += 1;
         if self.faults {
@@ -291,7 +291,7 @@ impl World {
                 self.deliver(message);
             }
         }
-        // answers to answers may wait for the next tick
+        // further responses to responses wait for the next tick
         for message in std::mem::take(&mut self.wire[slot]) {
             self.put(self.now + 1, message);
         }
@@ -312,7 +312,7 @@ impl World {
         self.drain(to);
     }
 
-    /// Lets faults happen for a while.
+    /// Injects faults for a while.
     pub(crate) fn suffer(&mut self) {
         self.faults = true;
         for _ in 0..1000 * u64::from(self.calm.min(20)) {
@@ -320,7 +320,7 @@ impl World {
         }
     }
 
-    /// Ends all faults: what was promised is kept, and the cluster orders again.
+    /// Stops all faults, and checks that the guarantees hold and the cluster orders again.
     pub(crate) fn heal(&mut self) {
         self.faults = false;
         for at in 0..self.nodes.len() {

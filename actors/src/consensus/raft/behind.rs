@@ -1,4 +1,5 @@
-//! A chain that lacks blocks: gets them from other orderers, and finds out whether it still belongs to the consenters.
+//! Part of the chain for missing blocks: pulls them from other orderers, and determines whether this node is still a
+//! consenter.
 
 use std::sync::Arc;
 
@@ -19,12 +20,12 @@ use crate::supervision::Exit;
 const LOG: &str = "orderer.consensus.etcdraft";
 
 impl RaftChain {
-    /// Where the ledger ends, with the configuration behind it.
+    /// Returns the newest block of the ledger with its configuration.
     fn ledger_tip(&self) -> ChainTip {
         ChainTip::of(&self.channel.ledger().last_block(), (*self.channel.snapshot()).clone())
     }
 
-    /// Gets the blocks up to this one from other orderers.
+    /// Starts pulling the blocks up to this one from other orderers.
     pub(super) fn catch_up(&mut self, to: BlockNumber, ctx: &mut Context<Self>) {
         let tip = self.ledger_tip();
         tracing::info!(target: LOG, channel = %self.channel.id(), from = %tip.number.next(), %to,
@@ -38,7 +39,8 @@ impl RaftChain {
         }
     }
 
-    /// Blocks are durable: those that were missing may be among them.
+    /// Continues the chain if all missing blocks are durable. Stops it if this node is no longer a consenter, or has
+    /// another Raft ID.
     pub(super) fn look_whether_caught_up(&mut self, durable: BlockNumber, ctx: &mut Context<Self>) {
         let Some(running) = &mut self.running else { return };
         let Some(Missing { reached: Some(reached), .. }) = running.missing.take_if(|missing| durable >= missing.to)
@@ -49,14 +51,14 @@ impl RaftChain {
         match own_id(&reached, &self.context) {
             Some(now) if now == before => {}
             None => {
-                // Fabric's words
+                // the texts of Fabric's log lines
                 let block = reached.block.last_config();
                 tracing::warn!(target: LOG, channel = %self.channel.id(), "Detected our own eviction from the channel in block [{block}]");
                 tracing::info!(target: LOG, channel = %self.channel.id(), "Periodic check is stopping.");
                 tracing::info!(target: LOG, channel = %self.channel.id(), "Pulled all blocks up to eviction block.");
                 return self.stop_because(Exit::Replaced, ctx);
             }
-            // removed and added again: a chain with another log goes on
+            // this node was removed and added again: a new chain with another log replaces this one
             Some(now) => {
                 tracing::warn!(target: LOG, channel = %self.channel.id(), before, now,
                     "this orderer was removed from the channel and added again");
@@ -64,7 +66,7 @@ impl RaftChain {
             }
         }
         let leader = self.running.as_ref().and_then(|running| running.machine.leader());
-        // the status says that it catches up
+        // forces a new status, because the present one says that the chain catches up
         self.shown = None;
         self.say_who_leads(leader);
         match caught_up(&reached) {
@@ -73,7 +75,8 @@ impl RaftChain {
         }
     }
 
-    /// Asks other orderers whether the channel has gone on without this node.
+    /// Asks other orderers for the newest config block, to find out whether the channel has continued without this
+    /// node.
     pub(super) fn suspect(&mut self, ctx: &mut Context<Self>) {
         let Some(running) = &mut self.running else { return };
         if std::mem::replace(&mut running.is_suspecting, true) {
@@ -88,7 +91,7 @@ impl RaftChain {
                 running.is_suspecting = false;
             }
             match outcome {
-                // the blocks up to there say whether this node still is a consenter
+                // the blocks up to that one show whether this node is still a consenter
                 Ok(Ok(newest)) => chain.feed(Event::Behind(newest.number), ctx),
                 Ok(Err(error)) => {
                     tracing::warn!(target: LOG, channel = %chain.channel.id(), error = %chain_text(&error),
@@ -112,7 +115,7 @@ impl StreamHandler<Progress> for RaftChain {
         self.status.enter("catching up", shown(&progress));
     }
 
-    /// The blocks are there.
+    /// The batches report the end.
     fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
@@ -130,7 +133,7 @@ impl StreamHandler<Batch> for RaftChain {
         }
     }
 
-    /// The last block has come, or the task that pulls has panicked.
+    /// Handles the end of the batches: all blocks have arrived, or the pulling task has panicked.
     fn finished(&mut self, ctx: &mut Context<Self>) {
         let Some(Missing { to, reached }) = self.running.as_ref().and_then(|running| running.missing.as_ref()) else {
             return;

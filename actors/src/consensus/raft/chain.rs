@@ -1,4 +1,4 @@
-//! The actor that orders one channel by Raft: feeds its machine with events.
+//! The actor that orders one channel by Raft: it feeds the state machine with events and performs its effects.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -27,40 +27,42 @@ use crate::node_context::NodeContext;
 use crate::status::{StatusCell, Task};
 use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
 
-/// The chain, below the channel.
+/// Name of the chain actor, below the channel.
 const CHAIN: &str = "raft-chain";
-/// And the writer of its log.
+/// Name of the Raft log writer, below the channel.
 const LOG_WRITER: &str = "raft-chain/raft-log";
-/// The longest time that a stopping leader waits for another consenter to take over.
+/// Maximum time that a stopping leader waits for another consenter to become the leader.
 const HAND_OVER_PATIENCE: Duration = Duration::from_millis(500);
 
 const ACT_ON_LOG: &str = "remove this orderer from the channel's consenters, remove the channel from this orderer, then join and add it again, which gives it a new ID";
 const ACT_ON_LEDGER: &str = "compare the ledger with those of the other orderers; if it is this one that differs, remove the channel here and join it again";
 const ACT_ON_CONFIG: &str = "see which orderers have this block; a version that can apply it has to go on from here";
 
-/// Role, leader, how many consenters are at work; term, entries that are committed, applied and in the log, and envelopes that wait.
+/// Published status: role; leader; number of active consenters; term, indexes of the last committed, applied and logged
+/// entries, number of envelopes in the outbox and in the intake.
 pub(super) type Shown = (Role, Option<u64>, usize, [u64; 6]);
 
-/// Orders one channel as one of its consenters. It owns the machine of `orderer_core::ordering::raft` once the log is read.
+/// Orders one channel as one of its consenters. Owns the state machine of `orderer_core::ordering::raft` once the Raft
+/// log is read.
 pub(super) struct RaftChain {
     pub(super) channel: Arc<Channel>,
     voice: Voice,
     pub(super) context: Arc<NodeContext>,
     pub(super) shared: Arc<RaftShared>,
     pub(super) writer: Counted<BlockWriter>,
-    /// Until the log is read.
+    /// The state to start from; taken when the Raft log is read.
     state: Option<ChainState>,
     children: Children,
-    /// The configuration that the next block is decided under; on the disk a moment later.
+    /// The configuration under which the next block is decided. It may not be durable yet.
     pub(super) snapshot: Arc<ChannelSnapshot>,
     pub(super) next_sequence: u64,
     pub(super) running: Option<Running>,
     pub(super) halting: Option<Halt>,
-    /// The leader and the term in the last log line about leaders; the leader is 0 if there was none.
+    /// Leader and term of the latest log line about leaders; leader 0 stands for none.
     pub(super) led: (u64, u64),
-    /// The active consenters in the last log line about them.
+    /// The active consenters in the latest log line about them.
     said_active: BTreeSet<u64>,
-    /// What was published last.
+    /// The status that was published last.
     pub(super) shown: Option<Shown>,
     pub(super) status: Arc<StatusCell>,
     pub(super) pace: Pace,
@@ -68,7 +70,7 @@ pub(super) struct RaftChain {
 }
 
 impl RaftChain {
-    /// A chain that goes on where ledger and log end.
+    /// Creates a chain that continues after the log and the ledger.
     pub(super) fn new(support: ConsenterSupport, shared: Arc<RaftShared>) -> Self {
         let ConsenterSupport { channel, context, state, writer, voice, children } = support;
         let (status, guard) = (children.cell(CHAIN), children.guard(CHAIN));
@@ -93,7 +95,7 @@ impl RaftChain {
         }
     }
 
-    /// Reads the log on another thread, when nobody else uses it any more.
+    /// Opens the Raft log on a blocking thread, after waiting until no earlier chain of the channel uses it.
     fn open(&mut self, ctx: &mut Context<Self>) {
         let Some(state) = self.state.take() else { return };
         let (shared, context, channel) =
@@ -170,7 +172,7 @@ impl RaftChain {
         self.channel.gate().open(ctx.address().recipient(), Arc::clone(&self.status));
     }
 
-    /// The machine hears of every block that is durable.
+    /// Reports every durable block to the state machine.
     fn follow_ledger(&self, ctx: &mut Context<Self>) {
         let mut heights = self.channel.ledger().heights();
         let stream = async_stream::stream! {
@@ -182,7 +184,7 @@ impl RaftChain {
         ctx.add_stream(stream);
     }
 
-    /// Tells the machine that something happened, and does what it decides.
+    /// Processes an event, and performs the resulting effects.
     pub(super) fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
         if let Some(running) = &mut self.running {
             running.events.push_back(event);
@@ -190,7 +192,7 @@ impl RaftChain {
         }
     }
 
-    /// Performs what the machine wants now, then what it wants for each event that is due.
+    /// Performs the effects of `first`, then processes the queued events and performs their effects.
     pub(super) fn step(
         &mut self,
         first: impl FnOnce(&mut Machine) -> Result<Vec<Effect>, ChainFailed>,
@@ -228,7 +230,7 @@ impl RaftChain {
         self.stop_because(exit, ctx);
     }
 
-    /// A block that the other orderers could apply and this one cannot must not be passed over: the chain ends.
+    /// Stops the chain: a block that this node cannot apply, and other orderers could, must not be skipped.
     pub(super) fn cannot_apply(&mut self, cause: String, ctx: &mut Context<Self>) {
         self.stop_because(Exit::Unrecoverable { cause, action: ACT_ON_CONFIG }, ctx);
     }
@@ -245,7 +247,7 @@ impl RaftChain {
         self.channel.enter_as(self.voice, ChannelState::CatchingUp { offset, end });
     }
 
-    /// The channel's state, and that of this actor.
+    /// Publishes the channel's state, and the status of this actor.
     pub(super) fn say_who_leads(&mut self, leader: Option<u64>) {
         let state = if leader.is_some() { ChannelState::Running } else { ChannelState::Electing };
         self.channel.enter_as(self.voice, state);
@@ -259,7 +261,7 @@ impl RaftChain {
             self.said_active.clone_from(active);
             if !active.is_empty() {
                 let shown: Vec<_> = active.iter().map(u64::to_string).collect();
-                // Fabric's words
+                // the text of Fabric's log line
                 tracing::debug!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(),
                     "Current active nodes in cluster are: [{}]", shown.join(" "));
             }
@@ -268,7 +270,7 @@ impl RaftChain {
         let raft = &status.raft;
         let figures = [raft.term, raft.commit, raft.applied, raft.last, status.outbox.0 as u64, status.intake as u64];
         let shown = (raft.role, raft.leader, status.active.len(), figures);
-        // most channels are idle at most ticks
+        // skipped if unchanged, because most channels are idle at most ticks
         if self.shown.as_ref() == Some(&shown) {
             return;
         }
@@ -290,7 +292,8 @@ impl RaftChain {
         if is_config { figures.config_proposal() } else { figures.normal_proposal() }
     }
 
-    /// What was acknowledged is in the writer's hands: it says when that is durable.
+    /// Passes the request to halt to the writer, which responds when everything that was acknowledged is durable, and
+    /// stops.
     pub(super) fn finish_halt(&mut self, ctx: &mut Context<Self>) {
         let Some(halt) = self.halting.take() else { return };
         self.writer.tell_once(halt);
@@ -351,7 +354,7 @@ impl StreamHandler<Event> for RaftChain {
         self.feed(event, ctx);
     }
 
-    /// The ledger is gone when this chain is.
+    /// Does nothing: the stream ends only when the ledger is dropped, and this chain holds it.
     fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
@@ -362,7 +365,7 @@ impl Handler<Halt> for RaftChain {
         let _taken = self.status.take(Task::Halt);
         self.halting = Some(halt);
         if self.running.is_none() {
-            // its log is being read: nothing was taken yet
+            // the log is being read: nothing was acknowledged yet
             self.finish_halt(ctx);
             return;
         }

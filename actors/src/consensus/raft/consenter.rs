@@ -1,4 +1,4 @@
-//! Starts the chains of channels that are ordered by Raft.
+//! Starts the chains of channels of consensus type etcdraft.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use super::pulling::first_block;
 use super::shared::{RaftParts, RaftShared};
 use crate::consensus::{ChainHandle, Consenter, ConsenterSupport, FirstBlock, StartError};
 
-/// Starts a chain for each channel that is ordered by Raft.
+/// Starts a chain, or a follower, for each channel of consensus type etcdraft.
 pub struct RaftConsenter(Arc<RaftShared>);
 
 impl RaftConsenter {
-    /// One that reaches other orderers so.
+    /// Creates a consenter with this network, replication and settings.
     pub fn new(parts: RaftParts) -> Self {
         Self(Arc::new(RaftShared::new(parts)))
     }
@@ -34,10 +34,10 @@ impl Consenter for RaftConsenter {
         matches!(engine, Engine::Raft)
     }
 
-    /// The chain says itself when it runs: it reads its log first.
+    /// Returns before the chain runs: it reads its Raft log first, and publishes its state itself.
     fn start(&self, _: &Engine, support: ConsenterSupport) -> Result<ChainHandle, StartError> {
         let shared = Arc::clone(&self.0);
-        // before the blocks are there that a channel was joined with, the ledger's configuration says nothing of now
+        // until all blocks before the join block are replicated, the ledger's configuration is not the current one
         let is_complete = !support.context.ledgers.join_block(support.channel.id()).exists();
         if is_complete && is_consenter(&support.state.snapshot, &support.context.tls_keys.load()) {
             let chain = RaftChain::new(support, shared).start();

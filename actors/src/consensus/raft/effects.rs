@@ -1,4 +1,4 @@
-//! Performs what the machine has decided.
+//! Performs the effects of the state machine.
 
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
@@ -31,7 +31,7 @@ use crate::supervision::Exit;
 const LOG: &str = "orderer.consensus.etcdraft";
 
 impl RaftChain {
-    /// Performs one effect. What comes of it at once is an event that is due.
+    /// Performs one effect. Outcomes that are available at once are queued as events.
     pub(super) fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         let Some(running) = &mut self.running else { return };
         match effect {
@@ -45,7 +45,7 @@ impl RaftChain {
             Effect::Examine(submission) => self.examine(*submission, ctx),
             Effect::Rejudge(submissions) => self.rejudge(submissions, ctx),
             Effect::Acknowledge(sequences) => {
-                // one that was answered before is not there any more
+                // the reply is missing if the sender got a response before
                 sequences
                     .iter()
                     .filter_map(|sequence| running.replies.remove(sequence))
@@ -67,11 +67,11 @@ impl RaftChain {
             Effect::CatchUp { number } => self.catch_up(number, ctx),
             Effect::Suspect => self.suspect(ctx),
             Effect::Removed => {
-                // Fabric's words
+                // the text of Fabric's log line
                 tracing::warn!(target: LOG, channel = %self.channel.id(), "This node was removed from replica set");
                 self.stop_because(Exit::Replaced, ctx);
             }
-            // a later machine wants something that this chain does not know
+            // effects that a later version of the machine may add
             other => self.stop_because(Exit::Failed(format!("the chain cannot do this: {other:?}")), ctx),
         }
     }
@@ -91,8 +91,8 @@ impl RaftChain {
     fn forward(&mut self, to: u64, submission: Submission, ctx: &mut Context<Self>) {
         let Some(running) = &mut self.running else { return };
         let mut sent = running.peers.submit(to, submission.checked_at.0, submission.envelope.raw().clone());
-        // they are sent in the order of their first polls, which the actor's futures do not keep: what overtakes an envelope makes it
-        // look lost
+        // polled here once, because envelopes are sent in the order of their first polls, which actix does not preserve
+        // for an actor's futures; an envelope that is overtaken would count as lost
         if let Poll::Ready(sent) = sent.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
             let event = match sent {
                 Ok(()) => self.forwarded(&submission),
@@ -115,7 +115,7 @@ impl RaftChain {
         ctx.spawn(resume);
     }
 
-    /// What the machine has to hear of an envelope that was handed to the stream to the leader.
+    /// Returns the event for an envelope that was handed to the stream to the leader, if the machine needs it.
     fn forwarded(&self, submission: &Submission) -> Option<Event> {
         match submission.origin {
             Origin::Here(sequence) if self.shared.parts.settings.acknowledge.follows_forwarding() => {
@@ -145,7 +145,7 @@ impl RaftChain {
         ctx.spawn(resume);
     }
 
-    /// One after the other, so that the outcomes of many take one thread.
+    /// Revalidates the envelopes one after the other, so that any number of them uses only one thread.
     fn rejudge(&mut self, submissions: Vec<Submission>, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
         let judged = on_own_thread(move || {
@@ -191,7 +191,7 @@ impl RaftChain {
     fn hand_over(&mut self, op: Op, bytes: usize, ordered: &[u64]) {
         let Some(running) = &mut self.running else { return };
         let mut rooms: Vec<_> = ordered.iter().filter_map(|sequence| running.rooms.take(*sequence)).collect();
-        // where there is not enough, this takes what there is: no more entries are taken in before that is written
+        // takes at most the available permits; if none is left, no more entries are accepted until blocks are written
         let unwritten = &running.seat.unwritten;
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).min(UNWRITTEN_BYTES);
         let there = u32::try_from(unwritten.available_permits()).unwrap_or(u32::MAX);
@@ -219,7 +219,8 @@ impl RaftChain {
         let mut next_rules = None;
         if let Applied::Config(next) = &applied {
             self.snapshot = Arc::clone(next);
-            // a channel that moves away from etcdraft has no consenters any more; those of before write its last block
+            // a channel that migrates away from etcdraft has no Raft consenters any more; the previous ones write its
+            // last block
             next_rules = rules(next).ok();
         }
         if let Some(running) = &mut self.running {
@@ -279,11 +280,11 @@ impl RaftChain {
         let consenters = self.running.as_ref().map_or(0, |running| running.machine.members().len());
         let now = (leader.unwrap_or(0), term);
         let before = std::mem::replace(&mut self.led, now);
-        // Fabric's words, which its tests and people's alarms look for
+        // the texts of Fabric's log lines, which its integration tests and operators' alerts match
         if before == (id, term) && leader.is_none() {
             tracing::warn!(target: LOG, channel = %self.channel.id(), "{id:x} stepped down to follower since quorum is not active");
         }
-        // said of so few alone, as by Fabric, which refuses clients where there are more
+        // logged only for at most two consenters, as in Fabric
         if leader.is_none() && consenters <= 2 {
             tracing::warn!(target: LOG, channel = %self.channel.id(), "No leader is present, cluster size is {consenters}");
         }

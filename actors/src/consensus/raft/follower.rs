@@ -1,5 +1,5 @@
-//! The actor that follows a channel of which this node is no consenter: it gets the blocks from those who are, until one of them
-//! makes it a consenter.
+//! The actor that follows a channel of which this node is not a consenter: it replicates the blocks from other orderers
+//! until a config block makes this node a consenter.
 
 use std::io;
 use std::path::Path;
@@ -27,7 +27,7 @@ use crate::replication::{Batch, Goal, Progress, Start};
 use crate::status::{StatusCell, Task};
 use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
 
-/// The actor, below the channel.
+/// Name of the actor, below the channel.
 const FOLLOWER: &str = "raft-follower";
 const ACT_ON_JOIN_BLOCK: &str = "remove the channel from this orderer and join it again";
 const LOG: &str = "orderer.common.follower";
@@ -36,11 +36,11 @@ const LOG: &str = "orderer.common.follower";
 #[derive(Clone, Copy)]
 struct Later {
     number: BlockNumber,
-    /// Whether this node is one of the consenters that it names.
+    /// Whether this node is one of the block's consenters.
     consents: bool,
 }
 
-/// Follows one channel. It takes no envelopes: the channel's gate stays closed.
+/// Follows one channel. It accepts no envelopes: the channel's gate stays closed.
 pub(super) struct RaftFollower {
     channel: Arc<Channel>,
     voice: Voice,
@@ -48,16 +48,16 @@ pub(super) struct RaftFollower {
     shared: Arc<RaftShared>,
     writer: Counted<BlockWriter>,
     reached: Reached,
-    /// It has come to its end, and waits for the disk.
+    /// Whether it is ending, and waits until the blocks are durable.
     gives_way: bool,
-    /// The block that the channel was joined with, while it is not there.
+    /// The block that the channel was joined with, while the ledger does not contain it.
     joined_with: Option<Later>,
     status: Arc<StatusCell>,
     guard: ExitGuard,
 }
 
 impl RaftFollower {
-    /// One that goes on where the ledger ends.
+    /// Creates a follower that continues after the ledger.
     pub(super) fn new(support: ConsenterSupport, shared: Arc<RaftShared>) -> Self {
         let ConsenterSupport { channel, context, state, writer, voice, children } = support;
         let (status, guard) = (children.cell(FOLLOWER), children.guard(FOLLOWER));
@@ -66,7 +66,7 @@ impl RaftFollower {
         Self { channel, voice, context, shared, writer, reached, gives_way: false, joined_with: None, status, guard }
     }
 
-    /// A channel that was joined with a later block has that one beside its ledger, until it has come there.
+    /// Reads the join block, which is stored beside the ledger until the ledger has reached it, and starts replication.
     fn read_join_block(&mut self, ctx: &mut Context<Self>) {
         let (path, catalog) = (self.context.ledgers.join_block(self.channel.id()), Arc::clone(&self.context.catalog));
         let read = self.context.io.spawn_blocking(move || read_joined_with(&path, &catalog));
@@ -108,8 +108,8 @@ impl RaftFollower {
         self.channel.enter_as(self.voice, state);
     }
 
-    /// The ledger has come to the block that the channel was joined with. A chain or a follower that is started from here takes the
-    /// configuration in the ledger for that of now.
+    /// Ends the follower when the ledger has reached the join block. The chain or the follower that starts next uses
+    /// the ledger's configuration as the current one.
     fn joined(&mut self, ctx: &mut Context<Self>) {
         let reached = self.reached.block.number();
         let id = own_id(&self.reached, &self.context);
@@ -117,14 +117,14 @@ impl RaftFollower {
         self.give_way(reached, id, ctx);
     }
 
-    /// Waits until this block is on the disk, has the log made of the consenter that this node is from there on, and gives way to a
-    /// chain, or to another follower.
+    /// Waits until this block is durable, creates the Raft log if this node is a consenter from there on, and ends, so
+    /// that a chain or another follower starts.
     fn give_way(&mut self, number: BlockNumber, id: Option<u64>, ctx: &mut Context<Self>) {
         let (channel, context, shared) =
             (Arc::clone(&self.channel), Arc::clone(&self.context), Arc::clone(&self.shared));
         let made = async move {
             let mut heights = channel.ledger().heights();
-            // the channel has its ledger as long as this is asked for
+            // this cannot fail, because `channel` holds the ledger that sends the heights
             let _ = heights.wait_for(|height| *height > number.0).await;
             let right = shared.log_right(channel.id()).await;
             let io = context.io.clone();
@@ -160,13 +160,13 @@ impl RaftFollower {
     }
 }
 
-/// The block that a channel was joined with.
+/// The block that a channel was joined with, and its configuration.
 struct JoinedWith {
     block: EncodedBlock,
     snapshot: ChannelSnapshot,
 }
 
-/// Blocks.
+/// Reads the join block; `None` if there is none. Performs blocking I/O.
 fn read_joined_with(path: &Path, catalog: &Arc<Catalog>) -> Result<Option<JoinedWith>, String> {
     let failed = |cause: String| format!("{}: {cause}", path.display());
     let bytes = match std::fs::read(path) {
@@ -179,7 +179,7 @@ fn read_joined_with(path: &Path, catalog: &Arc<Catalog>) -> Result<Option<Joined
     Ok(Some(JoinedWith { block, snapshot }))
 }
 
-/// Blocks.
+/// Deletes the join block. Performs blocking I/O.
 fn forget_join_block(path: &Path) -> Result<(), OpenFailed> {
     match std::fs::remove_file(path) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(OpenFailed::JoinBlock(cause)),
@@ -201,7 +201,7 @@ impl StreamHandler<Progress> for RaftFollower {
         self.status.enter("following", shown(&progress));
     }
 
-    /// The end of the blocks says it.
+    /// The batches report the end.
     fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
@@ -225,7 +225,7 @@ impl StreamHandler<Batch> for RaftFollower {
         }
     }
 
-    /// The block has come that the channel was joined with, or the task that pulls has panicked.
+    /// Handles the end of the batches: the join block has arrived, or the pulling task has panicked.
     fn finished(&mut self, ctx: &mut Context<Self>) {
         if !self.gives_way {
             self.stop_because(Exit::Failed(NO_MORE_BLOCKS.to_owned()), ctx);

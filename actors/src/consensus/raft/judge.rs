@@ -1,4 +1,4 @@
-//! What a Raft chain has done on other threads: envelopes judged again, and config messages applied.
+//! Work that a Raft chain runs on other threads: revalidates envelopes and determines the effect of config messages.
 
 use fabric_proto::etcdraft::Consenter;
 use orderer_core::channel::ConfigSequence;
@@ -11,15 +11,16 @@ use super::standing::rules;
 use crate::config_work::{Applied, apply, recheck};
 use crate::node_context::NodeContext;
 
-/// A config message under the configuration of now.
+/// A config message that is valid under the current configuration.
 pub(super) struct Led {
     pub(super) envelope: SignedEnvelope,
     pub(super) checked_at: ConfigSequence,
-    /// The consenters that it leads to, if the channel is ordered by Raft from then on.
+    /// The consenters that it leads to; `None` if the channel is not of type etcdraft afterwards.
     pub(super) consenters: Option<Vec<Consenter>>,
 }
 
-/// Judges a config message again if the configuration has changed, and finds out which consenters it leads to. Blocks.
+/// Revalidates a config message if the configuration has changed, and determines the consenters that it leads to.
+/// Verifies signatures: call from a blocking thread.
 pub(super) fn lead_to(
     snapshot: &ChannelSnapshot,
     context: &NodeContext,
@@ -46,7 +47,8 @@ fn again(
     recheck(snapshot, context, &submission.envelope, submission.is_config)
 }
 
-/// Judges an envelope for the order, under the configuration of now. Blocks.
+/// Validates an envelope under the current configuration before it is ordered. Verifies signatures if the configuration
+/// has changed: call from a blocking thread.
 pub(super) fn examine(snapshot: &ChannelSnapshot, context: &NodeContext, submission: Submission) -> Examined {
     let judged = if submission.is_config {
         lead_to(snapshot, context, &submission)
@@ -69,7 +71,8 @@ pub(super) fn examine(snapshot: &ChannelSnapshot, context: &NodeContext, submiss
     }
 }
 
-/// What an envelope that waits for its block is under the configuration of now; `None` if it is not valid any more. Blocks.
+/// Revalidates a pending envelope under the current configuration. Returns `None` if it is no longer valid. Verifies
+/// signatures: call from a blocking thread.
 pub(super) fn rejudge(
     snapshot: &ChannelSnapshot,
     context: &NodeContext,

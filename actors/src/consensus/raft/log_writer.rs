@@ -1,4 +1,5 @@
-//! Makes durable what Raft must not forget: one sync at a time, for all that gathered during the one before.
+//! Writes the Raft log with group commit: one sync at a time makes all writes durable that were buffered during the
+//! previous one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use crate::observe::ChannelObserved;
 use crate::status::{StatusCell, Taken, Task};
 use crate::supervision::{Abandon, Exit, ExitGuard, payload_text};
 
-/// What an operator can do about a Raft log that cannot be written.
+/// Recommended action if a Raft log cannot be written.
 pub(super) const ACT_ON_LOG: &str = "see to the disk (space, health), then restart the channel";
 
-/// A log that is open, and the right to use it.
+/// An open Raft log, and the lock that permits its use.
 pub(super) struct OpenLog {
     pub(super) log: RaftLog,
     pub(super) _right: LogRight,
@@ -30,7 +31,7 @@ pub(super) struct RaftLogWriter {
     io: Handle,
     observed: Arc<ChannelObserved>,
     chain: ChainLink,
-    /// `None` while it is being written.
+    /// `None` while a blocking thread writes it.
     log: Option<OpenLog>,
     gathered: VecDeque<LogJob>,
     writing: Option<Taken>,
@@ -38,22 +39,22 @@ pub(super) struct RaftLogWriter {
     guard: ExitGuard,
 }
 
-/// From the chain.
+/// Message from the chain.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) enum LogJob {
-    /// The chain hears of it when it is durable.
+    /// A write; the chain gets [`Event::Persisted`] when it is durable.
     Write(Box<LogWrite>),
-    /// A snapshot of this node's own, and up to where entries may be forgotten; 0: nothing.
+    /// A snapshot that this node has taken, and the index up to which entries may be deleted; 0 for none.
     Snapshot { snapshot: Box<Snapshot>, trim: u64 },
 }
 
-/// From the blocking thread.
+/// Message from the blocking thread.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Written {
     log: OpenLog,
-    /// The number of the last write that is durable.
+    /// Number of the last durable write, if there was one.
     outcome: Result<Option<u64>, Failed>,
 }
 
@@ -89,14 +90,14 @@ impl RaftLogWriter {
                 Ok(written) => written.map_err(Failed::Log),
                 Err(panic) => Err(Failed::Panicked(payload_text(&*panic))),
             };
-            // a writer that is gone needs the log no more: it is closed with this
+            // if the actor is gone, dropping the message closes the log
             #[expect(clippy::disallowed_methods, reason = "one a sync")]
             report.do_send(Written { log, outcome });
         });
     }
 }
 
-/// Writes all of it with one sync. Blocks.
+/// Writes all jobs with one sync. Performs blocking I/O.
 fn write(log: &mut RaftLog, jobs: VecDeque<LogJob>, observed: &ChannelObserved) -> Result<Option<u64>, RaftLogError> {
     let (mut newest, mut trim_to) = (None, 0);
     for job in jobs {
@@ -155,7 +156,7 @@ impl Handler<Written> for RaftLogWriter {
             }
             Err(failed) => {
                 let exit = match failed {
-                    // what was to be written contradicts what is there, which a new chain finds out anew
+                    // the write contradicts the contents of the log; a restarted chain reads the log again
                     Failed::Log(error @ RaftLogError::Unfit { .. }) => Exit::Failed(chain_text(&error)),
                     Failed::Log(error) => Exit::Unrecoverable { cause: chain_text(&error), action: ACT_ON_LOG },
                     Failed::Panicked(text) => Exit::Panicked(text),

@@ -1,14 +1,14 @@
-//! The consenters of a configuration, as the transport knows them.
+//! Converts the consenters of a configuration for the transport.
 
 use orderer_cluster::{Consenter, Membership};
 use orderer_core::ordering::raft::Members;
 
-/// What `members` are to the transport of consenter `own`.
+/// Returns `members` as the membership that the transport of consenter `own` uses.
 pub(super) fn membership(members: &Members, own: u64) -> Membership {
     let consenter = |(id, listed): (u64, &fabric_proto::etcdraft::Consenter)| Consenter {
         id,
         host: listed.host.clone(),
-        // nobody listens on a port that there cannot be
+        // an invalid port becomes 0, on which no orderer listens
         port: u16::try_from(listed.port).unwrap_or(0),
         client_certificate: listed.client_tls_cert.clone(),
         server_certificate: listed.server_tls_cert.clone(),

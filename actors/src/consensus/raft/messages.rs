@@ -1,4 +1,4 @@
-//! What a Raft chain is told.
+//! Messages to a Raft chain.
 
 use actix::Message;
 use bytes::Bytes;
@@ -6,28 +6,28 @@ use fabric_proto::raftpb;
 use orderer_core::ordering::raft::{Event, Submission};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// From another consenter: a message of the protocol.
+/// A Raft message from another consenter.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Step {
-    /// The sender, by its certificate.
+    /// Raft ID of the sender, as its certificate proves.
     pub(super) from: u64,
     pub(super) message: Box<raftpb::Message>,
     pub(super) metadata: Bytes,
-    /// Room among what other consenters have sent, until the machine has it.
+    /// Permit for bytes received from other consenters; released when the machine has processed the message.
     pub(super) _room: OwnedSemaphorePermit,
 }
 
-/// From another consenter: an envelope that it forwards.
+/// An envelope that another consenter forwards.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Forwarded {
     pub(super) submission: Submission,
-    /// Room among forwarded envelopes, until it has its place in a block or is with another consenter.
+    /// Permit for bytes of forwarded envelopes; held until the envelope has left the machine's intake.
     pub(super) room: OwnedSemaphorePermit,
 }
 
-/// Work that was done elsewhere, or by one of the writers, has this outcome.
+/// The outcome of work on another thread or of a writer, or a report of the transport.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Happened(pub(super) Event);

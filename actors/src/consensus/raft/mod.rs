@@ -1,13 +1,13 @@
-//! Orders a channel by etcdraft, as a member of a cluster that may consist of Fabric's own orderers.
+//! Orders a channel by etcdraft, as a member of a cluster that may contain Fabric's own orderers.
 //!
 //! ```text
 //!  other orderers ── Seat ──► RaftChain ──► RaftLogWriter      entries, votes and snapshots, durable
 //!                  ◄─ Peers ──┘      └────► BlockWriter        blocks that the consenters have agreed on
 //! ```
 //!
-//! `RaftChain` feeds the state machine of `orderer_core::ordering::raft` with what happens, one event after the
-//! other, and performs what it decides. What has to be judged, or to be read from a disk, is done on other threads and comes back
-//! as another event; so do the outcomes of both writers.
+//! `RaftChain` feeds the state machine of `orderer_core::ordering::raft` with one event after the other, and performs
+//! its effects. Validation and disk I/O run on other threads, and their outcomes return as events; so do those of both
+//! writers.
 
 mod behind;
 mod chain;

@@ -1,4 +1,4 @@
-//! Where a Raft chain begins: reads its log, or makes the first one of a channel. Blocks.
+//! Opens a Raft chain: reads the channel's Raft log, or creates it. Performs blocking I/O.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -25,28 +25,28 @@ use crate::chain_state::{ChainState, chain_text};
 use crate::supervision::Exit;
 
 const LOG: &str = "orderer.consensus.etcdraft";
-/// The log, in the channel's folder beside its ledger.
+/// File name of the Raft log, in the channel's directory beside its ledger.
 pub(super) const LOG_FILE: &str = "consensus.raft";
-/// A log of this node's time as another consenter of the channel.
+/// Suffix of a Raft log from the time when this node was another consenter of the channel.
 const OLD_LOG_SUFFIX: &str = ".old";
-/// So far back, in blocks and in bytes, it is looked whether what was acknowledged is in a block already.
+/// Maximum number of blocks, and of their bytes, that are searched for acknowledged envelopes.
 const LOOK_BACK_BLOCKS: u64 = 2_000;
 const LOOK_BACK_BYTES: usize = 64 << 20;
 
 const ACT_ON_LOG: &str = "put the log back in its place if it is to be had; otherwise remove this orderer from the channel's consenters and the channel from this orderer, then join and add it again";
 const ACT_ON_MEMBERS: &str = "remove the channel from this orderer and join it again";
 
-/// A chain that can begin.
+/// A chain that is ready to start.
 pub(super) struct Opened {
     pub(super) machine: Machine,
     pub(super) log: RaftLog,
-    /// Between two ticks.
+    /// Interval between two ticks.
     pub(super) tick: Duration,
-    /// The block of the newest snapshot; 0 if there is none.
+    /// Number of the block of the newest snapshot; 0 if there is none.
     pub(super) snapshot_block: u64,
 }
 
-/// Why no chain begins.
+/// A chain cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenFailed {
     #[error(transparent)]
@@ -72,7 +72,7 @@ pub(super) enum OpenFailed {
 }
 
 impl OpenFailed {
-    /// How the chain ends by it.
+    /// Returns the exit reason of a chain that fails with this error.
     pub(super) fn exit(&self) -> Exit {
         let cause = chain_text(self);
         match self {
@@ -88,13 +88,13 @@ impl OpenFailed {
     }
 }
 
-/// Where a channel's log is.
+/// Returns the directory of a channel's Raft log.
 pub(super) fn log_folder(ledger: &Ledger) -> DiskFolder {
     DiskFolder(ledger.path().parent().unwrap_or(Path::new(".")).to_owned())
 }
 
-/// Opens the log of the consenter that this node is, by the public keys of its TLS certificates, and has a chain go on where log
-/// and ledger end.
+/// Opens the Raft log of this node's consenter, which is found by the public keys of the node's TLS certificates, and
+/// restores the chain from the log and the ledger.
 pub(super) fn open(
     ledger: &Ledger,
     state: ChainState,
@@ -141,12 +141,12 @@ pub(super) fn open(
     Ok(Opened { machine, log, tick, snapshot_block: snapshot_number })
 }
 
-/// The number of the block in a snapshot; 0 if there is none.
+/// Returns the number of the block in a snapshot; 0 if there is none.
 pub(super) fn snapshot_block(snapshot: &Snapshot) -> BlockNumber {
     snapshot_header(snapshot).map_or(BlockNumber::GENESIS, |(number, _)| number)
 }
 
-/// The number of the block in a snapshot, and the hash of its header.
+/// Returns the number of the block in a snapshot and the hash of its header; `None` if the snapshot contains no block.
 pub(super) fn snapshot_header(snapshot: &Snapshot) -> Option<(BlockNumber, Hash)> {
     let header = Block::decode(snapshot.data.clone()?).ok()?.header?;
     Some((BlockNumber(header.number), header_hash(header.number, &header.previous_hash, &header.data_hash)))
@@ -156,16 +156,18 @@ fn ticks(time: Duration, tick: Duration) -> u64 {
     u64::try_from(time.as_nanos() / tick.as_nanos().max(1)).unwrap_or(u64::MAX)
 }
 
-/// What decides which log a channel has that has none.
+/// The facts that decide on the first contents of a missing Raft log.
 struct Begins<'a> {
     is_first: bool,
-    /// The newest block may be the one by which the channel has moved to Raft: those who ordered it before have it, too.
+    /// Whether the newest block is a config block, which may be the one that migrated the channel to Raft. The orderers
+    /// that ordered the channel before have that block, too.
     is_migration: bool,
     metadata: &'a Bytes,
     members: &'a Members,
 }
 
-/// The log and what is in it; true if it was made for a channel that begins.
+/// Opens the log, or creates it if it is missing. Also returns whether the channel is new, so that its first leader has
+/// to be elected.
 fn open_log(
     folder: &DiskFolder,
     ledger: &Ledger,
@@ -174,14 +176,14 @@ fn open_log(
 ) -> Result<(RaftLog, Contents, bool), OpenFailed> {
     let channel = ledger.channel();
     match RaftLog::open(folder.clone(), LOG_FILE, channel, id) {
-        // a crash right after the log was made must not keep the channel from its first election
+        // a crash right after the log was created must not keep the channel from its first election
         Ok((log, contents)) => Ok((log, contents, begins.is_first)),
         Err(RaftLogError::Missing { .. }) => {
             let first = first_contents(ledger, begins)?;
             let log = RaftLog::create(folder.clone(), LOG_FILE, channel, id, &first)?;
             Ok((log, first, true))
         }
-        // removed and added again: under the new ID it has voted for nobody yet
+        // this node was removed and added again: under the new ID it has not voted yet
         Err(RaftLogError::Other { found_channel, found_node, .. })
             if found_channel == channel.as_str() && found_node != id =>
         {
@@ -197,8 +199,8 @@ fn open_log(
     }
 }
 
-/// Makes the log of a node that becomes a consenter of a channel that others have ordered so far: it is empty, and the leader sends
-/// what belongs into it. Blocks.
+/// Creates the Raft log of a node that becomes a consenter of a channel that other orderers have ordered so far. The
+/// log is empty, and the leader sends its contents. Performs blocking I/O.
 pub(super) fn make_joining_log(ledger: &Ledger, id: u64) -> Result<(), OpenFailed> {
     let folder = log_folder(ledger);
     match RaftLog::open(folder.clone(), LOG_FILE, ledger.channel(), id) {
@@ -207,7 +209,7 @@ pub(super) fn make_joining_log(ledger: &Ledger, id: u64) -> Result<(), OpenFaile
             RaftLog::create(folder, LOG_FILE, ledger.channel(), id, &Contents::default())?;
             Ok(())
         }
-        // one of this node's time as another consenter is put aside when the chain opens it
+        // a log of another ID of this node is moved aside when the chain opens it
         Err(RaftLogError::Other { found_channel, .. }) if found_channel == ledger.channel().as_str() => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -218,7 +220,7 @@ fn first_contents(ledger: &Ledger, begins: &Begins<'_>) -> Result<Contents, Open
         let path = ledger.path().with_file_name(LOG_FILE);
         return Err(OpenFailed::LogMissing(path.display().to_string()));
     }
-    // what other consenters do not know of may be in a ledger that a node has written alone
+    // a ledger that a node has written alone may contain blocks that other consenters do not have
     if !begins.is_first && !begins.is_migration && begins.members.len() > 1 {
         return Err(OpenFailed::OtherEngine(begins.members.len()));
     }
@@ -226,8 +228,8 @@ fn first_contents(ledger: &Ledger, begins: &Begins<'_>) -> Result<Contents, Open
     Ok(Contents { hard_state, snapshot, entries, ..Contents::default() })
 }
 
-/// What was acknowledged and is in none of the newest blocks. A block takes an envelope that waits behind another one without
-/// that being written down.
+/// Returns the acknowledged envelopes that are in none of the newest blocks. The search is needed because the pending
+/// log records only the lowest pending sequence, and a block may contain an envelope with a higher one.
 pub(super) fn unordered(ledger: &Ledger, pending: Vec<PendingEnvelope>) -> Result<Vec<Submission>, ReadError> {
     let mut waiting: HashMap<_, usize> = HashMap::new();
     for envelope in &pending {

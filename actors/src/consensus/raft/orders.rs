@@ -1,4 +1,4 @@
-//! Envelopes that come in through the channel's gate.
+//! Handles envelopes that pass the channel's gate.
 
 use std::sync::Arc;
 
@@ -37,10 +37,11 @@ impl Handler<Order> for RaftChain {
 }
 
 impl RaftChain {
-    /// The envelope gets its place among those that came in here. Its sender hears of it when it is durable, or later, as
-    /// [`Acknowledge`](orderer_core::ordering::raft::Acknowledge) says; its room at the gate it keeps until it is in a block.
+    /// Assigns the envelope its sequence and starts ordering it. The sender gets its response as
+    /// [`Acknowledge`](orderer_core::ordering::raft::Acknowledge) says; the gate's permit is held until the envelope is
+    /// in a block.
     fn accept(&mut self, submission: Submission, mut reply: Reply, ctx: &mut Context<Self>) {
-        // dropped with the reply, who sent it learns that the chain is gone
+        // dropping the reply tells the sender that the chain has ended
         let Some(running) = &mut self.running else { return };
         let sequence = self.next_sequence;
         self.next_sequence += 1;
@@ -59,8 +60,8 @@ impl RaftChain {
         self.feed(Event::Order(Submission { origin: Origin::Here(sequence), ..submission }), ctx);
     }
 
-    /// A config message is looked at before it is acknowledged: one that would cost the channel its quorum is refused, and so is
-    /// one that changes more consenters than Raft can at a time.
+    /// Validates a config message before it is acknowledged. Rejects one that would cost the channel its quorum, and
+    /// one that changes more consenters than Raft can change at a time.
     fn look_at_config(&mut self, submission: Submission, reply: Reply, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
         let looked = on_own_thread(move || (lead_to(&snapshot, &context, &submission), submission));
@@ -82,7 +83,7 @@ impl RaftChain {
         ctx.spawn(resume);
     }
 
-    /// Why the consenters cannot be those that a config message leads to.
+    /// Returns the reason why the consenters of a config message are not permitted, if there is one.
     fn cannot_be(&self, led: &Led) -> Option<String> {
         let (running, consenters) = (self.running.as_ref()?, led.consenters.as_ref()?);
         let change = match running.machine.members().change_to(consenters) {
@@ -90,7 +91,7 @@ impl RaftChain {
             Err(error) => return Some(error.to_string()),
         };
         let active = running.machine.active();
-        // Fabric's words (`UnacceptableQuorumLoss`)
+        // the text of Fabric's error (`UnacceptableQuorumLoss`)
         change.loses_quorum(active).then(|| {
             format!(
                 "{} out of {} nodes are alive, configuration will result in quorum loss",

@@ -1,4 +1,4 @@
-//! Blocks that come from other orderers, verified, on their way to the ledger.
+//! Pulls verified blocks from other orderers and passes them to the ledger's writer.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::mailbox::Counted;
 use crate::node_context::NodeContext;
 use crate::replication::{Batch, Goal, Progress, Replication, Start, catch_up};
 
-/// Pulling ends by itself before its last block only if it panics.
+/// Error when pulling ends before its last block, which happens only if the pulling task panics.
 pub(super) const NO_MORE_BLOCKS: &str = "blocks are not pulled any more";
 
-/// The first block of a channel, of which a later configuration is known.
+/// Pulls and verifies the first block of a channel of which a later configuration is known.
 pub(super) async fn first_block(
     replication: &Replication,
     later: &Arc<ChannelSnapshot>,
@@ -27,22 +27,22 @@ pub(super) async fn first_block(
     let goal = Goal { start, to: BlockNumber::GENESIS, hash: None, also: endpoints(later) };
     let (batches, mut came) = mpsc::channel(1);
     let (progress, _shown) = watch::channel(Progress::default());
-    // there is room for the only batch
+    // the channel has capacity for the only batch
     catch_up(replication, goal, &batches, &progress).await.map_err(|stopped| stopped.to_string())?;
     let first = came.try_recv().ok().and_then(|batch| batch.blocks.into_iter().next());
     first.map(|first| first.block).ok_or_else(|| NO_MORE_BLOCKS.to_owned())
 }
 
-/// Has blocks pulled; the actor gets them in batches, and hears how it goes. It ends with the actor.
+/// Starts pulling blocks. The actor receives them in batches, and receives the progress. Pulling ends with the actor.
 pub(super) fn pull<A>(context: &NodeContext, replication: &Replication, goal: Goal, ctx: &mut Context<A>)
 where
     A: Actor<Context = Context<A>> + StreamHandler<Batch> + StreamHandler<Progress>,
 {
-    // one is verified while one is written
+    // one batch is verified while another one is written
     let (batches, mut came) = mpsc::channel(1);
     let (progress, mut seen) = watch::channel(Progress::default());
     let replication = replication.clone();
-    // ends when nobody takes the batches any more
+    // ends when the receiver of the batches is dropped
     context.io.spawn(async move { catch_up(&replication, goal, &batches, &progress).await });
     ctx.add_stream(async_stream::stream! {
         while let Some(batch) = came.recv().await {
@@ -57,21 +57,22 @@ where
     });
 }
 
-/// For people: how far it has come, and what is in the way.
+/// Describes the progress for operators: the next block, its source and the last error.
 pub(super) fn shown(progress: &Progress) -> String {
     let source = progress.source.as_deref().unwrap_or("nobody");
     let error = progress.last_error.as_ref().map(|error| format!("; last error: {error}")).unwrap_or_default();
     format!("block {} comes from {source}{error}", progress.next)
 }
 
-/// The newest block of those that are on their way to the disk, and the configuration behind it.
+/// The newest block that was passed to the writer, and the configuration as of that block.
 #[derive(Clone)]
 pub(super) struct Reached {
     pub(super) block: EncodedBlock,
     pub(super) snapshot: Arc<ChannelSnapshot>,
 }
 
-/// Hands the blocks to the writer as they are. Gives back where they lead to, from `snapshot` on.
+/// Passes the blocks to the writer unchanged. Returns the newest one with its configuration, starting from `snapshot`;
+/// `None` if the batch is empty.
 pub(super) fn copy(batch: Batch, snapshot: &Arc<ChannelSnapshot>, writer: &Counted<BlockWriter>) -> Option<Reached> {
     let (blocks, room) = batch.into_parts();
     let mut reached: Option<Reached> = None;
@@ -82,12 +83,12 @@ pub(super) fn copy(batch: Batch, snapshot: &Arc<ChannelSnapshot>, writer: &Count
         ops.push(Op::Copy { block: block.clone(), next });
         reached = Some(Reached { block, snapshot });
     }
-    // bounded by the room that the batch holds
+    // bounded by the permit of the batch
     writer.tell(Write { ops, reply: None, rooms: room.into_iter().collect() });
     reached
 }
 
-/// The Raft ID of this node where the newest block is this one; `None` if it is no consenter there.
+/// Returns the Raft ID of this node as of this block; `None` if it is not a consenter there.
 pub(super) fn own_id(reached: &Reached, context: &NodeContext) -> Option<u64> {
     let standing = Standing::read(&reached.snapshot, &reached.block).ok()?;
     standing.own(&context.tls_keys.load()).map(|(_, id)| id)

@@ -1,4 +1,4 @@
-//! What a Raft chain has once its log is read.
+//! The parts of a Raft chain that exist once its log is read.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::config_work::Applied;
 use crate::mailbox::{Counted, Reply, Room};
 use crate::supervision::Abandon;
 
-/// The parts of a chain that live from when its log is read until it ends. Dropping it ends the log writer and closes the connections
-/// to other consenters, and requests of theirs are refused.
+/// The parts of a chain that exist from when its log is read until it ends. Dropping them ends the log writer, closes
+/// the connections to other consenters, and makes the node reject their requests.
 pub(super) struct Running {
     pub(super) machine: Machine,
     /// The share of memory of the machine's log.
@@ -29,17 +29,17 @@ pub(super) struct Running {
     pub(super) seat: Arc<Seat>,
     pub(super) taken_seat: Arc<ClusterSeat>,
     pub(super) channel: Arc<Channel>,
-    /// What is still to be told to the machine.
+    /// Events that the machine has not processed yet.
     pub(super) events: VecDeque<Event>,
-    /// What the config message of the next block leads to.
+    /// The outcome of the next block's config message.
     pub(super) applied: Option<(BlockNumber, Applied)>,
     pub(super) timer: Option<SpawnHandle>,
     pub(super) rooms: Rooms,
-    /// Answers to clients that the machine gives (`Effect::Acknowledge`), by the sequence numbers of their envelopes.
+    /// Replies that the machine sends (`Effect::Acknowledge`), by the sequences of their envelopes.
     pub(super) replies: BTreeMap<u64, Reply>,
-    /// Blocks that come from other orderers.
+    /// The blocks that are being pulled from other orderers.
     pub(super) missing: Option<Missing>,
-    /// Other orderers are being asked how the channel stands.
+    /// Whether other orderers are being asked for the newest config block.
     pub(super) is_suspecting: bool,
 }
 
@@ -51,42 +51,43 @@ impl Drop for Running {
     }
 }
 
-/// The blocks that a chain gets from other orderers.
+/// Blocks that a chain pulls from other orderers.
 pub(super) struct Missing {
-    /// The number of the last one.
+    /// Number of the last one.
     pub(super) to: BlockNumber,
-    /// The newest that was handed to the writer.
+    /// The newest one that was passed to the writer.
     pub(super) reached: Option<Reached>,
 }
 
-/// The room of envelopes that are in no durable block yet.
+/// The permits of envelopes that are not in a block yet.
 #[derive(Default)]
 pub(super) struct Rooms {
-    /// At the channel's gate, by the places of those that came in here.
+    /// Permits of the channel's gate, by the sequences of the envelopes that came in here.
     here: BTreeMap<u64, Room>,
-    /// Of those that other consenters have forwarded, the oldest first.
+    /// Permits of the envelopes that other consenters forwarded, the oldest first.
     forwarded: VecDeque<OwnedSemaphorePermit>,
 }
 
 impl Rooms {
-    /// An envelope came in here.
+    /// Stores the permit of an envelope that came in here.
     pub(super) fn hold(&mut self, sequence: u64, room: Option<Room>) {
         if let Some(room) = room {
             self.here.insert(sequence, room);
         }
     }
 
-    /// An envelope was forwarded to this node.
+    /// Stores the permit of an envelope that was forwarded to this node.
     pub(super) fn hold_forwarded(&mut self, room: OwnedSemaphorePermit) {
         self.forwarded.push_back(room);
     }
 
-    /// Takes the room of an envelope that goes into a block, or is dropped.
+    /// Removes and returns the permit of an envelope that goes into a block or is dropped.
     pub(super) fn take(&mut self, sequence: u64) -> Option<Room> {
         self.here.remove(&sequence)
     }
 
-    /// No more than `waiting` forwarded envelopes wait: they leave in the order in which they came, more or less.
+    /// Releases the oldest permits of forwarded envelopes until at most `waiting` are held. Envelopes leave the intake
+    /// approximately in the order in which they arrived.
     pub(super) fn forwarded_left(&mut self, waiting: usize) {
         let gone = self.forwarded.len().saturating_sub(waiting);
         self.forwarded.drain(..gone);

@@ -1,4 +1,4 @@
-//! Where the requests of other consenters come in: decoded, bounded, and sent on to the chain.
+//! Receives the requests of other consenters: decodes them, bounds their memory, and passes them to the chain.
 
 use std::sync::Arc;
 
@@ -18,26 +18,27 @@ use tokio::sync::Semaphore;
 use super::messages::{Forwarded, Happened, Step};
 use crate::status::StatusCell;
 
-/// What other consenters have sent and the chain has not handled, in bytes.
+/// Maximum size in bytes of the messages from other consenters that the chain has not processed yet.
 const INGRESS_BYTES: u32 = 64 << 20;
-/// What a message costs beside its bytes.
+/// Estimated memory of a message beyond its payload, in bytes.
 const MESSAGE_OVERHEAD_BYTES: usize = 512;
-/// Blocks that are decided and not yet on the disk, in bytes of their envelopes. When they are more, no more entries are taken.
+/// Maximum size in bytes of the envelopes in committed blocks that are not durable yet. Above that, no more entries are
+/// accepted.
 pub(super) const UNWRITTEN_BYTES: u32 = 64 << 20;
 
-/// A chain as the transport sees it.
+/// Receives the transport's requests on behalf of a chain.
 pub(super) struct Seat {
     membership: ArcSwap<Membership>,
     chain: ChainLink,
     ingress: Arc<Semaphore>,
-    /// For envelopes that other consenters forward.
+    /// Permits for the bytes of envelopes that other consenters forward.
     intake: Arc<Semaphore>,
     intake_bytes: u32,
-    /// Of blocks that are decided and not written.
+    /// Permits for the bytes of committed blocks that are not written yet.
     pub(super) unwritten: Arc<Semaphore>,
 }
 
-/// The chain, as far as the transport tells it anything.
+/// Addresses of a chain, for the transport and the log writer.
 #[derive(Clone)]
 pub(super) struct ChainLink {
     step: Recipient<Step>,
@@ -47,7 +48,7 @@ pub(super) struct ChainLink {
 }
 
 impl ChainLink {
-    /// To this chain, which publishes to `status`.
+    /// Creates a link to this chain, which publishes its status to `status`.
     pub(super) fn new<A>(chain: &Addr<A>, status: &Arc<StatusCell>) -> Self
     where
         A: Actor<Context = Context<A>> + Handler<Step> + Handler<Forwarded> + Handler<Happened>,
@@ -60,7 +61,7 @@ impl ChainLink {
         }
     }
 
-    /// Tells the chain that this happened.
+    /// Sends an event to the chain.
     pub(super) fn happened(&self, event: Event) {
         self.status.count_sent();
         #[expect(
@@ -80,8 +81,8 @@ impl PeerEvents for ChainLink {
 }
 
 impl Seat {
-    /// For a chain whose channel lets in `intake_bytes` of envelopes at its gate: as many may be on their way from other
-    /// consenters.
+    /// Creates the receiver of a chain. `intake_bytes`, the capacity of the channel's gate, is also the maximum size of
+    /// the forwarded envelopes in the intake.
     pub(super) fn new(chain: ChainLink, membership: Membership, intake_bytes: u32) -> Self {
         Self {
             membership: ArcSwap::from_pointee(membership),
@@ -93,7 +94,7 @@ impl Seat {
         }
     }
 
-    /// Requests are taken from these consenters from now on.
+    /// Replaces the set of consenters whose requests are accepted.
     pub(super) fn configure(&self, membership: Membership) {
         self.membership.store(Arc::new(membership));
     }
@@ -144,7 +145,7 @@ impl ClusterChannel for Seat {
         Box::pin(async move {
             let closed = |_| NotTaken::Refused("chain is stopped".to_owned());
             let room = intake.acquire_many_owned(bytes).await.map_err(closed)?;
-            // while the disk is behind, its consenters wait as its clients do
+            // while the disk is behind, consenters wait as clients do
             drop(unwritten.acquire_owned().await.map_err(closed)?);
             chain.status.count_sent();
             #[expect(clippy::disallowed_methods, reason = "bounded by the room that each envelope holds")]
@@ -156,7 +157,7 @@ impl ClusterChannel for Seat {
 
 fn submission(from: ConsenterId, last_validation_seq: u64, envelope: &Bytes) -> Result<Submission, NotTaken> {
     let refused = |cause: String| NotTaken::Refused(format!("bad message: {cause}"));
-    // for as long as it waits for its block, it holds nothing of the request that brought it
+    // copied, so that the pending envelope does not keep the whole request in memory
     let envelope = SignedEnvelope::parse(Bytes::copy_from_slice(envelope)).map_err(|e| refused(e.to_string()))?;
     let parsed = envelope::Message::parse(envelope.clone()).map_err(|e| refused(e.to_string()))?;
     let class = classify(parsed.channel_header.r#type);
@@ -176,7 +177,8 @@ fn carries_blocks(message: &raftpb::Message) -> bool {
     !message.entries.is_empty() || message.r#type == MessageType::MsgSnap as i32
 }
 
-/// Entries stay in memory long after the request that brought them, which must not be held as a whole by a part of it.
+/// Copies the payloads of a message. Entries stay in memory long after the request, and a slice would keep the whole
+/// request in memory.
 fn keep_apart(message: &mut raftpb::Message) {
     let own = |data: &mut Option<Bytes>| {
         if let Some(data) = data {

@@ -1,4 +1,4 @@
-//! What belongs to the node and not to one channel.
+//! Values that the Raft chains of all channels of a node share.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,13 +11,13 @@ use orderer_core::ordering::raft::Acknowledge;
 
 use crate::replication::Replication;
 
-/// What the chains of all channels share.
+/// Dependencies and settings of all Raft chains of a node.
 pub struct RaftParts {
-    /// The way to the other consenters.
+    /// Transport to the other consenters.
     pub network: Arc<dyn Network>,
-    /// Gets blocks from other orderers.
+    /// Replicates blocks from other orderers.
     pub replication: Replication,
-    /// See [`RaftSettings`].
+    /// Settings of the operator.
     pub settings: RaftSettings,
     /// Memory of the Raft logs of all channels, in bytes.
     pub log_bytes: usize,
@@ -26,18 +26,19 @@ pub struct RaftParts {
 /// Minimum memory of a channel's log in bytes, however many channels there are.
 const LEAST_LOG_BYTES: usize = 64 << 10;
 
-/// What an operator can set.
+/// Raft settings of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaftSettings {
-    /// After so long without a leader a node asks other orderers how the channel stands (`Consensus.EvictionSuspicion`).
+    /// Duration without a leader after which a node asks other orderers for the newest config block
+    /// (`Consensus.EvictionSuspicion`).
     pub eviction_suspicion: Duration,
-    /// The time between two ticks, in place of that of the channels' configurations (`Consensus.TickIntervalOverride`).
+    /// Interval between two ticks that overrides the channels' configurations (`Consensus.TickIntervalOverride`).
     pub tick_interval_override: Option<Duration>,
-    /// When the sender of an envelope is answered SUCCESS (`Raft.Acknowledge`).
+    /// Condition under which the sender of an envelope gets the response SUCCESS (`Raft.Acknowledge`).
     pub acknowledge: Acknowledge,
 }
 
-/// See [`RaftParts`].
+/// The [`RaftParts`], and the locks of the channels' Raft logs.
 pub(super) struct RaftShared {
     pub(super) parts: RaftParts,
     logs: Mutex<HashMap<ChannelId, Arc<tokio::sync::Mutex<()>>>>,
@@ -45,8 +46,8 @@ pub(super) struct RaftShared {
     in_memory: AtomicUsize,
 }
 
-/// The right to use the Raft log of a channel. It goes with the log, to wherever the log is used: the chain of before may have
-/// ended while a thread still writes.
+/// Exclusive right to use the Raft log of a channel. It moves with the log to the thread that uses it, because a thread
+/// may still write after its chain has ended.
 pub(super) type LogRight = tokio::sync::OwnedMutexGuard<()>;
 
 impl RaftShared {
@@ -60,14 +61,14 @@ impl RaftShared {
         LogInMemory(Arc::clone(self))
     }
 
-    /// Waits until nobody uses the channel's log.
+    /// Waits until the channel's Raft log is unused, and acquires it.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up the place in the queue; nothing else is lost.
+    /// Cancel safe. A dropped call loses its place in the queue.
     pub(super) async fn log_right(&self, channel: &ChannelId) -> LogRight {
         let right = {
             let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-            // of channels that are gone
+            // removes the locks of other channels that are not in use
             logs.retain(|known, right| known == channel || Arc::strong_count(right) > 1);
             Arc::clone(logs.entry(channel.clone()).or_default())
         };

@@ -6,33 +6,33 @@ use orderer_core::config::{ChannelSnapshot, ConsentersError, consensus_metadata}
 use orderer_core::ordering::raft::{Members, MembersError, Rules, snapshot_bytes};
 use orderer_core::own::place_of;
 
-/// Why that cannot be said.
+/// The consenters of a channel cannot be determined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StandingError {
-    /// The configuration's metadata.
+    /// The consensus metadata in the configuration is invalid.
     #[error("the metadata of consensus type etcdraft is invalid: {0}")]
     Metadata(#[from] ConsentersError),
-    /// That of the newest block.
+    /// The Raft metadata of the newest block does not parse.
     #[error("the consenter metadata of the newest block does not parse: {0}")]
     BlockMetadata(prost::DecodeError),
-    /// The consenters in the configuration and in the newest block do not fit.
+    /// The consenters in the configuration and in the newest block contradict each other.
     #[error(transparent)]
     Members(#[from] MembersError),
 }
 
-/// Where a channel stands with its newest block.
+/// The consenters and the Raft state of a channel as of its newest block.
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) rules: Rules,
-    /// What the block remembers of Raft, `etcdraft.BlockMetadata`.
+    /// Raft metadata of the block, `etcdraft.BlockMetadata`.
     pub(super) metadata: Bytes,
     pub(super) members: Members,
-    /// The block's index in the Raft log, as the block says it; 0 for a first block.
+    /// Raft index in the block's metadata; 0 if it has none.
     pub(super) index: u64,
 }
 
-/// What a chain goes by under this configuration.
+/// Returns the rules by which a chain orders under this configuration.
 pub(super) fn rules(snapshot: &ChannelSnapshot) -> Result<Rules, ConsentersError> {
     let metadata = consensus_metadata(snapshot)?;
     let options = metadata.options.ok_or(ConsentersError::NoOptions)?;
@@ -45,7 +45,7 @@ pub(super) fn rules(snapshot: &ChannelSnapshot) -> Result<Rules, ConsentersError
 }
 
 impl Standing {
-    /// With this newest block, and the configuration that is in force behind it.
+    /// Reads the metadata of this newest block, under the configuration as of that block.
     pub(super) fn read(snapshot: &ChannelSnapshot, last: &EncodedBlock) -> Result<Self, StandingError> {
         let rules = rules(snapshot)?;
         let metadata = consenter_metadata(&last.decode()).map_err(StandingError::BlockMetadata)?;
@@ -53,8 +53,8 @@ impl Standing {
         Ok(Self { rules, metadata, members, index })
     }
 
-    /// The place of a node among the consenters, and its Raft ID; `None` if none of `keys`, public keys of its TLS certificates, is a
-    /// consenter's.
+    /// Returns the index of a node in the list of consenters, and its Raft ID. `keys` are the public keys of its TLS
+    /// certificates; `None` if none of them belongs to a consenter.
     pub(super) fn own(&self, keys: &[Bytes]) -> Option<(usize, u64)> {
         let place = place_of(&self.rules.consenters, keys)?;
         Some((place, self.members.ids().nth(place)?))

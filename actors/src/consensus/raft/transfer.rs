@@ -1,4 +1,4 @@
-//! Raft logs that come with an imported ledger, and leave with an exported one, while the node does not run.
+//! Imports and exports Raft logs together with their ledgers, while the node does not run.
 
 use bytes::Bytes;
 use orderer_core::block::EncodedBlock;
@@ -10,28 +10,29 @@ use orderer_ledger::{Ledger, ReadError};
 use super::opening::{LOG_FILE, log_folder, snapshot_header, unordered};
 use super::standing::{Standing, StandingError};
 
-/// Why a log does not become that of a channel.
+/// A log cannot be imported for a ledger.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportLogError {
-    /// The configuration, or the newest block, is none of a channel that Raft orders.
+    /// The configuration or the newest block does not belong to a channel of type etcdraft.
     #[error(transparent)]
     Standing(#[from] StandingError),
-    /// The log and the newest block do not fit.
+    /// The log and the ledger contradict each other.
     #[error(transparent)]
     Mismatch(#[from] LogMismatch),
-    /// The ledger was not read.
+    /// Reading the ledger failed.
     #[error("read the ledger")]
     Read(#[from] ReadError),
-    /// The log was not written.
+    /// Writing the log failed.
     #[error(transparent)]
     Log(#[from] RaftLogError),
 }
 
-/// The consenter that the node is by the newest block and the configuration in force; `None` if it is none: it follows the channel.
+/// Returns the Raft ID of the node by the newest block and the current configuration; `None` if it is not a consenter
+/// and follows the channel.
 ///
 /// # Errors
-/// The configuration, or the newest block, is none of a channel that Raft orders.
+/// Fails if the configuration or the newest block does not belong to a channel of type etcdraft.
 pub fn own_consenter(
     snapshot: &ChannelSnapshot,
     last: &EncodedBlock,
@@ -45,12 +46,13 @@ pub fn has_log(ledger: &Ledger) -> bool {
     ledger.path().with_file_name(LOG_FILE).exists()
 }
 
-/// Makes the log of an imported ledger from that of the program which ordered the channel until now: the node goes on as the same
-/// consenter, with its term and its vote. Gives back which one; `None` if it is none, and nothing was made. Blocks.
+/// Creates the Raft log of an imported ledger from the log of the program that ordered the channel before, so that the
+/// node continues as the same consenter, with its term and its vote. Returns its Raft ID; `None` if the node is not a
+/// consenter, in which case no log is created. Performs blocking I/O.
 ///
 /// # Errors
-/// The log ends before the ledger, or holds another block in the place of its newest one: it is not the log of this ledger, or an older
-/// copy, and a node that went on with it could vote twice.
+/// Fails if the log ends before the ledger, or contains another block in the position of the ledger's newest one: it is
+/// an older copy, or belongs to another ledger, and a node that continued with it could vote twice.
 pub fn import_log(
     ledger: &Ledger,
     snapshot: &ChannelSnapshot,
@@ -68,7 +70,7 @@ pub fn import_log(
         Some((number, _)) if *number <= last.number() => ledger.block(*number)?,
         _ => None,
     };
-    // one that is newer than the ledger is compared when the blocks before it have been fetched
+    // the block of a snapshot that is newer than the ledger is compared once the blocks before it are replicated
     if let (Some((_, hash)), Some(block)) = (of_snapshot, in_ledger)
         && hash != *block.header_hash()
     {
@@ -81,21 +83,22 @@ pub fn import_log(
     Ok(Some(id))
 }
 
-/// What is in the log of a ledger, and whose it is; `None` if there is none. Blocks.
+/// Returns the contents of a ledger's Raft log and the Raft ID that it belongs to; `None` if there is no log. Performs
+/// blocking I/O.
 ///
 /// # Errors
-/// It is damaged, or another channel's.
+/// Fails if the log is damaged, or belongs to another channel.
 pub fn export_log(ledger: &Ledger) -> Result<Option<(u64, Contents)>, RaftLogError> {
     let Some(id) = RaftLog::consenter(&log_folder(ledger), LOG_FILE)? else { return Ok(None) };
     let (_, contents) = RaftLog::open(log_folder(ledger), LOG_FILE, ledger.channel(), id)?;
     Ok(Some((id, contents)))
 }
 
-/// How many envelopes were acknowledged here and are in none of the newest blocks: a program that goes on with the ledger elsewhere does
-/// not know of them. Blocks.
+/// Returns the number of envelopes that were acknowledged here and are in none of the newest blocks. A program that
+/// continues with the ledger elsewhere does not know of them. Performs blocking I/O.
 ///
 /// # Errors
-/// The ledger was not read.
+/// Fails if the ledger cannot be read.
 pub fn waiting(ledger: &Ledger) -> Result<usize, ReadError> {
     Ok(unordered(ledger, ledger.pending()?)?.len())
 }

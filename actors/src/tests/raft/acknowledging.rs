@@ -1,10 +1,10 @@
-//! When senders are answered, by `Raft.Acknowledge`.
+//! Tests when senders get their responses, by `Raft.Acknowledge`.
 
 use futures_util::future::join_all;
 
 use super::*;
 
-/// Without a leader, with one, and with one that can commit nothing.
+/// Checks the responses without a leader, with one, and with one that can commit nothing.
 async fn answers(acknowledge: Acknowledge) {
     let mut cluster = Cluster::partly(3, 1, acknowledge).await;
     cluster.until(0, ChannelState::Electing).await;
@@ -14,12 +14,12 @@ async fn answers(acknowledge: Acknowledge) {
     let early = texts("early", 5);
     let keeps = acknowledge.keeps();
     {
-        // one consenter of three is no quorum
+        // one consenter of three is not a quorum
         let mut waiting = Box::pin(join_all(early.iter().map(|text| cluster.order(0, text))));
         if keeps {
             assert_eq!(waiting.await, [true; 5]);
         } else {
-            // time enough for an answer, were there one
+            // long enough for a response, if one were sent
             assert!(tokio::time::timeout(10 * TICK, &mut waiting).await.is_err(), "{acknowledge:?}");
             drop(waiting);
         }
@@ -27,7 +27,7 @@ async fn answers(acknowledge: Acknowledge) {
     assert_eq!(cluster.chain(0), Vec::<String>::new());
     cluster.start_node(1).await;
     cluster.led().await;
-    // what waits is ordered, whether its senders are there or not
+    // pending envelopes are ordered even if their senders are gone
     cluster.ordered(0, &early).await;
 
     let (leader, other) = (cluster.leader(), 1 - cluster.leader());
@@ -35,11 +35,11 @@ async fn answers(acknowledge: Acknowledge) {
         let late = texts(&format!("late {place}"), 5);
         assert_eq!(join_all(late.iter().map(|text| cluster.order(place, text))).await, [true; 5], "{acknowledge:?}");
         if acknowledge == Acknowledge::Committed {
-            // and in a block: the writer has it, or had it
+            // the block is written, or about to be
             tokio::time::timeout(Duration::from_secs(20), cluster.ordered(place, &late)).await.expect("in a block");
         }
     }
-    // the leader hears from nobody: it commits nothing, and soon leads no more
+    // the leader receives no messages: it commits nothing, and soon loses its leadership
     cluster.wires.cut(leader as u64 + 1);
     let alone = cluster.order(leader, "alone");
     if keeps {

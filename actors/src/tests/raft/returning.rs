@@ -1,5 +1,5 @@
-//! Nodes that come back as others than they were: without their channel, with another ID, with what they had some time ago. Each ends in
-//! a channel that works or in one that says why it does not, and no chain forks.
+//! Nodes that return in another state: without their channel, with another Raft ID, or with old files. Each ends with a
+//! channel that works or one that reports its error, and no chain forks.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::*;
 
 impl Cluster {
-    /// The folder of a node's channel.
+    /// Returns the directory of a node's channel.
     fn folder(&self, place: usize) -> PathBuf {
         LedgerStore::new(self.folders[place].path(), BlockCaches { bytes: 1 << 20 })
             .unwrap()
@@ -17,7 +17,7 @@ impl Cluster {
             .to_owned()
     }
 
-    /// Copies what a node has of the channel while it is stopped.
+    /// Copies a stopped node's files of the channel.
     fn back_up(&self, place: usize) -> tempfile::TempDir {
         let copy = tempfile::tempdir().unwrap();
         for entry in fs::read_dir(self.folder(place)).unwrap() {
@@ -27,7 +27,7 @@ impl Cluster {
         copy
     }
 
-    /// Puts files of a copy in the place of those that are there.
+    /// Replaces files by those of a copy.
     fn restore(&self, place: usize, copy: &tempfile::TempDir, wanted: impl Fn(&str) -> bool) {
         let folder = self.folder(place);
         let names = |folder: &Path| -> Vec<String> {
@@ -44,7 +44,7 @@ impl Cluster {
         assert!(restored > 0, "{:?}", names(copy.path()));
     }
 
-    /// Why the channel failed, which it has to.
+    /// Waits until the channel fails, and returns the cause.
     async fn failed(&self, place: usize) -> String {
         let mut states = self.channel(place).states();
         let failed = states.wait_for(|state| matches!(state, ChannelState::Failed { .. }));
@@ -53,7 +53,7 @@ impl Cluster {
         cause.clone()
     }
 
-    /// Orders some at a node, and waits until these have them.
+    /// Orders some envelopes at a node, and waits until the nodes `at` have them.
     async fn order_all(&self, place: usize, name: &str, at: &[usize], all: &mut Vec<String>) {
         for text in texts(name, 12) {
             assert!(self.order(place, &text).await);
@@ -64,7 +64,7 @@ impl Cluster {
         }
     }
 
-    /// Whether the chain of one is the beginning of the other's.
+    /// Whether the chain of one node is a prefix of the other's.
     fn is_beginning_of(&self, place: usize, other: usize) -> bool {
         self.chain(other).starts_with(&self.chain(place))
     }
@@ -74,7 +74,8 @@ fn is_log(name: &str) -> bool {
     name.starts_with("consensus.raft")
 }
 
-/// Three that have ordered something; one that does not lead, one that does, and the third.
+/// Starts three nodes that order some envelopes. Returns the positions of a follower, the leader and the other
+/// follower.
 async fn three(all: &mut Vec<String>) -> (Cluster, [usize; 3]) {
     let cluster = Cluster::start(3).await;
     cluster.led().await;
@@ -93,7 +94,7 @@ async fn a_channel_that_was_removed_is_joined_again_as_another_consenter() {
     cluster.context(away).membership.remove(ChannelId::parse(APP).unwrap()).await.unwrap();
     cluster.order_all(leader, "without it", &[leader, third], &mut all).await;
 
-    // under its old ID it would have forgotten what it confirmed
+    // under its old ID it would have lost its votes and acknowledged entries
     cluster.join(away, leader).await;
     let cause = cluster.failed(away).await;
     assert!(cause.contains("Raft log"), "{cause}");
@@ -138,7 +139,7 @@ async fn old_copies_of_ledger_and_log_end_the_channel_of_that_node_alone() {
     cluster.stop_node(away).await;
     let new = cluster.back_up(away);
 
-    // the log alone is old, or both are: what this node confirmed is gone
+    // the log alone is old, or both are: entries that this node acknowledged are missing
     for wanted in [is_log as fn(&str) -> bool, |_: &str| true] {
         cluster.restore(away, &old, wanted);
         cluster.start_node(away).await;
@@ -150,7 +151,7 @@ async fn old_copies_of_ledger_and_log_end_the_channel_of_that_node_alone() {
         cluster.restore(away, &new, |_| true);
     }
 
-    // the ledger alone is old: the log has what it lacks
+    // the ledger alone is old: the log contains the missing blocks
     cluster.restore(away, &old, |name| !is_log(name));
     cluster.start_node(away).await;
     cluster.until(away, ChannelState::Running).await;

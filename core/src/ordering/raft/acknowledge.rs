@@ -1,46 +1,47 @@
-//! When the sender of an envelope is told that it will be ordered.
+//! The condition under which the sender of an envelope gets the response SUCCESS.
 
-/// How far an envelope has to have come before its sender is answered SUCCESS.
+/// The condition that an envelope has to meet before its sender gets the response SUCCESS.
 ///
-/// However it is, an envelope that waits here for its block is sent to the next leader if the one that had it fails. What differs is
-/// what an answered envelope survives.
+/// In each mode, an envelope that waits here for its block is sent to the next leader if the present one fails. The
+/// modes differ in the failures that an acknowledged envelope survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Acknowledge {
-    /// It is in this node's pending log, on the disk. It survives that any nodes are killed, also all of them, and is lost with this
-    /// node's disk.
+    /// It is in this node's pending log, on the disk. It survives a crash of any number of nodes, even of all, and is
+    /// lost if this node's disk is lost.
     #[default]
     Durable,
-    /// A block with it is committed: a quorum of the consenters has it on their disks. It survives the loss of this node's disk.
+    /// A block with it is committed: a quorum of the consenters has it on their disks. It survives the loss of this
+    /// node's disk.
     Committed,
-    /// The leader has taken it in, or it was handed to the stream to the leader, as in Fabric. It is lost if this node is killed before
-    /// its block is committed.
+    /// The leader has accepted it, or it was handed to the stream to the leader, as in Fabric. It is lost if this node
+    /// crashes before its block is committed.
     Sent,
 }
 
-/// What has happened to an envelope that came in here.
+/// Progress of an envelope that came in here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// This node leads and has taken it in, or it was handed to the stream to who leads.
+    /// This node leads and has accepted it, or it was handed to the stream to the leader.
     WithLeader,
-    /// Raft has committed the block with it.
+    /// Raft has committed the block that contains it.
     InBlock,
 }
 
 impl Acknowledge {
-    /// Whether an envelope goes into the pending log before its sender is answered, so that it is ordered after a restart, too.
-    /// Otherwise its sender is answered by [`Effect::Acknowledge`](super::Effect::Acknowledge).
+    /// Whether an envelope is written to the pending log before its sender gets a response, so that it is ordered even
+    /// after a restart. Otherwise [`Effect::Acknowledge`](super::Effect::Acknowledge) responds to its sender.
     pub fn keeps(self) -> bool {
         self == Self::Durable
     }
 
-    /// Whether the machine has to hear of it ([`Event::Forwarded`](super::Event::Forwarded)) when an envelope was handed to the stream
-    /// to the leader.
+    /// Whether the machine needs [`Event::Forwarded`](super::Event::Forwarded) when an envelope was handed to the
+    /// stream to the leader.
     pub fn follows_forwarding(self) -> bool {
         self.is_due(Stage::WithLeader)
     }
 
-    /// Whether the sender of an envelope that has come so far is answered by the machine. What is in a block was sent before, though
-    /// the news of that may be behind the block.
+    /// Whether the machine responds to the sender of an envelope that has reached `stage`. An envelope in a block was
+    /// sent before, but the event that reports so may arrive after the block.
     pub(super) fn is_due(self, stage: Stage) -> bool {
         match self {
             Self::Durable => false,

@@ -1,8 +1,8 @@
-//! The consenters that a leader hears from, which it tells its followers.
+//! The consenters that a leader hears from, and the reports about them to its followers.
 //!
-//! Fabric refuses a config update that would leave too few consenters at work, wherever the update comes in. So the leader
-//! adds `etcdraft.ClusterMetadata` to one message for each follower whenever the number of active consenters has been the same
-//! for some ticks (Fabric's `tracker.go` and `disseminator.go`).
+//! Fabric rejects a config update that would leave too few active consenters, on whichever node the update comes in.
+//! The leader therefore adds `etcdraft.ClusterMetadata` to one message for each follower whenever the number of active
+//! consenters has been constant for some ticks (Fabric's `tracker.go` and `disseminator.go`).
 
 use std::collections::BTreeSet;
 
@@ -11,32 +11,34 @@ use fabric_proto::etcdraft::ClusterMetadata;
 use orderer_raft::{Role, Status};
 use prost::Message as _;
 
-/// The number of active consenters is told after so many more ticks with the same number.
+/// Number of further ticks with the same number of active consenters after which the set is reported.
 const STABLE_TICKS: u32 = 3;
 
-/// What is known of who is active.
+/// The active consenters, as far as this node knows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ActiveNodes {
     active: BTreeSet<u64>,
     stable: u32,
-    /// Those that were told last, by this node as a leader.
+    /// The set that this node, as the leader, reported last.
     settled: BTreeSet<u64>,
     metadata: Bytes,
     told: BTreeSet<u64>,
 }
 
 impl ActiveNodes {
-    /// Who is active, as far as this node knows: a leader from the answers that it gets, a follower from its leader.
+    /// Returns the active consenters, as far as this node knows: a leader learns them from responses, a follower from
+    /// its leader.
     pub(super) fn get(&self) -> &BTreeSet<u64> {
         &self.active
     }
 
-    /// Those that a leader tells its followers; none if this node does not lead, or has nothing to tell yet.
+    /// Returns the set that a leader reports to its followers. Empty if this node does not lead, or has not reported
+    /// yet.
     pub(super) fn settled(&self) -> &BTreeSet<u64> {
         &self.settled
     }
 
-    /// Looks at the machine as it stood before a tick.
+    /// Updates the set from the state of the Raft machine before a tick.
     pub(super) fn tick(&mut self, status: &Status) {
         if status.leader.is_none() {
             self.active.clear();
@@ -62,12 +64,13 @@ impl ActiveNodes {
         }
     }
 
-    /// What goes with the next message to this consenter: once for each time that there is something to tell.
+    /// Returns the metadata for the next message to this consenter: each report is sent to each consenter once;
+    /// otherwise empty.
     pub(super) fn metadata_for(&mut self, to: u64) -> Bytes {
         if !self.metadata.is_empty() && self.told.insert(to) { self.metadata.clone() } else { Bytes::new() }
     }
 
-    /// What the leader told. What does not parse tells nothing.
+    /// Accepts the leader's report. Ignores one that does not parse.
     pub(super) fn told_by_leader(&mut self, metadata: Bytes) {
         if let Ok(ClusterMetadata { active_nodes }) = ClusterMetadata::decode(metadata) {
             self.active = active_nodes.into_iter().collect();
@@ -121,7 +124,7 @@ mod tests {
         assert_eq!(told.active_nodes, [1, 2]);
         assert_eq!(nodes.metadata_for(2), Bytes::new());
         assert_ne!(nodes.metadata_for(3), Bytes::new());
-        // it is what was told, until it is told anew, or another leads
+        // the reported set stays until the next report, or until another node leads
         nodes.tick(&status(Role::Leader, Some(1), &[1]));
         assert_eq!(nodes.settled(), &BTreeSet::from([1, 2]));
         nodes.tick(&status(Role::Follower, Some(2), &[]));

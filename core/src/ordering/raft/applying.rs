@@ -1,4 +1,4 @@
-//! Committed entries become blocks.
+//! Turns committed entries into blocks.
 
 use bytes::Bytes;
 use fabric_proto::common::Block;
@@ -15,20 +15,20 @@ use crate::channel::BlockNumber;
 use crate::envelope::{self, SignedEnvelope};
 use crate::processing::{Class, classify};
 
-/// Why no entry is applied now.
+/// The reason why no entry is applied at present.
 #[derive(Clone, Debug)]
 pub(super) enum Pause {
-    /// What the next block's config message leads to is being found out.
+    /// The effect of the next block's config message is being determined.
     Applying(Decided),
-    /// Blocks up to this one come from other orderers.
+    /// Blocks up to this one are being pulled from other orderers.
     CatchingUp {
         number: BlockNumber,
-        /// The entry that stands for it.
+        /// Index of the snapshot that stands for the block; zero if there is none.
         index: u64,
     },
 }
 
-/// A block that Raft has decided on.
+/// A committed block.
 #[derive(Clone, Debug)]
 pub(super) struct Decided {
     index: u64,
@@ -38,7 +38,7 @@ pub(super) struct Decided {
 }
 
 impl Machine {
-    /// Applies the next committed entry. False if there is none, or none can be now.
+    /// Applies the next committed entry. Returns false if there is none, or applying is paused.
     pub(super) fn apply_next(&mut self) -> Result<bool, ChainFailed> {
         if self.pause.is_some() {
             return Ok(false);
@@ -96,7 +96,7 @@ impl Machine {
         Ok(())
     }
 
-    /// The block in an entry; `None` if it is in the ledger already.
+    /// Parses the block in an entry. Returns `None` if the ledger has it already.
     fn read_block(&self, index: u64, data: Bytes) -> Result<Option<Decided>, ChainFailed> {
         let no_block = |cause: String| ChainFailed::NoBlock { index, cause };
         let Block { header, data: block_data, .. } =
@@ -121,7 +121,7 @@ impl Machine {
         Ok(Some(Decided { index, tip: Tip { number, hash }, envelopes, data }))
     }
 
-    /// Takes a block as the newest one.
+    /// Makes a committed block the newest one, and returns it for the writer.
     fn write(&mut self, decided: Decided, metadata: Bytes) -> NewBlock {
         let Decided { index, tip, envelopes, data } = decided;
         self.tip = tip;
@@ -144,7 +144,7 @@ impl Machine {
         NewBlock { number: tip.number, header_hash: tip.hash, envelopes, metadata, pending_below, ordered }
     }
 
-    /// The config message of the next block was applied.
+    /// Handles that the config message of the next block was applied.
     pub(super) fn config_applied(&mut self, rules: Option<Rules>) -> Result<(), ChainFailed> {
         let decided = match self.pause.take() {
             Some(Pause::Applying(decided)) => decided,
@@ -161,14 +161,14 @@ impl Machine {
             step = Some(change.step);
             self.rules = rules;
         }
-        // Fabric's orderers give a block that names the consenters the index of the one before it
+        // a block that writes the consensus type has the index of the block before it, as in Fabric
         if !decided.envelopes.first().is_some_and(names_consensus) {
             self.metadata_index = index;
         }
         let block = self.write(decided, self.members.metadata(self.metadata_index));
         self.effects.push(Effect::WriteConfig(block));
         self.config_left_flight(step);
-        // whom a change adds or removes is connected to, or not any more, when Raft has agreed on it
+        // an added or removed consenter is connected or disconnected when Raft has agreed on the membership change
         if matches!(step, Some(Step::None | Step::Rotate(_))) {
             self.effects.push(Effect::Connect(self.members.clone()));
         }
@@ -179,7 +179,7 @@ impl Machine {
         self.applied_to(index)
     }
 
-    /// The leader's snapshot replaces the log: the blocks up to the one in it have to come from elsewhere.
+    /// Accepts the leader's snapshot, which replaces the log. The blocks up to the one in it have to be pulled.
     pub(super) fn take_snapshot(&mut self, snapshot: &Snapshot) {
         self.to_apply.clear();
         let (index, term) = (snapshot.metadata.index, snapshot.metadata.term);
@@ -191,7 +191,7 @@ impl Machine {
             return;
         }
         if number == self.tip.number.next() {
-            // the only block that is missing is in the snapshot
+            // the snapshot contains the only missing block
             self.pause = None;
             self.to_apply.push_front(Entry { term, index, r#type: EntryType::EntryNormal as i32, data: Some(data) });
             return;
@@ -200,8 +200,8 @@ impl Machine {
         self.effects.push(Effect::CatchUp { number });
     }
 
-    /// Others have blocks that do not come here, perhaps because this node does not know who leads: they are pulled. Entries that
-    /// hold one of them are passed over when they come.
+    /// Pulls blocks that other orderers have and this node does not receive, perhaps because it does not know the
+    /// leader. Entries that contain one of these blocks are skipped later.
     pub(super) fn behind(&mut self, number: BlockNumber) {
         if number > self.tip.number && self.pause.is_none() {
             self.pause = Some(Pause::CatchingUp { number, index: 0 });
@@ -209,7 +209,8 @@ impl Machine {
         }
     }
 
-    /// The missing blocks are in the ledger. Those that reach further than the snapshot are known by their numbers.
+    /// Continues after the pulled blocks, which are in the ledger. Later entries with blocks beyond the snapshot that
+    /// were pulled as well are skipped by block number.
     pub(super) fn caught_up(
         &mut self,
         tip: Tip,
@@ -229,7 +230,7 @@ impl Machine {
     }
 }
 
-/// As Fabric's `IsConfigBlock`: one message, of a type that has a block of its own.
+/// Whether this is a config block, as by Fabric's `IsConfigBlock`: one message, of a type that is alone in its block.
 fn is_config(envelopes: &[SignedEnvelope]) -> bool {
     let [only] = envelopes else { return false };
     envelope::Message::parse(only.clone()).is_ok_and(|message| classify(message.channel_header.r#type) == Class::Config)

@@ -1,4 +1,4 @@
-//! Whether a config message names what a channel says of its consensus.
+//! Detects whether a config message writes the channel's consensus type.
 
 use fabric_proto::common::{ConfigEnvelope, ConfigUpdate, ConfigUpdateEnvelope, Envelope, Payload};
 use prost::Message as _;
@@ -6,8 +6,8 @@ use prost::Message as _;
 use crate::config::key;
 use crate::envelope::SignedEnvelope;
 
-/// Whether the update that a CONFIG message was made of writes the consensus type, also if it stays the same. Fabric's orderers then
-/// compute the consenters anew.
+/// Returns whether the update that led to this CONFIG message writes the consensus type, even if the value stays the
+/// same. In that case Fabric's orderers recompute the consenters.
 pub(super) fn names_consensus(envelope: &SignedEnvelope) -> bool {
     update(envelope).and_then(|update| update.write_set).is_some_and(|written| {
         written.groups.get(key::ORDERER).is_some_and(|orderer| orderer.values.contains_key(key::CONSENSUS_TYPE))

@@ -1,4 +1,4 @@
-//! What happens to a chain, and what it wants done.
+//! The events of a chain, and the effects that it returns.
 
 use bytes::Bytes;
 use fabric_proto::etcdraft::Consenter;
@@ -11,49 +11,49 @@ use crate::channel::{BlockNumber, ConfigSequence};
 use crate::envelope::SignedEnvelope;
 use crate::ordering::cutter::BatchLimits;
 
-/// An envelope that asks for its place in the order.
+/// An envelope to be ordered.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    /// As it goes into a block.
+    /// The envelope, with the bytes that go into a block.
     pub envelope: SignedEnvelope,
-    /// The configuration that it was found valid under.
+    /// Sequence of the configuration under which it was validated.
     pub checked_at: ConfigSequence,
     /// Whether it is a CONFIG or ORDERER_TRANSACTION message.
     pub is_config: bool,
-    /// Where it came in.
+    /// Where the envelope came in.
     pub origin: Origin,
 }
 
-/// Where an envelope came in.
+/// The node where an envelope came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Here: it has this place among those that came in here.
+    /// This node; the number is its sequence among the envelopes that came in here.
     Here(u64),
-    /// Another consenter forwarded it.
+    /// Another consenter, with this Raft ID, which forwarded it.
     Consenter(u64),
 }
 
-/// What a configuration says that a chain goes by.
+/// The part of a configuration that a chain uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// The configuration.
+    /// Sequence of the configuration.
     pub sequence: ConfigSequence,
-    /// When a block is cut.
+    /// Limits of a block.
     pub limits: BatchLimits,
-    /// The consenters, in their order.
+    /// The consenters, in the order of the configuration.
     pub consenters: Vec<Consenter>,
-    /// A snapshot is taken after so many bytes of blocks.
+    /// Number of bytes of blocks after which a snapshot is taken.
     pub snapshot_bytes: u64,
 }
 
-/// What happened.
+/// Input of [`Machine::step`](super::Machine::step).
 #[derive(Debug)]
 pub enum Event {
-    /// A tick of the channel's clock (`TickInterval`) has passed.
+    /// One interval of the channel's clock (`TickInterval`) has passed.
     Tick,
-    /// A message of another consenter, with what it may have added for its followers.
+    /// A message from another consenter, with the metadata that a leader may add for its followers.
     Message {
-        /// The sender, as the transport knows it.
+        /// Raft ID of the sender, as authenticated by the transport.
         from: u64,
         /// The message.
         message: Box<raftpb::Message>,
@@ -64,107 +64,108 @@ pub enum Event {
     Order(Submission),
     /// The batch timer fired.
     Timer,
-    /// [`Effect::Persist`] of this number, and those before it, are durable.
+    /// The write of [`Effect::Persist`] with this number is durable, and so are all earlier ones.
     Persisted(u64),
     /// The outcome of [`Effect::Examine`].
     Examined(Examined),
-    /// The outcome of [`Effect::Rejudge`] for one envelope: what it is now, or `None` if it is not valid any more.
+    /// The outcome of [`Effect::Rejudge`] for one envelope.
     Rejudged {
-        /// Its place.
+        /// Sequence of the envelope.
         sequence: u64,
-        /// The envelope under the configuration of now.
+        /// The envelope as validated under the current configuration; `None` if it is no longer valid.
         valid: Option<Submission>,
     },
-    /// The outcome of [`Effect::Apply`]. `None`: the message created another channel, or changed nothing here.
+    /// The outcome of [`Effect::Apply`]. `None`: the message created another channel, or changed nothing in this one.
     Applied(Option<Rules>),
     /// The blocks up to this one are durable.
     Durable(BlockNumber),
-    /// What was sent to this consenter did not reach it.
+    /// A message to this consenter was not delivered.
     Unreachable(u64),
-    /// A message with a snapshot was handed to the transport, or was not.
+    /// A message with a snapshot was handed to the transport, or that failed.
     SnapshotSent {
-        /// To whom.
+        /// Raft ID of the receiver.
         to: u64,
-        /// Whether it was.
+        /// Whether it was handed to the transport.
         sent: bool,
     },
-    /// An envelope that came in here, in this place, was handed to the stream to the leader. Of use where
-    /// [`Acknowledge::follows_forwarding`](super::Acknowledge::follows_forwarding).
+    /// The envelope with this sequence, which came in here, was handed to the stream to the leader. Needed only if
+    /// [`Acknowledge::follows_forwarding`](super::Acknowledge::follows_forwarding) is true.
     Forwarded(u64),
-    /// An envelope that was forwarded did not reach the leader.
+    /// A forwarded envelope did not reach the leader.
     NotForwarded(Submission),
-    /// After [`Effect::Suspect`]: the channel has this config block, in which this node is a consenter.
+    /// Follows [`Effect::Suspect`]: the channel has a config block with this number, and this node is a consenter in
+    /// it.
     Behind(BlockNumber),
-    /// The blocks that [`Effect::CatchUp`] asks for are in the ledger.
+    /// The blocks that [`Effect::CatchUp`] requested are in the ledger.
     CaughtUp {
-        /// The newest of them.
+        /// Number of the newest of them.
         number: BlockNumber,
         /// The hash of its header.
         hash: Hash,
-        /// The consenters by then.
+        /// The consenters as of that block.
         members: Members,
-        /// The entry of the newest of them.
+        /// Raft index in the metadata of that block.
         raft_index: u64,
-        /// The configuration by then.
+        /// The configuration as of that block.
         rules: Rules,
     },
 }
 
-/// What became of an envelope that was judged for the order.
+/// The outcome of [`Effect::Examine`].
 #[derive(Debug)]
 pub enum Examined {
-    /// It is valid under the configuration of now, and, if it is a config message, these are the consenters that it leads to.
+    /// The envelope is valid under the current configuration.
     Valid {
-        /// The envelope; a config message may have been made anew.
+        /// The envelope; a config message may have been rebuilt.
         submission: Submission,
-        /// Of a CONFIG message.
+        /// The consenters that a CONFIG message leads to; `None` for other messages.
         consenters: Option<Vec<Consenter>>,
     },
-    /// It is not.
+    /// The envelope is invalid.
     Invalid(Submission),
 }
 
-/// A block to write. The writer assembles it of its envelopes, and must find the same header.
+/// A block to write. The writer assembles it from its envelopes, and must get the same header hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewBlock {
     /// Its number.
     pub number: BlockNumber,
     /// The hash of its header.
     pub header_hash: Hash,
-    /// What is in it.
+    /// Its envelopes.
     pub envelopes: Vec<SignedEnvelope>,
-    /// What the block remembers of Raft (`etcdraft.BlockMetadata`).
+    /// Its Raft metadata (`etcdraft.BlockMetadata`).
     pub metadata: Bytes,
-    /// All envelopes that were acknowledged here and have a smaller place are in blocks.
+    /// No envelope that came in here and has a lower sequence is pending.
     pub pending_below: u64,
-    /// The places of those that are in this one.
+    /// Sequences of the envelopes in this block that came in here.
     pub ordered: Vec<u64>,
 }
 
-/// What the log has to keep.
+/// A write to the Raft log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogWrite {
-    /// For [`Event::Persisted`].
+    /// Number to report with [`Event::Persisted`].
     pub number: u64,
-    /// The leader's snapshot, which replaces the whole log.
+    /// A snapshot from the leader, which replaces the whole log.
     pub snapshot: Option<raftpb::Snapshot>,
-    /// The first replaces what the log has from its index on.
+    /// Entries to append. The first one replaces all entries of the log from its index on.
     pub entries: Vec<raftpb::Entry>,
     /// Term, vote and commit index, if they changed.
     pub hard_state: Option<raftpb::HardState>,
-    /// Whether it has to be synced.
+    /// Whether the write has to be synced to the disk.
     pub must_sync: bool,
 }
 
-/// What is to be done, in this order.
+/// Output of [`Machine::step`](super::Machine::step), to be performed in order.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Effect {
-    /// Write to the log, then say [`Event::Persisted`].
+    /// Write to the log, then report [`Event::Persisted`].
     Persist(LogWrite),
-    /// Send a message to a consenter. After one of type `MsgSnap`, say [`Event::SnapshotSent`].
+    /// Send a message to a consenter. After a message of type `MsgSnap`, report [`Event::SnapshotSent`].
     Send {
-        /// To whom.
+        /// Raft ID of the receiver.
         to: u64,
         /// The message.
         message: Box<raftpb::Message>,
@@ -173,107 +174,107 @@ pub enum Effect {
     },
     /// Forward an envelope to the leader.
     Forward {
-        /// To whom.
+        /// Raft ID of the leader.
         to: u64,
         /// The envelope.
         submission: Box<Submission>,
     },
-    /// Judge an envelope under the configuration of now, and find out which consenters it leads to; then say
+    /// Validate an envelope under the current configuration, and determine the consenters that it leads to; then report
     /// [`Event::Examined`].
     Examine(Box<Submission>),
-    /// Judge envelopes again that wait for their block; then say [`Event::Rejudged`] for each.
+    /// Revalidate pending envelopes; then report [`Event::Rejudged`] for each.
     Rejudge(Vec<Submission>),
-    /// Tell the senders of the envelopes in these places that they will be ordered, if they were not told yet.
+    /// Respond SUCCESS to the senders of the envelopes with these sequences, unless that was done before.
     Acknowledge(Vec<u64>),
-    /// An envelope that came in here is dropped: it is not valid any more.
+    /// An envelope is dropped, with the reason.
     Dropped(Box<Submission>, &'static str),
     /// Write a block.
     Write(NewBlock),
-    /// Find out what the config message of the next block leads to, then say [`Event::Applied`].
+    /// Determine the effect of the next block's config message, then report [`Event::Applied`].
     Apply {
         /// The block's number.
         number: BlockNumber,
         /// Its message.
         envelope: SignedEnvelope,
     },
-    /// Write the block whose message was applied.
+    /// Write the block whose config message was applied.
     WriteConfig(NewBlock),
-    /// Let the batch timer fire once, a batch timeout from now.
+    /// Start the batch timer: it fires once, after the batch timeout.
     ArmTimer,
-    /// The batch timer is of no use any more.
+    /// Stop the batch timer.
     DisarmTimer,
-    /// The channel's consenters are these from now on: connect to them, and to no others.
+    /// Connect to these consenters, and to no others.
     Connect(Members),
-    /// The leader is another one, or is not known.
+    /// The leader changed, or is unknown.
     Leader(Option<u64>),
-    /// Write a snapshot to the log, then forget entries up to and including `trim`.
+    /// Write a snapshot to the log, then delete the entries up to and including `trim`.
     SaveSnapshot {
-        /// Of the blocks so far.
+        /// The snapshot.
         snapshot: Box<raftpb::Snapshot>,
-        /// Zero: nothing.
+        /// Index of the last entry to delete; zero for none.
         trim: u64,
     },
-    /// Get the blocks up to this one from other orderers, then say [`Event::CaughtUp`].
+    /// Pull the blocks up to this one from other orderers, then report [`Event::CaughtUp`].
     CatchUp {
-        /// The newest block to get.
+        /// Number of the last block to pull.
         number: BlockNumber,
     },
-    /// There has been no leader for long: find out from other orderers which config block is the newest. If this node is a
-    /// consenter in it, say [`Event::Behind`].
+    /// There has been no leader for long, or other consenters address this node by another ID: determine the newest
+    /// config block from other orderers. If this node is a consenter in it, report [`Event::Behind`].
     Suspect,
-    /// This node is no consenter any more.
+    /// This node is no longer a consenter.
     Removed,
 }
 
-/// Why a chain cannot go on.
+/// The chain cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainFailed {
-    /// The state machine.
+    /// The Raft state machine failed.
     #[error(transparent)]
     Raft(#[from] MachineFailed),
-    /// What another consenter sent shows that this node's log is not what it was.
+    /// A message from another consenter shows that this node's log is incomplete or differs.
     #[error("consenter {from} sent what this node's Raft log contradicts: {cause}")]
     Log {
-        /// Who sent it.
+        /// Raft ID of the sender.
         from: u64,
-        /// What.
+        /// Cause.
         cause: StepError,
     },
-    /// An entry holds no block.
+    /// An entry contains no valid block or membership change.
     #[error("Raft entry {index} holds no block: {cause}")]
     NoBlock {
-        /// Its index.
+        /// Index of the entry.
         index: u64,
-        /// Why.
+        /// Cause.
         cause: String,
     },
-    /// A block is missing between the ledger and the log.
+    /// Blocks are missing between the ledger and the log.
     #[error("Raft entry {index} holds block {found}, and block {expected} is the next one: blocks are missing")]
     Gap {
-        /// The entry.
+        /// Index of the entry.
         index: u64,
-        /// In it.
+        /// Number of the block in the entry.
         found: BlockNumber,
-        /// The next one here.
+        /// Number of the next block of this node.
         expected: BlockNumber,
     },
-    /// The block does not follow the newest one here.
+    /// The block does not follow the newest block of this node.
     #[error(
         "Raft entry {index} holds a block {number} that does not follow this node's block {before}: the chains have forked"
     )]
     Fork {
-        /// The entry.
+        /// Index of the entry.
         index: u64,
-        /// The block in it.
+        /// Number of the block in the entry.
         number: BlockNumber,
-        /// The block before it.
+        /// Number of this node's newest block.
         before: BlockNumber,
     },
-    /// The consenters in the configuration and in the blocks do not fit.
+    /// The consenters of the configuration and of the blocks contradict each other.
     #[error(transparent)]
     Members(#[from] MembersError),
-    /// This node is none of the consenters.
+    /// This node is not a consenter of the channel.
     #[error("this node is no consenter of the channel")]
     NotAMember,
 }

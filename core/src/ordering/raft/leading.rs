@@ -1,4 +1,4 @@
-//! What a leader does beside following: it orders envelopes, cuts blocks and proposes them.
+//! The leader's part of the chain: it orders envelopes, cuts blocks and proposes them to Raft.
 
 use std::collections::VecDeque;
 
@@ -15,9 +15,10 @@ use crate::channel::BlockNumber;
 use crate::ordering::cutter::{BlockCutter, Cut};
 use crate::ordering::timer::{BatchTimer, TimerChange};
 
-/// So many bytes of blocks may be proposed and not committed. One block may always.
+/// Maximum number of bytes of blocks that are proposed and not yet applied. One block is always permitted, whatever its
+/// size.
 const WINDOW_BYTES: usize = 4 << 20;
-/// So often a leader tries to hand over before a config message that removes it is dropped.
+/// Maximum number of attempts to transfer leadership before a config message that removes the leader is dropped.
 const HAND_OVER_ATTEMPTS: u32 = 5;
 
 /// The state of a leader.
@@ -25,35 +26,36 @@ const HAND_OVER_ATTEMPTS: u32 = 5;
 pub(super) struct Leading {
     cutter: BlockCutter<Submission>,
     timer: BatchTimer,
-    /// What the next block follows. `None` until all that was proposed before is applied.
+    /// The block that the next block follows. `None` until all earlier entries of the log are applied.
     behind: Option<Tip>,
-    /// Number and size of the blocks that are proposed and not applied.
+    /// Number and size in bytes of the blocks that are proposed and not yet applied.
     in_flight: VecDeque<(BlockNumber, usize)>,
     in_flight_bytes: usize,
-    /// A config block is proposed, or the change of the consenters that one leads to is not applied.
+    /// Whether a config block is proposed and not yet written, or the membership change that it leads to is not yet
+    /// applied.
     config_in_flight: bool,
     conf_change: Option<ConfChangeWanted>,
-    /// An envelope is being judged; what came in behind it waits.
+    /// Whether an envelope is being validated. Later envelopes wait in the intake until that ends.
     examining: bool,
     hand_over: Option<HandOver>,
-    /// Raft has rejected a proposal, as it does while leadership is handed over. Nothing is proposed before the next tick: until
-    /// then the reason stays, and trying again without a pause would never end.
+    /// Whether Raft has rejected a proposal, as it does during a leadership transfer. Nothing more is proposed before
+    /// the next tick: the cause persists until then, and retrying without a pause would loop for ever.
     rejected: bool,
 }
 
-/// A change of the consenters that a config block leads to.
+/// A membership change that follows from a config block.
 #[derive(Clone, Debug)]
 struct ConfChangeWanted {
     change: ConfChange,
     proposed: bool,
 }
 
-/// A config message that removes the leader waits until another leads.
+/// A config message that removes the leader. It is held back until another consenter leads.
 #[derive(Clone, Debug)]
 struct HandOver {
     submission: Submission,
     attempts: u32,
-    /// Ticks until the next attempt.
+    /// Number of ticks until the next attempt.
     patience: u64,
 }
 
@@ -74,7 +76,7 @@ impl Leading {
             && (self.in_flight.is_empty() || self.in_flight_bytes < WINDOW_BYTES)
     }
 
-    /// A block before another one is a config block: nothing more is cut for now.
+    /// Returns the change of the batch timer that follows from the number of pending envelopes, if any.
     fn timer_change(&mut self) -> Option<Effect> {
         self.timer.follow(self.cutter.pending()).map(|change| match change {
             TimerChange::Arm => Effect::ArmTimer,
@@ -93,7 +95,8 @@ impl Machine {
         Ok(())
     }
 
-    /// What is in the cutter and in the intake is in no block: the next leader gets it.
+    /// Ends the leader's part. Envelopes that are in no proposed block go back to the outbox if they came in here, or
+    /// to the intake if another consenter forwarded them, so that the next leader gets them.
     pub(super) fn stop_leading(&mut self) {
         let Some(mut leading) = self.leading.take() else { return };
         let waited = leading.cutter.cut().unwrap_or_default();
@@ -108,7 +111,7 @@ impl Machine {
         }
     }
 
-    /// Raft has to agree on a change of the consenters before anything else is ordered.
+    /// Records a membership change. Raft has to agree on it before anything else is ordered.
     fn want_change(&mut self, change: ConfChange) {
         self.with_leading(|leading| {
             leading.config_in_flight = true;
@@ -116,7 +119,8 @@ impl Machine {
         });
     }
 
-    /// Raft takes no change while entries of before may hold another one: it is proposed when all are applied.
+    /// Proposes the recorded membership change. Waits until all entries of the log are applied, because Raft drops a
+    /// change while an unapplied entry may hold another one. Returns whether it was proposed.
     fn propose_change(&mut self) -> Result<bool, ChainFailed> {
         let Some(wanted) = self.leading.as_mut().and_then(|leading| leading.conf_change.as_mut()) else {
             return Ok(false);
@@ -134,7 +138,7 @@ impl Machine {
         }
     }
 
-    /// Orders what came in, as far as it can be now. True if Raft has something new to say.
+    /// Orders the envelopes of the intake as far as possible now. Returns whether Raft has new output.
     pub(super) fn lead_on(&mut self) -> Result<bool, ChainFailed> {
         if self.propose_change()? {
             return Ok(true);
@@ -144,7 +148,7 @@ impl Machine {
             return Ok(false);
         }
         if leading.behind.is_none() {
-            // blocks of a leader before may be in the log, and this one's follow them
+            // the log may hold blocks of an earlier leader, and the next block follows them
             if leading.config_in_flight || self.raft.status()?.last > self.applied {
                 return Ok(false);
             }
@@ -187,7 +191,7 @@ impl Machine {
         self.effects.extend(change);
     }
 
-    /// A timer that fires for a batch that was cut in the meantime finds nothing and does nothing.
+    /// Cuts and proposes the pending batch. Does nothing if the batch was cut after the timer had fired.
     pub(super) fn timer_fired(&mut self) -> Result<(), ChainFailed> {
         let Some(leading) = &mut self.leading else { return Ok(()) };
         leading.timer.fired();
@@ -197,8 +201,8 @@ impl Machine {
         }
     }
 
-    /// Proposes a block for each batch. Returns whether any was proposed. If Raft rejects one, it goes back to the front of the
-    /// intake with all that follows it, also what is in the cutter.
+    /// Proposes a block for each batch. Returns whether any was proposed. If Raft rejects one, its envelopes return to
+    /// the front of the intake, with all that follow them, including those in the cutter.
     fn propose_all(&mut self, batches: Vec<Vec<Submission>>) -> Result<bool, ChainFailed> {
         let (mut batches, mut proposed) = (batches.into_iter(), false);
         while let Some(batch) = batches.next() {
@@ -227,7 +231,7 @@ impl Machine {
             data_hash: bytes::Bytes::copy_from_slice(&data_hash),
         };
         let hash = header_hash(header.number, &header.previous_hash, &header.data_hash);
-        // Go nodes put their own metadata into these slots, by index
+        // nodes written in Go set their metadata in these slots by index
         let metadata = BlockMetadata { metadata: vec![bytes::Bytes::new(); METADATA_SLOTS] };
         let block = Block { header: Some(header), data: Some(data), metadata: Some(metadata) }.encode_to_vec();
         let bytes = block.len();
@@ -240,7 +244,7 @@ impl Machine {
             }
             Err(ProposeError::Failed(failed)) => Err(failed.into()),
             Err(ProposeError::NotLeader { .. } | ProposeError::Dropped) => {
-                // if it goes on leading, then behind all that is in the log
+                // if this node keeps leading, the next block follows all that is in the log
                 leading.behind = None;
                 leading.rejected = true;
                 Ok(Some(batch))
@@ -248,10 +252,10 @@ impl Machine {
         }
     }
 
-    /// An envelope was judged for the order.
+    /// Handles the outcome of a validation.
     pub(super) fn examined(&mut self, examined: Examined) -> Result<(), ChainFailed> {
         let Some(leading) = self.leading.as_mut().filter(|leading| leading.examining) else {
-            // it was asked for in an earlier term: who leads now gets the envelope
+            // the validation was requested in an earlier term: the present leader gets the envelope
             let (Examined::Valid { submission, .. } | Examined::Invalid(submission)) = examined;
             if let Origin::Consenter(_) = submission.origin {
                 self.intake.push_front(submission);
@@ -294,7 +298,7 @@ impl Machine {
     fn order_config(&mut self, submission: Submission) -> Result<(), ChainFailed> {
         let waited = self.leading.as_mut().and_then(|leading| leading.cutter.cut());
         self.propose_all(waited.into_iter().chain([vec![submission]]).collect())?;
-        // not if it was not proposed: then it is in the intake again
+        // if it was not proposed, it is back in the intake, and no config block is in flight
         self.with_leading(|leading| leading.config_in_flight |= leading.behind.is_some());
         self.follow_timer();
         Ok(())
@@ -307,14 +311,16 @@ impl Machine {
         self.effects.push(Effect::Dropped(Box::new(submission), why));
     }
 
-    /// The message waits, and the next leader gets it before what is in the intake.
+    /// Holds the message back and starts a leadership transfer. The next leader gets the message before those of the
+    /// intake.
     fn hand_over_before(&mut self, submission: Submission) -> Result<(), ChainFailed> {
         let hand_over = HandOver { submission, attempts: 1, patience: self.election_tick };
         self.with_leading(|leading| leading.hand_over = Some(hand_over));
         self.transfer_to_another().map(drop)
     }
 
-    /// Starts handing leadership over to the consenter that has most of the log, of those that are at work.
+    /// Starts a leadership transfer to the active consenter that has the most of the log. Returns its ID, or `None` if
+    /// no other consenter is active.
     pub(super) fn transfer_to_another(&mut self) -> Result<Option<u64>, ChainFailed> {
         let Status { id, peers, voters, .. } = self.raft.status()?;
         let at_work =
@@ -353,7 +359,8 @@ impl Machine {
         }
     }
 
-    /// A config block is written; a leader goes on when what it does to the consenters is agreed on.
+    /// Handles that a config block was handed to the writer. The leader continues once Raft has agreed on the
+    /// membership change, if the block leads to one.
     pub(super) fn config_left_flight(&mut self, step: Option<Step>) {
         self.with_leading(|leading| leading.config_in_flight = false);
         if let Some(change) = step.and_then(Step::conf_change) {

@@ -1,9 +1,10 @@
-//! The chain of one channel that etcdraft orders, as a state machine around the one of Raft.
+//! The chain of one channel of type etcdraft, as a state machine around Raft's state machine.
 //!
-//! [`Machine::step`] takes an [`Event`] and gives back the [`Effect`]s that its caller performs, in their order. Raft's own
-//! decisions come out of [`orderer_raft::Machine`]: what to write, to send and to apply. Here they become blocks. Four files share
-//! the state: this one takes events and Raft's decisions, `applying` makes blocks of committed entries, `leading` cuts and proposes
-//! blocks, and `restore` begins from what is on the disk.
+//! [`Machine::step`] processes an [`Event`] and returns the [`Effect`]s that the caller has to perform, in their order.
+//! [`orderer_raft::Machine`] decides what to write, to send and to apply; this state machine turns committed entries
+//! into blocks. Four files share the state: this one handles events and Raft's decisions, `applying` turns committed
+//! entries into blocks, `leading` cuts and proposes blocks, and `restore` creates the machine from the ledger and the
+//! Raft log.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -21,17 +22,17 @@ use super::outbox::Outbox;
 use crate::block::Hash;
 use crate::channel::BlockNumber;
 
-/// If nothing that this node has acknowledged gets into a block for so many election timeouts, all is sent again.
+/// If no envelope that came in here gets into a block for this number of election timeouts, all are sent again.
 const PATIENCE_ELECTIONS: u64 = 6;
 
-/// The newest block.
+/// Number and header hash of the newest block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tip {
     pub(super) number: BlockNumber,
     pub(super) hash: Hash,
 }
 
-/// A snapshot that is taken when its block is durable.
+/// A snapshot to take once its block is durable.
 #[derive(Clone, Debug)]
 struct WantedSnapshot {
     number: BlockNumber,
@@ -39,7 +40,7 @@ struct WantedSnapshot {
     data: Bytes,
 }
 
-/// See the module's description.
+/// State machine of one channel of type etcdraft. Performs no I/O; see the module's documentation.
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub(super) raft: raft::Machine,
@@ -48,11 +49,11 @@ pub struct Machine {
     pub(super) members: Members,
     pub(super) rules: Rules,
     pub(super) tip: Tip,
-    /// Entries up to here are in blocks that are written already: after a restart, Raft gives some of them again.
+    /// Index of the newest entry whose block is written. After a restart, Raft returns some of these entries again.
     pub(super) written_index: u64,
-    /// What the newest block says of Raft's index.
+    /// Raft index in the metadata of the newest block.
     pub(super) metadata_index: u64,
-    /// Raft's entries are applied up to here.
+    /// Index of the newest applied entry.
     pub(super) applied: u64,
     pub(super) to_apply: VecDeque<raftpb::Entry>,
     pub(super) pause: Option<Pause>,
@@ -60,23 +61,24 @@ pub struct Machine {
     pub(super) term: u64,
     pub(super) leader: Option<u64>,
     role: Role,
-    /// The newest term of which an entry is applied.
+    /// Newest term of which an entry is applied.
     pub(super) settled_term: u64,
     pub(super) leading: Option<Leading>,
-    /// What came in and is neither in the cutter nor forwarded, in its order.
+    /// Envelopes that came in and are neither in the cutter nor forwarded, in their order.
     pub(super) intake: VecDeque<Submission>,
     pub(super) outbox: Outbox,
     pub(super) acknowledge: Acknowledge,
-    /// The leader did not get what was forwarded to it: nothing more is before this tick,
+    /// Tick before which nothing more is forwarded, because the leader did not receive a forwarded envelope.
     forward_again: u64,
-    /// and before it is heard that it still leads. One that has been started again does not, and who forwards to it has it forward
-    /// all of that to the next leader, which gets it twice.
+    /// Whether a message from the leader has arrived since it was last unreachable. Nothing is forwarded until then: a
+    /// leader that was restarted leads no longer, and would forward the envelopes to the next leader, which would get
+    /// them twice.
     hears_leader: bool,
     active: ActiveNodes,
     pub(super) ticks: u64,
-    /// What an earlier leader had may be lost by now.
+    /// Whether to search the outbox for envelopes that an earlier leader may have lost.
     pub(super) look_for_lost: bool,
-    /// It was picked to ask for votes first, and no leader has been seen yet.
+    /// Whether this node was selected to campaign first in a new channel, and has not seen a leader yet.
     pub(super) campaigns: bool,
     next_campaign: u64,
     /// Bytes of blocks in the log since the last snapshot.
@@ -84,17 +86,17 @@ pub struct Machine {
     /// A snapshot is taken after this number of bytes even if the configuration allows more.
     max_log_bytes: u64,
     wanted_snapshot: Option<WantedSnapshot>,
-    /// Ticks without a leader.
+    /// Number of consecutive ticks without a leader.
     leaderless: u64,
-    /// A message for another ID lets it ask others how the channel stands, not before this tick.
+    /// Tick before which a message for another Raft ID causes no further [`Effect::Suspect`].
     suspect_id_again: u64,
-    /// After so many of them it asks others how the channel stands.
+    /// Number of ticks without a leader after which [`Effect::Suspect`] is emitted.
     pub(super) suspicion_ticks: u64,
     pub(super) kept_entries: u64,
     pub(super) effects: Vec<Effect>,
 }
 
-/// A decision of Raft's that is on its way to the disk.
+/// A decision of Raft that is being written to the disk, and the messages that wait for that.
 #[derive(Clone, Debug)]
 struct Unpersisted {
     number: u64,
@@ -102,20 +104,20 @@ struct Unpersisted {
     messages: Vec<raftpb::Message>,
 }
 
-/// How a chain stands, for people and metrics.
+/// State of a chain, for operators and metrics.
 #[derive(Clone, Debug)]
 pub struct ChainStatus {
-    /// Raft's part.
+    /// State of the Raft state machine.
     pub raft: Status,
-    /// The consenters that the leader hears from, as far as this node knows.
+    /// Raft IDs of the consenters that the leader hears from, as far as this node knows.
     pub active: BTreeSet<u64>,
-    /// Envelopes that were acknowledged here and are in no block, and their bytes.
+    /// Number of envelopes that came in here and are in no block, and their total size in bytes.
     pub outbox: (usize, usize),
-    /// Envelopes that were sent to a leader more than once.
+    /// Number of times that an envelope was sent to a leader again.
     pub sent_again: u64,
-    /// Envelopes that came in and wait for a leader, or for this one to take them.
+    /// Number of envelopes that came in and wait for a leader, or for this node as the leader to order them.
     pub intake: usize,
-    /// Blocks that are proposed and not committed.
+    /// Number of blocks that are proposed and not yet applied.
     pub in_flight: usize,
 }
 
@@ -170,10 +172,10 @@ impl Machine {
         }
     }
 
-    /// Takes in what happened; gives back what is to be done, in order.
+    /// Processes an event. Returns the effects to perform, in their order.
     ///
     /// # Errors
-    /// The chain cannot go on. Nothing that it wanted done with this event may be done.
+    /// Fails if the chain cannot continue. The caller must not perform any effect of this event then.
     pub fn step(&mut self, event: Event) -> Result<Vec<Effect>, ChainFailed> {
         match event {
             Event::Tick => self.tick()?,
@@ -198,55 +200,56 @@ impl Machine {
         Ok(std::mem::take(&mut self.effects))
     }
 
-    /// This consenter's ID.
+    /// Returns this consenter's Raft ID.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// The consenters under the newest configuration.
+    /// Returns the consenters under the newest configuration.
     pub fn members(&self) -> &Members {
         &self.members
     }
 
-    /// Whether this node leads, and takes envelopes.
+    /// Whether this node leads and accepts envelopes.
     pub fn serves_as_leader(&self) -> bool {
         self.leading.as_ref().is_some_and(Leading::serves)
     }
 
-    /// Who leads, if it is known.
+    /// Returns the leader's Raft ID; `None` if it is unknown.
     pub fn leader(&self) -> Option<u64> {
         self.leader
     }
 
-    /// The term that it knows of.
+    /// Returns the newest Raft term that this node knows of.
     pub fn term(&self) -> u64 {
         self.term
     }
 
-    /// The consenters that the leader hears from, as far as this node knows.
+    /// Returns the Raft IDs of the consenters that the leader hears from, as far as this node knows.
     pub fn active(&self) -> &BTreeSet<u64> {
         self.active.get()
     }
 
-    /// The consenters that this node, as the leader, tells the others to be active; none if it has not, or does not lead.
+    /// Returns the consenters that this node, as the leader, reports to its followers as active. Empty if it does not
+    /// lead, or has not reported yet.
     pub fn settled_active(&self) -> &BTreeSet<u64> {
         self.active.settled()
     }
 
-    /// Bytes of the envelopes that were acknowledged here and are in no block.
+    /// Returns the total size in bytes of the envelopes that came in here and are in no block.
     pub fn outbox_bytes(&self) -> usize {
         self.outbox.held().1
     }
 
-    /// Envelopes of other consenters that came in and are in no block.
+    /// Returns the number of envelopes that came in and are neither in the cutter nor forwarded.
     pub fn intake_len(&self) -> usize {
         self.intake.len()
     }
 
-    /// How the chain stands.
+    /// Returns the state of the chain.
     ///
     /// # Errors
-    /// Raft's machine has failed.
+    /// Fails if Raft's state machine has failed.
     pub fn status(&mut self) -> Result<ChainStatus, MachineFailed> {
         Ok(ChainStatus {
             raft: self.raft.status()?,
@@ -258,21 +261,21 @@ impl Machine {
         })
     }
 
-    /// Hands leadership over to another consenter that is at work, if this node leads: for a node that is about to stop. Gives
-    /// back to whom.
+    /// Transfers leadership to another active consenter, if this node leads; for a node that is about to stop. Returns
+    /// the ID of that consenter, and the effects to perform.
     ///
     /// # Errors
-    /// Raft's machine has failed.
+    /// Fails if Raft's state machine has failed, or the chain cannot continue.
     pub fn hand_over(&mut self) -> Result<(Option<u64>, Vec<Effect>), ChainFailed> {
         let to = self.transfer_to_another()?;
         self.go_on()?;
         Ok((to, std::mem::take(&mut self.effects)))
     }
 
-    /// Begins. Gives back what is to be done first.
+    /// Starts the chain. Returns the first effects to perform.
     ///
     /// # Errors
-    /// As of [`step`](Self::step).
+    /// Fails as [`step`](Self::step) does.
     pub fn start(&mut self) -> Result<Vec<Effect>, ChainFailed> {
         self.effects.push(Effect::Connect(self.members.clone()));
         self.go_on()?;
@@ -282,12 +285,12 @@ impl Machine {
     fn tick(&mut self) -> Result<(), ChainFailed> {
         self.ticks += 1;
         self.look_for_lost = true;
-        // before the tick: on a leader, an election timeout forgets who was active
+        // read before the tick, because on a leader the election timeout resets which peers are active
         let status = self.raft.status()?;
         self.active.tick(&status);
         self.raft.tick()?;
         if self.campaigns && self.ticks >= self.next_campaign {
-            // later and later: votes take longer to come than Fabric thinks where the network is slow
+            // the pause doubles: on a slow network, votes take longer than the interval between two campaigns in Fabric
             self.next_campaign = 2 * self.ticks;
             self.raft.campaign()?;
         }
@@ -295,7 +298,8 @@ impl Machine {
         self.tick_of_leader()
     }
 
-    /// Who hears of no leader for long may have missed that the consenters are others, or that it is none of them any more.
+    /// Emits [`Effect::Suspect`] after long periods without a leader: this node may have missed a change of the
+    /// consenters, or its own removal.
     fn suspect(&mut self) {
         self.leaderless = if self.leader.is_none() { self.leaderless + 1 } else { 0 };
         if self.leaderless > 0 && self.leaderless.is_multiple_of(self.suspicion_ticks) && self.pause.is_none() {
@@ -303,7 +307,8 @@ impl Machine {
         }
     }
 
-    /// Other consenters know this node by another ID: it was removed and added again, and has not seen the blocks.
+    /// Emits [`Effect::Suspect`] when other consenters address this node by another Raft ID: it was removed and added
+    /// again, and has not seen those blocks.
     fn suspect_id(&mut self) {
         if self.leader.is_none() && self.pause.is_none() && self.ticks >= self.suspect_id_again {
             self.suspect_id_again = self.ticks + self.election_tick;
@@ -323,7 +328,7 @@ impl Machine {
                 self.suspect_id();
                 return Ok(());
             }
-            // nonsense: it changes nothing here
+            // an invalid message: it changes nothing here
             Err(StepError::Local(_) | StepError::Malformed(_)) => return Ok(()),
         }
         if !metadata.is_empty() && self.leader == Some(from) {
@@ -334,21 +339,21 @@ impl Machine {
 
     fn order(&mut self, submission: Submission) {
         match submission.origin {
-            // it comes into the intake, or on its way, with all others that are due
+            // it moves to the intake, or is forwarded, with all other unsent envelopes
             Origin::Here(sequence) => self.outbox.add(sequence, submission),
             Origin::Consenter(_) => self.intake.push_back(submission),
         }
     }
 
-    /// The senders of these envelopes are told now, if it is time.
+    /// Acknowledges the envelopes that have reached `stage`, if that stage is the one that acknowledges.
     pub(super) fn has_come_to(&mut self, stage: Stage, sequences: Vec<u64>) {
         if self.acknowledge.is_due(stage) && !sequences.is_empty() {
             self.effects.push(Effect::Acknowledge(sequences));
         }
     }
 
-    /// An envelope that a leader was to get is with none. It is sent again with the next tick, the way there may be blocked, if the
-    /// leader is heard of by then.
+    /// Returns an envelope that did not reach its leader to the outbox or the intake. It is sent again at the next tick
+    /// at the earliest, because the connection may be blocked, and not before a message from the leader has arrived.
     pub(super) fn not_forwarded(&mut self, submission: Submission) {
         self.forward_again = self.ticks + 1;
         self.hears_leader = false;
@@ -381,7 +386,7 @@ impl Machine {
         self.release_persisted()
     }
 
-    /// Tells Raft what is on the disk, and sends what waited for that.
+    /// Reports to Raft what is durable, and sends the messages that waited for that.
     fn release_persisted(&mut self) -> Result<(), ChainFailed> {
         let mut newest = None;
         let mut messages = Vec::new();
@@ -407,7 +412,7 @@ impl Machine {
         }
     }
 
-    /// Does what can be done now, until nothing can.
+    /// Processes Raft's output, applies and proposes entries until no further progress is possible.
     fn go_on(&mut self) -> Result<(), ChainFailed> {
         loop {
             while let Some(ready) = self.raft.ready()? {
@@ -468,7 +473,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Sends what waits to who leads: into the own intake, or to another consenter.
+    /// Sends the unsent envelopes to the leader: to this node's own intake, or to another consenter.
     fn send_due(&mut self) {
         let Some(leader) = self.leader else { return };
         if leader != self.id && (self.ticks < self.forward_again || !self.hears_leader) {
@@ -499,7 +504,7 @@ impl Machine {
         }
     }
 
-    /// Wants a snapshot behind this block, once it is durable.
+    /// Requests a snapshot at this block, to be taken once the block is durable.
     pub(super) fn want_snapshot(&mut self, number: BlockNumber, index: u64, data: Bytes) {
         self.wanted_snapshot = Some(WantedSnapshot { number, index, data });
     }
@@ -526,7 +531,7 @@ impl Machine {
     }
 }
 
-/// Whether only a leader sends this.
+/// Whether only a leader sends messages of this type.
 fn is_of_leader(message: &raftpb::Message) -> bool {
     use raftpb::MessageType::{MsgApp, MsgHeartbeat, MsgSnap};
     [MsgApp as i32, MsgHeartbeat as i32, MsgSnap as i32].contains(&message.r#type)

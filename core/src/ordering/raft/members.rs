@@ -1,8 +1,9 @@
-//! The consenters of a channel and their IDs.
+//! The consenters of a channel and their Raft IDs.
 //!
-//! The configuration lists consenters by certificate, and Raft knows them by ID. Which ID belongs to whom is in the metadata of
-//! the newest block (`etcdraft.BlockMetadata`): `consenter_ids` in the order of the configuration's list. What a change of that
-//! list means is Fabric's `ComputeMembershipChanges`: a consenter is known by the bytes of its client certificate.
+//! The configuration lists consenters by certificate, and Raft identifies them by ID. The metadata of the newest block
+//! (`etcdraft.BlockMetadata`) maps one to the other: `consenter_ids` has the order of the configuration's list. The
+//! effect of a change of that list is that of Fabric's `ComputeMembershipChanges`: a consenter is identified by the
+//! bytes of its client certificate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,65 +15,65 @@ use prost::Message as _;
 /// The consenters under one configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Members {
-    /// ID and consenter, in the order of the configuration.
+    /// Raft ID and consenter, in the order of the configuration.
     listed: Vec<(u64, Consenter)>,
     next_id: u64,
 }
 
-/// Why the list of consenters and the metadata of a block do not fit together.
+/// The list of consenters and the metadata of a block contradict each other, or a change of the list is not permitted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MembersError {
     /// The metadata does not parse.
     #[error("the consenter metadata of the newest block does not parse: {0}")]
     Malformed(prost::DecodeError),
-    /// There are not as many IDs as consenters.
+    /// The number of IDs differs from the number of consenters.
     #[error("the newest block has {ids} consenter IDs, and the configuration names {consenters} consenters")]
     Count {
-        /// In the block.
+        /// Number of IDs in the block.
         ids: usize,
-        /// In the configuration.
+        /// Number of consenters in the configuration.
         consenters: usize,
     },
-    /// Two consenters have one ID, or one has none.
+    /// A consenter ID is zero, is listed twice, or is not below the next ID.
     #[error("consenter ID {0} in the newest block is zero, there twice, or not below the next ID")]
     Id(u64),
-    /// Raft changes its members one by one.
+    /// More than one consenter is added or removed, and Raft changes its members one by one.
     #[error(
         "update of more than one consenter at a time is not supported, requested changes: add {added} node(s), remove {removed} node(s)"
     )]
     ManyChanges {
-        /// New ones.
+        /// Number of added consenters.
         added: usize,
-        /// Missing ones.
+        /// Number of removed consenters.
         removed: usize,
     },
 }
 
-/// What a new list of consenters means.
+/// The effect of a new list of consenters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The consenters from the configuration on that has the list.
+    /// The consenters from the configuration with the new list on.
     pub members: Members,
-    /// Whom Raft has to add or remove.
+    /// The member that Raft has to add or remove.
     pub step: Step,
 }
 
-/// What a change of the configuration does to the consenters.
+/// The effect of a config update on the consenters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The same consenters, perhaps at other addresses.
+    /// The same consenters, possibly at other addresses.
     None,
-    /// One more.
+    /// Adds the consenter with this ID.
     Add(u64),
-    /// One less.
+    /// Removes the consenter with this ID.
     Remove(u64),
-    /// A consenter has another certificate.
+    /// Replaces the certificate of the consenter with this ID.
     Rotate(u64),
 }
 
 impl Step {
-    /// The change that Raft has to agree on, if any. A consenter with another certificate keeps its ID.
+    /// Returns the change that Raft has to agree on, if any. A consenter whose certificate is replaced keeps its ID.
     pub fn conf_change(self) -> Option<ConfChange> {
         let (kind, id) = match self {
             Self::None | Self::Rotate(_) => return None,
@@ -84,11 +85,12 @@ impl Step {
 }
 
 impl Members {
-    /// The consenters of a configuration with the IDs of the newest block; a block of before etcdraft has none, and the
-    /// consenters are numbered from 1.
+    /// Pairs the consenters of a configuration with the IDs in the metadata of the newest block. Empty metadata, as of
+    /// a block from before etcdraft, has no IDs, and the consenters are numbered from 1. Returns the consenters and the
+    /// Raft index in the metadata.
     ///
     /// # Errors
-    /// The two do not fit together.
+    /// Fails if the metadata does not parse, or the two contradict each other.
     pub fn read(metadata: &Bytes, consenters: &[Consenter]) -> Result<(Self, u64), MembersError> {
         if metadata.is_empty() {
             return Ok((Self::first(consenters), 0));
@@ -108,47 +110,47 @@ impl Members {
         Ok((Self { listed, next_id: next_consenter_id }, raft_index))
     }
 
-    /// The consenters of a channel that begins with these.
+    /// Numbers the consenters of a new channel from 1.
     pub fn first(consenters: &[Consenter]) -> Self {
         let listed: Vec<_> = (1..).zip(consenters.iter().cloned()).collect();
         Self { next_id: listed.len() as u64 + 1, listed }
     }
 
-    /// What a block has of them whose entry has this index.
+    /// Returns the metadata of a block whose Raft entry has this index (`etcdraft.BlockMetadata`).
     pub fn metadata(&self, raft_index: u64) -> Bytes {
         let consenter_ids = self.listed.iter().map(|(id, _)| *id).collect();
         BlockMetadata { consenter_ids, next_consenter_id: self.next_id, raft_index }.encode_to_vec().into()
     }
 
-    /// The IDs, in the order of the configuration.
+    /// Returns the Raft IDs, in the order of the configuration.
     pub fn ids(&self) -> impl Iterator<Item = u64> {
         self.listed.iter().map(|(id, _)| *id)
     }
 
-    /// ID and consenter, in the order of the configuration.
+    /// Returns Raft ID and consenter, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Consenter)> {
         self.listed.iter().map(|(id, consenter)| (*id, consenter))
     }
 
-    /// The consenter of this ID.
+    /// Returns the consenter with this Raft ID.
     pub fn get(&self, id: u64) -> Option<&Consenter> {
         self.listed.iter().find(|(listed, _)| *listed == id).map(|(_, consenter)| consenter)
     }
 
-    /// How many.
+    /// Returns the number of consenters.
     pub fn len(&self) -> usize {
         self.listed.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no consenter.
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty()
     }
 
-    /// What it means that the configuration lists these from now on.
+    /// Computes the effect of a configuration that lists these consenters.
     ///
     /// # Errors
-    /// More than one consenter is added, or removed.
+    /// Fails if more than one consenter is added, or more than one is removed.
     pub fn change_to(&self, consenters: &[Consenter]) -> Result<Change, MembersError> {
         let known: BTreeMap<&Bytes, u64> =
             self.listed.iter().map(|(id, known)| (&known.client_tls_cert, *id)).collect();
@@ -176,8 +178,8 @@ impl Members {
         Ok(Change { members: Self { listed, next_id }, step })
     }
 
-    /// The change that is still to be agreed on when Raft's voters are these: a config block that adds or removes a consenter
-    /// is in the chain, and the change that it leads to is not applied.
+    /// Returns the membership change that is still to be agreed on, if Raft's voters are these: a config block that
+    /// adds or removes a consenter is in the chain, and the change that it leads to is not yet applied.
     pub fn unfinished(&self, voters: &[u64]) -> Option<ConfChange> {
         let (ids, voters): (BTreeSet<u64>, BTreeSet<u64>) = (self.ids().collect(), voters.iter().copied().collect());
         if ids.len() == voters.len() {
@@ -190,8 +192,9 @@ impl Members {
 }
 
 impl Change {
-    /// Whether the change would cost the channel its quorum, while `active` are the consenters that the leader hears from; not
-    /// when that cannot be helped, as with two consenters.
+    /// Whether the change would cost the channel its quorum, if `active` are the consenters that the leader hears from.
+    /// False for additions and replacements where the result has at most two consenters, because such a channel
+    /// tolerates no failure anyway.
     pub fn loses_quorum(&self, active: &BTreeSet<u64>) -> bool {
         let consenters = self.members.len();
         let tolerates_faults = consenters > 2;
@@ -244,7 +247,7 @@ mod tests {
         assert_eq!(changed(&first, "ac"), ("a1 c3 next 4".to_owned(), Step::Remove(2)));
         assert_eq!(changed(&first, "axc"), ("a1 x2 c3 next 4".to_owned(), Step::Rotate(2)));
         assert_eq!(first.change_to(&consenters("axy")), Err(MembersError::ManyChanges { added: 2, removed: 2 }));
-        // who comes again gets another ID
+        // a consenter that is added again gets another ID
         let without = first.change_to(&consenters("ac")).expect("one less").members;
         let again = without.change_to(&consenters("acb")).expect("one more");
         assert_eq!(again.step, Step::Add(4));
@@ -278,7 +281,7 @@ mod tests {
         assert_eq!(change(&[1, 2, 3, 4]), Some((ConfChangeType::ConfChangeRemoveNode as i32, 4)));
     }
 
-    /// The cases of Fabric's own table.
+    /// The cases of the table in Fabric's own test.
     #[test]
     fn quorum_is_not_given_away() {
         let members = |names: &str| Members::first(&consenters(names));
@@ -286,26 +289,27 @@ mod tests {
             let change = members(from).change_to(&consenters(to)).expect("a change of at most one");
             change.loses_quorum(&active.iter().copied().collect())
         };
-        // one more: from one to two cannot be helped
+        // adding a consenter: from one to two is always permitted
         assert!(!loses("a", "ab", &[1]));
         assert!(!loses("ab", "abc", &[1, 2]));
         assert!(loses("ab", "abc", &[1]));
         assert!(!loses("abc", "abcd", &[1, 2, 3]));
         assert!(loses("abc", "abcd", &[1, 2]));
-        // another certificate
+        // replacing a certificate
         assert!(!loses("abc", "abx", &[1, 2]));
         assert!(loses("abc", "abx", &[1, 3]));
         assert!(!loses("ab", "ax", &[1]));
-        // one less
+        // removing a consenter
         assert!(!loses("abc", "ab", &[1, 2]));
         assert!(loses("abc", "ab", &[1, 3]));
         assert!(loses("ab", "a", &[2]));
-        // the same
+        // the same consenters
         assert!(!loses("abc", "cba", &[]));
     }
 
     proptest! {
-        /// Whatever is added and removed one by one, IDs stay unique, below the next one, and with their consenter.
+        /// IDs stay unique, below the next ID, and with their consenter, whichever consenters are added and removed one
+        /// by one.
         #[test]
         fn ids_stay_with_their_consenters(steps in proptest::collection::vec((0_u8..3, 0_usize..8), 0..40)) {
             let mut members = Members::first(&consenters("abc"));

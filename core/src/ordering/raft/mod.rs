@@ -1,4 +1,4 @@
-//! Ordering by etcdraft, Fabric's Raft: the part of a consenter that decides, without I/O.
+//! Ordering by etcdraft, Fabric's Raft: the part of a consenter that makes decisions and performs no I/O.
 
 mod acknowledge;
 mod active;

@@ -1,11 +1,14 @@
-//! Envelopes that this node has acknowledged and that are in no block yet.
+//! Envelopes that came in on this node and are in no block yet.
 //!
-//! Each stays here until a block has it. It is sent to the leader, and sent again when it is known to be lost:
+//! Each stays here until a block contains it. It is sent to the leader, and sent again when it is known to be lost,
+//! which is the case if:
 //!
-//! - a later leader has committed an entry of its own term: all that survives of its predecessor's is committed, too;
-//! - one that was sent behind it, to the same leader, is in a block: leaders keep the order in which envelopes come.
+//! - a later leader has committed an entry of its own term: all surviving entries of its predecessor are committed,
+//!   too;
+//! - an envelope that was sent after it, to the same leader, is in a block: leaders keep the order in which envelopes
+//!   come in.
 //!
-//! If nothing that was sent from here gets into a block for a long time, all is sent again, and may be in the chain twice then.
+//! If no envelope from here gets into a block for a long time, all are sent again, and may then be in the chain twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,19 +16,19 @@ use super::event::Submission;
 use crate::block::Hash;
 use crate::crypto::sha256;
 
-/// See the module's description.
+/// Envelopes that came in on this node and are in no block yet; see the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outbox {
     waiting: BTreeMap<u64, Waiting>,
-    /// Those that are with no leader.
+    /// Sequences of the envelopes that no leader has.
     unsent: BTreeSet<u64>,
-    /// Sequences of equal envelopes, the oldest first.
+    /// Sequences of equal envelopes by hash, the oldest first.
     by_hash: HashMap<Hash, Vec<u64>>,
     next_sequence: u64,
     bytes: usize,
-    /// How many envelopes were given to leaders.
+    /// Number of envelopes that were sent to leaders.
     sent: u64,
-    /// The last of these that is in a block, and since when.
+    /// Send order of the latest one that is in a block; the next field is the tick at which it got there.
     newest_ordered: u64,
     progress_tick: u64,
     sent_again: u64,
@@ -38,23 +41,23 @@ struct Waiting {
     sent: Option<Sent>,
 }
 
-/// When and to whom an envelope was sent.
+/// Term and tick in which an envelope was sent.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     term: u64,
     tick: u64,
-    /// Among all that were sent; the first is 1.
+    /// Position among all sent envelopes; the first has 1.
     order: u64,
 }
 
 impl Outbox {
-    /// An empty one; the next envelope's sequence is at least this.
+    /// Creates an empty outbox. The sequence of the next envelope is at least `next_sequence`.
     pub(super) fn new(next_sequence: u64) -> Self {
         Self { next_sequence, ..Self::default() }
     }
 
-    /// Takes in an envelope of before the restart, which was in `term`: the leader of that term may have it, ahead of all that is
-    /// sent from now on.
+    /// Adds an envelope from before the restart. The leader of `term` may have it, ahead of all envelopes that are sent
+    /// from now on.
     pub(super) fn add_old(&mut self, sequence: u64, submission: Submission, term: u64) {
         self.add(sequence, submission);
         self.unsent.remove(&sequence);
@@ -63,7 +66,7 @@ impl Outbox {
         }
     }
 
-    /// Takes in an envelope that has this sequence.
+    /// Adds an envelope with this sequence.
     pub(super) fn add(&mut self, sequence: u64, submission: Submission) {
         let hash = sha256(&[submission.envelope.raw()]);
         self.bytes += submission.envelope.raw().len();
@@ -73,7 +76,7 @@ impl Outbox {
         self.waiting.insert(sequence, Waiting { submission, hash, sent: None });
     }
 
-    /// A block has this envelope. Gives back the sequence of the oldest equal one that waited.
+    /// Removes an envelope that a block contains. Returns its sequence; if several are equal, that of the oldest.
     pub(super) fn ordered(&mut self, raw: &[u8], tick: u64) -> Option<u64> {
         if self.waiting.is_empty() {
             return None;
@@ -87,7 +90,7 @@ impl Outbox {
         Some(sequence)
     }
 
-    /// Takes an envelope out: a block has it, or it is not valid any more.
+    /// Removes an envelope: a block contains it, or it is no longer valid.
     pub(super) fn remove(&mut self, sequence: u64) -> Option<Submission> {
         let Waiting { submission, hash, .. } = self.waiting.remove(&sequence)?;
         self.unsent.remove(&sequence);
@@ -101,12 +104,12 @@ impl Outbox {
         Some(submission)
     }
 
-    /// Every envelope with a smaller sequence is in a block.
+    /// Returns the lowest pending sequence: every envelope with a lower one is in a block or was dropped.
     pub(super) fn below(&self) -> u64 {
         self.waiting.keys().next().copied().unwrap_or(self.next_sequence)
     }
 
-    /// The envelopes that are with no leader, in their order; with the leader of `term` from now on.
+    /// Returns the unsent envelopes in their order, and records them as sent to the leader of `term`.
     pub(super) fn take_unsent(&mut self, term: u64, tick: u64) -> Vec<Submission> {
         let unsent = std::mem::take(&mut self.unsent);
         let mut taken = Vec::with_capacity(unsent.len());
@@ -120,8 +123,8 @@ impl Outbox {
         taken
     }
 
-    /// Finds the envelopes that have to be sent again, as `tick` begins in `term`. `settled`: an entry of that term is committed.
-    /// `patience`: so many ticks without progress are taken for a loss.
+    /// Marks the lost envelopes as unsent, at `tick` of `term`. `settled`: an entry of that term is applied.
+    /// `patience`: number of ticks without progress after which an envelope counts as lost.
     pub(super) fn look_for_lost(&mut self, term: u64, settled: bool, tick: u64, patience: u64) {
         let (newest, progress) = (self.newest_ordered, self.progress_tick);
         for (sequence, waiting) in &mut self.waiting {
@@ -137,7 +140,7 @@ impl Outbox {
         }
     }
 
-    /// What a leader had did not arrive there, or left it again: it is with no leader.
+    /// Marks an envelope as unsent: it did not reach the leader, or the leader dropped it without a proposal.
     pub(super) fn not_sent(&mut self, sequence: u64) {
         if let Some(waiting) = self.waiting.get_mut(&sequence) {
             waiting.sent = None;
@@ -145,32 +148,32 @@ impl Outbox {
         }
     }
 
-    /// Envelopes that were found valid under an older configuration than this.
+    /// Returns the envelopes that were validated under an older configuration than this.
     pub(super) fn judged_before(&self, sequence: crate::channel::ConfigSequence) -> Vec<Submission> {
         let submissions = self.waiting.values().map(|waiting| &waiting.submission);
         submissions.filter(|submission| submission.checked_at < sequence).cloned().collect()
     }
 
-    /// An envelope was found valid again.
+    /// Replaces an envelope by the outcome of its revalidation.
     pub(super) fn judged(&mut self, sequence: u64, submission: Submission) {
         if let Some(waiting) = self.waiting.get_mut(&sequence) {
             let raw = submission.envelope.raw();
             if raw == waiting.submission.envelope.raw() {
                 waiting.submission = submission;
             } else {
-                // a config message was made anew: under its new bytes it is sent as another one
+                // a config message was rebuilt: with its new bytes it is sent as a different envelope
                 let _ = self.remove(sequence);
                 self.add(sequence, submission);
             }
         }
     }
 
-    /// How many envelopes wait, and their bytes.
+    /// Returns the number of pending envelopes and their total size in bytes.
     pub(super) fn held(&self) -> (usize, usize) {
         (self.waiting.len(), self.bytes)
     }
 
-    /// How many envelopes were sent again so far.
+    /// Returns the number of times that an envelope had to be sent again.
     pub(super) fn sent_again(&self) -> u64 {
         self.sent_again
     }

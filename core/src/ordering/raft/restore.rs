@@ -1,4 +1,4 @@
-//! Where a chain begins: with what is in the ledger and in the Raft log.
+//! Creates the state machine of a chain from the contents of the ledger and the Raft log.
 
 use std::collections::BTreeSet;
 
@@ -18,65 +18,67 @@ use crate::channel::{BlockNumber, ChannelId};
 use crate::config::parse_go_duration;
 use crate::crypto::sha256;
 
-/// So many entries stay in the log behind a snapshot, for followers that lag a little.
+/// Number of entries that stay in the log before a snapshot, for followers that lag a little.
 pub(super) const KEPT_ENTRIES: u64 = 16;
-/// Fabric's, where the configuration says zero.
+/// Fabric's default, used if the configuration says zero.
 const SNAPSHOT_BYTES: u64 = 16 << 20;
-/// So many messages with entries may be on their way to one follower, at most.
+/// Maximum number of messages with entries that may be in flight to one follower.
 const MAX_INFLIGHT_MESSAGES: usize = 1 << 10;
 
-/// What a chain begins with.
+/// The state with which a chain starts.
 #[derive(Debug)]
 pub struct Start {
     /// The channel.
     pub channel: ChannelId,
-    /// The number of the newest block.
+    /// Number of the newest block.
     pub number: BlockNumber,
-    /// The hash of its header.
+    /// Hash of the newest block's header.
     pub header_hash: Hash,
-    /// What it remembers of Raft; empty if a channel begins with it, or comes from another consenter.
+    /// Raft metadata of the newest block (`etcdraft.BlockMetadata`). Empty if the channel starts with that block, or
+    /// migrates from another consensus type.
     pub metadata: Bytes,
-    /// What the configuration says.
+    /// The rules of the configuration.
     pub rules: Rules,
-    /// The settings of Raft.
+    /// The Raft settings of the configuration.
     pub options: Options,
-    /// This node's place in the list of consenters.
+    /// Index of this node in the list of consenters.
     pub place: usize,
-    /// Envelopes that were acknowledged here and are in no block, in the order of their places.
+    /// Envelopes that were acknowledged here and are in no block, in the order of their sequences.
     pub pending: Vec<Submission>,
-    /// The place of the next envelope that is acknowledged here.
+    /// Sequence of the next envelope that comes in here.
     pub next_sequence: u64,
-    /// When senders are told that their envelopes will be ordered.
+    /// Condition under which senders get the response SUCCESS.
     pub acknowledge: Acknowledge,
-    /// After how many ticks without a leader it asks others how the channel stands (Fabric's `EvictionSuspicion`).
+    /// Number of ticks without a leader after which the chain asks other orderers for the newest config block (Fabric's
+    /// `EvictionSuspicion`).
     pub suspicion_ticks: u64,
-    /// Decides election timeouts.
+    /// Seed of the random election timeouts.
     pub seed: u64,
 }
 
-/// What is in the Raft log.
+/// The contents of the Raft log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogContents {
     /// Term, vote and commit index.
     pub hard_state: HardState,
     /// The newest snapshot.
     pub snapshot: Option<Snapshot>,
-    /// The entries behind the snapshot, or some more.
+    /// The entries after the snapshot, possibly with some earlier ones.
     pub entries: Vec<Entry>,
 }
 
-/// The time between two ticks; Fabric's default if the setting is no duration.
+/// Returns the interval between two ticks; Fabric's default of 500 ms if the setting is not a duration or is zero.
 pub fn tick_interval(options: &Options) -> std::time::Duration {
     let parsed = parse_go_duration(&options.tick_interval).map(|(interval, _)| interval);
     parsed.filter(|interval| !interval.is_zero()).unwrap_or(std::time::Duration::from_millis(500))
 }
 
-/// After how many bytes of blocks a snapshot is taken.
+/// Returns the number of bytes of blocks after which a snapshot is taken.
 pub fn snapshot_bytes(options: &Options) -> u64 {
     if options.snapshot_interval_size == 0 { SNAPSHOT_BYTES } else { u64::from(options.snapshot_interval_size) }
 }
 
-/// The log of a channel that begins: its consenters are added by entries that count as committed.
+/// Returns the log of a new channel: committed entries that add its consenters.
 pub fn first_log(members: &Members) -> LogContents {
     let entry = |(index, node_id): (u64, u64)| {
         let change = ConfChange { r#type: ConfChangeType::ConfChangeAddNode as i32, node_id, ..ConfChange::default() };
@@ -88,7 +90,7 @@ pub fn first_log(members: &Members) -> LogContents {
     LogContents { hard_state, snapshot: None, entries }
 }
 
-/// Which consenter of a new channel asks for votes first: all consenters find the same.
+/// Returns the ID of the consenter of a new channel that campaigns first. All consenters compute the same.
 pub fn first_candidate(channel: &ChannelId, consenters: usize) -> u64 {
     let hash = sha256(&[channel.as_str().as_bytes()]);
     let number = prost::encoding::decode_varint(&mut &hash[24..]).unwrap_or_default();
@@ -96,10 +98,10 @@ pub fn first_candidate(channel: &ChannelId, consenters: usize) -> u64 {
 }
 
 impl Machine {
-    /// A chain that goes on where ledger and log end. `new`: the log was made for a channel that begins.
+    /// Creates a chain that continues after the ledger and the log. `new`: the log was made for a new channel.
     ///
     /// # Errors
-    /// They contradict each other, or this node is no consenter.
+    /// Fails if they contradict each other, or this node is not a consenter.
     pub fn restore(start: Start, log: LogContents, new: bool) -> Result<Self, ChainFailed> {
         let Start {
             channel,
@@ -136,7 +138,7 @@ impl Machine {
         machine.since_snapshot = since_snapshot;
         machine.campaigns = new && first_candidate(&channel, consenters) == id;
         machine.term = machine.raft.status()?.term;
-        // before the first block is written, which says which of them are in no block
+        // done before the first block is written, because each block records which envelopes are still pending
         for submission in pending {
             if let Origin::Here(sequence) = submission.origin {
                 machine.outbox.add_old(sequence, submission, machine.term);
@@ -146,13 +148,13 @@ impl Machine {
     }
 }
 
-/// What Raft begins with: it is told as applied what is in blocks.
+/// Returns Raft's initial state, and the applied index. Entries whose blocks are written count as applied.
 fn restored(log: LogContents, written_index: u64, tip: Tip) -> (RestoredLog, u64) {
     let LogContents { mut hard_state, snapshot, entries } = log;
     let behind = snapshot.as_ref().map_or(0, |snapshot| snapshot.metadata.index);
     let entries: Vec<Entry> = entries.into_iter().filter(|entry| entry.index > behind).collect();
     hard_state.commit = hard_state.commit.max(behind);
-    // the commit index is not synced for its own sake: what is in a block was committed
+    // a change of the commit index alone is not synced to the disk; an entry whose block is written was committed
     let written = entries.iter().find(|entry| entry.index == written_index);
     if written_index > hard_state.commit && written.and_then(block_hash) == Some(tip.hash) {
         hard_state.commit = written_index;
@@ -167,37 +169,41 @@ fn restored(log: LogContents, written_index: u64, tip: Tip) -> (RestoredLog, u64
     (RestoredLog { hard_state, conf_state, snapshot, entries, applied }, applied)
 }
 
-/// The size of the blocks in entries up to this index. They count for the next snapshot, or a log would grow without end on a node
-/// that is started again more often than a snapshot is due.
+/// Returns the total size in bytes of the blocks in entries up to this index. They count towards the next snapshot;
+/// otherwise the log would grow without bound on a node that restarts more often than a snapshot is due.
 fn bytes_of_blocks(entries: &[Entry], applied: u64) -> u64 {
     let blocks = entries.iter().filter(|entry| entry.index <= applied && entry.r#type() == EntryType::EntryNormal);
     blocks.map(|entry| entry.data.as_ref().map_or(0, Bytes::len) as u64).sum()
 }
 
-/// Why a log that another program wrote is not that of a ledger.
+/// A log that another program wrote does not belong to the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LogMismatch {
-    /// The log is an older copy.
+    /// The log ends before the newest block of the ledger.
     #[error(
         "the log ends with index {last}, and the newest block of the ledger says index {written}: the log is an older copy, or \
          the ledger's blocks came from another orderer"
     )]
     Ends {
-        /// Of the log.
+        /// Last index of the log.
         last: u64,
-        /// Of the newest block.
+        /// Index in the newest block.
         written: u64,
     },
-    /// The log is another node's, or another channel's.
+    /// The log belongs to another node or another channel.
     #[error("the log holds other blocks from index {written} on than the ledger: it is not the log of this ledger")]
     OtherBlocks {
-        /// Of the newest block.
+        /// Index in the newest block.
         written: u64,
     },
 }
 
-/// That a log goes with a ledger whose newest block has this header hash and says `written_index`: the log reaches as far, and holds
-/// that block unless it is behind a snapshot. A block that names other consenters says the index of the one before it.
+/// Checks that a log belongs to a ledger whose newest block has this header hash and the index `written_index` in its
+/// metadata: the log reaches that index, and contains the block unless a snapshot covers it. The block may be in a
+/// later entry, because a block that names other consenters has the index of the block before it.
+///
+/// # Errors
+/// Fails if the log ends earlier, or contains other blocks.
 pub fn check_imported(log: &LogContents, written_index: u64, header_hash: &Hash) -> Result<(), LogMismatch> {
     let behind = log.snapshot.as_ref().map_or(0, |snapshot| snapshot.metadata.index);
     let last = log.entries.last().map_or(behind, |entry| entry.index.max(behind));
@@ -213,7 +219,7 @@ pub fn check_imported(log: &LogContents, written_index: u64, header_hash: &Hash)
     if is_there || written_index <= behind { Ok(()) } else { Err(LogMismatch::OtherBlocks { written: written_index }) }
 }
 
-/// The hash of the header of the block in an entry, if it holds one.
+/// Returns the header hash of the block in an entry; `None` if the entry contains no block.
 fn block_hash(entry: &Entry) -> Option<Hash> {
     let block = Block::decode(entry.data.clone().filter(|data| !data.is_empty())?).ok()?;
     let header = block.header?;
@@ -258,7 +264,7 @@ mod tests {
         let ((second, second_hash), (third, third_hash)) = (entry(3, 1), entry(5, 2));
         let mut log = LogContents { entries: vec![second, empty(4), third], ..LogContents::default() };
         assert_eq!(check_imported(&log, 5, &third_hash), Ok(()));
-        // another entry is there that is in no block yet
+        // the entry after the block is in no block of the ledger yet
         assert_eq!(check_imported(&log, 3, &second_hash), Ok(()));
         // a block that names other consenters
         assert_eq!(check_imported(&log, 3, &third_hash), Ok(()));
@@ -291,7 +297,7 @@ mod tests {
                 channel: ChannelId::parse("ch").expect("a name"),
                 number: BlockNumber(2),
                 header_hash: Hash::default(),
-                // entry 5 is committed, and not in a block yet
+                // entry 5 is committed and not in a block yet
                 metadata: members.metadata(4),
                 rules: Rules {
                     sequence: ConfigSequence(0),

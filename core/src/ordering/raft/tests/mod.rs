@@ -1,4 +1,4 @@
-//! Runs of simulated clusters. A seed repeats a run.
+//! Runs of simulated clusters. Each run is repeatable from its seed.
 
 mod world;
 
@@ -10,7 +10,7 @@ use fabric_proto::common::HeaderType;
 use super::Acknowledge;
 use world::{World, config_in, envelope, rules_of, who};
 
-/// Runs a cluster; gives back how many envelopes are in the chain more than once.
+/// Runs a cluster. Returns it, and the number of envelopes that are in the chain more than once.
 fn run(seed: u64, names: &[&str], ticks: u64, changes: bool) -> (World, usize) {
     let mut world = World::new(seed, names);
     for _ in 0..ticks {
@@ -32,7 +32,7 @@ fn run(seed: u64, names: &[&str], ticks: u64, changes: bool) -> (World, usize) {
     for raw in longest.iter().flat_map(|block| &block.envelopes) {
         *counts.entry(raw).or_default() += 1;
     }
-    // a node that was removed keeps what it had acknowledged
+    // a removed node keeps the envelopes that it had acknowledged
     let members: Vec<String> = rules_of(&longest).0.iter().map(|name| who(name)).collect();
     let gone = world.nodes.iter().filter(|(name, _)| !members.contains(name)).map(|(_, node)| node);
     let kept: BTreeSet<Bytes> = gone.flat_map(|node| node.pending.values().cloned()).collect();
@@ -44,7 +44,7 @@ fn run(seed: u64, names: &[&str], ticks: u64, changes: bool) -> (World, usize) {
     (world, twice)
 }
 
-/// Others with `RAFT_FIRST` and `RAFT_SEEDS`, the first and the last one.
+/// Returns the seeds to run: `RAFT_FIRST` to `RAFT_SEEDS`, by default 1 to 10.
 fn seeds() -> std::ops::RangeInclusive<u64> {
     let first = std::env::var("RAFT_FIRST").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     first..=std::env::var("RAFT_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(10)
@@ -61,13 +61,14 @@ fn nothing_acknowledged_is_lost_and_nobody_forks() {
         twice += repeated;
     }
     assert!(blocks > 500 && kills > 30, "{blocks} blocks, {kills} kills");
-    // what is sent again can be in the chain twice; here a node dies, or is cut off, every few seconds
+    // an envelope that is sent again can be in the chain twice; here a node crashes or is disconnected every few
+    // seconds
     assert!(twice * 25 < usize::try_from(sent).expect("a small number"), "{twice} of {sent} twice");
     eprintln!("{blocks} blocks, {kills} kills, {twice} of {sent} envelopes twice");
 }
 
-/// Loses the disk of a node in the midst of a run; gives back how many envelopes were acknowledged, and how many of them are in the
-/// blocks of none of the others, to which all comes that can.
+/// Loses the disk of a node in the middle of a run. Returns the number of acknowledged envelopes, and how many of them
+/// are in no block of the remaining nodes after these have received all that they can.
 fn lose_a_disk(acknowledge: Acknowledge, seed: u64) -> (usize, usize) {
     let mut world = World::acknowledging(acknowledge, seed, &["a", "b", "c"]);
     for tick in 0..1000 {
@@ -79,7 +80,7 @@ fn lose_a_disk(acknowledge: Acknowledge, seed: u64) -> (usize, usize) {
             world.send(&name, envelope(HeaderType::Message, &text), false);
         }
         if tick == 500 {
-            // mostly the one that acknowledges all that it leads
+            // mostly the leader, which acknowledges all that it leads
             let name = world.leader().unwrap_or_else(|| "a".to_owned());
             world.lose(&name);
         }
@@ -98,7 +99,7 @@ fn what_is_acknowledged_when_it_is_committed_survives_the_loss_of_a_disk() {
     };
     let (committed, lost) = all(Acknowledge::Committed);
     assert_eq!(lost, 0, "of {committed}");
-    // others lose what only that node had: the test would find it
+    // the other modes lose what only that node had: the test would detect it
     let (durable, sent) = (all(Acknowledge::Durable), all(Acknowledge::Sent));
     assert!(durable.1 > 0 && sent.1 > 0, "{durable:?} {sent:?}");
     assert!(committed > 1000, "{committed}");
@@ -111,7 +112,7 @@ fn senders_are_told_when_it_is_time() {
     for acknowledge in [Acknowledge::Durable, Acknowledge::Committed, Acknowledge::Sent] {
         let mut world = World::acknowledging(acknowledge, 5, &["a", "b", "c"]);
         world.calm();
-        // nobody leads yet
+        // there is no leader yet
         world.send("a", text("first"), false);
         assert_eq!(world.acknowledged.len(), usize::from(acknowledge.keeps()));
         while world.leader().is_none() {
@@ -119,7 +120,7 @@ fn senders_are_told_when_it_is_time() {
         }
         world.settle();
         assert_eq!(world.acknowledged.len(), 1);
-        // with the leader, and with another one, while nothing can be committed
+        // submitted to the leader and to a follower, while nothing can be committed
         let leader = world.leader().expect("a leader");
         let others: Vec<String> = world.nodes.keys().filter(|name| **name != leader).cloned().collect();
         for name in &others {
@@ -175,7 +176,7 @@ fn nothing_is_forwarded_to_a_leader_that_was_started_again() {
     world.send(&other, text("while it is down"), false);
     world.tick();
     world.start(&leader);
-    // too few for another election
+    // too few ticks for another election
     for _ in 0..3 {
         world.tick();
         assert_eq!(
@@ -192,8 +193,8 @@ fn nothing_is_forwarded_to_a_leader_that_was_started_again() {
     assert!(!twice(&world.nodes[&other].ledger));
 }
 
-/// Raft takes no proposal while it hands leadership over. What comes in then waits, in its order, whether the other one ever
-/// takes over or not.
+/// Raft accepts no proposal during a leadership transfer. Envelopes that come in then wait, in their order, whether or
+/// not the other consenter ever takes over.
 #[test]
 fn what_comes_in_while_leadership_is_handed_over_is_ordered_later() {
     let text = |number: usize| envelope(HeaderType::Message, &format!("envelope {number}"));

@@ -1,6 +1,7 @@
-//! A cluster of chains under virtual time. Messages are lost, delayed and doubled; nodes are cut off, and die with what was on
-//! its way to their disks; consenters are added, removed and get other certificates. After each tick all ledgers have to be one
-//! chain; in the end, everything that was acknowledged is in it. A seed repeats a run.
+//! Simulates a cluster of chains in virtual time. Messages are lost, delayed and duplicated; nodes are disconnected,
+//! and crash with writes pending; consenters are added, removed and get other certificates. After each tick all ledgers
+//! must be prefixes of one chain; in the end, the chain must contain everything that was acknowledged. A run is
+//! repeatable from its seed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
@@ -23,7 +24,7 @@ const LIMITS: BatchLimits = BatchLimits { max_message_count: 4, preferred_max_by
 const BATCH_TICKS: u64 = 2;
 const ELECTION: u32 = 10;
 
-/// Numbers that a seed decides.
+/// Random numbers that the seed determines.
 pub(super) struct Dice(StdRng);
 
 impl Dice {
@@ -43,7 +44,7 @@ pub(super) struct Stored {
     metadata: Bytes,
 }
 
-/// What waits for a node's disk, in its order.
+/// Pending writes of a node's disk, in their order.
 enum OnItsWay {
     Log(LogWrite),
     Snapshot(Box<raftpb::Snapshot>, u64),
@@ -59,16 +60,16 @@ pub(super) struct Node {
     /// Acknowledged, durable, and in no block of this ledger.
     pub(super) pending: BTreeMap<u64, Bytes>,
     next_sequence: u64,
-    /// Envelopes whose senders were not answered yet.
+    /// Envelopes whose senders have no response yet.
     unanswered: BTreeMap<u64, Bytes>,
     on_its_way: VecDeque<OnItsWay>,
     timer: Option<u64>,
     cut_off: bool,
-    /// Its disk takes nothing.
+    /// Whether its disk completes no write.
     stalled: bool,
-    /// Its disk is gone, and it with it.
+    /// Whether its disk is lost, and the node with it.
     lost: bool,
-    /// What other threads have in hand, and when they are done.
+    /// Work of other threads: the tick at which it completes, and its event.
     elsewhere: VecDeque<(u64, Event)>,
     removed: bool,
 }
@@ -88,7 +89,7 @@ pub(super) struct World {
     pub(super) acknowledged: BTreeSet<Bytes>,
     pub(super) sent: u64,
     pub(super) kills: u64,
-    /// How many envelopes were forwarded, by who got them.
+    /// Number of forwarded envelopes, by receiver.
     pub(super) forwarded: BTreeMap<String, usize>,
     configs: u64,
 }
@@ -105,7 +106,7 @@ pub(super) fn envelope(kind: HeaderType, data: &str) -> SignedEnvelope {
     SignedEnvelope::from_parts(payload.encode_to_vec().into(), Bytes::from_static(b"signature"))
 }
 
-/// The configuration that a config message was made under, and the names in it.
+/// Returns the configuration sequence that a config message was made under, and the names in it.
 pub(super) fn config_in(raw: &Bytes) -> Option<(u64, Vec<String>)> {
     let message = envelope::Message::parse(SignedEnvelope::parse(raw.clone()).ok()?).ok()?;
     let is_config = message.channel_header.r#type == HeaderType::Config as i32;
@@ -125,7 +126,7 @@ pub(super) fn rules_of(ledger: &[Stored]) -> (Vec<String>, Rules) {
     (names.clone(), rules(&names, configs.len() as u64))
 }
 
-/// Without the mark of how often a consenter's certificate was replaced.
+/// Returns the name without the marks that count how often the consenter's certificate was replaced.
 pub(super) fn who(name: &str) -> String {
     name.split('\'').next().unwrap_or_default().to_owned()
 }
@@ -257,7 +258,7 @@ impl World {
                 }
                 Effect::Examine(submission) => {
                     let examined = node.judge(*submission);
-                    // quickly: a thousand take less than a tick
+                    // in less than a tick: a thousand validations take less
                     node.elsewhere.push_front((0, Event::Examined(examined)));
                 }
                 Effect::Rejudge(submissions) => {
@@ -294,22 +295,22 @@ impl World {
         }
     }
 
-    /// Name of the node that `at` knows under this Raft ID.
+    /// Returns the name of the node that `at` knows by this Raft ID.
     fn name_of(&self, at: &str, id: u64) -> Option<String> {
         Some(who(&self.nodes[at].machine.as_ref()?.members().get(id)?.host))
     }
 
-    /// The node that leads, as far as one of them knows.
+    /// Returns the leader, according to the first node that knows one.
     pub(super) fn leader(&self) -> Option<String> {
         self.nodes.iter().find_map(|(name, node)| self.name_of(name, node.machine.as_ref()?.leader()?))
     }
 
-    /// No more trouble from now on.
+    /// Stops injecting faults.
     pub(super) fn calm(&mut self) {
         self.faults = false;
     }
 
-    /// Whether the sender learns at once that nothing gets there.
+    /// Whether the sender learns at once that a message cannot be delivered.
     fn is_unreachable(&self, from: &str, to: u64) -> bool {
         let Some(name) = self.name_of(from, to) else { return true };
         let is_gone = |node: &Node| node.machine.is_none() || node.cut_off;
@@ -336,7 +337,7 @@ impl World {
         }
     }
 
-    /// A consenter that was added begins with the blocks of another.
+    /// Starts each added consenter with the blocks of another node.
     fn invite(&mut self, members: &Members) {
         for (_, consenter) in members.iter() {
             let name = who(&consenter.host);
@@ -352,7 +353,7 @@ impl World {
         }
     }
 
-    /// The newest config block of the longest chain says whether it is a consenter.
+    /// Determines from the newest config block of the longest chain whether the node is a consenter.
     fn suspect(&mut self, name: &str) {
         let longest = self.nodes.values().map(|node| &node.ledger).max_by_key(|ledger| ledger.len()).expect("nodes");
         let is_config = |block: &Stored| block.envelopes.first().is_some_and(|raw| config_in(raw).is_some());
@@ -374,7 +375,7 @@ impl World {
         let blocks = longest.unwrap_or_default();
         let end = usize::try_from(number.0).expect("a small number") + 1;
         assert!(blocks.len() >= end, "somebody has a block that a snapshot stands for");
-        // what is on its way comes first, and is among these
+        // pending writes of blocks are dropped, because the pulled blocks include them
         for on_its_way in std::mem::take(&mut node.on_its_way) {
             if !matches!(on_its_way, OnItsWay::Block(_)) {
                 node.on_its_way.push_back(on_its_way);
@@ -448,7 +449,7 @@ impl World {
             }
             match parcel {
                 Parcel::Raft { from, message, metadata } => {
-                    // as the transport does: who is not known is not let in
+                    // like the transport: messages from unknown senders are rejected
                     let machine = self.nodes[&name].machine.as_ref();
                     let is_known = machine.is_some_and(|machine| machine.members().get(from).is_some());
                     if is_known && self.id_of(&name) == Some(message.to) {
@@ -472,8 +473,7 @@ impl World {
         node.timer = None;
     }
 
-    /// Its disk takes nothing from now on, or goes on.
-    /// Has a node hand its leadership over.
+    /// Makes a node transfer its leadership.
     pub(super) fn hand_over(&mut self, name: &str) {
         let machine = self.nodes.get_mut(name).and_then(|node| node.machine.as_mut()).expect("it is at work");
         let (_, effects) = machine.hand_over().unwrap_or_else(|failed| panic!("{name}: {failed}"));
@@ -487,7 +487,7 @@ impl World {
         node.log.entries.iter().filter_map(|entry| entry.data.as_ref()).map(Bytes::len).sum()
     }
 
-    /// Nothing gets to a node or from it, or everything again.
+    /// Disconnects a node from all others, or reconnects it.
     pub(super) fn cut_off(&mut self, name: &str, is_cut_off: bool) {
         if let Some(node) = self.nodes.get_mut(name) {
             node.cut_off = is_cut_off;
@@ -499,7 +499,7 @@ impl World {
         node.stalled = !node.stalled;
     }
 
-    /// Its disk is gone, and it does not come back.
+    /// Removes a node for good, with its disk.
     pub(super) fn lose(&mut self, name: &str) {
         self.kill(name);
         let Some(node) = self.nodes.get_mut(name) else { return };
@@ -508,7 +508,7 @@ impl World {
         (node.log, node.lost) = (LogContents::default(), true);
     }
 
-    /// One chain.
+    /// Checks that all ledgers belong to one chain.
     fn check(&self) {
         let longest = self.nodes.values().map(|node| &node.ledger).max_by_key(|ledger| ledger.len());
         let longest = longest.expect("nodes");
@@ -581,7 +581,7 @@ impl World {
         text
     }
 
-    /// No more faults: everybody comes back, and what was acknowledged is ordered.
+    /// Stops all faults, restarts every node, and waits until everything acknowledged is ordered.
     pub(super) fn settle(&mut self) {
         self.faults = false;
         let names: Vec<String> = self.nodes.keys().cloned().collect();
@@ -603,7 +603,8 @@ impl Node {
         self.machine.is_none() && !self.removed && !self.lost
     }
 
-    /// A config message counts for the configuration that it was made under, any other one always.
+    /// Validates an envelope: a config message is valid only under the configuration that it was made under; any other
+    /// envelope is always valid.
     fn judge(&self, submission: Submission) -> Examined {
         let checked_at = rules_of(&self.all_blocks()).1.sequence;
         let submission = Submission { checked_at, ..submission };
@@ -616,7 +617,7 @@ impl Node {
         }
     }
 
-    /// Those in the ledger, and those that are on their way there.
+    /// Returns the blocks of the ledger and those that are being written.
     fn all_blocks(&self) -> Vec<Stored> {
         let mut all = self.ledger.clone();
         for on_its_way in &self.on_its_way {
