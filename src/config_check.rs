@@ -14,22 +14,22 @@ use orderer_core::crypto::Signer as _;
 use orderer_core::identity::{Msp, MspVersion, expires_at};
 use orderer_core::own::{self, OwnSigner};
 use orderer_kafka::KafkaCluster;
-use orderer_kafka::check::{Finding, Level};
+use orderer_kafka::check::{Finding, Severity};
 use orderer_ledger::OpenError;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use x509_parser::prelude::FromDer as _;
 
 use crate::certificates::{OrderersError, check_client_files};
-use crate::fabric_folder;
+use crate::crash_guard::CrashLoopGuard;
+use crate::fabric_ledger_dir;
 use crate::http::NO_PROFILES;
 use crate::local_msp::{read_definition, read_signing_identity};
 use crate::node::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX, read_genesis};
-use crate::settings::{Bootstrap, DebugEndpoint, Examined, Settings, kafka_settings};
-use crate::start_record::StartRecord;
+use crate::settings::{Bootstrap, CheckedConfig, DebugEndpoint, Settings, kafka_settings};
 use crate::telemetry::check_spec;
-use crate::tls::{Audience, ListenerTls, TlsFiles};
-use crate::traces::Traces;
+use crate::tls::{ClientTrust, ListenerTls, TlsFiles};
+use crate::traces::OtlpExporter;
 use orderer_core::counted::counted;
 
 const DAY: i64 = 24 * 60 * 60;
@@ -47,19 +47,19 @@ struct Check<'a> {
 
 /// Checks all settings. `logging_spec` is the value of `FABRIC_LOGGING_SPEC`; with `bind` the addresses are bound for
 /// a moment.
-pub fn check(examined: &Examined, logging_spec: Option<&str>, bind: bool) -> Vec<Finding> {
+pub fn check(examined: &CheckedConfig, logging_spec: Option<&str>, bind: bool) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
-    findings.extend(examined.mistakes.iter().map(|mistake| finding(Level::Error, mistake.to_string())));
+    findings.extend(examined.mistakes.iter().map(|mistake| finding(Severity::Error, mistake.to_string())));
     if let Some(Err(error)) = logging_spec.map(check_spec) {
-        findings.push(finding(Level::Error, format!("FABRIC_LOGGING_SPEC: {error}")));
+        findings.push(finding(Severity::Error, format!("FABRIC_LOGGING_SPEC: {error}")));
     }
     findings.extend(examined.notes.iter().map(|note| {
-        let level = if note.is_warning { Level::Warning } else { Level::Fine };
+        let level = if note.is_warning { Severity::Warning } else { Severity::Fine };
         finding(level, note.text.clone())
     }));
     let Some(settings) = &examined.settings else { return findings };
     if examined.mistakes.is_empty() {
-        findings.push(finding(Level::Fine, format!("settings: {} is understood", settings.source)));
+        findings.push(finding(Severity::Fine, format!("settings: {} is understood", settings.source)));
     }
     let mut check = Check { settings, catalog: Arc::default(), is_stranger: false, findings };
     for (section, tls) in listeners(settings) {
@@ -76,7 +76,7 @@ pub fn check(examined: &Examined, logging_spec: Option<&str>, bind: bool) -> Vec
     check.ledgers(signer.as_ref());
     check.kafka();
     if settings.profile.is_some() && cfg!(not(feature = "profiles")) {
-        check.put(Level::Error, NO_PROFILES.to_owned());
+        check.put(Severity::Error, NO_PROFILES.to_owned());
     }
     check.tracing();
     if bind {
@@ -98,16 +98,16 @@ fn listeners(settings: &Settings) -> Vec<(&'static str, &TlsFiles)> {
     all.into_iter().filter_map(|(section, tls)| Some((section, tls?))).collect()
 }
 
-fn finding(level: Level, found: String) -> Finding {
+fn finding(level: Severity, found: String) -> Finding {
     Finding { level, found, fix: None }
 }
 
 impl Check<'_> {
-    fn put(&mut self, level: Level, found: String) {
+    fn put(&mut self, level: Severity, found: String) {
         self.findings.push(finding(level, found));
     }
 
-    fn mend(&mut self, level: Level, found: String, fix: &str) {
+    fn mend(&mut self, level: Severity, found: String, fix: &str) {
         self.findings.push(Finding { level, found, fix: Some(fix.to_owned()) });
     }
 
@@ -117,11 +117,11 @@ impl Check<'_> {
         if ![&files.certificate, &files.private_key].into_iter().chain(roots).all(|file| file.is_file()) {
             return;
         }
-        if let Err(error) = ListenerTls::new(files.clone(), Audience::Operators) {
-            self.mend(Level::Error, format!("{section}: {}", chain_text(&error)), "put matching PEM files in place");
+        if let Err(error) = ListenerTls::new(files.clone(), ClientTrust::Operators) {
+            self.mend(Severity::Error, format!("{section}: {}", chain_text(&error)), "put matching PEM files in place");
             return;
         }
-        self.put(Level::Fine, format!("{section}: certificate and key belong together"));
+        self.put(Severity::Fine, format!("{section}: certificate and key belong together"));
         for file in [&files.certificate].into_iter().chain(roots) {
             for certificate in CertificateDer::pem_file_iter(file).into_iter().flatten().flatten() {
                 self.certificate(section, file, &certificate);
@@ -132,13 +132,17 @@ impl Check<'_> {
     /// Reports a certificate's validity period.
     fn certificate(&mut self, section: &str, file: &Path, der: &[u8]) {
         let Ok((_, certificate)) = x509_parser::certificate::X509Certificate::from_der(der) else {
-            self.put(Level::Error, format!("{section}: {}: no X.509 certificate", file.display()));
+            self.put(Severity::Error, format!("{section}: {}: no X.509 certificate", file.display()));
             return;
         };
         let (validity, now) = (certificate.validity(), unix_now().0);
         let what = format!("{section}: '{}' in {}", certificate.subject(), file.display());
         if validity.not_before.timestamp() > now {
-            self.mend(Level::Error, format!("{what} is not good before {}", validity.not_before), "look at the clock");
+            self.mend(
+                Severity::Error,
+                format!("{what} is not good before {}", validity.not_before),
+                "look at the clock",
+            );
         } else {
             self.good_until(&what, validity.not_after.timestamp());
         }
@@ -148,15 +152,15 @@ impl Check<'_> {
         let left = not_after - unix_now().0;
         let days = left / DAY;
         match left {
-            ..0 => self.mend(Level::Error, format!("{what} has expired"), "put a new certificate in its place"),
+            ..0 => self.mend(Severity::Error, format!("{what} has expired"), "put a new certificate in its place"),
             0..SHORT => {
                 self.mend(
-                    Level::Warning,
+                    Severity::Warning,
                     format!("{what} expires in {}", counted(days, "day")),
                     "put a new certificate in its place",
                 );
             }
-            _ => self.put(Level::Fine, format!("{what} is good for {}", counted(days, "day"))),
+            _ => self.put(Severity::Fine, format!("{what} is good for {}", counted(days, "day"))),
         }
     }
 
@@ -166,7 +170,7 @@ impl Check<'_> {
             Bootstrap::File(file) => file,
             // the setting matters only while the node has no channel
             Bootstrap::Provisional(_) if needed => {
-                self.mend(Level::Error, PROVISIONAL.to_owned(), PROVISIONAL_FIX);
+                self.mend(Severity::Error, PROVISIONAL.to_owned(), PROVISIONAL_FIX);
                 return None;
             }
             Bootstrap::Provisional(_) | Bootstrap::Nothing => return None,
@@ -174,18 +178,18 @@ impl Check<'_> {
         let what = format!("General.BootstrapFile {}", file.display());
         if !file.is_file() {
             if needed {
-                self.mend(Level::Error, format!("{what}: no such file"), BOOTSTRAP_FIX);
+                self.mend(Severity::Error, format!("{what}: no such file"), BOOTSTRAP_FIX);
             }
             return None;
         }
         match read_genesis(file, &self.catalog, &self.settings.serving) {
             Ok((_, snapshot)) => {
                 let consensus = &snapshot.orderer().consensus_type;
-                self.put(Level::Fine, format!("{what}: channel {}, consensus type {consensus}", snapshot.channel()));
+                self.put(Severity::Fine, format!("{what}: channel {}, consensus type {consensus}", snapshot.channel()));
                 Some(snapshot)
             }
             Err(error) => {
-                self.put(Level::Error, format!("{what}: {error:#}"));
+                self.put(Severity::Error, format!("{what}: {error:#}"));
                 None
             }
         }
@@ -200,7 +204,7 @@ impl Check<'_> {
         let identity = match read_signing_identity(folder, id) {
             Ok(identity) => identity,
             Err(error) => {
-                self.put(Level::Error, format!("{what}: {}", chain_text(&error)));
+                self.put(Severity::Error, format!("{what}: {}", chain_text(&error)));
                 return None;
             }
         };
@@ -210,15 +214,15 @@ impl Check<'_> {
         }
         let defined = read_definition(folder, id).map_err(|error| chain_text(&error));
         for line in defined.iter().flat_map(|definition| &definition.left_out) {
-            self.put(Level::Warning, format!("{what}: {line}"));
+            self.put(Severity::Warning, format!("{what}: {line}"));
         }
         let msp = defined
             .and_then(|defined| Msp::from_config(&defined.config, MspVersion::LATEST).map_err(|e| chain_text(&e)));
         match msp {
-            Ok(_) => self.put(Level::Fine, format!("{what}: a definition of {id}")),
+            Ok(_) => self.put(Severity::Fine, format!("{what}: a definition of {id}")),
             // only a warning: the node signs without the definition, and other nodes use those in the channels'
             // configurations
-            Err(error) => self.put(Level::Warning, format!("{what} does not define {id}: {error}")),
+            Err(error) => self.put(Severity::Warning, format!("{what} does not define {id}: {error}")),
         }
         let signer = Some(OwnSigner::new(Arc::new(identity)));
         let Some(snapshot) = bootstrap else { return signer };
@@ -227,11 +231,11 @@ impl Check<'_> {
             Err(error) => Err(error.to_string()),
         };
         match vouched {
-            Ok(()) => self.put(Level::Fine, format!("{what}: a member of channel {}", snapshot.channel())),
+            Ok(()) => self.put(Severity::Fine, format!("{what}: a member of channel {}", snapshot.channel())),
             Err(why) => {
                 self.is_stranger = true;
                 self.mend(
-                    Level::Error,
+                    Severity::Error,
                     format!("{what}: no member of channel {}: {why}", snapshot.channel()),
                     "peers would not take its blocks: set LocalMSPID and LocalMSPDir to those of an ordering organization",
                 );
@@ -246,17 +250,17 @@ impl Check<'_> {
         let (settings, channel) = (self.settings, snapshot.channel());
         if let Some(Err(refused)) = signer.map(|signer| signer.check(snapshot)) {
             self.mend(
-                Level::Error,
+                Severity::Error,
                 chain_text(&refused),
                 "set General.LocalMSPID and General.LocalMSPDir to an orderer's that the policy accepts",
             );
         }
         if let Err(refused) = own::engine(&settings.serving, snapshot, &settings.tls_keys()) {
-            self.put(Level::Error, format!("channel {channel} is not ordered here: {refused}"));
+            self.put(Severity::Error, format!("channel {channel} is not ordered here: {refused}"));
         }
         if let Some(addresses) = own::others_of_solo(snapshot) {
             let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
-            self.put(Level::Warning, format!("channel {channel}: {} ({addresses})", own::WARNING_SOLO));
+            self.put(Severity::Warning, format!("channel {channel}: {} ({addresses})", own::WARNING_SOLO));
         }
     }
 
@@ -266,28 +270,28 @@ impl Check<'_> {
         let there = location.ancestors().find(|folder| folder.exists());
         let folder = there.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {
-            self.put(Level::Error, format!("{what}: {} is no folder", folder.display()));
+            self.put(Severity::Error, format!("{what}: {} is no folder", folder.display()));
             return;
         }
         if let Err(error) = is_writable(folder) {
             let fix = format!("let the node's user write to {}", folder.display());
-            self.mend(Level::Error, format!("{what}: cannot write to {}: {error}", folder.display()), &fix);
+            self.mend(Severity::Error, format!("{what}: cannot write to {}: {error}", folder.display()), &fix);
             return;
         }
-        match StartRecord::look(location) {
-            Err(refused) => self.put(Level::Error, chain_text(&refused)),
+        match CrashLoopGuard::check(location) {
+            Err(refused) => self.put(Severity::Error, chain_text(&refused)),
             Ok(pause) if !pause.is_zero() => self.put(
-                Level::Warning,
+                Severity::Warning,
                 format!("the node was killed several times within minutes: a start now waits {} s", pause.as_secs()),
             ),
             Ok(_) => {}
         }
         let store = LedgerStore::look(location);
         let channels = store.list().unwrap_or_default();
-        match fabric_folder::look(location, &channels) {
+        match fabric_ledger_dir::look(location, &channels) {
             Ok(Ok(())) => {}
-            Ok(Err(refused)) => self.put(Level::Error, format!("FileLedger.Location: {refused}")),
-            Err(error) => self.put(Level::Error, format!("{what}: {error}")),
+            Ok(Err(refused)) => self.put(Severity::Error, format!("FileLedger.Location: {refused}")),
+            Err(error) => self.put(Severity::Error, format!("{what}: {error}")),
         }
         for channel in &channels {
             self.ledger(&store, channel, signer);
@@ -300,7 +304,7 @@ impl Check<'_> {
             }
             (true, count) => format!("{what}: has channels ({count})"),
         };
-        self.put(Level::Fine, found);
+        self.put(Severity::Fine, found);
     }
 
     fn channels(&self) -> usize {
@@ -322,17 +326,17 @@ impl Check<'_> {
         if let Err(error) = check_client_files(cluster) {
             // an error in the general certificate was reported, too
             if !(is_general && matches!(error, OrderersError::Identity { .. })) {
-                self.mend(Level::Error, chain_text(&error), "put matching PEM files in place");
+                self.mend(Severity::Error, chain_text(&error), "put matching PEM files in place");
             }
             return;
         }
         if is_general {
             self.put(
-                Level::Fine,
+                Severity::Fine,
                 "General.Cluster: other orderers are shown the certificate of General.TLS".to_owned(),
             );
         } else {
-            self.put(Level::Fine, "General.Cluster: client certificate and key belong together".to_owned());
+            self.put(Severity::Fine, "General.Cluster: client certificate and key belong together".to_owned());
             for der in CertificateDer::pem_file_iter(&cluster.client_certificate).into_iter().flatten().flatten() {
                 self.certificate("General.Cluster", &cluster.client_certificate, &der);
             }
@@ -345,7 +349,7 @@ impl Check<'_> {
         }
         if cluster.connections.tolerate_expired {
             self.put(
-                Level::Warning,
+                Severity::Warning,
                 "General.Cluster.TolerateExpiredCertificates: orderers with expired certificates are connected to"
                     .to_owned(),
             );
@@ -362,14 +366,14 @@ impl Check<'_> {
         let address = operations.address;
         match http.debug {
             DebugEndpoint::Open => self.mend(
-                Level::Warning,
+                Severity::Warning,
                 format!(
                     "Debug.Endpoint is open: whoever reaches {address} reads ledgers, configurations and logs there"
                 ),
                 "turn on Operations.TLS, or set Debug.Endpoint to protected",
             ),
             DebugEndpoint::Protected => self.put(
-                Level::Fine,
+                Severity::Fine,
                 format!("Operations: without TLS /debug on {address} answers this machine alone (Debug.Endpoint)"),
             ),
             DebugEndpoint::Off => {}
@@ -382,13 +386,13 @@ impl Check<'_> {
         let ledger = match store.open(channel) {
             Ok(ledger) => ledger,
             Err(OpenError::AlreadyOpen { .. }) => {
-                return self.put(Level::Fine, format!("channel {channel}: its ledger is in use, the node runs"));
+                return self.put(Severity::Fine, format!("channel {channel}: its ledger is in use, the node runs"));
             }
-            Err(error) => return self.put(Level::Error, format!("channel {channel}: {}", chain_text(&error))),
+            Err(error) => return self.put(Severity::Error, format!("channel {channel}: {}", chain_text(&error))),
         };
         match load_snapshot(&ledger, &self.catalog) {
             Ok(snapshot) => self.own_part(&snapshot, signer),
-            Err(error) => self.put(Level::Error, format!("channel {channel}: {}", chain_text(&error))),
+            Err(error) => self.put(Severity::Error, format!("channel {channel}: {}", chain_text(&error))),
         }
     }
 
@@ -405,11 +409,11 @@ impl Check<'_> {
         }
         match KafkaCluster::new(reach) {
             Ok(_) => self.mend(
-                Level::Fine,
+                Severity::Fine,
                 "Kafka: brokers, certificates and credentials can be used".to_owned(),
                 "orderer kafka check asks the brokers themselves",
             ),
-            Err(error) => self.put(Level::Error, format!("Kafka: {}", chain_text(&error))),
+            Err(error) => self.put(Severity::Error, format!("Kafka: {}", chain_text(&error))),
         }
     }
 
@@ -417,12 +421,12 @@ impl Check<'_> {
         let settings = self.settings;
         // no connection is made until there is something to send
         if let Some(tracing) = settings.tracing.as_ref().filter(|tracing| tracing.roots.iter().all(|r| r.is_file())) {
-            match Traces::start(tracing, "") {
+            match OtlpExporter::start(tracing, "") {
                 Ok((traces, _)) => {
                     traces.finish();
-                    self.put(Level::Fine, format!("Tracing: spans go to {}", tracing.endpoint));
+                    self.put(Severity::Fine, format!("Tracing: spans go to {}", tracing.endpoint));
                 }
-                Err(error) => self.put(Level::Error, format!("{error:#}")),
+                Err(error) => self.put(Severity::Error, format!("{error:#}")),
             }
         }
         let folders = [("Broadcast", &settings.broadcast_trace_dir), ("Deliver", &settings.deliver_trace_dir)];
@@ -432,11 +436,13 @@ impl Check<'_> {
             let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
             match is_writable(there) {
                 Ok(()) => self.mend(
-                    Level::Warning,
+                    Severity::Warning,
                     format!("{what}: a file is written for each request"),
                     "for a short while only: nobody removes them",
                 ),
-                Err(error) => self.put(Level::Error, format!("{what}: cannot write to {}: {error}", there.display())),
+                Err(error) => {
+                    self.put(Severity::Error, format!("{what}: cannot write to {}: {error}", there.display()))
+                }
             }
         }
     }
@@ -459,9 +465,9 @@ impl Check<'_> {
             match TcpListener::bind::<SocketAddr>(address) {
                 Ok(listener) => {
                     taken.push(listener);
-                    self.put(Level::Fine, format!("{section}: {address} can be listened on"));
+                    self.put(Severity::Fine, format!("{section}: {address} can be listened on"));
                 }
-                Err(error) => self.put(Level::Error, format!("{section}: listen on {address}: {error}")),
+                Err(error) => self.put(Severity::Error, format!("{section}: listen on {address}: {error}")),
             }
         }
     }

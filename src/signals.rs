@@ -5,9 +5,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// SIGTERM and SIGINT, which end the node.
-pub(crate) struct Ends(Option<(Signal, Signal)>);
+pub(crate) struct TerminationSignals(Option<(Signal, Signal)>);
 
-impl Ends {
+impl TerminationSignals {
     /// Installs the handlers; the signals no longer end the process by themselves. Call it within a runtime.
     pub(crate) fn new() -> Self {
         let both = signal(SignalKind::terminate()).and_then(|t| Ok((t, signal(SignalKind::interrupt())?)));
@@ -31,9 +31,9 @@ impl Ends {
 }
 
 /// SIGHUP, which reloads files.
-pub(crate) struct Hangups(Option<Signal>);
+pub(crate) struct HangupSignals(Option<Signal>);
 
-impl Hangups {
+impl HangupSignals {
     /// Installs the handler. Call it within a runtime.
     pub(crate) fn new() -> Self {
         let hangups = signal(SignalKind::hangup());
@@ -56,9 +56,9 @@ impl Hangups {
 }
 
 /// SIGUSR1, which dumps the actors.
-pub(crate) struct Dumps(Option<Signal>);
+pub(crate) struct DumpSignals(Option<Signal>);
 
-impl Dumps {
+impl DumpSignals {
     /// Installs the handler; the signal no longer ends the process. Call it within a runtime.
     pub(crate) fn new() -> Self {
         let asked = signal(SignalKind::user_defined1());

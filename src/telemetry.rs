@@ -4,7 +4,7 @@
 //! `orderer.node`; a spec for `orderer` covers all of them.
 
 mod limit;
-mod tail;
+mod log_buffer;
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,8 +23,8 @@ use crate::traces::SpanLayer;
 
 use limit::LineLimit;
 pub use limit::report_left_out;
-use tail::Tail;
-pub use tail::{LogLine, LogWanted};
+use log_buffer::LogBuffer;
+pub use log_buffer::{LogLine, LogQuery};
 
 /// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -43,7 +43,7 @@ struct Control {
     spec: Mutex<String>,
     /// Applies other levels.
     change: Box<dyn Fn(Targets) + Send + Sync>,
-    tail: Tail,
+    tail: LogBuffer,
 }
 
 impl LogControl {
@@ -53,7 +53,7 @@ impl LogControl {
     }
 
     /// Returns the latest lines.
-    pub fn newest(&self, wanted: &LogWanted) -> Vec<LogLine> {
+    pub fn newest(&self, wanted: &LogQuery) -> Vec<LogLine> {
         self.0.tail.newest(wanted)
     }
 
@@ -71,7 +71,7 @@ impl LogControl {
 pub fn start(spec: &str, format: LogFormat, spans: Option<SpanLayer>) -> Result<LogControl, SpecError> {
     let (filter, handle) = reload::Layer::new(parse_spec(spec)?);
     let filter = filter.and(LineLimit::default());
-    let tail = Tail::default();
+    let tail = LogBuffer::default();
     let writer = fmt::layer().with_writer(std::io::stderr);
     // behind one filter: the tail retains exactly what was logged
     let log: SpanLayer = match format {

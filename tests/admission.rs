@@ -20,8 +20,8 @@ use world::http::Http;
 use world::messages::{block, oldest, seek, seek_info, transaction};
 use world::metrics::Scrape;
 use world::node::orderer_folder;
-use world::raw::{call, call_path, prefix, read_to_end};
-use world::{Client, Node, Person, Setup, many, within};
+use world::raw_grpc::{call, call_path, prefix, read_to_end};
+use world::{Client, Node, Setup, TestIdentity, many_channels, within};
 
 const CHANNEL: &str = "app";
 const MB: usize = 1 << 20;
@@ -53,7 +53,7 @@ async fn is_closed(socket: &mut TcpStream, limit: Duration) -> bool {
 /// Asserts that an envelope of this size from another client is ordered within this time.
 async fn assert_ordered(client: &Client, bytes: usize, limit: Duration) {
     let began = Instant::now();
-    let answer = client.broadcast(transaction(&Person::user(2), CHANNEL, vec![7; bytes])).await;
+    let answer = client.broadcast(transaction(&TestIdentity::user(2), CHANNEL, vec![7; bytes])).await;
     assert_eq!(answer, (Status::Success, String::new()));
     assert!(began.elapsed() < limit, "{bytes} bytes took {:?}", began.elapsed());
 }
@@ -134,7 +134,7 @@ async fn streams_that_wait_at_the_gate_hold_no_more_than_their_share() {
     setup = setup.variable("FAILPOINTS", "registrar/app/block-writer:Commit=1*stuck(12000)");
     for durability in ["disk", "memory"] {
         let node = setup.again(&["start"]).set("SOLO_DURABILITY", durability).start().await;
-        let user = Person::user(1);
+        let user = TestIdentity::user(1);
         let envelope = prost::Message::encode_to_vec(&transaction(&user, CHANNEL, vec![1; 60 << 10]));
         let framed = Bytes::from([&prefix(envelope.len())[..], &envelope].concat());
         let mut calls = Vec::new();
@@ -178,7 +178,7 @@ fn framed(envelope: &impl prost::Message) -> Bytes {
 async fn followers_that_take_nothing_hold_no_more_than_their_share() {
     const BLOCKS: usize = 40;
     let node = Setup::application().set("LIMITS_MEMORYBYTES", "192 MB").start().await;
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     for _ in 0..BLOCKS {
         assert_ordered(&client, 900 << 10, Duration::from_secs(20)).await;
     }
@@ -201,10 +201,11 @@ async fn followers_that_take_nothing_hold_no_more_than_their_share() {
 /// channel. They then hold all the memory that one address may hold, except what is kept for small connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
-    let setup =
-        many::channels(Setup::bare(), 2).set("LIMITS_MEMORYBYTES", "64 MB").set("LIMITS_CHANNELINGRESSBYTES", "1 MB");
+    let setup = many_channels::channels(Setup::without_channels(), 2)
+        .set("LIMITS_MEMORYBYTES", "64 MB")
+        .set("LIMITS_CHANNELINGRESSBYTES", "1 MB");
     let node = setup.variable("FAILPOINTS", "registrar/channel0/block-writer:Commit=1*stuck(60000)").start().await;
-    let small = framed(&transaction(&Person::user(1), "channel0", vec![1; 30 << 10]));
+    let small = framed(&transaction(&TestIdentity::user(1), "channel0", vec![1; 30 << 10]));
     let mut calls = Vec::new();
     for _ in 0..40 {
         let channel = node.client().await.channel;
@@ -222,7 +223,7 @@ async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
     // the waiting clients now hold the memory for clients
     tokio::time::sleep(Duration::from_secs(3)).await;
     let began = Instant::now();
-    let envelope = transaction(&Person::user(2), "channel1", vec![7; 70 << 10]);
+    let envelope = transaction(&TestIdentity::user(2), "channel1", vec![7; 70 << 10]);
     let answer = tokio::time::timeout(Duration::from_secs(10), node.client().await.broadcast(envelope)).await;
     assert_eq!(answer.expect("an answer"), (Status::Success, String::new()));
     eprintln!("another channel's envelope took {:?}", began.elapsed());
@@ -249,8 +250,9 @@ async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_takes_are_bounded() {
     const STREAMS: u32 = 100;
-    let setup =
-        many::channels(Setup::bare(), 20).set("LIMITS_MEMORYBYTES", "192 MB").set("METRICS_PROVIDER", "prometheus");
+    let setup = many_channels::channels(Setup::without_channels(), 20)
+        .set("LIMITS_MEMORYBYTES", "192 MB")
+        .set("METRICS_PROVIDER", "prometheus");
     let mut node = setup.start().await;
     let operations = address(&node.line("operations endpoint is open").await);
     let http = Http::of(&mut node, "operations").await;
@@ -311,7 +313,7 @@ async fn what_is_held_and_refused_is_shown() {
     let http = Http::of(&mut node, "operations").await;
     let client = node.client().await;
     assert_ordered(&client, 10_000, Duration::from_secs(20)).await;
-    client.block(&Person::user(1), CHANNEL, 1).await;
+    client.block(&TestIdentity::user(1), CHANNEL, 1).await;
     let before = Scrape::of(&http).await;
     let used = |scrape: &Scrape, part: &str| scrape.value(&format!("orderer_memory_used_bytes{{part=\"{part}\"}}"));
     let limit = |part: &str| before.value(&format!("orderer_memory_limit_bytes{{part=\"{part}\"}}"));

@@ -9,21 +9,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use world::node::Ended;
-use world::{PATIENCE, Setup, within};
+use world::node::ProcessOutput;
+use world::{Setup, TEST_TIMEOUT, within};
 
 /// Time limit of a benchmark. After each run the benchmark verifies signatures for 0.25 s of CPU time, which can take 5
 /// s on a busy machine.
 const MEASURED_WITHIN: Duration = Duration::from_secs(180);
 
 /// Runs `benchmark` with these arguments.
-fn benchmark(setup: &Setup, words: &str, more: &[&str]) -> Ended {
+fn benchmark(setup: &Setup, words: &str, more: &[&str]) -> ProcessOutput {
     let words = ["benchmark"].into_iter().chain(words.split_whitespace()).chain(more.iter().copied());
     setup.again(&words.collect::<Vec<_>>()).run_within(MEASURED_WITHIN, "")
 }
 
 /// Asserts that the command failed with one line on stderr and no output.
-fn assert_refused(ended: &Ended, parts: &[&str]) {
+fn assert_refused(ended: &ProcessOutput, parts: &[&str]) {
     assert_eq!((ended.code, ended.stderr.lines().count(), &*ended.stdout), (Some(1), 1, ""), "{ended:?}");
     assert!(parts.iter().all(|part| ended.stderr.contains(part)), "{parts:?} not in: {}", ended.stderr);
 }
@@ -32,7 +32,7 @@ fn names_in(folder: &Path) -> Vec<String> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-fn report(ended: &Ended) -> Value {
+fn report(ended: &ProcessOutput) -> Value {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     serde_json::from_str(&ended.stdout).unwrap()
 }
@@ -63,7 +63,7 @@ fn assert_consistent(run: &Value, sent: u64) {
 
 #[test]
 fn own_nodes_are_measured_in_turn_and_the_report_agrees_with_itself() {
-    let setup = Setup::bare();
+    let setup = Setup::without_channels();
     let words = "--envelopes 300 --warm-up 40 --runs 2 --streams 3 --window 8 --subscribers 2 --payload-bytes 100 --json \
                  --html report.html --folder .";
     let ended = benchmark(&setup, words, &[]);
@@ -97,7 +97,7 @@ fn own_nodes_are_measured_in_turn_and_the_report_agrees_with_itself() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_is_interrupted_removes_its_ledger_too() {
-    let setup = Setup::bare();
+    let setup = Setup::without_channels();
     let words = "benchmark --folder . --over grpc --envelopes 4000 --rate 20 --warm-up 0 --runs 1";
     let mut running = setup.again(&words.split_whitespace().collect::<Vec<_>>()).spawn();
     let ledger = || {
@@ -112,13 +112,13 @@ async fn one_that_is_interrupted_removes_its_ledger_too() {
     within("a ledger in the folder", there).await;
     running.terminate();
     running.line("ended by SIGTERM").await;
-    assert_eq!(running.ended(PATIENCE).await.code(), Some(1));
+    assert_eq!(running.ended(TEST_TIMEOUT).await.code(), Some(1));
     assert_eq!(names_in(setup.folder()), [""; 0]);
 }
 
 #[test]
 fn ed25519_identities_are_measured_by_their_own_verification() {
-    let setup = Setup::bare();
+    let setup = Setup::without_channels();
     let words = "--algorithm ed25519 --envelopes 200 --warm-up 0 --runs 1 --payload-bytes 100";
     let report = report(&benchmark(&setup, words, &["--json", "--html", "report.html"]));
     for subject in report["subjects"].as_array().unwrap() {
@@ -139,7 +139,7 @@ fn ed25519_identities_are_measured_by_their_own_verification() {
 /// configuration first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_and_loads_that_will_not_do_are_refused_before_a_node_is_started() {
-    let older = Setup::bare().arguments(&["start", "--dev", "net"]);
+    let older = Setup::without_channels().arguments(&["start", "--dev", "net"]);
     let node = older.start().await;
     assert_refused(
         &benchmark(&older, "--dev net --algorithm ed25519", &[]),
@@ -168,10 +168,10 @@ async fn keys_and_loads_that_will_not_do_are_refused_before_a_node_is_started() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_at_an_address_is_measured_at_a_rate_beside_another() {
-    let node = Setup::bare().arguments(&["start", "--dev", "net"]);
+    let node = Setup::without_channels().arguments(&["start", "--dev", "net"]);
     let first = node.start().await;
     // another node of the same network with its own ledger
-    let second = Setup::bare()
+    let second = Setup::without_channels()
         .set("FILELEDGER_LOCATION", node.folder().join("other").display())
         .set("GENERAL_BOOTSTRAPMETHOD", "file")
         .set("GENERAL_BOOTSTRAPFILE", node.folder().join("net/genesis/devchannel.block").display());
@@ -197,8 +197,11 @@ async fn a_node_at_an_address_is_measured_at_a_rate_beside_another() {
 #[test]
 fn what_makes_no_sense_is_refused_before_anything_is_measured() {
     for arguments in [&["--payload-bytes", "3"][..], &["--rate", "0"], &["--runs", "0"], &["--pid", "1"]] {
-        let ended = Setup::bare().arguments(&[&["benchmark"], arguments].concat()).run();
+        let ended = Setup::without_channels().arguments(&[&["benchmark"], arguments].concat()).run();
         assert_eq!(ended.code, Some(2), "{arguments:?}");
     }
-    assert_refused(&benchmark(&Setup::bare(), "--against 127.0.0.1:1", &[]), &["--against needs a network"]);
+    assert_refused(
+        &benchmark(&Setup::without_channels(), "--against 127.0.0.1:1", &[]),
+        &["--against needs a network"],
+    );
 }

@@ -12,8 +12,8 @@ use futures_util::{StreamExt as _, future, stream};
 use prost::Message as _;
 use tonic::transport::Endpoint;
 use world::messages::{block, envelope_with, oldest, seek_info, transaction};
-use world::raw::{call, prefix, read_to_end};
-use world::{Client, Node, Person, Setup, seed};
+use world::raw_grpc::{call, prefix, read_to_end};
+use world::{Client, Node, Setup, TestIdentity, seed};
 
 const CHANNEL: &str = "app";
 const MB: usize = 1 << 20;
@@ -23,7 +23,7 @@ const BOUND: usize = 3 * 256 * MB;
 
 /// Asserts that another client, on another connection, can send an envelope and receive its block.
 async fn assert_serves(node: &Node) {
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     let height = client.newest_block(&user, CHANNEL).await.header.unwrap().number + 1;
     client.order([transaction(&user, CHANNEL, "of another client")]).await;
     client.block(&user, CHANNEL, height).await;
@@ -40,7 +40,7 @@ fn assert_bounded(node: &Node) {
 async fn a_thousand_open_streams() {
     let node = Setup::application().start().await;
     // separate connections, because blocks that the subscribers do not read block everything else on their connection
-    let (user, follower, sender) = (Person::user(1), node.client().await, node.client().await);
+    let (user, follower, sender) = (TestIdentity::user(1), node.client().await, node.client().await);
     let follow = seek_info(oldest(), block(u64::MAX));
     let (mut broadcasting, mut delivering) = (Vec::new(), Vec::new());
     for _ in 0..500 {
@@ -120,7 +120,7 @@ async fn followers_that_never_read_while_fifty_megabytes_are_ordered() {
     const ENVELOPES: usize = 56;
     const ENVELOPE_BYTES: usize = 900 << 10;
     let node = Setup::application().start().await;
-    let user = Person::user(1);
+    let user = TestIdentity::user(1);
     let follow = seek_info(oldest(), block(u64::MAX));
     let mut silent = Vec::new();
     for _ in 0..10 {
@@ -168,7 +168,7 @@ async fn garbage_gets_an_answer_and_harms_nobody() {
     const ROUNDS: usize = 150;
     let mut dice = rand::rngs::StdRng::seed_from_u64(seed());
     let node = Setup::application().start().await;
-    let (client, user, admin) = (node.client().await, Person::user(1), Person::admin(1));
+    let (client, user, admin) = (node.client().await, TestIdentity::user(1), TestIdentity::admin(1));
     let height = client.chain(&user, CHANNEL).await.len();
     for _ in 0..ROUNDS {
         let random: Vec<u8> = (0..dice.random_range(0..200)).map(|_| dice.random()).collect();

@@ -4,9 +4,9 @@
 
 #[path = "../kafka/tests/broker/mod.rs"]
 mod broker;
-mod ordering_by_kafka;
+mod kafka_support;
 #[path = "../kafka/tests/support/raw.rs"]
-mod raw;
+mod raw_grpc;
 mod world;
 
 mod kafka_check;

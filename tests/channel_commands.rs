@@ -8,17 +8,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fabric_proto::common::ConfigUpdate;
-use world::configuring::signed_update;
+use world::config_updates::signed_update;
 use world::http::address;
-use world::node::{Ended, orderer_folder};
-use world::{NET, Person, Setup};
+use world::node::{ProcessOutput, orderer_folder};
+use world::{NET, Setup, TestIdentity};
 
 fn net(name: &str) -> String {
     Path::new(NET).join(name).display().to_string()
 }
 
 fn without_channels() -> Setup {
-    let setup = Setup::bare();
+    let setup = Setup::without_channels();
     let ledger = setup.folder().join("ledger");
     setup
         .set("GENERAL_LOCALMSPDIR", orderer_folder().join("msp").display())
@@ -32,7 +32,7 @@ fn org(number: u8) -> PathBuf {
 }
 
 /// Returns the exit code and standard output of a command that wrote nothing to stderr.
-fn said(ended: &Ended) -> (Option<i32>, &str) {
+fn said(ended: &ProcessOutput) -> (Option<i32>, &str) {
     assert_eq!(ended.stderr, "", "{ended:?}");
     (ended.code, &ended.stdout)
 }
@@ -72,7 +72,7 @@ async fn a_channel_is_joined_listed_fetched_and_removed() {
     let block = net("AppSolo.block");
     let joined = run(&["join", "--channelID", "app", "--config-block", &block]);
     assert_eq!(said(&joined), (Some(0), &*format!("Status: 201\n{INFO}")));
-    node.chain_runs("app").await;
+    node.wait_for_chain("app").await;
     assert_eq!(said(&run(&["list"])), (Some(0), LISTED));
     assert_eq!(said(&run(&["list", "-c", "app", "--no-status"])), (Some(0), INFO));
 
@@ -94,7 +94,7 @@ async fn a_channel_is_joined_listed_fetched_and_removed() {
 async fn what_is_for_another_channel_is_not_sent() {
     let setup = without_channels();
     let update = ConfigUpdate { channel_id: "other".to_owned(), ..ConfigUpdate::default() };
-    let admin = Person::admin(1);
+    let admin = TestIdentity::admin(1);
     let envelope = signed_update(&admin, &[&admin], "other", &update);
     fs::write(setup.folder().join("update.tx"), fabric_proto::Message::encode_to_vec(&envelope)).unwrap();
     let block = net("AppSolo.block");
@@ -147,7 +147,7 @@ async fn mutual_tls_is_spoken() {
     assert_eq!(said(&joined), (Some(0), &*format!("Status: 201\n{INFO}")));
     assert_eq!(said(&run(&ca, 1, &["list"])), (Some(0), LISTED));
 
-    let unreached = |ended: &Ended, why: &str| {
+    let unreached = |ended: &ProcessOutput, why: &str| {
         assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{ended:?}");
         assert!(ended.stderr.starts_with("orderer: ask ") && ended.stderr.contains(why), "{}", ended.stderr);
     };
@@ -176,7 +176,7 @@ async fn a_failed_channel_is_restarted() {
     assert!(code == Some(1) && text.starts_with("Status: 500\n") && text.contains("not a ledger"), "{text}");
     fs::rename(&aside, &ledger).unwrap();
     assert_eq!(said(&restart()), (Some(0), "Status: 202\n\n"));
-    node.chain_runs("app").await;
+    node.wait_for_chain("app").await;
     let running = restart();
     assert!(running.stdout.starts_with("Status: 409\n"), "{running:?}");
     node.stop().await;

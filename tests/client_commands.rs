@@ -11,26 +11,26 @@ use fabric_proto::Message as _;
 use orderer_core::block::EncodedBlock;
 use serde_json::Value;
 use world::messages::{transaction, tx_id};
-use world::node::{Ended, Node, orderer_folder};
-use world::{NET, Person, Setup};
+use world::node::{Node, ProcessOutput, orderer_folder};
+use world::{NET, Setup, TestIdentity};
 
 const DEV: [&str; 3] = ["start", "--dev", "orderer-dev"];
 
-fn lines(ended: &Ended) -> Vec<&str> {
+fn lines(ended: &ProcessOutput) -> Vec<&str> {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(ended.stderr, "");
     ended.stdout.lines().collect()
 }
 
 /// Asserts that the command failed with one line on stderr, and returns the line.
-fn complaint(ended: &Ended) -> &str {
+fn complaint(ended: &ProcessOutput) -> &str {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     ended.stderr.trim_end().strip_prefix("orderer: ").unwrap()
 }
 
 async fn dev_node() -> (Setup, Node) {
-    let setup = Setup::bare().arguments(&DEV);
+    let setup = Setup::without_channels().arguments(&DEV);
     let node = setup.start().await;
     (setup, node)
 }
@@ -73,7 +73,7 @@ async fn files_are_sent_as_they_are_and_a_refusal_stops_none_behind_it() {
     let (setup, node) = dev_node().await;
     let msp =
         setup.folder().join("orderer-dev/crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp");
-    let user = Person::from_msp(&msp, "Org1MSP");
+    let user = TestIdentity::from_msp(&msp, "Org1MSP");
     let [good, mut bad, last] = ["good", "bad", "last"].map(|data| transaction(&user, "devchannel", data));
     bad.signature = "spoilt".into();
     for (name, envelope) in [("good", &good), ("bad", &bad), ("last", &last)] {
@@ -115,7 +115,7 @@ async fn files_are_sent_as_they_are_and_a_refusal_stops_none_behind_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_had_is_explained_in_one_line() {
-    let nowhere = Setup::bare();
+    let nowhere = Setup::without_channels();
     let complain = |arguments: &[&str]| complaint(&nowhere.again(arguments).run()).to_owned();
     assert!(complain(&["client", "fetch", "newest"]).contains("nobody to sign as"));
     let msp = user_msp();

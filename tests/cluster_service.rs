@@ -21,9 +21,9 @@ use tonic::{Code, Status};
 use world::http::Http;
 use world::metrics::Scrape;
 use world::node::orderer_folder;
-use world::raw::{call_path, prefix};
+use world::raw_grpc::{call_path, prefix};
 use world::tls::{secured, trust};
-use world::{Client, Person, Setup, within};
+use world::{Client, Setup, TestIdentity, within};
 
 const STEP: &str = "/orderer.Cluster/Step";
 const CHANNEL: &str = "app";
@@ -38,7 +38,7 @@ fn with_tls() -> Setup {
 
 /// Adds a cluster listener that trusts the CA certificates in `roots`. Returns its address.
 fn with_listener(setup: Setup, roots: &str) -> (Setup, String) {
-    let port = Setup::bare().port();
+    let port = Setup::without_channels().port();
     let file = setup.folder().join("cluster-roots.pem");
     std::fs::write(&file, roots).unwrap();
     let setup = setup
@@ -182,7 +182,7 @@ async fn streams_of_strangers_end_at_their_first_request_and_hold_nothing() {
     assert_eq!(of_step, f64::from(ended));
     // the same connections serve clients
     let client = Client::over(connected(&node.address, Some(authority().1)).await);
-    client.order([world::messages::transaction(&Person::user(1), CHANNEL, "x")]).await;
+    client.order([world::messages::transaction(&TestIdentity::user(1), CHANNEL, "x")]).await;
     node.assert_no_panic();
     node.stop().await;
 }

@@ -13,11 +13,11 @@ use fabric_proto::common::Status;
 use orderer_core::block::EncodedBlock;
 use orderer_core::config::genesis::genesis_block_of;
 use world::messages::transaction;
-use world::node::{Ended, orderer_folder};
-use world::{NET, Person, Setup};
+use world::node::{ProcessOutput, orderer_folder};
+use world::{NET, Setup, TestIdentity};
 
 /// Asserts that the command failed with these lines on stderr and nothing else: no log and no backtrace.
-fn assert_complains(ended: &Ended, code: i32, lines: &[&str]) {
+fn assert_complains(ended: &ProcessOutput, code: i32, lines: &[&str]) {
     assert_eq!(ended.code, Some(code), "{ended:?}");
     assert_eq!(ended.stdout, "");
     let said: Vec<&str> = ended.stderr.lines().collect();
@@ -28,7 +28,7 @@ fn assert_complains(ended: &Ended, code: i32, lines: &[&str]) {
 }
 
 /// Asserts that the last line names the error. Log lines may precede it.
-fn assert_ends_with(ended: &Ended, parts: &[&str]) {
+fn assert_ends_with(ended: &ProcessOutput, parts: &[&str]) {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let last = ended.stderr.lines().last().unwrap();
     assert!(last.starts_with("orderer: "), "{}", ended.stderr);
@@ -40,7 +40,7 @@ fn assert_ends_with(ended: &Ended, parts: &[&str]) {
 
 #[test]
 fn version_says_what_the_program_is() {
-    let ended = Setup::bare().arguments(&["version"]).run();
+    let ended = Setup::without_channels().arguments(&["version"]).run();
     assert_eq!(ended.code, Some(0));
     for part in ["orderer:\n Version: ", "\n Commit SHA: ", "\n Rust version: 1.", "\n OS/Arch: "] {
         assert!(ended.stdout.contains(part), "{}", ended.stdout);
@@ -50,7 +50,7 @@ fn version_says_what_the_program_is() {
 #[test]
 fn help_teaches() {
     for arguments in [&["--help"][..], &["start", "--help"], &["help"]] {
-        let ended = Setup::bare().arguments(arguments).run();
+        let ended = Setup::without_channels().arguments(arguments).run();
         assert_eq!(ended.code, Some(0), "{arguments:?}");
         for part in ["orderer start --dev", "FABRIC_LOGGING_SPEC", "ORDERER_SECTION_KEY", "Exit codes"] {
             assert!(ended.stdout.contains(part), "{arguments:?} does not mention {part}");
@@ -63,7 +63,7 @@ fn wrong_arguments_end_with_code_2() {
     let all: [&[&str]; 4] =
         [&["frobnicate"], &["start", "--frob"], &["start", "--config", "x", "--dev"], &["version", "x"]];
     for arguments in all {
-        let ended = Setup::bare().arguments(arguments).run();
+        let ended = Setup::without_channels().arguments(arguments).run();
         assert_eq!(ended.code, Some(2), "{arguments:?}");
         assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
     }
@@ -71,7 +71,7 @@ fn wrong_arguments_end_with_code_2() {
 
 #[test]
 fn each_mistake_in_the_configuration_is_one_line() {
-    let setup = Setup::bare().unset("GENERAL_LISTENPORT").set("SOLO_DURABILITY", "perhaps");
+    let setup = Setup::without_channels().unset("GENERAL_LISTENPORT").set("SOLO_DURABILITY", "perhaps");
     let text = "General:\n  ListenPrt: 7050\n  ListenPort: many\n  LocalMSPDir: nowhere\n  Keepalive:\n    \
                 ServerInterval: soon\n  BootstrapMethod: file\n  BootstrapFile: none.block\n  TLS:\n    Enabled: true\n";
     fs::write(setup.folder().join("orderer.yaml"), text).unwrap();
@@ -90,24 +90,24 @@ fn each_mistake_in_the_configuration_is_one_line() {
 
 #[test]
 fn a_configuration_that_is_not_there_or_is_no_yaml_is_one_line() {
-    let setup = Setup::bare().arguments(&["start", "--config", "nowhere.yaml"]);
+    let setup = Setup::without_channels().arguments(&["start", "--config", "nowhere.yaml"]);
     assert_complains(&setup.run(), 1, &["nowhere.yaml: no such file, named by --config"]);
-    let setup = Setup::bare().variable("FABRIC_CFG_PATH", "nowhere");
+    let setup = Setup::without_channels().variable("FABRIC_CFG_PATH", "nowhere");
     assert_complains(&setup.run(), 1, &["nowhere/orderer.yaml: no such file, named by FABRIC_CFG_PATH"]);
-    let setup = Setup::bare();
+    let setup = Setup::without_channels();
     fs::write(setup.folder().join("orderer.yaml"), "General: [\n").unwrap();
     assert_complains(&setup.run(), 1, &["orderer.yaml:2: is not YAML"]);
-    let setup = Setup::bare().variable("FABRIC_LOGGING_SPEC", "loud");
+    let setup = Setup::without_channels().variable("FABRIC_LOGGING_SPEC", "loud");
     assert_complains(&setup.run(), 1, &["FABRIC_LOGGING_SPEC: 'loud' is not LEVEL"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_working_folders_file_is_found_and_a_node_without_channels_serves() {
-    let setup = Setup::bare().set("GENERAL_LOCALMSPDIR", orderer_folder().join("msp").display());
+    let setup = Setup::without_channels().set("GENERAL_LOCALMSPDIR", orderer_folder().join("msp").display());
     fs::write(setup.folder().join("orderer.yaml"), "FileLedger:\n  Location: blocks\n").unwrap();
     let node = setup.start().await;
     let client = node.client().await;
-    let (status, info) = client.broadcast(transaction(&Person::user(1), "mychan", "x")).await;
+    let (status, info) = client.broadcast(transaction(&TestIdentity::user(1), "mychan", "x")).await;
     assert_eq!(status, Status::BadRequest, "{info}");
     assert!(setup.folder().join("blocks/channels").is_dir(), "a relative path is relative to the file");
     node.stop().await;
@@ -170,8 +170,8 @@ fn copy_files(from: &Path, to: &Path) {
 }
 
 /// Returns the only client of the development network.
-fn developer(network: &Path) -> Person {
-    Person::from_msp(
+fn developer(network: &Path) -> TestIdentity {
+    TestIdentity::from_msp(
         &network.join("crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp"),
         "Org1MSP",
     )
@@ -179,9 +179,9 @@ fn developer(network: &Path) -> Person {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_development_network_serves_at_once_and_goes_on_where_it_was() {
-    let setup = Setup::bare().arguments(&["start", "--dev", "net"]);
+    let setup = Setup::without_channels().arguments(&["start", "--dev", "net"]);
     let mut node = setup.start().await;
-    let greeting = node.printed("orderer health --dev").await;
+    let greeting = node.wait_for_stdout("orderer health --dev").await;
     for part in ["A development network made in", "devchannel", "peer channel fetch newest", &node.address] {
         assert!(greeting.contains(part), "{greeting}");
     }
@@ -215,7 +215,7 @@ async fn a_development_network_serves_at_once_and_goes_on_where_it_was() {
     node.stop().await;
 
     let mut node = setup.start().await;
-    assert!(node.printed("orderer health --dev").await.contains("A development network goes on in"));
+    assert!(node.wait_for_stdout("orderer health --dev").await.contains("A development network goes on in"));
     let client = node.client().await;
     let chain = client.chain(&user, "devchannel").await;
     assert_eq!(chain.len(), 3);
@@ -226,7 +226,7 @@ async fn a_development_network_serves_at_once_and_goes_on_where_it_was() {
 
 #[test]
 fn a_development_network_is_not_made_among_other_files() {
-    let setup = Setup::bare().arguments(&["start", "--dev", "net"]);
+    let setup = Setup::without_channels().arguments(&["start", "--dev", "net"]);
     let net = setup.folder().join("net");
     fs::create_dir(&net).unwrap();
     fs::write(net.join("thesis.tex"), "").unwrap();
@@ -275,7 +275,8 @@ fn the_msps_key_that_will_not_do_is_named_with_its_certificate() {
 
 #[test]
 fn kafka_is_looked_at_without_an_msp_and_brokers_that_are_gone_are_to_be_seen_to() {
-    let setup = Setup::bare().set("GENERAL_LOCALMSPDIR", "nowhere").set("KAFKA_RETRY_SHORTINTERVAL", "10ms");
+    let setup =
+        Setup::without_channels().set("GENERAL_LOCALMSPDIR", "nowhere").set("KAFKA_RETRY_SHORTINTERVAL", "10ms");
     let block = format!("{}/AppKafka.block", world::NET);
     let ended = setup.arguments(&["kafka", "check", "--block", &block, "--brokers", "127.0.0.1:1"]).run();
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""), "{ended:?}");

@@ -16,7 +16,7 @@ use fabric_proto::Message as _;
 use fabric_proto::common::{Block, Envelope, Payload};
 use fabric_proto::orderer::BatchTimeout;
 use orderer_core::config::genesis::genesis_block_of;
-use world::configuring::config_of;
+use world::config_updates::config_of;
 use world::{NET, Setup};
 
 /// Intended differences: case, response of Fabric, our response, reason.

@@ -18,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use world::client::{entries, number};
 use world::messages::{block, oldest, seek_info, transaction, tx_id};
-use world::{Client, Person, Setup, seed, within};
+use world::{Client, Setup, TestIdentity, seed, within};
 
 const CHANNEL: &str = "app";
 const KILLS: usize = 50;
@@ -31,7 +31,7 @@ const WINDOW: usize = 16;
 const LIFETIME_MS: std::ops::Range<u64> = 5..400;
 
 /// Broadcasts until the node is killed. Returns the acknowledged transactions.
-async fn broadcast_until_death(client: Client, who: Person) -> Vec<String> {
+async fn broadcast_until_death(client: Client, who: TestIdentity) -> Vec<String> {
     let mut acknowledged = Vec::new();
     let Ok(mut stream) = client.try_broadcasting().await else { return acknowledged };
     let mut in_flight = std::collections::VecDeque::new();
@@ -69,7 +69,7 @@ fn count_transactions(chain: &[Block]) -> BTreeMap<String, usize> {
 
 /// Reads blocks, and waits for new ones, until every acknowledged transaction has been found. Then checks the hash
 /// chain and that no transaction is in it twice. Returns the number of blocks.
-async fn check(client: &Client, who: &Person, acknowledged: &BTreeSet<String>) -> usize {
+async fn check(client: &Client, who: &TestIdentity, acknowledged: &BTreeSet<String>) -> usize {
     let mut missing = acknowledged.clone();
     let mut stream = client.deliver(who, CHANNEL, seek_info(oldest(), block(u64::MAX))).await;
     let mut chain = Vec::new();
@@ -95,7 +95,7 @@ async fn check(client: &Client, who: &Person, acknowledged: &BTreeSet<String>) -
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_fifty_kills_exactly_once() {
     let mut dice = StdRng::seed_from_u64(seed());
-    let (user, setup) = (Person::user(1), Setup::application());
+    let (user, setup) = (TestIdentity::user(1), Setup::application());
     let mut acknowledged = BTreeSet::new();
     for kill in 1..=KILLS {
         let mut node = setup.start().await;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use orderer_core::identity::{Msp, MspVersion};
 use world::messages::transaction;
-use world::{NET, Person, Setup};
+use world::{NET, Setup, TestIdentity};
 use x509_parser::prelude::{FromDer as _, GeneralName, Pem, X509Certificate};
 
 /// Returns the paths of all files below a directory.
@@ -33,7 +33,7 @@ fn files(folder: &Path) -> BTreeSet<String> {
 
 /// Runs `orderer crypto` in a new directory.
 fn made(arguments: &[&str]) -> (Setup, PathBuf) {
-    let setup = Setup::bare().arguments(&[&["crypto", "--output", "crypto"], arguments].concat());
+    let setup = Setup::without_channels().arguments(&[&["crypto", "--output", "crypto"], arguments].concat());
     let ended = setup.run();
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
     assert!(ended.stdout.contains("For development only"), "{}", ended.stdout);
@@ -74,7 +74,7 @@ fn the_fixtures_file_makes_the_files_that_cryptogen_made_of_it() {
 
 #[test]
 fn a_folder_may_be_named_with_a_slash_at_its_end() {
-    let setup = Setup::bare().arguments(&["crypto", "--output", "a/crypto/", "--users", "0"]);
+    let setup = Setup::without_channels().arguments(&["crypto", "--output", "a/crypto/", "--users", "0"]);
     let ended = setup.run();
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
     let names = fs::read_dir(setup.folder().join("a")).unwrap().map(|entry| entry.unwrap().file_name());
@@ -123,7 +123,7 @@ OrdererOrgs: [{Name: Orderer, Domain: example.com, Specs: [{Hostname: orderer}]}
 PeerOrgs: [{Name: Org1, Domain: org1.example.com, Template: {Count: 1}, Users: {Count: 1}}]
 ";
     for (kind, capability) in [("ecdsa", "V2_0"), ("ed25519", "V3_0"), ("no units", "V2_0")] {
-        let setup = Setup::bare();
+        let setup = Setup::without_channels();
         fs::write(setup.folder().join("crypto-config.yaml"), without_units).unwrap();
         let arguments: &[&str] = match kind {
             "no units" => &["--config", "crypto-config.yaml"],
@@ -146,7 +146,7 @@ PeerOrgs: [{Name: Org1, Domain: org1.example.com, Template: {Count: 1}, Users: {
         let node =
             Setup::of_block_file(setup.folder().join("b")).set("GENERAL_LOCALMSPDIR", msp.display()).start().await;
         let user = setup.folder().join("crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp");
-        let user = Person::from_msp(&user, "Org1MSP");
+        let user = TestIdentity::from_msp(&user, "Org1MSP");
         let client = node.client().await;
         client.order([transaction(&user, "ch", kind)]).await;
         client.block(&user, "ch", 1).await;
@@ -167,7 +167,7 @@ PeerOrgs:
     Template: {Count: 2, Start: 5, Hostname: 'p{{.Index}}-{{.Prefix}}', SANS: ['{{.CommonName}}.alt']}
     Users: {Count: 2}
 ";
-    let setup = Setup::bare().arguments(&["crypto", "--config", "c.yaml", "--output", "out"]);
+    let setup = Setup::without_channels().arguments(&["crypto", "--config", "c.yaml", "--output", "out"]);
     fs::write(setup.folder().join("c.yaml"), good).unwrap();
     assert_eq!(setup.run().code, Some(0));
     let organization = setup.folder().join("out/peerOrganizations/org1.net");
@@ -191,7 +191,7 @@ OrdererOrgs:
 PeerOrgs:
   - {Name: P, Domain: p.net, Specs: [{Hostname: a}, {Hostname: a}], Users: {Count: 1, PublicKeyAlgorithm: rsa}}
 ";
-    let setup = Setup::bare().arguments(&["crypto", "--config", "c.yaml", "--output", "out"]);
+    let setup = Setup::without_channels().arguments(&["crypto", "--config", "c.yaml", "--output", "out"]);
     fs::write(setup.folder().join("c.yaml"), bad).unwrap();
     let ended = setup.run();
     let wanted = [

@@ -11,29 +11,29 @@ use std::path::Path;
 
 use reqwest::Method;
 use serde_json::json;
-use world::ear::Ear;
 use world::http::{Http, send};
-use world::node::{Ended, orderer_folder, value_of};
-use world::{NET, PATIENCE, Setup};
+use world::node::{ProcessOutput, orderer_folder, value_of};
+use world::notify_socket::NotifySocket;
+use world::{NET, Setup, TEST_TIMEOUT};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_manager_is_told_when_the_node_serves_reloads_lives_and_ends() {
     let setup = Setup::application();
     let socket = setup.folder().join("notify");
-    let ear = Ear::at(&socket);
+    let ear = NotifySocket::at(&socket);
     let setup = setup.variable("NOTIFY_SOCKET", socket.display()).variable("WATCHDOG_USEC", 400_000);
     let config = setup.folder().join("orderer.yaml");
     fs::write(&config, "General:\n  LogSpec: info\n").unwrap();
     let mut node = setup.start().await;
-    ear.hears("READY=1");
-    ear.hears("STATUS=1 of 1 channels running");
+    ear.wait_for("READY=1");
+    ear.wait_for("STATUS=1 of 1 channels running");
     for _ in 0..3 {
-        ear.hears("WATCHDOG=1");
+        ear.wait_for("WATCHDOG=1");
     }
     fs::write(&config, "General:\n  LogSpec: orderer.grpc=debug:info\n").unwrap();
     node.signal("HUP");
-    assert!(ear.hears("RELOADING=1").contains("MONOTONIC_USEC="));
-    ear.hears("READY=1");
+    assert!(ear.wait_for("RELOADING=1").contains("MONOTONIC_USEC="));
+    ear.wait_for("READY=1");
     let operations = Http::of(&mut node, "operations").await;
     let spec = json!({"spec": "orderer.grpc=debug:info"});
     assert_eq!(operations.get("/logspec").await.json(), spec);
@@ -42,11 +42,11 @@ async fn a_service_manager_is_told_when_the_node_serves_reloads_lives_and_ends()
     fs::write(&config, "General:\n  LogSpec: loud\n").unwrap();
     node.signal("HUP");
     node.line("'loud' is not LEVEL").await;
-    ear.hears("READY=1");
+    ear.wait_for("READY=1");
     assert_eq!(operations.get("/logspec").await.json(), spec);
     node.terminate();
-    ear.hears("STOPPING=1");
-    assert_eq!(node.ended(PATIENCE).await.code(), Some(0));
+    ear.wait_for("STOPPING=1");
+    assert_eq!(node.ended(TEST_TIMEOUT).await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,11 +64,11 @@ async fn the_variable_goes_before_the_key_until_sighup() {
     node.stop().await;
 }
 
-fn assert_well(ended: &Ended) {
+fn assert_well(ended: &ProcessOutput) {
     assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "OK\n", ""));
 }
 
-fn assert_ill(ended: &Ended, why: &str) {
+fn assert_ill(ended: &ProcessOutput, why: &str) {
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
     assert!(ended.stderr.starts_with("orderer: ") && ended.stderr.contains(why), "{}", ended.stderr);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
@@ -160,7 +160,7 @@ async fn a_probe_knows_the_node_by_its_certificate() {
     node.stop().await;
 }
 
-fn check(setup: &Setup) -> Ended {
+fn check(setup: &Setup) -> ProcessOutput {
     setup.again(&["config", "check"]).run()
 }
 
@@ -297,7 +297,7 @@ fn packages_name_what_there_is() {
 
 #[test]
 fn shells_and_manuals_know_every_command() {
-    let setup = Setup::bare();
+    let setup = Setup::without_channels();
     for shell in ["bash", "zsh", "fish"] {
         let ended = setup.again(&["completions", shell]).run();
         assert_eq!(ended.code, Some(0), "{ended:?}");

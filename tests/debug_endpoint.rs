@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use world::http::{Http, send};
 use world::messages::{oldest, seek_info, transaction, tx_id};
-use world::{Person, Setup, within};
+use world::{Setup, TestIdentity, within};
 
 /// All paths below `/debug` that need no parameter but a channel.
 const PATHS: [&str; 15] = [
@@ -44,7 +44,7 @@ async fn an_envelope_is_followed_from_its_stream_to_a_subscriber() {
     let setup = Setup::application();
     let mut node = setup.start().await;
     let operations = Http::of(&mut node, "operations").await;
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     let mut subscriber = client.deliver(&user, "app", seek_info(oldest(), world::messages::block(9))).await;
     subscriber.block().await;
     let envelope = transaction(&user, "app", "a transaction");
@@ -106,7 +106,7 @@ async fn an_envelope_that_its_chain_does_not_take_is_told_by_its_transaction_and
     let setup = Setup::application().variable("FAILPOINTS", "registrar/app/solo-chain:Order=1*panic");
     let mut node = setup.start().await;
     let operations = Http::of(&mut node, "operations").await;
-    let envelope = transaction(&Person::user(1), "app", "a transaction");
+    let envelope = transaction(&TestIdentity::user(1), "app", "a transaction");
     let tx = tx_id(&envelope);
     let (status, told) = node.client().await.broadcast(envelope).await;
     assert_eq!(status, Status::ServiceUnavailable);
@@ -123,7 +123,7 @@ async fn a_refusal_says_who_and_how_each_leaf_of_the_policy_was_judged() {
     let mut node = Setup::application().start().await;
     let operations = Http::of(&mut node, "operations").await;
     let client = node.client().await;
-    let stranger = Person::user(1).under(Person::user(2).creator);
+    let stranger = TestIdentity::user(1).under(TestIdentity::user(2).creator);
     let (status, told) = client.broadcast(transaction(&stranger, "app", "x")).await;
     assert_eq!(status, Status::Forbidden);
     let refusals = operations.get("/debug/refusals?channel=app").await.json();
@@ -165,8 +165,8 @@ async fn what_happens_is_told_as_it_happens() {
         readers.push((events, String::new()));
     }
     let client = node.client().await;
-    client.order([transaction(&Person::user(1), "app", "x")]).await;
-    client.broadcast(transaction(&Person::user(1), "nowhere", "x")).await;
+    client.order([transaction(&TestIdentity::user(1), "app", "x")]).await;
+    client.broadcast(transaction(&TestIdentity::user(1), "nowhere", "x")).await;
     let mut looks = BTreeSet::new();
     for (events, told) in &mut readers {
         while !(told.contains("event: block") && told.contains("event: refusals")) {

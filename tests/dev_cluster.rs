@@ -15,8 +15,8 @@ use fabric_proto::common::{Block, Status};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use world::browser::Browser;
 use world::messages::transaction;
-use world::node::{Ended, value_of};
-use world::{Client, Node, PATIENCE, Person, Setup, within};
+use world::node::{ProcessOutput, value_of};
+use world::{Client, Node, Setup, TEST_TIMEOUT, TestIdentity, within};
 
 const CHANNEL: &str = "devchannel";
 const NAMES: [&str; 3] = ["orderer", "orderer2", "orderer3"];
@@ -44,16 +44,16 @@ impl Cluster {
     fn new() -> Self {
         let base = free_base();
         let arguments = ["start", "--dev", "net", "--orderers", "3", "--base-port", &base.to_string()];
-        Self { setup: Setup::bare().arguments(&arguments), base }
+        Self { setup: Setup::without_channels().arguments(&arguments), base }
     }
 
     fn folder(&self) -> PathBuf {
         self.setup.folder().join("net")
     }
 
-    fn user(&self) -> Person {
+    fn user(&self) -> TestIdentity {
         let msp = "crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp";
-        Person::from_msp(&self.folder().join(msp), "Org1MSP")
+        TestIdentity::from_msp(&self.folder().join(msp), "Org1MSP")
     }
 
     async fn client(&self, place: u16) -> Client {
@@ -128,7 +128,7 @@ async fn ends(process: u32) {
 async fn three_orderers_order_together_and_one_that_dies_comes_back() {
     let cluster = Cluster::new();
     let mut node = cluster.setup.spawn();
-    let greeting = node.printed("orderer health --dev").await;
+    let greeting = node.wait_for_stdout("orderer health --dev").await;
     assert!(greeting.contains("A development network made in"), "{greeting}");
     for place in 0..3 {
         assert!(greeting.contains(&format!("127.0.0.1:{}", cluster.base + 10 * place)), "{greeting}");
@@ -160,13 +160,13 @@ async fn three_orderers_order_together_and_one_that_dies_comes_back() {
     node.lines("it is back", |lines| lines.iter().filter(serves).count() == 2).await;
     cluster.orders(1, "by the second process").await;
     browser.until(&says(1, "connected")).await;
-    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    assert_eq!(browser.console_errors().await, Vec::<String>::new());
     let chain = cluster.chain(6).await;
 
     let all: BTreeSet<u32> = NAMES.into_iter().flat_map(|name| processes(&node, name)).collect();
     assert_eq!(all.len(), 4, "{}", node.log());
     node.terminate();
-    assert_eq!(node.ended(PATIENCE).await.code(), Some(0));
+    assert_eq!(node.ended(TEST_TIMEOUT).await.code(), Some(0));
     assert!(!all.into_iter().any(is_there));
     assert!(ports(cluster.base).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()));
     let left: Vec<_> = std::fs::read_dir(cluster.setup.folder()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -174,7 +174,7 @@ async fn three_orderers_order_together_and_one_that_dies_comes_back() {
 
     // the existing network determines the number of orderers
     let mut node = cluster.setup.again(&["start", "--dev", "net"]).spawn();
-    assert!(node.printed("orderer health --dev").await.contains("A development network goes on in"));
+    assert!(node.wait_for_stdout("orderer health --dev").await.contains("A development network goes on in"));
     assert!(cluster.chain(6).await == chain);
     // the supervising process is gone
     node.kill();
@@ -200,7 +200,7 @@ fn a_cluster_that_cannot_start_ends_and_says_why() {
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
 }
 
-fn is_said(ended: &Ended, parts: &[&str]) {
+fn is_said(ended: &ProcessOutput, parts: &[&str]) {
     let missing: Vec<_> = parts.iter().filter(|part| !ended.stdout.contains(**part)).collect();
     assert!(missing.is_empty(), "{missing:?} in\n{}{}", ended.stdout, ended.stderr);
 }
@@ -209,7 +209,7 @@ fn is_said(ended: &Ended, parts: &[&str]) {
 async fn raft_check_says_what_is_wrong_with_consenters_and_what_mends_it() {
     let cluster = Cluster::new();
     let mut node = cluster.setup.spawn();
-    node.printed("orderer health --dev").await;
+    node.wait_for_stdout("orderer health --dev").await;
     let check = |arguments: &[&str]| {
         let setup = cluster.setup.again(&[&["raft", "check"], arguments].concat()).unset("GENERAL_LISTENPORT");
         tokio::task::spawn_blocking(move || setup.run())

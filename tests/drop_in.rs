@@ -13,7 +13,7 @@ use world::{NET, Setup};
 
 /// Returns the settings of the compose file of Fabric's test network, with the paths and ports of this test.
 fn test_network() -> Setup {
-    let setup = Setup::bare();
+    let setup = Setup::without_channels();
     let (tls, ledger) = (orderer_folder().join("tls"), setup.folder().join("ledger"));
     let file = |name: &str| tls.join(name).display().to_string();
     let roots = format!("[{}]", file("ca.crt"));
@@ -99,7 +99,7 @@ fn exposed_ledgers_are_a_warning() {
 
 #[test]
 fn the_version_is_told_however_it_is_asked_for() {
-    let said = |argument: &str| Setup::bare().arguments(&[argument]).run().stdout;
+    let said = |argument: &str| Setup::without_channels().arguments(&[argument]).run().stdout;
     assert!(said("version").contains("Commit SHA"));
     assert_eq!([said("--version"), said("-V")], [said("version"), said("version")]);
 }
@@ -156,7 +156,7 @@ async fn who_creates_a_channel_without_a_system_channel_is_told_how_it_is_done()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn brokers_that_are_gone_are_to_be_seen_to_and_not_said_at_every_try() {
-    let setup = Setup::of_block("AppKafka.block").set("KAFKA_RETRY_SHORTINTERVAL", "20ms");
+    let setup = Setup::with_genesis("AppKafka.block").set("KAFKA_RETRY_SHORTINTERVAL", "20ms");
     let mut node = setup.spawn();
     let line = node.line("attempt=4 ").await;
     assert!(line.contains("does not serve the channel") && line.contains("see to the brokers"), "{line}");

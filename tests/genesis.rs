@@ -15,14 +15,14 @@ use fabric_proto::common::{
 use fabric_proto::etcdraft::ConfigMetadata;
 use fabric_proto::orderer::ConsensusType;
 use orderer_core::block::EncodedBlock;
-use world::configuring::{config_of, creation, signed_update};
+use world::config_updates::{config_of, creation, signed_update};
 use world::messages::transaction;
-use world::node::Ended;
-use world::{NET, Person, Setup};
+use world::node::ProcessOutput;
+use world::{NET, Setup, TestIdentity};
 
 /// Runs `orderer genesis` in a new directory with this configtx.yaml.
-fn genesis(configtx: &str, arguments: &[&str]) -> (Setup, Ended) {
-    let setup = Setup::bare().arguments(&[&["genesis"], arguments].concat());
+fn genesis(configtx: &str, arguments: &[&str]) -> (Setup, ProcessOutput) {
+    let setup = Setup::without_channels().arguments(&[&["genesis"], arguments].concat());
     fs::write(setup.folder().join("configtx.yaml"), configtx.replace("crypto/", &format!("{NET}/crypto/"))).unwrap();
     let ended = setup.run();
     (setup, ended)
@@ -95,8 +95,8 @@ async fn a_node_starts_from_an_application_channel_that_was_made() {
     let (made, _) = genesis(&fixture(), &["--profile", "AppSolo", "--channelID", "fresh", "--outputBlock", "b"]);
     let node = Setup::of_block_file(made.folder().join("b")).start().await;
     let client = node.client().await;
-    client.order([transaction(&Person::user(1), "fresh", "x")]).await;
-    client.block(&Person::user(2), "fresh", 1).await;
+    client.order([transaction(&TestIdentity::user(1), "fresh", "x")]).await;
+    client.block(&TestIdentity::user(2), "fresh", 1).await;
     node.stop().await;
 }
 
@@ -109,11 +109,11 @@ async fn a_system_channel_that_was_made_creates_a_channel_that_was_asked_for() {
     let update = creation(asked.folder().join("tx").to_str().unwrap());
     let mut node = Setup::of_block_file(made.folder().join("b")).start().await;
     let client = node.client().await;
-    let admin = Person::admin(1);
+    let admin = TestIdentity::admin(1);
     client.order([signed_update(&admin, &[&admin], "new", &update)]).await;
-    node.chain_runs("new").await;
-    client.order([transaction(&Person::user(1), "new", "x")]).await;
-    client.block(&Person::user(1), "new", 1).await;
+    node.wait_for_chain("new").await;
+    client.order([transaction(&TestIdentity::user(1), "new", "x")]).await;
+    client.block(&TestIdentity::user(1), "new", 1).await;
     node.stop().await;
 }
 
@@ -148,7 +148,7 @@ fn consenters_come_with_their_certificates() {
     let consensus = ConsensusType::decode(orderer.values["ConsensusType"].value.clone()).unwrap();
     assert_eq!(consensus.r#type, "etcdraft");
     let metadata = ConfigMetadata::decode(consensus.metadata).unwrap();
-    let mut wanted = world::configuring::consenters(&["orderer.example.com"]);
+    let mut wanted = world::config_updates::consenters(&["orderer.example.com"]);
     wanted.options.as_mut().unwrap().snapshot_interval_size = 20 << 20;
     assert_eq!(metadata, wanted);
     assert!(!orderer.values.contains_key("KafkaBrokers"));
@@ -240,21 +240,21 @@ fn what_cannot_be_made_is_refused_with_the_reason() {
 #[test]
 fn the_file_is_looked_for_and_its_paths_are_its_own() {
     let arguments = ["genesis", "--profile", "AppSolo", "--channelID", "ch", "--outputBlock", "b"];
-    let named = Setup::bare().arguments(&[&arguments[..], &["--configPath", NET]].concat());
+    let named = Setup::without_channels().arguments(&[&arguments[..], &["--configPath", NET]].concat());
     assert_eq!(named.run().code, Some(0));
-    let by_variable = Setup::bare().arguments(&arguments).variable("FABRIC_CFG_PATH", NET);
+    let by_variable = Setup::without_channels().arguments(&arguments).variable("FABRIC_CFG_PATH", NET);
     assert_eq!(by_variable.run().code, Some(0));
     let file = format!("{NET}/configtx.yaml");
-    let overridden = Setup::bare()
+    let overridden = Setup::without_channels()
         .arguments(&[&arguments[..], &["--config", &file]].concat())
         .variable("CONFIGTX_PROFILES_APPSOLO_ORDERER_ORDERERTYPE", "kafka");
     let ended = overridden.run();
     assert!(ended.stdout.contains("application channel ch (kafka): b"), "{ended:?}");
-    let nowhere = Setup::bare().arguments(&arguments).run();
+    let nowhere = Setup::without_channels().arguments(&arguments).run();
     assert!(nowhere.stderr.contains("configtx.yaml: not found in ., /etc/hyperledger/fabric"), "{nowhere:?}");
-    let nothing = Setup::bare().arguments(&["genesis", "--profile", "X", "--channelID", "ch"]).run();
+    let nothing = Setup::without_channels().arguments(&["genesis", "--profile", "X", "--channelID", "ch"]).run();
     assert_eq!(nothing.code, Some(2));
     let bad_name = [&arguments[..3], &["--channelID", "Ch", "--outputBlock", "b", "--configPath", NET]].concat();
-    let ended = Setup::bare().arguments(&bad_name).run();
+    let ended = Setup::without_channels().arguments(&bad_name).run();
     assert!(ended.code == Some(1) && ended.stderr.contains("--channelID: 'Ch' contains illegal"), "{ended:?}");
 }

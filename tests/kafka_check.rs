@@ -3,23 +3,23 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::broker;
-use crate::ordering_by_kafka;
+use crate::kafka_support;
 use crate::world;
 
 use broker::{Brokers, KAFKA_3, KAFKA_4, Listener, Plan};
-use ordering_by_kafka::{CHANNEL, orderer};
+use kafka_support::{CHANNEL, orderer};
 use world::messages::transaction;
-use world::node::Ended;
-use world::{Person, Setup};
+use world::node::ProcessOutput;
+use world::{Setup, TestIdentity};
 
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
 
-fn check(setup: &Setup, arguments: &[&str]) -> Ended {
+fn check(setup: &Setup, arguments: &[&str]) -> ProcessOutput {
     setup.again(&[&["kafka", "check"], arguments].concat()).run()
 }
 
 /// Returns the arguments of the fix that is proposed for the finding with this text.
-fn fix_of(ended: &Ended, found: &str) -> Vec<String> {
+fn fix_of(ended: &ProcessOutput, found: &str) -> Vec<String> {
     let mut lines = ended.stdout.lines().skip_while(|line| !line.contains(found));
     lines.next().unwrap_or_else(|| panic!("{found} not found: {ended:?}"));
     let fix = lines.next().unwrap().trim().strip_prefix("fix: kafka-configs.sh ").unwrap();
@@ -48,8 +48,8 @@ async fn what_is_wrong_is_named_and_what_is_said_mends_it() {
 
     let node = setup.start().await;
     let client = node.client().await;
-    client.order([transaction(&Person::user(1), CHANNEL, "a transaction")]).await;
-    client.block(&Person::user(1), CHANNEL, 1).await;
+    client.order([transaction(&TestIdentity::user(1), CHANNEL, "a transaction")]).await;
+    client.block(&TestIdentity::user(1), CHANNEL, 1).await;
     let ended = check(&setup, &["--config", "nowhere.yaml"]);
     assert!(ended.stderr.contains("no such file"), "{ended:?}");
     let ended = check(&setup, &[]);
@@ -85,7 +85,7 @@ async fn what_is_wrong_is_named_and_what_is_said_mends_it() {
         assert!(ended.code == Some(0) && !ended.stdout.contains(found), "{spoilt}: {ended:?}");
     }
 
-    let free = Setup::bare().port().to_string();
+    let free = Setup::without_channels().port().to_string();
     let nobody = check(&setup, &["--channel", "other", "--brokers", &format!("127.0.0.1:{free}")]);
     assert_eq!(nobody.code, Some(1));
     assert!(nobody.stdout.contains("cannot be reached") && nobody.stdout.contains("start the brokers"), "{nobody:?}");

@@ -6,13 +6,13 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::broker;
-use crate::ordering_by_kafka;
+use crate::kafka_support;
 use crate::world;
 
 use std::time::Duration;
 
 use broker::{KAFKA_3, Plan};
-use ordering_by_kafka::{Load, all_in_sync, check_chains, two_orderers, until_it_orders};
+use kafka_support::{Load, all_in_sync, check_chains, two_orderers, until_it_orders};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::broker;
-use crate::ordering_by_kafka;
-use crate::raw;
+use crate::kafka_support;
+use crate::raw_grpc;
 use crate::world;
 
 use std::collections::BTreeSet;
@@ -14,20 +14,18 @@ use std::time::Duration;
 
 use broker::{Brokers, KAFKA_3, KAFKA_4, Listener, Plan};
 use fabric_proto::common::{Envelope, Status};
+use kafka_support::{CHANNEL, Load, check_chains, orderer, orderer_at, system_orderer, two_orderers, until_it_orders};
 use orderer_actors::observe::{Definition, METRICS};
-use ordering_by_kafka::{
-    CHANNEL, Load, check_chains, orderer, orderer_at, system_orderer, two_orderers, until_it_orders,
-};
 use rskafka::client::ClientBuilder;
 use rskafka::client::controller::ControllerClient;
 use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
 use rskafka::record::Record;
 use serde_json::{Value, json};
-use world::configuring::{batch_size_update, creation, last_config, signed_update};
+use world::config_updates::{batch_size_update, creation, last_config, signed_update};
 use world::http::Http;
 use world::messages::{block, newest, seek_info, seek_info_at_once, transaction, tx_id};
 use world::metrics::{Scrape, is_of_kafka};
-use world::{Client, Person, Step, within};
+use world::{Client, Step, TestIdentity, within};
 
 static SHARED: Mutex<Weak<Brokers>> = Mutex::new(Weak::new());
 
@@ -54,7 +52,7 @@ async fn make_topic(brokers: &Brokers, partitions: i32) {
 /// Updates the maximum number of messages per block. A node that is catching up may learn of another configuration
 /// between the query and the update, so the update is retried.
 async fn change_batch_size(client: &Client, max_message_count: u32) {
-    let (admin, orderer_admin) = (Person::admin(1), Person::orderer_admin());
+    let (admin, orderer_admin) = (TestIdentity::admin(1), TestIdentity::orderer_admin());
     let change = async {
         loop {
             let config = last_config(client, &admin, CHANNEL).await;
@@ -99,7 +97,7 @@ async fn a_chain_that_is_moved_in_fabrics_format_goes_on_at_the_right_offset() {
     let (brokers, _turn) = (brokers(), TURN.lock().await);
     let [old, other] = two_orderers(&brokers);
     let (node, present) = (old.start().await, other.start().await);
-    let (client, user) = (present.client().await, Person::user(1));
+    let (client, user) = (present.client().await, TestIdentity::user(1));
     let mut acknowledged = BTreeSet::new();
     let mut some = || -> Vec<Envelope> {
         let envelopes: Vec<Envelope> = (0..15).map(|i| transaction(&user, CHANNEL, vec![i])).collect();
@@ -136,7 +134,7 @@ async fn a_chain_that_is_moved_in_fabrics_format_goes_on_at_the_right_offset() {
 
 /// Asserts how Broadcast and Deliver respond for a channel that has failed. Its blocks can still be read.
 async fn check_failed(client: &Client, parts: &[&str]) {
-    let user = Person::user(1);
+    let user = TestIdentity::user(1);
     let (status, info) = client.broadcast(transaction(&user, CHANNEL, "never acknowledged")).await;
     assert_eq!(status, Status::ServiceUnavailable, "{info}");
     assert!(parts.iter().all(|part| info.contains(part)), "{parts:?} not in: {info}");
@@ -149,7 +147,7 @@ async fn a_topic_that_is_gone_or_another_fails_the_channel_until_somebody_acts()
     let (brokers, _turn) = (brokers(), TURN.lock().await);
     let setup = orderer("orderer.example.com", &brokers, Listener::Plain);
     let node = setup.start().await;
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     client.order((0..20).map(|i| transaction(&user, CHANNEL, vec![i]))).await;
     client.block(&user, CHANNEL, 1).await;
     node.stop().await;
@@ -172,7 +170,7 @@ async fn a_topic_that_is_gone_or_another_fails_the_channel_until_somebody_acts()
 /// Waits for one block after the other, because a request for a block far ahead is rejected.
 async fn blocks_up_to(client: &Client, last: u64) {
     for number in 1..=last {
-        client.block(&Person::user(1), CHANNEL, number).await;
+        client.block(&TestIdentity::user(1), CHANNEL, number).await;
     }
 }
 
@@ -186,7 +184,7 @@ async fn a_topic_trimmed_past_what_was_taken_fails_the_channel_and_no_other_orde
     let (brokers, _turn) = (brokers(), TURN.lock().await);
     let [late, present] = two_orderers(&brokers);
     let (node, other) = (late.start().await, present.start().await);
-    let (client, user) = (other.client().await, Person::user(1));
+    let (client, user) = (other.client().await, TestIdentity::user(1));
     client.order((0..20).map(|i| transaction(&user, CHANNEL, vec![i]))).await;
     blocks_up_to(&node.client().await, 2).await;
     node.stop().await;
@@ -210,7 +208,7 @@ async fn records_of_strangers_are_skipped_and_a_poison_record_fails_the_channel(
     let (brokers, _turn) = (brokers(), TURN.lock().await);
     let setup = orderer("orderer.example.com", &brokers, Listener::Plain);
     let mut node = setup.start().await;
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     client.order([transaction(&user, CHANNEL, "before")]).await;
     let strange = |value: Option<Vec<u8>>| Record {
         key: None,
@@ -225,7 +223,7 @@ async fn records_of_strangers_are_skipped_and_a_poison_record_fails_the_channel(
     assert!(node.log().lines().filter(|line| line.contains("WARN") && line.contains("skipped")).count() >= 3);
 
     // Kafka's clients cannot write such a record, and Go clients cannot read it
-    raw::produce_null_header(&brokers.addresses(Listener::Plain)[0], CHANNEL);
+    raw_grpc::produce_null_header(&brokers.addresses(Listener::Plain)[0], CHANNEL);
     node.line("channel has failed, it can still be read").await;
     check_failed(&client, &["cannot be read", "see to the topic"]).await;
     node.stop().await;
@@ -264,7 +262,8 @@ async fn metrics_say_what_went_to_the_topic_and_came_from_it() {
     let (brokers, _turn) = (brokers(), TURN.lock().await);
     let setup = orderer("orderer.example.com", &brokers, Listener::Plain).set("METRICS_PROVIDER", "prometheus");
     let mut node = setup.start().await;
-    let (operations, client, user) = (Http::of(&mut node, "operations").await, node.client().await, Person::user(1));
+    let (operations, client, user) =
+        (Http::of(&mut node, "operations").await, node.client().await, TestIdentity::user(1));
     let mut envelopes = (0..25).map(|n| transaction(&user, CHANNEL, vec![n; 1000]));
     client.order(envelopes.next()).await;
     // a rate is available from the second scrape on
@@ -396,7 +395,7 @@ async fn a_channel_that_was_just_created_takes_what_follows_at_once() {
     let (brokers, _turn) = (brokers(), TURN.lock().await);
     let setup = system_orderer("orderer.example.com", &brokers, Listener::Plain);
     let node = setup.start().await;
-    let (client, admin, user) = (node.client().await, Person::admin(1), Person::user(1));
+    let (client, admin, user) = (node.client().await, TestIdentity::admin(1), TestIdentity::user(1));
     for file in ["mychan.tx", "otherchan.tx"] {
         let update = creation(file);
         let channel = update.channel_id.clone();
@@ -455,7 +454,7 @@ async fn brokers_of_today_order_too() {
         .set("KAFKA_TLS_PRIVATEKEY", put("client.key", &pair.key))
         .start()
         .await;
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     client.order((0..20).map(|i| transaction(&user, CHANNEL, vec![i]))).await;
     blocks_up_to(&client, 2).await;
     node.stop().await;

@@ -14,20 +14,20 @@ use fabric_proto::Message as _;
 use fabric_proto::common::{Block, Status};
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::{BlockNumber, ChannelId};
-use orderer_ledger::{Commit, Ledger, Options};
+use orderer_ledger::{CommitBatch, Ledger, Options};
 use serde_json::Value;
 use world::client::number;
-use world::configuring::{batch_size_update, last_config, last_config_number, signed_update};
+use world::config_updates::{batch_size_update, last_config, last_config_number, signed_update};
 use world::messages::{block, newest, oldest, seek_info, seek_info_at_once, transaction};
-use world::node::{Ended, orderer_folder};
-use world::{Person, Setup};
+use world::node::{ProcessOutput, orderer_folder};
+use world::{Setup, TestIdentity};
 
 /// A node of the fixtures' network without a channel, and its ledger commands.
 struct Desk(Setup);
 
 impl Desk {
     fn empty() -> Self {
-        let setup = Setup::bare();
+        let setup = Setup::without_channels();
         let ledger = setup.folder().join("ledger");
         Self(
             setup
@@ -50,7 +50,7 @@ impl Desk {
         self.0.folder()
     }
 
-    fn run(&self, arguments: &[&str]) -> Ended {
+    fn run(&self, arguments: &[&str]) -> ProcessOutput {
         self.0.again(&[&["ledger"], arguments].concat()).run()
     }
 
@@ -211,7 +211,10 @@ fn ledger_of(desk: &Desk, blocks: &[EncodedBlock]) {
     let channel = ChannelId::parse("mychan").unwrap();
     let ledger = Ledger::create(&file, &channel, &blocks[0], Options::default()).unwrap();
     ledger
-        .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: blocks[1..].to_vec(), ..Commit::default() })
+        .commit(
+            &mut ledger.try_write_right().unwrap(),
+            CommitBatch { blocks: blocks[1..].to_vec(), ..CommitBatch::default() },
+        )
         .unwrap();
     ledger.close().unwrap();
 }
@@ -282,7 +285,7 @@ async fn a_pruned_chain_serves_what_is_left_and_says_what_is_gone() {
     desk.refused(&["prune", "--channel", "mychan", "--keep", "1"], &["in use by another process"]);
     let source = desk.folder().join("ledger");
     desk.refused(&["import", "--from-fabric", text(&source)], &["in use by another orderer; stop that one first"]);
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     let ask = |start, stop| client.deliver(&user, "mychan", seek_info_at_once(start, stop));
     let mut stream = ask(oldest(), newest()).await;
     for bytes in &all[142..] {
@@ -372,13 +375,13 @@ fn a_file_that_lacks_what_no_removal_takes_away_makes_no_channel() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pruned_solo_chain_goes_on_here_and_elsewhere() {
     let setup = Setup::application();
-    let (user, admin) = (Person::user(1), Person::admin(1));
+    let (user, admin) = (TestIdentity::user(1), TestIdentity::admin(1));
     let node = setup.start().await;
     let client = node.client().await;
     client.order((0..10).map(|i| transaction(&user, "app", vec![i]))).await;
     client.block(&user, "app", 1).await;
     let update = batch_size_update(&last_config(&client, &admin, "app").await, "app", 5);
-    let update = signed_update(&admin, &[&Person::orderer_admin()], "app", &update);
+    let update = signed_update(&admin, &[&TestIdentity::orderer_admin()], "app", &update);
     assert_eq!(client.broadcast(update).await, (Status::Success, String::new()));
     client.block(&user, "app", 2).await;
     node.stop().await;
@@ -392,7 +395,7 @@ async fn a_pruned_solo_chain_goes_on_here_and_elsewhere() {
     client.block(&user, "app", 3).await;
     for (number, size) in [(4, 6), (5, 7)] {
         let update = batch_size_update(&last_config(&client, &admin, "app").await, "app", size);
-        let update = signed_update(&admin, &[&Person::orderer_admin()], "app", &update);
+        let update = signed_update(&admin, &[&TestIdentity::orderer_admin()], "app", &update);
         assert_eq!(client.broadcast(update).await, (Status::Success, String::new()));
         client.block(&user, "app", number).await;
     }
@@ -413,7 +416,7 @@ async fn a_pruned_solo_chain_goes_on_here_and_elsewhere() {
     let node = setup.start().await;
     let client = node.client().await;
     let config = last_config(&client, &admin, "app").await;
-    let update = signed_update(&admin, &[&Person::orderer_admin()], "app", &batch_size_update(&config, "app", 3));
+    let update = signed_update(&admin, &[&TestIdentity::orderer_admin()], "app", &batch_size_update(&config, "app", 3));
     assert_eq!(client.broadcast(update).await, (Status::Success, String::new()));
     client.block(&user, "app", 8).await;
     node.stop().await;

@@ -14,10 +14,10 @@ use fabric_proto::common::{ConfigUpdateEnvelope, Envelope, Payload, Status};
 use fabric_proto::orderer::BatchSize;
 use flate2::read::GzDecoder;
 use serde_json::Value;
-use world::configuring::last_config;
+use world::config_updates::last_config;
 use world::messages::channel_header;
-use world::node::Ended;
-use world::{NET, Person, Setup};
+use world::node::ProcessOutput;
+use world::{NET, Setup, TestIdentity};
 
 const ORDERER_ADMIN: &str = "crypto/ordererOrganizations/example.com/users/Admin@example.com/msp";
 
@@ -36,12 +36,12 @@ fn value(json: &[u8]) -> Value {
     serde_json::from_slice(json).unwrap()
 }
 
-fn done(ended: &Ended) -> &str {
+fn done(ended: &ProcessOutput) -> &str {
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
     &ended.stdout
 }
 
-fn complaint(ended: &Ended) -> &str {
+fn complaint(ended: &ProcessOutput) -> &str {
     assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{ended:?}");
     ended.stderr.trim_end().strip_prefix("orderer: ").unwrap()
 }
@@ -51,10 +51,10 @@ struct Bench(Setup);
 
 impl Bench {
     fn new() -> Self {
-        Self(Setup::bare())
+        Self(Setup::without_channels())
     }
 
-    fn run(&self, arguments: &[&str]) -> Ended {
+    fn run(&self, arguments: &[&str]) -> ProcessOutput {
         self.0.again(arguments).run()
     }
 
@@ -71,7 +71,7 @@ impl Bench {
         ConfigUpdateEnvelope::decode(payload.data).unwrap()
     }
 
-    fn sign(&self, file: &str, msp: &str, folder: &str) -> Ended {
+    fn sign(&self, file: &str, msp: &str, folder: &str) -> ProcessOutput {
         let by_variables = self.0.again(&["sign", "-f", file]);
         by_variables.variable("CORE_PEER_LOCALMSPID", msp).variable("CORE_PEER_MSPCONFIGPATH", net(folder)).run()
     }
@@ -187,7 +187,7 @@ async fn a_signed_creation_is_taken_by_an_orderer() {
     let says = "config update of channel mychan with 1 signature, now signed by Org1MSP: mychan.tx\n";
     assert_eq!(done(&said), says);
     assert_eq!(client.broadcast(bench.envelope("mychan.tx")).await, (Status::Success, String::new()));
-    node.chain_runs("mychan").await;
+    node.wait_for_chain("mychan").await;
 
     // a second signature is added to the first
     let of_org2 = "crypto/peerOrganizations/org2.example.com/users/Admin@org2.example.com/msp";
@@ -216,7 +216,7 @@ async fn a_configuration_is_changed_with_these_commands_alone() {
     assert_eq!(channel_header(&bench.envelope("update.tx")).channel_id, "app");
     let update = bench.run(&["channel", "update", "-o", &admin, "-c", "app", "-e", "update.tx"]);
     assert!(done(&update).starts_with("Status: 201\n"), "{}", update.stdout);
-    let config = last_config(&node.client().await, &Person::user(1), "app").await;
+    let config = last_config(&node.client().await, &TestIdentity::user(1), "app").await;
     let orderer = &config.channel_group.unwrap().groups["Orderer"];
     let size = BatchSize::decode(orderer.values["BatchSize"].value.clone()).unwrap();
     assert_eq!((config.sequence, size.max_message_count), (1, 77));

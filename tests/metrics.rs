@@ -19,7 +19,7 @@ use tonic_health::pb::health_client::HealthClient;
 use world::http::{Http, send};
 use world::messages::{block, newest, oldest, seek_info, seek_info_at_once, transaction};
 use world::metrics::{Scrape, is_of_kafka, is_of_raft};
-use world::{Person, Setup, Step, within};
+use world::{Setup, Step, TestIdentity, within};
 
 /// The default buckets of the Go client of Prometheus.
 const USUAL: &str = "0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10";
@@ -187,7 +187,7 @@ async fn a_node_that_has_worked_shows_what_it_did() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     // the kernel's clock and the wall clock may differ a little
     assert!((now - started.parse::<f64>().unwrap()).abs() < 600.0, "{started}");
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     let envelopes = (0..25).map(|n| transaction(&user, "app", format!("transaction {n}")));
     client.order(envelopes).await;
     // wait until no envelope is pending, so that the compared figures no longer change
@@ -198,7 +198,7 @@ async fn a_node_that_has_worked_shows_what_it_did() {
     }
     let (status, _) = client.broadcast(transaction(&user, "no-such-channel", "x")).await;
     assert_eq!(status, Status::BadRequest);
-    let (status, _) = client.broadcast(transaction(&Person::orderer_admin(), "elsewhere", "x")).await;
+    let (status, _) = client.broadcast(transaction(&TestIdentity::orderer_admin(), "elsewhere", "x")).await;
     assert_eq!(status, Status::BadRequest);
     let mut beyond = client.deliver(&user, "app", seek_info_at_once(block(99), block(99))).await;
     assert_eq!(beyond.next().await, Step::Status(Status::NotFound, String::new()));
@@ -271,7 +271,7 @@ async fn a_removed_channel_leaves_no_series() {
     let setup = Setup::application().set("METRICS_PROVIDER", "prometheus").set("CHANNELPARTICIPATION_ENABLED", true);
     let mut node = setup.start().await;
     let (operations, admin) = (Http::of(&mut node, "operations").await, Http::of(&mut node, "admin").await);
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     client.order([transaction(&user, "app", "x")]).await;
     client.deliver(&user, "app", seek_info(newest(), newest())).await.block().await;
     let of_it = |scrape: &Scrape| scrape.series.keys().filter(|key| key.contains(r#"channel="app""#)).count();
@@ -307,7 +307,7 @@ async fn statsd_is_sent_names_with_dots() {
             .set("METRICS_STATSD_PREFIX", "net.orderer0")
     };
     let node = statsd("udp", udp.local_addr().unwrap()).start().await;
-    node.client().await.order([transaction(&Person::user(1), "app", "x")]).await;
+    node.client().await.order([transaction(&TestIdentity::user(1), "app", "x")]).await;
     let mut text = String::new();
     let all = async {
         let mut datagram = [0; 2048];

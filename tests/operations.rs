@@ -12,7 +12,7 @@ use serde_json::json;
 use world::http::{Answer, Http, send};
 use world::messages::transaction;
 use world::node::orderer_folder;
-use world::{NET, Person, Setup};
+use world::{NET, Setup, TestIdentity};
 
 async fn put(http: &Http, path: &str, body: &'static str) -> Answer {
     send(http.request(Method::PUT, path).body(body)).await
@@ -44,13 +44,13 @@ async fn log_levels_change_while_the_node_runs() {
     let operations = Http::of(&mut node, "operations").await;
     assert_eq!(operations.get("/logspec").await.json(), json!({"spec": "info"}));
     let client = node.client().await;
-    let (status, _) = client.broadcast(transaction(&Person::user(1), "nowhere", "x")).await;
+    let (status, _) = client.broadcast(transaction(&TestIdentity::user(1), "nowhere", "x")).await;
     assert_eq!(status, fabric_proto::common::Status::BadRequest);
     assert!(!node.log().contains("envelope refused"));
 
     assert_eq!(put(&operations, "/logspec", r#"{"spec": "orderer.grpc=debug:info"}"#).await.status, 204);
     assert_eq!(operations.get("/logspec").await.json(), json!({"spec": "orderer.grpc=debug:info"}));
-    client.broadcast(transaction(&Person::user(1), "nowhere", "x")).await;
+    client.broadcast(transaction(&TestIdentity::user(1), "nowhere", "x")).await;
     node.line("envelope refused").await;
 
     for bad in [r#"{"spec": "orderer=loud"}"#, r#"{"level": "info"}"#, "spec=info", "", "[]"] {
@@ -83,8 +83,8 @@ async fn actors_and_channels_are_shown_and_a_failed_channel_is_started_again() {
     let setup = Setup::application();
     let node = setup.start().await;
     let client = node.client().await;
-    client.order([transaction(&Person::user(1), "app", "a transaction")]).await;
-    client.block(&Person::user(1), "app", 1).await;
+    client.order([transaction(&TestIdentity::user(1), "app", "a transaction")]).await;
+    client.block(&TestIdentity::user(1), "app", 1).await;
     node.stop().await;
     let ledger = setup.ledger_file("app");
     let aside = ledger.with_extension("aside");
@@ -108,14 +108,14 @@ async fn actors_and_channels_are_shown_and_a_failed_channel_is_started_again() {
 
     fs::rename(&aside, &ledger).unwrap();
     assert_eq!(restart().await.status, 202);
-    node.chain_runs("app").await;
+    node.wait_for_chain("app").await;
     let shown = operations.get("/debug/channels/app").await.json();
     assert_eq!(
         (&shown["state"], &shown["height"], &shown["consensus_type"]),
         (&json!("running"), &json!(2), &json!("solo"))
     );
     assert_eq!(restart().await.status, 409);
-    node.client().await.order([transaction(&Person::user(1), "app", "another")]).await;
+    node.client().await.order([transaction(&TestIdentity::user(1), "app", "another")]).await;
 
     let channels = operations.get("/debug/channels").await.json();
     assert_eq!((channels["channels"].as_array().unwrap().len(), &channels["channels"][0]["name"]), (1, &json!("app")));

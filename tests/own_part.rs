@@ -10,12 +10,12 @@ use fabric_proto::common::{Config, ConfigGroup, ConfigUpdate, ConfigValue, Order
 use fabric_proto::common::{MspPrincipal, MspRole, SignaturePolicy, SignaturePolicyEnvelope, signature_policy};
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::configuring::{
+use world::config_updates::{
     create_channel, creation, genesis_with, last_config, last_config_number, same_version, signed_update, update_of,
 };
 use world::http::{Http, send};
 use world::messages::transaction;
-use world::{Node, Person, Setup, within};
+use world::{Node, Setup, TestIdentity, within};
 
 /// `LOST` becomes a channel whose policy rejects this node's blocks. `KEPT` stays one that accepts them.
 const LOST: &str = "mychan";
@@ -88,7 +88,7 @@ async fn unhealthy(node: &mut Node, channel: &str) -> String {
 
 async fn check_locked_out(update: impl Fn(&Config) -> ConfigUpdate) {
     let setup = Setup::system();
-    let (user, admin, orderer_admin) = (Person::user(1), Person::admin(1), Person::orderer_admin());
+    let (user, admin, orderer_admin) = (TestIdentity::user(1), TestIdentity::admin(1), TestIdentity::orderer_admin());
     let mut node = setup.start().await;
     let client = node.client().await;
     for channel in [LOST, KEPT] {
@@ -130,7 +130,7 @@ async fn check_locked_out(update: impl Fn(&Config) -> ConfigUpdate) {
 
     let mut node = setup.spawn();
     node.line("channel has failed").await;
-    node.chain_runs(KEPT).await;
+    node.wait_for_chain(KEPT).await;
     let client = node.client().await;
     client.order([transaction(&user, KEPT, "after")]).await;
     client.block(&user, KEPT, 3).await;
@@ -170,7 +170,7 @@ async fn a_solo_channel_that_names_several_orderers_is_warned_about_from_the_upd
     let mut node = setup.start().await;
     let operations = Http::of(&mut node, "operations").await;
     let (client, user, admin, orderer_admin) =
-        (node.client().await, Person::user(1), Person::admin(1), Person::orderer_admin());
+        (node.client().await, TestIdentity::user(1), TestIdentity::admin(1), TestIdentity::orderer_admin());
     assert_eq!(operations.get("/debug/warnings").await.json()["warnings"], json!([]));
     assert!(!node.log().contains(TEXT));
     let checked = setup.again(&["config", "check"]).run();
@@ -184,7 +184,8 @@ async fn a_solo_channel_that_names_several_orderers_is_warned_about_from_the_upd
     let update = update_of(&config, "app", |_, write| {
         write.values.insert("OrdererAddresses".to_owned(), value);
     });
-    let answer = client.broadcast(signed_update(&admin, &[&admin, &Person::admin(2), &orderer_admin], "app", &update));
+    let answer =
+        client.broadcast(signed_update(&admin, &[&admin, &TestIdentity::admin(2), &orderer_admin], "app", &update));
     assert_eq!(answer.await, (Status::Success, String::new()));
     let line = node.line(TEXT).await;
     for part in ["WARN", "channel=app", "127.0.0.1:7050, 127.0.0.1:8050"] {
@@ -205,13 +206,13 @@ async fn a_solo_channel_that_names_several_orderers_is_warned_about_from_the_upd
 /// The default ledger directory is that of Fabric's orderer.
 #[test]
 fn the_default_place_of_ledgers_is_fabrics() {
-    let printed = Setup::bare().arguments(&["config", "check", "--print"]).run();
+    let printed = Setup::without_channels().arguments(&["config", "check", "--print"]).run();
     assert!(printed.stdout.contains("/var/hyperledger/production/orderer"), "{}", printed.stdout);
 }
 
 #[test]
 fn a_fabric_orderers_ledgers_are_refused_by_name_until_they_are_imported() {
-    let setup = Setup::bare();
+    let setup = Setup::without_channels();
     let location = fabric_ledger::unpack(setup.folder());
     let genesis = setup.folder().join("genesis.block");
     std::fs::write(&genesis, genesis_with(|_| {})).unwrap();
@@ -246,7 +247,7 @@ async fn a_channel_whose_creation_failed_can_be_created_without_a_restart() {
     // the creation is valid and the ledger is created, but the block with the creation is not written
     let setup = Setup::system().variable("FAILPOINTS", "registrar/syschan/block-writer:Commit=1*error");
     let mut node = setup.start().await;
-    let (client, admin) = (node.client().await, Person::admin(1));
+    let (client, admin) = (node.client().await, TestIdentity::admin(1));
     let request = || signed_update(&admin, &[&admin], LOST, &creation("mychan.tx"));
     let (status, told) = client.broadcast(request()).await;
     assert_eq!(status, Status::ServiceUnavailable, "{told}");
@@ -261,7 +262,7 @@ async fn a_channel_whose_creation_failed_can_be_created_without_a_restart() {
         }
     };
     assert_eq!(within("the system channel's chain is back", again).await, (Status::Success, String::new()));
-    node.chain_runs(LOST).await;
-    client.order([transaction(&Person::user(1), LOST, "first")]).await;
+    node.wait_for_chain(LOST).await;
+    client.order([transaction(&TestIdentity::user(1), LOST, "first")]).await;
     node.stop().await;
 }

@@ -11,7 +11,7 @@ use world::browser::{Browser, keys};
 use world::http::{Http, send};
 use world::messages::{transaction, tx_id};
 use world::node::value_of;
-use world::{Node, Person, Setup, many};
+use world::{Node, Setup, TestIdentity, many_channels};
 
 /// Returns the URL of a node's dashboard.
 async fn page(node: &mut Node) -> String {
@@ -102,12 +102,13 @@ async fn the_page_is_part_of_the_program_and_lets_nothing_in() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     let mut node = Setup::application().set("METRICS_PROVIDER", "prometheus").start().await;
-    let (client, user, peer) = (node.client().await, Person::user(1), Person::peer(1));
+    let (client, user, peer) = (node.client().await, TestIdentity::user(1), TestIdentity::peer(1));
     let first = transaction(&user, "app", "the first");
     let id = tx_id(&first);
     client.order([first]).await;
     client.block(&user, "app", 1).await;
-    let (_, refused) = client.broadcast(transaction(&Person::self_signed("client"), "app", "of a stranger")).await;
+    let (_, refused) =
+        client.broadcast(transaction(&TestIdentity::self_signed("client"), "app", "of a stranger")).await;
     let mut subscriber = client
         .deliver(&peer, "app", world::messages::seek_info(world::messages::oldest(), world::messages::newest()))
         .await;
@@ -187,7 +188,7 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     browser.until("document.querySelector('dialog').innerText.includes('1 … 9')").await;
     browser.press(keys::ESCAPE).await;
 
-    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    assert_eq!(browser.console_errors().await, Vec::<String>::new());
     // the console logs an error for each response 404
     let unknown = operations.get("/debug/tx/unknown").await.error();
     browser.open(&format!("{address}#/transaction/unknown")).await;
@@ -212,7 +213,7 @@ async fn log_levels_are_changed_on_the_page() {
     browser.press(&format!("orderer.grpc=warn:error{}", keys::ENTER)).await;
     browser.until("document.querySelector('#spec').innerText === 'orderer.grpc=warn:error'").await;
     assert_eq!(operations.get("/logspec").await.json()["spec"], "orderer.grpc=warn:error");
-    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    assert_eq!(browser.console_errors().await, Vec::<String>::new());
     node.stop().await;
 }
 
@@ -254,17 +255,17 @@ async fn a_failed_channel_is_found_and_started_again_by_keys_alone() {
     browser.until("document.querySelector('dialog').open").await;
     browser.press(&format!("{}{}", keys::TAB, keys::ENTER)).await;
     browser.until("document.querySelector('#health').innerText.includes('its channel runs')").await;
-    node.chain_runs("app").await;
+    node.wait_for_chain("app").await;
     browser.until(&text("Nothing needs you.")).await;
-    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    assert_eq!(browser.console_errors().await, Vec::<String>::new());
     node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_channels_are_at_hand_on_every_screen() {
     const CHANNELS: usize = 200;
-    let setup = Setup::bare();
-    let setup = many::channels(setup, CHANNELS);
+    let setup = Setup::without_channels();
+    let setup = many_channels::channels(setup, CHANNELS);
     let mut node = setup.start().await;
     let (address, browser) = (page(&mut node).await, Browser::start().await);
     browser.open(&address).await;
@@ -301,6 +302,6 @@ async fn two_hundred_channels_are_at_hand_on_every_screen() {
             assert!(size > 15_000, "{view} in {scheme} at {width} is blank: {size}");
         }
     }
-    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    assert_eq!(browser.console_errors().await, Vec::<String>::new());
     node.stop().await;
 }

@@ -13,18 +13,20 @@ use fabric_proto::orderer::BatchSize;
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
-use world::configuring::{config_of, consenters, genesis_of_type, last_config, same_version, signed_update, update_of};
+use world::config_updates::{
+    config_of, consenters, genesis_of_type, last_config, same_version, signed_update, update_of,
+};
 use world::http::{Answer, Http, send};
 use world::messages::{oldest, seek_info, transaction};
 use world::node::orderer_folder;
 use world::tls;
-use world::{Client, NET, Node, Person, Setup};
+use world::{Client, NET, Node, Setup, TestIdentity};
 
 const CHANNELS: &str = "/participation/v1/channels";
 const APP: &str = "/participation/v1/channels/app";
 
 fn without_channels() -> Setup {
-    let setup = Setup::bare();
+    let setup = Setup::without_channels();
     let ledger = setup.folder().join("ledger");
     setup
         .set("GENERAL_LOCALMSPDIR", orderer_folder().join("msp").display())
@@ -46,7 +48,7 @@ async fn names(admin: &Http) -> Value {
 }
 
 async fn orders(client: &Client, channel: &str) {
-    client.order([transaction(&Person::user(1), channel, "a transaction")]).await;
+    client.order([transaction(&TestIdentity::user(1), channel, "a transaction")]).await;
 }
 
 /// Starts a node and joins the channel `app`.
@@ -54,7 +56,7 @@ async fn joined(setup: &Setup) -> (Node, Http) {
     let mut node = setup.start().await;
     let admin = Http::of(&mut node, "admin").await;
     assert_eq!(join(&admin, fixture("AppSolo.block")).await.status, 201);
-    node.chain_runs("app").await;
+    node.wait_for_chain("app").await;
     (node, admin)
 }
 
@@ -76,10 +78,10 @@ async fn a_channel_is_joined_listed_used_and_removed() {
     assert_eq!((again.status, again.header("allow")), (405, "GET, DELETE"));
     assert_eq!(again.error(), "cannot join: channel already exists");
 
-    node.chain_runs("app").await;
+    node.wait_for_chain("app").await;
     let client = node.client().await;
     orders(&client, "app").await;
-    let user = Person::user(1);
+    let user = TestIdentity::user(1);
     let mut follower = client.deliver(&user, "app", seek_info(oldest(), world::messages::block(1000))).await;
     for _ in 0..2 {
         follower.block().await;
@@ -134,14 +136,14 @@ async fn a_system_channel_comes_first_or_not_at_all() {
     assert_eq!(admin.delete(APP).await.status, 204);
 
     assert_eq!(join(&admin, fixture("SysSolo.block")).await.status, 201);
-    node.chain_runs("syschan").await;
+    node.wait_for_chain("syschan").await;
     let system = json!({"name": "syschan", "url": format!("{CHANNELS}/syschan")});
     assert_eq!(names(&admin).await, json!({"systemChannel": system, "channels": null}));
     let refused = join(&admin, fixture("AppSolo.block")).await;
     assert_eq!((refused.status, refused.header("allow")), (405, "GET"));
     assert_eq!(refused.error(), "cannot join: system channel exists");
     let client = node.client().await;
-    world::configuring::create_channel(&mut node, &client, "mychan.tx").await;
+    world::config_updates::create_channel(&mut node, &client, "mychan.tx").await;
     let refused = admin.delete(&format!("{CHANNELS}/mychan")).await;
     assert_eq!((refused.status, refused.error().as_str()), (405, "cannot remove: system channel exists"));
 
@@ -214,16 +216,16 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     let admin = Http::of(&mut node, "admin").await;
     let answer = join(&admin, alone).await;
     assert_eq!((answer.status, &answer.json()["consensusRelation"]), (201, &json!("consenter")));
-    node.chain_runs("app").await;
+    node.wait_for_chain("app").await;
     let client = tls::client(&node).await;
     orders(&client, "app").await;
-    client.block(&Person::user(1), "app", 1).await;
+    client.block(&TestIdentity::user(1), "app", 1).await;
     node.stop().await;
 
     let node = setup.start().await;
     let client = tls::client(&node).await;
     orders(&client, "app").await;
-    client.block(&Person::user(1), "app", 2).await;
+    client.block(&TestIdentity::user(1), "app", 2).await;
     node.stop().await;
 
     // Kafka cannot continue a chain that solo has ordered; this is reported before any broker is contacted
@@ -232,7 +234,7 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     let line = node.line("channel has failed").await;
     assert!(line.contains("was ordered by solo before") && line.contains("back to solo"), "{line}");
     node.line("Beginning to serve requests").await;
-    assert_eq!(tls::client(&node).await.chain(&Person::user(1), "app").await.len(), 3);
+    assert_eq!(tls::client(&node).await.chain(&TestIdentity::user(1), "app").await.len(), 3);
     node.stop().await;
 
     // after the setting is withdrawn the channel has failed, and its blocks can still be read
@@ -240,7 +242,7 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     node.line("channel has failed").await;
     let admin = Http::of(&mut node, "admin").await;
     assert_eq!(admin.get(APP).await.json()["status"], "failed");
-    assert_eq!(tls::client(&node).await.chain(&Person::user(1), "app").await.len(), 3);
+    assert_eq!(tls::client(&node).await.chain(&TestIdentity::user(1), "app").await.len(), 3);
     node.stop().await;
 }
 
@@ -270,8 +272,8 @@ async fn configurations_are_updated_and_blocks_fetched() {
     };
     let client = node.client().await;
     orders(&client, "app").await;
-    let config = last_config(&client, &Person::user(1), "app").await;
-    let (user, orderer) = (Person::user(1), Person::orderer_admin());
+    let config = last_config(&client, &TestIdentity::user(1), "app").await;
+    let (user, orderer) = (TestIdentity::user(1), TestIdentity::orderer_admin());
     let update = larger_batches(&config, 77);
     let put = async |envelope: Vec<u8>| admin.form(Method::PUT, CHANNELS, "config-update-envelope", envelope).await;
 
@@ -340,7 +342,7 @@ async fn bad_requests_get_their_status_and_a_reason() {
     refused(&send(no_boundary.body("x")).await, 400, "cannot read form");
 
     // valid blocks that cannot be joined
-    let normal = client.block(&Person::user(1), "app", 1).await;
+    let normal = client.block(&TestIdentity::user(1), "app", 1).await;
     refused(&join(&admin, normal.encode_to_vec()).await, 400, "invalid join block");
     let genesis = Block::decode(&fixture("AppSolo.block")[..]).unwrap();
     let mut later = genesis.clone();
@@ -399,7 +401,7 @@ async fn only_administrators_with_a_certificate_are_let_in() {
     let (ca, with) = (tls.join("ca.crt"), admin_of(1));
     let admin = Http::secured(&mut node, "admin", &ca, Some(&with)).await;
     assert_eq!(join(&admin, fixture("AppSolo.block")).await.status, 201);
-    node.chain_runs("app").await;
+    node.wait_for_chain("app").await;
     let update = admin.form(Method::PUT, CHANNELS, "config-update-envelope", vec![1]).await;
     assert_eq!(update.status, 400, "{update:?}");
     assert_eq!(admin.delete(APP).await.status, 204);

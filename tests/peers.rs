@@ -38,9 +38,9 @@ use orderer_verdicts::{Case, FabricVerdicts, Release};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use world::configuring::{consenters, genesis_with, last_config, signed_update};
+use world::config_updates::{consenters, genesis_with, last_config, signed_update};
 use world::tls;
-use world::{Client, NET, Person, Setup, within};
+use world::{Client, NET, Setup, TestIdentity, within};
 
 const CHANNEL: &str = "app";
 /// Time limit of a peer's log lines. A starting peer first opens databases, perhaps on a busy machine.
@@ -316,7 +316,7 @@ fn genesis(port: u16) -> Vec<u8> {
 async fn update(client: &Client, present: &Config, next: &Config) -> Result<(), String> {
     let channel = ChannelId::parse(CHANNEL).unwrap();
     let update = compute_update(&channel, present, next).map_err(|e| e.to_string())?;
-    let (org1, org2, orderer) = (Person::admin(1), Person::admin(2), Person::orderer_admin());
+    let (org1, org2, orderer) = (TestIdentity::admin(1), TestIdentity::admin(2), TestIdentity::orderer_admin());
     let signed = signed_update(&org1, &[&org1, &org2, &orderer], CHANNEL, &update);
     match client.broadcast(signed).await {
         (Status::Success, _) => Ok(()),
@@ -334,7 +334,7 @@ async fn peers_survive_what_fabric_accepts() {
     let setup = setup.set("GENERAL_BOOTSTRAPFILE", file.display()).set("CONSENSUS_SERVE_ETCDRAFT", "solo");
     let setup = tls::secured(setup);
     let node = setup.start().await;
-    let (client, admin) = (tls::client(&node).await, Person::admin(1));
+    let (client, admin) = (tls::client(&node).await, TestIdentity::admin(1));
     let own = last_config(&client, &admin, CHANNEL).await;
     let mut peers = [Peer::new("PEER_25", 1), Peer::new("PEER_31", 2)];
     for peer in &mut peers {

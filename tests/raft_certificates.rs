@@ -16,13 +16,13 @@ use rcgen::KeyPair;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
-use world::configuring::{last_config, parse, same_version, signed_update, update_of};
+use world::config_updates::{last_config, parse, same_version, signed_update, update_of};
 use world::messages::transaction;
 use world::metrics::Scrape;
 use world::raft::{
     CHANNEL, above, certificate, certificate_until, connected, members, of_app, operations, orders, tls_file,
 };
-use world::{Client, Node, Person, Setup, within};
+use world::{Client, Node, Setup, TestIdentity, within};
 
 /// Waits until a node has reloaded its TLS certificate and its cluster certificate.
 async fn read_anew(node: &mut Node) {
@@ -72,7 +72,7 @@ async fn a_certificate_that_is_renewed_with_its_key_needs_no_restart_and_no_upda
 /// Sends envelopes to a node, one after the other, until `end`. Returns how many were ordered, and the longest time
 /// between two.
 async fn load(channel: Channel, end: CancellationToken) -> (usize, Duration) {
-    let (client, user) = (Client::over(channel), Person::user(1));
+    let (client, user) = (Client::over(channel), TestIdentity::user(1));
     let (mut ordered, mut longest, mut last) = (0, Duration::ZERO, Instant::now());
     while !end.is_cancelled() {
         match client.broadcast(transaction(&user, CHANNEL, vec![7; 100])).await {
@@ -90,8 +90,8 @@ async fn load(channel: Channel, end: CancellationToken) -> (usize, Duration) {
 
 /// Returns the update that changes the certificate of one consenter.
 async fn pinned(node: &Node, at: usize, certificate: &str) -> Envelope {
-    let (client, admin) = (Client::over(connected(node).await), Person::orderer_admin());
-    let config = last_config(&client, &Person::user(1), CHANNEL).await;
+    let (client, admin) = (Client::over(connected(node).await), TestIdentity::orderer_admin());
+    let config = last_config(&client, &TestIdentity::user(1), CHANNEL).await;
     let orderer = &config.channel_group.as_ref().unwrap().groups["Orderer"];
     let mut value = orderer.values["ConsensusType"].clone();
     let mut consensus: ConsensusType = parse(value.value);

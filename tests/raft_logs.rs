@@ -13,7 +13,7 @@ use orderer_core::config::{Catalog, ChannelSnapshot, consensus_metadata};
 use orderer_ledger::transfer::BlockReader;
 use orderer_ledger::transfer::etcd::read_etcd;
 use world::Setup;
-use world::node::{Ended, orderer_folder};
+use world::node::{ProcessOutput, orderer_folder};
 
 /// The consenter whose directories the fixture contains. It was killed while it was the leader.
 const NODE: usize = 2;
@@ -36,7 +36,7 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        let setup = Setup::bare();
+        let setup = Setup::without_channels();
         let from = setup.folder().join("fabric");
         unpack("node2.killed-as-leader.data.tar.gz", &from);
         let first = BlockReader::fabric(&from.join("ledger/chains/ch")).unwrap().next().unwrap().unwrap();
@@ -56,7 +56,7 @@ impl Desk {
         Self { setup, from }
     }
 
-    fn run(&self, arguments: &[&str]) -> Ended {
+    fn run(&self, arguments: &[&str]) -> ProcessOutput {
         self.setup.again(&[&["ledger"], arguments].concat()).run()
     }
 
@@ -66,7 +66,7 @@ impl Desk {
         ended.stdout
     }
 
-    fn import(&self, more: &[&str]) -> Ended {
+    fn import(&self, more: &[&str]) -> ProcessOutput {
         let ledger = self.from.join("ledger");
         self.run(&[&["import", "--from-fabric", text(&ledger)], more].concat())
     }

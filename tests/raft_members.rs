@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use world::http::Http;
 use world::metrics::{Scrape, is_of_raft};
 use world::raft::{CHANNEL, above, connected, members, of_app, operations, orders};
-use world::raw::{call_path, prefix};
+use world::raw_grpc::{call_path, prefix};
 use world::{Node, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

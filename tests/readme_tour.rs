@@ -24,7 +24,7 @@ async fn every_command_of_the_tour_does_what_it_says() {
     assert!(!rest.is_empty());
     // many tests share a machine, so this node listens on another port, which the commands learn from the environment
     let arguments: Vec<&str> = start.trim().strip_prefix("orderer ").unwrap().split_whitespace().collect();
-    let setup = Setup::bare().arguments(&arguments);
+    let setup = Setup::without_channels().arguments(&arguments);
     let node = setup.start().await;
 
     let program = Path::new(env!("CARGO_BIN_EXE_orderer")).parent().unwrap();

@@ -17,12 +17,12 @@ use orderer_core::config::compute_update;
 use reqwest::Method;
 use serde_json::json;
 
-use world::configuring::{batch_size_update, consenters, genesis_of_type, genesis_with, last_config, signed_update};
+use world::config_updates::{batch_size_update, consenters, genesis_of_type, genesis_with, last_config, signed_update};
 use world::http::Http;
 use world::messages::transaction;
 use world::node::orderer_folder;
 use world::tls;
-use world::{Person, Setup};
+use world::{Setup, TestIdentity};
 
 const CHANNELS: &str = "/participation/v1/channels";
 const APP: &str = "/participation/v1/channels/app";
@@ -31,7 +31,7 @@ const OURSELVES: &str = "orderer.example.com";
 /// Sets up a node that presents the certificate of the only consenter, with an imported chain of one block. Such a
 /// channel can only be imported, because creating and joining reject it.
 fn imported(genesis: &[u8]) -> Setup {
-    let setup = Setup::bare();
+    let setup = Setup::without_channels();
     let (ledger, file) = (setup.folder().join("ledger"), setup.folder().join("app.blocks"));
     let tls = orderer_folder().with_file_name(OURSELVES).join("tls");
     let setup = setup
@@ -74,7 +74,7 @@ async fn a_channel_with_impossible_consensus_options_is_mended_by_the_participat
     let mut node = setup.spawn();
     node.line("channel has failed").await;
     let admin = Http::of(&mut node, "admin").await;
-    let (client, user, orderer) = (tls::client(&node).await, Person::user(1), Person::orderer_admin());
+    let (client, user, orderer) = (tls::client(&node).await, TestIdentity::user(1), TestIdentity::orderer_admin());
     assert_eq!(admin.get(APP).await.json()["status"], "failed");
     let (status, told) = client.broadcast(transaction(&user, "app", "x")).await;
     assert_eq!(status, Status::ServiceUnavailable, "{told}");
@@ -101,7 +101,7 @@ async fn a_channel_with_impossible_consensus_options_is_mended_by_the_participat
 
     let answer = put(signed_update(&orderer, &[&orderer], "app", &mending).encode_to_vec()).await;
     assert_eq!((answer.status, &answer.json()["height"]), (201, &json!(2)), "{answer:?}");
-    node.chain_runs("app").await;
+    node.wait_for_chain("app").await;
     client.order([transaction(&user, "app", "x")]).await;
     client.block(&user, "app", 2).await;
     assert_eq!(admin.get(APP).await.json()["status"], "active");
@@ -127,13 +127,13 @@ async fn a_channel_whose_consensus_metadata_does_not_parse_is_mended_by_broadcas
     let setup = imported(&genesis);
     let mut node = setup.spawn();
     node.line("channel has failed").await;
-    let (client, user, orderer) = (tls::client(&node).await, Person::user(1), Person::orderer_admin());
+    let (client, user, orderer) = (tls::client(&node).await, TestIdentity::user(1), TestIdentity::orderer_admin());
     let config = last_config(&client, &user, "app").await;
     let next = with_metadata(&config, &consenters(&[OURSELVES]));
     let mending = compute_update(&ChannelId::parse("app").unwrap(), &config, &next).unwrap();
     let answer = client.broadcast(signed_update(&orderer, &[&orderer], "app", &mending)).await;
     assert_eq!(answer, (Status::Success, String::new()));
-    node.chain_runs("app").await;
+    node.wait_for_chain("app").await;
     client.order([transaction(&user, "app", "x")]).await;
     client.block(&user, "app", 2).await;
     node.assert_no_panic();

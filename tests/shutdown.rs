@@ -15,7 +15,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use world::client::entries;
 use world::messages::{block, newest, seek_info, transaction, tx_id};
-use world::{Person, Setup, Step, within};
+use world::{Setup, Step, TestIdentity, within};
 
 const CHANNEL: &str = "app";
 const LIMIT: Duration = Duration::from_secs(3);
@@ -27,7 +27,7 @@ fn transactions(chain: &[Block]) -> Vec<String> {
 
 /// Sends SIGTERM while envelopes are in flight and a subscriber waits, then starts the node on the same port again.
 async fn check(setup: Setup) {
-    let user = Person::user(1);
+    let user = TestIdentity::user(1);
     let node = setup.start().await;
     let (client, follower) = (node.client().await, node.client().await);
     let mut following = follower.deliver(&user, CHANNEL, seek_info(newest(), block(u64::MAX))).await;

@@ -27,9 +27,9 @@ use world::hostile::{self, PREFACE};
 use world::http::Http;
 use world::messages::{block, oldest, seek, seek_info, transaction, tx_id};
 use world::metrics::Scrape;
-use world::raw::{call, drain, prefix};
+use world::raw_grpc::{call, drain, prefix};
 use world::tls;
-use world::{Client, Node, Person, Setup, Step, many, seed, within};
+use world::{Client, Node, Setup, Step, TestIdentity, many_channels, seed, within};
 
 const MB: usize = 1 << 20;
 /// Number of streams on one hostile connection.
@@ -141,7 +141,7 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
     let time = Duration::from_secs(wanted("STRANGERS_SECONDS", 10) as u64);
     let (connections, channels) = (wanted("STRANGERS_CONNECTIONS", 1500), wanted("STRANGERS_CHANNELS", 20));
     let memory = if connections >= 10_000 { 1024 } else { 384 };
-    let setup = many::channels(Setup::bare(), channels).set("METRICS_PROVIDER", "prometheus");
+    let setup = many_channels::channels(Setup::without_channels(), channels).set("METRICS_PROVIDER", "prometheus");
     let mut node = setup.set("LIMITS_MEMORYBYTES", format!("{memory} MB")).start().await;
     let show = |node: &Node, what: &str| eprintln!("{what}: {} MB", node.memory("VmRSS") / MB);
     show(&node, "serving");
@@ -154,7 +154,7 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
         let connected = strangers.on_their_thread(hostile::client(number, to));
         within("a stranger's connection", connected).await.unwrap().channel
     };
-    let (user, mut channel) = (Person::user(1), connect(0).await);
+    let (user, mut channel) = (TestIdentity::user(1), connect(0).await);
     for number in 0..connections {
         if number > 0 && number % STREAMS_EACH == 0 {
             channel = connect(number).await;
@@ -190,7 +190,7 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
     }
 
     let (began, mut slowest, mut most_asked, mut open_most) = (Instant::now(), Duration::ZERO, Duration::ZERO, 0.0_f64);
-    let (honest, mut sent) = (Person::user(2), BTreeSet::new());
+    let (honest, mut sent) = (TestIdentity::user(2), BTreeSet::new());
     while began.elapsed() < time {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let asked = Instant::now();
@@ -221,7 +221,7 @@ async fn a_flood_through_every_way_in_stays_within_memory() {
 
 /// Waits until a channel has `count` transactions and returns them. Asserts that none is in the chain twice.
 async fn ordered(client: &Client, channel: &str, count: usize) -> BTreeSet<String> {
-    let user = Person::user(2);
+    let user = TestIdentity::user(2);
     let enough = async {
         loop {
             let blocks = client.chain(&user, channel).await;
@@ -283,7 +283,7 @@ async fn stranger(to: SocketAddr, tls: ClientTlsConfig, number: usize, dice: u64
 
 /// Sends envelopes one after the other. Returns the acknowledged transactions and the latency of each.
 async fn honest(client: Client, stop: Arc<AtomicBool>) -> Vec<(String, Duration)> {
-    let (user, mut took) = (Person::user(2), Vec::new());
+    let (user, mut took) = (TestIdentity::user(2), Vec::new());
     let mut stream = client.broadcasting().await;
     while !stop.load(Ordering::Relaxed) {
         let envelope = transaction(&user, "app", vec![7; 1000]);
@@ -372,7 +372,7 @@ async fn handshakes_that_do_not_end_stay_within_memory_and_within_the_log() {
     let (to, opened, stop) = (node.address.parse().unwrap(), Arc::<Opened>::default(), Arc::<AtomicBool>::default());
     // the node knows this client by what it has sent, and keeps its connection
     let client = tls::client(&node).await;
-    client.order([transaction(&Person::user(2), "app", "first")]).await;
+    client.order([transaction(&TestIdentity::user(2), "app", "first")]).await;
     let client = tokio::spawn(honest(client, Arc::clone(&stop)));
     let strangers = Strangers::new();
     for number in 0..3000 {

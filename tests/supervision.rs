@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use fabric_proto::common::Status;
 use reqwest::Method;
 use serde_json::Value;
-use world::ear::Ear;
 use world::http::{Http, send};
 use world::messages::transaction;
-use world::{Client, Node, Person, Setup, Step, many};
+use world::notify_socket::NotifySocket;
+use world::{Client, Node, Setup, Step, TestIdentity, many_channels};
 
 const CHANNELS: usize = 200;
 /// The channel whose chain panics at every envelope.
@@ -37,7 +37,7 @@ const LOSS_MAX: f64 = 0.2;
 
 /// Sets up a node with many channels, one of which panics at every envelope.
 fn setup() -> Setup {
-    many::channels(Setup::bare(), CHANNELS)
+    many_channels::channels(Setup::without_channels(), CHANNELS)
         // a small cache, so that memory growth is not the cache
         .set("LIMITS_BLOCKCACHEBYTES", "64 KB")
         .variable("FAILPOINTS", format!("registrar/{BAD}/solo-chain:Order=panic"))
@@ -51,7 +51,7 @@ struct Load {
 
 impl Load {
     async fn on(self: Arc<Self>, client: Client, share: usize) {
-        let (user, mut stream) = (Person::user(1), client.broadcasting().await);
+        let (user, mut stream) = (TestIdentity::user(1), client.broadcasting().await);
         let good: Vec<usize> = (1..CHANNELS).skip(share).step_by(STREAMS).collect();
         let envelope = |n: &usize| transaction(&user, &format!("channel{n}"), "x");
         let (mut to_send, mut to_come) = (good.iter().cycle(), good.iter().cycle());
@@ -84,7 +84,7 @@ async fn phase(load: &Load, channel: &str, client: &Client, operations: &Http, l
     let mut pace = tokio::time::interval(Duration::from_millis(20));
     while began.elapsed() < length {
         pace.tick().await;
-        let (status, _) = client.broadcast(transaction(&Person::user(1), channel, "x")).await;
+        let (status, _) = client.broadcast(transaction(&TestIdentity::user(1), channel, "x")).await;
         let wanted = if channel == BAD { Status::ServiceUnavailable } else { Status::Success };
         assert_eq!(status, wanted, "{channel}");
         did.refused += u64::from(channel == BAD);
@@ -101,7 +101,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 async fn until_failed(node: &mut Node, client: &Client, operations: &Http) -> Value {
     while operations.get(&format!("/debug/channels/{BAD}")).await.json()["state"] != "failed" {
-        client.broadcast(transaction(&Person::user(1), BAD, "x")).await;
+        client.broadcast(transaction(&TestIdentity::user(1), BAD, "x")).await;
     }
     node.line("channel has failed").await;
     operations.get(&format!("/debug/channels/{BAD}")).await.json()
@@ -184,11 +184,11 @@ async fn a_stuck_actor_is_said_with_its_channel_and_what_to_do() {
     let setup = Setup::application().variable("FAILPOINTS", "registrar/app/solo-chain:Order=1*stuck(12000)");
     let (setup, ear) = watched(setup);
     let mut node = setup.start().await;
-    ear.hears("WATCHDOG=1");
+    ear.wait_for("WATCHDOG=1");
     let operations = Http::of(&mut node, "operations").await;
     let client = node.client().await;
     let mut stream = client.broadcasting().await;
-    stream.send(transaction(&Person::user(1), "app", "x")).await;
+    stream.send(transaction(&TestIdentity::user(1), "app", "x")).await;
     let line = node.line("actor is stuck channel=").await;
     assert!(line.contains("channel=\"app\"") && line.contains("action="), "{line}");
     let warnings = operations.get("/debug/warnings").await.json();
@@ -202,7 +202,7 @@ async fn a_stuck_actor_is_said_with_its_channel_and_what_to_do() {
     node.line("the watchdog is not fed").await;
     ear.forget();
     node.line("actor goes on").await;
-    ear.hears("WATCHDOG=1");
+    ear.wait_for("WATCHDOG=1");
     assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
     node.stop().await;
 }
@@ -214,12 +214,12 @@ async fn a_commit_that_does_not_end_is_said_and_does_not_end_the_node() {
     let mut node = setup.start().await;
     let client = node.client().await;
     let mut stream = client.broadcasting().await;
-    stream.send(transaction(&Person::user(1), "app", "x")).await;
+    stream.send(transaction(&TestIdentity::user(1), "app", "x")).await;
     let line = node.line("actor is stuck channel=").await;
     assert!(line.contains("registrar/app/block-writer") && line.contains("see to the disk"), "{line}");
     ear.forget();
     for _ in 0..3 {
-        ear.hears("WATCHDOG=1");
+        ear.wait_for("WATCHDOG=1");
     }
     assert!(!node.log().contains("actor goes on"), "the watchdog was fed meanwhile");
     assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
@@ -227,8 +227,8 @@ async fn a_commit_that_does_not_end_is_said_and_does_not_end_the_node() {
 }
 
 /// Sets up a service manager that expects a watchdog notification at least every three seconds.
-fn watched(setup: Setup) -> (Setup, Ear) {
+fn watched(setup: Setup) -> (Setup, NotifySocket) {
     let socket = setup.folder().join("notify");
-    let ear = Ear::at(&socket);
+    let ear = NotifySocket::at(&socket);
     (setup.variable("NOTIFY_SOCKET", socket.display()).variable("WATCHDOG_USEC", 3_000_000), ear)
 }

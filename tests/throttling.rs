@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use world::http::Http;
 use world::messages::transaction;
 use world::metrics::Scrape;
-use world::{Client, Person, Setup, Step, within};
+use world::{Client, Setup, Step, TestIdentity, within};
 
 /// Sends all envelopes at once on one stream, and returns the responses.
 async fn answers(client: &Client, envelopes: Vec<Envelope>) -> Vec<(Status, String)> {
@@ -34,7 +34,7 @@ async fn answers(client: &Client, envelopes: Vec<Envelope>) -> Vec<(Status, Stri
     answered
 }
 
-fn transactions(who: &Person, count: usize) -> Vec<Envelope> {
+fn transactions(who: &TestIdentity, count: usize) -> Vec<Envelope> {
     (0..count).map(|number| transaction(who, "app", format!("transaction {number}"))).collect()
 }
 
@@ -42,7 +42,7 @@ fn accepted(answers: &[(Status, String)]) -> usize {
     answers.iter().filter(|(status, _)| *status == Status::Success).count()
 }
 
-async fn ordered(client: &Client, user: &Person) -> usize {
+async fn ordered(client: &Client, user: &TestIdentity) -> usize {
     client.chain(user, "app").await[1..].iter().map(|block| block.data.as_ref().unwrap().data.len()).sum()
 }
 
@@ -56,7 +56,7 @@ async fn a_client_over_its_rate_is_refused_on_a_stream_that_stays_open_and_other
     let mut node = setup.start().await;
     let operations = Http::of(&mut node, "operations").await;
     let client = node.client().await;
-    let (greedy, modest) = (Person::user(1), Person::user(2));
+    let (greedy, modest) = (TestIdentity::user(1), TestIdentity::user(2));
 
     let began = Instant::now();
     let refused_and_not = answers(&client, transactions(&greedy, 200)).await;
@@ -107,7 +107,7 @@ async fn a_client_over_its_rate_is_refused_on_a_stream_that_stays_open_and_other
 async fn what_is_signed_badly_in_anothers_name_costs_the_other_nothing() {
     let setup = Setup::application().set("GENERAL_THROTTLING_ORGANIZATIONRATE", 5);
     let node = setup.start().await;
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     for envelope in transactions(&user, 20) {
         let forged = Envelope { signature: transaction(&user, "app", "other bytes").signature, ..envelope };
         assert_eq!(client.broadcast(forged).await.0, Status::Forbidden);
@@ -128,8 +128,8 @@ async fn a_rate_for_all_is_shared_by_those_who_are_active_and_updates_of_a_confi
     let mut node = setup.start().await;
     let operations = Http::of(&mut node, "operations").await;
     let client = node.client().await;
-    client.order(transactions(&Person::user(2), 1)).await;
-    assert!(accepted(&answers(&client, transactions(&Person::user(1), 30)).await) >= 4);
+    client.order(transactions(&TestIdentity::user(2), 1)).await;
+    assert!(accepted(&answers(&client, transactions(&TestIdentity::user(1), 30)).await) >= 4);
     let limits = operations.get("/debug/limits").await.json();
     for list in ["clients", "organizations"] {
         for sender in limits[list].as_array().unwrap() {
@@ -138,15 +138,15 @@ async fn a_rate_for_all_is_shared_by_those_who_are_active_and_updates_of_a_confi
     }
 
     // the rate limit applies to an administrator's update as well
-    let admin = Person::admin(1);
-    let config = world::configuring::last_config(&client, &admin, "app").await;
-    let update = world::configuring::batch_size_update(&config, "app", 7);
+    let admin = TestIdentity::admin(1);
+    let config = world::config_updates::last_config(&client, &admin, "app").await;
+    let update = world::config_updates::batch_size_update(&config, "app", 7);
     let mut refused = None;
     for _ in 0..20 {
         // use up the organization's rate; capacity may be available again before the update arrives, so this is
         // repeated
-        answers(&client, transactions(&Person::user(1), 30)).await;
-        let update = world::configuring::signed_update(&admin, &[&Person::orderer_admin()], "app", &update);
+        answers(&client, transactions(&TestIdentity::user(1), 30)).await;
+        let update = world::config_updates::signed_update(&admin, &[&TestIdentity::orderer_admin()], "app", &update);
         if let (Status::ServiceUnavailable, info) = client.broadcast(update).await {
             refused = Some(info);
             break;
@@ -162,7 +162,7 @@ async fn without_rates_senders_are_shown_and_nobody_is_refused() {
     let operations = Http::of(&mut node, "operations").await;
     let client = node.client().await;
     let mut stream = client.broadcasting().await;
-    for envelope in transactions(&Person::user(1), 300) {
+    for envelope in transactions(&TestIdentity::user(1), 300) {
         stream.send(envelope).await;
         assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
     }
@@ -179,7 +179,7 @@ async fn who_creates_a_channel_is_charged() {
     let mut node = Setup::system().start().await;
     let operations = Http::of(&mut node, "operations").await;
     let client = node.client().await;
-    world::configuring::create_channel(&mut node, &client, "mychan.tx").await;
+    world::config_updates::create_channel(&mut node, &client, "mychan.tx").await;
     let limits = operations.get("/debug/limits").await.json();
     assert_eq!(named(&limits["clients"], "Admin@org1")["accepted"], json!(1), "{limits}");
 }

@@ -25,11 +25,11 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
-use world::configuring::{config_of, same_version, signed_update, update_of};
+use world::config_updates::{config_of, same_version, signed_update, update_of};
 use world::messages::{DELIVER_SEEK_INFO, envelope_with, oldest, seek_info, transaction};
 use world::node::orderer_folder;
 use world::tls::{endpoint, secured, trust};
-use world::{Client, NET, Node, Person, Setup, Step, within};
+use world::{Client, NET, Node, Setup, Step, TestIdentity, within};
 
 const CHANNEL: &str = "app";
 
@@ -88,7 +88,7 @@ fn identity(org: u8) -> Identity {
 }
 
 async fn works(client: &Client) {
-    client.order([transaction(&Person::user(1), CHANNEL, "x")]).await;
+    client.order([transaction(&TestIdentity::user(1), CHANNEL, "x")]).await;
 }
 
 /// Asserts that no request succeeds. With TLS 1.3 a client learns only after its own handshake that it was rejected.
@@ -162,7 +162,7 @@ async fn a_root_that_an_organization_adds_lets_its_clients_in_at_once() {
     let late = endpoint(&node, trust("localhost").identity(newcomer.client()));
     refused(&late).await;
     let (admin, client) =
-        (Person::admin(1), Client::on(endpoint(&node, trust("localhost").identity(identity(1)))).await);
+        (TestIdentity::admin(1), Client::on(endpoint(&node, trust("localhost").identity(identity(1)))).await);
     let config = config_of(
         &EncodedBlock::parse(&std::fs::read(Path::new(NET).join("AppSolo.block")).unwrap()).unwrap().decode(),
     );
@@ -218,7 +218,7 @@ async fn files_that_change_are_read_without_a_restart() {
 /// Returns the status of a request with this certificate hash.
 async fn deliver(client: &Client, hash: Bytes) -> Status {
     let data = seek_info(oldest(), oldest()).encode_to_vec();
-    let request = envelope_with(&Person::user(1), DELIVER_SEEK_INFO, CHANNEL, data, |header, _| {
+    let request = envelope_with(&TestIdentity::user(1), DELIVER_SEEK_INFO, CHANNEL, data, |header, _| {
         header.tls_cert_hash = hash;
     });
     let mut stream = client.delivering().await;

@@ -20,7 +20,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 use world::http::Http;
 use world::messages::{block, seek, seek_info, transaction};
-use world::{Node, Person, Setup, Step, within};
+use world::{Node, Setup, Step, TestIdentity, within};
 
 const CHANNEL: &str = "app";
 /// The trace and the span of the client.
@@ -79,7 +79,7 @@ async fn an_envelope_is_followed_to_the_disk_and_its_block_to_the_subscriber_in_
     let (address, mut spans) = collector().await;
     // the standard variable of OpenTelemetry replaces Tracing.Endpoint
     let node = Setup::application().variable("OTEL_EXPORTER_OTLP_ENDPOINT", &address).start().await;
-    let (mut client, user) = (node.client().await, Person::user(1));
+    let (mut client, user) = (node.client().await, TestIdentity::user(1));
     let envelope = transaction(&user, CHANNEL, "traced");
     let sent = in_clients_trace(tokio_stream::iter([envelope]));
     let mut answers = client.grpc.broadcast(sent).await.unwrap().into_inner();
@@ -133,7 +133,7 @@ async fn an_envelope_is_followed_to_the_disk_and_its_block_to_the_subscriber_in_
 async fn a_collector_that_is_not_there_disturbs_nobody() {
     let setup = Setup::application().set("TRACING_ENDPOINT", "http://127.0.0.1:9");
     let node = setup.start().await;
-    let user = Person::user(1);
+    let user = TestIdentity::user(1);
     let client = node.client().await;
     client.order((0..20).map(|n| transaction(&user, CHANNEL, format!("{n}")))).await;
     node.assert_no_panic();
@@ -164,7 +164,7 @@ async fn what_streams_read_is_written_byte_by_byte() {
         .set("DEBUG_DELIVERTRACEDIR", "traces/deliver");
     let (broadcast, deliver) = (setup.folder().join("traces/broadcast"), setup.folder().join("traces/deliver"));
     let node = setup.start().await;
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     let good = transaction(&user, CHANNEL, "good");
     let refused = transaction(&user, "nowhere", "refused");
     client.order([good.clone()]).await;
@@ -189,7 +189,7 @@ async fn profiled(setup: Setup) -> (Node, Http) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn profiles_are_in_pprofs_format_at_its_paths() {
     let (node, http) = profiled(Setup::application()).await;
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     // both requests arrive at once and a profile takes three seconds, so the second arrives while the first runs
     let (one, other, ()) = tokio::join!(
         http.get("/debug/pprof/profile?seconds=3"),
@@ -264,7 +264,7 @@ async fn a_heap_profile_costs_no_memory_that_stays() {
     let (node, http) = profiled(Setup::application()).await;
     // the allocator samples what is allocated: if the node holds little, it has no frames to resolve, and reads no
     // symbol tables
-    let (client, user) = (node.client().await, Person::user(1));
+    let (client, user) = (node.client().await, TestIdentity::user(1));
     client.order((0..500).map(|_| transaction(&user, CHANNEL, vec![7; 10_000]))).await;
     let before = node.memory("VmRSS");
     assert_eq!(http.get("/debug/pprof/heap").await.status, 200);

@@ -10,7 +10,7 @@ use actix::{
 use orderer_core::config::NotServed;
 use orderer_core::own::NotOrderedHere;
 use orderer_core::supervision::{AfterDeath, Restarts};
-use orderer_ledger::WriteRight;
+use orderer_ledger::WritePermit;
 
 use crate::block_writer::{ACT_ON_DISK, BlockWriter};
 use crate::chain_state::{ChainState, chain_text};
@@ -142,7 +142,7 @@ impl ChainSupport {
         ctx.spawn(loaded);
     }
 
-    fn start_children(&mut self, state: ChainState, right: WriteRight, ctx: &mut Context<Self>) {
+    fn start_children(&mut self, state: ChainState, right: WritePermit, ctx: &mut Context<Self>) {
         self.generation += 1;
         self.channel.gauges().reset();
         self.channel.configure(state.tip.last_config, Arc::clone(&state.snapshot));

@@ -10,17 +10,17 @@ use orderer_core::crypto::Signer;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    Asking, Load, Payload, Program, Progress as Step, Report, RunInside, Settings, Subject, client_runtime,
-    file_system, html, measure, public_key, text,
+    BenchmarkTarget, Payload, Program, Progress as Step, Report, RequestOptions, RunInside, Settings, Workload,
+    client_runtime, file_system, html, measure, public_key, text,
 };
-use orderer_client::Target;
+use orderer_client::OrdererTarget;
 use orderer_localconfig::local_msp::read_signing_identity;
 use orderer_tools::commands::client::ConnectArguments;
 use orderer_tools::commands::crypto::Keys;
-use orderer_tools::commands::files;
-use orderer_tools::commands::output::complain;
+use orderer_tools::commands::io;
+use orderer_tools::commands::output::print_errors;
 use orderer_tools::commands::progress::Progress;
-use orderer_tools::dev::{self, APPLICATION_CHANNEL, DevNetwork};
+use orderer_tools::dev_network::{self, APPLICATION_CHANNEL, DevNetwork};
 use orderer_tools::say;
 
 /// The end of `orderer benchmark --help`.
@@ -141,7 +141,7 @@ pub fn run(arguments: &BenchmarkArguments, program: Program) -> ExitCode {
     match benchmark(arguments, program) {
         Ok(report) if report.is_clean() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
-        Err(error) => complain([format!("{error:#}")]),
+        Err(error) => print_errors([format!("{error:#}")]),
     }
 }
 
@@ -169,7 +169,7 @@ fn benchmark(arguments: &BenchmarkArguments, program: Program) -> anyhow::Result
     if arguments.json {
         say!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        files::write(None, text(&report).as_bytes())?;
+        io::write(None, text(&report).as_bytes())?;
         if let Some(file) = &arguments.html {
             say!("\ncharts   {}", file.display());
         }
@@ -185,13 +185,13 @@ async fn prepare_and_measure(
     let Plan { asking, own_network, addressed } = Plan::of(arguments, folder)?;
     let patience = Duration::from_secs(arguments.wait);
     for subject in &addressed {
-        subject.try_out(patience).await?;
+        subject.smoke_test(patience).await?;
     }
-    let mut bar = Bar::default();
+    let mut bar = ProgressBar::default();
     let (channel, signer) = (asking.channel.clone(), Arc::clone(&asking.signer));
     let (count, payload) = (arguments.envelopes, Payload(arguments.payload_bytes));
     let mut tell = |signed| bar.show(Step::Signing(signed, count));
-    let load = Arc::new(tokio::task::block_in_place(|| Load::sign(count, payload, &channel, &*signer, &mut tell))?);
+    let load = Arc::new(tokio::task::block_in_place(|| Workload::sign(count, payload, &channel, &*signer, &mut tell))?);
     let settings = Settings {
         channel,
         envelopes: count,
@@ -225,11 +225,11 @@ async fn prepare_and_measure(
 
 /// The targets to measure, and the identity that sends requests; nothing is started yet.
 struct Plan {
-    asking: Asking,
+    asking: RequestOptions,
     /// The network of own nodes, if there are any.
     own_network: Option<DevNetwork>,
     /// Nodes that run already; they come last.
-    addressed: Vec<Subject>,
+    addressed: Vec<BenchmarkTarget>,
 }
 
 impl Plan {
@@ -239,12 +239,12 @@ impl Plan {
             anyhow::ensure!(arguments.over.is_empty(), "--over is about nodes of its own, and not for --address");
             let connecting = connect.resolve()?;
             let channel = connecting.channel(arguments.channel.as_deref())?;
-            let asking = Asking { channel, signer: connecting.signer };
+            let asking = RequestOptions { channel, signer: connecting.signer };
             arguments.check_key(&*asking.signer, "the identity", "sign as another")?;
-            let mut addressed = vec![Subject::at(connecting.target.clone(), arguments.pid, asking.clone())];
+            let mut addressed = vec![BenchmarkTarget::at(connecting.target.clone(), arguments.pid, asking.clone())];
             if let Some(against) = &arguments.against {
-                let other = Target { address: against.clone(), ..connecting.target };
-                addressed.push(Subject::at(other, arguments.against_pid, asking.clone()));
+                let other = OrdererTarget { address: against.clone(), ..connecting.target };
+                addressed.push(BenchmarkTarget::at(other, arguments.against_pid, asking.clone()));
             }
             return Ok(Self { asking, own_network: None, addressed });
         }
@@ -255,15 +255,16 @@ impl Plan {
              --address and an identity"
         );
         let algorithm = arguments.algorithm.unwrap_or(Keys::Ecdsa).into();
-        let network = dev::prepare(given.unwrap_or(&folder.join("network")), algorithm)?;
+        let network = dev_network::prepare(given.unwrap_or(&folder.join("network")), algorithm)?;
         let (msp, id) = network.client();
         let signer: Arc<dyn Signer> = Arc::new(read_signing_identity(&msp, &id)?);
         let whose = format!("the network in {}", given.unwrap_or(folder).display());
         arguments.check_key(&*signer, &whose, "name a folder for a new one")?;
-        let asking = Asking { channel: APPLICATION_CHANNEL.to_owned(), signer };
+        let asking = RequestOptions { channel: APPLICATION_CHANNEL.to_owned(), signer };
         let other = |against: &String| {
-            let target = Target { address: against.clone(), tls: None, connect_timeout: connect.connect_timeout() };
-            Subject::at(target, arguments.against_pid, asking.clone())
+            let target =
+                OrdererTarget { address: against.clone(), tls: None, connect_timeout: connect.connect_timeout() };
+            BenchmarkTarget::at(target, arguments.against_pid, asking.clone())
         };
         let addressed = arguments.against.iter().map(other).collect();
         Ok(Self { asking, own_network: Some(network), addressed })
@@ -295,20 +296,22 @@ async fn own(
     network: &DevNetwork,
     folder: &Path,
     durability: Durability,
-    asking: Asking,
-) -> anyhow::Result<Subject> {
+    asking: RequestOptions,
+) -> anyhow::Result<BenchmarkTarget> {
     let durability = durability.word();
     match kind {
-        Over::InProcess => Subject::inside(run_inside, network, &folder.join("in-process"), durability, asking).await,
-        Over::Grpc => Subject::child(network, &folder.join("grpc"), durability, asking).await,
+        Over::InProcess => {
+            BenchmarkTarget::inside(run_inside, network, &folder.join("in-process"), durability, asking).await
+        }
+        Over::Grpc => BenchmarkTarget::child(network, &folder.join("grpc"), durability, asking).await,
     }
 }
 
 /// The progress bar of the current step.
 #[derive(Default)]
-struct Bar(Option<Progress>);
+struct ProgressBar(Option<Progress>);
 
-impl Bar {
+impl ProgressBar {
     fn show(&mut self, step: Step) {
         match step {
             Step::Signing(done, of) => {

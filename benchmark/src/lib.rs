@@ -13,17 +13,17 @@
 //! With a rate, an envelope counts as sent when it was due, not when the client came to send it: a node that stops
 //! for a second is charged with that second for every envelope that was due meanwhile.
 
-mod child;
+mod child_node;
 pub mod command;
-mod cpu;
-mod drive;
+mod cpu_time;
+mod host;
 mod html;
 mod in_process;
-mod load;
-mod machine;
+mod load_generator;
 mod report;
-mod subject;
+mod target;
 mod text;
+mod workload;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,13 +31,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
+pub use host::{Host, file_system};
 pub use html::html;
 pub use in_process::{InsideLink, RunInside};
-pub use load::{Load, Pace, Payload, public_key};
-pub use machine::{Machine, file_system};
-pub use report::{Latency, Pair, Report, Run, Settings, SubjectReport};
-pub use subject::{Asking, Subject};
+pub use report::{Latency, Pair, Report, Run, Settings, TargetReport};
+pub use target::{BenchmarkTarget, RequestOptions};
 pub use text::text;
+pub use workload::{LoadMode, Payload, Workload, public_key};
 
 /// Name of the clients' threads, whose CPU time is not the node's.
 const CLIENT_THREADS: &str = "bench-client";
@@ -77,14 +77,14 @@ pub fn client_runtime() -> anyhow::Result<Runtime> {
 
 /// Runs the load on each target in turn, `settings.runs` times, after a warm-up of each.
 pub async fn measure(
-    subjects: &[Subject],
-    load: &Arc<Load>,
+    subjects: &[BenchmarkTarget],
+    load: &Arc<Workload>,
     settings: Settings,
     program: &str,
     mut progress: impl FnMut(Progress),
 ) -> anyhow::Result<Report> {
-    let mut reports: Vec<SubjectReport> = subjects.iter().map(|s| SubjectReport::new(s.name(), s.what())).collect();
-    let began = machine::load_average();
+    let mut reports: Vec<TargetReport> = subjects.iter().map(|s| TargetReport::new(s.name(), s.what())).collect();
+    let began = host::load_average();
     if settings.warm_up > 0 {
         for subject in subjects {
             progress(Progress::Running(format!("{}: warm-up", subject.name()), settings.warm_up));
@@ -105,5 +105,5 @@ pub async fn measure(
             reports[at].runs.push(run);
         }
     }
-    Ok(Report::new(machine::Machine::look(began, program), settings, reports))
+    Ok(Report::new(host::Host::look(began, program), settings, reports))
 }

@@ -7,9 +7,9 @@ use fabric_proto::common::Status as FabricStatus;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::drive::Seen;
-use super::load::Pace;
-use super::machine::Machine;
+use super::host::Host;
+use super::load_generator::Observations;
+use super::workload::LoadMode;
 
 /// Percentiles of latencies in the report.
 const PERCENTILES: [(&str, f64); 6] =
@@ -50,8 +50,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub(super) fn pace(&self) -> Pace {
-        self.rate.map_or(Pace::Closed, Pace::Rate)
+    pub(super) fn pace(&self) -> LoadMode {
+        self.rate.map_or(LoadMode::Closed, LoadMode::Rate)
     }
 }
 
@@ -127,7 +127,7 @@ impl Latency {
 
 impl Run {
     #[expect(clippy::cast_precision_loss, reason = "rates")]
-    pub(super) fn new(seen: Seen, used: Option<Duration>, verification: Duration) -> Self {
+    pub(super) fn new(seen: Observations, used: Option<Duration>, verification: Duration) -> Self {
         let per_second =
             |count: usize, time: Duration| if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() };
         let is_answer = |name: &str| FabricStatus::from_str_name(name).is_some();
@@ -163,7 +163,7 @@ impl Run {
 
 /// The runs of one target.
 #[derive(Clone, Debug, Serialize)]
-pub struct SubjectReport {
+pub struct TargetReport {
     /// The target's name.
     pub name: String,
     /// The target's description.
@@ -172,7 +172,7 @@ pub struct SubjectReport {
     pub runs: Vec<Run>,
 }
 
-impl SubjectReport {
+impl TargetReport {
     pub(super) fn new(name: &str, what: &str) -> Self {
         Self { name: name.to_owned(), what: what.to_owned(), runs: Vec::new() }
     }
@@ -208,7 +208,7 @@ pub struct Pair {
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The machine.
-    pub machine: Machine,
+    pub machine: Host,
     /// Reasons to doubt the figures.
     pub doubts: Vec<String>,
     /// The settings.
@@ -216,14 +216,14 @@ pub struct Report {
     /// Descriptions of what is measured.
     pub measured: Vec<String>,
     /// The results of each target.
-    pub subjects: Vec<SubjectReport>,
+    pub subjects: Vec<TargetReport>,
     /// Ratios of each target but the last to the last, run by run.
     pub pairs: Vec<Pair>,
 }
 
 impl Report {
-    pub(super) fn new(machine: Machine, settings: Settings, subjects: Vec<SubjectReport>) -> Self {
-        let mut doubts = machine.doubts();
+    pub(super) fn new(machine: Host, settings: Settings, subjects: Vec<TargetReport>) -> Self {
+        let mut doubts = machine.caveats();
         for subject in &subjects {
             let unclean = subject.runs.iter().filter(|run| !run.is_clean()).count();
             if unclean > 0 {
@@ -245,7 +245,7 @@ impl Report {
 }
 
 impl Pair {
-    fn of(of: &SubjectReport, against: &SubjectReport) -> Self {
+    fn of(of: &TargetReport, against: &TargetReport) -> Self {
         let ratios = |figure: &dyn Fn(&Run) -> f64| {
             of.runs.iter().zip(&against.runs).map(|(of, against)| figure(of) / figure(against)).collect()
         };

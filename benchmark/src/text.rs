@@ -3,7 +3,7 @@
 use orderer_core::counted::counted;
 use std::fmt::{self, Write as _};
 
-use super::report::{Pair, Report, Run, SubjectReport, median};
+use super::report::{Pair, Report, Run, TargetReport, median};
 
 /// A row of the table: a name, the figure of a run, and its number of decimals.
 type Figure = (&'static str, fn(&Run) -> f64, usize);
@@ -115,7 +115,7 @@ pub(super) fn shown(figure: f64, digits: usize) -> String {
 }
 
 /// Counts the responses of all runs together, and what is missing.
-pub(super) fn answers(subject: &SubjectReport) -> String {
+pub(super) fn answers(subject: &TargetReport) -> String {
     let mut all = std::collections::BTreeMap::<&str, usize>::new();
     for run in &subject.runs {
         run.answers.iter().for_each(|(answer, count)| *all.entry(answer).or_default() += count);

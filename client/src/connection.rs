@@ -10,11 +10,11 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tonic::transport::Channel;
 
-use super::endpoint::Endpoint;
-use super::greeting::{Connector, Greeting};
-use super::trouble::in_words;
-use super::{ClientError, Orderer};
-use crate::tls::{Trust, client_config};
+use super::endpoint::HttpEndpoint;
+use super::error_text::describe;
+use super::http2_preface::{Connector, ServerPreface};
+use super::{ClientError, OrdererClient};
+use crate::tls::{ServerTrust, client_config};
 
 /// HTTP/2 flow-control windows in bytes, of one stream and of one connection: a subscriber that falls behind for a
 /// moment must not block the orderer's connection.
@@ -23,7 +23,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// An orderer's address, and how to connect to it.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct OrdererTarget {
     /// HOST:PORT.
     pub address: String,
     /// TLS of the client; `None` for plaintext.
@@ -58,18 +58,18 @@ impl ClientTls {
 }
 
 fn config(roots: &Path, own: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, ClientError> {
-    Ok(client_config(&Trust::Authorities(vec![roots.to_owned()]), own, b"h2", Duration::ZERO)?)
+    Ok(client_config(&ServerTrust::Authorities(vec![roots.to_owned()]), own, b"h2", Duration::ZERO)?)
 }
 
-impl Target {
+impl OrdererTarget {
     /// Opens a new connection and waits for the orderer's first frame, so that later failures are no failed
     /// handshakes.
-    pub async fn connect(&self) -> Result<Orderer<Channel>, ClientError> {
+    pub async fn connect(&self) -> Result<OrdererClient<Channel>, ClientError> {
         let failed = |problem: String| ClientError::Connect { address: self.address.clone(), problem };
         let no_address = || ClientError::Address(self.address.clone());
         let (scheme, endpoint) = match &self.tls {
-            None => ("http", Endpoint::plain(&self.address)),
-            Some(tls) => ("https", Endpoint::secured(&self.address, Arc::clone(&tls.config), tls.name.as_deref())?),
+            None => ("http", HttpEndpoint::plain(&self.address)),
+            Some(tls) => ("https", HttpEndpoint::secured(&self.address, Arc::clone(&tls.config), tls.name.as_deref())?),
         };
         let origin = format!("{scheme}://{}", self.address).parse().map_err(|_| no_address())?;
         // the connector does TLS
@@ -82,19 +82,19 @@ impl Target {
         let connected = async {
             let channel = transport.connect_with_connector(connector).await;
             if let Err(error) = &channel
-                && *greeting.borrow() == Greeting::Awaited
+                && *greeting.borrow() == ServerPreface::Awaited
             {
-                return Err(failed(in_words(error, self.tls.is_some())));
+                return Err(failed(describe(error, self.tls.is_some())));
             }
-            let greeted = greeting.wait_for(|greeting| *greeting != Greeting::Awaited).await;
+            let greeted = greeting.wait_for(|greeting| *greeting != ServerPreface::Awaited).await;
             match greeted.as_deref() {
-                Ok(Greeting::Failed(why)) => Err(failed(why.clone())),
-                _ => channel.map_err(|error| failed(in_words(&error, self.tls.is_some()))),
+                Ok(ServerPreface::Failed(why)) => Err(failed(why.clone())),
+                _ => channel.map_err(|error| failed(describe(&error, self.tls.is_some()))),
             }
         };
         let in_time = tokio::time::timeout(self.connect_timeout, connected).await;
         let silent = |_| Err(failed(format!("it says nothing within {:?}", self.connect_timeout)));
-        Ok(Orderer::over(in_time.unwrap_or_else(silent)?))
+        Ok(OrdererClient::new(in_time.unwrap_or_else(silent)?))
     }
 
     /// Returns the SHA-256 of the client's certificate, which binds a Deliver request to its connection.

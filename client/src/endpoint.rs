@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::ClientError;
-use super::trouble::in_words;
+use super::error_text::describe;
 
 /// Time limit for connecting, the TLS handshake included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ const ANSWER_MAX_BYTES: usize = 1 << 30;
 
 /// The address of an endpoint.
 #[derive(Clone)]
-pub struct Endpoint {
+pub struct HttpEndpoint {
     address: String,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     answer_max_bytes: usize,
@@ -33,7 +33,7 @@ pub struct Endpoint {
 
 /// A response.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     /// The HTTP status.
     pub status: u16,
     /// The body.
@@ -42,12 +42,12 @@ pub struct Answer {
 
 /// The body of a request.
 #[derive(Clone, Debug)]
-pub struct Content {
+pub struct RequestBody {
     content_type: String,
     body: Vec<u8>,
 }
 
-impl Content {
+impl RequestBody {
     /// Creates a form with a file as its only part. `boundary` must not occur in the file: a random text does not.
     pub fn form(part: &str, file: &[u8], boundary: &str) -> Self {
         let head = format!(
@@ -59,7 +59,7 @@ impl Content {
     }
 }
 
-impl Endpoint {
+impl HttpEndpoint {
     /// Connects without TLS. `address` is HOST:PORT.
     pub fn plain(address: &str) -> Self {
         Self { address: address.to_owned(), tls: None, answer_max_bytes: ANSWER_MAX_BYTES }
@@ -75,7 +75,7 @@ impl Endpoint {
 
     /// Limits the size of a response.
     #[must_use]
-    pub fn answers_up_to(self, bytes: usize) -> Self {
+    pub fn with_max_response_bytes(self, bytes: usize) -> Self {
         Self { answer_max_bytes: bytes, ..self }
     }
 
@@ -85,12 +85,17 @@ impl Endpoint {
     }
 
     /// Sends one request, over a connection of its own.
-    pub async fn ask(&self, method: Method, path: &str, content: Option<Content>) -> Result<Answer, ClientError> {
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        content: Option<RequestBody>,
+    ) -> Result<HttpResponse, ClientError> {
         let failed = |problem: String| ClientError::Endpoint { address: self.address.clone(), problem };
         let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|e| failed(in_words(&e, self.tls.is_some())))?;
+            .map_err(|e| failed(describe(&e, self.tls.is_some())))?;
         // ends with the connection
         tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.address);
@@ -101,10 +106,10 @@ impl Endpoint {
         }
         let request = request.body(Body::from(body)).map_err(|e| failed(e.to_string()))?;
         let answered = async {
-            let response = sender.send_request(request).await.map_err(|e| failed(in_words(&e, self.tls.is_some())))?;
+            let response = sender.send_request(request).await.map_err(|e| failed(describe(&e, self.tls.is_some())))?;
             let status = response.status().as_u16();
             let body = to_bytes(Body::new(response.into_body()), self.answer_max_bytes).await;
-            Ok(Answer { status, body: body.map_err(|e| failed(in_words(&e, self.tls.is_some())))? })
+            Ok(HttpResponse { status, body: body.map_err(|e| failed(describe(&e, self.tls.is_some())))? })
         };
         let in_time = tokio::time::timeout(ANSWER_LIMIT, answered).await;
         in_time.unwrap_or_else(|_| Err(failed("it took the request and does not answer".to_owned())))
@@ -120,12 +125,12 @@ impl Endpoint {
     pub(super) async fn open(&self) -> Result<Box<dyn Connection>, String> {
         let connected = async {
             let socket = TcpStream::connect(&self.address).await;
-            let socket = socket.map_err(|e| in_words(&e, self.tls.is_some()))?;
+            let socket = socket.map_err(|e| describe(&e, self.tls.is_some()))?;
             // requests are small and must not wait for more to send
             let _ = socket.set_nodelay(true);
             let Some((config, name)) = &self.tls else { return Ok(Box::new(socket) as Box<dyn Connection>) };
             let secured = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await;
-            Ok(Box::new(secured.map_err(|e| in_words(&e, true))?) as Box<dyn Connection>)
+            Ok(Box::new(secured.map_err(|e| describe(&e, true))?) as Box<dyn Connection>)
         };
         let in_time = tokio::time::timeout(CONNECT_LIMIT, connected).await;
         in_time.unwrap_or_else(|_| Err("it does not answer".to_owned()))
@@ -148,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_form_has_its_file_as_it_is() {
-        let form = Content::form("config-block", b"\r\n--x\0", "b0undary");
+        let form = RequestBody::form("config-block", b"\r\n--x\0", "b0undary");
         let text = String::from_utf8_lossy(&form.body);
         assert!(text.starts_with("--b0undary\r\nContent-Disposition: form-data; name=\"config-block\"; filename="));
         assert!(text.ends_with("\r\n\r\n\r\n--x\0\r\n--b0undary--\r\n"), "{text:?}");

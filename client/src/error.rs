@@ -5,7 +5,7 @@ use std::error::Error as _;
 use orderer_core::block::BlockError;
 use orderer_core::crypto::SignError;
 
-use super::trouble::why_it_broke;
+use super::error_text::describe_disconnect;
 use orderer_localconfig::tls_files::TlsError;
 
 /// Error of a client. Every text names its subject; the cause is its source.
@@ -80,7 +80,7 @@ impl From<tonic::Status> for ClientError {
 /// Describes the cause, without the library's name for it.
 fn status_in_words(status: &tonic::Status) -> String {
     match status.source() {
-        Some(cause) => why_it_broke(cause),
+        Some(cause) => describe_disconnect(cause),
         None if status.message().is_empty() => status.code().description().to_owned(),
         None => status.message().to_owned(),
     }

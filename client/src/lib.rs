@@ -3,22 +3,22 @@
 //! Like the node, it keeps what is signed or hashed as the original bytes: an envelope is sent as it is in its file,
 //! and a block is written as the orderer sent it.
 
+mod broadcast;
 mod connection;
 mod endpoint;
 mod error;
-mod greeting;
+mod error_text;
+mod http2_preface;
 mod messages;
-mod sending;
 mod summary;
 mod tls;
-mod trouble;
 mod wire;
 
-pub use connection::{ClientTls, Target};
-pub use endpoint::{Answer, Connection, Content, Endpoint};
+pub use broadcast::{OutgoingEnvelope, broadcast_all};
+pub use connection::{ClientTls, OrdererTarget};
+pub use endpoint::{Connection, HttpEndpoint, HttpResponse, RequestBody};
 pub use error::ClientError;
-pub use messages::{Position, config_update, seek, seek_info, signed_again, transaction};
-pub use sending::{Item, send_all};
+pub use messages::{BlockPosition, config_update, re_sign, seek, seek_info, transaction};
 pub use summary::BlockSummary;
-pub use tls::{Trust, client_config};
-pub use wire::{Answers, DeliverAnswer, Delivered, Orderer};
+pub use tls::{ServerTrust, client_config};
+pub use wire::{DeliverItem, OrdererClient, RawDeliverResponse, ResponseStream};

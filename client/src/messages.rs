@@ -15,7 +15,7 @@ use prost::Message as _;
 
 /// A position in a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
+pub enum BlockPosition {
     /// Block 0, or the first that is not pruned.
     Oldest,
     /// The last block that exists.
@@ -26,7 +26,7 @@ pub enum Position {
     Number(u64),
 }
 
-impl FromStr for Position {
+impl FromStr for BlockPosition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -39,7 +39,7 @@ impl FromStr for Position {
     }
 }
 
-impl Position {
+impl BlockPosition {
     fn seek(self) -> SeekPosition {
         let position = match self {
             Self::Oldest => Type::Oldest(SeekOldest {}),
@@ -53,7 +53,7 @@ impl Position {
 
 /// Creates a Deliver request. Without `wait`, a block that does not exist yet ends the response; with `best_effort`,
 /// an orderer whose chain has failed responds all the same.
-pub fn seek_info(start: Position, stop: Position, wait: bool, best_effort: bool) -> SeekInfo {
+pub fn seek_info(start: BlockPosition, stop: BlockPosition, wait: bool, best_effort: bool) -> SeekInfo {
     let behavior = if wait { SeekBehavior::BlockUntilReady } else { SeekBehavior::FailIfNotReady };
     let error_response = if best_effort { SeekErrorResponse::BestEffort } else { SeekErrorResponse::Strict };
     SeekInfo {
@@ -96,7 +96,7 @@ pub fn config_update(
 
 /// Signs the same message as another signer: its kind, channel, time and data stay, creator and transaction ID become
 /// the signer's.
-pub fn signed_again(signer: &dyn Signer, message: Message) -> Result<SignedEnvelope, SignError> {
+pub fn re_sign(signer: &dyn Signer, message: Message) -> Result<SignedEnvelope, SignError> {
     sign(signer, message.channel_header, message.data).map(|(_, envelope)| envelope)
 }
 
@@ -132,9 +132,9 @@ mod tests {
 
     #[test]
     fn positions_are_words_or_numbers() {
-        assert_eq!("newest".parse(), Ok(Position::Newest));
-        assert_eq!("next".parse(), Ok(Position::Next));
-        assert_eq!("7".parse(), Ok(Position::Number(7)));
-        assert_eq!("-1".parse::<Position>(), Err("oldest, newest, next, or a number".to_owned()));
+        assert_eq!("newest".parse(), Ok(BlockPosition::Newest));
+        assert_eq!("next".parse(), Ok(BlockPosition::Next));
+        assert_eq!("7".parse(), Ok(BlockPosition::Number(7)));
+        assert_eq!("-1".parse::<BlockPosition>(), Err("oldest, newest, next, or a number".to_owned()));
     }
 }

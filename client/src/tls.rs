@@ -15,26 +15,26 @@ use orderer_localconfig::tls_files::{TlsError, certificates, not_of, why_no_key}
 
 /// The servers that a client trusts.
 #[derive(Clone, Debug)]
-pub enum Trust {
+pub enum ServerTrust {
     /// A server whose certificate leads to an authority in these files and has the expected name.
     Authorities(Vec<PathBuf>),
     /// The server that presents the first certificate of this file, whatever its name: a node on the same machine.
-    Exactly(PathBuf),
+    PinnedCertificate(PathBuf),
 }
 
 /// Creates a client's configuration; `identity` are the files of its own certificate and key, for a server that asks
 /// for one. The server's certificate is verified as of `behind` ago.
 pub fn client_config(
-    trust: &Trust,
+    trust: &ServerTrust,
     identity: Option<(&Path, &Path)>,
     protocol: &[u8],
     behind: Duration,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(Behind(behind)))
+    let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(ClockShift(behind)))
         .with_safe_default_protocol_versions()?;
     let builder = match trust {
-        Trust::Authorities(files) => {
+        ServerTrust::Authorities(files) => {
             let mut roots = RootCertStore::empty();
             for file in files {
                 for root in certificates("TLS root", file)? {
@@ -43,9 +43,9 @@ pub fn client_config(
             }
             builder.with_root_certificates(roots)
         }
-        Trust::Exactly(file) => {
+        ServerTrust::PinnedCertificate(file) => {
             let certificate = certificates("TLS certificate", file)?.swap_remove(0);
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Exactly { certificate, provider }))
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(PinnedCertificate { certificate, provider }))
         }
     };
     let mut config = match identity {
@@ -71,9 +71,9 @@ fn unfit(what: &'static str, path: &Path, error: &dyn std::error::Error) -> TlsE
 
 /// A clock that is behind by this duration.
 #[derive(Debug)]
-struct Behind(Duration);
+struct ClockShift(Duration);
 
-impl TimeProvider for Behind {
+impl TimeProvider for ClockShift {
     fn current_time(&self) -> Option<UnixTime> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
         Some(UnixTime::since_unix_epoch(since.saturating_sub(self.0)))
@@ -82,12 +82,12 @@ impl TimeProvider for Behind {
 
 /// Accepts one certificate and no other; the server must have its key all the same.
 #[derive(Debug)]
-struct Exactly {
+struct PinnedCertificate {
     certificate: CertificateDer<'static>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Exactly {
+impl ServerCertVerifier for PinnedCertificate {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,

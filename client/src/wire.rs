@@ -21,11 +21,11 @@ use super::ClientError;
 const MESSAGE_MAX_BYTES: usize = 256 << 20;
 
 /// The messages of an orderer on one stream. Ends when the orderer ends the stream.
-pub type Answers<M> = Pin<Box<dyn Stream<Item = Result<M, ClientError>> + Send>>;
+pub type ResponseStream<M> = Pin<Box<dyn Stream<Item = Result<M, ClientError>> + Send>>;
 
 /// One message of a Deliver stream.
 #[derive(Debug)]
-pub enum Delivered {
+pub enum DeliverItem {
     /// A block, whose data hash was recomputed.
     Block(EncodedBlock),
     /// The final status of the request.
@@ -34,9 +34,9 @@ pub enum Delivered {
 
 /// The service, over a connection or anything else with the same interface.
 #[derive(Clone)]
-pub struct Orderer<T>(Grpc<T>);
+pub struct OrdererClient<T>(Grpc<T>);
 
-impl<T> Orderer<T>
+impl<T> OrdererClient<T>
 where
     T: GrpcService<Body> + Clone + Send + 'static,
     T::Future: Send,
@@ -45,23 +45,26 @@ where
     <T::ResponseBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
     /// Calls `service`.
-    pub fn over(service: T) -> Self {
+    pub fn new(service: T) -> Self {
         Self(Grpc::new(service).max_decoding_message_size(MESSAGE_MAX_BYTES))
     }
 
     /// Opens a Broadcast stream with these serialized envelopes. Nothing is sent before the responses are polled.
-    pub fn broadcast(&self, envelopes: impl Stream<Item = Bytes> + Send + 'static) -> Answers<BroadcastResponse> {
+    pub fn broadcast(
+        &self,
+        envelopes: impl Stream<Item = Bytes> + Send + 'static,
+    ) -> ResponseStream<BroadcastResponse> {
         self.call("/orderer.AtomicBroadcast/Broadcast", envelopes)
     }
 
     /// Opens a Deliver stream with this one request.
-    pub fn deliver(&self, request: Bytes) -> Answers<Delivered> {
-        Box::pin(self.deliver_unread(request).map(|answer| answer.and_then(DeliverAnswer::read)))
+    pub fn deliver(&self, request: Bytes) -> ResponseStream<DeliverItem> {
+        Box::pin(self.deliver_raw(request).map(|answer| answer.and_then(RawDeliverResponse::read)))
     }
 
     /// Opens a stream as [`deliver`](Self::deliver) does, but returns the blocks unparsed, for a caller that only
     /// inspects them.
-    pub fn deliver_unread(&self, request: Bytes) -> Answers<DeliverAnswer> {
+    pub fn deliver_raw(&self, request: Bytes) -> ResponseStream<RawDeliverResponse> {
         let requests = futures_util::stream::once(std::future::ready(request));
         self.call("/orderer.AtomicBroadcast/Deliver", requests)
     }
@@ -72,7 +75,7 @@ where
         &self,
         method: &'static str,
         messages: impl Stream<Item = Bytes> + Send + 'static,
-    ) -> Answers<M> {
+    ) -> ResponseStream<M> {
         let mut grpc = self.0.clone();
         Box::pin(stream! {
             let not_ready = |error: T::Error| Status::unavailable(chain(&*error.into()));
@@ -108,7 +111,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// `DeliverResponse` with its block unparsed.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct DeliverAnswer {
+pub struct RawDeliverResponse {
     /// The final status.
     #[prost(int32, optional, tag = "1")]
     pub status: Option<i32>,
@@ -117,12 +120,12 @@ pub struct DeliverAnswer {
     pub block: Option<Bytes>,
 }
 
-impl DeliverAnswer {
-    fn read(self) -> Result<Delivered, ClientError> {
+impl RawDeliverResponse {
+    fn read(self) -> Result<DeliverItem, ClientError> {
         match (self.block, self.status) {
-            (Some(block), _) => Ok(Delivered::Block(EncodedBlock::parse(&block)?)),
+            (Some(block), _) => Ok(DeliverItem::Block(EncodedBlock::parse(&block)?)),
             (None, Some(status)) => {
-                FabricStatus::try_from(status).map(Delivered::Status).map_err(|_| ClientError::Answer)
+                FabricStatus::try_from(status).map(DeliverItem::Status).map_err(|_| ClientError::Answer)
             }
             (None, None) => Err(ClientError::Answer),
         }

@@ -45,9 +45,9 @@ pub use blocks::{
 };
 pub use client::{
     ClockReading, ConnectionState, Connections, DestinationStatus, LastError, Network, PeerEvents, PeerStatus, Peers,
-    Probe, QueueStatus, SEND_TIME_BOUNDS, Seen, SeenServer, SendError, look,
+    Probe, ProbeResult, ProbedServer, QueueStatus, SEND_TIME_BOUNDS, SendError, run_probe,
 };
 pub use membership::{CertificateError, Consenter, ConsenterId, Member, Membership, PinnedKey};
-pub use server::{ClusterChannel, NotTaken, Router, ServiceFigures, StepClient, StepService, StepSession};
+pub use server::{ClusterChannel, Router, ServiceFigures, StepClient, StepRejection, StepService, StepSession};
 pub use settings::ClientSettings;
 pub use tls::{Identity, IdentityError, Roots, RootsError};

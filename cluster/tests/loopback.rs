@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use orderer_cluster::{ClientSettings, ConnectionState, Membership, Network as _, NotTaken, Peers, SendError};
+use orderer_cluster::{ClientSettings, ConnectionState, Membership, Network as _, Peers, SendError, StepRejection};
 use support::{Arrived, Authority, Events, LIMIT, Orderer, Pair, Recorder, consenter, quick};
 
 /// Consenter 1 connects to consenter 2.
@@ -194,7 +194,7 @@ async fn a_channel_without_room_loses_consensus_messages_and_one_that_refuses_en
     let peers = connections.enter("ch", events.clone());
     peers.configure(&two.peers_at(orderer.port));
     events.wait_for(2, true, 1).await;
-    *two.channel.refusal.lock().unwrap() = Some(NotTaken::NoRoom);
+    *two.channel.refusal.lock().unwrap() = Some(StepRejection::NoRoom);
     for number in 0..3 {
         peers.consensus(2, numbered(number, 4), Bytes::new()).unwrap();
     }
@@ -204,7 +204,7 @@ async fn a_channel_without_room_loses_consensus_messages_and_one_that_refuses_en
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!((events.count(2, false), orderer.service.figures().streams), (0, 1), "the stream goes on");
-    *two.channel.refusal.lock().unwrap() = Some(NotTaken::Refused("chain is stopped".to_owned()));
+    *two.channel.refusal.lock().unwrap() = Some(StepRejection::Refused("chain is stopped".to_owned()));
     peers.consensus(2, numbered(3, 4), Bytes::new()).unwrap();
     status_with(&*peers, "Unknown: chain is stopped").await;
     *two.channel.refusal.lock().unwrap() = None;

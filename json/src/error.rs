@@ -3,7 +3,7 @@
 /// Bytes cannot be converted to JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum UnfoldError {
+pub enum DecodeError {
     /// The message type is unknown.
     #[error("message of type {0} unknown")]
     UnknownType(String),
@@ -22,7 +22,7 @@ pub enum UnfoldError {
 /// JSON cannot be converted to a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum FoldError {
+pub enum EncodeError {
     /// The message type is unknown.
     #[error("message of type {0} unknown")]
     UnknownType(String),

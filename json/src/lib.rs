@@ -10,21 +10,21 @@
 //! identity for everything that Fabric's programs write, and decoding never fails because of nested bytes that a client
 //! chose.
 //!
-//! The input may be any bytes: depth and size of the JSON are bounded ([`Unfold`]).
+//! The input may be any bytes: depth and size of the JSON are bounded ([`DecodeOptions`]).
 
+mod decode;
+mod encode;
 mod error;
-mod fold;
 mod json;
-mod known;
+mod message_types;
 mod metadata;
-mod opaque;
+mod nested;
 mod scalar;
-mod unfold;
 mod wire;
 
-pub use error::{FoldError, UnfoldError};
-pub use fold::from_json;
+pub use decode::{DecodeOptions, to_json};
+pub use encode::from_json;
+pub use error::{DecodeError, EncodeError};
 pub use json::Json;
-pub use known::{is_known, message_types};
+pub use message_types::{is_known, message_types};
 pub use metadata::metadata_to_json;
-pub use unfold::{Unfold, to_json};

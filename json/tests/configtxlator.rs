@@ -6,7 +6,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use fabric_json::{Json, Unfold, from_json, to_json};
+use fabric_json::{DecodeOptions, Json, from_json, to_json};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
@@ -28,12 +28,12 @@ fn value(json: &Json) -> Value {
 fn check(kind: &str, bytes: &[u8], recorded: &str) {
     let recorded = unzipped(&format!("json/{recorded}.json.gz"));
     let theirs: Value = serde_json::from_slice(&recorded).unwrap();
-    let ours = to_json(kind, bytes, &Unfold::default()).unwrap();
+    let ours = to_json(kind, bytes, &DecodeOptions::default()).unwrap();
     assert!(value(&ours) == theirs, "{kind} differs from what configtxlator says");
     // and Fabric's JSON is accepted here: the same message, except for the order of its maps
     let folded = from_json(kind, &Json::parse(&recorded).unwrap()).unwrap();
     assert_eq!(folded.len(), bytes.len());
-    assert_eq!(value(&to_json(kind, &folded, &Unfold::default()).unwrap()), theirs);
+    assert_eq!(value(&to_json(kind, &folded, &DecodeOptions::default()).unwrap()), theirs);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use fabric_json::{Json, Unfold, from_json, message_types, metadata_to_json, to_json};
+use fabric_json::{DecodeOptions, Json, from_json, message_types, metadata_to_json, to_json};
 use fabric_proto::Message as _;
 use fabric_proto::common::Block;
 use fabric_proto::orderer::KafkaMessage;
@@ -31,7 +31,7 @@ fn through_text(json: &Json) -> Json {
 }
 
 fn check(kind: &str, bytes: &[u8]) -> Json {
-    let json = to_json(kind, bytes, &Unfold::default()).unwrap();
+    let json = to_json(kind, bytes, &DecodeOptions::default()).unwrap();
     assert!(from_json(kind, &through_text(&json)).unwrap() == bytes, "{kind} of {} bytes differs", bytes.len());
     json
 }
@@ -104,7 +104,7 @@ fn the_metadata_of_a_block_are_read() {
     let chain = golden("kafka/mychan.orderer-a.blocks.jsonl.gz");
     let block = Block::decode(chain[3].as_slice()).unwrap();
     let entries = block.metadata.as_ref().unwrap().metadata.iter().map(AsRef::as_ref);
-    let json = metadata_to_json(entries, &Unfold::default());
+    let json = metadata_to_json(entries, &DecodeOptions::default());
     let value = json.get("SIGNATURES").and_then(|it| it.get("value")).unwrap();
     assert!(matches!(value.get("last_config").and_then(|it| it.get("index")), Some(Json::String(_))), "{json:?}");
     let state = value.get("consenter_metadata").and_then(|it| it.get("value")).unwrap();
@@ -129,7 +129,7 @@ fn what_would_not_be_written_so_stays_base64() {
 
 #[test]
 fn the_outermost_message_is_read_even_if_it_is_written_unusually() {
-    let json = to_json("common.LastConfig", &[0x08, 0x85, 0x00, 0x78, 0x01], &Unfold::default()).unwrap();
+    let json = to_json("common.LastConfig", &[0x08, 0x85, 0x00, 0x78, 0x01], &DecodeOptions::default()).unwrap();
     assert_eq!(json, Json::Object(vec![("index".to_owned(), Json::String("5".to_owned()))]));
 }
 
@@ -176,12 +176,12 @@ fn too_many_values_stay_bytes() {
     payload.push(0x12);
     prost::encoding::encode_varint(actions.len() as u64, &mut payload);
     payload.extend(&actions);
-    let how = Unfold { values_max: 10_000, ..Unfold::default() };
+    let how = DecodeOptions { values_max: 10_000, ..DecodeOptions::default() };
     let json = to_json("common.Payload", &payload, &how).unwrap();
     assert!(matches!(json.get("data"), Some(Json::String(_))));
     assert!(from_json("common.Payload", &json).unwrap() == payload);
     assert!(matches!(
-        to_json("common.Payload", &payload, &Unfold::default()).unwrap().get("data"),
+        to_json("common.Payload", &payload, &DecodeOptions::default()).unwrap().get("data"),
         Some(Json::Object(_))
     ));
 }
@@ -227,14 +227,14 @@ fn damaged() -> impl Strategy<Value = (String, Vec<u8>)> {
 }
 
 fn survives(kind: &str, bytes: &[u8]) {
-    let readable = Unfold { exact: false, ..Unfold::default() };
+    let readable = DecodeOptions { exact: false, ..DecodeOptions::default() };
     if let Ok(json) = to_json(kind, bytes, &readable) {
         from_json(kind, &json).unwrap();
     }
-    let Ok(json) = to_json(kind, bytes, &Unfold::default()) else { return };
+    let Ok(json) = to_json(kind, bytes, &DecodeOptions::default()) else { return };
     let again = from_json(kind, &through_text(&json)).unwrap();
     // an encoding that was not kept for the outermost message is stable after one round trip
-    let json_again = to_json(kind, &again, &Unfold::default()).unwrap();
+    let json_again = to_json(kind, &again, &DecodeOptions::default()).unwrap();
     assert_eq!(from_json(kind, &json_again).unwrap(), again);
     assert_eq!(json_again, json);
 }

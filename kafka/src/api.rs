@@ -11,31 +11,31 @@ use crate::error::Error;
 pub const RECORD_KEY: &[u8] = b"0";
 
 /// The future result of a call.
-pub type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
+pub type KafkaFuture<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
 /// A Kafka cluster. Every call ends within a deadline; none tries again by itself.
 pub trait Cluster: Send + Sync + std::fmt::Debug {
     /// Describes the brokers, as one of them sees them. Also the cheapest proof that the cluster responds and that it
     /// authenticates this client.
-    fn describe(&self) -> Answer<'_, ClusterDescription>;
+    fn describe(&self) -> KafkaFuture<'_, ClusterDescription>;
 
     /// The topic's partitions and replicas. Never creates it.
     ///
     /// # Errors
     /// [`Error::UnknownTopic`] when there is none.
-    fn topic<'a>(&'a self, topic: &'a str) -> Answer<'a, TopicDescription>;
+    fn topic<'a>(&'a self, topic: &'a str) -> KafkaFuture<'a, TopicDescription>;
 
     /// Creates the topic when there is none, and waits until its leader serves it. A topic that is there stays as it is.
     ///
     /// # Errors
     /// [`Error::WrongPartitionCount`] when it is there with more than one partition.
-    fn ensure_topic<'a>(&'a self, spec: &'a TopicSpec) -> Answer<'a, TopicDescription>;
+    fn ensure_topic<'a>(&'a self, spec: &'a TopicSpec) -> KafkaFuture<'a, TopicDescription>;
 
     /// Returns all settings in force of a topic, those it inherits from its broker included.
-    fn topic_settings<'a>(&'a self, topic: &'a str) -> Answer<'a, Vec<Setting>>;
+    fn topic_settings<'a>(&'a self, topic: &'a str) -> KafkaFuture<'a, Vec<Setting>>;
 
     /// Returns all settings in force of a broker, by its id in [`ClusterDescription`].
-    fn broker_settings(&self, broker: i32) -> Answer<'_, Vec<Setting>>;
+    fn broker_settings(&self, broker: i32) -> KafkaFuture<'_, Vec<Setting>>;
 
     /// A way to append to the topic. Makes no connection yet.
     fn producer(&self, topic: &str) -> Box<dyn Producer>;
@@ -47,7 +47,7 @@ pub trait Cluster: Send + Sync + std::fmt::Debug {
 /// Appends to one topic, over a connection of its own: no long poll is before it.
 pub trait Producer: Send + std::fmt::Debug {
     /// Connects to the topic's leader, if it is not connected. [`produce`](Self::produce) does so too.
-    fn connect(&mut self) -> Answer<'_, ()>;
+    fn connect(&mut self) -> KafkaFuture<'_, ()>;
 
     /// Appends one record for each value, next to each other and in this order, acknowledged by all replicas in sync. One call
     /// at a time: that keeps the order of calls. After an error the next call connects anew.
@@ -57,19 +57,19 @@ pub trait Producer: Send + std::fmt::Debug {
     ///
     /// # Cancel safety
     /// A dropped call may still append.
-    fn produce(&mut self, values: Vec<Bytes>) -> Answer<'_, Produced>;
+    fn produce(&mut self, values: Vec<Bytes>) -> KafkaFuture<'_, Produced>;
 
     /// Asks the leader whether it would take records from us, without one.
     ///
     /// # Errors
     /// [`Error::Authorization`] if not.
-    fn check_permission(&mut self) -> Answer<'_, ()>;
+    fn check_permission(&mut self) -> KafkaFuture<'_, ()>;
 }
 
 /// Reads one topic, over a connection of its own.
 pub trait Consumer: Send + std::fmt::Debug {
     /// Connects to the topic's leader, if it is not connected. The other calls do so too.
-    fn connect(&mut self) -> Answer<'_, ()>;
+    fn connect(&mut self) -> KafkaFuture<'_, ()>;
 
     /// Reads records from `offset` on. Waits for one up to [`FetchLimits::max_wait`]; none is no error.
     ///
@@ -78,10 +78,10 @@ pub trait Consumer: Send + std::fmt::Debug {
     ///
     /// # Cancel safety
     /// A dropped call loses nothing but its connection: the poll goes on at the broker.
-    fn fetch(&mut self, offset: i64, limits: FetchLimits) -> Answer<'_, Fetched>;
+    fn fetch(&mut self, offset: i64, limits: FetchLimits) -> KafkaFuture<'_, Fetched>;
 
     /// Returns the offsets that the topic holds now.
-    fn offsets(&mut self) -> Answer<'_, Offsets>;
+    fn offsets(&mut self) -> KafkaFuture<'_, Offsets>;
 }
 
 /// Limits of one fetch: its size, and the wait for the first record.

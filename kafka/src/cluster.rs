@@ -8,16 +8,16 @@ use rskafka::protocol::messages::{CreateTopicConfig, CreateTopicRequest, CreateT
 use rskafka::protocol::primitives::{Int16, Int32, NullableString, String_};
 use tokio::time::{Instant, sleep};
 
-use crate::api::{Answer, Cluster, ClusterDescription, Consumer, Producer, Setting, TopicDescription, TopicSpec};
+use crate::api::{Cluster, ClusterDescription, Consumer, KafkaFuture, Producer, Setting, TopicDescription, TopicSpec};
 use crate::classify::{subject_error, topic_error};
 use crate::connection::Connection;
 use crate::consumer::KafkaConsumer;
 use crate::dialer::Dialer;
 use crate::error::{Error, Operation};
-use crate::metadata::{self, Led};
+use crate::metadata::{self, TopicLeadership};
 use crate::producer::KafkaProducer;
 use crate::settings::{Settings, SettingsError};
-use crate::wire::configs::{DescribeConfigs, Of};
+use crate::wire::configs::{ConfigResource, DescribeConfigs};
 
 /// Interval between checks whether a new topic is known to the brokers: it is not everywhere at once.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -39,7 +39,7 @@ impl KafkaCluster {
         self.dialer.timeouts().read
     }
 
-    async fn look_up(&self, topic: &str) -> Result<Led, Error> {
+    async fn look_up(&self, topic: &str) -> Result<TopicLeadership, Error> {
         self.dialer.topic(topic).await.map(|(_, found)| found)
     }
 
@@ -77,26 +77,26 @@ impl KafkaCluster {
             _ => any,
         };
         let request = creation(spec, within);
-        let answer = connection.ask(Operation::CreateTopic, request, within).await?;
+        let answer = connection.request(Operation::CreateTopic, request, within).await?;
         created(&connection, spec, answer)
     }
 
-    async fn settings(&self, of: Of, name: String) -> Result<Vec<Setting>, Error> {
+    async fn settings(&self, of: ConfigResource, name: String) -> Result<Vec<Setting>, Error> {
         let any = self.dialer.any().await?;
         let connection = match of {
-            Of::Topic => any,
+            ConfigResource::Topic => any,
             // a broker tells its own settings only
-            Of::Broker => self.go_to(any, &name).await?,
+            ConfigResource::Broker => self.go_to(any, &name).await?,
         };
         let subject = match of {
-            Of::Topic => format!("topic {name}"),
-            Of::Broker => format!("broker {name}"),
+            ConfigResource::Topic => format!("topic {name}"),
+            ConfigResource::Broker => format!("broker {name}"),
         };
         let request = DescribeConfigs { of, name: name.clone() };
-        let answer = connection.ask(Operation::Settings, request, self.read_timeout()).await?;
+        let answer = connection.request(Operation::Settings, request, self.read_timeout()).await?;
         match answer.error {
             None => Ok(answer.settings(of)),
-            Some(code) if of == Of::Topic => Err(topic_error(&name, Operation::Settings, code)),
+            Some(code) if of == ConfigResource::Topic => Err(topic_error(&name, Operation::Settings, code)),
             Some(code) => Err(subject_error(subject, Operation::Settings, code, answer.message)),
         }
     }
@@ -163,27 +163,27 @@ fn created(connection: &Connection, spec: &TopicSpec, answer: CreateTopicsRespon
 }
 
 impl Cluster for KafkaCluster {
-    fn describe(&self) -> Answer<'_, ClusterDescription> {
+    fn describe(&self) -> KafkaFuture<'_, ClusterDescription> {
         Box::pin(async {
             let connection = self.dialer.any().await?;
             metadata::cluster(&connection, self.read_timeout()).await
         })
     }
 
-    fn topic<'a>(&'a self, topic: &'a str) -> Answer<'a, TopicDescription> {
+    fn topic<'a>(&'a self, topic: &'a str) -> KafkaFuture<'a, TopicDescription> {
         Box::pin(async { Ok(self.look_up(topic).await?.description) })
     }
 
-    fn ensure_topic<'a>(&'a self, spec: &'a TopicSpec) -> Answer<'a, TopicDescription> {
+    fn ensure_topic<'a>(&'a self, spec: &'a TopicSpec) -> KafkaFuture<'a, TopicDescription> {
         Box::pin(self.ensure(spec))
     }
 
-    fn topic_settings<'a>(&'a self, topic: &'a str) -> Answer<'a, Vec<Setting>> {
-        Box::pin(self.settings(Of::Topic, topic.to_owned()))
+    fn topic_settings<'a>(&'a self, topic: &'a str) -> KafkaFuture<'a, Vec<Setting>> {
+        Box::pin(self.settings(ConfigResource::Topic, topic.to_owned()))
     }
 
-    fn broker_settings(&self, broker: i32) -> Answer<'_, Vec<Setting>> {
-        Box::pin(self.settings(Of::Broker, broker.to_string()))
+    fn broker_settings(&self, broker: i32) -> KafkaFuture<'_, Vec<Setting>> {
+        Box::pin(self.settings(ConfigResource::Broker, broker.to_string()))
     }
 
     fn producer(&self, topic: &str) -> Box<dyn Producer> {

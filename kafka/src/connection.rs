@@ -17,7 +17,7 @@ use crate::classify::{connection_error, request_error, sasl_error, versions_erro
 use crate::error::{Error, Operation};
 use crate::settings::Sasl;
 use crate::stream::Stream;
-use crate::traffic::{Counted, Counters, Traffic};
+use crate::traffic::{CountedStream, Counters, Traffic};
 
 /// A request up to this size leaves in one write.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -28,7 +28,7 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Values that all connections of a cluster share.
 #[derive(Clone)]
-pub(crate) struct Access {
+pub(crate) struct ConnectionOptions {
     pub(crate) client_id: Arc<str>,
     pub(crate) tls: Option<Arc<ClientConfig>>,
     pub(crate) sasl: Option<Sasl>,
@@ -40,16 +40,16 @@ pub(crate) struct Access {
 /// An open connection. Its answers come in the order of its requests, so a caller that polls for long needs one of its own.
 pub(crate) struct Connection {
     address: Address,
-    messenger: Messenger<BufStream<Counted>>,
+    messenger: Messenger<BufStream<CountedStream>>,
     traffic: Arc<Traffic>,
     counters: Arc<Counters>,
 }
 
 impl Connection {
     /// Opens a connection that can be used: TCP, TLS, the broker's versions, SASL.
-    pub(crate) async fn open(address: &Address, access: &Access) -> Result<Self, Error> {
+    pub(crate) async fn open(address: &Address, access: &ConnectionOptions) -> Result<Self, Error> {
         let opening =
-            Opening { broker: address.to_string(), within: access.within, until: Instant::now() + access.within };
+            Handshake { broker: address.to_string(), within: access.within, until: Instant::now() + access.within };
 
         let tcp = opening.step(Operation::Connect, Stream::connect(address)).await?;
         let tcp = tcp.map_err(|cause| Error::Unreachable { broker: address.to_string(), cause })?;
@@ -62,7 +62,7 @@ impl Connection {
         };
 
         let counters = access.traffic.with(&opening.broker);
-        let stream = Counted::new(stream, Arc::clone(&counters));
+        let stream = CountedStream::new(stream, Arc::clone(&counters));
         let stream = BufStream::with_capacity(BUFFER_BYTES, BUFFER_BYTES, stream);
         let mut messenger = Messenger::new(stream, ANSWER_BYTES_MAX, Arc::clone(&access.client_id));
         opening
@@ -89,7 +89,7 @@ impl Connection {
 
     /// Asks, and waits for the answer until the deadline. After an error or a dropped call the connection must be dropped:
     /// the answer may still come, and whatever is asked next would wait behind it.
-    pub(crate) async fn ask<R>(
+    pub(crate) async fn request<R>(
         &self,
         operation: Operation,
         request: R,
@@ -120,13 +120,13 @@ impl std::fmt::Debug for Connection {
 }
 
 /// One deadline over several steps.
-struct Opening {
+struct Handshake {
     broker: String,
     within: Duration,
     until: Instant,
 }
 
-impl Opening {
+impl Handshake {
     async fn step<T>(&self, operation: Operation, step: impl Future<Output = T>) -> Result<T, Error> {
         let timed_out = |_| Error::Timeout { broker: self.broker.clone(), operation, after: self.within };
         timeout_at(self.until, step).await.map_err(timed_out)

@@ -9,13 +9,13 @@ use rskafka::protocol::messages::{
 };
 use rskafka::protocol::primitives::{Int32, Int64, String_};
 
-use crate::api::{Answer, Consumer, FetchLimits, Fetched, Offsets};
+use crate::api::{Consumer, FetchLimits, Fetched, KafkaFuture, Offsets};
 use crate::classify::topic_error;
 use crate::connection::Connection;
 use crate::dialer::Dialer;
 use crate::error::{Error, Operation};
-use crate::pause::Pause;
-use crate::wire::fetch::{Fetch, PartitionAnswer};
+use crate::throttle::ThrottleDelay;
+use crate::wire::fetch::{FetchRequestFrame, PartitionResponse};
 
 /// Times that stand for the ends of a topic.
 const EARLIEST: Int64 = Int64(-2);
@@ -29,12 +29,12 @@ pub(crate) struct KafkaConsumer {
     /// The connection to the leader. Taken out while a request is in flight, and not put back after an error or when a call is
     /// dropped: the rest of a long poll would be in the way of the next request.
     connection: Option<Connection>,
-    pause: Pause,
+    pause: ThrottleDelay,
 }
 
 impl KafkaConsumer {
     pub(crate) fn new(dialer: Arc<Dialer>, topic: &str) -> Self {
-        Self { dialer, topic: topic.to_owned(), connection: None, pause: Pause::default() }
+        Self { dialer, topic: topic.to_owned(), connection: None, pause: ThrottleDelay::default() }
     }
 
     async fn connected(&mut self) -> Result<Connection, Error> {
@@ -48,9 +48,9 @@ impl KafkaConsumer {
         self.pause.over(self.dialer.timeouts().read).await;
         let connection = self.connected().await?;
         let within = limits.max_wait + self.dialer.timeouts().read;
-        let asked = connection.ask(Operation::Fetch, Fetch::new(&self.topic, offset, limits), within);
+        let asked = connection.request(Operation::Fetch, FetchRequestFrame::new(&self.topic, offset, limits), within);
         let leader = connection.address();
-        let answer = self.dialer.while_leading(&self.topic, leader, Operation::Fetch, limits.max_wait, asked).await?;
+        let answer = self.dialer.with_leader(&self.topic, leader, Operation::Fetch, limits.max_wait, asked).await?;
         let found = answer.partition.filter(|found| found.topic == self.topic);
         let found =
             found.ok_or_else(|| self.misunderstood(&connection, Operation::Fetch, "it is about another topic"))?;
@@ -60,7 +60,7 @@ impl KafkaConsumer {
             Some(code) => return Err(topic_error(&self.topic, Operation::Fetch, code)),
         }
 
-        let PartitionAnswer { high_watermark, log, .. } = found;
+        let PartitionResponse { high_watermark, log, .. } = found;
         let (poison, cut_off) = (log.poison.clone(), log.cut_off);
         let (records, next_offset) = log.records(offset);
         // what stands before the poison is handed out first; the next call meets it
@@ -87,7 +87,7 @@ impl KafkaConsumer {
         let connection = self.connected().await?;
         let asked = self.ask_offsets(&connection);
         let leader = connection.address();
-        let held = self.dialer.while_leading(&self.topic, leader, Operation::Offsets, Duration::ZERO, asked).await?;
+        let held = self.dialer.with_leader(&self.topic, leader, Operation::Offsets, Duration::ZERO, asked).await?;
         self.connection = Some(connection);
         Ok(held)
     }
@@ -107,7 +107,7 @@ impl KafkaConsumer {
             isolation_level: Some(IsolationLevel::ReadUncommitted),
             topics: vec![topic],
         };
-        let answer = connection.ask(Operation::Offsets, request, self.dialer.timeouts().read).await?;
+        let answer = connection.request(Operation::Offsets, request, self.dialer.timeouts().read).await?;
         let topic = answer.topics.into_iter().find(|found| found.name.0 == self.topic);
         let partition = topic.and_then(|topic| topic.partitions.into_iter().find(|found| found.partition_index.0 == 0));
         let partition =
@@ -128,18 +128,18 @@ impl KafkaConsumer {
 }
 
 impl Consumer for KafkaConsumer {
-    fn connect(&mut self) -> Answer<'_, ()> {
+    fn connect(&mut self) -> KafkaFuture<'_, ()> {
         Box::pin(async {
             self.connection = Some(self.connected().await?);
             Ok(())
         })
     }
 
-    fn fetch(&mut self, offset: i64, limits: FetchLimits) -> Answer<'_, Fetched> {
+    fn fetch(&mut self, offset: i64, limits: FetchLimits) -> KafkaFuture<'_, Fetched> {
         Box::pin(self.read(offset, limits))
     }
 
-    fn offsets(&mut self) -> Answer<'_, Offsets> {
+    fn offsets(&mut self) -> KafkaFuture<'_, Offsets> {
         Box::pin(self.held())
     }
 }

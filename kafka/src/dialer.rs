@@ -11,9 +11,9 @@ use futures_util::stream::{self, FuturesUnordered};
 use tokio::time::{sleep, timeout};
 
 use crate::address::Address;
-use crate::connection::{Access, Connection};
+use crate::connection::{Connection, ConnectionOptions};
 use crate::error::{Error, Operation, Unavailable};
-use crate::metadata::{self, Led};
+use crate::metadata::{self, TopicLeadership};
 use crate::settings::{Settings, SettingsError, Timeouts};
 use crate::tls;
 
@@ -31,7 +31,7 @@ const ASKED_AT_ONCE: usize = 8;
 /// How to reach the brokers of one cluster.
 pub(crate) struct Dialer {
     brokers: Vec<Address>,
-    access: Access,
+    access: ConnectionOptions,
     timeouts: Timeouts,
     max_request_bytes: usize,
     /// Index of the broker that is asked first the next time: each in turn, so that no answer, however wrong, is asked for for
@@ -46,7 +46,7 @@ impl Dialer {
         if brokers.is_empty() {
             return Err(SettingsError::NoBrokers);
         }
-        let access = Access {
+        let access = ConnectionOptions {
             client_id: Arc::from(settings.client_id),
             tls: settings.tls.as_ref().map(tls::client_config).transpose()?,
             sasl: settings.sasl,
@@ -101,7 +101,7 @@ impl Dialer {
     /// Returns the brokers' description of a topic, and a connection to the broker that gave it. A broker that has just come up
     /// does not
     /// know the topics yet, so a topic counts as unknown only when the other brokers and the controller do not know it either.
-    pub(crate) async fn topic(&self, topic: &str) -> Result<(Connection, Led), Error> {
+    pub(crate) async fn topic(&self, topic: &str) -> Result<(Connection, TopicLeadership), Error> {
         let any = self.any().await?;
         match metadata::topic(&any, topic, self.timeouts.read).await {
             Err(unknown @ Error::UnknownTopic { .. }) => {
@@ -118,7 +118,11 @@ impl Dialer {
 
     /// Asks the controller, the brokers that `asked` names and those of the settings. `None`: no broker that answers knows the
     /// topic.
-    async fn ask_others(&self, asked: &Connection, topic: &str) -> Option<Result<(Connection, Led), Error>> {
+    async fn ask_others(
+        &self,
+        asked: &Connection,
+        topic: &str,
+    ) -> Option<Result<(Connection, TopicLeadership), Error>> {
         let named = metadata::brokers(asked, self.timeouts.read).await.unwrap_or_default();
         let mut others: Vec<Address> = Vec::new();
         for address in named.into_iter().chain(self.brokers.iter().cloned()) {
@@ -152,11 +156,11 @@ impl Dialer {
             return Ok(any);
         }
         drop(any);
-        self.while_leading(topic, &leader, Operation::Connect, Duration::ZERO, self.broker(&leader)).await
+        self.with_leader(topic, &leader, Operation::Connect, Duration::ZERO, self.broker(&leader)).await
     }
 
     /// Waits for what was asked of a leader, but not longer than it leads. `patience` is how long it was asked to take.
-    pub(crate) async fn while_leading<T>(
+    pub(crate) async fn with_leader<T>(
         &self,
         topic: &str,
         leader: &Address,

@@ -35,17 +35,17 @@ mod consumer;
 mod dialer;
 mod error;
 mod metadata;
-mod pause;
 mod producer;
 mod settings;
 mod stream;
 pub mod testing;
+mod throttle;
 mod tls;
 mod traffic;
 mod wire;
 
 pub use api::{
-    Answer, BrokerDescription, Cluster, ClusterDescription, Consumer, FetchLimits, Fetched, Offsets, Produced,
+    BrokerDescription, Cluster, ClusterDescription, Consumer, FetchLimits, Fetched, KafkaFuture, Offsets, Produced,
     Producer, RECORD_KEY, Record, Setting, TopicDescription, TopicSpec,
 };
 pub use cluster::KafkaCluster;

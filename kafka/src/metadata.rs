@@ -15,7 +15,7 @@ use crate::error::{Error, Operation, Unavailable};
 
 /// Asks about no topic: the brokers alone.
 pub(crate) async fn cluster(connection: &Connection, within: Duration) -> Result<ClusterDescription, Error> {
-    let answer = ask(connection, vec![], within).await?;
+    let answer = request(connection, vec![], within).await?;
     let brokers = answer.brokers.iter().map(|broker| BrokerDescription {
         id: broker.node_id.0,
         address: format!("{}:{}", broker.host.0, broker.port.0),
@@ -28,13 +28,13 @@ pub(crate) async fn cluster(connection: &Connection, within: Duration) -> Result
 
 /// Asks where a broker is.
 pub(crate) async fn broker(connection: &Connection, id: i32, within: Duration) -> Result<Option<Address>, Error> {
-    let answer = ask(connection, vec![], within).await?;
+    let answer = request(connection, vec![], within).await?;
     answer.brokers.iter().find(|broker| broker.node_id.0 == id).map(|found| address_of(connection, found)).transpose()
 }
 
 /// Asks where the brokers are that are alive. The controller comes first.
 pub(crate) async fn brokers(connection: &Connection, within: Duration) -> Result<Vec<Address>, Error> {
-    let answer = ask(connection, vec![], within).await?;
+    let answer = request(connection, vec![], within).await?;
     let mut brokers: Vec<_> = answer.brokers.iter().collect();
     brokers.sort_by_key(|broker| Some(broker.node_id) != answer.controller_id);
     brokers.into_iter().map(|broker| address_of(connection, broker)).collect()
@@ -42,19 +42,19 @@ pub(crate) async fn brokers(connection: &Connection, within: Duration) -> Result
 
 /// Asks which broker creates topics.
 pub(crate) async fn controller(connection: &Connection, within: Duration) -> Result<Option<Address>, Error> {
-    let answer = ask(connection, vec![], within).await?;
+    let answer = request(connection, vec![], within).await?;
     let Some(id) = answer.controller_id else { return Ok(None) };
     answer.brokers.iter().find(|broker| broker.node_id == id).map(|found| address_of(connection, found)).transpose()
 }
 
 /// The description of a topic, and the address of its leader.
 #[derive(Debug)]
-pub(crate) struct Led {
+pub(crate) struct TopicLeadership {
     pub(crate) description: TopicDescription,
     pub(crate) leader: Option<Address>,
 }
 
-impl Led {
+impl TopicLeadership {
     /// The leader of a topic that is as a channel's has to be.
     pub(crate) fn leader(self) -> Result<Address, Error> {
         let TopicDescription { name: topic, partitions, .. } = self.description;
@@ -70,8 +70,8 @@ impl Led {
     }
 }
 
-pub(crate) async fn topic(connection: &Connection, topic: &str, within: Duration) -> Result<Led, Error> {
-    let answer = ask(connection, vec![topic.to_owned()], within).await?;
+pub(crate) async fn topic(connection: &Connection, topic: &str, within: Duration) -> Result<TopicLeadership, Error> {
+    let answer = request(connection, vec![topic.to_owned()], within).await?;
     let found = answer.topics.iter().find(|found| found.name.0 == topic);
     let found = found.ok_or_else(|| misunderstood(connection, format!("it says nothing about topic {topic}")))?;
     if let Some(code) = found.error {
@@ -80,7 +80,7 @@ pub(crate) async fn topic(connection: &Connection, topic: &str, within: Duration
     let description = describe(found);
     let leader = description.leader.and_then(|id| answer.brokers.iter().find(|broker| broker.node_id.0 == id));
     let leader = leader.map(|broker| address_of(connection, broker)).transpose()?;
-    Ok(Led { description, leader })
+    Ok(TopicLeadership { description, leader })
 }
 
 fn describe(topic: &MetadataResponseTopic) -> TopicDescription {
@@ -96,11 +96,11 @@ fn describe(topic: &MetadataResponseTopic) -> TopicDescription {
     }
 }
 
-async fn ask(connection: &Connection, topics: Vec<String>, within: Duration) -> Result<MetadataResponse, Error> {
+async fn request(connection: &Connection, topics: Vec<String>, within: Duration) -> Result<MetadataResponse, Error> {
     let topics = topics.into_iter().map(|name| MetadataRequestTopic { name: String_(name) }).collect();
     // a question must not create what it asks about
     let request = MetadataRequest { topics: Some(topics), allow_auto_topic_creation: Some(Boolean(false)) };
-    let answer = connection.ask(Operation::Metadata, request, within).await?;
+    let answer = connection.request(Operation::Metadata, request, within).await?;
     for broker in &answer.brokers {
         connection.traffic().learn(&format!("{}:{}", broker.host.0, broker.port.0), broker.node_id.0);
     }

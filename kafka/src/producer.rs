@@ -8,12 +8,12 @@ use rskafka::protocol::error::Error as Code;
 use rskafka::protocol::messages::ProduceResponse;
 use rskafka::protocol::record::RecordBatch;
 
-use crate::api::{Answer, Produced, Producer};
+use crate::api::{KafkaFuture, Produced, Producer};
 use crate::classify::topic_error;
 use crate::connection::Connection;
 use crate::dialer::Dialer;
 use crate::error::{Error, Operation};
-use crate::pause::Pause;
+use crate::throttle::ThrottleDelay;
 use crate::wire::produce;
 
 /// The [`Producer`] over real brokers.
@@ -24,12 +24,12 @@ pub(crate) struct KafkaProducer {
     /// The connection to the leader. Taken out while a request is in flight, and not put back after an error or when a call is
     /// dropped.
     connection: Option<Connection>,
-    pause: Pause,
+    pause: ThrottleDelay,
 }
 
 impl KafkaProducer {
     pub(crate) fn new(dialer: Arc<Dialer>, topic: &str) -> Self {
-        Self { dialer, topic: topic.to_owned(), connection: None, pause: Pause::default() }
+        Self { dialer, topic: topic.to_owned(), connection: None, pause: ThrottleDelay::default() }
     }
 
     async fn connected(&mut self) -> Result<Connection, Error> {
@@ -76,9 +76,9 @@ impl KafkaProducer {
         let within = self.dialer.timeouts().write;
         // the leader gives up first, so that it can say why
         let request = produce::request(&self.topic, batches, within * 3 / 4);
-        let asked = connection.ask(Operation::Produce, request, within);
+        let asked = connection.request(Operation::Produce, request, within);
         let leader = connection.address();
-        let answer = self.dialer.while_leading(&self.topic, leader, Operation::Produce, Duration::ZERO, asked).await?;
+        let answer = self.dialer.with_leader(&self.topic, leader, Operation::Produce, Duration::ZERO, asked).await?;
 
         let throttle_ms = answer.throttle_time_ms.map_or(0, |ms| ms.0);
         let outcome = outcome(&answer, &self.topic).ok_or_else(|| Error::Protocol {
@@ -105,18 +105,18 @@ fn outcome(answer: &ProduceResponse, topic: &str) -> Option<Result<i64, Code>> {
 }
 
 impl Producer for KafkaProducer {
-    fn connect(&mut self) -> Answer<'_, ()> {
+    fn connect(&mut self) -> KafkaFuture<'_, ()> {
         Box::pin(async {
             self.connection = Some(self.connected().await?);
             Ok(())
         })
     }
 
-    fn produce(&mut self, values: Vec<Bytes>) -> Answer<'_, Produced> {
+    fn produce(&mut self, values: Vec<Bytes>) -> KafkaFuture<'_, Produced> {
         Box::pin(self.append(values))
     }
 
-    fn check_permission(&mut self) -> Answer<'_, ()> {
+    fn check_permission(&mut self) -> KafkaFuture<'_, ()> {
         Box::pin(self.ask_permission())
     }
 }

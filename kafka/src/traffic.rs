@@ -111,18 +111,18 @@ impl Counters {
 
 /// A connection's bytes, counted inside TLS.
 #[derive(Debug)]
-pub(crate) struct Counted {
+pub(crate) struct CountedStream {
     stream: Stream,
     counters: Arc<Counters>,
 }
 
-impl Counted {
+impl CountedStream {
     pub(crate) fn new(stream: Stream, counters: Arc<Counters>) -> Self {
         Self { stream, counters }
     }
 }
 
-impl AsyncRead for Counted {
+impl AsyncRead for CountedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
@@ -131,7 +131,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for CountedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
         self.counters.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fabric_proto::common::{Block, BlockData, BlockHeader, BlockMetadata};
 use orderer_core::block::{EncodedBlock, data_hash};
 use orderer_core::channel::{BlockNumber, ChannelId, ConfigSequence};
-use orderer_ledger::{Commit, Ledger, Options, PendingEnvelope};
+use orderer_ledger::{CommitBatch, Ledger, Options, PendingEnvelope};
 use prost::Message as _;
 use tempfile::TempDir;
 
@@ -49,7 +49,7 @@ fn ledger(options: Options) -> (TempDir, Ledger) {
 }
 
 /// Times only the commits, not the making of what they write.
-fn commits(iterations: u64, ledger: &Ledger, mut next: impl FnMut(&Ledger) -> Commit) -> Duration {
+fn commits(iterations: u64, ledger: &Ledger, mut next: impl FnMut(&Ledger) -> CommitBatch) -> Duration {
     let mut spent = Duration::ZERO;
     for _ in 0..iterations {
         let commit = next(ledger);
@@ -73,14 +73,14 @@ fn bench(c: &mut Criterion) {
                 let pending_add = vec![PendingEnvelope { sequence, checked_at, is_config: false, raw }];
                 // every tenth envelope finds that its block was cut
                 let pending_drop_below = sequence - sequence % 10;
-                Commit { pending_add, pending_drop_below, ..Commit::default() }
+                CommitBatch { pending_add, pending_drop_below, ..CommitBatch::default() }
             })
         });
     });
     group.bench_function("one block", |b| {
         let (_folder, ledger) = ledger(Options::default());
         b.iter_custom(|n| {
-            commits(n, &ledger, |l| Commit { blocks: blocks_after(&l.last_block(), 1), ..Commit::default() })
+            commits(n, &ledger, |l| CommitBatch { blocks: blocks_after(&l.last_block(), 1), ..CommitBatch::default() })
         });
     });
     group.throughput(Throughput::Bytes(50 * block(1, &[0; 32]).size_bytes() as u64));
@@ -88,7 +88,10 @@ fn bench(c: &mut Criterion) {
         group.bench_function(format!("50 blocks, page cache {page_cache_mib} MiB"), |b| {
             let (_folder, ledger) = ledger(Options { page_cache_bytes: page_cache_mib << 20, ..Options::default() });
             b.iter_custom(|n| {
-                commits(n, &ledger, |l| Commit { blocks: blocks_after(&l.last_block(), 50), ..Commit::default() })
+                commits(n, &ledger, |l| CommitBatch {
+                    blocks: blocks_after(&l.last_block(), 50),
+                    ..CommitBatch::default()
+                })
             });
         });
     }
@@ -99,7 +102,10 @@ fn bench(c: &mut Criterion) {
     for _ in 0..60 {
         let blocks = blocks_after(&ledger.last_block(), 50);
         ledger
-            .commit(&mut ledger.try_write_right().expect("nobody else writes"), Commit { blocks, ..Commit::default() })
+            .commit(
+                &mut ledger.try_write_right().expect("nobody else writes"),
+                CommitBatch { blocks, ..CommitBatch::default() },
+            )
             .expect("is written");
     }
     let old = ledger.height() - 100;

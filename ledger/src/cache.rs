@@ -8,7 +8,7 @@ use orderer_core::channel::BlockNumber;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use crate::error::Fault;
+use crate::error::LedgerError;
 
 /// Usual minimum size of a block, in bytes; it only sizes a table.
 const BLOCK_BYTES_USUAL: usize = 16 * 1024;
@@ -99,8 +99,8 @@ impl CachedBlocks {
     pub(crate) fn get_or_read(
         &self,
         number: BlockNumber,
-        read: impl FnOnce() -> Result<EncodedBlock, Fault>,
-    ) -> Result<EncodedBlock, Fault> {
+        read: impl FnOnce() -> Result<EncodedBlock, LedgerError>,
+    ) -> Result<EncodedBlock, LedgerError> {
         self.cache.0.blocks.get_or_insert_with(&self.key(number), read)
     }
 }

@@ -7,16 +7,16 @@ use orderer_core::block::EncodedBlock;
 use orderer_core::channel::{BlockNumber, ChannelId};
 use redb::{Database, Durability, WriteTransaction};
 
-use crate::error::{CommitError, Fault, hex};
+use crate::error::{CommitError, LedgerError, hex};
 use crate::format::{BLOCKS, Blocks, LENGTH_BYTES, VALUES, chunk_lengths};
 use crate::ledger::{Ledger, Writer};
 use crate::pending::{PendingEnvelope, PendingLog, store_floor};
-use crate::write_right::WriteRight;
+use crate::write_right::WritePermit;
 
 /// The changes of one commit. Blocks, the end of what was pending before, and values happen together or not at all; after them
 /// what is pending now, also all of it or nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Commit {
+pub struct CommitBatch {
     /// The next blocks, in order.
     pub blocks: Vec<EncodedBlock>,
     /// Envelopes acknowledged and not in `blocks`, in order of their sequence.
@@ -39,7 +39,7 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// Not a future: a caller that stops waiting does not undo it.
-    pub fn commit(&self, right: &mut WriteRight, commit: Commit) -> Result<(), CommitError> {
+    pub fn commit(&self, right: &mut WritePermit, commit: CommitBatch) -> Result<(), CommitError> {
         self.commit_then(right, commit, || ())
     }
 
@@ -51,8 +51,8 @@ impl Ledger {
     /// The errors of [`commit`](Self::commit); `before_published` is not called then.
     pub fn commit_then(
         &self,
-        right: &mut WriteRight,
-        commit: Commit,
+        right: &mut WritePermit,
+        commit: CommitBatch,
         before_published: impl FnOnce(),
     ) -> Result<(), CommitError> {
         if !right.is_of(&self.right) {
@@ -93,7 +93,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The errors of [`commit`](Self::commit).
-    pub fn settle(&self) -> Result<(), CommitError> {
+    pub fn checkpoint(&self) -> Result<(), CommitError> {
         let mut writer = self.writer()?;
         if writer.settled {
             return Ok(());
@@ -125,14 +125,14 @@ impl Ledger {
         }
     }
 
-    fn fail(&self, writer: &mut Writer, number: BlockNumber, cause: Fault) -> CommitError {
+    fn fail(&self, writer: &mut Writer, number: BlockNumber, cause: LedgerError) -> CommitError {
         writer.failed = Some(cause.chain());
         CommitError::Append { channel: self.channel.clone(), number, cause }
     }
 }
 
 /// A durable transaction, in two phases; the format's description gives the reasons.
-pub(crate) fn begin(db: &Database) -> Result<WriteTransaction, Fault> {
+pub(crate) fn begin(db: &Database) -> Result<WriteTransaction, LedgerError> {
     let mut tx = db.begin_write()?;
     tx.set_durability(Durability::Immediate)?;
     tx.set_two_phase_commit(true);
@@ -159,7 +159,7 @@ fn check_blocks(channel: &ChannelId, last: &EncodedBlock, blocks: &[EncodedBlock
     Ok(())
 }
 
-fn check_pending(channel: &ChannelId, pending: &PendingLog, commit: &Commit) -> Result<(), CommitError> {
+fn check_pending(channel: &ChannelId, pending: &PendingLog, commit: &CommitBatch) -> Result<(), CommitError> {
     let mut next = pending.next().max(commit.pending_drop_below);
     for envelope in &commit.pending_add {
         let (sequence, bytes) = (envelope.sequence, envelope.raw.len());
@@ -175,7 +175,7 @@ fn check_pending(channel: &ChannelId, pending: &PendingLog, commit: &Commit) -> 
 }
 
 /// Appends blocks to a table.
-pub(crate) fn write_blocks(tx: &WriteTransaction, table: Blocks, blocks: &[EncodedBlock]) -> Result<(), Fault> {
+pub(crate) fn write_blocks(tx: &WriteTransaction, table: Blocks, blocks: &[EncodedBlock]) -> Result<(), LedgerError> {
     if blocks.is_empty() {
         return Ok(());
     }
@@ -191,12 +191,12 @@ pub(crate) fn write_blocks(tx: &WriteTransaction, table: Blocks, blocks: &[Encod
 /// Cuts a block into chunks that fill their pages; the first begins with the block's length.
 pub(crate) fn encode_chunks(
     block: &EncodedBlock,
-    mut write: impl FnMut((u64, u32), &[u8]) -> Result<(), Fault>,
-) -> Result<(), Fault> {
+    mut write: impl FnMut((u64, u32), &[u8]) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
     let number = block.number();
     let mut rest = block.block_bytes();
     let length = u32::try_from(rest.len())
-        .map_err(|_| Fault::Layout(format!("block {number} has {} bytes, too many", rest.len())))?;
+        .map_err(|_| LedgerError::Layout(format!("block {number} has {} bytes, too many", rest.len())))?;
     for (chunk, bytes) in (0..).zip(chunk_lengths(LENGTH_BYTES + rest.len())) {
         if chunk == 0 {
             let mut first = Vec::with_capacity(bytes);
@@ -210,7 +210,7 @@ pub(crate) fn encode_chunks(
     Ok(())
 }
 
-fn write_values(tx: &WriteTransaction, values: &[(&'static str, Bytes)]) -> Result<(), Fault> {
+fn write_values(tx: &WriteTransaction, values: &[(&'static str, Bytes)]) -> Result<(), LedgerError> {
     if values.is_empty() {
         return Ok(());
     }

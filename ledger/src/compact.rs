@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 
 use orderer_core::channel::ChannelId;
 
-use crate::error::Fault;
+use crate::error::LedgerError;
 use crate::ledger::Ledger;
 
 /// The reason why a file could not be compacted. It is as good as before.
@@ -18,7 +18,7 @@ pub struct CompactError {
     pub channel: ChannelId,
     /// The error below.
     #[source]
-    pub cause: Fault,
+    pub cause: LedgerError,
 }
 
 /// The size of a file on the disk, before and after.
@@ -36,7 +36,7 @@ impl Ledger {
     /// takes to write the file anew; readers wait.
     pub fn compact(&self) -> Result<Compacted, CompactError> {
         let failed = |cause| CompactError { channel: self.channel.clone(), cause };
-        let io = |cause: io::Error| failed(Fault::Database(Box::new(redb::Error::Io(cause))));
+        let io = |cause: io::Error| failed(LedgerError::Database(Box::new(redb::Error::Io(cause))));
         let mut writer = self.lock_writer();
         let before_bytes = space_taken(&self.path).map_err(io)?;
         self.remove_pruned(&mut |_| {}).map_err(failed)?;

@@ -12,7 +12,7 @@ use orderer_core::channel::{BlockNumber, ChannelId};
 /// An error below the ledger; the source of the other errors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum LedgerError {
     /// The database said so: input, output, a checksum.
     #[error("database")]
     Database(#[source] Box<redb::Error>),
@@ -90,7 +90,7 @@ pub enum OpenError {
         path: PathBuf,
         /// The error that was found in it.
         #[source]
-        cause: Fault,
+        cause: LedgerError,
     },
     /// An open ledger was opened again and had fewer blocks.
     #[error("ledger {}: had {had} blocks and has {has} now; was another file put in its place?", path.display())]
@@ -183,7 +183,7 @@ pub enum CommitError {
         number: BlockNumber,
         /// The error below.
         #[source]
-        cause: Fault,
+        cause: LedgerError,
     },
     /// A commit failed before. Nothing was written.
     #[error("channel {channel}: the ledger takes no more writes until it is opened again, because: {reason}")]
@@ -208,7 +208,7 @@ pub enum ReadError {
         number: BlockNumber,
         /// The error below.
         #[source]
-        cause: Fault,
+        cause: LedgerError,
     },
     /// The pending log.
     #[error("channel {channel}: read pending envelopes")]
@@ -217,7 +217,7 @@ pub enum ReadError {
         channel: ChannelId,
         /// The error below.
         #[source]
-        cause: Fault,
+        cause: LedgerError,
     },
     /// A named value.
     #[error("channel {channel}: read value {name}")]
@@ -228,13 +228,13 @@ pub enum ReadError {
         name: String,
         /// The error below.
         #[source]
-        cause: Fault,
+        cause: LedgerError,
     },
 }
 
-impl Fault {
+impl LedgerError {
     /// Returns whether the database rejects work because of an earlier failure; it goes on until it is opened again.
-    pub(crate) fn is_latched(&self) -> bool {
+    pub(crate) fn is_poisoned(&self) -> bool {
         matches!(self, Self::Database(e) if matches!(**e, redb::Error::PreviousIo | redb::Error::DatabaseClosed))
     }
 
@@ -252,7 +252,7 @@ impl Fault {
 
 macro_rules! database_faults {
     ($($error:ty),*) => { $(
-        impl From<$error> for Fault {
+        impl From<$error> for LedgerError {
             fn from(error: $error) -> Self {
                 Self::Database(Box::new(error.into()))
             }
@@ -272,8 +272,8 @@ database_faults!(
 
 /// Runs what calls the database. redb may panic on a file that something else has changed; that costs this channel its
 /// ledger, not the process a thread.
-pub(crate) fn shielded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Fault::Panicked(panic_text(&*panic))))
+pub(crate) fn catch_database_panic<T>(work: impl FnOnce() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(LedgerError::Panicked(panic_text(&*panic))))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_panic_of_the_database_is_an_error() {
-        let result: Result<(), Fault> = shielded(|| panic!("page {} is gone", 7));
+        let result: Result<(), LedgerError> = catch_database_panic(|| panic!("page {} is gone", 7));
         assert_eq!(result.map_err(|e| e.to_string()), Err("the database panicked: page 7 is gone".to_owned()));
     }
 }

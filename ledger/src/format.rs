@@ -3,7 +3,7 @@
 use bytes::Buf;
 use redb::TableDefinition;
 
-use crate::error::Fault;
+use crate::error::LedgerError;
 
 /// The newest format this program reads: of a ledger that was pruned. Older programs would misread it.
 pub const FORMAT: u32 = 2;
@@ -64,11 +64,11 @@ pub(crate) fn chunk_lengths(mut left: usize) -> impl Iterator<Item = usize> {
 }
 
 /// A number stored as four or eight bytes.
-pub(crate) fn decode_number(what: &str, mut value: &[u8]) -> Result<u64, Fault> {
+pub(crate) fn decode_number(what: &str, mut value: &[u8]) -> Result<u64, LedgerError> {
     match value.len() {
         4 => Ok(u64::from(value.get_u32())),
         8 => Ok(value.get_u64()),
-        n => Err(Fault::Layout(format!("{what} has {n} bytes, no number"))),
+        n => Err(LedgerError::Layout(format!("{what} has {n} bytes, no number"))),
     }
 }
 

@@ -7,12 +7,12 @@ use orderer_core::channel::BlockNumber;
 use redb::{Database, ReadableDatabase, ReadableTable, TableError, WriteTransaction};
 
 use crate::commit::{begin, write_blocks};
-use crate::error::{CommitError, Fault};
+use crate::error::{CommitError, LedgerError};
 use crate::format::{
     BLOCKS, FORMAT, FORMAT_KEY, HISTORY, HORIZON, HORIZON_HASH_KEY, HORIZON_KEY, IDENTITY, decode_number,
 };
 use crate::ledger::Ledger;
-use crate::tail::Newest;
+use crate::recent_blocks::RecentBlocks;
 
 /// The end of what was pruned: blocks before it are gone, except config blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +25,12 @@ pub(crate) struct Horizon {
 
 impl Horizon {
     /// Reads the horizon; `None` if no block was ever removed.
-    pub(crate) fn load(db: &Database) -> Result<Option<Self>, Fault> {
+    pub(crate) fn load(db: &Database) -> Result<Option<Self>, LedgerError> {
         let table = match db.begin_read()?.open_table(HORIZON) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(None),
             opened => opened?,
         };
-        let missing = |what: &str| Fault::Layout(format!("{what} is missing"));
+        let missing = |what: &str| LedgerError::Layout(format!("{what} is missing"));
         let number = table.get(HORIZON_KEY)?.ok_or_else(|| missing("the horizon"))?;
         let hash = table.get(HORIZON_HASH_KEY)?.and_then(|hash| hash.value().try_into().ok());
         Ok(Some(Self {
@@ -40,7 +40,7 @@ impl Horizon {
     }
 
     /// Stores the horizon. Also gives the file a format that programs reject which know no horizon.
-    pub(crate) fn store(&self, tx: &WriteTransaction) -> Result<(), Fault> {
+    pub(crate) fn store(&self, tx: &WriteTransaction) -> Result<(), LedgerError> {
         let mut table = tx.open_table(HORIZON)?;
         table.insert(HORIZON_KEY, &self.number.0.to_be_bytes()[..])?;
         table.insert(HORIZON_HASH_KEY, &self.previous_hash[..])?;
@@ -57,11 +57,11 @@ impl Ledger {
     /// # Errors
     /// The errors of [`commit`](Self::commit).
     #[expect(clippy::needless_pass_by_value, reason = "the ledger goes on from it")]
-    pub(crate) fn leap_to(&mut self, block: EncodedBlock) -> Result<(), CommitError> {
+    pub(crate) fn advance_to(&mut self, block: EncodedBlock) -> Result<(), CommitError> {
         let number = block.number();
-        let leapt = || -> Result<Horizon, Fault> {
+        let leapt = || -> Result<Horizon, LedgerError> {
             let previous_hash = block.previous_hash()[..].try_into();
-            let no_hash = |_| Fault::Layout(format!("block {number} names no hash"));
+            let no_hash = |_| LedgerError::Layout(format!("block {number} names no hash"));
             let horizon = Horizon { number, previous_hash: previous_hash.map_err(no_hash)? };
             self.change(|db| {
                 let tx = begin(db)?;
@@ -82,7 +82,7 @@ impl Ledger {
         let channel = self.channel.clone();
         self.horizon = Some(leapt().map_err(|cause| CommitError::Append { channel, number, cause })?);
         self.lock_writer().settled = false;
-        *self.newest.get_mut().unwrap_or_else(PoisonError::into_inner) = Newest::new(&block);
+        *self.newest.get_mut().unwrap_or_else(PoisonError::into_inner) = RecentBlocks::new(&block);
         self.heights.send_replace(number.0 + 1);
         Ok(())
     }

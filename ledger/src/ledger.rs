@@ -9,13 +9,13 @@ use redb::Database;
 use tokio::sync::watch;
 
 use crate::cache::{BlockCache, CachedBlocks};
-use crate::error::Fault;
+use crate::database::DatabaseHandle;
+use crate::error::LedgerError;
 use crate::horizon::Horizon;
 use crate::pending::PendingLog;
-use crate::rescue;
-use crate::store::Store;
-use crate::tail::Newest;
-use crate::write_right::WriteRight;
+use crate::recent_blocks::RecentBlocks;
+use crate::recovery;
+use crate::write_right::WritePermit;
 
 /// Memory limits of a ledger.
 #[derive(Clone, Debug)]
@@ -45,31 +45,31 @@ pub struct Ledger {
     pub(crate) horizon: Option<Horizon>,
     pub(crate) database: RwLock<Opened>,
     pub(crate) writer: Mutex<Writer>,
-    pub(crate) newest: RwLock<Newest>,
+    pub(crate) newest: RwLock<RecentBlocks>,
     pub(crate) cached: CachedBlocks,
     pub(crate) heights: watch::Sender<u64>,
-    /// A commit needs this lock; [`WriteRight`] is its guard.
+    /// A commit needs this lock; [`WritePermit`] is its guard.
     pub(crate) right: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The database, for as long as it takes work.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    store: Store,
+    store: DatabaseHandle,
     /// The file opened read-only, once the store refuses work because of a failure.
-    rescued: OnceLock<Result<Store, String>>,
+    rescued: OnceLock<Result<DatabaseHandle, String>>,
 }
 
 impl Opened {
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: DatabaseHandle) -> Self {
         Self { store, rescued: OnceLock::new() }
     }
 
-    pub(crate) fn compact(&mut self) -> Result<(), Fault> {
+    pub(crate) fn compact(&mut self) -> Result<(), LedgerError> {
         self.store.compact()
     }
 
-    pub(crate) fn into_store(self) -> Store {
+    pub(crate) fn into_store(self) -> DatabaseHandle {
         self.store
     }
 }
@@ -99,13 +99,13 @@ impl Ledger {
     ///
     /// # Cancel safety
     /// A dropped call gets nothing, and those behind it move up.
-    pub async fn write_right(&self) -> WriteRight {
-        WriteRight::new(Arc::clone(&self.right).lock_owned().await)
+    pub async fn write_right(&self) -> WritePermit {
+        WritePermit::new(Arc::clone(&self.right).lock_owned().await)
     }
 
     /// Returns the right to commit, unless another holder has it.
-    pub fn try_write_right(&self) -> Option<WriteRight> {
-        Arc::clone(&self.right).try_lock_owned().ok().map(WriteRight::new)
+    pub fn try_write_right(&self) -> Option<WritePermit> {
+        Arc::clone(&self.right).try_lock_owned().ok().map(WritePermit::new)
     }
 
     fn opened(&self) -> RwLockReadGuard<'_, Opened> {
@@ -113,18 +113,18 @@ impl Ledger {
     }
 
     /// Changes the database.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&Database) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         self.opened().store.with(change)
     }
 
     /// Reads from the database. After a failure redb rejects reads, too; what is on the disk is then read around it, so that a
     /// channel that accepts nothing any more can still be read.
-    pub(crate) fn read<T>(&self, read: impl Fn(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
+    pub(crate) fn read<T>(&self, read: impl Fn(&Database) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         let opened = self.opened();
         match opened.store.with(&read) {
-            Err(fault) if fault.is_latched() => match opened.rescued.get_or_init(|| rescue::open(self)) {
+            Err(fault) if fault.is_poisoned() => match opened.rescued.get_or_init(|| recovery::open(self)) {
                 Ok(around) => around.with(&read),
-                Err(why) => Err(Fault::Layout(why.clone())),
+                Err(why) => Err(LedgerError::Layout(why.clone())),
             },
             result => result,
         }

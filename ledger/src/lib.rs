@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Everything that changes goes through [`Ledger::commit`], and what it changes is seen only once it is durable. To commit
-//! takes a [`WriteRight`], of which there is one. Readers take no lock while they read the disk. Tables and rows are drawn in `docs/ledger-format.md`.
+//! takes a [`WritePermit`], of which there is one. Readers take no lock while they read the disk. Tables and rows are drawn in `docs/ledger-format.md`.
 //!
 //! Back of the envelope (2 cores, virtual disk): a commit of one pending envelope 0.11 ms, of one block of ten 1.3 KiB
 //! envelopes 0.6 ms, of fifty such blocks 2.8 ms CPU a MiB; a block from memory 0.1 µs, from the disk 2 ms a MiB
@@ -16,6 +16,7 @@
 mod cache;
 mod commit;
 mod compact;
+mod database;
 mod error;
 mod format;
 mod horizon;
@@ -25,23 +26,22 @@ mod pending;
 mod prune;
 pub mod raft_log;
 mod read;
-mod rescue;
+mod recent_blocks;
+mod recovery;
 mod sealed;
 mod stats;
-mod store;
-mod tail;
 pub mod transfer;
 mod verify;
 mod write_right;
 
 pub use cache::BlockCache;
-pub use commit::Commit;
+pub use commit::CommitBatch;
 pub use compact::{CompactError, Compacted};
-pub use error::{CommitError, Fault, OpenError, ReadError};
+pub use error::{CommitError, LedgerError, OpenError, ReadError};
 pub use format::FORMAT;
 pub use ledger::{Ledger, Options};
 pub use pending::PendingEnvelope;
 pub use prune::{PruneError, PruneStep};
 pub use stats::{Space, Stats};
-pub use verify::{Verified, VerifyError};
-pub use write_right::WriteRight;
+pub use verify::{LedgerVerifyError, VerifyReport};
+pub use write_right::WritePermit;

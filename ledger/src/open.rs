@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use crate::cache::{BlockCache, CachedBlocks};
 use crate::commit::{begin, write_blocks};
-use crate::error::{Fault, OpenError};
+use crate::database::DatabaseHandle;
+use crate::error::{LedgerError, OpenError};
 use crate::format::{
     BLOCKS, CHANNEL_KEY, FORMAT, FORMAT_KEY, FORMAT_WHOLE, HISTORY, IDENTITY, MAGIC, MAGIC_KEY, PENDING,
     PENDING_KEY_KEY, REDB_MAGIC, VALUES, decode_number,
@@ -22,9 +23,8 @@ use crate::horizon::Horizon;
 use crate::ledger::{Ledger, Opened, Options, Writer};
 use crate::pending::{PendingLog, stored_floor};
 use crate::read::{last_number, read_block};
-use crate::sealed::{Key, LogFile, sync_folder};
-use crate::store::Store;
-use crate::tail::Newest;
+use crate::recent_blocks::RecentBlocks;
+use crate::sealed::{LogFile, SealKey, sync_folder};
 use crate::verify::check_link;
 
 /// A file is made under this name, and gets its own once it is whole.
@@ -81,7 +81,7 @@ impl Ledger {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // the files are locked until they are closed
         writer.pending.close();
-        *database = Opened::new(Store::closed());
+        *database = Opened::new(DatabaseHandle::closed());
         let again = Self::open(&self.path, &self.channel, self.options.clone())?;
         let (had, has) = (self.height(), again.height());
         if has < had {
@@ -187,10 +187,13 @@ fn check_is_database(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn open_database(path: &Path, open: impl FnOnce() -> Result<Database, Fault>) -> Result<Store, OpenError> {
-    let (opened, path) = (Store::open(path, open), path.to_owned());
+fn open_database(
+    path: &Path,
+    open: impl FnOnce() -> Result<Database, LedgerError>,
+) -> Result<DatabaseHandle, OpenError> {
+    let (opened, path) = (DatabaseHandle::open(path, open), path.to_owned());
     opened.map_err(|fault| match fault {
-        Fault::Database(error) => match *error {
+        LedgerError::Database(error) => match *error {
             redb::Error::DatabaseAlreadyOpen => OpenError::AlreadyOpen { path },
             redb::Error::UpgradeRequired(version) => {
                 OpenError::Foreign { path, found: format!("a redb file of version {version}") }
@@ -198,7 +201,7 @@ fn open_database(path: &Path, open: impl FnOnce() -> Result<Database, Fault>) ->
             redb::Error::Io(cause) if !is_damage(cause.kind()) => {
                 OpenError::Io { path, action: "open the database", cause }
             }
-            other => OpenError::Damaged { path, cause: Fault::Database(Box::new(other)) },
+            other => OpenError::Damaged { path, cause: LedgerError::Database(Box::new(other)) },
         },
         fault => OpenError::Damaged { path, cause: fault },
     })
@@ -210,7 +213,7 @@ fn is_damage(kind: io::ErrorKind) -> bool {
 }
 
 /// Writes identity and block 0 into an empty database.
-fn initialize(db: &Store, path: &Path, channel: &ChannelId, genesis: &EncodedBlock) -> Result<(), OpenError> {
+fn initialize(db: &DatabaseHandle, path: &Path, channel: &ChannelId, genesis: &EncodedBlock) -> Result<(), OpenError> {
     if genesis.number() != BlockNumber::GENESIS {
         return Err(OpenError::NotGenesis { path: path.to_owned(), number: genesis.number() });
     }
@@ -230,16 +233,22 @@ fn initialize(db: &Store, path: &Path, channel: &ChannelId, genesis: &EncodedBlo
         Ok(tx.commit()?)
     });
     written.map_err(|fault| match fault {
-        Fault::Database(error) => match *error {
+        LedgerError::Database(error) => match *error {
             redb::Error::Io(cause) => OpenError::Io { path: path.to_owned(), action: "write block 0", cause },
-            other => OpenError::Damaged { path: path.to_owned(), cause: Fault::Database(Box::new(other)) },
+            other => OpenError::Damaged { path: path.to_owned(), cause: LedgerError::Database(Box::new(other)) },
         },
         cause => OpenError::Damaged { path: path.to_owned(), cause },
     })
 }
 
 /// Checks what an open database holds and reads what is kept in memory.
-fn load(db: Store, log: LogFile, path: &Path, channel: &ChannelId, options: Options) -> Result<Ledger, OpenError> {
+fn load(
+    db: DatabaseHandle,
+    log: LogFile,
+    path: &Path,
+    channel: &ChannelId,
+    options: Options,
+) -> Result<Ledger, OpenError> {
     let damaged = |cause| OpenError::Damaged { path: path.to_owned(), cause };
     db.with(|db| Ok(check_identity(db, path, channel))).map_err(damaged)??;
     let horizon = db.with(Horizon::load).map_err(damaged)?;
@@ -254,15 +263,15 @@ fn load(db: Store, log: LogFile, path: &Path, channel: &ChannelId, options: Opti
         horizon,
         database: RwLock::new(Opened::new(db)),
         writer: Mutex::new(Writer { pending, settled: false, failed: None }),
-        newest: RwLock::new(Newest::new(&last)),
+        newest: RwLock::new(RecentBlocks::new(&last)),
         cached: CachedBlocks::of(&cache),
         heights: watch::Sender::new(height),
         right: std::sync::Arc::default(),
     })
 }
 
-fn load_last(db: &Database, horizon: Option<&Horizon>) -> Result<EncodedBlock, Fault> {
-    let number = last_number(db)?.ok_or_else(|| Fault::Layout("there is no block".to_owned()))?;
+fn load_last(db: &Database, horizon: Option<&Horizon>) -> Result<EncodedBlock, LedgerError> {
+    let number = last_number(db)?.ok_or_else(|| LedgerError::Layout("there is no block".to_owned()))?;
     let first = horizon.map_or(0, |horizon| horizon.number.0);
     let last = read_block(db, BLOCKS, number)?;
     let mut block = last.clone();
@@ -272,7 +281,7 @@ fn load_last(db: &Database, horizon: Option<&Horizon>) -> Result<EncodedBlock, F
         block = previous;
     }
     // with the first block and the last one there, a hole between them would take more than an accident
-    let missing = |number| Err(Fault::Layout(format!("block {number} is missing")));
+    let missing = |number| Err(LedgerError::Layout(format!("block {number} is missing")));
     if db.begin_read()?.open_table(BLOCKS)?.get((first, 0))?.is_none() {
         return missing(first);
     }
@@ -288,15 +297,15 @@ fn load_last(db: &Database, horizon: Option<&Horizon>) -> Result<EncodedBlock, F
     Ok(last)
 }
 
-fn pending_key(db: &Database) -> Result<Key, Fault> {
+fn pending_key(db: &Database) -> Result<SealKey, LedgerError> {
     let key = db.begin_read()?.open_table(IDENTITY)?.get(PENDING_KEY_KEY)?;
     let key = key.and_then(|key| key.value().try_into().ok());
-    key.map(Key).ok_or_else(|| Fault::Layout("the key of the pending log is missing".to_owned()))
+    key.map(SealKey).ok_or_else(|| LedgerError::Layout("the key of the pending log is missing".to_owned()))
 }
 
 fn check_identity(db: &Database, path: &Path, channel: &ChannelId) -> Result<(), OpenError> {
     let foreign = |found: &str| OpenError::Foreign { path: path.to_owned(), found: found.to_owned() };
-    let damaged = |cause: Fault| OpenError::Damaged { path: path.to_owned(), cause };
+    let damaged = |cause: LedgerError| OpenError::Damaged { path: path.to_owned(), cause };
     let tx = db.begin_read().map_err(|e| damaged(e.into()))?;
     let identity = match tx.open_table(IDENTITY) {
         Ok(table) => table,
@@ -316,7 +325,7 @@ fn check_identity(db: &Database, path: &Path, channel: &ChannelId) -> Result<(),
         Ok(found @ 1..) if found > FORMAT => {
             return Err(OpenError::Newer { path: path.to_owned(), found, known: FORMAT });
         }
-        _ => return Err(damaged(Fault::Layout(format!("there is no format {format}")))),
+        _ => return Err(damaged(LedgerError::Layout(format!("there is no format {format}")))),
     }
     let found = value(CHANNEL_KEY)?;
     if found != channel.as_str().as_bytes() {

@@ -12,7 +12,7 @@ use orderer_core::channel::{BlockNumber, ChannelId};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::commit::{begin, encode_chunks};
-use crate::error::{Fault, ReadError};
+use crate::error::{LedgerError, ReadError};
 use crate::format::{BLOCKS, HISTORY};
 use crate::horizon::Horizon;
 use crate::ledger::Ledger;
@@ -55,7 +55,7 @@ pub enum PruneError {
         horizon: BlockNumber,
         /// The error below.
         #[source]
-        cause: Fault,
+        cause: LedgerError,
     },
 }
 
@@ -106,7 +106,7 @@ impl Ledger {
         let (mut kept, mut kept_bytes) = (Vec::new(), 0);
         // the one at the horizon, too: it must name the hash that is kept
         for number in (self.horizon().0..=horizon.0).map(BlockNumber) {
-            let missing = || fault(number)(Fault::Layout("is missing".to_owned()));
+            let missing = || fault(number)(LedgerError::Layout("is missing".to_owned()));
             let block = self.block(number)?.ok_or_else(missing)?;
             if let Some(previous) = &previous {
                 check_link(previous, &block).map_err(fault(number))?;
@@ -146,7 +146,7 @@ impl Ledger {
 
     /// Removes the blocks before the horizon that are still there, and reports progress after each transaction. Returns their
     /// number.
-    pub(crate) fn remove_pruned(&self, progress: &mut dyn FnMut(u64)) -> Result<u64, Fault> {
+    pub(crate) fn remove_pruned(&self, progress: &mut dyn FnMut(u64)) -> Result<u64, LedgerError> {
         let horizon = self.horizon().0;
         let mut removed = 0;
         loop {

@@ -5,7 +5,7 @@ use orderer_core::block::EncodedBlock;
 use orderer_core::channel::BlockNumber;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use crate::error::{Fault, ReadError};
+use crate::error::{LedgerError, ReadError};
 use crate::format::{BLOCKS, Blocks, HISTORY, LENGTH_BYTES, VALUES, chunk_lengths, decode_number};
 use crate::ledger::Ledger;
 use crate::verify::check_link;
@@ -59,7 +59,7 @@ impl Ledger {
     pub fn for_each<E: From<ReadError>>(&self, work: &mut dyn FnMut(&EncodedBlock) -> Result<(), E>) -> Result<(), E> {
         let mut previous: Option<EncodedBlock> = None;
         for number in (self.horizon().0..self.height()).map(BlockNumber) {
-            let block = self.there(number)?;
+            let block = self.require(number)?;
             if let Some(previous) = &previous {
                 check_link(previous, &block).map_err(|cause| self.fault(number, cause))?;
             }
@@ -73,17 +73,17 @@ impl Ledger {
     /// Performs blocking I/O.
     pub fn for_all<E: From<ReadError>>(&self, work: &mut dyn FnMut(&EncodedBlock) -> Result<(), E>) -> Result<(), E> {
         for number in self.history()? {
-            work(&self.there(number)?)?;
+            work(&self.require(number)?)?;
         }
         self.for_each(work)
     }
 
     /// A block that must be there.
-    pub(crate) fn there(&self, number: BlockNumber) -> Result<EncodedBlock, ReadError> {
-        self.block(number)?.ok_or_else(|| self.fault(number, Fault::Layout("is missing".to_owned())))
+    pub(crate) fn require(&self, number: BlockNumber) -> Result<EncodedBlock, ReadError> {
+        self.block(number)?.ok_or_else(|| self.fault(number, LedgerError::Layout("is missing".to_owned())))
     }
 
-    pub(crate) fn fault(&self, number: BlockNumber, cause: Fault) -> ReadError {
+    pub(crate) fn fault(&self, number: BlockNumber, cause: LedgerError) -> ReadError {
         ReadError::Block { channel: self.channel().clone(), number, cause }
     }
 
@@ -102,16 +102,16 @@ impl Ledger {
 }
 
 /// Number of the last block, if there is any.
-pub(crate) fn last_number(db: &Database) -> Result<Option<BlockNumber>, Fault> {
+pub(crate) fn last_number(db: &Database) -> Result<Option<BlockNumber>, LedgerError> {
     let table = db.begin_read()?.open_table(BLOCKS)?;
     match table.last()?.map(|(key, _)| key.value().0) {
-        Some(u64::MAX) => Err(Fault::Layout("the last block has the largest of all numbers".to_owned())),
+        Some(u64::MAX) => Err(LedgerError::Layout("the last block has the largest of all numbers".to_owned())),
         number => Ok(number.map(BlockNumber)),
     }
 }
 
 /// A config block before the horizon, if there is one of this number.
-fn read_history(db: &Database, number: BlockNumber) -> Result<Option<EncodedBlock>, Fault> {
+fn read_history(db: &Database, number: BlockNumber) -> Result<Option<EncodedBlock>, LedgerError> {
     if db.begin_read()?.open_table(HISTORY)?.get((number.0, 0))?.is_none() {
         return Ok(None);
     }
@@ -125,8 +125,8 @@ fn last_chunk(length: usize) -> Option<u32> {
 }
 
 /// Puts a block together from its chunks, in one buffer, and checks that it is what it should be.
-pub(crate) fn read_block(db: &Database, table: Blocks, number: BlockNumber) -> Result<EncodedBlock, Fault> {
-    let broken = |what: &str| Fault::Layout(format!("block {number} {what}"));
+pub(crate) fn read_block(db: &Database, table: Blocks, number: BlockNumber) -> Result<EncodedBlock, LedgerError> {
+    let broken = |what: &str| LedgerError::Layout(format!("block {number} {what}"));
     let table = db.begin_read()?.open_table(table)?;
     let mut chunks = table.range((number.0, 0)..=(number.0, u32::MAX))?;
     let (_, first) = chunks.next().ok_or_else(|| broken("is missing"))??;
@@ -142,7 +142,7 @@ pub(crate) fn read_block(db: &Database, table: Blocks, number: BlockNumber) -> R
         )));
     }
 
-    let block = EncodedBlock::read_from::<Fault>(length, |buffer| {
+    let block = EncodedBlock::read_from::<LedgerError>(length, |buffer| {
         let begin = buffer.len();
         buffer.put_slice(first_bytes);
         for (expected, chunk) in (1..).zip(chunks) {

@@ -6,7 +6,7 @@ use orderer_core::channel::BlockNumber;
 use redb::{Database, ReadableDatabase};
 
 use crate::compact::space_taken;
-use crate::error::{Fault, ReadError};
+use crate::error::{LedgerError, ReadError};
 use crate::format::{BLOCKS, Blocks, HISTORY, LENGTH_BYTES, decode_number};
 use crate::ledger::Ledger;
 
@@ -77,7 +77,7 @@ impl Ledger {
         }
         let (leftover, there) = self.sizes(BLOCKS, horizon.0, progress).map_err(failed)?;
         let pending = self.pending()?.len() as u64;
-        let io = |cause| failed(Fault::Database(Box::new(redb::Error::Io(cause))));
+        let io = |cause| failed(LedgerError::Database(Box::new(redb::Error::Io(cause))));
         let space = self.space().map_err(io)?;
         Ok(Stats {
             height,
@@ -94,7 +94,7 @@ impl Ledger {
     }
 
     /// The blocks before `from`, and those from there on; `progress` is of the latter.
-    fn sizes(&self, table: Blocks, from: u64, progress: &mut dyn FnMut(u64)) -> Result<(Sizes, Sizes), Fault> {
+    fn sizes(&self, table: Blocks, from: u64, progress: &mut dyn FnMut(u64)) -> Result<(Sizes, Sizes), LedgerError> {
         let (mut before, mut there) = (Sizes::default(), Sizes::default());
         self.change(|db: &Database| {
             for pair in db.begin_read()?.open_table(table)?.range::<(u64, u32)>(..)? {

@@ -6,13 +6,13 @@ use orderer_core::block::{ChainCheck, ChainError, EncodedBlock};
 use orderer_core::channel::BlockNumber;
 use orderer_core::config::Catalog;
 
-use crate::error::{Fault, ReadError, hex};
+use crate::error::{LedgerError, ReadError, hex};
 use crate::ledger::Ledger;
 
 /// An error in a chain. It names the first bad block; those after it were not checked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum VerifyError {
+pub enum LedgerVerifyError {
     /// A block cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -21,7 +21,7 @@ pub enum VerifyError {
     Chain(#[from] ChainError),
 }
 
-impl VerifyError {
+impl LedgerVerifyError {
     /// The block that is bad, if it is one block's fault.
     pub fn number(&self) -> Option<BlockNumber> {
         match self {
@@ -34,7 +34,7 @@ impl VerifyError {
 
 /// The part of a chain that was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifyReport {
     /// Number of blocks that were read, those kept before the horizon among them.
     pub blocks: u64,
     /// Number of config blocks among them.
@@ -57,7 +57,11 @@ impl Ledger {
 
     /// Also checks signatures, under the configuration that was in force at each block, and that each configuration
     /// follows from the one before it. Says after each block how many are done. Blocks: 0.1 ms a block and 2 s a GiB.
-    pub fn verify_chain(&self, catalog: &Arc<Catalog>, progress: &mut dyn FnMut(u64)) -> Result<Verified, VerifyError> {
+    pub fn verify_chain(
+        &self,
+        catalog: &Arc<Catalog>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<VerifyReport, LedgerVerifyError> {
         let mut check = ChainCheck::new(Some(self.channel.clone()), Arc::clone(catalog));
         let (mut blocks, mut bytes) = (0, 0);
         let mut taken = |block: &EncodedBlock| {
@@ -66,7 +70,7 @@ impl Ledger {
             progress(blocks);
         };
         for number in self.history()? {
-            let block = self.there(number)?;
+            let block = self.require(number)?;
             check.take_kept(&block)?;
             taken(&block);
         }
@@ -74,20 +78,20 @@ impl Ledger {
             check.skip_to(horizon.number, horizon.previous_hash);
         }
         for number in (self.horizon().0..self.height()).map(BlockNumber) {
-            let block = self.there(number)?;
+            let block = self.require(number)?;
             check.take(&block)?;
             taken(&block);
         }
-        Ok(Verified { blocks, config_blocks: check.config_blocks(), bytes })
+        Ok(VerifyReport { blocks, config_blocks: check.config_blocks(), bytes })
     }
 }
 
 /// Checks that `block` is built on `previous`.
-pub(crate) fn check_link(previous: &EncodedBlock, block: &EncodedBlock) -> Result<(), Fault> {
+pub(crate) fn check_link(previous: &EncodedBlock, block: &EncodedBlock) -> Result<(), LedgerError> {
     if block.previous_hash()[..] == previous.header_hash()[..] {
         return Ok(());
     }
     let (number, before) = (block.number(), previous.number());
     let (got, expected) = (hex(block.previous_hash()), hex(previous.header_hash()));
-    Err(Fault::Layout(format!("block {number} names previous hash {got}, but block {before} has {expected}")))
+    Err(LedgerError::Layout(format!("block {number} names previous hash {got}, but block {before} has {expected}")))
 }

@@ -9,9 +9,9 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 /// ([`Ledger::write_right`](crate::Ledger::write_right)), it is owned by the code that decides what is written, and it is
 /// released when it is dropped. No other commit comes between a holder's read of the chain's end and its own commit if it keeps
 /// this right from the one to the other.
-pub struct WriteRight(OwnedMutexGuard<()>);
+pub struct WritePermit(OwnedMutexGuard<()>);
 
-impl WriteRight {
+impl WritePermit {
     pub(crate) fn new(held: OwnedMutexGuard<()>) -> Self {
         Self(held)
     }
@@ -22,7 +22,7 @@ impl WriteRight {
     }
 }
 
-impl fmt::Debug for WriteRight {
+impl fmt::Debug for WritePermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WriteRight")
     }

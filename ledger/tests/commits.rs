@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use orderer_core::channel::BlockNumber;
-use orderer_ledger::{Commit, CommitError, Ledger, Options};
+use orderer_ledger::{CommitBatch, CommitError, Ledger, Options};
 use tempfile::TempDir;
 use world::{SMALL, block, blocks_after, channel, envelope, genesis};
 
@@ -31,7 +31,7 @@ fn sequences(ledger: &Ledger) -> Vec<u64> {
 
 fn add(ledger: &Ledger, sequences: &[u64]) -> Result<(), CommitError> {
     let pending_add = sequences.iter().map(|&s| envelope(s, 1300)).collect();
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { pending_add, ..Commit::default() })
+    ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { pending_add, ..CommitBatch::default() })
 }
 
 #[test]
@@ -39,7 +39,10 @@ fn a_block_that_does_not_follow_is_refused_and_the_ledger_goes_on() {
     let (_folder, ledger) = ledger(SMALL);
     let next = blocks_after(&genesis(), 3, &[10]);
     let refused = |blocks: &[_]| {
-        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: blocks.to_vec(), ..Commit::default() })
+        ledger.commit(
+            &mut ledger.try_write_right().unwrap(),
+            CommitBatch { blocks: blocks.to_vec(), ..CommitBatch::default() },
+        )
     };
     assert!(matches!(refused(&next[1..]), Err(CommitError::Gap { expected: BlockNumber(1), got: BlockNumber(2), .. })));
     assert!(matches!(refused(&[genesis()]), Err(CommitError::Gap { .. })));
@@ -58,7 +61,7 @@ fn blocks_of_all_sizes_come_back_from_the_disk() {
     for size in sizes {
         let blocks = blocks_after(&ledger.last_block(), 1, &[size]);
         ledger
-            .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() })
+            .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
             .expect("is written");
     }
     let ledger = reopened(ledger);
@@ -85,7 +88,7 @@ fn pending_envelopes_come_back_in_order_until_their_block_is_there() {
     ledger
         .commit(
             &mut ledger.try_write_right().unwrap(),
-            Commit { blocks, pending_add, pending_drop_below: 6, ..Commit::default() },
+            CommitBatch { blocks, pending_add, pending_drop_below: 6, ..CommitBatch::default() },
         )
         .unwrap();
     assert_eq!(sequences(&ledger), [9, 10, 11, 12]);
@@ -93,7 +96,10 @@ fn pending_envelopes_come_back_in_order_until_their_block_is_there() {
     assert_eq!(sequences(&ledger), [9, 10, 11, 12]);
     assert_eq!(ledger.next_pending_sequence(), 13);
     ledger
-        .commit(&mut ledger.try_write_right().unwrap(), Commit { pending_drop_below: 13, ..Commit::default() })
+        .commit(
+            &mut ledger.try_write_right().unwrap(),
+            CommitBatch { pending_drop_below: 13, ..CommitBatch::default() },
+        )
         .unwrap();
     let ledger = reopened(ledger);
     assert!(sequences(&ledger).is_empty());
@@ -107,7 +113,8 @@ fn sequences_of_pending_envelopes_only_rise() {
     add(&ledger, &[4, 5]).unwrap();
     assert!(matches!(add(&ledger, &[5]), Err(CommitError::Sequence { sequence: 5, next: 6, .. })));
     assert!(matches!(add(&ledger, &[7, 7]), Err(CommitError::Sequence { next: 8, .. })));
-    let below_floor = Commit { pending_add: vec![envelope(8, 1)], pending_drop_below: 9, ..Commit::default() };
+    let below_floor =
+        CommitBatch { pending_add: vec![envelope(8, 1)], pending_drop_below: 9, ..CommitBatch::default() };
     assert!(matches!(
         ledger.commit(&mut ledger.try_write_right().unwrap(), below_floor),
         Err(CommitError::Sequence { next: 9, .. })
@@ -121,7 +128,7 @@ fn named_values_are_kept_with_their_commit() {
     assert_eq!(ledger.value("consenter").unwrap(), None);
     let put = |value: &'static str| {
         let values = vec![("consenter", value.into()), ("other", "o".into())];
-        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { values, ..Commit::default() })
+        ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { values, ..CommitBatch::default() })
     };
     put("one").unwrap();
     put("two").unwrap();
@@ -153,7 +160,9 @@ fn followers_hear_of_a_block_when_it_can_be_read() {
         .collect();
     for _ in 0..60 {
         let blocks = blocks_after(&ledger.last_block(), 3, &[5000, 40]);
-        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).unwrap();
+        ledger
+            .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+            .unwrap();
     }
     done.store(true, Ordering::Release);
     for follower in followers {
@@ -165,14 +174,14 @@ fn followers_hear_of_a_block_when_it_can_be_read() {
 fn the_newest_blocks_are_in_memory_up_to_their_size() {
     let (_folder, ledger) = ledger(Options { block_bytes: 50_000, ..SMALL });
     let blocks = blocks_after(&ledger.last_block(), 100, &[9_800]);
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).unwrap();
+    ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() }).unwrap();
     let cached = |n| ledger.cached_block(BlockNumber(n)).is_some();
     assert!(cached(100) && !cached(50) && !cached(101));
     assert!((0..101).filter(|&n| cached(n)).count() <= 6);
     // of a block that is too large for the cache, only the properties that the next block needs stay in memory
     let large = blocks_after(&ledger.last_block(), 1, &[60_000]);
     ledger
-        .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: large.clone(), ..Commit::default() })
+        .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks: large.clone(), ..CommitBatch::default() })
         .unwrap();
     let (last, large) = (ledger.last_block(), &large[0]);
     assert_eq!(
@@ -189,7 +198,9 @@ fn ledgers_share_what_blocks_may_take() {
     let ledgers: Vec<_> = (0..20).map(|_| ledger(Options { blocks: Some(shared.clone()), ..SMALL })).collect();
     for (_, ledger) in &ledgers {
         let blocks = blocks_after(&ledger.last_block(), 3, &[9_800]);
-        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).unwrap();
+        ledger
+            .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+            .unwrap();
     }
     assert!((50_000..=100_000).contains(&shared.bytes()), "{}", shared.bytes());
     for (_, ledger) in &ledgers {
@@ -203,12 +214,12 @@ fn a_commit_of_nothing_writes_nothing() {
     let ledger = disk.create().unwrap();
     let before = disk.operations();
     ledger
-        .commit(&mut ledger.try_write_right().unwrap(), Commit { pending_drop_below: 5, ..Commit::default() })
+        .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { pending_drop_below: 5, ..CommitBatch::default() })
         .unwrap();
     assert_eq!(disk.operations(), before);
-    ledger.settle().unwrap();
+    ledger.checkpoint().unwrap();
     let settled = disk.operations();
-    ledger.settle().unwrap();
+    ledger.checkpoint().unwrap();
     assert!(settled > before && disk.operations() == settled);
 }
 
@@ -219,7 +230,7 @@ fn one_at_a_time_may_write_and_only_to_its_own_ledger() {
     assert!(ledger.try_write_right().is_none(), "it is somebody's");
     let (_other_folder, other) = self::ledger(SMALL);
     let blocks = blocks_after(&other.last_block(), 1, &[10]);
-    let refused = other.commit(&mut right, Commit { blocks, ..Commit::default() });
+    let refused = other.commit(&mut right, CommitBatch { blocks, ..CommitBatch::default() });
     assert!(matches!(refused, Err(CommitError::OtherLedger { .. })), "{refused:?}");
     assert_eq!(other.height(), 1);
     drop(right);

@@ -7,7 +7,7 @@ mod world;
 
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::BlockNumber;
-use orderer_ledger::{Commit, CommitError, Ledger, OpenError, PendingEnvelope};
+use orderer_ledger::{CommitBatch, CommitError, Ledger, OpenError, PendingEnvelope};
 use world::disk::Disk;
 use world::{blocks_after, envelope, genesis};
 
@@ -31,7 +31,7 @@ fn without(pending: &[PendingEnvelope], (height, sequences, value): &Shape) -> S
 
 /// Returns small, large and mixed commits: pending envelopes, blocks that contain them, both, and a block of many
 /// chunks.
-fn scenario() -> Vec<Commit> {
+fn scenario() -> Vec<CommitBatch> {
     let mut last = genesis();
     let mut blocks = |sizes: &[usize], count| -> Vec<EncodedBlock> {
         let blocks = blocks_after(&last, count, sizes);
@@ -40,22 +40,22 @@ fn scenario() -> Vec<Commit> {
     };
     let held = |sequences: std::ops::Range<u64>| sequences.map(|s| envelope(s, 1300)).collect::<Vec<_>>();
     let value = |text: &'static str| vec![("state", text.into())];
-    let none = Commit::default();
+    let none = CommitBatch::default();
     vec![
-        Commit { pending_add: held(1..2), ..none.clone() },
-        Commit { pending_add: held(2..5), ..none.clone() },
-        Commit { blocks: blocks(&[1300; 4], 1), pending_drop_below: 5, values: value("a"), ..none.clone() },
-        Commit { blocks: blocks(&[1300; 10], 6), pending_add: held(6..9), ..none.clone() },
-        Commit { blocks: blocks(&[400_000], 1), pending_drop_below: 8, pending_add: held(9..10), ..none.clone() },
-        Commit { blocks: blocks(&[20], 3), pending_drop_below: 10, values: value("b"), ..none.clone() },
-        Commit { pending_add: held(10..11), ..none.clone() },
-        Commit { blocks: blocks(&[100_000, 5], 2), pending_drop_below: 11, values: value("c"), ..none },
+        CommitBatch { pending_add: held(1..2), ..none.clone() },
+        CommitBatch { pending_add: held(2..5), ..none.clone() },
+        CommitBatch { blocks: blocks(&[1300; 4], 1), pending_drop_below: 5, values: value("a"), ..none.clone() },
+        CommitBatch { blocks: blocks(&[1300; 10], 6), pending_add: held(6..9), ..none.clone() },
+        CommitBatch { blocks: blocks(&[400_000], 1), pending_drop_below: 8, pending_add: held(9..10), ..none.clone() },
+        CommitBatch { blocks: blocks(&[20], 3), pending_drop_below: 10, values: value("b"), ..none.clone() },
+        CommitBatch { pending_add: held(10..11), ..none.clone() },
+        CommitBatch { blocks: blocks(&[100_000, 5], 2), pending_drop_below: 11, values: value("c"), ..none },
     ]
 }
 
 /// Runs the scenario until the disk fails. Returns the number of commits that returned `Ok`, or `None` if the ledger
 /// was not even created.
-fn run(disk: &Disk, commits: &[Commit], settle: bool) -> Option<usize> {
+fn run(disk: &Disk, commits: &[CommitBatch], settle: bool) -> Option<usize> {
     let ledger = match disk.create() {
         Ok(ledger) => ledger,
         Err(OpenError::Io { .. } | OpenError::Damaged { .. }) => return None,
@@ -72,14 +72,14 @@ fn run(disk: &Disk, commits: &[Commit], settle: bool) -> Option<usize> {
             }
             Err(other) => panic!("unexpected: {other}"),
         }
-        if settle && ledger.settle().is_err() {
+        if settle && ledger.checkpoint().is_err() {
             break;
         }
     }
     Some(done)
 }
 
-fn shapes_of(commits: &[Commit]) -> Vec<Shape> {
+fn shapes_of(commits: &[CommitBatch]) -> Vec<Shape> {
     let ledger = Disk::default().create().unwrap();
     let mut shapes = vec![shape(&ledger)];
     for commit in commits {

@@ -12,7 +12,7 @@ use fabric_proto::raftpb::Entry;
 use flate2::read::GzDecoder;
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::ChannelId;
-use orderer_ledger::raft_log::{DiskFolder, RaftLog};
+use orderer_ledger::raft_log::{DiskDirectory, RaftLog};
 use orderer_ledger::transfer::etcd::{EtcdError, EtcdLog, EtcdTorn, read_etcd, write_etcd};
 use prost::Message as _;
 use tempfile::TempDir;
@@ -146,7 +146,7 @@ fn what_is_written_reads_the_same() {
 fn an_imported_log_goes_on_as_ours() {
     let read = Node::of("node2.etcdraft.tar.gz", "etcdraft").read().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (on_disk, channel) = (DiskFolder(folder.path().to_owned()), ChannelId::parse("ch").unwrap());
+    let (on_disk, channel) = (DiskDirectory(folder.path().to_owned()), ChannelId::parse("ch").unwrap());
     let log = RaftLog::create(on_disk.clone(), "ch.raft", &channel, 2, &read.contents).unwrap();
     drop(log);
     let (_, contents) = RaftLog::open(on_disk, "ch.raft", &channel, 2).unwrap();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use orderer_core::channel::BlockNumber;
-use orderer_ledger::{Commit, CommitError, Ledger, OpenError};
+use orderer_ledger::{CommitBatch, CommitError, Ledger, OpenError};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 use world::disk::Disk;
@@ -70,7 +70,7 @@ fn a_full_disk_names_channel_block_and_cause() {
     let mut written = 1;
     let error = loop {
         let blocks = blocks_after(&ledger.last_block(), 1, &[50_000]);
-        match ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }) {
+        match ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() }) {
             Ok(()) => written += 1,
             Err(error) => break error,
         }
@@ -83,7 +83,7 @@ fn a_full_disk_names_channel_block_and_cause() {
     assert_eq!(ledger.height(), written);
     let refused = ledger.commit(
         &mut ledger.try_write_right().unwrap(),
-        Commit { pending_add: vec![envelope(1, 10)], ..Commit::default() },
+        CommitBatch { pending_add: vec![envelope(1, 10)], ..CommitBatch::default() },
     );
     let refused = refused.expect_err("is refused").to_string();
     assert!(refused.contains("until it is opened again") && refused.contains("no storage space"), "{refused}");
@@ -93,7 +93,9 @@ fn a_full_disk_names_channel_block_and_cause() {
     let ledger = more_space.open().expect("opens");
     assert!(ledger.height() >= written);
     let blocks = blocks_after(&ledger.last_block(), 1, &[50_000]);
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).expect("goes on");
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+        .expect("goes on");
 }
 
 #[test]
@@ -107,18 +109,20 @@ fn a_ledger_that_cannot_be_written_can_still_be_read() {
     let ledger = Ledger::create_on(storage, pending, &path, &channel(), &genesis(), SMALL).unwrap();
     for _ in 0..40 {
         let blocks = blocks_after(&ledger.last_block(), 2, &[700, 30_000]);
-        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).unwrap();
+        ledger
+            .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+            .unwrap();
     }
     ledger
         .commit(
             &mut ledger.try_write_right().unwrap(),
-            Commit { pending_add: vec![envelope(1, 1300)], ..Commit::default() },
+            CommitBatch { pending_add: vec![envelope(1, 1300)], ..CommitBatch::default() },
         )
         .unwrap();
     broken.store(true, Ordering::Release);
     let blocks = blocks_after(&ledger.last_block(), 1, &[900_000]);
     assert!(matches!(
-        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }),
+        ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() }),
         Err(CommitError::Append { .. })
     ));
     let before = std::fs::read(&path).unwrap();
@@ -147,13 +151,13 @@ fn a_ledger_that_failed_is_opened_again_for_all_who_share_it() {
     let ledger = Ledger::create_on(storage, pending, &path, &channel(), &genesis(), SMALL).unwrap();
     let add = |bytes| {
         let blocks = blocks_after(&ledger.last_block(), 1, &[bytes]);
-        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() })
+        ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
     };
     add(700).unwrap();
     ledger
         .commit(
             &mut ledger.try_write_right().unwrap(),
-            Commit { pending_add: vec![envelope(1, 1300)], ..Commit::default() },
+            CommitBatch { pending_add: vec![envelope(1, 1300)], ..CommitBatch::default() },
         )
         .unwrap();
     ledger.reopen().expect("nothing to do");
@@ -188,7 +192,7 @@ fn what_a_failed_sync_lost_costs_nothing_that_was_acknowledged_before_or_after()
         let (mut sequence, mut held, mut height) = (0, Vec::new(), 1);
         let mut failures = 0;
         for step in 0..12 {
-            let mut commit = Commit::default();
+            let mut commit = CommitBatch::default();
             if step % 4 == 3 {
                 commit.blocks = blocks_after(&ledger.last_block(), 1, &[700, 9000]);
                 commit.pending_drop_below = sequence + 1;

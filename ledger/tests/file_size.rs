@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use orderer_core::block::EncodedBlock;
-use orderer_ledger::{Commit, Ledger};
+use orderer_ledger::{CommitBatch, Ledger};
 use world::{SMALL, blocks_after, channel, genesis};
 
 /// Returns the disk space and the file length per byte of blocks, after `total` bytes of such blocks.
@@ -21,7 +21,9 @@ fn ratio(entries: &[usize], total: usize) -> (f64, f64) {
     while bytes < total {
         let blocks = blocks_after(&ledger.last_block(), a_commit.max(1), entries);
         bytes += blocks.iter().map(EncodedBlock::size_bytes).sum::<usize>();
-        ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).unwrap();
+        ledger
+            .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+            .unwrap();
     }
     ledger.close().unwrap();
     let file = fs::metadata(&path).unwrap();

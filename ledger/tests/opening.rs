@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use orderer_core::channel::{BlockNumber, ChannelId};
-use orderer_ledger::{Commit, Fault, Ledger, OpenError, Options};
+use orderer_ledger::{CommitBatch, Ledger, LedgerError, OpenError, Options};
 use redb::{ReadableTable as _, TableDefinition};
 use tempfile::TempDir;
 use world::{SMALL, blocks_after, channel, genesis};
@@ -22,7 +22,9 @@ fn folder() -> (TempDir, PathBuf) {
 fn ledger_of(path: &Path, blocks: usize) -> Ledger {
     let ledger = Ledger::create(path, &channel(), &genesis(), SMALL).expect("is made");
     let blocks = blocks_after(&ledger.last_block(), blocks, &[700, 9000]);
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, ..Commit::default() }).expect("is written");
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+        .expect("is written");
     ledger
 }
 
@@ -82,7 +84,7 @@ fn a_length_that_is_not_the_blocks_costs_no_memory() {
     tx.commit().unwrap();
     drop(database);
     let error = refused(&path);
-    let OpenError::Damaged { cause: Fault::Layout(cause), .. } = &error else { panic!("{error}") };
+    let OpenError::Damaged { cause: LedgerError::Layout(cause), .. } = &error else { panic!("{error}") };
     assert_eq!(cause, "block 1 lacks chunks: there is none of number 65556, as its length of 4294967295 bytes asks");
 }
 
@@ -164,7 +166,7 @@ fn a_last_block_that_does_not_follow_is_damage() {
     tx.open_table(blocks).unwrap().insert((4, 0), &value[..]).unwrap();
     tx.commit().unwrap();
     drop(db);
-    let OpenError::Damaged { cause: Fault::Layout(text), .. } = refused(&path) else { panic!("not damage") };
+    let OpenError::Damaged { cause: LedgerError::Layout(text), .. } = refused(&path) else { panic!("not damage") };
     assert!(text.starts_with("block 4 names previous hash"), "{text}");
 }
 

@@ -7,7 +7,7 @@ mod world;
 use std::path::{Path, PathBuf};
 
 use orderer_core::crypto::sha256;
-use orderer_ledger::{Commit, Ledger, OpenError};
+use orderer_ledger::{CommitBatch, Ledger, OpenError};
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 use tempfile::TempDir;
 use world::{SMALL, blocks_after, channel, envelope, genesis};
@@ -47,7 +47,7 @@ fn hold(ledger: &Ledger, sequence: u64, bytes: usize) {
     ledger
         .commit(
             &mut ledger.try_write_right().unwrap(),
-            Commit { pending_add: vec![envelope(sequence, bytes)], ..Commit::default() },
+            CommitBatch { pending_add: vec![envelope(sequence, bytes)], ..CommitBatch::default() },
         )
         .unwrap();
 }
@@ -56,7 +56,10 @@ fn take_all(ledger: &Ledger) {
     let blocks = blocks_after(&ledger.last_block(), 1, &[100]);
     let pending_drop_below = ledger.next_pending_sequence();
     ledger
-        .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks, pending_drop_below, ..Commit::default() })
+        .commit(
+            &mut ledger.try_write_right().unwrap(),
+            CommitBatch { blocks, pending_drop_below, ..CommitBatch::default() },
+        )
         .unwrap();
 }
 

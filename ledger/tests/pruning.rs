@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fabric_proto::common::{Block, LastConfig, Metadata, OrdererBlockMetadata};
 use orderer_core::block::EncodedBlock;
 use orderer_core::channel::BlockNumber;
-use orderer_ledger::{Commit, Ledger, PruneError, PruneStep};
+use orderer_ledger::{CommitBatch, Ledger, PruneError, PruneStep};
 use prost::Message as _;
 use world::disk::Disk;
 use world::{block, genesis};
@@ -38,7 +38,10 @@ fn chain() -> Vec<EncodedBlock> {
 fn ledger_on(disk: &Disk, chain: &[EncodedBlock]) -> Ledger {
     let ledger = disk.create().unwrap();
     ledger
-        .commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: chain[1..].to_vec(), ..Commit::default() })
+        .commit(
+            &mut ledger.try_write_right().unwrap(),
+            CommitBatch { blocks: chain[1..].to_vec(), ..CommitBatch::default() },
+        )
         .unwrap();
     ledger
 }
@@ -132,7 +135,9 @@ fn a_removal_that_would_lose_something_changes_nothing() {
 
     // the chain continues, and the new block is found after reopening
     let next = block(BLOCKS, chain.last().unwrap().header_hash(), vec!["next".into()]);
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: vec![next], ..Commit::default() }).unwrap();
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks: vec![next], ..CommitBatch::default() })
+        .unwrap();
     drop(ledger);
     let again = disk.open().unwrap();
     assert_eq!((again.horizon(), again.height(), again.verify().unwrap()), (BlockNumber(20), BLOCKS + 1, 21));
@@ -153,7 +158,9 @@ fn the_configuration_in_force_is_kept_by_itself() {
     let mut next = block(BLOCKS, chain.last().unwrap().header_hash(), vec!["next".into()]).decode();
     next.metadata.as_mut().unwrap().metadata[0] = chain.last().unwrap().decode().metadata.unwrap().metadata[0].clone();
     let next = EncodedBlock::parse(&next.encode_to_vec()).unwrap();
-    ledger.commit(&mut ledger.try_write_right().unwrap(), Commit { blocks: vec![next], ..Commit::default() }).unwrap();
+    ledger
+        .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks: vec![next], ..CommitBatch::default() })
+        .unwrap();
     drop(ledger);
     let mut again = disk.open().unwrap();
     assert_eq!((again.last_config(), again.height()), (BlockNumber(30), BLOCKS + 1));

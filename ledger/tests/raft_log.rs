@@ -7,7 +7,7 @@ mod world;
 
 use bytes::Bytes;
 use fabric_proto::raftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
-use orderer_ledger::raft_log::{Contents, DiskFolder, Position, RaftLog, RaftLogError, Unfit, Write};
+use orderer_ledger::raft_log::{Contents, DiskDirectory, Position, RaftLog, RaftLogError, Unfit, Write};
 use proptest::prelude::*;
 use world::channel;
 use world::log_folder::{Cut, MemoryFolder};
@@ -361,7 +361,7 @@ fn what_contradicts_the_log_is_refused() {
 #[test]
 fn the_log_of_another_consenter_is_not_opened() {
     let folder = tempfile::tempdir().unwrap();
-    let on_disk = || DiskFolder(folder.path().to_owned());
+    let on_disk = || DiskDirectory(folder.path().to_owned());
     let log = RaftLog::create(on_disk(), NAME, &channel(), NODE, &Contents::default()).unwrap();
     assert!(RaftLog::open(on_disk(), NAME, &channel(), NODE).is_err(), "it is locked");
     drop(log);

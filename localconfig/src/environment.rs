@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::settings::{Loaded, Mistake, Origin, SearchPlaces, find_file, load};
+use crate::settings::{ConfigError, ConfigSource, Loaded, SearchPath, find_file, load};
 
 /// Returns the environment variables that are valid text.
 pub fn variables() -> BTreeMap<String, String> {
@@ -13,11 +13,14 @@ pub fn variables() -> BTreeMap<String, String> {
 }
 
 /// Finds the configuration file.
-pub fn find_settings(given: Option<PathBuf>, variables: &BTreeMap<String, String>) -> Result<Origin, Mistake> {
+pub fn find_settings(
+    given: Option<PathBuf>,
+    variables: &BTreeMap<String, String>,
+) -> Result<ConfigSource, ConfigError> {
     let working_folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let fabric_cfg_path = variables.get("FABRIC_CFG_PATH").map(PathBuf::from);
-    let file = find_file(&SearchPlaces { given, fabric_cfg_path, working_folder: working_folder.clone() })?;
-    Ok(Origin { file, working_folder, variables: variables.clone() })
+    let file = find_file(&SearchPath { given, fabric_cfg_path, working_folder: working_folder.clone() })?;
+    Ok(ConfigSource { file, working_folder, variables: variables.clone() })
 }
 
 /// Finds, reads and checks the configuration. On errors, returns a line for each.

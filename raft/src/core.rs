@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use fabric_proto::raftpb::{ConfChange, ConfChangeType, HardState, Message, MessageType};
 
-use crate::draws::Draws;
+use crate::election_timeout::TimeoutGenerator;
 use crate::error::MachineFailed;
-use crate::log::{Log, Place};
+use crate::log::{EntryId, Log};
 use crate::progress::Progress;
 use crate::types::{Config, Role, SoftState};
 
@@ -54,7 +54,7 @@ pub(crate) struct Core {
     pub(crate) election_elapsed: usize,
     pub(crate) heartbeat_elapsed: usize,
     timeout: usize,
-    draws: Draws,
+    draws: TimeoutGenerator,
     pub(crate) election_tick: usize,
     pub(crate) heartbeat_tick: usize,
     pub(crate) max_bytes: u64,
@@ -86,7 +86,7 @@ impl Core {
             election_elapsed: 0,
             heartbeat_elapsed: 0,
             timeout: 0,
-            draws: Draws::new(config.seed),
+            draws: TimeoutGenerator::new(config.seed),
             election_tick: config.election_tick,
             heartbeat_tick: config.heartbeat_tick,
             max_bytes: config.max_size_per_msg,
@@ -265,7 +265,7 @@ impl Core {
         let asks_only = answer == MessageType::MsgPreVoteResp;
         let may_vote =
             self.vote == m.from || self.vote == NOBODY && self.leader == NOBODY || asks_only && m.term > self.term;
-        if may_vote && self.log.is_up_to_date(Place { index: m.index, term: m.log_term }) {
+        if may_vote && self.log.is_up_to_date(EntryId { index: m.index, term: m.log_term }) {
             self.send(Message { term: m.term, ..message(answer, m.from) });
             if !asks_only {
                 self.election_elapsed = 0;

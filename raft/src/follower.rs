@@ -4,7 +4,7 @@ use fabric_proto::raftpb::{Message, MessageType, Snapshot};
 
 use crate::core::{Core, Done, message};
 use crate::error::MachineFailed;
-use crate::log::Place;
+use crate::log::EntryId;
 use crate::progress::Progress;
 
 impl Core {
@@ -27,7 +27,7 @@ impl Core {
             self.send(Message { index: self.log.committed(), ..answer });
             return Ok(());
         }
-        let before = Place { index: m.index, term: m.log_term };
+        let before = EntryId { index: m.index, term: m.log_term };
         if let Some(index) = self.log.take(before, m.entries, m.commit)? {
             self.send(Message { index, ..answer });
             return Ok(());
@@ -49,7 +49,7 @@ impl Core {
     /// its voters.
     fn restore(&mut self, snapshot: Snapshot) -> Result<bool, MachineFailed> {
         let metadata = &snapshot.metadata;
-        let place = Place { index: metadata.index, term: metadata.term };
+        let place = EntryId { index: metadata.index, term: metadata.term };
         if place.index <= self.log.committed() || !metadata.conf_state.voters.contains(&self.id) {
             return Ok(false);
         }

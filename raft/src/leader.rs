@@ -4,8 +4,8 @@ use fabric_proto::raftpb::{Entry, EntryType, Message, MessageType};
 
 use crate::core::{Core, Done, NOBODY, message};
 use crate::error::MachineFailed;
-use crate::log::Place;
-use crate::progress::{Flow, Progress};
+use crate::log::EntryId;
+use crate::progress::{Progress, ReplicationMode};
 use crate::types::Role;
 
 impl Core {
@@ -66,7 +66,7 @@ impl Core {
         let Some(progress) = self.peers.get_mut(&to).filter(|progress| !progress.is_paused()) else { return false };
         let index = progress.next - 1;
         let Some(log_term) = self.log.term(index) else { return self.send_snapshot(to) };
-        let full = progress.flow == Flow::Replicate && progress.is_full(window);
+        let full = progress.flow == ReplicationMode::Replicate && progress.is_full(window);
         let entries = if full { Vec::new() } else { self.log.entries_from(progress.next, self.max_bytes) };
         if entries.is_empty() && !or_none {
             return false;
@@ -127,7 +127,7 @@ impl Core {
         let mut matched: Vec<u64> = self.peers.values().map(|progress| progress.matched).collect();
         matched.sort_unstable_by(|one, other| other.cmp(one));
         let Some(&index) = matched.get(matched.len() / 2) else { return Ok(false) };
-        if index <= self.log.committed() || !self.log.has(Place { index, term: self.term }) {
+        if index <= self.log.committed() || !self.log.has(EntryId { index, term: self.term }) {
             return Ok(false);
         }
         self.log.commit_to(index)?;
@@ -159,7 +159,7 @@ impl Core {
                 progress.active = true;
                 progress.resume();
                 // if the window is full, a message without entries finds out whether all messages in flight were lost
-                if progress.matched < last || progress.flow == Flow::Probe {
+                if progress.matched < last || progress.flow == ReplicationMode::Probe {
                     self.send_entries(m.from, true);
                 }
             }
@@ -174,7 +174,7 @@ impl Core {
         // entries of this log with later terms than the follower has at its hint cannot be in the follower's log
         let hint = if m.log_term > 0 { self.log.agreement(m.reject_hint, m.log_term).index } else { m.reject_hint };
         if progress.refused(m.index, hint) {
-            if progress.flow == Flow::Replicate {
+            if progress.flow == ReplicationMode::Replicate {
                 progress.probe();
             }
             self.send_entries(m.from, true);
@@ -187,19 +187,19 @@ impl Core {
         progress.active = true;
         let new = progress.acknowledged(m.index);
         // the logs agree at this index, which ends probing
-        let found = progress.flow == Flow::Probe && progress.matched == m.index;
+        let found = progress.flow == ReplicationMode::Probe && progress.matched == m.index;
         if !new && !found {
             return Ok(());
         }
         match progress.flow {
-            Flow::Probe => progress.replicate(),
+            ReplicationMode::Probe => progress.replicate(),
             // the log has the entries after the peer's last one, whichever snapshot the peer has restored
-            Flow::Snapshot { .. } if progress.matched + 1 >= first => {
+            ReplicationMode::Snapshot { .. } if progress.matched + 1 >= first => {
                 progress.probe();
                 progress.replicate();
             }
-            Flow::Snapshot { .. } => {}
-            Flow::Replicate => progress.answered(m.index),
+            ReplicationMode::Snapshot { .. } => {}
+            ReplicationMode::Replicate => progress.answered(m.index),
         }
         if self.commit()? {
             self.send_to_all();
@@ -248,7 +248,7 @@ impl Core {
 
     /// Handles an undelivered message: others in flight may be lost as well.
     pub(crate) fn unreachable(&mut self, id: u64) {
-        if let Some(progress) = self.led(id).filter(|progress| progress.flow == Flow::Replicate) {
+        if let Some(progress) = self.led(id).filter(|progress| progress.flow == ReplicationMode::Replicate) {
             progress.probe();
         }
     }
@@ -256,11 +256,12 @@ impl Core {
     /// Handles that a snapshot was sent, or was not. The next message waits for a response, to the snapshot or to a
     /// heartbeat.
     pub(crate) fn snapshot_sent(&mut self, id: u64, sent: bool) {
-        let Some(progress) = self.led(id).filter(|progress| matches!(progress.flow, Flow::Snapshot { .. })) else {
+        let Some(progress) = self.led(id).filter(|progress| matches!(progress.flow, ReplicationMode::Snapshot { .. }))
+        else {
             return;
         };
         if !sent {
-            progress.flow = Flow::Snapshot { index: 0 };
+            progress.flow = ReplicationMode::Snapshot { index: 0 };
         }
         progress.probe();
         progress.pause();

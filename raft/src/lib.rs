@@ -36,7 +36,7 @@
 
 mod admission;
 mod core;
-mod draws;
+mod election_timeout;
 mod error;
 mod follower;
 mod leader;
@@ -49,5 +49,5 @@ mod types;
 
 pub use error::{MachineFailed, ProposeError, StepError};
 pub use machine::Machine;
-pub use progress::Flow;
+pub use progress::ReplicationMode;
 pub use types::{Config, Peer, Ready, RestoredLog, Role, SoftState, Status};

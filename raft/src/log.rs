@@ -9,14 +9,14 @@ use crate::error::MachineFailed;
 
 /// The index and the term of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct EntryId {
     pub(crate) index: u64,
     pub(crate) term: u64,
 }
 
 /// A snapshot of the leader that is not known to be on disk yet.
 #[derive(Clone)]
-struct Restoring {
+struct PendingSnapshot {
     index: u64,
     handed_out: bool,
 }
@@ -24,11 +24,11 @@ struct Restoring {
 #[derive(Clone)]
 pub(crate) struct Log {
     /// The entry before the first one: the log is compacted up to here.
-    before: Place,
+    before: EntryId,
     entries: VecDeque<Entry>,
     /// Snapshot for a peer that needs compacted entries.
     snapshot: Option<Snapshot>,
-    restoring: Option<Restoring>,
+    restoring: Option<PendingSnapshot>,
     /// Index of the first entry that is not known to be on disk.
     unstable: u64,
     /// Index of the first entry that was not returned for writing yet.
@@ -59,7 +59,7 @@ impl Log {
         applied: u64,
         max_applying_bytes: u64,
     ) -> Self {
-        let before = snapshot.as_ref().map_or(Place { index: 0, term: 0 }, |snapshot| Place {
+        let before = snapshot.as_ref().map_or(EntryId { index: 0, term: 0 }, |snapshot| EntryId {
             index: snapshot.metadata.index,
             term: snapshot.metadata.term,
         });
@@ -93,8 +93,8 @@ impl Log {
         self.before.index + 1
     }
 
-    pub(crate) fn last(&self) -> Place {
-        self.entries.back().map_or(self.before, |entry| Place { index: entry.index, term: entry.term })
+    pub(crate) fn last(&self) -> EntryId {
+        self.entries.back().map_or(self.before, |entry| EntryId { index: entry.index, term: entry.term })
     }
 
     /// Returns the position of an entry in `entries`.
@@ -111,28 +111,28 @@ impl Log {
         Some(self.entries.get(self.position(index)?)?.term)
     }
 
-    pub(crate) fn has(&self, place: Place) -> bool {
+    pub(crate) fn has(&self, place: EntryId) -> bool {
         self.term(place.index) == Some(place.term)
     }
 
     /// Returns whether a log that ends at `theirs` has all that this one has committed.
-    pub(crate) fn is_up_to_date(&self, theirs: Place) -> bool {
+    pub(crate) fn is_up_to_date(&self, theirs: EntryId) -> bool {
         let ours = self.last();
         theirs.term > ours.term || theirs.term == ours.term && theirs.index >= ours.index
     }
 
     /// Returns the last place, at or before `index`, at which this log may agree with one that has `term` at `index`.
     /// If this log does not know the term there, the returned term is zero.
-    pub(crate) fn agreement(&self, index: u64, term: u64) -> Place {
+    pub(crate) fn agreement(&self, index: u64, term: u64) -> EntryId {
         let mut index = index;
         while index > 0 {
             match self.term(index) {
-                None => return Place { index, term: 0 },
-                Some(ours) if ours <= term => return Place { index, term: ours },
+                None => return EntryId { index, term: 0 },
+                Some(ours) if ours <= term => return EntryId { index, term: ours },
                 Some(_) => index -= 1,
             }
         }
-        Place { index: 0, term: 0 }
+        EntryId { index: 0, term: 0 }
     }
 
     /// Returns entries from `from` to `to`, both included: at least one if there is one, and otherwise at most
@@ -178,7 +178,7 @@ impl Log {
     /// `None` if this log does not contain the entry `before`.
     pub(crate) fn take(
         &mut self,
-        before: Place,
+        before: EntryId,
         mut entries: Vec<Entry>,
         committed: u64,
     ) -> Result<Option<u64>, MachineFailed> {
@@ -204,11 +204,11 @@ impl Log {
 
     /// Replaces the whole log by a snapshot of the leader.
     pub(crate) fn restore(&mut self, snapshot: Snapshot) {
-        let place = Place { index: snapshot.metadata.index, term: snapshot.metadata.term };
+        let place = EntryId { index: snapshot.metadata.index, term: snapshot.metadata.term };
         self.before = place;
         self.entries.clear();
         self.snapshot = Some(snapshot);
-        self.restoring = Some(Restoring { index: place.index, handed_out: false });
+        self.restoring = Some(PendingSnapshot { index: place.index, handed_out: false });
         self.unstable = place.index + 1;
         self.unwritten = place.index + 1;
         self.committed = place.index;
@@ -238,12 +238,12 @@ impl Log {
     }
 
     /// Returns the last entry, if not all entries are known to be on disk.
-    pub(crate) fn last_unstable(&self) -> Option<Place> {
+    pub(crate) fn last_unstable(&self) -> Option<EntryId> {
         (self.unstable <= self.last().index).then(|| self.last())
     }
 
     /// Records that entries up to this one are on disk. Has no effect if the log has another entry there by now.
-    pub(crate) fn stable_to(&mut self, place: Place) {
+    pub(crate) fn stable_to(&mut self, place: EntryId) {
         if place.index >= self.unstable && self.has(place) {
             self.unstable = place.index + 1;
             self.unwritten = self.unwritten.max(self.unstable);
@@ -342,7 +342,7 @@ impl Log {
     pub(crate) fn compact(&mut self, index: u64) {
         let Some(position) = self.position(index) else { return };
         let Some(entry) = self.entries.get(position) else { return };
-        self.before = Place { index, term: entry.term };
+        self.before = EntryId { index, term: entry.term };
         self.entries.drain(..=position);
     }
 }

@@ -8,7 +8,7 @@ use fabric_proto::{Message as _, raftpb};
 use crate::admission::{self, Admitted};
 use crate::core::Core;
 use crate::error::{MachineFailed, ProposeError, StepError};
-use crate::log::{Log, Place};
+use crate::log::{EntryId, Log};
 use crate::types::{Config, Peer, Ready, RestoredLog, Role, SoftState, Status};
 
 /// The effects of a Ready that are due when it is on disk.
@@ -18,7 +18,7 @@ struct Unsynced {
     /// This node's vote for itself, and its acknowledgements of its own proposals.
     own: Vec<raftpb::Message>,
     /// The term in which the Ready was made, and the last entry of the log then, if not all of it was on disk.
-    end: Option<(u64, Place)>,
+    end: Option<(u64, EntryId)>,
     snapshot: Option<u64>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// The way in which entries are sent to a consenter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
+pub enum ReplicationMode {
     /// One message at a time, because the index up to which its log agrees with the leader's is unknown.
     Probe,
     /// Messages one after another, without waiting for responses.
@@ -24,7 +24,7 @@ pub(crate) struct Progress {
     pub(crate) next: u64,
     /// The commit index that was last sent to it.
     sent_commit: u64,
-    pub(crate) flow: Flow,
+    pub(crate) flow: ReplicationMode,
     /// Whether it responded since the leader last checked its quorum.
     pub(crate) active: bool,
     /// Whether entries wait for a response. The response to a heartbeat permits one more message.
@@ -39,7 +39,7 @@ impl Progress {
             matched: 0,
             next,
             sent_commit: 0,
-            flow: Flow::Probe,
+            flow: ReplicationMode::Probe,
             active: false,
             paused: false,
             in_flight: VecDeque::new(),
@@ -56,26 +56,26 @@ impl Progress {
         self.in_flight.len()
     }
 
-    fn enter(&mut self, flow: Flow) {
+    fn enter(&mut self, flow: ReplicationMode) {
         self.paused = false;
         self.flow = flow;
         self.in_flight.clear();
     }
 
     pub(crate) fn probe(&mut self) {
-        let sent = if let Flow::Snapshot { index } = self.flow { index } else { 0 };
-        self.enter(Flow::Probe);
+        let sent = if let ReplicationMode::Snapshot { index } = self.flow { index } else { 0 };
+        self.enter(ReplicationMode::Probe);
         self.next = self.matched.max(sent) + 1;
         self.sent_commit = self.sent_commit.min(self.next - 1);
     }
 
     pub(crate) fn replicate(&mut self) {
-        self.enter(Flow::Replicate);
+        self.enter(ReplicationMode::Replicate);
         self.next = self.matched + 1;
     }
 
     pub(crate) fn send_snapshot(&mut self, index: u64) {
-        self.enter(Flow::Snapshot { index });
+        self.enter(ReplicationMode::Snapshot { index });
         self.next = index + 1;
         self.sent_commit = index;
     }
@@ -83,15 +83,15 @@ impl Progress {
     /// Records that a message with `entries` entries was sent. At most `window` messages may be without a response.
     pub(crate) fn sent(&mut self, entries: usize, window: usize) {
         match self.flow {
-            Flow::Replicate => {
+            ReplicationMode::Replicate => {
                 if entries > 0 {
                     self.next += entries as u64;
                     self.in_flight.push_back(self.next - 1);
                 }
                 self.paused = self.is_full(window);
             }
-            Flow::Probe => self.paused |= entries > 0,
-            Flow::Snapshot { .. } => {}
+            ReplicationMode::Probe => self.paused |= entries > 0,
+            ReplicationMode::Snapshot { .. } => {}
         }
     }
 
@@ -125,7 +125,7 @@ impl Progress {
     /// Processes a response that rejects the entries after `refused`, because the logs agree at most up to `hint`.
     /// Returns false if the response is out of date.
     pub(crate) fn refused(&mut self, refused: u64, hint: u64) -> bool {
-        if self.flow == Flow::Replicate {
+        if self.flow == ReplicationMode::Replicate {
             if refused <= self.matched {
                 return false;
             }
@@ -155,6 +155,6 @@ impl Progress {
     }
 
     pub(crate) fn is_paused(&self) -> bool {
-        self.paused || matches!(self.flow, Flow::Snapshot { .. })
+        self.paused || matches!(self.flow, ReplicationMode::Snapshot { .. })
     }
 }

@@ -10,7 +10,7 @@ use fabric_proto::raftpb::{
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::{Config, Flow, Machine, ProposeError, Ready, RestoredLog, Role, StepError};
+use crate::{Config, Machine, ProposeError, Ready, ReplicationMode, RestoredLog, Role, StepError};
 
 fn config(id: u64) -> Config {
     Config { id, election_tick: 10, heartbeat_tick: 1, max_size_per_msg: 1024, max_inflight_msgs: 2, seed: 1 }
@@ -214,7 +214,7 @@ fn no_more_messages_than_the_window_go_without_answers() {
     assert_eq!(to_second(settle(&mut machine)), [1, 1], "the window holds two");
     let status = machine.status().unwrap();
     let peer = &status.peers[1];
-    assert_eq!((peer.flow, peer.in_flight, peer.paused, status.last), (Flow::Replicate, 2, true, 8));
+    assert_eq!((peer.flow, peer.in_flight, peer.paused, status.last), (ReplicationMode::Replicate, 2, true, 8));
     machine.step(from(2, MessageType::MsgHeartbeatResp, 2)).unwrap();
     assert_eq!(to_second(settle(&mut machine)), [0], "an answer to a heartbeat lets a question pass");
     assert_eq!(to_second(acknowledge(&mut machine, 2, 6)).iter().sum::<usize>(), 2, "what was held back follows");

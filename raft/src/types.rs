@@ -2,7 +2,7 @@
 
 use fabric_proto::raftpb;
 
-use crate::progress::Flow;
+use crate::progress::ReplicationMode;
 
 /// The fixed settings of a machine.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ pub struct Peer {
     /// Whether it responded since the leader last checked its quorum.
     pub active: bool,
     /// The way in which entries are sent to it.
-    pub flow: Flow,
+    pub flow: ReplicationMode,
     /// Whether nothing more is sent to it until it responds.
     pub paused: bool,
     /// Number of messages with entries that it has not responded to.

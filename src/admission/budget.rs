@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-use super::outgoing::ToAddress;
+use super::outgoing::OutgoingToAddress;
 use super::site;
 
 /// A connection that holds no more bytes than this may read even if its address has used its share, and may use the
@@ -111,15 +111,15 @@ struct Node {
 
 /// Memory that all connections of one address hold.
 #[derive(Debug)]
-struct OfAddress {
+struct AddressUsage {
     incoming: Pool,
-    outgoing: ToAddress,
+    outgoing: OutgoingToAddress,
 }
 
 #[derive(Debug, Default)]
 struct Addresses {
     /// By [`site`].
-    pools: HashMap<IpAddr, Weak<OfAddress>>,
+    pools: HashMap<IpAddr, Weak<AddressUsage>>,
     swept_at: usize,
 }
 
@@ -141,7 +141,7 @@ impl Budget {
         let known = addresses.pools.get(&address).and_then(Weak::upgrade);
         let of_address = known.unwrap_or_else(|| {
             let incoming = Pool::new(self.0.shares.address);
-            let pool = Arc::new(OfAddress { incoming, outgoing: ToAddress::default() });
+            let pool = Arc::new(AddressUsage { incoming, outgoing: OutgoingToAddress::default() });
             addresses.pools.insert(address, Arc::downgrade(&pool));
             pool
         });
@@ -179,7 +179,7 @@ impl Budget {
 #[derive(Debug)]
 pub struct Account {
     own: Pool,
-    address: Arc<OfAddress>,
+    address: Arc<AddressUsage>,
     all: Arc<Pool>,
     waiter: Arc<Waiter>,
     is_favoured: AtomicBool,
@@ -227,7 +227,7 @@ impl Account {
     }
 
     /// Returns what is on its way to its address.
-    pub(super) fn to_address(&self) -> &ToAddress {
+    pub(super) fn to_address(&self) -> &OutgoingToAddress {
         &self.address.outgoing
     }
 

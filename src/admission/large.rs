@@ -35,7 +35,7 @@ struct Inner {
     queues: Mutex<Queues>,
     granted: AtomicU64,
     granted_at_last_look: AtomicU64,
-    coming: Mutex<Vec<Weak<Coming>>>,
+    coming: Mutex<Vec<Weak<ArrivingMessage>>>,
 }
 
 /// The messages that wait, by client.
@@ -138,7 +138,7 @@ impl Queues {
 
 /// A large message that is arriving.
 #[derive(Debug)]
-struct Coming {
+struct ArrivingMessage {
     since: u64,
     arrived: AtomicUsize,
     gives_way: AtomicBool,
@@ -155,13 +155,13 @@ pub struct Waiting {
 
 /// The message gets no turn: the maximum number of messages wait, and the others come before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyWait;
+pub struct QueueFull;
 
 /// A large message's turn; released when dropped.
 #[derive(Debug)]
 pub struct Permit {
     of: LargeMessages,
-    coming: Arc<Coming>,
+    coming: Arc<ArrivingMessage>,
     bytes: u32,
 }
 
@@ -226,7 +226,7 @@ impl LargeMessages {
         if self.waiting() == 0 {
             return;
         }
-        let on_their_way: Vec<Arc<Coming>> = coming.iter().filter_map(Weak::upgrade).collect();
+        let on_their_way: Vec<Arc<ArrivingMessage>> = coming.iter().filter_map(Weak::upgrade).collect();
         drop(coming);
         let figures: Vec<(usize, u64)> =
             on_their_way.iter().map(|m| (m.arrived.load(Ordering::Relaxed), now.saturating_sub(m.since))).collect();
@@ -252,15 +252,15 @@ fn too_slow(messages: &[(usize, u64)], nothing_moves: bool) -> Vec<usize> {
 
 impl Waiting {
     /// Polls for the turn, or its rejection.
-    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Permit, TooManyWait>> {
+    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Permit, QueueFull>> {
         self.waiter.reader.register(cx.waker());
         match self.waiter.state.load(Ordering::SeqCst) {
             GRANTED => {}
-            REFUSED => return Poll::Ready(Err(TooManyWait)),
+            REFUSED => return Poll::Ready(Err(QueueFull)),
             _ => return Poll::Pending,
         }
         self.waiter.state.store(TAKEN, Ordering::SeqCst);
-        let coming = Arc::new(Coming {
+        let coming = Arc::new(ArrivingMessage {
             since: now_ms(),
             arrived: AtomicUsize::new(0),
             gives_way: AtomicBool::new(false),
@@ -323,7 +323,7 @@ mod tests {
         [10, 0, 0, last].into()
     }
 
-    fn poll(waiting: &mut Waiting) -> Option<Result<Permit, TooManyWait>> {
+    fn poll(waiting: &mut Waiting) -> Option<Result<Permit, QueueFull>> {
         match waiting.poll(&Context::from_waker(std::task::Waker::noop())) {
             Poll::Ready(turn) => Some(turn),
             Poll::Pending => None,
@@ -395,7 +395,7 @@ mod tests {
     #[test]
     fn when_too_many_wait_a_stranger_gets_no_turn_of_who_has_most_the_newest() {
         let turns = LargeMessages::new(100, 3);
-        let refused = |waiting: &mut Waiting| matches!(poll(waiting), Some(Err(TooManyWait)));
+        let refused = |waiting: &mut Waiting| matches!(poll(waiting), Some(Err(QueueFull)));
         let _held = turns.wait(100, address(9), true);
         let mut of_one: Vec<Waiting> = (0..3).map(|_| turns.wait(100, address(1), true)).collect();
         let mut of_other = turns.wait(100, address(2), true);

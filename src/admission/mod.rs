@@ -17,19 +17,19 @@ mod inbound;
 mod large;
 mod outgoing;
 mod peer;
-mod refusals;
+mod rejections;
 mod streams;
 mod table;
 mod watch;
 
 pub use budget::{Account, Budget, Charge, Shares};
 pub use inbound::{Inbound, Progress};
-pub use large::{LargeMessages, Permit, TooManyWait, Waiting};
+pub use large::{LargeMessages, Permit, QueueFull, Waiting};
 pub use outgoing::{Held, Outgoing};
 pub use peer::{Peer, Phase, StreamHold, Turn};
-pub use refusals::{Refusal, Refusals};
+pub use rejections::{RejectionCounters, RejectionReason};
 pub use streams::{OpenStream, Streams};
-pub use table::{ConnectionTable, Holder, Kind, Place};
+pub use table::{ConnectionSnapshot, ConnectionTable, Kind, Place};
 pub use watch::{Admission, Connections};
 
 use std::net::{IpAddr, Ipv6Addr};

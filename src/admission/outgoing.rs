@@ -35,14 +35,14 @@ const LEAST_BYTES_A_MS: u64 = 256;
 
 /// Data on its way to one connection.
 #[derive(Debug, Default)]
-pub(super) struct ToPeer {
+pub(super) struct OutgoingToPeer {
     bytes: AtomicUsize,
     /// Start of the wait in milliseconds; accepted bytes move it on by the time that they may take.
     since: AtomicU64,
     freed: Notify,
 }
 
-impl ToPeer {
+impl OutgoingToPeer {
     fn add(&self, bytes: usize) {
         if self.bytes.fetch_add(bytes, Ordering::SeqCst) == 0 {
             self.since.store(now_ms(), Ordering::Relaxed);
@@ -70,27 +70,27 @@ impl ToPeer {
 
 /// Data on its way to all connections of one address.
 #[derive(Debug, Default)]
-pub(super) struct ToAddress(Arc<AddressInner>);
+pub(super) struct OutgoingToAddress(Arc<AddressInner>);
 
 #[derive(Debug, Default)]
 struct AddressInner {
     bytes: AtomicUsize,
-    buffers: Mutex<HashMap<Key, Weak<Copied>>>,
+    buffers: Mutex<HashMap<Key, Weak<SharedBuffer>>>,
 }
 
 /// A buffer that is on its way to one or more connections of an address.
 #[derive(Debug)]
-struct Copied {
+struct SharedBuffer {
     to: Arc<AddressInner>,
     buffer: Arc<Buffer>,
 }
 
-impl ToAddress {
+impl OutgoingToAddress {
     /// Counts a buffer until the last clone of the result is dropped.
-    fn count(&self, buffer: Arc<Buffer>) -> Arc<Copied> {
+    fn count(&self, buffer: Arc<Buffer>) -> Arc<SharedBuffer> {
         let new = |buffer: Arc<Buffer>| {
             self.0.bytes.fetch_add(buffer.bytes, Ordering::SeqCst);
-            Arc::new(Copied { to: Arc::clone(&self.0), buffer })
+            Arc::new(SharedBuffer { to: Arc::clone(&self.0), buffer })
         };
         let Some(key) = buffer.key else { return new(buffer) };
         let mut buffers = self.0.buffers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +107,7 @@ impl ToAddress {
     }
 }
 
-impl Drop for Copied {
+impl Drop for SharedBuffer {
     fn drop(&mut self) {
         if let Some(key) = self.buffer.key {
             let mut buffers = self.to.buffers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,7 +164,7 @@ impl Drop for Buffer {
 /// Memory that is held for a subscriber; released when dropped.
 #[derive(Debug)]
 pub struct Held {
-    copied: Arc<Copied>,
+    copied: Arc<SharedBuffer>,
     peer: Arc<Peer>,
 }
 
@@ -175,12 +175,12 @@ impl Drop for Held {
 }
 
 /// Bytes that release their memory when the transport drops them.
-struct Framed {
+struct ChargedBytes {
     _held: Held,
     bytes: Bytes,
 }
 
-impl AsRef<[u8]> for Framed {
+impl AsRef<[u8]> for ChargedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -274,7 +274,7 @@ impl Outgoing {
     /// Returns the same bytes, held until the last reference to them is dropped.
     pub fn frame(&self, peer: &Arc<Peer>, bytes: Bytes) -> Bytes {
         let held = self.hold(peer, &bytes);
-        Bytes::from_owner(Framed { _held: held, bytes })
+        Bytes::from_owner(ChargedBytes { _held: held, bytes })
     }
 
     /// Returns the bytes that are on their way now.
@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_client_stalls_when_it_takes_nothing_for_long() {
-        let to = ToPeer::default();
+        let to = OutgoingToPeer::default();
         assert_eq!(to.stalled_since(u64::MAX), None);
         to.add(640_000);
         let since = to.since.load(Ordering::Relaxed);

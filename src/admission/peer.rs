@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use super::budget::{Account, Budget, Charge};
-use super::outgoing::ToPeer;
+use super::outgoing::OutgoingToPeer;
 use super::{now_ms, site};
 
 /// Bytes charged for an open connection beside those it receives: buffers of TLS and HTTP/2, tables, a task.
@@ -55,7 +55,7 @@ pub struct Peer {
     streams: AtomicUsize,
     /// Bytes of DATA that have arrived and that no stream has consumed.
     held: AtomicUsize,
-    outgoing: ToPeer,
+    outgoing: OutgoingToPeer,
     closing: AtomicBool,
     /// Since when the node reads nothing from the connection for lack of memory; 0 while it reads.
     blocked_since: AtomicU64,
@@ -106,7 +106,7 @@ impl Peer {
             last_request: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
-            outgoing: ToPeer::default(),
+            outgoing: OutgoingToPeer::default(),
             closing: AtomicBool::new(false),
             blocked_since: AtomicU64::new(0),
             blocked_ms: AtomicU64::new(0),
@@ -130,7 +130,7 @@ impl Peer {
     }
 
     /// Returns what is on its way to the client.
-    pub(super) fn outgoing(&self) -> &ToPeer {
+    pub(super) fn outgoing(&self) -> &OutgoingToPeer {
         &self.outgoing
     }
 

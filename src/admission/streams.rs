@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use super::refusals::{Refusal, Refusals};
+use super::rejections::{RejectionCounters, RejectionReason};
 use super::table::Kind;
 use super::watch::Tables;
 use super::{Peer, Phase, now_ms};
@@ -31,7 +31,7 @@ struct Inner {
     max: usize,
     open: AtomicUsize,
     tables: Tables,
-    refusals: Refusals,
+    refusals: RejectionCounters,
     closed_at: AtomicU64,
     /// Whether the last round closed any connections.
     any_closed: AtomicBool,
@@ -49,7 +49,7 @@ impl Drop for OpenStream {
 
 impl Streams {
     /// Allows at most `max` streams on the connections of `tables` that are of this kind.
-    pub(super) fn new(kind: Kind, max: usize, tables: Tables, refusals: Refusals) -> Self {
+    pub(super) fn new(kind: Kind, max: usize, tables: Tables, refusals: RejectionCounters) -> Self {
         let (open, closed_at, any_closed) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
         Self(Arc::new(Inner { kind, max, open, tables, refusals, closed_at, any_closed }))
     }
@@ -68,7 +68,7 @@ impl Streams {
         if peer.is_favoured() || open < usual || (has_right && self.make_room(now_ms()) && open < most) {
             return Some(stream);
         }
-        self.0.refusals.count(Refusal::Streams);
+        self.0.refusals.count(RejectionReason::Streams);
         None
     }
 
@@ -106,10 +106,10 @@ mod tests {
     use super::super::{Budget, ConnectionTable, Place, StreamHold};
     use super::*;
 
-    struct World {
+    struct TestNode {
         streams: Streams,
         table: Arc<ConnectionTable>,
-        refusals: Refusals,
+        refusals: RejectionCounters,
     }
 
     struct Client {
@@ -117,14 +117,14 @@ mod tests {
         open: Vec<(OpenStream, StreamHold)>,
     }
 
-    fn world(max: usize) -> World {
-        let (tables, refusals) = (Tables::default(), Refusals::default());
+    fn world(max: usize) -> TestNode {
+        let (tables, refusals) = (Tables::default(), RejectionCounters::default());
         let table = Arc::new(ConnectionTable::new(Kind::Clients, 1000, Budget::new(1 << 30)));
         tables.add(Arc::clone(&table));
-        World { streams: Streams::new(Kind::Clients, max, tables, refusals.clone()), table, refusals }
+        TestNode { streams: Streams::new(Kind::Clients, max, tables, refusals.clone()), table, refusals }
     }
 
-    impl World {
+    impl TestNode {
         async fn client(&self, last: u8) -> Client {
             let address: SocketAddr = ([10, 0, 0, last], 5).into();
             Client { place: self.table.enter(address).await.expect("a place"), open: Vec::new() }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     impl Client {
-        fn open(&mut self, world: &World, count: usize) -> usize {
+        fn open(&mut self, world: &TestNode, count: usize) -> usize {
             for _ in 0..count {
                 let Some(stream) = world.streams.open(self.place.peer()) else { break };
                 self.open.push((stream, self.place.peer().begin()));
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(honest.open(&world, 1), 1, "although all are used");
         assert!(greedy.is_closing() && !honest.is_closing());
         assert!(many.iter().all(|one| !one.is_closing()), "one was enough");
-        assert_eq!(world.refusals.all()[0], (Refusal::Streams, 1));
+        assert_eq!(world.refusals.all()[0], (RejectionReason::Streams, 1));
         drop((greedy, many, honest));
         assert_eq!(world.streams.count(), 0);
     }

@@ -67,7 +67,7 @@ pub struct ConnectionTable {
     max: usize,
     grace_ms: u64,
     budget: Budget,
-    places: Mutex<Places>,
+    places: Mutex<TableState>,
     /// Notified when a connection has gone.
     gone: Notify,
     next: AtomicU64,
@@ -76,13 +76,13 @@ pub struct ConnectionTable {
 }
 
 #[derive(Debug, Default)]
-struct Places {
+struct TableState {
     peers: HashMap<u64, Arc<Peer>>,
     /// Number of these that were told to close.
     leaving: usize,
 }
 
-impl Places {
+impl TableState {
     /// Tells a connection to close. Returns whether it was not closing before.
     fn close(&mut self, peer: &Peer) -> bool {
         // a connection that has left is marked as closing, and is not counted again
@@ -94,7 +94,7 @@ impl Places {
 
 /// Reason for which there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Full {
+enum TableFull {
     /// No other connection may be closed for it.
     Taken,
     /// Many were told to close and have not gone yet, or have just come.
@@ -103,7 +103,7 @@ enum Full {
 
 /// A snapshot of a connection and what is held for it.
 #[derive(Clone, Copy, Debug)]
-pub struct Holder {
+pub struct ConnectionSnapshot {
     /// The kind of client.
     pub kind: Kind,
     /// The client's address.
@@ -147,7 +147,7 @@ impl Drop for Place {
 
 /// A connection that holds memory and makes no progress.
 #[derive(Debug)]
-struct Debtor {
+struct StalledConnection {
     /// Bytes held for messages and responses.
     holds: usize,
     /// Milliseconds for which the client has owed the rest of a message, or not accepted a response. `None` if it waits
@@ -158,7 +158,7 @@ struct Debtor {
 
 /// A connection that may be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Candidate {
+struct EvictionCandidate {
     id: u64,
     address: IpAddr,
     /// Milliseconds since the connection entered its phase, or since its last request if that is less.
@@ -190,7 +190,7 @@ impl ConnectionTable {
         }
     }
 
-    fn places(&self) -> MutexGuard<'_, Places> {
+    fn places(&self) -> MutexGuard<'_, TableState> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -206,7 +206,7 @@ impl ConnectionTable {
             let gone = self.gone.notified();
             match self.try_enter(address) {
                 Ok(place) => return Some(place),
-                Err(Full::Leaving) if tokio::time::Instant::now() < until => {
+                Err(TableFull::Leaving) if tokio::time::Instant::now() < until => {
                     let _ = tokio::time::timeout(LEAVING_LOOK, gone).await;
                 }
                 Err(_) => {
@@ -217,15 +217,15 @@ impl ConnectionTable {
         }
     }
 
-    fn try_enter(self: &Arc<Self>, address: SocketAddr) -> Result<Place, Full> {
+    fn try_enter(self: &Arc<Self>, address: SocketAddr) -> Result<Place, TableFull> {
         let mut places = self.places();
         if places.peers.len() >= self.max {
             let any_may_go = self.make_room(&mut places);
             if places.leaving == 0 {
-                return Err(if any_may_go { Full::Leaving } else { Full::Taken });
+                return Err(if any_may_go { TableFull::Leaving } else { TableFull::Taken });
             }
             if places.peers.len() > self.max + (self.max / SURPLUS_PART).max(SURPLUS_LEAST) {
-                return Err(Full::Leaving);
+                return Err(TableFull::Leaving);
             }
         }
         let peer = Arc::new(Peer::new(address, &self.budget));
@@ -237,13 +237,13 @@ impl ConnectionTable {
 
     /// Closes some of the connections that have the least right to their places, unless enough are closing already.
     /// Returns whether there are any, now or in a moment.
-    fn make_room(&self, places: &mut Places) -> bool {
+    fn make_room(&self, places: &mut TableState) -> bool {
         if places.peers.len() - places.leaving < self.max {
             return true;
         }
         let now = now_ms();
         let staying = places.peers.iter().filter(|(_, peer)| !peer.is_closing());
-        let may_go: Vec<(Candidate, bool)> = staying
+        let may_go: Vec<(EvictionCandidate, bool)> = staying
             .filter_map(|(id, peer)| {
                 Some((self.candidate(*id, peer, now)?, now.saturating_sub(peer.came()) >= self.grace_ms))
             })
@@ -260,7 +260,7 @@ impl ConnectionTable {
 
     /// Returns the connection as a candidate for closing, if it is one. A stranger's age counts, not what it has sent
     /// or requested: that is cheap, and the newest connection must not be closed for having sent less so far.
-    fn candidate(&self, id: u64, peer: &Peer, now: u64) -> Option<Candidate> {
+    fn candidate(&self, id: u64, peer: &Peer, now: u64) -> Option<EvictionCandidate> {
         let (phase, age) = (peer.phase(), peer.age(now));
         let (may_go, age) = match self.kind {
             Kind::Clients => (phase < Phase::Known, age),
@@ -269,7 +269,7 @@ impl ConnectionTable {
                 (peer.streams() == 0 || age >= REQUEST_PATIENCE_MS, age)
             }
         };
-        may_go.then(|| Candidate { id, address: peer.site(), age })
+        may_go.then(|| EvictionCandidate { id, address: peer.site(), age })
     }
 
     /// Closes connections whose protocol is not known after `limit`; with a limit of zero all of them.
@@ -296,7 +296,7 @@ impl ConnectionTable {
     pub(super) fn close_strangers(&self, bytes: usize) -> usize {
         let (now, mut places) = (now_ms(), self.places());
         let idle = places.peers.iter().filter(|(_, peer)| !peer.is_closing() && peer.blocked_since().is_none());
-        let candidates: Vec<Candidate> = idle.filter_map(|(id, peer)| self.candidate(*id, peer, now)).collect();
+        let candidates: Vec<EvictionCandidate> = idle.filter_map(|(id, peer)| self.candidate(*id, peer, now)).collect();
         let victims = choose(candidates, bytes / CONNECTION_BYTES + 1);
         let victims: Vec<Arc<Peer>> = victims.iter().filter_map(|id| places.peers.get(id).cloned()).collect();
         let (mut released, mut closed) = (0, 0);
@@ -315,7 +315,7 @@ impl ConnectionTable {
     /// of closed connections.
     pub fn close_debtors(&self, bytes: usize) -> usize {
         let (mut released, mut closed) = (0, 0);
-        for Debtor { holds, idle_ms, peer } in self.debtors(now_ms()) {
+        for StalledConnection { holds, idle_ms, peer } in self.debtors(now_ms()) {
             if released >= bytes {
                 break;
             }
@@ -369,7 +369,7 @@ impl ConnectionTable {
     /// the rest of a message or accept a response, the longest first. Then, once one has waited for memory too long,
     /// all that wait for it: they wait for each other, and those that hold most are closed first, by address and by
     /// connection.
-    fn debtors(&self, now: u64) -> Vec<Debtor> {
+    fn debtors(&self, now: u64) -> Vec<StalledConnection> {
         let (mut idle, mut blocked, mut is_starved) = (Vec::new(), Vec::new(), false);
         for peer in self.places().peers.values().filter(|peer| !peer.is_closing()) {
             let (holds, has_waited) = (peer.holds(), |since: u64, limit| now.saturating_sub(since) >= limit);
@@ -392,9 +392,9 @@ impl ConnectionTable {
         }
         idle.sort_by_key(|(since, ..)| *since);
         blocked.sort_by_key(|(by_address, holds, _)| Reverse((*by_address, *holds)));
-        let blocked = blocked.into_iter().map(|(_, holds, peer)| Debtor { holds, idle_ms: None, peer });
+        let blocked = blocked.into_iter().map(|(_, holds, peer)| StalledConnection { holds, idle_ms: None, peer });
         let idle = idle.into_iter();
-        idle.map(|(since, holds, peer)| Debtor { holds, idle_ms: Some(now.saturating_sub(since)), peer })
+        idle.map(|(since, holds, peer)| StalledConnection { holds, idle_ms: Some(now.saturating_sub(since)), peer })
             .chain(blocked)
             .collect()
     }
@@ -421,8 +421,8 @@ impl ConnectionTable {
     }
 
     /// Returns the `count` connections that hold most.
-    pub fn holders(&self, count: usize) -> Vec<Holder> {
-        let show = |peer: &Arc<Peer>| Holder {
+    pub fn holders(&self, count: usize) -> Vec<ConnectionSnapshot> {
+        let show = |peer: &Arc<Peer>| ConnectionSnapshot {
             kind: self.kind,
             address: peer.address(),
             phase: peer.phase(),
@@ -430,7 +430,7 @@ impl ConnectionTable {
             incoming_bytes: peer.account().used(),
             outgoing_bytes: peer.outgoing_bytes(),
         };
-        let mut all: Vec<Holder> = self.places().peers.values().map(show).collect();
+        let mut all: Vec<ConnectionSnapshot> = self.places().peers.values().map(show).collect();
         all.sort_by_key(|holder| Reverse(holder.incoming_bytes + holder.outgoing_bytes));
         all.truncate(count);
         all
@@ -459,8 +459,8 @@ impl ConnectionTable {
 
 /// Chooses the connections to close: repeatedly, the oldest of the address with the most candidates. Of addresses
 /// with as many, the one whose next is the oldest, because the newest connection has not had its time.
-fn choose(candidates: Vec<Candidate>, count: usize) -> Vec<u64> {
-    let mut by_address: HashMap<IpAddr, Vec<Candidate>> = HashMap::new();
+fn choose(candidates: Vec<EvictionCandidate>, count: usize) -> Vec<u64> {
+    let mut by_address: HashMap<IpAddr, Vec<EvictionCandidate>> = HashMap::new();
     for candidate in candidates {
         by_address.entry(candidate.address).or_default().push(candidate);
     }
@@ -468,7 +468,7 @@ fn choose(candidates: Vec<Candidate>, count: usize) -> Vec<u64> {
         // the first to be closed is last
         of_address.sort_by_key(|c| (c.age, Reverse(c.id)));
     }
-    let next = |ip: IpAddr, all: &[Candidate]| all.last().map(|c| (all.len(), c.age, ip));
+    let next = |ip: IpAddr, all: &[EvictionCandidate]| all.last().map(|c| (all.len(), c.age, ip));
     let mut busiest: BinaryHeap<_> = by_address.iter().filter_map(|(ip, all)| next(*ip, all)).collect();
     let mut chosen = Vec::with_capacity(count);
     while chosen.len() < count
@@ -500,7 +500,7 @@ mod tests {
         let table = Arc::new(ConnectionTable::new(Kind::Operators, 2, Budget::new(1 << 30)));
         let all = [1, 2].map(|last| table.try_enter(address(last)).expect("a place"));
         let busy = all[0].peer().begin();
-        assert_eq!(table.try_enter(address(3)).map(|_| ()), Err(Full::Leaving));
+        assert_eq!(table.try_enter(address(3)).map(|_| ()), Err(TableFull::Leaving));
         assert!(all.iter().all(|place| !place.peer().is_closing()));
         let began = now_ms();
         let third = table.enter(address(3)).await.expect("a place");
@@ -589,7 +589,7 @@ mod tests {
     async fn who_comes_while_many_are_leaving_waits_until_one_has_gone() {
         let table = table(Kind::Operators, 8);
         let mut places: Vec<Place> = std::iter::from_fn(|| table.try_enter(address(1)).ok()).take(1000).collect();
-        assert_eq!(table.try_enter(address(2)).map(|_| ()), Err(Full::Leaving));
+        assert_eq!(table.try_enter(address(2)).map(|_| ()), Err(TableFull::Leaving));
         let waits = tokio::spawn({
             let table = Arc::clone(&table);
             async move { table.enter(address(2)).await }
@@ -607,7 +607,7 @@ mod tests {
 
     #[test]
     fn of_addresses_with_as_many_connections_the_oldest_goes_first() {
-        let of = |last: u8, age| Candidate { id: last.into(), address: address(last).ip(), age };
+        let of = |last: u8, age| EvictionCandidate { id: last.into(), address: address(last).ip(), age };
         assert_eq!(choose(vec![of(200, 3), of(1, 4000), of(100, 5000), of(250, 4)], 3), [100, 1, 250]);
     }
 
@@ -616,8 +616,8 @@ mod tests {
         fn an_address_gives_more_only_if_it_has_more(
             owners in prop::collection::vec((0u8..6, 0u64..100), 0..60), count in 0usize..20,
         ) {
-            let candidates: Vec<Candidate> = (0..).zip(&owners)
-                .map(|(id, &(owner, age))| Candidate { id, address: address(owner).ip(), age })
+            let candidates: Vec<EvictionCandidate> = (0..).zip(&owners)
+                .map(|(id, &(owner, age))| EvictionCandidate { id, address: address(owner).ip(), age })
                 .collect();
             let chosen = choose(candidates.clone(), count);
             prop_assert_eq!(chosen.len(), count.min(candidates.len()));

@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::settings::Limits;
 
 use super::peer::STREAM_BYTES;
-use super::{Budget, ConnectionTable, Holder, Kind, LargeMessages, Outgoing, Refusals, Streams, now_ms};
+use super::{
+    Budget, ConnectionSnapshot, ConnectionTable, Kind, LargeMessages, Outgoing, RejectionCounters, Streams, now_ms,
+};
 
 /// Interval between checks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -73,7 +75,7 @@ pub struct Admission {
     /// Open requests of operators.
     pub operators_streams: Streams,
     /// Rejections, counted by reason.
-    pub refusals: Refusals,
+    pub refusals: RejectionCounters,
     process_bytes: usize,
     connections_max: usize,
     tables: Tables,
@@ -82,7 +84,7 @@ pub struct Admission {
 impl Admission {
     /// Creates the limits from the shares of memory in `limits`, and a maximum number of clients' connections.
     pub fn new(limits: &Limits, connections_max: usize) -> Self {
-        let (tables, refusals) = (Tables::default(), Refusals::default());
+        let (tables, refusals) = (Tables::default(), RejectionCounters::default());
         let streams = |kind, max| Streams::new(kind, max, tables.clone(), refusals.clone());
         Self {
             budget: Budget::new(limits.client_bytes),
@@ -150,8 +152,8 @@ impl Admission {
     }
 
     /// Returns the `count` connections that hold most.
-    pub fn holders(&self, count: usize) -> Vec<Holder> {
-        let mut all: Vec<Holder> = self.tables().iter().flat_map(|table| table.holders(count)).collect();
+    pub fn holders(&self, count: usize) -> Vec<ConnectionSnapshot> {
+        let mut all: Vec<ConnectionSnapshot> = self.tables().iter().flat_map(|table| table.holders(count)).collect();
         all.sort_by_key(|holder| Reverse(holder.incoming_bytes + holder.outgoing_bytes));
         all.truncate(count);
         all

@@ -2,11 +2,11 @@
 //! they expire. New ones are used from the next connection, and from the next block, on; nothing is interrupted.
 
 mod expiry;
-mod files;
-mod in_use;
-mod keeper;
+mod file_stamps;
+mod inventory;
 mod orderers;
+mod reloader;
 
-pub use in_use::{CertificateShown, CertificatesInUse};
-pub use keeper::Keeper;
+pub use inventory::{CertificateInventory, CertificateView};
 pub use orderers::{Orderers, OrderersError, check_client_files};
+pub use reloader::CertificateReloader;

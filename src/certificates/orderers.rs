@@ -16,7 +16,7 @@ use orderer_x509::Certificate;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::files::Stamps;
+use super::file_stamps::FileStamps;
 use crate::settings::ClusterSettings;
 
 /// Interval at which the channels are checked: a configuration may bring an authority of an orderer that has to be
@@ -196,9 +196,9 @@ impl Orderers {
     }
 
     /// Returns the metadata of the files.
-    pub(super) fn stamps(&self) -> Stamps {
+    pub(super) fn stamps(&self) -> FileStamps {
         let ClientFiles { certificate, key, roots } = &self.files;
-        Stamps::of([certificate, key].into_iter().chain(roots).map(PathBuf::as_path))
+        FileStamps::of([certificate, key].into_iter().chain(roots).map(PathBuf::as_path))
     }
 
     /// Returns the path of the certificate.

@@ -19,7 +19,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 pub(super) const PROGRAM: Program = Program { version: version::SHORT, run_inside };
 
 fn run_inside(settings: &Settings, genesis: &[PathBuf], link: &mut InsideLink) -> anyhow::Result<()> {
-    node::run_inside(settings, genesis, async |service, context| {
+    node::run_embedded(settings, genesis, async |service, context| {
         let channel = link.channel();
         let found = context.directory.find(channel);
         let Some(Entry::Open(found)) = found else { anyhow::bail!("no channel '{channel}'") };

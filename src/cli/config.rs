@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use orderer_kafka::check::{Finding, Level};
+use orderer_kafka::check::{Finding, Severity};
 
 use orderer_tools::say;
 
 use crate::config_check::check;
-use crate::settings::{Effective, examine};
+use crate::settings::{EffectiveValue, examine};
 use orderer_localconfig::environment::{find_settings, variables};
-use orderer_tools::commands::output::complain;
+use orderer_tools::commands::output::print_errors;
 use orderer_tools::commands::{DEV_FOLDER, config_file};
 
 /// Arguments of `orderer config check`.
@@ -35,23 +35,23 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     let variables = variables();
     let origin = match find_settings(config_file(arguments.config.as_ref(), arguments.dev.as_ref()), &variables) {
         Ok(origin) => origin,
-        Err(mistake) => return complain([mistake.to_string()]),
+        Err(mistake) => return print_errors([mistake.to_string()]),
     };
     let examined = examine(&origin);
     if arguments.print {
-        for Effective { key, value, source } in &examined.effective {
+        for EffectiveValue { key, value, source } in &examined.effective {
             say!("{:<60} # {source}", format!("{key}: {value}"));
         }
         say!("");
     }
     let spec = variables.get("FABRIC_LOGGING_SPEC").map(String::as_str);
-    let mut worst = Level::Fine;
+    let mut worst = Severity::Fine;
     for Finding { level, found, fix } in check(&examined, spec, arguments.bind) {
         say!("{level:<8} {found}");
-        if let Some(fix) = fix.filter(|_| level != Level::Fine) {
+        if let Some(fix) = fix.filter(|_| level != Severity::Fine) {
             say!("         fix: {fix}");
         }
         worst = worst.max(level);
     }
-    if worst == Level::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if worst == Severity::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use orderer_core::supervision::{AfterDeath, RestartPolicy, Restarts};
 use orderer_localconfig::environment::load_settings;
-use orderer_tools::commands::output::{complain, done};
-use orderer_tools::dev::cluster::{DevCluster, DevOrderer, is_own};
+use orderer_tools::commands::output::{done, print_errors};
+use orderer_tools::dev_network::cluster::{DevCluster, DevOrderer, is_own};
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::signals::Ends;
+use crate::signals::TerminationSignals;
 use crate::telemetry::{self, LogFormat, SpecError};
 
 /// Line that a supervised orderer prints on standard output when it serves.
@@ -55,11 +55,11 @@ pub(super) fn run(cluster: &DevCluster, variables: &BTreeMap<String, String>, fo
     for orderer in &cluster.orderers {
         match load_settings(Some(orderer.config_file.clone()), &shared) {
             Ok(loaded) => all.push(loaded.settings),
-            Err(mistakes) => return complain(mistakes),
+            Err(mistakes) => return print_errors(mistakes),
         }
     }
     if let Err(error) = log(variables, format) {
-        return complain([format!("FABRIC_LOGGING_SPEC: {error}")]);
+        return print_errors([format!("FABRIC_LOGGING_SPEC: {error}")]);
     }
     let greeting = cluster.greeting(&all);
     let ignored: Vec<_> = variables.keys().filter(|name| is_own(name)).cloned().collect();
@@ -91,7 +91,7 @@ enum Heard {
 /// exits before it has served, which is an error.
 async fn supervise(cluster: &DevCluster, ignored: &[String], format: LogFormat, greeting: &str) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("find this program")?;
-    let mut ends = Ends::new();
+    let mut ends = TerminationSignals::new();
     let (say, mut hear) = mpsc::channel(2 * cluster.orderers.len());
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
     let width = cluster.orderers.iter().map(|orderer| orderer.name.len()).max().unwrap_or(0);

@@ -12,11 +12,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use orderer_benchmark::command as bench;
-use orderer_tools::commands::output::{complain, done, ended};
+use orderer_tools::commands::output::{done, ended, print_errors};
 use orderer_tools::commands::{
     DEV_FOLDER, channel, client, codec, config_update, crypto, genesis, health, kafka, ledger, raft, sign,
 };
-use orderer_tools::dev::cluster::{BASE_PORT, BASE_PORT_MAX};
+use orderer_tools::dev_network::cluster::{BASE_PORT, BASE_PORT_MAX};
 use orderer_tools::say;
 
 use crate::telemetry::LogFormat;
@@ -194,7 +194,7 @@ pub fn run() -> ExitCode {
         Some(Command::Health(arguments)) => health::run(&arguments),
         Some(Command::Completions(arguments)) => manual::completions(&arguments),
         Some(Command::Man(arguments)) => {
-            manual::man(&arguments).unwrap_or_else(|error| complain([format!("{error:#}")]))
+            manual::man(&arguments).unwrap_or_else(|error| print_errors([format!("{error:#}")]))
         }
         None => start::run(StartArguments::default()),
     }

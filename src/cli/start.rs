@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use super::{StartArguments, dev_cluster};
 use crate::node;
-use crate::reread::Reread;
+use crate::reload::Reloader;
 use crate::settings::Loaded;
 use crate::telemetry::{self, LogFormat, check_spec};
-use crate::traces::Traces;
+use crate::traces::OtlpExporter;
 use orderer_localconfig::environment::{load_settings, variables};
-use orderer_tools::commands::output::complain;
-use orderer_tools::crypto::Algorithm;
-use orderer_tools::dev;
+use orderer_tools::commands::output::print_errors;
+use orderer_tools::cryptogen::Algorithm;
+use orderer_tools::dev_network;
 
 pub(super) fn run(arguments: StartArguments) -> ExitCode {
     let variables = variables();
@@ -19,38 +19,38 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
     let format = arguments.log_format.unwrap_or(if asked_for_json { LogFormat::Json } else { LogFormat::Human });
     let given_spec = variables.get("FABRIC_LOGGING_SPEC").cloned();
     if let Some(Err(error)) = given_spec.as_deref().map(check_spec) {
-        return complain([format!("FABRIC_LOGGING_SPEC: {error}")]);
+        return print_errors([format!("FABRIC_LOGGING_SPEC: {error}")]);
     }
     if let Some(folder) = &arguments.dev {
         let orderers = arguments.orderers.as_deref().and_then(|number| number.parse().ok());
-        match dev::cluster::prepare(folder, orderers, arguments.base_port) {
+        match dev_network::cluster::prepare(folder, orderers, arguments.base_port) {
             Ok(Some(cluster)) => return dev_cluster::run(&cluster, &variables, format),
             Ok(None) => {}
-            Err(error) => return complain([chain(&error)]),
+            Err(error) => return print_errors([chain(&error)]),
         }
     }
     if arguments.supervised {
         dev_cluster::end_with_supervisor();
     }
-    let network = arguments.dev.as_deref().map(|folder| dev::prepare(folder, Algorithm::Ecdsa));
+    let network = arguments.dev.as_deref().map(|folder| dev_network::prepare(folder, Algorithm::Ecdsa));
     let network = match network.transpose() {
         Ok(network) => network,
-        Err(error) => return complain([chain(&error)]),
+        Err(error) => return print_errors([chain(&error)]),
     };
     let config = network.as_ref().map(|network| network.config_file.clone()).or(arguments.config);
     let Loaded { settings, notes, origin, .. } = match load_settings(config, &variables) {
         Ok(loaded) => loaded,
-        Err(mistakes) => return complain(mistakes),
+        Err(mistakes) => return print_errors(mistakes),
     };
     let collector = settings.tracing.as_ref();
-    let traces = match collector.map(|tracing| Traces::start(tracing, &settings.listen.to_string())).transpose() {
+    let traces = match collector.map(|tracing| OtlpExporter::start(tracing, &settings.listen.to_string())).transpose() {
         Ok(traces) => traces,
-        Err(error) => return complain([format!("{error:#}")]),
+        Err(error) => return print_errors([format!("{error:#}")]),
     };
     let (traces, spans) = traces.unzip();
     let logs = match telemetry::start(&settings.logged(given_spec), format, spans) {
         Ok(logs) => logs,
-        Err(error) => return complain([error.to_string()]),
+        Err(error) => return print_errors([error.to_string()]),
     };
     for note in notes {
         if note.is_warning {
@@ -70,14 +70,14 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
         }
         None => (Vec::new(), arguments.supervised.then(|| dev_cluster::SERVES.to_owned())),
     };
-    let reread = Reread { origin, logs: logs.clone() };
+    let reread = Reloader { origin, logs: logs.clone() };
     let ended = node::run(&settings, &logs, reread, &genesis, greeting.as_deref());
     if let Some(traces) = traces {
         traces.finish();
     }
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain([format!("{error:#}")]),
+        Err(error) => print_errors([format!("{error:#}")]),
     }
 }
 

@@ -35,12 +35,12 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 use tracing::{Instrument as _, Span};
 
-use super::frames::{Incoming, MessageReader, trailers};
-use super::judge::{self, Accepted, Judgement, Refused, judge_all};
-use super::service::Shared;
-use crate::admission::{Charge, OpenStream, Phase, Refusal, now_ms, site};
+use super::message_reader::{IncomingMessage, MessageReader, trailers};
+use super::service::GrpcContext;
+use super::validate::{self, RejectedResponse, ValidEnvelope, ValidationOutcome, validate_batch};
+use crate::admission::{Charge, OpenStream, Phase, RejectionReason, now_ms, site};
 use crate::connection::ConnectInfo;
-use crate::traces::Parent;
+use crate::traces::RemoteParent;
 
 /// Maximum number of in-flight envelopes of one stream; the next is read when a response has been sent.
 const IN_WORK_MAX: usize = 256;
@@ -54,8 +54,8 @@ const SHARE_FROM: usize = 4;
 const SUCCESS_FRAME: [u8; 8] = [0, 0, 0, 0, 3, 0x08, 0xc8, 0x01];
 
 /// Validates envelopes elsewhere: resolves to the results in the order of the envelopes, or to how the thread failed.
-type Elsewhere = Pin<Box<dyn Future<Output = Result<Vec<(Judgement, Charge)>, String>> + Send>>;
-type Entering = Pin<Box<dyn Future<Output = Entered> + Send>>;
+type OffloadedValidation = Pin<Box<dyn Future<Output = Result<Vec<(ValidationOutcome, Charge)>, String>> + Send>>;
+type PendingAdmission = Pin<Box<dyn Future<Output = Entered> + Send>>;
 
 /// Time without progress after which a channel rejects the envelopes that wait at its gate.
 const GATE_PATIENCE: Duration = Duration::from_secs(30);
@@ -76,23 +76,23 @@ enum Entered {
 
 /// The response body of one Broadcast call.
 pub(super) struct BroadcastStream {
-    shared: Shared,
+    shared: GrpcContext,
     reader: MessageReader,
     /// The client's trace.
-    parent: Parent,
+    parent: RemoteParent,
     /// This stream's entry in the registry of streams.
     place: StreamPlace,
     /// The client's address, by which config updates take turns.
     client: IpAddr,
     reading: Reading,
     /// Validated envelopes, by this thread or the other one, that no chain has yet.
-    judged: VecDeque<(Judgement, Charge)>,
+    judged: VecDeque<(ValidationOutcome, Charge)>,
     /// The envelopes that the other thread validates; they follow those in `judged`.
-    elsewhere: Option<Elsewhere>,
+    elsewhere: Option<OffloadedValidation>,
     /// An envelope that waits for capacity at its channel's gate.
-    entering: Option<(Entering, Handed)>,
+    entering: Option<(PendingAdmission, SubmittedEnvelope)>,
     /// Envelopes that were handed over or rejected, in the order of their responses.
-    answers: VecDeque<Answer>,
+    answers: VecDeque<PendingResponse>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     end: Option<Status>,
     ended: bool,
@@ -112,7 +112,7 @@ enum Reading {
 }
 
 /// An envelope on its way to its chain.
-struct Handed {
+struct SubmittedEnvelope {
     channel: Arc<Channel>,
     judged: Judged,
     named: Named,
@@ -120,13 +120,13 @@ struct Handed {
     charge: Charge,
 }
 
-enum Answer {
+enum PendingResponse {
     Expected {
         receiver: oneshot::Receiver<OrderAnswer>,
-        handed: Handed,
+        handed: SubmittedEnvelope,
     },
-    Refused {
-        refused: Refused,
+    Rejected {
+        refused: RejectedResponse,
         /// The channel of the rejected envelope, if it belongs to one.
         channel: Option<Arc<Channel>>,
         judged: Judged,
@@ -135,10 +135,10 @@ enum Answer {
 
 impl BroadcastStream {
     pub(super) fn new(
-        shared: Shared,
+        shared: GrpcContext,
         reader: MessageReader,
         connection: &ConnectInfo,
-        parent: Parent,
+        parent: RemoteParent,
         open: OpenStream,
     ) -> Self {
         let place = shared.context.observed.streams().open(Method::Broadcast, connection.peer);
@@ -175,7 +175,7 @@ impl BroadcastStream {
             self.reader.pause();
             return false;
         }
-        let mut read: Vec<Incoming> = Vec::new();
+        let mut read: Vec<IncomingMessage> = Vec::new();
         while read.len() < READ_AT_ONCE && self.in_work_bytes < self.shared.stream_bytes {
             match self.reader.poll_next(cx) {
                 Poll::Pending => break,
@@ -211,7 +211,7 @@ impl BroadcastStream {
         }
         self.place.in_work(in_work + read.len());
         let (context, parent) = (Arc::clone(&self.shared.context), self.parent.clone());
-        if read.iter().any(|incoming| judge::line_of(&incoming.bytes, &context).is_some()) {
+        if read.iter().any(|incoming| validate::config_update_queue(&incoming.bytes, &context).is_some()) {
             // this thread serves other streams too
             self.elsewhere = Some(Box::pin(judge_in_parts(read, context, parent, self.client)));
             return true;
@@ -222,14 +222,14 @@ impl BroadcastStream {
             let other = self.shared.judges.begin();
             self.elsewhere = Some(Box::pin(async move {
                 let work = move || {
-                    let judged = judge_all(half, &context, &parent);
+                    let judged = validate_batch(half, &context, &parent);
                     drop(other);
                     judged
                 };
                 spawn_blocking(work).await.map_err(|error| error.to_string())
             }));
         }
-        self.judged.extend(judge_all(read, &self.shared.context, &self.parent));
+        self.judged.extend(validate_batch(read, &self.shared.context, &self.parent));
         true
     }
 
@@ -261,24 +261,24 @@ impl BroadcastStream {
                         Entered::Passed(receiver) => self.expect(Some(receiver), handed),
                         Entered::Closed => self.expect(None, handed),
                         Entered::Still(time) => {
-                            self.shared.admission.refusals.count(Refusal::Gate);
+                            self.shared.admission.refusals.count(RejectionReason::Gate);
                             self.turn_away(&still(&handed.channel, time), handed);
                         }
                     }
                 }
                 progress = true;
             }
-            let Some((Judgement { verdict, judged, channel, trace }, charge)) = self.judged.pop_front() else {
+            let Some((ValidationOutcome { verdict, judged, channel, trace }, charge)) = self.judged.pop_front() else {
                 return progress;
             };
             progress = true;
             match verdict {
-                Ok(Accepted { channel, submission, named }) => {
+                Ok(ValidEnvelope { channel, submission, named }) => {
                     if !self.is_known {
                         self.is_known = true;
                         self.reader.peer().reaches(Phase::Known);
                     }
-                    self.enter(submission, trace, Handed { channel, judged, named, charge });
+                    self.enter(submission, trace, SubmittedEnvelope { channel, judged, named, charge });
                 }
                 Err(refused) => {
                     self.in_work_bytes = self.in_work_bytes.saturating_sub(charge.bytes());
@@ -288,7 +288,7 @@ impl BroadcastStream {
         }
     }
 
-    fn enter(&mut self, submission: Submission, trace: Trace, handed: Handed) {
+    fn enter(&mut self, submission: Submission, trace: Trace, handed: SubmittedEnvelope) {
         match trace.within(|| handed.channel.gate().try_order(submission)) {
             Ok(receiver) => self.expect(receiver, handed),
             Err(submission) => {
@@ -296,7 +296,7 @@ impl BroadcastStream {
                 // it goes on reading until it holds as much
                 let held = self.shared.stream_bytes.max(self.in_work_bytes);
                 let crowd = self.shared.admission.budget.limit() / CROWD_PART;
-                let entering: Entering = Box::pin(async move {
+                let entering: PendingAdmission = Box::pin(async move {
                     let span = trace.span().cloned().unwrap_or_else(Span::none);
                     let _outside = at_gate.gate().stand_outside(held);
                     tokio::select! {
@@ -311,17 +311,17 @@ impl BroadcastStream {
         }
     }
 
-    fn expect(&mut self, receiver: Option<oneshot::Receiver<OrderAnswer>>, handed: Handed) {
+    fn expect(&mut self, receiver: Option<oneshot::Receiver<OrderAnswer>>, handed: SubmittedEnvelope) {
         if let Some(receiver) = receiver {
-            self.answers.push_back(Answer::Expected { receiver, handed });
+            self.answers.push_back(PendingResponse::Expected { receiver, handed });
             return;
         }
         self.turn_away(&unavailable(&handed.channel), handed);
     }
 
     /// Rejects an envelope that its channel does not accept now.
-    fn turn_away(&mut self, refused: &Refused, handed: Handed) {
-        let Handed { channel, judged, named, charge } = handed;
+    fn turn_away(&mut self, refused: &RejectedResponse, handed: SubmittedEnvelope) {
+        let SubmittedEnvelope { channel, judged, named, charge } = handed;
         self.in_work_bytes = self.in_work_bytes.saturating_sub(charge.bytes());
         self.shared.context.observed.refused_late(&named, refused.status, &refused.info);
         self.refuse(refused.clone(), Some(channel), judged);
@@ -329,10 +329,10 @@ impl BroadcastStream {
 
     /// Queues a rejection. It ends the stream and drops what was read behind it, except when the sender is over its
     /// limit.
-    fn refuse(&mut self, refused: Refused, channel: Option<Arc<Channel>>, judged: Judged) {
-        let goes_on = refused.goes_on;
-        self.answers.push_back(Answer::Refused { refused, channel, judged });
-        if goes_on {
+    fn refuse(&mut self, refused: RejectedResponse, channel: Option<Arc<Channel>>, judged: Judged) {
+        let keeps_stream_open = refused.keeps_stream_open;
+        self.answers.push_back(PendingResponse::Rejected { refused, channel, judged });
+        if keeps_stream_open {
             return;
         }
         self.reading = Reading::Done;
@@ -346,12 +346,14 @@ impl BroadcastStream {
         let mut progress = false;
         while let Some(front) = self.answers.front_mut() {
             let answer = match front {
-                Answer::Refused { refused, .. } => Err(refused.clone()),
-                Answer::Expected { receiver, handed } => match Pin::new(receiver).poll(cx) {
+                PendingResponse::Rejected { refused, .. } => Err(refused.clone()),
+                PendingResponse::Expected { receiver, handed } => match Pin::new(receiver).poll(cx) {
                     Poll::Pending => return progress,
                     Poll::Ready(Ok(Ok(()))) => Ok(()),
-                    Poll::Ready(Ok(Err(OrderRefusal::NoLongerValid { kind, text }))) => Err(Refused::new(kind, text)),
-                    Poll::Ready(Ok(Err(refusal))) => Err(Refused::unavailable(refusal.to_string())),
+                    Poll::Ready(Ok(Err(OrderRefusal::NoLongerValid { kind, text }))) => {
+                        Err(RejectedResponse::new(kind, text))
+                    }
+                    Poll::Ready(Ok(Err(refusal))) => Err(RejectedResponse::unavailable(refusal.to_string())),
                     // the chain died before it answered
                     Poll::Ready(Err(_)) => Err(unavailable(&handed.channel)),
                 },
@@ -360,15 +362,15 @@ impl BroadcastStream {
             let status = answer.as_ref().map_or_else(|refused| refused.status, |()| FabricStatus::Success);
             let mut late = None;
             match self.answers.pop_front() {
-                Some(Answer::Expected { handed, .. }) => {
+                Some(PendingResponse::Expected { handed, .. }) => {
                     handed.channel.observed().answered(&handed.judged, true, status);
                     self.in_work_bytes = self.in_work_bytes.saturating_sub(handed.charge.bytes());
                     late = Some(handed.named);
                 }
-                Some(Answer::Refused { channel: Some(channel), judged, .. }) => {
+                Some(PendingResponse::Rejected { channel: Some(channel), judged, .. }) => {
                     channel.observed().answered(&judged, false, status);
                 }
-                Some(Answer::Refused { channel: None, judged, .. }) => {
+                Some(PendingResponse::Rejected { channel: None, judged, .. }) => {
                     self.shared.context.observed.answered_nowhere(&judged, status);
                 }
                 None => {}
@@ -382,7 +384,7 @@ impl BroadcastStream {
                 Err(refused) => {
                     tracing::debug!(target: "orderer.grpc", status = ?refused.status, info = %refused.info, "envelope refused");
                     put_response(out, refused.status, refused.info);
-                    if refused.goes_on {
+                    if refused.keeps_stream_open {
                         continue;
                     }
                     self.answers.clear();
@@ -455,36 +457,41 @@ impl http_body::Body for BroadcastStream {
 /// Validates envelopes that include config updates, each of which runs on a blocking thread when its turn has come.
 /// Stops behind the first envelope whose response ends the stream.
 async fn judge_in_parts(
-    read: Vec<Incoming>,
+    read: Vec<IncomingMessage>,
     context: Arc<NodeContext>,
-    parent: Parent,
+    parent: RemoteParent,
     client: IpAddr,
-) -> Result<Vec<(Judgement, Charge)>, String> {
-    let mut judged: Vec<(Judgement, Charge)> = Vec::with_capacity(read.len());
+) -> Result<Vec<(ValidationOutcome, Charge)>, String> {
+    let mut judged: Vec<(ValidationOutcome, Charge)> = Vec::with_capacity(read.len());
     let mut read = read.into_iter().peekable();
     while let Some(first) = read.next() {
         let (with, parent) = (Arc::clone(&context), parent.clone());
-        if let Some(channel) = judge::line_of(&first.bytes, &context) {
+        if let Some(channel) = validate::config_update_queue(&first.bytes, &context) {
             match turn_to_judge(&channel, Some(client)).await {
                 Ok(turn) => {
                     let work = move || {
-                        let judged = judge_all(vec![first], &with, &parent);
+                        let judged = validate_batch(vec![first], &with, &parent);
                         drop(turn);
                         judged
                     };
                     judged.extend(on_own_thread(work).await.map_err(|error| error.to_string())?);
                 }
-                Err(crowded) => judged.push((judge::turned_away(crowded.to_string(), &context), first.charge)),
+                Err(crowded) => {
+                    judged.push((validate::reject_without_validation(crowded.to_string(), &context), first.charge))
+                }
             }
         } else {
             let mut part = vec![first];
-            while let Some(next) = read.next_if(|next| judge::line_of(&next.bytes, &context).is_none()) {
+            while let Some(next) = read.next_if(|next| validate::config_update_queue(&next.bytes, &context).is_none()) {
                 part.push(next);
             }
-            let work = spawn_blocking(move || judge_all(part, &with, &parent));
+            let work = spawn_blocking(move || validate_batch(part, &with, &parent));
             judged.extend(work.await.map_err(|error| error.to_string())?);
         }
-        if judged.iter().any(|(judgement, _)| judgement.verdict.as_ref().is_err_and(|refused| !refused.goes_on)) {
+        if judged
+            .iter()
+            .any(|(judgement, _)| judgement.verdict.as_ref().is_err_and(|refused| !refused.keeps_stream_open))
+        {
             break;
         }
     }
@@ -502,15 +509,15 @@ async fn stands_still(gate: &Gate, crowd_bytes: usize) -> Duration {
     }
 }
 
-fn still(channel: &Channel, time: Duration) -> Refused {
+fn still(channel: &Channel, time: Duration) -> RejectedResponse {
     let (id, seconds, state) = (channel.id(), time.as_secs(), channel.state());
-    Refused::unavailable(format!(
+    RejectedResponse::unavailable(format!(
         "channel '{id}' does not take messages now: it has acknowledged none for {seconds} s, and as many wait as may ({state})"
     ))
 }
 
-fn unavailable(channel: &Channel) -> Refused {
-    Refused::unavailable(format!("channel '{}' does not take messages now: {}", channel.id(), channel.state()))
+fn unavailable(channel: &Channel) -> RejectedResponse {
+    RejectedResponse::unavailable(format!("channel '{}' does not take messages now: {}", channel.id(), channel.state()))
 }
 
 fn put_response(out: &mut BytesMut, status: FabricStatus, info: String) {

@@ -29,11 +29,11 @@ use orderer_core::policy::{SignedDatum, Signers};
 use orderer_core::processing::SeekPlan;
 use tonic::{Code, Status};
 
-use super::frames::{Incoming, MessageReader, trailers};
-use super::service::Shared;
+use super::message_reader::{IncomingMessage, MessageReader, trailers};
+use super::service::GrpcContext;
 use crate::admission::{Charge, Held, OpenStream, Peer, Phase, now_ms};
 use crate::connection::ConnectInfo;
-use crate::traces::Parent;
+use crate::traces::RemoteParent;
 
 /// Maximum size of a request. Fabric accepts requests as large as envelopes. Here a request is retained for as long
 /// as its response lasts, to be revalidated after a config update, and no client has a reason to send more than a few
@@ -52,10 +52,10 @@ pub(super) struct DeliverStream {
 
 impl DeliverStream {
     pub(super) fn new(
-        shared: Shared,
+        shared: GrpcContext,
         mut reader: MessageReader,
         connection: ConnectInfo,
-        parent: Parent,
+        parent: RemoteParent,
         open: OpenStream,
     ) -> Self {
         reader.limit(REQUEST_MAX_BYTES);
@@ -84,10 +84,10 @@ impl http_body::Body for DeliverStream {
 
 /// Responds to request after request; the first that does not succeed is the last.
 fn answer_all(
-    shared: Shared,
+    shared: GrpcContext,
     mut reader: MessageReader,
     connection: ConnectInfo,
-    parent: Parent,
+    parent: RemoteParent,
     open: OpenStream,
 ) -> impl Stream<Item = Result<Bytes, Status>> + Send {
     let mut observed = shared.context.observed.stream(Method::Deliver);
@@ -117,7 +117,7 @@ fn answer_all(
             if let Some(files) = &shared.deliver_files {
                 files.put(&request.bytes);
             }
-            let mut answer = match Answer::begin(&shared, &connection, &place, Arc::clone(reader.peer()), request).await {
+            let mut answer = match ActiveRequest::begin(&shared, &connection, &place, Arc::clone(reader.peer()), request).await {
                 Ok(answer) => {
                     reader.peer().reaches(Phase::Known);
                     answer.followed(&connection, &parent)
@@ -165,12 +165,12 @@ fn ended_with_status(observed: &mut StreamObserved) {
 }
 
 /// The reason a response ends without success. Deliver has no text on the wire: the reason is for the log.
-struct Refused {
+struct RequestRejected {
     status: FabricStatus,
     reason: String,
 }
 
-impl Refused {
+impl RequestRejected {
     fn new(status: FabricStatus, reason: impl Into<String>) -> Self {
         Self { status, reason: reason.into() }
     }
@@ -186,12 +186,12 @@ impl Refused {
 }
 
 /// The response to one request: its position in the chain.
-struct Answer {
+struct ActiveRequest {
     channel: Arc<Channel>,
     plan: SeekPlan,
     next: BlockNumber,
     done: bool,
-    reader: Reader,
+    reader: BlockReader,
     /// The charge for the request, whose bytes the reader retains.
     _request: Charge,
     heights: tokio::sync::watch::Receiver<u64>,
@@ -207,46 +207,49 @@ struct Answer {
 }
 
 /// The requester, and the configuration under which the request was last allowed.
-struct Reader {
+struct BlockReader {
     signed: SignedDatum,
     not_after: Option<UnixSeconds>,
     allowed_under: Option<Arc<ChannelSnapshot>>,
 }
 
-impl Answer {
+impl ActiveRequest {
     /// Validates a request, in Fabric's order.
     async fn begin(
-        shared: &Shared,
+        shared: &GrpcContext,
         connection: &ConnectInfo,
         place: &StreamPlace,
         peer: Arc<Peer>,
-        request: Incoming,
-    ) -> Result<Self, Refused> {
-        let Incoming { bytes, charge } = request;
-        let envelope = SignedEnvelope::parse(bytes).map_err(|e| Refused::bad(e.to_string()))?;
-        let message = Message::parse(envelope).map_err(|e| Refused::bad(e.to_string()))?;
+        request: IncomingMessage,
+    ) -> Result<Self, RequestRejected> {
+        let IncomingMessage { bytes, charge } = request;
+        let envelope = SignedEnvelope::parse(bytes).map_err(|e| RequestRejected::bad(e.to_string()))?;
+        let message = Message::parse(envelope).map_err(|e| RequestRejected::bad(e.to_string()))?;
         check_time(shared, &message)?;
         check_tls_binding(shared, connection, &message)?;
         let name = &message.channel_header.channel_id;
         let channel = match shared.context.directory.find(name) {
             Some(Entry::Open(channel)) => channel,
             Some(Entry::Broken(broken)) => {
-                return Err(Refused::new(FabricStatus::ServiceUnavailable, broken.cause.clone()));
+                return Err(RequestRejected::new(FabricStatus::ServiceUnavailable, broken.cause.clone()));
             }
-            None => return Err(Refused::new(FabricStatus::NotFound, format!("channel '{name}' does not exist"))),
+            None => {
+                return Err(RequestRejected::new(FabricStatus::NotFound, format!("channel '{name}' does not exist")));
+            }
         };
         let subscription = channel.observed().subscribe();
         let seek: SeekInfo =
-            lenient::decode(message.data.clone()).map_err(|e| Refused::bad(format!("seek info: {e}")))?;
-        let header: SignatureHeader = message.read_signature_header().map_err(|e| Refused::bad(e.to_string()))?;
+            lenient::decode(message.data.clone()).map_err(|e| RequestRejected::bad(format!("seek info: {e}")))?;
+        let header: SignatureHeader =
+            message.read_signature_header().map_err(|e| RequestRejected::bad(e.to_string()))?;
         let creator = header.creator.clone();
-        let mut reader = Reader::new(&message, header, &channel.snapshot());
+        let mut reader = BlockReader::new(&message, header, &channel.snapshot());
         reader.check(shared, &channel)?;
         let (heights, states) = (channel.ledger().heights(), channel.states());
         let plan = SeekPlan::new(&seek, channel.ledger().horizon(), *heights.borrow())
-            .map_err(|e| Refused::new(e.status(), e.to_string()))?;
+            .map_err(|e| RequestRejected::new(e.status(), e.to_string()))?;
         if !plan.best_effort && has_not_begun(&channel) {
-            return Err(Refused::new(FabricStatus::ServiceUnavailable, channel.state().to_string()));
+            return Err(RequestRejected::new(FabricStatus::ServiceUnavailable, channel.state().to_string()));
         }
         let (msp_id, subject) = match channel.snapshot().msps().identify(&creator) {
             Ok(identity) => (identity.msp_id().to_owned(), identity.subject().to_owned()),
@@ -279,18 +282,18 @@ impl Answer {
     }
 
     /// Starts a span for the request in the client's trace, if tracing is enabled.
-    fn followed(mut self, connection: &ConnectInfo, parent: &Parent) -> Self {
+    fn followed(mut self, connection: &ConnectInfo, parent: &RemoteParent) -> Self {
         if is_on() {
             let span = tracing::debug_span!(target: TARGET, parent: None, "deliver", channel = self.channel.id().as_str(),
                 start = self.plan.start.0, stop = self.plan.stop.0, peer = %connection.peer);
-            parent.adopt(&span);
+            parent.set_as_parent_of(&span);
             self.trace = Trace::of(span);
         }
         self
     }
 
     /// Returns the next frame; `None` behind the last requested block.
-    async fn next(&mut self, shared: &Shared) -> Result<Option<(u64, Bytes)>, Refused> {
+    async fn next(&mut self, shared: &GrpcContext) -> Result<Option<(u64, Bytes)>, RequestRejected> {
         // a connection that polls for the next frame has taken the one before
         self.sending = Trace::default();
         if self.done {
@@ -315,7 +318,7 @@ impl Answer {
     }
 
     /// Waits until the next block exists, if the request says so and the block may ever come.
-    async fn wait_for_block(&mut self, shared: &Shared) -> Result<(), Refused> {
+    async fn wait_for_block(&mut self, shared: &GrpcContext) -> Result<(), RequestRejected> {
         if *self.states.borrow() == ChannelState::Removed {
             return Err(removed());
         }
@@ -325,13 +328,13 @@ impl Answer {
             }
             if self.plan.fail_if_not_ready {
                 let reason = format!("block {} does not exist yet", self.next);
-                return Err(Refused::new(FabricStatus::NotFound, reason));
+                return Err(RequestRejected::new(FabricStatus::NotFound, reason));
             }
             let state = self.states.borrow_and_update().clone();
             if !self.plan.best_effort
                 && let ChannelState::Failed { cause, .. } | ChannelState::Retrying { cause, .. } = state
             {
-                return Err(Refused::new(FabricStatus::ServiceUnavailable, cause));
+                return Err(RequestRejected::new(FabricStatus::ServiceUnavailable, cause));
             }
             if state == ChannelState::Removed {
                 return Err(removed());
@@ -347,7 +350,7 @@ impl Answer {
     }
 
     /// Returns the next block: from memory, else from disk together with some that follow it.
-    async fn read_block(&mut self, shared: &Shared) -> Result<(EncodedBlock, Held), Refused> {
+    async fn read_block(&mut self, shared: &GrpcContext) -> Result<(EncodedBlock, Held), RequestRejected> {
         if let Some(block) = self.read_ahead.pop_front() {
             return Ok(block);
         }
@@ -382,7 +385,7 @@ impl Answer {
             drop(reserved);
             Ok::<_, orderer_ledger::ReadError>(blocks)
         });
-        let failed = |reason: String| Refused::new(FabricStatus::InternalServerError, reason);
+        let failed = |reason: String| RequestRejected::new(FabricStatus::InternalServerError, reason);
         self.read_ahead = read.await.map_err(|e| failed(e.to_string()))?.map_err(|e| {
             let reason = orderer_actors::chain_state::chain_text(&e);
             tracing::error!(target: "orderer.ledger", channel = %self.channel.id(), block = %self.next, %reason,
@@ -393,14 +396,14 @@ impl Answer {
         self.read_ahead.pop_front().ok_or_else(|| {
             if self.next < horizon {
                 let reason = format!("block {} is gone: the blocks before {horizon} were pruned", self.next);
-                return Refused::new(FabricStatus::NotFound, reason);
+                return RequestRejected::new(FabricStatus::NotFound, reason);
             }
             failed(format!("block {} is missing in the ledger", self.next))
         })
     }
 }
 
-impl Reader {
+impl BlockReader {
     fn new(message: &Message, header: SignatureHeader, snapshot: &ChannelSnapshot) -> Self {
         let not_after = match snapshot.msps().identify(&header.creator) {
             Ok(identity) => Some(identity.not_after()),
@@ -411,12 +414,12 @@ impl Reader {
     }
 
     /// Checks whether the request may still be served: the policy when the configuration changed, expiry each time.
-    fn check(&mut self, shared: &Shared, channel: &Channel) -> Result<(), Refused> {
+    fn check(&mut self, shared: &GrpcContext, channel: &Channel) -> Result<(), RequestRejected> {
         if shared.context.expiration_checks
             && let Some(not_after) = self.not_after
             && not_after < unix_now()
         {
-            return Err(Refused::new(FabricStatus::Forbidden, "the client's identity has expired"));
+            return Err(RequestRejected::new(FabricStatus::Forbidden, "the client's identity has expired"));
         }
         let snapshot = channel.snapshot();
         if self.allowed_under.as_ref().is_some_and(|under| Arc::ptr_eq(under, &snapshot)) {
@@ -426,7 +429,7 @@ impl Reader {
         snapshot
             .policies()
             .evaluate(snapshot.orderer().readers_policy(), &signers)
-            .map_err(|denied| Refused::new(FabricStatus::Forbidden, denied.to_string()))?;
+            .map_err(|denied| RequestRejected::new(FabricStatus::Forbidden, denied.to_string()))?;
         self.allowed_under = Some(snapshot);
         Ok(())
     }
@@ -447,36 +450,36 @@ fn has_not_begun(channel: &Channel) -> bool {
     is_starting && channel.ledger().height() == 1
 }
 
-fn stopping() -> Refused {
-    Refused::new(FabricStatus::ServiceUnavailable, "the orderer is shutting down")
+fn stopping() -> RequestRejected {
+    RequestRejected::new(FabricStatus::ServiceUnavailable, "the orderer is shutting down")
 }
 
-fn removed() -> Refused {
-    Refused::new(FabricStatus::NotFound, "the channel was removed from this orderer")
+fn removed() -> RequestRejected {
+    RequestRejected::new(FabricStatus::NotFound, "the channel was removed from this orderer")
 }
 
 /// Rejects a request whose timestamp is too far from now.
-fn check_time(shared: &Shared, message: &Message) -> Result<(), Refused> {
+fn check_time(shared: &GrpcContext, message: &Message) -> Result<(), RequestRejected> {
     let time = message.channel_header.timestamp.as_ref();
-    let time = time.ok_or_else(|| Refused::bad("channel header has no timestamp"))?;
+    let time = time.ok_or_else(|| RequestRejected::bad("channel header has no timestamp"))?;
     let distance = unix_now().0.abs_diff(time.seconds);
     let window = shared.time_window.as_secs();
     if distance > window {
-        return Err(Refused::bad(format!("timestamp is {distance} s away from now, more than {window} s")));
+        return Err(RequestRejected::bad(format!("timestamp is {distance} s away from now, more than {window} s")));
     }
     Ok(())
 }
 
 /// Rejects, with mutual TLS, a request that does not carry the hash of its connection's client certificate.
-fn check_tls_binding(shared: &Shared, connection: &ConnectInfo, message: &Message) -> Result<(), Refused> {
+fn check_tls_binding(shared: &GrpcContext, connection: &ConnectInfo, message: &Message) -> Result<(), RequestRejected> {
     if !shared.client_certificate_required {
         return Ok(());
     }
     let claimed = &message.channel_header.tls_cert_hash;
     match &connection.tls_certificate_hash {
-        None => Err(Refused::bad("the connection has no client certificate")),
-        Some(_) if claimed.is_empty() => Err(Refused::bad("channel header has no TLS certificate hash")),
+        None => Err(RequestRejected::bad("the connection has no client certificate")),
+        Some(_) if claimed.is_empty() => Err(RequestRejected::bad("channel header has no TLS certificate hash")),
         Some(actual) if claimed[..] == actual[..] => Ok(()),
-        Some(_) => Err(Refused::bad("TLS certificate hash is not that of the connection's client certificate")),
+        Some(_) => Err(RequestRejected::bad("TLS certificate hash is not that of the connection's client certificate")),
     }
 }

@@ -5,17 +5,17 @@
 
 mod broadcast;
 mod deliver;
-mod frames;
-mod judge;
-mod judges;
-mod request_files;
+mod message_reader;
+mod request_trace;
 mod service;
 mod step;
-mod unary;
+mod unary_metrics;
+mod validate;
+mod validation_threads;
 
-pub(crate) use judge::{Accepted, judge_config_update, line_of};
-pub use judges::Judges;
-pub use request_files::RequestFiles;
-pub use service::{AtomicBroadcast, Shared};
+pub use request_trace::RequestTraceWriter;
+pub use service::{AtomicBroadcast, GrpcContext};
 pub use step::{Cluster, RaftChannels, is_consenter};
-pub use unary::{CountedUnary, UNARY_MAX_BYTES};
+pub use unary_metrics::{UNARY_MAX_BYTES, UnaryMetrics};
+pub(crate) use validate::{ValidEnvelope, config_update_queue, validate_config_update};
+pub use validation_threads::ValidationThreads;

@@ -16,16 +16,16 @@ use tower_service::Service;
 
 use super::broadcast::BroadcastStream;
 use super::deliver::DeliverStream;
-use super::frames::{Arriving, MessageReader};
-use super::judges::Judges;
-use super::request_files::RequestFiles;
+use super::message_reader::{Arriving, MessageReader};
+use super::request_trace::RequestTraceWriter;
+use super::validation_threads::ValidationThreads;
 use crate::admission::{Admission, Peer};
 use crate::connection::ConnectInfo;
-use crate::traces::Parent;
+use crate::traces::RemoteParent;
 
 /// State that every stream shares.
 #[derive(Clone)]
-pub struct Shared {
+pub struct GrpcContext {
     /// The node's shared services.
     pub context: Arc<NodeContext>,
     /// Cancelled when the node shuts down: streams answer what is in flight and end.
@@ -33,7 +33,7 @@ pub struct Shared {
     /// Limits on clients: connections, streams, memory.
     pub admission: Admission,
     /// Counts the threads that validate envelopes.
-    pub judges: Judges,
+    pub judges: ValidationThreads,
     /// Maximum size in bytes of one stream's in-flight envelopes.
     pub stream_bytes: usize,
     /// Maximum size in bytes of a message.
@@ -41,20 +41,20 @@ pub struct Shared {
     /// Maximum distance between a Deliver request's timestamp and now.
     pub time_window: Duration,
     /// Records what Broadcast reads, if enabled.
-    pub broadcast_files: Option<RequestFiles>,
+    pub broadcast_files: Option<RequestTraceWriter>,
     /// Records what Deliver reads, if enabled.
-    pub deliver_files: Option<RequestFiles>,
+    pub deliver_files: Option<RequestTraceWriter>,
     /// Whether Deliver requests are bound to the client's TLS certificate.
     pub client_certificate_required: bool,
 }
 
 /// The gRPC service `orderer.AtomicBroadcast`.
 #[derive(Clone)]
-pub struct AtomicBroadcast(Shared);
+pub struct AtomicBroadcast(GrpcContext);
 
 impl AtomicBroadcast {
     /// Creates the service.
-    pub fn new(shared: Shared) -> Self {
+    pub fn new(shared: GrpcContext) -> Self {
         Self(shared)
     }
 }
@@ -74,7 +74,7 @@ impl Service<Request<Body>> for AtomicBroadcast {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let connection = request.extensions().get::<ConnectInfo>().cloned().unwrap_or_default();
-        let parent = Parent::of(request.headers());
+        let parent = RemoteParent::of(request.headers());
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         // a request from within the process has no connection
         let peer = connection.admitted.clone();

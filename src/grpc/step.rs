@@ -23,7 +23,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
-use super::frames::{Arriving, Incoming, MessageReader};
+use super::message_reader::{Arriving, IncomingMessage, MessageReader};
 use crate::admission::{Admission, Charge, OpenStream, Peer};
 use crate::connection::ConnectInfo;
 
@@ -131,8 +131,8 @@ struct Held {
     _charge: Charge,
 }
 
-impl From<Incoming> for Held {
-    fn from(Incoming { bytes, charge }: Incoming) -> Self {
+impl From<IncomingMessage> for Held {
+    fn from(IncomingMessage { bytes, charge }: IncomingMessage) -> Self {
         Self { bytes, _charge: charge }
     }
 }
@@ -184,7 +184,7 @@ mod tests {
     use futures_util::StreamExt as _;
     use orderer_actors::observe::Observed;
 
-    use super::super::frames::tests::Pieces;
+    use super::super::message_reader::tests::Pieces;
     use super::*;
 
     fn framed(length: usize) -> Bytes {

@@ -13,9 +13,9 @@ use crate::connection::ConnectInfo;
 
 /// The subject of the client's certificate, in every request of its connection.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ShownBy(Option<Arc<str>>);
+pub(super) struct ClientSubject(Option<Arc<str>>);
 
-impl ShownBy {
+impl ClientSubject {
     pub(super) fn certificate(shown: Option<&CertificateDer<'_>>) -> Self {
         let parsed = shown.and_then(|der| x509_parser::certificate::X509Certificate::from_der(der).ok());
         Self(parsed.map(|(_, certificate)| certificate.subject().to_string().into()))
@@ -28,7 +28,7 @@ pub(super) async fn audited(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let peer = request.extensions().get::<ConnectInfo>().map(|info| info.peer);
-    let client = request.extensions().get::<ShownBy>().and_then(|shown| shown.0.clone());
+    let client = request.extensions().get::<ClientSubject>().and_then(|shown| shown.0.clone());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;
     let client = client.as_deref().unwrap_or("no certificate");

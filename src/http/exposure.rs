@@ -12,8 +12,8 @@ use axum::http::{StatusCode, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::answer::Refused;
-use super::same_site::is_nobody_elses;
+use super::origin_check::is_nobody_elses;
+use super::response::ApiError;
 use crate::connection::ConnectInfo;
 
 const ELSEWHERE: &str = "without TLS this is shown on the node's own machine alone: ask there at 127.0.0.1, turn on \
@@ -25,7 +25,7 @@ pub(super) async fn on_this_machine(State(listens_on): State<Arc<str>>, request:
     let here =
         request.extensions().get::<ConnectInfo>().is_some_and(|info| info.peer.ip().to_canonical().is_loopback());
     if !here {
-        return Refused::new(StatusCode::FORBIDDEN, ELSEWHERE).into_response();
+        return ApiError::new(StatusCode::FORBIDDEN, ELSEWHERE).into_response();
     }
     let host = host_of(&request);
     if host.as_deref().is_some_and(|host| is_nobody_elses(host, &listens_on)) {
@@ -33,7 +33,7 @@ pub(super) async fn on_this_machine(State(listens_on): State<Arc<str>>, request:
     }
     let host = host.unwrap_or_default();
     let why = format!("asked for as {host:?}, a name that another site could have made lead here: ask by 127.0.0.1");
-    Refused::new(StatusCode::FORBIDDEN, why).into_response()
+    ApiError::new(StatusCode::FORBIDDEN, why).into_response()
 }
 
 /// Returns the requested host without the port; over HTTP/2 it is part of the URI.

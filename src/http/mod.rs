@@ -1,14 +1,14 @@
 //! HTTP endpoints for operators and their tools: operations (health, metrics, log levels) and administration (channel
 //! participation), each on a listener of its own.
 
-mod answer;
 mod audit;
-mod blocks;
+mod block_lookup;
 mod debug;
 mod exposure;
 #[cfg(feature = "profiles")]
 mod heap_profile;
 mod operations;
+mod origin_check;
 mod outgoing_body;
 mod page;
 mod participation;
@@ -19,13 +19,13 @@ mod profile;
 #[cfg(not(feature = "profiles"))]
 #[path = "no_profile.rs"]
 mod profile;
-mod same_site;
+mod response;
 mod server;
 
 #[cfg(feature = "profiles")]
 pub(crate) use heap_profile::begin as begin_heap_profile;
-pub use operations::{Operations, operations};
-pub use participation::{Administration, participation};
+pub use operations::{OperationsApi, operations};
+pub use participation::{ParticipationApi, participation};
 #[cfg(not(feature = "profiles"))]
 pub(crate) use profile::begin_heap_profile;
 pub use profile::profile;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use orderer_actors::NodeContext;
 
-use super::answer::not_found;
+use super::response::not_found;
 
 /// Fails, because the feature was not built.
 pub(crate) fn begin_heap_profile() -> Result<(), &'static str> {

@@ -19,22 +19,22 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Refused, has_certificate, json, not_found};
-use super::debug::{Debug, EventReaders, Looks, debug};
+use super::debug::{BlockingReads, DebugApi, EventReaders, debug};
 use super::exposure::on_this_machine;
 use super::page::page;
+use super::response::{ApiError, json, not_found, require_client_certificate};
 use crate::admission::Admission;
-use crate::certificates::CertificatesInUse;
-use crate::disk::LedgerDisk;
+use crate::certificates::CertificateInventory;
+use crate::disk_monitor::LedgerDisk;
 use crate::metrics::{ClusterSides, Metrics, TEXT_FORMAT};
-use crate::settings::{DebugEndpoint, Effective};
+use crate::settings::{DebugEndpoint, EffectiveValue};
 use crate::telemetry::LogControl;
 
 /// Maximum size in bytes of a body, which is a log spec.
 const BODY_MAX_BYTES: usize = 64 << 10;
 
 /// State of the endpoint.
-pub struct Operations {
+pub struct OperationsApi {
     /// The node's shared services.
     pub context: Arc<NodeContext>,
     /// Limits on clients.
@@ -48,9 +48,9 @@ pub struct Operations {
     /// The metrics, if Prometheus is the provider.
     pub metrics: Option<Arc<Metrics>>,
     /// The name of the configuration file, and the settings in force.
-    pub settings: (String, Vec<Effective>),
+    pub settings: (String, Vec<EffectiveValue>),
     /// The node's own certificates.
-    pub certificates: CertificatesInUse,
+    pub certificates: CertificateInventory,
     /// The clients that may see the node's content.
     pub debug: DebugEndpoint,
     /// The host of the listener's address, as the configuration has it.
@@ -61,12 +61,12 @@ pub struct Operations {
     pub secured: bool,
 }
 
-type Shared = State<Arc<Operations>>;
+type Shared = State<Arc<OperationsApi>>;
 
 /// Returns the endpoint's routes.
-pub fn operations(operations: Operations) -> Router {
+pub fn operations(operations: OperationsApi) -> Router {
     let secured = operations.secured;
-    let debug = debug(Debug {
+    let debug = debug(DebugApi {
         context: Arc::clone(&operations.context),
         admission: operations.admission.clone(),
         disk: operations.disk.clone(),
@@ -76,7 +76,7 @@ pub fn operations(operations: Operations) -> Router {
         certificates: operations.certificates.clone(),
         stopping: operations.stopping.clone(),
         event_readers: EventReaders::default(),
-        looks: Looks::default(),
+        looks: BlockingReads::default(),
     });
     let content = debug.merge(page());
     let content = match operations.debug {
@@ -91,7 +91,7 @@ pub fn operations(operations: Operations) -> Router {
     let metrics = operations_metrics(&shared);
     let mut inner = log_spec.merge(metrics).with_state(Arc::clone(&shared)).merge(content);
     if secured {
-        inner = inner.layer(from_fn(has_certificate));
+        inner = inner.layer(from_fn(require_client_certificate));
     }
     Router::new()
         .route("/healthz", get(health).fallback(wrong_method))
@@ -103,15 +103,15 @@ pub fn operations(operations: Operations) -> Router {
 }
 
 /// Returns the route of the metrics, which exists only if Prometheus is the provider; as in Fabric.
-fn operations_metrics(shared: &Arc<Operations>) -> Router<Arc<Operations>> {
+fn operations_metrics(shared: &Arc<OperationsApi>) -> Router<Arc<OperationsApi>> {
     if shared.metrics.is_none() {
         return Router::new();
     }
     Router::new().route("/metrics", get(metrics).fallback(wrong_method))
 }
 
-async fn metrics(State(shared): Shared) -> Result<Response, Refused> {
-    let failed = |error: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error);
+async fn metrics(State(shared): Shared) -> Result<Response, ApiError> {
+    let failed = |error: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error);
     let Some(metrics) = shared.metrics.clone() else { return Err(not_found().await) };
     // with a thousand channels it is a long text
     let text = tokio::task::spawn_blocking(move || metrics.text()).await.map_err(|e| failed(e.to_string()))?;
@@ -120,8 +120,8 @@ async fn metrics(State(shared): Shared) -> Result<Response, Refused> {
 }
 
 /// Rejects the method with 400, as Fabric.
-async fn wrong_method(method: Method) -> Refused {
-    Refused::bad(format!("invalid request method: {method}"))
+async fn wrong_method(method: Method) -> ApiError {
+    ApiError::bad_request(format!("invalid request method: {method}"))
 }
 
 #[derive(Serialize)]
@@ -192,9 +192,9 @@ async fn log_spec(State(shared): Shared) -> Response {
     json(StatusCode::OK, &LogSpec { spec: shared.logs.spec() })
 }
 
-async fn set_log_spec(State(shared): Shared, body: Bytes) -> Result<Response, Refused> {
-    let wanted: LogSpec = serde_json::from_slice(&body).map_err(|e| Refused::bad(e.to_string()))?;
-    shared.logs.set(&wanted.spec).map_err(|e| Refused::bad(e.to_string()))?;
+async fn set_log_spec(State(shared): Shared, body: Bytes) -> Result<Response, ApiError> {
+    let wanted: LogSpec = serde_json::from_slice(&body).map_err(|e| ApiError::bad_request(e.to_string()))?;
+    shared.logs.set(&wanted.spec).map_err(|e| ApiError::bad_request(e.to_string()))?;
     tracing::info!(target: "orderer.node", spec = %wanted.spec, "log levels were changed");
     Ok(StatusCode::NO_CONTENT.into_response())
 }

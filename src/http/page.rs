@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use orderer_core::crypto::{hex, sha256};
 
-use super::answer::{Refused, not_found, wrong_method};
+use super::response::{ApiError, not_found, wrong_method};
 
 /// Scripts, styles and requests are the node's own; nothing is framed, embedded or sent elsewhere, and no text from a
 /// client becomes a script.
@@ -109,7 +109,7 @@ pub(super) fn page() -> Router {
         .route("/debug/page/{*file}", get(asset).fallback(only_get))
 }
 
-async fn only_get(method: Method) -> Refused {
+async fn only_get(method: Method) -> ApiError {
     wrong_method(&method, "GET")
 }
 

@@ -18,16 +18,16 @@ use orderer_actors::membership::{JoinBlock, JoinError, RemoveError};
 use orderer_core::channel::ChannelId;
 use serde::Serialize;
 
-use super::answer::{Refused, json, not_found, takes_json, wrong_method};
-use super::blocks;
-use crate::grpc::{Accepted, judge_config_update, line_of};
+use super::block_lookup;
+use super::response::{ApiError, json, not_found, require_json_accept, wrong_method};
+use crate::grpc::{ValidEnvelope, config_update_queue, validate_config_update};
 
 const CHANNELS: &str = "/participation/v1/channels";
 const BLOCK_PART: &str = "config-block";
 const UPDATE_PART: &str = "config-update-envelope";
 
 /// State of the API.
-pub struct Administration {
+pub struct ParticipationApi {
     /// The node's shared services.
     pub context: Arc<NodeContext>,
     /// Whether the API is enabled.
@@ -36,10 +36,10 @@ pub struct Administration {
     pub max_body_bytes: usize,
 }
 
-type Shared = State<Arc<Administration>>;
+type Shared = State<Arc<ParticipationApi>>;
 
 /// Returns the API's routes.
-pub fn participation(administration: Administration) -> Router {
+pub fn participation(administration: ParticipationApi) -> Router {
     let limit = DefaultBodyLimit::max(administration.max_body_bytes);
     let shared = Arc::new(administration);
     let channel = format!("{CHANNELS}/{{channel}}");
@@ -48,7 +48,7 @@ pub fn participation(administration: Administration) -> Router {
         .route(&channel, on(MethodFilter::GET, list_one).delete(remove).fallback(wrong_method_for_one))
         .route(&format!("{channel}/blocks/{{block}}"), get(fetch).fallback(wrong_method_for_block))
         .route("/participation/v1/", get(redirect))
-        .layer(from_fn(takes_json))
+        .layer(from_fn(require_json_accept))
         .layer(from_fn_with_state(Arc::clone(&shared), is_enabled))
         .fallback(not_found)
         .layer(limit)
@@ -59,18 +59,18 @@ async fn is_enabled(State(shared): Shared, request: Request, next: Next) -> Resp
     if shared.enabled {
         return next.run(request).await;
     }
-    Refused::new(StatusCode::SERVICE_UNAVAILABLE, "channel participation API is disabled").into_response()
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "channel participation API is disabled").into_response()
 }
 
-async fn wrong_method_for_all(method: Method) -> Refused {
+async fn wrong_method_for_all(method: Method) -> ApiError {
     wrong_method(&method, "GET, POST, PUT")
 }
 
-async fn wrong_method_for_one(method: Method) -> Refused {
+async fn wrong_method_for_one(method: Method) -> ApiError {
     wrong_method(&method, "GET, DELETE")
 }
 
-async fn wrong_method_for_block(method: Method) -> Refused {
+async fn wrong_method_for_block(method: Method) -> ApiError {
     wrong_method(&method, "GET")
 }
 
@@ -80,20 +80,20 @@ async fn redirect() -> Response {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct List {
-    system_channel: Option<Short>,
-    channels: Option<Vec<Short>>,
+struct ChannelList {
+    system_channel: Option<ChannelSummary>,
+    channels: Option<Vec<ChannelSummary>>,
 }
 
 #[derive(Serialize)]
-struct Short {
+struct ChannelSummary {
     name: String,
     url: String,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Info {
+struct ChannelInfo {
     name: String,
     url: String,
     consensus_relation: &'static str,
@@ -101,7 +101,7 @@ struct Info {
     height: u64,
 }
 
-impl Info {
+impl ChannelInfo {
     fn new(id: &ChannelId, consensus_relation: &'static str, status: &'static str, height: u64) -> Self {
         Self { name: id.to_string(), url: url(id), consensus_relation, status, height }
     }
@@ -131,127 +131,129 @@ fn url(id: &ChannelId) -> String {
 
 async fn list_all(State(shared): Shared) -> Response {
     let system = shared.context.directory.system_channel();
-    let short = |id: &ChannelId| Short { name: id.to_string(), url: url(id) };
+    let short = |id: &ChannelId| ChannelSummary { name: id.to_string(), url: url(id) };
     let all = shared.context.directory.all();
     let others = all.keys().filter(|id| system.as_ref().is_none_or(|system| system.id() != *id));
-    let others: Vec<Short> = others.map(short).collect();
-    let list = List {
+    let others: Vec<ChannelSummary> = others.map(short).collect();
+    let list = ChannelList {
         system_channel: system.as_ref().map(|system| short(system.id())),
         channels: (!others.is_empty()).then_some(others),
     };
     not_stored(json(StatusCode::OK, &list))
 }
 
-async fn list_one(State(shared): Shared, Path(channel): Path<String>) -> Result<Response, Refused> {
+async fn list_one(State(shared): Shared, Path(channel): Path<String>) -> Result<Response, ApiError> {
     let id = parse_id(&channel)?;
     let info = match shared.context.directory.find(&channel) {
-        Some(Entry::Open(channel)) => Info::of(&channel),
-        Some(Entry::Broken(_)) => Info::new(&id, "other", "failed", 0),
-        None if shared.context.membership.removing().contains(&id) => Info::new(&id, "other", "inactive", 0),
-        None => return Err(Refused::new(StatusCode::NOT_FOUND, "channel does not exist")),
+        Some(Entry::Open(channel)) => ChannelInfo::of(&channel),
+        Some(Entry::Broken(_)) => ChannelInfo::new(&id, "other", "failed", 0),
+        None if shared.context.membership.removing().contains(&id) => ChannelInfo::new(&id, "other", "inactive", 0),
+        None => return Err(ApiError::new(StatusCode::NOT_FOUND, "channel does not exist")),
     };
     Ok(not_stored(json(StatusCode::OK, &info)))
 }
 
-async fn join(State(shared): Shared, request: Request) -> Result<Response, Refused> {
+async fn join(State(shared): Shared, request: Request) -> Result<Response, ApiError> {
     let block = only_part(request, BLOCK_PART).await?;
     let of_thread = Arc::clone(&shared);
     let read = on_own_thread(move || JoinBlock::read(&block, &of_thread.context));
-    let block = read.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    let block = read.await.map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     let block = block.map_err(|refused| refuse_join(&refused))?;
     let (is_first, relation) = (block.is_first(), block.relation(&shared.context));
     let joined = shared.context.membership.join(block).await;
     let channel = joined.map_err(|refused| refuse_join(&refused))?;
     if is_first && relation != Relation::Follower {
-        return Ok(created(&Info::of(&channel)));
+        return Ok(created(&ChannelInfo::of(&channel)));
     }
     // as Fabric: there are no blocks at first of a channel that it follows, or that it has to catch up with
-    Ok(created(&Info::new(channel.id(), word(relation), "onboarding", 0)))
+    Ok(created(&ChannelInfo::new(channel.id(), word(relation), "onboarding", 0)))
 }
 
-fn refuse_join(refused: &JoinError) -> Refused {
+fn refuse_join(refused: &JoinError) -> ApiError {
     let text = refused.to_string();
     match refused {
-        JoinError::SystemChannelExists => Refused::not_allowed("GET", text),
-        JoinError::ChannelExists => Refused::not_allowed("GET, DELETE", text),
-        JoinError::OtherChannelsExist => Refused::new(StatusCode::FORBIDDEN, text),
-        JoinError::Pending(_) => Refused::new(StatusCode::CONFLICT, text),
-        JoinError::Ledger(_) => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text),
-        JoinError::Unavailable => Refused::new(StatusCode::SERVICE_UNAVAILABLE, text),
-        _ => Refused::bad(text),
+        JoinError::SystemChannelExists => ApiError::not_allowed("GET", text),
+        JoinError::ChannelExists => ApiError::not_allowed("GET, DELETE", text),
+        JoinError::OtherChannelsExist => ApiError::new(StatusCode::FORBIDDEN, text),
+        JoinError::Pending(_) => ApiError::new(StatusCode::CONFLICT, text),
+        JoinError::Ledger(_) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+        JoinError::Unavailable => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text),
+        _ => ApiError::bad_request(text),
     }
 }
 
-async fn remove(State(shared): Shared, Path(channel): Path<String>) -> Result<StatusCode, Refused> {
+async fn remove(State(shared): Shared, Path(channel): Path<String>) -> Result<StatusCode, ApiError> {
     let id = parse_id(&channel)?;
     let removed = shared.context.membership.remove(id).await;
     removed.map(|()| StatusCode::NO_CONTENT).map_err(|refused| {
         let text = refused.to_string();
         match refused {
-            RemoveError::SystemChannelExists => Refused::not_allowed("GET", text),
-            RemoveError::NoSuchChannel => Refused::new(StatusCode::NOT_FOUND, text),
-            RemoveError::Pending(_) => Refused::new(StatusCode::CONFLICT, text),
-            RemoveError::Unavailable => Refused::new(StatusCode::SERVICE_UNAVAILABLE, text),
-            _ => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+            RemoveError::SystemChannelExists => ApiError::not_allowed("GET", text),
+            RemoveError::NoSuchChannel => ApiError::new(StatusCode::NOT_FOUND, text),
+            RemoveError::Pending(_) => ApiError::new(StatusCode::CONFLICT, text),
+            RemoveError::Unavailable => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text),
+            _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text),
         }
     })
 }
 
 /// Orders a config update, as if it had come over Broadcast. Responds when it is ordered.
-async fn update(State(shared): Shared, request: Request) -> Result<Response, Refused> {
+async fn update(State(shared): Shared, request: Request) -> Result<Response, ApiError> {
     let envelope = only_part(request, UPDATE_PART).await?;
     let of_thread = Arc::clone(&shared);
-    let unavailable = |why: String| Refused::new(StatusCode::SERVICE_UNAVAILABLE, format!("cannot update: {why}"));
-    let line = line_of(&envelope, &shared.context).unwrap_or_default();
+    let unavailable = |why: String| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("cannot update: {why}"));
+    let line = config_update_queue(&envelope, &shared.context).unwrap_or_default();
     // the client's address distinguishes nothing: administrators come by way of one machine
     let turn = turn_to_judge(&line, None).await.map_err(|crowded| unavailable(crowded.to_string()))?;
     let judged = on_own_thread(move || {
-        let judged = judge_config_update(envelope, &of_thread.context);
+        let judged = validate_config_update(envelope, &of_thread.context);
         drop(turn);
         judged
     });
-    let judged = judged.await.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
-    let Accepted { channel, submission, .. } = judged.map_err(|refused| {
+    let judged = judged.await.map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    let ValidEnvelope { channel, submission, .. } = judged.map_err(|refused| {
         let text = format!("cannot update: {}", refused.info);
         match refused.status {
-            fabric_proto::common::Status::NotFound => Refused::not_allowed("GET, POST", text),
-            fabric_proto::common::Status::ServiceUnavailable => Refused::new(StatusCode::SERVICE_UNAVAILABLE, text),
+            fabric_proto::common::Status::NotFound => ApiError::not_allowed("GET, POST", text),
+            fabric_proto::common::Status::ServiceUnavailable => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text),
             // also where a signature is missing: 403 is the status of channels that are not ready
-            _ => Refused::bad(text),
+            _ => ApiError::bad_request(text),
         }
     })?;
     let closed = || unavailable(format!("channel '{}' does not take messages now: {}", channel.id(), channel.state()));
     let answer = channel.gate().order(submission).await.ok_or_else(closed)?;
     match answer.await {
-        Ok(Ok(())) => Ok(created(&Info::of(&channel))),
-        Ok(Err(OrderRefusal::NoLongerValid { text, .. })) => Err(Refused::bad(format!("cannot update: {text}"))),
+        Ok(Ok(())) => Ok(created(&ChannelInfo::of(&channel))),
+        Ok(Err(OrderRefusal::NoLongerValid { text, .. })) => {
+            Err(ApiError::bad_request(format!("cannot update: {text}")))
+        }
         Ok(Err(refusal)) => Err(unavailable(refusal.to_string())),
         Err(_) => Err(closed()),
     }
 }
 
-async fn fetch(State(shared): Shared, Path((channel, block)): Path<(String, String)>) -> Result<Response, Refused> {
+async fn fetch(State(shared): Shared, Path((channel, block)): Path<(String, String)>) -> Result<Response, ApiError> {
     parse_id(&channel)?;
-    let missing = |text: String| Refused::new(StatusCode::NOT_FOUND, text);
+    let missing = |text: String| ApiError::new(StatusCode::NOT_FOUND, text);
     let channel = match shared.context.directory.find(&channel) {
         Some(Entry::Open(channel)) => channel,
         Some(Entry::Broken(broken)) => return Err(missing(format!("the channel cannot be opened: {}", broken.cause))),
         None => return Err(missing("channel does not exist".to_owned())),
     };
     let ledger = Arc::clone(channel.ledger());
-    let number = blocks::number_of(&ledger, &block)?;
-    let read = tokio::task::spawn_blocking(move || blocks::read(&ledger, number));
-    let failed = |text: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text);
+    let number = block_lookup::number_of(&ledger, &block)?;
+    let read = tokio::task::spawn_blocking(move || block_lookup::read(&ledger, number));
+    let failed = |text: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text);
     let block = read.await.map_err(|e| failed(e.to_string()))??;
     let content = [(header::CONTENT_TYPE, "application/octet-stream")];
     Ok(not_stored((content, block.block_bytes()).into_response()))
 }
 
-fn parse_id(channel: &str) -> Result<ChannelId, Refused> {
-    ChannelId::parse(channel).map_err(|e| Refused::bad(format!("invalid channel ID: {e}")))
+fn parse_id(channel: &str) -> Result<ChannelId, ApiError> {
+    ChannelId::parse(channel).map_err(|e| ApiError::bad_request(format!("invalid channel ID: {e}")))
 }
 
-fn created(info: &Info) -> Response {
+fn created(info: &ChannelInfo) -> Response {
     let mut response = json(StatusCode::CREATED, info);
     if let Ok(location) = info.url.parse() {
         response.headers_mut().insert(header::LOCATION, location);
@@ -265,13 +267,13 @@ fn not_stored(mut response: Response) -> Response {
 }
 
 /// Returns the content of a form's only part, a file of this name.
-async fn only_part(request: Request, name: &'static str) -> Result<Bytes, Refused> {
+async fn only_part(request: Request, name: &'static str) -> Result<Bytes, ApiError> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
     if !content_type.starts_with("multipart/form-data") {
-        return Err(Refused::bad(format!("unsupported Content-Type: [{content_type}]")));
+        return Err(ApiError::bad_request(format!("unsupported Content-Type: [{content_type}]")));
     }
-    let unreadable = |text: String| Refused::bad(format!("cannot read form from request body: {text}"));
+    let unreadable = |text: String| ApiError::bad_request(format!("cannot read form from request body: {text}"));
     let mut form = Multipart::from_request(request, &()).await.map_err(|e| unreadable(e.body_text()))?;
     let (mut found, mut parts) = (None, 0);
     while let Some(part) = form.next_field().await.map_err(|e| unreadable(e.body_text()))? {
@@ -283,8 +285,8 @@ async fn only_part(request: Request, name: &'static str) -> Result<Bytes, Refuse
         }
     }
     match found {
-        None => Err(Refused::bad(format!("form does not contains part key: {name}"))),
-        Some(_) if parts > 1 => Err(Refused::bad("form contains too many parts")),
+        None => Err(ApiError::bad_request(format!("form does not contains part key: {name}"))),
+        Some(_) if parts > 1 => Err(ApiError::bad_request("form contains too many parts")),
         Some(content) => Ok(content),
     }
 }

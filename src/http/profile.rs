@@ -13,9 +13,9 @@ use axum::routing::get;
 use orderer_actors::NodeContext;
 use tokio::sync::Mutex;
 
-use super::answer::{Refused, not_found};
 use super::heap_profile::{self, HeapProfileError};
 use super::pprof_format::gzipped;
+use super::response::{ApiError, not_found};
 
 /// Samples per second, of all threads together. Not a round number, so that nothing which happens as often hides.
 const FREQUENCY: i32 = 99;
@@ -57,17 +57,17 @@ fn text(text: String) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }
 
-async fn heap() -> Result<Response, Refused> {
+async fn heap() -> Result<Response, ApiError> {
     let taken = tokio::task::spawn_blocking(heap_profile::take).await;
     let taken =
-        taken.map_err(|e| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, format!("take a heap profile: {e}")))?;
+        taken.map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("take a heap profile: {e}")))?;
     let profile = taken.map_err(|error| {
         let status = match error {
             HeapProfileError::NotBuilt => StatusCode::NOT_IMPLEMENTED,
             HeapProfileError::Busy => StatusCode::CONFLICT,
             HeapProfileError::Refused(_) | HeapProfileError::Taken(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Refused::new(status, error.to_string())
+        ApiError::new(status, error.to_string())
     })?;
     Ok(attached("heap", profile))
 }
@@ -77,14 +77,14 @@ fn attached(name: &str, profile: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, "application/octet-stream".to_owned()), named], profile).into_response()
 }
 
-async fn processors(State(profiling): State<Profiling>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
+async fn processors(State(profiling): State<Profiling>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let asked = query.as_deref().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("seconds="));
     let seconds = asked.map_or(Ok(SECONDS), str::parse).ok().filter(|seconds| (1..=SECONDS_MAX).contains(seconds));
-    let seconds = seconds.ok_or_else(|| Refused::bad(format!("seconds must be from 1 to {SECONDS_MAX}")))?;
+    let seconds = seconds.ok_or_else(|| ApiError::bad_request(format!("seconds must be from 1 to {SECONDS_MAX}")))?;
     let Ok(_alone) = profiling.in_use.try_lock() else {
-        return Err(Refused::new(StatusCode::CONFLICT, "a profile is being taken already"));
+        return Err(ApiError::new(StatusCode::CONFLICT, "a profile is being taken already"));
     };
-    let failed = |error: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, format!("take a profile: {error}"));
+    let failed = |error: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("take a profile: {error}"));
     let sampling = pprof::ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&NOT_WITHIN).build();
     let sampling = sampling.map_err(|e| failed(e.to_string()))?;
     tokio::time::sleep(Duration::from_secs(seconds)).await;

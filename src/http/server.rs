@@ -22,11 +22,11 @@ use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use super::answer::{Refused, errors_in_json};
-use super::audit::{ShownBy, audited};
+use super::audit::{ClientSubject, audited};
+use super::origin_check::require_same_origin;
 use super::outgoing_body::OutgoingBody;
-use super::same_site::of_the_same_site;
-use crate::admission::{Admission, ConnectionTable, Refusal};
+use super::response::{ApiError, errors_in_json};
+use crate::admission::{Admission, ConnectionTable, RejectionReason};
 use crate::connection::{ConnectInfo, Connection, accept};
 use crate::tls::ListenerTls;
 
@@ -56,7 +56,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener).context("use the listener")?;
     let router = router
-        .layer(from_fn_with_state(listens_on, of_the_same_site))
+        .layer(from_fn_with_state(listens_on, require_same_origin))
         .layer(from_fn(audited))
         .layer(from_fn(errors_in_json))
         .layer(from_fn(in_time));
@@ -70,9 +70,9 @@ pub async fn serve(
 
 async fn converse(connection: Connection, router: Router, admission: Admission, stopping: CancellationToken) {
     let info = connection.info().clone();
-    let shown = ShownBy::certificate(connection.shown_certificate());
+    let shown = ClientSubject::certificate(connection.shown_certificate());
     let peer = info.peer;
-    let service = TowerToHyperService::new(Introduced { router, admission, info, shown });
+    let service = TowerToHyperService::new(WithConnectInfo { router, admission, info, shown });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(HEAD_MAX_BYTES);
     let head_max = u32::try_from(HEAD_MAX_BYTES).unwrap_or(u32::MAX);
@@ -100,14 +100,14 @@ async fn converse(connection: Connection, router: Router, admission: Admission, 
 
 /// The router, which adds the client's `ConnectInfo` to each request.
 #[derive(Clone)]
-struct Introduced {
+struct WithConnectInfo {
     router: Router,
     admission: Admission,
     info: ConnectInfo,
-    shown: ShownBy,
+    shown: ClientSubject,
 }
 
-impl Service<hyper::Request<Incoming>> for Introduced {
+impl Service<hyper::Request<Incoming>> for WithConnectInfo {
     type Response = Response;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
@@ -126,15 +126,15 @@ impl Service<hyper::Request<Incoming>> for Introduced {
             return Box::pin(async move { router.call(request.map(Body::new)).await });
         };
         let Some(open) = self.admission.operators_streams.open(&peer) else {
-            let refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, "as many requests are open as may be");
+            let refused = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "as many requests are open as may be");
             return Box::pin(std::future::ready(Ok(refused.into_response())));
         };
         let (hold, Admission { outgoing, refusals, .. }) = (peer.begin(), self.admission.clone());
         Box::pin(async move {
             // the next response is created when those before it are on their way
             if tokio::time::timeout(REQUEST_LIMIT, outgoing.room(&peer)).await.is_err() {
-                refusals.count(Refusal::Answers);
-                return Ok(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "answers before this one were not taken")
+                refusals.count(RejectionReason::Answers);
+                return Ok(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "answers before this one were not taken")
                     .into_response());
             }
             // reserved before it is created, or many would be created at once in the capacity that each of them has
@@ -149,6 +149,6 @@ impl Service<hyper::Request<Incoming>> for Introduced {
 async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_LIMIT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Refused::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response(),
+        Err(_) => ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response(),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use orderer_actors::observe::table;
 use orderer_cluster::{ConnectionState, Connections, PeerStatus, QueueStatus, SEND_TIME_BOUNDS, StepService};
 
-use super::shown::{Collection, float, size};
+use super::collector::{FamilyBuilder, float, size};
 
 /// Both sides of a node that takes part in Raft.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ impl Queue {
 }
 
 impl ClusterSides {
-    pub(super) fn show(&self, all: &mut Collection) {
+    pub(super) fn show(&self, all: &mut FamilyBuilder) {
         all.add(&table::CLUSTER_INGRESS, &[], size(self.service.figures().streams));
         let destinations = self.network.destinations();
         let is_open = |state: &ConnectionState| matches!(state, ConnectionState::Connected { .. });
@@ -57,7 +57,7 @@ impl ClusterSides {
         }
     }
 
-    fn show_channel(channel: &str, peers: &[PeerStatus], all: &mut Collection) {
+    fn show_channel(channel: &str, peers: &[PeerStatus], all: &mut FamilyBuilder) {
         let streams: usize =
             peers.iter().map(|peer| usize::from(peer.consensus.is_open) + usize::from(peer.submit.is_open)).sum();
         all.add(&table::CLUSTER_STREAMS, &[channel], size(streams));
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn peers_of_a_channel_are_shown_by_host() {
-        let mut all = Collection::new();
+        let mut all = FamilyBuilder::new();
         let peers = [peer(1, "a:1", 3), peer(2, "b:1", 5), peer(3, "b:1", 6)];
         ClusterSides::show_channel("ch", &peers, &mut all);
         let text = prometheus::TextEncoder::new().encode_to_string(&all.finish()).unwrap();

@@ -1,9 +1,9 @@
 //! Collects metrics for Prometheus to fetch, or to send to StatsD.
 
 mod cluster;
+mod collector;
 mod family;
-mod rates;
-mod shown;
+mod moving_rates;
 mod statsd;
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Metrics {
     counted: Registry,
     process: Registry,
-    shown: shown::Shown,
+    shown: collector::PullCollector,
 }
 
 impl Metrics {
@@ -40,7 +40,7 @@ impl Metrics {
         let process = Registry::new();
         // a registry of its own: an error would say that it has one already
         let _ = process.register(Box::new(ProcessCollector::for_self()));
-        let shown = shown::Shown::new(Arc::clone(context), Arc::clone(brokers), cluster, admission);
+        let shown = collector::PullCollector::new(Arc::clone(context), Arc::clone(brokers), cluster, admission);
         Self { counted: context.observed.registry().clone(), process, shown }
     }
 

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub async fn send(metrics: Arc<Metrics>, settings: StatsdSettings, stopping: CancellationToken) {
     let mut ticks = tokio::time::interval(settings.interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut seen, mut failing) = (Arc::new(Seen::default()), false);
+    let (mut seen, mut failing) = (Arc::new(SentValues::default()), false);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -98,9 +98,9 @@ fn datagrams(lines: &[String]) -> Vec<String> {
 
 /// Values that were sent before, by name: of a counter its value, of a histogram its buckets.
 #[derive(Default)]
-struct Seen(HashMap<String, Vec<f64>>);
+struct SentValues(HashMap<String, Vec<f64>>);
 
-impl Seen {
+impl SentValues {
     /// Returns the values that will have been sent, and the lines to send.
     fn lines(&self, families: &[MetricFamily], prefix: &str) -> (Self, Vec<String>) {
         let mut lines = Vec::new();
@@ -196,7 +196,7 @@ mod tests {
             "org1.blockcutter.block_fill_duration.a:0.300000|ms\n",
             "org1.broadcast.processed_count.my_channel.MESSAGE.SUCCESS:3.000000|c\n",
         ];
-        let nothing = Seen::default();
+        let nothing = SentValues::default();
         let (seen, lines) = nothing.lines(&registry.gather(), "org1");
         assert_eq!(lines, expected);
         assert_eq!(nothing.lines(&registry.gather(), "org1").1, expected, "what was not taken is told again");

@@ -8,7 +8,7 @@ use orderer_actors::NodeContext;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
-use crate::grpc::{Judges, RequestFiles, Shared};
+use crate::grpc::{GrpcContext, RequestTraceWriter, ValidationThreads};
 use crate::settings::Settings;
 use crate::tls::Clients;
 
@@ -38,17 +38,18 @@ pub(super) fn shared(
     context: &Arc<NodeContext>,
     admission: &Admission,
     stopping: CancellationToken,
-) -> anyhow::Result<Shared> {
+) -> anyhow::Result<GrpcContext> {
     let files = |folder: Option<&PathBuf>, key: &str, service| {
-        let start = |folder: &PathBuf| RequestFiles::start(folder, service).with_context(|| format!("Debug.{key}"));
+        let start =
+            |folder: &PathBuf| RequestTraceWriter::start(folder, service).with_context(|| format!("Debug.{key}"));
         folder.map(start).transpose()
     };
-    Ok(Shared {
+    Ok(GrpcContext {
         broadcast_files: files(settings.broadcast_trace_dir.as_ref(), "BroadcastTraceDir", "Broadcast")?,
         deliver_files: files(settings.deliver_trace_dir.as_ref(), "DeliverTraceDir", "Deliver")?,
         stopping,
         admission: admission.clone(),
-        judges: Judges::default(),
+        judges: ValidationThreads::default(),
         stream_bytes: settings.limits.stream_bytes,
         max_receive_bytes: settings.max_receive_bytes,
         time_window: settings.time_window,

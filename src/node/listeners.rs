@@ -20,7 +20,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::admission::{Admission, ConnectionTable};
 use crate::connection::{Connection, accept};
-use crate::grpc::{AtomicBroadcast, Cluster, CountedUnary, Shared, UNARY_MAX_BYTES, is_consenter};
+use crate::grpc::{AtomicBroadcast, Cluster, GrpcContext, UNARY_MAX_BYTES, UnaryMetrics, is_consenter};
 use crate::settings::Keepalive;
 use crate::tls::ListenerTls;
 
@@ -56,7 +56,7 @@ struct Services<H> {
 
 impl Listeners {
     /// Serves until the node stops, then until no stream is open. `cluster` serves the streams of other orderers.
-    pub(super) async fn serve(self, shared: Shared, cluster: Option<Cluster>) -> anyhow::Result<()> {
+    pub(super) async fn serve(self, shared: GrpcContext, cluster: Option<Cluster>) -> anyhow::Result<()> {
         let Self { general, orderers, handshake_limit, keepalive, streams } = self;
         let (context, admission) = (Arc::clone(&shared.context), shared.admission.clone());
         let stopping = shared.stopping.clone();
@@ -147,12 +147,12 @@ async fn health(
     context: &NodeContext,
     admission: &Admission,
     stopping: &CancellationToken,
-) -> CountedUnary<HealthServer<impl Health>> {
+) -> UnaryMetrics<HealthServer<impl Health>> {
     let (health, service) = tonic_health::server::health_reporter();
     health.set_serving::<AtomicBroadcast>().await;
     tokio::spawn(end_health(health, stopping.clone()));
     let service = service.max_decoding_message_size(UNARY_MAX_BYTES);
-    CountedUnary::new(service, Arc::clone(&context.observed), admission)
+    UnaryMetrics::new(service, Arc::clone(&context.observed), admission)
 }
 
 /// Reports to watchers of the node's health that it stops, and ends their streams, which would otherwise delay its
@@ -168,7 +168,7 @@ async fn end_health(mut health: HealthReporter, stopping: CancellationToken) {
     }
 }
 
-impl<H: Health> Services<CountedUnary<HealthServer<H>>> {
+impl<H: Health> Services<UnaryMetrics<HealthServer<H>>> {
     async fn serve(self, connections: Divided, mut server: Server, stopping: CancellationToken) -> anyhow::Result<()> {
         let router = server.add_service(self.broadcast).add_service(self.health).add_optional_service(self.cluster);
         let served = router.serve_with_incoming_shutdown(connections, stopping.cancelled_owned());

@@ -36,20 +36,20 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Kind;
-use crate::certificates::{CertificatesInUse, Keeper};
-use crate::disk::{self, LedgerDisk};
-use crate::fabric_folder;
+use crate::certificates::{CertificateInventory, CertificateReloader};
+use crate::crash_guard::CrashLoopGuard;
+use crate::disk_monitor::{self, LedgerDisk};
+use crate::fabric_ledger_dir;
 use crate::grpc::{AtomicBroadcast, Cluster as ClusterService};
-use crate::http::{self, Administration, Operations};
+use crate::http::{self, OperationsApi, ParticipationApi};
 use crate::local_msp::read_signing_identity;
 use crate::metrics::{self, Metrics};
-use crate::reread::Reread;
-use crate::service_manager;
+use crate::reload::Reloader;
 use crate::settings::{ClusterListener, HttpSettings, MetricsSettings, Settings};
-use crate::signals::{Dumps, Ends};
-use crate::start_record::StartRecord;
+use crate::signals::{DumpSignals, TerminationSignals};
+use crate::systemd;
 use crate::telemetry::{self, LogControl};
-use crate::tls::Audience;
+use crate::tls::ClientTrust;
 use bootstrap::bootstrap;
 use clients::{Connections, admission, shared};
 use cluster::{Cluster, OtherOrderers, step_service};
@@ -69,7 +69,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 pub fn run(
     settings: &Settings,
     logs: &LogControl,
-    reread: Reread,
+    reread: Reloader,
     genesis: &[PathBuf],
     greeting: Option<&str>,
 ) -> anyhow::Result<()> {
@@ -85,9 +85,9 @@ pub fn run(
     // a signal during startup shuts the node down cleanly
     let (mut ends, dumps) = {
         let _within = io.enter();
-        (Ends::new(), Dumps::new())
+        (TerminationSignals::new(), DumpSignals::new())
     };
-    let pause = StartRecord::look(&settings.ledger_location)?;
+    let pause = CrashLoopGuard::check(&settings.ledger_location)?;
     if !pause.is_zero() {
         tracing::warn!(target: "orderer.node", ?pause,
             "the node was killed several times within minutes: it waits before it starts; who kills it? (memory, a health check)");
@@ -106,10 +106,10 @@ pub fn run(
         .with_context(|| format!("General.LocalMSPDir {}", settings.local_msp_dir.display()))?;
     let signer = current(signer);
     let directory = Arc::new(Directory::default());
-    let members = Audience::Members(Arc::clone(&directory));
+    let members = ClientTrust::Members(Arc::clone(&directory));
     let cluster_listener = settings.cluster.as_ref().and_then(|cluster| cluster.listener.as_ref());
     let open_for_orderers = |listener: &ClusterListener| {
-        let orderers = Audience::Orderers(Arc::clone(&directory));
+        let orderers = ClientTrust::Orderers(Arc::clone(&directory));
         Socket::open("General.Cluster", listener.address, Some(&listener.tls), orderers)
     };
     // bound early, served late: a port that is in use is found before anything is written
@@ -119,7 +119,7 @@ pub fn run(
         operations: Socket::open_for_operators("Operations", settings.http.operations.as_ref())?,
         admin: Socket::open_for_operators("Admin", settings.http.admin.as_ref())?,
         profile: (settings.profile)
-            .map(|address| Socket::open("General.Profile", address, None, Audience::Operators))
+            .map(|address| Socket::open("General.Profile", address, None, ClientTrust::Operators))
             .transpose()?,
     };
     let kafka = kafka_context(&settings.kafka);
@@ -127,7 +127,7 @@ pub fn run(
     let cluster =
         settings.cluster.as_ref().map(|cluster| Cluster::new(cluster, &directory, &signer, &io)).transpose()?;
     let consenters = consenters(kafka, cluster.as_ref().map(Cluster::raft), settings);
-    let parts = Parts { began, io, signer, directory, consenters };
+    let parts = NodeParts { began, io, signer, directory, consenters };
     let operators = operators_thread()?;
     let served = with_tree(settings, genesis, parts, async |context, io, tree| {
         tokio::select! {
@@ -139,14 +139,14 @@ pub fn run(
         }
         let tree = Running { context, brokers, cluster, tree };
         let threads = Threads { io, operators: &operators };
-        serve(settings, logs, Signals { ends, dumps, reread }, tree, sockets, threads, greeting).await
+        serve(settings, logs, SignalHandlers { ends, dumps, reread }, tree, sockets, threads, greeting).await
     });
     operators.shutdown_timeout(Duration::from_secs(1));
     served
 }
 
 /// Runs the node without any socket while `inside` works with its service, on the I/O runtime.
-pub fn run_inside<T>(
+pub fn run_embedded<T>(
     settings: &Settings,
     genesis: &[PathBuf],
     inside: impl AsyncFnOnce(AtomicBroadcast, Arc<NodeContext>) -> anyhow::Result<T>,
@@ -154,7 +154,7 @@ pub fn run_inside<T>(
     let signer = current(read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)?);
     // without sockets there are no other orderers
     let consenters = consenters(kafka_context(&settings.kafka), None, settings);
-    let parts = Parts { began: Instant::now(), io: io_threads()?, signer, directory: Arc::default(), consenters };
+    let parts = NodeParts { began: Instant::now(), io: io_threads()?, signer, directory: Arc::default(), consenters };
     with_tree(settings, genesis, parts, async |context, _, tree| {
         tree.ready().await;
         let stopping = CancellationToken::new();
@@ -177,7 +177,7 @@ fn consenters(kafka: KafkaContext, orderers: Option<OtherOrderers>, settings: &S
 }
 
 /// Parts that exist before any ledger is opened.
-struct Parts {
+struct NodeParts {
     began: Instant,
     io: runtime::Runtime,
     signer: Arc<CurrentSigner>,
@@ -201,23 +201,23 @@ fn operators_thread() -> anyhow::Result<runtime::Runtime> {
 fn with_tree<T>(
     settings: &Settings,
     genesis: &[PathBuf],
-    parts: Parts,
+    parts: NodeParts,
     inside: impl AsyncFnOnce(Arc<NodeContext>, &runtime::Runtime, &mut Tree) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let Parts { began, io, signer, directory, consenters } = parts;
+    let NodeParts { began, io, signer, directory, consenters } = parts;
     let block_caches = BlockCaches { bytes: settings.limits.block_cache_bytes };
     let ledgers = LedgerStore::new(&settings.ledger_location, block_caches)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
     let _lock =
         ledgers.lock().with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
-    StartRecord::look(&settings.ledger_location)?;
+    CrashLoopGuard::check(&settings.ledger_location)?;
     let catalog = Arc::default();
-    fabric_folder::look(&settings.ledger_location, &ledgers.list()?)
+    fabric_ledger_dir::look(&settings.ledger_location, &ledgers.list()?)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?
         .context("FileLedger.Location")?;
     // a wrong file is no crash, however often the node is started with it
     bootstrap(&ledgers, &catalog, settings, genesis)?;
-    let record = StartRecord::begin(&settings.ledger_location)?;
+    let record = CrashLoopGuard::record_start(&settings.ledger_location)?;
 
     let system = actix::System::new();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -255,11 +255,11 @@ fn with_tree<T>(
     // reads whose results are no longer needed must not hold the process
     io.shutdown_timeout(Duration::from_secs(1));
     match &served {
-        Err(error) if error.is::<Crash>() => record.end_crashed(),
+        Err(error) if error.is::<Crash>() => record.record_crash(),
         // the next start finds and reports an error in the settings again
-        Err(_) => record.end_cleanly(),
+        Err(_) => record.record_clean_exit(),
         Ok(_) => {
-            record.end_cleanly();
+            record.record_clean_exit();
             tracing::info!(target: "orderer.node", "stopped");
         }
     }
@@ -277,10 +277,10 @@ struct Running<'a> {
 }
 
 /// SIGTERM and SIGINT, SIGUSR1, and the settings that SIGHUP reloads.
-struct Signals {
-    ends: Ends,
-    dumps: Dumps,
-    reread: Reread,
+struct SignalHandlers {
+    ends: TerminationSignals,
+    dumps: DumpSignals,
+    reread: Reloader,
 }
 
 /// The runtimes of a running node.
@@ -294,13 +294,13 @@ struct Threads<'a> {
 async fn serve(
     settings: &Settings,
     logs: &LogControl,
-    signals: Signals,
+    signals: SignalHandlers,
     running: Running<'_>,
     sockets: Sockets,
     Threads { io, operators: operators_thread }: Threads<'_>,
     greeting: Option<&str>,
 ) -> anyhow::Result<()> {
-    let Signals { mut ends, dumps, reread } = signals;
+    let SignalHandlers { mut ends, dumps, reread } = signals;
     let Running { context, brokers, cluster, tree } = running;
     let stopping = CancellationToken::new();
     let admission = admission(settings, Connections::Within(files::raise_limit()));
@@ -323,7 +323,7 @@ async fn serve(
         let metrics = matches!(settings.metrics, MetricsSettings::Prometheus)
             .then(|| Arc::new(Metrics::new(&context, &brokers, sides.clone(), admission.clone())));
         let listens_on = settings.http.operations.as_ref().map_or("", |listener| listener.host.as_str());
-        let router = http::operations(Operations {
+        let router = http::operations(OperationsApi {
             debug: settings.http.debug,
             listens_on: listens_on.into(),
             context,
@@ -333,7 +333,7 @@ async fn serve(
             admission: admission.clone(),
             disk: disk.clone(),
             settings: (settings.source.clone(), settings.effective.clone()),
-            certificates: CertificatesInUse {
+            certificates: CertificateInventory {
                 msp_dir: settings.local_msp_dir.clone(),
                 msp_id: settings.local_msp_id.clone(),
                 listeners: tls.clone(),
@@ -347,7 +347,7 @@ async fn serve(
     }
     if let Some(socket) = admin {
         let HttpSettings { participation: enabled, max_body_bytes, .. } = settings.http;
-        let router = http::participation(Administration { context: Arc::clone(&context), enabled, max_body_bytes });
+        let router = http::participation(ParticipationApi { context: Arc::clone(&context), enabled, max_body_bytes });
         opened.push(socket.serve("admin", router, (settings, &admission), operators_thread, &stopping)?);
     }
     if let Some(socket) = profile {
@@ -368,12 +368,13 @@ async fn serve(
     }
     let secured = if grpc_tls.is_some() { "TLS" } else { "plaintext" };
     let shared = shared(settings, &context, &admission, stopping.clone())?;
-    let keeper = Keeper::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls, orderers);
+    let keeper =
+        CertificateReloader::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls, orderers);
     io.spawn(keeper.run(reread, stopping.clone()));
     io.spawn(dumps.report(context.board.clone(), stopping.clone()));
     io.spawn(telemetry::report_left_out(stopping.clone()));
-    io.spawn(disk::watch(disk, stopping.clone()));
-    let informing = service_manager::keep_informed(Arc::clone(&context), stopping.clone());
+    io.spawn(disk_monitor::watch(disk, stopping.clone()));
+    let informing = systemd::run_notifier(Arc::clone(&context), stopping.clone());
     let cluster_service = step.map(|step| {
         let (context, admission, max_bytes) = (Arc::clone(&context), admission.clone(), settings.max_receive_bytes);
         ClusterService::new(step, context, admission, max_bytes, stopping.clone())
@@ -403,7 +404,7 @@ async fn serve(
     }
     tracing::info!(target: "orderer.node", version = env!("CARGO_PKG_VERSION"), %address, secured, channels,
         settings = %settings.source, millis = context.uptime().as_millis(), "Beginning to serve requests");
-    service_manager::ready();
+    systemd::ready();
     io.spawn(informing);
     if let Some(greeting) = greeting {
         println!("{greeting}");
@@ -413,7 +414,7 @@ async fn serve(
         ended = &mut serving => Some(ended),
         name = ends.next() => {
             tracing::info!(target: "orderer.node", signal = name, "stopping: answering what is in flight");
-            service_manager::stopping();
+            systemd::stopping();
             None
         }
         cause = tree.gives_up() => {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::{Admission, Kind};
 use crate::http;
 use crate::settings::{HttpListener, Settings};
-use crate::tls::{Audience, ListenerTls, TlsFiles};
+use crate::tls::{ClientTrust, ListenerTls, TlsFiles};
 
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -48,10 +48,10 @@ impl Socket {
         section: &str,
         address: SocketAddr,
         tls: Option<&TlsFiles>,
-        audience: Audience,
+        audience: ClientTrust,
     ) -> anyhow::Result<Self> {
         let keys =
-            if matches!(audience, Audience::Orderers(_)) { section.to_owned() } else { format!("{section}.TLS") };
+            if matches!(audience, ClientTrust::Orderers(_)) { section.to_owned() } else { format!("{section}.TLS") };
         let tls = tls.map(|files| ListenerTls::new(files.clone(), audience).map(Arc::new)).transpose().context(keys)?;
         let listener = bind(address).with_context(|| format!("{section}: listen on {address}"))?;
         Ok(Self { listener, host: address.ip().to_string().into(), tls })
@@ -59,7 +59,7 @@ impl Socket {
 
     pub(super) fn open_for_operators(section: &str, listener: Option<&HttpListener>) -> anyhow::Result<Option<Self>> {
         let open = |settings: &HttpListener| {
-            let socket = Self::open(section, settings.address, settings.tls.as_ref(), Audience::Operators)?;
+            let socket = Self::open(section, settings.address, settings.tls.as_ref(), ClientTrust::Operators)?;
             Ok(Self { host: settings.host.as_str().into(), ..socket })
         };
         listener.map(open).transpose()

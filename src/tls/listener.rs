@@ -21,7 +21,7 @@ use orderer_localconfig::tls_files::{Clients, Material, TlsError, TlsFiles};
 
 /// The clients that a listener serves.
 #[derive(Clone)]
-pub enum Audience {
+pub enum ClientTrust {
     /// Members of the channels' organizations, over HTTP/2.
     Members(Arc<Directory>),
     /// Other orderers only, over HTTP/2; they are trusted through the channels, as members are.
@@ -30,7 +30,7 @@ pub enum Audience {
     Operators,
 }
 
-impl Audience {
+impl ClientTrust {
     fn generation(&self) -> u64 {
         match self {
             Self::Members(directory) | Self::Orderers(directory) => directory.generation(),
@@ -49,7 +49,7 @@ impl Audience {
 /// The TLS configuration of one listener, rebuilt when files or channels change.
 pub struct ListenerTls {
     files: TlsFiles,
-    audience: Audience,
+    audience: ClientTrust,
     /// Contents of the files. Locked while a configuration is built, which is seldom.
     material: Mutex<Material>,
     current: ArcSwap<Built>,
@@ -64,7 +64,7 @@ struct Built {
 
 impl ListenerTls {
     /// Reads the files; channels may be added later.
-    pub fn new(files: TlsFiles, audience: Audience) -> Result<Self, TlsError> {
+    pub fn new(files: TlsFiles, audience: ClientTrust) -> Result<Self, TlsError> {
         let material = Material::read(&files)?;
         let built = build(&material, &audience, files.time_shift)?;
         Ok(Self { files, audience, material: Mutex::new(material), current: ArcSwap::from_pointee(built) })
@@ -105,12 +105,12 @@ impl ListenerTls {
 
     /// Returns whether this is the listener of the gRPC services.
     pub fn is_for_members(&self) -> bool {
-        matches!(self.audience, Audience::Members(_))
+        matches!(self.audience, ClientTrust::Members(_))
     }
 
     /// Returns whether this is the listener for other orderers only.
     pub fn is_for_orderers(&self) -> bool {
-        matches!(self.audience, Audience::Orderers(_))
+        matches!(self.audience, ClientTrust::Orderers(_))
     }
 
     /// Returns the listener's own certificate in DER.
@@ -119,15 +119,15 @@ impl ListenerTls {
     }
 }
 
-fn build(material: &Material, audience: &Audience, time_shift: Duration) -> Result<Built, TlsError> {
+fn build(material: &Material, audience: &ClientTrust, time_shift: Duration) -> Result<Built, TlsError> {
     let generation = audience.generation();
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let roots = match audience {
-        Audience::Members(directory) | Audience::Orderers(directory) => {
+        ClientTrust::Members(directory) | ClientTrust::Orderers(directory) => {
             trusted(material.clients.roots(), Some(directory))?
         }
-        Audience::Operators => trusted(material.clients.roots(), None)?,
+        ClientTrust::Operators => trusted(material.clients.roots(), None)?,
     };
     let builder = match &material.clients {
         Clients::MustShow(_) if roots.is_empty() => {
@@ -138,7 +138,7 @@ fn build(material: &Material, audience: &Audience, time_shift: Duration) -> Resu
             let is_mandatory = matches!(material.clients, Clients::MustShow(_));
             builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(roots, is_mandatory, time_shift, &provider)))
         }
-        Clients::Anybody if matches!(audience, Audience::Members(_)) => {
+        Clients::Anybody if matches!(audience, ClientTrust::Members(_)) => {
             builder.with_client_cert_verifier(Arc::new(ClientVerifier::asking(&provider)))
         }
         Clients::MustShow(_) | Clients::MayShow(_) | Clients::Anybody => builder.with_no_client_auth(),

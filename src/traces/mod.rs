@@ -20,7 +20,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::{Layer, Registry};
 
-pub use parent::Parent;
+pub use parent::RemoteParent;
 
 use crate::settings::TracingSettings;
 
@@ -36,7 +36,7 @@ const SEND_LIMIT: Duration = Duration::from_secs(5);
 const LAST_LIMIT: Duration = Duration::from_secs(2);
 
 /// The connection to the collector. Ends with [`finish`](Self::finish).
-pub struct Traces {
+pub struct OtlpExporter {
     provider: SdkTracerProvider,
     /// Runs the connection, apart from everything that serves.
     runtime: Runtime,
@@ -45,7 +45,7 @@ pub struct Traces {
 /// Receives the spans, beside the log.
 pub type SpanLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-impl Traces {
+impl OtlpExporter {
     /// Starts exporting; the collector need not be reachable.
     pub fn start(settings: &TracingSettings, address: &str) -> anyhow::Result<(Self, SpanLayer)> {
         let runtime = runtime::Builder::new_multi_thread().worker_threads(1).thread_name("traces").enable_all().build();

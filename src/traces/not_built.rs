@@ -7,12 +7,12 @@ use tracing_subscriber::{Layer, Registry};
 use crate::settings::TracingSettings;
 
 /// The connection to a collector, which cannot be created.
-pub enum Traces {}
+pub enum OtlpExporter {}
 
 /// Receives the spans, beside the log.
 pub type SpanLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-impl Traces {
+impl OtlpExporter {
     /// Fails, because a setting asks for a feature that was not built.
     pub fn start(_: &TracingSettings, _: &str) -> anyhow::Result<(Self, SpanLayer)> {
         anyhow::bail!(
@@ -28,14 +28,14 @@ impl Traces {
 
 /// Placeholder for the trace of a client.
 #[derive(Clone, Debug, Default)]
-pub struct Parent;
+pub struct RemoteParent;
 
-impl Parent {
+impl RemoteParent {
     /// Reads nothing from a request's headers.
     pub fn of(_: &HeaderMap) -> Self {
         Self
     }
 
     /// Does nothing.
-    pub fn adopt(&self, _: &Span) {}
+    pub fn set_as_parent_of(&self, _: &Span) {}
 }

@@ -10,7 +10,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// The client's trace; empty if the client has none or tracing is disabled.
 #[derive(Clone, Debug, Default)]
-pub struct Parent(Option<Context>);
+pub struct RemoteParent(Option<Context>);
 
 struct Headers<'a>(&'a HeaderMap);
 
@@ -24,7 +24,7 @@ impl Extractor for Headers<'_> {
     }
 }
 
-impl Parent {
+impl RemoteParent {
     /// Reads the trace from a request's headers.
     pub fn of(headers: &HeaderMap) -> Self {
         if !orderer_actors::trace::is_on() {
@@ -35,7 +35,7 @@ impl Parent {
     }
 
     /// Makes a new span part of the client's trace.
-    pub fn adopt(&self, span: &Span) {
+    pub fn set_as_parent_of(&self, span: &Span) {
         if let Some(context) = &self.0 {
             // an error: no layer receives this span
             let _ = span.set_parent(context.clone());

@@ -5,9 +5,9 @@ use fabric_proto::Message as _;
 use fabric_proto::common::{ChannelHeader, Envelope, Header, Payload, SignatureHeader};
 
 use super::{MYCHAN, Script};
-use crate::world::Person;
+use crate::world::TestIdentity;
+use crate::world::identities::{serialized, with_high_s};
 use crate::world::messages::{CONFIG_UPDATE, ENDORSER_TRANSACTION, envelope, envelope_with, nonce, transaction};
-use crate::world::people::{serialized, with_high_s};
 
 /// Returns an unsigned envelope with these headers.
 pub fn unsigned(header: Option<Header>, data: &'static [u8]) -> Envelope {
@@ -102,7 +102,7 @@ pub fn with_flipped_bit(signature: &Bytes) -> Bytes {
 }
 
 pub async fn sizes_and_streams(script: &mut Script) {
-    let user: Person = script.cast.user.clone();
+    let user: TestIdentity = script.cast.user.clone();
     let good = || transaction(&user, MYCHAN, "hello");
     script.broadcast("size/5 MB", [transaction(&user, MYCHAN, vec![7; 5 << 20])]).await;
     script.broadcast("size/just over the absolute maximum", [transaction(&user, MYCHAN, vec![7; 10 << 20])]).await;

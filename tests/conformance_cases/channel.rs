@@ -4,10 +4,10 @@ use fabric_proto::Message as _;
 use fabric_proto::common::{ConfigGroup, ConfigUpdate, Consortium, Envelope};
 
 use super::{MYCHAN, Script};
-use crate::world::configuring::{creation, signed_update};
-use crate::world::{Node, Person};
+use crate::world::config_updates::{creation, signed_update};
+use crate::world::{Node, TestIdentity};
 
-fn named(id: &str, admin: &Person, signers: &[&Person], change: impl FnOnce(&mut ConfigGroup)) -> Envelope {
+fn named(id: &str, admin: &TestIdentity, signers: &[&TestIdentity], change: impl FnOnce(&mut ConfigGroup)) -> Envelope {
     let mut update = ConfigUpdate { channel_id: id.to_owned(), ..creation("mychan.tx") };
     change(update.write_set.as_mut().unwrap());
     if update.write_set.as_ref().is_some_and(|set| !set.values.contains_key("Consortium")) {
@@ -18,7 +18,7 @@ fn named(id: &str, admin: &Person, signers: &[&Person], change: impl FnOnce(&mut
 
 pub async fn create(script: &mut Script, node: &mut Node) {
     let (admin, user, other) = (script.cast.admin.clone(), script.cast.user.clone(), script.cast.orderer_admin.clone());
-    let mychan = |signers: &[&Person]| named(MYCHAN, &admin, signers, |_| {});
+    let mychan = |signers: &[&TestIdentity]| named(MYCHAN, &admin, signers, |_| {});
     script.broadcast("create/unsigned", [mychan(&[])]).await;
     script.broadcast("create/signed by a client", [mychan(&[&user])]).await;
     script.broadcast("create/signed by another org's admin", [mychan(&[&other])]).await;
@@ -52,6 +52,6 @@ pub async fn create(script: &mut Script, node: &mut Node) {
     script.broadcast("create/header names another channel", case).await;
 
     script.broadcast("create/good", [mychan(&[&admin])]).await;
-    node.chain_runs(MYCHAN).await;
+    node.wait_for_chain(MYCHAN).await;
     script.broadcast("create/again", [mychan(&[&admin])]).await;
 }

@@ -6,8 +6,8 @@ use fabric_proto::common::{Capabilities, Capability, ConfigEnvelope, ConfigGroup
 use fabric_proto::orderer::{BatchSize, BatchTimeout, ConsensusType};
 
 use super::{MYCHAN, Script};
-use crate::world::Person;
-use crate::world::configuring::{last_config, same_version, signed_update, update_of};
+use crate::world::TestIdentity;
+use crate::world::config_updates::{last_config, same_version, signed_update, update_of};
 use crate::world::messages::{CONFIG, CONFIG_UPDATE, envelope};
 
 const MB: u32 = 1 << 20;
@@ -38,15 +38,15 @@ pub async fn update(script: &mut Script) {
         value("BatchSize", bytes(&size), raise_by)
     };
     let good = || batch(20, 10 * MB, 2 * MB, 1);
-    let by_orderer: &[&Person] = &[&orderer_admin];
+    let by_orderer: &[&TestIdentity] = &[&orderer_admin];
 
-    let mut send = async |case: &str, update: ConfigUpdate, signers: &[&Person]| {
+    let mut send = async |case: &str, update: ConfigUpdate, signers: &[&TestIdentity]| {
         let request = signed_update(&admin, signers, MYCHAN, &update);
         script.broadcast(&format!("config/{case}"), [request]).await;
     };
     send("garbage", update_of(&config, MYCHAN, |_, _| {}), &[&admin]).await;
     script.broadcast("config/garbage data", [envelope(&admin, CONFIG_UPDATE, MYCHAN, "garbage")]).await;
-    let mut send = async |case: &str, update: ConfigUpdate, signers: &[&Person]| {
+    let mut send = async |case: &str, update: ConfigUpdate, signers: &[&TestIdentity]| {
         let request = signed_update(&admin, signers, MYCHAN, &update);
         script.broadcast(&format!("config/{case}"), [request]).await;
     };

@@ -11,38 +11,38 @@ use std::time::Duration;
 use fabric_proto::common::Envelope;
 
 use crate::world::client::number;
-use crate::world::people::{certificate_of, serialized};
-use crate::world::{Client, Person, Step};
+use crate::world::identities::{certificate_of, serialized};
+use crate::world::{Client, Step, TestIdentity};
 
 /// The channel of the cases.
 pub const MYCHAN: &str = "mychan";
 
 /// The identities that take part.
 pub struct Cast {
-    pub user: Person,
-    pub admin: Person,
-    pub peer: Person,
-    pub orderer_admin: Person,
-    pub expired: Person,
-    pub not_yet_valid: Person,
-    pub without_role: Person,
-    pub self_signed: Person,
-    pub unknown_msp: Person,
+    pub user: TestIdentity,
+    pub admin: TestIdentity,
+    pub peer: TestIdentity,
+    pub orderer_admin: TestIdentity,
+    pub expired: TestIdentity,
+    pub not_yet_valid: TestIdentity,
+    pub without_role: TestIdentity,
+    pub self_signed: TestIdentity,
+    pub unknown_msp: TestIdentity,
 }
 
 impl Cast {
     fn new() -> Self {
-        let user = Person::user(1);
+        let user = TestIdentity::user(1);
         let unknown_msp = user.under(serialized("NoMSP", certificate_of(&user.creator)));
         Self {
             user,
-            admin: Person::admin(1),
-            peer: Person::peer(1),
-            orderer_admin: Person::orderer_admin(),
-            expired: Person::issued("client", -48, -24),
-            not_yet_valid: Person::issued("client", 24, 48),
-            without_role: Person::issued("nothing", -1, 1),
-            self_signed: Person::self_signed("client"),
+            admin: TestIdentity::admin(1),
+            peer: TestIdentity::peer(1),
+            orderer_admin: TestIdentity::orderer_admin(),
+            expired: TestIdentity::issued("client", -48, -24),
+            not_yet_valid: TestIdentity::issued("client", 24, 48),
+            without_role: TestIdentity::issued("nothing", -1, 1),
+            self_signed: TestIdentity::self_signed("client"),
             unknown_msp,
         }
     }

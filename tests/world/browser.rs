@@ -10,7 +10,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{PATIENCE, within};
+use super::{TEST_TIMEOUT, within};
 
 /// The key that identifies an element reference in the WebDriver protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -113,12 +113,12 @@ impl Browser {
                let found = null; try {{ found = {expression}; }} catch {{ /* not yet there */ }}
                if (found || performance.now() > end) done(found || null); else setTimeout(look, 20);
              }}; look();",
-            PATIENCE.as_millis() / 2
+            TEST_TIMEOUT.as_millis() / 2
         );
         let found = self.ask(Method::POST, "/execute/async", json!({"script": script, "args": []})).await;
         if found.is_null() {
             let text = self.script("return document.body.innerText", json!([])).await;
-            panic!("never so: {expression}\n{}\n{:#?}", text.as_str().unwrap_or_default(), self.complaints().await);
+            panic!("never so: {expression}\n{}\n{:#?}", text.as_str().unwrap_or_default(), self.console_errors().await);
         }
         found
     }
@@ -165,7 +165,7 @@ impl Browser {
     }
 
     /// Returns the warnings and errors that the console has logged since the last call.
-    pub async fn complaints(&self) -> Vec<String> {
+    pub async fn console_errors(&self) -> Vec<String> {
         let lines = self.ask(Method::POST, "/se/log", json!({"type": "browser"})).await;
         let all = lines.as_array().unwrap().iter();
         let bad = all.filter(|line| ["SEVERE", "WARNING"].contains(&line["level"].as_str().unwrap()));
@@ -187,7 +187,7 @@ impl Drop for Browser {
 /// Ends the WebDriver session by a blocking request, because `drop` cannot await.
 fn end_session(host: &str, path: &str) -> io::Result<()> {
     let mut connection = TcpStream::connect(host)?;
-    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_read_timeout(Some(TEST_TIMEOUT))?;
     write!(connection, "DELETE /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
     connection.read(&mut [0; 1024]).map(|_| ())
 }

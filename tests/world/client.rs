@@ -10,7 +10,7 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 use super::messages::{block, newest, oldest, seek, seek_info, seek_info_at_once};
-use super::{Person, within};
+use super::{TestIdentity, within};
 
 /// One event on a stream of responses.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,30 +84,30 @@ impl Client {
     }
 
     /// Opens a Deliver stream and sends one request.
-    pub async fn deliver(&self, who: &Person, channel: &str, info: SeekInfo) -> Delivering {
+    pub async fn deliver(&self, who: &TestIdentity, channel: &str, info: SeekInfo) -> Delivering {
         let mut stream = self.delivering().await;
         stream.send(seek(who, channel, &info)).await;
         stream
     }
 
     /// Returns a block. Waits for it if it is the next one.
-    pub async fn block(&self, who: &Person, channel: &str, number: u64) -> Block {
+    pub async fn block(&self, who: &TestIdentity, channel: &str, number: u64) -> Block {
         self.deliver(who, channel, seek_info(block(number), block(number))).await.block().await
     }
 
-    pub async fn newest_block(&self, who: &Person, channel: &str) -> Block {
+    pub async fn newest_block(&self, who: &TestIdentity, channel: &str) -> Block {
         self.deliver(who, channel, seek_info(newest(), newest())).await.block().await
     }
 
     /// Returns all blocks of a channel.
-    pub async fn chain(&self, who: &Person, channel: &str) -> Vec<Block> {
+    pub async fn chain(&self, who: &TestIdentity, channel: &str) -> Vec<Block> {
         let chain = self.chain_if_served(who, channel).await;
         chain.unwrap_or_else(|| panic!("the chain of {channel} is not served now"))
     }
 
     /// Returns all blocks of a channel, or `None` if the node responds SERVICE_UNAVAILABLE (a Raft node without a
     /// leader).
-    pub async fn chain_if_served(&self, who: &Person, channel: &str) -> Option<Vec<Block>> {
+    pub async fn chain_if_served(&self, who: &TestIdentity, channel: &str) -> Option<Vec<Block>> {
         let mut stream = self.deliver(who, channel, seek_info_at_once(oldest(), newest())).await;
         let mut blocks = Vec::new();
         loop {

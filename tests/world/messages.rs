@@ -10,7 +10,7 @@ use fabric_proto::orderer::seek_position::Type;
 use fabric_proto::orderer::{SeekInfo, SeekNewest, SeekNextCommit, SeekOldest, SeekPosition, SeekSpecified};
 use orderer_core::crypto::sha256;
 
-use super::Person;
+use super::TestIdentity;
 
 /// Message types in channel headers.
 pub const CONFIG: i32 = 1;
@@ -24,7 +24,7 @@ pub fn nonce() -> Bytes {
 
 /// Returns an envelope of `who`. `change` may change its headers before it is signed.
 pub fn envelope_with(
-    who: &Person,
+    who: &TestIdentity,
     kind: i32,
     channel: &str,
     data: impl Into<Bytes>,
@@ -47,12 +47,12 @@ pub fn envelope_with(
     Envelope { signature: who.sign(&payload), payload: payload.into() }
 }
 
-pub fn envelope(who: &Person, kind: i32, channel: &str, data: impl Into<Bytes>) -> Envelope {
+pub fn envelope(who: &TestIdentity, kind: i32, channel: &str, data: impl Into<Bytes>) -> Envelope {
     envelope_with(who, kind, channel, data, |_, _| {})
 }
 
 /// Returns an envelope with an endorser transaction, the most common message.
-pub fn transaction(who: &Person, channel: &str, data: impl Into<Bytes>) -> Envelope {
+pub fn transaction(who: &TestIdentity, channel: &str, data: impl Into<Bytes>) -> Envelope {
     envelope(who, ENDORSER_TRANSACTION, channel, data)
 }
 
@@ -98,7 +98,7 @@ pub fn seek_info_at_once(start: Option<SeekPosition>, stop: Option<SeekPosition>
 }
 
 /// Returns a Deliver request.
-pub fn seek(who: &Person, channel: &str, info: &SeekInfo) -> Envelope {
+pub fn seek(who: &TestIdentity, channel: &str, info: &SeekInfo) -> Envelope {
     envelope(who, DELIVER_SEEK_INFO, channel, info.encode_to_vec())
 }
 

@@ -8,34 +8,34 @@
 
 pub mod browser;
 pub mod client;
-pub mod configuring;
-pub mod ear;
+pub mod config_updates;
 pub mod hostile;
 pub mod http;
-pub mod many;
+pub mod identities;
+pub mod many_channels;
 pub mod messages;
 pub mod metrics;
 pub mod node;
-pub mod people;
+pub mod notify_socket;
 pub mod raft;
-pub mod raw;
+pub mod raw_grpc;
 pub mod tls;
 
 use std::time::Duration;
 
 pub use client::{Broadcasting, Client, Delivering, Step};
+pub use identities::TestIdentity;
 pub use node::{Node, Setup};
-pub use people::Person;
 
 /// The network of the fixtures.
 pub const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/net");
 
 /// Time limit of everything that a test waits for. It is generous, so that slow machines pass.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Waits for a future for at most [`PATIENCE`].
+/// Waits for a future for at most [`TEST_TIMEOUT`].
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+    tokio::time::timeout(TEST_TIMEOUT, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
 /// Returns the seed of a randomized test: the variable SEED, or a random one. Prints the seed, so that the run can be

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::{Client, NET, PATIENCE, within};
+use super::{Client, NET, TEST_TIMEOUT, within};
 
 /// The directory and settings of a node. The directory outlives the node.
 pub struct Setup {
@@ -23,7 +23,7 @@ pub struct Setup {
 
 /// The result of a command that ended by itself.
 #[derive(Debug)]
-pub struct Ended {
+pub struct ProcessOutput {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -31,7 +31,7 @@ pub struct Ended {
 
 impl Setup {
     /// Returns `orderer start` with an empty directory and only the settings that a test machine needs.
-    pub fn bare() -> Self {
+    pub fn without_channels() -> Self {
         let port = free_port();
         let setup = Self {
             folder: Arc::new(tempfile::tempdir().unwrap()),
@@ -49,13 +49,13 @@ impl Setup {
     }
 
     /// Sets up the fixtures' orderer with a genesis block of the fixtures.
-    pub fn of_block(file: &str) -> Self {
+    pub fn with_genesis(file: &str) -> Self {
         Self::of_block_file(Path::new(NET).join(file))
     }
 
     /// Sets up the fixtures' orderer with any genesis block.
     pub fn of_block_file(file: PathBuf) -> Self {
-        let setup = Self::bare();
+        let setup = Self::without_channels();
         let ledger = setup.folder().join("ledger");
         setup
             .set("GENERAL_BOOTSTRAPMETHOD", "file")
@@ -67,12 +67,12 @@ impl Setup {
 
     /// Sets up the fixtures' orderer with the system channel `syschan`.
     pub fn system() -> Self {
-        Self::of_block("SysSolo.block")
+        Self::with_genesis("SysSolo.block")
     }
 
     /// Sets up the fixtures' orderer with the application channel `app` of Org1 and Org2.
     pub fn application() -> Self {
-        Self::of_block("AppSolo.block")
+        Self::with_genesis("AppSolo.block")
     }
 
     /// Overrides a setting by its environment variable, named without the prefix ORDERER_.
@@ -182,17 +182,17 @@ impl Setup {
     }
 
     /// Runs a command to its end.
-    pub fn run(&self) -> Ended {
+    pub fn run(&self) -> ProcessOutput {
         self.run_with("")
     }
 
     /// Runs a command to its end with this standard input.
-    pub fn run_with(&self, input: &str) -> Ended {
-        self.run_within(PATIENCE, input)
+    pub fn run_with(&self, input: &str) -> ProcessOutput {
+        self.run_within(TEST_TIMEOUT, input)
     }
 
     /// Runs a command to its end within a time limit.
-    pub fn run_within(&self, limit: Duration, input: &str) -> Ended {
+    pub fn run_within(&self, limit: Duration, input: &str) -> ProcessOutput {
         let mut child = self.command().stdin(Stdio::piped()).spawn().unwrap();
         // a command that does not read its input may have ended already
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
@@ -204,7 +204,7 @@ impl Setup {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let ended = Ended {
+        let ended = ProcessOutput {
             code: status.and_then(|s| s.code()),
             stdout: stdout.join().unwrap(),
             stderr: stderr.join().unwrap(),
@@ -236,7 +236,7 @@ impl Node {
     /// Waits until the log lines satisfy a condition.
     pub async fn lines(&mut self, what: &str, enough: impl FnMut(&Vec<String>) -> bool) {
         // an error means that the log has ended, and so has the node
-        let found = match tokio::time::timeout(PATIENCE, self.log.wait_for(enough)).await {
+        let found = match tokio::time::timeout(TEST_TIMEOUT, self.log.wait_for(enough)).await {
             Ok(found) => found.is_ok(),
             Err(_) => false,
         };
@@ -244,7 +244,7 @@ impl Node {
     }
 
     /// Waits until the chain of a channel is running.
-    pub async fn chain_runs(&mut self, channel: &str) {
+    pub async fn wait_for_chain(&mut self, channel: &str) {
         let name = format!("channel={channel} ");
         let what = format!("chain of {channel} runs");
         self.lines(&what, |lines| lines.iter().any(|l| l.contains("chain is running") && l.contains(&name))).await;
@@ -256,7 +256,7 @@ impl Node {
     }
 
     /// Waits until a line of standard output contains this text, and returns the output so far.
-    pub async fn printed(&mut self, text: &str) -> String {
+    pub async fn wait_for_stdout(&mut self, text: &str) -> String {
         let enough = |lines: &Vec<String>| lines.iter().any(|line| line.contains(text));
         let found = within(text, self.printed.wait_for(enough)).await.map(|lines| lines.join("\n"));
         found.unwrap()
@@ -301,7 +301,7 @@ impl Node {
     /// Sends SIGTERM and waits until the process ends with exit code 0.
     pub async fn stop(self) {
         self.terminate();
-        assert_eq!(self.ended(PATIENCE).await.code(), Some(0));
+        assert_eq!(self.ended(TEST_TIMEOUT).await.code(), Some(0));
     }
 
     /// Asserts that no thread has panicked.

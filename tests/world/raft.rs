@@ -11,12 +11,12 @@ use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use time::OffsetDateTime;
 use tonic::transport::Channel;
 
-use super::configuring::{consenters, genesis_of_type};
+use super::config_updates::{consenters, genesis_of_type};
 use super::http::Http;
 use super::messages::transaction;
 use super::metrics::Scrape;
 use super::node::orderer_folder;
-use super::{Client, NET, Node, Person, Setup, tls, within};
+use super::{Client, NET, Node, Setup, TestIdentity, tls, within};
 
 /// The channel that the orderers order.
 pub const CHANNEL: &str = "app";
@@ -31,7 +31,7 @@ pub struct Members<const N: usize> {
 /// replace.
 pub fn members<const N: usize>() -> Members<N> {
     let setups = from_fn(|_| {
-        let setup = Setup::of_block("AppSolo.block");
+        let setup = Setup::with_genesis("AppSolo.block");
         fs::create_dir(tls_file(&setup, "")).unwrap();
         fs::copy(orderer_folder().join("tls/ca.crt"), tls_file(&setup, "ca.crt")).unwrap();
         let key = KeyPair::generate().unwrap();
@@ -51,7 +51,7 @@ pub fn members<const N: usize>() -> Members<N> {
 impl<const N: usize> Members<N> {
     /// Gives one orderer a separate cluster listener.
     pub fn with_listener(mut self, at: usize) -> Self {
-        self.ports[at] = Setup::bare().port();
+        self.ports[at] = Setup::without_channels().port();
         let port = self.ports[at];
         self.map(|number, setup| {
             if number != at {
@@ -135,7 +135,7 @@ pub async fn orders(node: &Node, bytes: usize) {
     let ordered = async {
         loop {
             let client = Client::over(connected(node).await);
-            let envelope = transaction(&Person::user(1), CHANNEL, vec![7; bytes]);
+            let envelope = transaction(&TestIdentity::user(1), CHANNEL, vec![7; bytes]);
             match client.broadcast(envelope).await {
                 (Status::Success, _) => return,
                 (Status::ServiceUnavailable, _) => tokio::time::sleep(Duration::from_millis(50)).await,

@@ -3,6 +3,6 @@
 
 pub mod commands;
 pub mod configtx;
-pub mod crypto;
-pub mod dev;
-pub mod document;
+pub mod cryptogen;
+pub mod dev_network;
+pub mod yaml_document;

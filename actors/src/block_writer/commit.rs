@@ -11,7 +11,7 @@ use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::own::OwnSigner;
-use orderer_ledger::{Commit, CommitError, PendingEnvelope, WriteRight};
+use orderer_ledger::{CommitBatch, CommitError, PendingEnvelope, WritePermit};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::request::{Accepted, Op, Write};
@@ -101,7 +101,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn run(mut self, mut work: Work, right: &mut WriteRight) -> Result<Done, WriteError> {
+    pub(super) fn run(mut self, mut work: Work, right: &mut WritePermit) -> Result<Done, WriteError> {
         let began = Instant::now();
         let created: Vec<ChannelId> = work.ops.iter().filter_map(Op::creates).collect();
         match self.write(work.ops, &mut work.replies, right) {
@@ -162,7 +162,7 @@ impl Job {
         Ok(signer)
     }
 
-    fn write(&mut self, ops: Vec<Op>, replies: &mut [Reply], right: &mut WriteRight) -> Result<Written, WriteError> {
+    fn write(&mut self, ops: Vec<Op>, replies: &mut [Reply], right: &mut WritePermit) -> Result<Written, WriteError> {
         // for all blocks of this commit: a new configuration ends one
         let in_force = self.channel.snapshot();
         for reply in replies.iter_mut() {
@@ -177,7 +177,7 @@ impl Job {
             envelopes: 0,
             commit: Duration::ZERO,
         };
-        let mut commit = Commit::default();
+        let mut commit = CommitBatch::default();
         let mut traces: Vec<Trace> = Vec::new();
         let mut held: Vec<Arc<Accepted>> = Vec::new();
         for op in ops {

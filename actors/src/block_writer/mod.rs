@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, Recipient, SpawnHandle};
-use orderer_ledger::{CommitError, WriteRight};
+use orderer_ledger::{CommitError, WritePermit};
 use tokio::sync::oneshot;
 
 use crate::chain_state::{Tip, chain_text};
@@ -44,7 +44,7 @@ pub struct BlockWriter {
     logged_below: u64,
     gathered: VecDeque<Write>,
     /// `None` while a commit is in flight, which has it.
-    right: Option<WriteRight>,
+    right: Option<WritePermit>,
     committing: Option<Taken>,
     vouched: Option<Vouched>,
     halting: Option<oneshot::Sender<()>>,
@@ -59,7 +59,7 @@ pub struct BlockWriter {
 #[rtype(result = "()")]
 struct Committed {
     outcome: Result<Done, WriteError>,
-    right: WriteRight,
+    right: WritePermit,
 }
 
 impl BlockWriter {
@@ -72,7 +72,7 @@ impl BlockWriter {
         registrar: Recipient<NewChannel>,
         tip: Tip,
         logged_below: u64,
-        right: WriteRight,
+        right: WritePermit,
         status: Arc<StatusCell>,
         guard: ExitGuard,
     ) -> Self {
@@ -130,7 +130,7 @@ impl BlockWriter {
         let Some(done) = self.halting.take() else { return };
         let channel = Arc::clone(&self.channel);
         self.context.io.spawn_blocking(move || {
-            if let Err(e) = channel.ledger().settle() {
+            if let Err(e) = channel.ledger().checkpoint() {
                 tracing::warn!(target: "orderer.ledger", channel = %channel.id(), error = %chain_text(&e), "settle the ledger");
             }
             let _ = done.send(());
@@ -144,7 +144,7 @@ impl BlockWriter {
             writer.settle = None;
             let channel = Arc::clone(&writer.channel);
             writer.context.io.spawn_blocking(move || {
-                if let Err(e) = channel.ledger().settle() {
+                if let Err(e) = channel.ledger().checkpoint() {
                     tracing::warn!(target: "orderer.ledger", channel = %channel.id(), error = %chain_text(&e), "settle the ledger");
                 }
             });

@@ -16,8 +16,8 @@ use fabric_proto::etcdraft::{ConfigMetadata, Consenter, Options};
 use fabric_proto::orderer::ConsensusType;
 use futures_util::future::BoxFuture;
 use orderer_cluster::{
-    BlockEndpoint, BlockSources, BlockStream, ConsenterId, Membership, Network, NotTaken, PeerEvents, PeerStatus,
-    Peers, PullError, SendError,
+    BlockEndpoint, BlockSources, BlockStream, ConsenterId, Membership, Network, PeerEvents, PeerStatus, Peers,
+    PullError, SendError, StepRejection,
 };
 use orderer_core::block::data_hash;
 use orderer_core::config::{RaftAs, Serving, compute_update};
@@ -127,7 +127,7 @@ impl Peers for WirePeers {
         Box::pin(async move {
             let (seat, sender) = seat?;
             let taken = seat.submit(sender, last_validation_seq, envelope).await;
-            taken.map_err(|refused: NotTaken| SendError::Aborted(refused.to_string()))
+            taken.map_err(|refused: StepRejection| SendError::Aborted(refused.to_string()))
         })
     }
 

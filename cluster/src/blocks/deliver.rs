@@ -16,9 +16,9 @@ use tokio::time::timeout;
 use tonic::Status;
 
 use super::api::{BlockEndpoint, BlockSources, BlockStream, PullError, PullSettings, RequestSigner};
-use super::messages::{Messages, OneMessage, in_short};
+use super::messages::{Messages, SingleMessageBody, in_short};
 use super::seek::{Wanted, request};
-use crate::client::{Dialed, dial, in_words};
+use crate::client::{DialedConnection, describe, dial};
 use crate::tls::{ExpectedServer, Identity};
 
 /// Maximum number of bytes of a stream that a server may send before they are requested.
@@ -167,7 +167,7 @@ async fn run(shared: Arc<Shared>, source: Source, mut asked: mpsc::UnboundedRece
 struct Open {
     messages: Messages,
     /// hyper closes a connection on which no more requests can be made
-    _sender: SendRequest<OneMessage>,
+    _sender: SendRequest<SingleMessageBody>,
     _connection: JoinSet<()>,
 }
 
@@ -184,7 +184,7 @@ async fn open(shared: &Shared, source: &Source) -> Result<Open, PullError> {
         tolerate_expired: false,
     };
     let dialing = dial(server, port, &identity, &endpoint.roots, Some(WINDOW_BYTES));
-    let Dialed { mut sender, driver, .. } = match timeout(settings.dial_timeout, dialing).await {
+    let DialedConnection { mut sender, driver, .. } = match timeout(settings.dial_timeout, dialing).await {
         Ok(dialed) => dialed.map_err(PullError::Connect)?,
         Err(_) => return Err(PullError::Connect(format!("it does not answer within {:?}", settings.dial_timeout))),
     };
@@ -197,10 +197,10 @@ async fn open(shared: &Shared, source: &Source) -> Result<Open, PullError> {
         .uri(format!("https://{}/orderer.AtomicBroadcast/Deliver", endpoint.address))
         .header(header::TE, "trailers")
         .header(header::CONTENT_TYPE, "application/grpc")
-        .body(OneMessage::new(&envelope))
+        .body(SingleMessageBody::new(&envelope))
         .map_err(|_| PullError::Address(endpoint.address.clone()))?;
     let response = within(settings.pull_timeout, async {
-        sender.send_request(request).await.map_err(|error| PullError::Ended(in_words(&error)))
+        sender.send_request(request).await.map_err(|error| PullError::Ended(describe(&error)))
     });
     let response = response.await?;
     if let Some(status) = Status::from_header_map(response.headers()) {

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tonic::Status;
 
 use super::api::PullError;
-use crate::client::in_words;
+use crate::client::describe;
 
 /// Length of a gRPC message's prefix: the compression flag and the message's length.
 const PREFIX_BYTES: usize = 5;
@@ -23,9 +23,9 @@ const AROUND_BYTES: usize = 64;
 const START_BYTES: usize = 1 << 10;
 
 /// The body of a request: one message.
-pub(super) struct OneMessage(Option<Bytes>);
+pub(super) struct SingleMessageBody(Option<Bytes>);
 
-impl OneMessage {
+impl SingleMessageBody {
     pub(super) fn new(message: &[u8]) -> Self {
         let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.len());
         frame.put_u8(0);
@@ -36,7 +36,7 @@ impl OneMessage {
     }
 }
 
-impl Body for OneMessage {
+impl Body for SingleMessageBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -90,7 +90,7 @@ impl Messages {
                 Ok(data) => self.read.extend_from_slice(&data),
                 Err(frame) => return Err(of_trailers(frame.trailers_ref())),
             },
-            Some(Err(error)) => return Err(PullError::Ended(in_words(&error))),
+            Some(Err(error)) => return Err(PullError::Ended(describe(&error))),
             None => return Err(PullError::Ended("without a status".to_owned())),
         }
         Ok(())

@@ -10,9 +10,9 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::api::{DestinationStatus, Network, PeerEvents, PeerStatus, Peers, SendError};
+use super::connection_state::Material;
 use super::destination::Destination;
-use super::link::{Link, Whom};
-use super::standing::Material;
+use super::link::{Link, LinkPeer};
 use crate::membership::{ConsenterId, Member, Membership};
 use crate::settings::ClientSettings;
 use crate::tls::{Identity, Roots};
@@ -163,7 +163,7 @@ impl Peers for Arc<ChannelPeers> {
         let before = self.links.load_full();
         let mut links = BTreeMap::new();
         for member in membership.others() {
-            let whom = Whom {
+            let whom = LinkPeer {
                 id: member.consenter.id,
                 endpoint: member.consenter.endpoint(),
                 key: member.server_key.clone().map_err(|error| error.to_string()),

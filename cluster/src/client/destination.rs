@@ -9,9 +9,11 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::api::{ConnectionState, DestinationStatus};
+use super::connection_state::{
+    Connected, ConnectionCommand, ConnectionObserver, ConnectionPhase, Material, Shared, State,
+};
 use super::queue::{Progress, StepBody};
 use super::runner::run;
-use super::standing::{Connected, Current, Material, Order, Shared, State, Watcher};
 use crate::expiration::{as_go_duration, unix_now};
 use crate::membership::PinnedKey;
 use crate::settings::ClientSettings;
@@ -49,7 +51,7 @@ impl Destination {
             material: Arc::clone(material),
             room: [room(), room()],
             state: Mutex::new(State {
-                current: Current::Connecting,
+                current: ConnectionPhase::Connecting,
                 last_error: None,
                 watchers: Vec::new(),
                 order: None,
@@ -66,14 +68,14 @@ impl Destination {
     }
 
     /// Notifies the watcher from now on.
-    pub(super) fn watch(&self, watcher: &Weak<dyn Watcher>) {
+    pub(super) fn watch(&self, watcher: &Weak<dyn ConnectionObserver>) {
         let is_connected = {
             let mut state = self.shared.state();
             if state.watchers.len() == state.watchers.capacity() {
                 state.watchers.retain(|watcher| watcher.strong_count() > 0);
             }
             state.watchers.push(Weak::clone(watcher));
-            matches!(state.current, Current::Connected(_))
+            matches!(state.current, ConnectionPhase::Connected(_))
         };
         if is_connected && let Some(watcher) = watcher.upgrade() {
             watcher.connected();
@@ -93,7 +95,7 @@ impl Destination {
     pub(super) fn generation(&self, channel: &str) -> Result<u64, String> {
         let mut state = self.shared.state();
         match &mut state.current {
-            Current::Connected(connected) => {
+            ConnectionPhase::Connected(connected) => {
                 if let Some(left) = connected.expiration.warn_now(unix_now()) {
                     let (name, endpoint, left) = (&connected.name, &self.shared.endpoint, as_go_duration(left));
                     tracing::warn!(
@@ -110,7 +112,7 @@ impl Destination {
     /// Returns the connection of this generation, to open a stream on.
     pub(super) fn opening(&self, generation: u64) -> Option<Opening> {
         match &self.shared.state().current {
-            Current::Connected(connected) if connected.generation == generation => {
+            ConnectionPhase::Connected(connected) if connected.generation == generation => {
                 Some(Opening { sender: connected.sender.clone(), progress: Arc::clone(&connected.progress) })
             }
             _ => None,
@@ -120,37 +122,41 @@ impl Destination {
     /// Returns when the connection of this generation last accepted a message.
     pub(super) fn last_progress(&self, generation: u64) -> Option<Instant> {
         match &self.shared.state().current {
-            Current::Connected(connected) if connected.generation == generation => Some(connected.progress.last()),
+            ConnectionPhase::Connected(connected) if connected.generation == generation => {
+                Some(connected.progress.last())
+            }
             _ => None,
         }
     }
 
     /// Closes the connection of this generation, and opens another.
     pub(super) fn reset(&self, generation: u64, why: &str) {
-        self.shared.order(Order::Reset(generation, why.to_owned()));
+        self.shared.order(ConnectionCommand::Reset(generation, why.to_owned()));
     }
 
     /// Opens another connection, and then closes the current one.
     pub(super) fn renew(&self) {
-        self.shared.order(Order::Renew);
+        self.shared.order(ConnectionCommand::Renew);
     }
 
     /// Closes the connection for good.
     pub(super) fn close(&self) {
         self.task.abort();
-        self.shared.turns(Current::Closed);
+        self.shared.turns(ConnectionPhase::Closed);
         self.shared.tell(|watcher| watcher.lost());
     }
 
     pub(super) fn status(&self) -> DestinationStatus {
         let state = self.shared.state();
         let connection = match &state.current {
-            Current::Connecting => ConnectionState::Connecting,
-            Current::Connected(Connected { since, certificate_expires, .. }) => {
+            ConnectionPhase::Connecting => ConnectionState::Connecting,
+            ConnectionPhase::Connected(Connected { since, certificate_expires, .. }) => {
                 ConnectionState::Connected { since: *since, certificate_expires: *certificate_expires }
             }
-            Current::Waiting { failures, until } => ConnectionState::Waiting { failures: *failures, until: *until },
-            Current::Closed => ConnectionState::Closed,
+            ConnectionPhase::Waiting { failures, until } => {
+                ConnectionState::Waiting { failures: *failures, until: *until }
+            }
+            ConnectionPhase::Closed => ConnectionState::Closed,
         };
         DestinationStatus { endpoint: self.shared.endpoint.clone(), connection, last_error: state.last_error.clone() }
     }

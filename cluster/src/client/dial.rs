@@ -19,8 +19,8 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 
-use super::tasks::Tasks;
-use super::words::in_words;
+use super::connection_tasks::ConnectionTasks;
+use super::error_text::describe;
 use crate::tls::{ExpectedServer, Identity, Roots, client_config};
 
 /// Interval between pings on a connection on which nothing is received. Fabric closes connections of clients that ping
@@ -32,7 +32,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const SEND_BUFFER_BYTES: usize = 256 << 10;
 
 /// An open connection for requests with bodies of this type. It is open as long as `driver` is polled.
-pub(crate) struct Dialed<B> {
+pub(crate) struct DialedConnection<B> {
     pub(crate) sender: http2::SendRequest<B>,
     pub(crate) driver: Driver,
     /// Common name in the server's certificate; empty if there is none.
@@ -55,15 +55,15 @@ pub(crate) async fn dial<B>(
     identity: &Identity,
     roots: &Roots,
     window_bytes: Option<u32>,
-) -> Result<Dialed<B>, String>
+) -> Result<DialedConnection<B>, String>
 where
     B: Body + Send + Unpin + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let host = server.host.clone();
-    let config = client_config(server, identity, roots).map_err(|error| in_words(&error))?;
-    let socket = TcpStream::connect((host.as_str(), port)).await.map_err(|error| in_words(&error))?;
+    let config = client_config(server, identity, roots).map_err(|error| describe(&error))?;
+    let socket = TcpStream::connect((host.as_str(), port)).await.map_err(|error| describe(&error))?;
     over(config, &host, socket, window_bytes).await
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn over<B>(
     host: &str,
     socket: TcpStream,
     window_bytes: Option<u32>,
-) -> Result<Dialed<B>, String>
+) -> Result<DialedConnection<B>, String>
 where
     B: Body + Send + Unpin + 'static,
     B::Data: Send,
@@ -81,13 +81,13 @@ where
 {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("'{host}' is no host name"))?;
     tune(&socket);
-    let secured = TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| in_words(&error))?;
+    let secured = TlsConnector::from(Arc::new(config)).connect(name, socket).await.map_err(|error| describe(&error))?;
     let shown = secured.get_ref().1.peer_certificates().and_then(|shown| shown.first());
     let certificate = shown.and_then(|der| Certificate::parse(&Bytes::copy_from_slice(der)).ok());
     let (greeted, greeting) = oneshot::channel();
-    let tasks = Tasks::default();
+    let tasks = ConnectionTasks::default();
     let until_dropped = tasks.ended_with_this();
-    let stream = TokioIo::new(Greeted { stream: secured, told: Some(greeted) });
+    let stream = TokioIo::new(PrefaceStream { stream: secured, told: Some(greeted) });
     let mut builder = http2::Builder::new(tasks.clone());
     if let Some(window) = window_bytes {
         builder.initial_stream_window_size(window).initial_connection_window_size(window);
@@ -102,12 +102,12 @@ where
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .handshake(stream)
         .await
-        .map_err(|error| in_words(&error))?;
+        .map_err(|error| describe(&error))?;
     let mut driver: Driver = Box::pin(async move {
         let _until_dropped = until_dropped;
         match connection.await {
             Ok(()) => "it closed the connection".to_owned(),
-            Err(error) => in_words(&error),
+            Err(error) => describe(&error),
         }
     });
     // under TLS 1.3 a server rejects this node's certificate only after the handshake
@@ -116,7 +116,7 @@ where
         why = &mut driver => return Err(why),
         Ok(()) = greeting => {}
     }
-    Ok(Dialed {
+    Ok(DialedConnection {
         sender,
         driver,
         name: certificate.as_ref().and_then(|shown| shown.subject().common_name()).unwrap_or_default().to_owned(),
@@ -132,12 +132,12 @@ fn tune(socket: &TcpStream) {
 }
 
 /// A connection that reports when the first bytes were received.
-struct Greeted<S> {
+struct PrefaceStream<S> {
     stream: S,
     told: Option<oneshot::Sender<()>>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for PrefaceStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
@@ -151,7 +151,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PrefaceStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

@@ -10,10 +10,10 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::api::{ConnectionState, LastError, PeerEvents, PeerStatus, SendError};
+use super::connection_state::ConnectionObserver;
 use super::destination::Destination;
-use super::figures::Figures;
 use super::queue::{Item, Put, Queue, Room, StepBody};
-use super::standing::Watcher;
+use super::statistics::QueueStatistics;
 use super::stream::{self, Ended};
 use crate::membership::{ConsenterId, PinnedKey};
 use crate::settings::ClientSettings;
@@ -31,7 +31,7 @@ const KINDS: [&str; 2] = ["consensus", "transaction"];
 
 /// The peer that a link leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Whom {
+pub(super) struct LinkPeer {
     pub(super) id: ConsenterId,
     pub(super) endpoint: String,
     /// The peer's server key, or why there is none.
@@ -40,7 +40,7 @@ pub(super) struct Whom {
 
 /// The link to one peer of one channel. Dropping it lets its streams end.
 pub(super) struct Link {
-    whom: Whom,
+    whom: LinkPeer,
     channel: Arc<str>,
     /// `None` if the peer cannot be connected to.
     destination: Option<Arc<Destination>>,
@@ -60,7 +60,7 @@ struct Lane {
     turn: tokio::sync::Mutex<()>,
     /// The queue of the open stream.
     queue: Mutex<Option<Arc<Queue>>>,
-    figures: Arc<Figures>,
+    figures: Arc<QueueStatistics>,
 }
 
 impl Lane {
@@ -94,7 +94,7 @@ fn cost(settings: &ClientSettings, bytes: usize) -> (u32, u32) {
 
 impl Link {
     pub(super) fn new(
-        whom: Whom,
+        whom: LinkPeer,
         channel: &Arc<str>,
         destination: Option<Arc<Destination>>,
         events: &Arc<dyn PeerEvents>,
@@ -113,13 +113,13 @@ impl Link {
             own: Weak::clone(own),
         });
         if let Some(destination) = &link.destination {
-            let watcher: Weak<dyn Watcher> = Weak::clone(&link.own) as Weak<dyn Watcher>;
+            let watcher: Weak<dyn ConnectionObserver> = Weak::clone(&link.own) as Weak<dyn ConnectionObserver>;
             destination.watch(&watcher);
         }
         link
     }
 
-    pub(super) fn whom(&self) -> &Whom {
+    pub(super) fn whom(&self) -> &LinkPeer {
         &self.whom
     }
 
@@ -317,7 +317,7 @@ impl Link {
     }
 }
 
-impl Watcher for Link {
+impl ConnectionObserver for Link {
     fn connected(&self) {
         self.events.connected(self.whom.id);
     }

@@ -1,25 +1,25 @@
 //! The client side: connects to other orderers and opens streams.
 
 mod api;
+mod backoff;
+mod connection_state;
+mod connection_tasks;
 mod connections;
 mod destination;
 mod dial;
-mod figures;
+mod error_text;
 mod link;
-mod pause;
 mod probe;
 mod queue;
 mod runner;
-mod standing;
+mod statistics;
 mod stream;
-mod tasks;
-mod words;
 
 pub use api::{
     ConnectionState, DestinationStatus, LastError, Network, PeerEvents, PeerStatus, Peers, QueueStatus,
     SEND_TIME_BOUNDS, SendError,
 };
 pub use connections::Connections;
-pub(crate) use dial::{Dialed, dial};
-pub use probe::{ClockReading, Probe, Seen, SeenServer, look};
-pub(crate) use words::in_words;
+pub(crate) use dial::{DialedConnection, dial};
+pub(crate) use error_text::describe;
+pub use probe::{ClockReading, Probe, ProbeResult, ProbedServer, run_probe};

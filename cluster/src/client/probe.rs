@@ -9,8 +9,8 @@ use http::{Method, Request, Version, header};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::dial::{Dialed, over};
-use super::words::in_words;
+use super::dial::{DialedConnection, over};
+use super::error_text::describe;
 use crate::membership::PinnedKey;
 use crate::settings::ClientSettings;
 use crate::tls::{ExpectedServer, Identity, Roots, Shown, observing_config};
@@ -39,18 +39,18 @@ pub struct Probe {
 
 /// Result of a probe.
 #[derive(Clone, Debug)]
-pub enum Seen {
+pub enum ProbeResult {
     /// The TCP connection failed, for this reason.
     Unreachable(String),
     /// The TLS handshake failed before the server presented a certificate, for this reason.
     NoTls(String),
     /// The server presented a certificate.
-    Server(SeenServer),
+    Server(ProbedServer),
 }
 
 /// A server that presented a certificate.
 #[derive(Clone, Debug)]
-pub struct SeenServer {
+pub struct ProbedServer {
     /// The server's certificate in DER, followed by the certificates of its issuers.
     pub chain: Vec<Bytes>,
     /// The reason for which a node would reject the certificate. Does not consider the key, which `chain` contains.
@@ -85,13 +85,13 @@ impl ClockReading {
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection.
-pub async fn look(probe: &Probe) -> Seen {
+pub async fn run_probe(probe: &Probe) -> ProbeResult {
     let limit = probe.settings.dial_timeout;
     let late = || format!("no answer within {limit:?}");
     let socket = match timeout(limit, TcpStream::connect((probe.host.as_str(), probe.port))).await {
         Ok(Ok(socket)) => socket,
-        Ok(Err(error)) => return Seen::Unreachable(in_words(&error)),
-        Err(_) => return Seen::Unreachable(late()),
+        Ok(Err(error)) => return ProbeResult::Unreachable(describe(&error)),
+        Err(_) => return ProbeResult::Unreachable(late()),
     };
     let server = ExpectedServer {
         host: probe.host.clone(),
@@ -103,22 +103,22 @@ pub async fn look(probe: &Probe) -> Seen {
     let shown = Arc::new(OnceLock::new());
     let config = match observing_config(server, probe.identity.as_ref(), &probe.roots, Arc::clone(&shown)) {
         Ok(config) => config,
-        Err(error) => return Seen::NoTls(in_words(&error)),
+        Err(error) => return ProbeResult::NoTls(describe(&error)),
     };
     let dialed = timeout(limit, over(config, &probe.host, socket, None)).await.unwrap_or_else(|_| Err(late()));
     let Some(Shown { chain, verdict }) = shown.get().cloned() else {
-        return Seen::NoTls(dialed.err().unwrap_or_else(|| "it shows no certificate".to_owned()));
+        return ProbeResult::NoTls(dialed.err().unwrap_or_else(|| "it shows no certificate".to_owned()));
     };
     let (connected, clock) = match dialed {
         Ok(dialed) => (Ok(()), timeout(limit, ask_time(dialed, probe)).await.ok().flatten()),
         Err(why) => (Err(why), None),
     };
-    Seen::Server(SeenServer { chain, verdict, connected, clock })
+    ProbeResult::Server(ProbedServer { chain, verdict, connected, clock })
 }
 
 /// Returns the reading of the server's clock, if its response contains the time.
-async fn ask_time(dialed: Dialed<String>, probe: &Probe) -> Option<ClockReading> {
-    let Dialed { mut sender, mut driver, .. } = dialed;
+async fn ask_time(dialed: DialedConnection<String>, probe: &Probe) -> Option<ClockReading> {
+    let DialedConnection { mut sender, mut driver, .. } = dialed;
     let request = Request::builder()
         .method(Method::POST)
         .version(Version::HTTP_2)

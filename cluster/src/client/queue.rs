@@ -13,7 +13,7 @@ use http_body::Frame;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use super::api::SendError;
-use super::figures::Figures;
+use super::statistics::QueueStatistics;
 use crate::wire::Pieces;
 
 /// Maximum size in bytes of the small messages that are given to HTTP/2 together.
@@ -46,7 +46,7 @@ pub(super) struct Item {
 pub(super) struct Queue {
     /// The generation of the destination's connection that the stream is on.
     pub(super) generation: u64,
-    figures: Arc<Figures>,
+    figures: Arc<QueueStatistics>,
     state: Mutex<State>,
     /// Notified once when the queue is closed.
     closed: Notify,
@@ -73,7 +73,7 @@ pub(super) enum Put {
 }
 
 impl Queue {
-    pub(super) fn new(generation: u64, figures: Arc<Figures>) -> Arc<Self> {
+    pub(super) fn new(generation: u64, figures: Arc<QueueStatistics>) -> Arc<Self> {
         Arc::new(Self { generation, figures, state: Mutex::default(), closed: Notify::new() })
     }
 

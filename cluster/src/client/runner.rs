@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::dial::{Dialed, Driver};
-use super::pause::pause;
+use super::backoff::backoff_delay;
+use super::connection_state::{Connected, ConnectionCommand, ConnectionPhase, Shared};
+use super::dial::{DialedConnection, Driver};
 use super::queue::{Progress, StepBody};
-use super::standing::{Connected, Current, Order, Shared};
 use crate::expiration::ExpirationCheck;
 use crate::tls::Identity;
 
@@ -70,15 +70,15 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 impl Runner {
     /// Directs messages to this connection from now on.
-    fn adopt(&mut self, dialed: Dialed<StepBody>, identity: Arc<Identity>) -> Live {
+    fn adopt(&mut self, dialed: DialedConnection<StepBody>, identity: Arc<Identity>) -> Live {
         while self.drivers.try_join_next().is_some() {}
         self.generation += 1;
-        let Dialed { sender, driver, name, certificate_expires } = dialed;
+        let DialedConnection { sender, driver, name, certificate_expires } = dialed;
         let (tell, ended) = oneshot::channel();
         let (retire, retired) = oneshot::channel();
         let task = self.drivers.spawn(drive(driver, tell, retired, self.shared.settings.rpc_timeout));
         tracing::info!(target: LOG, "Connected to {} ({name})", self.shared.endpoint);
-        self.shared.turns(Current::Connected(Connected {
+        self.shared.turns(ConnectionPhase::Connected(Connected {
             sender,
             generation: self.generation,
             since: SystemTime::now(),
@@ -120,15 +120,15 @@ impl Runner {
                     }
                 },
                 () = shared.ordered.notified() => match self.shared.take_order() {
-                    Some(Order::Renew) => {
+                    Some(ConnectionCommand::Renew) => {
                         let is_current = self.shared.material.identity.load().is(&live.identity);
                         renew_after = (!is_current).then_some(Duration::ZERO);
                     }
-                    Some(Order::Reset(generation, why)) if generation == live.generation => {
+                    Some(ConnectionCommand::Reset(generation, why)) if generation == live.generation => {
                         live.task.abort();
                         return why;
                     }
-                    Some(Order::Reset(..)) | None => {}
+                    Some(ConnectionCommand::Reset(..)) | None => {}
                 },
             }
         }
@@ -138,7 +138,7 @@ impl Runner {
     async fn rest(&mut self, why: String) {
         self.failures = self.failures.saturating_add(1);
         let (failures, settings) = (self.failures, &self.shared.settings);
-        let pause = pause(failures, settings.pause, rand::random());
+        let pause = backoff_delay(failures, settings.pause, rand::random());
         let endpoint = &self.shared.endpoint;
         // limited, so that a peer that is down for long does not fill the log
         if failures.is_power_of_two() || self.shared.last_error().as_ref() != Some(&why) {
@@ -148,9 +148,9 @@ impl Runner {
             );
         }
         self.shared.failed(why);
-        self.shared.turns(Current::Waiting { failures, until: SystemTime::now() + pause });
+        self.shared.turns(ConnectionPhase::Waiting { failures, until: SystemTime::now() + pause });
         self.shared.tell(|watcher| watcher.lost());
         sleep(pause).await;
-        self.shared.turns(Current::Connecting);
+        self.shared.turns(ConnectionPhase::Connecting);
     }
 }

@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::api::SendError;
+use super::error_text::describe;
 use super::queue::{Queue, StepBody};
-use super::words::in_words;
 
 /// The end of a stream.
 pub(super) enum Ended {
@@ -47,7 +47,7 @@ pub(super) async fn run(
     let mut answer = std::pin::pin!(async {
         match sender.send_request(request).await {
             Ok(response) => status_of(response).await,
-            Err(error) => Err(in_words(&error)),
+            Err(error) => Err(describe(&error)),
         }
     });
     let ended = tokio::select! {
@@ -103,7 +103,7 @@ async fn status_of(response: http::Response<Incoming>) -> Result<Status, String>
                     return Ok(of_trailers(&trailers));
                 }
             }
-            Some(Err(error)) => return Err(in_words(&error as &(dyn Error + 'static))),
+            Some(Err(error)) => return Err(describe(&error as &(dyn Error + 'static))),
             None => return Ok(Status::unknown(format!("no status; HTTP {code}"))),
         }
     }

@@ -24,9 +24,9 @@ pub trait ClusterChannel: Send + Sync + 'static {
     /// Handles a message of the consensus protocol. Must not block.
     ///
     /// # Errors
-    /// [`NotTaken::NoRoom`] drops the message, which is counted, and the stream goes on. [`NotTaken::Refused`] ends the
+    /// [`StepRejection::NoRoom`] drops the message, which is counted, and the stream goes on. [`StepRejection::Refused`] ends the
     /// stream.
-    fn consensus(&self, from: ConsenterId, payload: Bytes, metadata: Bytes) -> Result<(), NotTaken>;
+    fn consensus(&self, from: ConsenterId, payload: Bytes, metadata: Bytes) -> Result<(), StepRejection>;
 
     /// Accepts a transaction that another consenter has validated under the configuration `last_validation_seq`.
     ///
@@ -41,12 +41,12 @@ pub trait ClusterChannel: Send + Sync + 'static {
         from: ConsenterId,
         last_validation_seq: u64,
         envelope: Bytes,
-    ) -> BoxFuture<'static, Result<(), NotTaken>>;
+    ) -> BoxFuture<'static, Result<(), StepRejection>>;
 }
 
 /// Reason for which a channel has not accepted a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotTaken {
+pub enum StepRejection {
     /// The channel has no capacity for it now.
     #[error("the channel has no room for more messages")]
     NoRoom,

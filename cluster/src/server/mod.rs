@@ -3,5 +3,5 @@
 mod api;
 mod service;
 
-pub use api::{ClusterChannel, NotTaken, Router};
+pub use api::{ClusterChannel, Router, StepRejection};
 pub use service::{ServiceFigures, StepClient, StepService, StepSession};

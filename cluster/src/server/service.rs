@@ -13,7 +13,7 @@ use futures_util::{Stream, StreamExt as _};
 use orderer_x509::Certificate;
 use tonic::{Code, Status};
 
-use super::api::{ClusterChannel, NotTaken, Router};
+use super::api::{ClusterChannel, Router, StepRejection};
 use crate::expiration::{ExpirationCheck, as_go_duration, unix_now};
 use crate::membership::{ConsenterId, PinnedKey};
 
@@ -186,8 +186,8 @@ impl StepSession {
         self.is_of_consenter(&request.channel);
         match channel.consensus(from, request.payload, request.metadata) {
             Ok(()) => self.shared.consensus.fetch_add(1, Ordering::Relaxed),
-            Err(NotTaken::NoRoom) => self.shared.dropped.fetch_add(1, Ordering::Relaxed),
-            Err(refused @ NotTaken::Refused(_)) => return Err(refused.to_string()),
+            Err(StepRejection::NoRoom) => self.shared.dropped.fetch_add(1, Ordering::Relaxed),
+            Err(refused @ StepRejection::Refused(_)) => return Err(refused.to_string()),
         };
         Ok(())
     }
@@ -299,12 +299,12 @@ mod tests {
             Arc::clone(&self.membership)
         }
 
-        fn consensus(&self, _: ConsenterId, payload: Bytes, _: Bytes) -> Result<(), NotTaken> {
-            if payload.is_empty() { Err(NotTaken::NoRoom) } else { Ok(()) }
+        fn consensus(&self, _: ConsenterId, payload: Bytes, _: Bytes) -> Result<(), StepRejection> {
+            if payload.is_empty() { Err(StepRejection::NoRoom) } else { Ok(()) }
         }
 
-        fn submit(&self, from: ConsenterId, sequence: u64, _: Bytes) -> BoxFuture<'static, Result<(), NotTaken>> {
-            let refused = NotTaken::Refused("no Raft leader".to_owned());
+        fn submit(&self, from: ConsenterId, sequence: u64, _: Bytes) -> BoxFuture<'static, Result<(), StepRejection>> {
+            let refused = StepRejection::Refused("no Raft leader".to_owned());
             Box::pin(std::future::ready(if (from, sequence) == (1, 7) { Ok(()) } else { Err(refused) }))
         }
     }

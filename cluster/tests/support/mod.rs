@@ -17,8 +17,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use orderer_cluster::{
-    ClientSettings, ClusterChannel, Connections, Consenter, ConsenterId, Identity, Membership, NotTaken, PeerEvents,
-    Roots, Router, StepClient, StepService,
+    ClientSettings, ClusterChannel, Connections, Consenter, ConsenterId, Identity, Membership, PeerEvents, Roots,
+    Router, StepClient, StepRejection, StepService,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::server::WebPkiClientVerifier;
@@ -117,7 +117,7 @@ pub(crate) enum Arrived {
 pub(crate) struct Recorder {
     pub(crate) membership: Mutex<Arc<Membership>>,
     arrived: watch::Sender<Vec<Arrived>>,
-    pub(crate) refusal: Mutex<Option<NotTaken>>,
+    pub(crate) refusal: Mutex<Option<StepRejection>>,
 }
 
 impl Recorder {
@@ -137,7 +137,7 @@ impl Recorder {
         enough.expect("they arrive").unwrap().clone()
     }
 
-    fn take(&self, arrived: Arrived) -> Result<(), NotTaken> {
+    fn take(&self, arrived: Arrived) -> Result<(), StepRejection> {
         if let Some(refusal) = self.refusal.lock().unwrap().clone() {
             return Err(refusal);
         }
@@ -151,11 +151,16 @@ impl ClusterChannel for Recorder {
         Arc::clone(&self.membership.lock().unwrap())
     }
 
-    fn consensus(&self, from: ConsenterId, payload: Bytes, metadata: Bytes) -> Result<(), NotTaken> {
+    fn consensus(&self, from: ConsenterId, payload: Bytes, metadata: Bytes) -> Result<(), StepRejection> {
         self.take(Arrived::Consensus { from, payload, metadata })
     }
 
-    fn submit(&self, from: ConsenterId, sequence: u64, envelope: Bytes) -> BoxFuture<'static, Result<(), NotTaken>> {
+    fn submit(
+        &self,
+        from: ConsenterId,
+        sequence: u64,
+        envelope: Bytes,
+    ) -> BoxFuture<'static, Result<(), StepRejection>> {
         Box::pin(std::future::ready(self.take(Arrived::Submit { from, sequence, envelope })))
     }
 }

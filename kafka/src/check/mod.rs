@@ -1,18 +1,18 @@
 //! Checks whether a cluster is fit to order a channel: the facts, the findings, and their remedies.
 //!
-//! [`examine`] queries the cluster and writes nothing to it; [`judge`] only checks the facts.
+//! [`examine`] queries the cluster and writes nothing to it; [`evaluate`] only checks the facts.
 
-mod facts;
-mod judge;
+mod cluster_facts;
+mod rules;
 
-pub use facts::{BrokerFacts, Facts, TopicFacts, examine};
-pub use judge::judge;
+pub use cluster_facts::{BrokerFacts, ClusterFacts, TopicFacts, examine};
+pub use rules::evaluate;
 
 use std::fmt;
 
 /// The requirements of a channel on its topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Need {
+pub struct Requirements {
     /// The channel, and so the topic.
     pub channel: String,
     /// Bytes of the largest record: the channel's absolute maximum, and some to spare. None if it is not known.
@@ -25,7 +25,7 @@ pub struct Need {
 
 /// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum Severity {
     /// As it should be.
     Fine,
     /// It works, and may lead to a failure.
@@ -34,7 +34,7 @@ pub enum Level {
     Error,
 }
 
-impl fmt::Display for Level {
+impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Fine => "ok",
@@ -48,7 +48,7 @@ impl fmt::Display for Level {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Its severity.
-    pub level: Level,
+    pub level: Severity,
     /// The finding, in one line.
     pub found: String,
     /// The remedy: a command to paste where there is one.
@@ -57,14 +57,14 @@ pub struct Finding {
 
 impl Finding {
     fn fine(found: impl Into<String>) -> Self {
-        Self { level: Level::Fine, found: found.into(), fix: None }
+        Self { level: Severity::Fine, found: found.into(), fix: None }
     }
 
     fn warning(found: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { level: Level::Warning, found: found.into(), fix: Some(fix.into()) }
+        Self { level: Severity::Warning, found: found.into(), fix: Some(fix.into()) }
     }
 
     fn error(found: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { level: Level::Error, found: found.into(), fix: Some(fix.into()) }
+        Self { level: Severity::Error, found: found.into(), fix: Some(fix.into()) }
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::state::{Fault, State};
 use crate::api::{
-    Answer, BrokerDescription, Cluster, ClusterDescription, Consumer, FetchLimits, Fetched, Offsets, Produced,
+    BrokerDescription, Cluster, ClusterDescription, Consumer, FetchLimits, Fetched, KafkaFuture, Offsets, Produced,
     Producer, Setting, TopicDescription, TopicSpec,
 };
 use crate::error::{Error, Operation};
@@ -152,7 +152,7 @@ impl FakeCluster {
 }
 
 impl Cluster for FakeCluster {
-    fn describe(&self) -> Answer<'_, ClusterDescription> {
+    fn describe(&self) -> KafkaFuture<'_, ClusterDescription> {
         Box::pin(async {
             let broker = BrokerDescription { id: 1, address: "fake:9092".to_owned() };
             self.call(Operation::Metadata, |_| Ok(())).await?;
@@ -161,19 +161,19 @@ impl Cluster for FakeCluster {
         })
     }
 
-    fn topic<'a>(&'a self, topic: &'a str) -> Answer<'a, TopicDescription> {
+    fn topic<'a>(&'a self, topic: &'a str) -> KafkaFuture<'a, TopicDescription> {
         Box::pin(async { self.call(Operation::Metadata, |state| state.describe(topic)).await })
     }
 
-    fn ensure_topic<'a>(&'a self, spec: &'a TopicSpec) -> Answer<'a, TopicDescription> {
+    fn ensure_topic<'a>(&'a self, spec: &'a TopicSpec) -> KafkaFuture<'a, TopicDescription> {
         Box::pin(async { self.call(Operation::CreateTopic, |state| state.ensure(spec)).await })
     }
 
-    fn topic_settings<'a>(&'a self, topic: &'a str) -> Answer<'a, Vec<Setting>> {
+    fn topic_settings<'a>(&'a self, topic: &'a str) -> KafkaFuture<'a, Vec<Setting>> {
         Box::pin(async { self.call(Operation::Settings, |state| state.settings(topic)).await })
     }
 
-    fn broker_settings(&self, _: i32) -> Answer<'_, Vec<Setting>> {
+    fn broker_settings(&self, _: i32) -> KafkaFuture<'_, Vec<Setting>> {
         Box::pin(async { self.call(Operation::Settings, |_| Ok(vec![])).await })
     }
 
@@ -193,11 +193,11 @@ struct FakeProducer {
 }
 
 impl Producer for FakeProducer {
-    fn connect(&mut self) -> Answer<'_, ()> {
+    fn connect(&mut self) -> KafkaFuture<'_, ()> {
         Box::pin(async { self.cluster.call(Operation::Connect, |state| state.connect(&self.topic)).await })
     }
 
-    fn produce(&mut self, values: Vec<Bytes>) -> Answer<'_, Produced> {
+    fn produce(&mut self, values: Vec<Bytes>) -> KafkaFuture<'_, Produced> {
         Box::pin(async {
             let appended =
                 self.cluster.call_with_pause(Operation::Produce, |state| state.produce(&self.topic, values)).await;
@@ -205,7 +205,7 @@ impl Producer for FakeProducer {
         })
     }
 
-    fn check_permission(&mut self) -> Answer<'_, ()> {
+    fn check_permission(&mut self) -> KafkaFuture<'_, ()> {
         Box::pin(async { self.cluster.call(Operation::Produce, |state| state.connect(&self.topic)).await })
     }
 }
@@ -237,18 +237,18 @@ impl FakeConsumer {
 }
 
 impl Consumer for FakeConsumer {
-    fn connect(&mut self) -> Answer<'_, ()> {
+    fn connect(&mut self) -> KafkaFuture<'_, ()> {
         Box::pin(async { self.cluster.call(Operation::Connect, |state| state.connect(&self.topic)).await })
     }
 
-    fn fetch(&mut self, offset: i64, limits: FetchLimits) -> Answer<'_, Fetched> {
+    fn fetch(&mut self, offset: i64, limits: FetchLimits) -> KafkaFuture<'_, Fetched> {
         Box::pin(async move {
             let ((), throttled) = self.cluster.call_with_pause(Operation::Fetch, |_| Ok(())).await?;
             Ok(Fetched { throttled, ..self.poll(offset, limits).await? })
         })
     }
 
-    fn offsets(&mut self) -> Answer<'_, Offsets> {
+    fn offsets(&mut self) -> KafkaFuture<'_, Offsets> {
         Box::pin(async { self.cluster.call(Operation::Offsets, |state| state.offsets(&self.topic)).await })
     }
 }

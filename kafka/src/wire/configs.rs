@@ -18,12 +18,12 @@ const VERSION: ApiVersion = ApiVersion(Int16(1));
 
 /// The kind of resource whose settings are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Of {
+pub(crate) enum ConfigResource {
     Topic,
     Broker,
 }
 
-impl Of {
+impl ConfigResource {
     fn resource_type(self) -> Int8 {
         Int8(match self {
             Self::Topic => 2,
@@ -43,13 +43,13 @@ impl Of {
 /// Asks for all settings of one topic or broker.
 #[derive(Debug)]
 pub(crate) struct DescribeConfigs {
-    pub(crate) of: Of,
+    pub(crate) of: ConfigResource,
     /// A topic's name or a broker's id.
     pub(crate) name: String,
 }
 
 impl RequestBody for DescribeConfigs {
-    type ResponseBody = Described;
+    type ResponseBody = DescribeConfigsResponse;
 
     const API_KEY: ApiKey = ApiKey::DescribeConfigs;
     const API_VERSION_RANGE: ApiVersionRange = ApiVersionRange::new(VERSION, VERSION);
@@ -72,7 +72,7 @@ impl WriteVersionedType<Vec<u8>> for DescribeConfigs {
 
 /// The answer about the one that was asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Described {
+pub(crate) struct DescribeConfigsResponse {
     pub(crate) error: Option<Code>,
     pub(crate) message: Option<String>,
     entries: Vec<Entry>,
@@ -85,15 +85,15 @@ struct Entry {
     source: i8,
 }
 
-impl Described {
-    pub(crate) fn settings(self, of: Of) -> Vec<Setting> {
+impl DescribeConfigsResponse {
+    pub(crate) fn settings(self, of: ConfigResource) -> Vec<Setting> {
         let settings = self.entries.into_iter();
         let setting = |Entry { name, value, source }| Setting { name, value, is_own: source == of.own_source() };
         settings.map(setting).collect()
     }
 }
 
-impl ReadVersionedType<Cursor<Vec<u8>>> for Described {
+impl ReadVersionedType<Cursor<Vec<u8>>> for DescribeConfigsResponse {
     fn read_versioned(reader: &mut Cursor<Vec<u8>>, _: ApiVersion) -> Result<Self, ReadVersionedError> {
         let _throttle = Int32::read(reader)?;
         let mut described = Self::default();
@@ -130,7 +130,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_of_a_broker_are_too_odd(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Described::read_versioned(&mut Cursor::new(bytes), VERSION);
+            let _ = DescribeConfigsResponse::read_versioned(&mut Cursor::new(bytes), VERSION);
         }
     }
 }

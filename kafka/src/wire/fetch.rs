@@ -21,9 +21,9 @@ const BATCH_PREFIX_BYTES: usize = 12;
 
 /// Asks for the records of a topic's only partition.
 #[derive(Debug)]
-pub(crate) struct Fetch(FetchRequest);
+pub(crate) struct FetchRequestFrame(FetchRequest);
 
-impl Fetch {
+impl FetchRequestFrame {
     pub(crate) fn new(topic: &str, offset: i64, limits: FetchLimits) -> Self {
         let max_bytes = Int32(i32::try_from(limits.max_bytes).unwrap_or(i32::MAX));
         let max_wait_ms = Int32(i32::try_from(limits.max_wait.as_millis()).unwrap_or(i32::MAX));
@@ -42,15 +42,15 @@ impl Fetch {
     }
 }
 
-impl RequestBody for Fetch {
-    type ResponseBody = FetchAnswer;
+impl RequestBody for FetchRequestFrame {
+    type ResponseBody = FetchResponseBody;
 
     const API_KEY: ApiKey = FetchRequest::API_KEY;
     const API_VERSION_RANGE: ApiVersionRange = FetchRequest::API_VERSION_RANGE;
     const FIRST_TAGGED_FIELD_IN_REQUEST_VERSION: ApiVersion = FetchRequest::FIRST_TAGGED_FIELD_IN_REQUEST_VERSION;
 }
 
-impl WriteVersionedType<Vec<u8>> for Fetch {
+impl WriteVersionedType<Vec<u8>> for FetchRequestFrame {
     fn write_versioned(&self, writer: &mut Vec<u8>, version: ApiVersion) -> Result<(), WriteVersionedError> {
         self.0.write_versioned(writer, version)
     }
@@ -58,21 +58,21 @@ impl WriteVersionedType<Vec<u8>> for Fetch {
 
 /// The answer about the one partition that was asked for.
 #[derive(Debug)]
-pub(crate) struct FetchAnswer {
+pub(crate) struct FetchResponseBody {
     pub(crate) throttle_ms: i32,
     /// None when the answer has no partition.
-    pub(crate) partition: Option<PartitionAnswer>,
+    pub(crate) partition: Option<PartitionResponse>,
 }
 
 #[derive(Debug)]
-pub(crate) struct PartitionAnswer {
+pub(crate) struct PartitionResponse {
     pub(crate) topic: String,
     pub(crate) error: Option<Code>,
     pub(crate) high_watermark: i64,
-    pub(crate) log: Log,
+    pub(crate) log: PartitionLog,
 }
 
-impl ReadVersionedType<Cursor<Vec<u8>>> for FetchAnswer {
+impl ReadVersionedType<Cursor<Vec<u8>>> for FetchResponseBody {
     fn read_versioned(reader: &mut Cursor<Vec<u8>>, _: ApiVersion) -> Result<Self, ReadVersionedError> {
         // one topic and one partition were asked for; the last of each is kept
         let mut answer = Self { throttle_ms: Int32::read(reader)?.0, partition: None };
@@ -86,7 +86,7 @@ impl ReadVersionedType<Cursor<Vec<u8>>> for FetchAnswer {
     }
 }
 
-fn partition(topic: String, reader: &mut Cursor<Vec<u8>>) -> Result<PartitionAnswer, ReadError> {
+fn partition(topic: String, reader: &mut Cursor<Vec<u8>>) -> Result<PartitionResponse, ReadError> {
     let _index = Int32::read(reader)?;
     let error = Code::new(Int16::read(reader)?.0);
     let high_watermark = Int64::read(reader)?.0;
@@ -98,9 +98,9 @@ fn partition(topic: String, reader: &mut Cursor<Vec<u8>>) -> Result<PartitionAns
     let from = usize::try_from(reader.position())?;
     let to = from.saturating_add(length);
     let bytes = reader.get_ref().get(from..to).ok_or_else(|| malformed("records end before their length"))?;
-    let log = Log::read(bytes);
+    let log = PartitionLog::read(bytes);
     reader.set_position(u64::try_from(to)?);
-    Ok(PartitionAnswer { topic, error, high_watermark, log })
+    Ok(PartitionResponse { topic, error, high_watermark, log })
 }
 
 /// A count of elements or bytes; -1, for null, is none.
@@ -117,7 +117,7 @@ fn malformed(what: &str) -> ReadError {
 
 /// A stretch of a topic's log, as far as it can be read.
 #[derive(Debug, Default)]
-pub(crate) struct Log {
+pub(crate) struct PartitionLog {
     batches: Vec<RecordBatch>,
     /// First offset of, and what is wrong with, the first batch that cannot be read.
     pub(crate) poison: Option<(i64, String)>,
@@ -125,7 +125,7 @@ pub(crate) struct Log {
     pub(crate) cut_off: bool,
 }
 
-impl Log {
+impl PartitionLog {
     fn read(mut bytes: &[u8]) -> Self {
         let mut log = Self::default();
         while !bytes.is_empty() {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn seen(bytes: &[u8], from: i64) -> (Vec<(i64, String)>, i64, Option<i64>, bool) {
-        let log = Log::read(bytes);
+        let log = PartitionLog::read(bytes);
         let (poison, cut_off) = (log.poison.as_ref().map(|(at, _)| *at), log.cut_off);
         let (records, next) = log.records(from);
         let text = |record: Record| String::from_utf8(record.value.unwrap().to_vec()).unwrap();
@@ -228,9 +228,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_of_a_broker_are_too_odd(bytes in proptest::collection::vec(any::<u8>(), 0..400), offset: i64) {
-            let (records, next) = Log::read(&bytes).records(offset);
+            let (records, next) = PartitionLog::read(&bytes).records(offset);
             prop_assert!(records.is_empty() && next == offset);
-            let _ = FetchAnswer::read_versioned(&mut Cursor::new(bytes), ApiVersion(Int16(4)));
+            let _ = FetchResponseBody::read_versioned(&mut Cursor::new(bytes), ApiVersion(Int16(4)));
         }
 
         #[test]
@@ -238,7 +238,7 @@ mod tests {
             let mut bytes = batch(5, &["some value", "another"]);
             let at = at % bytes.len();
             bytes[at] = to;
-            let _ = Log::read(&bytes).records(0);
+            let _ = PartitionLog::read(&bytes).records(0);
         }
     }
 }

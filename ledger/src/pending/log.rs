@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::PendingEnvelope;
-use super::row;
-use crate::error::Fault;
+use super::record;
+use crate::error::LedgerError;
 use crate::format::FLOOR_KEY;
-use crate::sealed::{Key, LogFile, SealedFile};
+use crate::sealed::{LogFile, SealKey, SealedFile};
 
 /// Size of the file in bytes above which it is shrunk when the log is empty.
 const KEEPS_BYTES: u64 = 1 << 20;
@@ -33,8 +33,8 @@ impl PendingLog {
     ///
     /// # Errors
     /// The file cannot be read, or something in its middle was lost: what follows it is whole. Or a newer version wrote it.
-    pub(crate) fn open(file: LogFile, key: Key, floor: u64) -> Result<Self, Fault> {
-        let file = SealedFile::new(file, key).map_err(Fault::PendingLog)?;
+    pub(crate) fn open(file: LogFile, key: SealKey, floor: u64) -> Result<Self, LedgerError> {
+        let file = SealedFile::new(file, key).map_err(LedgerError::PendingLog)?;
         let mut log = Self { file, floor, rows: VecDeque::new(), end: 0 };
         let mut rows = VecDeque::new();
         log.end = log.scan(|envelopes| {
@@ -48,7 +48,7 @@ impl PendingLog {
         if log.rows.is_empty() {
             log.end = 0;
         }
-        log.file.make_durable(log.end).map_err(Fault::PendingLog)?;
+        log.file.make_durable(log.end).map_err(LedgerError::PendingLog)?;
         Ok(log)
     }
 
@@ -58,11 +58,11 @@ impl PendingLog {
     }
 
     /// Reads all envelopes that are pending, in order.
-    pub(crate) fn read(&self) -> Result<Vec<PendingEnvelope>, Fault> {
+    pub(crate) fn read(&self) -> Result<Vec<PendingEnvelope>, LedgerError> {
         let mut pending = Vec::new();
         if !self.rows.is_empty() {
             if !self.file.is_open() {
-                return Err(Fault::PendingLog(io::Error::other("the file is closed")));
+                return Err(LedgerError::PendingLog(io::Error::other("the file is closed")));
             }
             self.scan(|envelopes| pending.extend(envelopes.into_iter().filter(|e| e.sequence >= self.floor)))?;
         }
@@ -81,54 +81,54 @@ impl PendingLog {
     }
 
     /// Drops the rows below. The database must have stored that by now: these rows may be written over from here on.
-    pub(crate) fn drop_below(&mut self, drop_below: u64) -> Result<(), Fault> {
+    pub(crate) fn drop_below(&mut self, drop_below: u64) -> Result<(), LedgerError> {
         self.floor = self.floor.max(drop_below);
         while self.rows.front().is_some_and(|&(_, last)| last < self.floor) {
             self.rows.pop_front();
         }
         if self.rows.is_empty() {
             self.end = 0;
-            self.file.shrink(KEEPS_BYTES).map_err(Fault::PendingLog)?;
+            self.file.shrink(KEEPS_BYTES).map_err(LedgerError::PendingLog)?;
         }
         Ok(())
     }
 
     /// Writes one row and makes it durable; the caller has checked sequences and sizes.
-    pub(crate) fn append(&mut self, envelopes: &[PendingEnvelope]) -> Result<(), Fault> {
+    pub(crate) fn append(&mut self, envelopes: &[PendingEnvelope]) -> Result<(), LedgerError> {
         let (Some(first), Some(last)) = (envelopes.first(), envelopes.last()) else { return Ok(()) };
         let (first, last) = (first.sequence, last.sequence);
-        let mut row = row::encode(&self.file.key, envelopes);
+        let mut row = record::encode(&self.file.key, envelopes);
         let end = self.end + row.len() as u64;
-        self.file.write(self.end, &mut row).map_err(Fault::PendingLog)?;
+        self.file.write(self.end, &mut row).map_err(LedgerError::PendingLog)?;
         self.end = end;
         self.rows.push_back((first, last));
         Ok(())
     }
 
     /// Reads the rows from the beginning, as long as one follows the other. Returns the position of their end.
-    fn scan(&self, mut found: impl FnMut(Vec<PendingEnvelope>)) -> Result<u64, Fault> {
+    fn scan(&self, mut found: impl FnMut(Vec<PendingEnvelope>)) -> Result<u64, LedgerError> {
         let (mut at, mut next) = (0, 0);
-        while let Some((header, encoded)) = self.file.header_at(at).map_err(Fault::PendingLog)? {
+        while let Some((header, encoded)) = self.file.header_at(at).map_err(LedgerError::PendingLog)? {
             if header.sequence < next {
                 break;
             }
-            let content = self.file.content_at(at, header, &encoded).map_err(Fault::PendingLog)?;
+            let content = self.file.content_at(at, header, &encoded).map_err(LedgerError::PendingLog)?;
             let Some(content) = content else { break };
-            let envelopes = row::decode(header.sequence, content)
-                .map_err(|problem| Fault::Layout(format!("the row at byte {at} of the pending log {problem}")))?;
+            let envelopes = record::decode(header.sequence, content)
+                .map_err(|problem| LedgerError::Layout(format!("the row at byte {at} of the pending log {problem}")))?;
             next = envelopes.last().map_or(next, |last| last.sequence.saturating_add(1));
             found(envelopes);
-            at += header.row_bytes();
+            at += header.record_bytes();
         }
         Ok(at)
     }
 
     /// If a later row is whole, envelopes that were acknowledged are lost, and that must be said.
-    fn check_nothing_follows(&self) -> Result<(), Fault> {
+    fn check_nothing_follows(&self) -> Result<(), LedgerError> {
         let next = self.next();
-        match self.file.find_behind(self.end, next).map_err(Fault::PendingLog)? {
+        match self.file.find_behind(self.end, next).map_err(LedgerError::PendingLog)? {
             None => Ok(()),
-            Some((at, header)) => Err(Fault::Layout(format!(
+            Some((at, header)) => Err(LedgerError::Layout(format!(
                 "the pending log is damaged at byte {}: envelopes from {next} on are missing, {} is there at byte {at}",
                 self.end, header.sequence
             ))),

@@ -4,7 +4,7 @@
 //! place and one sync, 0.08 ms, where a transaction of the database writes seven pages all over its file, 0.25 ms.
 
 mod log;
-mod row;
+mod record;
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use orderer_core::channel::ConfigSequence;
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
-use crate::error::{Fault, ReadError};
+use crate::error::{LedgerError, ReadError};
 use crate::format::{FLOOR_KEY, PENDING, decode_number};
 use crate::ledger::Ledger;
 
@@ -52,14 +52,14 @@ impl Ledger {
 }
 
 /// Pending envelopes with a smaller sequence are in blocks: what the database says.
-pub(crate) fn stored_floor(db: &Database) -> Result<u64, Fault> {
+pub(crate) fn stored_floor(db: &Database) -> Result<u64, LedgerError> {
     let table = db.begin_read()?.open_table(PENDING)?;
     let floor = table.get(FLOOR_KEY)?;
     floor.map_or(Ok(0), |value| decode_number("the pending floor", value.value()))
 }
 
 /// Raises the floor, together with the block that takes what is below it.
-pub(crate) fn store_floor(tx: &WriteTransaction, floor: u64) -> Result<(), Fault> {
+pub(crate) fn store_floor(tx: &WriteTransaction, floor: u64) -> Result<(), LedgerError> {
     tx.open_table(PENDING)?.insert(FLOOR_KEY, &floor.to_be_bytes()[..])?;
     Ok(())
 }

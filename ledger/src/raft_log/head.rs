@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut};
 use orderer_core::crypto::sha256;
 
-use crate::sealed::{Key, PAGE_LENGTH, SEAL_BYTES};
+use crate::sealed::{PAGE_LENGTH, SEAL_BYTES, SealKey};
 
 const MAGIC: &[u8; 16] = b"orderer raft log";
 /// Version of the file's format.
@@ -14,7 +14,7 @@ pub(super) struct Head {
     pub(super) channel: String,
     pub(super) node: u64,
     /// Its key, which differs for each file, so that it is not known outside.
-    pub(super) key: Key,
+    pub(super) key: SealKey,
 }
 
 /// The reason why a first page cannot be used.
@@ -55,6 +55,6 @@ impl Head {
             return Err(NoHead::Damaged);
         }
         let channel = String::from_utf8(channel.to_vec()).map_err(|_| NoHead::Damaged)?;
-        Ok(Self { channel, node, key: Key(*key) })
+        Ok(Self { channel, node, key: SealKey(*key) })
     }
 }

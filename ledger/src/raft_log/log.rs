@@ -10,14 +10,14 @@ use fabric_proto::raftpb::{Entry, HardState, Snapshot};
 use orderer_core::channel::ChannelId;
 use prost::Message as _;
 
+use super::directory::LogDirectory;
 use super::error::{RaftLogError, Unfit};
-use super::folder::LogFolder;
 use super::head::{FORMAT, Head, NoHead};
 use super::record::{Contents, Position, Record, Write, decode, put_entry, put_hard_state, put_snapshot, put_trimmed};
-use super::rewrite::{NewFile, NotMade};
+use super::rewrite::{NewFile, RewriteError};
 use super::tail::{self, Tail};
 use super::view::View;
-use crate::sealed::{self, Key, LogFile, PAGE_BYTES, PAGE_LENGTH, SealedFile};
+use crate::sealed::{self, LogFile, PAGE_BYTES, PAGE_LENGTH, SealKey, SealedFile};
 
 /// A file is made under the log's name and this, and gets the log's name once it is whole.
 const UNFINISHED_SUFFIX: &str = ".new";
@@ -65,7 +65,7 @@ pub struct Sizes {
 /// or a sync that failed, it is unknown what the disk has: the log rejects everything until it is opened again, which
 /// writes once more what it finds.
 pub struct RaftLog {
-    folder: Box<dyn LogFolder>,
+    folder: Box<dyn LogDirectory>,
     name: String,
     channel: ChannelId,
     node: u64,
@@ -102,7 +102,7 @@ impl RaftLog {
     /// configuration changes for a new channel, those of another log for one that is imported. A crash leaves the whole log
     /// or none.
     pub fn create(
-        folder: impl LogFolder + 'static,
+        folder: impl LogDirectory + 'static,
         name: &str,
         channel: &ChannelId,
         node: u64,
@@ -113,7 +113,7 @@ impl RaftLog {
             return Err(RaftLogError::Exists { name: name.to_owned() });
         }
         let unfinished = format!("{name}{UNFINISHED_SUFFIX}");
-        let made = NewFile::make(&folder, &unfinished, channel, node).map_err(NotMade::Io).and_then(|mut new| {
+        let made = NewFile::make(&folder, &unfinished, channel, node).map_err(RewriteError::Io).and_then(|mut new| {
             new.begin(contents.snapshot.as_ref(), contents.trimmed)?;
             for entry in &contents.entries {
                 new.entry(entry)?;
@@ -134,7 +134,7 @@ impl RaftLog {
     /// # Errors
     /// `Damaged`: something is lost that was durable. The channel cannot go on with this log.
     pub fn open(
-        folder: impl LogFolder + 'static,
+        folder: impl LogDirectory + 'static,
         name: &str,
         channel: &ChannelId,
         node: u64,
@@ -144,7 +144,7 @@ impl RaftLog {
         let file = folder.open(name).map_err(io("open the file"))?;
         let file = file.ok_or_else(|| RaftLogError::Missing { name: name.to_owned() })?;
         let mut file =
-            SealedFile::new(LogFile::Open(file), Key([0; sealed::SEAL_BYTES])).map_err(io("open the file"))?;
+            SealedFile::new(LogFile::Open(file), SealKey([0; sealed::SEAL_BYTES])).map_err(io("open the file"))?;
         let head = read_head(&file, name)?;
         if head.channel != channel.as_str() || head.node != node {
             return Err(RaftLogError::Other {
@@ -166,14 +166,15 @@ impl RaftLog {
     }
 
     /// Returns the consenter whose log has this name; `None` if there is none. Changes nothing.
-    pub fn consenter(folder: &dyn LogFolder, name: &str) -> Result<Option<u64>, RaftLogError> {
+    pub fn consenter(folder: &dyn LogDirectory, name: &str) -> Result<Option<u64>, RaftLogError> {
         let io = |action| move |cause| RaftLogError::Io { name: name.to_owned(), action, cause };
         let Some(file) = folder.open(name).map_err(io("open the file"))? else { return Ok(None) };
-        let file = SealedFile::new(LogFile::Open(file), Key([0; sealed::SEAL_BYTES])).map_err(io("open the file"))?;
+        let file =
+            SealedFile::new(LogFile::Open(file), SealKey([0; sealed::SEAL_BYTES])).map_err(io("open the file"))?;
         Ok(Some(read_head(&file, name)?.node))
     }
 
-    fn over(folder: Box<dyn LogFolder>, name: &str, channel: &ChannelId, node: u64, file: SealedFile) -> Self {
+    fn over(folder: Box<dyn LogDirectory>, name: &str, channel: &ChannelId, node: u64, file: SealedFile) -> Self {
         Self {
             folder,
             name: name.to_owned(),
@@ -215,13 +216,13 @@ impl RaftLog {
         }
         self.needs_sync |= self.view.must_sync(write);
         if let Some(snapshot) = &write.snapshot {
-            self.view.take_snapshot(snapshot, self.end, snapshot.encoded_len());
+            self.view.apply_snapshot(snapshot, self.end, snapshot.encoded_len());
         }
         for entry in &write.entries {
-            self.view.take_entry(entry, self.end, entry.encoded_len()).map_err(|cause| self.unfit(cause))?;
+            self.view.apply_entry(entry, self.end, entry.encoded_len()).map_err(|cause| self.unfit(cause))?;
         }
         if let Some(state) = write.hard_state {
-            self.view.take_state(state);
+            self.view.apply_state(state);
         }
         Ok(())
     }
@@ -272,7 +273,7 @@ impl RaftLog {
         if index > self.view.trimmed.index {
             let trimmed = Position { index, term: self.view.term(index).unwrap_or_default() };
             put_trimmed(&mut self.staged, trimmed);
-            self.view.take_trimmed(trimmed);
+            self.view.apply_trimmed(trimmed);
         }
         if self.idle_bytes() > self.view.live_bytes().max(IDLE_BYTES) { self.rewrite() } else { Ok(()) }
     }
@@ -306,7 +307,7 @@ impl RaftLog {
     fn copy_to(&self, unfinished: &str) -> Result<NewFile, RaftLogError> {
         let made = |problem| not_made(&self.name, problem);
         let new = NewFile::make(&*self.folder, unfinished, &self.channel, self.node);
-        let mut new = new.map_err(NotMade::Io).map_err(made)?;
+        let mut new = new.map_err(RewriteError::Io).map_err(made)?;
         new.begin(self.snapshot()?.as_ref(), self.view.trimmed).map_err(made)?;
         let mut index = self.view.trimmed.index + 1;
         while index <= self.view.last_index() {
@@ -426,7 +427,7 @@ impl RaftLog {
             for record in &records {
                 self.view.replay(record, at).map_err(|problem| self.damaged(at, problem.to_string()))?;
             }
-            self.end += header.row_bytes();
+            self.end += header.record_bytes();
             self.next += 1;
         }
         if self.next == 1 {
@@ -496,9 +497,9 @@ fn read_head(file: &SealedFile, name: &str) -> Result<Head, RaftLogError> {
     })
 }
 
-fn not_made(name: &str, problem: NotMade) -> RaftLogError {
+fn not_made(name: &str, problem: RewriteError) -> RaftLogError {
     match problem {
-        NotMade::Io(cause) => RaftLogError::Io { name: name.to_owned(), action: "write a new file", cause },
-        NotMade::Unfit(cause) => RaftLogError::Unfit { name: name.to_owned(), cause },
+        RewriteError::Io(cause) => RaftLogError::Io { name: name.to_owned(), action: "write a new file", cause },
+        RewriteError::Unfit(cause) => RaftLogError::Unfit { name: name.to_owned(), cause },
     }
 }

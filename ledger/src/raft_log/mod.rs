@@ -6,8 +6,8 @@
 //!
 //! Drawn in `docs/ledger-format.md`.
 
+mod directory;
 mod error;
-mod folder;
 mod head;
 mod log;
 mod record;
@@ -15,7 +15,7 @@ mod rewrite;
 mod tail;
 mod view;
 
+pub use directory::{DiskDirectory, LogDirectory};
 pub use error::{RaftLogError, Unfit};
-pub use folder::{DiskFolder, LogFolder};
 pub use log::{RaftLog, Sizes, Synced, TornTail};
 pub use record::{Contents, Position, Write};

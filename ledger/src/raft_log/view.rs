@@ -127,7 +127,7 @@ impl View {
     }
 
     /// A snapshot that was checked, or was read.
-    pub(super) fn take_snapshot(&mut self, snapshot: &Snapshot, row: u64, bytes: usize) {
+    pub(super) fn apply_snapshot(&mut self, snapshot: &Snapshot, row: u64, bytes: usize) {
         let at = position(snapshot);
         if self.term(at.index) != Some(at.term) {
             self.places.clear();
@@ -142,7 +142,7 @@ impl View {
     ///
     /// # Errors
     /// The entry does not follow.
-    pub(super) fn take_entry(&mut self, entry: &Entry, row: u64, bytes: usize) -> Result<(), Unfit> {
+    pub(super) fn apply_entry(&mut self, entry: &Entry, row: u64, bytes: usize) -> Result<(), Unfit> {
         let last = self.last_index();
         let nth =
             entry.index.checked_sub(self.trimmed.index.saturating_add(1)).and_then(|nth| usize::try_from(nth).ok());
@@ -156,12 +156,12 @@ impl View {
         Ok(())
     }
 
-    pub(super) fn take_state(&mut self, state: HardState) {
+    pub(super) fn apply_state(&mut self, state: HardState) {
         self.hard_state = state;
     }
 
     /// Forgets the entries up to this one. In a file that was written anew it stands before the entries.
-    pub(super) fn take_trimmed(&mut self, trimmed: Position) {
+    pub(super) fn apply_trimmed(&mut self, trimmed: Position) {
         while self.trimmed.index < trimmed.index {
             let Some(place) = self.places.pop_front() else { break };
             self.entry_bytes -= place.bytes;
@@ -173,10 +173,10 @@ impl View {
     /// Applies a record of the row that was read at `row`.
     pub(super) fn replay(&mut self, record: &Record, row: u64) -> Result<(), Unfit> {
         match record {
-            Record::Entry(entry) => self.take_entry(entry, row, entry.encoded_len())?,
-            Record::HardState(state) => self.take_state(*state),
-            Record::Snapshot(snapshot) => self.take_snapshot(snapshot, row, snapshot.encoded_len()),
-            Record::Trimmed(trimmed) => self.take_trimmed(*trimmed),
+            Record::Entry(entry) => self.apply_entry(entry, row, entry.encoded_len())?,
+            Record::HardState(state) => self.apply_state(*state),
+            Record::Snapshot(snapshot) => self.apply_snapshot(snapshot, row, snapshot.encoded_len()),
+            Record::Trimmed(trimmed) => self.apply_trimmed(*trimmed),
         }
         Ok(())
     }

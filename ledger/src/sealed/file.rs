@@ -9,7 +9,7 @@ use bytes::Bytes;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use super::row::{self, HEADER_BYTES, Header, Key, PAGE_BYTES};
+use super::record::{self, HEADER_BYTES, PAGE_BYTES, RecordHeader, SealKey};
 
 /// A file grows by so much, written as zeros: room that is only reserved would cost each first write a second one.
 const GROWS_BY_BYTES: u64 = 256 << 10;
@@ -81,7 +81,7 @@ pub(crate) fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
 /// The rows of a file.
 pub(crate) struct SealedFile {
     file: LogFile,
-    pub(crate) key: Key,
+    pub(crate) key: SealKey,
     length: u64,
 }
 
@@ -92,7 +92,7 @@ impl fmt::Debug for SealedFile {
 }
 
 impl SealedFile {
-    pub(crate) fn new(file: LogFile, key: Key) -> io::Result<Self> {
+    pub(crate) fn new(file: LogFile, key: SealKey) -> io::Result<Self> {
         let length = file.storage().map_or(Ok(0), StorageBackend::len)?;
         Ok(Self { file, key, length })
     }
@@ -161,34 +161,34 @@ impl SealedFile {
     }
 
     /// The header of the row that begins there and its encoded form; none if no row of this key does.
-    pub(crate) fn header_at(&self, at: u64) -> io::Result<Option<(Header, [u8; HEADER_BYTES])>> {
+    pub(crate) fn header_at(&self, at: u64) -> io::Result<Option<(RecordHeader, [u8; HEADER_BYTES])>> {
         if at.checked_add(PAGE_BYTES).is_none_or(|end| end > self.length) {
             return Ok(None);
         }
         let mut encoded = [0; HEADER_BYTES];
         self.read(at, &mut encoded)?;
-        Ok(Header::decode(&self.key, encoded).map(|header| (header, encoded)))
+        Ok(RecordHeader::decode(&self.key, encoded).map(|header| (header, encoded)))
     }
 
     /// The content of the row with this header; none if it was not wholly written.
     pub(crate) fn content_at(
         &self,
         at: u64,
-        header: Header,
+        header: RecordHeader,
         encoded: &[u8; HEADER_BYTES],
     ) -> io::Result<Option<Bytes>> {
-        if at.checked_add(header.row_bytes()).is_none_or(|end| end > self.length) {
+        if at.checked_add(header.record_bytes()).is_none_or(|end| end > self.length) {
             return Ok(None);
         }
         let mut rest = vec![0; usize::try_from(header.rest_bytes()).map_err(io::Error::other)?];
         self.read(at + HEADER_BYTES as u64, &mut rest)?;
-        Ok(row::open(&self.key, encoded, rest.into()))
+        Ok(record::open(&self.key, encoded, rest.into()))
     }
 
     /// A row that was not wholly written when the power went is the last one: it was never reported as durable, and nothing was
     /// written behind it. Returns the position of a row of this sequence or a later one behind `end`, if there is one: then a
     /// row that was reported as durable is lost.
-    pub(crate) fn find_behind(&self, end: u64, sequence: u64) -> io::Result<Option<(u64, Header)>> {
+    pub(crate) fn find_behind(&self, end: u64, sequence: u64) -> io::Result<Option<(u64, RecordHeader)>> {
         let mut at = end.saturating_add(PAGE_BYTES);
         while at < self.length {
             if let Some((header, _)) = self.header_at(at)?.filter(|(header, _)| header.sequence >= sequence) {

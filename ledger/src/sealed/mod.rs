@@ -5,9 +5,9 @@
 //! torn while it was written (nothing follows it) from one that was damaged afterwards (later rows are whole).
 
 mod file;
-mod row;
+mod record;
 
 pub(crate) use file::{LogFile, SealedFile, backend, sync_folder};
-pub(crate) use row::{HEADER_BYTES, Key, PAGE_BYTES, PAGE_LENGTH, SEAL_BYTES, encode};
+pub(crate) use record::{HEADER_BYTES, PAGE_BYTES, PAGE_LENGTH, SEAL_BYTES, SealKey, encode};
 #[cfg(test)]
-pub(crate) use row::{Header, open};
+pub(crate) use record::{RecordHeader, open};

@@ -8,18 +8,18 @@ use prost::Message as _;
 use prost::encoding::{decode_varint, encode_varint};
 
 /// The reason why bytes are not a block.
-pub(super) enum NoBlock {
+pub(super) enum InvalidBlock {
     Layout(&'static str),
     Block(BlockError),
 }
 
-impl From<BlockError> for NoBlock {
+impl From<BlockError> for InvalidBlock {
     fn from(error: BlockError) -> Self {
         Self::Block(error)
     }
 }
 
-pub(super) fn decode(mut bytes: Bytes) -> Result<EncodedBlock, NoBlock> {
+pub(super) fn decode(mut bytes: Bytes) -> Result<EncodedBlock, InvalidBlock> {
     let from = &mut bytes;
     let number = integer(from)?;
     let data_hash = string(from)?;
@@ -27,7 +27,7 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<EncodedBlock, NoBlock> {
     let data = strings(from)?;
     let metadata = strings(from)?;
     if from.has_remaining() {
-        return Err(NoBlock::Layout("something follows its metadata"));
+        return Err(InvalidBlock::Layout("something follows its metadata"));
     }
     let block = Block {
         header: Some(BlockHeader { number, previous_hash, data_hash }),
@@ -63,19 +63,19 @@ fn put_string(out: &mut Vec<u8>, string: &[u8]) {
     out.put_slice(string);
 }
 
-fn integer(from: &mut Bytes) -> Result<u64, NoBlock> {
-    decode_varint(from).map_err(|_| NoBlock::Layout("a number in it is none"))
+fn integer(from: &mut Bytes) -> Result<u64, InvalidBlock> {
+    decode_varint(from).map_err(|_| InvalidBlock::Layout("a number in it is none"))
 }
 
-fn string(from: &mut Bytes) -> Result<Bytes, NoBlock> {
+fn string(from: &mut Bytes) -> Result<Bytes, InvalidBlock> {
     let length = integer(from)?;
     match usize::try_from(length) {
         Ok(length) if length <= from.len() => Ok(from.split_to(length)),
-        _ => Err(NoBlock::Layout("something in it is longer than the block")),
+        _ => Err(InvalidBlock::Layout("something in it is longer than the block")),
     }
 }
 
-fn strings(from: &mut Bytes) -> Result<Vec<Bytes>, NoBlock> {
+fn strings(from: &mut Bytes) -> Result<Vec<Bytes>, InvalidBlock> {
     // not reserved: the count may be any number
     let mut strings = Vec::new();
     for _ in 0..integer(from)? {

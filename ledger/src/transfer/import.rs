@@ -12,10 +12,10 @@ use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::{Catalog, ChannelSnapshot};
 
 use super::error::TransferError;
-use crate::commit::Commit;
+use crate::commit::CommitBatch;
 use crate::ledger::{Ledger, Options};
 use crate::open::remove_unfinished;
-use crate::write_right::WriteRight;
+use crate::write_right::WritePermit;
 
 /// Maximum size of a transaction in bytes of blocks, and in blocks.
 const WRITTEN_AT_ONCE_BYTES: usize = 4 << 20;
@@ -31,7 +31,7 @@ pub struct Import {
     channel: ChannelId,
     options: Options,
     check: ChainCheck,
-    ledger: Option<(Ledger, WriteRight)>,
+    ledger: Option<(Ledger, WritePermit)>,
     waiting: Vec<EncodedBlock>,
     waiting_bytes: usize,
     blocks: u64,
@@ -103,7 +103,7 @@ impl Import {
         self.write()?;
         let number = block.number();
         if let Some((ledger, _)) = &mut self.ledger {
-            ledger.leap_to(block)?;
+            ledger.advance_to(block)?;
         }
         self.last = Some(number);
         Ok(())
@@ -138,7 +138,7 @@ impl Import {
     fn write(&mut self) -> Result<(), TransferError> {
         if let Some((ledger, right)) = &mut self.ledger {
             let blocks = std::mem::take(&mut self.waiting);
-            ledger.commit(right, Commit { blocks, ..Commit::default() })?;
+            ledger.commit(right, CommitBatch { blocks, ..CommitBatch::default() })?;
             self.waiting_bytes = 0;
         }
         Ok(())

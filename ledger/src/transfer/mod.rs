@@ -10,12 +10,12 @@ mod writer;
 
 pub use error::TransferError;
 pub use import::{Import, Imported};
-pub use reader::{BlockReader, Survey, Torn};
+pub use reader::{BlockFileSummary, BlockReader, TornTail};
 pub use writer::BlockFileWriter;
 
 /// How blocks lie in a file. In both each has its length before it, as a protobuf varint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Layout {
+enum FileLayout {
     /// Serialized `common.Block`s, in one file.
     Plain,
     /// Fabric's block files, which are numbered; a file gets no block that would make it larger than 64 MiB.

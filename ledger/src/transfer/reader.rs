@@ -9,8 +9,8 @@ use bytes::BufMut as _;
 use orderer_core::block::{BlockError, EncodedBlock};
 
 use super::error::TransferError;
-use super::fabric_block::{self, NoBlock};
-use super::{BLOCK_FILE_PREFIX, Layout};
+use super::fabric_block::{self, InvalidBlock};
+use super::{BLOCK_FILE_PREFIX, FileLayout};
 
 /// A varint has no more bytes.
 const VARINT_MAX_BYTES: usize = 10;
@@ -21,10 +21,10 @@ const SNAPSHOT_FILE: &str = "bootstrappingSnapshot.info";
 #[derive(Debug)]
 pub struct BlockReader {
     path: PathBuf,
-    layout: Layout,
+    layout: FileLayout,
     files: VecDeque<PathBuf>,
     current: Option<Current>,
-    torn: Option<Torn>,
+    torn: Option<TornTail>,
     read_bytes: u64,
 }
 
@@ -39,7 +39,7 @@ struct Current {
 /// The rest of a block that a Fabric orderer was writing when it was killed. Fabric reports no block before it is whole, and
 /// cuts the rest off when it starts again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Torn {
+pub struct TornTail {
     /// The file.
     pub path: PathBuf,
     /// Start of the block, in bytes from the beginning of the file.
@@ -50,7 +50,7 @@ pub struct Torn {
 
 /// The contents of files, as far as they can be known without reading the blocks.
 #[derive(Clone, Debug)]
-pub struct Survey {
+pub struct BlockFileSummary {
     /// Number of blocks.
     pub blocks: u64,
     /// Size of the files.
@@ -60,13 +60,13 @@ pub struct Survey {
     /// The last block.
     pub last: EncodedBlock,
     /// The rest of a torn block behind them, which is left out.
-    pub torn: Option<Torn>,
+    pub torn: Option<TornTail>,
 }
 
 impl BlockReader {
     /// Creates a reader of a plain file.
     pub fn plain(path: &Path) -> Self {
-        Self::new(path, Layout::Plain, [path.to_owned()].into())
+        Self::new(path, FileLayout::Plain, [path.to_owned()].into())
     }
 
     /// Creates a reader of a channel's directory of block files in the form of Fabric, `chains/<channel>`.
@@ -89,10 +89,10 @@ impl BlockReader {
             }
             files.push_back(path);
         }
-        Ok(Self::new(folder, Layout::Fabric, files))
+        Ok(Self::new(folder, FileLayout::Fabric, files))
     }
 
-    fn new(path: &Path, layout: Layout, files: VecDeque<PathBuf>) -> Self {
+    fn new(path: &Path, layout: FileLayout, files: VecDeque<PathBuf>) -> Self {
         Self { path: path.to_owned(), layout, files, current: None, torn: None, read_bytes: 0 }
     }
 
@@ -103,7 +103,7 @@ impl BlockReader {
 
     /// Returns whether blocks may be missing that were pruned: Fabric's orderers keep them all.
     pub fn may_be_pruned(&self) -> bool {
-        self.layout == Layout::Plain
+        self.layout == FileLayout::Plain
     }
 
     /// Returns the number of bytes read so far.
@@ -116,7 +116,7 @@ impl BlockReader {
     ///
     /// # Errors
     /// They are not whole, or hold no block.
-    pub fn survey(mut self) -> Result<Survey, TransferError> {
+    pub fn survey(mut self) -> Result<BlockFileSummary, TransferError> {
         let (mut blocks, mut first, mut last) = (0, None, None);
         while let Some(length) = self.next_length()? {
             if blocks == 0 {
@@ -137,11 +137,11 @@ impl BlockReader {
                 self.read_block(length)?
             }
         };
-        Ok(Survey { blocks, bytes, first, last, torn: self.torn })
+        Ok(BlockFileSummary { blocks, bytes, first, last, torn: self.torn })
     }
 
     /// Returns what was left out at the end, once the reader has reached it.
-    pub fn torn(&self) -> Option<&Torn> {
+    pub fn torn(&self) -> Option<&TornTail> {
         self.torn.as_ref()
     }
 
@@ -182,10 +182,10 @@ impl BlockReader {
                 }
                 Varint::Number(..) | Varint::Short => {
                     let path = current.path.clone();
-                    if self.layout == Layout::Plain || !self.files.is_empty() {
+                    if self.layout == FileLayout::Plain || !self.files.is_empty() {
                         return Err(TransferError::Torn { path, offset });
                     }
-                    self.torn = Some(Torn { path, offset, bytes: left });
+                    self.torn = Some(TornTail { path, offset, bytes: left });
                 }
             }
         }
@@ -205,21 +205,21 @@ impl BlockReader {
         self.read_bytes += length as u64;
         let no_block = |cause| TransferError::Block { path: path.clone(), offset, cause };
         match self.layout {
-            Layout::Plain => EncodedBlock::read_from::<Failed>(length, |buffer| {
+            FileLayout::Plain => EncodedBlock::read_from::<ReadFailure>(length, |buffer| {
                 let begin = buffer.len();
                 buffer.put_bytes(0, length);
-                current.file.read_exact(&mut buffer[begin..]).map_err(Failed::Io)
+                current.file.read_exact(&mut buffer[begin..]).map_err(ReadFailure::Io)
             })
             .map_err(|failed| match failed {
-                Failed::Io(cause) => io(cause),
-                Failed::Block(cause) => no_block(cause),
+                ReadFailure::Io(cause) => io(cause),
+                ReadFailure::Block(cause) => no_block(cause),
             }),
-            Layout::Fabric => {
+            FileLayout::Fabric => {
                 let mut bytes = vec![0; length];
                 current.file.read_exact(&mut bytes).map_err(io)?;
                 fabric_block::decode(bytes.into()).map_err(|error| match error {
-                    NoBlock::Block(cause) => no_block(cause),
-                    NoBlock::Layout(problem) => TransferError::Layout { path: path.clone(), offset, problem },
+                    InvalidBlock::Block(cause) => no_block(cause),
+                    InvalidBlock::Layout(problem) => TransferError::Layout { path: path.clone(), offset, problem },
                 })
             }
         }
@@ -237,12 +237,12 @@ impl BlockReader {
     }
 }
 
-enum Failed {
+enum ReadFailure {
     Io(io::Error),
     Block(BlockError),
 }
 
-impl From<BlockError> for Failed {
+impl From<BlockError> for ReadFailure {
     fn from(error: BlockError) -> Self {
         Self::Block(error)
     }

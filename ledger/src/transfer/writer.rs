@@ -8,7 +8,7 @@ use orderer_core::block::EncodedBlock;
 use prost::encoding::encode_varint;
 
 use super::error::TransferError;
-use super::{BLOCK_FILE_PREFIX, Layout, fabric_block};
+use super::{BLOCK_FILE_PREFIX, FileLayout, fabric_block};
 
 /// A file does not grow beyond this if it has a block already.
 const FABRIC_FILE_MAX_BYTES: u64 = 64 << 20;
@@ -21,7 +21,7 @@ const CHAINS: &str = "chains";
 /// Writes blocks in order, for [`BlockReader`](super::BlockReader) and for Fabric's orderers.
 #[derive(Debug)]
 pub struct BlockFileWriter {
-    layout: Layout,
+    layout: FileLayout,
     /// File or folder, while it is not whole.
     unfinished: PathBuf,
     target: PathBuf,
@@ -39,7 +39,15 @@ impl BlockFileWriter {
         refuse_existing(target)?;
         let file = make_file(&unfinished)?;
         let target = target.to_owned();
-        Ok(Self { layout: Layout::Plain, unfinished, target, file, file_number: 0, file_bytes: 0, is_finished: false })
+        Ok(Self {
+            layout: FileLayout::Plain,
+            unfinished,
+            target,
+            file,
+            file_number: 0,
+            file_bytes: 0,
+            is_finished: false,
+        })
     }
 
     /// The block files of a channel in a folder of ledgers in the form of Fabric, which need not be there. A Fabric
@@ -58,19 +66,27 @@ impl BlockFileWriter {
         };
         prepared().map_err(|cause| failed(&unfinished, "make the folder", cause))?;
         let file = make_file(&block_file(&unfinished, 0))?;
-        Ok(Self { layout: Layout::Fabric, unfinished, target, file, file_number: 0, file_bytes: 0, is_finished: false })
+        Ok(Self {
+            layout: FileLayout::Fabric,
+            unfinished,
+            target,
+            file,
+            file_number: 0,
+            file_bytes: 0,
+            is_finished: false,
+        })
     }
 
     /// Writes the next block.
     pub fn write(&mut self, block: &EncodedBlock) -> Result<(), TransferError> {
         let bytes = match self.layout {
-            Layout::Plain => block.block_bytes(),
-            Layout::Fabric => fabric_block::encode(block).into(),
+            FileLayout::Plain => block.block_bytes(),
+            FileLayout::Fabric => fabric_block::encode(block).into(),
         };
         let mut length = Vec::with_capacity(10);
         encode_varint(bytes.len() as u64, &mut length);
         let total = (length.len() + bytes.len()) as u64;
-        if self.layout == Layout::Fabric && self.file_bytes > 0 && self.file_bytes + total > FABRIC_FILE_MAX_BYTES {
+        if self.layout == FileLayout::Fabric && self.file_bytes > 0 && self.file_bytes + total > FABRIC_FILE_MAX_BYTES {
             self.sync()?;
             self.file_number += 1;
             self.file_bytes = 0;
@@ -87,14 +103,14 @@ impl BlockFileWriter {
         self.sync()?;
         refuse_existing(&self.target)?;
         let mut named = || -> io::Result<()> {
-            if self.layout == Layout::Fabric {
+            if self.layout == FileLayout::Fabric {
                 File::open(&self.unfinished)?.sync_all()?;
             }
             fs::rename(&self.unfinished, &self.target)?;
             self.is_finished = true;
             sync_folder_of(&self.target)?;
             // that of the channels' folder, which may be new
-            if self.layout == Layout::Fabric { sync_folder_of(&self.unfinished) } else { Ok(()) }
+            if self.layout == FileLayout::Fabric { sync_folder_of(&self.unfinished) } else { Ok(()) }
         };
         named().map_err(|cause| failed(&self.target, "give its name to", cause))
     }
@@ -110,8 +126,8 @@ impl Drop for BlockFileWriter {
     fn drop(&mut self) {
         if !self.is_finished {
             let _ = match self.layout {
-                Layout::Plain => fs::remove_file(&self.unfinished),
-                Layout::Fabric => fs::remove_dir_all(&self.unfinished),
+                FileLayout::Plain => fs::remove_file(&self.unfinished),
+                FileLayout::Fabric => fs::remove_dir_all(&self.unfinished),
             };
         }
     }

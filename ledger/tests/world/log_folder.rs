@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use orderer_ledger::raft_log::LogFolder;
+use orderer_ledger::raft_log::LogDirectory;
 use redb::StorageBackend;
 
 const SECTOR_BYTES: usize = 512;
@@ -134,7 +134,7 @@ impl MemoryFile {
     }
 }
 
-impl LogFolder for MemoryFolder {
+impl LogDirectory for MemoryFolder {
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn StorageBackend>>> {
         let content = self.0.lock().unwrap().files.get(name).cloned();
         Ok(content.map(|content| Box::new(MemoryFile { folder: self.clone(), content }) as Box<dyn StorageBackend>))

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::check::Checker;
 use super::load::Note;
+use super::validate::Validator;
 
 /// Name of the file that Fabric reads if none is configured.
 const FABRICS_FILE: &str = "genesisblock";
@@ -19,7 +19,7 @@ pub enum Bootstrap {
     Provisional(String),
 }
 
-impl Checker {
+impl Validator {
     pub(super) fn bootstrap(&mut self) -> Bootstrap {
         let (method, by) = self.first_of("General.BootstrapMethod", "General.GenesisMethod");
         let (file, named_by) = self.first_of("General.BootstrapFile", "General.GenesisFile");

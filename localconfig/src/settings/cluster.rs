@@ -9,7 +9,7 @@ use orderer_actors::consensus::raft::RaftSettings;
 use orderer_cluster::ClientSettings;
 use orderer_core::ordering::raft::Acknowledge;
 
-use super::check::Checker;
+use super::validate::Validator;
 use crate::tls_files::{Clients, TlsFiles};
 
 const LISTEN_ADDRESS: &str = "General.Cluster.ListenAddress";
@@ -61,7 +61,7 @@ pub struct ReplicationSettings {
     pub retry_pause: Duration,
 }
 
-impl Checker {
+impl Validator {
     /// Reads the settings; `general` is the TLS of the general listener. Returns `None` without TLS, because other
     /// orderers identify the node by its TLS certificate.
     pub(super) fn cluster(&mut self, general: Option<&TlsFiles>) -> Option<ClusterSettings> {
@@ -178,7 +178,7 @@ impl Checker {
 mod tests {
     use std::path::Path;
 
-    use super::super::load::{Loaded, Origin, load};
+    use super::super::load::{ConfigSource, Loaded, load};
     use super::*;
 
     fn folder() -> tempfile::TempDir {
@@ -195,7 +195,7 @@ mod tests {
         std::fs::write(&file, format!("General: {{{general}}}")).unwrap();
         let variable = |&(name, value): &(&str, &str)| (format!("ORDERER_{name}"), value.to_owned());
         let variables = variables.iter().map(variable).collect();
-        let loaded = load(Origin { file: Some(file), working_folder: folder.to_owned(), variables });
+        let loaded = load(ConfigSource { file: Some(file), working_folder: folder.to_owned(), variables });
         let prefix = format!("{}/", folder.display());
         loaded.map_err(|mistakes| mistakes.iter().map(|m| m.to_string().replace(&prefix, "")).collect())
     }

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use super::check::Checker;
-use super::keys::{Effect, KEYS, Key};
+use super::keys::{KEYS, Key, ReloadEffect};
 use super::secrets::{HIDDEN, shown};
+use super::validate::Validator;
 use crate::yaml;
 
 /// One key, as it is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Effective {
+pub struct EffectiveValue {
     /// The key's path.
     pub key: &'static str,
     /// The value as YAML; of a secret only whether there is one.
@@ -18,19 +18,23 @@ pub struct Effective {
     pub source: String,
 }
 
-impl Effective {
+impl EffectiveValue {
     /// Returns whether the value is a secret.
     pub fn is_hidden(&self) -> bool {
         self.value == HIDDEN
     }
 }
 
-impl Checker {
+impl Validator {
     /// Returns every key that has a meaning here, in the order of `orderer.yaml`.
-    pub(super) fn effective(&self) -> Vec<Effective> {
-        let known = KEYS.iter().filter(|key| !matches!(key.effect, Effect::Ignored(_)));
+    pub(super) fn effective(&self) -> Vec<EffectiveValue> {
+        let known = KEYS.iter().filter(|key| !matches!(key.effect, ReloadEffect::Ignored(_)));
         known
-            .map(|key| Effective { key: key.path, value: self.shown(key), source: self.source(key.path).to_string() })
+            .map(|key| EffectiveValue {
+                key: key.path,
+                value: self.shown(key),
+                source: self.source(key.path).to_string(),
+            })
             .collect()
     }
 

@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
-use super::check::Checker;
 use super::load::Note;
+use super::validate::Validator;
 use crate::tls_files::{Clients, TlsFiles};
 
 /// A listener for operators.
@@ -72,7 +72,7 @@ const ADMIN: Keys = Keys {
     client_roots: "Admin.TLS.ClientRootCAs",
 };
 
-impl Checker {
+impl Validator {
     pub(super) fn http(&mut self) -> HttpSettings {
         if self.bool(ADMIN.enabled) && !self.bool(ADMIN.client_auth) {
             let source = self.source(ADMIN.client_auth);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use orderer_actors::kafka::RetryPolicy;
 use orderer_kafka::{ClientCertificate, Credentials, Sasl, Timeouts, Tls};
 
-use super::check::Checker;
 use super::secrets::is_pem;
+use super::validate::Validator;
 
 /// Access to Kafka clusters, for all channels.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub fn kafka_settings(settings: &KafkaSettings) -> orderer_kafka::Settings {
     reach
 }
 
-impl Checker {
+impl Validator {
     pub(super) fn kafka(&mut self) -> KafkaSettings {
         let replication_factor = self.number::<i16>("Kafka.Topic.ReplicationFactor");
         if replication_factor < 1 {

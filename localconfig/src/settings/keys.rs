@@ -36,7 +36,7 @@ pub enum Kind {
 
 /// Whether a key has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum ReloadEffect {
     /// The key has the effect that `orderer.yaml` describes.
     Works,
     /// The key has no effect, for this reason.
@@ -55,7 +55,7 @@ pub struct Key {
     /// Values that count as unset.
     pub unset: Unset,
     /// Whether the key has an effect.
-    pub effect: Effect,
+    pub effect: ReloadEffect,
 }
 
 /// The values with which a key counts as unset, so that its default applies.
@@ -70,7 +70,7 @@ pub enum Unset {
 }
 
 const fn works(path: &'static str, kind: Kind, default: &'static str) -> Key {
-    Key { path, kind, default, unset: Unset::Empty, effect: Effect::Works }
+    Key { path, kind, default, unset: Unset::Empty, effect: ReloadEffect::Works }
 }
 
 /// Creates a key for which 0 means the default, as in Fabric.
@@ -84,7 +84,7 @@ const fn may_be_empty(path: &'static str, kind: Kind, default: &'static str) -> 
 }
 
 const fn ignored(path: &'static str, why: &'static str) -> Key {
-    Key { effect: Effect::Ignored(why), ..works(path, Kind::Anything, "") }
+    Key { effect: ReloadEffect::Ignored(why), ..works(path, Kind::Anything, "") }
 }
 
 const RAFT_LOG: &str = "a channel's Raft log, snapshots among it, is a file beside its ledger";
@@ -238,7 +238,7 @@ impl Key {
         if self.path.eq_ignore_ascii_case(path) {
             return true;
         }
-        let is_section = matches!(self.effect, Effect::Ignored(_));
+        let is_section = matches!(self.effect, ReloadEffect::Ignored(_));
         is_section
             && path.len() > self.path.len()
             && path.is_char_boundary(self.path.len())

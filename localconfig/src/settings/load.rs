@@ -5,9 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::Settings;
-use super::check::Checker;
-use super::effective::Effective;
-use super::read::{EMBEDDED, Mistake, Source, flatten};
+use super::effective::EffectiveValue;
+use super::sources::{ConfigError, EMBEDDED, Source, flatten};
+use super::validate::Validator;
 
 /// Checked settings, and notes about them.
 #[derive(Debug)]
@@ -17,9 +17,9 @@ pub struct Loaded {
     /// Notes for the log.
     pub notes: Vec<Note>,
     /// Every key with its value and source.
-    pub effective: Vec<Effective>,
+    pub effective: Vec<EffectiveValue>,
     /// The source, to read the settings again.
-    pub origin: Origin,
+    pub origin: ConfigSource,
 }
 
 /// A note about valid settings.
@@ -43,7 +43,7 @@ impl Note {
 
 /// The source of settings.
 #[derive(Clone)]
-pub struct Origin {
+pub struct ConfigSource {
     /// The configuration file; `None` for the embedded defaults.
     pub file: Option<PathBuf>,
     /// The directory that relative paths are relative to if there is no file.
@@ -53,7 +53,7 @@ pub struct Origin {
 }
 
 // variables may hold secrets
-impl fmt::Debug for Origin {
+impl fmt::Debug for ConfigSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, working_folder, variables } = self;
         let names: Vec<&String> = variables.keys().collect();
@@ -64,39 +64,39 @@ impl fmt::Debug for Origin {
 
 /// Everything known of a configuration, whatever its errors.
 #[derive(Debug)]
-pub struct Examined {
+pub struct CheckedConfig {
     /// The settings, as far as the errors leave any.
     pub settings: Option<Settings>,
     /// The errors.
-    pub mistakes: Vec<Mistake>,
+    pub mistakes: Vec<ConfigError>,
     /// The notes.
     pub notes: Vec<Note>,
     /// Every key with its value and source.
-    pub effective: Vec<Effective>,
+    pub effective: Vec<EffectiveValue>,
 }
 
 /// Reads and checks the settings. Fails with every error.
-pub fn load(origin: Origin) -> Result<Loaded, Vec<Mistake>> {
+pub fn load(origin: ConfigSource) -> Result<Loaded, Vec<ConfigError>> {
     match examine(&origin) {
-        Examined { settings: Some(settings), mistakes, notes, effective } if mistakes.is_empty() => {
+        CheckedConfig { settings: Some(settings), mistakes, notes, effective } if mistakes.is_empty() => {
             Ok(Loaded { settings, notes, effective, origin })
         }
-        Examined { mistakes, .. } => Err(mistakes),
+        CheckedConfig { mistakes, .. } => Err(mistakes),
     }
 }
 
 /// Reads and checks the settings. Returns everything known of them, whatever their errors.
-pub fn examine(origin: &Origin) -> Examined {
-    let Origin { file, working_folder, variables } = origin;
+pub fn examine(origin: &ConfigSource) -> CheckedConfig {
+    let ConfigSource { file, working_folder, variables } = origin;
     let unreadable =
-        |mistake| Examined { settings: None, mistakes: vec![mistake], notes: Vec::new(), effective: Vec::new() };
+        |mistake| CheckedConfig { settings: None, mistakes: vec![mistake], notes: Vec::new(), effective: Vec::new() };
     let (text, written_in, folder) = match file {
         Some(path) => {
             let text = match std::fs::read_to_string(path) {
                 Ok(text) => text,
                 Err(e) => {
                     let source = Source::File(path.clone(), None);
-                    return unreadable(Mistake::new(source, format!("cannot be read: {e}")));
+                    return unreadable(ConfigError::new(source, format!("cannot be read: {e}")));
                 }
             };
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(working_folder);
@@ -109,7 +109,7 @@ pub fn examine(origin: &Origin) -> Examined {
         Err(mistake) => return unreadable(mistake),
     };
     let foreign = variables.iter().filter(|(name, _)| name.starts_with("OTEL_"));
-    let mut checker = Checker {
+    let mut checker = Validator {
         folder,
         values: BTreeMap::new(),
         files: BTreeMap::new(),
@@ -121,6 +121,6 @@ pub fn examine(origin: &Origin) -> Examined {
     checker.override_by(variables);
     let settings = checker.settings(written_in.display().to_string());
     let effective = checker.effective();
-    let Checker { mistakes, notes, .. } = checker;
-    Examined { settings, mistakes, notes, effective }
+    let Validator { mistakes, notes, .. } = checker;
+    CheckedConfig { settings, mistakes, notes, effective }
 }

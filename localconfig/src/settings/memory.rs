@@ -21,7 +21,7 @@ const CACHE_LEAST_BYTES: usize = 8 << 20;
 
 /// The configured values under `Limits`; 0 if unset.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct WrittenLimits {
+pub(super) struct ConfiguredLimits {
     pub(super) memory: u64,
     pub(super) channel_ingress: u32,
     pub(super) large_message: u32,
@@ -29,7 +29,7 @@ pub(super) struct WrittenLimits {
     pub(super) streams_per_connection: u32,
 }
 
-impl WrittenLimits {
+impl ConfiguredLimits {
     /// Returns all limits: half of the memory is for clients, an eighth for outgoing blocks, a sixteenth for
     /// the logs of channels that Raft orders, a thirty-second for the block cache, and the rest for the rest of the process and for what allocators leave unused. (With three
     /// sixteenths for outgoing blocks, and as much for the cache, an hour among hostile clients took 387 of 384 MB.)
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_default_is_a_quarter_of_the_machine_and_at_most_a_gigabyte() {
-        let of = |machine: u64| WrittenLimits::default().shares(machine).memory_bytes;
+        let of = |machine: u64| ConfiguredLimits::default().shares(machine).memory_bytes;
         assert_eq!(of(2 << 30), 512 << 20);
         assert_eq!(of(64 << 30), 1 << 30);
         assert_eq!(of(10 << 20), 64 << 20);
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn shares_fit_into_the_whole_and_what_is_written_counts() {
         for memory in [64u64 << 20, 256 << 20, 1 << 30, 8 << 30] {
-            let limits = WrittenLimits { memory, ..Default::default() }.shares(1 << 40);
+            let limits = ConfiguredLimits { memory, ..Default::default() }.shares(1 << 40);
             assert!(
                 limits.client_bytes + limits.outgoing_bytes + limits.raft_log_bytes + limits.block_cache_bytes
                     < limits.memory_bytes
@@ -119,9 +119,9 @@ mod tests {
             assert!(limits.large_message_bytes as usize <= limits.client_bytes / 2);
         }
         let limits =
-            WrittenLimits { memory: 1 << 30, large_message: 5, block_cache: 6, ..Default::default() }.shares(0);
+            ConfiguredLimits { memory: 1 << 30, large_message: 5, block_cache: 6, ..Default::default() }.shares(0);
         assert_eq!((limits.large_message_bytes, limits.block_cache_bytes), (5, 6));
-        let limits = WrittenLimits { memory: 1 << 30, ..Default::default() }.shares(0);
+        let limits = ConfiguredLimits { memory: 1 << 30, ..Default::default() }.shares(0);
         assert!(limits.connections >= 10_000 && limits.streams >= 10_000, "{limits:?}");
     }
 

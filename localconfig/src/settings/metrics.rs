@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::check::Checker;
+use super::validate::Validator;
 
 /// The metrics provider.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub enum StatsdNetwork {
     Tcp,
 }
 
-impl Checker {
+impl Validator {
     pub(super) fn metrics(&mut self) -> MetricsSettings {
         match self.text("Metrics.Provider").to_ascii_lowercase().as_str() {
             "prometheus" => MetricsSettings::Prometheus,

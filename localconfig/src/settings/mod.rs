@@ -5,7 +5,6 @@
 //! three.
 
 mod bootstrap;
-mod check;
 mod cluster;
 mod effective;
 mod http;
@@ -15,11 +14,12 @@ mod load;
 mod memory;
 mod metrics;
 mod place;
-mod read;
 mod secrets;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod tracing;
+mod validate;
 mod values;
 
 use std::fmt;
@@ -37,13 +37,13 @@ use rustls_pki_types::pem::PemObject as _;
 
 pub use bootstrap::Bootstrap;
 pub use cluster::{ClusterListener, ClusterSettings, ReplicationSettings};
-pub use effective::Effective;
+pub use effective::EffectiveValue;
 pub use http::{DebugEndpoint, HttpListener, HttpSettings};
 pub use kafka::{KafkaSettings, kafka_settings};
-pub use keys::{Effect, KEYS, Key, Kind, Unset};
-pub use load::{Examined, Loaded, Note, Origin, examine, load};
+pub use keys::{KEYS, Key, Kind, ReloadEffect, Unset};
+pub use load::{CheckedConfig, ConfigSource, Loaded, Note, examine, load};
 pub use metrics::{MetricsSettings, StatsdNetwork, StatsdSettings};
-pub use read::{EMBEDDED, Mistake, SearchPlaces, Source, find_file};
+pub use sources::{ConfigError, EMBEDDED, SearchPath, Source, find_file};
 pub use tracing::TracingSettings;
 
 use crate::tls_files::TlsFiles;
@@ -54,7 +54,7 @@ pub struct Settings {
     /// The source of the values, for operators.
     pub source: String,
     /// Every key with its value and source.
-    pub effective: Vec<Effective>,
+    pub effective: Vec<EffectiveValue>,
     /// The log spec, unless `FABRIC_LOGGING_SPEC` sets one.
     pub log_spec: Option<String>,
     /// Address of the gRPC listener.

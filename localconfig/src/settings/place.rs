@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::check::Checker;
-use super::keys::{Effect, KEYS, Key, Kind};
+use super::keys::{KEYS, Key, Kind, ReloadEffect};
 use super::load::Note;
-use super::read::{Source, Written};
+use super::sources::{RawValues, Source};
+use super::validate::Validator;
 use crate::yaml::{self, Overrides, Value};
 
 /// Maximum edit distance of a key that is suggested for an unknown one.
@@ -15,16 +15,16 @@ pub(super) const PREFIX: &str = "ORDERER_";
 /// Suffix below a key whose value is in a file.
 const FILE: &str = "File";
 
-impl Checker {
+impl Validator {
     /// Assigns each value to its key.
-    pub(super) fn place(&mut self, written: Written) {
+    pub(super) fn place(&mut self, written: RawValues) {
         let mut ignored: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (path, (value, source)) in written {
             let Some(key) = KEYS.iter().find(|key| key.covers(&path)) else {
                 self.place_elsewhere(&path, value, source);
                 continue;
             };
-            if let Effect::Ignored(why) = key.effect {
+            if let ReloadEffect::Ignored(why) = key.effect {
                 if value != Value::Null {
                     ignored.entry(why).or_default().insert(key.path);
                 }
@@ -64,7 +64,7 @@ impl Checker {
         for (name, text) in overrides.iter() {
             let source = Source::Variable(name.to_owned());
             if let Some(key) = KEYS.iter().find(|key| overrides.name(key.path) == name) {
-                if let Effect::Ignored(why) = key.effect {
+                if let ReloadEffect::Ignored(why) = key.effect {
                     self.notes.push(Note::fine(format!("ignored: variable {name} ({why})")));
                     continue;
                 }
@@ -135,11 +135,11 @@ fn file_of(overrides: &Overrides, name: &str) -> Option<&'static Key> {
 
 fn ignored_above(overrides: &Overrides, name: &str) -> Option<&'static str> {
     KEYS.iter().find_map(|key| match key.effect {
-        Effect::Ignored(why) => {
+        ReloadEffect::Ignored(why) => {
             let rest = name.strip_prefix(&*overrides.name(key.path))?;
             rest.starts_with('_').then_some(why)
         }
-        Effect::Works => None,
+        ReloadEffect::Works => None,
     })
 }
 

@@ -6,9 +6,9 @@ use std::path::Path;
 use orderer_actors::Durability;
 use proptest::prelude::*;
 
-use super::keys::{Effect, KEYS, Kind, Unset};
-use super::load::{Loaded, Origin, examine, load};
-use super::read::{EMBEDDED, flatten};
+use super::keys::{KEYS, Kind, ReloadEffect, Unset};
+use super::load::{ConfigSource, Loaded, examine, load};
+use super::sources::{EMBEDDED, flatten};
 use super::{Bootstrap, DebugEndpoint};
 use crate::yaml::{self, Value};
 
@@ -18,7 +18,7 @@ fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Vec<Strin
     let file = folder.path().join("orderer.yaml");
     std::fs::write(&file, text).expect("a file");
     let variables = variables.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
-    let origin = Origin { file: Some(file), working_folder: folder.path().to_owned(), variables };
+    let origin = ConfigSource { file: Some(file), working_folder: folder.path().to_owned(), variables };
     load(origin).map_err(|mistakes| {
         let prefix = format!("{}/", folder.path().display());
         mistakes.iter().map(|m| m.to_string().replace(&prefix, "")).collect()
@@ -28,7 +28,7 @@ fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Vec<Strin
 #[test]
 fn the_embedded_file_documents_every_key_with_its_default() {
     let written = flatten(EMBEDDED, Path::new("orderer.yaml")).expect("is YAML");
-    for key in KEYS.iter().filter(|key| !matches!(key.effect, Effect::Ignored(_))) {
+    for key in KEYS.iter().filter(|key| !matches!(key.effect, ReloadEffect::Ignored(_))) {
         let (value, _) = written.get(key.path).unwrap_or_else(|| panic!("{} is not in orderer.yaml", key.path));
         assert_eq!(yaml::shown(value), key.default, "{}", key.path);
     }
@@ -274,7 +274,7 @@ fn what_is_secret_is_not_printed_for_debugging_either() {
                 more.into_iter().map(|(name, value)| (format!("ORDERER_{name}"), value.to_owned())).collect();
             variables.insert(key.variable(), value.to_owned());
             variables.insert("OTEL_EXPORTER_OTLP_HEADERS".to_owned(), format!("authorization={MARK}"));
-            let origin = Origin { file: None, working_folder: folder.path().to_owned(), variables };
+            let origin = ConfigSource { file: None, working_folder: folder.path().to_owned(), variables };
             let examined = examine(&origin);
             let loaded = load(origin.clone());
             if key.kind == Kind::Secret {

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::check::Checker;
 use super::secrets::without_secrets;
+use super::validate::Validator;
 
 /// Variables that name a collector, in order of precedence.
 const ENDPOINT_VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
@@ -33,7 +33,7 @@ impl fmt::Debug for TracingSettings {
     }
 }
 
-impl Checker {
+impl Validator {
     /// Returns the export of spans; `None` if no collector is configured.
     pub(super) fn tracing(&mut self) -> Option<TracingSettings> {
         let percent: u32 = self.number("Tracing.SamplePercent");

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::check::Checker;
 use super::keys::KEYS;
-use super::read::{Mistake, Source};
+use super::sources::{ConfigError, Source};
+use super::validate::Validator;
 use crate::yaml::{self, Value};
 
-impl Checker {
+impl Validator {
     pub(super) fn mistake(&mut self, source: Source, text: impl AsRef<str>) {
-        self.mistakes.push(Mistake::new(source, text));
+        self.mistakes.push(ConfigError::new(source, text));
     }
 
     pub(super) fn missing(&mut self, key: &'static str, path: &Path, what: &str) {

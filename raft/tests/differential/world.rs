@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use fabric_proto::Message as _;
 use fabric_proto::raftpb::{ConfChange, ConfState, Entry, EntryType, HardState, Message, Snapshot};
-use orderer_raft::{Config, Flow, Machine, Ready, RestoredLog, Role, Status};
+use orderer_raft::{Config, Machine, Ready, ReplicationMode, RestoredLog, Role, Status};
 
 /// The state that survives a crash.
 #[derive(Default, Clone)]
@@ -309,9 +309,9 @@ fn state(status: &Status) -> String {
     );
     for peer in &status.peers {
         let (flow, pending) = match peer.flow {
-            Flow::Probe => ('p', None),
-            Flow::Replicate => ('r', None),
-            Flow::Snapshot { index } => ('s', Some(index)),
+            ReplicationMode::Probe => ('p', None),
+            ReplicationMode::Replicate => ('r', None),
+            ReplicationMode::Snapshot { index } => ('s', Some(index)),
         };
         let active = if peer.active { "a" } else { "" };
         let paused = if peer.paused { "z" } else { "" };

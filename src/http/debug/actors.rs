@@ -7,8 +7,8 @@ use orderer_actors::channel::{Channel, Entry};
 use orderer_actors::status::{ArbiterPulse, InHand, Level, Report, STUCK_AFTER, StatusCell, now_ms};
 use serde::Serialize;
 
-use super::{Debug, Shared};
-use crate::http::answer::json;
+use super::{DebugApi, Shared};
+use crate::http::response::json;
 
 #[derive(Serialize)]
 struct Tree {
@@ -71,7 +71,7 @@ pub(super) async fn actors(State(debug): Shared) -> Response {
 }
 
 impl Actor {
-    fn of(debug: &Debug, path: String, cell: &StatusCell) -> Self {
+    fn of(debug: &DebugApi, path: String, cell: &StatusCell) -> Self {
         let (report, depth, in_hand) = (cell.report(), cell.mailbox(), cell.in_hand());
         let stuck = in_hand.as_ref().is_some_and(InHand::is_stuck);
         let at_gate =
@@ -94,7 +94,7 @@ impl Actor {
 }
 
 /// Returns a value of the channel whose gate leads to this actor.
-fn behind_gate<T>(debug: &Debug, path: &str, of: impl Fn(&Channel) -> T) -> Option<T> {
+fn behind_gate<T>(debug: &DebugApi, path: &str, of: impl Fn(&Channel) -> T) -> Option<T> {
     let below = path.strip_prefix("registrar/")?;
     let (name, actor) = below.split_once('/')?;
     if actor != "solo-chain" && actor != "kafka-chain/kafka-producer" {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use fabric_json::{Json, Unfold, to_json};
+use fabric_json::{DecodeOptions, Json, to_json};
 use fabric_proto::common::HeaderType;
 use orderer_actors::channel::{Channel, Entry};
 use orderer_actors::observe::Who;
@@ -14,12 +14,12 @@ use orderer_core::crypto::hex;
 use orderer_core::envelope::{Message, SignedEnvelope};
 use serde::Serialize;
 
-use super::{Debug, Shared, VALUES_MAX};
-use crate::http::answer::{Refused, json};
-use crate::http::blocks::{number_of, read};
+use super::{DebugApi, Shared, VALUES_MAX};
+use crate::http::block_lookup::{number_of, read};
+use crate::http::response::{ApiError, json};
 
 #[derive(Serialize)]
-struct Shown {
+struct BlockView {
     number: u64,
     hash: String,
     previous_hash: String,
@@ -43,33 +43,33 @@ struct Envelope {
 pub(super) async fn block(
     State(debug): Shared,
     Path((name, number)): Path<(String, String)>,
-) -> Result<Response, Refused> {
+) -> Result<Response, ApiError> {
     let channel = debug.open(&name)?;
     let number = number_of(channel.ledger(), &number)?;
     let shown = debug.look(move || {
         let block = read(channel.ledger(), number)?;
-        Ok::<_, Refused>(json(StatusCode::OK, &Shown::of(&block, channel.gauges().written_ms(number))))
+        Ok::<_, ApiError>(json(StatusCode::OK, &BlockView::of(&block, channel.gauges().written_ms(number))))
     });
     shown.await?
 }
 
-impl Debug {
+impl DebugApi {
     /// Returns a channel whose blocks can be read.
-    pub(super) fn open(&self, name: &str) -> Result<Arc<Channel>, Refused> {
+    pub(super) fn open(&self, name: &str) -> Result<Arc<Channel>, ApiError> {
         match self.find(name)?.1 {
             Entry::Open(channel) => Ok(channel),
             Entry::Broken(broken) => {
                 let text = format!("the channel cannot be opened: {}", broken.cause);
-                Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, text))
+                Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text))
             }
         }
     }
 }
 
-impl Shown {
+impl BlockView {
     fn of(encoded: &EncodedBlock, written_ms: Option<u64>) -> Self {
         let block = encoded.decode();
-        let how = Unfold { values_max: VALUES_MAX, ..Unfold::default() };
+        let how = DecodeOptions { values_max: VALUES_MAX, ..DecodeOptions::default() };
         Self {
             number: encoded.number().0,
             hash: hex(encoded.header_hash()),

@@ -9,16 +9,16 @@ use orderer_actors::status::now_ms;
 use serde::Serialize;
 
 use super::Shared;
-use crate::certificates::CertificateShown;
-use crate::http::answer::{Refused, json};
+use crate::certificates::CertificateView;
+use crate::http::response::{ApiError, json};
 
 #[derive(Serialize)]
 struct Certificates {
     now_ms: u64,
-    certificates: Vec<CertificateShown>,
+    certificates: Vec<CertificateView>,
 }
 
-pub(super) async fn certificates(State(debug): Shared) -> Result<Response, Refused> {
+pub(super) async fn certificates(State(debug): Shared) -> Result<Response, ApiError> {
     let of_thread = Arc::clone(&debug);
     let all = debug.look(move || of_thread.certificates.all(&of_thread.context));
     let certificates = all.await?;

@@ -17,21 +17,21 @@ use orderer_ledger::{Ledger, Space};
 use serde::Serialize;
 
 use super::Shared;
-use super::channels::Short;
-use crate::disk;
-use crate::http::answer::{Refused, json};
+use super::channels::ChannelSummary;
+use crate::disk_monitor;
+use crate::http::response::{ApiError, json};
 
 #[derive(Serialize)]
-struct Shown {
+struct ChannelView {
     now_ms: u64,
     #[serde(flatten)]
-    short: Short,
+    short: ChannelSummary,
     #[serde(flatten)]
-    more: Option<More>,
+    more: Option<ChannelDetails>,
 }
 
 #[derive(Serialize)]
-struct More {
+struct ChannelDetails {
     blocks: Vec<BlockNote>,
     cutter: Cutter,
     limits: Limits,
@@ -79,7 +79,7 @@ struct Disk {
     free: Option<u64>,
 }
 
-pub(super) async fn channel(State(debug): Shared, Path(name): Path<String>) -> Result<Response, Refused> {
+pub(super) async fn channel(State(debug): Shared, Path(name): Path<String>) -> Result<Response, ApiError> {
     let (id, entry) = debug.find(&name)?;
     let more = match &entry {
         Entry::Broken(_) => None,
@@ -87,16 +87,19 @@ pub(super) async fn channel(State(debug): Shared, Path(name): Path<String>) -> R
             let (of_thread, context) = (Arc::clone(channel), Arc::clone(&debug.context));
             // reads blocks and files
             let more = debug.look(move || {
-                More::of(&of_thread, context.observed.streams().of_channel(of_thread.id(), of_thread.ledger().height()))
+                ChannelDetails::of(
+                    &of_thread,
+                    context.observed.streams().of_channel(of_thread.id(), of_thread.ledger().height()),
+                )
             });
             Some(more.await?)
         }
     };
-    let short = Short::of(&id, &entry, &debug.context);
-    Ok(json(StatusCode::OK, &Shown { now_ms: now_ms(), short, more }))
+    let short = ChannelSummary::of(&id, &entry, &debug.context);
+    Ok(json(StatusCode::OK, &ChannelView { now_ms: now_ms(), short, more }))
 }
 
-impl More {
+impl ChannelDetails {
     fn of(channel: &Channel, streams: Vec<StreamShown>) -> Self {
         let snapshot = channel.snapshot();
         let (envelopes, bytes) = channel.observed().waiting();
@@ -156,7 +159,7 @@ impl Kafka {
 impl Disk {
     fn of(ledger: &Ledger) -> io::Result<Self> {
         let Space { file_bytes, pending_file_bytes } = ledger.space()?;
-        let free = disk::room(ledger.path()).ok().map(|room| room.free);
+        let free = disk_monitor::disk_space(ledger.path()).ok().map(|room| room.free);
         Ok(Self { ledger: file_bytes, pending: pending_file_bytes, free })
     }
 }

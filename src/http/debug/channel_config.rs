@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use fabric_json::{Unfold, to_json};
+use fabric_json::{DecodeOptions, to_json};
 use fabric_proto::Message as _;
 use fabric_proto::common::{Config, ConfigEnvelope};
 use orderer_actors::channel::Channel;
@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Shared, VALUES_MAX};
-use crate::http::answer::{Refused, json};
-use crate::http::blocks::{find, read};
+use crate::http::block_lookup::{find, read};
+use crate::http::response::{ApiError, json};
 
 /// Maximum number of changes in a response.
 const CHANGES_MAX: usize = 500;
@@ -23,7 +23,7 @@ const CHANGES_MAX: usize = 500;
 const VERSION: &str = "version";
 
 #[derive(Serialize)]
-struct Shown {
+struct ChannelConfigView {
     channel: String,
     block: u64,
     sequence: u64,
@@ -43,13 +43,13 @@ struct Change {
     after: Option<Value>,
 }
 
-pub(super) async fn config(State(debug): Shared, Path(name): Path<String>) -> Result<Response, Refused> {
+pub(super) async fn config(State(debug): Shared, Path(name): Path<String>) -> Result<Response, ApiError> {
     let channel = debug.open(&name)?;
-    debug.look(move || Shown::of(&channel).map(|shown| json(StatusCode::OK, &shown))).await?
+    debug.look(move || ChannelConfigView::of(&channel).map(|shown| json(StatusCode::OK, &shown))).await?
 }
 
-impl Shown {
-    fn of(channel: &Channel) -> Result<Self, Refused> {
+impl ChannelConfigView {
+    fn of(channel: &Channel) -> Result<Self, ApiError> {
         let ledger = channel.ledger();
         let number = ledger.last_config();
         let (config, sequence) = config_of(&read(ledger, number)?)?;
@@ -66,17 +66,17 @@ impl Shown {
     }
 }
 
-fn config_of(block: &EncodedBlock) -> Result<(Value, u64), Refused> {
+fn config_of(block: &EncodedBlock) -> Result<(Value, u64), ApiError> {
     let failed = |why: &str| {
         let text = format!("block {} holds no configuration that can be read: {why}", block.number());
-        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     };
     let raw = block.decode().data.unwrap_or_default().data.into_iter().next();
     let message = raw.and_then(|raw| SignedEnvelope::parse(raw).and_then(Message::parse).ok());
     let envelope = message.and_then(|message| ConfigEnvelope::decode(message.data).ok());
     let config: Config =
         envelope.and_then(|envelope| envelope.config).ok_or_else(|| failed("it is no config block"))?;
-    let how = Unfold { values_max: VALUES_MAX, ..Unfold::default() };
+    let how = DecodeOptions { values_max: VALUES_MAX, ..DecodeOptions::default() };
     let shown = to_json("common.Config", &config.encode_to_vec(), &how);
     let shown = shown.map_err(|e| failed(&e.to_string()))?;
     let shown = serde_json::to_value(&shown).map_err(|e| failed(&e.to_string()))?;

@@ -11,17 +11,17 @@ use orderer_core::config::Engine;
 use serde::Serialize;
 
 use super::Shared;
-use crate::http::answer::json;
+use crate::http::response::json;
 
 #[derive(Serialize)]
 struct Channels {
     now_ms: u64,
-    channels: Vec<Short>,
+    channels: Vec<ChannelSummary>,
 }
 
 /// The summary of one channel.
 #[derive(Serialize)]
-pub(super) struct Short {
+pub(super) struct ChannelSummary {
     name: String,
     #[serde(flatten)]
     state: ChannelState,
@@ -58,7 +58,7 @@ struct Chain {
     kafka_lag: Option<i64>,
 }
 
-impl Short {
+impl ChannelSummary {
     pub(super) fn of(id: &ChannelId, entry: &Entry, context: &NodeContext) -> Self {
         let (state, chain) = match entry {
             Entry::Open(channel) => (channel.state(), Some(Chain::of(channel, context))),
@@ -124,6 +124,6 @@ impl Chain {
 pub(super) async fn channels(State(debug): Shared) -> Response {
     let context = &debug.context;
     let all = context.directory.all();
-    let channels = all.iter().map(|(id, entry)| Short::of(id, entry, context)).collect();
+    let channels = all.iter().map(|(id, entry)| ChannelSummary::of(id, entry, context)).collect();
     json(StatusCode::OK, &Channels { now_ms: now_ms(), channels })
 }

@@ -6,11 +6,11 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::Shared;
-use crate::http::answer::json;
-use crate::settings::Effective;
+use crate::http::response::json;
+use crate::settings::EffectiveValue;
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct NodeConfigView<'a> {
     source: &'a str,
     keys: Vec<Key<'a>>,
 }
@@ -26,11 +26,11 @@ struct Key<'a> {
 
 pub(super) async fn config(State(debug): Shared) -> Response {
     let (source, keys) = &debug.settings;
-    json(StatusCode::OK, &Shown { source, keys: keys.iter().map(Key::of).collect() })
+    json(StatusCode::OK, &NodeConfigView { source, keys: keys.iter().map(Key::of).collect() })
 }
 
 impl<'a> Key<'a> {
-    fn of(effective: &'a Effective) -> Self {
+    fn of(effective: &'a EffectiveValue) -> Self {
         let hidden = effective.is_hidden();
         let value = (!hidden).then_some(effective.value.as_str());
         Self { path: effective.key, value, source: &effective.source, hidden }

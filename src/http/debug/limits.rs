@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::Shared;
 use crate::admission::{Admission, Connections, site};
-use crate::http::answer::json;
+use crate::http::response::json;
 
 /// Maximum number of senders shown, those with the most envelopes; a list of thousands is of no use.
 const SHOWN_MAX: usize = 500;
@@ -23,7 +23,7 @@ const SHOWN_MAX: usize = 500;
 const HOLDERS_MAX: usize = 20;
 
 #[derive(Serialize)]
-struct Shown {
+struct LimitsView {
     now_ms: u64,
     limits: Limits,
     clients: Vec<Sender>,
@@ -113,7 +113,7 @@ pub(super) async fn limits(State(debug): Shared) -> Response {
         };
         senders.into_iter().take(SHOWN_MAX).map(show).collect()
     };
-    let shown = Shown {
+    let shown = LimitsView {
         now_ms,
         limits: Limits {
             rate: some(limits.all),

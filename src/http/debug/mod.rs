@@ -35,12 +35,12 @@ use orderer_core::channel::ChannelId;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Refused, wrong_method};
+use super::response::{ApiError, wrong_method};
 use crate::admission::Admission;
-use crate::certificates::CertificatesInUse;
-use crate::disk::LedgerDisk;
+use crate::certificates::CertificateInventory;
+use crate::disk_monitor::LedgerDisk;
 use crate::metrics::ClusterSides;
-use crate::settings::Effective;
+use crate::settings::EffectiveValue;
 use crate::telemetry::LogControl;
 
 pub(super) use events::EventReaders;
@@ -53,7 +53,7 @@ const VALUES_MAX: usize = 200_000;
 const LOOKS_MAX: usize = 4;
 
 /// State of the endpoints.
-pub(super) struct Debug {
+pub(super) struct DebugApi {
     /// The node's shared services.
     pub(super) context: Arc<NodeContext>,
     /// The disk of the ledgers.
@@ -65,30 +65,30 @@ pub(super) struct Debug {
     /// Controls what is logged.
     pub(super) logs: LogControl,
     /// The name of the configuration file, and the settings in force.
-    pub(super) settings: (String, Vec<Effective>),
+    pub(super) settings: (String, Vec<EffectiveValue>),
     /// The node's own certificates.
-    pub(super) certificates: CertificatesInUse,
+    pub(super) certificates: CertificateInventory,
     /// Cancelled when the node stops; ends streams of events.
     pub(super) stopping: CancellationToken,
     pub(super) event_readers: EventReaders,
     /// Permits for blocking tasks.
-    pub(super) looks: Looks,
+    pub(super) looks: BlockingReads,
 }
 
 /// Permits for tasks on blocking threads.
 #[derive(Clone, Debug)]
-pub(super) struct Looks(Arc<Semaphore>);
+pub(super) struct BlockingReads(Arc<Semaphore>);
 
-impl Default for Looks {
+impl Default for BlockingReads {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(LOOKS_MAX)))
     }
 }
 
-type Shared = axum::extract::State<Arc<Debug>>;
+type Shared = axum::extract::State<Arc<DebugApi>>;
 
 /// Returns the routes below `/debug`.
-pub(super) fn debug(debug: Debug) -> Router {
+pub(super) fn debug(debug: DebugApi) -> Router {
     Router::new()
         .route("/debug/actors", get(actors::actors).fallback(only_get))
         .route("/debug/channels", get(channels::channels).fallback(only_get))
@@ -110,11 +110,11 @@ pub(super) fn debug(debug: Debug) -> Router {
         .with_state(Arc::new(debug))
 }
 
-async fn only_get(method: Method) -> Refused {
+async fn only_get(method: Method) -> ApiError {
     wrong_method(&method, "GET")
 }
 
-async fn only_post(method: Method) -> Refused {
+async fn only_post(method: Method) -> ApiError {
     wrong_method(&method, "POST")
 }
 
@@ -125,17 +125,17 @@ async fn fresh(request: Request, next: Next) -> Response {
     response
 }
 
-fn parse(name: &str) -> Result<ChannelId, Refused> {
-    ChannelId::parse(name).map_err(|e| Refused::bad(format!("invalid channel ID: {e}")))
+fn parse(name: &str) -> Result<ChannelId, ApiError> {
+    ChannelId::parse(name).map_err(|e| ApiError::bad_request(format!("invalid channel ID: {e}")))
 }
 
-impl Debug {
+impl DebugApi {
     /// Runs on a blocking thread what waits for a disk or takes milliseconds, a few tasks at a time.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop a task that has begun; it holds its permit until it ends.
-    async fn look<T: Send + 'static>(&self, at: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
-        let failed = |text: String| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, text);
+    async fn look<T: Send + 'static>(&self, at: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+        let failed = |text: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text);
         let room = Arc::clone(&self.looks.0).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
         let looked = tokio::task::spawn_blocking(move || {
             let _room = room;
@@ -144,9 +144,9 @@ impl Debug {
         looked.await.map_err(|e| failed(e.to_string()))
     }
 
-    fn find(&self, name: &str) -> Result<(ChannelId, Entry), Refused> {
+    fn find(&self, name: &str) -> Result<(ChannelId, Entry), ApiError> {
         let id = parse(name)?;
         let entry = self.context.directory.find(name);
-        entry.map(|entry| (id, entry)).ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "channel does not exist"))
+        entry.map(|entry| (id, entry)).ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "channel does not exist"))
     }
 }

@@ -10,7 +10,7 @@ use orderer_cluster::{ConnectionState, DestinationStatus, LastError, PeerStatus,
 use serde::Serialize;
 
 use super::Shared;
-use crate::http::answer::json;
+use crate::http::response::json;
 
 #[derive(Serialize)]
 struct Orderers {

@@ -9,7 +9,7 @@ use orderer_actors::status::now_ms;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
-use crate::http::answer::{Refused, json};
+use crate::http::response::{ApiError, json};
 
 /// Maximum number of entries in a response.
 pub(super) const LIMIT_MAX: usize = 1000;
@@ -18,13 +18,13 @@ pub(super) const LIMIT_MAX: usize = 1000;
 const NAME_MAX: usize = 249;
 
 #[derive(Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct RejectionsQuery {
     channel: Option<String>,
     limit: Option<usize>,
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct RejectionsView {
     now_ms: u64,
     #[serde(flatten)]
     refusals: RefusalsShown,
@@ -32,28 +32,28 @@ struct Shown {
 
 pub(super) async fn refusals(
     State(debug): Shared,
-    wanted: Result<Query<Wanted>, QueryRejection>,
-) -> Result<Response, Refused> {
-    let Query(Wanted { channel, limit }) = wanted.map_err(|e| Refused::bad(e.body_text()))?;
+    wanted: Result<Query<RejectionsQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(RejectionsQuery { channel, limit }) = wanted.map_err(|e| ApiError::bad_request(e.body_text()))?;
     let (channel, limit) = (checked_text("channel", channel, NAME_MAX)?, checked_limit(limit)?);
     let refusals = debug.context.observed.refusals().newest(channel.as_deref(), limit);
-    Ok(json(StatusCode::OK, &Shown { now_ms: now_ms(), refusals }))
+    Ok(json(StatusCode::OK, &RejectionsView { now_ms: now_ms(), refusals }))
 }
 
 /// Returns the text to search for, unless it is longer than any that it could match.
-pub(super) fn checked_text(name: &str, text: Option<String>, max: usize) -> Result<Option<String>, Refused> {
+pub(super) fn checked_text(name: &str, text: Option<String>, max: usize) -> Result<Option<String>, ApiError> {
     match &text {
         Some(text) if text.chars().count() > max => {
-            Err(Refused::bad(format!("{name} is longer than {max} characters")))
+            Err(ApiError::bad_request(format!("{name} is longer than {max} characters")))
         }
         _ => Ok(text),
     }
 }
 
-pub(super) fn checked_limit(limit: Option<usize>) -> Result<usize, Refused> {
+pub(super) fn checked_limit(limit: Option<usize>) -> Result<usize, ApiError> {
     match limit {
         None => Ok(LIMIT_MAX),
         Some(limit @ 1..=LIMIT_MAX) => Ok(limit),
-        Some(other) => Err(Refused::bad(format!("limit is {other}, not from 1 to {LIMIT_MAX}"))),
+        Some(other) => Err(ApiError::bad_request(format!("limit is {other}, not from 1 to {LIMIT_MAX}"))),
     }
 }

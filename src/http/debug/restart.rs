@@ -5,10 +5,10 @@ use axum::http::StatusCode;
 use orderer_actors::membership::RestartError;
 
 use super::{Shared, parse};
-use crate::http::answer::Refused;
+use crate::http::response::ApiError;
 
 /// Responds when the channel's ledger is open; the channel's path shows the state of its chain.
-pub(super) async fn restart(State(debug): Shared, Path(name): Path<String>) -> Result<StatusCode, Refused> {
+pub(super) async fn restart(State(debug): Shared, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
     let restarted = debug.context.membership.restart(parse(&name)?).await;
     restarted.map(|()| StatusCode::ACCEPTED).map_err(|refused| {
         let status = match refused {
@@ -17,6 +17,6 @@ pub(super) async fn restart(State(debug): Shared, Path(name): Path<String>) -> R
             RestartError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Refused::new(status, refused.to_string())
+        ApiError::new(status, refused.to_string())
     })
 }

@@ -8,7 +8,7 @@ use orderer_actors::status::now_ms;
 use serde::Serialize;
 
 use super::Shared;
-use crate::http::answer::json;
+use crate::http::response::json;
 
 #[derive(Serialize)]
 struct Streams {

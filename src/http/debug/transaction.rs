@@ -7,18 +7,18 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::Shared;
-use crate::http::answer::{Refused, json};
+use crate::http::response::{ApiError, json};
 
 /// Maximum size in bytes of a transaction ID.
 const TX_ID_MAX_BYTES: usize = 256;
 
-pub(super) async fn transaction(State(debug): Shared, Path(tx_id): Path<String>) -> Result<Response, Refused> {
+pub(super) async fn transaction(State(debug): Shared, Path(tx_id): Path<String>) -> Result<Response, ApiError> {
     if tx_id.len() > TX_ID_MAX_BYTES {
-        return Err(Refused::bad(format!("a transaction ID has no more than {TX_ID_MAX_BYTES} bytes")));
+        return Err(ApiError::bad_request(format!("a transaction ID has no more than {TX_ID_MAX_BYTES} bytes")));
     }
     let context = Arc::clone(&debug.context);
     let life = debug.look(move || context.observed.transactions().life(&tx_id)).await?;
     let unknown = "no envelope of this transaction is remembered here: none came, it was refused (see the refusals), or it \
                    came before the newest 50,000";
-    life.map(|life| json(StatusCode::OK, &life)).ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, unknown))
+    life.map(|life| json(StatusCode::OK, &life)).ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, unknown))
 }

@@ -11,9 +11,9 @@ use orderer_cluster::{ConnectionState, DestinationStatus};
 use orderer_core::own;
 use serde::Serialize;
 
-use super::{Debug, Shared};
-use crate::disk;
-use crate::http::answer::{Refused, json};
+use super::{DebugApi, Shared};
+use crate::disk_monitor;
+use crate::http::response::{ApiError, json};
 use orderer_core::counted::counted;
 
 /// Milliseconds after which a channel with pending messages has failed to cut a block; usually it takes seconds.
@@ -33,7 +33,7 @@ const SEVERAL_ORDERERS_ACTION: &str = "each orderer that serves such a channel m
 const NAMED_MAX: usize = 20;
 
 #[derive(Serialize)]
-struct Shown {
+struct WarningsView {
     now_ms: u64,
     warnings: Vec<Warning>,
 }
@@ -47,16 +47,16 @@ struct Warning {
     about: Vec<String>,
 }
 
-pub(super) async fn warnings(State(debug): Shared) -> Result<Response, Refused> {
+pub(super) async fn warnings(State(debug): Shared) -> Result<Response, ApiError> {
     let of_thread = Arc::clone(&debug);
     // parses certificates
     let found = debug.look(move || look(&of_thread));
     let warnings = found.await?;
-    Ok(json(StatusCode::OK, &Shown { now_ms: now_ms(), warnings }))
+    Ok(json(StatusCode::OK, &WarningsView { now_ms: now_ms(), warnings }))
 }
 
 /// Returns all warnings, the most severe first.
-fn look(debug: &Debug) -> Vec<Warning> {
+fn look(debug: &DebugApi) -> Vec<Warning> {
     let mut warnings = of_channels(debug);
     warnings.extend(of_disk(debug));
     warnings.extend(of_actors(debug));
@@ -91,7 +91,7 @@ impl Group {
     }
 }
 
-fn of_channels(debug: &Debug) -> Vec<Warning> {
+fn of_channels(debug: &DebugApi) -> Vec<Warning> {
     let mut failed = Group::new(Level::Bad, "act on each channel's action, then restart it");
     let mut restarting = Group::new(Level::Busy, "nothing yet; if it repeats, the cause is at the channel");
     let mut retrying = Group::new(Level::Bad, "see to the Kafka brokers; the channels go on by themselves");
@@ -166,19 +166,19 @@ fn waits_for_its_block(channel: &Channel) -> Option<usize> {
     (envelopes > 0 && late).then_some(envelopes)
 }
 
-fn of_disk(debug: &Debug) -> Option<Warning> {
+fn of_disk(debug: &DebugApi) -> Option<Warning> {
     // errors are reported where ledgers are written
     let (room, level) = debug.disk.look().ok().filter(|(_, level)| *level > Level::Good)?;
     Some(Warning {
         level,
         text: format!("{} MiB are free on the disk of the ledgers", room.free_mib()),
         count: 1,
-        action: Some(disk::ACTION),
+        action: Some(disk_monitor::ACTION),
         about: vec![debug.disk.folder.display().to_string()],
     })
 }
 
-fn of_actors(debug: &Debug) -> Vec<Warning> {
+fn of_actors(debug: &DebugApi) -> Vec<Warning> {
     let mut stuck = Group::new(Level::Bad, "see to the disk; if an actor does not go on, restart the orderer");
     for (path, cell) in debug.context.board.all() {
         if cell.in_hand().as_ref().is_some_and(InHand::is_stuck) {
@@ -196,7 +196,7 @@ fn of_actors(debug: &Debug) -> Vec<Warning> {
     warnings.into_iter().flatten().collect()
 }
 
-fn of_streams(debug: &Debug) -> Option<Warning> {
+fn of_streams(debug: &DebugApi) -> Option<Warning> {
     let mut slow = Group::new(Level::Busy, "see to these clients or the network to them; others do not wait for them");
     for stream in debug.context.observed.streams().all(|channel| debug.context.directory.height_of(channel)) {
         if stream.blocked_now_ms.is_some_and(|ms| ms >= SLOW_MS) {
@@ -211,7 +211,7 @@ fn of_streams(debug: &Debug) -> Option<Warning> {
     )
 }
 
-fn of_orderers(debug: &Debug) -> Vec<Warning> {
+fn of_orderers(debug: &DebugApi) -> Vec<Warning> {
     let mut lost = Group::new(
         Level::Busy,
         "see to this orderer, the network to it, and the certificates on both sides; the connection is tried again by itself",
@@ -235,7 +235,7 @@ fn of_orderers(debug: &Debug) -> Vec<Warning> {
     warnings.into_iter().flatten().collect()
 }
 
-fn of_certificates(debug: &Debug) -> Vec<Warning> {
+fn of_certificates(debug: &DebugApi) -> Vec<Warning> {
     let mut expired =
         Group::new(Level::Bad, "put new certificates in their place, or update the channels' configuration");
     let mut few = Group::new(Level::Bad, "put new certificates in their place, or update the channels' configuration");

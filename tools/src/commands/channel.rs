@@ -15,9 +15,9 @@ use orderer_core::crypto::hex;
 use orderer_core::envelope::{Message, SignedEnvelope};
 use prost::Message as _;
 
-use super::files;
-use orderer_client::{Answer, Content, Endpoint};
-use orderer_client::{Trust, client_config};
+use super::io;
+use orderer_client::{HttpEndpoint, HttpResponse, RequestBody};
+use orderer_client::{ServerTrust, client_config};
 
 const CHANNELS: &str = "/participation/v1/channels";
 
@@ -177,7 +177,7 @@ pub fn run(command: &ChannelCommand) -> anyhow::Result<ExitCode> {
             it.endpoint.do_ask(none, Method::GET, &path, None, None)
         }
         ChannelCommand::Join(it) => {
-            let bytes = files::read(Some(&it.config_block))?;
+            let bytes = io::read(Some(&it.config_block))?;
             let found = channel_of_block(&bytes).with_context(|| format!("{}", it.config_block.display()))?;
             check_channel(&it.channel, &found, "config block")?;
             it.endpoint.do_ask(none, Method::POST, CHANNELS, Some(("config-block", &bytes)), None)
@@ -186,7 +186,7 @@ pub fn run(command: &ChannelCommand) -> anyhow::Result<ExitCode> {
             it.endpoint.do_ask(none, Method::DELETE, &format!("{CHANNELS}/{}", it.channel), None, None)
         }
         ChannelCommand::Update(it) => {
-            let bytes = files::read(Some(&it.config_update_envelope))?;
+            let bytes = io::read(Some(&it.config_update_envelope))?;
             let found = channel_of_envelope(&bytes);
             let found = found.with_context(|| format!("{}", it.config_update_envelope.display()))?;
             check_channel(&it.channel, &found, "config update envelope")?;
@@ -217,20 +217,20 @@ impl EndpointArguments {
         let own = self.client_cert.as_deref().zip(self.client_key.as_deref());
         let endpoint = match &self.ca_file {
             Some(roots) => {
-                let config = client_config(&Trust::Authorities(vec![roots.clone()]), own, b"http/1.1", behind)?;
-                Endpoint::secured(&self.orderer_address, config, None)?
+                let config = client_config(&ServerTrust::Authorities(vec![roots.clone()]), own, b"http/1.1", behind)?;
+                HttpEndpoint::secured(&self.orderer_address, config, None)?
             }
-            None => Endpoint::plain(&self.orderer_address),
+            None => HttpEndpoint::plain(&self.orderer_address),
         };
-        let content = form.map(|(part, file)| Content::form(part, file, &hex(&nonce())));
+        let content = form.map(|(part, file)| RequestBody::form(part, file, &hex(&nonce())));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start")?;
-        let Answer { status, body } = runtime.block_on(endpoint.ask(method, path, content))?;
+        let HttpResponse { status, body } = runtime.block_on(endpoint.request(method, path, content))?;
         let mut shown = if self.no_status { String::new() } else { format!("Status: {status}\n") };
         match file {
-            Some(file) if status == 200 => files::write(Some(file), &body)?,
+            Some(file) if status == 200 => io::write(Some(file), &body)?,
             _ => shown.push_str(&indented(&body)),
         }
-        files::write(None, format!("{shown}\n").as_bytes())?;
+        io::write(None, format!("{shown}\n").as_bytes())?;
         Ok(if status < 400 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use fabric_json::{Json, Unfold, from_json, message_types, to_json};
+use fabric_json::{DecodeOptions, Json, from_json, message_types, to_json};
 
-use super::files;
+use super::io;
 
 /// The end of `orderer decode --help`.
 pub const DECODE_HELP: &str = "\
@@ -70,12 +70,12 @@ fn message_type(name: &str) -> Result<String, String> {
 
 /// Reads a serialized message and writes it as JSON.
 pub fn decode(arguments: &DecodeArguments) -> anyhow::Result<()> {
-    let bytes = files::read(arguments.input.as_deref())?;
-    let how = Unfold { exact: !arguments.readable, values_max: usize::MAX };
+    let bytes = io::read(arguments.input.as_deref())?;
+    let how = DecodeOptions { exact: !arguments.readable, values_max: usize::MAX };
     let json = to_json(&arguments.kind, &bytes, &how)?;
     let mut text = Vec::new();
     json.write_pretty(&mut text).context("write the JSON")?;
-    files::write(arguments.output.as_deref(), &text)?;
+    io::write(arguments.output.as_deref(), &text)?;
     if how.exact && from_json(&arguments.kind, &json).ok().as_ref() != Some(&bytes) {
         eprintln!(
             "orderer: note: encoding this again gives other bytes: it has unknown fields, or is written unusually"
@@ -86,7 +86,7 @@ pub fn decode(arguments: &DecodeArguments) -> anyhow::Result<()> {
 
 /// Reads JSON and writes it as a serialized message.
 pub fn encode(arguments: &EncodeArguments) -> anyhow::Result<()> {
-    let text = files::read(arguments.input.as_deref())?;
+    let text = io::read(arguments.input.as_deref())?;
     let json = Json::parse(&text).context("this is no JSON")?;
-    files::write(arguments.output.as_deref(), &from_json(&arguments.kind, &json)?)
+    io::write(arguments.output.as_deref(), &from_json(&arguments.kind, &json)?)
 }

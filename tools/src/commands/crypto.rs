@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use super::output::complain;
-use crate::crypto::{Algorithm, Network, Simple, generate};
+use super::output::print_errors;
+use crate::cryptogen::{Algorithm, Network, SimpleTopology, generate};
 
 /// The end of `orderer crypto --help`.
 pub const AFTER_HELP: &str = "\
@@ -84,7 +84,7 @@ pub fn run(arguments: &CryptoArguments) -> ExitCode {
     let algorithm = arguments.algorithm.into();
     let network = match &arguments.config {
         Some(file) => Network::load(file, algorithm),
-        None => Network::simple(&Simple {
+        None => Network::simple(&SimpleTopology {
             domain: arguments.domain.clone(),
             orderers: arguments.orderers,
             organizations: arguments.organizations,
@@ -96,10 +96,10 @@ pub fn run(arguments: &CryptoArguments) -> ExitCode {
     };
     let network = match network {
         Ok(network) => network,
-        Err(mistakes) => return complain(mistakes.0),
+        Err(mistakes) => return print_errors(mistakes.0),
     };
     if let Err(error) = generate(&arguments.output, &network) {
-        return complain([orderer_actors::chain_state::chain_text(&error)]);
+        return print_errors([orderer_actors::chain_state::chain_text(&error)]);
     }
     for folder in network.folders() {
         say!("{}", arguments.output.join(folder).display());

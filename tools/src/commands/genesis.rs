@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use orderer_core::channel::ChannelId;
 
-use super::output::complain;
+use super::output::print_errors;
 use crate::configtx;
 use orderer_localconfig::environment::variables;
 
@@ -70,9 +70,9 @@ pub fn with_two_dashes(arguments: impl Iterator<Item = OsString>) -> Vec<OsStrin
 pub fn run(arguments: &GenesisArguments) -> ExitCode {
     match make(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => match error.downcast_ref::<configtx::Mistakes>() {
-            Some(configtx::Mistakes(mistakes)) => complain(mistakes.iter().map(ToString::to_string)),
-            None => complain([format!("{error:#}")]),
+        Err(error) => match error.downcast_ref::<configtx::ProfileErrors>() {
+            Some(configtx::ProfileErrors(mistakes)) => print_errors(mistakes.iter().map(ToString::to_string)),
+            None => print_errors([format!("{error:#}")]),
         },
     }
 }

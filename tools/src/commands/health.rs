@@ -19,10 +19,10 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::output::complain;
+use super::output::print_errors;
 use super::{DEV_FOLDER, config_file};
-use orderer_client::{Answer, Connection, Endpoint};
-use orderer_client::{Trust, client_config};
+use orderer_client::{Connection, HttpEndpoint, HttpResponse};
+use orderer_client::{ServerTrust, client_config};
 use orderer_localconfig::environment::{load_settings, variables};
 use orderer_localconfig::settings::Settings;
 
@@ -66,13 +66,13 @@ pub struct HealthArguments {
 
 /// The endpoint to check.
 struct Subject {
-    endpoint: Endpoint,
+    endpoint: HttpEndpoint,
     grpc: bool,
 }
 
 /// TLS for the endpoint: the trusted servers, the expected name, and the client certificate.
 struct Tls {
-    trust: Trust,
+    trust: ServerTrust,
     name: Option<String>,
     identity: Option<(PathBuf, PathBuf)>,
 }
@@ -84,10 +84,10 @@ pub fn run(arguments: &HealthArguments) -> ExitCode {
         Some(_) => None,
         None => match load_settings(config, &variables()) {
             Ok(loaded) => Some(loaded.settings),
-            Err(mistakes) => return complain(mistakes),
+            Err(mistakes) => return print_errors(mistakes),
         },
     };
-    health(arguments, settings.as_ref()).unwrap_or_else(|error| complain([format!("{error:#}")]))
+    health(arguments, settings.as_ref()).unwrap_or_else(|error| print_errors([format!("{error:#}")]))
 }
 
 /// Returns 0 if the node serves and all its channels are healthy; otherwise 1, with the reasons.
@@ -118,7 +118,7 @@ fn health(arguments: &HealthArguments, settings: Option<&Settings>) -> anyhow::R
         say!("OK");
         return Ok(ExitCode::SUCCESS);
     }
-    Ok(complain(ailing))
+    Ok(print_errors(ailing))
 }
 
 fn has_expired(file: &Path) -> bool {
@@ -146,22 +146,22 @@ fn alive(address: &str, limit: Duration) -> anyhow::Result<ExitCode> {
 impl Subject {
     fn new(address: &str, tls: Option<Tls>, grpc: bool) -> anyhow::Result<Self> {
         let endpoint = match tls {
-            None => Endpoint::plain(address),
+            None => HttpEndpoint::plain(address),
             Some(tls) => {
                 let identity = tls.identity.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
                 let protocol: &[u8] = if grpc { b"h2" } else { b"http/1.1" };
                 let config = client_config(&tls.trust, identity, protocol, Duration::ZERO)?;
-                Endpoint::secured(address, config, tls.name.as_deref())?
+                HttpEndpoint::secured(address, config, tls.name.as_deref())?
             }
         };
-        Ok(Self { endpoint: endpoint.answers_up_to(ANSWER_MAX_BYTES), grpc })
+        Ok(Self { endpoint: endpoint.with_max_response_bytes(ANSWER_MAX_BYTES), grpc })
     }
 
     fn of_arguments(arguments: &HealthArguments) -> anyhow::Result<Self> {
         let address = arguments.address.as_deref().context("--address is missing")?;
         anyhow::ensure!(address.contains(':'), "--address is not HOST:PORT");
         let tls = (!arguments.tls_ca.is_empty()).then(|| Tls {
-            trust: Trust::Authorities(arguments.tls_ca.clone()),
+            trust: ServerTrust::Authorities(arguments.tls_ca.clone()),
             name: arguments.server_name.clone(),
             identity: arguments.tls_cert.clone().zip(arguments.tls_key.clone()),
         });
@@ -179,7 +179,7 @@ impl Subject {
             bail!("the configuration lets the system choose the port: name it by --address, or ask by --grpc");
         }
         let tls = files.map(|files| Tls {
-            trust: Trust::Exactly(files.certificate.clone()),
+            trust: ServerTrust::PinnedCertificate(files.certificate.clone()),
             name: Some("localhost".to_owned()),
             identity: Some(
                 arguments
@@ -216,8 +216,8 @@ struct FailedCheck {
 }
 
 /// Returns the reported problems.
-async fn ask_operations(endpoint: &Endpoint) -> anyhow::Result<Vec<String>> {
-    let Answer { status, body } = endpoint.ask(Method::GET, "/healthz", None).await?;
+async fn ask_operations(endpoint: &HttpEndpoint) -> anyhow::Result<Vec<String>> {
+    let HttpResponse { status, body } = endpoint.request(Method::GET, "/healthz", None).await?;
     if status == StatusCode::OK {
         return Ok(Vec::new());
     }
@@ -230,7 +230,7 @@ async fn ask_operations(endpoint: &Endpoint) -> anyhow::Result<Vec<String>> {
     }
 }
 
-async fn ask_grpc(endpoint: &Endpoint) -> anyhow::Result<Vec<String>> {
+async fn ask_grpc(endpoint: &HttpEndpoint) -> anyhow::Result<Vec<String>> {
     let failed = || format!("{}: gRPC", endpoint.address());
     let connected = Connected(Some(endpoint.connect().await?));
     let channel = tonic::transport::Endpoint::from_static("http://orderer").connect_with_connector(connected).await;

@@ -8,12 +8,12 @@ use anyhow::Context as _;
 use orderer_core::config::{Catalog, ChannelSnapshot, Engine};
 use orderer_core::ordering::kafka::LastBlock;
 use orderer_kafka::KafkaCluster;
-use orderer_kafka::check::{Finding, Level, Need, examine, judge};
+use orderer_kafka::check::{Finding, Requirements, Severity, evaluate, examine};
 
 use orderer_localconfig::environment::{find_settings, variables};
-use orderer_localconfig::settings::{self, Mistake, Settings};
+use orderer_localconfig::settings::{self, ConfigError, Settings};
 
-use super::output::complain;
+use super::output::print_errors;
 use super::subjects;
 
 /// Bytes that a topic's largest message must have beyond the channel's largest envelope.
@@ -38,7 +38,7 @@ pub struct CheckArguments {
 
 /// The requirements of a channel, and the brokers to check.
 struct Subject {
-    need: Need,
+    need: Requirements,
     brokers: Vec<String>,
 }
 
@@ -46,27 +46,27 @@ struct Subject {
 pub fn run(arguments: &CheckArguments) -> ExitCode {
     let examined = match find_settings(arguments.config.clone(), &variables()) {
         Ok(origin) => settings::examine(&origin),
-        Err(mistake) => return complain([mistake.to_string()]),
+        Err(mistake) => return print_errors([mistake.to_string()]),
     };
     // with --block no identity is needed, so errors in the MSP directory do not matter
-    let counts = |mistake: &&Mistake| !(arguments.block.is_some() && mistake.is_about("General.LocalMSPDir"));
+    let counts = |mistake: &&ConfigError| !(arguments.block.is_some() && mistake.is_about("General.LocalMSPDir"));
     let mistakes: Vec<String> = examined.mistakes.iter().filter(counts).map(ToString::to_string).collect();
-    let Some(settings) = examined.settings.filter(|_| mistakes.is_empty()) else { return complain(mistakes) };
-    check(arguments, &settings).unwrap_or_else(|error| complain([format!("{error:#}")]))
+    let Some(settings) = examined.settings.filter(|_| mistakes.is_empty()) else { return print_errors(mistakes) };
+    check(arguments, &settings).unwrap_or_else(|error| print_errors([format!("{error:#}")]))
 }
 
 /// Prints each finding. Returns 0 if none is an error.
 pub fn check(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
     let subjects = subjects(arguments, settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start")?;
-    let mut worst = Level::Fine;
+    let mut worst = Severity::Fine;
     for Subject { need, brokers } in subjects {
         say!("channel {}, brokers {}", need.channel, brokers.join(", "));
         let mut reach = orderer_localconfig::settings::kafka_settings(&settings.kafka);
         reach.brokers = brokers;
         let cluster = KafkaCluster::new(reach).context("Kafka")?;
         let (facts, mut findings) = runtime.block_on(examine(&cluster, &need));
-        findings.extend(facts.iter().flat_map(|facts| judge(facts, &need)));
+        findings.extend(facts.iter().flat_map(|facts| evaluate(facts, &need)));
         for Finding { level, found, fix } in findings {
             say!("  {level:<8} {found}");
             if let Some(fix) = fix {
@@ -75,7 +75,7 @@ pub fn check(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<
             worst = worst.max(level);
         }
     }
-    Ok(if worst == Level::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if worst == Severity::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn subjects(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<Vec<Subject>> {
@@ -109,9 +109,9 @@ fn subjects(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<V
     Ok(subjects)
 }
 
-fn need(channel: &str, largest_record: Option<u32>, next_offset: Option<i64>, settings: &Settings) -> Need {
+fn need(channel: &str, largest_record: Option<u32>, next_offset: Option<i64>, settings: &Settings) -> Requirements {
     let replication_factor = settings.kafka.replication_factor;
-    Need { channel: channel.to_owned(), largest_record, replication_factor, next_offset }
+    Requirements { channel: channel.to_owned(), largest_record, replication_factor, next_offset }
 }
 
 /// Reads the requested channels from the ledgers, each with the offset of the record that it needs next. The offset is

@@ -3,7 +3,7 @@
 /// Prints a line on standard output. A write error, such as a closed pipe, is ignored: the command continues.
 #[macro_export]
 macro_rules! say {
-    ($($text:tt)*) => { $crate::commands::files::say(format_args!($($text)*)) };
+    ($($text:tt)*) => { $crate::commands::io::say(format_args!($($text)*)) };
 }
 
 pub mod channel;
@@ -11,27 +11,27 @@ pub mod client;
 pub mod codec;
 pub mod config_update;
 pub mod crypto;
-pub mod files;
 pub mod genesis;
 pub mod health;
 pub mod identity;
+pub mod io;
 pub mod kafka;
 pub mod ledger;
 pub mod output;
-mod printable;
 pub mod progress;
 pub mod raft;
 pub mod sign;
 mod subjects;
+mod terminal;
 
 use std::path::PathBuf;
 
-use crate::dev;
+use crate::dev_network;
 
 /// Default folder of a development network.
 pub const DEV_FOLDER: &str = "orderer-dev";
 
 /// Returns the named configuration file, or that of the named development network.
 pub fn config_file(config: Option<&PathBuf>, dev: Option<&PathBuf>) -> Option<PathBuf> {
-    config.cloned().or_else(|| dev.map(|folder| folder.join(dev::CONFIG_FILE)))
+    config.cloned().or_else(|| dev.map(|folder| folder.join(dev_network::CONFIG_FILE)))
 }

@@ -9,11 +9,11 @@ pub fn done(result: anyhow::Result<()>) -> ExitCode {
 
 /// Returns this code, or prints the error to standard error and returns failure.
 pub fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
-    result.unwrap_or_else(|error| complain([format!("{error:#}")]))
+    result.unwrap_or_else(|error| print_errors([format!("{error:#}")]))
 }
 
 /// Prints a line on standard error for each error, and returns failure.
-pub fn complain(lines: impl IntoIterator<Item = String>) -> ExitCode {
+pub fn print_errors(lines: impl IntoIterator<Item = String>) -> ExitCode {
     for line in lines {
         eprintln!("orderer: {line}");
     }

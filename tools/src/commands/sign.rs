@@ -11,9 +11,9 @@ use orderer_core::crypto::Signer;
 use orderer_core::envelope::{Message, SignedEnvelope};
 use prost::Message as _;
 
-use super::files;
 use super::identity::SignerArguments;
-use orderer_client::{config_update, signed_again};
+use super::io;
+use orderer_client::{config_update, re_sign};
 
 /// The end of `orderer sign --help`.
 pub const AFTER_HELP: &str = "\
@@ -42,11 +42,11 @@ pub struct SignArguments {
 /// Adds the signature and writes what was signed.
 pub fn run(arguments: &SignArguments) -> anyhow::Result<()> {
     let (signer, msp_id) = arguments.signer.read(None)?;
-    let bytes = files::read(Some(&arguments.file))?;
+    let bytes = io::read(Some(&arguments.file))?;
     let Signed { envelope, what } =
         sign(bytes.into(), &signer).with_context(|| arguments.file.display().to_string())?;
     let to = arguments.output.as_ref().unwrap_or(&arguments.file);
-    files::write(Some(to), envelope.raw())?;
+    io::write(Some(to), envelope.raw())?;
     say!("{what}, now signed by {msp_id}: {}", to.display());
     Ok(())
 }
@@ -75,7 +75,7 @@ fn sign(bytes: Bytes, signer: &dyn Signer) -> anyhow::Result<Signed> {
     }
     let header = message.read_signature_header()?;
     let envelope = if header.creator.is_empty() {
-        signed_again(signer, message)?
+        re_sign(signer, message)?
     } else {
         anyhow::ensure!(header.creator == *signer.creator(), "the envelope is another's: only its creator can sign it");
         SignedEnvelope::sign(message.envelope.payload().clone(), signer)?

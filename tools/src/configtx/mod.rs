@@ -4,8 +4,8 @@
 //! the profile with its rules parsed and its files read (`check`). The results are created in
 //! `orderer_core::config::genesis`.
 
-mod check;
-mod written;
+mod validate;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use orderer_core::channel::ChannelId;
 use orderer_core::config::genesis::{self, Consensus, Profile, channel_group};
 use orderer_core::config::{Catalog, ChannelSnapshot, check_consenters};
 
-use crate::document::{self, Document};
+use crate::yaml_document::{self, YamlDocument};
 
 /// Prefix of the variables that override keys.
 const PREFIX: &str = "CONFIGTX_";
@@ -29,15 +29,15 @@ const SYSTEM_FOLDER: &str = "/etc/hyperledger/fabric";
 /// The errors in a file, one line each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", lines(.0))]
-pub struct Mistakes(pub Vec<Mistake>);
+pub struct ProfileErrors(pub Vec<ProfileError>);
 
-fn lines(mistakes: &[Mistake]) -> String {
+fn lines(mistakes: &[ProfileError]) -> String {
     mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// One error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct ProfileError {
     /// The file.
     pub file: PathBuf,
     /// The profiles that contain it; none if it is elsewhere.
@@ -48,7 +48,7 @@ pub struct Mistake {
     pub problem: String,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ProfileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.file.display())?;
         match self.profiles.as_slice() {
@@ -65,7 +65,7 @@ impl fmt::Display for Mistake {
 
 /// Finds the file: in the named directory, or else in `FABRIC_CFG_PATH`, the working directory, or the directory of a
 /// packaged installation.
-pub fn find_file(config_path: Option<&Path>, fabric_cfg_path: Option<&Path>) -> Result<PathBuf, Mistakes> {
+pub fn find_file(config_path: Option<&Path>, fabric_cfg_path: Option<&Path>) -> Result<PathBuf, ProfileErrors> {
     let folders: Vec<&Path> = match config_path {
         Some(folder) => vec![folder],
         None => fabric_cfg_path.into_iter().chain([Path::new("."), Path::new(SYSTEM_FOLDER)]).collect(),
@@ -92,9 +92,9 @@ pub struct Loaded {
 }
 
 /// Reads a profile and the files that it names. `variables` may override keys, as `CONFIGTX_PROFILES_NAME_ORDERER_..`.
-pub fn load(file: &Path, name: &str, variables: &BTreeMap<String, String>) -> Result<Loaded, Mistakes> {
+pub fn load(file: &Path, name: &str, variables: &BTreeMap<String, String>) -> Result<Loaded, ProfileErrors> {
     let text = std::fs::read_to_string(file).map_err(|error| one(file, format!("cannot be read: {error}")))?;
-    let document = Document::parse(&text).map_err(|error| one(file, format!("is not YAML: {error}")))?;
+    let document = YamlDocument::parse(&text).map_err(|error| one(file, format!("is not YAML: {error}")))?;
     let document = document.overridden_by(PREFIX, variables);
     let written = read(&document);
     let folder = file.parent().unwrap_or(Path::new(""));
@@ -104,10 +104,10 @@ pub fn load(file: &Path, name: &str, variables: &BTreeMap<String, String>) -> Re
             [] => "there are no Profiles".to_owned(),
             known => format!("there is no profile {name}, only {}", known.join(", ")),
         };
-        document.wrong("", problem);
+        document.report_error("", problem);
         return Err(gathered(file, document.mistakes()));
     };
-    let profile = check::check(&document, folder, written);
+    let profile = validate::check(&document, folder, written);
     let mistakes = document.mistakes();
     if mistakes.is_empty() {
         Ok(Loaded { file: file.to_owned(), name: name.to_owned(), profile })
@@ -117,35 +117,36 @@ pub fn load(file: &Path, name: &str, variables: &BTreeMap<String, String>) -> Re
 }
 
 /// Parses the whole document, since an error anywhere is reported; returns the profiles.
-fn read(document: &Document) -> Vec<(String, written::Profile)> {
+fn read(document: &YamlDocument) -> Vec<(String, yaml::Profile)> {
     let root = document.root();
     root.expect_only(&["Profiles", "Organizations", "Channel", "Application", "Orderer", "Capabilities"]);
-    written::Organization::read_list(&root.field("Organizations"));
-    written::Profile::read(&root.field("Channel"));
-    written::Application::read(&root.field("Application"));
-    written::Orderer::read(&root.field("Orderer"));
+    yaml::Organization::read_list(&root.field("Organizations"));
+    yaml::Profile::read(&root.field("Channel"));
+    yaml::Application::read(&root.field("Application"));
+    yaml::Orderer::read(&root.field("Orderer"));
     for (_, capabilities) in root.field("Capabilities").members() {
-        written::flags(&capabilities);
+        yaml::flags(&capabilities);
     }
     let profiles = root.field("Profiles").members();
-    profiles.into_iter().map(|(name, node)| (name, written::Profile::read(&node))).collect()
+    profiles.into_iter().map(|(name, node)| (name, yaml::Profile::read(&node))).collect()
 }
 
-fn one(file: &Path, problem: String) -> Mistakes {
-    Mistakes(vec![Mistake { file: file.to_owned(), profiles: Vec::new(), key: String::new(), problem }])
+fn one(file: &Path, problem: String) -> ProfileErrors {
+    ProfileErrors(vec![ProfileError { file: file.to_owned(), profiles: Vec::new(), key: String::new(), problem }])
 }
 
 /// Merges equal errors of a section that is used in several places into one.
-fn gathered(file: &Path, found: Vec<document::Mistake>) -> Mistakes {
-    let mut gathered: Vec<Mistake> = Vec::new();
-    for document::Mistake { key, problem } in found {
+fn gathered(file: &Path, found: Vec<yaml_document::YamlError>) -> ProfileErrors {
+    let mut gathered: Vec<ProfileError> = Vec::new();
+    for yaml_document::YamlError { key, problem } in found {
         let (profile, key) = match key.strip_prefix("Profiles.").map(|rest| rest.split_once('.').unwrap_or((rest, "")))
         {
             Some((profile, key)) => (Some(profile.to_owned()), key.to_owned()),
             None => (None, key.strip_prefix("Channel.").unwrap_or(&key).to_owned()),
         };
-        let same =
-            |known: &&mut Mistake| known.problem == problem && in_organization(&known.key) == in_organization(&key);
+        let same = |known: &&mut ProfileError| {
+            known.problem == problem && in_organization(&known.key) == in_organization(&key)
+        };
         match gathered.iter_mut().find(same) {
             Some(known) => {
                 if known.profiles.is_empty() && profile.is_some() {
@@ -153,10 +154,12 @@ fn gathered(file: &Path, found: Vec<document::Mistake>) -> Mistakes {
                 }
                 known.profiles.extend(profile.filter(|profile| !known.profiles.contains(profile)));
             }
-            None => gathered.push(Mistake { file: file.to_owned(), profiles: Vec::from_iter(profile), key, problem }),
+            None => {
+                gathered.push(ProfileError { file: file.to_owned(), profiles: Vec::from_iter(profile), key, problem })
+            }
         }
     }
-    Mistakes(gathered)
+    ProfileErrors(gathered)
 }
 
 /// Returns the end of a key that names an organization and the part of it, wherever that is used.
@@ -165,8 +168,8 @@ fn in_organization(key: &str) -> &str {
 }
 
 impl Loaded {
-    fn refuse(&self, key: &str, problem: impl Into<String>) -> Mistakes {
-        Mistakes(vec![Mistake {
+    fn refuse(&self, key: &str, problem: impl Into<String>) -> ProfileErrors {
+        ProfileErrors(vec![ProfileError {
             file: self.file.clone(),
             profiles: vec![self.name.clone()],
             key: key.to_owned(),
@@ -185,7 +188,7 @@ impl Loaded {
     }
 
     /// Returns block 0 of a channel, serialized. Checks that a node could start from it.
-    pub fn genesis_block(&self, channel: &ChannelId) -> Result<Bytes, Mistakes> {
+    pub fn genesis_block(&self, channel: &ChannelId) -> Result<Bytes, ProfileErrors> {
         let profile = &self.profile;
         let Some(orderer) = &profile.orderer else {
             return Err(self.refuse("Orderer", "a genesis block says who orders, and this section is missing"));
@@ -217,7 +220,7 @@ impl Loaded {
     }
 
     /// Returns the transaction that creates a channel through the system channel, serialized and unsigned.
-    pub fn creation(&self, channel: &ChannelId) -> Result<Bytes, Mistakes> {
+    pub fn creation(&self, channel: &ChannelId) -> Result<Bytes, ProfileErrors> {
         let update = genesis::creation_update(&self.profile, channel)
             .map_err(|error| self.refuse("", orderer_actors::chain_state::chain_text(&error)))?;
         Ok(genesis::creation_envelope(&update, unix_now()))

@@ -15,7 +15,7 @@ use orderer_core::envelope::SignedEnvelope;
 use orderer_core::ordering::raft::{
     ChainFailed, LogContents, Machine, Members, Origin, Start, Submission, first_log, tick_interval,
 };
-use orderer_ledger::raft_log::{Contents, DiskFolder, LogFolder as _, RaftLog, RaftLogError};
+use orderer_ledger::raft_log::{Contents, DiskDirectory, LogDirectory as _, RaftLog, RaftLogError};
 use orderer_ledger::{Ledger, PendingEnvelope, ReadError};
 use prost::Message as _;
 
@@ -89,8 +89,8 @@ impl OpenFailed {
 }
 
 /// Returns the directory of a channel's Raft log.
-pub(super) fn log_folder(ledger: &Ledger) -> DiskFolder {
-    DiskFolder(ledger.path().parent().unwrap_or(Path::new(".")).to_owned())
+pub(super) fn log_folder(ledger: &Ledger) -> DiskDirectory {
+    DiskDirectory(ledger.path().parent().unwrap_or(Path::new(".")).to_owned())
 }
 
 /// Opens the Raft log of this node's consenter, which is found by the public keys of the node's TLS certificates, and
@@ -169,7 +169,7 @@ struct Begins<'a> {
 /// Opens the log, or creates it if it is missing. Also returns whether the channel is new, so that its first leader has
 /// to be elected.
 fn open_log(
-    folder: &DiskFolder,
+    folder: &DiskDirectory,
     ledger: &Ledger,
     id: u64,
     begins: &Begins<'_>,

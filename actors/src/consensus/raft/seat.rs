@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fabric_proto::raftpb::{self, MessageType};
 use futures_util::future::BoxFuture;
-use orderer_cluster::{ClusterChannel, ConsenterId, Membership, NotTaken, PeerEvents};
+use orderer_cluster::{ClusterChannel, ConsenterId, Membership, PeerEvents, StepRejection};
 use orderer_core::channel::ConfigSequence;
 use orderer_core::envelope::{self, SignedEnvelope};
 use orderer_core::ordering::raft::{Event, Origin, Submission};
@@ -105,22 +105,22 @@ impl ClusterChannel for Seat {
         self.membership.load_full()
     }
 
-    fn consensus(&self, from: ConsenterId, payload: Bytes, metadata: Bytes) -> Result<(), NotTaken> {
+    fn consensus(&self, from: ConsenterId, payload: Bytes, metadata: Bytes) -> Result<(), StepRejection> {
         let bytes = payload.len() + metadata.len() + MESSAGE_OVERHEAD_BYTES;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(INGRESS_BYTES);
         let mut message = raftpb::Message::decode(payload).map_err(|error| {
-            NotTaken::Refused(format!("failed to unmarshal StepRequest payload to Raft Message: {error}"))
+            StepRejection::Refused(format!("failed to unmarshal StepRequest payload to Raft Message: {error}"))
         })?;
         if message.from != from {
-            return Err(NotTaken::Refused(format!(
+            return Err(StepRejection::Refused(format!(
                 "consenter {from} has sent a Raft message in the name of consenter {}",
                 message.from
             )));
         }
         if carries_blocks(&message) && self.unwritten.available_permits() == 0 {
-            return Err(NotTaken::NoRoom);
+            return Err(StepRejection::NoRoom);
         }
-        let room = Arc::clone(&self.ingress).try_acquire_many_owned(bytes).map_err(|_| NotTaken::NoRoom)?;
+        let room = Arc::clone(&self.ingress).try_acquire_many_owned(bytes).map_err(|_| StepRejection::NoRoom)?;
         keep_apart(&mut message);
         self.chain.status.count_sent();
         let metadata = Bytes::copy_from_slice(&metadata);
@@ -134,7 +134,7 @@ impl ClusterChannel for Seat {
         from: ConsenterId,
         last_validation_seq: u64,
         envelope: Bytes,
-    ) -> BoxFuture<'static, Result<(), NotTaken>> {
+    ) -> BoxFuture<'static, Result<(), StepRejection>> {
         let submission = match submission(from, last_validation_seq, &envelope) {
             Ok(submission) => submission,
             Err(refused) => return Box::pin(std::future::ready(Err(refused))),
@@ -143,7 +143,7 @@ impl ClusterChannel for Seat {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.intake_bytes);
         let (intake, unwritten, chain) = (Arc::clone(&self.intake), Arc::clone(&self.unwritten), self.chain.clone());
         Box::pin(async move {
-            let closed = |_| NotTaken::Refused("chain is stopped".to_owned());
+            let closed = |_| StepRejection::Refused("chain is stopped".to_owned());
             let room = intake.acquire_many_owned(bytes).await.map_err(closed)?;
             // while the disk is behind, consenters wait as clients do
             drop(unwritten.acquire_owned().await.map_err(closed)?);
@@ -155,8 +155,8 @@ impl ClusterChannel for Seat {
     }
 }
 
-fn submission(from: ConsenterId, last_validation_seq: u64, envelope: &Bytes) -> Result<Submission, NotTaken> {
-    let refused = |cause: String| NotTaken::Refused(format!("bad message: {cause}"));
+fn submission(from: ConsenterId, last_validation_seq: u64, envelope: &Bytes) -> Result<Submission, StepRejection> {
+    let refused = |cause: String| StepRejection::Refused(format!("bad message: {cause}"));
     // copied, so that the pending envelope does not keep the whole request in memory
     let envelope = SignedEnvelope::parse(Bytes::copy_from_slice(envelope)).map_err(|e| refused(e.to_string()))?;
     let parsed = envelope::Message::parse(envelope.clone()).map_err(|e| refused(e.to_string()))?;

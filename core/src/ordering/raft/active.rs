@@ -81,7 +81,7 @@ impl ActiveNodes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use orderer_raft::{Flow, Peer};
+    use orderer_raft::{Peer, ReplicationMode};
 
     fn status(role: Role, leader: Option<u64>, active: &[u64]) -> Status {
         let peer = |id| Peer {
@@ -89,7 +89,7 @@ mod tests {
             matched: 0,
             next: 1,
             active: active.contains(&id),
-            flow: Flow::Probe,
+            flow: ReplicationMode::Probe,
             paused: false,
             in_flight: 0,
         };

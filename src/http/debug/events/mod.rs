@@ -4,8 +4,8 @@
 //! of an envelope depends on readers. One task polls for all readers. A slow reader costs nothing: it is given the
 //! latest poll when it reads again, and the number that it missed.
 
-mod looking;
-mod seen;
+mod sampler;
+mod snapshot;
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -22,10 +22,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::looking::{Look, Looking, Looks};
-use self::seen::{Event, Seen};
+use self::sampler::{Sample, SnapshotReceiver, SnapshotSampler};
+use self::snapshot::{Event, NodeSnapshot};
 use super::Shared;
-use crate::http::answer::Refused;
+use crate::http::response::ApiError;
 
 /// Maximum number of concurrent readers.
 const READERS_MAX: usize = 32;
@@ -37,22 +37,22 @@ const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(15);
 /// Permits for readers, and the task that polls for them.
 pub(in crate::http) struct EventReaders {
     places: Arc<Semaphore>,
-    looking: Arc<Looking>,
+    looking: Arc<SnapshotSampler>,
 }
 
 impl Default for EventReaders {
     fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(READERS_MAX)), looking: Arc::new(Looking::new(LOOK_EVERY)) }
+        Self { places: Arc::new(Semaphore::new(READERS_MAX)), looking: Arc::new(SnapshotSampler::new(LOOK_EVERY)) }
     }
 }
 
-pub(super) async fn events(State(debug): Shared) -> Result<Response, Refused> {
+pub(super) async fn events(State(debug): Shared) -> Result<Response, ApiError> {
     let place = Arc::clone(&debug.event_readers.places).try_acquire_owned();
     let too_many =
-        |_| Refused::new(StatusCode::SERVICE_UNAVAILABLE, format!("{READERS_MAX} others read events already"));
+        |_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("{READERS_MAX} others read events already"));
     let place = place.map_err(too_many)?;
     let context = Arc::clone(&debug.context);
-    let looks = debug.event_readers.looking.follow(move || Seen::of(&context));
+    let looks = debug.event_readers.looking.follow(move || NodeSnapshot::of(&context));
     let told = told(looks, place, debug.stopping.clone());
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(told)).into_response())
@@ -60,7 +60,7 @@ pub(super) async fn events(State(debug): Shared) -> Result<Response, Refused> {
 
 /// Yields one reader's events, from the latest poll on, until the node stops.
 fn told(
-    mut looks: Looks,
+    mut looks: SnapshotReceiver,
     place: OwnedSemaphorePermit,
     stopping: CancellationToken,
 ) -> impl futures_util::Stream<Item = Result<Bytes, Infallible>> {
@@ -89,21 +89,21 @@ fn told(
 }
 
 #[derive(Serialize)]
-struct Numbered<'a> {
+struct NumberedEvent<'a> {
     id: u64,
     #[serde(flatten)]
     event: &'a Event,
 }
 
 /// Returns the events for a reader that was last given the poll `before`.
-fn text_of(before: &Look, now: &Look, id: &mut u64) -> String {
-    let left_out = now.left_out_since(before);
+fn text_of(before: &Sample, now: &Sample, id: &mut u64) -> String {
+    let left_out = now.samples_missed_since(before);
     let caught_up;
     let events = if left_out == 0 {
         &now.events
     } else {
         let mut events = vec![Event::missed(left_out)];
-        events.extend(now.seen.differences(&before.seen));
+        events.extend(now.seen.diff(&before.seen));
         caught_up = events;
         &caught_up
     };
@@ -111,7 +111,7 @@ fn text_of(before: &Look, now: &Look, id: &mut u64) -> String {
     for event in events {
         *id += 1;
         // an event contains nothing that JSON cannot express
-        let Ok(data) = serde_json::to_string(&Numbered { id: *id, event }) else { continue };
+        let Ok(data) = serde_json::to_string(&NumberedEvent { id: *id, event }) else { continue };
         let _ = write!(text, "id: {id}\nevent: {}\ndata: {data}\n\n", event.kind);
     }
     text
@@ -119,14 +119,14 @@ fn text_of(before: &Look, now: &Look, id: &mut u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::seen::tests::seen;
+    use super::snapshot::tests::seen;
     use super::*;
 
     #[test]
     fn a_reader_that_was_slow_is_told_so_and_then_what_has_changed() {
-        let mut looks = vec![Look::after(None, seen("it runs", 1, 0, 0))];
+        let mut looks = vec![Sample::after(None, seen("it runs", 1, 0, 0))];
         for height in 2..=4 {
-            let next = Look::after(looks.last(), seen("it runs", height, 0, 0));
+            let next = Sample::after(looks.last(), seen("it runs", height, 0, 0));
             looks.push(next);
         }
         let mut id = 6;

@@ -18,8 +18,8 @@ use rand::RngCore as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 use super::ConnectArguments;
-use crate::commands::printable::printable;
-use orderer_client::{Item, send_all, transaction};
+use crate::commands::terminal::printable;
+use orderer_client::{OutgoingEnvelope, broadcast_all, transaction};
 
 /// Maximum size in bytes of a line of standard input.
 const LINE_MAX_BYTES: u64 = 64 << 20;
@@ -52,7 +52,7 @@ pub struct BroadcastArguments {
     connect: ConnectArguments,
 }
 
-type Items = Pin<Box<dyn Stream<Item = anyhow::Result<Item>>>>;
+type Items = Pin<Box<dyn Stream<Item = anyhow::Result<OutgoingEnvelope>>>>;
 
 pub(super) async fn run(arguments: BroadcastArguments) -> anyhow::Result<ExitCode> {
     let connecting = arguments.connect.resolve()?;
@@ -72,7 +72,7 @@ pub(super) async fn run(arguments: BroadcastArguments) -> anyhow::Result<ExitCod
     };
     let orderer = connecting.connect().await?;
     let (mut answers, each) = (BTreeMap::<&str, u64>::new(), arguments.generate.is_none());
-    let done = send_all(&orderer, items, arguments.window.into(), |item, status, info| {
+    let done = broadcast_all(&orderer, items, arguments.window.into(), |item, status, info| {
         *answers.entry(status.as_str_name()).or_default() += 1;
         if each || status != Status::Success {
             let separator = if info.is_empty() { "" } else { ": " };
@@ -98,7 +98,7 @@ fn files(paths: Vec<PathBuf>) -> Items {
             let name = path.display().to_string();
             let bytes = tokio::fs::read(&path).await.with_context(|| format!("read {name}"))?;
             let envelope = SignedEnvelope::parse(bytes.into()).with_context(|| format!("{name} is no envelope"))?;
-            yield Item { name, envelope: envelope.raw().clone() };
+            yield OutgoingEnvelope { name, envelope: envelope.raw().clone() };
         }
     })
 }
@@ -133,7 +133,7 @@ fn generated(count: u64, payload_bytes: u32, channel: String, signer: Arc<dyn Si
     })
 }
 
-fn item(channel: &str, signer: &dyn Signer, data: Bytes) -> anyhow::Result<Item> {
+fn item(channel: &str, signer: &dyn Signer, data: Bytes) -> anyhow::Result<OutgoingEnvelope> {
     let (name, envelope) = transaction(signer, channel, data)?;
-    Ok(Item { name, envelope: envelope.raw().clone() })
+    Ok(OutgoingEnvelope { name, envelope: envelope.raw().clone() })
 }

@@ -12,8 +12,8 @@ use futures_util::StreamExt as _;
 
 use self::table::Table;
 use super::fetch::refusal;
-use super::{ConnectArguments, Connecting, say};
-use orderer_client::{BlockSummary, Delivered, Position, seek, seek_info};
+use super::{ConnectArguments, ConnectionConfig, say};
+use orderer_client::{BlockPosition, BlockSummary, DeliverItem, seek, seek_info};
 
 /// Interval between updates of the table's last line.
 const TICK: Duration = Duration::from_secs(1);
@@ -25,10 +25,10 @@ pub struct DeliverArguments {
     channel: Option<String>,
     /// First block: oldest, newest, next, or a number
     #[arg(long, value_name = "BLOCK", default_value = "newest")]
-    from: Position,
+    from: BlockPosition,
     /// Last block: newest, or a number [default: wait for new blocks without end]
     #[arg(long, value_name = "BLOCK")]
-    to: Option<Position>,
+    to: Option<BlockPosition>,
     /// Output format [default: table on a terminal, otherwise json]
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -48,8 +48,8 @@ pub(super) async fn run(arguments: DeliverArguments) -> anyhow::Result<ExitCode>
     let connecting = arguments.connect.resolve()?;
     let channel = connecting.channel(arguments.channel.as_deref())?;
     let orderer = connecting.connect().await?;
-    let Connecting { signer, target, msp_id, .. } = &connecting;
-    let info = seek_info(arguments.from, arguments.to.unwrap_or(Position::Number(u64::MAX)), true, false);
+    let ConnectionConfig { signer, target, msp_id, .. } = &connecting;
+    let info = seek_info(arguments.from, arguments.to.unwrap_or(BlockPosition::Number(u64::MAX)), true, false);
     let mut answers = orderer.deliver(seek(&**signer, &channel, &info, target.certificate_hash())?);
     let on_terminal = std::io::stdout().is_terminal();
     let format = arguments.format.unwrap_or(if on_terminal { Format::Table } else { Format::Json });
@@ -72,7 +72,7 @@ pub(super) async fn run(arguments: DeliverArguments) -> anyhow::Result<ExitCode>
         let go_on = || next.map_or_else(String::new, |next: u64| format!("; go on with --from {next}"));
         let answer = answer.with_context(|| format!("the orderer ended the stream{}", go_on()))?;
         match answer.with_context(|| format!("following {channel}{}", go_on()))? {
-            Delivered::Block(block) => {
+            DeliverItem::Block(block) => {
                 let summary = BlockSummary::of(&block);
                 next = Some(summary.number.saturating_add(1));
                 match &mut table {
@@ -80,7 +80,7 @@ pub(super) async fn run(arguments: DeliverArguments) -> anyhow::Result<ExitCode>
                     None => say(format_args!("{}", serde_json::to_string(&summary)?))?,
                 }
             }
-            Delivered::Status(status) => {
+            DeliverItem::Status(status) => {
                 if let Some(table) = &mut table {
                     table.end()?;
                 }

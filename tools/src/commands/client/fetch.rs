@@ -10,15 +10,15 @@ use futures_util::StreamExt as _;
 use orderer_core::block::EncodedBlock;
 use tonic::transport::Channel;
 
-use super::{ConnectArguments, Connecting, say};
-use orderer_client::{Delivered, Orderer, Position, seek, seek_info};
+use super::{ConnectArguments, ConnectionConfig, say};
+use orderer_client::{BlockPosition, DeliverItem, OrdererClient, seek, seek_info};
 use orderer_core::counted::counted;
 
 #[derive(Debug, clap::Args)]
 pub struct FetchArguments {
     /// oldest, newest, config (the config block in force), or a number
     #[arg(value_name = "BLOCK")]
-    block: Wanted,
+    block: BlockSelector,
     /// File for the block [default: CHANNEL_BLOCK.block]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -33,12 +33,12 @@ pub struct FetchArguments {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Wanted {
+enum BlockSelector {
     Config,
-    At(Position),
+    At(BlockPosition),
 }
 
-impl FromStr for Wanted {
+impl FromStr for BlockSelector {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -53,10 +53,10 @@ impl FromStr for Wanted {
 pub(super) async fn run(arguments: FetchArguments) -> anyhow::Result<ExitCode> {
     let connecting = arguments.connect.resolve()?;
     let channel = connecting.channel(arguments.channel.as_deref())?;
-    let fetching = Fetching::connect(&connecting, &channel, arguments.best_effort).await?;
+    let fetching = FetchTask::connect(&connecting, &channel, arguments.best_effort).await?;
     let (block, name) = match arguments.block {
-        Wanted::At(position) => (fetching.fetch(position).await?, name_of(position)),
-        Wanted::Config => (fetching.newest_config().await?, "config".to_owned()),
+        BlockSelector::At(position) => (fetching.fetch(position).await?, name_of(position)),
+        BlockSelector::Config => (fetching.newest_config().await?, "config".to_owned()),
     };
     let file = arguments.file.unwrap_or_else(|| PathBuf::from(format!("{channel}_{name}.block")));
     std::fs::write(&file, block.block_bytes()).with_context(|| format!("write {}", file.display()))?;
@@ -66,45 +66,48 @@ pub(super) async fn run(arguments: FetchArguments) -> anyhow::Result<ExitCode> {
 }
 
 /// Fetches the latest config block, even if the channel's consenter reports an error.
-pub(in super::super) async fn newest_config(connecting: &Connecting, channel: &str) -> anyhow::Result<EncodedBlock> {
-    Fetching::connect(connecting, channel, true).await?.newest_config().await
+pub(in super::super) async fn newest_config(
+    connecting: &ConnectionConfig,
+    channel: &str,
+) -> anyhow::Result<EncodedBlock> {
+    FetchTask::connect(connecting, channel, true).await?.newest_config().await
 }
 
-fn name_of(position: Position) -> String {
+fn name_of(position: BlockPosition) -> String {
     match position {
-        Position::Oldest => "oldest".to_owned(),
-        Position::Newest => "newest".to_owned(),
-        Position::Next => "next".to_owned(),
-        Position::Number(number) => number.to_string(),
+        BlockPosition::Oldest => "oldest".to_owned(),
+        BlockPosition::Newest => "newest".to_owned(),
+        BlockPosition::Next => "next".to_owned(),
+        BlockPosition::Number(number) => number.to_string(),
     }
 }
 
-struct Fetching<'a> {
-    connecting: &'a Connecting,
-    orderer: Orderer<Channel>,
+struct FetchTask<'a> {
+    connecting: &'a ConnectionConfig,
+    orderer: OrdererClient<Channel>,
     channel: &'a str,
     best_effort: bool,
 }
 
-impl<'a> Fetching<'a> {
-    async fn connect(connecting: &'a Connecting, channel: &'a str, best_effort: bool) -> anyhow::Result<Self> {
+impl<'a> FetchTask<'a> {
+    async fn connect(connecting: &'a ConnectionConfig, channel: &'a str, best_effort: bool) -> anyhow::Result<Self> {
         let orderer = connecting.connect().await?;
         Ok(Self { connecting, orderer, channel, best_effort })
     }
 
     async fn newest_config(&self) -> anyhow::Result<EncodedBlock> {
-        let newest = self.fetch(Position::Newest).await?;
-        self.fetch(Position::Number(newest.last_config().0)).await
+        let newest = self.fetch(BlockPosition::Newest).await?;
+        self.fetch(BlockPosition::Number(newest.last_config().0)).await
     }
 
-    async fn fetch(&self, position: Position) -> anyhow::Result<EncodedBlock> {
+    async fn fetch(&self, position: BlockPosition) -> anyhow::Result<EncodedBlock> {
         let info = seek_info(position, position, false, self.best_effort);
-        let Connecting { signer, target, .. } = self.connecting;
+        let ConnectionConfig { signer, target, .. } = self.connecting;
         let request = seek(&**signer, self.channel, &info, target.certificate_hash())?;
         let answer = self.orderer.deliver(request).next().await;
         match answer.context("the orderer ended the stream without an answer")?? {
-            Delivered::Block(block) => Ok(block),
-            Delivered::Status(status) => {
+            DeliverItem::Block(block) => Ok(block),
+            DeliverItem::Status(status) => {
                 let what = name_of(position);
                 anyhow::bail!(refusal(status, &format!("block {what}"), self.channel, &self.connecting.msp_id))
             }

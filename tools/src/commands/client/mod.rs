@@ -18,9 +18,9 @@ use tonic::transport::Channel;
 
 use super::DEV_FOLDER;
 use super::identity::SignerArguments;
-use crate::commands::output::complain;
-use crate::dev::{self, DevNetwork};
-use orderer_client::{ClientTls, Orderer, Target};
+use crate::commands::output::print_errors;
+use crate::dev_network::{self, DevNetwork};
+use orderer_client::{ClientTls, OrdererClient, OrdererTarget};
 use orderer_localconfig::environment::{load_settings, variables};
 
 /// Subcommands of `orderer client`.
@@ -77,9 +77,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// The resolved arguments of a client command.
-pub struct Connecting {
+pub struct ConnectionConfig {
     /// The orderer to connect to.
-    pub target: Target,
+    pub target: OrdererTarget,
     /// Signs the requests.
     pub signer: Arc<dyn Signer>,
     /// ID of the signer's MSP, for messages.
@@ -89,26 +89,26 @@ pub struct Connecting {
 
 impl ConnectArguments {
     /// Combines the arguments, the environment variables and the development network.
-    pub fn resolve(&self) -> anyhow::Result<Connecting> {
+    pub fn resolve(&self) -> anyhow::Result<ConnectionConfig> {
         self.resolve_as(None)
     }
 
     /// Combines the arguments, the environment variables and the development network. Without a signing identity in
     /// them, uses `default` (MSP directory and MSP ID), otherwise the development network's client.
-    pub fn resolve_as(&self, default: Option<(PathBuf, String)>) -> anyhow::Result<Connecting> {
+    pub fn resolve_as(&self, default: Option<(PathBuf, String)>) -> anyhow::Result<ConnectionConfig> {
         let dev = DevNetwork::find(self.dev_folder().unwrap_or(Path::new(DEV_FOLDER)));
         let (identity, msp_id) = self.signer.read(default.or_else(|| dev.as_ref().map(DevNetwork::client)))?;
         let signer: Arc<dyn Signer> = Arc::new(identity);
         let target = match (&self.orderer, &dev) {
             (Some(address), _) => {
-                Target { address: address.clone(), tls: self.tls()?, connect_timeout: self.connect_timeout }
+                OrdererTarget { address: address.clone(), tls: self.tls()?, connect_timeout: self.connect_timeout }
             }
             (None, Some(network)) => self.dev_target(network)?,
             (None, None) => anyhow::bail!(
                 "no orderer: name one with -o HOST:PORT, or begin a development network here with `orderer start --dev`"
             ),
         };
-        Ok(Connecting { target, signer, msp_id, dev })
+        Ok(ConnectionConfig { target, signer, msp_id, dev })
     }
 
     /// Returns the value of `--dev`.
@@ -140,7 +140,7 @@ impl ConnectArguments {
     }
 
     /// Returns the address of the development network's node from its configuration, with TLS if it is enabled there.
-    fn dev_target(&self, network: &DevNetwork) -> anyhow::Result<Target> {
+    fn dev_target(&self, network: &DevNetwork) -> anyhow::Result<OrdererTarget> {
         let loaded = load_settings(Some(network.config_file.clone()), &variables());
         let settings = loaded.map_err(|mistakes| anyhow::anyhow!(mistakes.join("; ")))?.settings;
         let tls = match (&settings.tls, self.tls) {
@@ -153,11 +153,11 @@ impl ConnectArguments {
             }
         };
         let address = settings.listen.to_string();
-        Ok(Target { address, tls, connect_timeout: self.connect_timeout })
+        Ok(OrdererTarget { address, tls, connect_timeout: self.connect_timeout })
     }
 }
 
-impl Connecting {
+impl ConnectionConfig {
     /// Returns the given channel, or the development network's.
     ///
     /// # Errors
@@ -165,12 +165,12 @@ impl Connecting {
     pub fn channel(&self, given: Option<&str>) -> anyhow::Result<String> {
         match given {
             Some(name) => Ok(name.to_owned()),
-            None if self.dev.is_some() => Ok(dev::APPLICATION_CHANNEL.to_owned()),
+            None if self.dev.is_some() => Ok(dev_network::APPLICATION_CHANNEL.to_owned()),
             None => anyhow::bail!("no channel: name one with -c CHANNEL"),
         }
     }
 
-    async fn connect(&self) -> anyhow::Result<Orderer<Channel>> {
+    async fn connect(&self) -> anyhow::Result<OrdererClient<Channel>> {
         let connected = self.target.connect().await;
         if connected.is_err() && self.dev.is_some() {
             return connected.context("is the development node running? `orderer start --dev` starts it");
@@ -183,7 +183,7 @@ impl Connecting {
 pub fn run(command: ClientCommand) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return complain([format!("start: {error}")]),
+        Err(error) => return print_errors([format!("start: {error}")]),
     };
     let done = runtime.block_on(async {
         match command {
@@ -197,7 +197,7 @@ pub fn run(command: ClientCommand) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => complain([format!("{error:#}")]),
+        Err(error) => print_errors([format!("{error:#}")]),
     }
 }
 

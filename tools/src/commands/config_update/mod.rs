@@ -1,21 +1,21 @@
 //! `orderer config-update`: computes the update from one configuration to another, and explains it.
 
-mod apply;
-mod difference;
-mod policy_words;
+mod explain;
+mod explain_policy;
+mod json_diff;
+mod overlay;
 mod read;
-mod words;
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use fabric_json::{Unfold, from_json, to_json};
+use fabric_json::{DecodeOptions, from_json, to_json};
 use fabric_proto::common::{ChannelHeader, ConfigUpdate, ConfigUpdateEnvelope, Envelope, Header, HeaderType, Payload};
 use orderer_core::channel::ChannelId;
 use orderer_core::config::compute_update;
 use prost::Message as _;
 
-use super::files;
+use super::io;
 
 /// The end of `orderer config-update --help`.
 pub const AFTER_HELP: &str = "\
@@ -61,20 +61,20 @@ pub fn run(arguments: &ConfigUpdateArguments) -> anyhow::Result<()> {
     if let Some(file) = &arguments.explain {
         let update = read::update(file)?;
         original.check_channel(&update.channel_id)?;
-        return files::write(None, words::explain(&original.config, &update)?.as_bytes());
+        return io::write(None, explain::explain(&original.config, &update)?.as_bytes());
     }
     let updated = arguments.updated.as_deref().context("--updated is missing")?;
     let updated = read::config(updated)?;
     let channel = arguments.channel.clone().map_or_else(|| original.channel(), Ok)?;
     let update = compute_update(&channel, &original.config, &updated.config)?;
-    let explained = words::explain(&original.config, &update)?;
+    let explained = explain::explain(&original.config, &update)?;
     let mut bytes = serialized(&update)?;
     if arguments.envelope {
         bytes = unsigned_envelope(&channel, bytes);
     }
-    files::write(arguments.output.as_deref(), &bytes)?;
+    io::write(arguments.output.as_deref(), &bytes)?;
     if arguments.output.is_some() {
-        return files::write(None, explained.as_bytes());
+        return io::write(None, explained.as_bytes());
     }
     eprint!("{explained}");
     Ok(())
@@ -83,7 +83,7 @@ pub fn run(arguments: &ConfigUpdateArguments) -> anyhow::Result<()> {
 /// Serializes as Fabric's programs do: map entries with their values, also where those are empty.
 fn serialized(update: &ConfigUpdate) -> anyhow::Result<Vec<u8>> {
     const KIND: &str = "common.ConfigUpdate";
-    let json = to_json(KIND, &update.encode_to_vec(), &Unfold { exact: true, values_max: usize::MAX })?;
+    let json = to_json(KIND, &update.encode_to_vec(), &DecodeOptions { exact: true, values_max: usize::MAX })?;
     Ok(from_json(KIND, &json)?)
 }
 

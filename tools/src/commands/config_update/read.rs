@@ -10,7 +10,7 @@ use orderer_core::channel::ChannelId;
 use orderer_core::envelope::{Message, SignedEnvelope};
 use prost::Message as _;
 
-use super::files;
+use super::io;
 
 /// First byte of a serialized block: its field 1 is a message, that of a `Config` a number.
 const BLOCK_TAG: u8 = 0x0a;
@@ -39,7 +39,7 @@ impl Read {
 }
 
 pub(super) fn config(file: &Path) -> anyhow::Result<Read> {
-    let bytes = files::read(Some(file))?;
+    let bytes = io::read(Some(file))?;
     let (config, channel) = parse(&bytes).with_context(|| file.display().to_string())?;
     Ok(Read { config, channel, file: file.to_owned() })
 }
@@ -72,7 +72,7 @@ fn of_block(bytes: &[u8]) -> anyhow::Result<(Config, Option<ChannelId>)> {
 
 /// Reads an update: bare, or in an envelope.
 pub(super) fn update(file: &Path) -> anyhow::Result<ConfigUpdate> {
-    let bytes = Bytes::from(files::read(Some(file))?);
+    let bytes = Bytes::from(io::read(Some(file))?);
     let message = SignedEnvelope::parse(bytes.clone()).and_then(Message::parse);
     let bare = match message {
         Ok(message) => ConfigUpdateEnvelope::decode(message.data).map(|envelope| envelope.config_update),

@@ -1,12 +1,12 @@
 //! `orderer ledger compact`.
 
-use super::{Ledgers, Place, channels, size, store};
+use super::{LedgerLocation, Ledgers, channels, size, store};
 use crate::commands::progress::spinner;
 
 #[derive(Debug, clap::Args)]
 pub struct CompactArguments {
     #[command(flatten)]
-    pub place: Place,
+    pub place: LedgerLocation,
     /// Only these channels; otherwise all
     #[arg(long, value_name = "NAME")]
     channel: Vec<String>,

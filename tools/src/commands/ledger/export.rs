@@ -7,7 +7,7 @@ use orderer_core::channel::ChannelId;
 use orderer_ledger::transfer::BlockFileWriter;
 
 use super::raft::export_log;
-use super::{Ledgers, Place, channels, list, size, store};
+use super::{LedgerLocation, Ledgers, channels, list, size, store};
 use crate::commands::progress::Progress;
 use orderer_core::counted::counted;
 
@@ -15,7 +15,7 @@ use orderer_core::counted::counted;
 #[command(group = clap::ArgGroup::new("target").required(true).args(["to", "to_fabric"]))]
 pub struct ExportArguments {
     #[command(flatten)]
-    pub place: Place,
+    pub place: LedgerLocation,
     /// Channel to export; with --to-fabric several or, by default, all
     #[arg(long, value_name = "NAME")]
     channel: Vec<String>,

@@ -11,10 +11,10 @@ use orderer_core::block::EncodedBlock;
 use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::{Catalog, ChannelSnapshot, Engine};
 use orderer_core::ordering::kafka::LastBlock;
-use orderer_ledger::transfer::{BlockReader, Survey, TransferError};
+use orderer_ledger::transfer::{BlockFileSummary, BlockReader, TransferError};
 
 use super::raft::{FabricLogs, import_log};
-use super::{Ledgers, Place, pruned, size};
+use super::{LedgerLocation, Ledgers, pruned, size};
 use crate::commands::progress::Progress;
 use orderer_core::counted::counted;
 
@@ -28,7 +28,7 @@ const REMOVED: &str = "pendingops/remove";
 #[command(group = clap::ArgGroup::new("source").required(true).args(["from", "from_fabric"]))]
 pub struct ImportArguments {
     #[command(flatten)]
-    pub place: Place,
+    pub place: LedgerLocation,
     /// File with the blocks of one channel, written by `export`
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
@@ -50,7 +50,7 @@ pub struct ImportArguments {
 struct Chain {
     channel: ChannelId,
     reader: BlockReader,
-    survey: Survey,
+    survey: BlockFileSummary,
 }
 
 pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Result<()> {
@@ -94,7 +94,7 @@ pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Re
 }
 
 /// Returns the channel that the first block creates.
-fn channel_of(survey: &Survey, source: &Path, catalog: &Arc<Catalog>) -> anyhow::Result<ChannelId> {
+fn channel_of(survey: &BlockFileSummary, source: &Path, catalog: &Arc<Catalog>) -> anyhow::Result<ChannelId> {
     let first = &survey.first;
     anyhow::ensure!(
         first.number() == BlockNumber::GENESIS,

@@ -17,7 +17,7 @@ use orderer_actors::ledgers::{BlockCaches, LedgerStore};
 use orderer_core::channel::ChannelId;
 use orderer_core::config::Serving;
 
-use crate::commands::output::complain;
+use crate::commands::output::print_errors;
 use orderer_localconfig::environment::{load_settings, variables};
 
 const EXIT_CODES: &str =
@@ -60,7 +60,7 @@ pub enum LedgerCommand {
 
 /// Location of the ledgers.
 #[derive(Debug, clap::Args)]
-pub struct Place {
+pub struct LedgerLocation {
     /// Configuration file, as for `orderer start`; supplies FileLedger.Location
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -81,7 +81,7 @@ pub fn run(command: &LedgerCommand) -> ExitCode {
     };
     let ledgers = match place.find() {
         Ok(ledgers) => ledgers,
-        Err(mistakes) => return complain(mistakes),
+        Err(mistakes) => return print_errors(mistakes),
     };
     let done = match command {
         LedgerCommand::Verify(arguments) => verify::verify(arguments, &ledgers),
@@ -91,7 +91,7 @@ pub fn run(command: &LedgerCommand) -> ExitCode {
         LedgerCommand::Prune(arguments) => prune::prune(arguments, &ledgers).map(|()| ExitCode::SUCCESS),
         LedgerCommand::Compact(arguments) => compact::compact(arguments, &ledgers).map(|()| ExitCode::SUCCESS),
     };
-    done.unwrap_or_else(|error| complain([format!("{error:#}")]))
+    done.unwrap_or_else(|error| print_errors([format!("{error:#}")]))
 }
 
 /// The directory of ledgers, and the consenters that the node has for its channels.
@@ -102,7 +102,7 @@ struct Ledgers {
     tls_keys: Option<Vec<Bytes>>,
 }
 
-impl Place {
+impl LedgerLocation {
     fn find(&self) -> Result<Ledgers, Vec<String>> {
         match &self.ledger {
             // no configuration is needed then

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use orderer_core::channel::BlockNumber;
 use orderer_ledger::PruneStep;
 
-use super::{Ledgers, Place, channels, store};
+use super::{LedgerLocation, Ledgers, channels, store};
 use crate::commands::progress::Progress;
 use orderer_core::counted::counted;
 
@@ -12,7 +12,7 @@ use orderer_core::counted::counted;
 #[command(group = clap::ArgGroup::new("horizon").required(true).args(["before", "keep"]))]
 pub struct PruneArguments {
     #[command(flatten)]
-    pub place: Place,
+    pub place: LedgerLocation,
     /// The channel
     #[arg(long, value_name = "NAME")]
     channel: String,

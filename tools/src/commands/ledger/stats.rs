@@ -10,14 +10,14 @@ use orderer_core::channel::ChannelId;
 use orderer_core::envelope::{Message, SignedEnvelope};
 use serde::Serialize;
 
-use super::{Ledgers, Place, channels, size, store};
+use super::{LedgerLocation, Ledgers, channels, size, store};
 use crate::commands::progress::Progress;
 use orderer_core::counted::counted;
 
 #[derive(Debug, clap::Args)]
 pub struct StatsArguments {
     #[command(flatten)]
-    pub place: Place,
+    pub place: LedgerLocation,
     /// Only these channels; otherwise all
     #[arg(long, value_name = "NAME")]
     channel: Vec<String>,

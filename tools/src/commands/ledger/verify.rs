@@ -8,17 +8,17 @@ use orderer_actors::chain_state::chain_text;
 use orderer_actors::ledgers::LedgerStore;
 use orderer_core::channel::ChannelId;
 use orderer_core::config::Catalog;
-use orderer_ledger::{OpenError, Verified};
+use orderer_ledger::{OpenError, VerifyReport};
 use serde::Serialize;
 
-use super::{Ledgers, Place, channels, pruned, size, store};
+use super::{LedgerLocation, Ledgers, channels, pruned, size, store};
 use crate::commands::progress::Progress;
 use orderer_core::counted::counted;
 
 #[derive(Debug, clap::Args)]
 pub struct VerifyArguments {
     #[command(flatten)]
-    pub place: Place,
+    pub place: LedgerLocation,
     /// Only these channels; otherwise all
     #[arg(long, value_name = "NAME")]
     channel: Vec<String>,
@@ -81,7 +81,7 @@ fn look(store: &LedgerStore, id: &ChannelId, catalog: &Arc<Catalog>) -> anyhow::
 }
 
 impl Finding {
-    fn good(id: &ChannelId, verified: Verified) -> Self {
+    fn good(id: &ChannelId, verified: VerifyReport) -> Self {
         Self {
             good: true,
             blocks: Some(verified.blocks),

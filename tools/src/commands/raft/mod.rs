@@ -1,6 +1,6 @@
 //! `orderer raft check`: checks whether the consenters of a channel can connect to each other.
 
-mod judge;
+mod checks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,17 +9,17 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use orderer_actors::node_context::unix_now;
-use orderer_cluster::{ClientSettings, Identity, PinnedKey, Probe, Roots, look};
+use orderer_cluster::{ClientSettings, Identity, PinnedKey, Probe, Roots, run_probe};
 use orderer_core::config::{Catalog, ChannelSnapshot, consensus_metadata};
-use orderer_kafka::check::{Finding, Level};
+use orderer_kafka::check::{Finding, Severity};
 use orderer_localconfig::environment::{find_settings, variables};
 use orderer_localconfig::settings::{self, ClusterSettings, Settings};
 use orderer_x509::{Certificate, pem};
 
 use super::client::{ConnectArguments, newest_config};
-use super::output::complain;
+use super::output::print_errors;
 use super::{config_file, subjects};
-use judge::{Facts, Named, Own, Pinned, judge};
+use checks::{Facts, Named, Own, Pinned, judge};
 
 /// Arguments of `orderer raft check`.
 #[derive(Debug, clap::Args)]
@@ -51,9 +51,9 @@ struct Node {
 pub fn run(arguments: &CheckArguments) -> ExitCode {
     let settings = match read_settings(arguments) {
         Ok(settings) => settings,
-        Err(mistakes) => return complain(mistakes),
+        Err(mistakes) => return print_errors(mistakes),
     };
-    check(arguments, settings).unwrap_or_else(|error| complain([format!("{error:#}")]))
+    check(arguments, settings).unwrap_or_else(|error| print_errors([format!("{error:#}")]))
 }
 
 /// Reads the settings from the named configuration file, or from the file that `orderer start` would use. Returns
@@ -80,7 +80,7 @@ fn check(arguments: &CheckArguments, settings: Option<Settings>) -> anyhow::Resu
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start")?;
     let channels = channels(arguments, settings.as_ref(), &runtime)?;
     let node = settings.map(Node::read).transpose()?.flatten();
-    let mut worst = Level::Fine;
+    let mut worst = Severity::Fine;
     for snapshot in channels {
         let (facts, places) = runtime.block_on(facts(&snapshot, node.as_ref()))?;
         say!("channel {}, consenters {}", snapshot.channel(), places.join(", "));
@@ -93,7 +93,7 @@ fn check(arguments: &CheckArguments, settings: Option<Settings>) -> anyhow::Resu
             worst = worst.max(level);
         }
     }
-    Ok(if worst == Level::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if worst == Severity::Error { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Reads the configurations of the channels to check: from the block file, from a running orderer, or from the ledgers.
@@ -200,7 +200,7 @@ async fn facts(snapshot: &ChannelSnapshot, node: Option<&Node>) -> anyhow::Resul
         });
         consenters.push(Named { endpoint, server, client: Pinned::read(&consenter.client_tls_cert) });
     }
-    let seen = join_all(probes.iter().map(look)).await;
+    let seen = join_all(probes.iter().map(run_probe)).await;
     let places = consenters.iter().map(|named| named.endpoint.clone()).collect();
     let own = node.map(Node::own).transpose()?;
     Ok((Facts { consenters, seen, authorities, own, now: unix_now().0 }, places))

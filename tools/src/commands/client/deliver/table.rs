@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use crate::commands::printable::printable;
+use crate::commands::terminal::printable;
 use orderer_client::BlockSummary;
 
 /// Period over which rates are computed.

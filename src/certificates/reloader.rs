@@ -1,0 +1,280 @@
+//! Reloads the node's certificates when their files change, and warns before they expire.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use orderer_actors::NodeContext;
+use orderer_actors::chain_state::chain_text;
+use orderer_actors::node_context::unix_now;
+use orderer_core::channel::{ChannelId, UnixSeconds};
+use orderer_core::crypto::{Signer as _, SigningIdentity};
+use orderer_core::identity::expires_at;
+use orderer_core::own::{self, OwnSigner};
+use tokio_util::sync::CancellationToken;
+use x509_parser::prelude::FromDer as _;
+
+use super::expiry::{ExpiryNotice, ExpiryTracker};
+use super::file_stamps::FileStamps;
+use super::orderers::Orderers;
+use crate::local_msp::read_signing_identity;
+use crate::reload::Reloader;
+use crate::signals::HangupSignals;
+use crate::systemd;
+use crate::tls::ListenerTls;
+
+/// Interval at which the files are checked. SIGHUP makes it at once.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Watches the files of the signing identity, the listeners and the connections to other orderers.
+pub struct CertificateReloader {
+    context: Arc<NodeContext>,
+    enrollment: SigningFiles,
+    listeners: Vec<ListenerFiles>,
+    orderers: Option<ToOrderers>,
+}
+
+/// The client certificate for other orderers.
+struct ToOrderers {
+    orderers: Arc<Orderers>,
+    /// `None` until the files were checked for the first time.
+    stamps: Option<FileStamps>,
+    expiry: ExpiryTracker,
+}
+
+/// The identity that the node signs with.
+struct SigningFiles {
+    msp_dir: PathBuf,
+    msp_id: String,
+    /// `None` until the files were checked for the first time: they may have been replaced since they were read.
+    stamps: Option<FileStamps>,
+    /// Generation of the channels' configurations under which a new identity was rejected; a later one may accept it.
+    refused_at: Option<u64>,
+    expiry: ExpiryTracker,
+}
+
+/// The certificate of a listener.
+struct ListenerFiles {
+    tls: Arc<ListenerTls>,
+    /// Whether other orderers know this node by this certificate.
+    names_node: bool,
+    /// `None` until the files were checked for the first time.
+    stamps: Option<FileStamps>,
+    expiry: ExpiryTracker,
+}
+
+impl CertificateReloader {
+    /// Watches the identity in an MSP directory, the listeners' certificates, and the client certificate for other orderers, all
+    /// read when the node began to start.
+    pub fn new(
+        context: Arc<NodeContext>,
+        msp_dir: &Path,
+        msp_id: &str,
+        tls: Vec<Arc<ListenerTls>>,
+        orderers: Option<Arc<Orderers>>,
+    ) -> Self {
+        let enrollment = SigningFiles {
+            stamps: None,
+            refused_at: None,
+            msp_dir: msp_dir.to_owned(),
+            msp_id: msp_id.to_owned(),
+            expiry: ExpiryTracker::default(),
+        };
+        let listener = |tls: Arc<ListenerTls>| ListenerFiles {
+            names_node: false,
+            stamps: None,
+            tls,
+            expiry: ExpiryTracker::default(),
+        };
+        // other orderers know the node by the certificate of their own listener, if there is one
+        let has_own = tls.iter().any(|tls| tls.is_for_orderers());
+        let names_node = |tls: &ListenerTls| if has_own { tls.is_for_orderers() } else { tls.is_for_members() };
+        let listeners =
+            tls.into_iter().map(|tls| ListenerFiles { names_node: names_node(&tls), ..listener(tls) }).collect();
+        let orderers = orderers.map(|orderers| ToOrderers { orderers, stamps: None, expiry: ExpiryTracker::default() });
+        Self { context, enrollment, listeners, orderers }
+    }
+
+    /// Checks now, every few seconds, and on SIGHUP, until `stopping`. SIGHUP also applies what `reread` finds.
+    pub async fn run(mut self, mut reread: Reloader, stopping: CancellationToken) {
+        let mut hangups = HangupSignals::new();
+        let mut asked = false;
+        loop {
+            // reads files and parses keys: not on a thread that serves
+            let looked = tokio::task::spawn_blocking(move || {
+                self.look();
+                if asked {
+                    reread.now();
+                    systemd::ready();
+                }
+                (self, reread)
+            });
+            match looked.await {
+                Ok(looked) => (self, reread) = looked,
+                Err(panicked) => {
+                    tracing::error!(target: "orderer.certificates", %panicked, "certificates are not watched any more");
+                    return;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => asked = false,
+                () = hangups.next() => {
+                    systemd::reloading();
+                    tracing::info!(target: "orderer.certificates", "SIGHUP: looking for new certificates and log levels");
+                    asked = true;
+                }
+                () = stopping.cancelled() => return,
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        self.enrollment.look(&self.context);
+        for listener in &mut self.listeners {
+            listener.look(&self.context);
+        }
+        if let Some(orderers) = &mut self.orderers {
+            orderers.look(&self.context);
+        }
+    }
+}
+
+impl SigningFiles {
+    fn look(&mut self, context: &NodeContext) {
+        let stamps = Some(enrollment_files(&self.msp_dir));
+        let generation = context.directory.generation();
+        let is_asked_again = self.refused_at.is_some_and(|refused_at| refused_at != generation);
+        if stamps != self.stamps || is_asked_again {
+            self.stamps = stamps;
+            match read_signing_identity(&self.msp_dir, &self.msp_id) {
+                Ok(identity) => self.replace(context, identity, generation),
+                Err(error) => report_useless("enrollment", &self.msp_dir, &error),
+            }
+        }
+        if let Some(not_after) = expires_at(context.signer.get().creator()) {
+            context.observed.certificate("enrollment", &self.msp_dir.display().to_string(), not_after);
+            report_expiry("enrollment", &self.msp_dir, not_after, &mut self.expiry);
+        }
+    }
+}
+
+impl SigningFiles {
+    /// Makes the node sign with the new identity, unless a channel would reject it.
+    fn replace(&mut self, context: &NodeContext, identity: SigningIdentity, generation: u64) {
+        self.refused_at = None;
+        let old = context.signer.own();
+        if old.signer().creator() == identity.creator() {
+            return;
+        }
+        let new = OwnSigner::new(Arc::new(identity));
+        let losing = losing_channels(context, &old, &new);
+        let Some((channel, why)) = losing.first() else {
+            context.signer.replace(new);
+            report_read("enrollment", &self.msp_dir);
+            return;
+        };
+        let others = losing.len() - 1;
+        self.refused_at = Some(generation);
+        tracing::error!(target: "orderer.certificates", path = %self.msp_dir.display(), %channel, others, %why,
+            "the new certificate cannot be used: a channel would not take blocks that it signs; the old certificate stays in use; \
+             put the certificate of an orderer that BlockValidation accepts in place, it is looked at again when it changes, or \
+             when a channel's configuration does");
+    }
+}
+
+/// Returns the channels that accept blocks of the old signer and would reject those of the new one, each with the
+/// reason.
+fn losing_channels(context: &NodeContext, old: &OwnSigner, new: &OwnSigner) -> Vec<(ChannelId, String)> {
+    let channels = context.directory.open().into_iter();
+    let losing = channels.filter_map(|channel| {
+        let snapshot = channel.snapshot();
+        let refused = new.check(&snapshot).err()?;
+        old.check(&snapshot).is_ok().then(|| (channel.id().clone(), chain_text(&refused)))
+    });
+    losing.collect()
+}
+
+impl ListenerFiles {
+    fn look(&mut self, context: &NodeContext) {
+        let path = self.tls.files().certificate.clone();
+        let stamps = Some(listener_files(&self.tls));
+        if stamps != self.stamps {
+            let is_first = self.stamps.is_none();
+            self.stamps = stamps;
+            let before = self.tls.certificate();
+            match self.tls.reload() {
+                // the same as when the node began to start
+                Ok(()) if is_first && before == self.tls.certificate() => {}
+                Ok(()) => report_read("TLS", &path),
+                Err(error) => report_useless("TLS", &path, &error),
+            }
+            if self.names_node {
+                let key = self.tls.certificate().and_then(|der| own::public_key_of(&der));
+                context.tls_keys.store(Arc::new(key.into_iter().collect()));
+            }
+        }
+        let certificate = self.tls.certificate();
+        let parsed = certificate.as_ref().and_then(|der| x509_parser::certificate::X509Certificate::from_der(der).ok());
+        if let Some((_, certificate)) = parsed {
+            let not_after = UnixSeconds(certificate.validity().not_after.timestamp());
+            context.observed.certificate("TLS", &path.display().to_string(), not_after);
+            report_expiry("TLS", &path, not_after, &mut self.expiry);
+        }
+    }
+}
+
+impl ToOrderers {
+    fn look(&mut self, context: &NodeContext) {
+        let path = self.orderers.certificate_file().clone();
+        let stamps = Some(self.orderers.stamps());
+        if stamps != self.stamps {
+            self.stamps = stamps;
+            match self.orderers.reload() {
+                Ok(false) => {}
+                Ok(true) => report_read("cluster", &path),
+                Err(error) => report_useless("cluster", &path, &error),
+            }
+        }
+        let not_after = UnixSeconds(self.orderers.identity().expires_at());
+        context.observed.certificate("cluster", &path.display().to_string(), not_after);
+        report_expiry("cluster", &path, not_after, &mut self.expiry);
+    }
+}
+
+fn enrollment_files(msp_dir: &Path) -> FileStamps {
+    FileStamps::of([msp_dir.join("signcerts").as_path(), msp_dir.join("keystore").as_path()])
+}
+
+fn listener_files(tls: &ListenerTls) -> FileStamps {
+    let files = tls.files();
+    let roots = files.clients.roots().iter().map(PathBuf::as_path);
+    FileStamps::of([files.certificate.as_path(), files.private_key.as_path()].into_iter().chain(roots))
+}
+
+fn report_read(certificate: &str, path: &Path) {
+    tracing::info!(target: "orderer.certificates", certificate, path = %path.display(), "certificate was read anew");
+}
+
+fn report_useless(certificate: &str, path: &Path, error: &dyn std::error::Error) {
+    tracing::error!(target: "orderer.certificates", certificate, path = %path.display(),
+        error = %chain_text(error),
+        "the new files cannot be used, the old certificate stays in use; mend the files, they are looked at again when they change");
+}
+
+fn report_expiry(certificate: &str, path: &Path, not_after: UnixSeconds, expiry: &mut ExpiryTracker) {
+    let until = time::OffsetDateTime::from_unix_timestamp(not_after.0)
+        .ok()
+        .and_then(|t| t.format(&time::format_description::well_known::Rfc3339).ok());
+    let until = until.unwrap_or_else(|| not_after.0.to_string());
+    match expiry.look(unix_now(), not_after) {
+        None => {}
+        Some(ExpiryNotice::Soon(days)) => {
+            tracing::warn!(target: "orderer.certificates", certificate, path = %path.display(), until, days,
+                "certificate expires within a week; put a new one in its place, no restart is needed");
+        }
+        Some(ExpiryNotice::Expired) => {
+            tracing::error!(target: "orderer.certificates", certificate, path = %path.display(), until,
+                "certificate has expired; put a new one in its place, no restart is needed");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A certificate authority for development.
+
+use std::time::Duration;
+
+use orderer_core::crypto::SigningKey;
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData, SignatureAlgorithm,
+};
+use time::OffsetDateTime;
+
+use super::{CryptoError, MARK};
+
+/// Validity of all certificates, which are for development: ten years.
+const VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Time by which certificates are backdated, since clocks of other machines may be behind.
+const BACKDATED: Duration = Duration::from_secs(5 * 60);
+
+/// Object identifiers of name attributes that the library does not name.
+const STREET_ADDRESS: [u64; 4] = [2, 5, 4, 9];
+const POSTAL_CODE: [u64; 4] = [2, 5, 4, 17];
+const UNIT: [u64; 4] = [2, 5, 4, 11];
+
+/// Kind of keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// P-256, which every version of Fabric accepts.
+    #[default]
+    Ecdsa,
+    /// Ed25519, which members may have from channel capability V3_0 on.
+    Ed25519,
+}
+
+/// Attributes of a certificate's subject beside its common name, as in cryptogen's files.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Subject {
+    pub(super) country: String,
+    pub(super) province: String,
+    pub(super) locality: String,
+    pub(super) organization: Option<String>,
+    pub(super) units: Vec<String>,
+    pub(super) street_address: String,
+    pub(super) postal_code: String,
+}
+
+/// A certificate authority with its key.
+pub(super) struct CertificateAuthority {
+    params: CertificateParams,
+    key: FabricKey,
+    certificate: Certificate,
+    subject: Subject,
+    /// Prefix of file names.
+    pub(super) name: String,
+}
+
+/// A certificate and its key, in PEM.
+pub(super) struct IssuedCertificate {
+    pub(super) certificate: String,
+    pub(super) key: String,
+}
+
+/// The use of a certificate.
+pub(super) enum Purpose<'a> {
+    /// Signing as a member, with this organizational unit.
+    Signing { unit: Option<&'a str> },
+    /// TLS server and client with these names.
+    Tls { names: &'a [String] },
+}
+
+impl CertificateAuthority {
+    /// Creates an authority with this common name, whose subject says that it is for development.
+    pub(super) fn new(name: &str, subject: Subject, algorithm: Algorithm) -> Result<Self, CryptoError> {
+        let failed = |cause| CryptoError::Certificate { name: name.to_owned(), cause };
+        let key = FabricKey::new(algorithm).map_err(failed)?;
+        let mut marked = subject.clone();
+        marked.units.push(MARK.to_owned());
+        let mut params = params(name, &marked);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+        ];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        params.key_identifier_method = key_identifier(&key);
+        let certificate = params.self_signed(&key).map_err(failed)?;
+        Ok(Self { params, key, certificate, subject, name: name.to_owned() })
+    }
+
+    /// Returns the authority's certificate, in PEM.
+    pub(super) fn certificate(&self) -> String {
+        self.certificate.pem()
+    }
+
+    /// Returns the authority's key, in PEM.
+    pub(super) fn key(&self) -> String {
+        self.key.pem()
+    }
+
+    /// Issues a certificate for a new key.
+    pub(super) fn issue(
+        &self,
+        common_name: &str,
+        purpose: &Purpose<'_>,
+        algorithm: Algorithm,
+    ) -> Result<IssuedCertificate, CryptoError> {
+        let failed = |cause| CryptoError::Certificate { name: common_name.to_owned(), cause };
+        let key = FabricKey::new(algorithm).map_err(failed)?;
+        let mut subject = Subject { organization: None, ..self.subject.clone() };
+        if let Purpose::Signing { unit: Some(unit) } = purpose {
+            subject.units.push((*unit).to_owned());
+        }
+        let mut params = params(common_name, &subject);
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.key_identifier_method = key_identifier(&key);
+        if let Purpose::Tls { names } = purpose {
+            params.subject_alt_names = CertificateParams::new(names.to_vec()).map_err(failed)?.subject_alt_names;
+            params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        }
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let certificate = params.signed_by(&key, &issuer).map_err(failed)?;
+        Ok(IssuedCertificate { certificate: certificate.pem(), key: key.pem() })
+    }
+}
+
+/// Returns Fabric's identifier of a key.
+fn key_identifier(key: &FabricKey) -> KeyIdMethod {
+    KeyIdMethod::PreSpecified(key.ours.ski().to_vec())
+}
+
+/// A key that signs as Fabric requires: ECDSA with the lower of two values for s.
+struct FabricKey {
+    pair: KeyPair,
+    ours: SigningKey,
+}
+
+impl FabricKey {
+    fn new(algorithm: Algorithm) -> Result<Self, rcgen::Error> {
+        let pair = KeyPair::generate_for(match algorithm {
+            Algorithm::Ecdsa => &PKCS_ECDSA_P256_SHA256,
+            Algorithm::Ed25519 => &PKCS_ED25519,
+        })?;
+        let ours = SigningKey::from_der(&pair.serialize_der()).map_err(|_| rcgen::Error::CouldNotParseKeyPair)?;
+        Ok(Self { pair, ours })
+    }
+
+    fn pem(&self) -> String {
+        self.pair.serialize_pem()
+    }
+}
+
+impl PublicKeyData for FabricKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.pair.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.pair.algorithm()
+    }
+}
+
+impl rcgen::SigningKey for FabricKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.ours.sign(message).map(|signature| signature.to_vec()).map_err(|_| rcgen::Error::RemoteKeyError)
+    }
+}
+
+fn params(common_name: &str, subject: &Subject) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - BACKDATED;
+    params.not_after = now + VALIDITY;
+    let mut name = DistinguishedName::new();
+    let mut push = |kind, text: &str| {
+        if !text.is_empty() {
+            name.push(kind, text);
+        }
+    };
+    push(DnType::CountryName, &subject.country);
+    push(DnType::StateOrProvinceName, &subject.province);
+    push(DnType::LocalityName, &subject.locality);
+    push(DnType::CustomDnType(STREET_ADDRESS.to_vec()), &subject.street_address);
+    push(DnType::CustomDnType(POSTAL_CODE.to_vec()), &subject.postal_code);
+    push(DnType::OrganizationName, subject.organization.as_deref().unwrap_or_default());
+    // the library keeps one value of each kind, and treats a kind given by its number as another
+    for (kind, unit) in
+        [DnType::OrganizationalUnitName, DnType::CustomDnType(UNIT.to_vec())].into_iter().zip(&subject.units)
+    {
+        push(kind, unit);
+    }
+    push(DnType::CommonName, common_name);
+    params.distinguished_name = name;
+    params
+}
