@@ -21,6 +21,11 @@ impl Handler<Order> for RaftChain {
         let _taken = self.status.take(Task::Order);
         let Order { submission, reply } = order;
         self.count_proposal(submission.is_config);
+        if self.running.as_ref().is_some_and(|running| running.machine.is_leaving()) {
+            let text = "this orderer is no longer a consenter of the channel".to_owned();
+            reply.send(Err(OrderRefusal::NoLongerValid { kind: RefusalKind::ServiceUnavailable, text }));
+            return self.pace.after_one(ctx);
+        }
         let submission = Submission {
             envelope: submission.envelope,
             checked_at: submission.checked_at,

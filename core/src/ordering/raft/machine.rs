@@ -210,6 +210,12 @@ impl Machine {
         &self.members
     }
 
+    /// Returns whether the configuration in force does not name this consenter. It stays a member until Raft has agreed
+    /// on the change, which it may never hear of. What it acknowledges in the meantime could be lost with it.
+    pub fn is_leaving(&self) -> bool {
+        self.members.ids().all(|id| id != self.id)
+    }
+
     /// Whether this node leads and accepts envelopes.
     pub fn serves_as_leader(&self) -> bool {
         self.leading.as_ref().is_some_and(Leading::serves)
