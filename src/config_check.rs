@@ -441,7 +441,7 @@ impl Check<'_> {
                     "for a short while only: nobody removes them",
                 ),
                 Err(error) => {
-                    self.put(Severity::Error, format!("{what}: cannot write to {}: {error}", there.display()))
+                    self.put(Severity::Error, format!("{what}: cannot write to {}: {error}", there.display()));
                 }
             }
         }

@@ -477,7 +477,7 @@ async fn judge_in_parts(
                     judged.extend(on_own_thread(work).await.map_err(|error| error.to_string())?);
                 }
                 Err(crowded) => {
-                    judged.push((validate::reject_without_validation(crowded.to_string(), &context), first.charge))
+                    judged.push((validate::reject_without_validation(crowded.to_string(), &context), first.charge));
                 }
             }
         } else {

@@ -155,7 +155,7 @@ fn gathered(file: &Path, found: Vec<yaml_document::YamlError>) -> ProfileErrors 
                 known.profiles.extend(profile.filter(|profile| !known.profiles.contains(profile)));
             }
             None => {
-                gathered.push(ProfileError { file: file.to_owned(), profiles: Vec::from_iter(profile), key, problem })
+                gathered.push(ProfileError { file: file.to_owned(), profiles: Vec::from_iter(profile), key, problem });
             }
         }
     }

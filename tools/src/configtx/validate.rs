@@ -108,7 +108,7 @@ impl Check<'_> {
             "etcdraft" => match &orderer.raft.is {
                 Some(raft) => return Consensus::Etcdraft(self.raft(&orderer.raft.path, raft)),
                 None => {
-                    self.report_error(&orderer.raft.path, "OrdererType etcdraft needs this section, and it is missing")
+                    self.report_error(&orderer.raft.path, "OrdererType etcdraft needs this section, and it is missing");
                 }
             },
             "BFT" => self.report_error(&orderer.kind.path, BFT),
