@@ -57,7 +57,7 @@ impl Ledger {
     }
 
     /// Opens a channel's ledger, repairs it if it was not closed cleanly (a second a GiB, unless it was
-    /// [settled](Self::settle)), and checks its identity and its newest blocks. Performs blocking I/O.
+    /// [settled](Self::checkpoint)), and checks its identity and its newest blocks. Performs blocking I/O.
     pub fn open(path: &Path, channel: &ChannelId, options: Options) -> Result<Self, OpenError> {
         check_is_database(path)?;
         let db = open_database(path, || Ok(builder(path, &options).open(path)?))?;
