@@ -64,6 +64,24 @@ pub fn channels_beside_system(context: &NodeContext) -> u64 {
     context.directory.all().len().saturating_sub(1) as u64
 }
 
+/// Returns the configuration that a CONFIG message makes; `None` for an ORDERER_TRANSACTION message, whose channel is validated
+/// and not created.
+pub(crate) fn leads_to(
+    snapshot: &ChannelSnapshot,
+    context: &NodeContext,
+    envelope: &SignedEnvelope,
+) -> Result<Option<ChannelSnapshot>, Refusal> {
+    let parsed = envelope::Message::parse(envelope.clone()).map_err(Refusal::NoChannelId)?;
+    if parsed.channel_header.r#type != HeaderType::OrdererTransaction as i32 {
+        return processing::apply_config(snapshot, &parsed).map(Some);
+    }
+    let (created, _) = processing::created_channel(snapshot, &parsed)?;
+    match context.directory.find(created.channel().as_str()) {
+        Some(_) => Err(Refusal::ChannelExists(created.channel().to_string())),
+        None => Ok(None),
+    }
+}
+
 /// Builds the configuration, or the channel, that a CONFIG or ORDERER_TRANSACTION message makes.
 pub(crate) fn apply(
     snapshot: &ChannelSnapshot,

@@ -10,7 +10,7 @@ use orderer_cluster::SendError;
 use orderer_core::channel::BlockNumber;
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::ordering::raft::{Effect, Event, NewBlock, Origin, Submission};
-use orderer_core::processing::RefusalKind;
+use orderer_core::processing::{Refusal, RefusalKind};
 use prost::Message as _;
 
 use super::chain::RaftChain;
@@ -207,6 +207,8 @@ impl RaftChain {
             drop(waiting);
             match outcome {
                 Ok(Ok(applied)) => chain.applied(number, applied, ctx),
+                // two messages that create the same channel were ordered; the first one counts, as in Fabric
+                Ok(Err(Refusal::ChannelExists(_))) => chain.applied(number, Applied::Created(None), ctx),
                 Ok(Err(refusal)) => chain
                     .cannot_apply(format!("the config message of block {number} cannot be applied: {refusal}"), ctx),
                 Err(not_done) => chain.stop_because(Exit::Panicked(not_done.to_string()), ctx),

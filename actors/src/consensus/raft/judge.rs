@@ -8,7 +8,7 @@ use orderer_core::ordering::raft::{Examined, Submission};
 use orderer_core::processing::Refusal;
 
 use super::standing::rules;
-use crate::config_work::{Applied, apply, recheck};
+use crate::config_work::{leads_to, recheck};
 use crate::node_context::NodeContext;
 
 /// A config message that is valid under the current configuration.
@@ -27,12 +27,9 @@ pub(super) fn lead_to(
     submission: &Submission,
 ) -> Result<Led, Refusal> {
     let (envelope, checked_at) = again(snapshot, context, submission)?;
-    let consenters = match apply(snapshot, context, &envelope)? {
-        Applied::Config(next) if next.orderer().consensus_type == "etcdraft" => {
-            rules(&next).ok().map(|rules| rules.consenters)
-        }
-        Applied::Config(_) | Applied::Created(_) => None,
-    };
+    let next = leads_to(snapshot, context, &envelope)?;
+    let next = next.filter(|next| next.orderer().consensus_type == "etcdraft");
+    let consenters = next.and_then(|next| rules(&next).ok()).map(|rules| rules.consenters);
     Ok(Led { envelope, checked_at, consenters })
 }
 
