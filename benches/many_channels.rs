@@ -13,10 +13,10 @@ use std::{fs, thread};
 
 use fabric_proto::Message as _;
 use fabric_proto::common::{ChannelHeader, Envelope, Payload};
-use orderer_actors::ledgers::{BlockCaches, LedgerStore};
+use orderer_actors::ledger_provider::{BlockCacheConfig, LedgerProvider};
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::ChannelId;
-use orderer_core::config::genesis::genesis_block_of;
+use orderer_core::config::genesis::genesis_block_from_envelope;
+use orderer_core::types::ChannelId;
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/net");
 const CHANNELS: usize = 1000;
@@ -33,13 +33,13 @@ fn genesis(channel: &str) -> EncodedBlock {
     channel_header.channel_id = channel.into();
     header.channel_header = channel_header.encode_to_vec().into();
     envelope.payload = payload.encode_to_vec().into();
-    EncodedBlock::parse(&genesis_block_of(envelope.encode_to_vec().into(), true)).unwrap()
+    EncodedBlock::parse(&genesis_block_from_envelope(envelope.encode_to_vec().into(), true)).unwrap()
 }
 
 /// Creates a directory with the ledgers of this many channels and a configuration that serves them.
 fn make(channels: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let ledgers = LedgerStore::new(&folder.path().join("ledger"), BlockCaches { bytes: 1 << 20 }).unwrap();
+    let ledgers = LedgerProvider::new(&folder.path().join("ledger"), BlockCacheConfig { bytes: 1 << 20 }).unwrap();
     thread::scope(|scope| {
         for share in 0..8 {
             let ledgers = &ledgers;

@@ -13,19 +13,20 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use fabric_proto::Message as _;
 use fabric_proto::common::{ChannelHeader, Config, Header, HeaderType, Payload, SignatureHeader};
 use fabric_proto::msp::{FabricMspConfig, MspConfig};
-use orderer_core::block::{Contents, EncodedBlock, assemble};
-use orderer_core::channel::{BlockNumber, ChannelId, UnixSeconds};
-use orderer_core::config::{Catalog, ChannelSnapshot};
+use orderer_core::block::{BlockContents, EncodedBlock, assemble};
+use orderer_core::config::{ChannelSnapshot, ConfigCache};
 use orderer_core::crypto::{PublicKey, Signer, SigningIdentity, SigningKey, sha256};
-use orderer_core::envelope::{Message, SignedEnvelope};
-use orderer_core::ordering::cutter::{BatchLimits, BlockCutter};
-use orderer_core::policy::{SignedDatum, Signers};
-use orderer_core::processing::{Circumstances, Judging, check_normal};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
+use orderer_core::ordering::block_cutter::{BatchLimits, BlockCutter};
+use orderer_core::policy::{SignedData, Signers};
+use orderer_core::processing::{MessageOrigin, ValidationContext, validate_normal};
+use orderer_core::types::{BlockNumber, ChannelId, UnixSeconds};
 use orderer_localconfig::local_msp::read_signing_identity;
 use rcgen::{KeyPair, PublicKeyData as _};
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/net");
-const AT: Circumstances = Circumstances { now: UnixSeconds(0), expiration_checks: true, judging: Judging::AtTheDoor };
+const AT: ValidationContext =
+    ValidationContext { now: UnixSeconds(0), expiration_checks: true, judging: MessageOrigin::Client };
 
 fn identity(member: &str, msp_id: &str) -> SigningIdentity {
     read_signing_identity(&Path::new(NET).join("crypto").join(member).join("msp"), msp_id).unwrap()
@@ -65,11 +66,11 @@ fn of_an_envelope(c: &mut Criterion) {
     let mut group = c.benchmark_group("envelope of 1 KiB");
     group.throughput(Throughput::Elements(1));
     group.bench_function("read", |b| {
-        b.iter(|| Message::parse(SignedEnvelope::parse(black_box(raw.clone())).unwrap()).unwrap());
+        b.iter(|| ParsedEnvelope::parse(SignedEnvelope::parse(black_box(raw.clone())).unwrap()).unwrap());
     });
     group.bench_function("hash", |b| b.iter(|| sha256(&[black_box(&raw)])));
-    let message = Message::parse(envelope.clone()).unwrap();
-    let datum = SignedDatum {
+    let message = ParsedEnvelope::parse(envelope.clone()).unwrap();
+    let datum = SignedData {
         message: envelope.payload().clone(),
         creator: client.creator().clone(),
         signature: envelope.signature().clone(),
@@ -81,14 +82,14 @@ fn of_an_envelope(c: &mut Criterion) {
     group.bench_function("policy Writers", |b| {
         b.iter(|| snapshot.policies().evaluate(black_box("/Channel/Writers"), &signers).unwrap());
     });
-    group.bench_function("all filters", |b| b.iter(|| check_normal(&snapshot, black_box(&message), AT).unwrap()));
+    group.bench_function("all filters", |b| b.iter(|| validate_normal(&snapshot, black_box(&message), AT).unwrap()));
     group.finish();
 }
 
 fn of_a_block(c: &mut Criterion) {
     let orderer = identity("ordererOrganizations/example.com/orderers/orderer.example.com", "OrdererMSP");
     let envelopes = vec![envelope(&client()); 10];
-    let contents = || Contents {
+    let contents = || BlockContents {
         number: BlockNumber(7),
         previous_hash: &[9; 32],
         envelopes: &envelopes,
@@ -137,7 +138,8 @@ fn config_of(organizations: usize) -> Config {
 fn of_a_configuration(c: &mut Criterion) {
     let config = config_of(10);
     let channel = ChannelId::parse("app").unwrap();
-    let read = |catalog: &Arc<Catalog>| ChannelSnapshot::from_config(channel.clone(), config.clone(), catalog).unwrap();
+    let read =
+        |catalog: &Arc<ConfigCache>| ChannelSnapshot::from_config(channel.clone(), config.clone(), catalog).unwrap();
     let mut group = c.benchmark_group("configuration of ten organizations");
     group.bench_function("the first channel", |b| b.iter(|| read(&Arc::default())));
     let catalog = Arc::default();

@@ -5,14 +5,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use orderer_actors::chain_state::{chain_text, load_snapshot};
-use orderer_actors::ledgers::LedgerStore;
+use orderer_actors::chain_state::{error_chain, load_snapshot};
+use orderer_actors::ledger_provider::LedgerProvider;
 use orderer_actors::node_context::unix_now;
-use orderer_core::channel::ChannelId;
-use orderer_core::config::{Catalog, ChannelSnapshot};
+use orderer_core::config::{ChannelSnapshot, ConfigCache};
 use orderer_core::crypto::Signer as _;
 use orderer_core::identity::{Msp, MspVersion, expires_at};
 use orderer_core::own::{self, OwnSigner};
+use orderer_core::types::ChannelId;
 use orderer_kafka::KafkaCluster;
 use orderer_kafka::check::{Finding, Severity};
 use orderer_ledger::OpenError;
@@ -39,7 +39,7 @@ const SHORT: i64 = 30 * DAY;
 /// A check in progress: its input, and its findings so far.
 struct Check<'a> {
     settings: &'a Settings,
-    catalog: Arc<Catalog>,
+    catalog: Arc<ConfigCache>,
     /// Whether it was reported that the bootstrap channel does not know the signer.
     is_stranger: bool,
     findings: Vec<Finding>,
@@ -118,7 +118,11 @@ impl Check<'_> {
             return;
         }
         if let Err(error) = ListenerTls::new(files.clone(), ClientTrust::Operators) {
-            self.mend(Severity::Error, format!("{section}: {}", chain_text(&error)), "put matching PEM files in place");
+            self.mend(
+                Severity::Error,
+                format!("{section}: {}", error_chain(&error)),
+                "put matching PEM files in place",
+            );
             return;
         }
         self.put(Severity::Fine, format!("{section}: certificate and key belong together"));
@@ -204,7 +208,7 @@ impl Check<'_> {
         let identity = match read_signing_identity(folder, id) {
             Ok(identity) => identity,
             Err(error) => {
-                self.put(Severity::Error, format!("{what}: {}", chain_text(&error)));
+                self.put(Severity::Error, format!("{what}: {}", error_chain(&error)));
                 return None;
             }
         };
@@ -212,12 +216,12 @@ impl Check<'_> {
         if let Some(not_after) = expires_at(&creator) {
             self.good_until(&format!("{what}: the certificate that blocks are signed with"), not_after.0);
         }
-        let defined = read_definition(folder, id).map_err(|error| chain_text(&error));
+        let defined = read_definition(folder, id).map_err(|error| error_chain(&error));
         for line in defined.iter().flat_map(|definition| &definition.left_out) {
             self.put(Severity::Warning, format!("{what}: {line}"));
         }
         let msp = defined
-            .and_then(|defined| Msp::from_config(&defined.config, MspVersion::LATEST).map_err(|e| chain_text(&e)));
+            .and_then(|defined| Msp::from_config(&defined.config, MspVersion::LATEST).map_err(|e| error_chain(&e)));
         match msp {
             Ok(_) => self.put(Severity::Fine, format!("{what}: a definition of {id}")),
             // only a warning: the node signs without the definition, and other nodes use those in the channels'
@@ -226,7 +230,7 @@ impl Check<'_> {
         }
         let signer = Some(OwnSigner::new(Arc::new(identity)));
         let Some(snapshot) = bootstrap else { return signer };
-        let vouched = match snapshot.msps().identify(&creator) {
+        let vouched = match snapshot.msps().deserialize_identity(&creator) {
             Ok(known) => known.validity().map_err(ToString::to_string),
             Err(error) => Err(error.to_string()),
         };
@@ -251,14 +255,14 @@ impl Check<'_> {
         if let Some(Err(refused)) = signer.map(|signer| signer.check(snapshot)) {
             self.mend(
                 Severity::Error,
-                chain_text(&refused),
+                error_chain(&refused),
                 "set General.LocalMSPID and General.LocalMSPDir to an orderer's that the policy accepts",
             );
         }
         if let Err(refused) = own::engine(&settings.serving, snapshot, &settings.tls_keys()) {
             self.put(Severity::Error, format!("channel {channel} is not ordered here: {refused}"));
         }
-        if let Some(addresses) = own::others_of_solo(snapshot) {
+        if let Some(addresses) = own::other_orderers_of_solo(snapshot) {
             let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
             self.put(Severity::Warning, format!("channel {channel}: {} ({addresses})", own::WARNING_SOLO));
         }
@@ -279,14 +283,14 @@ impl Check<'_> {
             return;
         }
         match CrashLoopGuard::check(location) {
-            Err(refused) => self.put(Severity::Error, chain_text(&refused)),
+            Err(refused) => self.put(Severity::Error, error_chain(&refused)),
             Ok(pause) if !pause.is_zero() => self.put(
                 Severity::Warning,
                 format!("the node was killed several times within minutes: a start now waits {} s", pause.as_secs()),
             ),
             Ok(_) => {}
         }
-        let store = LedgerStore::look(location);
+        let store = LedgerProvider::read_only(location);
         let channels = store.list().unwrap_or_default();
         match fabric_ledger_dir::look(location, &channels) {
             Ok(Ok(())) => {}
@@ -326,7 +330,7 @@ impl Check<'_> {
         if let Err(error) = check_client_files(cluster) {
             // an error in the general certificate was reported, too
             if !(is_general && matches!(error, OrderersError::Identity { .. })) {
-                self.mend(Severity::Error, chain_text(&error), "put matching PEM files in place");
+                self.mend(Severity::Error, error_chain(&error), "put matching PEM files in place");
             }
             return;
         }
@@ -382,17 +386,17 @@ impl Check<'_> {
 
     /// Checks whether the node would continue an existing channel. Opens and closes the ledger; leaves one alone that
     /// a running node has open.
-    fn ledger(&mut self, store: &LedgerStore, channel: &ChannelId, signer: Option<&OwnSigner>) {
+    fn ledger(&mut self, store: &LedgerProvider, channel: &ChannelId, signer: Option<&OwnSigner>) {
         let ledger = match store.open(channel) {
             Ok(ledger) => ledger,
             Err(OpenError::AlreadyOpen { .. }) => {
                 return self.put(Severity::Fine, format!("channel {channel}: its ledger is in use, the node runs"));
             }
-            Err(error) => return self.put(Severity::Error, format!("channel {channel}: {}", chain_text(&error))),
+            Err(error) => return self.put(Severity::Error, format!("channel {channel}: {}", error_chain(&error))),
         };
         match load_snapshot(&ledger, &self.catalog) {
             Ok(snapshot) => self.own_part(&snapshot, signer),
-            Err(error) => self.put(Severity::Error, format!("channel {channel}: {}", chain_text(&error))),
+            Err(error) => self.put(Severity::Error, format!("channel {channel}: {}", error_chain(&error))),
         }
     }
 
@@ -413,7 +417,7 @@ impl Check<'_> {
                 "Kafka: brokers, certificates and credentials can be used".to_owned(),
                 "orderer kafka check asks the brokers themselves",
             ),
-            Err(error) => self.put(Severity::Error, format!("Kafka: {}", chain_text(&error))),
+            Err(error) => self.put(Severity::Error, format!("Kafka: {}", error_chain(&error))),
         }
     }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use orderer_actors::observe::{ConnectionObserved, Observed};
+use orderer_actors::observer::{ConnectionObserver, NodeObserver};
 use orderer_core::crypto::sha256;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf};
@@ -72,7 +72,7 @@ pub struct ConnectInfo {
     /// That certificate. Whether it was verified against any root depends on the listener.
     pub tls_certificate: Option<Bytes>,
     /// Counts the connection as open, until the last request on it is dropped.
-    pub open: Option<Arc<ConnectionObserved>>,
+    pub open: Option<Arc<ConnectionObserver>>,
     /// The connection's admission state; `None` for requests from within the process.
     pub admitted: Option<Arc<Peer>>,
 }
@@ -233,8 +233,8 @@ async fn read_out(mut socket: Metered) {
 impl Connection {
     /// Counts this as a client's connection.
     #[must_use]
-    pub fn counted_by(mut self, observed: &Arc<Observed>) -> Self {
-        self.info.open = Some(Arc::new(observed.connection()));
+    pub fn counted_by(mut self, observer: &Arc<NodeObserver>) -> Self {
+        self.info.open = Some(Arc::new(observer.connection()));
         self
     }
 

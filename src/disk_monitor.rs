@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use orderer_actors::status::Level;
+use orderer_actors::status::HealthLevel;
 use tokio_util::sync::CancellationToken;
 
 /// What to do about a disk with little free space.
@@ -25,7 +25,7 @@ pub struct LedgerDisk {
 
 impl LedgerDisk {
     /// Returns the free space and its level. Performs blocking I/O.
-    pub(crate) fn look(&self) -> io::Result<(DiskSpace, Level)> {
+    pub(crate) fn look(&self) -> io::Result<(DiskSpace, HealthLevel)> {
         disk_space(&self.folder).map(|room| (room, room.level(self.low_bytes)))
     }
 }
@@ -49,13 +49,13 @@ pub(crate) fn disk_space(path: &Path) -> io::Result<DiskSpace> {
 impl DiskSpace {
     /// Rates the free space. On a small disk the thresholds are a tenth and a fiftieth of its size, on a large one
     /// `low_bytes` and a tenth of that.
-    fn level(self, low_bytes: u64) -> Level {
+    fn level(self, low_bytes: u64) -> HealthLevel {
         if self.free < (low_bytes / 10).min(self.whole / 50) {
-            Level::Bad
+            HealthLevel::Bad
         } else if self.free < low_bytes.min(self.whole / 10) {
-            Level::Busy
+            HealthLevel::Busy
         } else {
-            Level::Good
+            HealthLevel::Good
         }
     }
 
@@ -71,17 +71,17 @@ enum SpaceChange {
 }
 
 /// Returns the event to log: less space than before, or enough again.
-fn news(before: Level, now: Level) -> Option<SpaceChange> {
+fn news(before: HealthLevel, now: HealthLevel) -> Option<SpaceChange> {
     if now > before {
         Some(SpaceChange::Little)
     } else {
-        (now == Level::Good && before > now).then_some(SpaceChange::Enough)
+        (now == HealthLevel::Good && before > now).then_some(SpaceChange::Enough)
     }
 }
 
 /// Checks the free space every half minute, and logs when it becomes too little, or enough again, until `stopping`.
 pub(crate) async fn watch(disk: LedgerDisk, stopping: CancellationToken) {
-    let mut before = Level::Good;
+    let mut before = HealthLevel::Good;
     loop {
         let of_thread = disk.clone();
         // errors are reported where ledgers are written
@@ -115,18 +115,18 @@ mod tests {
     #[test]
     fn a_disk_is_nearly_full_by_its_size() {
         let level = |free, whole| DiskSpace { free, whole }.level(10 * GIB);
-        assert_eq!(level(3 * MIB, 40 * MIB), Level::Busy);
-        assert_eq!(level(MIB / 2, 40 * MIB), Level::Bad);
-        assert_eq!(level(5 * MIB, 40 * MIB), Level::Good);
-        assert_eq!(level(11 * GIB, 10_000 * GIB), Level::Good);
-        assert_eq!(level(9 * GIB, 10_000 * GIB), Level::Busy);
-        assert_eq!(level(GIB - 1, 10_000 * GIB), Level::Bad);
-        assert_eq!(DiskSpace { free: 0, whole: 40 * MIB }.level(0), Level::Good);
+        assert_eq!(level(3 * MIB, 40 * MIB), HealthLevel::Busy);
+        assert_eq!(level(MIB / 2, 40 * MIB), HealthLevel::Bad);
+        assert_eq!(level(5 * MIB, 40 * MIB), HealthLevel::Good);
+        assert_eq!(level(11 * GIB, 10_000 * GIB), HealthLevel::Good);
+        assert_eq!(level(9 * GIB, 10_000 * GIB), HealthLevel::Busy);
+        assert_eq!(level(GIB - 1, 10_000 * GIB), HealthLevel::Bad);
+        assert_eq!(DiskSpace { free: 0, whole: 40 * MIB }.level(0), HealthLevel::Good);
     }
 
     #[test]
     fn what_becomes_worse_or_good_again_is_news_and_nothing_else() {
-        use Level::{Bad, Busy, Good};
+        use HealthLevel::{Bad, Busy, Good};
         for worse in [(Good, Busy), (Good, Bad), (Busy, Bad)] {
             assert_eq!(news(worse.0, worse.1), Some(SpaceChange::Little));
         }

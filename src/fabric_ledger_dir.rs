@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use orderer_core::channel::ChannelId;
+use orderer_core::types::ChannelId;
 
 /// Fabric's directory of channels, and that of the channels that it was about to remove.
 const CHAINS: &str = "chains";

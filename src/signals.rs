@@ -87,12 +87,12 @@ fn report(board: &StatusBoard) {
     tracing::info!(target: "orderer.actors", actors = all.len(), "SIGUSR1: the tree of actors");
     for (path, cell) in all {
         let (report, mailbox) = (cell.report(), cell.mailbox());
-        let in_hand = cell.in_hand().map(|in_hand| format!("{} for {} ms", in_hand.message, in_hand.for_ms));
+        let in_hand = cell.current_activity().map(|in_hand| format!("{} for {} ms", in_hand.message, in_hand.for_ms));
         tracing::info!(target: "orderer.actors", actor = %path, state = %report.state, detail = %report.detail,
             waiting = mailbox.depth, most = mailbox.high_water, handled = cell.handled(), restarts = report.restarts,
             in_hand = in_hand.as_deref().unwrap_or("nothing"), "actor");
     }
-    for pulse in board.pulses() {
+    for pulse in board.heartbeats() {
         tracing::info!(target: "orderer.actors", thread = pulse.index, stuck = pulse.stuck, silent_ms = pulse.silent_ms,
             "thread of actors");
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orderer_actors::NodeContext;
-use orderer_actors::channel::{ChannelState, Entry};
+use orderer_actors::channel::{ChannelEntry, ChannelState};
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +58,7 @@ pub(crate) async fn run_notifier(context: Arc<NodeContext>, ended: CancellationT
             said = now;
         }
         if watchdog.is_some() {
-            if context.board.threads_answer() {
+            if context.board.arbiters_responsive() {
                 missed = 0;
                 tell(&[NotifyState::Watchdog]);
             } else {
@@ -77,8 +77,9 @@ pub(crate) async fn run_notifier(context: Arc<NodeContext>, ended: CancellationT
 
 /// Returns the channels' status in a line.
 fn status(context: &NodeContext) -> String {
-    let all = context.directory.all();
-    let running = |entry: &Entry| matches!(entry, Entry::Open(channel) if channel.state() == ChannelState::Running);
+    let all = context.directory.entries();
+    let running =
+        |entry: &ChannelEntry| matches!(entry, ChannelEntry::Open(channel) if channel.state() == ChannelState::Running);
     let (well, other): (Vec<_>, Vec<_>) = all.iter().partition(|(_, entry)| running(entry));
     let line = format!("{} of {} channels running", well.len(), all.len());
     if other.is_empty() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fabric_proto::common::Status;
 use orderer_core::block::EncodedBlock;
-use orderer_core::config::genesis::genesis_block_of;
+use orderer_core::config::genesis::genesis_block_from_envelope;
 use world::messages::transaction;
 use world::node::{ProcessOutput, orderer_folder};
 use world::{NET, Setup, TestIdentity};
@@ -136,7 +136,7 @@ fn a_bootstrap_file_that_is_no_genesis_block_is_named() {
     let mut envelope = block.data.unwrap().data[0].to_vec();
     let at = envelope.windows(4).position(|word| word == b"solo").unwrap();
     envelope[at..at + 4].copy_from_slice(b"dice");
-    fs::write(&file, genesis_block_of(envelope.into(), true)).unwrap();
+    fs::write(&file, genesis_block_from_envelope(envelope.into(), true)).unwrap();
     assert_ends_with(
         &Setup::of_block_file(file).run(),
         &["genesis.block", "consensus type 'dice' is not served: solo, kafka and etcdraft are"],

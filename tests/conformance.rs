@@ -15,7 +15,7 @@ use conformance_cases::{Script, broadcast, channel, config, deliver};
 use fabric_proto::Message as _;
 use fabric_proto::common::{Block, Envelope, Payload};
 use fabric_proto::orderer::BatchTimeout;
-use orderer_core::config::genesis::genesis_block_of;
+use orderer_core::config::genesis::genesis_block_from_envelope;
 use world::config_updates::config_of;
 use world::{NET, Setup};
 
@@ -59,7 +59,7 @@ fn patient_genesis() -> Vec<u8> {
     let config = fabric_proto::common::ConfigEnvelope { config: Some(config), last_update: None };
     payload.data = config.encode_to_vec().into();
     envelope.payload = payload.encode_to_vec().into();
-    genesis_block_of(envelope.encode_to_vec().into(), true).to_vec()
+    genesis_block_from_envelope(envelope.encode_to_vec().into(), true).to_vec()
 }
 
 /// Returns the recorded cases: name and responses as one text.

@@ -107,7 +107,7 @@ fn all_members_are_what_their_units_say_with_either_kind_of_key() {
             let definition = orderer_localconfig::local_msp::read_definition(&folder.join("msp"), id).unwrap();
             let msp = Msp::from_config(&definition.config, MspVersion::LATEST).unwrap();
             for file in files(&folder).iter().filter(|file| file.contains("/msp/signcerts/")) {
-                let identity = msp.identify(&fs::read(folder.join(file)).unwrap().into()).unwrap();
+                let identity = msp.deserialize_identity(&fs::read(folder.join(file)).unwrap().into()).unwrap();
                 assert_eq!(identity.validity(), Ok(()), "{file}");
                 let own = folder.join(file).parent().unwrap().parent().unwrap().to_owned();
                 orderer_localconfig::local_msp::read_signing_identity(&own, id).unwrap();

@@ -15,7 +15,7 @@ use std::time::Duration;
 use broker::{Brokers, KAFKA_3, KAFKA_4, Listener, Plan};
 use fabric_proto::common::{Envelope, Status};
 use kafka_support::{CHANNEL, Load, check_chains, orderer, orderer_at, system_orderer, two_orderers, until_it_orders};
-use orderer_actors::observe::{Definition, METRICS};
+use orderer_actors::observer::{METRICS, MetricDefinition};
 use rskafka::client::ClientBuilder;
 use rskafka::client::controller::ControllerClient;
 use rskafka::client::partition::{Compression, OffsetAt, PartitionClient, UnknownTopicHandling};
@@ -281,7 +281,7 @@ async fn metrics_say_what_went_to_the_topic_and_came_from_it() {
     let missing: Vec<_> = METRICS
         .iter()
         .filter(|metric| is_of_kafka(metric))
-        .map(Definition::prometheus_name)
+        .map(MetricDefinition::prometheus_name)
         .filter(|name| !scrape.names().contains(name.as_str()))
         .collect();
     assert_eq!(missing, ["orderer_kafka_retention_hours_left"], "nothing was ever forgotten");

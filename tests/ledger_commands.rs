@@ -13,7 +13,7 @@ use fabric_ledger::{CHANNELS, LAST_CONFIG, delivered, unpack};
 use fabric_proto::Message as _;
 use fabric_proto::common::{Block, Status};
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::types::{BlockNumber, ChannelId};
 use orderer_ledger::{CommitBatch, Ledger, Options};
 use serde_json::Value;
 use world::client::number;

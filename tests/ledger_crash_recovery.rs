@@ -20,7 +20,7 @@ use fabric_proto::common::{
     OrdererBlockMetadata, Payload,
 };
 use orderer_core::block::{EncodedBlock, data_hash};
-use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::types::{BlockNumber, ChannelId};
 use orderer_ledger::{CommitBatch, Ledger, Options};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};

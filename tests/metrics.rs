@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 
 use expect_test::expect_file;
 use fabric_proto::common::Status;
-use orderer_actors::observe::{Definition, Kind, METRICS};
+use orderer_actors::observer::{METRICS, MetricDefinition, MetricKind};
 use reqwest::Method;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -97,7 +97,7 @@ fn every_metric_of_the_reference_is_here_as_it_is_there() {
         .iter()
         .map(|metric| {
             let buckets = match metric.kind {
-                Kind::Histogram(buckets) => buckets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                MetricKind::Histogram(buckets) => buckets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
                 _ => String::new(),
             };
             (metric.prometheus_name(), metric.kind_name(), metric.labels.join(" "), buckets)
@@ -108,7 +108,7 @@ fn every_metric_of_the_reference_is_here_as_it_is_there() {
         assert!(ours.contains(&wanted), "{wanted:?}");
     }
     assert_eq!(ours.len(), METRICS.len(), "a name is there twice");
-    let others = METRICS.iter().map(Definition::prometheus_name);
+    let others = METRICS.iter().map(MetricDefinition::prometheus_name);
     let others = others.filter(|name| !REFERENCE.iter().any(|(known, ..)| known == name));
     let strays: Vec<_> = others.filter(|name| !name.starts_with("orderer_") && name != "process_threads").collect();
     assert!(strays.is_empty(), "neither Fabric's nor with our prefix: {strays:?}");
@@ -249,14 +249,14 @@ async fn a_node_that_has_worked_shows_what_it_did() {
     let missing: Vec<_> = METRICS
         .iter()
         .filter(|metric| !is_of_kafka(metric) && !is_of_raft(metric))
-        .map(Definition::prometheus_name)
+        .map(MetricDefinition::prometheus_name)
         .filter(|name| name != "orderer_over_limit" && !scrape.names().contains(name.as_str()))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
     let of_others: Vec<_> = METRICS
         .iter()
         .filter(|metric| is_of_kafka(metric) || is_of_raft(metric))
-        .map(Definition::prometheus_name)
+        .map(MetricDefinition::prometheus_name)
         .collect();
     assert!(
         of_others.iter().all(|name| !scrape.names().contains(name.as_str())),

@@ -30,8 +30,8 @@ use fabric_proto::common::{
 };
 use fabric_proto::msp::{FabricMspConfig, MspConfig};
 use fabric_proto::orderer::ConsensusType;
-use orderer_core::channel::ChannelId;
 use orderer_core::config::compute_update;
+use orderer_core::types::ChannelId;
 use orderer_verdicts::archive::unpack;
 use orderer_verdicts::verdict::Outcome;
 use orderer_verdicts::{Case, FabricVerdicts, Release};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fabric_proto::etcdraft::ConfigMetadata;
-use orderer_core::config::{Catalog, ChannelSnapshot, consensus_metadata};
+use orderer_core::config::{ChannelSnapshot, ConfigCache, consensus_metadata};
 use orderer_ledger::transfer::BlockReader;
 use orderer_ledger::transfer::etcd::read_etcd;
 use world::Setup;
@@ -40,7 +40,7 @@ impl Desk {
         let from = setup.folder().join("fabric");
         unpack("node2.killed-as-leader.data.tar.gz", &from);
         let first = BlockReader::fabric(&from.join("ledger/chains/ch")).unwrap().next().unwrap().unwrap();
-        let snapshot = ChannelSnapshot::from_config_block(&first.decode(), &Catalog::default().into()).unwrap();
+        let snapshot = ChannelSnapshot::from_config_block(&first.decode(), &ConfigCache::default().into()).unwrap();
         let ConfigMetadata { consenters, .. } = consensus_metadata(&snapshot).unwrap();
         let certificate = setup.folder().join("server.crt");
         fs::write(&certificate, &consenters[NODE - 1].server_tls_cert).unwrap();

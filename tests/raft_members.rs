@@ -39,10 +39,10 @@ async fn two_orderers_find_each_other_whichever_listener_each_has() {
         assert!(scrape.value(&format!("cluster_comm_msg_send_time_count{host}")) >= 1.0);
         assert_eq!(of_app(scrape, "consensus_etcdraft_cluster_size"), 2.0);
         assert_eq!(of_app(scrape, "consensus_etcdraft_committed_block_number"), height - 1.0);
-        let missing: Vec<_> = orderer_actors::observe::METRICS
+        let missing: Vec<_> = orderer_actors::observer::METRICS
             .iter()
             .filter(|metric| is_of_raft(metric))
-            .map(orderer_actors::observe::Definition::prometheus_name)
+            .map(orderer_actors::observer::MetricDefinition::prometheus_name)
             .filter(|name| !scrape.names().contains(name.as_str()))
             .collect();
         assert!(missing.is_empty(), "{missing:?}");

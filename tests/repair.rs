@@ -12,8 +12,8 @@ use fabric_proto::Message as _;
 use fabric_proto::common::{Block, Config, Status};
 use fabric_proto::etcdraft::{ConfigMetadata, Options};
 use fabric_proto::orderer::ConsensusType;
-use orderer_core::channel::ChannelId;
 use orderer_core::config::compute_update;
+use orderer_core::types::ChannelId;
 use reqwest::Method;
 use serde_json::json;
 

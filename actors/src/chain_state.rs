@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use orderer_core::block::{EncodedBlock, Hash};
-use orderer_core::channel::BlockNumber;
-use orderer_core::config::{Catalog, ChannelSnapshot, ConfigError};
+use orderer_core::config::{ChannelSnapshot, ConfigCache, ConfigError};
+use orderer_core::types::BlockNumber;
 use orderer_ledger::{Ledger, PendingEnvelope, ReadError};
 
 /// The end of the chain: what the next block links to.
 #[derive(Clone, Copy, Debug)]
-pub struct Tip {
+pub struct ResumeTip {
     /// The newest block.
     pub number: BlockNumber,
     /// Hash of its header.
@@ -20,9 +20,9 @@ pub struct Tip {
 
 /// The state that a chain is built from, as it was read from the ledger.
 #[derive(Debug)]
-pub struct ChainState {
-    /// See [`Tip`].
-    pub tip: Tip,
+pub struct ChainResumePoint {
+    /// See [`ResumeTip`].
+    pub tip: ResumeTip,
     /// The newest block.
     pub last: EncodedBlock,
     /// The configuration in force.
@@ -36,7 +36,7 @@ pub struct ChainState {
 /// The reason why no chain can be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LoadError {
+pub enum ChainLoadError {
     /// The ledger.
     #[error("read the ledger")]
     Read(#[from] ReadError),
@@ -54,18 +54,19 @@ pub enum LoadError {
     },
 }
 
-impl ChainState {
+impl ChainResumePoint {
     /// Reads the end of the ledger; the configuration only if it is not `known` already, by the number of its block.
     /// Performs blocking I/O; no commit may be in flight.
     pub fn load(
         ledger: &Ledger,
         known: (BlockNumber, Arc<ChannelSnapshot>),
-        catalog: &Arc<Catalog>,
-    ) -> Result<Self, LoadError> {
+        catalog: &Arc<ConfigCache>,
+    ) -> Result<Self, ChainLoadError> {
         let last = ledger.last_block();
         // whole, whatever its size: a chain may go on from what is in it
         let last = ledger.block(last.number())?.unwrap_or(last);
-        let tip = Tip { number: last.number(), header_hash: *last.header_hash(), last_config: last.last_config() };
+        let tip =
+            ResumeTip { number: last.number(), header_hash: *last.header_hash(), last_config: last.last_config() };
         Ok(Self {
             snapshot: if known.0 == tip.last_config { known.1 } else { Arc::new(load_snapshot(ledger, catalog)?) },
             pending: ledger.pending()?,
@@ -77,17 +78,17 @@ impl ChainState {
 }
 
 /// Reads the configuration in force, and rejects one that this node could not follow. Performs blocking I/O.
-pub fn load_snapshot(ledger: &Ledger, catalog: &Arc<Catalog>) -> Result<ChannelSnapshot, LoadError> {
+pub fn load_snapshot(ledger: &Ledger, catalog: &Arc<ConfigCache>) -> Result<ChannelSnapshot, ChainLoadError> {
     let number = ledger.last_config();
-    let block = ledger.block(number)?.ok_or(LoadError::NoConfigBlock(number))?;
-    let config = |cause| LoadError::Config { number, cause };
+    let block = ledger.block(number)?.ok_or(ChainLoadError::NoConfigBlock(number))?;
+    let config = |cause| ChainLoadError::Config { number, cause };
     let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog).map_err(config)?;
     snapshot.check_supported().map_err(config)?;
     Ok(snapshot)
 }
 
 /// An error and what caused it, on one line.
-pub fn chain_text(error: &dyn std::error::Error) -> String {
+pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

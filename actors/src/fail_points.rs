@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// The failure that a fail point injects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum FailAction {
     /// The handler panics.
     Panic,
     /// The handler, and with it its thread, sleeps for this duration.
@@ -21,7 +21,7 @@ pub enum Fault {
 
 /// The points of one tree.
 #[derive(Clone, Debug, Default)]
-pub struct FailPoints(Arc<Mutex<BTreeMap<String, (Fault, usize)>>>);
+pub struct FailPoints(Arc<Mutex<BTreeMap<String, (FailAction, usize)>>>);
 
 impl FailPoints {
     /// Reads the fail points of the variable `FAILPOINTS`.
@@ -35,9 +35,9 @@ impl FailPoints {
             };
             let millis = written.strip_prefix("stuck(").and_then(|rest| rest.strip_suffix(')')?.parse().ok());
             let fault = match (written, millis) {
-                (_, Some(millis)) => Fault::Stuck(Duration::from_millis(millis)),
-                ("error", _) => Fault::Error,
-                _ => Fault::Panic,
+                (_, Some(millis)) => FailAction::Stuck(Duration::from_millis(millis)),
+                ("error", _) => FailAction::Error,
+                _ => FailAction::Panic,
             };
             points.set(point, fault, times);
         }
@@ -45,23 +45,23 @@ impl FailPoints {
     }
 
     /// Sets the failure that the next `times` hits of the point meet.
-    pub fn set(&self, point: &str, fault: Fault, times: usize) {
+    pub fn set(&self, point: &str, fault: FailAction, times: usize) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(point.to_owned(), (fault, times));
     }
 
     /// Returns the number of hits that the point will still fail.
-    pub fn left(&self, point: &str) -> usize {
+    pub fn remaining(&self, point: &str) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(point).map_or(0, |&(_, times)| times)
     }
 
     /// Meets the failure that is set for this point, if any, and counts it.
     ///
     /// # Errors
-    /// The failure is [`Fault::Error`].
+    /// The failure is [`FailAction::Error`].
     ///
     /// # Panics
-    /// The failure is [`Fault::Panic`].
-    pub fn hit(&self, path: &str, task: &str) -> Result<(), String> {
+    /// The failure is [`FailAction::Panic`].
+    pub fn trigger(&self, path: &str, task: &str) -> Result<(), String> {
         let fault = {
             let mut points = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if points.is_empty() {
@@ -76,9 +76,9 @@ impl FailPoints {
             }
         };
         match fault {
-            Fault::Panic => panic!("fail point {path}:{task}"),
-            Fault::Stuck(pause) => std::thread::sleep(pause),
-            Fault::Error => return Err(format!("fail point {path}:{task}")),
+            FailAction::Panic => panic!("fail point {path}:{task}"),
+            FailAction::Stuck(pause) => std::thread::sleep(pause),
+            FailAction::Error => return Err(format!("fail point {path}:{task}")),
         }
         Ok(())
     }

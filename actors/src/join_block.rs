@@ -2,19 +2,19 @@
 
 use bytes::Bytes;
 use orderer_core::block::{BlockError, EncodedBlock};
-use orderer_core::channel::BlockNumber;
-use orderer_core::config::{ChannelSnapshot, Engine, NotServed};
-use orderer_core::own::{NotOrderedHere, is_consenter};
+use orderer_core::config::{ChannelSnapshot, ConsenterKind, UnsupportedConsensus};
+use orderer_core::own::{ChannelNotServed, is_consenter};
+use orderer_core::types::BlockNumber;
 
-use crate::chain_state::chain_text;
-use crate::channel::Relation;
-use crate::membership::{JoinBlock, JoinError};
+use crate::chain_state::error_chain;
+use crate::channel::ConsensusRelation;
 use crate::node_context::NodeContext;
+use crate::participation::{JoinBlock, JoinError};
 
 impl JoinBlock {
     /// Parses and validates a block. Parses certificates: call it from a thread that may be held.
-    pub fn read(bytes: &Bytes, context: &NodeContext) -> Result<Self, JoinError> {
-        let invalid = |e: &dyn std::error::Error| JoinError::Invalid(chain_text(e));
+    pub fn parse(bytes: &Bytes, context: &NodeContext) -> Result<Self, JoinError> {
+        let invalid = |e: &dyn std::error::Error| JoinError::Invalid(error_chain(e));
         let block = EncodedBlock::parse(bytes).map_err(|e| match e {
             // Fabric's words
             BlockError::NoHeader => JoinError::Invalid("block is not a config block".to_owned()),
@@ -30,23 +30,23 @@ impl JoinBlock {
         if is_first && !block.previous_hash().is_empty() {
             return Err(JoinError::Invalid("block 0 names a block before it".to_owned()));
         }
-        snapshot.check_supported().map_err(|e| JoinError::NotServed(chain_text(&e)))?;
+        snapshot.check_supported().map_err(|e| JoinError::Unsupported(error_chain(&e)))?;
         let engine = context.engine(&snapshot).map_err(|e| match &e {
             // Fabric's words
-            NotOrderedHere::NotServed(NotServed::Consenters(_)) => {
-                JoinError::NotServed(format!("failed to determine cluster membership from join-block: {e}"))
+            ChannelNotServed::NotServed(UnsupportedConsensus::Consenters(_)) => {
+                JoinError::Unsupported(format!("failed to determine cluster membership from join-block: {e}"))
             }
-            NotOrderedHere::NotServed(NotServed::Bft | NotServed::Unknown(_)) => {
+            ChannelNotServed::NotServed(UnsupportedConsensus::Bft | UnsupportedConsensus::Unknown(_)) => {
                 let of_type = &snapshot.orderer().consensus_type;
-                JoinError::NotServed(format!("failed to find a consenter for consensus type: {of_type}: {e}"))
+                JoinError::Unsupported(format!("failed to find a consenter for consensus type: {of_type}: {e}"))
             }
-            other => JoinError::NotServed(other.to_string()),
+            other => JoinError::Unsupported(other.to_string()),
         })?;
-        if !is_first && engine != Engine::Raft {
+        if !is_first && engine != ConsenterKind::Raft {
             return Err(JoinError::NotGenesis(block.number()));
         }
         let ours = context.check_own_part(&context.signer.own(), &snapshot);
-        ours.map_err(|e| JoinError::NotServed(chain_text(&e)))?;
+        ours.map_err(|e| JoinError::Unsupported(error_chain(&e)))?;
         Ok(Self { block, snapshot })
     }
 
@@ -56,15 +56,15 @@ impl JoinBlock {
     }
 
     /// Returns this node's relation to the channel, if nothing changes until it has come to this block.
-    pub fn relation(&self, context: &NodeContext) -> Relation {
+    pub fn relation(&self, context: &NodeContext) -> ConsensusRelation {
         if self.snapshot.orderer().consensus_type != "etcdraft" {
-            return Relation::Other;
+            return ConsensusRelation::Other;
         }
-        let is_raft = context.engine(&self.snapshot).is_ok_and(|engine| engine == Engine::Raft);
+        let is_raft = context.engine(&self.snapshot).is_ok_and(|engine| engine == ConsenterKind::Raft);
         if is_raft && !is_consenter(&self.snapshot, &context.tls_keys.load()) {
-            Relation::Follower
+            ConsensusRelation::Follower
         } else {
-            Relation::Consenter
+            ConsensusRelation::Consenter
         }
     }
 }

@@ -10,24 +10,23 @@
 //! fails too often; no other actor is disturbed. What is CPU-heavy or touches a disk runs on the blocking threads of the
 //! I/O runtime, or on a thread of its own, never on an arbiter.
 //!
-//! Other crates talk to the tree through [`Directory`] and [`Channel`]: snapshots to read, a [`mailbox::Gate`] to send
+//! Other crates talk to the tree through [`ChannelRegistry`] and [`Channel`]: snapshots to read, a [`mailbox::Gate`] to send
 //! through, cells that publish the status of actors and chains.
 
 pub mod block_writer;
 pub mod chain_state;
 pub mod chain_support;
 pub mod channel;
-pub mod config_work;
+pub mod config_processor;
 pub mod consensus;
 #[cfg(any(test, feature = "fail-points"))]
 pub mod fail_points;
 mod join_block;
-pub mod judging;
-pub mod ledgers;
+pub mod ledger_provider;
 pub mod mailbox;
-pub mod membership;
 pub mod node_context;
-pub mod observe;
+pub mod observer;
+pub mod participation;
 pub mod registrar;
 pub mod replication;
 pub mod status;
@@ -35,8 +34,9 @@ pub mod supervision;
 pub mod supervisor;
 pub mod system;
 pub mod trace;
+pub mod validation_queue;
 
-pub use channel::{Channel, ChannelState, Directory};
+pub use channel::{Channel, ChannelRegistry, ChannelState};
 pub use consensus::kafka;
 pub use node_context::{Durability, NodeContext};
 

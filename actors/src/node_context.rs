@@ -6,21 +6,21 @@ use std::time::{Duration, Instant, SystemTime};
 use actix_rt::ArbiterHandle;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use orderer_core::channel::UnixSeconds;
-use orderer_core::config::{Catalog, ChannelSnapshot, Engine, Serving};
+use orderer_core::config::{ChannelSnapshot, ConfigCache, ConsensusMapping, ConsenterKind};
 use orderer_core::crypto::Signer;
-use orderer_core::fairness::Fairness;
-use orderer_core::own::{self, NotAccepted, NotOrderedHere, OwnSigner};
-use orderer_core::processing::{Circumstances, Judging, Stamp};
+use orderer_core::own::{self, ChannelNotServed, OwnSigner, SignerNotAccepted};
+use orderer_core::processing::{HeaderFields, MessageOrigin, ValidationContext};
+use orderer_core::rate_limit::RateLimiter;
 use orderer_core::supervision::RestartPolicy;
+use orderer_core::types::UnixSeconds;
 use rand::RngCore as _;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::channel::Directory;
-use crate::ledgers::LedgerStore;
-use crate::membership::Membership;
-use crate::observe::Observed;
+use crate::channel::ChannelRegistry;
+use crate::ledger_provider::LedgerProvider;
+use crate::observer::NodeObserver;
+use crate::participation::ChannelParticipation;
 use crate::status::StatusBoard;
 
 /// The time at which an envelope is acknowledged.
@@ -36,33 +36,33 @@ pub enum Durability {
 /// The values that every actor of the tree shares.
 pub struct NodeContext {
     /// Signs blocks and config messages.
-    pub signer: Arc<CurrentSigner>,
+    pub signer: Arc<SignerCell>,
     /// The runtime whose blocking threads perform CPU-heavy work and blocking I/O.
     pub io: Handle,
     /// The channels' ledgers.
-    pub ledgers: LedgerStore,
+    pub ledgers: LedgerProvider,
     /// Values that channels of one network share.
-    pub catalog: Arc<Catalog>,
+    pub catalog: Arc<ConfigCache>,
     /// Permits that bound how many ledgers are opened and read at a time when the node starts.
-    pub loading: Arc<Semaphore>,
+    pub ledger_open_permits: Arc<Semaphore>,
     /// The channels of the node.
-    pub directory: Arc<Directory>,
+    pub directory: Arc<ChannelRegistry>,
     /// Changes to which channels there are.
-    pub membership: Membership,
+    pub membership: ChannelParticipation,
     /// The actors' published states.
     pub board: StatusBoard,
     /// Rate limits of clients and organizations.
-    pub fairness: Fairness,
+    pub fairness: RateLimiter,
     /// Metrics and events of the ordering path.
-    pub observed: Arc<Observed>,
+    pub observer: Arc<NodeObserver>,
     /// Channels are spread over these.
     pub arbiters: Vec<ArbiterHandle>,
     /// See [`Durability`].
     pub durability: Durability,
     /// Room at each channel's gate, in bytes.
-    pub gate_bytes: u32,
+    pub ingress_capacity_bytes: u32,
     /// The consenters, by a channel's configuration.
-    pub serving: Serving,
+    pub serving: ConsensusMapping,
     /// Public keys of the certificates that the node shows to other orderers which connect to it: those of the listener for them, or of
     /// the general one. A consenter is known by one of them.
     pub tls_keys: ArcSwap<Vec<Bytes>>,
@@ -71,26 +71,26 @@ pub struct NodeContext {
     /// Whether messages of expired identities are rejected.
     pub expiration_checks: bool,
     /// Start of the node, from which [`uptime`](Self::uptime) is counted.
-    pub began: Instant,
+    pub started_at: Instant,
 }
 
 /// The identity that the node signs with. It may be replaced while the node runs, so a caller reads it once for all that
 /// belongs together.
-pub struct CurrentSigner(ArcSwap<OwnSigner>);
+pub struct SignerCell(ArcSwap<OwnSigner>);
 
 /// The reason why a channel with this configuration gets no block from this node.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotOurs {
+pub enum CannotOrder {
     /// The channel's orderers and peers would reject its blocks.
     #[error(transparent)]
-    Signer(#[from] NotAccepted),
+    Signer(#[from] SignerNotAccepted),
     /// Another node orders it.
     #[error(transparent)]
-    Order(#[from] NotOrderedHere),
+    Order(#[from] ChannelNotServed),
 }
 
-impl CurrentSigner {
+impl SignerCell {
     /// Creates the cell with this signer.
     pub fn new(signer: Arc<dyn Signer>) -> Self {
         Self(ArcSwap::from_pointee(OwnSigner::new(signer)))
@@ -115,11 +115,11 @@ impl CurrentSigner {
 impl NodeContext {
     /// Time since the node began.
     pub fn uptime(&self) -> Duration {
-        self.began.elapsed()
+        self.started_at.elapsed()
     }
 
     /// The engine for a channel with this configuration.
-    pub fn engine(&self, snapshot: &ChannelSnapshot) -> Result<Engine, NotOrderedHere> {
+    pub fn engine(&self, snapshot: &ChannelSnapshot) -> Result<ConsenterKind, ChannelNotServed> {
         own::engine(&self.serving, snapshot, &self.tls_keys.load())
     }
 
@@ -127,18 +127,18 @@ impl NodeContext {
     /// node orders the channel alone. Verifies a signature: call it on a blocking thread.
     ///
     /// # Errors
-    /// See [`NotOurs`]. It is no error here that no engine serves the configuration; [`engine`](Self::engine) reports that.
-    pub fn check_own_part(&self, signer: &OwnSigner, snapshot: &ChannelSnapshot) -> Result<(), NotOurs> {
+    /// See [`CannotOrder`]. It is no error here that no engine serves the configuration; [`engine`](Self::engine) reports that.
+    pub fn check_own_part(&self, signer: &OwnSigner, snapshot: &ChannelSnapshot) -> Result<(), CannotOrder> {
         signer.check(snapshot)?;
         match self.engine(snapshot) {
-            Ok(_) | Err(NotOrderedHere::NotServed(_)) => Ok(()),
+            Ok(_) | Err(ChannelNotServed::NotServed(_)) => Ok(()),
             Err(other) => Err(other.into()),
         }
     }
 
     /// Time and switches for the filters.
-    pub fn circumstances(&self, judging: Judging) -> Circumstances {
-        Circumstances { now: unix_now(), expiration_checks: self.expiration_checks, judging }
+    pub fn validation_context(&self, judging: MessageOrigin) -> ValidationContext {
+        ValidationContext { now: unix_now(), expiration_checks: self.expiration_checks, judging }
     }
 }
 
@@ -148,9 +148,9 @@ pub fn unix_now() -> UnixSeconds {
 }
 
 /// Time and a fresh nonce for a message of the orderer's own.
-pub fn stamp() -> Stamp {
+pub fn fresh_header_fields() -> HeaderFields {
     let (seconds, nanos) = stamp_time();
-    Stamp { nonce: nonce(), seconds, nanos }
+    HeaderFields { nonce: nonce(), seconds, nanos }
 }
 
 /// Fresh and random.

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use actix::{Actor, Addr, AsyncContext as _, Context, Handler, Message, ResponseFuture};
-use orderer_core::supervision::{AfterDeath, Restarts};
+use orderer_core::supervision::{RestartDecision, RestartHistory};
 use tokio::sync::oneshot;
 
 use crate::channel::ChannelState;
 use crate::consensus::Consenters;
 use crate::node_context::NodeContext;
-use crate::registrar::{Registrar, StopAll};
-use crate::status::{StatusCell, Task};
-use crate::supervision::{ChildGone, Exit, ExitGuard};
+use crate::registrar::{Registrar, StopAllChannels};
+use crate::status::{ActivityKind, StatusCell};
+use crate::supervision::{ChildExited, ExitGuard, ExitReason};
 
 /// The root actor. It starts one Registrar on the node's context, and starts it again when it ends without being asked.
 pub struct Supervisor {
@@ -19,7 +19,7 @@ pub struct Supervisor {
     consenters: Arc<Consenters>,
     registrar: Option<Addr<Registrar>>,
     generation: u64,
-    restarts: Restarts,
+    restarts: RestartHistory,
     ready: Option<oneshot::Sender<()>>,
     gave_up: Option<oneshot::Sender<String>>,
     status: Arc<StatusCell>,
@@ -47,7 +47,7 @@ impl Supervisor {
             consenters,
             registrar: None,
             generation: 0,
-            restarts: Restarts::default(),
+            restarts: RestartHistory::default(),
             ready,
             gave_up,
             status,
@@ -56,25 +56,25 @@ impl Supervisor {
 
     fn start_registrar(&mut self, ctx: &mut Context<Self>) {
         self.generation += 1;
-        self.context.board.cell("registrar").begin(self.restarts.total());
+        self.context.board.cell("registrar").begin_instance(self.restarts.total());
         let guard = ExitGuard::new(ctx.address().recipient(), "registrar", self.generation);
         let registrar =
             Registrar::new(Arc::clone(&self.context), Arc::clone(&self.consenters), self.ready.take(), guard);
         self.registrar = Some(registrar.start());
-        self.status.enter("running", "");
+        self.status.set_state("running", "");
     }
 
     /// Stops the supports of a Registrar that failed: the next Registrar starts others on the same open ledgers. Streams in
     /// flight are answered that the channel restarts.
-    fn stop_orphans(&self, cause: &str, pause_ms: u64) {
-        for channel in self.context.directory.open() {
+    fn stop_orphaned_channels(&self, cause: &str, pause_ms: u64) {
+        for channel in self.context.directory.open_channels() {
             channel.gate().close();
             if let Some(support) = channel.support.swap(None) {
                 let (done, _) = oneshot::channel();
                 support.stop(done);
             }
             let cause = format!("the registrar died: {cause}");
-            channel.enter(ChannelState::Restarting { attempt: self.restarts.in_window(), cause, pause_ms });
+            channel.set_state(ChannelState::Restarting { attempt: self.restarts.in_window(), cause, pause_ms });
         }
     }
 }
@@ -87,32 +87,32 @@ impl Actor for Supervisor {
     }
 }
 
-impl Handler<ChildGone> for Supervisor {
+impl Handler<ChildExited> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, gone: ChildGone, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::ChildGone);
-        if gone.generation != self.generation || gone.exit == Exit::Asked {
+    fn handle(&mut self, gone: ChildExited, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::ChildGone);
+        if gone.generation != self.generation || gone.exit == ExitReason::Requested {
             return;
         }
         let cause = gone.exit.to_string();
         self.registrar = None;
-        self.status.failed(cause.clone());
-        if let Exit::Panicked(text) = &gone.exit {
-            self.context.board.cell("registrar").panicked(text);
+        self.status.record_error(cause.clone());
+        if let ExitReason::Panicked(text) = &gone.exit {
+            self.context.board.cell("registrar").record_panic(text);
         }
-        match self.restarts.after_death(self.context.uptime(), rand::random(), &self.context.channel_restarts) {
-            AfterDeath::RestartIn(pause) => {
+        match self.restarts.on_exit(self.context.uptime(), rand::random(), &self.context.channel_restarts) {
+            RestartDecision::RestartIn(pause) => {
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 tracing::error!(target: "orderer.supervisor", %cause, pause_ms, "registrar died, it is built again");
-                self.status.enter("restarting", cause.clone());
-                self.stop_orphans(&cause, pause_ms);
+                self.status.set_state("restarting", cause.clone());
+                self.stop_orphaned_channels(&cause, pause_ms);
                 ctx.run_later(pause, Self::start_registrar);
             }
-            AfterDeath::GiveUp => {
+            RestartDecision::GiveUp => {
                 // nothing below works without it: the process ends, and what watches the process decides
                 tracing::error!(target: "orderer.supervisor", %cause, "registrar died too often, the node stops");
-                self.status.enter("failed", cause.clone());
+                self.status.set_state("failed", cause.clone());
                 if let Some(gave_up) = self.gave_up.take() {
                     let _ = gave_up.send(cause);
                 }
@@ -125,14 +125,14 @@ impl Handler<Shutdown> for Supervisor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
-        let _taken = self.status.take(Task::Shutdown);
-        self.status.enter("stopping", "");
+        let _activity = self.status.begin_message(ActivityKind::Shutdown);
+        self.status.set_state("stopping", "");
         self.generation += 1;
         let registrar = self.registrar.take();
         Box::pin(async move {
             if let Some(registrar) = registrar {
                 #[expect(clippy::disallowed_methods, reason = "once in the life of the node")]
-                let _ = registrar.send(StopAll).await;
+                let _ = registrar.send(StopAllChannels).await;
             }
         })
     }

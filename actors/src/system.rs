@@ -12,7 +12,7 @@ use crate::supervision::Watchdog;
 use crate::supervisor::{Shutdown, Supervisor};
 
 /// A running tree. Only made inside an actix system.
-pub struct Tree {
+pub struct ActorTree {
     supervisor: Addr<Supervisor>,
     ready: Option<oneshot::Receiver<()>>,
     gave_up: oneshot::Receiver<String>,
@@ -21,11 +21,11 @@ pub struct Tree {
 
 /// Makes the arbiters over which channels are spread: one for each core, each a thread of its own. Call it inside an
 /// actix system.
-pub fn arbiters(count: usize) -> Vec<Arbiter> {
+pub fn start_arbiters(count: usize) -> Vec<Arbiter> {
     (0..count.max(1)).map(|_| Arbiter::new()).collect()
 }
 
-impl Tree {
+impl ActorTree {
     /// Starts the supervisor, and with it everything below. `consenters` order its channels.
     pub fn start(context: Arc<NodeContext>, consenters: Arc<Consenters>) -> Self {
         let ((ready, is_ready), (gives_up, gave_up)) = (oneshot::channel(), oneshot::channel());
@@ -47,7 +47,7 @@ impl Tree {
     ///
     /// # Cancel safety
     /// A dropped call loses nothing.
-    pub async fn gives_up(&mut self) -> String {
+    pub async fn wait_for_failure(&mut self) -> String {
         if self.gave_up.is_terminated() {
             return std::future::pending().await;
         }

@@ -13,35 +13,35 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::crypto::{SignError, Signer, SigningIdentity, SigningKey};
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::supervision::RestartPolicy;
+use orderer_core::types::{BlockNumber, ChannelId};
 use orderer_kafka::testing::FakeCluster;
 
 use tokio::sync::oneshot;
 
-use crate::channel::{Channel, ChannelState, Directory, Entry, Kill};
+use crate::channel::{Channel, ChannelEntry, ChannelRegistry, ChannelState, KillActor};
 use crate::consensus::Consenters;
 use crate::consensus::kafka::{KafkaConsenter, KafkaContext, RetryPolicy};
 use crate::consensus::solo::SoloConsenter;
-use crate::ledgers::{BlockCaches, LedgerStore};
-use crate::mailbox::{OrderAnswer, Submission};
-use crate::membership::RestartError;
-use crate::node_context::{CurrentSigner, Durability, NodeContext};
+use crate::ledger_provider::{BlockCacheConfig, LedgerProvider};
+use crate::mailbox::{OrderResult, ValidatedEnvelope};
+use crate::node_context::{Durability, NodeContext, SignerCell};
+use crate::participation::RestartError;
 use crate::registrar::Registrar;
 use crate::status::StatusBoard;
-use crate::supervision::{Crash, report_panics};
-use crate::system::{Tree, arbiters};
+use crate::supervision::{PanicNow, install_panic_hook};
+use crate::system::{ActorTree, start_arbiters};
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/net");
 
 const POLICY: RestartPolicy = RestartPolicy {
     limit: 3,
     window: Duration::from_secs(60),
-    first_pause: Duration::from_millis(1),
-    longest_pause: Duration::from_millis(5),
+    initial_delay: Duration::from_millis(1),
+    max_delay: Duration::from_millis(5),
     jitter: 0.0,
 };
 
@@ -76,7 +76,7 @@ struct World {
     context: Arc<NodeContext>,
     signer: Arc<TestSigner>,
     cluster: FakeCluster,
-    tree: Tree,
+    tree: ActorTree,
 }
 
 /// A cluster of the channels that are not solo, the same for each of their chains.
@@ -100,30 +100,30 @@ fn kafka_context(cluster: &FakeCluster) -> KafkaContext {
 
 /// A node that serves nothing yet.
 fn node_context(
-    ledgers: LedgerStore,
+    ledgers: LedgerProvider,
     signer: &Arc<TestSigner>,
     durability: Durability,
     policy: RestartPolicy,
 ) -> NodeContext {
     NodeContext {
-        signer: Arc::new(CurrentSigner::new(Arc::clone(signer) as Arc<dyn Signer>)),
+        signer: Arc::new(SignerCell::new(Arc::clone(signer) as Arc<dyn Signer>)),
         io: tokio::runtime::Handle::current(),
         ledgers,
         catalog: Arc::default(),
-        loading: Arc::new(tokio::sync::Semaphore::new(4)),
-        directory: Arc::new(Directory::default()),
-        fairness: orderer_core::fairness::Fairness::new(orderer_core::fairness::Limits::NONE),
-        membership: crate::membership::Membership::default(),
+        ledger_open_permits: Arc::new(tokio::sync::Semaphore::new(4)),
+        directory: Arc::new(ChannelRegistry::default()),
+        fairness: orderer_core::rate_limit::RateLimiter::new(orderer_core::rate_limit::RateLimits::NONE),
+        membership: crate::participation::ChannelParticipation::default(),
         board: StatusBoard::default(),
-        observed: crate::observe::Observed::new(),
-        arbiters: arbiters(2).iter().map(actix_rt::Arbiter::handle).collect(),
-        serving: orderer_core::config::Serving::default(),
+        observer: crate::observer::NodeObserver::new(),
+        arbiters: start_arbiters(2).iter().map(actix_rt::Arbiter::handle).collect(),
+        serving: orderer_core::config::ConsensusMapping::default(),
         tls_keys: arc_swap::ArcSwap::default(),
         durability,
-        gate_bytes: 1 << 20,
+        ingress_capacity_bytes: 1 << 20,
         channel_restarts: policy,
         expiration_checks: true,
-        began: Instant::now(),
+        started_at: Instant::now(),
     }
 }
 
@@ -134,8 +134,8 @@ impl World {
 
     /// With this channel beside `syschan`.
     async fn with(folder: &Path, durability: Durability, app: &str, policy: RestartPolicy) -> Self {
-        report_panics();
-        let ledgers = LedgerStore::new(folder, BlockCaches { bytes: 1 << 20 }).unwrap();
+        install_panic_hook();
+        let ledgers = LedgerProvider::new(folder, BlockCacheConfig { bytes: 1 << 20 }).unwrap();
         for file in ["SysSolo.block", app] {
             let block = EncodedBlock::parse(&std::fs::read(Path::new(NET).join(file)).unwrap()).unwrap();
             let channel = ChannelSnapshot::from_config_block(&block.decode(), &std::sync::Arc::default())
@@ -150,7 +150,7 @@ impl World {
         let context = node_context(ledgers, &signer, durability, policy);
         let context = Arc::new(context);
         let consenters = Consenters::default().with(SoloConsenter).with(KafkaConsenter::new(kafka_context(&cluster)));
-        let mut tree = Tree::start(Arc::clone(&context), Arc::new(consenters));
+        let mut tree = ActorTree::start(Arc::clone(&context), Arc::new(consenters));
         tree.ready().await;
         let world = Self { context, signer, cluster, tree };
         for name in ["syschan", "app"] {
@@ -160,22 +160,22 @@ impl World {
     }
 
     fn channel(&self, name: &str) -> Arc<Channel> {
-        match self.context.directory.find(name) {
-            Some(Entry::Open(channel)) => channel,
+        match self.context.directory.get(name) {
+            Some(ChannelEntry::Open(channel)) => channel,
             other => panic!("{name}: {other:?}"),
         }
     }
 
     async fn until(&self, name: &str, wanted: impl FnMut(&ChannelState) -> bool) -> ChannelState {
-        self.channel(name).states().wait_for(wanted).await.unwrap().clone()
+        self.channel(name).subscribe_state().wait_for(wanted).await.unwrap().clone()
     }
 
     /// Orders an envelope with this text in it.
-    async fn order(&self, name: &str, text: &str) -> Option<oneshot::Receiver<OrderAnswer>> {
+    async fn order(&self, name: &str, text: &str) -> Option<oneshot::Receiver<OrderResult>> {
         let channel = self.channel(name);
         let envelope = SignedEnvelope::from_parts(Bytes::copy_from_slice(text.as_bytes()), Bytes::new());
-        let checked_at = channel.snapshot().sequence();
-        channel.gate().order(Submission { envelope, checked_at, is_config: false }).await
+        let validated_at = channel.snapshot().sequence();
+        channel.gate().order(ValidatedEnvelope { envelope, validated_at, is_config: false }).await
     }
 
     async fn order_and_wait(&self, name: &str, text: &str) -> bool {
@@ -203,7 +203,7 @@ impl World {
         self.context.membership.restart(ChannelId::parse(name).unwrap()).await
     }
 
-    async fn kill(&self, name: &str, kill: Kill) {
+    async fn kill(&self, name: &str, kill: KillActor) {
         let support = self.channel(name).support().expect("a support");
         support.kill(kill).await;
     }
@@ -224,15 +224,15 @@ async fn an_acknowledged_envelope_is_in_the_block_that_the_timer_cuts() {
 async fn whichever_actor_of_a_channel_dies_the_channel_returns_and_the_others_feel_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::start(folder.path(), Durability::Disk).await;
-    let other_states = world.channel("syschan").states();
+    let other_states = world.channel("syschan").subscribe_state();
     let mut acknowledged = Vec::new();
-    for (round, kill) in [Kill::Chain, Kill::Writer, Kill::Support].into_iter().enumerate() {
+    for (round, kill) in [KillActor::Chain, KillActor::Writer, KillActor::Support].into_iter().enumerate() {
         for i in 0..7 {
             let text = format!("{round}-{i}");
             assert!(world.order_and_wait("app", &text).await);
             acknowledged.push(text);
         }
-        let mut states = world.channel("app").states();
+        let mut states = world.channel("app").subscribe_state();
         states.borrow_and_update();
         world.kill("app", kill).await;
         states.changed().await.unwrap();
@@ -257,11 +257,11 @@ async fn a_channel_that_dies_too_often_fails_and_stays_readable() {
     assert!(world.order_and_wait("app", "one").await);
     world.until_height("app", 2).await;
     let channel = world.channel("app");
-    let mut states = channel.states();
+    let mut states = channel.subscribe_state();
     for _ in 0..=POLICY.limit {
         world.until("app", |state| *state == ChannelState::Running).await;
         states.borrow_and_update();
-        world.kill("app", Kill::Chain).await;
+        world.kill("app", KillActor::Chain).await;
         states.changed().await.unwrap();
     }
     let failed = world.until("app", |state| matches!(state, ChannelState::Failed { .. })).await;
@@ -276,10 +276,10 @@ async fn a_registrar_that_dies_is_built_again_over_the_open_ledgers() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::start(folder.path(), Durability::Disk).await;
     assert!(world.order_and_wait("app", "before").await);
-    let mut states = world.channel("app").states();
+    let mut states = world.channel("app").subscribe_state();
     states.borrow_and_update();
     let registrar: actix::Addr<Registrar> = world.tree.registrar().await.expect("a registrar");
-    let _ = registrar.send(Crash).await;
+    let _ = registrar.send(PanicNow).await;
     states.changed().await.unwrap();
     for name in ["app", "syschan"] {
         world.until(name, |state| *state == ChannelState::Running).await;
@@ -310,7 +310,7 @@ async fn what_was_acknowledged_is_ordered_first_after_a_restart_and_once() {
     drop((context, signer));
     // the ledger is closed when its last user is gone
     let world = loop {
-        let ledgers = LedgerStore::new(folder.path(), BlockCaches { bytes: 1 << 20 }).unwrap();
+        let ledgers = LedgerProvider::new(folder.path(), BlockCacheConfig { bytes: 1 << 20 }).unwrap();
         match ledgers.open(&ChannelId::parse("app").unwrap()) {
             Ok(ledger) => {
                 assert_eq!(ledger.height(), 1, "no block was cut yet");
@@ -395,7 +395,11 @@ fn no_handler_forgets_to_say_what_it_has_in_hand() {
             for handler in production.split("\nimpl Handler<").skip(1) {
                 let body = handler.split_once("fn handle(").unwrap().1.split_once("{\n").unwrap().1;
                 let first = body.lines().next().unwrap().trim();
-                assert!(first.starts_with("let _taken = self.status.take(Task::"), "{}: {handler}", path.display());
+                assert!(
+                    first.starts_with("let _activity = self.status.begin_message(ActivityKind::"),
+                    "{}: {handler}",
+                    path.display()
+                );
                 handlers += 1;
             }
         }

@@ -8,26 +8,26 @@ pub const TARGET: &str = "orderer.trace";
 
 /// A span, and the part of the way that is gone now.
 #[derive(Debug, Default)]
-pub struct Trace {
+pub struct StagedSpan {
     whole: Option<Span>,
     stage: Option<Span>,
 }
 
 /// Returns whether spans are collected now.
 #[inline]
-pub fn is_on() -> bool {
+pub fn is_enabled() -> bool {
     tracing::enabled!(target: TARGET, tracing::Level::DEBUG)
 }
 
-impl Trace {
+impl StagedSpan {
     /// Wraps this span; the result is empty if the span is disabled.
-    pub fn of(span: Span) -> Self {
+    pub fn new(span: Span) -> Self {
         Self { whole: (!span.is_disabled()).then_some(span), stage: None }
     }
 
     /// Wraps the thread's current span; the result is empty if tracing is off.
-    pub fn here() -> Self {
-        if is_on() { Self::of(Span::current()) } else { Self::default() }
+    pub fn current() -> Self {
+        if is_enabled() { Self::new(Span::current()) } else { Self::default() }
     }
 
     /// The span as a whole.
@@ -36,7 +36,7 @@ impl Trace {
     }
 
     /// Performs work within the span.
-    pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
         match &self.whole {
             Some(whole) => whole.in_scope(work),
             None => work(),
@@ -45,7 +45,7 @@ impl Trace {
 
     /// The part of the way before this one has ended, and this one begins.
     #[inline]
-    pub fn enter(&mut self, stage: &'static str) {
+    pub fn enter_stage(&mut self, stage: &'static str) {
         if let Some(whole) = &self.whole {
             // what was before ends first
             self.stage = None;
@@ -54,7 +54,7 @@ impl Trace {
     }
 
     /// The last part of the way has ended.
-    pub fn leave(&mut self) {
+    pub fn end_stage(&mut self) {
         self.stage = None;
     }
 }

@@ -13,15 +13,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use orderer_actors::replication::{Batch, Goal, Progress, Replication, Start, catch_up, newest_config};
+use orderer_actors::replication::{
+    Batch, BlockRange, CatchUpProgress, ReplicationContext, StartPoint, catch_up, fetch_latest_config,
+};
 use orderer_cluster::{
     BlockEndpoint, BlockSources as _, DeliverClient, Identity, PullError, PullSettings, RequestSigner, Roots,
 };
 use orderer_core::block::{ChainTip, EncodedBlock};
-use orderer_core::channel::BlockNumber;
-use orderer_core::config::{Catalog, ChannelSnapshot};
+use orderer_core::config::{ChannelSnapshot, ConfigCache};
 use orderer_core::crypto::{Signer as _, SigningIdentity, SigningKey};
-use orderer_core::replication::{Pauses, endpoints};
+use orderer_core::replication::{RetryDelays, endpoints};
+use orderer_core::types::BlockNumber;
 use tokio::sync::{mpsc, watch};
 
 struct Signs {
@@ -62,7 +64,7 @@ async fn a_chain_is_got_from_orderers_of_fabric() {
     let client = |well| DeliverClient::new(PullSettings::default(), tls(), signs(well), runtime.clone());
 
     let genesis = EncodedBlock::parse(&genesis).unwrap();
-    let snapshot = ChannelSnapshot::from_config_block(&genesis.decode(), &Arc::<Catalog>::default()).unwrap();
+    let snapshot = ChannelSnapshot::from_config_block(&genesis.decode(), &Arc::<ConfigCache>::default()).unwrap();
     let channel = snapshot.channel().clone();
     let tip = ChainTip::of(&genesis, snapshot.clone());
     let mut height = 0;
@@ -79,14 +81,14 @@ async fn a_chain_is_got_from_orderers_of_fabric() {
     }
     assert!(height > 1, "nobody has blocks");
 
-    let replication = Replication::new(Arc::new(client(true)), Pauses::default(), 1 << 20, 4 << 20);
-    let newest = newest_config(&replication, &tip).await.unwrap();
+    let replication = ReplicationContext::new(Arc::new(client(true)), RetryDelays::default(), 1 << 20, 4 << 20);
+    let newest = fetch_latest_config(&replication, &tip).await.unwrap();
     println!("the newest config block is {} of {} blocks, says {}", newest.number, newest.height, newest.source);
 
     let (give, mut batches) = mpsc::channel::<Batch>(1);
-    let (tell, progress) = watch::channel(Progress::default());
+    let (tell, progress) = watch::channel(CatchUpProgress::default());
     let to = BlockNumber(height - 1);
-    let goal = Goal { start: Start::After(tip), to, hash: None, also: Vec::new() };
+    let goal = BlockRange { start: StartPoint::After(tip), to, hash: None, also: Vec::new() };
     let began = Instant::now();
     let catching_up = async {
         let outcome = catch_up(&replication, goal, &give, &tell).await;

@@ -12,12 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use orderer_actors::replication::{
-    Batch, Goal, NoNewest, Progress, Replication, Start, Stopped, catch_up, newest_config,
+    Batch, BlockRange, CatchUpProgress, NoLatestConfig, ReceiverClosed, ReplicationContext, StartPoint, catch_up,
+    fetch_latest_config,
 };
 use orderer_cluster::{BlockEndpoint, BlockSources, BlockStream, PullError};
 use orderer_core::block::ChainTip;
-use orderer_core::channel::BlockNumber;
-use orderer_core::replication::{OrdererEndpoint, Pauses, VerifiedBlock, endpoints};
+use orderer_core::replication::{OrdererEndpoint, RetryDelays, VerifiedBlock, endpoints};
+use orderer_core::types::BlockNumber;
 use recorded_chain::Recorded;
 use tokio::sync::{mpsc, watch};
 
@@ -154,23 +155,23 @@ impl Drop for Pulled {
     }
 }
 
-fn quick() -> Pauses {
+fn quick() -> RetryDelays {
     let (short, long) = (Duration::from_millis(2), Duration::from_millis(10));
-    Pauses { retry: short, longest: long, poll: (short, long), ..Pauses::default() }
+    RetryDelays { retry: short, longest: long, poll: (short, long), ..RetryDelays::default() }
 }
 
-fn replication(orderers: &Arc<Orderers>) -> Replication {
-    Replication::new(Arc::clone(orderers) as Arc<dyn BlockSources>, quick(), 200_000, 400_000)
+fn replication(orderers: &Arc<Orderers>) -> ReplicationContext {
+    ReplicationContext::new(Arc::clone(orderers) as Arc<dyn BlockSources>, quick(), 200_000, 400_000)
 }
 
-fn after(tip: ChainTip, to: BlockNumber) -> Goal {
-    Goal { start: Start::After(tip), to, hash: None, also: Vec::new() }
+fn after(tip: ChainTip, to: BlockNumber) -> BlockRange {
+    BlockRange { start: StartPoint::After(tip), to, hash: None, also: Vec::new() }
 }
 
 /// Catches up, and returns the blocks and the progress.
-async fn caught_up(replication: &Replication, goal: Goal) -> (Vec<VerifiedBlock>, Progress) {
+async fn caught_up(replication: &ReplicationContext, goal: BlockRange) -> (Vec<VerifiedBlock>, CatchUpProgress) {
     let (give, mut batches) = mpsc::channel::<Batch>(1);
-    let (tell, progress) = watch::channel(Progress::default());
+    let (tell, progress) = watch::channel(CatchUpProgress::default());
     let mut blocks = Vec::new();
     let catching_up = async {
         let outcome = catch_up(replication, goal, &give, &tell).await;
@@ -202,7 +203,7 @@ async fn blocks_are_got_in_batches_and_the_configuration_follows() {
     let orderers = Arc::new(Orderers::default().honest(ONE, &chain, 277).honest(TWO, &chain, 277));
     let (blocks, progress) = caught_up(&replication(&orderers), after(chain.tip(60), chain.newest())).await;
     assert_recorded(&chain, &blocks, 61);
-    assert_eq!(progress, Progress { next: 277, to: 276, ..Progress::default() });
+    assert_eq!(progress, CatchUpProgress { next: 277, to: 276, ..CatchUpProgress::default() });
     let last = blocks.iter().rev().find_map(|block| block.snapshot.as_ref()).unwrap();
     assert_eq!(last.sequence(), chain.tip(276).snapshot.sequence());
     assert_eq!(orderers.pulls(ONE).len() + orderers.pulls(TWO).len(), 1, "from one of them, at one go");
@@ -216,9 +217,9 @@ async fn a_chain_is_got_from_its_genesis_block_on_with_a_hash_from_elsewhere() {
     let also: Vec<OrdererEndpoint> = endpoints(&chain.tip(0).snapshot);
     assert_eq!(also.iter().map(|endpoint| endpoint.address.as_str()).collect::<Vec<_>>(), [ONE, TWO, THREE]);
     assert!(also.iter().all(|endpoint| endpoint.authorities.len() == 1));
-    let start = Start::Genesis(Recorded::channel(), Arc::default());
+    let start = StartPoint::Genesis(Recorded::channel(), Arc::default());
     let hash = Some(*chain.block(139).header_hash());
-    let goal = Goal { start, to: BlockNumber(139), hash, also };
+    let goal = BlockRange { start, to: BlockNumber(139), hash, also };
     let (blocks, _) = caught_up(&replication(&orderers), goal).await;
     assert_eq!(blocks.len(), 140);
     assert_eq!(blocks[139].block.header_hash(), chain.block(139).header_hash());
@@ -256,10 +257,10 @@ async fn why_one_is_left_out_is_told() {
     let orderers =
         Arc::new(Orderers::default().with(ONE, |_| Ok(277), move |number, _| Some(Ok(forged(&lying, number)))));
     let (give, _batches) = mpsc::channel(1);
-    let (tell, mut progress) = watch::channel(Progress::default());
+    let (tell, mut progress) = watch::channel(CatchUpProgress::default());
     let replication = replication(&orderers);
     let told = async {
-        let named = |progress: &Progress| progress.last_refusal.is_some();
+        let named = |progress: &CatchUpProgress| progress.last_refusal.is_some();
         progress.wait_for(named).await.unwrap().clone()
     };
     let progress = tokio::select! {
@@ -312,11 +313,11 @@ async fn what_is_no_block_of_the_channel_is_refused() {
             Orderers::default().with(ONE, |_| Ok(u64::MAX), move |number, _| Some(Ok(block(&lying, number))));
         let orderers = Arc::new(orderers);
         let (give, mut batches) = mpsc::channel(1);
-        let (tell, mut progress) = watch::channel(Progress::default());
+        let (tell, mut progress) = watch::channel(CatchUpProgress::default());
         let replication = replication(&orderers);
-        let goal = Goal { hash: Some([7; 32]), ..after(chain.tip(60), BlockNumber(61)) };
+        let goal = BlockRange { hash: Some([7; 32]), ..after(chain.tip(60), BlockNumber(61)) };
         let told = async {
-            let named = |progress: &Progress| progress.last_refusal.is_some();
+            let named = |progress: &CatchUpProgress| progress.last_refusal.is_some();
             progress.wait_for(named).await.unwrap().clone()
         };
         let progress = tokio::select! {
@@ -340,14 +341,14 @@ async fn it_ends_when_blocks_are_not_wanted_any_more() {
     let chain = Arc::new(Recorded::read());
     let orderers = Arc::new(Orderers::default().honest(ONE, &chain, 277));
     let replication = replication(&orderers);
-    let (tell, _progress) = watch::channel(Progress::default());
+    let (tell, _progress) = watch::channel(CatchUpProgress::default());
     let (give, mut batches) = mpsc::channel(1);
     let catching_up = sent_to_threads(catch_up(&replication, after(chain.tip(60), chain.newest()), &give, &tell));
     let taking = async {
         drop(batches.recv().await.unwrap());
         drop(batches);
     };
-    assert_eq!(tokio::join!(catching_up, taking).0, Err(Stopped));
+    assert_eq!(tokio::join!(catching_up, taking).0, Err(ReceiverClosed));
     assert_eq!(orderers.open.load(Ordering::SeqCst), 0);
 }
 
@@ -356,10 +357,10 @@ async fn one_that_is_slow_is_left_for_another() {
     let chain = Arc::new(Recorded::read());
     let orderers = Orderers { delay: Duration::from_secs(1), ..Orderers::default() };
     let orderers = Arc::new(orderers.honest(ONE, &chain, 277).honest(TWO, &chain, 277));
-    let pauses = Pauses { retry: LIMIT, longest: LIMIT, patience: Duration::from_millis(500), ..quick() };
-    let replication = Replication::new(Arc::clone(&orderers) as Arc<dyn BlockSources>, pauses, 1_000, 400_000);
+    let pauses = RetryDelays { retry: LIMIT, longest: LIMIT, patience: Duration::from_millis(500), ..quick() };
+    let replication = ReplicationContext::new(Arc::clone(&orderers) as Arc<dyn BlockSources>, pauses, 1_000, 400_000);
     let (give, mut batches) = mpsc::channel::<Batch>(1);
-    let (tell, _progress) = watch::channel(Progress::default());
+    let (tell, _progress) = watch::channel(CatchUpProgress::default());
     let catching_up = catch_up(&replication, after(chain.tip(60), chain.newest()), &give, &tell);
     // only its pace is a reason to leave the first orderer
     let from_both = async {
@@ -385,7 +386,7 @@ async fn a_follower_gets_what_there_is_and_polls_for_more() {
     let height = |asked: usize| Ok(277.min(61 + asked as u64 / 2 * 10));
     let orderers = Orderers::default().with(ONE, height, move |number, _| Some(Ok(sent(&serving, number))));
     let (orderers, (give, mut batches)) = (Arc::new(orderers), mpsc::channel(1));
-    let (tell, _progress) = watch::channel(Progress::default());
+    let (tell, _progress) = watch::channel(CatchUpProgress::default());
     let replication = replication(&orderers);
     let following = catch_up(&replication, after(chain.tip(60), BlockNumber(u64::MAX)), &give, &tell);
     let taking = async {
@@ -397,7 +398,7 @@ async fn a_follower_gets_what_there_is_and_polls_for_more() {
         blocks
     };
     let (outcome, blocks) = tokio::time::timeout(LIMIT, async { tokio::join!(following, taking) }).await.unwrap();
-    assert_eq!(outcome, Err(Stopped));
+    assert_eq!(outcome, Err(ReceiverClosed));
     assert_recorded(&chain, &blocks, 61);
     assert!(orderers.pulls(ONE).len() >= 22, "ten at a time");
 }
@@ -406,8 +407,8 @@ async fn a_follower_gets_what_there_is_and_polls_for_more() {
 async fn channels_share_the_room_for_batches() {
     let chain = Arc::new(Recorded::read());
     let orderers = Arc::new(Orderers::default().honest(ONE, &chain, 277));
-    let replication = Replication::new(Arc::clone(&orderers) as Arc<dyn BlockSources>, quick(), 200_000, 1);
-    let (tell, _progress) = watch::channel(Progress::default());
+    let replication = ReplicationContext::new(Arc::clone(&orderers) as Arc<dyn BlockSources>, quick(), 200_000, 1);
+    let (tell, _progress) = watch::channel(CatchUpProgress::default());
     let (give, mut batches) = mpsc::channel(1);
     let (give_other, mut other) = mpsc::channel(1);
     let goal = || after(chain.tip(60), chain.newest());
@@ -428,7 +429,7 @@ async fn channels_share_the_room_for_batches() {
         drop((batches, other));
     };
     let (first, second, ()) = tokio::time::timeout(LIMIT, async { tokio::join!(first, second, taking) }).await.unwrap();
-    assert_eq!((first, second), (Err(Stopped), Err(Stopped)));
+    assert_eq!((first, second), (Err(ReceiverClosed), Err(ReceiverClosed)));
 }
 
 #[tokio::test]
@@ -440,14 +441,14 @@ async fn the_newest_configuration_is_that_of_the_tallest_whose_blocks_count() {
         .honest(TWO, &chain, 265)
         .honest(THREE, &chain, 250);
     let orderers = Arc::new(orderers);
-    let newest = sent_to_threads(newest_config(&replication(&orderers), &chain.tip(60))).await.unwrap();
+    let newest = sent_to_threads(fetch_latest_config(&replication(&orderers), &chain.tip(60))).await.unwrap();
     assert_eq!((newest.number.0, newest.height, newest.source.as_str()), (262, 265, TWO));
     assert_eq!(newest.block.unwrap().block_bytes(), sent(&chain, 262));
     assert_eq!(newest.snapshot.sequence(), chain.tip(262).snapshot.sequence());
     assert_eq!(orderers.pulls(TWO), [(264, 264), (262, 264)]);
     assert!(orderers.pulls(THREE).is_empty());
     // this node already has the block
-    let newest = newest_config(&replication(&orderers), &chain.tip(264)).await.unwrap();
+    let newest = fetch_latest_config(&replication(&orderers), &chain.tip(264)).await.unwrap();
     assert_eq!((newest.number.0, newest.block.is_none()), (262, true));
 }
 
@@ -463,7 +464,8 @@ async fn who_lies_about_the_newest_configuration_is_passed_over() {
     for (expected, block) in lies {
         let lying = Arc::clone(&chain);
         let orderers = Orderers::default().with(ONE, |_| Ok(277), move |number, _| Some(Ok(block(&lying, number))));
-        let error = newest_config(&replication(&Arc::new(orderers)), &chain.tip(60)).await.unwrap_err().to_string();
+        let error =
+            fetch_latest_config(&replication(&Arc::new(orderers)), &chain.tip(60)).await.unwrap_err().to_string();
         assert!(
             error.starts_with(&format!("retry attempts exhausted: {ONE}: ")) && error.contains(expected),
             "{error}"
@@ -475,9 +477,9 @@ async fn who_lies_about_the_newest_configuration_is_passed_over() {
 async fn why_the_newest_configuration_is_not_known_is_told() {
     let chain = Arc::new(Recorded::read());
     let refusing = |error: PullError| Orderers::default().with(TWO, move |_| Err(error.clone()), |_, _| None);
-    let of = async |orderers| newest_config(&replication(&Arc::new(orderers)), &chain.tip(60)).await.unwrap_err();
-    assert!(matches!(of(refusing(PullError::Forbidden)).await, NoNewest::Forbidden));
-    assert!(matches!(of(refusing(PullError::ServiceUnavailable)).await, NoNewest::ServiceUnavailable));
+    let of = async |orderers| fetch_latest_config(&replication(&Arc::new(orderers)), &chain.tip(60)).await.unwrap_err();
+    assert!(matches!(of(refusing(PullError::Forbidden)).await, NoLatestConfig::Forbidden));
+    assert!(matches!(of(refusing(PullError::ServiceUnavailable)).await, NoLatestConfig::ServiceUnavailable));
     let nobody = of(Orderers::default()).await.to_string();
     assert!(nobody.ends_with(": failed connecting: nobody is there"), "{nobody}");
     let empty = of(Orderers::default().with(ONE, |_| Ok(0), |_, _| None)).await.to_string();

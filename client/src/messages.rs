@@ -10,7 +10,7 @@ use fabric_proto::orderer::seek_position::Type;
 use fabric_proto::orderer::{SeekInfo, SeekNewest, SeekNextCommit, SeekOldest, SeekPosition, SeekSpecified};
 use orderer_actors::node_context::nonce;
 use orderer_core::crypto::{SignError, Signer, hex, sha256};
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
 use prost::Message as _;
 
 /// A position in a chain.
@@ -96,7 +96,7 @@ pub fn config_update(
 
 /// Signs the same message as another signer: its kind, channel, time and data stay, creator and transaction ID become
 /// the signer's.
-pub fn re_sign(signer: &dyn Signer, message: Message) -> Result<SignedEnvelope, SignError> {
+pub fn re_sign(signer: &dyn Signer, message: ParsedEnvelope) -> Result<SignedEnvelope, SignError> {
     sign(signer, message.channel_header, message.data).map(|(_, envelope)| envelope)
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fabric_proto::common::{ChannelHeader, HeaderType};
 use orderer_core::block::EncodedBlock;
 use orderer_core::crypto::hex;
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -60,7 +60,7 @@ impl BlockSummary {
 }
 
 fn channel_header(raw: Bytes) -> Option<ChannelHeader> {
-    Some(Message::parse(SignedEnvelope::parse(raw).ok()?).ok()?.channel_header)
+    Some(ParsedEnvelope::parse(SignedEnvelope::parse(raw).ok()?).ok()?.channel_header)
 }
 
 fn type_name(number: i32) -> String {

@@ -106,7 +106,7 @@ where
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
-    orderer_actors::chain_state::chain_text(error)
+    orderer_actors::chain_state::error_chain(error)
 }
 
 /// `DeliverResponse` with its block unparsed.

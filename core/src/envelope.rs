@@ -57,7 +57,7 @@ impl SignedEnvelope {
     }
 
     /// Builds an envelope whose parts another parser found in `raw`.
-    pub(crate) fn of_parts_read(raw: Bytes, payload: Bytes, signature: Bytes) -> Self {
+    pub(crate) fn from_raw_parts(raw: Bytes, payload: Bytes, signature: Bytes) -> Self {
         Self { raw, payload, signature }
     }
 
@@ -163,7 +163,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 
 /// An envelope with its payload and channel header parsed.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub struct ParsedEnvelope {
     /// The envelope that it was parsed from.
     pub envelope: SignedEnvelope,
     /// Header type, channel, time and transaction ID.
@@ -174,7 +174,7 @@ pub struct Message {
     pub data: Bytes,
 }
 
-impl Message {
+impl ParsedEnvelope {
     /// Parses the payload and its channel header. The signature header is left to
     /// [`read_signature_header`](Self::read_signature_header), as in Fabric: a malformed signature header is a different
     /// error than a missing channel.
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn each_missing_part_is_named() {
         let message = |payload: Payload| {
-            Message::parse(SignedEnvelope::from_parts(payload.encode_to_vec().into(), Bytes::new())).map(|_| ())
+            ParsedEnvelope::parse(SignedEnvelope::from_parts(payload.encode_to_vec().into(), Bytes::new())).map(|_| ())
         };
         assert_eq!(message(Payload::default()), Err(EnvelopeError::NoHeader));
         let header = |channel_header: &'static [u8]| Payload {
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(message(header(b"")), Err(EnvelopeError::NoChannelHeader));
         assert!(matches!(message(header(b"zz")), Err(EnvelopeError::ChannelHeader(_))));
         let garbage = SignedEnvelope::from_parts("garbage".into(), Bytes::new());
-        assert!(matches!(Message::parse(garbage), Err(EnvelopeError::Payload(_))));
+        assert!(matches!(ParsedEnvelope::parse(garbage), Err(EnvelopeError::Payload(_))));
     }
 
     proptest! {
@@ -267,7 +267,7 @@ mod tests {
             if let Ok(envelope) = SignedEnvelope::parse(bytes.clone().into()) {
                 let _ = tx_id(&envelope);
                 prop_assert_eq!(envelope.raw().as_ref(), &bytes[..]);
-                if let Ok(message) = Message::parse(envelope) {
+                if let Ok(message) = ParsedEnvelope::parse(envelope) {
                     let _ = message.read_signature_header();
                 }
             }

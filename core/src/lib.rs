@@ -6,17 +6,17 @@
 //! a crash be simulated in microseconds.
 
 pub mod block;
-pub mod channel;
 pub mod config;
 pub mod counted;
 pub mod crypto;
 pub mod envelope;
-pub mod fairness;
 pub mod identity;
 pub mod ordering;
 pub mod own;
 pub mod policy;
 pub mod processing;
+pub mod rate_limit;
 pub mod replication;
-pub mod shorten;
 pub mod supervision;
+pub mod text;
+pub mod types;

@@ -13,9 +13,9 @@ pub struct RestartPolicy {
     /// Duration for which a restart counts toward the limit.
     pub window: Duration,
     /// Delay before the first restart in a window; each further restart doubles it.
-    pub first_pause: Duration,
+    pub initial_delay: Duration,
     /// Upper bound of the delay, before jitter.
-    pub longest_pause: Duration,
+    pub max_delay: Duration,
     /// The delay is extended by up to this fraction, so that many channels do not restart at the same time.
     pub jitter: f64,
 }
@@ -24,14 +24,14 @@ pub struct RestartPolicy {
 pub const CHANNEL_RESTARTS: RestartPolicy = RestartPolicy {
     limit: 5,
     window: Duration::from_secs(60),
-    first_pause: Duration::from_millis(100),
-    longest_pause: Duration::from_secs(10),
+    initial_delay: Duration::from_millis(100),
+    max_delay: Duration::from_secs(10),
     jitter: 0.2,
 };
 
 /// Decision after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AfterDeath {
+pub enum RestartDecision {
     /// Restart the actor after this delay.
     RestartIn(Duration),
     /// It failed too often: do not restart it.
@@ -40,29 +40,29 @@ pub enum AfterDeath {
 
 /// Failures of one actor that still count toward the limit.
 #[derive(Debug, Default)]
-pub struct Restarts {
+pub struct RestartHistory {
     deaths: VecDeque<Duration>,
     total: u64,
 }
 
-impl Restarts {
+impl RestartHistory {
     /// Records a failure at `now` (since any fixed moment) and decides. `random` is in 0..1.
-    pub fn after_death(&mut self, now: Duration, random: f64, policy: &RestartPolicy) -> AfterDeath {
+    pub fn on_exit(&mut self, now: Duration, random: f64, policy: &RestartPolicy) -> RestartDecision {
         while self.deaths.front().is_some_and(|&death| now.saturating_sub(death) >= policy.window) {
             self.deaths.pop_front();
         }
         if self.deaths.len() >= policy.limit {
-            return AfterDeath::GiveUp;
+            return RestartDecision::GiveUp;
         }
         let doublings = u32::try_from(self.deaths.len()).unwrap_or(u32::MAX).min(31);
-        let pause = policy.first_pause.saturating_mul(1 << doublings).min(policy.longest_pause);
+        let pause = policy.initial_delay.saturating_mul(1 << doublings).min(policy.max_delay);
         self.deaths.push_back(now);
         self.total += 1;
-        AfterDeath::RestartIn(pause.mul_f64(1.0 + policy.jitter * random.clamp(0.0, 1.0)))
+        RestartDecision::RestartIn(pause.mul_f64(1.0 + policy.jitter * random.clamp(0.0, 1.0)))
     }
 
     /// Clears the recorded failures, because an operator removed the cause.
-    pub fn forgive(&mut self) {
+    pub fn reset(&mut self) {
         self.deaths.clear();
     }
 
@@ -118,27 +118,27 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest_and_the_limit_ends_them() {
-        let policy = RestartPolicy { longest_pause: Duration::from_millis(500), ..POLICY };
-        let mut restarts = Restarts::default();
-        let pauses: Vec<_> = (0..6).map(|s| restarts.after_death(Duration::from_secs(s), 0.0, &policy)).collect();
-        let ms = |ms| AfterDeath::RestartIn(Duration::from_millis(ms));
-        assert_eq!(pauses, [ms(100), ms(200), ms(400), ms(500), ms(500), AfterDeath::GiveUp]);
+        let policy = RestartPolicy { max_delay: Duration::from_millis(500), ..POLICY };
+        let mut restarts = RestartHistory::default();
+        let pauses: Vec<_> = (0..6).map(|s| restarts.on_exit(Duration::from_secs(s), 0.0, &policy)).collect();
+        let ms = |ms| RestartDecision::RestartIn(Duration::from_millis(ms));
+        assert_eq!(pauses, [ms(100), ms(200), ms(400), ms(500), ms(500), RestartDecision::GiveUp]);
     }
 
     #[test]
     fn a_death_long_ago_does_not_count() {
-        let mut restarts = Restarts::default();
+        let mut restarts = RestartHistory::default();
         for i in 0..100 {
             let now = Duration::from_secs(13 * i);
-            assert!(matches!(restarts.after_death(now, 0.0, &POLICY), AfterDeath::RestartIn(_)), "death {i}");
+            assert!(matches!(restarts.on_exit(now, 0.0, &POLICY), RestartDecision::RestartIn(_)), "death {i}");
         }
         assert_eq!(restarts.total(), 100);
     }
 
     #[test]
     fn jitter_only_lengthens_a_pause() {
-        let pause = Restarts::default().after_death(Duration::ZERO, 1.0, &POLICY);
-        assert_eq!(pause, AfterDeath::RestartIn(Duration::from_millis(150)));
+        let pause = RestartHistory::default().on_exit(Duration::ZERO, 1.0, &POLICY);
+        assert_eq!(pause, RestartDecision::RestartIn(Duration::from_millis(150)));
     }
 
     fn crashes(at: &[i64]) -> Vec<UncleanStart> {

@@ -17,9 +17,9 @@ use fabric_proto::common::{
     Header, HeaderType, Payload, Policy, SignaturePolicy, SignaturePolicyEnvelope,
 };
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::ChannelId;
-use orderer_core::config::{Catalog, ChannelSnapshot, ComputeError, ProposedConfig, compute_update};
+use orderer_core::config::{ChannelSnapshot, ComputeError, ConfigCache, ProposedConfig, compute_update};
 use orderer_core::envelope::SignedEnvelope;
+use orderer_core::types::ChannelId;
 use proptest::collection::btree_map;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -67,7 +67,12 @@ fn policy(policy: Policy, mod_policy: &str, version: u64) -> ConfigPolicy {
 }
 
 fn snapshot(config: Config) -> ChannelSnapshot {
-    ChannelSnapshot::from_config(ChannelId::parse("app").unwrap(), config, &Arc::new(Catalog::of_any_shape())).unwrap()
+    ChannelSnapshot::from_config(
+        ChannelId::parse("app").unwrap(),
+        config,
+        &Arc::new(ConfigCache::without_schema_check()),
+    )
+    .unwrap()
 }
 
 fn envelope(update: &ConfigUpdate) -> SignedEnvelope {
@@ -366,6 +371,6 @@ fn genesis(config: &[u8]) -> ChannelSnapshot {
         data: envelope.into(),
     };
     let message = SignedEnvelope::from_parts(payload.encode_to_vec().into(), Bytes::new());
-    let message = orderer_core::envelope::Message::parse(message).unwrap();
-    ChannelSnapshot::from_config_message(&message, &Arc::new(Catalog::of_any_shape())).unwrap()
+    let message = orderer_core::envelope::ParsedEnvelope::parse(message).unwrap();
+    ChannelSnapshot::from_config_message(&message, &Arc::new(ConfigCache::without_schema_check())).unwrap()
 }

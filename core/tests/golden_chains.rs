@@ -10,9 +10,9 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use fabric_proto::common::HeaderType;
 use flate2::read::GzDecoder;
-use orderer_core::block::{EncodedBlock, verify_signatures};
+use orderer_core::block::{EncodedBlock, verify_block_signatures};
 use orderer_core::config::ChannelSnapshot;
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
 use orderer_core::processing::apply_config;
 
 fn golden(name: &str) -> Vec<EncodedBlock> {
@@ -39,10 +39,10 @@ fn follow(name: &str) -> usize {
         let (previous, block) = (&pair[0], &pair[1]);
         assert_eq!(block.number(), previous.number().next(), "{name}");
         assert_eq!(block.previous_hash().as_ref(), previous.header_hash(), "{name} block {}", block.number());
-        verify_signatures(block, &snapshot).unwrap_or_else(|e| panic!("{name}: {e}"));
+        verify_block_signatures(block, &snapshot).unwrap_or_else(|e| panic!("{name}: {e}"));
         let data: Vec<Bytes> = block.decode().data.unwrap_or_default().data;
         for entry in &data {
-            let message = SignedEnvelope::parse(entry.clone()).and_then(Message::parse).expect("a message");
+            let message = SignedEnvelope::parse(entry.clone()).and_then(ParsedEnvelope::parse).expect("a message");
             if message.channel_header.r#type == HeaderType::Config as i32 {
                 assert!(block.is_config() && data.len() == 1, "a config message is alone in its block");
                 snapshot = apply_config(&snapshot, &message).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -78,7 +78,7 @@ fn one_changed_byte_in_a_header_breaks_the_signature() {
     let mut block = blocks[1].decode();
     block.header.as_mut().expect("a header").number += 1;
     let changed = EncodedBlock::parse(&prost::Message::encode_to_vec(&block)).expect("is a block");
-    let error = verify_signatures(&changed, &snapshot).expect_err("must not verify");
+    let error = verify_block_signatures(&changed, &snapshot).expect_err("must not verify");
     assert!(error.to_string().contains("the signature does not verify"), "{error}");
 }
 

@@ -12,16 +12,18 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use fabric_proto::common::{BlockMetadataIndex, HeaderType, Metadata, OrdererBlockMetadata};
 use flate2::read::GzDecoder;
-use orderer_core::block::{Contents, EncodedBlock, assemble};
-use orderer_core::channel::{BlockNumber, ConfigSequence, UnixSeconds};
+use orderer_core::block::{BlockContents, EncodedBlock, assemble};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::crypto::{SignError, Signer};
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
 use orderer_core::ordering::kafka::{
-    Effect, Event, KafkaMetadata, KafkaOffset, LastBlock, Machine, Record, RecordClass, Regular, Rules, TopicBounds,
-    Verdict, encode_connect, encode_time_to_cut,
+    Effect, Event, KafkaMachine, KafkaMetadata, KafkaOffset, LastBlock, OrderingConfig, Record, RecordClass,
+    RegularMessage, RevalidationResult, TopicBounds, encode_connect, encode_time_to_cut,
 };
-use orderer_core::processing::{Circumstances, Judging, Refusal, apply_config, check_normal, created_channel};
+use orderer_core::processing::{
+    MessageOrigin, Rejection, ValidationContext, apply_config, created_channel_config, validate_normal,
+};
+use orderer_core::types::{BlockNumber, ConfigSequence, UnixSeconds};
 use prost::Message as _;
 
 const CHANNELS: [&str; 3] = ["syschan", "mychan", "otherchan"];
@@ -84,23 +86,23 @@ struct Written {
 
 /// An orderer without a network: a machine, its ledger, and the records that it would have produced.
 struct Orderer {
-    machine: Machine,
+    machine: KafkaMachine,
     snapshot: Arc<ChannelSnapshot>,
     written: Vec<Written>,
-    resubmitted: Vec<Regular>,
+    resubmitted: Vec<RegularMessage>,
     /// Revalidated messages by offset and sequence, so that a signature is not verified again after each restart.
-    judged: BTreeMap<(KafkaOffset, ConfigSequence), Result<(), Refusal>>,
+    judged: BTreeMap<(KafkaOffset, ConfigSequence), Result<(), Rejection>>,
 }
 
 impl Orderer {
     fn new(genesis: &EncodedBlock) -> Self {
         let snapshot =
             Arc::new(ChannelSnapshot::from_config_block(&genesis.decode(), &Arc::default()).expect("a genesis block"));
-        let last = LastBlock::read(genesis).expect("a last block");
-        let rules = Rules::of(&snapshot);
+        let last = LastBlock::parse(genesis).expect("a last block");
+        let rules = OrderingConfig::of(&snapshot);
         let first = Written { envelopes: Vec::new(), metadata: last.metadata, last, snapshot: Arc::clone(&snapshot) };
         Self {
-            machine: Machine::resume(last, rules),
+            machine: KafkaMachine::resume(last, rules),
             snapshot,
             written: vec![first],
             resubmitted: Vec::new(),
@@ -128,19 +130,19 @@ impl Orderer {
         let mut next = None;
         for effect in effects {
             match effect {
-                Effect::Recheck { envelope, is_config } => {
+                Effect::Revalidate { envelope, is_config } => {
                     assert!(!is_config, "the records hold no stale config message");
-                    next = Some(Event::Rechecked(self.judge(envelope, recorded)));
+                    next = Some(Event::Revalidated(self.judge(envelope, recorded)));
                 }
-                Effect::Write { number, envelopes, metadata } => self.write(number, envelopes, metadata, false),
-                Effect::WriteConfig { number, envelope, metadata } => {
-                    let message = Message::parse(envelope.clone()).expect("a message");
+                Effect::WriteBlock { number, envelopes, metadata } => self.write(number, envelopes, metadata, false),
+                Effect::WriteConfigBlock { number, envelope, metadata } => {
+                    let message = ParsedEnvelope::parse(envelope.clone()).expect("a message");
                     if message.channel_header.r#type == HeaderType::OrdererTransaction as i32 {
-                        created_channel(&self.snapshot, &message).expect("creates a channel");
+                        created_channel_config(&self.snapshot, &message).expect("creates a channel");
                     } else {
                         let applied = apply_config(&self.snapshot, &message).expect("applies");
                         self.snapshot = Arc::new(applied);
-                        next = Some(Event::Configured(Rules::of(&self.snapshot)));
+                        next = Some(Event::Configured(OrderingConfig::of(&self.snapshot)));
                     }
                     self.write(number, vec![envelope], metadata, true);
                 }
@@ -149,8 +151,8 @@ impl Orderer {
                 Effect::ArmTimer
                 | Effect::DisarmTimer
                 | Effect::Skip { .. }
-                | Effect::BlockIngress
-                | Effect::UnblockIngress => {}
+                | Effect::CloseIngress
+                | Effect::OpenIngress => {}
                 Effect::TimeToCut(block) => panic!("block {block} asked for without a timer"),
                 Effect::Fail(failure) => panic!("{failure}"),
             }
@@ -158,16 +160,16 @@ impl Orderer {
         next
     }
 
-    fn judge(&mut self, envelope: SignedEnvelope, recorded: &Recorded) -> Verdict {
+    fn judge(&mut self, envelope: SignedEnvelope, recorded: &Recorded) -> RevalidationResult {
         let sequence = self.snapshot.sequence();
         let verdict = self.judged.entry((recorded.offset, sequence)).or_insert_with(|| {
-            let message = Message::parse(envelope.clone()).expect("a message");
-            let at = Circumstances { now: recorded.at, expiration_checks: true, judging: Judging::Ordered };
-            check_normal(&self.snapshot, &message, at).map(|_| ())
+            let message = ParsedEnvelope::parse(envelope.clone()).expect("a message");
+            let at = ValidationContext { now: recorded.at, expiration_checks: true, judging: MessageOrigin::Ordered };
+            validate_normal(&self.snapshot, &message, at).map(|_| ())
         });
         match verdict {
-            Ok(()) => Verdict::Valid { envelope, sequence },
-            Err(refusal) => Verdict::Invalid(refusal.clone()),
+            Ok(()) => RevalidationResult::Valid { envelope, sequence },
+            Err(refusal) => RevalidationResult::Invalid(refusal.clone()),
         }
     }
 
@@ -182,8 +184,9 @@ impl Orderer {
     fn restart(&mut self, end: KafkaOffset) -> usize {
         let newest = &self.written[self.written.len() - 1];
         self.snapshot = Arc::clone(&newest.snapshot);
-        self.machine = Machine::resume(newest.last, Rules::of(&self.snapshot));
-        let from = newest.last.read_from(TopicBounds { earliest: KafkaOffset::FIRST, end }).expect("within the topic");
+        self.machine = KafkaMachine::resume(newest.last, OrderingConfig::of(&self.snapshot));
+        let from =
+            newest.last.resume_offset(TopicBounds { earliest: KafkaOffset::FIRST, end }).expect("within the topic");
         usize::try_from(from.0).expect("an offset")
     }
 
@@ -192,7 +195,7 @@ impl Orderer {
         let machine = &self.machine;
         let (pending, pending_bytes) = (machine.pending(), machine.pending_bytes());
         let (next, last_cut) = (machine.next_offset(), machine.last_cut());
-        (next, last_cut, machine.memory(), pending, pending_bytes, machine.rules().sequence)
+        (next, last_cut, machine.metadata(), pending, pending_bytes, machine.rules().sequence)
     }
 }
 
@@ -205,7 +208,7 @@ fn assembled(genesis: &EncodedBlock, written: &[Written]) -> Vec<EncodedBlock> {
         if block.snapshot.sequence() > before.snapshot.sequence() {
             last_config = block.last.number;
         }
-        let contents = Contents {
+        let contents = BlockContents {
             number: block.last.number,
             previous_hash: chain[chain.len() - 1].header_hash(),
             envelopes: &block.envelopes,
@@ -220,7 +223,7 @@ fn assembled(genesis: &EncodedBlock, written: &[Written]) -> Vec<EncodedBlock> {
 /// Asserts that two blocks are equal except for the signer.
 fn assert_same_block(ours: &EncodedBlock, theirs: &EncodedBlock) {
     let number = theirs.number();
-    let last = |block| LastBlock::read(block).expect("readable metadata");
+    let last = |block| LastBlock::parse(block).expect("readable metadata");
     assert_eq!(last(ours), last(theirs), "block {number}");
     let (ours, theirs) = (ours.decode(), theirs.decode());
     assert_eq!(ours.header, theirs.header, "block {number}");
@@ -300,7 +303,7 @@ fn what_the_machine_orders_again_the_recorded_orderers_did_too() {
         |recorded: &Recorded| matches!(&recorded.record, Record::Regular(regular) if regular.original_offset.is_some());
     let recorded: Vec<Bytes> = topic.iter().filter(|r| is_resubmitted(r)).map(|r| r.value.clone()).collect();
     assert!(!recorded.is_empty());
-    let ours: Vec<Bytes> = orderer.resubmitted.iter().map(Regular::encode).collect();
+    let ours: Vec<Bytes> = orderer.resubmitted.iter().map(RegularMessage::encode).collect();
     assert!(ours.iter().all(|value| recorded.iter().filter(|r| *r == value).count() == 2), "once by each orderer");
     assert_eq!(recorded.len(), 2 * ours.len());
 }

@@ -10,15 +10,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use fabric_proto::common::{ChannelHeader, Header, HeaderType, Payload};
-use orderer_core::channel::{BlockNumber, ConfigSequence};
 use orderer_core::crypto::sha256;
-use orderer_core::envelope::{Message, SignedEnvelope};
-use orderer_core::ordering::cutter::BatchLimits;
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
+use orderer_core::ordering::block_cutter::BatchLimits;
 use orderer_core::ordering::kafka::{
-    Effect, Event, KafkaMetadata, KafkaOffset, LastBlock, Machine, Record, RecordClass, Regular, Rules, TopicBounds,
-    Verdict, encode_connect, encode_time_to_cut,
+    Effect, Event, KafkaMachine, KafkaMetadata, KafkaOffset, LastBlock, OrderingConfig, Record, RecordClass,
+    RegularMessage, RevalidationResult, TopicBounds, encode_connect, encode_time_to_cut,
 };
-use orderer_core::processing::Refusal;
+use orderer_core::processing::Rejection;
+use orderer_core::types::{BlockNumber, ConfigSequence};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -118,18 +118,18 @@ struct Block {
     envelopes: Vec<SignedEnvelope>,
     last: LastBlock,
     /// Rules in force after the block.
-    rules: Rules,
+    rules: OrderingConfig,
 }
 
 enum Produce {
     TimeToCut(BlockNumber),
-    Message(Regular),
+    Message(RegularMessage),
 }
 
 struct Orderer {
     mark: u8,
-    machine: Machine,
-    rules: Rules,
+    machine: KafkaMachine,
+    rules: OrderingConfig,
     blocks: Vec<Block>,
     /// Queued records, in their order.
     producing: VecDeque<Produce>,
@@ -151,7 +151,7 @@ fn envelope(class: RecordClass, id: u8, mark: u8, filler: usize) -> SignedEnvelo
 }
 
 fn id_and_filler(envelope: &SignedEnvelope) -> (u8, usize) {
-    let data = Message::parse(envelope.clone()).expect("a message").data;
+    let data = ParsedEnvelope::parse(envelope.clone()).expect("a message").data;
     (data[0], data.len() - 2)
 }
 
@@ -162,24 +162,24 @@ fn is_valid(envelope: &SignedEnvelope, sequence: ConfigSequence) -> bool {
 }
 
 /// The change of a config message depends only on itself.
-fn apply(rules: Rules, envelope: &SignedEnvelope) -> Rules {
+fn apply(rules: OrderingConfig, envelope: &SignedEnvelope) -> OrderingConfig {
     let (id, _) = id_and_filler(envelope);
     let limits = BatchLimits {
         max_message_count: usize::from(1 + id % 5),
         preferred_max_bytes: 80 + 20 * usize::from(id / 5 % 6),
     };
-    Rules { sequence: ConfigSequence(rules.sequence.0 + 1), limits, resubmission: !id.is_multiple_of(7) }
+    OrderingConfig { sequence: ConfigSequence(rules.sequence.0 + 1), limits, resubmission: !id.is_multiple_of(7) }
 }
 
 impl Orderer {
     fn new(mark: u8) -> Self {
         let limits = BatchLimits { max_message_count: 4, preferred_max_bytes: 150 };
-        let rules = Rules { sequence: ConfigSequence(0), limits, resubmission: true };
+        let rules = OrderingConfig { sequence: ConfigSequence(0), limits, resubmission: true };
         let (number, metadata) = (BlockNumber::GENESIS, KafkaMetadata::NONE);
         let last = LastBlock { number, metadata, is_config: true, envelopes: 1, size_bytes: 1000 };
         Self {
             mark,
-            machine: Machine::resume(last, rules),
+            machine: KafkaMachine::resume(last, rules),
             rules,
             blocks: vec![Block { envelopes: Vec::new(), last, rules }],
             producing: VecDeque::new(),
@@ -216,21 +216,21 @@ impl Orderer {
         let mut next = None;
         for effect in effects {
             match effect {
-                Effect::Recheck { envelope, is_config } => {
-                    next = Some(Event::Rechecked(self.judge(envelope, is_config)));
+                Effect::Revalidate { envelope, is_config } => {
+                    next = Some(Event::Revalidated(self.judge(envelope, is_config)));
                 }
-                Effect::Write { number, envelopes, metadata } => {
+                Effect::WriteBlock { number, envelopes, metadata } => {
                     self.write(number, envelopes, metadata, false, topic);
                 }
-                Effect::WriteConfig { number, envelope, metadata } => {
+                Effect::WriteConfigBlock { number, envelope, metadata } => {
                     self.rules = apply(self.rules, &envelope);
                     self.write(number, vec![envelope], metadata, true, topic);
                     next = Some(Event::Configured(self.rules));
                 }
                 Effect::Resubmit(regular) => self.producing.push_back(Produce::Message(regular)),
                 Effect::TimeToCut(block) => self.producing.push_back(Produce::TimeToCut(block)),
-                Effect::BlockIngress => assert!(!std::mem::replace(&mut self.blocked, true)),
-                Effect::UnblockIngress => assert!(std::mem::replace(&mut self.blocked, false)),
+                Effect::CloseIngress => assert!(!std::mem::replace(&mut self.blocked, true)),
+                Effect::OpenIngress => assert!(std::mem::replace(&mut self.blocked, false)),
                 Effect::ArmTimer => assert!(!std::mem::replace(&mut self.timer_runs, true)),
                 Effect::DisarmTimer => assert!(std::mem::replace(&mut self.timer_runs, false)),
                 Effect::Skip { .. } => {}
@@ -241,16 +241,16 @@ impl Orderer {
     }
 
     /// Returns the verdict. Each orderer creates a config message again, so the message differs between orderers.
-    fn judge(&self, envelope: SignedEnvelope, is_config: bool) -> Verdict {
+    fn judge(&self, envelope: SignedEnvelope, is_config: bool) -> RevalidationResult {
         let sequence = self.rules.sequence;
         if !is_valid(&envelope, sequence) {
-            return Verdict::Invalid(Refusal::Empty);
+            return RevalidationResult::Invalid(Rejection::Empty);
         }
         if !is_config {
-            return Verdict::Valid { envelope, sequence };
+            return RevalidationResult::Valid { envelope, sequence };
         }
         let (id, filler) = id_and_filler(&envelope);
-        Verdict::Valid { envelope: self::envelope(RecordClass::Config, id, self.mark, filler), sequence }
+        RevalidationResult::Valid { envelope: self::envelope(RecordClass::Config, id, self.mark, filler), sequence }
     }
 
     fn write(
@@ -302,12 +302,12 @@ impl Orderer {
         self.blocks.truncate(self.blocks.len().saturating_sub(blocks_lost).max(1));
         let newest = &self.blocks[self.blocks.len() - 1];
         self.rules = newest.rules;
-        self.machine = Machine::resume(newest.last, newest.rules);
+        self.machine = KafkaMachine::resume(newest.last, newest.rules);
         self.producing.clear();
         self.timer_runs = false;
         self.blocked = self.machine.ingress_blocked();
         self.was_restarted = true;
-        newest.last.read_from(TopicBounds { earliest: KafkaOffset::FIRST, end }).expect("within the topic")
+        newest.last.resume_offset(TopicBounds { earliest: KafkaOffset::FIRST, end }).expect("within the topic")
     }
 
     /// Returns the parts of a chain that do not depend on restarts. The offset of resubmitted config messages does:
@@ -345,7 +345,7 @@ impl World {
                 let config_sequence = orderer.rules.sequence;
                 let envelope = envelope(class, id, orderer.mark, filler);
                 if !orderer.blocked && is_valid(&envelope, config_sequence) {
-                    let message = Regular { class, envelope, config_sequence, original_offset: None };
+                    let message = RegularMessage { class, envelope, config_sequence, original_offset: None };
                     orderer.producing.push_back(Produce::Message(message));
                 }
             }
@@ -373,7 +373,7 @@ impl World {
             Noise::Null => self.topic.append(None),
             Noise::Hole(offsets) => self.topic.end.0 += offsets,
             Noise::Odd { class, id, filler, sequence, original } => {
-                let message = Regular {
+                let message = RegularMessage {
                     class,
                     envelope: envelope(class, id, b'?', filler),
                     config_sequence: ConfigSequence(sequence),

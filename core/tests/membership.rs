@@ -9,9 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::msp::{FabricCryptoConfig, FabricNodeOUs, FabricOuIdentifier, SerializedIdentity};
-use orderer_core::channel::UnixSeconds;
 use orderer_core::crypto::{Signer as _, sha256};
-use orderer_core::identity::{Msp, MspError, MspVersion, Msps, Principal, Role, UnitError, expires_at};
+use orderer_core::identity::{Msp, MspError, MspManager, MspVersion, Principal, Role, UnitError, expires_at};
+use orderer_core::types::UnixSeconds;
 use orderer_x509::{Certificate, Curve};
 use organizations::{Authority, Leaf, config, msp, msp_by};
 use rcgen::{
@@ -21,7 +21,7 @@ use rcgen::{
 
 /// Returns the validity and the role of a certificate in the MSP.
 fn standing(msp: &Msp, leaf: &Leaf) -> Result<Option<Role>, String> {
-    let identity = msp.identify(&leaf.pem.clone().into()).map_err(|e| e.to_string())?;
+    let identity = msp.deserialize_identity(&leaf.pem.clone().into()).map_err(|e| e.to_string())?;
     identity.validity().map_err(ToString::to_string)?;
     Ok(identity.role())
 }
@@ -44,10 +44,13 @@ fn a_certificate_has_one_role_among_any_number_of_units() {
     let mut config = config(&Authority::root("unused"));
     config.root_certs = vec![CA.into()];
     let msp = msp(&config).unwrap();
-    let both =
-        msp.identify(&Bytes::from_static(include_bytes!("../../tests/fixtures/pki/client-and-peer.pem"))).unwrap();
+    let both = msp
+        .deserialize_identity(&Bytes::from_static(include_bytes!("../../tests/fixtures/pki/client-and-peer.pem")))
+        .unwrap();
     assert!(both.validity().unwrap_err().to_string().contains("more than one role"));
-    let one = msp.identify(&Bytes::from_static(include_bytes!("../../tests/fixtures/pki/sales-and-peer.pem"))).unwrap();
+    let one = msp
+        .deserialize_identity(&Bytes::from_static(include_bytes!("../../tests/fixtures/pki/sales-and-peer.pem")))
+        .unwrap();
     assert_eq!((one.validity(), one.role()), (Ok(()), Some(Role::Peer)));
 }
 
@@ -92,8 +95,9 @@ fn rules_for_members_come_with_the_level_of_the_channels_capabilities() {
     assert_eq!(of(V3_0, &edwards), Some(Some(Role::Client)));
 
     let nominal = Principal::Nominal;
-    let satisfies =
-        |version| msp_by(&config, version).unwrap().identify(&client.pem.clone().into()).unwrap().satisfies(&nominal);
+    let satisfies = |version| {
+        msp_by(&config, version).unwrap().deserialize_identity(&client.pem.clone().into()).unwrap().satisfies(&nominal)
+    };
     assert!(satisfies(V1_1).is_err() && satisfies(V1_3).is_ok());
 
     // newer rules accept administrators that older ones reject, and vice versa
@@ -160,7 +164,7 @@ fn a_chain_is_named_by_its_authorities_certificates_in_their_lower_form() {
     let mut config = config(&root);
     config.organizational_unit_identifiers.clear();
     let member = msp(&config).unwrap();
-    let identity = member.identify(&root.client().pem.into()).unwrap();
+    let identity = member.deserialize_identity(&root.client().pem.into()).unwrap();
     let in_unit = |certifiers: Bytes| {
         identity.satisfies(&Principal::OrganizationalUnit { msp_id: "Org".into(), unit: "client".into(), certifiers })
     };
@@ -242,8 +246,8 @@ fn a_revoked_certificate_is_not_valid() {
 fn one_name_has_one_definition() {
     let (one, other) = (Authority::root("a"), Authority::root("b"));
     let make = |root: &Authority| Arc::new(msp(&config(root)).unwrap());
-    assert!(Msps::new(vec![make(&one), make(&one)]).is_ok());
-    assert!(matches!(Msps::new(vec![make(&one), make(&other)]), Err(MspError::Conflict { .. })));
+    assert!(MspManager::new(vec![make(&one), make(&one)]).is_ok());
+    assert!(matches!(MspManager::new(vec![make(&one), make(&other)]), Err(MspError::Conflict { .. })));
 }
 
 #[test]
@@ -253,13 +257,19 @@ fn a_member_is_read_once_and_not_remembered_under_another_definition() {
     let serialized =
         Bytes::from(SerializedIdentity { mspid: "Org".into(), id_bytes: member.pem.clone().into() }.encode_to_vec());
     let shared = Arc::new(msp(&config(&root)).unwrap());
-    let (one, two) = (Msps::new(vec![Arc::clone(&shared)]).unwrap(), Msps::new(vec![shared]).unwrap());
-    let known = one.identify(&serialized).unwrap();
-    assert!(Arc::ptr_eq(&known, &two.identify(&serialized).unwrap()), "channels share members of one definition");
+    let (one, two) = (MspManager::new(vec![Arc::clone(&shared)]).unwrap(), MspManager::new(vec![shared]).unwrap());
+    let known = one.deserialize_identity(&serialized).unwrap();
+    assert!(
+        Arc::ptr_eq(&known, &two.deserialize_identity(&serialized).unwrap()),
+        "channels share members of one definition"
+    );
     let mut changed = config(&root);
     changed.admins = vec![member.pem.clone().into()];
-    let changed = Msps::new(vec![Arc::new(msp(&changed).unwrap())]).unwrap();
-    assert_eq!((known.role(), changed.identify(&serialized).unwrap().role()), (Some(Role::Client), Some(Role::Admin)));
+    let changed = MspManager::new(vec![Arc::new(msp(&changed).unwrap())]).unwrap();
+    assert_eq!(
+        (known.role(), changed.deserialize_identity(&serialized).unwrap().role()),
+        (Some(Role::Client), Some(Role::Admin))
+    );
 }
 
 /// Validating five such CAs once took minutes of CPU time, because each may have issued each.

@@ -8,20 +8,20 @@ use fabric_proto::Message as _;
 use fabric_proto::common::Block;
 use made_chain::{Made, batch_of, last_config, relink, sign, signed_by_admins};
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::ChannelSnapshot;
-use orderer_core::replication::{NewestConfig, check_newest};
+use orderer_core::replication::{LatestConfig, verify_latest_config};
+use orderer_core::types::{BlockNumber, ChannelId};
 
 fn encoded(block: &Block) -> EncodedBlock {
     EncodedBlock::parse(&block.encode_to_vec()).unwrap()
 }
 
 fn newest(block: &Block, own: &ChannelSnapshot) -> Result<u64, String> {
-    check_newest(&encoded(block), own).map(|number| number.0).map_err(|error| error.to_string())
+    verify_latest_config(&encoded(block), own).map(|number| number.0).map_err(|error| error.to_string())
 }
 
-fn judged(block: &Block, expected: u64, own: &ChannelSnapshot) -> Result<NewestConfig, String> {
-    NewestConfig::judge(encoded(block), BlockNumber(expected), own).map_err(|error| error.to_string())
+fn judged(block: &Block, expected: u64, own: &ChannelSnapshot) -> Result<LatestConfig, String> {
+    LatestConfig::judge(encoded(block), BlockNumber(expected), own).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -46,14 +46,14 @@ fn the_newest_block_is_signed_as_this_nodes_configuration_asks() {
     let error = newest(&stricter.blocks[5], &known.snapshot).unwrap_err();
     assert!(error.starts_with("block 6: not signed"), "{error}");
     // and so are the blocks after it
-    let error = known.followers().take(encoded(&stricter.blocks[4])).unwrap_err().to_string();
+    let error = known.followers().verify_next(encoded(&stricter.blocks[4])).unwrap_err().to_string();
     assert!(error.starts_with("block 5: not signed"), "{error}");
     known = judged(&made.blocks[3], 4, &made.snapshot).unwrap();
     let mut followers = known.followers();
     for block in &made.blocks[4..] {
-        followers.take(encoded(block)).unwrap();
+        followers.verify_next(encoded(block)).unwrap();
     }
-    known.followers().take(encoded(&made.blocks[5])).unwrap_err();
+    known.followers().verify_next(encoded(&made.blocks[5])).unwrap_err();
 }
 
 #[test]

@@ -10,12 +10,13 @@ use fabric_proto::common::ConfigValue;
 use fabric_proto::etcdraft::{ConfigMetadata, Consenter, Options};
 use fabric_proto::orderer::{ConsensusType, KafkaBrokers};
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::ChannelId;
 use orderer_core::config::{
-    Catalog, ChannelSnapshot, ConsentersError, Engine, NotServed, RaftAs, Serving, check_consenters_step, check_created,
+    ChannelSnapshot, ConfigCache, ConsensusMapping, ConsenterKind, ConsentersError, EtcdraftMapping,
+    UnsupportedConsensus, check_created, validate_consenters_change,
 };
-use orderer_core::identity::Effort;
-use orderer_core::own::{self, NotOrderedHere};
+use orderer_core::identity::WorkLimit;
+use orderer_core::own::{self, ChannelNotServed};
+use orderer_core::types::ChannelId;
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/net");
 
@@ -48,7 +49,7 @@ fn metadata(consenters: Vec<Consenter>) -> ConfigMetadata {
 /// Returns the fixtures' channel with another consensus type.
 fn snapshot(consensus_type: &str, metadata: &impl fabric_proto::Message, brokers: &[&str]) -> ChannelSnapshot {
     let block = std::fs::read(format!("{NET}/AppSolo.block")).unwrap();
-    let catalog = Arc::<Catalog>::default();
+    let catalog = Arc::<ConfigCache>::default();
     let solo = ChannelSnapshot::from_config_block(&EncodedBlock::parse(&block).unwrap().decode(), &catalog).unwrap();
     let mut config = solo.config();
     let orderer = config.channel_group.as_mut().unwrap().groups.get_mut("Orderer").unwrap();
@@ -71,86 +72,100 @@ fn raft(consenters: Vec<Consenter>) -> ChannelSnapshot {
     snapshot("etcdraft", &metadata(consenters), &[])
 }
 
-fn serving(etcdraft: RaftAs, brokers: &[&str]) -> Serving {
-    Serving { etcdraft, brokers: brokers.iter().map(|&broker| broker.to_owned()).collect() }
+fn serving(etcdraft: EtcdraftMapping, brokers: &[&str]) -> ConsensusMapping {
+    ConsensusMapping { etcdraft, brokers: brokers.iter().map(|&broker| broker.to_owned()).collect() }
 }
 
-fn kafka(brokers: &[&str]) -> Engine {
-    Engine::Kafka { brokers: brokers.iter().map(|&broker| broker.to_owned()).collect() }
+fn kafka(brokers: &[&str]) -> ConsenterKind {
+    ConsenterKind::Kafka { brokers: brokers.iter().map(|&broker| broker.to_owned()).collect() }
 }
 
 #[test]
 fn solo_and_kafka_are_what_they_say() {
-    let serving = serving(RaftAs::Nothing, &["other:9092"]);
-    assert_eq!(serving.engine(&snapshot("solo", &(), &[])), Ok(Engine::Solo));
+    let serving = serving(EtcdraftMapping::Nothing, &["other:9092"]);
+    assert_eq!(serving.engine(&snapshot("solo", &(), &[])), Ok(ConsenterKind::Solo));
     assert_eq!(serving.engine(&snapshot("kafka", &(), &["own:9092"])), Ok(kafka(&["own:9092"])));
 }
 
 #[test]
 fn etcdraft_with_one_consenter_is_ordered_alone() {
-    assert_eq!(serving(RaftAs::Solo, &[]).engine(&raft(vec![consenter("orderer")])), Ok(Engine::Solo));
-    assert_eq!(Serving::default().engine(&raft(vec![consenter("orderer")])), Ok(Engine::Raft), "unless it is told");
+    assert_eq!(serving(EtcdraftMapping::Solo, &[]).engine(&raft(vec![consenter("orderer")])), Ok(ConsenterKind::Solo));
+    assert_eq!(
+        ConsensusMapping::default().engine(&raft(vec![consenter("orderer")])),
+        Ok(ConsenterKind::Raft),
+        "unless it is told"
+    );
 }
 
 #[test]
 fn etcdraft_with_two_consenters_is_not_ordered_by_each_alone() {
     let two = raft(vec![consenter("orderer"), consenter("orderer2")]);
-    let refused = serving(RaftAs::Solo, &[]).engine(&two).unwrap_err();
-    assert_eq!(refused, NotServed::Several(2));
+    let refused = serving(EtcdraftMapping::Solo, &[]).engine(&two).unwrap_err();
+    assert_eq!(refused, UnsupportedConsensus::Several(2));
     assert!(refused.to_string().contains("set it to raft or kafka"), "{refused}");
-    assert_eq!(serving(RaftAs::Kafka, &["k:9092"]).engine(&two), Ok(kafka(&["k:9092"])));
+    assert_eq!(serving(EtcdraftMapping::Kafka, &["k:9092"]).engine(&two), Ok(kafka(&["k:9092"])));
 }
 
 #[test]
 fn etcdraft_as_raft_is_ordered_by_its_consenters_however_many() {
-    let serving = serving(RaftAs::Raft, &["k:9092"]);
+    let serving = serving(EtcdraftMapping::Raft, &["k:9092"]);
     for orderers in [&["orderer"][..], &["orderer", "orderer2"]] {
         let channel = raft(orderers.iter().map(|&orderer| consenter(orderer)).collect());
-        assert_eq!(serving.engine(&channel), Ok(Engine::Raft));
+        assert_eq!(serving.engine(&channel), Ok(ConsenterKind::Raft));
         let other = [Bytes::from_static(b"another key")];
-        assert_eq!(own::engine(&serving, &channel, &other), Ok(Engine::Raft), "its chain looks for the key");
-        assert_eq!(own::engine(&serving, &channel, &[]), Err(NotOrderedHere::NoTls));
+        assert_eq!(own::engine(&serving, &channel, &other), Ok(ConsenterKind::Raft), "its chain looks for the key");
+        assert_eq!(own::engine(&serving, &channel, &[]), Err(ChannelNotServed::NoTls));
     }
-    assert_eq!(serving.engine(&raft(vec![])), Err(NotServed::Consenters(ConsentersError::Empty)));
-    assert_eq!(serving.engine(&snapshot("solo", &(), &[])), Ok(Engine::Solo));
+    assert_eq!(serving.engine(&raft(vec![])), Err(UnsupportedConsensus::Consenters(ConsentersError::Empty)));
+    assert_eq!(serving.engine(&snapshot("solo", &(), &[])), Ok(ConsenterKind::Solo));
 }
 
 #[test]
 fn etcdraft_on_kafka_takes_the_brokers_of_the_settings_then_those_it_came_with() {
     let came_from_kafka = snapshot("etcdraft", &metadata(vec![consenter("orderer")]), &["own:9092"]);
-    assert_eq!(serving(RaftAs::Kafka, &[]).engine(&came_from_kafka), Ok(kafka(&["own:9092"])));
-    assert_eq!(serving(RaftAs::Kafka, &["k:9092"]).engine(&came_from_kafka), Ok(kafka(&["k:9092"])));
-    assert_eq!(serving(RaftAs::Kafka, &[]).engine(&raft(vec![consenter("orderer")])), Err(NotServed::NoBrokers));
+    assert_eq!(serving(EtcdraftMapping::Kafka, &[]).engine(&came_from_kafka), Ok(kafka(&["own:9092"])));
+    assert_eq!(serving(EtcdraftMapping::Kafka, &["k:9092"]).engine(&came_from_kafka), Ok(kafka(&["k:9092"])));
+    assert_eq!(
+        serving(EtcdraftMapping::Kafka, &[]).engine(&raft(vec![consenter("orderer")])),
+        Err(UnsupportedConsensus::NoBrokers)
+    );
 }
 
 #[test]
 fn what_is_not_served_says_so() {
-    assert_eq!(Serving::default().engine(&snapshot("BFT", &(), &[])), Err(NotServed::Bft));
-    assert_eq!(Serving::default().engine(&snapshot("pbft", &(), &[])), Err(NotServed::Unknown("pbft".to_owned())));
-    assert_eq!(serving(RaftAs::Nothing, &[]).engine(&raft(vec![consenter("orderer")])), Err(NotServed::NotMapped));
+    assert_eq!(ConsensusMapping::default().engine(&snapshot("BFT", &(), &[])), Err(UnsupportedConsensus::Bft));
+    assert_eq!(
+        ConsensusMapping::default().engine(&snapshot("pbft", &(), &[])),
+        Err(UnsupportedConsensus::Unknown("pbft".to_owned()))
+    );
+    assert_eq!(
+        serving(EtcdraftMapping::Nothing, &[]).engine(&raft(vec![consenter("orderer")])),
+        Err(UnsupportedConsensus::NotMapped)
+    );
 }
 
 #[test]
 fn no_channel_is_created_that_no_orderer_could_order() {
     for consensus_type in ["BFT", "pbft", "", "Solo"] {
-        let refused = check_created(&snapshot(consensus_type, &(), &[]), Effort::Bounded).unwrap_err();
+        let refused = check_created(&snapshot(consensus_type, &(), &[]), WorkLimit::Bounded).unwrap_err();
         assert_eq!(refused.to_string(), format!("error retrieving consenter of type: {consensus_type}"));
     }
     assert_eq!(
-        check_created(&snapshot("etcdraft", &metadata(vec![]), &[]), Effort::Bounded),
+        check_created(&snapshot("etcdraft", &metadata(vec![]), &[]), WorkLimit::Bounded),
         Err(ConsentersError::Empty)
     );
     for good in [raft(vec![consenter("orderer")]), snapshot("solo", &(), &[]), snapshot("kafka", &(), &["k:9092"])] {
-        assert_eq!(check_created(&good, Effort::Bounded), Ok(()));
+        assert_eq!(check_created(&good, WorkLimit::Bounded), Ok(()));
     }
 }
 
 #[test]
 fn consenters_are_checked_as_fabric_does() {
-    let refused = |metadata: &ConfigMetadata| match Serving::default().engine(&snapshot("etcdraft", metadata, &[])) {
-        Err(NotServed::Consenters(error)) => error,
-        other => panic!("{other:?}"),
-    };
+    let refused =
+        |metadata: &ConfigMetadata| match ConsensusMapping::default().engine(&snapshot("etcdraft", metadata, &[])) {
+            Err(UnsupportedConsensus::Consenters(error)) => error,
+            other => panic!("{other:?}"),
+        };
     let good = metadata(vec![consenter("orderer")]);
     let options = |change: fn(&mut Options)| {
         let mut changed = good.clone();
@@ -189,13 +204,13 @@ fn consenters_change_one_at_a_time() {
     let (one, two) = (raft(vec![consenter("orderer")]), raft(vec![consenter("orderer"), consenter("orderer2")]));
     let other = raft(vec![consenter("orderer2")]);
     for (from, to) in [(&one, &two), (&two, &one), (&one, &other), (&one, &one)] {
-        check_consenters_step(from, to, Effort::Bounded).unwrap();
+        validate_consenters_change(from, to, WorkLimit::Bounded).unwrap();
     }
     let none = snapshot("solo", &(), &[]);
-    check_consenters_step(&none, &two, Effort::Bounded).unwrap();
+    validate_consenters_change(&none, &two, WorkLimit::Bounded).unwrap();
     let from_nobody = raft(vec![]);
     assert_eq!(
-        check_consenters_step(&from_nobody, &two, Effort::Bounded),
+        validate_consenters_change(&from_nobody, &two, WorkLimit::Bounded),
         Err(ConsentersError::ManyChanges { added: 2, removed: 0 })
     );
 }

@@ -9,13 +9,13 @@ use fabric_proto::common::{Capabilities, Capability, Config, ConfigGroup, Config
 use fabric_proto::orderer::ConsensusType;
 use fabric_proto::protos::{AcLs, AnchorPeer, AnchorPeers, ApiResource};
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::ChannelId;
-use orderer_core::config::{Catalog, ChannelSnapshot};
+use orderer_core::config::{ChannelSnapshot, ConfigCache};
+use orderer_core::types::ChannelId;
 
 fn config(file: &str) -> Config {
     let path = format!("{}/../tests/fixtures/net/{file}", env!("CARGO_MANIFEST_DIR"));
     let block = EncodedBlock::parse(&std::fs::read(path).unwrap()).unwrap();
-    ChannelSnapshot::from_config_block(&block.decode(), &Arc::<Catalog>::default()).unwrap().config()
+    ChannelSnapshot::from_config_block(&block.decode(), &Arc::<ConfigCache>::default()).unwrap().config()
 }
 
 fn outcome(file: &str, change: impl FnOnce(&mut ConfigGroup)) -> Result<(), String> {

@@ -16,8 +16,8 @@ use fabric_proto::common::{
     SignaturePolicyEnvelope,
 };
 use fabric_proto::msp::{MspConfig, SerializedIdentity};
-use orderer_core::identity::{Msp, MspVersion, Msps, Role, expires_at};
-use orderer_core::policy::{Policies, SignedDatum, Signers};
+use orderer_core::identity::{Msp, MspManager, MspVersion, Role, expires_at};
+use orderer_core::policy::{PolicyManager, SignedData, Signers};
 use organizations::{Authority, config, msp};
 use proptest::prelude::*;
 use rcgen::KeyPair;
@@ -25,7 +25,7 @@ use rcgen::KeyPair;
 #[test]
 fn keys_of_every_kind_sign_for_members() {
     let root = Authority::root("root");
-    let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
+    let msps = MspManager::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
     for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
         let member = root.leaf(&["client"], KeyPair::generate_for(algorithm).unwrap(), |_| {});
         let signers = Signers::verify(&[member.sign("message")], &msps);
@@ -36,12 +36,12 @@ fn keys_of_every_kind_sign_for_members() {
 #[test]
 fn of_several_signatures_by_one_identity_the_first_good_one_counts() {
     let root = Authority::root("root");
-    let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
+    let msps = MspManager::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
     let (one, two) = (root.client(), root.client());
     let mut bad = one.sign("a");
     bad.message = Bytes::from_static(b"b");
     let both = policies(&out_of(2, vec![signed_by(0), signed_by(0)]), &[Role::Client]);
-    let counts = |data: &[SignedDatum]| both.evaluate("/Channel/P", &Signers::verify(data, &msps)).is_ok();
+    let counts = |data: &[SignedData]| both.evaluate("/Channel/P", &Signers::verify(data, &msps)).is_ok();
     assert!(counts(&[bad.clone(), one.sign("a"), two.sign("a")]));
     assert!(!counts(&[bad, one.sign("a"), one.sign("b")]));
 }
@@ -55,7 +55,7 @@ fn out_of(n: i32, rules: Vec<SignaturePolicy>) -> SignaturePolicy {
 }
 
 /// Returns a channel's policies whose only one, P, is this rule over these roles of Org.
-fn policies(rule: &SignaturePolicy, roles: &[Role]) -> Policies {
+fn policies(rule: &SignaturePolicy, roles: &[Role]) -> PolicyManager {
     let role = |role: &Role| MspPrincipal {
         principal_classification: 0,
         principal: MspRole { msp_identifier: "Org".into(), role: *role as i32 }.encode_to_vec().into(),
@@ -67,13 +67,13 @@ fn policies(rule: &SignaturePolicy, roles: &[Role]) -> Policies {
         policies: BTreeMap::from([("P".to_owned(), ConfigPolicy { policy: Some(policy), ..ConfigPolicy::default() })]),
         ..ConfigGroup::default()
     };
-    Policies::from_config(&group).unwrap()
+    PolicyManager::from_config(&group).unwrap()
 }
 
 #[test]
 fn one_identity_counts_once_however_often_it_signs() {
     let root = Authority::root("root");
-    let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
+    let msps = MspManager::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
     let (one, two) = (root.client(), root.client());
     let both = policies(&out_of(2, vec![signed_by(0), signed_by(0)]), &[Role::Client]);
     let twice = Signers::verify(&[one.sign("a"), one.sign("b")], &msps);
@@ -85,11 +85,11 @@ fn one_identity_counts_once_however_often_it_signs() {
 #[test]
 fn a_refusal_names_signers_and_what_was_wanted() {
     let root = Authority::root("root");
-    let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
+    let msps = MspManager::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
     let mut forged = root.client().sign("a");
     forged.message = "b".into();
     let stranger = SerializedIdentity { mspid: "Nobody".into(), id_bytes: Bytes::new() }.encode_to_vec();
-    let nobody = SignedDatum { creator: stranger.into(), ..forged.clone() };
+    let nobody = SignedData { creator: stranger.into(), ..forged.clone() };
     let signers = Signers::verify(&[root.client().sign("a"), forged, nobody], &msps);
     let denied = policies(&signed_by(0), &[Role::Admin]).evaluate("/Channel/P", &signers).unwrap_err().to_string();
     for part in ["signed as client", "does not verify", "MSP 'Nobody' is not defined", "Org.admin"] {
@@ -116,7 +116,7 @@ fn implicit_policies_count_their_subgroups() {
             .chain(std::iter::repeat_n(ConfigGroup::default(), without));
         group.groups = subgroups.enumerate().map(|(i, g)| (format!("g{i}"), g)).collect();
         group.policies.insert("P".into(), ConfigPolicy { policy: Some(policy), ..ConfigPolicy::default() });
-        Policies::from_config(&group).unwrap().evaluate("/Channel/P", &Signers::default()).is_ok()
+        PolicyManager::from_config(&group).unwrap().evaluate("/Channel/P", &Signers::default()).is_ok()
     };
     for satisfied in 0..4 {
         for refusing in 0..3 {
@@ -171,7 +171,7 @@ proptest! {
         rule in rules(), roles in prop::collection::vec(prop::sample::select(vec![Role::Client, Role::Peer, Role::Admin]), 0..4),
     ) {
         let root = Authority::root("root");
-        let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
+        let msps = MspManager::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
         let sign = |role: &Role| root.leaf(&[role.as_str()], KeyPair::generate().unwrap(), |_| {}).sign("m");
         let signers = Signers::verify(roles.iter().map(sign).collect::<Vec<_>>(), &msps);
         let wanted = [Role::Client, Role::Peer, Role::Admin];
@@ -187,15 +187,15 @@ proptest! {
         let _ = Msp::from_config(&MspConfig { r#type: 0, config: bytes.clone() }, MspVersion::LATEST);
         let _ = expires_at(&bytes);
         let root = Authority::root("root");
-        let msps = Msps::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
-        let _ = msps.identify(&bytes);
+        let msps = MspManager::new(vec![Arc::new(msp(&config(&root)).unwrap())]).unwrap();
+        let _ = msps.deserialize_identity(&bytes);
         for kind in 0..4 {
             let policy = ConfigPolicy { policy: Some(Policy { r#type: kind, value: bytes.clone() }), ..Default::default() };
             let group = ConfigGroup { policies: BTreeMap::from([("P".to_owned(), policy)]), ..Default::default() };
-            let _ = Policies::from_config(&group);
+            let _ = PolicyManager::from_config(&group);
         }
         if let Ok(group) = ConfigGroup::decode(bytes.clone()) {
-            let _ = Policies::from_config(&group);
+            let _ = PolicyManager::from_config(&group);
         }
     }
 }

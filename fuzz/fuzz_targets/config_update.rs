@@ -6,7 +6,9 @@ use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::common::{Config, ConfigGroup, ConfigUpdate};
 use libfuzzer_sys::fuzz_target;
-use orderer_core::config::{ChannelSnapshot, ProposedConfig, check_consenters_step, compute_update, inspect_change};
+use orderer_core::config::{
+    ChannelSnapshot, ProposedConfig, compute_update, validate_consenters_change, validate_migration,
+};
 use orderer_fuzz::{OPEN, SNAPSHOT, app, meaning, snapshot, unsigned};
 
 fuzz_target!(|data: &[u8]| {
@@ -48,7 +50,7 @@ fn propose(current: &ChannelSnapshot, update: &ConfigUpdate) -> Option<ChannelSn
     assert_eq!(next.sequence().0, current.sequence().0 + 1);
     let applied = current.apply(&envelope).expect("what is proposed can be applied");
     assert_eq!(applied.config(), next.config());
-    let _ = (inspect_change(current, &next), check_consenters_step(current, &next));
+    let _ = (validate_migration(current, &next), validate_consenters_change(current, &next));
     Some(next)
 }
 

@@ -33,9 +33,9 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(msp) = Msp::from_config(&definition, version) {
         assert_eq!(msp.definition(), &config);
         assert!(!msp.id().is_empty());
-        let _ = msp.identify(&Bytes::copy_from_slice(rest));
+        let _ = msp.deserialize_identity(&Bytes::copy_from_slice(rest));
     }
-    let _ = SNAPSHOT.msps().identify(&Bytes::copy_from_slice(rest));
+    let _ = SNAPSHOT.msps().deserialize_identity(&Bytes::copy_from_slice(rest));
     let _ = expires_at(rest);
     let ids = ["OrdererMSP".to_owned()];
     let _ = TlsAuthorities::of(SNAPSHOT.msps(), ids.iter()).check(rest);

@@ -7,7 +7,7 @@ use fabric_proto::Message as _;
 use fabric_proto::common::{ConfigGroup, ConfigPolicy, Policy};
 use libfuzzer_sys::fuzz_target;
 use orderer_core::envelope::SignedEnvelope;
-use orderer_core::policy::{Policies, SignedDatum, Signers};
+use orderer_core::policy::{PolicyManager, SignedData, Signers};
 use orderer_fuzz::SNAPSHOT;
 
 const PATHS: [&str; 5] = ["/Channel/Fuzzed", "/Channel/Readers", "/Channel/Application/Fuzzed", "Fuzzed", ""];
@@ -25,9 +25,9 @@ fuzz_target!(|data: &[u8]| {
     } else {
         return;
     }
-    let Ok(policies) = Policies::from_config(&group) else { return };
+    let Ok(policies) = PolicyManager::from_config(&group) else { return };
     let stranger = SignedEnvelope::from_parts(Bytes::copy_from_slice(data), Bytes::from_static(b"a signature"));
-    let stranger = SignedDatum::of(&stranger, Bytes::copy_from_slice(data));
+    let stranger = SignedData::of(&stranger, Bytes::copy_from_slice(data));
     for signers in [Signers::verify(&[], SNAPSHOT.msps()), Signers::verify(&[stranger], SNAPSHOT.msps())] {
         for path in PATHS {
             let verdict = policies.evaluate(path, &signers);

@@ -9,8 +9,8 @@ use fabric_proto::Message as _;
 use fabric_proto::common::{Block, LastConfig, Metadata, OrdererBlockMetadata};
 use libfuzzer_sys::fuzz_target;
 use orderer_core::block::{ChainTip, EncodedBlock, data_hash};
-use orderer_core::channel::BlockNumber;
-use orderer_core::replication::{NewestConfig, Sequence, check_newest, endpoints, read_block};
+use orderer_core::replication::{LatestConfig, SequenceVerifier, endpoints, read_block, verify_latest_config};
+use orderer_core::types::BlockNumber;
 use orderer_fuzz::{GENESIS, OPEN, SNAPSHOT};
 
 thread_local! {
@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     if kind % 3 == 0 {
         // an unsigned block must be rejected
         if let Ok(block) = read_block(&bytes) {
-            assert!(block.number() == BlockNumber::GENESIS || check_newest(&block, &SNAPSHOT).is_err());
+            assert!(block.number() == BlockNumber::GENESIS || verify_latest_config(&block, &SNAPSHOT).is_err());
         }
     } else {
         // set the required hashes and index
@@ -34,15 +34,15 @@ fuzz_target!(|data: &[u8]| {
     let again = read_block(&block.block_bytes()).expect("what was read can be read");
     assert_eq!(again.block_bytes(), block.block_bytes());
     let genesis = TIP.with_borrow(Clone::clone);
-    let mut sequence = Sequence::after(ChainTip::of(&genesis, OPEN.clone()));
-    if let Ok(taken) = sequence.take(block.clone()) {
+    let mut sequence = SequenceVerifier::after(ChainTip::of(&genesis, OPEN.clone()));
+    if let Ok(taken) = sequence.verify_next(block.clone()) {
         assert_eq!(taken.block.number(), BlockNumber(1));
         assert_eq!(taken.block.previous_hash()[..], genesis.header_hash()[..]);
         let last_config = if taken.snapshot.is_some() { 1 } else { 0 };
         assert_eq!(taken.block.last_config().0, last_config);
     }
-    let _ = check_newest(&block, &OPEN);
-    if let Ok(newest) = NewestConfig::judge(block, BlockNumber(1), &OPEN) {
+    let _ = verify_latest_config(&block, &OPEN);
+    if let Ok(newest) = LatestConfig::judge(block, BlockNumber(1), &OPEN) {
         let _ = endpoints(&newest.snapshot);
     }
 });

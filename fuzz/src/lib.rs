@@ -13,9 +13,9 @@ use fabric_proto::common::{
     Policy, SignaturePolicy, SignaturePolicyEnvelope,
 };
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::ChannelId;
-use orderer_core::config::{Catalog, ChannelSnapshot};
+use orderer_core::config::{ChannelSnapshot, ConfigCache};
 use orderer_core::envelope::SignedEnvelope;
+use orderer_core::types::ChannelId;
 
 /// The genesis block of the fixtures' channel `app`.
 pub const GENESIS: &[u8] = include_bytes!("../../tests/fixtures/net/AppSolo.block");
@@ -23,7 +23,7 @@ pub const GENESIS: &[u8] = include_bytes!("../../tests/fixtures/net/AppSolo.bloc
 /// The configuration of the fixtures' channel.
 pub static SNAPSHOT: LazyLock<ChannelSnapshot> = LazyLock::new(|| {
     let block = EncodedBlock::parse(GENESIS).expect("is a block");
-    ChannelSnapshot::from_config_block(&block.decode(), &Arc::<Catalog>::default()).expect("is a configuration")
+    ChannelSnapshot::from_config_block(&block.decode(), &Arc::<ConfigCache>::default()).expect("is a configuration")
 });
 
 /// The configuration of the fixtures' channel with policies that always hold.
@@ -35,7 +35,7 @@ pub static OPEN: LazyLock<ChannelSnapshot> = LazyLock::new(|| {
 
 /// Returns the snapshot of a configuration of the channel `app`, or `None` if it is invalid.
 pub fn snapshot(config: Config) -> Option<ChannelSnapshot> {
-    ChannelSnapshot::from_config(app(), config, &Arc::<Catalog>::default()).ok()
+    ChannelSnapshot::from_config(app(), config, &Arc::<ConfigCache>::default()).ok()
 }
 
 /// Returns the name of the fixtures' channel.

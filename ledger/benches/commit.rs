@@ -7,7 +7,7 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fabric_proto::common::{Block, BlockData, BlockHeader, BlockMetadata};
 use orderer_core::block::{EncodedBlock, data_hash};
-use orderer_core::channel::{BlockNumber, ChannelId, ConfigSequence};
+use orderer_core::types::{BlockNumber, ChannelId, ConfigSequence};
 use orderer_ledger::{CommitBatch, Ledger, Options, PendingEnvelope};
 use prost::Message as _;
 use tempfile::TempDir;
@@ -69,8 +69,8 @@ fn bench(c: &mut Criterion) {
             commits(n, &ledger, |_| {
                 sequence += 1;
                 let raw = Bytes::from(vec![b'p'; ENVELOPE_BYTES]);
-                let checked_at = ConfigSequence(1);
-                let pending_add = vec![PendingEnvelope { sequence, checked_at, is_config: false, raw }];
+                let validated_at = ConfigSequence(1);
+                let pending_add = vec![PendingEnvelope { sequence, validated_at, is_config: false, raw }];
                 // every tenth envelope finds that its block was cut
                 let pending_drop_below = sequence - sequence % 10;
                 CommitBatch { pending_add, pending_drop_below, ..CommitBatch::default() }

@@ -4,7 +4,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes};
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::types::{BlockNumber, ChannelId};
 use redb::{Database, Durability, WriteTransaction};
 
 use crate::error::{CommitError, LedgerError, hex};

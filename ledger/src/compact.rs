@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::PoisonError;
 
-use orderer_core::channel::ChannelId;
+use orderer_core::types::ChannelId;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use orderer_core::block::BlockError;
-use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::types::{BlockNumber, ChannelId};
 
 /// An error below the ledger; the source of the other errors.
 #[derive(Debug, thiserror::Error)]

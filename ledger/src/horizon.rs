@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use orderer_core::block::{EncodedBlock, Hash};
-use orderer_core::channel::BlockNumber;
+use orderer_core::types::BlockNumber;
 use redb::{Database, ReadableDatabase, ReadableTable, TableError, WriteTransaction};
 
 use crate::commit::{begin, write_blocks};

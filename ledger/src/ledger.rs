@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use orderer_core::channel::ChannelId;
+use orderer_core::types::ChannelId;
 use redb::Database;
 use tokio::sync::watch;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::types::{BlockNumber, ChannelId};
 use redb::{Builder, Database, ReadableDatabase, StorageBackend, StorageError, TableError};
 use tokio::sync::watch;
 

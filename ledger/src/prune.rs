@@ -8,7 +8,7 @@
 //! [`compact`](Ledger::compact).
 
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::types::{BlockNumber, ChannelId};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::commit::{begin, encode_chunks};

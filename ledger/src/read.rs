@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes};
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::BlockNumber;
+use orderer_core::types::BlockNumber;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::error::{LedgerError, ReadError};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use orderer_core::channel::BlockNumber;
+use orderer_core::types::BlockNumber;
 use redb::{Database, ReadableDatabase};
 
 use crate::compact::space_taken;

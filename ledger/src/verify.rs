@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use orderer_core::block::{ChainCheck, ChainError, EncodedBlock};
-use orderer_core::channel::BlockNumber;
-use orderer_core::config::Catalog;
+use orderer_core::block::{ChainVerifier, ChainVerifyError, EncodedBlock};
+use orderer_core::config::ConfigCache;
+use orderer_core::types::BlockNumber;
 
 use crate::error::{LedgerError, ReadError, hex};
 use crate::ledger::Ledger;
@@ -18,7 +18,7 @@ pub enum LedgerVerifyError {
     Read(#[from] ReadError),
     /// A block does not belong where it stands.
     #[error(transparent)]
-    Chain(#[from] ChainError),
+    Chain(#[from] ChainVerifyError),
 }
 
 impl LedgerVerifyError {
@@ -59,10 +59,10 @@ impl Ledger {
     /// follows from the one before it. Says after each block how many are done. Blocks: 0.1 ms a block and 2 s a GiB.
     pub fn verify_chain(
         &self,
-        catalog: &Arc<Catalog>,
+        catalog: &Arc<ConfigCache>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<VerifyReport, LedgerVerifyError> {
-        let mut check = ChainCheck::new(Some(self.channel.clone()), Arc::clone(catalog));
+        let mut check = ChainVerifier::new(Some(self.channel.clone()), Arc::clone(catalog));
         let (mut blocks, mut bytes) = (0, 0);
         let mut taken = |block: &EncodedBlock| {
             blocks += 1;
@@ -71,7 +71,7 @@ impl Ledger {
         };
         for number in self.history()? {
             let block = self.require(number)?;
-            check.take_kept(&block)?;
+            check.verify_next_pruned(&block)?;
             taken(&block);
         }
         if let Some(horizon) = &self.horizon {
@@ -79,7 +79,7 @@ impl Ledger {
         }
         for number in (self.horizon().0..self.height()).map(BlockNumber) {
             let block = self.require(number)?;
-            check.take(&block)?;
+            check.verify_next(&block)?;
             taken(&block);
         }
         Ok(VerifyReport { blocks, config_blocks: check.config_blocks(), bytes })

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use orderer_core::channel::BlockNumber;
+use orderer_core::types::BlockNumber;
 use orderer_ledger::{CommitBatch, CommitError, Ledger, Options};
 use tempfile::TempDir;
 use world::{SMALL, block, blocks_after, channel, envelope, genesis};

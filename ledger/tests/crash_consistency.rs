@@ -6,7 +6,7 @@
 mod world;
 
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::BlockNumber;
+use orderer_core::types::BlockNumber;
 use orderer_ledger::{CommitBatch, CommitError, Ledger, OpenError, PendingEnvelope};
 use world::disk::Disk;
 use world::{blocks_after, envelope, genesis};

@@ -11,7 +11,7 @@ use fabric_proto::common::Block;
 use fabric_proto::raftpb::Entry;
 use flate2::read::GzDecoder;
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::ChannelId;
+use orderer_core::types::ChannelId;
 use orderer_ledger::raft_log::{DiskDirectory, RaftLog};
 use orderer_ledger::transfer::etcd::{EtcdError, EtcdLog, EtcdTorn, read_etcd, write_etcd};
 use prost::Message as _;

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use orderer_core::channel::BlockNumber;
+use orderer_core::types::BlockNumber;
 use orderer_ledger::{CommitBatch, CommitError, Ledger, OpenError};
 use redb::StorageBackend;
 use redb::backends::FileBackend;

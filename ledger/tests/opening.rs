@@ -7,7 +7,7 @@ mod world;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::types::{BlockNumber, ChannelId};
 use orderer_ledger::{CommitBatch, Ledger, LedgerError, OpenError, Options};
 use redb::{ReadableTable as _, TableDefinition};
 use tempfile::TempDir;

@@ -8,7 +8,7 @@ mod world;
 use bytes::Bytes;
 use fabric_proto::common::{Block, LastConfig, Metadata, OrdererBlockMetadata};
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::BlockNumber;
+use orderer_core::types::BlockNumber;
 use orderer_ledger::{CommitBatch, Ledger, PruneError, PruneStep};
 use prost::Message as _;
 use world::disk::Disk;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::msp::{FabricCryptoConfig, FabricMspConfig, FabricNodeOUs, FabricOuIdentifier, MspConfig};
-use orderer_actors::chain_state::chain_text;
+use orderer_actors::chain_state::error_chain;
 use orderer_core::crypto::{KeyError, SigningIdentity, SigningKey};
 use serde::Deserialize;
 
@@ -145,7 +145,7 @@ pub fn read_definition(folder: &Path, msp_id: &str) -> Result<Definition, LocalM
         Some(unit(wanted).unwrap_or_else(|error| {
             let name = wanted.identifier.clone().unwrap_or_default();
             left_out
-                .push(format!("the certificate of organizational unit '{name}' is left out: {}", chain_text(&error)));
+                .push(format!("the certificate of organizational unit '{name}' is left out: {}", error_chain(&error)));
             FabricOuIdentifier { certificate: Bytes::new(), organizational_unit_identifier: name }
         }))
     };
@@ -265,7 +265,7 @@ mod tests {
         let definition = read_definition(&folder, "OrdererMSP").expect("a definition");
         let msp = Msp::from_config(&definition.config, MspVersion::LATEST).expect("an MSP");
         let (_, certificate) = files(&folder.join("signcerts")).expect("readable").remove(0);
-        assert_eq!(msp.identify(&certificate.into()).expect("an identity").validity(), Ok(()));
+        assert_eq!(msp.deserialize_identity(&certificate.into()).expect("an identity").validity(), Ok(()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Decides when to warn that a certificate is about to expire, or has expired.
 
-use orderer_core::channel::UnixSeconds;
+use orderer_core::types::UnixSeconds;
 
 const DAY: i64 = 24 * 60 * 60;
 /// Time in seconds before expiry from which warnings are logged, as in Fabric.

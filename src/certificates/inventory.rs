@@ -9,8 +9,8 @@ use fabric_proto::Message as _;
 use fabric_proto::msp::FabricMspConfig;
 use orderer_actors::NodeContext;
 use orderer_actors::node_context::unix_now;
-use orderer_actors::status::Level;
-use orderer_core::identity::{CertificateFacts, describe};
+use orderer_actors::status::HealthLevel;
+use orderer_core::identity::{CertificateInfo, describe};
 use serde::Serialize;
 
 use super::orderers::Orderers;
@@ -51,7 +51,7 @@ pub struct CertificateView {
     /// Whole days until expiry, negative when it has expired.
     pub days_left: i64,
     /// Severity by the days left.
-    pub level: Level,
+    pub level: HealthLevel,
     #[serde(rename = "where")]
     place: String,
     channels: Vec<String>,
@@ -64,14 +64,14 @@ impl CertificateView {
         format!("{} '{}'", self.kind, self.subject)
     }
 
-    fn new(kind: &'static str, msp_id: Option<String>, facts: CertificateFacts, place: String) -> Self {
+    fn new(kind: &'static str, msp_id: Option<String>, facts: CertificateInfo, place: String) -> Self {
         let days_left = (facts.not_after.0 - unix_now().0).div_euclid(DAY_SECS);
         let level = if days_left <= DAYS_FEW {
-            Level::Bad
+            HealthLevel::Bad
         } else if days_left <= DAYS_SOON {
-            Level::Busy
+            HealthLevel::Busy
         } else {
-            Level::Good
+            HealthLevel::Good
         };
         Self {
             kind,
@@ -109,22 +109,22 @@ impl CertificateInventory {
         }
         for listener in &self.listeners {
             let certificate = listener.certificate();
-            let facts = certificate.and_then(|der| CertificateFacts::of_der(&der).ok());
+            let facts = certificate.and_then(|der| CertificateInfo::of_der(&der).ok());
             let place = listener.files().certificate.display().to_string();
             own.extend(facts.map(|facts| CertificateView::new("tls server", None, facts, place)));
             for root in listener.files().clients.roots() {
-                let facts = std::fs::read(root).ok().and_then(|pem| CertificateFacts::of_pem(&pem).ok());
+                let facts = std::fs::read(root).ok().and_then(|pem| CertificateInfo::of_pem(&pem).ok());
                 let place = root.display().to_string();
                 own.extend(facts.map(|facts| CertificateView::new("tls root ca", None, facts, place)));
             }
         }
         if let Some(orderers) = &self.orderers {
             let identity = orderers.identity();
-            let facts = identity.certificate().first().and_then(|der| CertificateFacts::of_der(der).ok());
+            let facts = identity.certificate().first().and_then(|der| CertificateInfo::of_der(der).ok());
             let place = orderers.certificate_file().display().to_string();
             own.extend(facts.map(|facts| CertificateView::new("tls client", None, facts, place)));
         }
-        let kafka = self.kafka_client.as_deref().and_then(|pem| CertificateFacts::of_pem(pem).ok());
+        let kafka = self.kafka_client.as_deref().and_then(|pem| CertificateInfo::of_pem(pem).ok());
         own.extend(
             kafka.map(|facts| CertificateView::new("tls client", None, facts, "Kafka.TLS.Certificate".to_owned())),
         );
@@ -136,7 +136,7 @@ impl CertificateInventory {
 /// is parsed once.
 fn of_channels(context: &NodeContext) -> Vec<CertificateView> {
     let mut definitions: BTreeMap<(String, bytes::Bytes), Vec<String>> = BTreeMap::new();
-    for channel in context.directory.open() {
+    for channel in context.directory.open_channels() {
         for msp in channel.snapshot().msps().iter() {
             let key = (msp.id().to_owned(), msp.definition().clone());
             definitions.entry(key).or_default().push(channel.id().to_string());
@@ -153,7 +153,7 @@ fn of_channels(context: &NodeContext) -> Vec<CertificateView> {
             ("admin", &msp.admins),
         ];
         for (kind, pems) in lists {
-            for facts in pems.iter().filter_map(|pem| CertificateFacts::of_pem(pem).ok()) {
+            for facts in pems.iter().filter_map(|pem| CertificateInfo::of_pem(pem).ok()) {
                 let key = (kind, facts.fingerprint.clone());
                 let place = || "the channels' configuration".to_owned();
                 let shown = found

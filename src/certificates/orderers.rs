@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use orderer_actors::Directory;
-use orderer_actors::node_context::CurrentSigner;
+use orderer_actors::ChannelRegistry;
+use orderer_actors::node_context::SignerCell;
 use orderer_cluster::{
     Connections, DeliverClient, Identity, IdentityError, PullSettings, RequestSigner, Roots, RootsError,
 };
@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub struct Orderers {
     connections: Arc<Connections>,
     blocks: Arc<DeliverClient>,
-    directory: Arc<Directory>,
+    directory: Arc<ChannelRegistry>,
     files: ClientFiles,
     identity: ArcSwap<Identity>,
     trusted: Mutex<Trusted>,
@@ -36,7 +36,7 @@ pub struct Orderers {
 }
 
 /// Signs requests for blocks with the node's current signer.
-struct Requests(Arc<CurrentSigner>);
+struct Requests(Arc<SignerCell>);
 
 impl RequestSigner for Requests {
     fn creator(&self) -> Bytes {
@@ -118,8 +118,8 @@ impl Orderers {
     /// Reads the files. Channels may be added to `directory` later. Connections run on `runtime`.
     pub fn open(
         settings: &ClusterSettings,
-        directory: Arc<Directory>,
-        signer: Arc<CurrentSigner>,
+        directory: Arc<ChannelRegistry>,
+        signer: Arc<SignerCell>,
         runtime: Handle,
     ) -> Result<Arc<Self>, OrderersError> {
         let files = ClientFiles::new(settings);
@@ -156,7 +156,7 @@ impl Orderers {
     /// Keeps the authorities of the channels' ordering organizations trusted, until `stopping`.
     pub async fn follow_channels(self: Arc<Self>, stopping: CancellationToken) {
         while !stopping.is_cancelled() {
-            if self.directory.generation() != self.generation.load(Ordering::Relaxed) {
+            if self.directory.version() != self.generation.load(Ordering::Relaxed) {
                 let orderers = Arc::clone(&self);
                 // some milliseconds for a thousand channels
                 let _ = tokio::task::spawn_blocking(move || orderers.trust_channels()).await;
@@ -174,7 +174,7 @@ impl Orderers {
 
     fn trust_channels(&self) {
         let trusted = self.trusted();
-        let generation = self.directory.generation();
+        let generation = self.directory.version();
         self.connections.replace_roots(trusted.listed.with(authorities(&self.directory)));
         self.generation.store(generation, Ordering::Relaxed);
     }
@@ -213,9 +213,9 @@ impl Orderers {
 }
 
 /// Returns the TLS authorities of the organizations that order any of the channels, each once.
-fn authorities(directory: &Directory) -> Vec<Arc<Certificate>> {
+fn authorities(directory: &ChannelRegistry) -> Vec<Arc<Certificate>> {
     let mut found: std::collections::BTreeMap<bytes::Bytes, Arc<Certificate>> = std::collections::BTreeMap::new();
-    for channel in directory.open() {
+    for channel in directory.open_channels() {
         let snapshot = channel.snapshot();
         let organizations = &snapshot.orderer().organizations;
         for msp in snapshot.msps().iter().filter(|msp| organizations.values().any(|id| id == msp.id())) {

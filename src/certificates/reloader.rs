@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orderer_actors::NodeContext;
-use orderer_actors::chain_state::chain_text;
+use orderer_actors::chain_state::error_chain;
 use orderer_actors::node_context::unix_now;
-use orderer_core::channel::{ChannelId, UnixSeconds};
 use orderer_core::crypto::{Signer as _, SigningIdentity};
 use orderer_core::identity::expires_at;
 use orderer_core::own::{self, OwnSigner};
+use orderer_core::types::{ChannelId, UnixSeconds};
 use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::FromDer as _;
 
@@ -142,7 +142,7 @@ impl CertificateReloader {
 impl SigningFiles {
     fn look(&mut self, context: &NodeContext) {
         let stamps = Some(enrollment_files(&self.msp_dir));
-        let generation = context.directory.generation();
+        let generation = context.directory.version();
         let is_asked_again = self.refused_at.is_some_and(|refused_at| refused_at != generation);
         if stamps != self.stamps || is_asked_again {
             self.stamps = stamps;
@@ -152,7 +152,7 @@ impl SigningFiles {
             }
         }
         if let Some(not_after) = expires_at(context.signer.get().creator()) {
-            context.observed.certificate("enrollment", &self.msp_dir.display().to_string(), not_after);
+            context.observer.certificate("enrollment", &self.msp_dir.display().to_string(), not_after);
             report_expiry("enrollment", &self.msp_dir, not_after, &mut self.expiry);
         }
     }
@@ -185,11 +185,11 @@ impl SigningFiles {
 /// Returns the channels that accept blocks of the old signer and would reject those of the new one, each with the
 /// reason.
 fn losing_channels(context: &NodeContext, old: &OwnSigner, new: &OwnSigner) -> Vec<(ChannelId, String)> {
-    let channels = context.directory.open().into_iter();
+    let channels = context.directory.open_channels().into_iter();
     let losing = channels.filter_map(|channel| {
         let snapshot = channel.snapshot();
         let refused = new.check(&snapshot).err()?;
-        old.check(&snapshot).is_ok().then(|| (channel.id().clone(), chain_text(&refused)))
+        old.check(&snapshot).is_ok().then(|| (channel.id().clone(), error_chain(&refused)))
     });
     losing.collect()
 }
@@ -217,7 +217,7 @@ impl ListenerFiles {
         let parsed = certificate.as_ref().and_then(|der| x509_parser::certificate::X509Certificate::from_der(der).ok());
         if let Some((_, certificate)) = parsed {
             let not_after = UnixSeconds(certificate.validity().not_after.timestamp());
-            context.observed.certificate("TLS", &path.display().to_string(), not_after);
+            context.observer.certificate("TLS", &path.display().to_string(), not_after);
             report_expiry("TLS", &path, not_after, &mut self.expiry);
         }
     }
@@ -236,7 +236,7 @@ impl ToOrderers {
             }
         }
         let not_after = UnixSeconds(self.orderers.identity().expires_at());
-        context.observed.certificate("cluster", &path.display().to_string(), not_after);
+        context.observer.certificate("cluster", &path.display().to_string(), not_after);
         report_expiry("cluster", &path, not_after, &mut self.expiry);
     }
 }
@@ -257,7 +257,7 @@ fn report_read(certificate: &str, path: &Path) {
 
 fn report_useless(certificate: &str, path: &Path, error: &dyn std::error::Error) {
     tracing::error!(target: "orderer.certificates", certificate, path = %path.display(),
-        error = %chain_text(error),
+        error = %error_chain(error),
         "the new files cannot be used, the old certificate stays in use; mend the files, they are looked at again when they change");
 }
 

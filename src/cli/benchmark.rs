@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use orderer_actors::channel::{ChannelState, Entry};
+use orderer_actors::channel::{ChannelEntry, ChannelState};
 use orderer_benchmark::{InsideLink, Program};
 use tower_service::Service as _;
 
@@ -21,9 +21,9 @@ pub(super) const PROGRAM: Program = Program { version: version::SHORT, run_insid
 fn run_inside(settings: &Settings, genesis: &[PathBuf], link: &mut InsideLink) -> anyhow::Result<()> {
     node::run_embedded(settings, genesis, async |service, context| {
         let channel = link.channel();
-        let found = context.directory.find(channel);
-        let Some(Entry::Open(found)) = found else { anyhow::bail!("no channel '{channel}'") };
-        let mut states = found.states();
+        let found = context.directory.get(channel);
+        let Some(ChannelEntry::Open(found)) = found else { anyhow::bail!("no channel '{channel}'") };
+        let mut states = found.subscribe_state();
         let running = states.wait_for(|state| *state == ChannelState::Running);
         tokio::time::timeout(START_LIMIT, running).await.context("its chain does not run")?.context("the chain")?;
         let serve = move |request| {

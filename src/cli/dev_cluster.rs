@@ -9,7 +9,7 @@ use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use orderer_core::supervision::{AfterDeath, RestartPolicy, Restarts};
+use orderer_core::supervision::{RestartDecision, RestartHistory, RestartPolicy};
 use orderer_localconfig::environment::load_settings;
 use orderer_tools::commands::output::{done, print_errors};
 use orderer_tools::dev_network::cluster::{DevCluster, DevOrderer, is_own};
@@ -31,8 +31,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 const RESTARTS: RestartPolicy = RestartPolicy {
     limit: usize::MAX,
     window: Duration::from_secs(60),
-    first_pause: Duration::from_millis(100),
-    longest_pause: Duration::from_secs(10),
+    initial_delay: Duration::from_millis(100),
+    max_delay: Duration::from_secs(10),
     jitter: 0.0,
 };
 
@@ -161,7 +161,7 @@ struct Kept {
 /// for the first time.
 async fn look_after(mut kept: Kept) {
     let began = Instant::now();
-    let (mut restarts, mut served) = (Restarts::default(), false);
+    let (mut restarts, mut served) = (RestartHistory::default(), false);
     loop {
         let how = match kept.command.spawn() {
             Ok(child) => match kept.run(child, &mut served).await {
@@ -177,7 +177,7 @@ async fn look_after(mut kept: Kept) {
             let _ = kept.say.send(never).await;
             return;
         }
-        let AfterDeath::RestartIn(pause) = restarts.after_death(began.elapsed(), 0.0, &RESTARTS) else { return };
+        let RestartDecision::RestartIn(pause) = restarts.on_exit(began.elapsed(), 0.0, &RESTARTS) else { return };
         tracing::warn!(target: "orderer.node", "{name} has ended ({how}): it is started again in {pause:?}");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

@@ -82,5 +82,5 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
-    orderer_actors::chain_state::chain_text(error)
+    orderer_actors::chain_state::error_chain(error)
 }

@@ -23,10 +23,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use fabric_proto::common::Status as FabricStatus;
 use fabric_proto::orderer::BroadcastResponse;
 use http_body::Frame;
-use orderer_actors::judging::{on_own_thread, turn_to_judge};
-use orderer_actors::mailbox::{Gate, OrderAnswer, OrderRefusal, Submission};
-use orderer_actors::observe::{Judged, Method, Named, Stage, StreamObserved, StreamPlace};
-use orderer_actors::trace::Trace;
+use orderer_actors::mailbox::{Gate, OrderError, OrderResult, ValidatedEnvelope};
+use orderer_actors::observer::{EnvelopeIdentity, Method, Stage, StreamHandle, StreamObserver, ValidationRecord};
+use orderer_actors::trace::StagedSpan;
+use orderer_actors::validation_queue::{acquire_validation_permit, on_own_thread};
 use orderer_actors::{Channel, NodeContext};
 use prost::Message as _;
 use tokio::sync::oneshot;
@@ -68,7 +68,7 @@ const GATE_LOOK: Duration = Duration::from_secs(1);
 
 /// Outcome of waiting for capacity at a channel's gate.
 enum Entered {
-    Passed(oneshot::Receiver<OrderAnswer>),
+    Passed(oneshot::Receiver<OrderResult>),
     Closed,
     /// The channel has admitted nothing for this long.
     Still(Duration),
@@ -81,7 +81,7 @@ pub(super) struct BroadcastStream {
     /// The client's trace.
     parent: RemoteParent,
     /// This stream's entry in the registry of streams.
-    place: StreamPlace,
+    place: StreamHandle,
     /// The client's address, by which config updates take turns.
     client: IpAddr,
     reading: Reading,
@@ -96,7 +96,7 @@ pub(super) struct BroadcastStream {
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     end: Option<Status>,
     ended: bool,
-    observed: StreamObserved,
+    observer: StreamObserver,
     /// Bytes charged for envelopes that were read and not responded to.
     in_work_bytes: usize,
     /// Whether an envelope was accepted, which proves the sender's identity.
@@ -114,22 +114,22 @@ enum Reading {
 /// An envelope on its way to its chain.
 struct SubmittedEnvelope {
     channel: Arc<Channel>,
-    judged: Judged,
-    named: Named,
+    judged: ValidationRecord,
+    named: EnvelopeIdentity,
     /// Released when the response is sent.
     charge: Charge,
 }
 
 enum PendingResponse {
     Expected {
-        receiver: oneshot::Receiver<OrderAnswer>,
+        receiver: oneshot::Receiver<OrderResult>,
         handed: SubmittedEnvelope,
     },
     Rejected {
         refused: RejectedResponse,
         /// The channel of the rejected envelope, if it belongs to one.
         channel: Option<Arc<Channel>>,
-        judged: Judged,
+        judged: ValidationRecord,
     },
 }
 
@@ -141,9 +141,9 @@ impl BroadcastStream {
         parent: RemoteParent,
         open: OpenStream,
     ) -> Self {
-        let place = shared.context.observed.streams().open(Method::Broadcast, connection.peer);
+        let place = shared.context.observer.streams().open(Method::Broadcast, connection.peer);
         let stopping = Box::pin(shared.stopping.clone().cancelled_owned());
-        let observed = shared.context.observed.stream(Method::Broadcast);
+        let observer = shared.context.observer.stream(Method::Broadcast);
         Self {
             shared,
             reader,
@@ -158,7 +158,7 @@ impl BroadcastStream {
             stopping,
             end: None,
             ended: false,
-            observed,
+            observer,
             in_work_bytes: 0,
             is_known: false,
             _open: open,
@@ -200,7 +200,7 @@ impl BroadcastStream {
         if read.is_empty() {
             return self.reading == Reading::Done;
         }
-        self.observed.received(read.len());
+        self.observer.received(read.len());
         if let Some(files) = &self.shared.broadcast_files {
             for incoming in &read {
                 files.put(&incoming.bytes);
@@ -209,7 +209,7 @@ impl BroadcastStream {
         for incoming in &read {
             self.place.count(incoming.bytes.len());
         }
-        self.place.in_work(in_work + read.len());
+        self.place.set_in_flight(in_work + read.len());
         let (context, parent) = (Arc::clone(&self.shared.context), self.parent.clone());
         if read.iter().any(|incoming| validate::config_update_queue(&incoming.bytes, &context).is_some()) {
             // this thread serves other streams too
@@ -256,7 +256,7 @@ impl BroadcastStream {
             if let Some((entering, _)) = &mut self.entering {
                 let Poll::Ready(entered) = entering.as_mut().poll(cx) else { return progress };
                 if let Some((_, handed)) = self.entering.take() {
-                    handed.channel.observed().stage(Stage::Gate, handed.judged.at.elapsed());
+                    handed.channel.observer().stage(Stage::Gate, handed.judged.at.elapsed());
                     match entered {
                         Entered::Passed(receiver) => self.expect(Some(receiver), handed),
                         Entered::Closed => self.expect(None, handed),
@@ -288,8 +288,8 @@ impl BroadcastStream {
         }
     }
 
-    fn enter(&mut self, submission: Submission, trace: Trace, handed: SubmittedEnvelope) {
-        match trace.within(|| handed.channel.gate().try_order(submission)) {
+    fn enter(&mut self, submission: ValidatedEnvelope, trace: StagedSpan, handed: SubmittedEnvelope) {
+        match trace.in_scope(|| handed.channel.gate().try_order(submission)) {
             Ok(receiver) => self.expect(receiver, handed),
             Err(submission) => {
                 let at_gate = Arc::clone(&handed.channel);
@@ -311,7 +311,7 @@ impl BroadcastStream {
         }
     }
 
-    fn expect(&mut self, receiver: Option<oneshot::Receiver<OrderAnswer>>, handed: SubmittedEnvelope) {
+    fn expect(&mut self, receiver: Option<oneshot::Receiver<OrderResult>>, handed: SubmittedEnvelope) {
         if let Some(receiver) = receiver {
             self.answers.push_back(PendingResponse::Expected { receiver, handed });
             return;
@@ -323,13 +323,13 @@ impl BroadcastStream {
     fn turn_away(&mut self, refused: &RejectedResponse, handed: SubmittedEnvelope) {
         let SubmittedEnvelope { channel, judged, named, charge } = handed;
         self.in_work_bytes = self.in_work_bytes.saturating_sub(charge.bytes());
-        self.shared.context.observed.refused_late(&named, refused.status, &refused.info);
+        self.shared.context.observer.rejected_by_chain(&named, refused.status, &refused.info);
         self.refuse(refused.clone(), Some(channel), judged);
     }
 
     /// Queues a rejection. It ends the stream and drops what was read behind it, except when the sender is over its
     /// limit.
-    fn refuse(&mut self, refused: RejectedResponse, channel: Option<Arc<Channel>>, judged: Judged) {
+    fn refuse(&mut self, refused: RejectedResponse, channel: Option<Arc<Channel>>, judged: ValidationRecord) {
         let keeps_stream_open = refused.keeps_stream_open;
         self.answers.push_back(PendingResponse::Rejected { refused, channel, judged });
         if keeps_stream_open {
@@ -350,7 +350,7 @@ impl BroadcastStream {
                 PendingResponse::Expected { receiver, handed } => match Pin::new(receiver).poll(cx) {
                     Poll::Pending => return progress,
                     Poll::Ready(Ok(Ok(()))) => Ok(()),
-                    Poll::Ready(Ok(Err(OrderRefusal::NoLongerValid { kind, text }))) => {
+                    Poll::Ready(Ok(Err(OrderError::NoLongerValid { kind, text }))) => {
                         Err(RejectedResponse::new(kind, text))
                     }
                     Poll::Ready(Ok(Err(refusal))) => Err(RejectedResponse::unavailable(refusal.to_string())),
@@ -363,21 +363,21 @@ impl BroadcastStream {
             let mut late = None;
             match self.answers.pop_front() {
                 Some(PendingResponse::Expected { handed, .. }) => {
-                    handed.channel.observed().answered(&handed.judged, true, status);
+                    handed.channel.observer().answered(&handed.judged, true, status);
                     self.in_work_bytes = self.in_work_bytes.saturating_sub(handed.charge.bytes());
                     late = Some(handed.named);
                 }
                 Some(PendingResponse::Rejected { channel: Some(channel), judged, .. }) => {
-                    channel.observed().answered(&judged, false, status);
+                    channel.observer().answered(&judged, false, status);
                 }
                 Some(PendingResponse::Rejected { channel: None, judged, .. }) => {
-                    self.shared.context.observed.answered_nowhere(&judged, status);
+                    self.shared.context.observer.responded_without_channel(&judged, status);
                 }
                 None => {}
             }
-            self.observed.sent(1);
+            self.observer.sent(1);
             if let (Err(refused), Some(named)) = (&answer, late) {
-                self.shared.context.observed.refused_late(&named, status, &refused.info);
+                self.shared.context.observer.rejected_by_chain(&named, status, &refused.info);
             }
             match answer {
                 Ok(()) => out.put_slice(&SUCCESS_FRAME),
@@ -396,7 +396,7 @@ impl BroadcastStream {
             }
         }
         if progress {
-            self.place.in_work(self.judged.len() + self.answers.len() + usize::from(self.entering.is_some()));
+            self.place.set_in_flight(self.judged.len() + self.answers.len() + usize::from(self.entering.is_some()));
         }
         progress
     }
@@ -447,7 +447,7 @@ impl http_body::Body for BroadcastStream {
         if stream.is_idle() {
             stream.ended = true;
             let status = stream.end.take().unwrap_or_else(|| Status::ok(""));
-            stream.observed.ends(status.code() as i32);
+            stream.observer.ends(status.code() as i32);
             return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status)))));
         }
         Poll::Pending
@@ -467,7 +467,7 @@ async fn judge_in_parts(
     while let Some(first) = read.next() {
         let (with, parent) = (Arc::clone(&context), parent.clone());
         if let Some(channel) = validate::config_update_queue(&first.bytes, &context) {
-            match turn_to_judge(&channel, Some(client)).await {
+            match acquire_validation_permit(&channel, Some(client)).await {
                 Ok(turn) => {
                     let work = move || {
                         let judged = validate_batch(vec![first], &with, &parent);

@@ -16,17 +16,17 @@ use fabric_proto::lenient;
 use fabric_proto::orderer::SeekInfo;
 use futures_util::Stream;
 use http_body::Frame;
-use orderer_actors::channel::{Channel, ChannelState, Entry, Following};
+use orderer_actors::channel::{Channel, ChannelEntry, ChannelState, SubscriptionGuard};
 use orderer_actors::node_context::unix_now;
-use orderer_actors::observe::{Method, Request as Asked, StreamObserved, StreamPlace, Subscription};
-use orderer_actors::trace::{TARGET, Trace, is_on};
+use orderer_actors::observer::{DeliverRequest as Asked, Method, StreamHandle, StreamObserver, Subscription};
+use orderer_actors::trace::{StagedSpan, TARGET, is_enabled};
 use orderer_core::block::{EncodedBlock, status_frame};
-use orderer_core::channel::{BlockNumber, UnixSeconds};
 use orderer_core::config::ChannelSnapshot;
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
 use orderer_core::identity::expires_at;
-use orderer_core::policy::{SignedDatum, Signers};
-use orderer_core::processing::SeekPlan;
+use orderer_core::policy::{SignedData, Signers};
+use orderer_core::processing::SeekRange;
+use orderer_core::types::{BlockNumber, UnixSeconds};
 use tonic::{Code, Status};
 
 use super::message_reader::{IncomingMessage, MessageReader, trailers};
@@ -90,10 +90,10 @@ fn answer_all(
     parent: RemoteParent,
     open: OpenStream,
 ) -> impl Stream<Item = Result<Bytes, Status>> + Send {
-    let mut observed = shared.context.observed.stream(Method::Deliver);
+    let mut observer = shared.context.observer.stream(Method::Deliver);
     stream! {
         let _open = open;
-        let place = shared.context.observed.streams().open(Method::Deliver, connection.peer);
+        let place = shared.context.observer.streams().open(Method::Deliver, connection.peer);
         loop {
             reader.turn().of_node();
             let incoming = tokio::select! {
@@ -102,18 +102,18 @@ fn answer_all(
             };
             let request = match incoming {
                 None => {
-                    observed.ends(Code::Ok as i32);
+                    observer.ends(Code::Ok as i32);
                     return;
                 }
                 Some(Err(status)) => {
-                    observed.ends(status.code() as i32);
+                    observer.ends(status.code() as i32);
                     yield Err(status);
                     return;
                 }
                 Some(Ok(incoming)) => incoming,
             };
             reader.turn().of_node();
-            observed.received(1);
+            observer.received(1);
             if let Some(files) = &shared.deliver_files {
                 files.put(&request.bytes);
             }
@@ -124,7 +124,7 @@ fn answer_all(
                 }
                 Err(refused) => {
                     refused.log(&connection);
-                    ended_with_status(&mut observed);
+                    ended_with_status(&mut observer);
                     yield Ok(status_frame(refused.status));
                     return;
                 }
@@ -133,35 +133,35 @@ fn answer_all(
                 match answer.next(&shared).await {
                     Ok(Some((block, frame))) => {
                         place.count(frame.len());
-                        place.offers();
-                        observed.sent(1);
+                        place.block_offered();
+                        observer.sent(1);
                         reader.turn().of_client(now_ms());
                         yield Ok(frame);
                         reader.turn().of_node();
-                        place.taken(block + 1);
-                        answer.channel.observed().delivered(block);
+                        place.block_sent(block + 1);
+                        answer.channel.observer().delivered(block);
                     }
                     Ok(None) => break,
                     Err(refused) => {
                         refused.log(&connection);
                         drop(answer);
-                        ended_with_status(&mut observed);
+                        ended_with_status(&mut observer);
                         yield Ok(status_frame(refused.status));
                         return;
                     }
                 }
             }
             answer.subscription.succeeded();
-            observed.sent(1);
+            observer.sent(1);
             yield Ok(status_frame(FabricStatus::Success));
         }
     }
 }
 
 /// Records that the stream ended well, with a status as its last message.
-fn ended_with_status(observed: &mut StreamObserved) {
-    observed.sent(1);
-    observed.ends(Code::Ok as i32);
+fn ended_with_status(observer: &mut StreamObserver) {
+    observer.sent(1);
+    observer.ends(Code::Ok as i32);
 }
 
 /// The reason a response ends without success. Deliver has no text on the wire: the reason is for the log.
@@ -188,7 +188,7 @@ impl RequestRejected {
 /// The response to one request: its position in the chain.
 struct ActiveRequest {
     channel: Arc<Channel>,
-    plan: SeekPlan,
+    plan: SeekRange,
     next: BlockNumber,
     done: bool,
     reader: BlockReader,
@@ -199,16 +199,16 @@ struct ActiveRequest {
     read_ahead: VecDeque<(EncodedBlock, Held)>,
     peer: Arc<Peer>,
     /// The registration among the channel's subscribers; `None` while no chain counts them.
-    _following: Option<Following>,
+    _following: Option<SubscriptionGuard>,
     subscription: Subscription,
     /// Trace of the request; `sending` is that of the block that is on its way to the connection.
-    trace: Trace,
-    sending: Trace,
+    trace: StagedSpan,
+    sending: StagedSpan,
 }
 
 /// The requester, and the configuration under which the request was last allowed.
 struct BlockReader {
-    signed: SignedDatum,
+    signed: SignedData,
     not_after: Option<UnixSeconds>,
     allowed_under: Option<Arc<ChannelSnapshot>>,
 }
@@ -218,26 +218,26 @@ impl ActiveRequest {
     async fn begin(
         shared: &GrpcContext,
         connection: &ConnectInfo,
-        place: &StreamPlace,
+        place: &StreamHandle,
         peer: Arc<Peer>,
         request: IncomingMessage,
     ) -> Result<Self, RequestRejected> {
         let IncomingMessage { bytes, charge } = request;
         let envelope = SignedEnvelope::parse(bytes).map_err(|e| RequestRejected::bad(e.to_string()))?;
-        let message = Message::parse(envelope).map_err(|e| RequestRejected::bad(e.to_string()))?;
+        let message = ParsedEnvelope::parse(envelope).map_err(|e| RequestRejected::bad(e.to_string()))?;
         check_time(shared, &message)?;
         check_tls_binding(shared, connection, &message)?;
         let name = &message.channel_header.channel_id;
-        let channel = match shared.context.directory.find(name) {
-            Some(Entry::Open(channel)) => channel,
-            Some(Entry::Broken(broken)) => {
+        let channel = match shared.context.directory.get(name) {
+            Some(ChannelEntry::Open(channel)) => channel,
+            Some(ChannelEntry::Unavailable(broken)) => {
                 return Err(RequestRejected::new(FabricStatus::ServiceUnavailable, broken.cause.clone()));
             }
             None => {
                 return Err(RequestRejected::new(FabricStatus::NotFound, format!("channel '{name}' does not exist")));
             }
         };
-        let subscription = channel.observed().subscribe();
+        let subscription = channel.observer().subscribe();
         let seek: SeekInfo =
             lenient::decode(message.data.clone()).map_err(|e| RequestRejected::bad(format!("seek info: {e}")))?;
         let header: SignatureHeader =
@@ -245,18 +245,18 @@ impl ActiveRequest {
         let creator = header.creator.clone();
         let mut reader = BlockReader::new(&message, header, &channel.snapshot());
         reader.check(shared, &channel)?;
-        let (heights, states) = (channel.ledger().heights(), channel.states());
-        let plan = SeekPlan::new(&seek, channel.ledger().horizon(), *heights.borrow())
+        let (heights, states) = (channel.ledger().heights(), channel.subscribe_state());
+        let plan = SeekRange::new(&seek, channel.ledger().horizon(), *heights.borrow())
             .map_err(|e| RequestRejected::new(e.status(), e.to_string()))?;
         if !plan.best_effort && has_not_begun(&channel) {
             return Err(RequestRejected::new(FabricStatus::ServiceUnavailable, channel.state().to_string()));
         }
-        let (msp_id, subject) = match channel.snapshot().msps().identify(&creator) {
+        let (msp_id, subject) = match channel.snapshot().msps().deserialize_identity(&creator) {
             Ok(identity) => (identity.msp_id().to_owned(), identity.subject().to_owned()),
             Err(_) => Default::default(),
         };
         let asked = Asked { channel: channel.id().clone(), msp_id, subject, headers_only: plan.headers_only };
-        place.asks(asked, plan.start.0);
+        place.set_request(asked, plan.start.0);
         let following = match channel.support() {
             Some(support) => support.follow(connection.peer.to_string()).await,
             None => None,
@@ -270,8 +270,8 @@ impl ActiveRequest {
             peer,
             _following: following,
             subscription,
-            trace: Trace::default(),
-            sending: Trace::default(),
+            trace: StagedSpan::default(),
+            sending: StagedSpan::default(),
             channel,
             plan,
             reader,
@@ -283,11 +283,11 @@ impl ActiveRequest {
 
     /// Starts a span for the request in the client's trace, if tracing is enabled.
     fn followed(mut self, connection: &ConnectInfo, parent: &RemoteParent) -> Self {
-        if is_on() {
+        if is_enabled() {
             let span = tracing::debug_span!(target: TARGET, parent: None, "deliver", channel = self.channel.id().as_str(),
                 start = self.plan.start.0, stop = self.plan.stop.0, peer = %connection.peer);
             parent.set_as_parent_of(&span);
-            self.trace = Trace::of(span);
+            self.trace = StagedSpan::new(span);
         }
         self
     }
@@ -295,14 +295,14 @@ impl ActiveRequest {
     /// Returns the next frame; `None` behind the last requested block.
     async fn next(&mut self, shared: &GrpcContext) -> Result<Option<(u64, Bytes)>, RequestRejected> {
         // a connection that polls for the next frame has taken the one before
-        self.sending = Trace::default();
+        self.sending = StagedSpan::default();
         if self.done {
             return Ok(None);
         }
         self.wait_for_block(shared).await?;
         if let Some(span) = self.trace.span() {
             let number = self.next.0;
-            self.sending = Trace::of(tracing::debug_span!(target: TARGET, parent: span, "send block", number));
+            self.sending = StagedSpan::new(tracing::debug_span!(target: TARGET, parent: span, "send block", number));
         }
         // held until the frame is, so that it does not look as if it had been taken
         let (block, _held) = self.read_block(shared).await?;
@@ -387,7 +387,7 @@ impl ActiveRequest {
         });
         let failed = |reason: String| RequestRejected::new(FabricStatus::InternalServerError, reason);
         self.read_ahead = read.await.map_err(|e| failed(e.to_string()))?.map_err(|e| {
-            let reason = orderer_actors::chain_state::chain_text(&e);
+            let reason = orderer_actors::chain_state::error_chain(&e);
             tracing::error!(target: "orderer.ledger", channel = %self.channel.id(), block = %self.next, %reason,
                 "cannot read a block");
             failed(reason)
@@ -404,12 +404,12 @@ impl ActiveRequest {
 }
 
 impl BlockReader {
-    fn new(message: &Message, header: SignatureHeader, snapshot: &ChannelSnapshot) -> Self {
-        let not_after = match snapshot.msps().identify(&header.creator) {
+    fn new(message: &ParsedEnvelope, header: SignatureHeader, snapshot: &ChannelSnapshot) -> Self {
+        let not_after = match snapshot.msps().deserialize_identity(&header.creator) {
             Ok(identity) => Some(identity.not_after()),
             Err(_) => expires_at(&header.creator),
         };
-        let signed = SignedDatum::of(&message.envelope, header.creator);
+        let signed = SignedData::of(&message.envelope, header.creator);
         Self { signed, not_after, allowed_under: None }
     }
 
@@ -459,7 +459,7 @@ fn removed() -> RequestRejected {
 }
 
 /// Rejects a request whose timestamp is too far from now.
-fn check_time(shared: &GrpcContext, message: &Message) -> Result<(), RequestRejected> {
+fn check_time(shared: &GrpcContext, message: &ParsedEnvelope) -> Result<(), RequestRejected> {
     let time = message.channel_header.timestamp.as_ref();
     let time = time.ok_or_else(|| RequestRejected::bad("channel header has no timestamp"))?;
     let distance = unix_now().0.abs_diff(time.seconds);
@@ -471,7 +471,11 @@ fn check_time(shared: &GrpcContext, message: &Message) -> Result<(), RequestReje
 }
 
 /// Rejects, with mutual TLS, a request that does not carry the hash of its connection's client certificate.
-fn check_tls_binding(shared: &GrpcContext, connection: &ConnectInfo, message: &Message) -> Result<(), RequestRejected> {
+fn check_tls_binding(
+    shared: &GrpcContext,
+    connection: &ConnectInfo,
+    message: &ParsedEnvelope,
+) -> Result<(), RequestRejected> {
     if !shared.client_certificate_required {
         return Ok(());
     }

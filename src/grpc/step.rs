@@ -13,9 +13,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use http::{Request, Response};
-use orderer_actors::channel::Entry;
-use orderer_actors::observe::{Method, StreamObserved, StreamPlace};
-use orderer_actors::{Directory, NodeContext};
+use orderer_actors::channel::ChannelEntry;
+use orderer_actors::observer::{Method, StreamHandle, StreamObserver};
+use orderer_actors::{ChannelRegistry, NodeContext};
 use orderer_cluster::{ClusterChannel, PinnedKey, Router, StepClient, StepService};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -42,23 +42,23 @@ pub struct Cluster {
 }
 
 /// Finds the channels that have a Raft chain.
-pub struct RaftChannels(pub Arc<Directory>);
+pub struct RaftChannels(pub Arc<ChannelRegistry>);
 
 impl Router for RaftChannels {
     fn channel(&self, name: &str) -> Option<Arc<dyn ClusterChannel>> {
-        match self.0.find(name)? {
-            Entry::Open(channel) => channel.cluster(),
-            Entry::Broken(_) => None,
+        match self.0.get(name)? {
+            ChannelEntry::Open(channel) => channel.cluster(),
+            ChannelEntry::Unavailable(_) => None,
         }
     }
 }
 
 /// Returns whether a client with this TLS certificate is a consenter of a channel that Raft orders here. The
 /// handshake has proven that the client has the certificate's key.
-pub fn is_consenter(directory: &Directory, certificate: &Bytes) -> bool {
+pub fn is_consenter(directory: &ChannelRegistry, certificate: &Bytes) -> bool {
     let Ok(key) = PinnedKey::of_der(certificate) else { return false };
     let has = |channel: Arc<dyn ClusterChannel>| channel.membership().sender(&key).is_some();
-    directory.open().iter().filter_map(|channel| channel.cluster()).any(has)
+    directory.open_channels().iter().filter_map(|channel| channel.cluster()).any(has)
 }
 
 impl Cluster {
@@ -75,8 +75,8 @@ impl Cluster {
 
     /// Reads a stream to its end.
     async fn answer(self, mut reader: MessageReader, connection: ConnectInfo, open: OpenStream) -> Response<Body> {
-        let mut observed = self.context.observed.stream(Method::Step);
-        let place = self.context.observed.streams().open(Method::Step, connection.peer);
+        let mut observer = self.context.observer.stream(Method::Step);
+        let place = self.context.observer.streams().open(Method::Step, connection.peer);
         reader.turn().of_node();
         let client = StepClient { address: connection.peer, certificate: connection.tls_certificate };
         let is_favoured = reader.peer().is_favoured();
@@ -85,13 +85,13 @@ impl Cluster {
         }
         let session = self.service.open(&client);
         let requests =
-            Requests { reader, observed: &observed, place, count: 0, max_receive_bytes: self.max_receive_bytes };
+            Requests { reader, observer: &observer, place, count: 0, max_receive_bytes: self.max_receive_bytes };
         let status = tokio::select! {
             status = session.run(requests.stream()) => status,
             () = self.stopping.cancelled() => Status::unavailable("the orderer is shutting down"),
         };
         drop(open);
-        observed.ends(status.code() as i32);
+        observer.ends(status.code() as i32);
         status.into_http()
     }
 }
@@ -99,8 +99,8 @@ impl Cluster {
 /// The requests of one stream, and what counts them.
 struct Requests<'a> {
     reader: MessageReader,
-    observed: &'a StreamObserved,
-    place: StreamPlace,
+    observer: &'a StreamObserver,
+    place: StreamHandle,
     count: usize,
     max_receive_bytes: usize,
 }
@@ -116,7 +116,7 @@ impl<'a> Requests<'a> {
             let next = requests.reader.next().await?;
             let next = next.map(|incoming| {
                 requests.count += 1;
-                requests.observed.received(1);
+                requests.observer.received(1);
                 requests.place.count(incoming.bytes.len());
                 Bytes::from_owner(Held::from(incoming))
             });
@@ -182,7 +182,7 @@ impl Service<Request<Body>> for Cluster {
 #[cfg(test)]
 mod tests {
     use futures_util::StreamExt as _;
-    use orderer_actors::observe::Observed;
+    use orderer_actors::observer::NodeObserver;
 
     use super::super::message_reader::tests::Pieces;
     use super::*;
@@ -199,9 +199,9 @@ mod tests {
         let body = Body::new(Pieces([framed(1000), framed(100 << 10)].into()));
         let mut reader = MessageReader::new(body, 1 << 20, peer.begin(), &admission);
         reader.limit(STRANGERS_MAX_BYTES);
-        let node = Observed::new();
-        let (observed, place) = (node.stream(Method::Step), node.streams().open(Method::Step, peer.address()));
-        let requests = Requests { reader, observed: &observed, place, count: 0, max_receive_bytes: 1 << 20 };
+        let node = NodeObserver::new();
+        let (observer, place) = (node.stream(Method::Step), node.streams().open(Method::Step, peer.address()));
+        let requests = Requests { reader, observer: &observer, place, count: 0, max_receive_bytes: 1 << 20 };
         let mut requests = Box::pin(requests.stream());
         let before = admission.budget.used();
         let first = requests.next().await.unwrap().unwrap();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
-use orderer_actors::observe::Observed;
+use orderer_actors::observer::NodeObserver;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -32,15 +32,15 @@ const UNARY: &[&str] = &["Check", "List"];
 #[derive(Clone)]
 pub struct UnaryMetrics<S> {
     inner: S,
-    observed: Arc<Observed>,
+    observer: Arc<NodeObserver>,
     streams: Streams,
     refusals: RejectionCounters,
 }
 
 impl<S> UnaryMetrics<S> {
     /// Counts the calls of `inner`. They occupy streams like others, whose number is bounded.
-    pub fn new(inner: S, observed: Arc<Observed>, admission: &Admission) -> Self {
-        Self { inner, observed, streams: admission.streams.clone(), refusals: admission.refusals.clone() }
+    pub fn new(inner: S, observer: Arc<NodeObserver>, admission: &Admission) -> Self {
+        Self { inner, observer, streams: admission.streams.clone(), refusals: admission.refusals.clone() }
     }
 }
 
@@ -86,13 +86,13 @@ where
             Ok(Status::deadline_exceeded("a message took too long to arrive").into_http())
         });
         let Some(method) = method else { return answer };
-        let (observed, service, began) = (Arc::clone(&self.observed), S::NAME.replace('.', "_"), Instant::now());
-        observed.unary_received(&service, method);
+        let (observer, service, began) = (Arc::clone(&self.observer), S::NAME.replace('.', "_"), Instant::now());
+        observer.unary_received(&service, method);
         Box::pin(async move {
             let answer = answer.await?;
             // an error is in the head; a success has its status in the trailers
             let status = answer.headers().get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
-            observed.unary_completed(&service, method, status.unwrap_or(0), began.elapsed());
+            observer.unary_completed(&service, method, status.unwrap_or(0), began.elapsed());
             Ok(answer)
         })
     }

@@ -1,9 +1,9 @@
 //! Looks up a channel's blocks by number or by `oldest`, `newest`, `config`.
 
 use axum::http::StatusCode;
-use orderer_actors::chain_state::chain_text;
+use orderer_actors::chain_state::error_chain;
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::BlockNumber;
+use orderer_core::types::BlockNumber;
 use orderer_ledger::Ledger;
 
 use super::response::ApiError;
@@ -28,7 +28,7 @@ pub(super) fn number_of(ledger: &Ledger, written: &str) -> Result<BlockNumber, A
 
 /// Reads a block; `None` if it does not exist. Performs blocking I/O.
 pub(super) fn find(ledger: &Ledger, number: BlockNumber) -> Result<Option<EncodedBlock>, ApiError> {
-    ledger.block(number).map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, chain_text(&e)))
+    ledger.block(number).map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error_chain(&e)))
 }
 
 /// Reads a block, or responds why it does not exist. Performs blocking I/O.

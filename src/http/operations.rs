@@ -11,9 +11,9 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use orderer_actors::NodeContext;
-use orderer_actors::channel::{ChannelState, Entry};
+use orderer_actors::channel::{ChannelEntry, ChannelState};
 use orderer_actors::node_context::unix_now;
-use orderer_core::identity::CertificateFacts;
+use orderer_core::identity::CertificateInfo;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -141,21 +141,21 @@ struct FailedCheck {
 /// Reports health. A channel that accepts no messages, and will not by itself in a moment, is a failed check.
 async fn health(State(shared): Shared) -> Response {
     let mut failed_checks = Vec::new();
-    for (id, entry) in &*shared.context.directory.all() {
+    for (id, entry) in &*shared.context.directory.entries() {
         let reason = match entry {
-            Entry::Broken(broken) => Some(broken.cause.clone()),
-            Entry::Open(channel) => match channel.state() {
+            ChannelEntry::Unavailable(broken) => Some(broken.cause.clone()),
+            ChannelEntry::Open(channel) => match channel.state() {
                 state @ (ChannelState::Failed { .. }
                 | ChannelState::Retrying { .. }
                 | ChannelState::Restarting { .. }) => Some(state.to_string()),
-                _ => channel.kafka_health().and_then(|health| health.trouble.clone()),
+                _ => channel.topic_health().and_then(|health| health.trouble.clone()),
             },
         };
         failed_checks.extend(reason.map(|reason| FailedCheck { component: format!("channel {id}"), reason }));
     }
     // clients that verify it can no longer connect
     for listener in &shared.certificates.listeners {
-        let facts = listener.certificate().and_then(|der| CertificateFacts::of_der(&der).ok());
+        let facts = listener.certificate().and_then(|der| CertificateInfo::of_der(&der).ok());
         if facts.is_some_and(|facts| facts.not_after.0 < unix_now().0) {
             let component = format!("certificate {}", listener.files().certificate.display());
             failed_checks.push(FailedCheck { component, reason: "it has expired".to_owned() });

@@ -11,11 +11,11 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, get, on};
 use orderer_actors::NodeContext;
-use orderer_actors::channel::{Channel, ChannelState, Entry, Relation};
-use orderer_actors::judging::{on_own_thread, turn_to_judge};
-use orderer_actors::mailbox::OrderRefusal;
-use orderer_actors::membership::{JoinBlock, JoinError, RemoveError};
-use orderer_core::channel::ChannelId;
+use orderer_actors::channel::{Channel, ChannelEntry, ChannelState, ConsensusRelation};
+use orderer_actors::mailbox::OrderError;
+use orderer_actors::participation::{JoinBlock, JoinError, RemoveError};
+use orderer_actors::validation_queue::{acquire_validation_permit, on_own_thread};
+use orderer_core::types::ChannelId;
 use serde::Serialize;
 
 use super::block_lookup;
@@ -117,11 +117,11 @@ impl ChannelInfo {
     }
 }
 
-fn word(relation: Relation) -> &'static str {
+fn word(relation: ConsensusRelation) -> &'static str {
     match relation {
-        Relation::Consenter => "consenter",
-        Relation::Follower => "follower",
-        Relation::Other => "other",
+        ConsensusRelation::Consenter => "consenter",
+        ConsensusRelation::Follower => "follower",
+        ConsensusRelation::Other => "other",
     }
 }
 
@@ -132,7 +132,7 @@ fn url(id: &ChannelId) -> String {
 async fn list_all(State(shared): Shared) -> Response {
     let system = shared.context.directory.system_channel();
     let short = |id: &ChannelId| ChannelSummary { name: id.to_string(), url: url(id) };
-    let all = shared.context.directory.all();
+    let all = shared.context.directory.entries();
     let others = all.keys().filter(|id| system.as_ref().is_none_or(|system| system.id() != *id));
     let others: Vec<ChannelSummary> = others.map(short).collect();
     let list = ChannelList {
@@ -144,10 +144,12 @@ async fn list_all(State(shared): Shared) -> Response {
 
 async fn list_one(State(shared): Shared, Path(channel): Path<String>) -> Result<Response, ApiError> {
     let id = parse_id(&channel)?;
-    let info = match shared.context.directory.find(&channel) {
-        Some(Entry::Open(channel)) => ChannelInfo::of(&channel),
-        Some(Entry::Broken(_)) => ChannelInfo::new(&id, "other", "failed", 0),
-        None if shared.context.membership.removing().contains(&id) => ChannelInfo::new(&id, "other", "inactive", 0),
+    let info = match shared.context.directory.get(&channel) {
+        Some(ChannelEntry::Open(channel)) => ChannelInfo::of(&channel),
+        Some(ChannelEntry::Unavailable(_)) => ChannelInfo::new(&id, "other", "failed", 0),
+        None if shared.context.membership.pending_removals().contains(&id) => {
+            ChannelInfo::new(&id, "other", "inactive", 0)
+        }
         None => return Err(ApiError::new(StatusCode::NOT_FOUND, "channel does not exist")),
     };
     Ok(not_stored(json(StatusCode::OK, &info)))
@@ -156,13 +158,13 @@ async fn list_one(State(shared): Shared, Path(channel): Path<String>) -> Result<
 async fn join(State(shared): Shared, request: Request) -> Result<Response, ApiError> {
     let block = only_part(request, BLOCK_PART).await?;
     let of_thread = Arc::clone(&shared);
-    let read = on_own_thread(move || JoinBlock::read(&block, &of_thread.context));
+    let read = on_own_thread(move || JoinBlock::parse(&block, &of_thread.context));
     let block = read.await.map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     let block = block.map_err(|refused| refuse_join(&refused))?;
     let (is_first, relation) = (block.is_first(), block.relation(&shared.context));
     let joined = shared.context.membership.join(block).await;
     let channel = joined.map_err(|refused| refuse_join(&refused))?;
-    if is_first && relation != Relation::Follower {
+    if is_first && relation != ConsensusRelation::Follower {
         return Ok(created(&ChannelInfo::of(&channel)));
     }
     // as Fabric: there are no blocks at first of a channel that it follows, or that it has to catch up with
@@ -174,8 +176,8 @@ fn refuse_join(refused: &JoinError) -> ApiError {
     match refused {
         JoinError::SystemChannelExists => ApiError::not_allowed("GET", text),
         JoinError::ChannelExists => ApiError::not_allowed("GET, DELETE", text),
-        JoinError::OtherChannelsExist => ApiError::new(StatusCode::FORBIDDEN, text),
-        JoinError::Pending(_) => ApiError::new(StatusCode::CONFLICT, text),
+        JoinError::ApplicationChannelsExist => ApiError::new(StatusCode::FORBIDDEN, text),
+        JoinError::OperationPending(_) => ApiError::new(StatusCode::CONFLICT, text),
         JoinError::Ledger(_) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text),
         JoinError::Unavailable => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text),
         _ => ApiError::bad_request(text),
@@ -190,7 +192,7 @@ async fn remove(State(shared): Shared, Path(channel): Path<String>) -> Result<St
         match refused {
             RemoveError::SystemChannelExists => ApiError::not_allowed("GET", text),
             RemoveError::NoSuchChannel => ApiError::new(StatusCode::NOT_FOUND, text),
-            RemoveError::Pending(_) => ApiError::new(StatusCode::CONFLICT, text),
+            RemoveError::OperationPending(_) => ApiError::new(StatusCode::CONFLICT, text),
             RemoveError::Unavailable => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text),
             _ => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text),
         }
@@ -204,7 +206,7 @@ async fn update(State(shared): Shared, request: Request) -> Result<Response, Api
     let unavailable = |why: String| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("cannot update: {why}"));
     let line = config_update_queue(&envelope, &shared.context).unwrap_or_default();
     // the client's address distinguishes nothing: administrators come by way of one machine
-    let turn = turn_to_judge(&line, None).await.map_err(|crowded| unavailable(crowded.to_string()))?;
+    let turn = acquire_validation_permit(&line, None).await.map_err(|crowded| unavailable(crowded.to_string()))?;
     let judged = on_own_thread(move || {
         let judged = validate_config_update(envelope, &of_thread.context);
         drop(turn);
@@ -224,9 +226,7 @@ async fn update(State(shared): Shared, request: Request) -> Result<Response, Api
     let answer = channel.gate().order(submission).await.ok_or_else(closed)?;
     match answer.await {
         Ok(Ok(())) => Ok(created(&ChannelInfo::of(&channel))),
-        Ok(Err(OrderRefusal::NoLongerValid { text, .. })) => {
-            Err(ApiError::bad_request(format!("cannot update: {text}")))
-        }
+        Ok(Err(OrderError::NoLongerValid { text, .. })) => Err(ApiError::bad_request(format!("cannot update: {text}"))),
         Ok(Err(refusal)) => Err(unavailable(refusal.to_string())),
         Err(_) => Err(closed()),
     }
@@ -235,9 +235,11 @@ async fn update(State(shared): Shared, request: Request) -> Result<Response, Api
 async fn fetch(State(shared): Shared, Path((channel, block)): Path<(String, String)>) -> Result<Response, ApiError> {
     parse_id(&channel)?;
     let missing = |text: String| ApiError::new(StatusCode::NOT_FOUND, text);
-    let channel = match shared.context.directory.find(&channel) {
-        Some(Entry::Open(channel)) => channel,
-        Some(Entry::Broken(broken)) => return Err(missing(format!("the channel cannot be opened: {}", broken.cause))),
+    let channel = match shared.context.directory.get(&channel) {
+        Some(ChannelEntry::Open(channel)) => channel,
+        Some(ChannelEntry::Unavailable(broken)) => {
+            return Err(missing(format!("the channel cannot be opened: {}", broken.cause)));
+        }
         None => return Err(missing("channel does not exist".to_owned())),
     };
     let ledger = Arc::clone(channel.ledger());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orderer_actors::observe::table;
+use orderer_actors::observer::metric_table;
 use orderer_cluster::{ConnectionState, Connections, PeerStatus, QueueStatus, SEND_TIME_BOUNDS, StepService};
 
 use super::collector::{FamilyBuilder, float, size};
@@ -47,11 +47,11 @@ impl Queue {
 
 impl ClusterSides {
     pub(super) fn show(&self, all: &mut FamilyBuilder) {
-        all.add(&table::CLUSTER_INGRESS, &[], size(self.service.figures().streams));
+        all.add(&metric_table::CLUSTER_INGRESS, &[], size(self.service.figures().streams));
         let destinations = self.network.destinations();
         let is_open = |state: &ConnectionState| matches!(state, ConnectionState::Connected { .. });
         let open = destinations.iter().filter(|destination| is_open(&destination.connection)).count();
-        all.add(&table::CLUSTER_CONNECTIONS, &[], size(open));
+        all.add(&metric_table::CLUSTER_CONNECTIONS, &[], size(open));
         for (channel, peers) in &self.network.channels() {
             Self::show_channel(channel, peers, all);
         }
@@ -60,8 +60,8 @@ impl ClusterSides {
     fn show_channel(channel: &str, peers: &[PeerStatus], all: &mut FamilyBuilder) {
         let streams: usize =
             peers.iter().map(|peer| usize::from(peer.consensus.is_open) + usize::from(peer.submit.is_open)).sum();
-        all.add(&table::CLUSTER_STREAMS, &[channel], size(streams));
-        all.add(&table::CLUSTER_WORKERS, &[channel], size(streams));
+        all.add(&metric_table::CLUSTER_STREAMS, &[channel], size(streams));
+        all.add(&metric_table::CLUSTER_WORKERS, &[channel], size(streams));
         let mut hosts: BTreeMap<&str, ToHost> = BTreeMap::new();
         for peer in peers {
             let host = hosts.entry(&peer.endpoint).or_default();
@@ -70,18 +70,18 @@ impl ClusterSides {
         }
         for (host, ToHost { consensus, submit }) in hosts {
             for (kind, queue) in [("consensus", &consensus), ("transaction", &submit)] {
-                all.add(&table::CLUSTER_QUEUE_LENGTH, &[host, kind, channel], size(queue.length));
-                all.add(&table::CLUSTER_QUEUE_CAPACITY, &[host, kind, channel], size(queue.capacity));
+                all.add(&metric_table::CLUSTER_QUEUE_LENGTH, &[host, kind, channel], size(queue.length));
+                all.add(&metric_table::CLUSTER_QUEUE_CAPACITY, &[host, kind, channel], size(queue.capacity));
             }
             let (one, other) = (&consensus.status, &submit.status);
-            all.add(&table::CLUSTER_DROPPED, &[host, channel], float(one.dropped + other.dropped));
+            all.add(&metric_table::CLUSTER_DROPPED, &[host, channel], float(one.dropped + other.dropped));
             let within: Vec<(f64, u64)> = SEND_TIME_BOUNDS
                 .iter()
                 .zip(one.waited_within.iter().zip(&other.waited_within))
                 .map(|(bound, (one, other))| (bound.as_secs_f64(), one + other))
                 .collect();
             let waited = (one.waited + other.waited).as_secs_f64();
-            all.add_times(&table::CLUSTER_SEND_TIME, &[host, channel], &within, one.sent + other.sent, waited);
+            all.add_times(&metric_table::CLUSTER_SEND_TIME, &[host, channel], &within, one.sent + other.sent, waited);
         }
     }
 }

@@ -1,23 +1,23 @@
 //! Metrics whose values are read when they are collected.
 
-use orderer_actors::observe::{Definition, Kind};
+use orderer_actors::observer::{MetricDefinition, MetricKind};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
 /// A metric being filled with its series.
 pub(super) struct Family {
-    definition: &'static Definition,
+    definition: &'static MetricDefinition,
     series: Vec<Metric>,
 }
 
 impl Family {
-    pub(super) fn of(definition: &'static Definition) -> Self {
+    pub(super) fn of(definition: &'static MetricDefinition) -> Self {
         Self { definition, series: Vec::new() }
     }
 
     /// Adds a series; the values of its labels in the definition's order.
     pub(super) fn add(&mut self, labels: &[&str], value: f64) {
         let mut metric = Metric::from_label(self.pairs(labels));
-        if self.definition.kind == Kind::Counter {
+        if self.definition.kind == MetricKind::Counter {
             let mut counter = Counter::default();
             counter.set_value(value);
             metric.set_counter(counter);
@@ -64,9 +64,9 @@ impl Family {
         family.set_name(self.definition.prometheus_name());
         family.set_help(self.definition.help.to_owned());
         family.set_field_type(match self.definition.kind {
-            Kind::Counter => MetricType::COUNTER,
-            Kind::Gauge => MetricType::GAUGE,
-            Kind::Histogram(_) => MetricType::HISTOGRAM,
+            MetricKind::Counter => MetricType::COUNTER,
+            MetricKind::Gauge => MetricType::GAUGE,
+            MetricKind::Histogram(_) => MetricType::HISTOGRAM,
         });
         family.set_metric(self.series);
         family

@@ -41,7 +41,7 @@ impl Metrics {
         // a registry of its own: an error would say that it has one already
         let _ = process.register(Box::new(ProcessCollector::for_self()));
         let shown = collector::PullCollector::new(Arc::clone(context), Arc::clone(brokers), cluster, admission);
-        Self { counted: context.observed.registry().clone(), process, shown }
+        Self { counted: context.observer.registry().clone(), process, shown }
     }
 
     /// Returns the current values of all metrics, by name. With a thousand channels this takes some ten milliseconds.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orderer_actors::observe::METRICS;
+use orderer_actors::observer::METRICS;
 use prometheus::proto::{Bucket, Metric, MetricFamily, MetricType};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UdpSocket};

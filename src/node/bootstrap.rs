@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use orderer_actors::ledgers::LedgerStore;
+use orderer_actors::ledger_provider::LedgerProvider;
 use orderer_core::block::EncodedBlock;
-use orderer_core::config::{Catalog, ChannelSnapshot, Serving};
+use orderer_core::config::{ChannelSnapshot, ConfigCache, ConsensusMapping};
 
 use crate::settings::{Bootstrap, Settings};
 
@@ -22,8 +22,8 @@ pub(crate) const BOOTSTRAP_FIX: &str =
 
 /// Creates the channels of the given genesis blocks, if there are no channels yet.
 pub(super) fn bootstrap(
-    ledgers: &LedgerStore,
-    catalog: &Arc<Catalog>,
+    ledgers: &LedgerProvider,
+    catalog: &Arc<ConfigCache>,
     settings: &Settings,
     genesis: &[PathBuf],
 ) -> anyhow::Result<()> {
@@ -50,8 +50,8 @@ pub(super) fn bootstrap(
 /// Reads the genesis block of a channel that this node would order.
 pub fn read_genesis(
     file: &Path,
-    catalog: &Arc<Catalog>,
-    serving: &Serving,
+    catalog: &Arc<ConfigCache>,
+    serving: &ConsensusMapping,
 ) -> anyhow::Result<(EncodedBlock, ChannelSnapshot)> {
     let block = EncodedBlock::parse(&std::fs::read(file)?)?;
     anyhow::ensure!(block.number().0 == 0, "is block {}, not a genesis block", block.number());
@@ -61,7 +61,12 @@ pub fn read_genesis(
     Ok((block, snapshot))
 }
 
-fn create(ledgers: &LedgerStore, catalog: &Arc<Catalog>, serving: &Serving, file: &Path) -> anyhow::Result<()> {
+fn create(
+    ledgers: &LedgerProvider,
+    catalog: &Arc<ConfigCache>,
+    serving: &ConsensusMapping,
+    file: &Path,
+) -> anyhow::Result<()> {
     let (block, snapshot) = read_genesis(file, catalog, serving)?;
     if ledgers.path(snapshot.channel()).exists() {
         return Ok(());

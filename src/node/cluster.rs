@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use orderer_actors::node_context::CurrentSigner;
-use orderer_actors::replication::Replication;
-use orderer_actors::{Directory, NodeContext};
+use orderer_actors::node_context::SignerCell;
+use orderer_actors::replication::ReplicationContext;
+use orderer_actors::{ChannelRegistry, NodeContext};
 use orderer_cluster::{Network, StepService};
-use orderer_core::replication::Pauses;
+use orderer_core::replication::RetryDelays;
 use tokio::runtime::Runtime;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -22,13 +22,13 @@ const BATCH_MAX_BYTES: usize = 4 << 20;
 /// Services with which chains reach other orderers.
 pub(super) struct OtherOrderers {
     pub(super) network: Arc<dyn Network>,
-    pub(super) replication: Replication,
+    pub(super) replication: ReplicationContext,
 }
 
 /// Connections to other orderers, of a node that has a TLS certificate.
 pub(super) struct Cluster {
     orderers: Arc<Orderers>,
-    replication: Replication,
+    replication: ReplicationContext,
     _following: DropGuard,
 }
 
@@ -36,8 +36,8 @@ impl Cluster {
     /// Opens the files; connects to no orderer before a channel names one. All work runs on `io`.
     pub(super) fn new(
         settings: &ClusterSettings,
-        directory: &Arc<Directory>,
-        signer: &Arc<CurrentSigner>,
+        directory: &Arc<ChannelRegistry>,
+        signer: &Arc<SignerCell>,
         io: &Runtime,
     ) -> anyhow::Result<Self> {
         let orderers = Orderers::open(settings, Arc::clone(directory), Arc::clone(signer), io.handle().clone());
@@ -46,8 +46,8 @@ impl Cluster {
         io.spawn(Arc::clone(&orderers).follow_channels(stopping.clone()));
         let blocks = Arc::clone(orderers.blocks());
         let ReplicationSettings { buffer_bytes, retry_pause, .. } = settings.replication;
-        let pauses = Pauses { retry: retry_pause, longest: 12 * retry_pause, ..Pauses::default() };
-        let replication = Replication::new(blocks, pauses, buffer_bytes.min(BATCH_MAX_BYTES), buffer_bytes);
+        let pauses = RetryDelays { retry: retry_pause, longest: 12 * retry_pause, ..RetryDelays::default() };
+        let replication = ReplicationContext::new(blocks, pauses, buffer_bytes.min(BATCH_MAX_BYTES), buffer_bytes);
         Ok(Self { orderers, replication, _following: stopping.drop_guard() })
     }
 

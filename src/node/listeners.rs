@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use orderer_actors::NodeContext;
-use orderer_actors::observe::Observed;
+use orderer_actors::observer::NodeObserver;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
@@ -60,9 +60,9 @@ impl Listeners {
         let Self { general, orderers, handshake_limit, keepalive, streams } = self;
         let (context, admission) = (Arc::clone(&shared.context), shared.admission.clone());
         let stopping = shared.stopping.clone();
-        let observed = &context.observed;
-        let general = connections(general, handshake_limit, observed, &stopping)?;
-        let apart = orderers.map(|bound| connections(bound, handshake_limit, observed, &stopping)).transpose()?;
+        let observer = &context.observer;
+        let general = connections(general, handshake_limit, observer, &stopping)?;
+        let apart = orderers.map(|bound| connections(bound, handshake_limit, observer, &stopping)).transpose()?;
         let services = Services {
             broadcast: AtomicBroadcast::new(shared),
             health: health(&context, &admission, &stopping).await,
@@ -98,12 +98,12 @@ fn server(keepalive: Keepalive, streams: u32) -> Server {
 fn connections(
     (listener, tls, table): Bound,
     handshake_limit: Duration,
-    observed: &Arc<Observed>,
+    observer: &Arc<NodeObserver>,
     stopping: &CancellationToken,
 ) -> io::Result<impl Stream<Item = io::Result<Connection>> + Send + Unpin + 'static> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let connections = accept(listener, tls, handshake_limit, table, stopping.clone());
-    let counted = Arc::clone(observed);
+    let counted = Arc::clone(observer);
     Ok(connections.map(move |connection| connection.map(|c| c.counted_by(&counted))))
 }
 
@@ -152,7 +152,7 @@ async fn health(
     health.set_serving::<AtomicBroadcast>().await;
     tokio::spawn(end_health(health, stopping.clone()));
     let service = service.max_decoding_message_size(UNARY_MAX_BYTES);
-    UnaryMetrics::new(service, Arc::clone(&context.observed), admission)
+    UnaryMetrics::new(service, Arc::clone(&context.observer), admission)
 }
 
 /// Reports to watchers of the node's health that it stops, and ends their streams, which would otherwise delay its

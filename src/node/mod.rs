@@ -16,19 +16,19 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use orderer_actors::consensus::Consenters;
 use orderer_actors::consensus::kafka::{KafkaConsenter, KafkaContext};
-use orderer_actors::consensus::raft::{RaftConsenter, RaftParts};
+use orderer_actors::consensus::raft::{RaftConsenter, RaftContext};
 use orderer_actors::consensus::solo::SoloConsenter;
-use orderer_actors::ledgers::{BlockCaches, LedgerStore};
-use orderer_actors::membership::Membership;
-use orderer_actors::node_context::CurrentSigner;
-use orderer_actors::observe::Observed;
+use orderer_actors::ledger_provider::{BlockCacheConfig, LedgerProvider};
+use orderer_actors::node_context::SignerCell;
+use orderer_actors::observer::NodeObserver;
+use orderer_actors::participation::ChannelParticipation;
 use orderer_actors::status::StatusBoard;
-use orderer_actors::supervision::report_panics;
-use orderer_actors::system::{Tree, arbiters};
-use orderer_actors::{Directory, NodeContext};
+use orderer_actors::supervision::install_panic_hook;
+use orderer_actors::system::{ActorTree, start_arbiters};
+use orderer_actors::{ChannelRegistry, NodeContext};
 
 use orderer_core::crypto::{Signer, SigningIdentity};
-use orderer_core::fairness::Fairness;
+use orderer_core::rate_limit::RateLimiter;
 use orderer_core::supervision::CHANNEL_RESTARTS;
 use orderer_kafka::Traffic;
 use tokio::runtime;
@@ -74,13 +74,13 @@ pub fn run(
     greeting: Option<&str>,
 ) -> anyhow::Result<()> {
     anyhow::ensure!(settings.profile.is_none() || cfg!(feature = "profiles"), http::NO_PROFILES);
-    report_panics();
+    install_panic_hook();
     if settings.profile.is_some()
         && let Err(error) = http::begin_heap_profile()
     {
         tracing::warn!(target: "orderer.node", %error, "General.Profile without heap profiles");
     }
-    let began = Instant::now();
+    let started_at = Instant::now();
     let io = io_threads()?;
     // a signal during startup shuts the node down cleanly
     let (mut ends, dumps) = {
@@ -105,7 +105,7 @@ pub fn run(
     let signer = read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)
         .with_context(|| format!("General.LocalMSPDir {}", settings.local_msp_dir.display()))?;
     let signer = current(signer);
-    let directory = Arc::new(Directory::default());
+    let directory = Arc::new(ChannelRegistry::default());
     let members = ClientTrust::Members(Arc::clone(&directory));
     let cluster_listener = settings.cluster.as_ref().and_then(|cluster| cluster.listener.as_ref());
     let open_for_orderers = |listener: &ClusterListener| {
@@ -127,7 +127,7 @@ pub fn run(
     let cluster =
         settings.cluster.as_ref().map(|cluster| Cluster::new(cluster, &directory, &signer, &io)).transpose()?;
     let consenters = consenters(kafka, cluster.as_ref().map(Cluster::raft), settings);
-    let parts = NodeParts { began, io, signer, directory, consenters };
+    let parts = NodeParts { started_at, io, signer, directory, consenters };
     let operators = operators_thread()?;
     let served = with_tree(settings, genesis, parts, async |context, io, tree| {
         tokio::select! {
@@ -154,7 +154,8 @@ pub fn run_embedded<T>(
     let signer = current(read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)?);
     // without sockets there are no other orderers
     let consenters = consenters(kafka_context(&settings.kafka), None, settings);
-    let parts = NodeParts { began: Instant::now(), io: io_threads()?, signer, directory: Arc::default(), consenters };
+    let parts =
+        NodeParts { started_at: Instant::now(), io: io_threads()?, signer, directory: Arc::default(), consenters };
     with_tree(settings, genesis, parts, async |context, _, tree| {
         tree.ready().await;
         let stopping = CancellationToken::new();
@@ -164,24 +165,25 @@ pub fn run_embedded<T>(
     })
 }
 
-fn current(signer: SigningIdentity) -> Arc<CurrentSigner> {
-    Arc::new(CurrentSigner::new(Arc::new(signer) as Arc<dyn Signer>))
+fn current(signer: SigningIdentity) -> Arc<SignerCell> {
+    Arc::new(SignerCell::new(Arc::new(signer) as Arc<dyn Signer>))
 }
 
 /// Lists the consenters; the one place that names them.
 fn consenters(kafka: KafkaContext, orderers: Option<OtherOrderers>, settings: &Settings) -> Arc<Consenters> {
     let consenters = Consenters::default().with(SoloConsenter).with(KafkaConsenter::new(kafka));
     let Some(OtherOrderers { network, replication }) = orderers else { return Arc::new(consenters) };
-    let parts = RaftParts { network, replication, settings: settings.raft, log_bytes: settings.limits.raft_log_bytes };
+    let parts =
+        RaftContext { network, replication, settings: settings.raft, log_bytes: settings.limits.raft_log_bytes };
     Arc::new(consenters.with(RaftConsenter::new(parts)))
 }
 
 /// Parts that exist before any ledger is opened.
 struct NodeParts {
-    began: Instant,
+    started_at: Instant,
     io: runtime::Runtime,
-    signer: Arc<CurrentSigner>,
-    directory: Arc<Directory>,
+    signer: Arc<SignerCell>,
+    directory: Arc<ChannelRegistry>,
     consenters: Arc<Consenters>,
 }
 
@@ -202,11 +204,11 @@ fn with_tree<T>(
     settings: &Settings,
     genesis: &[PathBuf],
     parts: NodeParts,
-    inside: impl AsyncFnOnce(Arc<NodeContext>, &runtime::Runtime, &mut Tree) -> anyhow::Result<T>,
+    inside: impl AsyncFnOnce(Arc<NodeContext>, &runtime::Runtime, &mut ActorTree) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let NodeParts { began, io, signer, directory, consenters } = parts;
-    let block_caches = BlockCaches { bytes: settings.limits.block_cache_bytes };
-    let ledgers = LedgerStore::new(&settings.ledger_location, block_caches)
+    let NodeParts { started_at, io, signer, directory, consenters } = parts;
+    let block_caches = BlockCacheConfig { bytes: settings.limits.block_cache_bytes };
+    let ledgers = LedgerProvider::new(&settings.ledger_location, block_caches)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
     let _lock =
         ledgers.lock().with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
@@ -222,28 +224,28 @@ fn with_tree<T>(
     let system = actix::System::new();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let served = system.block_on(async {
-        let arbiters = arbiters(cores);
+        let arbiters = start_arbiters(cores);
         let context = Arc::new(NodeContext {
             signer,
             io: io.handle().clone(),
             ledgers,
             catalog,
-            loading: Arc::new(Semaphore::new(2 * cores)),
+            ledger_open_permits: Arc::new(Semaphore::new(2 * cores)),
             directory: Arc::clone(&directory),
-            fairness: Fairness::new(settings.throttling),
-            membership: Membership::default(),
-            board: StatusBoard::of_process(),
-            observed: Observed::new(),
+            fairness: RateLimiter::new(settings.throttling),
+            membership: ChannelParticipation::default(),
+            board: StatusBoard::from_environment(),
+            observer: NodeObserver::new(),
             arbiters: arbiters.iter().map(actix_rt::Arbiter::handle).collect(),
             serving: settings.serving.clone(),
             tls_keys: arc_swap::ArcSwap::from_pointee(settings.tls_keys()),
             durability: settings.durability,
-            gate_bytes: settings.limits.channel_ingress_bytes,
+            ingress_capacity_bytes: settings.limits.channel_ingress_bytes,
             channel_restarts: CHANNEL_RESTARTS,
             expiration_checks: settings.expiration_checks,
-            began,
+            started_at,
         });
-        let mut tree = Tree::start(Arc::clone(&context), consenters);
+        let mut tree = ActorTree::start(Arc::clone(&context), consenters);
         let outcome = inside(context, &io, &mut tree).await;
         tree.stop().await;
         for arbiter in arbiters {
@@ -273,7 +275,7 @@ struct Running<'a> {
     brokers: Arc<Traffic>,
     /// Connections to other orderers; `None` if there can be none.
     cluster: Option<Cluster>,
-    tree: &'a mut Tree,
+    tree: &'a mut ActorTree,
 }
 
 /// SIGTERM and SIGINT, SIGUSR1, and the settings that SIGHUP reloads.
@@ -393,7 +395,7 @@ async fn serve(
         streams: settings.limits.streams_per_connection,
     };
     let mut serving = io.spawn(listeners.serve(shared, cluster_service));
-    let channels = context.directory.all().len();
+    let channels = context.directory.entries().len();
     if context.directory.system_channel().is_none() {
         // Fabric's text
         tracing::info!(target: "orderer.registrar",
@@ -417,7 +419,7 @@ async fn serve(
             systemd::stopping();
             None
         }
-        cause = tree.gives_up() => {
+        cause = tree.wait_for_failure() => {
             crash = Some(Crash::Tree(cause));
             None
         }

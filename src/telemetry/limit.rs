@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use orderer_core::fairness::{Meter, Rate};
+use orderer_core::rate_limit::{GcraMeter, Rate};
 use tokio_util::sync::CancellationToken;
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Metadata};
@@ -25,7 +25,7 @@ static LEFT_OUT: Mutex<[u64; BY_STRANGERS.len()]> = Mutex::new([0; BY_STRANGERS.
 #[derive(Debug)]
 pub(super) struct LineLimit {
     began: Instant,
-    meters: Mutex<HashMap<Identifier, Meter>>,
+    meters: Mutex<HashMap<Identifier, GcraMeter>>,
 }
 
 impl Default for LineLimit {
@@ -41,7 +41,7 @@ impl LineLimit {
         let limited = *metadata.level() <= Level::WARN;
         let Some(rate) = Rate::share(LINES_PER_SECOND, 1).filter(|_| limited) else { return true };
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = meters.entry(metadata.callsite()).or_default().take(rate, now).is_ok();
+        let may = meters.entry(metadata.callsite()).or_default().try_acquire(rate, now).is_ok();
         if !may {
             LEFT_OUT.lock().unwrap_or_else(PoisonError::into_inner)[target] += 1;
         }

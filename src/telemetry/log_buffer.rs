@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use orderer_actors::status::now_ms;
-use orderer_core::shorten::shorten;
+use orderer_core::text::truncate_at_char_boundary;
 use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -88,7 +88,7 @@ impl LogLine {
     }
 
     fn put(&mut self, field: &Field, mut text: String) {
-        shorten(&mut text, TEXT_MAX_BYTES);
+        truncate_at_char_boundary(&mut text, TEXT_MAX_BYTES);
         if field.name() == "message" {
             self.message = text;
         } else {

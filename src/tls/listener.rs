@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use orderer_actors::Directory;
+use orderer_actors::ChannelRegistry;
 use orderer_x509::Certificate;
 use orderer_x509::handshake::read;
 use rustls::ServerConfig;
@@ -23,9 +23,9 @@ use orderer_localconfig::tls_files::{Clients, Material, TlsError, TlsFiles};
 #[derive(Clone)]
 pub enum ClientTrust {
     /// Members of the channels' organizations, over HTTP/2.
-    Members(Arc<Directory>),
+    Members(Arc<ChannelRegistry>),
     /// Other orderers only, over HTTP/2; they are trusted through the channels, as members are.
-    Orderers(Arc<Directory>),
+    Orderers(Arc<ChannelRegistry>),
     /// Operators, over any HTTP.
     Operators,
 }
@@ -33,7 +33,7 @@ pub enum ClientTrust {
 impl ClientTrust {
     fn generation(&self) -> u64 {
         match self {
-            Self::Members(directory) | Self::Orderers(directory) => directory.generation(),
+            Self::Members(directory) | Self::Orderers(directory) => directory.version(),
             Self::Operators => 0,
         }
     }
@@ -151,11 +151,11 @@ fn build(material: &Material, audience: &ClientTrust, time_shift: Duration) -> R
 /// Returns the listed roots, all of which must be certificates, and those of the channels' organizations.
 fn trusted(
     listed: &[CertificateDer<'static>],
-    directory: Option<&Arc<Directory>>,
+    directory: Option<&Arc<ChannelRegistry>>,
 ) -> Result<Vec<Arc<Certificate>>, TlsError> {
     let mut roots = listed.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let mut seen: BTreeSet<Bytes> = roots.iter().map(|root| root.raw().clone()).collect();
-    for channel in directory.iter().flat_map(|directory| directory.open()) {
+    for channel in directory.iter().flat_map(|directory| directory.open_channels()) {
         for msp in channel.snapshot().msps().iter() {
             for root in msp.tls_roots().iter().chain(msp.tls_intermediates()) {
                 if seen.insert(root.raw().clone()) {

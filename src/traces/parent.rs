@@ -27,7 +27,7 @@ impl Extractor for Headers<'_> {
 impl RemoteParent {
     /// Reads the trace from a request's headers.
     pub fn of(headers: &HeaderMap) -> Self {
-        if !orderer_actors::trace::is_on() {
+        if !orderer_actors::trace::is_enabled() {
             return Self::default();
         }
         let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));

@@ -12,7 +12,7 @@ use fabric_proto::Message as _;
 use fabric_proto::common::{Block, BlockHeader, ConfigEnvelope, Envelope, Metadata, Payload, Status};
 use fabric_proto::orderer::KafkaBrokers;
 use orderer_core::block::EncodedBlock;
-use orderer_core::config::genesis::genesis_block_of;
+use orderer_core::config::genesis::genesis_block_from_envelope;
 use orderer_kafka::{Cluster as _, KafkaCluster};
 use tokio::task::JoinHandle;
 
@@ -36,7 +36,7 @@ fn genesis(file: &str, brokers: &[String]) -> Vec<u8> {
     value.value = KafkaBrokers { brokers: brokers.to_vec() }.encode_to_vec().into();
     payload.data = message.encode_to_vec().into();
     envelope.payload = payload.encode_to_vec().into();
-    genesis_block_of(envelope.encode_to_vec().into(), true).to_vec()
+    genesis_block_from_envelope(envelope.encode_to_vec().into(), true).to_vec()
 }
 
 /// Sets up an orderer of the fixtures' network by name, with the application channel and these brokers.

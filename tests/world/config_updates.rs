@@ -13,7 +13,7 @@ use fabric_proto::common::{
 use fabric_proto::etcdraft::{ConfigMetadata, Consenter, Options};
 use fabric_proto::orderer::{BatchSize, ConsensusType};
 use orderer_core::block::EncodedBlock;
-use orderer_core::config::genesis::genesis_block_of;
+use orderer_core::config::genesis::genesis_block_from_envelope;
 
 use super::client::entries;
 use super::messages::{CONFIG_UPDATE, envelope, nonce};
@@ -95,7 +95,7 @@ pub fn genesis_with(change: impl FnOnce(&mut ConfigGroup)) -> Vec<u8> {
     change(message.config.as_mut().unwrap().channel_group.as_mut().unwrap());
     payload.data = message.encode_to_vec().into();
     envelope.payload = payload.encode_to_vec().into();
-    genesis_block_of(envelope.encode_to_vec().into(), true).to_vec()
+    genesis_block_from_envelope(envelope.encode_to_vec().into(), true).to_vec()
 }
 
 /// Returns the genesis block of the fixtures' application channel with another consensus type and its metadata.

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use fabric_proto::Message as _;
 use fabric_proto::common::{ChannelHeader, Envelope, Payload};
-use orderer_actors::ledgers::{BlockCaches, LedgerStore};
+use orderer_actors::ledger_provider::{BlockCacheConfig, LedgerProvider};
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::ChannelId;
-use orderer_core::config::genesis::genesis_block_of;
+use orderer_core::config::genesis::genesis_block_from_envelope;
+use orderer_core::types::ChannelId;
 
 use super::NET;
 use super::node::{Setup, orderer_folder};
@@ -16,7 +16,7 @@ use super::node::{Setup, orderer_folder};
 /// Adds `count` channels like the fixtures' application channel, named channel0, channel1, and so on.
 pub fn channels(setup: Setup, count: usize) -> Setup {
     let folder = setup.folder().join("ledger");
-    let ledgers = LedgerStore::new(&folder, BlockCaches { bytes: 1 << 20 }).unwrap();
+    let ledgers = LedgerProvider::new(&folder, BlockCacheConfig { bytes: 1 << 20 }).unwrap();
     std::thread::scope(|scope| {
         for share in 0..8 {
             let ledgers = &ledgers;
@@ -46,5 +46,5 @@ fn genesis(channel: &str) -> EncodedBlock {
     channel_header.channel_id = channel.into();
     header.channel_header = channel_header.encode_to_vec().into();
     envelope.payload = payload.encode_to_vec().into();
-    EncodedBlock::parse(&genesis_block_of(envelope.encode_to_vec().into(), true)).unwrap()
+    EncodedBlock::parse(&genesis_block_from_envelope(envelope.encode_to_vec().into(), true)).unwrap()
 }

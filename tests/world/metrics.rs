@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orderer_actors::observe::{Definition, Kind, METRICS};
+use orderer_actors::observer::{METRICS, MetricDefinition, MetricKind};
 
 use super::http::Http;
 
 /// Returns whether only channels that are ordered by Kafka have the metric.
-pub fn is_of_kafka(metric: &Definition) -> bool {
+pub fn is_of_kafka(metric: &MetricDefinition) -> bool {
     metric.name[1] == "kafka"
 }
 
 /// Returns whether only nodes that run Raft have the metric.
-pub fn is_of_raft(metric: &Definition) -> bool {
+pub fn is_of_raft(metric: &MetricDefinition) -> bool {
     metric.name[1] == "etcdraft" || metric.name[0] == "cluster"
 }
 
@@ -62,7 +62,7 @@ impl Scrape {
             let known = METRICS.iter().find(|known| known.prometheus_name() == *name);
             let known = known.unwrap_or_else(|| panic!("{name} is not in the table"));
             assert_eq!(kind, known.kind_name(), "{name}");
-            let suffix = if matches!(known.kind, Kind::Histogram(_)) { "_bucket" } else { "" };
+            let suffix = if matches!(known.kind, MetricKind::Histogram(_)) { "_bucket" } else { "" };
             let full = format!("{name}{suffix}");
             let of_it = self.series.keys().filter(|key| key.split('{').next() == Some(&full));
             let mut bounds: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -74,7 +74,7 @@ impl Scrape {
                 bounds.entry(format!("{labels:?}")).or_default().extend(bound);
             }
             assert!(!bounds.is_empty(), "{name} has no series");
-            if let Kind::Histogram(buckets) = known.kind {
+            if let MetricKind::Histogram(buckets) = known.kind {
                 for found in bounds.values() {
                     let found: BTreeSet<String> = found.iter().cloned().collect();
                     let wanted = buckets.iter().map(ToString::to_string).chain(["+Inf".to_owned()]).collect();

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use orderer_core::block::{ChainCheck, EncodedBlock};
+use orderer_core::block::{ChainVerifier, EncodedBlock};
 
 use crate::case::Case;
 use crate::processor::Stopwatch;
@@ -38,10 +38,10 @@ pub fn judge(case: &Case) -> Judgement {
 }
 
 fn take(case: &Case) -> Result<(), (usize, String)> {
-    let mut chain = ChainCheck::new(None, Arc::default());
+    let mut chain = ChainVerifier::new(None, Arc::default());
     for (number, bytes) in case.blocks.iter().enumerate() {
         let block = EncodedBlock::parse(bytes).map_err(|error| (number, with_causes(&error)))?;
-        chain.take(&block).map_err(|error| (number, with_causes(&error)))?;
+        chain.verify_next(&block).map_err(|error| (number, with_causes(&error)))?;
     }
     Ok(())
 }

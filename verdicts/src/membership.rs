@@ -9,12 +9,12 @@ use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::common::{ChannelHeader, Header, HeaderType, Payload, SignatureHeader};
 use fabric_proto::msp::SerializedIdentity;
-use orderer_core::block::{ChainCheck, EncodedBlock};
-use orderer_core::channel::UnixSeconds;
+use orderer_core::block::{ChainVerifier, EncodedBlock};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::crypto::SigningKey;
-use orderer_core::envelope::{Message, SignedEnvelope};
-use orderer_core::processing::{Circumstances, Judging, check_normal};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
+use orderer_core::processing::{MessageOrigin, ValidationContext, validate_normal};
+use orderer_core::types::UnixSeconds;
 
 use crate::archive::Files;
 use crate::judge::with_causes;
@@ -70,24 +70,24 @@ impl Organization {
     ///
     /// # Errors The case itself is broken.
     pub fn judge(&self) -> anyhow::Result<(String, String)> {
-        let mut chain = ChainCheck::new(None, Arc::default());
+        let mut chain = ChainVerifier::new(None, Arc::default());
         let block = EncodedBlock::parse(&self.genesis).with_context(|| self.name.clone())?;
-        if let Err(error) = chain.take(&block) {
+        if let Err(error) = chain.verify_next(&block) {
             return Ok(("REFUSED".to_owned(), with_causes(&error)));
         }
         let snapshot = chain.snapshot().context("there is a configuration behind block 0")?;
         if let Err(error) = snapshot.check_supported() {
             return Ok(("REFUSED".to_owned(), with_causes(&error)));
         }
-        let at = Circumstances { now: JUDGED_AT, expiration_checks: true, judging: Judging::AtTheDoor };
-        Ok(match check_normal(snapshot, &self.message(snapshot)?, at) {
+        let at = ValidationContext { now: JUDGED_AT, expiration_checks: true, judging: MessageOrigin::Client };
+        Ok(match validate_normal(snapshot, &self.message(snapshot)?, at) {
             Ok(_) => ("SUCCESS".to_owned(), String::new()),
             Err(refusal) => (refusal.kind().status().as_str_name().to_owned(), refusal.to_string()),
         })
     }
 
     /// Returns an envelope of the member for the system channel.
-    fn message(&self, snapshot: &ChannelSnapshot) -> anyhow::Result<Message> {
+    fn message(&self, snapshot: &ChannelSnapshot) -> anyhow::Result<ParsedEnvelope> {
         let key = SigningKey::from_pem(&self.key).with_context(|| format!("{}: the member's key", self.name))?;
         let creator = SerializedIdentity { mspid: MSP_ID.to_owned(), id_bytes: self.certificate.clone() };
         let channel_header = ChannelHeader {
@@ -106,7 +106,7 @@ impl Organization {
         };
         let payload = Bytes::from(payload.encode_to_vec());
         let signature = key.sign(&payload)?;
-        Ok(Message::parse(SignedEnvelope::from_parts(payload, signature))?)
+        Ok(ParsedEnvelope::parse(SignedEnvelope::from_parts(payload, signature))?)
     }
 }
 

@@ -6,36 +6,36 @@ use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use bytes::Bytes;
-use orderer_core::block::{BlockError, Contents, EncodedBlock, Hash, assemble};
-use orderer_core::channel::{BlockNumber, ChannelId};
+use orderer_core::block::{BlockContents, BlockError, EncodedBlock, Hash, assemble};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::own::OwnSigner;
+use orderer_core::types::{BlockNumber, ChannelId};
 use orderer_ledger::{CommitBatch, CommitError, PendingEnvelope, WritePermit};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::request::{Accepted, Op, Write};
-use crate::chain_state::{Tip, chain_text};
-use crate::channel::{Channel, NewChannel};
-use crate::mailbox::{OrderRefusal, Reply};
-use crate::node_context::{Durability, NodeContext, NotOurs, nonce};
-use crate::status::{StatusCell, Task};
-use crate::trace::{TARGET, Trace, is_on};
+use super::request::{PendingMessage, WriteOp, WriteRequest};
+use crate::chain_state::{ResumeTip, error_chain};
+use crate::channel::{Channel, ChannelCreated};
+use crate::mailbox::{OrderError, Reply};
+use crate::node_context::{CannotOrder, Durability, NodeContext, nonce};
+use crate::status::{ActivityKind, StatusCell};
+use crate::trace::{StagedSpan, TARGET, is_enabled};
 
 /// The operations that one commit makes durable, with the replies that wait for it.
 #[derive(Default)]
-pub(super) struct Work {
-    ops: Vec<Op>,
+pub(super) struct CommitGroup {
+    ops: Vec<WriteOp>,
     replies: Vec<Reply>,
     rooms: Vec<OwnedSemaphorePermit>,
 }
 
-impl Work {
+impl CommitGroup {
     /// Takes all buffered writes up to a new configuration, because those behind it are written under that one.
-    pub(super) fn gather(gathered: &mut VecDeque<Write>) -> Self {
+    pub(super) fn gather(buffered: &mut VecDeque<WriteRequest>) -> Self {
         let mut work = Self::default();
-        while let Some(write) = gathered.pop_front() {
-            let configures = write.ops.iter().any(Op::configures);
+        while let Some(write) = buffered.pop_front() {
+            let configures = write.ops.iter().any(WriteOp::configures);
             work.ops.extend(write.ops);
             work.replies.extend(write.reply);
             work.rooms.extend(write.rooms);
@@ -49,26 +49,26 @@ impl Work {
 
 /// A signer whose blocks are accepted under a configuration.
 #[derive(Clone)]
-pub(super) struct Vouched {
+pub(super) struct AcceptedSigner {
     signer: Arc<OwnSigner>,
     snapshot: Arc<ChannelSnapshot>,
 }
 
 /// A commit that went well.
-pub(super) struct Done {
-    pub(super) tip: Tip,
-    pub(super) vouched: Option<Vouched>,
+pub(super) struct CommitSummary {
+    pub(super) tip: ResumeTip,
+    pub(super) vouched: Option<AcceptedSigner>,
 }
 
 /// The reason why nothing more can be written.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WriteError {
+pub(super) enum CommitTaskError {
     #[error("assemble a block")]
     Assemble(#[from] BlockError),
     #[error("commit to the ledger")]
     Commit(#[from] CommitError),
     #[error(transparent)]
-    NotOurs(#[from] NotOurs),
+    NotOurs(#[from] CannotOrder),
     #[error("block {number} would get another header than the consenters have agreed on: the chains have forked")]
     OtherHeader { number: BlockNumber },
     #[error("{0}")]
@@ -77,7 +77,7 @@ pub(super) enum WriteError {
     Panicked(String),
 }
 
-impl WriteError {
+impl CommitTaskError {
     /// Returns whether it is certain that nothing of the commit is in the ledger.
     fn wrote_nothing(&self) -> bool {
         match self {
@@ -90,23 +90,27 @@ impl WriteError {
 }
 
 /// One commit, on a blocking thread.
-pub(super) struct Job {
+pub(super) struct CommitTask {
     pub(super) channel: Arc<Channel>,
     pub(super) context: Arc<NodeContext>,
-    pub(super) registrar: Recipient<NewChannel>,
-    pub(super) tip: Tip,
+    pub(super) registrar: Recipient<ChannelCreated>,
+    pub(super) tip: ResumeTip,
     pub(super) logged_below: u64,
     pub(super) status: Arc<StatusCell>,
-    pub(super) vouched: Option<Vouched>,
+    pub(super) vouched: Option<AcceptedSigner>,
 }
 
-impl Job {
-    pub(super) fn run(mut self, mut work: Work, right: &mut WritePermit) -> Result<Done, WriteError> {
+impl CommitTask {
+    pub(super) fn run(
+        mut self,
+        mut work: CommitGroup,
+        right: &mut WritePermit,
+    ) -> Result<CommitSummary, CommitTaskError> {
         let began = Instant::now();
-        let created: Vec<ChannelId> = work.ops.iter().filter_map(Op::creates).collect();
+        let created: Vec<ChannelId> = work.ops.iter().filter_map(WriteOp::creates).collect();
         match self.write(work.ops, &mut work.replies, right) {
-            Ok(Written { tip, next, is_copied, created, blocks, envelopes, commit }) => {
-                self.channel.observed().written(tip.number, blocks, commit);
+            Ok(CommitOutcome { tip, next, is_copied, created, blocks, envelopes, commit }) => {
+                self.channel.observer().written(tip.number, blocks, commit);
                 for new_channel in created {
                     #[expect(clippy::disallowed_methods, reason = "one a created channel")]
                     self.registrar.do_send(new_channel);
@@ -120,17 +124,18 @@ impl Job {
                 }
                 if let Some(next) = next.filter(|_| !is_copied) {
                     // the last block that this node may have a part in
-                    self.vouch(&next)?;
+                    self.accepted_signer(&next)?;
                 }
-                Ok(Done { tip, vouched: self.vouched })
+                Ok(CommitSummary { tip, vouched: self.vouched })
             }
             Err(error) => {
-                let text = format!("channel '{}' could not make it durable: {}", self.channel.id(), chain_text(&error));
+                let text =
+                    format!("channel '{}' could not make it durable: {}", self.channel.id(), error_chain(&error));
                 if error.wrote_nothing() {
                     self.uncreate(&created);
                 }
                 for reply in work.replies {
-                    reply.send(Err(OrderRefusal::NotDurable(text.clone())));
+                    reply.send(Err(OrderError::NotDurable(text.clone())));
                 }
                 Err(error)
             }
@@ -144,7 +149,7 @@ impl Job {
                 Ok(()) => {
                     tracing::info!(target: "orderer.chain", channel = %id, "the channel was not created, its ledger is removed");
                 }
-                Err(error) => tracing::error!(target: "orderer.chain", channel = %id, error = %chain_text(&error),
+                Err(error) => tracing::error!(target: "orderer.chain", channel = %id, error = %error_chain(&error),
                     "the ledger of a channel that was not created is in the way"),
             }
         }
@@ -152,23 +157,29 @@ impl Job {
 
     /// Verifies that blocks which this node signs now are accepted under this configuration; returns the signer. Costs a
     /// verified signature after a change of either, otherwise nothing.
-    fn vouch(&mut self, snapshot: &Arc<ChannelSnapshot>) -> Result<Arc<OwnSigner>, NotOurs> {
+    fn accepted_signer(&mut self, snapshot: &Arc<ChannelSnapshot>) -> Result<Arc<OwnSigner>, CannotOrder> {
         let signer = self.context.signer.own();
-        let is_known = |known: &Vouched| Arc::ptr_eq(&known.signer, &signer) && Arc::ptr_eq(&known.snapshot, snapshot);
+        let is_known =
+            |known: &AcceptedSigner| Arc::ptr_eq(&known.signer, &signer) && Arc::ptr_eq(&known.snapshot, snapshot);
         if !self.vouched.as_ref().is_some_and(is_known) {
             self.context.check_own_part(&signer, snapshot)?;
-            self.vouched = Some(Vouched { signer: Arc::clone(&signer), snapshot: Arc::clone(snapshot) });
+            self.vouched = Some(AcceptedSigner { signer: Arc::clone(&signer), snapshot: Arc::clone(snapshot) });
         }
         Ok(signer)
     }
 
-    fn write(&mut self, ops: Vec<Op>, replies: &mut [Reply], right: &mut WritePermit) -> Result<Written, WriteError> {
+    fn write(
+        &mut self,
+        ops: Vec<WriteOp>,
+        replies: &mut [Reply],
+        right: &mut WritePermit,
+    ) -> Result<CommitOutcome, CommitTaskError> {
         // for all blocks of this commit: a new configuration ends one
         let in_force = self.channel.snapshot();
         for reply in replies.iter_mut() {
-            reply.enter("block");
+            reply.record_stage("block");
         }
-        let mut written = Written {
+        let mut written = CommitOutcome {
             tip: self.tip,
             next: None,
             is_copied: false,
@@ -178,41 +189,48 @@ impl Job {
             commit: Duration::ZERO,
         };
         let mut commit = CommitBatch::default();
-        let mut traces: Vec<Trace> = Vec::new();
-        let mut held: Vec<Arc<Accepted>> = Vec::new();
+        let mut traces: Vec<StagedSpan> = Vec::new();
+        let mut held: Vec<Arc<PendingMessage>> = Vec::new();
         for op in ops {
             let made = match op {
-                Op::Hold(message) => {
+                WriteOp::AppendPending(message) => {
                     held.push(message);
                     continue;
                 }
-                Op::Copy { block, next } => {
+                WriteOp::CopyBlock { block, next } => {
                     // nobody waits for it here, and this node's signature is not asked for
                     written.take(&block, next);
                     commit.blocks.push(block);
                     continue;
                 }
-                Op::Block { envelopes, pending_below, consenter_metadata, header_hash } => {
-                    Made { envelopes, pending_below, consenter_metadata, header_hash }
+                WriteOp::WriteBlock { envelopes, pending_below, consenter_metadata, header_hash } => {
+                    BlockDraft { envelopes, pending_below, consenter_metadata, header_hash }
                 }
-                Op::ConfigBlock { envelope, pending_below, consenter_metadata, header_hash, next, created } => {
+                WriteOp::WriteConfigBlock {
+                    envelope,
+                    pending_below,
+                    consenter_metadata,
+                    header_hash,
+                    next,
+                    created,
+                } => {
                     if next.is_some() {
                         written.tip.last_config = written.tip.number.next();
                         written.next = next;
                     }
                     written.created.extend(created.map(|created| *created));
-                    Made { envelopes: vec![envelope], pending_below, consenter_metadata, header_hash }
+                    BlockDraft { envelopes: vec![envelope], pending_below, consenter_metadata, header_hash }
                 }
             };
             // what is still pending may be behind what other nodes have taken
             held.retain(|message| message.sequence >= made.pending_below);
             commit.pending_drop_below = made.pending_below;
             let began = Instant::now();
-            let mut trace = self.follow(&written.tip, made.envelopes.len());
-            let signer = self.vouch(&in_force)?;
+            let mut trace = self.block_span(&written.tip, made.envelopes.len());
+            let signer = self.accepted_signer(&in_force)?;
             let block = assemble_block(&written.tip, &made, &signer)?;
-            self.channel.observed().assembled(block.number(), &made.envelopes, began.elapsed());
-            trace.enter("commit");
+            self.channel.observer().assembled(block.number(), &made.envelopes, began.elapsed());
+            trace.enter_stage("commit");
             traces.extend(trace.span().is_some().then_some(trace));
             written.take(&block, None);
             commit.blocks.push(block);
@@ -221,15 +239,15 @@ impl Job {
             let unlogged = held.iter().filter(|message| message.sequence >= self.logged_below);
             commit.pending_add = unlogged.map(|message| pending(message)).collect();
         }
-        self.status.fault(Task::Commit).map_err(WriteError::Injected)?;
+        self.status.fail_point(ActivityKind::Commit).map_err(CommitTaskError::Injected)?;
         let blocks = commit.blocks.clone();
         let began = Instant::now();
         for reply in replies.iter_mut() {
-            reply.enter("disk");
+            reply.record_stage("disk");
         }
         let (config_block, next) = (written.tip.last_config, written.next.clone());
         // in force before anyone sees its block: who may not read under it does not get that block either
-        let configure = || next.into_iter().for_each(|next| self.channel.configure(config_block, next));
+        let configure = || next.into_iter().for_each(|next| self.channel.apply_config(config_block, next));
         self.channel.ledger().commit_then(right, commit, configure)?;
         written.commit = began.elapsed();
         self.channel.gauges().written(&blocks);
@@ -237,28 +255,28 @@ impl Job {
     }
 
     /// The span of the block behind `tip`, which is being put together now.
-    fn follow(&self, tip: &Tip, envelopes: usize) -> Trace {
-        if !is_on() {
-            return Trace::default();
+    fn block_span(&self, tip: &ResumeTip, envelopes: usize) -> StagedSpan {
+        if !is_enabled() {
+            return StagedSpan::default();
         }
         let (channel, number) = (self.channel.id().as_str(), tip.number.next().0);
         let mut trace =
-            Trace::of(tracing::debug_span!(target: TARGET, parent: None, "block", channel, number, envelopes));
-        trace.enter("assemble");
+            StagedSpan::new(tracing::debug_span!(target: TARGET, parent: None, "block", channel, number, envelopes));
+        trace.enter_stage("assemble");
         trace
     }
 }
 
 /// A block that this node puts together.
-struct Made {
+struct BlockDraft {
     envelopes: Vec<SignedEnvelope>,
     pending_below: u64,
     consenter_metadata: Bytes,
     header_hash: Option<Hash>,
 }
 
-fn assemble_block(tip: &Tip, made: &Made, signer: &OwnSigner) -> Result<EncodedBlock, WriteError> {
-    let contents = Contents {
+fn assemble_block(tip: &ResumeTip, made: &BlockDraft, signer: &OwnSigner) -> Result<EncodedBlock, CommitTaskError> {
+    let contents = BlockContents {
         number: tip.number.next(),
         previous_hash: &tip.header_hash,
         envelopes: &made.envelopes,
@@ -267,24 +285,24 @@ fn assemble_block(tip: &Tip, made: &Made, signer: &OwnSigner) -> Result<EncodedB
     };
     let block = assemble(contents, &**signer.signer(), nonce())?;
     match made.header_hash {
-        Some(agreed) if agreed != *block.header_hash() => Err(WriteError::OtherHeader { number: block.number() }),
+        Some(agreed) if agreed != *block.header_hash() => Err(CommitTaskError::OtherHeader { number: block.number() }),
         _ => Ok(block),
     }
 }
 
-struct Written {
-    tip: Tip,
+struct CommitOutcome {
+    tip: ResumeTip,
     next: Option<Arc<ChannelSnapshot>>,
     /// The next configuration is in a block of another orderer: this one may have no part in the channel yet.
     is_copied: bool,
-    created: Vec<NewChannel>,
+    created: Vec<ChannelCreated>,
     blocks: usize,
     envelopes: usize,
     /// Duration of the commit itself.
     commit: Duration,
 }
 
-impl Written {
+impl CommitOutcome {
     fn take(&mut self, block: &EncodedBlock, next: Option<Arc<ChannelSnapshot>>) {
         self.tip.number = block.number();
         self.tip.header_hash = *block.header_hash();
@@ -298,10 +316,10 @@ impl Written {
     }
 }
 
-fn pending(message: &Accepted) -> PendingEnvelope {
+fn pending(message: &PendingMessage) -> PendingEnvelope {
     PendingEnvelope {
         sequence: message.sequence,
-        checked_at: message.checked_at,
+        validated_at: message.validated_at,
         is_config: message.is_config,
         raw: message.envelope.raw().clone(),
     }

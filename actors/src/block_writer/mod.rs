@@ -17,48 +17,48 @@ use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Messa
 use orderer_ledger::{CommitError, WritePermit};
 use tokio::sync::oneshot;
 
-use crate::chain_state::{Tip, chain_text};
-use crate::channel::{Channel, NewChannel};
-use crate::mailbox::Pace;
+use crate::chain_state::{ResumeTip, error_chain};
+use crate::channel::{Channel, ChannelCreated};
+use crate::mailbox::CooperativeYield;
 use crate::node_context::NodeContext;
-use crate::status::{StatusCell, Taken, Task};
-use crate::supervision::{Abandon, Exit, ExitGuard, Halt, payload_text};
-use commit::{Done, Job, Vouched, Work, WriteError};
-pub use request::{Accepted, Op, Write};
+use crate::status::{ActivityGuard, ActivityKind, StatusCell};
+use crate::supervision::{ExitGuard, ExitReason, Halt, StopNow, panic_message};
+use commit::{AcceptedSigner, CommitGroup, CommitSummary, CommitTask, CommitTaskError};
+pub use request::{PendingMessage, WriteOp, WriteRequest};
 
 /// Action for the operator of a channel whose disk failed.
-pub(crate) const ACT_ON_DISK: &str = "see to the disk (space, health), then restart the channel";
+pub(crate) const ACTION_DISK: &str = "see to the disk (space, health), then restart the channel";
 /// Action for the operator of a channel whose blocks are not those of the other orderers.
-const ACT_ON_FORK: &str = "compare the ledger with those of the other orderers; if it is this one that differs, remove the channel here and join it again";
+const ACTION_FORK: &str = "compare the ledger with those of the other orderers; if it is this one that differs, remove the channel here and join it again";
 /// Duration without a commit after which the ledger is settled, which makes the next start after a crash fast.
-const SETTLE_AFTER: Duration = Duration::from_secs(2);
+const CHECKPOINT_AFTER_IDLE: Duration = Duration::from_secs(2);
 
 /// The actor that writes one channel's blocks and pending envelopes to its ledger. One commit is in flight at a time, on a thread
 /// that may block.
 pub struct BlockWriter {
     channel: Arc<Channel>,
     context: Arc<NodeContext>,
-    registrar: Recipient<NewChannel>,
-    tip: Tip,
+    registrar: Recipient<ChannelCreated>,
+    tip: ResumeTip,
     /// Messages with a smaller sequence were pending when this writer began: the log has them already.
     logged_below: u64,
-    gathered: VecDeque<Write>,
+    buffered: VecDeque<WriteRequest>,
     /// `None` while a commit is in flight, which has it.
     right: Option<WritePermit>,
-    committing: Option<Taken>,
-    vouched: Option<Vouched>,
+    committing: Option<ActivityGuard>,
+    vouched: Option<AcceptedSigner>,
     halting: Option<oneshot::Sender<()>>,
     settle: Option<SpawnHandle>,
     status: Arc<StatusCell>,
-    pace: Pace,
+    pace: CooperativeYield,
     guard: ExitGuard,
 }
 
 /// Reports from the blocking thread that a commit has ended. It returns the right to write.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Committed {
-    outcome: Result<Done, WriteError>,
+struct CommitFinished {
+    outcome: Result<CommitSummary, CommitTaskError>,
     right: WritePermit,
 }
 
@@ -69,8 +69,8 @@ impl BlockWriter {
     pub fn new(
         channel: Arc<Channel>,
         context: Arc<NodeContext>,
-        registrar: Recipient<NewChannel>,
-        tip: Tip,
+        registrar: Recipient<ChannelCreated>,
+        tip: ResumeTip,
         logged_below: u64,
         right: WritePermit,
         status: Arc<StatusCell>,
@@ -82,32 +82,32 @@ impl BlockWriter {
             registrar,
             tip,
             logged_below,
-            gathered: VecDeque::new(),
+            buffered: VecDeque::new(),
             right: Some(right),
             committing: None,
             vouched: None,
             halting: None,
             settle: None,
             status,
-            pace: Pace::default(),
+            pace: CooperativeYield::default(),
             guard,
         }
     }
 
     /// Starts a commit of all that has gathered, unless one is in flight.
-    fn commit_gathered(&mut self, ctx: &mut Context<Self>) {
+    fn commit_buffered(&mut self, ctx: &mut Context<Self>) {
         let Some(mut right) = self.right.take() else { return };
-        if self.gathered.is_empty() {
+        if self.buffered.is_empty() {
             self.right = Some(right);
             self.finish_halt(ctx);
             return;
         }
-        self.committing = Some(self.status.wait_for(Task::Commit));
+        self.committing = Some(self.status.begin_background(ActivityKind::Commit));
         if let Some(settle) = self.settle.take() {
             ctx.cancel_future(settle);
         }
-        let work = Work::gather(&mut self.gathered);
-        let job = Job {
+        let work = CommitGroup::gather(&mut self.buffered);
+        let job = CommitTask {
             channel: Arc::clone(&self.channel),
             context: Arc::clone(&self.context),
             registrar: self.registrar.clone(),
@@ -119,10 +119,10 @@ impl BlockWriter {
         let report = ctx.address();
         self.context.io.spawn_blocking(move || {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(work, &mut right)));
-            let outcome = outcome.unwrap_or_else(|panic| Err(WriteError::Panicked(payload_text(&*panic))));
+            let outcome = outcome.unwrap_or_else(|panic| Err(CommitTaskError::Panicked(panic_message(&*panic))));
             // a writer that is gone needs the right no more: it is dropped with this
             #[expect(clippy::disallowed_methods, reason = "one a commit")]
-            report.do_send(Committed { outcome, right });
+            report.do_send(CommitFinished { outcome, right });
         });
     }
 
@@ -131,21 +131,21 @@ impl BlockWriter {
         let channel = Arc::clone(&self.channel);
         self.context.io.spawn_blocking(move || {
             if let Err(e) = channel.ledger().checkpoint() {
-                tracing::warn!(target: "orderer.ledger", channel = %channel.id(), error = %chain_text(&e), "settle the ledger");
+                tracing::warn!(target: "orderer.ledger", channel = %channel.id(), error = %error_chain(&e), "settle the ledger");
             }
             let _ = done.send(());
         });
-        self.guard.will_exit(Exit::Asked);
+        self.guard.set_exit_reason(ExitReason::Requested);
         ctx.stop();
     }
 
-    fn settle_later(&mut self, ctx: &mut Context<Self>) {
-        self.settle = Some(ctx.run_later(SETTLE_AFTER, |writer, _| {
+    fn checkpoint_later(&mut self, ctx: &mut Context<Self>) {
+        self.settle = Some(ctx.run_later(CHECKPOINT_AFTER_IDLE, |writer, _| {
             writer.settle = None;
             let channel = Arc::clone(&writer.channel);
             writer.context.io.spawn_blocking(move || {
                 if let Err(e) = channel.ledger().checkpoint() {
-                    tracing::warn!(target: "orderer.ledger", channel = %channel.id(), error = %chain_text(&e), "settle the ledger");
+                    tracing::warn!(target: "orderer.ledger", channel = %channel.id(), error = %error_chain(&e), "settle the ledger");
                 }
             });
         }));
@@ -156,54 +156,56 @@ impl Actor for BlockWriter {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Context<Self>) {
-        self.status.enter("running", format!("height {}", self.tip.number.0 + 1));
+        self.status.set_state("running", format!("height {}", self.tip.number.0 + 1));
     }
 }
 
-impl Handler<Write> for BlockWriter {
+impl Handler<WriteRequest> for BlockWriter {
     type Result = ();
 
-    fn handle(&mut self, mut write: Write, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Write);
+    fn handle(&mut self, mut write: WriteRequest, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Write);
         if let Some(reply) = &mut write.reply {
-            reply.enter("writer");
+            reply.record_stage("writer");
         }
-        self.gathered.push_back(write);
-        self.commit_gathered(ctx);
-        self.pace.after_one(ctx);
+        self.buffered.push_back(write);
+        self.commit_buffered(ctx);
+        self.pace.after_message(ctx);
     }
 }
 
-impl Handler<Committed> for BlockWriter {
+impl Handler<CommitFinished> for BlockWriter {
     type Result = ();
 
-    fn handle(&mut self, Committed { outcome, right }: Committed, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Committed);
+    fn handle(&mut self, CommitFinished { outcome, right }: CommitFinished, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Committed);
         self.committing = None;
         self.right = Some(right);
         match outcome {
-            Ok(Done { tip, vouched }) => {
+            Ok(CommitSummary { tip, vouched }) => {
                 self.tip = tip;
                 self.vouched = vouched;
-                self.status.enter("running", format!("height {}", tip.number.0 + 1));
-                self.settle_later(ctx);
-                self.commit_gathered(ctx);
+                self.status.set_state("running", format!("height {}", tip.number.0 + 1));
+                self.checkpoint_later(ctx);
+                self.commit_buffered(ctx);
             }
             Err(error) => {
-                let cause = chain_text(&error);
-                self.status.failed(cause.clone());
+                let cause = error_chain(&error);
+                self.status.record_error(cause.clone());
                 let exit = match error {
                     // the ledger refuses all writes until the file is opened again
-                    WriteError::Commit(CommitError::Append { .. } | CommitError::Refused { .. }) => {
-                        Exit::Unrecoverable { cause, action: ACT_ON_DISK }
+                    CommitTaskError::Commit(CommitError::Append { .. } | CommitError::Refused { .. }) => {
+                        ExitReason::Unrecoverable { cause, action: ACTION_DISK }
                     }
-                    WriteError::NotOurs(_) => Exit::NotOurs(cause),
-                    WriteError::OtherHeader { .. } => Exit::Unrecoverable { cause, action: ACT_ON_FORK },
+                    CommitTaskError::NotOurs(_) => ExitReason::NotOurs(cause),
+                    CommitTaskError::OtherHeader { .. } => ExitReason::Unrecoverable { cause, action: ACTION_FORK },
                     // a new incarnation finds out where the ledger stands
-                    WriteError::Commit(_) | WriteError::Assemble(_) | WriteError::Injected(_) => Exit::Failed(cause),
-                    WriteError::Panicked(text) => Exit::Panicked(text),
+                    CommitTaskError::Commit(_) | CommitTaskError::Assemble(_) | CommitTaskError::Injected(_) => {
+                        ExitReason::Failed(cause)
+                    }
+                    CommitTaskError::Panicked(text) => ExitReason::Panicked(text),
                 };
-                self.guard.will_exit(exit);
+                self.guard.set_exit_reason(exit);
                 ctx.stop();
             }
         }
@@ -214,26 +216,26 @@ impl Handler<Halt> for BlockWriter {
     type Result = ();
 
     fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Halt);
+        let _activity = self.status.begin_message(ActivityKind::Halt);
         self.halting = Some(halt.done);
-        self.commit_gathered(ctx);
+        self.commit_buffered(ctx);
     }
 }
 
-impl Handler<Abandon> for BlockWriter {
+impl Handler<StopNow> for BlockWriter {
     type Result = ();
 
-    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Abandon);
+    fn handle(&mut self, _: StopNow, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Abandon);
         ctx.stop();
     }
 }
 
 /// Tests only: a handler that panics.
 #[cfg(test)]
-impl Handler<crate::supervision::Crash> for BlockWriter {
+impl Handler<crate::supervision::PanicNow> for BlockWriter {
     type Result = ();
-    fn handle(&mut self, _: crate::supervision::Crash, _: &mut Context<Self>) {
+    fn handle(&mut self, _: crate::supervision::PanicNow, _: &mut Context<Self>) {
         panic!("crashed by a test");
     }
 }

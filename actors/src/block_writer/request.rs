@@ -5,30 +5,30 @@ use std::sync::Arc;
 use actix::Message;
 use bytes::Bytes;
 use orderer_core::block::{EncodedBlock, Hash};
-use orderer_core::channel::{ChannelId, ConfigSequence};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::envelope::SignedEnvelope;
+use orderer_core::types::{ChannelId, ConfigSequence};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::channel::NewChannel;
+use crate::channel::ChannelCreated;
 use crate::mailbox::Reply;
 
 /// A message with its place in the pending log.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct PendingMessage {
     pub(crate) envelope: SignedEnvelope,
-    pub(crate) checked_at: ConfigSequence,
+    pub(crate) validated_at: ConfigSequence,
     pub(crate) is_config: bool,
     pub(crate) sequence: u64,
 }
 
 /// One decision of the chain.
 #[derive(Debug)]
-pub enum Op {
+pub enum WriteOp {
     /// The message waits for its block: into the pending log.
-    Hold(Arc<Accepted>),
+    AppendPending(Arc<PendingMessage>),
     /// A block.
-    Block {
+    WriteBlock {
         /// Its envelopes, in their order.
         envelopes: Vec<SignedEnvelope>,
         /// Messages of the pending log that come before this sequence are in a block now.
@@ -39,7 +39,7 @@ pub enum Op {
         header_hash: Option<Hash>,
     },
     /// A block with one config message alone.
-    ConfigBlock {
+    WriteConfigBlock {
         /// CONFIG or ORDERER_TRANSACTION.
         envelope: SignedEnvelope,
         /// Messages of the pending log that come before this sequence are in a block now.
@@ -51,10 +51,10 @@ pub enum Op {
         /// The configuration that is in force from this block on.
         next: Option<Arc<ChannelSnapshot>>,
         /// The channel that exists from this block on.
-        created: Option<Box<NewChannel>>,
+        created: Option<Box<ChannelCreated>>,
     },
     /// A block that another orderer has signed, as it is. The sender of the request has verified it.
-    Copy {
+    CopyBlock {
         /// The next one.
         block: EncodedBlock,
         /// The configuration that is in force from this block on.
@@ -65,25 +65,25 @@ pub enum Op {
 /// A chain's request for each message that it accepts. The reply is sent when the ops, and all before them, are durable.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Write {
+pub struct WriteRequest {
     /// The decisions, in their order.
-    pub ops: Vec<Op>,
+    pub ops: Vec<WriteOp>,
     /// Reply for the message that caused them, if its sender waits for one.
     pub reply: Option<Reply>,
     /// Permits that the chain acquired for them, released when they are durable.
     pub rooms: Vec<OwnedSemaphorePermit>,
 }
 
-impl Op {
+impl WriteOp {
     /// Returns whether there is another configuration behind it.
     pub(super) fn configures(&self) -> bool {
-        matches!(self, Self::ConfigBlock { next: Some(_), .. } | Self::Copy { next: Some(_), .. })
+        matches!(self, Self::WriteConfigBlock { next: Some(_), .. } | Self::CopyBlock { next: Some(_), .. })
     }
 
     /// The channel that exists from this block on.
     pub(super) fn creates(&self) -> Option<ChannelId> {
         match self {
-            Self::ConfigBlock { created: Some(created), .. } => Some(created.ledger.channel().clone()),
+            Self::WriteConfigBlock { created: Some(created), .. } => Some(created.ledger.channel().clone()),
             _ => None,
         }
     }

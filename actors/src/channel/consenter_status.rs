@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// Health of a channel's Kafka topic when it was last sampled. Exists only while the channel consumes a topic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct KafkaHealth {
+pub struct TopicHealth {
     /// The broker that leads the topic.
     pub leader: Option<i32>,
     /// Number of brokers that have a replica of the topic.

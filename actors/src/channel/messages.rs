@@ -11,36 +11,36 @@ use tokio::sync::oneshot;
 
 /// Message of a Deliver stream that subscribes to the channel. Its response is immediate.
 #[derive(Message)]
-#[rtype(result = "Following")]
-pub struct Follow {
+#[rtype(result = "SubscriptionGuard")]
+pub struct Subscribe {
     /// The subscriber's address, for logs and views.
     pub client: String,
 }
 
 /// An entry in the channel's list of subscribers, removed when it is dropped.
-pub struct Following {
+pub struct SubscriptionGuard {
     id: u64,
-    support: Recipient<Unfollow>,
+    support: Recipient<Unsubscribe>,
 }
 
-impl Following {
+impl SubscriptionGuard {
     /// Creates the entry `id` in the list of the channel that `support` owns.
-    pub(crate) fn new(id: u64, support: Recipient<Unfollow>) -> Self {
+    pub(crate) fn new(id: u64, support: Recipient<Unsubscribe>) -> Self {
         Self { id, support }
     }
 }
 
-impl Drop for Following {
+impl Drop for SubscriptionGuard {
     fn drop(&mut self) {
         #[expect(clippy::disallowed_methods, reason = "one a stream")]
-        self.support.do_send(Unfollow(self.id));
+        self.support.do_send(Unsubscribe(self.id));
     }
 }
 
 /// Message of a dropped subscription: its entry is removed.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Unfollow(pub(crate) u64);
+pub(crate) struct Unsubscribe(pub(crate) u64);
 
 /// Message of the Registrar at shutdown: stop the chain when everything that it accepted is durable, and respond then.
 #[derive(Message)]
@@ -54,7 +54,7 @@ pub struct StopChain {
 /// when the ledger is open again; the chain may still be starting then.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct TryAgain {
+pub(crate) struct RestartChain {
     pub(crate) reply: oneshot::Sender<Result<(), RestartError>>,
 }
 
@@ -73,7 +73,7 @@ pub enum RestartError {
     Ledger(String),
     /// Another request for this channel is pending.
     #[error("cannot restart: channel pending {0}")]
-    Pending(&'static str),
+    OperationPending(&'static str),
     /// The node is stopping, or its Registrar restarts.
     #[error("cannot restart: the orderer takes no such request now")]
     Unavailable,
@@ -83,7 +83,7 @@ pub enum RestartError {
 /// durable.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
-pub struct NewChannel {
+pub struct ChannelCreated {
     /// The ledger with its genesis block.
     pub ledger: Arc<Ledger>,
     /// Its configuration.
@@ -93,23 +93,23 @@ pub struct NewChannel {
 /// Message of the system channel's support when its chain is restarted: search the disk for unknown channels.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct LookForChannels;
+pub(crate) struct ScanForChannels;
 
 /// The actor that owns a channel's chain, for holders of the channel.
-pub struct SupportHandle {
-    follow: Recipient<Follow>,
+pub struct ChainSupportHandle {
+    follow: Recipient<Subscribe>,
     stop: Recipient<StopChain>,
-    try_again: Recipient<TryAgain>,
+    try_again: Recipient<RestartChain>,
     #[cfg(test)]
-    kill: Recipient<Kill>,
+    kill: Recipient<KillActor>,
 }
 
-impl SupportHandle {
+impl ChainSupportHandle {
     /// Creates the handle of this actor.
     #[cfg(not(test))]
     pub(crate) fn new<A>(support: &Addr<A>) -> Self
     where
-        A: Actor<Context = actix::Context<A>> + Handler<Follow> + Handler<StopChain> + Handler<TryAgain>,
+        A: Actor<Context = actix::Context<A>> + Handler<Subscribe> + Handler<StopChain> + Handler<RestartChain>,
     {
         let support = support.clone();
         Self { follow: support.clone().recipient(), stop: support.clone().recipient(), try_again: support.recipient() }
@@ -120,10 +120,10 @@ impl SupportHandle {
     pub(crate) fn new<A>(support: &Addr<A>) -> Self
     where
         A: Actor<Context = actix::Context<A>>
-            + Handler<Follow>
+            + Handler<Subscribe>
             + Handler<StopChain>
-            + Handler<TryAgain>
-            + Handler<Kill>,
+            + Handler<RestartChain>
+            + Handler<KillActor>,
     {
         let support = support.clone();
         Self {
@@ -138,8 +138,8 @@ impl SupportHandle {
     ///
     /// # Cancel safety
     /// If the call is dropped before the response, the subscription is removed.
-    pub async fn follow(&self, client: String) -> Option<Following> {
-        self.follow.send(Follow { client }).await.ok()
+    pub async fn follow(&self, client: String) -> Option<SubscriptionGuard> {
+        self.follow.send(Subscribe { client }).await.ok()
     }
 
     /// Requests that the chain stops. A report is sent on `done` when it has stopped.
@@ -151,19 +151,19 @@ impl SupportHandle {
     /// Requests that a failed chain is restarted.
     pub(crate) fn try_again(&self, reply: oneshot::Sender<Result<(), RestartError>>) {
         #[expect(clippy::disallowed_methods, reason = "a person asked")]
-        self.try_again.do_send(TryAgain { reply });
+        self.try_again.do_send(RestartChain { reply });
     }
 
     /// Tests only: terminates one of the channel's actors.
     #[cfg(test)]
-    pub(crate) async fn kill(&self, kill: Kill) {
+    pub(crate) async fn kill(&self, kill: KillActor) {
         let _ = self.kill.send(kill).await;
     }
 }
 
-impl fmt::Debug for SupportHandle {
+impl fmt::Debug for ChainSupportHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SupportHandle").finish_non_exhaustive()
+        f.debug_struct("ChainSupportHandle").finish_non_exhaustive()
     }
 }
 
@@ -171,7 +171,7 @@ impl fmt::Debug for SupportHandle {
 #[cfg(test)]
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
-pub(crate) enum Kill {
+pub(crate) enum KillActor {
     Chain,
     Writer,
     Support,

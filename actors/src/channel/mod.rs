@@ -1,9 +1,9 @@
 //! A channel, as seen by code outside the actor tree: it reads snapshots and submits messages through the gate.
 
-mod cluster_seat;
+mod cluster_registration;
 mod consenter_status;
-mod directory;
 mod messages;
+mod registry;
 mod state;
 
 use std::fmt;
@@ -12,28 +12,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use orderer_cluster::ClusterChannel;
-use orderer_core::channel::{BlockNumber, ChannelId};
 use orderer_core::config::ChannelSnapshot;
 use orderer_core::own;
+use orderer_core::types::{BlockNumber, ChannelId};
 use orderer_ledger::Ledger;
 use tokio::sync::watch;
 
-pub(crate) use cluster_seat::ClusterSeat;
-pub use consenter_status::KafkaHealth;
-pub use directory::{BrokenChannel, Directory, Entry};
+pub(crate) use cluster_registration::ClusterRegistration;
+pub use consenter_status::TopicHealth;
 #[cfg(test)]
-pub(crate) use messages::Kill;
-pub use messages::{Follow, Following, NewChannel, RestartError, SupportHandle};
-pub(crate) use messages::{LookForChannels, StopChain, TryAgain, Unfollow};
-pub use state::{ChannelState, Relation};
+pub(crate) use messages::KillActor;
+pub use messages::{ChainSupportHandle, ChannelCreated, RestartError, Subscribe, SubscriptionGuard};
+pub(crate) use messages::{RestartChain, ScanForChannels, StopChain, Unsubscribe};
+pub use registry::{ChannelEntry, ChannelRegistry, UnavailableChannel};
+pub use state::{ChannelState, ConsensusRelation};
 
 use crate::mailbox::Gate;
-use crate::observe::{ChannelObserved, Observed};
+use crate::observer::{ChannelObserver, NodeObserver};
 use crate::status::{ChainGauges, now_ms};
 
 /// Fencing token of a chain: only the chain with the current token may set the channel's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Voice(u64);
+pub(crate) struct StateLease(u64);
 
 /// State of one channel, shared by its actors and by all code that serves requests: its ledger, its configuration, its
 /// gate and its chain's state. Reading it does not wait for an actor.
@@ -44,20 +44,20 @@ pub struct Channel {
     /// Number of the block that the snapshot comes from. Both are written together, by one writer at a time.
     config_block: AtomicU64,
     gate: Gate,
-    observed: Arc<ChannelObserved>,
+    observer: Arc<ChannelObserver>,
     state: watch::Sender<ChannelState>,
     /// Time at which the channel entered its state, in milliseconds since 1970.
     state_since_ms: AtomicU64,
     /// Time of the next attempt, in milliseconds since 1970; 0 if none is due.
     next_attempt_ms: AtomicU64,
     gauges: ChainGauges,
-    /// The chain that may set the state; see [`Voice`].
+    /// The chain that may set the state; see [`StateLease`].
     voice: AtomicU64,
-    pub(crate) support: ArcSwapOption<SupportHandle>,
+    pub(crate) support: ArcSwapOption<ChainSupportHandle>,
     /// Set while a topic is consumed.
-    pub(crate) kafka_health: ArcSwapOption<KafkaHealth>,
+    pub(crate) kafka_health: ArcSwapOption<TopicHealth>,
     /// Set while a Raft chain runs.
-    cluster: ArcSwapOption<ClusterSeat>,
+    cluster: ArcSwapOption<ClusterRegistration>,
     /// Counts changes in any channel.
     changes: Arc<AtomicU64>,
 }
@@ -66,16 +66,16 @@ impl Channel {
     pub(crate) fn new(
         ledger: Arc<Ledger>,
         snapshot: Arc<ChannelSnapshot>,
-        gate_bytes: u32,
+        ingress_capacity_bytes: u32,
         changes: Arc<AtomicU64>,
-        observed: &Arc<Observed>,
+        observer: &Arc<NodeObserver>,
     ) -> Self {
         Self {
             id: ledger.channel().clone(),
             config_block: AtomicU64::new(ledger.last_config().0),
             snapshot: ArcSwap::new(snapshot),
-            gate: Gate::new(gate_bytes),
-            observed: Arc::new(ChannelObserved::new(observed, ledger.channel())),
+            gate: Gate::new(ingress_capacity_bytes),
+            observer: Arc::new(ChannelObserver::new(observer, ledger.channel())),
             state: watch::Sender::new(ChannelState::Starting),
             state_since_ms: AtomicU64::new(now_ms()),
             next_attempt_ms: AtomicU64::new(0),
@@ -110,8 +110,8 @@ impl Channel {
     }
 
     /// Returns the recorder of the channel's metrics and events on the ordering path.
-    pub fn observed(&self) -> &Arc<ChannelObserved> {
-        &self.observed
+    pub fn observer(&self) -> &Arc<ChannelObserver> {
+        &self.observer
     }
 
     /// Returns the channel's state.
@@ -120,13 +120,13 @@ impl Channel {
     }
 
     /// Returns this node's relation to the channel.
-    pub fn relation(&self) -> Relation {
+    pub fn relation(&self) -> ConsensusRelation {
         if self.snapshot.load().orderer().consensus_type != "etcdraft" {
-            return Relation::Other;
+            return ConsensusRelation::Other;
         }
         match &*self.state.borrow() {
-            ChannelState::Following | ChannelState::Onboarding { consents: false, .. } => Relation::Follower,
-            _ => Relation::Consenter,
+            ChannelState::Following | ChannelState::Onboarding { consents: false, .. } => ConsensusRelation::Follower,
+            _ => ConsensusRelation::Consenter,
         }
     }
 
@@ -146,12 +146,12 @@ impl Channel {
     }
 
     /// Subscribes to the channel's state.
-    pub fn states(&self) -> watch::Receiver<ChannelState> {
+    pub fn subscribe_state(&self) -> watch::Receiver<ChannelState> {
         self.state.subscribe()
     }
 
     /// Returns the health of its topic, while the channel consumes one.
-    pub fn kafka_health(&self) -> Option<Arc<KafkaHealth>> {
+    pub fn topic_health(&self) -> Option<Arc<TopicHealth>> {
         self.kafka_health.load_full()
     }
 
@@ -161,44 +161,44 @@ impl Channel {
     }
 
     /// Registers the receiver of other consenters' requests for a Raft chain, in place of that of an earlier chain.
-    pub(crate) fn take_seat(&self, channel: Arc<dyn ClusterChannel>) -> Arc<ClusterSeat> {
-        let seat = Arc::new(ClusterSeat::new(channel));
+    pub(crate) fn register_cluster(&self, channel: Arc<dyn ClusterChannel>) -> Arc<ClusterRegistration> {
+        let seat = Arc::new(ClusterRegistration::new(channel));
         self.cluster.store(Some(Arc::clone(&seat)));
         seat
     }
 
     /// Removes the receiver of other consenters' requests when its Raft chain ends, unless another chain has taken the
     /// seat since.
-    pub(crate) fn leave_seat(&self, seat: &Arc<ClusterSeat>) {
+    pub(crate) fn unregister_cluster(&self, seat: &Arc<ClusterRegistration>) {
         self.cluster.compare_and_swap(&Some(Arc::clone(seat)), None);
     }
 
     /// Returns the handle of the actor that owns the channel's chain, if it exists.
-    pub fn support(&self) -> Option<Arc<SupportHandle>> {
+    pub fn support(&self) -> Option<Arc<ChainSupportHandle>> {
         self.support.load_full()
     }
 
     /// Sets the state on behalf of ChainSupport or Registrar. Later states from an earlier chain are ignored.
-    pub(crate) fn enter(&self, state: ChannelState) {
+    pub(crate) fn set_state(&self, state: ChannelState) {
         self.voice.fetch_add(1, Ordering::Relaxed);
-        self.replace_state(state);
+        self.store_state(state);
     }
 
     /// Creates the token of a starting chain, and revokes the previous one. All of a channel's actors are on one
     /// thread.
-    pub(crate) fn new_voice(&self) -> Voice {
-        Voice(self.voice.fetch_add(1, Ordering::Relaxed) + 1)
+    pub(crate) fn acquire_state_lease(&self) -> StateLease {
+        StateLease(self.voice.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Sets the state on behalf of a chain. The state is ignored if another party has set it since, because a chain
     /// that was abandoned may still have messages to handle.
-    pub(crate) fn enter_as(&self, voice: Voice, state: ChannelState) {
-        if self.hears(voice) {
-            self.replace_state(state);
+    pub(crate) fn set_state_with_lease(&self, voice: StateLease, state: ChannelState) {
+        if self.holds_lease(voice) {
+            self.store_state(state);
         }
     }
 
-    fn replace_state(&self, state: ChannelState) {
+    fn store_state(&self, state: ChannelState) {
         let next = match state {
             ChannelState::Retrying { pause_ms, .. } | ChannelState::Restarting { pause_ms, .. } => {
                 now_ms().saturating_add(pause_ms)
@@ -213,12 +213,12 @@ impl Channel {
     }
 
     /// Returns whether this chain may still set the channel's state.
-    pub(crate) fn hears(&self, voice: Voice) -> bool {
+    pub(crate) fn holds_lease(&self, voice: StateLease) -> bool {
         self.voice.load(Ordering::Relaxed) == voice.0
     }
 
     /// Puts the configuration of this block in force.
-    pub(crate) fn configure(&self, config_block: BlockNumber, snapshot: Arc<ChannelSnapshot>) {
+    pub(crate) fn apply_config(&self, config_block: BlockNumber, snapshot: Arc<ChannelSnapshot>) {
         self.warn_of_other_orderers(&snapshot);
         self.snapshot.store(snapshot);
         self.config_block.store(config_block.0, Ordering::Release);
@@ -227,14 +227,14 @@ impl Channel {
 
     /// Warns if a solo channel names other orderers, because each of them would order a separate chain.
     fn warn_of_other_orderers(&self, snapshot: &ChannelSnapshot) {
-        if let Some(addresses) = own::others_of_solo(snapshot) {
+        if let Some(addresses) = own::other_orderers_of_solo(snapshot) {
             let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
             tracing::warn!(target: "orderer.chain", channel = %self.id, %addresses, "{}", own::WARNING_SOLO);
         }
     }
 
     /// Returns the configuration in force and the number of its block. The caller must hold the channel's commit lock.
-    pub(crate) fn configured(&self) -> (BlockNumber, Arc<ChannelSnapshot>) {
+    pub(crate) fn current_config(&self) -> (BlockNumber, Arc<ChannelSnapshot>) {
         (BlockNumber(self.config_block.load(Ordering::Acquire)), self.snapshot())
     }
 }

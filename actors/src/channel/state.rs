@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::status::Level;
+use crate::status::HealthLevel;
 
 /// State of a channel, also serialized for the operations API and the dashboard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,7 +71,7 @@ pub enum ChannelState {
 
 /// This node's relation to a channel, as the participation API and metrics report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relation {
+pub enum ConsensusRelation {
     /// It orders the channel together with others.
     Consenter,
     /// It replicates the channel's blocks from other orderers.
@@ -110,7 +110,7 @@ impl fmt::Display for ChannelState {
     }
 }
 
-impl Level {
+impl HealthLevel {
     /// Returns the level of a channel's state.
     pub fn of_channel(state: &ChannelState) -> Self {
         match state {

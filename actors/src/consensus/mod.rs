@@ -8,7 +8,7 @@
 //!   acknowledged and is in no block);
 //! - opens the channel's gate to the actor that takes envelopes, each with the configuration sequence that it was validated
 //!   under, and closes it while it can take none;
-//! - publishes the channel's state (connected or not, and the cause) through its `Voice`;
+//! - publishes the channel's state (connected or not, and the cause) through its `StateLease`;
 //! - hands its decisions to the BlockWriter, with the metadata that it wants to find in its last block when it is started
 //!   again;
 //! - ends by itself through its [`ExitGuard`], which says whether it can be started again and what an operator has to do if
@@ -28,30 +28,30 @@ use std::sync::Arc;
 use actix::{Actor, Addr, Context, Handler, Recipient};
 use futures_util::future::BoxFuture;
 use orderer_core::block::EncodedBlock;
-use orderer_core::config::{ChannelSnapshot, Engine};
-use orderer_core::own::NotOrderedHere;
+use orderer_core::config::{ChannelSnapshot, ConsenterKind};
+use orderer_core::own::ChannelNotServed;
 
 use crate::block_writer::BlockWriter;
-use crate::chain_state::ChainState;
-use crate::channel::{Channel, Voice};
-use crate::mailbox::Counted;
+use crate::chain_state::ChainResumePoint;
+use crate::channel::{Channel, StateLease};
+use crate::mailbox::CountedAddr;
 use crate::node_context::NodeContext;
 use crate::status::{StatusBoard, StatusCell};
 #[cfg(test)]
-use crate::supervision::Crash;
-use crate::supervision::{Abandon, ChildGone, ExitGuard, Halt};
+use crate::supervision::PanicNow;
+use crate::supervision::{ChildExited, ExitGuard, Halt, StopNow};
 
 /// One way to order channels.
 pub trait Consenter: Send + Sync {
     /// Returns whether channels that are ordered so are its own.
-    fn serves(&self, engine: &Engine) -> bool;
+    fn serves(&self, engine: &ConsenterKind) -> bool;
 
     /// Starts the chain of one channel. Called on the channel's arbiter, with nothing of an earlier chain left that could
     /// write to the ledger; must not block.
     ///
     /// # Errors
     /// If no chain of this kind can go on where the ledger ends. The channel fails then, until an operator has acted.
-    fn start(&self, engine: &Engine, support: ConsenterSupport) -> Result<ChainHandle, StartError>;
+    fn start(&self, engine: &ConsenterKind, support: ConsenterSupport) -> Result<ChainHandle, StartError>;
 
     /// Gets the first block of a channel from the orderers that a later configuration of it names; the chain, when it is
     /// started, gets
@@ -72,10 +72,10 @@ pub type FirstBlock = BoxFuture<'static, Result<EncodedBlock, String>>;
 pub enum StartError {
     /// The configuration asks for what this node does not do.
     #[error(transparent)]
-    NotServed(#[from] NotOrderedHere),
+    NotServed(#[from] ChannelNotServed),
     /// It was built without a consenter of this kind.
     #[error("this node has no consenter for channels that are ordered by {0:?}")]
-    NoConsenter(Engine),
+    NoConsenter(ConsenterKind),
     /// The ledger's contents or the configuration are unsuitable for this consenter.
     #[error("{0}")]
     Unsuitable(String),
@@ -97,7 +97,7 @@ impl Consenters {
     ///
     /// # Errors
     /// The errors of [`Consenter::start`], and [`StartError::NoConsenter`].
-    pub(crate) fn start(&self, engine: &Engine, support: ConsenterSupport) -> Result<ChainHandle, StartError> {
+    pub(crate) fn start(&self, engine: &ConsenterKind, support: ConsenterSupport) -> Result<ChainHandle, StartError> {
         match self.0.iter().find(|consenter| consenter.serves(engine)) {
             Some(consenter) => consenter.start(engine, support),
             None => Err(StartError::NoConsenter(engine.clone())),
@@ -107,7 +107,7 @@ impl Consenters {
 
 impl Consenters {
     /// Gets the first block of a channel through the first consenter that serves the engine; see [`Consenter::first_block`].
-    pub(crate) fn first_block(&self, engine: &Engine, later: &Arc<ChannelSnapshot>) -> Option<FirstBlock> {
+    pub(crate) fn first_block(&self, engine: &ConsenterKind, later: &Arc<ChannelSnapshot>) -> Option<FirstBlock> {
         self.0.iter().find(|consenter| consenter.serves(engine))?.first_block(later)
     }
 }
@@ -125,33 +125,33 @@ pub struct ConsenterSupport {
     /// The node.
     pub(crate) context: Arc<NodeContext>,
     /// The state at the end of the ledger.
-    pub(crate) state: ChainState,
+    pub(crate) state: ChainResumePoint,
     /// Makes its decisions durable.
-    pub(crate) writer: Counted<BlockWriter>,
+    pub(crate) writer: CountedAddr<BlockWriter>,
     /// Its right to set the channel's state.
-    pub(crate) voice: Voice,
+    pub(crate) voice: StateLease,
     /// Factory of status cells and guards for the chain's actors.
-    pub(crate) children: Children,
+    pub(crate) children: ChildActors,
 }
 
 /// Creates the status cell that an actor below a ChainSupport publishes to, and the guard that reports its end. An actor is
 /// named by its path below the channel, such as `kafka-chain/kafka-producer`.
 #[derive(Clone)]
-pub struct Children {
+pub struct ChildActors {
     board: StatusBoard,
     channel: String,
     restarts: u64,
-    parent: Recipient<ChildGone>,
+    parent: Recipient<ChildExited>,
     generation: u64,
 }
 
-impl Children {
+impl ChildActors {
     /// The `generation`th children of `parent`, which were started `restarts` times before.
     pub(crate) fn new(
         context: &NodeContext,
         channel: &Channel,
         restarts: u64,
-        parent: Recipient<ChildGone>,
+        parent: Recipient<ChildExited>,
         generation: u64,
     ) -> Self {
         let channel = format!("registrar/{}", channel.id());
@@ -161,7 +161,7 @@ impl Children {
     /// The actor's cell, at the beginning of another life.
     pub(crate) fn cell(&self, path: &str) -> Arc<StatusCell> {
         let cell = self.board.cell(&format!("{}/{path}", self.channel));
-        cell.begin(self.restarts);
+        cell.begin_instance(self.restarts);
         cell
     }
 
@@ -173,22 +173,22 @@ impl Children {
 
 /// The messages that a chain's actor handles.
 #[cfg(not(test))]
-pub trait ChainActor: Actor<Context = Context<Self>> + Handler<Halt> + Handler<Abandon> {}
+pub trait ChainActor: Actor<Context = Context<Self>> + Handler<Halt> + Handler<StopNow> {}
 #[cfg(not(test))]
-impl<A: Actor<Context = Context<Self>> + Handler<Halt> + Handler<Abandon>> ChainActor for A {}
+impl<A: Actor<Context = Context<Self>> + Handler<Halt> + Handler<StopNow>> ChainActor for A {}
 
 /// The messages that a chain's actor handles; tests can have it panic, too.
 #[cfg(test)]
-pub trait ChainActor: Actor<Context = Context<Self>> + Handler<Halt> + Handler<Abandon> + Handler<Crash> {}
+pub trait ChainActor: Actor<Context = Context<Self>> + Handler<Halt> + Handler<StopNow> + Handler<PanicNow> {}
 #[cfg(test)]
-impl<A: Actor<Context = Context<Self>> + Handler<Halt> + Handler<Abandon> + Handler<Crash>> ChainActor for A {}
+impl<A: Actor<Context = Context<Self>> + Handler<Halt> + Handler<StopNow> + Handler<PanicNow>> ChainActor for A {}
 
 /// How ChainSupport ends a chain, whatever it is.
 pub struct ChainHandle {
     halt: Recipient<Halt>,
-    abandon: Recipient<Abandon>,
+    abandon: Recipient<StopNow>,
     #[cfg(test)]
-    crash: Recipient<Crash>,
+    crash: Recipient<PanicNow>,
 }
 
 impl ChainHandle {
@@ -212,13 +212,13 @@ impl ChainHandle {
     /// Asks the chain to stop at once.
     #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
     pub(crate) fn abandon(&self) {
-        self.abandon.do_send(Abandon);
+        self.abandon.do_send(StopNow);
     }
 
     /// Tests only: has it panic.
     #[cfg(test)]
     #[expect(clippy::disallowed_methods, reason = "once in a test")]
     pub(crate) fn crash(&self) {
-        self.crash.do_send(Crash);
+        self.crash.do_send(PanicNow);
     }
 }

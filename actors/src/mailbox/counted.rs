@@ -8,25 +8,25 @@ use actix::{Actor, Addr, Handler, Message};
 use crate::status::StatusCell;
 
 /// The address of an actor that counts the messages sent. The bound of the messages is documented where they are sent.
-pub struct Counted<A: Actor> {
+pub struct CountedAddr<A: Actor> {
     addr: Addr<A>,
     status: Arc<StatusCell>,
 }
 
-impl<A: Actor> Clone for Counted<A> {
+impl<A: Actor> Clone for CountedAddr<A> {
     fn clone(&self) -> Self {
         Self { addr: self.addr.clone(), status: Arc::clone(&self.status) }
     }
 }
 
-impl<A: Actor> Counted<A> {
+impl<A: Actor> CountedAddr<A> {
     /// Creates the address of the actor that publishes to this cell.
     pub fn new(addr: Addr<A>, status: Arc<StatusCell>) -> Self {
         Self { addr, status }
     }
 
-    /// Sends one of the messages that are many (see [`Task`](crate::status::Task)).
-    pub fn tell<M>(&self, message: M)
+    /// Sends one of the messages that are many (see [`ActivityKind`](crate::status::ActivityKind)).
+    pub fn send<M>(&self, message: M)
     where
         M: Message + Send + 'static,
         M::Result: Send,
@@ -39,7 +39,7 @@ impl<A: Actor> Counted<A> {
     }
 
     /// Sends one of the others, which are few.
-    pub fn tell_once<M>(&self, message: M)
+    pub fn send_uncounted<M>(&self, message: M)
     where
         M: Message + Send + 'static,
         M::Result: Send,

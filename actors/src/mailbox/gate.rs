@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use arc_swap::ArcSwapOption;
-use orderer_core::channel::ChannelId;
+use orderer_core::types::ChannelId;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::status::StatusCell;
 
-use super::order::{Order, OrderAnswer, Reply, Room, Submission};
+use super::order::{IngressPermit, Order, OrderResult, Reply, ValidatedEnvelope};
 
 /// Memory that an envelope costs beside its bytes: handles, queue entries, the answer's channel.
 pub const ENVELOPE_OVERHEAD_BYTES: usize = 512;
@@ -36,7 +36,7 @@ pub struct Unavailable {
 pub struct Gate {
     room: Arc<Semaphore>,
     capacity_bytes: u32,
-    chain: ArcSwapOption<Behind>,
+    chain: ArcSwapOption<GateTarget>,
     passed: AtomicU64,
     waiting: Arc<AtomicUsize>,
     made_at: Instant,
@@ -47,19 +47,19 @@ pub struct Gate {
 }
 
 /// Counts the bytes of a client that waits for room, until it is dropped.
-pub struct Outside<'a> {
+pub struct WaitingBytes<'a> {
     gate: &'a Gate,
     bytes: usize,
 }
 
-impl Drop for Outside<'_> {
+impl Drop for WaitingBytes<'_> {
     fn drop(&mut self) {
         self.gate.outside_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 /// The chain behind the gate.
-struct Behind {
+struct GateTarget {
     chain: Recipient<Order>,
     status: Arc<StatusCell>,
 }
@@ -81,7 +81,7 @@ impl Gate {
 
     /// Lets messages through to `chain`, which publishes to `status`.
     pub fn open(&self, chain: Recipient<Order>, status: Arc<StatusCell>) {
-        self.chain.store(Some(Arc::new(Behind { chain, status })));
+        self.chain.store(Some(Arc::new(GateTarget { chain, status })));
     }
 
     /// Lets nothing through any more. Messages that passed before are with the chain.
@@ -99,27 +99,30 @@ impl Gate {
     ///
     /// # Cancel safety
     /// Dropped while it waits for room, it has sent nothing; its place in the queue is lost.
-    pub async fn order(&self, submission: Submission) -> Option<oneshot::Receiver<OrderAnswer>> {
+    pub async fn order(&self, submission: ValidatedEnvelope) -> Option<oneshot::Receiver<OrderResult>> {
         if !self.is_open() {
             return None;
         }
-        let bytes = self.cost_of(&submission);
+        let bytes = self.permit_cost(&submission);
         let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()?;
-        self.pass(submission, room)
+        self.forward(submission, room)
     }
 
     /// Hands the submission to the chain as [`order`](Self::order) does, when there is room at once, which is the usual case;
     /// returns the submission when there is none.
-    pub fn try_order(&self, submission: Submission) -> Result<Option<oneshot::Receiver<OrderAnswer>>, Submission> {
-        match Arc::clone(&self.room).try_acquire_many_owned(self.cost_of(&submission)) {
-            Ok(room) => Ok(self.pass(submission, room)),
+    pub fn try_order(
+        &self,
+        submission: ValidatedEnvelope,
+    ) -> Result<Option<oneshot::Receiver<OrderResult>>, ValidatedEnvelope> {
+        match Arc::clone(&self.room).try_acquire_many_owned(self.permit_cost(&submission)) {
+            Ok(room) => Ok(self.forward(submission, room)),
             Err(_) => Err(submission),
         }
     }
 
-    fn pass(&self, submission: Submission, room: Room) -> Option<oneshot::Receiver<OrderAnswer>> {
+    fn forward(&self, submission: ValidatedEnvelope, room: IngressPermit) -> Option<oneshot::Receiver<OrderResult>> {
         let chain = self.chain.load();
-        let Behind { chain, status } = &**chain.as_ref()?;
+        let GateTarget { chain, status } = &**chain.as_ref()?;
         let (answer, receiver) = oneshot::channel();
         self.passed.fetch_add(1, Ordering::Relaxed);
         self.passed_at.store(self.age_ms(), Ordering::Relaxed);
@@ -131,9 +134,9 @@ impl Gate {
     }
 
     /// Counts these bytes as held by a client that waits for room, until the result is dropped.
-    pub fn stand_outside(&self, bytes: usize) -> Outside<'_> {
+    pub fn stand_outside(&self, bytes: usize) -> WaitingBytes<'_> {
         self.outside_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Outside { gate: self, bytes }
+        WaitingBytes { gate: self, bytes }
     }
 
     /// Returns the bytes that are held by clients that wait for room.
@@ -152,13 +155,13 @@ impl Gate {
     }
 
     /// An envelope larger than the whole gate takes all of it, instead of waiting for ever.
-    fn cost_of(&self, submission: &Submission) -> u32 {
+    fn permit_cost(&self, submission: &ValidatedEnvelope) -> u32 {
         let bytes = submission.envelope.raw().len() + ENVELOPE_OVERHEAD_BYTES;
         u32::try_from(bytes).unwrap_or(u32::MAX).min(self.capacity_bytes)
     }
 
     /// Bytes that are taken now.
-    pub fn taken_bytes(&self) -> usize {
+    pub fn bytes_in_flight(&self) -> usize {
         self.capacity_bytes as usize - self.room.available_permits()
     }
 
@@ -173,7 +176,7 @@ impl Gate {
     }
 
     /// Submissions that were let through so far.
-    pub fn passed(&self) -> u64 {
+    pub fn admitted_total(&self) -> u64 {
         self.passed.load(Ordering::Relaxed)
     }
 }
@@ -184,28 +187,28 @@ mod tests {
     use crate::status::StatusBoard;
     use actix::{Actor, Context, Handler};
     use bytes::Bytes;
-    use orderer_core::channel::ConfigSequence;
     use orderer_core::envelope::SignedEnvelope;
+    use orderer_core::types::ConfigSequence;
 
     /// Keeps what it gets, unanswered.
     #[derive(Default)]
-    struct Hoarder(Vec<Order>);
+    struct NeverReplies(Vec<Order>);
 
-    impl Actor for Hoarder {
+    impl Actor for NeverReplies {
         type Context = Context<Self>;
     }
 
-    impl Handler<Order> for Hoarder {
+    impl Handler<Order> for NeverReplies {
         type Result = ();
         fn handle(&mut self, order: Order, _: &mut Context<Self>) {
             self.0.push(order);
         }
     }
 
-    fn submission(bytes: usize) -> Submission {
-        Submission {
+    fn submission(bytes: usize) -> ValidatedEnvelope {
+        ValidatedEnvelope {
             envelope: SignedEnvelope::from_parts(vec![7; bytes].into(), Bytes::new()),
-            checked_at: ConfigSequence(0),
+            validated_at: ConfigSequence(0),
             is_config: false,
         }
     }
@@ -213,7 +216,7 @@ mod tests {
     #[actix::test]
     async fn a_full_gate_lets_nothing_more_through() {
         let gate = Gate::new(10_000);
-        gate.open(Hoarder::default().start().recipient(), StatusBoard::default().cell("hoarder"));
+        gate.open(NeverReplies::default().start().recipient(), StatusBoard::default().cell("hoarder"));
         let mut answers = Vec::new();
         let refused = loop {
             match gate.try_order(submission(1000)) {
@@ -223,16 +226,16 @@ mod tests {
         };
         assert_eq!(answers.len(), 6);
         assert_eq!(refused.envelope.payload().len(), 1000);
-        assert!(gate.taken_bytes() > 9_000);
+        assert!(gate.bytes_in_flight() > 9_000);
         assert_eq!(gate.waiting(), 6);
     }
 
     #[actix::test]
     async fn an_envelope_larger_than_the_gate_passes_alone() {
         let gate = Gate::new(10_000);
-        gate.open(Hoarder::default().start().recipient(), StatusBoard::default().cell("hoarder"));
+        gate.open(NeverReplies::default().start().recipient(), StatusBoard::default().cell("hoarder"));
         assert!(matches!(gate.try_order(submission(50_000)), Ok(Some(_))));
-        assert_eq!(gate.taken_bytes(), 10_000);
+        assert_eq!(gate.bytes_in_flight(), 10_000);
     }
 
     #[actix::test]

@@ -1,11 +1,11 @@
 //! Adds to actix's mailboxes a bound, and a yield between messages.
 
+mod cooperative;
 mod counted;
 mod gate;
 mod order;
-mod pace;
 
-pub use counted::Counted;
-pub use gate::{ENVELOPE_OVERHEAD_BYTES, Gate, Outside, Unavailable};
-pub use order::{Order, OrderAnswer, OrderRefusal, Reply, Room, Submission};
-pub use pace::Pace;
+pub use cooperative::CooperativeYield;
+pub use counted::CountedAddr;
+pub use gate::{ENVELOPE_OVERHEAD_BYTES, Gate, Unavailable, WaitingBytes};
+pub use order::{IngressPermit, Order, OrderError, OrderResult, Reply, ValidatedEnvelope};

@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::Message;
-use orderer_core::channel::ConfigSequence;
 use orderer_core::envelope::SignedEnvelope;
+use orderer_core::types::ConfigSequence;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::trace::Trace;
+use crate::trace::StagedSpan;
 
 /// An envelope that passed the channel's filters and asks for its place in the order.
 #[derive(Debug)]
-pub struct Submission {
+pub struct ValidatedEnvelope {
     /// A normal message as it came in, or the CONFIG or ORDERER_TRANSACTION message made of a config update.
     pub envelope: SignedEnvelope,
     /// The configuration it was found valid under.
-    pub checked_at: ConfigSequence,
+    pub validated_at: ConfigSequence,
     /// Whether it is a config message.
     pub is_config: bool,
 }
@@ -26,23 +26,23 @@ pub struct Submission {
 #[rtype(result = "()")]
 pub struct Order {
     /// The envelope to order.
-    pub submission: Submission,
+    pub submission: ValidatedEnvelope,
     /// The receiver of the answer.
     pub reply: Reply,
 }
 
 /// `Ok`: the envelope is durable and will be in the chain.
-pub type OrderAnswer = Result<(), OrderRefusal>;
+pub type OrderResult = Result<(), OrderError>;
 
 /// The reason why a chain did not accept an envelope that Broadcast had found valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum OrderRefusal {
+pub enum OrderError {
     /// The configuration changed in between, and under the new one it is not valid. The text is the filter's.
     #[error("{text}")]
     NoLongerValid {
         /// Status for the client.
-        kind: orderer_core::processing::RefusalKind,
+        kind: orderer_core::processing::RejectionKind,
         /// The text of the failed validation.
         text: String,
     },
@@ -52,23 +52,23 @@ pub enum OrderRefusal {
 }
 
 /// A reserved part of the gate's bytes; free again when dropped.
-pub type Room = OwnedSemaphorePermit;
+pub type IngressPermit = OwnedSemaphorePermit;
 
 /// Answers one submission, and holds its room at the gate until then. Dropped unanswered, the sender learns that the
 /// chain is gone.
 #[derive(Debug)]
 pub struct Reply {
-    answer: oneshot::Sender<OrderAnswer>,
-    room: Option<Room>,
-    _waiting: Waiting,
-    trace: Trace,
+    answer: oneshot::Sender<OrderResult>,
+    room: Option<IngressPermit>,
+    _waiting: InFlightGuard,
+    trace: StagedSpan,
 }
 
 /// Counts a submission until it is dropped.
 #[derive(Debug)]
-struct Waiting(Arc<AtomicUsize>);
+struct InFlightGuard(Arc<AtomicUsize>);
 
-impl Drop for Waiting {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -76,32 +76,32 @@ impl Drop for Waiting {
 
 impl Reply {
     /// Creates the reply for an envelope, within the thread's current span.
-    pub(super) fn new(answer: oneshot::Sender<OrderAnswer>, room: Room, waiting: &Arc<AtomicUsize>) -> Self {
-        let mut trace = Trace::here();
-        trace.enter("chain");
+    pub(super) fn new(answer: oneshot::Sender<OrderResult>, room: IngressPermit, waiting: &Arc<AtomicUsize>) -> Self {
+        let mut trace = StagedSpan::current();
+        trace.enter_stage("chain");
         waiting.fetch_add(1, Ordering::Relaxed);
-        Self { answer, room: Some(room), _waiting: Waiting(Arc::clone(waiting)), trace }
+        Self { answer, room: Some(room), _waiting: InFlightGuard(Arc::clone(waiting)), trace }
     }
 
     /// The envelope has come so far on its way.
     #[inline]
-    pub fn enter(&mut self, stage: &'static str) {
-        self.trace.enter(stage);
+    pub fn record_stage(&mut self, stage: &'static str) {
+        self.trace.enter_stage(stage);
     }
 
     /// Sends the answer and returns the room at the gate, for a chain that goes on holding the envelope.
-    pub fn send_early(self, answer: OrderAnswer) -> Option<Room> {
+    pub fn send_early(self, answer: OrderResult) -> Option<IngressPermit> {
         let _ = self.answer.send(answer);
         self.room
     }
 
     /// Takes the room at the gate, for a chain that goes on holding the envelope when this is answered.
-    pub fn take_room(&mut self) -> Option<Room> {
+    pub fn take_room(&mut self) -> Option<IngressPermit> {
         self.room.take()
     }
 
     /// Sends the answer and frees the room. A sender that has gone away is no error.
-    pub fn send(self, answer: OrderAnswer) {
+    pub fn send(self, answer: OrderResult) {
         let _ = self.answer.send(answer);
     }
 }

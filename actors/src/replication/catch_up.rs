@@ -8,23 +8,24 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use orderer_core::block::{ChainTip, Hash};
-use orderer_core::channel::{BlockNumber, ChannelId};
-use orderer_core::config::Catalog;
+use orderer_core::config::ConfigCache;
 use orderer_core::crypto::hex;
 use orderer_core::replication::{
-    Action, Ended, Event, OrdererEndpoint, Pace, Sequence, SequenceError, Sources, VerifiedBlock, endpoints, read_block,
+    Action, Event, OrdererEndpoint, PullOutcome, SequenceError, SequenceVerifier, SourceThroughput, Sources,
+    VerifiedBlock, endpoints, read_block,
 };
+use orderer_core::types::{BlockNumber, ChannelId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
-use super::context::{LOG, Replication};
-use super::source::{Gathered, check_number, gather, in_words, to_connect};
-use crate::judging::on_own_thread;
+use super::context::{LOG, ReplicationContext};
+use super::source::{PulledBatch, check_number, gather, in_words, to_connect};
+use crate::validation_queue::on_own_thread;
 
 /// A range of blocks to replicate.
 #[derive(Clone, Debug)]
-pub struct Goal {
+pub struct BlockRange {
     /// The predecessor of the first block.
-    pub start: Start,
+    pub start: StartPoint,
     /// Number of the last block. The highest possible number stands for all future blocks (a follower's goal).
     pub to: BlockNumber,
     /// Hash of the last block's header, if it is known from elsewhere: from a snapshot, or from a join block. A block
@@ -37,15 +38,15 @@ pub struct Goal {
 
 /// The predecessor of the blocks.
 #[derive(Clone, Debug)]
-pub enum Start {
+pub enum StartPoint {
     /// The newest block of this node.
     After(ChainTip),
     /// None: the range starts with the genesis block of this channel. That block has no signature. A caller that relies
-    /// on it needs a [`Goal::hash`].
-    Genesis(ChannelId, Arc<Catalog>),
+    /// on it needs a [`BlockRange::hash`].
+    Genesis(ChannelId, Arc<ConfigCache>),
 }
 
-impl Start {
+impl StartPoint {
     fn next(&self) -> BlockNumber {
         match self {
             Self::After(tip) => tip.number.next(),
@@ -60,10 +61,10 @@ impl Start {
         }
     }
 
-    fn sequence(&self) -> Sequence {
+    fn sequence(&self) -> SequenceVerifier {
         match self {
-            Self::After(tip) => Sequence::after(tip.clone()),
-            Self::Genesis(channel, catalog) => Sequence::from_genesis(channel.clone(), Arc::clone(catalog)),
+            Self::After(tip) => SequenceVerifier::after(tip.clone()),
+            Self::Genesis(channel, catalog) => SequenceVerifier::from_genesis(channel.clone(), Arc::clone(catalog)),
         }
     }
 }
@@ -85,7 +86,7 @@ impl Batch {
 
 /// Progress of catching up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct CatchUpProgress {
     /// Number of the next block to hand over.
     pub next: u64,
     /// Number of the last requested block.
@@ -101,7 +102,7 @@ pub struct Progress {
 /// The receiver of the batches was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("blocks are not wanted any more")]
-pub struct Stopped;
+pub struct ReceiverClosed;
 
 /// Replicates blocks from other orderers, verifies them, and hands them over until the last one has arrived. If a
 /// source fails, other sources are used. A source that sends a block which does not belong to the chain is logged and
@@ -114,29 +115,29 @@ pub struct Stopped;
 /// # Errors
 /// Fails if the receiver of the batches was dropped.
 pub async fn catch_up(
-    replication: &Replication,
-    goal: Goal,
+    replication: &ReplicationContext,
+    goal: BlockRange,
     batches: &mpsc::Sender<Batch>,
-    progress: &watch::Sender<Progress>,
-) -> Result<(), Stopped> {
+    progress: &watch::Sender<CatchUpProgress>,
+) -> Result<(), ReceiverClosed> {
     tokio::select! {
         biased;
-        () = batches.closed() => Err(Stopped),
+        () = batches.closed() => Err(ReceiverClosed),
         outcome = CatchUp::new(replication, goal, batches, progress).run() => outcome,
     }
 }
 
-type Heights = FuturesUnordered<BoxFuture<'static, (String, Result<u64, orderer_cluster::PullError>)>>;
+type HeightProbes = FuturesUnordered<BoxFuture<'static, (String, Result<u64, orderer_cluster::PullError>)>>;
 
 struct CatchUp<'a> {
-    replication: &'a Replication,
-    goal: Goal,
+    replication: &'a ReplicationContext,
+    goal: BlockRange,
     batches: &'a mpsc::Sender<Batch>,
-    progress: &'a watch::Sender<Progress>,
+    progress: &'a watch::Sender<CatchUpProgress>,
     channel: ChannelId,
     next: BlockNumber,
     /// `None` while another thread uses it.
-    sequence: Option<Sequence>,
+    sequence: Option<SequenceVerifier>,
     endpoints: Vec<OrdererEndpoint>,
     sources: Sources,
     /// Number of consecutive failures of each source, and their reason.
@@ -145,28 +146,28 @@ struct CatchUp<'a> {
 
 impl<'a> CatchUp<'a> {
     fn new(
-        replication: &'a Replication,
-        goal: Goal,
+        replication: &'a ReplicationContext,
+        goal: BlockRange,
         batches: &'a mpsc::Sender<Batch>,
-        progress: &'a watch::Sender<Progress>,
+        progress: &'a watch::Sender<CatchUpProgress>,
     ) -> Self {
         let (channel, next) = (goal.start.channel().clone(), goal.start.next());
         let sequence = Some(goal.start.sequence());
         let mut of_tip = match &goal.start {
-            Start::After(tip) => endpoints(&tip.snapshot),
-            Start::Genesis(..) => Vec::new(),
+            StartPoint::After(tip) => endpoints(&tip.snapshot),
+            StartPoint::Genesis(..) => Vec::new(),
         };
         add(&mut of_tip, &goal.also);
         let addresses = of_tip.iter().map(|endpoint| endpoint.address.clone());
         let sources = Sources::new(addresses, next, goal.to, replication.pauses);
-        progress.send_replace(Progress { next: next.0, to: goal.to.0, ..Progress::default() });
+        progress.send_replace(CatchUpProgress { next: next.0, to: goal.to.0, ..CatchUpProgress::default() });
         let unreached = BTreeMap::new();
         Self { replication, goal, batches, progress, channel, next, sequence, endpoints: of_tip, sources, unreached }
     }
 
-    async fn run(mut self) -> Result<(), Stopped> {
+    async fn run(mut self) -> Result<(), ReceiverClosed> {
         let began = Instant::now();
-        let mut heights = Heights::new();
+        let mut heights = HeightProbes::new();
         let mut event = Event::Begin;
         loop {
             let action = self.sources.on(event, began.elapsed());
@@ -212,7 +213,7 @@ impl<'a> CatchUp<'a> {
         self.endpoints.iter().find(|endpoint| endpoint.address == address)
     }
 
-    fn probe(&self, addresses: &[String]) -> Heights {
+    fn probe(&self, addresses: &[String]) -> HeightProbes {
         let known = addresses.iter().filter_map(|address| self.endpoint(address));
         let asked = known.map(|endpoint| {
             let height = self.replication.sources.height(self.channel.as_str(), &to_connect(endpoint));
@@ -222,7 +223,7 @@ impl<'a> CatchUp<'a> {
         asked.collect()
     }
 
-    async fn heard(&mut self, heights: &mut Heights) -> Event {
+    async fn heard(&mut self, heights: &mut HeightProbes) -> Event {
         let Some((source, height)) = heights.next().await else {
             // all sources have responded, and none of the responses led to an action
             return self.rest(self.replication.pauses.retry).await;
@@ -261,15 +262,15 @@ impl<'a> CatchUp<'a> {
     }
 
     /// Pulls from one source until it has sent all requested blocks, or fails.
-    async fn pull(&mut self, source: &str, to: BlockNumber) -> Result<Ended, Stopped> {
-        let Some(endpoint) = self.endpoint(source) else { return Ok(Ended::Failed) };
+    async fn pull(&mut self, source: &str, to: BlockNumber) -> Result<PullOutcome, ReceiverClosed> {
+        let Some(endpoint) = self.endpoint(source) else { return Ok(PullOutcome::Failed) };
         let (channel, from) = (self.channel.as_str(), self.next.0);
         let mut stream = self.replication.sources.pull(channel, &to_connect(endpoint), from, to.0);
-        let mut pace = Pace::default();
+        let mut pace = SourceThroughput::default();
         loop {
             let room = self.replication.room().await;
             let began = Instant::now();
-            let Gathered { blocks, end } = gather(&mut *stream, self.replication.batch_bytes).await;
+            let PulledBatch { blocks, end } = gather(&mut *stream, self.replication.batch_bytes).await;
             pace.add(blocks.len(), blocks.iter().map(Bytes::len).sum(), began.elapsed());
             match self.verify(source, blocks).await {
                 Ok(blocks) => self.hand_over(source, blocks, room).await?,
@@ -281,13 +282,13 @@ impl<'a> CatchUp<'a> {
             match end {
                 None if pace.is_slow(self.replication.pauses.patience) => {
                     self.failed(&format!("{source} is slow: others are asked for block {}", self.next));
-                    return Ok(Ended::Failed);
+                    return Ok(PullOutcome::Failed);
                 }
                 None => {}
-                Some(Ok(())) => return Ok(Ended::Complete),
+                Some(Ok(())) => return Ok(PullOutcome::Complete),
                 Some(Err(error)) => {
                     self.failed(&format!("pulling block {} from {source}: {}", self.next, in_words(&error)));
-                    return Ok(Ended::Failed);
+                    return Ok(PullOutcome::Failed);
                 }
             }
         }
@@ -298,12 +299,12 @@ impl<'a> CatchUp<'a> {
         &mut self,
         source: &str,
         blocks: Vec<Bytes>,
-    ) -> Result<Vec<VerifiedBlock>, (Vec<VerifiedBlock>, Ended)> {
+    ) -> Result<Vec<VerifiedBlock>, (Vec<VerifiedBlock>, PullOutcome)> {
         if blocks.is_empty() {
             return Ok(Vec::new());
         }
         let known = self.sequence.take();
-        let before = known.as_ref().and_then(Sequence::tip);
+        let before = known.as_ref().and_then(SequenceVerifier::tip);
         let sequence = known.unwrap_or_else(|| self.goal.start.sequence());
         let (next, last) = (self.next, self.goal.hash.map(|hash| (self.goal.to, hash)));
         let verified = on_own_thread(move || verify_all(sequence, next, last, blocks)).await;
@@ -317,12 +318,12 @@ impl<'a> CatchUp<'a> {
                 let why = format!("{source} sent a bad block, and is left out from now on: {}", in_words(&refusal));
                 self.failed(&why);
                 self.progress.send_modify(|progress| progress.last_refusal = Some(why));
-                Err((verified, Ended::Lied))
+                Err((verified, PullOutcome::Lied))
             }
             Err(not_done) => {
-                self.sequence = before.map(Sequence::after);
+                self.sequence = before.map(SequenceVerifier::after);
                 self.failed(&format!("blocks from {source}: {}", in_words(&not_done)));
-                Err((Vec::new(), Ended::Failed))
+                Err((Vec::new(), PullOutcome::Failed))
             }
         }
     }
@@ -332,7 +333,7 @@ impl<'a> CatchUp<'a> {
         source: &str,
         blocks: Vec<VerifiedBlock>,
         room: Option<OwnedSemaphorePermit>,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), ReceiverClosed> {
         let Some(newest) = blocks.last().map(|last| last.block.number()) else { return Ok(()) };
         let configured =
             blocks.iter().rev().find_map(|block| block.snapshot.as_ref()).map(|snapshot| endpoints(snapshot));
@@ -342,7 +343,7 @@ impl<'a> CatchUp<'a> {
             self.channel,
             self.next
         );
-        self.batches.send(Batch { blocks, room }).await.map_err(|_| Stopped)?;
+        self.batches.send(Batch { blocks, room }).await.map_err(|_| ReceiverClosed)?;
         self.next = newest.next();
         self.progress.send_modify(|progress| progress.next = newest.next().0);
         if let Some(configured) = configured {
@@ -354,7 +355,7 @@ impl<'a> CatchUp<'a> {
     /// Uses the orderers of this configuration from now on, and also those that were known at the start, because those
     /// of a configuration long past may not exist any more.
     fn follow(&mut self, mut configured: Vec<OrdererEndpoint>) {
-        if let Start::After(tip) = &self.goal.start {
+        if let StartPoint::After(tip) = &self.goal.start {
             add(&mut configured, &endpoints(&tip.snapshot));
         }
         add(&mut configured, &self.goal.also);
@@ -373,14 +374,14 @@ fn add(endpoints: &mut Vec<OrdererEndpoint>, more: &[OrdererEndpoint]) {
     }
 }
 
-type Verified = (Sequence, Vec<VerifiedBlock>, Option<SequenceError>);
+type VerifiedBatch = (SequenceVerifier, Vec<VerifiedBlock>, Option<SequenceError>);
 
 fn verify_all(
-    mut sequence: Sequence,
+    mut sequence: SequenceVerifier,
     next: BlockNumber,
     last: Option<(BlockNumber, Hash)>,
     blocks: Vec<Bytes>,
-) -> Verified {
+) -> VerifiedBatch {
     let (mut verified, mut expected) = (Vec::with_capacity(blocks.len()), next);
     for bytes in blocks {
         match verify(&mut sequence, expected, last, &bytes) {
@@ -393,7 +394,7 @@ fn verify_all(
 }
 
 fn verify(
-    sequence: &mut Sequence,
+    sequence: &mut SequenceVerifier,
     expected: BlockNumber,
     last: Option<(BlockNumber, Hash)>,
     bytes: &Bytes,
@@ -404,5 +405,5 @@ fn verify(
     if let Some((_, hash)) = last.filter(|(last, hash)| *last == number && hash != block.header_hash()) {
         return Err(SequenceError::OtherBlock { number, expected: hex(&hash), got: hex(block.header_hash()) });
     }
-    sequence.take(block)
+    sequence.verify_next(block)
 }

@@ -1,5 +1,5 @@
 //! Replicates blocks from other orderers: those that this node lacks ([`catch_up`]), and the newest configuration
-//! ([`newest_config`]).
+//! ([`fetch_latest_config`]).
 //!
 //! `orderer_core::replication` decides which orderers to ask and which blocks belong to the chain, and
 //! `orderer_cluster` transfers the blocks. This module connects the two. Blocks are verified on other threads, so that
@@ -7,9 +7,9 @@
 
 mod catch_up;
 mod context;
-mod newest;
+mod latest_config;
 mod source;
 
-pub use catch_up::{Batch, Goal, Progress, Start, Stopped, catch_up};
-pub use context::Replication;
-pub use newest::{Newest, NoNewest, newest_config};
+pub use catch_up::{Batch, BlockRange, CatchUpProgress, ReceiverClosed, StartPoint, catch_up};
+pub use context::ReplicationContext;
+pub use latest_config::{FetchedConfig, NoLatestConfig, fetch_latest_config};

@@ -4,27 +4,27 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use orderer_cluster::{BlockEndpoint, BlockStream, PullError, Roots};
-use orderer_core::channel::BlockNumber;
 use orderer_core::replication::{OrdererEndpoint, SequenceError};
-use orderer_core::shorten::shorten;
+use orderer_core::text::truncate_at_char_boundary;
+use orderer_core::types::BlockNumber;
 
 /// Maximum duration of filling a batch, so that a slow source does not delay blocks that have arrived.
 const GATHERING: Duration = Duration::from_secs(1);
 /// Maximum number of blocks in a batch.
-const BLOCKS_MAX: usize = 1000;
+const MAX_BATCH_BLOCKS: usize = 1000;
 
 /// Maximum length in bytes of an error's description.
-const WORDS_MAX_BYTES: usize = 800;
+const MAX_ERROR_TEXT_BYTES: usize = 800;
 
 /// A batch of blocks, and how the stream ended.
-pub(super) struct Gathered {
+pub(super) struct PulledBatch {
     pub(super) blocks: Vec<Bytes>,
     /// `None` if the stream may have more blocks.
     pub(super) end: Option<Result<(), PullError>>,
 }
 
 /// Reads blocks until they have `batch_bytes` bytes, or another limit of a batch is reached, or the stream ends.
-pub(super) async fn gather(stream: &mut dyn BlockStream, batch_bytes: usize) -> Gathered {
+pub(super) async fn gather(stream: &mut dyn BlockStream, batch_bytes: usize) -> PulledBatch {
     let (began, mut bytes) = (Instant::now(), 0usize);
     let mut blocks = Vec::new();
     loop {
@@ -33,11 +33,11 @@ pub(super) async fn gather(stream: &mut dyn BlockStream, batch_bytes: usize) -> 
                 bytes = bytes.saturating_add(block.len());
                 blocks.push(block);
             }
-            Some(Err(error)) => return Gathered { blocks, end: Some(Err(error)) },
-            None => return Gathered { blocks, end: Some(Ok(())) },
+            Some(Err(error)) => return PulledBatch { blocks, end: Some(Err(error)) },
+            None => return PulledBatch { blocks, end: Some(Ok(())) },
         }
-        if bytes >= batch_bytes || blocks.len() >= BLOCKS_MAX || began.elapsed() >= GATHERING {
-            return Gathered { blocks, end: None };
+        if bytes >= batch_bytes || blocks.len() >= MAX_BATCH_BLOCKS || began.elapsed() >= GATHERING {
+            return PulledBatch { blocks, end: None };
         }
     }
 }
@@ -64,6 +64,6 @@ pub(super) fn in_words(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    shorten(&mut text, WORDS_MAX_BYTES);
+    truncate_at_char_boundary(&mut text, MAX_ERROR_TEXT_BYTES);
     text
 }

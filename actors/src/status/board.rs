@@ -13,11 +13,11 @@ use super::cell::StatusCell;
 use crate::fail_points::FailPoints;
 
 /// Threads of actors that have been silent for this long do not answer; nor does a watchdog that has asked none for as long.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether a thread of actors answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct ArbiterPulse {
+pub struct ArbiterHeartbeat {
     /// Index of the thread; the last is that of the tree's root.
     pub index: usize,
     /// It has not answered for too long.
@@ -34,7 +34,7 @@ pub struct StatusBoard(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     cells: RwLock<BTreeMap<String, Arc<StatusCell>>>,
-    pulses: ArcSwap<Pulses>,
+    pulses: ArcSwap<Heartbeats>,
     stuck: AtomicU64,
     #[cfg(any(test, feature = "fail-points"))]
     fail_points: FailPoints,
@@ -42,12 +42,12 @@ struct Inner {
 
 /// The watchdog's last report, and its time.
 #[derive(Debug)]
-struct Pulses {
+struct Heartbeats {
     asked: Instant,
-    threads: Vec<ArbiterPulse>,
+    threads: Vec<ArbiterHeartbeat>,
 }
 
-impl Default for Pulses {
+impl Default for Heartbeats {
     fn default() -> Self {
         Self { asked: Instant::now(), threads: vec![] }
     }
@@ -55,7 +55,7 @@ impl Default for Pulses {
 
 impl StatusBoard {
     /// An empty one; where there are fail points, with the faults that the environment asks for.
-    pub fn of_process() -> Self {
+    pub fn from_environment() -> Self {
         let inner = Inner {
             #[cfg(any(test, feature = "fail-points"))]
             fail_points: FailPoints::from_environment(),
@@ -78,7 +78,7 @@ impl StatusBoard {
         }
         let cell = StatusCell::new(
             #[cfg(any(test, feature = "fail-points"))]
-            super::cell::Faults { path: path.to_owned(), points: self.0.fail_points.clone() },
+            super::cell::CellFailPoints { path: path.to_owned(), points: self.0.fail_points.clone() },
         );
         let cell = Arc::new(cell);
         cells.insert(path.to_owned(), Arc::clone(&cell));
@@ -99,27 +99,27 @@ impl StatusBoard {
     }
 
     /// Returns the state of each thread of actors.
-    pub fn pulses(&self) -> Vec<ArbiterPulse> {
+    pub fn heartbeats(&self) -> Vec<ArbiterHeartbeat> {
         self.0.pulses.load().threads.clone()
     }
 
     /// Returns whether all threads of actors answer, and the watchdog asks them.
-    pub fn threads_answer(&self) -> bool {
-        let (pulses, within) = (self.0.pulses.load(), ANSWER_WITHIN.as_millis());
-        let answers = |thread: &ArbiterPulse| u128::from(thread.silent_ms) < within;
-        pulses.asked.elapsed() < ANSWER_WITHIN && pulses.threads.iter().all(answers)
+    pub fn arbiters_responsive(&self) -> bool {
+        let (pulses, within) = (self.0.pulses.load(), HEARTBEAT_TIMEOUT.as_millis());
+        let answers = |thread: &ArbiterHeartbeat| u128::from(thread.silent_ms) < within;
+        pulses.asked.elapsed() < HEARTBEAT_TIMEOUT && pulses.threads.iter().all(answers)
     }
 
-    pub(crate) fn set_pulses(&self, threads: Vec<ArbiterPulse>) {
-        self.0.pulses.store(Arc::new(Pulses { asked: Instant::now(), threads }));
+    pub(crate) fn set_heartbeats(&self, threads: Vec<ArbiterHeartbeat>) {
+        self.0.pulses.store(Arc::new(Heartbeats { asked: Instant::now(), threads }));
     }
 
-    pub(crate) fn count_stuck(&self) {
+    pub(crate) fn record_stuck(&self) {
         self.0.stuck.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the number of times that an actor or a thread was found stuck.
-    pub fn times_stuck(&self) -> u64 {
+    pub fn stuck_total(&self) -> u64 {
         self.0.stuck.load(Ordering::Relaxed)
     }
 }
@@ -127,17 +127,17 @@ impl StatusBoard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{MailboxDepth, Task};
+    use crate::status::{ActivityKind, MailboxDepth};
 
     #[test]
     fn a_restarted_actor_keeps_its_place_and_its_history() {
         let board = StatusBoard::default();
         let cell = board.cell("registrar/a");
-        cell.enter("running", "height 3");
-        cell.failed("disk full");
-        cell.panicked("index out of bounds (at a/b.rs:7)");
-        drop(cell.take(Task::Write));
-        board.cell("registrar/a").begin(1);
+        cell.set_state("running", "height 3");
+        cell.record_error("disk full");
+        cell.record_panic("index out of bounds (at a/b.rs:7)");
+        drop(cell.begin_message(ActivityKind::Write));
+        board.cell("registrar/a").begin_instance(1);
         let [(path, cell)] = &board.all()[..] else { panic!("one cell") };
         let report = cell.report();
         assert_eq!(
@@ -156,42 +156,42 @@ mod tests {
         for _ in 0..3 {
             cell.count_sent();
         }
-        assert_eq!(cell.in_hand(), None);
-        let taken = cell.take(Task::Order);
-        assert_eq!(cell.in_hand().map(|in_hand| in_hand.message).as_deref(), Some("Order"));
+        assert_eq!(cell.current_activity(), None);
+        let taken = cell.begin_message(ActivityKind::Order);
+        assert_eq!(cell.current_activity().map(|in_hand| in_hand.message).as_deref(), Some("Order"));
         assert_eq!(cell.mailbox(), MailboxDepth { depth: 2, high_water: 3 });
         drop(taken);
-        assert_eq!(cell.in_hand(), None);
-        let _commit = cell.wait_for(Task::Commit);
-        assert_eq!(cell.in_hand().map(|in_hand| in_hand.message).as_deref(), Some("a commit to the ledger"));
-        cell.begin(1);
-        assert_eq!((cell.in_hand(), cell.mailbox().depth), (None, 0));
+        assert_eq!(cell.current_activity(), None);
+        let _commit = cell.begin_background(ActivityKind::Commit);
+        assert_eq!(cell.current_activity().map(|in_hand| in_hand.message).as_deref(), Some("a commit to the ledger"));
+        cell.begin_instance(1);
+        assert_eq!((cell.current_activity(), cell.mailbox().depth), (None, 0));
     }
 
     #[test]
     fn what_a_dead_actor_left_behind_ends_without_hiding_what_its_successor_has_in_hand() {
         let cell = StatusBoard::default().cell("registrar/a");
-        let left_behind = cell.wait_for(Task::Commit);
-        cell.begin(1);
-        let taken = cell.wait_for(Task::Apply);
+        let left_behind = cell.begin_background(ActivityKind::Commit);
+        cell.begin_instance(1);
+        let taken = cell.begin_background(ActivityKind::Apply);
         drop(left_behind);
-        assert_eq!(cell.in_hand().map(|in_hand| in_hand.message).as_deref(), Some("a config message applied"));
+        assert_eq!(cell.current_activity().map(|in_hand| in_hand.message).as_deref(), Some("a config message applied"));
         drop(taken);
-        assert_eq!(cell.in_hand(), None);
+        assert_eq!(cell.current_activity(), None);
     }
 
     #[test]
     fn a_thread_that_is_silent_for_seconds_does_not_answer() {
         let board = StatusBoard::default();
-        assert!(board.threads_answer(), "nobody was asked yet");
-        let pulse = |index, silent_ms| ArbiterPulse { index, stuck: false, silent_ms };
+        assert!(board.arbiters_responsive(), "nobody was asked yet");
+        let pulse = |index, silent_ms| ArbiterHeartbeat { index, stuck: false, silent_ms };
         for (silent_ms, answers) in [(0, true), (1999, true), (2000, false), (60_000, false), (0, true)] {
-            board.set_pulses(vec![pulse(0, 0), pulse(1, silent_ms)]);
-            assert_eq!(board.threads_answer(), answers, "{silent_ms}");
+            board.set_heartbeats(vec![pulse(0, 0), pulse(1, silent_ms)]);
+            assert_eq!(board.arbiters_responsive(), answers, "{silent_ms}");
         }
-        let asked = Instant::now().checked_sub(ANSWER_WITHIN).expect("the clock is old enough");
-        board.0.pulses.store(Arc::new(Pulses { asked, threads: vec![] }));
-        assert!(!board.threads_answer(), "a watchdog that is no more sees nothing");
+        let asked = Instant::now().checked_sub(HEARTBEAT_TIMEOUT).expect("the clock is old enough");
+        board.0.pulses.store(Arc::new(Heartbeats { asked, threads: vec![] }));
+        assert!(!board.arbiters_responsive(), "a watchdog that is no more sees nothing");
     }
 
     #[test]

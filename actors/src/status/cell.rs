@@ -8,15 +8,15 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::activity::{Activity, ActivityKind, ActivitySlot};
 use super::now_ms;
-use super::task::{InHand, Slot, Task};
 
 /// Maximum number of restarts that are retained with their time; no policy allows more within its window.
-const RESTARTS_MAX: usize = 32;
+const MAX_RESTARTS_KEPT: usize = 32;
 
 /// The status that an actor publishes.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct ActorStatus {
     /// One word or two, such as `running`; the actor's own enum decides.
     pub state: String,
     /// Figures and reasons that belong to the state.
@@ -28,9 +28,9 @@ pub struct Report {
     /// Number of restarts.
     pub restarts: u64,
     /// The newest thing that went wrong.
-    pub last_error: Option<Trouble>,
+    pub last_error: Option<RecordedError>,
     /// The newest panic.
-    pub last_panic: Option<Panicked>,
+    pub last_panic: Option<RecordedPanic>,
     /// Times of the newest restarts.
     #[serde(skip)]
     restarted_ms: VecDeque<u64>,
@@ -38,7 +38,7 @@ pub struct Report {
 
 /// An error, and its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Trouble {
+pub struct RecordedError {
     /// Time of the error, in milliseconds since 1970.
     pub at_ms: u64,
     /// Text of the error.
@@ -47,7 +47,7 @@ pub struct Trouble {
 
 /// A panic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Panicked {
+pub struct RecordedPanic {
     /// Time of the panic, in milliseconds since 1970.
     pub at_ms: u64,
     /// The message that it was raised with.
@@ -65,7 +65,7 @@ pub struct MailboxDepth {
     pub high_water: u64,
 }
 
-impl Report {
+impl ActorStatus {
     /// Restarts no longer ago than `window`.
     pub fn restarts_within(&self, window: Duration) -> usize {
         let from = now_ms().saturating_sub(u64::try_from(window.as_millis()).unwrap_or(u64::MAX));
@@ -76,29 +76,29 @@ impl Report {
 /// One actor's published state. It belongs to a place in the tree: a restarted actor goes on writing to the same cell.
 #[derive(Debug)]
 pub struct StatusCell {
-    report: watch::Sender<Report>,
+    report: watch::Sender<ActorStatus>,
     handled: AtomicU64,
     sent: AtomicU64,
     taken: AtomicU64,
     high_water: AtomicU64,
     /// The activity of the handler, and the one that the actor awaits from another thread.
-    slots: [Slot; 2],
+    slots: [ActivitySlot; 2],
     #[cfg(any(test, feature = "fail-points"))]
-    faults: Faults,
+    faults: CellFailPoints,
 }
 
 /// The fail points that this actor's activities meet.
 #[cfg(any(test, feature = "fail-points"))]
 #[derive(Debug)]
-pub(super) struct Faults {
+pub(super) struct CellFailPoints {
     pub(super) path: String,
     pub(super) points: crate::fail_points::FailPoints,
 }
 
 impl StatusCell {
-    pub(super) fn new(#[cfg(any(test, feature = "fail-points"))] faults: Faults) -> Self {
+    pub(super) fn new(#[cfg(any(test, feature = "fail-points"))] faults: CellFailPoints) -> Self {
         let now = now_ms();
-        let report = Report {
+        let report = ActorStatus {
             state: "starting".to_owned(),
             detail: String::new(),
             since_ms: now,
@@ -122,7 +122,7 @@ impl StatusCell {
 
     /// Starts the status of a new instance of the actor; `restarts` is the number of earlier ones. Messages that waited for the
     /// last one are gone with it.
-    pub fn begin(&self, restarts: u64) {
+    pub fn begin_instance(&self, restarts: u64) {
         self.sent.store(self.taken.load(Ordering::Relaxed), Ordering::Relaxed);
         for slot in &self.slots {
             slot.clear();
@@ -130,7 +130,7 @@ impl StatusCell {
         self.report.send_modify(|r| {
             let now = now_ms();
             if restarts > r.restarts {
-                if r.restarted_ms.len() == RESTARTS_MAX {
+                if r.restarted_ms.len() == MAX_RESTARTS_KEPT {
                     r.restarted_ms.pop_front();
                 }
                 r.restarted_ms.push_back(now);
@@ -142,7 +142,7 @@ impl StatusCell {
     }
 
     /// The actor entered `state`, or `detail` changed within it.
-    pub fn enter(&self, state: &str, detail: impl Into<String>) {
+    pub fn set_state(&self, state: &str, detail: impl Into<String>) {
         self.report.send_modify(|r| {
             if r.state != state {
                 state.clone_into(&mut r.state);
@@ -153,15 +153,15 @@ impl StatusCell {
     }
 
     /// Something went wrong.
-    pub fn failed(&self, error: impl Into<String>) {
-        self.report.send_modify(|r| r.last_error = Some(Trouble { at_ms: now_ms(), text: error.into() }));
+    pub fn record_error(&self, error: impl Into<String>) {
+        self.report.send_modify(|r| r.last_error = Some(RecordedError { at_ms: now_ms(), text: error.into() }));
     }
 
-    /// The actor panicked; the text ends with the place, as [`report_panics`](crate::supervision::report_panics) has it.
-    pub fn panicked(&self, text: &str) {
+    /// The actor panicked; the text ends with the place, as [`install_panic_hook`](crate::supervision::install_panic_hook) has it.
+    pub fn record_panic(&self, text: &str) {
         let bare = text.strip_suffix(')').and_then(|text| text.rsplit_once(" (at "));
         let (text, place) = bare.map_or((text, ""), |(text, place)| (text, place));
-        let panic = Panicked { at_ms: now_ms(), text: text.to_owned(), place: place.to_owned() };
+        let panic = RecordedPanic { at_ms: now_ms(), text: text.to_owned(), place: place.to_owned() };
         self.report.send_modify(|r| r.last_panic = Some(panic));
     }
 
@@ -173,22 +173,22 @@ impl StatusCell {
 
     /// Records that a handler begins a message; it ends when the returned value is dropped. For the first line of every
     /// handler.
-    pub fn take(self: &Arc<Self>, task: Task) -> Taken {
+    pub fn begin_message(self: &Arc<Self>, task: ActivityKind) -> ActivityGuard {
         self.handled.fetch_add(1, Ordering::Relaxed);
         if task.is_counted_when_sent() {
             self.taken.fetch_add(1, Ordering::Relaxed);
         }
-        let taken = Taken::new(self, 0, task);
-        let _ = self.fault(task);
+        let taken = ActivityGuard::new(self, 0, task);
+        let _ = self.fail_point(task);
         taken
     }
 
     /// Records that another thread works for the actor, until the returned value is dropped.
-    pub fn wait_for(self: &Arc<Self>, task: Task) -> Taken {
-        let taken = Taken::new(self, 1, task);
-        if task != Task::Commit {
+    pub fn begin_background(self: &Arc<Self>, task: ActivityKind) -> ActivityGuard {
+        let taken = ActivityGuard::new(self, 1, task);
+        if task != ActivityKind::Commit {
             // a commit's is where it may fail
-            let _ = self.fault(task);
+            let _ = self.fail_point(task);
         }
         taken
     }
@@ -198,20 +198,20 @@ impl StatusCell {
         not(any(test, feature = "fail-points")),
         allow(clippy::unnecessary_wraps, clippy::unused_self, reason = "tests make it fail")
     )]
-    pub(crate) fn fault(&self, task: Task) -> Result<(), String> {
+    pub(crate) fn fail_point(&self, task: ActivityKind) -> Result<(), String> {
         #[cfg(any(test, feature = "fail-points"))]
-        self.faults.points.hit(&self.faults.path, &format!("{task:?}"))?;
+        self.faults.points.trigger(&self.faults.path, &format!("{task:?}"))?;
         let _ = task;
         Ok(())
     }
 
-    fn slot(&self, index: usize) -> &Slot {
+    fn slot(&self, index: usize) -> &ActivitySlot {
         &self.slots[index]
     }
 
     /// Returns the activity that the actor has had in hand for longest.
-    pub fn in_hand(&self) -> Option<InHand> {
-        self.slots.iter().filter_map(Slot::read).max_by_key(|in_hand| in_hand.for_ms)
+    pub fn current_activity(&self) -> Option<Activity> {
+        self.slots.iter().filter_map(ActivitySlot::read).max_by_key(|in_hand| in_hand.for_ms)
     }
 
     /// Returns the number of messages that wait for the actor.
@@ -227,12 +227,12 @@ impl StatusCell {
     }
 
     /// The report as it is now.
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> ActorStatus {
         self.report.borrow().clone()
     }
 
     /// Follows the report.
-    pub fn subscribe(&self) -> watch::Receiver<Report> {
+    pub fn subscribe(&self) -> watch::Receiver<ActorStatus> {
         self.report.subscribe()
     }
 }
@@ -240,20 +240,20 @@ impl StatusCell {
 /// As long as this lives the activity is in progress, unless another was noted over it: what a failed actor left to another
 /// thread may end when the next instance has begun an activity.
 #[derive(Debug)]
-pub struct Taken {
+pub struct ActivityGuard {
     cell: Arc<StatusCell>,
     slot: usize,
     noted: u64,
 }
 
-impl Taken {
-    fn new(cell: &Arc<StatusCell>, slot: usize, task: Task) -> Self {
+impl ActivityGuard {
+    fn new(cell: &Arc<StatusCell>, slot: usize, task: ActivityKind) -> Self {
         let noted = cell.slot(slot).note(task);
         Self { cell: Arc::clone(cell), slot, noted }
     }
 }
 
-impl Drop for Taken {
+impl Drop for ActivityGuard {
     fn drop(&mut self) {
         self.cell.slot(self.slot).clear_own(self.noted);
     }

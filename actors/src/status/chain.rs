@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::BlockNumber;
 use orderer_core::crypto::hex;
+use orderer_core::types::BlockNumber;
 use serde::Serialize;
 
 use super::now_ms;
@@ -17,7 +17,7 @@ pub const RECENT_BLOCKS: usize = 50;
 
 /// A block, as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BlockNote {
+pub struct RecentBlock {
     /// Its number.
     pub number: u64,
     /// Its header's hash.
@@ -30,7 +30,7 @@ pub struct BlockNote {
     pub written_ms: Option<u64>,
 }
 
-impl BlockNote {
+impl RecentBlock {
     /// Creates the note of a block that was written at this time, in milliseconds since 1970.
     pub fn of(block: &EncodedBlock, written_ms: Option<u64>) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl BlockNote {
 pub struct ChainGauges {
     /// In milliseconds since 1970; 0 for none.
     cut_at_ms: AtomicU64,
-    recent: Mutex<VecDeque<BlockNote>>,
+    recent: Mutex<VecDeque<RecentBlock>>,
 }
 
 impl ChainGauges {
@@ -71,7 +71,7 @@ impl ChainGauges {
             if recent.len() == RECENT_BLOCKS {
                 recent.pop_front();
             }
-            recent.push_back(BlockNote::of(block, Some(now)));
+            recent.push_back(RecentBlock::of(block, Some(now)));
         }
     }
 
@@ -82,7 +82,7 @@ impl ChainGauges {
     }
 
     /// The blocks of this start, oldest first, the newest of them only.
-    pub fn recent(&self) -> Vec<BlockNote> {
+    pub fn recent(&self) -> Vec<RecentBlock> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// The health of a part, from harmless to grave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum HealthLevel {
     /// As it should be.
     Good,
     /// Starting, trying again, or late; no operator has to act yet.
@@ -14,7 +14,7 @@ pub enum Level {
     Bad,
 }
 
-impl Level {
+impl HealthLevel {
     /// Returns the level of an actor's state.
     pub fn of_actor(state: &str) -> Self {
         match state {

@@ -4,19 +4,19 @@
 //! message,
 //! so a stuck or flooded actor is visible, too.
 
+mod activity;
 mod board;
 mod cell;
 mod chain;
 mod level;
-mod task;
 
 use std::time::SystemTime;
 
-pub use board::{ArbiterPulse, StatusBoard};
-pub use cell::{MailboxDepth, Panicked, Report, StatusCell, Taken, Trouble};
-pub use chain::{BlockNote, ChainGauges, RECENT_BLOCKS};
-pub use level::Level;
-pub use task::{InHand, STUCK_AFTER, Task};
+pub use activity::{Activity, ActivityKind, STUCK_AFTER};
+pub use board::{ArbiterHeartbeat, StatusBoard};
+pub use cell::{ActivityGuard, ActorStatus, MailboxDepth, RecordedError, RecordedPanic, StatusCell};
+pub use chain::{ChainGauges, RECENT_BLOCKS, RecentBlock};
+pub use level::HealthLevel;
 
 /// Milliseconds since 1970; 0 for a clock before that.
 pub fn now_ms() -> u64 {

@@ -8,9 +8,9 @@ use super::panics;
 
 /// How an actor ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exit {
+pub enum ExitReason {
     /// Its parent asked it to end.
-    Asked,
+    Requested,
     /// It met an error that it cannot go on after.
     Failed(String),
     /// It met an error that a new instance would meet again; an operator has to act first.
@@ -27,17 +27,17 @@ pub enum Exit {
     /// A handler panicked; the text says where.
     Panicked(String),
     /// It ended without a report: its arbiter is gone, or its address was dropped everywhere.
-    Stopped,
+    Unexplained,
 }
 
-impl fmt::Display for Exit {
+impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Asked => f.write_str("stopped as asked"),
+            Self::Requested => f.write_str("stopped as asked"),
             Self::Replaced => f.write_str("another chain takes its place"),
             Self::Failed(cause) | Self::Unrecoverable { cause, .. } | Self::NotOurs(cause) => f.write_str(cause),
             Self::Panicked(text) => write!(f, "panicked: {text}"),
-            Self::Stopped => f.write_str("stopped without being asked"),
+            Self::Unexplained => f.write_str("stopped without being asked"),
         }
     }
 }
@@ -45,31 +45,31 @@ impl fmt::Display for Exit {
 /// Reports a child's end from its guard to its parent, when everything else the child held is dropped.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
-pub struct ChildGone<Id: Send + 'static = &'static str> {
+pub struct ChildExited<Id: Send + 'static = &'static str> {
     /// The child.
     pub child: Id,
     /// The generation of the child.
     pub generation: u64,
     /// How it ended.
-    pub exit: Exit,
+    pub exit: ExitReason,
 }
 
 /// Reports its owner's end to the parent. Made by the parent, moved into the child as its last field.
 pub struct ExitGuard<Id: Send + Clone + 'static = &'static str> {
-    parent: Recipient<ChildGone<Id>>,
+    parent: Recipient<ChildExited<Id>>,
     child: Id,
     generation: u64,
-    exit: Option<Exit>,
+    exit: Option<ExitReason>,
 }
 
 impl<Id: Send + Clone + 'static> ExitGuard<Id> {
     /// A guard for the child `child`, the `generation`th in its place.
-    pub fn new(parent: Recipient<ChildGone<Id>>, child: Id, generation: u64) -> Self {
+    pub fn new(parent: Recipient<ChildExited<Id>>, child: Id, generation: u64) -> Self {
         Self { parent, child, generation, exit: None }
     }
 
     /// Says why the actor is about to stop; the first word counts.
-    pub fn will_exit(&mut self, exit: Exit) {
+    pub fn set_exit_reason(&mut self, exit: ExitReason) {
         self.exit.get_or_insert(exit);
     }
 }
@@ -78,13 +78,13 @@ impl<Id: Send + Clone + 'static> Drop for ExitGuard<Id> {
     fn drop(&mut self) {
         let unsaid = || {
             if std::thread::panicking() {
-                Exit::Panicked(panics::take_last().unwrap_or_else(|| "no text".to_owned()))
+                ExitReason::Panicked(panics::take_last_panic().unwrap_or_else(|| "no text".to_owned()))
             } else {
-                Exit::Stopped
+                ExitReason::Unexplained
             }
         };
         let exit = self.exit.take().unwrap_or_else(unsaid);
-        let gone = ChildGone { child: self.child.clone(), generation: self.generation, exit };
+        let gone = ChildExited { child: self.child.clone(), generation: self.generation, exit };
         // a parent that is gone itself needs no report
         #[expect(clippy::disallowed_methods, reason = "one message in the life of a child needs no bound")]
         self.parent.do_send(gone);
@@ -94,19 +94,19 @@ impl<Id: Send + Clone + 'static> Drop for ExitGuard<Id> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervision::report_panics;
+    use crate::supervision::install_panic_hook;
     use actix::{Actor, ActorContext, Context, Handler};
     use tokio::sync::mpsc;
 
-    struct Parent(mpsc::UnboundedSender<(u64, Exit)>);
+    struct Parent(mpsc::UnboundedSender<(u64, ExitReason)>);
 
     impl Actor for Parent {
         type Context = Context<Self>;
     }
 
-    impl Handler<ChildGone> for Parent {
+    impl Handler<ChildExited> for Parent {
         type Result = ();
-        fn handle(&mut self, gone: ChildGone, _: &mut Context<Self>) {
+        fn handle(&mut self, gone: ChildExited, _: &mut Context<Self>) {
             let _ = self.0.send((gone.generation, gone.exit));
         }
     }
@@ -133,7 +133,7 @@ mod tests {
             match order {
                 Do::Panic => panic!("told to"),
                 Do::Fail => {
-                    self.guard.will_exit(Exit::Failed("disk".into()));
+                    self.guard.set_exit_reason(ExitReason::Failed("disk".into()));
                     ctx.stop();
                 }
                 Do::Stop => ctx.stop(),
@@ -141,8 +141,8 @@ mod tests {
         }
     }
 
-    async fn end_of_child(order: Do) -> (u64, Exit) {
-        report_panics();
+    async fn end_of_child(order: Do) -> (u64, ExitReason) {
+        install_panic_hook();
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let parent = Parent(sender).start();
         let child = Child { guard: ExitGuard::new(parent.clone().recipient(), "child", 7) }.start();
@@ -153,10 +153,10 @@ mod tests {
 
     #[actix::test]
     async fn a_parent_hears_of_every_end() {
-        assert_eq!(end_of_child(Do::Fail).await, (7, Exit::Failed("disk".into())));
-        assert_eq!(end_of_child(Do::Stop).await, (7, Exit::Stopped));
+        assert_eq!(end_of_child(Do::Fail).await, (7, ExitReason::Failed("disk".into())));
+        assert_eq!(end_of_child(Do::Stop).await, (7, ExitReason::Unexplained));
         let (generation, exit) = end_of_child(Do::Panic).await;
         assert_eq!(generation, 7);
-        assert!(matches!(&exit, Exit::Panicked(text) if text.starts_with("told to (at ")), "{exit:?}");
+        assert!(matches!(&exit, ExitReason::Panicked(text) if text.starts_with("told to (at ")), "{exit:?}");
     }
 }

@@ -15,10 +15,10 @@ pub struct Halt {
 /// Asks an actor to stop at once, because the other half, or the parent, has failed.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Abandon;
+pub struct StopNow;
 
 /// Tests only: a handler that panics.
 #[cfg(test)]
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Crash;
+pub struct PanicNow;

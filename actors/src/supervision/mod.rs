@@ -10,10 +10,10 @@ mod lifecycle;
 mod panics;
 mod watchdog;
 
-pub use guard::{ChildGone, Exit, ExitGuard};
+pub use guard::{ChildExited, ExitGuard, ExitReason};
 #[cfg(test)]
-pub use lifecycle::Crash;
-pub use lifecycle::{Abandon, Halt};
-pub(crate) use panics::payload_text;
-pub use panics::{panics, report_panics};
+pub use lifecycle::PanicNow;
+pub use lifecycle::{Halt, StopNow};
+pub(crate) use panics::panic_message;
+pub use panics::{install_panic_hook, panic_count};
 pub use watchdog::Watchdog;

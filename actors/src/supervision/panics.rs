@@ -14,8 +14,8 @@ thread_local! {
 }
 
 /// Installs a panic hook that logs a panic as one line with its place, instead of printing it with a stack trace, and keeps it
-/// for [`Exit::Panicked`](super::Exit::Panicked). Call it once, before any actor starts.
-pub fn report_panics() {
+/// for [`ExitReason::Panicked`](super::ExitReason::Panicked). Call it once, before any actor starts.
+pub fn install_panic_hook() {
     panic::set_hook(Box::new(|info| {
         PANICS.fetch_add(1, Ordering::Relaxed);
         let text = describe(info);
@@ -24,23 +24,23 @@ pub fn report_panics() {
     }));
 }
 
-/// Returns the number of panics in this process since [`report_panics`].
-pub fn panics() -> u64 {
+/// Returns the number of panics in this process since [`install_panic_hook`].
+pub fn panic_count() -> u64 {
     PANICS.load(Ordering::Relaxed)
 }
 
 fn describe(info: &PanicHookInfo<'_>) -> String {
     let place = info.location().map_or_else(String::new, |l| format!(" (at {}:{})", l.file(), l.line()));
-    format!("{}{place}", payload_text(info.payload()))
+    format!("{}{place}", panic_message(info.payload()))
 }
 
 /// The text a panic was raised with.
-pub(crate) fn payload_text(payload: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic without a text".to_owned())
 }
 
 /// The newest panic of this thread, once.
-pub(super) fn take_last() -> Option<String> {
+pub(super) fn take_last_panic() -> Option<String> {
     LAST_PANIC.with(|last| last.borrow_mut().take())
 }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use actix_rt::ArbiterHandle;
 
-use crate::status::{ArbiterPulse, InHand, STUCK_AFTER, StatusBoard};
+use crate::status::{Activity, ArbiterHeartbeat, STUCK_AFTER, StatusBoard};
 
 /// Interval between polls.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The thread that looks for stuck actors and asks arbiters for an answer. It ends when this is dropped.
 pub struct Watchdog {
@@ -36,22 +36,22 @@ impl Watchdog {
 }
 
 fn watch(board: StatusBoard, arbiters: Vec<ArbiterHandle>, ended: &Receiver<()>) {
-    let arbiters = arbiters.into_iter().enumerate().map(|(index, arbiter)| Asked::new(index, arbiter)).collect();
-    let mut looks = Looks { board, arbiters, stuck: BTreeMap::new() };
-    while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-        looks.look();
+    let arbiters = arbiters.into_iter().enumerate().map(|(index, arbiter)| ArbiterProbe::new(index, arbiter)).collect();
+    let mut looks = WatchdogState { board, arbiters, stuck: BTreeMap::new() };
+    while ended.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        looks.poll();
     }
 }
 
-struct Looks {
+struct WatchdogState {
     board: StatusBoard,
-    arbiters: Vec<Asked>,
+    arbiters: Vec<ArbiterProbe>,
     /// The activities that were stuck at the last poll, by actor.
-    stuck: BTreeMap<String, InHand>,
+    stuck: BTreeMap<String, Activity>,
 }
 
 /// A thread, and what it was asked.
-struct Asked {
+struct ArbiterProbe {
     index: usize,
     arbiter: ArbiterHandle,
     question: u64,
@@ -60,15 +60,15 @@ struct Asked {
     is_stuck: bool,
 }
 
-impl Looks {
-    fn look(&mut self) {
-        let pulses = self.arbiters.iter_mut().map(|asked| asked.look(&self.board)).collect();
-        self.board.set_pulses(pulses);
+impl WatchdogState {
+    fn poll(&mut self) {
+        let pulses = self.arbiters.iter_mut().map(|asked| asked.poll(&self.board)).collect();
+        self.board.set_heartbeats(pulses);
         let mut stuck = BTreeMap::new();
         for (path, cell) in self.board.all() {
-            let Some(in_hand) = cell.in_hand().filter(InHand::is_stuck) else { continue };
+            let Some(in_hand) = cell.current_activity().filter(Activity::is_stuck) else { continue };
             if !self.stuck.contains_key(&path) {
-                self.board.count_stuck();
+                self.board.record_stuck();
                 tracing::warn!(target: "orderer.supervision", channel = channel_of(&path), actor = %path,
                     in_hand = %in_hand.message, seconds = in_hand.for_ms / 1000, action = in_hand.action(), "actor is stuck");
             }
@@ -84,13 +84,13 @@ impl Looks {
     }
 }
 
-impl Asked {
+impl ArbiterProbe {
     fn new(index: usize, arbiter: ArbiterHandle) -> Self {
         Self { index, arbiter, question: 0, answered: Arc::default(), at: Instant::now(), is_stuck: false }
     }
 
     /// Sends one probe at a time, so that a stuck thread accumulates none.
-    fn look(&mut self, board: &StatusBoard) -> ArbiterPulse {
+    fn poll(&mut self, board: &StatusBoard) -> ArbiterHeartbeat {
         if self.answered.load(Ordering::Acquire) == self.question {
             if self.is_stuck {
                 tracing::info!(target: "orderer.supervision", arbiter = self.index, "thread of actors goes on");
@@ -98,18 +98,18 @@ impl Asked {
             (self.question, self.at, self.is_stuck) = (self.question + 1, Instant::now(), false);
             let (answered, question) = (Arc::clone(&self.answered), self.question);
             self.arbiter.spawn_fn(move || answered.store(question, Ordering::Release));
-            return ArbiterPulse { index: self.index, stuck: false, silent_ms: 0 };
+            return ArbiterHeartbeat { index: self.index, stuck: false, silent_ms: 0 };
         }
         let silent = self.at.elapsed();
         if silent >= STUCK_AFTER && !self.is_stuck {
             self.is_stuck = true;
-            board.count_stuck();
+            board.record_stuck();
             tracing::warn!(target: "orderer.supervision", arbiter = self.index, seconds = silent.as_secs(),
                 action = "see which actor is stuck (/debug/actors); if it does not go on, restart the orderer",
                 "thread of actors is stuck, its channels take no messages");
         }
         let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
-        ArbiterPulse { index: self.index, stuck: self.is_stuck, silent_ms }
+        ArbiterHeartbeat { index: self.index, stuck: self.is_stuck, silent_ms }
     }
 }
 
@@ -132,8 +132,8 @@ mod tests {
     }
 
     /// Looks once; the question that each thread was asked last.
-    fn asked(looks: &mut Looks) -> Vec<u64> {
-        looks.look();
+    fn asked(looks: &mut WatchdogState) -> Vec<u64> {
+        looks.poll();
         looks.arbiters.iter().map(|asked| asked.question).collect()
     }
 
@@ -142,8 +142,8 @@ mod tests {
         actix::System::new().block_on(async {
             let (well, hangs) = (Arbiter::new(), Arbiter::new());
             let arbiters = [&well, &hangs].map(Arbiter::handle).into_iter().enumerate();
-            let arbiters = arbiters.map(|(index, arbiter)| Asked::new(index, arbiter)).collect();
-            let mut looks = Looks { board: StatusBoard::default(), arbiters, stuck: BTreeMap::new() };
+            let arbiters = arbiters.map(|(index, arbiter)| ArbiterProbe::new(index, arbiter)).collect();
+            let mut looks = WatchdogState { board: StatusBoard::default(), arbiters, stuck: BTreeMap::new() };
             assert_eq!(asked(&mut looks), [1, 1]);
             settled(&well).await;
             settled(&hangs).await;

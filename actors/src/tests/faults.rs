@@ -1,8 +1,8 @@
 //! Faults at every actor and at every step: the tree heals, nothing acknowledged is lost, and the other channel feels nothing.
 
 use super::*;
-use crate::fail_points::Fault;
-use crate::status::InHand;
+use crate::fail_points::FailAction;
+use crate::status::Activity;
 
 /// Orders until this many more are acknowledged, however often the chain fails meanwhile; returns them.
 async fn order_some(world: &World, name: &str, round: &str, count: usize) -> Vec<String> {
@@ -37,7 +37,7 @@ async fn until_in_chain(world: &World, name: &str, texts: &[String]) {
 }
 
 /// Each fault once, at each of these points; what was acknowledged before, meanwhile and afterwards is in the chain once.
-async fn survives(world: &World, run: &str, points: &[(&str, &[Fault])]) {
+async fn survives(world: &World, run: &str, points: &[(&str, &[FailAction])]) {
     let mut acknowledged = Vec::new();
     for (point, faults) in points {
         for fault in *faults {
@@ -45,7 +45,7 @@ async fn survives(world: &World, run: &str, points: &[(&str, &[Fault])]) {
             let round = format!("{run} {point} {fault:?}");
             acknowledged.extend(order_some(world, "app", &round, 3).await);
             let mut more = 0;
-            while world.context.board.fail_points().left(point) > 0 {
+            while world.context.board.fail_points().remaining(point) > 0 {
                 more += 1;
                 acknowledged.extend(order_some(world, "app", &format!("{round} more {more}"), 1).await);
             }
@@ -61,20 +61,20 @@ async fn survives(world: &World, run: &str, points: &[(&str, &[Fault])]) {
 async fn a_solo_channel_heals_whatever_panics_or_fails_in_it() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::with(folder.path(), Durability::Disk, "AppSolo.block", HEALING).await;
-    let other = world.channel("syschan").states();
-    let points: [(&str, &[Fault]); 5] = [
-        ("registrar/app/solo-chain:Order", &[Fault::Panic]),
-        ("registrar/app/block-writer:Write", &[Fault::Panic]),
-        ("registrar/app/block-writer:Commit", &[Fault::Panic, Fault::Error]),
-        ("registrar/app/block-writer:Committed", &[Fault::Panic]),
-        ("registrar/app/solo-chain:Start", &[Fault::Panic]),
+    let other = world.channel("syschan").subscribe_state();
+    let points: [(&str, &[FailAction]); 5] = [
+        ("registrar/app/solo-chain:Order", &[FailAction::Panic]),
+        ("registrar/app/block-writer:Write", &[FailAction::Panic]),
+        ("registrar/app/block-writer:Commit", &[FailAction::Panic, FailAction::Error]),
+        ("registrar/app/block-writer:Committed", &[FailAction::Panic]),
+        ("registrar/app/solo-chain:Start", &[FailAction::Panic]),
     ];
     // a start comes only after a death
     let (started, others) = points.split_last().unwrap();
     survives(&world, "first", others).await;
-    world.context.board.fail_points().set(started.0, Fault::Panic, 1);
+    world.context.board.fail_points().set(started.0, FailAction::Panic, 1);
     survives(&world, "second", &[others[0]]).await;
-    assert_eq!(world.context.board.fail_points().left(started.0), 0);
+    assert_eq!(world.context.board.fail_points().remaining(started.0), 0);
     assert!(!other.has_changed().unwrap(), "the other channel never left its state");
     let cell = world.context.board.cell("registrar/app/solo-chain");
     let panic = cell.report().last_panic.expect("it is shown");
@@ -85,15 +85,15 @@ async fn a_solo_channel_heals_whatever_panics_or_fails_in_it() {
 async fn a_kafka_channel_heals_whatever_panics_in_it() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::with(folder.path(), Durability::Disk, "AppKafka.block", HEALING).await;
-    let other = world.channel("syschan").states();
+    let other = world.channel("syschan").subscribe_state();
     survives(
         &world,
         "first",
         &[
-            ("registrar/app/kafka-chain:Delivery", &[Fault::Panic]),
-            ("registrar/app/kafka-chain/kafka-producer:Order", &[Fault::Panic]),
-            ("registrar/app/kafka-chain/kafka-consumer:TakenIn", &[Fault::Panic]),
-            ("registrar/app/block-writer:Write", &[Fault::Panic]),
+            ("registrar/app/kafka-chain:Delivery", &[FailAction::Panic]),
+            ("registrar/app/kafka-chain/kafka-producer:Order", &[FailAction::Panic]),
+            ("registrar/app/kafka-chain/kafka-consumer:TakenIn", &[FailAction::Panic]),
+            ("registrar/app/block-writer:Write", &[FailAction::Panic]),
         ],
     )
     .await;
@@ -113,11 +113,11 @@ async fn parents_that_panic_are_built_again_too() {
     // the chain dies, and its parent of hearing it; then the parent's parent, too
     for parents in [&["registrar/app:ChildGone"][..], &["registrar/app:ChildGone", "registrar:ChildGone"]] {
         for parent in parents {
-            points.set(parent, Fault::Panic, 1);
+            points.set(parent, FailAction::Panic, 1);
         }
-        points.set("registrar/app/solo-chain:Order", Fault::Panic, 1);
+        points.set("registrar/app/solo-chain:Order", FailAction::Panic, 1);
         let _ = world.order_and_wait("app", "dies").await;
-        while parents.iter().any(|parent| points.left(parent) > 0) {
+        while parents.iter().any(|parent| points.remaining(parent) > 0) {
             tokio::task::yield_now().await;
         }
         for name in ["app", "syschan"] {
@@ -137,7 +137,7 @@ async fn a_stuck_actor_is_noticed_within_seconds_and_its_full_gate_is_its_own() 
     let folder = tempfile::tempdir().unwrap();
     let world = World::with(folder.path(), Durability::Disk, "AppSolo.block", HEALING).await;
     let board = world.context.board.clone();
-    board.fail_points().set("registrar/app/solo-chain:Order", Fault::Stuck(STUCK), 1);
+    board.fail_points().set("registrar/app/solo-chain:Order", FailAction::Stuck(STUCK), 1);
     let began = Instant::now();
     let mut answers = Vec::new();
     // 1 MiB of gate, in envelopes of 64 KiB
@@ -145,7 +145,7 @@ async fn a_stuck_actor_is_noticed_within_seconds_and_its_full_gate_is_its_own() 
     loop {
         let channel = world.channel("app");
         let envelope = SignedEnvelope::from_parts(Bytes::copy_from_slice(text.as_bytes()), Bytes::new());
-        let submission = Submission { envelope, checked_at: channel.snapshot().sequence(), is_config: false };
+        let submission = ValidatedEnvelope { envelope, validated_at: channel.snapshot().sequence(), is_config: false };
         match channel.gate().try_order(submission) {
             Ok(answer) => answers.push(answer.expect("the gate is open")),
             Err(_) => break,
@@ -154,16 +154,16 @@ async fn a_stuck_actor_is_noticed_within_seconds_and_its_full_gate_is_its_own() 
     let cell = board.cell("registrar/app/solo-chain");
     assert!(cell.mailbox().depth >= answers.len() as u64 - 1, "{:?}", cell.mailbox());
     let mut looks = tokio::time::interval(Duration::from_millis(50));
-    while !cell.in_hand().as_ref().is_some_and(InHand::is_stuck) || board.times_stuck() < 2 {
+    while !cell.current_activity().as_ref().is_some_and(Activity::is_stuck) || board.stuck_total() < 2 {
         looks.tick().await;
         assert!(world.order_and_wait("syschan", "meanwhile").await, "the other channel goes on");
-        assert!(began.elapsed() < STUCK, "not noticed: {:?} {:?}", cell.in_hand(), board.pulses());
+        assert!(began.elapsed() < STUCK, "not noticed: {:?} {:?}", cell.current_activity(), board.heartbeats());
     }
-    assert_eq!(board.pulses().iter().filter(|pulse| pulse.stuck).count(), 1, "its thread, and no other");
+    assert_eq!(board.heartbeats().iter().filter(|pulse| pulse.stuck).count(), 1, "its thread, and no other");
     for answer in answers {
         assert_eq!(answer.await.unwrap(), Ok(()));
     }
-    assert!(!cell.in_hand().as_ref().is_some_and(InHand::is_stuck));
+    assert!(!cell.current_activity().as_ref().is_some_and(Activity::is_stuck));
     assert_eq!(cell.mailbox().depth, 0);
     assert!(cell.mailbox().high_water >= 10, "{:?}", cell.mailbox());
 }

@@ -2,9 +2,9 @@
 
 use super::*;
 use fabric_proto::common::{ChannelHeader, ConfigEnvelope, Envelope, Header, Payload, SignatureHeader};
-use orderer_core::channel::ConfigSequence;
-use orderer_core::config::genesis::genesis_block_of;
-use orderer_core::ordering::kafka::Regular;
+use orderer_core::config::genesis::genesis_block_from_envelope;
+use orderer_core::ordering::kafka::RegularMessage;
+use orderer_core::types::ConfigSequence;
 use orderer_kafka::testing::Fault;
 use orderer_kafka::{Error, Operation};
 use prost::Message as _;
@@ -20,7 +20,7 @@ fn updated_once(folder: &Path) -> String {
     payload.data = message.encode_to_vec().into();
     envelope.payload = payload.encode_to_vec().into();
     let path = folder.join("updated.block");
-    std::fs::write(&path, genesis_block_of(envelope.encode_to_vec().into(), true)).unwrap();
+    std::fs::write(&path, genesis_block_from_envelope(envelope.encode_to_vec().into(), true)).unwrap();
     path.display().to_string()
 }
 
@@ -41,7 +41,7 @@ fn message(world: &World, text: &str) -> SignedEnvelope {
 
 /// Appends a message as an orderer that validated it before the update. It is revalidated, and ordered again.
 fn append_overtaken(world: &World, text: &str) {
-    let record = Regular::accepted(message(world, text), ConfigSequence(0), false);
+    let record = RegularMessage::accepted(message(world, text), ConfigSequence(0), false);
     world.cluster.append("app", Some(record.encode())).unwrap();
 }
 
@@ -60,10 +60,10 @@ async fn a_message_that_is_ordered_again_survives_its_producer() {
     let block = updated_once(folder.path());
     let world = World::with(folder.path(), Durability::Disk, &block, HEALING).await;
     let point = "registrar/app/kafka-chain/kafka-producer:Resubmit";
-    world.context.board.fail_points().set(point, crate::fail_points::Fault::Panic, 1);
+    world.context.board.fail_points().set(point, crate::fail_points::FailAction::Panic, 1);
     append_overtaken(&world, "overtaken");
     until_in_chain_once(&world, "overtaken").await;
-    assert_eq!(world.context.board.fail_points().left(point), 0, "the producer died of it");
+    assert_eq!(world.context.board.fail_points().remaining(point), 0, "the producer died of it");
 }
 
 #[actix::test]
@@ -88,7 +88,7 @@ async fn a_broker_that_does_not_know_the_topic_yet_is_asked_again() {
     for operation in [Operation::Produce, Operation::Fetch] {
         world.cluster.inject(operation, Fault::Refuse(unknown()));
     }
-    let mut states = world.channel("app").states();
+    let mut states = world.channel("app").subscribe_state();
     let mut tried = 0;
     while !world.order_and_wait("app", &format!("try {tried}")).await {
         tried += 1;

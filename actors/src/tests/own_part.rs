@@ -1,7 +1,7 @@
 //! A node writes a channel's blocks only with an identity that BlockValidation accepts, and with one writer at a time.
 
 use super::*;
-use crate::membership::RemoveError;
+use crate::participation::RemoveError;
 use orderer_core::own::OwnSigner;
 
 /// A member of an application's organization: no policy lets it sign blocks.
@@ -61,7 +61,7 @@ async fn a_successor_begins_behind_all_that_its_predecessor_writes() {
     let world = World::with(folder.path(), Durability::Disk, "AppSolo.block", HEALING).await;
     let mut acknowledged = Vec::new();
     for round in 0..5 {
-        let stuck = crate::fail_points::Fault::Stuck(Duration::from_millis(100));
+        let stuck = crate::fail_points::FailAction::Stuck(Duration::from_millis(100));
         world.context.board.fail_points().set("registrar/app/block-writer:Commit", stuck, 2);
         let mut answers = Vec::new();
         for i in 0..12 {
@@ -69,7 +69,7 @@ async fn a_successor_begins_behind_all_that_its_predecessor_writes() {
             answers.push((text.clone(), world.order("app", &text).await.expect("the gate is open")));
         }
         let registrar = world.tree.registrar().await.expect("a registrar");
-        let _ = registrar.send(Crash).await;
+        let _ = registrar.send(PanicNow).await;
         for (text, answer) in answers {
             if matches!(answer.await, Ok(Ok(()))) {
                 acknowledged.push(text);
@@ -102,7 +102,7 @@ async fn of_two_restarts_of_a_broken_channel_one_opens_it_and_no_removal_comes_i
     let folder = tempfile::tempdir().unwrap();
     let id = ChannelId::parse("broken").unwrap();
     let file = {
-        let ledgers = LedgerStore::new(folder.path(), BlockCaches { bytes: 0 }).unwrap();
+        let ledgers = LedgerProvider::new(folder.path(), BlockCacheConfig { bytes: 0 }).unwrap();
         let block = EncodedBlock::parse(&std::fs::read(Path::new(NET).join("AppSolo.block")).unwrap()).unwrap();
         drop(ledgers.create(&id, &block).unwrap());
         ledgers.path(&id)
@@ -110,13 +110,13 @@ async fn of_two_restarts_of_a_broken_channel_one_opens_it_and_no_removal_comes_i
     let good = std::fs::read(&file).unwrap();
     std::fs::write(&file, "garbage").unwrap();
     let world = World::start(folder.path(), Durability::Disk).await;
-    assert!(matches!(world.context.directory.find("broken"), Some(Entry::Broken(_))));
+    assert!(matches!(world.context.directory.get("broken"), Some(ChannelEntry::Unavailable(_))));
     std::fs::write(&file, good).unwrap();
     let (first, second, removed) =
         tokio::join!(world.restart("broken"), world.restart("broken"), world.context.membership.remove(id));
     assert_eq!(first, Ok(()));
-    assert_eq!(second, Err(RestartError::Pending("restart")));
-    assert_eq!(removed, Err(RemoveError::Pending("restart")));
+    assert_eq!(second, Err(RestartError::OperationPending("restart")));
+    assert_eq!(removed, Err(RemoveError::OperationPending("restart")));
     world.until("broken", |state| *state == ChannelState::Running).await;
     assert!(world.order_and_wait("broken", "one").await, "it is within reach");
 }

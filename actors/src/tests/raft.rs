@@ -20,20 +20,20 @@ use orderer_cluster::{
     PullError, SendError, StepRejection,
 };
 use orderer_core::block::data_hash;
-use orderer_core::config::{RaftAs, Serving, compute_update};
-use orderer_core::envelope::Message;
-use orderer_core::ordering::raft::Acknowledge;
+use orderer_core::config::{ConsensusMapping, EtcdraftMapping, compute_update};
+use orderer_core::envelope::ParsedEnvelope;
+use orderer_core::ordering::raft::AcknowledgePoint;
 use orderer_core::own::public_key_of;
 use rcgen::{CertificateParams, Issuer, KeyPair};
 
 use super::*;
-use crate::channel::Relation;
-use crate::consensus::raft::{RaftConsenter, RaftParts, RaftSettings};
-use crate::membership::JoinBlock;
-use crate::node_context::{stamp, unix_now};
-use crate::replication::Replication;
-use orderer_core::processing::{Circumstances, Judging, Proposed, propose_update};
-use orderer_core::replication::Pauses;
+use crate::channel::ConsensusRelation;
+use crate::consensus::raft::{RaftConsenter, RaftContext, RaftSettings};
+use crate::node_context::{fresh_header_fields, unix_now};
+use crate::participation::JoinBlock;
+use crate::replication::ReplicationContext;
+use orderer_core::processing::{MessageOrigin, PreparedConfigMessage, ValidationContext, process_config_update};
+use orderer_core::replication::RetryDelays;
 
 /// Name of the channel.
 const APP: &str = "app";
@@ -42,7 +42,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// The simulated network, by node number: each node's directory, its membership, and the disconnected nodes.
 #[derive(Default)]
 struct Wires {
-    nodes: Mutex<HashMap<u64, Arc<Directory>>>,
+    nodes: Mutex<HashMap<u64, Arc<ChannelRegistry>>>,
     members: Mutex<HashMap<u64, Membership>>,
     cut: Mutex<BTreeSet<u64>>,
 }
@@ -71,8 +71,8 @@ impl Wires {
             return Err(lost("cut off"));
         }
         let directory = self.nodes.lock().unwrap().get(&receiver).cloned().ok_or_else(|| lost("stopped"))?;
-        let seat = match directory.find(channel) {
-            Some(Entry::Open(channel)) => channel.cluster().ok_or_else(|| lost("no chain"))?,
+        let seat = match directory.get(channel) {
+            Some(ChannelEntry::Open(channel)) => channel.cluster().ok_or_else(|| lost("no chain"))?,
             _ => return Err(lost("no channel")),
         };
         let is_sender = |member: &&orderer_cluster::Member| number_of(&member.consenter.host) == Some(from);
@@ -153,8 +153,8 @@ impl Wire {
         let number = number_of(&endpoint.address).ok_or_else(|| PullError::Address(endpoint.address.clone()))?;
         let lost = || PullError::Connect("stopped".to_owned());
         let directory = self.wires.nodes.lock().unwrap().get(&number).cloned().ok_or_else(lost)?;
-        match directory.find(channel) {
-            Some(Entry::Open(channel)) if number != self.node => Ok(channel),
+        match directory.get(channel) {
+            Some(ChannelEntry::Open(channel)) if number != self.node => Ok(channel),
             _ => Err(lost()),
         }
     }
@@ -245,7 +245,7 @@ fn genesis(consenters: &[Consenter]) -> EncodedBlock {
 }
 
 /// Returns the CONFIG message that makes these the channel's consenters, signed by an administrator of the orderers.
-fn update(snapshot: &ChannelSnapshot, consenters: &[Consenter]) -> Proposed {
+fn update(snapshot: &ChannelSnapshot, consenters: &[Consenter]) -> PreparedConfigMessage {
     let msp = Path::new(NET).join("crypto/ordererOrganizations/example.com/users/Admin@example.com/msp");
     let key = SigningKey::from_pem(&std::fs::read(msp.join("keystore/priv_sk")).unwrap()).unwrap();
     let certificate = std::fs::read(msp.join("signcerts/Admin@example.com-cert.pem")).unwrap();
@@ -273,14 +273,14 @@ fn update(snapshot: &ChannelSnapshot, consenters: &[Consenter]) -> Proposed {
         signature_header: signature_header(2).encode_to_vec().into(),
     };
     let payload = Payload { header: Some(header), data: data.into() }.encode_to_vec();
-    let message = Message::parse(SignedEnvelope::sign(payload.into(), &admin).unwrap()).unwrap();
-    let at = Circumstances { now: unix_now(), expiration_checks: true, judging: Judging::AtTheDoor };
-    propose_update(snapshot, &message, &TestSigner::new(), stamp(), at).unwrap()
+    let message = ParsedEnvelope::parse(SignedEnvelope::sign(payload.into(), &admin).unwrap()).unwrap();
+    let at = ValidationContext { now: unix_now(), expiration_checks: true, judging: MessageOrigin::Client };
+    process_config_update(snapshot, &message, &TestSigner::new(), fresh_header_fields(), at).unwrap()
 }
 
 struct Node {
     context: Arc<NodeContext>,
-    tree: Tree,
+    tree: ActorTree,
 }
 
 struct Cluster {
@@ -289,7 +289,7 @@ struct Cluster {
     nodes: Vec<Option<Node>>,
     keys: Vec<Bytes>,
     wires: Arc<Wires>,
-    acknowledge: Acknowledge,
+    acknowledge: AcknowledgePoint,
 }
 
 impl Cluster {
@@ -298,7 +298,7 @@ impl Cluster {
     }
 
     /// Creates `count` consenters and starts the first `running` of them.
-    async fn partly(count: usize, running: usize, acknowledge: Acknowledge) -> Self {
+    async fn partly(count: usize, running: usize, acknowledge: AcknowledgePoint) -> Self {
         let mut cluster = Self::made(count, count);
         cluster.acknowledge = acknowledge;
         for place in 0..running {
@@ -322,28 +322,28 @@ impl Cluster {
         let genesis = genesis(&consenters[..count]);
         let folders: Vec<_> = (0..nodes).map(|_| tempfile::tempdir().unwrap()).collect();
         for folder in &folders[..count] {
-            let ledgers = LedgerStore::new(folder.path(), BlockCaches { bytes: 1 << 20 }).unwrap();
+            let ledgers = LedgerProvider::new(folder.path(), BlockCacheConfig { bytes: 1 << 20 }).unwrap();
             ledgers.create(&ChannelId::parse(APP).unwrap(), &genesis).unwrap();
         }
         let running = (0..nodes).map(|_| None).collect();
-        let acknowledge = Acknowledge::Durable;
+        let acknowledge = AcknowledgePoint::Durable;
         Self { consenters, folders, nodes: running, keys, wires: Arc::default(), acknowledge }
     }
 
     async fn start_node(&mut self, place: usize) {
-        let ledgers = LedgerStore::new(self.folders[place].path(), BlockCaches { bytes: 1 << 20 }).unwrap();
+        let ledgers = LedgerProvider::new(self.folders[place].path(), BlockCacheConfig { bytes: 1 << 20 }).unwrap();
         let signer = Arc::new(TestSigner::new());
         let mut context = node_context(ledgers, &signer, Durability::Disk, HEALING);
-        context.serving = Serving { etcdraft: RaftAs::Raft, brokers: Vec::new() };
+        context.serving = ConsensusMapping { etcdraft: EtcdraftMapping::Raft, brokers: Vec::new() };
         context.tls_keys = arc_swap::ArcSwap::from_pointee(vec![self.keys[place].clone()]);
         let context = Arc::new(context);
         let node = place as u64 + 1;
         self.wires.nodes.lock().unwrap().insert(node, Arc::clone(&context.directory));
-        let parts = RaftParts {
+        let parts = RaftContext {
             network: Arc::new(Wire { node, wires: Arc::clone(&self.wires) }),
-            replication: Replication::new(
+            replication: ReplicationContext::new(
                 Arc::new(Wire { node, wires: Arc::clone(&self.wires) }),
-                Pauses { retry: Duration::from_millis(20), ..Pauses::default() },
+                RetryDelays { retry: Duration::from_millis(20), ..RetryDelays::default() },
                 1 << 20,
                 1 << 20,
             ),
@@ -355,7 +355,7 @@ impl Cluster {
             log_bytes: 1 << 20,
         };
         let consenters = Consenters::default().with(SoloConsenter).with(RaftConsenter::new(parts));
-        let mut tree = Tree::start(Arc::clone(&context), Arc::new(consenters));
+        let mut tree = ActorTree::start(Arc::clone(&context), Arc::new(consenters));
         tree.ready().await;
         self.nodes[place] = Some(Node { context, tree });
     }
@@ -387,25 +387,25 @@ impl Cluster {
         let ledger = Arc::clone(self.channel(from).ledger());
         let block = ledger.block(ledger.last_config()).unwrap().unwrap();
         let context = Arc::clone(self.context(place));
-        let block = JoinBlock::read(&block.block_bytes(), &context).unwrap();
+        let block = JoinBlock::parse(&block.block_bytes(), &context).unwrap();
         context.membership.join(block).await.unwrap();
     }
 
     async fn until(&self, place: usize, wanted: ChannelState) {
-        self.channel(place).states().wait_for(|state| *state == wanted).await.unwrap();
+        self.channel(place).subscribe_state().wait_for(|state| *state == wanted).await.unwrap();
     }
 
     /// Sends a config update that makes these the channel's consenters, and waits until it is in force on that node.
     /// Otherwise the node would revalidate later envelopes that were validated before, and the envelopes of these tests
     /// would fail.
-    async fn consent(&self, place: usize, consenters: &[Consenter]) -> OrderAnswer {
+    async fn consent(&self, place: usize, consenters: &[Consenter]) -> OrderResult {
         let channel = self.channel(place);
         let proposed = update(&channel.snapshot(), consenters);
-        let (envelope, checked_at) = (proposed.envelope, proposed.sequence);
-        let answer = channel.gate().order(Submission { envelope, checked_at, is_config: true }).await;
+        let (envelope, validated_at) = (proposed.envelope, proposed.sequence);
+        let answer = channel.gate().order(ValidatedEnvelope { envelope, validated_at, is_config: true }).await;
         answer.expect("the gate is open").await.expect("the chain lives")?;
         let mut heights = channel.ledger().heights();
-        heights.wait_for(|_| channel.snapshot().sequence() > checked_at).await.unwrap();
+        heights.wait_for(|_| channel.snapshot().sequence() > validated_at).await.unwrap();
         Ok(())
     }
 
@@ -418,8 +418,8 @@ impl Cluster {
     }
 
     fn channel(&self, place: usize) -> Arc<Channel> {
-        match self.context(place).directory.find(APP) {
-            Some(Entry::Open(channel)) => channel,
+        match self.context(place).directory.get(APP) {
+            Some(ChannelEntry::Open(channel)) => channel,
             other => panic!("{other:?}"),
         }
     }
@@ -431,14 +431,14 @@ impl Cluster {
     /// Waits until every running node knows a leader.
     async fn led(&self) {
         for place in self.running() {
-            self.channel(place).states().wait_for(|state| *state == ChannelState::Running).await.unwrap();
+            self.channel(place).subscribe_state().wait_for(|state| *state == ChannelState::Running).await.unwrap();
         }
     }
 
     fn leader(&self) -> usize {
         let leads = |place: &usize| {
             let channel = self.channel(*place);
-            channel.observed().raft().shown().is_some_and(|shown| shown.is_leader)
+            channel.observer().raft().shown().is_some_and(|shown| shown.is_leader)
         };
         self.running().find(leads).expect("somebody leads")
     }
@@ -446,8 +446,8 @@ impl Cluster {
     async fn order(&self, place: usize, text: &str) -> bool {
         let channel = self.channel(place);
         let envelope = SignedEnvelope::from_parts(payload(text), Bytes::from_static(b"nobody looks at it"));
-        let checked_at = channel.snapshot().sequence();
-        match channel.gate().order(Submission { envelope, checked_at, is_config: false }).await {
+        let validated_at = channel.snapshot().sequence();
+        match channel.gate().order(ValidatedEnvelope { envelope, validated_at, is_config: false }).await {
             Some(answer) => matches!(answer.await, Ok(Ok(()))),
             None => false,
         }
@@ -575,7 +575,7 @@ async fn who_missed_more_than_the_leaders_log_has_left_gets_the_blocks_from_othe
     }
     cluster.ordered(place, &missed).await;
     let leader = cluster.channel(cluster.leader());
-    assert!(leader.observed().raft().shown().is_some_and(|shown| shown.snapshot_block > 20), "a snapshot was taken");
+    assert!(leader.observer().raft().shown().is_some_and(|shown| shown.snapshot_block > 20), "a snapshot was taken");
     cluster.start_node(away).await;
     cluster.agree(&missed).await;
     // it has been catching up, and its state shows that no longer
@@ -625,7 +625,7 @@ async fn a_node_joins_late_follows_becomes_a_consenter_and_is_removed_again() {
 
     cluster.join(late, 0).await;
     cluster.until(late, ChannelState::Following).await;
-    assert_eq!(cluster.channel(late).relation(), Relation::Follower);
+    assert_eq!(cluster.channel(late).relation(), ConsensusRelation::Follower);
     assert!(
         !cluster.context(late).ledgers.join_block(&ChannelId::parse(APP).unwrap()).exists(),
         "it has what it was joined with"
@@ -637,7 +637,7 @@ async fn a_node_joins_late_follows_becomes_a_consenter_and_is_removed_again() {
 
     cluster.have_consent(1, &[&moved[..], &cluster.consenters[3..]].concat()).await;
     cluster.until(late, ChannelState::Running).await;
-    assert_eq!(cluster.channel(late).relation(), Relation::Consenter);
+    assert_eq!(cluster.channel(late).relation(), ConsensusRelation::Consenter);
     for text in texts("at the late one", 12) {
         assert!(cluster.order(late, &text).await);
         all.push(text);
@@ -663,7 +663,7 @@ async fn an_update_that_would_cost_the_quorum_is_refused_and_one_that_can_be_is_
     };
     let active = async |nodes| {
         let figures = cluster.channel(leader);
-        while figures.observed().raft().shown().map(|shown| shown.active_nodes) != Some(nodes) {
+        while figures.observer().raft().shown().map(|shown| shown.active_nodes) != Some(nodes) {
             tokio::time::sleep(TICK).await;
         }
     };

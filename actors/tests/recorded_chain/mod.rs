@@ -10,8 +10,8 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use orderer_core::block::{ChainTip, EncodedBlock};
-use orderer_core::channel::{BlockNumber, ChannelId};
-use orderer_core::config::{Catalog, ChannelSnapshot};
+use orderer_core::config::{ChannelSnapshot, ConfigCache};
+use orderer_core::types::{BlockNumber, ChannelId};
 
 /// The chain as one of the orderers served it.
 pub(crate) struct Recorded {
@@ -44,7 +44,7 @@ impl Recorded {
     pub(crate) fn tip(&self, number: u64) -> ChainTip {
         let newest = self.block(number);
         let config = self.block(newest.last_config().0).decode();
-        ChainTip::of(&newest, ChannelSnapshot::from_config_block(&config, &Arc::<Catalog>::default()).unwrap())
+        ChainTip::of(&newest, ChannelSnapshot::from_config_block(&config, &Arc::<ConfigCache>::default()).unwrap())
     }
 
     pub(crate) fn newest(&self) -> BlockNumber {

@@ -12,9 +12,9 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 use super::encoded::{BlockError, EncodedBlock};
 use super::header::{data_hash, header_bytes};
 use super::{Hash, METADATA_SLOTS};
-use crate::channel::BlockNumber;
 use crate::crypto::Signer;
 use crate::envelope::SignedEnvelope;
+use crate::types::BlockNumber;
 
 /// Tags of `Block.header`, `.data`, `.metadata`, and of `BlockData.data`: all length-delimited.
 const HEADER_TAG: u8 = 0x0a;
@@ -24,7 +24,7 @@ const ENTRY_TAG: u8 = 0x0a;
 
 /// Parts of the next block of a channel.
 #[derive(Debug)]
-pub struct Contents<'a> {
+pub struct BlockContents<'a> {
     /// Number of the block.
     pub number: BlockNumber,
     /// Hash of the previous block's header.
@@ -38,8 +38,8 @@ pub struct Contents<'a> {
 }
 
 /// Builds and signs a block. `nonce` is for its signature header and must be fresh.
-pub fn assemble(contents: Contents<'_>, signer: &dyn Signer, nonce: [u8; 24]) -> Result<EncodedBlock, BlockError> {
-    let Contents { number, previous_hash, envelopes, last_config, consenter_metadata } = contents;
+pub fn assemble(contents: BlockContents<'_>, signer: &dyn Signer, nonce: [u8; 24]) -> Result<EncodedBlock, BlockError> {
+    let BlockContents { number, previous_hash, envelopes, last_config, consenter_metadata } = contents;
     let data_hash = data_hash(envelopes.iter().map(|e| e.raw().as_ref()));
     let header = BlockHeader {
         number: number.0,

@@ -7,17 +7,17 @@ use fabric_proto::common::HeaderType;
 
 use super::encoded::EncodedBlock;
 use super::header::Hash;
-use super::verify::{VerifyError, verify_signatures};
-use crate::channel::{BlockNumber, ChannelId};
-use crate::config::{Catalog, ChannelSnapshot, ConfigError};
+use super::verify::{BlockSignatureError, verify_block_signatures};
+use crate::config::{ChannelSnapshot, ConfigCache, ConfigError};
 use crate::crypto::hex;
-use crate::envelope::{EnvelopeError, Message, SignedEnvelope};
-use crate::processing::{Refusal, apply_config};
+use crate::envelope::{EnvelopeError, ParsedEnvelope, SignedEnvelope};
+use crate::processing::{Rejection, apply_config};
+use crate::types::{BlockNumber, ChannelId};
 
 /// A block does not continue the chain.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ChainError {
+pub enum ChainVerifyError {
     /// A block is missing or repeated.
     #[error("block {got} stands where block {expected} should be")]
     Number {
@@ -38,7 +38,7 @@ pub enum ChainError {
     },
     /// The signatures do not satisfy the channel's policy.
     #[error(transparent)]
-    Signatures(#[from] VerifyError),
+    Signatures(#[from] BlockSignatureError),
     /// The block names another block than the newest config block.
     #[error("block {number} names block {got} as the last with a configuration, that is block {expected}")]
     LastConfig {
@@ -74,7 +74,7 @@ pub enum ChainError {
         number: BlockNumber,
         /// Error of the update.
         #[source]
-        cause: Box<Refusal>,
+        cause: Box<Rejection>,
     },
     /// Block 0 configures another channel.
     #[error("block {number} is of channel {got}, not of {expected}")]
@@ -88,28 +88,28 @@ pub enum ChainError {
     },
 }
 
-impl ChainError {
+impl ChainVerifyError {
     /// Returns the number of the invalid block.
     pub fn number(&self) -> BlockNumber {
         match self {
             Self::Number { got: number, .. }
-            | Self::Signatures(VerifyError::Denied { number, .. })
+            | Self::Signatures(BlockSignatureError::Denied { number, .. })
             | Self::Link { number, .. }
             | Self::LastConfig { number, .. }
             | Self::Message { number, .. }
             | Self::Config { number, .. }
             | Self::Update { number, .. }
             | Self::OtherChannel { number, .. } => *number,
-            Self::Signatures(VerifyError::Block(error)) => error.number().unwrap_or(BlockNumber::GENESIS),
+            Self::Signatures(BlockSignatureError::Block(error)) => error.number().unwrap_or(BlockNumber::GENESIS),
         }
     }
 }
 
 /// Verifies a chain block by block.
 #[derive(Debug)]
-pub struct ChainCheck {
+pub struct ChainVerifier {
     channel: Option<ChannelId>,
-    catalog: Arc<Catalog>,
+    catalog: Arc<ConfigCache>,
     reached: Option<ChainTip>,
     config_blocks: u64,
     /// Whether all blocks so far are config blocks.
@@ -137,9 +137,9 @@ impl ChainTip {
     }
 }
 
-impl ChainCheck {
+impl ChainVerifier {
     /// Starts before block 0, for this channel or for the one that block 0 names.
-    pub fn new(channel: Option<ChannelId>, catalog: Arc<Catalog>) -> Self {
+    pub fn new(channel: Option<ChannelId>, catalog: Arc<ConfigCache>) -> Self {
         Self { channel, catalog, reached: None, config_blocks: 0, config_only: true }
     }
 
@@ -189,26 +189,26 @@ impl ChainCheck {
     /// by the signature of the block after the gap, which names the hash of its predecessor.
     ///
     /// # Errors
-    /// Fails as [`take`](Self::take); no block can be accepted after a failure.
-    pub fn take_kept(&mut self, block: &EncodedBlock) -> Result<(), ChainError> {
+    /// Fails as [`verify_next`](Self::verify_next); no block can be accepted after a failure.
+    pub fn verify_next_pruned(&mut self, block: &EncodedBlock) -> Result<(), ChainVerifyError> {
         let is_behind_gap = self.reached.as_ref().is_some_and(|reached| block.number() > reached.number.next());
         // a hash of another length than a hash's is no link
         if let (true, true, Ok(previous_hash)) = (is_behind_gap, self.config_only, block.previous_hash()[..].try_into())
         {
             self.skip_to(block.number(), previous_hash);
         }
-        self.take(block)
+        self.verify_next(block)
     }
 
     /// Accepts the next block. Costs the verification of its signatures, and of a config update where it has one.
     ///
     /// # Errors
     /// The block does not continue the chain; it is not accepted.
-    pub fn take(&mut self, block: &EncodedBlock) -> Result<(), ChainError> {
+    pub fn verify_next(&mut self, block: &EncodedBlock) -> Result<(), ChainVerifyError> {
         match &self.reached {
-            None => self.take_first(block),
+            None => self.verify_first(block),
             Some(reached) => {
-                let next = reached.take(block)?;
+                let next = reached.verify_next(block)?;
                 let is_config = next.last_config == block.number();
                 self.config_blocks += u64::from(is_config);
                 self.config_only &= is_config;
@@ -218,23 +218,23 @@ impl ChainCheck {
         }
     }
 
-    fn take_first(&mut self, block: &EncodedBlock) -> Result<(), ChainError> {
+    fn verify_first(&mut self, block: &EncodedBlock) -> Result<(), ChainVerifyError> {
         let number = block.number();
         if number != BlockNumber::GENESIS {
-            return Err(ChainError::Number { expected: BlockNumber::GENESIS, got: number });
+            return Err(ChainVerifyError::Number { expected: BlockNumber::GENESIS, got: number });
         }
         if !block.previous_hash().is_empty() {
             let got = hex(block.previous_hash());
-            return Err(ChainError::Link { number, expected: String::new(), got });
+            return Err(ChainVerifyError::Link { number, expected: String::new(), got });
         }
         check_last_config(block, number)?;
         let snapshot = ChannelSnapshot::from_config_block(&block.decode(), &self.catalog)
             .and_then(|snapshot| snapshot.check_supported().map(|()| snapshot))
-            .map_err(|cause| ChainError::Config { number, cause })?;
+            .map_err(|cause| ChainVerifyError::Config { number, cause })?;
         let got = snapshot.channel().clone();
         match &self.channel {
             Some(expected) if *expected != got => {
-                return Err(ChainError::OtherChannel { number, expected: expected.clone(), got });
+                return Err(ChainVerifyError::OtherChannel { number, expected: expected.clone(), got });
             }
             _ => self.channel = Some(got),
         }
@@ -245,17 +245,17 @@ impl ChainCheck {
 }
 
 impl ChainTip {
-    fn take(&self, block: &EncodedBlock) -> Result<Self, ChainError> {
+    fn verify_next(&self, block: &EncodedBlock) -> Result<Self, ChainVerifyError> {
         let number = block.number();
         let expected = self.number.next();
         if number != expected {
-            return Err(ChainError::Number { expected, got: number });
+            return Err(ChainVerifyError::Number { expected, got: number });
         }
         if block.previous_hash()[..] != self.header_hash[..] {
             let (expected, got) = (hex(&self.header_hash), hex(block.previous_hash()));
-            return Err(ChainError::Link { number, expected, got });
+            return Err(ChainVerifyError::Link { number, expected, got });
         }
-        verify_signatures(block, &self.snapshot)?;
+        verify_block_signatures(block, &self.snapshot)?;
         let next = self.next_config(block)?;
         let last_config = if next.is_some() { number } else { self.last_config };
         check_last_config(block, last_config)?;
@@ -264,24 +264,24 @@ impl ChainTip {
     }
 
     /// Returns the configuration that the block puts in force; `None` if it does not change the channel's configuration.
-    fn next_config(&self, block: &EncodedBlock) -> Result<Option<ChannelSnapshot>, ChainError> {
+    fn next_config(&self, block: &EncodedBlock) -> Result<Option<ChannelSnapshot>, ChainVerifyError> {
         if !block.is_config() {
             return Ok(None);
         }
         let number = block.number();
         let entry = block.decode().data.unwrap_or_default().data.into_iter().next().unwrap_or_default();
-        let message = SignedEnvelope::parse(entry).and_then(Message::parse);
-        let message = message.map_err(|cause| ChainError::Message { number, cause })?;
+        let message = SignedEnvelope::parse(entry).and_then(ParsedEnvelope::parse);
+        let message = message.map_err(|cause| ChainVerifyError::Message { number, cause })?;
         if message.channel_header.r#type != HeaderType::Config as i32 {
             // a message of the system channel that creates another channel
             return Ok(None);
         }
         let next = apply_config(&self.snapshot, &message);
-        next.map(Some).map_err(|cause| ChainError::Update { number, cause: Box::new(cause) })
+        next.map(Some).map_err(|cause| ChainVerifyError::Update { number, cause: Box::new(cause) })
     }
 }
 
-fn check_last_config(block: &EncodedBlock, expected: BlockNumber) -> Result<(), ChainError> {
+fn check_last_config(block: &EncodedBlock, expected: BlockNumber) -> Result<(), ChainVerifyError> {
     let (number, got) = (block.number(), block.last_config());
-    if got == expected { Ok(()) } else { Err(ChainError::LastConfig { number, expected, got }) }
+    if got == expected { Ok(()) } else { Err(ChainVerifyError::LastConfig { number, expected, got }) }
 }

@@ -14,8 +14,8 @@ use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::header::{Hash, data_hash, header_hash};
-use crate::channel::BlockNumber;
 use crate::crypto::hex;
+use crate::types::BlockNumber;
 
 /// Length of the gRPC message prefix: one byte "not compressed" and four bytes of length.
 const GRPC_PREFIX_BYTES: usize = 5;
@@ -24,7 +24,7 @@ const HEADROOM_BYTES: usize = GRPC_PREFIX_BYTES + 1 + 10;
 /// Tag of `DeliverResponse.block`: field 2, length-delimited.
 const DELIVER_BLOCK_TAG: u8 = 0x12;
 /// Maximum size of a block: the length in a gRPC prefix has four bytes, and the message around the block needs a few.
-const BLOCK_MAX_BYTES: usize = u32::MAX as usize - HEADROOM_BYTES;
+const MAX_BLOCK_BYTES: usize = u32::MAX as usize - HEADROOM_BYTES;
 
 /// A block, encoded once. Its bytes follow the prefix that makes it a message of a Deliver stream, so that the ledger
 /// stores and every subscriber receives slices of one buffer. Cloning shares the buffer.
@@ -136,7 +136,7 @@ impl EncodedBlock {
     /// Finishes a buffer from `with_headroom`: writes the prefix into the headroom and parses the block.
     pub(super) fn finish(mut buffer: BytesMut) -> Result<Self, BlockError> {
         let block_len = buffer.len() - HEADROOM_BYTES;
-        if block_len > BLOCK_MAX_BYTES {
+        if block_len > MAX_BLOCK_BYTES {
             return Err(BlockError::TooLarge { bytes: block_len });
         }
         let frame_at = write_prefix(&mut buffer[..HEADROOM_BYTES], block_len);

@@ -8,12 +8,12 @@ mod header;
 mod metadata;
 mod verify;
 
-pub use assemble::{Contents, assemble};
-pub use chain::{ChainCheck, ChainError, ChainTip};
+pub use assemble::{BlockContents, assemble};
+pub use chain::{ChainTip, ChainVerifier, ChainVerifyError};
 pub use encoded::{BlockError, EncodedBlock, status_frame};
 pub use header::{Hash, data_hash, header_bytes, header_hash};
 pub use metadata::consenter_metadata;
-pub use verify::{VerifyError, verify_signatures};
+pub use verify::{BlockSignatureError, verify_block_signatures};
 
 /// Number of slots in a block's metadata.
 pub const METADATA_SLOTS: usize = 5;

@@ -7,12 +7,12 @@ use fabric_proto::lenient;
 use super::encoded::{BlockError, EncodedBlock};
 use super::header::header_bytes;
 use crate::config::ChannelSnapshot;
-use crate::policy::{Denied, SignedDatum, Signers};
+use crate::policy::{PolicyDenied, SignedData, Signers};
 
 /// A block's signatures are not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum VerifyError {
+pub enum BlockSignatureError {
     /// The metadata cannot be decoded.
     #[error(transparent)]
     Block(#[from] BlockError),
@@ -20,15 +20,15 @@ pub enum VerifyError {
     #[error("block {number}: not signed as BlockValidation asks: {denied}")]
     Denied {
         /// Number of the block.
-        number: crate::channel::BlockNumber,
+        number: crate::types::BlockNumber,
         /// Reason of the policy's denial.
-        denied: Box<Denied>,
+        denied: Box<PolicyDenied>,
     },
 }
 
 /// Verifies the signatures of `block` against the policy BlockValidation of the configuration that was in force
 /// before it, as a peer does.
-pub fn verify_signatures(block: &EncodedBlock, snapshot: &ChannelSnapshot) -> Result<(), VerifyError> {
+pub fn verify_block_signatures(block: &EncodedBlock, snapshot: &ChannelSnapshot) -> Result<(), BlockSignatureError> {
     let number = block.number();
     let parts = block.decode();
     let header = parts.header.unwrap_or_default();
@@ -41,11 +41,11 @@ pub fn verify_signatures(block: &EncodedBlock, snapshot: &ChannelSnapshot) -> Re
     for signature in metadata.signatures {
         let signer: SignatureHeader = lenient::decode(signature.signature_header.clone()).map_err(malformed)?;
         let message = Bytes::from([&metadata.value[..], &signature.signature_header, &header].concat());
-        data.push(SignedDatum { message, creator: signer.creator, signature: signature.signature });
+        data.push(SignedData { message, creator: signer.creator, signature: signature.signature });
     }
     let signers = Signers::verify(&data, snapshot.msps());
     snapshot
         .policies()
         .evaluate("/Channel/Orderer/BlockValidation", &signers)
-        .map_err(|denied| VerifyError::Denied { number, denied: Box::new(denied) })
+        .map_err(|denied| BlockSignatureError::Denied { number, denied: Box::new(denied) })
 }

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use fabric_proto::common::Policy;
 
+use super::cache::ConfigCache;
 use super::capabilities::ChannelCapabilities;
-use super::catalog::Catalog;
 use super::snapshot::ConfigError;
 use super::tree::{GroupRef, Tree};
 use super::update::UpdateError;
 use super::values::{OrdererConfig, read_channel, read_msp, read_orderer};
-use super::{key, shape};
-use crate::identity::{Effort, Msps};
-use crate::policy::Policies;
+use super::{key, schema};
+use crate::identity::{MspManager, WorkLimit};
+use crate::policy::PolicyManager;
 
 /// A configuration, parsed and validated as a whole. It does not name its channel: channels with
 /// equal configurations share one.
@@ -24,8 +24,8 @@ pub(super) struct Bundle {
     /// MSP ID by the name of the organization's group.
     application: Option<BTreeMap<String, String>>,
     consortiums: Option<BTreeMap<String, Consortium>>,
-    msps: Msps,
-    policies: Policies,
+    msps: MspManager,
+    policies: PolicyManager,
 }
 
 /// A consortium of a system channel.
@@ -37,10 +37,10 @@ pub(super) struct Consortium {
 
 impl Bundle {
     /// Parses and validates the tree whose root is the Channel group.
-    pub(super) fn read(tree: Tree, catalog: &Catalog, effort: Effort) -> Result<Self, ConfigError> {
+    pub(super) fn read(tree: Tree, catalog: &ConfigCache, effort: WorkLimit) -> Result<Self, ConfigError> {
         let group = tree.root();
-        if catalog.checks_shape() {
-            shape::check(group)?;
+        if catalog.checks_schema() {
+            schema::check(group)?;
         }
         let capabilities = read_channel(group)?;
         let version = capabilities.msp_version();
@@ -81,8 +81,8 @@ impl Bundle {
             }
             None => None,
         };
-        let msps = Msps::new(msps).map_err(|cause| ConfigError::MspConflict(Box::new(cause)))?;
-        let policies = Policies::from_tree(&tree, capabilities.recursion_max())?;
+        let msps = MspManager::new(msps).map_err(|cause| ConfigError::MspConflict(Box::new(cause)))?;
+        let policies = PolicyManager::from_tree(&tree, capabilities.recursion_max())?;
         tree.check_keys()?;
         Ok(Self { tree, capabilities, orderer, application, consortiums, msps, policies })
     }
@@ -146,11 +146,11 @@ impl Bundle {
         &self.tree
     }
 
-    pub(super) fn msps(&self) -> &Msps {
+    pub(super) fn msps(&self) -> &MspManager {
         &self.msps
     }
 
-    pub(super) fn policies(&self) -> &Policies {
+    pub(super) fn policies(&self) -> &PolicyManager {
         &self.policies
     }
 

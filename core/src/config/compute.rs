@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fabric_proto::common::{Config, ConfigGroup, ConfigPolicy, ConfigUpdate, ConfigValue};
 
-use crate::channel::ChannelId;
+use crate::types::ChannelId;
 
 /// There is no such update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

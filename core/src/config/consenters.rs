@@ -9,7 +9,7 @@ use fabric_proto::lenient;
 
 use super::duration::parse_go_duration;
 use super::snapshot::ChannelSnapshot;
-use crate::identity::{Effort, TlsAuthorities, TlsCertificateError};
+use crate::identity::{TlsAuthorities, TlsCertificateError, WorkLimit};
 
 /// The metadata of an etcdraft channel is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,11 +81,14 @@ pub enum ConsentersError {
 }
 
 /// Parses the metadata of an etcdraft channel and validates it as Fabric does.
-pub fn check_consenters(snapshot: &ChannelSnapshot) -> Result<Vec<Consenter>, ConsentersError> {
-    check_consenters_within(snapshot, Effort::AsNeeded)
+pub fn validate_consenters(snapshot: &ChannelSnapshot) -> Result<Vec<Consenter>, ConsentersError> {
+    validate_consenters_within(snapshot, WorkLimit::AsNeeded)
 }
 
-fn check_consenters_within(snapshot: &ChannelSnapshot, effort: Effort) -> Result<Vec<Consenter>, ConsentersError> {
+fn validate_consenters_within(
+    snapshot: &ChannelSnapshot,
+    effort: WorkLimit,
+) -> Result<Vec<Consenter>, ConsentersError> {
     let orderer = snapshot.orderer();
     let metadata = read(&orderer.consensus_metadata)?;
     check_options(metadata.options.as_ref().ok_or(ConsentersError::NoOptions)?)?;
@@ -115,24 +118,24 @@ fn check_consenters_within(snapshot: &ChannelSnapshot, effort: Effort) -> Result
 
 /// Validates the consensus type and metadata in the first configuration of a new channel; an invalid channel could never run.
 /// (A Fabric orderer accepts a type without a consenter, and terminates when it creates the channel.)
-pub fn check_created(created: &ChannelSnapshot, effort: Effort) -> Result<(), ConsentersError> {
+pub fn check_created(created: &ChannelSnapshot, effort: WorkLimit) -> Result<(), ConsentersError> {
     match created.orderer().consensus_type.as_str() {
-        "etcdraft" => check_consenters_within(created, effort).map(drop),
+        "etcdraft" => validate_consenters_within(created, effort).map(drop),
         "solo" | "kafka" => Ok(()),
         other => Err(ConsentersError::Type(other.to_owned())),
     }
 }
 
 /// Validates the change of consenters from one configuration to the next, if both are of type etcdraft.
-pub fn check_consenters_step(
+pub fn validate_consenters_change(
     current: &ChannelSnapshot,
     next: &ChannelSnapshot,
-    effort: Effort,
+    effort: WorkLimit,
 ) -> Result<(), ConsentersError> {
     if [current, next].iter().any(|snapshot| snapshot.orderer().consensus_type != "etcdraft") {
         return Ok(());
     }
-    let new = check_consenters_within(next, effort)?;
+    let new = validate_consenters_within(next, effort)?;
     // no chain can have run on metadata that does not parse: an update that repairs it adds all of its consenters
     let old = read(&current.orderer().consensus_metadata).map(|metadata| metadata.consenters).unwrap_or_default();
     let certificates = |all: &[Consenter]| all.iter().map(|c| c.client_tls_cert.clone()).collect::<HashSet<Bytes>>();

@@ -20,17 +20,17 @@ pub(super) struct Changed<'a> {
     pub(super) policy_group: GroupRef<'a>,
     /// Mod policy in force.
     pub(super) mod_policy: &'a str,
-    kind: Kind<'a>,
+    kind: ElementKind<'a>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Kind<'a> {
+enum ElementKind<'a> {
     Group,
     Value(&'a str),
     Policy(&'a str),
 }
 
-impl Kind<'_> {
+impl ElementKind<'_> {
     fn name(self, group: GroupRef<'_>) -> String {
         match self {
             Self::Group => group_name(&group.path()),
@@ -49,13 +49,13 @@ impl Changed<'_> {
 
 /// Groups at one path in the three trees.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct GroupVersions<'a> {
     current: Option<GroupRef<'a>>,
     read: Option<GroupRef<'a>>,
     write: Option<GroupRef<'a>>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> GroupVersions<'a> {
     fn below(self, name: &str) -> Self {
         let below = |group: Option<GroupRef<'a>>| group.and_then(|group| group.below(name));
         Self { current: below(self.current), read: below(self.read), write: below(self.write) }
@@ -73,9 +73,9 @@ fn is_changed(written: u64, read: Option<u64>) -> bool {
 }
 
 impl<'a> Delta<'a> {
-    fn root(&self) -> Place<'a> {
+    fn root(&self) -> GroupVersions<'a> {
         let root = |tree: Option<&'a Tree>| tree.map(Tree::root);
-        Place { current: Some(self.current.root()), read: root(self.read), write: root(self.write) }
+        GroupVersions { current: Some(self.current.root()), read: root(self.read), write: root(self.write) }
     }
 
     /// Checks that each element of the read set exists, at the version that was read.
@@ -83,7 +83,7 @@ impl<'a> Delta<'a> {
         let mut places = vec![self.root()];
         while let Some(place) = places.pop() {
             let Some(read) = place.read else { continue };
-            let check = |kind: Kind<'_>, version: u64, current: Option<u64>| match current {
+            let check = |kind: ElementKind<'_>, version: u64, current: Option<u64>| match current {
                 None => Err(UpdateError::ReadMissing(kind.name(read))),
                 Some(current) if current != version => {
                     Err(UpdateError::ReadStale { name: kind.name(read), read: version, current })
@@ -91,14 +91,14 @@ impl<'a> Delta<'a> {
                 Some(_) => Ok(()),
             };
             let current = place.current;
-            check(Kind::Group, read.version, current.map(|group| group.version))?;
+            check(ElementKind::Group, read.version, current.map(|group| group.version))?;
             for (key, value) in read.values() {
                 let current = current.and_then(|group| group.values().get(key)).map(|value| value.version);
-                check(Kind::Value(key), value.version, current)?;
+                check(ElementKind::Value(key), value.version, current)?;
             }
             for (key, policy) in read.policies() {
                 let current = current.and_then(|group| group.policies().get(key)).map(|policy| policy.version);
-                check(Kind::Policy(key), policy.version, current)?;
+                check(ElementKind::Policy(key), policy.version, current)?;
             }
             places.extend(read.groups().rev().map(|(name, _)| place.below(name)));
         }
@@ -111,7 +111,7 @@ impl<'a> Delta<'a> {
         let mut places = vec![self.root()];
         while let Some(place) = places.pop() {
             let Some(write) = place.write else { continue };
-            let mut check = |kind: Kind<'a>, written: (u64, &str), current: Option<(u64, &'a str)>| {
+            let mut check = |kind: ElementKind<'a>, written: (u64, &str), current: Option<(u64, &'a str)>| {
                 any = true;
                 let (wanted, mod_policy) = written;
                 let name = || kind.name(write);
@@ -130,14 +130,14 @@ impl<'a> Delta<'a> {
             };
             if place.changed_group().is_some() {
                 let current = place.current.map(|group| (group.version, group.group().mod_policy.as_str()));
-                check(Kind::Group, (write.version, &write.mod_policy), current)?;
+                check(ElementKind::Group, (write.version, &write.mod_policy), current)?;
             }
             for (key, value) in write.values() {
                 let read = place.read.and_then(|group| group.values().get(key)).map(|value| value.version);
                 if is_changed(value.version, read) {
                     let current = place.current.and_then(|group| group.values().get(key));
                     let current = current.map(|value| (value.version, value.mod_policy.as_str()));
-                    check(Kind::Value(key), (value.version, &value.mod_policy), current)?;
+                    check(ElementKind::Value(key), (value.version, &value.mod_policy), current)?;
                 }
             }
             for (key, policy) in write.policies() {
@@ -145,7 +145,7 @@ impl<'a> Delta<'a> {
                 if is_changed(policy.version, read) {
                     let current = place.current.and_then(|group| group.policies().get(key));
                     let current = current.map(|policy| (policy.version, policy.mod_policy.as_str()));
-                    check(Kind::Policy(key), (policy.version, &policy.mod_policy), current)?;
+                    check(ElementKind::Policy(key), (policy.version, &policy.mod_policy), current)?;
                 }
             }
             places.extend(write.groups().rev().map(|(name, _)| place.below(name)));

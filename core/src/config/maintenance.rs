@@ -59,7 +59,7 @@ pub enum MaintenanceError {
 }
 
 /// Validates the step from one configuration to the next.
-pub fn inspect_change(current: &ChannelSnapshot, next: &ChannelSnapshot) -> Result<(), MaintenanceError> {
+pub fn validate_migration(current: &ChannelSnapshot, next: &ChannelSnapshot) -> Result<(), MaintenanceError> {
     let (old, new) = (current.orderer(), next.orderer());
     let (from, to) = (old.consensus_type.clone(), new.consensus_type.clone());
     if !old.capabilities.consensus_type_migration() {

@@ -1,31 +1,33 @@
 //! A channel's configuration: its tree, its validation, and its updates.
 
 mod bundle;
+mod cache;
 mod capabilities;
-mod catalog;
 mod compute;
+mod consensus_mapping;
 mod consenters;
 mod delta;
 mod duration;
 pub mod genesis;
 mod maintenance;
-mod serving;
-mod shape;
+mod schema;
 mod snapshot;
 mod template;
 pub(crate) mod tree;
 mod update;
 mod values;
 
+pub use cache::ConfigCache;
 pub use capabilities::{ChannelCapabilities, OrdererCapabilities};
-pub use catalog::Catalog;
 pub use compute::{ComputeError, compute_update};
-pub use consenters::{ConsentersError, check_consenters, check_consenters_step, check_created, consensus_metadata};
+pub use consensus_mapping::{ConsensusMapping, ConsenterKind, EtcdraftMapping, UnsupportedConsensus};
+pub use consenters::{
+    ConsentersError, check_created, consensus_metadata, validate_consenters, validate_consenters_change,
+};
 pub use duration::{go_duration_text, parse_go_duration};
-pub use maintenance::{MaintenanceError, inspect_change};
-pub use serving::{Engine, NotServed, RaftAs, Serving};
+pub use maintenance::{MaintenanceError, validate_migration};
 pub use snapshot::{ChannelSnapshot, ConfigError};
-pub use template::{TemplateError, new_channel};
+pub use template::{TemplateError, channel_from_template};
 pub use tree::KeyError;
 pub use update::{ProposedConfig, UpdateError};
 pub use values::{BatchSize, ConsensusState, OrdererConfig};

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use fabric_proto::common::{Block, Config, ConfigGroup, HeaderType};
 
 use super::bundle::{Bundle, Consortium};
-use super::catalog::Catalog;
+use super::cache::ConfigCache;
 use super::tree::{ConfigMessage, KeyError, Tree, config_bytes};
 use super::update::UpdateError;
 use super::values::OrdererConfig;
-use crate::channel::{ChannelId, ConfigSequence};
-use crate::envelope::{Message, SignedEnvelope};
-use crate::identity::{Effort, MspError, Msps};
-use crate::policy::{Policies, PolicyError};
+use crate::envelope::{ParsedEnvelope, SignedEnvelope};
+use crate::identity::{MspError, MspManager, WorkLimit};
+use crate::policy::{PolicyError, PolicyManager};
+use crate::types::{ChannelId, ConfigSequence};
 
 /// A configuration is invalid: a channel cannot run under it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum ConfigError {
         problem: String,
     },
     /// The MSP definition of an organization is invalid.
-    #[error("[Value]  {path}: {cause}{because}", because = Because(&**cause))]
+    #[error("[Value]  {path}: {cause}{because}", because = ErrorCause(&**cause))]
     Msp {
         /// Full path of the value.
         path: String,
@@ -72,9 +72,9 @@ pub enum ConfigError {
 }
 
 /// Prints the chain of sources of an error, for texts that leave the process.
-struct Because<'a>(&'a dyn std::error::Error);
+struct ErrorCause<'a>(&'a dyn std::error::Error);
 
-impl std::fmt::Display for Because<'_> {
+impl std::fmt::Display for ErrorCause<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut source = self.0.source();
         while let Some(error) = source {
@@ -92,32 +92,32 @@ pub struct ChannelSnapshot {
     channel: ChannelId,
     sequence: ConfigSequence,
     bundle: Arc<Bundle>,
-    catalog: Arc<Catalog>,
+    catalog: Arc<ConfigCache>,
 }
 
 impl ChannelSnapshot {
     /// Parses and validates a whole configuration, unless the catalog has it.
-    pub fn from_config(channel: ChannelId, config: Config, catalog: &Arc<Catalog>) -> Result<Self, ConfigError> {
+    pub fn from_config(channel: ChannelId, config: Config, catalog: &Arc<ConfigCache>) -> Result<Self, ConfigError> {
         let group = config.channel_group.ok_or(ConfigError::Empty)?;
-        Self::from_tree(channel, config.sequence, Tree::of_message(group), (catalog, Effort::AsNeeded))
+        Self::from_tree(channel, config.sequence, Tree::of_message(group), (catalog, WorkLimit::AsNeeded))
     }
 
     pub(super) fn from_tree(
         channel: ChannelId,
         sequence: u64,
         tree: Tree,
-        (catalog, effort): (&Arc<Catalog>, Effort),
+        (catalog, effort): (&Arc<ConfigCache>, WorkLimit),
     ) -> Result<Self, ConfigError> {
         let bundle = catalog.bundle(tree, effort)?;
         Ok(Self { channel, sequence: ConfigSequence(sequence), bundle, catalog: Arc::clone(catalog) })
     }
 
     /// Reads the configuration from a config block: the channel's genesis block, or a later one.
-    pub fn from_config_block(block: &Block, catalog: &Arc<Catalog>) -> Result<Self, ConfigError> {
+    pub fn from_config_block(block: &Block, catalog: &Arc<ConfigCache>) -> Result<Self, ConfigError> {
         let not = |problem: &dyn std::fmt::Display| ConfigError::NotAConfigBlock(problem.to_string());
         let entries = block.data.as_ref().map_or(&[][..], |d| &d.data[..]);
         let [entry] = entries else { return Err(not(&format!("it has {} envelopes", entries.len()))) };
-        let message = SignedEnvelope::parse(entry.clone()).and_then(Message::parse).map_err(|e| not(&e))?;
+        let message = SignedEnvelope::parse(entry.clone()).and_then(ParsedEnvelope::parse).map_err(|e| not(&e))?;
         let header_type = message.channel_header.r#type;
         if ![HeaderType::Config as i32, HeaderType::OrdererTransaction as i32].contains(&header_type) {
             return Err(not(&format!("its message is of type {header_type}, not CONFIG")));
@@ -126,12 +126,12 @@ impl ChannelSnapshot {
     }
 
     /// Reads the configuration from a CONFIG message.
-    pub fn from_config_message(message: &Message, catalog: &Arc<Catalog>) -> Result<Self, ConfigError> {
+    pub fn from_config_message(message: &ParsedEnvelope, catalog: &Arc<ConfigCache>) -> Result<Self, ConfigError> {
         let not = |problem: &dyn std::fmt::Display| ConfigError::NotAConfigBlock(problem.to_string());
         let channel = ChannelId::parse(&message.channel_header.channel_id).map_err(|e| not(&e))?;
         let envelope = ConfigMessage::read(&message.data).map_err(|e| not(&e))?;
         let (sequence, tree) = envelope.config.ok_or(ConfigError::Empty)?;
-        Self::from_tree(channel, sequence, tree.ok_or(ConfigError::Empty)?, (catalog, Effort::AsNeeded))
+        Self::from_tree(channel, sequence, tree.ok_or(ConfigError::Empty)?, (catalog, WorkLimit::AsNeeded))
     }
 
     /// Rejects a configuration that requires a capability this node does not have.
@@ -178,12 +178,12 @@ impl ChannelSnapshot {
     }
 
     /// Returns the MSPs of all organizations.
-    pub fn msps(&self) -> &Msps {
+    pub fn msps(&self) -> &MspManager {
         self.bundle.msps()
     }
 
     /// Returns all policies.
-    pub fn policies(&self) -> &Policies {
+    pub fn policies(&self) -> &PolicyManager {
         self.bundle.policies()
     }
 
@@ -211,7 +211,7 @@ impl ChannelSnapshot {
         self.bundle.consortium(name)
     }
 
-    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+    pub(crate) fn catalog(&self) -> &Arc<ConfigCache> {
         &self.catalog
     }
 }

@@ -7,9 +7,9 @@ use prost::Message as _;
 use super::key;
 use super::snapshot::{ChannelSnapshot, ConfigError};
 use super::tree::{Group, GroupId, PolicyBody, PolicyElement, Tree, TreeDecodeError, UpdateMessage, Value};
-use crate::channel::{ChannelId, ChannelIdError};
-use crate::envelope::Message;
-use crate::identity::Effort;
+use crate::envelope::ParsedEnvelope;
+use crate::identity::WorkLimit;
+use crate::types::{ChannelId, ChannelIdError};
 
 /// No template can be built for an update.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +67,10 @@ pub enum TemplateError {
 /// Builds the configuration of sequence 0 to which the CONFIG_UPDATE `message` is then applied, like any update. It has
 /// the Channel values and the Orderer group of the system channel, and an Application group with the consortium members
 /// that the update names. The consortium's creation policy governs that group.
-pub fn new_channel(system: &ChannelSnapshot, message: &Message) -> Result<ChannelSnapshot, TemplateError> {
+pub fn channel_from_template(
+    system: &ChannelSnapshot,
+    message: &ParsedEnvelope,
+) -> Result<ChannelSnapshot, TemplateError> {
     let envelope: ConfigUpdateEnvelope = lenient::decode(message.data.clone()).map_err(TemplateError::Envelope)?;
     let update = UpdateMessage::read(&envelope.config_update, system.recursion_max()).map_err(TemplateError::Update)?;
     let header_channel = &message.channel_header.channel_id;
@@ -132,5 +135,5 @@ pub fn new_channel(system: &ChannelSnapshot, message: &Message) -> Result<Channe
         tree.zero_versions();
     }
     let channel = ChannelId::parse(header_channel)?;
-    Ok(ChannelSnapshot::from_tree(channel, 0, tree, (system.catalog(), Effort::AsNeeded))?)
+    Ok(ChannelSnapshot::from_tree(channel, 0, tree, (system.catalog(), WorkLimit::AsNeeded))?)
 }

@@ -9,13 +9,13 @@ use fabric_proto::lenient;
 use super::delta::{Changed, Delta};
 use super::snapshot::{ChannelSnapshot, ConfigError};
 use super::tree::{ConfigMessage, KeyError, Tree, TreeDecodeError, UpdateMessage, config_envelope_bytes, is_key};
-use crate::envelope::{EnvelopeError, Message, SignedEnvelope};
-use crate::identity::Effort;
-use crate::policy::{Denied, Lookup, Signers};
+use crate::envelope::{EnvelopeError, ParsedEnvelope, SignedEnvelope};
+use crate::identity::WorkLimit;
+use crate::policy::{Lookup, PolicyDenied, Signers};
 
 /// Maximum number of bytes that all signatures of an update from a client cover together: about ten seconds of hashing. Fabric has
 /// no such limit; an update of 1 MiB reaches it with 16,000 signatures, which alone take more time than that.
-const HASHED_MAX_BYTES: u64 = 16 << 30;
+const MAX_HASHED_BYTES: u64 = 16 << 30;
 
 /// A config update is invalid. The texts name elements by their full names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,7 +124,7 @@ pub enum UpdateError {
         /// Name of the element.
         name: String,
         /// Reason of the denial.
-        denied: Box<Denied>,
+        denied: Box<PolicyDenied>,
     },
     /// The header of a signature does not parse.
     #[error("error authorizing update: signature {index} of the update: error unmarshalling SignatureHeader: {cause}")]
@@ -191,12 +191,12 @@ impl ChannelSnapshot {
     /// Validates a CONFIG_UPDATE envelope and returns the configuration that results from it, together with the update. The
     /// result is validated as a whole and against the configuration in force.
     pub fn propose(&self, update: &SignedEnvelope) -> Result<ProposedConfig, UpdateError> {
-        self.propose_within(update, Effort::AsNeeded)
+        self.propose_within(update, WorkLimit::AsNeeded)
     }
 
     /// Validates a CONFIG_UPDATE envelope as [`propose`](Self::propose) does, with at most the work that `effort` allows for
     /// signatures, policies, and the certificates in the result.
-    pub fn propose_within(&self, update: &SignedEnvelope, effort: Effort) -> Result<ProposedConfig, UpdateError> {
+    pub fn propose_within(&self, update: &SignedEnvelope, effort: WorkLimit) -> Result<ProposedConfig, UpdateError> {
         let tree = self.updated_tree(update, effort)?;
         let sequence = self.sequence().next();
         let envelope = config_envelope_bytes(sequence.0, &tree, update);
@@ -214,21 +214,21 @@ impl ChannelSnapshot {
             return Err(UpdateError::Sequence { current: self.sequence().0, proposed: sequence });
         }
         let update = message.last_update.ok_or_else(|| missing("last_update"))?;
-        let updated = self.updated_tree(&update, Effort::AsNeeded)?;
+        let updated = self.updated_tree(&update, WorkLimit::AsNeeded)?;
         if tree.as_ref() != Some(&updated) {
             return Err(UpdateError::OtherResult);
         }
-        self.followed_by(updated, Effort::AsNeeded)
+        self.followed_by(updated, WorkLimit::AsNeeded)
     }
 
-    fn followed_by(&self, tree: Tree, effort: Effort) -> Result<ChannelSnapshot, UpdateError> {
+    fn followed_by(&self, tree: Tree, effort: WorkLimit) -> Result<ChannelSnapshot, UpdateError> {
         let next = Self::from_tree(self.channel().clone(), self.sequence().next().0, tree, (self.catalog(), effort))?;
         next.check_supported().map_err(UpdateError::Unsupported)?;
         self.check_successor(&next)?;
         Ok(next)
     }
 
-    fn updated_tree(&self, envelope: &SignedEnvelope, effort: Effort) -> Result<Tree, UpdateError> {
+    fn updated_tree(&self, envelope: &SignedEnvelope, effort: WorkLimit) -> Result<Tree, UpdateError> {
         let signed = read_update_envelope(envelope)?;
         let update = UpdateMessage::read(&signed.config_update, self.recursion_max()).map_err(UpdateError::Update)?;
         if update.channel_id != self.channel().as_str() {
@@ -252,7 +252,7 @@ impl ChannelSnapshot {
         &self,
         changed: &[Changed<'_>],
         signed: &ConfigUpdateEnvelope,
-        effort: Effort,
+        effort: WorkLimit,
     ) -> Result<(), UpdateError> {
         let headers = signature_headers(signed, effort)?;
         // each signature covers its header, then the update; only one such concatenation is in memory at a time
@@ -284,7 +284,7 @@ impl ChannelSnapshot {
 
 /// Parses the data of a CONFIG_UPDATE envelope.
 pub(super) fn read_update_envelope(envelope: &SignedEnvelope) -> Result<ConfigUpdateEnvelope, UpdateError> {
-    let message = Message::parse(envelope.clone()).map_err(UpdateError::Envelope)?;
+    let message = ParsedEnvelope::parse(envelope.clone()).map_err(UpdateError::Envelope)?;
     if message.channel_header.r#type != HeaderType::ConfigUpdate as i32 {
         return Err(UpdateError::NotAnUpdate(message.channel_header.r#type));
     }
@@ -292,9 +292,9 @@ pub(super) fn read_update_envelope(envelope: &SignedEnvelope) -> Result<ConfigUp
 }
 
 /// Parses the headers of all signatures. Rejects an update of a client with too many bytes to hash.
-fn signature_headers(signed: &ConfigUpdateEnvelope, effort: Effort) -> Result<Vec<SignatureHeader>, UpdateError> {
+fn signature_headers(signed: &ConfigUpdateEnvelope, effort: WorkLimit) -> Result<Vec<SignatureHeader>, UpdateError> {
     let update = signed.config_update.len() as u64;
-    if effort == Effort::Bounded && update.saturating_mul(signed.signatures.len() as u64) > HASHED_MAX_BYTES {
+    if effort == WorkLimit::Bounded && update.saturating_mul(signed.signatures.len() as u64) > MAX_HASHED_BYTES {
         return Err(UpdateError::TooMuchSigned { signatures: signed.signatures.len(), update });
     }
     let read = |(index, header): (usize, &Bytes)| {
@@ -328,9 +328,12 @@ mod tests {
             signatures: vec![ConfigSignature::default(); signatures],
         };
         let many = 16 << 10;
-        assert_eq!(signature_headers(&signed(many), Effort::Bounded).map(|headers| headers.len()), Ok(many));
+        assert_eq!(signature_headers(&signed(many), WorkLimit::Bounded).map(|headers| headers.len()), Ok(many));
         let refused = UpdateError::TooMuchSigned { signatures: many + 1, update: 1 << 20 };
-        assert_eq!(signature_headers(&signed(many + 1), Effort::Bounded), Err(refused));
-        assert_eq!(signature_headers(&signed(many + 1), Effort::AsNeeded).map(|headers| headers.len()), Ok(many + 1));
+        assert_eq!(signature_headers(&signed(many + 1), WorkLimit::Bounded), Err(refused));
+        assert_eq!(
+            signature_headers(&signed(many + 1), WorkLimit::AsNeeded).map(|headers| headers.len()),
+            Ok(many + 1)
+        );
     }
 }

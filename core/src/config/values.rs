@@ -13,14 +13,14 @@ use fabric_proto::orderer::{
 };
 use prost::{Message, Name};
 
+use super::cache::ConfigCache;
 use super::capabilities::{ChannelCapabilities, OrdererCapabilities};
-use super::catalog::Catalog;
 use super::duration::parse_go_duration;
 use super::key;
 use super::snapshot::ConfigError;
 use super::tree::GroupRef;
-use crate::identity::{Effort, Msp, MspVersion};
-use crate::ordering::cutter::BatchLimits;
+use crate::identity::{Msp, MspVersion, WorkLimit};
+use crate::ordering::block_cutter::BatchLimits;
 
 /// Mode of a channel's consensus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +197,7 @@ pub(super) fn read_msp(
     path: &str,
     group: GroupRef<'_>,
     version: MspVersion,
-    (catalog, effort): (&Catalog, Effort),
+    (catalog, effort): (&ConfigCache, WorkLimit),
 ) -> Result<Arc<Msp>, ConfigError> {
     let definition: MspConfig = value(path, group, key::MSP)?;
     let wrong = |cause| ConfigError::Msp { path: format!("{path}/{}", key::MSP), cause: Box::new(cause) };

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use fabric_proto::msp::MspConfig;
 use orderer_x509::{Certificate, Memo};
 
-use super::authorities::{Authorities, Chain, ChainHash};
 use super::certificate::from_pem;
-use super::identified::{Identity, NotValid};
-use super::members::Members;
-use super::msps::IdentityError;
-use super::setup::{self, Effort, MspError};
+use super::identity_cache::IdentityCache;
+use super::member_identity::{Identity, InvalidIdentity};
+use super::msp_manager::IdentityError;
+use super::msp_version::MspVersion;
+use super::setup::{self, MspError, WorkLimit};
+use super::trust_store::{CertificateChain, ChainHash, TrustStore};
 use super::units::{ListedUnits, RoleSet, RoleUnits};
-use super::version::MspVersion;
 use crate::crypto::{HashFamily, KeyError, PublicKey, sha256};
 
 /// Membership service provider of one organization, built from its definition in a channel's configuration.
@@ -24,7 +24,7 @@ pub struct Msp {
     pub(super) definition: Bytes,
     pub(super) family: HashFamily,
     pub(super) chain_hash: ChainHash,
-    pub(super) authorities: Authorities,
+    pub(super) authorities: TrustStore,
     /// DER of the administrators' certificates, in normal form.
     pub(super) admins: Vec<Bytes>,
     pub(super) listed_units: ListedUnits,
@@ -32,7 +32,7 @@ pub struct Msp {
     pub(super) tls_roots: Vec<Arc<Certificate>>,
     pub(super) tls_intermediates: Vec<Arc<Certificate>>,
     pub(super) has_signing_identity: bool,
-    pub(super) members: Members,
+    pub(super) members: IdentityCache,
 }
 
 impl Msp {
@@ -41,14 +41,14 @@ impl Msp {
     /// # Errors
     /// Fabric rejects the definition, or it is not of an X.509 MSP.
     pub fn from_config(config: &MspConfig, version: MspVersion) -> Result<Self, MspError> {
-        setup::set_up(config, version, Effort::AsNeeded)
+        setup::set_up(config, version, WorkLimit::AsNeeded)
     }
 
     /// Parses and validates a definition, with at most the work that `effort` allows.
     ///
     /// # Errors
     /// The definition is rejected as by [`from_config`](Self::from_config), or takes more work.
-    pub fn from_config_within(config: &MspConfig, version: MspVersion, effort: Effort) -> Result<Self, MspError> {
+    pub fn from_config_within(config: &MspConfig, version: MspVersion, effort: WorkLimit) -> Result<Self, MspError> {
         setup::set_up(config, version, effort)
     }
 
@@ -82,7 +82,7 @@ impl Msp {
     /// # Errors
     /// The certificate cannot be parsed, its key is not usable, or it is signed with ECDSA and has no valid chain to a root of
     /// this MSP.
-    pub fn identify(&self, id_bytes: &Bytes) -> Result<Arc<Identity>, Arc<IdentityError>> {
+    pub fn deserialize_identity(&self, id_bytes: &Bytes) -> Result<Arc<Identity>, Arc<IdentityError>> {
         self.members.recall(id_bytes, || {
             let as_sent = from_pem(id_bytes)?;
             self.identity_of(as_sent, &mut Memo::new())
@@ -101,9 +101,9 @@ impl Msp {
             _ => RoleSet::default(),
         };
         let validity = if self.version >= MspVersion::V3_0 && public_key.is_rsa() {
-            Err(NotValid::KeyKind)
+            Err(InvalidIdentity::KeyKind)
         } else {
-            self.validate(&certificate, chain.map_err(NotValid::from), certifiers.as_ref(), memo)
+            self.validate(&certificate, chain.map_err(InvalidIdentity::from), certifiers.as_ref(), memo)
         };
         let mut own_units: Vec<Box<str>> = units().map(Box::from).collect();
         own_units.sort_unstable();
@@ -133,14 +133,14 @@ impl Msp {
     fn validate(
         &self,
         certificate: &Certificate,
-        chain: Result<Chain, NotValid>,
+        chain: Result<CertificateChain, InvalidIdentity>,
         certifiers: Option<&Bytes>,
         memo: &mut Memo,
-    ) -> Result<(), NotValid> {
+    ) -> Result<(), InvalidIdentity> {
         let chain = chain?;
         self.authorities.check_revocation(&chain, memo)?;
         let units = || certificate.subject().organizational_units();
-        let certifiers = certifiers.ok_or(NotValid::NoUnit)?;
+        let certifiers = certifiers.ok_or(InvalidIdentity::NoUnit)?;
         self.listed_units.check(units(), certifiers)?;
         self.role_units.as_ref().map_or(Ok(()), |roles| roles.check(units(), certifiers))
     }

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use orderer_x509::{self as x509, Certificate, Memo, RevocationList, SignatureError};
 
-use super::authorities::ChainError;
+use super::trust_store::CertificateChainError;
 
 /// Entries of an MSP's revocation lists, indexed by authority and serial number.
 #[derive(Debug, Default)]
-pub(super) struct Revocations {
+pub(super) struct RevocationIndex {
     /// The lists in their order, up to the first without a readable authority key identifier.
     lists: Vec<RevocationList>,
     /// Number of each authority key identifier on the lists.
@@ -30,7 +30,7 @@ struct Entry {
     list: usize,
 }
 
-impl Revocations {
+impl RevocationIndex {
     /// Builds the index of these lists, in the order in which the MSP lists them.
     pub(super) fn new(lists: Vec<RevocationList>) -> Self {
         let mut revocations = Self::default();
@@ -58,18 +58,18 @@ impl Revocations {
         issuer: &Certificate,
         issuer_id: &Bytes,
         memo: &mut Memo,
-    ) -> Result<(), ChainError> {
+    ) -> Result<(), CertificateChainError> {
         if let Some(&number) = self.issuers.get(issuer_id) {
             let first = self.entries.partition_point(|entry| (entry.issuer, &entry.serial) < (number, serial));
             let of_it = |entry: &&Entry| entry.issuer == number && entry.serial == *serial;
             for entry in self.entries[first..].iter().take_while(of_it) {
                 match memo.check_list(&self.lists[entry.list], issuer) {
-                    Ok(()) => return Err(ChainError::Revoked),
-                    Err(SignatureError::WorkLimit) => return Err(ChainError::WorkLimit),
+                    Ok(()) => return Err(CertificateChainError::Revoked),
+                    Err(SignatureError::WorkLimit) => return Err(CertificateChainError::WorkLimit),
                     Err(_) => {}
                 }
             }
         }
-        self.nameless.map_or(Ok(()), |position| Err(ChainError::NoAuthorityKeyId(position)))
+        self.nameless.map_or(Ok(()), |position| Err(CertificateChainError::NoAuthorityKeyId(position)))
     }
 }

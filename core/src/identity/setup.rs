@@ -7,15 +7,15 @@ use fabric_proto::lenient::{decode, decode_as_v2};
 use fabric_proto::msp::{FabricMspConfig, MspConfig, SigningIdentityInfo};
 use orderer_x509::{Certificate, CrlError, Memo, Pool, RevocationList, pem};
 
-use super::authorities::{Authorities, ChainError, ChainHash, subject_key_id};
 use super::certificate::{CertificateError, from_pem, name_of};
-use super::identified::{Identity, NotValid};
-use super::members::Members;
+use super::identity_cache::IdentityCache;
+use super::member_identity::{Identity, InvalidIdentity};
 use super::msp::{Msp, import_key};
-use super::msps::IdentityError;
+use super::msp_manager::IdentityError;
+use super::msp_version::MspVersion;
 use super::principal::Role;
+use super::trust_store::{CertificateChainError, ChainHash, TrustStore, subject_key_id};
 use super::units::{ListedUnits, RoleUnits, UnitError};
-use super::version::MspVersion;
 use crate::crypto::{HashFamily, KeyError, SigningKey};
 
 /// `MSPConfig.type` of an X.509 MSP.
@@ -96,7 +96,7 @@ pub enum MspError {
         /// Subject and serial number.
         subject: String,
         /// Error of the chain.
-        cause: ChainError,
+        cause: CertificateChainError,
     },
     /// An administrator is not a member, or has another role.
     #[error("MSP '{msp_id}': administrator {subject} is not a valid member: {cause}")]
@@ -106,7 +106,7 @@ pub enum MspError {
         /// Subject and serial number.
         subject: String,
         /// Reason why the administrator is not accepted.
-        cause: NotValid,
+        cause: InvalidIdentity,
     },
     /// The MSP has no administrators.
     #[error("MSP '{msp_id}' lists no administrator and has no organizational unit that makes one")]
@@ -150,14 +150,14 @@ pub enum MspError {
 
 /// Limit on the work of validating a configuration: its certificates, and the signatures and policies that an update requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effort {
+pub enum WorkLimit {
     /// As much as Fabric's rules require: for messages that are ordered already, and for an operator's own files.
     AsNeeded,
     /// More than any legal definition requires, about twenty seconds of CPU time: for requests of clients.
     Bounded,
 }
 
-impl Effort {
+impl WorkLimit {
     /// Returns a memo that caches results and counts the work.
     pub(crate) fn memo(self) -> Memo {
         match self {
@@ -168,7 +168,7 @@ impl Effort {
 }
 
 /// Parses and validates a definition by the rules of `version`.
-pub(super) fn set_up(config: &MspConfig, version: MspVersion, effort: Effort) -> Result<Msp, MspError> {
+pub(super) fn set_up(config: &MspConfig, version: MspVersion, effort: WorkLimit) -> Result<Msp, MspError> {
     if config.r#type != TYPE_X509 {
         return Err(MspError::Type(config.r#type));
     }
@@ -179,7 +179,7 @@ pub(super) fn set_up(config: &MspConfig, version: MspVersion, effort: Effort) ->
     if fabric.name.is_empty() {
         return Err(MspError::NoName);
     }
-    let setup = Setup { id: &fabric.name, version };
+    let setup = SetupContext { id: &fabric.name, version };
     let memo = &mut effort.memo();
     let crypto = fabric.crypto_config.clone().unwrap_or_default();
     let name = crypto.identity_identifier_hash_function;
@@ -197,7 +197,7 @@ pub(super) fn set_up(config: &MspConfig, version: MspVersion, effort: Effort) ->
         tls_roots: setup.read_all(TLS_ROOT, &fabric.tls_root_certs)?,
         tls_intermediates: setup.read_all(TLS_INTERMEDIATE, &fabric.tls_intermediate_certs)?,
         has_signing_identity: fabric.signing_identity.is_some(),
-        members: Members::default(),
+        members: IdentityCache::default(),
     };
     if let Some(signing) = &fabric.signing_identity {
         setup.check_signing_identity(&msp, signing, memo)?;
@@ -223,12 +223,12 @@ const TLS_INTERMEDIATE: &str = "TLS intermediate";
 const ADMINISTRATOR: &str = "administrator";
 
 /// The MSP in setup, for errors.
-struct Setup<'a> {
+struct SetupContext<'a> {
     id: &'a str,
     version: MspVersion,
 }
 
-impl Setup<'_> {
+impl SetupContext<'_> {
     fn id(&self) -> String {
         self.id.to_owned()
     }
@@ -240,7 +240,7 @@ impl Setup<'_> {
         pems.iter().enumerate().map(read).collect()
     }
 
-    fn authorities(&self, fabric: &FabricMspConfig, memo: &mut Memo) -> Result<Authorities, MspError> {
+    fn authorities(&self, fabric: &FabricMspConfig, memo: &mut Memo) -> Result<TrustStore, MspError> {
         if fabric.root_certs.is_empty() {
             return Err(MspError::NoRoot { msp_id: self.id() });
         }
@@ -258,7 +258,7 @@ impl Setup<'_> {
             subject: name_of(certificate),
             cause,
         };
-        let mut authorities = Authorities::new(&roots, &intermediates, memo)
+        let mut authorities = TrustStore::new(&roots, &intermediates, memo)
             .map_err(|(certificate, cause)| not_valid("root or intermediate", &certificate, cause))?;
         authorities.set_revocations(self.revocation_lists(&fabric.revocation_list)?);
         for (index, authority) in authorities.all().enumerate() {
@@ -335,7 +335,7 @@ impl Setup<'_> {
                 IdentityError::Key(cause) => {
                     MspError::Key { msp_id: self.id(), place: ADMINISTRATOR, subject: subject.clone(), cause }
                 }
-                _ => MspError::Admin { msp_id: self.id(), subject: subject.clone(), cause: NotValid::NoRole },
+                _ => MspError::Admin { msp_id: self.id(), subject: subject.clone(), cause: InvalidIdentity::NoRole },
             })?;
             admins.push(admin);
         }
@@ -354,8 +354,8 @@ impl Setup<'_> {
         Ok(())
     }
 
-    fn check_administrator(&self, msp: &Msp, admin: &Identity) -> Result<(), NotValid> {
-        let is = |role| if admin.roles.has(role) { Ok(()) } else { Err(NotValid::NoRole) };
+    fn check_administrator(&self, msp: &Msp, admin: &Identity) -> Result<(), InvalidIdentity> {
+        let is = |role| if admin.roles.has(role) { Ok(()) } else { Err(InvalidIdentity::NoRole) };
         match &msp.role_units {
             None => admin.validity.clone(),
             Some(_) if self.version < MspVersion::V1_4_3 => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use orderer_x509::{self as x509, Certificate, Memo, Options, Pool, Purpose, VerifyError};
 
 use super::certificate::{CertificateError, from_pem, name_of};
-use super::msps::Msps;
+use super::msp_manager::MspManager;
 
 /// A TLS certificate in a configuration is not usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +37,7 @@ pub struct TlsAuthorities {
 
 impl TlsAuthorities {
     /// Collects the TLS authorities of the organizations with these MSP IDs.
-    pub fn of<'a>(msps: &Msps, ids: impl Iterator<Item = &'a String>) -> Self {
+    pub fn of<'a>(msps: &MspManager, ids: impl Iterator<Item = &'a String>) -> Self {
         let (mut roots, mut intermediates) = (Vec::<Arc<Certificate>>::new(), Vec::<Arc<Certificate>>::new());
         for msp in ids.filter_map(|id| msps.get(id)) {
             roots.extend(msp.tls_roots().iter().cloned());

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use fabric_proto::msp::{FabricNodeOUs, FabricOuIdentifier};
 use orderer_x509::Memo;
 
-use super::authorities::{Authorities, ChainHash};
 use super::certificate::from_pem;
-use super::identified::NotValid;
+use super::member_identity::InvalidIdentity;
+use super::msp_version::MspVersion;
 use super::principal::Role;
-use super::version::MspVersion;
+use super::trust_store::{ChainHash, TrustStore};
 
 /// The organizational units in an MSP's definition are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +62,7 @@ pub(super) struct ListedUnits(HashMap<String, Vec<Bytes>>);
 impl ListedUnits {
     pub(super) fn read(
         units: &[FabricOuIdentifier],
-        authorities: &Authorities,
+        authorities: &TrustStore,
         hash: ChainHash,
         memo: &mut Memo,
     ) -> Result<Self, UnitError> {
@@ -82,9 +82,9 @@ impl ListedUnits {
         &self,
         mut units: impl Iterator<Item = &'a str>,
         certifiers: &Bytes,
-    ) -> Result<(), NotValid> {
+    ) -> Result<(), InvalidIdentity> {
         let is_listed = |unit: &str| self.0.get(unit).is_some_and(|known| known.contains(certifiers));
-        if self.0.is_empty() || units.any(is_listed) { Ok(()) } else { Err(NotValid::NoUnit) }
+        if self.0.is_empty() || units.any(is_listed) { Ok(()) } else { Err(InvalidIdentity::NoUnit) }
     }
 }
 
@@ -106,7 +106,7 @@ impl RoleUnits {
     pub(super) fn read(
         ous: &FabricNodeOUs,
         version: MspVersion,
-        authorities: &Authorities,
+        authorities: &TrustStore,
         hash: ChainHash,
         memo: &mut Memo,
     ) -> Result<Option<Self>, UnitError> {
@@ -153,26 +153,30 @@ impl RoleUnits {
 
     /// Checks that a member with these units, whose chain of authorities has this identifier, has exactly one role. A unit that
     /// the certificate names twice counts twice.
-    pub(super) fn check<'a>(&self, units: impl Iterator<Item = &'a str>, certifiers: &Bytes) -> Result<(), NotValid> {
+    pub(super) fn check<'a>(
+        &self,
+        units: impl Iterator<Item = &'a str>,
+        certifiers: &Bytes,
+    ) -> Result<(), InvalidIdentity> {
         let mut count = 0;
         for name in units {
             let Some(unit) = self.0.iter().find(|unit| unit.name == name) else { continue };
             if !unit.certifiers.is_empty() && unit.certifiers != *certifiers {
-                return Err(NotValid::WrongCertifier);
+                return Err(InvalidIdentity::WrongCertifier);
             }
             count += 1;
             if count > 1 {
-                return Err(NotValid::ManyRoles);
+                return Err(InvalidIdentity::ManyRoles);
             }
         }
-        if count == 0 { Err(NotValid::NoRole) } else { Ok(()) }
+        if count == 0 { Err(InvalidIdentity::NoRole) } else { Ok(()) }
     }
 }
 
 /// Returns the identifier of the chain that starts at the unit's certificate.
 fn certifiers(
     unit: &FabricOuIdentifier,
-    authorities: &Authorities,
+    authorities: &TrustStore,
     hash: ChainHash,
     memo: &mut Memo,
 ) -> Result<Bytes, UnitError> {

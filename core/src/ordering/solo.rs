@@ -1,39 +1,39 @@
 //! The solo consenter as a state machine: one orderer decides the order by itself.
 //!
-//! [`Machine::step`] takes an [`Event`] and returns the [`Effect`]s that its caller must perform, in their order. The
+//! [`SoloMachine::step`] takes an [`Event`] and returns the [`Effect`]s that its caller must perform, in their order. The
 //! machine knows only two parts of the channel's configuration, given by the caller: the sequence in force and the
 //! batch limits.
 
-use super::cutter::{BatchLimits, BlockCutter, Cut};
+use super::block_cutter::{BatchLimits, BlockCutter, Cut};
 use super::timer::{BatchTimer, TimerChange};
-use crate::channel::ConfigSequence;
+use crate::types::ConfigSequence;
 
 /// A message to be ordered. `M` is whatever the caller needs to find again in the effects.
-pub trait Ordered {
+pub trait OrderableMessage {
     /// Returns the size in bytes that counts toward the batch limits: payload plus signature.
     fn size_bytes(&self) -> usize;
     /// Returns the sequence of the configuration under which the message was found valid.
-    fn checked_at(&self) -> ConfigSequence;
+    fn validated_at(&self) -> ConfigSequence;
     /// Whether it is a CONFIG or ORDERER_TRANSACTION message, which gets a block of its own.
     fn is_config(&self) -> bool;
 }
 
-impl<M: Ordered> Ordered for std::sync::Arc<M> {
+impl<M: OrderableMessage> OrderableMessage for std::sync::Arc<M> {
     fn size_bytes(&self) -> usize {
         (**self).size_bytes()
     }
-    fn checked_at(&self) -> ConfigSequence {
-        (**self).checked_at()
+    fn validated_at(&self) -> ConfigSequence {
+        (**self).validated_at()
     }
     fn is_config(&self) -> bool {
         (**self).is_config()
     }
 }
 
-/// Input of [`Machine::step`].
+/// Input of [`SoloMachine::step`].
 #[derive(Debug)]
 pub enum Event<M> {
-    /// A message is to be ordered, or returns after [`Effect::Recheck`] with a newer [`Ordered::checked_at`].
+    /// A message is to be ordered, or returns after [`Effect::Revalidate`] with a newer [`OrderableMessage::validated_at`].
     Order(M),
     /// The batch timer fired.
     Timer,
@@ -46,20 +46,20 @@ pub enum Event<M> {
     },
 }
 
-/// Output of [`Machine::step`], for the caller to perform.
+/// Output of [`SoloMachine::step`], for the caller to perform.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect<M> {
     /// Revalidate the message, which was found valid under an older configuration; then feed it again or reject it.
     /// No other message may be fed in between, or the order that a stream was promised is lost.
-    Recheck(M),
+    Revalidate(M),
     /// The message is pending. The machine keeps it; this copy is for the caller to make the message durable and to
     /// respond to its sender.
-    Hold(M),
+    Append(M),
     /// Write a block of these messages.
-    Write(Vec<M>),
+    WriteBlock(Vec<M>),
     /// Apply this config message and write it as a block of its own; then feed [`Event::Configured`] before any other
     /// message.
-    WriteConfig(M),
+    WriteConfigBlock(M),
     /// Let the batch timer fire once, a batch timeout from now.
     ArmTimer,
     /// Cancel the batch timer.
@@ -68,14 +68,14 @@ pub enum Effect<M> {
 
 /// State machine of a solo chain.
 #[derive(Debug)]
-pub struct Machine<M> {
+pub struct SoloMachine<M> {
     cutter: BlockCutter<M>,
     sequence: ConfigSequence,
     limits: BatchLimits,
     timer: BatchTimer,
 }
 
-impl<M: Ordered + Clone> Machine<M> {
+impl<M: OrderableMessage + Clone> SoloMachine<M> {
     /// Creates a chain without pending messages, under the given configuration.
     pub fn new(sequence: ConfigSequence, limits: BatchLimits) -> Self {
         Self { cutter: BlockCutter::default(), sequence, limits, timer: BatchTimer::default() }
@@ -84,7 +84,7 @@ impl<M: Ordered + Clone> Machine<M> {
     /// Processes an event; returns the effects to perform, in order.
     pub fn step(&mut self, event: Event<M>) -> Vec<Effect<M>> {
         match event {
-            Event::Order(message) if message.checked_at() < self.sequence => vec![Effect::Recheck(message)],
+            Event::Order(message) if message.validated_at() < self.sequence => vec![Effect::Revalidate(message)],
             Event::Order(message) if message.is_config() => self.order_config(message),
             Event::Order(message) => self.order_normal(message),
             Event::Timer => self.timer_fired(),
@@ -109,18 +109,18 @@ impl<M: Ordered + Clone> Machine<M> {
     fn order_normal(&mut self, message: M) -> Vec<Effect<M>> {
         let size_bytes = message.size_bytes();
         let mut effects = match self.cutter.ordered(message.clone(), size_bytes, self.limits) {
-            Cut::Held => vec![Effect::Hold(message)],
-            Cut::One(batch) => vec![Effect::Write(batch)],
-            Cut::OneThenHeld(batch) => vec![Effect::Write(batch), Effect::Hold(message)],
-            Cut::Two(first, second) => vec![Effect::Write(first), Effect::Write(second)],
+            Cut::Held => vec![Effect::Append(message)],
+            Cut::One(batch) => vec![Effect::WriteBlock(batch)],
+            Cut::OneThenHeld(batch) => vec![Effect::WriteBlock(batch), Effect::Append(message)],
+            Cut::Two(first, second) => vec![Effect::WriteBlock(first), Effect::WriteBlock(second)],
         };
         effects.extend(self.adjust_timer());
         effects
     }
 
     fn order_config(&mut self, message: M) -> Vec<Effect<M>> {
-        let mut effects: Vec<_> = self.cutter.cut().map(Effect::Write).into_iter().collect();
-        effects.push(Effect::WriteConfig(message));
+        let mut effects: Vec<_> = self.cutter.cut().map(Effect::WriteBlock).into_iter().collect();
+        effects.push(Effect::WriteConfigBlock(message));
         effects.extend(self.adjust_timer());
         effects
     }
@@ -129,7 +129,7 @@ impl<M: Ordered + Clone> Machine<M> {
     /// no effect.
     fn timer_fired(&mut self) -> Vec<Effect<M>> {
         self.timer.fired();
-        self.cutter.cut().map(Effect::Write).into_iter().collect()
+        self.cutter.cut().map(Effect::WriteBlock).into_iter().collect()
     }
 
     fn adjust_timer(&mut self) -> Option<Effect<M>> {
@@ -149,16 +149,16 @@ mod tests {
     struct Letter {
         name: char,
         size: usize,
-        checked_at: u64,
+        validated_at: u64,
         config: bool,
     }
 
-    impl Ordered for Letter {
+    impl OrderableMessage for Letter {
         fn size_bytes(&self) -> usize {
             self.size
         }
-        fn checked_at(&self) -> ConfigSequence {
-            ConfigSequence(self.checked_at)
+        fn validated_at(&self) -> ConfigSequence {
+            ConfigSequence(self.validated_at)
         }
         fn is_config(&self) -> bool {
             self.config
@@ -171,10 +171,10 @@ mod tests {
 
     fn show(effect: &Effect<Letter>) -> String {
         match effect {
-            Effect::Recheck(l) => format!("recheck {}", l.name),
-            Effect::Hold(l) => format!("hold {}", l.name),
-            Effect::Write(batch) => format!("block {}", names(batch)),
-            Effect::WriteConfig(l) => format!("config block {}", l.name),
+            Effect::Revalidate(l) => format!("recheck {}", l.name),
+            Effect::Append(l) => format!("hold {}", l.name),
+            Effect::WriteBlock(batch) => format!("block {}", names(batch)),
+            Effect::WriteConfigBlock(l) => format!("config block {}", l.name),
             Effect::ArmTimer => "arm".into(),
             Effect::DisarmTimer => "disarm".into(),
         }
@@ -185,14 +185,14 @@ mod tests {
     #[expect(clippy::needless_pass_by_value)]
     fn check(script: &str, expected: Expect) {
         let limits = BatchLimits { max_message_count: 3, preferred_max_bytes: 100 };
-        let mut machine = Machine::new(ConfigSequence(0), limits);
+        let mut machine = SoloMachine::new(ConfigSequence(0), limits);
         let mut sequence = 0;
         let mut lines = Vec::new();
         for word in script.split_whitespace() {
-            let letter = |name: char, config, checked_at| Letter {
+            let letter = |name: char, config, validated_at| Letter {
                 name,
                 size: if name.is_ascii_uppercase() { 101 } else { 30 },
-                checked_at,
+                validated_at,
                 config,
             };
             let mut chars = word.chars();

@@ -4,15 +4,17 @@ use bytes::Bytes;
 use fabric_proto::etcdraft::Consenter;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::config::{ChannelSnapshot, Engine, NotServed, Serving, check_consenters, consensus_metadata};
+use crate::config::{
+    ChannelSnapshot, ConsensusMapping, ConsenterKind, UnsupportedConsensus, consensus_metadata, validate_consenters,
+};
 
 /// A channel is not ordered by this node. Operators read the texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotOrderedHere {
+pub enum ChannelNotServed {
     /// This node has no consenter for the channel.
     #[error(transparent)]
-    NotServed(#[from] NotServed),
+    NotServed(#[from] UnsupportedConsensus),
     /// The only consenter of the channel is another node.
     #[error(
         "the configuration names one consenter, {host}:{port}, and its server TLS certificate has another public key than this node's: two nodes that each order the channel alone would make two chains of it"
@@ -46,14 +48,18 @@ pub enum NotOrderedHere {
 ///
 /// # Errors
 /// The node has no consenter for the channel, is not the channel's only consenter, or has no TLS certificate.
-pub fn engine(serving: &Serving, snapshot: &ChannelSnapshot, own: &[Bytes]) -> Result<Engine, NotOrderedHere> {
+pub fn engine(
+    serving: &ConsensusMapping,
+    snapshot: &ChannelSnapshot,
+    own: &[Bytes],
+) -> Result<ConsenterKind, ChannelNotServed> {
     let engine = serving.engine(snapshot)?;
-    if engine == Engine::Solo && snapshot.orderer().consensus_type == "etcdraft" {
-        let consenters = check_consenters(snapshot).map_err(NotServed::from)?;
+    if engine == ConsenterKind::Solo && snapshot.orderer().consensus_type == "etcdraft" {
+        let consenters = validate_consenters(snapshot).map_err(UnsupportedConsensus::from)?;
         check_alone(&consenters, own)?;
     }
-    if engine == Engine::Raft && own.is_empty() {
-        return Err(NotOrderedHere::NoTls);
+    if engine == ConsenterKind::Raft && own.is_empty() {
+        return Err(ChannelNotServed::NoTls);
     }
     Ok(engine)
 }
@@ -73,15 +79,15 @@ pub fn is_consenter(snapshot: &ChannelSnapshot, own: &[Bytes]) -> bool {
     consensus_metadata(snapshot).is_ok_and(|metadata| place_of(&metadata.consenters, own).is_some())
 }
 
-fn check_alone(consenters: &[Consenter], own: &[Bytes]) -> Result<(), NotOrderedHere> {
+fn check_alone(consenters: &[Consenter], own: &[Bytes]) -> Result<(), ChannelNotServed> {
     if place_of(consenters, own).is_some() {
         return Ok(());
     }
     let (host, port) = consenters.first().map(|only| (only.host.clone(), only.port)).unwrap_or_default();
     if own.is_empty() {
-        return Err(NotOrderedHere::NoCertificate { host, port });
+        return Err(ChannelNotServed::NoCertificate { host, port });
     }
-    Err(NotOrderedHere::OtherConsenter { host, port })
+    Err(ChannelNotServed::OtherConsenter { host, port })
 }
 
 /// Returns the public key of a certificate in DER, as encoded there (`SubjectPublicKeyInfo`).
@@ -113,11 +119,11 @@ mod tests {
         let (host, port) = ("orderer".to_owned(), 7050);
         assert_eq!(
             check_alone(&[consenter(&certificate(&other))], &own),
-            Err(NotOrderedHere::OtherConsenter { host: host.clone(), port })
+            Err(ChannelNotServed::OtherConsenter { host: host.clone(), port })
         );
         assert_eq!(
             check_alone(&[consenter(&certificate(&mine))], &[]),
-            Err(NotOrderedHere::NoCertificate { host, port })
+            Err(ChannelNotServed::NoCertificate { host, port })
         );
     }
 }

@@ -5,6 +5,6 @@ mod consenter;
 mod orderers;
 mod signer;
 
-pub use consenter::{NotOrderedHere, engine, is_consenter, place_of, public_key_of};
-pub use orderers::{WARNING_SOLO, orderer_addresses, others_of_solo};
-pub use signer::{NotAccepted, OwnSigner};
+pub use consenter::{ChannelNotServed, engine, is_consenter, place_of, public_key_of};
+pub use orderers::{WARNING_SOLO, orderer_addresses, other_orderers_of_solo};
+pub use signer::{OwnSigner, SignerNotAccepted};

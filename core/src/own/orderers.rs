@@ -24,7 +24,7 @@ pub fn orderer_addresses(snapshot: &ChannelSnapshot) -> BTreeSet<String> {
 }
 
 /// Returns the addresses if the channel is of type solo and has several: no node can tell which of them serve it.
-pub fn others_of_solo(snapshot: &ChannelSnapshot) -> Option<BTreeSet<String>> {
+pub fn other_orderers_of_solo(snapshot: &ChannelSnapshot) -> Option<BTreeSet<String>> {
     if snapshot.orderer().consensus_type != "solo" {
         return None;
     }

@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::channel::ChannelId;
 use crate::config::ChannelSnapshot;
 use crate::crypto::{SignError, Signer};
-use crate::policy::{Denied, SignedDatum, Signers};
+use crate::policy::{PolicyDenied, SignedData, Signers};
+use crate::types::ChannelId;
 
 /// Message that is signed to have a signature to evaluate. No block and no envelope has this form.
 const SAMPLE: &[u8] = b"sample of an orderer's signature; it vouches for nothing";
@@ -19,7 +19,7 @@ const BLOCK_VALIDATION: &str = "/Channel/Orderer/BlockValidation";
 /// No peer would accept a block that this node signs.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum NotAccepted {
+pub enum SignerNotAccepted {
     /// The node's key cannot sign.
     #[error("this node's key cannot sign")]
     Sign(#[from] SignError),
@@ -31,7 +31,7 @@ pub enum NotAccepted {
         /// ID of the channel.
         channel: ChannelId,
         /// The failed rule and the signer.
-        denied: Box<Denied>,
+        denied: Box<PolicyDenied>,
     },
 }
 
@@ -39,7 +39,7 @@ pub enum NotAccepted {
 /// signature is.
 pub struct OwnSigner {
     signer: Arc<dyn Signer>,
-    sample: OnceLock<Result<SignedDatum, SignError>>,
+    sample: OnceLock<Result<SignedData, SignError>>,
 }
 
 impl OwnSigner {
@@ -58,17 +58,19 @@ impl OwnSigner {
     ///
     /// # Errors
     /// The key cannot sign, or the signature does not satisfy the policy.
-    pub fn check(&self, snapshot: &ChannelSnapshot) -> Result<(), NotAccepted> {
+    pub fn check(&self, snapshot: &ChannelSnapshot) -> Result<(), SignerNotAccepted> {
         let sample = self.sample.get_or_init(|| {
             let message = Bytes::from_static(SAMPLE);
             let signature = self.signer.sign(&message)?;
-            Ok(SignedDatum { message, creator: self.signer.creator().clone(), signature })
+            Ok(SignedData { message, creator: self.signer.creator().clone(), signature })
         });
-        let sample = sample.as_ref().map_err(|error| NotAccepted::Sign(error.clone()))?;
+        let sample = sample.as_ref().map_err(|error| SignerNotAccepted::Sign(error.clone()))?;
         let signers = Signers::verify(std::slice::from_ref(sample), snapshot.msps());
         let evaluated = snapshot.policies().evaluate(BLOCK_VALIDATION, &signers);
-        evaluated
-            .map_err(|denied| NotAccepted::Denied { channel: snapshot.channel().clone(), denied: Box::new(denied) })
+        evaluated.map_err(|denied| SignerNotAccepted::Denied {
+            channel: snapshot.channel().clone(),
+            denied: Box::new(denied),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::identity::Identity;
 
 /// The claim that `signature` is an identity's signature over `message`.
 #[derive(Clone, Copy, Debug)]
-pub struct Claim<'a> {
+pub struct SignatureClaim<'a> {
     /// The claimed signer.
     pub identity: &'a Arc<Identity>,
     /// The bytes that the signature covers.
@@ -18,7 +18,7 @@ pub struct Claim<'a> {
     pub signature: &'a Bytes,
 }
 
-impl Claim<'_> {
+impl SignatureClaim<'_> {
     pub(super) fn verify(&self) -> Result<(), SignatureError> {
         self.identity.verify(self.message, self.signature)
     }

@@ -5,21 +5,21 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::explanation::PolicyExplanation;
+use super::manager::{Node, PolicyManager};
 use super::signers::Signers;
-use super::tree::{Node, Policies};
-use super::verdict::Verdict;
-use crate::identity::Effort;
+use crate::identity::WorkLimit;
 
 /// Maximum length in bytes of an info text before further entries are cut off: it is repeated for every rejected envelope.
-const TEXT_MAX_BYTES: usize = 800;
+const MAX_TEXT_BYTES: usize = 800;
 
 /// Maximum number of listed policies that would have to hold.
-const WANTED_MAX: usize = 128;
+const MAX_WANTED: usize = 128;
 
 /// A policy was not satisfied. The text is one line for the client: the failed rule, the signers, and what would have satisfied
 /// the policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
-pub struct Denied {
+pub struct PolicyDenied {
     /// Path of the evaluated policy.
     pub policy: String,
     /// The failed rule, in Fabric's words.
@@ -29,14 +29,14 @@ pub struct Denied {
     /// Requirements of each failed signature policy below.
     pub wanted: Vec<String>,
     /// Evaluation of each part of the policy; `None` if there is no such policy.
-    pub verdict: Option<Box<Verdict>>,
+    pub verdict: Option<Box<PolicyExplanation>>,
 }
 
-impl fmt::Display for Denied {
+impl fmt::Display for PolicyDenied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = format!("{} ({}; wanted ", self.summary, self.signers);
         for (i, wanted) in self.wanted.iter().enumerate() {
-            if text.len() > TEXT_MAX_BYTES {
+            if text.len() > MAX_TEXT_BYTES {
                 text.push_str(", ..");
                 break;
             }
@@ -49,24 +49,24 @@ impl fmt::Display for Denied {
     }
 }
 
-impl Policies {
+impl PolicyManager {
     /// Evaluates the policy at `path` for these signers. A path without a policy is denied.
-    pub fn evaluate(&self, path: &str, signers: &Signers) -> Result<(), Denied> {
+    pub fn evaluate(&self, path: &str, signers: &Signers) -> Result<(), PolicyDenied> {
         match self.by_path.get(path) {
             // most policies hold, and one that is needed once is not worth a cache
             Some(&node) if self.holds(node, signers) => Ok(()),
-            _ => self.evaluation(signers, Effort::AsNeeded).evaluate(path),
+            _ => self.evaluation(signers, WorkLimit::AsNeeded).evaluate(path),
         }
     }
 
     /// Starts an evaluation of several policies for the same signers.
-    pub(crate) fn evaluation<'a>(&'a self, signers: &'a Signers, effort: Effort) -> Evaluation<'a> {
+    pub(crate) fn evaluation<'a>(&'a self, signers: &'a Signers, effort: WorkLimit) -> Evaluation<'a> {
         Evaluation { policies: self, signers, effort, nodes: HashMap::new(), satisfied: HashMap::new() }
     }
 
     fn holds(&self, node: usize, signers: &Signers) -> bool {
         match &self.nodes[node] {
-            Node::Signature(rule) => rule.is_satisfied_by(signers.valid(), Effort::AsNeeded),
+            Node::Signature(rule) => rule.is_satisfied_by(signers.valid(), WorkLimit::AsNeeded),
             Node::Implicit { needed: 0, subs, .. } => !subs.iter().any(|sub| self.holds(*sub, signers)),
             Node::Implicit { needed, subs, .. } => {
                 let mut missing = *needed;
@@ -88,19 +88,19 @@ impl Policies {
 /// count the same ones.
 #[derive(Debug)]
 pub(crate) struct Evaluation<'a> {
-    pub(super) policies: &'a Policies,
+    pub(super) policies: &'a PolicyManager,
     pub(super) signers: &'a Signers,
-    effort: Effort,
+    effort: WorkLimit,
     nodes: HashMap<usize, bool>,
     /// Number of policies in a list that hold, by the list's address.
     satisfied: HashMap<usize, usize>,
 }
 
 impl Evaluation<'_> {
-    /// Evaluates the policy at `path`, as [`Policies::evaluate`] does.
-    pub(crate) fn evaluate(&mut self, path: &str) -> Result<(), Denied> {
+    /// Evaluates the policy at `path`, as [`PolicyManager::evaluate`] does.
+    pub(crate) fn evaluate(&mut self, path: &str) -> Result<(), PolicyDenied> {
         let Some(&node) = self.policies.by_path.get(path) else {
-            return Err(Denied {
+            return Err(PolicyDenied {
                 policy: path.to_owned(),
                 summary: format!("no such policy: '{path}'"),
                 signers: self.signers.describe(),
@@ -135,7 +135,7 @@ impl Evaluation<'_> {
         count
     }
 
-    fn explain(&mut self, path: &str, node: usize) -> Denied {
+    fn explain(&mut self, path: &str, node: usize) -> PolicyDenied {
         let policies = self.policies;
         let summary = match &policies.nodes[node] {
             Node::Signature(_) => "signature set did not satisfy policy".to_owned(),
@@ -150,12 +150,12 @@ impl Evaluation<'_> {
         let mut wanted = Vec::new();
         self.collect_wanted(node, &mut wanted);
         let (signers, verdict) = (self.signers.describe(), self.verdict(path).map(Box::new));
-        Denied { policy: path.to_owned(), summary, signers, wanted, verdict }
+        PolicyDenied { policy: path.to_owned(), summary, signers, wanted, verdict }
     }
 
     /// Collects the signature policies below `node` that do not hold.
     fn collect_wanted(&mut self, node: usize, wanted: &mut Vec<String>) {
-        if wanted.len() > WANTED_MAX {
+        if wanted.len() > MAX_WANTED {
             return;
         }
         let policies = self.policies;

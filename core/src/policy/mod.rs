@@ -4,17 +4,17 @@
 //! tree is then evaluated over the results. Evaluating a satisfied policy of ten organizations takes about 0.3 µs.
 
 mod claim;
+pub mod dsl;
 mod evaluate;
+mod explanation;
+mod manager;
 mod signature;
 mod signers;
-pub mod text;
-mod tree;
-mod used;
-mod verdict;
+mod used_signers;
 
-pub use claim::Claim;
-pub use evaluate::Denied;
-pub use signers::{SignedDatum, Signers};
-pub(crate) use tree::Lookup;
-pub use tree::{Policies, PolicyError};
-pub use verdict::{PolicyInWords, PrincipalVerdict, Verdict};
+pub use claim::SignatureClaim;
+pub use evaluate::PolicyDenied;
+pub use explanation::{PolicyDescription, PolicyExplanation, PrincipalResult};
+pub(crate) use manager::Lookup;
+pub use manager::{PolicyError, PolicyManager};
+pub use signers::{SignedData, Signers};

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use fabric_proto::common::MspPrincipal;
 use fabric_proto::lenient::{self, Fields, Malformed, Value, int32};
 
-use super::tree::PolicyError;
-use super::used::Used;
-use crate::identity::{Effort, Identity, Principal};
+use super::manager::PolicyError;
+use super::used_signers::UsedSigners;
+use crate::identity::{Identity, Principal, WorkLimit};
 
 /// Maximum number of steps of one evaluation for a client's request. Fabric has no such limit. A policy reaches it with thousands of
 /// principals and as many signers.
-const STEPS_MAX: usize = 100_000_000;
+const MAX_STEPS: usize = 100_000_000;
 /// Number of rules or signers above which an evaluation caches the signers that satisfy each principal.
 const REMEMBER_FROM: usize = 8;
 /// Length in bytes after which a policy's text for display is cut off.
-const WORDS_MAX_BYTES: usize = 800;
+const MAX_DESCRIPTION_BYTES: usize = 800;
 
 /// A signature policy with its principals parsed.
 #[derive(Debug)]
-pub(super) struct SignatureRule {
+pub(super) struct SignaturePolicy {
     /// All rules, each before those inside it. There is at least one.
     rules: Vec<Rule>,
     principals: Vec<Principal>,
@@ -35,7 +35,7 @@ enum Rule {
 }
 
 /// An n-out-of rule in evaluation.
-struct Open {
+struct PendingOutOf {
     needed: usize,
     /// Number of rules inside it that were not evaluated yet.
     left: usize,
@@ -44,7 +44,7 @@ struct Open {
     used_before: usize,
 }
 
-impl SignatureRule {
+impl SignaturePolicy {
     pub(super) fn read(path: &str, value: &[u8], recursion_max: usize) -> Result<Self, PolicyError> {
         let wrong = |problem: String| PolicyError::Malformed { path: path.to_owned(), problem };
         let (mut version, mut rule, mut identities) = (0, Vec::new(), Vec::new());
@@ -74,8 +74,8 @@ impl SignatureRule {
         let mut read = Vec::with_capacity(rules.len());
         for rule in rules {
             read.push(match rule {
-                Written::Nothing => return Err(wrong("a rule is neither signed_by nor n_out_of".to_owned())),
-                Written::SignedBy(index) => match usize::try_from(index) {
+                EncodedRule::Nothing => return Err(wrong("a rule is neither signed_by nor n_out_of".to_owned())),
+                EncodedRule::SignedBy(index) => match usize::try_from(index) {
                     Ok(index) if index < principals.len() => Rule::SignedBy(index),
                     _ => {
                         let identities = principals.len();
@@ -83,7 +83,7 @@ impl SignatureRule {
                     }
                 },
                 // zero or a negative number needs no signature
-                Written::OutOf { n, of } => Rule::OutOf { needed: usize::try_from(n).unwrap_or(0), of },
+                EncodedRule::OutOf { n, of } => Rule::OutOf { needed: usize::try_from(n).unwrap_or(0), of },
             });
         }
         Ok(Self { rules: read, principals })
@@ -91,19 +91,19 @@ impl SignatureRule {
 
     /// Returns whether these signers satisfy the policy. Each signer counts once along a branch. Every rule is tried, also when enough
     /// hold already, because which signers are used up must not depend on a shortcut. A bounded effort that runs out satisfies nothing.
-    pub(super) fn is_satisfied_by(&self, signers: &[Arc<Identity>], effort: Effort) -> bool {
+    pub(super) fn is_satisfied_by(&self, signers: &[Arc<Identity>], effort: WorkLimit) -> bool {
         self.holds_within(
             signers,
             match effort {
-                Effort::AsNeeded => usize::MAX,
-                Effort::Bounded => STEPS_MAX,
+                WorkLimit::AsNeeded => usize::MAX,
+                WorkLimit::Bounded => MAX_STEPS,
             },
         )
     }
 
     fn holds_within(&self, signers: &[Arc<Identity>], steps_max: usize) -> bool {
-        let mut used = Used::of(signers.len());
-        let mut open: Vec<Open> = Vec::new();
+        let mut used = UsedSigners::of(signers.len());
+        let mut open: Vec<PendingOutOf> = Vec::new();
         // the signers that satisfy each principal; not cached for most policies, because they have few rules and an
         // envelope has one signer
         let mut known: Vec<Option<Vec<usize>>> = Vec::new();
@@ -129,7 +129,7 @@ impl SignatureRule {
                 }
                 Rule::OutOf { needed, of: 0 } => needed == 0,
                 Rule::OutOf { needed, of } => {
-                    open.push(Open { needed, left: of, satisfied: 0, used_before: used.len() });
+                    open.push(PendingOutOf { needed, left: of, satisfied: 0, used_before: used.len() });
                     continue;
                 }
             };
@@ -162,7 +162,7 @@ impl SignatureRule {
     pub(super) fn wanted(&self) -> String {
         let mut names = String::new();
         for principal in &self.principals {
-            if names.len() > WORDS_MAX_BYTES {
+            if names.len() > MAX_DESCRIPTION_BYTES {
                 names.push_str(", ..");
                 break;
             }
@@ -177,14 +177,14 @@ impl SignatureRule {
 }
 
 /// A rule as it is encoded.
-enum Written {
+enum EncodedRule {
     Nothing,
     SignedBy(i32),
     OutOf { n: i32, of: usize },
 }
 
 /// Parses the rule of these parts, which are merged, and the rules inside it, each before those inside it.
-fn read_rules(rule: Vec<&[u8]>, recursion_max: usize) -> Result<Vec<Written>, &'static str> {
+fn read_rules(rule: Vec<&[u8]>, recursion_max: usize) -> Result<Vec<EncodedRule>, &'static str> {
     const MALFORMED: &str = "error unmarshalling to SignaturePolicy: cannot parse invalid wire-format data";
     let mut rules = Vec::new();
     // the policy itself is a level
@@ -193,7 +193,7 @@ fn read_rules(rule: Vec<&[u8]>, recursion_max: usize) -> Result<Vec<Written>, &'
         if depth > recursion_max {
             return Err("error unmarshalling to SignaturePolicy: exceeded maximum recursion depth");
         }
-        let mut written = Written::Nothing;
+        let mut written = EncodedRule::Nothing;
         let mut out_of: Vec<&[u8]> = Vec::new();
         let mut replaced: Vec<&[u8]> = Vec::new();
         for part in parts {
@@ -202,12 +202,12 @@ fn read_rules(rule: Vec<&[u8]>, recursion_max: usize) -> Result<Vec<Written>, &'
                 match (field.number, field.value) {
                     (1, Value::Varint(index)) => {
                         replaced.append(&mut out_of);
-                        written = Written::SignedBy(int32(index));
+                        written = EncodedRule::SignedBy(int32(index));
                     }
                     // several fields in sequence are merged
                     (2, Value::Bytes(part)) => {
                         out_of.push(part);
-                        written = Written::OutOf { n: 0, of: 0 };
+                        written = EncodedRule::OutOf { n: 0, of: 0 };
                     }
                     _ => {}
                 }
@@ -233,8 +233,8 @@ fn read_rules(rule: Vec<&[u8]>, recursion_max: usize) -> Result<Vec<Written>, &'
                     }
                 }
             }
-            if let (true, Written::OutOf { .. }) = (counts, &written) {
-                written = Written::OutOf { n, of: inner.len() };
+            if let (true, EncodedRule::OutOf { .. }) = (counts, &written) {
+                written = EncodedRule::OutOf { n, of: inner.len() };
             }
             work.extend(inner.into_iter().rev().map(|rule| (vec![rule], depth + 2, counts)));
         }
@@ -253,9 +253,9 @@ mod tests {
     fn an_evaluation_that_takes_too_many_steps_satisfies_nothing() {
         // none is needed of three rules, each of which is tried
         let rules = vec![Rule::OutOf { needed: 0, of: 3 }, Rule::SignedBy(0), Rule::SignedBy(0), Rule::SignedBy(0)];
-        let rule = SignatureRule { rules, principals: vec![Principal::from_proto(&MspPrincipal::default())] };
+        let rule = SignaturePolicy { rules, principals: vec![Principal::from_proto(&MspPrincipal::default())] };
         assert!(rule.holds_within(&[], 3));
         assert!(!rule.holds_within(&[], 2));
-        assert!(rule.is_satisfied_by(&[], Effort::Bounded));
+        assert!(rule.is_satisfied_by(&[], WorkLimit::Bounded));
     }
 }

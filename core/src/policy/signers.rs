@@ -7,22 +7,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::claim::Claim;
-use super::verdict::PrincipalVerdict;
+use super::claim::SignatureClaim;
+use super::explanation::PrincipalResult;
 use crate::crypto::SignatureError;
 use crate::envelope::SignedEnvelope;
-use crate::identity::{Identity, IdentityError, Msps, Principal, PrincipalMismatch, Role};
+use crate::identity::{Identity, IdentityError, MspManager, Principal, PrincipalMismatch, Role};
 
 /// Length in bytes after which the lists in a text about signers are cut off: once for valid signers, twice that for all.
-const TEXT_MAX_BYTES: usize = 800;
+const MAX_TEXT_BYTES: usize = 800;
 /// Maximum number of signatures whose rejection is recorded with its reason.
-const REJECTED_MAX: usize = 128;
+const MAX_REJECTED: usize = 128;
 /// Maximum number of reasons listed for a principal that is not satisfied.
-const REASONS_MAX: usize = 8;
+const MAX_REASONS: usize = 8;
 
 /// A signature with its message and the claimed signer.
 #[derive(Clone, Debug)]
-pub struct SignedDatum {
+pub struct SignedData {
     /// The bytes that the signature covers.
     pub message: Bytes,
     /// Serialized identity of the claimed signer.
@@ -31,7 +31,7 @@ pub struct SignedDatum {
     pub signature: Bytes,
 }
 
-impl SignedDatum {
+impl SignedData {
     /// Returns the claim that `creator` signed an envelope.
     pub fn of(envelope: &SignedEnvelope, creator: Bytes) -> Self {
         Self { message: envelope.payload().clone(), creator, signature: envelope.signature().clone() }
@@ -40,7 +40,7 @@ impl SignedDatum {
 
 /// Reason why a signature is not accepted.
 #[derive(Clone, Debug)]
-enum Rejection {
+enum SignerError {
     Identity(Arc<IdentityError>),
     Signature(Arc<Identity>, SignatureError),
 }
@@ -50,16 +50,16 @@ enum Rejection {
 pub struct Signers {
     valid: Vec<Arc<Identity>>,
     /// The first rejections, up to the maximum.
-    rejected: Vec<Rejection>,
+    rejected: Vec<SignerError>,
     more_rejected: usize,
 }
 
 impl Signers {
     /// Verifies the signatures one by one, about 50 µs each for P-256, as Fabric does: in their order, and those of one identity
     /// until one of them is valid.
-    pub fn verify<D: Borrow<SignedDatum>>(data: impl IntoIterator<Item = D>, msps: &Msps) -> Self {
+    pub fn verify<D: Borrow<SignedData>>(data: impl IntoIterator<Item = D>, msps: &MspManager) -> Self {
         let claims = data.into_iter().map(|datum| {
-            let SignedDatum { message, creator, signature } = datum.borrow().clone();
+            let SignedData { message, creator, signature } = datum.borrow().clone();
             (creator, signature, || message)
         });
         Self::verify_claims(claims, msps)
@@ -69,19 +69,23 @@ impl Signers {
     /// the signed message; it is called only for a creator that was identified and whose signature has to be verified.
     pub(crate) fn verify_claims<M: FnOnce() -> Bytes>(
         claims: impl IntoIterator<Item = (Bytes, Bytes, M)>,
-        msps: &Msps,
+        msps: &MspManager,
     ) -> Self {
         let mut signers = Self::default();
         let mut seen = HashSet::new();
         for (creator, signature, message) in claims {
-            match msps.identify(&creator) {
+            match msps.deserialize_identity(&creator) {
                 Ok(identity) => {
                     let (msp_id, certificate) = identity.key();
                     let key = (msp_id.to_owned(), *certificate);
                     if seen.contains(&key) {
                         continue;
                     }
-                    if signers.add(Ok(Claim { identity: &identity, message: &message(), signature: &signature })) {
+                    if signers.add(Ok(SignatureClaim {
+                        identity: &identity,
+                        message: &message(),
+                        signature: &signature,
+                    })) {
                         seen.insert(key);
                     }
                 }
@@ -92,36 +96,36 @@ impl Signers {
     }
 
     /// Verifies one signature whose signer has been identified already.
-    pub fn verify_one(claim: Result<Claim<'_>, &Arc<IdentityError>>) -> Self {
+    pub fn verify_one(claim: Result<SignatureClaim<'_>, &Arc<IdentityError>>) -> Self {
         let mut signers = Self::default();
         signers.add(claim);
         signers
     }
 
     /// Returns a set in which the only signature is rejected for this reason, without verifying it.
-    pub fn refused(claim: Result<Claim<'_>, &Arc<IdentityError>>, why: SignatureError) -> Self {
+    pub fn refused(claim: Result<SignatureClaim<'_>, &Arc<IdentityError>>, why: SignatureError) -> Self {
         let rejection = match claim {
-            Ok(claim) => Rejection::Signature(Arc::clone(claim.identity), why),
-            Err(cause) => Rejection::Identity(Arc::clone(cause)),
+            Ok(claim) => SignerError::Signature(Arc::clone(claim.identity), why),
+            Err(cause) => SignerError::Identity(Arc::clone(cause)),
         };
         Self { valid: Vec::new(), rejected: vec![rejection], more_rejected: 0 }
     }
 
     /// Verifies a signature and records the result. Returns whether it is valid.
-    fn add(&mut self, claim: Result<Claim<'_>, &Arc<IdentityError>>) -> bool {
+    fn add(&mut self, claim: Result<SignatureClaim<'_>, &Arc<IdentityError>>) -> bool {
         let verified = match claim {
             Ok(claim) => {
-                let rejection = |why| Rejection::Signature(Arc::clone(claim.identity), why);
+                let rejection = |why| SignerError::Signature(Arc::clone(claim.identity), why);
                 claim.verify().map(|()| Arc::clone(claim.identity)).map_err(rejection)
             }
-            Err(cause) => Err(Rejection::Identity(Arc::clone(cause))),
+            Err(cause) => Err(SignerError::Identity(Arc::clone(cause))),
         };
         match verified {
             Ok(identity) => {
                 self.valid.push(identity);
                 return true;
             }
-            Err(rejection) if self.rejected.len() < REJECTED_MAX => self.rejected.push(rejection),
+            Err(rejection) if self.rejected.len() < MAX_REJECTED => self.rejected.push(rejection),
             Err(_) => self.more_rejected += 1,
         }
         false
@@ -133,16 +137,16 @@ impl Signers {
     }
 
     /// Checks whether a signer satisfies a principal; if not, lists the reasons of the signers that belong to its organization.
-    pub(super) fn judge(&self, principal: &Principal) -> PrincipalVerdict {
+    pub(super) fn judge(&self, principal: &Principal) -> PrincipalResult {
         let mut reasons = Vec::new();
         for identity in &self.valid {
             let mismatch = identity.satisfies(principal);
-            if mismatch.is_err() && reasons.len() == REASONS_MAX {
+            if mismatch.is_err() && reasons.len() == MAX_REASONS {
                 continue;
             }
             match mismatch {
                 Ok(()) => {
-                    return PrincipalVerdict { principal: principal.to_string(), satisfied: true, why: String::new() };
+                    return PrincipalResult { principal: principal.to_string(), satisfied: true, why: String::new() };
                 }
                 Err(PrincipalMismatch::OtherMsp) => {}
                 Err(PrincipalMismatch::NotValid) => {
@@ -156,7 +160,7 @@ impl Signers {
             }
         }
         let why = if reasons.is_empty() { "nobody of its organization signed".to_owned() } else { reasons.join("; ") };
-        PrincipalVerdict { principal: principal.to_string(), satisfied: false, why }
+        PrincipalResult { principal: principal.to_string(), satisfied: false, why }
     }
 
     /// Describes the signers and the results of their signatures, for display.
@@ -166,7 +170,7 @@ impl Signers {
         }
         let mut text = String::new();
         for identity in &self.valid {
-            if text.len() > TEXT_MAX_BYTES {
+            if text.len() > MAX_TEXT_BYTES {
                 text.push_str("; ..");
                 break;
             }
@@ -179,14 +183,14 @@ impl Signers {
             };
         }
         for rejection in &self.rejected {
-            if text.len() > 2 * TEXT_MAX_BYTES {
+            if text.len() > 2 * MAX_TEXT_BYTES {
                 text.push_str("; ..");
                 break;
             }
             let separator = if text.is_empty() { "" } else { "; " };
             let _ = match rejection {
-                Rejection::Identity(why) => write!(text, "{separator}the signer is not known: {why}"),
-                Rejection::Signature(identity, why) => {
+                SignerError::Identity(why) => write!(text, "{separator}the signer is not known: {why}"),
+                SignerError::Signature(identity, why) => {
                     write!(text, "{separator}{} '{}': {why}", identity.msp_id(), identity.subject())
                 }
             };

@@ -4,27 +4,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::channel::UnixSeconds;
-use crate::envelope::{EnvelopeError, Message, SignedEnvelope};
-use crate::identity::{Identity, IdentityError, Msps, expires_at};
-use crate::policy::Claim;
+use crate::envelope::{EnvelopeError, ParsedEnvelope, SignedEnvelope};
+use crate::identity::{Identity, IdentityError, MspManager, expires_at};
+use crate::policy::SignatureClaim;
+use crate::types::UnixSeconds;
 
 /// A message's creator, identified once for all its users: the filters and the rate limiter. The signature is not
 /// verified, so the creator is only a claim.
 #[derive(Debug)]
-pub struct Creator(Result<Named, EnvelopeError>);
+pub struct Creator(Result<ResolvedCreator, EnvelopeError>);
 
 /// The creator in the signature header, and the identity that the MSPs found for it.
 #[derive(Debug)]
-struct Named {
+struct ResolvedCreator {
     serialized: Bytes,
     identity: Result<Arc<Identity>, Arc<IdentityError>>,
 }
 
 impl Creator {
     /// Identifies the creator of `message` by these MSPs of a channel.
-    pub fn of(message: &Message, msps: &Msps) -> Self {
-        let name = |serialized: Bytes| Named { identity: msps.identify(&serialized), serialized };
+    pub fn of(message: &ParsedEnvelope, msps: &MspManager) -> Self {
+        let name = |serialized: Bytes| ResolvedCreator { identity: msps.deserialize_identity(&serialized), serialized };
         Self(message.read_signature_header().map(|header| name(header.creator)))
     }
 
@@ -47,9 +47,10 @@ impl Creator {
     pub(super) fn signed<'a>(
         &'a self,
         envelope: &'a SignedEnvelope,
-    ) -> Result<Result<Claim<'a>, &'a Arc<IdentityError>>, &'a EnvelopeError> {
+    ) -> Result<Result<SignatureClaim<'a>, &'a Arc<IdentityError>>, &'a EnvelopeError> {
         let named = self.0.as_ref()?;
-        let claim = |identity| Claim { identity, message: envelope.payload(), signature: envelope.signature() };
+        let claim =
+            |identity| SignatureClaim { identity, message: envelope.payload(), signature: envelope.signature() };
         Ok(named.identity.as_ref().map(claim))
     }
 }

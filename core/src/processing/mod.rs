@@ -1,26 +1,29 @@
 //! Message processing before ordering: filters, config updates, channel creation. The checks run in Fabric's order, so
 //! that a client whose message has two errors is told the same one.
 
-mod configure;
+mod config_update;
 mod creator;
 mod filters;
-mod refusal;
+mod rejection;
 mod seek;
 
-pub use configure::{Proposed, Stamp, apply_config, created_channel, propose_creation, propose_update, recheck_config};
+pub use config_update::{
+    HeaderFields, PreparedConfigMessage, apply_config, created_channel_config, process_channel_creation,
+    process_config_update, revalidate_config,
+};
 pub use creator::Creator;
-pub use filters::{Judged, check_normal, check_normal_of};
-pub use refusal::{Refusal, RefusalKind};
-pub use seek::{SeekError, SeekPlan};
+pub use filters::{ValidationResult, validate_normal, validate_normal_with};
+pub use rejection::{Rejection, RejectionKind};
+pub use seek::{SeekError, SeekRange};
 
 use fabric_proto::common::HeaderType;
 
-use crate::channel::UnixSeconds;
-use crate::identity::Effort;
+use crate::identity::WorkLimit;
+use crate::types::UnixSeconds;
 
 /// How a message is processed, by its header type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum MessageClass {
     /// The message is ordered as it is.
     Normal,
     /// A config update: it is made into a config message, which is ordered.
@@ -30,11 +33,11 @@ pub enum Class {
 }
 
 /// Returns the class of a header type. Numbers that an orderer does not know are normal.
-pub fn classify(header_type: i32) -> Class {
+pub fn classify(header_type: i32) -> MessageClass {
     match HeaderType::try_from(header_type) {
-        Ok(HeaderType::ConfigUpdate) => Class::ConfigUpdate,
-        Ok(HeaderType::Config | HeaderType::OrdererTransaction) => Class::Config,
-        _ => Class::Normal,
+        Ok(HeaderType::ConfigUpdate) => MessageClass::ConfigUpdate,
+        Ok(HeaderType::Config | HeaderType::OrdererTransaction) => MessageClass::Config,
+        _ => MessageClass::Normal,
     }
 }
 
@@ -42,30 +45,30 @@ pub fn classify(header_type: i32) -> Class {
 /// Fabric, where docs/differences.md says so. A message that is ordered already is validated exactly as every other
 /// orderer validates it, or the chains diverge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judging {
+pub enum MessageOrigin {
     /// A client sends it.
-    AtTheDoor,
+    Client,
     /// It is ordered in a topic already, or was accepted under an older configuration.
     Ordered,
 }
 
-impl Judging {
+impl MessageOrigin {
     /// How much work a configuration may be to judge.
-    pub(super) fn effort(self) -> Effort {
+    pub(super) fn effort(self) -> WorkLimit {
         match self {
-            Self::AtTheDoor => Effort::Bounded,
-            Self::Ordered => Effort::AsNeeded,
+            Self::Client => WorkLimit::Bounded,
+            Self::Ordered => WorkLimit::AsNeeded,
         }
     }
 }
 
 /// Inputs of the filters from outside the channel's configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Circumstances {
+pub struct ValidationContext {
     /// Current time.
     pub now: UnixSeconds,
     /// Whether messages of expired identities are rejected; an operator can turn that off.
     pub expiration_checks: bool,
     /// Where the message comes from.
-    pub judging: Judging,
+    pub judging: MessageOrigin,
 }

@@ -4,7 +4,7 @@ use fabric_proto::common::Status;
 use fabric_proto::orderer::seek_info::{SeekBehavior, SeekContentType, SeekErrorResponse};
 use fabric_proto::orderer::{SeekInfo, SeekPosition, seek_position::Type};
 
-use crate::channel::BlockNumber;
+use crate::types::BlockNumber;
 
 /// Reason why a request selects no blocks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +51,7 @@ impl SeekError {
 
 /// Range of blocks that a Deliver request selects, and how they are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeekPlan {
+pub struct SeekRange {
     /// First block.
     pub start: BlockNumber,
     /// Last block; it need not exist yet.
@@ -64,7 +64,7 @@ pub struct SeekPlan {
     pub headers_only: bool,
 }
 
-impl SeekPlan {
+impl SeekRange {
     /// Plans a request for a chain of `height` blocks, at least one, of which those before `horizon` are pruned. A
     /// request for a single pruned block is accepted, because the ledger may have kept it. Unknown enum values mean the
     /// same as zero.
@@ -122,7 +122,7 @@ mod tests {
     fn plan(start: Option<Type>, stop: Option<Type>) -> Result<(u64, u64), SeekError> {
         let at = |t: Option<Type>| t.map(|t| SeekPosition { r#type: Some(t) });
         let seek = SeekInfo { start: at(start), stop: at(stop), ..SeekInfo::default() };
-        SeekPlan::new(&seek, BlockNumber::GENESIS, 6).map(|p| (p.start.0, p.stop.0))
+        SeekRange::new(&seek, BlockNumber::GENESIS, 6).map(|p| (p.start.0, p.stop.0))
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
         let at = |t: Option<Type>| t.map(|t| SeekPosition { r#type: Some(t) });
         let plan = |start, stop| {
             let seek = SeekInfo { start: at(start), stop: at(stop), ..SeekInfo::default() };
-            SeekPlan::new(&seek, BlockNumber(4), 6).map(|p| (p.start.0, p.stop.0))
+            SeekRange::new(&seek, BlockNumber(4), 6).map(|p| (p.start.0, p.stop.0))
         };
         assert_eq!(plan(OLDEST, NEWEST), Ok((4, 5)));
         assert_eq!(plan(OLDEST, OLDEST), Ok((4, 4)));
@@ -162,7 +162,7 @@ mod tests {
     fn enum_numbers_that_are_not_known_mean_zero() {
         let at = |t: Option<Type>| t.map(|t| SeekPosition { r#type: Some(t) });
         let seek = SeekInfo { start: at(OLDEST), stop: at(OLDEST), behavior: 7, error_response: 7, content_type: 7 };
-        let plan = SeekPlan::new(&seek, BlockNumber::GENESIS, 6).expect("a plan");
+        let plan = SeekRange::new(&seek, BlockNumber::GENESIS, 6).expect("a plan");
         assert!(!plan.fail_if_not_ready && !plan.best_effort && !plan.headers_only);
     }
 }

@@ -22,19 +22,19 @@
 //!   it.
 //! - A CONFIG transaction must be alone in its block. If it is not, Fabric verifies later blocks under its configuration, but
 //!   does not put it in force when it writes the block. No orderer makes such a block.
-//! - A block has at most [`SIGNATURES_MAX`] signatures and [`SLOTS_MAX`] metadata slots, so that a source cannot make this
+//! - A block has at most [`MAX_SIGNATURES`] signatures and [`MAX_METADATA_SLOTS`] metadata slots, so that a source cannot make this
 //!   node use much more memory than the size of the block.
 
+mod block_format;
 mod endpoints;
-mod newest;
-mod pace;
+mod latest_config;
 mod sequence;
-mod shape;
 mod sources;
+mod throughput;
 
+pub use block_format::{BlockFormatError, MAX_METADATA_SLOTS, MAX_SIGNATURES, read_block};
 pub use endpoints::{OrdererEndpoint, endpoints};
-pub use newest::{NewestConfig, NewestConfigError, check_newest};
-pub use pace::Pace;
-pub use sequence::{Sequence, SequenceError, VerifiedBlock};
-pub use shape::{SIGNATURES_MAX, SLOTS_MAX, ShapeError, read_block};
-pub use sources::{Action, Ended, Event, Pauses, Sources};
+pub use latest_config::{LatestConfig, LatestConfigError, verify_latest_config};
+pub use sequence::{SequenceError, SequenceVerifier, VerifiedBlock};
+pub use sources::{Action, Event, PullOutcome, RetryDelays, Sources};
+pub use throughput::SourceThroughput;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::block::{ChainCheck, ChainError, ChainTip, EncodedBlock};
-use crate::channel::{BlockNumber, ChannelId};
-use crate::config::{Catalog, ChannelSnapshot};
+use crate::block::{ChainTip, ChainVerifier, ChainVerifyError, EncodedBlock};
+use crate::config::{ChannelSnapshot, ConfigCache};
+use crate::types::{BlockNumber, ChannelId};
 
-use super::shape::ShapeError;
+use super::block_format::BlockFormatError;
 
 /// A verified block of the channel's chain.
 #[derive(Clone, Debug)]
@@ -23,10 +23,10 @@ pub struct VerifiedBlock {
 pub enum SequenceError {
     /// The block does not have the form of an orderer's block.
     #[error(transparent)]
-    Shape(#[from] ShapeError),
+    Shape(#[from] BlockFormatError),
     /// The block does not continue the chain, is not signed as required, or has an invalid configuration.
     #[error(transparent)]
-    Chain(#[from] ChainError),
+    Chain(#[from] ChainVerifyError),
     /// The block is not the requested one.
     #[error("got unexpected sequence: {got} instead of {expected}")]
     Number {
@@ -49,18 +49,18 @@ pub enum SequenceError {
 
 /// Verifies a chain from a block that this node has, or from the genesis block on.
 #[derive(Debug)]
-pub struct Sequence(ChainCheck);
+pub struct SequenceVerifier(ChainVerifier);
 
-impl Sequence {
+impl SequenceVerifier {
     /// Starts after this block.
     pub fn after(tip: ChainTip) -> Self {
-        Self(ChainCheck::after(tip))
+        Self(ChainVerifier::after(tip))
     }
 
     /// Starts at block 0 of this channel. That block has no signature: the caller must know it, or a later block that it leads
     /// to, from elsewhere.
-    pub fn from_genesis(channel: ChannelId, catalog: Arc<Catalog>) -> Self {
-        Self(ChainCheck::new(Some(channel), catalog))
+    pub fn from_genesis(channel: ChannelId, catalog: Arc<ConfigCache>) -> Self {
+        Self(ChainVerifier::new(Some(channel), catalog))
     }
 
     /// Returns the state of the chain; `None` before block 0.
@@ -73,9 +73,9 @@ impl Sequence {
     ///
     /// # Errors
     /// The block does not continue the chain.
-    pub fn take(&mut self, block: EncodedBlock) -> Result<VerifiedBlock, SequenceError> {
+    pub fn verify_next(&mut self, block: EncodedBlock) -> Result<VerifiedBlock, SequenceError> {
         let configs = self.0.config_blocks();
-        self.0.take(&block)?;
+        self.0.verify_next(&block)?;
         let changed = self.0.config_blocks() > configs;
         let snapshot = self.0.snapshot().filter(|_| changed).map(|snapshot| Arc::new(snapshot.clone()));
         Ok(VerifiedBlock { block, snapshot })

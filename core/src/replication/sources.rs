@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use crate::channel::BlockNumber;
+use crate::types::BlockNumber;
 
 /// Pauses between attempts, and a limit for slow sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pauses {
+pub struct RetryDelays {
     /// Pause when no source responds, and after a first failure (`ReplicationRetryTimeout`).
     pub retry: Duration,
     /// Upper bound of the pause, which doubles after each consecutive failure.
@@ -25,7 +25,7 @@ pub struct Pauses {
     pub poll: (Duration, Duration),
 }
 
-impl Default for Pauses {
+impl Default for RetryDelays {
     /// Returns Fabric's `ReplicationRetryTimeout` (5 s), twelve times that, ten minutes, half a minute, and the pauses with which
     /// Fabric's follower polls heights (0.5 s to 10 s).
     fn default() -> Self {
@@ -35,7 +35,7 @@ impl Default for Pauses {
     }
 }
 
-impl Pauses {
+impl RetryDelays {
     /// Returns the default pauses for another `ReplicationRetryTimeout`, at least 1 ms.
     pub fn from_retry(retry: Duration) -> Self {
         let retry = retry.max(Duration::from_millis(1));
@@ -60,13 +60,13 @@ pub enum Event {
         /// Number of the next missing block.
         next: BlockNumber,
         /// How the pull ended.
-        how: Ended,
+        how: PullOutcome,
     },
 }
 
 /// Result of a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum PullOutcome {
     /// All requested blocks were received.
     Complete,
     /// The source failed.
@@ -103,7 +103,7 @@ pub struct Sources {
     known: Vec<Source>,
     next: BlockNumber,
     to: BlockNumber,
-    pauses: Pauses,
+    pauses: RetryDelays,
     /// Source of the current pull, and the block that was next when it started.
     pulling: Option<(String, BlockNumber)>,
     /// Number of consecutive attempts in which no source had the next block.
@@ -117,11 +117,11 @@ struct Source {
     left_out: Duration,
     /// Number of consecutive failures.
     failures: u32,
-    answer: Answer,
+    answer: ProbeState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
+enum ProbeState {
     NotAsked,
     Awaited,
     Height(u64),
@@ -134,7 +134,7 @@ impl Sources {
         addresses: impl IntoIterator<Item = String>,
         next: BlockNumber,
         to: BlockNumber,
-        pauses: Pauses,
+        pauses: RetryDelays,
     ) -> Self {
         let mut sources = Self { known: Vec::new(), next, to, pauses, pulling: None, polls: 0 };
         sources.replace(addresses);
@@ -153,7 +153,7 @@ impl Sources {
                 address,
                 left_out: Duration::ZERO,
                 failures: 0,
-                answer: Answer::NotAsked,
+                answer: ProbeState::NotAsked,
             }));
         }
     }
@@ -185,7 +185,7 @@ impl Sources {
         let mut asked = Vec::new();
         for source in &mut self.known {
             let is_asked = source.left_out <= now;
-            source.answer = if is_asked { Answer::Awaited } else { Answer::NotAsked };
+            source.answer = if is_asked { ProbeState::Awaited } else { ProbeState::NotAsked };
             if is_asked {
                 asked.push(source.address.clone());
             }
@@ -208,7 +208,7 @@ impl Sources {
             return self.choose();
         };
         match height {
-            Some(height) => source.answer = Answer::Height(height),
+            Some(height) => source.answer = ProbeState::Height(height),
             None => source.fail(pauses, now),
         }
         self.choose()
@@ -216,13 +216,13 @@ impl Sources {
 
     fn choose(&mut self) -> Action {
         let tall = |source: &Source| match source.answer {
-            Answer::Height(height) if height > self.next.0 => Some(height),
+            ProbeState::Height(height) if height > self.next.0 => Some(height),
             _ => None,
         };
         // among equals, the first
         let tallest =
             self.known.iter().rev().filter_map(|source| Some((tall(source)?, source))).max_by_key(|(h, _)| *h);
-        let is_waiting = self.known.iter().any(|source| source.answer == Answer::Awaited);
+        let is_waiting = self.known.iter().any(|source| source.answer == ProbeState::Awaited);
         match tallest {
             Some((height, source)) if height > self.to.0 || !is_waiting => {
                 let source = source.address.clone();
@@ -231,7 +231,7 @@ impl Sources {
                 Action::Pull { source, from: self.next, to }
             }
             _ if is_waiting => Action::Nothing,
-            _ if self.known.iter().any(|source| matches!(source.answer, Answer::Height(_))) => {
+            _ if self.known.iter().any(|source| matches!(source.answer, ProbeState::Height(_))) => {
                 let (shortest, longest) = self.pauses.poll;
                 let pause = shortest.mul_f64(1.5f64.powi(i32::try_from(self.polls).unwrap_or(i32::MAX).min(30)));
                 self.polls = self.polls.saturating_add(1);
@@ -241,7 +241,7 @@ impl Sources {
         }
     }
 
-    fn ended(&mut self, next: BlockNumber, how: Ended, now: Duration) -> Action {
+    fn ended(&mut self, next: BlockNumber, how: PullOutcome, now: Duration) -> Action {
         let pauses = self.pauses;
         self.next = next;
         if let Some((address, from)) = self.pulling.take()
@@ -253,9 +253,9 @@ impl Sources {
             }
             match how {
                 // a source that completes without sending a block is of no use
-                Ended::Complete if next > from => {}
-                Ended::Complete | Ended::Failed => source.fail(pauses, now),
-                Ended::Lied => source.left_out = now.saturating_add(pauses.liar),
+                PullOutcome::Complete if next > from => {}
+                PullOutcome::Complete | PullOutcome::Failed => source.fail(pauses, now),
+                PullOutcome::Lied => source.left_out = now.saturating_add(pauses.liar),
             }
         }
         self.begin(now)
@@ -263,8 +263,8 @@ impl Sources {
 }
 
 impl Source {
-    fn fail(&mut self, pauses: Pauses, now: Duration) {
-        self.answer = Answer::None;
+    fn fail(&mut self, pauses: RetryDelays, now: Duration) {
+        self.answer = ProbeState::None;
         let pause = pauses.retry.saturating_mul(1 << self.failures.min(16)).min(pauses.longest);
         self.failures = self.failures.saturating_add(1);
         self.left_out = now.saturating_add(pause);
@@ -280,7 +280,7 @@ mod tests {
 
     fn sources(names: &[&str], next: u64, to: u64) -> Sources {
         let names = names.iter().map(|name| (*name).to_owned());
-        Sources::new(names, BlockNumber(next), BlockNumber(to), Pauses::default())
+        Sources::new(names, BlockNumber(next), BlockNumber(to), RetryDelays::default())
     }
 
     fn probe(names: &[&str]) -> Action {
@@ -295,7 +295,7 @@ mod tests {
         Event::Height { source: source.to_owned(), height: height.into() }
     }
 
-    fn ended(next: u64, how: Ended) -> Event {
+    fn ended(next: u64, how: PullOutcome) -> Event {
         Event::Ended { next: BlockNumber(next), how }
     }
 
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(sources.on(height("a", 9), S(0)), Action::Nothing, "block 9 is missing there");
         assert_eq!(sources.on(height("b", 10), S(0)), pull("b", 5, 9));
         assert_eq!(sources.on(height("c", 20), S(0)), Action::Nothing, "too late");
-        assert_eq!(sources.on(ended(10, Ended::Complete), S(1)), Action::Done);
+        assert_eq!(sources.on(ended(10, PullOutcome::Complete), S(1)), Action::Done);
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(sources.on(height("a", 7), S(0)), Action::Nothing);
         assert_eq!(sources.on(height("b", 8), S(0)), Action::Nothing);
         assert_eq!(sources.on(height("c", None), S(0)), pull("b", 5, 7));
-        assert_eq!(sources.on(ended(8, Ended::Complete), S(1)), probe(&["a", "b"]), "c is left out");
+        assert_eq!(sources.on(ended(8, PullOutcome::Complete), S(1)), probe(&["a", "b"]), "c is left out");
         assert_eq!(sources.on(height("a", 8), S(1)), Action::Nothing);
         assert_eq!(sources.on(height("b", 8), S(1)), Action::Wait(MS(500)), "nobody has block 8");
         assert_eq!(sources.on(Event::Begin, S(6)), probe(&["a", "b", "c"]));
@@ -336,7 +336,7 @@ mod tests {
             sources.on(height("b", 3), now);
             // only b has blocks; it is probed again at once
             assert_eq!(sources.on(height("a", None), now), pull("b", 0, 2));
-            assert_eq!(sources.on(ended(0, Ended::Failed), now), Action::Wait(left_out(&sources, 0, now)));
+            assert_eq!(sources.on(ended(0, PullOutcome::Failed), now), Action::Wait(left_out(&sources, 0, now)));
             pauses.push(left_out(&sources, 0, now).as_secs());
             now = sources.known[0].left_out;
         }
@@ -345,7 +345,7 @@ mod tests {
         sources.on(Event::Begin, now);
         sources.on(height("a", None), now);
         assert_eq!(sources.on(height("b", 3), now), pull("b", 0, 2));
-        sources.on(ended(1, Ended::Failed), now);
+        sources.on(ended(1, PullOutcome::Failed), now);
         assert_eq!(left_out(&sources, 1, now), S(5));
     }
 
@@ -354,13 +354,13 @@ mod tests {
         let mut sources = sources(&["a", "b"], 5, 9);
         sources.on(Event::Begin, S(0));
         assert_eq!(sources.on(height("a", 10), S(0)), pull("a", 5, 9));
-        assert_eq!(sources.on(ended(7, Ended::Lied), S(1)), probe(&["b"]));
+        assert_eq!(sources.on(ended(7, PullOutcome::Lied), S(1)), probe(&["b"]));
         assert_eq!(sources.on(height("b", 6), S(1)), Action::Wait(MS(500)));
         assert_eq!(sources.on(Event::Begin, S(600)), probe(&["b"]));
         sources.on(height("b", None), S(600));
         assert_eq!(sources.on(Event::Begin, S(601)), probe(&["a"]));
         assert_eq!(sources.on(height("a", 10), S(601)), pull("a", 7, 9));
-        assert_eq!(sources.on(ended(10, Ended::Complete), S(602)), Action::Done);
+        assert_eq!(sources.on(ended(10, PullOutcome::Complete), S(602)), Action::Done);
     }
 
     #[test]
@@ -368,7 +368,7 @@ mod tests {
         let mut sources = sources(&["a"], 5, 9);
         sources.on(Event::Begin, S(0));
         sources.on(height("a", 10), S(0));
-        assert_eq!(sources.on(ended(5, Ended::Complete), S(0)), Action::Wait(S(5)));
+        assert_eq!(sources.on(ended(5, PullOutcome::Complete), S(0)), Action::Wait(S(5)));
     }
 
     #[test]
@@ -403,7 +403,7 @@ mod tests {
         let pauses: Vec<_> = (0..99).map(|_| poll(&mut sources, 5)).collect();
         assert_eq!(pauses.last(), Some(&Action::Wait(S(10))));
         assert_eq!(poll(&mut sources, 7), pull("a", 5, 6));
-        assert_eq!(sources.on(ended(7, Ended::Complete), S(0)), probe(&["a"]));
+        assert_eq!(sources.on(ended(7, PullOutcome::Complete), S(0)), probe(&["a"]));
         assert_eq!(sources.on(height("a", 7), S(0)), Action::Wait(MS(500)));
     }
 

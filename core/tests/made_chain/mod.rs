@@ -19,11 +19,11 @@ use fabric_proto::common::{
 };
 use fabric_proto::orderer::BatchSize;
 use orderer_core::block::{data_hash, header_bytes, header_hash};
-use orderer_core::channel::UnixSeconds;
 use orderer_core::config::{ChannelSnapshot, compute_update};
 use orderer_core::crypto::{Signer, SigningIdentity, SigningKey};
-use orderer_core::envelope::{Message, SignedEnvelope};
-use orderer_core::processing::{Circumstances, Judging, Stamp, propose_update};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
+use orderer_core::processing::{HeaderFields, MessageOrigin, ValidationContext, process_config_update};
+use orderer_core::types::UnixSeconds;
 
 /// ID of the channel.
 pub(crate) const CHANNEL: &str = "app";
@@ -176,10 +176,14 @@ pub(crate) fn config_message(people: &People, snapshot: &ChannelSnapshot, change
     let signatures = vec![ConfigSignature { signature_header, signature }];
     let data = ConfigUpdateEnvelope { config_update, signatures }.encode_to_vec();
     let envelope = SignedEnvelope::sign(payload(admin, HeaderType::ConfigUpdate, &data), admin).unwrap();
-    let message = Message::parse(envelope).unwrap();
-    let stamp = Stamp { nonce: [3; 24], seconds: 1_700_000_000, nanos: 0 };
-    let at = Circumstances { now: UnixSeconds(1_700_000_000), expiration_checks: false, judging: Judging::Ordered };
-    let proposed = propose_update(snapshot, &message, &people.orderer, stamp, at);
+    let message = ParsedEnvelope::parse(envelope).unwrap();
+    let stamp = HeaderFields { nonce: [3; 24], seconds: 1_700_000_000, nanos: 0 };
+    let at = ValidationContext {
+        now: UnixSeconds(1_700_000_000),
+        expiration_checks: false,
+        judging: MessageOrigin::Ordered,
+    };
+    let proposed = process_config_update(snapshot, &message, &people.orderer, stamp, at);
     proposed.unwrap_or_else(|refusal| panic!("{refusal:?}")).envelope.raw().clone()
 }
 

@@ -8,7 +8,7 @@ use fabric_proto::Message as _;
 use fabric_proto::msp::{FabricMspConfig, FabricNodeOUs, FabricOuIdentifier, MspConfig};
 use orderer_core::crypto::{Signer as _, SigningIdentity, SigningKey};
 use orderer_core::identity::{Msp, MspError, MspVersion};
-use orderer_core::policy::SignedDatum;
+use orderer_core::policy::SignedData;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 /// A certificate authority.
@@ -73,9 +73,9 @@ impl Leaf {
         SigningIdentity::new("Org", self.pem.as_bytes(), key).unwrap()
     }
 
-    pub fn sign(&self, message: &'static str) -> SignedDatum {
+    pub fn sign(&self, message: &'static str) -> SignedData {
         let signer = self.signer();
-        SignedDatum {
+        SignedData {
             message: message.into(),
             signature: signer.sign(message.as_bytes()).unwrap(),
             creator: signer.creator().clone(),

@@ -11,18 +11,18 @@ use bytes::Bytes;
 use fabric_proto::common::{Block, BlockMetadataIndex, Metadata};
 use fabric_proto::etcdraft::{BlockMetadata, Options};
 use flate2::read::GzDecoder;
-use orderer_core::block::{Contents, EncodedBlock, assemble, consenter_metadata};
-use orderer_core::channel::BlockNumber;
+use orderer_core::block::{BlockContents, EncodedBlock, assemble, consenter_metadata};
 use orderer_core::config::{ChannelSnapshot, consensus_metadata};
 use orderer_core::crypto::{SignError, Signer};
-use orderer_core::envelope::{Message, SignedEnvelope};
-use orderer_core::ordering::raft::{Members, NewBlock, Rules, snapshot_bytes};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
+use orderer_core::ordering::raft::{ConsenterSet, NewBlock, OrderingConfig, snapshot_bytes};
 use orderer_core::processing::apply_config;
+use orderer_core::types::BlockNumber;
 use prost::Message as _;
 
 /// The content of one configuration.
 pub(crate) struct Configuration {
-    pub(crate) rules: Rules,
+    pub(crate) rules: OrderingConfig,
     pub(crate) options: Options,
 }
 
@@ -56,7 +56,7 @@ impl Chain {
                     None => ChannelSnapshot::from_config_block(&decoded, &Arc::default()).unwrap(),
                     Some((before, _)) => {
                         let envelope = SignedEnvelope::parse(decoded.data.as_ref().unwrap().data[0].clone());
-                        apply_config(before, &Message::parse(envelope.unwrap()).unwrap()).unwrap()
+                        apply_config(before, &ParsedEnvelope::parse(envelope.unwrap()).unwrap()).unwrap()
                     }
                 };
                 let configuration = Arc::new(configuration(&snapshot));
@@ -83,9 +83,9 @@ impl Chain {
     }
 
     /// Returns the consenters after a block, and the index of the block's entry.
-    pub(crate) fn members(&self, number: u64) -> (Members, u64) {
+    pub(crate) fn members(&self, number: u64) -> (ConsenterSet, u64) {
         let block = self.block(number);
-        Members::read(&block.metadata, &block.configuration.rules.consenters).unwrap()
+        ConsenterSet::read(&block.metadata, &block.configuration.rules.consenters).unwrap()
     }
 
     /// Returns the number of the first block that names a consenter of this ID.
@@ -104,7 +104,7 @@ impl Chain {
     /// signature.
     pub(crate) fn compare(&self, block: &NewBlock) -> Result<(), String> {
         let recorded = self.block(block.number.0);
-        let contents = Contents {
+        let contents = BlockContents {
             number: block.number,
             previous_hash: self.block(block.number.0 - 1).encoded.header_hash(),
             envelopes: &block.envelopes,
@@ -129,7 +129,7 @@ impl Chain {
 fn configuration(snapshot: &ChannelSnapshot) -> Configuration {
     let metadata = consensus_metadata(snapshot).unwrap();
     let options = metadata.options.unwrap();
-    let rules = Rules {
+    let rules = OrderingConfig {
         sequence: snapshot.sequence(),
         limits: snapshot.orderer().batch_size.limits(),
         consenters: metadata.consenters,

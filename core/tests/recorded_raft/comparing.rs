@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::etcdraft::ClusterMetadata;
 use fabric_proto::raftpb::Message;
-use orderer_core::ordering::raft::Submission;
+use orderer_core::ordering::raft::SubmittedEnvelope;
 
 use crate::player::Player;
 use crate::script::Item;
@@ -21,10 +21,10 @@ impl Player<'_> {
         Some(u64::from((consenter.port - 25_000) / 10))
     }
 
-    pub(crate) fn forwards(&mut self, to: u64, submission: &Submission) -> Result<(), String> {
+    pub(crate) fn forwards(&mut self, to: u64, submission: &SubmittedEnvelope) -> Result<(), String> {
         let submit = self.script().submits.get(self.submitted).ok_or("it forwards one envelope more")?;
         let recorded = (Some(submit.peer), submit.sequence, &submit.envelope);
-        if (self.node_of(to), submission.checked_at.0, submission.envelope.raw()) != recorded {
+        if (self.node_of(to), submission.validated_at.0, submission.envelope.raw()) != recorded {
             return Err(format!("it forwards another envelope, or to another node than {}", submit.peer));
         }
         self.now = self.now.max(submit.at);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use orderer_core::ordering::raft::{Effect, Event, Examined, Members, NewBlock, Role};
+use orderer_core::ordering::raft::{ConsenterSet, Effect, Event, NewBlock, RevalidationResult, Role};
 
 use crate::player::{Player, keep};
 
@@ -42,9 +42,9 @@ impl Player<'_> {
                 }
             }
             Effect::Forward { to, submission } => self.forwards(to, &submission)?,
-            Effect::Examine(submission) => {
+            Effect::Validate(submission) => {
                 let consenters = Some(self.chain.block(self.examined).configuration.rules.consenters.clone());
-                events.push_back(Event::Examined(Examined::Valid { submission: *submission, consenters }));
+                events.push_back(Event::Validated(RevalidationResult::Valid { submission: *submission, consenters }));
             }
             Effect::Apply { number, .. } => {
                 self.applying = Some(number.0);
@@ -54,7 +54,7 @@ impl Player<'_> {
                     events.extend(self.meaning());
                 }
             }
-            Effect::Write(block) | Effect::WriteConfig(block) => {
+            Effect::WriteBlock(block) | Effect::WriteConfigBlock(block) => {
                 self.writes(&block)?;
                 events.push_back(Event::Durable(block.number));
             }
@@ -62,7 +62,7 @@ impl Player<'_> {
                 self.tally.copied += number.0 - self.tip;
                 self.tip = number.0;
                 let block = self.chain.block(number.0);
-                let (members, raft_index): (Members, u64) = self.chain.members(number.0);
+                let (members, raft_index): (ConsenterSet, u64) = self.chain.members(number.0);
                 let (hash, rules) = (*block.encoded.header_hash(), block.configuration.rules.clone());
                 events.push_back(Event::CaughtUp { number, hash, members, raft_index, rules });
             }

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::common::{Block, HeaderType};
 use fabric_proto::raftpb::{Entry, EntryType, MessageType};
-use orderer_core::channel::{BlockNumber, ChannelId, ConfigSequence};
 use orderer_core::envelope::{self, SignedEnvelope};
 use orderer_core::ordering::raft::{
-    Acknowledge, Event, LogContents, LogWrite, Machine, Origin, Role, Start, Submission, first_log,
+    AcknowledgePoint, EnvelopeOrigin, Event, InitialState, LogContents, LogWrite, RaftMachine, Role, SubmittedEnvelope,
+    first_log,
 };
+use orderer_core::types::{BlockNumber, ChannelId, ConfigSequence};
 
 use crate::chain::{Chain, number_of};
 use crate::comparing::shown;
@@ -27,7 +28,7 @@ const SEED: u64 = 3;
 const ELECTION_TICKS: usize = 10;
 /// Origin of forwarded envelopes: another consenter, which keeps them. The machine would itself resend a client's
 /// envelope.
-const ELSEWHERE: Origin = Origin::Consenter(u64::MAX);
+const ELSEWHERE: EnvelopeOrigin = EnvelopeOrigin::Consenter(u64::MAX);
 
 /// An event that may have happened next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ pub(crate) struct Player<'a> {
     pub(crate) runs: &'a [Run],
     pub(crate) node: u64,
     pub(crate) run: usize,
-    pub(crate) machine: Option<Machine>,
+    pub(crate) machine: Option<RaftMachine>,
     pub(crate) disk: LogContents,
     /// Writes that have not reached the disk.
     pub(crate) unwritten: VecDeque<LogWrite>,
@@ -185,7 +186,7 @@ impl<'a> Player<'a> {
     fn start(&mut self, id: u64) -> Result<(), String> {
         let block = self.chain.block(self.tip);
         let (members, _) = self.chain.members(self.tip);
-        let start = Start {
+        let start = InitialState {
             channel: ChannelId::parse("ch").unwrap(),
             number: BlockNumber(self.tip),
             header_hash: *block.encoded.header_hash(),
@@ -195,11 +196,11 @@ impl<'a> Player<'a> {
             place: members.ids().position(|listed| listed == id).ok_or("it is no consenter")?,
             pending: Vec::new(),
             next_sequence: 0,
-            acknowledge: Acknowledge::Durable,
+            acknowledge: AcknowledgePoint::Durable,
             suspicion_ticks: u64::MAX,
             seed: SEED,
         };
-        let mut machine = Machine::restore(start, self.disk.clone(), self.tip == 0).map_err(|e| e.to_string())?;
+        let mut machine = RaftMachine::restore(start, self.disk.clone(), self.tip == 0).map_err(|e| e.to_string())?;
         let effects = machine.start().map_err(|e| e.to_string())?;
         self.machine = Some(machine);
         self.perform_all(effects)
@@ -350,11 +351,11 @@ impl<'a> Player<'a> {
         if self.submitted == before { Err("an envelope was not forwarded".to_owned()) } else { Ok(()) }
     }
 
-    fn order(&mut self, raw: &Bytes, checked_at: ConfigSequence) -> Result<(), String> {
+    fn order(&mut self, raw: &Bytes, validated_at: ConfigSequence) -> Result<(), String> {
         let envelope = SignedEnvelope::parse(raw.clone()).map_err(|e| e.to_string())?;
-        let kind = envelope::Message::parse(envelope.clone()).map_err(|e| e.to_string())?.channel_header.r#type;
+        let kind = envelope::ParsedEnvelope::parse(envelope.clone()).map_err(|e| e.to_string())?.channel_header.r#type;
         let is_config = kind == HeaderType::Config as i32;
-        self.feed(Event::Order(Submission { envelope, checked_at, is_config, origin: ELSEWHERE }))
+        self.feed(Event::Order(SubmittedEnvelope { envelope, validated_at, is_config, origin: ELSEWHERE }))
     }
 
     fn last(&mut self) -> u64 {

@@ -10,7 +10,9 @@ use fabric_proto::common::{
 use fabric_proto::lenient::{append_key, append_varint};
 use orderer_core::block::{ChainTip, EncodedBlock};
 use orderer_core::config::ChannelSnapshot;
-use orderer_core::replication::{SIGNATURES_MAX, SLOTS_MAX, Sequence, SequenceError, VerifiedBlock, read_block};
+use orderer_core::replication::{
+    MAX_METADATA_SLOTS, MAX_SIGNATURES, SequenceError, SequenceVerifier, VerifiedBlock, read_block,
+};
 
 use crate::made_chain::{
     Made, batch_of, block, config_message, genesis, genesis_with, hash_of, last_config, put, rehash, relink, sign,
@@ -103,10 +105,10 @@ fn contents(cases: &mut Cases, made: &Made) {
         blocks[last].metadata.as_mut().unwrap().metadata[2] = Bytes::from_static(&[0xff; 9]);
     });
     cases.with("more metadata slots than orderers make", made, |blocks| {
-        blocks[last].metadata.as_mut().unwrap().metadata.resize(SLOTS_MAX + 1, Bytes::new());
+        blocks[last].metadata.as_mut().unwrap().metadata.resize(MAX_METADATA_SLOTS + 1, Bytes::new());
     });
     cases.with("as many metadata slots as are taken", made, |blocks| {
-        blocks[last].metadata.as_mut().unwrap().metadata.resize(SLOTS_MAX, Bytes::new());
+        blocks[last].metadata.as_mut().unwrap().metadata.resize(MAX_METADATA_SLOTS, Bytes::new());
     });
     let encoded = |change: fn(&mut Vec<u8>)| {
         let mut encoded: Vec<Vec<u8>> = made.blocks.iter().map(Block::encode_to_vec).collect();
@@ -221,10 +223,10 @@ fn signatures(cases: &mut Cases, made: &Made) {
         metadata.signatures.extend(signed(&made.blocks[5], 4, &people.other_orderer).signatures);
     });
     change("as many signatures as are taken", cases, &|metadata| {
-        metadata.signatures.resize(SIGNATURES_MAX, metadata.signatures[0].clone());
+        metadata.signatures.resize(MAX_SIGNATURES, metadata.signatures[0].clone());
     });
     change("more signatures than orderers make", cases, &|metadata| {
-        metadata.signatures.resize(SIGNATURES_MAX + 1, metadata.signatures[0].clone());
+        metadata.signatures.resize(MAX_SIGNATURES + 1, metadata.signatures[0].clone());
     });
     cases.with("the first metadata slot is garbage", made, |blocks| {
         blocks[5].metadata.as_mut().unwrap().metadata[0] = Bytes::from_static(&[0xff; 9]);
@@ -432,11 +434,11 @@ fn policies(cases: &mut Cases, made: &Made) {
 }
 
 /// Returns the sequence after the genesis block.
-pub(crate) fn start(genesis: &Block) -> Sequence {
+pub(crate) fn start(genesis: &Block) -> SequenceVerifier {
     let snapshot = ChannelSnapshot::from_config_block(genesis, &Arc::default()).unwrap();
-    Sequence::after(ChainTip::of(&EncodedBlock::parse(&genesis.encode_to_vec()).unwrap(), snapshot))
+    SequenceVerifier::after(ChainTip::of(&EncodedBlock::parse(&genesis.encode_to_vec()).unwrap(), snapshot))
 }
 
-pub(crate) fn take(sequence: &mut Sequence, block: &[u8]) -> Result<VerifiedBlock, SequenceError> {
-    sequence.take(read_block(&Bytes::copy_from_slice(block))?)
+pub(crate) fn take(sequence: &mut SequenceVerifier, block: &[u8]) -> Result<VerifiedBlock, SequenceError> {
+    sequence.verify_next(read_block(&Bytes::copy_from_slice(block))?)
 }

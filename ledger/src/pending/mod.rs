@@ -9,7 +9,7 @@ mod record;
 use std::fmt;
 
 use bytes::Bytes;
-use orderer_core::channel::ConfigSequence;
+use orderer_core::types::ConfigSequence;
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
 use crate::error::{LedgerError, ReadError};
@@ -24,7 +24,7 @@ pub struct PendingEnvelope {
     /// Its number in the order of the channel's pending envelopes; from 1, increasing, gaps allowed.
     pub sequence: u64,
     /// The configuration under which it was found valid.
-    pub checked_at: ConfigSequence,
+    pub validated_at: ConfigSequence,
     /// Whether it is a `CONFIG` or `ORDERER_TRANSACTION` message, which gets a block of its own.
     pub is_config: bool,
     /// The serialized envelope.
@@ -35,7 +35,7 @@ impl fmt::Debug for PendingEnvelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PendingEnvelope")
             .field("sequence", &self.sequence)
-            .field("checked_at", &self.checked_at)
+            .field("checked_at", &self.validated_at)
             .field("is_config", &self.is_config)
             .field("raw_bytes", &self.raw.len())
             .finish()

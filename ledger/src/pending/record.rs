@@ -1,7 +1,7 @@
 //! A row of the pending log: what one commit acknowledged. Drawn in `docs/ledger-format.md`.
 
 use bytes::{Buf, BufMut, Bytes};
-use orderer_core::channel::ConfigSequence;
+use orderer_core::types::ConfigSequence;
 
 use super::PendingEnvelope;
 use crate::sealed::{self, SealKey};
@@ -16,7 +16,7 @@ pub(super) fn encode(key: &SealKey, envelopes: &[PendingEnvelope]) -> Vec<u8> {
     sealed::encode(key, envelopes.first().map_or(0, |e| e.sequence), bytes, |row| {
         for envelope in envelopes {
             row.put_u64(envelope.sequence);
-            row.put_u64(envelope.checked_at.0);
+            row.put_u64(envelope.validated_at.0);
             row.put_u8(if envelope.is_config { FLAG_CONFIG } else { 0 });
             row.put_u32(u32::try_from(envelope.raw.len()).unwrap_or(u32::MAX));
             row.put_slice(&envelope.raw);
@@ -43,7 +43,7 @@ pub(super) fn decode(first: u64, mut rest: Bytes) -> Result<Vec<PendingEnvelope>
         if !in_order {
             return Err("has its envelopes out of order");
         }
-        let checked_at = ConfigSequence(rest.get_u64());
+        let validated_at = ConfigSequence(rest.get_u64());
         let flags = rest.get_u8();
         if flags & !FLAG_CONFIG != 0 {
             return Err("has flags this program does not know");
@@ -53,7 +53,7 @@ pub(super) fn decode(first: u64, mut rest: Bytes) -> Result<Vec<PendingEnvelope>
             return Err("ends within an envelope");
         }
         let raw = rest.split_to(length);
-        envelopes.push(PendingEnvelope { sequence, checked_at, is_config: flags & FLAG_CONFIG != 0, raw });
+        envelopes.push(PendingEnvelope { sequence, validated_at, is_config: flags & FLAG_CONFIG != 0, raw });
     }
     if envelopes.is_empty() { Err("is empty") } else { Ok(envelopes) }
 }
@@ -72,10 +72,10 @@ mod tests {
         proptest::collection::vec(one, 1..9).prop_map(|ones| {
             let mut next = 0;
             ones.into_iter()
-                .map(|(step, checked_at, is_config, raw)| {
+                .map(|(step, validated_at, is_config, raw)| {
                     next += step;
-                    let checked_at = ConfigSequence(checked_at);
-                    PendingEnvelope { sequence: next, checked_at, is_config, raw: raw.into() }
+                    let validated_at = ConfigSequence(validated_at);
+                    PendingEnvelope { sequence: next, validated_at, is_config, raw: raw.into() }
                 })
                 .collect()
         })

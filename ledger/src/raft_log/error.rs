@@ -2,7 +2,7 @@
 
 use std::io;
 
-use orderer_core::channel::ChannelId;
+use orderer_core::types::ChannelId;
 
 /// The reason why a raft log was not opened, read or written.
 #[derive(Debug, thiserror::Error)]

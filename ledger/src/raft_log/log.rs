@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fabric_proto::raftpb::{Entry, HardState, Snapshot};
-use orderer_core::channel::ChannelId;
+use orderer_core::types::ChannelId;
 use prost::Message as _;
 
 use super::directory::LogDirectory;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use orderer_core::block::{BlockError, ChainError};
+use orderer_core::block::{BlockError, ChainVerifyError};
 
 use crate::error::{CommitError, OpenError, ReadError};
 
@@ -82,7 +82,7 @@ pub enum TransferError {
         path: PathBuf,
         /// The error that was found.
         #[source]
-        cause: Box<ChainError>,
+        cause: Box<ChainVerifyError>,
     },
     /// The ledger that is being made.
     #[error(transparent)]

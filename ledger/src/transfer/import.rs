@@ -7,9 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use orderer_core::block::{ChainCheck, ChainError, EncodedBlock};
-use orderer_core::channel::{BlockNumber, ChannelId};
-use orderer_core::config::{Catalog, ChannelSnapshot};
+use orderer_core::block::{ChainVerifier, ChainVerifyError, EncodedBlock};
+use orderer_core::config::{ChannelSnapshot, ConfigCache};
+use orderer_core::types::{BlockNumber, ChannelId};
 
 use super::error::TransferError;
 use crate::commit::CommitBatch;
@@ -30,7 +30,7 @@ pub struct Import {
     source: PathBuf,
     channel: ChannelId,
     options: Options,
-    check: ChainCheck,
+    check: ChainVerifier,
     ledger: Option<(Ledger, WritePermit)>,
     waiting: Vec<EncodedBlock>,
     waiting_bytes: usize,
@@ -61,7 +61,7 @@ impl Import {
         file_name: &'static str,
         source: &Path,
         channel: &ChannelId,
-        catalog: &Arc<Catalog>,
+        catalog: &Arc<ConfigCache>,
         options: Options,
     ) -> Result<Self, TransferError> {
         let prepared = || -> io::Result<()> {
@@ -77,7 +77,7 @@ impl Import {
             source: source.to_owned(),
             channel: channel.clone(),
             options,
-            check: ChainCheck::new(Some(channel.clone()), Arc::clone(catalog)),
+            check: ChainVerifier::new(Some(channel.clone()), Arc::clone(catalog)),
             ledger: None,
             waiting: Vec::new(),
             waiting_bytes: 0,
@@ -88,14 +88,14 @@ impl Import {
 
     /// Verifies the next block, and writes it, alone or with some that follow. Performs blocking I/O.
     pub fn push(&mut self, block: EncodedBlock) -> Result<(), TransferError> {
-        let taken = self.check.take(&block);
+        let taken = self.check.verify_next(&block);
         self.taken(taken)?;
         self.add(block)
     }
 
     /// Verifies and writes as [`push`](Self::push) does, for a chain that may have been pruned.
     pub fn push_kept(&mut self, block: EncodedBlock) -> Result<(), TransferError> {
-        let taken = self.check.take_kept(&block);
+        let taken = self.check.verify_next_pruned(&block);
         self.taken(taken)?;
         if self.last.is_none_or(|last| block.number() == last.next()) {
             return self.add(block);
@@ -109,7 +109,7 @@ impl Import {
         Ok(())
     }
 
-    fn taken(&mut self, taken: Result<(), ChainError>) -> Result<(), TransferError> {
+    fn taken(&mut self, taken: Result<(), ChainVerifyError>) -> Result<(), TransferError> {
         taken.map_err(|cause| TransferError::Chain { path: self.source.clone(), cause: Box::new(cause) })?;
         self.blocks += 1;
         Ok(())

@@ -7,7 +7,7 @@ pub mod log_folder;
 use bytes::Bytes;
 use fabric_proto::common::{Block, BlockData, BlockHeader, BlockMetadata};
 use orderer_core::block::{EncodedBlock, data_hash};
-use orderer_core::channel::{ChannelId, ConfigSequence};
+use orderer_core::types::{ChannelId, ConfigSequence};
 use orderer_ledger::{Options, PendingEnvelope};
 use prost::Message as _;
 
@@ -55,7 +55,7 @@ fn entry(number: u64, bytes: usize) -> Bytes {
 pub fn envelope(sequence: u64, bytes: usize) -> PendingEnvelope {
     PendingEnvelope {
         sequence,
-        checked_at: ConfigSequence(sequence / 7),
+        validated_at: ConfigSequence(sequence / 7),
         is_config: sequence.is_multiple_of(5),
         raw: entry(sequence, bytes),
     }

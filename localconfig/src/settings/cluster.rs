@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use orderer_actors::consensus::raft::RaftSettings;
 use orderer_cluster::ClientSettings;
-use orderer_core::ordering::raft::Acknowledge;
+use orderer_core::ordering::raft::AcknowledgePoint;
 
 use super::validate::Validator;
 use crate::tls_files::{Clients, TlsFiles};
@@ -166,9 +166,9 @@ impl Validator {
             eviction_suspicion: self.duration("Consensus.EvictionSuspicion"),
             tick_interval_override: (!tick.is_zero()).then_some(tick),
             acknowledge: match self.text("Raft.Acknowledge").to_ascii_lowercase().as_str() {
-                "committed" => Acknowledge::Committed,
-                "sent" => Acknowledge::Sent,
-                _ => Acknowledge::Durable,
+                "committed" => AcknowledgePoint::Committed,
+                "sent" => AcknowledgePoint::Sent,
+                _ => AcknowledgePoint::Durable,
             },
         }
     }
@@ -273,10 +273,10 @@ mod tests {
         let mut raft = RaftSettings {
             eviction_suspicion: seconds(600),
             tick_interval_override: None,
-            acknowledge: Acknowledge::Durable,
+            acknowledge: AcknowledgePoint::Durable,
         };
         assert_eq!(settings.raft, raft);
-        for (value, acknowledge) in [("committed", Acknowledge::Committed), ("Sent", Acknowledge::Sent)] {
+        for (value, acknowledge) in [("committed", AcknowledgePoint::Committed), ("Sent", AcknowledgePoint::Sent)] {
             raft.acknowledge = acknowledge;
             let settings = loaded(folder.path(), TLS, &[("RAFT_ACKNOWLEDGE", value)]).unwrap().settings;
             assert_eq!(settings.raft, raft);
@@ -308,7 +308,7 @@ mod tests {
         let (pull_timeout, retry_pause) = (seconds(4), Duration::from_millis(5));
         assert_eq!(cluster.replication, ReplicationSettings { buffer_bytes: 1, pull_timeout, retry_pause });
         let tick_interval_override = Some(Duration::from_millis(50));
-        let acknowledge = Acknowledge::Durable;
+        let acknowledge = AcknowledgePoint::Durable;
         assert_eq!(settings.raft, RaftSettings { eviction_suspicion: seconds(7), tick_interval_override, acknowledge });
         // with a separate listener, its own time shift applies
         let own = [variables.as_slice(), &LISTENER, &CLIENT].concat();

@@ -30,7 +30,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use orderer_actors::Durability;
 use orderer_actors::consensus::raft::RaftSettings;
-use orderer_core::config::Serving;
+use orderer_core::config::ConsensusMapping;
 use orderer_core::own;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -90,9 +90,9 @@ pub struct Settings {
     /// Memory limits.
     pub limits: Limits,
     /// Rate limits of Broadcast.
-    pub throttling: orderer_core::fairness::Limits,
+    pub throttling: orderer_core::rate_limit::RateLimits,
     /// Consenters that are available, by which the node decides whether it can order a channel.
-    pub serving: Serving,
+    pub serving: ConsensusMapping,
     /// Access to Kafka clusters.
     pub kafka: KafkaSettings,
     /// Endpoints for operators.

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
 use orderer_actors::Durability;
-use orderer_core::config::{RaftAs, Serving};
+use orderer_core::config::{ConsensusMapping, EtcdraftMapping};
 
 use super::keys::{KEYS, Key, Kind, ReloadEffect, Unset};
 use super::load::Note;
@@ -77,7 +77,7 @@ impl Validator {
             low_disk_bytes: self.number("FileLedger.LowDiskBytes"),
             durability: if memory { Durability::Memory } else { Durability::Disk },
             limits,
-            throttling: orderer_core::fairness::Limits {
+            throttling: orderer_core::rate_limit::RateLimits {
                 all: self.number("General.Throttling.Rate"),
                 client: self.number("General.Throttling.ClientRate"),
                 organization: self.number("General.Throttling.OrganizationRate"),
@@ -184,14 +184,14 @@ impl Validator {
         Some(TlsFiles { certificate, private_key, clients, time_shift })
     }
 
-    fn serving(&mut self) -> Serving {
+    fn serving(&mut self) -> ConsensusMapping {
         let etcdraft = match self.text("Consensus.Serve.etcdraft").to_ascii_lowercase().as_str() {
-            "kafka" => RaftAs::Kafka,
-            "solo" => RaftAs::Solo,
-            "none" => RaftAs::Nothing,
-            _ => RaftAs::Raft,
+            "kafka" => EtcdraftMapping::Kafka,
+            "solo" => EtcdraftMapping::Solo,
+            "none" => EtcdraftMapping::Nothing,
+            _ => EtcdraftMapping::Raft,
         };
-        Serving { etcdraft, brokers: self.list("Kafka.Brokers") }
+        ConsensusMapping { etcdraft, brokers: self.list("Kafka.Brokers") }
     }
 
     /// Checks that a value has the kind of its key, and removes one that counts as unset.

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use orderer_actors::channel::{Channel, Entry};
-use orderer_actors::status::{ArbiterPulse, InHand, Level, Report, STUCK_AFTER, StatusCell, now_ms};
+use orderer_actors::channel::{Channel, ChannelEntry};
+use orderer_actors::status::{Activity, ActorStatus, ArbiterHeartbeat, HealthLevel, STUCK_AFTER, StatusCell, now_ms};
 use serde::Serialize;
 
 use super::{DebugApi, Shared};
@@ -16,7 +16,7 @@ struct Tree {
     stuck_after_ms: u128,
     times_stuck: u64,
     restart_policy: Policy,
-    arbiters: Vec<ArbiterPulse>,
+    arbiters: Vec<ArbiterHeartbeat>,
     actors: Vec<Actor>,
 }
 
@@ -33,12 +33,12 @@ struct Actor {
     /// The actor's place in the tree: `registrar/CHANNEL/block-writer`.
     path: String,
     #[serde(flatten)]
-    report: Report,
-    level: Level,
+    report: ActorStatus,
+    level: HealthLevel,
     restarts_in_window: usize,
     handled: u64,
     mailbox: Mailbox,
-    in_hand: Option<InHand>,
+    in_hand: Option<Activity>,
 }
 
 #[derive(Serialize)]
@@ -54,17 +54,17 @@ pub(super) async fn actors(State(debug): Shared) -> Response {
     let restart_policy = Policy {
         limit: policy.limit,
         window_ms: policy.window.as_millis(),
-        first_pause_ms: policy.first_pause.as_millis(),
-        longest_pause_ms: policy.longest_pause.as_millis(),
+        first_pause_ms: policy.initial_delay.as_millis(),
+        longest_pause_ms: policy.max_delay.as_millis(),
     };
     let board = &debug.context.board;
     let actors = board.all().into_iter().map(|(path, cell)| Actor::of(&debug, path, &cell)).collect();
     let shown = Tree {
         now_ms: now_ms(),
         stuck_after_ms: STUCK_AFTER.as_millis(),
-        times_stuck: board.times_stuck(),
+        times_stuck: board.stuck_total(),
         restart_policy,
-        arbiters: board.pulses(),
+        arbiters: board.heartbeats(),
         actors,
     };
     json(StatusCode::OK, &shown)
@@ -72,12 +72,12 @@ pub(super) async fn actors(State(debug): Shared) -> Response {
 
 impl Actor {
     fn of(debug: &DebugApi, path: String, cell: &StatusCell) -> Self {
-        let (report, depth, in_hand) = (cell.report(), cell.mailbox(), cell.in_hand());
-        let stuck = in_hand.as_ref().is_some_and(InHand::is_stuck);
+        let (report, depth, in_hand) = (cell.report(), cell.mailbox(), cell.current_activity());
+        let stuck = in_hand.as_ref().is_some_and(Activity::is_stuck);
         let at_gate =
-            behind_gate(debug, &path, |channel| (channel.gate().taken_bytes(), channel.gate().capacity_bytes()));
+            behind_gate(debug, &path, |channel| (channel.gate().bytes_in_flight(), channel.gate().capacity_bytes()));
         Self {
-            level: if stuck { Level::Bad } else { Level::of_actor(&report.state) },
+            level: if stuck { HealthLevel::Bad } else { HealthLevel::of_actor(&report.state) },
             restarts_in_window: report.restarts_within(debug.context.channel_restarts.window),
             handled: cell.handled(),
             mailbox: Mailbox {
@@ -100,8 +100,8 @@ fn behind_gate<T>(debug: &DebugApi, path: &str, of: impl Fn(&Channel) -> T) -> O
     if actor != "solo-chain" && actor != "kafka-chain/kafka-producer" {
         return None;
     }
-    match debug.context.directory.find(name) {
-        Some(Entry::Open(channel)) => Some(of(&channel)),
+    match debug.context.directory.get(name) {
+        Some(ChannelEntry::Open(channel)) => Some(of(&channel)),
         _ => None,
     }
 }

@@ -7,11 +7,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use fabric_json::{DecodeOptions, Json, to_json};
 use fabric_proto::common::HeaderType;
-use orderer_actors::channel::{Channel, Entry};
-use orderer_actors::observe::Who;
+use orderer_actors::channel::{Channel, ChannelEntry};
+use orderer_actors::observer::SignerInfo;
 use orderer_core::block::EncodedBlock;
 use orderer_core::crypto::hex;
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
 use serde::Serialize;
 
 use super::{DebugApi, Shared, VALUES_MAX};
@@ -36,7 +36,7 @@ struct Envelope {
     tx_id: String,
     bytes: usize,
     timestamp_ms: Option<i64>,
-    creator: Option<Who>,
+    creator: Option<SignerInfo>,
     problem: Option<String>,
 }
 
@@ -57,8 +57,8 @@ impl DebugApi {
     /// Returns a channel whose blocks can be read.
     pub(super) fn open(&self, name: &str) -> Result<Arc<Channel>, ApiError> {
         match self.find(name)?.1 {
-            Entry::Open(channel) => Ok(channel),
-            Entry::Broken(broken) => {
+            ChannelEntry::Open(channel) => Ok(channel),
+            ChannelEntry::Unavailable(broken) => {
                 let text = format!("the channel cannot be opened: {}", broken.cause);
                 Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text))
             }
@@ -86,7 +86,7 @@ impl BlockView {
 impl Envelope {
     fn of(raw: bytes::Bytes) -> Self {
         let bytes = raw.len();
-        let message = match SignedEnvelope::parse(raw).and_then(Message::parse) {
+        let message = match SignedEnvelope::parse(raw).and_then(ParsedEnvelope::parse) {
             Ok(message) => message,
             Err(problem) => {
                 let (kind, tx_id) = (String::new(), String::new());
@@ -109,7 +109,7 @@ impl Envelope {
             tx_id: header.tx_id.clone(),
             bytes,
             timestamp_ms: time.map(|t| t.seconds.saturating_mul(1000).saturating_add(i64::from(t.nanos) / 1_000_000)),
-            creator: Who::of(&creator),
+            creator: SignerInfo::of(&creator),
             problem: None,
         }
     }

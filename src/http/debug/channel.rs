@@ -6,13 +6,13 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use orderer_actors::channel::{Channel, Entry};
-use orderer_actors::kafka::KafkaHealth;
-use orderer_actors::observe::StreamShown;
-use orderer_actors::status::{BlockNote, RECENT_BLOCKS, now_ms};
-use orderer_core::channel::BlockNumber;
+use orderer_actors::channel::{Channel, ChannelEntry};
+use orderer_actors::kafka::TopicHealth;
+use orderer_actors::observer::StreamView;
+use orderer_actors::status::{RECENT_BLOCKS, RecentBlock, now_ms};
 use orderer_core::ordering::kafka::LastBlock;
-use orderer_core::policy::PolicyInWords;
+use orderer_core::policy::PolicyDescription;
+use orderer_core::types::BlockNumber;
 use orderer_ledger::{Ledger, Space};
 use serde::Serialize;
 
@@ -32,13 +32,13 @@ struct ChannelView {
 
 #[derive(Serialize)]
 struct ChannelDetails {
-    blocks: Vec<BlockNote>,
+    blocks: Vec<RecentBlock>,
     cutter: Cutter,
     limits: Limits,
     organizations: Vec<String>,
-    policies: Vec<PolicyInWords>,
+    policies: Vec<PolicyDescription>,
     kafka: Option<Kafka>,
-    streams: Vec<StreamShown>,
+    streams: Vec<StreamView>,
     /// The space of the ledgers' disk, if it can be read.
     disk: Option<Disk>,
 }
@@ -62,7 +62,7 @@ struct Limits {
 #[derive(Serialize)]
 struct Kafka {
     #[serde(flatten)]
-    health: KafkaHealth,
+    health: TopicHealth,
     stored: Option<i64>,
     taken_in: Option<i64>,
     end: Option<i64>,
@@ -82,14 +82,14 @@ struct Disk {
 pub(super) async fn channel(State(debug): Shared, Path(name): Path<String>) -> Result<Response, ApiError> {
     let (id, entry) = debug.find(&name)?;
     let more = match &entry {
-        Entry::Broken(_) => None,
-        Entry::Open(channel) => {
+        ChannelEntry::Unavailable(_) => None,
+        ChannelEntry::Open(channel) => {
             let (of_thread, context) = (Arc::clone(channel), Arc::clone(&debug.context));
             // reads blocks and files
             let more = debug.look(move || {
                 ChannelDetails::of(
                     &of_thread,
-                    context.observed.streams().of_channel(of_thread.id(), of_thread.ledger().height()),
+                    context.observer.streams().of_channel(of_thread.id(), of_thread.ledger().height()),
                 )
             });
             Some(more.await?)
@@ -100,9 +100,9 @@ pub(super) async fn channel(State(debug): Shared, Path(name): Path<String>) -> R
 }
 
 impl ChannelDetails {
-    fn of(channel: &Channel, streams: Vec<StreamShown>) -> Self {
+    fn of(channel: &Channel, streams: Vec<StreamView>) -> Self {
         let snapshot = channel.snapshot();
-        let (envelopes, bytes) = channel.observed().waiting();
+        let (envelopes, bytes) = channel.observer().waiting();
         let orderer = snapshot.orderer();
         let size = &orderer.batch_size;
         Self {
@@ -124,7 +124,7 @@ impl ChannelDetails {
 }
 
 /// Returns the latest blocks, newest first: those since this start, and as many older ones as fit.
-fn newest_blocks(channel: &Channel) -> Vec<BlockNote> {
+fn newest_blocks(channel: &Channel) -> Vec<RecentBlock> {
     let mut notes = channel.gauges().recent();
     notes.reverse();
     let ledger = channel.ledger();
@@ -133,7 +133,7 @@ fn newest_blocks(channel: &Channel) -> Vec<BlockNote> {
     while let Some(number) = next.filter(|_| notes.len() < RECENT_BLOCKS) {
         // a read error is reported where the block itself is requested
         let Ok(Some(block)) = ledger.block(BlockNumber(number)) else { break };
-        notes.push(BlockNote::of(&block, None));
+        notes.push(RecentBlock::of(&block, None));
         next = number.checked_sub(1);
     }
     notes
@@ -141,13 +141,13 @@ fn newest_blocks(channel: &Channel) -> Vec<BlockNote> {
 
 impl Kafka {
     fn of(channel: &Channel) -> Option<Self> {
-        let (position, health) = (channel.observed().offsets(), channel.kafka_health());
+        let (position, health) = (channel.observer().offsets(), channel.topic_health());
         if position.is_none() && health.is_none() {
             return None;
         }
-        let stored = LastBlock::read(&channel.ledger().last_block()).ok();
+        let stored = LastBlock::parse(&channel.ledger().last_block()).ok();
         Some(Self {
-            health: health.map(|health| KafkaHealth::clone(&health)).unwrap_or_default(),
+            health: health.map(|health| TopicHealth::clone(&health)).unwrap_or_default(),
             stored: stored.map(|last| last.metadata.last_offset_persisted.0),
             taken_in: position.map(|(next, _)| next),
             end: position.map(|(_, end)| end),

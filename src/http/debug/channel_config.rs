@@ -8,8 +8,8 @@ use fabric_proto::Message as _;
 use fabric_proto::common::{Config, ConfigEnvelope};
 use orderer_actors::channel::Channel;
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::BlockNumber;
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
+use orderer_core::types::BlockNumber;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -72,7 +72,7 @@ fn config_of(block: &EncodedBlock) -> Result<(Value, u64), ApiError> {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     };
     let raw = block.decode().data.unwrap_or_default().data.into_iter().next();
-    let message = raw.and_then(|raw| SignedEnvelope::parse(raw).and_then(Message::parse).ok());
+    let message = raw.and_then(|raw| SignedEnvelope::parse(raw).and_then(ParsedEnvelope::parse).ok());
     let envelope = message.and_then(|message| ConfigEnvelope::decode(message.data).ok());
     let config: Config =
         envelope.and_then(|envelope| envelope.config).ok_or_else(|| failed("it is no config block"))?;

@@ -4,10 +4,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use orderer_actors::NodeContext;
-use orderer_actors::channel::{Channel, ChannelState, Entry};
-use orderer_actors::status::{Level, now_ms};
-use orderer_core::channel::ChannelId;
-use orderer_core::config::Engine;
+use orderer_actors::channel::{Channel, ChannelEntry, ChannelState};
+use orderer_actors::status::{HealthLevel, now_ms};
+use orderer_core::config::ConsenterKind;
+use orderer_core::types::ChannelId;
 use serde::Serialize;
 
 use super::Shared;
@@ -25,7 +25,7 @@ pub(super) struct ChannelSummary {
     name: String,
     #[serde(flatten)]
     state: ChannelState,
-    level: Level,
+    level: HealthLevel,
     /// The state in a sentence.
     says: String,
     #[serde(flatten)]
@@ -59,10 +59,10 @@ struct Chain {
 }
 
 impl ChannelSummary {
-    pub(super) fn of(id: &ChannelId, entry: &Entry, context: &NodeContext) -> Self {
+    pub(super) fn of(id: &ChannelId, entry: &ChannelEntry, context: &NodeContext) -> Self {
         let (state, chain) = match entry {
-            Entry::Open(channel) => (channel.state(), Some(Chain::of(channel, context))),
-            Entry::Broken(broken) => {
+            ChannelEntry::Open(channel) => (channel.state(), Some(Chain::of(channel, context))),
+            ChannelEntry::Unavailable(broken) => {
                 let action =
                     "put its ledger's file back in its place, from a copy, and restart the channel; or remove the \
                               channel and join it again"
@@ -70,7 +70,7 @@ impl ChannelSummary {
                 (ChannelState::Failed { cause: broken.cause.clone(), action }, None)
             }
         };
-        Self { name: id.to_string(), says: state.to_string(), level: Level::of_channel(&state), state, chain }
+        Self { name: id.to_string(), says: state.to_string(), level: HealthLevel::of_channel(&state), state, chain }
     }
 }
 
@@ -94,7 +94,7 @@ fn has_chain(state: &ChannelState) -> bool {
 
 impl Chain {
     fn of(channel: &Channel, context: &NodeContext) -> Self {
-        let (snapshot, last, observed) = (channel.snapshot(), channel.ledger().last_block(), channel.observed());
+        let (snapshot, last, observer) = (channel.snapshot(), channel.ledger().last_block(), channel.observer());
         Self {
             since_ms: channel.state_since_ms(),
             next_attempt_ms: channel.next_attempt_ms(),
@@ -106,24 +106,24 @@ impl Chain {
             config_sequence: snapshot.sequence().0,
             consensus_type: snapshot.orderer().consensus_type.clone(),
             engine: context.engine(&snapshot).ok().map(|engine| match engine {
-                Engine::Solo => "solo",
-                Engine::Kafka { .. } => "kafka",
-                Engine::Raft => "raft",
+                ConsenterKind::Solo => "solo",
+                ConsenterKind::Kafka { .. } => "kafka",
+                ConsenterKind::Raft => "raft",
             }),
             is_system_channel: snapshot.is_system_channel(),
-            waiting_bytes: channel.gate().taken_bytes(),
+            waiting_bytes: channel.gate().bytes_in_flight(),
             room_bytes: channel.gate().capacity_bytes(),
-            ordered: channel.gate().passed(),
-            pending: has_chain(&channel.state()).then(|| observed.waiting().0),
-            subscribers: observed.subscribers(),
-            kafka_lag: observed.offsets().map(|(next, end)| (end - next).max(0)),
+            ordered: channel.gate().admitted_total(),
+            pending: has_chain(&channel.state()).then(|| observer.waiting().0),
+            subscribers: observer.subscribers(),
+            kafka_lag: observer.offsets().map(|(next, end)| (end - next).max(0)),
         }
     }
 }
 
 pub(super) async fn channels(State(debug): Shared) -> Response {
     let context = &debug.context;
-    let all = context.directory.all();
+    let all = context.directory.entries();
     let channels = all.iter().map(|(id, entry)| ChannelSummary::of(id, entry, context)).collect();
     json(StatusCode::OK, &Channels { now_ms: now_ms(), channels })
 }

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use orderer_actors::status::now_ms;
-use orderer_core::fairness::SenderShown;
+use orderer_core::rate_limit::SenderStats;
 use orderer_ledger::BlockCache;
 use serde::Serialize;
 
@@ -98,7 +98,7 @@ struct Limits {
 #[derive(Serialize)]
 struct Sender {
     #[serde(flatten)]
-    sender: SenderShown,
+    sender: SenderStats,
     refused_at_ms: Option<u64>,
 }
 
@@ -106,8 +106,8 @@ pub(super) async fn limits(State(debug): Shared) -> Response {
     let (fairness, uptime, now_ms) = (&debug.context.fairness, debug.context.uptime(), now_ms());
     let limits = fairness.limits();
     let some = |rate: u32| (rate > 0).then_some(rate);
-    let senders = |senders: Vec<SenderShown>| {
-        let show = |sender: SenderShown| {
+    let senders = |senders: Vec<SenderStats>| {
+        let show = |sender: SenderStats| {
             let ago = sender.refused_at.map(|at| uptime.saturating_sub(at));
             Sender { refused_at_ms: ago.map(|ago| now_ms.saturating_sub(millis(ago))), sender }
         };

@@ -30,8 +30,8 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{get, post};
 use orderer_actors::NodeContext;
-use orderer_actors::channel::Entry;
-use orderer_core::channel::ChannelId;
+use orderer_actors::channel::ChannelEntry;
+use orderer_core::types::ChannelId;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -144,9 +144,9 @@ impl DebugApi {
         looked.await.map_err(|e| failed(e.to_string()))
     }
 
-    fn find(&self, name: &str) -> Result<(ChannelId, Entry), ApiError> {
+    fn find(&self, name: &str) -> Result<(ChannelId, ChannelEntry), ApiError> {
         let id = parse(name)?;
-        let entry = self.context.directory.find(name);
+        let entry = self.context.directory.get(name);
         entry.map(|entry| (id, entry)).ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "channel does not exist"))
     }
 }

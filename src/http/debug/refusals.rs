@@ -4,7 +4,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use orderer_actors::observe::RefusalsShown;
+use orderer_actors::observer::RejectionLogView;
 use orderer_actors::status::now_ms;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ pub(super) struct RejectionsQuery {
 struct RejectionsView {
     now_ms: u64,
     #[serde(flatten)]
-    refusals: RefusalsShown,
+    refusals: RejectionLogView,
 }
 
 pub(super) async fn refusals(
@@ -36,7 +36,7 @@ pub(super) async fn refusals(
 ) -> Result<Response, ApiError> {
     let Query(RejectionsQuery { channel, limit }) = wanted.map_err(|e| ApiError::bad_request(e.body_text()))?;
     let (channel, limit) = (checked_text("channel", channel, NAME_MAX)?, checked_limit(limit)?);
-    let refusals = debug.context.observed.refusals().newest(channel.as_deref(), limit);
+    let refusals = debug.context.observer.refusals().newest(channel.as_deref(), limit);
     Ok(json(StatusCode::OK, &RejectionsView { now_ms: now_ms(), refusals }))
 }
 

@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use orderer_actors::membership::RestartError;
+use orderer_actors::participation::RestartError;
 
 use super::{Shared, parse};
 use crate::http::response::ApiError;
@@ -13,7 +13,7 @@ pub(super) async fn restart(State(debug): Shared, Path(name): Path<String>) -> R
     restarted.map(|()| StatusCode::ACCEPTED).map_err(|refused| {
         let status = match refused {
             RestartError::NoSuchChannel => StatusCode::NOT_FOUND,
-            RestartError::NotFailed(_) | RestartError::Pending(_) => StatusCode::CONFLICT,
+            RestartError::NotFailed(_) | RestartError::OperationPending(_) => StatusCode::CONFLICT,
             RestartError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

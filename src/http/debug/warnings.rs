@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use orderer_actors::channel::{Channel, ChannelState, Entry};
-use orderer_actors::status::{InHand, Level, now_ms};
+use orderer_actors::channel::{Channel, ChannelEntry, ChannelState};
+use orderer_actors::status::{Activity, HealthLevel, now_ms};
 use orderer_cluster::{ConnectionState, DestinationStatus};
 use orderer_core::own;
 use serde::Serialize;
@@ -40,7 +40,7 @@ struct WarningsView {
 
 #[derive(Debug, PartialEq, Serialize)]
 struct Warning {
-    level: Level,
+    level: HealthLevel,
     text: String,
     count: usize,
     action: Option<&'static str>,
@@ -69,13 +69,13 @@ fn look(debug: &DebugApi) -> Vec<Warning> {
 
 /// Collects the names that one warning is about.
 struct Group {
-    level: Level,
+    level: HealthLevel,
     action: Option<&'static str>,
     about: Vec<String>,
 }
 
 impl Group {
-    fn new(level: Level, action: &'static str) -> Self {
+    fn new(level: HealthLevel, action: &'static str) -> Self {
         Self { level, action: Some(action), about: Vec::new() }
     }
 
@@ -92,18 +92,19 @@ impl Group {
 }
 
 fn of_channels(debug: &DebugApi) -> Vec<Warning> {
-    let mut failed = Group::new(Level::Bad, "act on each channel's action, then restart it");
-    let mut restarting = Group::new(Level::Busy, "nothing yet; if it repeats, the cause is at the channel");
-    let mut retrying = Group::new(Level::Bad, "see to the Kafka brokers; the channels go on by themselves");
-    let mut not_cut = Group::new(Level::Bad, "see which actor of the channel is stuck, and to the disk");
-    let mut full = Group::new(Level::Busy, "clients wait: the disk or the brokers are slower than what comes in");
-    let mut topic = Group::new(Level::Bad, "see to the topic's brokers");
-    let mut forgets = Group::new(Level::Bad, "raise the topic's retention, or bring the orderers up that are behind");
-    let mut several = Group::new(Level::Busy, SEVERAL_ORDERERS_ACTION);
+    let mut failed = Group::new(HealthLevel::Bad, "act on each channel's action, then restart it");
+    let mut restarting = Group::new(HealthLevel::Busy, "nothing yet; if it repeats, the cause is at the channel");
+    let mut retrying = Group::new(HealthLevel::Bad, "see to the Kafka brokers; the channels go on by themselves");
+    let mut not_cut = Group::new(HealthLevel::Bad, "see which actor of the channel is stuck, and to the disk");
+    let mut full = Group::new(HealthLevel::Busy, "clients wait: the disk or the brokers are slower than what comes in");
+    let mut topic = Group::new(HealthLevel::Bad, "see to the topic's brokers");
+    let mut forgets =
+        Group::new(HealthLevel::Bad, "raise the topic's retention, or bring the orderers up that are behind");
+    let mut several = Group::new(HealthLevel::Busy, SEVERAL_ORDERERS_ACTION);
     let mut envelopes = 0;
-    for (id, entry) in &*debug.context.directory.all() {
+    for (id, entry) in &*debug.context.directory.entries() {
         let name = id.to_string();
-        let Entry::Open(channel) = entry else {
+        let ChannelEntry::Open(channel) = entry else {
             failed.about.push(name);
             continue;
         };
@@ -117,13 +118,13 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
             envelopes += pending;
             not_cut.about.push(name.clone());
         }
-        if own::others_of_solo(&channel.snapshot()).is_some() {
+        if own::other_orderers_of_solo(&channel.snapshot()).is_some() {
             several.about.push(name.clone());
         }
-        if channel.gate().taken_bytes() * 100 >= channel.gate().capacity_bytes() * GATE_FULL_PERCENT {
+        if channel.gate().bytes_in_flight() * 100 >= channel.gate().capacity_bytes() * GATE_FULL_PERCENT {
             full.about.push(name.clone());
         }
-        if let Some(health) = channel.kafka_health() {
+        if let Some(health) = channel.topic_health() {
             if health.trouble.is_some() {
                 topic.about.push(name.clone());
             }
@@ -157,7 +158,7 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
 
 /// Returns the number of pending envelopes, if the channel should have cut them into a block long ago.
 fn waits_for_its_block(channel: &Channel) -> Option<usize> {
-    let (envelopes, _) = channel.observed().waiting();
+    let (envelopes, _) = channel.observer().waiting();
     let timeout = channel.snapshot().orderer().batch_timeout;
     let patience = NOT_CUT_MS.max(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).saturating_mul(2));
     let last = channel.gauges().last_written_ms().unwrap_or(0).max(channel.state_since_ms());
@@ -168,7 +169,7 @@ fn waits_for_its_block(channel: &Channel) -> Option<usize> {
 
 fn of_disk(debug: &DebugApi) -> Option<Warning> {
     // errors are reported where ledgers are written
-    let (room, level) = debug.disk.look().ok().filter(|(_, level)| *level > Level::Good)?;
+    let (room, level) = debug.disk.look().ok().filter(|(_, level)| *level > HealthLevel::Good)?;
     Some(Warning {
         level,
         text: format!("{} MiB are free on the disk of the ledgers", room.free_mib()),
@@ -179,14 +180,15 @@ fn of_disk(debug: &DebugApi) -> Option<Warning> {
 }
 
 fn of_actors(debug: &DebugApi) -> Vec<Warning> {
-    let mut stuck = Group::new(Level::Bad, "see to the disk; if an actor does not go on, restart the orderer");
+    let mut stuck = Group::new(HealthLevel::Bad, "see to the disk; if an actor does not go on, restart the orderer");
     for (path, cell) in debug.context.board.all() {
-        if cell.in_hand().as_ref().is_some_and(InHand::is_stuck) {
+        if cell.current_activity().as_ref().is_some_and(Activity::is_stuck) {
             stuck.about.push(path);
         }
     }
-    let mut threads = Group::new(Level::Bad, "see which actor is stuck; if it does not go on, restart the orderer");
-    for pulse in debug.context.board.pulses().iter().filter(|pulse| pulse.stuck) {
+    let mut threads =
+        Group::new(HealthLevel::Bad, "see which actor is stuck; if it does not go on, restart the orderer");
+    for pulse in debug.context.board.heartbeats().iter().filter(|pulse| pulse.stuck) {
         threads.about.push(format!("arbiter {}", pulse.index));
     }
     let warnings = [
@@ -197,8 +199,9 @@ fn of_actors(debug: &DebugApi) -> Vec<Warning> {
 }
 
 fn of_streams(debug: &DebugApi) -> Option<Warning> {
-    let mut slow = Group::new(Level::Busy, "see to these clients or the network to them; others do not wait for them");
-    for stream in debug.context.observed.streams().all(|channel| debug.context.directory.height_of(channel)) {
+    let mut slow =
+        Group::new(HealthLevel::Busy, "see to these clients or the network to them; others do not wait for them");
+    for stream in debug.context.observer.streams().all(|channel| debug.context.directory.height_of(channel)) {
         if stream.blocked_now_ms.is_some_and(|ms| ms >= SLOW_MS) {
             let who = stream.subject.zip(stream.msp_id).map(|(subject, msp)| format!("{subject} of {msp} at "));
             let (who, channel) = (who.unwrap_or_default(), stream.channel.unwrap_or_default());
@@ -213,7 +216,7 @@ fn of_streams(debug: &DebugApi) -> Option<Warning> {
 
 fn of_orderers(debug: &DebugApi) -> Vec<Warning> {
     let mut lost = Group::new(
-        Level::Busy,
+        HealthLevel::Busy,
         "see to this orderer, the network to it, and the certificates on both sides; the connection is tried again by itself",
     );
     let Some(cluster) = &debug.cluster else { return Vec::new() };
@@ -223,7 +226,8 @@ fn of_orderers(debug: &DebugApi) -> Vec<Warning> {
             lost.about.push(format!("{endpoint}{why}"));
         }
     }
-    let mut unknown = Group::new(Level::Bad, "update the channel's configuration with the consenter's certificate");
+    let mut unknown =
+        Group::new(HealthLevel::Bad, "update the channel's configuration with the consenter's certificate");
     for (channel, peers) in cluster.network.channels() {
         let impossible = peers.iter().filter(|peer| peer.connection == ConnectionState::Impossible);
         unknown.about.extend(impossible.map(|peer| format!("{} of {channel}", peer.endpoint)));
@@ -237,15 +241,16 @@ fn of_orderers(debug: &DebugApi) -> Vec<Warning> {
 
 fn of_certificates(debug: &DebugApi) -> Vec<Warning> {
     let mut expired =
-        Group::new(Level::Bad, "put new certificates in their place, or update the channels' configuration");
-    let mut few = Group::new(Level::Bad, "put new certificates in their place, or update the channels' configuration");
-    let mut soon = Group::new(Level::Busy, "renew them");
+        Group::new(HealthLevel::Bad, "put new certificates in their place, or update the channels' configuration");
+    let mut few =
+        Group::new(HealthLevel::Bad, "put new certificates in their place, or update the channels' configuration");
+    let mut soon = Group::new(HealthLevel::Busy, "renew them");
     for certificate in debug.certificates.all(&debug.context) {
         let group = match certificate.level {
-            Level::Good => continue,
-            Level::Bad if certificate.days_left < 0 => &mut expired,
-            Level::Bad => &mut few,
-            Level::Busy => &mut soon,
+            HealthLevel::Good => continue,
+            HealthLevel::Bad if certificate.days_left < 0 => &mut expired,
+            HealthLevel::Bad => &mut few,
+            HealthLevel::Busy => &mut soon,
         };
         group.about.push(certificate.name());
     }
@@ -263,10 +268,10 @@ mod tests {
 
     #[test]
     fn a_sentence_counts_and_names_what_it_is_about() {
-        let mut group = Group::new(Level::Bad, "do");
-        assert_eq!(Group::new(Level::Bad, "do").say("channel has", "channels have"), None);
+        let mut group = Group::new(HealthLevel::Bad, "do");
+        assert_eq!(Group::new(HealthLevel::Bad, "do").say("channel has", "channels have"), None);
         group.about.push("a".to_owned());
-        let one = Group { about: group.about.clone(), ..Group::new(Level::Bad, "do") };
+        let one = Group { about: group.about.clone(), ..Group::new(HealthLevel::Bad, "do") };
         assert_eq!(one.say("channel has failed", "channels have failed").unwrap().text, "1 channel has failed");
         group.about.extend((0..30).map(|n| n.to_string()));
         let many = group.say("channel has failed", "channels have failed").unwrap();

@@ -9,10 +9,10 @@ use fabric_json::Json;
 use fabric_proto::common::{Block, Envelope};
 use http::Method;
 use orderer_actors::node_context::nonce;
-use orderer_core::channel::ChannelId;
 use orderer_core::config::parse_go_duration;
 use orderer_core::crypto::hex;
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
+use orderer_core::types::ChannelId;
 use prost::Message as _;
 
 use super::io;
@@ -260,6 +260,7 @@ fn channel_of_block(bytes: &[u8]) -> anyhow::Result<String> {
 
 fn channel_of_envelope(bytes: &[u8]) -> anyhow::Result<String> {
     let Envelope { payload, signature } = Envelope::decode(bytes).context("no envelope")?;
-    let message = Message::parse(SignedEnvelope::from_parts(payload, signature)).context("no envelope of a channel")?;
+    let message =
+        ParsedEnvelope::parse(SignedEnvelope::from_parts(payload, signature)).context("no envelope of a channel")?;
     Ok(message.channel_header.channel_id)
 }

@@ -99,7 +99,7 @@ pub fn run(arguments: &CryptoArguments) -> ExitCode {
         Err(mistakes) => return print_errors(mistakes.0),
     };
     if let Err(error) = generate(&arguments.output, &network) {
-        return print_errors([orderer_actors::chain_state::chain_text(&error)]);
+        return print_errors([orderer_actors::chain_state::error_chain(&error)]);
     }
     for folder in network.folders() {
         say!("{}", arguments.output.join(folder).display());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use orderer_core::channel::ChannelId;
+use orderer_core::types::ChannelId;
 
 use super::output::print_errors;
 use crate::configtx;

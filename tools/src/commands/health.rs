@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use http::{Method, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use orderer_actors::node_context::unix_now;
-use orderer_core::identity::CertificateFacts;
+use orderer_core::identity::CertificateInfo;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::Deserialize;
@@ -122,7 +122,7 @@ fn health(arguments: &HealthArguments, settings: Option<&Settings>) -> anyhow::R
 }
 
 fn has_expired(file: &Path) -> bool {
-    let facts = CertificateDer::from_pem_file(file).ok().and_then(|der| CertificateFacts::of_der(&der).ok());
+    let facts = CertificateDer::from_pem_file(file).ok().and_then(|der| CertificateInfo::of_der(&der).ok());
     facts.is_some_and(|facts| facts.not_after.0 < unix_now().0)
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use orderer_core::config::{Catalog, ChannelSnapshot, Engine};
+use orderer_core::config::{ChannelSnapshot, ConfigCache, ConsenterKind};
 use orderer_core::ordering::kafka::LastBlock;
 use orderer_kafka::KafkaCluster;
 use orderer_kafka::check::{Finding, Requirements, Severity, evaluate, examine};
@@ -79,7 +79,7 @@ pub fn check(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<
 }
 
 fn subjects(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<Vec<Subject>> {
-    let catalog = Arc::<Catalog>::default();
+    let catalog = Arc::<ConfigCache>::default();
     let mut found = Vec::new();
     if let Some(file) = &arguments.block {
         let snapshot = subjects::read_block(file, &catalog).with_context(|| format!("block {}", file.display()))?;
@@ -90,8 +90,8 @@ fn subjects(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<V
     let mut subjects = Vec::new();
     for (snapshot, next_offset) in found {
         let brokers = match settings.serving.engine(&snapshot) {
-            Ok(Engine::Kafka { brokers }) => brokers,
-            Ok(Engine::Solo | Engine::Raft) => continue,
+            Ok(ConsenterKind::Kafka { brokers }) => brokers,
+            Ok(ConsenterKind::Solo | ConsenterKind::Raft) => continue,
             Err(not_served) => anyhow::bail!("channel {}: {not_served}", snapshot.channel()),
         };
         let largest = snapshot.orderer().batch_size.absolute_max_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
@@ -119,11 +119,11 @@ fn need(channel: &str, largest_record: Option<u32>, next_offset: Option<i64>, se
 fn read_ledgers(
     arguments: &CheckArguments,
     settings: &Settings,
-    catalog: &Arc<Catalog>,
+    catalog: &Arc<ConfigCache>,
 ) -> anyhow::Result<Vec<(ChannelSnapshot, Option<i64>)>> {
     let hint = "give --block, or --channel and --brokers";
     subjects::of_ledgers(settings, arguments.channel.as_deref(), hint, catalog, |ledger, snapshot| {
-        let taken = LastBlock::read(&ledger.last_block())?.metadata.last_offset_persisted;
+        let taken = LastBlock::parse(&ledger.last_block())?.metadata.last_offset_persisted;
         Ok((snapshot, (ledger.height() > 1).then(|| taken.next().0)))
     })
 }

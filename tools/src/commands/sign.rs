@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use fabric_proto::common::{ConfigSignature, ConfigUpdate, ConfigUpdateEnvelope, HeaderType, SignatureHeader};
 use orderer_actors::node_context::nonce;
-use orderer_core::channel::ChannelId;
 use orderer_core::crypto::Signer;
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
+use orderer_core::types::ChannelId;
 use prost::Message as _;
 
 use super::identity::SignerArguments;
@@ -58,7 +58,7 @@ struct Signed {
 }
 
 fn sign(bytes: Bytes, signer: &dyn Signer) -> anyhow::Result<Signed> {
-    let parsed = SignedEnvelope::parse(bytes.clone()).and_then(Message::parse);
+    let parsed = SignedEnvelope::parse(bytes.clone()).and_then(ParsedEnvelope::parse);
     let message = match parsed {
         Ok(message) => message,
         Err(error) => {

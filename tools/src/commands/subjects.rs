@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use orderer_actors::chain_state::load_snapshot;
-use orderer_actors::ledgers::{BlockCaches, LedgerStore};
+use orderer_actors::ledger_provider::{BlockCacheConfig, LedgerProvider};
 use orderer_core::block::EncodedBlock;
-use orderer_core::config::{Catalog, ChannelSnapshot};
+use orderer_core::config::{ChannelSnapshot, ConfigCache};
 use orderer_ledger::Ledger;
 use orderer_localconfig::settings::Settings;
 
 /// Reads the configuration from a file with a config block.
-pub(super) fn read_block(file: &Path, catalog: &Arc<Catalog>) -> anyhow::Result<ChannelSnapshot> {
+pub(super) fn read_block(file: &Path, catalog: &Arc<ConfigCache>) -> anyhow::Result<ChannelSnapshot> {
     let block = EncodedBlock::parse(&std::fs::read(file)?)?;
     Ok(ChannelSnapshot::from_config_block(&block.decode(), catalog)?)
 }
@@ -23,12 +23,12 @@ pub(super) fn of_ledgers<T>(
     settings: &Settings,
     wanted: Option<&str>,
     hint: &'static str,
-    catalog: &Arc<Catalog>,
+    catalog: &Arc<ConfigCache>,
     read: impl Fn(&Ledger, ChannelSnapshot) -> anyhow::Result<T>,
 ) -> anyhow::Result<Vec<T>> {
     let location = &settings.ledger_location;
     anyhow::ensure!(location.is_dir(), "FileLedger.Location {}: no such folder; {hint}", location.display());
-    let store = LedgerStore::new(location, BlockCaches { bytes: 0 })?;
+    let store = LedgerProvider::new(location, BlockCacheConfig { bytes: 0 })?;
     let mut found = Vec::new();
     for id in store.list()? {
         if wanted.is_none_or(|wanted| id.as_str() == wanted) {

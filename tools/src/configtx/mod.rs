@@ -15,9 +15,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fabric_proto::common::Config;
 use orderer_actors::node_context::{nonce, unix_now};
-use orderer_core::channel::ChannelId;
 use orderer_core::config::genesis::{self, Consensus, Profile, channel_group};
-use orderer_core::config::{Catalog, ChannelSnapshot, check_consenters};
+use orderer_core::config::{ChannelSnapshot, ConfigCache, validate_consenters};
+use orderer_core::types::ChannelId;
 
 use crate::yaml_document::{self, YamlDocument};
 
@@ -208,21 +208,21 @@ impl Loaded {
         }
         let group = channel_group(profile);
         let config = Config { sequence: 0, channel_group: Some(group.clone()) };
-        let wrong = |error: &dyn std::error::Error| self.refuse("", orderer_actors::chain_state::chain_text(error));
-        let snapshot = ChannelSnapshot::from_config(channel.clone(), config, &Arc::<Catalog>::default())
+        let wrong = |error: &dyn std::error::Error| self.refuse("", orderer_actors::chain_state::error_chain(error));
+        let snapshot = ChannelSnapshot::from_config(channel.clone(), config, &Arc::<ConfigCache>::default())
             .map_err(|error| wrong(&error))?;
         snapshot.check_supported().map_err(|error| wrong(&error))?;
         if let Consensus::Etcdraft(_) = orderer.consensus {
-            check_consenters(&snapshot)
-                .map_err(|error| self.refuse("Orderer.EtcdRaft", orderer_actors::chain_state::chain_text(&error)))?;
+            validate_consenters(&snapshot)
+                .map_err(|error| self.refuse("Orderer.EtcdRaft", orderer_actors::chain_state::error_chain(&error)))?;
         }
         Ok(genesis::genesis_block(channel, group, nonce(), unix_now()))
     }
 
     /// Returns the transaction that creates a channel through the system channel, serialized and unsigned.
     pub fn creation(&self, channel: &ChannelId) -> Result<Bytes, ProfileErrors> {
-        let update = genesis::creation_update(&self.profile, channel)
-            .map_err(|error| self.refuse("", orderer_actors::chain_state::chain_text(&error)))?;
-        Ok(genesis::creation_envelope(&update, unix_now()))
+        let update = genesis::channel_creation_update(&self.profile, channel)
+            .map_err(|error| self.refuse("", orderer_actors::chain_state::error_chain(&error)))?;
+        Ok(genesis::channel_creation_envelope(&update, unix_now()))
     }
 }

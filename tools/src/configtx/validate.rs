@@ -9,11 +9,11 @@ use bytes::Bytes;
 use fabric_proto::common::{Capabilities, Capability};
 use fabric_proto::etcdraft::{ConfigMetadata, Consenter, Options};
 use orderer_core::config::genesis::{
-    Application, Consensus, Definition, NamedPolicies, Orderer, Organization, Profile,
+    Application, Consensus, NamedPolicies, Orderer, Organization, OrganizationDefinition, Profile,
 };
 use orderer_core::config::{BatchSize, ChannelCapabilities, key, parse_go_duration};
 use orderer_core::identity::{Msp, MspVersion};
-use orderer_core::policy::text::{implicit_meta, implicit_meta_policy, signature, signature_policy};
+use orderer_core::policy::dsl::{implicit_meta, implicit_meta_policy, signature, signature_policy};
 
 use super::yaml::{self, Located};
 use crate::yaml_document::YamlDocument;
@@ -171,7 +171,7 @@ impl Check<'_> {
         written.iter().map(check).collect()
     }
 
-    fn definition(&self, written: &yaml::Organization, section: Section) -> Definition {
+    fn definition(&self, written: &yaml::Organization, section: Section) -> OrganizationDefinition {
         let path = &written.path;
         if section == Section::Orderer && self.v3 && written.orderer_endpoints.is_empty() {
             self.report_error(&format!("{path}.OrdererEndpoints"), "capability V3_0 needs at least one");
@@ -192,7 +192,7 @@ impl Check<'_> {
             }
             (host.clone(), port.unwrap_or_default())
         };
-        Definition {
+        OrganizationDefinition {
             msp: self.msp(written),
             policies: self.policies(&written.policies, &[]),
             orderer_endpoints: written.orderer_endpoints.clone(),
@@ -219,14 +219,14 @@ impl Check<'_> {
                 definition.config
             }
             Err(error) => {
-                self.report_error(&path, orderer_actors::chain_state::chain_text(&error));
+                self.report_error(&path, orderer_actors::chain_state::error_chain(&error));
                 return fabric_proto::msp::MspConfig::default();
             }
         };
         if !written.id.is_empty()
             && let Err(error) = Msp::from_config(&definition, self.version)
         {
-            let problem = orderer_actors::chain_state::chain_text(&error);
+            let problem = orderer_actors::chain_state::error_chain(&error);
             self.report_error(&path, format!("{}: {problem}", folder.display()));
         }
         definition

@@ -23,7 +23,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use orderer_core::channel::{ChannelId, ChannelIdError};
+use orderer_core::types::{ChannelId, ChannelIdError};
 
 use crate::configtx;
 use crate::cryptogen::{self, Algorithm, CryptoError, Network, SimpleTopology};
@@ -367,7 +367,7 @@ mod tests {
             orderer_localconfig::local_msp::read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id);
         let own = own.expect("an identity");
         for snapshot in &snapshots {
-            let identity = snapshot.msps().identify(own.creator()).expect("known to the channel");
+            let identity = snapshot.msps().deserialize_identity(own.creator()).expect("known to the channel");
             assert_eq!(identity.validity(), Ok(()));
             assert_eq!(identity.public_key().is_ed25519(), algorithm == Algorithm::Ed25519);
         }

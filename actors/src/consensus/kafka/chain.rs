@@ -8,33 +8,35 @@ use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, SpawnHandle, WrapFuture as _,
 };
 use orderer_core::config::ChannelSnapshot;
-use orderer_core::ordering::kafka::{Effect, Event, LastBlock, Machine, Record, Rules};
+use orderer_core::ordering::kafka::{Effect, Event, KafkaMachine, LastBlock, OrderingConfig, Record};
 use orderer_kafka::{Cluster, TopicSpec};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::absence::Absence;
-use super::connect::{ConnectError, Connected, connect};
+use super::connect::{ConnectError, TopicConnection, connect};
 use super::consumer::KafkaConsumer;
 use super::context::KafkaContext;
-use super::following::{Following, Trouble};
-use super::health::Watch;
-use super::messages::{ChainLink, Delivery, Drain, Ingress, LinkChanged, LinkState, Place, TimeToCutFailed};
+use super::health::TopicMonitor;
+use super::messages::{
+    ActorEntry, ChainRecipients, ConnectionChanged, ConnectionState, Drain, FetchedBatch, SetIngress, TimeToCutFailed,
+};
 use super::producer::KafkaProducer;
-use super::retry::Retries;
+use super::retry::Backoff;
+use super::topic_absence::TopicAbsence;
+use super::topic_session::{LinkOutage, TopicSession};
 use crate::block_writer::BlockWriter;
-use crate::chain_state::chain_text;
-use crate::channel::{Channel, ChannelState, Voice};
-use crate::consensus::{Children, ConsenterSupport};
-use crate::mailbox::Counted;
+use crate::chain_state::error_chain;
+use crate::channel::{Channel, ChannelState, StateLease};
+use crate::consensus::{ChildActors, ConsenterSupport};
+use crate::mailbox::CountedAddr;
 use crate::node_context::NodeContext;
-use crate::observe::CutReason;
-use crate::status::{StatusCell, Task};
-use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
+use crate::observer::CutReason;
+use crate::status::{ActivityKind, StatusCell};
+use crate::supervision::{ExitGuard, ExitReason, Halt, StopNow};
 
 /// Maximum size of blocks that are cut and not yet durable, in bytes of their envelopes. Above it no record is consumed.
 pub(super) const UNWRITTEN_BYTES: u32 = 64 << 20;
 /// The maximum number of events that the chain processes before the arbiter's other actors have their turn.
-const EVENTS_A_TURN: usize = 64;
+const EVENTS_PER_TURN: usize = 64;
 /// Room in a topic's largest message beside the channel's largest envelope.
 const MESSAGE_OVERHEAD_BYTES: u32 = 64 << 10;
 /// The chain, below the channel.
@@ -43,41 +45,41 @@ const CHAIN: &str = "kafka-chain";
 const PRODUCER: &str = "kafka-chain/kafka-producer";
 const CONSUMER: &str = "kafka-chain/kafka-consumer";
 /// Action for the operator of a channel whose topic has changed or lost records.
-const ACT_ON_TOPIC: &str = "see to the topic or the disk that the cause names, then restart the channel";
+const ACTION_TOPIC: &str = "see to the topic or the disk that the cause names, then restart the channel";
 
 /// The actor that orders one channel by its topic. The producer and the consumer of the topic are its children.
 pub(super) struct KafkaChain {
     pub(super) channel: Arc<Channel>,
-    pub(super) voice: Voice,
+    pub(super) voice: StateLease,
     pub(super) context: Arc<NodeContext>,
     kafka: Arc<KafkaContext>,
-    pub(super) writer: Counted<BlockWriter>,
+    pub(super) writer: CountedAddr<BlockWriter>,
     cluster: Arc<dyn Cluster>,
     last: LastBlock,
     /// The configuration under which the next record is consumed; durable a moment later.
     pub(super) snapshot: Arc<ChannelSnapshot>,
     /// Status cells and guards for producer and consumer, until they are started.
-    links: Option<Links>,
-    pub(super) following: Option<Following>,
-    retries: Retries,
-    absence: Absence,
+    links: Option<ChainChildren>,
+    pub(super) following: Option<TopicSession>,
+    retries: Backoff,
+    absence: TopicAbsence,
     pub(super) unwritten: Arc<Semaphore>,
     pub(super) timer: Option<SpawnHandle>,
     /// Time at which the first pending envelope of the next block was consumed.
-    filling_since: Option<Instant>,
+    batch_started_at: Option<Instant>,
     pub(super) status: Arc<StatusCell>,
     guard: ExitGuard,
 }
 
 /// Status cells and guards for the next producer and consumer.
-struct Links {
-    producer: Place,
-    consumer: Place,
+struct ChainChildren {
+    producer: ActorEntry,
+    consumer: ActorEntry,
 }
 
-impl Links {
-    fn new(children: &Children) -> Self {
-        let place = |path| Place { status: children.cell(path), guard: children.guard(path) };
+impl ChainChildren {
+    fn new(children: &ChildActors) -> Self {
+        let place = |path| ActorEntry { status: children.cell(path), guard: children.guard(path) };
         Self { producer: place(PRODUCER), consumer: place(CONSUMER) }
     }
 }
@@ -101,13 +103,13 @@ impl KafkaChain {
             cluster,
             last,
             snapshot: state.snapshot,
-            links: Some(Links::new(&children)),
+            links: Some(ChainChildren::new(&children)),
             following: None,
-            retries: Retries::default(),
-            absence: Absence::default(),
+            retries: Backoff::default(),
+            absence: TopicAbsence::default(),
             unwritten: Arc::new(Semaphore::new(UNWRITTEN_BYTES as usize)),
             timer: None,
-            filling_since: None,
+            batch_started_at: None,
             status,
             guard,
         }
@@ -124,17 +126,17 @@ impl KafkaChain {
         let connected = attempt.into_actor(self).map(|outcome, chain: &mut Self, ctx| match outcome {
             Ok(Ok(connected)) => chain.follow(connected, ctx),
             Ok(Err(error)) => chain.not_connected(&error, ctx),
-            Err(panicked) => chain.stop_because(Exit::Panicked(panicked.to_string()), ctx),
+            Err(panicked) => chain.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
         });
         ctx.spawn(connected);
     }
 
     fn not_connected(&mut self, error: &ConnectError, ctx: &mut Context<Self>) {
-        let cause = chain_text(error);
+        let cause = error_chain(error);
         let (now, kafka) = (self.context.uptime(), &self.kafka);
         let again = match error {
-            ConnectError::Kafka(error) if !self.absence.is_final(error, now, kafka.topic_grace) => {
-                self.retries.after_failure(now, rand::random(), &kafka.retry)
+            ConnectError::Kafka(error) if !self.absence.is_permanent(error, now, kafka.topic_grace) => {
+                self.retries.next_delay(now, rand::random(), &kafka.retry)
             }
             _ => None,
         };
@@ -142,17 +144,17 @@ impl KafkaChain {
             self.give_up(cause, ctx);
             return;
         };
-        self.status.failed(cause.clone());
-        self.report_trouble(&Trouble { cause, attempt: self.retries.attempts(), pause, since: Instant::now() });
+        self.status.record_error(cause.clone());
+        self.report_trouble(&LinkOutage { cause, attempt: self.retries.attempts(), pause, since: Instant::now() });
         ctx.run_later(pause, Self::connect);
     }
 
-    fn follow(&mut self, connected: Connected, ctx: &mut Context<Self>) {
+    fn follow(&mut self, connected: TopicConnection, ctx: &mut Context<Self>) {
         self.retries.succeeded();
         self.absence.ended();
         let Some(links) = self.links.take() else { return };
-        let Connected { producer, consumer, from, end } = connected;
-        let chain = ChainLink::new(&ctx.address(), &self.status);
+        let TopicConnection { producer, consumer, from, end } = connected;
+        let chain = ChainRecipients::new(&ctx.address(), &self.status);
         let producer_status = Arc::clone(&links.producer.status);
         let producer = KafkaProducer::new(
             Arc::clone(&self.channel),
@@ -172,15 +174,15 @@ impl KafkaChain {
             links.consumer,
         )
         .start();
-        let machine = Machine::resume(self.last, Rules::of(&self.snapshot));
+        let machine = KafkaMachine::resume(self.last, OrderingConfig::of(&self.snapshot));
         if machine.ingress_blocked() {
             #[expect(clippy::disallowed_methods, reason = "once in the life of a chain")]
-            producer.do_send(Ingress { open: false });
+            producer.do_send(SetIngress { open: false });
         }
         tracing::info!(target: "orderer.kafka", channel = %self.channel.id(), from = %machine.next_offset(), %end,
             "following the topic");
-        let watch = Watch::start(Arc::clone(&self.channel), Arc::clone(&self.cluster), &self.context.io);
-        self.following = Some(Following {
+        let watch = TopicMonitor::start(Arc::clone(&self.channel), Arc::clone(&self.cluster), &self.context.io);
+        self.following = Some(TopicSession {
             _watch: watch,
             machine,
             producer,
@@ -194,12 +196,12 @@ impl KafkaChain {
             down: [None, None],
         });
         self.report();
-        self.advance(ctx);
+        self.drive(ctx);
     }
 
     /// Takes in what there is, until something has to be waited for.
-    pub(super) fn advance(&mut self, ctx: &mut Context<Self>) {
-        for _ in 0..EVENTS_A_TURN {
+    pub(super) fn drive(&mut self, ctx: &mut Context<Self>) {
+        for _ in 0..EVENTS_PER_TURN {
             let Some(following) = &mut self.following else { return };
             if following.busy {
                 return;
@@ -238,61 +240,61 @@ impl KafkaChain {
                 following.busy = false;
             }
             then(outcome, chain, ctx);
-            chain.advance(ctx);
+            chain.drive(ctx);
         });
         ctx.spawn(done);
     }
 
     pub(super) fn step(&mut self, event: Event) {
         let Some(following) = &mut self.following else { return };
-        let observed = self.channel.observed();
+        let observer = self.channel.observer();
         let mut timed = false;
         if let Event::Record { offset, record } = &event {
             let envelope = if let Record::Regular(message) = record { Some(&message.envelope) } else { None };
-            observed.consumed(envelope, offset.0);
+            observer.consumed(envelope, offset.0);
             timed = matches!(record, Record::TimeToCut(_));
         }
         let effects = following.machine.step(event);
         let (machine, limits) = (&following.machine, self.snapshot.orderer().batch_size.limits());
-        let before_config = effects.iter().any(|effect| matches!(effect, Effect::WriteConfig { .. }));
+        let before_config = effects.iter().any(|effect| matches!(effect, Effect::WriteConfigBlock { .. }));
         for effect in &effects {
             match effect {
-                Effect::Write { envelopes, .. } => {
+                Effect::WriteBlock { envelopes, .. } => {
                     let reason = match envelopes.len() {
                         _ if before_config => CutReason::Config,
                         _ if timed => CutReason::Timer,
                         count if count >= limits.max_message_count => CutReason::Count,
                         _ => CutReason::Bytes,
                     };
-                    observed.cut(reason, envelopes.len(), self.filling_since.take());
+                    observer.cut(reason, envelopes.len(), self.batch_started_at.take());
                 }
-                Effect::WriteConfig { .. } => observed.cut(CutReason::Config, 1, None),
+                Effect::WriteConfigBlock { .. } => observer.cut(CutReason::Config, 1, None),
                 _ => {}
             }
         }
         if machine.pending() > 0 {
-            self.filling_since.get_or_insert_with(Instant::now);
+            self.batch_started_at.get_or_insert_with(Instant::now);
         }
-        observed.pending(machine.pending(), machine.pending_bytes());
+        observer.pending(machine.pending(), machine.pending_bytes());
         following.effects.extend(effects);
     }
 
     /// Ends for good: the topic is not what it was, or cannot be followed.
     pub(super) fn give_up(&mut self, cause: String, ctx: &mut Context<Self>) {
-        self.stop_because(Exit::Unrecoverable { cause, action: ACT_ON_TOPIC }, ctx);
+        self.exit_with(ExitReason::Unrecoverable { cause, action: ACTION_TOPIC }, ctx);
     }
 
-    pub(super) fn stop_because(&mut self, exit: Exit, ctx: &mut Context<Self>) {
-        self.guard.will_exit(exit);
+    pub(super) fn exit_with(&mut self, exit: ExitReason, ctx: &mut Context<Self>) {
+        self.guard.set_exit_reason(exit);
         self.stop(ctx);
     }
 
     fn stop(&mut self, ctx: &mut Context<Self>) {
         self.following = None;
         // of producer and consumer that were never started
-        if let Some(Links { mut producer, mut consumer }) = self.links.take() {
-            producer.guard.will_exit(Exit::Asked);
-            consumer.guard.will_exit(Exit::Asked);
+        if let Some(ChainChildren { mut producer, mut consumer }) = self.links.take() {
+            producer.guard.set_exit_reason(ExitReason::Requested);
+            consumer.guard.set_exit_reason(ExitReason::Requested);
         }
         ctx.stop();
     }
@@ -302,39 +304,41 @@ impl Actor for KafkaChain {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.status.enter("connecting", "");
-        self.channel.enter_as(self.voice, ChannelState::Connecting);
+        self.status.set_state("connecting", "");
+        self.channel.set_state_with_lease(self.voice, ChannelState::Connecting);
         self.connect(ctx);
     }
 }
 
-impl Handler<Delivery> for KafkaChain {
+impl Handler<FetchedBatch> for KafkaChain {
     type Result = ();
 
-    fn handle(&mut self, delivery: Delivery, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Delivery);
-        self.channel.observed().topic_ends(delivery.end);
+    fn handle(&mut self, delivery: FetchedBatch, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Delivery);
+        self.channel.observer().topic_ends(delivery.end);
         if let Some(following) = &mut self.following {
             following.deliveries.push_back(delivery);
         }
-        self.advance(ctx);
+        self.drive(ctx);
     }
 }
 
-impl Handler<LinkChanged> for KafkaChain {
+impl Handler<ConnectionChanged> for KafkaChain {
     type Result = ();
 
-    fn handle(&mut self, LinkChanged { link, state }: LinkChanged, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::LinkChanged);
+    fn handle(&mut self, ConnectionChanged { link, state }: ConnectionChanged, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::LinkChanged);
         let Some(following) = &mut self.following else { return };
         let told = following.down.iter().position(Option::is_some);
         let trouble = match state {
-            LinkState::Up => {
+            ConnectionState::Up => {
                 tracing::info!(target: "orderer.kafka", channel = %self.channel.id(), ?link, "the Kafka cluster serves the channel again");
                 None
             }
-            LinkState::Down { cause, attempt, pause } => Some(Trouble { cause, attempt, pause, since: Instant::now() }),
-            LinkState::Lost(cause) => return self.give_up(cause, ctx),
+            ConnectionState::Down { cause, attempt, pause } => {
+                Some(LinkOutage { cause, attempt, pause, since: Instant::now() })
+            }
+            ConnectionState::Failed(cause) => return self.give_up(cause, ctx),
         };
         let is_down = trouble.is_some();
         following.down[link as usize] = trouble;
@@ -349,9 +353,9 @@ impl Handler<TimeToCutFailed> for KafkaChain {
     type Result = ();
 
     fn handle(&mut self, TimeToCutFailed(block): TimeToCutFailed, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::TimeToCutFailed);
+        let _activity = self.status.begin_message(ActivityKind::TimeToCutFailed);
         self.step(Event::TimeToCutFailed(block));
-        self.advance(ctx);
+        self.drive(ctx);
     }
 }
 
@@ -362,34 +366,34 @@ impl Handler<Halt> for KafkaChain {
     /// whose
     /// senders wait on Broadcast are worth a moment.
     fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Halt);
+        let _activity = self.status.begin_message(ActivityKind::Halt);
         let (drained, answered) = oneshot::channel();
         if let Some(following) = &self.following {
             #[expect(clippy::disallowed_methods, reason = "once in the life of the actor")]
             following.producer.do_send(Drain(drained));
         }
         let then = answered.into_actor(self).map(|_, chain: &mut Self, ctx| {
-            chain.writer.tell_once(halt);
-            chain.stop_because(Exit::Asked, ctx);
+            chain.writer.send_uncounted(halt);
+            chain.exit_with(ExitReason::Requested, ctx);
         });
         ctx.spawn(then);
     }
 }
 
-impl Handler<Abandon> for KafkaChain {
+impl Handler<StopNow> for KafkaChain {
     type Result = ();
 
-    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Abandon);
+    fn handle(&mut self, _: StopNow, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Abandon);
         self.stop(ctx);
     }
 }
 
 /// Tests only: a handler that panics.
 #[cfg(test)]
-impl Handler<crate::supervision::Crash> for KafkaChain {
+impl Handler<crate::supervision::PanicNow> for KafkaChain {
     type Result = ();
-    fn handle(&mut self, _: crate::supervision::Crash, _: &mut Context<Self>) {
+    fn handle(&mut self, _: crate::supervision::PanicNow, _: &mut Context<Self>) {
         panic!("crashed by a test");
     }
 }

@@ -6,7 +6,7 @@ use orderer_core::ordering::kafka::{Failure, KafkaOffset, LastBlock, TopicBounds
 use orderer_kafka::{Cluster, Consumer, Error, Producer, TopicSpec};
 
 /// The connection's results with which a chain goes on.
-pub(super) struct Connected {
+pub(super) struct TopicConnection {
     pub(super) producer: Box<dyn Producer>,
     pub(super) consumer: Box<dyn Consumer>,
     /// The offset to consume from.
@@ -31,7 +31,7 @@ pub(super) async fn connect(
     cluster: Arc<dyn Cluster>,
     spec: TopicSpec,
     last: LastBlock,
-) -> Result<Connected, ConnectError> {
+) -> Result<TopicConnection, ConnectError> {
     if last.metadata.last_offset_persisted >= KafkaOffset::FIRST {
         let topic = cluster.topic(&spec.name).await?;
         if topic.partitions != 1 {
@@ -44,7 +44,7 @@ pub(super) async fn connect(
     // before anything is written to it: is this the topic?
     let offsets = consumer.offsets().await?;
     let bounds = TopicBounds { earliest: KafkaOffset(offsets.earliest), end: KafkaOffset(offsets.next) };
-    let from = last.read_from(bounds)?;
+    let from = last.resume_offset(bounds)?;
     let produced = producer.produce(vec![encode_connect()]).await?;
-    Ok(Connected { producer, consumer, from, end: KafkaOffset(produced.base_offset).next() })
+    Ok(TopicConnection { producer, consumer, from, end: KafkaOffset(produced.base_offset).next() })
 }

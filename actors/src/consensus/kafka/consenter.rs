@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use actix::Actor as _;
 use orderer_core::block::{EncodedBlock, consenter_metadata};
-use orderer_core::channel::BlockNumber;
-use orderer_core::config::Engine;
+use orderer_core::config::ConsenterKind;
 use orderer_core::ordering::kafka::LastBlock;
+use orderer_core::types::BlockNumber;
 
 use super::chain::KafkaChain;
 use super::context::KafkaContext;
-use crate::chain_state::{ChainState, chain_text};
+use crate::chain_state::{ChainResumePoint, error_chain};
 use crate::consensus::{ChainHandle, Consenter, ConsenterSupport, StartError};
 
 /// Starts a Kafka chain for each channel whose configuration names brokers. Its chains share the connection settings.
@@ -25,16 +25,16 @@ impl KafkaConsenter {
 }
 
 impl Consenter for KafkaConsenter {
-    fn serves(&self, engine: &Engine) -> bool {
-        matches!(engine, Engine::Kafka { .. })
+    fn serves(&self, engine: &ConsenterKind) -> bool {
+        matches!(engine, ConsenterKind::Kafka { .. })
     }
 
     /// The chain says itself when it runs.
-    fn start(&self, engine: &Engine, support: ConsenterSupport) -> Result<ChainHandle, StartError> {
-        let Engine::Kafka { brokers } = engine else { return Err(StartError::NoConsenter(engine.clone())) };
-        let unsuitable = |error: &dyn std::error::Error| StartError::Unsuitable(chain_text(error));
+    fn start(&self, engine: &ConsenterKind, support: ConsenterSupport) -> Result<ChainHandle, StartError> {
+        let ConsenterKind::Kafka { brokers } = engine else { return Err(StartError::NoConsenter(engine.clone())) };
+        let unsuitable = |error: &dyn std::error::Error| StartError::Unsuitable(error_chain(error));
         check_engine_before(&support.state.last, &support.state).map_err(StartError::Unsuitable)?;
-        let last = LastBlock::read(&support.state.last).map_err(|e| unsuitable(&e))?;
+        let last = LastBlock::parse(&support.state.last).map_err(|e| unsuitable(&e))?;
         let cluster = (self.0.connector)(brokers).map_err(|e| unsuitable(&e))?;
         let chain = KafkaChain::new(support, Arc::clone(&self.0), cluster, last).start();
         Ok(ChainHandle::new(&chain))
@@ -43,7 +43,7 @@ impl Consenter for KafkaConsenter {
 
 /// Checks that a topic can go on where the ledger ends. It cannot behind what solo has ordered: no block says how much of
 /// the topic is in the chain, and what solo acknowledged is in no topic.
-fn check_engine_before(last: &EncodedBlock, state: &ChainState) -> Result<(), String> {
+fn check_engine_before(last: &EncodedBlock, state: &ChainResumePoint) -> Result<(), String> {
     const BACK: &str = "the channel was ordered by solo before, and a topic cannot go on from there: set Consensus.Serve.etcdraft back to solo";
     if !state.pending.is_empty() {
         return Err(format!("{BACK} ({} acknowledged envelopes are in no block yet)", state.pending.len()));

@@ -7,31 +7,31 @@ use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Co
 use orderer_core::ordering::kafka::KafkaOffset;
 use orderer_kafka::{Consumer, Error, FetchLimits, Fetched};
 
-use super::absence::Absence;
 use super::context::KafkaContext;
-use super::messages::{ChainLink, Delivery, Link, LinkState, Place, TakenIn};
-use super::retry::Retries;
-use crate::chain_state::chain_text;
+use super::messages::{ActorEntry, BatchConsumed, ChainRecipients, Connection, ConnectionState, FetchedBatch};
+use super::retry::Backoff;
+use super::topic_absence::TopicAbsence;
+use crate::chain_state::error_chain;
 use crate::node_context::NodeContext;
-use crate::status::{StatusCell, Task};
-use crate::supervision::{Abandon, Exit, ExitGuard};
+use crate::status::{ActivityKind, StatusCell};
+use crate::supervision::{ExitGuard, ExitReason, StopNow};
 
 /// `max_wait`: a broker answers an empty poll after that.
 const LIMITS: FetchLimits = FetchLimits { max_wait: Duration::from_secs(1), max_bytes: 4 << 20 };
 /// Maximum number of fetched answers that the chain has not consumed: the one that it works on, and the next.
-const AHEAD: usize = 2;
+const MAX_PREFETCHED: usize = 2;
 
 /// The actor that fetches a topic's records from an offset on and sends them to the chain.
 pub(super) struct KafkaConsumer {
     context: Arc<NodeContext>,
     kafka: Arc<KafkaContext>,
-    chain: ChainLink,
+    chain: ChainRecipients,
     /// `None` while it is asked.
     consumer: Option<Box<dyn Consumer>>,
     next: i64,
     not_taken_in: usize,
-    retries: Retries,
-    absence: Absence,
+    retries: Backoff,
+    absence: TopicAbsence,
     status: Arc<StatusCell>,
     guard: ExitGuard,
 }
@@ -40,12 +40,12 @@ impl KafkaConsumer {
     pub(super) fn new(
         context: Arc<NodeContext>,
         kafka: Arc<KafkaContext>,
-        chain: ChainLink,
+        chain: ChainRecipients,
         consumer: Box<dyn Consumer>,
         from: KafkaOffset,
-        Place { status, guard }: Place,
+        ActorEntry { status, guard }: ActorEntry,
     ) -> Self {
-        let (retries, absence) = (Retries::default(), Absence::default());
+        let (retries, absence) = (Backoff::default(), TopicAbsence::default());
         Self {
             context,
             kafka,
@@ -61,7 +61,7 @@ impl KafkaConsumer {
     }
 
     fn fetch(&mut self, ctx: &mut Context<Self>) {
-        if self.not_taken_in >= AHEAD {
+        if self.not_taken_in >= MAX_PREFETCHED {
             return;
         }
         let Some(mut consumer) = self.consumer.take() else { return };
@@ -76,7 +76,7 @@ impl KafkaConsumer {
                 actor.answered(answer, ctx);
             }
             Err(panicked) => {
-                actor.guard.will_exit(Exit::Panicked(panicked.to_string()));
+                actor.guard.set_exit_reason(ExitReason::Panicked(panicked.to_string()));
                 ctx.stop();
             }
         });
@@ -89,12 +89,12 @@ impl KafkaConsumer {
                 if self.retries.attempts() > 0 {
                     self.retries.succeeded();
                     self.absence.ended();
-                    self.tell(LinkState::Up);
-                    self.status.enter("reading", "");
+                    self.notify_chain(ConnectionState::Up);
+                    self.status.set_state("reading", "");
                 }
                 if fetched.next_offset > self.next {
                     let next = fetched.next_offset;
-                    let delivery = Delivery::new(self.next, fetched);
+                    let delivery = FetchedBatch::new(self.next, fetched);
                     self.next = next;
                     self.not_taken_in += 1;
                     self.chain.deliver(delivery);
@@ -103,8 +103,8 @@ impl KafkaConsumer {
             }
             Err(error) => {
                 let (now, grace) = (self.context.uptime(), self.kafka.topic_grace);
-                if self.absence.is_final(&error, now, grace) {
-                    self.tell(LinkState::Lost(chain_text(&error)));
+                if self.absence.is_permanent(&error, now, grace) {
+                    self.notify_chain(ConnectionState::Failed(error_chain(&error)));
                 } else {
                     self.failed(&error, ctx);
                 }
@@ -113,21 +113,24 @@ impl KafkaConsumer {
     }
 
     fn failed(&mut self, error: &Error, ctx: &mut Context<Self>) {
-        let cause = chain_text(error);
-        self.status.failed(cause.clone());
+        let cause = error_chain(error);
+        self.status.record_error(cause.clone());
         let policy = &self.kafka.retry;
-        match self.retries.after_failure(self.context.uptime(), rand::random(), policy) {
+        match self.retries.next_delay(self.context.uptime(), rand::random(), policy) {
             Some(pause) => {
-                self.status.enter("retrying", cause.clone());
-                self.tell(LinkState::Down { cause, attempt: self.retries.attempts(), pause });
+                self.status.set_state("retrying", cause.clone());
+                self.notify_chain(ConnectionState::Down { cause, attempt: self.retries.attempts(), pause });
                 ctx.run_later(pause, Self::fetch);
             }
-            None => self.tell(LinkState::Lost(format!("given up after {} attempts: {cause}", self.retries.attempts()))),
+            None => self.notify_chain(ConnectionState::Failed(format!(
+                "given up after {} attempts: {cause}",
+                self.retries.attempts()
+            ))),
         }
     }
 
-    fn tell(&self, state: LinkState) {
-        self.chain.changed(Link::Consumer, state);
+    fn notify_chain(&self, state: ConnectionState) {
+        self.chain.changed(Connection::Consumer, state);
     }
 }
 
@@ -135,16 +138,16 @@ impl Actor for KafkaConsumer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.status.enter("reading", "");
+        self.status.set_state("reading", "");
         self.fetch(ctx);
     }
 }
 
-impl Handler<TakenIn> for KafkaConsumer {
+impl Handler<BatchConsumed> for KafkaConsumer {
     type Result = ();
 
-    fn handle(&mut self, _: TakenIn, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::TakenIn);
+    fn handle(&mut self, _: BatchConsumed, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::TakenIn);
         self.not_taken_in -= 1;
         // while a failed call waits for its turn, the consumer is at rest: it must not be asked before
         if self.retries.attempts() == 0 {
@@ -153,12 +156,12 @@ impl Handler<TakenIn> for KafkaConsumer {
     }
 }
 
-impl Handler<Abandon> for KafkaConsumer {
+impl Handler<StopNow> for KafkaConsumer {
     type Result = ();
 
-    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Abandon);
-        self.guard.will_exit(Exit::Asked);
+    fn handle(&mut self, _: StopNow, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Abandon);
+        self.guard.set_exit_reason(ExitReason::Requested);
         ctx.stop();
     }
 }

@@ -9,12 +9,12 @@ use orderer_kafka::{Cluster, SettingsError, Traffic};
 use super::retry::RetryPolicy;
 
 /// Makes a way to a cluster, given its brokers.
-pub type Connector = dyn Fn(&[String]) -> Result<Arc<dyn Cluster>, SettingsError> + Send + Sync;
+pub type ConnectFn = dyn Fn(&[String]) -> Result<Arc<dyn Cluster>, SettingsError> + Send + Sync;
 
 /// Values that the chains of all Kafka channels share.
 pub struct KafkaContext {
     /// How a cluster is reached: TLS, SASL and deadlines are in here.
-    pub connector: Box<Connector>,
+    pub connector: Box<ConnectFn>,
     /// Counters of the traffic with all brokers.
     pub traffic: Arc<Traffic>,
     /// Replication factor of a topic that a chain creates.

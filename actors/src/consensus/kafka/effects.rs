@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use actix::{Addr, AsyncContext as _, Context};
 use bytes::Bytes;
-use orderer_core::channel::BlockNumber;
-use orderer_core::config::Engine;
+use orderer_core::config::ConsenterKind;
 use orderer_core::envelope::SignedEnvelope;
-use orderer_core::ordering::kafka::{Effect, Event, KafkaMetadata, Rules, Verdict};
+use orderer_core::ordering::kafka::{Effect, Event, KafkaMetadata, OrderingConfig, RevalidationResult};
+use orderer_core::types::BlockNumber;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
 
 use super::chain::{KafkaChain, UNWRITTEN_BYTES};
-use super::messages::{AskToCut, Ingress, Resubmit};
+use super::messages::{ProduceTimeToCut, Resubmit, SetIngress};
 use super::producer::KafkaProducer;
-use crate::block_writer::{BlockWriter, Op, Write};
-use crate::config_work::{Applied, apply, rechecked};
-use crate::judging::{NotDone, on_own_thread};
-use crate::mailbox::Counted;
-use crate::supervision::Exit;
+use crate::block_writer::{BlockWriter, WriteOp, WriteRequest};
+use crate::config_processor::{ConfigOutcome, apply_config, rechecked};
+use crate::mailbox::CountedAddr;
+use crate::supervision::ExitReason;
+use crate::validation_queue::{OwnThreadError, on_own_thread};
 
 /// Exit cause of a chain whose producer ended before it.
 const NOT_ACKNOWLEDGED: &str = "the producer ended before the brokers had acknowledged a message that is ordered again";
@@ -26,9 +26,9 @@ impl KafkaChain {
     pub(super) fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         let Some(following) = &self.following else { return };
         match effect {
-            Effect::Recheck { envelope, is_config } => self.recheck(envelope, is_config, ctx),
-            Effect::Write { number, envelopes, metadata } => self.write(number, envelopes, metadata, ctx),
-            Effect::WriteConfig { number, envelope, metadata } => self.apply(number, envelope, metadata, ctx),
+            Effect::Revalidate { envelope, is_config } => self.recheck(envelope, is_config, ctx),
+            Effect::WriteBlock { number, envelopes, metadata } => self.write(number, envelopes, metadata, ctx),
+            Effect::WriteConfigBlock { number, envelope, metadata } => self.apply(number, envelope, metadata, ctx),
             Effect::Resubmit(message) => {
                 let (done, acknowledged) = oneshot::channel();
                 #[expect(clippy::disallowed_methods, reason = "one at a time")]
@@ -37,21 +37,21 @@ impl KafkaChain {
                 // not said so
                 let then = |acknowledged: Result<(), RecvError>, chain: &mut Self, ctx: &mut Context<Self>| {
                     if acknowledged.is_err() {
-                        chain.stop_because(Exit::Failed(NOT_ACKNOWLEDGED.to_owned()), ctx);
+                        chain.exit_with(ExitReason::Failed(NOT_ACKNOWLEDGED.to_owned()), ctx);
                     }
                 };
                 self.wait_for(acknowledged, then, ctx);
             }
             Effect::TimeToCut(block) => {
                 #[expect(clippy::disallowed_methods, reason = "one a batch timer")]
-                following.producer.do_send(AskToCut(block));
+                following.producer.do_send(ProduceTimeToCut(block));
             }
-            Effect::BlockIngress => {
+            Effect::CloseIngress => {
                 tracing::info!(target: "orderer.kafka", channel = %self.channel.id(),
                     "a config message is ordered again: Broadcast waits for it");
                 send_ingress(&following.producer, false);
             }
-            Effect::UnblockIngress => send_ingress(&following.producer, true),
+            Effect::OpenIngress => send_ingress(&following.producer, true),
             Effect::ArmTimer => {
                 let timeout = self.snapshot.orderer().batch_timeout;
                 self.channel.gauges().timer(Some(timeout));
@@ -59,7 +59,7 @@ impl KafkaChain {
                     chain.timer = None;
                     chain.channel.gauges().timer(None);
                     chain.step(Event::Timer);
-                    chain.advance(ctx);
+                    chain.drive(ctx);
                 }));
             }
             Effect::DisarmTimer => {
@@ -76,9 +76,11 @@ impl KafkaChain {
     fn recheck(&mut self, envelope: SignedEnvelope, is_config: bool, ctx: &mut Context<Self>) {
         let judged = rechecked(Arc::clone(&self.snapshot), Arc::clone(&self.context), envelope, is_config);
         let then = |outcome, chain: &mut Self, ctx: &mut Context<Self>| match outcome {
-            Ok(Ok((envelope, sequence))) => chain.step(Event::Rechecked(Verdict::Valid { envelope, sequence })),
-            Ok(Err(refusal)) => chain.step(Event::Rechecked(Verdict::Invalid(refusal))),
-            Err(not_done) => chain.stop_because(Exit::Panicked(NotDone::to_string(&not_done)), ctx),
+            Ok(Ok((envelope, sequence))) => {
+                chain.step(Event::Revalidated(RevalidationResult::Valid { envelope, sequence }))
+            }
+            Ok(Err(refusal)) => chain.step(Event::Revalidated(RevalidationResult::Invalid(refusal))),
+            Err(not_done) => chain.exit_with(ExitReason::Panicked(OwnThreadError::to_string(&not_done)), ctx),
         };
         self.wait_for(judged, then, ctx);
     }
@@ -91,7 +93,12 @@ impl KafkaChain {
         ctx: &mut Context<Self>,
     ) {
         let bytes: usize = envelopes.iter().map(|envelope| envelope.raw().len()).sum();
-        let op = Op::Block { envelopes, pending_below: 0, consenter_metadata: metadata.encode(), header_hash: None };
+        let op = WriteOp::WriteBlock {
+            envelopes,
+            pending_below: 0,
+            consenter_metadata: metadata.encode(),
+            header_hash: None,
+        };
         self.hand_over(number, op, bytes, ctx);
     }
 
@@ -105,21 +112,23 @@ impl KafkaChain {
     ) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
         let of_thread = envelope.clone();
-        let applied = on_own_thread(move || apply(&snapshot, &context, &of_thread));
+        let applied = on_own_thread(move || apply_config(&snapshot, &context, &of_thread));
         let then = move |outcome, chain: &mut Self, ctx: &mut Context<Self>| {
             let bytes = envelope.raw().len();
             let (next, created) = match outcome {
-                Ok(Ok(Applied::Config(next))) => (Some(next), None),
-                Ok(Ok(Applied::Created(created))) => (None, created),
+                Ok(Ok(ConfigOutcome::Config(next))) => (Some(next), None),
+                Ok(Ok(ConfigOutcome::Created(created))) => (None, created),
                 Ok(Err(refusal)) => {
                     let cause = format!("the config message of block {number} cannot be applied: {refusal}");
                     return chain.give_up(cause, ctx);
                 }
-                Err(not_done) => return chain.stop_because(Exit::Panicked(NotDone::to_string(&not_done)), ctx),
+                Err(not_done) => {
+                    return chain.exit_with(ExitReason::Panicked(OwnThreadError::to_string(&not_done)), ctx);
+                }
             };
             let mut consenter_metadata = metadata.encode();
             if let Some(next) = &next {
-                if !matches!(chain.context.serving.engine(next), Ok(Engine::Kafka { .. })) {
+                if !matches!(chain.context.serving.engine(next), Ok(ConsenterKind::Kafka { .. })) {
                     // another engine goes on from here, which would not know what to make of an offset
                     consenter_metadata = Bytes::new();
                     tracing::warn!(target: "orderer.kafka", channel = %chain.channel.id(),
@@ -128,17 +137,23 @@ impl KafkaChain {
                 chain.snapshot = Arc::clone(next);
                 tracing::info!(target: "orderer.chain", channel = %chain.channel.id(), sequence = %next.sequence(),
                     "configuration updated");
-                chain.step(Event::Configured(Rules::of(next)));
+                chain.step(Event::Configured(OrderingConfig::of(next)));
             }
-            let op =
-                Op::ConfigBlock { envelope, pending_below: 0, consenter_metadata, header_hash: None, next, created };
+            let op = WriteOp::WriteConfigBlock {
+                envelope,
+                pending_below: 0,
+                consenter_metadata,
+                header_hash: None,
+                next,
+                created,
+            };
             chain.hand_over(number, op, bytes, ctx);
         };
         self.wait_for(applied, then, ctx);
     }
 
     /// Hands an op to the writer, when there is capacity.
-    fn hand_over(&mut self, number: BlockNumber, op: Op, bytes: usize, ctx: &mut Context<Self>) {
+    fn hand_over(&mut self, number: BlockNumber, op: WriteOp, bytes: usize, ctx: &mut Context<Self>) {
         tracing::trace!(target: "orderer.kafka", channel = %self.channel.id(), block = %number, "block cut");
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(UNWRITTEN_BYTES);
         if let Ok(room) = Arc::clone(&self.unwritten).try_acquire_many_owned(bytes) {
@@ -158,10 +173,10 @@ impl KafkaChain {
 
 fn send_ingress(producer: &Addr<KafkaProducer>, open: bool) {
     #[expect(clippy::disallowed_methods, reason = "one a config update that another overtook")]
-    producer.do_send(Ingress { open });
+    producer.do_send(SetIngress { open });
 }
 
-fn send_write(writer: &Counted<BlockWriter>, op: Op, room: tokio::sync::OwnedSemaphorePermit) {
+fn send_write(writer: &CountedAddr<BlockWriter>, op: WriteOp, room: tokio::sync::OwnedSemaphorePermit) {
     // bounded by the room that each block holds
-    writer.tell(Write { ops: vec![op], reply: None, rooms: vec![room] });
+    writer.send(WriteRequest { ops: vec![op], reply: None, rooms: vec![room] });
 }

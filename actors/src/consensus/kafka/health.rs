@@ -9,20 +9,20 @@ use orderer_kafka::{Cluster, Offsets, Setting, TopicDescription};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::chain_state::chain_text;
-use crate::channel::{Channel, KafkaHealth};
+use crate::chain_state::error_chain;
+use crate::channel::{Channel, TopicHealth};
 
 /// Interval between requests for the topic's leader and replicas.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// Number of these intervals between requests for settings and offsets.
-const LOOKS_BETWEEN_SETTINGS: u32 = 30;
+const POLLS_PER_CONFIG_READ: u32 = 30;
 /// With fewer hours left an operator has to act.
-const HOURS_FEW: f64 = 48.0;
+const RETENTION_WARNING_HOURS: f64 = 48.0;
 const HOUR_SECS: f64 = 3600.0;
 
 /// The result of one query of the brokers.
 #[derive(Debug)]
-struct Look {
+struct TopicSample {
     /// Since the watch began.
     at: Duration,
     topic: Result<TopicDescription, String>,
@@ -32,7 +32,7 @@ struct Look {
 
 /// Values that are kept from one request to the next.
 #[derive(Debug, Default)]
-struct Memory {
+struct TopicHistory {
     least_in_sync: Option<usize>,
     forgets_after: Option<Duration>,
     offsets: Option<Offsets>,
@@ -40,7 +40,7 @@ struct Memory {
     first_seen: Option<(Duration, i64)>,
 }
 
-impl Memory {
+impl TopicHistory {
     fn take_settings(&mut self, settings: &[Setting]) {
         let number = |name: &str| {
             let setting = settings.iter().find(|setting| setting.name == name);
@@ -69,13 +69,13 @@ impl Memory {
     }
 }
 
-fn assess(look: &Look, memory: &Memory) -> KafkaHealth {
-    let mut health = KafkaHealth {
+fn assess(look: &TopicSample, memory: &TopicHistory) -> TopicHealth {
+    let mut health = TopicHealth {
         least_in_sync: memory.least_in_sync,
         offsets: memory.offsets.map(|offsets| (offsets.earliest, offsets.next)),
         forgets_after_hours: memory.forgets_after.map(|after| after.as_secs_f64() / HOUR_SECS),
         hours_left: memory.hours_left(look.at, look.stored),
-        ..KafkaHealth::default()
+        ..TopicHealth::default()
     };
     match &look.topic {
         Err(trouble) => health.trouble = Some(trouble.clone()),
@@ -98,19 +98,19 @@ fn assess(look: &Look, memory: &Memory) -> KafkaHealth {
 }
 
 /// A watch over one topic; it ends with the chain that follows the topic.
-pub(super) struct Watch {
+pub(super) struct TopicMonitor {
     channel: Arc<Channel>,
     task: JoinHandle<()>,
 }
 
-impl Watch {
+impl TopicMonitor {
     pub(super) fn start(channel: Arc<Channel>, cluster: Arc<dyn Cluster>, io: &tokio::runtime::Handle) -> Self {
         let task = io.spawn(watch(Arc::clone(&channel), cluster));
         Self { channel, task }
     }
 }
 
-impl Drop for Watch {
+impl Drop for TopicMonitor {
     fn drop(&mut self) {
         self.task.abort();
         self.channel.kafka_health.store(None);
@@ -118,11 +118,11 @@ impl Drop for Watch {
 }
 
 async fn watch(channel: Arc<Channel>, cluster: Arc<dyn Cluster>) {
-    let (began, mut memory, mut said) = (Instant::now(), Memory::default(), Said::default());
+    let (began, mut memory, mut said) = (Instant::now(), TopicHistory::default(), LoggedState::default());
     let name = channel.id().as_str();
     let mut looks = 0_u32;
     loop {
-        if looks.is_multiple_of(LOOKS_BETWEEN_SETTINGS) {
+        if looks.is_multiple_of(POLLS_PER_CONFIG_READ) {
             if let Ok(settings) = cluster.topic_settings(name).await {
                 memory.take_settings(&settings);
             }
@@ -131,26 +131,26 @@ async fn watch(channel: Arc<Channel>, cluster: Arc<dyn Cluster>) {
             }
         }
         looks = looks.wrapping_add(1);
-        let topic = cluster.topic(name).await.map_err(|e| chain_text(&e));
-        let stored = LastBlock::read(&channel.ledger().last_block()).map(|last| last.metadata.last_offset_persisted.0);
-        let look = Look { at: began.elapsed(), topic, stored: stored.unwrap_or_default() };
+        let topic = cluster.topic(name).await.map_err(|e| error_chain(&e));
+        let stored = LastBlock::parse(&channel.ledger().last_block()).map(|last| last.metadata.last_offset_persisted.0);
+        let look = TopicSample { at: began.elapsed(), topic, stored: stored.unwrap_or_default() };
         let health = assess(&look, &memory);
         said.say(&channel, &health);
         channel.kafka_health.store(Some(Arc::new(health)));
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
 /// The values that were logged last: a warning is repeated when its cause changes, that of the hours left when they have halved.
 #[derive(Debug, Default)]
-struct Said {
+struct LoggedState {
     trouble: Option<String>,
     forgets: bool,
     hours_left: Option<f64>,
 }
 
-impl Said {
-    fn say(&mut self, channel: &Channel, health: &KafkaHealth) {
+impl LoggedState {
+    fn say(&mut self, channel: &Channel, health: &TopicHealth) {
         let channel = channel.id();
         if self.trouble != health.trouble {
             if let Some(trouble) = &health.trouble {
@@ -166,7 +166,8 @@ impl Said {
                 "the topic forgets records: an orderer that is away for longer fails its channel; set the topic's retention.ms to -1");
         }
         // again when it has halved
-        let is_news = |hours: f64| hours < HOURS_FEW && self.hours_left.is_none_or(|said| hours < said / 2.0);
+        let is_news =
+            |hours: f64| hours < RETENTION_WARNING_HOURS && self.hours_left.is_none_or(|said| hours < said / 2.0);
         if let Some(hours) = health.hours_left.filter(|hours| is_news(*hours)) {
             self.hours_left = Some(hours);
             tracing::warn!(target: "orderer.kafka", %channel, hours,
@@ -194,13 +195,13 @@ mod tests {
         Setting { name: name.to_owned(), value: Some(value.to_owned()), is_own: true }
     }
 
-    fn look(topic: Result<TopicDescription, String>) -> Look {
-        Look { at: Duration::from_secs(3600), topic, stored: 500 }
+    fn look(topic: Result<TopicDescription, String>) -> TopicSample {
+        TopicSample { at: Duration::from_secs(3600), topic, stored: 500 }
     }
 
     #[test]
     fn a_topic_that_takes_no_record_is_not_called_healthy() {
-        let mut memory = Memory::default();
+        let mut memory = TopicHistory::default();
         memory.take_settings(&[setting("min.insync.replicas", "2"), setting("retention.ms", "-1")]);
         let trouble = |topic| assess(&look(topic), &memory).trouble;
         assert_eq!(trouble(topic(&[1, 2, 3], Some(1))), None);
@@ -216,10 +217,10 @@ mod tests {
 
     #[test]
     fn the_hours_until_retention_reaches_what_was_taken_follow_from_its_pace() {
-        let mut memory = Memory::default();
+        let mut memory = TopicHistory::default();
         memory.take_settings(&[setting("retention.ms", "604800000")]);
-        let hours = |memory: &Memory, at: u64, stored| {
-            let look = Look { at: Duration::from_secs(at), stored, topic: topic(&[1, 2, 3], Some(1)) };
+        let hours = |memory: &TopicHistory, at: u64, stored| {
+            let look = TopicSample { at: Duration::from_secs(at), stored, topic: topic(&[1, 2, 3], Some(1)) };
             assess(&look, memory).hours_left
         };
         memory.take_offsets(Duration::ZERO, Offsets { earliest: 0, next: 500 });

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message, Recipient};
-use orderer_core::channel::BlockNumber;
-use orderer_core::ordering::kafka::{Event, KafkaOffset, Record, Regular};
+use orderer_core::ordering::kafka::{Event, KafkaOffset, Record, RegularMessage};
+use orderer_core::types::BlockNumber;
 use orderer_kafka::Fetched;
 use tokio::sync::oneshot;
 
@@ -16,7 +16,7 @@ use crate::supervision::ExitGuard;
 /// Records from the consumer, and the offset from which on they were requested.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Delivery {
+pub(super) struct FetchedBatch {
     from: i64,
     records: VecDeque<orderer_kafka::Record>,
     next_offset: i64,
@@ -24,7 +24,7 @@ pub(super) struct Delivery {
     pub(super) end: i64,
 }
 
-impl Delivery {
+impl FetchedBatch {
     pub(super) fn new(from: i64, fetched: Fetched) -> Self {
         Self { from, records: fetched.records.into(), next_offset: fetched.next_offset, end: fetched.high_watermark }
     }
@@ -46,27 +46,27 @@ impl Delivery {
 
 /// One of the two connections to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
+pub(super) enum Connection {
     Producer,
     Consumer,
 }
 
 /// How it stands.
-pub(super) enum LinkState {
+pub(super) enum ConnectionState {
     /// It works again.
     Up,
     /// It is retried.
     Down { cause: String, attempt: u32, pause: Duration },
     /// A retry is of no use.
-    Lost(String),
+    Failed(String),
 }
 
 /// Reports a change of the producer's or the consumer's connection.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct LinkChanged {
-    pub(super) link: Link,
-    pub(super) state: LinkState,
+pub(super) struct ConnectionChanged {
+    pub(super) link: Connection,
+    pub(super) state: ConnectionState,
 }
 
 /// Reports from the producer that the record did not get through.
@@ -77,25 +77,25 @@ pub(super) struct TimeToCutFailed(pub(super) BlockNumber);
 /// Reports from the chain that a delivery is consumed.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct TakenIn;
+pub(super) struct BatchConsumed;
 
 /// Request of the chain to produce a message again. Done when the broker has acknowledged it.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Resubmit {
-    pub(super) message: Regular,
+    pub(super) message: RegularMessage,
     pub(super) done: oneshot::Sender<()>,
 }
 
 /// Request of the chain to produce a message that asks for a block to be cut.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct AskToCut(pub(super) BlockNumber);
+pub(super) struct ProduceTimeToCut(pub(super) BlockNumber);
 
 /// Tells the producer whether envelopes from Broadcast may go on to the topic.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Ingress {
+pub(super) struct SetIngress {
     pub(super) open: bool,
 }
 
@@ -105,25 +105,25 @@ pub(super) struct Ingress {
 pub(super) struct Drain(pub(super) oneshot::Sender<()>);
 
 /// An actor's entry in the tree: its status cell and its guard.
-pub(super) struct Place {
+pub(super) struct ActorEntry {
     pub(super) status: Arc<StatusCell>,
     pub(super) guard: ExitGuard,
 }
 
 /// The messages that producer and consumer send to the chain.
 #[derive(Clone)]
-pub(super) struct ChainLink {
-    delivery: Recipient<Delivery>,
-    link_changed: Recipient<LinkChanged>,
+pub(super) struct ChainRecipients {
+    delivery: Recipient<FetchedBatch>,
+    link_changed: Recipient<ConnectionChanged>,
     time_to_cut_failed: Recipient<TimeToCutFailed>,
     status: Arc<StatusCell>,
 }
 
-impl ChainLink {
+impl ChainRecipients {
     /// Creates the link to this chain, which publishes to `status`.
     pub(super) fn new<A>(chain: &Addr<A>, status: &Arc<StatusCell>) -> Self
     where
-        A: Actor<Context = Context<A>> + Handler<Delivery> + Handler<LinkChanged> + Handler<TimeToCutFailed>,
+        A: Actor<Context = Context<A>> + Handler<FetchedBatch> + Handler<ConnectionChanged> + Handler<TimeToCutFailed>,
     {
         Self {
             delivery: chain.clone().recipient(),
@@ -133,15 +133,15 @@ impl ChainLink {
         }
     }
 
-    pub(super) fn deliver(&self, delivery: Delivery) {
+    pub(super) fn deliver(&self, delivery: FetchedBatch) {
         self.status.count_sent();
         #[expect(clippy::disallowed_methods, reason = "bounded by what the chain has not taken in")]
         self.delivery.do_send(delivery);
     }
 
-    pub(super) fn changed(&self, link: Link, state: LinkState) {
+    pub(super) fn changed(&self, link: Connection, state: ConnectionState) {
         #[expect(clippy::disallowed_methods, reason = "one a failed call")]
-        self.link_changed.do_send(LinkChanged { link, state });
+        self.link_changed.do_send(ConnectionChanged { link, state });
     }
 
     pub(super) fn time_to_cut_failed(&self, block: BlockNumber) {

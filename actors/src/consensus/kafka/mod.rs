@@ -11,21 +11,21 @@
 //! The chain decides nothing by itself: its machine does. The three actors add retries: an unavailable broker is retried as the
 //! settings say, and the channel's state reports that meanwhile.
 
-mod absence;
 mod chain;
 mod connect;
 mod consenter;
 mod consumer;
 mod context;
 mod effects;
-mod following;
 mod health;
 mod messages;
 mod producer;
 mod report;
 mod retry;
+mod topic_absence;
+mod topic_session;
 
-pub use crate::channel::KafkaHealth;
+pub use crate::channel::TopicHealth;
 pub use consenter::KafkaConsenter;
-pub use context::{Connector, KafkaContext};
+pub use context::{ConnectFn, KafkaContext};
 pub use retry::RetryPolicy;

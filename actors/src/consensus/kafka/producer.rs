@@ -9,21 +9,23 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
 use bytes::Bytes;
-use orderer_core::channel::BlockNumber;
-use orderer_core::ordering::kafka::{Regular, encode_connect, encode_time_to_cut};
+use orderer_core::ordering::kafka::{RegularMessage, encode_connect, encode_time_to_cut};
+use orderer_core::types::BlockNumber;
 use orderer_kafka::{Error, Produced, Producer};
 use tokio::sync::oneshot;
 
-use super::absence::Absence;
 use super::context::KafkaContext;
-use super::messages::{AskToCut, ChainLink, Drain, Ingress, Link, LinkState, Place, Resubmit};
-use super::retry::Retries;
-use crate::chain_state::chain_text;
+use super::messages::{
+    ActorEntry, ChainRecipients, Connection, ConnectionState, Drain, ProduceTimeToCut, Resubmit, SetIngress,
+};
+use super::retry::Backoff;
+use super::topic_absence::TopicAbsence;
+use crate::chain_state::error_chain;
 use crate::channel::Channel;
-use crate::mailbox::{Order, OrderRefusal, Reply};
+use crate::mailbox::{Order, OrderError, Reply};
 use crate::node_context::NodeContext;
-use crate::status::{StatusCell, Task};
-use crate::supervision::{Abandon, Exit, ExitGuard};
+use crate::status::{ActivityKind, StatusCell};
+use crate::supervision::{ExitGuard, ExitReason, StopNow};
 
 /// Maximum size of a batch, in bytes: half of what a broker accepts by default. A message that is larger goes alone.
 const BATCH_BYTES: usize = 512 << 10;
@@ -33,13 +35,13 @@ pub(super) struct KafkaProducer {
     channel: Arc<Channel>,
     context: Arc<NodeContext>,
     kafka: Arc<KafkaContext>,
-    chain: ChainLink,
+    chain: ChainRecipients,
     /// `None` while it is asked.
     producer: Option<Box<dyn Producer>>,
     /// Messages of the chain itself. They go before all others.
-    wanted: VecDeque<Item>,
+    wanted: VecDeque<QueuedRecord>,
     /// Envelopes from Broadcast. Bounded by the gate.
-    taken: VecDeque<Item>,
+    taken: VecDeque<QueuedRecord>,
     /// Whether envelopes from Broadcast may go on to the topic.
     open: bool,
     /// After a batch that was too large as a whole: the number of messages that are still sent one by one.
@@ -50,43 +52,43 @@ pub(super) struct KafkaProducer {
     down: Option<String>,
     /// The topic accepts nothing until an operator has acted.
     lost: bool,
-    retries: Retries,
-    absence: Absence,
+    retries: Backoff,
+    absence: TopicAbsence,
     draining: Option<oneshot::Sender<()>>,
     status: Arc<StatusCell>,
     guard: ExitGuard,
 }
 
-struct Item {
-    content: Content,
-    answer: Answer,
+struct QueuedRecord {
+    content: RecordPayload,
+    answer: ReplyTo,
 }
 
-enum Content {
-    Message(Regular),
+enum RecordPayload {
+    Message(RegularMessage),
     TimeToCut(BlockNumber),
     Connect,
 }
 
-enum Answer {
-    Sender(Reply),
+enum ReplyTo {
+    Client(Reply),
     Chain(oneshot::Sender<()>),
-    Nobody,
+    None,
 }
 
-impl Item {
+impl QueuedRecord {
     fn encode(&self) -> Bytes {
         match &self.content {
-            Content::Message(message) => message.encode(),
-            Content::TimeToCut(block) => encode_time_to_cut(*block),
-            Content::Connect => encode_connect(),
+            RecordPayload::Message(message) => message.encode(),
+            RecordPayload::TimeToCut(block) => encode_time_to_cut(*block),
+            RecordPayload::Connect => encode_connect(),
         }
     }
 
     fn size_bytes(&self) -> usize {
         match &self.content {
-            Content::Message(message) => message.envelope.raw().len(),
-            Content::TimeToCut(_) | Content::Connect => 0,
+            RecordPayload::Message(message) => message.envelope.raw().len(),
+            RecordPayload::TimeToCut(_) | RecordPayload::Connect => 0,
         }
     }
 }
@@ -96,9 +98,9 @@ impl KafkaProducer {
         channel: Arc<Channel>,
         context: Arc<NodeContext>,
         kafka: Arc<KafkaContext>,
-        chain: ChainLink,
+        chain: ChainRecipients,
         producer: Box<dyn Producer>,
-        Place { status, guard }: Place,
+        ActorEntry { status, guard }: ActorEntry,
     ) -> Self {
         Self {
             channel,
@@ -113,8 +115,8 @@ impl KafkaProducer {
             failures: 0,
             down: None,
             lost: false,
-            retries: Retries::default(),
-            absence: Absence::default(),
+            retries: Backoff::default(),
+            absence: TopicAbsence::default(),
             draining: None,
             status,
             guard,
@@ -135,8 +137,8 @@ impl KafkaProducer {
         }
     }
 
-    fn gather(&mut self) -> Vec<Item> {
-        let mut batch: Vec<Item> = Vec::new();
+    fn gather(&mut self) -> Vec<QueuedRecord> {
+        let mut batch: Vec<QueuedRecord> = Vec::new();
         let mut bytes = 0;
         let open = self.open || self.draining.is_some();
         let most = if self.alone > 0 { 1 } else { usize::MAX };
@@ -153,15 +155,15 @@ impl KafkaProducer {
         batch
     }
 
-    fn send(&mut self, mut batch: Vec<Item>, ctx: &mut Context<Self>) {
+    fn send(&mut self, mut batch: Vec<QueuedRecord>, ctx: &mut Context<Self>) {
         for item in &mut batch {
-            if let Answer::Sender(reply) = &mut item.answer {
-                reply.enter("produce");
+            if let ReplyTo::Client(reply) = &mut item.answer {
+                reply.record_stage("produce");
             }
         }
         let Some(mut producer) = self.producer.take() else { return };
         let asked = self.context.io.spawn(async move {
-            let values = batch.iter().map(Item::encode).collect();
+            let values = batch.iter().map(QueuedRecord::encode).collect();
             let began = Instant::now();
             let answer = producer.produce(values).await;
             (producer, batch, answer, began.elapsed())
@@ -175,24 +177,24 @@ impl KafkaProducer {
                 actor.answered(batch, answer, ctx);
             }
             Err(panicked) => {
-                actor.guard.will_exit(Exit::Panicked(panicked.to_string()));
+                actor.guard.set_exit_reason(ExitReason::Panicked(panicked.to_string()));
                 ctx.stop();
             }
         });
         ctx.spawn(answered);
     }
 
-    fn observe(&self, batch: &[Item], base_offset: i64, took: Duration) {
-        let observed = self.channel.observed();
-        observed.batch_produced(batch.len(), batch.iter().map(Item::size_bytes).sum(), took);
+    fn observe(&self, batch: &[QueuedRecord], base_offset: i64, took: Duration) {
+        let observer = self.channel.observer();
+        observer.batch_produced(batch.len(), batch.iter().map(QueuedRecord::size_bytes).sum(), took);
         for (item, offset) in batch.iter().zip(base_offset..) {
-            if let Content::Message(message) = &item.content {
-                observed.produced(&message.envelope, offset);
+            if let RecordPayload::Message(message) = &item.content {
+                observer.produced(&message.envelope, offset);
             }
         }
     }
 
-    fn answered(&mut self, batch: Vec<Item>, answer: Result<Produced, Error>, ctx: &mut Context<Self>) {
+    fn answered(&mut self, batch: Vec<QueuedRecord>, answer: Result<Produced, Error>, ctx: &mut Context<Self>) {
         let error = match answer {
             Ok(produced) => {
                 if let Some(pause) = produced.throttled {
@@ -205,13 +207,13 @@ impl KafkaProducer {
             }
             Err(error) => error,
         };
-        let cause = chain_text(&error);
-        self.status.failed(cause.clone());
+        let cause = error_chain(&error);
+        self.status.record_error(cause.clone());
         let (now, grace) = (self.context.uptime(), self.kafka.topic_grace);
         if matches!(error, Error::MessageTooLarge { .. }) {
             self.too_large(batch, &cause);
             self.produce(ctx);
-        } else if self.absence.is_final(&error, now, grace) {
+        } else if self.absence.is_permanent(&error, now, grace) {
             self.refuse(batch, &cause);
             self.lose(cause);
         } else if self.down.is_none() && self.failures < self.kafka.produce_again {
@@ -220,7 +222,7 @@ impl KafkaProducer {
                 tracing::warn!(target: "orderer.kafka", records = batch.len(), %cause,
                     "records may have been appended although the call failed; they are produced again and may be there twice");
             }
-            self.status.enter("retrying", cause);
+            self.status.set_state("retrying", cause);
             let pause = self.kafka.produce_pause;
             ctx.run_later(pause, |actor, ctx| {
                 actor.send(batch, ctx);
@@ -230,21 +232,21 @@ impl KafkaProducer {
         }
     }
 
-    fn succeeded(&mut self, batch: Vec<Item>) {
+    fn succeeded(&mut self, batch: Vec<QueuedRecord>) {
         for item in batch {
             match item.answer {
-                Answer::Sender(reply) => reply.send(Ok(())),
-                Answer::Chain(done) => drop(done.send(())),
-                Answer::Nobody => {}
+                ReplyTo::Client(reply) => reply.send(Ok(())),
+                ReplyTo::Chain(done) => drop(done.send(())),
+                ReplyTo::None => {}
             }
         }
         if self.failures > 0 || self.down.is_some() {
             self.failures = 0;
             self.absence.ended();
             self.retries.succeeded();
-            self.status.enter("producing", "");
+            self.status.set_state("producing", "");
             if self.down.take().is_some() {
-                self.tell(LinkState::Up);
+                self.notify_chain(ConnectionState::Up);
             }
         }
     }
@@ -252,10 +254,10 @@ impl KafkaProducer {
     /// Sends each message of a batch that was too large by itself; a single one is rejected to its sender. One that is ordered
     /// again
     /// has no sender any more: it was acknowledged, and the chain cannot go on until the topic accepts it.
-    fn too_large(&mut self, batch: Vec<Item>, cause: &str) {
+    fn too_large(&mut self, batch: Vec<QueuedRecord>, cause: &str) {
         self.failures = 0;
         if batch.len() == 1 {
-            if batch.iter().any(|item| matches!(item.answer, Answer::Chain(_))) {
+            if batch.iter().any(|item| matches!(item.answer, ReplyTo::Chain(_))) {
                 // kept: a dropped one would be heard before the reason
                 self.wanted.extend(batch);
                 self.lose(format!(
@@ -269,34 +271,34 @@ impl KafkaProducer {
         self.alone += batch.len();
         for item in batch.into_iter().rev() {
             match item.answer {
-                Answer::Sender(_) => self.taken.push_front(item),
-                Answer::Chain(_) | Answer::Nobody => self.wanted.push_front(item),
+                ReplyTo::Client(_) => self.taken.push_front(item),
+                ReplyTo::Chain(_) | ReplyTo::None => self.wanted.push_front(item),
             }
         }
     }
 
     /// Answers all waiting senders, and retries after a pause: with the messages that the chain still wants in the topic, or
     /// with a record that means nothing.
-    fn went_down(&mut self, batch: Vec<Item>, cause: String, ctx: &mut Context<Self>) {
+    fn went_down(&mut self, batch: Vec<QueuedRecord>, cause: String, ctx: &mut Context<Self>) {
         self.failures = 0;
         self.refuse(batch, &cause);
-        let waiting: Vec<Item> = self.taken.drain(..).collect();
+        let waiting: Vec<QueuedRecord> = self.taken.drain(..).collect();
         self.refuse(waiting, &cause);
         if let Some(done) = self.draining.take() {
             let _ = done.send(());
         }
         self.down = Some(cause.clone());
-        self.status.enter("retrying", cause.clone());
+        self.status.set_state("retrying", cause.clone());
         let policy = &self.kafka.retry;
-        let Some(pause) = self.retries.after_failure(self.context.uptime(), rand::random(), policy) else {
+        let Some(pause) = self.retries.next_delay(self.context.uptime(), rand::random(), policy) else {
             self.lose(format!("given up after {} attempts: {cause}", self.retries.attempts()));
             return;
         };
-        self.tell(LinkState::Down { cause, attempt: self.retries.attempts(), pause });
+        self.notify_chain(ConnectionState::Down { cause, attempt: self.retries.attempts(), pause });
         ctx.run_later(pause, |actor, ctx| {
-            let mut probe: Vec<Item> = actor.wanted.drain(..).collect();
+            let mut probe: Vec<QueuedRecord> = actor.wanted.drain(..).collect();
             if probe.is_empty() {
-                probe.push(Item { content: Content::Connect, answer: Answer::Nobody });
+                probe.push(QueuedRecord { content: RecordPayload::Connect, answer: ReplyTo::None });
             }
             actor.send(probe, ctx);
         });
@@ -304,17 +306,17 @@ impl KafkaProducer {
 
     /// Rejects the batch's envelopes from Broadcast. Messages of the chain are kept, or the chain is told so that it asks
     /// again.
-    fn refuse(&mut self, batch: Vec<Item>, cause: &str) {
+    fn refuse(&mut self, batch: Vec<QueuedRecord>, cause: &str) {
         for item in batch {
             match (item.answer, item.content) {
-                (Answer::Sender(reply), _) => {
-                    reply.send(Err(OrderRefusal::NotDurable(format!("could not be ordered: {cause}"))));
+                (ReplyTo::Client(reply), _) => {
+                    reply.send(Err(OrderError::NotDurable(format!("could not be ordered: {cause}"))));
                 }
-                (answer @ Answer::Chain(_), content) => self.wanted.push_back(Item { content, answer }),
-                (Answer::Nobody, Content::TimeToCut(block)) => {
+                (answer @ ReplyTo::Chain(_), content) => self.wanted.push_back(QueuedRecord { content, answer }),
+                (ReplyTo::None, RecordPayload::TimeToCut(block)) => {
                     self.chain.time_to_cut_failed(block);
                 }
-                (Answer::Nobody, _) => {}
+                (ReplyTo::None, _) => {}
             }
         }
     }
@@ -322,11 +324,11 @@ impl KafkaProducer {
     /// The chain is about to end: nothing is produced any more.
     fn lose(&mut self, cause: String) {
         self.lost = true;
-        self.tell(LinkState::Lost(cause));
+        self.notify_chain(ConnectionState::Failed(cause));
     }
 
-    fn tell(&self, state: LinkState) {
-        self.chain.changed(Link::Producer, state);
+    fn notify_chain(&self, state: ConnectionState) {
+        self.chain.changed(Connection::Producer, state);
     }
 }
 
@@ -334,7 +336,7 @@ impl Actor for KafkaProducer {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Context<Self>) {
-        self.status.enter("producing", "");
+        self.status.set_state("producing", "");
     }
 }
 
@@ -342,14 +344,14 @@ impl Handler<Order> for KafkaProducer {
     type Result = ();
 
     fn handle(&mut self, order: Order, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Order);
+        let _activity = self.status.begin_message(ActivityKind::Order);
         let Order { submission, reply } = order;
         if let Some(cause) = &self.down {
-            reply.send(Err(OrderRefusal::NotDurable(format!("could not be ordered: {cause}"))));
+            reply.send(Err(OrderError::NotDurable(format!("could not be ordered: {cause}"))));
             return;
         }
-        let message = Regular::accepted(submission.envelope, submission.checked_at, submission.is_config);
-        self.taken.push_back(Item { content: Content::Message(message), answer: Answer::Sender(reply) });
+        let message = RegularMessage::accepted(submission.envelope, submission.validated_at, submission.is_config);
+        self.taken.push_back(QueuedRecord { content: RecordPayload::Message(message), answer: ReplyTo::Client(reply) });
         self.produce(ctx);
     }
 }
@@ -358,18 +360,18 @@ impl Handler<Resubmit> for KafkaProducer {
     type Result = ();
 
     fn handle(&mut self, Resubmit { message, done }: Resubmit, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Resubmit);
-        self.wanted.push_back(Item { content: Content::Message(message), answer: Answer::Chain(done) });
+        let _activity = self.status.begin_message(ActivityKind::Resubmit);
+        self.wanted.push_back(QueuedRecord { content: RecordPayload::Message(message), answer: ReplyTo::Chain(done) });
         self.produce(ctx);
     }
 }
 
-impl Handler<AskToCut> for KafkaProducer {
+impl Handler<ProduceTimeToCut> for KafkaProducer {
     type Result = ();
 
-    fn handle(&mut self, AskToCut(block): AskToCut, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::AskToCut);
-        let item = Item { content: Content::TimeToCut(block), answer: Answer::Nobody };
+    fn handle(&mut self, ProduceTimeToCut(block): ProduceTimeToCut, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::AskToCut);
+        let item = QueuedRecord { content: RecordPayload::TimeToCut(block), answer: ReplyTo::None };
         if self.down.is_some() {
             self.refuse(vec![item], "");
             return;
@@ -379,11 +381,11 @@ impl Handler<AskToCut> for KafkaProducer {
     }
 }
 
-impl Handler<Ingress> for KafkaProducer {
+impl Handler<SetIngress> for KafkaProducer {
     type Result = ();
 
-    fn handle(&mut self, Ingress { open }: Ingress, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Ingress);
+    fn handle(&mut self, SetIngress { open }: SetIngress, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Ingress);
         self.open = open;
         self.produce(ctx);
     }
@@ -393,7 +395,7 @@ impl Handler<Drain> for KafkaProducer {
     type Result = ();
 
     fn handle(&mut self, Drain(done): Drain, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Drain);
+        let _activity = self.status.begin_message(ActivityKind::Drain);
         if self.down.is_some() {
             let _ = done.send(());
             return;
@@ -403,12 +405,12 @@ impl Handler<Drain> for KafkaProducer {
     }
 }
 
-impl Handler<Abandon> for KafkaProducer {
+impl Handler<StopNow> for KafkaProducer {
     type Result = ();
 
-    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Abandon);
-        self.guard.will_exit(Exit::Asked);
+    fn handle(&mut self, _: StopNow, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Abandon);
+        self.guard.set_exit_reason(ExitReason::Requested);
         ctx.stop();
     }
 }

@@ -5,35 +5,35 @@ use std::sync::Arc;
 use orderer_core::ordering::kafka::{KafkaOffset, SkipReason};
 
 use super::chain::KafkaChain;
-use super::following::Trouble;
+use super::topic_session::LinkOutage;
 use crate::channel::ChannelState;
 
 impl KafkaChain {
     /// Says how the channel stands, and opens or closes its gate accordingly.
     pub(super) fn report(&self) {
-        let Some(following) = self.following.as_ref().filter(|_| self.channel.hears(self.voice)) else { return };
+        let Some(following) = self.following.as_ref().filter(|_| self.channel.holds_lease(self.voice)) else { return };
         if let Some(trouble) = following.down.iter().flatten().next() {
             self.report_trouble(trouble);
             return;
         }
         if !following.caught_up {
             let (next, end) = (following.machine.next_offset(), following.end);
-            self.status.enter("catching up", format!("offset {next} of {end}"));
-            self.channel.enter_as(self.voice, ChannelState::CatchingUp { offset: next.0, end: end.0 });
+            self.status.set_state("catching up", format!("offset {next} of {end}"));
+            self.channel.set_state_with_lease(self.voice, ChannelState::CatchingUp { offset: next.0, end: end.0 });
             return;
         }
         if self.channel.gate().is_open() {
             return;
         }
-        self.status.enter("running", "");
+        self.status.set_state("running", "");
         self.channel.gate().open(following.producer.clone().recipient(), Arc::clone(&following.producer_status));
-        self.channel.enter_as(self.voice, ChannelState::Running);
+        self.channel.set_state_with_lease(self.voice, ChannelState::Running);
         tracing::info!(target: "orderer.chain", channel = %self.channel.id(), height = following.machine.last_cut().0 + 1,
             "chain is running");
     }
 
-    pub(super) fn report_trouble(&self, Trouble { cause, attempt, pause, since }: &Trouble) {
-        if !self.channel.hears(self.voice) {
+    pub(super) fn report_trouble(&self, LinkOutage { cause, attempt, pause, since }: &LinkOutage) {
+        if !self.channel.holds_lease(self.voice) {
             return;
         }
         self.channel.gate().close();
@@ -48,15 +48,15 @@ impl KafkaChain {
             tracing::debug!(target: "orderer.kafka", channel = %self.channel.id(), %cause, attempt, pause_ms,
                 "the Kafka cluster still does not serve the channel");
         }
-        self.status.enter("retrying", cause.clone());
+        self.status.set_state("retrying", cause.clone());
         let (cause, attempt) = (cause.clone(), *attempt as usize);
-        self.channel.enter_as(self.voice, ChannelState::Retrying { attempt, cause, pause_ms });
+        self.channel.set_state_with_lease(self.voice, ChannelState::Retrying { attempt, cause, pause_ms });
     }
 
     pub(super) fn report_position(&self) {
         let Some(following) = &self.following else { return };
         if following.caught_up {
-            self.status.enter("running", format!("offset {}", following.machine.next_offset()));
+            self.status.set_state("running", format!("offset {}", following.machine.next_offset()));
         }
     }
 

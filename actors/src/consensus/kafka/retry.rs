@@ -22,15 +22,15 @@ pub struct RetryPolicy {
 
 /// Failures in a row.
 #[derive(Debug, Default)]
-pub(super) struct Retries {
+pub(super) struct Backoff {
     since: Option<Duration>,
     attempts: u32,
 }
 
-impl Retries {
+impl Backoff {
     /// Counts a failure at `now` (since any fixed moment). The pause before the next attempt; `None` when it is time to
     /// give up. `random` is in 0..1.
-    pub(super) fn after_failure(&mut self, now: Duration, random: f64, policy: &RetryPolicy) -> Option<Duration> {
+    pub(super) fn next_delay(&mut self, now: Duration, random: f64, policy: &RetryPolicy) -> Option<Duration> {
         let failing_for = now.saturating_sub(*self.since.get_or_insert(now));
         self.attempts += 1;
         if failing_for > policy.short_total.saturating_add(policy.long_total) {
@@ -69,8 +69,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_the_short_interval_then_are_long_and_end() {
-        let mut retries = Retries::default();
-        let mut at = |seconds| retries.after_failure(Duration::from_secs(seconds), 0.0, &POLICY);
+        let mut retries = Backoff::default();
+        let mut at = |seconds| retries.next_delay(Duration::from_secs(seconds), 0.0, &POLICY);
         let pauses: Vec<_> = (1000..1007).map(|second| at(second).unwrap().as_millis()).collect();
         assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 5000, 5000]);
         assert_eq!(at(1600), Some(POLICY.short_interval), "ten minutes are not over");
@@ -79,12 +79,12 @@ mod tests {
         assert_eq!(at(1000 + 43_801), None);
         assert_eq!(retries.attempts(), 11);
         retries.succeeded();
-        assert_eq!(retries.after_failure(Duration::from_secs(90_000), 0.0, &POLICY), Some(FIRST_PAUSE));
+        assert_eq!(retries.next_delay(Duration::from_secs(90_000), 0.0, &POLICY), Some(FIRST_PAUSE));
     }
 
     #[test]
     fn channels_do_not_come_together() {
-        let pause = |random| Retries::default().after_failure(Duration::ZERO, random, &POLICY).unwrap();
+        let pause = |random| Backoff::default().next_delay(Duration::ZERO, random, &POLICY).unwrap();
         assert!(pause(0.9) < pause(0.1) && pause(1.0) >= FIRST_PAUSE.mul_f64(1.0 - JITTER));
     }
 }

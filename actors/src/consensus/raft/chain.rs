@@ -7,71 +7,71 @@ use std::time::Duration;
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, StreamHandler, WrapFuture as _,
 };
-use orderer_core::channel::BlockNumber;
 use orderer_core::config::ChannelSnapshot;
-use orderer_core::ordering::raft::{ChainFailed, Effect, Event, Machine, Role};
+use orderer_core::ordering::raft::{ChainFailed, Effect, Event, RaftMachine, Role};
+use orderer_core::types::BlockNumber;
 
+use super::cluster_endpoint::{ChainEndpoint, ChainSender};
 use super::log_writer::{OpenLog, RaftLogWriter};
 use super::membership::membership;
-use super::messages::{Forwarded, Happened, Step};
-use super::opening::{Opened, open};
-use super::running::{Rooms, Running};
-use super::seat::{ChainLink, Seat};
-use super::shared::{LogRight, RaftShared};
+use super::messages::{EventOccurred, ForwardedEnvelope, StepMessage};
+use super::opening::{OpenedChain, open};
+use super::running::{IngressPermits, RunningChain};
+use super::shared::{LogPermit, RaftSharedState};
 use crate::block_writer::BlockWriter;
-use crate::chain_state::ChainState;
-use crate::channel::{Channel, ChannelState, Voice};
-use crate::consensus::{Children, ConsenterSupport};
-use crate::mailbox::{Counted, Pace};
+use crate::chain_state::ChainResumePoint;
+use crate::channel::{Channel, ChannelState, StateLease};
+use crate::consensus::{ChildActors, ConsenterSupport};
+use crate::mailbox::{CooperativeYield, CountedAddr};
 use crate::node_context::NodeContext;
-use crate::status::{StatusCell, Task};
-use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
+use crate::status::{ActivityKind, StatusCell};
+use crate::supervision::{ExitGuard, ExitReason, Halt, StopNow};
 
 /// Name of the chain actor, below the channel.
 const CHAIN: &str = "raft-chain";
 /// Name of the Raft log writer, below the channel.
 const LOG_WRITER: &str = "raft-chain/raft-log";
 /// Maximum time that a stopping leader waits for another consenter to become the leader.
-const HAND_OVER_PATIENCE: Duration = Duration::from_millis(500);
+const LEADERSHIP_TRANSFER_TIMEOUT: Duration = Duration::from_millis(500);
 
-const ACT_ON_LOG: &str = "remove this orderer from the channel's consenters, remove the channel from this orderer, then join and add it again, which gives it a new ID";
-const ACT_ON_LEDGER: &str = "compare the ledger with those of the other orderers; if it is this one that differs, remove the channel here and join it again";
-const ACT_ON_CONFIG: &str = "see which orderers have this block; a version that can apply it has to go on from here";
+const ACTION_LOG: &str = "remove this orderer from the channel's consenters, remove the channel from this orderer, then join and add it again, which gives it a new ID";
+const ACTION_LEDGER: &str = "compare the ledger with those of the other orderers; if it is this one that differs, remove the channel here and join it again";
+const ACTION_CONFIG: &str = "see which orderers have this block; a version that can apply it has to go on from here";
 
 /// Published status: role; leader; number of active consenters; term, indexes of the last committed, applied and logged
 /// entries, number of envelopes in the outbox and in the intake.
-pub(super) type Shown = (Role, Option<u64>, usize, [u64; 6]);
+pub(super) type PublishedStatus = (Role, Option<u64>, usize, [u64; 6]);
 
 /// Orders one channel as one of its consenters. Owns the state machine of `orderer_core::ordering::raft` once the Raft
 /// log is read.
 pub(super) struct RaftChain {
     pub(super) channel: Arc<Channel>,
-    voice: Voice,
+    voice: StateLease,
     pub(super) context: Arc<NodeContext>,
-    pub(super) shared: Arc<RaftShared>,
-    pub(super) writer: Counted<BlockWriter>,
+    pub(super) shared: Arc<RaftSharedState>,
+    pub(super) writer: CountedAddr<BlockWriter>,
     /// The state to start from; taken when the Raft log is read.
-    state: Option<ChainState>,
-    children: Children,
+    state: Option<ChainResumePoint>,
+    children: ChildActors,
     /// The configuration under which the next block is decided. It may not be durable yet.
     pub(super) snapshot: Arc<ChannelSnapshot>,
     pub(super) next_sequence: u64,
-    pub(super) running: Option<Running>,
+    pub(super) running: Option<RunningChain>,
     pub(super) halting: Option<Halt>,
     /// Leader and term of the latest log line about leaders; leader 0 stands for none.
     pub(super) led: (u64, u64),
     /// The active consenters in the latest log line about them.
     said_active: BTreeSet<u64>,
     /// The status that was published last.
-    pub(super) shown: Option<Shown>,
+    pub(super) shown: Option<PublishedStatus>,
     pub(super) status: Arc<StatusCell>,
-    pub(super) pace: Pace,
+    pub(super) pace: CooperativeYield,
     guard: ExitGuard,
 }
 
 impl RaftChain {
     /// Creates a chain that continues after the log and the ledger.
-    pub(super) fn new(support: ConsenterSupport, shared: Arc<RaftShared>) -> Self {
+    pub(super) fn new(support: ConsenterSupport, shared: Arc<RaftSharedState>) -> Self {
         let ConsenterSupport { channel, context, state, writer, voice, children } = support;
         let (status, guard) = (children.cell(CHAIN), children.guard(CHAIN));
         Self {
@@ -90,7 +90,7 @@ impl RaftChain {
             said_active: BTreeSet::new(),
             shown: None,
             status,
-            pace: Pace::default(),
+            pace: CooperativeYield::default(),
             guard,
         }
     }
@@ -109,66 +109,66 @@ impl RaftChain {
             };
             io.spawn_blocking(work).await
         };
-        let starting = self.status.wait_for(Task::Start);
+        let starting = self.status.begin_background(ActivityKind::Start);
         let opened = opening.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
             drop(starting);
             match outcome {
                 Ok(Ok((opened, right))) => chain.begin(opened, right, ctx),
-                Ok(Err(failed)) => chain.stop_because(failed.exit(), ctx),
-                Err(panicked) => chain.stop_because(Exit::Panicked(panicked.to_string()), ctx),
+                Ok(Err(failed)) => chain.exit_with(failed.exit(), ctx),
+                Err(panicked) => chain.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
             }
         });
         ctx.spawn(opened);
     }
 
-    fn begin(&mut self, opened: Opened, right: LogRight, ctx: &mut Context<Self>) {
-        let Opened { machine, log, tick, snapshot_block } = opened;
+    fn begin(&mut self, opened: OpenedChain, right: LogPermit, ctx: &mut Context<Self>) {
+        let OpenedChain { machine, log, tick, snapshot_block } = opened;
         let consenters = machine.members().len();
-        let link = ChainLink::new(&ctx.address(), &self.status);
+        let link = ChainSender::new(&ctx.address(), &self.status);
         let members = membership(machine.members(), machine.id());
         let intake_bytes = u32::try_from(self.channel.gate().capacity_bytes()).unwrap_or(u32::MAX);
         let peers = self.shared.parts.network.enter(self.channel.id().as_str(), Arc::new(link.clone()));
-        let seat = Arc::new(Seat::new(link.clone(), members, intake_bytes));
+        let seat = Arc::new(ChainEndpoint::new(link.clone(), members, intake_bytes));
         let log_status = self.children.cell(LOG_WRITER);
         let guard = self.children.guard(LOG_WRITER);
         let log = OpenLog { log, _right: right };
         let log = RaftLogWriter::new(
             self.context.io.clone(),
-            Arc::clone(self.channel.observed()),
+            Arc::clone(self.channel.observer()),
             link,
             log,
             Arc::clone(&log_status),
             guard,
         );
-        let taken_seat = self.channel.take_seat(Arc::clone(&seat) as _);
-        self.running = Some(Running {
+        let taken_seat = self.channel.register_cluster(Arc::clone(&seat) as _);
+        self.running = Some(RunningChain {
             machine,
             log_in_memory: self.shared.log_in_memory(),
             peers,
-            log: Counted::new(log.start(), log_status),
+            log: CountedAddr::new(log.start(), log_status),
             seat,
             taken_seat,
             channel: Arc::clone(&self.channel),
             events: VecDeque::new(),
             applied: None,
             timer: None,
-            rooms: Rooms::default(),
+            rooms: IngressPermits::default(),
             replies: BTreeMap::new(),
             missing: None,
             is_suspecting: false,
         });
         self.follow_ledger(ctx);
         let number = self.channel.ledger().height().saturating_sub(1);
-        self.channel.observed().raft().begins(consenters, number, snapshot_block);
+        self.channel.observer().raft().begins(consenters, number, snapshot_block);
         ctx.run_interval(tick, |chain, ctx| {
             if let Some(running) = &mut chain.running {
                 running.machine.limit_log(running.log_in_memory.share());
             }
-            chain.feed(Event::Tick, ctx);
+            chain.process(Event::Tick, ctx);
             chain.publish();
         });
-        self.say_who_leads(None);
-        self.step(Machine::start, ctx);
+        self.log_leader(None);
+        self.step(RaftMachine::start, ctx);
         self.channel.gate().open(ctx.address().recipient(), Arc::clone(&self.status));
     }
 
@@ -185,7 +185,7 @@ impl RaftChain {
     }
 
     /// Processes an event, and performs the resulting effects.
-    pub(super) fn feed(&mut self, event: Event, ctx: &mut Context<Self>) {
+    pub(super) fn process(&mut self, event: Event, ctx: &mut Context<Self>) {
         if let Some(running) = &mut self.running {
             running.events.push_back(event);
             self.step(|_| Ok(Vec::new()), ctx);
@@ -195,7 +195,7 @@ impl RaftChain {
     /// Performs the effects of `first`, then processes the queued events and performs their effects.
     pub(super) fn step(
         &mut self,
-        first: impl FnOnce(&mut Machine) -> Result<Vec<Effect>, ChainFailed>,
+        first: impl FnOnce(&mut RaftMachine) -> Result<Vec<Effect>, ChainFailed>,
         ctx: &mut Context<Self>,
     ) {
         let Some(running) = &mut self.running else { return };
@@ -222,35 +222,35 @@ impl RaftChain {
     fn fail(&mut self, failed: &ChainFailed, ctx: &mut Context<Self>) {
         let cause = failed.to_string();
         let exit = match failed {
-            ChainFailed::Raft(_) => Exit::Failed(cause),
-            ChainFailed::NotAMember => Exit::NotOurs(cause),
-            ChainFailed::Log { .. } => Exit::Unrecoverable { cause, action: ACT_ON_LOG },
-            _ => Exit::Unrecoverable { cause, action: ACT_ON_LEDGER },
+            ChainFailed::Raft(_) => ExitReason::Failed(cause),
+            ChainFailed::NotAMember => ExitReason::NotOurs(cause),
+            ChainFailed::Log { .. } => ExitReason::Unrecoverable { cause, action: ACTION_LOG },
+            _ => ExitReason::Unrecoverable { cause, action: ACTION_LEDGER },
         };
-        self.stop_because(exit, ctx);
+        self.exit_with(exit, ctx);
     }
 
     /// Stops the chain: a block that this node cannot apply, and other orderers could, must not be skipped.
     pub(super) fn cannot_apply(&mut self, cause: String, ctx: &mut Context<Self>) {
-        self.stop_because(Exit::Unrecoverable { cause, action: ACT_ON_CONFIG }, ctx);
+        self.exit_with(ExitReason::Unrecoverable { cause, action: ACTION_CONFIG }, ctx);
     }
 
-    pub(super) fn stop_because(&mut self, exit: Exit, ctx: &mut Context<Self>) {
+    pub(super) fn exit_with(&mut self, exit: ExitReason, ctx: &mut Context<Self>) {
         self.running = None;
-        self.guard.will_exit(exit);
+        self.guard.set_exit_reason(exit);
         ctx.stop();
     }
 
-    pub(super) fn say_catching_up(&self, next: BlockNumber, to: BlockNumber) {
+    pub(super) fn log_catching_up(&self, next: BlockNumber, to: BlockNumber) {
         let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let (offset, end) = (shown(next.0), shown(to.0.saturating_add(1)));
-        self.channel.enter_as(self.voice, ChannelState::CatchingUp { offset, end });
+        self.channel.set_state_with_lease(self.voice, ChannelState::CatchingUp { offset, end });
     }
 
     /// Publishes the channel's state, and the status of this actor.
-    pub(super) fn say_who_leads(&mut self, leader: Option<u64>) {
+    pub(super) fn log_leader(&mut self, leader: Option<u64>) {
         let state = if leader.is_some() { ChannelState::Running } else { ChannelState::Electing };
-        self.channel.enter_as(self.voice, state);
+        self.channel.set_state_with_lease(self.voice, state);
         self.publish();
     }
 
@@ -281,14 +281,14 @@ impl RaftChain {
             "consenter {}, term {}, leader {leader}, committed {}, applied {}, log to {}, {} unordered",
             raft.id, raft.term, raft.commit, raft.applied, raft.last, status.outbox.0
         );
-        self.status.enter(&role, detail);
-        let observed = self.channel.observed();
-        observed.pending(status.outbox.0 + status.intake, status.outbox.1);
-        observed.raft().active(if raft.leader.is_some() { status.active.len() } else { 0 });
+        self.status.set_state(&role, detail);
+        let observer = self.channel.observer();
+        observer.pending(status.outbox.0 + status.intake, status.outbox.1);
+        observer.raft().active(if raft.leader.is_some() { status.active.len() } else { 0 });
     }
 
     pub(super) fn count_proposal(&self, is_config: bool) {
-        let figures = self.channel.observed().raft();
+        let figures = self.channel.observer().raft();
         if is_config { figures.config_proposal() } else { figures.normal_proposal() }
     }
 
@@ -296,8 +296,8 @@ impl RaftChain {
     /// stops.
     pub(super) fn finish_halt(&mut self, ctx: &mut Context<Self>) {
         let Some(halt) = self.halting.take() else { return };
-        self.writer.tell_once(halt);
-        self.stop_because(Exit::Asked, ctx);
+        self.writer.send_uncounted(halt);
+        self.exit_with(ExitReason::Requested, ctx);
     }
 }
 
@@ -305,53 +305,53 @@ impl Actor for RaftChain {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.status.enter("opening", "");
+        self.status.set_state("opening", "");
         self.open(ctx);
     }
 }
 
-impl Handler<Step> for RaftChain {
+impl Handler<StepMessage> for RaftChain {
     type Result = ();
 
-    fn handle(&mut self, step: Step, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Step);
-        let Step { from, message, metadata, _room } = step;
-        self.feed(Event::Message { from, message, metadata }, ctx);
-        self.pace.after_one(ctx);
+    fn handle(&mut self, step: StepMessage, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Step);
+        let StepMessage { from, message, metadata, _room } = step;
+        self.process(Event::Message { from, message, metadata }, ctx);
+        self.pace.after_message(ctx);
     }
 }
 
-impl Handler<Forwarded> for RaftChain {
+impl Handler<ForwardedEnvelope> for RaftChain {
     type Result = ();
 
-    fn handle(&mut self, Forwarded { submission, room }: Forwarded, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Forwarded);
+    fn handle(&mut self, ForwardedEnvelope { submission, room }: ForwardedEnvelope, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Forwarded);
         self.count_proposal(submission.is_config);
         if let Some(running) = &mut self.running {
             running.rooms.hold_forwarded(room);
         }
-        self.feed(Event::Order(submission), ctx);
-        self.pace.after_one(ctx);
+        self.process(Event::Order(submission), ctx);
+        self.pace.after_message(ctx);
     }
 }
 
-impl Handler<Happened> for RaftChain {
+impl Handler<EventOccurred> for RaftChain {
     type Result = ();
 
-    fn handle(&mut self, Happened(event): Happened, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Happened);
-        self.feed(event, ctx);
-        self.pace.after_one(ctx);
+    fn handle(&mut self, EventOccurred(event): EventOccurred, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Happened);
+        self.process(event, ctx);
+        self.pace.after_message(ctx);
     }
 }
 
 impl StreamHandler<Event> for RaftChain {
     fn handle(&mut self, event: Event, ctx: &mut Context<Self>) {
         if let Event::Durable(number) = event {
-            self.channel.observed().raft().committed(number.0);
+            self.channel.observer().raft().committed(number.0);
             self.look_whether_caught_up(number, ctx);
         }
-        self.feed(event, ctx);
+        self.process(event, ctx);
     }
 
     /// Does nothing: the stream ends only when the ledger is dropped, and this chain holds it.
@@ -362,7 +362,7 @@ impl Handler<Halt> for RaftChain {
     type Result = ();
 
     fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Halt);
+        let _activity = self.status.begin_message(ActivityKind::Halt);
         self.halting = Some(halt);
         if self.running.is_none() {
             // the log is being read: nothing was acknowledged yet
@@ -381,24 +381,24 @@ impl Handler<Halt> for RaftChain {
         let Some(to) = to else { return self.finish_halt(ctx) };
         tracing::info!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(), to,
             "this orderer stops, and hands its leadership over");
-        ctx.run_later(HAND_OVER_PATIENCE, Self::finish_halt);
+        ctx.run_later(LEADERSHIP_TRANSFER_TIMEOUT, Self::finish_halt);
     }
 }
 
-impl Handler<Abandon> for RaftChain {
+impl Handler<StopNow> for RaftChain {
     type Result = ();
 
-    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Abandon);
-        self.stop_because(Exit::Asked, ctx);
+    fn handle(&mut self, _: StopNow, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Abandon);
+        self.exit_with(ExitReason::Requested, ctx);
     }
 }
 
 /// Tests only: a handler that panics.
 #[cfg(test)]
-impl Handler<crate::supervision::Crash> for RaftChain {
+impl Handler<crate::supervision::PanicNow> for RaftChain {
     type Result = ();
-    fn handle(&mut self, _: crate::supervision::Crash, _: &mut Context<Self>) {
+    fn handle(&mut self, _: crate::supervision::PanicNow, _: &mut Context<Self>) {
         panic!("crashed by a test");
     }
 }

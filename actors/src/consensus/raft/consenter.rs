@@ -4,22 +4,22 @@ use std::fmt;
 use std::sync::Arc;
 
 use actix::Actor as _;
-use orderer_core::config::{ChannelSnapshot, Engine};
+use orderer_core::config::{ChannelSnapshot, ConsenterKind};
 use orderer_core::own::is_consenter;
 
+use super::block_pull::first_block;
 use super::chain::RaftChain;
 use super::follower::RaftFollower;
-use super::pulling::first_block;
-use super::shared::{RaftParts, RaftShared};
+use super::shared::{RaftContext, RaftSharedState};
 use crate::consensus::{ChainHandle, Consenter, ConsenterSupport, FirstBlock, StartError};
 
 /// Starts a chain, or a follower, for each channel of consensus type etcdraft.
-pub struct RaftConsenter(Arc<RaftShared>);
+pub struct RaftConsenter(Arc<RaftSharedState>);
 
 impl RaftConsenter {
     /// Creates a consenter with this network, replication and settings.
-    pub fn new(parts: RaftParts) -> Self {
-        Self(Arc::new(RaftShared::new(parts)))
+    pub fn new(parts: RaftContext) -> Self {
+        Self(Arc::new(RaftSharedState::new(parts)))
     }
 }
 
@@ -30,12 +30,12 @@ impl fmt::Debug for RaftConsenter {
 }
 
 impl Consenter for RaftConsenter {
-    fn serves(&self, engine: &Engine) -> bool {
-        matches!(engine, Engine::Raft)
+    fn serves(&self, engine: &ConsenterKind) -> bool {
+        matches!(engine, ConsenterKind::Raft)
     }
 
     /// Returns before the chain runs: it reads its Raft log first, and publishes its state itself.
-    fn start(&self, _: &Engine, support: ConsenterSupport) -> Result<ChainHandle, StartError> {
+    fn start(&self, _: &ConsenterKind, support: ConsenterSupport) -> Result<ChainHandle, StartError> {
         let shared = Arc::clone(&self.0);
         // until all blocks before the join block are replicated, the ledger's configuration is not the current one
         let is_complete = !support.context.ledgers.join_block(support.channel.id()).exists();

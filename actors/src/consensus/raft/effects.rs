@@ -7,26 +7,26 @@ use actix::{ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
 use bytes::Bytes;
 use fabric_proto::raftpb::{self, MessageType};
 use orderer_cluster::SendError;
-use orderer_core::channel::BlockNumber;
 use orderer_core::envelope::SignedEnvelope;
-use orderer_core::ordering::raft::{Effect, Event, NewBlock, Origin, Submission};
-use orderer_core::processing::{Refusal, RefusalKind};
+use orderer_core::ordering::raft::{Effect, EnvelopeOrigin, Event, NewBlock, SubmittedEnvelope};
+use orderer_core::processing::{Rejection, RejectionKind};
+use orderer_core::types::BlockNumber;
 use prost::Message as _;
 
 use super::chain::RaftChain;
-use super::judge::{examine, rejudge};
-use super::log_writer::LogJob;
+use super::cluster_endpoint::UNWRITTEN_BYTES;
+use super::log_writer::LogTask;
 use super::membership::membership;
 use super::opening::snapshot_block;
-use super::seat::UNWRITTEN_BYTES;
-use super::standing::rules;
-use crate::block_writer::{Op, Write};
-use crate::config_work::{Applied, apply};
-use crate::judging::on_own_thread;
-use crate::mailbox::OrderRefusal;
-use crate::observe::CutReason;
-use crate::status::Task;
-use crate::supervision::Exit;
+use super::position::rules;
+use super::revalidate::{examine, rejudge};
+use crate::block_writer::{WriteOp, WriteRequest};
+use crate::config_processor::{ConfigOutcome, apply_config};
+use crate::mailbox::OrderError;
+use crate::observer::CutReason;
+use crate::status::ActivityKind;
+use crate::supervision::ExitReason;
+use crate::validation_queue::on_own_thread;
 
 const LOG: &str = "orderer.consensus.etcdraft";
 
@@ -35,15 +35,15 @@ impl RaftChain {
     pub(super) fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         let Some(running) = &mut self.running else { return };
         match effect {
-            Effect::Persist(write) => running.log.tell(LogJob::Write(Box::new(write))),
+            Effect::Persist(write) => running.log.send(LogTask::Write(Box::new(write))),
             Effect::SaveSnapshot { snapshot, trim } => {
-                self.channel.observed().raft().snapshot(snapshot_block(&snapshot).0);
-                running.log.tell(LogJob::Snapshot { snapshot, trim });
+                self.channel.observer().raft().snapshot(snapshot_block(&snapshot).0);
+                running.log.send(LogTask::Snapshot { snapshot, trim });
             }
             Effect::Send { to, message, metadata } => self.send(to, &message, metadata),
             Effect::Forward { to, submission } => self.forward(to, *submission, ctx),
-            Effect::Examine(submission) => self.examine(*submission, ctx),
-            Effect::Rejudge(submissions) => self.rejudge(submissions, ctx),
+            Effect::Validate(submission) => self.examine(*submission, ctx),
+            Effect::Revalidate(submissions) => self.rejudge(submissions, ctx),
             Effect::Acknowledge(sequences) => {
                 // the reply is missing if the sender got a response before
                 sequences
@@ -52,13 +52,13 @@ impl RaftChain {
                     .for_each(|reply| reply.send(Ok(())));
             }
             Effect::Dropped(submission, why) => self.dropped(&submission, why),
-            Effect::Write(block) => self.write(block),
+            Effect::WriteBlock(block) => self.write(block),
             Effect::Apply { number, envelope } => self.apply(number, envelope, ctx),
-            Effect::WriteConfig(block) => self.write_config(block, ctx),
+            Effect::WriteConfigBlock(block) => self.write_config(block, ctx),
             Effect::ArmTimer => self.arm_timer(ctx),
             Effect::DisarmTimer => self.disarm_timer(ctx),
             Effect::Connect(members) => {
-                self.channel.observed().raft().consents(members.len());
+                self.channel.observer().raft().consents(members.len());
                 let membership = membership(&members, running.machine.id());
                 running.peers.configure(&membership);
                 running.seat.configure(membership);
@@ -69,10 +69,10 @@ impl RaftChain {
             Effect::Removed => {
                 // the text of Fabric's log line
                 tracing::warn!(target: LOG, channel = %self.channel.id(), "This node was removed from replica set");
-                self.stop_because(Exit::Replaced, ctx);
+                self.exit_with(ExitReason::Replaced, ctx);
             }
             // effects that a later version of the machine may add
-            other => self.stop_because(Exit::Failed(format!("the chain cannot do this: {other:?}")), ctx),
+            other => self.exit_with(ExitReason::Failed(format!("the chain cannot do this: {other:?}")), ctx),
         }
     }
 
@@ -88,9 +88,9 @@ impl RaftChain {
         }
     }
 
-    fn forward(&mut self, to: u64, submission: Submission, ctx: &mut Context<Self>) {
+    fn forward(&mut self, to: u64, submission: SubmittedEnvelope, ctx: &mut Context<Self>) {
         let Some(running) = &mut self.running else { return };
-        let mut sent = running.peers.submit(to, submission.checked_at.0, submission.envelope.raw().clone());
+        let mut sent = running.peers.submit(to, submission.validated_at.0, submission.envelope.raw().clone());
         // polled here once, because envelopes are sent in the order of their first polls, which actix does not preserve
         // for an actor's futures; an envelope that is overtaken would count as lost
         if let Poll::Ready(sent) = sent.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
@@ -109,71 +109,71 @@ impl RaftChain {
                 Err(error) => Some(chain.not_forwarded(to, &error, submission)),
             };
             if let Some(event) = event {
-                chain.feed(event, ctx);
+                chain.process(event, ctx);
             }
         });
         ctx.spawn(resume);
     }
 
     /// Returns the event for an envelope that was handed to the stream to the leader, if the machine needs it.
-    fn forwarded(&self, submission: &Submission) -> Option<Event> {
+    fn forwarded(&self, submission: &SubmittedEnvelope) -> Option<Event> {
         match submission.origin {
-            Origin::Here(sequence) if self.shared.parts.settings.acknowledge.follows_forwarding() => {
+            EnvelopeOrigin::Local(sequence) if self.shared.parts.settings.acknowledge.follows_forwarding() => {
                 Some(Event::Forwarded(sequence))
             }
             _ => None,
         }
     }
 
-    fn not_forwarded(&self, to: u64, error: &SendError, submission: Submission) -> Event {
+    fn not_forwarded(&self, to: u64, error: &SendError, submission: SubmittedEnvelope) -> Event {
         tracing::debug!(target: LOG, channel = %self.channel.id(), to, %error, "an envelope was not forwarded");
-        self.channel.observed().raft().proposal_failed();
+        self.channel.observer().raft().proposal_failed();
         Event::NotForwarded(submission)
     }
 
-    fn examine(&mut self, submission: Submission, ctx: &mut Context<Self>) {
+    fn examine(&mut self, submission: SubmittedEnvelope, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
         let examined = on_own_thread(move || examine(&snapshot, &context, submission));
-        let waiting = self.status.wait_for(Task::Recheck);
+        let waiting = self.status.begin_background(ActivityKind::Recheck);
         let resume = examined.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
             drop(waiting);
             match outcome {
-                Ok(examined) => chain.feed(Event::Examined(examined), ctx),
-                Err(not_done) => chain.stop_because(Exit::Panicked(not_done.to_string()), ctx),
+                Ok(examined) => chain.process(Event::Validated(examined), ctx),
+                Err(not_done) => chain.exit_with(ExitReason::Panicked(not_done.to_string()), ctx),
             }
         });
         ctx.spawn(resume);
     }
 
     /// Revalidates the envelopes one after the other, so that any number of them uses only one thread.
-    fn rejudge(&mut self, submissions: Vec<Submission>, ctx: &mut Context<Self>) {
+    fn rejudge(&mut self, submissions: Vec<SubmittedEnvelope>, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
         let judged = on_own_thread(move || {
-            let judge = |submission: Submission| match submission.origin {
-                Origin::Here(sequence) => Some((sequence, rejudge(&snapshot, &context, &submission))),
-                Origin::Consenter(_) => None,
+            let judge = |submission: SubmittedEnvelope| match submission.origin {
+                EnvelopeOrigin::Local(sequence) => Some((sequence, rejudge(&snapshot, &context, &submission))),
+                EnvelopeOrigin::Consenter(_) => None,
             };
             submissions.into_iter().filter_map(judge).collect::<Vec<_>>()
         });
         let resume = judged.into_actor(self).map(|outcome, chain: &mut Self, ctx| match outcome {
             Ok(judged) => {
                 for (sequence, valid) in judged {
-                    chain.feed(Event::Rejudged { sequence, valid }, ctx);
+                    chain.process(Event::Revalidated { sequence, valid }, ctx);
                 }
             }
-            Err(not_done) => chain.stop_because(Exit::Panicked(not_done.to_string()), ctx),
+            Err(not_done) => chain.exit_with(ExitReason::Panicked(not_done.to_string()), ctx),
         });
         ctx.spawn(resume);
     }
 
-    fn dropped(&mut self, submission: &Submission, why: &'static str) {
+    fn dropped(&mut self, submission: &SubmittedEnvelope, why: &'static str) {
         let (channel, is_config) = (self.channel.id(), submission.is_config);
-        if let (Origin::Here(sequence), Some(running)) = (submission.origin, &mut self.running) {
+        if let (EnvelopeOrigin::Local(sequence), Some(running)) = (submission.origin, &mut self.running) {
             drop(running.rooms.take(sequence));
             if let Some(reply) = running.replies.remove(&sequence) {
                 tracing::warn!(target: LOG, %channel, is_config, why, "an envelope is dropped");
                 return reply
-                    .send(Err(OrderRefusal::NoLongerValid { kind: RefusalKind::BadRequest, text: why.to_owned() }));
+                    .send(Err(OrderError::NoLongerValid { kind: RejectionKind::BadRequest, text: why.to_owned() }));
             }
         }
         tracing::warn!(target: LOG, %channel, is_config, why,
@@ -182,13 +182,17 @@ impl RaftChain {
 
     fn write(&mut self, block: NewBlock) {
         let NewBlock { envelopes, metadata, pending_below, header_hash, ordered, .. } = block;
-        self.channel.observed().cut(CutReason::Agreed, envelopes.len(), None);
+        self.channel.observer().cut(CutReason::Agreed, envelopes.len(), None);
         let bytes = envelopes.iter().map(|envelope| envelope.raw().len()).sum();
         let (consenter_metadata, header_hash) = (metadata, Some(header_hash));
-        self.hand_over(Op::Block { envelopes, pending_below, consenter_metadata, header_hash }, bytes, &ordered);
+        self.hand_over(
+            WriteOp::WriteBlock { envelopes, pending_below, consenter_metadata, header_hash },
+            bytes,
+            &ordered,
+        );
     }
 
-    fn hand_over(&mut self, op: Op, bytes: usize, ordered: &[u64]) {
+    fn hand_over(&mut self, op: WriteOp, bytes: usize, ordered: &[u64]) {
         let Some(running) = &mut self.running else { return };
         let mut rooms: Vec<_> = ordered.iter().filter_map(|sequence| running.rooms.take(*sequence)).collect();
         // takes at most the available permits; if none is left, no more entries are accepted until blocks are written
@@ -196,30 +200,30 @@ impl RaftChain {
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).min(UNWRITTEN_BYTES);
         let there = u32::try_from(unwritten.available_permits()).unwrap_or(u32::MAX);
         rooms.extend(Arc::clone(unwritten).try_acquire_many_owned(wanted.min(there)));
-        self.writer.tell(Write { ops: vec![op], reply: None, rooms });
+        self.writer.send(WriteRequest { ops: vec![op], reply: None, rooms });
     }
 
     fn apply(&mut self, number: BlockNumber, envelope: SignedEnvelope, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
-        let applied = on_own_thread(move || apply(&snapshot, &context, &envelope));
-        let waiting = self.status.wait_for(Task::Apply);
+        let applied = on_own_thread(move || apply_config(&snapshot, &context, &envelope));
+        let waiting = self.status.begin_background(ActivityKind::Apply);
         let resume = applied.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
             drop(waiting);
             match outcome {
                 Ok(Ok(applied)) => chain.applied(number, applied, ctx),
                 // two messages that create the same channel were ordered; the first one counts, as in Fabric
-                Ok(Err(Refusal::ChannelExists(_))) => chain.applied(number, Applied::Created(None), ctx),
+                Ok(Err(Rejection::ChannelExists(_))) => chain.applied(number, ConfigOutcome::Created(None), ctx),
                 Ok(Err(refusal)) => chain
                     .cannot_apply(format!("the config message of block {number} cannot be applied: {refusal}"), ctx),
-                Err(not_done) => chain.stop_because(Exit::Panicked(not_done.to_string()), ctx),
+                Err(not_done) => chain.exit_with(ExitReason::Panicked(not_done.to_string()), ctx),
             }
         });
         ctx.spawn(resume);
     }
 
-    fn applied(&mut self, number: BlockNumber, applied: Applied, ctx: &mut Context<Self>) {
+    fn applied(&mut self, number: BlockNumber, applied: ConfigOutcome, ctx: &mut Context<Self>) {
         let mut next_rules = None;
-        if let Applied::Config(next) = &applied {
+        if let ConfigOutcome::Config(next) = &applied {
             self.snapshot = Arc::clone(next);
             // a channel that migrates away from etcdraft has no Raft consenters any more; the previous ones write its
             // last block
@@ -228,7 +232,7 @@ impl RaftChain {
         if let Some(running) = &mut self.running {
             running.applied = Some((number, applied));
         }
-        self.feed(Event::Applied(next_rules), ctx);
+        self.process(Event::Applied(next_rules), ctx);
     }
 
     fn write_config(&mut self, block: NewBlock, ctx: &mut Context<Self>) {
@@ -239,18 +243,18 @@ impl RaftChain {
             return self.cannot_apply(format!("the config message of block {number} was not applied"), ctx);
         };
         let (next, created) = match applied {
-            Applied::Config(next) => {
+            ConfigOutcome::Config(next) => {
                 tracing::info!(target: "orderer.chain", channel = %self.channel.id(), sequence = %next.sequence(),
                     "configuration updated");
                 (Some(next), None)
             }
-            Applied::Created(created) => (None, created),
+            ConfigOutcome::Created(created) => (None, created),
         };
-        self.channel.observed().cut(CutReason::Config, 1, None);
+        self.channel.observer().cut(CutReason::Config, 1, None);
         let bytes = envelope.raw().len();
         let header_hash = Some(header_hash);
         let consenter_metadata = metadata;
-        let op = Op::ConfigBlock { envelope, pending_below, consenter_metadata, header_hash, next, created };
+        let op = WriteOp::WriteConfigBlock { envelope, pending_below, consenter_metadata, header_hash, next, created };
         self.hand_over(op, bytes, &ordered);
     }
 
@@ -262,7 +266,7 @@ impl RaftChain {
                 running.timer = None;
             }
             chain.channel.gauges().timer(None);
-            chain.feed(Event::Timer, ctx);
+            chain.process(Event::Timer, ctx);
         });
         if let Some(running) = &mut self.running {
             running.timer = Some(timer);
@@ -291,10 +295,10 @@ impl RaftChain {
             tracing::warn!(target: LOG, channel = %self.channel.id(), "No leader is present, cluster size is {consenters}");
         }
         tracing::info!(target: LOG, channel = %self.channel.id(), node = id, "Raft leader changed: {} -> {}", before.0, now.0);
-        let figures = self.channel.observed().raft();
+        let figures = self.channel.observer().raft();
         figures.leader_changed();
         figures.leads(leader == Some(id));
-        self.say_who_leads(leader);
+        self.log_leader(leader);
         if self.halting.is_some() && leader.is_some_and(|leader| leader != id) {
             self.finish_halt(ctx);
         }

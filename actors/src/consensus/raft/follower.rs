@@ -9,32 +9,32 @@ use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, StreamHandler, WrapFuture as _,
 };
 use orderer_core::block::{ChainTip, EncodedBlock};
-use orderer_core::channel::BlockNumber;
-use orderer_core::config::{Catalog, ChannelSnapshot};
+use orderer_core::config::{ChannelSnapshot, ConfigCache};
 use orderer_core::own::is_consenter;
 use orderer_core::replication::endpoints;
+use orderer_core::types::BlockNumber;
 
-use super::opening::{OpenFailed, make_joining_log};
-use super::pulling::{NO_MORE_BLOCKS, Reached, copy, own_id, pull, shown};
-use super::shared::RaftShared;
+use super::block_pull::{NO_MORE_BLOCKS, ReplicatedTip, copy, own_id, pull, shown};
+use super::opening::{OpenChainError, make_joining_log};
+use super::shared::RaftSharedState;
 use crate::block_writer::BlockWriter;
-use crate::chain_state::{ChainState, chain_text};
-use crate::channel::{Channel, ChannelState, Voice};
+use crate::chain_state::{ChainResumePoint, error_chain};
+use crate::channel::{Channel, ChannelState, StateLease};
 use crate::consensus::ConsenterSupport;
-use crate::mailbox::Counted;
+use crate::mailbox::CountedAddr;
 use crate::node_context::NodeContext;
-use crate::replication::{Batch, Goal, Progress, Start};
-use crate::status::{StatusCell, Task};
-use crate::supervision::{Abandon, Exit, ExitGuard, Halt};
+use crate::replication::{Batch, BlockRange, CatchUpProgress, StartPoint};
+use crate::status::{ActivityKind, StatusCell};
+use crate::supervision::{ExitGuard, ExitReason, Halt, StopNow};
 
 /// Name of the actor, below the channel.
 const FOLLOWER: &str = "raft-follower";
-const ACT_ON_JOIN_BLOCK: &str = "remove the channel from this orderer and join it again";
+const ACTION_JOIN_BLOCK: &str = "remove the channel from this orderer and join it again";
 const LOG: &str = "orderer.common.follower";
 
 /// The block that a channel was joined with.
 #[derive(Clone, Copy)]
-struct Later {
+struct PendingJoin {
     number: BlockNumber,
     /// Whether this node is one of the block's consenters.
     consents: bool,
@@ -43,26 +43,26 @@ struct Later {
 /// Follows one channel. It accepts no envelopes: the channel's gate stays closed.
 pub(super) struct RaftFollower {
     channel: Arc<Channel>,
-    voice: Voice,
+    voice: StateLease,
     context: Arc<NodeContext>,
-    shared: Arc<RaftShared>,
-    writer: Counted<BlockWriter>,
-    reached: Reached,
+    shared: Arc<RaftSharedState>,
+    writer: CountedAddr<BlockWriter>,
+    reached: ReplicatedTip,
     /// Whether it is ending, and waits until the blocks are durable.
     gives_way: bool,
     /// The block that the channel was joined with, while the ledger does not contain it.
-    joined_with: Option<Later>,
+    joined_with: Option<PendingJoin>,
     status: Arc<StatusCell>,
     guard: ExitGuard,
 }
 
 impl RaftFollower {
     /// Creates a follower that continues after the ledger.
-    pub(super) fn new(support: ConsenterSupport, shared: Arc<RaftShared>) -> Self {
+    pub(super) fn new(support: ConsenterSupport, shared: Arc<RaftSharedState>) -> Self {
         let ConsenterSupport { channel, context, state, writer, voice, children } = support;
         let (status, guard) = (children.cell(FOLLOWER), children.guard(FOLLOWER));
-        let ChainState { last, snapshot, .. } = state;
-        let reached = Reached { block: last, snapshot };
+        let ChainResumePoint { last, snapshot, .. } = state;
+        let reached = ReplicatedTip { block: last, snapshot };
         Self { channel, voice, context, shared, writer, reached, gives_way: false, joined_with: None, status, guard }
     }
 
@@ -72,40 +72,41 @@ impl RaftFollower {
         let read = self.context.io.spawn_blocking(move || read_joined_with(&path, &catalog));
         let resume = read.into_actor(self).map(|outcome, follower: &mut Self, ctx| match outcome {
             Ok(Ok(joined_with)) => follower.follow(joined_with, ctx),
-            Ok(Err(cause)) => follower.stop_because(Exit::Unrecoverable { cause, action: ACT_ON_JOIN_BLOCK }, ctx),
-            Err(panicked) => follower.stop_because(Exit::Panicked(panicked.to_string()), ctx),
+            Ok(Err(cause)) => follower.exit_with(ExitReason::Unrecoverable { cause, action: ACTION_JOIN_BLOCK }, ctx),
+            Err(panicked) => follower.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
         });
         ctx.spawn(resume);
     }
 
-    fn follow(&mut self, joined_with: Option<JoinedWith>, ctx: &mut Context<Self>) {
+    fn follow(&mut self, joined_with: Option<JoinBlockConfig>, ctx: &mut Context<Self>) {
         let number = self.reached.block.number();
-        self.status.enter("following", format!("height {}", number.0 + 1));
+        self.status.set_state("following", format!("height {}", number.0 + 1));
         let tip = ChainTip::of(&self.reached.block, (*self.reached.snapshot).clone());
-        let mut goal = Goal { start: Start::After(tip), to: BlockNumber(u64::MAX), hash: None, also: Vec::new() };
-        if let Some(JoinedWith { block, snapshot }) = joined_with {
+        let mut goal =
+            BlockRange { start: StartPoint::After(tip), to: BlockNumber(u64::MAX), hash: None, also: Vec::new() };
+        if let Some(JoinBlockConfig { block, snapshot }) = joined_with {
             goal.to = block.number();
             goal.hash = Some(*block.header_hash());
             goal.also = endpoints(&snapshot);
             let consents = is_consenter(&snapshot, &self.context.tls_keys.load());
-            self.joined_with = Some(Later { number: block.number(), consents });
-            self.say_onboarding();
+            self.joined_with = Some(PendingJoin { number: block.number(), consents });
+            self.log_onboarding();
             if number >= block.number() {
                 return self.joined(ctx);
             }
         } else {
-            self.channel.enter_as(self.voice, ChannelState::Following);
+            self.channel.set_state_with_lease(self.voice, ChannelState::Following);
             tracing::info!(target: LOG, channel = %self.channel.id(), block = %number,
                 "this orderer is no consenter of the channel and follows it");
         }
         pull(&self.context, &self.shared.parts.replication, goal, ctx);
     }
 
-    fn say_onboarding(&self) {
-        let Some(Later { number, consents }) = self.joined_with else { return };
+    fn log_onboarding(&self) {
+        let Some(PendingJoin { number, consents }) = self.joined_with else { return };
         let next = self.reached.block.number().0 + 1;
         let state = ChannelState::Onboarding { next, to: number.0, consents };
-        self.channel.enter_as(self.voice, state);
+        self.channel.set_state_with_lease(self.voice, state);
     }
 
     /// Ends the follower when the ledger has reached the join block. The chain or the follower that starts next uses
@@ -137,52 +138,52 @@ impl RaftFollower {
             };
             io.spawn_blocking(work).await
         };
-        let waiting = self.status.wait_for(Task::Start);
+        let waiting = self.status.begin_background(ActivityKind::Start);
         let resume = made.into_actor(self).map(move |outcome, follower: &mut Self, ctx| {
             drop(waiting);
             let exit = match outcome {
                 Ok(Ok(())) => {
                     tracing::info!(target: LOG, channel = %follower.channel.id(), block = %number, node = id,
                         "this orderer has the channel's blocks up to here");
-                    Exit::Replaced
+                    ExitReason::Replaced
                 }
                 Ok(Err(failed)) => failed.exit(),
-                Err(panicked) => Exit::Panicked(panicked.to_string()),
+                Err(panicked) => ExitReason::Panicked(panicked.to_string()),
             };
-            follower.stop_because(exit, ctx);
+            follower.exit_with(exit, ctx);
         });
         ctx.spawn(resume);
     }
 
-    fn stop_because(&mut self, exit: Exit, ctx: &mut Context<Self>) {
-        self.guard.will_exit(exit);
+    fn exit_with(&mut self, exit: ExitReason, ctx: &mut Context<Self>) {
+        self.guard.set_exit_reason(exit);
         ctx.stop();
     }
 }
 
 /// The block that a channel was joined with, and its configuration.
-struct JoinedWith {
+struct JoinBlockConfig {
     block: EncodedBlock,
     snapshot: ChannelSnapshot,
 }
 
 /// Reads the join block; `None` if there is none. Performs blocking I/O.
-fn read_joined_with(path: &Path, catalog: &Arc<Catalog>) -> Result<Option<JoinedWith>, String> {
+fn read_joined_with(path: &Path, catalog: &Arc<ConfigCache>) -> Result<Option<JoinBlockConfig>, String> {
     let failed = |cause: String| format!("{}: {cause}", path.display());
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error.to_string())),
     };
-    let block = EncodedBlock::parse(&bytes).map_err(|e| failed(chain_text(&e)))?;
-    let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog).map_err(|e| failed(chain_text(&e)))?;
-    Ok(Some(JoinedWith { block, snapshot }))
+    let block = EncodedBlock::parse(&bytes).map_err(|e| failed(error_chain(&e)))?;
+    let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog).map_err(|e| failed(error_chain(&e)))?;
+    Ok(Some(JoinBlockConfig { block, snapshot }))
 }
 
 /// Deletes the join block. Performs blocking I/O.
-fn forget_join_block(path: &Path) -> Result<(), OpenFailed> {
+fn forget_join_block(path: &Path) -> Result<(), OpenChainError> {
     match std::fs::remove_file(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(OpenFailed::JoinBlock(cause)),
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(OpenChainError::JoinBlock(cause)),
         _ => Ok(()),
     }
 }
@@ -191,14 +192,14 @@ impl Actor for RaftFollower {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.status.enter("opening", "");
+        self.status.set_state("opening", "");
         self.read_join_block(ctx);
     }
 }
 
-impl StreamHandler<Progress> for RaftFollower {
-    fn handle(&mut self, progress: Progress, _: &mut Context<Self>) {
-        self.status.enter("following", shown(&progress));
+impl StreamHandler<CatchUpProgress> for RaftFollower {
+    fn handle(&mut self, progress: CatchUpProgress, _: &mut Context<Self>) {
+        self.status.set_state("following", shown(&progress));
     }
 
     /// The batches report the end.
@@ -215,7 +216,7 @@ impl StreamHandler<Batch> for RaftFollower {
         self.reached = reached;
         let number = self.reached.block.number();
         if let Some(joined_with) = self.joined_with {
-            self.say_onboarding();
+            self.log_onboarding();
             if number >= joined_with.number {
                 self.joined(ctx);
             }
@@ -228,7 +229,7 @@ impl StreamHandler<Batch> for RaftFollower {
     /// Handles the end of the batches: the join block has arrived, or the pulling task has panicked.
     fn finished(&mut self, ctx: &mut Context<Self>) {
         if !self.gives_way {
-            self.stop_because(Exit::Failed(NO_MORE_BLOCKS.to_owned()), ctx);
+            self.exit_with(ExitReason::Failed(NO_MORE_BLOCKS.to_owned()), ctx);
         }
     }
 }
@@ -237,26 +238,26 @@ impl Handler<Halt> for RaftFollower {
     type Result = ();
 
     fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Halt);
-        self.writer.tell_once(halt);
-        self.stop_because(Exit::Asked, ctx);
+        let _activity = self.status.begin_message(ActivityKind::Halt);
+        self.writer.send_uncounted(halt);
+        self.exit_with(ExitReason::Requested, ctx);
     }
 }
 
-impl Handler<Abandon> for RaftFollower {
+impl Handler<StopNow> for RaftFollower {
     type Result = ();
 
-    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Abandon);
-        self.stop_because(Exit::Asked, ctx);
+    fn handle(&mut self, _: StopNow, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Abandon);
+        self.exit_with(ExitReason::Requested, ctx);
     }
 }
 
 /// Tests only: a handler that panics.
 #[cfg(test)]
-impl Handler<crate::supervision::Crash> for RaftFollower {
+impl Handler<crate::supervision::PanicNow> for RaftFollower {
     type Result = ();
-    fn handle(&mut self, _: crate::supervision::Crash, _: &mut Context<Self>) {
+    fn handle(&mut self, _: crate::supervision::PanicNow, _: &mut Context<Self>) {
         panic!("crashed by a test");
     }
 }

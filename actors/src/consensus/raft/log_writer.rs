@@ -10,31 +10,31 @@ use orderer_core::ordering::raft::{Event, LogWrite};
 use orderer_ledger::raft_log::{RaftLog, RaftLogError, Write};
 use tokio::runtime::Handle;
 
-use super::seat::ChainLink;
-use super::shared::LogRight;
-use crate::chain_state::chain_text;
-use crate::observe::ChannelObserved;
-use crate::status::{StatusCell, Taken, Task};
-use crate::supervision::{Abandon, Exit, ExitGuard, payload_text};
+use super::cluster_endpoint::ChainSender;
+use super::shared::LogPermit;
+use crate::chain_state::error_chain;
+use crate::observer::ChannelObserver;
+use crate::status::{ActivityGuard, ActivityKind, StatusCell};
+use crate::supervision::{ExitGuard, ExitReason, StopNow, panic_message};
 
 /// Recommended action if a Raft log cannot be written.
-pub(super) const ACT_ON_LOG: &str = "see to the disk (space, health), then restart the channel";
+pub(super) const ACTION_LOG: &str = "see to the disk (space, health), then restart the channel";
 
 /// An open Raft log, and the lock that permits its use.
 pub(super) struct OpenLog {
     pub(super) log: RaftLog,
-    pub(super) _right: LogRight,
+    pub(super) _right: LogPermit,
 }
 
 /// The actor that writes one channel's Raft log.
 pub(super) struct RaftLogWriter {
     io: Handle,
-    observed: Arc<ChannelObserved>,
-    chain: ChainLink,
+    observer: Arc<ChannelObserver>,
+    chain: ChainSender,
     /// `None` while a blocking thread writes it.
     log: Option<OpenLog>,
-    gathered: VecDeque<LogJob>,
-    writing: Option<Taken>,
+    gathered: VecDeque<LogTask>,
+    writing: Option<ActivityGuard>,
     status: Arc<StatusCell>,
     guard: ExitGuard,
 }
@@ -42,7 +42,7 @@ pub(super) struct RaftLogWriter {
 /// Message from the chain.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) enum LogJob {
+pub(super) enum LogTask {
     /// A write; the chain gets [`Event::Persisted`] when it is durable.
     Write(Box<LogWrite>),
     /// A snapshot that this node has taken, and the index up to which entries may be deleted; 0 for none.
@@ -52,13 +52,13 @@ pub(super) enum LogJob {
 /// Message from the blocking thread.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Written {
+struct LogWriteFinished {
     log: OpenLog,
     /// Number of the last durable write, if there was one.
-    outcome: Result<Option<u64>, Failed>,
+    outcome: Result<Option<u64>, LogTaskError>,
 }
 
-enum Failed {
+enum LogTaskError {
     Log(RaftLogError),
     Panicked(String),
 }
@@ -66,13 +66,13 @@ enum Failed {
 impl RaftLogWriter {
     pub(super) fn new(
         io: Handle,
-        observed: Arc<ChannelObserved>,
-        chain: ChainLink,
+        observer: Arc<ChannelObserver>,
+        chain: ChainSender,
         log: OpenLog,
         status: Arc<StatusCell>,
         guard: ExitGuard,
     ) -> Self {
-        Self { io, observed, chain, log: Some(log), gathered: VecDeque::new(), writing: None, status, guard }
+        Self { io, observer, chain, log: Some(log), gathered: VecDeque::new(), writing: None, status, guard }
     }
 
     fn write_gathered(&mut self, ctx: &mut Context<Self>) {
@@ -81,40 +81,40 @@ impl RaftLogWriter {
         }
         let Some(mut log) = self.log.take() else { return };
         let jobs = std::mem::take(&mut self.gathered);
-        self.writing = Some(self.status.wait_for(Task::Commit));
-        let (report, observed) = (ctx.address(), Arc::clone(&self.observed));
+        self.writing = Some(self.status.begin_background(ActivityKind::Commit));
+        let (report, observer) = (ctx.address(), Arc::clone(&self.observer));
         self.io.spawn_blocking(move || {
             let outcome =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| write(&mut log.log, jobs, &observed)));
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| write(&mut log.log, jobs, &observer)));
             let outcome = match outcome {
-                Ok(written) => written.map_err(Failed::Log),
-                Err(panic) => Err(Failed::Panicked(payload_text(&*panic))),
+                Ok(written) => written.map_err(LogTaskError::Log),
+                Err(panic) => Err(LogTaskError::Panicked(panic_message(&*panic))),
             };
             // if the actor is gone, dropping the message closes the log
             #[expect(clippy::disallowed_methods, reason = "one a sync")]
-            report.do_send(Written { log, outcome });
+            report.do_send(LogWriteFinished { log, outcome });
         });
     }
 }
 
 /// Writes all jobs with one sync. Performs blocking I/O.
-fn write(log: &mut RaftLog, jobs: VecDeque<LogJob>, observed: &ChannelObserved) -> Result<Option<u64>, RaftLogError> {
+fn write(log: &mut RaftLog, jobs: VecDeque<LogTask>, observer: &ChannelObserver) -> Result<Option<u64>, RaftLogError> {
     let (mut newest, mut trim_to) = (None, 0);
     for job in jobs {
         match job {
-            LogJob::Write(write) => {
+            LogTask::Write(write) => {
                 let LogWrite { number, snapshot, entries, hard_state, must_sync } = *write;
                 log.stage(&Write { snapshot, entries, hard_state, must_sync })?;
                 newest = Some(number);
             }
-            LogJob::Snapshot { snapshot, trim } => {
+            LogTask::Snapshot { snapshot, trim } => {
                 log.stage(&Write { snapshot: Some(*snapshot), must_sync: true, ..Write::default() })?;
                 trim_to = trim_to.max(trim);
             }
         }
     }
     if let Some(synced) = log.sync()? {
-        observed.raft_persisted(synced.took);
+        observer.raft_persisted(synced.took);
     }
     if trim_to > 0 {
         log.trim(trim_to)?;
@@ -126,25 +126,25 @@ impl Actor for RaftLogWriter {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Context<Self>) {
-        self.status.enter("running", "");
+        self.status.set_state("running", "");
     }
 }
 
-impl Handler<LogJob> for RaftLogWriter {
+impl Handler<LogTask> for RaftLogWriter {
     type Result = ();
 
-    fn handle(&mut self, job: LogJob, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Write);
+    fn handle(&mut self, job: LogTask, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Write);
         self.gathered.push_back(job);
         self.write_gathered(ctx);
     }
 }
 
-impl Handler<Written> for RaftLogWriter {
+impl Handler<LogWriteFinished> for RaftLogWriter {
     type Result = ();
 
-    fn handle(&mut self, Written { log, outcome }: Written, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Committed);
+    fn handle(&mut self, LogWriteFinished { log, outcome }: LogWriteFinished, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Committed);
         self.writing = None;
         self.log = Some(log);
         match outcome {
@@ -157,24 +157,26 @@ impl Handler<Written> for RaftLogWriter {
             Err(failed) => {
                 let exit = match failed {
                     // the write contradicts the contents of the log; a restarted chain reads the log again
-                    Failed::Log(error @ RaftLogError::Unfit { .. }) => Exit::Failed(chain_text(&error)),
-                    Failed::Log(error) => Exit::Unrecoverable { cause: chain_text(&error), action: ACT_ON_LOG },
-                    Failed::Panicked(text) => Exit::Panicked(text),
+                    LogTaskError::Log(error @ RaftLogError::Unfit { .. }) => ExitReason::Failed(error_chain(&error)),
+                    LogTaskError::Log(error) => {
+                        ExitReason::Unrecoverable { cause: error_chain(&error), action: ACTION_LOG }
+                    }
+                    LogTaskError::Panicked(text) => ExitReason::Panicked(text),
                 };
-                self.status.failed(exit.to_string());
-                self.guard.will_exit(exit);
+                self.status.record_error(exit.to_string());
+                self.guard.set_exit_reason(exit);
                 ctx.stop();
             }
         }
     }
 }
 
-impl Handler<Abandon> for RaftLogWriter {
+impl Handler<StopNow> for RaftLogWriter {
     type Result = ();
 
-    fn handle(&mut self, _: Abandon, ctx: &mut Context<Self>) {
-        let _taken = self.status.take(Task::Abandon);
-        self.guard.will_exit(Exit::Asked);
+    fn handle(&mut self, _: StopNow, ctx: &mut Context<Self>) {
+        let _activity = self.status.begin_message(ActivityKind::Abandon);
+        self.guard.set_exit_reason(ExitReason::Requested);
         ctx.stop();
     }
 }

@@ -1,10 +1,10 @@
 //! Converts the consenters of a configuration for the transport.
 
 use orderer_cluster::{Consenter, Membership};
-use orderer_core::ordering::raft::Members;
+use orderer_core::ordering::raft::ConsenterSet;
 
 /// Returns `members` as the membership that the transport of consenter `own` uses.
-pub(super) fn membership(members: &Members, own: u64) -> Membership {
+pub(super) fn membership(members: &ConsenterSet, own: u64) -> Membership {
     let consenter = |(id, listed): (u64, &fabric_proto::etcdraft::Consenter)| Consenter {
         id,
         host: listed.host.clone(),

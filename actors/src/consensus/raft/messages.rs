@@ -3,13 +3,13 @@
 use actix::Message;
 use bytes::Bytes;
 use fabric_proto::raftpb;
-use orderer_core::ordering::raft::{Event, Submission};
+use orderer_core::ordering::raft::{Event, SubmittedEnvelope};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// A Raft message from another consenter.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Step {
+pub(super) struct StepMessage {
     /// Raft ID of the sender, as its certificate proves.
     pub(super) from: u64,
     pub(super) message: Box<raftpb::Message>,
@@ -21,8 +21,8 @@ pub(super) struct Step {
 /// An envelope that another consenter forwards.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Forwarded {
-    pub(super) submission: Submission,
+pub(super) struct ForwardedEnvelope {
+    pub(super) submission: SubmittedEnvelope,
     /// Permit for bytes of forwarded envelopes; held until the envelope has left the machine's intake.
     pub(super) room: OwnedSemaphorePermit,
 }
@@ -30,4 +30,4 @@ pub(super) struct Forwarded {
 /// The outcome of work on another thread or of a writer, or a report of the transport.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Happened(pub(super) Event);
+pub(super) struct EventOccurred(pub(super) Event);

@@ -10,23 +10,23 @@
 //! writers.
 
 mod behind;
+mod block_pull;
 mod chain;
+mod cluster_endpoint;
 mod consenter;
 mod effects;
 mod follower;
-mod judge;
 mod log_writer;
 mod membership;
 mod messages;
 mod opening;
 mod orders;
-mod pulling;
+mod position;
+mod revalidate;
 mod running;
-mod seat;
 mod shared;
-mod standing;
 pub mod transfer;
 
 pub use consenter::RaftConsenter;
-pub use shared::{RaftParts, RaftSettings};
-pub use standing::StandingError;
+pub use position::ChainPositionError;
+pub use shared::{RaftContext, RaftSettings};

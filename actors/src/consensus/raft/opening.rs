@@ -8,21 +8,22 @@ use bytes::Bytes;
 use fabric_proto::common::Block;
 use fabric_proto::raftpb::Snapshot;
 use orderer_core::block::{Hash, header_hash};
-use orderer_core::channel::BlockNumber;
 use orderer_core::config::{ConsentersError, consensus_metadata};
 use orderer_core::crypto::sha256;
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::ordering::raft::{
-    ChainFailed, LogContents, Machine, Members, Origin, Start, Submission, first_log, tick_interval,
+    ChainFailed, ConsenterSet, EnvelopeOrigin, InitialState, LogContents, RaftMachine, SubmittedEnvelope, first_log,
+    tick_interval,
 };
+use orderer_core::types::BlockNumber;
 use orderer_ledger::raft_log::{Contents, DiskDirectory, LogDirectory as _, RaftLog, RaftLogError};
 use orderer_ledger::{Ledger, PendingEnvelope, ReadError};
 use prost::Message as _;
 
+use super::position::{ChainPosition, ChainPositionError};
 use super::shared::RaftSettings;
-use super::standing::{Standing, StandingError};
-use crate::chain_state::{ChainState, chain_text};
-use crate::supervision::Exit;
+use crate::chain_state::{ChainResumePoint, error_chain};
+use crate::supervision::ExitReason;
 
 const LOG: &str = "orderer.consensus.etcdraft";
 /// File name of the Raft log, in the channel's directory beside its ledger.
@@ -33,12 +34,12 @@ const OLD_LOG_SUFFIX: &str = ".old";
 const LOOK_BACK_BLOCKS: u64 = 2_000;
 const LOOK_BACK_BYTES: usize = 64 << 20;
 
-const ACT_ON_LOG: &str = "put the log back in its place if it is to be had; otherwise remove this orderer from the channel's consenters and the channel from this orderer, then join and add it again";
-const ACT_ON_MEMBERS: &str = "remove the channel from this orderer and join it again";
+const ACTION_LOG: &str = "put the log back in its place if it is to be had; otherwise remove this orderer from the channel's consenters and the channel from this orderer, then join and add it again";
+const ACTION_MEMBERS: &str = "remove the channel from this orderer and join it again";
 
 /// A chain that is ready to start.
-pub(super) struct Opened {
-    pub(super) machine: Machine,
+pub(super) struct OpenedChain {
+    pub(super) machine: RaftMachine,
     pub(super) log: RaftLog,
     /// Interval between two ticks.
     pub(super) tick: Duration,
@@ -48,9 +49,9 @@ pub(super) struct Opened {
 
 /// A chain cannot start.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OpenFailed {
+pub(super) enum OpenChainError {
     #[error(transparent)]
-    Standing(#[from] StandingError),
+    Standing(#[from] ChainPositionError),
     #[error(
         "this node is none of the {0} consenters of the channel: none of them has its server TLS certificate's public key"
     )]
@@ -71,19 +72,19 @@ pub(super) enum OpenFailed {
     Chain(#[from] ChainFailed),
 }
 
-impl OpenFailed {
+impl OpenChainError {
     /// Returns the exit reason of a chain that fails with this error.
-    pub(super) fn exit(&self) -> Exit {
-        let cause = chain_text(self);
+    pub(super) fn exit(&self) -> ExitReason {
+        let cause = error_chain(self);
         match self {
-            Self::NotAConsenter(_) => Exit::NotOurs(cause),
+            Self::NotAConsenter(_) => ExitReason::NotOurs(cause),
             Self::LogMissing(_) | Self::Log(RaftLogError::Damaged { .. } | RaftLogError::Foreign { .. }) => {
-                Exit::Unrecoverable { cause, action: ACT_ON_LOG }
+                ExitReason::Unrecoverable { cause, action: ACTION_LOG }
             }
             Self::Standing(_) | Self::OtherEngine(_) | Self::Chain(_) => {
-                Exit::Unrecoverable { cause, action: ACT_ON_MEMBERS }
+                ExitReason::Unrecoverable { cause, action: ACTION_MEMBERS }
             }
-            Self::Log(_) | Self::JoinBlock(_) | Self::Read(_) => Exit::Failed(cause),
+            Self::Log(_) | Self::JoinBlock(_) | Self::Read(_) => ExitReason::Failed(cause),
         }
     }
 }
@@ -97,23 +98,23 @@ pub(super) fn log_folder(ledger: &Ledger) -> DiskDirectory {
 /// restores the chain from the log and the ledger.
 pub(super) fn open(
     ledger: &Ledger,
-    state: ChainState,
+    state: ChainResumePoint,
     keys: &[Bytes],
     settings: RaftSettings,
     seed: u64,
-) -> Result<Opened, OpenFailed> {
-    let standing = Standing::read(&state.snapshot, &state.last)?;
-    let (place, id) = standing.own(keys).ok_or(OpenFailed::NotAConsenter(standing.members.len()))?;
-    let Standing { rules, metadata, members, .. } = standing;
+) -> Result<OpenedChain, OpenChainError> {
+    let standing = ChainPosition::read(&state.snapshot, &state.last)?;
+    let (place, id) = standing.own(keys).ok_or(OpenChainError::NotAConsenter(standing.members.len()))?;
+    let ChainPosition { rules, metadata, members, .. } = standing;
     let options = consensus_metadata(&state.snapshot).and_then(|found| found.options.ok_or(ConsentersError::NoOptions));
-    let options = options.map_err(StandingError::from)?;
+    let options = options.map_err(ChainPositionError::from)?;
     let tick = settings.tick_interval_override.unwrap_or_else(|| tick_interval(&options));
     if settings.tick_interval_override.is_some() {
         tracing::info!(target: LOG, channel = %ledger.channel(),
             "TickIntervalOverride is set, overriding channel configuration tick interval to {tick:?}");
     }
 
-    let begins = Begins {
+    let begins = LogConditions {
         is_first: state.tip.number == BlockNumber::GENESIS,
         is_migration: state.last.is_config(),
         metadata: &metadata,
@@ -123,7 +124,7 @@ pub(super) fn open(
     let Contents { hard_state, snapshot, entries, .. } = contents;
     let snapshot_number = snapshot.as_ref().map_or(0, |snapshot| snapshot_block(snapshot).0);
     let pending = unordered(ledger, state.pending)?;
-    let start = Start {
+    let start = InitialState {
         channel: ledger.channel().clone(),
         number: state.tip.number,
         header_hash: state.tip.header_hash,
@@ -137,8 +138,8 @@ pub(super) fn open(
         suspicion_ticks: ticks(settings.eviction_suspicion, tick),
         seed,
     };
-    let machine = Machine::restore(start, LogContents { hard_state, snapshot, entries }, is_new)?;
-    Ok(Opened { machine, log, tick, snapshot_block: snapshot_number })
+    let machine = RaftMachine::restore(start, LogContents { hard_state, snapshot, entries }, is_new)?;
+    Ok(OpenedChain { machine, log, tick, snapshot_block: snapshot_number })
 }
 
 /// Returns the number of the block in a snapshot; 0 if there is none.
@@ -157,13 +158,13 @@ fn ticks(time: Duration, tick: Duration) -> u64 {
 }
 
 /// The facts that decide on the first contents of a missing Raft log.
-struct Begins<'a> {
+struct LogConditions<'a> {
     is_first: bool,
     /// Whether the newest block is a config block, which may be the one that migrated the channel to Raft. The orderers
     /// that ordered the channel before have that block, too.
     is_migration: bool,
     metadata: &'a Bytes,
-    members: &'a Members,
+    members: &'a ConsenterSet,
 }
 
 /// Opens the log, or creates it if it is missing. Also returns whether the channel is new, so that its first leader has
@@ -172,8 +173,8 @@ fn open_log(
     folder: &DiskDirectory,
     ledger: &Ledger,
     id: u64,
-    begins: &Begins<'_>,
-) -> Result<(RaftLog, Contents, bool), OpenFailed> {
+    begins: &LogConditions<'_>,
+) -> Result<(RaftLog, Contents, bool), OpenChainError> {
     let channel = ledger.channel();
     match RaftLog::open(folder.clone(), LOG_FILE, channel, id) {
         // a crash right after the log was created must not keep the channel from its first election
@@ -201,7 +202,7 @@ fn open_log(
 
 /// Creates the Raft log of a node that becomes a consenter of a channel that other orderers have ordered so far. The
 /// log is empty, and the leader sends its contents. Performs blocking I/O.
-pub(super) fn make_joining_log(ledger: &Ledger, id: u64) -> Result<(), OpenFailed> {
+pub(super) fn make_joining_log(ledger: &Ledger, id: u64) -> Result<(), OpenChainError> {
     let folder = log_folder(ledger);
     match RaftLog::open(folder.clone(), LOG_FILE, ledger.channel(), id) {
         Ok(_) => Ok(()),
@@ -215,14 +216,14 @@ pub(super) fn make_joining_log(ledger: &Ledger, id: u64) -> Result<(), OpenFaile
     }
 }
 
-fn first_contents(ledger: &Ledger, begins: &Begins<'_>) -> Result<Contents, OpenFailed> {
+fn first_contents(ledger: &Ledger, begins: &LogConditions<'_>) -> Result<Contents, OpenChainError> {
     if !begins.metadata.is_empty() {
         let path = ledger.path().with_file_name(LOG_FILE);
-        return Err(OpenFailed::LogMissing(path.display().to_string()));
+        return Err(OpenChainError::LogMissing(path.display().to_string()));
     }
     // a ledger that a node has written alone may contain blocks that other consenters do not have
     if !begins.is_first && !begins.is_migration && begins.members.len() > 1 {
-        return Err(OpenFailed::OtherEngine(begins.members.len()));
+        return Err(OpenChainError::OtherEngine(begins.members.len()));
     }
     let LogContents { hard_state, snapshot, entries } = first_log(begins.members);
     Ok(Contents { hard_state, snapshot, entries, ..Contents::default() })
@@ -230,7 +231,7 @@ fn first_contents(ledger: &Ledger, begins: &Begins<'_>) -> Result<Contents, Open
 
 /// Returns the acknowledged envelopes that are in none of the newest blocks. The search is needed because the pending
 /// log records only the lowest pending sequence, and a block may contain an envelope with a higher one.
-pub(super) fn unordered(ledger: &Ledger, pending: Vec<PendingEnvelope>) -> Result<Vec<Submission>, ReadError> {
+pub(super) fn unordered(ledger: &Ledger, pending: Vec<PendingEnvelope>) -> Result<Vec<SubmittedEnvelope>, ReadError> {
     let mut waiting: HashMap<_, usize> = HashMap::new();
     for envelope in &pending {
         *waiting.entry(sha256(&[&envelope.raw])).or_default() += 1;
@@ -250,8 +251,8 @@ pub(super) fn unordered(ledger: &Ledger, pending: Vec<PendingEnvelope>) -> Resul
             return None;
         }
         let envelope = SignedEnvelope::parse(pending.raw).ok()?;
-        let (checked_at, is_config) = (pending.checked_at, pending.is_config);
-        Some(Submission { envelope, checked_at, is_config, origin: Origin::Here(pending.sequence) })
+        let (validated_at, is_config) = (pending.validated_at, pending.is_config);
+        Some(SubmittedEnvelope { envelope, validated_at, is_config, origin: EnvelopeOrigin::Local(pending.sequence) })
     };
     Ok(pending.into_iter().filter_map(submission).collect())
 }

@@ -5,72 +5,72 @@ use std::sync::Arc;
 
 use actix::SpawnHandle;
 use orderer_cluster::Peers;
-use orderer_core::channel::BlockNumber;
-use orderer_core::ordering::raft::{Event, Machine};
+use orderer_core::ordering::raft::{Event, RaftMachine};
+use orderer_core::types::BlockNumber;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::block_pull::ReplicatedTip;
+use super::cluster_endpoint::ChainEndpoint;
 use super::log_writer::RaftLogWriter;
-use super::pulling::Reached;
-use super::seat::Seat;
 use super::shared::LogInMemory;
-use crate::channel::{Channel, ClusterSeat};
-use crate::config_work::Applied;
-use crate::mailbox::{Counted, Reply, Room};
-use crate::supervision::Abandon;
+use crate::channel::{Channel, ClusterRegistration};
+use crate::config_processor::ConfigOutcome;
+use crate::mailbox::{CountedAddr, IngressPermit, Reply};
+use crate::supervision::StopNow;
 
 /// The parts of a chain that exist from when its log is read until it ends. Dropping them ends the log writer, closes
 /// the connections to other consenters, and makes the node reject their requests.
-pub(super) struct Running {
-    pub(super) machine: Machine,
+pub(super) struct RunningChain {
+    pub(super) machine: RaftMachine,
     /// The share of memory of the machine's log.
     pub(super) log_in_memory: LogInMemory,
     pub(super) peers: Box<dyn Peers>,
-    pub(super) log: Counted<RaftLogWriter>,
-    pub(super) seat: Arc<Seat>,
-    pub(super) taken_seat: Arc<ClusterSeat>,
+    pub(super) log: CountedAddr<RaftLogWriter>,
+    pub(super) seat: Arc<ChainEndpoint>,
+    pub(super) taken_seat: Arc<ClusterRegistration>,
     pub(super) channel: Arc<Channel>,
     /// Events that the machine has not processed yet.
     pub(super) events: VecDeque<Event>,
     /// The outcome of the next block's config message.
-    pub(super) applied: Option<(BlockNumber, Applied)>,
+    pub(super) applied: Option<(BlockNumber, ConfigOutcome)>,
     pub(super) timer: Option<SpawnHandle>,
-    pub(super) rooms: Rooms,
+    pub(super) rooms: IngressPermits,
     /// Replies that the machine sends (`Effect::Acknowledge`), by the sequences of their envelopes.
     pub(super) replies: BTreeMap<u64, Reply>,
     /// The blocks that are being pulled from other orderers.
-    pub(super) missing: Option<Missing>,
+    pub(super) missing: Option<MissingBlocks>,
     /// Whether other orderers are being asked for the newest config block.
     pub(super) is_suspecting: bool,
 }
 
-impl Drop for Running {
+impl Drop for RunningChain {
     fn drop(&mut self) {
-        self.channel.leave_seat(&self.taken_seat);
-        self.channel.observed().raft().ends();
-        self.log.tell_once(Abandon);
+        self.channel.unregister_cluster(&self.taken_seat);
+        self.channel.observer().raft().ends();
+        self.log.send_uncounted(StopNow);
     }
 }
 
 /// Blocks that a chain pulls from other orderers.
-pub(super) struct Missing {
+pub(super) struct MissingBlocks {
     /// Number of the last one.
     pub(super) to: BlockNumber,
     /// The newest one that was passed to the writer.
-    pub(super) reached: Option<Reached>,
+    pub(super) reached: Option<ReplicatedTip>,
 }
 
 /// The permits of envelopes that are not in a block yet.
 #[derive(Default)]
-pub(super) struct Rooms {
+pub(super) struct IngressPermits {
     /// Permits of the channel's gate, by the sequences of the envelopes that came in here.
-    here: BTreeMap<u64, Room>,
+    here: BTreeMap<u64, IngressPermit>,
     /// Permits of the envelopes that other consenters forwarded, the oldest first.
     forwarded: VecDeque<OwnedSemaphorePermit>,
 }
 
-impl Rooms {
+impl IngressPermits {
     /// Stores the permit of an envelope that came in here.
-    pub(super) fn hold(&mut self, sequence: u64, room: Option<Room>) {
+    pub(super) fn hold(&mut self, sequence: u64, room: Option<IngressPermit>) {
         if let Some(room) = room {
             self.here.insert(sequence, room);
         }
@@ -82,7 +82,7 @@ impl Rooms {
     }
 
     /// Removes and returns the permit of an envelope that goes into a block or is dropped.
-    pub(super) fn take(&mut self, sequence: u64) -> Option<Room> {
+    pub(super) fn take(&mut self, sequence: u64) -> Option<IngressPermit> {
         self.here.remove(&sequence)
     }
 

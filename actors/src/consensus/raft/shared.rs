@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use orderer_cluster::Network;
-use orderer_core::channel::ChannelId;
-use orderer_core::ordering::raft::Acknowledge;
+use orderer_core::ordering::raft::AcknowledgePoint;
+use orderer_core::types::ChannelId;
 
-use crate::replication::Replication;
+use crate::replication::ReplicationContext;
 
 /// Dependencies and settings of all Raft chains of a node.
-pub struct RaftParts {
+pub struct RaftContext {
     /// Transport to the other consenters.
     pub network: Arc<dyn Network>,
     /// Replicates blocks from other orderers.
-    pub replication: Replication,
+    pub replication: ReplicationContext,
     /// Settings of the operator.
     pub settings: RaftSettings,
     /// Memory of the Raft logs of all channels, in bytes.
@@ -24,7 +24,7 @@ pub struct RaftParts {
 }
 
 /// Minimum memory of a channel's log in bytes, however many channels there are.
-const LEAST_LOG_BYTES: usize = 64 << 10;
+const MIN_LOG_BYTES: usize = 64 << 10;
 
 /// Raft settings of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +35,12 @@ pub struct RaftSettings {
     /// Interval between two ticks that overrides the channels' configurations (`Consensus.TickIntervalOverride`).
     pub tick_interval_override: Option<Duration>,
     /// Condition under which the sender of an envelope gets the response SUCCESS (`Raft.Acknowledge`).
-    pub acknowledge: Acknowledge,
+    pub acknowledge: AcknowledgePoint,
 }
 
-/// The [`RaftParts`], and the locks of the channels' Raft logs.
-pub(super) struct RaftShared {
-    pub(super) parts: RaftParts,
+/// The [`RaftContext`], and the locks of the channels' Raft logs.
+pub(super) struct RaftSharedState {
+    pub(super) parts: RaftContext,
     logs: Mutex<HashMap<ChannelId, Arc<tokio::sync::Mutex<()>>>>,
     /// The number of logs in memory.
     in_memory: AtomicUsize,
@@ -48,10 +48,10 @@ pub(super) struct RaftShared {
 
 /// Exclusive right to use the Raft log of a channel. It moves with the log to the thread that uses it, because a thread
 /// may still write after its chain has ended.
-pub(super) type LogRight = tokio::sync::OwnedMutexGuard<()>;
+pub(super) type LogPermit = tokio::sync::OwnedMutexGuard<()>;
 
-impl RaftShared {
-    pub(super) fn new(parts: RaftParts) -> Self {
+impl RaftSharedState {
+    pub(super) fn new(parts: RaftContext) -> Self {
         Self { parts, logs: Mutex::default(), in_memory: AtomicUsize::new(0) }
     }
 
@@ -65,7 +65,7 @@ impl RaftShared {
     ///
     /// # Cancel safety
     /// Cancel safe. A dropped call loses its place in the queue.
-    pub(super) async fn log_right(&self, channel: &ChannelId) -> LogRight {
+    pub(super) async fn log_right(&self, channel: &ChannelId) -> LogPermit {
         let right = {
             let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
             // removes the locks of other channels that are not in use
@@ -77,13 +77,13 @@ impl RaftShared {
 }
 
 /// A log in memory, which has an equal share of the memory for all of them.
-pub(super) struct LogInMemory(Arc<RaftShared>);
+pub(super) struct LogInMemory(Arc<RaftSharedState>);
 
 impl LogInMemory {
     /// Returns the log's share of memory in bytes.
     pub(super) fn share(&self) -> u64 {
         let logs = self.0.in_memory.load(Ordering::Relaxed).max(1);
-        (self.0.parts.log_bytes / logs).max(LEAST_LOG_BYTES) as u64
+        (self.0.parts.log_bytes / logs).max(MIN_LOG_BYTES) as u64
     }
 }
 

@@ -8,7 +8,7 @@ use orderer_ledger::raft_log::{Contents, RaftLog, RaftLogError};
 use orderer_ledger::{Ledger, ReadError};
 
 use super::opening::{LOG_FILE, log_folder, snapshot_header, unordered};
-use super::standing::{Standing, StandingError};
+use super::position::{ChainPosition, ChainPositionError};
 
 /// A log cannot be imported for a ledger.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,7 @@ use super::standing::{Standing, StandingError};
 pub enum ImportLogError {
     /// The configuration or the newest block does not belong to a channel of type etcdraft.
     #[error(transparent)]
-    Standing(#[from] StandingError),
+    Standing(#[from] ChainPositionError),
     /// The log and the ledger contradict each other.
     #[error(transparent)]
     Mismatch(#[from] LogMismatch),
@@ -37,8 +37,8 @@ pub fn own_consenter(
     snapshot: &ChannelSnapshot,
     last: &EncodedBlock,
     keys: &[Bytes],
-) -> Result<Option<u64>, StandingError> {
-    Ok(Standing::read(snapshot, last)?.own(keys).map(|(_, id)| id))
+) -> Result<Option<u64>, ChainPositionError> {
+    Ok(ChainPosition::read(snapshot, last)?.own(keys).map(|(_, id)| id))
 }
 
 /// Whether a ledger has a Raft log.
@@ -60,7 +60,7 @@ pub fn import_log(
     contents: Contents,
 ) -> Result<Option<u64>, ImportLogError> {
     let last = ledger.last_block();
-    let standing = Standing::read(snapshot, &last)?;
+    let standing = ChainPosition::read(snapshot, &last)?;
     let Some((_, id)) = standing.own(keys) else { return Ok(None) };
     let index = standing.index;
     let Contents { hard_state, snapshot, entries, trimmed } = contents;

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use super::*;
 
 /// Checks the responses without a leader, with one, and with one that can commit nothing.
-async fn answers(acknowledge: Acknowledge) {
+async fn answers(acknowledge: AcknowledgePoint) {
     let mut cluster = Cluster::partly(3, 1, acknowledge).await;
     cluster.until(0, ChannelState::Electing).await;
     while !cluster.channel(0).gate().is_open() {
@@ -34,7 +34,7 @@ async fn answers(acknowledge: Acknowledge) {
     for place in [leader, other] {
         let late = texts(&format!("late {place}"), 5);
         assert_eq!(join_all(late.iter().map(|text| cluster.order(place, text))).await, [true; 5], "{acknowledge:?}");
-        if acknowledge == Acknowledge::Committed {
+        if acknowledge == AcknowledgePoint::Committed {
             // the block is written, or about to be
             tokio::time::timeout(Duration::from_secs(20), cluster.ordered(place, &late)).await.expect("in a block");
         }
@@ -46,7 +46,7 @@ async fn answers(acknowledge: Acknowledge) {
         assert!(alone.await);
     } else {
         let answered = tokio::time::timeout(10 * TICK, alone).await.is_ok_and(|taken| taken);
-        assert!(!answered || acknowledge == Acknowledge::Sent, "a quorum is missing");
+        assert!(!answered || acknowledge == AcknowledgePoint::Sent, "a quorum is missing");
     }
     cluster.wires.mend();
     cluster.agree(&["alone".to_owned()]).await;
@@ -54,15 +54,15 @@ async fn answers(acknowledge: Acknowledge) {
 
 #[actix::test]
 async fn durable_needs_no_leader() {
-    answers(Acknowledge::Durable).await;
+    answers(AcknowledgePoint::Durable).await;
 }
 
 #[actix::test]
 async fn committed_needs_a_quorum() {
-    answers(Acknowledge::Committed).await;
+    answers(AcknowledgePoint::Committed).await;
 }
 
 #[actix::test]
 async fn sent_needs_a_leader() {
-    answers(Acknowledge::Sent).await;
+    answers(AcknowledgePoint::Sent).await;
 }

@@ -9,7 +9,7 @@ use super::*;
 impl Cluster {
     /// Returns the directory of a node's channel.
     fn folder(&self, place: usize) -> PathBuf {
-        LedgerStore::new(self.folders[place].path(), BlockCaches { bytes: 1 << 20 })
+        LedgerProvider::new(self.folders[place].path(), BlockCacheConfig { bytes: 1 << 20 })
             .unwrap()
             .join_block(&ChannelId::parse(APP).unwrap())
             .parent()
@@ -46,7 +46,7 @@ impl Cluster {
 
     /// Waits until the channel fails, and returns the cause.
     async fn failed(&self, place: usize) -> String {
-        let mut states = self.channel(place).states();
+        let mut states = self.channel(place).subscribe_state();
         let failed = states.wait_for(|state| matches!(state, ChannelState::Failed { .. }));
         let failed = tokio::time::timeout(Duration::from_secs(60), failed).await.expect("it fails").unwrap();
         let ChannelState::Failed { cause, .. } = &*failed else { unreachable!() };

@@ -8,8 +8,8 @@ use fabric_proto::common::{
 use prost::Message as _;
 
 use crate::block::{METADATA_SLOTS, data_hash};
-use crate::channel::{ChannelId, UnixSeconds};
 use crate::crypto::{hex, sha256};
+use crate::types::{ChannelId, UnixSeconds};
 
 /// Returns the serialized genesis block of a channel with this configuration. `nonce` must be fresh.
 pub fn genesis_block(channel: &ChannelId, group: ConfigGroup, nonce: [u8; 24], now: UnixSeconds) -> Bytes {
@@ -32,12 +32,12 @@ pub fn genesis_block(channel: &ChannelId, group: ConfigGroup, nonce: [u8; 24], n
         data: config.encode_to_vec().into(),
     };
     let envelope = Envelope { payload: payload.encode_to_vec().into(), signature: Bytes::new() };
-    genesis_block_of(envelope.encode_to_vec().into(), true)
+    genesis_block_from_envelope(envelope.encode_to_vec().into(), true)
 }
 
 /// Returns the serialized block 0 around a genesis envelope. Its metadata is empty for a channel created through the
 /// system channel; a block made by a tool names itself as its last config block.
-pub fn genesis_block_of(envelope: Bytes, made_by_tool: bool) -> Bytes {
+pub fn genesis_block_from_envelope(envelope: Bytes, made_by_tool: bool) -> Bytes {
     let mut slots = vec![Bytes::new(); METADATA_SLOTS];
     if made_by_tool {
         let last_config = Some(LastConfig { index: 0 });

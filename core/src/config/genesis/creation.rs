@@ -8,8 +8,8 @@ use fabric_proto::common::{
 use prost::Message as _;
 
 use super::{Profile, channel_group};
-use crate::channel::{ChannelId, UnixSeconds};
 use crate::config::{ComputeError, compute_update, key};
+use crate::types::{ChannelId, UnixSeconds};
 
 /// A profile does not describe a channel that can be requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum CreationError {
 
 /// Returns the update for the part of a profile that the members of a consortium decide: its Application section, with
 /// the organizations by name. Everything else comes from the system channel.
-pub fn creation_update(profile: &Profile, channel: &ChannelId) -> Result<ConfigUpdate, CreationError> {
+pub fn channel_creation_update(profile: &Profile, channel: &ChannelId) -> Result<ConfigUpdate, CreationError> {
     if profile.application.is_none() {
         return Err(CreationError::NoApplication);
     }
@@ -50,7 +50,7 @@ pub fn creation_update(profile: &Profile, channel: &ChannelId) -> Result<ConfigU
 }
 
 /// Returns the update as an unsigned envelope, serialized.
-pub fn creation_envelope(update: &ConfigUpdate, now: UnixSeconds) -> Bytes {
+pub fn channel_creation_envelope(update: &ConfigUpdate, now: UnixSeconds) -> Bytes {
     let channel_header = ChannelHeader {
         r#type: HeaderType::ConfigUpdate as i32,
         timestamp: Some(fabric_proto::Timestamp { seconds: now.0, nanos: 0 }),

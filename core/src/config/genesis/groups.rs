@@ -15,7 +15,7 @@ use prost::Message;
 
 use super::{Application, Consensus, NamedPolicies, Orderer, Organization, Profile};
 use crate::config::{go_duration_text, key};
-use crate::policy::text::{implicit_meta, signature};
+use crate::policy::dsl::{implicit_meta, signature};
 
 const ORDERER_ADMINS: &str = "/Channel/Orderer/Admins";
 

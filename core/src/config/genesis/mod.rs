@@ -12,8 +12,8 @@ use fabric_proto::common::Policy;
 use fabric_proto::etcdraft::ConfigMetadata;
 use fabric_proto::msp::MspConfig;
 
-pub use block::{genesis_block, genesis_block_of};
-pub use creation::{CreationError, creation_envelope, creation_update};
+pub use block::{genesis_block, genesis_block_from_envelope};
+pub use creation::{CreationError, channel_creation_envelope, channel_creation_update};
 pub use groups::channel_group;
 
 use super::BatchSize;
@@ -101,12 +101,12 @@ pub struct Organization {
     pub name: String,
     /// Definition of the organization. `None` for one that is defined elsewhere: its group is empty, and no genesis
     /// block is built with it.
-    pub definition: Option<Definition>,
+    pub definition: Option<OrganizationDefinition>,
 }
 
 /// Definition of an organization.
 #[derive(Clone, Debug)]
-pub struct Definition {
+pub struct OrganizationDefinition {
     /// Definition of the organization's MSP.
     pub msp: MspConfig,
     /// Policies of the organization's group.

@@ -18,7 +18,7 @@ pub(super) use write::{config_bytes, config_envelope_bytes};
 /// Name of the root group.
 pub(super) const ROOT: &str = "Channel";
 /// Maximum length of a key in bytes.
-const KEY_MAX_BYTES: usize = 249;
+const MAX_KEY_BYTES: usize = 249;
 
 /// Index of a group in its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -221,7 +221,7 @@ pub struct KeyError {
 /// Whether a text is a valid name of an element.
 pub(super) fn is_key(key: &str) -> bool {
     !key.is_empty()
-        && key.len() <= KEY_MAX_BYTES
+        && key.len() <= MAX_KEY_BYTES
         && key != "."
         && key != ".."
         && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'))

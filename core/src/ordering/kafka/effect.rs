@@ -1,24 +1,24 @@
 //! Effects of a Kafka chain's state machine, and the reasons of skipped records and failures.
 
 use super::metadata::{KafkaMetadata, KafkaOffset};
-use super::record::{Malformed, Regular};
-use crate::channel::BlockNumber;
+use super::record::{MalformedRecord, RegularMessage};
 use crate::envelope::{EnvelopeError, SignedEnvelope};
-use crate::processing::Refusal;
+use crate::processing::Rejection;
+use crate::types::BlockNumber;
 
-/// Output of [`Machine::step`](super::Machine::step), for the caller to perform in this order.
+/// Output of [`KafkaMachine::step`](super::KafkaMachine::step), for the caller to perform in this order.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// Revalidate the message under the current configuration and feed the [`Verdict`](super::Verdict). No record may be
+    /// Revalidate the message under the current configuration and feed the [`RevalidationResult`](super::RevalidationResult). No record may be
     /// fed in between.
-    Recheck {
+    Revalidate {
         /// The message.
         envelope: SignedEnvelope,
         /// Whether it is a CONFIG or ORDERER_TRANSACTION message, whose update is proposed again.
         is_config: bool,
     },
     /// Write a block of these envelopes.
-    Write {
+    WriteBlock {
         /// Number of the block, one above the last.
         number: BlockNumber,
         /// Envelopes in their order.
@@ -29,7 +29,7 @@ pub enum Effect {
     /// Apply this config message and write it as a block of its own. Then, if it changed the channel's configuration,
     /// feed [`Event::Configured`](super::Event::Configured) before any record. A message that cannot be applied
     /// terminates the chain, because the other orderers have its block.
-    WriteConfig {
+    WriteConfigBlock {
         /// Number of the block, one above the last.
         number: BlockNumber,
         /// The config message.
@@ -40,15 +40,15 @@ pub enum Effect {
     /// Produce this message again: a config update overtook it, and it is still valid. Until the broker has acknowledged
     /// it, no block that was decided after it may become durable, or a crash could lose the message. For the same
     /// reason, such messages must be acknowledged in the order in which they were decided.
-    Resubmit(Regular),
+    Resubmit(RegularMessage),
     /// Produce a record that asks all orderers to cut this block. On failure, feed
     /// [`Event::TimeToCutFailed`](super::Event::TimeToCutFailed).
     TimeToCut(BlockNumber),
     /// Let Broadcast wait: a config message was produced again, and messages before it would most likely have to be,
     /// too.
-    BlockIngress,
+    CloseIngress,
     /// Let Broadcast continue.
-    UnblockIngress,
+    OpenIngress,
     /// Let the batch timer fire once, a batch timeout from now.
     ArmTimer,
     /// Cancel the batch timer.
@@ -70,7 +70,7 @@ pub enum Effect {
 pub enum SkipReason {
     /// The record cannot be decoded.
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] MalformedRecord),
     /// The record was processed before, by this machine or for the last block.
     #[error("the record was taken before")]
     AlreadyTaken,
@@ -99,7 +99,7 @@ pub enum SkipReason {
     ConfigUpdate,
     /// The message is not valid under the current configuration.
     #[error("the message is no longer valid: {0}")]
-    NoLongerValid(Refusal),
+    NoLongerValid(Rejection),
 }
 
 /// Reason why a chain cannot continue. Each one means that the topic is not the one from which the chain was cut, or

@@ -2,13 +2,13 @@
 
 use super::metadata::KafkaOffset;
 use super::record::Record;
-use crate::channel::{BlockNumber, ConfigSequence};
 use crate::config::ChannelSnapshot;
 use crate::envelope::SignedEnvelope;
-use crate::ordering::cutter::BatchLimits;
-use crate::processing::Refusal;
+use crate::ordering::block_cutter::BatchLimits;
+use crate::processing::Rejection;
+use crate::types::{BlockNumber, ConfigSequence};
 
-/// Input of [`Machine::step`](super::Machine::step).
+/// Input of [`KafkaMachine::step`](super::KafkaMachine::step).
 #[derive(Debug)]
 pub enum Event {
     /// The topic's next record. Records must be fed in the order of their offsets and without gaps: see
@@ -31,20 +31,20 @@ pub enum Event {
     },
     /// All records were fed that the topic had when this machine was created.
     CaughtUp,
-    /// Result of [`Effect::Recheck`](super::Effect::Recheck).
-    Rechecked(Verdict),
+    /// Result of [`Effect::Revalidate`](super::Effect::Revalidate).
+    Revalidated(RevalidationResult),
     /// The batch timer fired.
     Timer,
     /// The record for [`Effect::TimeToCut`](super::Effect::TimeToCut) could not be produced, or it is unknown whether it
     /// was.
     TimeToCutFailed(BlockNumber),
     /// A configuration took effect because its config message was applied.
-    Configured(Rules),
+    Configured(OrderingConfig),
 }
 
 /// Result of revalidating a message under the current configuration.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum RevalidationResult {
     /// The message is valid.
     Valid {
         /// The message: a normal one unchanged, a config message created again.
@@ -53,12 +53,12 @@ pub enum Verdict {
         sequence: ConfigSequence,
     },
     /// The message is not valid.
-    Invalid(Refusal),
+    Invalid(Rejection),
 }
 
 /// The parts of a configuration that govern the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct OrderingConfig {
     /// Sequence of the configuration.
     pub sequence: ConfigSequence,
     /// Batch limits.
@@ -68,7 +68,7 @@ pub struct Rules {
     pub resubmission: bool,
 }
 
-impl Rules {
+impl OrderingConfig {
     /// Returns the rules of a channel's configuration.
     pub fn of(snapshot: &ChannelSnapshot) -> Self {
         Self {

@@ -18,12 +18,12 @@ pub(super) enum Ingress {
 impl Ingress {
     pub(super) fn block(&mut self) -> Option<Effect> {
         let before = std::mem::replace(self, Self::Blocked);
-        (before == Self::Open).then_some(Effect::BlockIngress)
+        (before == Self::Open).then_some(Effect::CloseIngress)
     }
 
     pub(super) fn unblock(&mut self) -> Option<Effect> {
         let before = std::mem::replace(self, Self::Open);
-        (before != Self::Open).then_some(Effect::UnblockIngress)
+        (before != Self::Open).then_some(Effect::OpenIngress)
     }
 
     /// Ends the wait for an earlier machine's config message: by now it was either ordered, or found invalid.

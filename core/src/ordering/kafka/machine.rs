@@ -1,36 +1,36 @@
 //! The state machine of a Kafka chain: processes one event and returns effects.
 
 use super::effect::{Effect, Failure, SkipReason};
-use super::event::{Event, Rules, Verdict};
+use super::event::{Event, OrderingConfig, RevalidationResult};
 use super::ingress::Ingress;
 use super::metadata::{KafkaMetadata, KafkaOffset};
-use super::record::{Record, RecordClass, Regular};
+use super::record::{Record, RecordClass, RegularMessage};
 use super::resume::LastBlock;
-use crate::channel::BlockNumber;
-use crate::envelope::{Message, SignedEnvelope};
-use crate::ordering::cutter::{Batch, BlockCutter, Cut};
+use crate::envelope::{ParsedEnvelope, SignedEnvelope};
+use crate::ordering::block_cutter::{Batch, BlockCutter, Cut};
 use crate::ordering::timer::{BatchTimer, TimerChange};
-use crate::processing::{Class, classify};
+use crate::processing::{MessageClass, classify};
+use crate::types::BlockNumber;
 
 /// State machine of a Kafka chain.
 #[derive(Debug)]
-pub struct Machine {
+pub struct KafkaMachine {
     cutter: BlockCutter<SignedEnvelope>,
     timer: BatchTimer,
-    rules: Rules,
+    rules: OrderingConfig,
     /// Offset of the next record to process; earlier ones are skipped.
     next: KafkaOffset,
     last_cut: BlockNumber,
     /// Consenter metadata of the next block, except for the persisted offset, which its own cut decides.
     memory: KafkaMetadata,
     ingress: Ingress,
-    resumed: Resumed,
+    resumed: ResumePoint,
     phase: Phase,
 }
 
 /// The block from which the machine was resumed, and how that block was cut.
 #[derive(Debug)]
-struct Resumed {
+struct ResumePoint {
     last: LastBlock,
     by_timer: bool,
 }
@@ -40,26 +40,26 @@ enum Phase {
     /// The machine is ready for the next record.
     Consuming,
     /// The verdict on a message has to come first.
-    Rechecking { offset: KafkaOffset, regular: Regular, is_config: bool, then: Then },
+    Revalidating { offset: KafkaOffset, regular: RegularMessage, is_config: bool, then: AfterRevalidation },
     /// The machine ignores all events.
     Failed,
 }
 
 /// Next step for a message that is found valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
+enum AfterRevalidation {
     /// Order the message at once: compatibility mode.
     Commit,
     /// Produce the message to the topic again.
     Resubmit,
 }
 
-type Outcome = Result<Vec<Effect>, Failure>;
+type StepResult = Result<Vec<Effect>, Failure>;
 
-impl Machine {
+impl KafkaMachine {
     /// Resumes a chain after its last block, under the configuration in force there. Records are to be fed from
-    /// [`LastBlock::read_from`] on.
-    pub fn resume(last: LastBlock, rules: Rules) -> Self {
+    /// [`LastBlock::resume_offset`] on.
+    pub fn resume(last: LastBlock, rules: OrderingConfig) -> Self {
         let mut machine = Self {
             cutter: BlockCutter::default(),
             timer: BatchTimer::default(),
@@ -68,7 +68,7 @@ impl Machine {
             last_cut: last.number,
             memory: last.metadata,
             ingress: Ingress::Open,
-            resumed: Resumed { last, by_timer: false },
+            resumed: ResumePoint { last, by_timer: false },
             phase: Phase::Consuming,
         };
         if machine.config_in_flight() {
@@ -83,10 +83,10 @@ impl Machine {
             return Vec::new();
         }
         let outcome = match event {
-            Event::Record { offset, record } => self.take(offset, record),
-            Event::NoRecords { from, until } => self.pass_over(from, until),
+            Event::Record { offset, record } => self.consume(offset, record),
+            Event::NoRecords { from, until } => self.skip_gap(from, until),
             Event::CaughtUp => Ok(self.ingress.caught_up().into_iter().collect()),
-            Event::Rechecked(verdict) => self.rechecked(verdict),
+            Event::Revalidated(verdict) => self.revalidated(verdict),
             Event::Timer => Ok(self.timer_fired()),
             Event::TimeToCutFailed(block) => Ok(self.time_to_cut_failed(block)),
             Event::Configured(rules) => {
@@ -111,12 +111,12 @@ impl Machine {
     }
 
     /// Returns the consenter metadata that the newest block would have if it were written now.
-    pub fn memory(&self) -> KafkaMetadata {
+    pub fn metadata(&self) -> KafkaMetadata {
         self.memory
     }
 
     /// Returns the rules of the configuration in force.
-    pub fn rules(&self) -> Rules {
+    pub fn rules(&self) -> OrderingConfig {
         self.rules
     }
 
@@ -135,7 +135,7 @@ impl Machine {
         self.cutter.pending_bytes()
     }
 
-    fn take(&mut self, offset: KafkaOffset, record: Record) -> Outcome {
+    fn consume(&mut self, offset: KafkaOffset, record: Record) -> StepResult {
         self.in_turn("a record", offset)?;
         if offset < self.next {
             let resumed = &mut self.resumed;
@@ -151,12 +151,12 @@ impl Machine {
         match record {
             Record::Connect => Ok(Vec::new()),
             Record::TimeToCut(block) => self.time_to_cut(offset, block),
-            Record::Regular(regular) => Ok(self.take_regular(offset, regular)),
+            Record::Regular(regular) => Ok(self.consume_regular(offset, regular)),
             Record::Malformed(cause) => Ok(skip(offset, cause.into())),
         }
     }
 
-    fn pass_over(&mut self, from: KafkaOffset, until: KafkaOffset) -> Outcome {
+    fn skip_gap(&mut self, from: KafkaOffset, until: KafkaOffset) -> StepResult {
         self.in_turn("an offset without a record", from)?;
         if from > self.next {
             return Err(Failure::OffsetGap { expected: self.next, found: from });
@@ -167,12 +167,12 @@ impl Machine {
 
     fn in_turn(&self, what: &'static str, offset: KafkaOffset) -> Result<(), Failure> {
         match self.phase {
-            Phase::Rechecking { .. } => Err(Failure::OutOfTurn { what, offset }),
+            Phase::Revalidating { .. } => Err(Failure::OutOfTurn { what, offset }),
             Phase::Consuming | Phase::Failed => Ok(()),
         }
     }
 
-    fn time_to_cut(&mut self, offset: KafkaOffset, named: BlockNumber) -> Outcome {
+    fn time_to_cut(&mut self, offset: KafkaOffset, named: BlockNumber) -> StepResult {
         let expected = self.last_cut.next();
         if named < expected {
             return Ok(skip(offset, SkipReason::StaleTimeToCut { named, last_cut: self.last_cut }));
@@ -182,7 +182,7 @@ impl Machine {
         }
         let batch = self.cutter.cut().ok_or(Failure::NothingToCut { offset, block: named })?;
         let mut write = self.write(batch, offset);
-        if let Effect::Write { metadata, .. } = &mut write {
+        if let Effect::WriteBlock { metadata, .. } = &mut write {
             // Fabric omits it here, and only here
             metadata.last_resubmitted_config_offset = KafkaOffset(0);
         }
@@ -191,30 +191,30 @@ impl Machine {
         Ok(effects)
     }
 
-    fn take_regular(&mut self, offset: KafkaOffset, regular: Regular) -> Vec<Effect> {
+    fn consume_regular(&mut self, offset: KafkaOffset, regular: RegularMessage) -> Vec<Effect> {
         match (regular.class, self.rules.resubmission) {
-            (RecordClass::Unknown, _) | (_, false) => self.take_in_compatibility_mode(offset, regular),
-            (RecordClass::Normal, true) => self.take_classified(offset, regular, false),
-            (RecordClass::Config, true) => self.take_classified(offset, regular, true),
+            (RecordClass::Unknown, _) | (_, false) => self.consume_in_compatibility_mode(offset, regular),
+            (RecordClass::Normal, true) => self.consume_classified(offset, regular, false),
+            (RecordClass::Config, true) => self.consume_classified(offset, regular, true),
             (RecordClass::Other(class), true) => skip(offset, SkipReason::UnknownClass(class)),
         }
     }
 
     /// Processes a message from or for an orderer that does not produce messages again: it is validated now, and
     /// ordered or dropped.
-    fn take_in_compatibility_mode(&mut self, offset: KafkaOffset, regular: Regular) -> Vec<Effect> {
-        let header_type = match Message::parse(regular.envelope.clone()) {
+    fn consume_in_compatibility_mode(&mut self, offset: KafkaOffset, regular: RegularMessage) -> Vec<Effect> {
+        let header_type = match ParsedEnvelope::parse(regular.envelope.clone()) {
             Ok(message) => message.channel_header.r#type,
             Err(cause) => return skip(offset, SkipReason::NoChannelHeader(cause)),
         };
         match classify(header_type) {
-            Class::ConfigUpdate => skip(offset, SkipReason::ConfigUpdate),
-            Class::Normal => self.recheck(offset, regular, false, Then::Commit),
-            Class::Config => self.recheck(offset, regular, true, Then::Commit),
+            MessageClass::ConfigUpdate => skip(offset, SkipReason::ConfigUpdate),
+            MessageClass::Normal => self.revalidate(offset, regular, false, AfterRevalidation::Commit),
+            MessageClass::Config => self.revalidate(offset, regular, true, AfterRevalidation::Commit),
         }
     }
 
-    fn take_classified(&mut self, offset: KafkaOffset, regular: Regular, is_config: bool) -> Vec<Effect> {
+    fn consume_classified(&mut self, offset: KafkaOffset, regular: RegularMessage, is_config: bool) -> Vec<Effect> {
         if let Some(original) = regular.original_offset {
             if original <= self.memory.last_original_offset_processed {
                 // every orderer produces an overtaken message again: the first copy is ordered
@@ -226,33 +226,40 @@ impl Machine {
             }
         }
         if regular.config_sequence < self.rules.sequence {
-            return self.recheck(offset, regular, is_config, Then::Resubmit);
+            return self.revalidate(offset, regular, is_config, AfterRevalidation::Resubmit);
         }
         let counted = regular.original_offset.unwrap_or(self.memory.last_original_offset_processed);
         self.commit(offset, regular.envelope, is_config, counted)
     }
 
-    fn recheck(&mut self, offset: KafkaOffset, regular: Regular, is_config: bool, then: Then) -> Vec<Effect> {
+    fn revalidate(
+        &mut self,
+        offset: KafkaOffset,
+        regular: RegularMessage,
+        is_config: bool,
+        then: AfterRevalidation,
+    ) -> Vec<Effect> {
         let envelope = regular.envelope.clone();
-        self.phase = Phase::Rechecking { offset, regular, is_config, then };
-        vec![Effect::Recheck { envelope, is_config }]
+        self.phase = Phase::Revalidating { offset, regular, is_config, then };
+        vec![Effect::Revalidate { envelope, is_config }]
     }
 
-    fn rechecked(&mut self, verdict: Verdict) -> Outcome {
+    fn revalidated(&mut self, verdict: RevalidationResult) -> StepResult {
         let (offset, regular, is_config, then) = match std::mem::replace(&mut self.phase, Phase::Consuming) {
-            Phase::Rechecking { offset, regular, is_config, then } => (offset, regular, is_config, then),
+            Phase::Revalidating { offset, regular, is_config, then } => (offset, regular, is_config, then),
             Phase::Consuming | Phase::Failed => {
                 return Err(Failure::OutOfTurn { what: "a verdict", offset: self.next });
             }
         };
         Ok(match (verdict, then) {
-            (Verdict::Valid { .. }, Then::Commit) => {
+            (RevalidationResult::Valid { .. }, AfterRevalidation::Commit) => {
                 let counted = self.memory.last_original_offset_processed;
                 self.commit(offset, regular.envelope, is_config, counted)
             }
-            (Verdict::Valid { envelope, sequence }, Then::Resubmit) => {
+            (RevalidationResult::Valid { envelope, sequence }, AfterRevalidation::Resubmit) => {
                 let original_offset = Some(offset).filter(|offset| offset.0 != 0);
-                let again = Regular { class: regular.class, envelope, config_sequence: sequence, original_offset };
+                let again =
+                    RegularMessage { class: regular.class, envelope, config_sequence: sequence, original_offset };
                 let mut effects = Vec::with_capacity(2);
                 if is_config {
                     self.memory.last_resubmitted_config_offset = offset;
@@ -263,7 +270,7 @@ impl Machine {
                 effects.push(Effect::Resubmit(again));
                 effects
             }
-            (Verdict::Invalid(refusal), _) => {
+            (RevalidationResult::Invalid(refusal), _) => {
                 let mut effects = skip(offset, SkipReason::NoLongerValid(refusal));
                 // the config message that Broadcast waits for will never be ordered; Fabric would wait for ever
                 if is_config && regular.original_offset == Some(self.memory.last_resubmitted_config_offset) {
@@ -325,7 +332,7 @@ impl Machine {
         }
         self.memory.last_original_offset_processed = counted;
         let (number, metadata) = self.cut_at(offset);
-        effects.push(Effect::WriteConfig { number, envelope, metadata });
+        effects.push(Effect::WriteConfigBlock { number, envelope, metadata });
         effects
     }
 
@@ -333,7 +340,7 @@ impl Machine {
     /// was cut because both together would have been too large. If so, it was not counted (see [`Cut::OneThenHeld`]
     /// above), and counting it now would make the chain depend on when an orderer was restarted.
     fn overflowed_the_last_block(&self, offset: KafkaOffset, size_bytes: usize) -> bool {
-        let Resumed { last, by_timer } = &self.resumed;
+        let ResumePoint { last, by_timer } = &self.resumed;
         let limits = self.rules.limits;
         let is_next = offset == last.metadata.last_offset_persisted.next();
         let had_room = last.envelopes < limits.max_message_count && last.size_bytes <= limits.preferred_max_bytes;
@@ -343,7 +350,7 @@ impl Machine {
 
     fn write(&mut self, envelopes: Batch<SignedEnvelope>, persisted: KafkaOffset) -> Effect {
         let (number, metadata) = self.cut_at(persisted);
-        Effect::Write { number, envelopes, metadata }
+        Effect::WriteBlock { number, envelopes, metadata }
     }
 
     fn cut_at(&mut self, persisted: KafkaOffset) -> (BlockNumber, KafkaMetadata) {

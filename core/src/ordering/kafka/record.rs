@@ -6,10 +6,10 @@ use fabric_proto::orderer::kafka_message_regular::Class as WireClass;
 use fabric_proto::orderer::{KafkaMessage, KafkaMessageConnect, KafkaMessageRegular, KafkaMessageTimeToCut};
 use prost::Message as _;
 
+use super::canonical_form::{self, MalformedEnvelope};
 use super::metadata::KafkaOffset;
-use super::normal_form::{self, NotAnEnvelope};
-use crate::channel::{BlockNumber, ConfigSequence};
 use crate::envelope::SignedEnvelope;
+use crate::types::{BlockNumber, ConfigSequence};
 
 /// Key of every record: the number of the only partition, as text.
 pub const RECORD_KEY: &[u8] = b"0";
@@ -22,14 +22,14 @@ pub enum Record {
     /// TIMETOCUT: an orderer's batch timer expired before this block was cut.
     TimeToCut(BlockNumber),
     /// REGULAR: a message.
-    Regular(Regular),
+    Regular(RegularMessage),
     /// A value that no orderer writes.
-    Malformed(Malformed),
+    Malformed(MalformedRecord),
 }
 
 /// A message in the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Regular {
+pub struct RegularMessage {
     /// Class that the producing orderer determined.
     pub class: RecordClass,
     /// The message.
@@ -57,7 +57,7 @@ pub enum RecordClass {
 /// Reason why a record cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Malformed {
+pub enum MalformedRecord {
     /// The record has no value.
     #[error("the record has no value")]
     NoValue,
@@ -69,29 +69,29 @@ pub enum Malformed {
     NoType,
     /// The payload of a REGULAR message is not an envelope.
     #[error("the payload of the REGULAR message is not an envelope: {0}")]
-    NotAnEnvelope(#[from] NotAnEnvelope),
+    NotAnEnvelope(#[from] MalformedEnvelope),
 }
 
 impl Record {
     /// Decodes a record's value. Copies nothing, except for an envelope in an unusual encoding: that is converted to the
     /// form in which Fabric stores it.
     pub fn decode(value: Option<Bytes>) -> Self {
-        let Some(value) = value else { return Self::Malformed(Malformed::NoValue) };
+        let Some(value) = value else { return Self::Malformed(MalformedRecord::NoValue) };
         match KafkaMessage::decode(value).map(|message| message.r#type) {
             Ok(Some(Type::Connect(_))) => Self::Connect,
             Ok(Some(Type::TimeToCut(ttc))) => Self::TimeToCut(BlockNumber(ttc.block_number)),
-            Ok(Some(Type::Regular(regular))) => match Regular::read(regular) {
+            Ok(Some(Type::Regular(regular))) => match RegularMessage::read(regular) {
                 Ok(regular) => Self::Regular(regular),
                 Err(cause) => Self::Malformed(cause.into()),
             },
-            Ok(None) => Self::Malformed(Malformed::NoType),
-            Err(cause) => Self::Malformed(Malformed::NotAKafkaMessage(cause)),
+            Ok(None) => Self::Malformed(MalformedRecord::NoType),
+            Err(cause) => Self::Malformed(MalformedRecord::NotAKafkaMessage(cause)),
         }
     }
 }
 
-impl Regular {
-    fn read(message: KafkaMessageRegular) -> Result<Self, NotAnEnvelope> {
+impl RegularMessage {
+    fn read(message: KafkaMessageRegular) -> Result<Self, MalformedEnvelope> {
         Ok(Self {
             class: match WireClass::try_from(message.class) {
                 Ok(WireClass::Unknown) => RecordClass::Unknown,
@@ -99,7 +99,7 @@ impl Regular {
                 Ok(WireClass::Config) => RecordClass::Config,
                 Err(_) => RecordClass::Other(message.class),
             },
-            envelope: normal_form::parse(message.payload)?,
+            envelope: canonical_form::parse(message.payload)?,
             config_sequence: ConfigSequence(message.config_seq),
             original_offset: Some(KafkaOffset(message.original_offset)).filter(|offset| offset.0 != 0),
         })
@@ -155,12 +155,12 @@ mod tests {
     #[test]
     fn what_is_no_record_is_named() {
         let decode = |value: &'static [u8]| Record::decode(Some(value.into()));
-        assert_eq!(Record::decode(None), Record::Malformed(Malformed::NoValue));
-        assert_eq!(decode(b""), Record::Malformed(Malformed::NoType));
-        assert_eq!(decode(&[0x7a, 0]), Record::Malformed(Malformed::NoType), "a kind of later days");
-        assert!(matches!(decode(b"garbage"), Record::Malformed(Malformed::NotAKafkaMessage(_))));
+        assert_eq!(Record::decode(None), Record::Malformed(MalformedRecord::NoValue));
+        assert_eq!(decode(b""), Record::Malformed(MalformedRecord::NoType));
+        assert_eq!(decode(&[0x7a, 0]), Record::Malformed(MalformedRecord::NoType), "a kind of later days");
+        assert!(matches!(decode(b"garbage"), Record::Malformed(MalformedRecord::NotAKafkaMessage(_))));
         let bad_payload = value(Type::Regular(KafkaMessageRegular { payload: "zz".into(), ..Default::default() }));
-        assert!(matches!(Record::decode(Some(bad_payload)), Record::Malformed(Malformed::NotAnEnvelope(_))));
+        assert!(matches!(Record::decode(Some(bad_payload)), Record::Malformed(MalformedRecord::NotAnEnvelope(_))));
     }
 
     proptest! {
@@ -174,7 +174,7 @@ mod tests {
                 2 => RecordClass::Config,
                 other => RecordClass::Other(other),
             };
-            let regular = Regular {
+            let regular = RegularMessage {
                 class,
                 envelope: SignedEnvelope::from_parts(payload.into(), signature.into()),
                 config_sequence: ConfigSequence(sequence),

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::effect::Failure;
 use super::metadata::{KafkaMetadata, KafkaOffset};
 use crate::block::{EncodedBlock, consenter_metadata};
-use crate::channel::BlockNumber;
 use crate::envelope::SignedEnvelope;
+use crate::types::BlockNumber;
 
 /// The part of a chain's last block that determines how the chain resumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub enum ResumeError {
 
 impl LastBlock {
     /// Reads a block. Decodes all of its envelopes.
-    pub fn read(block: &EncodedBlock) -> Result<Self, ResumeError> {
+    pub fn parse(block: &EncodedBlock) -> Result<Self, ResumeError> {
         let number = block.number();
         let parts = block.decode();
         let value = consenter_metadata(&parts).map_err(|cause| ResumeError::Metadata { number, cause })?;
@@ -75,7 +75,7 @@ impl LastBlock {
     /// Returns the offset from which to read the topic, for a machine that is resumed from this block. That is the
     /// offset of the record at which the block was cut, if the topic still has it: the record may tell how the block
     /// was cut.
-    pub fn read_from(&self, topic: TopicBounds) -> Result<KafkaOffset, Failure> {
+    pub fn resume_offset(&self, topic: TopicBounds) -> Result<KafkaOffset, Failure> {
         let taken = self.metadata.last_offset_persisted;
         let needed = taken.next();
         if needed < topic.earliest {
@@ -91,7 +91,7 @@ impl LastBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::{Contents, assemble};
+    use crate::block::{BlockContents, assemble};
     use crate::crypto::{SignError, Signer};
     use fabric_proto::common::{
         Block, BlockData, BlockHeader, BlockMetadata, ChannelHeader, ConfigEnvelope, Header, HeaderType, Metadata,
@@ -99,9 +99,9 @@ mod tests {
     };
     use prost::Message as _;
 
-    struct Nobody(Bytes);
+    struct NoSigner(Bytes);
 
-    impl Signer for Nobody {
+    impl Signer for NoSigner {
         fn creator(&self) -> &Bytes {
             &self.0
         }
@@ -126,14 +126,14 @@ mod tests {
     fn block(number: u64, envelopes: &[SignedEnvelope], consenter_metadata: Bytes) -> EncodedBlock {
         let number = BlockNumber(number);
         let last_config = BlockNumber::GENESIS;
-        let contents = Contents { number, previous_hash: &[0; 32], envelopes, last_config, consenter_metadata };
-        assemble(contents, &Nobody(Bytes::new()), [0; 24]).expect("a block")
+        let contents = BlockContents { number, previous_hash: &[0; 32], envelopes, last_config, consenter_metadata };
+        assemble(contents, &NoSigner(Bytes::new()), [0; 24]).expect("a block")
     }
 
     #[test]
     fn a_block_tells_what_it_remembers_and_how_large_it_is() {
         let message = message(HeaderType::EndorserTransaction);
-        let read = LastBlock::read(&block(5, &[message.clone(), message.clone()], KEPT.encode())).expect("reads");
+        let read = LastBlock::parse(&block(5, &[message.clone(), message.clone()], KEPT.encode())).expect("reads");
         assert_eq!((read.number, read.metadata, read.is_config), (BlockNumber(5), KEPT, false));
         assert_eq!((read.envelopes, read.size_bytes), (2, 2 * message.size_bytes()));
     }
@@ -148,12 +148,12 @@ mod tests {
             BlockHeader { number: 5, previous_hash: Bytes::new(), data_hash: Bytes::copy_from_slice(&data_hash) };
         let block = Block { header: Some(header), data: Some(data), metadata: Some(BlockMetadata { metadata: slots }) };
         let block = EncodedBlock::parse(&block.encode_to_vec()).expect("a block");
-        assert_eq!(LastBlock::read(&block).expect("reads").metadata, KEPT);
+        assert_eq!(LastBlock::parse(&block).expect("reads").metadata, KEPT);
     }
 
     #[test]
     fn a_config_block_that_changed_the_consensus_type_remembers_nothing() {
-        let read = LastBlock::read(&block(5, &[message(HeaderType::Config)], Bytes::new())).expect("reads");
+        let read = LastBlock::parse(&block(5, &[message(HeaderType::Config)], Bytes::new())).expect("reads");
         assert!(read.is_config);
         assert_eq!(read.metadata, KafkaMetadata::NONE);
         assert_eq!(read.metadata.last_offset_persisted.next(), KafkaOffset::FIRST);
@@ -163,13 +163,14 @@ mod tests {
     fn an_ordinary_block_cut_at_offset_zero_is_not_taken_for_one_that_remembers_nothing() {
         let zeros = KafkaMetadata { last_offset_persisted: KafkaOffset(0), ..KafkaMetadata::NONE };
         assert!(zeros.encode().is_empty());
-        let read = LastBlock::read(&block(1, &[message(HeaderType::EndorserTransaction)], zeros.encode()));
+        let read = LastBlock::parse(&block(1, &[message(HeaderType::EndorserTransaction)], zeros.encode()));
         assert_eq!(read.expect("reads").metadata, zeros);
     }
 
     #[test]
     fn metadata_that_cannot_be_read_names_the_block() {
-        let error = LastBlock::read(&block(9, &[message(HeaderType::Message)], "garbage".into())).expect_err("garbage");
+        let error =
+            LastBlock::parse(&block(9, &[message(HeaderType::Message)], "garbage".into())).expect_err("garbage");
         assert_eq!(error.to_string(), "read the consenter metadata of block 9; the ledger may be corrupted");
     }
 }

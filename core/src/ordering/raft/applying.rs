@@ -5,21 +5,21 @@ use fabric_proto::common::Block;
 use fabric_proto::raftpb::{ConfChange, ConfChangeType, Entry, EntryType, Snapshot};
 use prost::Message as _;
 
-use super::acknowledge::Stage;
+use super::acknowledge::EnvelopeStage;
 use super::consensus_update::names_consensus;
-use super::event::{ChainFailed, Effect, NewBlock, Rules};
-use super::machine::{Machine, Tip};
-use super::members::{Members, Step};
+use super::consenter_set::{ConsenterSet, MembershipStep};
+use super::event::{ChainFailed, Effect, NewBlock, OrderingConfig};
+use super::machine::{BlockTip, RaftMachine};
 use crate::block::header_hash;
-use crate::channel::BlockNumber;
 use crate::envelope::{self, SignedEnvelope};
-use crate::processing::{Class, classify};
+use crate::processing::{MessageClass, classify};
+use crate::types::BlockNumber;
 
 /// The reason why no entry is applied at present.
 #[derive(Clone, Debug)]
-pub(super) enum Pause {
+pub(super) enum ApplyPause {
     /// The effect of the next block's config message is being determined.
-    Applying(Decided),
+    Applying(CommittedBlock),
     /// Blocks up to this one are being pulled from other orderers.
     CatchingUp {
         number: BlockNumber,
@@ -30,14 +30,14 @@ pub(super) enum Pause {
 
 /// A committed block.
 #[derive(Clone, Debug)]
-pub(super) struct Decided {
+pub(super) struct CommittedBlock {
     index: u64,
-    tip: Tip,
+    tip: BlockTip,
     envelopes: Vec<SignedEnvelope>,
     data: Bytes,
 }
 
-impl Machine {
+impl RaftMachine {
     /// Applies the next committed entry. Returns false if there is none, or applying is paused.
     pub(super) fn apply_next(&mut self) -> Result<bool, ChainFailed> {
         if self.pause.is_some() {
@@ -87,17 +87,17 @@ impl Machine {
         if is_config(&decided.envelopes) {
             let envelope = decided.envelopes[0].clone();
             self.effects.push(Effect::Apply { number: decided.tip.number, envelope });
-            self.pause = Some(Pause::Applying(decided));
+            self.pause = Some(ApplyPause::Applying(decided));
             return Ok(());
         }
         self.metadata_index = index;
         let block = self.write(decided, self.members.metadata(index));
-        self.effects.push(Effect::Write(block));
+        self.effects.push(Effect::WriteBlock(block));
         Ok(())
     }
 
     /// Parses the block in an entry. Returns `None` if the ledger has it already.
-    fn read_block(&self, index: u64, data: Bytes) -> Result<Option<Decided>, ChainFailed> {
+    fn read_block(&self, index: u64, data: Bytes) -> Result<Option<CommittedBlock>, ChainFailed> {
         let no_block = |cause: String| ChainFailed::NoBlock { index, cause };
         let Block { header, data: block_data, .. } =
             Block::decode(data.clone()).map_err(|e| no_block(e.to_string()))?;
@@ -118,12 +118,12 @@ impl Machine {
             return Err(no_block("it has no envelopes".to_owned()));
         }
         let hash = header_hash(header.number, &header.previous_hash, &header.data_hash);
-        Ok(Some(Decided { index, tip: Tip { number, hash }, envelopes, data }))
+        Ok(Some(CommittedBlock { index, tip: BlockTip { number, hash }, envelopes, data }))
     }
 
     /// Makes a committed block the newest one, and returns it for the writer.
-    fn write(&mut self, decided: Decided, metadata: Bytes) -> NewBlock {
-        let Decided { index, tip, envelopes, data } = decided;
+    fn write(&mut self, decided: CommittedBlock, metadata: Bytes) -> NewBlock {
+        let CommittedBlock { index, tip, envelopes, data } = decided;
         self.tip = tip;
         self.written_index = index;
         self.block_left_flight(tip.number);
@@ -137,17 +137,17 @@ impl Machine {
             self.since_snapshot = 0;
             self.want_snapshot(tip.number, index, data);
         }
-        if self.acknowledge.is_due(Stage::InBlock) {
-            self.has_come_to(Stage::InBlock, ordered.clone());
+        if self.acknowledge.is_due(EnvelopeStage::InBlock) {
+            self.has_come_to(EnvelopeStage::InBlock, ordered.clone());
         }
         let pending_below = self.outbox.below();
         NewBlock { number: tip.number, header_hash: tip.hash, envelopes, metadata, pending_below, ordered }
     }
 
     /// Handles that the config message of the next block was applied.
-    pub(super) fn config_applied(&mut self, rules: Option<Rules>) -> Result<(), ChainFailed> {
+    pub(super) fn config_applied(&mut self, rules: Option<OrderingConfig>) -> Result<(), ChainFailed> {
         let decided = match self.pause.take() {
-            Some(Pause::Applying(decided)) => decided,
+            Some(ApplyPause::Applying(decided)) => decided,
             other => {
                 self.pause = other;
                 return Ok(());
@@ -166,15 +166,15 @@ impl Machine {
             self.metadata_index = index;
         }
         let block = self.write(decided, self.members.metadata(self.metadata_index));
-        self.effects.push(Effect::WriteConfig(block));
+        self.effects.push(Effect::WriteConfigBlock(block));
         self.config_left_flight(step);
         // an added or removed consenter is connected or disconnected when Raft has agreed on the membership change
-        if matches!(step, Some(Step::None | Step::Rotate(_))) {
+        if matches!(step, Some(MembershipStep::None | MembershipStep::Rotate(_))) {
             self.effects.push(Effect::Connect(self.members.clone()));
         }
         let outdated = self.outbox.judged_before(self.rules.sequence);
         if !outdated.is_empty() {
-            self.effects.push(Effect::Rejudge(outdated));
+            self.effects.push(Effect::Revalidate(outdated));
         }
         self.applied_to(index)
     }
@@ -196,7 +196,7 @@ impl Machine {
             self.to_apply.push_front(Entry { term, index, r#type: EntryType::EntryNormal as i32, data: Some(data) });
             return;
         }
-        self.pause = Some(Pause::CatchingUp { number, index });
+        self.pause = Some(ApplyPause::CatchingUp { number, index });
         self.effects.push(Effect::CatchUp { number });
     }
 
@@ -204,7 +204,7 @@ impl Machine {
     /// leader. Entries that contain one of these blocks are skipped later.
     pub(super) fn behind(&mut self, number: BlockNumber) {
         if number > self.tip.number && self.pause.is_none() {
-            self.pause = Some(Pause::CatchingUp { number, index: 0 });
+            self.pause = Some(ApplyPause::CatchingUp { number, index: 0 });
             self.effects.push(Effect::CatchUp { number });
         }
     }
@@ -213,13 +213,14 @@ impl Machine {
     /// were pulled as well are skipped by block number.
     pub(super) fn caught_up(
         &mut self,
-        tip: Tip,
-        members: Members,
+        tip: BlockTip,
+        members: ConsenterSet,
         raft_index: u64,
-        rules: Rules,
+        rules: OrderingConfig,
     ) -> Result<(), ChainFailed> {
-        let is_enough = |pause: &mut Pause| matches!(pause, Pause::CatchingUp { number, .. } if *number <= tip.number);
-        let Some(Pause::CatchingUp { index, .. }) = self.pause.take_if(is_enough) else { return Ok(()) };
+        let is_enough =
+            |pause: &mut ApplyPause| matches!(pause, ApplyPause::CatchingUp { number, .. } if *number <= tip.number);
+        let Some(ApplyPause::CatchingUp { index, .. }) = self.pause.take_if(is_enough) else { return Ok(()) };
         self.tip = tip;
         self.written_index = self.written_index.max(index).max(raft_index);
         self.metadata_index = raft_index;
@@ -233,5 +234,6 @@ impl Machine {
 /// Whether this is a config block, as by Fabric's `IsConfigBlock`: one message, of a type that is alone in its block.
 fn is_config(envelopes: &[SignedEnvelope]) -> bool {
     let [only] = envelopes else { return false };
-    envelope::Message::parse(only.clone()).is_ok_and(|message| classify(message.channel_header.r#type) == Class::Config)
+    envelope::ParsedEnvelope::parse(only.clone())
+        .is_ok_and(|message| classify(message.channel_header.r#type) == MessageClass::Config)
 }

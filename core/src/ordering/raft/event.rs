@@ -5,37 +5,37 @@ use fabric_proto::etcdraft::Consenter;
 use fabric_proto::raftpb;
 use orderer_raft::{MachineFailed, StepError};
 
-use super::members::{Members, MembersError};
+use super::consenter_set::{ConsenterSet, ConsenterSetError};
 use crate::block::Hash;
-use crate::channel::{BlockNumber, ConfigSequence};
 use crate::envelope::SignedEnvelope;
-use crate::ordering::cutter::BatchLimits;
+use crate::ordering::block_cutter::BatchLimits;
+use crate::types::{BlockNumber, ConfigSequence};
 
 /// An envelope to be ordered.
 #[derive(Clone, Debug)]
-pub struct Submission {
+pub struct SubmittedEnvelope {
     /// The envelope, with the bytes that go into a block.
     pub envelope: SignedEnvelope,
     /// Sequence of the configuration under which it was validated.
-    pub checked_at: ConfigSequence,
+    pub validated_at: ConfigSequence,
     /// Whether it is a CONFIG or ORDERER_TRANSACTION message.
     pub is_config: bool,
     /// Where the envelope came in.
-    pub origin: Origin,
+    pub origin: EnvelopeOrigin,
 }
 
 /// The node where an envelope came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum EnvelopeOrigin {
     /// This node; the number is its sequence among the envelopes that came in here.
-    Here(u64),
+    Local(u64),
     /// Another consenter, with this Raft ID, which forwarded it.
     Consenter(u64),
 }
 
 /// The part of a configuration that a chain uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct OrderingConfig {
     /// Sequence of the configuration.
     pub sequence: ConfigSequence,
     /// Limits of a block.
@@ -46,7 +46,7 @@ pub struct Rules {
     pub snapshot_bytes: u64,
 }
 
-/// Input of [`Machine::step`](super::Machine::step).
+/// Input of [`RaftMachine::step`](super::RaftMachine::step).
 #[derive(Debug)]
 pub enum Event {
     /// One interval of the channel's clock (`TickInterval`) has passed.
@@ -61,22 +61,22 @@ pub enum Event {
         metadata: Bytes,
     },
     /// An envelope came in.
-    Order(Submission),
+    Order(SubmittedEnvelope),
     /// The batch timer fired.
     Timer,
     /// The write of [`Effect::Persist`] with this number is durable, and so are all earlier ones.
     Persisted(u64),
-    /// The outcome of [`Effect::Examine`].
-    Examined(Examined),
-    /// The outcome of [`Effect::Rejudge`] for one envelope.
-    Rejudged {
+    /// The outcome of [`Effect::Validate`].
+    Validated(RevalidationResult),
+    /// The outcome of [`Effect::Revalidate`] for one envelope.
+    Revalidated {
         /// Sequence of the envelope.
         sequence: u64,
         /// The envelope as validated under the current configuration; `None` if it is no longer valid.
-        valid: Option<Submission>,
+        valid: Option<SubmittedEnvelope>,
     },
     /// The outcome of [`Effect::Apply`]. `None`: the message created another channel, or changed nothing in this one.
-    Applied(Option<Rules>),
+    Applied(Option<OrderingConfig>),
     /// The blocks up to this one are durable.
     Durable(BlockNumber),
     /// A message to this consenter was not delivered.
@@ -89,10 +89,10 @@ pub enum Event {
         sent: bool,
     },
     /// The envelope with this sequence, which came in here, was handed to the stream to the leader. Needed only if
-    /// [`Acknowledge::follows_forwarding`](super::Acknowledge::follows_forwarding) is true.
+    /// [`AcknowledgePoint::follows_forwarding`](super::AcknowledgePoint::follows_forwarding) is true.
     Forwarded(u64),
     /// A forwarded envelope did not reach the leader.
-    NotForwarded(Submission),
+    NotForwarded(SubmittedEnvelope),
     /// Follows [`Effect::Suspect`]: the channel has a config block with this number, and this node is a consenter in
     /// it.
     Behind(BlockNumber),
@@ -103,26 +103,26 @@ pub enum Event {
         /// The hash of its header.
         hash: Hash,
         /// The consenters as of that block.
-        members: Members,
+        members: ConsenterSet,
         /// Raft index in the metadata of that block.
         raft_index: u64,
         /// The configuration as of that block.
-        rules: Rules,
+        rules: OrderingConfig,
     },
 }
 
-/// The outcome of [`Effect::Examine`].
+/// The outcome of [`Effect::Validate`].
 #[derive(Debug)]
-pub enum Examined {
+pub enum RevalidationResult {
     /// The envelope is valid under the current configuration.
     Valid {
         /// The envelope; a config message may have been rebuilt.
-        submission: Submission,
+        submission: SubmittedEnvelope,
         /// The consenters that a CONFIG message leads to; `None` for other messages.
         consenters: Option<Vec<Consenter>>,
     },
     /// The envelope is invalid.
-    Invalid(Submission),
+    Invalid(SubmittedEnvelope),
 }
 
 /// A block to write. The writer assembles it from its envelopes, and must get the same header hash.
@@ -157,7 +157,7 @@ pub struct LogWrite {
     pub must_sync: bool,
 }
 
-/// Output of [`Machine::step`](super::Machine::step), to be performed in order.
+/// Output of [`RaftMachine::step`](super::RaftMachine::step), to be performed in order.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Effect {
@@ -177,19 +177,19 @@ pub enum Effect {
         /// Raft ID of the leader.
         to: u64,
         /// The envelope.
-        submission: Box<Submission>,
+        submission: Box<SubmittedEnvelope>,
     },
     /// Validate an envelope under the current configuration, and determine the consenters that it leads to; then report
-    /// [`Event::Examined`].
-    Examine(Box<Submission>),
-    /// Revalidate pending envelopes; then report [`Event::Rejudged`] for each.
-    Rejudge(Vec<Submission>),
+    /// [`Event::Validated`].
+    Validate(Box<SubmittedEnvelope>),
+    /// Revalidate pending envelopes; then report [`Event::Revalidated`] for each.
+    Revalidate(Vec<SubmittedEnvelope>),
     /// Respond SUCCESS to the senders of the envelopes with these sequences, unless that was done before.
     Acknowledge(Vec<u64>),
     /// An envelope is dropped, with the reason.
-    Dropped(Box<Submission>, &'static str),
+    Dropped(Box<SubmittedEnvelope>, &'static str),
     /// Write a block.
-    Write(NewBlock),
+    WriteBlock(NewBlock),
     /// Determine the effect of the next block's config message, then report [`Event::Applied`].
     Apply {
         /// The block's number.
@@ -198,13 +198,13 @@ pub enum Effect {
         envelope: SignedEnvelope,
     },
     /// Write the block whose config message was applied.
-    WriteConfig(NewBlock),
+    WriteConfigBlock(NewBlock),
     /// Start the batch timer: it fires once, after the batch timeout.
     ArmTimer,
     /// Stop the batch timer.
     DisarmTimer,
     /// Connect to these consenters, and to no others.
-    Connect(Members),
+    Connect(ConsenterSet),
     /// The leader changed, or is unknown.
     Leader(Option<u64>),
     /// Write a snapshot to the log, then delete the entries up to and including `trim`.
@@ -273,7 +273,7 @@ pub enum ChainFailed {
     },
     /// The consenters of the configuration and of the blocks contradict each other.
     #[error(transparent)]
-    Members(#[from] MembersError),
+    Members(#[from] ConsenterSetError),
     /// This node is not a consenter of the channel.
     #[error("this node is no consenter of the channel")]
     NotAMember,

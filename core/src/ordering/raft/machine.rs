@@ -1,6 +1,6 @@
 //! The chain of one channel of type etcdraft, as a state machine around Raft's state machine.
 //!
-//! [`Machine::step`] processes an [`Event`] and returns the [`Effect`]s that the caller has to perform, in their order.
+//! [`RaftMachine::step`] processes an [`Event`] and returns the [`Effect`]s that the caller has to perform, in their order.
 //! [`orderer_raft::Machine`] decides what to write, to send and to apply; this state machine turns committed entries
 //! into blocks. Four files share the state: this one handles events and Raft's decisions, `applying` turns committed
 //! entries into blocks, `leading` cuts and proposes blocks, and `restore` creates the machine from the ledger and the
@@ -12,29 +12,29 @@ use bytes::Bytes;
 use fabric_proto::raftpb;
 use orderer_raft::{self as raft, MachineFailed, Ready, Role, SoftState, Status, StepError};
 
-use super::acknowledge::{Acknowledge, Stage};
-use super::active::ActiveNodes;
-use super::applying::Pause;
-use super::event::{ChainFailed, Effect, Event, LogWrite, Origin, Rules, Submission};
-use super::leading::Leading;
-use super::members::Members;
+use super::acknowledge::{AcknowledgePoint, EnvelopeStage};
+use super::active_nodes::ActiveNodes;
+use super::applying::ApplyPause;
+use super::consenter_set::ConsenterSet;
+use super::event::{ChainFailed, Effect, EnvelopeOrigin, Event, LogWrite, OrderingConfig, SubmittedEnvelope};
+use super::leader_state::LeaderState;
 use super::outbox::Outbox;
 use crate::block::Hash;
-use crate::channel::BlockNumber;
+use crate::types::BlockNumber;
 
 /// If no envelope that came in here gets into a block for this number of election timeouts, all are sent again.
 const PATIENCE_ELECTIONS: u64 = 6;
 
 /// Number and header hash of the newest block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tip {
+pub(super) struct BlockTip {
     pub(super) number: BlockNumber,
     pub(super) hash: Hash,
 }
 
 /// A snapshot to take once its block is durable.
 #[derive(Clone, Debug)]
-struct WantedSnapshot {
+struct PendingSnapshot {
     number: BlockNumber,
     index: u64,
     data: Bytes,
@@ -42,13 +42,13 @@ struct WantedSnapshot {
 
 /// State machine of one channel of type etcdraft. Performs no I/O; see the module's documentation.
 #[derive(Clone, Debug)]
-pub struct Machine {
+pub struct RaftMachine {
     pub(super) raft: raft::Machine,
     pub(super) id: u64,
     pub(super) election_tick: u64,
-    pub(super) members: Members,
-    pub(super) rules: Rules,
-    pub(super) tip: Tip,
+    pub(super) members: ConsenterSet,
+    pub(super) rules: OrderingConfig,
+    pub(super) tip: BlockTip,
     /// Index of the newest entry whose block is written. After a restart, Raft returns some of these entries again.
     pub(super) written_index: u64,
     /// Raft index in the metadata of the newest block.
@@ -56,18 +56,18 @@ pub struct Machine {
     /// Index of the newest applied entry.
     pub(super) applied: u64,
     pub(super) to_apply: VecDeque<raftpb::Entry>,
-    pub(super) pause: Option<Pause>,
+    pub(super) pause: Option<ApplyPause>,
     unpersisted: VecDeque<Unpersisted>,
     pub(super) term: u64,
     pub(super) leader: Option<u64>,
     role: Role,
     /// Newest term of which an entry is applied.
     pub(super) settled_term: u64,
-    pub(super) leading: Option<Leading>,
+    pub(super) leading: Option<LeaderState>,
     /// Envelopes that came in and are neither in the cutter nor forwarded, in their order.
-    pub(super) intake: VecDeque<Submission>,
+    pub(super) intake: VecDeque<SubmittedEnvelope>,
     pub(super) outbox: Outbox,
-    pub(super) acknowledge: Acknowledge,
+    pub(super) acknowledge: AcknowledgePoint,
     /// Tick before which nothing more is forwarded, because the leader did not receive a forwarded envelope.
     forward_again: u64,
     /// Whether a message from the leader has arrived since it was last unreachable. Nothing is forwarded until then: a
@@ -85,7 +85,7 @@ pub struct Machine {
     pub(super) since_snapshot: u64,
     /// A snapshot is taken after this number of bytes even if the configuration allows more.
     max_log_bytes: u64,
-    wanted_snapshot: Option<WantedSnapshot>,
+    wanted_snapshot: Option<PendingSnapshot>,
     /// Number of consecutive ticks without a leader.
     leaderless: u64,
     /// Tick before which a message for another Raft ID causes no further [`Effect::Suspect`].
@@ -121,14 +121,14 @@ pub struct ChainStatus {
     pub in_flight: usize,
 }
 
-impl Machine {
+impl RaftMachine {
     #[expect(clippy::too_many_arguments, reason = "only `restore` calls it")]
     pub(super) fn of_parts(
         raft: raft::Machine,
         config: &raft::Config,
-        members: Members,
-        rules: Rules,
-        tip: Tip,
+        members: ConsenterSet,
+        rules: OrderingConfig,
+        tip: BlockTip,
         written_index: u64,
         applied: u64,
         next_sequence: u64,
@@ -153,7 +153,7 @@ impl Machine {
             leading: None,
             intake: VecDeque::new(),
             outbox: Outbox::new(next_sequence),
-            acknowledge: Acknowledge::default(),
+            acknowledge: AcknowledgePoint::default(),
             forward_again: 0,
             hears_leader: false,
             active: ActiveNodes::default(),
@@ -183,17 +183,17 @@ impl Machine {
             Event::Order(submission) => self.order(submission),
             Event::Timer => self.timer_fired()?,
             Event::Persisted(number) => self.persisted(number)?,
-            Event::Examined(examined) => self.examined(examined)?,
-            Event::Rejudged { sequence, valid } => self.rejudged(sequence, valid),
+            Event::Validated(examined) => self.examined(examined)?,
+            Event::Revalidated { sequence, valid } => self.rejudged(sequence, valid),
             Event::Applied(rules) => self.config_applied(rules)?,
             Event::Durable(number) => self.durable(number)?,
             Event::Unreachable(id) => self.raft.report_unreachable(id)?,
             Event::SnapshotSent { to, sent } => self.raft.report_snapshot(to, sent)?,
-            Event::Forwarded(sequence) => self.has_come_to(Stage::WithLeader, vec![sequence]),
+            Event::Forwarded(sequence) => self.has_come_to(EnvelopeStage::WithLeader, vec![sequence]),
             Event::NotForwarded(submission) => self.not_forwarded(submission),
             Event::Behind(number) => self.behind(number),
             Event::CaughtUp { number, hash, members, raft_index, rules } => {
-                self.caught_up(Tip { number, hash }, members, raft_index, rules)?;
+                self.caught_up(BlockTip { number, hash }, members, raft_index, rules)?;
             }
         }
         self.go_on()?;
@@ -206,7 +206,7 @@ impl Machine {
     }
 
     /// Returns the consenters under the newest configuration.
-    pub fn members(&self) -> &Members {
+    pub fn members(&self) -> &ConsenterSet {
         &self.members
     }
 
@@ -218,7 +218,7 @@ impl Machine {
 
     /// Whether this node leads and accepts envelopes.
     pub fn serves_as_leader(&self) -> bool {
-        self.leading.as_ref().is_some_and(Leading::serves)
+        self.leading.as_ref().is_some_and(LeaderState::serves)
     }
 
     /// Returns the leader's Raft ID; `None` if it is unknown.
@@ -263,7 +263,7 @@ impl Machine {
             outbox: self.outbox.held(),
             sent_again: self.outbox.sent_again(),
             intake: self.intake.len(),
-            in_flight: self.leading.as_ref().map_or(0, Leading::in_flight),
+            in_flight: self.leading.as_ref().map_or(0, LeaderState::in_flight),
         })
     }
 
@@ -343,16 +343,16 @@ impl Machine {
         Ok(())
     }
 
-    fn order(&mut self, submission: Submission) {
+    fn order(&mut self, submission: SubmittedEnvelope) {
         match submission.origin {
             // it moves to the intake, or is forwarded, with all other unsent envelopes
-            Origin::Here(sequence) => self.outbox.add(sequence, submission),
-            Origin::Consenter(_) => self.intake.push_back(submission),
+            EnvelopeOrigin::Local(sequence) => self.outbox.add(sequence, submission),
+            EnvelopeOrigin::Consenter(_) => self.intake.push_back(submission),
         }
     }
 
     /// Acknowledges the envelopes that have reached `stage`, if that stage is the one that acknowledges.
-    pub(super) fn has_come_to(&mut self, stage: Stage, sequences: Vec<u64>) {
+    pub(super) fn has_come_to(&mut self, stage: EnvelopeStage, sequences: Vec<u64>) {
         if self.acknowledge.is_due(stage) && !sequences.is_empty() {
             self.effects.push(Effect::Acknowledge(sequences));
         }
@@ -360,16 +360,16 @@ impl Machine {
 
     /// Returns an envelope that did not reach its leader to the outbox or the intake. It is sent again at the next tick
     /// at the earliest, because the connection may be blocked, and not before a message from the leader has arrived.
-    pub(super) fn not_forwarded(&mut self, submission: Submission) {
+    pub(super) fn not_forwarded(&mut self, submission: SubmittedEnvelope) {
         self.forward_again = self.ticks + 1;
         self.hears_leader = false;
         match submission.origin {
-            Origin::Here(sequence) => self.outbox.not_sent(sequence),
-            Origin::Consenter(_) => self.intake.push_front(submission),
+            EnvelopeOrigin::Local(sequence) => self.outbox.not_sent(sequence),
+            EnvelopeOrigin::Consenter(_) => self.intake.push_front(submission),
         }
     }
 
-    fn rejudged(&mut self, sequence: u64, valid: Option<Submission>) {
+    fn rejudged(&mut self, sequence: u64, valid: Option<SubmittedEnvelope>) {
         match valid {
             Some(submission) => self.outbox.judged(sequence, submission),
             None => {
@@ -493,8 +493,8 @@ impl Machine {
         let mut taken_in = Vec::new();
         for submission in self.outbox.take_unsent(self.term, self.ticks) {
             if leader == self.id {
-                if let Origin::Here(sequence) = submission.origin
-                    && self.acknowledge.is_due(Stage::WithLeader)
+                if let EnvelopeOrigin::Local(sequence) = submission.origin
+                    && self.acknowledge.is_due(EnvelopeStage::WithLeader)
                 {
                     taken_in.push(sequence);
                 }
@@ -503,7 +503,7 @@ impl Machine {
                 self.effects.push(Effect::Forward { to: leader, submission: Box::new(submission) });
             }
         }
-        self.has_come_to(Stage::WithLeader, taken_in);
+        self.has_come_to(EnvelopeStage::WithLeader, taken_in);
         if leader != self.id {
             let forward = |submission| Effect::Forward { to: leader, submission: Box::new(submission) };
             self.effects.extend(self.intake.drain(..).map(forward));
@@ -512,7 +512,7 @@ impl Machine {
 
     /// Requests a snapshot at this block, to be taken once the block is durable.
     pub(super) fn want_snapshot(&mut self, number: BlockNumber, index: u64, data: Bytes) {
-        self.wanted_snapshot = Some(WantedSnapshot { number, index, data });
+        self.wanted_snapshot = Some(PendingSnapshot { number, index, data });
     }
 
     /// Bounds the bytes of blocks that the log holds in memory: a snapshot is taken after this number even if the

@@ -12,14 +12,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::event::Submission;
+use super::event::SubmittedEnvelope;
 use crate::block::Hash;
 use crate::crypto::sha256;
 
 /// Envelopes that came in on this node and are in no block yet; see the module's documentation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outbox {
-    waiting: BTreeMap<u64, Waiting>,
+    waiting: BTreeMap<u64, OutboxEntry>,
     /// Sequences of the envelopes that no leader has.
     unsent: BTreeSet<u64>,
     /// Sequences of equal envelopes by hash, the oldest first.
@@ -35,15 +35,15 @@ pub(super) struct Outbox {
 }
 
 #[derive(Clone, Debug)]
-struct Waiting {
-    submission: Submission,
+struct OutboxEntry {
+    submission: SubmittedEnvelope,
     hash: Hash,
-    sent: Option<Sent>,
+    sent: Option<SendRecord>,
 }
 
 /// Term and tick in which an envelope was sent.
 #[derive(Clone, Copy, Debug)]
-struct Sent {
+struct SendRecord {
     term: u64,
     tick: u64,
     /// Position among all sent envelopes; the first has 1.
@@ -58,22 +58,22 @@ impl Outbox {
 
     /// Adds an envelope from before the restart. The leader of `term` may have it, ahead of all envelopes that are sent
     /// from now on.
-    pub(super) fn add_old(&mut self, sequence: u64, submission: Submission, term: u64) {
+    pub(super) fn add_old(&mut self, sequence: u64, submission: SubmittedEnvelope, term: u64) {
         self.add(sequence, submission);
         self.unsent.remove(&sequence);
         if let Some(waiting) = self.waiting.get_mut(&sequence) {
-            waiting.sent = Some(Sent { term, tick: 0, order: 0 });
+            waiting.sent = Some(SendRecord { term, tick: 0, order: 0 });
         }
     }
 
     /// Adds an envelope with this sequence.
-    pub(super) fn add(&mut self, sequence: u64, submission: Submission) {
+    pub(super) fn add(&mut self, sequence: u64, submission: SubmittedEnvelope) {
         let hash = sha256(&[submission.envelope.raw()]);
         self.bytes += submission.envelope.raw().len();
         self.by_hash.entry(hash).or_default().push(sequence);
         self.next_sequence = self.next_sequence.max(sequence + 1);
         self.unsent.insert(sequence);
-        self.waiting.insert(sequence, Waiting { submission, hash, sent: None });
+        self.waiting.insert(sequence, OutboxEntry { submission, hash, sent: None });
     }
 
     /// Removes an envelope that a block contains. Returns its sequence; if several are equal, that of the oldest.
@@ -91,8 +91,8 @@ impl Outbox {
     }
 
     /// Removes an envelope: a block contains it, or it is no longer valid.
-    pub(super) fn remove(&mut self, sequence: u64) -> Option<Submission> {
-        let Waiting { submission, hash, .. } = self.waiting.remove(&sequence)?;
+    pub(super) fn remove(&mut self, sequence: u64) -> Option<SubmittedEnvelope> {
+        let OutboxEntry { submission, hash, .. } = self.waiting.remove(&sequence)?;
         self.unsent.remove(&sequence);
         self.bytes -= submission.envelope.raw().len();
         if let Some(same) = self.by_hash.get_mut(&hash) {
@@ -110,13 +110,13 @@ impl Outbox {
     }
 
     /// Returns the unsent envelopes in their order, and records them as sent to the leader of `term`.
-    pub(super) fn take_unsent(&mut self, term: u64, tick: u64) -> Vec<Submission> {
+    pub(super) fn take_unsent(&mut self, term: u64, tick: u64) -> Vec<SubmittedEnvelope> {
         let unsent = std::mem::take(&mut self.unsent);
         let mut taken = Vec::with_capacity(unsent.len());
         for sequence in unsent {
             if let Some(waiting) = self.waiting.get_mut(&sequence) {
                 self.sent += 1;
-                waiting.sent = Some(Sent { term, tick, order: self.sent });
+                waiting.sent = Some(SendRecord { term, tick, order: self.sent });
                 taken.push(waiting.submission.clone());
             }
         }
@@ -149,13 +149,13 @@ impl Outbox {
     }
 
     /// Returns the envelopes that were validated under an older configuration than this.
-    pub(super) fn judged_before(&self, sequence: crate::channel::ConfigSequence) -> Vec<Submission> {
+    pub(super) fn judged_before(&self, sequence: crate::types::ConfigSequence) -> Vec<SubmittedEnvelope> {
         let submissions = self.waiting.values().map(|waiting| &waiting.submission);
-        submissions.filter(|submission| submission.checked_at < sequence).cloned().collect()
+        submissions.filter(|submission| submission.validated_at < sequence).cloned().collect()
     }
 
     /// Replaces an envelope by the outcome of its revalidation.
-    pub(super) fn judged(&mut self, sequence: u64, submission: Submission) {
+    pub(super) fn judged(&mut self, sequence: u64, submission: SubmittedEnvelope) {
         if let Some(waiting) = self.waiting.get_mut(&sequence) {
             let raw = submission.envelope.raw();
             if raw == waiting.submission.envelope.raw() {

@@ -9,14 +9,14 @@ use fabric_proto::raftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryTy
 use orderer_raft::{self as raft, RestoredLog};
 use prost::Message as _;
 
-use super::acknowledge::Acknowledge;
-use super::event::{ChainFailed, Origin, Rules, Submission};
-use super::machine::{Machine, Tip};
-use super::members::Members;
+use super::acknowledge::AcknowledgePoint;
+use super::consenter_set::ConsenterSet;
+use super::event::{ChainFailed, EnvelopeOrigin, OrderingConfig, SubmittedEnvelope};
+use super::machine::{BlockTip, RaftMachine};
 use crate::block::Hash;
-use crate::channel::{BlockNumber, ChannelId};
 use crate::config::parse_go_duration;
 use crate::crypto::sha256;
+use crate::types::{BlockNumber, ChannelId};
 
 /// Number of entries that stay in the log before a snapshot, for followers that lag a little.
 pub(super) const KEPT_ENTRIES: u64 = 16;
@@ -27,7 +27,7 @@ const MAX_INFLIGHT_MESSAGES: usize = 1 << 10;
 
 /// The state with which a chain starts.
 #[derive(Debug)]
-pub struct Start {
+pub struct InitialState {
     /// The channel.
     pub channel: ChannelId,
     /// Number of the newest block.
@@ -38,17 +38,17 @@ pub struct Start {
     /// migrates from another consensus type.
     pub metadata: Bytes,
     /// The rules of the configuration.
-    pub rules: Rules,
+    pub rules: OrderingConfig,
     /// The Raft settings of the configuration.
     pub options: Options,
     /// Index of this node in the list of consenters.
     pub place: usize,
     /// Envelopes that were acknowledged here and are in no block, in the order of their sequences.
-    pub pending: Vec<Submission>,
+    pub pending: Vec<SubmittedEnvelope>,
     /// Sequence of the next envelope that comes in here.
     pub next_sequence: u64,
     /// Condition under which senders get the response SUCCESS.
-    pub acknowledge: Acknowledge,
+    pub acknowledge: AcknowledgePoint,
     /// Number of ticks without a leader after which the chain asks other orderers for the newest config block (Fabric's
     /// `EvictionSuspicion`).
     pub suspicion_ticks: u64,
@@ -79,7 +79,7 @@ pub fn snapshot_bytes(options: &Options) -> u64 {
 }
 
 /// Returns the log of a new channel: committed entries that add its consenters.
-pub fn first_log(members: &Members) -> LogContents {
+pub fn first_log(members: &ConsenterSet) -> LogContents {
     let entry = |(index, node_id): (u64, u64)| {
         let change = ConfChange { r#type: ConfChangeType::ConfChangeAddNode as i32, node_id, ..ConfChange::default() };
         let data = Some(Bytes::from(change.encode_to_vec()));
@@ -97,13 +97,13 @@ pub fn first_candidate(channel: &ChannelId, consenters: usize) -> u64 {
     number % (consenters.max(1) as u64) + 1
 }
 
-impl Machine {
+impl RaftMachine {
     /// Creates a chain that continues after the ledger and the log. `new`: the log was made for a new channel.
     ///
     /// # Errors
     /// Fails if they contradict each other, or this node is not a consenter.
-    pub fn restore(start: Start, log: LogContents, new: bool) -> Result<Self, ChainFailed> {
-        let Start {
+    pub fn restore(start: InitialState, log: LogContents, new: bool) -> Result<Self, ChainFailed> {
+        let InitialState {
             channel,
             number,
             header_hash,
@@ -117,7 +117,7 @@ impl Machine {
             suspicion_ticks,
             seed,
         } = start;
-        let (members, written_index) = Members::read(&metadata, &rules.consenters)?;
+        let (members, written_index) = ConsenterSet::read(&metadata, &rules.consenters)?;
         let id = members.ids().nth(place).ok_or(ChainFailed::NotAMember)?;
         let config = raft::Config {
             id,
@@ -127,7 +127,7 @@ impl Machine {
             max_inflight_msgs: (options.max_inflight_blocks as usize).clamp(1, MAX_INFLIGHT_MESSAGES),
             seed,
         };
-        let tip = Tip { number, hash: header_hash };
+        let tip = BlockTip { number, hash: header_hash };
         let (log, applied) = restored(log, written_index, tip);
         let since_snapshot = bytes_of_blocks(&log.entries, applied);
         let raft = raft::Machine::new(&config, log)?;
@@ -140,7 +140,7 @@ impl Machine {
         machine.term = machine.raft.status()?.term;
         // done before the first block is written, because each block records which envelopes are still pending
         for submission in pending {
-            if let Origin::Here(sequence) = submission.origin {
+            if let EnvelopeOrigin::Local(sequence) = submission.origin {
                 machine.outbox.add_old(sequence, submission, machine.term);
             }
         }
@@ -149,7 +149,7 @@ impl Machine {
 }
 
 /// Returns Raft's initial state, and the applied index. Entries whose blocks are written count as applied.
-fn restored(log: LogContents, written_index: u64, tip: Tip) -> (RestoredLog, u64) {
+fn restored(log: LogContents, written_index: u64, tip: BlockTip) -> (RestoredLog, u64) {
     let LogContents { mut hard_state, snapshot, entries } = log;
     let behind = snapshot.as_ref().map_or(0, |snapshot| snapshot.metadata.index);
     let entries: Vec<Entry> = entries.into_iter().filter(|entry| entry.index > behind).collect();
@@ -245,8 +245,8 @@ mod tests {
     use fabric_proto::raftpb::SnapshotMetadata;
 
     use super::*;
-    use crate::channel::ConfigSequence;
-    use crate::ordering::cutter::BatchLimits;
+    use crate::ordering::block_cutter::BatchLimits;
+    use crate::types::ConfigSequence;
 
     fn entry(index: u64, number: u64) -> (Entry, Hash) {
         let header = BlockHeader { number, ..BlockHeader::default() };
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_bytes_since_the_last_snapshot_outlive_a_restart() {
-        let members = Members::first(&[Consenter::default()]);
+        let members = ConsenterSet::first(&[Consenter::default()]);
         let mut log = first_log(&members);
         let entry = |index: u64, bytes: usize| {
             let data = (bytes > 0).then(|| Bytes::from(vec![7; bytes]));
@@ -293,13 +293,13 @@ mod tests {
         log.entries.extend([entry(2, 0), entry(3, 100), entry(4, 200), entry(5, 400)]);
         log.hard_state = HardState { term: 2, vote: 1, commit: 5 };
         let restore = |log: &LogContents| {
-            let start = Start {
+            let start = InitialState {
                 channel: ChannelId::parse("ch").expect("a name"),
                 number: BlockNumber(2),
                 header_hash: Hash::default(),
                 // entry 5 is committed and not in a block yet
                 metadata: members.metadata(4),
-                rules: Rules {
+                rules: OrderingConfig {
                     sequence: ConfigSequence(0),
                     limits: BatchLimits { max_message_count: 10, preferred_max_bytes: 1000 },
                     consenters: vec![Consenter::default()],
@@ -309,11 +309,11 @@ mod tests {
                 place: 0,
                 pending: Vec::new(),
                 next_sequence: 0,
-                acknowledge: Acknowledge::Durable,
+                acknowledge: AcknowledgePoint::Durable,
                 suspicion_ticks: 100,
                 seed: 1,
             };
-            Machine::restore(start, log.clone(), false).expect("ledger and log fit").since_snapshot
+            RaftMachine::restore(start, log.clone(), false).expect("ledger and log fit").since_snapshot
         };
         assert_eq!(restore(&log), 300);
         let conf_state = ConfState { voters: vec![1], ..ConfState::default() };

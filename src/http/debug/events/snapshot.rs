@@ -4,8 +4,8 @@ use orderer_core::counted::counted;
 use std::collections::BTreeMap;
 
 use orderer_actors::NodeContext;
-use orderer_actors::channel::Entry;
-use orderer_actors::status::{InHand, Level, now_ms};
+use orderer_actors::channel::ChannelEntry;
+use orderer_actors::status::{Activity, HealthLevel, now_ms};
 use serde::Serialize;
 
 /// An event; its number is assigned per reader.
@@ -16,7 +16,7 @@ pub(super) struct Event {
     channel: Option<String>,
     actor: Option<String>,
     text: String,
-    level: Option<Level>,
+    level: Option<HealthLevel>,
     height: Option<u64>,
     pub(super) count: Option<u64>,
 }
@@ -32,7 +32,7 @@ pub(super) struct NodeSnapshot {
 #[derive(PartialEq)]
 struct ChannelSnapshotView {
     state: String,
-    level: Level,
+    level: HealthLevel,
     height: u64,
 }
 
@@ -57,27 +57,27 @@ impl Event {
 impl NodeSnapshot {
     /// Reads the current state: some milliseconds with a thousand channels.
     pub(super) fn of(context: &NodeContext) -> Self {
-        let channel = |entry: &Entry| match entry {
-            Entry::Open(channel) => {
+        let channel = |entry: &ChannelEntry| match entry {
+            ChannelEntry::Open(channel) => {
                 let state = channel.state();
-                let level = Level::of_channel(&state);
+                let level = HealthLevel::of_channel(&state);
                 ChannelSnapshotView { state: state.to_string(), level, height: channel.ledger().height() }
             }
-            Entry::Broken(broken) => ChannelSnapshotView {
+            ChannelEntry::Unavailable(broken) => ChannelSnapshotView {
                 state: format!("it cannot be opened: {}", broken.cause),
-                level: Level::Bad,
+                level: HealthLevel::Bad,
                 height: 0,
             },
         };
         let actors = context.board.all().into_iter().map(|(path, cell)| {
-            let (report, in_hand) = (cell.report(), cell.in_hand());
-            let stuck = in_hand.as_ref().is_some_and(InHand::is_stuck);
+            let (report, in_hand) = (cell.report(), cell.current_activity());
+            let stuck = in_hand.as_ref().is_some_and(Activity::is_stuck);
             (path, ActorSnapshot { state: report.state, restarts: report.restarts, stuck })
         });
         Self {
-            channels: context.directory.all().iter().map(|(id, entry)| (id.to_string(), channel(entry))).collect(),
+            channels: context.directory.entries().iter().map(|(id, entry)| (id.to_string(), channel(entry))).collect(),
             actors: actors.collect(),
-            refusals: context.observed.refusals().total(),
+            refusals: context.observer.refusals().total(),
         }
     }
 
@@ -104,14 +104,14 @@ impl NodeSnapshot {
             let was = before.actors.get(path);
             let event =
                 |kind, text, level| Event { actor: Some(path.clone()), level: Some(level), ..Event::new(kind, text) };
-            let level = Level::of_actor(&now.state);
+            let level = HealthLevel::of_actor(&now.state);
             if was.is_some_and(|was| was.restarts != now.restarts) {
                 events.push(event("actor", format!("started again, for the {}. time", now.restarts), level));
             } else if was.is_none_or(|was| was.state != now.state) {
                 events.push(event("actor", now.state.clone(), level));
             }
             match (was.is_some_and(|was| was.stuck), now.stuck) {
-                (false, true) => events.push(event("stuck", "it is stuck".to_owned(), Level::Bad)),
+                (false, true) => events.push(event("stuck", "it is stuck".to_owned(), HealthLevel::Bad)),
                 (true, false) => events.push(event("stuck", "it goes on".to_owned(), level)),
                 _ => {}
             }
@@ -130,7 +130,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(in super::super) fn seen(state: &str, height: u64, restarts: u64, refusals: u64) -> NodeSnapshot {
-        let channel = ChannelSnapshotView { state: state.to_owned(), level: Level::Good, height };
+        let channel = ChannelSnapshotView { state: state.to_owned(), level: HealthLevel::Good, height };
         let actor = ActorSnapshot { state: "running".to_owned(), restarts, stuck: false };
         NodeSnapshot {
             channels: [("a".to_owned(), channel)].into(),

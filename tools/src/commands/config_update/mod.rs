@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use fabric_json::{DecodeOptions, from_json, to_json};
 use fabric_proto::common::{ChannelHeader, ConfigUpdate, ConfigUpdateEnvelope, Envelope, Header, HeaderType, Payload};
-use orderer_core::channel::ChannelId;
 use orderer_core::config::compute_update;
+use orderer_core::types::ChannelId;
 use prost::Message as _;
 
 use super::io;

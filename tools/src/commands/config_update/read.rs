@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use fabric_json::{Json, from_json};
 use fabric_proto::common::{Block, Config, ConfigEnvelope, ConfigUpdate, ConfigUpdateEnvelope, HeaderType};
-use orderer_core::channel::ChannelId;
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
+use orderer_core::types::ChannelId;
 use prost::Message as _;
 
 use super::io;
@@ -63,7 +63,7 @@ fn parse(bytes: &[u8]) -> anyhow::Result<(Config, Option<ChannelId>)> {
 fn of_block(bytes: &[u8]) -> anyhow::Result<(Config, Option<ChannelId>)> {
     let block = Block::decode(bytes).context("no block")?;
     let entry = block.data.and_then(|data| data.data.into_iter().next()).context("the block is empty")?;
-    let message = Message::parse(SignedEnvelope::parse(entry)?)?;
+    let message = ParsedEnvelope::parse(SignedEnvelope::parse(entry)?)?;
     let is_config = message.channel_header.r#type == HeaderType::Config as i32;
     anyhow::ensure!(is_config, "this is no config block: its envelope is of type {}", message.channel_header.r#type);
     let config = ConfigEnvelope::decode(message.data)?.config.context("the block has no configuration")?;
@@ -73,7 +73,7 @@ fn of_block(bytes: &[u8]) -> anyhow::Result<(Config, Option<ChannelId>)> {
 /// Reads an update: bare, or in an envelope.
 pub(super) fn update(file: &Path) -> anyhow::Result<ConfigUpdate> {
     let bytes = Bytes::from(io::read(Some(file))?);
-    let message = SignedEnvelope::parse(bytes.clone()).and_then(Message::parse);
+    let message = SignedEnvelope::parse(bytes.clone()).and_then(ParsedEnvelope::parse);
     let bare = match message {
         Ok(message) => ConfigUpdateEnvelope::decode(message.data).map(|envelope| envelope.config_update),
         Err(_) => Ok(bytes),

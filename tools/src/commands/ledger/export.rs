@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use orderer_actors::ledgers::LedgerStore;
-use orderer_core::channel::ChannelId;
+use orderer_actors::ledger_provider::LedgerProvider;
+use orderer_core::types::ChannelId;
 use orderer_ledger::transfer::BlockFileWriter;
 
 use super::raft::export_log;
@@ -59,7 +59,7 @@ pub(super) fn export(arguments: &ExportArguments, place: &Ledgers) -> anyhow::Re
 }
 
 fn write(
-    store: &LedgerStore,
+    store: &LedgerProvider,
     id: &ChannelId,
     open: impl FnOnce() -> anyhow::Result<BlockFileWriter>,
 ) -> anyhow::Result<()> {

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use orderer_actors::ledgers::{BlockCaches, LedgerStore, LedgersLock};
+use orderer_actors::ledger_provider::{BlockCacheConfig, LedgerDirLock, LedgerProvider};
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::{BlockNumber, ChannelId};
-use orderer_core::config::{Catalog, ChannelSnapshot, Engine};
+use orderer_core::config::{ChannelSnapshot, ConfigCache, ConsenterKind};
 use orderer_core::ordering::kafka::LastBlock;
+use orderer_core::types::{BlockNumber, ChannelId};
 use orderer_ledger::transfer::{BlockFileSummary, BlockReader, TransferError};
 
 use super::raft::{FabricLogs, import_log};
@@ -54,7 +54,7 @@ struct Chain {
 }
 
 pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Result<()> {
-    let catalog = Arc::<Catalog>::default();
+    let catalog = Arc::<ConfigCache>::default();
     let (chains, _source_lock) = match (&arguments.from, &arguments.from_fabric) {
         (Some(file), _) => {
             let survey = BlockReader::plain(file).survey()?;
@@ -67,7 +67,7 @@ pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Re
         }
         (None, None) => return Ok(()),
     };
-    let store = LedgerStore::new(&place.location, BlockCaches { bytes: 0 })?;
+    let store = LedgerProvider::new(&place.location, BlockCacheConfig { bytes: 0 })?;
     let lock = store.lock()?;
     let logs = arguments.from_fabric.as_deref().map(|folder| FabricLogs::of(folder, arguments));
     let mut missing = Vec::new();
@@ -94,7 +94,7 @@ pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Re
 }
 
 /// Returns the channel that the first block creates.
-fn channel_of(survey: &BlockFileSummary, source: &Path, catalog: &Arc<Catalog>) -> anyhow::Result<ChannelId> {
+fn channel_of(survey: &BlockFileSummary, source: &Path, catalog: &Arc<ConfigCache>) -> anyhow::Result<ChannelId> {
     let first = &survey.first;
     anyhow::ensure!(
         first.number() == BlockNumber::GENESIS,
@@ -122,7 +122,7 @@ fn lock_source(folder: &Path) -> anyhow::Result<Option<File>> {
     }
 }
 
-fn chains_in(folder: &Path, named: &[String], catalog: &Arc<Catalog>) -> anyhow::Result<Vec<Chain>> {
+fn chains_in(folder: &Path, named: &[String], catalog: &Arc<ConfigCache>) -> anyhow::Result<Vec<Chain>> {
     let chains = folder.join(CHAINS);
     anyhow::ensure!(
         chains.is_dir(),
@@ -168,7 +168,7 @@ fn chains_in(folder: &Path, named: &[String], catalog: &Arc<Catalog>) -> anyhow:
 }
 
 /// Returns whether a channel's ledger has all the blocks to import, as after an import that was interrupted.
-fn has_already(store: &LedgerStore, chain: &Chain) -> anyhow::Result<bool> {
+fn has_already(store: &LedgerProvider, chain: &Chain) -> anyhow::Result<bool> {
     let ledger = store.open(&chain.channel)?;
     let same = |wanted: &EncodedBlock| -> anyhow::Result<bool> {
         let block = ledger.block(wanted.number())?;
@@ -178,11 +178,11 @@ fn has_already(store: &LedgerStore, chain: &Chain) -> anyhow::Result<bool> {
 }
 
 fn make(
-    store: &LedgerStore,
-    lock: &LedgersLock,
+    store: &LedgerProvider,
+    lock: &LedgerDirLock,
     chain: Chain,
     place: &Ledgers,
-    catalog: &Arc<Catalog>,
+    catalog: &Arc<ConfigCache>,
 ) -> anyhow::Result<()> {
     let Chain { channel, mut reader, survey } = chain;
     let mut import = store.import(lock, &channel, reader.path(), catalog)?;
@@ -212,11 +212,11 @@ fn make(
         );
     }
     match place.serving.engine(&imported.snapshot) {
-        Ok(Engine::Kafka { .. }) => {
-            let next = LastBlock::read(&imported.last)?.metadata.last_offset_persisted.next();
+        Ok(ConsenterKind::Kafka { .. }) => {
+            let next = LastBlock::parse(&imported.last)?.metadata.last_offset_persisted.next();
             say!("  goes on with the record at offset {} of its topic", next.0);
         }
-        Ok(Engine::Solo | Engine::Raft) => {}
+        Ok(ConsenterKind::Solo | ConsenterKind::Raft) => {}
         Err(not_served) => say!("  can be read, but not go on here: {not_served}"),
     }
     Ok(())

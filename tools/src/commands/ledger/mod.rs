@@ -13,9 +13,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use orderer_actors::ledgers::{BlockCaches, LedgerStore};
-use orderer_core::channel::ChannelId;
-use orderer_core::config::Serving;
+use orderer_actors::ledger_provider::{BlockCacheConfig, LedgerProvider};
+use orderer_core::config::ConsensusMapping;
+use orderer_core::types::ChannelId;
 
 use crate::commands::output::print_errors;
 use orderer_localconfig::environment::{load_settings, variables};
@@ -97,7 +97,7 @@ pub fn run(command: &LedgerCommand) -> ExitCode {
 /// The directory of ledgers, and the consenters that the node has for its channels.
 struct Ledgers {
     location: PathBuf,
-    serving: Serving,
+    serving: ConsensusMapping,
     /// Public keys of the node's TLS certificates; `None` without a configuration.
     tls_keys: Option<Vec<Bytes>>,
 }
@@ -107,7 +107,7 @@ impl LedgerLocation {
         match &self.ledger {
             // no configuration is needed then
             Some(folder) if self.config.is_none() => {
-                Ok(Ledgers { location: folder.clone(), serving: Serving::default(), tls_keys: None })
+                Ok(Ledgers { location: folder.clone(), serving: ConsensusMapping::default(), tls_keys: None })
             }
             folder => {
                 let settings = load_settings(self.config.clone(), &variables())?.settings;
@@ -120,14 +120,14 @@ impl LedgerLocation {
 }
 
 /// Opens the existing ledgers.
-fn store(place: &Ledgers) -> anyhow::Result<LedgerStore> {
+fn store(place: &Ledgers) -> anyhow::Result<LedgerProvider> {
     let location = &place.location;
     anyhow::ensure!(location.is_dir(), "{}: no such folder; name the one of ledgers by --ledger", location.display());
-    Ok(LedgerStore::new(location, BlockCaches { bytes: 0 })?)
+    Ok(LedgerProvider::new(location, BlockCacheConfig { bytes: 0 })?)
 }
 
 /// Returns the named channels, or all.
-fn channels(store: &LedgerStore, named: &[String]) -> anyhow::Result<Vec<ChannelId>> {
+fn channels(store: &LedgerProvider, named: &[String]) -> anyhow::Result<Vec<ChannelId>> {
     let there = store.list()?;
     if named.is_empty() {
         return Ok(there);

@@ -1,7 +1,7 @@
 //! `orderer ledger prune`.
 
 use anyhow::Context as _;
-use orderer_core::channel::BlockNumber;
+use orderer_core::types::BlockNumber;
 use orderer_ledger::PruneStep;
 
 use super::{LedgerLocation, Ledgers, channels, store};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use orderer_actors::consensus::raft::transfer;
-use orderer_actors::ledgers::LedgerStore;
-use orderer_core::channel::ChannelId;
-use orderer_core::config::{Catalog, ChannelSnapshot, Engine};
+use orderer_actors::ledger_provider::LedgerProvider;
+use orderer_core::config::{ChannelSnapshot, ConfigCache, ConsenterKind};
 use orderer_core::counted::counted;
+use orderer_core::types::ChannelId;
 use orderer_ledger::Ledger;
 use orderer_ledger::transfer::etcd::{EtcdLog, read_etcd, write_etcd};
 
@@ -35,16 +35,16 @@ impl FabricLogs {
 
 /// Imports the Raft log of an imported channel, if this node is one of its consenters and has none yet.
 pub(super) fn import_log(
-    store: &LedgerStore,
+    store: &LedgerProvider,
     channel: &ChannelId,
     logs: Option<&FabricLogs>,
     place: &Ledgers,
-    catalog: &Arc<Catalog>,
+    catalog: &Arc<ConfigCache>,
 ) -> anyhow::Result<()> {
     let ledger = store.open(channel)?;
     let config = ledger.block(ledger.last_config())?.with_context(|| format!("{channel}: no config block"))?;
     let snapshot = ChannelSnapshot::from_config_block(&config.decode(), catalog)?;
-    if place.serving.engine(&snapshot).ok() != Some(Engine::Raft) || transfer::has_log(&ledger) {
+    if place.serving.engine(&snapshot).ok() != Some(ConsenterKind::Raft) || transfer::has_log(&ledger) {
         return Ok(());
     }
     let Some(keys) = &place.tls_keys else {

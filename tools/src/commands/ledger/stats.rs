@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use orderer_actors::ledgers::LedgerStore;
+use orderer_actors::ledger_provider::LedgerProvider;
 use orderer_actors::node_context::unix_now;
 use orderer_core::block::EncodedBlock;
-use orderer_core::channel::ChannelId;
-use orderer_core::envelope::{Message, SignedEnvelope};
+use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
+use orderer_core::types::ChannelId;
 use serde::Serialize;
 
 use super::{LedgerLocation, Ledgers, channels, size, store};
@@ -69,7 +69,7 @@ pub(super) fn stats(arguments: &StatsArguments, place: &Ledgers) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-fn figures(store: &LedgerStore, id: &ChannelId) -> anyhow::Result<Figures> {
+fn figures(store: &LedgerProvider, id: &ChannelId) -> anyhow::Result<Figures> {
     let ledger = store.open(id)?;
     let mut progress = Progress::of(format!("counting {id}"), ledger.height() - ledger.horizon().0);
     let stats = ledger.stats(&mut |done| progress.at(done))?;
@@ -96,7 +96,7 @@ fn figures(store: &LedgerStore, id: &ChannelId) -> anyhow::Result<Figures> {
 /// Returns the time of the block's last envelope, since a block has no time of its own.
 fn made_at(block: &EncodedBlock) -> Option<i64> {
     let last = block.decode().data?.data.pop()?;
-    let message = SignedEnvelope::parse(last).and_then(Message::parse).ok()?;
+    let message = SignedEnvelope::parse(last).and_then(ParsedEnvelope::parse).ok()?;
     message.channel_header.timestamp.map(|timestamp| timestamp.seconds)
 }
 

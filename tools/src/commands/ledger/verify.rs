@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use orderer_actors::chain_state::chain_text;
-use orderer_actors::ledgers::LedgerStore;
-use orderer_core::channel::ChannelId;
-use orderer_core::config::Catalog;
+use orderer_actors::chain_state::error_chain;
+use orderer_actors::ledger_provider::LedgerProvider;
+use orderer_core::config::ConfigCache;
+use orderer_core::types::ChannelId;
 use orderer_ledger::{OpenError, VerifyReport};
 use serde::Serialize;
 
@@ -46,7 +46,7 @@ struct Finding {
 /// Prints a result for each channel. Returns 0 if all are good.
 pub(super) fn verify(arguments: &VerifyArguments, place: &Ledgers) -> anyhow::Result<ExitCode> {
     let store = store(place)?;
-    let catalog = Arc::<Catalog>::default();
+    let catalog = Arc::<ConfigCache>::default();
     let mut findings = Vec::new();
     for id in channels(&store, &arguments.channel)? {
         let finding = look(&store, &id, &catalog)?;
@@ -64,18 +64,18 @@ pub(super) fn verify(arguments: &VerifyArguments, place: &Ledgers) -> anyhow::Re
     Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn look(store: &LedgerStore, id: &ChannelId, catalog: &Arc<Catalog>) -> anyhow::Result<Finding> {
+fn look(store: &LedgerProvider, id: &ChannelId, catalog: &Arc<ConfigCache>) -> anyhow::Result<Finding> {
     let ledger = match store.open(id) {
         Ok(ledger) => ledger,
         // no statement about the blocks
         Err(error @ (OpenError::AlreadyOpen { .. } | OpenError::Io { .. })) => return Err(error.into()),
-        Err(error) => return Ok(Finding::bad(id, None, chain_text(&error))),
+        Err(error) => return Ok(Finding::bad(id, None, error_chain(&error))),
     };
     let (height, horizon) = (ledger.height(), ledger.horizon().0);
     let mut progress = Progress::of(format!("verifying {id}"), height - horizon);
     let finding = match ledger.verify_chain(catalog, &mut |done| progress.at(done)) {
         Ok(verified) => Finding::good(id, verified),
-        Err(error) => Finding::bad(id, error.number().map(|number| number.0), chain_text(&error)),
+        Err(error) => Finding::bad(id, error.number().map(|number| number.0), error_chain(&error)),
     };
     Ok(Finding { height: Some(height), horizon: Some(horizon), ..finding })
 }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use futures_util::future::join_all;
 use orderer_actors::node_context::unix_now;
 use orderer_cluster::{ClientSettings, Identity, PinnedKey, Probe, Roots, run_probe};
-use orderer_core::config::{Catalog, ChannelSnapshot, consensus_metadata};
+use orderer_core::config::{ChannelSnapshot, ConfigCache, consensus_metadata};
 use orderer_kafka::check::{Finding, Severity};
 use orderer_localconfig::environment::{find_settings, variables};
 use orderer_localconfig::settings::{self, ClusterSettings, Settings};
@@ -102,7 +102,7 @@ fn channels(
     settings: Option<&Settings>,
     runtime: &tokio::runtime::Runtime,
 ) -> anyhow::Result<Vec<ChannelSnapshot>> {
-    let catalog = Arc::<Catalog>::default();
+    let catalog = Arc::<ConfigCache>::default();
     let is_raft = |snapshot: &ChannelSnapshot| snapshot.orderer().consensus_type == "etcdraft";
     let one = if let Some(file) = &arguments.block {
         subjects::read_block(file, &catalog).with_context(|| format!("block {}", file.display()))?

@@ -5,9 +5,9 @@ use fabric_proto::common::{
     Config, ConfigGroup, ConfigPolicy, ConfigSignature, ConfigUpdate, ConfigUpdateEnvelope, HeaderType, MspPrincipal,
     OrganizationUnit,
 };
-use orderer_core::channel::ChannelId;
 use orderer_core::config::compute_update;
 use orderer_core::crypto::sha256;
+use orderer_core::types::ChannelId;
 use orderer_verdicts::Case;
 
 use super::chains::{DECOYS, among_decoys};

@@ -13,15 +13,15 @@ use fabric_proto::common::{ChannelHeader, Header, HeaderType, Payload};
 use prost::Message as _;
 
 use super::*;
-use crate::channel::{BlockNumber, ConfigSequence};
-use crate::envelope::{Message, SignedEnvelope};
-use crate::ordering::cutter::BatchLimits;
-use crate::processing::Refusal;
+use crate::envelope::{ParsedEnvelope, SignedEnvelope};
+use crate::ordering::block_cutter::BatchLimits;
+use crate::processing::Rejection;
+use crate::types::{BlockNumber, ConfigSequence};
 
 /// Limits of a batch: three messages or 100 bytes. A message named by a lowercase letter has 30 bytes, by an uppercase
 /// letter 101, by a digit 70 (so two of these overflow a batch, and so does one with two lowercase ones).
 const LIMITS: BatchLimits = BatchLimits { max_message_count: 3, preferred_max_bytes: 100 };
-const RULES: Rules = Rules { sequence: ConfigSequence(1), limits: LIMITS, resubmission: true };
+const RULES: OrderingConfig = OrderingConfig { sequence: ConfigSequence(1), limits: LIMITS, resubmission: true };
 
 const GENESIS: LastBlock = LastBlock {
     number: BlockNumber::GENESIS,
@@ -45,10 +45,10 @@ const GENESIS: LastBlock = LastBlock {
 /// - `R` a restart: a machine is resumed from the last block and fed the records that it has to read again. `R-`
 ///   the same, with the last block not yet on disk
 struct World {
-    machine: Machine,
+    machine: KafkaMachine,
     /// Blocks, each with the rules in force after it.
-    blocks: Vec<(LastBlock, Rules)>,
-    rules: Rules,
+    blocks: Vec<(LastBlock, OrderingConfig)>,
+    rules: OrderingConfig,
     topic: BTreeMap<KafkaOffset, Record>,
     verdicts: BTreeMap<KafkaOffset, &'static str>,
     at: KafkaOffset,
@@ -60,8 +60,8 @@ fn check(script: &'static str, expected: Expect) {
 
 /// Runs a script after the block `last`, starting with the record that the machine needs next.
 #[expect(clippy::needless_pass_by_value)]
-fn check_from(last: LastBlock, rules: Rules, script: &'static str, expected: Expect) {
-    let machine = Machine::resume(last, rules);
+fn check_from(last: LastBlock, rules: OrderingConfig, script: &'static str, expected: Expect) {
+    let machine = KafkaMachine::resume(last, rules);
     let at = machine.next_offset();
     let (topic, verdicts) = (BTreeMap::new(), BTreeMap::new());
     let mut world = World { machine, blocks: vec![(last, rules)], rules, topic, verdicts, at };
@@ -122,7 +122,7 @@ impl World {
         let (rest, is_stale) = rest.strip_prefix('?').map_or((rest, false), |rest| (rest, true));
         let regular = |class, envelope| {
             let config_sequence = ConfigSequence(self.rules.sequence.0 - u64::from(is_stale));
-            Record::Regular(Regular { class, envelope, config_sequence, original_offset: original })
+            Record::Regular(RegularMessage { class, envelope, config_sequence, original_offset: original })
         };
         match rest.as_bytes() {
             b"hi" => Record::Connect,
@@ -145,7 +145,7 @@ impl World {
     /// Returns a verdict. Each orderer creates a revalidated config message again, so its name gets a prime.
     fn verdict(&self, word: &str, offset: KafkaOffset) -> Event {
         if word == "no" {
-            return Event::Rechecked(Verdict::Invalid(Refusal::Empty));
+            return Event::Revalidated(RevalidationResult::Invalid(Rejection::Empty));
         }
         let Some(Record::Regular(regular)) = self.topic.get(&offset) else { panic!("nothing to judge at {offset}") };
         let envelope = if regular.class == RecordClass::Config {
@@ -153,15 +153,15 @@ impl World {
         } else {
             regular.envelope.clone()
         };
-        Event::Rechecked(Verdict::Valid { envelope, sequence: self.rules.sequence })
+        Event::Revalidated(RevalidationResult::Valid { envelope, sequence: self.rules.sequence })
     }
 
     fn step(&mut self, event: Event) -> Vec<String> {
         let effects = self.machine.step(event);
         for effect in &effects {
             let (number, metadata, is_config, envelopes) = match effect {
-                Effect::Write { number, envelopes, metadata } => (*number, *metadata, false, &envelopes[..]),
-                Effect::WriteConfig { number, envelope, metadata } => {
+                Effect::WriteBlock { number, envelopes, metadata } => (*number, *metadata, false, &envelopes[..]),
+                Effect::WriteConfigBlock { number, envelope, metadata } => {
                     (*number, *metadata, true, std::slice::from_ref(envelope))
                 }
                 _ => continue,
@@ -180,10 +180,10 @@ impl World {
         }
         let (last, rules) = self.blocks[self.blocks.len() - 1];
         self.rules = rules;
-        self.machine = Machine::resume(last, rules);
+        self.machine = KafkaMachine::resume(last, rules);
         let mut lines = Vec::new();
         let from =
-            last.read_from(TopicBounds { earliest: KafkaOffset::FIRST, end: self.at }).expect("within the topic");
+            last.resume_offset(TopicBounds { earliest: KafkaOffset::FIRST, end: self.at }).expect("within the topic");
         let again: Vec<_> = self.topic.range(from..).map(|(offset, record)| (*offset, record.clone())).collect();
         for (offset, record) in again {
             let next = self.machine.next_offset();
@@ -221,7 +221,8 @@ fn with_header(name: u8, header_type: HeaderType) -> SignedEnvelope {
 }
 
 fn name(envelope: &SignedEnvelope) -> String {
-    let data = Message::parse(envelope.clone()).map_or_else(|_| envelope.payload().clone(), |message| message.data);
+    let data =
+        ParsedEnvelope::parse(envelope.clone()).map_or_else(|_| envelope.payload().clone(), |message| message.data);
     let prime = if data.get(1) == Some(&b'\'') { "'" } else { "" };
     format!("{}{prime}", char::from(data[0]))
 }
@@ -232,22 +233,22 @@ fn show(effect: &Effect) -> String {
         format!("{{{persisted} {processed} {}}}", m.last_resubmitted_config_offset)
     };
     match effect {
-        Effect::Recheck { envelope, is_config: false } => format!("recheck {}", name(envelope)),
-        Effect::Recheck { envelope, is_config: true } => format!("recheck config {}", name(envelope)),
-        Effect::Write { number, envelopes, metadata } => {
+        Effect::Revalidate { envelope, is_config: false } => format!("recheck {}", name(envelope)),
+        Effect::Revalidate { envelope, is_config: true } => format!("recheck config {}", name(envelope)),
+        Effect::WriteBlock { number, envelopes, metadata } => {
             let names: String = envelopes.iter().map(name).collect();
             format!("block {number}: {names} {}", kept(metadata))
         }
-        Effect::WriteConfig { number, envelope, metadata } => {
+        Effect::WriteConfigBlock { number, envelope, metadata } => {
             format!("config block {number}: {} {}", name(envelope), kept(metadata))
         }
-        Effect::Resubmit(Regular { envelope, config_sequence, original_offset, class }) => {
+        Effect::Resubmit(RegularMessage { envelope, config_sequence, original_offset, class }) => {
             let original = original_offset.map_or("nowhere".to_owned(), |offset| offset.to_string());
             format!("resubmit {class:?} {} from {original} at sequence {config_sequence}", name(envelope))
         }
         Effect::TimeToCut(block) => format!("ask for block {block}"),
-        Effect::BlockIngress => "block ingress".to_owned(),
-        Effect::UnblockIngress => "unblock ingress".to_owned(),
+        Effect::CloseIngress => "block ingress".to_owned(),
+        Effect::OpenIngress => "unblock ingress".to_owned(),
         Effect::ArmTimer => "arm".to_owned(),
         Effect::DisarmTimer => "disarm".to_owned(),
         Effect::Skip { reason: SkipReason::AlreadyTaken, .. } => "again".to_owned(),

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::{GENESIS, LIMITS, RULES, Rules, check, check_from};
+use super::{GENESIS, LIMITS, OrderingConfig, RULES, check, check_from};
 
 #[test]
 fn the_first_record_ever_need_not_be_connect() {
@@ -82,7 +82,7 @@ fn a_record_without_a_class_is_judged_by_its_header_when_its_turn_comes() {
 
 #[test]
 fn without_the_capability_every_message_is_judged_when_its_turn_comes_and_none_is_ordered_again() {
-    let rules = Rules { resubmission: false, limits: LIMITS, ..RULES };
+    let rules = OrderingConfig { resubmission: false, limits: LIMITS, ..RULES };
     check_from(
         GENESIS,
         rules,

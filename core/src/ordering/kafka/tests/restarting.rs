@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn a_chain_of_nothing_but_its_genesis_block_begins_with_the_topics_first_record() {
     let topic = TopicBounds { earliest: KafkaOffset(0), end: KafkaOffset(7) };
-    assert_eq!(GENESIS.read_from(topic), Ok(KafkaOffset(0)));
+    assert_eq!(GENESIS.resume_offset(topic), Ok(KafkaOffset(0)));
     check(
         "hi a R b",
         expect![[r"
@@ -163,7 +163,7 @@ fn broadcast_waits_from_the_start_while_a_config_message_is_in_flight() {
         last_original_offset_processed: KafkaOffset(4),
         last_resubmitted_config_offset: KafkaOffset(8),
     };
-    let blocked = |metadata| Machine::resume(LastBlock { metadata, ..GENESIS }, RULES).ingress_blocked();
+    let blocked = |metadata| KafkaMachine::resume(LastBlock { metadata, ..GENESIS }, RULES).ingress_blocked();
     assert!(blocked(in_flight));
     assert!(!blocked(KafkaMetadata { last_original_offset_processed: KafkaOffset(8), ..in_flight }));
     assert!(!blocked(KafkaMetadata { last_resubmitted_config_offset: KafkaOffset(0), ..in_flight }));
@@ -212,7 +212,7 @@ fn a_topic_that_lost_records_or_is_another_is_refused() {
     let metadata = KafkaMetadata { last_offset_persisted: KafkaOffset(9), ..KafkaMetadata::NONE };
     let last = LastBlock { metadata, ..GENESIS };
     let read_from = |earliest, end| {
-        last.read_from(TopicBounds { earliest: KafkaOffset(earliest), end: KafkaOffset(end) })
+        last.resume_offset(TopicBounds { earliest: KafkaOffset(earliest), end: KafkaOffset(end) })
             .map_err(|failure| failure.to_string())
     };
     assert_eq!(read_from(0, 10), Ok(KafkaOffset(9)));
@@ -223,6 +223,6 @@ fn a_topic_that_lost_records_or_is_another_is_refused() {
         read_from(0, 9),
         Err("the topic ends before offset 9, the chain has taken all up to offset 9: is it another topic?".to_owned())
     );
-    let genesis = GENESIS.read_from(TopicBounds { earliest: KafkaOffset(3), end: KafkaOffset(5) });
+    let genesis = GENESIS.resume_offset(TopicBounds { earliest: KafkaOffset(3), end: KafkaOffset(5) });
     assert!(matches!(genesis, Err(Failure::RecordsLost { .. })), "a chain's first record counts, too");
 }

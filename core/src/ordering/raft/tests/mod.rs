@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use fabric_proto::common::HeaderType;
 
-use super::Acknowledge;
+use super::AcknowledgePoint;
 use world::{World, config_in, envelope, rules_of, who};
 
 /// Runs a cluster. Returns it, and the number of envelopes that are in the chain more than once.
@@ -69,7 +69,7 @@ fn nothing_acknowledged_is_lost_and_nobody_forks() {
 
 /// Loses the disk of a node in the middle of a run. Returns the number of acknowledged envelopes, and how many of them
 /// are in no block of the remaining nodes after these have received all that they can.
-fn lose_a_disk(acknowledge: Acknowledge, seed: u64) -> (usize, usize) {
+fn lose_a_disk(acknowledge: AcknowledgePoint, seed: u64) -> (usize, usize) {
     let mut world = World::acknowledging(acknowledge, seed, &["a", "b", "c"]);
     for tick in 0..1000 {
         world.tick();
@@ -97,10 +97,10 @@ fn what_is_acknowledged_when_it_is_committed_survives_the_loss_of_a_disk() {
         let runs = seeds().map(|seed| lose_a_disk(acknowledge, seed + 2000));
         runs.fold((0, 0), |(acknowledged, lost), run| (acknowledged + run.0, lost + run.1))
     };
-    let (committed, lost) = all(Acknowledge::Committed);
+    let (committed, lost) = all(AcknowledgePoint::Committed);
     assert_eq!(lost, 0, "of {committed}");
     // the other modes lose what only that node had: the test would detect it
-    let (durable, sent) = (all(Acknowledge::Durable), all(Acknowledge::Sent));
+    let (durable, sent) = (all(AcknowledgePoint::Durable), all(AcknowledgePoint::Sent));
     assert!(durable.1 > 0 && sent.1 > 0, "{durable:?} {sent:?}");
     assert!(committed > 1000, "{committed}");
     eprintln!("lost with a disk: none of {committed} committed, {durable:?} durable, {sent:?} sent");
@@ -109,7 +109,7 @@ fn what_is_acknowledged_when_it_is_committed_survives_the_loss_of_a_disk() {
 #[test]
 fn senders_are_told_when_it_is_time() {
     let text = |text: &str| envelope(HeaderType::Message, text);
-    for acknowledge in [Acknowledge::Durable, Acknowledge::Committed, Acknowledge::Sent] {
+    for acknowledge in [AcknowledgePoint::Durable, AcknowledgePoint::Committed, AcknowledgePoint::Sent] {
         let mut world = World::acknowledging(acknowledge, 5, &["a", "b", "c"]);
         world.calm();
         // there is no leader yet
@@ -129,7 +129,7 @@ fn senders_are_told_when_it_is_time() {
         world.send(&leader, text("second"), false);
         world.send(&others[0], text("third"), false);
         world.tick();
-        let expected = if acknowledge == Acknowledge::Committed { 1 } else { 3 };
+        let expected = if acknowledge == AcknowledgePoint::Committed { 1 } else { 3 };
         assert_eq!(world.acknowledged.len(), expected, "{acknowledge:?}");
         for name in &others {
             world.stall(name);

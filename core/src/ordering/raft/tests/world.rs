@@ -16,9 +16,9 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::super::*;
 use crate::block::{Hash, data_hash, header_hash};
-use crate::channel::{BlockNumber, ChannelId, ConfigSequence};
 use crate::envelope::{self, SignedEnvelope};
-use crate::ordering::cutter::BatchLimits;
+use crate::ordering::block_cutter::BatchLimits;
+use crate::types::{BlockNumber, ChannelId, ConfigSequence};
 
 const LIMITS: BatchLimits = BatchLimits { max_message_count: 4, preferred_max_bytes: 4000 };
 const BATCH_TICKS: u64 = 2;
@@ -54,7 +54,7 @@ enum OnItsWay {
 #[derive(Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 pub(super) struct Node {
-    machine: Option<Machine>,
+    machine: Option<RaftMachine>,
     pub(super) ledger: Vec<Stored>,
     log: LogContents,
     /// Acknowledged, durable, and in no block of this ledger.
@@ -76,14 +76,14 @@ pub(super) struct Node {
 
 enum Parcel {
     Raft { from: u64, message: Box<raftpb::Message>, metadata: Bytes },
-    Submit { from: u64, submission: Box<Submission> },
+    Submit { from: u64, submission: Box<SubmittedEnvelope> },
 }
 
 pub(super) struct World {
     pub(super) dice: Dice,
     now: u64,
     faults: bool,
-    acknowledge: Acknowledge,
+    acknowledge: AcknowledgePoint,
     pub(super) nodes: BTreeMap<String, Node>,
     wire: Vec<(u64, String, Parcel)>,
     pub(super) acknowledged: BTreeSet<Bytes>,
@@ -108,19 +108,19 @@ pub(super) fn envelope(kind: HeaderType, data: &str) -> SignedEnvelope {
 
 /// Returns the configuration sequence that a config message was made under, and the names in it.
 pub(super) fn config_in(raw: &Bytes) -> Option<(u64, Vec<String>)> {
-    let message = envelope::Message::parse(SignedEnvelope::parse(raw.clone()).ok()?).ok()?;
+    let message = envelope::ParsedEnvelope::parse(SignedEnvelope::parse(raw.clone()).ok()?).ok()?;
     let is_config = message.channel_header.r#type == HeaderType::Config as i32;
     let text = String::from_utf8(message.data.to_vec()).ok()?;
     let (sequence, names) = text.split_once(' ')?;
     is_config.then(|| Some((sequence.parse().ok()?, names.split(' ').map(str::to_owned).collect())))?
 }
 
-fn rules(names: &[String], sequence: u64) -> Rules {
+fn rules(names: &[String], sequence: u64) -> OrderingConfig {
     let consenters = names.iter().map(|name| consenter(name)).collect();
-    Rules { sequence: ConfigSequence(sequence), limits: LIMITS, consenters, snapshot_bytes: 1500 }
+    OrderingConfig { sequence: ConfigSequence(sequence), limits: LIMITS, consenters, snapshot_bytes: 1500 }
 }
 
-pub(super) fn rules_of(ledger: &[Stored]) -> (Vec<String>, Rules) {
+pub(super) fn rules_of(ledger: &[Stored]) -> (Vec<String>, OrderingConfig) {
     let configs: Vec<_> = ledger.iter().filter_map(|block| config_in(block.envelopes.first()?)).collect();
     let names = configs.last().cloned().unwrap_or_default().1;
     (names.clone(), rules(&names, configs.len() as u64))
@@ -133,10 +133,10 @@ pub(super) fn who(name: &str) -> String {
 
 impl World {
     pub(super) fn new(seed: u64, names: &[&str]) -> Self {
-        Self::acknowledging(Acknowledge::Durable, seed, names)
+        Self::acknowledging(AcknowledgePoint::Durable, seed, names)
     }
 
-    pub(super) fn acknowledging(acknowledge: Acknowledge, seed: u64, names: &[&str]) -> Self {
+    pub(super) fn acknowledging(acknowledge: AcknowledgePoint, seed: u64, names: &[&str]) -> Self {
         let genesis = envelope(HeaderType::Config, &format!("0 {}", names.join(" "))).raw().clone();
         let hash = header_hash(0, &[], &data_hash([genesis.as_ref()]));
         let genesis = Stored { hash, envelopes: vec![genesis], metadata: Bytes::new() };
@@ -154,7 +154,7 @@ impl World {
             configs: 0,
         };
         for name in names {
-            let members = Members::first(&names.iter().map(|name| consenter(name)).collect::<Vec<_>>());
+            let members = ConsenterSet::first(&names.iter().map(|name| consenter(name)).collect::<Vec<_>>());
             let node = Node { ledger: vec![genesis.clone()], log: first_log(&members), ..Node::default() };
             world.nodes.insert((*name).to_owned(), node);
             world.start(name);
@@ -171,13 +171,13 @@ impl World {
         let number = BlockNumber(node.ledger.len() as u64 - 1);
         let ordered: BTreeSet<&Bytes> = node.ledger.iter().flat_map(|block| &block.envelopes).collect();
         let pending =
-            node.pending.iter().filter(|(_, raw)| !ordered.contains(raw)).map(|(&sequence, raw)| Submission {
+            node.pending.iter().filter(|(_, raw)| !ordered.contains(raw)).map(|(&sequence, raw)| SubmittedEnvelope {
                 envelope: SignedEnvelope::parse(raw.clone()).expect("an envelope"),
-                checked_at: ConfigSequence(0),
+                validated_at: ConfigSequence(0),
                 is_config: config_in(raw).is_some(),
-                origin: Origin::Here(sequence),
+                origin: EnvelopeOrigin::Local(sequence),
             });
-        let start = Start {
+        let start = InitialState {
             channel: ChannelId::parse("sim").expect("a name"),
             number,
             header_hash: newest.hash,
@@ -198,7 +198,7 @@ impl World {
             seed,
         };
         let new = number == BlockNumber::GENESIS;
-        let mut machine = Machine::restore(start, node.log.clone(), new).expect("ledger and log fit");
+        let mut machine = RaftMachine::restore(start, node.log.clone(), new).expect("ledger and log fit");
         let effects = machine.start().expect("it starts");
         node.machine = Some(machine);
         self.perform(name, effects);
@@ -225,7 +225,9 @@ impl World {
                 Effect::SaveSnapshot { snapshot, trim } => {
                     node.on_its_way.push_back(OnItsWay::Snapshot(snapshot, trim));
                 }
-                Effect::Write(block) | Effect::WriteConfig(block) => node.on_its_way.push_back(OnItsWay::Block(block)),
+                Effect::WriteBlock(block) | Effect::WriteConfigBlock(block) => {
+                    node.on_its_way.push_back(OnItsWay::Block(block))
+                }
                 Effect::Send { to, message, metadata } => {
                     assert_eq!(message.from, own, "{name} sends as itself");
                     let is_snapshot = message.snapshot.is_some();
@@ -247,28 +249,32 @@ impl World {
                         *self.forwarded.entry(receiver).or_default() += 1;
                     }
                     self.post(name, to, |from| {
-                        let origin = Origin::Consenter(from);
-                        Parcel::Submit { from, submission: Box::new(Submission { origin, ..(*submission).clone() }) }
+                        let origin = EnvelopeOrigin::Consenter(from);
+                        Parcel::Submit {
+                            from,
+                            submission: Box::new(SubmittedEnvelope { origin, ..(*submission).clone() }),
+                        }
                     });
-                    if let (Origin::Here(sequence), true) = (submission.origin, self.acknowledge.follows_forwarding())
+                    if let (EnvelopeOrigin::Local(sequence), true) =
+                        (submission.origin, self.acknowledge.follows_forwarding())
                         && let Some(node) = self.nodes.get_mut(name)
                     {
                         node.elsewhere.push_front((0, Event::Forwarded(sequence)));
                     }
                 }
-                Effect::Examine(submission) => {
+                Effect::Validate(submission) => {
                     let examined = node.judge(*submission);
                     // in less than a tick: a thousand validations take less
-                    node.elsewhere.push_front((0, Event::Examined(examined)));
+                    node.elsewhere.push_front((0, Event::Validated(examined)));
                 }
-                Effect::Rejudge(submissions) => {
+                Effect::Revalidate(submissions) => {
                     for submission in submissions {
-                        let Origin::Here(sequence) = submission.origin else { panic!("only what is its own") };
+                        let EnvelopeOrigin::Local(sequence) = submission.origin else { panic!("only what is its own") };
                         let valid = match node.judge(submission) {
-                            Examined::Valid { submission, .. } => Some(submission),
-                            Examined::Invalid(_) => None,
+                            RevalidationResult::Valid { submission, .. } => Some(submission),
+                            RevalidationResult::Invalid(_) => None,
                         };
-                        node.elsewhere.push_back((later, Event::Rejudged { sequence, valid }));
+                        node.elsewhere.push_back((later, Event::Revalidated { sequence, valid }));
                     }
                 }
                 Effect::Apply { envelope, .. } => {
@@ -338,7 +344,7 @@ impl World {
     }
 
     /// Starts each added consenter with the blocks of another node.
-    fn invite(&mut self, members: &Members) {
+    fn invite(&mut self, members: &ConsenterSet) {
         for (_, consenter) in members.iter() {
             let name = who(&consenter.host);
             if self.nodes.contains_key(&name) {
@@ -384,7 +390,7 @@ impl World {
         node.ledger = blocks[..end].to_vec();
         let newest = node.ledger.last().expect("a block").clone();
         let (_, rules) = rules_of(&node.ledger);
-        let (members, raft_index) = Members::read(&newest.metadata, &rules.consenters).expect("they fit");
+        let (members, raft_index) = ConsenterSet::read(&newest.metadata, &rules.consenters).expect("they fit");
         node.elsewhere.push_back((later, Event::CaughtUp { number, hash: newest.hash, members, raft_index, rules }));
     }
 
@@ -531,8 +537,9 @@ impl World {
         if self.acknowledge.keeps() {
             self.acknowledged.insert(envelope.raw().clone());
         }
-        let checked_at = rules_of(&node.ledger).1.sequence;
-        let submission = Submission { envelope, checked_at, is_config, origin: Origin::Here(sequence) };
+        let validated_at = rules_of(&node.ledger).1.sequence;
+        let submission =
+            SubmittedEnvelope { envelope, validated_at, is_config, origin: EnvelopeOrigin::Local(sequence) };
         self.step(name, Event::Order(submission));
     }
 
@@ -575,7 +582,7 @@ impl World {
         let mut text = String::new();
         for (name, node) in &mut self.nodes {
             let waits: Vec<_> = node.pending.iter().filter(|(_, pending)| *pending == raw).map(|(at, _)| *at).collect();
-            let status = node.machine.as_mut().map(Machine::status);
+            let status = node.machine.as_mut().map(RaftMachine::status);
             let _ = writeln!(text, "{name}: {} blocks, it waits at {waits:?}, {status:?}", node.ledger.len());
         }
         text
@@ -605,14 +612,14 @@ impl Node {
 
     /// Validates an envelope: a config message is valid only under the configuration that it was made under; any other
     /// envelope is always valid.
-    fn judge(&self, submission: Submission) -> Examined {
-        let checked_at = rules_of(&self.all_blocks()).1.sequence;
-        let submission = Submission { checked_at, ..submission };
+    fn judge(&self, submission: SubmittedEnvelope) -> RevalidationResult {
+        let validated_at = rules_of(&self.all_blocks()).1.sequence;
+        let submission = SubmittedEnvelope { validated_at, ..submission };
         match config_in(submission.envelope.raw()) {
-            Some((sequence, _)) if sequence != checked_at.0 => Examined::Invalid(submission),
+            Some((sequence, _)) if sequence != validated_at.0 => RevalidationResult::Invalid(submission),
             config => {
                 let consenters = config.map(|(_, names)| names.iter().map(|name| consenter(name)).collect::<Vec<_>>());
-                Examined::Valid { submission, consenters }
+                RevalidationResult::Valid { submission, consenters }
             }
         }
     }
