@@ -77,7 +77,7 @@ impl KafkaChain {
         let judged = rechecked(Arc::clone(&self.snapshot), Arc::clone(&self.context), envelope, is_config);
         let then = |outcome, chain: &mut Self, ctx: &mut Context<Self>| match outcome {
             Ok(Ok((envelope, sequence))) => {
-                chain.step(Event::Revalidated(RevalidationResult::Valid { envelope, sequence }))
+                chain.step(Event::Revalidated(RevalidationResult::Valid { envelope, sequence }));
             }
             Ok(Err(refusal)) => chain.step(Event::Revalidated(RevalidationResult::Invalid(refusal))),
             Err(not_done) => chain.exit_with(ExitReason::Panicked(OwnThreadError::to_string(&not_done)), ctx),

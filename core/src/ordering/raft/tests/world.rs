@@ -226,7 +226,7 @@ impl World {
                     node.on_its_way.push_back(OnItsWay::Snapshot(snapshot, trim));
                 }
                 Effect::WriteBlock(block) | Effect::WriteConfigBlock(block) => {
-                    node.on_its_way.push_back(OnItsWay::Block(block))
+                    node.on_its_way.push_back(OnItsWay::Block(block));
                 }
                 Effect::Send { to, message, metadata } => {
                     assert_eq!(message.from, own, "{name} sends as itself");
