@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use orderer_core::config::{
     ChannelSnapshot, ProposedConfig, compute_update, validate_consenters_change, validate_migration,
 };
+use orderer_core::identity::WorkLimit;
 use orderer_fuzz::{OPEN, SNAPSHOT, app, meaning, snapshot, unsigned};
 
 fuzz_target!(|data: &[u8]| {
@@ -50,7 +51,7 @@ fn propose(current: &ChannelSnapshot, update: &ConfigUpdate) -> Option<ChannelSn
     assert_eq!(next.sequence().0, current.sequence().0 + 1);
     let applied = current.apply(&envelope).expect("what is proposed can be applied");
     assert_eq!(applied.config(), next.config());
-    let _ = (validate_migration(current, &next), validate_consenters_change(current, &next));
+    let _ = (validate_migration(current, &next), validate_consenters_change(current, &next, WorkLimit::Bounded));
     Some(next)
 }
 

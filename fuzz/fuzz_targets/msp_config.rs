@@ -8,6 +8,7 @@ use fabric_proto::msp::{FabricMspConfig, MspConfig};
 use libfuzzer_sys::fuzz_target;
 use orderer_core::identity::{Msp, MspVersion, TlsAuthorities, expires_at};
 use orderer_fuzz::SNAPSHOT;
+use orderer_x509::Memo;
 
 const VERSIONS: [MspVersion; 5] =
     [MspVersion::V1_0, MspVersion::V1_1, MspVersion::V1_3, MspVersion::V1_4_3, MspVersion::V3_0];
@@ -38,5 +39,5 @@ fuzz_target!(|data: &[u8]| {
     let _ = SNAPSHOT.msps().deserialize_identity(&Bytes::copy_from_slice(rest));
     let _ = expires_at(rest);
     let ids = ["OrdererMSP".to_owned()];
-    let _ = TlsAuthorities::of(SNAPSHOT.msps(), ids.iter()).check(rest);
+    let _ = TlsAuthorities::of(SNAPSHOT.msps(), ids.iter()).check(rest, &mut Memo::new());
 });
