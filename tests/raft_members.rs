@@ -9,13 +9,16 @@ use crate::world;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fabric_proto::common::Status;
 use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
+use world::config_updates::{creation, signed_update};
 use world::http::Http;
+use world::messages::{block, seek_info, transaction};
 use world::metrics::{Scrape, is_of_raft};
 use world::raft::{CHANNEL, above, connected, members, of_app, operations, orders};
 use world::raw_grpc::{call_path, prefix};
-use world::{Node, within};
+use world::{Client, Node, Step, TestIdentity, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_orderers_find_each_other_whichever_listener_each_has() {
@@ -177,5 +180,44 @@ async fn strangers_do_not_come_between_consenters() {
     for node in nodes {
         node.assert_no_panic();
         node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn channels_are_created_where_raft_orders_the_system_channel() {
+    let (_setups, nodes) = members::<2>().start_with("SysSolo.block").await;
+    let clients = [Client::over(connected(&nodes[0]).await), Client::over(connected(&nodes[1]).await)];
+    let (admin, user) = (TestIdentity::admin(1), TestIdentity::user(1));
+    for file in ["mychan.tx", "otherchan.tx"] {
+        let update = creation(file);
+        let channel = update.channel_id.as_str();
+        let request = || signed_update(&admin, &[&admin], channel, &update);
+        // both orderers are asked at once, so two messages that create the channel are ordered
+        let (one, other) = tokio::join!(clients[0].broadcast(request()), clients[1].broadcast(request()));
+        assert!([one.0, other.0].contains(&Status::Success), "{one:?} {other:?}");
+        for (number, client) in clients.iter().enumerate() {
+            let ordered = async {
+                while client.broadcast(transaction(&user, channel, format!("by orderer {number}"))).await.0
+                    != Status::Success
+                {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            within("an envelope is ordered", ordered).await;
+        }
+        for client in &clients {
+            // Deliver is unavailable until the channel has a leader
+            let delivered = async {
+                let first = || seek_info(block(1), block(1));
+                while !matches!(client.deliver(&user, channel, first()).await.next().await, Step::Block(_)) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            within("the first block of envelopes", delivered).await;
+        }
+    }
+    for node in &nodes {
+        assert!(!node.log().contains("channel has failed"), "{}", node.log());
+        node.assert_no_panic();
     }
 }

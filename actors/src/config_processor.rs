@@ -9,6 +9,7 @@ use orderer_core::config::{ChannelSnapshot, genesis};
 use orderer_core::envelope::{self, SignedEnvelope};
 use orderer_core::processing::{self, MessageOrigin, Rejection};
 use orderer_core::types::{BlockNumber, ConfigSequence};
+use orderer_ledger::OpenError;
 
 use crate::chain_state::error_chain;
 use crate::channel::{ChannelCreated, ChannelEntry};
@@ -117,6 +118,10 @@ fn create_channel_ledger(
         Some(ChannelEntry::Unavailable(_)) => return Err(Rejection::ChannelExists(channel.to_string())),
         None => {}
     }
-    let ledger = context.ledgers.create(channel, &block).map_err(|e| failed(error_chain(&e)))?;
+    let ledger = context.ledgers.create(channel, &block).map_err(|error| match error {
+        // created by the message before, and not in the directory yet
+        OpenError::Exists { .. } => Rejection::ChannelExists(channel.to_string()),
+        other => failed(error_chain(&other)),
+    })?;
     Ok(Some(ChannelCreated { ledger: Arc::new(ledger), snapshot: Arc::new(snapshot) }))
 }

@@ -87,7 +87,12 @@ pub fn config_of(block: &Block) -> Config {
 /// Returns the genesis block of the fixtures' application channel with a changed Channel group. The channel's name does
 /// not change.
 pub fn genesis_with(change: impl FnOnce(&mut ConfigGroup)) -> Vec<u8> {
-    let file = std::fs::read(Path::new(NET).join("AppSolo.block")).unwrap();
+    changed_genesis("AppSolo.block", change)
+}
+
+/// Returns the genesis block in a fixture file with a changed Channel group.
+fn changed_genesis(file: &str, change: impl FnOnce(&mut ConfigGroup)) -> Vec<u8> {
+    let file = std::fs::read(Path::new(NET).join(file)).unwrap();
     let block = EncodedBlock::parse(&file).unwrap().decode();
     let mut envelope = entries(&block).remove(0);
     let mut payload: Payload = parse(envelope.payload);
@@ -100,12 +105,17 @@ pub fn genesis_with(change: impl FnOnce(&mut ConfigGroup)) -> Vec<u8> {
 
 /// Returns the genesis block of the fixtures' application channel with another consensus type and its metadata.
 pub fn genesis_of_type(consensus_type: &str, metadata: &impl Message) -> Vec<u8> {
+    genesis_file_of_type("AppSolo.block", consensus_type, metadata)
+}
+
+/// Returns the genesis block in a fixture file with another consensus type and its metadata.
+pub fn genesis_file_of_type(file: &str, consensus_type: &str, metadata: &impl Message) -> Vec<u8> {
     let consensus = ConsensusType {
         r#type: consensus_type.to_owned(),
         metadata: metadata.encode_to_vec().into(),
         ..ConsensusType::default()
     };
-    genesis_with(|group| {
+    changed_genesis(file, |group| {
         let orderer = group.groups.get_mut("Orderer").unwrap();
         orderer.values.get_mut("ConsensusType").unwrap().value = consensus.encode_to_vec().into();
     })

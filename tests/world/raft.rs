@@ -11,7 +11,7 @@ use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use time::OffsetDateTime;
 use tonic::transport::Channel;
 
-use super::config_updates::{consenters, genesis_of_type};
+use super::config_updates::{consenters, genesis_file_of_type};
 use super::http::Http;
 use super::messages::transaction;
 use super::metrics::Scrape;
@@ -79,6 +79,11 @@ impl<const N: usize> Members<N> {
 
     /// Starts all orderers and waits for a leader. The channel's configuration names the certificates in their files.
     pub async fn start(self) -> ([Setup; N], [Node; N]) {
+        self.start_with("AppSolo.block").await
+    }
+
+    /// Starts all orderers with the channel of a genesis block of the fixtures, and waits for a leader.
+    pub async fn start_with(self, genesis_file: &str) -> ([Setup; N], [Node; N]) {
         let mut options = consenters(&[]).options.unwrap();
         "100ms".clone_into(&mut options.tick_interval);
         let consenters = self.setups.iter().zip(self.ports).map(|(setup, port)| {
@@ -87,7 +92,7 @@ impl<const N: usize> Members<N> {
             Consenter { host: "127.0.0.1".to_owned(), port: port.into(), client_tls_cert, server_tls_cert }
         });
         let metadata = ConfigMetadata { options: Some(options), consenters: consenters.collect() };
-        let genesis = genesis_of_type("etcdraft", &metadata);
+        let genesis = genesis_file_of_type(genesis_file, "etcdraft", &metadata);
         let setups = self.setups.map(|setup| {
             let file = setup.folder().join("genesis.block");
             fs::write(&file, &genesis).unwrap();
