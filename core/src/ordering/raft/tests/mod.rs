@@ -242,3 +242,31 @@ fn a_log_is_cut_short_where_memory_is() {
     let (as_configured, limited) = (log_bytes(u64::MAX), log_bytes(100));
     assert!(limited * 2 < as_configured, "{limited} of {as_configured} bytes");
 }
+
+/// A removed consenter knows it from the config block, before Raft has agreed on its removal, of which it may never hear.
+#[test]
+fn a_removed_consenter_is_leaving_as_soon_as_the_configuration_says_so() {
+    let mut world = World::new(11, &["a", "b", "c", "d"]);
+    world.calm();
+    while world.leader().is_none() {
+        world.tick();
+    }
+    world.settle();
+    let leader = world.leader().expect("a leader");
+    assert!(world.nodes.keys().all(|name| world.is_leaving(name) == Some(false)));
+    world.remove_consenter(&leader, &leader);
+    let mut ticks = 0;
+    while world.is_leaving(&leader) == Some(false) {
+        world.tick();
+        ticks += 1;
+        assert!(ticks < 100, "the update is applied");
+    }
+    assert_eq!(world.is_leaving(&leader), Some(true));
+    let others: Vec<String> = world.nodes.keys().filter(|name| **name != leader).cloned().collect();
+    world.cut_off(&leader, true);
+    for _ in 0..100 {
+        world.tick();
+    }
+    assert_eq!(world.is_leaving(&leader), Some(true), "it is not told that it was removed");
+    assert!(others.iter().all(|name| world.is_leaving(name) == Some(false)));
+}

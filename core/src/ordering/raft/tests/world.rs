@@ -578,6 +578,20 @@ impl World {
         self.send(&name, envelope(HeaderType::Config, &text), true);
     }
 
+    /// Has the configuration name all consenters but one, by an update that is sent to `to`.
+    pub(super) fn remove_consenter(&mut self, name: &str, to: &str) {
+        let (mut names, rules) = rules_of(&self.nodes[to].ledger);
+        names.retain(|known| who(known) != name);
+        self.configs += 1;
+        let text = format!("{} {}", rules.sequence, names.join(" "));
+        self.send(to, envelope(HeaderType::Config, &text), true);
+    }
+
+    /// Returns whether a node's configuration does not name it; `None` if it runs no chain.
+    pub(super) fn is_leaving(&self, name: &str) -> Option<bool> {
+        self.nodes[name].machine.as_ref().map(RaftMachine::is_leaving)
+    }
+
     pub(super) fn describe(&mut self, raw: &Bytes) -> String {
         let mut text = String::new();
         for (name, node) in &mut self.nodes {
