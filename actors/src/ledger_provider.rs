@@ -32,8 +32,8 @@ const MAX_FILE_NAME_BYTES: usize = 255;
 /// Memory for pages of all ledgers' databases together. One ledger gains nothing from more than
 /// [`MAX_PAGE_CACHE_BYTES`], since new blocks are kept elsewhere. With next to nothing a commit of fifty blocks takes
 /// 3.8 ms instead of 2.1: better than to keep, for each of a thousand channels, what was read when it was opened.
-const PAGE_CACHES_BYTES: usize = 8 << 20;
-const MAX_PAGE_CACHE_BYTES: usize = 8 << 20;
+const PAGE_CACHES_BYTES: usize = 4 << 20;
+const MAX_PAGE_CACHE_BYTES: usize = 4 << 20;
 const MIN_PAGE_CACHE_BYTES: usize = 4 << 10;
 
 /// Memory limit of cached blocks.

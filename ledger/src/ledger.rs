@@ -31,7 +31,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { blocks: None, block_bytes: 64 << 20, page_cache_bytes: 8 << 20 }
+        Self { blocks: None, block_bytes: 64 << 20, page_cache_bytes: 4 << 20 }
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) struct ConfiguredLimits {
 
 impl ConfiguredLimits {
     /// Returns all limits: half of the memory is for clients, an eighth for outgoing blocks, a sixteenth for
-    /// the logs of channels that Raft orders, a thirty-second for the block cache, and the rest for the rest of the process and for what allocators leave unused. (With three
+    /// the logs of channels that Raft orders, a sixty-fourth for the block cache, and the rest for the rest of the process and
+    /// for what allocators leave unused. (With three
     /// sixteenths for outgoing blocks, and as much for the cache, an hour among hostile clients took 387 of 384 MB.)
     /// A subscriber that is so far behind that its next block was evicted from the cache reads it from the ledger.
     pub(super) fn shares(self, machine_bytes: u64) -> Limits {
@@ -54,7 +55,7 @@ impl ConfiguredLimits {
             block_cache_bytes: if self.block_cache > 0 {
                 self.block_cache
             } else {
-                (memory / 32).max(CACHE_LEAST_BYTES)
+                (memory / 64).max(CACHE_LEAST_BYTES)
             },
         }
     }
