@@ -21,7 +21,8 @@ use crate::admission::{
 };
 
 const PREFIX_BYTES: usize = 5;
-/// Bytes charged for a message beside its own: read buffers, entries in queues, the response.
+/// Bytes charged for a message from its first byte on, beside its own: memory that is allocated ahead of its bytes while it arrives;
+/// then entries in queues and the response.
 const MESSAGE_OVERHEAD_BYTES: usize = 2 << 10;
 /// Time that any message has to arrive, beside that for its bytes.
 const MESSAGE_GRACE: Duration = Duration::from_secs(20);
@@ -284,14 +285,15 @@ impl MessageReader {
                     Status::resource_exhausted("too many large messages wait for their turn; try again later")
                 })?);
             }
+            self.charge.grow(MESSAGE_OVERHEAD_BYTES);
             self.begun = Some(Begun { length, bytes: BytesMut::new(), permit });
         }
         let Some(begun) = &mut self.begun else { return Ok(Put::NeedsMore) };
         let missing = begun.length - begun.bytes.len();
         let part = missing.min(self.chunk.len());
         if begun.bytes.capacity() - begun.bytes.len() < part {
-            // at most twice what has arrived, and never more than the message
-            begun.bytes.reserve(missing.min(part.max(begun.bytes.len())));
+            // at most twice what has arrived or what is charged beside it, and never more than the message
+            begun.bytes.reserve(missing.min(part + begun.bytes.len().max(MESSAGE_OVERHEAD_BYTES)));
         }
         begun.bytes.extend_from_slice(&self.chunk[..part]);
         self.chunk.advance(part);
@@ -304,8 +306,7 @@ impl MessageReader {
         if self.chunk.is_empty() {
             self.chunk = Bytes::new();
         }
-        let mut charge = self.charge.split(PREFIX_BYTES + length);
-        charge.grow(MESSAGE_OVERHEAD_BYTES);
+        let charge = self.charge.split(PREFIX_BYTES + length + MESSAGE_OVERHEAD_BYTES);
         Ok(Put::Whole(IncomingMessage { bytes, charge }))
     }
 
