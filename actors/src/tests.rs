@@ -178,6 +178,19 @@ impl World {
         channel.gate().order(ValidatedEnvelope { envelope, validated_at, is_config: false }).await
     }
 
+    /// Sends envelopes with these texts as one message; those with `true` claim to be config messages.
+    fn order_together(&self, name: &str, texts: &[(&str, bool)]) -> Vec<oneshot::Receiver<OrderResult>> {
+        let channel = self.channel(name);
+        let admitted = texts.iter().map(|&(text, is_config)| {
+            let envelope = SignedEnvelope::from_parts(Bytes::copy_from_slice(text.as_bytes()), Bytes::new());
+            let validated_at = channel.snapshot().sequence();
+            channel.gate().try_admit(ValidatedEnvelope { envelope, validated_at, is_config }).expect("there is room")
+        });
+        let (orders, answers) = admitted.unzip();
+        assert!(channel.gate().send(orders));
+        answers
+    }
+
     async fn order_and_wait(&self, name: &str, text: &str) -> bool {
         match self.order(name, text).await {
             Some(answer) => matches!(answer.await, Ok(Ok(()))),
@@ -218,6 +231,21 @@ async fn an_acknowledged_envelope_is_in_the_block_that_the_timer_cuts() {
     world.until_height("app", 2).await;
     assert_eq!(world.chain("app"), ["one"]);
     assert!(world.channel("app").ledger().pending().unwrap().is_empty());
+}
+
+#[actix::test]
+async fn envelopes_behind_a_config_message_wait_until_it_was_processed() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path(), Durability::Disk).await;
+    let sent = [("one", false), ("no configuration", true), ("two", false), ("nor this", true), ("three", false)];
+    let mut accepted = Vec::new();
+    for answer in world.order_together("app", &sent) {
+        accepted.push(matches!(answer.await, Ok(Ok(()))));
+    }
+    assert_eq!(accepted, [true, false, true, false, true]);
+    // each config message ended the batch before it
+    world.until_height("app", 4).await;
+    assert_eq!(world.chain("app"), ["one", "two", "three"]);
 }
 
 #[actix::test]

@@ -23,7 +23,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use fabric_proto::common::Status as FabricStatus;
 use fabric_proto::orderer::BroadcastResponse;
 use http_body::Frame;
-use orderer_actors::mailbox::{Gate, OrderError, OrderResult, ValidatedEnvelope};
+use orderer_actors::mailbox::{Gate, Order, OrderError, OrderResult, ValidatedEnvelope};
 use orderer_actors::observer::{EnvelopeIdentity, Method, Stage, StreamHandle, StreamObserver, ValidationRecord};
 use orderer_actors::trace::StagedSpan;
 use orderer_actors::validation_queue::{acquire_validation_permit, on_own_thread};
@@ -251,6 +251,14 @@ impl BroadcastStream {
 
     /// Submits validated envelopes to their chains, in order.
     fn submit(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut batch = AdmittedBatch::default();
+        let progress = self.admit(cx, &mut batch);
+        batch.send();
+        progress
+    }
+
+    /// Admits validated envelopes to their channels; those for one channel, one behind the other, gather in `batch`.
+    fn admit(&mut self, cx: &mut Context<'_>, batch: &mut AdmittedBatch) -> bool {
         let mut progress = false;
         loop {
             if let Some((entering, _)) = &mut self.entering {
@@ -278,7 +286,7 @@ impl BroadcastStream {
                         self.is_known = true;
                         self.reader.peer().reaches(Phase::Known);
                     }
-                    self.enter(submission, trace, SubmittedEnvelope { channel, judged, named, charge });
+                    self.enter(submission, trace, SubmittedEnvelope { channel, judged, named, charge }, batch);
                 }
                 Err(refused) => {
                     self.in_work_bytes = self.in_work_bytes.saturating_sub(charge.bytes());
@@ -288,10 +296,21 @@ impl BroadcastStream {
         }
     }
 
-    fn enter(&mut self, submission: ValidatedEnvelope, trace: StagedSpan, handed: SubmittedEnvelope) {
-        match trace.in_scope(|| handed.channel.gate().try_order(submission)) {
-            Ok(receiver) => self.expect(receiver, handed),
+    fn enter(
+        &mut self,
+        submission: ValidatedEnvelope,
+        trace: StagedSpan,
+        handed: SubmittedEnvelope,
+        batch: &mut AdmittedBatch,
+    ) {
+        match trace.in_scope(|| handed.channel.gate().try_admit(submission)) {
+            Ok((order, receiver)) => {
+                batch.push(&handed.channel, order);
+                self.expect(Some(receiver), handed);
+            }
             Err(submission) => {
+                // the chain answers what has gathered, which makes room
+                batch.send();
                 let at_gate = Arc::clone(&handed.channel);
                 // it goes on reading until it holds as much
                 let held = self.shared.stream_bytes.max(self.in_work_bytes);
@@ -413,6 +432,34 @@ impl BroadcastStream {
         if self.reading == Reading::Open && self.stopping.as_mut().poll(cx).is_ready() {
             self.reading = Reading::Done;
             self.end = Some(Status::unavailable("the orderer is shutting down"));
+        }
+    }
+}
+
+/// Envelopes that were admitted to one channel and are not sent to its chain yet.
+#[derive(Default)]
+struct AdmittedBatch {
+    orders: Vec<Order>,
+    channel: Option<Arc<Channel>>,
+}
+
+impl AdmittedBatch {
+    /// Adds an order; sends those before it if they belong to another channel.
+    fn push(&mut self, channel: &Arc<Channel>, order: Order) {
+        if self.channel.as_ref().is_some_and(|other| !Arc::ptr_eq(other, channel)) {
+            self.send();
+        }
+        if self.channel.is_none() {
+            self.channel = Some(Arc::clone(channel));
+            self.orders.reserve(READ_AT_ONCE / 2);
+        }
+        self.orders.push(order);
+    }
+
+    /// Sends what has gathered. If the channel's gate is closed meanwhile, the orders' receivers report it.
+    fn send(&mut self) {
+        if let Some(channel) = self.channel.take() {
+            channel.gate().send(std::mem::take(&mut self.orders));
         }
     }
 }

@@ -37,7 +37,7 @@ impl CommitGroup {
         while let Some(write) = buffered.pop_front() {
             let configures = write.ops.iter().any(WriteOp::configures);
             work.ops.extend(write.ops);
-            work.replies.extend(write.reply);
+            work.replies.extend(write.replies);
             work.rooms.extend(write.rooms);
             if configures {
                 break;
@@ -115,7 +115,8 @@ impl CommitTask {
                     #[expect(clippy::disallowed_methods, reason = "one a created channel")]
                     self.registrar.do_send(new_channel);
                 }
-                for reply in work.replies {
+                // a stream waits for its oldest envelope: when it is woken, the replies to the later ones are there
+                for reply in work.replies.into_iter().rev() {
                     reply.send(Ok(()));
                 }
                 if blocks > 0 {

@@ -165,7 +165,7 @@ impl Handler<WriteRequest> for BlockWriter {
 
     fn handle(&mut self, mut write: WriteRequest, ctx: &mut Context<Self>) {
         let _activity = self.status.begin_message(ActivityKind::Write);
-        if let Some(reply) = &mut write.reply {
+        for reply in &mut write.replies {
             reply.record_stage("writer");
         }
         self.buffered.push_back(write);

@@ -62,14 +62,14 @@ pub enum WriteOp {
     },
 }
 
-/// A chain's request for each message that it accepts. The reply is sent when the ops, and all before them, are durable.
-#[derive(Message)]
+/// A chain's request for the messages that it accepts. The replies are sent when the ops, and all before them, are durable.
+#[derive(Default, Message)]
 #[rtype(result = "()")]
 pub struct WriteRequest {
     /// The decisions, in their order.
     pub ops: Vec<WriteOp>,
-    /// Reply for the message that caused them, if its sender waits for one.
-    pub reply: Option<Reply>,
+    /// Replies for the messages that caused them, if their senders wait for one.
+    pub replies: Vec<Reply>,
     /// Permits that the chain acquired for them, released when they are durable.
     pub rooms: Vec<OwnedSemaphorePermit>,
 }

@@ -1,6 +1,7 @@
 //! Stands in for the chain of a channel that cannot be ordered because of its own configuration: takes the one config update
 //! that mends it, and nothing else.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
@@ -13,7 +14,7 @@ use super::{ChainHandle, ConsenterSupport};
 use crate::block_writer::{BlockWriter, WriteOp, WriteRequest};
 use crate::chain_state::error_chain;
 use crate::config_processor::{ConfigOutcome, apply_config, revalidate};
-use crate::mailbox::{CountedAddr, Order, OrderError, Reply, ValidatedEnvelope};
+use crate::mailbox::{CountedAddr, Order, OrderBatch, OrderError, Reply, ValidatedEnvelope};
 use crate::node_context::NodeContext;
 use crate::status::{ActivityKind, StatusCell};
 #[cfg(test)]
@@ -32,6 +33,8 @@ pub(crate) struct RepairChain {
     pending_below: u64,
     /// The reason why the channel accepts nothing else.
     cause: String,
+    /// Orders that wait while one before them is validated on another thread.
+    orders: VecDeque<Order>,
     status: Arc<StatusCell>,
     guard: ExitGuard,
 }
@@ -52,6 +55,7 @@ pub(crate) fn start(support: ConsenterSupport, cause: String) -> ChainHandle {
         pending_below: state.pending.first().map_or(0, |pending| pending.sequence),
         snapshot: state.snapshot,
         cause,
+        orders: VecDeque::new(),
         status: Arc::clone(&status),
         guard: children.guard(REPAIR_CHAIN),
     };
@@ -72,7 +76,7 @@ impl RepairChain {
     fn written(&mut self, (op, next): RepairedConfig, reply: Reply, ctx: &mut Context<Self>) {
         tracing::info!(target: "orderer.chain", channel = %next.channel(), sequence = %next.sequence(),
             "the channel's configuration is mended");
-        self.writer.send(WriteRequest { ops: vec![op], reply: Some(reply), rooms: Vec::new() });
+        self.writer.send(WriteRequest { ops: vec![op], replies: vec![reply], rooms: Vec::new() });
         let (done, ended) = oneshot::channel();
         self.writer.send_uncounted(Halt { done });
         let end = ended.into_actor(self).map(|_, chain: &mut Self, ctx| {
@@ -128,16 +132,28 @@ impl Actor for RepairChain {
     type Context = Context<Self>;
 }
 
-impl Handler<Order> for RepairChain {
+impl Handler<OrderBatch> for RepairChain {
     type Result = ();
 
-    fn handle(&mut self, order: Order, ctx: &mut Context<Self>) {
+    fn handle(&mut self, batch: OrderBatch, ctx: &mut Context<Self>) {
         let _activity = self.status.begin_message(ActivityKind::Order);
-        let Order { submission, reply } = order;
-        if !submission.is_config {
+        self.orders.extend(batch.orders);
+        self.proceed(ctx);
+    }
+}
+
+impl RepairChain {
+    /// Processes the orders at hand, until one is validated on another thread.
+    fn proceed(&mut self, ctx: &mut Context<Self>) {
+        while let Some(Order { submission, reply }) = self.orders.pop_front() {
+            if submission.is_config {
+                return self.try_update(submission, reply, ctx);
+            }
             self.refuse(RejectionKind::ServiceUnavailable, "this is no config update", reply);
-            return;
         }
+    }
+
+    fn try_update(&mut self, submission: ValidatedEnvelope, reply: Reply, ctx: &mut Context<Self>) {
         let (snapshot, context, pending_below) =
             (Arc::clone(&self.snapshot), Arc::clone(&self.context), self.pending_below);
         let work = on_own_thread(move || repair(&snapshot, &context, submission, pending_below));
@@ -146,7 +162,10 @@ impl Handler<Order> for RepairChain {
             drop(waiting);
             match outcome {
                 Ok(Ok(mended)) => chain.written(mended, reply, ctx),
-                Ok(Err((kind, why))) => chain.refuse(kind, &why, reply),
+                Ok(Err((kind, why))) => {
+                    chain.refuse(kind, &why, reply);
+                    chain.proceed(ctx);
+                }
                 Err(panicked) => {
                     chain.guard.set_exit_reason(ExitReason::Panicked(panicked.to_string()));
                     ctx.stop();

@@ -17,8 +17,15 @@ pub struct CooperativeYield {
 impl CooperativeYield {
     /// Counts one message, and after every 32nd has the actor give way once. Call it at the end of a handler.
     pub fn after_message<A: Actor<Context = Context<A>>>(&mut self, ctx: &mut Context<A>) {
-        self.handled += 1;
-        if self.handled.is_multiple_of(MESSAGES_PER_TURN) {
+        self.after_messages(1, ctx);
+    }
+
+    /// Counts the parts of a message, each of which takes as long as a message, and gives way as
+    /// [`after_message`](Self::after_message) does.
+    pub fn after_messages<A: Actor<Context = Context<A>>>(&mut self, count: usize, ctx: &mut Context<A>) {
+        let turns = self.handled / MESSAGES_PER_TURN;
+        self.handled += count as u64;
+        if self.handled / MESSAGES_PER_TURN > turns {
             ctx.wait(actix::fut::wrap_future::<_, A>(tokio::task::yield_now()));
         }
     }

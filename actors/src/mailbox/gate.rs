@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::status::StatusCell;
 
-use super::order::{IngressPermit, Order, OrderResult, Reply, ValidatedEnvelope};
+use super::order::{IngressPermit, Order, OrderBatch, OrderResult, Reply, ValidatedEnvelope};
 
 /// Memory that an envelope costs beside its bytes: handles, queue entries, the answer's channel.
 pub const ENVELOPE_OVERHEAD_BYTES: usize = 512;
@@ -60,7 +60,7 @@ impl Drop for WaitingBytes<'_> {
 
 /// The chain behind the gate.
 struct GateTarget {
-    chain: Recipient<Order>,
+    chain: Recipient<OrderBatch>,
     status: Arc<StatusCell>,
 }
 
@@ -80,7 +80,7 @@ impl Gate {
     }
 
     /// Lets messages through to `chain`, which publishes to `status`.
-    pub fn open(&self, chain: Recipient<Order>, status: Arc<StatusCell>) {
+    pub fn open(&self, chain: Recipient<OrderBatch>, status: Arc<StatusCell>) {
         self.chain.store(Some(Arc::new(GateTarget { chain, status })));
     }
 
@@ -105,32 +105,43 @@ impl Gate {
         }
         let bytes = self.permit_cost(&submission);
         let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()?;
-        self.forward(submission, room)
+        let (order, receiver) = self.admit(submission, room);
+        self.send(vec![order]).then_some(receiver)
     }
 
-    /// Hands the submission to the chain as [`order`](Self::order) does, when there is room at once, which is the usual case;
-    /// returns the submission when there is none.
-    pub fn try_order(
+    /// Reserves room for a submission, if there is room at once, which is the usual case; returns the submission if there is
+    /// none. The caller [sends](Self::send) the result. The receiver gives the chain's answer, or an error when the chain
+    /// failed before it answered.
+    pub fn try_admit(
         &self,
         submission: ValidatedEnvelope,
-    ) -> Result<Option<oneshot::Receiver<OrderResult>>, ValidatedEnvelope> {
+    ) -> Result<(Order, oneshot::Receiver<OrderResult>), ValidatedEnvelope> {
         match Arc::clone(&self.room).try_acquire_many_owned(self.permit_cost(&submission)) {
-            Ok(room) => Ok(self.forward(submission, room)),
+            Ok(room) => Ok(self.admit(submission, room)),
             Err(_) => Err(submission),
         }
     }
 
-    fn forward(&self, submission: ValidatedEnvelope, room: IngressPermit) -> Option<oneshot::Receiver<OrderResult>> {
-        let chain = self.chain.load();
-        let GateTarget { chain, status } = &**chain.as_ref()?;
+    fn admit(&self, submission: ValidatedEnvelope, room: IngressPermit) -> (Order, oneshot::Receiver<OrderResult>) {
         let (answer, receiver) = oneshot::channel();
-        self.passed.fetch_add(1, Ordering::Relaxed);
+        (Order { submission, reply: Reply::new(answer, room, &self.waiting) }, receiver)
+    }
+
+    /// Hands admitted orders to the chain, in their order. Returns whether the gate is open; if it is not, the orders are
+    /// dropped, and their receivers report it.
+    pub fn send(&self, orders: Vec<Order>) -> bool {
+        let chain = self.chain.load();
+        let Some(target) = chain.as_ref() else { return false };
+        if orders.is_empty() {
+            return true;
+        }
+        self.passed.fetch_add(orders.len() as u64, Ordering::Relaxed);
         self.passed_at.store(self.age_ms(), Ordering::Relaxed);
-        status.count_sent();
-        // do_send keeps the order of one sender; if the actor is dead the message is dropped, and so is its answer
+        target.status.count_sent();
+        // do_send keeps the order of one sender; if the actor is dead the message is dropped, and so are its answers
         #[expect(clippy::disallowed_methods, reason = "the one place where the bound stands before it")]
-        chain.do_send(Order { submission, reply: Reply::new(answer, room, &self.waiting) });
-        Some(receiver)
+        target.chain.do_send(OrderBatch { orders });
+        true
     }
 
     /// Counts these bytes as held by a client that waits for room, until the result is dropped.
@@ -192,16 +203,16 @@ mod tests {
 
     /// Keeps what it gets, unanswered.
     #[derive(Default)]
-    struct NeverReplies(Vec<Order>);
+    struct NeverReplies(Vec<OrderBatch>);
 
     impl Actor for NeverReplies {
         type Context = Context<Self>;
     }
 
-    impl Handler<Order> for NeverReplies {
+    impl Handler<OrderBatch> for NeverReplies {
         type Result = ();
-        fn handle(&mut self, order: Order, _: &mut Context<Self>) {
-            self.0.push(order);
+        fn handle(&mut self, orders: OrderBatch, _: &mut Context<Self>) {
+            self.0.push(orders);
         }
     }
 
@@ -219,8 +230,11 @@ mod tests {
         gate.open(NeverReplies::default().start().recipient(), StatusBoard::default().cell("hoarder"));
         let mut answers = Vec::new();
         let refused = loop {
-            match gate.try_order(submission(1000)) {
-                Ok(answer) => answers.push(answer),
+            match gate.try_admit(submission(1000)) {
+                Ok((order, answer)) => {
+                    assert!(gate.send(vec![order]));
+                    answers.push(answer);
+                }
                 Err(refused) => break refused,
             }
         };
@@ -234,7 +248,8 @@ mod tests {
     async fn an_envelope_larger_than_the_gate_passes_alone() {
         let gate = Gate::new(10_000);
         gate.open(NeverReplies::default().start().recipient(), StatusBoard::default().cell("hoarder"));
-        assert!(matches!(gate.try_order(submission(50_000)), Ok(Some(_))));
+        let (order, _answer) = gate.try_admit(submission(50_000)).expect("admitted");
+        assert!(gate.send(vec![order]));
         assert_eq!(gate.bytes_in_flight(), 10_000);
     }
 
@@ -242,5 +257,9 @@ mod tests {
     async fn a_closed_gate_answers_at_once() {
         let gate = Gate::new(10_000);
         assert!(gate.order(submission(1)).await.is_none());
+        let (order, answer) = gate.try_admit(submission(1)).expect("there is room");
+        assert!(!gate.send(vec![order]));
+        assert!(answer.await.is_err(), "the order was dropped");
+        assert_eq!(gate.bytes_in_flight(), 0);
     }
 }

@@ -8,4 +8,4 @@ mod order;
 pub use cooperative::CooperativeYield;
 pub use counted::CountedAddr;
 pub use gate::{ENVELOPE_OVERHEAD_BYTES, Gate, Unavailable, WaitingBytes};
-pub use order::{IngressPermit, Order, OrderError, OrderResult, Reply, ValidatedEnvelope};
+pub use order::{IngressPermit, Order, OrderBatch, OrderError, OrderResult, Reply, ValidatedEnvelope};

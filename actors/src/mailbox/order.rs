@@ -22,13 +22,21 @@ pub struct ValidatedEnvelope {
 }
 
 /// Request of Broadcast, after validation. Answered when the envelope is durable, not when its block is cut.
-#[derive(Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub struct Order {
     /// The envelope to order.
     pub submission: ValidatedEnvelope,
     /// The receiver of the answer.
     pub reply: Reply,
+}
+
+/// The requests that a sender had at hand, in its order. One message for all of them: to wake an idle arbiter for each envelope
+/// costs more than to order it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct OrderBatch {
+    /// At least one.
+    pub orders: Vec<Order>,
 }
 
 /// `Ok`: the envelope is durable and will be in the chain.

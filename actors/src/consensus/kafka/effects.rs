@@ -178,5 +178,5 @@ fn send_ingress(producer: &Addr<KafkaProducer>, open: bool) {
 
 fn send_write(writer: &CountedAddr<BlockWriter>, op: WriteOp, room: tokio::sync::OwnedSemaphorePermit) {
     // bounded by the room that each block holds
-    writer.send(WriteRequest { ops: vec![op], reply: None, rooms: vec![room] });
+    writer.send(WriteRequest { ops: vec![op], replies: Vec::new(), rooms: vec![room] });
 }

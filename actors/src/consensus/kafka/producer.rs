@@ -22,7 +22,7 @@ use super::retry::Backoff;
 use super::topic_absence::TopicAbsence;
 use crate::chain_state::error_chain;
 use crate::channel::Channel;
-use crate::mailbox::{Order, OrderError, Reply};
+use crate::mailbox::{Order, OrderBatch, OrderError, Reply};
 use crate::node_context::NodeContext;
 use crate::status::{ActivityKind, StatusCell};
 use crate::supervision::{ExitGuard, ExitReason, StopNow};
@@ -340,18 +340,20 @@ impl Actor for KafkaProducer {
     }
 }
 
-impl Handler<Order> for KafkaProducer {
+impl Handler<OrderBatch> for KafkaProducer {
     type Result = ();
 
-    fn handle(&mut self, order: Order, ctx: &mut Context<Self>) {
+    fn handle(&mut self, batch: OrderBatch, ctx: &mut Context<Self>) {
         let _activity = self.status.begin_message(ActivityKind::Order);
-        let Order { submission, reply } = order;
-        if let Some(cause) = &self.down {
-            reply.send(Err(OrderError::NotDurable(format!("could not be ordered: {cause}"))));
-            return;
+        for Order { submission, reply } in batch.orders {
+            if let Some(cause) = &self.down {
+                reply.send(Err(OrderError::NotDurable(format!("could not be ordered: {cause}"))));
+                continue;
+            }
+            let message = RegularMessage::accepted(submission.envelope, submission.validated_at, submission.is_config);
+            self.taken
+                .push_back(QueuedRecord { content: RecordPayload::Message(message), answer: ReplyTo::Client(reply) });
         }
-        let message = RegularMessage::accepted(submission.envelope, submission.validated_at, submission.is_config);
-        self.taken.push_back(QueuedRecord { content: RecordPayload::Message(message), answer: ReplyTo::Client(reply) });
         self.produce(ctx);
     }
 }

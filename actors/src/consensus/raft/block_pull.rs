@@ -88,7 +88,7 @@ pub(super) fn copy(
         reached = Some(ReplicatedTip { block, snapshot });
     }
     // bounded by the permit of the batch
-    writer.send(WriteRequest { ops, reply: None, rooms: room.into_iter().collect() });
+    writer.send(WriteRequest { ops, replies: Vec::new(), rooms: room.into_iter().collect() });
     reached
 }
 

@@ -200,7 +200,7 @@ impl RaftChain {
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).min(UNWRITTEN_BYTES);
         let there = u32::try_from(unwritten.available_permits()).unwrap_or(u32::MAX);
         rooms.extend(Arc::clone(unwritten).try_acquire_many_owned(wanted.min(there)));
-        self.writer.send(WriteRequest { ops: vec![op], reply: None, rooms });
+        self.writer.send(WriteRequest { ops: vec![op], replies: Vec::new(), rooms });
     }
 
     fn apply(&mut self, number: BlockNumber, envelope: SignedEnvelope, ctx: &mut Context<Self>) {

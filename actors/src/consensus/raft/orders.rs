@@ -9,22 +9,31 @@ use orderer_core::processing::RejectionKind;
 use super::chain::RaftChain;
 use super::revalidate::{RevalidatedConfig, lead_to};
 use crate::block_writer::{PendingMessage, WriteOp, WriteRequest};
-use crate::mailbox::{Order, OrderError, Reply};
+use crate::mailbox::{Order, OrderBatch, OrderError, Reply};
 use crate::status::ActivityKind;
 use crate::supervision::ExitReason;
 use crate::validation_queue::on_own_thread;
 
-impl Handler<Order> for RaftChain {
+impl Handler<OrderBatch> for RaftChain {
     type Result = ();
 
-    fn handle(&mut self, order: Order, ctx: &mut Context<Self>) {
+    fn handle(&mut self, batch: OrderBatch, ctx: &mut Context<Self>) {
         let _activity = self.status.begin_message(ActivityKind::Order);
-        let Order { submission, reply } = order;
+        let count = batch.orders.len();
+        for order in batch.orders {
+            self.order(order, ctx);
+        }
+        self.pace.after_messages(count, ctx);
+    }
+}
+
+impl RaftChain {
+    fn order(&mut self, Order { submission, reply }: Order, ctx: &mut Context<Self>) {
         self.count_proposal(submission.is_config);
         if self.running.as_ref().is_some_and(|running| running.machine.is_leaving()) {
             let text = "this orderer is no longer a consenter of the channel".to_owned();
             reply.send(Err(OrderError::NoLongerValid { kind: RejectionKind::ServiceUnavailable, text }));
-            return self.pace.after_message(ctx);
+            return;
         }
         let submission = SubmittedEnvelope {
             envelope: submission.envelope,
@@ -37,11 +46,8 @@ impl Handler<Order> for RaftChain {
         } else {
             self.accept(submission, reply, ctx);
         }
-        self.pace.after_message(ctx);
     }
-}
 
-impl RaftChain {
     /// Assigns the envelope its sequence and starts ordering it. The sender gets its response as
     /// [`AcknowledgePoint`](orderer_core::ordering::raft::AcknowledgePoint) says; the gate's permit is held until the envelope is
     /// in a block.
@@ -60,7 +66,7 @@ impl RaftChain {
             };
             self.writer.send(WriteRequest {
                 ops: vec![WriteOp::AppendPending(Arc::new(accepted))],
-                reply: Some(reply),
+                replies: vec![reply],
                 rooms: Vec::new(),
             });
         } else {

@@ -19,7 +19,7 @@ use crate::block_writer::{BlockWriter, PendingMessage, WriteOp, WriteRequest};
 use crate::chain_state::ChainResumePoint;
 use crate::channel::{Channel, ChannelCreated};
 use crate::config_processor::{ConfigOutcome, apply_config, rechecked};
-use crate::mailbox::{CooperativeYield, CountedAddr, IngressPermit, Order, OrderError, Reply};
+use crate::mailbox::{CooperativeYield, CountedAddr, Order, OrderBatch, OrderError, Reply};
 use crate::node_context::{Durability, NodeContext};
 use crate::observer::CutReason;
 use crate::status::{ActivityKind, StatusCell};
@@ -49,6 +49,10 @@ pub(super) struct SoloChain {
     next_sequence: u64,
     /// Pending envelopes of the last instance, before everything else.
     replay_queue: VecDeque<PendingEnvelope>,
+    /// Orders of the message that is being handled; some wait here while one before them is on another thread.
+    orders: VecDeque<Order>,
+    /// Decisions that are not sent to the writer yet: those of one message go together.
+    outbox: WriteRequest,
     timer: Option<SpawnHandle>,
     /// Time at which the first pending envelope of the next block came.
     batch_started_at: Option<Instant>,
@@ -73,6 +77,8 @@ impl SoloChain {
             snapshot: state.snapshot,
             next_sequence: state.next_sequence,
             replay_queue: state.pending.into(),
+            orders: VecDeque::new(),
+            outbox: WriteRequest::default(),
             timer: None,
             batch_started_at: None,
             pace: CooperativeYield::default(),
@@ -84,8 +90,28 @@ impl SoloChain {
         }
     }
 
-    /// Orders what the last instance had acknowledged, until one envelope has to be revalidated on another thread.
-    fn replay_pending(&mut self, ctx: &mut Context<Self>) {
+    /// Goes on with what the last instance had acknowledged, then with the orders at hand, until one envelope is processed on
+    /// another thread.
+    fn proceed(&mut self, ctx: &mut Context<Self>) {
+        if !self.replay_pending(ctx).is_waiting() {
+            while let Some(Order { submission, reply }) = self.orders.pop_front() {
+                let message = PendingMessage {
+                    envelope: submission.envelope,
+                    validated_at: submission.validated_at,
+                    is_config: submission.is_config,
+                    sequence: self.next_sequence,
+                };
+                self.next_sequence += 1;
+                if self.process(message, Some(reply), ctx).is_waiting() {
+                    break;
+                }
+            }
+        }
+        self.flush();
+    }
+
+    /// Orders what the last instance had acknowledged, until one envelope is processed on another thread.
+    fn replay_pending(&mut self, ctx: &mut Context<Self>) -> Progress {
         while let Some(pending) = self.replay_queue.pop_front() {
             let Ok(envelope) = SignedEnvelope::parse(pending.raw) else { continue };
             let accepted = PendingMessage {
@@ -95,9 +121,10 @@ impl SoloChain {
                 sequence: pending.sequence,
             };
             if self.process(accepted, None, ctx).is_waiting() {
-                return;
+                return Progress::Blocked;
             }
         }
+        Progress::Ready
     }
 
     fn process(&mut self, message: PendingMessage, reply: Option<Reply>, ctx: &mut Context<Self>) -> Progress {
@@ -114,19 +141,18 @@ impl SoloChain {
         mut reply: Option<Reply>,
         ctx: &mut Context<Self>,
     ) -> Progress {
-        let mut ops = Vec::with_capacity(effects.len());
         let mut deferred = None;
         let before_config = effects.iter().any(|effect| matches!(effect, Effect::WriteConfigBlock(_)));
         for effect in effects {
             match effect {
                 Effect::Append(message) => {
                     self.batch_started_at.get_or_insert_with(Instant::now);
-                    ops.push(WriteOp::AppendPending(message));
+                    self.outbox.ops.push(WriteOp::AppendPending(message));
                 }
                 Effect::WriteBlock(batch) => {
                     let reason = if before_config { CutReason::Config } else { self.cut_reason(by, batch.len()) };
                     self.channel.observer().cut(reason, batch.len(), self.batch_started_at.take());
-                    ops.push(WriteOp::WriteBlock {
+                    self.outbox.ops.push(WriteOp::WriteBlock {
                         pending_below: batch.last().map_or(0, |message| message.sequence + 1),
                         envelopes: batch.iter().map(|message| message.envelope.clone()).collect(),
                         consenter_metadata: Bytes::new(),
@@ -140,19 +166,18 @@ impl SoloChain {
             }
         }
         self.channel.observer().pending(self.machine.pending(), self.machine.pending_bytes());
-        let Some(thought) = deferred else {
-            let mut room = None;
+        let Some(deferred) = deferred else {
             if self.context.durability == Durability::Memory
                 && let Some(reply) = reply.take()
             {
                 // what is acknowledged stays in memory until it is written: clients wait when the disk is slower than they are
-                room = reply.send_early(Ok(()));
+                self.outbox.rooms.extend(reply.send_early(Ok(())));
             }
-            self.write(ops, reply, room);
+            self.outbox.replies.extend(reply);
             return Progress::Ready;
         };
-        self.write(ops, None, None);
-        match thought {
+        self.flush();
+        match deferred {
             Deferred::Revalidate(message) => self.recheck(&message, reply, ctx),
             Deferred::ApplyConfig(message) => self.apply(message, reply, ctx),
         }
@@ -169,12 +194,21 @@ impl SoloChain {
         }
     }
 
-    fn write(&self, ops: Vec<WriteOp>, reply: Option<Reply>, room: Option<IngressPermit>) {
-        if ops.is_empty() && reply.is_none() {
-            return;
+    /// Sends to the writer what was decided since the last call.
+    fn flush(&mut self) {
+        let WriteRequest { ops, replies, .. } = &self.outbox;
+        if !ops.is_empty() || !replies.is_empty() {
+            // bounded by the room that each reply holds at the gate
+            self.writer.send(std::mem::take(&mut self.outbox));
         }
-        // bounded by the room that each reply holds at the gate
-        self.writer.send(WriteRequest { ops, reply, rooms: room.into_iter().collect() });
+    }
+
+    /// Sends a config block to the writer, by itself: what comes behind it is written under the next configuration.
+    fn write_config(&mut self, op: WriteOp, reply: Option<Reply>) {
+        self.flush();
+        self.outbox.ops.push(op);
+        self.outbox.replies.extend(reply);
+        self.flush();
     }
 
     /// Revalidates a message on another thread, because the configuration changed since it was validated. Meanwhile no other
@@ -188,12 +222,15 @@ impl SoloChain {
             drop(waiting);
             match outcome {
                 Ok(Ok((envelope, validated_at))) => {
-                    chain.process(PendingMessage { envelope, validated_at, is_config, sequence }, reply, ctx);
+                    let message = PendingMessage { envelope, validated_at, is_config, sequence };
+                    if chain.process(message, reply, ctx).is_waiting() {
+                        return;
+                    }
                 }
                 Ok(Err(refusal)) => chain.refuse(&refusal, reply),
-                Err(panicked) => chain.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
+                Err(panicked) => return chain.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
             }
-            chain.replay_pending(ctx);
+            chain.proceed(ctx);
         });
         ctx.wait(resume);
     }
@@ -216,16 +253,16 @@ impl SoloChain {
                     chain.perform(effects, CutTrigger::Message, None, ctx);
                     tracing::info!(target: "orderer.chain", channel = %chain.channel.id(), sequence = %next.sequence(),
                         "configuration updated");
-                    chain.write(vec![config_block(&message, Some(next), None)], reply, None);
+                    chain.write_config(config_block(&message, Some(next), None), reply);
                 }
                 Ok(Ok(ConfigOutcome::Created(created))) => {
                     chain.channel.observer().cut(CutReason::Config, 1, None);
-                    chain.write(vec![config_block(&message, None, created)], reply, None);
+                    chain.write_config(config_block(&message, None, created), reply);
                 }
                 Ok(Err(refusal)) => chain.refuse(&refusal, reply),
-                Err(panicked) => chain.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
+                Err(panicked) => return chain.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
             }
-            chain.replay_pending(ctx);
+            chain.proceed(ctx);
         });
         ctx.wait(resume);
     }
@@ -247,6 +284,7 @@ impl SoloChain {
             let effects = chain.machine.step(Event::Timer);
             chain.channel.gauges().timer(None);
             chain.perform(effects, CutTrigger::Timer, None, ctx);
+            chain.flush();
         }));
     }
 
@@ -313,25 +351,20 @@ impl Actor for SoloChain {
             tracing::info!(target: "orderer.chain", channel = %self.channel.id(), envelopes = self.replay_queue.len(),
                 "ordering what was acknowledged before the restart");
         }
-        self.replay_pending(ctx);
+        self.proceed(ctx);
     }
 }
 
-impl Handler<Order> for SoloChain {
+impl Handler<OrderBatch> for SoloChain {
     type Result = ();
 
-    fn handle(&mut self, order: Order, ctx: &mut Context<Self>) {
+    fn handle(&mut self, batch: OrderBatch, ctx: &mut Context<Self>) {
         let _activity = self.status.begin_message(ActivityKind::Order);
-        let Order { submission, reply } = order;
-        let message = PendingMessage {
-            envelope: submission.envelope,
-            validated_at: submission.validated_at,
-            is_config: submission.is_config,
-            sequence: self.next_sequence,
-        };
-        self.next_sequence += 1;
-        self.process(message, Some(reply), ctx);
-        self.pace.after_message(ctx);
+        let count = batch.orders.len();
+        // those of the message before are done: the actor handles no message while one of them waits
+        self.orders.extend(batch.orders);
+        self.proceed(ctx);
+        self.pace.after_messages(count, ctx);
     }
 }
 
@@ -345,6 +378,7 @@ impl Handler<Halt> for SoloChain {
             // acknowledged and nowhere but here
             let effects = self.machine.step(Event::Timer);
             self.perform(effects, CutTrigger::Timer, None, ctx);
+            self.flush();
         }
         self.writer.send_uncounted(halt);
         self.exit_with(ExitReason::Requested, ctx);
