@@ -5,9 +5,9 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
-/// Maximum number of retained records, which take 8 MiB.
+/// Maximum number of retained records, which take 6 MiB.
 pub(super) const RING_CAPACITY: usize = SEGMENTS * SEGMENT;
-const SEGMENTS: usize = 64;
+const SEGMENTS: usize = 48;
 /// Number of records that memory is allocated for at a time, when they are written for the first time.
 const SEGMENT: usize = 1 << 12;
 
