@@ -36,7 +36,7 @@ fn refused(path: &Path) -> OpenError {
 fn a_ledger_opens_as_it_was_left() {
     let (_folder, path) = folder();
     let ledger = ledger_of(&path, 20);
-    let (last, height) = (ledger.last_block(), ledger.height());
+    let (last, height) = (ledger.block(BlockNumber(20)).unwrap().expect("is there"), ledger.height());
     ledger.close().expect("closes");
     let ledger = Ledger::open(&path, &channel(), SMALL).expect("opens");
     assert_eq!((ledger.height(), ledger.last_header_hash()), (height, *last.header_hash()));
