@@ -41,6 +41,7 @@ use crate::crash_guard::CrashLoopGuard;
 use crate::disk_monitor::{self, LedgerDisk};
 use crate::fabric_ledger_dir;
 use crate::grpc::{AtomicBroadcast, Cluster as ClusterService};
+use crate::history::History;
 use crate::http::{self, OperationsApi, ParticipationApi};
 use crate::local_msp::read_signing_identity;
 use crate::metrics::{self, Metrics};
@@ -321,6 +322,8 @@ async fn serve(
     let mut opened = Vec::new();
     let disk = LedgerDisk { folder: context.ledgers.folder().to_owned(), low_bytes: settings.low_disk_bytes };
     if let Some(socket) = operations {
+        let history = History::default();
+        operators_thread.spawn(history.clone().record(Arc::clone(&context), disk.clone(), stopping.clone()));
         let (context, secured) = (Arc::clone(&context), socket.tls.is_some());
         let metrics = matches!(settings.metrics, MetricsSettings::Prometheus)
             .then(|| Arc::new(Metrics::new(&context, &brokers, sides.clone(), admission.clone())));
@@ -334,6 +337,7 @@ async fn serve(
             cluster: sides.clone(),
             admission: admission.clone(),
             disk: disk.clone(),
+            history,
             settings: (settings.source.clone(), settings.effective.clone()),
             certificates: CertificateInventory {
                 msp_dir: settings.local_msp_dir.clone(),

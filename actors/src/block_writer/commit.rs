@@ -251,6 +251,7 @@ impl CommitTask {
         self.channel.ledger().commit_then(right, commit, configure)?;
         written.commit = began.elapsed();
         self.channel.gauges().written(&blocks);
+        self.channel.observer().totals().blocks_written(&blocks);
         Ok(written)
     }
 

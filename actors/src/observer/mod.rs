@@ -19,6 +19,7 @@ mod rejections;
 mod ring;
 mod streams;
 mod subscription;
+mod totals;
 mod transactions;
 
 use std::sync::{Arc, OnceLock};
@@ -41,6 +42,7 @@ pub use raft_metrics::{RaftMetrics, RaftMetricsSnapshot};
 pub use rejections::{RejectedEnvelope, RejectionLog, RejectionLogView, SignerInfo};
 pub use streams::{DeliverRequest, StreamHandle, StreamRegistry, StreamView};
 pub use subscription::Subscription;
+pub use totals::{ChannelTotals, LatencyCounts, TotalsReading};
 pub use transactions::{TimelineView, TransactionHistory, TxKey};
 
 use broadcast_metrics::BroadcastSeries;

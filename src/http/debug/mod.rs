@@ -6,12 +6,14 @@
 
 mod actors;
 mod block;
+mod block_metadata;
 mod certificates;
 mod channel;
 mod channel_config;
 mod channels;
 mod config;
 mod events;
+mod history;
 mod limits;
 mod logs;
 mod orderers;
@@ -39,6 +41,7 @@ use super::response::{ApiError, wrong_method};
 use crate::admission::Admission;
 use crate::certificates::CertificateInventory;
 use crate::disk_monitor::LedgerDisk;
+use crate::history::History;
 use crate::metrics::ClusterSides;
 use crate::settings::EffectiveValue;
 use crate::telemetry::LogControl;
@@ -58,6 +61,8 @@ pub(super) struct DebugApi {
     pub(super) context: Arc<NodeContext>,
     /// The disk of the ledgers.
     pub(super) disk: LedgerDisk,
+    /// The history of the last minutes.
+    pub(super) history: History,
     /// Limits on clients.
     pub(super) admission: Admission,
     /// Both sides of the connections to other orderers; `None` if there can be none.
@@ -96,6 +101,8 @@ pub(super) fn debug(debug: DebugApi) -> Router {
         .route("/debug/channels/{channel}/restart", post(restart::restart).fallback(only_post))
         .route("/debug/channels/{channel}/blocks/{block}", get(block::block).fallback(only_get))
         .route("/debug/channels/{channel}/config", get(channel_config::config).fallback(only_get))
+        .route("/debug/channels/{channel}/history", get(history::channel).fallback(only_get))
+        .route("/debug/history", get(history::node).fallback(only_get))
         .route("/debug/refusals", get(refusals::refusals).fallback(only_get))
         .route("/debug/tx/{tx_id}", get(transaction::transaction).fallback(only_get))
         .route("/debug/streams", get(streams::streams).fallback(only_get))
