@@ -299,7 +299,7 @@ async fn what_other_orderers_are_shown_is_read_without_a_restart() {
         .await;
     put();
     node.signal("HUP");
-    let line = node.line("certificate was read anew").await;
+    let line = node.line("certificate was reloaded").await;
     assert!(line.contains("certificate=\"cluster\"") && line.contains("client.crt"), "{line}");
     std::fs::write(&key, "no key").unwrap();
     node.signal("HUP");

@@ -281,7 +281,7 @@ async fn many_at_once_get_what_one_alone_gets() {
     }
     let refused = operations.get("/debug/events").await;
     assert_eq!(refused.status, 503, "{refused:?}");
-    assert!(refused.error().contains("32 others"));
+    assert!(refused.error().contains("32 readers"));
     node.stop().await;
 }
 

@@ -201,7 +201,7 @@ async fn files_that_change_are_read_without_a_restart() {
     put(time::Duration::days(300));
     assert_ne!(served(), before);
     node.signal("HUP");
-    node.line("certificate was read anew").await;
+    node.line("certificate was reloaded").await;
     works(&Client::on(endpoint(&node, trust_it())).await).await;
     works(&old).await;
 

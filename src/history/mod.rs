@@ -54,7 +54,7 @@ impl History {
             rejected: context.observer.refusals().total(),
             cpu_ms,
             rss_bytes,
-            disk_free_bytes: disk.look().ok().map(|(space, _)| space.free),
+            disk_free_bytes: disk.read_space().ok().map(|(space, _)| space.free),
             streams: u32::try_from(context.observer.streams().count()).unwrap_or(u32::MAX),
         };
         let channels = context.directory.open_channels();
@@ -64,7 +64,7 @@ impl History {
     /// Returns the node's history and a summary of each channel with traffic. Sums the steps of every channel: call it
     /// on a blocking thread.
     pub(crate) fn node(&self, disk: &LedgerDisk) -> NodeHistoryView {
-        let space = disk.look().ok();
+        let space = disk.read_space().ok();
         NodeHistoryView::of(&self.lock(), space)
     }
 

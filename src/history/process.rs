@@ -1,7 +1,7 @@
 //! CPU time and memory of this process.
 
-use prometheus::core::Collector as _;
-use prometheus::process_collector::ProcessCollector;
+use procfs::ProcResult;
+use procfs::process::Process;
 
 /// CPU time and memory of this process; zero where the system does not report them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,18 +14,17 @@ pub(super) struct ProcessUsage {
 
 impl ProcessUsage {
     /// Reads both. Performs blocking I/O.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes and times are positive")]
     pub(super) fn read() -> Self {
-        let mut usage = Self::default();
-        for family in ProcessCollector::for_self().collect() {
-            let Some(metric) = family.get_metric().first() else { continue };
-            match family.name() {
-                "process_cpu_seconds_total" => usage.cpu_ms = (metric.get_counter().get_value() * 1000.0) as u64,
-                "process_resident_memory_bytes" => usage.rss_bytes = metric.get_gauge().get_value() as u64,
-                _ => {}
-            }
-        }
-        usage
+        Self::try_read().unwrap_or_default()
+    }
+
+    fn try_read() -> ProcResult<Self> {
+        let stat = Process::myself()?.stat()?;
+        let ticks = stat.utime.saturating_add(stat.stime);
+        Ok(Self {
+            cpu_ms: ticks.saturating_mul(1000) / procfs::ticks_per_second().max(1),
+            rss_bytes: stat.rss.saturating_mul(procfs::page_size()),
+        })
     }
 }
 

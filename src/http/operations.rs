@@ -80,7 +80,7 @@ pub fn operations(operations: OperationsApi) -> Router {
         certificates: operations.certificates.clone(),
         stopping: operations.stopping.clone(),
         event_readers: EventReaders::default(),
-        looks: BlockingReads::default(),
+        blocking_reads: BlockingReads::default(),
     });
     let content = debug.merge(page());
     let content = match operations.debug {

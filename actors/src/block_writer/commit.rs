@@ -147,10 +147,10 @@ impl CommitTask {
         for id in created {
             match self.context.ledgers.remove(id) {
                 Ok(()) => {
-                    tracing::info!(target: "orderer.chain", channel = %id, "the channel was not created, its ledger is removed");
+                    tracing::info!(target: "orderer.chain", channel = %id, "channel was not created; removing its ledger");
                 }
                 Err(error) => tracing::error!(target: "orderer.chain", channel = %id, error = %error_chain(&error),
-                    "the ledger of a channel that was not created is in the way"),
+                    "failed to remove the ledger of a channel that was not created"),
             }
         }
     }

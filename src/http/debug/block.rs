@@ -49,7 +49,7 @@ pub(super) async fn block(
     let channel = debug.open(&name)?;
     let number = number_of(channel.ledger(), &number)?;
     let context = Arc::clone(&debug.context);
-    let shown = debug.look(move || {
+    let shown = debug.run_blocking(move || {
         let block = read(channel.ledger(), number)?;
         let metadata = MetadataView::of(&block, channel.ledger(), &context.catalog);
         Ok::<_, ApiError>(json(StatusCode::OK, &BlockView::of(&block, channel.gauges().written_ms(number), metadata)))

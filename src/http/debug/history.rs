@@ -11,7 +11,7 @@ use crate::http::response::{ApiError, json};
 
 pub(super) async fn node(State(debug): Shared) -> Result<Response, ApiError> {
     let of_thread = Arc::clone(&debug);
-    let history = debug.look(move || of_thread.history.node(&of_thread.disk)).await?;
+    let history = debug.run_blocking(move || of_thread.history.node(&of_thread.disk)).await?;
     Ok(json(StatusCode::OK, &history))
 }
 

@@ -53,7 +53,7 @@ pub(super) use events::EventReaders;
 const VALUES_MAX: usize = 200_000;
 /// Maximum number of concurrent tasks that read disks and certificates, because blocks are committed and envelopes
 /// validated on the same threads.
-const LOOKS_MAX: usize = 4;
+const MAX_BLOCKING_READS: usize = 4;
 
 /// State of the endpoints.
 pub(super) struct DebugApi {
@@ -77,7 +77,7 @@ pub(super) struct DebugApi {
     pub(super) stopping: CancellationToken,
     pub(super) event_readers: EventReaders,
     /// Permits for blocking tasks.
-    pub(super) looks: BlockingReads,
+    pub(super) blocking_reads: BlockingReads,
 }
 
 /// Permits for tasks on blocking threads.
@@ -86,7 +86,7 @@ pub(super) struct BlockingReads(Arc<Semaphore>);
 
 impl Default for BlockingReads {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LOOKS_MAX)))
+        Self(Arc::new(Semaphore::new(MAX_BLOCKING_READS)))
     }
 }
 
@@ -141,9 +141,9 @@ impl DebugApi {
     ///
     /// # Cancel safety
     /// Dropping the future does not stop a task that has begun; it holds its permit until it ends.
-    async fn look<T: Send + 'static>(&self, at: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    async fn run_blocking<T: Send + 'static>(&self, at: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
         let failed = |text: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text);
-        let room = Arc::clone(&self.looks.0).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
+        let room = Arc::clone(&self.blocking_reads.0).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
         let looked = tokio::task::spawn_blocking(move || {
             let _room = room;
             at()

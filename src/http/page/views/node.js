@@ -20,7 +20,7 @@ export function nodeFigures(history) {
     figure('CPU', cores, (n) => [short(n), unit(` of ${count(history.available_cores)} cores`)], history.cores),
     figure('Memory', last(history.rss_bytes), bytes, history.rss_bytes),
     figure('Streams', last(history.streams), count, history.streams, { href: '#/streams' }),
-    disk && figure('Disk free', disk.free_bytes, bytes, history.disk_free_bytes, { level: disk.level === 'good' ? null : disk.level, note: lasts(disk) }),
+    disk && figure('Disk free', disk.free_bytes, bytes, history.disk_free_bytes, { level: disk.level === 'good' ? null : disk.level, note: lasts(disk, history.ends_ms.length) }),
   ];
   return h('section', { class: 'sheet', 'aria-label': 'Node' }, h('dl', { class: 'strip' }, all.filter(Boolean)));
 }
@@ -35,8 +35,12 @@ function figure(name, value, write, values, { href, level, note } = {}) {
       spark(values, STEPS)));
 }
 
+/** Number of steps before which a trend is unknown: a minute. */
+const MIN_STEPS = 13;
+
 /** Describes how long the free space lasts at the rate of the last minutes. */
-function lasts({ lasts_ms: left, size_bytes: size, free_bytes: free }) {
+function lasts({ lasts_ms: left, size_bytes: size, free_bytes: free }, steps) {
   const share = size > 0 ? `${Math.round((100 * free) / size)} %` : '';
+  if (left === null && steps < MIN_STEPS) return share;
   return left === null ? `${share}, not shrinking` : `${share}, full in ${left > 10 * 365 * 86_400_000 ? 'years' : span(left)}`;
 }

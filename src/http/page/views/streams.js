@@ -32,7 +32,7 @@ export default {
         redraw();
       }),
     ];
-    return sheet('Streams', end, shown.length === 0 ? empty('No stream matches.')
+    return sheet('Streams', end, shown.length === 0 ? empty(text === '' ? 'No stream of this kind is open.' : 'No stream matches.')
       : h('div', { class: 'scroll' }, streamTable(shown, redraw, false)));
   },
 };
