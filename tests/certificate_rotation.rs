@@ -63,7 +63,7 @@ async fn a_new_certificate_signs_the_next_block() {
     fs::write(folder.path().join("signcerts/orderer2.example.com-cert.pem"), certificate_of("orderer.example.com"))
         .unwrap();
     node.signal("HUP");
-    let line = node.line("the new files cannot be used").await;
+    let line = node.line("failed to load the new certificate").await;
     assert!(line.contains("no key in") && line.contains("belongs to the certificate"), "{line}");
     client.order([transaction(&user, CHANNEL, "three")]).await;
     assert_eq!(signer(&client.block(&user, CHANNEL, 3).await), certificate_of("orderer2.example.com"));

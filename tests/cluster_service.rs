@@ -303,7 +303,7 @@ async fn what_other_orderers_are_shown_is_read_without_a_restart() {
     assert!(line.contains("certificate=\"cluster\"") && line.contains("client.crt"), "{line}");
     std::fs::write(&key, "no key").unwrap();
     node.signal("HUP");
-    let line = node.line("the new files cannot be used").await;
+    let line = node.line("failed to load the new certificate").await;
     assert!(line.contains("certificate=\"cluster\""), "{line}");
     node.assert_no_panic();
     node.stop().await;

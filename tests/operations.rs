@@ -71,7 +71,7 @@ async fn version_and_nothing_else_is_told_to_anybody() {
     let mut node = Setup::application().start().await;
     let operations = Http::of(&mut node, "operations").await;
     assert_eq!(operations.get("/version").await.json()["Version"], env!("CARGO_PKG_VERSION"));
-    for path in ["/", "/../etc/passwd", "/%2e%2e%2fversion", "/healthz/x"] {
+    for path in ["/../etc/passwd", "/%2e%2e%2fversion", "/healthz/x"] {
         assert_eq!(operations.get(path).await.status, 404, "{path}");
     }
     node.assert_no_panic();

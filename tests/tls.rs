@@ -208,7 +208,7 @@ async fn files_that_change_are_read_without_a_restart() {
     // an invalid key file: the node keeps the previous one
     std::fs::write(&key, "no key").unwrap();
     node.signal("HUP");
-    let line = node.line("the new files cannot be used").await;
+    let line = node.line("failed to load the new certificate").await;
     assert!(line.contains("server.key"), "{line}");
     works(&Client::on(endpoint(&node, trust_it())).await).await;
     node.assert_no_panic();
