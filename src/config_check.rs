@@ -186,7 +186,7 @@ impl Check<'_> {
             }
             return None;
         }
-        match read_genesis(file, &self.catalog, &self.settings.serving) {
+        match read_genesis(file, &self.catalog, &self.settings.consensus_mapping) {
             Ok((_, snapshot)) => {
                 let consensus = &snapshot.orderer().consensus_type;
                 self.put(Severity::Fine, format!("{what}: channel {}, consensus type {consensus}", snapshot.channel()));
@@ -259,7 +259,7 @@ impl Check<'_> {
                 "set General.LocalMSPID and General.LocalMSPDir to an orderer's that the policy accepts",
             );
         }
-        if let Err(refused) = own::engine(&settings.serving, snapshot, &settings.tls_keys()) {
+        if let Err(refused) = own::engine(&settings.consensus_mapping, snapshot, &settings.tls_keys()) {
             self.put(Severity::Error, format!("channel {channel} is not ordered here: {refused}"));
         }
         if let Some(addresses) = own::other_orderers_of_solo(snapshot) {
@@ -292,7 +292,7 @@ impl Check<'_> {
         }
         let store = LedgerProvider::read_only(location);
         let channels = store.list().unwrap_or_default();
-        match fabric_ledger_dir::look(location, &channels) {
+        match fabric_ledger_dir::inspect(location, &channels) {
             Ok(Ok(())) => {}
             Ok(Err(refused)) => self.put(Severity::Error, format!("FileLedger.Location: {refused}")),
             Err(error) => self.put(Severity::Error, format!("{what}: {error}")),
@@ -403,7 +403,7 @@ impl Check<'_> {
     fn kafka(&mut self) {
         let kafka = &self.settings.kafka;
         let mut reach = kafka_settings(kafka);
-        reach.brokers.clone_from(&self.settings.serving.brokers);
+        reach.brokers.clone_from(&self.settings.consensus_mapping.brokers);
         if reach.brokers.is_empty() {
             if kafka.tls.is_none() && kafka.sasl.is_none() {
                 return;

@@ -112,7 +112,7 @@ pub fn accept(
             let (socket, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(target: "orderer.connection", %error, "cannot accept a connection");
+                    tracing::warn!(target: "orderer.connection", %error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -122,7 +122,7 @@ pub fn accept(
                 () = stopping.cancelled() => return,
             };
             let Some(place) = place else {
-                tracing::debug!(target: "orderer.connection", %peer, "connection refused: the node has as many as it may");
+                tracing::debug!(target: "orderer.connection", %peer, "connection rejected: the maximum number of connections is reached");
                 continue;
             };
             // responses are small and must not wait for more to send
@@ -133,7 +133,7 @@ pub fn accept(
                 let secured = tokio::select! {
                     secured = tokio::time::timeout(handshake_limit, shake_hands(socket, tls, &admitted)) => secured,
                     () = std::future::poll_fn(|cx| admitted.poll_closing(cx)) => {
-                        tracing::debug!(target: "orderer.connection", %peer, "connection closed before it said anything: others need its place");
+                        tracing::debug!(target: "orderer.connection", %peer, "idle connection closed: its place is needed for others");
                         return;
                     }
                     () = stopping.cancelled() => return,
@@ -150,7 +150,7 @@ pub fn accept(
                     }
                     Ok(None) => {}
                     Err(_) => {
-                        tracing::debug!(target: "orderer.connection", %peer, limit = ?handshake_limit, "handshake took too long");
+                        tracing::debug!(target: "orderer.connection", %peer, limit = ?handshake_limit, "TLS handshake timed out");
                     }
                 }
             });
@@ -191,13 +191,13 @@ async fn shake_hands(
     }
     let Some(tls) = tls else {
         if wants_tls(first[0]) {
-            tracing::warn!(target: "orderer.connection", %peer, "connection refused: the client speaks TLS, and this port does not");
+            tracing::warn!(target: "orderer.connection", %peer, "connection rejected: the client uses TLS, and this port does not");
             return None;
         }
         return Some((Socket::Plain(socket), None));
     };
     let Some(config) = tls.config() else {
-        tracing::warn!(target: "orderer.connection", %peer, "connection refused: no client root is known");
+        tracing::warn!(target: "orderer.connection", %peer, "connection rejected: no client root certificate is known");
         return None;
     };
     match TlsAcceptor::from(config).accept(Metered::new(socket, Arc::clone(admitted))).into_fallible().await {

@@ -33,7 +33,7 @@ pub enum StartRejected {
         file: PathBuf,
     },
     /// The record cannot be read or written.
-    #[error("cannot keep the record of starts in {}", file.display())]
+    #[error("failed to write the record of starts in {}", file.display())]
     Io {
         /// The file of the record.
         file: PathBuf,
@@ -97,7 +97,7 @@ impl CrashLoopGuard {
     /// Removes the record, because the node ended cleanly. Performs blocking I/O.
     pub fn record_clean_exit(self) {
         if let Err(error) = fs::remove_file(&self.file) {
-            tracing::warn!(target: "orderer.node", file = %self.file.display(), %error, "cannot remove the record of starts");
+            tracing::warn!(target: "orderer.node", file = %self.file.display(), %error, "failed to remove the record of starts");
         }
     }
 
@@ -107,7 +107,7 @@ impl CrashLoopGuard {
             last.crashed = true;
         }
         if let Err(error) = self.write() {
-            tracing::warn!(target: "orderer.node", file = %self.file.display(), %error, "cannot keep the record of starts");
+            tracing::warn!(target: "orderer.node", file = %self.file.display(), %error, "failed to write the record of starts");
         }
     }
 }

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 /// What to do about a disk with little free space.
 pub(crate) const ACTION: &str =
-    "make room there, or remove old blocks (orderer ledger prune): a full disk stops every channel";
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+    "free space there, or remove old blocks (orderer ledger prune); a full disk stops every channel";
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 
 const MIB: u64 = 1 << 20;
 
@@ -25,7 +25,7 @@ pub struct LedgerDisk {
 
 impl LedgerDisk {
     /// Returns the free space and its level. Performs blocking I/O.
-    pub(crate) fn look(&self) -> io::Result<(DiskSpace, HealthLevel)> {
+    pub(crate) fn read_space(&self) -> io::Result<(DiskSpace, HealthLevel)> {
         disk_space(&self.folder).map(|room| (room, room.level(self.low_bytes)))
     }
 }
@@ -85,11 +85,11 @@ pub(crate) async fn watch(disk: LedgerDisk, stopping: CancellationToken) {
     loop {
         let of_thread = disk.clone();
         // errors are reported where ledgers are written
-        if let Ok(Ok((room, level))) = tokio::task::spawn_blocking(move || of_thread.look()).await {
+        if let Ok(Ok((room, level))) = tokio::task::spawn_blocking(move || of_thread.read_space()).await {
             let (path, free_mib) = (disk.folder.display(), room.free_mib());
             match news(before, level) {
                 Some(SpaceChange::Enough) => {
-                    tracing::info!(target: "orderer.ledger", %path, free_mib, "the disk of the ledgers has room again");
+                    tracing::info!(target: "orderer.ledger", %path, free_mib, "the disk of the ledgers has enough free space again");
                 }
                 Some(SpaceChange::Little) => {
                     tracing::warn!(target: "orderer.ledger", %path, free_mib, action = ACTION,
@@ -100,7 +100,7 @@ pub(crate) async fn watch(disk: LedgerDisk, stopping: CancellationToken) {
             before = level;
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
             () = stopping.cancelled() => return,
         }
     }

@@ -29,7 +29,7 @@ pub(crate) struct FabricLedgers {
 ///
 /// # Errors
 /// Fails with the error of the file system.
-pub(crate) fn look(location: &Path, known: &[ChannelId]) -> io::Result<Result<(), FabricLedgers>> {
+pub(crate) fn inspect(location: &Path, known: &[ChannelId]) -> io::Result<Result<(), FabricLedgers>> {
     let entries = match fs::read_dir(location.join(CHAINS)) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(Ok(()));
@@ -76,7 +76,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let refused = |known: &[&str]| {
             let known: Vec<_> = known.iter().map(|name| ChannelId::parse(name).expect("a name")).collect();
-            look(folder.path(), &known).expect("is read").err().map(|refused| refused.to_string())
+            inspect(folder.path(), &known).expect("is read").err().map(|refused| refused.to_string())
         };
         assert_eq!(refused(&[]), None, "nothing is there");
         for (name, bytes) in [("app", 100), ("other", 100), ("gone", 100), ("begun", 0)] {

@@ -14,6 +14,7 @@ pub mod crash_guard;
 mod disk_monitor;
 mod fabric_ledger_dir;
 pub mod grpc;
+mod history;
 pub mod http;
 pub mod metrics;
 pub mod node;

@@ -17,13 +17,13 @@ impl Reloader {
     pub fn now(&self) {
         let examined = examine(&self.origin);
         for mistake in &examined.mistakes {
-            tracing::error!(target: "orderer.node", %mistake, "the configuration has a mistake, what is logged stays as it is");
+            tracing::error!(target: "orderer.node", %mistake, "the configuration has an error; the log levels are unchanged");
         }
         let settings = examined.settings.filter(|_| examined.mistakes.is_empty());
         let Some(settings) = settings.filter(|settings| settings.log_spec.is_some()) else { return };
         let spec = settings.logged(None);
         match self.logs.set(&spec) {
-            Ok(()) => tracing::info!(target: "orderer.node", %spec, "General.LogSpec was read again"),
+            Ok(()) => tracing::info!(target: "orderer.node", %spec, "General.LogSpec was reloaded"),
             Err(error) => tracing::error!(target: "orderer.node", %error, "General.LogSpec cannot be used"),
         }
     }

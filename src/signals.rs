@@ -12,7 +12,7 @@ impl TerminationSignals {
     pub(crate) fn new() -> Self {
         let both = signal(SignalKind::terminate()).and_then(|t| Ok((t, signal(SignalKind::interrupt())?)));
         let complain = |error: &std::io::Error| {
-            tracing::error!(target: "orderer.node", %error, "signals cannot be received, only SIGKILL ends the node");
+            tracing::error!(target: "orderer.node", %error, "failed to handle signals: only SIGKILL terminates the node");
         };
         Self(both.inspect_err(complain).ok())
     }
@@ -37,7 +37,7 @@ impl HangupSignals {
     /// Installs the handler. Call it within a runtime.
     pub(crate) fn new() -> Self {
         let hangups = signal(SignalKind::hangup());
-        Self(hangups.inspect_err(|error| tracing::warn!(target: "orderer.node", %error, "SIGHUP is not received")).ok())
+        Self(hangups.inspect_err(|error| tracing::warn!(target: "orderer.node", %error, "failed to handle SIGHUP: the signal will terminate the node")).ok())
     }
 
     /// Waits for the next one.
@@ -63,7 +63,7 @@ impl DumpSignals {
     pub(crate) fn new() -> Self {
         let asked = signal(SignalKind::user_defined1());
         let complain = |error: &std::io::Error| {
-            tracing::warn!(target: "orderer.node", %error, "SIGUSR1 is not received: it ends the node");
+            tracing::warn!(target: "orderer.node", %error, "failed to handle SIGUSR1: the signal will terminate the node");
         };
         Self(asked.inspect_err(complain).ok())
     }
@@ -84,7 +84,7 @@ impl DumpSignals {
 
 fn report(board: &StatusBoard) {
     let all = board.all();
-    tracing::info!(target: "orderer.actors", actors = all.len(), "SIGUSR1: the tree of actors");
+    tracing::info!(target: "orderer.actors", actors = all.len(), "SIGUSR1 received: reporting the actor tree");
     for (path, cell) in all {
         let (report, mailbox) = (cell.report(), cell.mailbox());
         let in_hand = cell.current_activity().map(|in_hand| format!("{} for {} ms", in_hand.message, in_hand.for_ms));

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Interval at which the status and the responsiveness of the tree's threads are checked, unless the watchdog needs
 /// it shorter.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Maximum number of channels named in the status.
 const NAMED_MAX: usize = 3;
 
@@ -30,12 +30,12 @@ pub(crate) fn reloading() {
 
 /// Reports that the node is stopping.
 pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("stopping: answering what is in flight")]);
+    tell(&[NotifyState::Stopping, NotifyState::Status("stopping: completing requests in flight")]);
 }
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(target: "orderer.node", %error, "the service manager cannot be told");
+        tracing::warn!(target: "orderer.node", %error, "failed to notify the service manager");
     }
 }
 
@@ -48,7 +48,7 @@ pub(crate) async fn run_notifier(context: Arc<NodeContext>, ended: CancellationT
     }
     let watchdog = sd_notify::watchdog_enabled();
     // four checks within the limit; each feeds it, unless a thread does not respond
-    let every = watchdog.map_or(LOOK_EVERY, |limit| (limit / 4).min(LOOK_EVERY));
+    let every = watchdog.map_or(POLL_INTERVAL, |limit| (limit / 4).min(POLL_INTERVAL));
     let mut said = String::new();
     let mut missed = 0_u32;
     loop {
@@ -58,13 +58,13 @@ pub(crate) async fn run_notifier(context: Arc<NodeContext>, ended: CancellationT
             said = now;
         }
         if watchdog.is_some() {
-            if context.board.arbiters_responsive() {
+            if context.status_board.arbiters_responsive() {
                 missed = 0;
                 tell(&[NotifyState::Watchdog]);
             } else {
                 missed += 1;
                 if missed == 2 {
-                    tracing::error!(target: "orderer.node", "a thread of the actors does not answer: the watchdog is not fed");
+                    tracing::error!(target: "orderer.node", "actor thread is not responding; the watchdog of systemd is not notified");
                 }
             }
         }

@@ -29,6 +29,7 @@ mod operations;
 mod own_part;
 mod packaging;
 mod page;
+mod page_accessibility;
 mod participation;
 mod raft_certificates;
 mod raft_logs;

@@ -55,7 +55,7 @@ async fn a_new_certificate_signs_the_next_block() {
 
     enroll(folder.path(), "orderer2.example.com");
     node.signal("HUP");
-    node.line("certificate was read anew").await;
+    node.line("certificate was reloaded").await;
     client.order([transaction(&user, CHANNEL, "two")]).await;
     assert_eq!(signer(&client.block(&user, CHANNEL, 2).await), certificate_of("orderer2.example.com"));
 
@@ -63,7 +63,7 @@ async fn a_new_certificate_signs_the_next_block() {
     fs::write(folder.path().join("signcerts/orderer2.example.com-cert.pem"), certificate_of("orderer.example.com"))
         .unwrap();
     node.signal("HUP");
-    let line = node.line("the new files cannot be used").await;
+    let line = node.line("failed to load the new certificate").await;
     assert!(line.contains("no key in") && line.contains("belongs to the certificate"), "{line}");
     client.order([transaction(&user, CHANNEL, "three")]).await;
     assert_eq!(signer(&client.block(&user, CHANNEL, 3).await), certificate_of("orderer2.example.com"));
@@ -157,7 +157,7 @@ async fn certificates_that_are_replaced_while_the_node_starts_are_noticed() {
     node.line("Beginning to serve requests").await;
     for certificate in ["certificate=\"enrollment\"", "certificate=\"TLS\""] {
         node.lines("both are read anew", |lines| {
-            lines.iter().any(|line| line.contains("certificate was read anew") && line.contains(certificate))
+            lines.iter().any(|line| line.contains("certificate was reloaded") && line.contains(certificate))
         })
         .await;
     }

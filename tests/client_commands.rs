@@ -252,7 +252,7 @@ async fn a_handshake_that_fails_is_one_plain_line_and_nothing_may_be_in_the_chai
     secured.line("TLS handshake failed: the client does not speak TLS, and this port does").await;
     secured.line("TLS handshake failed: the client showed no certificate, and has to").await;
     secured.line("TLS handshake failed: the client does not trust this node's certificate").await;
-    plain.line("connection refused: the client speaks TLS, and this port does not").await;
+    plain.line("connection rejected: the client uses TLS, and this port does not").await;
     secured.stop().await;
     plain.stop().await;
 }

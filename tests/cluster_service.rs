@@ -299,11 +299,11 @@ async fn what_other_orderers_are_shown_is_read_without_a_restart() {
         .await;
     put();
     node.signal("HUP");
-    let line = node.line("certificate was read anew").await;
+    let line = node.line("certificate was reloaded").await;
     assert!(line.contains("certificate=\"cluster\"") && line.contains("client.crt"), "{line}");
     std::fs::write(&key, "no key").unwrap();
     node.signal("HUP");
-    let line = node.line("the new files cannot be used").await;
+    let line = node.line("failed to load the new certificate").await;
     assert!(line.contains("certificate=\"cluster\""), "{line}");
     node.assert_no_panic();
     node.stop().await;

@@ -160,7 +160,7 @@ async fn a_node_that_is_killed_again_and_again_starts_later_and_one_that_crashes
         setup.start().await.kill();
     }
     let mut node = setup.start().await;
-    node.line("it waits before it starts").await;
+    node.line("delaying the start").await;
     node.kill();
 
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();

@@ -57,7 +57,7 @@ async fn the_variable_goes_before_the_key_until_sighup() {
     let operations = Http::of(&mut node, "operations").await;
     assert_eq!(operations.get("/logspec").await.json(), json!({"spec": "warn:orderer=info"}));
     node.signal("HUP");
-    node.line("General.LogSpec was read again").await;
+    node.line("General.LogSpec was reloaded").await;
     assert_eq!(operations.get("/logspec").await.json(), json!({"spec": "info"}));
     let set = operations.request(Method::PUT, "/logspec").body(r#"{"spec": "error"}"#);
     assert_eq!(send(set).await.status, 204);

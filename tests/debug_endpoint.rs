@@ -17,13 +17,15 @@ use world::messages::{oldest, seek_info, transaction, tx_id};
 use world::{Setup, TestIdentity, within};
 
 /// All paths below `/debug` that need no parameter but a channel.
-const PATHS: [&str; 15] = [
+const PATHS: [&str; 17] = [
     "/debug/actors",
     "/debug/channels",
     "/debug/channels/app",
     "/debug/channels/app/blocks/0",
     "/debug/channels/app/blocks/newest",
     "/debug/channels/app/config",
+    "/debug/channels/app/history",
+    "/debug/history",
     "/debug/refusals",
     "/debug/refusals?channel=app&limit=3",
     "/debug/streams",
@@ -279,7 +281,7 @@ async fn many_at_once_get_what_one_alone_gets() {
     }
     let refused = operations.get("/debug/events").await;
     assert_eq!(refused.status, 503, "{refused:?}");
-    assert!(refused.error().contains("32 others"));
+    assert!(refused.error().contains("32 readers"));
     node.stop().await;
 }
 

@@ -61,7 +61,7 @@ async fn an_empty_variable_does_not_begin_another_chain() {
     fs::write(setup.folder().join("orderer.yaml"), format!("FileLedger: {{Location: {}}}\n", ledger.display()))
         .unwrap();
     let node = setup.again(&["start"]).set("FILELEDGER_LOCATION", "").start().await;
-    assert!(node.log().contains("bootstrap file is not used"), "{}", node.log());
+    assert!(node.log().contains("bootstrap file was ignored"), "{}", node.log());
     node.stop().await;
 }
 

@@ -154,13 +154,13 @@ async fn a_topic_that_is_gone_or_another_fails_the_channel_until_somebody_acts()
 
     forget_topic(&brokers).await;
     let mut node = setup.spawn();
-    node.line("channel has failed, it can still be read").await;
+    node.line("channel has failed; its blocks can still be read").await;
     check_failed(&node.client().await, &["topic app: does not exist", "see to the topic"]).await;
     node.stop().await;
 
     make_topic(&brokers, 1).await;
     let mut node = setup.spawn();
-    node.line("channel has failed, it can still be read").await;
+    node.line("channel has failed; its blocks can still be read").await;
     check_failed(&node.client().await, &["the topic ends before offset 0", "is it another topic?"]).await;
     node.assert_no_panic();
     node.stop().await;
@@ -195,7 +195,7 @@ async fn a_topic_trimmed_past_what_was_taken_fails_the_channel_and_no_other_orde
     partition.delete_records(end, 5000).await.unwrap();
 
     let mut node = late.spawn();
-    node.line("channel has failed, it can still be read").await;
+    node.line("channel has failed; its blocks can still be read").await;
     check_failed(&node.client().await, &[&format!("the topic starts at offset {end}"), "see to the topic"]).await;
     node.stop().await;
     client.order([transaction(&user, CHANNEL, "the other goes on")]).await;
@@ -224,11 +224,11 @@ async fn records_of_strangers_are_skipped_and_a_poison_record_fails_the_channel(
 
     // Kafka's clients cannot write such a record, and Go clients cannot read it
     raw_grpc::produce_null_header(&brokers.addresses(Listener::Plain)[0], CHANNEL);
-    node.line("channel has failed, it can still be read").await;
+    node.line("channel has failed; its blocks can still be read").await;
     check_failed(&client, &["cannot be read", "see to the topic"]).await;
     node.stop().await;
     let mut node = setup.spawn();
-    node.line("channel has failed, it can still be read").await;
+    node.line("channel has failed; its blocks can still be read").await;
     check_failed(&node.client().await, &["cannot be read"]).await;
     node.assert_no_panic();
     node.stop().await;
@@ -376,7 +376,7 @@ async fn brokers_that_cannot_be_reached_are_said_at_once_and_then_more_and_more_
     let setup = orderer_at("AppKafka.block", "orderer.example.com", &[nobody]);
     let mut node = setup.variable("FABRIC_LOGGING_SPEC", "orderer.kafka=debug:info").spawn();
     let tried = |line: &String, attempt: usize| {
-        line.contains("serve the channel") && line.split_whitespace().any(|word| word == format!("attempt={attempt}"))
+        line.contains("for the channel") && line.split_whitespace().any(|word| word == format!("attempt={attempt}"))
     };
     node.lines("four attempts", |lines| lines.iter().any(|line| tried(line, 4))).await;
     let log = node.log();
@@ -430,7 +430,7 @@ async fn a_topic_with_two_partitions_is_refused() {
     let (brokers, _turn) = (brokers(), TURN.lock().await);
     make_topic(&brokers, 2).await;
     let mut node = orderer("orderer.example.com", &brokers, Listener::Plain).spawn();
-    node.line("channel has failed, it can still be read").await;
+    node.line("channel has failed; its blocks can still be read").await;
     check_failed(&node.client().await, &["has 2 partitions, a channel needs exactly one"]).await;
     node.stop().await;
     forget_topic(&brokers).await;

@@ -193,7 +193,7 @@ async fn a_solo_channel_that_names_several_orderers_is_warned_about_from_the_upd
     }
     let (text, action) = warning(&operations).await;
     assert_eq!(text, "1 channel is of type solo, and its configuration names several orderers");
-    assert!(action.as_str().unwrap().contains("have one orderer serve it"), "{action}");
+    assert!(action.as_str().unwrap().contains("let one orderer serve it"), "{action}");
     node.stop().await;
 
     let checked = setup.again(&["config", "check"]).run();
@@ -251,7 +251,7 @@ async fn a_channel_whose_creation_failed_can_be_created_without_a_restart() {
     let request = || signed_update(&admin, &[&admin], LOST, &creation("mychan.tx"));
     let (status, told) = client.broadcast(request()).await;
     assert_eq!(status, Status::ServiceUnavailable, "{told}");
-    node.line("the channel was not created, its ledger is removed").await;
+    node.line("channel was not created; removing its ledger").await;
     assert!(!setup.ledger_file(LOST).exists());
     let again = async {
         loop {

@@ -3,6 +3,7 @@
 
 use crate::world;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use reqwest::Method;
@@ -27,6 +28,15 @@ async fn row(browser: &Browser, table: &str, first: &str) -> Vec<String> {
     serde_json::from_value(browser.script(script, json!([table, first])).await).unwrap()
 }
 
+/// Returns the cell, as displayed, below this header in the table row that begins with this text.
+async fn cell(browser: &Browser, table: &str, first: &str, header: &str) -> Value {
+    let script = "const table = document.querySelector(`table[aria-label='${arguments[0]}']`);
+        const at = [...table.tHead.rows[0].cells].findIndex((cell) => cell.innerText.trim() === arguments[2]);
+        const row = [...table.tBodies[0].rows].find((row) => row.cells[0].innerText.trim() === arguments[1]);
+        return row?.cells[at]?.innerText.trim()";
+    browser.script(script, json!([table, first, header])).await
+}
+
 fn text(first: &str) -> String {
     format!("document.querySelector('main').innerText.includes({})", json!(first))
 }
@@ -42,6 +52,8 @@ async fn the_page_is_part_of_the_program_and_lets_nothing_in() {
     assert_eq!((index.header("x-content-type-options"), index.header("cache-control")), ("nosniff", "no-cache"));
     let moved = operations.get("/debug").await;
     assert_eq!((moved.status, moved.header("location")), (308, "/debug/"));
+    let root = operations.get("/").await;
+    assert_eq!((root.status, root.header("location")), (307, "/debug/"));
 
     // every imported file exists, and has the same content security policy
     let mut wanted = vec!["page/app.js".to_owned(), "page/style.css".to_owned(), "page/icon.svg".to_owned()];
@@ -118,33 +130,61 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
 
     let (address, browser) = (page(&mut node).await, Browser::start().await);
     browser.open(&address).await;
-    browser.until("document.querySelector('#health').innerText.includes('its channel runs')").await;
+    browser.until("document.querySelector('#health').innerText.includes('1 channel is running')").await;
     browser.until("document.querySelector('#live').innerText === 'live'").await;
-    browser.until(&text("Nothing needs you.")).await;
+    browser.until(&text("No problems detected.")).await;
     let said = &json_of("/debug/channels").await["channels"][0];
-    let shown = row(&browser, "Channels", "app").await;
-    assert_eq!((shown[1].as_str(), &shown[3]), ("running", &said["height"].to_string()), "{shown:?}");
-    assert_eq!((&shown[5], &shown[7]), (&said["config_sequence"].to_string(), &said["subscribers"].to_string()));
+    for (header, expected) in [
+        ("State", json!("running")),
+        ("Height", json!(said["height"].to_string())),
+        ("Config", json!(said["config_sequence"].to_string())),
+        ("Subscribers", json!(said["subscribers"].to_string())),
+        // no channel consumes a topic
+        ("Kafka lag", Value::Null),
+    ] {
+        assert_eq!(cell(&browser, "Channels", "app", header).await, expected, "{header}");
+    }
     let head = browser.script("return document.querySelector('header').innerText", json!([])).await;
     assert!(head.as_str().unwrap().contains(concat!("version ", env!("CARGO_PKG_VERSION"))), "{head}");
 
     // the page shows a new block without a reload
     client.order([transaction(&user, "app", "the second")]).await;
-    browser.until("document.querySelector('table tbody tr').cells[3].innerText === '3'").await;
+    browser.until("document.querySelector('.channels td.of-height').innerText === '3'").await;
+    // the history has its first sample some seconds after the start
+    browser.until("document.querySelector('.channels .spark') !== null").await;
+    browser.until(&text("Disk free")).await;
 
     browser.press("j").await;
     browser.press(keys::ENTER).await;
     browser.until("location.hash === '#/channels/app'").await;
-    browser.until(&text("Envelopes ordered per second")).await;
+    for chart in ["Envelopes per second", "Latency p99", "Rejections per second"] {
+        let drawn = "[...chart.querySelectorAll('path')].some((path) => path.getAttribute('d') !== '')";
+        let charts = "[...document.querySelectorAll('.chart')]";
+        browser.until(&format!("{charts}.some((chart) => chart.innerText.includes('{chart}') && {drawn})")).await;
+    }
+    let history = json_of("/debug/channels/app/history").await;
+    let ordered: f64 = history["envelopes_per_second"].as_array().unwrap().iter().filter_map(Value::as_f64).sum();
+    assert!(ordered > 0.0 && history["retained"] == true, "{history}");
     let newest = &json_of("/debug/channels/app").await["blocks"][0];
-    assert_eq!(row(&browser, "Newest blocks", "2").await[2], newest["envelopes"].to_string());
+    assert_eq!(row(&browser, "Latest blocks", "2").await[2], newest["envelopes"].to_string());
     let hash = newest["hash"].as_str().unwrap();
     browser.until(&text(&hash[..16])).await;
+    browser.open(&format!("{address}#/channels/app/config")).await;
+    browser.until(&text("Batch timeout")).await;
     for policy in json_of("/debug/channels/app").await["policies"].as_array().unwrap() {
         browser.until(&text(policy["path"].as_str().unwrap())).await;
     }
 
+    browser.click("[aria-label='Search the configuration']").await;
+    browser.press("max_message_count").await;
+    browser.until(&text("BatchSize/value/max_message_count = ")).await;
+    browser.press(keys::ESCAPE).await;
+
     browser.open(&format!("{address}#/channels/app/blocks/1")).await;
+    browser.until("document.querySelector('[aria-label=Metadata]').innerText.includes('satisfied')").await;
+    let metadata = json_of("/debug/channels/app/blocks/1").await["metadata"].clone();
+    assert_eq!(metadata["validation"]["satisfied"], true, "{metadata}");
+    browser.until(&text(metadata["signers"][0]["msp_id"].as_str().unwrap())).await;
     let creator = json_of("/debug/channels/app/blocks/1").await["envelopes"][0]["creator"].clone();
     for field in ["subject", "issuer", "msp_id"] {
         browser.until(&text(creator[field].as_str().unwrap())).await;
@@ -155,31 +195,39 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     browser.until(&text("max_message_count")).await;
 
     browser.open(&format!("{address}#/transaction/{id}")).await;
-    browser.until(&text("Its block was written")).await;
+    browser.until(&text("Block written")).await;
     browser.open(&format!("{address}#/refusals")).await;
     browser.until(&text(&refused)).await;
     browser.click("main details summary").await;
-    browser.until(&text("does not hold")).await;
+    browser.until(&text("not satisfied")).await;
     browser.open(&format!("{address}#/streams")).await;
     browser.until(&text("peer0.org1.example.com")).await;
     browser.open(&format!("{address}#/limits")).await;
-    browser.until(&text("No rates are set")).await;
+    browser.until(&text("No rate limits are set")).await;
     let organization = json_of("/debug/limits").await["organizations"][0].clone();
     let shown = row(&browser, "Organizations", "Org1MSP").await;
     assert_eq!((&shown[3], &shown[4]), (&organization["accepted"].to_string(), &"–".to_owned()), "{shown:?}");
     let memory = json_of("/debug/limits").await["memory"].clone();
     browser.until(&text("for the process")).await;
-    for figure in
-        ["Sent by clients", "On its way to them", "Newest blocks", "Connections of clients", "Connections of operators"]
-    {
+    for figure in [
+        "Received from clients",
+        "Being sent to clients",
+        "Block cache",
+        "Connections of clients",
+        "Connections of operators",
+    ] {
         browser.until(&text(figure)).await;
     }
     let client = &memory["connections"].as_array().unwrap().iter().find(|one| one["kind"] == "clients").unwrap();
     let shown = row(&browser, "Memory", &format!("{} clients", client["peer"].as_str().unwrap())).await;
     assert_eq!((&shown[1], &shown[2]), (&client["phase"].as_str().unwrap().to_owned(), &client["streams"].to_string()));
     browser.open(&format!("{address}#/certificates")).await;
-    let soonest = json_of("/debug/certificates").await["certificates"][0].clone();
-    browser.until(&text(soonest["where"].as_str().unwrap())).await;
+    let certificates = json_of("/debug/certificates").await["certificates"].as_array().unwrap().clone();
+    let place = certificates[0]["where"].as_str().unwrap();
+    browser.until(&text(place.rsplit('/').next().unwrap())).await;
+    let distinct: BTreeSet<_> = certificates.iter().map(|one| one["fingerprint"].as_str().unwrap()).collect();
+    let rows = browser.script("return document.querySelectorAll('main tbody tr').length", json!([])).await;
+    assert_eq!(rows, json!(distinct.len()), "one row for each certificate");
     browser.open(&format!("{address}#/settings")).await;
     browser.until(&text("ORDERER_GENERAL_LOCALMSPID")).await;
     browser.open(&format!("{address}#/actors")).await;
@@ -195,7 +243,11 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     browser.until(&text(&unknown[1..])).await;
     node.assert_no_panic();
     node.kill();
-    browser.until("document.querySelector('#silence').innerText.includes('has not answered since')").await;
+    browser.until("document.querySelector('#silence').innerText.includes('has not responded since')").await;
+    browser.script("location.hash = '#/channels'", json!([])).await;
+    browser.until("document.querySelector('table.channels') !== null").await;
+    let main = browser.script("return document.querySelector('main').innerText", json!([])).await;
+    assert!(!main.as_str().unwrap().contains("No problems detected"), "nothing is known about the node now: {main}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,11 +281,11 @@ async fn a_failed_channel_is_found_and_started_again_by_keys_alone() {
     let mut node = setup.start().await;
     let (address, browser) = (page(&mut node).await, Browser::start().await);
     browser.open(&address).await;
-    browser.until("document.querySelector('#health').innerText.includes('1 of 1 channel needs you')").await;
+    browser.until("document.querySelector('#health').innerText.includes('1 of 1 channel needs attention')").await;
     browser.until("document.querySelector('main .notice.bad').innerText.includes('not a ledger')").await;
     let color = browser.script("return getComputedStyle(document.querySelector('#health')).color", json!([])).await;
     assert_eq!(color, json!("rgb(187, 42, 38)"));
-    assert_eq!(row(&browser, "Channels", "app").await[1], "failed");
+    assert_eq!(cell(&browser, "Channels", "app", "State").await, "failed");
 
     fs::rename(&aside, &ledger).unwrap();
     // navigate to the button by keyboard, and then cancel
@@ -250,13 +302,13 @@ async fn a_failed_channel_is_found_and_started_again_by_keys_alone() {
     browser.until("document.querySelector('dialog').open").await;
     browser.press(keys::ESCAPE).await;
     browser.until("!document.querySelector('dialog').open").await;
-    assert_eq!(row(&browser, "Channels", "app").await[1], "failed");
+    assert_eq!(cell(&browser, "Channels", "app", "State").await, "failed");
     browser.press("r").await;
     browser.until("document.querySelector('dialog').open").await;
     browser.press(&format!("{}{}", keys::TAB, keys::ENTER)).await;
-    browser.until("document.querySelector('#health').innerText.includes('its channel runs')").await;
+    browser.until("document.querySelector('#health').innerText.includes('1 channel is running')").await;
     node.wait_for_chain("app").await;
-    browser.until(&text("Nothing needs you.")).await;
+    browser.until(&text("No problems detected.")).await;
     assert_eq!(browser.console_errors().await, Vec::<String>::new());
     node.stop().await;
 }
@@ -270,18 +322,22 @@ async fn two_hundred_channels_are_at_hand_on_every_screen() {
     let (address, browser) = (page(&mut node).await, Browser::start().await);
     browser.open(&address).await;
     browser.until(&format!("document.querySelectorAll('main tbody tr').length === {CHANNELS}")).await;
-    browser.until("document.querySelector('#health').innerText.includes('all 200 channels run')").await;
+    browser.until("document.querySelector('#health').innerText.includes('all 200 channels are running')").await;
     browser.press("/").await;
     browser.press("channel19").await;
     browser.until("document.querySelectorAll('main tbody tr').length === 11").await;
     browser.press(keys::ESCAPE).await;
 
-    let few = ["channels", "channels/channel7", "actors"].as_slice();
-    let others = ["channels/channel7/blocks/0", "channels/channel7/config", "streams", "refusals", "transaction"];
-    let all = [few, &others, &["certificates", "logs", "settings"]].concat();
+    let all = [
+        ["channels", "channels/channel7", "actors", "channels/channel7/blocks/0", "channels/channel7/config"],
+        ["streams", "refusals", "transaction", "certificates", "logs"],
+        ["settings", "limits", "no-such-view", "channels/none", "transaction/none"],
+    ]
+    .concat();
     for (width, height, phone, scheme, ground, views) in [
-        (1280, 900, false, "light", "rgb(247, 247, 245)", few),
-        (390, 844, true, "dark", "rgb(18, 19, 22)", all.as_slice()),
+        (1280, 900, false, "light", "rgb(247, 247, 245)", &all[..3]),
+        (800, 900, false, "light", "rgb(247, 247, 245)", &all[..3]),
+        (390, 844, true, "dark", "rgb(18, 19, 22)", &all[..11]),
     ] {
         browser.size(width, height, phone).await;
         browser.scheme(scheme).await;

@@ -167,7 +167,7 @@ async fn a_join_is_answered_by_what_the_node_will_be_to_the_channel() {
     let other = consenters(&["orderer2.example.com"]);
     let answer = join(&admin, genesis_of_type("etcdraft", &other)).await;
     assert_eq!((answer.status, answer.json()), (201, info("follower", "onboarding", 0)));
-    node.line("is no consenter of the channel and follows it").await;
+    node.line("is not a consenter of the channel; following it").await;
     assert_eq!(admin.get(APP).await.json(), info("follower", "active", 1));
     node.stop().await;
 }

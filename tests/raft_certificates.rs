@@ -27,8 +27,7 @@ use world::{Client, Node, Setup, TestIdentity, within};
 /// Waits until a node has reloaded its TLS certificate and its cluster certificate.
 async fn read_anew(node: &mut Node) {
     let both = |lines: &Vec<String>| {
-        let of =
-            |kind: &str| lines.iter().any(|line| line.contains("certificate was read anew") && line.contains(kind));
+        let of = |kind: &str| lines.iter().any(|line| line.contains("certificate was reloaded") && line.contains(kind));
         of(r#"certificate="TLS""#) && of(r#"certificate="cluster""#)
     };
     node.lines("both certificates were read anew", both).await;

@@ -73,7 +73,7 @@ async fn two_orderers_find_each_other_whichever_listener_each_has() {
     let is_named = async {
         loop {
             let warnings = http[0].get("/debug/warnings").await.json().to_string();
-            if warnings.contains("1 orderer cannot be connected to") && warnings.contains(&endpoint) {
+            if warnings.contains("1 orderer cannot be reached") && warnings.contains(&endpoint) {
                 return;
             }
         }

@@ -110,7 +110,7 @@ async fn sigint_and_clients_that_say_nothing_are_no_reason_to_stay() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signal_that_comes_while_the_node_starts_ends_it_as_orderly() {
     let mut node = Setup::application().spawn();
-    node.line("channel made from its genesis block").await;
+    node.line("channel created from its genesis block").await;
     node.terminate();
     assert_eq!(node.ended(LIMIT).await.code(), Some(0));
 }

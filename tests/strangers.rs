@@ -407,7 +407,7 @@ async fn handshakes_that_do_not_end_stay_within_memory_and_within_the_log() {
         let mut socket = hostile::connect_with(number, to, b"\x16\x03\x01\xff\xff").await.unwrap();
         hostile::read_out(&mut socket).await;
     }
-    node.line("lines are left out of the log").await;
+    node.line("log lines were dropped").await;
     let lines = node.log().lines().filter(|line| line.contains("TLS handshake failed")).count();
     assert!((1..400).contains(&lines), "{lines} lines");
     node.assert_no_panic();

@@ -199,9 +199,9 @@ async fn a_stuck_actor_is_said_with_its_channel_and_what_to_do() {
     let stuck = actors["actors"].as_array().unwrap().iter().find(|actor| actor["path"] == warning["about"][0]).unwrap();
     assert_eq!((&stuck["in_hand"]["message"], &stuck["level"]), (&"Order".into(), &"bad".into()), "{stuck}");
     // the stuck actor blocks its thread and the channels on it: a service manager would restart the node
-    node.line("the watchdog is not fed").await;
+    node.line("the watchdog of systemd is not notified").await;
     ear.forget();
-    node.line("actor goes on").await;
+    node.line("actor resumed").await;
     ear.wait_for("WATCHDOG=1");
     assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
     node.stop().await;
@@ -221,7 +221,7 @@ async fn a_commit_that_does_not_end_is_said_and_does_not_end_the_node() {
     for _ in 0..3 {
         ear.wait_for("WATCHDOG=1");
     }
-    assert!(!node.log().contains("actor goes on"), "the watchdog was fed meanwhile");
+    assert!(!node.log().contains("actor resumed"), "the watchdog was fed meanwhile");
     assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
     node.stop().await;
 }

@@ -201,14 +201,14 @@ async fn files_that_change_are_read_without_a_restart() {
     put(time::Duration::days(300));
     assert_ne!(served(), before);
     node.signal("HUP");
-    node.line("certificate was read anew").await;
+    node.line("certificate was reloaded").await;
     works(&Client::on(endpoint(&node, trust_it())).await).await;
     works(&old).await;
 
     // an invalid key file: the node keeps the previous one
     std::fs::write(&key, "no key").unwrap();
     node.signal("HUP");
-    let line = node.line("the new files cannot be used").await;
+    let line = node.line("failed to load the new certificate").await;
     assert!(line.contains("server.key"), "{line}");
     works(&Client::on(endpoint(&node, trust_it())).await).await;
     node.assert_no_panic();

@@ -95,7 +95,7 @@ impl ChainSupport {
         registrar: RegistrarRecipients,
         guard: ExitGuard<orderer_core::types::ChannelId>,
     ) -> Self {
-        let status = context.board.cell(&format!("registrar/{}", channel.id()));
+        let status = context.status_board.cell(&format!("registrar/{}", channel.id()));
         Self {
             channel,
             context,
@@ -119,7 +119,7 @@ impl ChainSupport {
             let right = channel.ledger().write_right().await;
             // a thousand channels that start together do not want a thousand threads
             let turn = Arc::clone(&context.ledger_open_permits).acquire_owned().await;
-            let io = context.io.clone();
+            let io = context.blocking_runtime.clone();
             io.spawn_blocking(move || {
                 let state = ChainResumePoint::load(channel.ledger(), channel.current_config(), &context.catalog);
                 let state = state.map_err(|e| ExitReason::Failed(error_chain(&e)))?;
@@ -217,7 +217,7 @@ impl ChainSupport {
     fn record_panic(&self, gone: &ChildExited) {
         if let ExitReason::Panicked(text) = &gone.exit {
             let path = format!("registrar/{}/{}", self.channel.id(), gone.child);
-            self.context.board.cell(&path).record_panic(text);
+            self.context.status_board.cell(&path).record_panic(text);
         }
     }
 
@@ -247,7 +247,7 @@ impl ChainSupport {
                 let attempt = self.restarts.in_window();
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 tracing::error!(target: "orderer.chain", channel = %self.channel.id(), %cause, attempt, pause_ms,
-                    "chain died, it is built again from the ledger");
+                    "chain terminated; restarting it from the ledger");
                 self.status.set_state("restarting", cause.clone());
                 self.channel.set_state(ChannelState::Restarting { attempt, cause, pause_ms });
                 ctx.run_later(pause, Self::build_chain);
@@ -264,7 +264,7 @@ impl ChainSupport {
         self.status.set_state("failed", cause);
         self.channel.set_state(ChannelState::Failed { cause: cause.to_owned(), action: action.to_owned() });
         tracing::error!(target: "orderer.chain", channel = %self.channel.id(), %cause, %action,
-            "channel has failed, it can still be read");
+            "channel has failed; its blocks can still be read");
     }
 }
 
@@ -278,13 +278,16 @@ impl Handler<RestartChain> for ChainSupport {
             let _ = reply.send(Err(RestartError::NotFailed(state.to_string())));
             return;
         }
-        tracing::info!(target: "orderer.chain", channel = %self.channel.id(), "failed channel is started again, as asked");
+        tracing::info!(target: "orderer.chain", channel = %self.channel.id(), "restarting the failed channel, as requested");
         // one may wait for an update
         self.let_go();
         self.channel.set_state(ChannelState::Starting);
         self.restarts = RestartHistory::default();
         let channel = Arc::clone(&self.channel);
-        let opening = self.context.io.spawn_blocking(move || channel.ledger().reopen().map_err(|e| error_chain(&e)));
+        let opening = self
+            .context
+            .blocking_runtime
+            .spawn_blocking(move || channel.ledger().reopen().map_err(|e| error_chain(&e)));
         let opened = opening.into_actor(self).map(|opened, support, ctx| {
             let opened = opened.unwrap_or_else(|panicked| Err(panicked.to_string()));
             match &opened {

@@ -51,7 +51,7 @@ pub(crate) async fn rechecked(
     envelope: SignedEnvelope,
     is_config: bool,
 ) -> Result<Result<(SignedEnvelope, ConfigSequence), Rejection>, OwnThreadError> {
-    let io = context.io.clone();
+    let io = context.blocking_runtime.clone();
     let work = move || revalidate(&snapshot, &context, &envelope, is_config);
     if is_config {
         on_own_thread(work).await

@@ -198,7 +198,7 @@ impl LedgerProvider {
         self.count.fetch_sub(1, Ordering::Relaxed);
         if let Err(error) = fs::remove_dir_all(&removed) {
             tracing::warn!(target: "orderer.ledger", path = %removed.display(), %error,
-                "what is left of a removed channel is tried again at the next start");
+                "failed to remove the remains of a channel; retrying at the next start");
         }
         Ok(())
     }
@@ -276,7 +276,7 @@ fn remove_leftovers(channels: &Path, prefix: &str) -> io::Result<()> {
         if name.starts_with(prefix)
             && let Err(error) = fs::remove_dir_all(&path)
         {
-            tracing::warn!(target: "orderer.ledger", path = %path.display(), %error, "what is left of a channel cannot be removed");
+            tracing::warn!(target: "orderer.ledger", path = %path.display(), %error, "failed to remove the remains of a channel");
         }
     }
     Ok(())

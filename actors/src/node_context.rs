@@ -38,7 +38,7 @@ pub struct NodeContext {
     /// Signs blocks and config messages.
     pub signer: Arc<SignerCell>,
     /// The runtime whose blocking threads perform CPU-heavy work and blocking I/O.
-    pub io: Handle,
+    pub blocking_runtime: Handle,
     /// The channels' ledgers.
     pub ledgers: LedgerProvider,
     /// Values that channels of one network share.
@@ -50,7 +50,7 @@ pub struct NodeContext {
     /// Changes to which channels there are.
     pub membership: ChannelParticipation,
     /// The actors' published states.
-    pub board: StatusBoard,
+    pub status_board: StatusBoard,
     /// Rate limits of clients and organizations.
     pub fairness: RateLimiter,
     /// Metrics and events of the ordering path.
@@ -62,7 +62,7 @@ pub struct NodeContext {
     /// Room at each channel's gate, in bytes.
     pub ingress_capacity_bytes: u32,
     /// The consenters, by a channel's configuration.
-    pub serving: ConsensusMapping,
+    pub consensus_mapping: ConsensusMapping,
     /// Public keys of the certificates that the node shows to other orderers which connect to it: those of the listener for them, or of
     /// the general one. A consenter is known by one of them.
     pub tls_keys: ArcSwap<Vec<Bytes>>,
@@ -120,7 +120,7 @@ impl NodeContext {
 
     /// The engine for a channel with this configuration.
     pub fn engine(&self, snapshot: &ChannelSnapshot) -> Result<ConsenterKind, ChannelNotServed> {
-        own::engine(&self.serving, snapshot, &self.tls_keys.load())
+        own::engine(&self.consensus_mapping, snapshot, &self.tls_keys.load())
     }
 
     /// Checks that this node may write a channel's blocks under this configuration: peers accept its signatures, and no other

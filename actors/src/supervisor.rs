@@ -40,7 +40,7 @@ impl Supervisor {
         ready: oneshot::Sender<()>,
         gave_up: oneshot::Sender<String>,
     ) -> Self {
-        let status = context.board.cell("supervisor");
+        let status = context.status_board.cell("supervisor");
         let (ready, gave_up) = (Some(ready), Some(gave_up));
         Self {
             context,
@@ -56,7 +56,7 @@ impl Supervisor {
 
     fn start_registrar(&mut self, ctx: &mut Context<Self>) {
         self.generation += 1;
-        self.context.board.cell("registrar").begin_instance(self.restarts.total());
+        self.context.status_board.cell("registrar").begin_instance(self.restarts.total());
         let guard = ExitGuard::new(ctx.address().recipient(), "registrar", self.generation);
         let registrar =
             Registrar::new(Arc::clone(&self.context), Arc::clone(&self.consenters), self.ready.take(), guard);
@@ -99,19 +99,19 @@ impl Handler<ChildExited> for Supervisor {
         self.registrar = None;
         self.status.record_error(cause.clone());
         if let ExitReason::Panicked(text) = &gone.exit {
-            self.context.board.cell("registrar").record_panic(text);
+            self.context.status_board.cell("registrar").record_panic(text);
         }
         match self.restarts.on_exit(self.context.uptime(), rand::random(), &self.context.channel_restarts) {
             RestartDecision::RestartIn(pause) => {
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                tracing::error!(target: "orderer.supervisor", %cause, pause_ms, "registrar died, it is built again");
+                tracing::error!(target: "orderer.supervisor", %cause, pause_ms, "registrar terminated; restarting it");
                 self.status.set_state("restarting", cause.clone());
                 self.stop_orphaned_channels(&cause, pause_ms);
                 ctx.run_later(pause, Self::start_registrar);
             }
             RestartDecision::GiveUp => {
                 // nothing below works without it: the process ends, and what watches the process decides
-                tracing::error!(target: "orderer.supervisor", %cause, "registrar died too often, the node stops");
+                tracing::error!(target: "orderer.supervisor", %cause, "registrar terminated too often; stopping the node");
                 self.status.set_state("failed", cause.clone());
                 if let Some(gave_up) = self.gave_up.take() {
                     let _ = gave_up.send(cause);

@@ -31,7 +31,7 @@ impl ActorTree {
         let ((ready, is_ready), (gives_up, gave_up)) = (oneshot::channel(), oneshot::channel());
         let root = actix::System::current().arbiter().clone();
         let arbiters = context.arbiters.iter().cloned().chain([root]).collect();
-        let watchdog = Watchdog::start(context.board.clone(), arbiters);
+        let watchdog = Watchdog::start(context.status_board.clone(), arbiters);
         let supervisor = Supervisor::new(context, consenters, ready, gives_up).start();
         Self { supervisor, ready: Some(is_ready), gave_up, _watchdog: watchdog }
     }

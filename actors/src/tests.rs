@@ -107,17 +107,17 @@ fn node_context(
 ) -> NodeContext {
     NodeContext {
         signer: Arc::new(SignerCell::new(Arc::clone(signer) as Arc<dyn Signer>)),
-        io: tokio::runtime::Handle::current(),
+        blocking_runtime: tokio::runtime::Handle::current(),
         ledgers,
         catalog: Arc::default(),
         ledger_open_permits: Arc::new(tokio::sync::Semaphore::new(4)),
         directory: Arc::new(ChannelRegistry::default()),
         fairness: orderer_core::rate_limit::RateLimiter::new(orderer_core::rate_limit::RateLimits::NONE),
         membership: crate::participation::ChannelParticipation::default(),
-        board: StatusBoard::default(),
+        status_board: StatusBoard::default(),
         observer: crate::observer::NodeObserver::new(),
         arbiters: start_arbiters(2).iter().map(actix_rt::Arbiter::handle).collect(),
-        serving: orderer_core::config::ConsensusMapping::default(),
+        consensus_mapping: orderer_core::config::ConsensusMapping::default(),
         tls_keys: arc_swap::ArcSwap::default(),
         durability,
         ingress_capacity_bytes: 1 << 20,
@@ -387,7 +387,7 @@ async fn every_actor_publishes_its_state() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::start(folder.path(), Durability::Disk).await;
     assert!(world.order_and_wait("app", "one").await);
-    let all = world.context.board.all();
+    let all = world.context.status_board.all();
     let paths: Vec<&str> = all.iter().map(|(path, _)| path.as_str()).collect();
     let expected = [
         "registrar",

@@ -193,7 +193,7 @@ pub fn on_own_thread<T: Send + 'static>(
 fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICE) {
-        tracing::debug!(target: "orderer.judging", %error, "the priority of a thread that judges stays as it is");
+        tracing::debug!(target: "orderer.judging", %error, "failed to lower the priority of a validation thread");
     }
 }
 

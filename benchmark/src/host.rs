@@ -25,7 +25,7 @@ pub struct Host {
 }
 
 impl Host {
-    pub(super) fn look(load_before: f64, program: &str) -> Self {
+    pub(super) fn inspect(load_before: f64, program: &str) -> Self {
         let value = |file: &str, key: &str| {
             let text = fs::read_to_string(file).unwrap_or_default();
             let line = text.lines().find(|line| line.starts_with(key));

@@ -105,5 +105,5 @@ pub async fn measure(
             reports[at].runs.push(run);
         }
     }
-    Ok(Report::new(host::Host::look(began, program), settings, reports))
+    Ok(Report::new(host::Host::inspect(began, program), settings, reports))
 }

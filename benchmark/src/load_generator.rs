@@ -351,12 +351,12 @@ impl Subscriber {
                 continue;
             }
             if self.counts {
-                self.look(block)?;
+                self.receive_block(block)?;
             }
         }
     }
 
-    fn look(&mut self, bytes: Bytes) -> anyhow::Result<()> {
+    fn receive_block(&mut self, bytes: Bytes) -> anyhow::Result<()> {
         let now = self.shared.now();
         self.watched.blocks += 1;
         self.watched.bytes += bytes.len();

@@ -108,7 +108,7 @@ impl Connection {
             Err(_) => Err(Error::Timeout { broker: self.address.to_string(), operation, after: within }),
         };
         tracing::debug!(broker = %self.address, %operation, micros = asked.elapsed().as_micros(),
-            error = answer.as_ref().err().map(tracing::field::display), "asked kafka broker");
+            error = answer.as_ref().err().map(tracing::field::display), "sent a request to the Kafka broker");
         answer
     }
 }

@@ -142,7 +142,7 @@ impl Dialer {
                 Ok(found) => return Some(Ok(found)),
                 // this broker knows that there is such a topic
                 Err(error @ Error::Unavailable { .. }) => not_ready = Some(Err(error)),
-                Err(error) => tracing::debug!(%error, topic, "kafka broker does not know the topic"),
+                Err(error) => tracing::debug!(%error, topic, "Kafka broker does not know the topic"),
             }
         }
         not_ready

@@ -73,7 +73,7 @@ impl Traffic {
     }
 
     /// Every broker that was connected to, by id. One that is known by two addresses is one.
-    pub fn look(&self) -> Vec<BrokerTraffic> {
+    pub fn by_broker(&self) -> Vec<BrokerTraffic> {
         let mut brokers: BTreeMap<i32, BrokerTraffic> = BTreeMap::new();
         for counters in self.0.lock().unwrap_or_else(PoisonError::into_inner).values() {
             let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -162,7 +162,7 @@ mod tests {
         traffic.learn("a:1", 3);
         traffic.learn("b:1", 3);
         traffic.learn("nobody:1", 9);
-        let seen: Vec<_> = traffic.look().iter().map(|b| (b.broker, b.requests, b.answers, b.waited)).collect();
+        let seen: Vec<_> = traffic.by_broker().iter().map(|b| (b.broker, b.requests, b.answers, b.waited)).collect();
         assert_eq!(seen, [(UNKNOWN, 4, 1, Duration::from_millis(4)), (3, 3, 2, Duration::from_millis(3))]);
     }
 }

@@ -161,7 +161,7 @@ fn builder(path: &Path, options: &Options) -> Builder {
         let tenths = (repair.progress() * 10.0).round();
         if announced.replace(Some(tenths)) != Some(tenths) {
             tracing::warn!(path = %path.display(), percent = tenths * 10.0,
-                "ledger was not closed cleanly, repairing it");
+                "ledger was not closed cleanly; repairing it");
         }
     });
     builder

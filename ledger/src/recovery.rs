@@ -25,7 +25,7 @@ const PAGE_CACHE_BYTES: usize = 4 << 20;
 /// The ledger's file as it would be found after a crash. Takes as long as a repair: a second a GiB.
 pub(crate) fn open(ledger: &Ledger) -> Result<DatabaseHandle, String> {
     tracing::warn!(channel = %ledger.channel(), path = %ledger.path().display(),
-        "the database refuses work after a failure, reading its file around it");
+        "the database rejects requests after a failure; reading its file directly");
     let opened = DatabaseHandle::open(ledger.path(), || {
         let overlay = CopyOnWriteFile::new(ledger).map_err(redb::StorageError::from)?;
         let db = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create_with_backend(overlay)?;

@@ -218,7 +218,7 @@ impl LargeMessages {
 
     /// Checks the messages that are arriving; call it once a second. If any message waits, all that hardly arrive
     /// have to give way; and if no turn was granted since the last check, the slowest has to.
-    pub fn look(&self, now: u64) {
+    pub fn check(&self, now: u64) {
         let granted = self.0.granted.load(Ordering::Relaxed);
         let before = self.0.granted_at_last_look.swap(granted, Ordering::Relaxed);
         let mut coming = self.0.coming.lock().unwrap_or_else(PoisonError::into_inner);
@@ -341,9 +341,9 @@ mod tests {
         assert!(poll(&mut second).is_none());
         permit.arrived(10 << 20);
         // it arrives well, and a turn was granted since the last check
-        turns.look(now + PATIENCE_MS);
+        turns.check(now + PATIENCE_MS);
         assert!(!gives_way());
-        turns.look(now + PATIENCE_MS + 1000);
+        turns.check(now + PATIENCE_MS + 1000);
         assert!(gives_way());
         drop(permit);
         assert!(matches!(poll(&mut second), Some(Ok(_))));

@@ -73,7 +73,7 @@ impl Streams {
     }
 
     /// Makes capacity if all streams are open: the next client that needs one must not have to ask twice.
-    pub(super) fn look(&self, now: u64) {
+    pub(super) fn check(&self, now: u64) {
         if self.count() >= self.0.max {
             self.make_room(now);
         }
@@ -178,7 +178,7 @@ mod tests {
         }
         many.retain(|one| !one.is_closing());
         while world.streams.count() >= 80 {
-            world.streams.look(now_ms());
+            world.streams.check(now_ms());
             many.retain(|one| !one.is_closing());
             tokio::time::sleep(std::time::Duration::from_millis(CLOSE_EVERY_MS)).await;
         }

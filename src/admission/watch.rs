@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Interval between checks.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Number of checks after which large messages are checked.
 const LARGE_EVERY: u32 = 2;
 /// Numerator and denominator of the part that is used when memory is short, which is before an address has used its
@@ -175,14 +175,14 @@ impl Admission {
     pub async fn watch(self, stopping: CancellationToken) {
         for round in 0u32.. {
             tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = stopping.cancelled() => return,
             }
             if round % LARGE_EVERY == 0 {
-                self.large.look(now_ms());
+                self.large.check(now_ms());
             }
-            self.streams.look(now_ms());
-            self.operators_streams.look(now_ms());
+            self.streams.check(now_ms());
+            self.operators_streams.check(now_ms());
             self.relieve();
             self.budget.nudge();
         }
@@ -194,7 +194,7 @@ impl Admission {
             let closed: usize = self.tables().iter().map(|table| table.close_stalled(limit / FREE_PART)).sum();
             if closed > 0 {
                 tracing::warn!(target: "orderer.connection", closed, used, limit,
-                    "memory for blocks on their way out is short: connections that take none of theirs are closed");
+                    "memory for outgoing blocks is short; closing connections that do not read");
             }
         }
         let (used, limit) = (self.budget.used(), self.budget.limit());
@@ -208,7 +208,7 @@ impl Admission {
         }
         if closed > 0 {
             tracing::warn!(target: "orderer.connection", closed, used, limit,
-                "memory for clients is short: connections that hold it and do nothing are closed");
+                "memory for clients is short; closing idle connections that hold memory");
         }
     }
 }

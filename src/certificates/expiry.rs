@@ -23,7 +23,7 @@ pub(super) struct ExpiryTracker {
 
 impl ExpiryTracker {
     /// Returns the warning to log now about a certificate that is valid until `not_after`.
-    pub(super) fn look(&mut self, now: UnixSeconds, not_after: UnixSeconds) -> Option<ExpiryNotice> {
+    pub(super) fn check(&mut self, now: UnixSeconds, not_after: UnixSeconds) -> Option<ExpiryNotice> {
         let left = not_after.0.saturating_sub(now.0);
         let notice = match left {
             ..0 => ExpiryNotice::Expired,
@@ -50,23 +50,23 @@ mod tests {
     fn a_week_ahead_it_is_said_once_a_day() {
         let mut expiry = ExpiryTracker::default();
         let not_after = UnixSeconds(100 * DAY);
-        let mut look = |now: i64| expiry.look(UnixSeconds(now), not_after);
-        assert_eq!(look(92 * DAY), None, "eight days are enough");
-        assert_eq!(look(93 * DAY), Some(ExpiryNotice::Soon(7)));
-        assert_eq!(look(93 * DAY + 60), Some(ExpiryNotice::Soon(6)));
-        assert_eq!(look(93 * DAY + 120), None);
-        assert_eq!(look(99 * DAY + 60), Some(ExpiryNotice::Soon(0)));
-        assert_eq!(look(100 * DAY), Some(ExpiryNotice::Soon(0)), "another day");
-        assert_eq!(look(100 * DAY + 1), Some(ExpiryNotice::Expired));
-        assert_eq!(look(100 * DAY + 60), None);
-        assert_eq!(look(101 * DAY), Some(ExpiryNotice::Expired));
+        let mut check = |now: i64| expiry.check(UnixSeconds(now), not_after);
+        assert_eq!(check(92 * DAY), None, "eight days are enough");
+        assert_eq!(check(93 * DAY), Some(ExpiryNotice::Soon(7)));
+        assert_eq!(check(93 * DAY + 60), Some(ExpiryNotice::Soon(6)));
+        assert_eq!(check(93 * DAY + 120), None);
+        assert_eq!(check(99 * DAY + 60), Some(ExpiryNotice::Soon(0)));
+        assert_eq!(check(100 * DAY), Some(ExpiryNotice::Soon(0)), "another day");
+        assert_eq!(check(100 * DAY + 1), Some(ExpiryNotice::Expired));
+        assert_eq!(check(100 * DAY + 60), None);
+        assert_eq!(check(101 * DAY), Some(ExpiryNotice::Expired));
     }
 
     #[test]
     fn a_renewed_certificate_is_not_spoken_of() {
         let mut expiry = ExpiryTracker::default();
-        assert_eq!(expiry.look(UnixSeconds(DAY), UnixSeconds(0)), Some(ExpiryNotice::Expired));
-        assert_eq!(expiry.look(UnixSeconds(DAY), UnixSeconds(100 * DAY)), None);
-        assert_eq!(expiry.look(UnixSeconds(DAY), UnixSeconds(0)), Some(ExpiryNotice::Expired), "it is news again");
+        assert_eq!(expiry.check(UnixSeconds(DAY), UnixSeconds(0)), Some(ExpiryNotice::Expired));
+        assert_eq!(expiry.check(UnixSeconds(DAY), UnixSeconds(100 * DAY)), None);
+        assert_eq!(expiry.check(UnixSeconds(DAY), UnixSeconds(0)), Some(ExpiryNotice::Expired), "it is news again");
     }
 }

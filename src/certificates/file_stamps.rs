@@ -53,17 +53,17 @@ mod tests {
         let (file, inside) = (folder.path().join("file"), folder.path().join("inside"));
         fs::create_dir(&inside).expect("a folder");
         fs::write(&file, "old").expect("is written");
-        let look = || FileStamps::of([file.as_path(), inside.as_path()]);
-        let first = look();
-        assert_eq!(look(), first);
+        let stamps = || FileStamps::of([file.as_path(), inside.as_path()]);
+        let first = stamps();
+        assert_eq!(stamps(), first);
         fs::write(folder.path().join("new"), "new").expect("is written");
         fs::rename(folder.path().join("new"), &file).expect("is replaced");
-        let second = look();
+        let second = stamps();
         assert_ne!(second, first, "the same length, and perhaps the same time");
         fs::write(inside.join("key"), "key").expect("is written");
-        let third = look();
+        let third = stamps();
         assert_ne!(third, second);
         fs::remove_file(&file).expect("is removed");
-        assert_ne!(look(), third);
+        assert_ne!(stamps(), third);
     }
 }

@@ -46,6 +46,8 @@ pub struct CertificateView {
     subject: String,
     issuer: String,
     serial: String,
+    /// SHA-256 of the certificate, in hexadecimal.
+    fingerprint: String,
     not_before_ms: i64,
     not_after_ms: i64,
     /// Whole days until expiry, negative when it has expired.
@@ -79,6 +81,7 @@ impl CertificateView {
             subject: facts.subject,
             issuer: facts.issuer,
             serial: facts.serial,
+            fingerprint: facts.fingerprint,
             not_before_ms: facts.not_before.0.saturating_mul(1000),
             not_after_ms: facts.not_after.0.saturating_mul(1000),
             days_left,

@@ -21,7 +21,7 @@ use crate::settings::ClusterSettings;
 
 /// Interval at which the channels are checked: a configuration may bring an authority of an orderer that has to be
 /// connected to now.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Connections to other orderers, with the files that they are opened with.
 pub struct Orderers {
@@ -162,7 +162,7 @@ impl Orderers {
                 let _ = tokio::task::spawn_blocking(move || orderers.trust_channels()).await;
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = stopping.cancelled() => {}
             }
         }

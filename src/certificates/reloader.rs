@@ -24,7 +24,7 @@ use crate::systemd;
 use crate::tls::ListenerTls;
 
 /// Interval at which the files are checked. SIGHUP makes it at once.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Watches the files of the signing identity, the listeners and the connections to other orderers.
 pub struct CertificateReloader {
@@ -101,26 +101,26 @@ impl CertificateReloader {
         let mut asked = false;
         loop {
             // reads files and parses keys: not on a thread that serves
-            let looked = tokio::task::spawn_blocking(move || {
-                self.look();
+            let checked = tokio::task::spawn_blocking(move || {
+                self.check();
                 if asked {
                     reread.now();
                     systemd::ready();
                 }
                 (self, reread)
             });
-            match looked.await {
-                Ok(looked) => (self, reread) = looked,
+            match checked.await {
+                Ok(checked) => (self, reread) = checked,
                 Err(panicked) => {
-                    tracing::error!(target: "orderer.certificates", %panicked, "certificates are not watched any more");
+                    tracing::error!(target: "orderer.certificates", %panicked, "watching the certificates failed; changed files will not be noticed");
                     return;
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => asked = false,
+                () = tokio::time::sleep(POLL_INTERVAL) => asked = false,
                 () = hangups.next() => {
                     systemd::reloading();
-                    tracing::info!(target: "orderer.certificates", "SIGHUP: looking for new certificates and log levels");
+                    tracing::info!(target: "orderer.certificates", "SIGHUP received: reloading certificates and log levels");
                     asked = true;
                 }
                 () = stopping.cancelled() => return,
@@ -128,19 +128,19 @@ impl CertificateReloader {
         }
     }
 
-    fn look(&mut self) {
-        self.enrollment.look(&self.context);
+    fn check(&mut self) {
+        self.enrollment.check(&self.context);
         for listener in &mut self.listeners {
-            listener.look(&self.context);
+            listener.check(&self.context);
         }
         if let Some(orderers) = &mut self.orderers {
-            orderers.look(&self.context);
+            orderers.check(&self.context);
         }
     }
 }
 
 impl SigningFiles {
-    fn look(&mut self, context: &NodeContext) {
+    fn check(&mut self, context: &NodeContext) {
         let stamps = Some(enrollment_files(&self.msp_dir));
         let generation = context.directory.version();
         let is_asked_again = self.refused_at.is_some_and(|refused_at| refused_at != generation);
@@ -177,7 +177,7 @@ impl SigningFiles {
         self.refused_at = Some(generation);
         tracing::error!(target: "orderer.certificates", path = %self.msp_dir.display(), %channel, others, %why,
             "the new certificate cannot be used: a channel would not take blocks that it signs; the old certificate stays in use; \
-             put the certificate of an orderer that BlockValidation accepts in place, it is looked at again when it changes, or \
+             put the certificate of an orderer that BlockValidation accepts in place, it is checked at again when it changes, or \
              when a channel's configuration does");
     }
 }
@@ -195,7 +195,7 @@ fn losing_channels(context: &NodeContext, old: &OwnSigner, new: &OwnSigner) -> V
 }
 
 impl ListenerFiles {
-    fn look(&mut self, context: &NodeContext) {
+    fn check(&mut self, context: &NodeContext) {
         let path = self.tls.files().certificate.clone();
         let stamps = Some(listener_files(&self.tls));
         if stamps != self.stamps {
@@ -224,7 +224,7 @@ impl ListenerFiles {
 }
 
 impl ToOrderers {
-    fn look(&mut self, context: &NodeContext) {
+    fn check(&mut self, context: &NodeContext) {
         let path = self.orderers.certificate_file().clone();
         let stamps = Some(self.orderers.stamps());
         if stamps != self.stamps {
@@ -252,13 +252,13 @@ fn listener_files(tls: &ListenerTls) -> FileStamps {
 }
 
 fn report_read(certificate: &str, path: &Path) {
-    tracing::info!(target: "orderer.certificates", certificate, path = %path.display(), "certificate was read anew");
+    tracing::info!(target: "orderer.certificates", certificate, path = %path.display(), "certificate was reloaded");
 }
 
 fn report_useless(certificate: &str, path: &Path, error: &dyn std::error::Error) {
     tracing::error!(target: "orderer.certificates", certificate, path = %path.display(),
         error = %error_chain(error),
-        "the new files cannot be used, the old certificate stays in use; mend the files, they are looked at again when they change");
+        "failed to load the new certificate; the old one stays in use (correct the files; they are read again when they change)");
 }
 
 fn report_expiry(certificate: &str, path: &Path, not_after: UnixSeconds, expiry: &mut ExpiryTracker) {
@@ -266,15 +266,15 @@ fn report_expiry(certificate: &str, path: &Path, not_after: UnixSeconds, expiry:
         .ok()
         .and_then(|t| t.format(&time::format_description::well_known::Rfc3339).ok());
     let until = until.unwrap_or_else(|| not_after.0.to_string());
-    match expiry.look(unix_now(), not_after) {
+    match expiry.check(unix_now(), not_after) {
         None => {}
         Some(ExpiryNotice::Soon(days)) => {
             tracing::warn!(target: "orderer.certificates", certificate, path = %path.display(), until, days,
-                "certificate expires within a week; put a new one in its place, no restart is needed");
+                "certificate expires within a week (replace the file; no restart is needed)");
         }
         Some(ExpiryNotice::Expired) => {
             tracing::error!(target: "orderer.certificates", certificate, path = %path.display(), until,
-                "certificate has expired; put a new one in its place, no restart is needed");
+                "certificate has expired (replace the file; no restart is needed)");
         }
     }
 }

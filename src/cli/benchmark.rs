@@ -30,7 +30,7 @@ fn run_inside(settings: &Settings, genesis: &[PathBuf], link: &mut InsideLink) -
             let Ok(response) = service.clone().call(request).into_inner();
             response
         };
-        link.serve(serve, context.io.clone()).await;
+        link.serve(serve, context.blocking_runtime.clone()).await;
         Ok(())
     })
 }

@@ -42,7 +42,7 @@ pub(super) fn end_with_supervisor() {
         // an error also means that the supervising process is gone
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         if let Err(error) = kill_process(getpid(), Signal::TERM) {
-            tracing::error!(target: "orderer.node", %error, "the supervising process has exited, and this process cannot stop itself");
+            tracing::error!(target: "orderer.node", %error, "the supervising process has exited, and this process failed to stop");
         }
     });
 }

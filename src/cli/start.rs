@@ -61,7 +61,7 @@ pub(super) fn run(arguments: StartArguments) -> ExitCode {
     }
     if let Some(tracing) = collector {
         tracing::info!(target: "orderer.node", endpoint = %tracing.endpoint, percent = tracing.sample_percent,
-            "spans go to a collector");
+            "exporting spans to a collector");
     }
     let (genesis, greeting) = match network {
         Some(network) => {

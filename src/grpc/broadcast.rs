@@ -241,9 +241,9 @@ impl BroadcastStream {
         match outcome {
             Ok(judged) => self.judged.extend(judged),
             Err(why) => {
-                tracing::error!(target: "orderer.grpc", %why, "judging an envelope");
+                tracing::error!(target: "orderer.grpc", %why, "validating an envelope");
                 self.reading = Reading::Done;
-                self.end = Some(Status::internal("the orderer failed to judge an envelope"));
+                self.end = Some(Status::internal("the orderer failed to validate an envelope"));
             }
         }
         true
@@ -401,7 +401,7 @@ impl BroadcastStream {
             match answer {
                 Ok(()) => out.put_slice(&SUCCESS_FRAME),
                 Err(refused) => {
-                    tracing::debug!(target: "orderer.grpc", status = ?refused.status, info = %refused.info, "envelope refused");
+                    tracing::debug!(target: "orderer.grpc", status = ?refused.status, info = %refused.info, "envelope rejected");
                     put_response(out, refused.status, refused.info);
                     if refused.keeps_stream_open {
                         continue;

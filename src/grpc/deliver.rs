@@ -367,7 +367,7 @@ impl ActiveRequest {
         let ahead = if outgoing.is_short(&self.peer) { 0 } else { READ_AHEAD_BLOCKS - 1 };
         let (first, last) = (self.next, self.plan.stop.0.min(self.next.0.saturating_add(ahead)));
         let (peer, reserved) = (Arc::clone(&self.peer), outgoing.reserve(&self.peer, READ_AHEAD_BYTES));
-        let read = shared.context.io.spawn_blocking(move || {
+        let read = shared.context.blocking_runtime.spawn_blocking(move || {
             let mut blocks = VecDeque::new();
             let mut bytes = 0;
             let mut number = first;

@@ -47,7 +47,7 @@ impl DroppedCounter {
         if said.is_none_or(|at| at.elapsed() >= SPEAK_EVERY) {
             let requests = self.requests.swap(0, Ordering::Relaxed);
             *said = Some(Instant::now());
-            tracing::warn!(target: "orderer.grpc", requests, reason, "requests were not written to the trace folder");
+            tracing::warn!(target: "orderer.grpc", requests, reason, "failed to write requests to the trace directory");
         }
     }
 }

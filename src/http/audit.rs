@@ -36,6 +36,6 @@ pub(super) async fn audited(request: Request, next: Next) -> Response {
     let made = response.headers().get(header::LOCATION).and_then(|place| place.to_str().ok()).unwrap_or_default();
     let peer = peer.map_or_else(String::new, |peer| peer.to_string());
     tracing::info!(target: "orderer.audit", %method, ?path, status = response.status().as_u16(), client = ?client, peer, made,
-        "asked for by an operator");
+        "requested by an operator");
     response
 }

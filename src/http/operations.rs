@@ -26,6 +26,7 @@ use super::response::{ApiError, json, not_found, require_client_certificate};
 use crate::admission::Admission;
 use crate::certificates::CertificateInventory;
 use crate::disk_monitor::LedgerDisk;
+use crate::history::History;
 use crate::metrics::{ClusterSides, Metrics, TEXT_FORMAT};
 use crate::settings::{DebugEndpoint, EffectiveValue};
 use crate::telemetry::LogControl;
@@ -41,6 +42,8 @@ pub struct OperationsApi {
     pub admission: Admission,
     /// The disk of the ledgers.
     pub disk: LedgerDisk,
+    /// The history of the last minutes.
+    pub history: History,
     /// Both sides of the connections to other orderers; `None` if there can be none.
     pub cluster: Option<ClusterSides>,
     /// Controls what is logged.
@@ -70,13 +73,14 @@ pub fn operations(operations: OperationsApi) -> Router {
         context: Arc::clone(&operations.context),
         admission: operations.admission.clone(),
         disk: operations.disk.clone(),
+        history: operations.history.clone(),
         cluster: operations.cluster.clone(),
         logs: operations.logs.clone(),
         settings: operations.settings.clone(),
         certificates: operations.certificates.clone(),
         stopping: operations.stopping.clone(),
         event_readers: EventReaders::default(),
-        looks: BlockingReads::default(),
+        blocking_reads: BlockingReads::default(),
     });
     let content = debug.merge(page());
     let content = match operations.debug {

@@ -44,12 +44,14 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "icon.svg": SVG,
         "app.js": SCRIPT,
         "chart.js": SCRIPT,
+        "clipboard.js": SCRIPT,
         "data.js": SCRIPT,
         "dialog.js": SCRIPT,
         "dom.js": SCRIPT,
         "events.js": SCRIPT,
         "format.js": SCRIPT,
         "health.js": SCRIPT,
+        "history.js": SCRIPT,
         "parts.js": SCRIPT,
         "shortcuts.js": SCRIPT,
         "table.js": SCRIPT,
@@ -61,15 +63,16 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "views/channel_config.js": SCRIPT,
         "views/channels.js": SCRIPT,
         "views/kafka.js": SCRIPT,
-        "views/latency.js": SCRIPT,
         "views/limits.js": SCRIPT,
         "views/logs.js": SCRIPT,
+        "views/node.js": SCRIPT,
         "views/orderers.js": SCRIPT,
         "views/refusals.js": SCRIPT,
         "views/restart.js": SCRIPT,
         "views/settings.js": SCRIPT,
         "views/streams.js": SCRIPT,
         "views/transaction.js": SCRIPT,
+        "views/unknown.js": SCRIPT,
     ]
 });
 
@@ -103,7 +106,9 @@ impl Asset {
 /// Returns the routes of the dashboard.
 pub(super) fn page() -> Router {
     let to_page = || async { Redirect::permanent("/debug/") };
+    let from_root = || async { Redirect::temporary("/debug/") };
     Router::new()
+        .route("/", get(from_root).fallback(only_get))
         .route("/debug", get(to_page).fallback(only_get))
         .route("/debug/", get(index).fallback(only_get))
         .route("/debug/page/{*file}", get(asset).fallback(only_get))

@@ -101,7 +101,7 @@ async fn processors(State(profiling): State<Profiling>, RawQuery(query): RawQuer
 }
 
 async fn actors(State(profiling): State<Profiling>) -> Response {
-    let all = profiling.context.board.all();
+    let all = profiling.context.status_board.all();
     let lines = all.iter().map(|(path, cell)| {
         let (report, handled) = (cell.report(), cell.handled());
         let mut line = format!("{path}: {}", report.state);

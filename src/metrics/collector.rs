@@ -37,7 +37,7 @@ impl PullCollector {
     }
 
     /// Returns all metrics that have a series.
-    pub(super) fn look(&self) -> Vec<MetricFamily> {
+    pub(super) fn collect_all(&self) -> Vec<MetricFamily> {
         let mut all = FamilyBuilder::new();
         // one collection at a time, because counters are evicted that one of them has not read
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,7 +96,7 @@ impl PullCollector {
     }
 
     fn brokers(&self, all: &mut FamilyBuilder, rates: &mut MovingRates) {
-        for broker in self.brokers.look() {
+        for broker in self.brokers.by_broker() {
             let id = &*broker.broker.to_string();
             let (requests, answers) = (float(broker.requests.max(1)), float(broker.answers.max(1)));
             all.add(&metric_table::KAFKA_IN_RATE, &[id], rate(rates, "received", id, broker.received_bytes));
@@ -154,7 +154,7 @@ impl PullCollector {
     }
 
     fn actors(&self, all: &mut FamilyBuilder) {
-        for (path, cell) in self.context.board.all() {
+        for (path, cell) in self.context.status_board.all() {
             let mut parts = path.split('/');
             let (first, channel, last) = (parts.next().unwrap_or_default(), parts.next(), parts.next_back());
             let actor = match (channel, last) {
@@ -215,7 +215,7 @@ fn raft(channel: &Channel, all: &mut FamilyBuilder) {
 }
 
 fn rate(rates: &mut MovingRates, name: &'static str, label: &str, total: u64) -> f64 {
-    rates.look(name, label, float(total), Instant::now())
+    rates.update(name, label, float(total), Instant::now())
 }
 
 /// Returns the state's name, and Fabric's number for it.

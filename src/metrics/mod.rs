@@ -48,7 +48,7 @@ impl Metrics {
     fn gather(&self) -> Vec<MetricFamily> {
         let mut all = self.counted.gather();
         all.extend(self.process.gather());
-        all.extend(self.shown.look());
+        all.extend(self.shown.collect_all());
         all.sort_by(|a, b| a.name().cmp(b.name()));
         all
     }

@@ -23,7 +23,7 @@ struct Rate {
 
 impl MovingRates {
     /// Returns the growth of `total` per second.
-    pub(super) fn look(&mut self, name: &'static str, label: &str, total: f64, now: Instant) -> f64 {
+    pub(super) fn update(&mut self, name: &'static str, label: &str, total: f64, now: Instant) -> f64 {
         let new = Rate { seen: now, total, a_second: 0.0, is_looked_at: true };
         let rate = self.0.entry((name, label.to_owned())).or_insert(new);
         rate.is_looked_at = true;
@@ -52,10 +52,10 @@ mod tests {
         let (mut rates, began) = (MovingRates::default(), Instant::now());
         let mut seen = 0.0;
         for look in 0..40_u32 {
-            seen = rates.look("bytes", "1", f64::from(look) * 150.0, began + look * Duration::from_secs(15));
+            seen = rates.update("bytes", "1", f64::from(look) * 150.0, began + look * Duration::from_secs(15));
         }
         assert!((seen - 10.0).abs() < 0.01, "{seen}");
-        assert!(rates.look("bytes", "2", 9.0, began).abs() < f64::EPSILON, "nothing is known of the first look");
+        assert!(rates.update("bytes", "2", 9.0, began).abs() < f64::EPSILON, "nothing is known of the first look");
     }
 
     #[test]
@@ -64,12 +64,12 @@ mod tests {
         for look in 0..10_u32 {
             let at = began + look * Duration::from_secs(60);
             for label in (look..10).map(|label| label.to_string()) {
-                rates.look("records", &label, f64::from(look), at);
+                rates.update("records", &label, f64::from(look), at);
             }
             rates.evict_stale();
             assert_eq!(rates.0.len(), 10 - look as usize, "those of look {look}");
         }
         let later = began + Duration::from_secs(3600);
-        assert!(rates.look("records", "0", 1e6, later).abs() < f64::EPSILON, "who comes back begins anew");
+        assert!(rates.update("records", "0", 1e6, later).abs() < f64::EPSILON, "who comes back begins anew");
     }
 }

@@ -36,7 +36,7 @@ pub async fn send(metrics: Arc<Metrics>, settings: StatsdSettings, stopping: Can
         let sent_before = Arc::clone(&seen);
         let gathered = tokio::task::spawn_blocking(move || sent_before.lines(&of_thread.gather(), &prefix));
         let Ok((now, lines)) = gathered.await else {
-            tracing::error!(target: "orderer.node", "metrics are not sent any more: looking at them panicked");
+            tracing::error!(target: "orderer.node", "metrics are no longer sent: reading them panicked");
             return;
         };
         let sent = tokio::time::timeout(PATIENCE, deliver(&settings, &lines)).await;
@@ -53,7 +53,7 @@ pub async fn send(metrics: Arc<Metrics>, settings: StatsdSettings, stopping: Can
             && !failing
         {
             tracing::warn!(target: "orderer.node", address = %settings.address, %error,
-                "StatsD does not take the metrics, it is tried again each time");
+                "failed to send metrics to StatsD; retrying at each interval");
         }
         failing = error.is_some();
     }

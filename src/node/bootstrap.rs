@@ -28,21 +28,22 @@ pub(super) fn bootstrap(
     genesis: &[PathBuf],
 ) -> anyhow::Result<()> {
     let existing = ledgers.list()?;
-    let serving = &settings.serving;
+    let consensus_mapping = &settings.consensus_mapping;
     match &settings.bootstrap {
         Bootstrap::Nothing => {}
         _ if !existing.is_empty() => {
-            tracing::info!(target: "orderer.node", channels = existing.len(), "bootstrap file is not used: there are channels already");
+            tracing::info!(target: "orderer.node", channels = existing.len(), "bootstrap file was ignored: channels already exist");
         }
         Bootstrap::Provisional(_) => anyhow::bail!("{PROVISIONAL}: {PROVISIONAL_FIX}"),
         Bootstrap::File(file) => {
             let what = || format!("General.BootstrapFile {}", file.display());
             anyhow::ensure!(file.exists(), "{}: no such file: {BOOTSTRAP_FIX}", what());
-            create(ledgers, catalog, serving, file).with_context(what)?;
+            create(ledgers, catalog, consensus_mapping, file).with_context(what)?;
         }
     }
     for file in genesis {
-        create(ledgers, catalog, serving, file).with_context(|| format!("genesis block {}", file.display()))?;
+        create(ledgers, catalog, consensus_mapping, file)
+            .with_context(|| format!("genesis block {}", file.display()))?;
     }
     Ok(())
 }
@@ -51,27 +52,27 @@ pub(super) fn bootstrap(
 pub fn read_genesis(
     file: &Path,
     catalog: &Arc<ConfigCache>,
-    serving: &ConsensusMapping,
+    consensus_mapping: &ConsensusMapping,
 ) -> anyhow::Result<(EncodedBlock, ChannelSnapshot)> {
     let block = EncodedBlock::parse(&std::fs::read(file)?)?;
     anyhow::ensure!(block.number().0 == 0, "is block {}, not a genesis block", block.number());
     let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog)?;
     snapshot.check_supported()?;
-    serving.engine(&snapshot)?;
+    consensus_mapping.engine(&snapshot)?;
     Ok((block, snapshot))
 }
 
 fn create(
     ledgers: &LedgerProvider,
     catalog: &Arc<ConfigCache>,
-    serving: &ConsensusMapping,
+    consensus_mapping: &ConsensusMapping,
     file: &Path,
 ) -> anyhow::Result<()> {
-    let (block, snapshot) = read_genesis(file, catalog, serving)?;
+    let (block, snapshot) = read_genesis(file, catalog, consensus_mapping)?;
     if ledgers.path(snapshot.channel()).exists() {
         return Ok(());
     }
     ledgers.create(snapshot.channel(), &block)?;
-    tracing::info!(target: "orderer.node", channel = %snapshot.channel(), file = %file.display(), "channel made from its genesis block");
+    tracing::info!(target: "orderer.node", channel = %snapshot.channel(), file = %file.display(), "channel created from its genesis block");
     Ok(())
 }

@@ -9,7 +9,7 @@ pub(super) fn raise_limit() -> u64 {
     if limit.current != limit.maximum
         && let Err(error) = setrlimit(Resource::Nofile, raised)
     {
-        tracing::warn!(target: "orderer.node", %error, "cannot raise the limit of open files");
+        tracing::warn!(target: "orderer.node", %error, "failed to raise the limit of open files");
     }
     // no limit is the most there can be
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)

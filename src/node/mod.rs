@@ -41,6 +41,7 @@ use crate::crash_guard::CrashLoopGuard;
 use crate::disk_monitor::{self, LedgerDisk};
 use crate::fabric_ledger_dir;
 use crate::grpc::{AtomicBroadcast, Cluster as ClusterService};
+use crate::history::History;
 use crate::http::{self, OperationsApi, ParticipationApi};
 use crate::local_msp::read_signing_identity;
 use crate::metrics::{self, Metrics};
@@ -90,7 +91,7 @@ pub fn run(
     let pause = CrashLoopGuard::check(&settings.ledger_location)?;
     if !pause.is_zero() {
         tracing::warn!(target: "orderer.node", ?pause,
-            "the node was killed several times within minutes: it waits before it starts; who kills it? (memory, a health check)");
+            "the node was killed several times within minutes; delaying the start (check memory limits and health checks)");
         let signal = io.block_on(async {
             tokio::select! {
                 () = tokio::time::sleep(pause) => None,
@@ -98,7 +99,7 @@ pub fn run(
             }
         });
         if let Some(name) = signal {
-            tracing::info!(target: "orderer.node", signal = name, "stopping before anything is served");
+            tracing::info!(target: "orderer.node", signal = name, "stopping during startup");
             return Ok(());
         }
     }
@@ -133,7 +134,7 @@ pub fn run(
         tokio::select! {
             () = tree.ready() => {}
             name = ends.next() => {
-                tracing::info!(target: "orderer.node", signal = name, "stopping before anything is served");
+                tracing::info!(target: "orderer.node", signal = name, "stopping during startup");
                 return Ok(());
             }
         }
@@ -214,7 +215,7 @@ fn with_tree<T>(
         ledgers.lock().with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
     CrashLoopGuard::check(&settings.ledger_location)?;
     let catalog = Arc::default();
-    fabric_ledger_dir::look(&settings.ledger_location, &ledgers.list()?)
+    fabric_ledger_dir::inspect(&settings.ledger_location, &ledgers.list()?)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?
         .context("FileLedger.Location")?;
     // a wrong file is no crash, however often the node is started with it
@@ -227,17 +228,17 @@ fn with_tree<T>(
         let arbiters = start_arbiters(cores);
         let context = Arc::new(NodeContext {
             signer,
-            io: io.handle().clone(),
+            blocking_runtime: io.handle().clone(),
             ledgers,
             catalog,
             ledger_open_permits: Arc::new(Semaphore::new(2 * cores)),
             directory: Arc::clone(&directory),
             fairness: RateLimiter::new(settings.throttling),
             membership: ChannelParticipation::default(),
-            board: StatusBoard::from_environment(),
+            status_board: StatusBoard::from_environment(),
             observer: NodeObserver::new(),
             arbiters: arbiters.iter().map(actix_rt::Arbiter::handle).collect(),
-            serving: settings.serving.clone(),
+            consensus_mapping: settings.consensus_mapping.clone(),
             tls_keys: arc_swap::ArcSwap::from_pointee(settings.tls_keys()),
             durability: settings.durability,
             ingress_capacity_bytes: settings.limits.channel_ingress_bytes,
@@ -321,6 +322,8 @@ async fn serve(
     let mut opened = Vec::new();
     let disk = LedgerDisk { folder: context.ledgers.folder().to_owned(), low_bytes: settings.low_disk_bytes };
     if let Some(socket) = operations {
+        let history = History::default();
+        operators_thread.spawn(history.clone().record(Arc::clone(&context), disk.clone(), stopping.clone()));
         let (context, secured) = (Arc::clone(&context), socket.tls.is_some());
         let metrics = matches!(settings.metrics, MetricsSettings::Prometheus)
             .then(|| Arc::new(Metrics::new(&context, &brokers, sides.clone(), admission.clone())));
@@ -334,6 +337,7 @@ async fn serve(
             cluster: sides.clone(),
             admission: admission.clone(),
             disk: disk.clone(),
+            history,
             settings: (settings.source.clone(), settings.effective.clone()),
             certificates: CertificateInventory {
                 msp_dir: settings.local_msp_dir.clone(),
@@ -373,7 +377,7 @@ async fn serve(
     let keeper =
         CertificateReloader::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls, orderers);
     io.spawn(keeper.run(reread, stopping.clone()));
-    io.spawn(dumps.report(context.board.clone(), stopping.clone()));
+    io.spawn(dumps.report(context.status_board.clone(), stopping.clone()));
     io.spawn(telemetry::report_left_out(stopping.clone()));
     io.spawn(disk_monitor::watch(disk, stopping.clone()));
     let informing = systemd::run_notifier(Arc::clone(&context), stopping.clone());
@@ -415,7 +419,7 @@ async fn serve(
     let ended = tokio::select! {
         ended = &mut serving => Some(ended),
         name = ends.next() => {
-            tracing::info!(target: "orderer.node", signal = name, "stopping: answering what is in flight");
+            tracing::info!(target: "orderer.node", signal = name, "stopping: completing requests in flight");
             systemd::stopping();
             None
         }
@@ -430,7 +434,7 @@ async fn serve(
         None => tokio::time::timeout(DRAIN_LIMIT, &mut serving).await,
     };
     let Ok(ended) = ended else {
-        tracing::warn!(target: "orderer.node", limit = ?DRAIN_LIMIT, "some streams did not end, they are cut off");
+        tracing::warn!(target: "orderer.node", limit = ?DRAIN_LIMIT, "some streams did not end in time; closing them");
         serving.abort();
         return crash.map_or(Ok(()), |crash| Err(crash.into()));
     };

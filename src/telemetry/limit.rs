@@ -69,7 +69,7 @@ pub async fn report_left_out(stopping: CancellationToken) {
         let left_out = std::mem::take(&mut *LEFT_OUT.lock().unwrap_or_else(PoisonError::into_inner));
         for (of, lines) in BY_STRANGERS.into_iter().zip(left_out).filter(|(_, lines)| *lines > 0) {
             tracing::warn!(target: "orderer.node", of, lines, seconds = REPORT_EVERY.as_secs(),
-                "lines are left out of the log: they come faster than {LINES_PER_SECOND} a second");
+                "log lines were dropped: more than {LINES_PER_SECOND} a second were written");
         }
     }
 }
@@ -99,8 +99,8 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             for _ in 0..200 {
                 tracing::warn!(target: "orderer.connection", "limited");
-                tracing::info!(target: "orderer.connection", "the node did it");
-                tracing::info!(target: "orderer.audit", "an operator caused it");
+                tracing::info!(target: "orderer.connection", "requested by the node");
+                tracing::info!(target: "orderer.audit", "fault injected by an operator");
             }
         });
         let lines = written.0.lock().unwrap();

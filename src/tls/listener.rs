@@ -83,7 +83,7 @@ impl ListenerTls {
             match build(&material, &self.audience, self.files.time_shift) {
                 Ok(built) => self.current.store(Arc::new(built)),
                 Err(error) => {
-                    tracing::error!(target: "orderer.tls", %error, "the roots of the channels cannot be used, those before them stay in force");
+                    tracing::error!(target: "orderer.tls", %error, "failed to use the root certificates of the channels; the previous ones stay in use");
                 }
             }
         }
@@ -131,7 +131,7 @@ fn build(material: &Material, audience: &ClientTrust, time_shift: Duration) -> R
     };
     let builder = match &material.clients {
         Clients::MustShow(_) if roots.is_empty() => {
-            tracing::warn!(target: "orderer.tls", "no client can be let in: no channel and no setting names a root");
+            tracing::warn!(target: "orderer.tls", "all client connections will be rejected: no channel and no setting names a root certificate");
             return Ok(Built { generation, config: None });
         }
         Clients::MustShow(_) | Clients::MayShow(_) if !roots.is_empty() => {

@@ -101,7 +101,7 @@ impl OtlpExporter {
     /// Sends the remaining spans, if the collector accepts them in time. Performs blocking I/O.
     pub fn finish(self) {
         if let Err(error) = self.provider.shutdown_with_timeout(LAST_LIMIT) {
-            tracing::warn!(target: "orderer.node", %error, "the last spans were not sent");
+            tracing::warn!(target: "orderer.node", %error, "failed to export the last spans");
         }
         self.runtime.shutdown_background();
     }

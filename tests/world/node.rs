@@ -156,7 +156,7 @@ impl Setup {
         let channels: usize = value_of(&serving, "channels").parse().unwrap();
         node.lines("every chain runs", |lines| {
             let running = lines.iter().filter(|line| line.contains("chain is running")).count();
-            let broken = lines.iter().filter(|line| line.contains("channel cannot be opened")).count();
+            let broken = lines.iter().filter(|line| line.contains("failed to open channel")).count();
             running + broken >= channels
         })
         .await;

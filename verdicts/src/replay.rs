@@ -18,7 +18,7 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(20);
 /// Maximum elapsed time of a case, for one that waits forever. It is generous, so that busy machines pass.
 const LOST_AFTER: Duration = Duration::from_secs(600);
 /// Interval at which such cases are looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Maximum length of printed reasons and kinds of reasons.
 const SHOWN: usize = 300;
 
@@ -271,7 +271,7 @@ pub fn replay(cases: Vec<Case>, verdicts: &FabricVerdicts) -> Report {
     let mut left = cases.len();
     let mut looked = Instant::now();
     while left > 0 {
-        match results.recv_timeout(LOOK_EVERY) {
+        match results.recv_timeout(POLL_INTERVAL) {
             Ok((index, judgement)) => {
                 judged[index] = Some(judgement);
                 left -= 1;
@@ -279,7 +279,7 @@ pub fn replay(cases: Vec<Case>, verdicts: &FabricVerdicts) -> Report {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        if looked.elapsed() < LOOK_EVERY {
+        if looked.elapsed() < POLL_INTERVAL {
             continue;
         }
         looked = Instant::now();

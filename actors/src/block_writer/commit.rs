@@ -148,10 +148,10 @@ impl CommitTask {
         for id in created {
             match self.context.ledgers.remove(id) {
                 Ok(()) => {
-                    tracing::info!(target: "orderer.chain", channel = %id, "the channel was not created, its ledger is removed");
+                    tracing::info!(target: "orderer.chain", channel = %id, "channel was not created; removing its ledger");
                 }
                 Err(error) => tracing::error!(target: "orderer.chain", channel = %id, error = %error_chain(&error),
-                    "the ledger of a channel that was not created is in the way"),
+                    "failed to remove the ledger of a channel that was not created"),
             }
         }
     }
@@ -252,6 +252,7 @@ impl CommitTask {
         self.channel.ledger().commit_then(right, commit, configure)?;
         written.commit = began.elapsed();
         self.channel.gauges().written(&blocks);
+        self.channel.observer().totals().blocks_written(&blocks);
         Ok(written)
     }
 

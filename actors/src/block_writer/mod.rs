@@ -117,7 +117,7 @@ impl BlockWriter {
             vouched: self.vouched.clone(),
         };
         let report = ctx.address();
-        self.context.io.spawn_blocking(move || {
+        self.context.blocking_runtime.spawn_blocking(move || {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(work, &mut right)));
             let outcome = outcome.unwrap_or_else(|panic| Err(CommitTaskError::Panicked(panic_message(&*panic))));
             // a writer that is gone needs the right no more: it is dropped with this
@@ -129,7 +129,7 @@ impl BlockWriter {
     fn finish_halt(&mut self, ctx: &mut Context<Self>) {
         let Some(done) = self.halting.take() else { return };
         let channel = Arc::clone(&self.channel);
-        self.context.io.spawn_blocking(move || {
+        self.context.blocking_runtime.spawn_blocking(move || {
             if let Err(e) = channel.ledger().checkpoint() {
                 tracing::warn!(target: "orderer.ledger", channel = %channel.id(), error = %error_chain(&e), "settle the ledger");
             }
@@ -143,7 +143,7 @@ impl BlockWriter {
         self.settle = Some(ctx.run_later(CHECKPOINT_AFTER_IDLE, |writer, _| {
             writer.settle = None;
             let channel = Arc::clone(&writer.channel);
-            writer.context.io.spawn_blocking(move || {
+            writer.context.blocking_runtime.spawn_blocking(move || {
                 if let Err(e) = channel.ledger().checkpoint() {
                     tracing::warn!(target: "orderer.ledger", channel = %channel.id(), error = %error_chain(&e), "settle the ledger");
                 }

@@ -84,7 +84,7 @@ impl fmt::Display for ChannelState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Starting => f.write_str("its chain is starting"),
-            Self::Connecting => f.write_str("its Kafka cluster is being reached"),
+            Self::Connecting => f.write_str("it is connecting to its Kafka cluster"),
             Self::CatchingUp { offset, end } => {
                 write!(f, "it is catching up, at {offset} of {end}")
             }
@@ -92,16 +92,16 @@ impl fmt::Display for ChannelState {
             Self::Onboarding { next, to, .. } => {
                 write!(
                     f,
-                    "it gets its blocks from other orderers, at block {next}, up to the block {to} that it was joined with"
+                    "it is receiving its blocks from other orderers, at block {next}, up to the block {to} that it was joined with"
                 )
             }
-            Self::Following => f.write_str("this orderer is none of its consenters and follows them"),
+            Self::Following => f.write_str("this orderer is not one of its consenters and follows them"),
             Self::Running => f.write_str("its chain is running"),
             Self::Retrying { attempt, cause, pause_ms } => {
-                write!(f, "its Kafka cluster does not serve it (attempt {attempt}, again after {pause_ms} ms): {cause}")
+                write!(f, "its Kafka cluster is unavailable (attempt {attempt}, next after {pause_ms} ms): {cause}")
             }
             Self::Restarting { attempt, cause, pause_ms } => {
-                write!(f, "its chain restarts (attempt {attempt}, after {pause_ms} ms): {cause}")
+                write!(f, "its chain is restarting (attempt {attempt}, after {pause_ms} ms): {cause}")
             }
             Self::Failed { cause, action } => write!(f, "it has failed: {cause}; {action}"),
             Self::Stopped => f.write_str("the orderer is shutting down"),

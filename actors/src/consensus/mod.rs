@@ -155,7 +155,7 @@ impl ChildActors {
         generation: u64,
     ) -> Self {
         let channel = format!("registrar/{}", channel.id());
-        Self { board: context.board.clone(), channel, restarts, parent, generation }
+        Self { board: context.status_board.clone(), channel, restarts, parent, generation }
     }
 
     /// The actor's cell, at the beginning of another life.

@@ -75,7 +75,7 @@ impl RepairChain {
     /// The update is on its way to the disk: the writer says when it has ended, and a chain can be built.
     fn written(&mut self, (op, next): RepairedConfig, reply: Reply, ctx: &mut Context<Self>) {
         tracing::info!(target: "orderer.chain", channel = %next.channel(), sequence = %next.sequence(),
-            "the channel's configuration is mended");
+            "channel's configuration was repaired");
         self.writer.send(WriteRequest { ops: vec![op], replies: vec![reply], rooms: Vec::new() });
         let (done, ended) = oneshot::channel();
         self.writer.send_uncounted(Halt { done });

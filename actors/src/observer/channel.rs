@@ -14,6 +14,7 @@ use super::broadcast_metrics::{BroadcastSeries, ValidationRecord};
 use super::channel_series::ChannelSeries;
 use super::deliver_metrics::DeliverSeries;
 use super::raft_metrics::RaftMetrics;
+use super::totals::ChannelTotals;
 use super::transactions::ChannelKey;
 
 /// Part of an envelope's or a block's way.
@@ -74,6 +75,7 @@ pub struct ChannelObserver {
     batch_records: AtomicU64,
     batch_bytes: AtomicU64,
     pub(super) raft: RaftMetrics,
+    totals: ChannelTotals,
 }
 
 /// Totals of what was produced to a channel's topic since the process began.
@@ -109,12 +111,18 @@ impl ChannelObserver {
             batch_records: AtomicU64::new(0),
             batch_bytes: AtomicU64::new(0),
             raft: RaftMetrics::default(),
+            totals: ChannelTotals::default(),
         }
     }
 
     /// Returns the figures of the channel's Raft chain.
     pub fn raft(&self) -> &RaftMetrics {
         &self.raft
+    }
+
+    /// Returns the channel's totals, from which its history is sampled.
+    pub fn totals(&self) -> &ChannelTotals {
+        &self.totals
     }
 
     /// Entries and state of Raft were made durable.
@@ -140,6 +148,10 @@ impl ChannelObserver {
         self.node.transactions.answered(judged.tx, self.key, now, status == Status::Success);
         self.stage(Stage::Judge, judged.took);
         let enqueued = passed.then(|| now.saturating_duration_since(judged.at));
+        match status {
+            Status::Success => self.totals.acknowledged(judged.took + enqueued.unwrap_or_default()),
+            _ => self.totals.rejected(),
+        }
         if let Some(enqueued) = enqueued {
             self.stage(Stage::Order, enqueued);
         }

@@ -19,6 +19,7 @@ mod rejections;
 mod ring;
 mod streams;
 mod subscription;
+mod totals;
 mod transactions;
 
 use std::sync::{Arc, OnceLock};
@@ -41,6 +42,7 @@ pub use raft_metrics::{RaftMetrics, RaftMetricsSnapshot};
 pub use rejections::{RejectedEnvelope, RejectionLog, RejectionLogView, SignerInfo};
 pub use streams::{DeliverRequest, StreamHandle, StreamRegistry, StreamView};
 pub use subscription::Subscription;
+pub use totals::{ChannelTotals, LatencyCounts, TotalsReading};
 pub use transactions::{TimelineView, TransactionHistory, TxKey};
 
 use broadcast_metrics::BroadcastSeries;
@@ -136,7 +138,7 @@ impl NodeObserver {
         self.families.over_limit.with_label_values(&[over.whose.word(), &*over.organization]).inc();
         if over.recurrence == RejectionRepeat::First {
             tracing::warn!(target: "orderer.grpc", organization = %over.organization, name = %over.name,
-                "a {} sends more than {:.1} envelopes a second: what is beyond is refused; see General.Throttling and \
+                "a {} sends more than {:.1} envelopes a second: the excess is rejected; see General.Throttling and \
                  /debug/limits", over.whose.word(), over.per_second);
         }
         if over.recurrence == RejectionRepeat::Repeated {

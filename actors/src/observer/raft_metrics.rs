@@ -39,9 +39,9 @@ pub struct RaftMetricsSnapshot {
     pub leader_changes: u64,
     /// Envelopes that could not be proposed, nor forwarded to the leader.
     pub proposal_failures: u64,
-    /// Envelopes that were to be ordered.
+    /// Envelopes submitted for ordering.
     pub normal_proposals: u64,
-    /// Config messages that were to be ordered.
+    /// Config messages submitted for ordering.
     pub config_proposals: u64,
 }
 

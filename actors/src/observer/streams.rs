@@ -107,6 +107,11 @@ impl StreamRegistry {
         open.iter().map(|(id, cell)| (*id, Arc::clone(cell))).collect()
     }
 
+    /// Returns the number of open streams.
+    pub fn count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Returns all streams, the slowest first. `height` returns the number of a channel's blocks.
     pub fn all(&self, height: impl Fn(&ChannelId) -> Option<u64>) -> Vec<StreamView> {
         self.shown(|_| true, height)

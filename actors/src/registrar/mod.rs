@@ -70,7 +70,7 @@ impl Registrar {
         ready: Option<oneshot::Sender<()>>,
         guard: ExitGuard,
     ) -> Self {
-        let status = context.board.cell("registrar");
+        let status = context.status_board.cell("registrar");
         let (joining, removing, reopening) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let supports = BTreeMap::new();
         Self { context, consenters, supports, joining, removing, reopening, started: 0, status, ready, guard }
@@ -112,7 +112,7 @@ impl Registrar {
             new_channel: registrar.clone().recipient(),
             look_for_channels: registrar.recipient(),
         };
-        self.context.board.cell(&format!("registrar/{id}")).begin_instance(place.restarts.total());
+        self.context.status_board.cell(&format!("registrar/{id}")).begin_instance(place.restarts.total());
         ChainSupport::start_in_arbiter(&place.arbiter, move |_| {
             ChainSupport::new(channel, context, consenters, registrar, guard)
         });
@@ -161,8 +161,8 @@ impl Registrar {
     /// The place of a channel that cannot be opened.
     fn broken_entry(&self, id: ChannelId, cause: String) -> ChannelEntry {
         tracing::error!(target: "orderer.ledger", channel = %id, %cause,
-            "channel cannot be opened, the others go on without it");
-        let cell = self.context.board.cell(&format!("registrar/{id}"));
+            "failed to open channel; other channels are not affected");
+        let cell = self.context.status_board.cell(&format!("registrar/{id}"));
         cell.record_error(cause.clone());
         cell.set_state("failed", cause.clone());
         ChannelEntry::Unavailable(Arc::new(UnavailableChannel { id, cause }))
@@ -174,7 +174,7 @@ async fn open_ledgers(context: Arc<NodeContext>) -> Vec<OpenedLedger> {
     let ids = match context.ledgers.list() {
         Ok(ids) => ids,
         Err(error) => {
-            tracing::error!(target: "orderer.ledger", error = %error_chain(&error), "cannot look for channels");
+            tracing::error!(target: "orderer.ledger", error = %error_chain(&error), "failed to list the channels");
             return Vec::new();
         }
     };
@@ -184,7 +184,7 @@ async fn open_ledgers(context: Arc<NodeContext>) -> Vec<OpenedLedger> {
         let of_task = Arc::clone(&context);
         let of_channel = id.clone();
         let turn = Arc::clone(&context.ledger_open_permits).acquire_owned().await;
-        let task = context.io.spawn_blocking(move || {
+        let task = context.blocking_runtime.spawn_blocking(move || {
             let _turn = turn;
             open_ledger(&of_task, &of_channel)
         });
@@ -260,7 +260,7 @@ impl Handler<ChildExited<ChannelId>> for Registrar {
         let cause = gone.exit.to_string();
         place.channel.gate().close();
         place.channel.support.store(None);
-        let cell = self.context.board.cell(&format!("registrar/{}", gone.child));
+        let cell = self.context.status_board.cell(&format!("registrar/{}", gone.child));
         cell.record_error(cause.clone());
         if let ExitReason::Panicked(text) = &gone.exit {
             cell.record_panic(text);
@@ -271,7 +271,7 @@ impl Handler<ChildExited<ChannelId>> for Registrar {
                 let attempt = place.restarts.in_window();
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 tracing::error!(target: "orderer.registrar", channel = %gone.child, %cause, attempt, pause_ms,
-                    "channel's support died, it is started again");
+                    "chain support actor terminated; restarting it");
                 place.channel.set_state(ChannelState::Restarting { attempt, cause, pause_ms });
                 ctx.run_later(pause, move |registrar, ctx| registrar.start_support(&gone.child, ctx));
             }
@@ -304,12 +304,12 @@ impl Handler<StopAllChannels> for Registrar {
             let all = async {
                 for (id, stopped) in stopping {
                     if stopped.await.is_err() {
-                        tracing::warn!(target: "orderer.registrar", channel = %id, "chain was gone before it could stop");
+                        tracing::warn!(target: "orderer.registrar", channel = %id, "chain had terminated before it was stopped");
                     }
                 }
             };
             if tokio::time::timeout(STOP_TIMEOUT, all).await.is_err() {
-                tracing::error!(target: "orderer.registrar", "not every chain stopped in time; what was acknowledged is durable");
+                tracing::error!(target: "orderer.registrar", "some chains did not stop in time; acknowledged envelopes are durable");
             }
         })
     }

@@ -74,7 +74,7 @@ impl Registrar {
         match outcome {
             Ok(()) => {
                 self.supports.remove(id);
-                self.context.board.remove(&format!("registrar/{id}"));
+                self.context.status_board.remove(&format!("registrar/{id}"));
                 if let ChannelEntry::Open(channel) = &entry {
                     channel.observer().forget();
                 }
@@ -83,9 +83,9 @@ impl Registrar {
                 Ok(())
             }
             Err(cause) => {
-                tracing::error!(target: "orderer.registrar", channel = %id, %cause, "channel cannot be removed");
+                tracing::error!(target: "orderer.registrar", channel = %id, %cause, "failed to remove channel");
                 if let ChannelEntry::Open(channel) = &entry {
-                    let action = "see to the ledger's folder, then remove the channel again or restart it".to_owned();
+                    let action = "check the ledger's directory, then remove the channel again or restart it".to_owned();
                     let cause = format!("its folder could not be removed: {cause}");
                     channel.set_state(ChannelState::Failed { cause, action });
                 }
@@ -107,7 +107,7 @@ async fn stop_and_remove(
             let (done, stopped) = oneshot::channel();
             support.stop(done);
             if tokio::time::timeout(STOP_TIMEOUT, stopped).await.is_err() {
-                tracing::warn!(target: "orderer.registrar", channel = %id, "chain did not stop in time, its ledger is removed all the same");
+                tracing::warn!(target: "orderer.registrar", channel = %id, "chain did not stop in time; removing its ledger");
             }
         }
         // whoever still writes has this long to end; nobody begins to write from now on
@@ -115,7 +115,7 @@ async fn stop_and_remove(
         channel.set_state(ChannelState::Removed);
     }
     let ledgers = context.ledgers.clone();
-    let removal = context.io.spawn_blocking(move || ledgers.remove(&id).map_err(|e| error_chain(&e)));
+    let removal = context.blocking_runtime.spawn_blocking(move || ledgers.remove(&id).map_err(|e| error_chain(&e)));
     removal.await.unwrap_or_else(|panicked| Err(panicked.to_string()))
 }
 
@@ -126,7 +126,7 @@ async fn make(
     JoinBlock { block, snapshot }: JoinBlock,
 ) -> Result<(Arc<Ledger>, Arc<ChannelSnapshot>), String> {
     let snapshot = Arc::new(snapshot);
-    let io = context.io.clone();
+    let io = context.blocking_runtime.clone();
     if block.number() == BlockNumber::GENESIS {
         let making = io.spawn_blocking(move || {
             let ledger = context.ledgers.create(snapshot.channel(), &block).map_err(|e| error_chain(&e))?;
@@ -162,7 +162,8 @@ impl Handler<Join> for Registrar {
         }
         let id = block.channel().clone();
         self.joining.insert(id.clone());
-        let making = self.context.io.spawn(make(Arc::clone(&self.context), Arc::clone(&self.consenters), block));
+        let making =
+            self.context.blocking_runtime.spawn(make(Arc::clone(&self.context), Arc::clone(&self.consenters), block));
         let made = making.into_actor(self).map(move |made, registrar, ctx| {
             registrar.joining.remove(&id);
             let made = made.unwrap_or_else(|panicked| Err(panicked.to_string()));
@@ -230,7 +231,7 @@ impl Handler<Restart> for Registrar {
                 // until it is answered nobody else opens the ledger, or removes it
                 self.reopening.insert(id.clone());
                 let (context, of_thread) = (Arc::clone(&self.context), id.clone());
-                let opening = self.context.io.spawn_blocking(move || open_ledger(&context, &of_thread));
+                let opening = self.context.blocking_runtime.spawn_blocking(move || open_ledger(&context, &of_thread));
                 let opened = opening.into_actor(self).map(move |opened, registrar, ctx| {
                     registrar.reopening.remove(&id);
                     let opened = opened.unwrap_or_else(|panicked| Err(panicked.to_string()));

@@ -73,7 +73,7 @@ impl ActorStatus {
     }
 }
 
-/// One actor's published state. It belongs to a place in the tree: a restarted actor goes on writing to the same cell.
+/// One actor's published state. It belongs to a place in the tree: a restarted actor continues to write to the same cell.
 #[derive(Debug)]
 pub struct StatusCell {
     report: watch::Sender<ActorStatus>,

@@ -17,7 +17,7 @@ use crate::status::{Activity, ArbiterHeartbeat, STUCK_AFTER, StatusBoard};
 /// Interval between polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The thread that looks for stuck actors and asks arbiters for an answer. It ends when this is dropped.
+/// The thread that state for stuck actors and asks arbiters for an answer. It ends when this is dropped.
 pub struct Watchdog {
     _ends: Sender<()>,
 }
@@ -29,7 +29,7 @@ impl Watchdog {
         let started =
             std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || watch(board, arbiters, &ended));
         if let Err(error) = started {
-            tracing::error!(target: "orderer.supervision", %error, "no thread for the watchdog: what is stuck is not noticed");
+            tracing::error!(target: "orderer.supervision", %error, "failed to start the watchdog thread; stuck actors will not be detected");
         }
         Self { _ends: ends }
     }
@@ -37,9 +37,9 @@ impl Watchdog {
 
 fn watch(board: StatusBoard, arbiters: Vec<ArbiterHandle>, ended: &Receiver<()>) {
     let arbiters = arbiters.into_iter().enumerate().map(|(index, arbiter)| ArbiterProbe::new(index, arbiter)).collect();
-    let mut looks = WatchdogState { board, arbiters, stuck: BTreeMap::new() };
+    let mut state = WatchdogState { board, arbiters, stuck: BTreeMap::new() };
     while ended.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-        looks.poll();
+        state.poll();
     }
 }
 
@@ -77,7 +77,7 @@ impl WatchdogState {
         for (path, in_hand) in &self.stuck {
             if !stuck.contains_key(path) {
                 tracing::info!(target: "orderer.supervision", channel = channel_of(path), actor = %path,
-                    in_hand = %in_hand.message, "actor goes on");
+                    in_hand = %in_hand.message, "actor resumed");
             }
         }
         self.stuck = stuck;
@@ -93,7 +93,7 @@ impl ArbiterProbe {
     fn poll(&mut self, board: &StatusBoard) -> ArbiterHeartbeat {
         if self.answered.load(Ordering::Acquire) == self.question {
             if self.is_stuck {
-                tracing::info!(target: "orderer.supervision", arbiter = self.index, "thread of actors goes on");
+                tracing::info!(target: "orderer.supervision", arbiter = self.index, "actor thread resumed");
             }
             (self.question, self.at, self.is_stuck) = (self.question + 1, Instant::now(), false);
             let (answered, question) = (Arc::clone(&self.answered), self.question);
@@ -105,8 +105,8 @@ impl ArbiterProbe {
             self.is_stuck = true;
             board.record_stuck();
             tracing::warn!(target: "orderer.supervision", arbiter = self.index, seconds = silent.as_secs(),
-                action = "see which actor is stuck (/debug/actors); if it does not go on, restart the orderer",
-                "thread of actors is stuck, its channels take no messages");
+                action = "find the stuck actor in /debug/actors; restart the orderer if it stays stuck",
+                "actor thread is stuck; its channels process no messages");
         }
         let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
         ArbiterHeartbeat { index: self.index, stuck: self.is_stuck, silent_ms }
@@ -132,9 +132,9 @@ mod tests {
     }
 
     /// Looks once; the question that each thread was asked last.
-    fn asked(looks: &mut WatchdogState) -> Vec<u64> {
-        looks.poll();
-        looks.arbiters.iter().map(|asked| asked.question).collect()
+    fn asked(state: &mut WatchdogState) -> Vec<u64> {
+        state.poll();
+        state.arbiters.iter().map(|asked| asked.question).collect()
     }
 
     #[test]
@@ -143,29 +143,29 @@ mod tests {
             let (well, hangs) = (Arbiter::new(), Arbiter::new());
             let arbiters = [&well, &hangs].map(Arbiter::handle).into_iter().enumerate();
             let arbiters = arbiters.map(|(index, arbiter)| ArbiterProbe::new(index, arbiter)).collect();
-            let mut looks = WatchdogState { board: StatusBoard::default(), arbiters, stuck: BTreeMap::new() };
-            assert_eq!(asked(&mut looks), [1, 1]);
+            let mut state = WatchdogState { board: StatusBoard::default(), arbiters, stuck: BTreeMap::new() };
+            assert_eq!(asked(&mut state), [1, 1]);
             settled(&well).await;
             settled(&hangs).await;
             let (go_on, until) = channel::<()>();
             hangs.spawn_fn(move || {
                 let _ = until.recv();
             });
-            assert_eq!(asked(&mut looks), [2, 2], "what it was asked before is answered");
+            assert_eq!(asked(&mut state), [2, 2], "what it was asked before is answered");
             for question in 3..6 {
                 settled(&well).await;
-                assert_eq!(asked(&mut looks), [question, 2]);
+                assert_eq!(asked(&mut state), [question, 2]);
             }
             drop(go_on);
             settled(&well).await;
             settled(&hangs).await;
-            assert_eq!(asked(&mut looks), [6, 3]);
+            assert_eq!(asked(&mut state), [6, 3]);
             settled(&well).await;
             settled(&hangs).await;
             hangs.stop();
             hangs.join().expect("it ends");
             for question in 7..9 {
-                assert_eq!(asked(&mut looks), [question, 4], "a thread that has ended never answers");
+                assert_eq!(asked(&mut state), [question, 4], "a thread that has ended never answers");
                 settled(&well).await;
             }
         });

@@ -41,11 +41,11 @@ async fn survives(world: &World, run: &str, points: &[(&str, &[FailAction])]) {
     let mut acknowledged = Vec::new();
     for (point, faults) in points {
         for fault in *faults {
-            world.context.board.fail_points().set(point, *fault, 1);
+            world.context.status_board.fail_points().set(point, *fault, 1);
             let round = format!("{run} {point} {fault:?}");
             acknowledged.extend(order_some(world, "app", &round, 3).await);
             let mut more = 0;
-            while world.context.board.fail_points().remaining(point) > 0 {
+            while world.context.status_board.fail_points().remaining(point) > 0 {
                 more += 1;
                 acknowledged.extend(order_some(world, "app", &format!("{round} more {more}"), 1).await);
             }
@@ -72,11 +72,11 @@ async fn a_solo_channel_heals_whatever_panics_or_fails_in_it() {
     // a start comes only after a death
     let (started, others) = points.split_last().unwrap();
     survives(&world, "first", others).await;
-    world.context.board.fail_points().set(started.0, FailAction::Panic, 1);
+    world.context.status_board.fail_points().set(started.0, FailAction::Panic, 1);
     survives(&world, "second", &[others[0]]).await;
-    assert_eq!(world.context.board.fail_points().remaining(started.0), 0);
+    assert_eq!(world.context.status_board.fail_points().remaining(started.0), 0);
     assert!(!other.has_changed().unwrap(), "the other channel never left its state");
-    let cell = world.context.board.cell("registrar/app/solo-chain");
+    let cell = world.context.status_board.cell("registrar/app/solo-chain");
     let panic = cell.report().last_panic.expect("it is shown");
     assert!(panic.text.contains("fail point") && panic.place.contains("fail_points.rs:"), "{panic:?}");
 }
@@ -98,7 +98,8 @@ async fn a_kafka_channel_heals_whatever_panics_in_it() {
     )
     .await;
     assert!(!other.has_changed().unwrap(), "the other channel never left its state");
-    let panics = |name: &str| world.context.board.cell(&format!("registrar/app/kafka-chain{name}")).report().last_panic;
+    let panics =
+        |name: &str| world.context.status_board.cell(&format!("registrar/app/kafka-chain{name}")).report().last_panic;
     for name in ["", "/kafka-producer", "/kafka-consumer"] {
         assert!(panics(name).is_some(), "{name}");
     }
@@ -109,7 +110,7 @@ async fn parents_that_panic_are_built_again_too() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::with(folder.path(), Durability::Disk, "AppSolo.block", HEALING).await;
     let before = order_some(&world, "app", "before", 2).await;
-    let points = world.context.board.fail_points().clone();
+    let points = world.context.status_board.fail_points().clone();
     // the chain dies, and its parent of hearing it; then the parent's parent, too
     for parents in [&["registrar/app:ChildGone"][..], &["registrar/app:ChildGone", "registrar:ChildGone"]] {
         for parent in parents {
@@ -136,7 +137,7 @@ const STUCK: Duration = Duration::from_secs(12);
 async fn a_stuck_actor_is_noticed_within_seconds_and_its_full_gate_is_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::with(folder.path(), Durability::Disk, "AppSolo.block", HEALING).await;
-    let board = world.context.board.clone();
+    let board = world.context.status_board.clone();
     board.fail_points().set("registrar/app/solo-chain:Order", FailAction::Stuck(STUCK), 1);
     let began = Instant::now();
     let mut answers = Vec::new();

@@ -60,10 +60,10 @@ async fn a_message_that_is_ordered_again_survives_its_producer() {
     let block = updated_once(folder.path());
     let world = World::with(folder.path(), Durability::Disk, &block, HEALING).await;
     let point = "registrar/app/kafka-chain/kafka-producer:Resubmit";
-    world.context.board.fail_points().set(point, crate::fail_points::FailAction::Panic, 1);
+    world.context.status_board.fail_points().set(point, crate::fail_points::FailAction::Panic, 1);
     append_overtaken(&world, "overtaken");
     until_in_chain_once(&world, "overtaken").await;
-    assert_eq!(world.context.board.fail_points().remaining(point), 0, "the producer died of it");
+    assert_eq!(world.context.status_board.fail_points().remaining(point), 0, "the producer died of it");
 }
 
 #[actix::test]

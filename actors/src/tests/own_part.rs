@@ -62,7 +62,7 @@ async fn a_successor_begins_behind_all_that_its_predecessor_writes() {
     let mut acknowledged = Vec::new();
     for round in 0..5 {
         let stuck = crate::fail_points::FailAction::Stuck(Duration::from_millis(100));
-        world.context.board.fail_points().set("registrar/app/block-writer:Commit", stuck, 2);
+        world.context.status_board.fail_points().set("registrar/app/block-writer:Commit", stuck, 2);
         let mut answers = Vec::new();
         for i in 0..12 {
             let text = format!("{round}-{i}");

@@ -334,7 +334,7 @@ impl Cluster {
         let ledgers = LedgerProvider::new(self.folders[place].path(), BlockCacheConfig { bytes: 1 << 20 }).unwrap();
         let signer = Arc::new(TestSigner::new());
         let mut context = node_context(ledgers, &signer, Durability::Disk, HEALING);
-        context.serving = ConsensusMapping { etcdraft: EtcdraftMapping::Raft, brokers: Vec::new() };
+        context.consensus_mapping = ConsensusMapping { etcdraft: EtcdraftMapping::Raft, brokers: Vec::new() };
         context.tls_keys = arc_swap::ArcSwap::from_pointee(vec![self.keys[place].clone()]);
         let context = Arc::new(context);
         let node = place as u64 + 1;

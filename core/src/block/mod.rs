@@ -13,7 +13,7 @@ pub use chain::{ChainTip, ChainVerifier, ChainVerifyError};
 pub use encoded::{BlockError, EncodedBlock, status_frame};
 pub use header::{Hash, data_hash, header_bytes, header_hash};
 pub use metadata::consenter_metadata;
-pub use verify::{BlockSignatureError, verify_block_signatures};
+pub use verify::{BLOCK_VALIDATION, BlockSignatureError, block_signers, verify_block_signatures};
 
 /// Number of slots in a block's metadata.
 pub const METADATA_SLOTS: usize = 5;

@@ -9,6 +9,9 @@ use super::header::header_bytes;
 use crate::config::ChannelSnapshot;
 use crate::policy::{PolicyDenied, SignedData, Signers};
 
+/// Path of the policy that a block's signatures have to satisfy.
+pub const BLOCK_VALIDATION: &str = "/Channel/Orderer/BlockValidation";
+
 /// A block's signatures are not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,6 +32,20 @@ pub enum BlockSignatureError {
 /// Verifies the signatures of `block` against the policy BlockValidation of the configuration that was in force
 /// before it, as a peer does.
 pub fn verify_block_signatures(block: &EncodedBlock, snapshot: &ChannelSnapshot) -> Result<(), BlockSignatureError> {
+    let signers = Signers::verify(&signed_data(block)?, snapshot.msps());
+    snapshot
+        .policies()
+        .evaluate(BLOCK_VALIDATION, &signers)
+        .map_err(|denied| BlockSignatureError::Denied { number: block.number(), denied: Box::new(denied) })
+}
+
+/// Returns the creators that the block's signatures name, without verifying the signatures.
+pub fn block_signers(block: &EncodedBlock) -> Result<Vec<Bytes>, BlockError> {
+    Ok(signed_data(block)?.into_iter().map(|data| data.creator).collect())
+}
+
+/// Returns each signature of the block with its creator and the bytes that are signed.
+fn signed_data(block: &EncodedBlock) -> Result<Vec<SignedData>, BlockError> {
     let number = block.number();
     let parts = block.decode();
     let header = parts.header.unwrap_or_default();
@@ -43,9 +60,5 @@ pub fn verify_block_signatures(block: &EncodedBlock, snapshot: &ChannelSnapshot)
         let message = Bytes::from([&metadata.value[..], &signature.signature_header, &header].concat());
         data.push(SignedData { message, creator: signer.creator, signature: signature.signature });
     }
-    let signers = Signers::verify(&data, snapshot.msps());
-    snapshot
-        .policies()
-        .evaluate("/Channel/Orderer/BlockValidation", &signers)
-        .map_err(|denied| BlockSignatureError::Denied { number, denied: Box::new(denied) })
+    Ok(data)
 }

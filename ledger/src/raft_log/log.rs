@@ -449,7 +449,7 @@ impl RaftLog {
             Tail::Torn => {}
         }
         tracing::warn!(channel = %self.channel, file = self.name, at = self.end, row = self.next,
-            "the last row of the raft log was not wholly written, cutting it off");
+            "the last record of the Raft log is incomplete; truncating it");
         self.file.shrink(self.end).map_err(|cause| self.io("cut off a torn row", cause))?;
         self.torn = Some(TornTail { at: self.end });
         Ok(())

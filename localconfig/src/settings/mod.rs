@@ -92,7 +92,7 @@ pub struct Settings {
     /// Rate limits of Broadcast.
     pub throttling: orderer_core::rate_limit::RateLimits,
     /// Consenters that are available, by which the node decides whether it can order a channel.
-    pub serving: ConsensusMapping,
+    pub consensus_mapping: ConsensusMapping,
     /// Access to Kafka clusters.
     pub kafka: KafkaSettings,
     /// Endpoints for operators.

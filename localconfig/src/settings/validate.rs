@@ -48,7 +48,7 @@ impl Validator {
         let limits = self.limits();
         let log_spec = self.log_spec();
         let kafka = self.kafka();
-        let (serving, http, metrics) = (self.serving(), self.http(), self.metrics());
+        let (consensus_mapping, http, metrics) = (self.consensus_mapping(), self.http(), self.metrics());
         let (tracing, profile) = (self.tracing(), self.profile());
         let folder = |path: &'static str| (!self.text(path).is_empty()).then(|| self.path(path));
         let (broadcast_trace_dir, deliver_trace_dir) =
@@ -83,7 +83,7 @@ impl Validator {
                 organization: self.number("General.Throttling.OrganizationRate"),
                 inactivity: self.duration("General.Throttling.InactivityTimeout"),
             },
-            serving,
+            consensus_mapping,
             kafka,
             http,
             metrics,
@@ -184,7 +184,7 @@ impl Validator {
         Some(TlsFiles { certificate, private_key, clients, time_shift })
     }
 
-    fn serving(&mut self) -> ConsensusMapping {
+    fn consensus_mapping(&mut self) -> ConsensusMapping {
         let etcdraft = match self.text("Consensus.Serve.etcdraft").to_ascii_lowercase().as_str() {
             "kafka" => EtcdraftMapping::Kafka,
             "solo" => EtcdraftMapping::Solo,

@@ -57,7 +57,7 @@ pub(super) async fn actors(State(debug): Shared) -> Response {
         first_pause_ms: policy.initial_delay.as_millis(),
         longest_pause_ms: policy.max_delay.as_millis(),
     };
-    let board = &debug.context.board;
+    let board = &debug.context.status_board;
     let actors = board.all().into_iter().map(|(path, cell)| Actor::of(&debug, path, &cell)).collect();
     let shown = Tree {
         now_ms: now_ms(),

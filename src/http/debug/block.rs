@@ -14,6 +14,7 @@ use orderer_core::crypto::hex;
 use orderer_core::envelope::{ParsedEnvelope, SignedEnvelope};
 use serde::Serialize;
 
+use super::block_metadata::MetadataView;
 use super::{DebugApi, Shared, VALUES_MAX};
 use crate::http::block_lookup::{number_of, read};
 use crate::http::response::{ApiError, json};
@@ -26,6 +27,7 @@ struct BlockView {
     data_hash: String,
     bytes: usize,
     written_ms: Option<u64>,
+    metadata: MetadataView,
     envelopes: Vec<Envelope>,
     block: Option<Json>,
 }
@@ -46,9 +48,11 @@ pub(super) async fn block(
 ) -> Result<Response, ApiError> {
     let channel = debug.open(&name)?;
     let number = number_of(channel.ledger(), &number)?;
-    let shown = debug.look(move || {
+    let context = Arc::clone(&debug.context);
+    let shown = debug.run_blocking(move || {
         let block = read(channel.ledger(), number)?;
-        Ok::<_, ApiError>(json(StatusCode::OK, &BlockView::of(&block, channel.gauges().written_ms(number))))
+        let metadata = MetadataView::of(&block, channel.ledger(), &context.catalog);
+        Ok::<_, ApiError>(json(StatusCode::OK, &BlockView::of(&block, channel.gauges().written_ms(number), metadata)))
     });
     shown.await?
 }
@@ -67,7 +71,7 @@ impl DebugApi {
 }
 
 impl BlockView {
-    fn of(encoded: &EncodedBlock, written_ms: Option<u64>) -> Self {
+    fn of(encoded: &EncodedBlock, written_ms: Option<u64>, metadata: MetadataView) -> Self {
         let block = encoded.decode();
         let how = DecodeOptions { values_max: VALUES_MAX, ..DecodeOptions::default() };
         Self {
@@ -77,6 +81,7 @@ impl BlockView {
             data_hash: hex(&block.header.unwrap_or_default().data_hash),
             bytes: encoded.size_bytes(),
             written_ms,
+            metadata,
             envelopes: block.data.unwrap_or_default().data.into_iter().map(Envelope::of).collect(),
             block: to_json("common.Block", &encoded.block_bytes(), &how).ok(),
         }

@@ -20,7 +20,7 @@ struct Certificates {
 
 pub(super) async fn certificates(State(debug): Shared) -> Result<Response, ApiError> {
     let of_thread = Arc::clone(&debug);
-    let all = debug.look(move || of_thread.certificates.all(&of_thread.context));
+    let all = debug.run_blocking(move || of_thread.certificates.all(&of_thread.context));
     let certificates = all.await?;
     Ok(json(StatusCode::OK, &Certificates { now_ms: now_ms(), certificates }))
 }

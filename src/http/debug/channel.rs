@@ -86,7 +86,7 @@ pub(super) async fn channel(State(debug): Shared, Path(name): Path<String>) -> R
         ChannelEntry::Open(channel) => {
             let (of_thread, context) = (Arc::clone(channel), Arc::clone(&debug.context));
             // reads blocks and files
-            let more = debug.look(move || {
+            let more = debug.run_blocking(move || {
                 ChannelDetails::of(
                     &of_thread,
                     context.observer.streams().of_channel(of_thread.id(), of_thread.ledger().height()),

@@ -45,7 +45,7 @@ struct Change {
 
 pub(super) async fn config(State(debug): Shared, Path(name): Path<String>) -> Result<Response, ApiError> {
     let channel = debug.open(&name)?;
-    debug.look(move || ChannelConfigView::of(&channel).map(|shown| json(StatusCode::OK, &shown))).await?
+    debug.run_blocking(move || ChannelConfigView::of(&channel).map(|shown| json(StatusCode::OK, &shown))).await?
 }
 
 impl ChannelConfigView {

@@ -63,10 +63,9 @@ impl ChannelSummary {
         let (state, chain) = match entry {
             ChannelEntry::Open(channel) => (channel.state(), Some(Chain::of(channel, context))),
             ChannelEntry::Unavailable(broken) => {
-                let action =
-                    "put its ledger's file back in its place, from a copy, and restart the channel; or remove the \
+                let action = "restore the file of its ledger from a copy and restart the channel; or remove the \
                               channel and join it again"
-                        .to_owned();
+                    .to_owned();
                 (ChannelState::Failed { cause: broken.cause.clone(), action }, None)
             }
         };

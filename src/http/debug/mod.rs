@@ -6,12 +6,14 @@
 
 mod actors;
 mod block;
+mod block_metadata;
 mod certificates;
 mod channel;
 mod channel_config;
 mod channels;
 mod config;
 mod events;
+mod history;
 mod limits;
 mod logs;
 mod orderers;
@@ -39,6 +41,7 @@ use super::response::{ApiError, wrong_method};
 use crate::admission::Admission;
 use crate::certificates::CertificateInventory;
 use crate::disk_monitor::LedgerDisk;
+use crate::history::History;
 use crate::metrics::ClusterSides;
 use crate::settings::EffectiveValue;
 use crate::telemetry::LogControl;
@@ -50,7 +53,7 @@ pub(super) use events::EventReaders;
 const VALUES_MAX: usize = 200_000;
 /// Maximum number of concurrent tasks that read disks and certificates, because blocks are committed and envelopes
 /// validated on the same threads.
-const LOOKS_MAX: usize = 4;
+const MAX_BLOCKING_READS: usize = 4;
 
 /// State of the endpoints.
 pub(super) struct DebugApi {
@@ -58,6 +61,8 @@ pub(super) struct DebugApi {
     pub(super) context: Arc<NodeContext>,
     /// The disk of the ledgers.
     pub(super) disk: LedgerDisk,
+    /// The history of the last minutes.
+    pub(super) history: History,
     /// Limits on clients.
     pub(super) admission: Admission,
     /// Both sides of the connections to other orderers; `None` if there can be none.
@@ -72,7 +77,7 @@ pub(super) struct DebugApi {
     pub(super) stopping: CancellationToken,
     pub(super) event_readers: EventReaders,
     /// Permits for blocking tasks.
-    pub(super) looks: BlockingReads,
+    pub(super) blocking_reads: BlockingReads,
 }
 
 /// Permits for tasks on blocking threads.
@@ -81,7 +86,7 @@ pub(super) struct BlockingReads(Arc<Semaphore>);
 
 impl Default for BlockingReads {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LOOKS_MAX)))
+        Self(Arc::new(Semaphore::new(MAX_BLOCKING_READS)))
     }
 }
 
@@ -96,6 +101,8 @@ pub(super) fn debug(debug: DebugApi) -> Router {
         .route("/debug/channels/{channel}/restart", post(restart::restart).fallback(only_post))
         .route("/debug/channels/{channel}/blocks/{block}", get(block::block).fallback(only_get))
         .route("/debug/channels/{channel}/config", get(channel_config::config).fallback(only_get))
+        .route("/debug/channels/{channel}/history", get(history::channel).fallback(only_get))
+        .route("/debug/history", get(history::node).fallback(only_get))
         .route("/debug/refusals", get(refusals::refusals).fallback(only_get))
         .route("/debug/tx/{tx_id}", get(transaction::transaction).fallback(only_get))
         .route("/debug/streams", get(streams::streams).fallback(only_get))
@@ -134,9 +141,9 @@ impl DebugApi {
     ///
     /// # Cancel safety
     /// Dropping the future does not stop a task that has begun; it holds its permit until it ends.
-    async fn look<T: Send + 'static>(&self, at: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    async fn run_blocking<T: Send + 'static>(&self, at: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
         let failed = |text: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text);
-        let room = Arc::clone(&self.looks.0).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
+        let room = Arc::clone(&self.blocking_reads.0).acquire_owned().await.map_err(|e| failed(e.to_string()))?;
         let looked = tokio::task::spawn_blocking(move || {
             let _room = room;
             at()

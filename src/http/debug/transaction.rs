@@ -17,7 +17,7 @@ pub(super) async fn transaction(State(debug): Shared, Path(tx_id): Path<String>)
         return Err(ApiError::bad_request(format!("a transaction ID has no more than {TX_ID_MAX_BYTES} bytes")));
     }
     let context = Arc::clone(&debug.context);
-    let life = debug.look(move || context.observer.transactions().timeline(&tx_id)).await?;
+    let life = debug.run_blocking(move || context.observer.transactions().timeline(&tx_id)).await?;
     let unknown = "no envelope of this transaction is remembered here: none came, it was refused (see the refusals), or it \
                    came before the newest 50,000";
     life.map(|life| json(StatusCode::OK, &life)).ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, unknown))

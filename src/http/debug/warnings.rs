@@ -27,7 +27,7 @@ const GATE_FULL_PERCENT: usize = 95;
 /// Consecutive failed attempts after which another orderer is not just starting.
 const FAILURES_MANY: u32 = 4;
 /// What to do about a solo channel whose configuration names more than one orderer.
-const SEVERAL_ORDERERS_ACTION: &str = "each orderer that serves such a channel makes a chain of its own: have one orderer serve it, and \
+const SEVERAL_ORDERERS_ACTION: &str = "each orderer that serves such a channel creates a separate chain: let one orderer serve it, and \
      remove the other addresses from the configuration";
 /// Maximum number of names in a warning.
 const NAMED_MAX: usize = 20;
@@ -50,13 +50,13 @@ struct Warning {
 pub(super) async fn warnings(State(debug): Shared) -> Result<Response, ApiError> {
     let of_thread = Arc::clone(&debug);
     // parses certificates
-    let found = debug.look(move || look(&of_thread));
+    let found = debug.run_blocking(move || find_warnings(&of_thread));
     let warnings = found.await?;
     Ok(json(StatusCode::OK, &WarningsView { now_ms: now_ms(), warnings }))
 }
 
 /// Returns all warnings, the most severe first.
-fn look(debug: &DebugApi) -> Vec<Warning> {
+fn find_warnings(debug: &DebugApi) -> Vec<Warning> {
     let mut warnings = of_channels(debug);
     warnings.extend(of_disk(debug));
     warnings.extend(of_actors(debug));
@@ -92,14 +92,20 @@ impl Group {
 }
 
 fn of_channels(debug: &DebugApi) -> Vec<Warning> {
-    let mut failed = Group::new(HealthLevel::Bad, "act on each channel's action, then restart it");
-    let mut restarting = Group::new(HealthLevel::Busy, "nothing yet; if it repeats, the cause is at the channel");
-    let mut retrying = Group::new(HealthLevel::Bad, "see to the Kafka brokers; the channels go on by themselves");
-    let mut not_cut = Group::new(HealthLevel::Bad, "see which actor of the channel is stuck, and to the disk");
-    let mut full = Group::new(HealthLevel::Busy, "clients wait: the disk or the brokers are slower than what comes in");
-    let mut topic = Group::new(HealthLevel::Bad, "see to the topic's brokers");
+    let mut failed = Group::new(HealthLevel::Bad, "follow the action of each channel, then restart it");
+    let mut restarting = Group::new(HealthLevel::Busy, "no action yet; if it repeats, the channel states the cause");
+    let mut retrying = Group::new(
+        HealthLevel::Bad,
+        "check the Kafka brokers; the channels continue by themselves when the brokers are available",
+    );
+    let mut not_cut = Group::new(HealthLevel::Bad, "check the disk, and whether an actor of the channel is stuck");
+    let mut full = Group::new(
+        HealthLevel::Busy,
+        "clients wait because the disk or the brokers are slower than the incoming envelopes",
+    );
+    let mut topic = Group::new(HealthLevel::Bad, "check the brokers of the topic");
     let mut forgets =
-        Group::new(HealthLevel::Bad, "raise the topic's retention, or bring the orderers up that are behind");
+        Group::new(HealthLevel::Bad, "raise the topic's retention, or start the orderers that are behind");
     let mut several = Group::new(HealthLevel::Busy, SEVERAL_ORDERERS_ACTION);
     let mut envelopes = 0;
     for (id, entry) in &*debug.context.directory.entries() {
@@ -136,17 +142,20 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
     let pending = format!("with {} pending", counted(envelopes, "envelope"));
     let warnings = [
         failed.say("channel has failed", "channels have failed"),
-        retrying.say("channel is not served by its Kafka cluster", "channels are not served by their Kafka clusters"),
+        retrying.say("channel has no working Kafka cluster", "channels have no working Kafka clusters"),
         not_cut.say(
             &format!("channel has not cut a block for a minute {pending}"),
             &format!("channels have not cut a block for a minute {pending}"),
         ),
-        topic.say("channel's topic is in trouble", "channels' topics are in trouble"),
+        topic.say("channel's topic has a problem", "channels' topics have problems"),
         forgets.say(
-            "channel's topic will soon have forgotten all that was taken in",
-            "channels' topics will soon have forgotten all that was taken in",
+            "channel's topic will soon have deleted all consumed records",
+            "channels' topics will soon have deleted all consumed records",
         ),
-        restarting.say("channel's chain died and is built again", "channels' chains died and are built again"),
+        restarting.say(
+            "channel's chain has failed and is being restarted",
+            "channels' chains have failed and are being restarted",
+        ),
         full.say("channel's gate is full", "channels' gates are full"),
         several.say(
             "channel is of type solo, and its configuration names several orderers",
@@ -169,7 +178,7 @@ fn waits_for_its_block(channel: &Channel) -> Option<usize> {
 
 fn of_disk(debug: &DebugApi) -> Option<Warning> {
     // errors are reported where ledgers are written
-    let (room, level) = debug.disk.look().ok().filter(|(_, level)| *level > HealthLevel::Good)?;
+    let (room, level) = debug.disk.read_space().ok().filter(|(_, level)| *level > HealthLevel::Good)?;
     Some(Warning {
         level,
         text: format!("{} MiB are free on the disk of the ledgers", room.free_mib()),
@@ -180,27 +189,26 @@ fn of_disk(debug: &DebugApi) -> Option<Warning> {
 }
 
 fn of_actors(debug: &DebugApi) -> Vec<Warning> {
-    let mut stuck = Group::new(HealthLevel::Bad, "see to the disk; if an actor does not go on, restart the orderer");
-    for (path, cell) in debug.context.board.all() {
+    let mut stuck = Group::new(HealthLevel::Bad, "check the disk; restart the orderer if an actor stays stuck");
+    for (path, cell) in debug.context.status_board.all() {
         if cell.current_activity().as_ref().is_some_and(Activity::is_stuck) {
             stuck.about.push(path);
         }
     }
-    let mut threads =
-        Group::new(HealthLevel::Bad, "see which actor is stuck; if it does not go on, restart the orderer");
-    for pulse in debug.context.board.heartbeats().iter().filter(|pulse| pulse.stuck) {
+    let mut threads = Group::new(HealthLevel::Bad, "find the stuck actor; restart the orderer if it stays stuck");
+    for pulse in debug.context.status_board.heartbeats().iter().filter(|pulse| pulse.stuck) {
         threads.about.push(format!("arbiter {}", pulse.index));
     }
     let warnings = [
         stuck.say("actor is stuck", "actors are stuck"),
-        threads.say("thread of actors does not answer", "threads of actors do not answer"),
+        threads.say("thread of actors does not respond", "threads of actors do not respond"),
     ];
     warnings.into_iter().flatten().collect()
 }
 
 fn of_streams(debug: &DebugApi) -> Option<Warning> {
     let mut slow =
-        Group::new(HealthLevel::Busy, "see to these clients or the network to them; others do not wait for them");
+        Group::new(HealthLevel::Busy, "check these clients and the network to them; other clients are not affected");
     for stream in debug.context.observer.streams().all(|channel| debug.context.directory.height_of(channel)) {
         if stream.blocked_now_ms.is_some_and(|ms| ms >= SLOW_MS) {
             let who = stream.subject.zip(stream.msp_id).map(|(subject, msp)| format!("{subject} of {msp} at "));
@@ -209,15 +217,15 @@ fn of_streams(debug: &DebugApi) -> Option<Warning> {
         }
     }
     slow.say(
-        "subscriber has not taken a block for more than 10 s",
-        "subscribers have not taken a block for more than 10 s",
+        "subscriber has not accepted a block for more than 10 s",
+        "subscribers have not accepted a block for more than 10 s",
     )
 }
 
 fn of_orderers(debug: &DebugApi) -> Vec<Warning> {
     let mut lost = Group::new(
         HealthLevel::Busy,
-        "see to this orderer, the network to it, and the certificates on both sides; the connection is tried again by itself",
+        "check this orderer, the network to it, and the certificates on both sides; the node retries the connection by itself",
     );
     let Some(cluster) = &debug.cluster else { return Vec::new() };
     for DestinationStatus { endpoint, connection, last_error } in cluster.network.destinations() {
@@ -233,17 +241,15 @@ fn of_orderers(debug: &DebugApi) -> Vec<Warning> {
         unknown.about.extend(impossible.map(|peer| format!("{} of {channel}", peer.endpoint)));
     }
     let warnings = [
-        lost.say("orderer cannot be connected to", "orderers cannot be connected to"),
+        lost.say("orderer cannot be reached", "orderers cannot be reached"),
         unknown.say("consenter's server certificate cannot be read", "consenters' server certificates cannot be read"),
     ];
     warnings.into_iter().flatten().collect()
 }
 
 fn of_certificates(debug: &DebugApi) -> Vec<Warning> {
-    let mut expired =
-        Group::new(HealthLevel::Bad, "put new certificates in their place, or update the channels' configuration");
-    let mut few =
-        Group::new(HealthLevel::Bad, "put new certificates in their place, or update the channels' configuration");
+    let mut expired = Group::new(HealthLevel::Bad, "replace the certificates, or update the channels' configuration");
+    let mut few = Group::new(HealthLevel::Bad, "replace the certificates, or update the channels' configuration");
     let mut soon = Group::new(HealthLevel::Busy, "renew them");
     for certificate in debug.certificates.all(&debug.context) {
         let group = match certificate.level {

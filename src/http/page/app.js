@@ -19,6 +19,7 @@ import refusals from './views/refusals.js';
 import settings from './views/settings.js';
 import streams from './views/streams.js';
 import transaction from './views/transaction.js';
+import unknown from './views/unknown.js';
 
 const VIEWS = [channels, actors, streams, limits, refusals, transaction, certificates, logs, settings, orderers];
 /** Minimum interval between two drawings; drawing takes no more than a tenth of the time. */
@@ -33,11 +34,21 @@ let shown = { view: null, args: [], feeds: new Map(), ends: [] };
 
 /** Returns the view that the address names, and its arguments. */
 function route() {
-  const [id, ...args] = location.hash.replace(/^#\/?/, '').split('/').map(decodeURIComponent);
+  const address = location.hash.replace(/^#\/?/, '');
+  let parts;
+  try {
+    parts = address.split('/').map(decodeURIComponent);
+  } catch {
+    return [unknown, [address]];
+  }
+  const [id, ...args] = parts;
+  if (id === '') return [channels, []];
   if (id === 'channels' && args.length === 3 && args[1] === 'blocks') return [block, [args[0], args[2]]];
   if (id === 'channels' && args.length === 2 && args[1] === 'config') return [channelConfig, [args[0]]];
-  if (id === 'channels' && args.length > 0) return [channel, [args[0]]];
-  return [VIEWS.find((view) => view.id === id) ?? channels, args];
+  if (id === 'channels' && args.length === 1 && args[0] !== '') return [channel, [args[0]]];
+  const view = VIEWS.find((one) => one.id === id);
+  const accepted = view === undefined ? -1 : (view.maxArguments ?? 0);
+  return args.length <= accepted ? [view, args] : [unknown, [address]];
 }
 
 /** Shows the view in the address, and subscribes to its feeds. */
@@ -50,10 +61,12 @@ function go() {
   // subscribing to the new feeds first keeps those that both views need
   shown.ends = [...feeds.values()].map((feed) => feed.listen(() => soon()));
   before.forEach((end) => end());
-  document.title = `${typeof view.title === 'string' ? view.title : view.title(args)} – orderer`;
+  document.title = `${titleOf(view, args)} – orderer`;
   if (moved) scrollTo(0, 0);
   drawAll();
 }
+
+const titleOf = (view, args) => (typeof view.title === 'string' ? view.title : view.title(args));
 
 let drawnAt = 0;
 let drawTook = 0;
@@ -78,17 +91,17 @@ function drawAll() {
 /** Returns the node's health, from data that is loaded anyway. */
 function health() {
   const all = overview.value?.channels;
-  if (conversation.silentSince > 0) return ['bad', 'does not answer'];
-  if (all === undefined) return ['off', 'asking …'];
+  if (conversation.silentSince > 0) return ['bad', 'not responding'];
+  if (all === undefined) return ['off', 'loading …'];
   const count = (level) => all.filter((one) => one.level === level).length;
   const level = worst(all.map((one) => one.level));
   // a warning that is more severe than every channel is about something else
   const warned = (warnings.value?.warnings ?? []).map((one) => one.level);
   const gravest = worst(warned);
   if (rank(gravest) > rank(level)) return [gravest, plural(warned.filter((one) => one === gravest).length, 'warning')];
-  if (level === 'bad') return [level, `${count('bad')} of ${plural(all.length, 'channel')} ${count('bad') === 1 ? 'needs' : 'need'} you`];
+  if (level === 'bad') return [level, `${count('bad')} of ${plural(all.length, 'channel')} ${count('bad') === 1 ? 'needs' : 'need'} attention`];
   if (level === 'busy') return [level, `${count('busy')} of ${plural(all.length, 'channel')} not ready`];
-  return [level, all.length === 0 ? 'no channels yet' : all.length === 1 ? 'its channel runs' : `all ${plural(all.length, 'channel')} run`];
+  return [level, all.length === 0 ? 'no channels yet' : all.length === 1 ? '1 channel is running' : `all ${plural(all.length, 'channel')} are running`];
 }
 
 function drawHead() {
@@ -100,7 +113,7 @@ function drawHead() {
       h('span', null, location.host),
       version && h('span', { title: version.CommitSHA }, `version ${version.Version}`),
       startedAt > 0 && h('span', { title: moment(startedAt) }, `up ${ago(startedAt, now())}`),
-      h('span', { id: 'live' }, conversation.silentSince > 0 ? 'no connection' : conversation.live ? 'live' : 'asks every few seconds'),
+      h('span', { id: 'live' }, conversation.silentSince > 0 ? 'no connection' : conversation.live ? 'live' : 'polling'),
       h('a', { class: 'keys', href: '#', onclick: help }, 'Keys ', h('kbd', null, '?'))));
 }
 
@@ -127,9 +140,9 @@ function drawViews() {
 function drawSilence() {
   const { silentSince, answeredAt, trouble } = conversation;
   document.body.classList.toggle('stale', silentSince > 0);
-  const old = answeredAt > 0 ? ` What is below is ${span(Date.now() - answeredAt)} old.` : '';
+  const old = answeredAt > 0 ? ` The data below is ${span(Date.now() - answeredAt)} old.` : '';
   draw(at('silence'), silentSince > 0
-    && h('p', null, `The node has not answered since ${moment(silentSince)} (${trouble}).${old} It is asked again every few seconds.`));
+    && h('p', null, `The node has not responded since ${moment(silentSince)} (${trouble}).${old} The page retries every few seconds.`));
 }
 
 function drawMain() {
@@ -140,12 +153,13 @@ function drawMain() {
   const first = [...feeds.values()].find((feed) => feed.value === undefined && feed.error?.status);
   if (first?.error.status === 404 && VIEWS.includes(view) && !view.speaks) absent.add(view.id);
   // another view begins on an empty page
-  draw(at('content'), h('div', { key: `${view.id}/${args.join('/')}`, class: 'view' }, content ?? waiting(first)));
+  draw(at('content'), h('div', { key: `${view.id}/${args.join('/')}`, class: 'view' },
+    (!view.hasHeading || content === null) && h('h1', { class: view.hasHeading ? null : 'unseen' }, titleOf(view, args)), content ?? waiting(first)));
 }
 
 function waiting(feed) {
-  if (feed) return h('p', { class: 'soft' }, `The node refused this: ${feed.error.message}`);
-  return h('p', { class: 'soft' }, conversation.silentSince > 0 ? '' : 'Asking the node …');
+  if (feed) return h('p', { class: 'soft' }, `The node rejected the request: ${feed.error.message}`);
+  return h('p', { class: 'soft' }, conversation.silentSince > 0 ? 'No data was received yet.' : 'Loading …');
 }
 
 /** Loads what is loaded once, and again when the node may be another. */

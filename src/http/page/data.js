@@ -42,7 +42,7 @@ export async function ask(path, options = {}, form = 'json') {
     text = await response.text();
   } catch (error) {
     if (conversation.silentSince === 0) conversation.silentSince = Date.now();
-    conversation.trouble = error.name === 'TimeoutError' ? `no answer within ${LIMIT_MS / 1000} s` : 'no connection';
+    conversation.trouble = error.name === 'TimeoutError' ? `no response within ${LIMIT_MS / 1000} s` : 'no connection';
     tell();
     throw error;
   }
@@ -52,7 +52,7 @@ export async function ask(path, options = {}, form = 'json') {
   try {
     content = text === '' ? null : form === 'text' && response.ok ? text : JSON.parse(text);
   } catch {
-    throw new Refused(response.status, `the answer to ${path} is no JSON`);
+    throw new Refused(response.status, `the response to ${path} is not JSON`);
   }
   // an unhealthy node responds with a body
   if (!response.ok && !(response.status === 503 && content?.status)) {

@@ -1,29 +1,11 @@
 // Events of the node. Where they do not arrive, the feeds poll often enough.
 
-import { conversation, Feed, now } from './data.js';
+import { conversation, Feed } from './data.js';
 
-/** Blocks of the last minutes by channel, as [time, envelopes]. */
-export const cut = new Map();
-const REMEMBERED_MS = 10 * 60_000;
 const listeners = new Set();
 
 /** Registers a callback for each event. */
 export const onEvent = (listener) => listeners.add(listener);
-
-/** Maximum number of retained blocks of a channel; a faster chain is shown over a shorter time. */
-const BLOCKS_MAX = 5000;
-
-/** Retains a block for the charts, once. */
-export function remember(channel, number, at, envelopes) {
-  let blocks = cut.get(channel);
-  if (blocks === undefined) cut.set(channel, (blocks = new Map()));
-  if (blocks.has(number)) return;
-  blocks.set(number, [at, envelopes]);
-  for (const [old, [then]] of blocks) {
-    if (blocks.size <= BLOCKS_MAX && then > now() - REMEMBERED_MS) break;
-    blocks.delete(old);
-  }
-}
 
 /** Feeds whose value changes with an event, by its kind. */
 const touched = {
@@ -35,7 +17,7 @@ const touched = {
   missed: () => ['channels', 'actors', 'warnings'],
 };
 
-function heard(event) {
+function received(event) {
   if (event.kind === 'block') applyBlock(event);
   for (const path of touched[event.kind]?.(event) ?? []) Feed.all.get(path)?.soon();
   listeners.forEach((listener) => listener(event));
@@ -58,7 +40,7 @@ export function listen() {
     // the browser reopens a broken connection, but not a rejected one
     if (source.readyState === EventSource.CLOSED) setTimeout(listen, 15_000);
   };
-  for (const kind of Object.keys(touched)) source.addEventListener(kind, (message) => heard(JSON.parse(message.data)));
+  for (const kind of Object.keys(touched)) source.addEventListener(kind, (message) => received(JSON.parse(message.data)));
 }
 
 function live(is) {

@@ -51,16 +51,23 @@ export function bytes(n) {
   return `${at === 0 || rest >= 100 ? Math.round(rest) : rest.toFixed(1)} ${units[at]}`;
 }
 
-/** Formats a moment: today's as a time, others with the date. In the reader's own time zone. */
-export function moment(ms) {
+const zoned = new Intl.DateTimeFormat('en-GB', { timeZoneName: 'short' });
+/** Returns the short name of the reader's time zone at that time: UTC, CET, GMT+2. */
+export const zone = (ms = Date.now()) => zoned.formatToParts(new Date(ms)).find((part) => part.type === 'timeZoneName').value;
+
+/** Formats a time in the reader's zone, without the zone: today's as a time, others with the date. */
+export function clock(ms) {
   if (!ms) return '–';
   const then = new Date(ms);
   const time = then.toLocaleTimeString('en-GB');
   return then.toDateString() === new Date().toDateString() ? time : `${isoDay(then)} ${time}`;
 }
 
-/** Formats a moment with its milliseconds. */
-export const instant = (ms) => `${moment(ms)}.${String(Math.floor(ms % 1000)).padStart(3, '0')}`;
+/** Formats a time with its zone. */
+export const moment = (ms) => (ms ? `${clock(ms)} ${zone(ms)}` : '–');
+
+/** Formats a time with its milliseconds and its zone. */
+export const instant = (ms) => `${clock(ms)}.${String(Math.floor(ms % 1000)).padStart(3, '0')} ${zone(ms)}`;
 
 /** Formats a day: 2027-03-01. */
 export const isoDay = (date) => {
@@ -68,5 +75,8 @@ export const isoDay = (date) => {
   const two = (n) => String(n).padStart(2, '0');
   return `${then.getFullYear()}-${two(then.getMonth() + 1)}-${two(then.getDate())}`;
 };
+
+/** Formats a rate per second. */
+export const perSecond = (n) => (n === null || n === undefined ? '–' : `${short(n)}/s`);
 
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;

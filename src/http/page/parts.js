@@ -11,6 +11,9 @@ export function sheet(title, end, ...content) {
   return h('section', { class: 'sheet', 'aria-label': title }, head, content);
 }
 
+/** Returns wide content that scrolls in itself, also by keyboard, for content without anything that takes the focus. */
+export const scroll = (name, ...content) => h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': `${name}, scrollable` }, content);
+
 export const body = (...content) => h('div', { class: 'body' }, content);
 
 /** Returns figures side by side: [name, value, note, level]. */
@@ -34,7 +37,7 @@ export function who(someone) {
 
 /** Returns a certificate's complete subject, as pairs. */
 export function holding(someone) {
-  const days = someone.not_after_ms ? Math.floor((someone.not_after_ms - now()) / 86_400_000) : null;
+  const days = someone.not_after_ms ? Math.floor((someone.not_after_ms - now()) / DAY_MS) : null;
   const expiry = days !== null && [isoDay(someone.not_after_ms), ' ', daysLeft(days)];
   return [
     ['Organization', someone.msp_id],
@@ -46,6 +49,8 @@ export function holding(someone) {
 }
 
 export const holder = (someone) => pairs(...holding(someone));
+
+const DAY_MS = 86_400_000;
 
 /** Returns the days until a certificate expires, coloured at 30, 7 and 0. */
 export function daysLeft(days) {

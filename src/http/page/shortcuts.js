@@ -44,8 +44,8 @@ function move(by) {
 
 function help(views) {
   const rows = [
-    [`1 … ${views}`, 'a view'], ['/', 'search'], ['j  k', 'next and previous row'], ['Enter', 'open it'], ['u', 'up, to what this belongs to'],
-    ['p  n', 'previous and next block'], ['r', 'restart the failed channel that is shown first'], ['Esc', 'leave a field or a question'],
+    [`1 … ${views}`, 'open a view'], ['/', 'search'], ['j  k', 'next and previous row'], ['Enter', 'open the row'], ['u', 'up one level'],
+    ['p  n', 'previous and next block'], ['r', 'restart the first failed channel'], ['Esc', 'leave a field or a dialog'],
   ];
   return [h('h2', { id: 'asked' }, 'Keys'), h('dl', { class: 'pairs' }, rows.map(([keys, what]) => [h('dt', null, h('kbd', null, keys)), h('dd', null, what)]))];
 }

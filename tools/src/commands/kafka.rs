@@ -89,7 +89,7 @@ fn subjects(arguments: &CheckArguments, settings: &Settings) -> anyhow::Result<V
     }
     let mut subjects = Vec::new();
     for (snapshot, next_offset) in found {
-        let brokers = match settings.serving.engine(&snapshot) {
+        let brokers = match settings.consensus_mapping.engine(&snapshot) {
             Ok(ConsenterKind::Kafka { brokers }) => brokers,
             Ok(ConsenterKind::Solo | ConsenterKind::Raft) => continue,
             Err(not_served) => anyhow::bail!("channel {}: {not_served}", snapshot.channel()),

@@ -122,7 +122,7 @@ impl KafkaChain {
             replication_factor: self.kafka.replication_factor,
             max_message_bytes: Some(largest.saturating_add(MESSAGE_OVERHEAD_BYTES)),
         };
-        let attempt = self.context.io.spawn(connect(Arc::clone(&self.cluster), spec, self.last));
+        let attempt = self.context.blocking_runtime.spawn(connect(Arc::clone(&self.cluster), spec, self.last));
         let connected = attempt.into_actor(self).map(|outcome, chain: &mut Self, ctx| match outcome {
             Ok(Ok(connected)) => chain.follow(connected, ctx),
             Ok(Err(error)) => chain.not_connected(&error, ctx),
@@ -180,8 +180,9 @@ impl KafkaChain {
             producer.do_send(SetIngress { open: false });
         }
         tracing::info!(target: "orderer.kafka", channel = %self.channel.id(), from = %machine.next_offset(), %end,
-            "following the topic");
-        let watch = TopicMonitor::start(Arc::clone(&self.channel), Arc::clone(&self.cluster), &self.context.io);
+            "consuming the topic");
+        let watch =
+            TopicMonitor::start(Arc::clone(&self.channel), Arc::clone(&self.cluster), &self.context.blocking_runtime);
         self.following = Some(TopicSession {
             _watch: watch,
             machine,
@@ -332,7 +333,7 @@ impl Handler<ConnectionChanged> for KafkaChain {
         let told = following.down.iter().position(Option::is_some);
         let trouble = match state {
             ConnectionState::Up => {
-                tracing::info!(target: "orderer.kafka", channel = %self.channel.id(), ?link, "the Kafka cluster serves the channel again");
+                tracing::info!(target: "orderer.kafka", channel = %self.channel.id(), ?link, "Kafka cluster is available again for the channel");
                 None
             }
             ConnectionState::Down { cause, attempt, pause } => {

@@ -66,7 +66,7 @@ impl KafkaConsumer {
         }
         let Some(mut consumer) = self.consumer.take() else { return };
         let from = self.next;
-        let asked = self.context.io.spawn(async move {
+        let asked = self.context.blocking_runtime.spawn(async move {
             let answer = consumer.fetch(from, LIMITS).await;
             (consumer, answer)
         });

@@ -48,7 +48,7 @@ impl KafkaChain {
             }
             Effect::CloseIngress => {
                 tracing::info!(target: "orderer.kafka", channel = %self.channel.id(),
-                    "a config message is ordered again: Broadcast waits for it");
+                    "revalidated config message was submitted again; Broadcast waits for it");
                 send_ingress(&following.producer, false);
             }
             Effect::OpenIngress => send_ingress(&following.producer, true),
@@ -128,11 +128,11 @@ impl KafkaChain {
             };
             let mut consenter_metadata = metadata.encode();
             if let Some(next) = &next {
-                if !matches!(chain.context.serving.engine(next), Ok(ConsenterKind::Kafka { .. })) {
+                if !matches!(chain.context.consensus_mapping.engine(next), Ok(ConsenterKind::Kafka { .. })) {
                     // another engine goes on from here, which would not know what to make of an offset
                     consenter_metadata = Bytes::new();
                     tracing::warn!(target: "orderer.kafka", channel = %chain.channel.id(),
-                        to = %next.orderer().consensus_type, "the channel moves away from Kafka: restart the orderer");
+                        to = %next.orderer().consensus_type, "the channel migrates away from Kafka (restart the orderer)");
                 }
                 chain.snapshot = Arc::clone(next);
                 tracing::info!(target: "orderer.chain", channel = %chain.channel.id(), sequence = %next.sequence(),

@@ -69,15 +69,15 @@ impl TopicHistory {
     }
 }
 
-fn assess(look: &TopicSample, memory: &TopicHistory) -> TopicHealth {
+fn assess(sample: &TopicSample, memory: &TopicHistory) -> TopicHealth {
     let mut health = TopicHealth {
         least_in_sync: memory.least_in_sync,
         offsets: memory.offsets.map(|offsets| (offsets.earliest, offsets.next)),
         forgets_after_hours: memory.forgets_after.map(|after| after.as_secs_f64() / HOUR_SECS),
-        hours_left: memory.hours_left(look.at, look.stored),
+        hours_left: memory.hours_left(sample.at, sample.stored),
         ..TopicHealth::default()
     };
-    match &look.topic {
+    match &sample.topic {
         Err(trouble) => health.trouble = Some(trouble.clone()),
         Ok(topic) => {
             health.leader = topic.leader;
@@ -120,9 +120,9 @@ impl Drop for TopicMonitor {
 async fn watch(channel: Arc<Channel>, cluster: Arc<dyn Cluster>) {
     let (began, mut memory, mut said) = (Instant::now(), TopicHistory::default(), LoggedState::default());
     let name = channel.id().as_str();
-    let mut looks = 0_u32;
+    let mut samples = 0_u32;
     loop {
-        if looks.is_multiple_of(POLLS_PER_CONFIG_READ) {
+        if samples.is_multiple_of(POLLS_PER_CONFIG_READ) {
             if let Ok(settings) = cluster.topic_settings(name).await {
                 memory.take_settings(&settings);
             }
@@ -130,11 +130,11 @@ async fn watch(channel: Arc<Channel>, cluster: Arc<dyn Cluster>) {
                 memory.take_offsets(began.elapsed(), offsets);
             }
         }
-        looks = looks.wrapping_add(1);
+        samples = samples.wrapping_add(1);
         let topic = cluster.topic(name).await.map_err(|e| error_chain(&e));
         let stored = LastBlock::parse(&channel.ledger().last_block()).map(|last| last.metadata.last_offset_persisted.0);
-        let look = TopicSample { at: began.elapsed(), topic, stored: stored.unwrap_or_default() };
-        let health = assess(&look, &memory);
+        let sample = TopicSample { at: began.elapsed(), topic, stored: stored.unwrap_or_default() };
+        let health = assess(&sample, &memory);
         said.say(&channel, &health);
         channel.kafka_health.store(Some(Arc::new(health)));
         tokio::time::sleep(POLL_INTERVAL).await;
@@ -154,16 +154,16 @@ impl LoggedState {
         let channel = channel.id();
         if self.trouble != health.trouble {
             if let Some(trouble) = &health.trouble {
-                tracing::warn!(target: "orderer.kafka", %channel, %trouble, "the topic is in trouble");
+                tracing::warn!(target: "orderer.kafka", %channel, %trouble, "the topic has a problem");
             } else {
-                tracing::info!(target: "orderer.kafka", %channel, "the topic is well again");
+                tracing::info!(target: "orderer.kafka", %channel, "the topic has recovered");
             }
             self.trouble.clone_from(&health.trouble);
         }
         if let Some(hours) = health.forgets_after_hours.filter(|_| !self.forgets) {
             self.forgets = true;
             tracing::warn!(target: "orderer.kafka", %channel, hours,
-                "the topic forgets records: an orderer that is away for longer fails its channel; set the topic's retention.ms to -1");
+                "the topic deletes records: the channel of an orderer that is offline for longer fails (set the topic's retention.ms to -1)");
         }
         // again when it has halved
         let is_news =
@@ -171,7 +171,7 @@ impl LoggedState {
         if let Some(hours) = health.hours_left.filter(|hours| is_news(*hours)) {
             self.hours_left = Some(hours);
             tracing::warn!(target: "orderer.kafka", %channel, hours,
-                "the topic will soon have forgotten what this orderer has taken from it; set its retention.ms to -1");
+                "the topic will soon have deleted the last record that this orderer has consumed (set its retention.ms to -1)");
         }
     }
 }
@@ -195,7 +195,7 @@ mod tests {
         Setting { name: name.to_owned(), value: Some(value.to_owned()), is_own: true }
     }
 
-    fn look(topic: Result<TopicDescription, String>) -> TopicSample {
+    fn sample(topic: Result<TopicDescription, String>) -> TopicSample {
         TopicSample { at: Duration::from_secs(3600), topic, stored: 500 }
     }
 
@@ -203,7 +203,7 @@ mod tests {
     fn a_topic_that_takes_no_record_is_not_called_healthy() {
         let mut memory = TopicHistory::default();
         memory.take_settings(&[setting("min.insync.replicas", "2"), setting("retention.ms", "-1")]);
-        let trouble = |topic| assess(&look(topic), &memory).trouble;
+        let trouble = |topic| assess(&sample(topic), &memory).trouble;
         assert_eq!(trouble(topic(&[1, 2, 3], Some(1))), None);
         assert_eq!(trouble(topic(&[1, 3], Some(1))), None);
         let too_few = "topic app: 1 replicas are in sync, a record needs 2";
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(trouble(Err("no answer".to_owned())).as_deref(), Some("no answer"));
         let single = TopicDescription { replicas: vec![1], ..topic(&[1], Some(1)).unwrap() };
         assert_eq!(trouble(Ok(single)), None, "Kafka 3.9 takes records with all copies there are");
-        assert_eq!(assess(&look(topic(&[1, 2], Some(1))), &memory).forgets_after_hours, None);
+        assert_eq!(assess(&sample(topic(&[1, 2], Some(1))), &memory).forgets_after_hours, None);
     }
 
     #[test]
@@ -220,8 +220,8 @@ mod tests {
         let mut memory = TopicHistory::default();
         memory.take_settings(&[setting("retention.ms", "604800000")]);
         let hours = |memory: &TopicHistory, at: u64, stored| {
-            let look = TopicSample { at: Duration::from_secs(at), stored, topic: topic(&[1, 2, 3], Some(1)) };
-            assess(&look, memory).hours_left
+            let sample = TopicSample { at: Duration::from_secs(at), stored, topic: topic(&[1, 2, 3], Some(1)) };
+            assess(&sample, memory).hours_left
         };
         memory.take_offsets(Duration::ZERO, Offsets { earliest: 0, next: 500 });
         assert_eq!(hours(&memory, 3600, 500), None, "nothing was forgotten yet");
@@ -229,6 +229,6 @@ mod tests {
         // a hundred in two hours, four hundred to go
         assert_eq!(hours(&memory, 7200, 500), Some(8.0));
         assert_eq!(hours(&memory, 7200, 50), Some(0.0));
-        assert_eq!(assess(&look(topic(&[1], Some(1))), &memory).forgets_after_hours, Some(168.0));
+        assert_eq!(assess(&sample(topic(&[1], Some(1))), &memory).forgets_after_hours, Some(168.0));
     }
 }

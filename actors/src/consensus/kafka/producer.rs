@@ -162,7 +162,7 @@ impl KafkaProducer {
             }
         }
         let Some(mut producer) = self.producer.take() else { return };
-        let asked = self.context.io.spawn(async move {
+        let asked = self.context.blocking_runtime.spawn(async move {
             let values = batch.iter().map(QueuedRecord::encode).collect();
             let began = Instant::now();
             let answer = producer.produce(values).await;
@@ -199,7 +199,7 @@ impl KafkaProducer {
             Ok(produced) => {
                 if let Some(pause) = produced.throttled {
                     tracing::warn!(target: "orderer.kafka", ?pause,
-                        "the brokers throttle this orderer: take its user out of the produce quota");
+                        "the brokers throttle this orderer (exempt its user from the produce quota)");
                 }
                 self.succeeded(batch);
                 self.produce(ctx);
@@ -220,7 +220,7 @@ impl KafkaProducer {
             self.failures += 1;
             if error.may_have_appended() {
                 tracing::warn!(target: "orderer.kafka", records = batch.len(), %cause,
-                    "records may have been appended although the call failed; they are produced again and may be there twice");
+                    "failed to produce records; retrying, which may append them twice");
             }
             self.status.set_state("retrying", cause);
             let pause = self.kafka.produce_pause;

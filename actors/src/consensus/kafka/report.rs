@@ -42,11 +42,11 @@ impl KafkaChain {
         // said at once, and then more and more seldom: a thousand channels may try again every second
         if attempt.is_power_of_two() {
             tracing::warn!(target: "orderer.kafka", channel = %self.channel.id(), %cause, attempt, pause_ms,
-                action = "see to the brokers: orderer kafka check asks them",
-                "the Kafka cluster does not serve the channel, it is tried again");
+                action = "check the brokers (orderer kafka check)",
+                "Kafka cluster is unavailable for the channel; retrying");
         } else {
             tracing::debug!(target: "orderer.kafka", channel = %self.channel.id(), %cause, attempt, pause_ms,
-                "the Kafka cluster still does not serve the channel");
+                "Kafka cluster is still unavailable for the channel");
         }
         self.status.set_state("retrying", cause.clone());
         let (cause, attempt) = (cause.clone(), *attempt as usize);

@@ -29,7 +29,7 @@ impl RaftChain {
     pub(super) fn catch_up(&mut self, to: BlockNumber, ctx: &mut Context<Self>) {
         let tip = self.ledger_tip();
         tracing::info!(target: LOG, channel = %self.channel.id(), from = %tip.number.next(), %to,
-            "blocks are missing here, they are pulled from other orderers");
+            "blocks are missing; pulling them from other orderers");
         self.log_catching_up(tip.number.next(), to);
         let replication = self.shared.parts.replication.clone();
         let goal = BlockRange { start: StartPoint::After(tip), to, hash: None, also: Vec::new() };
@@ -86,7 +86,7 @@ impl RaftChain {
         tracing::warn!(target: LOG, channel = %self.channel.id(),
             "Suspecting our own eviction from the channel: there has been no leader for long");
         let (replication, tip) = (self.shared.parts.replication.clone(), self.ledger_tip());
-        let asked = self.context.io.spawn(async move { fetch_latest_config(&replication, &tip).await });
+        let asked = self.context.blocking_runtime.spawn(async move { fetch_latest_config(&replication, &tip).await });
         let answered = asked.into_actor(self).map(|outcome, chain: &mut Self, ctx| {
             if let Some(running) = &mut chain.running {
                 running.is_suspecting = false;
@@ -96,7 +96,7 @@ impl RaftChain {
                 Ok(Ok(newest)) => chain.process(Event::Behind(newest.number), ctx),
                 Ok(Err(error)) => {
                     tracing::warn!(target: LOG, channel = %chain.channel.id(), error = %error_chain(&error),
-                    "how the channel stands elsewhere is not known");
+                    "failed to learn the channel's height on other orderers");
                 }
                 Err(panicked) => chain.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
             }

@@ -43,7 +43,7 @@ where
     let (progress, mut seen) = watch::channel(CatchUpProgress::default());
     let replication = replication.clone();
     // ends when the receiver of the batches is dropped
-    context.io.spawn(async move { catch_up(&replication, goal, &batches, &progress).await });
+    context.blocking_runtime.spawn(async move { catch_up(&replication, goal, &batches, &progress).await });
     ctx.add_stream(async_stream::stream! {
         while let Some(batch) = came.recv().await {
             yield batch;

@@ -102,7 +102,7 @@ impl RaftChain {
             (Arc::clone(&self.shared), Arc::clone(&self.context), Arc::clone(&self.channel));
         let opening = async move {
             let right = shared.log_right(channel.id()).await;
-            let (io, settings) = (context.io.clone(), shared.parts.settings);
+            let (io, settings) = (context.blocking_runtime.clone(), shared.parts.settings);
             let work = move || {
                 let keys = context.tls_keys.load();
                 open(channel.ledger(), state, &keys, settings, rand::random()).map(|opened| (opened, right))
@@ -133,7 +133,7 @@ impl RaftChain {
         let guard = self.children.guard(LOG_WRITER);
         let log = OpenLog { log, _right: right };
         let log = RaftLogWriter::new(
-            self.context.io.clone(),
+            self.context.blocking_runtime.clone(),
             Arc::clone(self.channel.observer()),
             link,
             log,
@@ -380,7 +380,7 @@ impl Handler<Halt> for RaftChain {
         );
         let Some(to) = to else { return self.finish_halt(ctx) };
         tracing::info!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(), to,
-            "this orderer stops, and hands its leadership over");
+            "this orderer is stopping; transferring its leadership");
         ctx.run_later(LEADERSHIP_TRANSFER_TIMEOUT, Self::finish_halt);
     }
 }

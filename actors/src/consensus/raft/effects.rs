@@ -83,7 +83,7 @@ impl RaftChain {
             running.events.push_back(Event::SnapshotSent { to, sent: sent.is_ok() });
         }
         if let Err(error) = sent {
-            tracing::debug!(target: LOG, channel = %self.channel.id(), to, %error, "a Raft message was not sent");
+            tracing::debug!(target: LOG, channel = %self.channel.id(), to, %error, "failed to send a Raft message");
             running.events.push_back(Event::Unreachable(to));
         }
     }
@@ -126,7 +126,7 @@ impl RaftChain {
     }
 
     fn not_forwarded(&self, to: u64, error: &SendError, submission: SubmittedEnvelope) -> Event {
-        tracing::debug!(target: LOG, channel = %self.channel.id(), to, %error, "an envelope was not forwarded");
+        tracing::debug!(target: LOG, channel = %self.channel.id(), to, %error, "failed to forward an envelope to the leader");
         self.channel.observer().raft().proposal_failed();
         Event::NotForwarded(submission)
     }
@@ -171,13 +171,13 @@ impl RaftChain {
         if let (EnvelopeOrigin::Local(sequence), Some(running)) = (submission.origin, &mut self.running) {
             drop(running.rooms.take(sequence));
             if let Some(reply) = running.replies.remove(&sequence) {
-                tracing::warn!(target: LOG, %channel, is_config, why, "an envelope is dropped");
+                tracing::warn!(target: LOG, %channel, is_config, why, "envelope was dropped");
                 return reply
                     .send(Err(OrderError::NoLongerValid { kind: RejectionKind::BadRequest, text: why.to_owned() }));
             }
         }
         tracing::warn!(target: LOG, %channel, is_config, why,
-            "an envelope is dropped, though its sender was told that it would be ordered");
+            "acknowledged envelope was dropped");
     }
 
     fn write(&mut self, block: NewBlock) {

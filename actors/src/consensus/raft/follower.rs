@@ -69,7 +69,7 @@ impl RaftFollower {
     /// Reads the join block, which is stored beside the ledger until the ledger has reached it, and starts replication.
     fn read_join_block(&mut self, ctx: &mut Context<Self>) {
         let (path, catalog) = (self.context.ledgers.join_block(self.channel.id()), Arc::clone(&self.context.catalog));
-        let read = self.context.io.spawn_blocking(move || read_joined_with(&path, &catalog));
+        let read = self.context.blocking_runtime.spawn_blocking(move || read_joined_with(&path, &catalog));
         let resume = read.into_actor(self).map(|outcome, follower: &mut Self, ctx| match outcome {
             Ok(Ok(joined_with)) => follower.follow(joined_with, ctx),
             Ok(Err(cause)) => follower.exit_with(ExitReason::Unrecoverable { cause, action: ACTION_JOIN_BLOCK }, ctx),
@@ -97,7 +97,7 @@ impl RaftFollower {
         } else {
             self.channel.set_state_with_lease(self.voice, ChannelState::Following);
             tracing::info!(target: LOG, channel = %self.channel.id(), block = %number,
-                "this orderer is no consenter of the channel and follows it");
+                "this orderer is not a consenter of the channel; following it");
         }
         pull(&self.context, &self.shared.parts.replication, goal, ctx);
     }
@@ -128,7 +128,7 @@ impl RaftFollower {
             // this cannot fail, because `channel` holds the ledger that sends the heights
             let _ = heights.wait_for(|height| *height > number.0).await;
             let right = shared.log_right(channel.id()).await;
-            let io = context.io.clone();
+            let io = context.blocking_runtime.clone();
             let work = move || {
                 let _right = right;
                 if let Some(id) = id {

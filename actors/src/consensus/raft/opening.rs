@@ -189,7 +189,7 @@ fn open_log(
             if found_channel == channel.as_str() && found_node != id =>
         {
             tracing::warn!(target: LOG, %channel, before = found_node, now = id,
-                "this orderer is another consenter of the channel than before, it begins another Raft log");
+                "this orderer is a different consenter of the channel than before; creating a new Raft log");
             let io = |cause| RaftLogError::Io { name: LOG_FILE.to_owned(), action: "put the log aside", cause };
             folder.rename(LOG_FILE, &format!("{LOG_FILE}{OLD_LOG_SUFFIX}")).map_err(io)?;
             let empty = Contents::default();

@@ -118,7 +118,7 @@ impl RaftChain {
 
     fn refuse(&self, kind: RejectionKind, text: String, reply: Reply) {
         tracing::warn!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(), reason = %text,
-            "a config update is refused");
+            "config update was rejected");
         reply.send(Err(OrderError::NoLongerValid { kind, text }));
     }
 }

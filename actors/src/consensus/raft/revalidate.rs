@@ -67,7 +67,7 @@ pub(super) fn examine(
         },
         Err(refusal) => {
             tracing::warn!(target: "orderer.consensus.etcdraft", channel = %snapshot.channel(), reason = %refusal,
-                "an envelope is no longer valid under the channel's configuration");
+                "envelope was rejected: no longer valid under the channel's configuration");
             RevalidationResult::Invalid(submission)
         }
     }

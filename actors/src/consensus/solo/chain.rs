@@ -270,7 +270,7 @@ impl SoloChain {
     fn refuse(&self, refusal: &Rejection, reply: Option<Reply>) {
         let text = refusal.to_string();
         tracing::warn!(target: "orderer.chain", channel = %self.channel.id(), reason = %text,
-            "message is no longer valid under the new configuration, it is dropped");
+            "message rejected: no longer valid under the updated configuration");
         if let Some(reply) = reply {
             reply.send(Err(OrderError::NoLongerValid { kind: refusal.kind(), text }));
         }
@@ -349,7 +349,7 @@ impl Actor for SoloChain {
         self.status.set_state("running", "");
         if !self.replay_queue.is_empty() {
             tracing::info!(target: "orderer.chain", channel = %self.channel.id(), envelopes = self.replay_queue.len(),
-                "ordering what was acknowledged before the restart");
+                "ordering envelopes that were acknowledged before the restart");
         }
         self.proceed(ctx);
     }

@@ -30,7 +30,7 @@ use crate::http::response::ApiError;
 /// Maximum number of concurrent readers.
 const READERS_MAX: usize = 32;
 /// Interval between polls.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Interval between keep-alive comments, so that proxies do not close an idle stream.
 const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(15);
 
@@ -42,14 +42,14 @@ pub(in crate::http) struct EventReaders {
 
 impl Default for EventReaders {
     fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(READERS_MAX)), looking: Arc::new(SnapshotSampler::new(LOOK_EVERY)) }
+        Self { places: Arc::new(Semaphore::new(READERS_MAX)), looking: Arc::new(SnapshotSampler::new(POLL_INTERVAL)) }
     }
 }
 
 pub(super) async fn events(State(debug): Shared) -> Result<Response, ApiError> {
     let place = Arc::clone(&debug.event_readers.places).try_acquire_owned();
     let too_many =
-        |_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("{READERS_MAX} others read events already"));
+        |_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("{READERS_MAX} readers are connected already"));
     let place = place.map_err(too_many)?;
     let context = Arc::clone(&debug.context);
     let looks = debug.event_readers.looking.follow(move || NodeSnapshot::of(&context));
@@ -133,7 +133,7 @@ mod tests {
         let text = text_of(&looks[0], &looks[3], &mut id);
         let events: Vec<&str> = text.split_terminator("\n\n").collect();
         assert!(events[0].starts_with("id: 7\nevent: missed\ndata: {\"id\":7,"), "{text}");
-        assert!(events[0].contains("\"count\":2") && events[0].contains("2 looks were left out"), "{text}");
+        assert!(events[0].contains("\"count\":2") && events[0].contains("2 samples were skipped"), "{text}");
         assert!(events[1].starts_with("id: 8\nevent: block\n") && events[1].contains("\"count\":3"), "{text}");
         assert_eq!(events.len(), 2);
         assert_eq!(text_of(&looks[2], &looks[3], &mut id).matches("event: ").count(), 1, "who keeps up misses nothing");

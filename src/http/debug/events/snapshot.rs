@@ -45,7 +45,7 @@ struct ActorSnapshot {
 impl Event {
     /// Reports that a reader missed this number of polls.
     pub(super) fn missed(looks: u64) -> Self {
-        let text = format!("the reader was slow: {looks} looks were left out, what changed is told as one");
+        let text = format!("the reader was slow: {looks} samples were skipped, their changes are combined");
         Self { count: Some(looks), ..Self::new("missed", text) }
     }
 
@@ -69,7 +69,7 @@ impl NodeSnapshot {
                 height: 0,
             },
         };
-        let actors = context.board.all().into_iter().map(|(path, cell)| {
+        let actors = context.status_board.all().into_iter().map(|(path, cell)| {
             let (report, in_hand) = (cell.report(), cell.current_activity());
             let stuck = in_hand.as_ref().is_some_and(Activity::is_stuck);
             (path, ActorSnapshot { state: report.state, restarts: report.restarts, stuck })
@@ -97,7 +97,7 @@ impl NodeSnapshot {
             }
         }
         for name in before.channels.keys().filter(|name| !self.channels.contains_key(*name)) {
-            let text = "it is no channel of this orderer any more".to_owned();
+            let text = "it is no longer a channel of this orderer".to_owned();
             events.push(Event { channel: Some(name.clone()), ..Event::new("state", text) });
         }
         for (path, now) in &self.actors {
@@ -106,19 +106,19 @@ impl NodeSnapshot {
                 |kind, text, level| Event { actor: Some(path.clone()), level: Some(level), ..Event::new(kind, text) };
             let level = HealthLevel::of_actor(&now.state);
             if was.is_some_and(|was| was.restarts != now.restarts) {
-                events.push(event("actor", format!("started again, for the {}. time", now.restarts), level));
+                events.push(event("actor", format!("restarted, for the {}. time", now.restarts), level));
             } else if was.is_none_or(|was| was.state != now.state) {
                 events.push(event("actor", now.state.clone(), level));
             }
             match (was.is_some_and(|was| was.stuck), now.stuck) {
                 (false, true) => events.push(event("stuck", "it is stuck".to_owned(), HealthLevel::Bad)),
-                (true, false) => events.push(event("stuck", "it goes on".to_owned(), level)),
+                (true, false) => events.push(event("stuck", "it has resumed".to_owned(), level)),
                 _ => {}
             }
         }
         let refused = self.refusals.saturating_sub(before.refusals);
         if refused > 0 {
-            let text = format!("{} refused", counted(refused, "envelope"));
+            let text = format!("{} rejected", counted(refused, "envelope"));
             events.push(Event { count: Some(refused), ..Event::new("refusals", text) });
         }
         events

@@ -25,7 +25,7 @@ export default {
     });
     return [
       arbiters(actors),
-      sheet(plural(actors.actors.length, 'actor'), find, roots.length === 0 ? empty('No actor is called that.')
+      sheet(plural(actors.actors.length, 'actor'), find, roots.length === 0 ? empty('No actor matches.')
         : body(h('div', { class: 'tree' }, roots.map((node) => show(node, 0, redraw))))),
       h('p', { class: 'soft small' }, policy(actors.restart_policy)),
     ];
@@ -33,8 +33,8 @@ export default {
 };
 
 function policy(rules) {
-  return `An actor that dies is started again after ${span(rules.first_pause_ms)}, later after up to ${span(rules.longest_pause_ms)}; `
-    + `after ${rules.limit} restarts within ${span(rules.window_ms)} its channel stays failed until somebody restarts it.`;
+  return `An actor that fails is restarted after ${span(rules.first_pause_ms)}, and after up to ${span(rules.longest_pause_ms)} if it fails again. `
+    + `After ${rules.limit} restarts within ${span(rules.window_ms)} its channel stays failed until an operator restarts it.`;
 }
 
 const nameOf = (path) => path.slice(path.lastIndexOf('/') + 1);
@@ -92,12 +92,12 @@ function line(node, closed) {
     state(actor.level, actor.state),
     closed && rank(node.level) > rank(actor.level) && badge(node.level, `${nameOf(node.gravest.path)}: ${node.gravest.state}`),
     closed && h('span', { class: 'sub' }, plural(node.size, 'actor below', 'actors below')),
-    hand?.stuck && badge('bad', `stuck at ${hand.message} for ${ago(hand.since_ms, now())}`),
+    hand?.stuck && badge('bad', `stuck in ${hand.message} for ${ago(hand.since_ms, now())}`),
     actor.detail && h('span', { class: 'sub' }, actor.detail),
     h('span', { class: 'sub' }, [
       `up ${ago(actor.started_ms, now())}`,
       plural(actor.handled, 'message'),
-      `${count(actor.mailbox.depth)} waiting, ${count(actor.mailbox.high_water)} at most`,
+      `${count(actor.mailbox.depth)} queued (max ${count(actor.mailbox.high_water)})`,
       actor.restarts > 0 && plural(actor.restarts, 'restart'),
     ].filter(Boolean).join(', ')),
     actor.last_error && h('span', { class: 'sub' }, `last error ${moment(actor.last_error.at_ms)}: ${actor.last_error.text}`),
@@ -107,6 +107,6 @@ function line(node, closed) {
 function arbiters({ arbiters: all }) {
   const stuck = all.filter((one) => one.stuck);
   return stuck.map((one) => h('section', { class: 'notice bad' },
-    h('h2', null, `Thread ${one.index} has not answered for ${span(one.silent_ms)}`),
-    h('p', null, 'Every actor on it waits. If it lasts, restart the node; what was acknowledged is not lost.')));
+    h('h2', null, `Thread ${one.index} has not responded for ${span(one.silent_ms)}`),
+    h('p', null, 'Every actor on this thread waits. If this lasts, restart the node. Acknowledged envelopes are not lost.')));
 }

@@ -1,7 +1,9 @@
 // One block, decoded.
 
+import { copyable, copyButton } from '../clipboard.js';
 import { h } from '../dom.js';
 import { bytes, count, moment, plural } from '../format.js';
+import { state } from '../health.js';
 import { body, holder, pairs, sheet, who } from '../parts.js';
 import { changes } from './changes.js';
 
@@ -12,6 +14,7 @@ export default {
   id: 'block',
   part: 'channels',
   title: ([name, number]) => `${name}, block ${number}`,
+  hasHeading: true,
   feeds: ([name, number]) => [[`channels/${name}/blocks/${number}`, 3_600_000], [`channels/${name}`, 5000], [`channels/${name}/config`, 3_600_000]],
   render({ args: [name, number], values, redraw }) {
     const block = values[`channels/${name}/blocks/${number}`];
@@ -25,18 +28,31 @@ export default {
         h('h1', null, h('a', { href: `#/channels/${name}` }, name), ` block ${count(block.number)}`),
         to(block.number - 1, '← Previous', 'p'), to(block.number + 1, 'Next →', 'n')),
       sheet('Header', null, body(pairs(
-        ['Written', block.written_ms ? moment(block.written_ms) : 'before the start of this node'],
+        ['Written', block.written_ms ? moment(block.written_ms) : 'before this node started'],
         ['Size', bytes(block.bytes)],
-        ['Header hash', h('code', null, block.hash)],
-        ['Previous hash', h('code', null, block.previous_hash)],
-        ['Data hash', h('code', null, block.data_hash)]))),
-      config?.block === block.number && config.changes.length > 0 && sheet('What this configuration changed', null, changes(config.changes)),
+        ['Header hash', copyable(block.hash, 'header hash')],
+        ['Previous hash', copyable(block.previous_hash, 'previous hash')],
+        ['Data hash', copyable(block.data_hash, 'data hash')]))),
+      block.metadata && signatures(block.metadata, name),
+      config?.block === block.number && config.changes.length > 0 && sheet('Changes by this configuration', null, changes(config.changes)),
       sheet(plural(block.envelopes.length, 'envelope'), null,
         block.envelopes.map((envelope, at) => one(envelope, at, block, `${name}/${block.number}/${at}`, redraw))),
-      block.block?.metadata && sheet('Metadata', null, body(h('pre', null, JSON.stringify(block.block.metadata, null, 2)))),
+      block.block?.metadata && sheet('Metadata as JSON', copyButton(JSON.stringify(block.block.metadata, null, 2), 'metadata'),
+        body(h('pre', { tabindex: 0, 'aria-label': 'Metadata as JSON' }, JSON.stringify(block.block.metadata, null, 2)))),
     ];
   },
 };
+
+/** Returns the decoded metadata: the signers, and whether their signatures satisfy the policy. */
+function signatures({ signers, last_config_block: config, validation }, name) {
+  const { satisfied, policy, config_block: from, why } = validation;
+  const result = satisfied === null ? state('off', 'not evaluated') : satisfied ? state('good', 'satisfied') : state('bad', 'not satisfied');
+  const link = (number) => h('a', { href: `#/channels/${name}/blocks/${number}` }, count(number));
+  return sheet('Metadata', null, body(pairs(
+    ['Signed by', signers.length === 0 ? 'nobody' : signers.map((signer) => h('div', null, who(signer)))],
+    [policy.split('/').at(-1), [result, ' ', h('span', { class: 'soft' }, policy, from !== null && [' in block ', link(from)]), why && h('div', { class: 'break' }, why)]],
+    ['Last config block', link(config)])));
+}
 
 function one(envelope, at, block, key, redraw) {
   const toggled = (event) => {
@@ -57,8 +73,8 @@ function one(envelope, at, block, key, redraw) {
   return h('details', { class: 'envelope', open, ontoggle: toggled }, summary, open && h('div', null,
     envelope.problem && h('p', { class: 'notice bad' }, envelope.problem),
     envelope.creator && holder(envelope.creator),
-    envelope.tx_id && h('p', null, h('a', { href: `#/transaction/${envelope.tx_id}` }, 'How this envelope went through the node')),
-    h('pre', { tabindex: 0 }, JSON.stringify(block.block?.data?.data?.[at] ?? null, null, 2))));
+    envelope.tx_id && h('p', { class: 'row' }, h('a', { href: `#/transaction/${encodeURIComponent(envelope.tx_id)}` }, 'Timeline of this envelope'), copyButton(envelope.tx_id, 'transaction ID', 'Copy transaction ID')),
+    h('pre', { tabindex: 0, 'aria-label': `Envelope ${at} as JSON` }, JSON.stringify(block.block?.data?.data?.[at] ?? null, null, 2))));
 }
 
 const words = (type) => type.toLowerCase().replaceAll('_', ' ');

@@ -1,27 +1,40 @@
-// Issues that need an operator, and every channel.
+// Issues that need an operator, the node's figures, and every channel.
 
-import { now } from '../data.js';
+import { spark } from '../chart.js';
+import { conversation, now } from '../data.js';
 import { h } from '../dom.js';
-import { ago, count, moment, plural } from '../format.js';
+import { ago, count, latency, moment, plural, short } from '../format.js';
 import { notice, rank, state } from '../health.js';
+import { POINTS } from '../history.js';
 import { choices, empty, search, sheet } from '../parts.js';
 import { table } from '../table.js';
+import { nodeFigures } from './node.js';
 import { restartButton, nextAttempt } from './restart.js';
 
-const kept = { order: ['state', false], text: '', only: 'all' };
+const kept = { order: ['busy', false], text: '', only: 'all' };
 /** Maximum number of issues shown in full. */
-const TOLD = 5;
+const MAX_ISSUES = 5;
 
 export default {
   id: 'channels',
   title: 'Channels',
-  feeds: () => [['channels', 5000], ['warnings', 5000]],
+  feeds: () => [['channels', 5000], ['warnings', 5000], ['history', 5000]],
   render({ values, redraw }) {
     const channels = values.channels?.channels;
     if (channels === undefined) return null;
-    return [notices(channels, values.warnings?.warnings ?? []), all(channels, redraw)];
+    return [notices(channels, values.warnings?.warnings ?? []), nodeFigures(values.history), all(withHistory(channels, values.history), redraw)];
   },
 };
+
+/** Returns the channels with their rates and the points of their small charts. */
+function withHistory(channels, history) {
+  const busy = new Map(history?.channels.map((one) => [one.name, one]));
+  return channels.map((channel) => {
+    const { envelopes_per_second: rate, rejected_per_second: rejected, p99_ms: p99, points } = busy.get(channel.name) ?? {};
+    const mean = points ? points.reduce((sum, one) => sum + one, 0) / POINTS : 0;
+    return { ...channel, rate: rate ?? 0, rejected: rejected ?? 0, p99: p99 ?? null, points: points ?? null, mean };
+  });
+}
 
 function notices(channels, warnings) {
   const groups = new Map();
@@ -32,17 +45,18 @@ function notices(channels, warnings) {
   }
   const troubles = [...groups.values()].sort(([a], [b]) => rank(b.level) - rank(a.level));
   // the channels that are shown one by one
-  const told = new Set(troubles.slice(0, TOLD).flat().map((one) => one.name));
+  const told = new Set(troubles.slice(0, MAX_ISSUES).flat().map((one) => one.name));
   const others = warnings.filter((one) => !one.about?.length || one.about.length < one.count || !one.about.every((name) => told.has(name)));
-  const rest = troubles.slice(TOLD).reduce((sum, group) => sum + group.length, 0);
+  const rest = troubles.slice(MAX_ISSUES).reduce((sum, group) => sum + group.length, 0);
   // if not all are shown, the totals come first
   const sums = rest > 0 ? others.filter((one) => rank(one.level) >= rank(troubles[0][0].level)) : [];
   return h('div', { class: 'notices' },
     sums.map(warning),
-    troubles.slice(0, TOLD).map((group) => (group.length === 1 ? trouble(group[0]) : troubleOfMany(group))),
-    rest > 0 && h('p', { class: 'soft' }, `${plural(rest, 'more channel')} below.`),
+    troubles.slice(0, MAX_ISSUES).map((group) => (group.length === 1 ? trouble(group[0]) : troubleOfMany(group))),
+    rest > 0 && h('p', { class: 'soft' }, `${plural(rest, 'more channel')} in the table below.`),
     others.filter((one) => !sums.includes(one)).map(warning),
-    troubles.length + others.length === 0 && h('p', { class: 'quiet' }, 'Nothing needs you.'));
+    // a node that does not respond may have any problem
+    troubles.length + others.length === 0 && conversation.silentSince === 0 && h('p', { class: 'quiet' }, 'No problems detected.'));
 }
 
 function troubleOfMany(group) {
@@ -51,18 +65,18 @@ function troubleOfMany(group) {
   const more = group.length - 8;
   return notice(one.level, `${plural(group.length, 'channel')} ${headlines[one.state] ?? `are ${one.state}`}`,
     h('p', null, sentence(one.cause ?? one.says)),
-    one.state === 'retrying' && h('p', { class: 'todo' }, 'See to the brokers; the channels go on by themselves when they are back.'),
+    one.state === 'retrying' && h('p', { class: 'todo' }, 'Check the brokers. The channels continue by themselves when the brokers are available again.'),
     h('p', { class: 'soft' }, names, more > 0 && ` and ${count(more)} more`));
 }
 
 const headlines = {
   retrying: 'have no working Kafka cluster',
-  restarting: 'are being started again',
-  connecting: 'are reaching their Kafka cluster',
+  restarting: 'are being restarted',
+  connecting: 'are connecting to their Kafka cluster',
   catchingup: 'are catching up',
   electing: 'have no Raft leader',
-  onboarding: 'get their blocks from other orderers',
-  running: 'run, but not as they should',
+  onboarding: 'are receiving their blocks from other orderers',
+  running: 'are running with problems',
 };
 
 /** Returns the issue of a channel that does not accept messages: the cause, and the action. */
@@ -79,12 +93,12 @@ function headline(channel) {
   switch (channel.state) {
     case 'failed': return `has failed${since && ` (${moment(channel.since_ms)},${since.slice(4)} ago)`}`;
     case 'retrying': return `has had no working Kafka cluster${since}`;
-    case 'restarting': return 'is being started again';
-    case 'connecting': return `has been reaching its Kafka cluster${since}`;
+    case 'restarting': return 'is being restarted';
+    case 'connecting': return `has been connecting to its Kafka cluster${since}`;
     case 'catchingup': return 'is catching up';
     case 'electing': return `has had no Raft leader${since}`;
-    case 'onboarding': return 'gets its blocks from other orderers';
-    case 'running': return 'runs, but not as it should';
+    case 'onboarding': return 'is receiving its blocks from other orderers';
+    case 'running': return 'is running with problems';
     default: return `is ${channel.state}`;
   }
 }
@@ -117,7 +131,7 @@ export const link = (name) => `#/channels/${encodeURIComponent(name)}`;
 
 function all(channels, redraw) {
   const only = (level) => channels.filter((one) => one.level === level).length;
-  const tabs = [['all', `All ${count(channels.length)}`], ['bad', `Need you ${only('bad')}`], ['busy', `Not ready ${only('busy')}`]];
+  const tabs = [['all', `All ${count(channels.length)}`], ['bad', `Need attention ${only('bad')}`], ['busy', `Not ready ${only('busy')}`]];
   const shown = channels.filter((one) => (kept.only === 'all' || one.level === kept.only) && matches(one));
   const end = [
     choices('Which channels', kept.only, tabs, (value) => {
@@ -130,8 +144,8 @@ function all(channels, redraw) {
     }),
   ];
   const list = shown.length === 0
-    ? empty(channels.length === 0 ? 'This node has no channels yet. osnadmin channel join brings one.' : 'No channel is like that.')
-    : table({ name: 'Channels', columns, rows: shown, key: (one) => one.name, kept, redraw, kind: 'channels', sign });
+    ? empty(channels.length === 0 ? 'This node has no channels yet. Join one with osnadmin channel join.' : 'No channel matches.')
+    : table({ name: 'Channels', columns: columnsOf(channels), others: columns, rows: shown, key: (one) => one.name, kept, redraw, kind: 'channels', sign });
   return sheet('Channels', end, h('div', { class: 'scroll' }, list));
 }
 
@@ -141,23 +155,34 @@ function matches(channel) {
   return words.every((word) => text.includes(word));
 }
 
+/** `holds` tells whether a row has a value; a column in which no row has one is left out. */
 const columns = [
   { id: 'name', title: 'Channel', by: (one) => one.name, wide: true,
     cell: (one) => h('a', { href: link(one.name), 'data-row': '', title: one.name }, one.name) },
   { id: 'state', title: 'State', by: (one) => [rank(one.level), one.state, reverse(one.name)],
     cell: (one) => state(one.level, one.state) },
-  { id: 'since', title: 'Since', rest: true, by: (one) => one.since_ms, cell: (one) => ago(one.since_ms, now()) },
-  { id: 'height', title: 'Height', number: true, rest: true, by: (one) => one.height, cell: (one) => count(one.height) },
-  { id: 'last', title: 'Last block', number: true, by: (one) => one.last_block_ms,
+  { id: 'rate', title: 'Envelopes/s', number: true, by: (one) => one.rate, holds: (one) => one.points !== null, cell: (one) => short(one.rate) },
+  { id: 'busy', title: '15 minutes', rest: true, holds: (one) => one.points !== null,
+    // the mean, so that rows do not change places with every sample; channels with problems come first
+    by: (one) => [rank(one.level), one.mean, reverse(one.name)],
+    cell: (one) => (one.points === null ? '' : spark(one.points, POINTS, `${short(one.mean)} envelopes a second on average`)) },
+  { id: 'p99', title: 'p99', number: true, rest: true, by: (one) => one.p99, holds: (one) => one.p99 !== null, cell: (one) => latency(one.p99) },
+  { id: 'rejected', title: 'Rejected/s', number: true, rest: true, by: (one) => one.rejected, holds: (one) => one.rejected > 0, cell: (one) => short(one.rejected) },
+  { id: 'height', title: 'Height', number: true, rest: true, by: (one) => one.height, holds: (one) => known(one.height), cell: (one) => count(one.height) },
+  { id: 'last', title: 'Last block', number: true, rest: true, by: (one) => one.last_block_ms, holds: (one) => known(one.last_block_ms),
     cell: (one) => (one.last_block_ms ? ago(one.last_block_ms, now()) : '–') },
-  { id: 'config', title: 'Config', number: true, rest: true, by: (one) => one.config_sequence, cell: (one) => count(one.config_sequence) },
-  { id: 'pending', title: 'Pending', number: true, rest: true, by: (one) => one.pending, cell: (one) => count(one.pending) },
-  { id: 'subscribers', title: 'Subscribers', number: true, rest: true, by: (one) => one.subscribers, cell: (one) => count(one.subscribers) },
-  { id: 'lag', title: 'Kafka lag', number: true, rest: true, by: (one) => one.kafka_lag, cell: (one) => count(one.kafka_lag) },
+  { id: 'pending', title: 'Pending', number: true, more: true, by: (one) => one.pending, holds: (one) => known(one.pending), cell: (one) => count(one.pending) },
+  { id: 'subscribers', title: 'Subscribers', number: true, more: true, by: (one) => one.subscribers, holds: (one) => known(one.subscribers), cell: (one) => count(one.subscribers) },
+  { id: 'config', title: 'Config', number: true, more: true, by: (one) => one.config_sequence, holds: (one) => known(one.config_sequence), cell: (one) => count(one.config_sequence) },
+  { id: 'since', title: 'In state for', number: true, more: true, by: (one) => one.since_ms, holds: (one) => known(one.since_ms), cell: (one) => ago(one.since_ms, now()) },
+  { id: 'lag', title: 'Kafka lag', number: true, more: true, by: (one) => one.kafka_lag, holds: (one) => known(one.kafka_lag), cell: (one) => count(one.kafka_lag) },
 ];
 
+const known = (value) => value !== null && value !== undefined;
+const columnsOf = (channels) => columns.filter((column) => !column.holds || channels.some(column.holds));
+
 const sign = (one) => [one.level, one.state, ago(one.since_ms, now()), one.height, ago(one.last_block_ms, now()), one.config_sequence,
-  one.pending, one.subscribers, one.kafka_lag].join('|');
+  one.pending, one.subscribers, one.kafka_lag, one.rate, one.rejected, one.p99, one.points].join('|');
 
 /** Sorts names in ascending order where the others are in descending order. */
 const reverse = (name) => [...name].map((letter) => String.fromCharCode(0xffff - letter.charCodeAt(0))).join('');

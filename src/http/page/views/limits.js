@@ -35,20 +35,20 @@ export default {
 
 /** Memory that clients make the node hold, and the connections that hold most. */
 function memory({ process_bytes: whole, parts, listeners, refusals, connections }, redraw) {
-  const names = { incoming: 'Sent by clients', outgoing: 'On its way to them', blocks: 'Newest blocks' };
+  const names = { incoming: 'Received from clients', outgoing: 'Being sent to clients', blocks: 'Block cache' };
   const part = ({ name, used_bytes: used, limit_bytes: limit, waiting }) =>
-    [names[name], bytes(used), `of ${bytes(limit)}${waiting > 0 ? `, ${count(waiting)} wait` : ''}`, waiting > 0 ? 'busy' : undefined];
+    [names[name], bytes(used), `of ${bytes(limit)}${waiting > 0 ? `, ${count(waiting)} waiting` : ''}`, waiting > 0 ? 'busy' : undefined];
   const listener = ({ kind, open, max, refused, closed }) =>
-    [`Connections of ${kind}`, count(open), `of ${count(max)}${refused + closed > 0 ? `, ${count(refused + closed)} turned away` : ''}`];
-  const whys = { streams: 'for too many requests', gate: 'at the gate', slow: 'for slowness', turn: 'for slowness, large', answers: 'for untaken answers' };
-  const refusal = ({ why, count: times }) => [`Refused ${whys[why]}`, count(times), undefined, 'busy'];
+    [`Connections of ${kind}`, count(open), `of ${count(max)}${refused + closed > 0 ? `, ${count(refused + closed)} rejected` : ''}`];
+  const whys = { streams: 'too many requests', gate: 'gate full', slow: 'slow client', turn: 'slow client, large envelope', answers: 'unread responses' };
+  const refusal = ({ why, count: times }) => [`Rejected: ${whys[why]}`, count(times), undefined, 'busy'];
   const columns = [
     { id: 'peer', title: 'Connection', by: (one) => one.peer, wide: true, cell: (one) => [one.peer, ' ', h('span', { class: 'soft' }, one.kind)] },
-    { id: 'phase', title: 'Has shown', rest: true, by: (one) => one.phase, cell: (one) => one.phase },
+    { id: 'phase', title: 'Phase', rest: true, by: (one) => one.phase, cell: (one) => one.phase },
     { id: 'streams', title: 'Requests', number: true, rest: true, by: (one) => one.streams, cell: (one) => count(one.streams) },
-    { id: 'incoming', title: 'Sent', number: true, rest: true, by: (one) => one.incoming_bytes, cell: (one) => bytes(one.incoming_bytes) },
-    { id: 'outgoing', title: 'To it', number: true, rest: true, by: (one) => one.outgoing_bytes, cell: (one) => bytes(one.outgoing_bytes) },
-    { id: 'bytes', title: 'Holds', number: true, by: (one) => one.incoming_bytes + one.outgoing_bytes, cell: (one) => bytes(one.incoming_bytes + one.outgoing_bytes) },
+    { id: 'incoming', title: 'Received', number: true, rest: true, by: (one) => one.incoming_bytes, cell: (one) => bytes(one.incoming_bytes) },
+    { id: 'outgoing', title: 'Being sent', number: true, rest: true, by: (one) => one.outgoing_bytes, cell: (one) => bytes(one.outgoing_bytes) },
+    { id: 'bytes', title: 'Memory', number: true, by: (one) => one.incoming_bytes + one.outgoing_bytes, cell: (one) => bytes(one.incoming_bytes + one.outgoing_bytes) },
   ];
   const rows = table({ name: 'Memory', columns, rows: connections, key: (one) => one.peer, kept: kept.holders, redraw });
   return sheet(`Memory for clients, of ${bytes(whole)} for the process`, null,
@@ -58,11 +58,11 @@ function memory({ process_bytes: whole, parts, listeners, refusals, connections 
 /** Describes the limits in a sentence. */
 function inWords({ rate, client_rate: client, organization_rate: organization }) {
   const parts = [
-    rate && `all together ${count(rate)} envelopes a second, shared evenly`,
+    rate && `all clients together ${count(rate)} envelopes a second, shared evenly`,
     client && `a client ${count(client)} a second`,
     organization && `an organization ${count(organization)} a second`,
   ].filter(Boolean);
-  return parts.length === 0 ? 'No rates are set: everybody may send as much as the node takes.' : `May send: ${parts.join('; ')}.`;
+  return parts.length === 0 ? 'No rate limits are set.' : `Rate limits: ${parts.join('; ')}.`;
 }
 
 function part(title, end, senders, order, redraw) {
@@ -72,14 +72,14 @@ function part(title, end, senders, order, redraw) {
   const columns = [
     { id: 'name', title: ofClients ? 'Client' : 'Organization', by: (one) => one.name, wide: true, cell: (one) => [
       ofClients ? commonName(one.name) || one.name : one.name, ' ', ofClients && h('span', { class: 'soft' }, one.organization),
-      lately(one) && h('div', null, badge('busy', 'over its rate'))] },
-    { id: 'sent', title: 'A second', number: true, by: (one) => one.sent_per_second, cell: (one) => count(one.sent_per_second) },
-    { id: 'allowed', title: 'May send', number: true, rest: true, by: (one) => one.allowed_per_second ?? 0, cell: (one) => (one.active ? rate(one) : 'quiet') },
+      lately(one) && h('div', null, badge('busy', 'over its limit'))] },
+    { id: 'sent', title: 'Envelopes/s', number: true, by: (one) => one.sent_per_second, cell: (one) => count(one.sent_per_second) },
+    { id: 'allowed', title: 'Limit', number: true, rest: true, by: (one) => one.allowed_per_second ?? 0, cell: (one) => (one.active ? rate(one) : 'inactive') },
     { id: 'accepted', title: 'Accepted', number: true, rest: true, by: (one) => one.accepted, cell: (one) => count(one.accepted) },
-    { id: 'refused', title: 'Refused', number: true, by: (one) => one.refused, cell: (one) => (one.refused === 0 ? '–'
+    { id: 'refused', title: 'Rejected', number: true, by: (one) => one.refused, cell: (one) => (one.refused === 0 ? '–'
       : [count(one.refused), h('div', { class: 'sub' }, `last ${ago(one.refused_at_ms, now())}`)]) },
   ];
   const rows = table({ name: title, columns, rows: senders, key: (one) => `${one.organization} ${one.name}`, kept: order, redraw });
   return sheet(plural(senders.length, title.slice(0, -1).toLowerCase()), end,
-    senders.length === 0 ? empty('Nobody has sent anything in the last hour.') : h('div', { class: 'scroll' }, rows));
+    senders.length === 0 ? empty('No envelope was received in the last hour.') : h('div', { class: 'scroll' }, rows));
 }

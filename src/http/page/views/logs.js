@@ -3,7 +3,7 @@
 import { ask, Feed } from '../data.js';
 import { say } from '../dialog.js';
 import { h } from '../dom.js';
-import { moment } from '../format.js';
+import { clock, zone } from '../format.js';
 import { body, choices, empty, search, sheet } from '../parts.js';
 
 const kept = { level: 'info', contains: '', before: null };
@@ -34,8 +34,8 @@ function levels(spec) {
       h('input', { type: 'text', name: 'spec', class: 'mono', 'aria-label': 'Log spec', placeholder: spec, autocomplete: 'off', spellcheck: 'false', size: 34 }),
       h('button', { class: 'act' }, 'Apply'),
       choices('Level of all loggers', base, ['debug', 'info', 'warn', 'error'].map((level) => [level, level]), (level) => set(level, spec)),
-      kept.before !== null && kept.before !== spec && h('button', { type: 'button', class: 'act', onclick: () => set(kept.before, spec) }, `Back to ${kept.before}`)),
-    h('p', { class: 'soft small' }, 'In force: ', h('code', { id: 'spec' }, spec), '. Some loggers only: ', h('code', null, 'orderer.kafka=debug:info'), '. It lasts until the node is restarted.')));
+      kept.before !== null && kept.before !== spec && h('button', { type: 'button', class: 'act', onclick: () => set(kept.before, spec) }, `Restore ${kept.before}`)),
+    h('p', { class: 'soft small' }, 'In effect: ', h('code', { id: 'spec' }, spec), '. Example for some loggers: ', h('code', null, 'orderer.kafka=debug:info'), '. A change lasts until the node is restarted.')));
 }
 
 async function set(wanted, before) {
@@ -43,20 +43,20 @@ async function set(wanted, before) {
   try {
     await ask(SPEC, { method: 'PUT', body: JSON.stringify({ spec: wanted }), headers: { 'content-type': 'application/json' } });
     kept.before ??= before;
-    say(`Logged from now on: ${wanted}`);
+    say(`Changed the log levels: ${wanted}`);
   } catch (error) {
-    say(`The levels stay as they were: ${error.message}`);
+    say(`Failed to change the log levels: ${error.message}`);
   }
   Feed.of(SPEC).refresh();
 }
 
 function tail(lines, again) {
   const end = [
-    choices('Lines of at least', kept.level, ['debug', 'info', 'warn', 'error'].map((level) => [level, level]), (level) => {
+    choices('Minimum level', kept.level, ['debug', 'info', 'warn', 'error'].map((level) => [level, level]), (level) => {
       kept.level = level;
       again();
     }),
-    search('With this text', kept.contains, (text) => {
+    search('Search log lines', kept.contains, (text) => {
       kept.contains = text;
       clearTimeout(typing);
       typing = setTimeout(again, 300);
@@ -64,10 +64,11 @@ function tail(lines, again) {
   ];
   const mark = { error: 'bad', warn: 'busy' };
   const row = (line, at) => h('tr', null,
-    h('td', { class: 'nowrap soft' }, moment(line.at_ms)),
+    h('td', { class: 'nowrap soft' }, clock(line.at_ms)),
     h('td', null, h('span', { class: `state ${mark[line.level] ?? 'off'}` }, line.level)),
-    h('td', { class: 'wide break' }, line.message, ' ', h('span', { class: 'soft small' }, Object.entries(line.fields).map(([name, value]) => `${name}=${value}`).join(' '))),
-    h('td', { class: 'rest soft small nowrap' }, line.logger));
-  return sheet('Newest lines first', end, lines.length === 0 ? empty('No such line is remembered.')
-    : h('div', { class: 'scroll' }, h('table', { 'aria-label': 'Log lines' }, h('tbody', null, [...lines].reverse().map(row)))));
+    h('td', { class: 'wide' }, h('span', { class: 'break' }, line.message), ' ', h('span', { class: 'soft small break' }, Object.entries(line.fields).map(([name, value]) => `${name}=${value}`).join(' '))),
+    h('td', { class: 'more soft small nowrap' }, line.logger));
+  return sheet('Latest log lines', end, lines.length === 0 ? empty('No log line matches.')
+    : h('div', { class: 'scroll' }, h('table', { class: 'lines', 'aria-label': 'Log lines' },
+      h('thead', null, h('tr', null, [`Time (${zone()})`, 'Level', 'Message'].map((title) => h('th', { scope: 'col' }, title)), h('th', { scope: 'col', class: 'more' }, 'Logger'))), h('tbody', null, [...lines].reverse().map(row)))));
 }

@@ -1,41 +1,64 @@
-// Rejected envelopes: the signer, the cause, and the rule that was not satisfied.
+// Rejected envelopes, equal ones in groups: the reason, the signer, and the rule that was not satisfied.
 
+import { copyable, copyButton } from '../clipboard.js';
 import { h } from '../dom.js';
-import { count, moment } from '../format.js';
-import { dot } from '../health.js';
+import { count, moment, plural } from '../format.js';
+import { badge, dot } from '../health.js';
 import { empty, holding, pairs, search, sheet, who } from '../parts.js';
+import { sentence } from './channels.js';
 
 const kept = { text: '', opened: new Set() };
 
+/** Maximum number of transactions listed of one group. */
+const MAX_LISTED = 20;
+
 export default {
   id: 'refusals',
-  title: 'Refusals',
+  title: 'Rejections',
   feeds: () => [['refusals', 3000]],
   render({ values, redraw }) {
     const all = values.refusals;
     if (all === undefined) return null;
     const words = kept.text.toLowerCase().split(/\s+/).filter(Boolean);
     const text = (one) => `${one.channel} ${one.status} ${one.type} ${one.why} ${one.tx_id} ${one.who?.msp_id} ${one.who?.subject}`.toLowerCase();
-    const shown = all.refusals.filter((one) => words.every((word) => text(one).includes(word)));
+    const shown = grouped(all.refusals.filter((one) => words.every((word) => text(one).includes(word))));
     const by = Object.entries(all.by_status).map(([status, n]) => `${count(n)} ${plain(status)}`).join(', ');
-    const find = search('Search refusals', kept.text, (value) => {
+    const find = search('Search rejections', kept.text, (value) => {
       kept.text = value;
       redraw();
     });
     const listed = all.refusals.length;
     return [
-      listed < all.total && h('p', { class: 'soft' }, `${count(listed)} are listed: the newest, and of a sender over its rate one a second.`),
-      sheet(`${count(all.total)} refused since the start`, [by && h('span', { class: 'soft' }, by), find],
-        shown.length === 0 ? empty(all.total === 0 ? 'Nothing was refused.' : 'No refusal is like that.')
-          : h('div', null, shown.map((one) => refusal(one, redraw)))),
+      listed < all.total && h('p', { class: 'soft' }, `The newest ${count(listed)} are listed. Of a sender over its rate limit, one a second is listed.`),
+      sheet(`${plural(all.total, 'rejection')} since the node started`, [by && h('span', { class: 'soft' }, by), find],
+        shown.length === 0 ? empty(all.total === 0 ? 'No envelope was rejected.' : 'No rejection matches.')
+          : h('div', null, shown.map((group) => rejection(group, redraw)))),
     ];
   },
 };
 
 const plain = (status) => status.toLowerCase().replaceAll('_', ' ');
 
-function refusal(one, redraw) {
-  const key = `${one.at_ms} ${one.tx_id} ${one.why}`;
+/** Returns equal rejections of the same sender as one group, the newest first. */
+function grouped(all) {
+  const groups = new Map();
+  for (const one of all) {
+    const key = [one.channel, one.status, one.type, one.why, one.who?.msp_id, one.who?.subject].join('\n');
+    groups.set(key, [...(groups.get(key) ?? []), one]);
+  }
+  return [...groups].map(([key, ones]) => ({ key, ones }));
+}
+
+/** Splits a text into its short reason and the explanation. That of a policy has the reason in its parenthesis. */
+function reasonOf({ why, policy }) {
+  const inner = policy && /\((.+?)(?:[:;)]|$)/.exec(why);
+  if (inner) return [sentence(inner[1]), why];
+  const end = why.search(/[:;](\s|$)|\s\(/);
+  return end > 0 ? [sentence(why.slice(0, end)), why] : [sentence(why), ''];
+}
+
+function rejection({ key, ones }, redraw) {
+  const [one] = ones;
   const open = kept.opened.has(key);
   const toggled = (event) => {
     if (event.currentTarget.open === open) return;
@@ -43,19 +66,33 @@ function refusal(one, redraw) {
     else kept.opened.delete(key);
     redraw();
   };
-  return h('details', { class: 'envelope', open, ontoggle: toggled },
+  const [reason, explanation] = reasonOf(one);
+  const times = ones.length === 1 ? moment(one.at_ms) : `${count(ones.length)} times, last ${moment(one.at_ms)}`;
+  return h('details', { key, class: 'envelope', open, ontoggle: toggled },
     h('summary', null,
-      h('span', { class: 'soft' }, moment(one.at_ms)), ' ', h('strong', null, plain(one.status)), ' ',
-      one.channel ? `on ${one.channel} ` : '', one.who && ['from ', who(one.who)],
-      h('div', { class: 'break' }, one.why)),
+      h('strong', { class: 'break' }, reason.replace(/\.$/, '')), ones.length > 1 && [' ', badge('off', `× ${count(ones.length)}`)],
+      h('div', { class: 'soft' }, plain(one.status), one.channel && ` on ${one.channel}`, one.who && [' from ', who(one.who)], `, ${times}`),
+      explanation !== '' && !open && h('div', { class: 'break small' }, explanation)),
     open && h('div', null,
-      pairs(['Transaction', one.tx_id && h('code', null, one.tx_id)], ['Type', plain(one.type)], ...(one.who ? holding(one.who) : [])),
-      one.policy && [h('h3', null, 'The policy'), one.policy.signers && h('p', { class: 'break' }, one.policy.signers), h('div', { class: 'tree' }, verdict(one.policy))]));
+      pairs(
+        ['Text', [h('span', { class: 'break' }, one.why), ' ', copyButton(one.why, 'reason')]],
+        ['Type', plain(one.type)],
+        ...(one.who ? holding(one.who) : []),
+        [ones.length > 1 ? 'Transactions' : 'Transaction', transactions(ones)]),
+      one.policy && [h('h3', null, 'Policy'), one.policy.signers && h('p', { class: 'break' }, one.policy.signers), h('div', { class: 'tree' }, verdict(one.policy))]));
+}
+
+function transactions(ones) {
+  const named = ones.filter((one) => one.tx_id !== '');
+  const more = named.length - MAX_LISTED;
+  return named.length > 0 && [
+    named.slice(0, MAX_LISTED).map((one) => h('div', null, copyable(one.tx_id, 'transaction ID'), ones.length > 1 && h('span', { class: 'soft' }, ` ${moment(one.at_ms)}`))),
+    more > 0 && h('div', { class: 'soft' }, `and ${count(more)} more`)];
 }
 
 /** Returns a policy's tree with the result of each leaf. */
 function verdict(one) {
-  const mark = (holds) => [dot(holds ? 'good' : 'bad'), h('span', { class: 'soft' }, holds ? 'holds' : 'does not hold')];
+  const mark = (holds) => [dot(holds ? 'good' : 'bad'), h('span', { class: 'soft' }, holds ? 'satisfied' : 'not satisfied')];
   return h('div', null,
     h('div', { class: 'node' }, mark(one.holds), h('span', { class: 'name break' }, one.path), h('span', { class: 'sub' }, one.rule)),
     h('div', { class: 'leaves' },

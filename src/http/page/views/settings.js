@@ -16,7 +16,7 @@ export default {
     const is = (one) => kept.only === 'all' || !/^(default|\(embedded)/.test(one.source);
     const shown = config.keys.filter((one) => is(one) && `${one.key} ${one.source} ${write(one)}`.toLowerCase().includes(text));
     const end = [
-      choices('Which keys', kept.only, [['set', 'Set here'], ['all', `All ${config.keys.length}`]], (only) => {
+      choices('Which keys', kept.only, [['set', 'Changed'], ['all', `All ${config.keys.length}`]], (only) => {
         kept.only = only;
         redraw();
       }),
@@ -25,13 +25,18 @@ export default {
         redraw();
       }),
     ];
+    // sources are named as seen from the directory of the configuration file
+    const folder = config.source?.includes('/') ? config.source.slice(0, config.source.lastIndexOf('/') + 1) : '\n';
     const row = (one) => h('tr', { key: one.key },
-      h('td', null, h('code', { class: 'break' }, one.key)),
-      h('td', { class: 'wide break' }, one.hidden ? h('span', { class: 'soft' }, 'hidden') : write(one)),
-      h('td', { class: 'soft break' }, one.source));
-    return sheet(config.source ? `Settings of ${config.source}` : 'Settings', end, shown.length === 0 ? empty('No key is like that.')
-      : h('div', { class: 'scroll' }, h('table', { 'aria-label': 'Settings' },
-        h('thead', null, h('tr', null, ['Key', 'Value', 'From'].map((title) => h('th', { scope: 'col' }, title)))), h('tbody', null, shown.map(row)))));
+      h('td', { class: 'break' }, h('code', null, one.key)),
+      h('td', { class: 'break' }, one.hidden ? h('span', { class: 'soft' }, 'hidden') : write(one)),
+      h('td', { class: 'soft break', title: one.source }, one.source.startsWith(folder) ? one.source.slice(folder.length) : one.source));
+    return [
+      config.source && h('p', { class: 'soft break' }, 'Read from ', h('code', null, config.source)),
+      sheet('Settings', end, shown.length === 0 ? empty('No key matches.')
+        : h('table', { class: 'stacked settings', 'aria-label': 'Settings' },
+          h('thead', null, h('tr', null, ['Key', 'Value', 'Source'].map((title) => h('th', { scope: 'col' }, title)))), h('tbody', null, shown.map(row)))),
+    ];
   },
 };
 

@@ -32,7 +32,7 @@ export default {
         redraw();
       }),
     ];
-    return sheet('Streams', end, shown.length === 0 ? empty('No such stream is open.')
+    return sheet('Streams', end, shown.length === 0 ? empty(text === '' ? 'No stream of this kind is open.' : 'No stream matches.')
       : h('div', { class: 'scroll' }, streamTable(shown, redraw, false)));
   },
 };
@@ -51,12 +51,12 @@ export function streamTable(streams, redraw, ofOneChannel) {
       cell: (one) => (one.channel ? h('a', { href: link(one.channel), 'data-row': '' }, one.channel) : '–') },
     deliver && { id: 'behind', title: 'Behind', number: true, by: (one) => [slow(one) ? 1 : 0, one.behind ?? 0, one.blocked_ms ?? 0],
       cell: (one) => [one.behind === null || one.behind === undefined ? '–' : plural(one.behind, 'block'),
-        slow(one) && h('div', null, badge('busy', `takes nothing for ${span(one.blocked_now_ms)}`))] },
-    deliver && { id: 'position', title: 'Next block', number: true, rest: true, by: (one) => one.position, cell: (one) => count(one.position) },
-    deliver && { id: 'blocked', title: 'Held up', number: true, rest: true, by: (one) => one.blocked_ms, cell: (one) => span(one.blocked_ms ?? NaN) },
-    broadcast && { id: 'behind', title: 'In work', number: true, by: (one) => one.in_work, cell: (one) => count(one.in_work) },
+        slow(one) && h('div', null, badge('busy', `has not read for ${span(one.blocked_now_ms)}`))] },
+    deliver && { id: 'position', title: 'Next block', number: true, more: true, by: (one) => one.position, cell: (one) => count(one.position) },
+    deliver && { id: 'blocked', title: 'Blocked', number: true, rest: true, by: (one) => one.blocked_ms, cell: (one) => span(one.blocked_ms ?? NaN) },
+    broadcast && { id: 'behind', title: 'In flight', number: true, by: (one) => one.in_work, cell: (one) => count(one.in_work) },
     { id: 'messages', title: deliver ? 'Blocks sent' : broadcast ? 'Envelopes' : 'Requests', number: true, rest: true, by: (one) => one.messages, cell: (one) => count(one.messages) },
-    { id: 'bytes', title: 'Bytes', number: true, rest: true, by: (one) => one.bytes, cell: (one) => bytes(one.bytes) },
+    { id: 'bytes', title: 'Bytes', number: true, more: true, by: (one) => one.bytes, cell: (one) => bytes(one.bytes) },
     { id: 'open', title: 'Open for', number: true, rest: true, by: (one) => -one.started_ms, cell: (one) => ago(one.started_ms, now()) },
   ].filter(Boolean);
   return table({ name: 'Streams', columns, rows: streams, key: (one) => one.id, kept, redraw });

@@ -1,25 +1,27 @@
 // The timeline of one envelope, by its transaction ID.
 
+import { copyable } from '../clipboard.js';
 import { h } from '../dom.js';
 import { count, instant, latency } from '../format.js';
 import { body, empty, pairs, sheet, withKey } from '../parts.js';
 import { link, sentence } from './channels.js';
 
-const SAYS = {
+const STEPS = {
   received: 'Received from the client',
-  validated: 'Found valid',
-  enqueued: 'Let through the gate',
-  acknowledged: 'Durable; the client was told so',
+  validated: 'Validated',
+  enqueued: 'Accepted by the gate',
+  acknowledged: 'Durable, and acknowledged to the client',
   consumed: 'Read from the topic',
   cut: 'Cut into a block',
-  written: 'Its block was written',
-  delivered: 'Its block was first delivered',
-  refused: 'Refused',
+  written: 'Block written',
+  delivered: 'Block first delivered',
+  refused: 'Rejected',
 };
 
 export default {
   id: 'transaction',
   title: 'Transaction',
+  maxArguments: 1,
   feeds: ([id]) => (id ? [[`tx/${encodeURIComponent(id)}`, 2000]] : []),
   /** Shows an unknown transaction itself. */
   speaks: true,
@@ -31,11 +33,11 @@ export default {
       if (wanted !== '') location.hash = `#/transaction/${encodeURIComponent(wanted)}`;
     };
     const form = h('form', { class: 'row', onsubmit: go },
-      h('input', { type: 'search', name: 'id', class: 'mono', placeholder: withKey('Transaction id'), 'aria-label': 'Transaction id', 'data-search': '', autocomplete: 'off', spellcheck: 'false', key: id ?? '' }),
+      h('input', { type: 'search', name: 'id', class: 'mono', placeholder: withKey('Transaction ID'), 'aria-label': 'Transaction ID', 'data-search': '', autocomplete: 'off', spellcheck: 'false', key: id ?? '' }),
       h('button', { class: 'act' }, 'Look up'));
     const found = id && values[path];
     return sheet('Transaction', form,
-      !id ? empty('The newest 50,000 envelopes and some more are remembered, since the start of the node. Look one up by its transaction’s id.')
+      !id ? empty('The node retains the timelines of at least the newest 50,000 envelopes since it started. Look one up by its transaction ID.')
         : found ? life(found)
           : errors[path]?.status && empty([h('code', { class: 'break' }, id), ' ', sentence(errors[path].message)]));
   },
@@ -50,7 +52,7 @@ function life(found) {
     const x = whole > 0 ? Math.min(100 - width, (100 * until) / whole) : 0;
     until = step.after_us;
     return h('tr', { key: step.step },
-      h('td', { class: 'step' }, SAYS[step.step] ?? step.step),
+      h('td', { class: 'step' }, STEPS[step.step] ?? step.step),
       h('td', { class: 'number' }, latency(step.after_us / 1000)),
       h('td', { class: 'number' }, took > 0 ? `+${latency(took / 1000)}` : ''),
       h('td', { class: 'wide rest' }, h('svg', { class: 'bar', viewBox: '0 0 100 8', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
@@ -58,15 +60,15 @@ function life(found) {
   });
   return [
     body(pairs(
-      ['Id', h('code', null, found.tx_id)],
+      ['ID', copyable(found.tx_id, 'transaction ID')],
       ['Channel', found.channel && h('a', { href: link(found.channel) }, found.channel)],
       ['Block', known(found.block) && blockOf(found, found.block)],
       ['Offset', known(found.offset) && count(found.offset)],
-      ['Refused', found.refused],
+      ['Rejected', found.refused],
       ['Received', found.steps.length > 0 && instant(found.steps[0].at_us / 1000)],
-      ['Sent also', found.others?.length > 0 && others(found)])),
-    h('div', { class: 'scroll' }, h('table', { 'aria-label': 'What happened when' },
-      h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'Step'), h('th', { scope: 'col', class: 'number' }, 'After'), h('th', { scope: 'col', class: 'number' }, 'Took'), h('th', { class: 'rest' }))),
+      ['Also sent', found.others?.length > 0 && others(found)])),
+    h('div', { class: 'scroll' }, h('table', { 'aria-label': 'Timeline' },
+      h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'Step'), h('th', { scope: 'col', class: 'number' }, 'After'), h('th', { scope: 'col', class: 'number' }, 'Took'), h('th', { scope: 'col', class: 'rest' }, 'Share'))),
       h('tbody', null, rows))),
   ];
 }
@@ -78,5 +80,5 @@ const blockOf = ({ channel }, number) => h('a', { href: `${link(channel)}/blocks
 function others(found) {
   return found.others.map((life, at) => [
     at > 0 && '; ', instant(life.at_us / 1000), ', ',
-    known(life.block) ? ['in block ', blockOf(found, life.block)] : life.refused ? `refused: ${life.refused}` : 'in no block']);
+    known(life.block) ? ['in block ', blockOf(found, life.block)] : life.refused ? `rejected: ${life.refused}` : 'in no block']);
 }

@@ -211,7 +211,7 @@ fn make(
             counted(torn.bytes, "byte")
         );
     }
-    match place.serving.engine(&imported.snapshot) {
+    match place.consensus_mapping.engine(&imported.snapshot) {
         Ok(ConsenterKind::Kafka { .. }) => {
             let next = LastBlock::parse(&imported.last)?.metadata.last_offset_persisted.next();
             say!("  goes on with the record at offset {} of its topic", next.0);

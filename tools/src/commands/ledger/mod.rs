@@ -97,7 +97,7 @@ pub fn run(command: &LedgerCommand) -> ExitCode {
 /// The directory of ledgers, and the consenters that the node has for its channels.
 struct Ledgers {
     location: PathBuf,
-    serving: ConsensusMapping,
+    consensus_mapping: ConsensusMapping,
     /// Public keys of the node's TLS certificates; `None` without a configuration.
     tls_keys: Option<Vec<Bytes>>,
 }
@@ -107,13 +107,13 @@ impl LedgerLocation {
         match &self.ledger {
             // no configuration is needed then
             Some(folder) if self.config.is_none() => {
-                Ok(Ledgers { location: folder.clone(), serving: ConsensusMapping::default(), tls_keys: None })
+                Ok(Ledgers { location: folder.clone(), consensus_mapping: ConsensusMapping::default(), tls_keys: None })
             }
             folder => {
                 let settings = load_settings(self.config.clone(), &variables())?.settings;
                 let tls_keys = Some(settings.tls_keys());
                 let location = folder.clone().unwrap_or(settings.ledger_location);
-                Ok(Ledgers { location, serving: settings.serving, tls_keys })
+                Ok(Ledgers { location, consensus_mapping: settings.consensus_mapping, tls_keys })
             }
         }
     }

@@ -44,7 +44,7 @@ pub(super) fn import_log(
     let ledger = store.open(channel)?;
     let config = ledger.block(ledger.last_config())?.with_context(|| format!("{channel}: no config block"))?;
     let snapshot = ChannelSnapshot::from_config_block(&config.decode(), catalog)?;
-    if place.serving.engine(&snapshot).ok() != Some(ConsenterKind::Raft) || transfer::has_log(&ledger) {
+    if place.consensus_mapping.engine(&snapshot).ok() != Some(ConsenterKind::Raft) || transfer::has_log(&ledger) {
         return Ok(());
     }
     let Some(keys) = &place.tls_keys else {

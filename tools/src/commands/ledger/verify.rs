@@ -49,7 +49,7 @@ pub(super) fn verify(arguments: &VerifyArguments, place: &Ledgers) -> anyhow::Re
     let catalog = Arc::<ConfigCache>::default();
     let mut findings = Vec::new();
     for id in channels(&store, &arguments.channel)? {
-        let finding = look(&store, &id, &catalog)?;
+        let finding = verify_channel(&store, &id, &catalog)?;
         if !arguments.json {
             say!("{}", finding.text());
         }
@@ -64,7 +64,7 @@ pub(super) fn verify(arguments: &VerifyArguments, place: &Ledgers) -> anyhow::Re
     Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn look(store: &LedgerProvider, id: &ChannelId, catalog: &Arc<ConfigCache>) -> anyhow::Result<Finding> {
+fn verify_channel(store: &LedgerProvider, id: &ChannelId, catalog: &Arc<ConfigCache>) -> anyhow::Result<Finding> {
     let ledger = match store.open(id) {
         Ok(ledger) => ledger,
         // no statement about the blocks
