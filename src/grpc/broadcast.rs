@@ -17,25 +17,23 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fabric_proto::common::Status as FabricStatus;
 use fabric_proto::orderer::BroadcastResponse;
 use http_body::Frame;
-use orderer_actors::mailbox::{Gate, Order, OrderError, OrderResult, ValidatedEnvelope};
+use orderer_actors::Channel;
+use orderer_actors::mailbox::{OrderError, OrderResult, ValidatedEnvelope};
 use orderer_actors::observer::{EnvelopeIdentity, Method, Stage, StreamHandle, StreamObserver, ValidationRecord};
 use orderer_actors::trace::StagedSpan;
-use orderer_actors::validation_queue::{acquire_validation_permit, on_own_thread};
-use orderer_actors::{Channel, NodeContext};
 use prost::Message as _;
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
-use tracing::{Instrument as _, Span};
 
+use super::gate_entry::{AdmittedBatch, CROWD_PART, GateOutcome, PendingAdmission, stalled, unavailable, wait_at_gate};
 use super::message_reader::{IncomingMessage, MessageReader, trailers};
+use super::offloaded_validation::{OffloadedValidation, offload, validate_in_parts};
 use super::service::GrpcContext;
 use super::validate::{self, RejectedResponse, ValidEnvelope, ValidationOutcome, validate_batch};
 use crate::admission::{Charge, OpenStream, Phase, RejectionReason, now_ms, site};
@@ -43,7 +41,7 @@ use crate::connection::ConnectInfo;
 use crate::traces::RemoteParent;
 
 /// Maximum number of in-flight envelopes of one stream; the next is read when a response has been sent.
-const IN_WORK_MAX: usize = 256;
+const MAX_IN_FLIGHT: usize = 256;
 /// Maximum number of envelopes read before the first of them is validated.
 const READ_AT_ONCE: usize = 16;
 /// Number of waiting envelopes from which half of them are validated on another thread, if a processor is free:
@@ -53,27 +51,6 @@ const SHARE_FROM: usize = 4;
 /// The framed response SUCCESS without a text: `BroadcastResponse { status: 200 }`.
 const SUCCESS_FRAME: [u8; 8] = [0, 0, 0, 0, 3, 0x08, 0xc8, 0x01];
 
-/// Validates envelopes elsewhere: resolves to the results in the order of the envelopes, or to how the thread failed.
-type OffloadedValidation = Pin<Box<dyn Future<Output = Result<Vec<(ValidationOutcome, Charge)>, String>> + Send>>;
-type PendingAdmission = Pin<Box<dyn Future<Output = Entered> + Send>>;
-
-/// Time without progress after which a channel rejects the envelopes that wait at its gate.
-const GATE_PATIENCE: Duration = Duration::from_secs(30);
-/// The same limit when the waiting streams together hold more than one part in [`CROWD_PART`] of the memory for
-/// clients.
-const CROWDED_PATIENCE: Duration = Duration::from_secs(5);
-const CROWD_PART: usize = 8;
-/// Interval at which a waiting stream checks whether the channel makes progress.
-const GATE_LOOK: Duration = Duration::from_secs(1);
-
-/// Outcome of waiting for capacity at a channel's gate.
-enum Entered {
-    Passed(oneshot::Receiver<OrderResult>),
-    Closed,
-    /// The channel has admitted nothing for this long.
-    Still(Duration),
-}
-
 /// The response body of one Broadcast call.
 pub(super) struct BroadcastStream {
     shared: GrpcContext,
@@ -81,24 +58,24 @@ pub(super) struct BroadcastStream {
     /// The client's trace.
     parent: RemoteParent,
     /// This stream's entry in the registry of streams.
-    place: StreamHandle,
+    handle: StreamHandle,
     /// The client's address, by which config updates take turns.
     client: IpAddr,
     reading: Reading,
     /// Validated envelopes, by this thread or the other one, that no chain has yet.
-    judged: VecDeque<(ValidationOutcome, Charge)>,
-    /// The envelopes that the other thread validates; they follow those in `judged`.
-    elsewhere: Option<OffloadedValidation>,
+    validated: VecDeque<(ValidationOutcome, Charge)>,
+    /// The envelopes that the other thread validates; they follow those in `validated`.
+    offloaded: Option<OffloadedValidation>,
     /// An envelope that waits for capacity at its channel's gate.
-    entering: Option<(PendingAdmission, SubmittedEnvelope)>,
-    /// Envelopes that were handed over or rejected, in the order of their responses.
-    answers: VecDeque<PendingResponse>,
+    at_gate: Option<(PendingAdmission, SubmittedEnvelope)>,
+    /// Envelopes that were submitted over or rejected, in the order of their responses.
+    responses: VecDeque<PendingResponse>,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     end: Option<Status>,
     ended: bool,
     observer: StreamObserver,
     /// Bytes charged for envelopes that were read and not responded to.
-    in_work_bytes: usize,
+    in_flight_bytes: usize,
     /// Whether an envelope was accepted, which proves the sender's identity.
     is_known: bool,
     _open: OpenStream,
@@ -114,8 +91,8 @@ enum Reading {
 /// An envelope on its way to its chain.
 struct SubmittedEnvelope {
     channel: Arc<Channel>,
-    judged: ValidationRecord,
-    named: EnvelopeIdentity,
+    validation: ValidationRecord,
+    identity: EnvelopeIdentity,
     /// Released when the response is sent.
     charge: Charge,
 }
@@ -123,13 +100,13 @@ struct SubmittedEnvelope {
 enum PendingResponse {
     Expected {
         receiver: oneshot::Receiver<OrderResult>,
-        handed: SubmittedEnvelope,
+        submitted: SubmittedEnvelope,
     },
     Rejected {
         refused: RejectedResponse,
         /// The channel of the rejected envelope, if it belongs to one.
         channel: Option<Arc<Channel>>,
-        judged: ValidationRecord,
+        validation: ValidationRecord,
     },
 }
 
@@ -141,25 +118,25 @@ impl BroadcastStream {
         parent: RemoteParent,
         open: OpenStream,
     ) -> Self {
-        let place = shared.context.observer.streams().open(Method::Broadcast, connection.peer);
+        let handle = shared.context.observer.streams().open(Method::Broadcast, connection.peer);
         let stopping = Box::pin(shared.stopping.clone().cancelled_owned());
         let observer = shared.context.observer.stream(Method::Broadcast);
         Self {
             shared,
             reader,
             parent,
-            place,
+            handle,
             client: site(connection.peer.ip()),
             reading: Reading::Open,
-            judged: VecDeque::new(),
-            elsewhere: None,
-            entering: None,
-            answers: VecDeque::new(),
+            validated: VecDeque::new(),
+            offloaded: None,
+            at_gate: None,
+            responses: VecDeque::new(),
             stopping,
             end: None,
             ended: false,
             observer,
-            in_work_bytes: 0,
+            in_flight_bytes: 0,
             is_known: false,
             _open: open,
         }
@@ -167,23 +144,23 @@ impl BroadcastStream {
 
     /// Reads the envelopes that have arrived and validates them. Returns whether anything happened.
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
-        let in_work = self.judged.len() + self.answers.len() + usize::from(self.entering.is_some());
-        if self.reading == Reading::Done || self.elsewhere.is_some() {
+        let in_flight = self.validated.len() + self.responses.len() + usize::from(self.at_gate.is_some());
+        if self.reading == Reading::Done || self.offloaded.is_some() {
             return false;
         }
-        if in_work >= IN_WORK_MAX || self.in_work_bytes >= self.shared.stream_bytes {
+        if in_flight >= MAX_IN_FLIGHT || self.in_flight_bytes >= self.shared.stream_bytes {
             self.reader.pause();
             return false;
         }
         let mut read: Vec<IncomingMessage> = Vec::new();
-        while read.len() < READ_AT_ONCE && self.in_work_bytes < self.shared.stream_bytes {
+        while read.len() < READ_AT_ONCE && self.in_flight_bytes < self.shared.stream_bytes {
             match self.reader.poll_next(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(incoming))) => {
                     if read.is_empty() {
                         read.reserve(READ_AT_ONCE);
                     }
-                    self.in_work_bytes += incoming.charge.bytes();
+                    self.in_flight_bytes += incoming.charge.bytes();
                     read.push(incoming);
                 }
                 Poll::Ready(None) => {
@@ -207,39 +184,32 @@ impl BroadcastStream {
             }
         }
         for incoming in &read {
-            self.place.count(incoming.bytes.len());
+            self.handle.count(incoming.bytes.len());
         }
-        self.place.set_in_flight(in_work + read.len());
+        self.handle.set_in_flight(in_flight + read.len());
         let (context, parent) = (Arc::clone(&self.shared.context), self.parent.clone());
         if read.iter().any(|incoming| validate::config_update_queue(&incoming.bytes, &context).is_some()) {
             // this thread serves other streams too
-            self.elsewhere = Some(Box::pin(judge_in_parts(read, context, parent, self.client)));
+            self.offloaded = Some(Box::pin(validate_in_parts(read, context, parent, self.client)));
             return true;
         }
-        let _at_work = self.shared.judges.begin();
-        if read.len() >= SHARE_FROM && self.shared.judges.have_room() {
+        let _at_work = self.shared.validation_threads.begin();
+        if read.len() >= SHARE_FROM && self.shared.validation_threads.have_room() {
             let half = read.split_off(read.len() / 2);
-            let other = self.shared.judges.begin();
-            self.elsewhere = Some(Box::pin(async move {
-                let work = move || {
-                    let judged = validate_batch(half, &context, &parent);
-                    drop(other);
-                    judged
-                };
-                spawn_blocking(work).await.map_err(|error| error.to_string())
-            }));
+            let other = self.shared.validation_threads.begin();
+            self.offloaded = Some(offload(half, context, parent, other));
         }
-        self.judged.extend(validate_batch(read, &self.shared.context, &self.parent));
+        self.validated.extend(validate_batch(read, &self.shared.context, &self.parent));
         true
     }
 
     /// Collects what the other thread has validated.
     fn join(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(elsewhere) = &mut self.elsewhere else { return false };
-        let Poll::Ready(outcome) = elsewhere.as_mut().poll(cx) else { return false };
-        self.elsewhere = None;
+        let Some(offloaded) = &mut self.offloaded else { return false };
+        let Poll::Ready(outcome) = offloaded.as_mut().poll(cx) else { return false };
+        self.offloaded = None;
         match outcome {
-            Ok(judged) => self.judged.extend(judged),
+            Ok(outcomes) => self.validated.extend(outcomes),
             Err(why) => {
                 tracing::error!(target: "orderer.grpc", %why, "validating an envelope");
                 self.reading = Reading::Done;
@@ -261,36 +231,37 @@ impl BroadcastStream {
     fn admit(&mut self, cx: &mut Context<'_>, batch: &mut AdmittedBatch) -> bool {
         let mut progress = false;
         loop {
-            if let Some((entering, _)) = &mut self.entering {
-                let Poll::Ready(entered) = entering.as_mut().poll(cx) else { return progress };
-                if let Some((_, handed)) = self.entering.take() {
-                    handed.channel.observer().stage(Stage::Gate, handed.judged.at.elapsed());
-                    match entered {
-                        Entered::Passed(receiver) => self.expect(Some(receiver), handed),
-                        Entered::Closed => self.expect(None, handed),
-                        Entered::Still(time) => {
+            if let Some((admission, _)) = &mut self.at_gate {
+                let Poll::Ready(outcome) = admission.as_mut().poll(cx) else { return progress };
+                if let Some((_, submitted)) = self.at_gate.take() {
+                    submitted.channel.observer().stage(Stage::Gate, submitted.validation.at.elapsed());
+                    match outcome {
+                        GateOutcome::Passed(receiver) => self.expect(Some(receiver), submitted),
+                        GateOutcome::Closed => self.expect(None, submitted),
+                        GateOutcome::Stalled(time) => {
                             self.shared.admission.refusals.count(RejectionReason::Gate);
-                            self.turn_away(&still(&handed.channel, time), handed);
+                            self.reject_submitted(&stalled(&submitted.channel, time), submitted);
                         }
                     }
                 }
                 progress = true;
             }
-            let Some((ValidationOutcome { verdict, judged, channel, trace }, charge)) = self.judged.pop_front() else {
+            let Some((ValidationOutcome { verdict, validation, channel, trace }, charge)) = self.validated.pop_front()
+            else {
                 return progress;
             };
             progress = true;
             match verdict {
-                Ok(ValidEnvelope { channel, submission, named }) => {
+                Ok(ValidEnvelope { channel, submission, identity }) => {
                     if !self.is_known {
                         self.is_known = true;
                         self.reader.peer().reaches(Phase::Known);
                     }
-                    self.enter(submission, trace, SubmittedEnvelope { channel, judged, named, charge }, batch);
+                    self.enter(submission, trace, SubmittedEnvelope { channel, validation, identity, charge }, batch);
                 }
                 Err(refused) => {
-                    self.in_work_bytes = self.in_work_bytes.saturating_sub(charge.bytes());
-                    self.refuse(refused, channel, judged);
+                    self.in_flight_bytes = self.in_flight_bytes.saturating_sub(charge.bytes());
+                    self.refuse(refused, channel, validation);
                 }
             }
         }
@@ -300,73 +271,63 @@ impl BroadcastStream {
         &mut self,
         submission: ValidatedEnvelope,
         trace: StagedSpan,
-        handed: SubmittedEnvelope,
+        submitted: SubmittedEnvelope,
         batch: &mut AdmittedBatch,
     ) {
-        match trace.in_scope(|| handed.channel.gate().try_admit(submission)) {
+        match trace.in_scope(|| submitted.channel.gate().try_admit(submission)) {
             Ok((order, receiver)) => {
-                batch.push(&handed.channel, order);
-                self.expect(Some(receiver), handed);
+                batch.push(&submitted.channel, order);
+                self.expect(Some(receiver), submitted);
             }
             Err(submission) => {
                 // the chain answers what has gathered, which makes room
                 batch.send();
-                let at_gate = Arc::clone(&handed.channel);
-                // it goes on reading until it holds as much
-                let held = self.shared.stream_bytes.max(self.in_work_bytes);
+                // the stream goes on reading until it holds as much
+                let held = self.shared.stream_bytes.max(self.in_flight_bytes);
                 let crowd = self.shared.admission.budget.limit() / CROWD_PART;
-                let entering: PendingAdmission = Box::pin(async move {
-                    let span = trace.span().cloned().unwrap_or_else(Span::none);
-                    let _outside = at_gate.gate().stand_outside(held);
-                    tokio::select! {
-                        receiver = at_gate.gate().order(submission).instrument(span) => {
-                            receiver.map_or(Entered::Closed, Entered::Passed)
-                        }
-                        time = stands_still(at_gate.gate(), crowd) => Entered::Still(time),
-                    }
-                });
-                self.entering = Some((entering, handed));
+                let admission = wait_at_gate(Arc::clone(&submitted.channel), submission, trace, held, crowd);
+                self.at_gate = Some((admission, submitted));
             }
         }
     }
 
-    fn expect(&mut self, receiver: Option<oneshot::Receiver<OrderResult>>, handed: SubmittedEnvelope) {
+    fn expect(&mut self, receiver: Option<oneshot::Receiver<OrderResult>>, submitted: SubmittedEnvelope) {
         if let Some(receiver) = receiver {
-            self.answers.push_back(PendingResponse::Expected { receiver, handed });
+            self.responses.push_back(PendingResponse::Expected { receiver, submitted });
             return;
         }
-        self.turn_away(&unavailable(&handed.channel), handed);
+        self.reject_submitted(&unavailable(&submitted.channel), submitted);
     }
 
     /// Rejects an envelope that its channel does not accept now.
-    fn turn_away(&mut self, refused: &RejectedResponse, handed: SubmittedEnvelope) {
-        let SubmittedEnvelope { channel, judged, named, charge } = handed;
-        self.in_work_bytes = self.in_work_bytes.saturating_sub(charge.bytes());
-        self.shared.context.observer.rejected_by_chain(&named, refused.status, &refused.info);
-        self.refuse(refused.clone(), Some(channel), judged);
+    fn reject_submitted(&mut self, refused: &RejectedResponse, submitted: SubmittedEnvelope) {
+        let SubmittedEnvelope { channel, validation, identity, charge } = submitted;
+        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(charge.bytes());
+        self.shared.context.observer.rejected_by_chain(&identity, refused.status, &refused.info);
+        self.refuse(refused.clone(), Some(channel), validation);
     }
 
     /// Queues a rejection. It ends the stream and drops what was read behind it, except when the sender is over its
     /// limit.
-    fn refuse(&mut self, refused: RejectedResponse, channel: Option<Arc<Channel>>, judged: ValidationRecord) {
+    fn refuse(&mut self, refused: RejectedResponse, channel: Option<Arc<Channel>>, validation: ValidationRecord) {
         let keeps_stream_open = refused.keeps_stream_open;
-        self.answers.push_back(PendingResponse::Rejected { refused, channel, judged });
+        self.responses.push_back(PendingResponse::Rejected { refused, channel, validation });
         if keeps_stream_open {
             return;
         }
         self.reading = Reading::Done;
-        self.judged.clear();
-        self.elsewhere = None;
-        self.entering = None;
+        self.validated.clear();
+        self.offloaded = None;
+        self.at_gate = None;
     }
 
     /// Collects the responses that are there, in order.
     fn answer(&mut self, cx: &mut Context<'_>, out: &mut BytesMut) -> bool {
         let mut progress = false;
-        while let Some(front) = self.answers.front_mut() {
-            let answer = match front {
+        while let Some(front) = self.responses.front_mut() {
+            let result = match front {
                 PendingResponse::Rejected { refused, .. } => Err(refused.clone()),
-                PendingResponse::Expected { receiver, handed } => match Pin::new(receiver).poll(cx) {
+                PendingResponse::Expected { receiver, submitted } => match Pin::new(receiver).poll(cx) {
                     Poll::Pending => return progress,
                     Poll::Ready(Ok(Ok(()))) => Ok(()),
                     Poll::Ready(Ok(Err(OrderError::NoLongerValid { kind, text }))) => {
@@ -374,31 +335,31 @@ impl BroadcastStream {
                     }
                     Poll::Ready(Ok(Err(refusal))) => Err(RejectedResponse::unavailable(refusal.to_string())),
                     // the chain died before it answered
-                    Poll::Ready(Err(_)) => Err(unavailable(&handed.channel)),
+                    Poll::Ready(Err(_)) => Err(unavailable(&submitted.channel)),
                 },
             };
             progress = true;
-            let status = answer.as_ref().map_or_else(|refused| refused.status, |()| FabricStatus::Success);
+            let status = result.as_ref().map_or_else(|refused| refused.status, |()| FabricStatus::Success);
             let mut late = None;
-            match self.answers.pop_front() {
-                Some(PendingResponse::Expected { handed, .. }) => {
-                    handed.channel.observer().answered(&handed.judged, true, status);
-                    self.in_work_bytes = self.in_work_bytes.saturating_sub(handed.charge.bytes());
-                    late = Some(handed.named);
+            match self.responses.pop_front() {
+                Some(PendingResponse::Expected { submitted, .. }) => {
+                    submitted.channel.observer().answered(&submitted.validation, true, status);
+                    self.in_flight_bytes = self.in_flight_bytes.saturating_sub(submitted.charge.bytes());
+                    late = Some(submitted.identity);
                 }
-                Some(PendingResponse::Rejected { channel: Some(channel), judged, .. }) => {
-                    channel.observer().answered(&judged, false, status);
+                Some(PendingResponse::Rejected { channel: Some(channel), validation, .. }) => {
+                    channel.observer().answered(&validation, false, status);
                 }
-                Some(PendingResponse::Rejected { channel: None, judged, .. }) => {
-                    self.shared.context.observer.responded_without_channel(&judged, status);
+                Some(PendingResponse::Rejected { channel: None, validation, .. }) => {
+                    self.shared.context.observer.responded_without_channel(&validation, status);
                 }
                 None => {}
             }
             self.observer.sent(1);
-            if let (Err(refused), Some(named)) = (&answer, late) {
-                self.shared.context.observer.rejected_by_chain(&named, status, &refused.info);
+            if let (Err(refused), Some(identity)) = (&result, late) {
+                self.shared.context.observer.rejected_by_chain(&identity, status, &refused.info);
             }
-            match answer {
+            match result {
                 Ok(()) => out.put_slice(&SUCCESS_FRAME),
                 Err(refused) => {
                     tracing::debug!(target: "orderer.grpc", status = ?refused.status, info = %refused.info, "envelope rejected");
@@ -406,60 +367,33 @@ impl BroadcastStream {
                     if refused.keeps_stream_open {
                         continue;
                     }
-                    self.answers.clear();
-                    self.judged.clear();
-                    self.elsewhere = None;
-                    self.entering = None;
+                    self.responses.clear();
+                    self.validated.clear();
+                    self.offloaded = None;
+                    self.at_gate = None;
                     self.reading = Reading::Done;
                 }
             }
         }
         if progress {
-            self.place.set_in_flight(self.judged.len() + self.answers.len() + usize::from(self.entering.is_some()));
+            self.handle
+                .set_in_flight(self.validated.len() + self.responses.len() + usize::from(self.at_gate.is_some()));
         }
         progress
     }
 
     fn is_idle(&self) -> bool {
         self.reading == Reading::Done
-            && self.judged.is_empty()
-            && self.elsewhere.is_none()
-            && self.entering.is_none()
-            && self.answers.is_empty()
+            && self.validated.is_empty()
+            && self.offloaded.is_none()
+            && self.at_gate.is_none()
+            && self.responses.is_empty()
     }
 
     fn notice_stop(&mut self, cx: &mut Context<'_>) {
         if self.reading == Reading::Open && self.stopping.as_mut().poll(cx).is_ready() {
             self.reading = Reading::Done;
             self.end = Some(Status::unavailable("the orderer is shutting down"));
-        }
-    }
-}
-
-/// Envelopes that were admitted to one channel and are not sent to its chain yet.
-#[derive(Default)]
-struct AdmittedBatch {
-    orders: Vec<Order>,
-    channel: Option<Arc<Channel>>,
-}
-
-impl AdmittedBatch {
-    /// Adds an order; sends those before it if they belong to another channel.
-    fn push(&mut self, channel: &Arc<Channel>, order: Order) {
-        if self.channel.as_ref().is_some_and(|other| !Arc::ptr_eq(other, channel)) {
-            self.send();
-        }
-        if self.channel.is_none() {
-            self.channel = Some(Arc::clone(channel));
-            self.orders.reserve(READ_AT_ONCE / 2);
-        }
-        self.orders.push(order);
-    }
-
-    /// Sends what has gathered. If the channel's gate is closed meanwhile, the orders' receivers report it.
-    fn send(&mut self) {
-        if let Some(channel) = self.channel.take() {
-            channel.gate().send(std::mem::take(&mut self.orders));
         }
     }
 }
@@ -480,14 +414,14 @@ impl http_body::Body for BroadcastStream {
             let answered = stream.answer(cx, &mut out);
             let joined = stream.join(cx);
             let submitted = stream.submit(cx);
-            // answers leave before more signatures are verified
+            // responses leave before more signatures are verified
             let read = out.is_empty() && stream.read(cx);
             if !(answered || joined || submitted || read) || (!out.is_empty() && !answered) {
                 break;
             }
         }
         if !out.is_empty() {
-            // until the next poll, which comes when there is room for more answers
+            // until the next poll, which comes when there is room for more responses
             stream.reader.turn().of_client(now_ms());
             return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
         }
@@ -499,72 +433,6 @@ impl http_body::Body for BroadcastStream {
         }
         Poll::Pending
     }
-}
-
-/// Validates envelopes that include config updates, each of which runs on a blocking thread when its turn has come.
-/// Stops behind the first envelope whose response ends the stream.
-async fn judge_in_parts(
-    read: Vec<IncomingMessage>,
-    context: Arc<NodeContext>,
-    parent: RemoteParent,
-    client: IpAddr,
-) -> Result<Vec<(ValidationOutcome, Charge)>, String> {
-    let mut judged: Vec<(ValidationOutcome, Charge)> = Vec::with_capacity(read.len());
-    let mut read = read.into_iter().peekable();
-    while let Some(first) = read.next() {
-        let (with, parent) = (Arc::clone(&context), parent.clone());
-        if let Some(channel) = validate::config_update_queue(&first.bytes, &context) {
-            match acquire_validation_permit(&channel, Some(client)).await {
-                Ok(turn) => {
-                    let work = move || {
-                        let judged = validate_batch(vec![first], &with, &parent);
-                        drop(turn);
-                        judged
-                    };
-                    judged.extend(on_own_thread(work).await.map_err(|error| error.to_string())?);
-                }
-                Err(crowded) => {
-                    judged.push((validate::reject_without_validation(crowded.to_string(), &context), first.charge));
-                }
-            }
-        } else {
-            let mut part = vec![first];
-            while let Some(next) = read.next_if(|next| validate::config_update_queue(&next.bytes, &context).is_none()) {
-                part.push(next);
-            }
-            let work = spawn_blocking(move || validate_batch(part, &with, &parent));
-            judged.extend(work.await.map_err(|error| error.to_string())?);
-        }
-        if judged
-            .iter()
-            .any(|(judgement, _)| judgement.verdict.as_ref().is_err_and(|refused| !refused.keeps_stream_open))
-        {
-            break;
-        }
-    }
-    Ok(judged)
-}
-
-/// Resolves when a channel has admitted nothing for too long, because waiting streams hold memory that others need.
-async fn stands_still(gate: &Gate, crowd_bytes: usize) -> Duration {
-    loop {
-        let time = gate.still_for();
-        if time >= GATE_PATIENCE || (time >= CROWDED_PATIENCE && gate.outside_bytes() > crowd_bytes) {
-            return time;
-        }
-        tokio::time::sleep(GATE_LOOK).await;
-    }
-}
-
-fn still(channel: &Channel, time: Duration) -> RejectedResponse {
-    let (id, seconds, state) = (channel.id(), time.as_secs(), channel.state());
-    RejectedResponse::unavailable(format!(
-        "channel '{id}' does not take messages now: it has acknowledged none for {seconds} s, and as many wait as may ({state})"
-    ))
-}
-
-fn unavailable(channel: &Channel) -> RejectedResponse {
-    RejectedResponse::unavailable(format!("channel '{}' does not take messages now: {}", channel.id(), channel.state()))
 }
 
 fn put_response(out: &mut BytesMut, status: FabricStatus, info: String) {

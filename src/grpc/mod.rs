@@ -5,7 +5,9 @@
 
 mod broadcast;
 mod deliver;
+mod gate_entry;
 mod message_reader;
+mod offloaded_validation;
 mod request_trace;
 mod service;
 mod step;

@@ -33,7 +33,7 @@ pub struct GrpcContext {
     /// Limits on clients: connections, streams, memory.
     pub admission: Admission,
     /// Counts the threads that validate envelopes.
-    pub judges: ValidationThreads,
+    pub validation_threads: ValidationThreads,
     /// Maximum size in bytes of one stream's in-flight envelopes.
     pub stream_bytes: usize,
     /// Maximum size in bytes of a message.

@@ -39,7 +39,7 @@ pub(crate) struct RejectedResponse {
 pub(crate) struct ValidEnvelope {
     pub(crate) channel: Arc<Channel>,
     pub(crate) submission: ValidatedEnvelope,
-    pub(crate) named: EnvelopeIdentity,
+    pub(crate) identity: EnvelopeIdentity,
 }
 
 /// A validated envelope, or its rejection.
@@ -48,7 +48,7 @@ pub(crate) type ValidationResult = Result<ValidEnvelope, RejectedResponse>;
 /// A verdict, and what is retained of its envelope until the response is sent.
 pub(super) struct ValidationOutcome {
     pub(super) verdict: ValidationResult,
-    pub(super) judged: ValidationRecord,
+    pub(super) validation: ValidationRecord,
     /// The channel of a rejected envelope, if it belongs to one.
     pub(super) channel: Option<Arc<Channel>>,
     /// The envelope's span, if tracing is enabled.
@@ -98,12 +98,12 @@ pub(super) fn validate_batch(
     let mut before = Instant::now();
     // each envelope has its share of what was done for all together
     let share = (before - began) / count;
-    let judge = |(found, charge): (Result<RoutedEnvelope, RejectedResponse>, Charge)| {
+    let validate = |(found, charge): (Result<RoutedEnvelope, RejectedResponse>, Charge)| {
         let kind = found.as_ref().map_or(EnvelopeKind::UNKNOWN, RoutedEnvelope::kind);
         let tx = found.as_ref().ok().and_then(|found| found.transaction(context));
         let (verdict, channel) = match found
             .map_err(|refused| (refused, None))
-            .and_then(|f| f.judge(Some(&mut tally), circumstances, context))
+            .and_then(|f| f.validate(Some(&mut tally), circumstances, context))
         {
             Ok(accepted) => (Ok(accepted), None),
             Err((refused, channel)) => (Err(refused), channel),
@@ -111,9 +111,9 @@ pub(super) fn validate_batch(
         let at = Instant::now();
         // a rejected envelope may reuse the transaction ID of a committed one
         let tx = tx.filter(|_| verdict.is_ok());
-        let judged = ValidationRecord { kind, took: share + (at - before), at, tx };
+        let validation = ValidationRecord { kind, took: share + (at - before), at, tx };
         if let Ok(accepted) = &verdict {
-            accepted.channel.observer().accepted(&judged);
+            accepted.channel.observer().accepted(&validation);
         }
         before = at;
         let mut trace = traces.next().unwrap_or_default();
@@ -126,11 +126,11 @@ pub(super) fn validate_batch(
                 }
             }
         }
-        (ValidationOutcome { verdict, judged, channel, trace }, charge)
+        (ValidationOutcome { verdict, validation, channel, trace }, charge)
     };
-    let mut judged = Vec::with_capacity(found.len());
-    judged.extend(found.into_iter().map(judge));
-    judged
+    let mut outcomes = Vec::with_capacity(found.len());
+    outcomes.extend(found.into_iter().map(validate));
+    outcomes
 }
 
 /// Returns the key of the queue in which a config update waits: the name of an existing channel, or an empty string
@@ -145,8 +145,8 @@ pub(super) fn reject_without_validation(why: String, context: &NodeContext) -> V
     let refused = RejectedResponse::unavailable(why);
     context.observer.refused(None, refused.status, RejectionCause::Text(&refused.info));
     let kind = EnvelopeKind::of(HeaderType::ConfigUpdate as i32);
-    let judged = ValidationRecord { kind, took: Duration::ZERO, at: Instant::now(), tx: None };
-    ValidationOutcome { verdict: Err(refused), judged, channel: None, trace: StagedSpan::default() }
+    let validation = ValidationRecord { kind, took: Duration::ZERO, at: Instant::now(), tx: None };
+    ValidationOutcome { verdict: Err(refused), validation, channel: None, trace: StagedSpan::default() }
 }
 
 /// Starts the span of an envelope that was read and is being validated.
@@ -182,7 +182,7 @@ pub(crate) fn validate_config_update(raw: Bytes, context: &NodeContext) -> Valid
     let (kind, tx) = (found.kind(), found.transaction(context));
     // administrators have no rate
     let accepted = found
-        .judge(None, context.validation_context(MessageOrigin::Client), context)
+        .validate(None, context.validation_context(MessageOrigin::Client), context)
         .map_err(|(refused, _)| refused)?;
     accepted.channel.observer().accepted(&ValidationRecord { kind, took: began.elapsed(), at: Instant::now(), tx });
     Ok(accepted)
@@ -252,7 +252,7 @@ impl RoutedEnvelope {
     }
 
     /// Validates the envelope. A rejection comes with the channel it concerns, if there is one.
-    fn judge(
+    fn validate(
         self,
         tally: Option<&mut RateLimitBatch<'_>>,
         at: ValidationContext,
@@ -302,7 +302,7 @@ impl RoutedEnvelope {
                 Ok(ValidEnvelope {
                     channel: under.channel,
                     submission,
-                    named: EnvelopeIdentity { channel_header, signature_header },
+                    identity: EnvelopeIdentity { channel_header, signature_header },
                 })
             }
             // a channel that was not created is no channel

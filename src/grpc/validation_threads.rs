@@ -48,13 +48,13 @@ mod tests {
 
     #[test]
     fn there_is_room_for_as_many_as_there_are_processors() {
-        let judges = ValidationThreads { at_work: Arc::default(), processors: 2 };
-        let one = judges.begin();
-        assert!(judges.have_room());
-        let other = judges.begin();
-        assert!(!judges.have_room());
+        let threads = ValidationThreads { at_work: Arc::default(), processors: 2 };
+        let one = threads.begin();
+        assert!(threads.have_room());
+        let other = threads.begin();
+        assert!(!threads.have_room());
         drop(one);
-        assert!(judges.have_room());
+        assert!(threads.have_room());
         drop(other);
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn shared(
         deliver_files: files(settings.deliver_trace_dir.as_ref(), "DeliverTraceDir", "Deliver")?,
         stopping,
         admission: admission.clone(),
-        judges: ValidationThreads::default(),
+        validation_threads: ValidationThreads::default(),
         stream_bytes: settings.limits.stream_bytes,
         max_receive_bytes: settings.max_receive_bytes,
         time_window: settings.time_window,
