@@ -159,7 +159,7 @@ async fn brokers_that_are_gone_are_to_be_seen_to_and_not_said_at_every_try() {
     let setup = Setup::with_genesis("AppKafka.block").set("KAFKA_RETRY_SHORTINTERVAL", "20ms");
     let mut node = setup.spawn();
     let line = node.line("attempt=4 ").await;
-    assert!(line.contains("does not serve the channel") && line.contains("see to the brokers"), "{line}");
+    assert!(line.contains("unavailable for the channel") && line.contains("check the brokers"), "{line}");
     let log = node.log();
     assert!(log.contains("attempt=1 ") && log.contains("attempt=2 ") && !log.contains("attempt=3 "), "{log}");
     node.stop().await;

@@ -138,7 +138,7 @@ fn bucket_of(took: Duration) -> usize {
     if micros < 1 << FIRST_BITS {
         return 0;
     }
-    let bits = 63 - micros.leading_zeros();
+    let bits = micros.ilog2();
     let sub = (micros >> (bits - SUB_BITS)) & ((1 << SUB_BITS) - 1);
     let bucket = 1 + u64::from((bits - FIRST_BITS) << SUB_BITS) + sub;
     usize::try_from(bucket).unwrap_or(usize::MAX).min(LATENCY_BUCKETS - 1)
