@@ -28,7 +28,7 @@ use rcgen::{CertificateParams, Issuer, KeyPair};
 
 use super::*;
 use crate::channel::ConsensusRelation;
-use crate::consensus::raft::{RaftConsenter, RaftContext, RaftSettings};
+use crate::consensus::raft::{LEADER_PATIENCE, RaftConsenter, RaftContext, RaftSettings};
 use crate::node_context::{fresh_header_fields, unix_now};
 use crate::participation::JoinBlock;
 use crate::replication::ReplicationContext;
@@ -290,6 +290,7 @@ struct Cluster {
     keys: Vec<Bytes>,
     wires: Arc<Wires>,
     acknowledge: AcknowledgePoint,
+    leader_patience: Duration,
 }
 
 impl Cluster {
@@ -326,8 +327,8 @@ impl Cluster {
             ledgers.create(&ChannelId::parse(APP).unwrap(), &genesis).unwrap();
         }
         let running = (0..nodes).map(|_| None).collect();
-        let acknowledge = AcknowledgePoint::Durable;
-        Self { consenters, folders, nodes: running, keys, wires: Arc::default(), acknowledge }
+        let (acknowledge, leader_patience) = (AcknowledgePoint::Durable, LEADER_PATIENCE);
+        Self { consenters, folders, nodes: running, keys, wires: Arc::default(), acknowledge, leader_patience }
     }
 
     async fn start_node(&mut self, place: usize) {
@@ -353,6 +354,7 @@ impl Cluster {
                 acknowledge: self.acknowledge,
             },
             log_bytes: 1 << 20,
+            leader_patience: self.leader_patience,
         };
         let consenters = Consenters::default().with(SoloConsenter).with(RaftConsenter::new(parts));
         let mut tree = ActorTree::start(Arc::clone(&context), Arc::new(consenters));

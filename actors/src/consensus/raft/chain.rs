@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, StreamHandler, WrapFuture as _,
@@ -154,6 +154,7 @@ impl RaftChain {
             timer: None,
             rooms: IngressPermits::default(),
             replies: BTreeMap::new(),
+            leaderless_since: Some(Instant::now()),
             missing: None,
             is_suspecting: false,
         });
@@ -165,6 +166,7 @@ impl RaftChain {
                 running.machine.limit_log(running.log_in_memory.share());
             }
             chain.process(Event::Tick, ctx);
+            chain.give_up_waiting();
             chain.publish();
         });
         self.log_leader(None);

@@ -37,8 +37,13 @@ const columns = [
 ];
 
 function used(one) {
+  if (one.pending) return `not used yet: ${channels(one)} ${one.channel_count === 1 ? 'names' : 'name'} the previous one (${one.where})`;
   const names = one.channels ?? [];
-  if (names.length === 0) return one.where;
+  return names.length === 0 ? one.where : `${one.where}: ${channels(one)}`;
+}
+
+function channels(one) {
+  const names = one.channels ?? [];
   const more = (one.channel_count ?? names.length) - 3;
-  return `${one.where}: ${names.slice(0, 3).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+  return `${names.slice(0, 3).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }
