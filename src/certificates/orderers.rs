@@ -186,7 +186,10 @@ impl Orderers {
     /// Reads the files again. If they cannot be used, what was read before stays in force. Connections that were
     /// opened with another certificate are replaced, without a gap. The certificate stays if `may_replace` rejects the one
     /// in the files; the roots are replaced all the same.
-    pub(super) fn reload(&self, may_replace: impl FnOnce(&CertificateDer<'_>) -> bool) -> Result<Reloaded, OrderersError> {
+    pub(super) fn reload(
+        &self,
+        may_replace: impl FnOnce(&CertificateDer<'_>) -> bool,
+    ) -> Result<Reloaded, OrderersError> {
         let (identity, listed) = self.files.read()?;
         self.trusted().listed = listed;
         self.trust_channels();

@@ -123,7 +123,8 @@ impl ListenerTls {
         let mut material = self.material.lock().unwrap_or_else(PoisonError::into_inner);
         let (new, old) = (read.certificates.first().cloned(), material.certificates.first());
         let mut outcome = if new.as_ref() == old { Reloaded::Same } else { Reloaded::Replaced };
-        if let (Reloaded::Replaced, Some(new)) = (&outcome, new)
+        if matches!(outcome, Reloaded::Replaced)
+            && let Some(new) = new
             && !may_replace(&new)
         {
             read.certificates.clone_from(&material.certificates);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use orderer_cluster::PullError;
 use orderer_core::block::{ChainTip, Hash};
 use orderer_core::config::ConfigCache;
 use orderer_core::crypto::hex;
@@ -127,7 +128,7 @@ pub async fn catch_up(
     }
 }
 
-type HeightProbes = FuturesUnordered<BoxFuture<'static, (String, Result<u64, orderer_cluster::PullError>)>>;
+type HeightProbes = FuturesUnordered<BoxFuture<'static, (String, Result<u64, PullError>)>>;
 
 struct CatchUp<'a> {
     replication: &'a ReplicationContext,
@@ -245,12 +246,17 @@ impl<'a> CatchUp<'a> {
     /// that is down for long does not fill the log.
     fn unreachable(&mut self, source: &str, why: String) {
         let text = format!("{source}: {why}");
+        // the text of Fabric's log line
+        let is_forbidden = why == PullError::Forbidden.to_string();
         let (count, before) = self.unreached.entry(source.to_owned()).or_default();
         if *before != why {
             (*count, *before) = (0, why);
         }
         *count = count.saturating_add(1);
-        if count.is_power_of_two() {
+        if count.is_power_of_two() && is_forbidden {
+            let why = PullError::Forbidden;
+            tracing::warn!(target: LOG, "Received status:FORBIDDEN from {source}: {why} channel={}", self.channel);
+        } else if count.is_power_of_two() {
             tracing::warn!(target: LOG, "[channel: {}] {text} ({count} times in a row)", self.channel);
         }
         self.progress.send_modify(|progress| progress.last_error = Some(text));

@@ -1,6 +1,8 @@
 //! Pulls verified blocks from other orderers and passes them to the ledger's writer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, AsyncContext as _, Context, StreamHandler};
 use orderer_core::block::EncodedBlock;
@@ -18,17 +20,41 @@ use crate::replication::{Batch, BlockRange, CatchUpProgress, ReplicationContext,
 /// Error when pulling ends before its last block, which happens only if the pulling task panics.
 pub(super) const NO_MORE_BLOCKS: &str = "blocks are not pulled any more";
 
-/// Pulls and verifies the first block of a channel of which a later configuration is known.
+/// Maximum number of different errors that are reported together.
+const ERRORS_MAX: usize = 8;
+
+/// Pulls and verifies the first block of a channel of which a later configuration is known. Fails after `limit` with the
+/// answers of the orderers.
 pub(super) async fn first_block(
     replication: &ReplicationContext,
     later: &Arc<ChannelSnapshot>,
+    limit: Duration,
 ) -> Result<EncodedBlock, String> {
     let start = StartPoint::Genesis(later.channel().clone(), Arc::default());
     let goal = BlockRange { start, to: BlockNumber::GENESIS, hash: None, also: endpoints(later) };
     let (batches, mut came) = mpsc::channel(1);
-    let (progress, _shown) = watch::channel(CatchUpProgress::default());
-    // the channel has capacity for the only batch
-    catch_up(replication, goal, &batches, &progress).await.map_err(|stopped| stopped.to_string())?;
+    let (progress, mut shown) = watch::channel(CatchUpProgress::default());
+    let mut errors = BTreeSet::new();
+    let answers = async {
+        while shown.changed().await.is_ok() {
+            let error = shown.borrow_and_update().last_error.clone();
+            errors.extend(error.filter(|_| errors.len() < ERRORS_MAX));
+        }
+    };
+    let pulled = tokio::select! {
+        // the channel has capacity for the only batch
+        pulled = catch_up(replication, goal, &batches, &progress) => Some(pulled),
+        () = answers => None,
+        () = tokio::time::sleep(limit) => None,
+    };
+    let Some(pulled) = pulled else {
+        let mut errors: Vec<_> = errors.into_iter().collect();
+        if errors.is_empty() {
+            errors.push("no answer".to_owned());
+        }
+        return Err(format!("none within {limit:?}: {}", errors.join("; ")));
+    };
+    pulled.map_err(|stopped| stopped.to_string())?;
     let first = came.try_recv().ok().and_then(|batch| batch.blocks.into_iter().next());
     first.map(|first| first.block).ok_or_else(|| NO_MORE_BLOCKS.to_owned())
 }

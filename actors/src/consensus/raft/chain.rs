@@ -238,7 +238,10 @@ impl RaftChain {
     }
 
     pub(super) fn exit_with(&mut self, exit: ExitReason, ctx: &mut Context<Self>) {
-        self.running = None;
+        if self.running.take().is_some() {
+            // the text of Fabric's log line
+            tracing::info!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(), "Raft node stopped");
+        }
         self.guard.set_exit_reason(exit);
         ctx.stop();
     }
@@ -258,14 +261,20 @@ impl RaftChain {
 
     fn publish(&mut self) {
         let Some(running) = &mut self.running else { return };
-        let active = running.machine.settled_active();
+        let leads = running.machine.leader() == Some(running.machine.id());
+        let active = if leads { running.machine.settled_active() } else { running.machine.active() };
         if *active != self.said_active {
             self.said_active.clone_from(active);
             if !active.is_empty() {
                 let shown: Vec<_> = active.iter().map(u64::to_string).collect();
-                // the text of Fabric's log line
-                tracing::debug!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(),
-                    "Current active nodes in cluster are: [{}]", shown.join(" "));
+                // the texts of Fabric's log lines: of its leaders, and of its followers
+                if leads {
+                    tracing::debug!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(),
+                        "Current active nodes in cluster are: [{}]", shown.join(" "));
+                } else {
+                    tracing::info!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(),
+                        "Store ActiveNodes [{}]", shown.join(" "));
+                }
             }
         }
         let Ok(status) = running.machine.status() else { return };

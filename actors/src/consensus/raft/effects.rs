@@ -300,6 +300,10 @@ impl RaftChain {
             tracing::warn!(target: LOG, channel = %self.channel.id(), "No leader is present, cluster size is {consenters}");
         }
         tracing::info!(target: LOG, channel = %self.channel.id(), node = id, "Raft leader changed: {} -> {}", before.0, now.0);
+        if leader == Some(id) {
+            let number = self.channel.ledger().height().saturating_sub(1);
+            tracing::info!(target: LOG, channel = %self.channel.id(), "Start accepting requests as Raft leader at block [{number}]");
+        }
         let figures = self.channel.observer().raft();
         figures.leader_changed();
         figures.leads(leader == Some(id));

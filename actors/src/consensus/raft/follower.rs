@@ -88,6 +88,8 @@ impl RaftFollower {
 
     fn follow(&mut self, joined_with: Option<JoinBlockConfig>, ctx: &mut Context<Self>) {
         let number = self.reached.block.number();
+        // the text of Fabric's log line
+        tracing::info!(target: LOG, "Created and started a follower.Chain for channel {}", self.channel.id());
         self.status.set_state("following", format!("height {}", number.0 + 1));
         let tip = ChainTip::of(&self.reached.block, (*self.reached.snapshot).clone());
         let mut goal =
