@@ -96,6 +96,8 @@ pub struct CatchUpProgress {
     pub source: Option<String>,
     /// The last error. Contains the address of the source, if it is about one.
     pub last_error: Option<String>,
+    /// The sources that could not be asked, with the reasons.
+    pub unreached: BTreeMap<String, String>,
     /// The last rejected block, with its source.
     pub last_refusal: Option<String>,
 }
@@ -231,7 +233,9 @@ impl<'a> CatchUp<'a> {
         };
         match height {
             Ok(height) => {
-                self.unreached.remove(&source);
+                if self.unreached.remove(&source).is_some() {
+                    self.progress.send_modify(|progress| drop(progress.unreached.remove(&source)));
+                }
                 tracing::debug!(target: LOG, "[channel: {}] {source} has {height} blocks", self.channel);
                 Event::Height { source, height: Some(height) }
             }
@@ -259,7 +263,10 @@ impl<'a> CatchUp<'a> {
         } else if count.is_power_of_two() {
             tracing::warn!(target: LOG, "[channel: {}] {text} ({count} times in a row)", self.channel);
         }
-        self.progress.send_modify(|progress| progress.last_error = Some(text));
+        self.progress.send_modify(|progress| {
+            progress.unreached.insert(source.to_owned(), before.clone());
+            progress.last_error = Some(text);
+        });
     }
 
     fn failed(&self, why: &str) {

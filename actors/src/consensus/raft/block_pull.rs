@@ -33,25 +33,14 @@ pub(super) async fn first_block(
     let start = StartPoint::Genesis(later.channel().clone(), Arc::default());
     let goal = BlockRange { start, to: BlockNumber::GENESIS, hash: None, also: endpoints(later) };
     let (batches, mut came) = mpsc::channel(1);
-    let (progress, mut shown) = watch::channel(CatchUpProgress::default());
-    let mut errors = BTreeSet::new();
-    let answers = async {
-        while shown.changed().await.is_ok() {
-            let error = shown.borrow_and_update().last_error.clone();
-            errors.extend(error.filter(|_| errors.len() < ERRORS_MAX));
-        }
-    };
-    let pulled = tokio::select! {
-        // the channel has capacity for the only batch
-        pulled = catch_up(replication, goal, &batches, &progress) => Some(pulled),
-        () = answers => None,
-        () = tokio::time::sleep(limit) => None,
-    };
-    let Some(pulled) = pulled else {
-        let mut errors: Vec<_> = errors.into_iter().collect();
-        if errors.is_empty() {
-            errors.push("no answer".to_owned());
-        }
+    let (progress, shown) = watch::channel(CatchUpProgress::default());
+    // the channel has capacity for the only batch
+    let pulled = tokio::time::timeout(limit, catch_up(replication, goal, &batches, &progress)).await;
+    let Ok(pulled) = pulled else {
+        let shown = shown.borrow();
+        let unreached = shown.unreached.iter().map(|(source, why)| format!("{source}: {why}"));
+        let errors: BTreeSet<_> = unreached.chain(shown.last_error.clone()).take(ERRORS_MAX).collect();
+        let errors: Vec<_> = errors.into_iter().collect();
         return Err(format!("none within {limit:?}: {}", errors.join("; ")));
     };
     pulled.map_err(|stopped| stopped.to_string())?;

@@ -159,28 +159,6 @@ async fn old_copies_of_ledger_and_log_end_the_channel_of_that_node_alone() {
     cluster.agree(&all).await;
 }
 
-/// A consenter whose configuration names the new key of its TLS certificate stays the same consenter, with the certificate
-/// that it still uses and the one that it will use.
-#[actix::test]
-async fn a_consenter_is_known_by_the_certificate_that_is_in_use_and_by_the_one_that_waits() {
-    let cluster = Cluster::start(3).await;
-    cluster.led().await;
-    let (other, mut keys) = consenters(1);
-    let (old, new) = (cluster.keys[2].clone(), keys.remove(0));
-    cluster.context(2).tls_keys.store(Arc::new(vec![old, new.clone()]));
-    let mut rotated = cluster.consenters.clone();
-    rotated[2].client_tls_cert = other[0].client_tls_cert.clone();
-    rotated[2].server_tls_cert = other[0].server_tls_cert.clone();
-    cluster.have_consent(0, &rotated).await;
-    cluster.context(2).tls_keys.store(Arc::new(vec![new]));
-    let all = texts("rotated", 5);
-    for text in &all {
-        assert!(cluster.order(2, text).await);
-    }
-    cluster.agree(&all).await;
-    assert_eq!(cluster.channel(2).relation(), ConsensusRelation::Consenter);
-}
-
 /// A node that was no consenter becomes one when it gets the certificate that the configuration names, without a restart.
 #[actix::test]
 async fn a_follower_becomes_a_consenter_when_it_gets_the_certificate() {
