@@ -107,7 +107,7 @@ async fn a_tls_node_is_reached_by_each_of_its_names_and_not_in_plaintext() {
     }
     assert!(endpoint(&node, trust("other.example.com")).connect().await.is_err());
     refused(&Endpoint::from_shared(format!("http://{}", node.address)).unwrap()).await;
-    let _silent = std::net::TcpStream::connect(address).unwrap();
+    let _silent = std::net::TcpStream::connect(&node.address).unwrap();
     works(&Client::on(endpoint(&node, trust("localhost"))).await).await;
     node.assert_no_panic();
     node.terminate();
@@ -303,7 +303,7 @@ async fn greeted_at(address: &str, certificate: &str, key: &str) -> bool {
     let mut config =
         config.with_client_cert_resolver(Arc::new(Shows(Arc::new(CertifiedKey::new(vec![certificate], key)))));
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let socket = tokio::net::TcpStream::connect(&node.address).await.unwrap();
+    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, socket).await else { return false };
     // an HTTP/2 preface and an empty SETTINGS frame
