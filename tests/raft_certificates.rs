@@ -248,11 +248,11 @@ async fn without(node: &Node, at: usize) -> Envelope {
     changed(node, |metadata| drop(metadata.consenters.remove(at))).await
 }
 
-/// A leader that was removed while it was stopped learns so from the others, which do not accept it any more, long before
+/// A consenter that was removed while it was down learns so from the others, which do not accept it any more, long before
 /// `Consensus.EvictionSuspicion`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_was_removed_while_it_was_away_notices_it() {
-    let (_setups, mut nodes) = members::<3>().start().await;
+async fn a_leader_that_was_removed_while_it_was_down_notices_it() {
+    let (setups, mut nodes) = members::<3>().start().await;
     let http = operations(&mut nodes).await;
     let mut leader = None;
     for (at, http) in http.iter().enumerate() {
@@ -262,15 +262,16 @@ async fn a_leader_that_was_removed_while_it_was_away_notices_it() {
     }
     let leader = leader.expect("a leader");
     let rest = [(leader + 1) % 3, (leader + 2) % 3];
-    nodes[leader].signal("STOP");
+    nodes[leader].kill();
     accepted(&nodes[rest[0]], without(&nodes[rest[0]], leader).await).await;
     for at in rest {
         nodes[at].line(&format!("configuration updated channel={CHANNEL} sequence=1")).await;
     }
-    nodes[leader].signal("CONT");
+    nodes[leader] = setups[leader].spawn();
     nodes[leader].line("Detected our own eviction from the channel").await;
     nodes[leader].line("this orderer is no consenter of the channel and follows it").await;
     orders(&nodes[rest[1]], 10).await;
+    let http = operations(&mut nodes).await;
     above(&http, 2.0).await;
     for node in nodes {
         node.assert_no_panic();
