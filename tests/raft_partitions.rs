@@ -26,7 +26,7 @@ use world::client::entries;
 use world::messages::{transaction, tx_id};
 use world::raft::{CHANNEL, members};
 use world::tls::trust;
-use world::{Client, Node, Setup, Step, TestIdentity, seed};
+use world::{Client, Node, Setup, TestIdentity, seed};
 
 const ORDERERS: usize = 3;
 /// Number of faults; the variable PARTITIONS overrides it.
@@ -116,16 +116,18 @@ async fn load(address: String, end: CancellationToken) -> BTreeSet<String> {
     'connecting: while !end.is_cancelled() {
         // the consenter may be paused, or dead
         let opened = async { Client::over(endpoint.connect().await.ok()?).try_broadcasting().await.ok() };
-        let Ok(Some(mut stream)) = tokio::time::timeout(Duration::from_secs(1), opened).await else {
+        let Ok(Some(stream)) = tokio::time::timeout(Duration::from_secs(1), opened).await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
+        let (Some(requests), mut answers) = stream.split() else { continue };
         while !end.is_cancelled() {
             let envelope = transaction(&user, CHANNEL, vec![7; 200]);
             let id = tx_id(&envelope);
-            stream.send(envelope).await;
-            match tokio::time::timeout(Duration::from_secs(10), stream.next()).await {
-                Ok(Step::Status(Status::Success, _)) => acknowledged.insert(id),
+            // fails if the stream has ended, as the response then shows
+            let _ = requests.send(envelope).await;
+            match tokio::time::timeout(Duration::from_secs(10), answers.message()).await {
+                Ok(Ok(Some(answer))) if answer.status() == Status::Success => acknowledged.insert(id),
                 _ => continue 'connecting,
             };
             tokio::time::sleep(Duration::from_millis(5)).await;
