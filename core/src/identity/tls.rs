@@ -17,7 +17,7 @@ pub enum TlsCertificateError {
     /// The certificate was not issued by a TLS authority of any of the organizations.
     // begins with Fabric's text
     #[error(
-        "with serial number {serial}: x509: {cause} (certificate {certificate} has to be issued by a TLS certificate authority of an \
+        "with serial number {serial}: x509: {cause} (certificate {certificate} was not issued by a TLS certificate authority of an \
          ordering organization)"
     )]
     UnknownAuthority {
