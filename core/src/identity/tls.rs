@@ -26,7 +26,7 @@ pub enum TlsCertificateError {
         /// Subject and serial number.
         certificate: String,
         /// Error of the verification.
-        cause: VerifyError,
+        cause: Box<VerifyError>,
     },
 }
 
@@ -75,7 +75,7 @@ impl TlsAuthorities {
         match refused {
             Some(cause) => {
                 let (serial, certificate) = (decimal(certificate.serial()), name_of(&certificate));
-                Err(TlsCertificateError::UnknownAuthority { serial, certificate, cause })
+                Err(TlsCertificateError::UnknownAuthority { serial, certificate, cause: Box::new(cause) })
             }
             None => Ok(()),
         }
