@@ -10,6 +10,7 @@ mod bounded_memory;
 mod crash_consistency;
 mod ledger_crash_recovery;
 mod peers;
+mod raft_partitions;
 mod strangers;
 mod throttling;
 mod validation;

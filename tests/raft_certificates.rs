@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use world::config_updates::{last_config, parse, same_version, signed_update, update_of};
+use world::http::Http;
 use world::messages::transaction;
 use world::metrics::Scrape;
 use world::raft::{
@@ -89,14 +90,22 @@ async fn load(channel: Channel, end: CancellationToken) -> (usize, Duration) {
 
 /// Returns the update that changes the certificate of one consenter.
 async fn pinned(node: &Node, at: usize, certificate: &str) -> Envelope {
+    let change = |metadata: &mut ConfigMetadata| {
+        metadata.consenters[at].client_tls_cert = certificate.as_bytes().to_vec().into();
+        metadata.consenters[at].server_tls_cert = metadata.consenters[at].client_tls_cert.clone();
+    };
+    changed(node, change).await
+}
+
+/// Returns an update of the consenters.
+async fn changed(node: &Node, change: impl FnOnce(&mut ConfigMetadata)) -> Envelope {
     let (client, admin) = (Client::over(connected(node).await), TestIdentity::orderer_admin());
     let config = last_config(&client, &TestIdentity::user(1), CHANNEL).await;
     let orderer = &config.channel_group.as_ref().unwrap().groups["Orderer"];
     let mut value = orderer.values["ConsensusType"].clone();
     let mut consensus: ConsensusType = parse(value.value);
     let mut metadata: ConfigMetadata = parse(consensus.metadata);
-    metadata.consenters[at].client_tls_cert = certificate.as_bytes().to_vec().into();
-    metadata.consenters[at].server_tls_cert = metadata.consenters[at].client_tls_cert.clone();
+    change(&mut metadata);
     consensus.metadata = metadata.encode_to_vec().into();
     (value.version, value.value) = (value.version + 1, consensus.encode_to_vec().into());
     let update = update_of(&config, CHANNEL, |read, write| {
@@ -169,6 +178,100 @@ async fn a_new_key_comes_by_an_update_and_a_file_while_envelopes_are_ordered() {
     nodes[1].line("Raft leader changed:").await;
     nodes[1].line("Beginning to serve requests").await;
     orders(&nodes[1], 10).await;
+    for node in nodes {
+        node.assert_no_panic();
+        node.stop().await;
+    }
+}
+
+/// Returns how many of a node's certificates `/debug/certificates` lists as not used yet.
+async fn pending(http: &Http) -> usize {
+    let shown = http.get("/debug/certificates").await.json();
+    shown["certificates"].as_array().unwrap().iter().filter(|one| one["pending"] == true).count()
+}
+
+/// The files of all consenters are replaced first, as in Fabric, and then updates name the new keys, one consenter after
+/// the other. No node loses the others meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_are_replaced_before_the_updates_are_not_used_before_them() {
+    let (setups, mut nodes) = members::<3>().start().await;
+    let http = operations(&mut nodes).await;
+    let mut height = above(&http, 0.0).await;
+    let mut new = Vec::new();
+    for (setup, node) in setups.iter().zip(&mut nodes) {
+        let key = KeyPair::generate().unwrap();
+        fs::write(tls_file(setup, "server.key"), key.serialize_pem()).unwrap();
+        fs::write(tls_file(setup, "server.crt"), certificate(&key)).unwrap();
+        new.push(fs::read_to_string(tls_file(setup, "server.crt")).unwrap());
+        node.signal("HUP");
+        let both_wait = |lines: &Vec<String>| {
+            let waits = |kind: &str| {
+                lines
+                    .iter()
+                    .any(|line| line.contains("the new certificate was not taken into use") && line.contains(kind))
+            };
+            waits(r#"certificate="TLS""#) && waits(r#"certificate="cluster""#)
+        };
+        node.lines("both certificates wait", both_wait).await;
+    }
+    for http in &http {
+        assert_eq!(pending(http).await, 2, "as a server and as a client");
+        let warnings = http.get("/debug/warnings").await.json().to_string();
+        assert!(warnings.contains("new certificates are not used yet"), "{warnings}");
+    }
+    // blocks need connections: with the new certificates there would be none
+    for node in &nodes {
+        orders(node, 10).await;
+        height = above(&http, height).await;
+    }
+    for at in 0..3 {
+        let other = &nodes[(at + 1) % 3];
+        accepted(other, pinned(other, at, &new[at]).await).await;
+        read_anew(&mut nodes[at]).await;
+        let none_waits = async { while pending(&http[at]).await != 0 {} };
+        within("the new certificates are in use", none_waits).await;
+        for node in &nodes {
+            orders(node, 10).await;
+        }
+        height = above(&http, height).await;
+    }
+    for node in nodes {
+        assert!(!node.log().contains("Detected our own eviction"), "{}", node.log());
+        node.assert_no_panic();
+        node.stop().await;
+    }
+}
+
+/// Returns the update that removes one consenter.
+async fn without(node: &Node, at: usize) -> Envelope {
+    changed(node, |metadata| drop(metadata.consenters.remove(at))).await
+}
+
+/// A consenter that was removed while it was down learns so from the others, which do not accept it any more, long before
+/// `Consensus.EvictionSuspicion`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_removed_while_it_was_down_notices_it() {
+    let (setups, mut nodes) = members::<3>().start().await;
+    let http = operations(&mut nodes).await;
+    let mut leader = None;
+    for (at, http) in http.iter().enumerate() {
+        if of_app(&Scrape::of(http).await, "consensus_etcdraft_is_leader") == 1.0 {
+            leader = Some(at);
+        }
+    }
+    let leader = leader.expect("a leader");
+    let rest = [(leader + 1) % 3, (leader + 2) % 3];
+    nodes[leader].kill();
+    accepted(&nodes[rest[0]], without(&nodes[rest[0]], leader).await).await;
+    for at in rest {
+        nodes[at].line(&format!("configuration updated channel={CHANNEL} sequence=1")).await;
+    }
+    nodes[leader] = setups[leader].spawn();
+    nodes[leader].line("Detected our own eviction from the channel").await;
+    nodes[leader].line("this orderer is no consenter of the channel and follows it").await;
+    orders(&nodes[rest[1]], 10).await;
+    let http = operations(&mut nodes).await;
+    above(&http, 2.0).await;
     for node in nodes {
         node.assert_no_panic();
         node.stop().await;

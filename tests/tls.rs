@@ -275,9 +275,13 @@ async fn tls_files_that_are_of_no_use_are_named() {
     }
 }
 
+async fn greeted(node: &Node, certificate: &str, key: &str) -> bool {
+    greeted_at(&node.address, certificate, key).await
+}
+
 /// Connects with these certificate files, without the client-side checks of a library, and returns whether the server
 /// sends its SETTINGS frame.
-async fn greeted(node: &Node, certificate: &str, key: &str) -> bool {
+async fn greeted_at(address: &str, certificate: &str, key: &str) -> bool {
     #[derive(Debug)]
     struct Shows(Arc<CertifiedKey>);
     impl ResolvesClientCert for Shows {
@@ -299,7 +303,7 @@ async fn greeted(node: &Node, certificate: &str, key: &str) -> bool {
     let mut config =
         config.with_client_cert_resolver(Arc::new(Shows(Arc::new(CertifiedKey::new(vec![certificate], key)))));
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let socket = tokio::net::TcpStream::connect(&node.address).await.unwrap();
+    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, socket).await else { return false };
     // an HTTP/2 preface and an empty SETTINGS frame
@@ -338,4 +342,27 @@ async fn clients_are_let_in_that_gos_server_lets_in() {
     assert!(!greeted(&node, &fixture("v1.crt"), &good_key).await, "without the certificate's key");
     node.assert_no_panic();
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_admin_endpoint_judges_certificates_as_of_the_time_that_is_set() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root.pem");
+    std::fs::write(&root, &authority.1).unwrap();
+    let (certificate, key) = authority.leaf("client", -time::Duration::hours(1));
+    let tls = orderer_folder().join("tls");
+    for (shift, is_let_in) in [("0s", false), ("2h", true)] {
+        let setup = Setup::application()
+            .set("ADMIN_LISTENADDRESS", "127.0.0.1:0")
+            .set("ADMIN_TLS_ENABLED", true)
+            .set("ADMIN_TLS_CERTIFICATE", tls.join("server.crt").display())
+            .set("ADMIN_TLS_PRIVATEKEY", tls.join("server.key").display())
+            .set("ADMIN_TLS_CLIENTROOTCAS", root.display())
+            .set("ADMIN_TLS_TLSHANDSHAKETIMESHIFT", shift);
+        let mut node = setup.start().await;
+        let admin = world::http::address(&mut node, "admin").await;
+        assert_eq!(greeted_at(&admin, &certificate, &key).await, is_let_in, "{shift}");
+        node.stop().await;
+    }
 }

@@ -33,9 +33,10 @@ impl JoinBlock {
         snapshot.check_supported().map_err(|e| JoinError::Unsupported(error_chain(&e)))?;
         let engine = context.engine(&snapshot).map_err(|e| match &e {
             // Fabric's words
-            ChannelNotServed::NotServed(UnsupportedConsensus::Consenters(_)) => {
-                JoinError::Unsupported(format!("failed to determine cluster membership from join-block: {e}"))
-            }
+            ChannelNotServed::NotServed(UnsupportedConsensus::Consenters(cause)) => JoinError::Unsupported(format!(
+                "failed to determine cluster membership from join-block: failed to validate config metadata of ordering config: \
+                 {cause}"
+            )),
             ChannelNotServed::NotServed(UnsupportedConsensus::Bft | UnsupportedConsensus::Unknown(_)) => {
                 let of_type = &snapshot.orderer().consensus_type;
                 JoinError::Unsupported(format!("failed to find a consenter for consensus type: {of_type}: {e}"))

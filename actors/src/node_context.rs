@@ -64,7 +64,8 @@ pub struct NodeContext {
     /// The consenters, by a channel's configuration.
     pub consensus_mapping: ConsensusMapping,
     /// Public keys of the certificates that the node shows to other orderers which connect to it: those of the listener for them, or of
-    /// the general one. A consenter is known by one of them.
+    /// the general one. A consenter is known by one of them. The key in use comes first; it is followed by that of a certificate in
+    /// the files that is used when no channel names the one in use any more.
     pub tls_keys: ArcSwap<Vec<Bytes>>,
     /// Restart policy of chains and all else that belongs to one channel.
     pub channel_restarts: RestartPolicy,

@@ -11,6 +11,9 @@ const SMALL_BYTES: usize = 8 << 10;
 /// Length of a gRPC message's prefix: the compression flag and the message's length.
 const PREFIX_BYTES: usize = 5;
 
+/// Status with which an orderer, Fabric's too, ends the stream of a client that is not a consenter of the channel.
+pub(crate) const NOT_AUTHORIZED: &str = "certificate extracted from TLS connection isn't authorized";
+
 /// Pieces of bytes that are sent one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {

@@ -148,6 +148,7 @@ async fn a_server_with_another_key_is_not_connected_to() {
     let part = "presented by 127.0.0.1:";
     let text = status_with(&*peers, part).await;
     assert!(text.ends_with("doesn't match the expected public key"), "{text}");
+    events.wait_for_estranged(2).await;
     let error = peers.consensus(2, Bytes::new(), Bytes::new()).unwrap_err();
     assert!(matches!(error, SendError::NotConnected { id: 2, .. }), "{error}");
     assert!(matches!(peers.submit(2, 0, Bytes::new()).await, Err(SendError::NotConnected { .. })));
@@ -181,6 +182,11 @@ async fn a_client_with_another_key_is_refused_in_fabrics_words() {
         status_with(&*peers, why).await;
         peers.consensus(2, numbered(1, 4), Bytes::new()).unwrap();
         events.wait_for(2, false, 2).await;
+        if why.ends_with("isn't authorized") {
+            events.wait_for_estranged(2).await;
+        } else {
+            assert!(!events.is_estranged(2), "{why}");
+        }
     }
     assert_eq!(two.channel.arrived(), []);
     assert_eq!(orderer.service.figures().refused, 6);

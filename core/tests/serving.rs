@@ -15,7 +15,7 @@ use orderer_core::config::{
     UnsupportedConsensus, check_created, validate_consenters_change,
 };
 use orderer_core::identity::WorkLimit;
-use orderer_core::own::{self, ChannelNotServed};
+use orderer_core::own::{self, CertificateReplacement, ChannelNotServed, ClusterCertificate};
 use orderer_core::types::ChannelId;
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/net");
@@ -188,10 +188,11 @@ fn consenters_are_checked_as_fabric_does() {
     let of_a_peer = std::fs::read(format!("{NET}/../pki/client-and-peer.pem")).unwrap();
     let stranger = Consenter { client_tls_cert: of_a_peer.into(), ..consenter("orderer") };
     let refused_stranger = refused(&metadata(vec![stranger]));
-    assert!(
-        refused_stranger.to_string().contains("was not issued by a TLS certificate authority"),
-        "{refused_stranger}"
-    );
+    let text = refused_stranger.to_string();
+    assert!(text.contains("was not issued by a TLS certificate authority"), "{text}");
+    let begins =
+        "consenter orderer.example.com:7050 has invalid certificate: verifying tls client cert with serial number ";
+    assert!(text.starts_with(begins) && text.contains(": x509: certificate signed by unknown authority"), "{text}");
     let twice = Consenter { host: "elsewhere".to_owned(), ..consenter("orderer") };
     assert!(matches!(
         refused(&metadata(vec![consenter("orderer"), twice])),
@@ -213,4 +214,34 @@ fn consenters_change_one_at_a_time() {
         validate_consenters_change(&from_nobody, &two, WorkLimit::Bounded),
         Err(ConsentersError::ManyChanges { added: 2, removed: 0 })
     );
+}
+
+#[test]
+fn a_new_certificate_waits_while_a_channel_names_the_old_one() {
+    let key = |orderer| {
+        let pem = tls_certificate(orderer);
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
+        own::public_key_of(&pem.contents).unwrap()
+    };
+    let (old, new) = (key("orderer"), key("orderer2"));
+    let names = |orderers: &[&str]| raft(orderers.iter().map(|orderer| consenter(orderer)).collect());
+    let judge = |channels: &[&ChannelSnapshot], which| {
+        let judged = CertificateReplacement::of(channels.iter().copied(), which, &old, &new);
+        (judged.is_allowed(), judged.need_old.len(), judged.need_new.len())
+    };
+    let (both, old_only, new_only) = (names(&["orderer", "orderer2"]), names(&["orderer"]), names(&["orderer2"]));
+    let (server, client) = (ClusterCertificate::Server, ClusterCertificate::Client);
+    assert_eq!(judge(&[], server), (true, 0, 0), "a node without channels");
+    assert_eq!(judge(&[&old_only], server), (false, 1, 0));
+    assert_eq!(judge(&[&new_only, &old_only], server), (false, 1, 1), "half of the channels name it");
+    assert_eq!(judge(&[&both, &new_only], server), (false, 1, 1), "the old one is added to, not replaced");
+    assert_eq!(judge(&[&new_only, &new_only], server), (true, 0, 2));
+    assert_eq!(judge(&[&names(&[])], server), (true, 0, 0), "this node is no consenter");
+    // client and server certificates are named separately
+    let mut half = consenter("orderer");
+    half.client_tls_cert = tls_certificate("orderer2");
+    let half = raft(vec![half]);
+    assert_eq!((judge(&[&half], client), judge(&[&half], server)), ((true, 0, 1), (false, 1, 0)));
+    let same = CertificateReplacement::of([&old_only], server, &old, &old);
+    assert!(same.is_allowed(), "renewed with its key");
 }

@@ -14,7 +14,7 @@ use orderer_core::identity::{CertificateInfo, describe};
 use serde::Serialize;
 
 use super::orderers::Orderers;
-use crate::tls::ListenerTls;
+use crate::tls::{ListenerTls, PendingCertificate};
 
 /// Days before expiry from which an operator should act, and from which at once.
 const DAYS_SOON: i64 = 30;
@@ -58,6 +58,8 @@ pub struct CertificateView {
     place: String,
     channels: Vec<String>,
     channel_count: usize,
+    /// Whether it has replaced another one in its file, and is not used yet, because `channels` name the other one.
+    pub pending: bool,
 }
 
 impl CertificateView {
@@ -89,7 +91,16 @@ impl CertificateView {
             place,
             channels: Vec::new(),
             channel_count: 0,
+            pending: false,
         }
+    }
+
+    /// Lists a certificate that is not used yet.
+    fn of_pending(kind: &'static str, pending: &PendingCertificate, place: String) -> Option<Self> {
+        let facts = CertificateInfo::of_der(&pending.certificate).ok()?;
+        let channels = pending.need_old.iter().take(CHANNELS_NAMED).map(ToString::to_string).collect();
+        let channel_count = pending.need_old.len();
+        Some(Self { pending: true, channels, channel_count, ..Self::new(kind, None, facts, place) })
     }
 }
 
@@ -114,7 +125,10 @@ impl CertificateInventory {
             let certificate = listener.certificate();
             let facts = certificate.and_then(|der| CertificateInfo::of_der(&der).ok());
             let place = listener.files().certificate.display().to_string();
-            own.extend(facts.map(|facts| CertificateView::new("tls server", None, facts, place)));
+            own.extend(facts.map(|facts| CertificateView::new("tls server", None, facts, place.clone())));
+            own.extend(
+                listener.pending().and_then(|pending| CertificateView::of_pending("tls server", &pending, place)),
+            );
             for root in listener.files().clients.roots() {
                 let facts = std::fs::read(root).ok().and_then(|pem| CertificateInfo::of_pem(&pem).ok());
                 let place = root.display().to_string();
@@ -125,7 +139,10 @@ impl CertificateInventory {
             let identity = orderers.identity();
             let facts = identity.certificate().first().and_then(|der| CertificateInfo::of_der(der).ok());
             let place = orderers.certificate_file().display().to_string();
-            own.extend(facts.map(|facts| CertificateView::new("tls client", None, facts, place)));
+            own.extend(facts.map(|facts| CertificateView::new("tls client", None, facts, place.clone())));
+            own.extend(
+                orderers.pending().and_then(|pending| CertificateView::of_pending("tls client", &pending, place)),
+            );
         }
         let kafka = self.kafka_client.as_deref().and_then(|pem| CertificateInfo::of_pem(pem).ok());
         own.extend(

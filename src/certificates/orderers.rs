@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use orderer_actors::ChannelRegistry;
 use orderer_actors::node_context::SignerCell;
@@ -13,11 +13,13 @@ use orderer_cluster::{
     Connections, DeliverClient, Identity, IdentityError, PullSettings, RequestSigner, Roots, RootsError,
 };
 use orderer_x509::Certificate;
+use rustls_pki_types::CertificateDer;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::file_stamps::FileStamps;
 use crate::settings::ClusterSettings;
+use crate::tls::{PendingCertificate, Reloaded};
 
 /// Interval at which the channels are checked: a configuration may bring an authority of an orderer that has to be
 /// connected to now.
@@ -30,6 +32,7 @@ pub struct Orderers {
     directory: Arc<ChannelRegistry>,
     files: ClientFiles,
     identity: ArcSwap<Identity>,
+    pending: ArcSwapOption<PendingCertificate>,
     trusted: Mutex<Trusted>,
     /// Generation of the directory when the channels were last read.
     generation: AtomicU64,
@@ -138,6 +141,7 @@ impl Orderers {
             directory,
             files,
             identity: ArcSwap::from_pointee(identity),
+            pending: ArcSwapOption::default(),
             trusted: Mutex::new(Trusted { listed }),
             generation: AtomicU64::new(0),
         }))
@@ -180,19 +184,38 @@ impl Orderers {
     }
 
     /// Reads the files again. If they cannot be used, what was read before stays in force. Connections that were
-    /// opened with another certificate are replaced, without a gap. Returns whether the certificate is another one.
-    pub(super) fn reload(&self) -> Result<bool, OrderersError> {
+    /// opened with another certificate are replaced, without a gap. The certificate stays if `may_replace` rejects the one
+    /// in the files; the roots are replaced all the same.
+    pub(super) fn reload(
+        &self,
+        may_replace: impl FnOnce(&CertificateDer<'_>) -> bool,
+    ) -> Result<Reloaded, OrderersError> {
         let (identity, listed) = self.files.read()?;
         self.trusted().listed = listed;
         self.trust_channels();
-        let is_new = self.identity.load().certificate() != identity.certificate();
-        if is_new {
-            self.identity.store(Arc::new(identity.clone()));
-            self.blocks.replace_identity(identity.clone());
-            self.connections.replace_identity(identity);
-            self.connections.renew();
+        if self.identity.load().certificate() == identity.certificate() {
+            return Ok(Reloaded::Same);
         }
-        Ok(is_new)
+        if let Some(new) = identity.certificate().first()
+            && !may_replace(new)
+        {
+            return Ok(Reloaded::Withheld(new.clone()));
+        }
+        self.identity.store(Arc::new(identity.clone()));
+        self.blocks.replace_identity(identity.clone());
+        self.connections.replace_identity(identity);
+        self.connections.renew();
+        Ok(Reloaded::Replaced)
+    }
+
+    /// Publishes the certificate in the files that is not in use yet.
+    pub(super) fn set_pending(&self, pending: Option<PendingCertificate>) {
+        self.pending.store(pending.map(Arc::new));
+    }
+
+    /// Returns the certificate in the files that is not in use yet.
+    pub fn pending(&self) -> Option<Arc<PendingCertificate>> {
+        self.pending.load_full()
     }
 
     /// Returns the metadata of the files.

@@ -9,7 +9,7 @@ use orderer_actors::chain_state::error_chain;
 use orderer_actors::node_context::unix_now;
 use orderer_core::crypto::{Signer as _, SigningIdentity};
 use orderer_core::identity::expires_at;
-use orderer_core::own::{self, OwnSigner};
+use orderer_core::own::{self, ClusterCertificate, OwnSigner};
 use orderer_core::types::{ChannelId, UnixSeconds};
 use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::FromDer as _;
@@ -17,14 +17,17 @@ use x509_parser::prelude::FromDer as _;
 use super::expiry::{ExpiryNotice, ExpiryTracker};
 use super::file_stamps::FileStamps;
 use super::orderers::Orderers;
+use super::replacement_guard::{Decision, ReplacementGuard};
 use crate::local_msp::read_signing_identity;
 use crate::reload::Reloader;
 use crate::signals::HangupSignals;
 use crate::systemd;
-use crate::tls::ListenerTls;
+use crate::tls::{ListenerTls, Reloaded};
 
 /// Interval at which the files are checked. SIGHUP makes it at once.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// Interval at which the generation of the channels' configurations is checked while a new certificate waits for an update.
+const PENDING_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Watches the files of the signing identity, the listeners and the connections to other orderers.
 pub struct CertificateReloader {
@@ -32,6 +35,8 @@ pub struct CertificateReloader {
     enrollment: SigningFiles,
     listeners: Vec<ListenerFiles>,
     orderers: Option<ToOrderers>,
+    /// Generation of the channels' configurations when the files were last checked.
+    checked_at: u64,
 }
 
 /// The client certificate for other orderers.
@@ -39,6 +44,7 @@ struct ToOrderers {
     orderers: Arc<Orderers>,
     /// `None` until the files were checked for the first time.
     stamps: Option<FileStamps>,
+    guard: ReplacementGuard,
     expiry: ExpiryTracker,
 }
 
@@ -56,8 +62,8 @@ struct SigningFiles {
 /// The certificate of a listener.
 struct ListenerFiles {
     tls: Arc<ListenerTls>,
-    /// Whether other orderers know this node by this certificate.
-    names_node: bool,
+    /// Decides on new certificates if other orderers know this node by this one.
+    guard: Option<ReplacementGuard>,
     /// `None` until the files were checked for the first time.
     stamps: Option<FileStamps>,
     expiry: ExpiryTracker,
@@ -80,19 +86,23 @@ impl CertificateReloader {
             msp_id: msp_id.to_owned(),
             expiry: ExpiryTracker::default(),
         };
+        // other orderers know the node by the certificate of their own listener, if there is one
+        let has_own = tls.iter().any(|tls| tls.is_for_orderers());
+        let names_node = |tls: &ListenerTls| if has_own { tls.is_for_orderers() } else { tls.is_for_members() };
         let listener = |tls: Arc<ListenerTls>| ListenerFiles {
-            names_node: false,
+            guard: names_node(&tls).then(|| ReplacementGuard::new(ClusterCertificate::Server)),
             stamps: None,
             tls,
             expiry: ExpiryTracker::default(),
         };
-        // other orderers know the node by the certificate of their own listener, if there is one
-        let has_own = tls.iter().any(|tls| tls.is_for_orderers());
-        let names_node = |tls: &ListenerTls| if has_own { tls.is_for_orderers() } else { tls.is_for_members() };
-        let listeners =
-            tls.into_iter().map(|tls| ListenerFiles { names_node: names_node(&tls), ..listener(tls) }).collect();
-        let orderers = orderers.map(|orderers| ToOrderers { orderers, stamps: None, expiry: ExpiryTracker::default() });
-        Self { context, enrollment, listeners, orderers }
+        let listeners = tls.into_iter().map(listener).collect();
+        let orderers = orderers.map(|orderers| ToOrderers {
+            orderers,
+            stamps: None,
+            guard: ReplacementGuard::new(ClusterCertificate::Client),
+            expiry: ExpiryTracker::default(),
+        });
+        Self { context, enrollment, listeners, orderers, checked_at: 0 }
     }
 
     /// Checks now, every few seconds, and on SIGHUP, until `stopping`. SIGHUP also applies what `reread` finds.
@@ -118,6 +128,7 @@ impl CertificateReloader {
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL_INTERVAL) => asked = false,
+                () = self.permitted() => asked = false,
                 () = hangups.next() => {
                     systemd::reloading();
                     tracing::info!(target: "orderer.certificates", "SIGHUP received: reloading certificates and log levels");
@@ -129,12 +140,30 @@ impl CertificateReloader {
     }
 
     fn check(&mut self) {
+        // read before the configurations: a change in between is checked again
+        let generation = self.context.directory.version();
+        let is_changed = generation != self.checked_at;
+        self.checked_at = generation;
         self.enrollment.check(&self.context);
         for listener in &mut self.listeners {
-            listener.check(&self.context);
+            listener.check(&self.context, is_changed);
         }
         if let Some(orderers) = &mut self.orderers {
-            orderers.check(&self.context);
+            orderers.check(&self.context, is_changed);
+        }
+    }
+
+    /// Waits until a configuration has changed since the last check, if a new certificate waits for that. Otherwise waits
+    /// for ever.
+    async fn permitted(&self) {
+        let waits = self.enrollment.refused_at.is_some()
+            || self.listeners.iter().filter_map(|listener| listener.guard.as_ref()).any(ReplacementGuard::waits)
+            || self.orderers.as_ref().is_some_and(|orderers| orderers.guard.waits());
+        if !waits {
+            std::future::pending::<()>().await;
+        }
+        while self.context.directory.version() == self.checked_at {
+            tokio::time::sleep(PENDING_POLL_INTERVAL).await;
         }
     }
 }
@@ -195,22 +224,35 @@ fn losing_channels(context: &NodeContext, old: &OwnSigner, new: &OwnSigner) -> V
 }
 
 impl ListenerFiles {
-    fn check(&mut self, context: &NodeContext) {
+    fn check(&mut self, context: &NodeContext, is_changed: bool) {
         let path = self.tls.files().certificate.clone();
         let stamps = Some(listener_files(&self.tls));
-        if stamps != self.stamps {
+        let is_permitted = is_changed && self.guard.as_ref().is_some_and(ReplacementGuard::waits);
+        if stamps != self.stamps || is_permitted {
             let is_first = self.stamps.is_none();
+            let is_other = stamps != self.stamps;
             self.stamps = stamps;
             let before = self.tls.certificate();
-            match self.tls.reload() {
+            let mut decision = None;
+            let reloaded = self.tls.reload(|new| {
+                let Some(guard) = &self.guard else { return true };
+                decision.insert(Decision::on(guard.which(), context, before.as_ref(), new)).is_allowed()
+            });
+            match &reloaded {
                 // the same as when the node began to start
-                Ok(()) if is_first && before == self.tls.certificate() => {}
-                Ok(()) => report_read("TLS", &path),
-                Err(error) => report_useless("TLS", &path, &error),
+                Ok(Reloaded::Same) if is_first => {}
+                Ok(Reloaded::Same) if !is_other => {}
+                Ok(Reloaded::Same | Reloaded::Replaced) => report_read("TLS", &path),
+                Ok(Reloaded::Withheld(_)) => {}
+                Err(error) => report_useless("TLS", &path, error),
             }
-            if self.names_node {
-                let key = self.tls.certificate().and_then(|der| own::public_key_of(&der));
-                context.tls_keys.store(Arc::new(key.into_iter().collect()));
+            if let Some(guard) = &mut self.guard {
+                let pending = guard.settle(reloaded.as_ref().ok(), decision, &path);
+                let in_use = self.tls.certificate();
+                let new = pending.as_ref().map(|pending| &pending.certificate);
+                let keys = in_use.iter().chain(new).filter_map(|der| own::public_key_of(der));
+                context.tls_keys.store(Arc::new(keys.collect()));
+                self.tls.set_pending(pending);
             }
         }
         let certificate = self.tls.certificate();
@@ -224,16 +266,23 @@ impl ListenerFiles {
 }
 
 impl ToOrderers {
-    fn check(&mut self, context: &NodeContext) {
+    fn check(&mut self, context: &NodeContext, is_changed: bool) {
         let path = self.orderers.certificate_file().clone();
         let stamps = Some(self.orderers.stamps());
-        if stamps != self.stamps {
+        if stamps != self.stamps || (is_changed && self.guard.waits()) {
             self.stamps = stamps;
-            match self.orderers.reload() {
-                Ok(false) => {}
-                Ok(true) => report_read("cluster", &path),
-                Err(error) => report_useless("cluster", &path, &error),
+            let before = self.orderers.identity();
+            let mut decision = None;
+            let reloaded = self.orderers.reload(|new| {
+                let old = before.certificate().first();
+                decision.insert(Decision::on(self.guard.which(), context, old, new)).is_allowed()
+            });
+            match &reloaded {
+                Ok(Reloaded::Same | Reloaded::Withheld(_)) => {}
+                Ok(Reloaded::Replaced) => report_read("cluster", &path),
+                Err(error) => report_useless("cluster", &path, error),
             }
+            self.orderers.set_pending(self.guard.settle(reloaded.as_ref().ok(), decision, &path));
         }
         let not_after = UnixSeconds(self.orderers.identity().expires_at());
         context.observer.certificate("cluster", &path.display().to_string(), not_after);

@@ -419,7 +419,11 @@ impl BlockReader {
             && let Some(not_after) = self.not_after
             && not_after < unix_now()
         {
-            return Err(RequestRejected::new(FabricStatus::Forbidden, "the client's identity has expired"));
+            // Fabric's text
+            let reason =
+                format!("deliver client identity expired {}s before", unix_now().0.saturating_sub(not_after.0));
+            tracing::warn!(target: "orderer.common.deliver", channel = %channel.id(), "a deliver request was rejected: {reason}");
+            return Err(RequestRejected::new(FabricStatus::Forbidden, reason));
         }
         let snapshot = channel.snapshot();
         if self.allowed_under.as_ref().is_some_and(|under| Arc::ptr_eq(under, &snapshot)) {

@@ -20,10 +20,14 @@ use orderer_core::processing::{
     process_channel_creation, process_config_update, validate_normal_with,
 };
 use orderer_core::rate_limit::{RateLimitBatch, RateLimited, RateLimiter, SenderKey};
+use orderer_core::text::truncate_at_char_boundary;
 
 use super::message_reader::IncomingMessage;
 use crate::admission::Charge;
 use crate::traces::RemoteParent;
+
+/// Maximum length in bytes of a channel's name in the log, because clients choose it.
+const LOGGED_NAME_MAX_BYTES: usize = 250;
 
 /// The response to an envelope that is not ordered.
 #[derive(Debug, Clone)]
@@ -338,6 +342,10 @@ fn refuse_for_no_channel(message: &ParsedEnvelope, class: MessageClass, context:
     if class == MessageClass::Config {
         return refuse(context, Some(message), &Rejection::ConfigMessageNotAllowed);
     }
+    let mut named = message.channel_header.channel_id.clone();
+    truncate_at_char_boundary(&mut named, LOGGED_NAME_MAX_BYTES);
+    // ends with Fabric's text
+    tracing::warn!(target: "orderer.common.broadcast", channel = ?named, "an envelope was rejected: channel does not exist");
     let unknown = Rejection::UnknownChannel(message.channel_header.channel_id.clone());
     let mut refused = refuse(context, Some(message), &unknown);
     if context.directory.system_channel().is_none() {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use orderer_actors::consensus::Consenters;
 use orderer_actors::consensus::kafka::{KafkaConsenter, KafkaContext};
-use orderer_actors::consensus::raft::{RaftConsenter, RaftContext};
+use orderer_actors::consensus::raft::{LEADER_PATIENCE, RaftConsenter, RaftContext};
 use orderer_actors::consensus::solo::SoloConsenter;
 use orderer_actors::ledger_provider::{BlockCacheConfig, LedgerProvider};
 use orderer_actors::node_context::SignerCell;
@@ -174,8 +174,13 @@ fn current(signer: SigningIdentity) -> Arc<SignerCell> {
 fn consenters(kafka: KafkaContext, orderers: Option<OtherOrderers>, settings: &Settings) -> Arc<Consenters> {
     let consenters = Consenters::default().with(SoloConsenter).with(KafkaConsenter::new(kafka));
     let Some(OtherOrderers { network, replication }) = orderers else { return Arc::new(consenters) };
-    let parts =
-        RaftContext { network, replication, settings: settings.raft, log_bytes: settings.limits.raft_log_bytes };
+    let parts = RaftContext {
+        network,
+        replication,
+        settings: settings.raft,
+        log_bytes: settings.limits.raft_log_bytes,
+        leader_patience: LEADER_PATIENCE,
+    };
     Arc::new(consenters.with(RaftConsenter::new(parts)))
 }
 

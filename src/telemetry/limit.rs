@@ -11,7 +11,8 @@ use tracing::{Event, Level, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
 /// Targets whose warnings any client that reaches a port can cause.
-const BY_STRANGERS: [&str; 2] = ["orderer.connection", "orderer.common.cluster"];
+const BY_STRANGERS: [&str; 4] =
+    ["orderer.connection", "orderer.common.cluster", "orderer.common.broadcast", "orderer.common.deliver"];
 /// Lines that one place in the code may log, at once and in each second.
 const LINES_PER_SECOND: u32 = 10;
 /// Interval between reports of lines that were left out.

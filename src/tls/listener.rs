@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use orderer_actors::ChannelRegistry;
+use orderer_core::types::ChannelId;
 use orderer_x509::Certificate;
 use orderer_x509::handshake::read;
 use rustls::ServerConfig;
@@ -46,6 +47,26 @@ impl ClientTrust {
     }
 }
 
+/// A certificate that has replaced another one in its file, and is not used yet: channels still name the other one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingCertificate {
+    /// The certificate in DER.
+    pub certificate: CertificateDer<'static>,
+    /// The channels whose configurations name the certificate in use.
+    pub need_old: Vec<ChannelId>,
+}
+
+/// The outcome of [`ListenerTls::reload`].
+#[derive(Debug)]
+pub enum Reloaded {
+    /// The files contain the certificate in use.
+    Same,
+    /// The certificate in the files is used from now on.
+    Replaced,
+    /// The certificate in the files is not used.
+    Withheld(CertificateDer<'static>),
+}
+
 /// The TLS configuration of one listener, rebuilt when files or channels change.
 pub struct ListenerTls {
     files: TlsFiles,
@@ -53,6 +74,7 @@ pub struct ListenerTls {
     /// Contents of the files. Locked while a configuration is built, which is seldom.
     material: Mutex<Material>,
     current: ArcSwap<Built>,
+    pending: ArcSwapOption<PendingCertificate>,
 }
 
 struct Built {
@@ -67,7 +89,8 @@ impl ListenerTls {
     pub fn new(files: TlsFiles, audience: ClientTrust) -> Result<Self, TlsError> {
         let material = Material::read(&files)?;
         let built = build(&material, &audience, files.time_shift)?;
-        Ok(Self { files, audience, material: Mutex::new(material), current: ArcSwap::from_pointee(built) })
+        let (material, current) = (Mutex::new(material), ArcSwap::from_pointee(built));
+        Ok(Self { files, audience, material, current, pending: ArcSwapOption::default() })
     }
 
     /// Returns the files, so that they can be watched.
@@ -90,17 +113,38 @@ impl ListenerTls {
         self.current.load().config.clone()
     }
 
-    /// Reads the files again, for future connections.
+    /// Reads the files again, for future connections. The certificate stays if `may_replace` rejects the one in the files;
+    /// the roots of clients are replaced all the same.
     ///
     /// # Errors
     /// Fails if the files cannot be used; what was read before then stays in force.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        let read = Material::read(&self.files)?;
+    pub fn reload(&self, may_replace: impl FnOnce(&CertificateDer<'_>) -> bool) -> Result<Reloaded, TlsError> {
+        let mut read = Material::read(&self.files)?;
         let mut material = self.material.lock().unwrap_or_else(PoisonError::into_inner);
+        let (new, old) = (read.certificates.first().cloned(), material.certificates.first());
+        let mut outcome = if new.as_ref() == old { Reloaded::Same } else { Reloaded::Replaced };
+        if matches!(outcome, Reloaded::Replaced)
+            && let Some(new) = new
+            && !may_replace(&new)
+        {
+            read.certificates.clone_from(&material.certificates);
+            read.key = material.key.clone_key();
+            outcome = Reloaded::Withheld(new);
+        }
         let built = build(&read, &self.audience, self.files.time_shift)?;
         *material = read;
         self.current.store(Arc::new(built));
-        Ok(())
+        Ok(outcome)
+    }
+
+    /// Publishes the certificate in the files that is not in use yet.
+    pub fn set_pending(&self, pending: Option<PendingCertificate>) {
+        self.pending.store(pending.map(Arc::new));
+    }
+
+    /// Returns the certificate in the files that is not in use yet.
+    pub fn pending(&self) -> Option<Arc<PendingCertificate>> {
+        self.pending.load_full()
     }
 
     /// Returns whether this is the listener of the gRPC services.

@@ -6,6 +6,6 @@ mod listener;
 mod metered;
 
 pub use handshake::{wants_tls, why_it_failed};
-pub use listener::{ClientTrust, ListenerTls};
+pub use listener::{ClientTrust, ListenerTls, PendingCertificate, Reloaded};
 pub use metered::Metered;
 pub use orderer_localconfig::tls_files::{Clients, TlsError, TlsFiles};

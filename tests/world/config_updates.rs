@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fabric_proto::Message;
 use fabric_proto::common::{
     Block, Config, ConfigEnvelope, ConfigGroup, ConfigSignature, ConfigUpdate, ConfigUpdateEnvelope, ConfigValue,
-    Envelope, Metadata, OrdererBlockMetadata, Payload, SignatureHeader, Status,
+    Envelope, Metadata, OrdererAddresses, OrdererBlockMetadata, Payload, SignatureHeader, Status,
 };
 
 use fabric_proto::etcdraft::{ConfigMetadata, Consenter, Options};
@@ -105,20 +105,30 @@ fn changed_genesis(file: &str, change: impl FnOnce(&mut ConfigGroup)) -> Vec<u8>
 
 /// Returns the genesis block of the fixtures' application channel with another consensus type and its metadata.
 pub fn genesis_of_type(consensus_type: &str, metadata: &impl Message) -> Vec<u8> {
-    genesis_file_of_type("AppSolo.block", consensus_type, metadata)
+    changed_genesis("AppSolo.block", |group| set_consensus(group, consensus_type, metadata))
 }
 
-/// Returns the genesis block in a fixture file with another consensus type and its metadata.
-pub fn genesis_file_of_type(file: &str, consensus_type: &str, metadata: &impl Message) -> Vec<u8> {
+/// Returns the genesis block in a fixture file, ordered by Raft with this metadata, by orderers at these addresses.
+pub fn genesis_of_raft(file: &str, metadata: &ConfigMetadata, addresses: &[String]) -> Vec<u8> {
+    let addresses = OrdererAddresses { addresses: addresses.to_vec() }.encode_to_vec();
+    changed_genesis(file, |group| {
+        set_consensus(group, "etcdraft", metadata);
+        let orderers = group.groups.get_mut("Orderer").unwrap().groups.values_mut();
+        let listed = orderers.filter_map(|organization| organization.values.get_mut("Endpoints"));
+        for value in listed.chain(group.values.get_mut("OrdererAddresses")) {
+            value.value = addresses.clone().into();
+        }
+    })
+}
+
+fn set_consensus(group: &mut ConfigGroup, consensus_type: &str, metadata: &impl Message) {
     let consensus = ConsensusType {
         r#type: consensus_type.to_owned(),
         metadata: metadata.encode_to_vec().into(),
         ..ConsensusType::default()
     };
-    changed_genesis(file, |group| {
-        let orderer = group.groups.get_mut("Orderer").unwrap();
-        orderer.values.get_mut("ConsensusType").unwrap().value = consensus.encode_to_vec().into();
-    })
+    let orderer = group.groups.get_mut("Orderer").unwrap();
+    orderer.values.get_mut("ConsensusType").unwrap().value = consensus.encode_to_vec().into();
 }
 
 /// Returns metadata of the consensus type etcdraft with these orderers of the fixtures as consenters.

@@ -285,6 +285,11 @@ impl Node {
         self.signal("TERM");
     }
 
+    /// Returns the process ID.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal, named without SIG.
     pub fn signal(&self, name: &str) {
         let id = self.child.id();

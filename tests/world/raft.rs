@@ -11,7 +11,7 @@ use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use time::OffsetDateTime;
 use tonic::transport::Channel;
 
-use super::config_updates::{consenters, genesis_file_of_type};
+use super::config_updates::{consenters, genesis_of_raft};
 use super::http::Http;
 use super::messages::transaction;
 use super::metrics::Scrape;
@@ -24,7 +24,10 @@ pub const CHANNEL: &str = "app";
 /// The settings of `N` orderers, and the ports at which the orderers reach each other.
 pub struct Members<const N: usize> {
     pub setups: [Setup; N],
+    /// For requests of consenters.
     pub ports: [u16; N],
+    /// For requests for blocks.
+    pub addresses: [u16; N],
 }
 
 /// Sets up orderers that serve each other on their general listeners. Each has its own TLS files, which a test may
@@ -45,7 +48,7 @@ pub fn members<const N: usize>() -> Members<N> {
             .set("METRICS_PROVIDER", "prometheus")
     });
     let ports = from_fn(|at| setups[at].port());
-    Members { setups, ports }
+    Members { setups, ports, addresses: ports }
 }
 
 impl<const N: usize> Members<N> {
@@ -74,7 +77,7 @@ impl<const N: usize> Members<N> {
     pub fn map(self, mut change: impl FnMut(usize, Setup) -> Setup) -> Self {
         let mut number = 0..;
         let setups = self.setups.map(|setup| change(number.next().unwrap_or_default(), setup));
-        Self { setups, ports: self.ports }
+        Self { setups, ..self }
     }
 
     /// Starts all orderers and waits for a leader. The channel's configuration names the certificates in their files.
@@ -92,7 +95,8 @@ impl<const N: usize> Members<N> {
             Consenter { host: "127.0.0.1".to_owned(), port: port.into(), client_tls_cert, server_tls_cert }
         });
         let metadata = ConfigMetadata { options: Some(options), consenters: consenters.collect() };
-        let genesis = genesis_file_of_type(genesis_file, "etcdraft", &metadata);
+        let addresses = self.addresses.map(|port| format!("127.0.0.1:{port}"));
+        let genesis = genesis_of_raft(genesis_file, &metadata, &addresses);
         let setups = self.setups.map(|setup| {
             let file = setup.folder().join("genesis.block");
             fs::write(&file, &genesis).unwrap();

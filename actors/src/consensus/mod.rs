@@ -24,6 +24,7 @@ pub mod solo;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Recipient};
 use futures_util::future::BoxFuture;
@@ -57,8 +58,8 @@ pub trait Consenter: Send + Sync {
     /// started, gets
     /// those behind it. `None`: chains of this kind get no blocks from other orderers.
     ///
-    /// Dropping the future ends it. It does not end by itself while no orderer has the block.
-    fn first_block(&self, _later: &Arc<ChannelSnapshot>) -> Option<FirstBlock> {
+    /// Dropping the future ends it. It fails after `limit`, with what each orderer has answered.
+    fn first_block(&self, _later: &Arc<ChannelSnapshot>, _limit: Duration) -> Option<FirstBlock> {
         None
     }
 }
@@ -107,8 +108,13 @@ impl Consenters {
 
 impl Consenters {
     /// Gets the first block of a channel through the first consenter that serves the engine; see [`Consenter::first_block`].
-    pub(crate) fn first_block(&self, engine: &ConsenterKind, later: &Arc<ChannelSnapshot>) -> Option<FirstBlock> {
-        self.0.iter().find(|consenter| consenter.serves(engine))?.first_block(later)
+    pub(crate) fn first_block(
+        &self,
+        engine: &ConsenterKind,
+        later: &Arc<ChannelSnapshot>,
+        limit: Duration,
+    ) -> Option<FirstBlock> {
+        self.0.iter().find(|consenter| consenter.serves(engine))?.first_block(later, limit)
     }
 }
 

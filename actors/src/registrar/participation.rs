@@ -135,10 +135,11 @@ async fn make(
         return making.await.unwrap_or_else(|panicked| Err(panicked.to_string()));
     }
     let engine = context.engine(&snapshot).map_err(|e| e.to_string())?;
-    let first =
-        consenters.first_block(&engine, &snapshot).ok_or_else(|| StartError::NoConsenter(engine).to_string())?;
-    let nobody = |_| format!("no orderer that block {} names has given the channel's first block", block.number());
-    let genesis = tokio::time::timeout(FIRST_BLOCK_TIMEOUT, first).await.map_err(nobody)??;
+    let first = consenters.first_block(&engine, &snapshot, FIRST_BLOCK_TIMEOUT);
+    let first = first.ok_or_else(|| StartError::NoConsenter(engine).to_string())?;
+    let nobody =
+        |why| format!("no orderer that block {} names has given the channel's first block: {why}", block.number());
+    let genesis = first.await.map_err(nobody)?;
     let making = io.spawn_blocking(move || {
         let first =
             ChannelSnapshot::from_config_block(&genesis.decode(), &context.catalog).map_err(|e| error_chain(&e))?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use orderer_cluster::PullError;
 use orderer_core::block::{ChainTip, Hash};
 use orderer_core::config::ConfigCache;
 use orderer_core::crypto::hex;
@@ -95,6 +96,8 @@ pub struct CatchUpProgress {
     pub source: Option<String>,
     /// The last error. Contains the address of the source, if it is about one.
     pub last_error: Option<String>,
+    /// The sources that could not be asked, with the reasons.
+    pub unreached: BTreeMap<String, String>,
     /// The last rejected block, with its source.
     pub last_refusal: Option<String>,
 }
@@ -127,7 +130,7 @@ pub async fn catch_up(
     }
 }
 
-type HeightProbes = FuturesUnordered<BoxFuture<'static, (String, Result<u64, orderer_cluster::PullError>)>>;
+type HeightProbes = FuturesUnordered<BoxFuture<'static, (String, Result<u64, PullError>)>>;
 
 struct CatchUp<'a> {
     replication: &'a ReplicationContext,
@@ -230,7 +233,9 @@ impl<'a> CatchUp<'a> {
         };
         match height {
             Ok(height) => {
-                self.unreached.remove(&source);
+                if self.unreached.remove(&source).is_some() {
+                    self.progress.send_modify(|progress| drop(progress.unreached.remove(&source)));
+                }
                 tracing::debug!(target: LOG, "[channel: {}] {source} has {height} blocks", self.channel);
                 Event::Height { source, height: Some(height) }
             }
@@ -245,15 +250,23 @@ impl<'a> CatchUp<'a> {
     /// that is down for long does not fill the log.
     fn unreachable(&mut self, source: &str, why: String) {
         let text = format!("{source}: {why}");
+        // the text of Fabric's log line
+        let is_forbidden = why == PullError::Forbidden.to_string();
         let (count, before) = self.unreached.entry(source.to_owned()).or_default();
         if *before != why {
             (*count, *before) = (0, why);
         }
         *count = count.saturating_add(1);
-        if count.is_power_of_two() {
+        if count.is_power_of_two() && is_forbidden {
+            let why = PullError::Forbidden;
+            tracing::warn!(target: LOG, "Received status:FORBIDDEN from {source}: {why} channel={}", self.channel);
+        } else if count.is_power_of_two() {
             tracing::warn!(target: LOG, "[channel: {}] {text} ({count} times in a row)", self.channel);
         }
-        self.progress.send_modify(|progress| progress.last_error = Some(text));
+        self.progress.send_modify(|progress| {
+            progress.unreached.insert(source.to_owned(), before.clone());
+            progress.last_error = Some(text);
+        });
     }
 
     fn failed(&self, why: &str) {

@@ -28,7 +28,8 @@ use rcgen::{CertificateParams, Issuer, KeyPair};
 
 use super::*;
 use crate::channel::ConsensusRelation;
-use crate::consensus::raft::{RaftConsenter, RaftContext, RaftSettings};
+use crate::consensus::Consenter as _;
+use crate::consensus::raft::{LEADER_PATIENCE, RaftConsenter, RaftContext, RaftSettings};
 use crate::node_context::{fresh_header_fields, unix_now};
 use crate::participation::JoinBlock;
 use crate::replication::ReplicationContext;
@@ -45,6 +46,8 @@ struct Wires {
     nodes: Mutex<HashMap<u64, Arc<ChannelRegistry>>>,
     members: Mutex<HashMap<u64, Membership>>,
     cut: Mutex<BTreeSet<u64>>,
+    /// Nodes that let nobody read the channel.
+    forbidding: Mutex<BTreeSet<u64>>,
 }
 
 /// Returns the number in the name of an orderer.
@@ -151,6 +154,9 @@ impl BlockSources for Wire {
 impl Wire {
     fn ledger(&self, channel: &str, endpoint: &BlockEndpoint) -> Result<Arc<Channel>, PullError> {
         let number = number_of(&endpoint.address).ok_or_else(|| PullError::Address(endpoint.address.clone()))?;
+        if self.wires.forbidding.lock().unwrap().contains(&number) {
+            return Err(PullError::Forbidden);
+        }
         let lost = || PullError::Connect("stopped".to_owned());
         let directory = self.wires.nodes.lock().unwrap().get(&number).cloned().ok_or_else(lost)?;
         match directory.get(channel) {
@@ -290,6 +296,7 @@ struct Cluster {
     keys: Vec<Bytes>,
     wires: Arc<Wires>,
     acknowledge: AcknowledgePoint,
+    leader_patience: Duration,
 }
 
 impl Cluster {
@@ -326,8 +333,8 @@ impl Cluster {
             ledgers.create(&ChannelId::parse(APP).unwrap(), &genesis).unwrap();
         }
         let running = (0..nodes).map(|_| None).collect();
-        let acknowledge = AcknowledgePoint::Durable;
-        Self { consenters, folders, nodes: running, keys, wires: Arc::default(), acknowledge }
+        let (acknowledge, leader_patience) = (AcknowledgePoint::Durable, LEADER_PATIENCE);
+        Self { consenters, folders, nodes: running, keys, wires: Arc::default(), acknowledge, leader_patience }
     }
 
     async fn start_node(&mut self, place: usize) {
@@ -339,7 +346,14 @@ impl Cluster {
         let context = Arc::new(context);
         let node = place as u64 + 1;
         self.wires.nodes.lock().unwrap().insert(node, Arc::clone(&context.directory));
-        let parts = RaftContext {
+        let consenters = Consenters::default().with(SoloConsenter).with(RaftConsenter::new(self.parts(node)));
+        let mut tree = ActorTree::start(Arc::clone(&context), Arc::new(consenters));
+        tree.ready().await;
+        self.nodes[place] = Some(Node { context, tree });
+    }
+
+    fn parts(&self, node: u64) -> RaftContext {
+        RaftContext {
             network: Arc::new(Wire { node, wires: Arc::clone(&self.wires) }),
             replication: ReplicationContext::new(
                 Arc::new(Wire { node, wires: Arc::clone(&self.wires) }),
@@ -353,11 +367,8 @@ impl Cluster {
                 acknowledge: self.acknowledge,
             },
             log_bytes: 1 << 20,
-        };
-        let consenters = Consenters::default().with(SoloConsenter).with(RaftConsenter::new(parts));
-        let mut tree = ActorTree::start(Arc::clone(&context), Arc::new(consenters));
-        tree.ready().await;
-        self.nodes[place] = Some(Node { context, tree });
+            leader_patience: self.leader_patience,
+        }
     }
 
     async fn stop_node(&mut self, place: usize) {

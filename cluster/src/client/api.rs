@@ -25,6 +25,11 @@ pub trait PeerEvents: Send + Sync + 'static {
     /// Reports that accepted messages may not have arrived, or that none can be sent from now on. May be called more
     /// than once.
     fn unreachable(&self, peer: ConsenterId);
+
+    /// Reports that the configurations of this node and of the peer differ: the peer does not accept this node as a
+    /// consenter, or presents another key than this node's configuration names. One of the two has not seen a config update,
+    /// or uses a wrong certificate.
+    fn estranged(&self, peer: ConsenterId);
 }
 
 /// The other consenters of one channel. Dropping it closes its streams, and connections that no other channel uses.

@@ -31,6 +31,8 @@ pub(super) trait ConnectionObserver: Send + Sync {
     fn renewed(&self);
     /// Reports that messages cannot be sent any more, or still not.
     fn lost(&self);
+    /// Reports that the server at the endpoint has another key than the expected one.
+    fn has_other_key(&self);
 }
 
 pub(super) struct Shared {

@@ -242,9 +242,13 @@ impl Link {
     }
 
     fn stream_ended(&self, kind: usize, ended: Ended) {
-        let Ended::Aborted(why, dropped) = ended else {
-            tracing::debug!(target: LOG, "Stream to {} for channel {} has ended", self.whom.endpoint, self.channel);
-            return;
+        let (why, dropped, is_unauthorized) = match ended {
+            Ended::Aborted(why, dropped) => (why, dropped, false),
+            Ended::Unauthorized(why, dropped) => (why, dropped, true),
+            Ended::Finished => {
+                tracing::debug!(target: LOG, "Stream to {} for channel {} has ended", self.whom.endpoint, self.channel);
+                return;
+            }
         };
         tracing::debug!(
             target: LOG,
@@ -255,6 +259,9 @@ impl Link {
         );
         self.failed(why.to_string());
         self.events.unreachable(self.whom.id);
+        if is_unauthorized {
+            self.events.estranged(self.whom.id);
+        }
     }
 
     fn failed(&self, text: String) {
@@ -336,6 +343,10 @@ impl ConnectionObserver for Link {
 
     fn lost(&self) {
         self.events.unreachable(self.whom.id);
+    }
+
+    fn has_other_key(&self) {
+        self.events.estranged(self.whom.id);
     }
 }
 

@@ -12,7 +12,7 @@ use super::connection_state::{Connected, ConnectionCommand, ConnectionPhase, Sha
 use super::dial::{DialedConnection, Driver};
 use super::queue::{Progress, StepBody};
 use crate::expiration::ExpirationCheck;
-use crate::tls::Identity;
+use crate::tls::{Identity, is_of_other_key};
 
 const LOG: &str = "orderer.common.cluster";
 /// Duration after which a connection counts as a success: the next pause is the shortest again.
@@ -147,9 +147,13 @@ impl Runner {
                 "Unable to obtain connection to {endpoint}: {why} (attempt {failures}, the next one in {pause:?})"
             );
         }
+        let has_other_key = is_of_other_key(&why);
         self.shared.failed(why);
         self.shared.turns(ConnectionPhase::Waiting { failures, until: SystemTime::now() + pause });
         self.shared.tell(|watcher| watcher.lost());
+        if has_other_key {
+            self.shared.tell(|watcher| watcher.has_other_key());
+        }
         sleep(pause).await;
         self.shared.turns(ConnectionPhase::Connecting);
     }

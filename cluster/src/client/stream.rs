@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use super::api::SendError;
 use super::error_text::describe;
 use super::queue::{Queue, StepBody};
+use crate::wire::NOT_AUTHORIZED;
 
 /// The end of a stream.
 pub(super) enum Ended {
@@ -21,6 +22,8 @@ pub(super) enum Ended {
     Finished,
     /// The stream failed for this reason; the number of messages was dropped.
     Aborted(SendError, usize),
+    /// The peer does not accept this node as a consenter of the channel; the number of messages was dropped.
+    Unauthorized(SendError, usize),
 }
 
 /// Runs a stream until it ends; `grace` is the time limit for the peer to end a stream that this side has finished.
@@ -66,7 +69,13 @@ pub(super) async fn run(
     match ended {
         _ if guard.0.is_done() => Ended::Finished,
         Ok(status) if status.code() == Code::Ok && guard.0.first_since().is_none() => Ended::Finished,
-        Ok(status) => guard.abort(format!("the other side ended it: {:?}: {}", status.code(), status.message())),
+        Ok(status) => {
+            let is_unauthorized = status.message().contains(NOT_AUTHORIZED);
+            match guard.abort(format!("the other side ended it: {:?}: {}", status.code(), status.message())) {
+                Ended::Aborted(why, dropped) if is_unauthorized => Ended::Unauthorized(why, dropped),
+                ended => ended,
+            }
+        }
         Err(why) => guard.abort(why),
     }
 }

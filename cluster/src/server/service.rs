@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use super::api::{ClusterChannel, Router, StepRejection};
 use crate::expiration::{ExpirationCheck, as_go_duration, unix_now};
 use crate::membership::{ConsenterId, PinnedKey};
+use crate::wire::NOT_AUTHORIZED;
 
 /// Fabric's loggers.
 const LOG: &str = "orderer.common.cluster";
@@ -246,8 +247,7 @@ impl StepSession {
             Shown::Certificate { key, .. } => key.as_ref(),
         };
         let from = key.and_then(|key| found.membership().sender(key));
-        from.map(|from| (found, from))
-            .ok_or_else(|| "certificate extracted from TLS connection isn't authorized".to_owned())
+        from.map(|from| (found, from)).ok_or_else(|| NOT_AUTHORIZED.to_owned())
     }
 
     /// Warns about a rejection, but not more often than the interval, because any client that reaches the listener

@@ -5,4 +5,4 @@ mod material;
 mod verifier;
 
 pub use material::{Identity, IdentityError, Roots, RootsError};
-pub(crate) use verifier::{ExpectedServer, Shown, client_config, observing_config};
+pub(crate) use verifier::{ExpectedServer, Shown, client_config, is_of_other_key, observing_config};

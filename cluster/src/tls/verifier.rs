@@ -111,6 +111,11 @@ enum Refused {
     OtherKey(String),
 }
 
+/// Returns whether the text of a failed connection states that the server's key is not the expected one.
+pub(crate) fn is_of_other_key(why: &str) -> bool {
+    why.contains("doesn't match the expected public key")
+}
+
 /// Verifies the presented chain at this time (seconds since 1970).
 fn judge(
     end: &CertificateDer<'_>,
@@ -272,15 +277,18 @@ mod tests {
         let renewed = authority.server("orderer.example.com", &key, 2030);
         assert_eq!(verdict(&renewed, &authority, &server), "taken", "renewed with the same key");
         let rotated = authority.server("orderer.example.com", &another, 2039);
+        let of_rotated = verdict(&rotated, &authority, &server);
         assert_eq!(
-            verdict(&rotated, &authority, &server),
+            of_rotated,
             "public key of server certificate presented by orderer.example.com:7050 doesn't match the expected public key"
         );
+        assert!(is_of_other_key(&of_rotated));
         let elsewhere = authority.server("peer.example.com", &key, 2039);
         assert_eq!(
             verdict(&elsewhere, &authority, &server),
             "certificate is valid for peer.example.com, not orderer.example.com"
         );
+        assert!(!is_of_other_key(&verdict(&elsewhere, &authority, &server)));
         assert!(verdict(&good, &other, &server).starts_with("certificate signed by unknown authority"));
         let broken = CertificateDer::from(vec![0x30, 0]);
         assert_eq!(verdict(&broken, &authority, &server), "malformed tbs certificate");

@@ -313,11 +313,17 @@ pub(crate) fn server_config(authority: &str, server: &Pair) -> ServerConfig {
 }
 
 /// Records the events of peers.
-pub(crate) struct Events(watch::Sender<Vec<(ConsenterId, bool)>>);
+pub(crate) struct Events(watch::Sender<Vec<(ConsenterId, bool)>>, watch::Sender<Vec<ConsenterId>>);
 
 impl Events {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(watch::channel(Vec::new()).0))
+        Arc::new(Self(watch::channel(Vec::new()).0, watch::channel(Vec::new()).0))
+    }
+
+    /// Waits until the peer and this node have proven to know different certificates.
+    pub(crate) async fn wait_for_estranged(&self, peer: ConsenterId) {
+        let mut seen = self.1.subscribe();
+        tokio::time::timeout(LIMIT, seen.wait_for(|seen| seen.contains(&peer))).await.expect("it happens").unwrap();
     }
 
     /// Waits until the peer has been connected, or lost, this number of times.
@@ -327,6 +333,10 @@ impl Events {
             seen.iter().filter(|event| **event == (peer, is_connected)).count() >= times
         };
         tokio::time::timeout(LIMIT, seen.wait_for(often)).await.expect("it happens").unwrap();
+    }
+
+    pub(crate) fn is_estranged(&self, peer: ConsenterId) -> bool {
+        self.1.borrow().contains(&peer)
     }
 
     pub(crate) fn count(&self, peer: ConsenterId, is_connected: bool) -> usize {
@@ -341,5 +351,9 @@ impl PeerEvents for Events {
 
     fn unreachable(&self, peer: ConsenterId) {
         self.0.send_modify(|seen| seen.push((peer, false)));
+    }
+
+    fn estranged(&self, peer: ConsenterId) {
+        self.1.send_modify(|seen| seen.push(peer));
     }
 }

@@ -51,7 +51,8 @@ pub enum ConsentersError {
     #[error("the set of consenters is empty")]
     Empty,
     /// A TLS certificate of a consenter is not usable.
-    #[error("consenter {host}:{port}: its {side} TLS certificate: {cause}")]
+    // begins with Fabric's text
+    #[error("consenter {host}:{port} has invalid certificate: verifying tls {side} cert {cause}")]
     Certificate {
         /// Host of the consenter.
         host: String,

@@ -12,17 +12,21 @@ use super::msp_manager::MspManager;
 #[non_exhaustive]
 pub enum TlsCertificateError {
     /// The certificate cannot be parsed.
-    #[error(transparent)]
+    #[error("that cannot be read: {0}")]
     Unreadable(#[from] CertificateError),
     /// The certificate was not issued by a TLS authority of any of the organizations.
+    // begins with Fabric's text
     #[error(
-        "certificate {certificate} was not issued by a TLS certificate authority of an ordering organization: {cause}"
+        "with serial number {serial}: x509: {cause} (certificate {certificate} was not issued by a TLS certificate authority of an \
+         ordering organization)"
     )]
     UnknownAuthority {
+        /// Serial number in decimal.
+        serial: String,
         /// Subject and serial number.
         certificate: String,
         /// Error of the verification.
-        cause: VerifyError,
+        cause: Box<VerifyError>,
     },
 }
 
@@ -69,8 +73,49 @@ impl TlsAuthorities {
             }
         }
         match refused {
-            Some(cause) => Err(TlsCertificateError::UnknownAuthority { certificate: name_of(&certificate), cause }),
+            Some(cause) => {
+                let (serial, certificate) = (decimal(certificate.serial()), name_of(&certificate));
+                Err(TlsCertificateError::UnknownAuthority { serial, certificate, cause: Box::new(cause) })
+            }
             None => Ok(()),
+        }
+    }
+}
+
+/// Formats an unsigned big-endian number in decimal, as Go formats serial numbers.
+fn decimal(number: &[u8]) -> String {
+    let mut digits = vec![0u8];
+    for byte in number {
+        let mut carry = u32::from(*byte);
+        for digit in &mut digits {
+            carry += u32::from(*digit) << 8;
+            *digit = u8::try_from(carry % 10).unwrap_or_default();
+            carry /= 10;
+        }
+        while carry > 0 {
+            digits.push(u8::try_from(carry % 10).unwrap_or_default());
+            carry /= 10;
+        }
+    }
+    digits.iter().rev().map(|digit| char::from(b'0' + digit)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decimal;
+
+    #[test]
+    fn serial_numbers_are_decimal_as_in_go() {
+        let longest = "1461501637330902918203684832716283019655932542975";
+        for (bytes, text) in [
+            (&[][..], "0"),
+            (&[0, 0], "0"),
+            (&[0, 255], "255"),
+            (&[1, 0], "256"),
+            (&[1, 0, 0, 0, 0, 0, 0, 0, 0], "18446744073709551616"),
+            (&[255; 20], longest),
+        ] {
+            assert_eq!(decimal(bytes), text);
         }
     }
 }

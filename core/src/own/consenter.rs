@@ -65,13 +65,11 @@ pub fn engine(
 }
 
 /// Returns the index of the consenter that is this node, whose TLS certificates have these public keys. Compares the public key
-/// of the server certificate, as Fabric does.
+/// of the server certificate, as Fabric does. If several consenters have one of the keys, the one with the first key is this
+/// node: the key in use precedes that of a certificate that is not used yet.
 pub fn place_of(consenters: &[Consenter], own: &[Bytes]) -> Option<usize> {
-    let is_own = |consenter: &Consenter| {
-        let pem = x509_parser::pem::parse_x509_pem(&consenter.server_tls_cert);
-        pem.ok().and_then(|(_, pem)| public_key_of(&pem.contents)).is_some_and(|key| own.contains(&key))
-    };
-    consenters.iter().position(is_own)
+    let keys: Vec<_> = consenters.iter().map(|consenter| public_key_of_pem(&consenter.server_tls_cert)).collect();
+    own.iter().find_map(|own| keys.iter().position(|key| key.as_ref() == Some(own)))
 }
 
 /// Whether a node with these public keys is one of the consenters in the configuration.
@@ -94,6 +92,12 @@ fn check_alone(consenters: &[Consenter], own: &[Bytes]) -> Result<(), ChannelNot
 pub fn public_key_of(certificate: &[u8]) -> Option<Bytes> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(Bytes::copy_from_slice(certificate.public_key().raw))
+}
+
+/// Returns the public key of the first certificate in a PEM text, like [`public_key_of`].
+pub(super) fn public_key_of_pem(text: &[u8]) -> Option<Bytes> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(text).ok()?;
+    public_key_of(&pem.contents)
 }
 
 #[cfg(test)]
@@ -125,5 +129,17 @@ mod tests {
             check_alone(&[consenter(&certificate(&mine))], &[]),
             Err(ChannelNotServed::NoCertificate { host, port })
         );
+    }
+
+    #[test]
+    fn the_key_in_use_decides_which_of_two_consenters_a_node_is() {
+        let (old, new) = (KeyPair::generate().expect("a key"), KeyPair::generate().expect("a key"));
+        let [old, new] = [&old, &new].map(certificate);
+        let consenters = [consenter(&new), consenter(&old)];
+        let [old, new] = [old, new].map(|certificate| public_key_of(certificate.der()).expect("a key"));
+        assert_eq!(place_of(&consenters, &[old.clone(), new.clone()]), Some(1));
+        assert_eq!(place_of(&consenters, &[new.clone(), old.clone()]), Some(0));
+        assert_eq!(place_of(&consenters[..1], &[old.clone(), new]), Some(0), "the old one was removed");
+        assert_eq!(place_of(&consenters[..1], &[old]), None);
     }
 }

@@ -52,6 +52,8 @@ struct Keys {
     private_key: &'static str,
     client_auth: &'static str,
     client_roots: &'static str,
+    /// `None`: clients' certificates are verified by the clock, as in Fabric.
+    time_shift: Option<&'static str>,
 }
 
 const OPERATIONS: Keys = Keys {
@@ -61,6 +63,7 @@ const OPERATIONS: Keys = Keys {
     private_key: "Operations.TLS.PrivateKey",
     client_auth: "Operations.TLS.ClientAuthRequired",
     client_roots: "Operations.TLS.ClientRootCAs",
+    time_shift: None,
 };
 
 const ADMIN: Keys = Keys {
@@ -70,6 +73,7 @@ const ADMIN: Keys = Keys {
     private_key: "Admin.TLS.PrivateKey",
     client_auth: "Admin.TLS.ClientAuthRequired",
     client_roots: "Admin.TLS.ClientRootCAs",
+    time_shift: Some("Admin.TLS.TLSHandshakeTimeShift"),
 };
 
 impl Validator {
@@ -125,6 +129,7 @@ impl Validator {
             self.notes.push(Note::warning(text));
         }
         let clients = if must_show { Clients::MustShow(roots) } else { Clients::MayShow(roots) };
-        TlsFiles { certificate, private_key, clients, time_shift: Duration::ZERO }
+        let time_shift = keys.time_shift.map_or(Duration::ZERO, |key| self.duration(key));
+        TlsFiles { certificate, private_key, clients, time_shift }
     }
 }

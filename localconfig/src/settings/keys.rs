@@ -220,7 +220,7 @@ pub const KEYS: &[Key] = &[
     works("Admin.TLS.Certificate", Kind::Path, ""),
     works("Admin.TLS.PrivateKey", Kind::Path, ""),
     ignored("Admin.TLS.RootCAs", CLIENT_ROOTS),
-    ignored("Admin.TLS.TLSHandshakeTimeShift", TIME_SHIFT),
+    works("Admin.TLS.TLSHandshakeTimeShift", Kind::Duration, "0s"),
     works("Admin.TLS.ClientAuthRequired", Kind::Bool, "true"),
     works("Admin.TLS.ClientRootCAs", Kind::Paths, "[]"),
     works("ChannelParticipation.Enabled", Kind::Bool, "false"),

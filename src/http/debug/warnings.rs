@@ -251,7 +251,14 @@ fn of_certificates(debug: &DebugApi) -> Vec<Warning> {
     let mut expired = Group::new(HealthLevel::Bad, "replace the certificates, or update the channels' configuration");
     let mut few = Group::new(HealthLevel::Bad, "replace the certificates, or update the channels' configuration");
     let mut soon = Group::new(HealthLevel::Busy, "renew them");
+    let mut pending = Group::new(
+        HealthLevel::Busy,
+        "name it in the consenters of each channel by a config update; the node uses it when no channel names the previous one",
+    );
     for certificate in debug.certificates.all(&debug.context) {
+        if certificate.pending {
+            pending.about.push(certificate.name());
+        }
         let group = match certificate.level {
             HealthLevel::Good => continue,
             HealthLevel::Bad if certificate.days_left < 0 => &mut expired,
@@ -263,6 +270,10 @@ fn of_certificates(debug: &DebugApi) -> Vec<Warning> {
     let warnings = [
         expired.say("certificate has expired", "certificates have expired"),
         few.say("certificate expires within a week", "certificates expire within a week"),
+        pending.say(
+            "new certificate is not used yet: channels name the previous one as this consenter's",
+            "new certificates are not used yet: channels name the previous ones as this consenter's",
+        ),
         soon.say("certificate expires within 30 days", "certificates expire within 30 days"),
     ];
     warnings.into_iter().flatten().collect()

@@ -83,8 +83,9 @@ impl RaftChain {
         if std::mem::replace(&mut running.is_suspecting, true) {
             return;
         }
+        // begins with the text of Fabric's log line
         tracing::warn!(target: LOG, channel = %self.channel.id(),
-            "Suspecting our own eviction from the channel: there has been no leader for long");
+            "Suspecting our own eviction from the channel: there is no leader; the other orderers are asked for newer config blocks");
         let (replication, tip) = (self.shared.parts.replication.clone(), self.ledger_tip());
         let asked = self.context.blocking_runtime.spawn(async move { fetch_latest_config(&replication, &tip).await });
         let answered = asked.into_actor(self).map(|outcome, chain: &mut Self, ctx| {

@@ -1,6 +1,8 @@
 //! Pulls verified blocks from other orderers and passes them to the ledger's writer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{Actor, AsyncContext as _, Context, StreamHandler};
 use orderer_core::block::EncodedBlock;
@@ -18,17 +20,30 @@ use crate::replication::{Batch, BlockRange, CatchUpProgress, ReplicationContext,
 /// Error when pulling ends before its last block, which happens only if the pulling task panics.
 pub(super) const NO_MORE_BLOCKS: &str = "blocks are not pulled any more";
 
-/// Pulls and verifies the first block of a channel of which a later configuration is known.
+/// Maximum number of different errors that are reported together.
+const ERRORS_MAX: usize = 8;
+
+/// Pulls and verifies the first block of a channel of which a later configuration is known. Fails after `limit` with the
+/// answers of the orderers.
 pub(super) async fn first_block(
     replication: &ReplicationContext,
     later: &Arc<ChannelSnapshot>,
+    limit: Duration,
 ) -> Result<EncodedBlock, String> {
     let start = StartPoint::Genesis(later.channel().clone(), Arc::default());
     let goal = BlockRange { start, to: BlockNumber::GENESIS, hash: None, also: endpoints(later) };
     let (batches, mut came) = mpsc::channel(1);
-    let (progress, _shown) = watch::channel(CatchUpProgress::default());
+    let (progress, shown) = watch::channel(CatchUpProgress::default());
     // the channel has capacity for the only batch
-    catch_up(replication, goal, &batches, &progress).await.map_err(|stopped| stopped.to_string())?;
+    let pulled = tokio::time::timeout(limit, catch_up(replication, goal, &batches, &progress)).await;
+    let Ok(pulled) = pulled else {
+        let shown = shown.borrow();
+        let unreached = shown.unreached.iter().map(|(source, why)| format!("{source}: {why}"));
+        let errors: BTreeSet<_> = unreached.chain(shown.last_error.clone()).take(ERRORS_MAX).collect();
+        let errors: Vec<_> = errors.into_iter().collect();
+        return Err(format!("none within {limit:?}: {}", errors.join("; ")));
+    };
+    pulled.map_err(|stopped| stopped.to_string())?;
     let first = came.try_recv().ok().and_then(|batch| batch.blocks.into_iter().next());
     first.map(|first| first.block).ok_or_else(|| NO_MORE_BLOCKS.to_owned())
 }

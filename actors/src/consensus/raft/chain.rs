@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, StreamHandler, WrapFuture as _,
@@ -154,6 +154,7 @@ impl RaftChain {
             timer: None,
             rooms: IngressPermits::default(),
             replies: BTreeMap::new(),
+            leaderless_since: Some(Instant::now()),
             missing: None,
             is_suspecting: false,
         });
@@ -165,6 +166,7 @@ impl RaftChain {
                 running.machine.limit_log(running.log_in_memory.share());
             }
             chain.process(Event::Tick, ctx);
+            chain.give_up_waiting();
             chain.publish();
         });
         self.log_leader(None);
@@ -236,7 +238,10 @@ impl RaftChain {
     }
 
     pub(super) fn exit_with(&mut self, exit: ExitReason, ctx: &mut Context<Self>) {
-        self.running = None;
+        if self.running.take().is_some() {
+            // the text of Fabric's log line
+            tracing::info!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(), "Raft node stopped");
+        }
         self.guard.set_exit_reason(exit);
         ctx.stop();
     }
@@ -256,14 +261,20 @@ impl RaftChain {
 
     fn publish(&mut self) {
         let Some(running) = &mut self.running else { return };
-        let active = running.machine.settled_active();
+        let leads = running.machine.leader() == Some(running.machine.id());
+        let active = if leads { running.machine.settled_active() } else { running.machine.active() };
         if *active != self.said_active {
             self.said_active.clone_from(active);
             if !active.is_empty() {
                 let shown: Vec<_> = active.iter().map(u64::to_string).collect();
-                // the text of Fabric's log line
-                tracing::debug!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(),
-                    "Current active nodes in cluster are: [{}]", shown.join(" "));
+                // the texts of Fabric's log lines: of its leaders, and of its followers
+                if leads {
+                    tracing::debug!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(),
+                        "Current active nodes in cluster are: [{}]", shown.join(" "));
+                } else {
+                    tracing::info!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(),
+                        "Store ActiveNodes [{}]", shown.join(" "));
+                }
             }
         }
         let Ok(status) = running.machine.status() else { return };

@@ -78,6 +78,10 @@ impl PeerEvents for ChainSender {
     fn unreachable(&self, peer: ConsenterId) {
         self.happened(Event::Unreachable(peer));
     }
+
+    fn estranged(&self, peer: ConsenterId) {
+        self.happened(Event::Estranged(peer));
+    }
 }
 
 impl ChainEndpoint {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Actor as _;
 use orderer_core::config::{ChannelSnapshot, ConsenterKind};
@@ -47,8 +48,8 @@ impl Consenter for RaftConsenter {
         Ok(ChainHandle::new(&follower))
     }
 
-    fn first_block(&self, later: &Arc<ChannelSnapshot>) -> Option<FirstBlock> {
+    fn first_block(&self, later: &Arc<ChannelSnapshot>, limit: Duration) -> Option<FirstBlock> {
         let (later, replication) = (Arc::clone(later), self.0.parts.replication.clone());
-        Some(Box::pin(async move { first_block(&replication, &later).await }))
+        Some(Box::pin(async move { first_block(&replication, &later, limit).await }))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
+use std::time::Instant;
 
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use super::membership::membership;
 use super::opening::snapshot_block;
 use super::position::rules;
 use super::revalidate::{examine, rejudge};
+use super::running::WaitingSender;
 use crate::block_writer::{WriteOp, WriteRequest};
 use crate::config_processor::{ConfigOutcome, apply_config};
 use crate::mailbox::OrderError;
@@ -49,7 +51,7 @@ impl RaftChain {
                 sequences
                     .iter()
                     .filter_map(|sequence| running.replies.remove(sequence))
-                    .for_each(|reply| reply.send(Ok(())));
+                    .for_each(|waiting| waiting.reply.send(Ok(())));
             }
             Effect::Dropped(submission, why) => self.dropped(&submission, why),
             Effect::WriteBlock(block) => self.write(block),
@@ -170,7 +172,7 @@ impl RaftChain {
         let (channel, is_config) = (self.channel.id(), submission.is_config);
         if let (EnvelopeOrigin::Local(sequence), Some(running)) = (submission.origin, &mut self.running) {
             drop(running.rooms.take(sequence));
-            if let Some(reply) = running.replies.remove(&sequence) {
+            if let Some(WaitingSender { reply, .. }) = running.replies.remove(&sequence) {
                 tracing::warn!(target: LOG, %channel, is_config, why, "envelope was dropped");
                 return reply
                     .send(Err(OrderError::NoLongerValid { kind: RejectionKind::BadRequest, text: why.to_owned() }));
@@ -286,6 +288,9 @@ impl RaftChain {
         let consenters = self.running.as_ref().map_or(0, |running| running.machine.members().len());
         let now = (leader.unwrap_or(0), term);
         let before = std::mem::replace(&mut self.led, now);
+        if let Some(running) = &mut self.running {
+            running.leaderless_since = leader.is_none().then(Instant::now);
+        }
         // the texts of Fabric's log lines, which its integration tests and operators' alerts match
         if before == (id, term) && leader.is_none() {
             tracing::warn!(target: LOG, channel = %self.channel.id(), "{id:x} stepped down to follower since quorum is not active");
@@ -295,6 +300,10 @@ impl RaftChain {
             tracing::warn!(target: LOG, channel = %self.channel.id(), "No leader is present, cluster size is {consenters}");
         }
         tracing::info!(target: LOG, channel = %self.channel.id(), node = id, "Raft leader changed: {} -> {}", before.0, now.0);
+        if leader == Some(id) {
+            let number = self.channel.ledger().height().saturating_sub(1);
+            tracing::info!(target: LOG, channel = %self.channel.id(), "Start accepting requests as Raft leader at block [{number}]");
+        }
         let figures = self.channel.observer().raft();
         figures.leader_changed();
         figures.leads(leader == Some(id));

@@ -4,10 +4,12 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, StreamHandler, WrapFuture as _,
 };
+use bytes::Bytes;
 use orderer_core::block::{ChainTip, EncodedBlock};
 use orderer_core::config::{ChannelSnapshot, ConfigCache};
 use orderer_core::own::is_consenter;
@@ -29,6 +31,8 @@ use crate::supervision::{ExitGuard, ExitReason, Halt, StopNow};
 
 /// Name of the actor, below the channel.
 const FOLLOWER: &str = "raft-follower";
+/// Interval at which the follower checks whether this node has got other TLS certificates.
+const LOOK_AT_KEYS_EVERY: Duration = Duration::from_secs(1);
 const ACTION_JOIN_BLOCK: &str = "remove the channel from this orderer and join it again";
 const LOG: &str = "orderer.common.follower";
 
@@ -48,6 +52,8 @@ pub(super) struct RaftFollower {
     shared: Arc<RaftSharedState>,
     writer: CountedAddr<BlockWriter>,
     reached: ReplicatedTip,
+    /// The public keys of this node with which it was none of the consenters.
+    keys: Arc<Vec<Bytes>>,
     /// Whether it is ending, and waits until the blocks are durable.
     gives_way: bool,
     /// The block that the channel was joined with, while the ledger does not contain it.
@@ -63,7 +69,9 @@ impl RaftFollower {
         let (status, guard) = (children.cell(FOLLOWER), children.guard(FOLLOWER));
         let ChainResumePoint { last, snapshot, .. } = state;
         let reached = ReplicatedTip { block: last, snapshot };
-        Self { channel, voice, context, shared, writer, reached, gives_way: false, joined_with: None, status, guard }
+        let keys = context.tls_keys.load_full();
+        let (gives_way, joined_with) = (false, None);
+        Self { channel, voice, context, shared, writer, reached, keys, gives_way, joined_with, status, guard }
     }
 
     /// Reads the join block, which is stored beside the ledger until the ledger has reached it, and starts replication.
@@ -80,6 +88,8 @@ impl RaftFollower {
 
     fn follow(&mut self, joined_with: Option<JoinBlockConfig>, ctx: &mut Context<Self>) {
         let number = self.reached.block.number();
+        // the text of Fabric's log line
+        tracing::info!(target: LOG, "Created and started a follower.Chain for channel {}", self.channel.id());
         self.status.set_state("following", format!("height {}", number.0 + 1));
         let tip = ChainTip::of(&self.reached.block, (*self.reached.snapshot).clone());
         let mut goal =
@@ -98,6 +108,7 @@ impl RaftFollower {
             self.channel.set_state_with_lease(self.voice, ChannelState::Following);
             tracing::info!(target: LOG, channel = %self.channel.id(), block = %number,
                 "this orderer is not a consenter of the channel; following it");
+            ctx.run_interval(LOOK_AT_KEYS_EVERY, Self::look_at_keys);
         }
         pull(&self.context, &self.shared.parts.replication, goal, ctx);
     }
@@ -107,6 +118,19 @@ impl RaftFollower {
         let next = self.reached.block.number().0 + 1;
         let state = ChannelState::Onboarding { next, to: number.0, consents };
         self.channel.set_state_with_lease(self.voice, state);
+    }
+
+    /// Ends the follower if this node has got a certificate by which it is a consenter.
+    fn look_at_keys(&mut self, ctx: &mut Context<Self>) {
+        let keys = self.context.tls_keys.load_full();
+        if self.gives_way || Arc::ptr_eq(&keys, &self.keys) {
+            return;
+        }
+        self.keys = keys;
+        if let Some(id) = own_id(&self.reached, &self.context) {
+            self.gives_way = true;
+            self.give_way(self.reached.block.number(), Some(id), ctx);
+        }
     }
 
     /// Ends the follower when the ledger has reached the join block. The chain or the follower that starts next uses

@@ -29,4 +29,4 @@ pub mod transfer;
 
 pub use consenter::RaftConsenter;
 pub use position::ChainPositionError;
-pub use shared::{RaftContext, RaftSettings};
+pub use shared::{LEADER_PATIENCE, RaftContext, RaftSettings};

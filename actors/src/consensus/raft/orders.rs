@@ -1,6 +1,7 @@
 //! Handles envelopes that pass the channel's gate.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
 use orderer_core::ordering::raft::{EnvelopeOrigin, Event, SubmittedEnvelope};
@@ -8,6 +9,7 @@ use orderer_core::processing::RejectionKind;
 
 use super::chain::RaftChain;
 use super::revalidate::{RevalidatedConfig, lead_to};
+use super::running::WaitingSender;
 use crate::block_writer::{PendingMessage, WriteOp, WriteRequest};
 use crate::mailbox::{Order, OrderBatch, OrderError, Reply};
 use crate::status::ActivityKind;
@@ -70,7 +72,7 @@ impl RaftChain {
                 rooms: Vec::new(),
             });
         } else {
-            running.replies.insert(sequence, reply);
+            running.replies.insert(sequence, WaitingSender { reply, since: Instant::now() });
         }
         self.process(Event::Order(SubmittedEnvelope { origin: EnvelopeOrigin::Local(sequence), ..submission }), ctx);
     }
@@ -114,6 +116,17 @@ impl RaftChain {
                 running.machine.members().len()
             )
         })
+    }
+
+    /// Responds to senders that have waited too long for a leader, in Fabric's words. With `Raft.Acknowledge: durable` no sender
+    /// waits for one.
+    pub(super) fn give_up_waiting(&mut self) {
+        let patience = self.shared.parts.leader_patience;
+        let Some(running) = &mut self.running else { return };
+        for reply in running.give_up_waiting(patience) {
+            let text = format!("no Raft leader: channel '{}' has had none for {patience:?}", self.channel.id());
+            reply.send(Err(OrderError::NoLongerValid { kind: RejectionKind::ServiceUnavailable, text }));
+        }
     }
 
     fn refuse(&self, kind: RejectionKind, text: String, reply: Reply) {

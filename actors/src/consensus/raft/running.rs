@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix::SpawnHandle;
 use orderer_cluster::Peers;
@@ -36,7 +37,9 @@ pub(super) struct RunningChain {
     pub(super) timer: Option<SpawnHandle>,
     pub(super) rooms: IngressPermits,
     /// Replies that the machine sends (`Effect::Acknowledge`), by the sequences of their envelopes.
-    pub(super) replies: BTreeMap<u64, Reply>,
+    pub(super) replies: BTreeMap<u64, WaitingSender>,
+    /// When the channel has lost its leader; `None` while it has one.
+    pub(super) leaderless_since: Option<Instant>,
     /// The blocks that are being pulled from other orderers.
     pub(super) missing: Option<MissingBlocks>,
     /// Whether other orderers are being asked for the newest config block.
@@ -48,6 +51,34 @@ impl Drop for RunningChain {
         self.channel.unregister_cluster(&self.taken_seat);
         self.channel.observer().raft().ends();
         self.log.send_uncounted(StopNow);
+    }
+}
+
+/// The sender of an envelope, which waits for the machine's response.
+pub(super) struct WaitingSender {
+    pub(super) reply: Reply,
+    pub(super) since: Instant,
+}
+
+impl RunningChain {
+    /// Removes and returns the senders that have waited for this long without a leader. An envelope that no leader has is not
+    /// ordered any more; one that was sent may still get into a block.
+    pub(super) fn give_up_waiting(&mut self, patience: Duration) -> Vec<Reply> {
+        let is_late = |since: &Instant| since.elapsed() >= patience;
+        if self.replies.is_empty() || !self.leaderless_since.as_ref().is_some_and(is_late) {
+            return Vec::new();
+        }
+        // sequences are assigned in the order in which envelopes come in
+        let late = self.replies.iter().take_while(|(_, waiting)| is_late(&waiting.since));
+        let late: Vec<u64> = late.map(|(sequence, _)| *sequence).collect();
+        let mut given_up = Vec::with_capacity(late.len());
+        for sequence in late {
+            if self.machine.withdraw(sequence) {
+                drop(self.rooms.take(sequence));
+            }
+            given_up.extend(self.replies.remove(&sequence).map(|waiting| waiting.reply));
+        }
+        given_up
     }
 }
 

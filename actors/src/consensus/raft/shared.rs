@@ -21,7 +21,12 @@ pub struct RaftContext {
     pub settings: RaftSettings,
     /// Memory of the Raft logs of all channels, in bytes.
     pub log_bytes: usize,
+    /// Duration without a leader after which a sender that waits for one is rejected.
+    pub leader_patience: Duration,
 }
+
+/// The usual [`RaftContext::leader_patience`]: longer than elections take.
+pub const LEADER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Minimum memory of a channel's log in bytes, however many channels there are.
 const MIN_LOG_BYTES: usize = 64 << 10;

@@ -2,7 +2,10 @@
 
 use futures_util::future::join_all;
 
+use orderer_core::processing::RejectionKind;
+
 use super::*;
+use crate::mailbox::OrderError;
 
 /// Checks the responses without a leader, with one, and with one that can commit nothing.
 async fn answers(acknowledge: AcknowledgePoint) {
@@ -65,4 +68,31 @@ async fn committed_needs_a_quorum() {
 #[actix::test]
 async fn sent_needs_a_leader() {
     answers(AcknowledgePoint::Sent).await;
+}
+
+/// A sender that waits for a leader gets a response when there has been none for long. Its envelope, which no leader had, is
+/// not ordered later.
+#[actix::test]
+async fn senders_do_not_wait_for_a_leader_for_ever() {
+    for acknowledge in [AcknowledgePoint::Committed, AcknowledgePoint::Sent] {
+        let mut cluster = Cluster::made(3, 3);
+        (cluster.acknowledge, cluster.leader_patience) = (acknowledge, 10 * TICK);
+        cluster.start_node(0).await;
+        cluster.until(0, ChannelState::Electing).await;
+        let channel = cluster.channel(0);
+        while !channel.gate().is_open() {
+            tokio::task::yield_now().await;
+        }
+        let envelope = SignedEnvelope::from_parts(payload("too early"), Bytes::new());
+        let validated_at = channel.snapshot().sequence();
+        let answer = channel.gate().order(ValidatedEnvelope { envelope, validated_at, is_config: false }).await;
+        let answered = tokio::time::timeout(Duration::from_secs(20), answer.expect("the gate is open")).await;
+        let refused = answered.expect("a response in time").expect("the chain lives").unwrap_err();
+        assert!(refused.to_string().starts_with("no Raft leader"), "{refused}");
+        assert!(matches!(refused, OrderError::NoLongerValid { kind: RejectionKind::ServiceUnavailable, .. }));
+        cluster.start_node(1).await;
+        cluster.led().await;
+        assert!(cluster.order(0, "in time").await, "{acknowledge:?}");
+        assert_eq!(cluster.ordered(0, &["in time".to_owned()]).await, ["in time"]);
+    }
 }

@@ -158,3 +158,34 @@ async fn old_copies_of_ledger_and_log_end_the_channel_of_that_node_alone() {
     cluster.order_all(away, "with an old ledger", &[0, 1, 2], &mut all).await;
     cluster.agree(&all).await;
 }
+
+/// A node that was no consenter becomes one when it gets the certificate that the configuration names, without a restart.
+#[actix::test]
+async fn a_follower_becomes_a_consenter_when_it_gets_the_certificate() {
+    let cluster = Cluster::among(3, 4).await;
+    let led = (0..3).map(|place| cluster.until(place, ChannelState::Running));
+    futures_util::future::join_all(led).await;
+    let key = cluster.keys[3].clone();
+    cluster.context(3).tls_keys.store(Arc::new(vec![Bytes::from_static(b"another key")]));
+    cluster.have_consent(0, &cluster.consenters).await;
+    cluster.join(3, 0).await;
+    cluster.until(3, ChannelState::Following).await;
+    cluster.context(3).tls_keys.store(Arc::new(vec![key]));
+    cluster.until(3, ChannelState::Running).await;
+    assert!(cluster.order(3, "as a consenter").await);
+    cluster.agree(&["as a consenter".to_owned()]).await;
+}
+
+#[actix::test]
+async fn the_cause_is_stated_if_no_orderer_gives_the_first_block() {
+    let cluster = Cluster::among(2, 3).await;
+    let led = (0..2).map(|place| cluster.until(place, ChannelState::Running));
+    futures_util::future::join_all(led).await;
+    cluster.wires.forbidding.lock().unwrap().insert(1);
+    cluster.wires.nodes.lock().unwrap().remove(&2);
+    let snapshot = cluster.channel(0).snapshot();
+    let first = RaftConsenter::new(cluster.parts(3)).first_block(&snapshot, Duration::from_millis(300));
+    let cause = first.expect("Raft gets blocks from others").await.unwrap_err();
+    assert!(cause.contains(": forbidden pulling the channel"), "{cause}");
+    assert!(cause.contains(": failed connecting: stopped"), "{cause}");
+}

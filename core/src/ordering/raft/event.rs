@@ -81,6 +81,9 @@ pub enum Event {
     Durable(BlockNumber),
     /// A message to this consenter was not delivered.
     Unreachable(u64),
+    /// This consenter does not accept this node as one, or uses another certificate than the configuration names: one of the
+    /// two has not seen a config update.
+    Estranged(u64),
     /// A message with a snapshot was handed to the transport, or that failed.
     SnapshotSent {
         /// Raft ID of the receiver.
@@ -219,8 +222,9 @@ pub enum Effect {
         /// Number of the last block to pull.
         number: BlockNumber,
     },
-    /// There has been no leader for long, or other consenters address this node by another ID: determine the newest
-    /// config block from other orderers. If this node is a consenter in it, report [`Event::Behind`].
+    /// There has been no leader for long, other consenters do not accept this node while it has no leader, or they address it
+    /// by another ID: determine the newest config block from other orderers. If this node is a consenter in it, report
+    /// [`Event::Behind`].
     Suspect,
     /// This node is no longer a consenter.
     Removed,

@@ -19,6 +19,7 @@ use super::consenter_set::ConsenterSet;
 use super::event::{ChainFailed, Effect, EnvelopeOrigin, Event, LogWrite, OrderingConfig, SubmittedEnvelope};
 use super::leader_state::LeaderState;
 use super::outbox::Outbox;
+use super::suspicion::Suspicion;
 use crate::block::Hash;
 use crate::types::BlockNumber;
 
@@ -86,12 +87,10 @@ pub struct RaftMachine {
     /// A snapshot is taken after this number of bytes even if the configuration allows more.
     max_log_bytes: u64,
     wanted_snapshot: Option<PendingSnapshot>,
-    /// Number of consecutive ticks without a leader.
-    leaderless: u64,
+    /// When this node asks others whether it has missed a config update.
+    suspicion: Suspicion,
     /// Tick before which a message for another Raft ID causes no further [`Effect::Suspect`].
     suspect_id_again: u64,
-    /// Number of ticks without a leader after which [`Effect::Suspect`] is emitted.
-    pub(super) suspicion_ticks: u64,
     pub(super) kept_entries: u64,
     pub(super) effects: Vec<Effect>,
 }
@@ -164,9 +163,8 @@ impl RaftMachine {
             since_snapshot: 0,
             max_log_bytes: u64::MAX,
             wanted_snapshot: None,
-            leaderless: 0,
+            suspicion: Suspicion::default(),
             suspect_id_again: 0,
-            suspicion_ticks: u64::MAX,
             kept_entries: super::restore::KEPT_ENTRIES,
             effects: Vec::new(),
         }
@@ -188,6 +186,7 @@ impl RaftMachine {
             Event::Applied(rules) => self.config_applied(rules)?,
             Event::Durable(number) => self.durable(number)?,
             Event::Unreachable(id) => self.raft.report_unreachable(id)?,
+            Event::Estranged(_) => self.suspicion.estranged(),
             Event::SnapshotSent { to, sent } => self.raft.report_snapshot(to, sent)?,
             Event::Forwarded(sequence) => self.has_come_to(EnvelopeStage::WithLeader, vec![sequence]),
             Event::NotForwarded(submission) => self.not_forwarded(submission),
@@ -304,13 +303,17 @@ impl RaftMachine {
         self.tick_of_leader()
     }
 
-    /// Emits [`Effect::Suspect`] after long periods without a leader: this node may have missed a change of the
-    /// consenters, or its own removal.
+    /// Emits [`Effect::Suspect`] after long periods without a leader, or shorter ones in which other consenters do not accept
+    /// this node: it may have missed a change of the consenters, or its own removal.
     fn suspect(&mut self) {
-        self.leaderless = if self.leader.is_none() { self.leaderless + 1 } else { 0 };
-        if self.leaderless > 0 && self.leaderless.is_multiple_of(self.suspicion_ticks) && self.pause.is_none() {
+        if self.suspicion.tick(self.leader.is_none(), self.pause.is_none(), self.election_tick) {
             self.effects.push(Effect::Suspect);
         }
+    }
+
+    /// Sets the number of ticks without a leader after which [`Effect::Suspect`] is emitted.
+    pub(super) fn suspect_after(&mut self, ticks: u64) {
+        self.suspicion = Suspicion::after(ticks);
     }
 
     /// Emits [`Effect::Suspect`] when other consenters address this node by another Raft ID: it was removed and added
@@ -349,6 +352,11 @@ impl RaftMachine {
             EnvelopeOrigin::Local(sequence) => self.outbox.add(sequence, submission),
             EnvelopeOrigin::Consenter(_) => self.intake.push_back(submission),
         }
+    }
+
+    /// Removes an envelope that came in here and that no leader has. Returns whether there was one.
+    pub fn withdraw(&mut self, sequence: u64) -> bool {
+        self.outbox.withdraw(sequence)
     }
 
     /// Acknowledges the envelopes that have reached `stage`, if that stage is the one that acknowledges.

@@ -10,6 +10,7 @@ mod leader_state;
 mod machine;
 mod outbox;
 mod restore;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 

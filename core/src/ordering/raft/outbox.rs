@@ -104,6 +104,11 @@ impl Outbox {
         Some(submission)
     }
 
+    /// Removes an envelope unless it was sent to a leader. Returns whether it was removed.
+    pub(super) fn withdraw(&mut self, sequence: u64) -> bool {
+        self.unsent.contains(&sequence) && self.remove(sequence).is_some()
+    }
+
     /// Returns the lowest pending sequence: every envelope with a lower one is in a block or was dropped.
     pub(super) fn below(&self) -> u64 {
         self.waiting.keys().next().copied().unwrap_or(self.next_sequence)

@@ -134,7 +134,7 @@ impl RaftMachine {
         let consenters = members.len();
         let mut machine = Self::of_parts(raft, &config, members, rules, tip, written_index, applied, next_sequence);
         machine.acknowledge = acknowledge;
-        machine.suspicion_ticks = suspicion_ticks.max(1);
+        machine.suspect_after(suspicion_ticks);
         machine.since_snapshot = since_snapshot;
         machine.campaigns = new && first_candidate(&channel, consenters) == id;
         machine.term = machine.raft.status()?.term;

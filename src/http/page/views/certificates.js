@@ -51,7 +51,8 @@ function grouped(all, root) {
   return [...found.values()].map((one) => ({ ...one, text: `${one.msp_id} ${one.subject} ${one.uses.map((use) => `${use.kind} ${use.place}`).join(' ')}`.toLowerCase() }));
 }
 
-function useOf({ kind, where, channels: names = [], channel_count: total }, root) {
+function useOf({ kind: use, where, pending, channels: names = [], channel_count: total }, root) {
+  const kind = pending ? `${use}, not used yet: channels name the previous one` : use;
   if (names.length === 0) return { kind, place: root !== '' && where.startsWith(root) ? where.slice(root.length) : where, title: where };
   const more = (total ?? names.length) - MAX_CHANNELS;
   return { kind, place: `${where}: ${names.slice(0, MAX_CHANNELS).join(', ')}${more > 0 ? ` and ${more} more` : ''}`, title: null };
