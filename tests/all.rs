@@ -21,6 +21,7 @@ mod debug_endpoint;
 mod deliver;
 mod dev_cluster;
 mod drop_in;
+mod fabric_tools;
 mod genesis;
 mod ledger_commands;
 mod message_commands;

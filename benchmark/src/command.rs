@@ -25,10 +25,20 @@ use orderer_tools::say;
 
 /// The end of `orderer benchmark --help`.
 pub const AFTER_HELP: &str = "\
-Without --address, measures two own nodes: one inside this process, called without a network, and one in a process of its
-own, over loopback. They use a development network created for the benchmark, and empty ledgers that are removed afterwards.
+Without --address, measures two own nodes: one inside this process, called
+without a network, and one in a process of its own, over loopback. They use a
+development network created for the benchmark, and empty ledgers that are
+removed afterwards.
 
-Exit code 1: an envelope was rejected, not answered, or did not arrive in a block exactly once.";
+Try it:
+  orderer benchmark
+  orderer benchmark --over loopback --runs 1 --profile profile.svg
+  orderer benchmark --address localhost:7050 --channelID mychannel
+
+Exit codes:
+  0  every envelope arrived in a block exactly once
+  1  an envelope was rejected, not answered, lost or delivered twice
+  2  the arguments are invalid";
 
 /// Arguments of `orderer benchmark`.
 #[derive(Debug, clap::Args)]
