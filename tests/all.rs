@@ -8,6 +8,7 @@ mod fabric_ledger;
 mod world;
 
 mod admission;
+mod backup;
 mod certificate_rotation;
 mod channel_commands;
 mod channel_isolation;
