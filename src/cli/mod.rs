@@ -25,8 +25,8 @@ use crate::telemetry::LogFormat;
 
 const AFTER_HELP: &str = "\
 Try it:
-  orderer start --dev                 a development network, in ./orderer-dev
-  orderer start --dev --orderers 3    the same with three orderers, by Raft
+  orderer start --dev               # a development network, in ./orderer-dev
+  orderer start --dev --orderers 3  # the same with three orderers, by Raft
   orderer start --config orderer.yaml
   ORDERER_GENERAL_LISTENPORT=7051 FABRIC_LOGGING_SPEC=debug orderer start
 

@@ -43,14 +43,19 @@ pub enum ChannelCommand {
     /// List the channels, or one with its height and state
     List(ListArguments),
     /// Join a channel: create it from its genesis block
+    #[command(override_usage = "orderer channel join -o <HOST:PORT> -c <CHANNEL> -b <FILE> [OPTIONS]")]
     Join(JoinArguments),
     /// Remove a channel and its blocks
+    #[command(override_usage = "orderer channel remove -o <HOST:PORT> -c <CHANNEL> [OPTIONS]")]
     Remove(RemoveArguments),
     /// Send a signed config update to a channel
+    #[command(override_usage = "orderer channel update -o <HOST:PORT> -c <CHANNEL> -e <FILE> [OPTIONS]")]
     Update(UpdateArguments),
     /// Write a block to a file
+    #[command(override_usage = "orderer channel fetch -o <HOST:PORT> -c <CHANNEL> -b <BLOCK> -f <FILE> [OPTIONS]")]
     Fetch(FetchArguments),
     /// Try a failed channel again; -o is the operations endpoint
+    #[command(override_usage = "orderer channel restart -o <HOST:PORT> -c <CHANNEL> [OPTIONS]")]
     Restart(RestartArguments),
 }
 

@@ -31,7 +31,6 @@ Try it:
 
 /// Arguments of `configtxgen`.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_field_names, reason = "the fields have the names of the flags")]
 pub struct ConfigtxgenArguments {
     /// Profile in configtx.yaml
     #[arg(long, value_name = "NAME")]

@@ -65,6 +65,7 @@ enum ChannelCommand {
         channel: Option<String>,
     },
     /// Join a channel: create it from its genesis block
+    #[command(override_usage = "osnadmin channel join -o <HOST:PORT> -c <CHANNEL> -b <FILE> [OPTIONS]")]
     Join {
         /// Channel
         #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]
@@ -74,12 +75,14 @@ enum ChannelCommand {
         config_block: PathBuf,
     },
     /// Remove a channel and its blocks
+    #[command(override_usage = "osnadmin channel remove -o <HOST:PORT> -c <CHANNEL> [OPTIONS]")]
     Remove {
         /// Channel
         #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]
         channel: String,
     },
     /// Send a signed config update to a channel
+    #[command(override_usage = "osnadmin channel update -o <HOST:PORT> -c <CHANNEL> -e <FILE> [OPTIONS]")]
     Update {
         /// Channel
         #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]
@@ -93,6 +96,7 @@ enum ChannelCommand {
         shift: Duration,
     },
     /// Write a block to a file
+    #[command(override_usage = "osnadmin channel fetch -o <HOST:PORT> -c <CHANNEL> -b <BLOCK> -f <FILE> [OPTIONS]")]
     Fetch {
         /// Channel
         #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]

@@ -64,7 +64,7 @@ pub enum LedgerCommand {
     ///
     /// Requests for removed blocks are answered with NOT_FOUND. The space becomes free inside the ledger's file;
     /// `compact` returns it to the file system.
-    #[command(after_long_help = EXIT_CODES)]
+    #[command(after_long_help = EXIT_CODES, override_usage = "orderer ledger prune --channel <NAME> <--before <NUMBER>|--keep <COUNT>>")]
     Prune(prune::PruneArguments),
     /// Shrink the files of ledgers to their minimum size
     #[command(after_long_help = EXIT_CODES)]
