@@ -52,7 +52,7 @@ pub enum ChannelCommand {
     #[command(override_usage = "orderer channel update -o <HOST:PORT> -c <CHANNEL> -e <FILE> [OPTIONS]")]
     Update(UpdateArguments),
     /// Write a block to a file
-    #[command(override_usage = "orderer channel fetch -o <HOST:PORT> -c <CHANNEL> -b <BLOCK> -f <FILE> [OPTIONS]")]
+    #[command(override_usage = "orderer channel fetch -o <ADDR> -c <NAME> -b <BLOCK> -f <FILE> [OPTIONS]")]
     Fetch(FetchArguments),
     /// Try a failed channel again; -o is the operations endpoint
     #[command(override_usage = "orderer channel restart -o <HOST:PORT> -c <CHANNEL> [OPTIONS]")]

@@ -96,7 +96,7 @@ enum ChannelCommand {
         shift: Duration,
     },
     /// Write a block to a file
-    #[command(override_usage = "osnadmin channel fetch -o <HOST:PORT> -c <CHANNEL> -b <BLOCK> -f <FILE> [OPTIONS]")]
+    #[command(override_usage = "osnadmin channel fetch -o <ADDR> -c <NAME> -b <BLOCK> -f <FILE> [OPTIONS]")]
     Fetch {
         /// Channel
         #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]

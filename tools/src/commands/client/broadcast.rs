@@ -34,7 +34,7 @@ the orderer's text.
 Try it:
   seq 3 | orderer client broadcast
   orderer client broadcast update.tx -o localhost:7050
-  orderer client broadcast --generate 1000 --size 500
+  orderer client broadcast --generate 1000 --payload-bytes 500
 
 Exit codes:
   0  every envelope was accepted
