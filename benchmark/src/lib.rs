@@ -95,7 +95,7 @@ pub async fn measure(
             subject.drive(load, settings.warm_up, &settings, &mut progress).await?;
         }
     }
-    let profiles: Vec<_> = subjects.iter().map(|subject| subject.begin_profile()).collect();
+    let profiles: Vec<_> = subjects.iter().map(BenchmarkTarget::begin_profile).collect();
     for round in 0..settings.runs {
         // every second round is reversed, so that none is always the first after a pause
         let mut order: Vec<usize> = (0..subjects.len()).collect();
