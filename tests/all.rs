@@ -8,6 +8,7 @@ mod fabric_ledger;
 mod world;
 
 mod admission;
+mod backup;
 mod certificate_rotation;
 mod channel_commands;
 mod channel_isolation;
@@ -21,6 +22,7 @@ mod debug_endpoint;
 mod deliver;
 mod dev_cluster;
 mod drop_in;
+mod fabric_tools;
 mod genesis;
 mod ledger_commands;
 mod message_commands;

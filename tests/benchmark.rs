@@ -205,3 +205,18 @@ fn what_makes_no_sense_is_refused_before_anything_is_measured() {
         &["--against needs a network"],
     );
 }
+
+#[test]
+fn a_profile_shows_where_an_own_node_spends_its_time() {
+    let setup = Setup::without_channels();
+    let words = "--over grpc --envelopes 300 --runs 1 --warm-up 50 --json --profile-seconds 1 --profile";
+    let report = report(&benchmark(&setup, words, &["flames.svg"]));
+    assert!(number(&report["subjects"][0]["runs"][0]["allocations"]) > 1.0, "{report}");
+    let picture = fs::read_to_string(setup.folder().join("flames.svg")).unwrap();
+    assert!(picture.starts_with("<svg ") && picture.contains("<title>all ("), "{picture}");
+    benchmark(&setup, words, &["for-pprof"]);
+    let profile = fs::read(setup.folder().join("for-pprof")).unwrap();
+    assert!(profile.starts_with(b"\x1f\x8b"), "gzip");
+    let refused = benchmark(&setup, "--over in-process --profile x", &[]);
+    assert_refused(&refused, &["--over leaves it out"]);
+}

@@ -7,6 +7,7 @@ mod world;
 
 mod benchmark;
 mod bounded_memory;
+mod cpu_cost;
 mod crash_consistency;
 mod ledger_crash_recovery;
 mod peers;

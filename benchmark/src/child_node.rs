@@ -17,6 +17,8 @@ const RUNNING: &str = "chain is running";
 pub(super) struct ChildNode {
     child: Child,
     pub(super) address: String,
+    /// Address of the endpoint for profiles, if there is one.
+    pub(super) profiler: Option<String>,
 }
 
 impl ChildNode {
@@ -27,8 +29,11 @@ impl ChildNode {
         ledger: &Path,
         durability: &str,
         channel: &str,
+        profiled: bool,
     ) -> anyhow::Result<Self> {
-        let port = free_port().context("there is no free port from 10000 to 29999")?;
+        let port = || free_port().context("there is no free port from 10000 to 29999");
+        let profiler = profiled.then(port).transpose()?.map(|port| format!("127.0.0.1:{port}"));
+        let port = port()?;
         let program = std::env::current_exe().context("find this program")?;
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
@@ -36,6 +41,9 @@ impl ChildNode {
             if name.starts_with("ORDERER_") || name.starts_with("FABRIC_") {
                 command.env_remove(&*name);
             }
+        }
+        if let Some(address) = &profiler {
+            command.env("ORDERER_GENERAL_PROFILE_ENABLED", "true").env("ORDERER_GENERAL_PROFILE_ADDRESS", address);
         }
         let mut child = command
             .args(["start", "--config"])
@@ -55,7 +63,7 @@ impl ChildNode {
             .spawn()
             .context("start a node")?;
         let log = child.stderr.take();
-        let node = Self { child, address: format!("127.0.0.1:{port}") };
+        let node = Self { child, address: format!("127.0.0.1:{port}"), profiler };
         let (tell, told) = oneshot::channel();
         let channel = format!("channel={channel} ");
         std::thread::spawn(move || {

@@ -10,8 +10,8 @@ use orderer_core::crypto::Signer;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    BenchmarkTarget, Payload, Program, Progress as Step, Report, RequestOptions, RunInside, Settings, Workload,
-    client_runtime, file_system, html, measure, public_key, text,
+    BenchmarkTarget, Payload, ProfileOptions, Program, Progress as Step, Report, RequestOptions, RunInside, Settings,
+    Workload, client_runtime, file_system, html, measure, public_key, text,
 };
 use orderer_client::OrdererTarget;
 use orderer_localconfig::local_msp::read_signing_identity;
@@ -25,10 +25,20 @@ use orderer_tools::say;
 
 /// The end of `orderer benchmark --help`.
 pub const AFTER_HELP: &str = "\
-Without --address, measures two own nodes: one inside this process, called without a network, and one in a process of its
-own, over loopback. They use a development network created for the benchmark, and empty ledgers that are removed afterwards.
+Without --address, measures two own nodes: one inside this process, called
+without a network, and one in a process of its own, over loopback. They use a
+development network created for the benchmark, and empty ledgers that are
+removed afterwards.
 
-Exit code 1: an envelope was rejected, not answered, or did not arrive in a block exactly once.";
+Try it:
+  orderer benchmark
+  orderer benchmark --over grpc --runs 1 --profile profile.svg
+  orderer benchmark --address localhost:7050 --channelID mychannel
+
+Exit codes:
+  0  every envelope arrived in a block exactly once
+  1  an envelope was rejected, not answered, lost or delivered twice
+  2  the arguments are invalid";
 
 /// Arguments of `orderer benchmark`.
 #[derive(Debug, clap::Args)]
@@ -88,6 +98,14 @@ pub struct BenchmarkArguments {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+    /// Write a CPU profile of the own node that is reached by gRPC, and count its allocations: a flame graph if the file
+    /// ends in .svg, otherwise for `go tool pprof`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["orderer"])]
+    profile: Option<PathBuf>,
+    /// Duration of the profile in seconds, from the beginning of the first run
+    #[arg(long, value_name = "SECONDS", requires = "profile", default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..=50))]
+    profile_seconds: u64,
     /// Write the report with charts to this HTML file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -173,6 +191,9 @@ fn benchmark(arguments: &BenchmarkArguments, program: Program) -> anyhow::Result
         if let Some(file) = &arguments.html {
             say!("\ncharts   {}", file.display());
         }
+        if let Some(file) = &arguments.profile {
+            say!("\nprofile  {}", file.display());
+        }
     }
     Ok(report)
 }
@@ -187,6 +208,14 @@ async fn prepare_and_measure(
     for subject in &addressed {
         subject.smoke_test(patience).await?;
     }
+    anyhow::ensure!(
+        arguments.profile.is_none() || arguments.own_nodes().any(|kind| kind == Over::Grpc),
+        "--profile is of the own node that is reached by gRPC, and --over leaves it out"
+    );
+    let profile = arguments
+        .profile
+        .as_ref()
+        .map(|file| ProfileOptions { file: file.clone(), duration: Duration::from_secs(arguments.profile_seconds) });
     let mut bar = ProgressBar::default();
     let (channel, signer) = (asking.channel.clone(), Arc::clone(&asking.signer));
     let (count, payload) = (arguments.envelopes, Payload(arguments.payload_bytes));
@@ -212,7 +241,9 @@ async fn prepare_and_measure(
     let mut subjects = Vec::new();
     if let Some(network) = own_network {
         for kind in arguments.own_nodes() {
-            subjects.push(own(kind, program.run_inside, &network, folder, arguments.durability, asking.clone()).await?);
+            let (asking, profile) = (asking.clone(), profile.clone());
+            subjects
+                .push(own(kind, program.run_inside, &network, folder, (arguments.durability, profile), asking).await?);
         }
     }
     subjects.extend(addressed);
@@ -295,7 +326,7 @@ async fn own(
     run_inside: RunInside,
     network: &DevNetwork,
     folder: &Path,
-    durability: Durability,
+    (durability, profile): (Durability, Option<ProfileOptions>),
     asking: RequestOptions,
 ) -> anyhow::Result<BenchmarkTarget> {
     let durability = durability.word();
@@ -303,7 +334,7 @@ async fn own(
         Over::InProcess => {
             BenchmarkTarget::inside(run_inside, network, &folder.join("in-process"), durability, asking).await
         }
-        Over::Grpc => BenchmarkTarget::child(network, &folder.join("grpc"), durability, asking).await,
+        Over::Grpc => BenchmarkTarget::child(network, &folder.join("grpc"), durability, asking, profile).await,
     }
 }
 
@@ -318,6 +349,7 @@ impl ProgressBar {
                 self.0.get_or_insert_with(|| Progress::of("signing", of as u64)).at(done as u64);
             }
             Step::Running(what, of) => self.0 = Some(Progress::of(what, of as u64)),
+            Step::Profile(what) => self.0 = Some(Progress::of(what, 1)),
             Step::Answered(done) => {
                 if let Some(progress) = &mut self.0 {
                     progress.at(done as u64);

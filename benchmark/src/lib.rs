@@ -16,10 +16,12 @@
 mod child_node;
 pub mod command;
 mod cpu_time;
+mod flame_graph;
 mod host;
 mod html;
 mod in_process;
 mod load_generator;
+mod profile;
 mod report;
 mod target;
 mod text;
@@ -35,7 +37,7 @@ pub use host::{Host, file_system};
 pub use html::html;
 pub use in_process::{InsideLink, RunInside};
 pub use report::{Latency, Pair, Report, Run, Settings, TargetReport};
-pub use target::{BenchmarkTarget, RequestOptions};
+pub use target::{BenchmarkTarget, ProfileOptions, RequestOptions};
 pub use text::text;
 pub use workload::{LoadMode, Payload, Workload, public_key};
 
@@ -60,6 +62,8 @@ pub enum Progress {
     Running(String, usize),
     /// Number of answered envelopes of the run.
     Answered(usize),
+    /// A profile is not complete yet.
+    Profile(String),
 }
 
 /// Creates the runtime of the clients.
@@ -91,6 +95,7 @@ pub async fn measure(
             subject.drive(load, settings.warm_up, &settings, &mut progress).await?;
         }
     }
+    let profiles: Vec<_> = subjects.iter().map(BenchmarkTarget::begin_profile).collect();
     for round in 0..settings.runs {
         // every second round is reversed, so that none is always the first after a pause
         let mut order: Vec<usize> = (0..subjects.len()).collect();
@@ -103,6 +108,12 @@ pub async fn measure(
             progress(Progress::Running(what, load.len()));
             let run = subject.run(load, load.len(), &settings, &mut progress).await?;
             reports[at].runs.push(run);
+        }
+    }
+    for (subject, profile) in subjects.iter().zip(profiles) {
+        if let Some(taken) = profile {
+            progress(Progress::Profile(format!("{}: waiting for the profile", subject.name())));
+            subject.end_profile(taken).await?;
         }
     }
     Ok(Report::new(host::Host::inspect(began, program), settings, reports))

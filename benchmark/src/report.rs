@@ -88,6 +88,8 @@ pub struct Run {
     pub verification_micros: f64,
     /// The same CPU time, in numbers of such verifications.
     pub cpu_in_verifications: Option<f64>,
+    /// Number of the node's memory allocations for each envelope that was sent; known if a profile is taken.
+    pub allocations: Option<f64>,
 }
 
 /// A distribution of latencies in milliseconds.
@@ -127,7 +129,12 @@ impl Latency {
 
 impl Run {
     #[expect(clippy::cast_precision_loss, reason = "rates")]
-    pub(super) fn new(seen: Observations, used: Option<Duration>, verification: Duration) -> Self {
+    pub(super) fn new(
+        seen: Observations,
+        used: Option<Duration>,
+        verification: Duration,
+        allocations: Option<u64>,
+    ) -> Self {
         let per_second =
             |count: usize, time: Duration| if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() };
         let is_answer = |name: &str| FabricStatus::from_str_name(name).is_some();
@@ -151,6 +158,7 @@ impl Run {
             cpu_micros,
             verification_micros,
             cpu_in_verifications: cpu_micros.map(|cpu| cpu / verification_micros),
+            allocations: allocations.map(|count| count as f64 / seen.sent.max(1) as f64),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The targets of a measurement: a node inside this process, a node of its own, or an orderer at an address.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +13,14 @@ use super::child_node::ChildNode;
 use super::cpu_time::{self, Owner};
 use super::in_process::{InsideNode, RunInside};
 use super::load_generator::{self, Observations, Transport};
+use super::profile::{Profiler, write_profile};
 use super::report::{Run, Settings};
 use super::workload::{Workload, public_key};
 use super::{CLIENT_THREADS, Progress};
 use orderer_client::{BlockPosition, OrdererClient, OrdererTarget, seek, seek_info};
 use orderer_localconfig::settings::ConfigSource;
 use orderer_tools::dev_network::{APPLICATION_CHANNEL, DevNetwork};
+use tokio::task::JoinHandle;
 
 /// The channel and the signer of requests.
 #[derive(Clone)]
@@ -29,8 +31,18 @@ pub struct RequestOptions {
     pub signer: Arc<dyn Signer>,
 }
 
+/// The profile to take of a node that is started.
+#[derive(Clone, Debug)]
+pub struct ProfileOptions {
+    /// The file: a flame graph if its name ends in `.svg`, otherwise in pprof's format.
+    pub file: PathBuf,
+    /// Duration of the profile, from the beginning of the first run.
+    pub duration: Duration,
+}
+
 /// A target of the measurement. Dropping it ends what it started.
 pub struct BenchmarkTarget {
+    profile: Option<(Profiler, ProfileOptions)>,
     name: String,
     what: String,
     asking: RequestOptions,
@@ -71,6 +83,7 @@ impl BenchmarkTarget {
             asking,
             place: Place::Inside(node),
             owner: Owner::OwnWithout(CLIENT_THREADS),
+            profile: None,
         })
     }
 
@@ -81,9 +94,13 @@ impl BenchmarkTarget {
         ledger: &Path,
         durability: &str,
         asking: RequestOptions,
+        profile: Option<ProfileOptions>,
     ) -> anyhow::Result<Self> {
         let genesis = network.genesis_block(APPLICATION_CHANNEL);
-        let node = ChildNode::start(&network.config_file, &genesis, ledger, durability, &asking.channel).await?;
+        let profiled = profile.is_some();
+        let node =
+            ChildNode::start(&network.config_file, &genesis, ledger, durability, &asking.channel, profiled).await?;
+        let profile = profile.and_then(|options| Some((Profiler::at(node.profiler.as_deref()?), options)));
         let target =
             OrdererTarget { address: node.address.clone(), tls: None, connect_timeout: Duration::from_secs(5) };
         Ok(Self {
@@ -91,6 +108,7 @@ impl BenchmarkTarget {
             what: "a process of its own, over gRPC on loopback without TLS".to_owned(),
             asking,
             owner: Owner::Process(node.id()),
+            profile,
             place: Place::Child(node, target),
         })
     }
@@ -103,6 +121,7 @@ impl BenchmarkTarget {
             what: format!("over gRPC at {}, {secured}", target.address),
             asking,
             owner: process.map_or(Owner::Unknown, Owner::Process),
+            profile: None,
             place: Place::Address(target),
         }
     }
@@ -167,10 +186,32 @@ impl BenchmarkTarget {
         settings: &Settings,
         progress: &mut (impl FnMut(Progress) + ?Sized),
     ) -> anyhow::Result<Run> {
+        let before = self.allocations().await?;
         let (seen, used) = self.drive(load, count, settings, progress).await?;
+        let allocations = before.zip(self.allocations().await?).map(|(before, after)| after.saturating_sub(before));
         let load = Arc::clone(load);
         let verification = tokio::task::spawn_blocking(move || cpu_time::verification(&load)).await??;
-        Ok(Run::new(seen, used, verification))
+        Ok(Run::new(seen, used, verification, allocations))
+    }
+
+    async fn allocations(&self) -> anyhow::Result<Option<u64>> {
+        match &self.profile {
+            Some((profiler, _)) => profiler.allocations().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Begins the profile, if one is wanted.
+    pub(super) fn begin_profile(&self) -> Option<JoinHandle<anyhow::Result<Vec<u8>>>> {
+        self.profile.as_ref().map(|(profiler, options)| profiler.begin(options.duration))
+    }
+
+    /// Waits for the profile and writes it.
+    pub(super) async fn end_profile(&self, taken: JoinHandle<anyhow::Result<Vec<u8>>>) -> anyhow::Result<()> {
+        let Some((_, options)) = &self.profile else { return Ok(()) };
+        let profile = taken.await.context("take a profile")?.context("take a profile")?;
+        let title = format!("CPU time of {}, {} s", self.what, options.duration.as_secs());
+        write_profile(&profile, &options.file, &title)
     }
 
     /// Sends the first `count` envelopes of the load and waits for their blocks. Returns the observations, and the

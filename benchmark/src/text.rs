@@ -9,7 +9,7 @@ use super::report::{Pair, Report, Run, TargetReport, median};
 type Figure = (&'static str, fn(&Run) -> f64, usize);
 
 /// The figures of the table: medians, with the range over the runs.
-pub(super) const FIGURES: [Figure; 12] = [
+pub(super) const FIGURES: [Figure; 13] = [
     ("acknowledged/s", |run| run.acknowledged_per_second, 0),
     ("in blocks/s", |run| run.ordered_per_second, 0),
     ("to answer p50 ms", |run| run.to_answer_ms.get("p50"), 2),
@@ -21,6 +21,7 @@ pub(super) const FIGURES: [Figure; 12] = [
     ("CPU us/envelope", |run| run.cpu_micros.unwrap_or(f64::NAN), 1),
     ("verification us", |run| run.verification_micros, 1),
     ("CPU in verifications", |run| run.cpu_in_verifications.unwrap_or(f64::NAN), 2),
+    ("allocations/envelope", |run| run.allocations.unwrap_or(f64::NAN), 1),
     ("blocks", blocks, 0),
 ];
 

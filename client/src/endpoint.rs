@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::{Method, Request, header};
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -91,28 +92,22 @@ impl HttpEndpoint {
         path: &str,
         content: Option<RequestBody>,
     ) -> Result<HttpResponse, ClientError> {
-        let failed = |problem: String| ClientError::Endpoint { address: self.address.clone(), problem };
+        self.session().await?.request(method, path, content).await
+    }
+
+    /// Opens a connection for several requests, one after the other.
+    pub async fn session(&self) -> Result<HttpSession, ClientError> {
         let stream = self.connect().await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|e| failed(describe(&e, self.tls.is_some())))?;
+            .map_err(|e| self.failed(describe(&e, self.tls.is_some())))?;
         // ends with the connection
         tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.address);
-        let mut body = Vec::new();
-        if let Some(content) = content {
-            request = request.header(header::CONTENT_TYPE, content.content_type);
-            body = content.body;
-        }
-        let request = request.body(Body::from(body)).map_err(|e| failed(e.to_string()))?;
-        let answered = async {
-            let response = sender.send_request(request).await.map_err(|e| failed(describe(&e, self.tls.is_some())))?;
-            let status = response.status().as_u16();
-            let body = to_bytes(Body::new(response.into_body()), self.answer_max_bytes).await;
-            Ok(HttpResponse { status, body: body.map_err(|e| failed(describe(&e, self.tls.is_some())))? })
-        };
-        let in_time = tokio::time::timeout(ANSWER_LIMIT, answered).await;
-        in_time.unwrap_or_else(|_| Err(failed("it took the request and does not answer".to_owned())))
+        Ok(HttpSession { endpoint: self.clone(), sender })
+    }
+
+    fn failed(&self, problem: String) -> ClientError {
+        ClientError::Endpoint { address: self.address.clone(), problem }
     }
 
     /// Opens a connection, for a caller that uses another protocol than HTTP/1.
@@ -139,6 +134,48 @@ impl HttpEndpoint {
     /// Returns whether the endpoint uses TLS.
     pub(super) fn is_secured(&self) -> bool {
         self.tls.is_some()
+    }
+}
+
+/// A connection to an endpoint for requests one after the other.
+pub struct HttpSession {
+    endpoint: HttpEndpoint,
+    sender: SendRequest<Body>,
+}
+
+impl HttpSession {
+    /// Sends a request that changes nothing; over a new connection if the server has closed this one.
+    pub async fn get(&mut self, path: &str) -> Result<HttpResponse, ClientError> {
+        if self.sender.ready().await.is_err() {
+            *self = self.endpoint.session().await?;
+        }
+        self.request(Method::GET, path, None).await
+    }
+
+    async fn request(
+        &mut self,
+        method: Method,
+        path: &str,
+        content: Option<RequestBody>,
+    ) -> Result<HttpResponse, ClientError> {
+        let Self { endpoint, sender } = self;
+        let failed = |problem: String| endpoint.failed(problem);
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, &endpoint.address);
+        let mut body = Vec::new();
+        if let Some(content) = content {
+            request = request.header(header::CONTENT_TYPE, content.content_type);
+            body = content.body;
+        }
+        let request = request.body(Body::from(body)).map_err(|e| failed(e.to_string()))?;
+        let secured = endpoint.tls.is_some();
+        let answered = async {
+            let response = sender.send_request(request).await.map_err(|e| failed(describe(&e, secured)))?;
+            let status = response.status().as_u16();
+            let body = to_bytes(Body::new(response.into_body()), endpoint.answer_max_bytes).await;
+            Ok(HttpResponse { status, body: body.map_err(|e| failed(describe(&e, secured)))? })
+        };
+        let in_time = tokio::time::timeout(ANSWER_LIMIT, answered).await;
+        in_time.unwrap_or_else(|_| Err(failed("it took the request and does not answer".to_owned())))
     }
 }
 

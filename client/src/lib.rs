@@ -16,7 +16,7 @@ mod wire;
 
 pub use broadcast::{OutgoingEnvelope, broadcast_all};
 pub use connection::{ClientTls, OrdererTarget};
-pub use endpoint::{Connection, HttpEndpoint, HttpResponse, RequestBody};
+pub use endpoint::{Connection, HttpEndpoint, HttpResponse, HttpSession, RequestBody};
 pub use error::ClientError;
 pub use messages::{BlockPosition, config_update, re_sign, seek, seek_info, transaction};
 pub use summary::BlockSummary;

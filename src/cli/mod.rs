@@ -7,6 +7,7 @@ mod manual;
 mod start;
 mod version;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,33 +18,36 @@ use orderer_tools::commands::{
     DEV_FOLDER, channel, client, codec, config_update, crypto, genesis, health, kafka, ledger, raft, sign,
 };
 use orderer_tools::dev_network::cluster::{BASE_PORT, BASE_PORT_MAX};
+use orderer_tools::fabric_tools::{FabricTool, configtxgen, configtxlator, cryptogen, osnadmin};
 use orderer_tools::say;
 
 use crate::telemetry::LogFormat;
 
 const AFTER_HELP: &str = "\
 Try it:
-  orderer start --dev                 a whole network for development, in ./orderer-dev
-  orderer start --dev --orderers 3    the same with three orderers, by Raft
+  orderer start --dev               # a development network, in ./orderer-dev
+  orderer start --dev --orderers 3  # the same with three orderers, by Raft
   orderer start --config orderer.yaml
   ORDERER_GENERAL_LISTENPORT=7051 FABRIC_LOGGING_SPEC=debug orderer start
 
 Variables:
-  FABRIC_CFG_PATH       folder of orderer.yaml, if --config does not name a file
-  FABRIC_LOGGING_SPEC   what is logged: LEVEL or LOGGER[,LOGGER]=LEVEL, separated by colons, such as
-                        info:orderer.chain=debug
-  FABRIC_LOGGING_FORMAT json for JSON lines
-  ORDERER_SECTION_KEY   overrides a key of orderer.yaml
+  FABRIC_CFG_PATH        folder of orderer.yaml, if --config names no file
+  FABRIC_LOGGING_SPEC    log levels: LEVEL or LOGGER[,LOGGER]=LEVEL, separated
+                         by colons, such as info:orderer.chain=debug
+  FABRIC_LOGGING_FORMAT  json for JSON lines
+  ORDERER_SECTION_KEY    overrides a key of orderer.yaml
 
 Exit codes:
-  0  ended as asked    1  what was asked failed, or the configuration is wrong    2  wrong arguments";
+  0  success
+  1  the request failed, or the configuration is invalid
+  2  the arguments are invalid";
 
 /// The ordering service node of Hyperledger Fabric.
 ///
 /// Takes signed envelopes from clients, puts them in one order per channel, cuts them into blocks, signs and stores the
 /// blocks, and streams them to peers.
 #[derive(Debug, Parser)]
-#[command(name = "orderer", after_long_help = AFTER_HELP, disable_version_flag = true)]
+#[command(name = "orderer", after_long_help = AFTER_HELP, disable_version_flag = true, max_term_width = 80)]
 struct Arguments {
     /// Print version, commit, Rust version and platform
     #[arg(short = 'V', long)]
@@ -103,6 +107,18 @@ enum Command {
     /// Check the consenters of Raft channels
     #[command(subcommand)]
     Raft(RaftCommand),
+    /// Fabric's configtxgen: create and inspect genesis blocks and transactions
+    #[command(after_help = configtxgen::AFTER_HELP)]
+    Configtxgen(Box<configtxgen::ConfigtxgenArguments>),
+    /// Fabric's configtxlator: convert messages, compute config updates, serve both by HTTP
+    #[command(after_help = configtxlator::AFTER_HELP)]
+    Configtxlator(configtxlator::ConfigtxlatorArguments),
+    /// Fabric's cryptogen: create and extend certificates for development
+    #[command(after_help = cryptogen::AFTER_HELP)]
+    Cryptogen(cryptogen::CryptogenArguments),
+    /// Fabric's osnadmin: manage the channels of a running node
+    #[command(after_help = osnadmin::AFTER_HELP)]
+    Osnadmin(osnadmin::OsnadminArguments),
     /// Print the completion script for a shell
     Completions(manual::CompletionsArguments),
     /// Print or write manual pages
@@ -167,7 +183,11 @@ struct StartArguments {
 
 /// Parses the process's arguments and runs the command.
 pub fn run() -> ExitCode {
-    let Arguments { version, command } = Arguments::parse_from(genesis::with_two_dashes(std::env::args_os()));
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some((tool, arguments)) = FabricTool::of_command_line(&arguments) {
+        return tool.run(arguments, version::text_of);
+    }
+    let Arguments { version, command } = Arguments::parse_from(genesis::with_two_dashes(arguments.into_iter()));
     match command {
         _ if version => {
             say!("{}", version::text());
@@ -192,6 +212,11 @@ pub fn run() -> ExitCode {
         Some(Command::Raft(RaftCommand::Check(arguments))) => raft::run(&arguments),
         Some(Command::Config(ConfigCommand::Check(arguments))) => config::run(&arguments),
         Some(Command::Health(arguments)) => health::run(&arguments),
+        // run above, with the exit codes of the tools
+        Some(Command::Configtxgen(arguments)) => configtxgen::run(&arguments, version::text_of),
+        Some(Command::Configtxlator(arguments)) => configtxlator::run(&arguments, version::text_of),
+        Some(Command::Cryptogen(arguments)) => cryptogen::run(&arguments, version::text_of),
+        Some(Command::Osnadmin(arguments)) => osnadmin::run(&arguments),
         Some(Command::Completions(arguments)) => manual::completions(&arguments),
         Some(Command::Man(arguments)) => {
             manual::man(&arguments).unwrap_or_else(|error| print_errors([format!("{error:#}")]))

@@ -1,6 +1,8 @@
 //! HTTP endpoints for operators and their tools: operations (health, metrics, log levels) and administration (channel
 //! participation), each on a listener of its own.
 
+#[cfg(feature = "profiles")]
+mod allocation_count;
 mod audit;
 mod block_lookup;
 mod debug;

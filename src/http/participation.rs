@@ -11,11 +11,13 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, get, on};
 use orderer_actors::NodeContext;
+use orderer_actors::chain_state::error_chain;
 use orderer_actors::channel::{Channel, ChannelEntry, ChannelState, ConsensusRelation};
 use orderer_actors::mailbox::OrderError;
 use orderer_actors::participation::{JoinBlock, JoinError, RemoveError};
 use orderer_actors::validation_queue::{acquire_validation_permit, on_own_thread};
 use orderer_core::types::ChannelId;
+use orderer_ledger::Ledger;
 use serde::Serialize;
 
 use super::block_lookup;
@@ -46,6 +48,7 @@ pub fn participation(administration: ParticipationApi) -> Router {
     Router::new()
         .route(CHANNELS, get(list_all).post(join).put(update).fallback(wrong_method_for_all))
         .route(&channel, on(MethodFilter::GET, list_one).delete(remove).fallback(wrong_method_for_one))
+        .route(&format!("{channel}/blocks"), get(retained).fallback(wrong_method_for_block))
         .route(&format!("{channel}/blocks/{{block}}"), get(fetch).fallback(wrong_method_for_block))
         .route("/participation/v1/", get(redirect))
         .layer(from_fn(require_json_accept))
@@ -232,23 +235,52 @@ async fn update(State(shared): Shared, request: Request) -> Result<Response, Api
     }
 }
 
+/// The blocks that a channel's ledger has.
+#[derive(Serialize)]
+struct RetainedBlocks {
+    name: String,
+    height: u64,
+    /// The first of the blocks that are all there.
+    horizon: u64,
+    /// Numbers of the config blocks before the horizon.
+    history: Vec<u64>,
+}
+
+/// Responds which blocks can be fetched, for a backup.
+async fn retained(State(shared): Shared, Path(channel): Path<String>) -> Result<Response, ApiError> {
+    let ledger = open_ledger(&shared, &channel)?;
+    let read = tokio::task::spawn_blocking(move || {
+        let history = ledger.history().map_err(|e| internal(error_chain(&e)))?;
+        let history = history.into_iter().map(|number| number.0).collect();
+        Ok(RetainedBlocks { name: channel, height: ledger.height(), horizon: ledger.horizon().0, history })
+    });
+    let retained = read.await.map_err(|e| internal(e.to_string()))??;
+    Ok(not_stored(json(StatusCode::OK, &retained)))
+}
+
 async fn fetch(State(shared): Shared, Path((channel, block)): Path<(String, String)>) -> Result<Response, ApiError> {
-    parse_id(&channel)?;
-    let missing = |text: String| ApiError::new(StatusCode::NOT_FOUND, text);
-    let channel = match shared.context.directory.get(&channel) {
-        Some(ChannelEntry::Open(channel)) => channel,
-        Some(ChannelEntry::Unavailable(broken)) => {
-            return Err(missing(format!("the channel cannot be opened: {}", broken.cause)));
-        }
-        None => return Err(missing("channel does not exist".to_owned())),
-    };
-    let ledger = Arc::clone(channel.ledger());
+    let ledger = open_ledger(&shared, &channel)?;
     let number = block_lookup::number_of(&ledger, &block)?;
     let read = tokio::task::spawn_blocking(move || block_lookup::read(&ledger, number));
-    let failed = |text: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text);
-    let block = read.await.map_err(|e| failed(e.to_string()))??;
+    let block = read.await.map_err(|e| internal(e.to_string()))??;
     let content = [(header::CONTENT_TYPE, "application/octet-stream")];
     Ok(not_stored((content, block.block_bytes()).into_response()))
+}
+
+fn internal(text: String) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+}
+
+fn open_ledger(shared: &ParticipationApi, channel: &str) -> Result<Arc<Ledger>, ApiError> {
+    parse_id(channel)?;
+    let missing = |text: String| ApiError::new(StatusCode::NOT_FOUND, text);
+    match shared.context.directory.get(channel) {
+        Some(ChannelEntry::Open(channel)) => Ok(Arc::clone(channel.ledger())),
+        Some(ChannelEntry::Unavailable(broken)) => {
+            Err(missing(format!("the channel cannot be opened: {}", broken.cause)))
+        }
+        None => Err(missing("channel does not exist".to_owned())),
+    }
 }
 
 fn parse_id(channel: &str) -> Result<ChannelId, ApiError> {

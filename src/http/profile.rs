@@ -11,11 +11,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use orderer_actors::NodeContext;
+use serde::Serialize;
 use tokio::sync::Mutex;
 
+use super::allocation_count;
 use super::heap_profile::{self, HeapProfileError};
 use super::pprof_format::gzipped;
-use super::response::{ApiError, not_found};
+use super::response::{ApiError, json, not_found};
 
 /// Samples per second, of all threads together. Not a round number, so that nothing which happens as often hides.
 const FREQUENCY: i32 = 99;
@@ -31,6 +33,7 @@ const INDEX: &str = "\
 profile     processors: go tool pprof -http : 'http://ADDRESS/debug/pprof/profile?seconds=30'
 goroutine   the actors, and what each is doing (text; there are no goroutines here)
 cmdline     the command line
+allocations the number of allocations of memory since the start, as JSON
 heap        memory that is in use, by who allocated it: go tool pprof -http : http://ADDRESS/debug/pprof/heap
 ";
 
@@ -49,6 +52,7 @@ pub fn profile(context: Arc<NodeContext>) -> Router {
         .route("/debug/pprof/goroutine", get(actors))
         .route("/debug/pprof/cmdline", get(async || text(std::env::args().collect::<Vec<_>>().join("\0"))))
         .route("/debug/pprof/heap", get(heap))
+        .route("/debug/pprof/allocations", get(allocations))
         .with_state(Profiling { context, in_use: Arc::default() })
         .fallback(not_found)
 }
@@ -70,6 +74,19 @@ async fn heap() -> Result<Response, ApiError> {
         ApiError::new(status, error.to_string())
     })?;
     Ok(attached("heap", profile))
+}
+
+/// Number of allocations since the start, those that are freed among them.
+#[derive(Serialize)]
+struct Allocations {
+    allocations: u64,
+}
+
+async fn allocations() -> Result<Response, ApiError> {
+    let counted = tokio::task::spawn_blocking(allocation_count::read).await;
+    let failed = |error: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("count: {error}"));
+    let allocations = counted.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+    Ok(json(StatusCode::OK, &Allocations { allocations }))
 }
 
 fn attached(name: &str, profile: Vec<u8>) -> Response {

@@ -5,4 +5,5 @@ pub mod commands;
 pub mod configtx;
 pub mod cryptogen;
 pub mod dev_network;
+pub mod fabric_tools;
 pub mod yaml_document;

@@ -21,11 +21,16 @@ pub enum ComputeError {
 /// Returns the smallest update that turns `old` into `new`. Ignores the versions in `new`: a changed element gets
 /// the version after its old one, a new one gets 0.
 pub fn compute_update(channel: &ChannelId, old: &Config, new: &Config) -> Result<ConfigUpdate, ComputeError> {
+    Ok(ConfigUpdate { channel_id: channel.to_string(), ..compute_difference(old, new)? })
+}
+
+/// Returns the update of [`compute_update`] without the name of a channel.
+pub fn compute_difference(old: &Config, new: &Config) -> Result<ConfigUpdate, ComputeError> {
     let root = |config: &Config, which| config.channel_group.clone().ok_or(ComputeError::Empty(which));
     let (old, new) = (root(old, "old")?, root(new, "new")?);
     let Some(Step { read, write }) = step(&old, &new) else { return Err(ComputeError::NoDifference) };
     Ok(ConfigUpdate {
-        channel_id: channel.to_string(),
+        channel_id: String::new(),
         read_set: Some(read),
         write_set: Some(write),
         isolated_data: BTreeMap::new(),

@@ -19,7 +19,7 @@ mod values;
 
 pub use cache::ConfigCache;
 pub use capabilities::{ChannelCapabilities, OrdererCapabilities};
-pub use compute::{ComputeError, compute_update};
+pub use compute::{ComputeError, compute_difference, compute_update};
 pub use consensus_mapping::{ConsensusMapping, ConsenterKind, EtcdraftMapping, UnsupportedConsensus};
 pub use consenters::{
     ConsentersError, check_created, consensus_metadata, validate_consenters, validate_consenters_change,

@@ -19,18 +19,23 @@ use super::io;
 use orderer_client::{HttpEndpoint, HttpResponse, RequestBody};
 use orderer_client::{ServerTrust, client_config};
 
-const CHANNELS: &str = "/participation/v1/channels";
+pub(crate) const CHANNELS: &str = "/participation/v1/channels";
 
 /// The end of `orderer channel --help`.
 pub const AFTER_HELP: &str = "\
-Flags and output are those of Fabric's osnadmin. Unlike osnadmin, the exit code reports whether the request succeeded.
+Flags and output are those of Fabric's osnadmin. Unlike osnadmin, the exit code
+reports whether the request succeeded.
 
 Try it:
   orderer channel list -o localhost:9443
-  orderer channel join -o orderer.example.com:9443 --ca-file tlsca.pem --client-cert admin.crt --client-key admin.key \\
+  orderer channel join -o orderer.example.com:9443 --ca-file tlsca.pem \\
+      --client-cert admin.crt --client-key admin.key \\
       -c mychannel -b mychannel.block
 
-Exit codes: 0 success, 1 rejected or not reachable, 2 wrong arguments";
+Exit codes:
+  0  success
+  1  the node rejected the request, or cannot be reached
+  2  the arguments are invalid";
 
 /// Subcommands of `orderer channel`.
 #[derive(Debug, clap::Subcommand)]
@@ -38,14 +43,19 @@ pub enum ChannelCommand {
     /// List the channels, or one with its height and state
     List(ListArguments),
     /// Join a channel: create it from its genesis block
+    #[command(override_usage = "orderer channel join -o <HOST:PORT> -c <CHANNEL> -b <FILE> [OPTIONS]")]
     Join(JoinArguments),
     /// Remove a channel and its blocks
+    #[command(override_usage = "orderer channel remove -o <HOST:PORT> -c <CHANNEL> [OPTIONS]")]
     Remove(RemoveArguments),
     /// Send a signed config update to a channel
+    #[command(override_usage = "orderer channel update -o <HOST:PORT> -c <CHANNEL> -e <FILE> [OPTIONS]")]
     Update(UpdateArguments),
     /// Write a block to a file
+    #[command(override_usage = "orderer channel fetch -o <ADDR> -c <NAME> -b <BLOCK> -f <FILE> [OPTIONS]")]
     Fetch(FetchArguments),
     /// Try a failed channel again; -o is the operations endpoint
+    #[command(override_usage = "orderer channel restart -o <HOST:PORT> -c <CHANNEL> [OPTIONS]")]
     Restart(RestartArguments),
 }
 
@@ -54,19 +64,19 @@ pub enum ChannelCommand {
 pub struct EndpointArguments {
     /// The node's admin endpoint
     #[arg(short = 'o', long, value_name = "HOST:PORT")]
-    orderer_address: String,
+    pub(crate) orderer_address: String,
     /// Use TLS, and trust the authorities in this PEM file
     #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
     /// PEM file of the client certificate
     #[arg(long, value_name = "FILE", requires = "ca_file", requires = "client_key")]
-    client_cert: Option<PathBuf>,
+    pub(crate) client_cert: Option<PathBuf>,
     /// PEM file of the client certificate's key
     #[arg(long, value_name = "FILE", requires = "client_cert")]
-    client_key: Option<PathBuf>,
+    pub(crate) client_key: Option<PathBuf>,
     /// Do not print the HTTP status
     #[arg(long)]
-    no_status: bool,
+    pub(crate) no_status: bool,
 }
 
 /// The time shift of osnadmin, which has it for connections to nodes whose certificates have expired.
@@ -153,7 +163,7 @@ pub struct RestartArguments {
     endpoint: EndpointArguments,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match parse_go_duration(text) {
         Some((duration, false)) => Ok(duration),
         _ => Err("a duration such as 48h".to_owned()),
@@ -214,6 +224,24 @@ impl EndpointArguments {
         form: Option<(&str, &[u8])>,
         file: Option<&PathBuf>,
     ) -> anyhow::Result<ExitCode> {
+        let HttpResponse { status, body } = self.send(behind, method, path, form)?;
+        let mut shown = if self.no_status { String::new() } else { format!("Status: {status}\n") };
+        match file {
+            Some(file) if status == 200 => io::write(Some(file), &body)?,
+            _ => shown.push_str(&indented(&body).unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned())),
+        }
+        io::write(None, format!("{shown}\n").as_bytes())?;
+        Ok(if status < 400 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Sends a request, with the node's certificate verified as of `behind` ago. Performs blocking I/O.
+    pub(crate) fn send(
+        &self,
+        behind: Duration,
+        method: Method,
+        path: &str,
+        form: Option<(&str, &[u8])>,
+    ) -> anyhow::Result<HttpResponse> {
         let own = self.client_cert.as_deref().zip(self.client_key.as_deref());
         let endpoint = match &self.ca_file {
             Some(roots) => {
@@ -224,27 +252,18 @@ impl EndpointArguments {
         };
         let content = form.map(|(part, file)| RequestBody::form(part, file, &hex(&nonce())));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start")?;
-        let HttpResponse { status, body } = runtime.block_on(endpoint.request(method, path, content))?;
-        let mut shown = if self.no_status { String::new() } else { format!("Status: {status}\n") };
-        match file {
-            Some(file) if status == 200 => io::write(Some(file), &body)?,
-            _ => shown.push_str(&indented(&body)),
-        }
-        io::write(None, format!("{shown}\n").as_bytes())?;
-        Ok(if status < 400 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(runtime.block_on(endpoint.request(method, path, content))?)
     }
 }
 
-/// Formats JSON as osnadmin does; returns anything else unchanged.
-fn indented(body: &[u8]) -> String {
+/// Formats JSON as osnadmin does; returns `None` for anything else.
+pub(crate) fn indented(body: &[u8]) -> Option<String> {
     let mut text = Vec::new();
-    match Json::parse(body).map(|json| json.write_pretty(&mut text)) {
-        Ok(Ok(())) => String::from_utf8_lossy(&text).trim_end().to_owned(),
-        _ => String::from_utf8_lossy(body).into_owned(),
-    }
+    Json::parse(body).ok()?.write_pretty(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).trim_end().to_owned())
 }
 
-fn check_channel(wanted: &ChannelId, found: &str, what: &str) -> anyhow::Result<()> {
+pub(crate) fn check_channel(wanted: &ChannelId, found: &str, what: &str) -> anyhow::Result<()> {
     anyhow::ensure!(
         wanted.as_str() == found,
         "specified --channelID {wanted} does not match channel ID {found} in {what}"
@@ -252,13 +271,13 @@ fn check_channel(wanted: &ChannelId, found: &str, what: &str) -> anyhow::Result<
     Ok(())
 }
 
-fn channel_of_block(bytes: &[u8]) -> anyhow::Result<String> {
+pub(crate) fn channel_of_block(bytes: &[u8]) -> anyhow::Result<String> {
     let block = Block::decode(bytes).context("no block")?;
     let first = block.data.and_then(|data| data.data.into_iter().next()).context("the block has no envelope")?;
     channel_of_envelope(&first)
 }
 
-fn channel_of_envelope(bytes: &[u8]) -> anyhow::Result<String> {
+pub(crate) fn channel_of_envelope(bytes: &[u8]) -> anyhow::Result<String> {
     let Envelope { payload, signature } = Envelope::decode(bytes).context("no envelope")?;
     let message =
         ParsedEnvelope::parse(SignedEnvelope::from_parts(payload, signature)).context("no envelope of a channel")?;

@@ -9,20 +9,23 @@ use super::io;
 
 /// The end of `orderer decode --help`.
 pub const DECODE_HELP: &str = "\
-The JSON is that of Fabric's configtxlator proto_decode. Bytes that would not be the same again after `orderer encode`
-stay base64, and entries of maps keep their order, so that encoding what was decoded gives the same bytes.
+The JSON is that of Fabric's configtxlator proto_decode. Bytes that would not be
+the same again after `orderer encode` stay base64, and entries of maps keep
+their order, so that encoding what was decoded gives the same bytes.
+
+Types, among others: common.Block, common.Envelope, common.Config,
+common.ConfigUpdate, common.ConfigUpdateEnvelope, orderer.KafkaMessage,
+protos.Transaction
 
 Try it:
   orderer decode --type common.Block --input mychannel.block
-  orderer decode --type common.Envelope < update.tx | jq .payload.data.config_update.write_set
-
-Types, among others: common.Block, common.Envelope, common.Config, common.ConfigUpdate, common.ConfigUpdateEnvelope,
-orderer.KafkaMessage, protos.Transaction";
+  orderer decode --type common.Envelope < update.tx | jq .payload.data";
 
 /// The end of `orderer encode --help`.
 pub const ENCODE_HELP: &str = "\
-Takes the JSON of `orderer decode` and of Fabric's configtxlator. Members that are missing have their default value; where
-JSON has an object for a message that is held in bytes, base64 is taken as well.
+Takes the JSON of `orderer decode` and of Fabric's configtxlator. Members that
+are missing have their default value; where JSON has an object for a message
+that is held in bytes, base64 is taken as well.
 
 Try it:
   orderer encode --type common.Config --input config.json --output config.pb";

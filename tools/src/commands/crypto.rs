@@ -11,12 +11,14 @@ use crate::cryptogen::{Algorithm, Network, SimpleTopology, generate};
 /// The end of `orderer crypto --help`.
 pub const AFTER_HELP: &str = "\
 Try it:
-  orderer crypto                                     an orderer and an organization with a peer, in ./crypto-config
+  orderer crypto
   orderer crypto --config crypto-config.yaml --output crypto
   orderer crypto --orderers 3 --organizations 2 --users 5 --host orderer.local
 
 Exit codes:
-  0  made    1  the file is wrong, or the folder exists: nothing is written    2  wrong arguments";
+  0  success
+  1  the file is invalid, or the folder exists: nothing is written
+  2  the arguments are invalid";
 
 /// Arguments of `orderer crypto`.
 #[derive(Debug, clap::Args)]

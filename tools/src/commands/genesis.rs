@@ -14,16 +14,25 @@ use orderer_localconfig::environment::variables;
 
 /// The end of `orderer genesis --help`.
 pub const AFTER_HELP: &str = "\
-Try it:
-  orderer genesis --profile SampleAppChannel --channelID mychannel --outputBlock mychannel.block
-  orderer genesis --profile SampleSystem --channelID syschan --outputBlock system.block --configPath ./network
-  orderer genesis --profile SampleChannel --channelID mychannel --outputCreateChannelTx mychannel.tx
+A profile with Consortiums makes a system channel. OrdererType is solo, kafka or
+etcdraft. Flags may begin with one dash, as configtxgen's do.
 
-A profile with Consortiums makes a system channel. OrdererType is solo, kafka or etcdraft. Variables named
-CONFIGTX_PROFILES_NAME_ORDERER_ORDERERTYPE and the like override keys. Flags may begin with one dash, as configtxgen's do.
+Try it:
+  orderer genesis --profile SampleAppChannel --channelID mychannel \\
+      --outputBlock mychannel.block
+  orderer genesis --profile SampleSystem --channelID syschan \\
+      --outputBlock system.block --configPath ./network
+  orderer genesis --profile SampleChannel --channelID mychannel \\
+      --outputCreateChannelTx mychannel.tx
+
+Variables:
+  FABRIC_CFG_PATH  folder of configtx.yaml
+  CONFIGTX_PROFILES_NAME_ORDERER_ORDERERTYPE, and so on, override keys
 
 Exit codes:
-  0  written    1  the file or the profile is wrong: one line for each mistake, nothing is written    2  wrong arguments";
+  0  success
+  1  the file or the profile is invalid; nothing is written
+  2  the arguments are invalid";
 
 /// Arguments of `orderer genesis`.
 #[derive(Debug, clap::Args)]
@@ -105,7 +114,7 @@ fn make(arguments: &GenesisArguments) -> anyhow::Result<()> {
 }
 
 /// Writes a file completely or not at all.
-fn write(to: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write(to: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let written = || -> std::io::Result<()> {
         if let Some(folder) = to.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder)?;

@@ -17,13 +17,16 @@ use orderer_client::{config_update, re_sign};
 
 /// The end of `orderer sign --help`.
 pub const AFTER_HELP: &str = "\
-If the file is an envelope with a config update (also one that creates a channel), adds a signature to the update and signs
-the envelope in the signer's name, as `peer channel signconfigtx` does. A bare update, as `orderer config-update` and
-configtxlator write it, is put into an envelope. Any other envelope can be
-signed only by its creator; if it names none, the signer becomes its creator.
+If the file is an envelope with a config update (also one that creates a
+channel), adds a signature to the update and signs the envelope in the signer's
+name, as `peer channel signconfigtx` does. A bare update, as
+`orderer config-update` and configtxlator write it, is put into an envelope. Any
+other envelope can be signed only by its creator; if it names none, the signer
+becomes its creator.
 
 Try it:
-  export CORE_PEER_LOCALMSPID=Org1MSP CORE_PEER_MSPCONFIGPATH=.../users/Admin@org1.example.com/msp
+  export CORE_PEER_LOCALMSPID=Org1MSP
+  export CORE_PEER_MSPCONFIGPATH=users/Admin@org1.example.com/msp
   orderer sign -f update.tx";
 
 /// Arguments of `orderer sign`.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fabric_proto::common::Config;
 use orderer_actors::node_context::{nonce, unix_now};
-use orderer_core::config::genesis::{self, Consensus, Profile, channel_group};
+use orderer_core::config::genesis::{self, Consensus, Organization, Profile, channel_group};
 use orderer_core::config::{ChannelSnapshot, ConfigCache, validate_consenters};
 use orderer_core::types::ChannelId;
 
@@ -93,10 +93,8 @@ pub struct Loaded {
 
 /// Reads a profile and the files that it names. `variables` may override keys, as `CONFIGTX_PROFILES_NAME_ORDERER_..`.
 pub fn load(file: &Path, name: &str, variables: &BTreeMap<String, String>) -> Result<Loaded, ProfileErrors> {
-    let text = std::fs::read_to_string(file).map_err(|error| one(file, format!("cannot be read: {error}")))?;
-    let document = YamlDocument::parse(&text).map_err(|error| one(file, format!("is not YAML: {error}")))?;
-    let document = document.overridden_by(PREFIX, variables);
-    let written = read(&document);
+    let document = parse(file, variables)?;
+    let Written { profiles: written, .. } = read(&document);
     let folder = file.parent().unwrap_or(Path::new(""));
     let Some((_, written)) = written.iter().find(|(profile, _)| profile == name) else {
         let known: Vec<&str> = written.iter().map(|(profile, _)| profile.as_str()).collect();
@@ -116,11 +114,42 @@ pub fn load(file: &Path, name: &str, variables: &BTreeMap<String, String>) -> Re
     }
 }
 
-/// Parses the whole document, since an error anywhere is reported; returns the profiles.
-fn read(document: &YamlDocument) -> Vec<(String, yaml::Profile)> {
+/// Reads an organization of the section Organizations and the files that it names.
+pub fn load_organization(
+    file: &Path,
+    name: &str,
+    variables: &BTreeMap<String, String>,
+) -> Result<Organization, ProfileErrors> {
+    let document = parse(file, variables)?;
+    let Written { organizations, .. } = read(&document);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let Some(written) = organizations.iter().find(|organization| organization.name == name) else {
+        document.report_error("Organizations", format!("organization {name} not found"));
+        return Err(gathered(file, document.mistakes()));
+    };
+    let channel = yaml::flags(&document.root().field("Capabilities").field("Channel"));
+    let organization = validate::check_organization(&document, folder, written, &channel);
+    let mistakes = document.mistakes();
+    if mistakes.is_empty() { Ok(organization) } else { Err(gathered(file, mistakes)) }
+}
+
+fn parse(file: &Path, variables: &BTreeMap<String, String>) -> Result<YamlDocument, ProfileErrors> {
+    let text = std::fs::read_to_string(file).map_err(|error| one(file, format!("cannot be read: {error}")))?;
+    let document = YamlDocument::parse(&text).map_err(|error| one(file, format!("is not YAML: {error}")))?;
+    Ok(document.overridden_by(PREFIX, variables))
+}
+
+/// The parts of a document from which something is created.
+struct Written {
+    organizations: Vec<yaml::Organization>,
+    profiles: Vec<(String, yaml::Profile)>,
+}
+
+/// Parses the whole document, since an error anywhere is reported.
+fn read(document: &YamlDocument) -> Written {
     let root = document.root();
     root.expect_only(&["Profiles", "Organizations", "Channel", "Application", "Orderer", "Capabilities"]);
-    yaml::Organization::read_list(&root.field("Organizations"));
+    let organizations = yaml::Organization::read_list(&root.field("Organizations"));
     yaml::Profile::read(&root.field("Channel"));
     yaml::Application::read(&root.field("Application"));
     yaml::Orderer::read(&root.field("Orderer"));
@@ -128,7 +157,8 @@ fn read(document: &YamlDocument) -> Vec<(String, yaml::Profile)> {
         yaml::flags(&capabilities);
     }
     let profiles = root.field("Profiles").members();
-    profiles.into_iter().map(|(name, node)| (name, yaml::Profile::read(&node))).collect()
+    let profiles = profiles.into_iter().map(|(name, node)| (name, yaml::Profile::read(&node))).collect();
+    Written { organizations, profiles }
 }
 
 fn one(file: &Path, problem: String) -> ProfileErrors {
@@ -223,6 +253,20 @@ impl Loaded {
     pub fn creation(&self, channel: &ChannelId) -> Result<Bytes, ProfileErrors> {
         let update = genesis::channel_creation_update(&self.profile, channel)
             .map_err(|error| self.refuse("", orderer_actors::chain_state::error_chain(&error)))?;
+        Ok(genesis::channel_creation_envelope(&update, unix_now()))
+    }
+    /// Returns the transaction that creates a channel that also differs in other sections than Application from the
+    /// system channel, whose profile is `base`.
+    pub fn creation_within(&self, base: &Self, channel: &ChannelId) -> Result<Bytes, ProfileErrors> {
+        let update = genesis::channel_creation_update_within(&self.profile, &base.profile, channel)
+            .map_err(|error| self.refuse("", orderer_actors::chain_state::error_chain(&error)))?;
+        Ok(genesis::channel_creation_envelope(&update, unix_now()))
+    }
+
+    /// Returns the transaction that sets the anchor peers of an organization, serialized and unsigned.
+    pub fn anchor_peers_update(&self, channel: &ChannelId, organization: &str) -> Result<Bytes, ProfileErrors> {
+        let update = genesis::anchor_peers_update(&self.profile, channel, organization)
+            .map_err(|error| self.refuse("Application", orderer_actors::chain_state::error_chain(&error)))?;
         Ok(genesis::channel_creation_envelope(&update, unix_now()))
     }
 }

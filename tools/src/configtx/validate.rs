@@ -36,10 +36,7 @@ pub(super) struct Check<'a> {
 /// Reads the files of a profile. Errors go to the document; the result is only valid without any.
 pub(super) fn check(document: &YamlDocument, folder: &Path, profile: &yaml::Profile) -> Profile {
     let capabilities = capabilities(&profile.capabilities);
-    let names = capabilities.iter().flatten().map(|name| (name.clone(), Capability {})).collect();
-    let version = ChannelCapabilities::new(&Capabilities { capabilities: names }).msp_version();
-    let v3 = capabilities.as_ref().is_some_and(|names| names.contains("V3_0"));
-    let check = Check { document, folder, version, v3 };
+    let check = Check::new(document, folder, capabilities.as_ref());
     let consortiums = profile.consortiums.as_ref().map(|consortiums| {
         let organizations = |written: &Vec<_>| check.organizations(written, Section::Consortium);
         consortiums.iter().map(|(name, written)| (name.clone(), organizations(written))).collect()
@@ -59,6 +56,18 @@ pub(super) fn check(document: &YamlDocument, folder: &Path, profile: &yaml::Prof
     }
 }
 
+/// Reads the files of one organization, with the rules of these channel capabilities. Errors go to the document.
+pub(super) fn check_organization(
+    document: &YamlDocument,
+    folder: &Path,
+    written: &yaml::Organization,
+    channel: &BTreeMap<String, bool>,
+) -> Organization {
+    let check = Check::new(document, folder, capabilities(channel).as_ref());
+    let definition = (!written.foreign).then(|| check.definition(written, Section::Application));
+    Organization { name: written.name.clone(), definition }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Section {
     Orderer,
@@ -66,7 +75,14 @@ enum Section {
     Consortium,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(document: &'a YamlDocument, folder: &'a Path, channel: Option<&BTreeSet<String>>) -> Self {
+        let names = channel.into_iter().flatten().map(|name| (name.clone(), Capability {})).collect();
+        let version = ChannelCapabilities::new(&Capabilities { capabilities: names }).msp_version();
+        let v3 = channel.is_some_and(|names| names.contains("V3_0"));
+        Self { document, folder, version, v3 }
+    }
+
     fn report_error(&self, path: &str, problem: impl Into<String>) {
         self.document.report_error(path, problem);
     }

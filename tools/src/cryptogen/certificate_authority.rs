@@ -1,15 +1,19 @@
 //! A certificate authority for development.
 
+use std::path::Path;
 use std::time::Duration;
 
 use orderer_core::crypto::SigningKey;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData, SignatureAlgorithm,
 };
 use time::OffsetDateTime;
+use x509_parser::der_parser::asn1_rs::Tag;
+use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
+use x509_parser::x509::X509Name;
 
-use super::{CryptoError, MARK};
+use super::{CryptoError, MARK, io_error};
 
 /// Validity of all certificates, which are for development: ten years.
 const VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -47,7 +51,8 @@ pub(super) struct Subject {
 pub(super) struct CertificateAuthority {
     params: CertificateParams,
     key: FabricKey,
-    certificate: Certificate,
+    /// The authority's certificate, in PEM.
+    certificate: String,
     subject: Subject,
     /// Prefix of file names.
     pub(super) name: String,
@@ -84,13 +89,29 @@ impl CertificateAuthority {
         ];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         params.key_identifier_method = key_identifier(&key);
-        let certificate = params.self_signed(&key).map_err(failed)?;
+        let certificate = params.self_signed(&key).map_err(failed)?.pem();
         Ok(Self { params, key, certificate, subject, name: name.to_owned() })
     }
 
+    /// Reads the authority in a directory that cryptogen made: a certificate, and its key in a file that ends in `_sk`.
+    /// `subject` is for the certificates that the authority issues.
+    pub(super) fn load(folder: &Path, name: String, subject: Subject) -> Result<Self, CryptoError> {
+        let wrong = |problem: String| CryptoError::Authority { folder: folder.to_owned(), problem };
+        let read = |ending: &str| -> Result<String, CryptoError> {
+            let mut entries = std::fs::read_dir(folder).map_err(io_error("read", folder))?.flatten();
+            let file = entries.find(|entry| entry.file_name().to_string_lossy().ends_with(ending));
+            let file = file.ok_or_else(|| wrong(format!("there is no file that ends in {ending}")))?.path();
+            std::fs::read_to_string(&file).map_err(io_error("read", &file))
+        };
+        let (certificate, key) = (read(".pem")?, read("_sk")?);
+        let key = FabricKey::from_pem(&key).map_err(|error| wrong(format!("the key cannot be read: {error}")))?;
+        let params = read_params(&certificate, &key).map_err(|problem| wrong(problem.to_owned()))?;
+        Ok(Self { params, key, certificate, subject, name })
+    }
+
     /// Returns the authority's certificate, in PEM.
-    pub(super) fn certificate(&self) -> String {
-        self.certificate.pem()
+    pub(super) fn certificate(&self) -> &str {
+        &self.certificate
     }
 
     /// Returns the authority's key, in PEM.
@@ -148,6 +169,12 @@ impl FabricKey {
         Ok(Self { pair, ours })
     }
 
+    fn from_pem(pem: &str) -> Result<Self, rcgen::Error> {
+        let pair = KeyPair::from_pem(pem)?;
+        let ours = SigningKey::from_der(&pair.serialize_der()).map_err(|_| rcgen::Error::CouldNotParseKeyPair)?;
+        Ok(Self { pair, ours })
+    }
+
     fn pem(&self) -> String {
         self.pair.serialize_pem()
     }
@@ -167,6 +194,53 @@ impl rcgen::SigningKey for FabricKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
         self.ours.sign(message).map(|signature| signature.to_vec()).map_err(|_| rcgen::Error::RemoteKeyError)
     }
+}
+
+/// Returns the parameters that make certificates name the issuer exactly as it is in the certificate.
+fn read_params(pem: &str, key: &FabricKey) -> Result<CertificateParams, &'static str> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|_| "the certificate is no PEM")?;
+    let read = pem.parse_x509().map_err(|_| "the certificate cannot be read")?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = read_name(read.subject()).ok_or("the certificate's subject is not supported")?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let identifier = read.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0.to_vec()),
+        _ => None,
+    });
+    params.key_identifier_method = identifier.map_or_else(|| key_identifier(key), KeyIdMethod::PreSpecified);
+    // encodes it again and compares, since names are compared by their bytes
+    let again = params.self_signed(key).map_err(|_| "the key cannot sign")?;
+    let (_, again) = X509Certificate::from_der(again.der()).map_err(|_| "the certificate cannot be read")?;
+    if again.subject().as_raw() != read.subject().as_raw() {
+        return Err("the certificate's subject is not supported");
+    }
+    if again.public_key().raw != read.public_key().raw {
+        return Err("the key is not that of the certificate");
+    }
+    Ok(params)
+}
+
+/// Reads a name; returns `None` for one that the library cannot write.
+fn read_name(read: &X509Name<'_>) -> Option<DistinguishedName> {
+    let mut name = DistinguishedName::new();
+    for attribute in read.iter_attributes() {
+        let mut kind = DnType::from_oid(&attribute.attr_type().iter()?.collect::<Vec<_>>());
+        if kind == DnType::OrganizationalUnitName && name.get(&kind).is_some() {
+            kind = DnType::CustomDnType(UNIT.to_vec());
+        }
+        if name.get(&kind).is_some() {
+            return None;
+        }
+        let text = attribute.as_str().ok()?;
+        let value = match attribute.attr_value().tag() {
+            Tag::Utf8String => DnValue::Utf8String(text.to_owned()),
+            Tag::PrintableString => DnValue::PrintableString(text.try_into().ok()?),
+            Tag::Ia5String => DnValue::Ia5String(text.try_into().ok()?),
+            _ => return None,
+        };
+        name.push(kind, value);
+    }
+    Some(name)
 }
 
 fn params(common_name: &str, subject: &Subject) -> CertificateParams {

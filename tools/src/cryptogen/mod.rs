@@ -55,6 +55,14 @@ pub enum CryptoError {
         #[source]
         cause: io::Error,
     },
+    /// An authority's directory is not usable.
+    #[error("the authority in {}: {problem}", folder.display())]
+    Authority {
+        /// The directory.
+        folder: PathBuf,
+        /// The error.
+        problem: String,
+    },
     /// A certificate could not be created.
     #[error("make the certificate of {name}")]
     Certificate {
@@ -77,13 +85,42 @@ pub fn generate(folder: &Path, network: &Network) -> Result<(), CryptoError> {
         fs::remove_dir_all(&unfinished).map_err(io_error("remove", &unfinished))?;
     }
     write(&unfinished.join("README.txt"), README.as_bytes())?;
-    for (kind, organizations) in
-        [("ordererOrganizations", &network.orderer_organizations), ("peerOrganizations", &network.peer_organizations)]
-    {
-        for organization in organizations {
-            organization::make(&unfinished.join(kind).join(&organization.domain), organization)?;
+    for (path, organization) in network.organizations() {
+        organization::make(&unfinished.join(path), organization)?;
+    }
+    fs::rename(&unfinished, folder).map_err(io_error("move what was made to", folder))
+}
+
+/// Generates each organization in `folder`, which may exist, also with other organizations. Performs blocking I/O.
+pub fn generate_within(folder: &Path, network: &Network) -> Result<(), CryptoError> {
+    let organizations: Vec<_> = network.organizations().map(|(path, o)| (folder.join(path), o)).collect();
+    if let Some((path, _)) = organizations.iter().find(|(path, _)| fs::symlink_metadata(path).is_ok()) {
+        return Err(CryptoError::Exists(path.clone()));
+    }
+    organizations.iter().try_for_each(|(path, organization)| generate_organization(path, organization))
+}
+
+/// Adds the members and organizations that have no directory in `folder` yet. What is there stays as it is. Performs
+/// blocking I/O.
+pub fn extend(folder: &Path, network: &Network) -> Result<(), CryptoError> {
+    for (path, organization) in network.organizations() {
+        let path = folder.join(path);
+        if path.exists() {
+            organization::extend(&path, organization)?;
+        } else {
+            generate_organization(&path, organization)?;
         }
     }
+    Ok(())
+}
+
+/// Generates an organization completely or not at all.
+fn generate_organization(folder: &Path, organization: &Organization) -> Result<(), CryptoError> {
+    let unfinished = unfinished(folder);
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).map_err(io_error("remove", &unfinished))?;
+    }
+    organization::make(&unfinished, organization)?;
     fs::rename(&unfinished, folder).map_err(io_error("move what was made to", folder))
 }
 

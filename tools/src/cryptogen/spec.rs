@@ -83,8 +83,25 @@ pub struct SimpleTopology {
 impl Network {
     /// Iterates over the directories of the organizations.
     pub fn folders(&self) -> impl Iterator<Item = String> {
-        let orderers = self.orderer_organizations.iter().map(|o| format!("ordererOrganizations/{}", o.domain));
-        orderers.chain(self.peer_organizations.iter().map(|o| format!("peerOrganizations/{}", o.domain)))
+        self.organizations().map(|(path, _)| path)
+    }
+
+    /// Iterates over the organizations, each with the path of its directory.
+    pub(super) fn organizations(&self) -> impl Iterator<Item = (String, &Organization)> {
+        let orderers = self.orderer_organizations.iter().map(|o| (format!("ordererOrganizations/{}", o.domain), o));
+        orderers.chain(self.peer_organizations.iter().map(|o| (format!("peerOrganizations/{}", o.domain), o)))
+    }
+
+    /// Iterates over the domains of the organizations with peers.
+    pub fn peer_domains(&self) -> impl Iterator<Item = &str> {
+        self.peer_organizations.iter().map(|organization| organization.domain.as_str())
+    }
+
+    /// Removes the users of orderers' organizations, which cryptogen does not create, except for the administrator.
+    #[must_use]
+    pub fn without_orderer_users(mut self) -> Self {
+        self.orderer_organizations.iter_mut().for_each(|organization| organization.users = 0);
+        self
     }
 
     /// Returns whether any member has an Ed25519 key.
@@ -135,10 +152,16 @@ impl Network {
 
     /// Reads a file; `algorithm` is for keys whose kind it does not set.
     pub fn load(file: &Path, algorithm: Algorithm) -> Result<Self, SpecErrors> {
-        let line = |problem: String| format!("{}: {problem}", file.display());
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| SpecErrors(vec![format!("{}: cannot be read: {error}", file.display())]))?;
+        Self::parse(&text, &file.display().to_string(), algorithm)
+    }
+
+    /// Parses the text of a file, whose name is for errors.
+    pub fn parse(text: &str, name: &str, algorithm: Algorithm) -> Result<Self, SpecErrors> {
+        let line = |problem: String| format!("{name}: {problem}");
         let one = |problem: String| SpecErrors(vec![line(problem)]);
-        let text = std::fs::read_to_string(file).map_err(|error| one(format!("cannot be read: {error}")))?;
-        let document = YamlDocument::parse(&text).map_err(|error| one(format!("is not YAML: {error}")))?;
+        let document = YamlDocument::parse(text).map_err(|error| one(format!("is not YAML: {error}")))?;
         let network = Self::read(&document, algorithm);
         let mistakes = document.mistakes();
         if mistakes.is_empty() {

@@ -66,14 +66,7 @@ fn orderer_group(orderer: &Orderer) -> ConfigGroup {
     add_value(&mut group, key::CHANNEL_RESTRICTIONS, &ChannelRestrictions { max_count: orderer.max_channels });
     add_capabilities(&mut group, orderer.capabilities.as_ref());
     for organization in &orderer.organizations {
-        let mut below = organization_group(organization);
-        if let Some(definition) = &organization.definition
-            && !definition.orderer_endpoints.is_empty()
-        {
-            let addresses = definition.orderer_endpoints.clone();
-            add_value(&mut below, key::ENDPOINTS, &OrdererAddresses { addresses });
-        }
-        group.groups.insert(organization.name.clone(), below);
+        group.groups.insert(organization.name.clone(), orderer_organization_group(organization));
     }
     group
 }
@@ -86,15 +79,7 @@ fn application_group(application: &Application) -> ConfigGroup {
     }
     add_capabilities(&mut group, application.capabilities.as_ref());
     for organization in &application.organizations {
-        let mut below = organization_group(organization);
-        if let Some(definition) = &organization.definition
-            && !definition.anchor_peers.is_empty()
-        {
-            let peer = |(host, port): &(String, u16)| AnchorPeer { host: host.clone(), port: i32::from(*port) };
-            let anchor_peers = definition.anchor_peers.iter().map(peer).collect();
-            add_value(&mut below, key::ANCHOR_PEERS, &AnchorPeers { anchor_peers });
-        }
-        group.groups.insert(organization.name.clone(), below);
+        group.groups.insert(organization.name.clone(), application_organization_group(organization));
     }
     group
 }
@@ -119,6 +104,31 @@ fn consortiums_group(consortiums: &std::collections::BTreeMap<String, Vec<Organi
             implicit_meta(&ImplicitMetaPolicy { sub_policy: key::ADMINS.to_owned(), rule: Rule::Any as i32 });
         add_value_of(&mut members, key::CHANNEL_CREATION_POLICY, &any_admin, ORDERER_ADMINS);
         group.groups.insert(name.clone(), members);
+    }
+    group
+}
+
+/// Returns the group of an ordering organization.
+pub fn orderer_organization_group(organization: &Organization) -> ConfigGroup {
+    let mut group = organization_group(organization);
+    if let Some(definition) = &organization.definition
+        && !definition.orderer_endpoints.is_empty()
+    {
+        let addresses = definition.orderer_endpoints.clone();
+        add_value(&mut group, key::ENDPOINTS, &OrdererAddresses { addresses });
+    }
+    group
+}
+
+/// Returns the group of an organization that uses the channel.
+pub fn application_organization_group(organization: &Organization) -> ConfigGroup {
+    let mut group = organization_group(organization);
+    if let Some(definition) = &organization.definition
+        && !definition.anchor_peers.is_empty()
+    {
+        let peer = |(host, port): &(String, u16)| AnchorPeer { host: host.clone(), port: i32::from(*port) };
+        let anchor_peers = definition.anchor_peers.iter().map(peer).collect();
+        add_value(&mut group, key::ANCHOR_PEERS, &AnchorPeers { anchor_peers });
     }
     group
 }

@@ -1,6 +1,7 @@
 //! Builds configurations as Fabric's own tool does: the tree of a new channel from a profile of configtx.yaml, the
 //! genesis block around it, and the transaction that creates a channel through a system channel.
 
+mod anchor_peers;
 mod block;
 mod creation;
 mod groups;
@@ -12,9 +13,10 @@ use fabric_proto::common::Policy;
 use fabric_proto::etcdraft::ConfigMetadata;
 use fabric_proto::msp::MspConfig;
 
+pub use anchor_peers::{AnchorPeersError, anchor_peers_update};
 pub use block::{genesis_block, genesis_block_from_envelope};
-pub use creation::{CreationError, channel_creation_envelope, channel_creation_update};
-pub use groups::channel_group;
+pub use creation::{CreationError, channel_creation_envelope, channel_creation_update, channel_creation_update_within};
+pub use groups::{application_organization_group, channel_group, orderer_organization_group};
 
 use super::BatchSize;
 

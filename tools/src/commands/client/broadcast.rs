@@ -25,11 +25,21 @@ use orderer_client::{OutgoingEnvelope, broadcast_all, transaction};
 const LINE_MAX_BYTES: u64 = 64 << 20;
 
 pub(super) const AFTER_HELP: &str = "\
-Each FILE contains one serialized envelope, which is sent unchanged. Without files, each line of standard input becomes
-the payload of a signed transaction; with --generate, payloads are random bytes. Peers mark these transactions invalid.
+Each FILE contains one serialized envelope, which is sent unchanged. Without
+files, each line of standard input becomes the payload of a signed transaction;
+with --generate, payloads are random bytes. Peers mark these transactions
+invalid. Prints a line for each response: status, file or transaction ID, and
+the orderer's text.
 
-Prints a line for each response: status, file or transaction ID, and the orderer's text. Exit code 1: at least one
-envelope was rejected.";
+Try it:
+  seq 3 | orderer client broadcast
+  orderer client broadcast update.tx -o localhost:7050
+  orderer client broadcast --generate 1000 --payload-bytes 500
+
+Exit codes:
+  0  every envelope was accepted
+  1  an envelope was rejected, or the node cannot be reached
+  2  the arguments are invalid";
 
 #[derive(Debug, clap::Args)]
 pub struct BroadcastArguments {

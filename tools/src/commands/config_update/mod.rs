@@ -19,17 +19,19 @@ use super::io;
 
 /// The end of `orderer config-update --help`.
 pub const AFTER_HELP: &str = "\
-Computes what Fabric's configtxlator compute_update computes, and says in words what changes and whose signatures each
-change needs: on standard output, or on standard error if the update itself goes there.
+Computes what Fabric's configtxlator compute_update computes, and says in words
+what changes and whose signatures each change needs: on standard output, or on
+standard error if the update itself goes there.
 
-A configuration is a common.Config, serialized or as JSON of `orderer decode`, or the config block it is in.
+A configuration is a common.Config, serialized or as JSON of `orderer decode`,
+or the config block it is in.
 
-Try it:
+Try it, and edit after.json before the third command:
   orderer client fetch config before.block -c mychannel
-  orderer decode --type common.Block --input before.block --output after.json    # and edit it
-  orderer config-update --original before.block --updated after.json --envelope --output update.tx
+  orderer decode --type common.Block --input before.block --output after.json
+  orderer config-update --original before.block --updated after.json \\
+      --envelope --output update.tx
   orderer sign -f update.tx
-What an update does that somebody else has made:
   orderer config-update --original before.block --explain update.tx";
 
 /// Arguments of `orderer config-update`.
@@ -81,7 +83,7 @@ pub fn run(arguments: &ConfigUpdateArguments) -> anyhow::Result<()> {
 }
 
 /// Serializes as Fabric's programs do: map entries with their values, also where those are empty.
-fn serialized(update: &ConfigUpdate) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn serialized(update: &ConfigUpdate) -> anyhow::Result<Vec<u8>> {
     const KIND: &str = "common.ConfigUpdate";
     let json = to_json(KIND, &update.encode_to_vec(), &DecodeOptions { exact: true, values_max: usize::MAX })?;
     Ok(from_json(KIND, &json)?)

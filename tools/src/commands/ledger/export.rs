@@ -1,11 +1,13 @@
 //! `orderer ledger export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use orderer_actors::ledger_provider::LedgerProvider;
 use orderer_core::types::ChannelId;
 use orderer_ledger::transfer::BlockFileWriter;
 
+use super::backup::copy;
+use super::node::{NodeArguments, RemoteNode};
 use super::raft::export_log;
 use super::{LedgerLocation, Ledgers, channels, list, size, store};
 use crate::commands::progress::Progress;
@@ -16,6 +18,8 @@ use orderer_core::counted::counted;
 pub struct ExportArguments {
     #[command(flatten)]
     pub place: LedgerLocation,
+    #[command(flatten)]
+    pub node: NodeArguments,
     /// Channel to export; with --to-fabric several or, by default, all
     #[arg(long, value_name = "NAME")]
     channel: Vec<String>,
@@ -37,24 +41,56 @@ pub(super) fn export(arguments: &ExportArguments, place: &Ledgers) -> anyhow::Re
         return write(&store, id, || Ok(BlockFileWriter::plain(file)?));
     }
     let Some(folder) = &arguments.to_fabric else { return Ok(()) };
-    // an index that does not know the new files would not be rebuilt
-    anyhow::ensure!(
-        !folder.join("index").exists(),
-        "{}: is the ledger folder of an orderer that has run; choose another",
-        folder.display()
-    );
+    check_new(folder)?;
     for id in &channels {
-        let horizon = store.open(id)?.horizon();
-        anyhow::ensure!(
-            horizon.0 == 0,
-            "channel {id}: its blocks before {horizon} were pruned, and Fabric's orderer needs them; import them from \
-             another orderer, or export to a plain file"
-        );
+        check_not_pruned(id, store.open(id)?.horizon().0)?;
     }
     for id in &channels {
         write(&store, id, || Ok(BlockFileWriter::fabric(folder, id.as_str())?))?;
         export_log(&store.open(id)?, folder)?;
     }
+    Ok(())
+}
+
+/// Exports chains of a running node.
+pub(super) fn export_node(arguments: &ExportArguments) -> anyhow::Result<()> {
+    let address = arguments.node.from_node.as_deref().unwrap_or_default();
+    let mut node = RemoteNode::connect(address, &arguments.node.tls)?;
+    let chains = node.chains(&arguments.channel)?;
+    if let Some(file) = &arguments.to {
+        let [chain] = &chains[..] else {
+            let there: Vec<ChannelId> = chains.into_iter().map(|chain| chain.channel).collect();
+            anyhow::bail!("a file holds one channel's blocks; name it by --channel: there are {}", list(&there));
+        };
+        return copy(&mut node, chain, BlockFileWriter::plain(file)?, file);
+    }
+    let Some(folder) = &arguments.to_fabric else { return Ok(()) };
+    check_new(folder)?;
+    for chain in &chains {
+        check_not_pruned(&chain.channel, chain.horizon)?;
+    }
+    for chain in &chains {
+        copy(&mut node, chain, BlockFileWriter::fabric(folder, chain.channel.as_str())?, folder)?;
+    }
+    Ok(())
+}
+
+/// Rejects the directory of an orderer that has run: its index would not know the new files and would not be rebuilt.
+fn check_new(folder: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !folder.join("index").exists(),
+        "{}: is the ledger folder of an orderer that has run; choose another",
+        folder.display()
+    );
+    Ok(())
+}
+
+fn check_not_pruned(channel: &ChannelId, horizon: u64) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        horizon == 0,
+        "channel {channel}: its blocks before {horizon} were pruned, and Fabric's orderer needs them; import them from \
+         another orderer, or export to a plain file"
+    );
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use orderer_core::ordering::kafka::LastBlock;
 use orderer_core::types::{BlockNumber, ChannelId};
 use orderer_ledger::transfer::{BlockFileSummary, BlockReader, TransferError};
 
+use super::backup::ENDING;
 use super::raft::{FabricLogs, import_log};
 use super::{LedgerLocation, Ledgers, pruned, size};
 use crate::commands::progress::Progress;
@@ -29,8 +30,8 @@ const REMOVED: &str = "pendingops/remove";
 pub struct ImportArguments {
     #[command(flatten)]
     pub place: LedgerLocation,
-    /// File with the blocks of one channel, written by `export`
-    #[arg(long, value_name = "FILE")]
+    /// File with the blocks of one channel, written by `export`, or folder with such files, written by `backup`
+    #[arg(long, value_name = "PATH")]
     from: Option<PathBuf>,
     /// Ledger folder of a Fabric orderer, which must not run
     #[arg(long, value_name = "DIR")]
@@ -56,11 +57,11 @@ struct Chain {
 pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Result<()> {
     let catalog = Arc::<ConfigCache>::default();
     let (chains, _source_lock) = match (&arguments.from, &arguments.from_fabric) {
-        (Some(file), _) => {
-            let survey = BlockReader::plain(file).survey()?;
-            let channel = channel_of(&survey, file, &catalog)?;
-            (vec![Chain { channel, reader: BlockReader::plain(file), survey }], None)
+        (Some(path), _) if path.is_dir() => {
+            let chains = backed_up(path)?.into_iter().map(|file| in_file(&file, &catalog));
+            (chains.collect::<anyhow::Result<Vec<_>>>()?, None)
         }
+        (Some(file), _) => (vec![in_file(file, &catalog)?], None),
         (None, Some(folder)) => {
             let lock = lock_source(folder)?;
             (chains_in(folder, &arguments.channel, &catalog)?, lock)
@@ -69,12 +70,14 @@ pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Re
     };
     let store = LedgerProvider::new(&place.location, BlockCacheConfig { bytes: 0 })?;
     let lock = store.lock()?;
+    // a command for several channels can be repeated after an interruption
+    let repeatable = arguments.from.as_deref().is_none_or(Path::is_dir);
     let logs = arguments.from_fabric.as_deref().map(|folder| FabricLogs::of(folder, arguments));
     let mut missing = Vec::new();
     for chain in chains {
         if !store.list()?.contains(&chain.channel) {
             missing.push(chain);
-        } else if arguments.from_fabric.is_some() && has_already(&store, &chain)? {
+        } else if repeatable && has_already(&store, &chain)? {
             say!("{}: is here already, with all {}", chain.channel, counted(chain.survey.blocks, "block"));
             import_log(&store, &chain.channel, logs.as_ref(), place, &catalog)?;
         } else {
@@ -91,6 +94,29 @@ pub(super) fn import(arguments: &ImportArguments, place: &Ledgers) -> anyhow::Re
         import_log(&store, &channel, logs.as_ref(), place, &catalog)?;
     }
     Ok(())
+}
+
+/// Returns the files of a backup.
+fn backed_up(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry.with_context(|| folder.display().to_string())?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // a name that begins with a dot is that of a file that is not complete
+        if name.ends_with(ENDING) && !name.starts_with('.') {
+            files.push(path);
+        }
+    }
+    files.sort();
+    anyhow::ensure!(!files.is_empty(), "{}: there is no file NAME{ENDING} in it, as `backup` writes", folder.display());
+    Ok(files)
+}
+
+/// Surveys a file with the blocks of one channel.
+fn in_file(file: &Path, catalog: &Arc<ConfigCache>) -> anyhow::Result<Chain> {
+    let survey = BlockReader::plain(file).survey()?;
+    let channel = channel_of(&survey, file, catalog)?;
+    Ok(Chain { channel, reader: BlockReader::plain(file), survey })
 }
 
 /// Returns the channel that the first block creates.

@@ -1,8 +1,10 @@
-//! `orderer ledger`: commands on ledgers while the node does not run.
+//! `orderer ledger`: commands on the ledgers of a stopped node; some also read from a running one.
 
+mod backup;
 mod compact;
 mod export;
 mod import;
+mod node;
 mod prune;
 mod raft;
 mod stats;
@@ -17,18 +19,22 @@ use orderer_actors::ledger_provider::{BlockCacheConfig, LedgerProvider};
 use orderer_core::config::ConsensusMapping;
 use orderer_core::types::ChannelId;
 
-use crate::commands::output::print_errors;
+use crate::commands::output::{done, ended, print_errors};
 use orderer_localconfig::environment::{load_settings, variables};
 
-const EXIT_CODES: &str =
-    "Exit codes:\n  0  done as asked    1  it failed, or something is wrong with a ledger    2  wrong arguments";
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  success
+  1  the command failed, or a ledger has an error
+  2  the arguments are invalid";
 
 /// Subcommands of `orderer ledger`.
 #[derive(Debug, clap::Subcommand)]
 pub enum LedgerCommand {
     /// Check every block: hashes, links, signatures under the configuration of its time, and the configurations
     ///
-    /// Reports for each channel whether its chain is valid, and otherwise its first invalid block.
+    /// Reports for each channel whether its chain is valid, and otherwise its first invalid block. With --from-node,
+    /// the blocks come from a running node, up to the height that it has at the beginning.
     #[command(after_long_help = EXIT_CODES)]
     Verify(verify::VerifyArguments),
     /// Show the number and size of blocks, disk usage and age of each channel
@@ -36,11 +42,18 @@ pub enum LedgerCommand {
     Stats(stats::StatsArguments),
     /// Export blocks to a file, or to a ledger folder for Fabric's orderer
     ///
-    /// The file contains the serialized Block messages, each preceded by its length as a varint (length-delimited
+    /// With --from-node, the blocks come from a running node and are verified. The file contains the serialized Block messages, each preceded by its length as a varint (length-delimited
     /// protobuf). For a pruned chain, the retained config blocks come first, so that the file can be verified and
     /// imported.
     #[command(after_long_help = EXIT_CODES)]
     Export(export::ExportArguments),
+    /// Copy the chains of a running node to a folder, one file for each channel
+    ///
+    /// Verifies each block. The node continues to order meanwhile: it hands out one block at a time, and a chain is
+    /// copied up to the height that it has at the beginning. `import --from DIR` restores the chains. Envelopes that are
+    /// acknowledged and in no block yet, and Raft logs, are not copied.
+    #[command(after_long_help = EXIT_CODES)]
+    Backup(backup::BackupArguments),
     /// Import channels from exported blocks, or from a Fabric orderer's ledger folder
     ///
     /// Verifies each block while reading it. A channel appears only when all its blocks are imported. After an
@@ -51,7 +64,7 @@ pub enum LedgerCommand {
     ///
     /// Requests for removed blocks are answered with NOT_FOUND. The space becomes free inside the ledger's file;
     /// `compact` returns it to the file system.
-    #[command(after_long_help = EXIT_CODES)]
+    #[command(after_long_help = EXIT_CODES, override_usage = "orderer ledger prune --channel <NAME> <--before <NUMBER>|--keep <COUNT>>")]
     Prune(prune::PruneArguments),
     /// Shrink the files of ledgers to their minimum size
     #[command(after_long_help = EXIT_CODES)]
@@ -72,6 +85,13 @@ pub struct LedgerLocation {
 /// Runs one of the subcommands.
 pub fn run(command: &LedgerCommand) -> ExitCode {
     let place = match command {
+        LedgerCommand::Backup(arguments) => return done(backup::backup(arguments)),
+        LedgerCommand::Verify(arguments) if arguments.node.from_node.is_some() => {
+            return ended(verify::verify_node(arguments));
+        }
+        LedgerCommand::Export(arguments) if arguments.node.from_node.is_some() => {
+            return done(export::export_node(arguments));
+        }
         LedgerCommand::Verify(arguments) => &arguments.place,
         LedgerCommand::Stats(arguments) => &arguments.place,
         LedgerCommand::Export(arguments) => &arguments.place,
@@ -83,15 +103,15 @@ pub fn run(command: &LedgerCommand) -> ExitCode {
         Ok(ledgers) => ledgers,
         Err(mistakes) => return print_errors(mistakes),
     };
-    let done = match command {
+    ended(match command {
+        LedgerCommand::Backup(arguments) => backup::backup(arguments).map(|()| ExitCode::SUCCESS),
         LedgerCommand::Verify(arguments) => verify::verify(arguments, &ledgers),
         LedgerCommand::Stats(arguments) => stats::stats(arguments, &ledgers),
         LedgerCommand::Export(arguments) => export::export(arguments, &ledgers).map(|()| ExitCode::SUCCESS),
         LedgerCommand::Import(arguments) => import::import(arguments, &ledgers).map(|()| ExitCode::SUCCESS),
         LedgerCommand::Prune(arguments) => prune::prune(arguments, &ledgers).map(|()| ExitCode::SUCCESS),
         LedgerCommand::Compact(arguments) => compact::compact(arguments, &ledgers).map(|()| ExitCode::SUCCESS),
-    };
-    done.unwrap_or_else(|error| print_errors([format!("{error:#}")]))
+    })
 }
 
 /// The directory of ledgers, and the consenters that the node has for its channels.

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use orderer_actors::chain_state::error_chain;
 use orderer_actors::ledger_provider::LedgerProvider;
+use orderer_core::block::ChainVerifyError;
 use orderer_core::config::ConfigCache;
 use orderer_core::types::ChannelId;
 use orderer_ledger::{OpenError, VerifyReport};
 use serde::Serialize;
 
+use super::node::{NodeArguments, RemoteNode, RemoteReport};
 use super::{LedgerLocation, Ledgers, channels, pruned, size, store};
 use crate::commands::progress::Progress;
 use orderer_core::counted::counted;
@@ -19,6 +21,8 @@ use orderer_core::counted::counted;
 pub struct VerifyArguments {
     #[command(flatten)]
     pub place: LedgerLocation,
+    #[command(flatten)]
+    pub node: NodeArguments,
     /// Only these channels; otherwise all
     #[arg(long, value_name = "NAME")]
     channel: Vec<String>,
@@ -59,6 +63,37 @@ pub(super) fn verify(arguments: &VerifyArguments, place: &Ledgers) -> anyhow::Re
         say!("{}", serde_json::to_string_pretty(&findings).context("print")?);
     } else if findings.is_empty() {
         say!("no channel has a ledger in {}", place.location.display());
+    }
+    let all_good = findings.iter().all(|finding| finding.good);
+    Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Verifies the chains of a running node, and prints a result for each. Returns 0 if all are good.
+pub(super) fn verify_node(arguments: &VerifyArguments) -> anyhow::Result<ExitCode> {
+    let address = arguments.node.from_node.as_deref().unwrap_or_default();
+    let mut node = RemoteNode::connect(address, &arguments.node.tls)?;
+    let mut findings = Vec::new();
+    for chain in node.chains(&arguments.channel)? {
+        let finding = match node.read(&chain, "verifying", &mut |_| Ok(())) {
+            Ok(RemoteReport { blocks, config_blocks, bytes }) => {
+                Finding::good(&chain.channel, VerifyReport { blocks, config_blocks, bytes })
+            }
+            Err(error) => match error.downcast_ref::<ChainVerifyError>() {
+                Some(bad) => Finding::bad(&chain.channel, Some(bad.number().0), error_chain(bad)),
+                // no statement about the blocks
+                None => return Err(error),
+            },
+        };
+        let finding = Finding { height: Some(chain.height), horizon: Some(chain.horizon), ..finding };
+        if !arguments.json {
+            say!("{}", finding.text());
+        }
+        findings.push(finding);
+    }
+    if arguments.json {
+        say!("{}", serde_json::to_string_pretty(&findings).context("print")?);
+    } else if findings.is_empty() {
+        say!("the node has no channels");
     }
     let all_good = findings.iter().all(|finding| finding.good);
     Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
