@@ -99,6 +99,9 @@ async function main() {
       }
     });
   });
+  // streams that stay open would keep the process running
+  blocks.cancel();
+  responses.end();
   client.close();
 }
 
