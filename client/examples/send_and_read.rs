@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use fabric_proto::common::Status;
 use futures_util::StreamExt as _;
-use orderer_client::{BlockPosition, BlockSummary, ClientTls, DeliverItem, OrdererTarget, seek, seek_info, transaction};
+use orderer_client::{
+    BlockPosition, BlockSummary, ClientTls, DeliverItem, OrdererTarget, seek, seek_info, transaction,
+};
 use orderer_localconfig::local_msp::read_signing_identity;
 
 #[tokio::main(flavor = "current_thread")]
