@@ -114,6 +114,22 @@ fn every_profile_of_the_examples_makes_a_channel() {
     }
 }
 
+/// Runs the commands of the section on compose unchanged in a shell.
+#[test]
+fn the_packaging_document_creates_the_network_of_the_compose_files() {
+    let document = fs::read_to_string(root().join("docs/packaging.md")).unwrap();
+    let section = document.split("\n## ").find(|section| section.starts_with("Compose")).unwrap();
+    let commands = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(root().join("examples"), folder.path().join("examples")).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_orderer")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut shell = std::process::Command::new("bash");
+    let ended = shell.args(["-euc", commands]).current_dir(folder.path()).env("PATH", path).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(folder.path().join("network/mychannel.block").is_file());
+}
+
 /// The variables of the chart `hlf-ordnode` of bevel-operator-fabric, with the paths of this test.
 fn bevel(setup: Setup, msp: &str, tls: &str) -> Setup {
     let ledger = setup.folder().join("ledger").display().to_string();
