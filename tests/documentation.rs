@@ -100,8 +100,9 @@ fn files_that_documents_name_exist() {
             // a path of the repository begins with one of its folders; the rest of a placeholder or a pattern is not checked
             let Some((folder, rest)) = word.split_once('/') else { continue };
             let is_plain = rest.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) && !rest.is_empty();
+            let is_document = Path::new(rest).extension().is_some_and(|extension| extension == "md");
             let is_placeholder =
-                rest.contains("NAME") || !rest.ends_with(".md") && rest.contains(|c: char| c.is_ascii_uppercase());
+                rest.contains("NAME") || !is_document && rest.contains(|c: char| c.is_ascii_uppercase());
             if !folders.contains(folder) || !is_plain || is_placeholder && !rest.ends_with("Dockerfile") {
                 continue;
             }

@@ -5,11 +5,18 @@
 
 use crate::{dev_cluster, world};
 
+// the example of a client, which `cargo run --example` runs as a program
+#[allow(dead_code)]
+#[path = "../client/examples/send_and_read.rs"]
+mod send_and_read;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use world::Setup;
+use orderer_localconfig::local_msp::read_signing_identity;
+use world::node::orderer_folder;
+use world::{NET, Setup, within};
 
 const GUIDES: [&str; 7] = ["backup", "capacity", "disasters", "hardening", "migrate", "troubleshooting", "upgrade"];
 
@@ -67,6 +74,21 @@ fn the_walk_ends_with_blocks() {
     assert_eq!(said.lines().filter(|line| line.starts_with("SUCCESS ")).count(), 3, "{said}");
     assert!(said.contains("\"types\":{\"CONFIG\":1}") && said.contains("\"number\":1"), "{said}");
     assert!(said.contains("FABRIC_BIN is not set"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_client_in_rust_reads_the_block_with_its_envelope() {
+    let tls = orderer_folder().join("tls");
+    let setup = Setup::application()
+        .set("GENERAL_TLS_ENABLED", true)
+        .set("GENERAL_TLS_CERTIFICATE", tls.join("server.crt").display())
+        .set("GENERAL_TLS_PRIVATEKEY", tls.join("server.key").display());
+    let node = setup.start().await;
+    let user = "crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp";
+    let signer = read_signing_identity(&Path::new(NET).join(user), "Org1MSP").unwrap();
+    let sent = send_and_read::send_and_read(&node.address, &tls.join("ca.crt"), "app", "an asset", &signer);
+    assert_eq!(within("the envelope is in a block", sent).await.unwrap(), 1);
+    node.stop().await;
 }
 
 #[test]

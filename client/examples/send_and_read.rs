@@ -14,6 +14,7 @@ use futures_util::StreamExt as _;
 use orderer_client::{
     BlockPosition, BlockSummary, ClientTls, DeliverItem, OrdererTarget, seek, seek_info, transaction,
 };
+use orderer_core::crypto::SigningIdentity;
 use orderer_localconfig::local_msp::read_signing_identity;
 
 #[tokio::main(flavor = "current_thread")]
@@ -24,19 +25,32 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let msp = env::var("CORE_PEER_MSPCONFIGPATH")?;
     let signer = read_signing_identity(Path::new(&msp), &env::var("CORE_PEER_LOCALMSPID")?)?;
+    let block = send_and_read(address, Path::new(authority), channel, text, &signer).await?;
+    println!("block {block} contains it");
+    Ok(())
+}
+
+/// Returns the number of the block that contains the envelope.
+pub async fn send_and_read(
+    address: &str,
+    authority: &Path,
+    channel: &str,
+    text: &str,
+    signer: &SigningIdentity,
+) -> Result<u64, Box<dyn Error>> {
     let orderer = OrdererTarget {
-        address: address.clone(),
-        tls: Some(ClientTls::new(Path::new(authority), None)?),
+        address: address.to_owned(),
+        tls: Some(ClientTls::new(authority, None)?),
         connect_timeout: Duration::from_secs(5),
     };
     let client = orderer.connect().await?;
 
     // subscribe before sending, from the newest block on, so that no block is missed
     let info = seek_info(BlockPosition::Newest, BlockPosition::Number(u64::MAX), true, false);
-    let mut blocks = client.deliver(seek(&signer, channel, &info, None)?);
+    let mut blocks = client.deliver(seek(signer, channel, &info, None)?);
     let mut item = blocks.next().await;
 
-    let (id, envelope) = transaction(&signer, channel, text.clone().into())?;
+    let (id, envelope) = transaction(signer, channel, text.to_owned().into())?;
     let mut responses = client.broadcast(futures_util::stream::once(std::future::ready(envelope.raw().clone())));
     let response = responses.next().await.ok_or("the orderer ended the stream")??;
     if response.status() != Status::Success {
@@ -49,8 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             DeliverItem::Block(block) => {
                 let summary = BlockSummary::of(&block);
                 if summary.tx_ids.contains(&id) {
-                    println!("block {} contains it", summary.number);
-                    return Ok(());
+                    return Ok(summary.number);
                 }
             }
             DeliverItem::Status(status) => return Err(status.as_str_name().into()),
