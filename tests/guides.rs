@@ -86,7 +86,8 @@ async fn the_client_in_rust_reads_the_block_with_its_envelope() {
     let node = setup.start().await;
     let user = "crypto/peerOrganizations/org1.example.com/users/User1@org1.example.com/msp";
     let signer = read_signing_identity(&Path::new(NET).join(user), "Org1MSP").unwrap();
-    let sent = send_and_read::send_and_read(&node.address, &tls.join("ca.crt"), "app", "an asset", &signer);
+    let authority = tls.join("ca.crt");
+    let sent = send_and_read::send_and_read(&node.address, &authority, "app", "an asset", &signer);
     assert_eq!(within("the envelope is in a block", sent).await.unwrap(), 1);
     node.stop().await;
 }
