@@ -27,7 +27,7 @@ fn ports(base: u16) -> impl Iterator<Item = u16> {
 }
 
 /// Returns a free base port, below the range of outgoing connections and above the ports that other tests use.
-fn free_base() -> u16 {
+pub fn free_base() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 60).unwrap();
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
