@@ -353,7 +353,9 @@ mod tests {
         let mut recorder = Recorder::default();
         let ids: Vec<_> = (0..MAX_ACTIVE_CHANNELS + 10).map(|n| id(&format!("channel{n}"))).collect();
         let totals: Vec<_> = ids.iter().map(|_| ChannelTotals::default()).collect();
-        totals.iter().for_each(|totals| totals.written(1, 1));
+        for totals in &totals {
+            totals.written(1, 1);
+        }
         recorder.sample(at(1), ids.iter().zip(&totals));
         assert_eq!((recorder.active, recorder.active_channels().count()), (MAX_ACTIVE_CHANNELS, MAX_ACTIVE_CHANNELS));
         assert_eq!(recorder.node()[0].step.envelopes, u32::try_from(ids.len()).unwrap(), "all count for the node");
