@@ -107,6 +107,7 @@ fn node_context(
 ) -> NodeContext {
     NodeContext {
         signer: Arc::new(SignerCell::new(Arc::clone(signer) as Arc<dyn Signer>)),
+        token: None,
         io: tokio::runtime::Handle::current(),
         ledgers,
         catalog: Arc::default(),

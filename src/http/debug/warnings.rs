@@ -9,6 +9,7 @@ use orderer_actors::channel::{Channel, ChannelEntry, ChannelState};
 use orderer_actors::status::{Activity, HealthLevel, now_ms};
 use orderer_cluster::{ConnectionState, DestinationStatus};
 use orderer_core::own;
+use orderer_hsm::Away;
 use serde::Serialize;
 
 use super::{DebugApi, Shared};
@@ -58,6 +59,7 @@ pub(super) async fn warnings(State(debug): Shared) -> Result<Response, ApiError>
 /// Returns all warnings, the most severe first.
 fn look(debug: &DebugApi) -> Vec<Warning> {
     let mut warnings = of_channels(debug);
+    warnings.extend(of_token(debug));
     warnings.extend(of_disk(debug));
     warnings.extend(of_actors(debug));
     warnings.extend(of_streams(debug));
@@ -95,6 +97,7 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
     let mut failed = Group::new(HealthLevel::Bad, "act on each channel's action, then restart it");
     let mut restarting = Group::new(HealthLevel::Busy, "nothing yet; if it repeats, the cause is at the channel");
     let mut retrying = Group::new(HealthLevel::Bad, "see to the Kafka brokers; the channels go on by themselves");
+    let mut waiting = Group::new(HealthLevel::Bad, "see to the token; the channels go on by themselves");
     let mut not_cut = Group::new(HealthLevel::Bad, "see which actor of the channel is stuck, and to the disk");
     let mut full = Group::new(HealthLevel::Busy, "clients wait: the disk or the brokers are slower than what comes in");
     let mut topic = Group::new(HealthLevel::Bad, "see to the topic's brokers");
@@ -112,6 +115,7 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
             ChannelState::Failed { .. } => failed.about.push(name.clone()),
             ChannelState::Restarting { .. } => restarting.about.push(name.clone()),
             ChannelState::Retrying { .. } => retrying.about.push(name.clone()),
+            ChannelState::AwaitingKey { .. } => waiting.about.push(name.clone()),
             _ => {}
         }
         if let Some(pending) = waits_for_its_block(channel) {
@@ -137,6 +141,7 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
     let warnings = [
         failed.say("channel has failed", "channels have failed"),
         retrying.say("channel is not served by its Kafka cluster", "channels are not served by their Kafka clusters"),
+        waiting.say("channel waits for the key to sign with", "channels wait for the key to sign with"),
         not_cut.say(
             &format!("channel has not cut a block for a minute {pending}"),
             &format!("channels have not cut a block for a minute {pending}"),
@@ -165,6 +170,22 @@ fn waits_for_its_block(channel: &Channel) -> Option<usize> {
     let late =
         channel.gauges().timer_left_ms().is_none_or(|left| left == 0) && now_ms().saturating_sub(last) > patience;
     (envelopes > 0 && late).then_some(envelopes)
+}
+
+fn of_token(debug: &DebugApi) -> Option<Warning> {
+    let status = debug.context.token.as_ref()?.status();
+    let Away { cause, action, attempts, gave_up } = status.away?;
+    let tried = if gave_up { "it is not tried again".to_owned() } else { counted(attempts as usize, "attempt") };
+    Some(Warning {
+        level: HealthLevel::Bad,
+        text: format!(
+            "the token with the signing key has not signed for {} s ({tried}): {cause}",
+            status.since.as_secs()
+        ),
+        count: 1,
+        action: Some(action),
+        about: vec![status.label],
+    })
 }
 
 fn of_disk(debug: &DebugApi) -> Option<Warning> {

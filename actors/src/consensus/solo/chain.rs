@@ -191,7 +191,7 @@ impl SoloChain {
                     chain.process(PendingMessage { envelope, validated_at, is_config, sequence }, reply, ctx);
                 }
                 Ok(Err(refusal)) => chain.refuse(&refusal, reply),
-                Err(panicked) => chain.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
+                Err(not_done) => chain.exit_with(not_done.into(), ctx),
             }
             chain.replay_pending(ctx);
         });
@@ -223,7 +223,7 @@ impl SoloChain {
                     chain.write(vec![config_block(&message, None, created)], reply, None);
                 }
                 Ok(Err(refusal)) => chain.refuse(&refusal, reply),
-                Err(panicked) => chain.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
+                Err(not_done) => chain.exit_with(not_done.into(), ctx),
             }
             chain.replay_pending(ctx);
         });

@@ -57,6 +57,7 @@ function troubleOfMany(group) {
 
 const headlines = {
   retrying: 'have no working Kafka cluster',
+  awaitingkey: 'wait for the key to sign with',
   restarting: 'are being started again',
   connecting: 'are reaching their Kafka cluster',
   catchingup: 'are catching up',
@@ -79,6 +80,7 @@ function headline(channel) {
   switch (channel.state) {
     case 'failed': return `has failed${since && ` (${moment(channel.since_ms)},${since.slice(4)} ago)`}`;
     case 'retrying': return `has had no working Kafka cluster${since}`;
+    case 'awaitingkey': return `has waited for the key to sign with${since}`;
     case 'restarting': return 'is being started again';
     case 'connecting': return `has been reaching its Kafka cluster${since}`;
     case 'catchingup': return 'is catching up';
