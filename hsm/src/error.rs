@@ -12,7 +12,15 @@ pub enum TokenError {
     /// The program was built without the feature.
     #[error("Could not find default `PKCS11` BCCSP: this program was built without the feature pkcs11")]
     NotBuilt,
-    /// The library cannot be loaded or initialized.
+    /// The library does not begin to work.
+    #[error("initialize the PKCS#11 library {}: {cause}", path.display())]
+    Initialize {
+        /// The library's file.
+        path: PathBuf,
+        /// The cause.
+        cause: String,
+    },
+    /// The library cannot be loaded.
     #[error("load the PKCS#11 library {}: {cause}", path.display())]
     Library {
         /// The library's file.
@@ -79,6 +87,9 @@ impl TokenError {
             Self::NotBuilt => "use the program of a package, or build it with --features pkcs11",
             Self::Library { .. } => {
                 "set General.BCCSP.PKCS11.Library to the .so file of the token's vendor, which the node's user can read"
+            }
+            Self::Initialize { .. } => {
+                "see to the token, its connection, and the library's own configuration, which the node's user must be able to read"
             }
             Self::NoToken { .. } => {
                 "connect the token, let the node's user access it, or set General.BCCSP.PKCS11.Label to its label"

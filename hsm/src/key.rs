@@ -45,9 +45,7 @@ impl TokenKey {
 
     /// Encodes what the token returned as Fabric encodes signatures: in DER, with the lower of the two values for s.
     pub(crate) fn encode(&self, raw: &[u8]) -> Option<Bytes> {
-        let (r, s) = raw.split_at_checked(raw.len() / 2).filter(|(r, s)| r.len() == s.len())?;
-        let signature = Signature { r: magnitude(r), s: magnitude(s) };
-        Some(signature.to_low(self.curve).to_der().into())
+        encode(self.curve, raw)
     }
 
     /// Returns the digest over which this key signs a message.
@@ -59,6 +57,13 @@ impl TokenKey {
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.public.verify(message, signature).is_ok()
     }
+}
+
+/// Encodes r and s of a signature on the curve: in DER, low-S.
+pub(crate) fn encode(curve: Curve, raw: &[u8]) -> Option<Bytes> {
+    let (r, s) = raw.split_at_checked(raw.len() / 2).filter(|(r, s)| !r.is_empty() && r.len() == s.len())?;
+    let signature = Signature { r: magnitude(r), s: magnitude(s) };
+    Some(signature.to_low(curve).to_der().into())
 }
 
 fn magnitude(number: &[u8]) -> Vec<u8> {

@@ -1,9 +1,9 @@
 //! A token behind a PKCS#11 library, by the crate cryptoki.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::digest::{SHA256, SHA384, digest};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -14,6 +14,7 @@ use cryptoki::types::AuthPin;
 use orderer_core::crypto::{hex, sha256};
 use orderer_x509::Curve;
 
+use crate::key::encode;
 use crate::library::{TokenLibrary, TokenSession};
 use crate::{TokenError, TokenKey, TokenSettings};
 
@@ -50,13 +51,12 @@ impl Pkcs11Library {
     }
 
     fn library_error(&self, error: &Error) -> TokenError {
-        let path: PathBuf = self.settings.library.clone();
-        let cause = match error {
-            Error::LibraryLoading(cause) => cause.to_string(),
-            Error::Pkcs11(code, function) => format!("{function:?}: {}", shown(*code)),
-            other => other.to_string(),
-        };
-        TokenError::Library { path, cause }
+        let path = self.settings.library.clone();
+        match error {
+            Error::LibraryLoading(cause) => TokenError::Library { path, cause: cause.to_string() },
+            Error::Pkcs11(code, _) => TokenError::Initialize { path, cause: shown(*code) },
+            other => TokenError::Library { path, cause: other.to_string() },
+        }
     }
 
     /// Opens a session in which the token's user is logged in.
@@ -154,13 +154,38 @@ impl TokenSession for LoggedIn {
     }
 }
 
-/// A key pair that was generated in a token.
-#[derive(Clone, Debug)]
+/// A key pair that was generated in a token, with the session that generated it.
+#[derive(Debug)]
 pub struct GeneratedKey {
-    /// Fabric's identifier of the key, which is its CKA_ID.
-    pub ski: [u8; 32],
-    /// The public key: an uncompressed point.
-    pub point: Vec<u8>,
+    ski: [u8; 32],
+    point: Vec<u8>,
+    curve: Curve,
+    session: Session,
+    private: ObjectHandle,
+}
+
+impl GeneratedKey {
+    /// Returns Fabric's identifier of the key, which is its CKA_ID.
+    pub fn ski(&self) -> &[u8; 32] {
+        &self.ski
+    }
+
+    /// Returns the public key: an uncompressed point.
+    pub fn point(&self) -> &[u8] {
+        &self.point
+    }
+
+    /// Signs a message as certificates are signed: over SHA-256 on P-256, over SHA-384 on P-384. Low-S, DER.
+    ///
+    /// # Errors
+    /// The token does not sign.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TokenError> {
+        let algorithm = if self.curve == Curve::P384 { &SHA384 } else { &SHA256 };
+        let digest = digest(algorithm, message);
+        let raw = self.session.sign(&Mechanism::Ecdsa, self.private, digest.as_ref()).map_err(|error| call(&error))?;
+        let wrong = || TokenError::Call(format!("the token returned {} bytes, which are no signature", raw.len()));
+        encode(self.curve, &raw).map(|der| der.to_vec()).ok_or_else(wrong)
+    }
 }
 
 /// Generates a key pair in the token, as Fabric does: it cannot be extracted, its CKA_ID is the SKI, its label the SKI in hex or
@@ -200,14 +225,22 @@ pub fn generate_key(settings: &TokenSettings, curve: Curve, label: Option<&str>)
     ];
     let (public, private) =
         session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private).map_err(failed)?;
-    let named = name_pair(&session, [public, private], curve, label, settings.immutable);
-    if named.is_err() {
-        // a key without its identifier would never be found
-        for object in [public, private] {
-            let _ = session.destroy_object(object);
+    match name_pair(&session, [public, private], curve, label, settings.immutable) {
+        Ok(Named { ski, point, private }) => Ok(GeneratedKey { ski, point, curve, session, private }),
+        Err(error) => {
+            // a key without its identifier would never be found
+            for object in [public, private] {
+                let _ = session.destroy_object(object);
+            }
+            Err(error)
         }
     }
-    named
+}
+
+struct Named {
+    ski: [u8; 32],
+    point: Vec<u8>,
+    private: ObjectHandle,
 }
 
 fn name_pair(
@@ -216,7 +249,7 @@ fn name_pair(
     curve: Curve,
     label: Option<&str>,
     immutable: bool,
-) -> Result<GeneratedKey, TokenError> {
+) -> Result<Named, TokenError> {
     let failed = |error: Error| call(&error);
     let attributes = session.get_attributes(pair[0], &[AttributeType::EcPoint]).map_err(failed)?;
     let point = attributes.into_iter().find_map(|attribute| match attribute {
@@ -227,15 +260,16 @@ fn name_pair(
     let ski = sha256(&[&point]);
     let label = label.map_or_else(|| hex(&ski), str::to_owned).into_bytes();
     let names = [Attribute::Id(ski.to_vec()), Attribute::Label(label)];
+    let mut private = pair[1];
     for object in pair {
         session.update_attributes(object, &names).map_err(failed)?;
         if immutable {
-            // as in Fabric: only a copy can be made unmodifiable
-            session.copy_object(object, &[Attribute::Modifiable(false)]).map_err(failed)?;
+            // as in Fabric: only a copy can be made unmodifiable; the private key is the last
+            private = session.copy_object(object, &[Attribute::Modifiable(false)]).map_err(failed)?;
             session.destroy_object(object).map_err(failed)?;
         }
     }
-    Ok(GeneratedKey { ski, point })
+    Ok(Named { ski, point, private })
 }
 
 /// Returns the bare point of CKA_EC_POINT, which is an OCTET STRING in DER, or the point itself in older libraries.

@@ -62,6 +62,7 @@ fn next(shared: &Shared, index: usize, has_session: bool) -> Step {
 
 /// Signs, at the second attempt with a new session: tokens close sessions that were idle.
 fn sign(shared: &Shared, session: &mut Option<Box<dyn TokenSession>>, job: &Job) -> Result<Bytes, TokenError> {
+    let mut before = None;
     if let Some(open) = session {
         let first = open.sign(&job.key, &job.digest);
         match first.and_then(|raw| encode(job, &raw)) {
@@ -70,6 +71,7 @@ fn sign(shared: &Shared, session: &mut Option<Box<dyn TokenSession>>, job: &Job)
                 tracing::debug!(target: "orderer.token", %error, "a session failed, another one is opened");
                 *session = None;
                 shared.lock().sessions -= 1;
+                before = Some(error);
             }
         }
     }
@@ -81,7 +83,9 @@ fn sign(shared: &Shared, session: &mut Option<Box<dyn TokenSession>>, job: &Job)
             return Err(error);
         }
     };
-    open.sign(&job.key, &job.digest).and_then(|raw| encode(job, &raw))
+    let second = open.sign(&job.key, &job.digest).and_then(|raw| encode(job, &raw));
+    // a token that is gone shows no keys: the error before says more
+    second.map_err(|error| before.filter(|_| matches!(error, TokenError::NoKey { .. })).unwrap_or(error))
 }
 
 fn encode(job: &Job, raw: &[u8]) -> Result<Bytes, TokenError> {
