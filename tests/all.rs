@@ -30,6 +30,7 @@ mod own_part;
 mod packaging;
 mod page;
 mod participation;
+mod pkcs11;
 mod raft_certificates;
 mod raft_logs;
 mod raft_members;

@@ -59,7 +59,9 @@ pub enum TokenError {
         id: String,
     },
     /// The certificate's key is of a kind that tokens are not used for.
-    #[error("use a key in a token: the key of the signing certificate is {0}, and only ECDSA keys on P-256 and P-384 can be in a token")]
+    #[error(
+        "use a key in a token: the key of the signing certificate is {0}, and only ECDSA keys on P-256 and P-384 can be in a token"
+    )]
     Kind(&'static str),
     /// The signing certificate cannot be read.
     #[error("read the signing certificate: {0}")]

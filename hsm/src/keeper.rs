@@ -55,8 +55,14 @@ fn watch<'a>(shared: &'a Shared, state: MutexGuard<'a, State>) -> MutexGuard<'a,
         if let Some(key) = state.known.clone() {
             let now = Instant::now();
             let (reply, _) = sync_channel(1);
-            let job =
-                Job { digest: TokenKey::digest(PROBE), key, asked: now, until: now + shared.limits.patience, once: false, reply };
+            let job = Job {
+                digest: TokenKey::digest(PROBE),
+                key,
+                asked: now,
+                until: now + shared.limits.patience,
+                once: false,
+                reply,
+            };
             state.queue.push_back(job);
             shared.work.notify_one();
         }

@@ -9,8 +9,8 @@
 //! feature `pkcs11` is enabled. Everything else is compiled and tested without it.
 
 mod error;
-mod key;
 mod keeper;
+mod key;
 mod library;
 mod pool;
 mod settings;

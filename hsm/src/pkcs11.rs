@@ -223,8 +223,7 @@ pub fn generate_key(settings: &TokenSettings, curve: Curve, label: Option<&str>)
         Attribute::Id(provisional.clone()),
         Attribute::Label(provisional),
     ];
-    let (public, private) =
-        session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private).map_err(failed)?;
+    let (public, private) = session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &private).map_err(failed)?;
     match name_pair(&session, [public, private], curve, label, settings.immutable) {
         Ok(Named { ski, point, private }) => Ok(GeneratedKey { ski, point, curve, session, private }),
         Err(error) => {
@@ -256,7 +255,8 @@ fn name_pair(
         Attribute::EcPoint(point) => uncompressed(&point, curve),
         _ => None,
     });
-    let point = point.ok_or_else(|| TokenError::Call("the token shows no uncompressed point of the new key".to_owned()))?;
+    let point =
+        point.ok_or_else(|| TokenError::Call("the token shows no uncompressed point of the new key".to_owned()))?;
     let ski = sha256(&[&point]);
     let label = label.map_or_else(|| hex(&ski), str::to_owned).into_bytes();
     let names = [Attribute::Id(ski.to_vec()), Attribute::Label(label)];
@@ -306,7 +306,9 @@ fn call(error: &Error) -> TokenError {
 fn shown(code: RvError) -> String {
     let words = match code {
         RvError::PinIncorrect => "the PIN is incorrect",
-        RvError::PinInvalid | RvError::PinLenRange => "the PIN has characters or a length that the token does not allow",
+        RvError::PinInvalid | RvError::PinLenRange => {
+            "the PIN has characters or a length that the token does not allow"
+        }
         RvError::PinExpired => "the PIN has expired",
         RvError::PinLocked => "the token has locked the PIN after too many attempts",
         RvError::UserPinNotInitialized => "the token's user has no PIN yet",

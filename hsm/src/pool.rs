@@ -122,8 +122,14 @@ impl TokenPool {
     ) -> Option<Result<Bytes, TokenError>> {
         let (reply, answer) = sync_channel(1);
         let asked = Instant::now();
-        let job =
-            Job { key: Arc::clone(key), digest: TokenKey::digest(message), asked, until: asked + patience, once, reply };
+        let job = Job {
+            key: Arc::clone(key),
+            digest: TokenKey::digest(message),
+            asked,
+            until: asked + patience,
+            once,
+            reply,
+        };
         {
             let mut state = self.shared.lock();
             if state.queue.len() >= QUEUE_MAX {
@@ -183,7 +189,10 @@ impl TokenPool {
                 format!("the token '{label}' with this node's key has not signed for {seconds} s: {}", away.cause)
             }
             Phase::Ready => {
-                format!("the token '{label}' with this node's key is slow: it did not sign within {:?}", self.shared.limits.patience)
+                format!(
+                    "the token '{label}' with this node's key is slow: it did not sign within {:?}",
+                    self.shared.limits.patience
+                )
             }
         };
         SignError::unavailable(&text)

@@ -27,12 +27,7 @@ impl TokenSigner {
     /// # Errors
     /// The certificate cannot be used, the token has no such key, the key belongs to another certificate, or the token does not
     /// sign.
-    pub fn new(
-        msp_id: &str,
-        certificate_pem: &[u8],
-        ids: &KeyIds,
-        pool: &Arc<TokenPool>,
-    ) -> Result<Self, TokenError> {
+    pub fn new(msp_id: &str, certificate_pem: &[u8], ids: &KeyIds, pool: &Arc<TokenPool>) -> Result<Self, TokenError> {
         let key = Arc::new(TokenKey::of_certificate(certificate_pem, ids)?);
         let signature = pool.try_sign(&key, SAMPLE)?;
         if !key.verifies(SAMPLE, &signature) {

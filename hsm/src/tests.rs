@@ -122,7 +122,9 @@ const QUICK: PoolLimits = PoolLimits {
 fn world(limits: PoolLimits) -> World {
     let pair = KeyPair::generate().expect("a key");
     let certificate = CertificateParams::default().self_signed(&pair).expect("a certificate").pem();
-    let key = Arc::new(EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, &pair.serialize_der()).expect("reads"));
+    let key = Arc::new(
+        EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, &pair.serialize_der()).expect("reads"),
+    );
     let behaviour = Arc::new(Behaviour::default());
     let pool = TokenPool::open(FakeToken { behaviour: Arc::clone(&behaviour), key }, limits).expect("opens");
     let signer = TokenSigner::new("Org", certificate.as_bytes(), &KeyIds::default(), &pool).expect("a signer");
@@ -172,7 +174,11 @@ fn a_token_that_goes_away_comes_back_and_what_waited_is_signed() {
     });
     let status = pool.status();
     assert_eq!((status.away, status.outages, status.waiting), (None, 1, 0));
-    assert_eq!(behaviour.open_at_connect.load(Ordering::SeqCst), 0, "no session is open when the library is initialized");
+    assert_eq!(
+        behaviour.open_at_connect.load(Ordering::SeqCst),
+        0,
+        "no session is open when the library is initialized"
+    );
 }
 
 #[test]
@@ -292,7 +298,10 @@ async fn a_turn_waits_for_a_token_that_is_away_for_a_bounded_time() {
     let World { behaviour, pool, signer } = world(PoolLimits { patience: Duration::from_millis(200), ..QUICK });
     behaviour.is_gone.store(true, Ordering::SeqCst);
     let signer = Arc::new(signer);
-    let signing = { let signer = Arc::clone(&signer); tokio::task::spawn_blocking(move || signer.sign(b"message")) };
+    let signing = {
+        let signer = Arc::clone(&signer);
+        tokio::task::spawn_blocking(move || signer.sign(b"message"))
+    };
     assert!(signing.await.expect("no panic").is_err_and(|error| error.is_temporary()));
     let refused = pool.turn().await.expect_err("it is away");
     assert!(matches!(refused, SignError::Unavailable(_)), "{refused}");

@@ -157,8 +157,14 @@ pub fn run_embedded<T>(
     let signer = Arc::new(SignerCell::new(read_signer(&settings.local_msp_dir, &settings.local_msp_id, &keys)?));
     // without sockets there are no other orderers
     let consenters = consenters(kafka_context(&settings.kafka), None, settings);
-    let parts =
-        NodeParts { started_at: Instant::now(), io: io_threads()?, signer, token: keys.token().cloned(), directory: Arc::default(), consenters };
+    let parts = NodeParts {
+        started_at: Instant::now(),
+        io: io_threads()?,
+        signer,
+        token: keys.token().cloned(),
+        directory: Arc::default(),
+        consenters,
+    };
     with_tree(settings, genesis, parts, async |context, _, tree| {
         tree.ready().await;
         let stopping = CancellationToken::new();
@@ -371,8 +377,14 @@ async fn serve(
     }
     let secured = if grpc_tls.is_some() { "TLS" } else { "plaintext" };
     let shared = shared(settings, &context, &admission, stopping.clone())?;
-    let keeper =
-        CertificateReloader::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, keys, tls, orderers);
+    let keeper = CertificateReloader::new(
+        Arc::clone(&context),
+        &settings.local_msp_dir,
+        &settings.local_msp_id,
+        keys,
+        tls,
+        orderers,
+    );
     io.spawn(keeper.run(reread, stopping.clone()));
     io.spawn(dumps.report(context.board.clone(), stopping.clone()));
     io.spawn(telemetry::report_left_out(stopping.clone()));

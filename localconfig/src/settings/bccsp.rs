@@ -108,7 +108,9 @@ mod tests {
             assert_eq!(read(text), wanted, "{text}");
         }
         assert_eq!((read(""), read("[]")), (Some(Vec::new()), Some(Vec::new())));
-        for text in ["[{SKI: 0a}]", "[{SKI: 0a, ID: x, Other: y}]", "['0a']", "[xx one]", "['0a one two']", "{a: b}", "7"] {
+        for text in
+            ["[{SKI: 0a}]", "[{SKI: 0a, ID: x, Other: y}]", "['0a']", "[xx one]", "['0a one two']", "{a: b}", "7"]
+        {
             assert_eq!(read(text), None, "{text}");
         }
     }

@@ -90,7 +90,11 @@ fn make(arguments: &TokenKeyArguments) -> anyhow::Result<String> {
 
     // whatever can fail without the token fails before there is a key
     let issuer = arguments.authority.as_deref().map(authority).transpose()?;
-    anyhow::ensure!(!arguments.output.exists(), "{} exists (name another file by --output)", arguments.output.display());
+    anyhow::ensure!(
+        !arguments.output.exists(),
+        "{} exists (name another file by --output)",
+        arguments.output.display()
+    );
     let settings = TokenSettings {
         library: arguments.library.clone(),
         label: arguments.label.clone(),
@@ -118,7 +122,8 @@ fn pin(file: Option<&Path>) -> anyhow::Result<orderer_hsm::Pin> {
     const VARIABLE: &str = "ORDERER_GENERAL_BCCSP_PKCS11_PIN";
     let pin = match file {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("read the PIN in {}", file.display()))?,
-        None => std::env::var(VARIABLE).map_err(|_| anyhow::anyhow!("no PIN (name a file by --pin-file, or set {VARIABLE})"))?,
+        None => std::env::var(VARIABLE)
+            .map_err(|_| anyhow::anyhow!("no PIN (name a file by --pin-file, or set {VARIABLE})"))?,
     };
     Ok(orderer_hsm::Pin::new(pin.trim_end_matches(['\r', '\n']).to_owned()))
 }
@@ -164,27 +169,30 @@ fn authority(folder: &Path) -> anyhow::Result<Authority> {
         let path = path.with_context(|| format!("{} has no file *{}", folder.display(), endings.join(", *")))?;
         std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
     };
-    let key = crate::cryptogen::FabricKey::from_pem(&with_ending(&["_sk", ".key"])?).context("read the authority's key")?;
-    rcgen::Issuer::from_ca_cert_pem(&with_ending(&["-cert.pem", ".crt"])?, key).context("read the authority's certificate")
+    let key =
+        crate::cryptogen::FabricKey::from_pem(&with_ending(&["_sk", ".key"])?).context("read the authority's key")?;
+    rcgen::Issuer::from_ca_cert_pem(&with_ending(&["-cert.pem", ".crt"])?, key)
+        .context("read the authority's certificate")
 }
 
 /// Returns the certificate, or the request for one.
 #[cfg(feature = "pkcs11")]
 fn sign(arguments: &TokenKeyArguments, issuer: Option<&Authority>, key: KeyInToken) -> anyhow::Result<String> {
     use crate::cryptogen::signing_params;
-    let params = signing_params(&arguments.common_name, &arguments.unit, *key.key.ski());
-    Ok(match issuer {
-        Some(issuer) => params.signed_by(&key, issuer)?.pem(),
+    let mut params = signing_params(&arguments.common_name, &arguments.unit, *key.key.ski());
+    let Some(issuer) = issuer else {
         // the authority that will sign it is not known
-        None => rcgen::CertificateParams { use_authority_key_identifier_extension: false, ..params }
-            .serialize_request(&key)?
-            .pem()?,
-    })
+        params.use_authority_key_identifier_extension = false;
+        return Ok(params.serialize_request(&key)?.pem()?);
+    };
+    Ok(params.signed_by(&key, issuer)?.pem())
 }
 
 #[cfg(feature = "pkcs11")]
 fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     let opened = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-    opened.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| anyhow::anyhow!("write {}: {error}", path.display()))
+    opened
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| anyhow::anyhow!("write {}: {error}", path.display()))
 }
