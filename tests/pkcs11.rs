@@ -145,14 +145,14 @@ impl World {
 
     /// Asserts that the certificate's key signed every block but the first, as peers require.
     fn assert_signed(&self, chain: &[Block]) {
-        let genesis = EncodedBlock::parse(&chain[0].encode_to_vec().into()).unwrap();
+        let genesis = EncodedBlock::parse(&chain[0].encode_to_vec()).unwrap();
         let snapshot =
             ChannelSnapshot::from_config_block(&genesis.decode(), &Arc::new(ConfigCache::default())).unwrap();
         for block in &chain[1..] {
             let metadata = Metadata::decode(block.metadata.as_ref().unwrap().metadata[0].clone()).unwrap();
             let header = SignatureHeader::decode(metadata.signatures[0].signature_header.clone()).unwrap();
             assert_eq!(SerializedIdentity::decode(header.creator).unwrap().id_bytes, self.certificate());
-            let block = EncodedBlock::parse(&block.encode_to_vec().into()).unwrap();
+            let block = EncodedBlock::parse(&block.encode_to_vec()).unwrap();
             verify_block_signatures(&block, &snapshot).unwrap();
         }
     }
