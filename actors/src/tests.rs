@@ -6,6 +6,7 @@ mod faults;
 mod kafka;
 mod own_part;
 mod raft;
+mod token;
 
 use std::path::Path;
 use std::sync::Arc;
