@@ -53,7 +53,7 @@ pub enum LocalMspError {
     },
     /// The token with the key cannot be used.
     #[error("{0} ({action})", action = .0.action())]
-    Token(#[from] TokenError),
+    Token(TokenError),
     /// `config.yaml` does not parse.
     #[error("{}: {cause}", path.display())]
     Config {
@@ -62,6 +62,13 @@ pub enum LocalMspError {
         /// The parser's error.
         cause: crate::yaml::Error,
     },
+}
+
+// not by an attribute: the text has the cause already, which would be displayed again as the source
+impl From<TokenError> for LocalMspError {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
 }
 
 /// Where the key of the signing certificate is.
