@@ -51,21 +51,20 @@ fn watch<'a>(shared: &'a Shared, state: MutexGuard<'a, State>) -> MutexGuard<'a,
         return state;
     }
     let is_idle = state.queue.is_empty() && state.calls.iter().all(Option::is_none);
-    if is_idle && state.last_signed.elapsed() >= shared.limits.probe_every {
-        if let Some(key) = state.known.clone() {
-            let now = Instant::now();
-            let (reply, _) = sync_channel(1);
-            let job = Job {
-                digest: TokenKey::digest(PROBE),
-                key,
-                asked: now,
-                until: now + shared.limits.patience,
-                once: false,
-                reply,
-            };
-            state.queue.push_back(job);
-            shared.work.notify_one();
-        }
+    let is_due = is_idle && state.last_signed.elapsed() >= shared.limits.probe_every;
+    if let Some(key) = state.known.clone().filter(|_| is_due) {
+        let now = Instant::now();
+        let (reply, _) = sync_channel(1);
+        let job = Job {
+            digest: TokenKey::digest(PROBE),
+            key,
+            asked: now,
+            until: now + shared.limits.patience,
+            once: false,
+            reply,
+        };
+        state.queue.push_back(job);
+        shared.work.notify_one();
     }
     state
 }
