@@ -131,9 +131,9 @@ impl ChainSupport {
                 let state = state.map_err(|e| ExitReason::Failed(error_chain(&e)))?;
                 drop(turn);
                 let ours = context.check_own_part(&context.signer.own(), &state.snapshot);
-                ours.map_err(|e| match e.is_temporary() {
-                    true => ExitReason::SignerAway(error_chain(&e)),
-                    false => ExitReason::NotOurs(error_chain(&e)),
+                ours.map_err(|e| {
+                    let exit = if e.is_temporary() { ExitReason::SignerAway } else { ExitReason::NotOurs };
+                    exit(error_chain(&e))
                 })?;
                 Ok((state, right))
             })

@@ -14,7 +14,7 @@ use crate::certificates::CertificateView;
 use crate::http::response::{ApiError, json};
 
 #[derive(Serialize)]
-struct Certificates {
+struct InUseView {
     now_ms: u64,
     certificates: Vec<CertificateView>,
     /// The token with the signing key; `None` if the key is in a file.
@@ -62,5 +62,5 @@ pub(super) async fn certificates(State(debug): Shared) -> Result<Response, ApiEr
     let all = debug.look(move || of_thread.certificates.all(&of_thread.context));
     let certificates = all.await?;
     let token = debug.context.token.as_ref().map(|token| TokenView::from(token.status()));
-    Ok(json(StatusCode::OK, &Certificates { now_ms: now_ms(), certificates, token }))
+    Ok(json(StatusCode::OK, &InUseView { now_ms: now_ms(), certificates, token }))
 }

@@ -26,7 +26,6 @@ Exit codes:
 
 /// Arguments of `orderer crypto token-key`.
 #[derive(Debug, clap::Args)]
-#[cfg_attr(not(feature = "pkcs11"), expect(dead_code, reason = "only a program with the feature makes keys"))]
 pub struct TokenKeyArguments {
     /// PKCS#11 library of the token's vendor
     #[arg(long, value_name = "FILE")]
