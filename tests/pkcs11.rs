@@ -358,7 +358,7 @@ async fn a_token_that_goes_away_and_comes_back_loses_nothing() {
     let mut seen = BTreeSet::new();
     while !missing.is_empty() {
         let block = blocks.block().await;
-        if chain.len() > 0 {
+        if !chain.is_empty() {
             for id in entries(&block).iter().map(tx_id) {
                 assert!(seen.insert(id.clone()), "{id} is in the chain twice");
                 missing.remove(&id);
