@@ -243,8 +243,7 @@ fn a_start_that_cannot_work_is_refused_with_its_cause_and_the_pin_is_not_shown()
         "--pin",
         PIN,
     ]);
-    type Case<'a> = (&'a str, &'a str, &'a str, &'a str);
-    let cases: [Case<'_>; 6] = [
+    let cases = [
         ("PIN", "wrong-p1n", "log in to the token 'ordering': the PIN is incorrect", "General.BCCSP.PKCS11.Pin"),
         (
             "LABEL",

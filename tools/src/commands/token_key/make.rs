@@ -35,7 +35,7 @@ pub(super) fn make(arguments: &TokenKeyArguments) -> anyhow::Result<String> {
     let generated = generate_key(&settings, curve, arguments.key_label.as_deref());
     let key = generated.map_err(|error| anyhow::anyhow!("{error} ({})", error.action()))?;
     let ski = hex(key.ski());
-    let pem = sign(arguments, issuer.as_ref(), KeyInToken { key, algorithm });
+    let pem = sign(arguments, issuer.as_ref(), &KeyInToken { key, algorithm });
     let written = pem.and_then(|pem| write_new(&arguments.output, &pem));
     // the key stays: another request can be made for it
     written.map_err(|error| error.context(format!("the key {ski} was made, its certificate was not")))?;
@@ -93,14 +93,14 @@ fn authority(folder: &Path) -> anyhow::Result<Authority> {
 }
 
 /// Returns the certificate, or the request for one.
-fn sign(arguments: &TokenKeyArguments, issuer: Option<&Authority>, key: KeyInToken) -> anyhow::Result<String> {
+fn sign(arguments: &TokenKeyArguments, issuer: Option<&Authority>, key: &KeyInToken) -> anyhow::Result<String> {
     let mut params = signing_params(&arguments.common_name, &arguments.unit, *key.key.ski());
     let Some(issuer) = issuer else {
         // the authority that will sign it is not known
         params.use_authority_key_identifier_extension = false;
-        return Ok(params.serialize_request(&key)?.pem()?);
+        return Ok(params.serialize_request(key)?.pem()?);
     };
-    Ok(params.signed_by(&key, issuer)?.pem())
+    Ok(params.signed_by(key, issuer)?.pem())
 }
 
 fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
