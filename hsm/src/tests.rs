@@ -48,7 +48,7 @@ fn gone() -> TokenError {
 }
 
 impl TokenLibrary for FakeToken {
-    fn label(&self) -> &str {
+    fn label(&self) -> &'static str {
         "fake"
     }
 
