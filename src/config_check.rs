@@ -9,7 +9,6 @@ use orderer_actors::chain_state::{error_chain, load_snapshot};
 use orderer_actors::ledger_provider::LedgerProvider;
 use orderer_actors::node_context::unix_now;
 use orderer_core::config::{ChannelSnapshot, ConfigCache};
-use orderer_core::crypto::Signer as _;
 use orderer_core::identity::{Msp, MspVersion, expires_at};
 use orderer_core::own::{self, OwnSigner};
 use orderer_core::types::ChannelId;
@@ -24,7 +23,7 @@ use crate::certificates::{OrderersError, check_client_files};
 use crate::crash_guard::CrashLoopGuard;
 use crate::fabric_ledger_dir;
 use crate::http::NO_PROFILES;
-use crate::local_msp::{read_definition, read_signing_identity};
+use crate::local_msp::{KeySource, LocalMspError, read_definition, read_signer};
 use crate::node::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX, read_genesis};
 use crate::settings::{Bootstrap, CheckedConfig, DebugEndpoint, Settings, kafka_settings};
 use crate::telemetry::check_spec;
@@ -205,13 +204,26 @@ impl Check<'_> {
             return None;
         }
         let what = format!("General.LocalMSPDir {}", folder.display());
-        let identity = match read_signing_identity(folder, id) {
+        let keys = match KeySource::open(&self.settings.keys) {
+            Ok(keys) => keys,
+            Err(error) => {
+                let text = error_chain(&LocalMspError::from(error));
+                self.put(Severity::Error, format!("General.BCCSP.PKCS11: {text}"));
+                return None;
+            }
+        };
+        let identity = match read_signer(folder, id, &keys) {
             Ok(identity) => identity,
             Err(error) => {
                 self.put(Severity::Error, format!("{what}: {}", error_chain(&error)));
                 return None;
             }
         };
+        if let Some(token) = keys.token() {
+            let label = token.status().label;
+            let text = format!("General.BCCSP.PKCS11: the token '{label}' signs with the key of the certificate");
+            self.put(Severity::Fine, text);
+        }
         let creator = identity.creator().clone();
         if let Some(not_after) = expires_at(&creator) {
             self.good_until(&format!("{what}: the certificate that blocks are signed with"), not_after.0);
@@ -228,7 +240,7 @@ impl Check<'_> {
             // configurations
             Err(error) => self.put(Severity::Warning, format!("{what} does not define {id}: {error}")),
         }
-        let signer = Some(OwnSigner::new(Arc::new(identity)));
+        let signer = Some(OwnSigner::new(identity));
         let Some(snapshot) = bootstrap else { return signer };
         let vouched = match snapshot.msps().deserialize_identity(&creator) {
             Ok(known) => known.validity().map_err(ToString::to_string),

@@ -36,6 +36,7 @@ mod packaging;
 mod page;
 mod page_accessibility;
 mod participation;
+mod pkcs11;
 mod raft_certificates;
 mod raft_logs;
 mod raft_members;

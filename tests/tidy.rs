@@ -50,7 +50,7 @@ const LAYERS: [&[&str]; 10] = [
     &["fabric-proto", "orderer-x509"],
     &["orderer-raft", "orderer-cluster"],
     &["fabric-json", "orderer-core", "orderer-kafka"],
-    &["orderer-ledger"],
+    &["orderer-ledger", "orderer-hsm"],
     &["orderer-actors"],
     &["orderer-localconfig"],
     &["orderer-client"],

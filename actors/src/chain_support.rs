@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, MessageResult, Recipient,
@@ -35,6 +36,11 @@ const ACTION_OUR_PART: &str = "have this node sign as an orderer that the channe
 const ACTION_METADATA: &str = "send a config update that mends it, by which this node alone orders the channel (osnadmin channel update, or Broadcast), or remove the channel";
 /// Action for the operator of a channel whose configuration this version does not support.
 const ACTION_CONFIGURATION: &str = "change the channel's configuration, or use a version that supports it";
+
+/// Action for the operator of a channel whose signer failed for a moment.
+const ACTION_TOKEN: &str = "nothing, if it does not repeat";
+/// Pause before a chain is built after the token came back.
+const SIGNER_PAUSE: Duration = Duration::from_millis(100);
 
 /// The addresses through which a ChainSupport reports to the Registrar.
 pub(crate) struct RegistrarRecipients {
@@ -125,7 +131,10 @@ impl ChainSupport {
                 let state = state.map_err(|e| ExitReason::Failed(error_chain(&e)))?;
                 drop(turn);
                 let ours = context.check_own_part(&context.signer.own(), &state.snapshot);
-                ours.map_err(|e| ExitReason::NotOurs(error_chain(&e)))?;
+                ours.map_err(|e| {
+                    let exit = if e.is_temporary() { ExitReason::SignerAway } else { ExitReason::NotOurs };
+                    exit(error_chain(&e))
+                })?;
                 Ok((state, right))
             })
             .await
@@ -237,6 +246,10 @@ impl ChainSupport {
             self.set_failed(&cause, ACTION_OUR_PART);
             return;
         }
+        if matches!(exit, ExitReason::SignerAway(_)) {
+            self.await_signer(cause, ctx);
+            return;
+        }
         if let ExitReason::Unrecoverable { action, .. } = exit {
             self.set_failed(&cause, action);
             return;
@@ -257,6 +270,29 @@ impl ChainSupport {
                 self.set_failed(&format!("its chain died more than {limit} times, last of: {cause}"), ACTION_RESTARTS);
             }
         }
+    }
+
+    /// Builds the chain again when the token signs. The chain is not at fault, so this counts as no failure of it.
+    fn await_signer(&mut self, cause: String, ctx: &mut Context<Self>) {
+        let away = self.context.token.as_ref().and_then(|token| token.status().away);
+        let action = away.map_or(ACTION_TOKEN, |away| away.action).to_owned();
+        tracing::error!(target: "orderer.chain", channel = %self.channel.id(), %cause, %action,
+            "chain waits for the key to sign with; it can still be read");
+        self.status.set_state("waiting", cause.clone());
+        self.channel.set_state(ChannelState::AwaitingKey { cause, action });
+        let (generation, token) = (self.generation, self.context.token.clone());
+        let ready = async move {
+            if let Some(token) = token {
+                token.ready().await;
+            }
+            // many channels do not begin at the same moment, and a token that fails at once is not asked without a pause
+            tokio::time::sleep(SIGNER_PAUSE.mul_f64(1.0 + rand::random::<f64>())).await;
+        };
+        ctx.spawn(ready.into_actor(self).map(move |(), support, ctx| {
+            if support.generation == generation {
+                support.build_chain(ctx);
+            }
+        }));
     }
 
     fn set_failed(&self, cause: &str, action: &str) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fabric_proto::common::HeaderType;
 use orderer_core::block::EncodedBlock;
 use orderer_core::config::{ChannelSnapshot, genesis};
+use orderer_core::crypto::SignError;
 use orderer_core::envelope::{self, SignedEnvelope};
 use orderer_core::processing::{self, MessageOrigin, Rejection};
 use orderer_core::types::{BlockNumber, ConfigSequence};
@@ -14,7 +15,7 @@ use orderer_ledger::OpenError;
 use crate::chain_state::error_chain;
 use crate::channel::{ChannelCreated, ChannelEntry};
 use crate::node_context::{NodeContext, fresh_header_fields};
-use crate::validation_queue::{OwnThreadError, on_own_thread};
+use crate::validation_queue::{OwnThreadError, signing_on_own_thread};
 
 /// The outcome of applying a config message.
 pub(crate) enum ConfigOutcome {
@@ -52,11 +53,21 @@ pub(crate) async fn rechecked(
     is_config: bool,
 ) -> Result<Result<(SignedEnvelope, ConfigSequence), Rejection>, OwnThreadError> {
     let io = context.blocking_runtime.clone();
-    let work = move || revalidate(&snapshot, &context, &envelope, is_config);
+    let work = move || signed(revalidate(&snapshot, &context, &envelope, is_config));
     if is_config {
-        on_own_thread(work).await
+        signing_on_own_thread(work).await
     } else {
-        io.spawn_blocking(work).await.map_err(|error| OwnThreadError::Panicked(error.to_string()))
+        let judged = io.spawn_blocking(work).await.map_err(|error| OwnThreadError::Panicked(error.to_string()))?;
+        judged.map_err(OwnThreadError::Sign)
+    }
+}
+
+/// Separates the verdict on a message from a failure to sign that is over when the key can be used again. A message of which
+/// nothing is known must not count as invalid.
+pub(crate) fn signed<T>(judged: Result<T, Rejection>) -> Result<Result<T, Rejection>, SignError> {
+    match judged {
+        Err(Rejection::Sign(error)) if error.is_temporary() => Err(error),
+        judged => Ok(judged),
     }
 }
 

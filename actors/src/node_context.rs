@@ -13,6 +13,7 @@ use orderer_core::processing::{HeaderFields, MessageOrigin, ValidationContext};
 use orderer_core::rate_limit::RateLimiter;
 use orderer_core::supervision::RestartPolicy;
 use orderer_core::types::UnixSeconds;
+use orderer_hsm::TokenPool;
 use rand::RngCore as _;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -37,6 +38,8 @@ pub enum Durability {
 pub struct NodeContext {
     /// Signs blocks and config messages.
     pub signer: Arc<SignerCell>,
+    /// The token with the signer's key; `None` if the key is in a file.
+    pub token: Option<Arc<TokenPool>>,
     /// The runtime whose blocking threads perform CPU-heavy work and blocking I/O.
     pub blocking_runtime: Handle,
     /// The channels' ledgers.
@@ -89,6 +92,13 @@ pub enum CannotOrder {
     /// Another node orders it.
     #[error(transparent)]
     Order(#[from] ChannelNotServed),
+}
+
+impl CannotOrder {
+    /// Returns whether the only cause is that the signer's key cannot be used now.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Signer(SignerNotAccepted::Sign(error)) if error.is_temporary())
+    }
 }
 
 impl SignerCell {

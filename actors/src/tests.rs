@@ -6,6 +6,7 @@ mod faults;
 mod kafka;
 mod own_part;
 mod raft;
+mod token;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -108,6 +109,7 @@ fn node_context(
     NodeContext {
         signer: Arc::new(SignerCell::new(Arc::clone(signer) as Arc<dyn Signer>)),
         blocking_runtime: tokio::runtime::Handle::current(),
+        token: None,
         ledgers,
         catalog: Arc::default(),
         ledger_open_permits: Arc::new(tokio::sync::Semaphore::new(4)),

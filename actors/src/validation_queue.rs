@@ -9,9 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
+use orderer_core::crypto::SignError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::supervision::panic_message;
+use crate::supervision::{ExitReason, panic_message};
 
 /// Maximum number of validations for clients that are in progress at a time. The system's scheduler shares the processors among
 /// them, so that a small one does not wait for large ones of other channels.
@@ -169,6 +170,25 @@ pub enum OwnThreadError {
     /// It panicked.
     #[error("judging a configuration panicked: {0}")]
     Panicked(String),
+    /// The result has to be signed, and the key cannot be used now.
+    #[error("sign a config message: {0}")]
+    Sign(SignError),
+}
+
+impl From<OwnThreadError> for ExitReason {
+    fn from(error: OwnThreadError) -> Self {
+        match error {
+            OwnThreadError::Sign(_) => Self::SignerAway(error.to_string()),
+            OwnThreadError::NoThread(_) | OwnThreadError::Panicked(_) => Self::Panicked(error.to_string()),
+        }
+    }
+}
+
+/// Performs work on a thread of its own, as [`on_own_thread`] does, that may need the node's signature.
+pub async fn signing_on_own_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SignError> + Send + 'static,
+) -> Result<T, OwnThreadError> {
+    on_own_thread(work).await?.map_err(OwnThreadError::Sign)
 }
 
 /// Performs work on a thread of its own, which gives way to those that serve. The work is finished even if the caller stops

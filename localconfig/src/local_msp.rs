@@ -8,13 +8,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::msp::{FabricCryptoConfig, FabricMspConfig, FabricNodeOUs, FabricOuIdentifier, MspConfig};
 use orderer_actors::chain_state::error_chain;
-use orderer_core::crypto::{KeyError, SigningIdentity, SigningKey};
+use orderer_core::crypto::{KeyError, Signer, SigningIdentity, SigningKey};
+use orderer_hsm::{KeyIds, TokenError, TokenPool, TokenSigner};
 use serde::Deserialize;
+
+use crate::settings::KeyProvider;
 
 /// Reason for which a directory is no local MSP. Every text names the file.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,9 @@ pub enum LocalMspError {
         /// The error of each file.
         tried: Vec<(PathBuf, KeyError)>,
     },
+    /// The token with the key cannot be used.
+    #[error("{0} ({action})", action = .0.action())]
+    Token(TokenError),
     /// `config.yaml` does not parse.
     #[error("{}: {cause}", path.display())]
     Config {
@@ -57,12 +64,90 @@ pub enum LocalMspError {
     },
 }
 
+// not by an attribute: the text has the cause already, which would be displayed again as the source
+impl From<TokenError> for LocalMspError {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
+/// Where the key of the signing certificate is.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// In a file.
+    Files {
+        /// The directory of keys; `None` for `keystore` in the MSP directory.
+        keystore: Option<PathBuf>,
+    },
+    /// In a token.
+    Token {
+        /// Sessions with the token.
+        pool: Arc<TokenPool>,
+        /// CKA_IDs that are not SKIs.
+        ids: KeyIds,
+    },
+}
+
+impl KeySource {
+    /// Connects to the token, if the key is in one. Performs blocking I/O.
+    ///
+    /// # Errors
+    /// The token is not there, or refuses the PIN.
+    pub fn open(provider: &KeyProvider) -> Result<Self, TokenError> {
+        match provider {
+            KeyProvider::Files { keystore } => Ok(Self::Files { keystore: keystore.clone() }),
+            KeyProvider::Token(settings) => {
+                Ok(Self::Token { pool: orderer_hsm::open(settings)?, ids: settings.key_ids.clone() })
+            }
+        }
+    }
+
+    /// Returns the sessions with the token, if the key is in one.
+    pub fn token(&self) -> Option<&Arc<TokenPool>> {
+        match self {
+            Self::Files { .. } => None,
+            Self::Token { pool, .. } => Some(pool),
+        }
+    }
+
+    /// Returns the directory of keys, if the key is in a file.
+    pub fn keystore(&self, msp_dir: &Path) -> Option<PathBuf> {
+        match self {
+            Self::Files { keystore } => Some(keystore.clone().unwrap_or_else(|| msp_dir.join("keystore"))),
+            Self::Token { .. } => None,
+        }
+    }
+}
+
+/// Reads the certificate to sign with, and finds its key. A key in a token signs once and verifies it. Performs blocking I/O.
+///
+/// # Errors
+/// The certificate or the key is not there, or they do not belong together.
+pub fn read_signer(folder: &Path, msp_id: &str, keys: &KeySource) -> Result<Arc<dyn Signer>, LocalMspError> {
+    match keys {
+        KeySource::Files { keystore } => {
+            let keystore = keystore.clone().unwrap_or_else(|| folder.join("keystore"));
+            Ok(Arc::new(read_identity(folder, msp_id, keystore)?))
+        }
+        KeySource::Token { pool, ids } => {
+            let (_, certificate) = signing_certificate(folder)?;
+            Ok(Arc::new(TokenSigner::new(msp_id, &certificate, ids, pool)?))
+        }
+    }
+}
+
 /// Reads the certificate and the key to sign with.
 pub fn read_signing_identity(folder: &Path, msp_id: &str) -> Result<SigningIdentity, LocalMspError> {
+    read_identity(folder, msp_id, folder.join("keystore"))
+}
+
+fn signing_certificate(folder: &Path) -> Result<(PathBuf, Vec<u8>), LocalMspError> {
     let signcerts = folder.join("signcerts");
-    let (certificate_path, certificate) =
-        files(&signcerts)?.into_iter().next().ok_or(LocalMspError::Nothing { path: signcerts, what: "certificate" })?;
-    let keystore = folder.join("keystore");
+    files(&signcerts)?.into_iter().next().ok_or(LocalMspError::Nothing { path: signcerts, what: "certificate" })
+}
+
+fn read_identity(folder: &Path, msp_id: &str, keystore: PathBuf) -> Result<SigningIdentity, LocalMspError> {
+    let (certificate_path, certificate) = signing_certificate(folder)?;
     let mut keys = files(&keystore)?;
     if keys.is_empty() {
         return Err(LocalMspError::Nothing { path: keystore, what: "key" });

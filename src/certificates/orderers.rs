@@ -12,6 +12,7 @@ use orderer_actors::node_context::SignerCell;
 use orderer_cluster::{
     Connections, DeliverClient, Identity, IdentityError, PullSettings, RequestSigner, Roots, RootsError,
 };
+use orderer_hsm::TokenPool;
 use orderer_x509::Certificate;
 use rustls_pki_types::CertificateDer;
 use tokio::runtime::Handle;
@@ -39,7 +40,7 @@ pub struct Orderers {
 }
 
 /// Signs requests for blocks with the node's current signer.
-struct Requests(Arc<SignerCell>);
+struct Requests(Arc<SignerCell>, Option<Arc<TokenPool>>);
 
 impl RequestSigner for Requests {
     fn creator(&self) -> Bytes {
@@ -47,6 +48,10 @@ impl RequestSigner for Requests {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Bytes, String> {
+        // the request is repeated anyway, and is not worth a wait for a token
+        if let Some(away) = self.1.as_ref().and_then(|token| token.status().away) {
+            return Err(away.cause);
+        }
         self.0.get().sign(message).map_err(|error| error.to_string())
     }
 }
@@ -122,7 +127,7 @@ impl Orderers {
     pub fn open(
         settings: &ClusterSettings,
         directory: Arc<ChannelRegistry>,
-        signer: Arc<SignerCell>,
+        (signer, token): (Arc<SignerCell>, Option<Arc<TokenPool>>),
         runtime: Handle,
     ) -> Result<Arc<Self>, OrderersError> {
         let files = ClientFiles::new(settings);
@@ -133,7 +138,7 @@ impl Orderers {
             time_shift: settings.connections.time_shift,
             ..PullSettings::default()
         };
-        let blocks = DeliverClient::new(pull, identity.clone(), Requests(signer), runtime.clone());
+        let blocks = DeliverClient::new(pull, identity.clone(), Requests(signer, token), runtime.clone());
         let connections = Connections::new(settings.connections.clone(), identity.clone(), listed.clone(), runtime);
         Ok(Arc::new(Self {
             connections: Arc::new(connections),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use orderer_actors::NodeContext;
 use orderer_actors::chain_state::error_chain;
 use orderer_actors::node_context::unix_now;
-use orderer_core::crypto::{Signer as _, SigningIdentity};
+use orderer_core::crypto::Signer;
 use orderer_core::identity::expires_at;
 use orderer_core::own::{self, ClusterCertificate, OwnSigner};
 use orderer_core::types::{ChannelId, UnixSeconds};
@@ -18,7 +18,7 @@ use super::expiry::{ExpiryNotice, ExpiryTracker};
 use super::file_stamps::FileStamps;
 use super::orderers::Orderers;
 use super::replacement_guard::{Decision, ReplacementGuard};
-use crate::local_msp::read_signing_identity;
+use crate::local_msp::{KeySource, LocalMspError, read_signer};
 use crate::reload::Reloader;
 use crate::signals::HangupSignals;
 use crate::systemd;
@@ -52,6 +52,7 @@ struct ToOrderers {
 struct SigningFiles {
     msp_dir: PathBuf,
     msp_id: String,
+    keys: KeySource,
     /// `None` until the files were checked for the first time: they may have been replaced since they were read.
     stamps: Option<FileStamps>,
     /// Generation of the channels' configurations under which a new identity was rejected; a later one may accept it.
@@ -76,6 +77,7 @@ impl CertificateReloader {
         context: Arc<NodeContext>,
         msp_dir: &Path,
         msp_id: &str,
+        keys: KeySource,
         tls: Vec<Arc<ListenerTls>>,
         orderers: Option<Arc<Orderers>>,
     ) -> Self {
@@ -84,6 +86,7 @@ impl CertificateReloader {
             refused_at: None,
             msp_dir: msp_dir.to_owned(),
             msp_id: msp_id.to_owned(),
+            keys,
             expiry: ExpiryTracker::default(),
         };
         // other orderers know the node by the certificate of their own listener, if there is one
@@ -170,13 +173,18 @@ impl CertificateReloader {
 
 impl SigningFiles {
     fn check(&mut self, context: &NodeContext) {
-        let stamps = Some(enrollment_files(&self.msp_dir));
+        let stamps = Some(enrollment_files(&self.msp_dir, &self.keys));
         let generation = context.directory.version();
         let is_asked_again = self.refused_at.is_some_and(|refused_at| refused_at != generation);
         if stamps != self.stamps || is_asked_again {
             self.stamps = stamps;
-            match read_signing_identity(&self.msp_dir, &self.msp_id) {
+            match read_signer(&self.msp_dir, &self.msp_id, &self.keys) {
                 Ok(identity) => self.replace(context, identity, generation),
+                // the key is looked for again when the token is back
+                Err(LocalMspError::Token(error)) if is_away(context) => {
+                    self.stamps = None;
+                    tracing::debug!(target: "orderer.certificates", %error, "the certificate is not looked at without the token");
+                }
                 Err(error) => report_useless("enrollment", &self.msp_dir, &error),
             }
         }
@@ -189,13 +197,13 @@ impl SigningFiles {
 
 impl SigningFiles {
     /// Makes the node sign with the new identity, unless a channel would reject it.
-    fn replace(&mut self, context: &NodeContext, identity: SigningIdentity, generation: u64) {
+    fn replace(&mut self, context: &NodeContext, identity: Arc<dyn Signer>, generation: u64) {
         self.refused_at = None;
         let old = context.signer.own();
         if old.signer().creator() == identity.creator() {
             return;
         }
-        let new = OwnSigner::new(Arc::new(identity));
+        let new = OwnSigner::new(identity);
         let losing = losing_channels(context, &old, &new);
         let Some((channel, why)) = losing.first() else {
             context.signer.replace(new);
@@ -290,8 +298,13 @@ impl ToOrderers {
     }
 }
 
-fn enrollment_files(msp_dir: &Path) -> FileStamps {
-    FileStamps::of([msp_dir.join("signcerts").as_path(), msp_dir.join("keystore").as_path()])
+fn enrollment_files(msp_dir: &Path, keys: &KeySource) -> FileStamps {
+    let keystore = keys.keystore(msp_dir);
+    FileStamps::of([msp_dir.join("signcerts").as_path()].into_iter().chain(keystore.as_deref()))
+}
+
+fn is_away(context: &NodeContext) -> bool {
+    context.token.as_ref().is_some_and(|token| token.status().away.is_some())
 }
 
 fn listener_files(tls: &ListenerTls) -> FileStamps {

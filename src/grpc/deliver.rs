@@ -332,7 +332,9 @@ impl ActiveRequest {
             }
             let state = self.states.borrow_and_update().clone();
             if !self.plan.best_effort
-                && let ChannelState::Failed { cause, .. } | ChannelState::Retrying { cause, .. } = state
+                && let ChannelState::Failed { cause, .. }
+                | ChannelState::Retrying { cause, .. }
+                | ChannelState::AwaitingKey { cause, .. } = state
             {
                 return Err(RequestRejected::new(FabricStatus::ServiceUnavailable, cause));
             }
@@ -450,6 +452,7 @@ fn has_not_begun(channel: &Channel) -> bool {
             | ChannelState::CatchingUp { .. }
             | ChannelState::Electing
             | ChannelState::Retrying { .. }
+            | ChannelState::AwaitingKey { .. }
     );
     is_starting && channel.ledger().height() == 1
 }

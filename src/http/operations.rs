@@ -151,11 +151,18 @@ async fn health(State(shared): Shared) -> Response {
             ChannelEntry::Open(channel) => match channel.state() {
                 state @ (ChannelState::Failed { .. }
                 | ChannelState::Retrying { .. }
+                | ChannelState::AwaitingKey { .. }
                 | ChannelState::Restarting { .. }) => Some(state.to_string()),
                 _ => channel.topic_health().and_then(|health| health.trouble.clone()),
             },
         };
         failed_checks.extend(reason.map(|reason| FailedCheck { component: format!("channel {id}"), reason }));
+    }
+    if let Some(status) = shared.context.token.as_ref().map(|token| token.status())
+        && let Some(away) = status.away
+    {
+        let component = format!("token {}", status.label);
+        failed_checks.push(FailedCheck { component, reason: format!("it does not sign: {}", away.cause) });
     }
     // clients that verify it can no longer connect
     for listener in &shared.certificates.listeners {

@@ -8,6 +8,7 @@ use orderer_actors::channel::{Channel, ChannelEntry, ChannelState, ConsensusRela
 use orderer_actors::observer::{MetricDefinition, metric_table};
 use orderer_core::ordering::kafka::LastBlock;
 use orderer_core::rate_limit::LimitScope;
+use orderer_hsm::TokenStatus;
 use orderer_kafka::Traffic;
 use prometheus::proto::MetricFamily;
 
@@ -56,6 +57,16 @@ impl PullCollector {
         if let Ok(room) = disk_monitor::disk_space(self.context.ledgers.folder()) {
             all.add(&metric_table::DISK_FREE, &[], float(room.free));
             all.add(&metric_table::DISK_SIZE, &[], float(room.whole));
+        }
+        if let Some(token) = &self.context.token {
+            let TokenStatus { label, away, waiting, signatures, signing, failures, outages, .. } = token.status();
+            let label: &[&str] = &[&label];
+            all.add(&metric_table::TOKEN_AVAILABLE, label, if away.is_none() { 1.0 } else { 0.0 });
+            all.add(&metric_table::TOKEN_SIGNATURES, label, float(signatures));
+            all.add(&metric_table::TOKEN_SECONDS, label, signing.as_secs_f64());
+            all.add(&metric_table::TOKEN_FAILURES, label, float(failures));
+            all.add(&metric_table::TOKEN_OUTAGES, label, float(outages));
+            all.add(&metric_table::TOKEN_WAITING, label, size(waiting));
         }
         for (level, lines) in telemetry::lines() {
             all.add(&metric_table::LOG_CHECKED, &[level], float(lines));
@@ -229,6 +240,7 @@ fn state_of(state: &ChannelState) -> (&'static str, f64) {
         ChannelState::Following => ("following", 1.0),
         ChannelState::Running => ("running", 1.0),
         ChannelState::Retrying { .. } => ("retrying", 1.0),
+        ChannelState::AwaitingKey { .. } => ("awaitingkey", 1.0),
         ChannelState::Restarting { .. } => ("restarting", 1.0),
         ChannelState::Failed { .. } => ("failed", 3.0),
         ChannelState::Stopped => ("stopped", 0.0),
@@ -258,6 +270,12 @@ pub(super) struct FamilyBuilder(Vec<Family>);
 const LOOKED_UP: &[&MetricDefinition] = &[
     &metric_table::HEIGHT,
     &metric_table::PARTICIPATION_STATUS,
+    &metric_table::TOKEN_AVAILABLE,
+    &metric_table::TOKEN_SIGNATURES,
+    &metric_table::TOKEN_SECONDS,
+    &metric_table::TOKEN_FAILURES,
+    &metric_table::TOKEN_OUTAGES,
+    &metric_table::TOKEN_WAITING,
     &metric_table::PARTICIPATION_RELATION,
     &metric_table::VERSION,
     &metric_table::LOG_CHECKED,

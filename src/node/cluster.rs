@@ -8,6 +8,7 @@ use orderer_actors::replication::ReplicationContext;
 use orderer_actors::{ChannelRegistry, NodeContext};
 use orderer_cluster::{Network, StepService};
 use orderer_core::replication::RetryDelays;
+use orderer_hsm::TokenPool;
 use tokio::runtime::Runtime;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -37,10 +38,10 @@ impl Cluster {
     pub(super) fn new(
         settings: &ClusterSettings,
         directory: &Arc<ChannelRegistry>,
-        signer: &Arc<SignerCell>,
+        signer: (Arc<SignerCell>, Option<Arc<TokenPool>>),
         io: &Runtime,
     ) -> anyhow::Result<Self> {
-        let orderers = Orderers::open(settings, Arc::clone(directory), Arc::clone(signer), io.handle().clone());
+        let orderers = Orderers::open(settings, Arc::clone(directory), signer, io.handle().clone());
         let orderers = orderers.context("connections to other orderers")?;
         let stopping = CancellationToken::new();
         io.spawn(Arc::clone(&orderers).follow_channels(stopping.clone()));

@@ -27,9 +27,9 @@ use orderer_actors::supervision::install_panic_hook;
 use orderer_actors::system::{ActorTree, start_arbiters};
 use orderer_actors::{ChannelRegistry, NodeContext};
 
-use orderer_core::crypto::{Signer, SigningIdentity};
 use orderer_core::rate_limit::RateLimiter;
 use orderer_core::supervision::CHANNEL_RESTARTS;
+use orderer_hsm::TokenPool;
 use orderer_kafka::Traffic;
 use tokio::runtime;
 use tokio::sync::Semaphore;
@@ -43,7 +43,7 @@ use crate::fabric_ledger_dir;
 use crate::grpc::{AtomicBroadcast, Cluster as ClusterService};
 use crate::history::History;
 use crate::http::{self, OperationsApi, ParticipationApi};
-use crate::local_msp::read_signing_identity;
+use crate::local_msp::{KeySource, LocalMspError, read_signer};
 use crate::metrics::{self, Metrics};
 use crate::reload::Reloader;
 use crate::settings::{ClusterListener, HttpSettings, MetricsSettings, Settings};
@@ -103,9 +103,10 @@ pub fn run(
             return Ok(());
         }
     }
-    let signer = read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)
+    let keys = KeySource::open(&settings.keys).map_err(LocalMspError::from).context("General.BCCSP.PKCS11")?;
+    let signer = read_signer(&settings.local_msp_dir, &settings.local_msp_id, &keys)
         .with_context(|| format!("General.LocalMSPDir {}", settings.local_msp_dir.display()))?;
-    let signer = current(signer);
+    let signer = Arc::new(SignerCell::new(signer));
     let directory = Arc::new(ChannelRegistry::default());
     let members = ClientTrust::Members(Arc::clone(&directory));
     let cluster_listener = settings.cluster.as_ref().and_then(|cluster| cluster.listener.as_ref());
@@ -125,10 +126,11 @@ pub fn run(
     };
     let kafka = kafka_context(&settings.kafka);
     let brokers = Arc::clone(&kafka.traffic);
+    let own_signer = || (Arc::clone(&signer), keys.token().cloned());
     let cluster =
-        settings.cluster.as_ref().map(|cluster| Cluster::new(cluster, &directory, &signer, &io)).transpose()?;
+        settings.cluster.as_ref().map(|cluster| Cluster::new(cluster, &directory, own_signer(), &io)).transpose()?;
     let consenters = consenters(kafka, cluster.as_ref().map(Cluster::raft), settings);
-    let parts = NodeParts { started_at, io, signer, directory, consenters };
+    let parts = NodeParts { started_at, io, signer, token: keys.token().cloned(), directory, consenters };
     let operators = operators_thread()?;
     let served = with_tree(settings, genesis, parts, async |context, io, tree| {
         tokio::select! {
@@ -140,7 +142,7 @@ pub fn run(
         }
         let tree = Running { context, brokers, cluster, tree };
         let threads = Threads { io, operators: &operators };
-        serve(settings, logs, SignalHandlers { ends, dumps, reread }, tree, sockets, threads, greeting).await
+        serve(settings, logs, SignalHandlers { ends, dumps, reread }, tree, (sockets, keys), threads, greeting).await
     });
     operators.shutdown_timeout(Duration::from_secs(1));
     served
@@ -152,11 +154,18 @@ pub fn run_embedded<T>(
     genesis: &[PathBuf],
     inside: impl AsyncFnOnce(AtomicBroadcast, Arc<NodeContext>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let signer = current(read_signing_identity(&settings.local_msp_dir, &settings.local_msp_id)?);
+    let keys = KeySource::open(&settings.keys).map_err(LocalMspError::from)?;
+    let signer = Arc::new(SignerCell::new(read_signer(&settings.local_msp_dir, &settings.local_msp_id, &keys)?));
     // without sockets there are no other orderers
     let consenters = consenters(kafka_context(&settings.kafka), None, settings);
-    let parts =
-        NodeParts { started_at: Instant::now(), io: io_threads()?, signer, directory: Arc::default(), consenters };
+    let parts = NodeParts {
+        started_at: Instant::now(),
+        io: io_threads()?,
+        signer,
+        token: keys.token().cloned(),
+        directory: Arc::default(),
+        consenters,
+    };
     with_tree(settings, genesis, parts, async |context, _, tree| {
         tree.ready().await;
         let stopping = CancellationToken::new();
@@ -164,10 +173,6 @@ pub fn run_embedded<T>(
         let shared = shared(settings, &context, &admission(settings, Connections::Unbounded), stopping)?;
         inside(AtomicBroadcast::new(shared), context).await
     })
-}
-
-fn current(signer: SigningIdentity) -> Arc<SignerCell> {
-    Arc::new(SignerCell::new(Arc::new(signer) as Arc<dyn Signer>))
 }
 
 /// Lists the consenters; the one place that names them.
@@ -189,6 +194,7 @@ struct NodeParts {
     started_at: Instant,
     io: runtime::Runtime,
     signer: Arc<SignerCell>,
+    token: Option<Arc<TokenPool>>,
     directory: Arc<ChannelRegistry>,
     consenters: Arc<Consenters>,
 }
@@ -212,7 +218,7 @@ fn with_tree<T>(
     parts: NodeParts,
     inside: impl AsyncFnOnce(Arc<NodeContext>, &runtime::Runtime, &mut ActorTree) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let NodeParts { started_at, io, signer, directory, consenters } = parts;
+    let NodeParts { started_at, io, signer, token, directory, consenters } = parts;
     let block_caches = BlockCacheConfig { bytes: settings.limits.block_cache_bytes };
     let ledgers = LedgerProvider::new(&settings.ledger_location, block_caches)
         .with_context(|| format!("FileLedger.Location {}", settings.ledger_location.display()))?;
@@ -234,6 +240,7 @@ fn with_tree<T>(
         let context = Arc::new(NodeContext {
             signer,
             blocking_runtime: io.handle().clone(),
+            token,
             ledgers,
             catalog,
             ledger_open_permits: Arc::new(Semaphore::new(2 * cores)),
@@ -304,7 +311,7 @@ async fn serve(
     logs: &LogControl,
     signals: SignalHandlers,
     running: Running<'_>,
-    sockets: Sockets,
+    (sockets, keys): (Sockets, KeySource),
     Threads { io, operators: operators_thread }: Threads<'_>,
     greeting: Option<&str>,
 ) -> anyhow::Result<()> {
@@ -379,8 +386,14 @@ async fn serve(
     }
     let secured = if grpc_tls.is_some() { "TLS" } else { "plaintext" };
     let shared = shared(settings, &context, &admission, stopping.clone())?;
-    let keeper =
-        CertificateReloader::new(Arc::clone(&context), &settings.local_msp_dir, &settings.local_msp_id, tls, orderers);
+    let keeper = CertificateReloader::new(
+        Arc::clone(&context),
+        &settings.local_msp_dir,
+        &settings.local_msp_id,
+        keys,
+        tls,
+        orderers,
+    );
     io.spawn(keeper.run(reread, stopping.clone()));
     io.spawn(dumps.report(context.status_board.clone(), stopping.clone()));
     io.spawn(telemetry::report_left_out(stopping.clone()));

@@ -8,6 +8,7 @@ use actix::Recipient;
 use bytes::Bytes;
 use orderer_core::block::{BlockContents, BlockError, EncodedBlock, Hash, assemble};
 use orderer_core::config::ChannelSnapshot;
+use orderer_core::crypto::SignError;
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::own::OwnSigner;
 use orderer_core::types::{BlockNumber, ChannelId};
@@ -45,6 +46,11 @@ impl CommitGroup {
         }
         work
     }
+
+    /// Returns whether the commit needs this node's signature.
+    pub(super) fn signs(&self) -> bool {
+        self.ops.iter().any(WriteOp::signs)
+    }
 }
 
 /// A signer whose blocks are accepted under a configuration.
@@ -71,6 +77,8 @@ pub(super) enum CommitTaskError {
     NotOurs(#[from] CannotOrder),
     #[error("block {number} would get another header than the consenters have agreed on: the chains have forked")]
     OtherHeader { number: BlockNumber },
+    #[error("sign a block")]
+    Away(#[source] SignError),
     #[error("{0}")]
     Injected(String),
     #[error("panicked: {0}")]
@@ -82,9 +90,22 @@ impl CommitTaskError {
     fn wrote_nothing(&self) -> bool {
         match self {
             Self::Commit(CommitError::Append { .. }) | Self::Panicked(_) => false,
-            Self::Assemble(_) | Self::NotOurs(_) | Self::OtherHeader { .. } | Self::Injected(_) | Self::Commit(_) => {
-                true
-            }
+            Self::Assemble(_)
+            | Self::NotOurs(_)
+            | Self::OtherHeader { .. }
+            | Self::Away(_)
+            | Self::Injected(_)
+            | Self::Commit(_) => true,
+        }
+    }
+
+    /// Returns whether the only cause is that the signer's key cannot be used now.
+    pub(super) fn is_signer_away(&self) -> bool {
+        match self {
+            Self::Away(_) => true,
+            Self::Assemble(BlockError::Sign { cause, .. }) => cause.is_temporary(),
+            Self::NotOurs(error) => error.is_temporary(),
+            _ => false,
         }
     }
 }
@@ -129,18 +150,25 @@ impl CommitTask {
                 }
                 Ok(CommitSummary { tip, vouched: self.vouched })
             }
-            Err(error) => {
-                let text =
-                    format!("channel '{}' could not make it durable: {}", self.channel.id(), error_chain(&error));
-                if error.wrote_nothing() {
-                    self.uncreate(&created);
-                }
-                for reply in work.replies {
-                    reply.send(Err(OrderError::NotDurable(text.clone())));
-                }
-                Err(error)
-            }
+            Err(error) => Err(self.answer_failure(error, &created, work.replies)),
         }
+    }
+
+    /// Tells those who wait that nothing was written, because the key to sign with cannot be used.
+    pub(super) fn put_off(self, work: CommitGroup, away: SignError) -> CommitTaskError {
+        let created: Vec<ChannelId> = work.ops.iter().filter_map(WriteOp::creates).collect();
+        self.answer_failure(CommitTaskError::Away(away), &created, work.replies)
+    }
+
+    fn answer_failure(&self, error: CommitTaskError, created: &[ChannelId], replies: Vec<Reply>) -> CommitTaskError {
+        let text = format!("channel '{}' could not make it durable: {}", self.channel.id(), error_chain(&error));
+        if error.wrote_nothing() {
+            self.uncreate(created);
+        }
+        for reply in replies {
+            reply.send(Err(OrderError::NotDurable(text.clone())));
+        }
+        error
     }
 
     /// Removes the ledgers of channels whose creation is in no block: the same creation, sent again, creates them anew.

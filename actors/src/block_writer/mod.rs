@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, Recipient, SpawnHandle};
+use orderer_core::crypto::SignError;
+use orderer_hsm::SigningTurn;
 use orderer_ledger::{CommitError, WritePermit};
 use tokio::sync::oneshot;
 
@@ -102,11 +104,11 @@ impl BlockWriter {
             self.finish_halt(ctx);
             return;
         }
-        self.committing = Some(self.status.begin_background(ActivityKind::Commit));
         if let Some(settle) = self.settle.take() {
             ctx.cancel_future(settle);
         }
         let work = CommitGroup::gather(&mut self.buffered);
+        let signs = work.signs();
         let job = CommitTask {
             channel: Arc::clone(&self.channel),
             context: Arc::clone(&self.context),
@@ -117,13 +119,36 @@ impl BlockWriter {
             vouched: self.vouched.clone(),
         };
         let report = ctx.address();
-        self.context.blocking_runtime.spawn_blocking(move || {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run(work, &mut right)));
+        let commit = move |turn: Result<Option<SigningTurn>, SignError>| {
+            let run = || match &turn {
+                Ok(_turn) => job.run(work, &mut right),
+                Err(away) => Err(job.put_off(work, away.clone())),
+            };
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
             let outcome = outcome.unwrap_or_else(|panic| Err(CommitTaskError::Panicked(panic_message(&*panic))));
             // a writer that is gone needs the right no more: it is dropped with this
             #[expect(clippy::disallowed_methods, reason = "one a commit")]
             report.do_send(CommitFinished { outcome, right });
-        });
+        };
+        let io = self.context.blocking_runtime.clone();
+        match self.context.token.clone().filter(|_| signs) {
+            None => {
+                self.committing = Some(self.status.begin_background(ActivityKind::Commit));
+                io.spawn_blocking(move || commit(Ok(None)));
+            }
+            // the wait for a token occupies no thread; the writer is not stuck meanwhile
+            Some(token) => {
+                let status = Arc::clone(&self.status);
+                self.context.blocking_runtime.spawn(async move {
+                    let turn = token.turn().await.map(Some);
+                    let committing = status.begin_background(ActivityKind::Commit);
+                    io.spawn_blocking(move || {
+                        commit(turn);
+                        drop(committing);
+                    });
+                });
+            }
+        }
     }
 
     fn finish_halt(&mut self, ctx: &mut Context<Self>) {
@@ -197,12 +222,14 @@ impl Handler<CommitFinished> for BlockWriter {
                     CommitTaskError::Commit(CommitError::Append { .. } | CommitError::Refused { .. }) => {
                         ExitReason::Unrecoverable { cause, action: ACTION_DISK }
                     }
+                    ref away if away.is_signer_away() => ExitReason::SignerAway(cause),
                     CommitTaskError::NotOurs(_) => ExitReason::NotOurs(cause),
                     CommitTaskError::OtherHeader { .. } => ExitReason::Unrecoverable { cause, action: ACTION_FORK },
                     // a new incarnation finds out where the ledger stands
-                    CommitTaskError::Commit(_) | CommitTaskError::Assemble(_) | CommitTaskError::Injected(_) => {
-                        ExitReason::Failed(cause)
-                    }
+                    CommitTaskError::Commit(_)
+                    | CommitTaskError::Assemble(_)
+                    | CommitTaskError::Away(_)
+                    | CommitTaskError::Injected(_) => ExitReason::Failed(cause),
                     CommitTaskError::Panicked(text) => ExitReason::Panicked(text),
                 };
                 self.guard.set_exit_reason(exit);

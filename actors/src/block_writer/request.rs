@@ -80,6 +80,11 @@ impl WriteOp {
         matches!(self, Self::WriteConfigBlock { next: Some(_), .. } | Self::CopyBlock { next: Some(_), .. })
     }
 
+    /// Returns whether this node signs it.
+    pub(super) fn signs(&self) -> bool {
+        matches!(self, Self::WriteBlock { .. } | Self::WriteConfigBlock { .. })
+    }
+
     /// The channel that exists from this block on.
     pub(super) fn creates(&self) -> Option<ChannelId> {
         match self {

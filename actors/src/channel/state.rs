@@ -47,6 +47,13 @@ pub enum ChannelState {
         /// Milliseconds until the next attempt, from the time when the state was set.
         pause_ms: u64,
     },
+    /// The token with this node's key does not sign. The chain is built again when it does.
+    AwaitingKey {
+        /// The reason for which it does not sign.
+        cause: String,
+        /// Action for the operator.
+        action: String,
+    },
     /// Its chain failed and will be restarted.
     Restarting {
         /// Number of restarts within the policy's window.
@@ -100,6 +107,7 @@ impl fmt::Display for ChannelState {
             Self::Retrying { attempt, cause, pause_ms } => {
                 write!(f, "its Kafka cluster is unavailable (attempt {attempt}, next after {pause_ms} ms): {cause}")
             }
+            Self::AwaitingKey { cause, action } => write!(f, "it waits for the key to sign with: {cause}; {action}"),
             Self::Restarting { attempt, cause, pause_ms } => {
                 write!(f, "its chain is restarting (attempt {attempt}, after {pause_ms} ms): {cause}")
             }
@@ -114,9 +122,9 @@ impl HealthLevel {
     /// Returns the level of a channel's state.
     pub fn of_channel(state: &ChannelState) -> Self {
         match state {
-            // `Retrying` recovers by itself, but an operator has to repair the brokers, and clients are rejected until
-            // then
-            ChannelState::Failed { .. } | ChannelState::Retrying { .. } => Self::Bad,
+            // `Retrying` and `AwaitingKey` recover by themselves, but an operator has to repair the brokers or the token, and
+            // clients are rejected until then
+            ChannelState::Failed { .. } | ChannelState::Retrying { .. } | ChannelState::AwaitingKey { .. } => Self::Bad,
             ChannelState::Running | ChannelState::Following | ChannelState::Stopped | ChannelState::Removed => {
                 Self::Good
             }

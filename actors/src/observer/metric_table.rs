@@ -50,6 +50,7 @@ const TOPIC: &[&str] = &["topic"];
 const HOST: &[&str] = &["host", "channel"];
 const QUEUE: &[&str] = &["host", "msg_type", "channel"];
 const LEVEL: &[&str] = &["level"];
+const TOKEN: &[&str] = &["token"];
 const REQUEST: &[&str] = &["channel", "filtered", "data_type"];
 
 metrics! {
@@ -208,6 +209,18 @@ metrics! {
         "Replicas of the topic that are in sync.");
     KAFKA_HOURS = gauge(["orderer", "kafka", "retention_hours_left"], CHANNEL,
         "Estimated hours until the topic has deleted the last record that the channel has consumed; only for topics that delete records.");
+    TOKEN_AVAILABLE = gauge(["orderer", "token", "available"], TOKEN,
+        "1 while the token with the signing key signs, 0 while it does not.");
+    TOKEN_SIGNATURES = counter(["orderer", "token", "signatures"], TOKEN,
+        "Signatures that the token made.");
+    TOKEN_SECONDS = counter(["orderer", "token", "signing_seconds"], TOKEN,
+        "Seconds from the request of these signatures until they were made, in total.");
+    TOKEN_FAILURES = counter(["orderer", "token", "failures"], TOKEN,
+        "Signatures and connections that failed.");
+    TOKEN_OUTAGES = counter(["orderer", "token", "outages"], TOKEN,
+        "Times that the token stopped signing.");
+    TOKEN_WAITING = gauge(["orderer", "token", "waiting"], TOKEN,
+        "Signatures that are waited for.");
     CERTIFICATE = gauge(["orderer", "", "certificate_expiry_timestamp_seconds"], &["certificate", "file"],
         "Expiry of a certificate in use, in seconds since 1970.");
     OVER_LIMIT = counter(["orderer", "", "over_limit"], &["whose", "organization"],

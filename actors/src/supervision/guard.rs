@@ -22,6 +22,8 @@ pub enum ExitReason {
     },
     /// The channel accepts no blocks from this node, as it is configured now; an operator has to act first.
     NotOurs(String),
+    /// The token with the signer's key was away for too long. The chain is built again when the token is back.
+    SignerAway(String),
     /// A chain of another kind has to take its place, which goes on from the ledger at once.
     Replaced,
     /// A handler panicked; the text says where.
@@ -35,7 +37,10 @@ impl fmt::Display for ExitReason {
         match self {
             Self::Requested => f.write_str("stopped as asked"),
             Self::Replaced => f.write_str("another chain takes its place"),
-            Self::Failed(cause) | Self::Unrecoverable { cause, .. } | Self::NotOurs(cause) => f.write_str(cause),
+            Self::Failed(cause)
+            | Self::Unrecoverable { cause, .. }
+            | Self::NotOurs(cause)
+            | Self::SignerAway(cause) => f.write_str(cause),
             Self::Panicked(text) => write!(f, "panicked: {text}"),
             Self::Unexplained => f.write_str("stopped without being asked"),
         }

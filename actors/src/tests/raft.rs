@@ -2,6 +2,7 @@
 //! is simulated.
 
 mod acknowledging;
+mod key_away;
 mod returning;
 
 use std::collections::{BTreeSet, HashMap};

@@ -30,7 +30,7 @@ pub struct DeliverClient(Arc<Shared>);
 struct Shared {
     settings: PullSettings,
     identity: ArcSwap<Identity>,
-    signer: Box<dyn RequestSigner>,
+    signer: Arc<dyn RequestSigner>,
     runtime: Handle,
 }
 
@@ -38,7 +38,7 @@ impl DeliverClient {
     /// Presents `identity` to the servers, and signs requests with `signer`. All tasks run on `runtime`.
     pub fn new(settings: PullSettings, identity: Identity, signer: impl RequestSigner, runtime: Handle) -> Self {
         let identity = ArcSwap::from_pointee(identity);
-        Self(Arc::new(Shared { settings, identity, signer: Box::new(signer), runtime }))
+        Self(Arc::new(Shared { settings, identity, signer: Arc::new(signer), runtime }))
     }
 
     /// Presents this identity on connections opened from now on.
@@ -190,7 +190,12 @@ async fn open(shared: &Shared, source: &Source) -> Result<Open, PullError> {
     };
     let mut connection = JoinSet::new();
     connection.spawn(async move { drop(driver.await) });
-    let envelope = request(channel, *wanted, identity.der(), &*shared.signer, SystemTime::now(), rand::random())?;
+    let (signer, name, wanted) = (Arc::clone(&shared.signer), channel.clone(), *wanted);
+    // the key may be in hardware that takes its time
+    let signing = tokio::task::spawn_blocking(move || {
+        request(&name, wanted, identity.der(), &*signer, SystemTime::now(), rand::random())
+    });
+    let envelope = signing.await.map_err(|panicked| PullError::Sign(panicked.to_string()))??;
     let request = Request::builder()
         .method(Method::POST)
         .version(Version::HTTP_2)

@@ -7,6 +7,8 @@
 mod public_key;
 mod signing;
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
 use bytes::Bytes;
 
@@ -34,14 +36,34 @@ pub fn hex(bytes: &[u8]) -> String {
 pub trait Signer: Send + Sync {
     /// Returns the serialized `msp.SerializedIdentity` of the signer.
     fn creator(&self) -> &Bytes;
-    /// Signs `message` itself, not a hash of it. Takes about 20 µs for P-256.
+    /// Signs `message` itself, not a hash of it. Takes about 20 µs for P-256 if the key is in memory. If it is in hardware, this
+    /// blocks until that has signed, or has failed to for too long.
     fn sign(&self, message: &[u8]) -> Result<Bytes, SignError>;
 }
 
 /// A signature cannot be created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("make a signature with the {0} key")]
-pub struct SignError(pub(crate) &'static str);
+#[non_exhaustive]
+pub enum SignError {
+    /// The key cannot sign.
+    #[error("make a signature with the {0} key")]
+    Key(&'static str),
+    /// The key cannot be used now: it is in hardware that does not answer. The text says why.
+    #[error("{0}")]
+    Unavailable(Arc<str>),
+}
+
+impl SignError {
+    /// Creates the error of a key that cannot be used now.
+    pub fn unavailable(cause: &str) -> Self {
+        Self::Unavailable(cause.into())
+    }
+
+    /// Returns whether a later attempt may succeed.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
 
 /// Bytes are not a key that this node can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -85,12 +85,12 @@ impl SigningKey {
     pub fn sign(&self, message: &[u8]) -> Result<Bytes, SignError> {
         match &self.0 {
             Kind::P256(key) => {
-                let failed = SignError("ECDSA P-256");
+                let failed = SignError::Key("ECDSA P-256");
                 let signature = key.sign(&SystemRandom::new(), message).map_err(|_| failed.clone())?;
                 with_low_s(Curve::P256, signature.as_ref()).ok_or(failed)
             }
             Kind::P384(key) => {
-                let failed = SignError("ECDSA P-384");
+                let failed = SignError::Key("ECDSA P-384");
                 // Fabric signs a SHA-256 digest on this curve as well, for which the library has no name. ECDSA reads
                 // a digest as a number, and zeros in front do not change a number.
                 let mut padded = [0; 48];

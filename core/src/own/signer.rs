@@ -39,7 +39,7 @@ pub enum SignerNotAccepted {
 /// signature is.
 pub struct OwnSigner {
     signer: Arc<dyn Signer>,
-    sample: OnceLock<Result<SignedData, SignError>>,
+    sample: OnceLock<SignedData>,
 }
 
 impl OwnSigner {
@@ -53,18 +53,28 @@ impl OwnSigner {
         &self.signer
     }
 
+    /// Returns the signed sample; signs it if that was not done before.
+    ///
+    /// # Errors
+    /// The key cannot sign.
+    pub fn sample(&self) -> Result<&SignedData, SignError> {
+        if let Some(sample) = self.sample.get() {
+            return Ok(sample);
+        }
+        let message = Bytes::from_static(SAMPLE);
+        let signature = self.signer.sign(&message)?;
+        let signed = SignedData { message, creator: self.signer.creator().clone(), signature };
+        // of two threads that sign at the same time, the first wins
+        Ok(self.sample.get_or_init(|| signed))
+    }
+
     /// Checks that blocks signed by this node satisfy BlockValidation under this configuration. The result depends only on
     /// the identity and the configuration. Costs one signature verification.
     ///
     /// # Errors
     /// The key cannot sign, or the signature does not satisfy the policy.
     pub fn check(&self, snapshot: &ChannelSnapshot) -> Result<(), SignerNotAccepted> {
-        let sample = self.sample.get_or_init(|| {
-            let message = Bytes::from_static(SAMPLE);
-            let signature = self.signer.sign(&message)?;
-            Ok(SignedData { message, creator: self.signer.creator().clone(), signature })
-        });
-        let sample = sample.as_ref().map_err(|error| SignerNotAccepted::Sign(error.clone()))?;
+        let sample = self.sample()?;
         let signers = Signers::verify(std::slice::from_ref(sample), snapshot.msps());
         let evaluated = snapshot.policies().evaluate(BLOCK_VALIDATION, &signers);
         evaluated.map_err(|denied| SignerNotAccepted::Denied {

@@ -30,6 +30,8 @@ pub enum Kind {
     List,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A list of mappings with an SKI and an ID, or of texts with both.
+    KeyIds,
     /// Any value, because the key is ignored.
     Anything,
 }
@@ -91,7 +93,8 @@ const RAFT_LOG: &str = "a channel's Raft log, snapshots among it, is a file besi
 const TIME_SHIFT: &str = "certificates are judged by the clock";
 const BROKERS: &str = "brokers ask the node, not the other way";
 const PAUSES: &str = "the pauses between attempts grow by themselves, up to Kafka.Retry.ShortInterval";
-const PKCS11: &str = "keys are read from files";
+const SHA256: &str = "SHA-256 is the only hash, and the certificate tells the curve";
+const NO_FILE: &str = "the key is in the token";
 const SERVER_SENDS: &str = "a block is sent whatever its size";
 const CLIENT_ROOTS: &str = "whom it trusts is in ClientRootCAs";
 
@@ -126,9 +129,21 @@ pub const KEYS: &[Key] = &[
     works("General.Authentication.NoExpirationChecks", Kind::Bool, "false"),
     works("General.Profile.Enabled", Kind::Bool, "false"),
     works("General.Profile.Address", Kind::Text, "0.0.0.0:6060"),
-    works("General.BCCSP.Default", Kind::Choice(&["SW"]), "SW"),
-    ignored("General.BCCSP.SW", "SHA-256 is the only hash"),
-    ignored("General.BCCSP.PKCS11", PKCS11),
+    works("General.BCCSP.Default", Kind::Choice(&["SW", "PKCS11"]), "SW"),
+    ignored("General.BCCSP.SW.Hash", SHA256),
+    ignored("General.BCCSP.SW.Security", SHA256),
+    works("General.BCCSP.SW.FileKeyStore.KeyStore", Kind::Path, ""),
+    works("General.BCCSP.PKCS11.Library", Kind::Text, ""),
+    works("General.BCCSP.PKCS11.Label", Kind::Text, ""),
+    works("General.BCCSP.PKCS11.Pin", Kind::Secret, ""),
+    works("General.BCCSP.PKCS11.AltID", Kind::Text, ""),
+    works("General.BCCSP.PKCS11.KeyIDs", Kind::KeyIds, "[]"),
+    works("General.BCCSP.PKCS11.Immutable", Kind::Bool, "false"),
+    ignored("General.BCCSP.PKCS11.Hash", SHA256),
+    ignored("General.BCCSP.PKCS11.Security", SHA256),
+    ignored("General.BCCSP.PKCS11.SoftwareVerify", "signatures are verified in the program"),
+    ignored("General.BCCSP.PKCS11.FileKeyStore", NO_FILE),
+    ignored("General.BCCSP.PKCS11.Ephemeral", NO_FILE),
     works("General.Throttling.Rate", Kind::Number, "0"),
     nonzero("General.Throttling.InactivityTimeout", Kind::Duration, "5s"),
     works("General.Throttling.ClientRate", Kind::Number, "0"),

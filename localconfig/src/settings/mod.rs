@@ -4,6 +4,7 @@
 //! error at once (`check`); and [`Settings`], of which each part of the node is given its piece. `load` does all
 //! three.
 
+mod bccsp;
 mod bootstrap;
 mod cluster;
 mod effective;
@@ -35,6 +36,7 @@ use orderer_core::own;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
+pub use bccsp::KeyProvider;
 pub use bootstrap::Bootstrap;
 pub use cluster::{ClusterListener, ClusterSettings, ReplicationSettings};
 pub use effective::EffectiveValue;
@@ -77,6 +79,8 @@ pub struct Settings {
     pub local_msp_dir: PathBuf,
     /// ID of that MSP.
     pub local_msp_id: String,
+    /// Where the key is that the node signs with.
+    pub keys: KeyProvider,
     /// Maximum distance between a Deliver request's timestamp and now.
     pub time_window: Duration,
     /// Whether messages of expired identities are rejected.

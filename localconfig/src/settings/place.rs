@@ -121,7 +121,7 @@ impl Validator {
 
 /// Returns the value of a variable; a list may do without its brackets.
 fn in_variable(key: &Key, text: &str) -> Value {
-    let is_list = matches!(key.kind, Kind::Paths | Kind::List | Kind::Pems);
+    let is_list = matches!(key.kind, Kind::Paths | Kind::List | Kind::Pems | Kind::KeyIds);
     if is_list && yaml::bracketed(text).is_none() && !super::secrets::is_pem(text) {
         return Value::Sequence(text.split(',').map(|part| Value::String(part.trim().to_owned())).collect());
     }

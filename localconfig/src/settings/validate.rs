@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use orderer_actors::Durability;
 use orderer_core::config::{ConsensusMapping, EtcdraftMapping};
 
+use super::bccsp::key_ids;
 use super::keys::{KEYS, Key, Kind, ReloadEffect, Unset};
 use super::load::Note;
 use super::memory::{ConfiguredLimits, LEAST_BYTES, machine_bytes};
@@ -45,6 +46,7 @@ impl Validator {
         if !local_msp_dir.is_dir() {
             self.missing("General.LocalMSPDir", &local_msp_dir, "no such folder");
         }
+        let keys = self.keys();
         let limits = self.limits();
         let log_spec = self.log_spec();
         let kafka = self.kafka();
@@ -71,6 +73,7 @@ impl Validator {
             bootstrap,
             local_msp_dir,
             local_msp_id,
+            keys,
             time_window: self.duration("General.Authentication.TimeWindow"),
             expiration_checks: !self.bool("General.Authentication.NoExpirationChecks"),
             ledger_location: self.path("FileLedger.Location"),
@@ -222,6 +225,7 @@ impl Validator {
             Kind::Pems => yaml::texts(value).is_none().then_some("a list of PEM texts or files"),
             Kind::Paths => yaml::texts(value).is_none().then_some("a list of files"),
             Kind::List => yaml::texts(value).is_none().then_some("a list"),
+            Kind::KeyIds => key_ids(value).is_none().then_some("a list of mappings with SKI (in hex) and ID"),
             Kind::Bool => yaml::boolean(value).is_none().then_some("true or false"),
             Kind::Port => (!number().is_some_and(|n| (1..=65535).contains(&n))).then_some("a port from 1 to 65535"),
             Kind::Number => number().is_none_or(|n| u32::try_from(n).is_err()).then_some("a whole number"),

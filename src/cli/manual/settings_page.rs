@@ -115,6 +115,7 @@ fn described(key: &Key) -> String {
         Kind::Pem => "PEM, or the path of a PEM file".to_owned(),
         Kind::Pems => "a list of PEM values or paths".to_owned(),
         Kind::List => "a list of texts".to_owned(),
+        Kind::KeyIds => "a list of mappings with SKI and ID".to_owned(),
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
     };
     let default = if key.default.is_empty() { "empty" } else { key.default };

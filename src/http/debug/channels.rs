@@ -84,6 +84,7 @@ fn has_chain(state: &ChannelState) -> bool {
         | ChannelState::Retrying { .. } => true,
         ChannelState::Starting
         | ChannelState::Connecting
+        | ChannelState::AwaitingKey { .. }
         | ChannelState::Restarting { .. }
         | ChannelState::Failed { .. }
         | ChannelState::Stopped

@@ -9,6 +9,7 @@ use orderer_actors::channel::{Channel, ChannelEntry, ChannelState};
 use orderer_actors::status::{Activity, HealthLevel, now_ms};
 use orderer_cluster::{ConnectionState, DestinationStatus};
 use orderer_core::own;
+use orderer_hsm::Away;
 use serde::Serialize;
 
 use super::{DebugApi, Shared};
@@ -58,6 +59,7 @@ pub(super) async fn warnings(State(debug): Shared) -> Result<Response, ApiError>
 /// Returns all warnings, the most severe first.
 fn find_warnings(debug: &DebugApi) -> Vec<Warning> {
     let mut warnings = of_channels(debug);
+    warnings.extend(of_token(debug));
     warnings.extend(of_disk(debug));
     warnings.extend(of_actors(debug));
     warnings.extend(of_streams(debug));
@@ -98,6 +100,8 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
         HealthLevel::Bad,
         "check the Kafka brokers; the channels continue by themselves when the brokers are available",
     );
+    let mut waiting =
+        Group::new(HealthLevel::Bad, "check the token; the channels continue by themselves when it signs again");
     let mut not_cut = Group::new(HealthLevel::Bad, "check the disk, and whether an actor of the channel is stuck");
     let mut full = Group::new(
         HealthLevel::Busy,
@@ -118,6 +122,7 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
             ChannelState::Failed { .. } => failed.about.push(name.clone()),
             ChannelState::Restarting { .. } => restarting.about.push(name.clone()),
             ChannelState::Retrying { .. } => retrying.about.push(name.clone()),
+            ChannelState::AwaitingKey { .. } => waiting.about.push(name.clone()),
             _ => {}
         }
         if let Some(pending) = waits_for_its_block(channel) {
@@ -143,6 +148,7 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
     let warnings = [
         failed.say("channel has failed", "channels have failed"),
         retrying.say("channel has no working Kafka cluster", "channels have no working Kafka clusters"),
+        waiting.say("channel waits for the signing key", "channels wait for the signing key"),
         not_cut.say(
             &format!("channel has not cut a block for a minute {pending}"),
             &format!("channels have not cut a block for a minute {pending}"),
@@ -174,6 +180,22 @@ fn waits_for_its_block(channel: &Channel) -> Option<usize> {
     let late =
         channel.gauges().timer_left_ms().is_none_or(|left| left == 0) && now_ms().saturating_sub(last) > patience;
     (envelopes > 0 && late).then_some(envelopes)
+}
+
+fn of_token(debug: &DebugApi) -> Option<Warning> {
+    let status = debug.context.token.as_ref()?.status();
+    let Away { cause, action, attempts, gave_up } = status.away?;
+    let tried = if gave_up { "it is not tried again".to_owned() } else { counted(attempts as usize, "attempt") };
+    Some(Warning {
+        level: HealthLevel::Bad,
+        text: format!(
+            "the token with the signing key has not signed for {} s ({tried}): {cause}",
+            status.since.as_secs()
+        ),
+        count: 1,
+        action: Some(action),
+        about: vec![status.label],
+    })
 }
 
 fn of_disk(debug: &DebugApi) -> Option<Warning> {

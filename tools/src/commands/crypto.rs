@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use super::output::print_errors;
+use super::token_key;
 use crate::cryptogen::{Algorithm, Network, SimpleTopology, generate};
 
 /// The end of `orderer crypto --help`.
@@ -14,6 +15,7 @@ Try it:
   orderer crypto
   orderer crypto --config crypto-config.yaml --output crypto
   orderer crypto --orderers 3 --organizations 2 --users 5 --host orderer.local
+  orderer crypto token-key --help                    a key in a token, for General.BCCSP.PKCS11
 
 Exit codes:
   0  success
@@ -22,7 +24,10 @@ Exit codes:
 
 /// Arguments of `orderer crypto`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct CryptoArguments {
+    #[command(subcommand)]
+    command: Option<CryptoCommand>,
     /// File in the format of cryptogen's crypto-config.yaml: OrdererOrgs, PeerOrgs, Specs, Template, Users, SANS
     #[arg(long, value_name = "FILE",
           conflicts_with_all = ["domain", "orderers", "organizations", "peers", "users", "hosts"])]
@@ -51,6 +56,14 @@ pub struct CryptoArguments {
     /// Key algorithm, with --config as the default of the file; ed25519 requires channel capability V3_0
     #[arg(long, value_enum, default_value_t = Keys::Ecdsa)]
     algorithm: Keys,
+}
+
+/// What `orderer crypto` makes instead of a network.
+#[derive(Debug, clap::Subcommand)]
+enum CryptoCommand {
+    /// Make a key in a PKCS#11 token, and a certificate or a certificate request for it
+    #[command(after_help = token_key::AFTER_HELP)]
+    TokenKey(token_key::TokenKeyArguments),
 }
 
 /// Kind of keys.
@@ -83,6 +96,9 @@ impl From<Keys> for Algorithm {
 
 /// Generates the network. Performs blocking I/O.
 pub fn run(arguments: &CryptoArguments) -> ExitCode {
+    if let Some(CryptoCommand::TokenKey(arguments)) = &arguments.command {
+        return token_key::run(arguments);
+    }
     let algorithm = arguments.algorithm.into();
     let network = match &arguments.config {
         Some(file) => Network::load(file, algorithm),

@@ -23,6 +23,7 @@ pub mod raft;
 pub mod sign;
 mod subjects;
 mod terminal;
+pub mod token_key;
 
 use std::path::PathBuf;
 

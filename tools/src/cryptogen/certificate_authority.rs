@@ -148,29 +148,44 @@ impl CertificateAuthority {
     }
 }
 
+/// Returns the contents of a member's signing certificate whose key has this identifier.
+pub fn signing_params(common_name: &str, unit: &str, ski: [u8; 32]) -> CertificateParams {
+    let mut params = params(common_name, &Subject { units: vec![unit.to_owned()], ..Subject::default() });
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.key_identifier_method = KeyIdMethod::PreSpecified(ski.to_vec());
+    params
+}
+
 /// Returns Fabric's identifier of a key.
 fn key_identifier(key: &FabricKey) -> KeyIdMethod {
     KeyIdMethod::PreSpecified(key.ours.ski().to_vec())
 }
 
 /// A key that signs as Fabric requires: ECDSA with the lower of two values for s.
-struct FabricKey {
+pub struct FabricKey {
     pair: KeyPair,
     ours: SigningKey,
 }
 
 impl FabricKey {
     fn new(algorithm: Algorithm) -> Result<Self, rcgen::Error> {
-        let pair = KeyPair::generate_for(match algorithm {
+        Self::of(KeyPair::generate_for(match algorithm {
             Algorithm::Ecdsa => &PKCS_ECDSA_P256_SHA256,
             Algorithm::Ed25519 => &PKCS_ED25519,
-        })?;
-        let ours = SigningKey::from_der(&pair.serialize_der()).map_err(|_| rcgen::Error::CouldNotParseKeyPair)?;
-        Ok(Self { pair, ours })
+        })?)
     }
 
-    fn from_pem(pem: &str) -> Result<Self, rcgen::Error> {
-        let pair = KeyPair::from_pem(pem)?;
+    /// Reads a key on P-256 or of Ed25519, in PEM.
+    ///
+    /// # Errors
+    /// The text is no such key.
+    pub fn from_pem(text: &str) -> Result<Self, rcgen::Error> {
+        Self::of(KeyPair::from_pem(text)?)
+    }
+
+    fn of(pair: KeyPair) -> Result<Self, rcgen::Error> {
         let ours = SigningKey::from_der(&pair.serialize_der()).map_err(|_| rcgen::Error::CouldNotParseKeyPair)?;
         Ok(Self { pair, ours })
     }

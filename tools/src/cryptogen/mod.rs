@@ -21,7 +21,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use certificate_authority::Algorithm;
+pub use certificate_authority::{Algorithm, FabricKey, signing_params};
 pub use spec::{Network, Organization, SimpleTopology, SpecErrors};
 
 /// Organizational unit in the subject of every authority.

@@ -80,7 +80,7 @@ impl KafkaChain {
                 chain.step(Event::Revalidated(RevalidationResult::Valid { envelope, sequence }));
             }
             Ok(Err(refusal)) => chain.step(Event::Revalidated(RevalidationResult::Invalid(refusal))),
-            Err(not_done) => chain.exit_with(ExitReason::Panicked(OwnThreadError::to_string(&not_done)), ctx),
+            Err(not_done) => chain.exit_with(OwnThreadError::into(not_done), ctx),
         };
         self.wait_for(judged, then, ctx);
     }
@@ -123,7 +123,7 @@ impl KafkaChain {
                     return chain.give_up(cause, ctx);
                 }
                 Err(not_done) => {
-                    return chain.exit_with(ExitReason::Panicked(OwnThreadError::to_string(&not_done)), ctx);
+                    return chain.exit_with(OwnThreadError::into(not_done), ctx);
                 }
             };
             let mut consenter_metadata = metadata.encode();

@@ -28,7 +28,7 @@ use crate::mailbox::OrderError;
 use crate::observer::CutReason;
 use crate::status::ActivityKind;
 use crate::supervision::ExitReason;
-use crate::validation_queue::on_own_thread;
+use crate::validation_queue::{on_own_thread, signing_on_own_thread};
 
 const LOG: &str = "orderer.consensus.etcdraft";
 
@@ -135,13 +135,13 @@ impl RaftChain {
 
     fn examine(&mut self, submission: SubmittedEnvelope, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
-        let examined = on_own_thread(move || examine(&snapshot, &context, submission));
+        let examined = signing_on_own_thread(move || examine(&snapshot, &context, submission));
         let waiting = self.status.begin_background(ActivityKind::Recheck);
         let resume = examined.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
             drop(waiting);
             match outcome {
                 Ok(examined) => chain.process(Event::Validated(examined), ctx),
-                Err(not_done) => chain.exit_with(ExitReason::Panicked(not_done.to_string()), ctx),
+                Err(not_done) => chain.exit_with(not_done.into(), ctx),
             }
         });
         ctx.spawn(resume);
@@ -150,12 +150,14 @@ impl RaftChain {
     /// Revalidates the envelopes one after the other, so that any number of them uses only one thread.
     fn rejudge(&mut self, submissions: Vec<SubmittedEnvelope>, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
-        let judged = on_own_thread(move || {
+        let judged = signing_on_own_thread(move || {
             let judge = |submission: SubmittedEnvelope| match submission.origin {
-                EnvelopeOrigin::Local(sequence) => Some((sequence, rejudge(&snapshot, &context, &submission))),
+                EnvelopeOrigin::Local(sequence) => {
+                    Some(rejudge(&snapshot, &context, &submission).map(|valid| (sequence, valid)))
+                }
                 EnvelopeOrigin::Consenter(_) => None,
             };
-            submissions.into_iter().filter_map(judge).collect::<Vec<_>>()
+            submissions.into_iter().filter_map(judge).collect::<Result<Vec<_>, _>>()
         });
         let resume = judged.into_actor(self).map(|outcome, chain: &mut Self, ctx| match outcome {
             Ok(judged) => {
@@ -163,7 +165,7 @@ impl RaftChain {
                     chain.process(Event::Revalidated { sequence, valid }, ctx);
                 }
             }
-            Err(not_done) => chain.exit_with(ExitReason::Panicked(not_done.to_string()), ctx),
+            Err(not_done) => chain.exit_with(not_done.into(), ctx),
         });
         ctx.spawn(resume);
     }

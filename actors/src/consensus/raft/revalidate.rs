@@ -2,13 +2,14 @@
 
 use fabric_proto::etcdraft::Consenter;
 use orderer_core::config::ChannelSnapshot;
+use orderer_core::crypto::SignError;
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::ordering::raft::{RevalidationResult, SubmittedEnvelope};
 use orderer_core::processing::Rejection;
 use orderer_core::types::ConfigSequence;
 
 use super::position::rules;
-use crate::config_processor::{leads_to, revalidate};
+use crate::config_processor::{leads_to, revalidate, signed};
 use crate::node_context::NodeContext;
 
 /// A config message that is valid under the current configuration.
@@ -46,11 +47,14 @@ fn again(
 
 /// Validates an envelope under the current configuration before it is ordered. Verifies signatures if the configuration
 /// has changed: call from a blocking thread.
+///
+/// # Errors
+/// The envelope is a config message that must be signed anew, and the key cannot be used now.
 pub(super) fn examine(
     snapshot: &ChannelSnapshot,
     context: &NodeContext,
     submission: SubmittedEnvelope,
-) -> RevalidationResult {
+) -> Result<RevalidationResult, SignError> {
     let judged = if submission.is_config {
         lead_to(snapshot, context, &submission)
     } else {
@@ -60,7 +64,7 @@ pub(super) fn examine(
             consenters: None,
         })
     };
-    match judged {
+    Ok(match signed(judged)? {
         Ok(RevalidatedConfig { envelope, validated_at, consenters }) => RevalidationResult::Valid {
             submission: SubmittedEnvelope { envelope, validated_at, ..submission },
             consenters,
@@ -70,16 +74,20 @@ pub(super) fn examine(
                 "envelope was rejected: no longer valid under the channel's configuration");
             RevalidationResult::Invalid(submission)
         }
-    }
+    })
 }
 
 /// Revalidates a pending envelope under the current configuration. Returns `None` if it is no longer valid. Verifies
 /// signatures: call from a blocking thread.
+///
+/// # Errors
+/// See [`examine`].
 pub(super) fn rejudge(
     snapshot: &ChannelSnapshot,
     context: &NodeContext,
     submission: &SubmittedEnvelope,
-) -> Option<SubmittedEnvelope> {
-    let (envelope, validated_at) = again(snapshot, context, submission).ok()?;
-    Some(SubmittedEnvelope { envelope, validated_at, is_config: submission.is_config, origin: submission.origin })
+) -> Result<Option<SubmittedEnvelope>, SignError> {
+    let valid = signed(again(snapshot, context, submission))?.ok();
+    let (is_config, origin) = (submission.is_config, submission.origin);
+    Ok(valid.map(|(envelope, validated_at)| SubmittedEnvelope { envelope, validated_at, is_config, origin }))
 }

@@ -228,7 +228,7 @@ impl SoloChain {
                     }
                 }
                 Ok(Err(refusal)) => chain.refuse(&refusal, reply),
-                Err(panicked) => return chain.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
+                Err(not_done) => return chain.exit_with(not_done.into(), ctx),
             }
             chain.proceed(ctx);
         });
@@ -260,7 +260,7 @@ impl SoloChain {
                     chain.write_config(config_block(&message, None, created), reply);
                 }
                 Ok(Err(refusal)) => chain.refuse(&refusal, reply),
-                Err(panicked) => return chain.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
+                Err(not_done) => return chain.exit_with(not_done.into(), ctx),
             }
             chain.proceed(ctx);
         });

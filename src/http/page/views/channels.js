@@ -71,6 +71,7 @@ function troubleOfMany(group) {
 
 const headlines = {
   retrying: 'have no working Kafka cluster',
+  awaitingkey: 'wait for the signing key',
   restarting: 'are being restarted',
   connecting: 'are connecting to their Kafka cluster',
   catchingup: 'are catching up',
@@ -93,6 +94,7 @@ function headline(channel) {
   switch (channel.state) {
     case 'failed': return `has failed${since && ` (${moment(channel.since_ms)},${since.slice(4)} ago)`}`;
     case 'retrying': return `has had no working Kafka cluster${since}`;
+    case 'awaitingkey': return `has waited for the signing key${since}`;
     case 'restarting': return 'is being restarted';
     case 'connecting': return `has been connecting to its Kafka cluster${since}`;
     case 'catchingup': return 'is catching up';
