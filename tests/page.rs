@@ -111,6 +111,38 @@ async fn the_page_is_part_of_the_program_and_lets_nothing_in() {
     node.stop().await;
 }
 
+async fn limits_are_shown(browser: &Browser, address: &str, operations: &Http) {
+    browser.open(&format!("{address}#/limits")).await;
+    browser.until(&text("No rate limits are set")).await;
+    let organization = operations.get("/debug/limits").await.json()["organizations"][0].clone();
+    let shown = row(browser, "Organizations", "Org1MSP").await;
+    assert_eq!((&shown[3], &shown[4]), (&organization["accepted"].to_string(), &"–".to_owned()), "{shown:?}");
+    let memory = operations.get("/debug/limits").await.json()["memory"].clone();
+    browser.until(&text("for the process")).await;
+    for figure in [
+        "Received from clients",
+        "Being sent to clients",
+        "Block cache",
+        "Connections of clients",
+        "Connections of operators",
+    ] {
+        browser.until(&text(figure)).await;
+    }
+    let client = &memory["connections"].as_array().unwrap().iter().find(|one| one["kind"] == "clients").unwrap();
+    let shown = row(browser, "Memory", &format!("{} clients", client["peer"].as_str().unwrap())).await;
+    assert_eq!((&shown[1], &shown[2]), (&client["phase"].as_str().unwrap().to_owned(), &client["streams"].to_string()));
+}
+
+async fn certificates_are_shown(browser: &Browser, address: &str, operations: &Http) {
+    browser.open(&format!("{address}#/certificates")).await;
+    let certificates = operations.get("/debug/certificates").await.json()["certificates"].as_array().unwrap().clone();
+    let place = certificates[0]["where"].as_str().unwrap();
+    browser.until(&text(place.rsplit('/').next().unwrap())).await;
+    let distinct: BTreeSet<_> = certificates.iter().map(|one| one["fingerprint"].as_str().unwrap()).collect();
+    let rows = browser.script("return document.querySelectorAll('main tbody tr').length", json!([])).await;
+    assert_eq!(rows, json!(distinct.len()), "one row for each certificate");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     let mut node = Setup::application().set("METRICS_PROVIDER", "prometheus").start().await;
@@ -202,32 +234,8 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     browser.until(&text("not satisfied")).await;
     browser.open(&format!("{address}#/streams")).await;
     browser.until(&text("peer0.org1.example.com")).await;
-    browser.open(&format!("{address}#/limits")).await;
-    browser.until(&text("No rate limits are set")).await;
-    let organization = json_of("/debug/limits").await["organizations"][0].clone();
-    let shown = row(&browser, "Organizations", "Org1MSP").await;
-    assert_eq!((&shown[3], &shown[4]), (&organization["accepted"].to_string(), &"–".to_owned()), "{shown:?}");
-    let memory = json_of("/debug/limits").await["memory"].clone();
-    browser.until(&text("for the process")).await;
-    for figure in [
-        "Received from clients",
-        "Being sent to clients",
-        "Block cache",
-        "Connections of clients",
-        "Connections of operators",
-    ] {
-        browser.until(&text(figure)).await;
-    }
-    let client = &memory["connections"].as_array().unwrap().iter().find(|one| one["kind"] == "clients").unwrap();
-    let shown = row(&browser, "Memory", &format!("{} clients", client["peer"].as_str().unwrap())).await;
-    assert_eq!((&shown[1], &shown[2]), (&client["phase"].as_str().unwrap().to_owned(), &client["streams"].to_string()));
-    browser.open(&format!("{address}#/certificates")).await;
-    let certificates = json_of("/debug/certificates").await["certificates"].as_array().unwrap().clone();
-    let place = certificates[0]["where"].as_str().unwrap();
-    browser.until(&text(place.rsplit('/').next().unwrap())).await;
-    let distinct: BTreeSet<_> = certificates.iter().map(|one| one["fingerprint"].as_str().unwrap()).collect();
-    let rows = browser.script("return document.querySelectorAll('main tbody tr').length", json!([])).await;
-    assert_eq!(rows, json!(distinct.len()), "one row for each certificate");
+    limits_are_shown(&browser, &address, &operations).await;
+    certificates_are_shown(&browser, &address, &operations).await;
     browser.open(&format!("{address}#/settings")).await;
     browser.until(&text("ORDERER_GENERAL_LOCALMSPID")).await;
     browser.open(&format!("{address}#/actors")).await;
