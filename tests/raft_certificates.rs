@@ -268,7 +268,7 @@ async fn a_leader_that_was_removed_while_it_was_down_notices_it() {
     }
     nodes[leader] = setups[leader].spawn();
     nodes[leader].line("Detected our own eviction from the channel").await;
-    nodes[leader].line("this orderer is no consenter of the channel and follows it").await;
+    nodes[leader].line("this orderer is not a consenter of the channel; following it").await;
     orders(&nodes[rest[1]], 10).await;
     let http = operations(&mut nodes).await;
     above(&http, 2.0).await;

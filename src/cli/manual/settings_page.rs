@@ -89,12 +89,13 @@ fn parts() -> Vec<Part> {
         above.truncate(level);
         above.push(key);
         let path = above.join(".");
-        if value.trim().is_empty() {
+        let known = KEYS.iter().find(|known| known.path == path);
+        if value.trim().is_empty() && known.is_none() {
             parts.push(Part::Section(path));
             flush(&mut comment, &mut parts);
         } else {
             flush(&mut comment, &mut parts);
-            parts.extend(KEYS.iter().find(|known| known.path == path).map(Part::Key));
+            parts.extend(known.map(Part::Key));
         }
     }
     parts

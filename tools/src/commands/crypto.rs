@@ -15,7 +15,6 @@ Try it:
   orderer crypto
   orderer crypto --config crypto-config.yaml --output crypto
   orderer crypto --orderers 3 --organizations 2 --users 5 --host orderer.local
-  orderer crypto token-key --help                    a key in a token, for General.BCCSP.PKCS11
 
 Exit codes:
   0  success

@@ -14,15 +14,19 @@ use make::make;
 
 /// The end of `orderer crypto token-key --help`.
 pub const AFTER_HELP: &str = "\
-The key cannot leave the token. Its CKA_ID is the SHA-256 digest of its public key, by which the node finds it.
-The PIN is read from the file of --pin-file, or from the variable ORDERER_GENERAL_BCCSP_PKCS11_PIN.
+The key cannot leave the token. Its CKA_ID is the SHA-256 digest of its public
+key, by which the node finds it. The PIN is read from the file of --pin-file,
+or from the variable ORDERER_GENERAL_BCCSP_PKCS11_PIN.
 
 Try it:
-  orderer crypto token-key --library /usr/lib/softhsm/libsofthsm2.so --label orderer --pin-file pin \\
+  orderer crypto token-key --library /usr/lib/softhsm/libsofthsm2.so \\
+    --label orderer --pin-file pin \\
     --common-name orderer.example.com --output orderer.csr
 
 Exit codes:
-  0  made    1  the token refuses, or a file cannot be read or written    2  wrong arguments";
+  0  the key and the file are made
+  1  the token refuses, or a file cannot be read or written
+  2  the arguments are invalid";
 
 /// Arguments of `orderer crypto token-key`.
 #[derive(Debug, clap::Args)]
