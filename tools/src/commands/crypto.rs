@@ -61,7 +61,10 @@ pub struct CryptoArguments {
 #[derive(Debug, clap::Subcommand)]
 enum CryptoCommand {
     /// Make a key in a PKCS#11 token, and a certificate or a certificate request for it
-    #[command(after_help = token_key::AFTER_HELP)]
+    #[command(
+        after_help = token_key::AFTER_HELP,
+        override_usage = "orderer crypto token-key --library <FILE> --label <NAME>\n       --common-name <NAME> --output <FILE> [OPTIONS]"
+    )]
     TokenKey(token_key::TokenKeyArguments),
 }
 
