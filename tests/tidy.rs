@@ -106,3 +106,17 @@ fn every_test_file_is_run() {
         assert_eq!(listed.matches(&format!("\nmod {module};\n")).count(), 1, "tests/{name}");
     }
 }
+
+/// A name that no test has would select none.
+#[test]
+fn tests_that_run_long_names_exist() {
+    let script = std::fs::read_to_string(root().join("tests/run-long")).unwrap();
+    let words: BTreeSet<&str> = script.split_whitespace().filter(|word| word.contains("::")).collect();
+    assert!(words.len() >= 5, "{words:?}");
+    for word in words {
+        let (module, test) = word.split_once("::").unwrap();
+        let source = std::fs::read_to_string(root().join(format!("tests/{module}.rs")));
+        let source = source.unwrap_or_else(|error| panic!("{word}: {error}"));
+        assert!(source.contains(&format!("fn {test}")), "{word}");
+    }
+}

@@ -82,8 +82,15 @@ impl TlsAuthorities {
     }
 }
 
-/// Formats an unsigned big-endian number in decimal, as Go formats serial numbers.
+/// Maximum length in bytes of a serial number that is printed. RFC 5280 permits 20; the time to convert one grows with the
+/// square of its length, and the certificate is anybody's.
+const MAX_PRINTED_SERIAL_BYTES: usize = 64;
+
+/// Formats an unsigned big-endian number in decimal, as Go formats serial numbers. Of a longer one it states the length.
 fn decimal(number: &[u8]) -> String {
+    if number.len() > MAX_PRINTED_SERIAL_BYTES {
+        return format!("of {} bytes", number.len());
+    }
     let mut digits = vec![0u8];
     for byte in number {
         let mut carry = u32::from(*byte);
@@ -114,6 +121,7 @@ mod tests {
             (&[1, 0], "256"),
             (&[1, 0, 0, 0, 0, 0, 0, 0, 0], "18446744073709551616"),
             (&[255; 20], longest),
+            (&[1; 1 << 20], "of 1048576 bytes"),
         ] {
             assert_eq!(decimal(bytes), text);
         }
