@@ -91,20 +91,7 @@ fn decimal(number: &[u8]) -> String {
     if number.len() > MAX_PRINTED_SERIAL_BYTES {
         return format!("of {} bytes", number.len());
     }
-    let mut digits = vec![0u8];
-    for byte in number {
-        let mut carry = u32::from(*byte);
-        for digit in &mut digits {
-            carry += u32::from(*digit) << 8;
-            *digit = u8::try_from(carry % 10).unwrap_or_default();
-            carry /= 10;
-        }
-        while carry > 0 {
-            digits.push(u8::try_from(carry % 10).unwrap_or_default());
-            carry /= 10;
-        }
-    }
-    digits.iter().rev().map(|digit| char::from(b'0' + digit)).collect()
+    x509_parser::num_bigint::BigUint::from_bytes_be(number).to_string()
 }
 
 #[cfg(test)]
