@@ -59,10 +59,15 @@ pub(super) fn verify(arguments: &VerifyArguments, place: &Ledgers) -> anyhow::Re
         }
         findings.push(finding);
     }
-    if arguments.json {
-        say!("{}", serde_json::to_string_pretty(&findings).context("print")?);
+    conclude(&findings, arguments.json, || format!("no channel has a ledger in {}", place.location.display()))
+}
+
+/// Prints the results as JSON, or `none` if there are none. Returns 0 if all are good.
+fn conclude(findings: &[Finding], json: bool, none: impl Fn() -> String) -> anyhow::Result<ExitCode> {
+    if json {
+        say!("{}", serde_json::to_string_pretty(findings).context("print")?);
     } else if findings.is_empty() {
-        say!("no channel has a ledger in {}", place.location.display());
+        say!("{}", none());
     }
     let all_good = findings.iter().all(|finding| finding.good);
     Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -90,13 +95,7 @@ pub(super) fn verify_node(arguments: &VerifyArguments) -> anyhow::Result<ExitCod
         }
         findings.push(finding);
     }
-    if arguments.json {
-        say!("{}", serde_json::to_string_pretty(&findings).context("print")?);
-    } else if findings.is_empty() {
-        say!("the node has no channels");
-    }
-    let all_good = findings.iter().all(|finding| finding.good);
-    Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    conclude(&findings, arguments.json, || "the node has no channels".to_owned())
 }
 
 fn verify_channel(store: &LedgerProvider, id: &ChannelId, catalog: &Arc<ConfigCache>) -> anyhow::Result<Finding> {
