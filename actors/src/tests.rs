@@ -236,7 +236,7 @@ async fn an_acknowledged_envelope_is_in_the_block_that_the_timer_cuts() {
 }
 
 #[actix::test]
-async fn envelopes_behind_a_config_message_wait_until_it_was_processed() {
+async fn envelopes_behind_config_messages_of_one_batch_are_ordered_in_their_order() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::start(folder.path(), Durability::Disk).await;
     let sent = [("one", false), ("no configuration", true), ("two", false), ("nor this", true), ("three", false)];

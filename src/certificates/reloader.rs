@@ -214,7 +214,7 @@ impl SigningFiles {
         self.refused_at = Some(generation);
         tracing::error!(target: "orderer.certificates", path = %self.msp_dir.display(), %channel, others, %why,
             "the new certificate cannot be used: a channel would not take blocks that it signs; the old certificate stays in use; \
-             put the certificate of an orderer that BlockValidation accepts in place, it is checked at again when it changes, or \
+             put the certificate of an orderer that BlockValidation accepts in place, it is checked again when it changes, or \
              when a channel's configuration does");
     }
 }

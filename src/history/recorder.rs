@@ -1,8 +1,8 @@
 //! The history of the last 15 minutes, in steps: pure, without a clock.
 //!
 //! Memory: a channel with traffic in the last 15 minutes has 180 steps of 20 bytes and the latencies of the last
-//! sample, about 4 KiB; a channel without traffic has an entry of some 100 bytes, or 400 if it had traffic before. At most [`MAX_ACTIVE_CHANNELS`] channels have
-//! steps, which bounds them to 8 MiB. The node's own steps are 8 KiB.
+//! sample, about 4 KiB; a channel without traffic has an entry of some 100 bytes, or 400 if it had traffic before. At most
+//! [`MAX_ACTIVE_CHANNELS`] channels have steps, which bounds them to 8 MiB. The node's own steps are 8 KiB.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
