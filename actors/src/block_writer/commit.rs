@@ -275,11 +275,15 @@ impl CommitTask {
             reply.record_stage("disk");
         }
         let (config_block, next) = (written.tip.last_config, written.next.clone());
-        // in force before anyone sees its block: who may not read under it does not get that block either
-        let configure = || next.into_iter().for_each(|next| self.channel.apply_config(config_block, next));
-        self.channel.ledger().commit_then(right, commit, configure)?;
+        let channel = &self.channel;
+        let publish = || {
+            // in force before anyone sees its block: who may not read under it does not get that block either
+            next.into_iter().for_each(|next| channel.apply_config(config_block, next));
+            // who was sent a block is also shown that it is written
+            channel.gauges().written(&blocks);
+        };
+        channel.ledger().commit_then(right, commit, publish)?;
         written.commit = began.elapsed();
-        self.channel.gauges().written(&blocks);
         self.channel.observer().totals().blocks_written(&blocks);
         Ok(written)
     }

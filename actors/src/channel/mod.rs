@@ -199,17 +199,19 @@ impl Channel {
     }
 
     fn store_state(&self, state: ChannelState) {
+        let now = now_ms();
         let next = match state {
             ChannelState::Retrying { pause_ms, .. } | ChannelState::Restarting { pause_ms, .. } => {
-                now_ms().saturating_add(pause_ms)
+                now.saturating_add(pause_ms)
             }
             _ => 0,
         };
-        self.next_attempt_ms.store(next, Ordering::Relaxed);
-        let before = self.state.send_replace(state);
-        if std::mem::discriminant(&before) != std::mem::discriminant(&*self.state.borrow()) {
-            self.state_since_ms.store(now_ms(), Ordering::Relaxed);
+        // the times are stored first: a reader who sees the state also sees when it began
+        if std::mem::discriminant(&state) != std::mem::discriminant(&*self.state.borrow()) {
+            self.state_since_ms.store(now, Ordering::Relaxed);
         }
+        self.next_attempt_ms.store(next, Ordering::Relaxed);
+        self.state.send_replace(state);
     }
 
     /// Returns whether this chain may still set the channel's state.
