@@ -1,6 +1,6 @@
 //! Builds a block: data, hashes, metadata and the orderer's signature, encoded in one pass.
 //!
-//! Estimated cost for ten envelopes of 1.3 KiB: data hash 9 µs, signature 17 µs, copy 1 µs.
+//! Estimated cost for ten envelopes of 1.3 KiB: data hash 9 µs, signature 17 µs, copy 1 µs. The bytes are not decoded again.
 
 use bytes::{BufMut, Bytes};
 use fabric_proto::common::{
@@ -9,8 +9,8 @@ use fabric_proto::common::{
 use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
-use super::encoded::{BlockError, EncodedBlock};
-use super::header::{data_hash, header_bytes};
+use super::encoded::{BlockError, BlockSummary, EncodedBlock, holds_config};
+use super::header::{data_hash, header_bytes, header_hash};
 use super::{Hash, METADATA_SLOTS};
 use crate::crypto::Signer;
 use crate::envelope::SignedEnvelope;
@@ -72,7 +72,16 @@ pub fn assemble(contents: BlockContents<'_>, signer: &dyn Signer, nonce: [u8; 24
     }
     put_section(&mut out, METADATA_TAG, metadata_len);
     let _ = metadata.encode(&mut out);
-    EncodedBlock::finish(out)
+    let is_config = matches!(envelopes, [envelope] if holds_config(envelope.raw()));
+    let summary = BlockSummary {
+        number,
+        previous_hash: header.previous_hash,
+        header_hash: header_hash(number.0, previous_hash, &data_hash),
+        last_config,
+        is_config,
+        envelopes: envelopes.len(),
+    };
+    EncodedBlock::finish_assembled(out, summary)
 }
 
 /// Returns the five metadata slots; peers fill the empty ones.
@@ -104,4 +113,77 @@ fn signed_metadata(
     slots[0] = Metadata { value, signatures }.encode_to_vec().into();
     slots[1] = Metadata { value: last_config.encode_to_vec().into(), signatures: Vec::new() }.encode_to_vec().into();
     Ok(slots)
+}
+
+#[cfg(test)]
+mod tests {
+    use fabric_proto::common::{ChannelHeader, Header, HeaderType, Payload};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::crypto::SignError;
+
+    struct OwnSigner(Bytes);
+
+    impl Signer for OwnSigner {
+        fn creator(&self) -> &Bytes {
+            &self.0
+        }
+        fn sign(&self, signed: &[u8]) -> Result<Bytes, SignError> {
+            Ok(Bytes::copy_from_slice(&signed[..signed.len().min(70)]))
+        }
+    }
+
+    fn envelope(header_type: i32, data: Vec<u8>) -> SignedEnvelope {
+        let channel_header = ChannelHeader { r#type: header_type, ..ChannelHeader::default() };
+        let header = Header { channel_header: channel_header.encode_to_vec().into(), signature_header: Bytes::new() };
+        let payload = Payload { header: Some(header), data: data.into() };
+        SignedEnvelope::from_parts(payload.encode_to_vec().into(), "signature".into())
+    }
+
+    fn summary_of(block: &EncodedBlock) -> impl PartialEq + std::fmt::Debug {
+        let hashes = (block.previous_hash().clone(), *block.header_hash());
+        (block.number(), hashes, block.last_config(), block.is_config(), block.envelopes())
+    }
+
+    proptest! {
+        #[test]
+        fn an_assembled_block_is_what_its_bytes_are_read_as(
+            number in 0..u64::MAX,
+            last_config in any::<u64>(),
+            previous_hash in any::<[u8; 32]>(),
+            header_type in prop::sample::select(vec![
+                HeaderType::EndorserTransaction, HeaderType::Config, HeaderType::OrdererTransaction, HeaderType::Message,
+            ]),
+            data in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..4),
+            consenter_metadata in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let envelopes: Vec<_> = data.into_iter().map(|data| envelope(header_type as i32, data)).collect();
+            let contents = BlockContents {
+                number: BlockNumber(number),
+                previous_hash: &previous_hash,
+                envelopes: &envelopes,
+                last_config: BlockNumber(last_config),
+                consenter_metadata: consenter_metadata.into(),
+            };
+            let assembled = assemble(contents, &OwnSigner("creator".into()), [7; 24]).expect("a block");
+            let read = EncodedBlock::parse(&assembled.block_bytes()).expect("a block");
+            prop_assert_eq!(summary_of(&assembled), summary_of(&read));
+            prop_assert_eq!(assembled.deliver_frame(), read.deliver_frame());
+        }
+    }
+
+    #[test]
+    fn a_block_that_none_can_follow_is_not_made() {
+        let envelopes = [envelope(0, Vec::new())];
+        let contents = BlockContents {
+            number: BlockNumber(u64::MAX),
+            previous_hash: &[0; 32],
+            envelopes: &envelopes,
+            last_config: BlockNumber(0),
+            consenter_metadata: Bytes::new(),
+        };
+        let made = assemble(contents, &OwnSigner(Bytes::new()), [0; 24]);
+        assert!(matches!(made, Err(BlockError::LastNumber(_))), "{made:?}");
+    }
 }

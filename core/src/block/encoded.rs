@@ -34,12 +34,18 @@ pub struct EncodedBlock(Arc<Inner>);
 struct Inner {
     frame: Bytes,
     block_at: usize,
-    number: BlockNumber,
-    previous_hash: Bytes,
-    header_hash: Hash,
-    last_config: BlockNumber,
-    is_config: bool,
-    envelopes: usize,
+    summary: BlockSummary,
+}
+
+/// The values of a block that are read without decoding it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BlockSummary {
+    pub(super) number: BlockNumber,
+    pub(super) previous_hash: Bytes,
+    pub(super) header_hash: Hash,
+    pub(super) last_config: BlockNumber,
+    pub(super) is_config: bool,
+    pub(super) envelopes: usize,
 }
 
 /// The bytes are not a block that this node would store or send.
@@ -133,52 +139,51 @@ impl EncodedBlock {
         buffer
     }
 
-    /// Finishes a buffer from `with_headroom`: writes the prefix into the headroom and parses the block.
-    pub(super) fn finish(mut buffer: BytesMut) -> Result<Self, BlockError> {
-        let block_len = buffer.len() - HEADROOM_BYTES;
-        if block_len > MAX_BLOCK_BYTES {
-            return Err(BlockError::TooLarge { bytes: block_len });
-        }
-        let frame_at = write_prefix(&mut buffer[..HEADROOM_BYTES], block_len);
-        let frame = buffer.freeze().slice(frame_at..);
-        let block_at = HEADROOM_BYTES - frame_at;
+    /// Finishes a buffer from `with_headroom`: parses the block and checks its data hash.
+    fn finish(buffer: BytesMut) -> Result<Self, BlockError> {
+        let (frame, block_at) = seal(buffer)?;
         let block: Block = lenient::decode(frame.slice(block_at..)).map_err(BlockError::Block)?;
         let header = block.header.ok_or(BlockError::NoHeader)?;
         let number = BlockNumber(header.number);
-        if number.0 == u64::MAX {
-            return Err(BlockError::LastNumber(number));
-        }
+        check_number(number)?;
         let data = block.data.unwrap_or_default().data;
         let computed = data_hash(data.iter().map(Bytes::as_ref));
         if computed != header.data_hash.as_ref() {
             return Err(BlockError::DataHash { number, header: hex(&header.data_hash), data: hex(&computed) });
         }
         let slots = block.metadata.unwrap_or_default().metadata;
-        Ok(Self(Arc::new(Inner {
-            block_at,
+        let summary = BlockSummary {
             number,
             header_hash: header_hash(header.number, &header.previous_hash, &header.data_hash),
             previous_hash: header.previous_hash,
             last_config: last_config(number, &slots)?,
-            is_config: data.len() == 1 && holds_config(&data[0]),
+            is_config: matches!(&data[..], [envelope] if holds_config(envelope)),
             envelopes: data.len(),
-            frame,
-        })))
+        };
+        Ok(Self(Arc::new(Inner { frame, block_at, summary })))
+    }
+
+    /// Finishes a buffer from `with_headroom` with a block that this node has just encoded: its bytes are not decoded, and
+    /// its data is not hashed again.
+    pub(super) fn finish_assembled(buffer: BytesMut, summary: BlockSummary) -> Result<Self, BlockError> {
+        check_number(summary.number)?;
+        let (frame, block_at) = seal(buffer)?;
+        Ok(Self(Arc::new(Inner { frame, block_at, summary })))
     }
 
     /// Returns the number in the header.
     pub fn number(&self) -> BlockNumber {
-        self.0.number
+        self.0.summary.number
     }
 
     /// Returns the hash of the previous block's header; empty in block 0.
     pub fn previous_hash(&self) -> &Bytes {
-        &self.0.previous_hash
+        &self.0.summary.previous_hash
     }
 
     /// Returns the hash of this block's header.
     pub fn header_hash(&self) -> &Hash {
-        &self.0.header_hash
+        &self.0.summary.header_hash
     }
 
     /// Returns the serialized `Block`.
@@ -194,10 +199,10 @@ impl EncodedBlock {
     /// Returns the block without its data as one message of a Deliver stream, gRPC prefix included. A config block
     /// keeps its data, because the subscriber has to follow the configuration.
     pub fn header_frame(&self) -> Bytes {
-        if self.0.is_config {
+        if self.0.summary.is_config {
             return self.deliver_frame();
         }
-        // decodes, because the bytes were decoded when this value was created
+        // decodes, because the bytes were decoded or encoded when this value was created
         let mut block = self.decode();
         block.data = None;
         let response = DeliverResponse { r#type: Some(deliver_response::Type::Block(block)) };
@@ -213,17 +218,14 @@ impl EncodedBlock {
         let mut buffer = Self::with_headroom(block.encoded_len());
         // a BytesMut grows as needed: encoding into it cannot fail
         let _ = block.encode(&mut buffer);
+        // not larger than the block itself
         let block_len = buffer.len() - HEADROOM_BYTES;
         let frame_at = write_prefix(&mut buffer[..HEADROOM_BYTES], block_len);
+        let previous_hash = Bytes::copy_from_slice(&self.0.summary.previous_hash);
         Self(Arc::new(Inner {
             frame: buffer.freeze().slice(frame_at..),
             block_at: HEADROOM_BYTES - frame_at,
-            number: self.0.number,
-            previous_hash: Bytes::copy_from_slice(&self.0.previous_hash),
-            header_hash: self.0.header_hash,
-            last_config: self.0.last_config,
-            is_config: self.0.is_config,
-            envelopes: self.0.envelopes,
+            summary: BlockSummary { previous_hash, ..self.0.summary.clone() },
         }))
     }
 
@@ -234,17 +236,17 @@ impl EncodedBlock {
 
     /// Returns the number of the newest config block up to this one, from the block's metadata.
     pub fn last_config(&self) -> BlockNumber {
-        self.0.last_config
+        self.0.summary.last_config
     }
 
     /// Whether this is a block that changes a channel's configuration or creates a channel.
     pub fn is_config(&self) -> bool {
-        self.0.is_config
+        self.0.summary.is_config
     }
 
     /// Returns the number of envelopes in the block.
     pub fn envelopes(&self) -> usize {
-        self.0.envelopes
+        self.0.summary.envelopes
     }
 
     /// Returns the size of the serialized `Block` in bytes.
@@ -256,10 +258,10 @@ impl EncodedBlock {
 impl fmt::Debug for EncodedBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EncodedBlock")
-            .field("number", &self.0.number)
-            .field("envelopes", &self.0.envelopes)
+            .field("number", &self.0.summary.number)
+            .field("envelopes", &self.0.summary.envelopes)
             .field("size_bytes", &self.size_bytes())
-            .field("header_hash", &hex(&self.0.header_hash))
+            .field("header_hash", &hex(&self.0.summary.header_hash))
             .finish_non_exhaustive()
     }
 }
@@ -274,6 +276,21 @@ pub(crate) fn frame_message(message: &impl prost::Message) -> Bytes {
     // a BytesMut grows as needed: encoding into it cannot fail
     let _ = message.encode(&mut frame);
     frame.freeze()
+}
+
+/// Writes the prefix into the headroom. Returns the buffer from the prefix on, and the offset of the block in it.
+fn seal(mut buffer: BytesMut) -> Result<(Bytes, usize), BlockError> {
+    let block_len = buffer.len() - HEADROOM_BYTES;
+    if block_len > MAX_BLOCK_BYTES {
+        return Err(BlockError::TooLarge { bytes: block_len });
+    }
+    let frame_at = write_prefix(&mut buffer[..HEADROOM_BYTES], block_len);
+    Ok((buffer.freeze().slice(frame_at..), HEADROOM_BYTES - frame_at))
+}
+
+/// Returns an error if no block could follow a block of this number.
+fn check_number(number: BlockNumber) -> Result<(), BlockError> {
+    if number.0 == u64::MAX { Err(BlockError::LastNumber(number)) } else { Ok(()) }
 }
 
 /// Writes gRPC prefix, tag and length so that they end where `headroom` ends; returns the offset where they begin.
@@ -310,7 +327,8 @@ fn last_config(number: BlockNumber, slots: &[Bytes]) -> Result<BlockNumber, Bloc
     Ok(BlockNumber(plain.index))
 }
 
-fn holds_config(envelope: &Bytes) -> bool {
+/// Returns whether an envelope changes a channel's configuration or creates a channel.
+pub(super) fn holds_config(envelope: &Bytes) -> bool {
     let header_type = || -> Result<i32, prost::DecodeError> {
         let envelope: Envelope = lenient::decode(envelope.clone())?;
         let payload: Payload = lenient::decode(envelope.payload)?;
