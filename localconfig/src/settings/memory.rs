@@ -30,11 +30,11 @@ pub(super) struct ConfiguredLimits {
 }
 
 impl ConfiguredLimits {
-    /// Returns all limits: half of the memory is for clients, an eighth for outgoing blocks, a sixteenth for
-    /// the logs of channels that Raft orders, a sixty-fourth for the block cache, and the rest for the rest of the process and
-    /// for what allocators leave unused. (With three
-    /// sixteenths for outgoing blocks, and as much for the cache, an hour among hostile clients took 387 of 384 MB.)
-    /// A subscriber that is so far behind that its next block was evicted from the cache reads it from the ledger.
+    /// Returns all limits: half of the memory is for clients, an eighth for outgoing blocks, a sixteenth for the logs
+    /// of channels that Raft orders, a sixty-fourth for the block cache, and the rest for the rest of the process and
+    /// for what allocators leave unused. (With three sixteenths for outgoing blocks, and as much for the cache, an hour
+    /// among hostile clients took 387 of 384 MB.) A subscriber that is so far behind that its next block was evicted
+    /// from the cache reads it from the ledger.
     pub(super) fn shares(self, machine_bytes: u64) -> Limits {
         let memory = if self.memory > 0 { self.memory } else { (machine_bytes / 4).min(DEFAULT_MAX_BYTES) };
         let memory = usize::try_from(memory.max(LEAST_BYTES)).unwrap_or(usize::MAX);
