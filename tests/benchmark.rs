@@ -189,7 +189,7 @@ async fn a_node_at_an_address_is_measured_at_a_rate_beside_another() {
         assert!(run["cpu_micros"].is_null(), "nobody said which process it is");
     }
     let refused = benchmark(&node, "--dev net -c other", &["--address", &first.address]);
-    assert_refused(&refused, &["who asks for a block of channel other is told NOT_FOUND"]);
+    assert_refused(&refused, &["a request for a block of channel other ends with NOT_FOUND"]);
     first.stop().await;
     second.stop().await;
 }

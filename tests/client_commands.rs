@@ -210,7 +210,7 @@ async fn a_handshake_that_fails_is_one_plain_line_and_nothing_may_be_in_the_chai
     let cases = [
         (to(&secured.address, &[]), "it wants TLS: give --tls and --cafile"),
         (to(&plain.address, &trusting), "it may not speak TLS"),
-        (to(&secured.address, &trusting), "it lets in only who shows a client certificate"),
+        (to(&secured.address, &trusting), "it requires a client certificate"),
         (
             to(
                 &secured.address,

@@ -182,7 +182,7 @@ async fn a_development_network_serves_at_once_and_goes_on_where_it_was() {
     let setup = Setup::without_channels().arguments(&["start", "--dev", "net"]);
     let mut node = setup.start().await;
     let greeting = node.wait_for_stdout("orderer health --dev").await;
-    for part in ["A development network made in", "devchannel", "peer channel fetch newest", &node.address] {
+    for part in ["A development network created in", "devchannel", "peer channel fetch newest", &node.address] {
         assert!(greeting.contains(part), "{greeting}");
     }
     // the printed commands work in any directory
@@ -215,7 +215,7 @@ async fn a_development_network_serves_at_once_and_goes_on_where_it_was() {
     node.stop().await;
 
     let mut node = setup.start().await;
-    assert!(node.wait_for_stdout("orderer health --dev").await.contains("A development network goes on in"));
+    assert!(node.wait_for_stdout("orderer health --dev").await.contains("A development network continued in"));
     let client = node.client().await;
     let chain = client.chain(&user, "devchannel").await;
     assert_eq!(chain.len(), 3);

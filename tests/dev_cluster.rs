@@ -129,7 +129,7 @@ async fn three_orderers_order_together_and_one_that_dies_comes_back() {
     let cluster = Cluster::new();
     let mut node = cluster.setup.spawn();
     let greeting = node.wait_for_stdout("orderer health --dev").await;
-    assert!(greeting.contains("A development network made in"), "{greeting}");
+    assert!(greeting.contains("A development network created in"), "{greeting}");
     for place in 0..3 {
         assert!(greeting.contains(&format!("127.0.0.1:{}", cluster.base + 10 * place)), "{greeting}");
         cluster.orders(place, &format!("by the first processes {place}")).await;
@@ -174,7 +174,7 @@ async fn three_orderers_order_together_and_one_that_dies_comes_back() {
 
     // the existing network determines the number of orderers
     let mut node = cluster.setup.again(&["start", "--dev", "net"]).spawn();
-    assert!(node.wait_for_stdout("orderer health --dev").await.contains("A development network goes on in"));
+    assert!(node.wait_for_stdout("orderer health --dev").await.contains("A development network continued in"));
     assert!(cluster.chain(6).await == chain);
     // the supervising process is gone
     node.kill();

@@ -205,7 +205,7 @@ fn what_cannot_be_made_is_refused_with_the_reason() {
     let cases: [(&str, &str, &str, &str); 8] = [
         ("x: 1", "--outputBlock", "AppSolo", "x: unknown key"),
         ("", "--outputBlock", "Nobody", "there is no profile Nobody, only SysSolo, SysKafka, AppChan"),
-        ("", "--outputBlock", "AppChan", "profile AppChan: Orderer: a genesis block says who orders"),
+        ("", "--outputBlock", "AppChan", "profile AppChan: Orderer: a genesis block names the orderers"),
         ("", "--outputCreateChannelTx", "AppSolo", "a channel is created for a Consortium, and none is named"),
         ("", "--outputCreateChannelTx", "SysSolo", "a channel is created with an Application section"),
         (

@@ -60,9 +60,13 @@ async fn what_is_wrong_is_named_and_what_is_said_mends_it() {
     // checks the brokers against the ledger as well
     let ended = check(&setup, &[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    for found in
-        ["is led by broker 1", "takes records from us", "can be read", "keeps its records", "takes records up to"]
-    {
+    for found in [
+        "is led by broker 1",
+        "accepts records from this client",
+        "can be read",
+        "keeps its records",
+        "accepts records up to",
+    ] {
         assert!(ended.stdout.contains(found), "{found} not in {ended:?}");
     }
     assert!(ended.stdout.contains("has the 0 records that this node's chain needs next"), "{ended:?}");
@@ -72,9 +76,9 @@ async fn what_is_wrong_is_named_and_what_is_said_mends_it() {
         brokers.command(CONFIGS, &of);
     };
     for (spoilt, found, is_error) in [
-        ("retention.ms=60000", "forgets records (retention.ms=60000)", false),
-        ("unclean.leader.election.enable=true", "lets a broker lead that lacks records", true),
-        ("max.message.bytes=2000", "takes records up to 2000 bytes", true),
+        ("retention.ms=60000", "deletes records (retention.ms=60000)", false),
+        ("unclean.leader.election.enable=true", "lets a broker become the leader that lacks records", true),
+        ("max.message.bytes=2000", "accepts records up to 2000 bytes", true),
         ("cleanup.policy=compact", "is compacted", true),
     ] {
         alter(spoilt);

@@ -155,7 +155,7 @@ async fn a_topic_that_is_gone_or_another_fails_the_channel_until_somebody_acts()
     forget_topic(&brokers).await;
     let mut node = setup.spawn();
     node.line("channel has failed; its blocks can still be read").await;
-    check_failed(&node.client().await, &["topic app: does not exist", "see to the topic"]).await;
+    check_failed(&node.client().await, &["topic app: does not exist", "check the topic"]).await;
     node.stop().await;
 
     make_topic(&brokers, 1).await;
@@ -196,7 +196,7 @@ async fn a_topic_trimmed_past_what_was_taken_fails_the_channel_and_no_other_orde
 
     let mut node = late.spawn();
     node.line("channel has failed; its blocks can still be read").await;
-    check_failed(&node.client().await, &[&format!("the topic starts at offset {end}"), "see to the topic"]).await;
+    check_failed(&node.client().await, &[&format!("the topic starts at offset {end}"), "check the topic"]).await;
     node.stop().await;
     client.order([transaction(&user, CHANNEL, "the other goes on")]).await;
     other.stop().await;
@@ -225,7 +225,7 @@ async fn records_of_strangers_are_skipped_and_a_poison_record_fails_the_channel(
     // Kafka's clients cannot write such a record, and Go clients cannot read it
     raw_grpc::produce_null_header(&brokers.addresses(Listener::Plain)[0], CHANNEL);
     node.line("channel has failed; its blocks can still be read").await;
-    check_failed(&client, &["cannot be read", "see to the topic"]).await;
+    check_failed(&client, &["cannot be read", "check the topic"]).await;
     node.stop().await;
     let mut node = setup.spawn();
     node.line("channel has failed; its blocks can still be read").await;

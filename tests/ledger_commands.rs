@@ -212,7 +212,7 @@ fn ledger_of(desk: &Desk, blocks: &[EncodedBlock]) {
     let ledger = Ledger::create(&file, &channel, &blocks[0], Options::default()).unwrap();
     ledger
         .commit(
-            &mut ledger.try_write_right().unwrap(),
+            &mut ledger.try_write_permit().unwrap(),
             CommitBatch { blocks: blocks[1..].to_vec(), ..CommitBatch::default() },
         )
         .unwrap();
@@ -267,7 +267,7 @@ async fn a_pruned_chain_serves_what_is_left_and_says_what_is_gone() {
     assert_eq!(desk.blocks("mychan"), all, "nothing was removed");
     let said = desk.done(&["prune", "--channel", "mychan", "--before", "100"]);
     assert!(said.contains("100 blocks removed, the chain begins at block 100 now"), "{said}");
-    desk.refused(&["prune", "--channel", "mychan", "--before", "99"], &["before 100 are gone already"]);
+    desk.refused(&["prune", "--channel", "mychan", "--before", "99"], &["before 100 are already pruned"]);
     let said = desk.done(&["prune", "--channel", "mychan", "--keep", "5"]);
     assert!(said.contains("42 blocks removed, the chain begins at block 142 now"), "{said}");
     let before = desk.json(&["stats", "--channel", "mychan"])[0]["used_bytes"].as_u64().unwrap();

@@ -192,7 +192,7 @@ fn a_removal_of_blocks_or_of_free_space_that_is_killed_loses_nothing_that_stays(
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     let made = Ledger::create(&file, &ChannelId::parse("mychan").unwrap(), &chain[0], Options::default()).unwrap();
     made.commit(
-        &mut made.try_write_right().unwrap(),
+        &mut made.try_write_permit().unwrap(),
         CommitBatch { blocks: chain[1..].to_vec(), ..CommitBatch::default() },
     )
     .unwrap();

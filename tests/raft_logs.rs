@@ -81,7 +81,7 @@ fn a_node_goes_on_as_the_same_consenter_and_back() {
     assert!(said.contains("name the folder by --wal"), "{said}");
     // the ledger is imported already, but its log is still missing
     let said = desk.import(&["--wal", text(&wal), "--snapshots", text(&snapshots)]).stdout;
-    assert!(said.contains("is here already") && said.contains("goes on as consenter 2 in term 2"), "{said}");
+    assert!(said.contains("is here already") && said.contains("continues as consenter 2 in term 2"), "{said}");
     let said = desk.import(&["--wal", text(&wal), "--snapshots", text(&snapshots)]).stdout;
     assert!(said.contains("is here already") && !said.contains("consenter"), "{said}");
 

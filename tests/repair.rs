@@ -47,7 +47,7 @@ fn imported(genesis: &[u8]) -> Setup {
     fs::write(&file, Block::decode(genesis).unwrap().encode_length_delimited_to_vec()).unwrap();
     let import = setup.again(&["ledger", "import", "--from", file.to_str().unwrap()]).run();
     assert_eq!(import.code, Some(0), "{import:?}");
-    assert!(import.stdout.contains("can be read, but not go on here"), "{import:?}");
+    assert!(import.stdout.contains("can be read, but cannot continue here"), "{import:?}");
     setup
 }
 

@@ -216,7 +216,7 @@ async fn a_commit_that_does_not_end_is_said_and_does_not_end_the_node() {
     let mut stream = client.broadcasting().await;
     stream.send(transaction(&TestIdentity::user(1), "app", "x")).await;
     let line = node.line("actor is stuck channel=").await;
-    assert!(line.contains("registrar/app/block-writer") && line.contains("see to the disk"), "{line}");
+    assert!(line.contains("registrar/app/block-writer") && line.contains("check the disk"), "{line}");
     ear.forget();
     for _ in 0..3 {
         ear.wait_for("WATCHDOG=1");

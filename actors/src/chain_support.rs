@@ -33,12 +33,12 @@ const ACTION_RESTARTS: &str = "its ledger is intact: find the cause in the log, 
 const ACTION_OUR_PART: &str = "have this node sign as an orderer that the channel's BlockValidation accepts (General.LocalMSPID, General.LocalMSPDir; a new certificate of the same MSP is read while the node runs) and show its consenter's TLS certificate, or change the channel's configuration; then restart the channel";
 /// Action for the operator of a channel whose configuration contradicts itself about its consenters, so that no orderer can
 /// serve it.
-const ACTION_METADATA: &str = "send a config update that mends it, by which this node alone orders the channel (osnadmin channel update, or Broadcast), or remove the channel";
+const ACTION_METADATA: &str = "send a config update that repairs it, by which this node alone orders the channel (osnadmin channel update, or Broadcast), or remove the channel";
 /// Action for the operator of a channel whose configuration this version does not support.
 const ACTION_CONFIGURATION: &str = "change the channel's configuration, or use a version that supports it";
 
 /// Action for the operator of a channel whose signer failed for a moment.
-const ACTION_TOKEN: &str = "nothing, if it does not repeat";
+const ACTION_TOKEN: &str = "no action is needed unless this repeats";
 /// Pause before a chain is built after the token came back.
 const SIGNER_PAUSE: Duration = Duration::from_millis(100);
 
@@ -122,7 +122,7 @@ impl ChainSupport {
         let (channel, context) = (Arc::clone(&self.channel), Arc::clone(&self.context));
         let load = async move {
             // until the writer of before has ended, whatever it still has in hand
-            let right = channel.ledger().write_right().await;
+            let permit = channel.ledger().write_permit().await;
             // a thousand channels that start together do not want a thousand threads
             let turn = Arc::clone(&context.ledger_open_permits).acquire_owned().await;
             let io = context.blocking_runtime.clone();
@@ -135,7 +135,7 @@ impl ChainSupport {
                     let exit = if e.is_temporary() { ExitReason::SignerAway } else { ExitReason::NotOurs };
                     exit(error_chain(&e))
                 })?;
-                Ok((state, right))
+                Ok((state, permit))
             })
             .await
             .unwrap_or_else(|panicked| Err(ExitReason::Panicked(panicked.to_string())))
@@ -144,14 +144,14 @@ impl ChainSupport {
         let loaded = load.into_actor(self).map(move |loaded, support, ctx| {
             drop(starting);
             match loaded {
-                Ok((state, right)) => support.start_children(state, right, ctx),
+                Ok((state, permit)) => support.start_children(state, permit, ctx),
                 Err(exit) => support.on_chain_exit(&exit, ctx),
             }
         });
         ctx.spawn(loaded);
     }
 
-    fn start_children(&mut self, state: ChainResumePoint, right: WritePermit, ctx: &mut Context<Self>) {
+    fn start_children(&mut self, state: ChainResumePoint, permit: WritePermit, ctx: &mut Context<Self>) {
         self.generation += 1;
         self.channel.gauges().reset();
         self.channel.apply_config(state.tip.last_config, Arc::clone(&state.snapshot));
@@ -168,7 +168,7 @@ impl ChainSupport {
             self.registrar.new_channel.clone(),
             state.tip,
             state.next_sequence,
-            right,
+            permit,
             Arc::clone(&writer_status),
             children.guard(WRITER),
         );
@@ -197,7 +197,7 @@ impl ChainSupport {
             context: Arc::clone(&self.context),
             state,
             writer: writer.clone(),
-            voice: self.channel.acquire_state_lease(),
+            lease: self.channel.acquire_state_lease(),
             children,
         };
         match engine {

@@ -57,17 +57,17 @@ pub(crate) async fn rechecked(
     if is_config {
         signing_on_own_thread(work).await
     } else {
-        let judged = io.spawn_blocking(work).await.map_err(|error| OwnThreadError::Panicked(error.to_string()))?;
-        judged.map_err(OwnThreadError::Sign)
+        let validated = io.spawn_blocking(work).await.map_err(|error| OwnThreadError::Panicked(error.to_string()))?;
+        validated.map_err(OwnThreadError::Sign)
     }
 }
 
 /// Separates the verdict on a message from a failure to sign that is over when the key can be used again. A message of which
 /// nothing is known must not count as invalid.
-pub(crate) fn signed<T>(judged: Result<T, Rejection>) -> Result<Result<T, Rejection>, SignError> {
-    match judged {
+pub(crate) fn signed<T>(verdict: Result<T, Rejection>) -> Result<Result<T, Rejection>, SignError> {
+    match verdict {
         Err(Rejection::Sign(error)) if error.is_temporary() => Err(error),
-        judged => Ok(judged),
+        verdict => Ok(verdict),
     }
 }
 

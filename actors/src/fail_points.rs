@@ -1,11 +1,11 @@
 //! Faults on demand, for tests alone: this module is only compiled with the feature `fail-points`, which no release has.
 //!
 //! A point is each place where an actor begins an activity: its path in the tree and the task, such as
-//! `registrar/mychannel/solo-chain:Order`. A whole program reads the variable `FAILPOINTS`, a list such as
+//! `registrar/mychannel/solo-chain:Order`. `PATH:TASK@thread` is where another thread begins that task for the actor. A whole program reads the variable `FAILPOINTS`, a list such as
 //! `PATH:TASK=panic;PATH:TASK=stuck(7000)`; `TASK=2*panic` does it twice.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The failure that a fail point injects.
@@ -15,13 +15,21 @@ pub enum FailAction {
     Panic,
     /// The handler, and with it its thread, sleeps for this duration.
     Stuck(Duration),
+    /// The handler, or the other thread, waits until [`FailPoints::release`].
+    Held,
     /// The operation returns an error, where that is possible (a commit).
     Error,
 }
 
 /// The points of one tree.
 #[derive(Clone, Debug, Default)]
-pub struct FailPoints(Arc<Mutex<BTreeMap<String, (FailAction, usize)>>>);
+pub struct FailPoints(Arc<Points>);
+
+#[derive(Debug, Default)]
+struct Points {
+    set: Mutex<BTreeMap<String, (FailAction, usize)>>,
+    released: Condvar,
+}
 
 impl FailPoints {
     /// Reads the fail points of the variable `FAILPOINTS`.
@@ -46,12 +54,22 @@ impl FailPoints {
 
     /// Sets the failure that the next `times` hits of the point meet.
     pub fn set(&self, point: &str, fault: FailAction, times: usize) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(point.to_owned(), (fault, times));
+        self.lock().insert(point.to_owned(), (fault, times));
     }
 
     /// Returns the number of hits that the point will still fail.
     pub fn remaining(&self, point: &str) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(point).map_or(0, |&(_, times)| times)
+        self.lock().get(point).map_or(0, |&(_, times)| times)
+    }
+
+    /// Removes the point, and lets go on those that are held there.
+    pub fn release(&self, point: &str) {
+        self.lock().remove(point);
+        self.0.released.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (FailAction, usize)>> {
+        self.0.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Meets the failure that is set for this point, if any, and counts it.
@@ -63,7 +81,7 @@ impl FailPoints {
     /// The failure is [`FailAction::Panic`].
     pub fn trigger(&self, path: &str, task: &str) -> Result<(), String> {
         let fault = {
-            let mut points = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut points = self.lock();
             if points.is_empty() {
                 return Ok(());
             }
@@ -78,6 +96,11 @@ impl FailPoints {
         match fault {
             FailAction::Panic => panic!("fail point {path}:{task}"),
             FailAction::Stuck(pause) => std::thread::sleep(pause),
+            FailAction::Held => {
+                let point = format!("{path}:{task}");
+                let is_held = |points: &mut BTreeMap<_, _>| points.contains_key(&point);
+                drop(self.0.released.wait_while(self.lock(), is_held));
+            }
             FailAction::Error => return Err(format!("fail point {path}:{task}")),
         }
         Ok(())

@@ -203,9 +203,8 @@ impl LedgerProvider {
         Ok(())
     }
 
-    /// Creates the ledger of a channel that was joined with a later block than its first, which is stored beside the ledger.
-    /// Performs
-    /// blocking I/O.
+    /// Creates the ledger of a channel that was joined with a later block than its first, which is stored beside the
+    /// ledger. Performs blocking I/O.
     pub fn create_joined(
         &self,
         channel: &ChannelId,

@@ -48,7 +48,7 @@ pub enum JoinError {
     #[error("cannot join: {0}")]
     Ledger(String),
     /// The node is stopping, or its Registrar restarts.
-    #[error("cannot join: the orderer takes no such request now")]
+    #[error("cannot join: the orderer accepts no such request now")]
     Unavailable,
 }
 
@@ -69,7 +69,7 @@ pub enum RemoveError {
     #[error("cannot remove: {0}")]
     Ledger(String),
     /// The node is stopping, or its Registrar restarts.
-    #[error("cannot remove: the orderer takes no such request now")]
+    #[error("cannot remove: the orderer accepts no such request now")]
     Unavailable,
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests send one message at a time")]
 
+mod config_message;
 mod faults;
 mod kafka;
 mod own_part;
@@ -20,21 +21,24 @@ use orderer_core::envelope::SignedEnvelope;
 use orderer_core::supervision::RestartPolicy;
 use orderer_core::types::{BlockNumber, ChannelId};
 use orderer_kafka::testing::FakeCluster;
-
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::channel::{Channel, ChannelEntry, ChannelRegistry, ChannelState, KillActor};
 use crate::consensus::Consenters;
 use crate::consensus::kafka::{KafkaConsenter, KafkaContext, RetryPolicy};
 use crate::consensus::solo::SoloConsenter;
+use crate::fail_points::FailAction;
 use crate::ledger_provider::{BlockCacheConfig, LedgerProvider};
-use crate::mailbox::{OrderResult, ValidatedEnvelope};
+use crate::mailbox::{OrderError, OrderResult, ValidatedEnvelope};
 use crate::node_context::{Durability, NodeContext, SignerCell};
 use crate::participation::RestartError;
 use crate::registrar::Registrar;
 use crate::status::StatusBoard;
 use crate::supervision::{PanicNow, install_panic_hook};
 use crate::system::{ActorTree, start_arbiters};
+
+use config_message::{config_message, larger_batches};
 
 const NET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/net");
 
@@ -180,17 +184,29 @@ impl World {
         channel.gate().order(ValidatedEnvelope { envelope, validated_at, is_config: false }).await
     }
 
-    /// Sends envelopes with these texts as one message; those with `true` claim to be config messages.
-    fn order_together(&self, name: &str, texts: &[(&str, bool)]) -> Vec<oneshot::Receiver<OrderResult>> {
+    /// Returns an envelope with this text; `is_config` claims that it is a config message.
+    fn envelope(&self, name: &str, text: &str, is_config: bool) -> ValidatedEnvelope {
+        let envelope = SignedEnvelope::from_parts(Bytes::copy_from_slice(text.as_bytes()), Bytes::new());
+        ValidatedEnvelope { envelope, validated_at: self.channel(name).snapshot().sequence(), is_config }
+    }
+
+    /// Sends these envelopes as one message.
+    fn order_together(&self, name: &str, envelopes: Vec<ValidatedEnvelope>) -> Vec<oneshot::Receiver<OrderResult>> {
         let channel = self.channel(name);
-        let admitted = texts.iter().map(|&(text, is_config)| {
-            let envelope = SignedEnvelope::from_parts(Bytes::copy_from_slice(text.as_bytes()), Bytes::new());
-            let validated_at = channel.snapshot().sequence();
-            channel.gate().try_admit(ValidatedEnvelope { envelope, validated_at, is_config }).expect("there is room")
-        });
-        let (orders, answers) = admitted.unzip();
+        let admit = |envelope| channel.gate().try_admit(envelope).expect("there is room");
+        let (orders, answers) = envelopes.into_iter().map(admit).unzip();
         assert!(channel.gate().send(orders));
         answers
+    }
+
+    /// Waits until each arbiter has processed what it had been sent.
+    async fn arbiters_have_run(&self) {
+        // an actor that the first round wakes has run by the end of the second
+        for arbiter in self.context.arbiters.iter().chain(&self.context.arbiters) {
+            let (done, ran) = oneshot::channel();
+            assert!(arbiter.spawn_fn(move || done.send(()).expect("the test waits")));
+            ran.await.expect("the arbiter runs");
+        }
     }
 
     async fn order_and_wait(&self, name: &str, text: &str) -> bool {
@@ -241,13 +257,46 @@ async fn envelopes_behind_config_messages_of_one_batch_are_ordered_in_their_orde
     let world = World::start(folder.path(), Durability::Disk).await;
     let sent = [("one", false), ("no configuration", true), ("two", false), ("nor this", true), ("three", false)];
     let mut accepted = Vec::new();
-    for answer in world.order_together("app", &sent) {
+    let envelopes = sent.map(|(text, is_config)| world.envelope("app", text, is_config)).into();
+    for answer in world.order_together("app", envelopes) {
         accepted.push(matches!(answer.await, Ok(Ok(()))));
     }
     assert_eq!(accepted, [true, false, true, false, true]);
     // each config message ended the batch before it
     world.until_height("app", 4).await;
     assert_eq!(world.chain("app"), ["one", "two", "three"]);
+}
+
+#[actix::test]
+async fn nothing_is_ordered_while_a_config_message_is_applied() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path(), Durability::Disk).await;
+    let points = world.context.status_board.fail_points();
+    let applying = "registrar/app/solo-chain:Apply@thread";
+    points.set(applying, FailAction::Held, 1);
+    let config = larger_batches(&world.channel("app").snapshot());
+    let config = ValidatedEnvelope { envelope: config.envelope, validated_at: config.sequence, is_config: true };
+    let envelope = |text| world.envelope("app", text, false);
+    let same_message = world.order_together("app", vec![envelope("before"), config, envelope("behind")]);
+    let next_message = world.order_together("app", vec![envelope("later")]);
+    while points.remaining(applying) > 0 {
+        tokio::task::yield_now().await;
+    }
+    world.arbiters_have_run().await;
+    let Ok([before, config, behind]) = <[_; 3]>::try_from(same_message) else { panic!("three answers") };
+    let Ok([later]) = <[_; 1]>::try_from(next_message) else { panic!("one answer") };
+    assert_eq!(before.await, Ok(Ok(())), "what is before the config message waits for nothing");
+    let mut waiting = [config, behind, later];
+    assert!(waiting.iter_mut().all(|answer| answer.try_recv() == Err(TryRecvError::Empty)));
+    assert_eq!(world.chain("app"), ["before"]);
+    points.release(applying);
+    let [config, behind, later] = waiting;
+    assert_eq!(config.await, Ok(Ok(())));
+    // both were revalidated under the new configuration, under which nobody may send them
+    for answer in [behind, later] {
+        assert!(matches!(answer.await, Ok(Err(OrderError::NoLongerValid { .. }))));
+    }
+    assert_eq!(world.channel("app").ledger().height(), 3);
 }
 
 #[actix::test]
@@ -408,7 +457,7 @@ async fn every_actor_publishes_its_state() {
 }
 
 #[test]
-fn no_handler_forgets_to_say_what_it_has_in_hand() {
+fn every_handler_begins_by_recording_its_activity() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut folders = vec![source];
     let mut handlers = 0;

@@ -52,7 +52,7 @@ struct Waiters {
 /// Too many wait for the same already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{MAX_WAITING} config updates wait to be judged already, for this channel or from this address: try again later"
+    "{MAX_WAITING} config updates already wait for validation, for this channel or from this address: try again later"
 )]
 pub struct TooManyWaiting;
 
@@ -165,10 +165,10 @@ pub async fn acquire_validation_permit(
 #[derive(Debug, thiserror::Error)]
 pub enum OwnThreadError {
     /// There is no thread for it.
-    #[error("a thread to judge a configuration cannot be started: {0}")]
+    #[error("cannot start a thread to validate a configuration: {0}")]
     NoThread(#[from] std::io::Error),
     /// It panicked.
-    #[error("judging a configuration panicked: {0}")]
+    #[error("validating a configuration panicked: {0}")]
     Panicked(String),
     /// The result has to be signed, and the key cannot be used now.
     #[error("sign a config message: {0}")]
@@ -304,6 +304,6 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_outcome() {
         let outcome: Result<(), OwnThreadError> = on_own_thread(|| panic!("as it says")).await;
-        assert_eq!(outcome.unwrap_err().to_string(), "judging a configuration panicked: as it says");
+        assert_eq!(outcome.unwrap_err().to_string(), "validating a configuration panicked: as it says");
     }
 }

@@ -483,5 +483,5 @@ async fn why_the_newest_configuration_is_not_known_is_told() {
     let nobody = of(Orderers::default()).await.to_string();
     assert!(nobody.ends_with(": failed connecting: nobody is there"), "{nobody}");
     let empty = of(Orderers::default().with(ONE, |_| Ok(0), |_, _| None)).await.to_string();
-    assert!(empty.ends_with("the block did not come"), "{empty}");
+    assert!(empty.ends_with("the block did not arrive"), "{empty}");
 }

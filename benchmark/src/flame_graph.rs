@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use prost::Message;
+use orderer_pprof::{Line, Profile};
+use prost::Message as _;
 
 /// Size of the picture in pixels: its width, and the height of a box.
 const WIDTH: f64 = 1200.0;
@@ -15,51 +16,6 @@ const CHARACTER: f64 = 6.6;
 const TEXT_MIN_WIDTH: f64 = 24.0;
 /// Maximum number of callers of a function in the picture.
 const DEPTH_MAX: usize = 200;
-
-/// The parts of pprof's `profile.proto` that are needed here.
-#[derive(Clone, PartialEq, Message)]
-struct Profile {
-    #[prost(message, repeated, tag = "2")]
-    sample: Vec<Sample>,
-    #[prost(message, repeated, tag = "4")]
-    location: Vec<Location>,
-    #[prost(message, repeated, tag = "5")]
-    function: Vec<Function>,
-    #[prost(string, repeated, tag = "6")]
-    string_table: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Sample {
-    /// The innermost first.
-    #[prost(uint64, repeated, tag = "1")]
-    location_id: Vec<u64>,
-    #[prost(int64, repeated, tag = "2")]
-    value: Vec<i64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Location {
-    #[prost(uint64, tag = "1")]
-    id: u64,
-    /// The innermost first, of functions that were inlined.
-    #[prost(message, repeated, tag = "4")]
-    line: Vec<Line>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct Line {
-    #[prost(uint64, tag = "1")]
-    function_id: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct Function {
-    #[prost(uint64, tag = "1")]
-    id: u64,
-    #[prost(int64, tag = "2")]
-    name: i64,
-}
 
 /// A function, as it was called by the functions above.
 #[derive(Default)]
@@ -165,18 +121,25 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use orderer_pprof::{Function, Location, Sample};
+
     use super::*;
 
     #[test]
     fn boxes_are_as_wide_as_their_share() {
-        let function = |id| Function { id, name: i64::try_from(id).expect("small") };
-        let location = |id| Location { id, line: vec![Line { function_id: id }] };
-        let sample = |stack: &[u64], count| Sample { location_id: stack.to_vec(), value: vec![count, count * 10] };
+        let function = |id| Function { id, name: i64::try_from(id).expect("small"), ..Function::default() };
+        let location = |id| Location { id, line: vec![Line { function_id: id, ..Line::default() }] };
+        let sample = |stack: &[u64], count| Sample {
+            location_id: stack.to_vec(),
+            value: vec![count, count * 10],
+            ..Sample::default()
+        };
         let profile = Profile {
             string_table: ["", "main", "a<T>", "b"].map(str::to_owned).to_vec(),
             function: (1..=3).map(function).collect(),
             location: (1..=3).map(location).collect(),
             sample: vec![sample(&[2, 1], 3), sample(&[3, 1], 1)],
+            ..Profile::default()
         };
         let svg = flame_graph(&profile.encode_to_vec(), "t").expect("is a profile");
         let of = |name: &str| svg.lines().find(|line| line.contains(&format!("<title>{name} "))).expect("a box");

@@ -174,7 +174,11 @@ impl BenchmarkTarget {
             }
             _ => "",
         };
-        anyhow::bail!("{}: who asks for a block of channel {channel} is told {}{hint}", self.name, status.as_str_name())
+        anyhow::bail!(
+            "{}: a request for a block of channel {channel} ends with {}{hint}",
+            self.name,
+            status.as_str_name()
+        )
     }
 
     /// Sends the first `count` envelopes of the load and waits for their blocks, then verifies some of its

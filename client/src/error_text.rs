@@ -77,7 +77,7 @@ fn tls(error: &rustls::Error) -> String {
         Tls::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "its certificate has expired"
         }
-        Tls::AlertReceived(AlertDescription::CertificateRequired) => "it lets in only who shows a client certificate",
+        Tls::AlertReceived(AlertDescription::CertificateRequired) => "it requires a client certificate",
         Tls::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
             "its certificate is not the one that was expected"
         }
@@ -93,7 +93,7 @@ fn tls(error: &rustls::Error) -> String {
             | AlertDescription::UnsupportedCertificate,
         ) => "it does not trust the client certificate that it was shown",
         Tls::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion) => {
-            "it speaks no version or cipher suite of TLS that is known here"
+            "it offers no version or cipher suite of TLS that this client supports"
         }
         Tls::AlertReceived(AlertDescription::NoApplicationProtocol) => {
             "it does not speak what was asked for: this may be another port"
@@ -115,7 +115,7 @@ mod tests {
         let wrapped = io::Error::other(io::Error::new(ErrorKind::InvalidData, unknown));
         assert_eq!(describe(&wrapped, true), "TLS: its certificate leads to none of the authorities that were given");
         let wanted = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
-        assert_eq!(describe(&io::Error::other(wanted), true), "TLS: it lets in only who shows a client certificate");
+        assert_eq!(describe(&io::Error::other(wanted), true), "TLS: it requires a client certificate");
         assert_eq!(describe(&io::Error::other("something else"), true), "something else");
     }
 }

@@ -90,7 +90,7 @@ impl Head {
         let failed = |why: &str| ServerPreface::Failed(why.to_owned());
         match &self.bytes[..] {
             [TLS_ALERT, ..] if !self.is_secured => failed("it wants TLS: give --tls and --cafile"),
-            [b'H', b'T', b'T', b'P', ..] => failed("it speaks HTTP/1 and not gRPC: this may be another port"),
+            [b'H', b'T', b'T', b'P', ..] => failed("it uses HTTP/1 and not gRPC: this may be the wrong port"),
             bytes if bytes.len() < HEADER_BYTES => ServerPreface::Awaited,
             bytes if bytes[TYPE_AT] == SETTINGS => ServerPreface::Settings,
             _ => failed("it does not speak gRPC: this may be another port"),

@@ -23,7 +23,7 @@ pub enum ChannelIdError {
     #[error("channel ID illegal, cannot be longer than {MAX_CHANNEL_ID_BYTES}, has {0}")]
     TooLong(usize),
     /// A character is not allowed, or not allowed in front.
-    #[error("'{0}' contains illegal characters: a channel ID begins with a-z and goes on with a-z, 0-9, '.' and '-'")]
+    #[error("'{0}' contains illegal characters: a channel ID begins with a-z, followed by a-z, 0-9, '.' and '-'")]
     Illegal(String),
 }
 

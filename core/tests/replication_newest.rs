@@ -36,7 +36,7 @@ fn the_newest_block_is_signed_as_this_nodes_configuration_asks() {
         newest(&block, &made.snapshot).unwrap_err()
     };
     let error = change(&|block| sign(block, 4, &made.people.client));
-    assert!(error.starts_with("block 6: not signed as BlockValidation asks"), "{error}");
+    assert!(error.starts_with("block 6: not signed as BlockValidation requires"), "{error}");
     let error = change(&|block| sign(block, 7, &made.people.orderer));
     assert_eq!(error, "block 6 names block 7 as the last with a configuration");
     // verified by this node's configuration, not by the one in the config block

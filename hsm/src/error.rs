@@ -91,7 +91,7 @@ impl TokenError {
                 "set General.BCCSP.PKCS11.Library to the .so file of the token's vendor, which the node's user can read"
             }
             Self::Initialize { .. } => {
-                "see to the token, its connection, and the library's own configuration, which the node's user must be able to read"
+                "check the token, its connection, and the library's own configuration, which the node's user must be able to read"
             }
             Self::NoToken { .. } => {
                 "connect the token, let the node's user access it, or set General.BCCSP.PKCS11.Label to its label"
@@ -106,11 +106,9 @@ impl TokenError {
                 "set General.BCCSP.PKCS11.AltID or KeyIDs to the CKA_ID of the certificate's own key, or leave both empty to have it found by its SKI"
             }
             Self::Kind(_) => "set General.BCCSP.Default to SW, or have a certificate issued for an ECDSA key",
-            Self::Certificate(_) => "see to the file in signcerts below General.LocalMSPDir",
-            Self::Call(_) => "see to the token and its connection; the node tries it again by itself",
-            Self::NoAnswer(_) => {
-                "see to the token and its connection; if the library does not return, restart the node"
-            }
+            Self::Certificate(_) => "check the file in signcerts below General.LocalMSPDir",
+            Self::Call(_) => "check the token and its connection; the node retries by itself",
+            Self::NoAnswer(_) => "check the token and its connection; if the library does not return, restart the node",
         }
     }
 

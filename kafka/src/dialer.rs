@@ -98,9 +98,9 @@ impl Dialer {
         }
     }
 
-    /// Returns the brokers' description of a topic, and a connection to the broker that gave it. A broker that has just come up
-    /// does not
-    /// know the topics yet, so a topic counts as unknown only when the other brokers and the controller do not know it either.
+    /// Returns the brokers' description of a topic, and a connection to the broker that gave it. A broker that has just
+    /// come up does not know the topics yet, so a topic counts as unknown only when the other brokers and the
+    /// controller do not know it either.
     pub(crate) async fn topic(&self, topic: &str) -> Result<(Connection, TopicLeadership), Error> {
         let any = self.any().await?;
         match metadata::topic(&any, topic, self.timeouts.read).await {

@@ -54,7 +54,7 @@ fn commits(iterations: u64, ledger: &Ledger, mut next: impl FnMut(&Ledger) -> Co
     for _ in 0..iterations {
         let commit = next(ledger);
         let begin = Instant::now();
-        ledger.commit(&mut ledger.try_write_right().expect("nobody else writes"), commit).expect("is written");
+        ledger.commit(&mut ledger.try_write_permit().expect("nobody else writes"), commit).expect("is written");
         spent += begin.elapsed();
     }
     spent
@@ -103,7 +103,7 @@ fn bench(c: &mut Criterion) {
         let blocks = blocks_after(&ledger.last_block(), 50);
         ledger
             .commit(
-                &mut ledger.try_write_right().expect("nobody else writes"),
+                &mut ledger.try_write_permit().expect("nobody else writes"),
                 CommitBatch { blocks, ..CommitBatch::default() },
             )
             .expect("is written");

@@ -11,7 +11,7 @@ use crate::error::{CommitError, LedgerError, hex};
 use crate::format::{BLOCKS, Blocks, LENGTH_BYTES, VALUES, chunk_lengths};
 use crate::ledger::{Ledger, Writer};
 use crate::pending::{PendingEnvelope, PendingLog, store_floor};
-use crate::write_right::WritePermit;
+use crate::write_permit::WritePermit;
 
 /// The changes of one commit. Blocks, the end of what was pending before, and values happen together or not at all; after them
 /// what is pending now, also all of it or nothing.
@@ -30,17 +30,17 @@ pub struct CommitBatch {
 
 impl Ledger {
     /// Makes `commit` durable, then visible: 0.1 ms for pending envelopes alone, 0.35 ms plus 5 ms a MiB with blocks.
-    /// Performs blocking I/O; call it on a blocking thread. It needs the right to write, which has one holder at a time.
+    /// Performs blocking I/O; call it on a blocking thread. It needs the permit to write, which has one holder at a time.
     ///
     /// # Errors
-    /// `OtherLedger`: the right is another ledger's, nothing was written.
+    /// `OtherLedger`: the permit is another ledger's, nothing was written.
     /// `Gap`, `Fork`, `Sequence`, `TooLarge`: nothing was written, the ledger goes on. `Append`: the disk failed; all
     /// later writes are `Refused` until the ledger is opened again, which also shows whether this commit happened.
     ///
     /// # Cancel safety
     /// Not a future: a caller that stops waiting does not undo it.
-    pub fn commit(&self, right: &mut WritePermit, commit: CommitBatch) -> Result<(), CommitError> {
-        self.commit_then(right, commit, || ())
+    pub fn commit(&self, permit: &mut WritePermit, commit: CommitBatch) -> Result<(), CommitError> {
+        self.commit_then(permit, commit, || ())
     }
 
     /// Commits as [`commit`](Self::commit) does. Calls `before_published` when the blocks are durable and no reader can know of
@@ -51,11 +51,11 @@ impl Ledger {
     /// The errors of [`commit`](Self::commit); `before_published` is not called then.
     pub fn commit_then(
         &self,
-        right: &mut WritePermit,
+        permit: &mut WritePermit,
         commit: CommitBatch,
         before_published: impl FnOnce(),
     ) -> Result<(), CommitError> {
-        if !right.is_of(&self.right) {
+        if !permit.is_of(&self.write_lock) {
             return Err(CommitError::OtherLedger { channel: self.channel.clone() });
         }
         let mut writer = self.writer()?;

@@ -149,8 +149,8 @@ pub enum CommitError {
         /// Lowercase hex: what the block says.
         got: String,
     },
-    /// The right to write that was shown is another ledger's. Nothing was written.
-    #[error("channel {channel}: the right to write is that of another ledger")]
+    /// The permit to write that was passed is another ledger's. Nothing was written.
+    #[error("channel {channel}: the permit to write is that of another ledger")]
     OtherLedger {
         /// The channel.
         channel: ChannelId,
@@ -186,7 +186,7 @@ pub enum CommitError {
         cause: LedgerError,
     },
     /// A commit failed before. Nothing was written.
-    #[error("channel {channel}: the ledger takes no more writes until it is opened again, because: {reason}")]
+    #[error("channel {channel}: the ledger accepts no more writes until it is reopened, because: {reason}")]
     Refused {
         /// The channel.
         channel: ChannelId,

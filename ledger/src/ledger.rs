@@ -15,7 +15,7 @@ use crate::horizon::Horizon;
 use crate::pending::PendingLog;
 use crate::recent_blocks::RecentBlocks;
 use crate::recovery;
-use crate::write_right::WritePermit;
+use crate::write_permit::WritePermit;
 
 /// Memory limits of a ledger.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ pub struct Ledger {
     pub(crate) cached: CachedBlocks,
     pub(crate) heights: watch::Sender<u64>,
     /// A commit needs this lock; [`WritePermit`] is its guard.
-    pub(crate) right: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) write_lock: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The database, for as long as it takes work.
@@ -95,17 +95,17 @@ impl Ledger {
         &self.path
     }
 
-    /// Waits for the right to commit, which one holder at a time has. Waiting callers get it in the order of their calls.
+    /// Waits for the permit to commit, which one holder at a time has. Waiting callers get it in the order of their calls.
     ///
     /// # Cancel safety
     /// A dropped call gets nothing, and those behind it move up.
-    pub async fn write_right(&self) -> WritePermit {
-        WritePermit::new(Arc::clone(&self.right).lock_owned().await)
+    pub async fn write_permit(&self) -> WritePermit {
+        WritePermit::new(Arc::clone(&self.write_lock).lock_owned().await)
     }
 
-    /// Returns the right to commit, unless another holder has it.
-    pub fn try_write_right(&self) -> Option<WritePermit> {
-        Arc::clone(&self.right).try_lock_owned().ok().map(WritePermit::new)
+    /// Returns the permit to commit, unless another holder has it.
+    pub fn try_write_permit(&self) -> Option<WritePermit> {
+        Arc::clone(&self.write_lock).try_lock_owned().ok().map(WritePermit::new)
     }
 
     fn opened(&self) -> RwLockReadGuard<'_, Opened> {

@@ -32,7 +32,7 @@ mod sealed;
 mod stats;
 pub mod transfer;
 mod verify;
-mod write_right;
+mod write_permit;
 
 pub use cache::BlockCache;
 pub use commit::CommitBatch;
@@ -44,4 +44,4 @@ pub use pending::PendingEnvelope;
 pub use prune::{PruneError, PruneStep};
 pub use stats::{Space, Stats};
 pub use verify::{LedgerVerifyError, VerifyReport};
-pub use write_right::WritePermit;
+pub use write_permit::WritePermit;

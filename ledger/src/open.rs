@@ -266,7 +266,7 @@ fn load(
         newest: RwLock::new(RecentBlocks::new(&last)),
         cached: CachedBlocks::of(&cache),
         heights: watch::Sender::new(height),
-        right: std::sync::Arc::default(),
+        write_lock: std::sync::Arc::default(),
     })
 }
 

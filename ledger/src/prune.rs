@@ -36,7 +36,7 @@ pub enum PruneError {
         last: BlockNumber,
     },
     /// More than that is gone. Nothing was changed.
-    #[error("channel {channel}: the blocks before {horizon} are gone already")]
+    #[error("channel {channel}: the blocks before {horizon} are already pruned")]
     Gone {
         /// The channel.
         channel: ChannelId,

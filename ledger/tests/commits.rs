@@ -31,7 +31,7 @@ fn sequences(ledger: &Ledger) -> Vec<u64> {
 
 fn add(ledger: &Ledger, sequences: &[u64]) -> Result<(), CommitError> {
     let pending_add = sequences.iter().map(|&s| envelope(s, 1300)).collect();
-    ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { pending_add, ..CommitBatch::default() })
+    ledger.commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { pending_add, ..CommitBatch::default() })
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_block_that_does_not_follow_is_refused_and_the_ledger_goes_on() {
     let next = blocks_after(&genesis(), 3, &[10]);
     let refused = |blocks: &[_]| {
         ledger.commit(
-            &mut ledger.try_write_right().unwrap(),
+            &mut ledger.try_write_permit().unwrap(),
             CommitBatch { blocks: blocks.to_vec(), ..CommitBatch::default() },
         )
     };
@@ -61,7 +61,7 @@ fn blocks_of_all_sizes_come_back_from_the_disk() {
     for size in sizes {
         let blocks = blocks_after(&ledger.last_block(), 1, &[size]);
         ledger
-            .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+            .commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
             .expect("is written");
     }
     let ledger = reopened(ledger);
@@ -87,7 +87,7 @@ fn pending_envelopes_come_back_in_order_until_their_block_is_there() {
     let pending_add = vec![envelope(11, 50), envelope(12, 50)];
     ledger
         .commit(
-            &mut ledger.try_write_right().unwrap(),
+            &mut ledger.try_write_permit().unwrap(),
             CommitBatch { blocks, pending_add, pending_drop_below: 6, ..CommitBatch::default() },
         )
         .unwrap();
@@ -97,7 +97,7 @@ fn pending_envelopes_come_back_in_order_until_their_block_is_there() {
     assert_eq!(ledger.next_pending_sequence(), 13);
     ledger
         .commit(
-            &mut ledger.try_write_right().unwrap(),
+            &mut ledger.try_write_permit().unwrap(),
             CommitBatch { pending_drop_below: 13, ..CommitBatch::default() },
         )
         .unwrap();
@@ -116,7 +116,7 @@ fn sequences_of_pending_envelopes_only_rise() {
     let below_floor =
         CommitBatch { pending_add: vec![envelope(8, 1)], pending_drop_below: 9, ..CommitBatch::default() };
     assert!(matches!(
-        ledger.commit(&mut ledger.try_write_right().unwrap(), below_floor),
+        ledger.commit(&mut ledger.try_write_permit().unwrap(), below_floor),
         Err(CommitError::Sequence { next: 9, .. })
     ));
     assert_eq!(sequences(&ledger), [4, 5]);
@@ -128,7 +128,7 @@ fn named_values_are_kept_with_their_commit() {
     assert_eq!(ledger.value("consenter").unwrap(), None);
     let put = |value: &'static str| {
         let values = vec![("consenter", value.into()), ("other", "o".into())];
-        ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { values, ..CommitBatch::default() })
+        ledger.commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { values, ..CommitBatch::default() })
     };
     put("one").unwrap();
     put("two").unwrap();
@@ -161,7 +161,7 @@ fn followers_hear_of_a_block_when_it_can_be_read() {
     for _ in 0..60 {
         let blocks = blocks_after(&ledger.last_block(), 3, &[5000, 40]);
         ledger
-            .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+            .commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
             .unwrap();
     }
     done.store(true, Ordering::Release);
@@ -174,14 +174,17 @@ fn followers_hear_of_a_block_when_it_can_be_read() {
 fn the_newest_blocks_are_in_memory_up_to_their_size() {
     let (_folder, ledger) = ledger(Options { block_bytes: 50_000, ..SMALL });
     let blocks = blocks_after(&ledger.last_block(), 100, &[9_800]);
-    ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() }).unwrap();
+    ledger.commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks, ..CommitBatch::default() }).unwrap();
     let cached = |n| ledger.cached_block(BlockNumber(n)).is_some();
     assert!(cached(100) && !cached(50) && !cached(101));
     assert!((0..101).filter(|&n| cached(n)).count() <= 6);
     // of a block that is too large for the cache, only the properties that the next block needs stay in memory
     let large = blocks_after(&ledger.last_block(), 1, &[60_000]);
     ledger
-        .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks: large.clone(), ..CommitBatch::default() })
+        .commit(
+            &mut ledger.try_write_permit().unwrap(),
+            CommitBatch { blocks: large.clone(), ..CommitBatch::default() },
+        )
         .unwrap();
     let (last, large) = (ledger.last_block(), &large[0]);
     assert_eq!(
@@ -199,7 +202,7 @@ fn ledgers_share_what_blocks_may_take() {
     for (_, ledger) in &ledgers {
         let blocks = blocks_after(&ledger.last_block(), 3, &[9_800]);
         ledger
-            .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+            .commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
             .unwrap();
     }
     assert!((50_000..=100_000).contains(&shared.bytes()), "{}", shared.bytes());
@@ -214,7 +217,10 @@ fn a_commit_of_nothing_writes_nothing() {
     let ledger = disk.create().unwrap();
     let before = disk.operations();
     ledger
-        .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { pending_drop_below: 5, ..CommitBatch::default() })
+        .commit(
+            &mut ledger.try_write_permit().unwrap(),
+            CommitBatch { pending_drop_below: 5, ..CommitBatch::default() },
+        )
         .unwrap();
     assert_eq!(disk.operations(), before);
     ledger.checkpoint().unwrap();
@@ -226,13 +232,13 @@ fn a_commit_of_nothing_writes_nothing() {
 #[test]
 fn one_at_a_time_may_write_and_only_to_its_own_ledger() {
     let (_folder, ledger) = ledger(SMALL);
-    let mut right = ledger.try_write_right().expect("nobody writes");
-    assert!(ledger.try_write_right().is_none(), "it is somebody's");
+    let mut right = ledger.try_write_permit().expect("nobody writes");
+    assert!(ledger.try_write_permit().is_none(), "it is somebody's");
     let (_other_folder, other) = self::ledger(SMALL);
     let blocks = blocks_after(&other.last_block(), 1, &[10]);
     let refused = other.commit(&mut right, CommitBatch { blocks, ..CommitBatch::default() });
     assert!(matches!(refused, Err(CommitError::OtherLedger { .. })), "{refused:?}");
     assert_eq!(other.height(), 1);
     drop(right);
-    assert!(ledger.try_write_right().is_some());
+    assert!(ledger.try_write_permit().is_some());
 }

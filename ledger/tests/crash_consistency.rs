@@ -63,7 +63,7 @@ fn run(disk: &Disk, commits: &[CommitBatch], settle: bool) -> Option<usize> {
     };
     let mut done = 0;
     for commit in commits {
-        let mut right = ledger.try_write_right().unwrap();
+        let mut right = ledger.try_write_permit().unwrap();
         match ledger.commit(&mut right, commit.clone()) {
             Ok(()) => done += 1,
             Err(CommitError::Append { .. }) => {
@@ -83,7 +83,7 @@ fn shapes_of(commits: &[CommitBatch]) -> Vec<Shape> {
     let ledger = Disk::default().create().unwrap();
     let mut shapes = vec![shape(&ledger)];
     for commit in commits {
-        ledger.commit(&mut ledger.try_write_right().unwrap(), commit.clone()).unwrap();
+        ledger.commit(&mut ledger.try_write_permit().unwrap(), commit.clone()).unwrap();
         shapes.push(shape(&ledger));
     }
     shapes
@@ -122,7 +122,7 @@ fn every_operation_is_a_safe_moment_for_a_power_cut(settle: bool) {
             assert_eq!(ledger.verify().expect("every block is whole"), shape.0);
             let rest = if shape == shapes[done] { done } else { next };
             for commit in &commits[rest..] {
-                ledger.commit(&mut ledger.try_write_right().unwrap(), commit.clone()).expect("goes on");
+                ledger.commit(&mut ledger.try_write_permit().unwrap(), commit.clone()).expect("goes on");
             }
             assert_eq!(&self::shape(&ledger), shapes.last().expect("is there"));
         }
@@ -148,7 +148,7 @@ fn a_killed_process_loses_nothing() {
     let shapes = shapes_of(&commits);
     let ledger = disk.create().unwrap();
     for (commit, shape) in commits.into_iter().zip(&shapes[1..]) {
-        ledger.commit(&mut ledger.try_write_right().unwrap(), commit).unwrap();
+        ledger.commit(&mut ledger.try_write_permit().unwrap(), commit).unwrap();
         let image = Disk::with_content(disk.live());
         let found = image.open().expect("opens");
         assert_eq!(&self::shape(&found), shape);

@@ -70,7 +70,7 @@ fn a_full_disk_names_channel_block_and_cause() {
     let mut written = 1;
     let error = loop {
         let blocks = blocks_after(&ledger.last_block(), 1, &[50_000]);
-        match ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() }) {
+        match ledger.commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks, ..CommitBatch::default() }) {
             Ok(()) => written += 1,
             Err(error) => break error,
         }
@@ -82,7 +82,7 @@ fn a_full_disk_names_channel_block_and_cause() {
     assert!(text.contains("channel mychan: commit at block") && text.contains("no storage space"), "{text}");
     assert_eq!(ledger.height(), written);
     let refused = ledger.commit(
-        &mut ledger.try_write_right().unwrap(),
+        &mut ledger.try_write_permit().unwrap(),
         CommitBatch { pending_add: vec![envelope(1, 10)], ..CommitBatch::default() },
     );
     let refused = refused.expect_err("is refused").to_string();
@@ -94,7 +94,7 @@ fn a_full_disk_names_channel_block_and_cause() {
     assert!(ledger.height() >= written);
     let blocks = blocks_after(&ledger.last_block(), 1, &[50_000]);
     ledger
-        .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+        .commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
         .expect("goes on");
 }
 
@@ -110,19 +110,19 @@ fn a_ledger_that_cannot_be_written_can_still_be_read() {
     for _ in 0..40 {
         let blocks = blocks_after(&ledger.last_block(), 2, &[700, 30_000]);
         ledger
-            .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+            .commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
             .unwrap();
     }
     ledger
         .commit(
-            &mut ledger.try_write_right().unwrap(),
+            &mut ledger.try_write_permit().unwrap(),
             CommitBatch { pending_add: vec![envelope(1, 1300)], ..CommitBatch::default() },
         )
         .unwrap();
     broken.store(true, Ordering::Release);
     let blocks = blocks_after(&ledger.last_block(), 1, &[900_000]);
     assert!(matches!(
-        ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() }),
+        ledger.commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks, ..CommitBatch::default() }),
         Err(CommitError::Append { .. })
     ));
     let before = std::fs::read(&path).unwrap();
@@ -151,12 +151,12 @@ fn a_ledger_that_failed_is_opened_again_for_all_who_share_it() {
     let ledger = Ledger::create_on(storage, pending, &path, &channel(), &genesis(), SMALL).unwrap();
     let add = |bytes| {
         let blocks = blocks_after(&ledger.last_block(), 1, &[bytes]);
-        ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+        ledger.commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
     };
     add(700).unwrap();
     ledger
         .commit(
-            &mut ledger.try_write_right().unwrap(),
+            &mut ledger.try_write_permit().unwrap(),
             CommitBatch { pending_add: vec![envelope(1, 1300)], ..CommitBatch::default() },
         )
         .unwrap();
@@ -200,7 +200,7 @@ fn what_a_failed_sync_lost_costs_nothing_that_was_acknowledged_before_or_after()
                 sequence += 1;
                 commit.pending_add = vec![envelope(sequence, 5000)];
             }
-            let mut right = ledger.try_write_right().unwrap();
+            let mut right = ledger.try_write_permit().unwrap();
             match ledger.commit(&mut right, commit) {
                 Ok(()) if step % 4 == 3 => {
                     held.clear();

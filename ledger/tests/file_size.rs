@@ -22,7 +22,7 @@ fn ratio(entries: &[usize], total: usize) -> (f64, f64) {
         let blocks = blocks_after(&ledger.last_block(), a_commit.max(1), entries);
         bytes += blocks.iter().map(EncodedBlock::size_bytes).sum::<usize>();
         ledger
-            .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+            .commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
             .unwrap();
     }
     ledger.close().unwrap();

@@ -23,7 +23,7 @@ fn ledger_of(path: &Path, blocks: usize) -> Ledger {
     let ledger = Ledger::create(path, &channel(), &genesis(), SMALL).expect("is made");
     let blocks = blocks_after(&ledger.last_block(), blocks, &[700, 9000]);
     ledger
-        .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+        .commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
         .expect("is written");
     ledger
 }

@@ -46,7 +46,7 @@ impl Files {
 fn hold(ledger: &Ledger, sequence: u64, bytes: usize) {
     ledger
         .commit(
-            &mut ledger.try_write_right().unwrap(),
+            &mut ledger.try_write_permit().unwrap(),
             CommitBatch { pending_add: vec![envelope(sequence, bytes)], ..CommitBatch::default() },
         )
         .unwrap();
@@ -57,7 +57,7 @@ fn take_all(ledger: &Ledger) {
     let pending_drop_below = ledger.next_pending_sequence();
     ledger
         .commit(
-            &mut ledger.try_write_right().unwrap(),
+            &mut ledger.try_write_permit().unwrap(),
             CommitBatch { blocks, pending_drop_below, ..CommitBatch::default() },
         )
         .unwrap();

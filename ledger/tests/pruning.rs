@@ -39,7 +39,7 @@ fn ledger_on(disk: &Disk, chain: &[EncodedBlock]) -> Ledger {
     let ledger = disk.create().unwrap();
     ledger
         .commit(
-            &mut ledger.try_write_right().unwrap(),
+            &mut ledger.try_write_permit().unwrap(),
             CommitBatch { blocks: chain[1..].to_vec(), ..CommitBatch::default() },
         )
         .unwrap();
@@ -136,7 +136,7 @@ fn a_removal_that_would_lose_something_changes_nothing() {
     // the chain continues, and the new block is found after reopening
     let next = block(BLOCKS, chain.last().unwrap().header_hash(), vec!["next".into()]);
     ledger
-        .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks: vec![next], ..CommitBatch::default() })
+        .commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks: vec![next], ..CommitBatch::default() })
         .unwrap();
     drop(ledger);
     let again = disk.open().unwrap();
@@ -159,7 +159,7 @@ fn the_configuration_in_force_is_kept_by_itself() {
     next.metadata.as_mut().unwrap().metadata[0] = chain.last().unwrap().decode().metadata.unwrap().metadata[0].clone();
     let next = EncodedBlock::parse(&next.encode_to_vec()).unwrap();
     ledger
-        .commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks: vec![next], ..CommitBatch::default() })
+        .commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks: vec![next], ..CommitBatch::default() })
         .unwrap();
     drop(ledger);
     let mut again = disk.open().unwrap();

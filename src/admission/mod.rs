@@ -13,11 +13,13 @@
 //! from the read of a block until the socket has accepted it.
 
 mod budget;
+mod eviction;
 mod inbound;
 mod large;
 mod outgoing;
 mod peer;
 mod rejections;
+mod shortage;
 mod streams;
 mod table;
 mod watch;

@@ -183,7 +183,7 @@ impl SigningFiles {
                 // the key is looked for again when the token is back
                 Err(LocalMspError::Token(error)) if is_away(context) => {
                     self.stamps = None;
-                    tracing::debug!(target: "orderer.certificates", %error, "the certificate is not looked at without the token");
+                    tracing::debug!(target: "orderer.certificates", %error, "certificate not checked, because the token is away");
                 }
                 Err(error) => report_useless("enrollment", &self.msp_dir, &error),
             }

@@ -397,7 +397,7 @@ impl ActiveRequest {
         let horizon = self.channel.ledger().horizon();
         self.read_ahead.pop_front().ok_or_else(|| {
             if self.next < horizon {
-                let reason = format!("block {} is gone: the blocks before {horizon} were pruned", self.next);
+                let reason = format!("block {} no longer exists: the blocks before {horizon} were pruned", self.next);
                 return RequestRejected::new(FabricStatus::NotFound, reason);
             }
             failed(format!("block {} is missing in the ledger", self.next))

@@ -100,11 +100,15 @@ async fn wait_until_stalled(gate: &Gate, crowd_bytes: usize) -> Duration {
 pub(super) fn stalled(channel: &Channel, time: Duration) -> RejectedResponse {
     let (id, seconds, state) = (channel.id(), time.as_secs(), channel.state());
     RejectedResponse::unavailable(format!(
-        "channel '{id}' does not take messages now: it has acknowledged none for {seconds} s, and as many wait as may ({state})"
+        "channel '{id}' does not accept messages now: it has acknowledged none for {seconds} s, and as many wait as may ({state})"
     ))
 }
 
 /// Rejects an envelope for a channel that has no chain now.
 pub(super) fn unavailable(channel: &Channel) -> RejectedResponse {
-    RejectedResponse::unavailable(format!("channel '{}' does not take messages now: {}", channel.id(), channel.state()))
+    RejectedResponse::unavailable(format!(
+        "channel '{}' does not accept messages now: {}",
+        channel.id(),
+        channel.state()
+    ))
 }

@@ -225,7 +225,8 @@ async fn update(State(shared): Shared, request: Request) -> Result<Response, Api
             _ => ApiError::bad_request(text),
         }
     })?;
-    let closed = || unavailable(format!("channel '{}' does not take messages now: {}", channel.id(), channel.state()));
+    let closed =
+        || unavailable(format!("channel '{}' does not accept messages now: {}", channel.id(), channel.state()));
     let answer = channel.gate().order(submission).await.ok_or_else(closed)?;
     match answer.await {
         Ok(Ok(())) => Ok(created(&ChannelInfo::of(&channel))),

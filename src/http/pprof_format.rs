@@ -1,4 +1,4 @@
-//! Profiles in the format of pprof's tools: `profile.proto`, gzipped. Defines the messages as far as they are used.
+//! Profiles in the format of pprof's tools: `profile.proto`, gzipped.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -6,84 +6,9 @@ use std::io::{Read as _, Write as _};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use orderer_pprof::{Function, Label, Line, Location, Profile, Sample, ValueType};
 use pprof::{Frames, Report};
-use prost::Message;
-
-#[derive(Clone, PartialEq, Message)]
-struct Profile {
-    #[prost(message, repeated, tag = "1")]
-    sample_type: Vec<ValueType>,
-    #[prost(message, repeated, tag = "2")]
-    sample: Vec<Sample>,
-    #[prost(message, repeated, tag = "4")]
-    location: Vec<Location>,
-    #[prost(message, repeated, tag = "5")]
-    function: Vec<Function>,
-    #[prost(string, repeated, tag = "6")]
-    string_table: Vec<String>,
-    #[prost(int64, tag = "9")]
-    time_nanos: i64,
-    #[prost(int64, tag = "10")]
-    duration_nanos: i64,
-    #[prost(message, optional, tag = "11")]
-    period_type: Option<ValueType>,
-    #[prost(int64, tag = "12")]
-    period: i64,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct ValueType {
-    #[prost(int64, tag = "1")]
-    kind: i64,
-    #[prost(int64, tag = "2")]
-    unit: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Sample {
-    #[prost(uint64, repeated, tag = "1")]
-    location_id: Vec<u64>,
-    #[prost(int64, repeated, tag = "2")]
-    value: Vec<i64>,
-    #[prost(message, repeated, tag = "3")]
-    label: Vec<Label>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct Label {
-    #[prost(int64, tag = "1")]
-    key: i64,
-    #[prost(int64, tag = "2")]
-    text: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Location {
-    #[prost(uint64, tag = "1")]
-    id: u64,
-    #[prost(message, repeated, tag = "4")]
-    line: Vec<Line>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct Line {
-    #[prost(uint64, tag = "1")]
-    function_id: u64,
-    #[prost(int64, tag = "2")]
-    line: i64,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct Function {
-    #[prost(uint64, tag = "1")]
-    id: u64,
-    #[prost(int64, tag = "2")]
-    name: i64,
-    #[prost(int64, tag = "3")]
-    system_name: i64,
-    #[prost(int64, tag = "4")]
-    filename: i64,
-}
+use prost::Message as _;
 
 /// Table of distinct texts. The first is empty, as the format requires.
 struct Strings {
@@ -117,21 +42,13 @@ pub(super) fn gzipped(report: &Report) -> std::io::Result<Vec<u8>> {
 pub(super) fn without_frames(gzipped: Vec<u8>, names: &str) -> std::io::Result<Vec<u8>> {
     let mut profile = Vec::new();
     GzDecoder::new(&gzipped[..]).read_to_end(&mut profile)?;
-    let strings = Texts::decode(&profile[..])?.string_table;
-    let more = Texts { string_table: vec![names.to_owned()], drop_frames: i64::try_from(strings.len()).unwrap_or(0) };
+    let strings = Profile::decode(&profile[..])?.string_table;
+    let drop_frames = i64::try_from(strings.len()).unwrap_or(0);
+    let more = Profile { string_table: vec![names.to_owned()], drop_frames, ..Profile::default() };
     // the concatenated fields of two messages are one message, and two compressed files are one
     let mut gzip = GzEncoder::new(gzipped, Compression::default());
     gzip.write_all(&more.encode_to_vec())?;
     gzip.finish()
-}
-
-/// The part of a profile that lists frames to hide.
-#[derive(Clone, PartialEq, Message)]
-struct Texts {
-    #[prost(string, repeated, tag = "6")]
-    string_table: Vec<String>,
-    #[prost(int64, tag = "7")]
-    drop_frames: i64,
 }
 
 fn profile(report: &Report) -> Profile {

@@ -42,7 +42,9 @@ fn tls(error: &rustls::Error) -> String {
             | AlertDescription::CertificateExpired
             | AlertDescription::UnsupportedCertificate,
         ) => "the client does not trust this node's certificate (remote error: tls: bad certificate)".to_owned(),
-        Tls::PeerIncompatible(_) => format!("the client offers nothing in TLS that this node speaks ({error})"),
+        Tls::PeerIncompatible(_) => {
+            format!("the client offers no version or cipher suite of TLS that this node supports ({error})")
+        }
         other => other.to_string(),
     }
 }

@@ -63,7 +63,7 @@ pub(super) struct AcceptedSigner {
 /// A commit that went well.
 pub(super) struct CommitSummary {
     pub(super) tip: ResumeTip,
-    pub(super) vouched: Option<AcceptedSigner>,
+    pub(super) accepted_signer: Option<AcceptedSigner>,
 }
 
 /// The reason why nothing more can be written.
@@ -118,18 +118,18 @@ pub(super) struct CommitTask {
     pub(super) tip: ResumeTip,
     pub(super) logged_below: u64,
     pub(super) status: Arc<StatusCell>,
-    pub(super) vouched: Option<AcceptedSigner>,
+    pub(super) accepted_signer: Option<AcceptedSigner>,
 }
 
 impl CommitTask {
     pub(super) fn run(
         mut self,
         mut work: CommitGroup,
-        right: &mut WritePermit,
+        permit: &mut WritePermit,
     ) -> Result<CommitSummary, CommitTaskError> {
         let began = Instant::now();
         let created: Vec<ChannelId> = work.ops.iter().filter_map(WriteOp::creates).collect();
-        match self.write(work.ops, &mut work.replies, right) {
+        match self.write(work.ops, &mut work.replies, permit) {
             Ok(CommitOutcome { tip, next, is_copied, created, blocks, envelopes, commit }) => {
                 self.channel.observer().written(tip.number, blocks, commit);
                 for new_channel in created {
@@ -148,7 +148,7 @@ impl CommitTask {
                     // the last block that this node may have a part in
                     self.accepted_signer(&next)?;
                 }
-                Ok(CommitSummary { tip, vouched: self.vouched })
+                Ok(CommitSummary { tip, accepted_signer: self.accepted_signer })
             }
             Err(error) => Err(self.answer_failure(error, &created, work.replies)),
         }
@@ -190,9 +190,9 @@ impl CommitTask {
         let signer = self.context.signer.own();
         let is_known =
             |known: &AcceptedSigner| Arc::ptr_eq(&known.signer, &signer) && Arc::ptr_eq(&known.snapshot, snapshot);
-        if !self.vouched.as_ref().is_some_and(is_known) {
+        if !self.accepted_signer.as_ref().is_some_and(is_known) {
             self.context.check_own_part(&signer, snapshot)?;
-            self.vouched = Some(AcceptedSigner { signer: Arc::clone(&signer), snapshot: Arc::clone(snapshot) });
+            self.accepted_signer = Some(AcceptedSigner { signer: Arc::clone(&signer), snapshot: Arc::clone(snapshot) });
         }
         Ok(signer)
     }
@@ -201,7 +201,7 @@ impl CommitTask {
         &mut self,
         ops: Vec<WriteOp>,
         replies: &mut [Reply],
-        right: &mut WritePermit,
+        permit: &mut WritePermit,
     ) -> Result<CommitOutcome, CommitTaskError> {
         // for all blocks of this commit: a new configuration ends one
         let in_force = self.channel.snapshot();
@@ -278,11 +278,13 @@ impl CommitTask {
         let channel = &self.channel;
         let publish = || {
             // in force before anyone sees its block: who may not read under it does not get that block either
-            next.into_iter().for_each(|next| channel.apply_config(config_block, next));
+            if let Some(next) = next {
+                channel.apply_config(config_block, next);
+            }
             // who was sent a block is also shown that it is written
             channel.gauges().written(&blocks);
         };
-        channel.ledger().commit_then(right, commit, publish)?;
+        channel.ledger().commit_then(permit, commit, publish)?;
         written.commit = began.elapsed();
         self.channel.observer().totals().blocks_written(&blocks);
         Ok(written)

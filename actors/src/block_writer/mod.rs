@@ -3,7 +3,7 @@
 //! Under load most envelopes enter a block in the very commit that acknowledges them, and are never written to the
 //! pending log at all.
 //!
-//! A writer owns the right to write to its ledger from the moment its chain was read there until it ends, so no commit of
+//! A writer owns the permit to write to its ledger from the moment its chain was read there until it ends, so no commit of
 //! another comes in between. Before it signs, it makes sure that the channel's peers take what this node signs.
 
 mod commit;
@@ -29,9 +29,9 @@ use commit::{AcceptedSigner, CommitGroup, CommitSummary, CommitTask, CommitTaskE
 pub use request::{PendingMessage, WriteOp, WriteRequest};
 
 /// Action for the operator of a channel whose disk failed.
-pub(crate) const ACTION_DISK: &str = "see to the disk (space, health), then restart the channel";
+pub(crate) const ACTION_DISK: &str = "check the disk (free space, errors), then restart the channel";
 /// Action for the operator of a channel whose blocks are not those of the other orderers.
-const ACTION_FORK: &str = "compare the ledger with those of the other orderers; if it is this one that differs, remove the channel here and join it again";
+const ACTION_FORK: &str = "compare the ledger with those of the other orderers; if the ledger of this node differs, remove the channel here and join it again";
 /// Duration without a commit after which the ledger is settled, which makes the next start after a crash fast.
 const CHECKPOINT_AFTER_IDLE: Duration = Duration::from_secs(2);
 
@@ -46,9 +46,9 @@ pub struct BlockWriter {
     logged_below: u64,
     buffered: VecDeque<WriteRequest>,
     /// `None` while a commit is in flight, which has it.
-    right: Option<WritePermit>,
+    permit: Option<WritePermit>,
     committing: Option<ActivityGuard>,
-    vouched: Option<AcceptedSigner>,
+    accepted_signer: Option<AcceptedSigner>,
     halting: Option<oneshot::Sender<()>>,
     settle: Option<SpawnHandle>,
     status: Arc<StatusCell>,
@@ -56,17 +56,17 @@ pub struct BlockWriter {
     guard: ExitGuard,
 }
 
-/// Reports from the blocking thread that a commit has ended. It returns the right to write.
+/// Reports from the blocking thread that a commit has ended. It returns the permit to write.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct CommitFinished {
     outcome: Result<CommitSummary, CommitTaskError>,
-    right: WritePermit,
+    permit: WritePermit,
 }
 
 impl BlockWriter {
     /// Creates a writer that goes on behind `tip`, with pending messages below `logged_below` in the log. Both were read by a
-    /// holder of the right to write.
+    /// holder of the permit to write.
     #[expect(clippy::too_many_arguments, reason = "each is something else")]
     pub fn new(
         channel: Arc<Channel>,
@@ -74,7 +74,7 @@ impl BlockWriter {
         registrar: Recipient<ChannelCreated>,
         tip: ResumeTip,
         logged_below: u64,
-        right: WritePermit,
+        permit: WritePermit,
         status: Arc<StatusCell>,
         guard: ExitGuard,
     ) -> Self {
@@ -85,9 +85,9 @@ impl BlockWriter {
             tip,
             logged_below,
             buffered: VecDeque::new(),
-            right: Some(right),
+            permit: Some(permit),
             committing: None,
-            vouched: None,
+            accepted_signer: None,
             halting: None,
             settle: None,
             status,
@@ -98,9 +98,9 @@ impl BlockWriter {
 
     /// Starts a commit of all that has gathered, unless one is in flight.
     fn commit_buffered(&mut self, ctx: &mut Context<Self>) {
-        let Some(mut right) = self.right.take() else { return };
+        let Some(mut permit) = self.permit.take() else { return };
         if self.buffered.is_empty() {
-            self.right = Some(right);
+            self.permit = Some(permit);
             self.finish_halt(ctx);
             return;
         }
@@ -116,19 +116,19 @@ impl BlockWriter {
             tip: self.tip,
             logged_below: self.logged_below,
             status: Arc::clone(&self.status),
-            vouched: self.vouched.clone(),
+            accepted_signer: self.accepted_signer.clone(),
         };
         let report = ctx.address();
         let commit = move |turn: Result<Option<SigningTurn>, SignError>| {
             let run = || match &turn {
-                Ok(_turn) => job.run(work, &mut right),
+                Ok(_turn) => job.run(work, &mut permit),
                 Err(away) => Err(job.put_off(work, away.clone())),
             };
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
             let outcome = outcome.unwrap_or_else(|panic| Err(CommitTaskError::Panicked(panic_message(&*panic))));
-            // a writer that is gone needs the right no more: it is dropped with this
+            // a writer that is gone no longer needs the permit: it is dropped with this message
             #[expect(clippy::disallowed_methods, reason = "one a commit")]
-            report.do_send(CommitFinished { outcome, right });
+            report.do_send(CommitFinished { outcome, permit });
         };
         let io = self.context.blocking_runtime.clone();
         match self.context.token.clone().filter(|_| signs) {
@@ -202,14 +202,14 @@ impl Handler<WriteRequest> for BlockWriter {
 impl Handler<CommitFinished> for BlockWriter {
     type Result = ();
 
-    fn handle(&mut self, CommitFinished { outcome, right }: CommitFinished, ctx: &mut Context<Self>) {
+    fn handle(&mut self, CommitFinished { outcome, permit }: CommitFinished, ctx: &mut Context<Self>) {
         let _activity = self.status.begin_message(ActivityKind::Committed);
         self.committing = None;
-        self.right = Some(right);
+        self.permit = Some(permit);
         match outcome {
-            Ok(CommitSummary { tip, vouched }) => {
+            Ok(CommitSummary { tip, accepted_signer }) => {
                 self.tip = tip;
-                self.vouched = vouched;
+                self.accepted_signer = accepted_signer;
                 self.status.set_state("running", format!("height {}", tip.number.0 + 1));
                 self.checkpoint_later(ctx);
                 self.commit_buffered(ctx);

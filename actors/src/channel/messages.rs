@@ -75,7 +75,7 @@ pub enum RestartError {
     #[error("cannot restart: channel pending {0}")]
     OperationPending(&'static str),
     /// The node is stopping, or its Registrar restarts.
-    #[error("cannot restart: the orderer takes no such request now")]
+    #[error("cannot restart: the orderer accepts no such request now")]
     Unavailable,
 }
 

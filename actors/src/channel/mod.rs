@@ -51,8 +51,8 @@ pub struct Channel {
     /// Time of the next attempt, in milliseconds since 1970; 0 if none is due.
     next_attempt_ms: AtomicU64,
     gauges: ChainGauges,
-    /// The chain that may set the state; see [`StateLease`].
-    voice: AtomicU64,
+    /// Number of the newest lease; its holder may set the state. See [`StateLease`].
+    newest_lease: AtomicU64,
     pub(crate) support: ArcSwapOption<ChainSupportHandle>,
     /// Set while a topic is consumed.
     pub(crate) kafka_health: ArcSwapOption<TopicHealth>,
@@ -80,7 +80,7 @@ impl Channel {
             state_since_ms: AtomicU64::new(now_ms()),
             next_attempt_ms: AtomicU64::new(0),
             gauges: ChainGauges::default(),
-            voice: AtomicU64::new(0),
+            newest_lease: AtomicU64::new(0),
             support: ArcSwapOption::empty(),
             kafka_health: ArcSwapOption::empty(),
             cluster: ArcSwapOption::empty(),
@@ -157,20 +157,20 @@ impl Channel {
 
     /// Returns the receiver of requests from other consenters, while a Raft chain runs.
     pub fn cluster(&self) -> Option<Arc<dyn ClusterChannel>> {
-        self.cluster.load().as_ref().map(|seat| seat.channel())
+        self.cluster.load().as_ref().map(|registration| registration.channel())
     }
 
     /// Registers the receiver of other consenters' requests for a Raft chain, in place of that of an earlier chain.
     pub(crate) fn register_cluster(&self, channel: Arc<dyn ClusterChannel>) -> Arc<ClusterRegistration> {
-        let seat = Arc::new(ClusterRegistration::new(channel));
-        self.cluster.store(Some(Arc::clone(&seat)));
-        seat
+        let registration = Arc::new(ClusterRegistration::new(channel));
+        self.cluster.store(Some(Arc::clone(&registration)));
+        registration
     }
 
-    /// Removes the receiver of other consenters' requests when its Raft chain ends, unless another chain has taken the
-    /// seat since.
-    pub(crate) fn unregister_cluster(&self, seat: &Arc<ClusterRegistration>) {
-        self.cluster.compare_and_swap(&Some(Arc::clone(seat)), None);
+    /// Removes the receiver of other consenters' requests when its Raft chain ends, unless another chain has
+    /// registered since.
+    pub(crate) fn unregister_cluster(&self, registration: &Arc<ClusterRegistration>) {
+        self.cluster.compare_and_swap(&Some(Arc::clone(registration)), None);
     }
 
     /// Returns the handle of the actor that owns the channel's chain, if it exists.
@@ -180,20 +180,20 @@ impl Channel {
 
     /// Sets the state on behalf of ChainSupport or Registrar. Later states from an earlier chain are ignored.
     pub(crate) fn set_state(&self, state: ChannelState) {
-        self.voice.fetch_add(1, Ordering::Relaxed);
+        self.newest_lease.fetch_add(1, Ordering::Relaxed);
         self.store_state(state);
     }
 
     /// Creates the token of a starting chain, and revokes the previous one. All of a channel's actors are on one
     /// thread.
     pub(crate) fn acquire_state_lease(&self) -> StateLease {
-        StateLease(self.voice.fetch_add(1, Ordering::Relaxed) + 1)
+        StateLease(self.newest_lease.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Sets the state on behalf of a chain. The state is ignored if another party has set it since, because a chain
     /// that was abandoned may still have messages to handle.
-    pub(crate) fn set_state_with_lease(&self, voice: StateLease, state: ChannelState) {
-        if self.holds_lease(voice) {
+    pub(crate) fn set_state_with_lease(&self, lease: StateLease, state: ChannelState) {
+        if self.holds_lease(lease) {
             self.store_state(state);
         }
     }
@@ -215,8 +215,8 @@ impl Channel {
     }
 
     /// Returns whether this chain may still set the channel's state.
-    pub(crate) fn holds_lease(&self, voice: StateLease) -> bool {
-        self.voice.load(Ordering::Relaxed) == voice.0
+    pub(crate) fn holds_lease(&self, lease: StateLease) -> bool {
+        self.newest_lease.load(Ordering::Relaxed) == lease.0
     }
 
     /// Puts the configuration of this block in force.

@@ -54,9 +54,8 @@ pub trait Consenter: Send + Sync {
     /// If no chain of this kind can go on where the ledger ends. The channel fails then, until an operator has acted.
     fn start(&self, engine: &ConsenterKind, support: ConsenterSupport) -> Result<ChainHandle, StartError>;
 
-    /// Gets the first block of a channel from the orderers that a later configuration of it names; the chain, when it is
-    /// started, gets
-    /// those behind it. `None`: chains of this kind get no blocks from other orderers.
+    /// Gets the first block of a channel from the orderers that a later configuration of it names; the chain, when it
+    /// is started, gets those behind it. `None`: chains of this kind get no blocks from other orderers.
     ///
     /// Dropping the future ends it. It fails after `limit`, with what each orderer has answered.
     fn first_block(&self, _later: &Arc<ChannelSnapshot>, _limit: Duration) -> Option<FirstBlock> {
@@ -135,7 +134,7 @@ pub struct ConsenterSupport {
     /// Makes its decisions durable.
     pub(crate) writer: CountedAddr<BlockWriter>,
     /// Its right to set the channel's state.
-    pub(crate) voice: StateLease,
+    pub(crate) lease: StateLease,
     /// Factory of status cells and guards for the chain's actors.
     pub(crate) children: ChildActors,
 }

@@ -24,7 +24,7 @@ pub const ENVELOPE_OVERHEAD_BYTES: usize = 512;
 
 /// No chain accepts messages for this channel now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("channel '{channel}' does not take messages now: {reason}")]
+#[error("channel '{channel}' does not accept messages now: {reason}")]
 pub struct Unavailable {
     /// The channel.
     pub channel: ChannelId,

@@ -86,19 +86,19 @@ impl BroadcastSeries {
         &self,
         series: &ChannelSeries,
         families: &MetricFamilies,
-        judged: &ValidationRecord,
+        validation: &ValidationRecord,
         enqueued: Option<Duration>,
         status: Status,
     ) {
         let column = STATUSES.iter().position(|known| *known == status).unwrap_or(5);
-        let labels = [series.channel(), judged.kind.name(), STATUSES[column].as_str_name()];
-        let cell = &self.0[usize::from(judged.kind.0) * STATUSES.len() + column];
+        let labels = [series.channel(), validation.kind.name(), STATUSES[column].as_str_name()];
+        let cell = &self.0[usize::from(validation.kind.0) * STATUSES.len() + column];
         let answered = cell.get_or_init(|| ResponseSeries {
             validate: series.make(&families.validate, &labels),
             enqueue: OnceLock::new(),
             processed: series.make(&families.processed, &labels),
         });
-        answered.validate.observe(judged.took.as_secs_f64());
+        answered.validate.observe(validation.took.as_secs_f64());
         answered.processed.inc();
         if let Some(enqueued) = enqueued {
             let enqueue = answered.enqueue.get_or_init(|| series.make(&families.enqueue, &labels));

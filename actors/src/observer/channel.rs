@@ -138,24 +138,24 @@ impl ChannelObserver {
     }
 
     /// An envelope was found valid and goes to the gate.
-    pub fn accepted(&self, judged: &ValidationRecord) {
-        self.node.transactions.accepted(judged.tx, self.key, judged.at, judged.took);
+    pub fn accepted(&self, validation: &ValidationRecord) {
+        self.node.transactions.accepted(validation.tx, self.key, validation.at, validation.took);
     }
 
     /// An envelope was answered. `passed` says whether it got through the gate.
-    pub fn answered(&self, judged: &ValidationRecord, passed: bool, status: Status) {
+    pub fn answered(&self, validation: &ValidationRecord, passed: bool, status: Status) {
         let now = Instant::now();
-        self.node.transactions.answered(judged.tx, self.key, now, status == Status::Success);
-        self.stage(Stage::Judge, judged.took);
-        let enqueued = passed.then(|| now.saturating_duration_since(judged.at));
+        self.node.transactions.answered(validation.tx, self.key, now, status == Status::Success);
+        self.stage(Stage::Judge, validation.took);
+        let enqueued = passed.then(|| now.saturating_duration_since(validation.at));
         match status {
-            Status::Success => self.totals.acknowledged(judged.took + enqueued.unwrap_or_default()),
+            Status::Success => self.totals.acknowledged(validation.took + enqueued.unwrap_or_default()),
             _ => self.totals.rejected(),
         }
         if let Some(enqueued) = enqueued {
             self.stage(Stage::Order, enqueued);
         }
-        self.broadcast.count(&self.series, &self.node.families, judged, enqueued, status);
+        self.broadcast.count(&self.series, &self.node.families, validation, enqueued, status);
     }
 
     /// Kafka has acknowledged a batch.

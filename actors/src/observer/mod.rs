@@ -170,7 +170,7 @@ impl NodeObserver {
     }
 
     /// Records the response to an envelope that belongs to no channel of this node.
-    pub fn responded_without_channel(&self, judged: &ValidationRecord, status: Status) {
-        self.nowhere.1.count(&self.nowhere.0, &self.families, judged, None, status);
+    pub fn responded_without_channel(&self, validation: &ValidationRecord, status: Status) {
+        self.nowhere.1.count(&self.nowhere.0, &self.families, validation, None, status);
     }
 }

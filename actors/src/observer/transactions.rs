@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::ring::{EventRecord, EventRing};
 
-/// Maximum number of envelopes of one transaction that a history tells of: the newest.
+/// Maximum number of envelopes of one transaction in a history: the newest.
 const MAX_ATTEMPTS: usize = 16;
 
 /// Stands for a transaction ID: its hash, by a secret of this process.
@@ -58,7 +58,7 @@ struct Channels {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     /// Found valid, after this many microseconds of validation.
-    Accepted { judging: u64 },
+    Accepted { validation_us: u64 },
     /// Answered with SUCCESS.
     Acknowledged,
     /// Answered otherwise.
@@ -75,7 +75,7 @@ enum Event {
     Delivered,
 }
 
-/// An envelope's life. Times are in microseconds since the node began; 0: not yet.
+/// The steps of one envelope. Times are in microseconds since the node began; 0: not yet.
 #[derive(Debug, Default)]
 struct TransactionTimeline {
     channel: ChannelKey,
@@ -139,7 +139,7 @@ impl TransactionHistory {
         let Channels { keys, names } = &mut *channels;
         *keys.entry(channel.clone()).or_insert_with(|| {
             names.push(channel.clone());
-            // no node lives to see so many
+            // no node has so many channels
             ChannelKey(u32::try_from(names.len() - 1).unwrap_or(u32::MAX))
         })
     }
@@ -160,9 +160,9 @@ impl TransactionHistory {
     }
 
     /// Records that an envelope was found valid, and the duration of the validation.
-    pub(super) fn accepted(&self, key: Option<TxKey>, channel: ChannelKey, judged: Instant, judging: Duration) {
-        let judging = u64::try_from(judging.as_micros()).unwrap_or(0);
-        self.write(key, channel, judged, Event::Accepted { judging });
+    pub(super) fn accepted(&self, key: Option<TxKey>, channel: ChannelKey, validated_at: Instant, duration: Duration) {
+        let validation_us = u64::try_from(duration.as_micros()).unwrap_or(0);
+        self.write(key, channel, validated_at, Event::Accepted { validation_us });
     }
 
     /// Records that an envelope is answered.
@@ -180,7 +180,7 @@ impl TransactionHistory {
         self.write(self.key(tx_id), channel, Instant::now(), Event::Consumed { offset });
     }
 
-    /// These are in this block, which is not yet on the disk.
+    /// Records that these envelopes are in this block, which is not yet on the disk.
     pub(super) fn cut(&self, envelopes: &[SignedEnvelope], channel: ChannelKey, block: u64) {
         let now = self.micros(Instant::now());
         let keys = envelopes.iter().filter_map(|envelope| self.key(tx_id(envelope)));
@@ -188,7 +188,7 @@ impl TransactionHistory {
         self.ring.write(&records);
     }
 
-    /// A block is on the disk.
+    /// Records that a block is on the disk.
     pub(super) fn written(&self, channel: ChannelKey, block: u64) {
         self.write(Some(TxKey(block)), channel, Instant::now(), Event::Written);
     }
@@ -198,53 +198,52 @@ impl TransactionHistory {
         self.write(Some(TxKey(block)), channel, Instant::now(), Event::Delivered);
     }
 
-    /// Returns the retained history of a transaction's envelope: of several the first that got into a block, else the last. It
-    /// reads
-    /// all retained records, which takes milliseconds.
+    /// Returns the retained history of a transaction's envelope: of several, the first that got into a block, else
+    /// the last. Reads all retained records, which takes milliseconds.
     pub fn timeline(&self, tx_id: &str) -> Option<TimelineView> {
         let TxKey(key) = self.key(tx_id.as_bytes())?;
-        let mut lives: VecDeque<TransactionTimeline> = VecDeque::new();
+        let mut attempts: VecDeque<TransactionTimeline> = VecDeque::new();
         for record in self.ring.read().filter(|record| record.key == key) {
             let Some(event) = Event::of(&record).filter(|event| event.is_of_an_envelope()) else { continue };
             let channel = ChannelKey(record.channel);
             // the same name in another channel is another envelope
-            let last = lives.iter_mut().rev().find(|life| life.channel == channel);
-            if let Some(life) = last.filter(|_| !matches!(event, Event::Accepted { .. })) {
-                life.take(event, record.at);
+            let last = attempts.iter_mut().rev().find(|attempt| attempt.channel == channel);
+            if let Some(attempt) = last.filter(|_| !matches!(event, Event::Accepted { .. })) {
+                attempt.take(event, record.at);
                 continue;
             }
-            let mut life = TransactionTimeline { channel, ..TransactionTimeline::default() };
-            life.take(event, record.at);
-            lives.push_back(life);
-            if lives.len() > MAX_ATTEMPTS {
-                lives.pop_front();
+            let mut attempt = TransactionTimeline { channel, ..TransactionTimeline::default() };
+            attempt.take(event, record.at);
+            attempts.push_back(attempt);
+            if attempts.len() > MAX_ATTEMPTS {
+                attempts.pop_front();
             }
         }
-        self.follow_blocks(&mut lives);
-        let told = lives.iter().position(|life| life.cut > 0).or(lives.len().checked_sub(1))?;
-        let told = lives.remove(told)?;
-        let other = |life: &TransactionTimeline| OtherAttempt {
-            at_us: self.began.1 + life.happened().first().map_or(0, |&(_, time)| time),
-            block: life.durable_block(),
-            refused: life.refusal(),
+        self.follow_blocks(&mut attempts);
+        let place = attempts.iter().position(|attempt| attempt.cut > 0).or(attempts.len().checked_sub(1))?;
+        let shown = attempts.remove(place)?;
+        let other = |attempt: &TransactionTimeline| OtherAttempt {
+            at_us: self.began.1 + attempt.happened().first().map_or(0, |&(_, time)| time),
+            block: attempt.durable_block(),
+            refused: attempt.refusal(),
         };
-        let happened = told.happened();
+        let happened = shown.happened();
         let first = happened.first().map_or(0, |&(_, time)| time);
-        let shown = |(step, time)| StepView { step, at_us: self.began.1 + time, after_us: time - first };
+        let view = |(step, time)| StepView { step, at_us: self.began.1 + time, after_us: time - first };
         Some(TimelineView {
             tx_id: tx_id.to_owned(),
-            channel: self.name(told.channel),
-            block: told.durable_block(),
-            offset: told.offset,
-            refused: told.refusal(),
-            steps: happened.into_iter().map(shown).collect(),
-            others: lives.iter().filter(|life| life.channel == told.channel).map(other).collect(),
+            channel: self.name(shown.channel),
+            block: shown.durable_block(),
+            offset: shown.offset,
+            refused: shown.refusal(),
+            steps: happened.into_iter().map(view).collect(),
+            others: attempts.iter().filter(|attempt| attempt.channel == shown.channel).map(other).collect(),
         })
     }
 
     /// Adds the later steps of the blocks that the envelopes are in.
-    fn follow_blocks(&self, lives: &mut VecDeque<TransactionTimeline>) {
-        if lives.iter().all(|life| life.cut == 0) {
+    fn follow_blocks(&self, attempts: &mut VecDeque<TransactionTimeline>) {
+        if attempts.iter().all(|attempt| attempt.cut == 0) {
             return;
         }
         for record in self.ring.read() {
@@ -252,19 +251,20 @@ impl TransactionHistory {
             if !matches!(event, Some(Event::Written | Event::Delivered)) {
                 continue;
             }
-            let in_it = |life: &&mut TransactionTimeline| {
-                life.cut > 0 && life.block == record.key && life.channel.0 == record.channel
+            let in_it = |attempt: &&mut TransactionTimeline| {
+                attempt.cut > 0 && attempt.block == record.key && attempt.channel.0 == record.channel
             };
-            for life in lives.iter_mut().filter(in_it) {
+            for attempt in attempts.iter_mut().filter(in_it) {
                 match event {
-                    Some(Event::Written) => life.written = record.at,
-                    _ => life.delivered = record.at,
+                    Some(Event::Written) => attempt.written = record.at,
+                    _ => attempt.delivered = record.at,
                 }
             }
         }
-        // only what is durable is delivered, yet who delivers it may be quicker to say so
-        for life in lives.iter_mut().filter(|life| life.delivered > 0) {
-            life.written = if life.written == 0 { life.delivered } else { life.written.min(life.delivered) };
+        // a block is delivered only once it is durable, but the delivery may be recorded first
+        for attempt in attempts.iter_mut().filter(|attempt| attempt.delivered > 0) {
+            attempt.written =
+                if attempt.written == 0 { attempt.delivered } else { attempt.written.min(attempt.delivered) };
         }
     }
 }
@@ -272,8 +272,8 @@ impl TransactionHistory {
 impl TransactionTimeline {
     fn take(&mut self, event: Event, at: u64) {
         match event {
-            Event::Accepted { judging } => {
-                (self.received, self.validated) = (at.saturating_sub(judging).max(1), at);
+            Event::Accepted { validation_us } => {
+                (self.received, self.validated) = (at.saturating_sub(validation_us).max(1), at);
             }
             Event::Acknowledged | Event::Refused => (self.answered, self.refused) = (at, event == Event::Refused),
             Event::Produced { offset } => self.offset = self.offset.or(Some(offset)),
@@ -306,14 +306,14 @@ impl TransactionTimeline {
     }
 
     fn refusal(&self) -> Option<&'static str> {
-        self.refused.then_some("its chain did not take it")
+        self.refused.then_some("its chain rejected it")
     }
 }
 
 impl Event {
     fn record(self, key: u64, channel: ChannelKey, at: u64) -> EventRecord {
         let (what, number) = match self {
-            Self::Accepted { judging } => (0, judging),
+            Self::Accepted { validation_us } => (0, validation_us),
             Self::Acknowledged => (1, 0),
             Self::Refused => (2, 0),
             Self::Produced { offset } => (3, offset.cast_unsigned()),
@@ -327,7 +327,7 @@ impl Event {
 
     fn of(record: &EventRecord) -> Option<Self> {
         Some(match record.what {
-            0 => Self::Accepted { judging: record.number },
+            0 => Self::Accepted { validation_us: record.number },
             1 => Self::Acknowledged,
             2 => Self::Refused,
             3 => Self::Produced { offset: record.number.cast_signed() },
@@ -362,12 +362,12 @@ mod tests {
         SignedEnvelope::from_parts(payload.encode_to_vec().into(), bytes::Bytes::new())
     }
 
-    fn steps(life: &TimelineView) -> Vec<Step> {
-        life.steps.iter().map(|shown| shown.step).collect()
+    fn steps(timeline: &TimelineView) -> Vec<Step> {
+        timeline.steps.iter().map(|shown| shown.step).collect()
     }
 
     #[test]
-    fn a_life_is_told_in_its_order() {
+    fn a_timeline_shows_the_steps_in_their_order() {
         let transactions = TransactionHistory::default();
         let (app, other) = (channel(&transactions, "app"), channel(&transactions, "other"));
         let key = transactions.key(b"tx");
@@ -381,16 +381,16 @@ mod tests {
         transactions.answered(key, app, Instant::now(), true);
         transactions.answered(key, other, Instant::now(), false);
         transactions.delivered(app, 7);
-        let life = transactions.timeline("tx").unwrap();
-        assert_eq!((life.block, life.channel.as_str(), life.steps.len()), (Some(7), "app", 6));
-        assert_eq!(life.refused, None, "the same name in another channel is another envelope");
-        assert!(life.others.is_empty(), "{life:?}");
-        assert!(life.steps.is_sorted_by_key(|step| step.at_us));
+        let timeline = transactions.timeline("tx").unwrap();
+        assert_eq!((timeline.block, timeline.channel.as_str(), timeline.steps.len()), (Some(7), "app", 6));
+        assert_eq!(timeline.refused, None, "the same name in another channel is another envelope");
+        assert!(timeline.others.is_empty(), "{timeline:?}");
+        assert!(timeline.steps.is_sorted_by_key(|step| step.at_us));
         assert!(transactions.timeline("another").is_none() && transactions.timeline("").is_none());
     }
 
     #[test]
-    fn of_one_that_is_sent_again_the_first_in_a_block_is_told_and_the_others_beside_it() {
+    fn of_repeated_envelopes_the_first_in_a_block_is_shown_and_the_others_are_listed() {
         let transactions = TransactionHistory::default();
         let app = channel(&transactions, "app");
         let key = transactions.key(b"tx");
@@ -405,17 +405,17 @@ mod tests {
         accepted();
         transactions.cut(&[envelope("tx")], app, 9);
         transactions.written(app, 9);
-        let life = transactions.timeline("tx").unwrap();
-        assert_eq!(steps(&life), [Step::Received, Step::Validated, Step::Cut, Step::Written]);
-        assert_eq!((life.block, life.refused), (Some(7), None));
-        let others: Vec<_> = life.others.iter().map(|other| (other.block, other.refused.is_some())).collect();
+        let timeline = transactions.timeline("tx").unwrap();
+        assert_eq!(steps(&timeline), [Step::Received, Step::Validated, Step::Cut, Step::Written]);
+        assert_eq!((timeline.block, timeline.refused), (Some(7), None));
+        let others: Vec<_> = timeline.others.iter().map(|other| (other.block, other.refused.is_some())).collect();
         assert_eq!(others, [(None, true), (None, true), (Some(9), false)]);
         (0..100).for_each(|_| accepted());
         assert_eq!(transactions.timeline("tx").unwrap().others.len(), MAX_ATTEMPTS - 1);
     }
 
     #[test]
-    fn of_two_that_are_on_the_way_at_once_the_first_counts() {
+    fn of_two_envelopes_in_progress_at_once_the_first_in_a_block_counts() {
         let transactions = TransactionHistory::default();
         let app = channel(&transactions, "app");
         let key = transactions.key(b"tx");
@@ -430,31 +430,31 @@ mod tests {
             }
         }
         transactions.written(app, 3);
-        let life = transactions.timeline("tx").unwrap();
-        assert_eq!((life.block, life.offset), (Some(3), Some(10)));
+        let timeline = transactions.timeline("tx").unwrap();
+        assert_eq!((timeline.block, timeline.offset), (Some(3), Some(10)));
     }
 
     #[test]
-    fn a_block_is_not_delivered_before_it_is_written_whoever_says_so_first() {
+    fn a_block_is_shown_as_written_before_it_is_delivered_whichever_is_recorded_first() {
         let transactions = TransactionHistory::default();
         let app = channel(&transactions, "app");
         transactions.accepted(transactions.key(b"tx"), app, Instant::now(), Duration::ZERO);
         transactions.cut(&[envelope("tx")], app, 7);
         transactions.delivered(app, 7);
         transactions.write(Some(TxKey(7)), app, Instant::now() + Duration::from_millis(5), Event::Written);
-        let life = transactions.timeline("tx").unwrap();
-        assert_eq!(steps(&life)[2..], [Step::Cut, Step::Written, Step::Delivered]);
+        let timeline = transactions.timeline("tx").unwrap();
+        assert_eq!(steps(&timeline)[2..], [Step::Cut, Step::Written, Step::Delivered]);
     }
 
     #[test]
-    fn one_that_came_to_another_orderer_is_known_from_the_topic_on() {
+    fn an_envelope_of_another_orderer_is_shown_from_the_topic_on() {
         let transactions = TransactionHistory::default();
         let app = channel(&transactions, "app");
         transactions.consumed(b"tx", app, -3);
         transactions.cut(&[envelope("tx")], app, 2);
         transactions.written(app, 2);
-        let life = transactions.timeline("tx").unwrap();
-        assert_eq!(steps(&life), [Step::Consumed, Step::Cut, Step::Written]);
-        assert_eq!((life.block, life.offset, life.steps[0].after_us), (Some(2), Some(-3), 0));
+        let timeline = transactions.timeline("tx").unwrap();
+        assert_eq!(steps(&timeline), [Step::Consumed, Step::Cut, Step::Written]);
+        assert_eq!((timeline.block, timeline.offset, timeline.steps[0].after_us), (Some(2), Some(-3), 0));
     }
 }

@@ -111,7 +111,7 @@ async fn stop_and_remove(
             }
         }
         // whoever still writes has this long to end; nobody begins to write from now on
-        let _right = tokio::time::timeout(STOP_TIMEOUT, channel.ledger().write_right()).await;
+        let _permit = tokio::time::timeout(STOP_TIMEOUT, channel.ledger().write_permit()).await;
         channel.set_state(ChannelState::Removed);
     }
     let ledgers = context.ledgers.clone();

@@ -113,7 +113,7 @@ pub async fn fetch_latest_config(
 /// The reason why an orderer's response is rejected.
 #[derive(Debug, thiserror::Error)]
 enum ResponseError {
-    #[error("the block did not come")]
+    #[error("the block did not arrive")]
     NoBlock,
     #[error(transparent)]
     Pull(#[from] PullError),

@@ -113,9 +113,9 @@ impl ActivityKind {
     /// Returns the operator's action when it is stuck.
     fn action(self) -> &'static str {
         match self {
-            Self::Commit => "see to the disk: it does not write",
-            Self::Start => "see to the disk: the ledger is not read, or its last commit does not end",
-            _ => "if it does not go on, restart the orderer: what was acknowledged is on the disk",
+            Self::Commit => "check the disk: a commit does not end",
+            Self::Start => "check the disk: the node cannot read the ledger, or its last commit does not end",
+            _ => "if it does not continue, restart the orderer: acknowledged envelopes are on the disk",
         }
     }
 

@@ -205,6 +205,14 @@ impl StatusCell {
         Ok(())
     }
 
+    /// A fail point on the thread that performs a task for the actor: nothing, but in tests.
+    #[cfg_attr(not(any(test, feature = "fail-points")), allow(clippy::unused_self, reason = "tests make it fail"))]
+    pub(crate) fn fail_point_on_thread(&self, task: ActivityKind) {
+        #[cfg(any(test, feature = "fail-points"))]
+        let _ = self.faults.points.trigger(&self.faults.path, &format!("{task:?}@thread"));
+        let _ = task;
+    }
+
     fn slot(&self, index: usize) -> &ActivitySlot {
         &self.slots[index]
     }

@@ -1,8 +1,7 @@
 //! Status is published, not requested.
 //!
 //! Every actor owns a [`StatusCell`] and writes to it whenever its state changes; observers read the cell. They send no
-//! message,
-//! so a stuck or flooded actor is visible, too.
+//! message, so a stuck or flooded actor is visible, too.
 
 mod activity;
 mod board;

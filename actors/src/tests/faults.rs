@@ -1,7 +1,7 @@
 //! Faults at every actor and at every step: the tree heals, nothing acknowledged is lost, and the other channel feels nothing.
 
 use super::*;
-use crate::fail_points::FailAction;
+
 use crate::status::Activity;
 
 /// Orders until this many more are acknowledged, however often the chain fails meanwhile; returns them.

@@ -46,10 +46,10 @@ async fn a_chain_owns_the_right_to_write_until_it_has_ended() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::start(folder.path(), Durability::Disk).await;
     let ledger = Arc::clone(world.channel("app").ledger());
-    assert!(ledger.try_write_right().is_none(), "its writer has it");
+    assert!(ledger.try_write_permit().is_none(), "its writer has it");
     assert!(world.order_and_wait("app", "one").await);
-    assert!(ledger.try_write_right().is_none());
-    let waiting = ledger.write_right();
+    assert!(ledger.try_write_permit().is_none());
+    let waiting = ledger.write_permit();
     world.tree.stop().await;
     tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it is given back");
 }

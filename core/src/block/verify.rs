@@ -20,7 +20,7 @@ pub enum BlockSignatureError {
     #[error(transparent)]
     Block(#[from] BlockError),
     /// The signatures do not satisfy the channel's policy.
-    #[error("block {number}: not signed as BlockValidation asks: {denied}")]
+    #[error("block {number}: not signed as BlockValidation requires: {denied}")]
     Denied {
         /// Number of the block.
         number: crate::types::BlockNumber,

@@ -50,7 +50,7 @@ pub enum InvalidIdentity {
     #[error(transparent)]
     Chain(#[from] CertificateChainError),
     /// The certificate has none of the organizational units that the MSP requires.
-    #[error("the certificate has none of the organizational units that the MSP asks for")]
+    #[error("the certificate has none of the organizational units that the MSP requires")]
     NoUnit,
     /// The certificate has no role, where the MSP derives roles from units and requires exactly one.
     #[error("the certificate's organizational units make it neither client, peer, admin nor orderer")]

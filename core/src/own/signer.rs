@@ -25,7 +25,7 @@ pub enum SignerNotAccepted {
     Sign(#[from] SignError),
     /// The node's signature does not satisfy the channel's policy.
     #[error(
-        "no peer would take blocks that this node signs: they do not satisfy BlockValidation of channel {channel}: {denied}"
+        "no peer would accept blocks that this node signs: they do not satisfy BlockValidation of channel {channel}: {denied}"
     )]
     Denied {
         /// ID of the channel.

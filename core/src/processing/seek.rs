@@ -22,7 +22,7 @@ pub enum SeekError {
         stop: u64,
     },
     /// The first requested blocks were pruned.
-    #[error("start {start} is gone: the blocks before {horizon} were pruned")]
+    #[error("start {start} no longer exists: the blocks before {horizon} were pruned")]
     Pruned {
         /// First requested block.
         start: u64,

@@ -93,7 +93,7 @@ async fn examine_topic(
             Err(error) => findings.push(Finding::error(text(&error), fix_of(&error, need))),
         }
         match cluster.producer(&need.channel).check_permission().await {
-            Ok(()) => findings.push(Finding::fine(format!("topic {} takes records from us", need.channel))),
+            Ok(()) => findings.push(Finding::fine(format!("topic {} accepts records from this client", need.channel))),
             Err(error) => findings.push(Finding::error(text(&error), fix_of(&error, need))),
         }
     }
@@ -109,7 +109,7 @@ fn known(
         Ok(settings) => Some(settings.into_iter().filter_map(|setting| Some((setting.name, setting.value?))).collect()),
         Err(error) => {
             findings
-                .push(Finding::warning(format!("settings cannot be judged: {}", text(&error)), fix_of(&error, need)));
+                .push(Finding::warning(format!("settings cannot be checked: {}", text(&error)), fix_of(&error, need)));
             None
         }
     }
@@ -137,6 +137,6 @@ fn fix_of(error: &Error, need: &Requirements) -> String {
         Error::Authorization { .. } => format!(
             "kafka-acls.sh --bootstrap-server BROKER --add --allow-principal User:NAME --operation Describe --operation DescribeConfigs --operation Read --operation Write --operation Create --topic {channel}"
         ),
-        _ => "see to what the message names".to_owned(),
+        _ => "check what the message names".to_owned(),
     }
 }

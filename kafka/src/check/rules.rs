@@ -17,18 +17,18 @@ fn judge_absence(facts: &ClusterFacts, need: &Requirements) -> Vec<Finding> {
     let channel = &need.channel;
     if let Some(next) = need.next_offset {
         return vec![Finding::error(
-            format!("topic {channel} does not exist, but the chain has taken records up to offset {}", next - 1),
-            "find out who deleted it; this node's chain cannot go on without it",
+            format!("topic {channel} does not exist, but the chain has processed records up to offset {}", next - 1),
+            "find out who deleted it; this node's chain cannot continue without it",
         )];
     }
     let (copies, brokers) = (need.replication_factor, facts.brokers.len());
     let mut findings = vec![if usize::try_from(copies).is_ok_and(|copies| copies <= brokers) {
         Finding::fine(format!(
-            "topic {channel} does not exist yet; the node makes it when it starts, with copies on brokers: {copies}"
+            "topic {channel} does not exist yet; the node creates it when it starts, with {copies} copies"
         ))
     } else {
         Finding::error(
-            format!("topic {channel} does not exist; its copies are to be {copies}, and the brokers are {brokers}"),
+            format!("topic {channel} does not exist; it needs {copies} copies, and there are {brokers} brokers"),
             format!("start more brokers, or set Kafka.Topic.ReplicationFactor to {brokers}"),
         )
     }];
@@ -48,60 +48,61 @@ fn judge_broker(broker: &BrokerFacts, need: &Requirements) -> Vec<Finding> {
             "kafka-configs.sh --bootstrap-server {address} --alter --entity-type brokers --entity-name {id} --add-config {change}"
         )
     };
-    let whose = format!("broker {}", broker.id);
-    findings.extend(judge_elections(&whose, settings, &alter));
+    let subject = format!("broker {}", broker.id);
+    findings.extend(judge_elections(&subject, settings, &alter));
     // inherited by topics under another name
     let retention = ["log.retention.ms", "log.retention.hours", "log.retention.minutes"];
     let kept_for_ever = settings.get("log.retention.ms").is_some_and(|value| value == "-1");
     if !kept_for_ever && retention.iter().any(|name| settings.contains_key(*name)) {
         findings.push(Finding::warning(
-            format!("{whose} deletes records by age, and so would the topic"),
+            format!("{subject} deletes records by age, and a new topic would, too"),
             alter("log.retention.ms=-1"),
         ));
     }
-    findings.extend(judge_copies(&whose, settings, need.replication_factor.into(), &alter));
+    findings.extend(judge_copies(&subject, settings, need.replication_factor.into(), &alter));
     findings
 }
 
 fn judge_topic(topic: &TopicFacts, need: &Requirements) -> Vec<Finding> {
     let described = &topic.description;
-    let whose = format!("topic {}", need.channel);
+    let subject = format!("topic {}", need.channel);
     let mut findings = Vec::new();
     if described.partitions != 1 {
         findings.push(Finding::error(
-            format!("{whose} has {} partitions, a channel needs exactly one", described.partitions),
-            format!("if no channel was ever ordered by it: kafka-topics.sh --bootstrap-server BROKER --delete --topic {}, and let the node make it", need.channel),
+            format!("{subject} has {} partitions, a channel needs exactly one", described.partitions),
+            format!("if no channel was ever ordered by it: kafka-topics.sh --bootstrap-server BROKER --delete --topic {}, and let the node create it", need.channel),
         ));
     }
     let (copies, in_sync) = (described.replicas.len(), described.in_sync.len());
     match described.leader {
         None => findings.push(Finding::error(
-            format!("{whose} has no leader: none of its brokers {:?} that is in sync is alive", described.replicas),
+            format!("{subject} has no leader: none of its brokers {:?} that is in sync is alive", described.replicas),
             "start those brokers",
         )),
         Some(leader) if in_sync < copies => findings.push(Finding::warning(
-            format!("{whose} is led by broker {leader}; {in_sync} of its {copies} copies are in sync"),
-            format!("see to the brokers behind: {:?}", behind(&described.replicas, &described.in_sync)),
+            format!("{subject} is led by broker {leader}; {in_sync} of its {copies} copies are in sync"),
+            format!("check the brokers that are behind: {:?}", behind(&described.replicas, &described.in_sync)),
         )),
         Some(leader) => {
-            findings.push(Finding::fine(format!("{whose} is led by broker {leader}, all {copies} copies are in sync")));
+            findings
+                .push(Finding::fine(format!("{subject} is led by broker {leader}, all {copies} copies are in sync")));
         }
     }
     if copies == 1 {
         findings.push(Finding::warning(
-            format!("{whose} is on one broker: with its disk the channel's newest records are gone"),
+            format!("{subject} is on one broker: if its disk fails, the channel's newest records are lost"),
             "start more brokers and move it with kafka-reassign-partitions.sh",
         ));
     }
     if let Some(settings) = &topic.settings {
-        findings.extend(judge_topic_settings(&whose, settings, copies, in_sync, need));
+        findings.extend(judge_topic_settings(&subject, settings, copies, in_sync, need));
     }
     findings.extend(judge_offsets(topic, need));
     findings
 }
 
 fn judge_topic_settings(
-    whose: &str,
+    subject: &str,
     settings: &BTreeMap<String, String>,
     copies: usize,
     in_sync: usize,
@@ -113,25 +114,25 @@ fn judge_topic_settings(
             "kafka-configs.sh --bootstrap-server BROKER --alter --entity-type topics --entity-name {topic} --add-config {change}"
         )
     };
-    let mut findings = judge_elections(whose, settings, &alter);
+    let mut findings = judge_elections(subject, settings, &alter);
     let is_kept = ["retention.ms", "retention.bytes"].map(|name| settings.get(name).is_none_or(|value| value == "-1"));
     for (name, kept) in ["retention.ms", "retention.bytes"].into_iter().zip(is_kept) {
         if !kept {
             let value = &settings[name];
             findings.push(Finding::warning(
                 format!(
-                    "{whose} forgets records ({name}={value}): an orderer that is away for longer fails its channel"
+                    "{subject} deletes records ({name}={value}): an orderer that is away for longer fails its channel"
                 ),
                 alter(&format!("{name}=-1")),
             ));
         }
     }
     if is_kept == [true, true] {
-        findings.push(Finding::fine(format!("{whose} keeps its records")));
+        findings.push(Finding::fine(format!("{subject} keeps its records")));
     }
     if settings.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
         findings.push(Finding::error(
-            format!("{whose} is compacted: records with equal keys are deleted, and all of a channel's have one key"),
+            format!("{subject} is compacted: records with equal keys are deleted, and all of a channel's have one key"),
             alter("cleanup.policy=delete"),
         ));
     }
@@ -139,38 +140,40 @@ fn judge_topic_settings(
     if let (Some(largest), Some(wanted)) = (largest, need.largest_record) {
         findings.push(if largest < u64::from(wanted) {
             Finding::error(
-                format!("{whose} takes records up to {largest} bytes, the channel's may have {wanted}"),
+                format!("{subject} accepts records up to {largest} bytes, the channel's may have {wanted}"),
                 alter(&format!("max.message.bytes={wanted}")),
             )
         } else {
-            Finding::fine(format!("{whose} takes records up to {largest} bytes, the channel's have {wanted} at most"))
+            Finding::fine(format!(
+                "{subject} accepts records up to {largest} bytes, the channel's have {wanted} at most"
+            ))
         });
     }
-    findings.extend(judge_copies(whose, settings, copies.try_into().unwrap_or(i64::MAX), &alter));
+    findings.extend(judge_copies(subject, settings, copies.try_into().unwrap_or(i64::MAX), &alter));
     let least = settings.get("min.insync.replicas").and_then(|least| least.parse::<usize>().ok());
     if let Some(least) = least.filter(|least| *least > in_sync && *least <= copies) {
         findings.push(Finding::error(
-            format!("{whose} needs {least} copies in sync to take a record, and has {in_sync}"),
-            "see to the brokers that are behind",
+            format!("{subject} needs {least} copies in sync to accept a record, and has {in_sync}"),
+            "check the brokers that are behind",
         ));
     }
     findings
 }
 
-fn judge_elections(whose: &str, settings: &BTreeMap<String, String>, alter: &dyn Fn(&str) -> String) -> Vec<Finding> {
+fn judge_elections(subject: &str, settings: &BTreeMap<String, String>, alter: &dyn Fn(&str) -> String) -> Vec<Finding> {
     let is_unclean = settings.get("unclean.leader.election.enable").is_some_and(|value| value == "true");
     if !is_unclean {
         return Vec::new();
     }
     vec![Finding::error(
-        format!("{whose} lets a broker lead that lacks records: acknowledged ones would be gone"),
+        format!("{subject} lets a broker become the leader that lacks records: acknowledged records would be lost"),
         alter("unclean.leader.election.enable=false"),
     )]
 }
 
 /// Returns the findings about the number of replicas that an acknowledgement waits for.
 fn judge_copies(
-    whose: &str,
+    subject: &str,
     settings: &BTreeMap<String, String>,
     copies: i64,
     alter: &dyn Fn(&str) -> String,
@@ -180,19 +183,20 @@ fn judge_copies(
     };
     if least > copies {
         let found = format!(
-            "{whose} asks for {least} copies in sync of {copies}: old versions of Kafka append no record then, new ones (3.9) ask for all copies there are"
+            "{subject} requires {least} copies in sync of {copies}: old versions of Kafka then append no record, newer ones (3.9) require all existing copies"
         );
         return vec![Finding::warning(found, alter(&format!("min.insync.replicas={}", copies.max(1))))];
     }
     if copies > 1 && least == copies {
-        let found = format!("{whose} asks for all {copies} copies in sync: with one broker gone nothing is ordered");
+        let found =
+            format!("{subject} requires all {copies} copies in sync: while one broker is down, nothing is ordered");
         return vec![Finding::warning(found, alter(&format!("min.insync.replicas={}", copies - 1)))];
     }
     if copies > 2 && least < 2 {
-        let found = format!("{whose} acknowledges with one copy in sync: with its broker the record is gone");
+        let found = format!("{subject} acknowledges with one copy in sync: if its broker fails, the record is lost");
         return vec![Finding::warning(found, alter("min.insync.replicas=2"))];
     }
-    vec![Finding::fine(format!("{whose} acknowledges with {least} of {copies} copies in sync"))]
+    vec![Finding::fine(format!("{subject} acknowledges with {least} of {copies} copies in sync"))]
 }
 
 fn judge_offsets(topic: &TopicFacts, need: &Requirements) -> Vec<Finding> {
@@ -201,12 +205,12 @@ fn judge_offsets(topic: &TopicFacts, need: &Requirements) -> Vec<Finding> {
     vec![if held.earliest > next {
         Finding::error(
             format!("topic {channel} begins at offset {}, this node's chain needs {next}", held.earliest),
-            "start from another orderer's ledger of the channel that has come further",
+            "start with the ledger of another orderer that has more blocks of the channel",
         )
     } else if held.next < next {
         Finding::error(
             format!(
-                "topic {channel} ends before offset {}, this node's chain has taken records up to {}",
+                "topic {channel} ends before offset {}, this node's chain has processed records up to {}",
                 held.next,
                 next - 1
             ),
@@ -328,7 +332,7 @@ mod tests {
         let new = Requirements { next_offset: None, ..need() };
         assert!(wrong(&none(3), &new).is_empty());
         assert!(wrong(&none(1), &new)[0].1.contains("set Kafka.Topic.ReplicationFactor to 1"));
-        assert!(wrong(&none(3), &need())[0].1.contains("the chain has taken records up to offset 99"));
+        assert!(wrong(&none(3), &need())[0].1.contains("the chain has processed records up to offset 99"));
 
         // what it would inherit
         let inherited = [("unclean.leader.election.enable", "true"), ("log.retention.ms", "604800000")];

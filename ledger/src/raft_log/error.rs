@@ -81,7 +81,7 @@ pub enum RaftLogError {
         cause: io::Error,
     },
     /// A write failed before. Nothing was written.
-    #[error("raft log {name}: takes no more writes until it is opened again, because: {reason}")]
+    #[error("raft log {name}: accepts no more writes until it is reopened, because: {reason}")]
     Refused {
         /// The file.
         name: String,

@@ -3,11 +3,12 @@
 use bytes::{Buf, BufMut};
 use orderer_core::crypto::sha256;
 
-use crate::sealed::{PAGE_LENGTH, SEAL_BYTES, SealKey};
+use super::error::RaftLogError;
+use crate::sealed::{PAGE_BYTES, PAGE_LENGTH, SEAL_BYTES, SealKey, SealedFile};
 
 const MAGIC: &[u8; 16] = b"orderer raft log";
 /// Version of the file's format.
-pub(super) const FORMAT: u32 = 1;
+const FORMAT: u32 = 1;
 
 /// The contents of the first page.
 pub(super) struct Head {
@@ -18,7 +19,7 @@ pub(super) struct Head {
 }
 
 /// The reason why a first page cannot be used.
-pub(super) enum NoHead {
+enum NoHead {
     Foreign,
     Newer(u32),
     Damaged,
@@ -40,7 +41,24 @@ impl Head {
         page
     }
 
-    pub(super) fn decode(page: &[u8]) -> Result<Self, NoHead> {
+    /// Reads the first page of the log of this name.
+    pub(super) fn read(file: &SealedFile, name: &str) -> Result<Self, RaftLogError> {
+        let damaged =
+            |problem: &str| RaftLogError::Damaged { name: name.to_owned(), at: 0, problem: problem.to_owned() };
+        if file.length() < PAGE_BYTES {
+            return Err(RaftLogError::Foreign { name: name.to_owned() });
+        }
+        let mut page = vec![0; PAGE_LENGTH];
+        let read = file.read(0, &mut page);
+        read.map_err(|cause| RaftLogError::Io { name: name.to_owned(), action: "read", cause })?;
+        Self::decode(&page).map_err(|problem| match problem {
+            NoHead::Foreign => RaftLogError::Foreign { name: name.to_owned() },
+            NoHead::Newer(found) => RaftLogError::Newer { name: name.to_owned(), found, known: FORMAT },
+            NoHead::Damaged => damaged("the first page was changed"),
+        })
+    }
+
+    fn decode(page: &[u8]) -> Result<Self, NoHead> {
         let Some(mut rest) = page.strip_prefix(MAGIC) else { return Err(NoHead::Foreign) };
         let format = rest.try_get_u32().map_err(|_| NoHead::Damaged)?;
         if format > FORMAT {
@@ -50,8 +68,8 @@ impl Head {
         let (key, mut rest) = rest.split_first_chunk::<SEAL_BYTES>().ok_or(NoHead::Damaged)?;
         let length = usize::from(rest.try_get_u16().map_err(|_| NoHead::Damaged)?);
         let (channel, rest) = rest.split_at_checked(length).ok_or(NoHead::Damaged)?;
-        let said = page.len() - rest.len();
-        if rest.get(..SEAL_BYTES) != Some(&sha256(&[&page[..said]])[..]) {
+        let sealed = page.len() - rest.len();
+        if rest.get(..SEAL_BYTES) != Some(&sha256(&[&page[..sealed]])[..]) {
             return Err(NoHead::Damaged);
         }
         let channel = String::from_utf8(channel.to_vec()).map_err(|_| NoHead::Damaged)?;

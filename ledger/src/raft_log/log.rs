@@ -1,4 +1,4 @@
-//! The log: made, opened, written, read, trimmed.
+//! The log: creates, opens, writes, reads and trims it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,12 +12,11 @@ use prost::Message as _;
 
 use super::directory::LogDirectory;
 use super::error::{RaftLogError, Unfit};
-use super::head::{FORMAT, Head, NoHead};
+use super::head::Head;
 use super::record::{Contents, Position, Record, Write, decode, put_entry, put_hard_state, put_snapshot, put_trimmed};
 use super::rewrite::{NewFile, RewriteError};
-use super::tail::{self, Tail};
 use super::view::View;
-use crate::sealed::{self, LogFile, PAGE_BYTES, PAGE_LENGTH, SealKey, SealedFile};
+use crate::sealed::{self, LogFile, PAGE_BYTES, SealKey, SealedFile};
 
 /// A file is made under the log's name and this, and gets the log's name once it is whole.
 const UNFINISHED_SUFFIX: &str = ".new";
@@ -66,21 +65,21 @@ pub struct Sizes {
 /// writes once more what it finds.
 pub struct RaftLog {
     folder: Box<dyn LogDirectory>,
-    name: String,
-    channel: ChannelId,
+    pub(super) name: String,
+    pub(super) channel: ChannelId,
     node: u64,
-    file: SealedFile,
-    view: View,
+    pub(super) file: SealedFile,
+    pub(super) view: View,
     /// Position of the next row.
-    end: u64,
+    pub(super) end: u64,
     /// The next row's sequence.
-    next: u64,
+    pub(super) next: u64,
     /// Records of the next row.
     staged: Vec<u8>,
     needs_sync: bool,
     /// The hard state in the file.
     written_state: HardState,
-    torn: Option<TornTail>,
+    pub(super) torn: Option<TornTail>,
     failed: Option<String>,
 }
 
@@ -145,7 +144,7 @@ impl RaftLog {
         let file = file.ok_or_else(|| RaftLogError::Missing { name: name.to_owned() })?;
         let mut file =
             SealedFile::new(LogFile::Open(file), SealKey([0; sealed::SEAL_BYTES])).map_err(io("open the file"))?;
-        let head = read_head(&file, name)?;
+        let head = Head::read(&file, name)?;
         if head.channel != channel.as_str() || head.node != node {
             return Err(RaftLogError::Other {
                 name: name.to_owned(),
@@ -171,7 +170,7 @@ impl RaftLog {
         let Some(file) = folder.open(name).map_err(io("open the file"))? else { return Ok(None) };
         let file =
             SealedFile::new(LogFile::Open(file), SealKey([0; sealed::SEAL_BYTES])).map_err(io("open the file"))?;
-        Ok(Some(read_head(&file, name)?.node))
+        Ok(Some(Head::read(&file, name)?.node))
     }
 
     fn over(folder: Box<dyn LogDirectory>, name: &str, channel: &ChannelId, node: u64, file: SealedFile) -> Self {
@@ -412,49 +411,6 @@ impl RaftLog {
         decode(content).map_err(|problem| self.damaged(at, problem.to_owned()))
     }
 
-    /// Goes through the rows, as long as one is whole.
-    fn scan(&mut self) -> Result<(), RaftLogError> {
-        loop {
-            let at = self.end;
-            let header = self.file.header_at(at).map_err(|cause| self.io("read", cause))?;
-            let Some((header, encoded)) = header else { break };
-            let content = self.file.content_at(at, header, &encoded).map_err(|cause| self.io("read", cause))?;
-            let Some(content) = content else { break };
-            if header.sequence != self.next {
-                return Err(self.damaged(at, format!("row {} is there, not row {}", header.sequence, self.next)));
-            }
-            let records = decode(content).map_err(|problem| self.damaged(at, problem.to_owned()))?;
-            for record in &records {
-                self.view.replay(record, at).map_err(|problem| self.damaged(at, problem.to_string()))?;
-            }
-            self.end += header.record_bytes();
-            self.next += 1;
-        }
-        if self.next == 1 {
-            return Err(self.damaged(self.end, "the first row is not whole".to_owned()));
-        }
-        self.view.check_whole().map_err(|problem| self.damaged(self.end, problem.to_string()))
-    }
-
-    /// Reads what is behind the last whole row, and cuts it off if it was never durable.
-    fn cut_tail(&mut self) -> Result<(), RaftLogError> {
-        let behind = self.file.find_behind(self.end, self.next).map_err(|cause| self.io("read", cause))?;
-        if let Some((at, header)) = behind {
-            let problem = format!("row {} is not whole, row {} is there at byte {at}", self.next, header.sequence);
-            return Err(self.damaged(self.end, problem));
-        }
-        match tail::judge(&self.file, self.end).map_err(|cause| self.io("read", cause))? {
-            Tail::Clean => return Ok(()),
-            Tail::Damaged => return Err(self.damaged(self.end, format!("row {} was changed", self.next))),
-            Tail::Torn => {}
-        }
-        tracing::warn!(channel = %self.channel, file = self.name, at = self.end, row = self.next,
-            "the last record of the Raft log is incomplete; truncating it");
-        self.file.shrink(self.end).map_err(|cause| self.io("cut off a torn row", cause))?;
-        self.torn = Some(TornTail { at: self.end });
-        Ok(())
-    }
-
     fn check_trusted(&self) -> Result<(), RaftLogError> {
         match &self.failed {
             Some(reason) => Err(RaftLogError::Refused { name: self.name.clone(), reason: reason.clone() }),
@@ -462,7 +418,7 @@ impl RaftLog {
         }
     }
 
-    fn io(&self, action: &'static str, cause: io::Error) -> RaftLogError {
+    pub(super) fn io(&self, action: &'static str, cause: io::Error) -> RaftLogError {
         RaftLogError::Io { name: self.name.clone(), action, cause }
     }
 
@@ -470,7 +426,7 @@ impl RaftLog {
         RaftLogError::Unfit { name: self.name.clone(), cause }
     }
 
-    fn damaged(&self, at: u64, problem: String) -> RaftLogError {
+    pub(super) fn damaged(&self, at: u64, problem: String) -> RaftLogError {
         RaftLogError::Damaged { name: self.name.clone(), at, problem }
     }
 }
@@ -480,21 +436,6 @@ fn put_all(out: &mut Vec<u8>, write: &Write) -> Result<(), Unfit> {
         put_snapshot(out, snapshot)?;
     }
     write.entries.iter().try_for_each(|entry| put_entry(out, entry))
-}
-
-fn read_head(file: &SealedFile, name: &str) -> Result<Head, RaftLogError> {
-    let damaged = |problem: &str| RaftLogError::Damaged { name: name.to_owned(), at: 0, problem: problem.to_owned() };
-    if file.length() < PAGE_BYTES {
-        return Err(RaftLogError::Foreign { name: name.to_owned() });
-    }
-    let mut page = vec![0; PAGE_LENGTH];
-    let read = file.read(0, &mut page);
-    read.map_err(|cause| RaftLogError::Io { name: name.to_owned(), action: "read", cause })?;
-    Head::decode(&page).map_err(|problem| match problem {
-        NoHead::Foreign => RaftLogError::Foreign { name: name.to_owned() },
-        NoHead::Newer(found) => RaftLogError::Newer { name: name.to_owned(), found, known: FORMAT },
-        NoHead::Damaged => damaged("the first page was changed"),
-    })
 }
 
 fn not_made(name: &str, problem: RewriteError) -> RaftLogError {

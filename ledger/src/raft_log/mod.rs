@@ -12,6 +12,7 @@ mod head;
 mod log;
 mod record;
 mod rewrite;
+mod scan;
 mod tail;
 mod view;
 

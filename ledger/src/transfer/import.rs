@@ -15,7 +15,7 @@ use super::error::TransferError;
 use crate::commit::CommitBatch;
 use crate::ledger::{Ledger, Options};
 use crate::open::remove_unfinished;
-use crate::write_right::WritePermit;
+use crate::write_permit::WritePermit;
 
 /// Maximum size of a transaction in bytes of blocks, and in blocks.
 const WRITTEN_AT_ONCE_BYTES: usize = 4 << 20;
@@ -121,10 +121,10 @@ impl Import {
             let path = self.folder.join(self.file_name);
             let ledger = Ledger::create(&path, &self.channel, &block, self.options.clone())?;
             // just made: nobody else knows it
-            let right = ledger
-                .try_write_right()
-                .ok_or_else(|| failed(&path, "get the right to write", io::ErrorKind::ResourceBusy.into()))?;
-            self.ledger = Some((ledger, right));
+            let permit = ledger
+                .try_write_permit()
+                .ok_or_else(|| failed(&path, "get the permit to write", io::ErrorKind::ResourceBusy.into()))?;
+            self.ledger = Some((ledger, permit));
             return Ok(());
         }
         self.waiting_bytes += block.size_bytes();
@@ -136,9 +136,9 @@ impl Import {
     }
 
     fn write(&mut self) -> Result<(), TransferError> {
-        if let Some((ledger, right)) = &mut self.ledger {
+        if let Some((ledger, permit)) = &mut self.ledger {
             let blocks = std::mem::take(&mut self.waiting);
-            ledger.commit(right, CommitBatch { blocks, ..CommitBatch::default() })?;
+            ledger.commit(permit, CommitBatch { blocks, ..CommitBatch::default() })?;
             self.waiting_bytes = 0;
         }
         Ok(())

@@ -221,7 +221,7 @@ impl Loaded {
     pub fn genesis_block(&self, channel: &ChannelId) -> Result<Bytes, ProfileErrors> {
         let profile = &self.profile;
         let Some(orderer) = &profile.orderer else {
-            return Err(self.refuse("Orderer", "a genesis block says who orders, and this section is missing"));
+            return Err(self.refuse("Orderer", "a genesis block names the orderers, and this section is missing"));
         };
         if profile.consortiums.is_none() && profile.application.is_none() {
             return Err(self.refuse(

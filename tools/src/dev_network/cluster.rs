@@ -181,7 +181,7 @@ impl DevCluster {
     /// `settings` are the settings of each orderer, in order.
     pub fn greeting(&self, settings: &[Settings]) -> String {
         let folder = self.folder.display();
-        let made = if self.created { "made" } else { "goes on" };
+        let made = if self.created { "created" } else { "continued" };
         let mut lines = format!("\nA development network {made} in {folder}\n");
         for (DevOrderer { name, .. }, settings) in self.orderers.iter().zip(settings) {
             let _ = writeln!(lines, "  {name:<16} {} (gRPC, TLS)", settings.listen);

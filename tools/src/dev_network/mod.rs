@@ -287,7 +287,7 @@ impl DevNetwork {
         let dev = quoted(&folder.to_string());
         let (operators, health) = operators(settings);
         let secured = if settings.tls.is_some() { "TLS" } else { "plaintext" };
-        let made = if self.created { "made" } else { "goes on" };
+        let made = if self.created { "created" } else { "continued" };
         let admin = admin_msp(&self.folder);
         format!(
             "

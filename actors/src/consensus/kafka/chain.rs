@@ -45,12 +45,12 @@ const CHAIN: &str = "kafka-chain";
 const PRODUCER: &str = "kafka-chain/kafka-producer";
 const CONSUMER: &str = "kafka-chain/kafka-consumer";
 /// Action for the operator of a channel whose topic has changed or lost records.
-const ACTION_TOPIC: &str = "see to the topic or the disk that the cause names, then restart the channel";
+const ACTION_TOPIC: &str = "check the topic or the disk that the cause names, then restart the channel";
 
 /// The actor that orders one channel by its topic. The producer and the consumer of the topic are its children.
 pub(super) struct KafkaChain {
     pub(super) channel: Arc<Channel>,
-    pub(super) voice: StateLease,
+    pub(super) lease: StateLease,
     pub(super) context: Arc<NodeContext>,
     kafka: Arc<KafkaContext>,
     pub(super) writer: CountedAddr<BlockWriter>,
@@ -92,11 +92,11 @@ impl KafkaChain {
         cluster: Arc<dyn Cluster>,
         last: LastBlock,
     ) -> Self {
-        let ConsenterSupport { channel, context, state, writer, voice, children } = support;
+        let ConsenterSupport { channel, context, state, writer, lease, children } = support;
         let (status, guard) = (children.cell(CHAIN), children.guard(CHAIN));
         Self {
             channel,
-            voice,
+            lease,
             context,
             kafka,
             writer,
@@ -306,7 +306,7 @@ impl Actor for KafkaChain {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.status.set_state("connecting", "");
-        self.channel.set_state_with_lease(self.voice, ChannelState::Connecting);
+        self.channel.set_state_with_lease(self.lease, ChannelState::Connecting);
         self.connect(ctx);
     }
 }
@@ -330,7 +330,7 @@ impl Handler<ConnectionChanged> for KafkaChain {
     fn handle(&mut self, ConnectionChanged { link, state }: ConnectionChanged, ctx: &mut Context<Self>) {
         let _activity = self.status.begin_message(ActivityKind::LinkChanged);
         let Some(following) = &mut self.following else { return };
-        let told = following.down.iter().position(Option::is_some);
+        let reported = following.down.iter().position(Option::is_some);
         let trouble = match state {
             ConnectionState::Up => {
                 tracing::info!(target: "orderer.kafka", channel = %self.channel.id(), ?link, "Kafka cluster is available again for the channel");
@@ -343,8 +343,8 @@ impl Handler<ConnectionChanged> for KafkaChain {
         };
         let is_down = trouble.is_some();
         following.down[link as usize] = trouble;
-        // both suffer from the same cluster: one tells of it
-        if !is_down || told.is_none_or(|told| told == link as usize) {
+        // both connections fail with the same cluster: only one is reported
+        if !is_down || reported.is_none_or(|reported| reported == link as usize) {
             self.report();
         }
     }
@@ -363,9 +363,8 @@ impl Handler<TimeToCutFailed> for KafkaChain {
 impl Handler<Halt> for KafkaChain {
     type Result = ();
 
-    /// Drains the producer before the chain stops. What was produced is in the topic and will be consumed later; only messages
-    /// whose
-    /// senders wait on Broadcast are worth a moment.
+    /// Drains the producer before the chain stops. What was produced is in the topic and will be consumed later; only
+    /// messages whose senders wait on Broadcast are worth a moment.
     fn handle(&mut self, halt: Halt, ctx: &mut Context<Self>) {
         let _activity = self.status.begin_message(ActivityKind::Halt);
         let (drained, answered) = oneshot::channel();

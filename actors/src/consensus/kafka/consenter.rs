@@ -44,7 +44,7 @@ impl Consenter for KafkaConsenter {
 /// Checks that a topic can go on where the ledger ends. It cannot behind what solo has ordered: no block says how much of
 /// the topic is in the chain, and what solo acknowledged is in no topic.
 fn check_engine_before(last: &EncodedBlock, state: &ChainResumePoint) -> Result<(), String> {
-    const BACK: &str = "the channel was ordered by solo before, and a topic cannot go on from there: set Consensus.Serve.etcdraft back to solo";
+    const BACK: &str = "solo ordered the channel before, and a topic cannot continue its chain: set Consensus.Serve.etcdraft back to solo";
     if !state.pending.is_empty() {
         return Err(format!("{BACK} ({} acknowledged envelopes are in no block yet)", state.pending.len()));
     }

@@ -74,7 +74,7 @@ impl KafkaChain {
     }
 
     fn recheck(&mut self, envelope: SignedEnvelope, is_config: bool, ctx: &mut Context<Self>) {
-        let judged = rechecked(Arc::clone(&self.snapshot), Arc::clone(&self.context), envelope, is_config);
+        let revalidated = rechecked(Arc::clone(&self.snapshot), Arc::clone(&self.context), envelope, is_config);
         let then = |outcome, chain: &mut Self, ctx: &mut Context<Self>| match outcome {
             Ok(Ok((envelope, sequence))) => {
                 chain.step(Event::Revalidated(RevalidationResult::Valid { envelope, sequence }));
@@ -82,7 +82,7 @@ impl KafkaChain {
             Ok(Err(refusal)) => chain.step(Event::Revalidated(RevalidationResult::Invalid(refusal))),
             Err(not_done) => chain.exit_with(OwnThreadError::into(not_done), ctx),
         };
-        self.wait_for(judged, then, ctx);
+        self.wait_for(revalidated, then, ctx);
     }
 
     fn write(

@@ -118,7 +118,7 @@ impl Drop for TopicMonitor {
 }
 
 async fn watch(channel: Arc<Channel>, cluster: Arc<dyn Cluster>) {
-    let (began, mut memory, mut said) = (Instant::now(), TopicHistory::default(), LoggedState::default());
+    let (began, mut memory, mut logged) = (Instant::now(), TopicHistory::default(), LoggedState::default());
     let name = channel.id().as_str();
     let mut samples = 0_u32;
     loop {
@@ -135,7 +135,7 @@ async fn watch(channel: Arc<Channel>, cluster: Arc<dyn Cluster>) {
         let stored = LastBlock::parse(&channel.ledger().last_block()).map(|last| last.metadata.last_offset_persisted.0);
         let sample = TopicSample { at: began.elapsed(), topic, stored: stored.unwrap_or_default() };
         let health = assess(&sample, &memory);
-        said.say(&channel, &health);
+        logged.log(&channel, &health);
         channel.kafka_health.store(Some(Arc::new(health)));
         tokio::time::sleep(POLL_INTERVAL).await;
     }
@@ -150,7 +150,7 @@ struct LoggedState {
 }
 
 impl LoggedState {
-    fn say(&mut self, channel: &Channel, health: &TopicHealth) {
+    fn log(&mut self, channel: &Channel, health: &TopicHealth) {
         let channel = channel.id();
         if self.trouble != health.trouble {
             if let Some(trouble) = &health.trouble {
@@ -165,10 +165,10 @@ impl LoggedState {
             tracing::warn!(target: "orderer.kafka", %channel, hours,
                 "the topic deletes records: the channel of an orderer that is offline for longer fails (set the topic's retention.ms to -1)");
         }
-        // again when it has halved
-        let is_news =
-            |hours: f64| hours < RETENTION_WARNING_HOURS && self.hours_left.is_none_or(|said| hours < said / 2.0);
-        if let Some(hours) = health.hours_left.filter(|hours| is_news(*hours)) {
+        // logged again when it has halved
+        let is_due =
+            |hours: f64| hours < RETENTION_WARNING_HOURS && self.hours_left.is_none_or(|logged| hours < logged / 2.0);
+        if let Some(hours) = health.hours_left.filter(|hours| is_due(*hours)) {
             self.hours_left = Some(hours);
             tracing::warn!(target: "orderer.kafka", %channel, hours,
                 "the topic will soon have deleted the last record that this orderer has consumed (set its retention.ms to -1)");

@@ -251,9 +251,9 @@ impl KafkaProducer {
         }
     }
 
-    /// Sends each message of a batch that was too large by itself; a single one is rejected to its sender. One that is ordered
-    /// again
-    /// has no sender any more: it was acknowledged, and the chain cannot go on until the topic accepts it.
+    /// Sends each message of a batch that was too large by itself; a single one is rejected to its sender. One that is
+    /// ordered again has no sender any more: it was acknowledged, and the chain cannot go on until the topic accepts
+    /// it.
     fn too_large(&mut self, batch: Vec<QueuedRecord>, cause: &str) {
         self.failures = 0;
         if batch.len() == 1 {

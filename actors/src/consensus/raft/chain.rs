@@ -35,8 +35,8 @@ const LOG_WRITER: &str = "raft-chain/raft-log";
 const LEADERSHIP_TRANSFER_TIMEOUT: Duration = Duration::from_millis(500);
 
 const ACTION_LOG: &str = "remove this orderer from the channel's consenters, remove the channel from this orderer, then join and add it again, which gives it a new ID";
-const ACTION_LEDGER: &str = "compare the ledger with those of the other orderers; if it is this one that differs, remove the channel here and join it again";
-const ACTION_CONFIG: &str = "see which orderers have this block; a version that can apply it has to go on from here";
+const ACTION_LEDGER: &str = "compare the ledger with those of the other orderers; if the ledger of this node differs, remove the channel here and join it again";
+const ACTION_CONFIG: &str = "find the orderers that have this block, and continue with a version that can apply it";
 
 /// Published status: role; leader; number of active consenters; term, indexes of the last committed, applied and logged
 /// entries, number of envelopes in the outbox and in the intake.
@@ -46,7 +46,7 @@ pub(super) type PublishedStatus = (Role, Option<u64>, usize, [u64; 6]);
 /// log is read.
 pub(super) struct RaftChain {
     pub(super) channel: Arc<Channel>,
-    voice: StateLease,
+    lease: StateLease,
     pub(super) context: Arc<NodeContext>,
     pub(super) shared: Arc<RaftSharedState>,
     pub(super) writer: CountedAddr<BlockWriter>,
@@ -72,11 +72,11 @@ pub(super) struct RaftChain {
 impl RaftChain {
     /// Creates a chain that continues after the log and the ledger.
     pub(super) fn new(support: ConsenterSupport, shared: Arc<RaftSharedState>) -> Self {
-        let ConsenterSupport { channel, context, state, writer, voice, children } = support;
+        let ConsenterSupport { channel, context, state, writer, lease, children } = support;
         let (status, guard) = (children.cell(CHAIN), children.guard(CHAIN));
         Self {
             channel,
-            voice,
+            lease,
             context,
             shared,
             writer,
@@ -101,11 +101,11 @@ impl RaftChain {
         let (shared, context, channel) =
             (Arc::clone(&self.shared), Arc::clone(&self.context), Arc::clone(&self.channel));
         let opening = async move {
-            let right = shared.log_right(channel.id()).await;
+            let permit = shared.log_permit(channel.id()).await;
             let (io, settings) = (context.blocking_runtime.clone(), shared.parts.settings);
             let work = move || {
                 let keys = context.tls_keys.load();
-                open(channel.ledger(), state, &keys, settings, rand::random()).map(|opened| (opened, right))
+                open(channel.ledger(), state, &keys, settings, rand::random()).map(|opened| (opened, permit))
             };
             io.spawn_blocking(work).await
         };
@@ -113,7 +113,7 @@ impl RaftChain {
         let opened = opening.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
             drop(starting);
             match outcome {
-                Ok(Ok((opened, right))) => chain.begin(opened, right, ctx),
+                Ok(Ok((opened, permit))) => chain.begin(opened, permit, ctx),
                 Ok(Err(failed)) => chain.exit_with(failed.exit(), ctx),
                 Err(panicked) => chain.exit_with(ExitReason::Panicked(panicked.to_string()), ctx),
             }
@@ -121,7 +121,7 @@ impl RaftChain {
         ctx.spawn(opened);
     }
 
-    fn begin(&mut self, opened: OpenedChain, right: LogPermit, ctx: &mut Context<Self>) {
+    fn begin(&mut self, opened: OpenedChain, permit: LogPermit, ctx: &mut Context<Self>) {
         let OpenedChain { machine, log, tick, snapshot_block } = opened;
         let consenters = machine.members().len();
         let link = ChainSender::new(&ctx.address(), &self.status);
@@ -131,7 +131,7 @@ impl RaftChain {
         let seat = Arc::new(ChainEndpoint::new(link.clone(), members, intake_bytes));
         let log_status = self.children.cell(LOG_WRITER);
         let guard = self.children.guard(LOG_WRITER);
-        let log = OpenLog { log, _right: right };
+        let log = OpenLog { log, _permit: permit };
         let log = RaftLogWriter::new(
             self.context.blocking_runtime.clone(),
             Arc::clone(self.channel.observer()),
@@ -249,13 +249,13 @@ impl RaftChain {
     pub(super) fn log_catching_up(&self, next: BlockNumber, to: BlockNumber) {
         let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let (offset, end) = (shown(next.0), shown(to.0.saturating_add(1)));
-        self.channel.set_state_with_lease(self.voice, ChannelState::CatchingUp { offset, end });
+        self.channel.set_state_with_lease(self.lease, ChannelState::CatchingUp { offset, end });
     }
 
     /// Publishes the channel's state, and the status of this actor.
     pub(super) fn log_leader(&mut self, leader: Option<u64>) {
         let state = if leader.is_some() { ChannelState::Running } else { ChannelState::Electing };
-        self.channel.set_state_with_lease(self.voice, state);
+        self.channel.set_state_with_lease(self.lease, state);
         self.publish();
     }
 

@@ -150,18 +150,18 @@ impl RaftChain {
     /// Revalidates the envelopes one after the other, so that any number of them uses only one thread.
     fn rejudge(&mut self, submissions: Vec<SubmittedEnvelope>, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
-        let judged = signing_on_own_thread(move || {
-            let judge = |submission: SubmittedEnvelope| match submission.origin {
+        let revalidated = signing_on_own_thread(move || {
+            let revalidate = |submission: SubmittedEnvelope| match submission.origin {
                 EnvelopeOrigin::Local(sequence) => {
                     Some(rejudge(&snapshot, &context, &submission).map(|valid| (sequence, valid)))
                 }
                 EnvelopeOrigin::Consenter(_) => None,
             };
-            submissions.into_iter().filter_map(judge).collect::<Result<Vec<_>, _>>()
+            submissions.into_iter().filter_map(revalidate).collect::<Result<Vec<_>, _>>()
         });
-        let resume = judged.into_actor(self).map(|outcome, chain: &mut Self, ctx| match outcome {
-            Ok(judged) => {
-                for (sequence, valid) in judged {
+        let resume = revalidated.into_actor(self).map(|outcome, chain: &mut Self, ctx| match outcome {
+            Ok(verdicts) => {
+                for (sequence, valid) in verdicts {
                     chain.process(Event::Revalidated { sequence, valid }, ctx);
                 }
             }

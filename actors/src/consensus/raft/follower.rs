@@ -47,7 +47,7 @@ struct PendingJoin {
 /// Follows one channel. It accepts no envelopes: the channel's gate stays closed.
 pub(super) struct RaftFollower {
     channel: Arc<Channel>,
-    voice: StateLease,
+    lease: StateLease,
     context: Arc<NodeContext>,
     shared: Arc<RaftSharedState>,
     writer: CountedAddr<BlockWriter>,
@@ -65,13 +65,13 @@ pub(super) struct RaftFollower {
 impl RaftFollower {
     /// Creates a follower that continues after the ledger.
     pub(super) fn new(support: ConsenterSupport, shared: Arc<RaftSharedState>) -> Self {
-        let ConsenterSupport { channel, context, state, writer, voice, children } = support;
+        let ConsenterSupport { channel, context, state, writer, lease, children } = support;
         let (status, guard) = (children.cell(FOLLOWER), children.guard(FOLLOWER));
         let ChainResumePoint { last, snapshot, .. } = state;
         let reached = ReplicatedTip { block: last, snapshot };
         let keys = context.tls_keys.load_full();
         let (gives_way, joined_with) = (false, None);
-        Self { channel, voice, context, shared, writer, reached, keys, gives_way, joined_with, status, guard }
+        Self { channel, lease, context, shared, writer, reached, keys, gives_way, joined_with, status, guard }
     }
 
     /// Reads the join block, which is stored beside the ledger until the ledger has reached it, and starts replication.
@@ -105,7 +105,7 @@ impl RaftFollower {
                 return self.joined(ctx);
             }
         } else {
-            self.channel.set_state_with_lease(self.voice, ChannelState::Following);
+            self.channel.set_state_with_lease(self.lease, ChannelState::Following);
             tracing::info!(target: LOG, channel = %self.channel.id(), block = %number,
                 "this orderer is not a consenter of the channel; following it");
             ctx.run_interval(LOOK_AT_KEYS_EVERY, Self::look_at_keys);
@@ -117,7 +117,7 @@ impl RaftFollower {
         let Some(PendingJoin { number, consents }) = self.joined_with else { return };
         let next = self.reached.block.number().0 + 1;
         let state = ChannelState::Onboarding { next, to: number.0, consents };
-        self.channel.set_state_with_lease(self.voice, state);
+        self.channel.set_state_with_lease(self.lease, state);
     }
 
     /// Ends the follower if this node has got a certificate by which it is a consenter.
@@ -151,10 +151,10 @@ impl RaftFollower {
             let mut heights = channel.ledger().heights();
             // this cannot fail, because `channel` holds the ledger that sends the heights
             let _ = heights.wait_for(|height| *height > number.0).await;
-            let right = shared.log_right(channel.id()).await;
+            let permit = shared.log_permit(channel.id()).await;
             let io = context.blocking_runtime.clone();
             let work = move || {
-                let _right = right;
+                let _permit = permit;
                 if let Some(id) = id {
                     make_joining_log(channel.ledger(), id)?;
                 }

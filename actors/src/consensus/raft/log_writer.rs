@@ -18,12 +18,12 @@ use crate::status::{ActivityGuard, ActivityKind, StatusCell};
 use crate::supervision::{ExitGuard, ExitReason, StopNow, panic_message};
 
 /// Recommended action if a Raft log cannot be written.
-pub(super) const ACTION_LOG: &str = "see to the disk (space, health), then restart the channel";
+pub(super) const ACTION_LOG: &str = "check the disk (free space, errors), then restart the channel";
 
 /// An open Raft log, and the lock that permits its use.
 pub(super) struct OpenLog {
     pub(super) log: RaftLog,
-    pub(super) _right: LogPermit,
+    pub(super) _permit: LogPermit,
 }
 
 /// The actor that writes one channel's Raft log.

@@ -34,7 +34,7 @@ const OLD_LOG_SUFFIX: &str = ".old";
 const LOOK_BACK_BLOCKS: u64 = 2_000;
 const LOOK_BACK_BYTES: usize = 64 << 20;
 
-const ACTION_LOG: &str = "put the log back in its place if it is to be had; otherwise remove this orderer from the channel's consenters and the channel from this orderer, then join and add it again";
+const ACTION_LOG: &str = "restore the log if there is a copy; otherwise remove this orderer from the channel's consenters and the channel from this orderer, then join and add it again";
 const ACTION_MEMBERS: &str = "remove the channel from this orderer and join it again";
 
 /// A chain that is ready to start.

@@ -55,7 +55,7 @@ pub(super) fn examine(
     context: &NodeContext,
     submission: SubmittedEnvelope,
 ) -> Result<RevalidationResult, SignError> {
-    let judged = if submission.is_config {
+    let validated = if submission.is_config {
         lead_to(snapshot, context, &submission)
     } else {
         again(snapshot, context, &submission).map(|(envelope, validated_at)| RevalidatedConfig {
@@ -64,7 +64,7 @@ pub(super) fn examine(
             consenters: None,
         })
     };
-    Ok(match signed(judged)? {
+    Ok(match signed(validated)? {
         Ok(RevalidatedConfig { envelope, validated_at, consenters }) => RevalidationResult::Valid {
             submission: SubmittedEnvelope { envelope, validated_at, ..submission },
             consenters,

@@ -51,7 +51,7 @@ pub(super) struct RaftSharedState {
     in_memory: AtomicUsize,
 }
 
-/// Exclusive right to use the Raft log of a channel. It moves with the log to the thread that uses it, because a thread
+/// Exclusive permit to use the Raft log of a channel. It moves with the log to the thread that uses it, because a thread
 /// may still write after its chain has ended.
 pub(super) type LogPermit = tokio::sync::OwnedMutexGuard<()>;
 
@@ -70,14 +70,14 @@ impl RaftSharedState {
     ///
     /// # Cancel safety
     /// Cancel safe. A dropped call loses its place in the queue.
-    pub(super) async fn log_right(&self, channel: &ChannelId) -> LogPermit {
-        let right = {
+    pub(super) async fn log_permit(&self, channel: &ChannelId) -> LogPermit {
+        let lock = {
             let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
             // removes the locks of other channels that are not in use
-            logs.retain(|known, right| known == channel || Arc::strong_count(right) > 1);
+            logs.retain(|known, lock| known == channel || Arc::strong_count(lock) > 1);
             Arc::clone(logs.entry(channel.clone()).or_default())
         };
-        right.lock_owned().await
+        lock.lock_owned().await
     }
 }
 

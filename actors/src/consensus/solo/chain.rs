@@ -239,8 +239,11 @@ impl SoloChain {
     /// be validated under the wrong configuration.
     fn apply(&mut self, message: Arc<PendingMessage>, reply: Option<Reply>, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
-        let of_thread = Arc::clone(&message);
-        let work = on_own_thread(move || apply_config(&snapshot, &context, &of_thread.envelope));
+        let (envelope, status) = (message.envelope.clone(), Arc::clone(&self.status));
+        let work = on_own_thread(move || {
+            status.fail_point_on_thread(ActivityKind::Apply);
+            apply_config(&snapshot, &context, &envelope)
+        });
         let waiting = self.status.begin_background(ActivityKind::Apply);
         let resume = work.into_actor(self).map(move |outcome, chain: &mut Self, ctx| {
             drop(waiting);

@@ -24,7 +24,7 @@ impl Consenter for SoloConsenter {
     }
 
     fn start(&self, _: &ConsenterKind, support: ConsenterSupport) -> Result<ChainHandle, StartError> {
-        let ConsenterSupport { channel, context, state, writer, voice, children } = support;
+        let ConsenterSupport { channel, context, state, writer, lease, children } = support;
         warn_of_other_orderers(&channel, &state);
         let height = state.tip.number.0 + 1;
         let status = children.cell(CHAIN);
@@ -32,7 +32,7 @@ impl Consenter for SoloConsenter {
         let chain = SoloChain::new(Arc::clone(&channel), context, writer, state, Arc::clone(&status), guard).start();
         // opened after the chain was started: what was acknowledged before a restart is ordered first
         channel.gate().open(chain.clone().recipient(), status);
-        channel.set_state_with_lease(voice, ChannelState::Running);
+        channel.set_state_with_lease(lease, ChannelState::Running);
         tracing::info!(target: "orderer.chain", channel = %channel.id(), height, "chain is running");
         Ok(ChainHandle::new(&chain))
     }

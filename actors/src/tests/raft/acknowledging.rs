@@ -2,10 +2,11 @@
 
 use futures_util::future::join_all;
 
+use orderer_core::ordering::raft::AcknowledgePoint;
 use orderer_core::processing::RejectionKind;
 
+use super::channel_config::payload;
 use super::*;
-use crate::mailbox::OrderError;
 
 /// Checks the responses without a leader, with one, and with one that can commit nothing.
 async fn answers(acknowledge: AcknowledgePoint) {
@@ -43,7 +44,7 @@ async fn answers(acknowledge: AcknowledgePoint) {
         }
     }
     // the leader receives no messages: it commits nothing, and soon loses its leadership
-    cluster.wires.cut(leader as u64 + 1);
+    cluster.network.disconnect(leader as u64 + 1);
     let alone = cluster.order(leader, "alone");
     if keeps {
         assert!(alone.await);
@@ -51,7 +52,7 @@ async fn answers(acknowledge: AcknowledgePoint) {
         let answered = tokio::time::timeout(10 * TICK, alone).await.is_ok_and(|taken| taken);
         assert!(!answered || acknowledge == AcknowledgePoint::Sent, "a quorum is missing");
     }
-    cluster.wires.mend();
+    cluster.network.reconnect_all();
     cluster.agree(&["alone".to_owned()]).await;
 }
 

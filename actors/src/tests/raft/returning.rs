@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::*;
+use crate::consensus::Consenter as _;
+use crate::consensus::raft::RaftConsenter;
 
 impl Cluster {
     /// Returns the directory of a node's channel.
@@ -181,8 +183,8 @@ async fn the_cause_is_stated_if_no_orderer_gives_the_first_block() {
     let cluster = Cluster::among(2, 3).await;
     let led = (0..2).map(|place| cluster.until(place, ChannelState::Running));
     futures_util::future::join_all(led).await;
-    cluster.wires.forbidding.lock().unwrap().insert(1);
-    cluster.wires.nodes.lock().unwrap().remove(&2);
+    cluster.network.forbidding.lock().unwrap().insert(1);
+    cluster.network.nodes.lock().unwrap().remove(&2);
     let snapshot = cluster.channel(0).snapshot();
     let first = RaftConsenter::new(cluster.parts(3)).first_block(&snapshot, Duration::from_millis(300));
     let cause = first.expect("Raft gets blocks from others").await.unwrap_err();

@@ -72,7 +72,7 @@ pub enum SkipReason {
     #[error(transparent)]
     Malformed(#[from] MalformedRecord),
     /// The record was processed before, by this machine or for the last block.
-    #[error("the record was taken before")]
+    #[error("the record was processed before")]
     AlreadyTaken,
     /// The block that the record asks for exists already.
     #[error("time-to-cut for block {named}, but block {last_cut} is cut already")]
@@ -142,7 +142,9 @@ pub enum Failure {
         earliest: KafkaOffset,
     },
     /// The topic ends before the record that was processed last.
-    #[error("the topic ends before offset {end}, the chain has taken all up to offset {taken}: is it another topic?")]
+    #[error(
+        "the topic ends before offset {end}, the chain has processed records up to offset {taken}: is it another topic?"
+    )]
     TopicShorter {
         /// Offset that the topic's next record will get.
         end: KafkaOffset,

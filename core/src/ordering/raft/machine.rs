@@ -2,9 +2,9 @@
 //!
 //! [`RaftMachine::step`] processes an [`Event`] and returns the [`Effect`]s that the caller has to perform, in their order.
 //! [`orderer_raft::Machine`] decides what to write, to send and to apply; this state machine turns committed entries
-//! into blocks. Four files share the state: this one handles events and Raft's decisions, `applying` turns committed
-//! entries into blocks, `leading` cuts and proposes blocks, and `restore` creates the machine from the ledger and the
-//! Raft log.
+//! into blocks. Five files share the state: this one handles events and Raft's decisions, `applying` turns committed
+//! entries into blocks, `leader_state` cuts and proposes blocks, `forwarding` passes envelopes to the leader, and
+//! `restore` creates the machine from the ledger and the Raft log.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -16,15 +16,12 @@ use super::acknowledge::{AcknowledgePoint, EnvelopeStage};
 use super::active_nodes::ActiveNodes;
 use super::applying::ApplyPause;
 use super::consenter_set::ConsenterSet;
-use super::event::{ChainFailed, Effect, EnvelopeOrigin, Event, LogWrite, OrderingConfig, SubmittedEnvelope};
+use super::event::{ChainFailed, Effect, Event, LogWrite, OrderingConfig, SubmittedEnvelope};
 use super::leader_state::LeaderState;
 use super::outbox::Outbox;
 use super::suspicion::Suspicion;
 use crate::block::Hash;
 use crate::types::BlockNumber;
-
-/// If no envelope that came in here gets into a block for this number of election timeouts, all are sent again.
-const PATIENCE_ELECTIONS: u64 = 6;
 
 /// Number and header hash of the newest block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +67,11 @@ pub struct RaftMachine {
     pub(super) outbox: Outbox,
     pub(super) acknowledge: AcknowledgePoint,
     /// Tick before which nothing more is forwarded, because the leader did not receive a forwarded envelope.
-    forward_again: u64,
+    pub(super) forward_again: u64,
     /// Whether a message from the leader has arrived since it was last unreachable. Nothing is forwarded until then: a
     /// leader that was restarted leads no longer, and would forward the envelopes to the next leader, which would get
     /// them twice.
-    hears_leader: bool,
+    pub(super) hears_leader: bool,
     active: ActiveNodes,
     pub(super) ticks: u64,
     /// Whether to search the outbox for envelopes that an earlier leader may have lost.
@@ -346,51 +343,6 @@ impl RaftMachine {
         Ok(())
     }
 
-    fn order(&mut self, submission: SubmittedEnvelope) {
-        match submission.origin {
-            // it moves to the intake, or is forwarded, with all other unsent envelopes
-            EnvelopeOrigin::Local(sequence) => self.outbox.add(sequence, submission),
-            EnvelopeOrigin::Consenter(_) => self.intake.push_back(submission),
-        }
-    }
-
-    /// Removes an envelope that came in here and that no leader has. Returns whether there was one.
-    pub fn withdraw(&mut self, sequence: u64) -> bool {
-        self.outbox.withdraw(sequence)
-    }
-
-    /// Acknowledges the envelopes that have reached `stage`, if that stage is the one that acknowledges.
-    pub(super) fn has_come_to(&mut self, stage: EnvelopeStage, sequences: Vec<u64>) {
-        if self.acknowledge.is_due(stage) && !sequences.is_empty() {
-            self.effects.push(Effect::Acknowledge(sequences));
-        }
-    }
-
-    /// Returns an envelope that did not reach its leader to the outbox or the intake. It is sent again at the next tick
-    /// at the earliest, because the connection may be blocked, and not before a message from the leader has arrived.
-    pub(super) fn not_forwarded(&mut self, submission: SubmittedEnvelope) {
-        self.forward_again = self.ticks + 1;
-        self.hears_leader = false;
-        match submission.origin {
-            EnvelopeOrigin::Local(sequence) => self.outbox.not_sent(sequence),
-            EnvelopeOrigin::Consenter(_) => self.intake.push_front(submission),
-        }
-    }
-
-    fn rejudged(&mut self, sequence: u64, valid: Option<SubmittedEnvelope>) {
-        match valid {
-            Some(submission) => self.outbox.judged(sequence, submission),
-            None => {
-                if let Some(submission) = self.outbox.remove(sequence) {
-                    self.effects.push(Effect::Dropped(
-                        Box::new(submission),
-                        "it is no longer valid under the channel's configuration",
-                    ));
-                }
-            }
-        }
-    }
-
     fn persisted(&mut self, number: u64) -> Result<(), ChainFailed> {
         for unpersisted in &mut self.unpersisted {
             if unpersisted.number <= number {
@@ -485,37 +437,6 @@ impl RaftMachine {
         }
         self.stop_leading();
         Ok(())
-    }
-
-    /// Sends the unsent envelopes to the leader: to this node's own intake, or to another consenter.
-    fn send_due(&mut self) {
-        let Some(leader) = self.leader else { return };
-        if leader != self.id && (self.ticks < self.forward_again || !self.hears_leader) {
-            return;
-        }
-        if std::mem::take(&mut self.look_for_lost) {
-            let settled = self.settled_term >= self.term;
-            let patience = PATIENCE_ELECTIONS * self.election_tick;
-            self.outbox.look_for_lost(self.term, settled, self.ticks, patience);
-        }
-        let mut taken_in = Vec::new();
-        for submission in self.outbox.take_unsent(self.term, self.ticks) {
-            if leader == self.id {
-                if let EnvelopeOrigin::Local(sequence) = submission.origin
-                    && self.acknowledge.is_due(EnvelopeStage::WithLeader)
-                {
-                    taken_in.push(sequence);
-                }
-                self.intake.push_back(submission);
-            } else {
-                self.effects.push(Effect::Forward { to: leader, submission: Box::new(submission) });
-            }
-        }
-        self.has_come_to(EnvelopeStage::WithLeader, taken_in);
-        if leader != self.id {
-            let forward = |submission| Effect::Forward { to: leader, submission: Box::new(submission) };
-            self.effects.extend(self.intake.drain(..).map(forward));
-        }
     }
 
     /// Requests a snapshot at this block, to be taken once the block is durable.

@@ -6,6 +6,7 @@ mod applying;
 mod consensus_update;
 mod consenter_set;
 mod event;
+mod forwarding;
 mod leader_state;
 mod machine;
 mod outbox;

@@ -69,7 +69,7 @@ pub(super) async fn run(arguments: DeliverArguments) -> anyhow::Result<ExitCode>
                 continue;
             }
         };
-        let go_on = || next.map_or_else(String::new, |next: u64| format!("; go on with --from {next}"));
+        let go_on = || next.map_or_else(String::new, |next: u64| format!("; continue with --from {next}"));
         let answer = answer.with_context(|| format!("the orderer ended the stream{}", go_on()))?;
         match answer.with_context(|| format!("following {channel}{}", go_on()))? {
             DeliverItem::Block(block) => {

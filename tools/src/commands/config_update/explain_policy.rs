@@ -84,7 +84,7 @@ pub(super) fn signature_rule(rule: &Json, identities: Option<&Json>) -> String {
 }
 
 fn principal(principal: &Json) -> String {
-    let Some(who) = principal.get("principal") else { return "somebody who is not understood".to_owned() };
+    let Some(who) = principal.get("principal") else { return "an unknown principal".to_owned() };
     let unit = text(who, "organizational_unit_identifier");
     match (text(who, "msp_identifier"), text(who, "role"), unit) {
         (Some(msp), Some(role), _) => {
@@ -94,7 +94,7 @@ fn principal(principal: &Json) -> String {
         (Some(msp), None, Some(unit)) => format!("somebody of unit {unit} of {msp}"),
         _ => match (text(who, "mspid"), who.get("id_bytes")) {
             (Some(msp), Some(certificate)) => format!("{msp}'s {}", shown(certificate)),
-            _ => "somebody who is not understood".to_owned(),
+            _ => "an unknown principal".to_owned(),
         },
     }
 }

@@ -240,10 +240,10 @@ fn make(
     match place.consensus_mapping.engine(&imported.snapshot) {
         Ok(ConsenterKind::Kafka { .. }) => {
             let next = LastBlock::parse(&imported.last)?.metadata.last_offset_persisted.next();
-            say!("  goes on with the record at offset {} of its topic", next.0);
+            say!("  continues with the record at offset {} of its topic", next.0);
         }
         Ok(ConsenterKind::Solo | ConsenterKind::Raft) => {}
-        Err(not_served) => say!("  can be read, but not go on here: {not_served}"),
+        Err(not_served) => say!("  can be read, but cannot continue here: {not_served}"),
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ pub(super) fn import_log(
     }
     let Some(keys) = &place.tls_keys else {
         say!(
-            "  its Raft log is not taken over: --config has to name the orderer.yaml whose TLS certificate says which consenter this is"
+            "  its Raft log is not imported: --config has to name the orderer.yaml whose TLS certificate identifies this consenter"
         );
         return Ok(());
     };
@@ -76,7 +76,7 @@ pub(super) fn import_log(
     if imported.with_context(|| format!("{channel}: {}", wal.display()))?.is_none() {
         return Ok(());
     }
-    say!("  goes on as consenter {id} in term {term}, with its Raft log up to index {last}");
+    say!("  continues as consenter {id} in term {term}, with its Raft log up to index {last}");
     if let Some(torn) = torn {
         say!("  {} ends within a record that was not wholly written, as after a crash: left out", torn.path.display());
     }

@@ -150,11 +150,11 @@ fn connection(facts: &Facts, at: usize, named: &Named, seen: &ProbeResult) -> Ve
     match seen {
         ProbeResult::Unreachable(why) => vec![error(
             format!("cannot be reached: {why}"),
-            "start it; if it runs, see whether host and port in the configuration lead to its listener for orderers, and no firewall is between",
+            "start it; if it runs, check that host and port in the configuration lead to its listener for orderers, and that no firewall is between",
         )],
         ProbeResult::NoTls(why) => vec![error(
             format!("no TLS handshake: {why}"),
-            "see whether that port is its listener for orderers (General.Cluster, or the general one with General.TLS.Enabled)",
+            "check that that port is its listener for orderers (General.Cluster, or the general one with General.TLS.Enabled)",
         )],
         ProbeResult::Server(server) => shown(facts, at, named, server),
     }
@@ -183,7 +183,7 @@ fn shown(facts: &Facts, at: usize, named: &Named, server: &ProbedServer) -> Vec<
         (Ok(()), _) => {}
         (Err(why), Some(_)) => found.push(error(
             format!("ends the connection behind the handshake: {why}"),
-            "see whether it knows the authority of this node's certificate (General.Cluster.ClientCertificate): its General.Cluster.RootCAs, or the organization in the channel's configuration",
+            "check that it knows the authority of this node's certificate (General.Cluster.ClientCertificate): its General.Cluster.RootCAs, or the organization in the channel's configuration",
         )),
         (Err(why), None) => found.push(warning(
             format!("ends the connection behind the handshake, in which no certificate was shown to it: {why}"),

@@ -221,7 +221,8 @@ fn a_topic_that_lost_records_or_is_another_is_refused() {
     assert_eq!(read_from(11, 20), Err("the topic starts at offset 11, the chain needs offset 10".to_owned()));
     assert_eq!(
         read_from(0, 9),
-        Err("the topic ends before offset 9, the chain has taken all up to offset 9: is it another topic?".to_owned())
+        Err("the topic ends before offset 9, the chain has processed records up to offset 9: is it another topic?"
+            .to_owned())
     );
     let genesis = GENESIS.resume_offset(TopicBounds { earliest: KafkaOffset(3), end: KafkaOffset(5) });
     assert!(matches!(genesis, Err(Failure::RecordsLost { .. })), "a chain's first record counts, too");

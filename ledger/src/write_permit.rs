@@ -1,14 +1,14 @@
-//! The right to change a ledger.
+//! The permit to change a ledger.
 
 use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// The right to commit to one ledger. There is one at a time for each ledger
-/// ([`Ledger::write_right`](crate::Ledger::write_right)), it is owned by the code that decides what is written, and it is
+/// The permit to commit to one ledger. There is one at a time for each ledger
+/// ([`Ledger::write_permit`](crate::Ledger::write_permit)), it is owned by the code that decides what is written, and it is
 /// released when it is dropped. No other commit comes between a holder's read of the chain's end and its own commit if it keeps
-/// this right from the one to the other.
+/// this permit from the one to the other.
 pub struct WritePermit(OwnedMutexGuard<()>);
 
 impl WritePermit {
@@ -16,7 +16,7 @@ impl WritePermit {
         Self(held)
     }
 
-    /// Returns whether it is the right to the ledger with this lock.
+    /// Returns whether it is the permit of the ledger with this lock.
     pub(crate) fn is_of(&self, lock: &Arc<Mutex<()>>) -> bool {
         Arc::ptr_eq(OwnedMutexGuard::mutex(&self.0), lock)
     }
