@@ -112,8 +112,15 @@ async fn of_two_restarts_of_a_broken_channel_one_opens_it_and_no_removal_comes_i
     let world = World::start(folder.path(), Durability::Disk).await;
     assert!(matches!(world.context.directory.get("broken"), Some(ChannelEntry::Unavailable(_))));
     std::fs::write(&file, good).unwrap();
-    let (first, second, removed) =
-        tokio::join!(world.restart("broken"), world.restart("broken"), world.context.membership.remove(id));
+    // the first opens the ledger only when the others were asked for
+    let opening = Arc::clone(&world.context.ledger_open_permits);
+    let held = opening.acquire_many_owned(LEDGERS_AT_ONCE).await.unwrap();
+    let last = async {
+        let removed = world.context.membership.remove(id).await;
+        drop(held);
+        removed
+    };
+    let (first, second, removed) = tokio::join!(world.restart("broken"), world.restart("broken"), last);
     assert_eq!(first, Ok(()));
     assert_eq!(second, Err(RestartError::OperationPending("restart")));
     assert_eq!(removed, Err(RemoveError::OperationPending("restart")));

@@ -11,9 +11,12 @@ use crate::mailbox::OrderError;
 async fn answers(acknowledge: AcknowledgePoint) {
     let mut cluster = Cluster::partly(3, 1, acknowledge).await;
     cluster.until(0, ChannelState::Electing).await;
-    while !cluster.channel(0).gate().is_open() {
-        tokio::task::yield_now().await;
-    }
+    let opened = async {
+        while !cluster.channel(0).gate().is_open() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the gate is open", opened).await;
     let early = texts("early", 5);
     let keeps = acknowledge.keeps();
     {
@@ -33,7 +36,8 @@ async fn answers(acknowledge: AcknowledgePoint) {
     // pending envelopes are ordered even if their senders are gone
     cluster.ordered(0, &early).await;
 
-    let (leader, other) = (cluster.leader(), 1 - cluster.leader());
+    let leader = cluster.leader().await;
+    let other = 1 - leader;
     for place in [leader, other] {
         let late = texts(&format!("late {place}"), 5);
         assert_eq!(join_all(late.iter().map(|text| cluster.order(place, text))).await, [true; 5], "{acknowledge:?}");
