@@ -51,7 +51,7 @@ async fn a_chain_owns_the_right_to_write_until_it_has_ended() {
     assert!(ledger.try_write_right().is_none());
     let waiting = ledger.write_right();
     world.tree.stop().await;
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it is given back");
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it is given back");
 }
 
 /// The registrar fails while commits are in flight: the next chain begins behind the last of them.
@@ -89,7 +89,7 @@ async fn a_successor_begins_behind_all_that_its_predecessor_writes() {
     }
     let mut heights = world.channel("app").ledger().heights();
     while !acknowledged.iter().all(|text| world.chain("app").contains(text)) {
-        tokio::time::timeout(Duration::from_secs(10), heights.changed()).await.expect("nothing is lost").unwrap();
+        tokio::time::timeout(PATIENCE, heights.changed()).await.expect("nothing is lost").unwrap();
     }
     let chain = world.chain("app");
     for text in &acknowledged {
