@@ -420,6 +420,13 @@ async fn every_actor_publishes_its_state() {
     let folder = tempfile::tempdir().unwrap();
     let world = World::start(folder.path(), Durability::Disk).await;
     assert!(world.order_and_wait("app", "one").await);
+    // an actor may say so only after its channel runs
+    let all_run = async {
+        while world.context.status_board.all().iter().any(|(_, cell)| cell.report().state != "running") {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("every actor is running", all_run).await;
     let all = world.context.status_board.all();
     let paths: Vec<&str> = all.iter().map(|(path, _)| path.as_str()).collect();
     let expected = [
@@ -433,9 +440,6 @@ async fn every_actor_publishes_its_state() {
         "supervisor",
     ];
     assert_eq!(paths, expected);
-    for (path, cell) in &all {
-        assert_eq!(cell.report().state, "running", "{path}");
-    }
 }
 
 #[test]

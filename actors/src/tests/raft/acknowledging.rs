@@ -84,9 +84,12 @@ async fn senders_do_not_wait_for_a_leader_for_ever() {
         cluster.start_node(0).await;
         cluster.until(0, ChannelState::Electing).await;
         let channel = cluster.channel(0);
-        while !channel.gate().is_open() {
-            tokio::task::yield_now().await;
-        }
+        let opened = async {
+            while !channel.gate().is_open() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the gate is open", opened).await;
         let envelope = SignedEnvelope::from_parts(payload("too early"), Bytes::new());
         let validated_at = channel.snapshot().sequence();
         let answer = channel.gate().order(ValidatedEnvelope { envelope, validated_at, is_config: false }).await;
