@@ -395,6 +395,9 @@ mod tests {
     use crate::admission::{Budget, Kind};
     use std::future::poll_fn;
 
+    /// Time limit of everything that a test waits for.
+    const LIMIT: Duration = Duration::from_secs(60);
+
     fn plain(socket: TcpStream, place: Place) -> Connection {
         Connection {
             socket: Socket::Plain(socket),
@@ -424,7 +427,7 @@ mod tests {
         });
         // the only place is needed by another, once this one has had its time
         let next = table.enter(([10, 0, 0, 1], 5).into()).await;
-        let ended = tokio::time::timeout(Duration::from_secs(10), writes).await.expect("it ends").expect("no panic");
+        let ended = tokio::time::timeout(LIMIT, writes).await.expect("it ends").expect("no panic");
         assert_eq!(ended.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionAborted));
         assert!(next.is_some());
         drop(client);
@@ -446,7 +449,7 @@ mod tests {
         let waits = tokio::time::timeout(2 * LEFT_LOOK, connection.read(&mut bytes)).await;
         assert!(waits.is_err(), "the client is there, and waits");
         drop(client);
-        let left = tokio::time::timeout(4 * LEFT_LOOK, connection.read(&mut bytes)).await.expect("it is noticed");
+        let left = tokio::time::timeout(LIMIT, connection.read(&mut bytes)).await.expect("it is noticed");
         assert_eq!(left.expect_err("nothing is read").kind(), io::ErrorKind::ConnectionAborted);
     }
 }

@@ -21,7 +21,7 @@ use world::messages::{block, oldest, seek, seek_info, transaction};
 use world::metrics::Scrape;
 use world::node::orderer_folder;
 use world::raw_grpc::{call, call_path, prefix, read_to_end};
-use world::{Client, Node, Setup, TestIdentity, many_channels, within};
+use world::{Client, Node, Setup, Step, TestIdentity, many_channels, within};
 
 const CHANNEL: &str = "app";
 const MB: usize = 1 << 20;
@@ -44,18 +44,21 @@ fn address(line: &str) -> String {
     world::node::value_of(line, "address").to_owned()
 }
 
-/// Returns whether the node closes the connection within this time.
-async fn is_closed(socket: &mut TcpStream, limit: Duration) -> bool {
-    let mut rest = Vec::new();
-    tokio::time::timeout(limit, socket.read_to_end(&mut rest)).await.is_ok()
+/// Makes the commits of a channel hang until the node is killed.
+fn stuck(setup: Setup, channel: &str) -> Setup {
+    let never = setup.folder().join("never").display().to_string();
+    setup.variable("FAILPOINTS", format!("registrar/{channel}/block-writer:Commit=1*held({never})"))
 }
 
-/// Asserts that an envelope of this size from another client is ordered within this time.
-async fn assert_ordered(client: &Client, bytes: usize, limit: Duration) {
-    let began = Instant::now();
+/// Waits until the node closes the connection.
+async fn closed(socket: &mut TcpStream) {
+    let _ = within("the connection is closed", socket.read_to_end(&mut Vec::new())).await;
+}
+
+/// Asserts that an envelope of this size from another client is ordered.
+async fn assert_ordered(client: &Client, bytes: usize) {
     let answer = client.broadcast(transaction(&TestIdentity::user(2), CHANNEL, vec![7; bytes])).await;
     assert_eq!(answer, (Status::Success, String::new()));
-    assert!(began.elapsed() < limit, "{bytes} bytes took {:?}", began.elapsed());
 }
 
 fn assert_bounded(node: &Node, bytes: usize) {
@@ -80,11 +83,13 @@ async fn large_envelopes_that_trickle_hold_nobody_up() {
         }));
     }
     let client = node.client().await;
-    assert_ordered(&client, 70 << 10, Duration::from_secs(5)).await;
     // a large envelope waits until the slowest of the others is rejected
-    assert_ordered(&client, 900 << 10, Duration::from_secs(15)).await;
+    for bytes in [70 << 10, 900 << 10] {
+        assert_ordered(&client, bytes).await;
+        assert!(held.iter().any(|trickle| !trickle.is_finished()), "{bytes} bytes waited for all others");
+    }
     for trickle in held {
-        let code = tokio::time::timeout(Duration::from_secs(40), trickle).await.expect("it ends").unwrap();
+        let code = within("it ends", trickle).await.unwrap();
         assert!(matches!(code.as_deref(), Some("4" | "8")), "DEADLINE_EXCEEDED or RESOURCE_EXHAUSTED, not {code:?}");
     }
 }
@@ -96,17 +101,16 @@ async fn silent_connections_keep_nobody_out() {
         .set("OPERATIONS_TLS_ENABLED", true)
         .set("OPERATIONS_TLS_CERTIFICATE", tls.join("server.crt").display())
         .set("OPERATIONS_TLS_PRIVATEKEY", tls.join("server.key").display())
-        .set("GENERAL_CONNECTIONTIMEOUT", "20s")
+        // longer than any other wait of the test: who waited for silent connections would wait in vain
+        .set("GENERAL_CONNECTIONTIMEOUT", "600s")
         .start()
         .await;
     let operations = address(&node.line("operations endpoint is open").await);
     let root = world::node::orderer_folder().join("tls/ca.crt");
     let http = Http::secured(&mut node, "operations", &root, None).await;
     let silent = (connections(&node.address, MANY, b"").await, connections(&operations, MANY, b"").await);
-    let began = Instant::now();
-    assert_ordered(&node.client().await, 10, Duration::from_secs(5)).await;
+    assert_ordered(&node.client().await, 10).await;
     assert_eq!(within("an answer", http.get("/healthz")).await.status, 200);
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     drop(silent);
 }
 
@@ -119,19 +123,19 @@ async fn who_begins_a_preface_must_end_it() {
     half.extend(connections(&node.address, MANY, b"PRI * HTTP/2.0\r\n").await);
     assert_eq!(within("an answer", http.get("/healthz")).await.status, 200);
     for socket in &mut half {
-        assert!(is_closed(socket, Duration::from_secs(20)).await);
+        closed(socket).await;
     }
     // a client that has sent the HTTP/2 preface may be silent afterwards
     let idle = node.client().await;
     tokio::time::sleep(Duration::from_secs(7)).await;
-    assert_ordered(&idle, 10, Duration::from_secs(5)).await;
+    assert_ordered(&idle, 10).await;
 }
 
 /// Commits hang, so that envelopes wait at the gate, while 200 streams continue to send.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_that_wait_at_the_gate_hold_no_more_than_their_share() {
     let mut setup = Setup::application().set("LIMITS_MEMORYBYTES", "256 MB").set("LIMITS_CHANNELINGRESSBYTES", "1 MB");
-    setup = setup.variable("FAILPOINTS", "registrar/app/block-writer:Commit=1*stuck(12000)");
+    setup = stuck(setup, "app");
     for durability in ["disk", "memory"] {
         let node = setup.again(&["start"]).set("SOLO_DURABILITY", durability).start().await;
         let user = TestIdentity::user(1);
@@ -180,7 +184,7 @@ async fn followers_that_take_nothing_hold_no_more_than_their_share() {
     let node = Setup::application().set("LIMITS_MEMORYBYTES", "192 MB").start().await;
     let (client, user) = (node.client().await, TestIdentity::user(1));
     for _ in 0..BLOCKS {
-        assert_ordered(&client, 900 << 10, Duration::from_secs(20)).await;
+        assert_ordered(&client, 900 << 10).await;
     }
     let request = framed(&seek(&user, CHANNEL, &seek_info(oldest(), block(u64::MAX))));
     let mut stalled = Vec::new();
@@ -190,7 +194,7 @@ async fn followers_that_take_nothing_hold_no_more_than_their_share() {
         stalled.push((call(&channel, "Deliver", body).await, channel));
     }
     let began = Instant::now();
-    let blocks = tokio::time::timeout(Duration::from_secs(60), client.chain(&user, CHANNEL)).await.expect("all blocks");
+    let blocks = within("all blocks", client.chain(&user, CHANNEL)).await;
     assert!(blocks.len() > BLOCKS);
     eprintln!("the chain took {:?}", began.elapsed());
     assert_bounded(&node, 192 * MB);
@@ -204,7 +208,7 @@ async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
     let setup = many_channels::channels(Setup::without_channels(), 2)
         .set("LIMITS_MEMORYBYTES", "64 MB")
         .set("LIMITS_CHANNELINGRESSBYTES", "1 MB");
-    let node = setup.variable("FAILPOINTS", "registrar/channel0/block-writer:Commit=1*stuck(60000)").start().await;
+    let node = stuck(setup, "channel0").start().await;
     let small = framed(&transaction(&TestIdentity::user(1), "channel0", vec![1; 30 << 10]));
     let mut calls = Vec::new();
     for _ in 0..40 {
@@ -223,16 +227,27 @@ async fn a_channel_that_is_stuck_leaves_memory_to_the_others() {
     // the waiting clients now hold the memory for clients
     tokio::time::sleep(Duration::from_secs(3)).await;
     let began = Instant::now();
-    let envelope = transaction(&TestIdentity::user(2), "channel1", vec![7; 70 << 10]);
-    let answer = tokio::time::timeout(Duration::from_secs(10), node.client().await.broadcast(envelope)).await;
-    assert_eq!(answer.expect("an answer"), (Status::Success, String::new()));
+    let honest = async {
+        loop {
+            let Ok(mut stream) = node.client().await.try_broadcasting().await else { continue };
+            stream.send(transaction(&TestIdentity::user(2), "channel1", vec![7; 70 << 10])).await;
+            match stream.next().await {
+                Step::Status(status, info) => return (status, info),
+                // on a busy machine its connection may be open for long before the envelope has arrived; one that is then
+                // closed for memory, as that of any stranger, is opened again
+                Step::End(_) => eprintln!("closed after {:?}", began.elapsed()),
+                other @ Step::Block(_) => panic!("{other:?}"),
+            }
+        }
+    };
+    assert_eq!(within("an answer", honest).await, (Status::Success, String::new()));
     eprintln!("another channel's envelope took {:?}", began.elapsed());
     let many_are_refused = async {
         while calls.iter().filter(|call| call.is_finished()).count() < 150 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), many_are_refused).await.expect("those who wait are refused");
+    within("those who wait are refused", many_are_refused).await;
     let mut refused = 0;
     for call in calls {
         if !call.is_finished() {
@@ -269,8 +284,7 @@ async fn answers_that_nobody_takes_are_bounded() {
     let held = connections(&operations, 150, &asked).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     eprintln!("{} answers of {} KB", held.len() * STREAMS as usize, size >> 10);
-    let answer = tokio::time::timeout(Duration::from_secs(20), http.get("/healthz")).await;
-    assert_eq!(answer.expect("an answer").status, 200);
+    assert_eq!(within("an answer", http.get("/healthz")).await.status, 200);
     assert_bounded(&node, 192 * MB);
     drop(held);
 }
@@ -292,7 +306,7 @@ async fn requests_for_health_are_small() {
         }
     }
     for call in calls {
-        let answer = tokio::time::timeout(Duration::from_secs(40), call).await.expect("an answer").unwrap();
+        let answer = within("an answer", call).await.unwrap();
         assert!(matches!(answer, Ok(Some(code)) if code == "11" || code == "8"), "OUT_OF_RANGE or RESOURCE_EXHAUSTED");
     }
     assert_bounded(&node, 192 * MB);
@@ -300,7 +314,7 @@ async fn requests_for_health_are_small() {
     let channel = node.client().await.channel;
     let unfinished =
         call_path(&channel, "/grpc.health.v1.Health/Check", stream::iter([prefix(3)]).chain(stream::pending()));
-    let answer = tokio::time::timeout(Duration::from_secs(30), unfinished).await.expect("an answer").unwrap();
+    let answer = within("an answer", unfinished).await.unwrap();
     assert_eq!(answer.headers().get("grpc-status").unwrap(), "4", "DEADLINE_EXCEEDED");
 }
 
@@ -312,7 +326,7 @@ async fn what_is_held_and_refused_is_shown() {
     let mut node = setup.start().await;
     let http = Http::of(&mut node, "operations").await;
     let client = node.client().await;
-    assert_ordered(&client, 10_000, Duration::from_secs(20)).await;
+    assert_ordered(&client, 10_000).await;
     client.block(&TestIdentity::user(1), CHANNEL, 1).await;
     let before = Scrape::of(&http).await;
     let used = |scrape: &Scrape, part: &str| scrape.value(&format!("orderer_memory_used_bytes{{part=\"{part}\"}}"));
@@ -338,11 +352,20 @@ async fn what_is_held_and_refused_is_shown() {
     let is_refused = |answer: &&http::Response<_>| answer.headers().get("grpc-status").is_some_and(|code| code == "8");
     let not_opened = open.iter().filter(is_refused).count();
     assert!(not_opened > 50, "a quarter of all streams is for connections with few: {not_opened} refused");
-    let all_came = async { while used(&Scrape::of(&http).await, "incoming") < used(&before, "incoming") + 6e6 {} };
+    // a response that came ends the client's stream, and the node may notice it later
+    let streams_open = |scrape: &Scrape| scrape.value(r#"orderer_streams_open{kind="clients"}"#);
+    let all_came = async {
+        loop {
+            let scrape = Scrape::of(&http).await;
+            let has_bytes = used(&scrape, "incoming") >= used(&before, "incoming") + 6e6;
+            if has_bytes && streams_open(&scrape) == (STREAMS - not_opened + 1) as f64 {
+                return;
+            }
+        }
+    };
     within("half a message, and streams", all_came).await;
     let (scrape, limits) = (Scrape::of(&http).await, http.get("/debug/limits").await.json());
     assert_eq!(refused(&scrape), not_opened as f64);
-    assert_eq!(scrape.value(r#"orderer_streams_open{kind="clients"}"#), (STREAMS - not_opened + 1) as f64);
     let memory = &limits["memory"];
     let named = |list: &str, key: &str, name: &str| {
         memory[list]
@@ -387,14 +410,14 @@ async fn silent_streams_keep_nobody_out() {
     let node = Setup::application().set("LIMITS_MEMORYBYTES", "64 MB").start().await;
     let to: SocketAddr = node.address.parse().unwrap();
     let known = node.client().await;
-    assert_ordered(&known, 10, Duration::from_secs(20)).await;
+    assert_ordered(&known, 10).await;
     let mut held = Vec::new();
     for number in 0..150 {
         held.push(silent_streams(number, to, 7).await);
     }
     for _ in 0..3 {
-        assert_ordered(&node.client().await, 10, Duration::from_secs(20)).await;
-        assert_ordered(&known, 10, Duration::from_secs(20)).await;
+        assert_ordered(&node.client().await, 10).await;
+        assert_ordered(&known, 10).await;
     }
     drop(held);
 }
@@ -417,6 +440,6 @@ async fn connections_that_hold_nothing_else_make_room_for_envelopes() {
     let all_came = async { while used().await < 28 << 20 {} };
     within("all of them", all_came).await;
     let client = node.client().await;
-    assert_ordered(&client, 500 << 10, Duration::from_secs(20)).await;
+    assert_ordered(&client, 500 << 10).await;
     drop(held);
 }

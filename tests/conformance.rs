@@ -43,9 +43,9 @@ const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
-/// Batch timeout. Fabric cut the recorded blocks by their message count and by config messages; on a slow machine a
-/// short timeout would cut one earlier.
-const BATCH_TIMEOUT: &str = "4s";
+/// Batch timeout. Fabric cut the recorded blocks by their message count and by config messages; on a slow machine a short
+/// timeout would cut one earlier. The test waits for it once, for the only message of the system channel.
+const BATCH_TIMEOUT: &str = "20s";
 
 /// Returns the fixtures' genesis block with the batch timeout [`BATCH_TIMEOUT`].
 fn patient_genesis() -> Vec<u8> {

@@ -181,7 +181,9 @@ async fn what_happens_is_told_as_it_happens() {
     client.broadcast(transaction(&TestIdentity::user(1), "nowhere", "x")).await;
     let mut looks = BTreeSet::new();
     for (events, told) in &mut readers {
-        while !(told.contains("event: block") && told.contains("event: refusals")) {
+        // a chunk may end in the middle of an event, which ends with an empty line
+        let has = |told: &str, event: &str| told.split_once(event).is_some_and(|(_, rest)| rest.contains("\n\n"));
+        while !(has(told, "event: block\n") && has(told, "event: refusals\n")) {
             let piece = within("an event", events.chunk()).await.unwrap().unwrap();
             told.push_str(std::str::from_utf8(&piece).unwrap());
         }

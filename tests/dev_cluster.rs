@@ -111,6 +111,13 @@ fn processes(node: &Node, name: &str) -> Vec<u32> {
     log.lines().filter(|line| line.contains(&text)).map(|line| value_of(line, "process").parse().unwrap()).collect()
 }
 
+/// Waits until an orderer was started for the first time, and returns its process ID.
+async fn first_process(node: &mut Node, name: &str) -> u32 {
+    // the log is read by another thread than standard output
+    node.line(&format!(" {name} is started ")).await;
+    processes(node, name)[0]
+}
+
 fn is_there(process: u32) -> bool {
     Path::new(&format!("/proc/{process}")).exists()
 }
@@ -150,7 +157,7 @@ async fn three_orderers_order_together_and_one_that_dies_comes_back() {
     browser.until(&says(1, "connected")).await;
     browser.until(&says(2, "connected")).await;
 
-    let killed = processes(&node, NAMES[1])[0];
+    let killed = first_process(&mut node, NAMES[1]).await;
     assert!(Command::new("sh").args(["-c", &format!("kill -9 {killed}")]).status().unwrap().success());
     node.line("orderer2 has ended (signal: 9").await;
     for place in [0, 2] {
@@ -176,10 +183,14 @@ async fn three_orderers_order_together_and_one_that_dies_comes_back() {
     let mut node = cluster.setup.again(&["start", "--dev", "net"]).spawn();
     assert!(node.wait_for_stdout("orderer health --dev").await.contains("A development network continued in"));
     assert!(cluster.chain(6).await == chain);
+    let mut first = Vec::new();
+    for name in NAMES {
+        first.push(first_process(&mut node, name).await);
+    }
     // the supervising process is gone
     node.kill();
-    for name in NAMES {
-        ends(processes(&node, name)[0]).await;
+    for process in first {
+        ends(process).await;
     }
     for ledger in ["ledger", "ledger2", "ledger3"] {
         assert!(!cluster.folder().join(ledger).join("unclean-starts").exists(), "{ledger}");

@@ -30,7 +30,7 @@ fn attempt(script: &str, argument: &Path, profile: &str) -> (bool, String, Strin
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     // ends everything that the script has started, should it wait in vain
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=10", "120"]).arg(root().join(script)).arg(argument);
+    command.args(["--kill-after=10", "600"]).arg(root().join(script)).arg(argument);
     // remove the tester's own settings from the environment
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();

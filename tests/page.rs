@@ -20,12 +20,15 @@ async fn page(node: &mut Node) -> String {
     format!("http://{}/debug/", value_of(&line, "address"))
 }
 
-/// Returns the cells, as displayed, of the table row that begins with this text.
+/// Waits for the table row that begins with this text, and returns its cells as displayed.
 async fn row(browser: &Browser, table: &str, first: &str) -> Vec<String> {
-    let script = "return [...document.querySelectorAll(`table[aria-label='${arguments[0]}'] tbody tr`)]
-        .map((row) => [...row.cells].map((cell) => cell.innerText.trim()))
-        .find((cells) => cells[0] === arguments[1])";
-    serde_json::from_value(browser.script(script, json!([table, first])).await).unwrap()
+    let (table, first) = (json!(format!("table[aria-label='{table}'] tbody tr")), json!(first));
+    let cells = format!(
+        "[...document.querySelectorAll({table})]
+         .map((row) => [...row.cells].map((cell) => cell.innerText.trim()))
+         .find((cells) => cells[0] === {first})"
+    );
+    serde_json::from_value(browser.until(&cells).await).unwrap()
 }
 
 /// Returns the cell, as displayed, below this header in the table row that begins with this text.

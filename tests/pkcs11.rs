@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fabric_proto::Message as _;
 use fabric_proto::common::{Block, Metadata, SignatureHeader, Status};
@@ -28,6 +28,8 @@ use world::{NET, Setup, TestIdentity};
 const CHANNEL: &str = "app";
 const LABEL: &str = "ordering";
 const PIN: &str = "p1n-of-the-token";
+/// Absence of the token during which a chain waits; the node's limit is twice as long.
+const SHORT: Duration = Duration::from_secs(5);
 
 /// Returns the path of SoftHSM's library.
 fn library() -> PathBuf {
@@ -187,6 +189,8 @@ async fn a_key_that_was_made_in_the_token_signs_blocks() {
         let mut node = world.setup.again(&["start"]).set("METRICS_PROVIDER", "prometheus").start().await;
         let (client, user) = (node.client().await, TestIdentity::user(1));
         client.order((0..20).map(|n| transaction(&user, CHANNEL, format!("{n}")))).await;
+        // an acknowledged envelope is on the disk, and its block may follow later
+        client.block(&user, CHANNEL, 1).await;
         let chain = client.chain(&user, CHANNEL).await;
         assert!(chain.len() > 1);
         world.assert_signed(&chain);
@@ -326,7 +330,7 @@ async fn a_token_that_goes_away_and_comes_back_loses_nothing() {
     eprintln!("back after {:?}", back.elapsed());
 
     // a short absence: the chain waits, and nobody is refused
-    let runs = node.log().matches("chain is running").count();
+    let (runs, went) = (node.log().matches("chain is running").count(), Instant::now());
     world.take_token_away();
     node.lines("it is away again", |lines| {
         lines.iter().filter(|line| line.contains("the token does not sign")).count() > 1
@@ -337,7 +341,10 @@ async fn a_token_that_goes_away_and_comes_back_loses_nothing() {
         lines.iter().filter(|line| line.contains("the token signs again")).count() > 1
     })
     .await;
-    assert_eq!(node.log().matches("chain is running").count(), runs, "{}", node.log());
+    // a busy machine may need so long to bring it back that the absence is not short
+    if went.elapsed() < SHORT {
+        assert_eq!(node.log().matches("chain is running").count(), runs, "{}", node.log());
+    }
 
     client.order([transaction(&user, CHANNEL, "after")]).await;
     stop.send(true).unwrap();

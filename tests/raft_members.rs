@@ -18,7 +18,18 @@ use world::messages::{block, seek_info, transaction};
 use world::metrics::{Scrape, is_of_raft};
 use world::raft::{CHANNEL, above, connected, members, of_app, operations, orders};
 use world::raw_grpc::{call_path, prefix};
-use world::{Client, Node, Step, TestIdentity, within};
+use world::{Client, Node, Step, TEST_TIMEOUT, TestIdentity, within};
+
+/// Looks until the state is as wanted, and returns it. Panics with the last look otherwise.
+async fn settled<T, E: std::fmt::Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let began = Instant::now();
+    loop {
+        match look().await {
+            Ok(state) => return state,
+            Err(state) => assert!(began.elapsed() < TEST_TIMEOUT, "never so: {what}: {state:?}"),
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_orderers_find_each_other_whichever_listener_each_has() {
@@ -32,16 +43,42 @@ async fn two_orderers_find_each_other_whichever_listener_each_has() {
         orders(node, 10).await;
         height = above(&http, height).await;
     }
-    let scrapes = [Scrape::of(&http[0]).await, Scrape::of(&http[1]).await];
-    for (scrape, other) in scrapes.iter().zip([ports[1], ports[0]]) {
+    // blocks and messages are counted at different times, and on a busy machine a connection may be lost for a moment
+    let (scrapes, shown) = settled("the orderers are connected and have counted everything", async || {
+        let scrapes = [Scrape::of(&http[0]).await, Scrape::of(&http[1]).await];
+        let shown = http[0].get("/debug/orderers").await.json();
+        let mut missing = Vec::new();
+        for (scrape, other) in scrapes.iter().zip([ports[1], ports[0]]) {
+            let host = format!(r#"{{channel="{CHANNEL}",host="127.0.0.1:{other}"}}"#);
+            let at_least_one = [
+                scrape.value("cluster_comm_ingress_stream_count"),
+                of_app(scrape, "cluster_comm_egress_stream_count"),
+                scrape.value(&format!("cluster_comm_msg_send_time_count{host}")),
+            ];
+            let connections = scrape.value("cluster_comm_egress_tls_connection_count");
+            let committed = of_app(scrape, "consensus_etcdraft_committed_block_number");
+            if connections != 1.0 || committed != height - 1.0 || at_least_one.iter().any(|count| *count < 1.0) {
+                missing.push(format!("{other}: {connections}, {committed}, {at_least_one:?}"));
+            }
+        }
+        let sum = |name: &str| scrapes.iter().map(|scrape| of_app(scrape, name)).sum::<f64>();
+        let (leaders, proposals) =
+            (sum("consensus_etcdraft_is_leader"), sum("consensus_etcdraft_normal_proposals_received"));
+        if leaders != 1.0 || proposals < 2.0 {
+            missing.push(format!("{leaders} leaders, {proposals} proposals"));
+        }
+        let peer = &shown["channels"][0]["peers"][0];
+        let states = [&shown["connections"][0]["state"], &peer["state"]];
+        let counts = [&peer["consensus"]["sent"], &shown["incoming"]["consensus"]];
+        if states != ["connected"; 2] || counts.iter().any(|count| count.as_u64() < Some(1)) {
+            missing.push(shown.to_string());
+        }
+        if missing.is_empty() { Ok((scrapes, shown)) } else { Err(missing) }
+    })
+    .await;
+    for scrape in &scrapes {
         scrape.is_as_defined();
-        assert_eq!(scrape.value("cluster_comm_egress_tls_connection_count"), 1.0);
-        assert!(scrape.value("cluster_comm_ingress_stream_count") >= 1.0);
-        assert!(of_app(scrape, "cluster_comm_egress_stream_count") >= 1.0);
-        let host = format!(r#"{{channel="{CHANNEL}",host="127.0.0.1:{other}"}}"#);
-        assert!(scrape.value(&format!("cluster_comm_msg_send_time_count{host}")) >= 1.0);
         assert_eq!(of_app(scrape, "consensus_etcdraft_cluster_size"), 2.0);
-        assert_eq!(of_app(scrape, "consensus_etcdraft_committed_block_number"), height - 1.0);
         let missing: Vec<_> = orderer_actors::observer::METRICS
             .iter()
             .filter(|metric| is_of_raft(metric))
@@ -50,24 +87,20 @@ async fn two_orderers_find_each_other_whichever_listener_each_has() {
             .collect();
         assert!(missing.is_empty(), "{missing:?}");
     }
-    let leaders: f64 = scrapes.iter().map(|scrape| of_app(scrape, "consensus_etcdraft_is_leader")).sum();
-    assert_eq!(leaders, 1.0);
-    let proposals = |scrape: &Scrape| of_app(scrape, "consensus_etcdraft_normal_proposals_received");
-    assert!(scrapes.iter().map(proposals).sum::<f64>() >= 2.0);
     // other orderers are recognized, with or without a cluster listener
     for http in &http {
-        let limits = http.get("/debug/limits").await.json();
-        let known = limits["memory"]["connections"].as_array().unwrap().iter().any(|one| one["phase"] == "known");
-        assert!(known, "{limits}");
+        settled("the other orderer is known", async || {
+            let limits = http.get("/debug/limits").await.json();
+            let connections = limits["memory"]["connections"].as_array().unwrap();
+            connections.iter().any(|one| one["phase"] == "known").then_some(()).ok_or(limits)
+        })
+        .await;
     }
-    let shown = http[0].get("/debug/orderers").await.json();
     let endpoint = format!("127.0.0.1:{}", ports[1]);
     for connection in [&shown["connections"][0], &shown["channels"][0]["peers"][0]] {
-        assert_eq!((&connection["endpoint"], &connection["state"]), (&endpoint.clone().into(), &"connected".into()));
+        assert_eq!(connection["endpoint"], endpoint);
         assert!(connection["certificate_expires_ms"].as_i64() > Some(0), "{shown}");
     }
-    assert!(shown["channels"][0]["peers"][0]["consensus"]["sent"].as_u64() > Some(0), "{shown}");
-    assert!(shown["incoming"]["consensus"].as_u64() > Some(0), "{shown}");
     // a warning names an orderer that is gone, with the reason
     nodes[1].kill();
     let is_named = async {
@@ -172,11 +205,12 @@ async fn strangers_do_not_come_between_consenters() {
         eprintln!("the restart took {:?}", began.elapsed());
     };
     within("consenters go on", work).await;
+    let short = |line: &&String| line.contains("memory for clients is short");
+    nodes[0].lines("strangers went on", |lines| lines.iter().filter(short).count() > 1).await;
     end.cancel();
     for held in held {
         held.abort();
     }
-    assert!(nodes[0].log().matches("memory for clients is short").count() > 1, "strangers went on");
     for node in nodes {
         node.assert_no_panic();
         node.stop().await;

@@ -8,6 +8,8 @@
 
 use crate::world;
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +20,7 @@ use serde_json::Value;
 use world::http::{Http, send};
 use world::messages::transaction;
 use world::notify_socket::NotifySocket;
-use world::{Client, Node, Setup, Step, TestIdentity, many_channels};
+use world::{Client, Node, Setup, Step, TestIdentity, many_channels, within};
 
 const CHANNELS: usize = 200;
 /// The channel whose chain panics at every envelope.
@@ -100,9 +102,12 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 async fn until_failed(node: &mut Node, client: &Client, operations: &Http) -> Value {
-    while operations.get(&format!("/debug/channels/{BAD}")).await.json()["state"] != "failed" {
-        client.broadcast(transaction(&TestIdentity::user(1), BAD, "x")).await;
-    }
+    let failed = async {
+        while operations.get(&format!("/debug/channels/{BAD}")).await.json()["state"] != "failed" {
+            client.broadcast(transaction(&TestIdentity::user(1), BAD, "x")).await;
+        }
+    };
+    within("the channel fails", failed).await;
     node.line("channel has failed").await;
     operations.get(&format!("/debug/channels/{BAD}")).await.json()
 }
@@ -181,7 +186,7 @@ async fn of_two_hundred_channels_one_panics_continuously_and_the_others_feel_not
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuck_actor_is_said_with_its_channel_and_what_to_do() {
-    let setup = Setup::application().variable("FAILPOINTS", "registrar/app/solo-chain:Order=1*stuck(12000)");
+    let (setup, goes_on) = held("registrar/app/solo-chain:Order");
     let (setup, ear) = watched(setup);
     let mut node = setup.start().await;
     ear.wait_for("WATCHDOG=1");
@@ -201,6 +206,7 @@ async fn a_stuck_actor_is_said_with_its_channel_and_what_to_do() {
     // the stuck actor blocks its thread and the channels on it: a service manager would restart the node
     node.line("the watchdog of systemd is not notified").await;
     ear.forget();
+    fs::write(goes_on, "").unwrap();
     node.line("actor resumed").await;
     ear.wait_for("WATCHDOG=1");
     assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
@@ -209,7 +215,7 @@ async fn a_stuck_actor_is_said_with_its_channel_and_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_does_not_end_is_said_and_does_not_end_the_node() {
-    let setup = Setup::application().variable("FAILPOINTS", "registrar/app/block-writer:Commit=1*stuck(12000)");
+    let (setup, goes_on) = held("registrar/app/block-writer:Commit");
     let (setup, ear) = watched(setup);
     let mut node = setup.start().await;
     let client = node.client().await;
@@ -222,8 +228,17 @@ async fn a_commit_that_does_not_end_is_said_and_does_not_end_the_node() {
         ear.wait_for("WATCHDOG=1");
     }
     assert!(!node.log().contains("actor resumed"), "the watchdog was fed meanwhile");
+    fs::write(goes_on, "").unwrap();
     assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
     node.stop().await;
+}
+
+/// Sets up a node whose first activity at this fail point hangs until the returned file exists.
+fn held(point: &str) -> (Setup, PathBuf) {
+    let setup = Setup::application();
+    let goes_on = setup.folder().join("goes-on");
+    let held = format!("{point}=1*held({})", goes_on.display());
+    (setup.variable("FAILPOINTS", held), goes_on)
 }
 
 /// Sets up a service manager that expects a watchdog notification at least every three seconds.

@@ -247,7 +247,7 @@ impl ChainSupport {
             return;
         }
         if matches!(exit, ExitReason::SignerAway(_)) {
-            self.await_signer(cause, ctx);
+            self.await_signer(&cause, ctx);
             return;
         }
         if let ExitReason::Unrecoverable { action, .. } = exit {
@@ -259,10 +259,11 @@ impl ChainSupport {
             RestartDecision::RestartIn(pause) => {
                 let attempt = self.restarts.in_window();
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                self.status.set_state("restarting", cause.clone());
+                self.channel.set_state(ChannelState::Restarting { attempt, cause: cause.clone(), pause_ms });
+                // whoever reads the log finds it so, here and below
                 tracing::error!(target: "orderer.chain", channel = %self.channel.id(), %cause, attempt, pause_ms,
                     "chain terminated; restarting it from the ledger");
-                self.status.set_state("restarting", cause.clone());
-                self.channel.set_state(ChannelState::Restarting { attempt, cause, pause_ms });
                 ctx.run_later(pause, Self::build_chain);
             }
             RestartDecision::GiveUp => {
@@ -273,13 +274,13 @@ impl ChainSupport {
     }
 
     /// Builds the chain again when the token signs. The chain is not at fault, so this counts as no failure of it.
-    fn await_signer(&mut self, cause: String, ctx: &mut Context<Self>) {
+    fn await_signer(&mut self, cause: &str, ctx: &mut Context<Self>) {
         let away = self.context.token.as_ref().and_then(|token| token.status().away);
         let action = away.map_or(ACTION_TOKEN, |away| away.action).to_owned();
+        self.status.set_state("waiting", cause);
+        self.channel.set_state(ChannelState::AwaitingKey { cause: cause.to_owned(), action: action.clone() });
         tracing::error!(target: "orderer.chain", channel = %self.channel.id(), %cause, %action,
             "chain waits for the key to sign with; it can still be read");
-        self.status.set_state("waiting", cause.clone());
-        self.channel.set_state(ChannelState::AwaitingKey { cause, action });
         let (generation, token) = (self.generation, self.context.token.clone());
         let ready = async move {
             if let Some(token) = token {
@@ -296,7 +297,6 @@ impl ChainSupport {
     }
 
     fn set_failed(&self, cause: &str, action: &str) {
-        // whoever reads the log finds it so
         self.status.set_state("failed", cause);
         self.channel.set_state(ChannelState::Failed { cause: cause.to_owned(), action: action.to_owned() });
         tracing::error!(target: "orderer.chain", channel = %self.channel.id(), %cause, %action,

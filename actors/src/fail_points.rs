@@ -1,15 +1,20 @@
 //! Faults on demand, for tests alone: this module is only compiled with the feature `fail-points`, which no release has.
 //!
 //! A point is each place where an actor begins an activity: its path in the tree and the task, such as
-//! `registrar/mychannel/solo-chain:Order`. `PATH:TASK@thread` is where another thread begins that task for the actor. A whole program reads the variable `FAILPOINTS`, a list such as
-//! `PATH:TASK=panic;PATH:TASK=stuck(7000)`; `TASK=2*panic` does it twice.
+//! `registrar/mychannel/solo-chain:Order`. `PATH:TASK@thread` is where another thread begins that task for the actor. A
+//! whole program reads the variable `FAILPOINTS`, a list such as `PATH:TASK=panic;PATH:TASK=stuck(7000)`; `TASK=2*panic`
+//! does it twice. A handler at `held(FILE)` waits until the file exists, so that a test decides when it goes on.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Interval at which a handler that is held looks for its file.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
 /// The failure that a fail point injects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailAction {
     /// The handler panics.
     Panic,
@@ -17,6 +22,8 @@ pub enum FailAction {
     Stuck(Duration),
     /// The handler, or the other thread, waits until [`FailPoints::release`].
     Held,
+    /// The handler, and with it its thread, waits until this file exists.
+    HeldUntil(PathBuf),
     /// The operation returns an error, where that is possible (a commit).
     Error,
 }
@@ -41,10 +48,12 @@ impl FailPoints {
                 Some((times, written)) => (times.parse().unwrap_or(0), written),
                 None => (usize::MAX, written),
             };
-            let millis = written.strip_prefix("stuck(").and_then(|rest| rest.strip_suffix(')')?.parse().ok());
-            let fault = match (written, millis) {
-                (_, Some(millis)) => FailAction::Stuck(Duration::from_millis(millis)),
-                ("error", _) => FailAction::Error,
+            let argument = |name: &str| written.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
+            let millis = argument("stuck").and_then(|millis| millis.parse().ok());
+            let fault = match (written, millis, argument("held")) {
+                (_, Some(millis), _) => FailAction::Stuck(Duration::from_millis(millis)),
+                (_, _, Some(file)) => FailAction::HeldUntil(file.into()),
+                ("error", ..) => FailAction::Error,
                 _ => FailAction::Panic,
             };
             points.set(point, fault, times);
@@ -88,7 +97,7 @@ impl FailPoints {
             match points.get_mut(&format!("{path}:{task}")) {
                 Some((fault, times)) if *times > 0 => {
                     *times -= 1;
-                    *fault
+                    fault.clone()
                 }
                 _ => return Ok(()),
             }
@@ -100,6 +109,11 @@ impl FailPoints {
                 let point = format!("{path}:{task}");
                 let is_held = |points: &mut BTreeMap<_, _>| points.contains_key(&point);
                 drop(self.0.released.wait_while(self.lock(), is_held));
+            }
+            FailAction::HeldUntil(file) => {
+                while !file.exists() {
+                    std::thread::sleep(LOOK_EVERY);
+                }
             }
             FailAction::Error => return Err(format!("fail point {path}:{task}")),
         }

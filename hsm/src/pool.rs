@@ -1,8 +1,8 @@
 //! The pool: callers' side.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ use crate::{TokenError, TokenKey, TokenStatus, keeper, worker};
 
 /// Maximum number of signatures that wait. Callers are bounded by their turns; this bounds the rest.
 const QUEUE_MAX: usize = 4096;
+/// Time limit for the pool's threads to end. A call of the library may never return.
+const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Bounds of a pool, in number and in time.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,35 @@ impl Default for PoolLimits {
 /// Sessions with one token, on threads of their own. It is dropped with the last signer.
 pub struct TokenPool {
     shared: Arc<Shared>,
+    running: Arc<RunningThreads>,
+}
+
+/// Counts the threads of a pool that have not ended yet.
+#[derive(Default)]
+struct RunningThreads {
+    count: Mutex<usize>,
+    ended: Condvar,
+}
+
+/// One of the counted threads, until it is dropped.
+struct RunningThread(Arc<RunningThreads>);
+
+impl RunningThreads {
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(self: &Arc<Self>) -> RunningThread {
+        *self.lock() += 1;
+        RunningThread(Arc::clone(self))
+    }
+}
+
+impl Drop for RunningThread {
+    fn drop(&mut self) {
+        *self.0.lock() -= 1;
+        self.0.ended.notify_all();
+    }
 }
 
 /// The right to wait for signatures on a thread. It bounds how many threads do.
@@ -71,9 +102,14 @@ impl TokenPool {
         shared.library.connect()?;
         drop(shared.library.session()?);
         // threads end when the pool is dropped, also if one of them cannot be started
-        let pool = Arc::new(Self { shared });
+        let pool = Arc::new(Self { shared, running: Arc::default() });
         let spawn = |name: String, run: Box<dyn FnOnce() + Send>| {
-            let started = thread::Builder::new().name(name).spawn(run);
+            let running = pool.running.begin();
+            let started = thread::Builder::new().name(name).spawn(move || {
+                // counts the thread until everything that it has of the library is dropped
+                let _running = running;
+                run();
+            });
             started.map(drop).map_err(|error| TokenError::Call(format!("start a thread for the token: {error}")))
         };
         for index in 0..limits.sessions {
@@ -204,6 +240,9 @@ impl Drop for TokenPool {
         self.shared.lock().stopping = true;
         self.shared.work.notify_all();
         self.shared.care.notify_all();
+        // the process may end next: a library that is called while it ends crashes
+        let ended = self.running.ended.wait_timeout_while(self.running.lock(), END_WITHIN, |count| *count > 0);
+        drop(ended);
     }
 }
 

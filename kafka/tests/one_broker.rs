@@ -51,12 +51,11 @@ async fn a_request_of_16_kib_does_not_wait_for_a_delayed_acknowledgement() {
             done.unwrap();
             fast.push(took);
         }
-        // a busy machine delays single requests; a delayed acknowledgement delays every one
+        // a busy machine delays requests of both; a delayed acknowledgement, of 40 ms, delays every one
         let (slow, fast) = (median(slow), fast.into_iter().min().unwrap());
         println!("produce of {kib} KiB: rskafka's client {slow:?}, ours {fast:?}");
         assert!(slow > Duration::from_millis(35), "rskafka's client sets TCP_NODELAY now? {slow:?}");
-        // a delayed acknowledgement takes 40 ms
-        assert!(fast < Duration::from_millis(30), "ours {fast:?}, rskafka's {slow:?}");
+        assert!(fast + Duration::from_millis(15) < slow, "ours {fast:?}, rskafka's {slow:?}");
     }
 }
 
@@ -167,7 +166,7 @@ async fn a_throttled_batch_is_appended_once() {
     let theirs = bare(addresses).await;
     let partition = bare_partition(&theirs, "quota-theirs").await;
     for _ in 0..4 {
-        within("a throttled produce of rskafka's", bare_produce(&partition, 5000)).await.unwrap();
+        within("a throttled produce of rskafka's", bare_produce(&partition, 9000)).await.unwrap();
     }
     let appended = ours.consumer("quota-theirs").offsets().await.unwrap().next;
     println!("4 produces above a quota: {appended} records by rskafka's client");
@@ -176,7 +175,7 @@ async fn a_throttled_batch_is_appended_once() {
     let mut producer = ours.producer("quota-ours");
     let mut throttled = 0;
     for expected in 0..4 {
-        let produced = producer.produce(vec![Bytes::from(vec![0; 5000])]).await.unwrap();
+        let produced = producer.produce(vec![Bytes::from(vec![0; 9000])]).await.unwrap();
         assert_eq!(produced.base_offset, expected);
         throttled += usize::from(produced.throttled.is_some());
     }

@@ -65,10 +65,12 @@ impl ConnectionTable {
     }
 
     /// Closes strangers that wait for nothing, for the cost of an open connection and its streams, until `bytes` will
-    /// be released. Returns the number of closed connections.
+    /// be released. One that has just come has its time to send something first. Returns the number of closed connections.
     pub(super) fn close_strangers(&self, bytes: usize) -> usize {
         let (now, mut places) = (now_ms(), self.places());
-        let idle = places.peers.iter().filter(|(_, peer)| !peer.is_closing() && peer.blocked_since().is_none());
+        let has_had_its_time = |peer: &Peer| now.saturating_sub(peer.came()) >= self.grace_ms;
+        let waits_for_nothing = |peer: &Peer| !peer.is_closing() && peer.blocked_since().is_none();
+        let idle = places.peers.iter().filter(|(_, peer)| has_had_its_time(peer) && waits_for_nothing(peer));
         let candidates: Vec<EvictionCandidate> = idle.filter_map(|(id, peer)| self.candidate(*id, peer, now)).collect();
         let victims = choose(candidates, bytes / CONNECTION_BYTES + 1);
         let victims: Vec<Arc<Peer>> = victims.iter().filter_map(|id| places.peers.get(id).cloned()).collect();

@@ -296,6 +296,17 @@ mod tests {
     }
 
     #[test]
+    fn a_stranger_that_has_just_come_is_not_closed_for_memory() {
+        let new = ConnectionTable::new(Kind::Clients, 4, Budget::new(1 << 30));
+        for (table, closed) in
+            [(Arc::new(ConnectionTable { grace_ms: u64::MAX, ..new }), 0), (table(Kind::Clients, 4), 1)]
+        {
+            let place = table.try_enter(address(1)).expect("a place");
+            assert_eq!((table.close_strangers(1), place.peer().is_closing()), (closed, closed == 1));
+        }
+    }
+
+    #[test]
     fn a_known_client_stays_and_the_address_with_most_connections_loses_its_oldest() {
         let table = table(Kind::Clients, 4);
         let all: Vec<Place> = [1, 2, 2, 3].map(|last| table.try_enter(address(last)).expect("a place")).into();

@@ -54,14 +54,16 @@ pub struct Script {
     pub cast: Cast,
     /// Cases and responses, in the order in which they were sent.
     pub answers: Vec<(String, String)>,
-    /// Whether the stream of a case stays open. A stream that is silent for `silence` counts as open.
-    open: BTreeMap<String, bool>,
+    /// Number of responses on the streams of cases that stay open. A stream that is silent for `silence` behind them counts
+    /// as open.
+    open: BTreeMap<String, usize>,
     silence: Duration,
 }
 
 impl Script {
     pub fn new(client: Client, golden: &[(String, String)], silence: Duration) -> Self {
-        let open = golden.iter().map(|(case, steps)| (case.clone(), steps.ends_with("still open"))).collect();
+        let stays_open = |steps: &str| Some(steps.split(", ").count() - 1).filter(|_| steps.ends_with("still open"));
+        let open = golden.iter().filter_map(|(case, steps)| Some((case.clone(), stays_open(steps)?))).collect();
         Self { client, cast: Cast::new(), answers: Vec::new(), open, silence }
     }
 
@@ -87,13 +89,13 @@ impl Script {
     /// Runs a case on one Deliver stream. Each request is sent after the status of the previous one.
     pub async fn deliver(&mut self, case: &str, requests: impl IntoIterator<Item = Envelope>) {
         let case = format!("deliver/{case}");
-        let stays_open = self.open.get(&case).copied().unwrap_or_default();
+        let silent_behind = self.open.get(&case).copied();
         let mut stream = self.client.delivering().await;
         let mut said = Vec::new();
         for request in requests {
             stream.send(request).await;
             loop {
-                let step = if stays_open {
+                let step = if silent_behind.is_some_and(|count| said.len() >= count) {
                     tokio::time::timeout(self.silence, stream.next_whenever()).await.ok()
                 } else {
                     Some(stream.next().await)

@@ -149,10 +149,8 @@ impl Setup {
 
     /// Starts the node, and waits until it serves and until the chain of every channel that could be opened is running.
     pub async fn start(&self) -> Node {
-        let started = Instant::now();
         let mut node = self.spawn();
         let serving = node.line("Beginning to serve requests").await;
-        node.served_after = started.elapsed();
         let channels: usize = value_of(&serving, "channels").parse().unwrap();
         node.lines("every chain runs", |lines| {
             let running = lines.iter().filter(|line| line.contains("chain is running")).count();
@@ -176,7 +174,6 @@ impl Setup {
             address: format!("127.0.0.1:{}", self.port),
             log: lines,
             printed,
-            served_after: Duration::ZERO,
             _folder: Arc::clone(&self.folder),
         }
     }
@@ -220,8 +217,6 @@ pub struct Node {
     pub address: String,
     log: watch::Receiver<Vec<String>>,
     printed: watch::Receiver<Vec<String>>,
-    /// Time from the start of the process to the log line that says that the node serves.
-    pub served_after: Duration,
     _folder: Arc<TempDir>,
 }
 
@@ -274,6 +269,15 @@ impl Node {
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
     }
 
+    /// Returns the processor time that the process has used, in the kernel and outside of it.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // the name of the program is in parentheses, and may contain spaces
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = [11, 12].map(|at: usize| fields[at].parse::<u64>().unwrap()).iter().sum();
+        Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap()
+    }
+
     /// Kills the process with SIGKILL, as a power failure would end it. Its port is free afterwards.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -301,6 +305,16 @@ impl Node {
         let (status, node) =
             tokio::task::spawn_blocking(move || (wait_for_end(&mut self.child, limit), self)).await.unwrap();
         status.unwrap_or_else(|| panic!("did not end within {limit:?}\n{}", node.log()))
+    }
+
+    /// Waits until the process ends with exit code 0, and asserts that it has waited for no client longer than for what is
+    /// in flight.
+    pub async fn ended_at_once(mut self) {
+        // the log ends with the process
+        within("the node ends", async { while self.log.changed().await.is_ok() {} }).await;
+        let log = self.log();
+        assert!(!log.contains("some streams did not end in time"), "{log}");
+        assert_eq!(self.ended(TEST_TIMEOUT).await.code(), Some(0), "{log}");
     }
 
     /// Sends SIGTERM and waits until the process ends with exit code 0.

@@ -28,6 +28,8 @@ pub struct Members<const N: usize> {
     pub ports: [u16; N],
     /// For requests for blocks.
     pub addresses: [u16; N],
+    /// Interval of Raft's clock.
+    pub tick: &'static str,
 }
 
 /// Sets up orderers that serve each other on their general listeners. Each has its own TLS files, which a test may
@@ -48,7 +50,7 @@ pub fn members<const N: usize>() -> Members<N> {
             .set("METRICS_PROVIDER", "prometheus")
     });
     let ports = from_fn(|at| setups[at].port());
-    Members { setups, ports, addresses: ports }
+    Members { setups, ports, addresses: ports, tick: "100ms" }
 }
 
 impl<const N: usize> Members<N> {
@@ -73,6 +75,11 @@ impl<const N: usize> Members<N> {
         })
     }
 
+    /// Sets the interval of Raft's clock.
+    pub fn with_tick(self, tick: &'static str) -> Self {
+        Self { tick, ..self }
+    }
+
     /// Changes the settings of each orderer.
     pub fn map(self, mut change: impl FnMut(usize, Setup) -> Setup) -> Self {
         let mut number = 0..;
@@ -88,7 +95,7 @@ impl<const N: usize> Members<N> {
     /// Starts all orderers with the channel of a genesis block of the fixtures, and waits for a leader.
     pub async fn start_with(self, genesis_file: &str) -> ([Setup; N], [Node; N]) {
         let mut options = consenters(&[]).options.unwrap();
-        "100ms".clone_into(&mut options.tick_interval);
+        self.tick.clone_into(&mut options.tick_interval);
         let consenters = self.setups.iter().zip(self.ports).map(|(setup, port)| {
             let certificate = fs::read(tls_file(setup, "server.crt")).unwrap();
             let (client_tls_cert, server_tls_cert) = (certificate.clone().into(), certificate.into());

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::Recipient;
 use bytes::Bytes;
@@ -130,8 +130,7 @@ impl CommitTask {
         let began = Instant::now();
         let created: Vec<ChannelId> = work.ops.iter().filter_map(WriteOp::creates).collect();
         match self.write(work.ops, &mut work.replies, permit) {
-            Ok(CommitOutcome { tip, next, is_copied, created, blocks, envelopes, commit }) => {
-                self.channel.observer().written(tip.number, blocks, commit);
+            Ok(CommitOutcome { tip, next, is_copied, created, blocks, envelopes }) => {
                 for new_channel in created {
                     #[expect(clippy::disallowed_methods, reason = "one a created channel")]
                     self.registrar.do_send(new_channel);
@@ -208,15 +207,8 @@ impl CommitTask {
         for reply in replies.iter_mut() {
             reply.record_stage("block");
         }
-        let mut written = CommitOutcome {
-            tip: self.tip,
-            next: None,
-            is_copied: false,
-            created: Vec::new(),
-            blocks: 0,
-            envelopes: 0,
-            commit: Duration::ZERO,
-        };
+        let mut written =
+            CommitOutcome { tip: self.tip, next: None, is_copied: false, created: Vec::new(), blocks: 0, envelopes: 0 };
         let mut commit = CommitBatch::default();
         let mut traces: Vec<StagedSpan> = Vec::new();
         let mut held: Vec<Arc<PendingMessage>> = Vec::new();
@@ -275,18 +267,18 @@ impl CommitTask {
             reply.record_stage("disk");
         }
         let (config_block, next) = (written.tip.last_config, written.next.clone());
-        let channel = &self.channel;
+        let (channel, last) = (&self.channel, written.tip.number);
         let publish = || {
             // in force before anyone sees its block: who may not read under it does not get that block either
             if let Some(next) = next {
                 channel.apply_config(config_block, next);
             }
-            // who was sent a block is also shown that it is written
+            // who was sent a block is also shown that it is written, and finds it in the figures
             channel.gauges().written(&blocks);
+            channel.observer().totals().blocks_written(&blocks);
+            channel.observer().written(last, blocks.len(), began.elapsed());
         };
         channel.ledger().commit_then(permit, commit, publish)?;
-        written.commit = began.elapsed();
-        self.channel.observer().totals().blocks_written(&blocks);
         Ok(written)
     }
 
@@ -334,8 +326,6 @@ struct CommitOutcome {
     created: Vec<ChannelCreated>,
     blocks: usize,
     envelopes: usize,
-    /// Duration of the commit itself.
-    commit: Duration,
 }
 
 impl CommitOutcome {

@@ -6,6 +6,7 @@ mod messages;
 mod registry;
 mod state;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -221,15 +222,17 @@ impl Channel {
 
     /// Puts the configuration of this block in force.
     pub(crate) fn apply_config(&self, config_block: BlockNumber, snapshot: Arc<ChannelSnapshot>) {
-        self.warn_of_other_orderers(&snapshot);
+        let addresses = own::other_orderers_of_solo(&snapshot);
         self.snapshot.store(snapshot);
         self.config_block.store(config_block.0, Ordering::Release);
         self.changes.fetch_add(1, Ordering::Release);
+        // whoever reads the log finds it so
+        self.warn_of_other_orderers(addresses);
     }
 
     /// Warns if a solo channel names other orderers, because each of them would order a separate chain.
-    fn warn_of_other_orderers(&self, snapshot: &ChannelSnapshot) {
-        if let Some(addresses) = own::other_orderers_of_solo(snapshot) {
+    fn warn_of_other_orderers(&self, addresses: Option<BTreeSet<String>>) {
+        if let Some(addresses) = addresses {
             let addresses = addresses.into_iter().collect::<Vec<_>>().join(", ");
             tracing::warn!(target: "orderer.chain", channel = %self.id, %addresses, "{}", own::WARNING_SOLO);
         }

@@ -49,7 +49,7 @@ async fn until_in_chain_once(world: &World, text: &str) {
     let mut heights = world.channel("app").ledger().heights();
     let count = || world.chain("app").iter().filter(|payload| payload.contains(text)).count();
     while count() == 0 {
-        tokio::time::timeout(Duration::from_secs(20), heights.changed()).await.expect("it is not lost").unwrap();
+        tokio::time::timeout(PATIENCE, heights.changed()).await.expect("it is not lost").unwrap();
     }
     assert_eq!(count(), 1);
 }

@@ -51,7 +51,7 @@ async fn a_chain_owns_the_right_to_write_until_it_has_ended() {
     assert!(ledger.try_write_permit().is_none());
     let waiting = ledger.write_permit();
     world.tree.stop().await;
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it is given back");
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it is given back");
 }
 
 /// The registrar fails while commits are in flight: the next chain begins behind the last of them.
@@ -89,7 +89,7 @@ async fn a_successor_begins_behind_all_that_its_predecessor_writes() {
     }
     let mut heights = world.channel("app").ledger().heights();
     while !acknowledged.iter().all(|text| world.chain("app").contains(text)) {
-        tokio::time::timeout(Duration::from_secs(10), heights.changed()).await.expect("nothing is lost").unwrap();
+        tokio::time::timeout(PATIENCE, heights.changed()).await.expect("nothing is lost").unwrap();
     }
     let chain = world.chain("app");
     for text in &acknowledged {
@@ -112,8 +112,15 @@ async fn of_two_restarts_of_a_broken_channel_one_opens_it_and_no_removal_comes_i
     let world = World::start(folder.path(), Durability::Disk).await;
     assert!(matches!(world.context.directory.get("broken"), Some(ChannelEntry::Unavailable(_))));
     std::fs::write(&file, good).unwrap();
-    let (first, second, removed) =
-        tokio::join!(world.restart("broken"), world.restart("broken"), world.context.membership.remove(id));
+    // the first opens the ledger only when the others were asked for
+    let opening = Arc::clone(&world.context.ledger_open_permits);
+    let held = opening.acquire_many_owned(LEDGERS_AT_ONCE).await.unwrap();
+    let last = async {
+        let removed = world.context.membership.remove(id).await;
+        drop(held);
+        removed
+    };
+    let (first, second, removed) = tokio::join!(world.restart("broken"), world.restart("broken"), last);
     assert_eq!(first, Ok(()));
     assert_eq!(second, Err(RestartError::OperationPending("restart")));
     assert_eq!(removed, Err(RemoveError::OperationPending("restart")));

@@ -111,6 +111,8 @@ struct Node {
 
 impl Brokers {
     fn start(plan: &Plan) -> Self {
+        // before the nodes are started, whose time to start does not include a download
+        jars(plan.version);
         let folder = tempfile::tempdir().unwrap();
         let certificates = Certificates::make(&folder.path().join("tls"));
         let controllers: Vec<_> = (0..plan.nodes).map(|_| ports::free()).collect();
@@ -171,12 +173,11 @@ impl Brokers {
 
     /// Runs one of Kafka's own commands against the brokers. Panics with its output if it fails.
     pub fn command(&self, class: &str, arguments: &[&str]) {
-        let jars = Command::new(script("fetch")).arg(self.version).output().unwrap();
-        let jars = String::from_utf8(jars.stdout).unwrap();
+        let jars = jars(self.version);
         let bootstrap = format!("127.0.0.1:{}", self.nodes[0].internal_port);
         let ran = Command::new("java")
             .args(["-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp"])
-            .arg(format!("{}/*", jars.trim()))
+            .arg(format!("{jars}/*"))
             .args([class, "--bootstrap-server", &bootstrap])
             .args(arguments)
             .output()
@@ -234,6 +235,13 @@ impl Prepared {
         let process = Mutex::new(Process::start(&arguments, &log));
         Node { arguments, ports, internal_port, process }
     }
+}
+
+/// Returns the directory with the jars of a version, and downloads them if they are missing.
+fn jars(version: &str) -> String {
+    let fetched = Command::new(script("fetch")).arg(version).output().unwrap();
+    assert!(fetched.status.success(), "{fetched:?}");
+    String::from_utf8(fetched.stdout).unwrap().trim().to_owned()
 }
 
 fn log_of(folder: &Path, id: i32) -> PathBuf {

@@ -9,8 +9,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Time limit for a start. After a crash, a node on a busy machine takes a quarter of it.
-const READY_WITHIN: Duration = Duration::from_secs(90);
+/// Time limit for a start. After a crash, a node on a busy machine takes a tenth of it.
+const READY_WITHIN: Duration = Duration::from_secs(240);
 
 const READY: &str = "Kafka Server started";
 

@@ -16,7 +16,7 @@ use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandl
 use rskafka::client::{Client, ClientBuilder};
 
 /// Time limit of every wait in a test, long enough for a slow machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Deadlines that every response meets, even on a slow machine, so that an earlier failure has another cause.
 pub const TIMEOUTS: Timeouts =

@@ -293,6 +293,10 @@ impl RaftChain {
         if let Some(running) = &mut self.running {
             running.leaderless_since = leader.is_none().then(Instant::now);
         }
+        // whoever reads the log finds it so
+        let figures = self.channel.observer().raft();
+        figures.leader_changed();
+        figures.leads(leader == Some(id));
         // the texts of Fabric's log lines, which its integration tests and operators' alerts match
         if before == (id, term) && leader.is_none() {
             tracing::warn!(target: LOG, channel = %self.channel.id(), "{id:x} stepped down to follower since quorum is not active");
@@ -306,9 +310,6 @@ impl RaftChain {
             let number = self.channel.ledger().height().saturating_sub(1);
             tracing::info!(target: LOG, channel = %self.channel.id(), "Start accepting requests as Raft leader at block [{number}]");
         }
-        let figures = self.channel.observer().raft();
-        figures.leader_changed();
-        figures.leads(leader == Some(id));
         self.log_leader(leader);
         if self.halting.is_some() && leader.is_some_and(|leader| leader != id) {
             self.finish_halt(ctx);

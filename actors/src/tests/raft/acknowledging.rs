@@ -12,9 +12,12 @@ use super::*;
 async fn answers(acknowledge: AcknowledgePoint) {
     let mut cluster = Cluster::partly(3, 1, acknowledge).await;
     cluster.until(0, ChannelState::Electing).await;
-    while !cluster.channel(0).gate().is_open() {
-        tokio::task::yield_now().await;
-    }
+    let opened = async {
+        while !cluster.channel(0).gate().is_open() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the gate is open", opened).await;
     let early = texts("early", 5);
     let keeps = acknowledge.keeps();
     {
@@ -34,7 +37,8 @@ async fn answers(acknowledge: AcknowledgePoint) {
     // pending envelopes are ordered even if their senders are gone
     cluster.ordered(0, &early).await;
 
-    let (leader, other) = (cluster.leader(), 1 - cluster.leader());
+    let leader = cluster.leader().await;
+    let other = 1 - leader;
     for place in [leader, other] {
         let late = texts(&format!("late {place}"), 5);
         assert_eq!(join_all(late.iter().map(|text| cluster.order(place, text))).await, [true; 5], "{acknowledge:?}");
@@ -81,9 +85,12 @@ async fn senders_do_not_wait_for_a_leader_for_ever() {
         cluster.start_node(0).await;
         cluster.until(0, ChannelState::Electing).await;
         let channel = cluster.channel(0);
-        while !channel.gate().is_open() {
-            tokio::task::yield_now().await;
-        }
+        let opened = async {
+            while !channel.gate().is_open() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the gate is open", opened).await;
         let envelope = SignedEnvelope::from_parts(payload("too early"), Bytes::new());
         let validated_at = channel.snapshot().sequence();
         let answer = channel.gate().order(ValidatedEnvelope { envelope, validated_at, is_config: false }).await;

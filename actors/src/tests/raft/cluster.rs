@@ -134,7 +134,8 @@ impl Cluster {
     }
 
     pub(super) async fn until(&self, place: usize, wanted: ChannelState) {
-        self.channel(place).subscribe_state().wait_for(|state| *state == wanted).await.unwrap();
+        let mut states = self.channel(place).subscribe_state();
+        within("the state of the channel", states.wait_for(|state| *state == wanted)).await.unwrap();
     }
 
     /// Sends a config update that makes these the channel's consenters, and waits until it is in force on that node.
@@ -173,16 +174,40 @@ impl Cluster {
     /// Waits until every running node knows a leader.
     pub(super) async fn led(&self) {
         for place in self.running() {
-            self.channel(place).subscribe_state().wait_for(|state| *state == ChannelState::Running).await.unwrap();
+            self.until(place, ChannelState::Running).await;
         }
     }
 
-    pub(super) fn leader(&self) -> usize {
-        let leads = |place: &usize| {
-            let channel = self.channel(*place);
-            channel.observer().raft().shown().is_some_and(|shown| shown.is_leader)
+    /// Waits until a running node leads, and returns it. On a busy machine another one may lead at any time.
+    pub(super) async fn leader(&self) -> usize {
+        self.leader_among(|_| true).await
+    }
+
+    /// Waits until one of these nodes leads, and returns it.
+    pub(super) async fn leader_among(&self, wanted: impl Fn(usize) -> bool) -> usize {
+        let leads = |place: &usize| wanted(*place) && self.is_leader(*place);
+        let found = async {
+            loop {
+                if let Some(place) = self.running().find(leads) {
+                    return place;
+                }
+                tokio::time::sleep(TICK).await;
+            }
         };
-        self.running().find(leads).expect("somebody leads")
+        within("a node leads", found).await
+    }
+
+    pub(super) fn is_leader(&self, place: usize) -> bool {
+        self.channel(place).observer().raft().shown().is_some_and(|shown| shown.is_leader)
+    }
+
+    /// Returns how often the nodes have noticed another leader, or none.
+    pub(super) fn leader_changes(&self) -> u64 {
+        let changes = |place: usize| {
+            let channel = self.channel(place);
+            channel.observer().raft().shown().map_or(0, |shown| shown.leader_changes)
+        };
+        self.running().map(changes).sum()
     }
 
     pub(super) async fn order(&self, place: usize, text: &str) -> bool {
@@ -215,7 +240,7 @@ impl Cluster {
             if texts.iter().all(|text| chain.contains(text)) {
                 return chain;
             }
-            heights.changed().await.unwrap();
+            within("another block", heights.changed()).await.unwrap();
         }
     }
 

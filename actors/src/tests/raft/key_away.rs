@@ -9,7 +9,7 @@ use super::*;
 async fn a_leader_whose_key_is_away_is_replaced_and_catches_up() {
     let cluster = Cluster::start(3).await;
     cluster.led().await;
-    let leader = cluster.leader();
+    let leader = cluster.leader().await;
     let key = sign_with_token(cluster.context(leader));
     let mut all = texts("a", 12);
     for text in &all {

@@ -81,7 +81,7 @@ fn is_log(name: &str) -> bool {
 async fn three(all: &mut Vec<String>) -> (Cluster, [usize; 3]) {
     let cluster = Cluster::start(3).await;
     cluster.led().await;
-    let leader = cluster.leader();
+    let leader = cluster.leader().await;
     let places = [(leader + 1) % 3, leader, (leader + 2) % 3];
     cluster.order_all(leader, "first", &[0, 1, 2], all).await;
     (cluster, places)
