@@ -11,4 +11,5 @@ mod world;
 
 mod kafka_check;
 mod kafka_faults;
+mod kafka_guides;
 mod kafka_ordering;

@@ -19,6 +19,7 @@ pub mod node;
 pub mod notify_socket;
 pub mod raft;
 pub mod raw_grpc;
+pub mod scripts;
 pub mod tls;
 
 use std::time::Duration;
