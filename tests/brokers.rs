@@ -13,3 +13,4 @@ mod kafka_check;
 mod kafka_faults;
 mod kafka_guides;
 mod kafka_ordering;
+mod kafka_token;

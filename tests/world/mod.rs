@@ -21,6 +21,7 @@ pub mod raft;
 pub mod raw_grpc;
 pub mod scripts;
 pub mod tls;
+pub mod token;
 
 use std::time::Duration;
 
