@@ -37,6 +37,7 @@ mod page;
 mod page_accessibility;
 mod participation;
 mod pkcs11;
+mod pkcs11_raft;
 mod raft_certificates;
 mod raft_logs;
 mod raft_members;

@@ -11,4 +11,6 @@ mod world;
 
 mod kafka_check;
 mod kafka_faults;
+mod kafka_guides;
 mod kafka_ordering;
+mod kafka_token;

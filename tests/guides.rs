@@ -1,5 +1,5 @@
 //! Runs the walk of `examples/network` and the commands of the guides in `docs/guides`, as they are written. The steps that need
-//! Fabric's programs are left out here: `FABRIC_BIN=DIR tests/guides/run docs/guides/migrate.md` runs them, too.
+//! Fabric's programs are left out here: `tests/run-long guides` runs them, too. What needs Kafka is in `kafka_guides`.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -12,10 +12,10 @@ mod send_and_read;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use orderer_localconfig::local_msp::read_signing_identity;
 use world::node::orderer_folder;
+use world::scripts::Script;
 use world::{NET, Setup, within};
 
 const GUIDES: [&str; 7] = ["backup", "capacity", "disasters", "hardening", "migrate", "troubleshooting", "upgrade"];
@@ -24,53 +24,20 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs a script of the repository with free ports, and returns whether it succeeded, its output, and its errors.
-fn attempt(script: &str, argument: &Path, profile: &str) -> (bool, String, String) {
-    let program = Path::new(env!("CARGO_BIN_EXE_orderer")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-    // ends everything that the script has started, should it wait in vain
-    let mut command = Command::new("timeout");
-    command.args(["--kill-after=10", "600"]).arg(root().join(script)).arg(argument);
-    // remove the tester's own settings from the environment
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if ["ORDERER_", "FABRIC_", "CORE_", "CLIENTS"].iter().any(|prefix| name.starts_with(prefix)) {
-            command.env_remove(&*name);
-        }
-    }
-    let port = || Setup::without_channels().port();
-    let ended = command
-        .env("PATH", path)
-        .env("PROFILE", profile)
-        .env("ORDERER_GENERAL_LISTENPORT", port().to_string())
-        .env("ORDERER_ADMIN_LISTENADDRESS", format!("127.0.0.1:{}", port()))
-        .env("ORDERER_OPERATIONS_LISTENADDRESS", format!("127.0.0.1:{}", port()))
-        .env("DEV_BASE_PORT", dev_cluster::free_base().to_string())
-        // a test must not depend on how full the disk of the machine is
-        .env("ORDERER_FILELEDGER_LOWDISKBYTES", "0")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let [stdout, stderr] = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    (ended.status.success(), stdout, stderr)
-}
-
-/// Runs a script that has to succeed, and returns its output.
-fn run(script: &str, argument: &Path, profile: &str) -> String {
-    let (succeeded, stdout, stderr) = attempt(script, argument, profile);
-    assert!(succeeded, "{script} {}\n{stdout}\n{stderr}", argument.display());
-    stdout
-}
-
 fn guide_holds(name: &str, profile: &str) {
-    let said = run("tests/guides/run", &root().join(format!("docs/guides/{name}.md")), profile);
-    assert!(said.ends_with(&format!("the guide {name} holds\n")), "{said}");
+    Script::guide(name).variable("PROFILE", profile).holds();
+}
+
+/// Runs a section of the guide about disasters, with a development network on free ports.
+fn disaster_ends_well(section: &str) {
+    let base = dev_cluster::free_base().to_string();
+    Script::guide("disasters").argument(section).variable("DEV_BASE_PORT", &base).holds();
 }
 
 #[test]
 fn the_walk_ends_with_blocks() {
     let folder = tempfile::tempdir().unwrap();
-    let said = run("examples/network/walk", &folder.path().join("network"), "AppRaft");
+    let said = Script::new("examples/network/walk").argument(folder.path().join("network")).run();
     assert_eq!(said.lines().filter(|line| line.starts_with("SUCCESS ")).count(), 3, "{said}");
     assert!(said.contains("\"types\":{\"CONFIG\":1}") && said.contains("\"number\":1"), "{said}");
     assert!(said.contains("FABRIC_BIN is not set"), "{said}");
@@ -104,7 +71,34 @@ fn capacity_is_measured() {
 
 #[test]
 fn a_consenter_that_has_lost_its_disk_is_replaced() {
-    guide_holds("disasters", "AppRaft");
+    disaster_ends_well("The disk of one orderer is lost");
+}
+
+#[test]
+fn a_quorum_that_is_lost_comes_back_or_is_replaced() {
+    disaster_ends_well("A quorum is lost");
+}
+
+#[test]
+fn expired_certificates_are_renewed() {
+    disaster_ends_well("Certificates have expired");
+}
+
+#[test]
+fn expired_certificates_are_replaced_by_those_of_new_keys() {
+    disaster_ends_well("Certificates have expired, and their keys change");
+}
+
+/// `kafka_guides` runs the section that needs a broker.
+#[test]
+fn every_disaster_is_run() {
+    let guide = std::fs::read_to_string(root().join("docs/guides/disasters.md")).unwrap();
+    let sections: Vec<&str> = guide.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let tests = [include_str!("guides.rs"), include_str!("kafka_guides.rs")].concat();
+    for section in &sections {
+        assert!(tests.contains(&format!("\"{section}\")")), "no test runs the section {section}");
+    }
+    assert!(sections.len() > 4, "{sections:?}");
 }
 
 #[test]
@@ -119,7 +113,9 @@ fn raft_ledgers_go_to_fabric_and_back() {
 
 #[test]
 fn solo_ledgers_go_to_fabric_and_back() {
-    guide_holds("migrate", "AppSolo");
+    for profile in ["AppSolo", "SysSolo"] {
+        guide_holds("migrate", profile);
+    }
 }
 
 #[test]
@@ -146,6 +142,7 @@ fn a_guide_that_does_not_hold_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let guide = folder.path().join("hardening.md");
     std::fs::write(&guide, "# A guide\n\n```sh\nfalse\n```\n").unwrap();
-    let (succeeded, stdout, stderr) = attempt("tests/guides/run", &guide, "AppSolo");
+    let script = Script::new("tests/guides/run").argument(&guide).variable("PROFILE", "AppSolo");
+    let (succeeded, stdout, stderr) = script.attempt();
     assert!(!succeeded && stderr.contains("+ false\n"), "{stdout}\n{stderr}");
 }

@@ -7,105 +7,38 @@ use crate::world;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fabric_proto::Message as _;
-use fabric_proto::common::{Block, Metadata, SignatureHeader, Status};
-use fabric_proto::msp::SerializedIdentity;
-use orderer_core::block::{EncodedBlock, verify_block_signatures};
-use orderer_core::config::{ChannelSnapshot, ConfigCache};
-use orderer_core::crypto::{PublicKey, hex};
-use orderer_x509::{Certificate, pem};
+use fabric_proto::common::Status;
+use orderer_core::crypto::hex;
+use rcgen::{CertificateParams, DnType, Issuer, KeyPair, KeyUsagePurpose, SubjectPublicKeyInfo};
 use world::client::entries;
 use world::http::Http;
 use world::messages::{transaction, tx_id};
 use world::node::orderer_folder;
+use world::token::{LABEL, PIN, Token, library, public_key};
 use world::{NET, Setup, TestIdentity};
 
 const CHANNEL: &str = "app";
-const LABEL: &str = "ordering";
-const PIN: &str = "p1n-of-the-token";
 /// Absence of the token during which a chain waits; the node's limit is twice as long.
 const SHORT: Duration = Duration::from_secs(5);
 
-/// Returns the path of SoftHSM's library.
-fn library() -> PathBuf {
-    let places = [
-        "/usr/lib/softhsm/libsofthsm2.so",
-        "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
-        "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
-    ];
-    places
-        .map(PathBuf::from)
-        .into_iter()
-        .find(|path| path.exists())
-        .expect("SoftHSM is not installed (apt-get install softhsm2)")
-}
-
-/// A directory with a token, and an MSP without keys.
+/// A node that signs with a key in a token.
 struct World {
     setup: Setup,
+    token: Token,
 }
 
 impl World {
     fn new() -> Self {
-        Self::of(Setup::application())
-    }
-
-    fn of(setup: Setup) -> Self {
-        let folder = setup.folder().to_owned();
-        fs::create_dir_all(folder.join("tokens")).unwrap();
-        let configuration = folder.join("softhsm2.conf");
-        let text = format!(
-            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-            folder.join("tokens").display()
-        );
-        fs::write(&configuration, text).unwrap();
-        fs::write(folder.join("pin"), format!("{PIN}\n")).unwrap();
-        let msp = folder.join("msp");
-        fs::create_dir_all(msp.join("signcerts")).unwrap();
-        fs::create_dir_all(msp.join("cacerts")).unwrap();
-        for (from, to) in [("cacerts", "cacerts"), ("config.yaml", "config.yaml")] {
-            copy(&orderer_folder().join("msp").join(from), &msp.join(to));
-        }
-        let setup = setup
-            .variable("SOFTHSM2_CONF", configuration.display())
-            .set("GENERAL_LOCALMSPDIR", msp.display())
-            .set("GENERAL_BCCSP_DEFAULT", "PKCS11")
-            .set("GENERAL_BCCSP_PKCS11_LIBRARY", library().display())
-            .set("GENERAL_BCCSP_PKCS11_LABEL", LABEL)
-            .set("GENERAL_BCCSP_PKCS11_PIN", PIN);
-        let world = Self { setup };
-        world.softhsm(&["--init-token", "--free", "--label", LABEL, "--pin", PIN, "--so-pin", "so-p1n"]);
-        world
-    }
-
-    fn folder(&self) -> &Path {
-        self.setup.folder()
-    }
-
-    fn softhsm(&self, arguments: &[&str]) {
-        let mut command = Command::new("softhsm2-util");
-        let ended = command.args(arguments).env("SOFTHSM2_CONF", self.folder().join("softhsm2.conf")).output().unwrap();
-        assert!(ended.status.success(), "{ended:?}");
-    }
-
-    /// Puts the key of a fixtures' orderer into the token under this CKA_ID in hex, and its certificate into the MSP.
-    fn import(&self, orderer: &str, id: impl FnOnce([u8; 32]) -> String) {
-        let msp = orderer_folder().with_file_name(orderer).join("msp");
-        let certificate = fs::read(msp.join(format!("signcerts/{orderer}-cert.pem"))).unwrap();
-        fs::write(self.folder().join("msp/signcerts/cert.pem"), &certificate).unwrap();
-        let key = msp.join("keystore/priv_sk").display().to_string();
-        let id = id(public_key(&certificate).ski());
-        self.softhsm(&["--import", &key, "--token", LABEL, "--label", orderer, "--id", &id, "--pin", PIN]);
+        let (token, setup) = Token::of(Setup::application());
+        Self { setup, token }
     }
 
     /// Makes a key in the token and its certificate in the MSP, as an operator does.
     fn enroll(&self, curve: &str) {
-        let certificate = self.folder().join("msp/signcerts/cert.pem");
+        let certificate = self.token.file("msp/signcerts/cert.pem");
         let _ = fs::remove_file(&certificate);
         let (library, certificate) = (library().display().to_string(), certificate.display().to_string());
         let authority = format!("{NET}/crypto/ordererOrganizations/example.com/ca");
@@ -131,49 +64,6 @@ impl World {
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
         assert!(!ended.stdout.contains(PIN), "{ended:?}");
     }
-
-    /// Moves the token away, or back.
-    fn take_token_away(&self) {
-        fs::rename(self.folder().join("tokens"), self.folder().join("elsewhere")).unwrap();
-    }
-
-    fn bring_token_back(&self) {
-        fs::rename(self.folder().join("elsewhere"), self.folder().join("tokens")).unwrap();
-    }
-
-    fn certificate(&self) -> Vec<u8> {
-        fs::read(self.folder().join("msp/signcerts/cert.pem")).unwrap()
-    }
-
-    /// Asserts that the certificate's key signed every block but the first, as peers require.
-    fn assert_signed(&self, chain: &[Block]) {
-        let genesis = EncodedBlock::parse(&chain[0].encode_to_vec()).unwrap();
-        let snapshot =
-            ChannelSnapshot::from_config_block(&genesis.decode(), &Arc::new(ConfigCache::default())).unwrap();
-        for block in &chain[1..] {
-            let metadata = Metadata::decode(block.metadata.as_ref().unwrap().metadata[0].clone()).unwrap();
-            let header = SignatureHeader::decode(metadata.signatures[0].signature_header.clone()).unwrap();
-            assert_eq!(SerializedIdentity::decode(header.creator).unwrap().id_bytes, self.certificate());
-            let block = EncodedBlock::parse(&block.encode_to_vec()).unwrap();
-            verify_block_signatures(&block, &snapshot).unwrap();
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    if from.is_dir() {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-            copy(&entry.path(), &to.join(entry.file_name()));
-        }
-    } else {
-        fs::copy(from, to).unwrap();
-    }
-}
-
-fn public_key(certificate: &[u8]) -> PublicKey {
-    let (block, _) = pem::decode(certificate).unwrap();
-    PublicKey::from_x509(Certificate::parse(&block.contents).unwrap().public_key()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -193,7 +83,7 @@ async fn a_key_that_was_made_in_the_token_signs_blocks() {
         client.block(&user, CHANNEL, 1).await;
         let chain = client.chain(&user, CHANNEL).await;
         assert!(chain.len() > 1);
-        world.assert_signed(&chain);
+        world.token.assert_signed(&chain);
         let operations = Http::of(&mut node, "operations").await;
         let token = operations.get("/debug/certificates").await.json()["token"].clone();
         assert_eq!((&token["label"], &token["available"]), (&LABEL.into(), &true.into()), "{token}");
@@ -213,29 +103,68 @@ async fn a_key_that_was_made_in_the_token_signs_blocks() {
 async fn a_key_of_fabrics_tools_is_found() {
     let orderer = "orderer.example.com";
     let by_ski = World::new();
-    by_ski.import(orderer, |ski| hex(&ski));
+    by_ski.token.import(orderer, |ski| hex(&ski));
     let mut by_alt_id = World::new();
-    by_alt_id.import(orderer, |_| hex(b"any-key"));
+    by_alt_id.token.import(orderer, |_| hex(b"any-key"));
     by_alt_id.setup = by_alt_id.setup.set("GENERAL_BCCSP_PKCS11_ALTID", "any-key");
     let mut by_mapping = World::new();
-    by_mapping.import(orderer, |_| hex(b"this-key"));
-    let ski = hex(&public_key(&by_mapping.certificate()).ski());
+    by_mapping.token.import(orderer, |_| hex(b"this-key"));
+    let ski = hex(&public_key(&by_mapping.token.certificate()).ski());
     by_mapping.setup = by_mapping.setup.set("GENERAL_BCCSP_PKCS11_KEYIDS", format!("{ski} this-key"));
     for world in [by_ski, by_alt_id, by_mapping] {
         let node = world.setup.start().await;
         let (client, user) = (node.client().await, TestIdentity::user(1));
         client.order([transaction(&user, CHANNEL, "one")]).await;
         client.block(&user, CHANNEL, 1).await;
-        world.assert_signed(&client.chain(&user, CHANNEL).await);
+        world.token.assert_signed(&client.chain(&user, CHANNEL).await);
         node.stop().await;
     }
+}
+
+/// A key that OpenSC's tool has made, with the SKI as its CKA_ID, as Fabric's documentation has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_of_pkcs11_tool_is_found_by_its_ski() {
+    let world = World::new();
+    let tool = |arguments: &[&str]| {
+        let library = library().display().to_string();
+        let access = ["--module", &library, "--token-label", LABEL, "--login", "--pin", PIN];
+        world.token.command("pkcs11-tool", &[&access, arguments].concat());
+    };
+    let (public, request) = (world.token.file("public.der"), world.token.file("msp/signcerts/cert.pem"));
+    tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--id", "01", "--usage-sign", "--label", "made elsewhere"]);
+    tool(&["--read-object", "--type", "pubkey", "--id", "01", "--output-file", &public.display().to_string()]);
+    // the authority of the organization certifies the public key
+    fs::write(&request, certificate_of(&fs::read(&public).unwrap())).unwrap();
+    let ski = hex(&public_key(&world.token.certificate()).ski());
+    for kind in ["privkey", "pubkey"] {
+        tool(&["--set-id", &ski, "--type", kind, "--id", "01"]);
+    }
+    let node = world.setup.start().await;
+    let (client, user) = (node.client().await, TestIdentity::user(1));
+    client.order([transaction(&user, CHANNEL, "one")]).await;
+    client.block(&user, CHANNEL, 1).await;
+    world.token.assert_signed(&client.chain(&user, CHANNEL).await);
+    node.stop().await;
+}
+
+/// Returns a certificate of an orderer for a public key in DER, by the authority of the ordering organization, in PEM.
+fn certificate_of(public: &[u8]) -> String {
+    let folder = Path::new(NET).join("crypto/ordererOrganizations/example.com/ca");
+    let key = KeyPair::from_pem(&fs::read_to_string(folder.join("priv_sk")).unwrap()).unwrap();
+    let authority = fs::read_to_string(folder.join("ca.example.com-cert.pem")).unwrap();
+    let mut certificate = CertificateParams::default();
+    certificate.distinguished_name.push(DnType::CommonName, "orderer.example.com");
+    certificate.distinguished_name.push(DnType::OrganizationalUnitName, "orderer");
+    certificate.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let public = SubjectPublicKeyInfo::from_der(public).unwrap();
+    certificate.signed_by(&public, &Issuer::from_ca_cert_pem(&authority, key).unwrap()).unwrap().pem()
 }
 
 #[test]
 fn a_start_that_cannot_work_is_refused_with_its_cause_and_the_pin_is_not_shown() {
     let world = World::new();
-    world.import("orderer.example.com", |ski| hex(&ski));
-    world.softhsm(&[
+    world.token.import("orderer.example.com", |ski| hex(&ski));
+    world.token.softhsm(&[
         "--import",
         &orderer_folder().with_file_name("orderer2.example.com").join("msp/keystore/priv_sk").display().to_string(),
         "--token",
@@ -305,7 +234,7 @@ async fn a_token_that_goes_away_and_comes_back_loses_nothing() {
         }
     });
 
-    world.take_token_away();
+    world.token.take_away();
     let began = Instant::now();
     node.line("the token does not sign").await;
     eprintln!("noticed after {:?}", began.elapsed());
@@ -320,7 +249,7 @@ async fn a_token_that_goes_away_and_comes_back_loses_nothing() {
     let warnings = operations.get("/debug/warnings").await.json().to_string();
     assert!(warnings.contains("the token with the signing key has not signed"), "{warnings}");
 
-    world.bring_token_back();
+    world.token.bring_back();
     let back = Instant::now();
     node.line("the token signs again").await;
     node.lines("the chain runs again", |lines| {
@@ -331,12 +260,12 @@ async fn a_token_that_goes_away_and_comes_back_loses_nothing() {
 
     // a short absence: the chain waits, and nobody is refused
     let (runs, went) = (node.log().matches("chain is running").count(), Instant::now());
-    world.take_token_away();
+    world.token.take_away();
     node.lines("it is away again", |lines| {
         lines.iter().filter(|line| line.contains("the token does not sign")).count() > 1
     })
     .await;
-    world.bring_token_back();
+    world.token.bring_back();
     node.lines("it is back again", |lines| {
         lines.iter().filter(|line| line.contains("the token signs again")).count() > 1
     })
@@ -372,7 +301,7 @@ async fn a_token_that_goes_away_and_comes_back_loses_nothing() {
         }
         chain.push(block);
     }
-    world.assert_signed(&chain);
+    world.token.assert_signed(&chain);
     assert_eq!(operations.get("/healthz").await.status, 200);
     assert!(!node.log().contains("channel has failed"), "{}", node.log());
     assert!(!node.log().contains(PIN), "{}", node.log());

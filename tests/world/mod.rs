@@ -19,7 +19,9 @@ pub mod node;
 pub mod notify_socket;
 pub mod raft;
 pub mod raw_grpc;
+pub mod scripts;
 pub mod tls;
+pub mod token;
 
 use std::time::Duration;
 

@@ -16,6 +16,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub use certificates::Certificates;
+pub use ports::free as free_port;
 use process::Process;
 
 /// A version from before brokers dropped the protocol versions of old clients, and one from after that.
