@@ -6,6 +6,7 @@ mod world;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use orderer_core::types::BlockNumber;
 use orderer_ledger::{CommitBatch, CommitError, Ledger, OpenDatabases, OpenError, Options, PendingEnvelope};
@@ -279,22 +280,23 @@ fn of_many_ledgers_only_those_used_last_stay_open() {
 fn readers_and_a_writer_of_one_ledger_do_not_notice_that_others_close_it() {
     let (_folder, path) = folder();
     let ledger = made(&path);
+    let (ledger, is_done) = (&ledger, &AtomicBool::new(false));
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| (0..100).for_each(|_| add(&ledger).unwrap()));
-        for reader in 0..3u64 {
-            let ledger = &ledger;
-            let writer = &writer;
+        scope.spawn(|| {
+            (0..100).for_each(|_| add(ledger).unwrap());
+            is_done.store(true, Ordering::Release);
+        });
+        for reader in 0..3 {
             scope.spawn(move || {
                 let mut number = reader;
-                while !writer.is_finished() {
+                while !is_done.load(Ordering::Acquire) {
                     number = (number + 7) % ledger.height();
                     assert_eq!(ledger.block(BlockNumber(number)).unwrap().expect("is there").number().0, number);
                 }
             });
         }
-        let (ledger, writer) = (&ledger, &writer);
-        scope.spawn(move || {
-            while !writer.is_finished() {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Acquire) {
                 ledger.close_database().unwrap();
                 std::thread::yield_now();
             }
