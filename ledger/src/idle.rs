@@ -94,13 +94,16 @@ impl OpenDatabases {
         if self.open() <= self.0.max_idle {
             return;
         }
-        let members: Vec<_> = {
+        // nobody is kept from dropping a ledger meanwhile, except the one whose database is just being closed
+        let open: Vec<_> = {
             let members = self.0.members.lock().unwrap_or_else(PoisonError::into_inner);
-            members.iter().filter_map(Weak::upgrade).collect()
+            members.iter().filter_map(|member| Some((member.clone(), member.upgrade()?.usage()?))).collect()
         };
-        let usages = members.iter().enumerate().filter_map(|(place, database)| Some((place, database.usage()?)));
-        for place in surplus(usages.collect(), self.open(), self.0.max_idle, self.now()) {
-            members[place].close_unused();
+        let usages = open.iter().map(|(_, usage)| *usage).enumerate().collect();
+        for place in surplus(usages, self.open(), self.0.max_idle, self.now()) {
+            if let Some(database) = open[place].0.upgrade() {
+                database.close_unused();
+            }
         }
     }
 }
