@@ -56,7 +56,8 @@ impl fmt::Debug for Shared {
 impl OpenDatabases {
     /// Creates a pool in which at most `max_idle` databases stay open while they are idle.
     pub fn new(max_idle: usize) -> Self {
-        let shared = Shared { max_idle, started_at: Instant::now(), open: AtomicUsize::new(0), members: Mutex::default() };
+        let shared =
+            Shared { max_idle, started_at: Instant::now(), open: AtomicUsize::new(0), members: Mutex::default() };
         Self(Arc::new(shared))
     }
 

@@ -232,13 +232,7 @@ fn initialize(db: &DatabaseHandle, path: &Path, channel: &ChannelId, genesis: &E
 }
 
 /// Checks what an open database holds and reads what is kept in memory.
-fn load(
-    opened: Opened,
-    log: LogFile,
-    path: &Path,
-    channel: &ChannelId,
-    options: Options,
-) -> Result<Ledger, OpenError> {
+fn load(opened: Opened, log: LogFile, path: &Path, channel: &ChannelId, options: Options) -> Result<Ledger, OpenError> {
     let damaged = |cause| OpenError::Damaged { path: path.to_owned(), cause };
     let db = opened.handle();
     db.read(|db| Ok(check_identity(db, path, channel))).map_err(damaged)??;

@@ -176,9 +176,10 @@ impl DatabaseSlot {
         }
         drop(opened);
         let mut opened = self.exclusive();
-        match self.open_for_reading(&mut opened, newest) {
-            Err(fault) if !fault.is_poisoned() => return Err(fault),
-            _ => {}
+        if let Err(fault) = self.open_for_reading(&mut opened, newest)
+            && !fault.is_poisoned()
+        {
+            return Err(fault);
         }
         let result = opened.read(read, rescue);
         drop(opened);

@@ -5,12 +5,14 @@
 mod world;
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use orderer_core::types::BlockNumber;
 use orderer_ledger::{CommitBatch, CommitError, Ledger, OpenDatabases, OpenError, Options, PendingEnvelope};
 use proptest::prelude::*;
+use proptest::sample::Index;
 use world::disk::Disk;
 use world::{SMALL, blocks_after, channel, envelope, genesis};
 
@@ -18,9 +20,12 @@ use world::{SMALL, blocks_after, channel, envelope, genesis};
 #[derive(Clone, Debug)]
 enum Operation {
     /// Commits blocks with entries of these sizes, which take all that is pending, and new pending envelopes behind them.
-    Commit { blocks: Vec<usize>, pending: u64 },
-    /// Reads the block at this part of the height.
-    Read(f64),
+    Commit {
+        blocks: Vec<usize>,
+        pending: u64,
+    },
+    /// Reads one of the blocks.
+    Read(Index),
     Checkpoint,
     Close,
     /// Opens the ledger anew, after a clean end.
@@ -35,7 +40,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         4 => (proptest::collection::vec(1..9000usize, 0..4), 0..4u64)
             .prop_map(|(blocks, pending)| Operation::Commit { blocks, pending }),
-        3 => (0.0..1.0f64).prop_map(Operation::Read),
+        3 => any::<Index>().prop_map(Operation::Read),
         1 => Just(Operation::Checkpoint),
         4 => Just(Operation::Close),
         1 => Just(Operation::Restart),
@@ -90,12 +95,7 @@ proptest! {
         for operation in operations {
             match operation {
                 Operation::Commit { blocks, pending } => model.commit(&ledger, &blocks, pending),
-                Operation::Read(part) => {
-                    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss,
-                        reason = "small and positive")]
-                    let number = (part * model.blocks.len() as f64) as usize;
-                    model.check_block(&ledger, number);
-                }
+                Operation::Read(which) => model.check_block(&ledger, which.index(model.blocks.len())),
                 Operation::Checkpoint => ledger.checkpoint().unwrap(),
                 Operation::Close => ledger.close_database().unwrap(),
                 Operation::Restart => {
@@ -185,14 +185,11 @@ fn a_ledger_that_was_moved_or_unlinked_while_its_database_is_closed_goes_on() {
 
 #[test]
 fn a_file_that_is_damaged_while_its_database_is_closed_fails_the_ledger_with_a_cause() {
-    let whole_of = |path: &Path| fs::read(path).unwrap();
     type Damage = fn(&File, &[u8]);
+    let whole_of = |path: &Path| fs::read(path).unwrap();
     let empty: Damage = |file, _| file.set_len(0).unwrap();
     let half: Damage = |file, whole| file.set_len(whole.len() as u64 / 2).unwrap();
-    let zeros: Damage = |file, whole| {
-        use std::os::unix::fs::FileExt as _;
-        file.write_all_at(&vec![0; whole.len()], 0).unwrap();
-    };
+    let zeros: Damage = |file, whole| file.write_all_at(&vec![0; whole.len()], 0).unwrap();
     // redb's panics are caught; their backtraces would hide the output of this test
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
