@@ -23,7 +23,7 @@ pub struct ResumeTip {
 pub struct ChainResumePoint {
     /// See [`ResumeTip`].
     pub tip: ResumeTip,
-    /// The newest block.
+    /// The newest block; of a large one, only what is not data.
     pub last: EncodedBlock,
     /// The configuration in force.
     pub snapshot: Arc<ChannelSnapshot>,
@@ -63,8 +63,6 @@ impl ChainResumePoint {
         catalog: &Arc<ConfigCache>,
     ) -> Result<Self, ChainLoadError> {
         let last = ledger.last_block();
-        // whole, whatever its size: a chain may go on from what is in it
-        let last = ledger.block(last.number())?.unwrap_or(last);
         let tip =
             ResumeTip { number: last.number(), header_hash: *last.header_hash(), last_config: last.last_config() };
         Ok(Self {
@@ -80,7 +78,8 @@ impl ChainResumePoint {
 /// Reads the configuration in force, and rejects one that this node could not follow. Performs blocking I/O.
 pub fn load_snapshot(ledger: &Ledger, catalog: &Arc<ConfigCache>) -> Result<ChannelSnapshot, ChainLoadError> {
     let number = ledger.last_config();
-    let block = ledger.block(number)?.ok_or(ChainLoadError::NoConfigBlock(number))?;
+    // most channels of one network have the same configuration, and no subscriber waits for this block
+    let block = ledger.block_uncached(number)?.ok_or(ChainLoadError::NoConfigBlock(number))?;
     let config = |cause| ChainLoadError::Config { number, cause };
     let snapshot = ChannelSnapshot::from_config_block(&block.decode(), catalog).map_err(config)?;
     snapshot.check_supported().map_err(config)?;

@@ -95,7 +95,7 @@ impl Ledger {
     /// The errors of [`commit`](Self::commit).
     pub fn checkpoint(&self) -> Result<(), CommitError> {
         let mut writer = self.writer()?;
-        if writer.settled {
+        if writer.settled || !self.database.is_writable() {
             return Ok(());
         }
         let written = self.change(|db| {
@@ -105,6 +105,17 @@ impl Ledger {
         });
         written.map_err(|cause| self.fail(&mut writer, BlockNumber(self.height()), cause))?;
         writer.settled = true;
+        Ok(())
+    }
+
+    /// Ends a burst of commits: does what [`checkpoint`](Self::checkpoint) does, then closes idle databases, if more are open than
+    /// may stay open while they are idle. Performs blocking I/O.
+    ///
+    /// # Errors
+    /// The errors of [`commit`](Self::commit).
+    pub fn rest(&self) -> Result<(), CommitError> {
+        self.checkpoint()?;
+        self.database.close_surplus();
         Ok(())
     }
 

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::PoisonError;
 
 use orderer_core::types::ChannelId;
 
@@ -40,8 +39,7 @@ impl Ledger {
         let mut writer = self.lock_writer();
         let before_bytes = space_taken(&self.path).map_err(io)?;
         self.remove_pruned(&mut |_| {}).map_err(failed)?;
-        let mut opened = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        opened.compact().map_err(failed)?;
+        self.database.compact(self.last_block().number()).map_err(failed)?;
         writer.settled = false;
         let after_bytes = space_taken(&self.path).map_err(io)?;
         Ok(Compacted { before_bytes, after_bytes })

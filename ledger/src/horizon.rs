@@ -4,9 +4,10 @@ use std::sync::PoisonError;
 
 use orderer_core::block::{EncodedBlock, Hash};
 use orderer_core::types::BlockNumber;
-use redb::{Database, ReadableDatabase, ReadableTable, TableError, WriteTransaction};
+use redb::{ReadableTable, TableError, WriteTransaction};
 
 use crate::commit::{begin, write_blocks};
+use crate::database::Reader;
 use crate::error::{CommitError, LedgerError};
 use crate::format::{
     BLOCKS, FORMAT, FORMAT_KEY, HISTORY, HORIZON, HORIZON_HASH_KEY, HORIZON_KEY, IDENTITY, decode_number,
@@ -25,7 +26,7 @@ pub(crate) struct Horizon {
 
 impl Horizon {
     /// Reads the horizon; `None` if no block was ever removed.
-    pub(crate) fn load(db: &Database) -> Result<Option<Self>, LedgerError> {
+    pub(crate) fn load(db: Reader<'_>) -> Result<Option<Self>, LedgerError> {
         let table = match db.begin_read()?.open_table(HORIZON) {
             Err(TableError::TableDoesNotExist(_)) => return Ok(None),
             opened => opened?,

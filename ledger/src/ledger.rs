@@ -2,19 +2,21 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, RwLock};
 
 use orderer_core::types::ChannelId;
 use redb::Database;
 use tokio::sync::watch;
 
 use crate::cache::{BlockCache, CachedBlocks};
-use crate::database::DatabaseHandle;
+use crate::database::Reader;
 use crate::error::LedgerError;
 use crate::horizon::Horizon;
+use crate::idle::OpenDatabases;
 use crate::pending::PendingLog;
 use crate::recent_blocks::RecentBlocks;
 use crate::recovery;
+use crate::slot::DatabaseSlot;
 use crate::write_permit::WritePermit;
 
 /// Memory limits of a ledger.
@@ -27,51 +29,31 @@ pub struct Options {
     /// Cache for pages of the database, in bytes; half of it bounds what a commit buffers before it writes. More than a few MiB
     /// gains nothing: 4, 16 and 64 MiB cost the same, since new blocks are cached elsewhere.
     pub page_cache_bytes: usize,
+    /// Closes the database when it is idle and too many are open; without it, only [`Ledger::close_database`] does.
+    pub open_databases: Option<OpenDatabases>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { blocks: None, block_bytes: 64 << 20, page_cache_bytes: 4 << 20 }
+        Self { blocks: None, block_bytes: 64 << 20, page_cache_bytes: 4 << 20, open_databases: None }
     }
 }
 
 /// The open ledger of one channel. Shared by `Arc`: one commits at a time, any number read. The file is locked for
-/// other processes until this is dropped.
+/// other processes until this is dropped, also while the database in it is closed.
 pub struct Ledger {
     pub(crate) channel: ChannelId,
     pub(crate) path: PathBuf,
     pub(crate) options: Options,
     /// The end of what was pruned, if anything was.
     pub(crate) horizon: Option<Horizon>,
-    pub(crate) database: RwLock<Opened>,
+    pub(crate) database: Arc<DatabaseSlot>,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) newest: RwLock<RecentBlocks>,
     pub(crate) cached: CachedBlocks,
     pub(crate) heights: watch::Sender<u64>,
     /// A commit needs this lock; [`WritePermit`] is its guard.
     pub(crate) write_lock: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// The database, for as long as it takes work.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    store: DatabaseHandle,
-    /// The file opened read-only, once the store refuses work because of a failure.
-    rescued: OnceLock<Result<DatabaseHandle, String>>,
-}
-
-impl Opened {
-    pub(crate) fn new(store: DatabaseHandle) -> Self {
-        Self { store, rescued: OnceLock::new() }
-    }
-
-    pub(crate) fn compact(&mut self) -> Result<(), LedgerError> {
-        self.store.compact()
-    }
-
-    pub(crate) fn into_store(self) -> DatabaseHandle {
-        self.store
-    }
 }
 
 /// The state that a commit needs and changes.
@@ -108,26 +90,24 @@ impl Ledger {
         Arc::clone(&self.write_lock).try_lock_owned().ok().map(WritePermit::new)
     }
 
-    fn opened(&self) -> RwLockReadGuard<'_, Opened> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the database.
+    /// Changes the database, which is opened for that if it is closed.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&Database) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
-        self.opened().store.with(change)
+        self.database.change(self.last_block().number(), change)
     }
 
-    /// Reads from the database. After a failure redb rejects reads, too; what is on the disk is then read around it, so that a
-    /// channel that accepts nothing any more can still be read.
-    pub(crate) fn read<T>(&self, read: impl Fn(&Database) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
-        let opened = self.opened();
-        match opened.store.with(&read) {
-            Err(fault) if fault.is_poisoned() => match opened.rescued.get_or_init(|| recovery::open(self)) {
-                Ok(around) => around.with(&read),
-                Err(why) => Err(LedgerError::Layout(why.clone())),
-            },
-            result => result,
-        }
+    /// Reads from the database, which is opened for that if it is closed. After a failure redb rejects reads, too; what is on the
+    /// disk is then read around it, so that a channel that accepts nothing any more can still be read.
+    pub(crate) fn read<T>(&self, read: impl Fn(Reader<'_>) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        self.database.read(self.last_block().number(), read, || recovery::open(self))
+    }
+
+    /// Closes the database, unless it is in use or has failed. The next commit, or read of a block that is not in memory, opens it
+    /// again. Performs blocking I/O.
+    ///
+    /// # Errors
+    /// The disk failed. The database is closed, and commits fail until the ledger is [opened again](Self::reopen).
+    pub fn close_database(&self) -> Result<(), LedgerError> {
+        self.database.close_unused()
     }
 }
 

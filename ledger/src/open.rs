@@ -1,6 +1,5 @@
 //! Making a ledger and opening one: every way in which a file can be the wrong one has its own error.
 
-use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -8,23 +7,25 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use orderer_core::block::EncodedBlock;
 use orderer_core::types::{BlockNumber, ChannelId};
-use redb::{Builder, Database, ReadableDatabase, StorageBackend, StorageError, TableError};
+use redb::{StorageBackend, StorageError, TableError};
 use tokio::sync::watch;
 
 use crate::cache::{BlockCache, CachedBlocks};
 use crate::commit::{begin, write_blocks};
-use crate::database::DatabaseHandle;
+use crate::database::{DatabaseHandle, Reader};
 use crate::error::{LedgerError, OpenError};
 use crate::format::{
     BLOCKS, CHANNEL_KEY, FORMAT, FORMAT_KEY, FORMAT_WHOLE, HISTORY, IDENTITY, MAGIC, MAGIC_KEY, PENDING,
     PENDING_KEY_KEY, REDB_MAGIC, VALUES, decode_number,
 };
 use crate::horizon::Horizon;
-use crate::ledger::{Ledger, Opened, Options, Writer};
+use crate::ledger::{Ledger, Options, Writer};
 use crate::pending::{PendingLog, stored_floor};
 use crate::read::{last_number, read_block};
 use crate::recent_blocks::RecentBlocks;
 use crate::sealed::{LogFile, SealKey, sync_folder};
+use crate::slot::{self, DatabaseSlot, Opened};
+use crate::storage::KeptStorage;
 use crate::verify::check_link;
 
 /// A file is made under this name, and gets its own once it is whole.
@@ -48,23 +49,25 @@ impl Ledger {
             return Err(OpenError::Exists { path: path.to_owned() });
         }
         let (unfinished, pending) = remove_unfinished(path)?;
-        let db = open_database(path, || Ok(builder(path, &options).create(&unfinished)?))?;
+        let storage = KeptStorage::create(&unfinished, path)?;
+        let db = open_database(path, || slot::open_writable(path, options.page_cache_bytes, storage.clone()))?;
         initialize(&db, path, channel, genesis)?;
         // the commit has synced the file; its name is made to last by syncing the folder
         fs::rename(&unfinished, path).map_err(io("give the new file its name"))?;
         sync_folder(path.parent()).map_err(io("sync the ledger folder"))?;
-        load(db, LogFile::Missing(pending), path, channel, options)
+        load(Opened::new(db, storage), LogFile::Missing(pending), path, channel, options)
     }
 
     /// Opens a channel's ledger, repairs it if it was not closed cleanly (a second a GiB, unless it was
     /// [settled](Self::checkpoint)), and checks its identity and its newest blocks. Performs blocking I/O.
     pub fn open(path: &Path, channel: &ChannelId, options: Options) -> Result<Self, OpenError> {
         check_is_database(path)?;
-        let db = open_database(path, || Ok(builder(path, &options).open(path)?))?;
+        let storage = KeptStorage::open(path)?;
+        let db = open_database(path, || slot::open(path, options.page_cache_bytes, storage.clone()))?;
         let pending = path.with_extension(PENDING_EXTENSION);
         let log = LogFile::open(pending.clone());
         let log = log.map_err(|cause| OpenError::Io { path: pending, action: "open the pending log", cause })?;
-        load(db, log, path, channel, options)
+        load(Opened::new(db, storage), log, path, channel, options)
     }
 
     /// After a failure: closes the files and opens them again, for all holders of this ledger. Their reads from the disk wait
@@ -78,10 +81,10 @@ impl Ledger {
         if writer.failed.is_none() {
             return Ok(());
         }
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let mut database = self.database.exclusive();
         // the files are locked until they are closed
         writer.pending.close();
-        *database = Opened::new(DatabaseHandle::closed());
+        *database = Opened::gone(&self.path);
         let again = Self::open(&self.path, &self.channel, self.options.clone())?;
         let (had, has) = (self.height(), again.height());
         if has < had {
@@ -94,7 +97,7 @@ impl Ledger {
             self.publish(vec![block]);
         }
         let Self { database: other, writer: its_writer, .. } = again;
-        *database = other.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.database.replace(&mut database, other.take());
         *writer = its_writer.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(())
     }
@@ -109,9 +112,10 @@ impl Ledger {
         genesis: &EncodedBlock,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let db = open_database(path, || Ok(builder(path, &options).create_with_backend(storage)?))?;
+        let storage = KeptStorage::lock(Box::new(storage), path)?;
+        let db = open_database(path, || slot::open_writable(path, options.page_cache_bytes, storage.clone()))?;
         initialize(&db, path, channel, genesis)?;
-        load(db, LogFile::Open(Box::new(pending)), path, channel, options)
+        load(Opened::new(db, storage), LogFile::Open(Box::new(pending)), path, channel, options)
     }
 
     /// Opens a ledger as [`open`](Self::open) does, on storages of the caller.
@@ -122,15 +126,16 @@ impl Ledger {
         channel: &ChannelId,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let db = open_database(path, || Ok(builder(path, &options).create_with_backend(storage)?))?;
-        load(db, LogFile::Open(Box::new(pending)), path, channel, options)
+        let storage = KeptStorage::lock(Box::new(storage), path)?;
+        let db = open_database(path, || slot::open(path, options.page_cache_bytes, storage.clone()))?;
+        load(Opened::new(db, storage), LogFile::Open(Box::new(pending)), path, channel, options)
     }
 
     /// Closes the file cleanly; dropping the last handle does the same but cannot report errors. Performs blocking I/O.
     pub fn close(self) -> Result<(), OpenError> {
         let Self { database, path, .. } = self;
-        let store = database.into_inner().unwrap_or_else(PoisonError::into_inner).into_store();
-        store.close().map_err(|cause| OpenError::Damaged { path, cause })
+        let closed = database.exclusive().close();
+        closed.map_err(|cause| OpenError::Damaged { path, cause })
     }
 }
 
@@ -150,21 +155,6 @@ pub(crate) fn remove_unfinished(path: &Path) -> Result<(PathBuf, PathBuf), OpenE
         }
     }
     Ok((unfinished, pending))
-}
-
-fn builder(path: &Path, options: &Options) -> Builder {
-    let mut builder = Database::builder();
-    let path = path.to_owned();
-    let announced = Cell::new(None);
-    builder.set_cache_size(options.page_cache_bytes).set_repair_callback(move |repair| {
-        // redb counts from 0 to 1, in steps of its own
-        let tenths = (repair.progress() * 10.0).round();
-        if announced.replace(Some(tenths)) != Some(tenths) {
-            tracing::warn!(path = %path.display(), percent = tenths * 10.0,
-                "ledger was not closed cleanly; repairing it");
-        }
-    });
-    builder
 }
 
 /// Checks the first bytes before redb may write to the file.
@@ -189,10 +179,10 @@ fn check_is_database(path: &Path) -> Result<(), OpenError> {
 
 fn open_database(
     path: &Path,
-    open: impl FnOnce() -> Result<Database, LedgerError>,
+    open: impl FnOnce() -> Result<DatabaseHandle, LedgerError>,
 ) -> Result<DatabaseHandle, OpenError> {
-    let (opened, path) = (DatabaseHandle::open(path, open), path.to_owned());
-    opened.map_err(|fault| match fault {
+    let path = path.to_owned();
+    open().map_err(|fault| match fault {
         LedgerError::Database(error) => match *error {
             redb::Error::DatabaseAlreadyOpen => OpenError::AlreadyOpen { path },
             redb::Error::UpgradeRequired(version) => {
@@ -242,26 +232,21 @@ fn initialize(db: &DatabaseHandle, path: &Path, channel: &ChannelId, genesis: &E
 }
 
 /// Checks what an open database holds and reads what is kept in memory.
-fn load(
-    db: DatabaseHandle,
-    log: LogFile,
-    path: &Path,
-    channel: &ChannelId,
-    options: Options,
-) -> Result<Ledger, OpenError> {
+fn load(opened: Opened, log: LogFile, path: &Path, channel: &ChannelId, options: Options) -> Result<Ledger, OpenError> {
     let damaged = |cause| OpenError::Damaged { path: path.to_owned(), cause };
-    db.with(|db| Ok(check_identity(db, path, channel))).map_err(damaged)??;
-    let horizon = db.with(Horizon::load).map_err(damaged)?;
-    let last = db.with(|db| load_last(db, horizon.as_ref())).map_err(damaged)?;
-    let pending = db.with(|db| PendingLog::open(log, pending_key(db)?, stored_floor(db)?)).map_err(damaged)?;
+    let db = opened.handle();
+    db.read(|db| Ok(check_identity(db, path, channel))).map_err(damaged)??;
+    let horizon = db.read(Horizon::load).map_err(damaged)?;
+    let last = db.read(|db| load_last(db, horizon.as_ref())).map_err(damaged)?;
+    let pending = db.read(|db| PendingLog::open(log, pending_key(db)?, stored_floor(db)?)).map_err(damaged)?;
     let height = last.number().0 + 1;
     let cache = options.blocks.clone().unwrap_or_else(|| BlockCache::new(options.block_bytes));
     Ok(Ledger {
         channel: channel.clone(),
         path: path.to_owned(),
+        database: DatabaseSlot::new(path, options.page_cache_bytes, options.open_databases.clone(), opened),
         options,
         horizon,
-        database: RwLock::new(Opened::new(db)),
         writer: Mutex::new(Writer { pending, settled: false, failed: None }),
         newest: RwLock::new(RecentBlocks::new(&last)),
         cached: CachedBlocks::of(&cache),
@@ -270,7 +255,7 @@ fn load(
     })
 }
 
-fn load_last(db: &Database, horizon: Option<&Horizon>) -> Result<EncodedBlock, LedgerError> {
+fn load_last(db: Reader<'_>, horizon: Option<&Horizon>) -> Result<EncodedBlock, LedgerError> {
     let number = last_number(db)?.ok_or_else(|| LedgerError::Layout("there is no block".to_owned()))?;
     let first = horizon.map_or(0, |horizon| horizon.number.0);
     let last = read_block(db, BLOCKS, number)?;
@@ -297,13 +282,13 @@ fn load_last(db: &Database, horizon: Option<&Horizon>) -> Result<EncodedBlock, L
     Ok(last)
 }
 
-fn pending_key(db: &Database) -> Result<SealKey, LedgerError> {
+fn pending_key(db: Reader<'_>) -> Result<SealKey, LedgerError> {
     let key = db.begin_read()?.open_table(IDENTITY)?.get(PENDING_KEY_KEY)?;
     let key = key.and_then(|key| key.value().try_into().ok());
     key.map(SealKey).ok_or_else(|| LedgerError::Layout("the key of the pending log is missing".to_owned()))
 }
 
-fn check_identity(db: &Database, path: &Path, channel: &ChannelId) -> Result<(), OpenError> {
+fn check_identity(db: Reader<'_>, path: &Path, channel: &ChannelId) -> Result<(), OpenError> {
     let foreign = |found: &str| OpenError::Foreign { path: path.to_owned(), found: found.to_owned() };
     let damaged = |cause: LedgerError| OpenError::Damaged { path: path.to_owned(), cause };
     let tx = db.begin_read().map_err(|e| damaged(e.into()))?;

@@ -3,8 +3,9 @@
 use bytes::{BufMut, Bytes};
 use orderer_core::block::EncodedBlock;
 use orderer_core::types::BlockNumber;
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 
+use crate::database::Reader;
 use crate::error::{LedgerError, ReadError};
 use crate::format::{BLOCKS, Blocks, HISTORY, LENGTH_BYTES, VALUES, chunk_lengths, decode_number};
 use crate::ledger::Ledger;
@@ -23,10 +24,27 @@ impl Ledger {
         }
         let failed = |cause| ReadError::Block { channel: self.channel().clone(), number, cause };
         if number < self.horizon() {
-            return self.read(|db| read_history(db, number)).map_err(failed);
+            return self.read_stored(number).map_err(failed);
         }
         let read = || self.read(|db| read_block(db, BLOCKS, number));
         self.cached.get_or_read(number, read).map(Some).map_err(failed)
+    }
+
+    /// Reads a block as [`block`](Self::block) does, and leaves it out of the cache: for a reader that keeps what it needs of it.
+    pub fn block_uncached(&self, number: BlockNumber) -> Result<Option<EncodedBlock>, ReadError> {
+        match self.cached_block(number) {
+            Some(block) => Ok(Some(block)),
+            None if number.0 >= self.height() => Ok(None),
+            None => self.read_stored(number).map_err(|cause| self.fault(number, cause)),
+        }
+    }
+
+    /// The block from the disk: one from before the horizon may be missing, no other.
+    fn read_stored(&self, number: BlockNumber) -> Result<Option<EncodedBlock>, LedgerError> {
+        if number < self.horizon() {
+            return self.read(|db| read_history(db, number));
+        }
+        self.read(|db| read_block(db, BLOCKS, number)).map(Some)
     }
 
     /// The first block of those that are all there: 0, unless the ledger was pruned.
@@ -38,7 +56,7 @@ impl Ledger {
     /// I/O.
     pub fn history(&self) -> Result<Vec<BlockNumber>, ReadError> {
         let Some(horizon) = self.horizon.map(|horizon| horizon.number.0) else { return Ok(Vec::new()) };
-        let read = |db: &Database| {
+        let read = |db: Reader<'_>| {
             let mut numbers = Vec::new();
             for pair in db.begin_read()?.open_table(HISTORY)?.range::<(u64, u32)>(..)? {
                 let (number, chunk) = pair?.0.value();
@@ -89,7 +107,7 @@ impl Ledger {
 
     /// Returns the value that a commit stored last under this name. Performs blocking I/O.
     pub fn value(&self, name: &str) -> Result<Option<Bytes>, ReadError> {
-        let read = |db: &Database| {
+        let read = |db: Reader<'_>| {
             let table = db.begin_read()?.open_table(VALUES)?;
             Ok(table.get(name)?.map(|v| Bytes::copy_from_slice(v.value())))
         };
@@ -102,7 +120,7 @@ impl Ledger {
 }
 
 /// Number of the last block, if there is any.
-pub(crate) fn last_number(db: &Database) -> Result<Option<BlockNumber>, LedgerError> {
+pub(crate) fn last_number(db: Reader<'_>) -> Result<Option<BlockNumber>, LedgerError> {
     let table = db.begin_read()?.open_table(BLOCKS)?;
     match table.last()?.map(|(key, _)| key.value().0) {
         Some(u64::MAX) => Err(LedgerError::Layout("the last block has the largest of all numbers".to_owned())),
@@ -111,7 +129,7 @@ pub(crate) fn last_number(db: &Database) -> Result<Option<BlockNumber>, LedgerEr
 }
 
 /// A config block before the horizon, if there is one of this number.
-fn read_history(db: &Database, number: BlockNumber) -> Result<Option<EncodedBlock>, LedgerError> {
+fn read_history(db: Reader<'_>, number: BlockNumber) -> Result<Option<EncodedBlock>, LedgerError> {
     if db.begin_read()?.open_table(HISTORY)?.get((number.0, 0))?.is_none() {
         return Ok(None);
     }
@@ -125,7 +143,7 @@ fn last_chunk(length: usize) -> Option<u32> {
 }
 
 /// Puts a block together from its chunks, in one buffer, and checks that it is what it should be.
-pub(crate) fn read_block(db: &Database, table: Blocks, number: BlockNumber) -> Result<EncodedBlock, LedgerError> {
+pub(crate) fn read_block(db: Reader<'_>, table: Blocks, number: BlockNumber) -> Result<EncodedBlock, LedgerError> {
     let broken = |what: &str| LedgerError::Layout(format!("block {number} {what}"));
     let table = db.begin_read()?.open_table(table)?;
     let mut chunks = table.range((number.0, 0)..=(number.0, u32::MAX))?;

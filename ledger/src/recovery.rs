@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, StorageBackend};
 
-use crate::database::DatabaseHandle;
+use crate::database::{DatabaseHandle, Reader};
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::read::last_number;
@@ -26,10 +26,10 @@ const PAGE_CACHE_BYTES: usize = 4 << 20;
 pub(crate) fn open(ledger: &Ledger) -> Result<DatabaseHandle, String> {
     tracing::warn!(channel = %ledger.channel(), path = %ledger.path().display(),
         "the database rejects requests after a failure; reading its file directly");
-    let opened = DatabaseHandle::open(ledger.path(), || {
+    let opened = DatabaseHandle::writable(ledger.path(), || {
         let overlay = CopyOnWriteFile::new(ledger).map_err(redb::StorageError::from)?;
         let db = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create_with_backend(overlay)?;
-        let found = last_number(&db)?;
+        let found = last_number(Reader::Writable(&db))?;
         let needed = ledger.last_block().number();
         if found < Some(needed) {
             return Err(LedgerError::Layout(format!("block {needed} is not in the file any more")));

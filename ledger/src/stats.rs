@@ -3,7 +3,7 @@
 use std::io;
 
 use orderer_core::types::BlockNumber;
-use redb::{Database, ReadableDatabase};
+use redb::{Database, ReadableDatabase as _};
 
 use crate::compact::space_taken;
 use crate::error::{LedgerError, ReadError};

@@ -169,7 +169,7 @@ impl BlockWriter {
             writer.settle = None;
             let channel = Arc::clone(&writer.channel);
             writer.context.blocking_runtime.spawn_blocking(move || {
-                if let Err(e) = channel.ledger().checkpoint() {
+                if let Err(e) = channel.ledger().rest() {
                     tracing::warn!(target: "orderer.ledger", channel = %channel.id(), error = %error_chain(&e), "settle the ledger");
                 }
             });

@@ -67,8 +67,10 @@ pub struct EnvelopeIdentity {
     pub signature_header: Bytes,
 }
 
-/// Figures of one channel's envelopes, or of those that belong to no channel. Each series begins with its first envelope.
-pub(super) struct BroadcastSeries(Box<[OnceLock<ResponseSeries>]>);
+/// Figures of one channel's envelopes, or of those that belong to no channel. Each series begins with its first envelope, and the
+/// table of them (2.5 kB) with the first of all: an idle channel does not have it.
+#[derive(Default)]
+pub(super) struct BroadcastSeries(OnceLock<Box<[OnceLock<ResponseSeries>]>>);
 
 struct ResponseSeries {
     validate: Histogram,
@@ -77,10 +79,6 @@ struct ResponseSeries {
 }
 
 impl BroadcastSeries {
-    pub(super) fn new() -> Self {
-        Self((0..KINDS * STATUSES.len()).map(|_| OnceLock::new()).collect())
-    }
-
     /// Counts one answer; `enqueued`, for an envelope that passed the gate, is how long it waited for it.
     pub(super) fn count(
         &self,
@@ -92,7 +90,8 @@ impl BroadcastSeries {
     ) {
         let column = STATUSES.iter().position(|known| *known == status).unwrap_or(5);
         let labels = [series.channel(), validation.kind.name(), STATUSES[column].as_str_name()];
-        let cell = &self.0[usize::from(validation.kind.0) * STATUSES.len() + column];
+        let table = self.0.get_or_init(|| (0..KINDS * STATUSES.len()).map(|_| OnceLock::new()).collect());
+        let cell = &table[usize::from(validation.kind.0) * STATUSES.len() + column];
         let answered = cell.get_or_init(|| ResponseSeries {
             validate: series.make(&families.validate, &labels),
             enqueue: OnceLock::new(),

@@ -95,7 +95,7 @@ impl ChannelObserver {
             node: Arc::clone(node),
             key: node.transactions.channel(channel),
             series: ChannelSeries::of(channel.as_str()),
-            broadcast: BroadcastSeries::new(),
+            broadcast: BroadcastSeries::default(),
             deliver: DeliverSeries::default(),
             stages: Default::default(),
             cut: Default::default(),

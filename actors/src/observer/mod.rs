@@ -87,7 +87,7 @@ impl NodeObserver {
             connections_opened: families.connections_opened.with_label_values::<&str>(&[]),
             connections_closed: families.connections_closed.with_label_values::<&str>(&[]),
             methods: Default::default(),
-            nowhere: (ChannelSeries::of("unknown"), BroadcastSeries::new()),
+            nowhere: (ChannelSeries::of("unknown"), BroadcastSeries::default()),
             refusals: RejectionLog::default(),
             streams: Arc::default(),
             transactions: TransactionHistory::default(),

@@ -199,10 +199,13 @@ async fn open_ledgers(context: Arc<NodeContext>) -> Vec<OpenedLedger> {
     found
 }
 
-/// Opens one ledger and reads its configuration. Performs blocking I/O.
+/// Opens one ledger and reads its configuration. Its database is closed again: most channels of many are quiet. Performs blocking I/O.
 fn open_ledger(context: &NodeContext, id: &ChannelId) -> Result<(Arc<Ledger>, Arc<ChannelSnapshot>), String> {
     let ledger = context.ledgers.open(id).map_err(|e| error_chain(&e))?;
     let snapshot = load_snapshot(&ledger, &context.catalog).map_err(|e| error_chain(&e))?;
+    if let Err(error) = ledger.close_database() {
+        return Err(format!("close the database: {}", error_chain(&error)));
+    }
     Ok((Arc::new(ledger), Arc::new(snapshot)))
 }
 

@@ -10,8 +10,9 @@ use std::fmt;
 
 use bytes::Bytes;
 use orderer_core::types::ConfigSequence;
-use redb::{Database, ReadableDatabase, WriteTransaction};
+use redb::WriteTransaction;
 
+use crate::database::Reader;
 use crate::error::{LedgerError, ReadError};
 use crate::format::{FLOOR_KEY, PENDING, decode_number};
 use crate::ledger::Ledger;
@@ -52,7 +53,7 @@ impl Ledger {
 }
 
 /// Pending envelopes with a smaller sequence are in blocks: what the database says.
-pub(crate) fn stored_floor(db: &Database) -> Result<u64, LedgerError> {
+pub(crate) fn stored_floor(db: Reader<'_>) -> Result<u64, LedgerError> {
     let table = db.begin_read()?.open_table(PENDING)?;
     let floor = table.get(FLOOR_KEY)?;
     floor.map_or(Ok(0), |value| decode_number("the pending floor", value.value()))

@@ -12,7 +12,7 @@ use orderer_ledger::{Options, PendingEnvelope};
 use prost::Message as _;
 
 /// Options with small caches, so that reads go to disk and commits do not stay in buffers.
-pub const SMALL: Options = Options { blocks: None, block_bytes: 1, page_cache_bytes: 1 << 20 };
+pub const SMALL: Options = Options { blocks: None, block_bytes: 1, page_cache_bytes: 1 << 20, open_databases: None };
 
 pub fn channel() -> ChannelId {
     ChannelId::parse("mychan").expect("is a name")
