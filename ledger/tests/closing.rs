@@ -78,7 +78,7 @@ impl Model {
         self.pending.extend(pending_add.iter().cloned());
         self.blocks.extend(blocks.iter().map(|block| block.block_bytes().to_vec()));
         let commit = CommitBatch { blocks, pending_add, pending_drop_below, ..CommitBatch::default() };
-        ledger.commit(&mut ledger.try_write_right().unwrap(), commit).unwrap();
+        ledger.commit(&mut ledger.try_write_permit().unwrap(), commit).unwrap();
     }
 }
 
@@ -128,7 +128,7 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
 
 fn add(ledger: &Ledger) -> Result<(), CommitError> {
     let blocks = blocks_after(&ledger.last_block(), 1, &[700]);
-    ledger.commit(&mut ledger.try_write_right().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
+    ledger.commit(&mut ledger.try_write_permit().unwrap(), CommitBatch { blocks, ..CommitBatch::default() })
 }
 
 fn made(path: &Path) -> Ledger {

@@ -54,7 +54,7 @@ impl Kind {
 pub struct ConnectionTable {
     pub(super) kind: Kind,
     max: usize,
-    grace_ms: u64,
+    pub(super) grace_ms: u64,
     budget: Budget,
     places: Mutex<TableState>,
     /// Notified when a connection has gone.
