@@ -1,4 +1,5 @@
-//! Measures how many signatures a second a token makes, and the CPU time that one costs in this process.
+//! Measures how many signatures a second a token makes through the pool, how long one takes, and the CPU time that it costs in this
+//! process. As many sessions sign at the same time as there are callers, and the pool has ten.
 //!
 //! ```sh
 //! cargo run --release -p orderer-hsm --features pkcs11 --example signatures -- LIBRARY LABEL PIN CERTIFICATE
@@ -24,22 +25,30 @@ fn main() {
     let pool = open(&settings).unwrap();
     let certificate = std::fs::read(certificate).unwrap();
     let signer = TokenSigner::new("Org", &certificate, &settings.key_ids, &pool).unwrap();
-    for threads in [1, 2, 10, 20] {
+    for callers in [1, 2, 4, 10] {
         let (began, cpu, before) = (Instant::now(), cpu_ms(), pool.status().signatures);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while began.elapsed() < Duration::from_secs(3) {
-                        signer.sign(&[7; 600]).unwrap();
-                    }
-                });
+        let sign = || {
+            let mut took = Vec::new();
+            while began.elapsed() < Duration::from_secs(5) {
+                let asked = Instant::now();
+                signer.sign(&[7; 600]).unwrap();
+                took.push(asked.elapsed());
             }
+            took
+        };
+        let mut took: Vec<Duration> = std::thread::scope(|scope| {
+            let running: Vec<_> = (0..callers).map(|_| scope.spawn(sign)).collect();
+            running.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
         });
-        let (signed, spent) = (pool.status().signatures - before, cpu_ms() - cpu);
-        let seconds = began.elapsed().as_secs_f64();
+        let (signed, spent, seconds) =
+            (pool.status().signatures - before, cpu_ms() - cpu, began.elapsed().as_secs_f64());
+        took.sort_unstable();
+        let [median, high] = [50, 99].map(|percent| took[took.len() * percent / 100].as_micros());
         #[expect(clippy::cast_precision_loss, reason = "counts of some seconds")]
         let (rate, cost) = (signed as f64 / seconds, spent as f64 * 1000.0 / signed as f64);
-        println!("{threads} callers: {rate:.0} signatures a second, {cost:.0} µs of CPU each");
+        println!(
+            "{callers} callers: {rate:.0} signatures a second, p50 {median} µs, p99 {high} µs, {cost:.0} µs of CPU each"
+        );
     }
 }
 
