@@ -5,6 +5,7 @@
 //! `PATH:TASK=panic;PATH:TASK=stuck(7000)`; `TASK=2*panic` does it twice.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub enum FailAction {
     Stuck(Duration),
     /// The operation returns an error, where that is possible (a commit).
     Error,
+    /// The same, with an error that says that the disk is full.
+    DiskFull,
 }
 
 /// The points of one tree.
@@ -37,6 +40,7 @@ impl FailPoints {
             let fault = match (written, millis) {
                 (_, Some(millis)) => FailAction::Stuck(Duration::from_millis(millis)),
                 ("error", _) => FailAction::Error,
+                ("disk-full", _) => FailAction::DiskFull,
                 _ => FailAction::Panic,
             };
             points.set(point, fault, times);
@@ -57,11 +61,11 @@ impl FailPoints {
     /// Meets the failure that is set for this point, if any, and counts it.
     ///
     /// # Errors
-    /// The failure is [`FailAction::Error`].
+    /// The failure is [`FailAction::Error`] or [`FailAction::DiskFull`].
     ///
     /// # Panics
     /// The failure is [`FailAction::Panic`].
-    pub fn trigger(&self, path: &str, task: &str) -> Result<(), String> {
+    pub fn trigger(&self, path: &str, task: &str) -> io::Result<()> {
         let fault = {
             let mut points = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if points.is_empty() {
@@ -78,7 +82,8 @@ impl FailPoints {
         match fault {
             FailAction::Panic => panic!("fail point {path}:{task}"),
             FailAction::Stuck(pause) => std::thread::sleep(pause),
-            FailAction::Error => return Err(format!("fail point {path}:{task}")),
+            FailAction::Error => return Err(io::Error::other(format!("fail point {path}:{task}"))),
+            FailAction::DiskFull => return Err(io::ErrorKind::StorageFull.into()),
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ mod write_right;
 pub use cache::BlockCache;
 pub use commit::CommitBatch;
 pub use compact::{CompactError, Compacted};
-pub use error::{CommitError, LedgerError, OpenError, ReadError};
+pub use error::{CommitError, LedgerError, OpenError, ReadError, is_disk_full};
 pub use format::FORMAT;
 pub use ledger::{Ledger, Options};
 pub use pending::PendingEnvelope;
