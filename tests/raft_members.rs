@@ -6,15 +6,18 @@
 
 use crate::world;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fabric_proto::common::Status;
 use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use world::client::entries;
 use world::config_updates::{creation, signed_update};
 use world::http::Http;
-use world::messages::{block, seek_info, transaction};
+use world::messages::{block, seek_info, transaction, tx_id};
 use world::metrics::{Scrape, is_of_raft};
 use world::raft::{CHANNEL, above, connected, members, of_app, operations, orders};
 use world::raw_grpc::{call_path, prefix};
@@ -30,6 +33,9 @@ async fn settled<T, E: std::fmt::Debug>(what: &str, mut look: impl AsyncFnMut() 
         }
     }
 }
+
+/// Time limit for a node to end, in which it waits for its last blocks.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_orderers_find_each_other_whichever_listener_each_has() {
@@ -253,5 +259,64 @@ async fn channels_are_created_where_raft_orders_the_system_channel() {
     for node in &nodes {
         assert!(!node.log().contains("channel has failed"), "{}", node.log());
         node.assert_no_panic();
+    }
+}
+
+/// Sends one envelope after the other until the node ends the stream. Returns the IDs of those that it acknowledged.
+async fn acknowledged_until_the_end(channel: Channel) -> Vec<String> {
+    let (user, client) = (TestIdentity::user(1), Client::over(channel));
+    let (requests, mut answers) = client.broadcasting().await.split();
+    let requests = requests.unwrap();
+    let mut acknowledged = Vec::new();
+    loop {
+        let envelope = transaction(&user, CHANNEL, "under way");
+        let id = tx_id(&envelope);
+        if requests.send(envelope).await.is_err() {
+            return acknowledged;
+        }
+        match answers.message().await {
+            Ok(Some(answer)) if answer.status() == Status::Success => acknowledged.push(id),
+            _ => return acknowledged,
+        }
+    }
+}
+
+/// Nothing that a node acknowledged waits for its next start, which may be far away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_asked_to_end_hands_over_and_leaves_nothing_unordered() {
+    let (_setups, nodes) = members::<3>().start().await;
+    let mut nodes = Vec::from(nodes);
+    let leads = |node: &Node| node.log().contains("Start accepting requests as Raft leader");
+    let leader = nodes.iter().position(leads).expect("there is a leader");
+    let node = nodes.swap_remove(leader);
+    let mut senders = Vec::new();
+    for _ in 0..4 {
+        senders.push(tokio::spawn(acknowledged_until_the_end(connected(&node).await)));
+    }
+    let user = TestIdentity::user(1);
+    Client::over(connected(&node).await).block(&user, CHANNEL, 3).await;
+    node.terminate();
+    let mut acknowledged = BTreeSet::new();
+    for sender in senders {
+        acknowledged.extend(sender.await.unwrap());
+    }
+    assert!(!acknowledged.is_empty(), "there was load");
+    assert_eq!(node.ended(STOP_LIMIT).await.code(), Some(0));
+    for node in &nodes {
+        let client = Client::over(connected(node).await);
+        let mut seen = BTreeSet::new();
+        let all_are_ordered = async {
+            for number in 0.. {
+                seen.extend(entries(&client.block(&user, CHANNEL, number).await).iter().map(tx_id));
+                if seen.is_superset(&acknowledged) {
+                    return;
+                }
+            }
+        };
+        within("everything is in the chain", all_are_ordered).await;
+    }
+    assert!(nodes.iter().any(leads), "another consenter leads");
+    for node in nodes {
+        node.stop().await;
     }
 }

@@ -11,7 +11,8 @@ use actix::{
 use orderer_core::config::UnsupportedConsensus;
 use orderer_core::own::ChannelNotServed;
 use orderer_core::supervision::{RestartDecision, RestartHistory};
-use orderer_ledger::WritePermit;
+use orderer_ledger::{WritePermit, is_disk_full};
+use tokio::sync::oneshot;
 
 use crate::block_writer::{ACTION_DISK, BlockWriter};
 use crate::chain_state::{ChainResumePoint, error_chain};
@@ -20,6 +21,7 @@ use crate::channel::{
     Subscribe, SubscriptionGuard, Unsubscribe,
 };
 use crate::consensus::{ChainHandle, ChildActors, ConsenterSupport, Consenters, StartError, repair};
+use crate::disk_space;
 use crate::mailbox::CountedAddr;
 use crate::node_context::NodeContext;
 use crate::status::{ActivityKind, StatusCell};
@@ -39,6 +41,11 @@ const ACTION_CONFIGURATION: &str = "change the channel's configuration, or use a
 
 /// Action for the operator of a channel whose signer failed for a moment.
 const ACTION_TOKEN: &str = "no action is needed unless this repeats";
+/// Action for the operator of a channel whose disk is full.
+const ACTION_SPACE: &str =
+    "free space there, or remove old blocks (orderer ledger prune); the channel is restarted when there is space";
+/// Interval between two looks at the space on a full disk.
+const SPACE_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5_000 });
 /// Pause before a chain is built after the token came back.
 const SIGNER_PAUSE: Duration = Duration::from_millis(100);
 
@@ -254,6 +261,11 @@ impl ChainSupport {
             self.set_failed(&cause, action);
             return;
         }
+        if matches!(exit, ExitReason::DiskFull(_)) {
+            self.set_failed(&cause, ACTION_SPACE);
+            self.await_space(ctx);
+            return;
+        }
         let random = rand::random::<f64>();
         match self.restarts.on_exit(self.context.uptime(), random, &self.context.channel_restarts) {
             RestartDecision::RestartIn(pause) => {
@@ -296,6 +308,56 @@ impl ChainSupport {
         }));
     }
 
+    /// Restarts the channel, which has failed, when its disk has space again.
+    fn await_space(&self, ctx: &mut Context<Self>) {
+        let (generation, channel) = (self.generation, Arc::clone(&self.channel));
+        let io = self.context.blocking_runtime.clone();
+        let looked = async move {
+            tokio::time::sleep(SPACE_INTERVAL).await;
+            io.spawn_blocking(move || disk_space::is_sufficient(channel.ledger().path())).await.unwrap_or(false)
+        };
+        ctx.spawn(looked.into_actor(self).map(move |is_sufficient, support, ctx| {
+            // the operator may have restarted it meanwhile
+            if support.generation != generation || !matches!(support.channel.state(), ChannelState::Failed { .. }) {
+                return;
+            }
+            if is_sufficient {
+                tracing::info!(target: "orderer.chain", channel = %support.channel.id(),
+                    "the disk has space again; restarting the channel");
+                support.restart_failed(None, ctx);
+            } else {
+                support.await_space(ctx);
+            }
+        }));
+    }
+
+    /// Opens the ledger of a failed channel again, and starts its chain.
+    fn restart_failed(&mut self, reply: Option<oneshot::Sender<Result<(), RestartError>>>, ctx: &mut Context<Self>) {
+        // one may wait for an update
+        self.let_go();
+        self.channel.set_state(ChannelState::Starting);
+        self.restarts = RestartHistory::default();
+        let channel = Arc::clone(&self.channel);
+        let opening = self.context.blocking_runtime.spawn_blocking(move || {
+            channel.ledger().reopen().map_err(|error| (error_chain(&error), is_disk_full(&error)))
+        });
+        let opened = opening.into_actor(self).map(|opened, support, ctx| {
+            let opened = opened.unwrap_or_else(|panicked| Err((panicked.to_string(), false)));
+            match &opened {
+                Ok(()) => support.build_chain(ctx),
+                Err((cause, true)) => {
+                    support.set_failed(cause, ACTION_SPACE);
+                    support.await_space(ctx);
+                }
+                Err((cause, false)) => support.set_failed(cause, ACTION_DISK),
+            }
+            if let Some(reply) = reply {
+                let _ = reply.send(opened.map_err(|(cause, _)| RestartError::Ledger(cause)));
+            }
+        });
+        ctx.spawn(opened);
+    }
+
     fn set_failed(&self, cause: &str, action: &str) {
         self.status.set_state("failed", cause);
         self.channel.set_state(ChannelState::Failed { cause: cause.to_owned(), action: action.to_owned() });
@@ -315,24 +377,7 @@ impl Handler<RestartChain> for ChainSupport {
             return;
         }
         tracing::info!(target: "orderer.chain", channel = %self.channel.id(), "restarting the failed channel, as requested");
-        // one may wait for an update
-        self.let_go();
-        self.channel.set_state(ChannelState::Starting);
-        self.restarts = RestartHistory::default();
-        let channel = Arc::clone(&self.channel);
-        let opening = self
-            .context
-            .blocking_runtime
-            .spawn_blocking(move || channel.ledger().reopen().map_err(|e| error_chain(&e)));
-        let opened = opening.into_actor(self).map(|opened, support, ctx| {
-            let opened = opened.unwrap_or_else(|panicked| Err(panicked.to_string()));
-            match &opened {
-                Ok(()) => support.build_chain(ctx),
-                Err(cause) => support.set_failed(cause, ACTION_DISK),
-            }
-            let _ = reply.send(opened.map_err(RestartError::Ledger));
-        });
-        ctx.spawn(opened);
+        self.restart_failed(Some(reply), ctx);
     }
 }
 

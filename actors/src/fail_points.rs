@@ -6,6 +6,7 @@
 //! does it twice. A handler at `held(FILE)` waits until the file exists, so that a test decides when it goes on.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub enum FailAction {
     HeldUntil(PathBuf),
     /// The operation returns an error, where that is possible (a commit).
     Error,
+    /// The same, with an error that says that the disk is full.
+    DiskFull,
 }
 
 /// The points of one tree.
@@ -54,6 +57,7 @@ impl FailPoints {
                 (_, Some(millis), _) => FailAction::Stuck(Duration::from_millis(millis)),
                 (_, _, Some(file)) => FailAction::HeldUntil(file.into()),
                 ("error", ..) => FailAction::Error,
+                ("disk-full", ..) => FailAction::DiskFull,
                 _ => FailAction::Panic,
             };
             points.set(point, fault, times);
@@ -84,11 +88,11 @@ impl FailPoints {
     /// Meets the failure that is set for this point, if any, and counts it.
     ///
     /// # Errors
-    /// The failure is [`FailAction::Error`].
+    /// The failure is [`FailAction::Error`] or [`FailAction::DiskFull`].
     ///
     /// # Panics
     /// The failure is [`FailAction::Panic`].
-    pub fn trigger(&self, path: &str, task: &str) -> Result<(), String> {
+    pub fn trigger(&self, path: &str, task: &str) -> io::Result<()> {
         let fault = {
             let mut points = self.lock();
             if points.is_empty() {
@@ -115,7 +119,8 @@ impl FailPoints {
                     std::thread::sleep(LOOK_EVERY);
                 }
             }
-            FailAction::Error => return Err(format!("fail point {path}:{task}")),
+            FailAction::Error => return Err(io::Error::other(format!("fail point {path}:{task}"))),
+            FailAction::DiskFull => return Err(io::ErrorKind::StorageFull.into()),
         }
         Ok(())
     }

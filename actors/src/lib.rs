@@ -19,6 +19,7 @@ pub mod chain_support;
 pub mod channel;
 pub mod config_processor;
 pub mod consensus;
+mod disk_space;
 #[cfg(any(test, feature = "fail-points"))]
 pub mod fail_points;
 mod join_block;

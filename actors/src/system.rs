@@ -57,8 +57,8 @@ impl ActorTree {
         }
     }
 
-    /// Stops the tree; what was acknowledged is durable when this returns.
-    pub async fn stop(self) {
+    /// Stops the tree; what was acknowledged is durable when this returns. Does nothing if it has stopped already.
+    pub async fn stop(&self) {
         #[expect(clippy::disallowed_methods, reason = "once in the life of the node")]
         let _ = self.supervisor.send(Shutdown).await;
     }

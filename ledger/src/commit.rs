@@ -7,9 +7,9 @@ use orderer_core::block::EncodedBlock;
 use orderer_core::types::{BlockNumber, ChannelId};
 use redb::{Database, Durability, WriteTransaction};
 
-use crate::error::{CommitError, LedgerError, hex};
+use crate::error::{CommitError, LedgerError, hex, is_disk_full};
 use crate::format::{BLOCKS, Blocks, LENGTH_BYTES, VALUES, chunk_lengths};
-use crate::ledger::{Ledger, Writer};
+use crate::ledger::{Ledger, WriteFailure, Writer};
 use crate::pending::{PendingEnvelope, PendingLog, store_floor};
 use crate::write_permit::WritePermit;
 
@@ -132,12 +132,16 @@ impl Ledger {
         let writer = self.lock_writer();
         match &writer.failed {
             None => Ok(writer),
-            Some(reason) => Err(CommitError::Refused { channel: self.channel.clone(), reason: reason.clone() }),
+            Some(WriteFailure { reason, is_disk_full }) => Err(CommitError::Refused {
+                channel: self.channel.clone(),
+                reason: reason.clone(),
+                is_disk_full: *is_disk_full,
+            }),
         }
     }
 
     fn fail(&self, writer: &mut Writer, number: BlockNumber, cause: LedgerError) -> CommitError {
-        writer.failed = Some(cause.chain());
+        writer.failed = Some(WriteFailure { reason: cause.chain(), is_disk_full: is_disk_full(&cause) });
         CommitError::Append { channel: self.channel.clone(), number, cause }
     }
 }

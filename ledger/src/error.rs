@@ -192,7 +192,31 @@ pub enum CommitError {
         channel: ChannelId,
         /// The failure, with its causes.
         reason: String,
+        /// Whether the disk was full then.
+        is_disk_full: bool,
     },
+}
+
+/// Returns whether an error of this crate says that the disk is full, or the quota on it used up.
+pub fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let of_io = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<io::Error>().is_some_and(of_io) {
+            return true;
+        }
+        if let Some(CommitError::Refused { is_disk_full, .. }) = error.downcast_ref() {
+            return *is_disk_full;
+        }
+        // redb's errors name no sources
+        if let Some(LedgerError::Database(cause)) = error.downcast_ref()
+            && let redb::Error::Io(cause) = &**cause
+        {
+            return of_io(cause);
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The reason why something stored could not be read.

@@ -63,7 +63,15 @@ pub(crate) struct Writer {
     /// Whether redb's map of free pages was stored with the last commit.
     pub(crate) settled: bool,
     /// The error after which nothing is written any more.
-    pub(crate) failed: Option<String>,
+    pub(crate) failed: Option<WriteFailure>,
+}
+
+/// An error after which nothing is written any more.
+#[derive(Clone, Debug)]
+pub(crate) struct WriteFailure {
+    /// The error with its causes.
+    pub(crate) reason: String,
+    pub(crate) is_disk_full: bool,
 }
 
 impl Ledger {

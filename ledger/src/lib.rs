@@ -40,7 +40,7 @@ mod write_permit;
 pub use cache::BlockCache;
 pub use commit::CommitBatch;
 pub use compact::{CompactError, Compacted};
-pub use error::{CommitError, LedgerError, OpenError, ReadError};
+pub use error::{CommitError, LedgerError, OpenError, ReadError, is_disk_full};
 pub use format::FORMAT;
 pub use idle::OpenDatabases;
 pub use ledger::{Ledger, Options};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use orderer_actors::NodeContext;
 use orderer_actors::observer::NodeObserver;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
@@ -55,8 +55,14 @@ struct Services<H> {
 }
 
 impl Listeners {
-    /// Serves until the node stops, then until no stream is open. `cluster` serves the streams of other orderers.
-    pub(super) async fn serve(self, shared: GrpcContext, cluster: Option<Cluster>) -> anyhow::Result<()> {
+    /// Serves until the node stops, then until no stream is open. `cluster` serves the streams of other orderers, which
+    /// may stay open after those of clients have ended; `clients_left` is sent then.
+    pub(super) async fn serve(
+        self,
+        shared: GrpcContext,
+        cluster: Option<Cluster>,
+        clients_left: oneshot::Sender<()>,
+    ) -> anyhow::Result<()> {
         let Self { general, orderers, handshake_limit, keepalive, streams } = self;
         let (context, admission) = (Arc::clone(&shared.context), shared.admission.clone());
         let stopping = shared.stopping.clone();
@@ -70,8 +76,15 @@ impl Listeners {
         };
         let (shared_with, clients) = divide(general, &context);
         let of_orderers = services.clone();
+        // no client may delay the end of the clients' server
+        let cluster_for_clients = services.cluster.clone().map(|cluster| cluster.ended_by(stopping.clone()));
+        let of_clients = Services { cluster: cluster_for_clients, ..services };
         tokio::try_join!(
-            services.serve(clients, server(keepalive, streams), stopping.clone()),
+            async {
+                of_clients.serve(clients, server(keepalive, streams), stopping.clone()).await?;
+                let _ = clients_left.send(());
+                Ok(())
+            },
             of_orderers.serve(shared_with, server(keepalive, ORDERERS_STREAMS), stopping.clone()),
             async {
                 let (Some(apart), Some(cluster)) = (apart, cluster) else { return Ok(()) };

@@ -32,7 +32,7 @@ use orderer_core::supervision::CHANNEL_RESTARTS;
 use orderer_hsm::TokenPool;
 use orderer_kafka::Traffic;
 use tokio::runtime;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Kind;
@@ -64,6 +64,8 @@ pub(crate) use bootstrap::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX};
 
 /// Time after which streams that do not end by themselves at shutdown are cut off.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// The same for the streams of other orderers, after the chains have stopped.
+const ORDERERS_DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs the node until a signal ends it. `genesis` are blocks of channels that are created if they do not exist yet,
 /// beside the bootstrap file; `greeting` is printed when the node serves.
@@ -318,6 +320,8 @@ async fn serve(
     let SignalHandlers { mut ends, dumps, reread } = signals;
     let Running { context, brokers, cluster, tree } = running;
     let stopping = CancellationToken::new();
+    // consenters exchange messages until the chains have stopped: a leader is followed by another one
+    let chains_stopped = CancellationToken::new();
     let admission = admission(settings, Connections::Within(files::raise_limit()));
     operators_thread.spawn(admission.clone().watch(stopping.clone()));
     let table = {
@@ -401,7 +405,7 @@ async fn serve(
     let informing = systemd::run_notifier(Arc::clone(&context), stopping.clone());
     let cluster_service = step.map(|step| {
         let (context, admission, max_bytes) = (Arc::clone(&context), admission.clone(), settings.max_receive_bytes);
-        ClusterService::new(step, context, admission, max_bytes, stopping.clone())
+        ClusterService::new(step, context, admission, max_bytes, chains_stopped.clone())
     });
     if let Some(socket) = &for_orderers {
         opened.push(("cluster", socket.listener.local_addr().context("read the listener's address")?, "TLS"));
@@ -416,7 +420,8 @@ async fn serve(
         keepalive: settings.keepalive,
         streams: settings.limits.streams_per_connection,
     };
-    let mut serving = io.spawn(listeners.serve(shared, cluster_service));
+    let (clients_left, clients_ended) = oneshot::channel();
+    let mut serving = io.spawn(listeners.serve(shared, cluster_service, clients_left));
     let channels = context.directory.entries().len();
     if context.directory.system_channel().is_none() {
         // Fabric's text
@@ -449,7 +454,13 @@ async fn serve(
     stopping.cancel();
     let ended = match ended {
         Some(ended) => Ok(ended),
-        None => tokio::time::timeout(DRAIN_LIMIT, &mut serving).await,
+        None => {
+            let clients_left = tokio::time::timeout(DRAIN_LIMIT, clients_ended).await.is_ok();
+            tree.stop().await;
+            chains_stopped.cancel();
+            let limit = if clients_left { ORDERERS_DRAIN_LIMIT } else { Duration::ZERO };
+            tokio::time::timeout(limit, &mut serving).await
+        }
     };
     let Ok(ended) = ended else {
         tracing::warn!(target: "orderer.node", limit = ?DRAIN_LIMIT, "some streams did not end in time; closing them");

@@ -79,8 +79,8 @@ pub(super) enum CommitTaskError {
     OtherHeader { number: BlockNumber },
     #[error("sign a block")]
     Away(#[source] SignError),
-    #[error("{0}")]
-    Injected(String),
+    #[error("a test")]
+    Injected(#[source] std::io::Error),
     #[error("panicked: {0}")]
     Panicked(String),
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message, Recipient, SpawnHandle};
 use orderer_core::crypto::SignError;
 use orderer_hsm::SigningTurn;
-use orderer_ledger::{CommitError, WritePermit};
+use orderer_ledger::{CommitError, WritePermit, is_disk_full};
 use tokio::sync::oneshot;
 
 use crate::chain_state::{ResumeTip, error_chain};
@@ -218,6 +218,7 @@ impl Handler<CommitFinished> for BlockWriter {
                 let cause = error_chain(&error);
                 self.status.record_error(cause.clone());
                 let exit = match error {
+                    ref full if is_disk_full(full) => ExitReason::DiskFull(cause),
                     // the ledger refuses all writes until the file is opened again
                     CommitTaskError::Commit(CommitError::Append { .. } | CommitError::Refused { .. }) => {
                         ExitReason::Unrecoverable { cause, action: ACTION_DISK }

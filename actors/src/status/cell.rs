@@ -198,7 +198,7 @@ impl StatusCell {
         not(any(test, feature = "fail-points")),
         allow(clippy::unnecessary_wraps, clippy::unused_self, reason = "tests make it fail")
     )]
-    pub(crate) fn fail_point(&self, task: ActivityKind) -> Result<(), String> {
+    pub(crate) fn fail_point(&self, task: ActivityKind) -> std::io::Result<()> {
         #[cfg(any(test, feature = "fail-points"))]
         self.faults.points.trigger(&self.faults.path, &format!("{task:?}"))?;
         let _ = task;

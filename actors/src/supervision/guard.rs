@@ -20,6 +20,8 @@ pub enum ExitReason {
         /// The operator's action.
         action: &'static str,
     },
+    /// The disk is full. The chain is built again when there is space.
+    DiskFull(String),
     /// The channel accepts no blocks from this node, as it is configured now; an operator has to act first.
     NotOurs(String),
     /// The token with the signer's key was away for too long. The chain is built again when the token is back.
@@ -39,6 +41,7 @@ impl fmt::Display for ExitReason {
             Self::Replaced => f.write_str("another chain takes its place"),
             Self::Failed(cause)
             | Self::Unrecoverable { cause, .. }
+            | Self::DiskFull(cause)
             | Self::NotOurs(cause)
             | Self::SignerAway(cause) => f.write_str(cause),
             Self::Panicked(text) => write!(f, "panicked: {text}"),

@@ -105,6 +105,26 @@ async fn a_kafka_channel_heals_whatever_panics_in_it() {
     }
 }
 
+/// Nobody restarts the channel.
+#[actix::test]
+async fn a_channel_whose_disk_was_full_goes_on_when_there_is_space() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::with(folder.path(), Durability::Disk, "AppSolo.block", HEALING).await;
+    let acknowledged = order_some(&world, "app", "before", 3).await;
+    let points = world.context.status_board.fail_points().clone();
+    let mut states = world.channel("app").subscribe_state();
+    points.set("registrar/app/block-writer:Commit", FailAction::DiskFull, 1);
+    assert!(!world.order_and_wait("app", "too much").await, "nothing is acknowledged that is not on the disk");
+    let failed = states.wait_for(|state| matches!(state, ChannelState::Failed { .. })).await.unwrap().clone();
+    let ChannelState::Failed { cause, action } = failed else { unreachable!("waited for") };
+    assert!(cause.contains("full") || cause.contains("space"), "{cause}");
+    assert!(action.contains("the channel is restarted when there is space"), "{action}");
+    world.until("app", |state| *state == ChannelState::Running).await;
+    assert_eq!(points.remaining("registrar/app/block-writer:Commit"), 0);
+    let after = order_some(&world, "app", "after", 3).await;
+    until_in_chain(&world, "app", &[acknowledged, after].concat()).await;
+}
+
 #[actix::test]
 async fn parents_that_panic_are_built_again_too() {
     let folder = tempfile::tempdir().unwrap();

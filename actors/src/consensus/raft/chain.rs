@@ -31,8 +31,12 @@ use crate::supervision::{ExitGuard, ExitReason, Halt, StopNow};
 const CHAIN: &str = "raft-chain";
 /// Name of the Raft log writer, below the channel.
 const LOG_WRITER: &str = "raft-chain/raft-log";
-/// Maximum time that a stopping leader waits for another consenter to become the leader.
+/// Maximum time that a stopping consenter waits for another one to lead, if there is no other leader.
 const LEADERSHIP_TRANSFER_TIMEOUT: Duration = Duration::from_millis(500);
+/// Maximum time, beyond the channel's batch timeout, that a stopping consenter waits until its envelopes are in blocks.
+const LAST_BLOCKS_TIMEOUT: Duration = Duration::from_secs(3);
+/// Upper bound of the time that a stopping consenter waits, however long the batch timeout is.
+const MAX_HALT_TIME: Duration = Duration::from_secs(5);
 
 const ACTION_LOG: &str = "remove this orderer from the channel's consenters, remove the channel from this orderer, then join and add it again, which gives it a new ID";
 const ACTION_LEDGER: &str = "compare the ledger with those of the other orderers; if the ledger of this node differs, remove the channel here and join it again";
@@ -219,6 +223,7 @@ impl RaftChain {
             let waiting = running.machine.intake_len();
             running.rooms.forwarded_left(waiting);
         }
+        self.halt_once_ordered(ctx);
     }
 
     fn fail(&mut self, failed: &ChainFailed, ctx: &mut Context<Self>) {
@@ -303,10 +308,32 @@ impl RaftChain {
         if is_config { figures.config_proposal() } else { figures.normal_proposal() }
     }
 
+    /// Finishes halting if another consenter leads and all envelopes that came in here are in blocks.
+    fn halt_once_ordered(&mut self, ctx: &mut Context<Self>) {
+        if self.halting.is_some() && self.has_other_leader() && self.unordered() == 0 {
+            self.finish_halt(ctx);
+        }
+    }
+
+    fn has_other_leader(&self) -> bool {
+        let machine = self.running.as_ref().map(|running| &running.machine);
+        machine.is_some_and(|machine| machine.leader().is_some_and(|leader| leader != machine.id()))
+    }
+
+    /// Returns the number of envelopes that came in here and are in no block.
+    fn unordered(&self) -> usize {
+        self.running.as_ref().map_or(0, |running| running.machine.outbox_len())
+    }
+
     /// Passes the request to halt to the writer, which responds when everything that was acknowledged is durable, and
     /// stops.
-    pub(super) fn finish_halt(&mut self, ctx: &mut Context<Self>) {
+    fn finish_halt(&mut self, ctx: &mut Context<Self>) {
         let Some(halt) = self.halting.take() else { return };
+        let unordered = self.unordered();
+        if unordered > 0 && self.shared.parts.settings.acknowledge.keeps() {
+            tracing::warn!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(), unordered,
+                "this orderer stopped before all envelopes that it acknowledged were in blocks; it orders them after its next start");
+        }
         self.writer.send_uncounted(halt);
         self.exit_with(ExitReason::Requested, ctx);
     }
@@ -389,10 +416,20 @@ impl Handler<Halt> for RaftChain {
             },
             ctx,
         );
-        let Some(to) = to else { return self.finish_halt(ctx) };
-        tracing::info!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(), to,
-            "this orderer is stopping; transferring its leadership");
-        ctx.run_later(LEADERSHIP_TRANSFER_TIMEOUT, Self::finish_halt);
+        if let Some(to) = to {
+            tracing::info!(target: "orderer.consensus.etcdraft", channel = %self.channel.id(), to,
+                "this orderer is stopping; transferring its leadership");
+        } else if !self.has_other_leader() {
+            return self.finish_halt(ctx);
+        }
+        let limit = self.snapshot.orderer().batch_timeout.saturating_add(LAST_BLOCKS_TIMEOUT).min(MAX_HALT_TIME);
+        ctx.run_later(limit, Self::finish_halt);
+        ctx.run_interval(LEADERSHIP_TRANSFER_TIMEOUT, |chain, ctx| {
+            if !chain.has_other_leader() {
+                chain.finish_halt(ctx);
+            }
+        });
+        self.halt_once_ordered(ctx);
     }
 }
 

@@ -65,7 +65,7 @@ impl RaftChain {
                 running.peers.configure(&membership);
                 running.seat.configure(membership);
             }
-            Effect::Leader(leader) => self.leader(leader, ctx),
+            Effect::Leader(leader) => self.leader(leader),
             Effect::CatchUp { number } => self.catch_up(number, ctx),
             Effect::Suspect => self.suspect(ctx),
             Effect::Removed => {
@@ -284,7 +284,7 @@ impl RaftChain {
         }
     }
 
-    fn leader(&mut self, leader: Option<u64>, ctx: &mut Context<Self>) {
+    fn leader(&mut self, leader: Option<u64>) {
         let id = self.running.as_ref().map_or(0, |running| running.machine.id());
         let term = self.running.as_ref().map_or(0, |running| running.machine.term());
         let consenters = self.running.as_ref().map_or(0, |running| running.machine.members().len());
@@ -311,8 +311,5 @@ impl RaftChain {
             tracing::info!(target: LOG, channel = %self.channel.id(), "Start accepting requests as Raft leader at block [{number}]");
         }
         self.log_leader(leader);
-        if self.halting.is_some() && leader.is_some_and(|leader| leader != id) {
-            self.finish_halt(ctx);
-        }
     }
 }

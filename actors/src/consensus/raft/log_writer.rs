@@ -7,6 +7,7 @@ use std::sync::Arc;
 use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Message};
 use fabric_proto::raftpb::Snapshot;
 use orderer_core::ordering::raft::{Event, LogWrite};
+use orderer_ledger::is_disk_full;
 use orderer_ledger::raft_log::{RaftLog, RaftLogError, Write};
 use tokio::runtime::Handle;
 
@@ -158,6 +159,7 @@ impl Handler<LogWriteFinished> for RaftLogWriter {
                 let exit = match failed {
                     // the write contradicts the contents of the log; a restarted chain reads the log again
                     LogTaskError::Log(error @ RaftLogError::Unfit { .. }) => ExitReason::Failed(error_chain(&error)),
+                    LogTaskError::Log(error) if is_disk_full(&error) => ExitReason::DiskFull(error_chain(&error)),
                     LogTaskError::Log(error) => {
                         ExitReason::Unrecoverable { cause: error_chain(&error), action: ACTION_LOG }
                     }

@@ -17,7 +17,7 @@ use orderer_core::ordering::raft::{
 };
 use orderer_core::types::BlockNumber;
 use orderer_ledger::raft_log::{Contents, DiskDirectory, LogDirectory as _, RaftLog, RaftLogError};
-use orderer_ledger::{Ledger, PendingEnvelope, ReadError};
+use orderer_ledger::{Ledger, PendingEnvelope, ReadError, is_disk_full};
 use prost::Message as _;
 
 use super::position::{ChainPosition, ChainPositionError};
@@ -77,6 +77,7 @@ impl OpenChainError {
     pub(super) fn exit(&self) -> ExitReason {
         let cause = error_chain(self);
         match self {
+            full if is_disk_full(full) => ExitReason::DiskFull(cause),
             Self::NotAConsenter(_) => ExitReason::NotOurs(cause),
             Self::LogMissing(_) | Self::Log(RaftLogError::Damaged { .. } | RaftLogError::Foreign { .. }) => {
                 ExitReason::Unrecoverable { cause, action: ACTION_LOG }

@@ -319,13 +319,13 @@ impl RaftMachine {
         self.transfer_to_another().map(drop)
     }
 
-    /// Starts a leadership transfer to the active consenter that has the most of the log. Returns its ID, or `None` if
-    /// no other consenter is active.
+    /// Starts a leadership transfer to the active consenter that has the most of the log, if possible one that is not
+    /// paused. Returns its ID, or `None` if no other consenter is active.
     pub(super) fn transfer_to_another(&mut self) -> Result<Option<u64>, ChainFailed> {
         let Status { id, peers, voters, .. } = self.raft.status()?;
-        let at_work =
-            |peer: &&orderer_raft::Peer| peer.id != id && peer.active && !peer.paused && voters.contains(&peer.id);
-        let best = peers.iter().filter(at_work).max_by_key(|peer| peer.matched).map(|peer| peer.id);
+        let at_work = |peer: &&orderer_raft::Peer| peer.id != id && peer.active && voters.contains(&peer.id);
+        // one that is paused may only have as many blocks in flight as it may
+        let best = peers.iter().filter(at_work).max_by_key(|peer| (!peer.paused, peer.matched)).map(|peer| peer.id);
         if let Some(to) = best {
             self.raft.transfer_leadership(to)?;
         }

@@ -238,6 +238,11 @@ impl RaftMachine {
         self.active.settled()
     }
 
+    /// Returns the number of envelopes that came in here and are in no block.
+    pub fn outbox_len(&self) -> usize {
+        self.outbox.held().0
+    }
+
     /// Returns the total size in bytes of the envelopes that came in here and are in no block.
     pub fn outbox_bytes(&self) -> usize {
         self.outbox.held().1
