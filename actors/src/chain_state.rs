@@ -73,6 +73,17 @@ impl ChainResumePoint {
             last,
         })
     }
+
+    /// Reads the newest block with all of its data: a chain on a topic finds in it how the block was cut. Performs blocking I/O.
+    ///
+    /// # Errors
+    /// The block cannot be read.
+    pub fn read_whole_block(&mut self, ledger: &Ledger) -> Result<(), ChainLoadError> {
+        if let Some(block) = ledger.block_uncached(self.tip.number)? {
+            self.last = block;
+        }
+        Ok(())
+    }
 }
 
 /// Reads the configuration in force, and rejects one that this node could not follow. Performs blocking I/O.

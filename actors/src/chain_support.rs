@@ -8,7 +8,7 @@ use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, MessageResult, Recipient,
     WrapFuture as _,
 };
-use orderer_core::config::UnsupportedConsensus;
+use orderer_core::config::{ConsenterKind, UnsupportedConsensus};
 use orderer_core::own::ChannelNotServed;
 use orderer_core::supervision::{RestartDecision, RestartHistory};
 use orderer_ledger::{WritePermit, is_disk_full};
@@ -135,7 +135,11 @@ impl ChainSupport {
             let io = context.blocking_runtime.clone();
             io.spawn_blocking(move || {
                 let state = ChainResumePoint::load(channel.ledger(), channel.current_config(), &context.catalog);
-                let state = state.map_err(|e| ExitReason::Failed(error_chain(&e)))?;
+                let mut state = state.map_err(|e| ExitReason::Failed(error_chain(&e)))?;
+                if let Ok(ConsenterKind::Kafka { .. }) = context.engine(&state.snapshot) {
+                    let read = state.read_whole_block(channel.ledger());
+                    read.map_err(|e| ExitReason::Failed(error_chain(&e)))?;
+                }
                 drop(turn);
                 let ours = context.check_own_part(&context.signer.own(), &state.snapshot);
                 ours.map_err(|e| {

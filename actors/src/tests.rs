@@ -24,6 +24,7 @@ use orderer_kafka::testing::FakeCluster;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
+use crate::chain_state::ChainResumePoint;
 use crate::channel::{Channel, ChannelEntry, ChannelRegistry, ChannelState, KillActor};
 use crate::consensus::Consenters;
 use crate::consensus::kafka::{KafkaConsenter, KafkaContext, RetryPolicy};
@@ -437,6 +438,19 @@ async fn what_was_acknowledged_is_ordered_first_after_a_restart_and_once() {
         heights.changed().await.unwrap();
     }
     assert_eq!(world.chain("app"), ["one", "two", "three", "four"]);
+}
+
+#[actix::test]
+async fn the_newest_block_is_read_with_its_data_for_a_chain_that_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path(), Durability::Disk).await;
+    assert!(world.order_and_wait("app", &"large".repeat(2000)).await);
+    world.until_height("app", 2).await;
+    let channel = world.channel("app");
+    let mut state = ChainResumePoint::load(channel.ledger(), channel.current_config(), &world.context.catalog).unwrap();
+    assert_eq!((state.last.envelopes(), state.last.decode().data), (1, None));
+    state.read_whole_block(channel.ledger()).unwrap();
+    assert_eq!(state.last.decode().data.unwrap().data.len(), 1);
 }
 
 #[actix::test]

@@ -16,6 +16,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub use certificates::Certificates;
+#[allow(unused_imports, reason = "each test file uses its own part")]
 pub use ports::free as free_port;
 use process::Process;
 
