@@ -41,7 +41,7 @@ async fn what_is_wrong_is_named_and_what_is_said_mends_it() {
 
     let ended = check(&setup, &["--block", &block]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.stdout.contains("topic app does not exist yet; the node makes it"), "{ended:?}");
+    assert!(ended.stdout.contains("topic app does not exist yet; the node creates it"), "{ended:?}");
     let ended = check(&setup.again(&[]).set("KAFKA_TOPIC_REPLICATIONFACTOR", 3), &["--block", &block]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stdout.contains("set Kafka.Topic.ReplicationFactor to 1"), "{ended:?}");

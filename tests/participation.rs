@@ -232,7 +232,7 @@ async fn channels_of_fabric_3_are_ordered_by_another_engine() {
     let by_kafka = setup.again(&["start"]).set("CONSENSUS_SERVE_ETCDRAFT", "kafka").set("KAFKA_BROKERS", "127.0.0.1:1");
     let mut node = by_kafka.spawn();
     let line = node.line("channel has failed").await;
-    assert!(line.contains("was ordered by solo before") && line.contains("back to solo"), "{line}");
+    assert!(line.contains("solo ordered the channel before") && line.contains("back to solo"), "{line}");
     node.line("Beginning to serve requests").await;
     assert_eq!(tls::client(&node).await.chain(&TestIdentity::user(1), "app").await.len(), 3);
     node.stop().await;

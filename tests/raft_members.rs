@@ -294,7 +294,10 @@ async fn a_leader_that_is_asked_to_end_hands_over_and_leaves_nothing_unordered()
         senders.push(tokio::spawn(acknowledged_until_the_end(connected(&node).await)));
     }
     let user = TestIdentity::user(1);
-    Client::over(connected(&node).await).block(&user, CHANNEL, 3).await;
+    let client = Client::over(connected(&node).await);
+    for number in 1..=3 {
+        client.block(&user, CHANNEL, number).await;
+    }
     node.terminate();
     let mut acknowledged = BTreeSet::new();
     for sender in senders {
