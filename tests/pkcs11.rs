@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use fabric_proto::common::Status;
 use orderer_core::crypto::hex;
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair, KeyUsagePurpose, SubjectPublicKeyInfo};
+use time::OffsetDateTime;
 use world::client::entries;
 use world::http::Http;
 use world::messages::{transaction, tx_id};
@@ -156,6 +157,10 @@ fn certificate_of(public: &[u8]) -> String {
     certificate.distinguished_name.push(DnType::CommonName, "orderer.example.com");
     certificate.distinguished_name.push(DnType::OrganizationalUnitName, "orderer");
     certificate.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    // within the time of the authority
+    let now = OffsetDateTime::now_utc();
+    certificate.not_before = now - time::Duration::minutes(1);
+    certificate.not_after = now + time::Duration::days(1);
     let public = SubjectPublicKeyInfo::from_der(public).unwrap();
     certificate.signed_by(&public, &Issuer::from_ca_cert_pem(&authority, key).unwrap()).unwrap().pem()
 }
