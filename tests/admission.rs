@@ -427,8 +427,20 @@ async fn silent_streams_keep_nobody_out() {
         held.push(silent_streams(number, to, 7).await);
     }
     for _ in 0..3 {
-        assert_ordered(&node.client().await, 10).await;
-        assert_ordered(&known, 10).await;
+        for client in [&node.client().await, &known] {
+            // while the streams of closed connections still end, as on a busy machine, the client asks again
+            let opened = async {
+                loop {
+                    match client.try_broadcasting().await {
+                        Ok(stream) => return stream,
+                        Err(refused) => assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}"),
+                    }
+                }
+            };
+            let mut stream = within("there is a stream for a client that has few", opened).await;
+            stream.send(transaction(&TestIdentity::user(2), CHANNEL, vec![7; 10])).await;
+            assert_eq!(stream.next().await, Step::Status(Status::Success, String::new()));
+        }
     }
     drop(held);
 }

@@ -72,7 +72,7 @@ impl Streams {
         None
     }
 
-    /// Makes capacity if all streams are open: the next client that needs one must not have to ask twice.
+    /// Makes capacity if all streams are open, so that the next client that needs one rarely has to ask twice.
     pub(super) fn check(&self, now: u64) {
         if self.count() >= self.0.max {
             self.make_room(now);
