@@ -13,7 +13,8 @@ use crate::supervisor::{Shutdown, Supervisor};
 
 /// A running tree. Only made inside an actix system.
 pub struct ActorTree {
-    supervisor: Addr<Supervisor>,
+    /// `None` once the tree has stopped.
+    supervisor: Option<Addr<Supervisor>>,
     ready: Option<oneshot::Receiver<()>>,
     gave_up: oneshot::Receiver<String>,
     _watchdog: Watchdog,
@@ -33,7 +34,7 @@ impl ActorTree {
         let arbiters = context.arbiters.iter().cloned().chain([root]).collect();
         let watchdog = Watchdog::start(context.status_board.clone(), arbiters);
         let supervisor = Supervisor::new(context, consenters, ready, gives_up).start();
-        Self { supervisor, ready: Some(is_ready), gave_up, _watchdog: watchdog }
+        Self { supervisor: Some(supervisor), ready: Some(is_ready), gave_up, _watchdog: watchdog }
     }
 
     /// Waits until all channels on the disk have been opened (their chains may still be starting).
@@ -57,16 +58,24 @@ impl ActorTree {
         }
     }
 
+    /// Stops the tree, and drops what is left of it; what was acknowledged is durable when this returns.
+    pub async fn stop(mut self) {
+        self.shut_down().await;
+    }
+
     /// Stops the tree; what was acknowledged is durable when this returns. Does nothing if it has stopped already.
-    pub async fn stop(&self) {
-        #[expect(clippy::disallowed_methods, reason = "once in the life of the node")]
-        let _ = self.supervisor.send(Shutdown).await;
+    pub async fn shut_down(&mut self) {
+        // the actor ends, and releases the ledgers, when its last address is dropped
+        if let Some(supervisor) = self.supervisor.take() {
+            #[expect(clippy::disallowed_methods, reason = "once in the life of the node")]
+            let _ = supervisor.send(Shutdown).await;
+        }
     }
 
     /// Tests only: the registrar of now.
     #[cfg(test)]
     pub(crate) async fn registrar(&self) -> Option<Addr<crate::registrar::Registrar>> {
         #[expect(clippy::disallowed_methods, reason = "a test asks once")]
-        self.supervisor.send(crate::supervisor::GetRegistrar).await.ok().flatten()
+        self.supervisor.as_ref()?.send(crate::supervisor::GetRegistrar).await.ok().flatten()
     }
 }

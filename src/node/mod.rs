@@ -456,7 +456,7 @@ async fn serve(
         Some(ended) => Ok(ended),
         None => {
             let clients_left = tokio::time::timeout(DRAIN_LIMIT, clients_ended).await.is_ok();
-            tree.stop().await;
+            tree.shut_down().await;
             chains_stopped.cancel();
             let limit = if clients_left { ORDERERS_DRAIN_LIMIT } else { Duration::ZERO };
             tokio::time::timeout(limit, &mut serving).await
