@@ -49,7 +49,10 @@ impl Drop for Counted {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenDatabases").field("max_idle", &self.max_idle).field("open", &self.open).finish()
+        f.debug_struct("OpenDatabases")
+            .field("max_idle", &self.max_idle)
+            .field("open", &self.open)
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,7 +129,7 @@ mod tests {
     }
 
     fn closed(usages: &[Usage], open: usize, max_idle: usize) -> Vec<usize> {
-        surplus(usages.iter().copied().enumerate().collect(), open, max_idle, Duration::from_millis(5000))
+        surplus(usages.iter().copied().enumerate().collect(), open, max_idle, Duration::from_secs(5))
     }
 
     #[test]

@@ -263,7 +263,9 @@ fn of_many_ledgers_only_those_used_last_stay_open() {
         assert!(pool.open() <= 3);
     }
     for _ in 0..3 {
-        ledgers.iter().for_each(|ledger| add(ledger).unwrap());
+        for ledger in &ledgers {
+            add(ledger).unwrap();
+        }
     }
     assert!(pool.open() > 3, "databases that are written stay open");
     for ledger in &ledgers {

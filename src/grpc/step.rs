@@ -74,6 +74,7 @@ impl Cluster {
     }
 
     /// Returns this service with another token that ends its streams.
+    #[must_use]
     pub fn ended_by(self, stopping: CancellationToken) -> Self {
         Self { stopping, ..self }
     }

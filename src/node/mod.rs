@@ -452,15 +452,14 @@ async fn serve(
         }
     };
     stopping.cancel();
-    let ended = match ended {
-        Some(ended) => Ok(ended),
-        None => {
-            let clients_left = tokio::time::timeout(DRAIN_LIMIT, clients_ended).await.is_ok();
-            tree.shut_down().await;
-            chains_stopped.cancel();
-            let limit = if clients_left { ORDERERS_DRAIN_LIMIT } else { Duration::ZERO };
-            tokio::time::timeout(limit, &mut serving).await
-        }
+    let ended = if let Some(ended) = ended {
+        Ok(ended)
+    } else {
+        let clients_left = tokio::time::timeout(DRAIN_LIMIT, clients_ended).await.is_ok();
+        tree.shut_down().await;
+        chains_stopped.cancel();
+        let limit = if clients_left { ORDERERS_DRAIN_LIMIT } else { Duration::ZERO };
+        tokio::time::timeout(limit, &mut serving).await
     };
     let Ok(ended) = ended else {
         tracing::warn!(target: "orderer.node", limit = ?DRAIN_LIMIT, "some streams did not end in time; closing them");
