@@ -93,7 +93,7 @@ impl Head {
             [b'H', b'T', b'T', b'P', ..] => failed("it uses HTTP/1 and not gRPC: this may be the wrong port"),
             bytes if bytes.len() < HEADER_BYTES => ServerPreface::Awaited,
             bytes if bytes[TYPE_AT] == SETTINGS => ServerPreface::Settings,
-            _ => failed("it does not speak gRPC: this may be another port"),
+            _ => failed("it does not speak gRPC: this may be the wrong port"),
         }
     }
 
@@ -203,8 +203,8 @@ mod tests {
         assert_eq!(said(true, &[&[0, 0, 6, 4, 0, 0, 0, 0]]), ServerPreface::Awaited);
         for (secured, parts, why) in [
             (false, &[&[21, 3, 3, 0, 2, 2, 50][..]][..], "it wants TLS"),
-            (false, &[b"HTTP/1.1 400 Bad Request"], "another port"),
-            (true, &[b"SSH-2.0-OpenSSH"], "another port"),
+            (false, &[b"HTTP/1.1 400 Bad Request"], "wrong port"),
+            (true, &[b"SSH-2.0-OpenSSH"], "wrong port"),
             (false, &[&[0, 0], &[]], "it may want TLS"),
             (true, &[&[]], "another client certificate"),
         ] {

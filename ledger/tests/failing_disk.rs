@@ -86,7 +86,7 @@ fn a_full_disk_names_channel_block_and_cause() {
         CommitBatch { pending_add: vec![envelope(1, 10)], ..CommitBatch::default() },
     );
     let refused = refused.expect_err("is refused").to_string();
-    assert!(refused.contains("until it is opened again") && refused.contains("no storage space"), "{refused}");
+    assert!(refused.contains("until it is reopened") && refused.contains("no storage space"), "{refused}");
     drop(ledger);
 
     let more_space = Disk::with_content(disk.live());
