@@ -274,7 +274,7 @@ impl IdleDatabase for DatabaseSlot {
     fn close_unused(&self) {
         if let Err(fault) = self.close_unused() {
             tracing::error!(path = %self.path.display(), cause = %fault.chain(),
-                action = "see to the disk (space, health); the next commit to this ledger will fail",
+                action = "check the disk (space, health), then restart the channel; its next commit will fail",
                 "failed to close the database of an idle ledger");
         }
     }
